@@ -1,0 +1,27 @@
+//! Weir records and streams what a browser shows and what a LiveKit room carries.
+//!
+//! The modules stand in the order in which a recording passes through them. `ARCHITECTURE.md` at the root of the
+//! repository says who may import whom; a test holds the code to it.
+
+pub mod secret;
+
+pub mod plan;
+
+pub mod media;
+pub mod process;
+
+pub mod encode;
+pub mod sink;
+pub mod source;
+
+pub mod control;
+pub mod report;
+pub mod upload;
+
+pub mod recording;
+
+pub mod cli;
+pub mod doctor;
+pub mod recorder;
+pub mod recover;
+pub mod telemetry;

@@ -1,0 +1,61 @@
+//! What will be done, decided before anything is started.
+//!
+//! Wire request → [`request::EgressRequest`] → [`RecordingPlan`] → [`graph::GraphPlan`]. Everything in this folder is pure:
+//! values in, values out, the time as an argument; it imports no runtime, no GStreamer, no file system, no clock.
+
+pub mod codec;
+pub mod encoding;
+pub mod output;
+pub mod source;
+pub mod storage;
+pub mod stream_url;
+
+use std::time::Duration;
+
+use encoding::{AudioEncoding, VideoEncoding};
+use output::OutputPlan;
+use source::SourcePlan;
+
+/// Names one recording everywhere: `EG_` and twelve characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EgressId(String);
+
+impl EgressId {
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for EgressId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A recording in every detail that can be known before it starts. Nothing in it needs validating again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordingPlan {
+    pub egress_id: EgressId,
+    pub source: SourcePlan,
+    /// `None`: there is no picture.
+    pub video: Option<VideoEncoding>,
+    /// One entry for each codec that an output needs; empty: there is no sound.
+    pub audio: Vec<AudioEncoding>,
+    /// At least one. An output's place in this list is its [`output::OutputId`].
+    pub outputs: Vec<OutputPlan>,
+    pub limits: Limits,
+}
+
+/// When a recording ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Length of the recording; `None`: until it is stopped.
+    pub duration: Option<Duration>,
+    /// All that it wrote, in bytes.
+    pub size: Option<u64>,
+}

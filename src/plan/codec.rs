@@ -1,0 +1,83 @@
+//! Codecs, containers, and which goes into which. Adding a container is one entry in [`CONTAINERS`].
+
+use std::fmt;
+
+/// What sound is encoded as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AudioCodec {
+    Aac,
+    Opus,
+    Mp3,
+}
+
+/// What pictures are encoded as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VideoCodec {
+    H264,
+}
+
+/// What a file output's data is wrapped in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Container {
+    Mp4,
+    Ogg,
+    Mp3,
+}
+
+/// One row of the compatibility table. The first codec of a list is the container's default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerRow {
+    pub container: Container,
+    pub name: &'static str,
+    /// With its dot.
+    pub extension: &'static str,
+    pub mime: &'static str,
+    pub audio: &'static [AudioCodec],
+    pub video: &'static [VideoCodec],
+}
+
+/// Every container, in the order in which a default is looked for (media.md §1.6).
+pub const CONTAINERS: &[ContainerRow] = &[
+    ContainerRow {
+        container: Container::Mp4,
+        name: "MP4",
+        extension: ".mp4",
+        mime: "video/mp4",
+        audio: &[AudioCodec::Aac, AudioCodec::Opus],
+        video: &[VideoCodec::H264],
+    },
+    ContainerRow {
+        container: Container::Ogg,
+        name: "OGG",
+        extension: ".ogg",
+        mime: "audio/ogg",
+        audio: &[AudioCodec::Opus],
+        video: &[],
+    },
+    ContainerRow {
+        container: Container::Mp3,
+        name: "MP3",
+        extension: ".mp3",
+        mime: "audio/mpeg",
+        audio: &[AudioCodec::Mp3],
+        video: &[],
+    },
+];
+
+impl fmt::Display for AudioCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aac => "AAC",
+            Self::Opus => "Opus",
+            Self::Mp3 => "MP3",
+        })
+    }
+}
+
+impl fmt::Display for VideoCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::H264 => "H.264",
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! What comes out of a recording.
+
+use std::time::Duration;
+
+use super::codec::{AudioCodec, Container};
+use super::storage::{StorageTarget, StoredName};
+use super::stream_url::StreamUrl;
+
+/// An output's place in [`RecordingPlan::outputs`](super::RecordingPlan::outputs).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OutputId(pub usize);
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum OutputPlan {
+    File(FilePlan),
+    Segments(SegmentsPlan),
+    Stream(StreamPlan),
+    Images(ImagesPlan),
+}
+
+/// One file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilePlan {
+    pub container: Container,
+    pub has_video: bool,
+    pub audio: Option<AudioCodec>,
+    pub name: StoredName,
+    pub storage: StorageTarget,
+}
+
+/// An HLS playlist and its MPEG-TS segments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SegmentsPlan {
+    pub has_video: bool,
+    pub audio: Option<AudioCodec>,
+    /// Directory of everything below, with a `/` at its end or empty.
+    pub dir: String,
+    /// Name in `dir`, with `.m3u8`.
+    pub playlist: String,
+    /// Name in `dir`, with `.m3u8`, of the playlist of the last five segments.
+    pub live_playlist: Option<String>,
+    /// In `dir`; may have directories of its own. A segment is called `<prefix>_<suffix>.ts`.
+    pub prefix: String,
+    pub suffix: SegmentSuffix,
+    pub duration: Duration,
+    pub storage: StorageTarget,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentSuffix {
+    /// `_00000`
+    Index,
+    /// `_YYYYMMDDhhmmssmmm`
+    Timestamp,
+}
+
+/// One encode sent to any number of servers; may begin with none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamPlan {
+    pub protocol: StreamProtocol,
+    pub has_video: bool,
+    pub has_audio: bool,
+    pub urls: Vec<StreamUrl>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamProtocol {
+    Rtmp,
+    Srt,
+}
+
+/// A JPEG at an interval.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImagesPlan {
+    pub interval: Duration,
+    pub width: u32,
+    pub height: u32,
+    /// With its directory. An image is called `<prefix>_<suffix>.jpeg`.
+    pub prefix: String,
+    pub suffix: ImageSuffix,
+    pub storage: StorageTarget,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageSuffix {
+    Index,
+    Timestamp,
+    /// No suffix: each image replaces the one before.
+    NoneOverwrite,
+}

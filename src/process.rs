@@ -1,0 +1,1 @@
+//! The only spawner: cleared environment, own process group, killed with its owner.

@@ -1,0 +1,120 @@
+//! Where encoded media goes: files, segments, streams, images.
+//!
+//! A sink takes samples from [`Feed`]s into pipelines of its own, so that one that fails disturbs no other. It says what
+//! happened by [`SinkEvent`]s, and finishes when its feeds end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::media::{Feed, KeyFrames, MissingElement, PipelineError, Timeline};
+use crate::plan::codec::AudioCodec;
+use crate::plan::output::OutputId;
+
+/// What sinks take from, and what they need to work.
+#[derive(Debug, Clone)]
+pub struct SinkContext {
+    pub timeline: Timeline,
+    /// NV12 pictures at the recording's size; for images.
+    pub raw_video: Option<Feed>,
+    /// H.264, byte stream, one access unit a buffer, parameter sets before every key frame.
+    pub video: Option<Feed>,
+    pub audio: BTreeMap<AudioCodec, Feed>,
+    pub key_frames: KeyFrames,
+    /// Directory in which a sink may write; it outlives a crash and is read by `weir recover`.
+    pub dir: PathBuf,
+    pub events: mpsc::UnboundedSender<SinkEvent>,
+    pub tasks: TaskTracker,
+    /// Cancelled when everything is to be dropped at once.
+    pub abandon: CancellationToken,
+}
+
+/// What a sink tells the recording.
+#[derive(Debug)]
+pub enum SinkEvent {
+    /// Something is final on the local disk and can be stored.
+    Artifact(Artifact),
+    /// A stream changed its state.
+    Stream(OutputId, StreamEvent),
+    /// The sink can't go on. What it has written so far stays where it is.
+    Failed { output: OutputId, error: SinkError },
+}
+
+/// A file that won't change any more.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Artifact {
+    pub output: OutputId,
+    pub kind: ArtifactKind,
+    /// Where it is now.
+    pub local: PathBuf,
+    /// Where it belongs in the output's storage.
+    pub name: String,
+    pub mime: &'static str,
+    /// Bytes.
+    pub size: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ArtifactKind {
+    File,
+    /// `start` in media time; `duration` as in EXTINF.
+    Segment {
+        index: u64,
+        start: Duration,
+        duration: Duration,
+    },
+    /// Replaces the playlist of the same name that was stored before. To be stored after the segments it names.
+    Playlist,
+    /// `at` in media time.
+    Image {
+        index: u64,
+        at: Duration,
+    },
+}
+
+/// What happens to one address of a stream output. Addresses print redacted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamEvent {
+    Connecting {
+        url: crate::plan::stream_url::StreamUrl,
+    },
+    /// Media is going out.
+    Started {
+        url: crate::plan::stream_url::StreamUrl,
+    },
+    /// The connection was lost, and another is tried.
+    Retrying {
+        url: crate::plan::stream_url::StreamUrl,
+        retries: u32,
+        error: String,
+    },
+    /// Given up.
+    Failed {
+        url: crate::plan::stream_url::StreamUrl,
+        error: String,
+    },
+    /// Removed, or the recording ended.
+    Finished {
+        url: crate::plan::stream_url::StreamUrl,
+    },
+}
+
+/// Why a sink could not start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    #[error(transparent)]
+    Missing(#[from] MissingElement),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    #[error("no space left on the device of {path}: free some, or record to another disk")]
+    NoSpaceLeft { path: PathBuf },
+    #[error("{action} {path}")]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    /// The plan asks for a medium that the recording has not; a defect of the plan.
+    #[error("the output needs {0}, and the recording has none")]
+    NoFeed(String),
+}

@@ -1,0 +1,7 @@
+//! (to come)
+
+pub mod capture;
+
+/// Why a page can't be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {}
