@@ -3,12 +3,27 @@
 //! Wire request → [`request::EgressRequest`] → [`RecordingPlan`] → [`graph::GraphPlan`]. Everything in this folder is pure:
 //! values in, values out, the time as an argument; it imports no runtime, no GStreamer, no file system, no clock.
 
+mod assemble;
 pub mod codec;
 pub mod encoding;
+pub mod error;
+mod filename;
+pub mod from_v1;
+pub mod from_v2;
+pub mod graph;
+pub mod info;
+pub mod json;
 pub mod output;
+pub mod redact;
+pub mod render;
+pub mod request;
 pub mod source;
 pub mod storage;
 pub mod stream_url;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -64,6 +64,20 @@ pub const CONTAINERS: &[ContainerRow] = &[
     },
 ];
 
+impl Container {
+    /// What it is called and what fits into it.
+    #[must_use]
+    pub fn row(self) -> &'static ContainerRow {
+        CONTAINERS.iter().find(|row| row.container == self).unwrap_or(&CONTAINERS[0])
+    }
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.row().name)
+    }
+}
+
 impl fmt::Display for AudioCodec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

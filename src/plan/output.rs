@@ -18,6 +18,26 @@ pub enum OutputPlan {
     Images(ImagesPlan),
 }
 
+impl OutputPlan {
+    /// The codec of the sound it takes; `None`: it takes none.
+    #[must_use]
+    pub const fn audio(&self) -> Option<AudioCodec> {
+        match self {
+            Self::File(file) => file.audio,
+            Self::Segments(segments) => segments.audio,
+            // FLV and MPEG-TS as servers take them.
+            Self::Stream(stream) => {
+                if stream.has_audio {
+                    Some(AudioCodec::Aac)
+                } else {
+                    None
+                }
+            }
+            Self::Images(_) => None,
+        }
+    }
+}
+
 /// One file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilePlan {
@@ -67,6 +87,15 @@ pub struct StreamPlan {
 pub enum StreamProtocol {
     Rtmp,
     Srt,
+}
+
+impl std::fmt::Display for StreamProtocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rtmp => "RTMP",
+            Self::Srt => "SRT",
+        })
+    }
 }
 
 /// A JPEG at an interval.

@@ -1,6 +1,10 @@
 //! Where pictures and sound come from.
 
+use std::fmt;
+
 use url::Url;
+
+use super::redact;
 
 /// Where pictures and sound come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,7 +13,7 @@ pub enum SourcePlan {
     Web(WebPlan),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct WebPlan {
     /// http or https; the command line also takes `file:`, `data:` and `chrome:`.
     pub url: Url,
@@ -22,6 +26,23 @@ pub struct WebPlan {
     pub fps: u32,
     pub has_video: bool,
     pub has_audio: bool,
+}
+
+impl fmt::Debug for WebPlan {
+    /// The address prints without what may be secret in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, start, capture, width, height, fps, has_video, has_audio } = self;
+        f.debug_struct("WebPlan")
+            .field("url", &redact::page_url(url.as_str()))
+            .field("start", start)
+            .field("capture", capture)
+            .field("width", width)
+            .field("height", height)
+            .field("fps", fps)
+            .field("has_video", has_video)
+            .field("has_audio", has_audio)
+            .finish()
+    }
 }
 
 /// When the recording begins.

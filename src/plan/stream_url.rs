@@ -1,25 +1,207 @@
 //! Where a stream goes: `rtmp(s)://`, `srt://`, and the short forms `mux://` and `twitch://`.
+//!
+//! Rules and redaction: media.md §6.2. Redaction here knows no invalid address: what can't be parsed may be a bare key.
 
+use url::Url;
+
+use super::output::StreamProtocol;
+use super::redact;
 use crate::secret::Secret;
 
-/// A stream's address, parsed. It prints redacted.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// A stream's address, parsed. It prints redacted. Two are equal when they go to the same place with the same key, so
+/// `mux://KEY` equals its long form.
+#[derive(Clone)]
 pub struct StreamUrl {
+    protocol: StreamProtocol,
+    /// Normalised; what equality goes by.
     address: Secret<String>,
+    target: Target,
     redacted: String,
 }
 
+#[derive(Clone)]
+enum Target {
+    /// The address is where to connect.
+    Address,
+    /// Twitch has to be asked which of its servers takes the stream.
+    Twitch { key: Secret<String> },
+    /// Twitch was asked.
+    Found(Secret<String>),
+}
+
+/// Why an address is none. It prints redacted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid url {url}: {reason}")]
+pub struct StreamUrlError {
+    /// Redacted.
+    pub url: String,
+    pub reason: String,
+}
+
 impl StreamUrl {
-    /// The address to connect to, with its key.
+    /// Parses an address; with a protocol it must be of that protocol.
+    ///
+    /// # Errors
+    /// When the scheme is unknown, not of the protocol, or the rest is not as that scheme wants it.
+    pub fn parse(text: &str, protocol: Option<StreamProtocol>) -> Result<Self, StreamUrlError> {
+        let text = text.trim();
+        let fail = |reason: &str| StreamUrlError { url: redact::stream_url(text), reason: reason.to_owned() };
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(fail(
+                "it has no scheme; streams go to rtmp://, rtmps://, srt://, mux:// or twitch://",
+            ));
+        };
+        if text.chars().any(char::is_control) {
+            return Err(fail("it has a control character in it"));
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let url = match scheme.as_str() {
+            "rtmp" | "rtmps" => Self::rtmp(&scheme, rest).map_err(fail)?,
+            "mux" => {
+                let key = short_form_key(rest).map_err(fail)?;
+                let address = format!("rtmps://global-live.mux.com:443/app/{key}");
+                Self::new(StreamProtocol::Rtmp, address, Target::Address)
+            }
+            "twitch" => Self::twitch(short_form_key(rest).map_err(fail)?),
+            "srt" => Self::srt(rest).map_err(|reason| fail(&reason))?,
+            "ws" | "wss" => return Err(fail("a websocket stream is not yet supported; use RTMP or SRT")),
+            _ => {
+                return Err(fail(
+                    "invalid scheme; streams go to rtmp://, rtmps://, srt://, mux:// or twitch://",
+                ));
+            }
+        };
+        match protocol {
+            Some(protocol) if protocol != url.protocol => {
+                Err(fail(&format!("invalid scheme for a stream output of protocol {protocol}")))
+            }
+            _ => Ok(url),
+        }
+    }
+
+    /// How it is sent.
+    #[must_use]
+    pub const fn protocol(&self) -> StreamProtocol {
+        self.protocol
+    }
+
+    /// The address to connect to, with its key. One that [needs a look-up](Self::twitch_key) is still `twitch://`.
     #[must_use]
     pub fn expose(&self) -> &str {
-        self.address.expose()
+        match &self.target {
+            Target::Found(found) => found.expose(),
+            Target::Address | Target::Twitch { .. } => self.address.expose(),
+        }
+    }
+
+    /// The key of a Twitch stream whose server is not known yet; see [`Self::resolve_twitch`].
+    #[must_use]
+    pub const fn twitch_key(&self) -> Option<&Secret<String>> {
+        match &self.target {
+            Target::Twitch { key } => Some(key),
+            Target::Address | Target::Found(_) => None,
+        }
+    }
+
+    /// The same stream with the address to connect to, out of the `url_template_secure` (or `url_template`) of the first
+    /// entry at `https://ingest.twitch.tv/ingests`. It stays equal to what it was. One that needs no look-up stays as it is.
+    ///
+    /// # Errors
+    /// When the template does not make an RTMP address.
+    pub fn resolve_twitch(&self, template: &str) -> Result<Self, StreamUrlError> {
+        let Target::Twitch { key } = &self.target else {
+            return Ok(self.clone());
+        };
+        let address = template.replace("{stream_key}", key.expose());
+        let fail =
+            |reason: &str| StreamUrlError { url: redact::stream_url(&address), reason: reason.to_owned() };
+        let (scheme, rest) = address.split_once("://").ok_or_else(|| fail(RTMP_FORMAT))?;
+        if !matches!(scheme, "rtmp" | "rtmps") {
+            return Err(fail("Twitch names a server that does not speak RTMP"));
+        }
+        rtmp_parts(rest).map_err(fail)?;
+        Ok(Self { target: Target::Found(Secret::new(address)), ..self.clone() })
     }
 
     /// The address with its key or query values blotted out (media.md §6.2).
     #[must_use]
     pub fn redacted(&self) -> &str {
         &self.redacted
+    }
+
+    fn new(protocol: StreamProtocol, address: String, target: Target) -> Self {
+        let redacted = redact::stream_url(&address);
+        Self { protocol, address: Secret::new(address), target, redacted }
+    }
+
+    fn twitch(key: &str) -> Self {
+        let target = Target::Twitch { key: Secret::new(key.to_owned()) };
+        Self::new(StreamProtocol::Rtmp, format!("twitch://{key}"), target)
+    }
+
+    fn rtmp(scheme: &str, rest: &str) -> Result<Self, &'static str> {
+        let (host, path, key) = rtmp_parts(rest)?;
+        let host = host.to_ascii_lowercase();
+        // Twitch's own addresses name one server; the look-up names the nearest.
+        if host.ends_with(".contribute.live-video.net") && path == "/app/" && !key.is_empty() {
+            return Ok(Self::twitch(key));
+        }
+        Ok(Self::new(StreamProtocol::Rtmp, format!("{scheme}://{host}{path}{key}"), Target::Address))
+    }
+
+    fn srt(rest: &str) -> Result<Self, String> {
+        let address = format!("srt://{rest}");
+        let url = Url::parse(&address).map_err(|error| match error {
+            url::ParseError::EmptyHost => {
+                "srt urls must be of format srt://{host}:{port}; to listen, give the address to listen on, for example \
+                 srt://0.0.0.0:9000?mode=listener"
+                    .to_owned()
+            }
+            error => format!("{error}; srt urls must be of format srt://{{host}}:{{port}}(?{{options}})"),
+        })?;
+        let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+        if !has_host || url.port().is_none() {
+            return Err("srt urls must be of format srt://{host}:{port}(?{options})".to_owned());
+        }
+        // `Url` lower-cases only the hosts of schemes it knows.
+        let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let address = format!("srt://{}{}", rest[..host_end].to_ascii_lowercase(), &rest[host_end..]);
+        Ok(Self::new(StreamProtocol::Srt, address, Target::Address))
+    }
+}
+
+const RTMP_FORMAT: &str = "rtmp urls must be of format rtmp(s)://{host}(/{path})/{app}/{stream_key}( live=1)";
+
+/// What stands after `rtmp://`: host with port, `/…/app/`, and key. The rule is
+/// `^(rtmps?://)(.*/)(.*/)(\S*)( live=1)?$`; the suffix is for librtmp and dropped, since we always send live.
+fn rtmp_parts(rest: &str) -> Result<(&str, &str, &str), &'static str> {
+    let rest = rest.strip_suffix(" live=1").unwrap_or(rest);
+    let (before, key) = rest.rsplit_once('/').ok_or(RTMP_FORMAT)?;
+    let (host, app) = before.split_once('/').ok_or(RTMP_FORMAT)?;
+    if host.is_empty() || app.is_empty() || key.contains(char::is_whitespace) {
+        return Err(RTMP_FORMAT);
+    }
+    Ok((host, &rest[host.len()..rest.len() - key.len()], key))
+}
+
+fn short_form_key(rest: &str) -> Result<&str, &'static str> {
+    if rest.is_empty() || rest.contains(|c: char| c.is_whitespace() || c == '/') {
+        return Err("write the stream key right after the two slashes, and nothing else");
+    }
+    Ok(rest)
+}
+
+impl PartialEq for StreamUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address
+    }
+}
+
+impl Eq for StreamUrl {}
+
+impl std::hash::Hash for StreamUrl {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.address.hash(state);
     }
 }
 
@@ -34,3 +216,6 @@ impl std::fmt::Debug for StreamUrl {
         f.write_str(&self.redacted)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,451 @@
+//! Request → plan: what was asked for, checked, completed, and fitted together.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Zoned;
+use url::Url;
+
+use super::codec::{AudioCodec, CONTAINERS, ContainerRow, VideoCodec};
+use super::encoding::resolve::{self, Needs};
+use super::encoding::{AudioEncoding, VideoEncoding};
+use super::error::PlanError;
+use super::filename::{self, Naming};
+use super::output::{FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan};
+use super::request::{
+    EgressRequest, FileRequest, ImagesRequest, Media, OutputKind, OutputRequest, RequestOrigin,
+    SegmentsRequest, SourceRequest, StreamRequest, WebRequest,
+};
+use super::source::{SourcePlan, StartRule, WebPlan};
+use super::storage::StorageTarget;
+use super::stream_url::StreamUrl;
+use super::{EgressId, RecordingPlan, redact};
+
+impl RecordingPlan {
+    /// Decides everything about a recording. `now` gives the names their times.
+    ///
+    /// # Errors
+    /// [`PlanError`], naming the field of the request that is at fault, and what would be right.
+    pub fn new(request: &EgressRequest, egress_id: EgressId, now: &Zoned) -> Result<Self, PlanError> {
+        let SourceRequest::Web(web) = &request.source;
+        let url = page_url(&web.url, &request.origin)?;
+        if request.outputs.is_empty() {
+            return Err(PlanError::invalid(
+                "output",
+                "there is none; give at least one file, segment, stream or image output",
+            ));
+        }
+        let media = recorded_media(web.media, &request.outputs);
+        let video = media
+            .has_video()
+            .then(|| resolve::video(&request.encoding, request.frame_times, &needs(request)));
+        let video = video.transpose()?;
+
+        let naming = Naming::new(now, request.retry_count);
+        let assembly = Assembly {
+            media,
+            video: video.as_ref(),
+            requested: request.encoding.audio_codec,
+            aac_is_needed: request.outputs.iter().any(always_aac),
+            is_only_output: request.outputs.len() == 1,
+            naming: &naming,
+        };
+        let mut outputs = Vec::with_capacity(request.outputs.len());
+        for output in &request.outputs {
+            if request.retry_count > 0 {
+                supports_retry(output)?;
+            }
+            outputs.push(assembly.output(output)?);
+        }
+        nothing_is_written_twice(&request.outputs, &outputs)?;
+        if request.limits.duration == Some(Duration::ZERO) {
+            return Err(PlanError::invalid("duration", "0 s records nothing; give a longer time, or none"));
+        }
+        Ok(Self {
+            egress_id,
+            source: SourcePlan::Web(web_plan(url, web, request, media, video.as_ref())),
+            audio: audio_encodings(request, &outputs)?,
+            video,
+            outputs,
+            limits: request.limits,
+        })
+    }
+}
+
+/// The address of the page. From afar only what is on the web; at a terminal also what is on this machine.
+fn page_url(text: &str, origin: &RequestOrigin) -> Result<Url, PlanError> {
+    const FIELD: &str = "web url";
+    let (schemes, named): (&[&str], _) = match origin {
+        RequestOrigin::CommandLine => (
+            &["http", "https", "file", "data", "chrome", "about"],
+            "http://, https://, file://, data:, chrome:// or about:",
+        ),
+        RequestOrigin::V1(_) | RequestOrigin::V2(_) => (&["http", "https"], "http:// or https://"),
+    };
+    if text.is_empty() {
+        return Err(PlanError::invalid(FIELD, "it is empty; give the address of the page to record"));
+    }
+    let url = Url::parse(text).map_err(|error| {
+        let shown = redact::page_url(text);
+        PlanError::invalid(FIELD, format!("{shown}: {error}; write it as https://example.com/page"))
+    })?;
+    if !schemes.contains(&url.scheme()) {
+        let scheme = url.scheme();
+        return Err(PlanError::invalid(FIELD, format!("{scheme}: pages can't be recorded; use {named}")));
+    }
+    Ok(url)
+}
+
+/// Images have no sound: alone they need none.
+fn recorded_media(asked: Media, outputs: &[OutputRequest]) -> Media {
+    let only_images = outputs.iter().all(|output| matches!(output.kind, OutputKind::Images(_)));
+    match asked {
+        Media::AudioAndVideo if only_images => Media::VideoOnly,
+        asked => asked,
+    }
+}
+
+fn needs(request: &EgressRequest) -> Needs {
+    let mut needs = Needs::default();
+    for output in &request.outputs {
+        match &output.kind {
+            OutputKind::Segments(segments) => needs.segment_durations.push(segment_duration(segments)),
+            OutputKind::Stream(_) => needs.has_stream = true,
+            OutputKind::File(_) | OutputKind::Images(_) => {}
+        }
+    }
+    needs
+}
+
+fn segment_duration(segments: &SegmentsRequest) -> Duration {
+    segments.duration.unwrap_or(Duration::from_secs(4))
+}
+
+const fn always_aac(output: &OutputRequest) -> bool {
+    match output.kind {
+        OutputKind::Segments(_) | OutputKind::Stream(_) => true,
+        OutputKind::File(_) | OutputKind::Images(_) => false,
+    }
+}
+
+/// A second try must not overwrite the first one's file; default names have the number of the try in them.
+fn supports_retry(output: &OutputRequest) -> Result<(), PlanError> {
+    let field = &output.field;
+    let named = match &output.kind {
+        OutputKind::File(file) => Some(("filepath", &file.path)).filter(|(_, path)| is_named(path)),
+        OutputKind::Segments(SegmentsRequest { prefix, .. }) if !prefix.is_empty() => {
+            Some(("filename_prefix", prefix))
+        }
+        OutputKind::Segments(SegmentsRequest { playlist, .. }) => {
+            Some(("playlist_name", playlist)).filter(|(_, playlist)| is_named(playlist))
+        }
+        OutputKind::Stream(_) | OutputKind::Images(_) => None,
+    };
+    match named {
+        Some((part, name)) if !name.contains("{retry}") => {
+            Err(PlanError::NoRetry { field: format!("{field}.{part}") })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_named(path: &str) -> bool {
+    !path.is_empty() && !path.ends_with('/')
+}
+
+fn web_plan(
+    url: Url,
+    web: &WebRequest,
+    request: &EgressRequest,
+    media: Media,
+    video: Option<&VideoEncoding>,
+) -> WebPlan {
+    // Without a picture the display is as small as a display can be.
+    let (width, height, fps) = video.map_or((16, 16, 1), |video| (video.width, video.height, video.fps));
+    WebPlan {
+        url,
+        start: if web.await_start_signal { StartRule::OnSignal } else { StartRule::OnLoad },
+        capture: request.capture,
+        width,
+        height,
+        fps,
+        has_video: media.has_video(),
+        has_audio: media.has_audio(),
+    }
+}
+
+/// One encode for each codec that an output takes.
+fn audio_encodings(request: &EgressRequest, outputs: &[OutputPlan]) -> Result<Vec<AudioEncoding>, PlanError> {
+    let mut codecs: Vec<AudioCodec> = outputs.iter().filter_map(OutputPlan::audio).collect();
+    codecs.sort_unstable();
+    codecs.dedup();
+    codecs.into_iter().map(|codec| resolve::audio(&request.encoding, codec)).collect()
+}
+
+/// What every output of a request is fitted to.
+struct Assembly<'a> {
+    media: Media,
+    video: Option<&'a VideoEncoding>,
+    /// For files; streams and segments always have AAC.
+    requested: Option<AudioCodec>,
+    aac_is_needed: bool,
+    is_only_output: bool,
+    naming: &'a Naming,
+}
+
+impl Assembly<'_> {
+    fn output(&self, output: &OutputRequest) -> Result<OutputPlan, PlanError> {
+        let OutputRequest { field, storage, kind } = output;
+        let storage = storage.clone();
+        match kind {
+            OutputKind::File(file) => self.file(field, file, storage).map(OutputPlan::File),
+            OutputKind::Segments(segments) => {
+                self.segments(field, segments, storage).map(OutputPlan::Segments)
+            }
+            OutputKind::Stream(stream) => self.stream(field, stream).map(OutputPlan::Stream),
+            OutputKind::Images(images) => self.images(field, images, storage).map(OutputPlan::Images),
+        }
+    }
+
+    fn file(&self, field: &str, file: &FileRequest, storage: StorageTarget) -> Result<FilePlan, PlanError> {
+        let name_field = format!("{field}.filepath");
+        let row = match file.container {
+            Some(container) => {
+                if let Some(other) =
+                    filename::container_of(&file.path).filter(|row| row.container != container)
+                {
+                    return Err(PlanError::invalid(
+                        name_field,
+                        format!(
+                            "a name that ends in {} can't hold {container}; let it end in {}, or leave the ending out",
+                            other.extension,
+                            container.row().extension,
+                        ),
+                    ));
+                }
+                container.row()
+            }
+            None => self.default_container(field)?,
+        };
+        let has_video = self.media.has_video();
+        if has_video && !row.video.contains(&VideoCodec::H264) {
+            return Err(incompatible(
+                format!("{field}.file_type"),
+                row.name,
+                VideoCodec::H264,
+                "record sound alone (audio_only), or the file as MP4",
+            ));
+        }
+        let audio = self.media.has_audio().then(|| self.file_codec(row)).transpose()?;
+        if !has_video && row.audio.is_empty() {
+            return Err(PlanError::invalid(name_field, format!("{} can't hold sound", row.name)));
+        }
+        Ok(FilePlan {
+            container: row.container,
+            has_video,
+            audio,
+            name: filename::file(&name_field, &file.path, row, self.naming)?,
+            storage,
+        })
+    }
+
+    /// The first container that holds what is recorded; for sound alone, one that is made for it comes first.
+    fn default_container(&self, field: &str) -> Result<&'static ContainerRow, PlanError> {
+        let codec = self
+            .requested
+            .or((self.aac_is_needed && self.media == Media::AudioOnly).then_some(AudioCodec::Aac));
+        let fits = |row: &&ContainerRow| {
+            let video_fits = !self.media.has_video() || row.video.contains(&VideoCodec::H264);
+            let audio_fits = !self.media.has_audio() || codec.is_none_or(|codec| row.audio.contains(&codec));
+            video_fits && audio_fits
+        };
+        let for_sound = CONTAINERS.iter().filter(|row| row.video.is_empty());
+        let for_pictures = CONTAINERS.iter().filter(|row| !row.video.is_empty());
+        for_sound.chain(for_pictures).find(fits).ok_or_else(|| {
+            let codec = codec.map_or_else(String::new, |codec| codec.to_string());
+            incompatible(
+                format!("{field}.file_type"),
+                "MP4",
+                codec,
+                "with pictures the sound must be AAC or Opus; choose one of them, or leave audio_codec out",
+            )
+        })
+    }
+
+    fn file_codec(&self, row: &ContainerRow) -> Result<AudioCodec, PlanError> {
+        let codec = match self.requested {
+            Some(requested) => Some(requested).filter(|codec| row.audio.contains(codec)),
+            None => row.audio.first().copied(),
+        };
+        codec.ok_or_else(|| {
+            let possible: Vec<String> = row.audio.iter().map(AudioCodec::to_string).collect();
+            let requested = self.requested.map_or_else(String::new, |codec| codec.to_string());
+            incompatible(
+                "audio_codec".to_owned(),
+                row.name,
+                requested,
+                format!("use {}, or leave audio_codec out", possible.join(" or ")),
+            )
+        })
+    }
+
+    fn segments(
+        &self,
+        field: &str,
+        segments: &SegmentsRequest,
+        storage: StorageTarget,
+    ) -> Result<SegmentsPlan, PlanError> {
+        if self.media.has_audio()
+            && let Some(codec) = self.requested.filter(|codec| *codec != AudioCodec::Aac)
+        {
+            return Err(incompatible(
+                "audio_codec".to_owned(),
+                "HLS",
+                codec,
+                "segments carry AAC; choose AAC, leave audio_codec out, or leave the segments out",
+            ));
+        }
+        let duration = segment_duration(segments);
+        let allowed = Duration::from_secs(1)..=Duration::from_secs(600);
+        if !allowed.contains(&duration) || duration.subsec_nanos() != 0 {
+            return Err(PlanError::invalid(
+                format!("{field}.segment_duration"),
+                format!("{} s; give whole seconds, 1 to 600", duration.as_secs_f64()),
+            ));
+        }
+        let names = (&*segments.prefix, &*segments.playlist, &*segments.live_playlist);
+        let names = filename::segments(field, names, self.naming)?;
+        Ok(SegmentsPlan {
+            has_video: self.media.has_video(),
+            audio: self.media.has_audio().then_some(AudioCodec::Aac),
+            dir: names.dir,
+            playlist: names.playlist,
+            live_playlist: names.live_playlist,
+            prefix: names.prefix,
+            suffix: segments.suffix,
+            duration,
+            storage,
+        })
+    }
+
+    fn stream(&self, field: &str, stream: &StreamRequest) -> Result<StreamPlan, PlanError> {
+        let url_field = |at: usize| format!("stream url ({field}.urls[{at}])");
+        let mut protocol = stream.protocol;
+        let mut urls: Vec<StreamUrl> = Vec::with_capacity(stream.urls.len());
+        for (at, url) in stream.urls.iter().enumerate() {
+            let url = StreamUrl::parse(url.expose(), protocol)
+                .map_err(|error| PlanError::StreamUrl { field: url_field(at), error })?;
+            // The first address decides for the others, where nothing was said.
+            protocol = Some(url.protocol());
+            if urls.contains(&url) {
+                return Err(PlanError::invalid(url_field(at), format!("{url} is there twice; give it once")));
+            }
+            urls.push(url);
+        }
+        let Some(protocol) = protocol else {
+            return Err(PlanError::invalid(
+                "stream protocol",
+                format!("{field} has neither a protocol nor an address; give one of them"),
+            ));
+        };
+        if urls.is_empty() && self.is_only_output {
+            return Err(PlanError::invalid(
+                "stream url",
+                format!("{field} has no address; the only output of a recording needs one"),
+            ));
+        }
+        Ok(StreamPlan {
+            protocol,
+            has_video: self.media.has_video(),
+            has_audio: self.media.has_audio(),
+            urls,
+        })
+    }
+
+    fn images(
+        &self,
+        field: &str,
+        images: &ImagesRequest,
+        storage: StorageTarget,
+    ) -> Result<ImagesPlan, PlanError> {
+        let Some(video) = self.video else {
+            return Err(PlanError::invalid(
+                "audio_only images",
+                format!("{field} needs pictures; leave audio_only out, or leave the images out"),
+            ));
+        };
+        let interval = images.interval.unwrap_or(Duration::from_secs(10));
+        if interval < Duration::from_millis(100) || interval > Duration::from_secs(86_400) {
+            return Err(PlanError::invalid(
+                format!("{field}.capture_interval"),
+                format!("{} s; give 0.1 s to one day", interval.as_secs_f64()),
+            ));
+        }
+        let (width, height) = image_size(images, video);
+        for (name, pixels, most) in [("width", width, 7680), ("height", height, 7680)] {
+            if !(16..=most).contains(&pixels) {
+                return Err(PlanError::invalid(
+                    format!("{field}.{name}"),
+                    format!("{pixels} pixels; give 16 to {most}"),
+                ));
+            }
+        }
+        let prefix =
+            filename::image_prefix(&format!("{field}.filename_prefix"), &images.prefix, self.naming)?;
+        Ok(ImagesPlan { interval, width, height, prefix, suffix: images.suffix, storage })
+    }
+}
+
+/// As asked; one side alone takes the other from the video's proportions.
+fn image_size(images: &ImagesRequest, video: &VideoEncoding) -> (u32, u32) {
+    let scaled = |side: u32, by: u32, of: u32| {
+        let scaled = (u64::from(side) * u64::from(by)).div_ceil(u64::from(of));
+        u32::try_from(scaled).unwrap_or(u32::MAX)
+    };
+    match (images.width, images.height) {
+        (None, None) => (video.width, video.height),
+        (Some(width), None) => (width, scaled(width, video.height, video.width)),
+        (None, Some(height)) => (scaled(height, video.width, video.height), height),
+        (Some(width), Some(height)) => (width, height),
+    }
+}
+
+/// Two outputs of one name would overwrite each other.
+fn nothing_is_written_twice(requests: &[OutputRequest], outputs: &[OutputPlan]) -> Result<(), PlanError> {
+    let mut writers: HashMap<String, &str> = HashMap::new();
+    for (request, output) in requests.iter().zip(outputs) {
+        let names: Vec<(&str, String)> = match output {
+            OutputPlan::File(file) => vec![("filepath", file.name.as_str().to_owned())],
+            OutputPlan::Segments(segments) => {
+                let SegmentsPlan { dir, playlist, live_playlist, prefix, .. } = segments;
+                let live = live_playlist.iter().map(|live| ("live_playlist_name", format!("{dir}{live}")));
+                let names = [
+                    ("playlist_name", format!("{dir}{playlist}")),
+                    ("filename_prefix", format!("{dir}{prefix}_*.ts")),
+                ];
+                names.into_iter().chain(live).collect()
+            }
+            OutputPlan::Stream(stream) => stream
+                .urls
+                .iter()
+                // The address is told apart by its key, which must not get into the error.
+                .map(|url| ("urls", url.expose().to_owned()))
+                .collect(),
+            OutputPlan::Images(images) => vec![("filename_prefix", format!("{}*.jpeg", images.prefix))],
+        };
+        for (part, name) in names {
+            let shown = if part == "urls" { "this address".to_owned() } else { name.clone() };
+            if let Some(other) = writers.insert(name, &request.field) {
+                return Err(PlanError::invalid(
+                    format!("{}.{part}", request.field),
+                    format!("{other} also writes to {shown}; give each its own name"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn incompatible(field: String, format: &str, codec: impl ToString, help: impl Into<String>) -> PlanError {
+    PlanError::Incompatible { field, format: format.to_owned(), codec: codec.to_string(), help: help.into() }
+}

@@ -1,0 +1,82 @@
+//! v2 requests → [`EgressRequest`].
+
+use livekit_protocol as proto;
+use proto::output::Config;
+use proto::start_egress_request::{Encoding, Source};
+
+use super::Limits;
+use super::error::PlanError;
+use super::request::{
+    EgressRequest, EncodingRequest, FrameTimes, Media, OutputRequest, RequestOrigin, SourceRequest,
+    WebRequest,
+};
+use super::source::CaptureKind;
+use super::wire;
+use crate::secret::Secret;
+
+/// A v2 request.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub fn start_egress(request: proto::StartEgressRequest) -> Result<EgressRequest, PlanError> {
+    let origin = RequestOrigin::V2(Secret::new(Box::new(request.clone())));
+    // The room's name only says whose recording it is: a page joins no room.
+    let proto::StartEgressRequest { room_name: _, outputs, storage, webhooks, source, encoding } = request;
+    wire::no_webhooks(&webhooks)?;
+    let source = match source {
+        Some(Source::Web(web)) => {
+            let proto::WebSource { url, audio_only, video_only, await_start_signal } = web;
+            let media = Media::from_flags(audio_only, video_only)?;
+            SourceRequest::Web(WebRequest { url, media, await_start_signal })
+        }
+        Some(Source::Template(_)) => return Err(only_web("template", "a template source")),
+        Some(Source::Media(_)) => return Err(only_web("media", "a media source")),
+        None => return Err(PlanError::invalid("source", "say what to record, for example `web`")),
+    };
+    let encoding = match encoding {
+        None => EncodingRequest::default(),
+        Some(Encoding::Preset(preset)) => wire::preset(preset)?,
+        Some(Encoding::Advanced(options)) => wire::advanced(options)?,
+    };
+    // Seen even where no output uses it: it would be lost silently.
+    wire::storage("storage", storage)?;
+    let outputs = outputs
+        .into_iter()
+        .enumerate()
+        .map(|(at, output)| output_request(at, output))
+        .collect::<Result<_, _>>()?;
+    Ok(EgressRequest {
+        origin,
+        source,
+        encoding,
+        outputs,
+        capture: CaptureKind::Framebuffer,
+        frame_times: FrameTimes::AsDrawn,
+        limits: Limits::default(),
+        retry_count: 0,
+    })
+}
+
+fn output_request(at: usize, output: proto::Output) -> Result<OutputRequest, PlanError> {
+    let proto::Output { storage, config } = output;
+    let storage = wire::storage(&format!("outputs[{at}].storage"), storage)?;
+    match config {
+        Some(Config::File(file)) => {
+            let proto::FileOutput { file_type, filepath, disable_manifest: _ } = file;
+            wire::file(format!("outputs[{at}].file"), file_type, filepath, storage)
+        }
+        Some(Config::Stream(stream)) => wire::stream(format!("outputs[{at}].stream"), stream),
+        Some(Config::Segments(segments)) => {
+            wire::segments(format!("outputs[{at}].segments"), segments, storage)
+        }
+        Some(Config::Images(images)) => wire::images(format!("outputs[{at}].images"), images, storage),
+        None => Err(PlanError::invalid(
+            "output config",
+            format!("outputs[{at}] needs one of `file`, `stream`, `segments`, `images`"),
+        )),
+    }
+}
+
+fn only_web(field: &str, what: &str) -> PlanError {
+    PlanError::not_yet(field, what, "give a `web` source")
+}

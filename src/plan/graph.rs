@@ -1,0 +1,146 @@
+//! What the plan means for this machine: the encoders in detail, and which output takes what.
+//!
+//! Plain values; `encode` and `sink` turn them into elements.
+
+use std::time::Duration;
+
+use super::RecordingPlan;
+use super::codec::AudioCodec;
+use super::encoding::{AudioEncoding, H264Profile, VideoEncoding};
+use super::output::{OutputId, OutputPlan, StreamProtocol};
+
+/// What a recording may use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Machine {
+    /// This recording's share of the machine, in cores: a control group's quota where there is one, not the host's number.
+    pub cores: f32,
+}
+
+/// A recording's encoders and branches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphPlan {
+    pub video: Option<X264Plan>,
+    pub audio: Vec<AudioEncoding>,
+    /// One for each output, in the plan's order.
+    pub branches: Vec<Branch>,
+}
+
+/// The settings of the one H.264 encoder. Every field is a property of `x264enc`, or of the caps behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct X264Plan {
+    pub profile: H264Profile,
+    /// kbit/s.
+    pub bitrate_kbps: u32,
+    /// `superfast` without B-frames, with a short look-ahead and macroblock trees: a better picture than `veryfast` for half its
+    /// cost (design §5).
+    pub speed_preset: &'static str,
+    pub b_frames: u32,
+    pub rc_lookahead: u32,
+    pub mb_tree: bool,
+    pub threads: u32,
+    /// Frames. Key frames are forced by time; this is what remains should one not come.
+    pub key_int_max: u32,
+    /// Milliseconds of the bit rate that one picture may take ahead.
+    pub vbv_buf_capacity_ms: u32,
+    /// Options that have no property, as x264 writes them.
+    pub option_string: String,
+}
+
+/// What one output takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Branch {
+    pub output: OutputId,
+    pub video: Option<VideoFeed>,
+    pub audio: Option<AudioCodec>,
+}
+
+/// Which pictures a branch takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VideoFeed {
+    /// As captured.
+    Raw,
+    /// Behind the encoder.
+    H264,
+}
+
+impl GraphPlan {
+    #[must_use]
+    pub fn new(plan: &RecordingPlan, machine: Machine) -> Self {
+        let branches: Vec<Branch> = plan
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(at, output)| Branch {
+                output: OutputId(at),
+                video: video_feed(output),
+                audio: output.audio(),
+            })
+            .collect();
+        let is_encoded = branches.iter().any(|branch| branch.video == Some(VideoFeed::H264));
+        let video = plan.video.as_ref().filter(|_| is_encoded);
+        Self { video: video.map(|video| x264(video, plan, machine)), audio: plan.audio.clone(), branches }
+    }
+}
+
+fn video_feed(output: &OutputPlan) -> Option<VideoFeed> {
+    let encoded = match output {
+        OutputPlan::Images(_) => return Some(VideoFeed::Raw),
+        OutputPlan::File(file) => file.has_video,
+        OutputPlan::Segments(segments) => segments.has_video,
+        OutputPlan::Stream(stream) => stream.has_video,
+    };
+    encoded.then_some(VideoFeed::H264)
+}
+
+fn x264(video: &VideoEncoding, plan: &RecordingPlan, machine: Machine) -> X264Plan {
+    let has_rtmp = plan.outputs.iter().any(
+        |output| matches!(output, OutputPlan::Stream(stream) if stream.protocol == StreamProtocol::Rtmp),
+    );
+    let segment = plan
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            OutputPlan::Segments(segments) => Some(segments.duration),
+            OutputPlan::File(_) | OutputPlan::Stream(_) | OutputPlan::Images(_) => None,
+        })
+        .min();
+    // A key frame comes when its time has come, so the encoder must not put one where a scene changes.
+    let mut options = vec!["scenecut=0"];
+    if has_rtmp {
+        // Servers that meter a stream want it at one rate.
+        options.push("nal-hrd=cbr");
+    }
+    X264Plan {
+        profile: video.profile,
+        bitrate_kbps: video.bitrate_kbps,
+        speed_preset: "superfast",
+        b_frames: 0,
+        rc_lookahead: 10,
+        mb_tree: true,
+        threads: threads(video, machine),
+        key_int_max: key_int_max(video),
+        vbv_buf_capacity_ms: segment.map_or(2000, |segment| millis(segment).min(10_000)),
+        option_string: options.join(":"),
+    }
+}
+
+/// Two threads keep up with 1080p30 (design §5); more pixels want more, as far as the machine's share goes (design §4.9).
+fn threads(video: &VideoEncoding, machine: Machine) -> u32 {
+    const PIXELS_FOR_TWO: u64 = 1920 * 1080 * 30;
+    let pixels = u64::from(video.width) * u64::from(video.height) * u64::from(video.fps);
+    let wanted = u32::try_from(pixels.div_ceil(PIXELS_FOR_TWO).max(1) * 2).unwrap_or(u32::MAX);
+    // x264 takes up to 128. A share below one core, or none that is known, is one thread.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=128 before")]
+    let share = machine.cores.floor().clamp(1.0, 128.0) as u32;
+    wanted.min(share)
+}
+
+/// One second more than the forced interval takes, so that rounding never puts a second key frame beside a forced one.
+fn key_int_max(video: &VideoEncoding) -> u32 {
+    let frames = u128::from(video.fps) * video.key_interval.as_millis().div_ceil(1000);
+    u32::try_from(frames).unwrap_or(u32::MAX).saturating_add(video.fps)
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,269 @@
+//! The request as an `EgressInfo` shows it: in LiveKit's form, without its secrets (media.md §6.2, service.md §5.5).
+
+use livekit_protocol as proto;
+use proto::egress_info::Request;
+use proto::{
+    encoded_file_output, image_output, output, segmented_file_output, start_egress_request, storage_config,
+    web_egress_request,
+};
+
+use super::codec::{AudioCodec, Container};
+use super::encoding::{H264Profile, PRESETS, Preset};
+use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
+use super::redact;
+use super::request::{
+    EgressRequest, EncodingRequest, Media, OutputKind, OutputRequest, RequestOrigin, SourceRequest,
+};
+
+/// What `EgressInfo.request` holds: the wire request with its secrets blotted out; for a request of the command line, the
+/// v2 request that says the same.
+#[must_use]
+pub fn redacted_request(request: &EgressRequest) -> Request {
+    match &request.origin {
+        RequestOrigin::V1(v1) => Request::Web(redacted_v1(v1.expose().as_ref().clone())),
+        RequestOrigin::V2(v2) => Request::Egress(redacted_v2(v2.expose().as_ref().clone())),
+        RequestOrigin::CommandLine => Request::Egress(redacted_v2(as_v2(request))),
+    }
+}
+
+fn redacted_v1(mut request: proto::WebEgressRequest) -> proto::WebEgressRequest {
+    request.url = redact::user_info(&request.url);
+    request.file_outputs.iter_mut().for_each(redact_file);
+    request.stream_outputs.iter_mut().for_each(redact_stream);
+    request.segment_outputs.iter_mut().for_each(redact_segments);
+    request.image_outputs.iter_mut().for_each(redact_images);
+    #[expect(deprecated, reason = "old clients still send it")]
+    match &mut request.output {
+        Some(web_egress_request::Output::File(file)) => redact_file(file),
+        Some(web_egress_request::Output::Stream(stream)) => redact_stream(stream),
+        Some(web_egress_request::Output::Segments(segments)) => redact_segments(segments),
+        None => {}
+    }
+    request
+}
+
+fn redacted_v2(mut request: proto::StartEgressRequest) -> proto::StartEgressRequest {
+    if let Some(start_egress_request::Source::Web(web)) = &mut request.source {
+        web.url = redact::user_info(&web.url);
+    }
+    redact_storage(request.storage.as_mut());
+    for output in &mut request.outputs {
+        redact_storage(output.storage.as_mut());
+        match &mut output.config {
+            Some(output::Config::Stream(stream)) => redact_stream(stream),
+            Some(output::Config::Segments(segments)) => redact_segments(segments),
+            Some(output::Config::Images(images)) => redact_images(images),
+            // A v2 file has its storage beside it.
+            Some(output::Config::File(_)) | None => {}
+        }
+    }
+    request
+}
+
+fn redact_stream(stream: &mut proto::StreamOutput) {
+    for url in &mut stream.urls {
+        *url = redact::stream_url(url);
+    }
+}
+
+fn redact_file(file: &mut proto::EncodedFileOutput) {
+    match &mut file.output {
+        Some(encoded_file_output::Output::S3(s3)) => redact_s3(s3),
+        Some(encoded_file_output::Output::Gcp(gcp)) => redact_gcp(gcp),
+        Some(encoded_file_output::Output::Azure(azure)) => redact_azure(azure),
+        Some(encoded_file_output::Output::AliOss(ali)) => redact_ali_oss(ali),
+        None => {}
+    }
+}
+
+fn redact_segments(segments: &mut proto::SegmentedFileOutput) {
+    match &mut segments.output {
+        Some(segmented_file_output::Output::S3(s3)) => redact_s3(s3),
+        Some(segmented_file_output::Output::Gcp(gcp)) => redact_gcp(gcp),
+        Some(segmented_file_output::Output::Azure(azure)) => redact_azure(azure),
+        Some(segmented_file_output::Output::AliOss(ali)) => redact_ali_oss(ali),
+        None => {}
+    }
+}
+
+fn redact_images(images: &mut proto::ImageOutput) {
+    match &mut images.output {
+        Some(image_output::Output::S3(s3)) => redact_s3(s3),
+        Some(image_output::Output::Gcp(gcp)) => redact_gcp(gcp),
+        Some(image_output::Output::Azure(azure)) => redact_azure(azure),
+        Some(image_output::Output::AliOss(ali)) => redact_ali_oss(ali),
+        None => {}
+    }
+}
+
+fn redact_storage(storage: Option<&mut proto::StorageConfig>) {
+    match storage.and_then(|storage| storage.provider.as_mut()) {
+        Some(storage_config::Provider::S3(s3)) => redact_s3(s3),
+        Some(storage_config::Provider::Gcp(gcp)) => redact_gcp(gcp),
+        Some(storage_config::Provider::Azure(azure)) => redact_azure(azure),
+        Some(storage_config::Provider::AliOss(ali)) => redact_ali_oss(ali),
+        None => {}
+    }
+}
+
+fn redact_s3(s3: &mut proto::S3Upload) {
+    blot(&mut s3.access_key, "{access_key}");
+    blot(&mut s3.secret, "{secret}");
+    blot(&mut s3.session_token, "{session_token}");
+    blot(&mut s3.assume_role_external_id, "{external_id}");
+    redact_proxy(s3.proxy.as_mut());
+}
+
+fn redact_gcp(gcp: &mut proto::GcpUpload) {
+    blot(&mut gcp.credentials, "{credentials}");
+    redact_proxy(gcp.proxy.as_mut());
+}
+
+fn redact_azure(azure: &mut proto::AzureBlobUpload) {
+    blot(&mut azure.account_name, "{account_name}");
+    blot(&mut azure.account_key, "{account_key}");
+}
+
+fn redact_ali_oss(ali: &mut proto::AliOssUpload) {
+    blot(&mut ali.access_key, "{access_key}");
+    blot(&mut ali.secret, "{secret}");
+}
+
+/// LiveKit shows a proxy's password; it is a secret all the same.
+fn redact_proxy(proxy: Option<&mut proto::ProxyConfig>) {
+    if let Some(proxy) = proxy {
+        proxy.url = redact::user_info(&proxy.url);
+        blot(&mut proxy.password, "{password}");
+    }
+}
+
+/// What was empty stays empty.
+fn blot(secret: &mut String, by: &str) {
+    if !secret.is_empty() {
+        by.clone_into(secret);
+    }
+}
+
+fn as_v2(request: &EgressRequest) -> proto::StartEgressRequest {
+    let SourceRequest::Web(web) = &request.source;
+    let source = proto::WebSource {
+        url: web.url.clone(),
+        audio_only: web.media == Media::AudioOnly,
+        video_only: web.media == Media::VideoOnly,
+        await_start_signal: web.await_start_signal,
+    };
+    proto::StartEgressRequest {
+        room_name: String::new(),
+        outputs: request.outputs.iter().map(output_as_v2).collect(),
+        storage: None,
+        webhooks: Vec::new(),
+        source: Some(start_egress_request::Source::Web(source)),
+        encoding: encoding_as_v2(&request.encoding),
+    }
+}
+
+/// The wire knows a preset or options, not both: options come with the preset's numbers in them.
+fn encoding_as_v2(encoding: &EncodingRequest) -> Option<start_egress_request::Encoding> {
+    let bare = EncodingRequest { preset: encoding.preset, ..EncodingRequest::default() };
+    if *encoding == bare {
+        return encoding
+            .preset
+            .map(|preset| start_egress_request::Encoding::Preset(preset.row().wire.into()));
+    }
+    let base = encoding.preset.map_or(&PRESETS[0], Preset::row);
+    let audio_codec = match encoding.audio_codec {
+        None => proto::AudioCodec::DefaultAc,
+        Some(AudioCodec::Aac) => proto::AudioCodec::Aac,
+        Some(AudioCodec::Opus) => proto::AudioCodec::Opus,
+        Some(AudioCodec::Mp3) => proto::AudioCodec::AcMp3,
+    };
+    let video_codec = match encoding.profile {
+        None => proto::VideoCodec::DefaultVc,
+        Some(H264Profile::Baseline) => proto::VideoCodec::H264Baseline,
+        Some(H264Profile::Main) => proto::VideoCodec::H264Main,
+        Some(H264Profile::High) => proto::VideoCodec::H264High,
+    };
+    Some(start_egress_request::Encoding::Advanced(proto::EncodingOptions {
+        width: number(encoding.width.unwrap_or(base.width)),
+        height: number(encoding.height.unwrap_or(base.height)),
+        framerate: number(encoding.fps.unwrap_or(base.fps)),
+        video_bitrate: number(encoding.video_bitrate_kbps.unwrap_or(base.bitrate_kbps)),
+        video_codec: video_codec.into(),
+        audio_codec: audio_codec.into(),
+        audio_bitrate: encoding.audio_bitrate_kbps.map_or(0, number),
+        audio_frequency: encoding.audio_rate_hz.map_or(0, number),
+        key_frame_interval: encoding.key_interval.map_or(0.0, |interval| interval.as_secs_f64()),
+        ..proto::EncodingOptions::default()
+    }))
+}
+
+fn output_as_v2(output: &OutputRequest) -> proto::Output {
+    let config = match &output.kind {
+        OutputKind::File(file) => {
+            let file_type = match file.container {
+                None => proto::EncodedFileType::DefaultFiletype,
+                Some(Container::Mp4) => proto::EncodedFileType::Mp4,
+                Some(Container::Ogg) => proto::EncodedFileType::Ogg,
+                Some(Container::Mp3) => proto::EncodedFileType::Mp3,
+            };
+            output::Config::File(proto::FileOutput {
+                file_type: file_type.into(),
+                filepath: file.path.clone(),
+                disable_manifest: true,
+            })
+        }
+        OutputKind::Segments(segments) => {
+            let suffix = match segments.suffix {
+                SegmentSuffix::Index => proto::SegmentedFileSuffix::Index,
+                SegmentSuffix::Timestamp => proto::SegmentedFileSuffix::Timestamp,
+            };
+            output::Config::Segments(proto::SegmentedFileOutput {
+                protocol: proto::SegmentedFileProtocol::HlsProtocol.into(),
+                filename_prefix: segments.prefix.clone(),
+                playlist_name: segments.playlist.clone(),
+                live_playlist_name: segments.live_playlist.clone(),
+                segment_duration: segments.duration.map_or(0, whole_seconds),
+                filename_suffix: suffix.into(),
+                disable_manifest: true,
+                output: None,
+            })
+        }
+        OutputKind::Stream(stream) => {
+            let protocol = match stream.protocol {
+                None => proto::StreamProtocol::DefaultProtocol,
+                Some(StreamProtocol::Rtmp) => proto::StreamProtocol::Rtmp,
+                Some(StreamProtocol::Srt) => proto::StreamProtocol::Srt,
+            };
+            let urls = stream.urls.iter().map(|url| url.expose().clone()).collect();
+            output::Config::Stream(proto::StreamOutput { protocol: protocol.into(), urls })
+        }
+        OutputKind::Images(images) => {
+            let suffix = match images.suffix {
+                ImageSuffix::Index => proto::ImageFileSuffix::ImageSuffixIndex,
+                ImageSuffix::Timestamp => proto::ImageFileSuffix::ImageSuffixTimestamp,
+                ImageSuffix::NoneOverwrite => proto::ImageFileSuffix::ImageSuffixNoneOverwrite,
+            };
+            output::Config::Images(proto::ImageOutput {
+                capture_interval: images.interval.map_or(0, whole_seconds),
+                width: images.width.map_or(0, number),
+                height: images.height.map_or(0, number),
+                filename_prefix: images.prefix.clone(),
+                filename_suffix: suffix.into(),
+                image_codec: proto::ImageCodec::IcJpeg.into(),
+                disable_manifest: true,
+                output: None,
+            })
+        }
+    };
+    proto::Output { storage: None, config: Some(config) }
+}
+
+fn number(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+/// The wire has no parts of a second; zero would mean "not said".
+fn whole_seconds(duration: std::time::Duration) -> u32 {
+    let seconds = duration.as_millis().div_ceil(1000);
+    u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
+}

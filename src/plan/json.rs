@@ -1,0 +1,206 @@
+//! Requests as protobuf JSON, in camel case or snake case.
+//!
+//! The generated types skip fields they don't know and say nothing; here each of them is an error with its path, as is a
+//! value of the wrong type: a mistyped option must not be lost silently.
+
+use livekit_protocol as proto;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::error::PlanError;
+use super::request::EgressRequest;
+use super::{from_v1, from_v2};
+
+/// Why a text is no request.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("the request is not JSON: {0}")]
+    Syntax(serde_json::Error),
+    #[error("request has missing or invalid field: {path}: {problem}")]
+    Mistyped { path: String, problem: String },
+    #[error("request has missing or invalid field: {}: no such field; look for a misspelling, or leave it out", .paths.join(", "))]
+    UnknownFields { paths: Vec<String> },
+    #[error(
+        "request has missing or invalid field: request: this is neither a v1 WebEgressRequest (`url`, `file_outputs`, …) nor \
+         a v2 StartEgressRequest (`web`, `outputs`, …)"
+    )]
+    Unrecognised,
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+impl RequestError {
+    /// The field at fault; `request` where it is the whole.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        match self {
+            Self::Syntax(_) | Self::Unrecognised => "request",
+            Self::Mistyped { path, .. } => path,
+            Self::UnknownFields { paths } => paths.first().map_or("request", String::as_str),
+            Self::Plan(error) => error.field(),
+        }
+    }
+}
+
+/// Reads a v1 `WebEgressRequest`, a v2 `StartEgressRequest`, or either in the envelope that livekit-server puts around it;
+/// which one it is, its fields tell.
+///
+/// # Errors
+/// [`RequestError`], with the path of the field at fault.
+pub fn parse(text: &str) -> Result<EgressRequest, RequestError> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(RequestError::Syntax)?;
+    let object = value.as_object().ok_or(RequestError::Unrecognised)?;
+    match kind_of(object)? {
+        Kind::V1Web => Ok(from_v1::web(strict(text)?)?),
+        Kind::V2 => Ok(from_v2::start_egress(strict(text)?)?),
+        Kind::Envelope => from_envelope(strict(text)?),
+    }
+}
+
+enum Kind {
+    V1Web,
+    V2,
+    Envelope,
+}
+
+fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, RequestError> {
+    let has = |names: &[&str]| names.iter().any(|name| object.contains_key(*name));
+    let not_yet = |what: &str| {
+        RequestError::Plan(PlanError::not_yet(
+            "request",
+            what,
+            "record a web page, by a v1 or v2 web request",
+        ))
+    };
+    if has(&["outputs", "template", "media"]) {
+        return Ok(Kind::V2);
+    }
+    if has(&["room_composite", "roomComposite"]) {
+        return Err(not_yet("a room composite egress"));
+    }
+    if has(&["track_composite", "trackComposite"]) {
+        return Err(not_yet("a track composite egress"));
+    }
+    if has(&["participant"]) {
+        return Err(not_yet("a participant egress"));
+    }
+    if has(&["track"]) {
+        return Err(not_yet("a track egress"));
+    }
+    if has(&["replay", "replay_id", "replayId"]) {
+        return Err(not_yet("a replay"));
+    }
+    // A v2 request without outputs is one for nobody; in the envelope the outputs stand inside of `web`.
+    if has(&["web", "egress"]) {
+        return Ok(Kind::Envelope);
+    }
+    if has(&["url"]) {
+        return Ok(Kind::V1Web);
+    }
+    if has(&["audio_track_id", "audioTrackId", "video_track_id", "videoTrackId"]) {
+        return Err(not_yet("a track composite egress"));
+    }
+    if has(&["track_id", "trackId"]) {
+        return Err(not_yet("a track egress"));
+    }
+    if has(&["identity"]) {
+        return Err(not_yet("a participant egress"));
+    }
+    if has(&["room_name", "roomName"]) {
+        return Err(not_yet("a room composite egress"));
+    }
+    // No source of another kind: a web request whose `url` was forgotten or misspelt.
+    let v1_outputs = ["file_outputs", "stream_outputs", "segment_outputs", "image_outputs"];
+    let v1_outputs_camel = ["fileOutputs", "streamOutputs", "segmentOutputs", "imageOutputs"];
+    if has(&v1_outputs) || has(&v1_outputs_camel) || has(&["file", "stream", "segments"]) {
+        return Ok(Kind::V1Web);
+    }
+    Err(RequestError::Unrecognised)
+}
+
+/// `rpc.StartEgressRequest`, as far as it concerns a page. The generated types have none of the rpc package.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Envelope {
+    web: Option<proto::WebEgressRequest>,
+    egress: Option<proto::StartEgressRequest>,
+    #[serde(alias = "retryCount")]
+    retry_count: u32,
+    // What only a service needs: known, so that it is no misspelling, and not looked at.
+    #[serde(alias = "egressId")]
+    egress_id: serde::de::IgnoredAny,
+    #[serde(alias = "roomId")]
+    room_id: serde::de::IgnoredAny,
+    #[serde(alias = "roomName")]
+    room_name: serde::de::IgnoredAny,
+    token: serde::de::IgnoredAny,
+    #[serde(alias = "wsUrl")]
+    ws_url: serde::de::IgnoredAny,
+    #[serde(alias = "cloudBackupEnabled")]
+    cloud_backup_enabled: serde::de::IgnoredAny,
+    #[serde(alias = "estimatedCpu")]
+    estimated_cpu: serde::de::IgnoredAny,
+}
+
+fn from_envelope(envelope: Envelope) -> Result<EgressRequest, RequestError> {
+    let Envelope {
+        web,
+        egress,
+        retry_count,
+        egress_id: _,
+        room_id: _,
+        room_name: _,
+        token: _,
+        ws_url: _,
+        cloud_backup_enabled: _,
+        estimated_cpu: _,
+    } = envelope;
+    let request = match (web, egress) {
+        (Some(web), None) => from_v1::web(web)?,
+        (None, Some(egress)) => from_v2::start_egress(egress)?,
+        (Some(_), Some(_)) => {
+            return Err(PlanError::invalid("request", "`web` and `egress` exclude each other").into());
+        }
+        (None, None) => return Err(PlanError::invalid("request", "`web` or `egress` is null").into()),
+    };
+    Ok(EgressRequest { retry_count, ..request })
+}
+
+/// Reads a message and refuses what it does not know.
+fn strict<T: DeserializeOwned>(text: &str) -> Result<T, RequestError> {
+    let mut unknown = Vec::new();
+    let mut json = serde_json::Deserializer::from_str(text);
+    let mut track = serde_path_to_error::Track::new();
+    let paths = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let message =
+        T::deserialize(serde_ignored::Deserializer::new(paths, &mut |path: serde_ignored::Path<'_>| {
+            unknown.push(path_text(&path));
+        }));
+    match message {
+        Ok(message) if unknown.is_empty() => Ok(message),
+        Ok(_) => Err(RequestError::UnknownFields { paths: unknown }),
+        Err(error) => {
+            Err(RequestError::Mistyped { path: track.path().to_string(), problem: error.to_string() })
+        }
+    }
+}
+
+/// `file_outputs[0].filepath`; the crate's own text has a `?` for each optional field on the way.
+fn path_text(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", path_text(parent)),
+        Path::Map { parent, key } => match path_text(parent) {
+            parent if parent.is_empty() => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            path_text(parent)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! A plan as text for a person: `weir plan`. Nothing secret is in it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::RecordingPlan;
+use super::encoding::{AudioEncoding, Cadence, VideoEncoding};
+use super::graph::{GraphPlan, X264Plan};
+use super::output::{FilePlan, ImageSuffix, ImagesPlan, OutputPlan, SegmentSuffix, SegmentsPlan, StreamPlan};
+use super::redact;
+use super::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
+
+/// What a recording would do, one fact a line; ends with a line feed.
+#[must_use]
+pub fn render(plan: &RecordingPlan, graph: &GraphPlan) -> String {
+    let mut text = Lines::default();
+    let SourcePlan::Web(web) = &plan.source;
+    source(&mut text, web);
+    if let Some(video) = &plan.video {
+        pictures(&mut text, video);
+    }
+    if let Some(encoder) = &graph.video {
+        h264(&mut text, encoder);
+    }
+    for audio in &plan.audio {
+        sound(&mut text, audio);
+    }
+    for output in &plan.outputs {
+        match output {
+            OutputPlan::File(file) => self::file(&mut text, file),
+            OutputPlan::Segments(segments) => self::segments(&mut text, segments),
+            OutputPlan::Stream(stream) => self::stream(&mut text, stream),
+            OutputPlan::Images(images) => self::images(&mut text, images),
+        }
+    }
+    let ends = match plan.limits.duration {
+        Some(limit) => format!("after {}, when stopped, or when the page logs END_RECORDING", span(limit)),
+        None => "when stopped, or when the page logs END_RECORDING".to_owned(),
+    };
+    text.line("ends", &ends);
+    text.0
+}
+
+/// `label     text`, all texts in one column; an empty label goes on with the line before.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, label: &str, text: &str) {
+        // Writing to a string can't fail.
+        writeln!(self.0, "{label:<10}{text}").unwrap_or_default();
+    }
+}
+
+fn source(text: &mut Lines, web: &WebPlan) {
+    text.line("page", &redact::page_url(web.url.as_str()));
+    let start = match web.start {
+        StartRule::OnLoad => "when the page is loaded",
+        StartRule::OnSignal => "when the page logs START_RECORDING",
+    };
+    text.line("starts", start);
+    let capture = match web.capture {
+        CaptureKind::Framebuffer => "the display's framebuffer, when something is drawn",
+        CaptureKind::XImageSrc => "ximagesrc",
+    };
+    let display = format!("{}x{}", web.width, web.height);
+    match (web.has_video, web.has_audio) {
+        (true, true) => text.line("takes", &format!("picture ({display}, by {capture}) and sound")),
+        (true, false) => text.line("takes", &format!("picture alone ({display}, by {capture})")),
+        (false, _) => text.line("takes", "sound alone"),
+    }
+}
+
+fn pictures(text: &mut Lines, video: &VideoEncoding) {
+    let times = match video.cadence {
+        Cadence::AsDrawn { at_least } if at_least == video.fps => {
+            format!("{} a second, each at the time it was drawn", video.fps)
+        }
+        Cadence::AsDrawn { at_least } => {
+            format!("up to {} a second as drawn, {at_least} a second where nothing moves", video.fps)
+        }
+        Cadence::Grid => format!("{} a second, evenly", video.fps),
+    };
+    text.line("pictures", &times);
+    let VideoEncoding { codec, profile, width, height, bitrate_kbps, key_interval, .. } = video;
+    text.line(
+        "video",
+        &format!(
+            "{codec} {profile}, {width}x{height}, {bitrate_kbps} kbit/s, a key frame every {}",
+            span(*key_interval)
+        ),
+    );
+}
+
+fn h264(text: &mut Lines, encoder: &X264Plan) {
+    let threads = match encoder.threads {
+        1 => "1 thread".to_owned(),
+        threads => format!("{threads} threads"),
+    };
+    let X264Plan { speed_preset, option_string, vbv_buf_capacity_ms, .. } = encoder;
+    text.line(
+        "encoder",
+        &format!("x264 {speed_preset}, {threads}, buffer {vbv_buf_capacity_ms} ms, {option_string}"),
+    );
+}
+
+fn sound(text: &mut Lines, audio: &AudioEncoding) {
+    let AudioEncoding { codec, bitrate_kbps, rate_hz } = audio;
+    text.line("audio", &format!("{codec}, {bitrate_kbps} kbit/s, {rate_hz} Hz, stereo"));
+}
+
+fn file(text: &mut Lines, file: &FilePlan) {
+    let mut media = Vec::new();
+    if file.has_video {
+        media.push("H.264".to_owned());
+    }
+    media.extend(file.audio.map(|codec| codec.to_string()));
+    text.line("file", &format!("{} ({}: {})", file.name, file.container, media.join(" + ")));
+}
+
+fn segments(text: &mut Lines, segments: &SegmentsPlan) {
+    let SegmentsPlan { dir, playlist, live_playlist, prefix, suffix, duration, .. } = segments;
+    let suffix = match suffix {
+        SegmentSuffix::Index => "00000",
+        SegmentSuffix::Timestamp => "YYYYMMDDhhmmssmmm",
+    };
+    text.line("segments", &format!("{dir}{prefix}_{suffix}.ts, … ({} each)", span(*duration)));
+    text.line("", &format!("{dir}{playlist} (playlist)"));
+    if let Some(live) = live_playlist {
+        text.line("", &format!("{dir}{live} (live playlist, the last five)"));
+    }
+}
+
+fn stream(text: &mut Lines, stream: &StreamPlan) {
+    if stream.urls.is_empty() {
+        text.line("stream", &format!("{} (no address yet)", stream.protocol));
+    }
+    for url in &stream.urls {
+        let lookup = if url.twitch_key().is_some() { "; Twitch is asked for its server" } else { "" };
+        text.line("stream", &format!("{url} ({}{lookup})", stream.protocol));
+    }
+}
+
+fn images(text: &mut Lines, images: &ImagesPlan) {
+    let ImagesPlan { interval, width, height, prefix, suffix, .. } = images;
+    let name = match suffix {
+        ImageSuffix::Index => format!("{prefix}_00000.jpeg, …"),
+        ImageSuffix::Timestamp => format!("{prefix}_YYYYMMDDhhmmssmmm.jpeg, …"),
+        ImageSuffix::NoneOverwrite => format!("{prefix}.jpeg, overwritten"),
+    };
+    text.line("images", &format!("{name} ({width}x{height}, every {})", span(*interval)));
+}
+
+/// `1m 30s`.
+fn span(duration: Duration) -> String {
+    jiff::SignedDuration::try_from(duration)
+        .map_or_else(|_| format!("{} s", duration.as_secs()), |duration| format!("{duration:#}"))
+}

@@ -1,0 +1,178 @@
+//! The one internal form of every request, whatever words it came in.
+//!
+//! Nothing here is defaulted or checked against anything else: `None` and empty names mean "not said". What a request
+//! means is decided in [`RecordingPlan::new`](super::RecordingPlan::new).
+
+use std::fmt;
+use std::time::Duration;
+
+use livekit_protocol as proto;
+
+use super::Limits;
+use super::codec::{AudioCodec, Container};
+use super::encoding::{H264Profile, Preset};
+use super::error::PlanError;
+use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
+use super::redact;
+use super::source::CaptureKind;
+use super::storage::StorageTarget;
+use crate::secret::Secret;
+
+/// What someone asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EgressRequest {
+    pub origin: RequestOrigin,
+    pub source: SourceRequest,
+    pub encoding: EncodingRequest,
+    pub outputs: Vec<OutputRequest>,
+    pub capture: CaptureKind,
+    pub frame_times: FrameTimes,
+    pub limits: Limits,
+    /// How often this recording was tried before; 0 the first time.
+    pub retry_count: u32,
+}
+
+/// Where a request came from, with its first form: an `EgressInfo` shows it again, redacted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RequestOrigin {
+    /// A person at a terminal, who may also record local pages.
+    CommandLine,
+    V1(Secret<Box<proto::WebEgressRequest>>),
+    V2(Secret<Box<proto::StartEgressRequest>>),
+}
+
+/// What is to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceRequest {
+    Web(WebRequest),
+}
+
+/// A web page.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebRequest {
+    pub url: String,
+    pub media: Media,
+    pub await_start_signal: bool,
+}
+
+impl fmt::Debug for WebRequest {
+    /// The address prints without what may be secret in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, media, await_start_signal } = self;
+        f.debug_struct("WebRequest")
+            .field("url", &redact::page_url(url))
+            .field("media", media)
+            .field("await_start_signal", await_start_signal)
+            .finish()
+    }
+}
+
+/// Which media are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    AudioAndVideo,
+    AudioOnly,
+    VideoOnly,
+}
+
+impl Media {
+    /// # Errors
+    /// When both are asked for alone.
+    pub fn from_flags(audio_only: bool, video_only: bool) -> Result<Self, PlanError> {
+        match (audio_only, video_only) {
+            (false, false) => Ok(Self::AudioAndVideo),
+            (true, false) => Ok(Self::AudioOnly),
+            (false, true) => Ok(Self::VideoOnly),
+            (true, true) => Err(PlanError::invalid(
+                "audio_only and video_only",
+                "each excludes the other; leave both out to record sound and picture",
+            )),
+        }
+    }
+
+    #[must_use]
+    pub const fn has_audio(self) -> bool {
+        !matches!(self, Self::VideoOnly)
+    }
+
+    #[must_use]
+    pub const fn has_video(self) -> bool {
+        !matches!(self, Self::AudioOnly)
+    }
+}
+
+/// Which times the pictures get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FrameTimes {
+    /// When they were drawn.
+    #[default]
+    AsDrawn,
+    /// The grid of the frame rate.
+    Grid,
+}
+
+/// A preset, and what differs from it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EncodingRequest {
+    pub preset: Option<Preset>,
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+    pub fps: Option<u32>,
+    /// kbit/s.
+    pub video_bitrate_kbps: Option<u32>,
+    pub profile: Option<H264Profile>,
+    pub key_interval: Option<Duration>,
+    pub audio_codec: Option<AudioCodec>,
+    /// kbit/s.
+    pub audio_bitrate_kbps: Option<u32>,
+    pub audio_rate_hz: Option<u32>,
+}
+
+/// One output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputRequest {
+    /// Its path in the request, for errors: `file_outputs[0]`, `outputs[2].file`.
+    pub field: String,
+    pub storage: StorageTarget,
+    pub kind: OutputKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputKind {
+    File(FileRequest),
+    Segments(SegmentsRequest),
+    Stream(StreamRequest),
+    Images(ImagesRequest),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileRequest {
+    pub path: String,
+    /// `None`: what fits the codecs.
+    pub container: Option<Container>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentsRequest {
+    pub prefix: String,
+    pub playlist: String,
+    pub live_playlist: String,
+    pub duration: Option<Duration>,
+    pub suffix: SegmentSuffix,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamRequest {
+    /// `None`: by the scheme of the first address.
+    pub protocol: Option<StreamProtocol>,
+    pub urls: Vec<Secret<String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagesRequest {
+    pub prefix: String,
+    pub interval: Option<Duration>,
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+    pub suffix: ImageSuffix,
+}

@@ -1,0 +1,140 @@
+use super::*;
+use proptest::prelude::*;
+
+fn parse(text: &str) -> StreamUrl {
+    StreamUrl::parse(text, None).unwrap()
+}
+
+#[test]
+fn addresses_and_what_is_shown_of_them() {
+    for (text, address, shown) in [
+        ("rtmp://host/app/stream", "rtmp://host/app/stream", "rtmp://host/app/{st...am}"),
+        (
+            "RTMPS://Host:443/a/b/streamkey live=1",
+            "rtmps://host:443/a/b/streamkey",
+            "rtmps://host:443/a/b/{str...key}",
+        ),
+        ("rtmp://host/app/abc", "rtmp://host/app/abc", "rtmp://host/app/{a...c}"),
+        ("rtmp://host/app/ab", "rtmp://host/app/ab", "rtmp://host/app/{...}"),
+        ("rtmp://host/app/", "rtmp://host/app/", "rtmp://host/app/{...}"),
+        (
+            "rtmp://host/app?token=secret/abcdef",
+            "rtmp://host/app?token=secret/abcdef",
+            "rtmp://host/app?token={...}/{ab...ef}",
+        ),
+        (
+            "rtmp://host/app/topsecret?sign=/x",
+            "rtmp://host/app/topsecret?sign=/x",
+            "rtmp://host/app/{top...=/x}",
+        ),
+        (
+            "rtmp://user:password@host/app/abcdef",
+            "rtmp://user:password@host/app/abcdef",
+            "rtmp://{...}@host/app/{ab...ef}",
+        ),
+        (
+            "mux://0123456789",
+            "rtmps://global-live.mux.com:443/app/0123456789",
+            "rtmps://global-live.mux.com:443/app/{012...789}",
+        ),
+        ("twitch://live_123_abc", "twitch://live_123_abc", "twitch://{liv...abc}"),
+        (
+            "rtmp://fra02.contribute.live-video.net/app/live_123_abc",
+            "twitch://live_123_abc",
+            "twitch://{liv...abc}",
+        ),
+        ("srt://Host:9000", "srt://host:9000", "srt://host:9000"),
+        (
+            "srt://host:9000?streamid=Abc&passphrase=verysecret",
+            "srt://host:9000?streamid=Abc&passphrase=verysecret",
+            "srt://host:9000?streamid={...}&passphrase={...}",
+        ),
+    ] {
+        let url = parse(text);
+        assert_eq!((url.expose(), url.redacted()), (address, shown), "{text}");
+        assert_eq!(format!("{url} {url:?}"), format!("{shown} {shown}"));
+        assert_eq!(url, parse(address), "normalising twice changes nothing");
+    }
+}
+
+#[test]
+fn bad_addresses() {
+    for (text, shown, reason) in [
+        ("rtmp://host/key123", "rtmp://host/{ke...23}", "must be of format rtmp(s)://"),
+        ("rtmp://host", "rtmp://{...}/", "must be of format"),
+        ("rtmp:///app/key123", "rtmp:///app/{ke...23}", "must be of format"),
+        ("rtmp://host/app/my key", "rtmp://host/app/{my...ey}", "must be of format"),
+        ("live_123_abc", "{liv...abc}", "no scheme"),
+        ("mux://", "mux://{...}", "stream key"),
+        ("twitch://a/b", "twitch://{a...b}", "stream key"),
+        ("http://host/?key=1", "http://host/?key={...}", "invalid scheme"),
+        ("wss://host/?key=1", "wss://host/?key={...}", "not yet supported"),
+        ("srt://host", "srt://host", "srt://{host}:{port}"),
+        ("srt://:9000?mode=listener", "srt://:9000?mode={...}", "srt://0.0.0.0:9000?mode=listener"),
+        ("srt://host:port", "srt://host:port", "srt://{host}:{port}"),
+    ] {
+        let error = StreamUrl::parse(text, None).unwrap_err();
+        assert_eq!(error.url, shown);
+        assert!(error.reason.contains(reason), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_scheme_must_be_of_the_protocol() {
+    for (text, protocol, fits) in [
+        ("rtmp://h/a/k", StreamProtocol::Rtmp, true),
+        ("mux://k", StreamProtocol::Rtmp, true),
+        ("twitch://k", StreamProtocol::Rtmp, true),
+        ("srt://h:1", StreamProtocol::Srt, true),
+        ("srt://h:1", StreamProtocol::Rtmp, false),
+        ("rtmps://h/a/k", StreamProtocol::Srt, false),
+    ] {
+        assert_eq!(StreamUrl::parse(text, Some(protocol)).is_ok(), fits, "{text} as {protocol}");
+    }
+}
+
+#[test]
+fn a_looked_up_twitch_stream_is_the_same_stream() {
+    let asked = parse("twitch://live_123_abc");
+    assert_eq!(asked.twitch_key().unwrap().expose(), "live_123_abc");
+    let found = asked.resolve_twitch("rtmps://fra02.contribute.live-video.net/app/{stream_key}").unwrap();
+    assert_eq!(found.expose(), "rtmps://fra02.contribute.live-video.net/app/live_123_abc");
+    assert_eq!(found, asked);
+    assert!(found.twitch_key().is_none());
+    assert!(!format!("{found:?}").contains("123"));
+
+    let error = asked.resolve_twitch("").unwrap_err();
+    assert!(!error.to_string().contains("live_123_abc"), "{error}");
+    let error = asked.resolve_twitch("https://x/app/{stream_key}").unwrap_err();
+    assert!(!error.to_string().contains("live_123_abc"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_an_address_or_an_error_and_shows_no_key(
+        scheme in "(rtmp|rtmps|srt|mux|twitch|RTMP|x|)", sep in "(://|:|)", rest in ".{0,40}"
+    ) {
+        let text = format!("{scheme}{sep}{rest}");
+        drop(redact::page_url(&text));
+        drop(redact::user_info(&text));
+        if let Ok(url) = StreamUrl::parse(&text, None) {
+            prop_assert_eq!(&StreamUrl::parse(url.expose(), None).unwrap(), &url);
+        }
+    }
+
+    #[test]
+    fn a_key_never_shows(key in "[A-Za-z0-9_-]{12,40}") {
+        for text in [
+            format!("rtmp://host/app/{key}"), format!("rtmp://host/{key}"), format!("rtmp://{key}"), key.clone(),
+            format!("mux://{key}"), format!("twitch://{key}"), format!("srt://host:1?passphrase={key}"),
+            format!("srt://user:{key}@host:1"), format!("rtmp://host/app?k={key}/x"), format!("rtmp://h/a/k?{key}=/"),
+            format!("foo://host/?{key}"), format!("rtmp://host/app/{key}?a=b/c/d"), format!("rtmp://u:{key}@h/app/key"),
+        ] {
+            let shown = match StreamUrl::parse(&text, None) {
+                Ok(url) => format!("{url} {url:?}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            prop_assert!(!shown.contains(&key), "{} shows {}", text, shown);
+        }
+    }
+}

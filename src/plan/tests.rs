@@ -1,0 +1,160 @@
+//! Requests on the wire → plan, graph plan and the request as it is shown again, as snapshots. A new option starts here: put a
+//! request into `tests/data/requests` and its name into the list.
+
+use super::graph::{GraphPlan, Machine};
+use super::render::render;
+use super::*;
+
+macro_rules! requests {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../tests/data/requests/", $name, ".json")))),*]
+    };
+}
+
+const REQUESTS: &[(&str, &str)] = requests![
+    "v1-minimal",
+    "v1-everything",
+    "v1-deprecated-single-output",
+    "v1-audio-only",
+    "v1-audio-only-hls",
+    "v1-advanced",
+    "v1-stream-without-url",
+    "v1-retry",
+    "v2-minimal",
+    "v2-everything",
+    "v2-opus-file-beside-rtmp",
+    "v2-images-only",
+];
+
+fn now() -> jiff::Zoned {
+    "2006-01-02T15:04:05.789+01:00[Europe/Berlin]".parse().unwrap()
+}
+
+fn plan(text: &str) -> Result<RecordingPlan, error::PlanError> {
+    let request = json::parse(text).unwrap_or_else(|error| panic!("{error}"));
+    RecordingPlan::new(&request, EgressId::new("EG_test"), &now())
+}
+
+#[test]
+fn plans_of_requests() {
+    for (name, text) in REQUESTS {
+        let request = json::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let plan = RecordingPlan::new(&request, EgressId::new("EG_test"), &now())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let graph = GraphPlan::new(&plan, Machine { cores: 2.0 });
+        let info = livekit_protocol::EgressInfo {
+            request: Some(info::redacted_request(&request)),
+            ..livekit_protocol::EgressInfo::default()
+        };
+        let shown = serde_json::to_string_pretty(&info).unwrap();
+        let text = format!("{}\n{plan:#?}\n{graph:#?}\n{shown}\n", render(&plan, &graph));
+        assert!(!text.contains("SECRET"), "{name} shows a secret:\n{text}");
+        insta::assert_snapshot!(*name, text);
+    }
+}
+
+#[test]
+fn bad_requests_of_the_wire() {
+    for (text, field, help) in [
+        (r#"{"url":"","file_outputs":[{}]}"#, "web url", "empty"),
+        (r#"{"url":"file:///etc/passwd","file_outputs":[{}]}"#, "web url", "http:// or https://"),
+        (r#"{"url":"chrome://crash","file_outputs":[{}]}"#, "web url", "http:// or https://"),
+        (r#"{"url":"data:text/html,x","file_outputs":[{}]}"#, "web url", "http:// or https://"),
+        (r#"{"url":"https://x/"}"#, "output", "at least one"),
+        (r#"{"web":{"url":"https://x/"},"outputs":[]}"#, "output", "at least one"),
+        (
+            r#"{"url":"https://x/","file_outputs":[{"file_type":"MP4","filepath":"a.ogg"}]}"#,
+            "file_outputs[0].filepath",
+            ".mp4",
+        ),
+        (
+            r#"{"url":"https://x/","file_outputs":[{"file_type":"OGG"}]}"#,
+            "file_outputs[0].file_type",
+            "format OGG incompatible with codec H.264",
+        ),
+        (
+            r#"{"web":{"url":"https://x/"},"outputs":[{"file":{"file_type":"MP3"}}]}"#,
+            "outputs[0].file.file_type",
+            "format MP3 incompatible with codec H.264",
+        ),
+        (
+            r#"{"url":"https://x/","advanced":{"audio_codec":"OPUS"},"segment_outputs":[{"filename_prefix":"s"}]}"#,
+            "audio_codec",
+            "format HLS incompatible with codec Opus",
+        ),
+        (r#"{"url":"https://x/","stream_outputs":[{}]}"#, "stream protocol", "neither"),
+        (r#"{"url":"https://x/","stream_outputs":[{"protocol":"RTMP"}]}"#, "stream url", "no address"),
+        (
+            r#"{"url":"https://x/","stream_outputs":[{"protocol":"RTMP","urls":["srt://h:1"]}]}"#,
+            "stream url (stream_outputs[0].urls[0])",
+            "invalid scheme",
+        ),
+        (
+            r#"{"url":"https://x/","stream_outputs":[{"urls":["rtmp://h/a/k","srt://h:1"]}]}"#,
+            "stream url (stream_outputs[0].urls[1])",
+            "invalid scheme",
+        ),
+        (
+            r#"{"url":"https://x/","stream_outputs":[{"urls":["mux://k"]},{"urls":["mux://k"]}]}"#,
+            "stream_outputs[1].urls",
+            "stream_outputs[0]",
+        ),
+        (r#"{"url":"https://x/","audio_only":true,"image_outputs":[{}]}"#, "audio_only images", "pictures"),
+        (r#"{"url":"https://x/","file_outputs":[{},{}]}"#, "file_outputs[1].filepath", "its own name"),
+        (
+            r#"{"web":{"url":"https://x/","fileOutputs":[{"filepath":"a.mp4"}]},"retryCount":1}"#,
+            "file_outputs[0].filepath",
+            "does not support retry",
+        ),
+        (
+            r#"{"web":{"url":"https://x/","segmentOutputs":[{"playlistName":"a"}]},"retryCount":1}"#,
+            "segment_outputs[0].playlist_name",
+            "does not support retry",
+        ),
+        (
+            r#"{"url":"https://x/","advanced":{"audio_frequency":7},"file_outputs":[{}]}"#,
+            "audio_frequency",
+            "44100",
+        ),
+    ] {
+        let error = plan(text).expect_err(text);
+        assert_eq!(error.field(), field, "{text}: {error}");
+        assert!(error.to_string().contains(help), "{text}: {error}");
+    }
+}
+
+/// Design: a live stream gets its full rate, everything else only what was drawn.
+#[test]
+fn pictures_come_as_drawn_and_at_the_full_rate_where_somebody_watches() {
+    use encoding::Cadence;
+    for (outputs, cadence) in [
+        (r#""file_outputs":[{}]"#, Cadence::AsDrawn { at_least: 2 }),
+        (
+            r#""segment_outputs":[{}],"image_outputs":[{"filename_prefix":"t"}]"#,
+            Cadence::AsDrawn { at_least: 2 },
+        ),
+        (r#""file_outputs":[{}],"stream_outputs":[{"urls":["mux://k"]}]"#, Cadence::AsDrawn { at_least: 30 }),
+    ] {
+        let plan = plan(&format!(r#"{{"url":"https://x/",{outputs}}}"#)).unwrap();
+        assert_eq!(plan.video.unwrap().cadence, cadence, "{outputs}");
+    }
+}
+
+#[test]
+fn encoder_threads_follow_the_share_of_the_machine() {
+    for (encoding, cores, threads) in [
+        (r#""preset":"H264_1080P_30""#, 8.0, 2),
+        (r#""preset":"H264_1080P_30""#, 2.0, 2),
+        (r#""preset":"H264_1080P_30""#, 1.5, 1),
+        (r#""preset":"H264_1080P_30""#, 0.25, 1),
+        (r#""preset":"H264_1080P_60""#, 8.0, 4),
+        (r#""preset":"H264_1080P_60""#, 3.0, 3),
+        (r#""advanced":{"width":3840,"height":2160}"#, 64.0, 8),
+        (r#""preset":"H264_720P_30""#, f32::NAN, 1),
+        (r#""preset":"H264_720P_30""#, f32::INFINITY, 2),
+    ] {
+        let plan = plan(&format!(r#"{{"url":"https://x/",{encoding},"file_outputs":[{{}}]}}"#)).unwrap();
+        let graph = GraphPlan::new(&plan, Machine { cores });
+        assert_eq!(graph.video.unwrap().threads, threads, "{encoding} on {cores} cores");
+    }
+}

@@ -1,0 +1,276 @@
+//! What the v1 and v2 requests have in common, taken apart field by field.
+
+use std::time::Duration;
+
+use livekit_protocol as proto;
+use proto::{encoded_file_output, image_output, segmented_file_output, storage_config};
+
+use super::codec::{AudioCodec, Container};
+use super::encoding::{H264Profile, Preset};
+use super::error::PlanError;
+use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
+use super::request::{
+    EncodingRequest, FileRequest, ImagesRequest, OutputKind, OutputRequest, SegmentsRequest, StreamRequest,
+};
+use super::storage::StorageTarget;
+use crate::secret::Secret;
+
+/// In protobuf zero is "not said".
+fn said(value: i32, field: &str) -> Result<Option<u32>, PlanError> {
+    match u32::try_from(value) {
+        Ok(0) => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(_) => {
+            Err(PlanError::invalid(field, format!("{value} is negative; leave it out for the default")))
+        }
+    }
+}
+
+/// A protobuf enum's number as its type; a number that the type has not is an error.
+fn known<E: TryFrom<i32>>(value: i32, field: &str) -> Result<E, PlanError> {
+    E::try_from(value)
+        .map_err(|_| PlanError::invalid(field, format!("{value} is not one of the values it can have")))
+}
+
+pub(super) fn preset(value: i32) -> Result<EncodingRequest, PlanError> {
+    let preset = Preset::from_wire(known(value, "preset")?)?;
+    Ok(EncodingRequest { preset: Some(preset), ..EncodingRequest::default() })
+}
+
+pub(super) fn advanced(options: proto::EncodingOptions) -> Result<EncodingRequest, PlanError> {
+    // Two of the fields are deprecated; they never had an effect.
+    #[expect(deprecated, reason = "every field is named, so that a new one can't be forgotten")]
+    let proto::EncodingOptions {
+        width,
+        height,
+        depth,
+        framerate,
+        audio_codec,
+        audio_bitrate,
+        audio_frequency,
+        video_codec,
+        video_bitrate,
+        key_frame_interval,
+        audio_quality: _,
+        video_quality: _,
+    } = options;
+    // The display is always 24 bits deep; the other depths that are legal on the wire change nothing that is recorded.
+    if !matches!(depth, 0 | 8 | 16 | 24) {
+        return Err(PlanError::invalid("depth", format!("{depth} is not a depth; leave it out, or give 24")));
+    }
+    let audio_codec = match known(audio_codec, "audio_codec")? {
+        proto::AudioCodec::DefaultAc => None,
+        proto::AudioCodec::Opus => Some(AudioCodec::Opus),
+        proto::AudioCodec::Aac => Some(AudioCodec::Aac),
+        proto::AudioCodec::AcMp3 => Some(AudioCodec::Mp3),
+    };
+    let profile = match known(video_codec, "video_codec")? {
+        proto::VideoCodec::DefaultVc => None,
+        proto::VideoCodec::H264Baseline => Some(H264Profile::Baseline),
+        proto::VideoCodec::H264Main => Some(H264Profile::Main),
+        proto::VideoCodec::H264High => Some(H264Profile::High),
+        proto::VideoCodec::Vp8 => {
+            return Err(PlanError::not_yet(
+                "video_codec",
+                "encoding VP8",
+                "use H264_BASELINE, H264_MAIN or H264_HIGH",
+            ));
+        }
+    };
+    Ok(EncodingRequest {
+        preset: None,
+        width: said(width, "width")?,
+        height: said(height, "height")?,
+        fps: said(framerate, "framerate")?,
+        video_bitrate_kbps: said(video_bitrate, "video_bitrate")?,
+        profile,
+        key_interval: key_interval(key_frame_interval)?,
+        audio_codec,
+        audio_bitrate_kbps: said(audio_bitrate, "audio_bitrate")?,
+        audio_rate_hz: said(audio_frequency, "audio_frequency")?,
+    })
+}
+
+fn key_interval(seconds: f64) -> Result<Option<Duration>, PlanError> {
+    if seconds == 0.0 {
+        return Ok(None);
+    }
+    Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| {
+        PlanError::invalid(
+            "key_frame_interval",
+            format!("{seconds} is not a time; give seconds, for example 4"),
+        )
+    })
+}
+
+pub(super) fn file(
+    field: String,
+    file_type: i32,
+    path: String,
+    storage: StorageTarget,
+) -> Result<OutputRequest, PlanError> {
+    let container = match known(file_type, &format!("{field}.file_type"))? {
+        proto::EncodedFileType::DefaultFiletype => None,
+        proto::EncodedFileType::Mp4 => Some(Container::Mp4),
+        proto::EncodedFileType::Ogg => Some(Container::Ogg),
+        proto::EncodedFileType::Mp3 => Some(Container::Mp3),
+    };
+    Ok(OutputRequest { field, storage, kind: OutputKind::File(FileRequest { path, container }) })
+}
+
+pub(super) fn encoded_file(
+    field: String,
+    output: proto::EncodedFileOutput,
+) -> Result<OutputRequest, PlanError> {
+    // No manifest is written beside local files, so there is none to disable.
+    let proto::EncodedFileOutput { file_type, filepath, disable_manifest: _, output: storage } = output;
+    let storage = local(
+        &field,
+        storage.map(|storage| match storage {
+            encoded_file_output::Output::S3(_) => S3,
+            encoded_file_output::Output::Gcp(_) => GCP,
+            encoded_file_output::Output::Azure(_) => AZURE,
+            encoded_file_output::Output::AliOss(_) => ALI_OSS,
+        }),
+    )?;
+    file(field, file_type, filepath, storage)
+}
+
+/// `storage`: of the whole output in v2; in v1 it is inside of the message.
+pub(super) fn segments(
+    field: String,
+    output: proto::SegmentedFileOutput,
+    storage: StorageTarget,
+) -> Result<OutputRequest, PlanError> {
+    let proto::SegmentedFileOutput {
+        protocol,
+        filename_prefix,
+        playlist_name,
+        live_playlist_name,
+        segment_duration,
+        filename_suffix,
+        disable_manifest: _,
+        output: own_storage,
+    } = output;
+    match known(protocol, &format!("{field}.protocol"))? {
+        proto::SegmentedFileProtocol::DefaultSegmentedFileProtocol
+        | proto::SegmentedFileProtocol::HlsProtocol => {}
+    }
+    let suffix = match known(filename_suffix, &format!("{field}.filename_suffix"))? {
+        proto::SegmentedFileSuffix::Index => SegmentSuffix::Index,
+        proto::SegmentedFileSuffix::Timestamp => SegmentSuffix::Timestamp,
+    };
+    let own_storage = own_storage.map(|storage| match storage {
+        segmented_file_output::Output::S3(_) => S3,
+        segmented_file_output::Output::Gcp(_) => GCP,
+        segmented_file_output::Output::Azure(_) => AZURE,
+        segmented_file_output::Output::AliOss(_) => ALI_OSS,
+    });
+    let storage = if own_storage.is_some() { local(&field, own_storage)? } else { storage };
+    let duration = (segment_duration > 0).then(|| Duration::from_secs(segment_duration.into()));
+    let kind = OutputKind::Segments(SegmentsRequest {
+        prefix: filename_prefix,
+        playlist: playlist_name,
+        live_playlist: live_playlist_name,
+        duration,
+        suffix,
+    });
+    Ok(OutputRequest { field, storage, kind })
+}
+
+pub(super) fn stream(field: String, output: proto::StreamOutput) -> Result<OutputRequest, PlanError> {
+    let proto::StreamOutput { protocol, urls } = output;
+    let protocol = match known(protocol, "stream protocol")? {
+        proto::StreamProtocol::DefaultProtocol => None,
+        proto::StreamProtocol::Rtmp => Some(StreamProtocol::Rtmp),
+        proto::StreamProtocol::Srt => Some(StreamProtocol::Srt),
+        proto::StreamProtocol::Websocket => {
+            return Err(PlanError::not_yet("stream protocol", "a websocket stream", "use RTMP or SRT"));
+        }
+    };
+    let urls = urls.into_iter().map(Secret::new).collect();
+    Ok(OutputRequest {
+        field,
+        storage: StorageTarget::Local,
+        kind: OutputKind::Stream(StreamRequest { protocol, urls }),
+    })
+}
+
+/// `storage`: as for [`segments`].
+pub(super) fn images(
+    field: String,
+    output: proto::ImageOutput,
+    storage: StorageTarget,
+) -> Result<OutputRequest, PlanError> {
+    let proto::ImageOutput {
+        capture_interval,
+        width,
+        height,
+        filename_prefix,
+        filename_suffix,
+        image_codec,
+        disable_manifest: _,
+        output: own_storage,
+    } = output;
+    match known(image_codec, &format!("{field}.image_codec"))? {
+        proto::ImageCodec::IcDefault | proto::ImageCodec::IcJpeg => {}
+    }
+    let suffix = match known(filename_suffix, &format!("{field}.filename_suffix"))? {
+        proto::ImageFileSuffix::ImageSuffixIndex => ImageSuffix::Index,
+        proto::ImageFileSuffix::ImageSuffixTimestamp => ImageSuffix::Timestamp,
+        proto::ImageFileSuffix::ImageSuffixNoneOverwrite => ImageSuffix::NoneOverwrite,
+    };
+    let own_storage = own_storage.map(|storage| match storage {
+        image_output::Output::S3(_) => S3,
+        image_output::Output::Gcp(_) => GCP,
+        image_output::Output::Azure(_) => AZURE,
+        image_output::Output::AliOss(_) => ALI_OSS,
+    });
+    let storage = if own_storage.is_some() { local(&field, own_storage)? } else { storage };
+    let kind = OutputKind::Images(ImagesRequest {
+        prefix: filename_prefix,
+        interval: (capture_interval > 0).then(|| Duration::from_secs(capture_interval.into())),
+        width: said(width, &format!("{field}.width"))?,
+        height: said(height, &format!("{field}.height"))?,
+        suffix,
+    });
+    Ok(OutputRequest { field, storage, kind })
+}
+
+pub(super) fn storage(field: &str, config: Option<proto::StorageConfig>) -> Result<StorageTarget, PlanError> {
+    let Some(proto::StorageConfig { provider }) = config else {
+        return Ok(StorageTarget::Local);
+    };
+    local(
+        field,
+        provider.map(|provider| match provider {
+            storage_config::Provider::S3(_) => S3,
+            storage_config::Provider::Gcp(_) => GCP,
+            storage_config::Provider::Azure(_) => AZURE,
+            storage_config::Provider::AliOss(_) => ALI_OSS,
+        }),
+    )
+}
+
+const S3: &str = "storing in S3";
+const GCP: &str = "storing in Google Cloud Storage";
+const AZURE: &str = "storing in Azure";
+const ALI_OSS: &str = "storing in Alibaba OSS";
+
+fn local(field: &str, elsewhere: Option<&str>) -> Result<StorageTarget, PlanError> {
+    match elsewhere {
+        None => Ok(StorageTarget::Local),
+        Some(what) => {
+            Err(PlanError::not_yet(field, what, "leave the storage out to keep the output on the local disk"))
+        }
+    }
+}
+
+/// # Errors
+/// When there are any: nothing sends them yet.
+pub(super) fn no_webhooks(webhooks: &[proto::WebhookConfig]) -> Result<(), PlanError> {
+    if webhooks.is_empty() {
+        return Ok(());
+    }
+    Err(PlanError::not_yet("webhooks", "sending webhooks", "leave `webhooks` out"))
+}
