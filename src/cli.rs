@@ -1,1 +1,282 @@
-//! (to come)
+//! The command line: its words, and what they ask for.
+//!
+//! What was typed is here; what it means as a request is in [`request`].
+
+pub mod request;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use rand::Rng;
+use rand::distr::Alphanumeric;
+
+use crate::plan::EgressId;
+use crate::plan::encoding::{PRESETS, Preset};
+
+/// Records and streams what a browser shows.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Record, until --duration, Ctrl-C, or the end that the page signals
+    ///
+    /// Exit code: 0 complete, 1 failed, 2 bad request, 130 second Ctrl-C.
+    Record {
+        #[command(subcommand)]
+        job: Job,
+    },
+    /// Print what `record` would do, and run nothing
+    Plan {
+        #[command(subcommand)]
+        job: Job,
+    },
+    /// Is everything here that a recording needs? Each missing thing with the command that installs it
+    Doctor,
+    /// Finish what a killed recording left
+    Recover {
+        /// The recording's work directory, or a directory with such directories in it
+        dir: PathBuf,
+    },
+    /// Print a completion script
+    Completions { shell: Shell },
+}
+
+/// What to record.
+#[derive(Debug, Subcommand)]
+pub enum Job {
+    /// A web page
+    Web(Box<WebArgs>),
+    /// What a LiveKit request asks for: a v1 WebEgressRequest or a v2 StartEgressRequest, as JSON
+    Request(RequestArgs),
+}
+
+impl Job {
+    /// The options that are about the run and not about the recording.
+    #[must_use]
+    pub const fn run_args(&self) -> &RunArgs {
+        match self {
+            Self::Web(args) => &args.run,
+            Self::Request(args) => &args.run,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct WebArgs {
+    /// The page: http://, https://, file://, data:, chrome:// or about:
+    pub url: String,
+    /// Wait for the page to log START_RECORDING
+    #[arg(long)]
+    pub await_start_signal: bool,
+    /// Record no picture
+    #[arg(long)]
+    pub audio_only: bool,
+    /// Record no sound
+    #[arg(long)]
+    pub video_only: bool,
+    #[command(flatten)]
+    pub outputs: OutputArgs,
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
+    #[command(flatten)]
+    pub general: GeneralArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RequestArgs {
+    /// The file with the request, or - for standard input
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub general: GeneralArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Any number of each kind. An option that belongs to a kind is given once, for all of that kind, or once for each.
+#[derive(Debug, Args, Default)]
+#[command(next_help_heading = "Outputs (any number of each)")]
+pub struct OutputArgs {
+    /// A file: .mp4, or for sound alone .ogg or .mp3; {time} and {utc} are filled in
+    #[arg(long = "file", value_name = "PATH")]
+    pub files: Vec<String>,
+    /// HLS segments whose names begin with this, and their playlist
+    #[arg(long = "segments", value_name = "PREFIX")]
+    pub segments: Vec<String>,
+    /// Name of the playlist [default: the prefix]
+    #[arg(long = "playlist", value_name = "NAME", requires = "segments")]
+    pub playlists: Vec<String>,
+    /// Also keep a playlist of the last five segments
+    #[arg(long = "live-playlist", value_name = "NAME", requires = "segments")]
+    pub live_playlists: Vec<String>,
+    /// Length of a segment, in whole seconds [default: 4s]
+    #[arg(long = "segment-duration", value_name = "TIME", value_parser = duration, requires = "segments")]
+    pub segment_durations: Vec<Duration>,
+    /// What tells segments apart [default: index]
+    #[arg(long = "segment-suffix", value_name = "SUFFIX", requires = "segments")]
+    pub segment_suffixes: Vec<SegmentSuffixArg>,
+    /// An address to stream to: rtmp://, rtmps://, srt://, mux://KEY or twitch://KEY
+    #[arg(long = "stream", value_name = "URL")]
+    pub streams: Vec<String>,
+    /// JPEG images whose names begin with this
+    #[arg(long = "images", value_name = "PREFIX")]
+    pub images: Vec<String>,
+    /// Time from one image to the next [default: 10s]
+    #[arg(long = "every", value_name = "TIME", value_parser = duration, requires = "images")]
+    pub image_intervals: Vec<Duration>,
+    /// Size of the images [default: that of the video]
+    #[arg(long = "image-size", value_name = "WxH", value_parser = size, requires = "images")]
+    pub image_sizes: Vec<Size>,
+    /// What tells images apart [default: index]
+    #[arg(long = "image-suffix", value_name = "SUFFIX", requires = "images")]
+    pub image_suffixes: Vec<ImageSuffixArg>,
+}
+
+#[derive(Debug, Args, Default)]
+#[command(next_help_heading = "Encoding")]
+pub struct EncodingArgs {
+    /// Size, frame rate and bit rate by name [default: h264-720p-30]
+    #[arg(long, value_name = "NAME", value_parser = preset())]
+    pub preset: Option<Preset>,
+    /// Size of the page and of the video
+    #[arg(long, value_name = "WxH", value_parser = size)]
+    pub size: Option<Size>,
+    /// Pictures a second
+    #[arg(long, value_name = "N")]
+    pub fps: Option<u32>,
+    /// Bit rate of the video
+    #[arg(long, value_name = "KBPS")]
+    pub video_bitrate: Option<u32>,
+    /// H.264 profile [default: main]
+    #[arg(long)]
+    pub profile: Option<ProfileArg>,
+    /// Longest time between two key frames [default: 4s with streams, the segment's length with segments, else 10s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub keyframe_interval: Option<Duration>,
+    /// Sound of the files [default: aac in .mp4, opus in .ogg, mp3 in .mp3]
+    #[arg(long)]
+    pub audio_codec: Option<AudioCodecArg>,
+    /// Bit rate of the sound [default: 128]
+    #[arg(long, value_name = "KBPS")]
+    pub audio_bitrate: Option<u32>,
+}
+
+#[derive(Debug, Args, Default)]
+#[command(next_help_heading = "General")]
+pub struct GeneralArgs {
+    /// End after this time: 30s, 1m30s, 500ms, or a number of seconds
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// How pictures are taken from the display
+    #[arg(long, default_value = "framebuffer")]
+    pub capture: CaptureArg,
+    /// Times of the pictures: when they were drawn, or evenly on the grid of the frame rate
+    #[arg(long, default_value = "true")]
+    pub frame_times: FrameTimesArg,
+}
+
+#[derive(Debug, Args, Default)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Print the final EgressInfo as JSON, and nothing else, on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Print no progress
+    #[arg(long)]
+    pub quiet: bool,
+    /// Keep what a crash must not lose in here [default: .weir beside the first local output]
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+}
+
+/// `1280x720`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub width: u32,
+    pub height: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SegmentSuffixArg {
+    Index,
+    Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImageSuffixArg {
+    Index,
+    Timestamp,
+    /// No suffix: each image replaces the one before
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProfileArg {
+    Baseline,
+    Main,
+    High,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AudioCodecArg {
+    Aac,
+    Opus,
+    Mp3,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub enum CaptureArg {
+    /// Out of the display's own memory, when something was drawn
+    #[default]
+    Framebuffer,
+    /// GStreamer's ximagesrc, on its own clock
+    #[value(name = "ximagesrc")]
+    XImageSrc,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub enum FrameTimesArg {
+    #[default]
+    True,
+    Grid,
+}
+
+/// A new name for a recording: `EG_` and twelve letters and digits.
+#[must_use]
+pub fn new_egress_id() -> EgressId {
+    let random: String = rand::rng().sample_iter(Alphanumeric).take(12).map(char::from).collect();
+    EgressId::new(format!("EG_{random}"))
+}
+
+/// `30s`, `1m30s`, `500ms`; a number alone is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    const FORMS: &str = "write it as 30s, 1m30s, 500ms, or a number of seconds";
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| FORMS.to_owned());
+    }
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| FORMS.to_owned())?;
+    Duration::try_from(duration).map_err(|_| FORMS.to_owned())
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    text.split_once(['x', 'X'])
+        .and_then(|(width, height)| Some(Size { width: width.parse().ok()?, height: height.parse().ok()? }))
+        .ok_or_else(|| "write it as 1280x720".to_owned())
+}
+
+fn preset() -> impl TypedValueParser<Value = Preset> {
+    PossibleValuesParser::new(PRESETS.iter().map(|row| row.name))
+        .try_map(|name| Preset::by_name(&name).ok_or_else(|| format!("no preset {name}")))
+}
+
+#[cfg(test)]
+mod tests;

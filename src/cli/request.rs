@@ -1,0 +1,255 @@
+//! Typed words → [`EgressRequest`].
+
+use std::path::Path;
+
+use super::{
+    AudioCodecArg, CaptureArg, EncodingArgs, FrameTimesArg, GeneralArgs, ImageSuffixArg, OutputArgs,
+    ProfileArg, SegmentSuffixArg, Size, WebArgs,
+};
+use crate::plan::Limits;
+use crate::plan::codec::{AudioCodec, CONTAINERS};
+use crate::plan::encoding::{H264Profile, PRESETS};
+use crate::plan::error::PlanError;
+use crate::plan::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
+use crate::plan::request::{
+    EgressRequest, EncodingRequest, FileRequest, FrameTimes, ImagesRequest, Media, OutputKind, OutputRequest,
+    RequestOrigin, SegmentsRequest, SourceRequest, StreamRequest, WebRequest,
+};
+use crate::plan::source::CaptureKind;
+use crate::plan::storage::StorageTarget;
+use crate::plan::stream_url::StreamUrl;
+use crate::secret::Secret;
+
+/// What `record web` and `plan web` ask for. `directory` is where the command was started: a name that leads out of it
+/// (`../talk.mp4`) becomes an absolute one, since names in a request never lead upwards.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
+    let media = Media::from_flags(args.audio_only, args.video_only)?;
+    let request = EgressRequest {
+        origin: RequestOrigin::CommandLine,
+        source: SourceRequest::Web(WebRequest {
+            url: args.url.clone(),
+            media,
+            await_start_signal: args.await_start_signal,
+        }),
+        encoding: encoding(&args.encoding),
+        outputs: outputs(&args.outputs, directory)?,
+        capture: CaptureKind::Framebuffer,
+        frame_times: FrameTimes::AsDrawn,
+        limits: Limits::default(),
+        retry_count: 0,
+    };
+    Ok(general(request, &args.general))
+}
+
+/// The same request under the general options, which a wire request has no words for.
+#[must_use]
+pub fn general(request: EgressRequest, args: &GeneralArgs) -> EgressRequest {
+    let capture = match args.capture {
+        CaptureArg::Framebuffer => CaptureKind::Framebuffer,
+        CaptureArg::XImageSrc => CaptureKind::XImageSrc,
+    };
+    let frame_times = match args.frame_times {
+        FrameTimesArg::True => FrameTimes::AsDrawn,
+        FrameTimesArg::Grid => FrameTimes::Grid,
+    };
+    let limits = Limits { duration: args.duration.or(request.limits.duration), ..request.limits };
+    EgressRequest { capture, frame_times, limits, ..request }
+}
+
+/// The option that sets a field of a command line's request, to be shown beside an error that names the field.
+#[must_use]
+pub fn option_of(field: &str) -> Option<&'static str> {
+    // The path of an output, without its place.
+    let (list, part) = match field.split_once('[') {
+        Some((list, rest)) => (list, rest.rsplit_once("].").map_or("", |(_, part)| part)),
+        None => (field, ""),
+    };
+    Some(match (list, part) {
+        ("width" | "height", "") => "--size",
+        ("framerate", "") => "--fps",
+        ("video_bitrate", "") => "--video-bitrate",
+        ("audio_bitrate", "") => "--audio-bitrate",
+        ("audio_codec", "") => "--audio-codec",
+        ("key_frame_interval", "") => "--keyframe-interval",
+        ("audio_only and video_only", "") => "--audio-only, --video-only",
+        ("audio_only images", "") => "--audio-only, --images",
+        ("output", "") => "--file, --segments, --stream, --images",
+        ("duration", "") => "--duration",
+        ("file_outputs", _) => "--file",
+        ("segment_outputs", "playlist_name") => "--playlist",
+        ("segment_outputs", "live_playlist_name") => "--live-playlist",
+        ("segment_outputs", "segment_duration") => "--segment-duration",
+        ("segment_outputs", "filename_suffix") => "--segment-suffix",
+        ("segment_outputs", _) => "--segments",
+        ("image_outputs", "capture_interval") => "--every",
+        ("image_outputs", "width" | "height") => "--image-size",
+        ("image_outputs", "filename_suffix") => "--image-suffix",
+        ("image_outputs", _) => "--images",
+        (list, _) if list.starts_with("stream") => "--stream",
+        _ => return None,
+    })
+}
+
+fn encoding(args: &EncodingArgs) -> EncodingRequest {
+    let profile = args.profile.map(|profile| match profile {
+        ProfileArg::Baseline => H264Profile::Baseline,
+        ProfileArg::Main => H264Profile::Main,
+        ProfileArg::High => H264Profile::High,
+    });
+    let audio_codec = args.audio_codec.map(|codec| match codec {
+        AudioCodecArg::Aac => AudioCodec::Aac,
+        AudioCodecArg::Opus => AudioCodec::Opus,
+        AudioCodecArg::Mp3 => AudioCodec::Mp3,
+    });
+    EncodingRequest {
+        preset: args.preset,
+        width: args.size.map(|size| size.width),
+        height: args.size.map(|size| size.height),
+        fps: args.fps,
+        video_bitrate_kbps: args.video_bitrate.or_else(|| usual_bitrate(args)),
+        profile,
+        key_interval: args.keyframe_interval,
+        audio_codec,
+        audio_bitrate_kbps: args.audio_bitrate,
+        audio_rate_hz: None,
+    }
+}
+
+/// The bit rate of the smallest preset that a size and frame rate fit into, where no preset was named: nobody who asks for
+/// 1080p60 wants the bit rate of 720p30.
+fn usual_bitrate(args: &EncodingArgs) -> Option<u32> {
+    if args.preset.is_some() || (args.size.is_none() && args.fps.is_none()) {
+        return None;
+    }
+    let default = &PRESETS[0];
+    let Size { width, height } = args.size.unwrap_or(Size { width: default.width, height: default.height });
+    let pixels = u64::from(width) * u64::from(height);
+    let fps = args.fps.unwrap_or(default.fps);
+    let fits = PRESETS
+        .iter()
+        .filter(|row| u64::from(row.width) * u64::from(row.height) >= pixels && row.fps >= fps)
+        .map(|row| row.bitrate_kbps)
+        .min();
+    fits.or_else(|| PRESETS.iter().map(|row| row.bitrate_kbps).max())
+}
+
+fn outputs(args: &OutputArgs, directory: &Path) -> Result<Vec<OutputRequest>, PlanError> {
+    let mut outputs = Vec::new();
+    let mut add =
+        |field: String, kind| outputs.push(OutputRequest { field, storage: StorageTarget::Local, kind });
+    for (at, path) in args.files.iter().enumerate() {
+        let field = format!("file_outputs[{at}]");
+        let file = file(&field, path, directory)?;
+        add(field, OutputKind::File(file));
+    }
+    for (at, prefix) in args.segments.iter().enumerate() {
+        let count = args.segments.len();
+        let kind = OutputKind::Segments(SegmentsRequest {
+            prefix: reachable(prefix, directory),
+            playlist: nth(&args.playlists, at, count, "segment_outputs", "playlist_name")?
+                .map(|name| reachable(name, directory))
+                .unwrap_or_default(),
+            live_playlist: nth(&args.live_playlists, at, count, "segment_outputs", "live_playlist_name")?
+                .map(|name| reachable(name, directory))
+                .unwrap_or_default(),
+            duration: nth(&args.segment_durations, at, count, "segment_outputs", "segment_duration")?
+                .copied(),
+            suffix: match nth(&args.segment_suffixes, at, count, "segment_outputs", "filename_suffix")? {
+                None | Some(SegmentSuffixArg::Index) => SegmentSuffix::Index,
+                Some(SegmentSuffixArg::Timestamp) => SegmentSuffix::Timestamp,
+            },
+        });
+        add(format!("segment_outputs[{at}]"), kind);
+    }
+    for (at, stream) in streams(&args.streams)?.into_iter().enumerate() {
+        add(format!("stream_outputs[{at}]"), OutputKind::Stream(stream));
+    }
+    for (at, prefix) in args.images.iter().enumerate() {
+        let count = args.images.len();
+        let size = nth(&args.image_sizes, at, count, "image_outputs", "width")?;
+        let kind = OutputKind::Images(ImagesRequest {
+            prefix: reachable(prefix, directory),
+            interval: nth(&args.image_intervals, at, count, "image_outputs", "capture_interval")?.copied(),
+            width: size.map(|size| size.width),
+            height: size.map(|size| size.height),
+            suffix: match nth(&args.image_suffixes, at, count, "image_outputs", "filename_suffix")? {
+                None | Some(ImageSuffixArg::Index) => ImageSuffix::Index,
+                Some(ImageSuffixArg::Timestamp) => ImageSuffix::Timestamp,
+                Some(ImageSuffixArg::None) => ImageSuffix::NoneOverwrite,
+            },
+        });
+        add(format!("image_outputs[{at}]"), kind);
+    }
+    Ok(outputs)
+}
+
+/// The container is the one that the name asks for.
+fn file(field: &str, path: &str, directory: &Path) -> Result<FileRequest, PlanError> {
+    /// Endings that somebody who types them means.
+    const OTHERS: [&str; 14] = [
+        ".webm", ".mkv", ".mov", ".avi", ".ts", ".flv", ".m4a", ".aac", ".opus", ".wav", ".flac", ".gif",
+        ".jpeg", ".m3u8",
+    ];
+    let possible = || CONTAINERS.iter().map(|row| row.extension).collect::<Vec<_>>().join(", ");
+    if let Some(other) = OTHERS.iter().find(|other| path.to_ascii_lowercase().ends_with(**other)) {
+        return Err(PlanError::not_yet(
+            format!("{field}.filepath"),
+            format!("a {other} file"),
+            format!("let the name end in one of {}", possible()),
+        ));
+    }
+    let container = CONTAINERS.iter().find(|row| path.ends_with(row.extension)).map(|row| row.container);
+    Ok(FileRequest { path: reachable(path, directory), container })
+}
+
+/// One output for each protocol: all its servers get the same encode.
+fn streams(urls: &[String]) -> Result<Vec<StreamRequest>, PlanError> {
+    let mut streams: Vec<StreamRequest> = Vec::new();
+    for (at, text) in urls.iter().enumerate() {
+        let url = StreamUrl::parse(text, None)
+            .map_err(|error| PlanError::StreamUrl { field: format!("stream url {}", at + 1), error })?;
+        let protocol: StreamProtocol = url.protocol();
+        let secret = Secret::new(text.clone());
+        match streams.iter_mut().find(|stream| stream.protocol == Some(protocol)) {
+            Some(stream) => stream.urls.push(secret),
+            None => streams.push(StreamRequest { protocol: Some(protocol), urls: vec![secret] }),
+        }
+    }
+    Ok(streams)
+}
+
+/// The value of the `at`th of `count` outputs.
+fn nth<'a, T>(
+    values: &'a [T],
+    at: usize,
+    count: usize,
+    list: &str,
+    part: &str,
+) -> Result<Option<&'a T>, PlanError> {
+    match values.len() {
+        0 => Ok(None),
+        1 => Ok(values.first()),
+        given if given == count => Ok(values.get(at)),
+        given => Err(PlanError::invalid(
+            format!("{list}[{at}].{part}"),
+            format!("it is given {given} times for {count} outputs; give it once for all, or once for each"),
+        )),
+    }
+}
+
+/// A name that leads upwards from `directory`, as an absolute one; any other as it is.
+fn reachable(name: &str, directory: &Path) -> String {
+    let leads_up = |(depth, up): (i64, bool), part: &str| match part {
+        ".." => (depth - 1, up || depth == 0),
+        "" | "." => (depth, up),
+        _ => (depth + 1, up),
+    };
+    let (_, up) = name.split('/').fold((0, false), leads_up);
+    match directory.to_str() {
+        Some(directory) if up && !name.starts_with('/') => format!("{directory}/{name}"),
+        _ => name.to_owned(),
+    }
+}
