@@ -36,10 +36,11 @@ impl RecordingPlan {
             ));
         }
         let media = recorded_media(web.media, &request.outputs);
+        let needs = needs(request)?;
         let video = media
             .has_video()
-            .then(|| resolve::video(&request.encoding, request.frame_times, &needs(request)));
-        let video = video.transpose()?;
+            .then(|| resolve::video(&request.encoding, request.frame_times, &needs))
+            .transpose()?;
 
         let naming = Naming::new(now, request.retry_count);
         let assembly = Assembly {
@@ -105,20 +106,30 @@ fn recorded_media(asked: Media, outputs: &[OutputRequest]) -> Media {
     }
 }
 
-fn needs(request: &EgressRequest) -> Needs {
+fn needs(request: &EgressRequest) -> Result<Needs, PlanError> {
     let mut needs = Needs::default();
     for output in &request.outputs {
         match &output.kind {
-            OutputKind::Segments(segments) => needs.segment_durations.push(segment_duration(segments)),
+            OutputKind::Segments(segments) => {
+                needs.segment_durations.push(segment_duration(&output.field, segments)?);
+            }
             OutputKind::Stream(_) => needs.has_stream = true,
             OutputKind::File(_) | OutputKind::Images(_) => {}
         }
     }
-    needs
+    Ok(needs)
 }
 
-fn segment_duration(segments: &SegmentsRequest) -> Duration {
-    segments.duration.unwrap_or(Duration::from_secs(4))
+fn segment_duration(field: &str, segments: &SegmentsRequest) -> Result<Duration, PlanError> {
+    let duration = segments.duration.unwrap_or(Duration::from_secs(4));
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(600);
+    if !allowed.contains(&duration) || duration.subsec_nanos() != 0 {
+        return Err(PlanError::invalid(
+            format!("{field}.segment_duration"),
+            format!("{} s; give whole seconds, 1 to 600", duration.as_secs_f64()),
+        ));
+    }
+    Ok(duration)
 }
 
 const fn always_aac(output: &OutputRequest) -> bool {
@@ -305,14 +316,6 @@ impl Assembly<'_> {
                 "segments carry AAC; choose AAC, leave audio_codec out, or leave the segments out",
             ));
         }
-        let duration = segment_duration(segments);
-        let allowed = Duration::from_secs(1)..=Duration::from_secs(600);
-        if !allowed.contains(&duration) || duration.subsec_nanos() != 0 {
-            return Err(PlanError::invalid(
-                format!("{field}.segment_duration"),
-                format!("{} s; give whole seconds, 1 to 600", duration.as_secs_f64()),
-            ));
-        }
         let names = (&*segments.prefix, &*segments.playlist, &*segments.live_playlist);
         let names = filename::segments(field, names, self.naming)?;
         Ok(SegmentsPlan {
@@ -323,7 +326,7 @@ impl Assembly<'_> {
             live_playlist: names.live_playlist,
             prefix: names.prefix,
             suffix: segments.suffix,
-            duration,
+            duration: segment_duration(field, segments)?,
             storage,
         })
     }

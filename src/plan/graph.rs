@@ -129,9 +129,9 @@ fn threads(video: &VideoEncoding, machine: Machine) -> u32 {
     const PIXELS_FOR_TWO: u64 = 1920 * 1080 * 30;
     let pixels = u64::from(video.width) * u64::from(video.height) * u64::from(video.fps);
     let wanted = u32::try_from(pixels.div_ceil(PIXELS_FOR_TWO).max(1) * 2).unwrap_or(u32::MAX);
-    // x264 takes up to 128. A share below one core, or none that is known, is one thread.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=128 before")]
-    let share = machine.cores.floor().clamp(1.0, 128.0) as u32;
+    // A share below one core, or none that is a number, is one thread; x264 takes up to 128.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lies in 1..=128")]
+    let share = if machine.cores >= 1.0 { machine.cores.min(128.0) as u32 } else { 1 };
     wanted.min(share)
 }
 

@@ -119,28 +119,28 @@ fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, 
 }
 
 /// `rpc.StartEgressRequest`, as far as it concerns a page. The generated types have none of the rpc package.
-#[derive(Debug, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct Envelope {
     web: Option<proto::WebEgressRequest>,
     egress: Option<proto::StartEgressRequest>,
     #[serde(alias = "retryCount")]
     retry_count: u32,
-    // What only a service needs: known, so that it is no misspelling, and not looked at.
+    // What only a service needs: known, so that it is no misspelling, and not looked at. (`IgnoredAny` would be taken for
+    // a field that is not there.)
     #[serde(alias = "egressId")]
-    egress_id: serde::de::IgnoredAny,
+    egress_id: serde_json::Value,
     #[serde(alias = "roomId")]
-    room_id: serde::de::IgnoredAny,
+    room_id: serde_json::Value,
     #[serde(alias = "roomName")]
-    room_name: serde::de::IgnoredAny,
-    token: serde::de::IgnoredAny,
+    room_name: serde_json::Value,
+    token: serde_json::Value,
     #[serde(alias = "wsUrl")]
-    ws_url: serde::de::IgnoredAny,
+    ws_url: serde_json::Value,
     #[serde(alias = "cloudBackupEnabled")]
-    cloud_backup_enabled: serde::de::IgnoredAny,
+    cloud_backup_enabled: serde_json::Value,
     #[serde(alias = "estimatedCpu")]
-    estimated_cpu: serde::de::IgnoredAny,
+    estimated_cpu: serde_json::Value,
 }
 
 fn from_envelope(envelope: Envelope) -> Result<EgressRequest, RequestError> {

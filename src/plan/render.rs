@@ -18,9 +18,10 @@ pub fn render(plan: &RecordingPlan, graph: &GraphPlan) -> String {
     source(&mut text, web);
     if let Some(video) = &plan.video {
         pictures(&mut text, video);
-    }
-    if let Some(encoder) = &graph.video {
-        h264(&mut text, encoder);
+        // Images alone need no encoder.
+        if let Some(encoder) = &graph.video {
+            h264(&mut text, video, encoder);
+        }
     }
     for audio in &plan.audio {
         sound(&mut text, audio);
@@ -82,6 +83,9 @@ fn pictures(text: &mut Lines, video: &VideoEncoding) {
         Cadence::Grid => format!("{} a second, evenly", video.fps),
     };
     text.line("pictures", &times);
+}
+
+fn h264(text: &mut Lines, video: &VideoEncoding, encoder: &X264Plan) {
     let VideoEncoding { codec, profile, width, height, bitrate_kbps, key_interval, .. } = video;
     text.line(
         "video",
@@ -90,9 +94,6 @@ fn pictures(text: &mut Lines, video: &VideoEncoding) {
             span(*key_interval)
         ),
     );
-}
-
-fn h264(text: &mut Lines, encoder: &X264Plan) {
     let threads = match encoder.threads {
         1 => "1 thread".to_owned(),
         threads => format!("{threads} threads"),

@@ -113,8 +113,8 @@ impl StreamUrl {
             return Ok(self.clone());
         };
         let address = template.replace("{stream_key}", key.expose());
-        let fail =
-            |reason: &str| StreamUrlError { url: redact::stream_url(&address), reason: reason.to_owned() };
+        // Shown by its own name: what the template makes of the key may be no address that can be redacted.
+        let fail = |reason: &str| StreamUrlError { url: self.redacted.clone(), reason: reason.to_owned() };
         let (scheme, rest) = address.split_once("://").ok_or_else(|| fail(RTMP_FORMAT))?;
         if !matches!(scheme, "rtmp" | "rtmps") {
             return Err(fail("Twitch names a server that does not speak RTMP"));

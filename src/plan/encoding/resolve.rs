@@ -10,7 +10,7 @@ use crate::plan::request::{EncodingRequest, FrameTimes};
 /// What the outputs ask of the encode.
 #[derive(Debug, Clone, Default)]
 pub(in crate::plan) struct Needs {
-    /// Of each segment output.
+    /// Of each segment output; none is zero.
     pub segment_durations: Vec<Duration>,
     /// Somebody may be watching.
     pub has_stream: bool,
@@ -165,7 +165,7 @@ fn key_interval(asked: Option<Duration>, needs: &Needs) -> Result<Duration, Plan
 /// The largest divisor of `whole` that is no larger than `bound`.
 fn largest_divisor(whole: u128, bound: u128) -> u128 {
     let parts = whole.div_ceil(bound.max(1));
-    (parts..=whole).find(|parts| whole % parts == 0).map_or(whole, |parts| whole / parts)
+    (parts..=whole).find(|parts| whole.is_multiple_of(*parts)).map_or(whole, |parts| whole / parts)
 }
 
 fn gcd(a: u128, b: u128) -> u128 {
