@@ -36,6 +36,7 @@ fn the_words_fit_together() {
 #[test]
 fn every_word_of_the_help() {
     let mut cli = Cli::command();
+    cli.build();
     let record = cli.find_subcommand_mut("record").unwrap();
     let web = record.find_subcommand_mut("web").unwrap().render_help();
     insta::assert_snapshot!(web);
@@ -227,6 +228,14 @@ fn bad_input() {
         let error = plan(&format!("{url} --file a.mp4")).unwrap_err();
         assert_eq!(error.field(), "web url");
         assert!(error.to_string().contains(help), "{error}");
+    }
+}
+
+/// What lies on this machine may be recorded by who sits at it.
+#[test]
+fn local_pages() {
+    for url in ["file:///srv/page.html", "data:text/html,<h1>hi</h1>", "chrome://version", "about:blank"] {
+        plan(&format!("{url} --file a.mp4")).unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 }
 

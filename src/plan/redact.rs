@@ -22,16 +22,16 @@ pub fn page_url(text: &str) -> String {
         let rest = if shown.len() < data.len() { "…" } else { "" };
         return format!("data:{shown}{rest}");
     }
-    let (before_query, query) = match text.split_once('?') {
-        Some((before, query)) => (before, Some(query)),
-        None => (text, None),
+    let (text, fragment) = match text.split_once('#') {
+        // A page's own place stays (`#/slides/3`); values in it may be what a sign-in left.
+        Some((before, fragment)) if fragment.contains('=') => (before, "#{...}".to_owned()),
+        Some((before, fragment)) => (before, format!("#{fragment}")),
+        None => (text, String::new()),
     };
-    let mut shown = user_info(before_query);
-    if let Some(query) = query {
-        shown.push('?');
-        shown.push_str(&query_values(query));
+    match text.split_once('?') {
+        Some((before, query)) => format!("{}?{}{fragment}", user_info(before), query_values(query)),
+        None => user_info(text) + &fragment,
     }
-    shown
 }
 
 /// An address with the password in it blotted out, and all else as it is.
@@ -82,10 +82,6 @@ fn rtmp(rest: &str) -> String {
 }
 
 fn query_values(query: &str) -> String {
-    let (query, fragment) = match query.split_once('#') {
-        Some((query, _)) => (query, "#{...}"),
-        None => (query, ""),
-    };
     // A slash ends the query of an RTMP application.
     let (query, slash) = match query.strip_suffix('/') {
         Some(query) => (query, "/"),
@@ -100,5 +96,25 @@ fn query_values(query: &str) -> String {
             None => "{...}".to_owned(),
         })
         .collect();
-    format!("{}{slash}{fragment}", pairs.join("&"))
+    format!("{}{slash}", pairs.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages() {
+        for (text, shown) in [
+            ("https://example.com/a?token=x&b=&c", "https://example.com/a?token={...}&b={...}&{...}"),
+            ("https://user:pass@example.com/?a=b#/slide/3", "https://{...}@example.com/?a={...}#/slide/3"),
+            ("https://example.com/#access_token=x", "https://example.com/#{...}"),
+            ("file:///srv/page.html", "file:///srv/page.html"),
+            ("data:text/html,hi", "data:text/html,hi"),
+            ("mail@example.com", "mail@example.com"),
+        ] {
+            assert_eq!(page_url(text), shown);
+        }
+        assert!(page_url(&format!("data:{}", "x".repeat(100))).chars().count() < 60);
+    }
 }
