@@ -1,1 +1,74 @@
-//! (to come)
+//! What may be asked of a recording while it runs, and why it ends.
+
+use std::fmt;
+
+use tokio::sync::oneshot;
+
+use crate::plan::stream_url::StreamUrl;
+
+/// What may be asked of a running recording.
+#[derive(Debug)]
+pub enum Command {
+    /// End gracefully: every file is finished and stored. Asking again changes nothing.
+    Stop(StopCause),
+    /// Stop now: what is on the disk stays there for `weir recover`.
+    Abandon,
+    /// Send to one more address of an output that streams.
+    AddStream { url: StreamUrl, reply: Reply },
+    /// Stop sending to an address.
+    RemoveStream { url: StreamUrl, reply: Reply },
+}
+
+/// Where the answer to a command goes.
+pub type Reply = oneshot::Sender<Result<(), CommandError>>;
+
+/// Who asked for the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// An API, or whoever embeds the recorder.
+    Request,
+    /// A signal: Ctrl-C, or the service going down.
+    Signal,
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("the recording does not stream over {0}: give it such an output when it is started")]
+    NoStreamOutput(&'static str),
+    #[error("{0}")]
+    Stream(String),
+    #[error("the recording is ending")]
+    Ending,
+}
+
+/// Why a recording ended, as it stands in `EgressInfo.details` (service.md §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    StopRequested,
+    Killed,
+    SourceClosed,
+    LimitReached(Limit),
+    AllStreamsStopped,
+    Failure,
+}
+
+/// Which limit was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    Duration,
+    Size,
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StopRequested => "StopEgress API",
+            Self::Killed => "Process killed",
+            Self::SourceClosed => "Source closed",
+            Self::LimitReached(_) => "Session limit reached",
+            Self::AllStreamsStopped => "All streams stopped",
+            Self::Failure => "Failure",
+        })
+    }
+}

@@ -34,3 +34,9 @@ pub use timeline::Timeline;
 pub fn init() -> Result<(), gstreamer::glib::Error> {
     gstreamer::init()
 }
+
+/// GStreamer's version, as it says it.
+#[must_use]
+pub fn version() -> String {
+    gstreamer::version_string().to_string()
+}

@@ -1,1 +1,336 @@
-//! (to come)
+//! What a recording tells the world: an `EgressInfo`, folded out of what happens. Nobody else makes one.
+
+mod error_code;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use livekit_protocol as proto;
+use proto::egress_info::Request;
+
+use crate::control::EndReason;
+use crate::plan::RecordingPlan;
+use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::stream_url::StreamUrl;
+pub use error_code::Fault;
+
+/// How a recording ended, as far as the report cares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    Complete,
+    LimitReached,
+    Aborted { error: String },
+    Failed { error: String, fault: Fault },
+}
+
+/// The growing report of one recording.
+#[derive(Debug)]
+pub struct Report {
+    info: proto::EgressInfo,
+    /// Which entry of which list an output's results are in.
+    places: BTreeMap<OutputId, Place>,
+    /// Each stream address, in the order of `info.stream_results`.
+    streams: Vec<(OutputId, StreamUrl)>,
+    notes: Vec<String>,
+    reason: Option<EndReason>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    File(usize),
+    Segments(usize),
+    Images(usize),
+    Stream,
+}
+
+impl Report {
+    /// The report of a recording that is starting. `request` is the redacted request.
+    #[must_use]
+    pub fn new(plan: &RecordingPlan, request: Option<Request>, now: Timestamp) -> Self {
+        let mut info = proto::EgressInfo {
+            egress_id: plan.egress_id.to_string(),
+            source_type: proto::EgressSourceType::Web.into(),
+            status: proto::EgressStatus::EgressStarting.into(),
+            started_at: nanoseconds(now),
+            updated_at: nanoseconds(now),
+            request,
+            ..Default::default()
+        };
+        let mut places = BTreeMap::new();
+        let mut streams = Vec::new();
+        for (index, output) in plan.outputs.iter().enumerate() {
+            let id = OutputId(index);
+            let place = match output {
+                OutputPlan::File(file) => {
+                    info.file_results
+                        .push(proto::FileInfo { filename: file.name.to_string(), ..Default::default() });
+                    Place::File(info.file_results.len() - 1)
+                }
+                OutputPlan::Segments(segments) => {
+                    info.segment_results.push(proto::SegmentsInfo {
+                        playlist_name: format!("{}{}", segments.dir, segments.playlist),
+                        live_playlist_name: segments
+                            .live_playlist
+                            .as_ref()
+                            .map(|name| format!("{}{name}", segments.dir))
+                            .unwrap_or_default(),
+                        ..Default::default()
+                    });
+                    Place::Segments(info.segment_results.len() - 1)
+                }
+                OutputPlan::Images(images) => {
+                    info.image_results.push(proto::ImagesInfo {
+                        filename_prefix: images.prefix.clone(),
+                        ..Default::default()
+                    });
+                    Place::Images(info.image_results.len() - 1)
+                }
+                OutputPlan::Stream(stream) => {
+                    for url in &stream.urls {
+                        info.stream_results.push(new_stream(url));
+                        streams.push((id, url.clone()));
+                    }
+                    Place::Stream
+                }
+            };
+            places.insert(id, place);
+        }
+        Self { info, places, streams, notes: Vec::new(), reason: None }
+    }
+
+    /// The report as it stands.
+    #[must_use]
+    pub const fn info(&self) -> &proto::EgressInfo {
+        &self.info
+    }
+
+    /// The recording began.
+    pub fn active(&mut self, now: Timestamp) {
+        self.set_status(proto::EgressStatus::EgressActive, now);
+        let at = nanoseconds(now);
+        for file in &mut self.info.file_results {
+            file.started_at = at;
+        }
+        for segments in &mut self.info.segment_results {
+            segments.started_at = at;
+        }
+        for images in &mut self.info.image_results {
+            images.started_at = at;
+        }
+    }
+
+    /// The recording takes in no more; `length` of what it recorded.
+    pub fn ending(&mut self, reason: EndReason, length: Duration, now: Timestamp) {
+        self.reason = Some(reason);
+        self.set_status(
+            match reason {
+                EndReason::LimitReached(_) => proto::EgressStatus::EgressLimitReached,
+                EndReason::StopRequested
+                | EndReason::Killed
+                | EndReason::SourceClosed
+                | EndReason::AllStreamsStopped
+                | EndReason::Failure => proto::EgressStatus::EgressEnding,
+            },
+            now,
+        );
+        let duration = i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
+        for file in &mut self.info.file_results {
+            file.ended_at = file.started_at.saturating_add(duration);
+            file.duration = duration;
+        }
+        for segments in &mut self.info.segment_results {
+            segments.ended_at = segments.started_at.saturating_add(duration);
+            segments.duration = duration;
+        }
+        for images in &mut self.info.image_results {
+            images.ended_at = images.started_at.saturating_add(duration);
+        }
+        self.write_details();
+    }
+
+    /// A file is where it belongs.
+    pub fn file_stored(&mut self, output: OutputId, location: &str, size: u64) {
+        if let Some(Place::File(at)) = self.places.get(&output)
+            && let Some(file) = self.info.file_results.get_mut(*at)
+        {
+            location.clone_into(&mut file.location);
+            file.size = i64::try_from(size).unwrap_or(i64::MAX);
+        }
+    }
+
+    /// A segment is where it belongs.
+    pub fn segment_stored(&mut self, output: OutputId, size: u64) {
+        if let Some(segments) = self.segments(output) {
+            segments.segment_count += 1;
+            segments.size = segments.size.saturating_add(i64::try_from(size).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// A playlist is where it belongs; `name` is its stored name.
+    pub fn playlist_stored(&mut self, output: OutputId, name: &str, location: &str) {
+        if let Some(segments) = self.segments(output) {
+            if segments.live_playlist_name == name {
+                location.clone_into(&mut segments.live_playlist_location);
+            } else {
+                location.clone_into(&mut segments.playlist_location);
+            }
+        }
+    }
+
+    /// An image is where it belongs.
+    pub fn image_stored(&mut self, output: OutputId) {
+        if let Some(Place::Images(at)) = self.places.get(&output)
+            && let Some(images) = self.info.image_results.get_mut(*at)
+        {
+            images.image_count += 1;
+        }
+    }
+
+    /// An address was added while the recording runs.
+    pub fn stream_added(&mut self, output: OutputId, url: &StreamUrl) {
+        if self.stream(output, url).is_none() {
+            self.info.stream_results.push(new_stream(url));
+            self.streams.push((output, url.clone()));
+        }
+    }
+
+    /// Media is going out to an address. Only the first time counts as its start.
+    pub fn stream_started(&mut self, output: OutputId, url: &StreamUrl, now: Timestamp) {
+        if let Some(stream) = self.stream(output, url)
+            && stream.started_at == 0
+        {
+            stream.started_at = nanoseconds(now);
+        }
+    }
+
+    /// The connection to an address was lost and is tried again.
+    pub fn stream_retrying(&mut self, output: OutputId, url: &StreamUrl, retries: u32, now: Timestamp) {
+        if let Some(stream) = self.stream(output, url) {
+            stream.retries = retries;
+            stream.last_retry_at = nanoseconds(now);
+        }
+    }
+
+    /// An address is over: `error` says why it was given up, `None` that it was removed or the recording ended.
+    pub fn stream_ended(&mut self, output: OutputId, url: &StreamUrl, error: Option<&str>, now: Timestamp) {
+        if let Some(stream) = self.stream(output, url) {
+            stream.ended_at = nanoseconds(now);
+            if stream.started_at == 0 {
+                stream.started_at = stream.ended_at;
+            }
+            stream.duration = stream.ended_at.saturating_sub(stream.started_at);
+            match error {
+                Some(error) => {
+                    stream.status = proto::stream_info::Status::Failed.into();
+                    error.clone_into(&mut stream.error);
+                }
+                None => stream.status = proto::stream_info::Status::Finished.into(),
+            }
+        }
+    }
+
+    /// Something worth telling that is no error: a gap, dropped pictures, a file left behind. Ends up in `details`.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+        self.write_details();
+    }
+
+    /// The recording is over. Nothing changes after this.
+    pub fn end(&mut self, ending: &Ending, reason: EndReason, now: Timestamp) {
+        self.reason = Some(reason);
+        let status = match ending {
+            Ending::Complete => proto::EgressStatus::EgressComplete,
+            Ending::LimitReached => {
+                "Session limit reached".clone_into(&mut self.info.error);
+                self.info.error_code = 413;
+                proto::EgressStatus::EgressLimitReached
+            }
+            Ending::Aborted { error } => {
+                error.clone_into(&mut self.info.error);
+                self.info.error_code = 412;
+                proto::EgressStatus::EgressAborted
+            }
+            Ending::Failed { error, fault } => {
+                error.clone_into(&mut self.info.error);
+                self.info.error_code = fault.code();
+                proto::EgressStatus::EgressFailed
+            }
+        };
+        self.set_status(status, now);
+        self.info.ended_at = nanoseconds(now);
+        let failed = matches!(ending, Ending::Failed { .. });
+        for stream in &mut self.info.stream_results {
+            if stream.ended_at == 0 {
+                stream.ended_at = nanoseconds(now);
+                stream.started_at = if stream.started_at == 0 { stream.ended_at } else { stream.started_at };
+                stream.duration = stream.ended_at.saturating_sub(stream.started_at);
+                stream.status = if failed {
+                    proto::stream_info::Status::Failed.into()
+                } else {
+                    proto::stream_info::Status::Finished.into()
+                };
+            }
+        }
+        self.write_details();
+        self.fill_deprecated_result();
+    }
+
+    fn set_status(&mut self, status: proto::EgressStatus, now: Timestamp) {
+        self.info.status = status.into();
+        self.info.updated_at = nanoseconds(now);
+    }
+
+    fn write_details(&mut self) {
+        let reason = self.reason.map(|reason| format!("End reason: {reason}"));
+        let parts: Vec<&str> = reason.iter().chain(&self.notes).map(String::as_str).collect();
+        self.info.details = parts.join("; ");
+    }
+
+    fn segments(&mut self, output: OutputId) -> Option<&mut proto::SegmentsInfo> {
+        match self.places.get(&output) {
+            Some(Place::Segments(at)) => self.info.segment_results.get_mut(*at),
+            _ => None,
+        }
+    }
+
+    /// The newest result of an address: one that was removed and added again has two.
+    fn stream(&mut self, output: OutputId, url: &StreamUrl) -> Option<&mut proto::StreamInfo> {
+        let at = self.streams.iter().rposition(|(id, known)| *id == output && known == url)?;
+        self.info.stream_results.get_mut(at).filter(|stream| stream.ended_at == 0)
+    }
+
+    /// Old clients read the one result of a recording with one kind of output here (media.md §1.5).
+    #[allow(deprecated)]
+    fn fill_deprecated_result(&mut self) {
+        use proto::egress_info::Result;
+        if !self.info.image_results.is_empty() {
+            return;
+        }
+        let info = &self.info;
+        self.info.result = match (
+            info.file_results.as_slice(),
+            info.segment_results.as_slice(),
+            info.stream_results.as_slice(),
+        ) {
+            ([file], [], []) => Some(Result::File(file.clone())),
+            ([], [segments], []) => Some(Result::Segments(segments.clone())),
+            ([], [], [_, ..]) => {
+                Some(Result::Stream(proto::StreamInfoList { info: info.stream_results.clone() }))
+            }
+            _ => None,
+        };
+    }
+}
+
+fn new_stream(url: &StreamUrl) -> proto::StreamInfo {
+    proto::StreamInfo {
+        url: url.redacted().to_owned(),
+        status: proto::stream_info::Status::Active.into(),
+        ..Default::default()
+    }
+}
+
+fn nanoseconds(at: Timestamp) -> i64 {
+    i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
+}

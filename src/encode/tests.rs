@@ -1,0 +1,163 @@
+use std::sync::Mutex;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use super::*;
+use crate::media::Taker;
+use crate::plan::encoding::{AudioEncoding, H264Profile};
+use crate::plan::graph::X264Plan;
+
+/// What came out of a feed: time and whether it is a key frame.
+#[derive(Clone, Default)]
+struct Collect(Arc<Mutex<Vec<(gst::ClockTime, bool)>>>);
+
+impl Taker for Collect {
+    fn take(&mut self, sample: &gst::Sample) {
+        if let Some(buffer) = sample.buffer()
+            && let Some(pts) = buffer.pts()
+        {
+            self.0.lock().unwrap().push((pts, !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT)));
+        }
+    }
+    fn end(&mut self) {}
+}
+
+fn graph(audio: Vec<AudioEncoding>) -> GraphPlan {
+    let video = X264Plan {
+        profile: H264Profile::Main,
+        bitrate_kbps: 500,
+        speed_preset: "superfast",
+        b_frames: 0,
+        rc_lookahead: 10,
+        mb_tree: true,
+        threads: 1,
+        key_int_max: 300,
+        vbv_buf_capacity_ms: 2000,
+        option_string: "scenecut=0".to_owned(),
+    };
+    GraphPlan { video: Some(video), audio, branches: Vec::new() }
+}
+
+fn picture(pts: gst::ClockTime) -> gst::Sample {
+    let (width, height) = (64, 48);
+    let caps = gst::Caps::builder("video/x-raw")
+        .field("format", "NV12")
+        .field("width", width)
+        .field("height", height)
+        .field("framerate", gst::Fraction::new(30, 1))
+        .field("colorimetry", "bt709")
+        .build();
+    let luma = u8::try_from(pts.mseconds() / 40 % 200).unwrap();
+    let mut buffer = gst::Buffer::from_mut_slice(vec![luma; (width * height * 3 / 2) as usize]);
+    buffer.get_mut().unwrap().set_pts(pts);
+    gst::Sample::builder().buffer(&buffer).caps(&caps).build()
+}
+
+fn sound(pts: gst::ClockTime) -> gst::Sample {
+    let caps = gst::Caps::builder("audio/x-raw")
+        .field("format", "S16LE")
+        .field("layout", "interleaved")
+        .field("rate", 48_000i32)
+        .field("channels", 2i32)
+        .build();
+    let mut buffer = gst::Buffer::from_mut_slice(vec![0u8; 1920]);
+    buffer.get_mut().unwrap().set_pts(pts);
+    buffer.get_mut().unwrap().set_duration(gst::ClockTime::from_mseconds(10));
+    gst::Sample::builder().buffer(&buffer).caps(&caps).build()
+}
+
+/// Times as a page draws them: irregular, with a pause of two seconds, and one at each second.
+fn drawn_at() -> Vec<gst::ClockTime> {
+    let regular = (0..90).map(|n| n * 33 + n % 3);
+    let after_pause = (0..60).map(|n| 5_000 + n * 40);
+    let mut times: Vec<u64> = regular.chain([3_000, 3_500, 4_000, 4_500]).chain(after_pause).collect();
+    times.sort_unstable();
+    times.dedup();
+    times.into_iter().map(gst::ClockTime::from_mseconds).collect()
+}
+
+/// Pushes no faster than the encoder takes: this is about times, not about overload.
+async fn push_all(feed: &Feed, encoders: &Encoders, times: &[gst::ClockTime]) {
+    let pipeline = encoders.video.as_ref().unwrap().pipeline.gst();
+    let intake = pipeline.by_name("pictures").unwrap();
+    for pts in times {
+        feed.push(&picture(*pts));
+        let taken = async {
+            while intake.property::<u64>("current-level-buffers") > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), taken).await.expect("the encoder takes what it gets");
+    }
+}
+
+#[tokio::test]
+async fn every_picture_keeps_its_time_and_key_frames_stand_at_their_places() {
+    crate::media::init().unwrap();
+    let raw = Feed::new("raw");
+    let second = Duration::from_secs(1);
+    let (encoders, events) = Encoders::start(&graph(Vec::new()), second, Some(&raw), None).unwrap();
+    let out = Collect::default();
+    let _attached = encoders.video().unwrap().attach(Box::new(out.clone()));
+    let times = drawn_at();
+    push_all(&raw, &encoders, &times).await;
+    raw.end();
+    assert_eq!(encoders.dropped_pictures(), 0);
+    encoders.finish(events, Duration::from_secs(20)).await.unwrap();
+
+    let frames = out.0.lock().unwrap().clone();
+    let came: Vec<_> = frames.iter().map(|(pts, _)| *pts).collect();
+    assert_eq!(came, times);
+    let keys: Vec<_> = frames.iter().filter(|(_, key)| *key).map(|(pts, _)| pts.mseconds()).collect();
+    let mut wanted = vec![0];
+    for second in 1..8 {
+        wanted.extend(times.iter().map(|t| t.mseconds()).find(|t| *t >= second * 1000));
+    }
+    wanted.dedup();
+    assert_eq!(keys, wanted);
+}
+
+#[tokio::test]
+async fn an_overload_drops_pictures_counts_them_and_holds_only_frames() {
+    crate::media::init().unwrap();
+    let raw = Feed::new("raw");
+    let (encoders, events) =
+        Encoders::start(&graph(Vec::new()), Duration::from_secs(4), Some(&raw), None).unwrap();
+    let out = Collect::default();
+    let _attached = encoders.video().unwrap().attach(Box::new(out.clone()));
+    for n in 0..2000u64 {
+        raw.push(&picture(gst::ClockTime::from_mseconds(n)));
+    }
+    raw.end();
+    let dropped = encoders.dropped_pictures();
+    encoders.finish(events, Duration::from_secs(20)).await.unwrap();
+    let came = out.0.lock().unwrap().len();
+    assert!(dropped > 0);
+    assert_eq!(came as u64 + dropped, 2000);
+}
+
+#[tokio::test]
+async fn a_gap_in_the_sound_is_silence_and_not_a_shift() {
+    crate::media::init().unwrap();
+    for (codec, rate_hz) in [(AudioCodec::Aac, 44_100), (AudioCodec::Opus, 48_000), (AudioCodec::Mp3, 44_100)]
+    {
+        let raw = Feed::new("raw");
+        let mut graph = graph(vec![AudioEncoding { codec, bitrate_kbps: 128, rate_hz }]);
+        graph.video = None;
+        let (encoders, events) = Encoders::start(&graph, Duration::from_secs(4), None, Some(&raw)).unwrap();
+        let out = Collect::default();
+        let _attached = encoders.audio()[&codec].attach(Box::new(out.clone()));
+        for n in (5..50).chain(150..200) {
+            raw.push(&sound(gst::ClockTime::from_mseconds(n * 10)));
+        }
+        raw.end();
+        encoders.finish(events, Duration::from_secs(20)).await.unwrap();
+        let times: Vec<_> = out.0.lock().unwrap().iter().map(|(pts, _)| pts.mseconds()).collect();
+        let last = *times.last().unwrap();
+        assert!((1_940..=2_030).contains(&last), "{codec}: the last packet is at {last} ms");
+        assert!(times[0] <= 30, "{codec}: silence from the beginning, not from {} ms", times[0]);
+        let widest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(widest <= 60, "{codec}: a hole of {widest} ms");
+    }
+}

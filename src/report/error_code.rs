@@ -1,0 +1,24 @@
+//! Whose fault a failure is, and the number that stands for it in an `EgressInfo` (service.md §5.6, media.md §9.2).
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// What was asked for can't be done: the page does not load, a value is wrong.
+    User,
+    /// Where the recording goes does not take it: a server, a full disk.
+    Destination,
+    /// Ours.
+    Service,
+}
+
+impl Fault {
+    /// The HTTP status in `EgressInfo.error_code`.
+    #[must_use]
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::User => 400,
+            Self::Destination => 503,
+            Self::Service => 500,
+        }
+    }
+}
