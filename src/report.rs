@@ -334,3 +334,6 @@ fn new_stream(url: &StreamUrl) -> proto::StreamInfo {
 fn nanoseconds(at: Timestamp) -> i64 {
     i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+use super::*;
+use crate::plan::json;
+use crate::plan::output::StreamProtocol;
+
+const REQUEST: &str = r#"{
+    "url": "https://example.com",
+    "file_outputs": [{"filepath": "a.mp4"}],
+    "stream_outputs": [{"protocol": "RTMP", "urls": ["rtmp://host/app/secretkey"]}],
+    "segment_outputs": [{"filename_prefix": "hls/s", "live_playlist_name": "live"}]
+}"#;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+}
+
+fn report(request: &str) -> (Report, RecordingPlan) {
+    let request = json::parse(request).unwrap();
+    let plan =
+        RecordingPlan::new(&request, crate::plan::EgressId::new("EG_x"), &at(0).to_zoned(jiff::tz::TimeZone::UTC));
+    let plan = plan.unwrap();
+    (Report::new(&plan, Some(crate::plan::info::redacted_request(&request)), at(0)), plan)
+}
+
+fn output(plan: &RecordingPlan, wanted: fn(&OutputPlan) -> bool) -> OutputId {
+    OutputId(plan.outputs.iter().position(wanted).unwrap())
+}
+
+#[test]
+fn a_whole_life() {
+    let (mut report, plan) = report(REQUEST);
+    let file = output(&plan, |output| matches!(output, OutputPlan::File(_)));
+    let segments = output(&plan, |output| matches!(output, OutputPlan::Segments(_)));
+    let stream = output(&plan, |output| matches!(output, OutputPlan::Stream(_)));
+    let url = StreamUrl::parse("rtmp://host/app/secretkey", Some(StreamProtocol::Rtmp)).unwrap();
+    assert_eq!(report.info().status(), proto::EgressStatus::EgressStarting);
+
+    report.active(at(2));
+    report.stream_started(stream, &url, at(3));
+    report.stream_retrying(stream, &url, 1, at(5));
+    report.stream_started(stream, &url, at(6));
+    report.segment_stored(segments, 1000);
+    report.playlist_stored(segments, "hls/live.m3u8", "/x/hls/live.m3u8");
+    report.playlist_stored(segments, "hls/s.m3u8", "/x/hls/s.m3u8");
+    report.ending(EndReason::StopRequested, Duration::from_secs(10), at(12));
+    assert_eq!(report.info().status(), proto::EgressStatus::EgressEnding);
+    report.stream_ended(stream, &url, None, at(12));
+    report.file_stored(file, "/x/a.mp4", 5000);
+    report.note("2 pictures dropped".to_owned());
+    report.end(&Ending::Complete, EndReason::StopRequested, at(13));
+
+    let info = report.info();
+    assert_eq!(info.status(), proto::EgressStatus::EgressComplete);
+    assert_eq!(info.details, "End reason: StopEgress API; 2 pictures dropped");
+    assert_eq!((info.file_results[0].size, info.file_results[0].duration), (5000, 10_000_000_000));
+    assert_eq!(info.segment_results[0].segment_count, 1);
+    assert_eq!(info.segment_results[0].live_playlist_location, "/x/hls/live.m3u8");
+    assert_eq!(info.segment_results[0].playlist_location, "/x/hls/s.m3u8");
+    let stream = &info.stream_results[0];
+    assert_eq!(stream.status(), proto::stream_info::Status::Finished);
+    assert_eq!((stream.started_at, stream.retries), (nanoseconds(at(3)), 1));
+    assert_eq!(stream.duration, 9_000_000_000);
+    assert!(info.result.is_none(), "there are several kinds of output");
+    assert!(!serde_json::to_string(info).unwrap().contains("secretkey"));
+}
+
+#[test]
+fn an_address_removed_and_added_again_has_two_results() {
+    let (mut report, plan) = report(REQUEST);
+    let stream = output(&plan, |output| matches!(output, OutputPlan::Stream(_)));
+    let url = StreamUrl::parse("rtmp://host/app/secretkey", None).unwrap();
+    report.stream_ended(stream, &url, None, at(1));
+    report.stream_added(stream, &url);
+    report.stream_ended(stream, &url, Some("refused"), at(2));
+    let results = &report.info().stream_results;
+    assert_eq!(results.len(), 2);
+    assert_eq!(results[0].status(), proto::stream_info::Status::Finished);
+    assert_eq!(results[1].status(), proto::stream_info::Status::Failed);
+}
+
+#[test]
+#[allow(deprecated)]
+fn one_kind_of_output_fills_the_result_that_old_clients_read() {
+    let (mut report, _) = report(r#"{"url": "https://example.com", "file_outputs": [{"filepath": "a.mp4"}]}"#);
+    report.end(&Ending::Failed { error: "no".into(), fault: Fault::User }, EndReason::Failure, at(1));
+    assert!(matches!(report.info().result, Some(proto::egress_info::Result::File(_))));
+    assert_eq!((report.info().error.as_str(), report.info().error_code), ("no", 400));
+}
