@@ -105,6 +105,12 @@ impl Timeline {
         self.inner.end.get().copied().or_else(|| self.elapsed_unbounded())
     }
 
+    /// The length of the recording, once it has ended.
+    #[must_use]
+    pub fn ended(&self) -> Option<gst::ClockTime> {
+        self.inner.end.get().copied()
+    }
+
     /// Where a moment of running time lies in the recording; `None` before it began and from its end on.
     #[must_use]
     pub fn place(&self, running: gst::ClockTime) -> Option<gst::ClockTime> {
@@ -154,7 +160,9 @@ mod tests {
         let inside = timeline.now();
         assert!(timeline.place(inside).is_some());
         assert_eq!(timeline.place(gst::ClockTime::ZERO), None);
+        assert_eq!(timeline.ended(), None);
         let length = timeline.end();
+        assert_eq!(timeline.ended(), Some(length));
         assert_eq!(timeline.place(timeline.now() + gst::ClockTime::SECOND), None);
         assert_eq!(timeline.elapsed(), Some(length));
     }
