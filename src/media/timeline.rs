@@ -1,6 +1,7 @@
 //! The one clock of a recording.
 
-use std::sync::{Arc, OnceLock};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -21,6 +22,17 @@ struct Inner {
     base: gst::ClockTime,
     zero: OnceLock<Zero>,
     end: OnceLock<gst::ClockTime>,
+    waiting: Waiting,
+}
+
+/// Who is to be called when the recording begins.
+#[derive(Default)]
+struct Waiting(Mutex<Vec<Box<dyn FnOnce() + Send>>>);
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waiting")
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +47,15 @@ impl Timeline {
     pub fn new() -> Self {
         let clock = gst::SystemClock::obtain();
         let base = clock.time();
-        Self { inner: Arc::new(Inner { clock, base, zero: OnceLock::new(), end: OnceLock::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                clock,
+                base,
+                zero: OnceLock::new(),
+                end: OnceLock::new(),
+                waiting: Waiting::default(),
+            }),
+        }
     }
 
     /// Running time: since this timeline was made.
@@ -47,6 +67,30 @@ impl Timeline {
     /// Begins the recording: media time is zero now. A second call changes nothing.
     pub fn begin(&self) {
         self.inner.zero.get_or_init(|| Zero { running: self.now(), wall: jiff::Timestamp::now() });
+        // Zero is set before the list is taken, and `on_begin` looks at zero under the list's lock: nobody is missed.
+        let waiting =
+            std::mem::take(&mut *self.inner.waiting.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for call in waiting {
+            call();
+        }
+    }
+
+    /// The running time at which the recording began: zero of media time. `None` before.
+    #[must_use]
+    pub fn begun(&self) -> Option<gst::ClockTime> {
+        self.inner.zero.get().map(|zero| zero.running)
+    }
+
+    /// Calls once when the recording begins (on the thread that begins it), or at once when it already has. The call only
+    /// wakes somebody up: it must not block.
+    pub fn on_begin(&self, call: impl FnOnce() + Send + 'static) {
+        let mut waiting = self.inner.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.inner.zero.get().is_none() {
+            waiting.push(Box::new(call));
+            return;
+        }
+        drop(waiting);
+        call();
     }
 
     /// Ends the recording and gives its length: no later picture or sound has a place in it. A second call changes
@@ -59,6 +103,12 @@ impl Timeline {
     #[must_use]
     pub fn elapsed(&self) -> Option<gst::ClockTime> {
         self.inner.end.get().copied().or_else(|| self.elapsed_unbounded())
+    }
+
+    /// The length of the recording, once it has ended.
+    #[must_use]
+    pub fn ended(&self) -> Option<gst::ClockTime> {
+        self.inner.end.get().copied()
     }
 
     /// Where a moment of running time lies in the recording; `None` before it began and from its end on.
@@ -110,8 +160,31 @@ mod tests {
         let inside = timeline.now();
         assert!(timeline.place(inside).is_some());
         assert_eq!(timeline.place(gst::ClockTime::ZERO), None);
+        assert_eq!(timeline.ended(), None);
         let length = timeline.end();
+        assert_eq!(timeline.ended(), Some(length));
         assert_eq!(timeline.place(timeline.now() + gst::ClockTime::SECOND), None);
         assert_eq!(timeline.elapsed(), Some(length));
+    }
+
+    #[test]
+    fn the_beginning_is_told_once_to_those_who_wait_and_to_those_who_come_late() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        super::super::init().unwrap();
+        let (timeline, told) = (Timeline::new(), Arc::new(AtomicU32::new(0)));
+        let tell = |told: &Arc<AtomicU32>| {
+            let told = Arc::clone(told);
+            move || {
+                told.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        timeline.on_begin(tell(&told));
+        assert_eq!((told.load(Ordering::Relaxed), timeline.begun()), (0, None));
+        timeline.begin();
+        timeline.begin();
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        timeline.on_begin(tell(&told));
+        assert_eq!(told.load(Ordering::Relaxed), 2);
+        assert_eq!(timeline.place(timeline.begun().unwrap()), Some(gst::ClockTime::ZERO));
     }
 }

@@ -9,12 +9,34 @@
 //!
 //! The pacer lives as long as the recording; captures come and go with the display they look at.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::sync::watch;
 
-use crate::media::{Feed, PipelineError, Timeline};
+use crate::media::{MissingElement, PipelineError, Timeline};
 use crate::plan::source::CaptureKind;
+
+mod alignment;
+mod cadence;
+mod convert;
+mod display;
+mod framebuffer;
+mod live;
+mod mapping;
+mod pacer;
+mod painting;
+mod picture;
+mod pulse;
+mod slot;
+mod ximage;
+mod xwd;
+
+pub use pacer::Pacer;
+pub use pulse::SoundCapture;
+pub use slot::PictureSlot;
+
+use framebuffer::FramebufferCapture;
+use ximage::XImageCapture;
 
 /// A display to take pictures of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,71 +56,90 @@ pub struct Screen {
 pub enum CaptureError {
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// A defect of the caller: there is nothing to push pictures into.
+    #[error("pictures are to be taken for a recording without video")]
+    NoVideo,
+    #[error("a picture of {width}x{height} can't be recorded: both must be even, and from 2 to 16384")]
+    Size { width: u32, height: u32 },
+    /// A defect of the caller: pacer and capture were started for different sizes.
+    #[error("the capture takes pictures of {capture}, and the recording has {recording}")]
+    SizesDiffer { capture: String, recording: String },
+    #[error("no connection to display {display}: is its X server running, and may we use it?")]
+    Connect { display: String, source: x11rb::errors::ConnectError },
+    #[error(
+        "display {display} has no DAMAGE extension: start its X server with it, or use --capture ximagesrc"
+    )]
+    NoDamage { display: String },
+    #[error("display {display} is lost: {what}")]
+    Display { display: String, what: String },
+    #[error(
+        "the display's framebuffer {path} can't be mapped: start Xvfb with `-fbdir`, or use --capture ximagesrc"
+    )]
+    Framebuffer { path: PathBuf, source: std::io::Error },
+    #[error(
+        "the display's framebuffer {path} can't be read: {what}; start Xvfb with a 24-bit screen, or use --capture ximagesrc"
+    )]
+    Header { path: PathBuf, what: String },
+    #[error("no memory for a picture of {bytes} bytes")]
+    Memory { bytes: usize },
+    #[error("a picture can't be converted: {what}")]
+    Conversion { what: String },
+    #[error("no thread for the capture: raise the limit of processes or open files")]
+    Thread { source: std::io::Error },
 }
 
-/// The newest picture of a display, on its way from a capture to the pacer. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct PictureSlot {}
-
-/// The thread that decides when a picture gets into the recording; it holds the last one while a capture is gone.
-#[derive(Debug)]
-pub struct Pacer {}
-
-impl Pacer {
-    pub fn start(
-        context: &super::super::SourceContext,
-        width: u32,
-        height: u32,
-    ) -> Result<Self, CaptureError> {
-        let _ = (context, width, height);
-        Ok(Self {})
+impl From<MissingElement> for CaptureError {
+    fn from(missing: MissingElement) -> Self {
+        Self::Pipeline(missing.into())
     }
-
-    pub fn slot(&self) -> PictureSlot {
-        PictureSlot {}
-    }
-
-    /// Waits until a picture is there.
-    pub async fn first_picture(&self) {}
-
-    /// Pushes the last picture once more, at the end of the recording (call after [`Timeline::end`]), and ends the feed.
-    pub async fn finish(self) {}
 }
 
-/// Pictures of one display, as long as it lives.
+/// Pictures of one display, as long as it lives. Dropping it stops the capture; the slot keeps the last picture.
 #[derive(Debug)]
-pub struct PictureCapture {}
+pub struct PictureCapture {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Framebuffer(FramebufferCapture),
+    XImage(XImageCapture),
+}
 
 impl PictureCapture {
+    /// Starts taking pictures of a display that is up. Blocks for the few milliseconds that a connection takes.
+    ///
+    /// # Errors
+    /// When the display can't be reached or read, each with what to do about it.
     pub fn start(
         kind: CaptureKind,
         screen: &Screen,
         slot: PictureSlot,
         timeline: &Timeline,
     ) -> Result<Self, CaptureError> {
-        let _ = (kind, screen, slot, timeline);
-        Ok(Self {})
+        let (width, height) = (slot.format().width(), slot.format().height());
+        if (screen.width, screen.height) != (width, height) {
+            return Err(CaptureError::SizesDiffer {
+                capture: format!("{}x{}", screen.width, screen.height),
+                recording: format!("{width}x{height}"),
+            });
+        }
+        let kind = match kind {
+            CaptureKind::Framebuffer => Kind::Framebuffer(FramebufferCapture::start(screen, slot, timeline)?),
+            CaptureKind::XImageSrc => Kind::XImage(XImageCapture::start(screen, slot, timeline)?),
+        };
+        Ok(Self { kind })
     }
 
     /// Becomes `Some(why)` when the capture can't go on (the display is gone).
+    #[must_use]
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
-        watch::channel(None).1
+        match &self.kind {
+            Kind::Framebuffer(capture) => capture.failure(),
+            Kind::XImage(capture) => capture.failure(),
+        }
     }
 }
 
-/// Sound of one sound server, as long as it lives.
-#[derive(Debug)]
-pub struct SoundCapture {}
-
-impl SoundCapture {
-    /// `server` is the server's socket, `device` the source (`weir.monitor`).
-    pub fn start(server: &Path, device: &str, feed: Feed, timeline: &Timeline) -> Result<Self, CaptureError> {
-        let _ = (server, device, feed, timeline);
-        Ok(Self {})
-    }
-
-    /// Becomes `Some(why)` when the capture can't go on (the server is gone).
-    pub fn failure(&self) -> watch::Receiver<Option<String>> {
-        watch::channel(None).1
-    }
-}
+#[cfg(test)]
+mod tests;

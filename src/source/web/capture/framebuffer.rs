@@ -1,0 +1,246 @@
+//! Pictures of a display of our own, taken out of its framebuffer whenever something was drawn.
+
+use std::io::{PipeReader, PipeWriter};
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use gstreamer as gst;
+use tokio::sync::watch;
+
+use super::convert::Converter;
+use super::display::{Display, Said, Woken};
+use super::mapping::Mapping;
+use super::painting::Painting;
+use super::picture::Picture;
+use super::slot::PictureSlot;
+use super::xwd::{self, Layout};
+use super::{CaptureError, Screen, alignment};
+use crate::media::Timeline;
+use crate::plan::source::CaptureKind;
+
+/// A display of this machine answers in less than a millisecond. One that takes so long is frozen.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a picture that changed while it was read is read again, before it is taken as it is.
+const RETRIES: u32 = 2;
+
+/// The thread that waits for the display.
+#[derive(Debug)]
+pub(super) struct FramebufferCapture {
+    /// Closing it stops the thread.
+    stop: Option<PipeWriter>,
+    thread: Option<JoinHandle<()>>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+impl FramebufferCapture {
+    pub(super) fn start(
+        screen: &Screen,
+        slot: PictureSlot,
+        timeline: &Timeline,
+    ) -> Result<Self, CaptureError> {
+        let (stopped, stop) = std::io::pipe().map_err(|source| CaptureError::Thread { source })?;
+        let (failed, failure) = watch::channel(None);
+        let (ready, set_up) = mpsc::channel();
+        let (screen, timeline) = (screen.clone(), timeline.clone());
+        let display = screen.display.clone();
+        // Connecting may hang with the display. So the thread does that, too, and whoever waits for it has a deadline.
+        let thread = std::thread::Builder::new()
+            .name("framebuffer".to_owned())
+            .spawn(move || match Taking::new(&screen, slot, timeline, stopped) {
+                Err(error) => {
+                    // Nobody listens when the deadline is over.
+                    ready.send(Err(error)).ok();
+                }
+                Ok(taking) => {
+                    ready.send(Ok(())).ok();
+                    if let Err(error) = taking.run() {
+                        failed.send_replace(Some(error.to_string()));
+                    }
+                }
+            })
+            .map_err(|source| CaptureError::Thread { source })?;
+        match set_up.recv_timeout(PATIENCE * 5) {
+            Ok(Ok(())) => Ok(Self { stop: Some(stop), thread: Some(thread), failure }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(CaptureError::Display { display, what: "no answer to a connection".to_owned() }),
+        }
+    }
+
+    pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.clone()
+    }
+}
+
+impl Drop for FramebufferCapture {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            if thread.join().is_err() {
+                tracing::error!("the framebuffer's thread panicked");
+            }
+        }
+    }
+}
+
+/// What the thread owns.
+struct Taking {
+    display: Display,
+    screen: Mapping,
+    layout: Layout,
+    converter: Converter,
+    painting: Painting,
+    slot: PictureSlot,
+    timeline: Timeline,
+    /// How much earlier than it was drawn a picture is stamped.
+    earlier: gst::ClockTime,
+    stop: PipeReader,
+}
+
+/// The capture is to stop.
+struct Stopped;
+
+impl Taking {
+    fn new(
+        screen: &Screen,
+        slot: PictureSlot,
+        timeline: Timeline,
+        stop: PipeReader,
+    ) -> Result<Self, CaptureError> {
+        let display = Display::open(&screen.display, screen.width, screen.height)?;
+        let (mapping, layout) = open(&screen.framebuffer, screen.width, screen.height)?;
+        let earlier = alignment::earlier(CaptureKind::Framebuffer, screen.fps);
+        Ok(Self {
+            display,
+            screen: mapping,
+            layout,
+            converter: Converter::new(slot.format())?,
+            painting: Painting::new(screen.fps),
+            slot,
+            timeline,
+            earlier: gst::ClockTime::try_from(earlier).unwrap_or(gst::ClockTime::ZERO),
+            stop,
+        })
+    }
+
+    fn run(mut self) -> Result<(), CaptureError> {
+        self.take_what_stands_there()?;
+        loop {
+            let now = self.now();
+            self.listen(now)?;
+            match self.painting.take_at() {
+                Some(at) if at <= now => {
+                    if let Some(Stopped) = self.take()? {
+                        return Ok(());
+                    }
+                }
+                deadline => {
+                    let within = deadline.map(|at| Duration::from_nanos(at - now));
+                    if self.display.wait(&self.stop, within)? == Woken::Stopped {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What was drawn before we came never makes an event. A black screen is one on which nothing was drawn yet.
+    fn take_what_stands_there(&mut self) -> Result<(), CaptureError> {
+        let drawn = self.timeline.now().saturating_sub(self.earlier);
+        let buffer = self.converter.convert(&self.screen, &self.layout)?;
+        let black = self.slot.format().black()?;
+        let is_black = match (buffer.map_readable(), black.map_readable()) {
+            (Ok(buffer), Ok(black)) => buffer.as_slice() == black.as_slice(),
+            _ => true,
+        };
+        if !is_black {
+            self.slot.offer(Picture { buffer, drawn });
+        }
+        Ok(())
+    }
+
+    /// Notes all that was drawn until now.
+    fn listen(&mut self, now: u64) -> Result<(), CaptureError> {
+        while let Some(said) = self.display.next()? {
+            if said == Said::Drawn {
+                self.painting.drawn(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the picture, and makes sure that nothing was drawn while it was read: the display does one thing after the
+    /// other and says so afterwards, so what it answers after the reading comes after all that happened during it.
+    fn take(&mut self) -> Result<Option<Stopped>, CaptureError> {
+        for retry in 0..=RETRIES {
+            let buffer = self.converter.convert(&self.screen, &self.layout)?;
+            let touched = match self.await_answer()? {
+                Ok(touched) => touched,
+                Err(stopped) => return Ok(Some(stopped)),
+            };
+            if touched.is_some() && retry < RETRIES {
+                // Whether this is the picture to be taken is a question of its time again.
+                self.painting.drawn(self.now());
+                if self.painting.take_at().is_some_and(|at| at > self.now()) {
+                    return Ok(None);
+                }
+                continue;
+            }
+            if let Some(drawn) = self.painting.take() {
+                let drawn = gst::ClockTime::from_nseconds(drawn).saturating_sub(self.earlier);
+                self.slot.offer(Picture { buffer, drawn });
+            }
+            if let Some(at) = touched {
+                self.painting.drawn(at);
+            }
+            return Ok(None);
+        }
+        Ok(None)
+    }
+
+    /// Waits for the display to say all it did until now; when it last drew meanwhile.
+    fn await_answer(&mut self) -> Result<Result<Option<u64>, Stopped>, CaptureError> {
+        let asked = self.display.ask()?;
+        let deadline =
+            self.timeline.now() + gst::ClockTime::try_from(PATIENCE).unwrap_or(gst::ClockTime::SECOND);
+        let mut touched = None;
+        loop {
+            while let Some(said) = self.display.next()? {
+                match said {
+                    Said::Drawn => touched = Some(self.now()),
+                    Said::Answered(number) if number == asked => return Ok(Ok(touched)),
+                    Said::Answered(_) => {}
+                }
+            }
+            let left = deadline.saturating_sub(self.timeline.now());
+            if left.is_zero() {
+                return Err(self.display.silent(PATIENCE));
+            }
+            if self.display.wait(&self.stop, Some(left.into()))? == Woken::Stopped {
+                return Ok(Err(Stopped));
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.timeline.now().nseconds()
+    }
+}
+
+/// Maps the framebuffer and looks whether it is what we can read.
+fn open(path: &Path, width: u32, height: u32) -> Result<(Mapping, Layout), CaptureError> {
+    let mapping =
+        Mapping::open(path).map_err(|source| CaptureError::Framebuffer { path: path.to_owned(), source })?;
+    let unreadable = |what: String| CaptureError::Header { path: path.to_owned(), what };
+    let mut header = [0; xwd::HEADER];
+    if !mapping.copy(0, &mut header) {
+        return Err(unreadable(format!("it has {} bytes, less than a header", mapping.len())));
+    }
+    let layout = xwd::layout(&header).map_err(unreadable)?;
+    if !layout.holds(width, height, mapping.len()) {
+        let screen = format!("{}x{}", layout.width, layout.height);
+        return Err(unreadable(format!("its screen of {screen} can't hold a picture of {width}x{height}")));
+    }
+    Ok((mapping, layout))
+}

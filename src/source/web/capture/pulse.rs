@@ -1,0 +1,182 @@
+//! Sound of a sound server, stamped with media time.
+//!
+//! ```text
+//! pulsesrc ─► capsfilter (S16LE, 48 kHz, stereo) ─► appsink ─► clip to the recording ─► Feed
+//! ```
+//!
+//! The server mixes at exactly these caps, so nothing is converted. Gaps (a server that was away) are left as they are:
+//! who encodes fills them.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use tokio::sync::watch;
+
+use super::CaptureError;
+use super::live::LivePipeline;
+use crate::media::{Feed, MediaPipeline, Timeline};
+
+/// Frames (one sample of each channel) a second.
+const RATE: u64 = 48_000;
+/// Bytes of a frame: two channels of 16 bits.
+const FRAME: usize = 4;
+/// Sound comes in pieces of this length. Shorter ones wake the server and us up more often: 10 ms cost twice as much.
+const PIECE: Duration = Duration::from_millis(20);
+/// What may lie with the server when we are late.
+const BUFFER: Duration = Duration::from_millis(200);
+/// How long after the end its sound may still come.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Sound of one sound server, as long as it lives.
+#[derive(Debug)]
+pub struct SoundCapture {
+    live: LivePipeline,
+    feed: Feed,
+    timeline: Timeline,
+    /// Running time up to which sound has come.
+    reached: watch::Receiver<gst::ClockTime>,
+}
+
+impl SoundCapture {
+    /// `server` is the server's socket, `device` the source (`weir.monitor`).
+    ///
+    /// # Errors
+    /// When the server or the device can't be had.
+    pub fn start(server: &Path, device: &str, feed: Feed, timeline: &Timeline) -> Result<Self, CaptureError> {
+        let pipeline = MediaPipeline::new("sound");
+        let src = pipeline.add("pulsesrc")?;
+        src.set_property("server", format!("unix:{}", server.display()));
+        src.set_property("device", device);
+        src.set_property("client-name", "weir");
+        // The clock is the recording's; the sound card's, here a timer on the same monotonic clock, is made to follow it.
+        src.set_property("provide-clock", false);
+        src.set_property("latency-time", i64::try_from(PIECE.as_micros()).unwrap_or(i64::MAX));
+        src.set_property("buffer-time", i64::try_from(BUFFER.as_micros()).unwrap_or(i64::MAX));
+        let caps = caps();
+        let format = pipeline.add_caps(&caps)?;
+        let (reach, reached) = watch::channel(gst::ClockTime::ZERO);
+        let (into, placed) = (feed.clone(), timeline.clone());
+        let callbacks = gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                if let Some(buffer) = sample.buffer_owned() {
+                    take(buffer, &caps, &into, &placed, &reach);
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build();
+        let sink = pipeline.add_sink(callbacks)?;
+        pipeline.link(&[&src, &format, &sink])?;
+        let live = LivePipeline::start(pipeline, timeline)?;
+        Ok(Self { live, feed, timeline: timeline.clone(), reached })
+    }
+
+    /// Becomes `Some(why)` when the capture can't go on (the server is gone).
+    #[must_use]
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.live.failure()
+    }
+
+    /// Waits for the sound up to the end of the recording (call after [`Timeline::end`]) and ends the feed. Takes less than
+    /// 0.3 s, and no time when the capture has failed.
+    pub async fn finish(mut self) {
+        if let (Some(begun), length) = (self.timeline.begun(), self.timeline.end()) {
+            let mut failure = self.live.failure();
+            let all = async {
+                // Either ends also when the pipeline is gone.
+                tokio::select! {
+                    _ = self.reached.wait_for(|reached| *reached >= begun + length) => {}
+                    _ = failure.wait_for(Option::is_some) => {}
+                }
+            };
+            if tokio::time::timeout(PATIENCE, all).await.is_err() {
+                tracing::warn!("the last sound did not come in time");
+            }
+        }
+        self.feed.end();
+    }
+}
+
+fn caps() -> gst::Caps {
+    gst::Caps::builder("audio/x-raw")
+        .field("format", "S16LE")
+        .field("rate", 48_000)
+        .field("channels", 2)
+        .field("channel-mask", gst::Bitmask::new(0b11))
+        .field("layout", "interleaved")
+        .build()
+}
+
+/// Gives a piece of sound its place in the recording.
+fn take(
+    mut buffer: gst::Buffer,
+    caps: &gst::Caps,
+    feed: &Feed,
+    timeline: &Timeline,
+    reach: &watch::Sender<gst::ClockTime>,
+) {
+    let Some(start) = buffer.pts() else { return };
+    let frames = buffer.size() / FRAME;
+    if let Some(begun) = timeline.begun() {
+        let inside = clip(
+            start.nseconds(),
+            frames as u64,
+            begun.nseconds(),
+            // The end only counts when it has come: until then `place` finds a place for what lies ahead.
+            timeline.ended().map(|length| (begun + length).nseconds()),
+        );
+        if !inside.is_empty() {
+            let bytes = inside.start as usize * FRAME..inside.end as usize * FRAME;
+            if bytes != (0..buffer.size()) {
+                let flags = gst::BufferCopyFlags::MEMORY | gst::BufferCopyFlags::FLAGS;
+                match buffer.copy_region(flags, bytes) {
+                    Ok(region) => buffer = region,
+                    Err(_) => return,
+                }
+            }
+            let pts = (start.nseconds() + length_of(inside.start)).saturating_sub(begun.nseconds());
+            let writable = buffer.make_mut();
+            writable.set_pts(gst::ClockTime::from_nseconds(pts));
+            writable.set_dts(gst::ClockTime::NONE);
+            writable.set_duration(gst::ClockTime::from_nseconds(length_of(inside.end - inside.start)));
+            feed.push(&gst::Sample::builder().buffer(&buffer).caps(caps).build());
+        }
+    }
+    reach.send_replace(start + gst::ClockTime::from_nseconds(length_of(frames as u64)));
+}
+
+/// Which of `frames` frames that begin at `start` lie in the recording. All times are nanoseconds of running time.
+fn clip(start: u64, frames: u64, begun: u64, end: Option<u64>) -> Range<u64> {
+    let before = begun.saturating_sub(start).saturating_mul(RATE).div_ceil(1_000_000_000).min(frames);
+    let until = end
+        .map_or(frames, |end| (end.saturating_sub(start).saturating_mul(RATE) / 1_000_000_000).min(frames));
+    before..until.max(before)
+}
+
+const fn length_of(frames: u64) -> u64 {
+    frames * 1_000_000_000 / RATE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn sound_is_clipped_to_the_recording() {
+        // 20 ms of sound that begin at 100 ms.
+        let piece = |begun: u64, end: Option<u64>| clip(100 * MS, 960, begun, end);
+        assert_eq!(piece(50 * MS, None), 0..960);
+        assert_eq!(piece(110 * MS, None), 480..960);
+        assert!(piece(120 * MS, None).is_empty());
+        assert_eq!(piece(50 * MS, Some(105 * MS)), 0..240);
+        assert_eq!(piece(105 * MS, Some(110 * MS)), 240..480);
+        assert!(piece(50 * MS, Some(100 * MS)).is_empty());
+        assert!(piece(50 * MS, Some(60 * MS)).is_empty());
+    }
+}

@@ -1,0 +1,66 @@
+//! Pictures of any display, by GStreamer's `ximagesrc` on its own clock.
+//!
+//! ```text
+//! ximagesrc ─► capsfilter (rate) ─► videoconvert ─► capsfilter (NV12) ─► appsink ─► PictureSlot
+//! ```
+//!
+//! Xlib, on which `ximagesrc` stands, ends the whole process when the display dies.
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use tokio::sync::watch;
+
+use super::live::LivePipeline;
+use super::picture::Picture;
+use super::slot::PictureSlot;
+use super::{CaptureError, Screen, alignment};
+use crate::media::{MediaPipeline, Timeline};
+use crate::plan::source::CaptureKind;
+
+#[derive(Debug)]
+pub(super) struct XImageCapture {
+    live: LivePipeline,
+}
+
+impl XImageCapture {
+    pub(super) fn start(
+        screen: &Screen,
+        slot: PictureSlot,
+        timeline: &Timeline,
+    ) -> Result<Self, CaptureError> {
+        let pipeline = MediaPipeline::new("ximage");
+        let src = pipeline.add("ximagesrc")?;
+        src.set_property("display-name", &screen.display);
+        src.set_property("use-damage", false);
+        src.set_property("show-pointer", false);
+        src.set_property("endx", screen.width.saturating_sub(1));
+        src.set_property("endy", screen.height.saturating_sub(1));
+        let fps = i32::try_from(screen.fps.max(1)).unwrap_or(i32::MAX);
+        let rate = gst::Caps::builder("video/x-raw").field("framerate", gst::Fraction::new(fps, 1)).build();
+        let rate = pipeline.add_caps(&rate)?;
+        let convert = pipeline.add("videoconvert")?;
+        // Neither matters between 8 bits and 8 bits, and both cost.
+        convert.set_property_from_str("dither", "none");
+        convert.set_property_from_str("chroma-mode", "none");
+        let format = pipeline.add_caps(slot.format().caps())?;
+        let earlier = gst::ClockTime::try_from(alignment::earlier(CaptureKind::XImageSrc, screen.fps))
+            .unwrap_or(gst::ClockTime::ZERO);
+        let callbacks = gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                if let Some((buffer, pts)) = sample.buffer_owned().and_then(|b| b.pts().map(|pts| (b, pts))) {
+                    slot.offer(Picture { buffer, drawn: pts.saturating_sub(earlier) });
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build();
+        let sink = pipeline.add_sink(callbacks)?;
+        pipeline.link(&[&src, &rate, &convert, &format, &sink])?;
+        Ok(Self { live: LivePipeline::start(pipeline, timeline)? })
+    }
+
+    pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.live.failure()
+    }
+}
