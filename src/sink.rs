@@ -3,6 +3,17 @@
 //! A sink takes samples from [`Feed`]s into pipelines of its own, so that one that fails disturbs no other. It says what
 //! happened by [`SinkEvent`]s, and finishes when its feeds end.
 
+pub mod file;
+pub mod images;
+mod names;
+mod playlist;
+mod run;
+pub mod segments;
+pub mod whole;
+
+#[cfg(test)]
+mod synthetic;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -114,6 +125,8 @@ pub enum SinkError {
     NoSpaceLeft { path: PathBuf },
     #[error("{action} {path}")]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Finalize(#[from] whole::FinalizeError),
     /// The plan asks for a medium that the recording has not; a defect of the plan.
     #[error("the output needs {0}, and the recording has none")]
     NoFeed(String),

@@ -1,0 +1,238 @@
+//! One file: MP4, OGG or MP3.
+//!
+//! ```text
+//! Feed(h264) ─► appsrc ─► h264parse ─┐
+//!                                    ├─► mp4mux (fragments) ─► filesink  file-0.recording.mp4
+//! Feed(aac) ──► appsrc ──────────────┘                             │ at the end: whole::make_whole
+//!                                                                  ▼
+//! Feed(opus) ─► appsrc ─► oggmux ─► filesink                    file-0.mp4   ─► Artifact
+//! ```
+//!
+//! While it is written, a file is such that a crash loses its last second or two. What is written must never depend on
+//! something that is written later.
+
+mod from_zero;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use self::from_zero::FromZero;
+use super::run::{Ended, Failure, Run};
+use super::whole::{self, FinalizeError, Layout, Whole};
+use super::{Artifact, ArtifactKind, SinkContext, SinkError, SinkEvent};
+use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError, Taker};
+use crate::plan::codec::{CONTAINERS, Container, ContainerRow};
+use crate::plan::output::{FilePlan, OutputId};
+
+/// A disk that stalls must not cost a frame: so much waits in memory, some minutes of each.
+const PICTURES: Overflow = Overflow::Hold { max_bytes: 192 << 20 };
+const SOUND: Overflow = Overflow::Hold { max_bytes: 16 << 20 };
+
+/// How a container is written. One row for each.
+struct Muxing {
+    container: Container,
+    muxer: &'static str,
+    set_up: fn(&gst::Element),
+    /// What stands between the feed and the muxer, where something must.
+    video_parser: Option<&'static str>,
+}
+
+const MUXINGS: &[Muxing] = &[
+    Muxing { container: Container::Mp4, muxer: "mp4mux", set_up: fragmented, video_parser: Some("h264parse") },
+    Muxing { container: Container::Ogg, muxer: "oggmux", set_up: as_it_is, video_parser: None },
+    Muxing { container: Container::Mp3, muxer: "xingmux", set_up: as_it_is, video_parser: None },
+];
+
+/// Fragments of a second, each complete in itself. (`fragment-mode=first-moov-then-finalise` of GStreamer 1.22 leaves an
+/// unreadable file when killed.)
+fn fragmented(mux: &gst::Element) {
+    mux.set_property("fragment-duration", 1000u32);
+}
+
+const fn as_it_is(_: &gst::Element) {}
+
+/// Ticks a second of a video track: whole for 24, 25, 30 and 60 pictures a second, and 11 µs fine for those that come as
+/// they are drawn.
+const VIDEO_TIMESCALE: u32 = 90_000;
+
+/// Where a file output's data lies in the recording's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePaths {
+    /// While it is recorded.
+    pub recorded: PathBuf,
+    /// When it is whole.
+    pub whole: PathBuf,
+}
+
+impl FilePaths {
+    #[must_use]
+    pub fn new(dir: &Path, output: OutputId, container: Container) -> Self {
+        let extension = row(container).extension;
+        let name = format!("file-{}", output.0);
+        Self {
+            recorded: dir.join(format!("{name}.recording{extension}")),
+            whole: dir.join(format!("{name}{extension}")),
+        }
+    }
+}
+
+/// A file that is being recorded. Dropping it stops at once and leaves on the disk what is there.
+#[derive(Debug)]
+pub struct FileSink {
+    output: OutputId,
+    plan: FilePlan,
+    paths: FilePaths,
+    run: Run,
+    context: SinkContext,
+    intakes: Vec<(&'static str, std::sync::Arc<std::sync::atomic::AtomicU64>)>,
+}
+
+impl FileSink {
+    /// Begins the file with what the feeds carry from now on.
+    ///
+    /// # Errors
+    /// When an element is missing, or the directory can't be written to.
+    pub fn open(output: OutputId, plan: &FilePlan, context: &SinkContext) -> Result<Self, SinkError> {
+        let muxing = muxing(plan.container);
+        let paths = FilePaths::new(&context.dir, output, plan.container);
+        let failure = Failure::new(output, context);
+        let pipeline = MediaPipeline::new(&format!("file-{}", output.0));
+        let mux = pipeline.add(muxing.muxer)?;
+        (muxing.set_up)(&mux);
+        let sink = pipeline.add("filesink")?;
+        sink.set_property("location", &paths.recorded);
+        // What left the muxer is the kernel's, not in a buffer that dies with us.
+        sink.set_property_from_str("buffer-mode", "unbuffered");
+        sink.set_property("sync", false);
+        sink.set_property("async", false);
+        pipeline.link(&[&mux, &sink])?;
+
+        let mut takers: Vec<(Feed, Box<dyn Taker>)> = Vec::new();
+        let mut intakes = Vec::new();
+        if plan.has_video {
+            let feed = context.video.clone().ok_or_else(|| SinkError::NoFeed("pictures".to_owned()))?;
+            let intake = Intake::new("pictures", PICTURES, true)?;
+            link_video(&pipeline, muxing, &intake, &mux)?;
+            intakes.push((feed.name(), intake.dropped()));
+            takers.push((feed, Box::new(FromZero::new(intake))));
+        }
+        if let Some(codec) = plan.audio {
+            let feed = context.audio.get(&codec).cloned();
+            let feed = feed.ok_or_else(|| SinkError::NoFeed(format!("sound as {codec}")))?;
+            let intake = Intake::new("sound", SOUND, false)?;
+            pipeline.adopt(intake.element())?;
+            pipeline.link(&[intake.element(), &mux])?;
+            intakes.push((feed.name(), intake.dropped()));
+            takers.push((feed, Box::new(FromZero::new(intake))));
+        }
+        let run = Run::start(context, pipeline, takers, &failure)?;
+        Ok(Self { output, plan: plan.clone(), paths, run, context: context.clone(), intakes })
+    }
+
+    /// Closes the file after its feeds have ended, makes it whole, and reports it as an [`Artifact`]. Waits `within` for
+    /// the last data to be written; making it whole takes as long as copying the file does, and ends early when the
+    /// recording is abandoned.
+    ///
+    /// A sink that failed while it ran still makes an artifact of what it has.
+    ///
+    /// # Errors
+    /// When the pipeline stands still, or the file can't be made whole; what was recorded then stays where it is. A failure
+    /// that was reported while the sink ran is not told again.
+    pub async fn finish(mut self, within: Duration) -> Result<(), SinkError> {
+        let ended = self.run.ended(within).await;
+        if matches!(ended, Ok(Ended::Abandoned)) {
+            return Ok(());
+        }
+        for (feed, dropped) in &self.intakes {
+            let dropped = dropped.load(std::sync::atomic::Ordering::Relaxed);
+            if dropped > 0 {
+                tracing::warn!(output = self.output.0, feed, dropped, "the disk was too slow: frames are missing");
+            }
+        }
+        let whole = self.make_whole().await?;
+        self.report(whole);
+        ended.map(drop)
+    }
+
+    async fn make_whole(&self) -> Result<Whole, SinkError> {
+        let length = self.context.timeline.elapsed().map(Duration::from);
+        let (container, paths) = (self.plan.container, self.paths.clone());
+        // Also when this future is dropped: the copy must not go on behind everyone's back.
+        let stop = self.context.abandon.child_token();
+        let _guard = stop.clone().drop_guard();
+        let work = self.context.tasks.spawn_blocking(move || {
+            let made = whole::make_whole(container, &paths.recorded, &paths.whole, length, &stop)?;
+            // The one place where recorded data is removed: its copy is complete and on the disk.
+            match std::fs::remove_file(&paths.recorded) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(file = %paths.recorded.display(), %error, "could not be removed");
+                }
+                _ => {}
+            }
+            Ok::<_, FinalizeError>(made)
+        });
+        match work.await {
+            Ok(made) => Ok(made?),
+            Err(error) => Err(SinkError::Io {
+                action: "making whole",
+                path: self.paths.recorded.clone(),
+                source: error.into(),
+            }),
+        }
+    }
+
+    fn report(&self, whole: Whole) {
+        if whole.layout == Layout::Fragmented {
+            tracing::warn!(name = %self.plan.name, "its index could not be put first: the disk is full");
+        }
+        let artifact = Artifact {
+            output: self.output,
+            kind: ArtifactKind::File,
+            local: self.paths.whole.clone(),
+            name: self.plan.name.as_str().to_owned(),
+            mime: row(self.plan.container).mime,
+            size: whole.size,
+        };
+        if self.context.events.send(SinkEvent::Artifact(artifact)).is_err() {
+            tracing::debug!("nobody listens to a sink any more");
+        }
+    }
+}
+
+fn link_video(
+    pipeline: &MediaPipeline,
+    muxing: &Muxing,
+    intake: &Intake,
+    mux: &gst::Element,
+) -> Result<(), PipelineError> {
+    pipeline.adopt(intake.element())?;
+    let last = match muxing.video_parser {
+        None => intake.element().clone(),
+        Some(parser) => {
+            let parser = pipeline.add(parser)?;
+            pipeline.link(&[intake.element(), &parser])?;
+            parser
+        }
+    };
+    pipeline.link(&[&last, mux])?;
+    if let Some(pad) = last.static_pad("src").and_then(|pad| pad.peer())
+        && pad.has_property("trak-timescale")
+    {
+        pad.set_property("trak-timescale", VIDEO_TIMESCALE);
+    }
+    Ok(())
+}
+
+fn muxing(container: Container) -> &'static Muxing {
+    MUXINGS.iter().find(|row| row.container == container).expect("every container has a row: see the test")
+}
+
+fn row(container: Container) -> &'static ContainerRow {
+    CONTAINERS.iter().find(|row| row.container == container).expect("every container has a row: see the test")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! Makes a medium begin at zero.
+
+use gstreamer as gst;
+
+use crate::media::Taker;
+
+/// Moves the first sample of a medium to media time zero, and leaves all others where they are.
+///
+/// `mp4mux` writes fragments that begin at zero whatever the time of their first buffer: a medium that begins 15 ms after
+/// the other would be early by so much to its end. With this, only the first sample is: the first picture stands from the
+/// beginning, the first 20 ms of sound come a few milliseconds early, and what follows has the time it was given.
+#[derive(Debug)]
+pub(super) struct FromZero<T> {
+    inner: T,
+    begun: bool,
+}
+
+impl<T> FromZero<T> {
+    pub(super) const fn new(inner: T) -> Self {
+        Self { inner, begun: false }
+    }
+}
+
+impl<T: Taker> Taker for FromZero<T> {
+    fn take(&mut self, sample: &gst::Sample) {
+        if self.begun {
+            return self.inner.take(sample);
+        }
+        self.begun = true;
+        match moved_to_zero(sample) {
+            Some(moved) => self.inner.take(&moved),
+            None => self.inner.take(sample),
+        }
+    }
+
+    fn end(&mut self) {
+        self.inner.end();
+    }
+}
+
+/// `None` where it is there already. The picture or sound itself is shared, not copied.
+fn moved_to_zero(sample: &gst::Sample) -> Option<gst::Sample> {
+    let mut buffer = sample.buffer_owned()?;
+    let pts = buffer.pts().filter(|pts| *pts > gst::ClockTime::ZERO)?;
+    let moved = buffer.make_mut();
+    moved.set_pts(gst::ClockTime::ZERO);
+    moved.set_dts(moved.dts().map(|dts| dts.saturating_sub(pts)));
+    moved.set_duration(moved.duration().map(|duration| duration + pts));
+    let mut builder = gst::Sample::builder().buffer(&buffer);
+    if let Some(caps) = sample.caps() {
+        let caps = caps.to_owned();
+        builder = builder.caps(&caps);
+        return Some(builder.build());
+    }
+    Some(builder.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Times(Arc<Mutex<Vec<u64>>>);
+
+    impl Taker for Times {
+        fn take(&mut self, sample: &gst::Sample) {
+            self.0.lock().unwrap().push(sample.buffer().unwrap().pts().unwrap().mseconds());
+        }
+        fn end(&mut self) {}
+    }
+
+    #[test]
+    fn only_the_first_sample_is_moved() {
+        crate::media::init().unwrap();
+        let times = Times::default();
+        let mut taker = FromZero::new(times.clone());
+        for at in [15, 36, 57] {
+            let mut buffer = gst::Buffer::new();
+            buffer.make_mut().set_pts(gst::ClockTime::from_mseconds(at));
+            taker.take(&gst::Sample::builder().buffer(&buffer).build());
+        }
+        assert_eq!(*times.0.lock().unwrap(), [0, 36, 57]);
+    }
+}

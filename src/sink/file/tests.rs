@@ -1,0 +1,285 @@
+use super::*;
+use crate::plan::codec::AudioCodec;
+use crate::plan::storage::{StorageTarget, StoredName};
+use crate::sink::synthetic::{
+    After, Probe, Rate, SOON, Stage, Times, assert_close, output_of, play_audio, play_video, plays,
+};
+
+/// Half a tick of 90 kHz, and what ffprobe rounds to.
+const TICK: f64 = 0.000_02;
+
+fn plan(container: Container, has_video: bool, audio: Option<AudioCodec>) -> FilePlan {
+    let name = StoredName::new(format!("talks/today{}", row(container).extension));
+    FilePlan { container, has_video, audio, name, storage: StorageTarget::Local }
+}
+
+async fn record(stage: &Stage, plan: &FilePlan, seconds: u64, rate: Rate) {
+    let sink = FileSink::open(OutputId(0), plan, &stage.context).unwrap();
+    feed(&stage.context, plan, seconds, rate, After::End).await;
+    sink.finish(SOON).await.unwrap();
+}
+
+async fn feed(context: &SinkContext, plan: &FilePlan, seconds: u64, rate: Rate, after: After) {
+    let video = async {
+        if plan.has_video {
+            play_video(context, seconds, rate, after).await;
+        }
+    };
+    let audio = async {
+        if let Some(codec) = plan.audio {
+            play_audio(context, codec, seconds, after).await;
+        }
+    };
+    tokio::join!(video, audio);
+}
+
+/// The kinds of the boxes at the top of an MP4.
+fn boxes(path: &Path) -> Vec<String> {
+    let bytes = std::fs::read(path).unwrap();
+    let (mut kinds, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        kinds.push(String::from_utf8_lossy(&bytes[at + 4..at + 8]).into_owned());
+        at += usize::try_from(u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())).unwrap();
+    }
+    kinds
+}
+
+/// Every packet with its times and the hash of its content.
+fn packets(path: &Path) -> String {
+    let arguments = ["-v", "error", "-i", path.to_str().unwrap(), "-map", "0", "-c", "copy", "-f", "framehash", "-"];
+    let text = String::from_utf8(output_of("ffmpeg", &arguments)).unwrap();
+    // By stream: two files may interleave them differently.
+    let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    lines.sort_by_key(|line| line.split(',').next().map(ToOwned::to_owned));
+    lines.join("\n")
+}
+
+#[test]
+fn every_container_can_be_written() {
+    for row in CONTAINERS {
+        assert_eq!(muxing(row.container).container, row.container);
+        assert!(row.video.is_empty() || muxing(row.container).video_parser.is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_mp4_has_its_index_first_and_every_frame_at_its_time() {
+    for rate in [Rate::Constant, Rate::AsDrawn] {
+        let mut stage = Stage::new();
+        let fed = Times::default();
+        let _fed = stage.context.video.as_ref().unwrap().attach(Box::new(fed.clone()));
+        record(&stage, &plan(Container::Mp4, true, Some(AudioCodec::Aac)), 10, rate).await;
+
+        let artifacts = stage.artifacts();
+        let [artifact] = artifacts.as_slice() else { panic!("{artifacts:?}") };
+        assert_eq!((artifact.name.as_str(), artifact.mime), ("talks/today.mp4", "video/mp4"));
+        assert_eq!(artifact.size, artifact.local.metadata().unwrap().len());
+        assert_eq!(boxes(&artifact.local), ["ftyp", "moov", "mdat"]);
+
+        let probe = Probe::of(&artifact.local);
+        assert_close(&probe.times("h264"), &fed.seconds(), TICK);
+        assert_close(&[probe.packets["aac"][0].pts], &[0.0], TICK);
+        assert_close(&[probe.end("h264")], &[probe.end("aac")], 0.001);
+        assert_close(&[probe.duration.unwrap()], &[10.0], 0.05);
+        let keys: Vec<f64> = probe.packets["h264"].iter().filter(|p| p.is_key).map(|p| p.pts).collect();
+        assert_close(&keys, &(0..10).map(f64::from).collect::<Vec<_>>(), TICK);
+        plays(&artifact.local);
+        let left: Vec<_> = std::fs::read_dir(stage.dir.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        stage.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_medium_that_begins_late_stays_in_its_place() {
+    // Sound from the beginning, pictures of which the first comes at 0.5 s.
+    let mut stage = Stage::new();
+    let source = stage.context.clone();
+    let late = crate::media::Feed::new("late");
+    stage.context.video = Some(late.clone());
+    struct Later(crate::media::Feed);
+    impl Taker for Later {
+        fn take(&mut self, sample: &gst::Sample) {
+            let mut buffer = sample.buffer_owned().unwrap();
+            let half = gst::ClockTime::from_mseconds(500);
+            let (pts, dts) = (buffer.pts().map(|at| at + half), buffer.dts().map(|at| at + half));
+            buffer.make_mut().set_pts(pts);
+            buffer.make_mut().set_dts(dts);
+            let caps = sample.caps_owned().unwrap();
+            self.0.push(&gst::Sample::builder().buffer(&buffer).caps(&caps).build());
+        }
+        fn end(&mut self) {
+            self.0.end();
+        }
+    }
+    let _later = source.video.as_ref().unwrap().attach(Box::new(Later(late)));
+    let plan = plan(Container::Mp4, true, Some(AudioCodec::Aac));
+    let sink = FileSink::open(OutputId(0), &plan, &stage.context).unwrap();
+    feed(&source, &plan, 3, Rate::Constant, After::End).await;
+    sink.finish(SOON).await.unwrap();
+
+    let probe = Probe::of(&stage.artifacts()[0].local);
+    let times = probe.times("h264");
+    // The first picture stands from the beginning; the second is where it was.
+    assert_close(&times[..3], &[0.0, 0.5 + 1.0 / 30.0, 0.5 + 2.0 / 30.0], TICK);
+    assert_close(&[probe.end("h264")], &[3.5], 0.001);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fragments_and_the_whole_hold_the_same_packets_at_the_same_times() {
+    let mut stage = Stage::new();
+    let plan = plan(Container::Mp4, true, Some(AudioCodec::Aac));
+    let mut sink = FileSink::open(OutputId(0), &plan, &stage.context).unwrap();
+    feed(&stage.context, &plan, 6, Rate::AsDrawn, After::End).await;
+    assert_eq!(sink.run.ended(SOON).await.unwrap(), Ended::Complete);
+    let fragments = stage.dir.path().join("fragments.mp4");
+    std::fs::copy(&sink.paths.recorded, &fragments).unwrap();
+    let whole = sink.make_whole().await.unwrap();
+    assert_eq!((whole.layout, whole.was_cut), (Layout::Ordinary, false));
+
+    assert_eq!(packets(&fragments), packets(&sink.paths.whole));
+    let (before, after) = (Probe::of(&fragments), Probe::of(&sink.paths.whole));
+    assert_eq!(before.parameters, after.parameters);
+    assert!(stage.artifacts().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_alone_in_every_container_that_takes_it() {
+    let all = [
+        (Container::Mp4, AudioCodec::Aac, "aac"),
+        (Container::Mp4, AudioCodec::Opus, "opus"),
+        (Container::Ogg, AudioCodec::Opus, "opus"),
+        (Container::Mp3, AudioCodec::Mp3, "mp3"),
+    ];
+    for (container, codec, name) in all {
+        let mut stage = Stage::new();
+        record(&stage, &plan(container, false, Some(codec)), 5, Rate::Constant).await;
+        let artifact = stage.artifacts().remove(0);
+        let probe = Probe::of(&artifact.local);
+        assert_eq!(probe.packets.keys().collect::<Vec<_>>(), [name]);
+        assert_close(&[probe.duration.unwrap()], &[5.0], 0.1);
+        plays(&artifact.local);
+        assert!(!artifact.local.with_extension("recording").exists());
+        stage.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_alone_last_until_the_recording_ends() {
+    let mut stage = Stage::new();
+    let plan = plan(Container::Mp4, true, None);
+    let sink = FileSink::open(OutputId(0), &plan, &stage.context).unwrap();
+    feed(&stage.context, &plan, 1, Rate::Constant, After::End).await;
+    // On the recording's clock, which runs on real time here, more than this second may have passed.
+    let least = 1.0f64.max(stage.context.timeline.end().mseconds() as f64 / 1000.0);
+    sink.finish(SOON).await.unwrap();
+    let probe = Probe::of(&stage.artifacts()[0].local);
+    assert_close(&[probe.end("h264")], &[least], 0.002);
+}
+
+/// How much of ten seconds is in the file when the recorder dies after they were handed over.
+async fn left_when_killed(plan: &FilePlan) -> (f64, Whole, Stage) {
+    let stage = Stage::new();
+    let sink = FileSink::open(OutputId(0), plan, &stage.context).unwrap();
+    feed(&stage.context, plan, 10, Rate::Constant, After::Nothing).await;
+    let paths = sink.paths.clone();
+    // What is handed over is written by threads of the pipeline: wait until they have nothing left to do.
+    let drained = async {
+        let mut last = 0;
+        loop {
+            let len = paths.recorded.metadata().map_or(0, |file| file.len());
+            if len > 0 && len == last {
+                break;
+            }
+            last = len;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::time::timeout(SOON, drained).await.unwrap();
+    drop(sink);
+    stage.is_clean().await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let whole = whole::make_whole(plan.container, &paths.recorded, &paths.whole, None, &stop).unwrap();
+    plays(&paths.whole);
+    (Probe::of(&paths.whole).duration.unwrap(), whole, stage)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_recording_loses_no_more_than_its_last_two_seconds() {
+    let all = [
+        plan(Container::Mp4, true, Some(AudioCodec::Aac)),
+        plan(Container::Mp4, false, Some(AudioCodec::Aac)),
+        plan(Container::Ogg, false, Some(AudioCodec::Opus)),
+        plan(Container::Mp3, false, Some(AudioCodec::Mp3)),
+    ];
+    for plan in all {
+        let (left, whole, stage) = left_when_killed(&plan).await;
+        assert!((8.0..=10.1).contains(&left), "{:?}: {left} s left of 10", plan.container);
+        assert_eq!(whole.layout, Layout::Ordinary);
+        assert_eq!(stage.dir.path().read_dir().unwrap().filter(|file| {
+            file.as_ref().unwrap().path().to_string_lossy().ends_with(".part")
+        }).count(), 0);
+    }
+}
+
+/// A disk of its own, of so many kilobytes.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(kilobytes: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={kilobytes}k");
+        // Needs root, as the display and the browser's tests do.
+        output_of("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", dir.path().to_str().unwrap()]);
+        Self(dir)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        output_of("umount", &[self.0.path().to_str().unwrap()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_the_file_with_what_it_holds() {
+    let disk = SmallDisk::new(600);
+    let mut stage = Stage::new();
+    stage.context.dir = disk.0.path().to_owned();
+    let plan = plan(Container::Mp4, true, Some(AudioCodec::Aac));
+    let sink = FileSink::open(OutputId(3), &plan, &stage.context).unwrap();
+    feed(&stage.context, &plan, 60, Rate::Constant, After::End).await;
+    sink.finish(SOON).await.unwrap();
+
+    let events: Vec<SinkEvent> = std::iter::from_fn(|| stage.events.try_recv().ok()).collect();
+    let [SinkEvent::Failed { output: OutputId(3), error }, SinkEvent::Artifact(artifact)] = events.as_slice()
+    else {
+        panic!("{events:?}")
+    };
+    assert!(matches!(error, SinkError::NoSpaceLeft { .. }), "{error:?}");
+    let length = Probe::of(&artifact.local).duration.unwrap();
+    assert!(length > 5.0, "{length} s on 600 kB");
+    plays(&artifact.local);
+    stage.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_file_stays_as_it_is_and_nothing_runs_on() {
+    let mut stage = Stage::new();
+    let plan = plan(Container::Mp4, true, Some(AudioCodec::Aac));
+    let sink = FileSink::open(OutputId(0), &plan, &stage.context).unwrap();
+    let paths = sink.paths.clone();
+    drop(sink);
+    stage.is_clean().await;
+    assert!(paths.recorded.exists() && !paths.whole.exists());
+    assert!(stage.artifacts().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_not_there_is_said_at_once() {
+    let mut stage = Stage::new();
+    stage.context.dir = stage.dir.path().join("gone");
+    let plan = plan(Container::Mp4, true, None);
+    let refused = FileSink::open(OutputId(0), &plan, &stage.context).unwrap_err();
+    assert!(refused.to_string().contains("gone"), "{refused}");
+}

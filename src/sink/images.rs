@@ -1,0 +1,105 @@
+//! Thumbnails: a JPEG at an interval.
+//!
+//! ```text
+//! Feed(raw) ─► at due times only ─► appsrc ─► videoscale ─► videoconvert ─► caps ─► jpegenc ─► appsink ─► writer thread
+//! ```
+//!
+//! Of all pictures only those that become images are touched. The caps ask for full-range BT.601, which is what JPEG means
+//! by its numbers (JFIF §3): video's own range and matrix would come out grey and greenish. A picture of another shape is
+//! fitted in, with black borders, not stretched.
+
+mod due;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use tokio::task::JoinHandle;
+
+use self::due::AtDueTimes;
+use self::writer::Writer;
+use super::run::{Ended, Failure, Run, to_writer, written};
+use super::{SinkContext, SinkError};
+use crate::media::{Intake, MediaPipeline, Overflow};
+use crate::plan::output::{ImagesPlan, OutputId};
+
+/// Pictures that may wait to be encoded; each is as large as a raw frame.
+const WAITING: Overflow = Overflow::Skip { max_buffers: 8 };
+
+/// Images that are being taken. Dropping it stops at once; what is written stays.
+#[derive(Debug)]
+pub struct ImagesSink {
+    output: OutputId,
+    run: Run,
+    writer: JoinHandle<()>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl ImagesSink {
+    /// Takes the first image from the first picture that comes from now on.
+    ///
+    /// # Errors
+    /// When an element is missing, or the recording has no pictures.
+    pub fn open(output: OutputId, plan: &ImagesPlan, context: &SinkContext) -> Result<Self, SinkError> {
+        let feed = context.raw_video.clone().ok_or_else(|| SinkError::NoFeed("pictures".to_owned()))?;
+        let failure = Failure::new(output, context);
+        let pipeline = MediaPipeline::new(&format!("images-{}", output.0));
+        let intake = Intake::new("pictures", WAITING, false)?;
+        let dropped = intake.dropped();
+        pipeline.adopt(intake.element())?;
+        let scale = pipeline.add("videoscale")?;
+        scale.set_property("add-borders", true);
+        let convert = pipeline.add("videoconvert")?;
+        let caps = pipeline.add_caps(&image_caps(plan))?;
+        let encode = pipeline.add("jpegenc")?;
+        let (callbacks, images) = to_writer();
+        let sink = pipeline.add_sink(callbacks)?;
+        pipeline.link(&[intake.element(), &scale, &convert, &caps, &encode, &sink])?;
+
+        let writer = Writer {
+            output,
+            plan: plan.clone(),
+            dir: context.dir.clone(),
+            timeline: context.timeline.clone(),
+            events: context.events.clone(),
+            failure: failure.clone(),
+        };
+        let taker = AtDueTimes::new(intake, plan.interval, context.timeline.clone());
+        let run = Run::start(context, pipeline, vec![(feed, Box::new(taker))], &failure)?;
+        let writer = context.tasks.spawn_blocking(move || writer.run(images));
+        Ok(Self { output, run, writer, dropped })
+    }
+
+    /// Waits for the last image after the feed has ended. All images have been reported as
+    /// [`Artifact`](super::Artifact)s by then.
+    ///
+    /// # Errors
+    /// When it takes longer than `within`. A failure that was reported while the sink ran is not told again.
+    pub async fn finish(mut self, within: Duration) -> Result<(), SinkError> {
+        if self.run.ended(within).await? == Ended::Abandoned {
+            return Ok(());
+        }
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(output = self.output.0, dropped, "images were left out: the machine or its disk was too slow");
+        }
+        written(self.writer, self.run.name(), within).await
+    }
+}
+
+fn image_caps(plan: &ImagesPlan) -> gst::Caps {
+    let side = |length: u32| i32::try_from(length).unwrap_or(i32::MAX);
+    gst::Caps::builder("video/x-raw")
+        .field("format", "I420")
+        .field("width", side(plan.width))
+        .field("height", side(plan.height))
+        .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
+        .field("colorimetry", "1:4:0:0")
+        .build()
+}
+
+#[cfg(test)]
+mod tests;

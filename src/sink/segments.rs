@@ -1,0 +1,126 @@
+//! HLS: MPEG-TS segments and their playlists.
+//!
+//! ```text
+//! Feed(h264) ─► appsrc ─► h264parse ─┐                                        ┌─► segment-0-000000.ts  ─► Artifact
+//!                                    ├─► mpegtsmux ─► appsink ─► writer thread ┤
+//! Feed(aac) ──► appsrc ──────────────┘    one stream      cuts it             └─► playlist-0-000000.m3u8 ─► Artifact
+//! ```
+//!
+//! There is one muxer for the whole recording, and the stream it makes is cut at key frames: put together, the segments
+//! are that stream. A segment has its name only when it is whole; a playlist is reported only after the segments it names,
+//! and each version of it is a file of its own.
+
+mod cutter;
+mod tables;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use tokio::task::JoinHandle;
+
+use self::writer::Writer;
+use super::run::{Ended, Failure, Run, to_writer, written};
+use super::{SinkContext, SinkError};
+use crate::media::{Feed, Intake, MediaPipeline, Overflow, Taker};
+use crate::plan::output::{OutputId, SegmentsPlan};
+
+/// As for files: a disk that stalls must not cost a frame.
+const PICTURES: Overflow = Overflow::Hold { max_bytes: 192 << 20 };
+const SOUND: Overflow = Overflow::Hold { max_bytes: 16 << 20 };
+
+/// Segments that are being recorded. Dropping it stops at once; what is finished stays.
+#[derive(Debug)]
+pub struct SegmentsSink {
+    run: Run,
+    writer: JoinHandle<()>,
+}
+
+impl SegmentsSink {
+    /// Begins the first segment with what the feeds carry from now on.
+    ///
+    /// # Errors
+    /// When an element or a feed is missing.
+    pub fn open(output: OutputId, plan: &SegmentsPlan, context: &SinkContext) -> Result<Self, SinkError> {
+        let failure = Failure::new(output, context);
+        let pipeline = MediaPipeline::new(&format!("segments-{}", output.0));
+        let mux = pipeline.add("mpegtsmux")?;
+        let (callbacks, muxed) = to_writer();
+        let sink = pipeline.add_sink(callbacks)?;
+        // The packets of a picture come as one list.
+        sink.set_property("buffer-list", true);
+        pipeline.link(&[&mux, &sink])?;
+
+        let media_end = Arc::new(AtomicU64::new(0));
+        let mut takers: Vec<(Feed, Box<dyn Taker>)> = Vec::new();
+        if plan.has_video {
+            let feed = context.video.clone().ok_or_else(|| SinkError::NoFeed("pictures".to_owned()))?;
+            let intake = Intake::new("pictures", PICTURES, true)?;
+            let parse = pipeline.add("h264parse")?;
+            pipeline.adopt(intake.element())?;
+            pipeline.link(&[intake.element(), &parse, &mux])?;
+            takers.push((feed, Box::new(NotingEnd { inner: intake, end: Arc::clone(&media_end) })));
+        }
+        if let Some(codec) = plan.audio {
+            let feed = context.audio.get(&codec).cloned();
+            let feed = feed.ok_or_else(|| SinkError::NoFeed(format!("sound as {codec}")))?;
+            let intake = Intake::new("sound", SOUND, false)?;
+            pipeline.adopt(intake.element())?;
+            pipeline.link(&[intake.element(), &mux])?;
+            takers.push((feed, Box::new(NotingEnd { inner: intake, end: Arc::clone(&media_end) })));
+        }
+        let writer = Writer {
+            output,
+            plan: plan.clone(),
+            dir: context.dir.clone(),
+            timeline: context.timeline.clone(),
+            events: context.events.clone(),
+            failure: failure.clone(),
+            media_end,
+        };
+        let run = Run::start(context, pipeline, takers, &failure)?;
+        let writer = context.tasks.spawn_blocking(move || writer.run(muxed));
+        Ok(Self { run, writer })
+    }
+
+    /// Closes the last segment after the feeds have ended, and ends the playlists. All that is finished has been reported as
+    /// [`Artifact`](super::Artifact)s by then.
+    ///
+    /// # Errors
+    /// When it takes longer than `within`. A failure that was reported while the sink ran is not told again.
+    pub async fn finish(mut self, within: Duration) -> Result<(), SinkError> {
+        if self.run.ended(within).await? == Ended::Abandoned {
+            return Ok(());
+        }
+        written(self.writer, self.run.name(), within).await
+    }
+}
+
+/// Notes where the media that passes ends.
+#[derive(Debug)]
+struct NotingEnd {
+    inner: Intake,
+    end: Arc<AtomicU64>,
+}
+
+impl Taker for NotingEnd {
+    fn take(&mut self, sample: &gst::Sample) {
+        if let Some(buffer) = sample.buffer()
+            && let Some(pts) = buffer.pts()
+        {
+            let end = pts + buffer.duration().unwrap_or(gst::ClockTime::ZERO);
+            self.end.fetch_max(end.nseconds(), Ordering::Relaxed);
+        }
+        self.inner.take(sample);
+    }
+
+    fn end(&mut self) {
+        self.inner.end();
+    }
+}
+
+#[cfg(test)]
+mod tests;

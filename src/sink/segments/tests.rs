@@ -1,0 +1,229 @@
+use std::path::PathBuf;
+
+use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
+
+use super::*;
+use crate::plan::codec::AudioCodec;
+use crate::plan::output::SegmentSuffix;
+use crate::plan::storage::StorageTarget;
+use crate::sink::synthetic::{
+    After, Probe, Rate, SOON, Stage, Times, assert_close, output_of, play_audio, play_video,
+};
+use crate::sink::{Artifact, ArtifactKind};
+
+/// The muxer's clock begins at an hour.
+const TS_START: f64 = 3600.0;
+
+fn plan(has_video: bool, audio: Option<AudioCodec>) -> SegmentsPlan {
+    SegmentsPlan {
+        has_video,
+        audio,
+        dir: "hls/".to_owned(),
+        playlist: "talk.m3u8".to_owned(),
+        live_playlist: Some("live.m3u8".to_owned()),
+        prefix: "parts/talk".to_owned(),
+        suffix: SegmentSuffix::Index,
+        duration: Duration::from_secs(2),
+        storage: StorageTarget::Local,
+    }
+}
+
+async fn record(stage: &Stage, plan: &SegmentsPlan, seconds: u64, rate: Rate) {
+    let sink = SegmentsSink::open(OutputId(1), plan, &stage.context).unwrap();
+    let video = async {
+        if plan.has_video {
+            play_video(&stage.context, seconds, rate, After::End).await;
+        }
+    };
+    let audio = async {
+        if let Some(codec) = plan.audio {
+            play_audio(&stage.context, codec, seconds, After::End).await;
+        }
+    };
+    tokio::join!(video, audio);
+    sink.finish(SOON).await.unwrap();
+}
+
+/// Puts artifacts where they belong, in the order of their events, and checks at each playlist that what it names is there.
+fn store(artifacts: &[Artifact], root: &std::path::Path) -> Vec<MediaPlaylist> {
+    let mut versions = Vec::new();
+    for artifact in artifacts {
+        assert_eq!(artifact.local.metadata().unwrap().len(), artifact.size);
+        let place = root.join(&artifact.name);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::rename(&artifact.local, &place).unwrap();
+        if artifact.kind == ArtifactKind::Playlist {
+            let playlist = m3u8_rs::parse_media_playlist_res(&std::fs::read(&place).unwrap()).unwrap();
+            for segment in &playlist.segments {
+                assert!(place.with_file_name(&segment.uri).exists(), "{}", segment.uri);
+            }
+            if artifact.name == "hls/talk.m3u8" {
+                versions.push(playlist);
+            }
+        }
+    }
+    versions
+}
+
+fn segments(artifacts: &[Artifact]) -> Vec<(PathBuf, f64, f64)> {
+    artifacts
+        .iter()
+        .filter_map(|artifact| match artifact.kind {
+            ArtifactKind::Segment { start, duration, .. } => {
+                Some((PathBuf::from(&artifact.name), start.as_secs_f64(), duration.as_secs_f64()))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_begin_with_key_frames_at_the_boundaries_and_are_as_long_as_told() {
+    for rate in [Rate::Constant, Rate::AsDrawn] {
+        let mut stage = Stage::new();
+        let fed = Times::default();
+        let _fed = stage.context.video.as_ref().unwrap().attach(Box::new(fed.clone()));
+        record(&stage, &plan(true, Some(AudioCodec::Aac)), 13, rate).await;
+        let artifacts = stage.artifacts();
+        let root = stage.dir.path().join("stored");
+        let versions = store(&artifacts, &root);
+
+        let segments = segments(&artifacts);
+        let starts: Vec<f64> = segments.iter().map(|(_, start, _)| *start).collect();
+        assert_close(&starts, &[0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0], 1e-6);
+        // A version for each segment, and the last one ended.
+        assert_eq!(versions.iter().map(|v| v.segments.len()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+        let event = versions.last().unwrap();
+        assert!(event.end_list && versions[..6].iter().all(|version| !version.end_list));
+        assert_eq!(event.playlist_type, Some(MediaPlaylistType::Event));
+        assert_eq!((event.target_duration, event.segments[6].uri.as_str()), (2, "parts/talk_00006.ts"));
+
+        let mut pictures = Vec::new();
+        for (entry, (name, start, duration)) in event.segments.iter().zip(&segments) {
+            assert_close(&[f64::from(entry.duration)], &[*duration], 0.001);
+            let probe = Probe::of(&root.join(name));
+            assert!(probe.packets["h264"][0].is_key, "{name:?}");
+            let times = probe.times("h264");
+            assert_close(&[times[0]], &[TS_START + start], 0.001);
+            assert!(times.iter().all(|time| time - TS_START < start + duration - 0.001), "{name:?}");
+            // Sound reaches to the end of the segment: its last piece ends within one piece of it.
+            assert!((probe.end("aac") - TS_START - start - duration).abs() < 0.05, "{name:?} {}", probe.end("aac"));
+            pictures.extend(times.iter().map(|time| time - TS_START));
+        }
+        assert_close(&pictures, &fed.seconds(), 0.000_02);
+
+        let dates: Vec<i64> =
+            event.segments.iter().map(|s| s.program_date_time.unwrap().timestamp_millis()).collect();
+        let zero = stage.context.timeline.wall(gst::ClockTime::ZERO).unwrap().as_millisecond();
+        assert_eq!(dates, (0..7).map(|index| zero + 2000 * index).collect::<Vec<_>>());
+
+        let live = std::fs::read(root.join("hls/live.m3u8")).unwrap();
+        let live = m3u8_rs::parse_media_playlist_res(&live).unwrap();
+        assert_eq!((live.media_sequence, live.segments.len(), live.end_list), (2, 5, true));
+
+        // Read as one stream by a player: nothing to complain about, and all of it.
+        let playlist = root.join("hls/talk.m3u8");
+        let playlist = playlist.to_str().unwrap();
+        output_of("ffmpeg", &["-v", "warning", "-i", playlist, "-map", "0", "-f", "null", "-"]);
+        let together = Probe::of(std::path::Path::new(playlist));
+        assert_eq!(together.packets["h264"].len(), pictures.len());
+        assert!(std::fs::read_dir(stage.dir.path()).unwrap().count() == 1, "something was left behind");
+        stage.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_that_the_segments_make_has_no_gap_in_its_counters() {
+    let mut stage = Stage::new();
+    record(&stage, &plan(true, Some(AudioCodec::Aac)), 7, Rate::Constant).await;
+    let mut counters = std::collections::BTreeMap::new();
+    let mut tables = 0;
+    for artifact in stage.artifacts().iter().filter(|a| matches!(a.kind, ArtifactKind::Segment { .. })) {
+        let bytes = std::fs::read(&artifact.local).unwrap();
+        let pid = |packet: &[u8]| u16::from_be_bytes([packet[1] & 0x1f, packet[2]]);
+        assert_eq!(bytes.len() % 188, 0);
+        assert_eq!((pid(&bytes), pid(&bytes[188..])), (0, 32), "tables first");
+        let mut repeated = std::collections::BTreeSet::new();
+        for packet in bytes.chunks_exact(188) {
+            let (pid, counter) = (pid(packet), packet[3] & 0xf);
+            if packet[3] & 0x10 == 0 {
+                continue;
+            }
+            if let Some(last) = counters.insert(pid, counter) {
+                // A duplicate may be sent once.
+                let is_duplicate = last == counter && repeated.insert(pid);
+                tables += u32::from(is_duplicate);
+                assert!(is_duplicate || (last + 1) % 16 == counter, "pid {pid}: {last}, then {counter}");
+            }
+        }
+    }
+    assert!(tables > 0, "no table was repeated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_alone_and_pictures_alone() {
+    for (has_video, audio) in [(false, Some(AudioCodec::Aac)), (true, None)] {
+        let mut stage = Stage::new();
+        record(&stage, &plan(has_video, audio), 5, Rate::Constant).await;
+        stage.context.timeline.end();
+        let artifacts = stage.artifacts();
+        let root = stage.dir.path().join("stored");
+        store(&artifacts, &root);
+        let segments = segments(&artifacts);
+        let starts: Vec<f64> = segments.iter().map(|(_, start, _)| *start).collect();
+        assert_close(&starts, &[0.0, 2.0, 4.0], 0.022);
+        let total: f64 = segments.iter().map(|(_, _, duration)| duration).sum();
+        assert!(total > 4.95, "{total}");
+        for (name, ..) in &segments {
+            assert!(Probe::of(&root.join(name)).packets.values().all(|packets| packets.len() > 10));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timestamp_names_agree_with_the_dates() {
+    let mut stage = Stage::new();
+    let plan = SegmentsPlan { suffix: SegmentSuffix::Timestamp, live_playlist: None, ..plan(true, None) };
+    record(&stage, &plan, 3, Rate::Constant).await;
+    let artifacts = stage.artifacts();
+    let names: Vec<_> = segments(&artifacts).into_iter().map(|(name, ..)| name).collect();
+    let date = |seconds| {
+        let date = stage.context.timeline.wall(gst::ClockTime::from_seconds(seconds)).unwrap();
+        PathBuf::from(format!("hls/parts/talk_{}.ts", crate::sink::names::timestamp(date)))
+    };
+    assert_eq!(names, [date(0), date(2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_can_not_be_written_is_told_once() {
+    let mut stage = Stage::new();
+    stage.context.dir = stage.dir.path().join("gone");
+    let sink = SegmentsSink::open(OutputId(1), &plan(true, None), &stage.context).unwrap();
+    play_video(&stage.context, 3, Rate::Constant, After::End).await;
+    sink.finish(SOON).await.unwrap();
+    let events: Vec<_> = std::iter::from_fn(|| stage.events.try_recv().ok()).collect();
+    let [crate::sink::SinkEvent::Failed { output: OutputId(1), error: SinkError::Io { .. } }] = events.as_slice()
+    else {
+        panic!("{events:?}")
+    };
+    stage.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_segments_leave_what_was_finished() {
+    let mut stage = Stage::new();
+    let sink = SegmentsSink::open(OutputId(1), &plan(true, None), &stage.context).unwrap();
+    play_video(&stage.context, 5, Rate::Constant, After::Nothing).await;
+    let first = async {
+        loop {
+            match stage.events.recv().await.unwrap() {
+                crate::sink::SinkEvent::Artifact(Artifact { kind: ArtifactKind::Playlist, .. }) => break,
+                _ => continue,
+            }
+        }
+    };
+    tokio::time::timeout(SOON, first).await.unwrap();
+    drop(sink);
+    stage.is_clean().await;
+    assert!(stage.dir.path().join("segment-1-000000.ts").exists());
+}

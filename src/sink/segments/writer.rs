@@ -1,0 +1,264 @@
+//! Writes segments and playlists, on a thread that may wait for the disk.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gstreamer as gst;
+use tokio::sync::mpsc;
+
+use super::cutter::Cutter;
+use super::tables::Tables;
+use crate::media::Timeline;
+use crate::plan::output::{OutputId, SegmentSuffix, SegmentsPlan};
+use crate::sink::names::timestamp;
+use crate::sink::playlist::{Playlist, PlaylistKind, State};
+use crate::sink::run::{Failure, Outcome};
+use crate::sink::{Artifact, ArtifactKind, SinkEvent};
+
+pub(super) struct Writer {
+    pub(super) output: OutputId,
+    pub(super) plan: SegmentsPlan,
+    pub(super) dir: PathBuf,
+    pub(super) timeline: Timeline,
+    pub(super) events: mpsc::UnboundedSender<SinkEvent>,
+    pub(super) failure: Failure,
+    /// Media time at which the last sample of any medium ends, in nanoseconds.
+    pub(super) media_end: Arc<AtomicU64>,
+}
+
+/// Something that could not be written.
+struct WriteError {
+    action: &'static str,
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> WriteError {
+    let path = path.to_owned();
+    move |source| WriteError { action, path, source }
+}
+
+impl Writer {
+    /// Writes until the stream ends or its channel is closed.
+    pub(super) fn run(self, mut receiver: mpsc::Receiver<Outcome>) {
+        let mut work = Work::new(&self);
+        while let Some(outcome) = receiver.blocking_recv() {
+            let written = match outcome {
+                Outcome::Sample(sample) => work.write(&sample),
+                Outcome::End => return self.tell(work.end(self.end())),
+            };
+            if written.is_err() {
+                self.tell(written);
+                break;
+            }
+        }
+        drop(receiver);
+        // Failed: what was finished before makes a whole playlist. Abandoned: all stays as it is.
+        if self.failure.is_reported()
+            && let Err(error) = work.give_up()
+        {
+            tracing::warn!(path = %error.path.display(), error = %error.source, "the last playlist could not be written");
+        }
+    }
+
+    fn tell(&self, written: Result<(), WriteError>) {
+        if let Err(WriteError { action, path, source }) = written {
+            self.failure.report_io(action, path, source);
+        }
+    }
+
+    /// Where the recording ends. Sound goes right up to it; of pictures the last one stands until then.
+    fn end(&self) -> Duration {
+        let media = Duration::from_nanos(self.media_end.load(Ordering::Relaxed));
+        match self.plan.audio {
+            Some(_) => media,
+            None => self.timeline.elapsed().map_or(media, |length| media.max(length.into())),
+        }
+    }
+}
+
+struct Work<'a> {
+    writer: &'a Writer,
+    cutter: Cutter,
+    tables: Tables,
+    segment: Option<Segment>,
+    index: u64,
+    event: Playlist,
+    live: Option<Playlist>,
+    /// Playlists written so far.
+    version: u64,
+}
+
+/// The segment being written.
+struct Segment {
+    file: BufWriter<File>,
+    part: PathBuf,
+    start: Duration,
+    size: u64,
+}
+
+impl<'a> Work<'a> {
+    fn new(writer: &'a Writer) -> Self {
+        let playlist = |kind| Playlist::new(kind, writer.plan.duration);
+        Self {
+            writer,
+            cutter: Cutter::new(writer.plan.duration),
+            tables: Tables::default(),
+            segment: None,
+            index: 0,
+            event: playlist(PlaylistKind::Event),
+            live: writer.plan.live_playlist.as_ref().map(|_| playlist(PlaylistKind::Live)),
+            version: 0,
+        }
+    }
+
+    /// Writes what the muxer made of one picture or piece of sound.
+    fn write(&mut self, sample: &gst::Sample) -> Result<(), WriteError> {
+        let Some(muxed) = Muxed::of(sample) else { return Ok(()) };
+        if let Some(caps) = sample.caps() {
+            self.tables.learn(caps);
+        }
+        let can_cut = muxed.is_key || !self.writer.plan.has_video;
+        if self.segment.is_none() {
+            self.open(muxed.time)?;
+        } else if can_cut && self.cutter.cuts_at(muxed.time) {
+            self.close(muxed.time)?;
+            self.publish(State::Open)?;
+            self.open(muxed.time)?;
+            if !self.tables.lead(&muxed.data) {
+                let tables = self.tables.bytes().to_vec();
+                self.append(&tables)?;
+            }
+        }
+        self.tables.see(&muxed.data);
+        self.append(&muxed.data)
+    }
+
+    fn append(&mut self, data: &[u8]) -> Result<(), WriteError> {
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        segment.size += data.len() as u64;
+        segment.file.write_all(data).map_err(io("writing", &segment.part))
+    }
+
+    fn open(&mut self, start: Duration) -> Result<(), WriteError> {
+        let mut part = self.local().into_os_string();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = File::create(&part).map_err(io("creating", &part))?;
+        self.segment = Some(Segment { file: BufWriter::with_capacity(1 << 18, file), part, start, size: 0 });
+        Ok(())
+    }
+
+    fn close(&mut self, end: Duration) -> Result<(), WriteError> {
+        let Some(mut segment) = self.segment.take() else { return Ok(()) };
+        segment.file.flush().map_err(io("writing", &segment.part))?;
+        let local = self.local();
+        std::fs::rename(&segment.part, &local).map_err(io("renaming", &segment.part))?;
+        let writer = self.writer;
+        let (start, duration) = (segment.start, end.saturating_sub(segment.start));
+        // The recording began before its first picture; a date of our own clock is close to it.
+        let date = gst::ClockTime::try_from(start).ok().and_then(|start| writer.timeline.wall(start));
+        let date = date.unwrap_or_else(jiff::Timestamp::now);
+        let suffix = match writer.plan.suffix {
+            SegmentSuffix::Index => format!("{:05}", self.index),
+            SegmentSuffix::Timestamp => timestamp(date),
+        };
+        let uri = format!("{}_{suffix}.ts", writer.plan.prefix);
+        self.emit(Artifact {
+            output: writer.output,
+            kind: ArtifactKind::Segment { index: self.index, start, duration },
+            local,
+            name: format!("{}{uri}", writer.plan.dir),
+            mime: "video/mp2t",
+            size: segment.size,
+        });
+        self.index += 1;
+        self.event.push(&uri, duration, date);
+        if let Some(live) = &mut self.live {
+            live.push(&uri, duration, date);
+        }
+        Ok(())
+    }
+
+    /// After a segment was closed and reported.
+    fn publish(&mut self, state: State) -> Result<(), WriteError> {
+        let plan = &self.writer.plan;
+        let mut playlists = vec![(&plan.playlist, self.event.text(state))];
+        if let (Some(name), Some(live)) = (&plan.live_playlist, &self.live) {
+            playlists.push((name, live.text(state)));
+        }
+        for (name, text) in playlists {
+            // Each has a name of its own: one that waits to be stored is not written over.
+            let local =
+                self.writer.dir.join(format!("playlist-{}-{:06}.m3u8", self.writer.output.0, self.version));
+            self.version += 1;
+            std::fs::write(&local, &text).map_err(io("writing", &local))?;
+            self.emit(Artifact {
+                output: self.writer.output,
+                kind: ArtifactKind::Playlist,
+                local,
+                name: format!("{}{name}", plan.dir),
+                mime: "application/x-mpegurl",
+                size: text.len() as u64,
+            });
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, end: Duration) -> Result<(), WriteError> {
+        if let Some(segment) = &self.segment {
+            let end = end.max(segment.start);
+            self.close(end)?;
+        }
+        self.publish(State::Ended)
+    }
+
+    /// Ends the playlist with the segments that are whole.
+    fn give_up(&mut self) -> Result<(), WriteError> {
+        self.segment = None;
+        self.publish(State::Ended)
+    }
+
+    fn local(&self) -> PathBuf {
+        self.writer.dir.join(format!("segment-{}-{:06}.ts", self.writer.output.0, self.index))
+    }
+
+    fn emit(&self, artifact: Artifact) {
+        if self.writer.events.send(SinkEvent::Artifact(artifact)).is_err() {
+            tracing::debug!("nobody listens to a sink any more");
+        }
+    }
+}
+
+/// What the muxer put out at once: the packets of one picture or piece of sound, with tables before it now and then.
+struct Muxed {
+    time: Duration,
+    is_key: bool,
+    data: Vec<u8>,
+}
+
+impl Muxed {
+    fn of(sample: &gst::Sample) -> Option<Self> {
+        let mut muxed = Self { time: Duration::ZERO, is_key: false, data: Vec::new() };
+        let mut time = None;
+        let mut add = |buffer: &gst::BufferRef| {
+            muxed.is_key |= !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+            time = time.or(buffer.pts());
+            if let Ok(map) = buffer.map_readable() {
+                muxed.data.extend_from_slice(&map);
+            }
+        };
+        if let Some(list) = sample.buffer_list() {
+            list.iter().for_each(&mut add);
+        }
+        if let Some(buffer) = sample.buffer() {
+            add(buffer);
+        }
+        muxed.time = time?.into();
+        Some(muxed)
+    }
+}

@@ -1,0 +1,113 @@
+//! Makes a recorded file whole: what a recording leaves behind while it runs becomes the file that people get.
+//!
+//! ```text
+//! MP4   fragments, each second its own          ──► one index, in front of the media    (copied, fragments stay)
+//! OGG   pages, the last one maybe half          ──► cut after the last whole page       (renamed)
+//! MP3   frames, maybe without their count       ──► with a Xing header that counts them (renamed, or remuxed)
+//! ```
+//!
+//! The same function finishes a recording that ended well and one that was killed. It blocks for as long as a copy of the
+//! file takes: call it where that is allowed. It must never lose what was complete, and never panic on any bytes.
+
+mod mp3;
+mod mp4;
+mod ogg;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::media::MissingElement;
+use crate::plan::codec::Container;
+
+/// A file that was made whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole {
+    /// Bytes.
+    pub size: u64,
+    /// Length of the media; `None` where finding out would mean reading it all (OGG, MP3).
+    pub duration: Option<Duration>,
+    pub layout: Layout,
+    /// The recording had been cut off in the middle, and what was incomplete at its end was left out.
+    pub was_cut: bool,
+}
+
+/// How the media lies in a whole file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// As the container is commonly written; MP4: the index first.
+    Ordinary,
+    /// An MP4 in fragments: it plays, but a player reads through it to find a place. What is left when the disk has no
+    /// room for the copy.
+    Fragmented,
+}
+
+/// Why a file could not be made whole. The recorded file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum FinalizeError {
+    #[error("{action} {path}")]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("no space left on the device of {path}: free as much as the recording takes, then run `weir recover`")]
+    NoSpaceLeft { path: PathBuf },
+    #[error("{path} holds no complete media: the recording ended before its first second was written")]
+    Empty { path: PathBuf },
+    #[error("{path} is not a recording of ours: {why}")]
+    Foreign { path: PathBuf, why: String },
+    #[error(transparent)]
+    Missing(#[from] MissingElement),
+    #[error("{path}: {why}")]
+    Remux { path: PathBuf, why: String },
+    #[error("stopped before {path} was whole; `weir recover` finishes it")]
+    Stopped { path: PathBuf },
+}
+
+/// Makes `recorded` whole, at `whole` (same file system). `length` is the recording's length where it is known: the last
+/// picture stands until then. `stop` ends the work early; nothing is lost by it.
+///
+/// The result appears at `whole` at once and complete (`<whole>.part` until then), and is on the disk when this returns.
+/// An MP4's `recorded` is left for the caller to remove; an OGG or MP3 may have become `whole` itself.
+///
+/// # Errors
+/// [`FinalizeError`]; then there is no `whole`, and `recorded` is still there. A disk without room for the copy of an MP4
+/// is no error: the fragments themselves become `whole`.
+pub fn make_whole(
+    container: Container,
+    recorded: &Path,
+    whole: &Path,
+    length: Option<Duration>,
+    stop: &CancellationToken,
+) -> Result<Whole, FinalizeError> {
+    let made = match container {
+        Container::Mp4 => mp4::make_whole(recorded, whole, length, stop),
+        Container::Ogg => ogg::make_whole(recorded, whole),
+        Container::Mp3 => mp3::make_whole(recorded, whole, stop),
+    }?;
+    // The rename is durable only when the directory is.
+    if let Some(dir) = whole.parent() {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("syncing the directory of", whole))?;
+    }
+    Ok(made)
+}
+
+/// Where a file is written before it appears at `whole`.
+fn part_of(whole: &Path) -> PathBuf {
+    let mut name = whole.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+/// Turns an I/O error into ours; a full disk is told apart.
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FinalizeError {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            FinalizeError::NoSpaceLeft { path }
+        }
+        _ => FinalizeError::Io { action, path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests;
