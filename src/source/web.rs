@@ -1,7 +1,147 @@
-//! (to come)
+//! A web page as a source: shown by Chromium on a private display, heard by a private sound server.
+//!
+//! ```text
+//! WebSource ── supervisor task ── Stage: display · sound · browser · tab · captures
+//!     │              │                              │
+//!     │              └── SourceEvents               ▼
+//!     └── Pacer ◄─────────────────────────── newest picture
+//! ```
+//!
+//! A stage dies as a whole or loses its page; either is brought back behind the pacer, which holds the last picture
+//! meanwhile, so that what records never notices more than an event.
 
+mod browser;
 pub mod capture;
+mod cdp;
+mod display;
+mod page;
+mod relapses;
+mod sound;
+mod stage;
+mod supervisor;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::{SourceContext, SourceEvent};
+use crate::media::Feed;
+use crate::plan::source::{StartRule, WebPlan};
+pub use browser::BrowserError;
+use capture::{CaptureError, Pacer};
+pub use cdp::DevToolsError;
+pub use display::DisplayError;
+use page::Signal;
+pub use page::{PageError, StartReport};
+pub use sound::SoundError;
+use stage::{Patience, Stage};
+use supervisor::Supervisor;
+
+/// From a painted page to a picture taken of it; a busy machine included.
+const FIRST_PICTURE_WITHIN: Duration = Duration::from_secs(10);
+/// Children are killed, not asked.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a page can't be recorded.
 #[derive(Debug, thiserror::Error)]
-pub enum WebError {}
+pub enum WebError {
+    #[error("the directory {path} could not be made")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Display(#[from] DisplayError),
+    #[error(transparent)]
+    Sound(#[from] SoundError),
+    #[error(transparent)]
+    Browser(#[from] BrowserError),
+    #[error(transparent)]
+    DevTools(#[from] DevToolsError),
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    #[error("a capture could not be started: {0}")]
+    CapturePanicked(String),
+    #[error("no picture could be taken of the page within {} s", .within.as_secs())]
+    NoPicture { within: Duration },
+    /// The page's or its server's doing. What the page said follows on further lines.
+    #[error("{error}{report}")]
+    Page { error: PageError, report: Box<StartReport> },
+    /// A part was lost, and bringing it back failed, or it was lost again and again.
+    #[error("given up after {attempts} attempts to bring the page back: {why}")]
+    GaveUp { attempts: usize, why: String },
+}
+
+/// A page being shown and captured. Dropping it ends all that it started.
+#[derive(Debug)]
+pub struct WebSource {
+    stop: CancellationToken,
+    supervisor: AbortOnDropHandle<()>,
+    pacer: Option<Pacer>,
+    audio: Option<Feed>,
+}
+
+impl WebSource {
+    /// Shows the page and begins to capture it. Sends [`SourceEvent::Loaded`] and, now or when the page says so,
+    /// [`SourceEvent::Ready`]. Dropping the future leaves no process, socket or lock behind.
+    ///
+    /// # Errors
+    /// When anything of it can't be had, or the page can't be loaded.
+    pub async fn start(plan: &WebPlan, context: SourceContext) -> Result<Self, WebError> {
+        Self::start_with(plan, context, Patience::START).await
+    }
+
+    async fn start_with(
+        plan: &WebPlan,
+        context: SourceContext,
+        patience: Patience,
+    ) -> Result<Self, WebError> {
+        let pacer = match plan.has_video {
+            true => Some(Pacer::start(&context, plan.width, plan.height)?),
+            false => None,
+        };
+        let slot = pacer.as_ref().map(Pacer::slot);
+        let (stage, signals) = Stage::start(plan, &context, slot.clone(), 0, patience).await?;
+        if let Some(pacer) = &pacer {
+            let first = tokio::time::timeout(FIRST_PICTURE_WITHIN, pacer.first_picture()).await;
+            first.map_err(|_| WebError::NoPicture { within: FIRST_PICTURE_WITHIN })?;
+        }
+
+        let audio = context.audio.clone();
+        let mut supervisor = Supervisor::new(plan.clone(), context, slot);
+        supervisor.tell(SourceEvent::Loaded);
+        if plan.start == StartRule::OnLoad {
+            supervisor.on_signal(Signal::Start);
+        }
+        for signal in signals {
+            supervisor.on_signal(signal);
+        }
+        let stop = CancellationToken::new();
+        let task = TaskTracker::new().spawn(supervisor.run(stage, stop.clone()));
+        Ok(Self { stop, supervisor: AbortOnDropHandle::new(task), pacer, audio })
+    }
+
+    /// Ends the page and the captures, and the feeds after their last sample. To be called after
+    /// [`Timeline::end`](crate::media::Timeline::end).
+    pub async fn close(self) {
+        let Self { stop, supervisor, pacer, audio } = self;
+        stop.cancel();
+        let stage = async {
+            if tokio::time::timeout(CLOSE_WITHIN, supervisor).await.is_err() {
+                tracing::warn!("the page's processes took too long to end");
+            }
+            if let Some(feed) = audio {
+                feed.end();
+            }
+        };
+        let pictures = async {
+            if let Some(pacer) = pacer {
+                pacer.finish().await;
+            }
+        };
+        tokio::join!(stage, pictures);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Chromium on the recording's display: its flags, its profile, its life.
+//!
+//! It runs with a window, never headless: only then does it paint to a display at its own pace, as for a person. All that
+//! it keeps lies in the stage's directory. Nobody needs its farewell, so it is killed, not closed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::plan::source::{CaptureKind, WebPlan};
+use crate::process::{CHROMIUM, Child, Exit, ProcessError, Spec, UNSHARE};
+
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the browser needs in shared memory, with room to spare; containers often have 64 MB.
+const SHARED_MEMORY: u64 = 1 << 30;
+
+/// Why there is no browser.
+#[derive(Debug, thiserror::Error)]
+pub enum BrowserError {
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error("the browser's profile {path} could not be written")]
+    Profile { path: PathBuf, source: io::Error },
+}
+
+/// Where a browser shows and plays.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    /// The stage's directory, on tmpfs.
+    pub(super) dir: &'a Path,
+    pub(super) log: PathBuf,
+    /// `:17`
+    pub(super) display: &'a str,
+    /// Socket and sink of the sound server; `None`: the page is not heard.
+    pub(super) sound: Option<(&'a Path, &'a str)>,
+}
+
+/// A running browser; gone when dropped, with all its helpers.
+#[derive(Debug)]
+pub(super) struct Browser {
+    process: Child,
+    devtools: String,
+}
+
+impl Browser {
+    /// Starts a browser with an empty page that fills the display, and waits until it takes commands.
+    pub(super) async fn start(around: Surroundings<'_>, plan: &WebPlan) -> Result<Self, BrowserError> {
+        let dir = around.dir;
+        let profile = dir.join("browser");
+        let in_profile = |source| BrowserError::Profile { path: profile.clone(), source };
+        // An attempt before this one may have left its own.
+        match std::fs::remove_dir_all(&profile) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(in_profile(error)),
+            Err(_) | Ok(()) => {}
+        }
+        std::fs::create_dir_all(profile.join("Default")).map_err(in_profile)?;
+        std::fs::write(profile.join("Local State"), local_state(plan)).map_err(in_profile)?;
+        std::fs::write(profile.join("Default/Preferences"), PREFERENCES).map_err(in_profile)?;
+
+        let mut spec = Spec::new(CHROMIUM, dir, around.log)
+            .args(FLAGS.iter().map(|(flag, _)| *flag))
+            .args(flags_of(plan, &profile))
+            .args(sandbox_flags(dir).await)
+            .args(shared_memory_flags())
+            // The page comes by DevTools: its address may carry a secret, and arguments are for everybody to read.
+            .args(["about:blank"])
+            .noise(NOISE)
+            .env("DISPLAY", around.display)
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", dir)
+            .env("TMPDIR", dir)
+            // There is neither a session nor a system bus for it, whatever this machine has.
+            .env("DBUS_SESSION_BUS_ADDRESS", "disabled:")
+            .env("DBUS_SYSTEM_BUS_ADDRESS", "disabled:")
+            // No hardware: when the sound server is gone, Chromium would turn to ALSA.
+            .env("ALSA_CONFIG_PATH", "/dev/null")
+            // Without them a bar says that they are missing.
+            .env("GOOGLE_API_KEY", "no")
+            .env("GOOGLE_DEFAULT_CLIENT_ID", "no")
+            .env("GOOGLE_DEFAULT_CLIENT_SECRET", "no");
+        for name in ["XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"] {
+            spec = spec.env(name, dir);
+        }
+        spec = match around.sound {
+            Some((socket, sink)) => spec
+                .env("PULSE_SERVER", format!("unix:{}", socket.display()))
+                .env("PULSE_SINK", sink)
+                // Chromium asks for as much as it gets: this is what sound lags behind the picture.
+                .env("PULSE_LATENCY_MSEC", "20"),
+            // It must not find the one of whoever is logged in.
+            None => spec.env("PULSE_SERVER", "unix:/dev/null").args(["--disable-audio-output"]),
+        };
+        // What a page shows depends on them: dates, and the language it is asked for in.
+        for name in ["TZ", "LANG"] {
+            if let Some(value) = std::env::var_os(name) {
+                spec = spec.env(name, value);
+            }
+        }
+
+        let mut process = Child::start(spec).await?;
+        let devtools = process
+            .says(READY_WITHIN, |line| line.strip_prefix("DevTools listening on ").map(str::to_owned))
+            .await?;
+        Ok(Self { process, devtools })
+    }
+
+    /// The address of its DevTools, a websocket on the loopback interface.
+    pub(super) fn devtools(&self) -> &str {
+        &self.devtools
+    }
+
+    pub(super) fn exit(&self) -> Exit {
+        self.process.exit()
+    }
+
+    pub(super) async fn close(self) {
+        self.process.close(Duration::ZERO).await;
+    }
+
+    #[cfg(test)]
+    pub(super) fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+}
+
+/// The flags that every recording has, each with its reason.
+const FLAGS: &[(&str, &str)] = &[
+    // The window is the picture.
+    ("--kiosk", "nothing but the page in the window: no tabs, no address, no bars"),
+    ("--window-position=0,0", "there is no window manager to place it"),
+    ("--hide-crash-restore-bubble", "no `restore pages` over the page after a kill"),
+    ("--noerrdialogs", "an error is reported, not shown"),
+    ("--no-first-run", "no welcome"),
+    ("--no-default-browser-check", "no question"),
+    ("--force-color-profile=srgb", "the colours of the page are those of the recording"),
+    ("--force-device-scale-factor=1", "a pixel is a pixel, whatever the display says of its size"),
+    ("--ozone-platform=x11", "our display; spares the search for others"),
+    ("--disable-gpu", "there is none; spares the attempts to find one, and its software stand-in"),
+    // The page plays as if somebody watched.
+    ("--autoplay-policy=no-user-gesture-required", "nobody is there to click"),
+    ("--disable-background-timer-throttling", "the window has no focus, and must not be slowed for it"),
+    ("--disable-backgrounding-occluded-windows", "as above"),
+    ("--disable-renderer-backgrounding", "as above"),
+    ("--disable-hang-monitor", "no dialog about a busy page"),
+    ("--disable-prompt-on-repost", "no dialog when a page is loaded again"),
+    ("--disable-search-engine-choice-screen", "no question"),
+    ("--disable-notifications", "no bubble over the page"),
+    ("--deny-permission-prompts", "camera, location, …: refused without a bubble"),
+    // Nothing of ours goes out, nothing but the page comes in.
+    ("--disable-background-networking", "no calls home"),
+    ("--disable-component-update", "no downloads"),
+    ("--disable-sync", "no account"),
+    ("--disable-domain-reliability", "no reports"),
+    ("--disable-client-side-phishing-detection", "no model to run on each page"),
+    ("--disable-default-apps", "nothing to install into a new profile"),
+    ("--disable-extensions", "a page is shown as it is"),
+    ("--disable-component-extensions-with-background-pages", "as above; one process less"),
+    ("--disable-breakpad", "no crash reports"),
+    ("--no-pings", "no link auditing"),
+    ("--metrics-recording-only", "no upload of usage figures"),
+    ("--disable-quic", "UDP is often dropped without a word, and a page would wait for it"),
+    ("--password-store=basic", "no keyring of whoever is logged in"),
+    ("--remote-debugging-port=0", "how we speak to it; a free port, on loopback"),
+    (
+        "--disable-features=\
+         AudioServiceOutOfProcess,\
+         DialMediaRouteProvider,\
+         GlobalMediaControls,\
+         HttpsUpgrades,\
+         MediaRouter,\
+         OptimizationHints,\
+         SpareRendererForSitePerProcess,\
+         Translate",
+        "sound without a further process and its start at the first beep; no search for cast devices; no media bubble; \
+         an http address stays one; no model downloads; no renderer kept in reserve (80 MB); no translation bubble",
+    ),
+];
+
+/// What a browser without session bus and GPU complains about all the time.
+const NOISE: &[&str] = &["dbus/", "ERROR:gpu/", "vaInitialize", "GetVSyncParametersIfAvailable"];
+
+/// No bubbles about passwords, translation or addresses.
+const PREFERENCES: &str = r#"{"credentials_enable_service":false,"profile":{"password_manager_enabled":false,"default_content_setting_values":{"notifications":2}},"translate":{"enabled":false},"autofill":{"profile_enabled":false,"credit_card_enabled":false}}"#;
+
+fn flags_of(plan: &WebPlan, profile: &Path) -> Vec<std::ffi::OsString> {
+    let mut user_data = std::ffi::OsString::from("--user-data-dir=");
+    user_data.push(profile);
+    vec![user_data, format!("--window-size={},{}", plan.width, plan.height).into()]
+}
+
+/// Chromium composites 60 times a second whatever the display does. Its battery saver (state 3: always) halves that to
+/// exactly 30, and a page's cost with it. With `ximagesrc`, which grabs by its own clock, the two beats would meet and
+/// part: pictures doubled and lost.
+fn local_state(plan: &WebPlan) -> &'static str {
+    if plan.fps <= 30 && plan.capture == CaptureKind::Framebuffer {
+        r#"{"performance_tuning":{"battery_saver_mode":{"state":3}}}"#
+    } else {
+        "{}"
+    }
+}
+
+/// On where the kernel allows it: a page is untrusted.
+async fn sandbox_flags(dir: &Path) -> &'static [&'static str] {
+    match sandbox_obstacle(dir).await {
+        None => &[],
+        Some(why) => {
+            tracing::warn!(
+                why,
+                "the browser runs without its sandbox: a page that breaks out of it has all that we have"
+            );
+            &["--no-sandbox"]
+        }
+    }
+}
+
+async fn sandbox_obstacle(dir: &Path) -> Option<&'static str> {
+    if nix::unistd::geteuid().is_root() {
+        return Some("Chromium refuses to sandbox what runs as root; run as another user");
+    }
+    // The set-user-id helper beside the binary (package chromium-sandbox) is the older way.
+    let helper = CHROMIUM.find().ok().and_then(|program| Some(program.parent()?.join("chrome-sandbox")));
+    if helper.is_some_and(|helper| is_set_user_id(&helper)) {
+        return None;
+    }
+    // Sysctls, AppArmor and a container's seccomp filter all have a say, so it is tried.
+    let trial = Spec::new(UNSHARE, dir, dir.join("sandbox-trial.log")).args([
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "/bin/true",
+    ]);
+    let ended = match Child::start(trial).await {
+        Ok(child) => tokio::time::timeout(Duration::from_secs(5), child.exit().wait()).await,
+        Err(_) => return Some("`unshare` (package util-linux) is missing, so it can't be tried"),
+    };
+    match ended {
+        Ok(status) if status.success() => None,
+        _ => Some(
+            "this kernel gives us no user namespaces: allow them, or install the package chromium-sandbox",
+        ),
+    }
+}
+
+fn is_set_user_id(path: &Path) -> bool {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    path.metadata().is_ok_and(|file| file.uid() == 0 && file.permissions().mode() & 0o4001 == 0o4001)
+}
+
+/// A renderer that finds no room in `/dev/shm` crashes; the stage's directory serves as well.
+fn shared_memory_flags() -> &'static [&'static str] {
+    let room = nix::sys::statvfs::statvfs("/dev/shm")
+        .map_or(0, |fs| fs.blocks_available().saturating_mul(fs.fragment_size()));
+    if room < SHARED_MEMORY { &["--disable-dev-shm-usage"] } else { &[] }
+}

@@ -1,0 +1,280 @@
+//! The DevTools connection: one tab, what is asked of it, and what it tells.
+//!
+//! ```text
+//! browser ◄── websocket ──► handler task ──► one stream for each kind of event ──► watch task ──► Tab::next
+//! ```
+//!
+//! A tab whose renderer is gone answers nothing, so every question has a deadline.
+
+mod events;
+
+use std::path::Path;
+use std::time::Duration;
+
+use chromiumoxide::cdp::browser_protocol::browser::{SetDownloadBehaviorBehavior, SetDownloadBehaviorParams};
+use chromiumoxide::cdp::browser_protocol::network;
+use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotFormat, NavigateParams};
+use chromiumoxide::cdp::browser_protocol::target::EventAttachedToTarget;
+use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+use chromiumoxide::error::CdpError;
+use chromiumoxide::handler::HandlerConfig;
+use chromiumoxide::page::ScreenshotParams;
+use chromiumoxide::{Browser, Command, Handler, Page};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use url::Url;
+
+use super::page::{PageError, Signal, StartReport, redacted};
+use events::PageEvent;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const SCREENSHOT_WITHIN: Duration = Duration::from_secs(2);
+/// How long the page of a refusal may take to be shown, once its status is known; for the screenshot's sake.
+const REFUSAL_SHOWN_WITHIN: Duration = Duration::from_secs(1);
+/// Two frames at the slowest painting, and a busy machine. A page that paints nothing is recorded all the same.
+const PAINTED_WITHIN: Duration = Duration::from_millis(500);
+
+/// Why there is no talking to a browser.
+#[derive(Debug, thiserror::Error)]
+pub enum DevToolsError {
+    #[error("the browser's DevTools: {0}")]
+    Protocol(#[from] CdpError),
+    #[error("the browser's DevTools: no answer within {} s ({asked})", .within.as_secs_f32())]
+    NoAnswer { asked: &'static str, within: Duration },
+}
+
+/// The browser's one tab. Dropping it ends the connection, not the browser.
+#[derive(Debug)]
+pub(super) struct Tab {
+    page: Page,
+    events: mpsc::UnboundedReceiver<PageEvent>,
+    report: StartReport,
+    /// The handler ends when the last of its senders is gone.
+    _browser: Browser,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+/// What a loaded page tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TabEvent {
+    Signal(Signal),
+    /// The renderer is gone; the browser is not.
+    Crashed,
+    /// The connection is gone.
+    Lost(String),
+}
+
+impl Tab {
+    /// Connects to a browser that has just been started, and takes its first tab.
+    pub(super) async fn connect(devtools: &str) -> Result<Self, DevToolsError> {
+        within("connect", CONNECT_WITHIN, Self::connect_unbounded(devtools)).await
+    }
+
+    async fn connect_unbounded(devtools: &str) -> Result<Self, DevToolsError> {
+        let settings = HandlerConfig {
+            ignore_https_errors: false,
+            // The window has its size already; to "emulate" one would paint into a part of it.
+            viewport: None,
+            // Ours are shorter, each for its purpose.
+            request_timeout: Duration::from_secs(60),
+            ..HandlerConfig::default()
+        };
+        let (browser, handler) = Browser::connect_with_config(devtools, settings).await?;
+        // Asked for before the handler runs, so that the tab can't come before we listen.
+        let mut attached = browser.event_listener::<EventAttachedToTarget>().await?;
+        let (gone, events) = mpsc::unbounded_channel();
+        let tasks = TaskTracker::new();
+        let handler = AbortOnDropHandle::new(tasks.spawn(drive(handler, gone.clone())));
+
+        let target = loop {
+            let event = attached.next().await.ok_or(CdpError::NoResponse)?;
+            if event.target_info.r#type == "page" && event.target_info.url == "about:blank" {
+                break event.target_info.target_id.clone();
+            }
+        };
+        let page = browser.get_page(target).await?;
+        let watch = events::watch(&browser, &page, gone).await?;
+        let watch = AbortOnDropHandle::new(tasks.spawn(watch));
+
+        let mut no_downloads = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
+        no_downloads.events_enabled = Some(false);
+        browser.execute(no_downloads).await?;
+        Ok(Self { page, events, report: StartReport::default(), _browser: browser, _tasks: [handler, watch] })
+    }
+
+    /// Loads a page and answers with the signals it gave meanwhile.
+    pub(super) async fn load(&mut self, url: &Url, deadline: Duration) -> Result<Vec<Signal>, PageError> {
+        let lost = |why: String| PageError::BrowserLost { url: redacted(url), why };
+        // A page that is loaded again finds it off.
+        self.ask("network", network::EnableParams::default())
+            .await
+            .map_err(|error| lost(error.to_string()))?;
+        self.report = StartReport::default();
+
+        let page = self.page.clone();
+        // Not `as_str` of something kept: this is the one copy of the address that holds its query.
+        let navigate = page.goto(NavigateParams::new(url.as_str()));
+        tokio::pin!(navigate);
+        let give_up = tokio::time::sleep(deadline);
+        tokio::pin!(give_up);
+        let mut signals = Vec::new();
+        let navigated = loop {
+            tokio::select! {
+                biased;
+                event = self.events.recv() => match event {
+                    Some(PageEvent::Crashed) => return Err(PageError::Crashed { url: redacted(url) }),
+                    Some(PageEvent::Gone(why)) => return Err(lost(why)),
+                    None => return Err(lost("the connection ended".to_owned())),
+                    Some(PageEvent::Response { status, .. }) if status >= 400 => {
+                        self.report.status = Some(status);
+                        let soon = tokio::time::Instant::now() + REFUSAL_SHOWN_WITHIN;
+                        if soon < give_up.deadline() {
+                            give_up.as_mut().reset(soon);
+                        }
+                    }
+                    Some(event) => self.note(event, &mut signals),
+                },
+                done = &mut navigate => break Some(done.map(drop)),
+                () = &mut give_up => break None,
+            }
+        };
+        // What came with the end of the load.
+        while let Ok(event) = self.events.try_recv() {
+            match event {
+                PageEvent::Crashed => return Err(PageError::Crashed { url: redacted(url) }),
+                PageEvent::Gone(why) => return Err(lost(why)),
+                event => self.note(event, &mut signals),
+            }
+        }
+        if let Some(status) = self.report.status.filter(|status| *status >= 400) {
+            return Err(PageError::Status { url: redacted(url), status });
+        }
+        let timed_out = || PageError::TimedOut { url: redacted(url), seconds: deadline.as_secs() };
+        match navigated {
+            Some(Ok(())) => {}
+            None | Some(Err(CdpError::Timeout)) => return Err(timed_out()),
+            Some(Err(CdpError::ChromeMessage(code))) => return Err(PageError::of_network(url, &code)),
+            Some(Err(error)) => return Err(lost(error.to_string())),
+        }
+        if let Some(text) = self.template_error().await {
+            return Err(PageError::Template(text));
+        }
+        Ok(signals)
+    }
+
+    /// Waits until the loaded page has been painted, or has had its time for it.
+    pub(super) async fn painted(&self) {
+        let two_frames =
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))";
+        let mut wait = EvaluateParams::new(two_frames);
+        wait.await_promise = Some(true);
+        // Either it is painted or it won't be: both are fine.
+        let painted = tokio::time::timeout(PAINTED_WITHIN, self.page.execute(wait)).await;
+        tracing::debug!(painted = painted.is_ok(), "the page's first picture");
+    }
+
+    /// Ends what only a start needs: each request of the page would cost two messages all through the recording.
+    pub(super) async fn quieten(&self) {
+        use chromiumoxide::cdp::browser_protocol::{log, performance};
+        let quiet = async {
+            self.ask("network", network::DisableParams::default()).await?;
+            self.ask("log", log::DisableParams::default()).await?;
+            self.ask("performance", performance::DisableParams::default()).await
+        };
+        if let Err(error) = quiet.await {
+            tracing::debug!(%error, "the page goes on telling of its requests");
+        }
+    }
+
+    /// What the page tells next. Nothing is lost when the future is dropped.
+    pub(super) async fn next(&mut self) -> TabEvent {
+        loop {
+            match self.events.recv().await {
+                Some(PageEvent::Console { arguments, .. }) => {
+                    if let Some(signal) = super::page::signals(&arguments).next() {
+                        return TabEvent::Signal(signal);
+                    }
+                }
+                Some(PageEvent::Response { .. } | PageEvent::RequestFailed { .. }) => {}
+                Some(PageEvent::Crashed) => return TabEvent::Crashed,
+                Some(PageEvent::Gone(why)) => return TabEvent::Lost(why),
+                None => return TabEvent::Lost("the connection ended".to_owned()),
+            }
+        }
+    }
+
+    /// What the last load looked like, with a picture of it in `directory` if the page can still be asked for one.
+    pub(super) async fn report(&mut self, directory: &Path) -> StartReport {
+        let mut report = std::mem::take(&mut self.report);
+        let format = ScreenshotParams::builder().format(CaptureScreenshotFormat::Png).build();
+        let shot = tokio::time::timeout(SCREENSHOT_WITHIN, self.page.screenshot(format)).await;
+        if let Ok(Ok(png)) = shot {
+            let path = directory.join("screenshot.png");
+            match tokio::fs::write(&path, png).await {
+                Ok(()) => report.screenshot = Some(path),
+                Err(error) => tracing::warn!(%error, path = %path.display(), "no screenshot"),
+            }
+        }
+        report
+    }
+
+    fn note(&mut self, event: PageEvent, signals: &mut Vec<Signal>) {
+        match event {
+            PageEvent::Console { arguments, kind } => {
+                signals.extend(super::page::signals(&arguments));
+                self.report.logged(format!("{kind}: {}", arguments.join(" ")));
+            }
+            PageEvent::Response { status, .. } => self.report.status = Some(status),
+            PageEvent::RequestFailed { url, reason } => self.report.failed(&url, &reason),
+            // The caller has seen to them.
+            PageEvent::Crashed | PageEvent::Gone(_) => {}
+        }
+    }
+
+    /// The contract of LiveKit's templates: an element `div.error` says why they can't show a room.
+    async fn template_error(&self) -> Option<String> {
+        let text = self.evaluate("document.querySelector('div.error')?.innerText ?? null").await.ok()?;
+        Some(text.as_str()?.trim().to_owned())
+    }
+
+    /// The value of an expression in the page.
+    pub(super) async fn evaluate(&self, expression: &str) -> Result<serde_json::Value, DevToolsError> {
+        let mut evaluate = EvaluateParams::new(expression);
+        evaluate.return_by_value = Some(true);
+        evaluate.await_promise = Some(true);
+        let answer = self.ask("evaluate", evaluate).await?;
+        Ok(answer.result.value.unwrap_or_default())
+    }
+
+    async fn ask<C: Command>(&self, asked: &'static str, command: C) -> Result<C::Response, DevToolsError> {
+        let answer = async { Ok(self.page.execute(command).await?.result) };
+        within(asked, ANSWER_WITHIN, answer).await
+    }
+}
+
+async fn within<T>(
+    asked: &'static str,
+    within: Duration,
+    answer: impl Future<Output = Result<T, DevToolsError>>,
+) -> Result<T, DevToolsError> {
+    match tokio::time::timeout(within, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(DevToolsError::NoAnswer { asked, within }),
+    }
+}
+
+/// Runs the connection until it ends.
+async fn drive(mut handler: Handler, gone: mpsc::UnboundedSender<PageEvent>) {
+    let why = loop {
+        match handler.next().await {
+            Some(Ok(())) => {}
+            // A killed browser ends as an error, a closed one without.
+            Some(Err(error)) => break error.to_string(),
+            None => break "the browser closed the connection".to_owned(),
+        }
+    };
+    // Nobody listens any more when the tab is dropped.
+    drop(gone.send(PageEvent::Gone(why)));
+}

@@ -1,0 +1,241 @@
+//! What a page says, and why it can't be shown. Pure: values in, values out.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::PathBuf;
+
+use url::Url;
+
+/// What a page can say to the recording, by logging exactly this text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// `START_RECORDING`
+    Start,
+    /// `END_RECORDING`
+    End,
+}
+
+/// The signals among the arguments of one console call, whichever method it was.
+pub(super) fn signals(arguments: &[String]) -> impl Iterator<Item = Signal> + '_ {
+    arguments.iter().filter_map(|argument| match argument.as_str() {
+        "START_RECORDING" => Some(Signal::Start),
+        "END_RECORDING" => Some(Signal::End),
+        _ => None,
+    })
+}
+
+/// Why a page can't be recorded, as far as it is the page's or its server's doing. Addresses in it have no query.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    #[error("page load error: {url} answered {status} {}", reason(*.status))]
+    Status { url: String, status: u16 },
+    #[error("page load error: the host of {url} was not found: is its name right, and does DNS know it?")]
+    NotFound { url: String },
+    #[error("page load error: {url} refused the connection: is a server running there?")]
+    Refused { url: String },
+    #[error("page load error: the certificate of {url} is not valid ({code})")]
+    Certificate { url: String, code: String },
+    #[error("page load error: timed out: {url} was not loaded within {seconds} s")]
+    TimedOut { url: String, seconds: u64 },
+    /// Chromium stopped, as it does when the address is of something to download.
+    #[error("page load error: {url} is not a page to show (a download?)")]
+    NotAPage { url: String },
+    #[error("page load error: {url}: {code}")]
+    Network { url: String, code: String },
+    /// The page holds a `div.error`.
+    #[error("template error: {0}")]
+    Template(String),
+    #[error("page load error: the renderer crashed on {url}")]
+    Crashed { url: String },
+    /// The browser was lost while it loaded.
+    #[error("page load error: the browser was lost while it loaded {url} ({why})")]
+    BrowserLost { url: String, why: String },
+}
+
+impl PageError {
+    /// What Chromium calls `net::ERR_…`, put into our words.
+    pub(super) fn of_network(url: &Url, code: &str) -> Self {
+        let url = redacted(url);
+        // Some texts have more around the code.
+        let code = code.strip_prefix("page load error ").unwrap_or(code).trim();
+        match code.strip_prefix("net::ERR_").unwrap_or(code) {
+            "NAME_NOT_RESOLVED" | "NAME_RESOLUTION_FAILED" => Self::NotFound { url },
+            "CONNECTION_REFUSED" => Self::Refused { url },
+            "CERT_VERIFIER_CHANGED" => Self::Network { url, code: code.to_owned() },
+            certificate if certificate.starts_with("CERT_") => {
+                Self::Certificate { url, code: code.to_owned() }
+            }
+            "ABORTED" => Self::NotAPage { url },
+            _ => Self::Network { url, code: code.to_owned() },
+        }
+    }
+
+    /// Whether it may be another time.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } | Self::BrowserLost { .. } => true,
+            Self::Network { code, .. } => {
+                ["ERR_CERT_VERIFIER_CHANGED", "ERR_CONNECTION_CLOSED", "ERR_NETWORK_CHANGED"]
+                    .iter()
+                    .any(|passing| code.contains(passing))
+            }
+            Self::Status { .. }
+            | Self::NotFound { .. }
+            | Self::Refused { .. }
+            | Self::Certificate { .. }
+            | Self::NotAPage { .. }
+            | Self::Template(_)
+            | Self::Crashed { .. } => false,
+        }
+    }
+}
+
+/// An address without what may be secret in it: name and password, query, fragment; of `data:` the scheme alone.
+pub(super) fn redacted(url: &Url) -> String {
+    if url.scheme() == "data" {
+        return "data:…".to_owned();
+    }
+    let mut shown = url.clone();
+    // Refused only where there is no host, and then there is no user either.
+    if shown.set_username("").is_err() || shown.set_password(None).is_err() {
+        tracing::trace!("an address without a host");
+    }
+    shown.set_query(None);
+    shown.set_fragment(None);
+    shown.into()
+}
+
+/// The same for an address out of the browser, which may be anything.
+pub(super) fn redacted_text(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| "(not an address)".to_owned(), |url| redacted(&url))
+}
+
+const CONSOLE_LINES: usize = 20;
+const FAILED_REQUESTS: usize = 20;
+
+/// What a start looked like from inside the page: for the error's text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartReport {
+    /// The last lines of the page's console.
+    pub console: VecDeque<String>,
+    /// The last requests that failed, with the reason. Addresses have no query.
+    pub failed_requests: VecDeque<String>,
+    /// Status of the page's own request, when it got an answer.
+    pub status: Option<u16>,
+    /// What was to be seen.
+    pub screenshot: Option<PathBuf>,
+}
+
+impl StartReport {
+    pub(super) fn logged(&mut self, line: String) {
+        keep(&mut self.console, line, CONSOLE_LINES);
+    }
+
+    pub(super) fn failed(&mut self, url: &str, reason: &str) {
+        keep(&mut self.failed_requests, format!("{} {reason}", redacted_text(url)), FAILED_REQUESTS);
+    }
+}
+
+impl fmt::Display for StartReport {
+    /// Lines to follow an error's first; empty when there is nothing to tell.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(status) = self.status {
+            write!(f, "\n  status: {status} {}", reason(status))?;
+        }
+        for request in &self.failed_requests {
+            write!(f, "\n  failed request: {request}")?;
+        }
+        for line in &self.console {
+            write!(f, "\n  console: {line}")?;
+        }
+        if let Some(path) = &self.screenshot {
+            write!(f, "\n  screenshot: {}", path.display())?;
+        }
+        Ok(())
+    }
+}
+
+fn keep(list: &mut VecDeque<String>, line: String, limit: usize) {
+    if list.len() == limit {
+        list.pop_front();
+    }
+    list.push_back(line);
+}
+
+fn reason(status: u16) -> &'static str {
+    reqwest::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_signal_is_the_whole_text_of_any_argument() {
+        let found = |arguments: &[&str]| {
+            let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+            signals(&arguments).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&["START_RECORDING"]), [Signal::Start]);
+        assert_eq!(found(&["now:", "END_RECORDING"]), [Signal::End]);
+        assert_eq!(found(&["START_RECORDING", "END_RECORDING"]), [Signal::Start, Signal::End]);
+        assert_eq!(found(&["START_RECORDING "]), []);
+        assert_eq!(found(&["start_recording", "\"START_RECORDING\""]), []);
+    }
+
+    #[test]
+    fn network_errors_in_our_words() {
+        let at = url("https://user:pass@example.com/talk?token=s3cret#x");
+        let shown = "https://example.com/talk";
+        let of = |code| PageError::of_network(&at, code);
+        assert_eq!(of("net::ERR_NAME_NOT_RESOLVED"), PageError::NotFound { url: shown.into() });
+        assert_eq!(of("net::ERR_CONNECTION_REFUSED"), PageError::Refused { url: shown.into() });
+        assert_eq!(
+            of("net::ERR_CERT_AUTHORITY_INVALID"),
+            PageError::Certificate { url: shown.into(), code: "net::ERR_CERT_AUTHORITY_INVALID".into() }
+        );
+        assert_eq!(of("net::ERR_ABORTED"), PageError::NotAPage { url: shown.into() });
+        assert_eq!(
+            of("net::ERR_EMPTY_RESPONSE"),
+            PageError::Network { url: shown.into(), code: "net::ERR_EMPTY_RESPONSE".into() }
+        );
+    }
+
+    #[test]
+    fn only_passing_errors_are_tried_again() {
+        let at = url("https://example.com");
+        let passing = |code| PageError::of_network(&at, code).is_passing();
+        assert!(passing("net::ERR_CERT_VERIFIER_CHANGED"));
+        assert!(passing("net::ERR_CONNECTION_CLOSED"));
+        assert!(!passing("net::ERR_CONNECTION_REFUSED"));
+        assert!(!passing("net::ERR_CERT_DATE_INVALID"));
+        assert!(PageError::TimedOut { url: String::new(), seconds: 30 }.is_passing());
+        assert!(!PageError::Status { url: String::new(), status: 503 }.is_passing());
+    }
+
+    #[test]
+    fn texts_name_the_thing_and_hold_no_secret() {
+        let error = PageError::Status { url: redacted(&url("http://a.example/b?key=1")), status: 404 };
+        assert_eq!(error.to_string(), "page load error: http://a.example/b answered 404 Not Found");
+        assert_eq!(redacted(&url("data:text/html,secret")), "data:…");
+        assert_eq!(redacted(&url("file:///srv/page.html?x#y")), "file:///srv/page.html");
+        assert_eq!(redacted(&url("chrome://crash")), "chrome://crash");
+    }
+
+    #[test]
+    fn a_report_keeps_the_last_lines() {
+        let mut report = StartReport::default();
+        assert_eq!(report.to_string(), "");
+        for line in 0..50 {
+            report.logged(format!("line {line}"));
+        }
+        report.failed("https://cdn.example/app.js?v=secret", "net::ERR_FAILED");
+        let text = report.to_string();
+        assert!(text.starts_with("\n  failed request: https://cdn.example/app.js net::ERR_FAILED"), "{text}");
+        assert!(!text.contains("line 29\n") && text.ends_with("line 49"), "{text}");
+    }
+}

@@ -1,0 +1,292 @@
+//! One display, one sound server, one browser with the page in it, and the captures that look at them.
+//!
+//! ```text
+//! display ─┐                     ┌─► captures
+//!          ├─► browser ─► tab ─► page loaded ─► painted
+//! sound ───┘
+//! ```
+//!
+//! A stage is a value: what it started is gone when it is dropped, in the order of its fields, and so is its directory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use url::Url;
+
+use super::WebError;
+use super::browser::{Browser, Surroundings};
+use super::capture::{PictureCapture, PictureSlot, Screen, SoundCapture};
+use super::cdp::{Tab, TabEvent};
+use super::display::Display;
+use super::page::{PageError, Signal};
+use super::sound::{MONITOR, SINK, Sound};
+use crate::plan::source::WebPlan;
+use crate::source::SourceContext;
+
+/// How long a page may take, and how often it is tried.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) load: Duration,
+    pub(super) attempts: u32,
+}
+
+impl Patience {
+    /// Of a start.
+    pub(super) const START: Self = Self { load: Duration::from_secs(30), attempts: 3 };
+    /// Of bringing a page back, which is tried again from outside.
+    pub(super) const AGAIN: Self = Self { load: Duration::from_secs(30), attempts: 1 };
+}
+
+#[derive(Debug)]
+pub(super) struct Stage {
+    picture: Option<PictureCapture>,
+    sound_capture: Option<SoundCapture>,
+    tab: Tab,
+    browser: Browser,
+    sound: Option<Sound>,
+    display: Display,
+    /// Last: what runs in it is killed before it is removed.
+    _dir: StageDir,
+}
+
+/// What happens on a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum StageEvent {
+    Signal(Signal),
+    /// The page's renderer is gone; the rest stands.
+    PageLost(String),
+    /// Anything else is gone.
+    StageLost(String),
+}
+
+impl Stage {
+    /// Sets up stage number `number` of a recording and loads the page. Dropping the future leaves nothing behind.
+    pub(super) async fn start(
+        plan: &WebPlan,
+        context: &SourceContext,
+        slot: Option<PictureSlot>,
+        number: u32,
+        patience: Patience,
+    ) -> Result<(Self, Vec<Signal>), WebError> {
+        let begun = Instant::now();
+        let dir = StageDir::make(&context.run_dir, number)?;
+        let path = dir.0.as_path();
+        let log = |name: &str| context.report_dir.join(format!("{name}.log"));
+        std::fs::create_dir_all(&context.report_dir)
+            .map_err(|source| WebError::Directory { path: context.report_dir.clone(), source })?;
+
+        // The sound server is waited for, too: a browser that finds none when it starts does not look again.
+        let display = async { Ok(Display::start(path, log("display"), plan.width, plan.height).await?) };
+        let sound = async {
+            match plan.has_audio {
+                true => Ok::<_, WebError>(Some(Sound::start(path, log("sound")).await?)),
+                false => Ok(None),
+            }
+        };
+        let (display, sound) = tokio::try_join!(display, sound)?;
+        let surroundings = begun.elapsed();
+
+        let captures = Captures::start(plan, context, slot, &display, sound.as_ref());
+        let browser = async {
+            let around = || Surroundings {
+                dir: path,
+                log: log("browser"),
+                display: display.name(),
+                sound: sound.as_ref().map(|sound| (sound.socket(), SINK)),
+            };
+            open(plan, around, &context.report_dir, patience).await
+        };
+        let (captures, (browser, tab, signals)) = tokio::try_join!(captures, browser)?;
+        let loaded = begun.elapsed();
+        tracing::info!(
+            surroundings_ms = surroundings.as_millis(),
+            loaded_ms = loaded.as_millis(),
+            stage = number,
+            "page loaded"
+        );
+        let stage = Self {
+            picture: captures.picture,
+            sound_capture: captures.sound,
+            tab,
+            browser,
+            sound,
+            display,
+            _dir: dir,
+        };
+        stage.tab.quieten().await;
+        stage.tab.painted().await;
+        Ok((stage, signals))
+    }
+
+    /// Loads the page again in the same browser.
+    pub(super) async fn reload(&mut self, url: &Url) -> Result<Vec<Signal>, PageError> {
+        let signals = self.tab.load(url, Patience::AGAIN.load).await?;
+        self.tab.quieten().await;
+        self.tab.painted().await;
+        Ok(signals)
+    }
+
+    /// What happens next. Nothing is lost when the future is dropped.
+    pub(super) async fn next(&mut self) -> StageEvent {
+        let lost = |what: &str| StageEvent::StageLost(format!("the {what} ended"));
+        let sound = self.sound.as_ref().map(Sound::exit);
+        let picture = self.picture.as_ref().map(PictureCapture::failure);
+        let listening = self.sound_capture.as_ref().map(SoundCapture::failure);
+        // In the order of cause and effect: a display that dies takes the browser and the capture along.
+        tokio::select! {
+            biased;
+            status = self.display.exit().wait() => lost(&format!("display ({status})")),
+            status = maybe(sound.map(|exit| exit.wait())) => lost(&format!("sound server ({status})")),
+            status = self.browser.exit().wait() => lost(&format!("browser ({status})")),
+            why = maybe(picture.map(failed)) => StageEvent::StageLost(format!("the picture was lost: {why}")),
+            why = maybe(listening.map(failed)) => StageEvent::StageLost(format!("the sound was lost: {why}")),
+            event = self.tab.next() => match event {
+                TabEvent::Signal(signal) => StageEvent::Signal(signal),
+                TabEvent::Crashed => StageEvent::PageLost("the page's renderer crashed".to_owned()),
+                TabEvent::Lost(why) => StageEvent::StageLost(format!("the browser was lost: {why}")),
+            },
+        }
+    }
+
+    /// Ends everything, and waits until it has ended.
+    pub(super) async fn close(self) {
+        let Self { picture, sound_capture, tab, browser, sound, display, _dir } = self;
+        // Bringing a pipeline down may take a moment.
+        let captures = tokio::task::spawn_blocking(move || {
+            let _gone = (picture, sound_capture);
+        });
+        drop(tab);
+        let sound = async {
+            if let Some(sound) = sound {
+                sound.close().await;
+            }
+        };
+        // The captures first: to them, a display that goes is a failure.
+        if let Err(error) = captures.await {
+            tracing::warn!(%error, "a capture did not close cleanly");
+        }
+        tokio::join!(browser.close(), sound);
+        display.close().await;
+    }
+
+    #[cfg(test)]
+    pub(super) fn tab(&self) -> &Tab {
+        &self.tab
+    }
+
+    #[cfg(test)]
+    pub(super) fn pids(&self) -> (i32, Option<i32>, i32) {
+        (self.display.pid(), self.sound.as_ref().map(Sound::pid), self.browser.pid())
+    }
+}
+
+/// A browser with the page in it. Each attempt has a new one: what kept the first from loading may be its own.
+async fn open<'a>(
+    plan: &WebPlan,
+    around: impl Fn() -> Surroundings<'a>,
+    report_dir: &Path,
+    patience: Patience,
+) -> Result<(Browser, Tab, Vec<Signal>), WebError> {
+    let mut attempt = 1;
+    loop {
+        let browser = Browser::start(around(), plan).await?;
+        let mut tab = Tab::connect(browser.devtools()).await?;
+        match tab.load(&plan.url, patience.load).await {
+            Ok(signals) => return Ok((browser, tab, signals)),
+            Err(error) if error.is_passing() && attempt < patience.attempts => {
+                tracing::warn!(%error, attempt, "the page is loaded again");
+                attempt += 1;
+                browser.close().await;
+            }
+            Err(error) => {
+                let report = Box::new(tab.report(report_dir).await);
+                return Err(WebError::Page { error, report });
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Captures {
+    picture: Option<PictureCapture>,
+    sound: Option<SoundCapture>,
+}
+
+impl Captures {
+    /// Starts them on a thread that may wait for it.
+    async fn start(
+        plan: &WebPlan,
+        context: &SourceContext,
+        slot: Option<PictureSlot>,
+        display: &Display,
+        sound: Option<&Sound>,
+    ) -> Result<Self, WebError> {
+        let screen = Screen {
+            display: display.name().to_owned(),
+            framebuffer: display.framebuffer().to_owned(),
+            width: plan.width,
+            height: plan.height,
+            fps: plan.fps,
+        };
+        let heard = sound.map(|sound| sound.socket().to_owned()).zip(context.audio.clone());
+        let (kind, timeline) = (plan.capture, context.timeline.clone());
+        let start = move || {
+            let picture =
+                slot.map(|slot| PictureCapture::start(kind, &screen, slot, &timeline)).transpose()?;
+            let sound = heard
+                .map(|(socket, feed)| SoundCapture::start(&socket, MONITOR, feed, &timeline))
+                .transpose()?;
+            Ok(Self { picture, sound })
+        };
+        match tokio::task::spawn_blocking(start).await {
+            Ok(captures) => captures,
+            Err(error) => Err(WebError::CapturePanicked(error.to_string())),
+        }
+    }
+}
+
+/// A stage's private directory, removed when dropped.
+#[derive(Debug)]
+struct StageDir(PathBuf);
+
+impl StageDir {
+    fn make(run_dir: &Path, number: u32) -> Result<Self, WebError> {
+        use std::os::unix::fs::DirBuilderExt;
+        // Short: a socket's name holds 107 bytes.
+        let path = run_dir.join(number.to_string());
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|source| WebError::Directory { path: path.clone(), source })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for StageDir {
+    fn drop(&mut self) {
+        match std::fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // Somebody who is being killed has written once more; the run directory goes as a whole later.
+                tracing::debug!(%error, path = %self.0.display(), "not removed yet");
+            }
+            Err(_) | Ok(()) => {}
+        }
+    }
+}
+
+/// What `future` gives, or never anything where there is none.
+async fn maybe<T>(future: Option<impl Future<Output = T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn failed(mut failure: watch::Receiver<Option<String>>) -> String {
+    let why = failure.wait_for(Option::is_some).await.map(|why| why.clone());
+    match why {
+        Ok(why) => why.unwrap_or_default(),
+        // The capture is gone without having failed: its owner dropped it.
+        Err(_) => std::future::pending().await,
+    }
+}

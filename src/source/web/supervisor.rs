@@ -1,0 +1,136 @@
+//! The task that watches a stage and brings back what it loses.
+
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::WebError;
+use super::capture::PictureSlot;
+use super::page::Signal;
+use super::relapses::{ATTEMPTS, Relapses, Verdict};
+use super::stage::{Patience, Stage, StageEvent};
+use crate::plan::source::WebPlan;
+use crate::source::{SourceContext, SourceEvent};
+
+/// Owns the stage from the end of the start on.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    plan: WebPlan,
+    context: SourceContext,
+    slot: Option<PictureSlot>,
+    relapses: Relapses,
+    /// Said once each, whatever a page that is loaded again logs.
+    ready: bool,
+    ended: bool,
+    stages: u32,
+}
+
+impl Supervisor {
+    pub(super) fn new(plan: WebPlan, context: SourceContext, slot: Option<PictureSlot>) -> Self {
+        let relapses = Relapses::default();
+        Self { plan, context, slot, relapses, ready: false, ended: false, stages: 1 }
+    }
+
+    pub(super) fn tell(&self, event: SourceEvent) {
+        // A recording that does not listen is ending.
+        drop(self.context.events.send(event));
+    }
+
+    pub(super) fn on_signal(&mut self, signal: Signal) {
+        let (said, event) = match signal {
+            Signal::Start => (&mut self.ready, SourceEvent::Ready),
+            Signal::End => (&mut self.ended, SourceEvent::Ended),
+        };
+        if !std::mem::replace(said, true) {
+            self.tell(event);
+        }
+    }
+
+    /// Runs until it is stopped. Aborted, it leaves nothing behind either: the stage is a value.
+    pub(super) async fn run(mut self, mut stage: Stage, stop: CancellationToken) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                event = stage.next() => event,
+            };
+            let recovered = match event {
+                StageEvent::Signal(signal) => {
+                    self.on_signal(signal);
+                    continue;
+                }
+                StageEvent::PageLost(why) => self.interrupted(why, Some(stage), &stop).await,
+                StageEvent::StageLost(why) => {
+                    // Killed right away: half a stage must not go on playing.
+                    drop(stage);
+                    self.interrupted(why, None, &stop).await
+                }
+            };
+            match recovered {
+                Some(next) => stage = next,
+                None => {
+                    stop.cancelled().await;
+                    return;
+                }
+            }
+        }
+        stage.close().await;
+    }
+
+    /// Brings a page or a stage back; `None`: given up (and said), or stopped.
+    async fn interrupted(
+        &mut self,
+        mut why: String,
+        mut standing: Option<Stage>,
+        stop: &CancellationToken,
+    ) -> Option<Stage> {
+        let since = Instant::now();
+        tracing::warn!(why, "the page was lost, and is brought back");
+        self.tell(SourceEvent::Interrupted { why: why.clone() });
+        loop {
+            if self.relapses.another(Instant::now()) == Verdict::GiveUp {
+                tracing::error!(why, "the page can't be brought back");
+                self.tell(SourceEvent::Failed(WebError::GaveUp { attempts: ATTEMPTS, why }));
+                return None;
+            }
+            let attempt = self.attempt(standing.take());
+            let attempt = tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                attempt = attempt => attempt,
+            };
+            match attempt {
+                Ok((stage, signals)) => {
+                    self.relapses.went_well();
+                    let gap = since.elapsed();
+                    tracing::info!(gap_ms = gap.as_millis(), "the page is back");
+                    self.tell(SourceEvent::Resumed { gap });
+                    for signal in signals {
+                        self.on_signal(signal);
+                    }
+                    return Some(stage);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "an attempt to bring the page back failed");
+                    why = error.to_string();
+                }
+            }
+        }
+    }
+
+    /// A page that is lost is loaded again where it was; where that fails, everything is set up anew.
+    async fn attempt(&mut self, standing: Option<Stage>) -> Result<(Stage, Vec<Signal>), WebError> {
+        if let Some(mut stage) = standing {
+            match stage.reload(&self.plan.url).await {
+                Ok(signals) => return Ok((stage, signals)),
+                Err(error) => {
+                    let report = Box::default();
+                    return Err(WebError::Page { error, report });
+                }
+            }
+        }
+        let number = self.stages;
+        self.stages += 1;
+        Stage::start(&self.plan, &self.context, self.slot.clone(), number, Patience::AGAIN).await
+    }
+}

@@ -1,0 +1,310 @@
+//! With a real display, sound server and browser, and a web server of our own.
+
+mod site;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal as Kill, kill};
+use nix::unistd::Pid;
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::*;
+use crate::media::Timeline;
+use crate::plan::encoding::Cadence;
+use crate::plan::source::CaptureKind;
+use crate::source::Pacing;
+use site::{Answer, Site};
+
+/// What a recording's environment would give, and what must be empty afterwards.
+struct Scene {
+    run_dir: tempfile::TempDir,
+    report_dir: tempfile::TempDir,
+    events: mpsc::UnboundedReceiver<SourceEvent>,
+    context: SourceContext,
+}
+
+impl Scene {
+    fn new() -> Self {
+        crate::media::init().unwrap();
+        let run_dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let report_dir = tempfile::tempdir().unwrap();
+        let (sender, events) = mpsc::unbounded_channel();
+        let context = SourceContext {
+            timeline: Timeline::new(),
+            video: Some(Feed::new("video")),
+            audio: Some(Feed::new("audio")),
+            pacing: Pacing { cadence: Cadence::Grid, fps: 30, key_interval: Duration::from_secs(4) },
+            counters: Default::default(),
+            run_dir: run_dir.path().to_owned(),
+            report_dir: report_dir.path().to_owned(),
+            events: sender,
+        };
+        Self { run_dir, report_dir, events, context }
+    }
+
+    async fn event(&mut self) -> SourceEvent {
+        let event = tokio::time::timeout(Duration::from_secs(30), self.events.recv()).await;
+        event.expect("an event within 30 s").expect("a source")
+    }
+
+    /// Fails unless every process, socket and file of the scene is gone within moments.
+    async fn is_empty(&self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let left = leftovers(self.run_dir.path());
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "left behind: {left:#?}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The processes of the scene whose command line holds all of these.
+    fn pids(&self, marks: &[&str]) -> Vec<i32> {
+        processes_of(self.run_dir.path())
+            .filter(|(_, line)| marks.iter().all(|mark| line.contains(mark)))
+            .map(|(pid, _)| pid)
+            .collect()
+    }
+
+    fn kill(&self, marks: &[&str]) {
+        let pids = self.pids(marks);
+        assert!(!pids.is_empty(), "no process {marks:?}");
+        for pid in pids {
+            kill(Pid::from_raw(pid), Kill::SIGKILL).unwrap();
+        }
+    }
+
+    /// Waits for a loss and its cure; answers how long it took to be noticed, and the gap.
+    async fn cure(&mut self, since: Instant) -> (Duration, Duration) {
+        let interrupted = self.event().await;
+        assert!(matches!(interrupted, SourceEvent::Interrupted { .. }), "{interrupted:?}");
+        let noticed = since.elapsed();
+        match self.event().await {
+            SourceEvent::Resumed { gap } => (noticed, gap),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Every process of ours has the run directory in its environment or its arguments; every socket in its name.
+fn leftovers(run_dir: &Path) -> Vec<String> {
+    let mut left: Vec<String> =
+        processes_of(run_dir).map(|(pid, line)| format!("process {pid}: {line}")).collect();
+    let mark = run_dir.to_str().unwrap();
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    left.extend(sockets.lines().filter(|line| line.contains(mark)).map(|line| format!("socket: {line}")));
+    left.extend(std::fs::read_dir(run_dir).unwrap().map(|entry| format!("{:?}", entry.unwrap().path())));
+    left
+}
+
+fn processes_of(run_dir: &Path) -> impl Iterator<Item = (i32, String)> + use<> {
+    let mark = run_dir.to_str().unwrap().to_owned();
+    procfs::process::all_processes().unwrap().flatten().filter_map(move |process| {
+        let line = process.cmdline().ok()?.join(" ");
+        let environment = process.environ().unwrap_or_default();
+        let ours =
+            line.contains(&mark) || environment.values().any(|value| value.to_string_lossy().contains(&mark));
+        // Our own process (and its forks, for a moment) has neither.
+        (ours && !line.is_empty()).then_some((process.pid, line))
+    })
+}
+
+fn plan(url: &Url) -> WebPlan {
+    WebPlan {
+        url: url.clone(),
+        start: StartRule::OnLoad,
+        capture: CaptureKind::Framebuffer,
+        width: 640,
+        height: 360,
+        fps: 30,
+        has_video: true,
+        has_audio: true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_fills_the_picture_paints_thirty_times_a_second_and_signals() {
+    let site = Site::start().await;
+    let page = "<body style='margin:0;background:#20c040'><script>console.log('START_RECORDING')</script>";
+    let url = site.page("/page", Answer::html(page));
+    let scene = Scene::new();
+    let begun = Instant::now();
+    let (stage, signals) = Stage::start(&plan(&url), &scene.context, None, 0, Patience::START).await.unwrap();
+    let started = begun.elapsed();
+    assert_eq!(signals, [Signal::Start], "logged while it loaded");
+
+    let size = stage.tab().evaluate("[innerWidth, innerHeight, devicePixelRatio]").await.unwrap();
+    assert_eq!(size, serde_json::json!([640, 360, 1]));
+    // XWD: a header, colours, then lines of BGRx of the screen, which is two pixels larger.
+    let screen = std::fs::read(scene.run_dir.path().join("0/Xvfb_screen0")).unwrap();
+    let word = |at: usize| u32::from_be_bytes(screen[4 * at..4 * at + 4].try_into().unwrap()) as usize;
+    let (header, line) = (word(0) + 12 * word(19), word(12));
+    let pixel = |x: usize, y: usize| &screen[header + y * line + 4 * x..][..3];
+    for (x, y) in [(0, 0), (639, 0), (0, 359), (639, 359), (320, 180)] {
+        assert_eq!(pixel(x, y), [0x40, 0xc0, 0x20], "at {x},{y}");
+    }
+
+    let count = "new Promise(done => { let n = 0, begun; const step = now => { begun ??= now; \
+                 if (now - begun >= 2000) done(n / (now - begun) * 1000); else { n += 1; requestAnimationFrame(step); } }; \
+                 requestAnimationFrame(step); })";
+    let frames = stage.tab().evaluate(count).await.unwrap().as_f64().unwrap();
+    assert!((20.0..31.5).contains(&frames), "{frames} frames a second");
+    eprintln!("started in {started:?}, {frames:.1} frames a second");
+    stage.close().await;
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_way_of_not_loading_is_its_own_error() {
+    let site = Site::start().await;
+    let scene = Scene::new();
+    let good = site.page("/good", Answer::html("good"));
+    let (mut stage, _) = Stage::start(&plan(&good), &scene.context, None, 0, Patience::START).await.unwrap();
+
+    let missing = site.page("/missing", Answer { status: 404, ..Answer::html("not here") });
+    let shown = missing.to_string();
+    assert_eq!(stage.reload(&missing).await, Err(PageError::Status { url: shown, status: 404 }));
+    let empty = site.page("/empty", Answer { status: 503, ..Answer::html("") });
+    assert!(matches!(stage.reload(&empty).await, Err(PageError::Status { status: 503, .. })));
+    let login = site.page("/login", Answer { status: 401, ..Answer::html("who?") });
+    assert!(matches!(stage.reload(&login).await, Err(PageError::Status { status: 401, .. })));
+    let refused = Site::refused().await;
+    assert!(matches!(stage.reload(&refused).await, Err(PageError::Refused { .. })));
+    let nowhere: Url = "http://no-such-host.invalid/?token=s3cret".parse().unwrap();
+    assert_eq!(
+        stage.reload(&nowhere).await,
+        Err(PageError::NotFound { url: "http://no-such-host.invalid/".to_owned() })
+    );
+    let template = site.page("/template", Answer::html("<div class=error>no such room</div>"));
+    assert_eq!(stage.reload(&template).await, Err(PageError::Template("no such room".to_owned())));
+    let download = site.page("/download", Answer { mime: "application/zip", ..Answer::html("PK") });
+    assert!(matches!(stage.reload(&download).await, Err(PageError::NotAPage { .. })));
+    // After all of this, a good page loads.
+    assert_eq!(stage.reload(&good).await, Ok(Vec::new()));
+    stage.close().await;
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_never_answers_is_tried_again_and_timed_out() {
+    let site = Site::start().await;
+    let url = site.page("/silent", Answer::silence());
+    let scene = Scene::new();
+    let patience = Patience { load: Duration::from_millis(700), attempts: 2 };
+    let error = WebSource::start_with(&plan(&url), scene.context.clone(), patience).await.unwrap_err();
+    assert!(matches!(error, WebError::Page { error: PageError::TimedOut { .. }, .. }), "{error}");
+    assert_eq!(site.hits("/silent"), 2);
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_fails_says_why() {
+    let site = Site::start().await;
+    let body =
+        "<script src='/lost.js?key=s3cret'></script><script>console.warn('no luck', 7); boom()</script>";
+    let url = site.page("/broken", Answer { status: 500, ..Answer::html(body) });
+    let url = Url::parse(&format!("{url}?token=s3cret")).unwrap();
+    let scene = Scene::new();
+    let error = WebSource::start(&plan(&url), scene.context.clone()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("page load error: http://127.0.0.1:"), "{text}");
+    assert!(text.contains("/broken answered 500 Internal Server Error"), "{text}");
+    assert!(text.contains("console: log: no luck 7"), "{text}");
+    assert!(text.contains("console: exception: ReferenceError: boom is not defined"), "{text}");
+    assert!(text.contains("/lost.js 404"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+    let shot = std::fs::read(scene.report_dir.path().join("screenshot.png")).unwrap();
+    assert!(shot.starts_with(b"\x89PNG"));
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_crashes_its_renderer_at_once_is_an_error() {
+    let scene = Scene::new();
+    let url = "chrome://crash".parse().unwrap();
+    let error = WebSource::start(&plan(&url), scene.context.clone()).await.unwrap_err();
+    assert!(matches!(error, WebError::Page { error: PageError::Crashed { .. }, .. }), "{error}");
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waits_for_the_pages_signal_and_brings_a_crashed_renderer_back() {
+    let site = Site::start().await;
+    let first = "<script>setTimeout(() => console.info('ready:', 'START_RECORDING'), 50)</script>first";
+    let url = site.page("/talk", Answer::html(first));
+    let mut scene = Scene::new();
+    let mut plan = plan(&url);
+    plan.start = StartRule::OnSignal;
+    let source = WebSource::start(&plan, scene.context.clone()).await.unwrap();
+    assert!(matches!(scene.event().await, SourceEvent::Loaded));
+    assert!(matches!(scene.event().await, SourceEvent::Ready));
+
+    // What the page says the second time is heard in the new renderer; that it is ready, only once.
+    site.page(
+        "/talk",
+        Answer::html("<script>console.log('START_RECORDING'); console.log('END_RECORDING')</script>"),
+    );
+    let browser = scene.pids(&["--remote-debugging-port=0"]);
+    scene.kill(&["--type=renderer"]);
+    let (noticed, gap) = scene.cure(Instant::now()).await;
+    assert!(noticed < Duration::from_secs(2), "{noticed:?}");
+    eprintln!("renderer: noticed after {noticed:?}, gap {gap:?}");
+    assert!(matches!(scene.event().await, SourceEvent::Ended));
+    assert_eq!(scene.pids(&["--remote-debugging-port=0"])[0], browser[0], "in the same browser");
+    source.close().await;
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brings_browser_display_and_sound_back_and_gives_up_after_three() {
+    let site = Site::start().await;
+    let url = site.page("/page", Answer::html("page"));
+    let mut scene = Scene::new();
+    let source = WebSource::start(&plan(&url), scene.context.clone()).await.unwrap();
+    assert!(matches!(scene.event().await, SourceEvent::Loaded));
+    assert!(matches!(scene.event().await, SourceEvent::Ready));
+    for marks in [&["Xvfb"][..], &["pulseaudio"], &["--remote-debugging-port=0"]] {
+        scene.kill(marks);
+        let (noticed, gap) = scene.cure(Instant::now()).await;
+        assert!(noticed < Duration::from_secs(2), "{marks:?} {noticed:?}");
+        eprintln!("{marks:?}: noticed after {noticed:?}, gap {gap:?}");
+    }
+    scene.kill(&["Xvfb"]);
+    assert!(matches!(scene.event().await, SourceEvent::Interrupted { .. }));
+    let failed = scene.event().await;
+    let SourceEvent::Failed(WebError::GaveUp { attempts: 3, why }) = &failed else { panic!("{failed:?}") };
+    assert!(why.contains("display"), "{why}");
+    source.close().await;
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_dropped_at_any_moment_leaves_nothing() {
+    let site = Site::start().await;
+    let url = site.page("/silent", Answer::silence());
+    for after in [0, 15, 60, 150, 300, 700] {
+        let scene = Scene::new();
+        let plan = plan(&url);
+        let start = WebSource::start(&plan, scene.context.clone());
+        let started = tokio::time::timeout(Duration::from_millis(after), start).await;
+        assert!(started.is_err(), "the page never loads");
+        scene.is_empty().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_is_dropped_leaves_nothing() {
+    let site = Site::start().await;
+    let url = site.page("/page", Answer::html("page"));
+    let scene = Scene::new();
+    let mut plan = plan(&url);
+    plan.has_audio = false;
+    let source = WebSource::start(&plan, scene.context.clone()).await.unwrap();
+    assert!(scene.pids(&["pulseaudio"]).is_empty());
+    drop(source);
+    scene.is_empty().await;
+}
