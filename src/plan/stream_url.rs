@@ -10,6 +10,12 @@ pub struct StreamUrl {
 }
 
 impl StreamUrl {
+    /// An address and how it prints.
+    #[cfg(test)]
+    pub(crate) fn new(address: impl Into<String>, redacted: impl Into<String>) -> Self {
+        Self { address: Secret::new(address.into()), redacted: redacted.into() }
+    }
+
     /// The address to connect to, with its key.
     #[must_use]
     pub fn expose(&self) -> &str {
