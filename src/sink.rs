@@ -131,3 +131,5 @@ pub enum SinkError {
     #[error("the output needs {0}, and the recording has none")]
     NoFeed(String),
 }
+
+pub mod stream;

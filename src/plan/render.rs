@@ -137,7 +137,7 @@ fn stream(text: &mut Lines, stream: &StreamPlan) {
         text.line("stream", &format!("{} (no address yet)", stream.protocol));
     }
     for url in &stream.urls {
-        let lookup = if url.twitch_key().is_some() { "; Twitch is asked for its server" } else { "" };
+        let lookup = if url.needs_lookup() { "; Twitch is asked for its server" } else { "" };
         text.line("stream", &format!("{url} ({}{lookup})", stream.protocol));
     }
 }

@@ -15,18 +15,7 @@ pub struct StreamUrl {
     protocol: StreamProtocol,
     /// Normalised; what equality goes by.
     address: Secret<String>,
-    target: Target,
     redacted: String,
-}
-
-#[derive(Clone)]
-enum Target {
-    /// The address is where to connect.
-    Address,
-    /// Twitch has to be asked which of its servers takes the stream.
-    Twitch { key: Secret<String> },
-    /// Twitch was asked.
-    Found(Secret<String>),
 }
 
 /// Why an address is none. It prints redacted.
@@ -60,7 +49,7 @@ impl StreamUrl {
             "mux" => {
                 let key = short_form_key(rest).map_err(fail)?;
                 let address = format!("rtmps://global-live.mux.com:443/app/{key}");
-                Self::new(StreamProtocol::Rtmp, address, Target::Address)
+                Self::new(StreamProtocol::Rtmp, address)
             }
             "twitch" => Self::twitch(short_form_key(rest).map_err(fail)?),
             "srt" => Self::srt(rest).map_err(|reason| fail(&reason))?,
@@ -85,42 +74,16 @@ impl StreamUrl {
         self.protocol
     }
 
-    /// The address to connect to, with its key. One that [needs a look-up](Self::twitch_key) is still `twitch://`.
+    /// The address to connect to, with its key. For `twitch://KEY` Twitch has to be asked which of its servers that is.
     #[must_use]
     pub fn expose(&self) -> &str {
-        match &self.target {
-            Target::Found(found) => found.expose(),
-            Target::Address | Target::Twitch { .. } => self.address.expose(),
-        }
+        self.address.expose()
     }
 
-    /// The key of a Twitch stream whose server is not known yet; see [`Self::resolve_twitch`].
+    /// Whether Twitch has to be asked which of its servers takes the stream.
     #[must_use]
-    pub const fn twitch_key(&self) -> Option<&Secret<String>> {
-        match &self.target {
-            Target::Twitch { key } => Some(key),
-            Target::Address | Target::Found(_) => None,
-        }
-    }
-
-    /// The same stream with the address to connect to, out of the `url_template_secure` (or `url_template`) of the first
-    /// entry at `https://ingest.twitch.tv/ingests`. It stays equal to what it was. One that needs no look-up stays as it is.
-    ///
-    /// # Errors
-    /// When the template does not make an RTMP address.
-    pub fn resolve_twitch(&self, template: &str) -> Result<Self, StreamUrlError> {
-        let Target::Twitch { key } = &self.target else {
-            return Ok(self.clone());
-        };
-        let address = template.replace("{stream_key}", key.expose());
-        // Shown by its own name: what the template makes of the key may be no address that can be redacted.
-        let fail = |reason: &str| StreamUrlError { url: self.redacted.clone(), reason: reason.to_owned() };
-        let (scheme, rest) = address.split_once("://").ok_or_else(|| fail(RTMP_FORMAT))?;
-        if !matches!(scheme, "rtmp" | "rtmps") {
-            return Err(fail("Twitch names a server that does not speak RTMP"));
-        }
-        rtmp_parts(rest).map_err(fail)?;
-        Ok(Self { target: Target::Found(Secret::new(address)), ..self.clone() })
+    pub fn needs_lookup(&self) -> bool {
+        self.address.expose().starts_with("twitch://")
     }
 
     /// The address with its key or query values blotted out (media.md §6.2).
@@ -129,14 +92,21 @@ impl StreamUrl {
         &self.redacted
     }
 
-    fn new(protocol: StreamProtocol, address: String, target: Target) -> Self {
+    fn new(protocol: StreamProtocol, address: String) -> Self {
         let redacted = redact::stream_url(&address);
-        Self { protocol, address: Secret::new(address), target, redacted }
+        Self { protocol, address: Secret::new(address), redacted }
     }
 
     fn twitch(key: &str) -> Self {
-        let target = Target::Twitch { key: Secret::new(key.to_owned()) };
-        Self::new(StreamProtocol::Rtmp, format!("twitch://{key}"), target)
+        Self::new(StreamProtocol::Rtmp, format!("twitch://{key}"))
+    }
+
+    /// An address as it is, with what it is to print as.
+    #[cfg(test)]
+    pub(crate) fn for_tests(address: impl Into<String>, redacted: impl Into<String>) -> Self {
+        let address = address.into();
+        let protocol = if address.starts_with("srt") { StreamProtocol::Srt } else { StreamProtocol::Rtmp };
+        Self { protocol, address: Secret::new(address), redacted: redacted.into() }
     }
 
     fn rtmp(scheme: &str, rest: &str) -> Result<Self, &'static str> {
@@ -146,7 +116,7 @@ impl StreamUrl {
         if host.ends_with(".contribute.live-video.net") && path == "/app/" && !key.is_empty() {
             return Ok(Self::twitch(key));
         }
-        Ok(Self::new(StreamProtocol::Rtmp, format!("{scheme}://{host}{path}{key}"), Target::Address))
+        Ok(Self::new(StreamProtocol::Rtmp, format!("{scheme}://{host}{path}{key}")))
     }
 
     fn srt(rest: &str) -> Result<Self, String> {
@@ -166,7 +136,7 @@ impl StreamUrl {
         // `Url` lower-cases only the hosts of schemes it knows.
         let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let address = format!("srt://{}{}", rest[..host_end].to_ascii_lowercase(), &rest[host_end..]);
-        Ok(Self::new(StreamProtocol::Srt, address, Target::Address))
+        Ok(Self::new(StreamProtocol::Srt, address))
     }
 }
 

@@ -1,0 +1,260 @@
+//! One encode sent to any number of RTMP or SRT servers (media.md §6.2).
+//!
+//! ```text
+//! StreamSink ──► Link (a task) ──► Lifecycle (pure): when to connect, retry, give up
+//!    │             └─► Outlet: appsrc ► parser ► muxer ► rtmp2sink or srtsink, taking from the feeds
+//!    └─────────► Link ─► Outlet         one of each for every address
+//! ```
+//!
+//! Addresses share nothing but the feeds, so one that fails, hangs, comes or goes disturbs no other. What an address
+//! does is told by [`StreamEvent`](super::StreamEvent)s: `Connecting` once, `Started` whenever media goes out after it did
+//! not, `Retrying` for each further attempt, and at the end exactly one of `Failed` and `Finished`.
+//!
+//! Keys and passphrases are in no event and no log line.
+
+mod fault;
+mod gate;
+mod lifecycle;
+mod link;
+mod outlet;
+mod redact;
+mod timing;
+mod twitch;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use link::{Counters, Link, Order};
+use outlet::OutletSpec;
+use redact::Redactor;
+use timing::Timing;
+
+use super::{SinkContext, SinkError};
+use crate::media::{self, Feed};
+use crate::plan::codec::AudioCodec;
+use crate::plan::output::{OutputId, StreamPlan, StreamProtocol};
+use crate::plan::stream_url::StreamUrl;
+
+/// Why an address could not be added or removed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    #[error("{url} is already being streamed to: remove it first")]
+    Duplicate { url: StreamUrl },
+    #[error("{url} is not being streamed to")]
+    Unknown { url: StreamUrl },
+}
+
+/// What was counted for one address, over all its connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamStats {
+    pub url: StreamUrl,
+    /// Sent, as the protocol's own library counts it.
+    pub bytes: u64,
+    /// Frames left out because the network was too slow (sound samples, where there is no picture).
+    pub dropped: u64,
+    /// Connections made after the first.
+    pub retries: u64,
+}
+
+/// A stream output. Dropping it abandons all its connections at once.
+#[derive(Debug)]
+pub struct StreamSink {
+    output: OutputId,
+    context: SinkContext,
+    protocol: StreamProtocol,
+    video: Option<Feed>,
+    audio: Option<Feed>,
+    timing: Timing,
+    ingests: String,
+    abandon: CancellationToken,
+    links: HashMap<StreamUrl, Running>,
+    /// Removed, and still saying goodbye.
+    leaving: HashMap<StreamUrl, JoinHandle<()>>,
+    /// For the names of pipelines.
+    made: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    orders: watch::Sender<Order>,
+    counters: Arc<Counters>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn is_over(&self) -> bool {
+        self.counters.over.load(Ordering::Acquire)
+    }
+}
+
+impl StreamSink {
+    /// Starts streaming to the plan's addresses; there may be none yet. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`SinkError::Missing`] for an element that this machine does not have, [`SinkError::NoFeed`] for a medium that the
+    /// recording does not have. What an address does is told by events.
+    pub fn open(id: OutputId, plan: &StreamPlan, context: &SinkContext) -> Result<Self, SinkError> {
+        Self::open_with(id, plan, context, Timing::DEFAULT, twitch::INGESTS)
+    }
+
+    fn open_with(
+        id: OutputId,
+        plan: &StreamPlan,
+        context: &SinkContext,
+        timing: Timing,
+        ingests: &str,
+    ) -> Result<Self, SinkError> {
+        let no_feed = |medium: &str| SinkError::NoFeed(medium.to_owned());
+        let video = match plan.has_video {
+            true => Some(context.video.clone().ok_or_else(|| no_feed("H.264 video"))?),
+            false => None,
+        };
+        let audio = match plan.has_audio {
+            true => Some(context.audio.get(&AudioCodec::Aac).cloned().ok_or_else(|| no_feed("AAC audio"))?),
+            false => None,
+        };
+        for element in elements(plan.protocol) {
+            media::make(element)?;
+        }
+        let mut sink = Self {
+            output: id,
+            context: context.clone(),
+            protocol: plan.protocol,
+            video,
+            audio,
+            timing,
+            ingests: ingests.to_owned(),
+            abandon: context.abandon.child_token(),
+            links: HashMap::new(),
+            leaving: HashMap::new(),
+            made: 0,
+        };
+        for url in &plan.urls {
+            if let Err(error) = sink.add(url.clone()) {
+                tracing::warn!(%error, "an address stands twice in the plan");
+            }
+        }
+        Ok(sink)
+    }
+
+    /// Begins streaming to one more address. One that failed before may be added again.
+    ///
+    /// # Errors
+    /// [`StreamError::Duplicate`] when there is a stream to that address.
+    pub fn add(&mut self, url: StreamUrl) -> Result<(), StreamError> {
+        if self.links.get(&url).is_some_and(|link| !link.is_over()) {
+            return Err(StreamError::Duplicate { url });
+        }
+        self.leaving.retain(|_, task| !task.is_finished());
+        // A removed or failed predecessor has to be gone before the same key is used again.
+        let failed = self.links.remove(&url).map(|link| link.task);
+        let after = self.leaving.remove(&url).or(failed);
+        let (orders, received) = watch::channel(Order::Run);
+        let counters = Arc::<Counters>::default();
+        let link = Link {
+            output: self.output,
+            spec: OutletSpec {
+                name: format!("stream-{}-{}", self.output.0, self.made),
+                protocol: self.protocol,
+                video: self.video.clone(),
+                audio: self.audio.clone(),
+                key_frames: self.context.key_frames.clone(),
+                queue: self.timing.queue,
+                tasks: self.context.tasks.clone(),
+            },
+            timing: self.timing,
+            events: self.context.events.clone(),
+            counters: Arc::clone(&counters),
+            orders: received,
+            abandon: self.abandon.clone(),
+            after,
+            ingests: self.ingests.clone(),
+            redactor: Redactor::new(&url, None),
+            zero: Instant::now(),
+            url: url.clone(),
+        };
+        self.made += 1;
+        let task = self.context.tasks.spawn(link.run());
+        self.links.insert(url, Running { orders, counters, task });
+        Ok(())
+    }
+
+    /// Ends the stream to an address: what is queued is still sent, then it is `Finished`.
+    ///
+    /// # Errors
+    /// [`StreamError::Unknown`] when there is no stream to that address (any more).
+    pub fn remove(&mut self, url: &StreamUrl) -> Result<(), StreamError> {
+        if self.links.get(url).is_none_or(Running::is_over) {
+            return Err(StreamError::Unknown { url: url.clone() });
+        }
+        if let Some(link) = self.links.remove(url) {
+            link.orders.send_replace(Order::Finish { by: Instant::now() + self.timing.drain });
+            self.leaving.insert(url.clone(), link.task);
+        }
+        Ok(())
+    }
+
+    /// How many addresses are connected or trying to be.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        self.links.values().filter(|link| !link.is_over()).count()
+    }
+
+    /// Whether no address is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live_count() == 0
+    }
+
+    /// What was counted for each address that was not removed; failed ones too.
+    #[must_use]
+    pub fn stats(&self) -> Vec<StreamStats> {
+        let stats = self.links.iter().map(|(url, link)| StreamStats {
+            url: url.clone(),
+            bytes: link.counters.bytes.load(Ordering::Relaxed),
+            dropped: link.counters.dropped.load(Ordering::Relaxed),
+            retries: link.counters.retries.load(Ordering::Relaxed),
+        });
+        stats.collect()
+    }
+
+    /// Sends what is queued, says goodbye to every server, and returns when all connections are down, at the latest after
+    /// `within` and the moment that bringing down a hanging one may take. Call it after the feeds have ended.
+    pub async fn finish(mut self, within: Duration) {
+        let by = Instant::now() + within;
+        let mut tasks: Vec<_> = self.leaving.drain().map(|(_, task)| task).collect();
+        for (_, link) in self.links.drain() {
+            link.orders.send_replace(Order::Finish { by });
+            tasks.push(link.task);
+        }
+        // Each task keeps the deadline itself; this one only holds if a task does not.
+        let all_down = tokio::time::timeout_at(by + self.timing.close, join_all(tasks));
+        if all_down.await.is_err() {
+            tracing::warn!(output = self.output.0, "streams did not end in time and are abandoned");
+        }
+    }
+}
+
+impl Drop for StreamSink {
+    fn drop(&mut self) {
+        self.abandon.cancel();
+    }
+}
+
+const fn elements(protocol: StreamProtocol) -> &'static [&'static str] {
+    match protocol {
+        StreamProtocol::Rtmp => &["appsrc", "h264parse", "aacparse", "flvmux", "rtmp2sink"],
+        StreamProtocol::Srt => &["appsrc", "h264parse", "aacparse", "mpegtsmux", "srtsink"],
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! The one task that owns an address: it connects, watches, connects again, and says goodbye.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::fault::{self, Fault};
+use super::lifecycle::{Action, Cause, Event, Lifecycle, Loss};
+use super::outlet::{Outlet, OutletSpec};
+use super::redact::Redactor;
+use super::timing::Timing;
+use super::twitch;
+use crate::media::PipelineEvent;
+use crate::plan::output::OutputId;
+use crate::plan::stream_url::StreamUrl;
+use crate::sink::{SinkEvent, StreamEvent};
+
+/// What is counted for one address, over all its connections.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) bytes: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    pub(super) retries: AtomicU64,
+    /// Whether the address has neither failed nor finished.
+    pub(super) over: AtomicBool,
+}
+
+/// What the owner of the stream wants of an address.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Order {
+    Run,
+    /// Send what is queued, and be gone at that time.
+    Finish {
+        by: Instant,
+    },
+}
+
+/// Everything the task needs.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) output: OutputId,
+    pub(super) url: StreamUrl,
+    pub(super) spec: OutletSpec,
+    pub(super) timing: Timing,
+    pub(super) events: mpsc::UnboundedSender<SinkEvent>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) orders: watch::Receiver<Order>,
+    pub(super) abandon: CancellationToken,
+    /// The same address, removed a moment ago: a server takes a key only once.
+    pub(super) after: Option<JoinHandle<()>>,
+    /// Where Twitch is asked.
+    pub(super) ingests: String,
+    pub(super) redactor: Redactor,
+    /// The zero of the lifecycle's time.
+    pub(super) zero: Instant,
+}
+
+enum End {
+    Finished,
+    Failed(String),
+}
+
+/// What was counted before a connection.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    bytes: u64,
+    dropped: u64,
+}
+
+/// How one connection ended.
+enum Broken {
+    Over(End),
+    Retry { at: Duration, retries: u32, error: String },
+}
+
+impl Link {
+    pub(super) async fn run(mut self) {
+        let abandon = self.abandon.clone();
+        let end = abandon.run_until_cancelled(self.serve()).await.unwrap_or(End::Finished);
+        self.counters.over.store(true, Ordering::Release);
+        let url = self.url.clone();
+        self.tell(match end {
+            End::Finished => {
+                tracing::info!(%url, "stream finished");
+                StreamEvent::Finished { url }
+            }
+            End::Failed(error) => {
+                tracing::warn!(%url, error, "stream failed");
+                StreamEvent::Failed { url, error }
+            }
+        });
+    }
+
+    async fn serve(&mut self) -> End {
+        self.tell(StreamEvent::Connecting { url: self.url.clone() });
+        if let Some(before) = self.after.take() {
+            // It ends by its own deadline; how it ended, it has told itself.
+            if let Err(error) = before.await {
+                tracing::debug!(%error, "the address's last task broke off");
+            }
+        }
+        let mut life = Lifecycle::new(self.timing);
+        loop {
+            life.handle(self.now(), Event::Attempt);
+            match self.connection(&mut life).await {
+                Broken::Over(end) => return end,
+                Broken::Retry { at, retries, error } => {
+                    self.counters.retries.store(retries.into(), Ordering::Relaxed);
+                    tracing::info!(url = %self.url, retries, error, "stream lost, will connect again");
+                    self.tell(StreamEvent::Retrying { url: self.url.clone(), retries, error });
+                    let wait = tokio::time::timeout_at(self.zero + at, finish_order(&mut self.orders));
+                    if wait.await.is_ok() {
+                        return End::Finished;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One connection from its beginning to its end.
+    async fn connection(&mut self, life: &mut Lifecycle) -> Broken {
+        let mut outlet = match self.open().await {
+            Ok(Some(outlet)) => outlet,
+            Ok(None) => return Broken::Over(End::Finished),
+            Err(fault) => return self.lost(life, &fault),
+        };
+        let broken = self.watch(life, &mut outlet).await;
+        outlet.close(self.timing.close).await;
+        broken
+    }
+
+    /// Finds out where to send, and starts a pipeline that does; `None` when it is to finish before that is done.
+    async fn open(&mut self) -> Result<Option<Outlet>, Fault> {
+        let address = match twitch::key(self.url.expose()) {
+            None => self.url.expose().to_owned(),
+            Some(key) => {
+                let address = tokio::select! {
+                    address = twitch::resolve(&self.ingests, key, self.timing.resolve) => address,
+                    _ = finish_order(&mut self.orders) => return Ok(None),
+                };
+                let address = address.map_err(|error| fault::of_twitch(&error))?;
+                self.redactor = Redactor::new(&self.url, Some(&address));
+                address
+            }
+        };
+        let (spec, protocol) = (self.spec.clone(), self.spec.protocol);
+        let mut opening = self.spec.tasks.spawn_blocking(move || Outlet::open(&spec, &address));
+        tokio::select! {
+            opened = &mut opening => match opened {
+                Ok(outlet) => outlet.map(Some).map_err(|error| fault::of_outlet(&error, protocol)),
+                Err(error) => Err(Fault { text: error.to_string(), loss: Loss::Interrupted }),
+            },
+            // Starting may block (see `Outlet::open`). What it opens after all goes down with its thread.
+            () = tokio::time::sleep(self.timing.connect) => Err(fault::not_connected(self.timing.connect)),
+            _ = finish_order(&mut self.orders) => Ok(None),
+        }
+    }
+
+    /// Watches a connection until it ends.
+    async fn watch(&mut self, life: &mut Lifecycle, outlet: &mut Outlet) -> Broken {
+        let before = Before {
+            bytes: self.counters.bytes.load(Ordering::Relaxed),
+            dropped: self.counters.dropped.load(Ordering::Relaxed),
+        };
+        let mut looks = tokio::time::interval(self.timing.look);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut finish_by = None;
+        loop {
+            tokio::select! {
+                event = outlet.events().next() => match event {
+                    Some(PipelineEvent::Eos) => {
+                        self.goodbye(life, outlet, before).await;
+                        return Broken::Over(End::Finished);
+                    }
+                    Some(PipelineEvent::Error(error)) => {
+                        let fault = fault::of_pipeline(&error, self.spec.protocol, life.has_worked());
+                        return match finish_by {
+                            None => self.lost(life, &fault),
+                            Some(_) => Broken::Over(self.cut_short(life, &fault.text)),
+                        };
+                    }
+                    Some(PipelineEvent::Warning { element, text }) => {
+                        let text = self.redactor.clean(&text);
+                        tracing::warn!(url = %self.url, element, text, "the stream's pipeline warns");
+                    }
+                    Some(PipelineEvent::Element(_)) => {}
+                    None => return self.lost(life, &fault::of_silence()),
+                },
+                by = finish_order(&mut self.orders), if finish_by.is_none() => {
+                    finish_by = Some(by);
+                    outlet.end();
+                }
+                () = moment(finish_by) => {
+                    return Broken::Over(self.cut_short(life, "the server took the last media too slowly"));
+                }
+                _ = looks.tick() => {
+                    if let Some(broken) = self.look(life, outlet, before).await {
+                        return broken;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at what was sent, and whether that is enough.
+    async fn look(&mut self, life: &mut Lifecycle, outlet: &mut Outlet, before: Before) -> Option<Broken> {
+        let sent = self.count(outlet, before).await;
+        if outlet.is_due() {
+            life.handle(self.now(), Event::Offered);
+        }
+        if let Some(sent) = sent
+            && life.handle(self.now(), Event::Sent(sent)) == Some(Action::Started)
+        {
+            self.started(outlet);
+        }
+        if !outlet.is_due() {
+            return None;
+        }
+        let action = life.handle(self.now(), Event::Tick { jitter: rand::random() });
+        action.and_then(|action| self.broken(action, ""))
+    }
+
+    /// After the end of the stream has reached the sink.
+    async fn goodbye(&mut self, life: &Lifecycle, outlet: &mut Outlet, before: Before) {
+        if outlet.has_media() && !life.has_worked() {
+            // Too short to have been looked at twice, and all of it went out.
+            self.started(outlet);
+        }
+        outlet.linger().await;
+        self.count(outlet, before).await;
+    }
+
+    fn started(&self, outlet: &Outlet) {
+        tracing::info!(url = %self.url, "stream started");
+        self.tell(StreamEvent::Started { url: self.url.clone() });
+        if outlet.dropped() > 0 {
+            // Connecting took longer than the queue holds: don't leave the gap as long as a group of pictures.
+            self.spec.key_frames.request();
+        }
+    }
+
+    /// Adds up what this connection did; gives its bytes, where they could be had.
+    async fn count(&self, outlet: &mut Outlet, before: Before) -> Option<u64> {
+        let sent = outlet.sent(self.timing.look).await;
+        if let Some(sent) = sent {
+            self.counters.bytes.store(before.bytes + sent, Ordering::Relaxed);
+        }
+        self.counters.dropped.store(before.dropped + outlet.dropped(), Ordering::Relaxed);
+        sent
+    }
+
+    fn lost(&self, life: &mut Lifecycle, fault: &Fault) -> Broken {
+        let action = life.handle(self.now(), Event::Lost { loss: fault.loss, jitter: rand::random() });
+        let broken = action.and_then(|action| self.broken(action, &fault.text));
+        // The lifecycle answers every loss of a connection that it knows of.
+        broken.unwrap_or_else(|| Broken::Over(End::Failed(self.redactor.clean(&fault.text))))
+    }
+
+    fn broken(&self, action: Action, text: &str) -> Option<Broken> {
+        let text_of = |cause| match cause {
+            Cause::Lost => self.redactor.clean(text),
+            Cause::NotConnected => fault::not_connected(self.timing.connect).text,
+            Cause::Stalled => {
+                format!("no outbound progress for {} s", self.timing.liveness.as_secs_f32())
+            }
+        };
+        match action {
+            Action::Started => None,
+            Action::Retry { at, retries, cause } => {
+                Some(Broken::Retry { at, retries, error: text_of(cause) })
+            }
+            Action::GiveUp { cause } => Some(Broken::Over(End::Failed(text_of(cause)))),
+        }
+    }
+
+    /// How an address ends whose last media could not be sent.
+    fn cut_short(&self, life: &Lifecycle, why: &str) -> End {
+        let why = self.redactor.clean(why);
+        if life.has_worked() {
+            tracing::warn!(url = %self.url, why, "the end of the stream is missing");
+            return End::Finished;
+        }
+        End::Failed(format!("it ended before media could be sent: {why}"))
+    }
+
+    fn now(&self) -> Duration {
+        self.zero.elapsed()
+    }
+
+    fn tell(&self, event: StreamEvent) {
+        // Nobody listens any more when the recording is abandoned.
+        if self.events.send(SinkEvent::Stream(self.output, event)).is_err() {
+            tracing::debug!(url = %self.url, "nobody hears of the stream");
+        }
+    }
+}
+
+/// Waits for the order to finish, and gives its deadline. For ever where the stream is gone: it is abandoned then.
+async fn finish_order(orders: &mut watch::Receiver<Order>) -> Instant {
+    let order = orders.wait_for(|order| matches!(order, Order::Finish { .. })).await.map(|order| *order);
+    match order {
+        Ok(Order::Finish { by }) => by,
+        Ok(Order::Run) | Err(_) => std::future::pending().await,
+    }
+}
+
+async fn moment(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

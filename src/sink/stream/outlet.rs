@@ -1,0 +1,318 @@
+//! One connection's pipeline.
+//!
+//! ```text
+//! RTMP  Feed(h264) ─► Lead ─► appsrc ─► h264parse ─┐
+//!       Feed(aac) ► Follower ► appsrc ─► aacparse ─┴─► flvmux ─────► rtmp2sink
+//!
+//! SRT   Feed(h264) ─► Lead ─► appsrc ─► h264parse ─┐
+//!       Feed(aac) ► Follower ► appsrc ─► aacparse ─┴─► mpegtsmux ──► srtsink
+//! ```
+//!
+//! The sinks neither wait for the clock nor reconnect by themselves: the media comes in real time, and reconnecting is the
+//! [`Link`](super::link)'s.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::Stream;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::AppSrc;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use super::gate::{Follower, Gate, Lead, Times};
+use crate::media::{
+    Attachment, Feed, Intake, KeyFrames, MediaPipeline, Overflow, PipelineError, PipelineEvent,
+};
+use crate::plan::output::StreamProtocol;
+
+/// What a connection is made of, whatever its address.
+#[derive(Debug, Clone)]
+pub(super) struct OutletSpec {
+    /// For logs and error texts; without any part of the address.
+    pub(super) name: String,
+    pub(super) protocol: StreamProtocol,
+    pub(super) video: Option<Feed>,
+    pub(super) audio: Option<Feed>,
+    pub(super) key_frames: KeyFrames,
+    /// Media that waits for the network, at most.
+    pub(super) queue: Duration,
+    /// For threads that must not hold up anybody.
+    pub(super) tasks: TaskTracker,
+}
+
+/// Why a connection's pipeline could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OutletError {
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The text is GStreamer's, and may hold the address.
+    #[error("the address can't be used: {0}")]
+    Address(String),
+}
+
+/// A connection: a running pipeline that takes from the feeds. Dropping it brings the pipeline down on another thread.
+pub(super) struct Outlet {
+    pipeline: Option<MediaPipeline>,
+    events: Pin<Box<dyn Stream<Item = PipelineEvent> + Send>>,
+    sink: gst::Element,
+    counter: &'static str,
+    sources: Vec<AppSrc>,
+    attachments: Vec<Attachment>,
+    gate: Gate,
+    dropped: Arc<AtomicU64>,
+    listens: bool,
+    /// A look at the sent bytes that has not come back yet.
+    looking: Option<JoinHandle<u64>>,
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outlet").field("pipeline", &self.pipeline).finish_non_exhaustive()
+    }
+}
+
+impl Outlet {
+    /// Builds the pipeline, starts it, joins the feeds and asks for a key frame. May block for as long as a name takes to
+    /// be resolved (`srtsink` does so while it starts): for a thread that may wait.
+    ///
+    /// # Errors
+    /// When an element is missing, the address is none, or the pipeline does not start.
+    pub(super) fn open(spec: &OutletSpec, address: &str) -> Result<Self, OutletError> {
+        let pipeline = MediaPipeline::new(&spec.name);
+        let (muxer, sink) = match spec.protocol {
+            StreamProtocol::Rtmp => rtmp(&pipeline)?,
+            StreamProtocol::Srt => srt(&pipeline, address)?,
+        };
+        set_address(&sink, address)?;
+        pipeline.link(&[&muxer, &sink])?;
+
+        let max_time = gst::ClockTime::try_from(spec.queue).unwrap_or(gst::ClockTime::from_seconds(3));
+        let overflow = Overflow::SkipToKeyFrame { max_time };
+        let (mut sources, mut dropped) = (Vec::new(), None);
+        let mut intake = |name: &str, parser: &gst::Element| -> Result<Intake, PipelineError> {
+            let intake = Intake::new(name, overflow, false)?;
+            pipeline.adopt(intake.element())?;
+            pipeline.link(&[intake.element(), parser, &muxer])?;
+            sources.push(intake.app_src().clone());
+            dropped.get_or_insert_with(|| intake.dropped());
+            Ok(intake)
+        };
+        // The picture first: what is dropped is counted where it leads.
+        let video = match &spec.video {
+            Some(feed) => {
+                let parser = pipeline.add("h264parse")?;
+                if spec.protocol == StreamProtocol::Srt {
+                    // Who tunes in at any key frame finds the parameter sets there.
+                    parser.set_property("config-interval", -1i32);
+                }
+                Some((feed, intake("video", &parser)?))
+            }
+            None => None,
+        };
+        let audio = match &spec.audio {
+            Some(feed) => Some((feed, intake("audio", &pipeline.add("aacparse")?)?)),
+            None => None,
+        };
+
+        let events = pipeline.events();
+        pipeline.play()?;
+
+        let times = match spec.protocol {
+            StreamProtocol::Rtmp => Times::FromZero,
+            StreamProtocol::Srt => Times::Media,
+        };
+        let gate = Gate::default();
+        let mut attachments = Vec::new();
+        let has_video = video.is_some();
+        if let Some((feed, intake)) = audio {
+            attachments.push(match has_video {
+                true => feed.attach(Box::new(Follower::new(gate.clone(), times, intake))),
+                false => feed.attach(Box::new(Lead::new(gate.clone(), times, intake))),
+            });
+        }
+        if let Some((feed, intake)) = video {
+            attachments.push(feed.attach(Box::new(Lead::new(gate.clone(), times, intake))));
+            spec.key_frames.request();
+        }
+        Ok(Self {
+            events,
+            sink,
+            counter: match spec.protocol {
+                StreamProtocol::Rtmp => "out-bytes-total",
+                StreamProtocol::Srt => "bytes-sent-total",
+            },
+            sources,
+            attachments,
+            gate,
+            dropped: dropped.unwrap_or_default(),
+            listens: spec.protocol == StreamProtocol::Srt && srt_mode(address) == SrtMode::Listener,
+            looking: None,
+            tasks: spec.tasks.clone(),
+            pipeline: Some(pipeline),
+        })
+    }
+
+    /// What the pipeline says.
+    pub(super) fn events(&mut self) -> &mut (impl Stream<Item = PipelineEvent> + Unpin + use<>) {
+        &mut self.events
+    }
+
+    /// Whether there is media that should be going out. A server that waits for its callers is never late.
+    pub(super) fn is_due(&self) -> bool {
+        self.gate.is_open() && !self.listens
+    }
+
+    /// Whether any media has come in.
+    pub(super) fn has_media(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    /// Waits for what the sink can't tell: that its last bytes have left.
+    pub(super) async fn linger(&mut self) {}
+
+    /// Frames (sound samples where there is no picture) left out because the network was too slow.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// What was sent so far, in bytes; `None` when the sink did not answer within `within`. The sink is asked on another
+    /// thread, since it may hold its lock while it is stuck; there is never more than one question at a time.
+    pub(super) async fn sent(&mut self, within: Duration) -> Option<u64> {
+        let (sink, counter) = (&self.sink, self.counter);
+        let looking = self.looking.get_or_insert_with(|| {
+            let sink = sink.clone();
+            self.tasks.spawn_blocking(move || bytes(&sink, counter))
+        });
+        let answer = tokio::time::timeout(within, looking).await.ok()?;
+        self.looking = None;
+        answer.ok()
+    }
+
+    /// Leaves the feeds and lets what is queued flow out; [`PipelineEvent::Eos`] says when it has.
+    pub(super) fn end(&mut self) {
+        self.attachments.clear();
+        for source in &self.sources {
+            if let Err(error) = source.end_of_stream() {
+                tracing::debug!(element = %source.name(), ?error, "end of stream refused");
+            }
+        }
+    }
+
+    /// Brings the pipeline down. After `within` the thread that does it is left to itself; it holds nothing but the pipeline.
+    pub(super) async fn close(mut self, within: Duration) {
+        self.attachments.clear();
+        let Some(pipeline) = self.pipeline.take() else { return };
+        let name = pipeline.name();
+        let closing = self.tasks.spawn_blocking(move || drop(pipeline));
+        if tokio::time::timeout(within, closing).await.is_err() {
+            tracing::warn!(pipeline = name, ?within, "a connection does not close; it is left to itself");
+        }
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.attachments.clear();
+        let pipeline = self.pipeline.take();
+        // Without a runtime nobody is held up by waiting here.
+        if pipeline.is_some() && tokio::runtime::Handle::try_current().is_ok() {
+            self.tasks.spawn_blocking(move || drop(pipeline));
+        }
+    }
+}
+
+/// A muxer and a sink for RTMP.
+fn rtmp(pipeline: &MediaPipeline) -> Result<(gst::Element, gst::Element), PipelineError> {
+    let muxer = pipeline.add("flvmux")?;
+    muxer.set_property("streamable", true);
+    // A sample that goes back in time is left out instead of ending the stream.
+    muxer.set_property("skip-backwards-streams", true);
+    let sink = pipeline.add("rtmp2sink")?;
+    // Connects with the first media: a server need not wait for a publisher that has nothing yet.
+    sink.set_property("async-connect", false);
+    sink.set_property("async", false);
+    sink.set_property("sync", false);
+    sink.set_property("enable-last-sample", false);
+    // The protocol's own 128 bytes cost a header for every 128 bytes of media.
+    sink.set_property("chunk-size", 4096u32);
+    Ok((muxer, sink))
+}
+
+/// A muxer and a sink for SRT.
+fn srt(pipeline: &MediaPipeline, address: &str) -> Result<(gst::Element, gst::Element), PipelineError> {
+    let muxer = pipeline.add("mpegtsmux")?;
+    // Seven packets a datagram; receivers get garbage without (dependencies.md, pitfall 13).
+    muxer.set_property("alignment", 7i32);
+    let sink = pipeline.add("srtsink")?;
+    // A listener sends to who is there. A caller must wait: what it writes before it is connected is lost.
+    sink.set_property("wait-for-connection", srt_mode(address) != SrtMode::Listener);
+    sink.set_property("auto-reconnect", false);
+    sink.set_property("async", false);
+    sink.set_property("sync", false);
+    sink.set_property("enable-last-sample", false);
+    Ok((muxer, sink))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SrtMode {
+    Caller,
+    Listener,
+}
+
+/// Who calls whom: `mode=` says so, and an address without a host listens.
+fn srt_mode(address: &str) -> SrtMode {
+    let (place, query) = address.split_once('?').unwrap_or((address, ""));
+    match query.split('&').find_map(|pair| pair.strip_prefix("mode=")) {
+        Some("listener") => SrtMode::Listener,
+        Some(_) => SrtMode::Caller,
+        None if place.starts_with("srt://:") => SrtMode::Listener,
+        None => SrtMode::Caller,
+    }
+}
+
+/// Gives the sink its address. Not by the property `location`, which keeps `rtmp://localhost/live/myStream` when it can't
+/// read what it is given.
+fn set_address(sink: &gst::Element, address: &str) -> Result<(), OutletError> {
+    // What librtmp called options (` live=1`) follows a space; rtmp2sink has none.
+    let address = address.split(' ').next().unwrap_or_default();
+    let Some(handler) = sink.dynamic_cast_ref::<gst::URIHandler>() else {
+        return Err(OutletError::Address(format!("{} takes none", sink.name())));
+    };
+    handler.set_uri(address).map_err(|error| OutletError::Address(error.to_string()))
+}
+
+fn bytes(sink: &gst::Element, counter: &str) -> u64 {
+    let stats = sink.property::<Option<gst::Structure>>("stats");
+    stats.and_then(|stats| stats.get::<u64>(counter).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_says_who_calls() {
+        assert_eq!(srt_mode("srt://h:9000?latency=200"), SrtMode::Caller);
+        assert_eq!(srt_mode("srt://h:9000?latency=200&mode=listener"), SrtMode::Listener);
+        assert_eq!(srt_mode("srt://:9000"), SrtMode::Listener);
+        assert_eq!(srt_mode("srt://:9000?mode=caller"), SrtMode::Caller);
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_and_not_replaced() {
+        crate::media::init().unwrap();
+        let pipeline = MediaPipeline::new("test");
+        let (_, sink) = rtmp(&pipeline).unwrap();
+        for address in ["rtmp://", "http://host/app/key", "rtmp://host", "nonsense"] {
+            assert!(set_address(&sink, address).is_err(), "{address}");
+        }
+        set_address(&sink, "rtmp://host:1936/app/inst/key?a=b live=1").unwrap();
+        assert_eq!(sink.property::<String>("application"), "app/inst");
+        assert_eq!(sink.property::<String>("stream"), "key?a=b");
+    }
+}
