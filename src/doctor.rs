@@ -1,1 +1,125 @@
-//! (to come)
+//! Is everything here that a recording needs? Each missing thing with the command that installs it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::media;
+
+/// One thing that a recording needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub name: String,
+    pub state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Where or what it is.
+    Here(String),
+    /// A recording works without it, but less well.
+    Degraded(String),
+    /// The package that brings it.
+    Missing { package: &'static str },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.state {
+            State::Here(what) => write!(f, "ok       {}  {what}", self.name),
+            State::Degraded(why) => write!(f, "warning  {}  {why}", self.name),
+            State::Missing { package } => {
+                write!(f, "missing  {}  install it with: apt-get install {package}", self.name)
+            }
+        }
+    }
+}
+
+/// The programs that a recording starts, with the Debian package that brings each.
+const PROGRAMS: &[(&str, &str)] =
+    &[("chromium", "chromium"), ("Xvfb", "xvfb"), ("pulseaudio", "pulseaudio"), ("setpriv", "util-linux")];
+
+/// Looks at everything. `path` is the value of `PATH`.
+#[must_use]
+pub fn examine(path: &str) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        PROGRAMS.iter().map(|(name, package)| program(path, name, package)).collect();
+    findings.extend(gstreamer());
+    findings.push(fonts(Path::new("/usr/share/fonts")));
+    findings.push(memory(Path::new("/dev/shm")));
+    findings
+}
+
+/// Whether a recording can be made at all.
+#[must_use]
+pub fn is_sound(findings: &[Finding]) -> bool {
+    !findings.iter().any(|finding| matches!(finding.state, State::Missing { .. }))
+}
+
+fn program(path: &str, name: &str, package: &'static str) -> Finding {
+    let found = std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| is_executable(file));
+    let state = found.map_or(State::Missing { package }, |file| State::Here(file.display().to_string()));
+    Finding { name: name.to_owned(), state }
+}
+
+fn is_executable(file: &PathBuf) -> bool {
+    file.is_file() && nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
+fn gstreamer() -> Vec<Finding> {
+    if let Err(error) = media::init() {
+        let state = State::Degraded(format!("does not start: {error}"));
+        return vec![Finding { name: "GStreamer".to_owned(), state }];
+    }
+    let mut findings = vec![Finding { name: "GStreamer".to_owned(), state: State::Here(media::version()) }];
+    findings.extend(
+        media::element::ELEMENTS.iter().filter(|(element, _)| media::make(element).is_err()).map(
+            |(element, package)| Finding {
+                name: format!("GStreamer element {element}"),
+                state: State::Missing { package },
+            },
+        ),
+    );
+    findings
+}
+
+fn fonts(dir: &Path) -> Finding {
+    let has_some = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    let state = if has_some {
+        State::Here(dir.display().to_string())
+    } else {
+        State::Missing { package: "fonts-noto-core fonts-noto-color-emoji" }
+    };
+    Finding { name: "fonts".to_owned(), state }
+}
+
+fn memory(dir: &Path) -> Finding {
+    let is_tmpfs = nix::sys::statfs::statfs(dir)
+        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC);
+    let state = if is_tmpfs {
+        State::Here(format!("{} is tmpfs", dir.display()))
+    } else {
+        State::Degraded(format!(
+            "{} is no tmpfs: the display's framebuffer will be written to a disk",
+            dir.display()
+        ))
+    };
+    Finding { name: "memory for the display".to_owned(), state }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_comes_with_its_package() {
+        let finding = program("/nonexistent", "Xvfb", "xvfb");
+        assert_eq!(finding.to_string(), "missing  Xvfb  install it with: apt-get install xvfb");
+        assert!(!is_sound(&[finding]));
+    }
+
+    #[test]
+    fn this_machine_can_record() {
+        let findings = examine(&std::env::var("PATH").unwrap());
+        assert!(is_sound(&findings), "{findings:#?}");
+    }
+}

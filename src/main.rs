@@ -1,1 +1,155 @@
-fn main() {}
+//! The `weir` command: arguments to a mode, outcomes to an exit code.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser};
+use weir::cli::{self, Cli, Command, Job, RunArgs};
+use weir::plan::graph::{GraphPlan, Machine};
+use weir::plan::request::EgressRequest;
+use weir::plan::{RecordingPlan, info, json, render};
+use weir::recorder::{self, Display, Options};
+use weir::telemetry::{self, Verbosity};
+use weir::{doctor, recover};
+
+/// A request that can't be recorded; nothing was started.
+const BAD_REQUEST: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Record { job } => record(&job),
+        Command::Plan { job } => plan(&job),
+        Command::Doctor => examine(),
+        Command::Recover { dir } => finish(&dir),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "weir", &mut std::io::stdout());
+            Ok(0)
+        }
+    };
+    ExitCode::from(done.unwrap_or_else(|error| {
+        say(&mut std::io::stderr(), &format!("weir: {error:#}"));
+        match error.is::<BadRequest>() {
+            true => BAD_REQUEST,
+            false => 1,
+        }
+    }))
+}
+
+/// Marks an error as the request's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct BadRequest(String);
+
+fn record(job: &Job) -> anyhow::Result<u8> {
+    let (request, plan) = decide(job)?;
+    let run = job.run_args();
+    let (display, verbosity) = display(run);
+    telemetry::init(verbosity);
+    let options = Options { display, work_dir: run.work_dir.clone() };
+    let request = info::redacted_request(&request);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the runtime does not start")?;
+    let verdict = runtime
+        .block_on(recorder::record(plan, Some(request), &options))
+        .map_err(|refused| BadRequest(refused.to_string()))?;
+    // Whatever blocks still (a server that does not answer a goodbye) must not hold the result back.
+    runtime.shutdown_background();
+    let ended = verdict.ended();
+    if !ended.info.error.is_empty() && verdict.exit_code() != 0 {
+        say(&mut std::io::stderr(), &format!("weir: {}", ended.info.error));
+    }
+    recorder::print_result(ended, run.json, &mut std::io::stdout()).context("the result can't be printed")?;
+    Ok(verdict.exit_code())
+}
+
+fn plan(job: &Job) -> anyhow::Result<u8> {
+    let (_, plan) = decide(job)?;
+    let graph = GraphPlan::new(&plan, Machine { cores: recorder::available_cores() });
+    say(&mut std::io::stdout(), render::render(&plan, &graph).trim_end());
+    Ok(0)
+}
+
+fn examine() -> anyhow::Result<u8> {
+    let findings = doctor::examine(&std::env::var("PATH").unwrap_or_default());
+    for finding in &findings {
+        say(&mut std::io::stdout(), &finding.to_string());
+    }
+    Ok(u8::from(!doctor::is_sound(&findings)))
+}
+
+fn finish(dir: &Path) -> anyhow::Result<u8> {
+    telemetry::init(Verbosity::Beside);
+    weir::media::init().context("GStreamer does not start (try `weir doctor`)")?;
+    let recovered = recover::recover(dir)?;
+    if recovered.is_empty() {
+        say(&mut std::io::stdout(), &format!("nothing to recover in {}", dir.display()));
+    }
+    let mut is_whole = true;
+    for recording in &recovered {
+        for file in &recording.files {
+            say(&mut std::io::stdout(), &file.display().to_string());
+        }
+        for problem in &recording.problems {
+            is_whole = false;
+            say(&mut std::io::stderr(), &format!("weir: {}: {problem}", recording.root.display()));
+        }
+    }
+    Ok(u8::from(!is_whole))
+}
+
+fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
+    let directory = std::env::current_dir().context("the current directory can't be read")?;
+    let request = match job {
+        Job::Web(args) => cli::request::web(args, &directory).map_err(|error| bad(error.field(), &error))?,
+        Job::Request(args) => {
+            let request = json::parse(&read(&args.file)?).map_err(|error| BadRequest(error.to_string()))?;
+            cli::request::general(request, &args.general)
+        }
+    };
+    let plan =
+        RecordingPlan::new(&request, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
+            |error| match job {
+                Job::Web(_) => bad(error.field(), &error),
+                Job::Request(_) => BadRequest(error.to_string()),
+            },
+        )?;
+    Ok((request, plan))
+}
+
+/// The error with the option that the field comes from.
+fn bad(field: &str, error: &impl std::fmt::Display) -> BadRequest {
+    BadRequest(match cli::request::option_of(field) {
+        Some(option) => format!("{error} [{option}]"),
+        None => error.to_string(),
+    })
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    let unreadable =
+        |error: std::io::Error| BadRequest(format!("can't read the request {}: {error}", file.display()));
+    if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
+        return Ok(text);
+    }
+    Ok(std::fs::read_to_string(file).map_err(unreadable)?)
+}
+
+fn display(run: &RunArgs) -> (Display, Verbosity) {
+    match (run.quiet, std::io::stderr().is_terminal()) {
+        (true, _) => (Display::Logs, Verbosity::Quiet),
+        (false, true) => (Display::Line, Verbosity::Beside),
+        (false, false) => (Display::Logs, Verbosity::Normal),
+    }
+}
+
+/// Writes a line. Where nobody reads any more there is nobody to tell.
+fn say(to: &mut dyn Write, line: &str) {
+    writeln!(to, "{line}").ok();
+}

@@ -1,1 +1,58 @@
-//! (to come)
+//! The life of one recording: one task owns it, from the first process to the last file.
+//!
+//! ```text
+//! commands ─┐
+//! source ───┤                ┌─► source, encoders, sinks, uploader
+//! encoders ─┼─► Event ─► Lifecycle ─► Action
+//! sinks ────┤        └─────► Report ─► Reporter (terminal, parent process)
+//! uploads ──┘
+//! ```
+//!
+//! Nothing here knows a terminal, a parent process or a network API.
+
+pub mod lifecycle;
+mod outputs;
+pub mod preflight;
+pub mod progress;
+mod run;
+pub mod workdir;
+
+use std::path::PathBuf;
+
+use livekit_protocol as proto;
+
+use crate::plan::RecordingPlan;
+use crate::plan::graph::GraphPlan;
+pub use lifecycle::Outcome;
+pub use progress::Progress;
+pub use run::run;
+use workdir::WorkDir;
+
+/// Everything a recording needs to begin.
+#[derive(Debug)]
+pub struct Setup {
+    pub plan: RecordingPlan,
+    pub graph: GraphPlan,
+    /// The request, redacted, for the report.
+    pub request: Option<proto::egress_info::Request>,
+    pub work: WorkDir,
+    /// What relative names of local outputs are relative to.
+    pub base: PathBuf,
+}
+
+/// Who is told how a recording fares. Called by the recording's task: it must not block.
+pub trait Reporter: Send {
+    /// Something in the report changed.
+    fn changed(&mut self, info: &proto::EgressInfo);
+    /// Twice a second while the recording lives.
+    fn progress(&mut self, progress: &Progress);
+}
+
+/// A recording that is over.
+#[derive(Debug)]
+pub struct Ended {
+    pub outcome: Outcome,
+    pub info: proto::EgressInfo,
+    /// The work directory, when there is something in it to look at or to recover.
+    pub kept: Option<PathBuf>,
+}

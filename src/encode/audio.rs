@@ -21,7 +21,7 @@ pub(super) struct BuiltAudio {
 }
 
 /// ```text
-/// appsrc(S16LE 48 kHz) ─► audiorate ─► audioconvert ─► audioresample ─► caps(rate) ─► encoder ─► appsink
+/// appsrc(S16LE 48 kHz) ─► audiorate ─► audioconvert ─► audioresample ─► caps(rate) ─► encoder ─► parser ─► appsink
 /// ```
 pub(super) fn build(plan: &AudioEncoding) -> Result<BuiltAudio, PipelineError> {
     let (name, feed) = match plan.codec {
@@ -43,8 +43,14 @@ pub(super) fn build(plan: &AudioEncoding) -> Result<BuiltAudio, PipelineError> {
     let raw = gst::Caps::builder("audio/x-raw").field("rate", rate_hz).field("channels", 2i32).build();
     let raw = pipeline.add_caps(&raw)?;
     let encoder = add_encoder(&pipeline, plan)?;
+    // Says that its packets are whole frames, which the encoders leave unsaid and some muxers insist on.
+    let parser = pipeline.add(match plan.codec {
+        AudioCodec::Aac => "aacparse",
+        AudioCodec::Opus => "opusparse",
+        AudioCodec::Mp3 => "mpegaudioparse",
+    })?;
     let sink = pipeline.add_feed(&output)?;
-    pipeline.link(&[intake.element(), &rate, &convert, &resample, &raw, &encoder, &sink])?;
+    pipeline.link(&[intake.element(), &rate, &convert, &resample, &raw, &encoder, &parser, &sink])?;
     Ok(BuiltAudio { pipeline, output, intake })
 }
 

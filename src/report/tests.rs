@@ -15,8 +15,11 @@ fn at(seconds: i64) -> Timestamp {
 
 fn report(request: &str) -> (Report, RecordingPlan) {
     let request = json::parse(request).unwrap();
-    let plan =
-        RecordingPlan::new(&request, crate::plan::EgressId::new("EG_x"), &at(0).to_zoned(jiff::tz::TimeZone::UTC));
+    let plan = RecordingPlan::new(
+        &request,
+        crate::plan::EgressId::new("EG_x"),
+        &at(0).to_zoned(jiff::tz::TimeZone::UTC),
+    );
     let plan = plan.unwrap();
     (Report::new(&plan, Some(crate::plan::info::redacted_request(&request)), at(0)), plan)
 }
@@ -80,7 +83,8 @@ fn an_address_removed_and_added_again_has_two_results() {
 #[test]
 #[allow(deprecated)]
 fn one_kind_of_output_fills_the_result_that_old_clients_read() {
-    let (mut report, _) = report(r#"{"url": "https://example.com", "file_outputs": [{"filepath": "a.mp4"}]}"#);
+    let (mut report, _) =
+        report(r#"{"url": "https://example.com", "file_outputs": [{"filepath": "a.mp4"}]}"#);
     report.end(&Ending::Failed { error: "no".into(), fault: Fault::User }, EndReason::Failure, at(1));
     assert!(matches!(report.info().result, Some(proto::egress_info::Result::File(_))));
     assert_eq!((report.info().error.as_str(), report.info().error_code), ("no", 400));

@@ -41,7 +41,12 @@ struct Muxing {
 }
 
 const MUXINGS: &[Muxing] = &[
-    Muxing { container: Container::Mp4, muxer: "mp4mux", set_up: fragmented, video_parser: Some("h264parse") },
+    Muxing {
+        container: Container::Mp4,
+        muxer: "mp4mux",
+        set_up: fragmented,
+        video_parser: Some("h264parse"),
+    },
     Muxing { container: Container::Ogg, muxer: "oggmux", set_up: as_it_is, video_parser: None },
     Muxing { container: Container::Mp3, muxer: "xingmux", set_up: as_it_is, video_parser: None },
 ];
@@ -149,7 +154,12 @@ impl FileSink {
         for (feed, dropped) in &self.intakes {
             let dropped = dropped.load(std::sync::atomic::Ordering::Relaxed);
             if dropped > 0 {
-                tracing::warn!(output = self.output.0, feed, dropped, "the disk was too slow: frames are missing");
+                tracing::warn!(
+                    output = self.output.0,
+                    feed,
+                    dropped,
+                    "the disk was too slow: frames are missing"
+                );
             }
         }
         let whole = self.make_whole().await?;

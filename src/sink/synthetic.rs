@@ -218,7 +218,8 @@ impl Probe {
         let path = path.to_str().unwrap();
         let entries = "packet=stream_index,pts_time,duration_time,flags:stream=index,codec_name,extradata_hash:\
                        format=duration";
-        let options = ["-v", "error", "-of", "json", "-show_data_hash", "md5", "-show_entries", entries, path];
+        let options =
+            ["-v", "error", "-of", "json", "-show_data_hash", "md5", "-show_entries", entries, path];
         let json: serde_json::Value = serde_json::from_slice(&output_of("ffprobe", &options)).unwrap();
         let text = |value: &serde_json::Value| value.as_str().map(ToOwned::to_owned);
         let number = |value: &serde_json::Value| value.as_str().and_then(|value| value.parse().ok());

@@ -46,7 +46,8 @@ fn boxes(path: &Path) -> Vec<String> {
 
 /// Every packet with its times and the hash of its content.
 fn packets(path: &Path) -> String {
-    let arguments = ["-v", "error", "-i", path.to_str().unwrap(), "-map", "0", "-c", "copy", "-f", "framehash", "-"];
+    let arguments =
+        ["-v", "error", "-i", path.to_str().unwrap(), "-map", "0", "-c", "copy", "-f", "framehash", "-"];
     let text = String::from_utf8(output_of("ffmpeg", &arguments)).unwrap();
     // By stream: two files may interleave them differently.
     let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -216,9 +217,16 @@ async fn a_killed_recording_loses_no_more_than_its_last_two_seconds() {
         let (left, whole, stage) = left_when_killed(&plan).await;
         assert!((8.0..=10.1).contains(&left), "{:?}: {left} s left of 10", plan.container);
         assert_eq!(whole.layout, Layout::Ordinary);
-        assert_eq!(stage.dir.path().read_dir().unwrap().filter(|file| {
-            file.as_ref().unwrap().path().to_string_lossy().ends_with(".part")
-        }).count(), 0);
+        assert_eq!(
+            stage
+                .dir
+                .path()
+                .read_dir()
+                .unwrap()
+                .filter(|file| { file.as_ref().unwrap().path().to_string_lossy().ends_with(".part") })
+                .count(),
+            0
+        );
     }
 }
 

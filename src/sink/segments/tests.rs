@@ -107,7 +107,11 @@ async fn segments_begin_with_key_frames_at_the_boundaries_and_are_as_long_as_tol
             assert_close(&[times[0]], &[TS_START + start], 0.001);
             assert!(times.iter().all(|time| time - TS_START < start + duration - 0.001), "{name:?}");
             // Sound reaches to the end of the segment: its last piece ends within one piece of it.
-            assert!((probe.end("aac") - TS_START - start - duration).abs() < 0.05, "{name:?} {}", probe.end("aac"));
+            assert!(
+                (probe.end("aac") - TS_START - start - duration).abs() < 0.05,
+                "{name:?} {}",
+                probe.end("aac")
+            );
             pictures.extend(times.iter().map(|time| time - TS_START));
         }
         assert_close(&pictures, &fed.seconds(), 0.000_02);
@@ -202,7 +206,8 @@ async fn a_segment_that_can_not_be_written_is_told_once() {
     play_video(&stage.context, 3, Rate::Constant, After::End).await;
     sink.finish(SOON).await.unwrap();
     let events: Vec<_> = std::iter::from_fn(|| stage.events.try_recv().ok()).collect();
-    let [crate::sink::SinkEvent::Failed { output: OutputId(1), error: SinkError::Io { .. } }] = events.as_slice()
+    let [crate::sink::SinkEvent::Failed { output: OutputId(1), error: SinkError::Io { .. } }] =
+        events.as_slice()
     else {
         panic!("{events:?}")
     };

@@ -1,0 +1,235 @@
+//! The life of a recording as a state machine: what happened goes in, what is to be done comes out. Pure.
+//!
+//! ```text
+//! Preparing ──Ready──► Active ──end──► Draining ──Drained──► Storing ──Stored──► Ended
+//!     └────────────────end, nothing recorded─────────────────────────────────────►┘
+//! ```
+//!
+//! A recording ends once, with one reason: the first. A failure while it is ending adds to the outcome and changes no
+//! reason.
+
+use crate::control::{EndReason, Limit, StopCause};
+
+/// Where a recording stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Display, sound, browser and page are coming up. `loaded`: only the start signal is missing.
+    Preparing {
+        loaded: bool,
+    },
+    Active,
+    /// No more pictures and sound come in; encoders and sinks empty themselves.
+    Draining,
+    /// Every file is closed; the last ones are on their way to where they belong.
+    Storing,
+    Ended,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    SourceLoaded,
+    SourceReady,
+    /// The page said that it is over.
+    SourceEnded,
+    /// The source could not start, or can't go on.
+    SourceFailed(String),
+    Stop(StopCause),
+    LimitReached(Limit),
+    /// One output can't go on; `others_left`: some other still can.
+    OutputFailed {
+        error: String,
+        others_left: bool,
+    },
+    /// The last stream address was removed, and there is no other output.
+    AllStreamsStopped,
+    EncoderFailed(String),
+    /// Encoders and sinks are empty and closed.
+    Drained {
+        error: Option<String>,
+    },
+    /// Everything is where it belongs, or reported as left behind.
+    Stored {
+        error: Option<String>,
+    },
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Media time is zero now.
+    Begin,
+    /// Take in no more; let encoders and sinks empty themselves.
+    Drain,
+    /// Wait for what is still being stored.
+    Store,
+    /// Everything is over: close what is left and give the outcome.
+    Finish,
+}
+
+/// How a recording ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Complete,
+    LimitReached,
+    /// Nothing was recorded, and nothing went wrong.
+    Aborted {
+        error: &'static str,
+    },
+    Failed {
+        error: String,
+    },
+}
+
+/// Stopped while the page had still to say `START_RECORDING` (service.md §5.1).
+pub const NO_START_SIGNAL: &str = "Start signal not received";
+/// Stopped before the page was there (service.md §5.1).
+pub const STOPPED_BEFORE_START: &str = "Stop called before pipeline could start";
+/// A limit was reached before the page was there (service.md §5.1).
+pub const LIMIT_BEFORE_START: &str = "Session limit reached before start signal";
+
+/// The machine. Its owner calls [`Lifecycle::handle`] for each event and carries out what it answers, in order.
+#[derive(Debug)]
+pub struct Lifecycle {
+    state: State,
+    reason: Option<EndReason>,
+    began: bool,
+    /// The first thing that went wrong.
+    error: Option<String>,
+    aborted: Option<&'static str>,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lifecycle {
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            state: State::Preparing { loaded: false },
+            reason: None,
+            began: false,
+            error: None,
+            aborted: None,
+        }
+    }
+
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Why it ends; `None` as long as it goes on.
+    #[must_use]
+    pub const fn reason(&self) -> Option<EndReason> {
+        self.reason
+    }
+
+    /// How it ended; `None` before it has.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        if self.state != State::Ended {
+            return None;
+        }
+        Some(match (&self.error, self.aborted, self.reason) {
+            (Some(error), _, _) => Outcome::Failed { error: error.clone() },
+            (None, Some(error), _) => Outcome::Aborted { error },
+            (None, None, Some(EndReason::LimitReached(_))) => Outcome::LimitReached,
+            (None, None, _) => Outcome::Complete,
+        })
+    }
+
+    /// Takes in what happened; answers what is to be done.
+    #[must_use]
+    pub fn handle(&mut self, event: Event) -> Vec<Action> {
+        match event {
+            Event::SourceLoaded => {
+                if matches!(self.state, State::Preparing { .. }) {
+                    self.state = State::Preparing { loaded: true };
+                }
+                Vec::new()
+            }
+            Event::SourceReady => self.begin(),
+            Event::SourceEnded => self.end(EndReason::SourceClosed, None),
+            Event::Stop(StopCause::Request | StopCause::Signal) => self.end(EndReason::StopRequested, None),
+            Event::LimitReached(limit) => self.end(EndReason::LimitReached(limit), None),
+            Event::AllStreamsStopped => self.end(EndReason::AllStreamsStopped, None),
+            Event::SourceFailed(error) | Event::EncoderFailed(error) => {
+                self.end(EndReason::Failure, Some(error))
+            }
+            Event::OutputFailed { error, others_left: false } => self.end(EndReason::Failure, Some(error)),
+            // The recording goes on for the others, and says at its end what it lost.
+            Event::OutputFailed { error, others_left: true } => {
+                self.note(Some(error));
+                Vec::new()
+            }
+            Event::Drained { error } => {
+                self.note(error);
+                self.step(State::Draining, State::Storing, Action::Store)
+            }
+            Event::Stored { error } => {
+                self.note(error);
+                self.step(State::Storing, State::Ended, Action::Finish)
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Vec<Action> {
+        if !matches!(self.state, State::Preparing { .. }) {
+            return Vec::new();
+        }
+        self.state = State::Active;
+        self.began = true;
+        vec![Action::Begin]
+    }
+
+    fn end(&mut self, reason: EndReason, error: Option<String>) -> Vec<Action> {
+        match self.state {
+            State::Preparing { loaded } => {
+                if error.is_none() {
+                    self.aborted = Some(match (loaded, reason) {
+                        (true, _) => NO_START_SIGNAL,
+                        (false, EndReason::LimitReached(_)) => LIMIT_BEFORE_START,
+                        (false, _) => STOPPED_BEFORE_START,
+                    });
+                }
+                self.note(error);
+                self.reason = Some(reason);
+                self.state = State::Ended;
+                vec![Action::Finish]
+            }
+            State::Active => {
+                self.note(error);
+                self.reason = Some(reason);
+                self.state = State::Draining;
+                vec![Action::Drain]
+            }
+            // The first reason stands; what goes wrong later is told all the same.
+            State::Draining | State::Storing => {
+                self.note(error);
+                Vec::new()
+            }
+            State::Ended => Vec::new(),
+        }
+    }
+
+    fn step(&mut self, from: State, to: State, action: Action) -> Vec<Action> {
+        if self.state != from {
+            return Vec::new();
+        }
+        self.state = to;
+        vec![action]
+    }
+
+    fn note(&mut self, error: Option<String>) {
+        if self.state != State::Ended && self.error.is_none() {
+            self.error = error;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

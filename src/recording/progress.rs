@@ -1,0 +1,121 @@
+//! How a recording fares, for a person who watches it.
+
+use std::time::Duration;
+
+use super::lifecycle::State;
+use crate::plan::RecordingPlan;
+use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::stream_url::StreamUrl;
+use crate::sink::StreamEvent;
+
+/// A recording at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    pub state: State,
+    /// Media time.
+    pub elapsed: Duration,
+    /// Different pictures so far.
+    pub pictures: u64,
+    /// Pictures that came too fast for the machine.
+    pub dropped: u64,
+    /// Bytes written so far.
+    pub size: u64,
+    pub outputs: Vec<OutputProgress>,
+}
+
+/// One output at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputProgress {
+    pub output: OutputId,
+    /// `mp4`, `hls`, `rtmp://host/app/{abc...xyz}`, …
+    pub label: String,
+    pub state: OutputState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputState {
+    Waiting,
+    Running,
+    /// A stream whose connection was lost.
+    Retrying,
+    Failed,
+    Done,
+}
+
+/// The state of every output, kept up to date by the recording's task.
+#[derive(Debug)]
+pub(super) struct ProgressBoard {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    progress: OutputProgress,
+    url: Option<StreamUrl>,
+}
+
+impl ProgressBoard {
+    pub(super) fn new(plan: &RecordingPlan) -> Self {
+        let mut board = Self { rows: Vec::new() };
+        for (index, output) in plan.outputs.iter().enumerate() {
+            let id = OutputId(index);
+            match output {
+                OutputPlan::File(file) => board.add(id, file.name.to_string(), None),
+                OutputPlan::Segments(segments) => {
+                    board.add(id, format!("{}{}", segments.dir, segments.playlist), None);
+                }
+                OutputPlan::Images(images) => board.add(id, format!("{}*.jpeg", images.prefix), None),
+                OutputPlan::Stream(stream) => {
+                    for url in &stream.urls {
+                        board.add_stream(id, url);
+                    }
+                }
+            }
+        }
+        board
+    }
+
+    pub(super) fn outputs(&self) -> Vec<OutputProgress> {
+        self.rows.iter().map(|row| row.progress.clone()).collect()
+    }
+
+    /// Everything that writes to disk is at work; streams say so themselves.
+    pub(super) fn begin(&mut self) {
+        for row in self.rows.iter_mut().filter(|row| row.url.is_none()) {
+            row.progress.state = OutputState::Running;
+        }
+    }
+
+    pub(super) fn set(&mut self, output: OutputId, state: OutputState) {
+        for row in self.rows.iter_mut().filter(|row| row.progress.output == output) {
+            row.progress.state = state;
+        }
+    }
+
+    pub(super) fn add_stream(&mut self, output: OutputId, url: &StreamUrl) {
+        self.add(output, url.to_string(), Some(url.clone()));
+    }
+
+    pub(super) fn stream(&mut self, output: OutputId, event: &StreamEvent) {
+        let (url, state) = match event {
+            StreamEvent::Connecting { url } => (url, OutputState::Waiting),
+            StreamEvent::Started { url } => (url, OutputState::Running),
+            StreamEvent::Retrying { url, .. } => (url, OutputState::Retrying),
+            StreamEvent::Failed { url, .. } => (url, OutputState::Failed),
+            StreamEvent::Finished { url } => (url, OutputState::Done),
+        };
+        // The newest row of an address: one that was removed and added again has two.
+        let row = self
+            .rows
+            .iter_mut()
+            .rev()
+            .find(|row| row.progress.output == output && row.url.as_ref() == Some(url));
+        if let Some(row) = row {
+            row.progress.state = state;
+        }
+    }
+
+    fn add(&mut self, output: OutputId, label: String, url: Option<StreamUrl>) {
+        self.rows.push(Row { progress: OutputProgress { output, label, state: OutputState::Waiting }, url });
+    }
+}

@@ -1,0 +1,377 @@
+//! What a recording keeps on disk while it runs, and what of it outlives a crash.
+//!
+//! ```text
+//! <directory of the first local output>/.weir/<egress id>/
+//!     manifest.json      what is in here and where it belongs; read by `weir recover`
+//!     lock               held as long as the recorder lives
+//!     0/ 1/ 2/ …         one directory for each output: what is not yet stored where it belongs
+//!     report/            screenshot, console and browser log of a start that failed
+//! <tmpfs>/weir-<…>/      display framebuffer, sockets, browser profile: worth nothing after a crash
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::RecordingPlan;
+use crate::plan::codec::Container;
+use crate::plan::output::{OutputId, OutputPlan};
+
+/// Name of the directory that work directories are in.
+pub const WORK_ROOT: &str = ".weir";
+const MANIFEST: &str = "manifest.json";
+const LOCK: &str = "lock";
+
+/// Why a work directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkDirError {
+    #[error("can't {action} {path}: {source}")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{path} is no work directory of a recording: {source}")]
+    Manifest { path: PathBuf, source: serde_json::Error },
+    #[error("{path} belongs to a recording that is still running: stop it first")]
+    Busy { path: PathBuf },
+}
+
+/// What `weir recover` has to know of a recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub egress_id: String,
+    pub created_at: Timestamp,
+    /// Relative names of outputs are relative to this.
+    pub base: PathBuf,
+    pub run_dir: PathBuf,
+    pub outputs: Vec<OutputEntry>,
+}
+
+/// One output: what its directory holds, and where that belongs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum OutputEntry {
+    /// `container` as its name in the table of containers.
+    File {
+        container: String,
+        name: String,
+    },
+    Segments {
+        dir: String,
+        playlist: String,
+        live_playlist: Option<String>,
+    },
+    Images,
+    /// Keeps nothing.
+    Stream,
+}
+
+/// A recording's directories; both exist, and are this recording's alone.
+#[derive(Debug)]
+pub struct WorkDir {
+    root: PathBuf,
+    run: tempdir::RunDir,
+    /// The directories above `root` that were not there before, the innermost first.
+    made: Vec<PathBuf>,
+    /// Released by the kernel however the process ends.
+    _lock: Flock<File>,
+}
+
+impl WorkDir {
+    /// Makes the directories and writes the manifest. `location` is where work directories go; without one it is beside
+    /// the first local output, or among the system's temporary files. `base` is what relative names are relative to.
+    ///
+    /// # Errors
+    /// When a directory or file can't be made; nothing is left behind then.
+    pub fn create(plan: &RecordingPlan, location: Option<&Path>, base: &Path) -> Result<Self, WorkDirError> {
+        let location = location.map_or_else(|| default_location(plan, base), Path::to_owned);
+        let run = tempdir::RunDir::create()?;
+        let root = location.join(plan.egress_id.as_str());
+        let made = location.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
+        match fill(&root, plan, base, run.path()) {
+            Ok(lock) => Ok(Self { root, run, made, _lock: lock }),
+            Err(error) => {
+                remove_made(&root, &made);
+                Err(error)
+            }
+        }
+    }
+
+    /// The directory that outlives a crash.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory on tmpfs; its name is short enough for sockets in it.
+    #[must_use]
+    pub fn run(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// Where a failed start leaves its screenshot and logs.
+    #[must_use]
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report")
+    }
+
+    /// Where an output keeps what is not stored yet.
+    #[must_use]
+    pub fn output(&self, id: OutputId) -> PathBuf {
+        output_dir(&self.root, id)
+    }
+
+    /// Removes everything: all of it is stored, or there is nothing worth keeping.
+    pub fn discard(self) {
+        remove_made(&self.root, &self.made);
+    }
+
+    /// Keeps what outlives a crash, and gives its place.
+    #[must_use]
+    pub fn keep(self) -> PathBuf {
+        self.root.clone()
+    }
+
+    /// Whether a failed start left something to look at.
+    #[must_use]
+    pub fn has_report(&self) -> bool {
+        fs::read_dir(self.report()).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Bytes in the outputs' directories.
+    #[must_use]
+    pub fn size(&self, outputs: usize) -> u64 {
+        (0..outputs).map(|index| size_of(&self.output(OutputId(index)))).sum()
+    }
+}
+
+/// A killed recording's work directory, held against another `recover`.
+#[derive(Debug)]
+pub struct Abandoned {
+    pub root: PathBuf,
+    pub manifest: Manifest,
+    _lock: Flock<File>,
+}
+
+impl Abandoned {
+    /// Takes over a work directory.
+    ///
+    /// # Errors
+    /// When its recorder still lives, or it is no work directory.
+    pub fn open(root: &Path) -> Result<Self, WorkDirError> {
+        let path = root.join(MANIFEST);
+        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let lock = lock(root)?;
+        let manifest =
+            serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
+        Ok(Self { root: root.to_owned(), manifest, _lock: lock })
+    }
+
+    #[must_use]
+    pub fn output(&self, id: OutputId) -> PathBuf {
+        output_dir(&self.root, id)
+    }
+
+    /// Removes it, with its directory on tmpfs.
+    pub fn discard(self) {
+        if tempdir::is_run_dir(&self.manifest.run_dir) {
+            remove(&self.manifest.run_dir);
+        }
+        remove(&self.root);
+        if let Some(parent) = self.root.parent() {
+            remove_if_empty(parent);
+        }
+    }
+}
+
+/// The work directories in a directory, which may be one itself, hold them, or have them in its `.weir`.
+///
+/// # Errors
+/// When the directory can't be read.
+pub fn find(dir: &Path) -> Result<Vec<PathBuf>, WorkDirError> {
+    let is_work_dir = |path: &Path| path.join(MANIFEST).is_file();
+    if is_work_dir(dir) {
+        return Ok(vec![dir.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for place in [dir.to_owned(), dir.join(WORK_ROOT)] {
+        if place != dir && !place.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&place).map_err(io_error("read", &place))? {
+            let path = entry.map_err(io_error("read", &place))?.path();
+            if is_work_dir(&path) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn default_location(plan: &RecordingPlan, base: &Path) -> PathBuf {
+    let dir = plan.outputs.iter().find_map(|output| match output {
+        OutputPlan::File(file) => {
+            Some(base.join(file.name.as_str()).parent().map(Path::to_owned).unwrap_or_default())
+        }
+        OutputPlan::Segments(segments) => Some(base.join(&segments.dir)),
+        OutputPlan::Images(images) => {
+            Some(base.join(&images.prefix).parent().map(Path::to_owned).unwrap_or_default())
+        }
+        OutputPlan::Stream(_) => None,
+    });
+    dir.unwrap_or_else(std::env::temp_dir).join(WORK_ROOT)
+}
+
+fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Flock<File>, WorkDirError> {
+    let report = root.join("report");
+    fs::create_dir_all(&report).map_err(io_error("make", &report))?;
+    let lock = lock(root)?;
+    for index in 0..plan.outputs.len() {
+        let dir = output_dir(root, OutputId(index));
+        fs::create_dir(&dir).map_err(io_error("make", &dir))?;
+    }
+    let manifest = Manifest {
+        egress_id: plan.egress_id.to_string(),
+        created_at: Timestamp::now(),
+        base: base.to_owned(),
+        run_dir: run.to_owned(),
+        outputs: plan.outputs.iter().map(entry_of).collect(),
+    };
+    let path = root.join(MANIFEST);
+    let text = serde_json::to_vec_pretty(&manifest)
+        .map_err(|source| WorkDirError::Manifest { path: path.clone(), source })?;
+    fs::write(&path, text).map_err(io_error("write", &path))?;
+    Ok(lock)
+}
+
+fn entry_of(output: &OutputPlan) -> OutputEntry {
+    match output {
+        OutputPlan::File(file) => OutputEntry::File {
+            container: container_name(file.container).to_owned(),
+            name: file.name.to_string(),
+        },
+        OutputPlan::Segments(segments) => OutputEntry::Segments {
+            dir: segments.dir.clone(),
+            playlist: segments.playlist.clone(),
+            live_playlist: segments.live_playlist.clone(),
+        },
+        OutputPlan::Images(_) => OutputEntry::Images,
+        OutputPlan::Stream(_) => OutputEntry::Stream,
+    }
+}
+
+fn container_name(container: Container) -> &'static str {
+    crate::plan::codec::CONTAINERS.iter().find(|row| row.container == container).map_or("", |row| row.name)
+}
+
+fn output_dir(root: &Path, OutputId(index): OutputId) -> PathBuf {
+    root.join(index.to_string())
+}
+
+fn lock(root: &Path) -> Result<Flock<File>, WorkDirError> {
+    let path = root.join(LOCK);
+    let file = File::create(&path).map_err(io_error("make", &path))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => WorkDirError::Busy { path: root.to_owned() },
+        errno => WorkDirError::Io { action: "lock", path, source: errno.into() },
+    })
+}
+
+fn size_of(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => size_of(&entry.path()),
+            Ok(meta) => meta.len(),
+            // Renamed to its final place while we looked.
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// Removes a directory we made. What can't be removed is said and left: there is nothing else to do about it.
+fn remove(dir: &Path) {
+    if let Err(error) = fs::remove_dir_all(dir)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(dir = %dir.display(), %error, "could not be removed");
+    }
+}
+
+/// Removes a work directory, and what was made for it as far as it is empty.
+fn remove_made(root: &Path, made: &[PathBuf]) {
+    remove(root);
+    if let Some(parent) = root.parent() {
+        remove_if_empty(parent);
+    }
+    for dir in made {
+        // It fails when results are in it, which is as it should be.
+        fs::remove_dir(dir).ok();
+    }
+}
+
+/// Removes the directory of work directories with the last of them.
+fn remove_if_empty(dir: &Path) {
+    if dir.file_name().is_some_and(|name| name == WORK_ROOT) {
+        // It fails when another recording's directory is in it, which is as it should be.
+        fs::remove_dir(dir).ok();
+    }
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WorkDirError {
+    let path = path.to_owned();
+    move |source| WorkDirError::Io { action, path, source }
+}
+
+/// The directory on tmpfs.
+mod tempdir {
+    use super::{Path, PathBuf, WorkDirError, fs, io, io_error, remove};
+    use std::os::unix::fs::DirBuilderExt;
+
+    const PREFIX: &str = "weir-";
+
+    #[derive(Debug)]
+    pub(super) struct RunDir(PathBuf);
+
+    impl RunDir {
+        /// In `/dev/shm`, which is tmpfs; else among the system's temporary files. Only its owner may look into it.
+        pub(super) fn create() -> Result<Self, WorkDirError> {
+            let memory = Path::new("/dev/shm");
+            let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+            for _ in 0..16 {
+                let path = parent.join(format!("{PREFIX}{:08x}", rand::random::<u32>()));
+                match fs::DirBuilder::new().mode(0o700).create(&path) {
+                    Ok(()) => return Ok(Self(path)),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(io_error("make", &path)(error)),
+                }
+            }
+            let taken = io::Error::from(io::ErrorKind::AlreadyExists);
+            Err(io_error("make a directory in", &parent)(taken))
+        }
+
+        pub(super) fn path(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for RunDir {
+        fn drop(&mut self) {
+            remove(&self.0);
+        }
+    }
+
+    /// Whether a path read from a manifest is one that [`RunDir::create`] could have made, and so one to remove.
+    pub(super) fn is_run_dir(path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let parent = path.parent();
+        name.starts_with(PREFIX)
+            && (parent == Some(Path::new("/dev/shm")) || parent == Some(std::env::temp_dir().as_path()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

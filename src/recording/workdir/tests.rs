@@ -1,0 +1,85 @@
+use super::*;
+use crate::plan::output::FilePlan;
+use crate::plan::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
+use crate::plan::storage::{StorageTarget, StoredName};
+use crate::plan::{EgressId, Limits};
+
+fn plan(name: &Path) -> RecordingPlan {
+    RecordingPlan {
+        egress_id: EgressId::new("EG_test"),
+        source: SourcePlan::Web(WebPlan {
+            url: url::Url::parse("https://example.com").unwrap(),
+            start: StartRule::OnLoad,
+            capture: CaptureKind::Framebuffer,
+            width: 16,
+            height: 16,
+            fps: 30,
+            has_video: false,
+            has_audio: true,
+        }),
+        video: None,
+        audio: Vec::new(),
+        outputs: vec![OutputPlan::File(FilePlan {
+            container: Container::Mp4,
+            has_video: false,
+            audio: None,
+            name: StoredName::new(name.display().to_string()),
+            storage: StorageTarget::Local,
+        })],
+        limits: Limits::default(),
+    }
+}
+
+#[test]
+fn it_is_beside_the_output_and_gone_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = WorkDir::create(&plan(&dir.path().join("out/a.mp4")), None, dir.path()).unwrap();
+    let (root, run) = (work.root().to_owned(), work.run().to_owned());
+    assert_eq!(root, dir.path().join("out/.weir/EG_test"));
+    assert!(work.output(OutputId(0)).is_dir() && run.is_dir());
+    assert!(run.as_os_str().len() < 40, "sockets in it need short names: {}", run.display());
+    work.discard();
+    assert!(!run.exists() && !dir.path().join("out").exists());
+}
+
+#[test]
+fn what_is_kept_can_be_found_and_taken_over_but_not_while_it_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).unwrap();
+    let root = dir.path().join(".weir/EG_test");
+    for place in [dir.path(), &dir.path().join(".weir"), &root] {
+        assert_eq!(find(place).unwrap(), [root.clone()]);
+    }
+    assert!(matches!(Abandoned::open(&root), Err(WorkDirError::Busy { .. })));
+    assert_eq!(work.keep(), root);
+    let abandoned = Abandoned::open(&root).unwrap();
+    assert_eq!(
+        abandoned.manifest.outputs,
+        [OutputEntry::File { container: "MP4".into(), name: "a.mp4".into() }]
+    );
+    abandoned.discard();
+    assert_eq!(find(dir.path()).unwrap(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_place_that_can_not_be_written_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(WORK_ROOT), "a file").unwrap();
+    assert!(WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).is_err());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_manifest_of_somebody_else_removes_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let precious = dir.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    let work = WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).unwrap();
+    let path = work.root().join(MANIFEST);
+    let mut manifest: Manifest = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest.run_dir.clone_from(&precious);
+    fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    let root = work.keep();
+    Abandoned::open(&root).unwrap().discard();
+    assert!(precious.exists());
+}
