@@ -27,7 +27,7 @@ pub(super) struct Counters {
     pub(super) bytes: AtomicU64,
     pub(super) dropped: AtomicU64,
     pub(super) retries: AtomicU64,
-    /// Whether the address has neither failed nor finished.
+    /// Whether the address has failed or finished.
     pub(super) over: AtomicBool,
 }
 

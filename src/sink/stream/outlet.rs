@@ -94,6 +94,15 @@ impl Outlet {
             StreamProtocol::Srt => srt(&pipeline, address)?,
         };
         set_address(&sink, address)?;
+        let listens = spec.protocol == StreamProtocol::Srt && srt_mode(address) == SrtMode::Listener;
+        if listens {
+            // Who calls in the middle of a group of pictures need not wait for the next.
+            let key_frames = spec.key_frames.clone();
+            sink.connect("caller-added", false, move |_| {
+                key_frames.request();
+                None
+            });
+        }
         pipeline.link(&[&muxer, &sink])?;
 
         let max_time = gst::ClockTime::try_from(spec.queue).unwrap_or(gst::ClockTime::from_seconds(3));
@@ -155,7 +164,7 @@ impl Outlet {
             attachments,
             gate,
             dropped: dropped.unwrap_or_default(),
-            listens: spec.protocol == StreamProtocol::Srt && srt_mode(address) == SrtMode::Listener,
+            listens,
             looking: None,
             latency: Duration::ZERO,
             tasks: spec.tasks.clone(),

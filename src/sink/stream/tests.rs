@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::sink::StreamEvent;
-use peers::{DeafServer, RtmpServer, SrtServer, free_tcp_port};
+use peers::{DeafServer, RtmpServer, SrtServer, free_tcp_port, free_udp_port};
 use studio::{Picture, Received, Studio};
 
 const KEY: &str = "sup3r-s3cret-k3y";
@@ -45,7 +45,7 @@ fn is_started(event: &StreamEvent, of: &StreamUrl) -> bool {
 
 /// For who reads the figures: `cargo test stream -- --nocapture`.
 #[expect(clippy::print_stderr, reason = "a measurement, in a test")]
-fn tell(what: &str, received: &Received) {
+fn tell(what: &str, received: &impl std::fmt::Display) {
     eprintln!("{what}: {received}");
 }
 
@@ -114,6 +114,31 @@ async fn an_srt_server_gets_it_whole_and_encrypted() {
     let received = Received::read(&server.received(), &dir.path().join("copy"));
     tell("SRT", &received);
     assert_whole(&received, 3.5..30.0);
+    assert!(received.last_unit == last, "the last frame is missing: {received}");
+}
+
+#[tokio::test]
+async fn an_srt_listener_waits_for_its_callers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut studio = Studio::start(Picture::Plain);
+    let port = free_udp_port();
+    let own = url(format!("srt://127.0.0.1:{port}?mode=listener&latency=100"));
+    let sink = open(&studio, &plan(StreamProtocol::Srt, &[&own]), QUICK);
+    // Longer than any connection of ours may take.
+    studio.wait_for_media(QUICK.connect + QUICK.liveness).await;
+    studio.drain();
+    assert!(matches!(studio.seen.as_slice(), [StreamEvent::Connecting { .. }]), "{:?}", studio.seen);
+    let asked = studio.key_frames_asked();
+    let caller = SrtServer::call(&dir.path().join("got.ts"), port);
+    studio.until(SOON, |event| is_started(event, &own)).await;
+    assert!(studio.key_frames_asked() > asked);
+    studio.wait_for_media(studio.media_time() + Duration::from_secs(2)).await;
+    let last = studio.end().await;
+    sink.finish(FINISH).await;
+    let received = Received::read(&caller.received(), &dir.path().join("copy"));
+    tell("SRT, called", &received);
+    assert!(received.decoded_frames >= 50, "{received}");
+    assert!(received.longest_video_step() < 0.05, "{received}");
     assert!(received.last_unit == last, "the last frame is missing: {received}");
 }
 
@@ -278,6 +303,7 @@ async fn a_server_that_stops_reading_is_given_up_and_holds_nobody_up() {
     assert!(sink.is_empty());
     let asked = Instant::now();
     sink.finish(FINISH).await;
+    tell("given up, then finished, in ms", &asked.elapsed().as_millis());
     assert!(asked.elapsed() < QUICK.close + Duration::from_secs(1), "{:?}", asked.elapsed());
     all_gone(&studio).await;
 }
@@ -310,6 +336,7 @@ async fn the_end_does_not_wait_for_a_server_that_stopped_reading() {
             sink.finish(Duration::from_secs(1)).await;
         }
         studio.until(SOON, |event| matches!(event, StreamEvent::Finished { .. })).await;
+        tell("frozen server, from the order to the end, in ms", &asked.elapsed().as_millis());
         assert!(asked.elapsed() < Duration::from_secs(1) + Timing::DEFAULT.close, "{:?}", asked.elapsed());
     }
     all_gone(&studio).await;
