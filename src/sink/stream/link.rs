@@ -27,7 +27,7 @@ pub(super) struct Counters {
     pub(super) bytes: AtomicU64,
     pub(super) dropped: AtomicU64,
     pub(super) retries: AtomicU64,
-    /// Whether the address has neither failed nor finished.
+    /// Whether the address has failed or finished.
     pub(super) over: AtomicBool,
 }
 
@@ -175,7 +175,7 @@ impl Link {
             tokio::select! {
                 event = outlet.events().next() => match event {
                     Some(PipelineEvent::Eos) => {
-                        self.goodbye(life, outlet, before).await;
+                        self.goodbye(life, outlet, before, finish_by).await;
                         return Broken::Over(End::Finished);
                     }
                     Some(PipelineEvent::Error(error)) => {
@@ -227,13 +227,22 @@ impl Link {
     }
 
     /// After the end of the stream has reached the sink.
-    async fn goodbye(&mut self, life: &Lifecycle, outlet: &mut Outlet, before: Before) {
+    async fn goodbye(
+        &mut self,
+        life: &Lifecycle,
+        outlet: &mut Outlet,
+        before: Before,
+        finish_by: Option<Instant>,
+    ) {
         if outlet.has_media() && !life.has_worked() {
             // Too short to have been looked at twice, and all of it went out.
             self.started(outlet);
         }
-        outlet.linger().await;
         self.count(outlet, before).await;
+        let by = finish_by.unwrap_or_else(|| Instant::now() + self.timing.drain);
+        if tokio::time::timeout_at(by, outlet.linger()).await.is_err() {
+            tracing::warn!(url = %self.url, "the end of the stream may be missing: there was no time left for it");
+        }
     }
 
     fn started(&self, outlet: &Outlet) {

@@ -29,6 +29,9 @@ use crate::media::{
 };
 use crate::plan::output::StreamProtocol;
 
+/// On top of an SRT connection's latency, for the way there and the receiver's own threads.
+const LATENCY_MARGIN: Duration = Duration::from_millis(150);
+
 /// What a connection is made of, whatever its address.
 #[derive(Debug, Clone)]
 pub(super) struct OutletSpec {
@@ -66,7 +69,9 @@ pub(super) struct Outlet {
     dropped: Arc<AtomicU64>,
     listens: bool,
     /// A look at the sent bytes that has not come back yet.
-    looking: Option<JoinHandle<u64>>,
+    looking: Option<JoinHandle<Reading>>,
+    /// How long the other end holds what it received, as far as is known.
+    latency: Duration,
     tasks: TaskTracker,
 }
 
@@ -89,6 +94,15 @@ impl Outlet {
             StreamProtocol::Srt => srt(&pipeline, address)?,
         };
         set_address(&sink, address)?;
+        let listens = spec.protocol == StreamProtocol::Srt && srt_mode(address) == SrtMode::Listener;
+        if listens {
+            // Who calls in the middle of a group of pictures need not wait for the next.
+            let key_frames = spec.key_frames.clone();
+            sink.connect("caller-added", false, move |_| {
+                key_frames.request();
+                None
+            });
+        }
         pipeline.link(&[&muxer, &sink])?;
 
         let max_time = gst::ClockTime::try_from(spec.queue).unwrap_or(gst::ClockTime::from_seconds(3));
@@ -150,8 +164,9 @@ impl Outlet {
             attachments,
             gate,
             dropped: dropped.unwrap_or_default(),
-            listens: spec.protocol == StreamProtocol::Srt && srt_mode(address) == SrtMode::Listener,
+            listens,
             looking: None,
+            latency: Duration::ZERO,
             tasks: spec.tasks.clone(),
             pipeline: Some(pipeline),
         })
@@ -172,8 +187,14 @@ impl Outlet {
         self.gate.is_open()
     }
 
-    /// Waits for what the sink can't tell: that its last bytes have left.
-    pub(super) async fn linger(&mut self) {}
+    /// Waits until the last bytes have been read at the other end. An SRT receiver hands on what it got only after the
+    /// connection's latency, and throws away what it still holds when the connection is closed; nothing tells when it is
+    /// through.
+    pub(super) async fn linger(&mut self) {
+        if !self.latency.is_zero() {
+            tokio::time::sleep(self.latency + LATENCY_MARGIN).await;
+        }
+    }
 
     /// Frames (sound samples where there is no picture) left out because the network was too slow.
     pub(super) fn dropped(&self) -> u64 {
@@ -186,11 +207,13 @@ impl Outlet {
         let (sink, counter) = (&self.sink, self.counter);
         let looking = self.looking.get_or_insert_with(|| {
             let sink = sink.clone();
-            self.tasks.spawn_blocking(move || bytes(&sink, counter))
+            self.tasks.spawn_blocking(move || read(&sink, counter))
         });
         let answer = tokio::time::timeout(within, looking).await.ok()?;
         self.looking = None;
-        answer.ok()
+        let reading = answer.ok()?;
+        self.latency = self.latency.max(reading.latency);
+        Some(reading.bytes)
     }
 
     /// Leaves the feeds and lets what is queued flow out; [`PipelineEvent::Eos`] says when it has.
@@ -286,9 +309,20 @@ fn set_address(sink: &gst::Element, address: &str) -> Result<(), OutletError> {
     handler.set_uri(address).map_err(|error| OutletError::Address(error.to_string()))
 }
 
-fn bytes(sink: &gst::Element, counter: &str) -> u64 {
-    let stats = sink.property::<Option<gst::Structure>>("stats");
-    stats.and_then(|stats| stats.get::<u64>(counter).ok()).unwrap_or(0)
+/// What a sink tells of its connection.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reading {
+    bytes: u64,
+    latency: Duration,
+}
+
+fn read(sink: &gst::Element, counter: &str) -> Reading {
+    let Some(stats) = sink.property::<Option<gst::Structure>>("stats") else { return Reading::default() };
+    // What was agreed with the other end; a listener has one for each of its callers, and our own wish beside them.
+    let agreed = stats.get::<i32>("negotiated-latency-ms").ok();
+    let wished = || sink.has_property("latency").then(|| sink.property::<i32>("latency"));
+    let latency = agreed.or_else(wished).and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
+    Reading { bytes: stats.get::<u64>(counter).unwrap_or(0), latency: Duration::from_millis(latency) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::sink::StreamEvent;
-use peers::{DeafServer, RtmpServer, SrtServer, free_tcp_port};
+use peers::{DeafServer, RtmpServer, SrtServer, free_tcp_port, free_udp_port};
 use studio::{Picture, Received, Studio};
 
 const KEY: &str = "sup3r-s3cret-k3y";
@@ -45,7 +45,7 @@ fn is_started(event: &StreamEvent, of: &StreamUrl) -> bool {
 
 /// For who reads the figures: `cargo test stream -- --nocapture`.
 #[expect(clippy::print_stderr, reason = "a measurement, in a test")]
-fn tell(what: &str, received: &Received) {
+fn tell(what: &str, received: &impl std::fmt::Display) {
     eprintln!("{what}: {received}");
 }
 
@@ -87,7 +87,7 @@ async fn an_rtmp_server_gets_it_whole_from_its_first_key_frame_to_the_last_frame
     // Key frames are asked for, so that the media does not begin with the next regular one.
     assert!(studio.key_frames_asked() >= 1);
     // The last frame that was made has arrived.
-    assert_eq!(received.last_unit, last);
+    assert!(received.last_unit == last, "the last frame is missing: {received}");
     assert!(server.log().contains("deleteStream"), "{}", server.log());
 }
 
@@ -114,7 +114,32 @@ async fn an_srt_server_gets_it_whole_and_encrypted() {
     let received = Received::read(&server.received(), &dir.path().join("copy"));
     tell("SRT", &received);
     assert_whole(&received, 3.5..30.0);
-    assert_eq!(received.last_unit, last);
+    assert!(received.last_unit == last, "the last frame is missing: {received}");
+}
+
+#[tokio::test]
+async fn an_srt_listener_waits_for_its_callers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut studio = Studio::start(Picture::Plain);
+    let port = free_udp_port();
+    let own = url(format!("srt://127.0.0.1:{port}?mode=listener&latency=100"));
+    let sink = open(&studio, &plan(StreamProtocol::Srt, &[&own]), QUICK);
+    // Longer than any connection of ours may take.
+    studio.wait_for_media(QUICK.connect + QUICK.liveness).await;
+    studio.drain();
+    assert!(matches!(studio.seen.as_slice(), [StreamEvent::Connecting { .. }]), "{:?}", studio.seen);
+    let asked = studio.key_frames_asked();
+    let caller = SrtServer::call(&dir.path().join("got.ts"), port);
+    studio.until(SOON, |event| is_started(event, &own)).await;
+    assert!(studio.key_frames_asked() > asked);
+    studio.wait_for_media(studio.media_time() + Duration::from_secs(2)).await;
+    let last = studio.end().await;
+    sink.finish(FINISH).await;
+    let received = Received::read(&caller.received(), &dir.path().join("copy"));
+    tell("SRT, called", &received);
+    assert!(received.decoded_frames >= 50, "{received}");
+    assert!(received.longest_video_step() < 0.05, "{received}");
+    assert!(received.last_unit == last, "the last frame is missing: {received}");
 }
 
 /// Everything that is logged on this thread, as text.
@@ -169,13 +194,8 @@ async fn bad_addresses_fail_alone_and_addresses_come_and_go() {
     studio.until(SOON, is_finished).await;
 
     studio.wait_for_media(begun + Duration::from_secs(6)).await;
-    let failures = |studio: &Studio| {
-        let failed = studio.seen.iter().filter(|event| matches!(event, StreamEvent::Failed { .. }));
-        failed.count()
-    };
-    while failures(&studio) < bad.len() {
-        studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
-    }
+    let is_failure = |event: &&StreamEvent| matches!(event, StreamEvent::Failed { .. });
+    studio.until_all(SOON, |seen| seen.iter().filter(is_failure).count() == bad.len()).await;
     assert_eq!(sink.live_count(), 1);
     studio.end().await;
     sink.finish(FINISH).await;
@@ -226,24 +246,20 @@ async fn a_server_that_comes_back_gets_the_stream_again() {
     let (to_rtmp, to_srt) = (url(rtmp.url("live", KEY)), url(srt.url("latency=100")));
     let rtmp_sink = open(&studio, &plan(StreamProtocol::Rtmp, &[&to_rtmp]), Timing::DEFAULT);
     let srt_sink = open(&studio, &plan(StreamProtocol::Srt, &[&to_srt]), Timing::DEFAULT);
-    let started = |studio: &Studio, of: &StreamUrl| studio.seen.iter().filter(|e| is_started(e, of)).count();
+    let both = [&to_rtmp, &to_srt];
     for times in 1..=2 {
-        while started(&studio, &to_rtmp) < times || started(&studio, &to_srt) < times {
-            studio.until(SOON, |event| matches!(event, StreamEvent::Started { .. })).await;
-        }
+        let are_started = |seen: &[StreamEvent]| {
+            both.iter().all(|of| seen.iter().filter(|event| is_started(event, of)).count() >= times)
+        };
+        studio.until_all(SOON, are_started).await;
         studio.wait_for_media(studio.media_time() + Duration::from_secs(2)).await;
         if times == 1 {
             rtmp.kill();
             srt.kill();
-            let mut lost = [false; 2];
-            while lost != [true; 2] {
-                studio.until(SOON, |event| matches!(event, StreamEvent::Retrying { .. })).await;
-                for (of, lost) in [&to_rtmp, &to_srt].into_iter().zip(&mut lost) {
-                    let is_lost =
-                        |e: &StreamEvent| matches!(e, StreamEvent::Retrying { url, .. } if url == of);
-                    *lost |= studio.seen.iter().any(is_lost);
-                }
-            }
+            let is_lost =
+                |e: &StreamEvent, of: &StreamUrl| matches!(e, StreamEvent::Retrying { url, .. } if url == of);
+            let are_lost = |seen: &[StreamEvent]| both.iter().all(|of| seen.iter().any(|e| is_lost(e, of)));
+            studio.until_all(SOON, are_lost).await;
             rtmp.restart();
             srt.restart();
         }
@@ -251,7 +267,7 @@ async fn a_server_that_comes_back_gets_the_stream_again() {
     let last = studio.end().await;
     tokio::join!(rtmp_sink.finish(FINISH), srt_sink.finish(FINISH));
     studio.drain();
-    for of in [&to_rtmp, &to_srt] {
+    for of in both {
         let end = studio.seen.iter().rfind(|event| address(event) == of).unwrap();
         assert!(matches!(end, StreamEvent::Finished { .. }), "{:#?}", studio.seen);
     }
@@ -262,14 +278,14 @@ async fn a_server_that_comes_back_gets_the_stream_again() {
     tell("RTMP, after the server's death", &again);
     assert_whole(&again, 1.5..40.0);
     assert!(again.video[0] < 0.1, "a new connection begins at zero: {again}");
-    assert_eq!(again.last_unit, last);
+    assert!(again.last_unit == last, "the last frame is missing: {again}");
 
     // One file of two connections: its times go on, with a gap.
-    let both = Received::read(&srt.received(), &dir.path().join("copy"));
-    tell("SRT, over the server's death", &both);
-    assert!(both.video.windows(2).all(|two| two[0] < two[1]), "{both}");
-    assert!((1.0..40.0).contains(&both.longest_video_step()), "{both}");
-    assert_eq!(both.last_unit, last);
+    let whole = Received::read(&srt.received(), &dir.path().join("copy"));
+    tell("SRT, over the server's death", &whole);
+    assert!(whole.video.windows(2).all(|two| two[0] < two[1]), "{whole}");
+    assert!((1.0..40.0).contains(&whole.longest_video_step()), "{whole}");
+    assert!(whole.last_unit == last, "the last frame is missing: {whole}");
 }
 
 #[tokio::test]
@@ -287,6 +303,7 @@ async fn a_server_that_stops_reading_is_given_up_and_holds_nobody_up() {
     assert!(sink.is_empty());
     let asked = Instant::now();
     sink.finish(FINISH).await;
+    tell("given up, then finished, in ms", &asked.elapsed().as_millis());
     assert!(asked.elapsed() < QUICK.close + Duration::from_secs(1), "{:?}", asked.elapsed());
     all_gone(&studio).await;
 }
@@ -301,6 +318,7 @@ async fn the_end_does_not_wait_for_a_server_that_stopped_reading() {
         if ends_by_drop {
             server.thaw();
         }
+        studio.seen.clear();
         let sink = open(&studio, &plan(StreamProtocol::Rtmp, &[&frozen]), Timing::DEFAULT);
         studio.until(SOON, |event| is_started(event, &frozen)).await;
         server.freeze();
@@ -318,6 +336,7 @@ async fn the_end_does_not_wait_for_a_server_that_stopped_reading() {
             sink.finish(Duration::from_secs(1)).await;
         }
         studio.until(SOON, |event| matches!(event, StreamEvent::Finished { .. })).await;
+        tell("frozen server, from the order to the end, in ms", &asked.elapsed().as_millis());
         assert!(asked.elapsed() < Duration::from_secs(1) + Timing::DEFAULT.close, "{:?}", asked.elapsed());
     }
     all_gone(&studio).await;

@@ -143,7 +143,7 @@ impl RtmpServer {
     }
 }
 
-/// `srt-live-transmit` as a listener that writes what it gets to a file.
+/// `srt-live-transmit`, writing what it gets to a file.
 pub(crate) struct SrtServer {
     file: PathBuf,
     port: u16,
@@ -170,23 +170,33 @@ impl SrtServer {
 
     /// Listens again on the same port, and goes on in the same file.
     pub(crate) fn restart(&mut self) {
-        let file = File::options().create(true).append(true).open(&self.file).unwrap();
-        let from = format!("srt://127.0.0.1:{}?mode=listener{}", self.port, self.query);
-        let child = Command::new("srt-live-transmit")
-            .args(["-q", "-a:no", &from, "file://con"])
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("install srt-tools");
-        self.process = Some(Kept(child));
+        self.run(&format!("srt://127.0.0.1:{}?mode=listener{}", self.port, self.query));
         // An SRT listener has a bound UDP socket; the kernel lists it by its port in hexadecimal digits.
         let socket = format!("0100007F:{:04X} ", self.port);
         let listens = || fs::read_to_string("/proc/net/udp").unwrap().contains(&socket);
         assert!(wait_until(Duration::from_secs(20), listens), "srt-live-transmit does not listen");
     }
 
-    /// Waits until the caller's end has ended it, and all is written.
+    /// Calls a listener instead of being one.
+    pub(crate) fn call(file: &Path, port: u16) -> Self {
+        let mut caller = Self { file: file.to_owned(), port, query: String::new(), process: None };
+        caller.run(&format!("srt://127.0.0.1:{port}?mode=caller"));
+        caller
+    }
+
+    fn run(&mut self, from: &str) {
+        let file = File::options().create(true).append(true).open(&self.file).unwrap();
+        let child = Command::new("srt-live-transmit")
+            .args(["-q", "-a:no", from, "file://con"])
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("install srt-tools");
+        self.process = Some(Kept(child));
+    }
+
+    /// Waits until the end of the stream has ended it, and all is written.
     pub(crate) fn received(mut self) -> PathBuf {
         if let Some(mut process) = self.process.take() {
             let ended = wait_until(Duration::from_secs(20), || process.0.try_wait().unwrap().is_some());

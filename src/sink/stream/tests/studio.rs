@@ -175,19 +175,19 @@ impl Studio {
         tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap().unwrap();
     }
 
-    /// Reads events until one fits.
+    /// Reads events until one fits, beginning with those already seen.
     pub(super) async fn until(&mut self, within: Duration, fits: impl Fn(&StreamEvent) -> bool) {
-        let seen = &mut self.seen;
+        self.until_all(within, |seen| seen.iter().any(&fits)).await;
+    }
+
+    /// Reads events until all that were seen fit.
+    pub(super) async fn until_all(&mut self, within: Duration, fit: impl Fn(&[StreamEvent]) -> bool) {
         let reading = async {
-            loop {
+            while !fit(&self.seen) {
                 let SinkEvent::Stream(_, event) = self.events.recv().await.unwrap() else {
                     panic!("not a stream's event")
                 };
-                let found = fits(&event);
-                seen.push(event);
-                if found {
-                    break;
-                }
+                self.seen.push(event);
             }
         };
         let found = tokio::time::timeout(within, reading).await;
