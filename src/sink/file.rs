@@ -36,8 +36,15 @@ struct Muxing {
     container: Container,
     muxer: &'static str,
     set_up: fn(&gst::Element),
-    /// What stands between the feed and the muxer, where something must.
-    video_parser: Option<&'static str>,
+    /// Templates of the muxer's pads. An `appsrc` fits any of them before its first sample, so that they must be named.
+    audio_pad: &'static str,
+    video: Option<VideoMuxing>,
+}
+
+struct VideoMuxing {
+    pad: &'static str,
+    /// What makes of a byte stream what the muxer takes.
+    parser: &'static str,
 }
 
 const MUXINGS: &[Muxing] = &[
@@ -45,10 +52,17 @@ const MUXINGS: &[Muxing] = &[
         container: Container::Mp4,
         muxer: "mp4mux",
         set_up: fragmented,
-        video_parser: Some("h264parse"),
+        audio_pad: "audio_%u",
+        video: Some(VideoMuxing { pad: "video_%u", parser: "h264parse" }),
     },
-    Muxing { container: Container::Ogg, muxer: "oggmux", set_up: as_it_is, video_parser: None },
-    Muxing { container: Container::Mp3, muxer: "xingmux", set_up: as_it_is, video_parser: None },
+    Muxing {
+        container: Container::Ogg,
+        muxer: "oggmux",
+        set_up: as_it_is,
+        audio_pad: "audio_%u",
+        video: None,
+    },
+    Muxing { container: Container::Mp3, muxer: "xingmux", set_up: as_it_is, audio_pad: "sink", video: None },
 ];
 
 /// Fragments of a second, each complete in itself. (`fragment-mode=first-moov-then-finalise` of GStreamer 1.22 leaves an
@@ -103,6 +117,12 @@ impl FileSink {
     pub fn open(output: OutputId, plan: &FilePlan, context: &SinkContext) -> Result<Self, SinkError> {
         let muxing = muxing(plan.container);
         let paths = FilePaths::new(&context.dir, output, plan.container);
+        // Here, where the error still names the file.
+        std::fs::File::create(&paths.recorded).map_err(|source| SinkError::Io {
+            action: "creating",
+            path: paths.recorded.clone(),
+            source,
+        })?;
         let failure = Failure::new(output, context);
         let pipeline = MediaPipeline::new(&format!("file-{}", output.0));
         let mux = pipeline.add(muxing.muxer)?;
@@ -118,9 +138,17 @@ impl FileSink {
         let mut takers: Vec<(Feed, Box<dyn Taker>)> = Vec::new();
         let mut intakes = Vec::new();
         if plan.has_video {
-            let feed = context.video.clone().ok_or_else(|| SinkError::NoFeed("pictures".to_owned()))?;
+            let no_feed = || SinkError::NoFeed("pictures".to_owned());
+            let feed = context.video.clone().ok_or_else(no_feed)?;
+            let video = muxing.video.as_ref().ok_or_else(no_feed)?;
             let intake = Intake::new("pictures", PICTURES, true)?;
-            link_video(&pipeline, muxing, &intake, &mux)?;
+            pipeline.adopt(intake.element())?;
+            let parser = pipeline.add(video.parser)?;
+            pipeline.link(&[intake.element(), &parser])?;
+            let pad = link_to_pad(&pipeline, &parser, &mux, video.pad)?;
+            if pad.has_property("trak-timescale") {
+                pad.set_property("trak-timescale", VIDEO_TIMESCALE);
+            }
             intakes.push((feed.name(), intake.dropped()));
             takers.push((feed, Box::new(FromZero::new(intake))));
         }
@@ -129,7 +157,7 @@ impl FileSink {
             let feed = feed.ok_or_else(|| SinkError::NoFeed(format!("sound as {codec}")))?;
             let intake = Intake::new("sound", SOUND, false)?;
             pipeline.adopt(intake.element())?;
-            pipeline.link(&[intake.element(), &mux])?;
+            link_to_pad(&pipeline, intake.element(), &mux, muxing.audio_pad)?;
             intakes.push((feed.name(), intake.dropped()));
             takers.push((feed, Box::new(FromZero::new(intake))));
         }
@@ -212,28 +240,19 @@ impl FileSink {
     }
 }
 
-fn link_video(
+/// Links to a pad of this name or template, and returns the pad.
+fn link_to_pad(
     pipeline: &MediaPipeline,
-    muxing: &Muxing,
-    intake: &Intake,
+    from: &gst::Element,
     mux: &gst::Element,
-) -> Result<(), PipelineError> {
-    pipeline.adopt(intake.element())?;
-    let last = match muxing.video_parser {
-        None => intake.element().clone(),
-        Some(parser) => {
-            let parser = pipeline.add(parser)?;
-            pipeline.link(&[intake.element(), &parser])?;
-            parser
-        }
-    };
-    pipeline.link(&[&last, mux])?;
-    if let Some(pad) = last.static_pad("src").and_then(|pad| pad.peer())
-        && pad.has_property("trak-timescale")
-    {
-        pad.set_property("trak-timescale", VIDEO_TIMESCALE);
-    }
-    Ok(())
+    pad: &str,
+) -> Result<gst::Pad, PipelineError> {
+    let linked = from.link_pads(Some("src"), mux, Some(pad)).ok();
+    linked.and_then(|()| from.static_pad("src")?.peer()).ok_or_else(|| PipelineError::Link {
+        pipeline: pipeline.name(),
+        from: from.name().to_string(),
+        to: format!("{}:{pad}", mux.name()),
+    })
 }
 
 fn muxing(container: Container) -> &'static Muxing {

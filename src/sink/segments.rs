@@ -3,7 +3,7 @@
 //! ```text
 //! Feed(h264) ─► appsrc ─► h264parse ─┐                                        ┌─► segment-0-000000.ts  ─► Artifact
 //!                                    ├─► mpegtsmux ─► appsink ─► writer thread ┤
-//! Feed(aac) ──► appsrc ──────────────┘    one stream      cuts it             └─► playlist-0-000000.m3u8 ─► Artifact
+//! Feed(aac) ──► appsrc ─► aacparse ──┘    one stream      cuts it             └─► playlist-0-000000.m3u8 ─► Artifact
 //! ```
 //!
 //! There is one muxer for the whole recording, and the stream it makes is cut at key frames: put together, the segments
@@ -68,8 +68,10 @@ impl SegmentsSink {
             let feed = context.audio.get(&codec).cloned();
             let feed = feed.ok_or_else(|| SinkError::NoFeed(format!("sound as {codec}")))?;
             let intake = Intake::new("sound", SOUND, false)?;
+            // The muxer wants it said that there is one frame in each buffer; the parser says so.
+            let parse = pipeline.add("aacparse")?;
             pipeline.adopt(intake.element())?;
-            pipeline.link(&[intake.element(), &mux])?;
+            pipeline.link(&[intake.element(), &parse, &mux])?;
             takers.push((feed, Box::new(NotingEnd { inner: intake, end: Arc::clone(&media_end) })));
         }
         let writer = Writer {

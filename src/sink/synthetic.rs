@@ -85,12 +85,17 @@ pub(super) enum Rate {
 
 pub(super) const FPS: u64 = 30;
 
+/// `x264enc` moves its times to a thousand hours, to have room for decode times before them, and GStreamer 1.22 then compares
+/// the times of requested key frames with the moved ones. Pictures that have such times to begin with are not moved.
+const ENCODER_ZERO: gst::ClockTime = gst::ClockTime::from_seconds(1000 * 3600);
+
 /// Pushes `seconds` of 320x180 H.264 with a key frame at each full second.
 pub(super) async fn play_video(context: &SinkContext, seconds: u64, rate: Rate, after: After) {
     let pipeline = MediaPipeline::new("video source");
     let source = pipeline.add("videotestsrc").unwrap();
     source.set_property("num-buffers", i32::try_from(seconds * FPS).unwrap());
     source.set_property_from_str("pattern", "ball");
+    source.set_property("timestamp-offset", i64::try_from(ENCODER_ZERO.nseconds()).unwrap());
     let raw = "video/x-raw,format=NV12,width=320,height=180,framerate=30/1,colorimetry=bt709";
     let raw = pipeline.add_caps(&raw.parse().unwrap()).unwrap();
     let encoder = pipeline.add("x264enc").unwrap();
@@ -100,16 +105,18 @@ pub(super) async fn play_video(context: &SinkContext, seconds: u64, rate: Rate, 
     encoder.set_property("option-string", "scenecut=0");
     let h264 = "video/x-h264,profile=main,stream-format=byte-stream,alignment=au";
     let h264 = pipeline.add_caps(&h264.parse().unwrap()).unwrap();
-    let sink = add_feed(&pipeline, context.video.as_ref().unwrap(), after);
+    let sink = add_feed(&pipeline, context.video.as_ref().unwrap(), ENCODER_ZERO, after);
     pipeline.link(&[&source, &raw, &encoder, &h264, &sink]).unwrap();
 
     let second = gst::ClockTime::SECOND;
     raw.static_pad("src").unwrap().add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let buffer = info.buffer_mut().unwrap();
         let pts = buffer.pts().unwrap();
-        let frame = (pts.nseconds() * FPS + second.nseconds() / 2) / second.nseconds();
+        let frame = ((pts - ENCODER_ZERO).nseconds() * FPS + second.nseconds() / 2) / second.nseconds();
         if frame.is_multiple_of(FPS) {
-            let event = gst_video::DownstreamForceKeyUnitEvent::builder().all_headers(true).build();
+            // With its time: a request for "now" is forgotten while an earlier one is still in the encoder's lookahead.
+            let event = gst_video::DownstreamForceKeyUnitEvent::builder().running_time(pts).all_headers(true);
+            let event = event.build();
             assert!(pad.push_event(event));
         } else if rate == Rate::AsDrawn {
             let pause = (frame / FPS) % 3 == 1;
@@ -143,20 +150,30 @@ pub(super) async fn play_audio(context: &SinkContext, codec: AudioCodec, seconds
             encoder
         }
     };
-    let sink = add_feed(&pipeline, &context.audio[&codec], after);
+    let sink = add_feed(&pipeline, &context.audio[&codec], gst::ClockTime::ZERO, after);
     pipeline.link(&[&source, &raw, &convert, &encoder, &sink]).unwrap();
     play(pipeline).await;
 }
 
-fn add_feed(pipeline: &MediaPipeline, feed: &Feed, after: After) -> gst::Element {
-    if after == After::End {
-        return pipeline.add_feed(feed).unwrap();
-    }
-    let feed = feed.clone();
+/// A feed carries media time; `zero` is where the pipeline's times begin.
+fn add_feed(pipeline: &MediaPipeline, feed: &Feed, zero: gst::ClockTime, after: After) -> gst::Element {
+    let (feed, ended) = (feed.clone(), feed.clone());
     let callbacks = gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
-            feed.push(&sink.pull_sample().map_err(|_| gst::FlowError::Eos)?);
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            let mut buffer = sample.buffer_owned().unwrap();
+            let media = |time: Option<gst::ClockTime>| time.map(|time| time.saturating_sub(zero));
+            let (pts, dts) = (media(buffer.pts()), media(buffer.dts()));
+            buffer.make_mut().set_pts(pts);
+            buffer.make_mut().set_dts(dts);
+            let caps = sample.caps_owned().unwrap();
+            feed.push(&gst::Sample::builder().buffer(&buffer).caps(&caps).build());
             Ok(gst::FlowSuccess::Ok)
+        })
+        .eos(move |_| {
+            if after == After::End {
+                ended.end();
+            }
         })
         .build();
     pipeline.add_sink(callbacks).unwrap()

@@ -44,22 +44,29 @@ fn boxes(path: &Path) -> Vec<String> {
     kinds
 }
 
-/// Every packet with its times and the hash of its content.
-fn packets(path: &Path) -> String {
+/// Every packet's stream, times, size and hash of its content, sorted by stream: two files may interleave differently.
+fn packets(path: &Path) -> Vec<String> {
     let arguments =
         ["-v", "error", "-i", path.to_str().unwrap(), "-map", "0", "-c", "copy", "-f", "framehash", "-"];
     let text = String::from_utf8(output_of("ffmpeg", &arguments)).unwrap();
-    // By stream: two files may interleave them differently.
-    let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    lines.sort_by_key(|line| line.split(',').next().map(ToOwned::to_owned));
-    lines.join("\n")
+    let fields =
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(',').collect::<Vec<_>>());
+    let mut lines: Vec<String> = fields
+        .map(|mut fields| {
+            // What a fragment tells of the duration of its last packet is a guess.
+            fields.remove(3);
+            fields.concat()
+        })
+        .collect();
+    lines.sort_by_key(|line| line.as_bytes()[0]);
+    lines
 }
 
 #[test]
 fn every_container_can_be_written() {
     for row in CONTAINERS {
         assert_eq!(muxing(row.container).container, row.container);
-        assert!(row.video.is_empty() || muxing(row.container).video_parser.is_some());
+        assert!(row.video.is_empty() || muxing(row.container).video.is_some());
     }
 }
 
@@ -138,7 +145,11 @@ async fn the_fragments_and_the_whole_hold_the_same_packets_at_the_same_times() {
     let whole = sink.make_whole().await.unwrap();
     assert_eq!((whole.layout, whole.was_cut), (Layout::Ordinary, false));
 
-    assert_eq!(packets(&fragments), packets(&sink.paths.whole));
+    let (before, after) = (packets(&fragments), packets(&sink.paths.whole));
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(before, after);
+    }
     let (before, after) = (Probe::of(&fragments), Probe::of(&sink.paths.whole));
     assert_eq!(before.parameters, after.parameters);
     assert!(stage.artifacts().is_empty());

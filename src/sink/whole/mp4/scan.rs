@@ -19,7 +19,7 @@ pub(super) struct Scan {
     pub(super) tracks: Vec<Tables>,
     /// The media, in the order in which it lies in the file.
     pub(super) pieces: Vec<Piece>,
-    /// Where the last complete fragment ends.
+    /// Where the last complete fragment ends, with what follows it (an index of the fragments).
     pub(super) complete: u64,
 }
 
@@ -67,11 +67,14 @@ pub(super) fn scan(source: &mut (impl Read + Seek), len: u64) -> Result<Scan, Sc
                     Err(_) => break,
                 }
             }
-            b"mdat" if is_whole => complete = header.end,
             _ => {}
         }
         if !is_whole {
             break;
+        }
+        // A fragment is complete with its media, which follows its header.
+        if header.kind != *b"moof" {
+            complete = header.end;
         }
         at = header.end;
     }
