@@ -1,1 +1,15 @@
+//! What Weir does, measured: the recorder as a program, its results as media.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod architecture;
+mod crashes;
+mod endings;
+mod everything;
+mod licences;
+mod measuring;
+mod refusals;
+mod stillness;
+#[path = "../support/support.rs"]
+#[allow(dead_code, reason = "the bench uses the rest")]
+mod support;
+mod variants;

@@ -1,0 +1,127 @@
+//! What dies in the middle of a recording: the recorder itself, the page, the browser, the display.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::layout;
+use crate::support::measure::pictures::{Picture, pictures};
+use crate::support::measure::timing::millis_since;
+use crate::support::measure::{Probe, assert_decodable};
+use crate::support::processes::{Group, Seen};
+use crate::support::recorder::{Recorder, page, weir};
+
+fn wall_now() -> u32 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    (now.as_millis() % (1 << 24)) as u32
+}
+
+/// Kills the recorder some time into the recording and measures what `recover` brings back.
+#[track_caller]
+fn check_killed_after(seconds: f64) {
+    let dir = tempfile::tempdir().unwrap();
+    let page = page("clock.html");
+    let outputs = ["--file", "clock.mp4", "--segments", "hls/clock", "--segment-duration", "2s"];
+    let mut recorder = Recorder::start(dir.path(), &[&["web", page.as_str()], &outputs[..]].concat());
+    recorder.until_written(100_000);
+    recorder.runs_for(Duration::from_secs_f64(seconds));
+    let killed = wall_now();
+    recorder.signal(Signal::SIGKILL);
+    // Its children, its display and its sound server die with it.
+    let ended = recorder.finish(Duration::from_secs(5));
+    assert_eq!(ended.status.code(), None, "killed");
+
+    let recovered = weir(dir.path(), &["recover", "."]);
+    assert!(recovered.status.success(), "{}", recovered.stderr);
+    assert!(!dir.path().join(".weir").exists(), "recover removes what it has brought home");
+
+    for name in ["clock.mp4", "hls/clock.m3u8"] {
+        let path = dir.path().join(name);
+        assert_decodable(&path);
+        let last = pictures(&path, &layout::clock()).iter().rev().find_map(|picture| picture.wall).unwrap();
+        let lost = millis_since(last, killed);
+        // A segment is whole or not there: its length comes on top.
+        let allowed = if name.starts_with("hls") { 2.0 + 2.0 } else { 2.0 };
+        assert!(lost <= allowed, "{name}: {lost:.2} s lost, killed after {seconds} s");
+    }
+}
+
+#[test]
+fn a_recorder_that_is_killed_loses_at_most_two_seconds() {
+    // Not multiples of a fragment's or segment's length, so that the moments fall differently into them.
+    check_killed_after(1.7);
+    check_killed_after(4.3);
+    check_killed_after(6.95);
+}
+
+/// Kills something of a recording after three seconds and measures what is in the file.
+#[track_caller]
+fn check_survives(what: &str, victims: impl Fn(&Recorder) -> Vec<Seen>) {
+    let dir = tempfile::tempdir().unwrap();
+    let page = page("clock.html");
+    let arguments = ["web", &page, "--duration", "12s", "--file", "clock.mp4"];
+    let mut recorder = Recorder::start(dir.path(), &arguments);
+    recorder.until_written(100_000);
+    recorder.runs_for(Duration::from_secs(3));
+    let killed = wall_now();
+    let victims = victims(&recorder);
+    assert!(!victims.is_empty(), "{what}: nothing to kill");
+    for victim in victims {
+        kill(Pid::from_raw(victim.pid), Signal::SIGKILL).ok();
+    }
+    let ended = recorder.finish(Duration::from_secs(40)).complete();
+
+    let path = ended.path("clock.mp4");
+    assert_decodable(&path);
+    let length = Probe::of(&path).duration;
+    assert!((length - 12.0).abs() <= 0.2, "{what}: {length} s");
+    let details = ended.info["details"].as_str().unwrap_or_default();
+    assert!(!details.is_empty(), "{what}: the gap is in the result's details: {}", ended.info);
+    assert_goes_on(what, &pictures(&path, &layout::clock()), killed, &path);
+}
+
+/// Asserts that the file shows the page again after `killed`, with a gap of a few seconds.
+#[track_caller]
+fn assert_goes_on(what: &str, all: &[Picture], killed: u32, path: &Path) {
+    let seen: Vec<(f64, f64)> =
+        all.iter().filter_map(|picture| Some((picture.pts, millis_since(picture.wall?, killed)))).collect();
+    // Times before the kill are small; those after it are just below 2^24 ms.
+    let after = seen.iter().find(|(_, before_kill)| *before_kill > 8_000.0);
+    let (back, _) =
+        after.unwrap_or_else(|| panic!("{what}: the page does not come back in {}", path.display()));
+    let (last, _) = seen.iter().rfind(|(_, before_kill)| *before_kill < 8_000.0).unwrap();
+    assert!(back - last <= 5.0, "{what}: {:.2} s without the page", back - last);
+    let moving = seen.iter().filter(|(pts, _)| pts > back).count();
+    assert!(moving > 60, "{what}: {moving} pictures after it came back");
+}
+
+#[test]
+fn a_renderer_that_crashes_costs_a_gap() {
+    check_survives("renderer", |recorder| {
+        let mut renderers = recorder.children(Group::Browser);
+        renderers.retain(|seen| {
+            let line = seen.arguments.join(" ");
+            line.contains("--type=renderer")
+                && !line.contains("--top-chrome-webui")
+                && !line.contains("--extension-process")
+        });
+        renderers
+    });
+}
+
+#[test]
+fn a_browser_that_dies_costs_a_gap() {
+    check_survives("browser", |recorder| recorder.children(Group::Browser));
+}
+
+#[test]
+fn a_display_that_dies_costs_a_gap() {
+    check_survives("display", |recorder| recorder.children(Group::Display));
+}
+
+#[test]
+fn a_sound_server_that_dies_costs_a_gap() {
+    check_survives("sound server", |recorder| recorder.children(Group::Sound));
+}

@@ -1,0 +1,95 @@
+//! How recordings begin and end: signals of the page, Ctrl-C.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::support::layout;
+use crate::support::measure::pictures::pictures;
+use crate::support::measure::{Probe, assert_decodable};
+use crate::support::recorder::{Recorder, page, weir};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn record(dir: &Path, query: &str, more: &[&str]) -> Recorder {
+    let page = page(&format!("clock.html{query}"));
+    Recorder::start(dir, &[&["web", &page, "--file", "clock.mp4"], more].concat())
+}
+
+#[test]
+fn the_page_ends_the_recording() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = record(dir.path(), "?end=5", &["--duration", "20s"]).finish(PATIENCE).complete();
+    let path = ended.path("clock.mp4");
+    assert_decodable(&path);
+    let length = Probe::of(&path).duration;
+    assert!((2.0..=5.3).contains(&length), "{length} s of a page that ends after 5 s");
+}
+
+#[test]
+fn the_recording_begins_when_the_page_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = ["--await-start-signal", "--duration", "3s"];
+    let ended = record(dir.path(), "?start=4", &more).finish(PATIENCE).complete();
+    let path = ended.path("clock.mp4");
+    let length = Probe::of(&path).duration;
+    assert!((length - 3.0).abs() <= 0.2, "{length} s");
+    // At 30 Hz it has counted to 120 by then; what came before must not be in the file.
+    let first = pictures(&path, &layout::clock())[0].counters[0].unwrap();
+    assert!((90..=300).contains(&first), "begins with picture {first}");
+}
+
+#[test]
+fn ctrl_c_ends_a_recording_with_a_whole_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = record(dir.path(), "", &[]);
+    recorder.until_written(100_000);
+    recorder.runs_for(Duration::from_secs(3));
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.finish(PATIENCE).complete();
+    assert!(ended.took <= Duration::from_secs(2), "from Ctrl-C to the end it took {:?}", ended.took);
+    assert_decodable(&ended.path("clock.mp4"));
+    let length = Probe::of(&ended.path("clock.mp4")).duration;
+    assert!(length >= 3.0, "{length} s");
+}
+
+#[test]
+fn ctrl_c_at_any_moment_of_the_start_leaves_nothing_behind() {
+    for millis in [20, 100, 250, 400, 550, 700, 900, 1100, 1400] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = record(dir.path(), "", &[]);
+        recorder.runs_for(Duration::from_millis(millis));
+        recorder.signal(Signal::SIGINT);
+        let ended = recorder.finish(Duration::from_secs(5));
+        assert!(ended.status.code().is_some(), "after {millis} ms: {}\n{}", ended.status, ended.log);
+        let file = dir.path().join("clock.mp4");
+        if file.exists() {
+            assert_decodable(&file);
+        }
+        assert!(
+            !dir.path().join(".weir").exists(),
+            "after {millis} ms a work directory is left:\n{}",
+            ended.log
+        );
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_stops_at_once_and_leaves_what_recover_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = record(dir.path(), "", &[]);
+    recorder.until_written(400_000);
+    recorder.signal(Signal::SIGINT);
+    // Two signals at the same moment would be one.
+    recorder.exit_within(Duration::from_millis(5));
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.finish(PATIENCE);
+    assert_eq!(ended.status.code(), Some(130), "{}", ended.log);
+    assert!(ended.took <= Duration::from_millis(500), "it took {:?}", ended.took);
+
+    let recovered = weir(dir.path(), &["recover", "."]);
+    assert!(recovered.status.success(), "{}", recovered.stderr);
+    assert_decodable(&dir.path().join("clock.mp4"));
+    assert!(!dir.path().join(".weir").exists(), "recover removes what it has brought home");
+}

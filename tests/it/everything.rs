@@ -1,0 +1,298 @@
+//! One recording with every kind of output, from one encode; each test measures one of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::support::layout;
+use crate::support::measure::pictures::{Picture, Still, pictures};
+use crate::support::measure::sound::{beeps, peak, samples};
+use crate::support::measure::timing::{cadence, millis_since, sound_lateness};
+use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
+use crate::support::peers::{RtmpServer, SrtServer, closed_port};
+use crate::support::recorder::{Ended, Recorder, page};
+
+/// Seconds that are asked for.
+const LENGTH: f64 = 14.0;
+/// A key that must not be printed.
+const KEY: &str = "hunter2-hunter2";
+
+/// What the one recording left.
+struct Everything {
+    ended: Ended,
+    rtmp: (PathBuf, tempfile::TempDir),
+    srt: (PathBuf, tempfile::TempDir),
+    /// The MP4's pictures, which all others are compared with.
+    pictures: Vec<Picture>,
+}
+
+impl Everything {
+    fn path(&self, name: &str) -> PathBuf {
+        self.ended.path(name)
+    }
+}
+
+/// Records once; every test of this file waits for it.
+fn everything() -> &'static Everything {
+    static ONCE: OnceLock<Everything> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        // Not a temporary directory: it outlives every test, and nothing would remove it.
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("everything");
+        std::fs::remove_dir_all(&dir).ok();
+        std::fs::create_dir_all(&dir).unwrap();
+        let (rtmp, srt) = (RtmpServer::start(), SrtServer::start());
+        let bad = format!("rtmp://127.0.0.1:{}/live/{KEY}", closed_port());
+        let recorder = Recorder::start(
+            &dir,
+            &[
+                "web",
+                &page("clock.html"),
+                "--duration",
+                "14s",
+                "--file",
+                "clock.mp4",
+                "--segments",
+                "hls/clock",
+                "--live-playlist",
+                "hls/live",
+                "--images",
+                "thumbs/clock",
+                "--every",
+                "2s",
+                "--image-size",
+                "640x360",
+                "--stream",
+                &rtmp.url(KEY),
+                "--stream",
+                &bad,
+                "--stream",
+                &srt.url(),
+            ],
+        );
+        let ended = recorder.finish(Duration::from_secs(60)).complete();
+        let rtmp = rtmp.received(KEY);
+        let srt = srt.received();
+        let pictures = pictures(&dir.join("clock.mp4"), &layout::clock());
+        Everything { ended, rtmp, srt, pictures }
+    })
+}
+
+#[track_caller]
+fn assert_lip_sync(path: &Path, pictures: &[Picture], at_least: usize) {
+    let lateness = sound_lateness(pictures, &beeps(&samples(path)));
+    assert!(lateness.len() >= at_least, "{} beeps with their flashes in {}", lateness.len(), path.display());
+    let millis: Vec<f64> = lateness.iter().map(|(_, late)| (late * 1000.0).round()).collect();
+    assert!(millis.iter().all(|late| late.abs() <= 40.0), "sound against picture, in ms: {millis:?}");
+}
+
+#[track_caller]
+fn assert_colours(still: &Still, tolerance: u8) {
+    for (region, colour) in layout::clock_patches() {
+        let seen = still.colour(region);
+        let worst = (0..3).map(|i| seen[i].abs_diff(colour[i])).max().unwrap();
+        assert!(worst <= tolerance, "{colour:?} is seen as {seen:?}");
+    }
+}
+
+#[test]
+fn the_file_is_as_long_as_was_asked_for() {
+    let probe = Probe::of(&everything().path("clock.mp4"));
+    assert!((probe.duration - LENGTH).abs() <= 0.2, "{probe:?}");
+    for kind in ["video", "audio"] {
+        let length = probe.stream(kind).duration.unwrap();
+        assert!((length - LENGTH).abs() <= 0.2, "{kind}: {length} s");
+    }
+    assert!(probe.start.abs() < 0.05, "{probe:?}");
+}
+
+#[test]
+fn the_file_has_its_index_first_and_decodes() {
+    let path = everything().path("clock.mp4");
+    let boxes = top_level_boxes(&path);
+    let place = |name: &str| boxes.iter().position(|found| found == name).unwrap_or(usize::MAX);
+    assert!(place("moov") < place("mdat"), "{boxes:?}");
+    assert!(!boxes.contains(&"moof".to_owned()), "not fragmented any more: {boxes:?}");
+    assert_decodable(&path);
+}
+
+#[test]
+fn the_file_is_encoded_as_planned() {
+    let probe = Probe::of(&everything().path("clock.mp4"));
+    let video = probe.stream("video");
+    assert_eq!((video.codec.as_str(), video.profile.as_str()), ("h264", "Main"));
+    assert_eq!((video.width, video.height), (1280, 720));
+    assert_eq!((video.color_space.as_str(), video.color_range.as_str()), ("bt709", "tv"));
+    assert_eq!(probe.stream("audio").codec, "aac");
+}
+
+#[test]
+fn sound_and_picture_are_together_at_every_beep_of_the_file() {
+    let all = everything();
+    assert_lip_sync(&all.path("clock.mp4"), &all.pictures, 12);
+    let sound = samples(&all.path("clock.mp4"));
+    assert!((peak(&sound) - 0.25).abs() < 0.08, "as loud as the page played it: {}", peak(&sound));
+    assert!(beeps(&sound).iter().all(|beep| (beep.hertz - 1000.0).abs() < 25.0));
+}
+
+#[test]
+fn every_picture_that_the_page_painted_is_in_the_file() {
+    let measured = cadence(&everything().pictures);
+    assert!(measured.distinct >= 29.0, "{measured:?}");
+    assert_eq!(measured.torn, 0, "{measured:?}");
+    assert!(measured.jitter_p95 <= 0.02, "{measured:?}");
+}
+
+#[test]
+fn colours_are_the_page_s_up_to_the_edges() {
+    let still = Still::at(&everything().path("clock.mp4"), 7.0);
+    assert_colours(&still, 8);
+    // The page's background, and not a black line, on every side.
+    for (x, y) in [(0, 300), (-1, 300), (600, 0), (600, -1)] {
+        let [r, g, b] = still.pixel(x, y);
+        assert!(
+            r.abs_diff(0x10) < 8 && g.abs_diff(0x15) < 8 && b.abs_diff(0x1c) < 8,
+            "at {x},{y}: {r} {g} {b}"
+        );
+    }
+}
+
+#[test]
+fn hls_segments_are_as_long_as_the_playlist_says_and_begin_with_key_frames() {
+    let all = everything();
+    let playlist = playlist(&all.path("hls/clock.m3u8"));
+    assert!(playlist.end_list, "{playlist:?}");
+    assert_eq!(playlist.playlist_type, Some(m3u8_rs::MediaPlaylistType::Event));
+    assert_eq!(playlist.segments.len(), 4, "{playlist:?}");
+
+    let segments: Vec<Vec<Picture>> = playlist
+        .segments
+        .iter()
+        .map(|segment| pictures(&all.path("hls").join(&segment.uri), &layout::clock()))
+        .collect();
+    let first = |i: usize| segments[i].iter().find_map(|picture| picture.wall).unwrap();
+    for (i, segment) in playlist.segments.iter().enumerate() {
+        assert!(segments[i][0].key, "segment {i} begins with a key frame");
+        assert!(f64::from(segment.duration) <= playlist.target_duration as f64 + 0.5, "{playlist:?}");
+        if i + 1 < segments.len() {
+            let length = millis_since(first(i), first(i + 1));
+            assert!(
+                (f64::from(segment.duration) - length).abs() < 0.06,
+                "segment {i} lasts {length} s: {segment:?}"
+            );
+        }
+    }
+    let whole: f64 = playlist.segments.iter().map(|segment| f64::from(segment.duration)).sum();
+    assert!((whole - LENGTH).abs() <= 0.2, "{whole} s in all");
+    assert_decodable(&all.path("hls/clock.m3u8"));
+}
+
+#[test]
+fn hls_dates_are_those_of_the_pictures() {
+    let all = everything();
+    let playlist = playlist(&all.path("hls/clock.m3u8"));
+    for segment in &playlist.segments {
+        let date = segment.program_date_time.expect("a date for each segment").timestamp_millis();
+        let first = pictures(&all.path("hls").join(&segment.uri), &layout::clock());
+        let drawn = first.iter().find_map(|picture| picture.wall).unwrap();
+        // From drawing to showing it is some 45 ms.
+        let late = (date - i64::from(drawn)).rem_euclid(1 << 24);
+        assert!(
+            (-20..=150).contains(&(if late > 1 << 23 { late - (1 << 24) } else { late })),
+            "{late} ms: {segment:?}"
+        );
+    }
+}
+
+#[test]
+fn hls_has_a_live_playlist_of_the_last_segments() {
+    let live = playlist(&everything().path("hls/live.m3u8"));
+    assert!(live.end_list && live.segments.len() <= 5, "{live:?}");
+    assert_eq!(live.segments.last().unwrap().uri, "clock_00003.ts");
+}
+
+fn playlist(path: &Path) -> m3u8_rs::MediaPlaylist {
+    let text = std::fs::read(path).unwrap();
+    m3u8_rs::parse_media_playlist_res(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn images_show_what_was_on_the_page_at_their_times() {
+    let all = everything();
+    let mut names: Vec<_> =
+        std::fs::read_dir(all.path("thumbs")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert!((7..=8).contains(&names.len()), "every 2 s of 14 s: {names:?}");
+    for (index, name) in names.iter().enumerate() {
+        assert_eq!(name.to_str().unwrap(), format!("clock_{index:05}.jpeg"));
+        let path = all.path("thumbs").join(name);
+        let image = &pictures(&path, &layout::clock())[0];
+        let counter = image.counters[0].expect("a readable image");
+        let shown = all.pictures.iter().find(|picture| picture.counters[0] == Some(counter));
+        let shown = shown.unwrap_or_else(|| panic!("{name:?}: picture {counter} is not in the file")).pts;
+        assert!((shown - 2.0 * index as f64).abs() < 0.1, "{name:?} is of {shown:.3} s");
+
+        let still = Still::at(&path, 0.0);
+        assert_eq!((still.width, still.height), (640, 360));
+        assert_colours(&still, 10);
+    }
+}
+
+#[test]
+fn an_rtmp_server_receives_the_recording() {
+    let all = everything();
+    let (path, _dir) = &all.rtmp;
+    let received = pictures(path, &layout::clock());
+    let measured = cadence(&received);
+    assert!(measured.distinct >= 29.0 && measured.torn == 0, "{measured:?}");
+    let length = Probe::of(path).duration;
+    assert!(length >= LENGTH - 1.0, "{length} s");
+    assert_lip_sync(path, &received, 10);
+}
+
+#[test]
+fn an_srt_receiver_receives_the_recording() {
+    let all = everything();
+    let (path, _dir) = &all.srt;
+    // What comes before the first key frame can't be decoded by anybody.
+    let received: Vec<Picture> =
+        pictures(path, &layout::clock()).into_iter().skip_while(|picture| picture.torn()).collect();
+    let measured = cadence(&received);
+    assert!(measured.distinct >= 29.0 && measured.torn == 0, "{measured:?}");
+    assert!(received.last().unwrap().pts - received[0].pts >= LENGTH - 5.0);
+    assert_lip_sync(path, &received, 8);
+}
+
+#[test]
+fn the_result_names_every_output_with_its_state() {
+    let info = &everything().ended.info;
+    assert_eq!(info["fileResults"].as_array().map(Vec::len), Some(1), "{info}");
+    assert_eq!(info["segmentResults"][0]["segmentCount"], "4", "{info}");
+    assert!(info["imageResults"][0]["imageCount"].as_str().is_some_and(|count| count >= "7"), "{info}");
+    let states: Vec<_> = info["streamResults"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stream| stream["status"].as_str().unwrap_or("ACTIVE").to_owned())
+        .collect();
+    assert_eq!(states, ["FINISHED", "FAILED", "FINISHED"], "{info}");
+    let size: u64 = info["fileResults"][0]["size"].as_str().unwrap().parse().unwrap();
+    assert_eq!(size, std::fs::metadata(everything().path("clock.mp4")).unwrap().len());
+}
+
+#[test]
+fn a_stream_s_key_is_never_printed() {
+    let ended = &everything().ended;
+    assert!(!ended.stdout.contains(KEY) && !ended.log.contains(KEY), "{}\n{}", ended.stdout, ended.log);
+}
+
+#[test]
+fn the_first_picture_comes_soon_after_the_request() {
+    let all = everything();
+    let first = all.pictures.iter().find_map(|picture| picture.wall).unwrap();
+    let started = all.ended.started.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u32;
+    let took = millis_since(started & 0x00ff_ffff, first);
+    // A generous limit for a machine that also runs tests; the bench measures it.
+    assert!(took < 5.0, "{took} s");
+    let reported = all.ended.since_start(&all.ended.info["startedAt"]);
+    assert!((reported - took).abs() < 0.3, "reported {reported:.3} s, in the picture {took:.3} s");
+}

@@ -1,0 +1,138 @@
+//! What a recording may have left behind: processes, display locks, sockets, directories.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::processes::{self, Seen};
+
+/// Follows a recorder while it runs, so that afterwards everything it started is known.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    stop: mpsc::Sender<()>,
+    family: thread::JoinHandle<HashMap<(i32, u64), Seen>>,
+    before: BTreeSet<PathBuf>,
+}
+
+/// Where programs put what should not stay: display locks and sockets, shared memory, temporary directories.
+fn transient() -> BTreeSet<PathBuf> {
+    let entries = |folder: &Path| {
+        fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .collect::<Vec<_>>()
+    };
+    let mut found = BTreeSet::new();
+    for folder in ["/tmp", "/tmp/.X11-unix", "/dev/shm", "/var/tmp", "/run"] {
+        found.extend(entries(Path::new(folder)));
+    }
+    for folder in entries(Path::new("/run/user")) {
+        found.extend(entries(&folder));
+    }
+    found
+}
+
+impl Watch {
+    /// To be called before the recorder has done anything.
+    pub(crate) fn start(recorder: i32, before: BTreeSet<PathBuf>) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let family = thread::spawn(move || {
+            let mut known = HashMap::new();
+            // A process is seen when it lives for 50 ms; what is shorter leaves nothing.
+            while stopped.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
+                for seen in processes::family(recorder) {
+                    known.insert((seen.pid, seen.start), seen);
+                }
+            }
+            known
+        });
+        Self { stop, family, before }
+    }
+
+    /// What is there before a recorder is started.
+    pub(crate) fn before() -> BTreeSet<PathBuf> {
+        transient()
+    }
+
+    /// To be called when the recorder has ended. Panics when anything of it is still there a second later; ends what
+    /// it finds, so that the next test is not disturbed.
+    pub(crate) fn assert_nothing_left(self) {
+        self.stop.send(()).ok();
+        let family = self.family.join().unwrap();
+        let paths: BTreeSet<PathBuf> =
+            family.values().flat_map(|seen| named_places(&seen.arguments)).collect();
+
+        // A killed recorder's children are told by the kernel and need a moment.
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut alive = still(&family);
+        while !alive.is_empty() && Instant::now() < deadline {
+            thread::yield_now();
+            alive = still(&family);
+        }
+        for seen in &alive {
+            kill(Pid::from_raw(seen.pid), Signal::SIGKILL).ok();
+        }
+        let running: Vec<String> =
+            alive.iter().map(|seen| format!("process {}: {}", seen.pid, seen.arguments.join(" "))).collect();
+
+        let new: Vec<PathBuf> = transient().difference(&self.before).cloned().collect();
+        let files: Vec<String> = new
+            .into_iter()
+            .filter(|path| paths.contains(path) || orphaned_display(path, &family))
+            .map(|path| path.display().to_string())
+            .collect();
+        let left = [running, files].concat();
+        assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+    }
+}
+
+fn still(family: &HashMap<(i32, u64), Seen>) -> Vec<Seen> {
+    processes::all().into_iter().filter(|seen| family.contains_key(&(seen.pid, seen.start))).collect()
+}
+
+/// The entries of temporary places that a command line names: `/dev/shm/x` for `--profile=/dev/shm/x/y`.
+fn named_places(arguments: &[String]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for word in arguments.iter().flat_map(|argument| argument.split([' ', '='])) {
+        for place in ["/tmp", "/dev/shm", "/var/tmp", "/run"] {
+            let inside = Path::new(word).strip_prefix(place).ok();
+            if let Some(first) = inside.and_then(|rest| rest.components().next()) {
+                found.push(Path::new(place).join(first));
+            }
+        }
+        if let Ok(rest) = Path::new(word).strip_prefix("/run/user") {
+            found.push(Path::new("/run/user").join(rest.components().take(2).collect::<PathBuf>()));
+        }
+    }
+    found
+}
+
+/// Whether a path is the lock or the socket of a display whose server is one of the family or is gone.
+fn orphaned_display(path: &Path, family: &HashMap<(i32, u64), Seen>) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let number = match path.parent() {
+        Some(parent) if parent == Path::new("/tmp") => {
+            name.strip_prefix(".X").and_then(|rest| rest.strip_suffix("-lock"))
+        }
+        Some(parent) if parent == Path::new("/tmp/.X11-unix") => name.strip_prefix('X'),
+        _ => None,
+    };
+    let Some(number) = number else { return false };
+    let owner = fs::read_to_string(format!("/tmp/.X{number}-lock"));
+    let owner: Option<i32> = owner.ok().and_then(|text| text.trim().parse().ok());
+    match owner {
+        Some(pid) => {
+            family.keys().any(|(member, _)| *member == pid)
+                || kill(Pid::from_raw(pid), None::<Signal>).is_err()
+        }
+        None => true,
+    }
+}

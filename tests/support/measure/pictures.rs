@@ -1,0 +1,190 @@
+//! Pictures of a recording: when each is shown, and the numbers in it.
+
+use std::path::Path;
+
+use super::Probe;
+use crate::support::barcode;
+use crate::support::layout::{Layout, Region};
+use crate::support::tool::succeed;
+
+/// One decoded picture.
+#[derive(Debug, Clone)]
+pub(crate) struct Picture {
+    /// Seconds after the file's start.
+    pub(crate) pts: f64,
+    pub(crate) key: bool,
+    /// As [`Layout::counters`]; `None` where it can't be read.
+    pub(crate) counters: Vec<Option<u32>>,
+    /// The wall clock in milliseconds mod 2^24.
+    pub(crate) wall: Option<u32>,
+    /// Luma in the middle of the flash.
+    pub(crate) flash: Option<u8>,
+}
+
+impl Picture {
+    /// Whether a beep's flash is lit in it.
+    pub(crate) fn lit(&self) -> bool {
+        self.flash.is_some_and(|luma| luma > 128)
+    }
+
+    /// Whether its counters, all of one page, differ or can't be read.
+    pub(crate) fn torn(&self) -> bool {
+        self.counters.iter().any(|counter| counter.is_none() || *counter != self.counters[0])
+    }
+}
+
+/// Width and height of what is kept of each region: eight samples a cell, four rows.
+const ROW: usize = barcode::CELLS * 8;
+const ROWS: usize = 4;
+
+/// Decodes every picture of `path` and reads what `layout` says is in it.
+///
+/// ffmpeg cuts the regions out and scales them, so that a second of 1080p is a few kilobytes here; `showinfo` tells each
+/// picture's time and whether it is a key frame, at the head of the chain because `vstack` forgets it.
+pub(crate) fn pictures(path: &Path, layout: &Layout) -> Vec<Picture> {
+    let start = Probe::of(path).start;
+    let flash = layout.flash.map(Region::middle);
+    let regions: Vec<_> = layout.counters.iter().copied().chain(layout.wall).chain(flash).collect();
+    let args = [
+        "-v",
+        "info",
+        "-nostats",
+        "-copyts",
+        "-i",
+        path.to_str().unwrap(),
+        "-filter_complex",
+        &filter(&regions),
+        "-map",
+        "[out]",
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "gray",
+        "pipe:1",
+    ];
+    let done = succeed("ffmpeg", &args, None);
+    let times = showinfo(&done.stderr);
+    let size = ROW * ROWS * regions.len().max(1);
+    assert_eq!(times.len(), done.stdout.len() / size, "a time for each picture of {}", path.display());
+
+    let bars = layout.counters.len();
+    let picture = |((pts, key), bytes): ((f64, bool), &[u8])| {
+        let row = |i: usize| -> Vec<u8> {
+            // The two inner ones of four rows: the outer ones may hold what is beside the bar.
+            let rows = &bytes[i * ROW * ROWS..(i + 1) * ROW * ROWS];
+            (0..ROW).map(|x| u8::midpoint(rows[ROW + x], rows[2 * ROW + x])).collect()
+        };
+        Picture {
+            pts: pts - start,
+            key,
+            counters: (0..bars).map(|i| barcode::read(&row(i))).collect(),
+            wall: layout.wall.and_then(|_| barcode::read(&row(bars))),
+            flash: flash.map(|_| {
+                let row = row(regions.len() - 1);
+                (row.iter().map(|&v| u32::from(v)).sum::<u32>() / ROW as u32) as u8
+            }),
+        }
+    };
+    times.into_iter().zip(done.stdout.chunks_exact(size)).map(picture).collect()
+}
+
+fn filter(regions: &[Region]) -> String {
+    let count = regions.len();
+    if count == 0 {
+        return format!("[0:v]showinfo=checksum=0,scale={ROW}:{ROWS}:flags=area[out]");
+    }
+    let names = |prefix: &str| (0..count).map(|i| format!("[{prefix}{i}]")).collect::<String>();
+    let mut text = format!("[0:v]showinfo=checksum=0,format=gray,split={count}{};", names("in"));
+    for (i, Region { x, y, width, height }) in regions.iter().enumerate() {
+        text += &format!(
+            "[in{i}]crop=iw*{width:.5}:ih*{height:.5}:iw*{x:.5}:ih*{y:.5},scale={ROW}:{ROWS}:flags=area[part{i}];"
+        );
+    }
+    match count {
+        1 => text + "[part0]null[out]",
+        _ => text + &format!("{}vstack=inputs={count}[out]", names("part")),
+    }
+}
+
+/// Time and key flag of each picture that went through `showinfo`.
+fn showinfo(log: &str) -> Vec<(f64, bool)> {
+    let lines = || log.lines().filter(|line| line.contains("showinfo"));
+    let field = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(name)?;
+        rest.split_whitespace().next().map(str::to_owned)
+    };
+    // `pts_time` has six significant digits; `pts` is exact.
+    let base = lines().find_map(|line| field(line, "time_base: ")).and_then(|base| {
+        let (numerator, denominator) = base.trim_end_matches(',').split_once('/')?;
+        Some(numerator.parse::<f64>().ok()? / denominator.parse::<f64>().ok()?)
+    });
+    lines()
+        .filter_map(|line| {
+            let pts: f64 = field(line, " pts:")?.parse().ok()?;
+            let key = field(line, "iskey:")? == "1";
+            Some((pts * base.expect("showinfo tells its time base first"), key))
+        })
+        .collect()
+}
+
+/// A whole picture in sRGB.
+#[derive(Debug)]
+pub(crate) struct Still {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    rgb: Vec<u8>,
+}
+
+impl Still {
+    /// The picture that is shown `at` seconds; found by seeking, as a player does.
+    pub(crate) fn at(path: &Path, at: f64) -> Self {
+        let probe = Probe::of(path);
+        let stream = probe.stream("video");
+        let (width, height) = (stream.width as usize, stream.height as usize);
+        let at = format!("{at:.3}");
+        let mut args = vec!["-v", "error"];
+        if path.extension().is_none_or(|extension| extension != "jpeg") {
+            args.extend(["-ss", at.as_str()]);
+        }
+        args.extend([
+            "-i",
+            path.to_str().unwrap(),
+            "-frames:v",
+            "1",
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "rgb24",
+            "pipe:1",
+        ]);
+        let rgb = succeed("ffmpeg", &args, None).stdout;
+        assert_eq!(rgb.len(), width * height * 3, "one picture at {at} s of {}", path.display());
+        Self { width, height, rgb }
+    }
+
+    /// The average colour in the middle of a region.
+    pub(crate) fn colour(&self, region: Region) -> [u8; 3] {
+        let Region { x, y, width, height } = region.middle();
+        let part = |from: f64, length: f64, all: usize| {
+            (from * all as f64) as usize..((from + length) * all as f64) as usize
+        };
+        let (mut sum, mut count) = ([0usize; 3], 0);
+        for y in part(y, height, self.height) {
+            for x in part(x, width, self.width) {
+                let at = (y * self.width + x) * 3;
+                (0..3).for_each(|i| sum[i] += usize::from(self.rgb[at + i]));
+                count += 1;
+            }
+        }
+        sum.map(|value| (value / count) as u8)
+    }
+
+    /// The colour of one pixel; negative coordinates count from the right and from below.
+    pub(crate) fn pixel(&self, x: isize, y: isize) -> [u8; 3] {
+        let place = |at: isize, length: usize| at.rem_euclid(length as isize) as usize;
+        let at = (place(y, self.height) * self.width + place(x, self.width)) * 3;
+        self.rgb[at..at + 3].try_into().unwrap()
+    }
+}

@@ -1,0 +1,84 @@
+//! Sound of a recording: its beeps.
+
+use std::path::Path;
+
+use super::Probe;
+use crate::support::tool::succeed;
+
+pub(crate) const RATE: f64 = 48_000.0;
+
+/// One beep.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beep {
+    /// Its first sound, in seconds after the file's start.
+    pub(crate) at: f64,
+    /// Seconds.
+    pub(crate) length: f64,
+    pub(crate) hertz: f64,
+}
+
+/// Decodes the sound to mono; the first sample is at the file's start.
+///
+/// `aresample=async=1:first_pts=0` puts silence where the file has a gap; without it raw output starts with the first
+/// sample there is, whenever that should sound. `-copyts`, because ffmpeg otherwise moves a transport stream to the start
+/// of the one stream that it reads.
+pub(crate) fn samples(path: &Path) -> Vec<f32> {
+    let filter = format!("asetpts=PTS-{:.6}/TB,aresample=async=1:first_pts=0", Probe::of(path).start);
+    let args = [
+        "-v",
+        "error",
+        "-copyts",
+        "-i",
+        path.to_str().unwrap(),
+        "-map",
+        "0:a:0",
+        "-af",
+        &filter,
+        "-ac",
+        "1",
+        "-ar",
+        "48000",
+        "-f",
+        "f32le",
+        "pipe:1",
+    ];
+    let bytes = succeed("ffmpeg", &args, None).stdout;
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+/// The loudest sample, 0 to 1; 0 without any.
+pub(crate) fn peak(samples: &[f32]) -> f32 {
+    samples.iter().fold(0.0, |peak, sample| peak.max(sample.abs()))
+}
+
+/// Finds every beep: sound of at least 20 ms with 200 ms of silence before it.
+pub(crate) fn beeps(samples: &[f32]) -> Vec<Beep> {
+    // A quarter of the full beep: above what a codec smears ahead of an attack, reached within the first half wave.
+    let threshold = peak(samples) / 4.0;
+    if threshold < 0.005 {
+        return Vec::new();
+    }
+    let silence = (0.2 * RATE) as usize;
+    let mut loud = samples.iter().enumerate().filter(|(_, s)| s.abs() > threshold).map(|(i, _)| i).peekable();
+    let mut found = Vec::new();
+    while let Some(first) = loud.next() {
+        let (mut last, start) = (first, first);
+        while let Some(next) = loud.next_if(|next| next - last < silence) {
+            last = next;
+        }
+        if (last - start) as f64 > 0.02 * RATE {
+            found.push(Beep {
+                at: start as f64 / RATE,
+                length: (last - start) as f64 / RATE,
+                hertz: pitch(&samples[start..=last]),
+            });
+        }
+    }
+    found
+}
+
+/// Half the zero crossings a second.
+fn pitch(samples: &[f32]) -> f64 {
+    let crossings = samples.windows(2).filter(|pair| (pair[0] < 0.0) != (pair[1] < 0.0)).count();
+    crossings as f64 / 2.0 / (samples.len() as f64 / RATE)
+}

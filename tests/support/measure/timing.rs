@@ -1,0 +1,95 @@
+//! Figures from pictures and beeps: sound against picture, cadence, jitter.
+
+use super::pictures::Picture;
+use super::sound::Beep;
+
+/// When a flash began: the time of the first lit picture.
+pub(crate) fn flashes(pictures: &[Picture]) -> Vec<f64> {
+    pictures.windows(2).filter(|pair| !pair[0].lit() && pair[1].lit()).map(|pair| pair[1].pts).collect()
+}
+
+/// Sound against picture at each beep that has its flash within half a second: the flash's time and by how many
+/// seconds the sound is late (negative: early).
+///
+/// A beep or flash in the first or last half second may have lost its partner to the cut; anywhere else one without
+/// partner is an error.
+pub(crate) fn sound_lateness(pictures: &[Picture], beeps: &[Beep]) -> Vec<(f64, f64)> {
+    let flashes = flashes(pictures);
+    let end = pictures.last().map_or(0.0, |picture| picture.pts);
+    let inside = |at: f64| at > 0.5 && at < end - 0.5;
+    let nearest = |at: f64, all: &mut dyn Iterator<Item = f64>| {
+        all.map(|other| other - at).filter(|d| d.abs() < 0.5).min_by(|a, b| a.abs().total_cmp(&b.abs()))
+    };
+    for beep in beeps.iter().filter(|beep| inside(beep.at)) {
+        let flash = nearest(beep.at, &mut flashes.iter().copied());
+        assert!(flash.is_some(), "a beep without flash at {:.3} s; flashes: {flashes:.3?}", beep.at);
+    }
+    let mut pairs = Vec::new();
+    for &flash in &flashes {
+        match nearest(flash, &mut beeps.iter().map(|beep| beep.at)) {
+            Some(late) => pairs.push((flash, late)),
+            None => assert!(!inside(flash), "a flash without beep at {flash:.3} s; beeps: {beeps:.3?}"),
+        }
+    }
+    pairs
+}
+
+/// Different pictures, as their counters tell, and how evenly they come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cadence {
+    /// Different pictures a second.
+    pub(crate) distinct: f64,
+    /// Pictures whose counters could not be read, or differ among themselves.
+    pub(crate) torn: usize,
+    /// Seconds: 95 of 100 pictures are no further than this from when they should be shown. With the page's own clock
+    /// in the picture, that is how much the delay from drawing to showing varies about its median; without, how far
+    /// apart two different pictures are, against the median distance.
+    pub(crate) jitter_p95: f64,
+    /// Seconds between the two different pictures that are furthest apart.
+    pub(crate) longest_gap: f64,
+}
+
+/// Measures pictures of one page; they must be of a part in which it moves.
+pub(crate) fn cadence(pictures: &[Picture]) -> Cadence {
+    let changes: Vec<&Picture> = pictures
+        .iter()
+        .enumerate()
+        .filter(|(i, picture)| *i == 0 || picture.counters != pictures[i - 1].counters)
+        .map(|(_, picture)| picture)
+        .collect();
+    let gaps: Vec<f64> = changes.windows(2).map(|pair| pair[1].pts - pair[0].pts).collect();
+    let span: f64 = gaps.iter().sum();
+
+    let clock: Vec<(f64, u32)> =
+        changes.iter().filter_map(|picture| Some((picture.pts, picture.wall?))).collect();
+    let deviations = match clock.first() {
+        Some(&(_, first)) => {
+            deviations(clock.iter().map(|&(pts, wall)| pts - millis_since(first, wall)).collect())
+        }
+        None => deviations(gaps.clone()),
+    };
+    Cadence {
+        distinct: if span > 0.0 { gaps.len() as f64 / span } else { 0.0 },
+        torn: pictures.iter().filter(|picture| picture.torn()).count(),
+        jitter_p95: percentile(&deviations, 0.95),
+        longest_gap: gaps.iter().copied().fold(0.0, f64::max),
+    }
+}
+
+/// Seconds from one reading of the picture's clock to a later one; the clock goes round at 2^24 ms.
+pub(crate) fn millis_since(first: u32, later: u32) -> f64 {
+    f64::from(later.wrapping_sub(first) & 0x00ff_ffff) / 1000.0
+}
+
+fn deviations(values: Vec<f64>) -> Vec<f64> {
+    let median = percentile(&values, 0.5);
+    values.into_iter().map(|value| (value - median).abs()).collect()
+}
+
+/// The value below which a share of all values lies; 0 without any.
+pub(crate) fn percentile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or_default()
+}

@@ -1,0 +1,120 @@
+//! A small web server on loopback: the pages of `tests/pages`, and everything that can go wrong with one.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Serves until it is dropped.
+///
+/// - `/pages/NAME`: a file of `tests/pages`
+/// - `/status/CODE`: an empty page with that status
+/// - `/hang`: takes the request and never answers
+/// - what [`PageServer::serve`] was given
+#[derive(Debug)]
+pub(crate) struct PageServer {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    files: Mutex<HashMap<String, PathBuf>>,
+    open: Mutex<Option<Vec<TcpStream>>>,
+}
+
+impl PageServer {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared { open: Mutex::new(Some(Vec::new())), ..Shared::default() });
+        thread::spawn({
+            let shared = shared.clone();
+            move || {
+                for stream in listener.incoming().map_while(Result::ok) {
+                    match shared.open.lock().unwrap().as_mut() {
+                        Some(open) => open.push(stream.try_clone().unwrap()),
+                        None => break,
+                    }
+                    let shared = shared.clone();
+                    // A client that goes away in the middle of an answer is no concern of the server.
+                    thread::spawn(move || answer(stream, &shared).ok());
+                }
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// Serves a file under a path.
+    pub(crate) fn serve(&self, path: &str, file: PathBuf) {
+        self.shared.files.lock().unwrap().insert(path.to_owned(), file);
+    }
+
+    pub(crate) fn url(&self, path_and_query: &str) -> String {
+        format!("http://127.0.0.1:{}{path_and_query}", self.port)
+    }
+}
+
+impl Drop for PageServer {
+    fn drop(&mut self) {
+        let open = self.shared.open.lock().unwrap().take();
+        for stream in open.into_iter().flatten() {
+            stream.shutdown(Shutdown::Both).ok();
+        }
+        // One more connection wakes the listener, which then finds that it is over.
+        TcpStream::connect(("127.0.0.1", self.port)).ok();
+    }
+}
+
+fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    let mut range = None;
+    for line in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("range: bytes=") {
+            range = value.split_once('-').map(|(from, to)| (from.to_owned(), to.trim().to_owned()));
+        }
+    }
+    let path = request.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
+
+    if path == "/hang" {
+        // Until the browser or the server gives up.
+        return stream.read_to_end(&mut Vec::new()).map(drop);
+    }
+    if let Some(code) = path.strip_prefix("/status/") {
+        let body = format!("<!doctype html><title>{code}</title>");
+        return respond(&mut stream, &format!("{code} As Asked"), "text/html", "", body.as_bytes());
+    }
+    let file = match path.strip_prefix("/pages/") {
+        Some(name) => Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pages").join(name)),
+        None => shared.files.lock().unwrap().get(path).cloned(),
+    };
+    let Some(bytes) = file.as_ref().and_then(|file| std::fs::read(file).ok()) else {
+        return respond(&mut stream, "404 Not Found", "text/plain", "", b"no such page");
+    };
+    let mime = match file.as_ref().and_then(|file| file.extension()?.to_str()) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript",
+        Some("webm") => "video/webm",
+        _ => "application/octet-stream",
+    };
+    // Media elements ask for parts, and can only go back to the start of what comes in parts.
+    let Some((from, to)) = range else {
+        return respond(&mut stream, "200 OK", mime, "Accept-Ranges: bytes\r\n", &bytes);
+    };
+    let from: usize = from.parse().unwrap_or(0).min(bytes.len());
+    let end = to.parse().map_or(bytes.len(), |to: usize| (to + 1).min(bytes.len())).max(from);
+    let part = format!("Content-Range: bytes {from}-{}/{}\r\n", end.saturating_sub(1), bytes.len());
+    respond(&mut stream, "206 Partial Content", mime, &part, &bytes[from..end])
+}
+
+fn respond(stream: &mut TcpStream, status: &str, mime: &str, more: &str, body: &[u8]) -> std::io::Result<()> {
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {mime}\r\nContent-Length: {length}\r\n{more}Connection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)
+}

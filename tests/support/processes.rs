@@ -1,0 +1,110 @@
+//! What runs: the recorder and everything it started, by group, with what it costs.
+
+use std::collections::HashSet;
+
+use procfs::process::{Process, all_processes};
+
+/// Which part of a recording a process belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Group {
+    Recorder,
+    Browser,
+    Display,
+    Sound,
+    Other,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Browser, Self::Display, Self::Sound, Self::Recorder, Self::Other];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Recorder => "recorder",
+            Self::Browser => "browser",
+            Self::Display => "display",
+            Self::Sound => "sound",
+            Self::Other => "other",
+        }
+    }
+
+    fn of(name: &str, arguments: &[String]) -> Self {
+        let program = arguments.first().map_or(name, |path| path.rsplit('/').next().unwrap_or(name));
+        // Chromium's helpers rewrite their argument list into one string.
+        match program.split(' ').next().unwrap_or(program) {
+            program if program.starts_with("chrom") => Self::Browser,
+            "Xvfb" => Self::Display,
+            "pulseaudio" => Self::Sound,
+            "weir" => Self::Recorder,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// One process at one moment. A pid may be used again; together with the start time it is unique.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) pid: i32,
+    pub(crate) start: u64,
+    parent: i32,
+    process_group: i32,
+    pub(crate) group: Group,
+    pub(crate) arguments: Vec<String>,
+    /// CPU seconds it has used.
+    pub(crate) cpu: f64,
+}
+
+impl Seen {
+    fn of(process: &Process, ticks: f64) -> Option<Self> {
+        let stat = process.stat().ok()?;
+        // A zombie holds nothing but its number.
+        if stat.state == 'Z' || stat.state == 'X' {
+            return None;
+        }
+        let arguments = process.cmdline().unwrap_or_default();
+        Some(Self {
+            pid: stat.pid,
+            start: stat.starttime,
+            parent: stat.ppid,
+            process_group: stat.pgrp,
+            group: Group::of(&stat.comm, &arguments),
+            arguments,
+            cpu: (stat.utime + stat.stime) as f64 / ticks,
+        })
+    }
+
+    /// Its proportional share of memory in bytes; 0 when it is gone or not ours to look at.
+    pub(crate) fn pss(&self) -> u64 {
+        let rollup = Process::new(self.pid).and_then(|process| process.smaps_rollup());
+        let maps = rollup.map(|rollup| rollup.memory_map_rollup.0).unwrap_or_default();
+        maps.iter().filter_map(|map| map.extension.map.get("Pss")).sum()
+    }
+}
+
+/// Everything that runs and is no zombie.
+pub(crate) fn all() -> Vec<Seen> {
+    let ticks = procfs::ticks_per_second() as f64;
+    // Processes that end while they are looked at are left out.
+    all_processes().unwrap().filter_map(Result::ok).filter_map(|process| Seen::of(&process, ticks)).collect()
+}
+
+/// A process, what descends from it, and what shares a process group with one of them (which a helper that
+/// has cut its parent's thread still does).
+pub(crate) fn family(root: i32) -> Vec<Seen> {
+    let all = all();
+    let mut members: HashSet<i32> = HashSet::from([root]);
+    loop {
+        let groups: HashSet<i32> = members.clone();
+        let more: Vec<i32> = all
+            .iter()
+            .filter(|seen| !members.contains(&seen.pid))
+            .filter(|seen| members.contains(&seen.parent) || groups.contains(&seen.process_group))
+            .map(|seen| seen.pid)
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        members.extend(more);
+    }
+    all.into_iter().filter(|seen| members.contains(&seen.pid)).collect()
+}

@@ -1,0 +1,163 @@
+//! The recorder, run as a person runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::signal::Signal;
+
+use super::leftovers::Watch;
+use super::processes::{self, Group, Seen};
+use super::tool::{Tool, command, run};
+
+/// On two cores a second recording would be measured in the first one's figures.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A recorder that runs. Everything it starts is watched; see [`Watch`].
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    tool: Tool,
+    watch: Option<Watch>,
+    dir: PathBuf,
+    pub(crate) started: SystemTime,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Recorder {
+    /// `weir record --json` with more arguments, in a directory.
+    pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = Watch::before();
+        let mut weir = command(env!("CARGO_BIN_EXE_weir"));
+        weir.arg("record").args(arguments).arg("--json").current_dir(dir);
+        let started = SystemTime::now();
+        let tool = Tool::start(weir, None);
+        let watch = Some(Watch::start(tool.pid(), before));
+        Self { tool, watch, dir: dir.to_owned(), started, _alone: alone }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.tool.pid()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.tool.signal(signal);
+    }
+
+    /// Lets it run; panics when it ends before.
+    pub(crate) fn runs_for(&mut self, time: Duration) {
+        if let Some(status) = self.tool.exit_within(time) {
+            panic!("the recorder ended ({status}):\n{}", self.tool.stderr());
+        }
+    }
+
+    /// Waits for its end; `None` when it still runs.
+    pub(crate) fn exit_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        self.tool.exit_within(time)
+    }
+
+    /// Waits until media is being written: until the work directory holds more than `bytes`.
+    pub(crate) fn until_written(&mut self, bytes: u64) {
+        let work = self.dir.join(".weir");
+        let enough = || (size_of(&work) > bytes).then_some(());
+        self.tool.until("media is written", Duration::from_secs(20), enough);
+    }
+
+    /// Its children of a group.
+    pub(crate) fn children(&self, group: Group) -> Vec<Seen> {
+        processes::family(self.tool.pid()).into_iter().filter(|seen| seen.group == group).collect()
+    }
+
+    /// Waits for its end, and asserts that nothing that it started or locked is left.
+    pub(crate) fn finish(mut self, deadline: Duration) -> Ended {
+        let begin = Instant::now();
+        let done = self.tool.finish(deadline);
+        let took = begin.elapsed();
+        self.watch.take().expect("taken only here").assert_nothing_left();
+        let stdout = String::from_utf8_lossy(&done.stdout).into_owned();
+        let info = serde_json::from_str(&stdout).unwrap_or(serde_json::Value::Null);
+        Ended {
+            status: done.status,
+            info,
+            stdout,
+            log: done.stderr,
+            took,
+            dir: self.dir,
+            started: self.started,
+        }
+    }
+}
+
+/// How a recorder ended, and what it said.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// The final `EgressInfo`; null where there was none.
+    pub(crate) info: serde_json::Value,
+    pub(crate) stdout: String,
+    pub(crate) log: String,
+    /// From when its end was waited for.
+    pub(crate) took: Duration,
+    pub(crate) dir: PathBuf,
+    pub(crate) started: SystemTime,
+}
+
+impl Ended {
+    /// Asserts that the recording is complete and kept no work directory.
+    #[track_caller]
+    pub(crate) fn complete(self) -> Self {
+        assert_eq!(self.status.code(), Some(0), "{}\n{}", self.stdout, self.log);
+        assert_eq!(self.info["status"], "EGRESS_COMPLETE", "{}\n{}", self.stdout, self.log);
+        assert!(!self.dir.join(".weir").exists(), "a complete recording leaves no work directory");
+        self
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A time of the result in seconds after the recorder was started.
+    pub(crate) fn since_start(&self, nanoseconds: &serde_json::Value) -> f64 {
+        let at: f64 = match nanoseconds {
+            serde_json::Value::String(text) => text.parse().unwrap(),
+            number => number.as_f64().unwrap_or_else(|| panic!("no time: {number}")),
+        };
+        let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        at / 1e9 - started.as_secs_f64()
+    }
+}
+
+/// `weir` with any other arguments, run to its end in a directory.
+pub(crate) fn weir(dir: &Path, arguments: &[&str]) -> super::tool::Finished {
+    let mut command = command(env!("CARGO_BIN_EXE_weir"));
+    command.args(arguments).current_dir(dir);
+    Tool::start(command, None).finish(Duration::from_secs(60))
+}
+
+/// Bytes below a directory.
+fn size_of(dir: &Path) -> u64 {
+    let mut folders = vec![dir.to_owned()];
+    let mut sum = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+            match entry.metadata() {
+                Ok(data) if data.is_dir() => folders.push(entry.path()),
+                Ok(data) => sum += data.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    sum
+}
+
+/// A page of `tests/pages` as a `file:` address, with a query.
+pub(crate) fn page(name_and_query: &str) -> String {
+    format!("file://{}/tests/pages/{name_and_query}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The version of the machine's programs that a figure depends on.
+pub(crate) fn first_line(program: &str, argument: &str) -> String {
+    let done = run(program, &[argument], None);
+    String::from_utf8_lossy(&done.stdout).lines().next().unwrap_or_default().to_owned()
+}

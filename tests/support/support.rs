@@ -1,0 +1,14 @@
+//! What the tests and the bench measure with: media, processes, pages, peers.
+//!
+//! Everything here waits with a deadline and panics with what it saw; a test that can't go on has failed.
+
+pub(crate) mod barcode;
+pub(crate) mod layout;
+pub(crate) mod leftovers;
+pub(crate) mod measure;
+pub(crate) mod page_server;
+pub(crate) mod peers;
+pub(crate) mod processes;
+pub(crate) mod recorder;
+pub(crate) mod synthetic;
+pub(crate) mod tool;

@@ -1,0 +1,166 @@
+//! Programs that tests run: always with a deadline, always gone when the test is.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+/// A program in a process group of its own, killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    name: String,
+    pid: Pid,
+    exit: Receiver<ExitStatus>,
+    status: Option<ExitStatus>,
+    stdout: Option<thread::JoinHandle<Vec<u8>>>,
+    stderr: Arc<Mutex<String>>,
+    stderr_ended: Receiver<()>,
+}
+
+impl Tool {
+    /// Starts `command` and, in threads, feeds it `stdin` and reads what it says.
+    pub(crate) fn start(mut command: Command, stdin: Option<Vec<u8>>) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command
+            .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let mut child = command.spawn().unwrap_or_else(|error| {
+            panic!("{name}: {error}; what the tests need is installed by `scripts/install.sh test`")
+        });
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+
+        if let (Some(bytes), Some(mut pipe)) = (stdin, child.stdin.take()) {
+            // An error here is a tool that ended early, which its exit status tells better.
+            thread::spawn(move || pipe.write_all(&bytes).ok());
+        }
+        let mut pipe = child.stdout.take().unwrap();
+        let stdout = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.read_to_end(&mut bytes).ok();
+            bytes
+        });
+        let (ended, stderr_ended) = mpsc::channel();
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        thread::spawn({
+            let stderr = stderr.clone();
+            move || {
+                for line in lines.split(b'\n').map_while(Result::ok) {
+                    let mut text = stderr.lock().unwrap();
+                    text.push_str(&String::from_utf8_lossy(&line));
+                    text.push('\n');
+                }
+                ended.send(()).ok();
+            }
+        });
+        let (done, exit) = mpsc::channel();
+        thread::spawn(move || done.send(child.wait().unwrap()).ok());
+        Self { name, pid, exit, status: None, stdout: Some(stdout), stderr, stderr_ended }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// What it has said on standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        if self.status.is_none() {
+            kill(self.pid, signal).unwrap_or_else(|error| panic!("{signal} to {}: {error}", self.name));
+        }
+    }
+
+    /// `None`: it still runs after `patience`.
+    pub(crate) fn exit_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = match self.exit.recv_timeout(patience) {
+                Ok(status) => Some(status),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the waiter sends before it ends"),
+            };
+        }
+        self.status
+    }
+
+    /// Waits until something is so that no event tells of, looking every 20 ms; panics when the tool ends before, or at
+    /// the deadline.
+    pub(crate) fn until<T>(
+        &mut self,
+        what: &str,
+        deadline: Duration,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> T {
+        let end = Instant::now() + deadline;
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            if let Some(status) = self.exit_within(Duration::from_millis(20)) {
+                panic!("{} ended ({status}) before {what}:\n{}", self.name, self.stderr());
+            }
+            assert!(Instant::now() < end, "{what}: not within {deadline:?}:\n{}", self.stderr());
+        }
+    }
+
+    /// Waits for its end and takes what it said.
+    pub(crate) fn finish(mut self, deadline: Duration) -> Finished {
+        let Some(status) = self.exit_within(deadline) else {
+            panic!("{} did not end within {deadline:?}:\n{}", self.name, self.stderr());
+        };
+        let stdout = self.stdout.take().unwrap().join().unwrap();
+        // A grandchild may hold the pipe open; what matters was written before the exit.
+        self.stderr_ended.recv_timeout(Duration::from_secs(2)).ok();
+        Finished { status, stdout, stderr: self.stderr() }
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        if self.exit_within(Duration::ZERO).is_none() {
+            killpg(self.pid, Signal::SIGKILL).ok();
+        }
+    }
+}
+
+/// How a program ended and what it said.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+/// A program to be started.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the ban is for what the recorder starts; this is the tests' one spawner"
+)]
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    Command::new(program)
+}
+
+/// Runs a program to its end.
+pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S], stdin: Option<Vec<u8>>) -> Finished {
+    let mut command = command(program);
+    command.args(args);
+    Tool::start(command, stdin).finish(Duration::from_secs(120))
+}
+
+/// Runs a program that must succeed, and returns its output.
+pub(crate) fn succeed<S: AsRef<OsStr>>(program: &str, args: &[S], stdin: Option<Vec<u8>>) -> Finished {
+    let done = run(program, args, stdin);
+    assert!(done.status.success(), "{program} failed ({}):\n{}", done.status, done.stderr);
+    done
+}
