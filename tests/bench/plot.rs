@@ -13,7 +13,7 @@ const ROW: f64 = 26.0;
 
 pub(crate) fn svg(results: &Results) -> String {
     let most = results.recordings.iter().map(|row| row.costs.cores_in_all).fold(0.5, f64::max);
-    let scale = (WIDTH - LEFT - 70.0) / most;
+    let scale = (WIDTH - LEFT - 100.0) / most;
     let height = 70.0 + ROW * results.recordings.len() as f64;
     let mut text = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="DejaVu Sans, sans-serif" font-size="13"><rect width="{WIDTH}" height="{height}" fill="#fff"/>"##
