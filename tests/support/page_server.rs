@@ -39,8 +39,12 @@ impl PageServer {
                         None => break,
                     }
                     let shared = shared.clone();
-                    // A client that goes away in the middle of an answer is no concern of the server.
-                    thread::spawn(move || answer(stream, &shared).ok());
+                    thread::spawn(move || {
+                        // A client that goes away in the middle of an answer is no concern of the server.
+                        answer(&stream, &shared).ok();
+                        // The list of open streams holds it, too: dropping it would not close it.
+                        stream.shutdown(Shutdown::Both).ok();
+                    });
                 }
             }
         });
@@ -68,7 +72,7 @@ impl Drop for PageServer {
     }
 }
 
-fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+fn answer(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
     let mut range = None;
@@ -85,14 +89,14 @@ fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     }
     if let Some(code) = path.strip_prefix("/status/") {
         let body = format!("<!doctype html><title>{code}</title>");
-        return respond(&mut stream, &format!("{code} As Asked"), "text/html", "", body.as_bytes());
+        return respond(stream, &format!("{code} As Asked"), "text/html", "", body.as_bytes());
     }
     let file = match path.strip_prefix("/pages/") {
         Some(name) => Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pages").join(name)),
         None => shared.files.lock().unwrap().get(path).cloned(),
     };
     let Some(bytes) = file.as_ref().and_then(|file| std::fs::read(file).ok()) else {
-        return respond(&mut stream, "404 Not Found", "text/plain", "", b"no such page");
+        return respond(stream, "404 Not Found", "text/plain", "", b"no such page");
     };
     let mime = match file.as_ref().and_then(|file| file.extension()?.to_str()) {
         Some("html") => "text/html; charset=utf-8",
@@ -102,15 +106,15 @@ fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     };
     // Media elements ask for parts, and can only go back to the start of what comes in parts.
     let Some((from, to)) = range else {
-        return respond(&mut stream, "200 OK", mime, "Accept-Ranges: bytes\r\n", &bytes);
+        return respond(stream, "200 OK", mime, "Accept-Ranges: bytes\r\n", &bytes);
     };
     let from: usize = from.parse().unwrap_or(0).min(bytes.len());
     let end = to.parse().map_or(bytes.len(), |to: usize| (to + 1).min(bytes.len())).max(from);
     let part = format!("Content-Range: bytes {from}-{}/{}\r\n", end.saturating_sub(1), bytes.len());
-    respond(&mut stream, "206 Partial Content", mime, &part, &bytes[from..end])
+    respond(stream, "206 Partial Content", mime, &part, &bytes[from..end])
 }
 
-fn respond(stream: &mut TcpStream, status: &str, mime: &str, more: &str, body: &[u8]) -> std::io::Result<()> {
+fn respond(mut stream: &TcpStream, status: &str, mime: &str, more: &str, body: &[u8]) -> std::io::Result<()> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {mime}\r\nContent-Length: {length}\r\n{more}Connection: close\r\n\r\n"

@@ -73,7 +73,7 @@ impl Recorder {
     pub(crate) fn finish(mut self, deadline: Duration) -> Ended {
         let begin = Instant::now();
         let done = self.tool.finish(deadline);
-        let took = begin.elapsed();
+        let (took, over) = (begin.elapsed(), SystemTime::now());
         self.watch.take().expect("taken only here").assert_nothing_left();
         let stdout = String::from_utf8_lossy(&done.stdout).into_owned();
         let info = serde_json::from_str(&stdout).unwrap_or(serde_json::Value::Null);
@@ -85,6 +85,7 @@ impl Recorder {
             took,
             dir: self.dir,
             started: self.started,
+            over,
         }
     }
 }
@@ -101,6 +102,7 @@ pub(crate) struct Ended {
     pub(crate) took: Duration,
     pub(crate) dir: PathBuf,
     pub(crate) started: SystemTime,
+    over: SystemTime,
 }
 
 impl Ended {
@@ -111,6 +113,12 @@ impl Ended {
         assert_eq!(self.info["status"], "EGRESS_COMPLETE", "{}\n{}", self.stdout, self.log);
         assert!(!self.dir.join(".weir").exists(), "a complete recording leaves no work directory");
         self
+    }
+
+    /// When it was over, as its result counts time.
+    pub(crate) fn over_nanos(&self) -> u64 {
+        let over = self.over.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        u64::try_from(over.as_nanos()).unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

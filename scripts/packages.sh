@@ -1,0 +1,23 @@
+# The Debian (and Ubuntu) packages that Weir needs; read by install.sh, the Makefile's help and the README's reader.
+# shellcheck shell=bash
+
+# To build.
+build=(
+  build-essential pkg-config
+  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
+)
+
+# To record.
+record=(
+  gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+  gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-pulseaudio
+  glib-networking ca-certificates
+  chromium xvfb pulseaudio
+  fonts-noto-core fonts-noto-color-emoji fonts-dejavu-core
+  util-linux
+)
+
+# To measure what was recorded, and to receive streams.
+test=(
+  ffmpeg nginx libnginx-mod-rtmp srt-tools openssl
+)

@@ -1,0 +1,207 @@
+//! What is recorded, and the figures of one recording.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::sample::{Costs, sample};
+use crate::support::layout::{self, Layout};
+use crate::support::measure::pictures::pictures;
+use crate::support::measure::sound::{beeps, samples};
+use crate::support::measure::timing::{cadence, millis_since, percentile, sound_lateness};
+use crate::support::page_server::PageServer;
+use crate::support::peers::RtmpServer;
+use crate::support::recorder::{Ended, Recorder};
+use crate::support::synthetic::Synthetic;
+
+/// Seconds of each recording; the middle twelve are measured.
+const LENGTH: &str = "20s";
+const SETTLE: Duration = Duration::from_secs(4);
+const WINDOW: Duration = Duration::from_secs(12);
+
+/// One page at one size with one capture.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    page: Page,
+    preset: &'static str,
+    capture: &'static str,
+    /// Whether it also goes to a server.
+    live: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    Slide,
+    Clock,
+    Scroll,
+    Videos,
+}
+
+impl Page {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Slide => "slide",
+            Self::Clock => "clock",
+            Self::Scroll => "scroll",
+            Self::Videos => "videos",
+        }
+    }
+
+    fn path(self) -> String {
+        match self {
+            Self::Videos => "/pages/videos.html?src=/video.webm".to_owned(),
+            page => format!("/pages/{}.html", page.name()),
+        }
+    }
+
+    fn layout(self) -> Layout {
+        match self {
+            Self::Slide => Layout::default(),
+            Self::Clock => layout::clock(),
+            Self::Scroll => layout::scroll(),
+            Self::Videos => layout::videos(),
+        }
+    }
+}
+
+pub(crate) fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for preset in ["h264-720p-30", "h264-1080p-30"] {
+        for page in [Page::Slide, Page::Clock, Page::Scroll, Page::Videos] {
+            for capture in ["framebuffer", "ximagesrc"] {
+                cases.push(Case { page, preset, capture, live: false });
+            }
+            if page == Page::Slide {
+                cases.push(Case { page, preset, capture: "framebuffer", live: true });
+            }
+        }
+    }
+    cases
+}
+
+/// What every recording of the bench uses.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pages: PageServer,
+    _dir: tempfile::TempDir,
+}
+
+impl Stage {
+    /// Makes the video and starts the server of the pages.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let video = dir.path().join("video.webm");
+        let codecs = [
+            "-c:v",
+            "libvpx",
+            "-b:v",
+            "600k",
+            "-deadline",
+            "realtime",
+            "-cpu-used",
+            "6",
+            "-g",
+            "60",
+            "-c:a",
+            "libopus",
+        ];
+        // Longer than a recording, so that nothing depends on how a loop is joined.
+        Synthetic::new(30, 40).write(&video, &codecs);
+        let pages = PageServer::start();
+        pages.serve("/video.webm", video);
+        Self { pages, _dir: dir }
+    }
+}
+
+/// The figures of one recording.
+#[derive(Debug, Serialize)]
+pub(crate) struct Measured {
+    pub(crate) page: &'static str,
+    pub(crate) size: &'static str,
+    pub(crate) capture: &'static str,
+    pub(crate) live: bool,
+    pub(crate) costs: Costs,
+    /// Seconds from the command to the first picture that is in the file.
+    pub(crate) first_picture: f64,
+    /// Seconds from the end of the recording to the end of the program.
+    pub(crate) stop: f64,
+    /// Different pictures a second; none for a page that does not move.
+    pub(crate) distinct: Option<f64>,
+    pub(crate) torn: usize,
+    pub(crate) jitter_p95_ms: Option<f64>,
+    /// Sound later than picture: median and the furthest from zero.
+    pub(crate) sound_late_ms: Option<(f64, f64)>,
+    pub(crate) bytes: u64,
+    /// The recorder's own words on itself.
+    pub(crate) info: serde_json::Value,
+}
+
+impl Case {
+    pub(crate) fn name(&self) -> String {
+        let live = if self.live { " live" } else { "" };
+        format!("{} {} {}{live}", self.page.name(), self.size(), self.capture)
+    }
+
+    fn size(&self) -> &'static str {
+        if self.preset.contains("1080") { "1080p30" } else { "720p30" }
+    }
+
+    pub(crate) fn measure(&self, stage: &Stage) -> Measured {
+        let dir = tempfile::tempdir().unwrap();
+        let url = stage.pages.url(&self.page.path());
+        let server = self.live.then(RtmpServer::start);
+        let stream = server.as_ref().map(|server| server.url("bench"));
+        let mut arguments = vec!["web", url.as_str(), "--preset", self.preset, "--capture", self.capture];
+        arguments.extend(["--duration", LENGTH, "--file", "out.mp4"]);
+        arguments.extend(stream.iter().flat_map(|url| ["--stream", url.as_str()]));
+
+        let mut recorder = Recorder::start(dir.path(), &arguments);
+        recorder.until_written(1_000);
+        recorder.runs_for(SETTLE);
+        let costs = sample(&mut recorder, WINDOW);
+        let ended = recorder.finish(Duration::from_secs(60)).complete();
+        self.figures(&ended, costs)
+    }
+
+    fn figures(&self, ended: &Ended, costs: Costs) -> Measured {
+        let path: PathBuf = ended.path("out.mp4");
+        let layout = self.page.layout();
+        let all = pictures(&path, &layout);
+        let steady: Vec<_> =
+            all.iter().filter(|picture| picture.pts >= SETTLE.as_secs_f64()).cloned().collect();
+        let moving = (self.page != Page::Slide).then(|| cadence(&steady));
+
+        let started = ended.started.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        let in_picture = all.iter().find_map(|picture| picture.wall);
+        let first_picture = in_picture.map_or_else(
+            || ended.since_start(&ended.info["startedAt"]),
+            |wall| millis_since((started & 0x00ff_ffff) as u32, wall),
+        );
+        let sound_late_ms = layout.flash.map(|_| {
+            let late: Vec<f64> = sound_lateness(&steady, &beeps(&samples(&path)))
+                .into_iter()
+                .map(|(_, late)| late * 1000.0)
+                .collect();
+            let worst = late.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs()));
+            (percentile(&late, 0.5), worst.unwrap_or_default())
+        });
+        let ended_at = ended.since_start(&ended.info["endedAt"]);
+        Measured {
+            page: self.page.name(),
+            size: self.size(),
+            capture: self.capture,
+            live: self.live,
+            costs,
+            first_picture,
+            stop: ended.since_start(&ended.over_nanos().into()) - ended_at,
+            distinct: moving.map(|cadence| cadence.distinct),
+            // Nine videos have nine counters, which never agree.
+            torn: if self.page == Page::Videos { 0 } else { moving.map_or(0, |cadence| cadence.torn) },
+            jitter_p95_ms: moving.map(|cadence| cadence.jitter_p95 * 1000.0),
+            sound_late_ms,
+            bytes: std::fs::metadata(&path).unwrap().len(),
+            info: ended.info.clone(),
+        }
+    }
+}

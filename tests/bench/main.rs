@@ -1,0 +1,52 @@
+//! Records the reference pages with the release build and measures what it costs and what comes out.
+//!
+//! `make bench` runs everything and rewrites the figures of `docs/benchmarks.md` and its plot;
+//! `cargo bench --bench recordings -- clock 1080p30` runs what has all these words in its name and prints the table, and
+//! `-- encoders` compares the encoder's settings alone.
+//! All figures are kept as JSON in `bench/out/`.
+#![allow(clippy::unwrap_used, reason = "a bench that can't go on has failed")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for a terminal")]
+
+mod cases;
+mod encoder;
+mod plot;
+mod report;
+mod sample;
+#[path = "../support/support.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+fn main() {
+    // Cargo adds `--bench`.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let wanted: Vec<cases::Case> = cases::all()
+        .into_iter()
+        .filter(|case| words.iter().all(|word| case.name().contains(word.as_str())))
+        .collect();
+
+    let stage = cases::Stage::new();
+    let mut measured = Vec::new();
+    for (i, case) in wanted.iter().enumerate() {
+        eprintln!("{:2} of {}: {}", i + 1, wanted.len(), case.name());
+        measured.push(case.measure(&stage));
+    }
+    let whole = words.is_empty();
+    let encoders = if whole || words == ["encoders"] { encoder::compare() } else { Vec::new() };
+    let results = report::Results::new(measured, encoders);
+
+    let out = root.join("bench/out");
+    fs::create_dir_all(&out).unwrap();
+    let file = out.join(format!("{}.json", results.stamp()));
+    fs::write(&file, serde_json::to_string_pretty(&results).unwrap()).unwrap();
+    println!("{}", results.markdown());
+    println!("{}", file.display());
+
+    if whole {
+        fs::write(root.join("docs/benchmarks.svg"), plot::svg(&results)).unwrap();
+        report::replace_figures(&root.join("docs/benchmarks.md"), &results.markdown());
+    }
+}

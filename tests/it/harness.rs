@@ -1,0 +1,119 @@
+//! The tests' own tools: that what watches for leftovers finds them, and that the peers receive.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::layout;
+use crate::support::leftovers::Watch;
+use crate::support::measure::pictures::pictures;
+use crate::support::measure::sound::{beeps, samples};
+use crate::support::measure::timing::{cadence, sound_lateness};
+use crate::support::page_server::PageServer;
+use crate::support::peers::{RtmpServer, SrtServer};
+use crate::support::synthetic::Synthetic;
+use crate::support::tool::{Tool, command, succeed};
+
+/// Runs a shell script as if it were the recorder; what the watch says when it has ended.
+fn left_by(script: &str) -> Option<String> {
+    let before = Watch::before();
+    let mut shell = command("bash");
+    shell.args(["-c", script]);
+    let tool = Tool::start(shell, None);
+    let watch = Watch::start(tool.pid(), before);
+    tool.finish(Duration::from_secs(10));
+    let caught = catch_unwind(AssertUnwindSafe(|| watch.assert_nothing_left()));
+    caught.err().map(|panic| *panic.downcast::<String>().unwrap())
+}
+
+#[test]
+fn what_leaves_nothing_passes() {
+    assert_eq!(left_by("sleep 0.4 & wait"), None);
+}
+
+#[test]
+fn a_process_that_stays_is_found() {
+    let found = left_by("sleep 20 >/dev/null 2>&1 & sleep 0.4").expect("the sleeper is found");
+    assert!(found.contains("sleep 20"), "{found}");
+}
+
+#[test]
+fn a_process_that_has_left_its_group_is_found() {
+    let found = left_by("setsid sleep 21 >/dev/null 2>&1 & sleep 0.4").expect("the sleeper is found");
+    assert!(found.contains("sleep 21"), "{found}");
+}
+
+#[test]
+fn a_directory_that_a_child_was_given_and_that_stays_is_found() {
+    let dir = tempfile::Builder::new().prefix("weir-harness").tempdir().unwrap();
+    let inside = dir.path().join("made");
+    // Made after the watch has begun: what was there before is not the recorder's.
+    let name = dir.path().to_str().unwrap().to_owned();
+    dir.close().unwrap();
+    let script = format!("mkdir {name}; bash -c 'sleep 0.4; exit' --dir={}; true", inside.display());
+    let found = left_by(&script);
+    std::fs::remove_dir(&name).unwrap();
+    assert!(found.expect("the directory is found").contains(&name));
+}
+
+/// Pushes a video to an address, as fast as it plays.
+fn push(video: &Path, format: &str, url: &str) {
+    let args = ["-v", "error", "-re", "-i", video.to_str().unwrap(), "-c", "copy", "-f", format, url];
+    succeed("ffmpeg", &args, None);
+}
+
+#[track_caller]
+fn assert_received(path: &Path, pictures_at_least: usize) {
+    let all = pictures(path, &layout::synthetic());
+    let all: Vec<_> = all.into_iter().skip_while(|picture| picture.torn()).collect();
+    assert!(all.len() >= pictures_at_least, "{} pictures", all.len());
+    let measured = cadence(&all);
+    assert!(measured.torn == 0 && (measured.distinct - 30.0).abs() < 0.2, "{measured:?}");
+    for (at, late) in sound_lateness(&all, &beeps(&samples(path))) {
+        assert!(late.abs() < 0.003, "at {at} s: {late} s");
+    }
+}
+
+#[test]
+fn the_peers_receive_what_is_sent_to_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let video = dir.path().join("video.mp4");
+    let codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-g", "30", "-c:a", "aac"];
+    Synthetic::new(30, 4).write(&video, &codecs);
+
+    let rtmp = RtmpServer::start();
+    push(&video, "flv", &rtmp.url("key"));
+    let (flv, _dir) = rtmp.received("key");
+    assert_received(&flv, 110);
+
+    let srt = SrtServer::start();
+    push(&video, "mpegts", &srt.url());
+    let (ts, _dir) = srt.received();
+    assert_received(&ts, 80);
+}
+
+/// The head and the body of an answer.
+fn ask(url: &str, header: &str) -> (String, Vec<u8>) {
+    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {host}\r\n{header}\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end + 4..].to_vec())
+}
+
+#[test]
+fn the_page_server_serves_pages_statuses_and_parts() {
+    let server = PageServer::start();
+    let page = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pages/clock.html")).unwrap();
+    let (head, body) = ask(&server.url("/pages/clock.html?end=3"), "");
+    assert!(head.starts_with("HTTP/1.1 200") && body == page, "{head}");
+    assert!(ask(&server.url("/status/503"), "").0.starts_with("HTTP/1.1 503"));
+    assert!(ask(&server.url("/elsewhere"), "").0.starts_with("HTTP/1.1 404"));
+    let (head, body) = ask(&server.url("/pages/clock.html"), "Range: bytes=10-19\r\n");
+    assert!(head.starts_with("HTTP/1.1 206") && body == page[10..20], "{head}");
+}
