@@ -117,11 +117,6 @@ impl Browser {
     pub(super) async fn close(self) {
         self.process.close(Duration::ZERO).await;
     }
-
-    #[cfg(test)]
-    pub(super) fn pid(&self) -> i32 {
-        self.process.pid()
-    }
 }
 
 /// The flags that every recording has, each with its reason.

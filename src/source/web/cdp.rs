@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use chromiumoxide::cdp::browser_protocol::browser::{SetDownloadBehaviorBehavior, SetDownloadBehaviorParams};
 use chromiumoxide::cdp::browser_protocol::network;
-use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotFormat, NavigateParams};
+use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotFormat, NavigateParams, TransitionType};
 use chromiumoxide::cdp::browser_protocol::target::EventAttachedToTarget;
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
 use chromiumoxide::error::CdpError;
@@ -22,11 +22,12 @@ use chromiumoxide::page::ScreenshotParams;
 use chromiumoxide::{Browser, Command, Handler, Page};
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use url::Url;
 
-use super::page::{PageError, Signal, StartReport, redacted};
-use events::PageEvent;
+use super::page::{PageError, Signal, StartReport, redacted, without_query};
+use events::{PageEvent, Whose};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -107,19 +108,21 @@ impl Tab {
     /// Loads a page and answers with the signals it gave meanwhile.
     pub(super) async fn load(&mut self, url: &Url, deadline: Duration) -> Result<Vec<Signal>, PageError> {
         let lost = |why: String| PageError::BrowserLost { url: redacted(url), why };
-        // A page that is loaded again finds it off.
-        self.ask("network", network::EnableParams::default())
-            .await
-            .map_err(|error| lost(error.to_string()))?;
         self.report = StartReport::default();
-
         let page = self.page.clone();
-        // Not `as_str` of something kept: this is the one copy of the address that holds its query.
-        let navigate = page.goto(NavigateParams::new(url.as_str()));
+        // A page that is loaded again finds its network events off. A crashed renderer takes note of that only when the
+        // navigation has brought a new one, so the one does not wait for the other; but it is sent first.
+        let enable = page.execute(network::EnableParams::default());
+        let mut there = NavigateParams::new(url.as_str());
+        // Chromium does what its debugging pages (`chrome://crash`) are for when they are typed, and ignores them else.
+        there.transition_type = (url.scheme() == "chrome").then_some(TransitionType::AddressBar);
+        let navigate = page.goto(there);
+        let navigate = async { tokio::join!(enable, navigate).1 };
         tokio::pin!(navigate);
-        let give_up = tokio::time::sleep(deadline);
+        let last = Instant::now() + deadline;
+        let give_up = tokio::time::sleep_until(last);
         tokio::pin!(give_up);
-        let mut signals = Vec::new();
+        let (mut signals, mut refusal) = (Vec::new(), None);
         let navigated = loop {
             tokio::select! {
                 biased;
@@ -129,12 +132,16 @@ impl Tab {
                     None => return Err(lost("the connection ended".to_owned())),
                     Some(PageEvent::Response { status, .. }) if status >= 400 => {
                         self.report.status = Some(status);
-                        let soon = tokio::time::Instant::now() + REFUSAL_SHOWN_WITHIN;
-                        if soon < give_up.deadline() {
-                            give_up.as_mut().reset(soon);
-                        }
+                        give_up.as_mut().reset(last.min(Instant::now() + REFUSAL_SHOWN_WITHIN));
                     }
-                    Some(event) => self.note(event, &mut signals),
+                    // What is not a page to show never ends its navigation.
+                    Some(PageEvent::RequestFailed { reason, whose: Whose::Page, .. }) => {
+                        refusal = Some(reason);
+                        give_up.as_mut().reset(last.min(Instant::now() + REFUSAL_SHOWN_WITHIN));
+                    }
+                    // A script went elsewhere.
+                    Some(PageEvent::Requested) if refusal.take().is_some() => give_up.as_mut().reset(last),
+                    Some(event) => self.note(url, event, &mut signals),
                 },
                 done = &mut navigate => break Some(done.map(drop)),
                 () = &mut give_up => break None,
@@ -145,7 +152,7 @@ impl Tab {
             match event {
                 PageEvent::Crashed => return Err(PageError::Crashed { url: redacted(url) }),
                 PageEvent::Gone(why) => return Err(lost(why)),
-                event => self.note(event, &mut signals),
+                event => self.note(url, event, &mut signals),
             }
         }
         if let Some(status) = self.report.status.filter(|status| *status >= 400) {
@@ -154,6 +161,9 @@ impl Tab {
         let timed_out = || PageError::TimedOut { url: redacted(url), seconds: deadline.as_secs() };
         match navigated {
             Some(Ok(())) => {}
+            None if refusal.is_some() => {
+                return Err(PageError::of_network(url, &refusal.unwrap_or_default()));
+            }
             None | Some(Err(CdpError::Timeout)) => return Err(timed_out()),
             Some(Err(CdpError::ChromeMessage(code))) => return Err(PageError::of_network(url, &code)),
             Some(Err(error)) => return Err(lost(error.to_string())),
@@ -197,7 +207,8 @@ impl Tab {
                         return TabEvent::Signal(signal);
                     }
                 }
-                Some(PageEvent::Response { .. } | PageEvent::RequestFailed { .. }) => {}
+                Some(PageEvent::Requested | PageEvent::Response { .. } | PageEvent::RequestFailed { .. }) => {
+                }
                 Some(PageEvent::Crashed) => return TabEvent::Crashed,
                 Some(PageEvent::Gone(why)) => return TabEvent::Lost(why),
                 None => return TabEvent::Lost("the connection ended".to_owned()),
@@ -220,14 +231,15 @@ impl Tab {
         report
     }
 
-    fn note(&mut self, event: PageEvent, signals: &mut Vec<Signal>) {
+    fn note(&mut self, url: &Url, event: PageEvent, signals: &mut Vec<Signal>) {
         match event {
             PageEvent::Console { arguments, kind } => {
                 signals.extend(super::page::signals(&arguments));
-                self.report.logged(format!("{kind}: {}", arguments.join(" ")));
+                self.report.logged(without_query(&format!("{kind}: {}", arguments.join(" ")), url));
             }
             PageEvent::Response { status, .. } => self.report.status = Some(status),
-            PageEvent::RequestFailed { url, reason } => self.report.failed(&url, &reason),
+            PageEvent::RequestFailed { url, reason, .. } => self.report.failed(&url, &reason),
+            PageEvent::Requested => {}
             // The caller has seen to them.
             PageEvent::Crashed | PageEvent::Gone(_) => {}
         }

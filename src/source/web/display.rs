@@ -68,6 +68,8 @@ impl Display {
             // Without it the server starts over when its last client goes: a crashed browser would empty the framebuffer
             // under the capture.
             .args(["-noreset"])
+            // What is drawn into the framebuffer is recorded: no pointer in the middle of the picture.
+            .args(["-nocursor"])
             // No screen saver that blacks the picture after ten minutes.
             .args(["-s", "0", "-dpms"])
             .args([Path::new("-auth"), &auth, Path::new("-fbdir"), dir])
@@ -131,8 +133,7 @@ fn write_cookie(path: &Path, cookie: &[u8]) -> io::Result<()> {
 
 /// Lets processes of our own user in without a cookie (`xhost +si:localuser:#<uid>`).
 fn admit_our_user(number: u32, cookie: &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let address = SocketAddr::from_abstract_name(format!("/tmp/.X11-unix/X{number}"))?;
-    let (stream, _) = DefaultStream::from_unix_stream(UnixStream::connect_addr(&address)?)?;
+    let (stream, _) = DefaultStream::from_unix_stream(abstract_socket(number)?)?;
     let connection = RustConnection::connect_to_stream_with_auth_info(
         stream,
         0,
@@ -143,6 +144,23 @@ fn admit_our_user(number: u32, cookie: &[u8]) -> Result<(), Box<dyn std::error::
     connection.change_hosts(HostMode::INSERT, Family::SERVER_INTERPRETED, user.as_bytes())?.check()?;
     connection.flush()?;
     Ok(())
+}
+
+/// Connects to a display by its name, `:17`. x11rb itself knows no abstract sockets, on which ours listen alone; for the
+/// display of somebody else it is asked as usual.
+pub(super) fn connect(display: &str) -> Result<(RustConnection, usize), x11rb::errors::ConnectError> {
+    let number = display.strip_prefix(':').and_then(|number| number.parse().ok());
+    match number.map(abstract_socket) {
+        Some(Ok(stream)) => {
+            let (stream, _) = DefaultStream::from_unix_stream(stream)?;
+            Ok((RustConnection::connect_to_stream(stream, 0)?, 0))
+        }
+        Some(Err(_)) | None => RustConnection::connect(Some(display)),
+    }
+}
+
+fn abstract_socket(number: u32) -> io::Result<UnixStream> {
+    UnixStream::connect_addr(&SocketAddr::from_abstract_name(format!("/tmp/.X11-unix/X{number}"))?)
 }
 
 #[cfg(test)]
@@ -162,7 +180,7 @@ mod tests {
         assert_ne!(first.name(), second.name(), "two at once get two numbers");
 
         // As the captures do: by name, without a cookie.
-        let (connection, screen) = RustConnection::connect(Some(first.name())).unwrap();
+        let (connection, screen) = connect(first.name()).unwrap();
         let screen = &connection.setup().roots[screen];
         assert_eq!((screen.width_in_pixels, screen.height_in_pixels, screen.root_depth), (322, 182, 24));
         // XWD header and colours, then four bytes a pixel.
@@ -181,7 +199,7 @@ mod tests {
     async fn refuses_who_is_not_of_our_user_and_has_no_cookie() {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let display = Display::start(dir.path(), dir.path().join("log"), 64, 64).await.unwrap();
-        let (connection, _) = RustConnection::connect(Some(display.name())).unwrap();
+        let (connection, _) = connect(display.name()).unwrap();
         let hosts = connection.list_hosts().unwrap().reply().unwrap();
         assert_eq!(u8::from(hosts.mode), 1, "access control is on");
         let names: Vec<String> = hosts

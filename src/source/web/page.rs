@@ -105,7 +105,16 @@ pub(super) fn redacted(url: &Url) -> String {
     shown.into()
 }
 
-/// The same for an address out of the browser, which may be anything.
+/// A text of the page's, which may quote the page's address, without what may be secret in that.
+pub(super) fn without_query(text: &str, url: &Url) -> String {
+    let parts = [(url.query(), '?'), (url.fragment(), '#')];
+    parts.into_iter().fold(text.to_owned(), |text, (part, mark)| match part {
+        Some(part) if !part.is_empty() => text.replace(&format!("{mark}{part}"), ""),
+        _ => text,
+    })
+}
+
+/// An address out of the browser, which may be anything, without what may be secret in it.
 pub(super) fn redacted_text(url: &str) -> String {
     Url::parse(url).map_or_else(|_| "(not an address)".to_owned(), |url| redacted(&url))
 }
@@ -224,6 +233,11 @@ mod tests {
         assert_eq!(redacted(&url("data:text/html,secret")), "data:…");
         assert_eq!(redacted(&url("file:///srv/page.html?x#y")), "file:///srv/page.html");
         assert_eq!(redacted(&url("chrome://crash")), "chrome://crash");
+        let quoted = "boom\n  at http://a.example/b?key=1:1:80";
+        assert_eq!(
+            without_query(quoted, &url("http://a.example/b?key=1")),
+            "boom\n  at http://a.example/b:1:80"
+        );
     }
 
     #[test]

@@ -175,11 +175,6 @@ impl Stage {
     pub(super) fn tab(&self) -> &Tab {
         &self.tab
     }
-
-    #[cfg(test)]
-    pub(super) fn pids(&self) -> (i32, Option<i32>, i32) {
-        (self.display.pid(), self.sound.as_ref().map(Sound::pid), self.browser.pid())
-    }
 }
 
 /// A browser with the page in it. Each attempt has a new one: what kept the first from loading may be its own.

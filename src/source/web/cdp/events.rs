@@ -8,7 +8,7 @@ use chromiumoxide::cdp::browser_protocol::network::{
     EventLoadingFailed, EventRequestWillBeSent, EventResponseReceived, ResourceType,
 };
 use chromiumoxide::cdp::browser_protocol::page::{
-    EventJavascriptDialogOpening, HandleJavaScriptDialogParams,
+    EventJavascriptDialogOpening, FrameId, HandleJavaScriptDialogParams,
 };
 use chromiumoxide::cdp::browser_protocol::target::EventTargetCrashed;
 use chromiumoxide::cdp::js_protocol::runtime::{EventConsoleApiCalled, EventExceptionThrown, RemoteObject};
@@ -30,20 +30,32 @@ pub(super) enum PageEvent {
     Response {
         status: u16,
     },
+    /// The page's own request was sent: the first, or where a script or a redirection leads.
+    Requested,
     /// Any request of the page failed, or was answered with an error status.
     RequestFailed {
         url: String,
         reason: String,
+        whose: Whose,
     },
     Crashed,
     /// The connection is gone.
     Gone(String),
 }
 
+/// What a request was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The page itself.
+    Page,
+    /// Something in it.
+    Part,
+}
+
 /// Which of the two halves of a failed request is known. The streams are not in step with one another.
 #[derive(Debug)]
 enum Half {
-    Url(String),
+    Url(String, Whose),
     Reason(String),
 }
 
@@ -117,19 +129,28 @@ impl Watch {
                 if self.requests.len() == REQUESTS {
                     self.requests.clear();
                 }
-                let half = Half::Url(request.request.url.clone());
+                let whose = self.whose(request.r#type.as_ref(), request.frame_id.as_ref());
+                if whose == Whose::Page {
+                    self.tell(PageEvent::Requested);
+                }
+                let half = Half::Url(request.request.url.clone(), whose);
                 self.meet(request.request_id.inner().clone(), half);
             }
             Seen::Response(response) => {
                 self.requests.remove(response.request_id.inner());
                 let status = u16::try_from(response.response.status).unwrap_or_default();
-                // The main frame has the target's id.
-                let frame = response.frame_id.as_ref().map(|frame| frame.inner());
-                if response.r#type == ResourceType::Document && frame == Some(self.page.target_id().inner()) {
-                    self.tell(PageEvent::Response { status });
-                } else if status >= 400 {
-                    let url = response.response.url.clone();
-                    self.tell(PageEvent::RequestFailed { url, reason: status.to_string() });
+                match self.whose(Some(&response.r#type), response.frame_id.as_ref()) {
+                    Whose::Page => {
+                        // Kept: it may still turn out not to be a page.
+                        let half = Half::Url(response.response.url.clone(), Whose::Page);
+                        self.requests.insert(response.request_id.inner().clone(), half);
+                        self.tell(PageEvent::Response { status });
+                    }
+                    Whose::Part if status >= 400 => {
+                        let (url, reason) = (response.response.url.clone(), status.to_string());
+                        self.tell(PageEvent::RequestFailed { url, reason, whose: Whose::Part });
+                    }
+                    Whose::Part => {}
                 }
             }
             Seen::Failed(failed) => {
@@ -147,13 +168,20 @@ impl Watch {
     /// A request is told of when both its address and its failure are known.
     fn meet(&mut self, id: String, half: Half) {
         match (self.requests.remove(&id), half) {
-            (Some(Half::Url(url)), Half::Reason(reason)) | (Some(Half::Reason(reason)), Half::Url(url)) => {
-                self.tell(PageEvent::RequestFailed { url, reason });
+            (Some(Half::Url(url, whose)), Half::Reason(reason))
+            | (Some(Half::Reason(reason)), Half::Url(url, whose)) => {
+                self.tell(PageEvent::RequestFailed { url, reason, whose });
             }
             (_, half) => {
                 self.requests.insert(id, half);
             }
         }
+    }
+
+    /// The main frame has the target's id.
+    fn whose(&self, kind: Option<&ResourceType>, frame: Option<&FrameId>) -> Whose {
+        let main = frame.is_some_and(|frame| frame.inner() == self.page.target_id().inner());
+        if main && kind == Some(&ResourceType::Document) { Whose::Page } else { Whose::Part }
     }
 
     /// Nobody is there to answer, and the page stands still until somebody does.
