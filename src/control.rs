@@ -48,6 +48,8 @@ pub enum EndReason {
     StopRequested,
     Killed,
     SourceClosed,
+    /// As long as was asked for.
+    DurationReached,
     LimitReached(Limit),
     AllStreamsStopped,
     Failure,
@@ -56,7 +58,6 @@ pub enum EndReason {
 /// Which limit was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    Duration,
     Size,
 }
 
@@ -66,6 +67,7 @@ impl fmt::Display for EndReason {
             Self::StopRequested => "StopEgress API",
             Self::Killed => "Process killed",
             Self::SourceClosed => "Source closed",
+            Self::DurationReached => "Duration reached",
             Self::LimitReached(_) => "Session limit reached",
             Self::AllStreamsStopped => "All streams stopped",
             Self::Failure => "Failure",

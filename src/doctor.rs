@@ -56,7 +56,7 @@ pub fn is_sound(findings: &[Finding]) -> bool {
 }
 
 fn program(path: &str, name: &str, package: &'static str) -> Finding {
-    let found = std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| is_executable(file));
+    let found = std::env::split_paths(path).map(|dir| dir.join(name)).find(is_executable);
     let state = found.map_or(State::Missing { package }, |file| State::Here(file.display().to_string()));
     Finding { name: name.to_owned(), state }
 }

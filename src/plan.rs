@@ -69,7 +69,7 @@ pub struct RecordingPlan {
 /// When a recording ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// Length of the recording; `None`: until it is stopped.
+    /// Length of the recording, as it was asked for; `None`: until it is stopped.
     pub duration: Option<Duration>,
     /// All that it wrote, in bytes.
     pub size: Option<u64>,

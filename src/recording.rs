@@ -10,6 +10,8 @@
 //!
 //! Nothing here knows a terminal, a parent process or a network API.
 
+mod driver;
+mod failure;
 pub mod lifecycle;
 mod outputs;
 pub mod preflight;

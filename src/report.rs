@@ -129,6 +129,7 @@ impl Report {
                 EndReason::StopRequested
                 | EndReason::Killed
                 | EndReason::SourceClosed
+                | EndReason::DurationReached
                 | EndReason::AllStreamsStopped
                 | EndReason::Failure => proto::EgressStatus::EgressEnding,
             },

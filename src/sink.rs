@@ -12,6 +12,7 @@ pub mod segments;
 pub mod whole;
 
 #[cfg(test)]
+#[path = "sink/tests/synthetic.rs"]
 mod synthetic;
 
 use std::collections::BTreeMap;

@@ -96,7 +96,13 @@ impl Timeline {
     /// Ends the recording and gives its length: no later picture or sound has a place in it. A second call changes
     /// nothing. A recording that never began has length zero.
     pub fn end(&self) -> gst::ClockTime {
-        *self.inner.end.get_or_init(|| self.elapsed_unbounded().unwrap_or(gst::ClockTime::ZERO))
+        self.end_by(gst::ClockTime::MAX)
+    }
+
+    /// As [`Timeline::end`], with no more than this length: a recording whose length was asked for ends there, however late
+    /// its end was noticed.
+    pub fn end_by(&self, length: gst::ClockTime) -> gst::ClockTime {
+        *self.inner.end.get_or_init(|| self.elapsed_unbounded().unwrap_or(gst::ClockTime::ZERO).min(length))
     }
 
     /// Media time now; `None` before the recording began; its length after it ended.

@@ -244,7 +244,10 @@ impl Assembly<'_> {
                 format!("{field}.file_type"),
                 row.name,
                 VideoCodec::H264,
-                "record sound alone (audio_only), or the file as MP4",
+                format!(
+                    "{} can't hold a picture; record sound alone (audio_only), or the file as MP4",
+                    shown(&file.path)
+                ),
             ));
         }
         let audio = self.media.has_audio().then(|| self.file_codec(row)).transpose()?;
@@ -447,6 +450,11 @@ fn nothing_is_written_twice(requests: &[OutputRequest], outputs: &[OutputPlan]) 
         }
     }
     Ok(())
+}
+
+/// A file's name, where it has one.
+fn shown(path: &str) -> &str {
+    if path.is_empty() { "it" } else { path }
 }
 
 fn incompatible(field: String, format: &str, codec: impl ToString, help: impl Into<String>) -> PlanError {

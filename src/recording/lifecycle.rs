@@ -35,6 +35,8 @@ pub enum Event {
     /// The source could not start, or can't go on.
     SourceFailed(String),
     Stop(StopCause),
+    /// The recording is as long as was asked for.
+    DurationReached,
     LimitReached(Limit),
     /// One output can't go on; `others_left`: some other still can.
     OutputFailed {
@@ -155,6 +157,7 @@ impl Lifecycle {
             Event::SourceReady => self.begin(),
             Event::SourceEnded => self.end(EndReason::SourceClosed, None),
             Event::Stop(StopCause::Request | StopCause::Signal) => self.end(EndReason::StopRequested, None),
+            Event::DurationReached => self.end(EndReason::DurationReached, None),
             Event::LimitReached(limit) => self.end(EndReason::LimitReached(limit), None),
             Event::AllStreamsStopped => self.end(EndReason::AllStreamsStopped, None),
             Event::SourceFailed(error) | Event::EncoderFailed(error) => {

@@ -29,9 +29,9 @@ impl Group {
     }
 
     fn of(name: &str, arguments: &[String]) -> Self {
-        let program = arguments.first().map_or(name, |path| path.rsplit('/').next().unwrap_or(name));
-        // Chromium's helpers rewrite their argument list into one string.
-        match program.split(' ').next().unwrap_or(program) {
+        // Chromium's processes rewrite their argument list into one string, with other slashes in it.
+        let path = arguments.first().and_then(|path| path.split(' ').next()).unwrap_or(name);
+        match path.rsplit('/').next().unwrap_or(path) {
             program if program.starts_with("chrom") => Self::Browser,
             "Xvfb" => Self::Display,
             "pulseaudio" => Self::Sound,

@@ -35,12 +35,18 @@ fn what_a_stop_before_the_beginning_means() {
     let (life, _) = run([Event::SourceLoaded, stop()]);
     assert_eq!(life.outcome(), Some(Outcome::Aborted { error: NO_START_SIGNAL }));
 
-    let (life, _) = run([Event::LimitReached(Limit::Duration)]);
+    let (life, _) = run([Event::LimitReached(Limit::Size)]);
     assert_eq!(life.outcome(), Some(Outcome::Aborted { error: LIMIT_BEFORE_START }));
 }
 
 #[test]
-fn a_limit_completes() {
+fn a_recording_as_long_as_was_asked_for_is_complete() {
+    let (life, _) = run([Event::SourceReady, Event::DurationReached, drained(), stored()]);
+    assert_eq!(life.outcome(), Some(Outcome::Complete));
+}
+
+#[test]
+fn a_limit_is_told_from_the_end_that_was_asked_for() {
     let (life, _) = run([Event::SourceReady, Event::LimitReached(Limit::Size), drained(), stored()]);
     assert_eq!(life.outcome(), Some(Outcome::LimitReached));
 }
@@ -75,10 +81,11 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::SourceLoaded),
         Just(Event::SourceReady),
         Just(Event::SourceEnded),
+        Just(Event::DurationReached),
         Just(Event::SourceFailed("source".into())),
         Just(Event::Stop(StopCause::Request)),
         Just(Event::Stop(StopCause::Signal)),
-        Just(Event::LimitReached(Limit::Duration)),
+        Just(Event::LimitReached(Limit::Size)),
         any::<bool>().prop_map(|others_left| Event::OutputFailed { error: "output".into(), others_left }),
         Just(Event::AllStreamsStopped),
         Just(Event::EncoderFailed("encoder".into())),

@@ -2,22 +2,20 @@
 
 use std::io::PipeReader;
 use std::os::fd::AsFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use x11rb::connection::{Connection, RequestConnection};
-use x11rb::errors::ConnectError;
 use x11rb::protocol::Event;
 use x11rb::protocol::damage::{self, ConnectionExt as _};
 use x11rb::protocol::xproto::{
     CLIENT_MESSAGE_EVENT, ClientMessageData, ClientMessageEvent, ConnectionExt as _, CreateWindowAux,
     EventMask, Window, WindowClass,
 };
-use x11rb::rust_connection::{DefaultStream, RustConnection};
+use x11rb::rust_connection::RustConnection;
 
 use super::CaptureError;
+use crate::source::web::display::connect;
 
 /// A connection with DAMAGE on the root window.
 pub(super) struct Display {
@@ -48,23 +46,6 @@ pub(super) enum Said {
     Drawn,
     /// Everything that the display did before question number `n` has been said.
     Answered(u32),
-}
-
-/// Connects to a display, and gives its default screen. Our own displays listen on the abstract socket alone, which the
-/// client library does not try; others are looked for where it looks.
-fn connect(name: &str) -> Result<(RustConnection, usize), ConnectError> {
-    let abstract_socket = || {
-        let number: u16 = name.strip_prefix(':')?.parse().ok()?;
-        let address = SocketAddr::from_abstract_name(format!("/tmp/.X11-unix/X{number}")).ok()?;
-        UnixStream::connect_addr(&address).ok()
-    };
-    match abstract_socket() {
-        Some(socket) => {
-            let (stream, _) = DefaultStream::from_unix_stream(socket)?;
-            Ok((RustConnection::connect_to_stream(stream, 0)?, 0))
-        }
-        None => RustConnection::connect(Some(name)),
-    }
 }
 
 impl Display {

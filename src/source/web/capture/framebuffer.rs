@@ -76,10 +76,10 @@ impl FramebufferCapture {
 impl Drop for FramebufferCapture {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::error!("the framebuffer's thread panicked");
-            }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the framebuffer's thread panicked");
         }
     }
 }

@@ -85,10 +85,10 @@ impl Pacer {
 impl Drop for Pacer {
     fn drop(&mut self) {
         self.slot.close(Closing::Abandon);
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::error!("the pacer's thread panicked");
-            }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the pacer's thread panicked");
         }
     }
 }

@@ -120,7 +120,7 @@ pub(super) async fn play_video(context: &SinkContext, seconds: u64, rate: Rate, 
             assert!(pad.push_event(event));
         } else if rate == Rate::AsDrawn {
             let pause = (frame / FPS) % 3 == 1;
-            if (pause && frame % 15 != 0) || frame % 7 == 3 {
+            if (pause && !frame.is_multiple_of(15)) || frame % 7 == 3 {
                 return gst::PadProbeReturn::Drop;
             }
             let off = gst::ClockTime::from_useconds(frame * 7919 % 10_007);

@@ -1,0 +1,330 @@
+//! What happens to a recording's parts.
+
+mod ending;
+mod events;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(super) use self::ending::Emptied;
+use super::failure::{StartFailure, describe};
+use super::lifecycle::{Action, Event, Lifecycle, State};
+use super::outputs::Outputs;
+use super::preflight::{MIN_FREE_BYTES, free_bytes};
+use super::progress::{Progress, ProgressBoard};
+use super::{Reporter, Setup};
+use crate::control::{Command, CommandError, Limit};
+use crate::encode::{EncoderEvents, Encoders};
+use crate::media::{Feed, PipelineEvent, Timeline};
+use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::source::SourcePlan;
+use crate::report::{Fault, Report};
+use crate::sink::{Artifact, SinkContext, SinkEvent};
+use crate::source::web::{WebError, WebSource};
+use crate::source::{CaptureCounters, Pacing, SourceContext, SourceEvent};
+use crate::upload::{UploadEvent, Uploader};
+
+/// Something that happened, wherever.
+pub(super) enum Input {
+    Command(Option<Command>),
+    SourceStarted(Result<WebSource, StartFailure>),
+    Source(SourceEvent),
+    Encoder(PipelineEvent),
+    Sink(SinkEvent),
+    Uploaded(UploadEvent<Artifact>),
+    EverythingStored,
+    Drained(Emptied),
+    DurationReached,
+    Tick,
+}
+
+/// A recording's parts, and what is done to them. Its methods run on the recording's one task.
+pub(super) struct Driver<'a> {
+    setup: Setup,
+    reporter: &'a mut dyn Reporter,
+    lifecycle: Lifecycle,
+    report: Report,
+    board: ProgressBoard,
+    timeline: Timeline,
+    counters: Arc<CaptureCounters>,
+    raw_video: Option<Feed>,
+    raw_audio: Option<Feed>,
+    encoders: Option<Encoders>,
+    outputs: Outputs,
+    /// One for each output, in order.
+    contexts: Vec<SinkContext>,
+    source: Option<WebSource>,
+    tasks: TaskTracker,
+    abandon: CancellationToken,
+    sink_events: mpsc::UnboundedSender<SinkEvent>,
+    uploader: Option<Uploader<Artifact>>,
+    pub(super) awaits_uploads: bool,
+    /// When `Limits::duration` is over; known when the recording began.
+    deadline: Option<Instant>,
+    stored_bytes: u64,
+    fault: Fault,
+    /// Something is left in the work directory that belongs elsewhere.
+    left_behind: bool,
+}
+
+impl<'a> Driver<'a> {
+    pub(super) fn new(
+        setup: Setup,
+        reporter: &'a mut dyn Reporter,
+        tasks: TaskTracker,
+        sink_events: mpsc::UnboundedSender<SinkEvent>,
+        uploader: Uploader<Artifact>,
+    ) -> Self {
+        let report = Report::new(&setup.plan, setup.request.clone(), Timestamp::now());
+        reporter.changed(report.info());
+        Self {
+            raw_video: setup.plan.video.as_ref().map(|_| Feed::new("raw video")),
+            raw_audio: (!setup.plan.audio.is_empty()).then(|| Feed::new("raw audio")),
+            board: ProgressBoard::new(&setup.plan),
+            setup,
+            reporter,
+            lifecycle: Lifecycle::new(),
+            report,
+            timeline: Timeline::new(),
+            counters: Arc::default(),
+            encoders: None,
+            outputs: Outputs::default(),
+            contexts: Vec::new(),
+            source: None,
+            tasks,
+            abandon: CancellationToken::new(),
+            sink_events,
+            uploader: Some(uploader),
+            awaits_uploads: true,
+            deadline: None,
+            stored_bytes: 0,
+            fault: Fault::Service,
+            left_behind: false,
+        }
+    }
+
+    /// Starts the source, and beside it encoders and sinks.
+    pub(super) fn prepare(
+        &mut self,
+        starting: &mut JoinSet<Result<WebSource, WebError>>,
+        events: mpsc::UnboundedSender<SourceEvent>,
+    ) -> Result<EncoderEvents, String> {
+        let SourcePlan::Web(web) = self.setup.plan.source.clone();
+        let pacing = self.pacing();
+        let context = SourceContext {
+            timeline: self.timeline.clone(),
+            video: self.raw_video.clone(),
+            audio: self.raw_audio.clone(),
+            pacing,
+            counters: Arc::clone(&self.counters),
+            run_dir: self.setup.work.run().to_owned(),
+            report_dir: self.setup.work.report(),
+            events,
+        };
+        starting.spawn(async move { WebSource::start(&web, context).await });
+        let (encoders, events) = Encoders::start(
+            &self.setup.graph,
+            pacing.key_interval,
+            self.raw_video.as_ref(),
+            self.raw_audio.as_ref(),
+        )
+        .map_err(|error| error.to_string())?;
+        self.encoders = Some(encoders);
+        self.contexts =
+            (0..self.setup.plan.outputs.len()).map(|at| self.sink_context(OutputId(at))).collect();
+        self.outputs = Outputs::open(&self.setup.plan, &self.contexts).map_err(|error| {
+            self.fault = Fault::Destination;
+            error.to_string()
+        })?;
+        Ok(events)
+    }
+
+    fn pacing(&self) -> Pacing {
+        self.setup.plan.video.as_ref().map_or(
+            Pacing {
+                cadence: crate::plan::encoding::Cadence::Grid,
+                fps: 1,
+                key_interval: Duration::from_secs(10),
+            },
+            |video| Pacing { cadence: video.cadence, fps: video.fps, key_interval: video.key_interval },
+        )
+    }
+
+    fn sink_context(&self, id: OutputId) -> SinkContext {
+        let encoders = self.encoders.as_ref();
+        SinkContext {
+            timeline: self.timeline.clone(),
+            raw_video: self.raw_video.clone(),
+            video: encoders.and_then(Encoders::video),
+            audio: encoders.map(Encoders::audio).unwrap_or_default(),
+            key_frames: encoders.map_or_else(crate::media::KeyFrames::none, Encoders::key_frames),
+            dir: self.setup.work.output(id),
+            events: self.sink_events.clone(),
+            tasks: self.tasks.clone(),
+            abandon: self.abandon.child_token(),
+        }
+    }
+
+    pub(super) fn handle(&mut self, event: Event) -> Vec<Action> {
+        let before = self.lifecycle.state();
+        let actions = self.lifecycle.handle(event);
+        let after = self.lifecycle.state();
+        if before != after {
+            tracing::info!(state = ?after, "recording");
+        }
+        actions
+    }
+
+    pub(super) fn take(&mut self, input: Input) -> Vec<Action> {
+        match input {
+            Input::Command(command) => command.map_or_else(Vec::new, |command| self.on_command(command)),
+            Input::SourceStarted(Ok(source)) => {
+                self.source = Some(source);
+                Vec::new()
+            }
+            Input::SourceStarted(Err(failure)) => self.source_failed(failure),
+            Input::Source(event) => self.on_source(event),
+            Input::Encoder(PipelineEvent::Error(error)) => {
+                self.handle(Event::EncoderFailed(describe(&error)))
+            }
+            Input::Encoder(PipelineEvent::Warning { element, text }) => {
+                tracing::warn!(element, text, "encoder");
+                Vec::new()
+            }
+            Input::Encoder(PipelineEvent::Eos | PipelineEvent::Element(_)) => Vec::new(),
+            Input::Sink(event) => self.on_sink(event),
+            Input::Uploaded(event) => self.on_upload(event),
+            Input::EverythingStored => {
+                self.awaits_uploads = false;
+                self.handle(Event::Stored { error: None })
+            }
+            Input::Drained(emptied) => {
+                self.left_behind |= emptied.left_behind;
+                self.handle(Event::Drained { error: emptied.error })
+            }
+            Input::DurationReached => self.handle(Event::DurationReached),
+            Input::Tick => self.on_tick(),
+        }
+    }
+
+    fn on_command(&mut self, command: Command) -> Vec<Action> {
+        let active = self.lifecycle.state() == State::Active;
+        match command {
+            Command::Stop(cause) => return self.handle(Event::Stop(cause)),
+            // Dealt with by the loop, which must return at once.
+            Command::Abandon => {}
+            Command::AddStream { url, reply } => {
+                let answer =
+                    if active { self.outputs.add_stream(url.clone()) } else { Err(CommandError::Ending) };
+                if let Ok(output) = &answer {
+                    self.report.stream_added(*output, &url);
+                    self.board.add_stream(*output, &url);
+                    self.reporter.changed(self.report.info());
+                }
+                // Who asked may have gone; the answer is in the report too.
+                reply.send(answer.map(drop)).ok();
+            }
+            Command::RemoveStream { url, reply } => {
+                let answer =
+                    if active { self.outputs.remove_stream(&url) } else { Err(CommandError::Ending) };
+                let removed = answer.is_ok();
+                reply.send(answer).ok();
+                if removed && !self.outputs.any_alive() {
+                    return self.handle(Event::AllStreamsStopped);
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn on_source(&mut self, event: SourceEvent) -> Vec<Action> {
+        match event {
+            SourceEvent::Loaded => self.handle(Event::SourceLoaded),
+            SourceEvent::Ready => self.handle(Event::SourceReady),
+            SourceEvent::Ended => self.handle(Event::SourceEnded),
+            SourceEvent::Interrupted { why } => {
+                let at = self.elapsed();
+                tracing::warn!(at = at.as_secs_f64(), why, "interrupted");
+                self.note(format!("interrupted at {:.1} s: {why}", at.as_secs_f64()));
+                Vec::new()
+            }
+            SourceEvent::Resumed { gap } => {
+                tracing::info!(gap = gap.as_secs_f64(), "resumed");
+                self.note(format!("back after {:.1} s", gap.as_secs_f64()));
+                Vec::new()
+            }
+            SourceEvent::Failed(error) => self.source_failed(error.into()),
+        }
+    }
+
+    fn source_failed(&mut self, failure: StartFailure) -> Vec<Action> {
+        self.fault = failure.fault;
+        self.handle(Event::SourceFailed(failure.error))
+    }
+
+    fn on_tick(&mut self) -> Vec<Action> {
+        let size = self.stored_bytes + self.setup.work.size(self.setup.plan.outputs.len());
+        let progress = Progress {
+            state: self.lifecycle.state(),
+            elapsed: self.elapsed(),
+            pictures: self.counters.pictures.load(Ordering::Relaxed),
+            dropped: self.dropped(),
+            size,
+            outputs: self.board.outputs(),
+        };
+        self.reporter.progress(&progress);
+        if self.lifecycle.state() != State::Active {
+            return Vec::new();
+        }
+        if self.setup.plan.limits.size.is_some_and(|limit| size >= limit) {
+            return self.handle(Event::LimitReached(Limit::Size));
+        }
+        let writes = self.setup.plan.outputs.iter().any(|output| !matches!(output, OutputPlan::Stream(_)));
+        if writes && free_bytes(self.setup.work.root()).is_some_and(|free| free < MIN_FREE_BYTES / 2) {
+            self.fault = Fault::Destination;
+            let error = format!("no space left on the disk of {}", self.setup.work.root().display());
+            return self.handle(Event::OutputFailed { error, others_left: false });
+        }
+        Vec::new()
+    }
+
+    /// Media time is zero now. The streams attach first, so that the recording's first picture is theirs too.
+    pub(super) fn begin(&mut self) -> Vec<Action> {
+        let opened = self.outputs.open_streams(&self.setup.plan, &self.contexts);
+        self.timeline.begin();
+        self.deadline = self.setup.plan.limits.duration.map(|limit| Instant::now() + limit);
+        self.board.begin();
+        self.report.active(Timestamp::now());
+        self.reporter.changed(self.report.info());
+        match opened {
+            Ok(()) => Vec::new(),
+            Err(error) => {
+                self.fault = Fault::Destination;
+                let others_left = self.outputs.any_alive();
+                self.handle(Event::OutputFailed { error: error.to_string(), others_left })
+            }
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.timeline.elapsed().map_or(Duration::ZERO, Duration::from)
+    }
+
+    fn dropped(&self) -> u64 {
+        self.counters.dropped.load(Ordering::Relaxed)
+            + self.encoders.as_ref().map_or(0, Encoders::dropped_pictures)
+    }
+
+    fn note(&mut self, note: String) {
+        self.report.note(note);
+        self.reporter.changed(self.report.info());
+    }
+}

@@ -1,0 +1,152 @@
+//! How a recording ends: emptied, finished, or abandoned.
+
+use std::time::Duration;
+
+use futures::future::{BoxFuture, OptionFuture};
+use gstreamer as gst;
+use jiff::Timestamp;
+
+use super::Driver;
+use crate::control::EndReason;
+use crate::encode::EncoderEvents;
+use crate::media::Feed;
+use crate::recording::Ended;
+use crate::recording::failure::describe;
+use crate::recording::lifecycle::Outcome;
+use crate::report::{Ending, Fault};
+
+/// From the last picture to empty encoders. They hold less than a second; this is for a machine that is drowning.
+const ENCODERS_WITHIN: Duration = Duration::from_secs(10);
+/// From empty encoders to closed files, the rewrite of an MP4 not counted (media.md §9.3).
+const SINKS_WITHIN: Duration = Duration::from_secs(30);
+/// Stray tasks (a stream that says goodbye, a log that is read to its end) get this long at the end.
+const TASKS_WITHIN: Duration = Duration::from_secs(2);
+
+/// How emptying encoders and sinks went.
+pub(in crate::recording) struct Emptied {
+    pub(super) error: Option<String>,
+    /// Some sink could not finish: what it recorded is in the work directory.
+    pub(super) left_behind: bool,
+}
+
+impl Driver<'_> {
+    /// Ends the recording's media, and gives the work of emptying everything: source, encoders, sinks, in this order.
+    pub(in crate::recording) fn drain(&mut self, events: EncoderEvents) -> BoxFuture<'static, Emptied> {
+        self.deadline = None;
+        let reason = self.lifecycle.reason().unwrap_or(EndReason::Failure);
+        let asked = self.setup.plan.limits.duration.filter(|_| reason == EndReason::DurationReached);
+        let asked = asked.and_then(|length| gst::ClockTime::try_from(length).ok());
+        let length = Duration::from(self.timeline.end_by(asked.unwrap_or(gst::ClockTime::MAX)));
+        self.report.ending(reason, length, Timestamp::now());
+        let dropped = self.dropped();
+        if dropped > 0 {
+            self.report.note(format!("{dropped} pictures dropped"));
+        }
+        self.reporter.changed(self.report.info());
+        let (source, encoders) = (self.source.take(), self.encoders.take());
+        let outputs = std::mem::take(&mut self.outputs);
+        let feeds: Vec<Feed> = self.raw_video.iter().chain(&self.raw_audio).cloned().collect();
+        Box::pin(async move {
+            let mut closing = None;
+            match source {
+                // It ends the feeds after their last sample; its processes take longer to go.
+                Some(source) => closing = Some(source.close()),
+                None => feeds.iter().for_each(Feed::end),
+            }
+            let emptied = async {
+                let mut errors = Vec::new();
+                if let Some(encoders) = encoders {
+                    errors.extend(encoders.finish(events, ENCODERS_WITHIN).await.err().map(|e| describe(&e)));
+                }
+                let unfinished = outputs.finish(SINKS_WITHIN).await;
+                let left_behind = !unfinished.is_empty();
+                errors.extend(unfinished.iter().map(|(_, error)| describe(error)));
+                Emptied { error: (!errors.is_empty()).then(|| errors.join("; ")), left_behind }
+            };
+            let (emptied, _) = futures::join!(emptied, OptionFuture::from(closing));
+            emptied
+        })
+    }
+
+    /// Nothing more will be stored than what is asked for already.
+    pub(in crate::recording) fn close_uploader(&mut self) {
+        self.uploader = None;
+    }
+
+    /// The moment at which `Limits::duration` is over; never, if there is none.
+    pub(in crate::recording) fn duration_reached(&self) -> impl Future<Output = ()> + 'static {
+        let deadline = self.deadline;
+        async move {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Closes what is left, and tells how it went.
+    pub(in crate::recording) async fn finish(mut self) -> Ended {
+        // A recording that never began has a source and encoders still.
+        if let Some(source) = self.source.take() {
+            source.close().await;
+        }
+        self.abandon.cancel();
+        drop((self.encoders.take(), std::mem::take(&mut self.outputs), self.uploader.take()));
+        self.tasks.close();
+        if tokio::time::timeout(TASKS_WITHIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some task of the recording did not end in time");
+        }
+        let outcome = self
+            .lifecycle
+            .outcome()
+            .unwrap_or(Outcome::Failed { error: "the recording was given up".into() });
+        let reason = self.lifecycle.reason().unwrap_or(EndReason::Failure);
+        let ending = match &outcome {
+            Outcome::Complete => Ending::Complete,
+            Outcome::LimitReached => Ending::LimitReached,
+            Outcome::Aborted { error } => Ending::Aborted { error: (*error).to_owned() },
+            Outcome::Failed { error } => Ending::Failed { error: error.clone(), fault: self.fault },
+        };
+        let work = self.setup.work;
+        let kept = if self.left_behind || (matches!(outcome, Outcome::Failed { .. }) && work.has_report()) {
+            Some(work.keep())
+        } else {
+            work.discard();
+            None
+        };
+        if let Some(kept) = &kept {
+            self.report.note(format!("kept: {}", kept.display()));
+        }
+        self.report.end(&ending, reason, Timestamp::now());
+        self.reporter.changed(self.report.info());
+        Ended { outcome, info: self.report.info().clone(), kept }
+    }
+
+    /// Lets everything go at once: what is on the disk stays there for `weir recover`.
+    pub(in crate::recording) async fn abandon(mut self) -> Ended {
+        self.abandon.cancel();
+        let began = self.timeline.elapsed().is_some();
+        drop((
+            self.source.take(),
+            self.encoders.take(),
+            std::mem::take(&mut self.outputs),
+            self.uploader.take(),
+        ));
+        let outcome = Outcome::Failed { error: "abandoned before it was finished".to_owned() };
+        let work = self.setup.work;
+        let kept = if began {
+            Some(work.keep())
+        } else {
+            work.discard();
+            None
+        };
+        if let Some(kept) = &kept {
+            self.report.note(format!("kept for `weir recover`: {}", kept.display()));
+        }
+        let ending =
+            Ending::Failed { error: "abandoned before it was finished".to_owned(), fault: Fault::User };
+        self.report.end(&ending, EndReason::Killed, Timestamp::now());
+        self.reporter.changed(self.report.info());
+        Ended { outcome, info: self.report.info().clone(), kept }
+    }
+}

@@ -1,0 +1,46 @@
+//! What went wrong, in words and by whose fault.
+
+use tokio::task::JoinError;
+
+use crate::report::Fault;
+use crate::source::web::{WebError, WebSource};
+
+/// Why there is no source, and whose fault that is.
+pub(super) struct StartFailure {
+    pub(super) error: String,
+    pub(super) fault: Fault,
+}
+
+impl From<WebError> for StartFailure {
+    fn from(error: WebError) -> Self {
+        let fault = match error {
+            WebError::Page { .. } => Fault::User,
+            _ => Fault::Service,
+        };
+        Self { error: describe(&error), fault }
+    }
+}
+
+/// A source that started, or why it did not.
+pub(super) fn joined(
+    started: Result<Result<WebSource, WebError>, JoinError>,
+) -> Result<WebSource, StartFailure> {
+    match started {
+        Ok(started) => started.map_err(StartFailure::from),
+        Err(panic) => Err(StartFailure { error: panic.to_string(), fault: Fault::Service }),
+    }
+}
+
+/// An error with its causes, which its own text leaves to them.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
