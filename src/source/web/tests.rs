@@ -283,8 +283,9 @@ async fn waits_for_the_pages_signal_and_brings_a_crashed_renderer_back() {
         Answer::html("<script>console.log('START_RECORDING'); console.log('END_RECORDING')</script>"),
     );
     let browser = scene.pids(&["--remote-debugging-port=0"]);
+    let since = Instant::now();
     scene.kill(&["--type=renderer"]);
-    let noticed = scene.cure(Instant::now()).await;
+    let noticed = scene.cure(since).await;
     assert!(noticed < Duration::from_secs(2), "{noticed:?}");
     assert!(matches!(scene.event().await, SourceEvent::Ended));
     assert_eq!(scene.pids(&["--remote-debugging-port=0"])[0], browser[0], "in the same browser");
@@ -301,8 +302,9 @@ async fn brings_browser_display_and_sound_back_and_gives_up_after_three() {
     assert!(matches!(scene.event().await, SourceEvent::Loaded));
     assert!(matches!(scene.event().await, SourceEvent::Ready));
     for marks in [&["Xvfb"][..], &["pulseaudio"], &["--remote-debugging-port=0"]] {
+        let since = Instant::now();
         scene.kill(marks);
-        let noticed = scene.cure(Instant::now()).await;
+        let noticed = scene.cure(since).await;
         assert!(noticed < Duration::from_secs(2), "{marks:?} {noticed:?}");
     }
     scene.kill(&["Xvfb"]);
