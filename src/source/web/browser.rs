@@ -166,9 +166,12 @@ const FLAGS: &[(&str, &str)] = &[
          MediaRouter,\
          OptimizationHints,\
          SpareRendererForSitePerProcess,\
-         Translate",
+         Translate,\
+         WebUIOmniboxAimPopup,\
+         WebUIOmniboxPopup",
         "sound without a further process and its start at the first beep; no search for cast devices; no media bubble; \
-         an http address stays one; no model downloads; no renderer kept in reserve (80 MB); no translation bubble",
+         an http address stays one; no model downloads; no renderer kept in reserve (80 MB); no translation bubble; no \
+         renderer for the suggestions of an address bar that isn't shown (160 MB)",
     ),
 ];
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use chromiumoxide::cdp::browser_protocol::browser::{SetDownloadBehaviorBehavior, SetDownloadBehaviorParams};
 use chromiumoxide::cdp::browser_protocol::network;
-use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotFormat, NavigateParams, TransitionType};
+use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotFormat, CrashParams, NavigateParams};
 use chromiumoxide::cdp::browser_protocol::target::EventAttachedToTarget;
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
 use chromiumoxide::error::CdpError;
@@ -36,6 +36,9 @@ const SCREENSHOT_WITHIN: Duration = Duration::from_secs(2);
 const REFUSAL_SHOWN_WITHIN: Duration = Duration::from_secs(1);
 /// Two frames at the slowest painting, and a busy machine. A page that paints nothing is recorded all the same.
 const PAINTED_WITHIN: Duration = Duration::from_millis(500);
+
+/// The page that crashes its renderer.
+const CRASH: &str = "chrome://crash";
 
 /// Why there is no talking to a browser.
 #[derive(Debug, thiserror::Error)]
@@ -113,11 +116,14 @@ impl Tab {
         // A page that is loaded again finds its network events off. A crashed renderer takes note of that only when the
         // navigation has brought a new one, so the one does not wait for the other; but it is sent first.
         let enable = page.execute(network::EnableParams::default());
-        let mut there = NavigateParams::new(url.as_str());
-        // Chromium does what its debugging pages (`chrome://crash`) are for when they are typed, and ignores them else.
-        there.transition_type = (url.scheme() == "chrome").then_some(TransitionType::AddressBar);
-        let navigate = page.goto(there);
-        let navigate = async { tokio::join!(enable, navigate).1 };
+        let navigate = page.goto(NavigateParams::new(url.as_str()));
+        let navigate = async {
+            if url.as_str() == CRASH {
+                // Chromium goes there for a person who types it alone. There is no answer from the one that crashed.
+                drop(page.execute(CrashParams::default()).await);
+            }
+            tokio::join!(enable, navigate).1
+        };
         tokio::pin!(navigate);
         let last = Instant::now() + deadline;
         let give_up = tokio::time::sleep_until(last);

@@ -86,7 +86,8 @@ impl Stage {
             }
         };
         let (display, sound) = tokio::try_join!(display, sound)?;
-        let surroundings = begun.elapsed();
+        let step = |what: &str| tracing::debug!(stage = number, ms = begun.elapsed().as_millis(), "{what}");
+        step("display and sound are up");
 
         let captures = Captures::start(plan, context, slot, &display, sound.as_ref());
         let browser = async {
@@ -96,16 +97,10 @@ impl Stage {
                 display: display.name(),
                 sound: sound.as_ref().map(|sound| (sound.socket(), SINK)),
             };
-            open(plan, around, &context.report_dir, patience).await
+            open(plan, around, &context.report_dir, patience, step).await
         };
         let (captures, (browser, tab, signals)) = tokio::try_join!(captures, browser)?;
-        let loaded = begun.elapsed();
-        tracing::info!(
-            surroundings_ms = surroundings.as_millis(),
-            loaded_ms = loaded.as_millis(),
-            stage = number,
-            "page loaded"
-        );
+        step("the page is loaded");
         let stage = Self {
             picture: captures.picture,
             sound_capture: captures.sound,
@@ -115,17 +110,20 @@ impl Stage {
             display,
             _dir: dir,
         };
-        stage.tab.quieten().await;
-        stage.tab.painted().await;
+        stage.settle().await;
+        tracing::info!(stage = number, ms = begun.elapsed().as_millis(), "the page is shown");
         Ok((stage, signals))
     }
 
     /// Loads the page again in the same browser.
     pub(super) async fn reload(&mut self, url: &Url) -> Result<Vec<Signal>, PageError> {
         let signals = self.tab.load(url, Patience::AGAIN.load).await?;
-        self.tab.quieten().await;
-        self.tab.painted().await;
+        self.settle().await;
         Ok(signals)
+    }
+
+    async fn settle(&self) {
+        tokio::join!(self.tab.quieten(), self.tab.painted());
     }
 
     /// What happens next. Nothing is lost when the future is dropped.
@@ -183,11 +181,14 @@ async fn open<'a>(
     around: impl Fn() -> Surroundings<'a>,
     report_dir: &Path,
     patience: Patience,
+    step: impl Fn(&str),
 ) -> Result<(Browser, Tab, Vec<Signal>), WebError> {
     let mut attempt = 1;
     loop {
         let browser = Browser::start(around(), plan).await?;
+        step("the browser is up");
         let mut tab = Tab::connect(browser.devtools()).await?;
+        step("the browser listens");
         match tab.load(&plan.url, patience.load).await {
             Ok(signals) => return Ok((browser, tab, signals)),
             Err(error) if error.is_passing() && attempt < patience.attempts => {
