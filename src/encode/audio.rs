@@ -49,7 +49,7 @@ pub(super) fn build(plan: &AudioEncoding) -> Result<BuiltAudio, PipelineError> {
         AudioCodec::Opus => "opusparse",
         AudioCodec::Mp3 => "mpegaudioparse",
     })?;
-    let sink = pipeline.add_feed(&output)?;
+    let sink = pipeline.add_feed(&output, |sample| sample)?;
     pipeline.link(&[intake.element(), &rate, &convert, &resample, &raw, &encoder, &parser, &sink])?;
     Ok(BuiltAudio { pipeline, output, intake })
 }

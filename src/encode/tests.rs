@@ -77,12 +77,14 @@ fn drawn_at() -> Vec<gst::ClockTime> {
     times.into_iter().map(gst::ClockTime::from_mseconds).collect()
 }
 
-/// Pushes no faster than the encoder takes: this is about times, not about overload.
+/// Pushes no faster than the encoder takes, but lets some pictures wait: this is about times, not about overload.
 async fn push_all(feed: &Feed, encoders: &Encoders, times: &[gst::ClockTime]) {
     let pipeline = encoders.video.as_ref().unwrap().pipeline.gst();
     let intake = pipeline.by_name("pictures").unwrap();
-    for pts in times {
-        feed.push(&picture(*pts));
+    for some in times.chunks(4) {
+        for pts in some {
+            feed.push(&picture(*pts));
+        }
         let taken = async {
             while intake.property::<u64>("current-level-buffers") > 0 {
                 tokio::task::yield_now().await;

@@ -49,7 +49,8 @@ pub(super) fn build(plan: &X264Plan, key_interval: Duration) -> Result<BuiltVide
         .field("profile", profile_name(plan.profile))
         .build();
     let filter = pipeline.add_caps(&caps)?;
-    let sink = pipeline.add_feed(&output)?;
+    let sink =
+        pipeline.add_feed(&output, |sample| at_times(&sample, |time| time.saturating_sub(HEADROOM)))?;
     pipeline.link(&[intake.element(), &encoder, &filter, &sink])?;
 
     let requests = encoder.downgrade();
@@ -62,6 +63,22 @@ pub(super) fn build(plan: &X264Plan, key_interval: Duration) -> Result<BuiltVide
     let interval = gst::ClockTime::try_from(key_interval).unwrap_or(gst::ClockTime::from_seconds(10));
     let taker = Box::new(KeyFrameSchedule { intake, encoder: encoder.downgrade(), interval, next: interval });
     Ok(BuiltVideo { pipeline, output, taker, dropped, key_frames })
+}
+
+/// `x264enc` moves times that lie before this by as much, to have room for negative decoding times, and then compares
+/// requests for key frames with times that were not moved: each falls on the picture that happens to be next. Pictures
+/// that come with this much on top stay where they are, and a request falls on its picture.
+const HEADROOM: gst::ClockTime = gst::ClockTime::from_seconds(1000 * 3600);
+
+/// The sample at other times. Its memory is shared.
+fn at_times(sample: &gst::Sample, to: impl Fn(gst::ClockTime) -> gst::ClockTime) -> gst::Sample {
+    let Some(buffer) = sample.buffer() else { return sample.clone() };
+    let mut moved = buffer.copy();
+    if let Some(moved) = moved.get_mut() {
+        moved.set_pts(buffer.pts().map(&to));
+        moved.set_dts(buffer.dts().map(&to));
+    }
+    gst::Sample::builder().buffer(&moved).caps_if_some(sample.caps_owned().as_ref()).build()
 }
 
 /// Forces a key frame at the first picture at or after each multiple of the interval. By time and not by count, since
@@ -80,10 +97,10 @@ impl Taker for KeyFrameSchedule {
         if let (Some(pts), Some(encoder)) = (pts, self.encoder.upgrade())
             && pts >= self.next
         {
-            force_key_frame(&encoder, Some(pts));
+            force_key_frame(&encoder, Some(pts + HEADROOM));
             self.next = next_multiple(pts, self.interval);
         }
-        self.intake.take(sample);
+        self.intake.take(&at_times(sample, |time| time + HEADROOM));
     }
 
     fn end(&mut self) {

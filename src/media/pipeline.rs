@@ -104,18 +104,21 @@ impl MediaPipeline {
         Ok(filter)
     }
 
-    /// Adds an `appsink` that hands every buffer to `feed`, and ends the feed at the end of the stream. Encoders may shift
-    /// their time stamps and say so in the segment (`x264enc` adds a thousand hours, to have room for negative decoding
-    /// times); in the feed they count from zero again.
+    /// Adds an `appsink` that hands every buffer to `feed`, and ends the feed at the end of the stream. `mend` sees each
+    /// sample before.
     ///
     /// # Errors
     /// When GStreamer has no `appsink`.
-    pub fn add_feed(&self, feed: &Feed) -> Result<gst::Element, PipelineError> {
+    pub fn add_feed(
+        &self,
+        feed: &Feed,
+        mend: impl Fn(gst::Sample) -> gst::Sample + Send + 'static,
+    ) -> Result<gst::Element, PipelineError> {
         let (at_sample, at_end) = (feed.clone(), feed.clone());
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                at_sample.push(&in_media_time(sample));
+                at_sample.push(&mend(sample));
                 Ok(gst::FlowSuccess::Ok)
             })
             .eos(move |_| at_end.end())
@@ -221,29 +224,6 @@ impl Drop for MediaPipeline {
             tracing::warn!(pipeline = %self.pipeline.name(), "could not be brought down");
         }
     }
-}
-
-/// The sample with its buffer's times as running times of its segment.
-fn in_media_time(sample: gst::Sample) -> gst::Sample {
-    let Some(segment) = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>()) else {
-        return sample;
-    };
-    let Some(buffer) = sample.buffer().filter(|_| segment.start().is_some_and(|start| !start.is_zero()))
-    else {
-        return sample;
-    };
-    let running = |time: Option<gst::ClockTime>| match segment.to_running_time_full(time?)? {
-        gst::Signed::Positive(time) => Some(time),
-        gst::Signed::Negative(_) => Some(gst::ClockTime::ZERO),
-    };
-    let (pts, dts) = (running(buffer.pts()), running(buffer.dts()));
-    // Copies the description alone; the memory is shared.
-    let mut moved = buffer.copy();
-    if let Some(moved) = moved.get_mut() {
-        moved.set_pts(pts);
-        moved.set_dts(dts);
-    }
-    gst::Sample::builder().buffer(&moved).caps_if_some(sample.caps_owned().as_ref()).build()
 }
 
 fn event_of(pipeline: &str, message: &gst::MessageRef) -> Option<PipelineEvent> {

@@ -17,13 +17,14 @@ pub(crate) struct Beep {
     pub(crate) hertz: f64,
 }
 
-/// Decodes the sound to mono; the first sample is at the file's start.
+/// Decodes the left channel (a mix of both would be louder than either); the first sample is at the file's start.
 ///
 /// `aresample=async=1:first_pts=0` puts silence where the file has a gap; without it raw output starts with the first
 /// sample there is, whenever that should sound. `-copyts`, because ffmpeg otherwise moves a transport stream to the start
 /// of the one stream that it reads.
 pub(crate) fn samples(path: &Path) -> Vec<f32> {
-    let filter = format!("asetpts=PTS-{:.6}/TB,aresample=async=1:first_pts=0", Probe::of(path).start);
+    let filter =
+        format!("asetpts=PTS-{:.6}/TB,aresample=async=1:first_pts=0,pan=mono|c0=c0", Probe::of(path).start);
     let args = [
         "-v",
         "error",
@@ -34,8 +35,6 @@ pub(crate) fn samples(path: &Path) -> Vec<f32> {
         "0:a:0",
         "-af",
         &filter,
-        "-ac",
-        "1",
         "-ar",
         "48000",
         "-f",

@@ -106,7 +106,7 @@ impl Studio {
         let coded = video.add_caps(&coded.field("alignment", "au").build()).unwrap();
         let raw_time = Feed::new("h264 of the encoder");
         let on_media_time = raw_time.attach(Box::new(OnMediaTime(video_feed.clone())));
-        let end = video.add_feed(&raw_time).unwrap();
+        let end = video.add_feed(&raw_time, |sample| sample).unwrap();
         video.link(&[&source, &raw, &encoder, &coded, &end]).unwrap();
 
         let audio = MediaPipeline::new("studio-audio");
@@ -116,7 +116,7 @@ impl Studio {
         let raw = audio.add_caps(&raw).unwrap();
         let convert = audio.add("audioconvert").unwrap();
         let encoder = audio.add("avenc_aac").unwrap();
-        let end = audio.add_feed(&audio_feed).unwrap();
+        let end = audio.add_feed(&audio_feed, |sample| sample).unwrap();
         audio.link(&[&source, &convert, &raw, &encoder, &end]).unwrap();
 
         let (last, (time_set, time)) = (Arc::default(), watch::channel(Duration::ZERO));
