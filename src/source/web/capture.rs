@@ -17,6 +17,7 @@ use crate::media::{MissingElement, PipelineError, Timeline};
 use crate::plan::source::CaptureKind;
 
 mod alignment;
+mod arrival;
 mod cadence;
 mod convert;
 mod display;

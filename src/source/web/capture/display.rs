@@ -8,6 +8,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use x11rb::connection::{Connection, RequestConnection};
 use x11rb::protocol::Event;
 use x11rb::protocol::damage::{self, ConnectionExt as _};
+use x11rb::protocol::xfixes::ConnectionExt as _;
 use x11rb::protocol::xproto::{
     CLIENT_MESSAGE_EVENT, ClientMessageData, ClientMessageEvent, ConnectionExt as _, CreateWindowAux,
     EventMask, Window, WindowClass,
@@ -65,6 +66,9 @@ impl Display {
             connection.setup().roots.get(screen).ok_or_else(|| broken("it has no screen".to_owned()))?.root;
         let set_up = || -> Result<Window, x11rb::errors::ReplyOrIdError> {
             connection.damage_query_version(1, 1)?.reply()?;
+            // The pointer is drawn into the framebuffer. It is hidden as long as we are connected.
+            connection.xfixes_query_version(4, 0)?.reply()?;
+            connection.xfixes_hide_cursor(root)?.check()?;
             let mailbox = connection.generate_id()?;
             let aux = CreateWindowAux::new().override_redirect(1);
             let (depth, visual) = (0, x11rb::COPY_FROM_PARENT);

@@ -1,5 +1,7 @@
 //! A small live pipeline whose end is a sink of ours: what `ximagesrc` and `pulsesrc` have in common.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio::sync::watch;
@@ -20,7 +22,9 @@ impl LivePipeline {
         timeline.drive(pipeline.gst());
         let (failed, failure) = watch::channel(None);
         if let Some(bus) = pipeline.gst().bus() {
-            // Called on the thread that has the error. Everything passes on, so that a refusal to start can be read.
+            // Called on the thread that has the error. Everything passes on, so that a refusal to start can be read. The
+            // first error alone is told: whoever looks at it holds a lock, and must not hold up those after it.
+            let told = AtomicBool::new(false);
             bus.set_sync_handler(move |_, message| {
                 let why = match message.view() {
                     gst::MessageView::Error(error) => Some(match error.debug() {
@@ -30,8 +34,8 @@ impl LivePipeline {
                     gst::MessageView::Eos(_) => Some("it ended".to_owned()),
                     _ => None,
                 };
-                if let Some(why) = why {
-                    failed.send_if_modified(|first| first.is_none() && first.replace(why).is_none());
+                if why.is_some() && !told.swap(true, Ordering::Relaxed) {
+                    failed.send_replace(why);
                 }
                 gst::BusSyncReply::Pass
             });

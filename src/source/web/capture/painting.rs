@@ -93,7 +93,9 @@ mod tests {
     #[test]
     fn a_page_at_twice_our_rate_gives_every_second_picture() {
         let paints: Vec<u64> = (0..600).map(|n| 100 * MS + n * 16_666_667 + (n * 7919 % 5) * MS).collect();
-        let gaps = gaps(&taken(30, &paints));
+        let mut gaps = gaps(&taken(30, &paints));
+        // What was drawn last is taken, too, and that may be the picture between.
+        gaps.pop();
         assert!(gaps.len() >= 298, "{}", gaps.len());
         assert!(gaps.iter().all(|gap| (28 * MS..=39 * MS).contains(gap)), "{gaps:?}");
     }

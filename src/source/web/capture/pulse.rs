@@ -1,7 +1,7 @@
 //! Sound of a sound server, stamped with media time.
 //!
 //! ```text
-//! pulsesrc ─► capsfilter (S16LE, 48 kHz, stereo) ─► appsink ─► clip to the recording ─► Feed
+//! pulsesrc ─► capsfilter (S16LE, 48 kHz, stereo) ─► appsink ─► stamp, clip to the recording ─► Feed
 //! ```
 //!
 //! The server mixes at exactly these caps, so nothing is converted. Gaps (a server that was away) are left as they are:
@@ -17,6 +17,7 @@ use gstreamer_app as gst_app;
 use tokio::sync::watch;
 
 use super::CaptureError;
+use super::arrival::ArrivalClock;
 use super::live::LivePipeline;
 use crate::media::{Feed, MediaPipeline, Timeline};
 
@@ -27,7 +28,7 @@ const FRAME: usize = 4;
 /// Sound comes in pieces of this length. Shorter ones wake the server and us up more often: 10 ms cost twice as much.
 const PIECE: Duration = Duration::from_millis(20);
 /// What may lie with the server when we are late.
-const BUFFER: Duration = Duration::from_millis(200);
+const BUFFER: Duration = Duration::from_secs(2);
 /// How long after the end its sound may still come.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -52,19 +53,25 @@ impl SoundCapture {
         src.set_property("server", format!("unix:{}", server.display()));
         src.set_property("device", device);
         src.set_property("client-name", "weir");
-        // The clock is the recording's; the sound card's, here a timer on the same monotonic clock, is made to follow it.
+        // Sound is stamped by `ArrivalClock`: the element must neither be a clock nor follow one, in which it drops and
+        // doubles pieces.
         src.set_property("provide-clock", false);
+        src.set_property_from_str("slave-method", "none");
         src.set_property("latency-time", i64::try_from(PIECE.as_micros()).unwrap_or(i64::MAX));
         src.set_property("buffer-time", i64::try_from(BUFFER.as_micros()).unwrap_or(i64::MAX));
         let caps = caps();
         let format = pipeline.add_caps(&caps)?;
         let (reach, reached) = watch::channel(gst::ClockTime::ZERO);
-        let (into, placed) = (feed.clone(), timeline.clone());
+        let (into, placed, mut clock) = (feed.clone(), timeline.clone(), ArrivalClock::new(RATE));
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 if let Some(buffer) = sample.buffer_owned() {
-                    take(buffer, &caps, &into, &placed, &reach);
+                    let frames = buffer.size() / FRAME;
+                    let recording = placed.begun().is_some();
+                    let start = clock.arrived(placed.now().nseconds(), frames as u64, recording);
+                    take(buffer, start, &caps, &into, &placed);
+                    reach.send_replace(gst::ClockTime::from_nseconds(start + length_of(frames as u64)));
                 }
                 Ok(gst::FlowSuccess::Ok)
             })
@@ -111,42 +118,26 @@ fn caps() -> gst::Caps {
         .build()
 }
 
-/// Gives a piece of sound its place in the recording.
-fn take(
-    mut buffer: gst::Buffer,
-    caps: &gst::Caps,
-    feed: &Feed,
-    timeline: &Timeline,
-    reach: &watch::Sender<gst::ClockTime>,
-) {
-    let Some(start) = buffer.pts() else { return };
-    let frames = buffer.size() / FRAME;
-    if let Some(begun) = timeline.begun() {
-        let inside = clip(
-            start.nseconds(),
-            frames as u64,
-            begun.nseconds(),
-            // The end only counts when it has come: until then `place` finds a place for what lies ahead.
-            timeline.ended().map(|length| (begun + length).nseconds()),
-        );
-        if !inside.is_empty() {
-            let bytes = inside.start as usize * FRAME..inside.end as usize * FRAME;
-            if bytes != (0..buffer.size()) {
-                let flags = gst::BufferCopyFlags::MEMORY | gst::BufferCopyFlags::FLAGS;
-                match buffer.copy_region(flags, bytes) {
-                    Ok(region) => buffer = region,
-                    Err(_) => return,
-                }
-            }
-            let pts = (start.nseconds() + length_of(inside.start)).saturating_sub(begun.nseconds());
-            let writable = buffer.make_mut();
-            writable.set_pts(gst::ClockTime::from_nseconds(pts));
-            writable.set_dts(gst::ClockTime::NONE);
-            writable.set_duration(gst::ClockTime::from_nseconds(length_of(inside.end - inside.start)));
-            feed.push(&gst::Sample::builder().buffer(&buffer).caps(caps).build());
-        }
+/// Gives a piece of sound that was made at `start` (running time) its place in the recording.
+fn take(mut buffer: gst::Buffer, start: u64, caps: &gst::Caps, feed: &Feed, timeline: &Timeline) {
+    let Some(begun) = timeline.begun() else { return };
+    let end = timeline.ended().map(|length| (begun + length).nseconds());
+    let inside = clip(start, (buffer.size() / FRAME) as u64, begun.nseconds(), end);
+    if inside.is_empty() {
+        return;
     }
-    reach.send_replace(start + gst::ClockTime::from_nseconds(length_of(frames as u64)));
+    let bytes = inside.start as usize * FRAME..inside.end as usize * FRAME;
+    if bytes != (0..buffer.size()) {
+        // Refused only beyond the buffer, which `clip` never goes.
+        let Ok(region) = buffer.copy_region(gst::BufferCopyFlags::MEMORY, bytes) else { return };
+        buffer = region;
+    }
+    let writable = buffer.make_mut();
+    let pts = (start + length_of(inside.start)).saturating_sub(begun.nseconds());
+    writable.set_pts(gst::ClockTime::from_nseconds(pts));
+    writable.set_dts(gst::ClockTime::NONE);
+    writable.set_duration(gst::ClockTime::from_nseconds(length_of(inside.end - inside.start)));
+    feed.push(&gst::Sample::builder().buffer(&buffer).caps(caps).build());
 }
 
 /// Which of `frames` frames that begin at `start` lie in the recording. All times are nanoseconds of running time.

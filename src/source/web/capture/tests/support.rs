@@ -13,7 +13,8 @@ use gstreamer::prelude::*;
 use tokio::sync::mpsc;
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{
-    ChangeGCAux, ConnectionExt, CreateGCAux, CreateWindowAux, Rectangle, WindowClass,
+    ChangeGCAux, ChangeWindowAttributesAux, ConnectionExt, CreateGCAux, CreateWindowAux, Rectangle,
+    WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
 
@@ -66,8 +67,9 @@ pub(super) fn xvfb(width: u32, height: u32, fps: u32) -> (Server, Screen) {
 
 /// A PulseAudio with one null sink: its socket, and the sink's monitor.
 pub(super) fn pulseaudio() -> (Server, PathBuf, &'static str) {
+    crate::media::init().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("pulse");
+    let socket = dir.path().join("socket");
     let child = Command::new("pulseaudio")
         .args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--high-priority=no"])
         .args(["-L", "module-null-sink sink_name=weir rate=48000 channels=2 format=s16le norewinds=1"])
@@ -124,6 +126,30 @@ impl Painter {
 
     pub(super) fn flush(&self) {
         self.connection.flush().unwrap();
+    }
+
+    /// Gives the window a pointer to be seen: in the middle of the screen, where Xvfb has it.
+    pub(super) fn show_pointer(&self) {
+        let connection = &self.connection;
+        let (font, cursor) = (connection.generate_id().unwrap(), connection.generate_id().unwrap());
+        connection.open_font(font, b"cursor").unwrap();
+        // A black arrow, and its white shape behind it.
+        let (black, white) = (0, u16::MAX);
+        connection
+            .create_glyph_cursor(cursor, font, font, 2, 3, black, black, black, white, white, white)
+            .unwrap();
+        let aux = ChangeWindowAttributesAux::new().cursor(cursor);
+        connection.change_window_attributes(self.window, &aux).unwrap().check().unwrap();
+    }
+
+    /// From here to [`Painter::release`] the display serves only us.
+    pub(super) fn hold(&self) {
+        self.connection.grab_server().unwrap();
+    }
+
+    pub(super) fn release(&self) {
+        self.connection.ungrab_server().unwrap();
+        self.flush();
     }
 
     /// Returns when all is drawn.
