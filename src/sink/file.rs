@@ -182,7 +182,12 @@ impl FileSink {
         for (feed, dropped) in &self.intakes {
             let dropped = dropped.load(std::sync::atomic::Ordering::Relaxed);
             if dropped > 0 {
-                tracing::warn!(output = self.output.0, feed, dropped, "the disk was too slow: frames are missing");
+                tracing::warn!(
+                    output = self.output.0,
+                    feed,
+                    dropped,
+                    "the disk was too slow: frames are missing"
+                );
             }
         }
         let whole = self.make_whole().await?;

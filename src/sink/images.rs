@@ -84,7 +84,11 @@ impl ImagesSink {
         }
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
-            tracing::warn!(output = self.output.0, dropped, "images were left out: the machine or its disk was too slow");
+            tracing::warn!(
+                output = self.output.0,
+                dropped,
+                "images were left out: the machine or its disk was too slow"
+            );
         }
         written(self.writer, self.run.name(), within).await
     }

@@ -120,7 +120,7 @@ pub(super) async fn play_video(context: &SinkContext, seconds: u64, rate: Rate, 
             assert!(pad.push_event(event));
         } else if rate == Rate::AsDrawn {
             let pause = (frame / FPS) % 3 == 1;
-            if (pause && frame % 15 != 0) || frame % 7 == 3 {
+            if (pause && !frame.is_multiple_of(15)) || frame % 7 == 3 {
                 return gst::PadProbeReturn::Drop;
             }
             let off = gst::ClockTime::from_useconds(frame * 7919 % 10_007);
@@ -235,7 +235,8 @@ impl Probe {
         let path = path.to_str().unwrap();
         let entries = "packet=stream_index,pts_time,duration_time,flags:stream=index,codec_name,extradata_hash:\
                        format=duration";
-        let options = ["-v", "error", "-of", "json", "-show_data_hash", "md5", "-show_entries", entries, path];
+        let options =
+            ["-v", "error", "-of", "json", "-show_data_hash", "md5", "-show_entries", entries, path];
         let json: serde_json::Value = serde_json::from_slice(&output_of("ffprobe", &options)).unwrap();
         let text = |value: &serde_json::Value| value.as_str().map(ToOwned::to_owned);
         let number = |value: &serde_json::Value| value.as_str().and_then(|value| value.parse().ok());
@@ -280,5 +281,28 @@ pub(super) fn assert_close(found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{found:?} {expected:?}");
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!((found - expected).abs() <= tolerance, "at {index}: {found} instead of {expected}");
+    }
+}
+
+/// A disk of its own, of so many kilobytes.
+pub(super) struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    pub(super) fn new(kilobytes: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={kilobytes}k");
+        // Needs root, as the display and the browser's tests do.
+        output_of("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", dir.path().to_str().unwrap()]);
+        Self(dir)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        output_of("umount", &[self.0.path().to_str().unwrap()]);
     }
 }

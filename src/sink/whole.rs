@@ -49,7 +49,9 @@ pub enum Layout {
 pub enum FinalizeError {
     #[error("{action} {path}")]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("no space left on the device of {path}: free as much as the recording takes, then run `weir recover`")]
+    #[error(
+        "no space left on the device of {path}: free as much as the recording takes, then run `weir recover`"
+    )]
     NoSpaceLeft { path: PathBuf },
     #[error("{path} holds no complete media: the recording ended before its first second was written")]
     Empty { path: PathBuf },

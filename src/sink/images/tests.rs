@@ -74,12 +74,19 @@ async fn take(stage: &mut Stage, plan: &ImagesPlan, pictures: &[(u64, Colour)]) 
 async fn an_image_shows_what_was_on_the_screen_at_its_time() {
     let mut stage = Stage::new();
     // Red until 0.9 s, green until 1.95 s, blue until 3 s sharp, then white.
-    let pictures =
-        [(0, RED), (500, RED), (900, GREEN), (1400, GREEN), (1950, BLUE), (2450, BLUE), (3000, WHITE), (3500, BLACK)];
+    let pictures = [
+        (0, RED),
+        (500, RED),
+        (900, GREEN),
+        (1400, GREEN),
+        (1950, BLUE),
+        (2450, BLUE),
+        (3000, WHITE),
+        (3500, BLACK),
+    ];
     let images = take(&mut stage, &plan(Duration::from_secs(1)), &pictures).await;
     let at: Vec<_> = images.iter().map(|image| image.kind.clone()).collect();
-    let expected =
-        [0, 1, 2, 3].map(|index| ArtifactKind::Image { index, at: Duration::from_secs(index) });
+    let expected = [0, 1, 2, 3].map(|index| ArtifactKind::Image { index, at: Duration::from_secs(index) });
     assert_eq!(at, expected);
     let names: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
     assert_eq!(names[..2], ["thumbs/page_00000.jpeg", "thumbs/page_00001.jpeg"]);

@@ -19,7 +19,9 @@ impl Tables {
         if !self.packets.is_empty() {
             return;
         }
-        let Some(headers) = caps.structure(0).and_then(|s| s.get::<gst::Array>("streamheader").ok()) else { return };
+        let Some(headers) = caps.structure(0).and_then(|s| s.get::<gst::Array>("streamheader").ok()) else {
+            return;
+        };
         let buffers = headers.iter().filter_map(|value| value.get::<gst::Buffer>().ok());
         self.packets = buffers.filter_map(|buffer| packet(&buffer.map_readable().ok()?)).collect();
     }

@@ -86,7 +86,10 @@ impl Movie {
     fn lay_out(scan: Scan, length: Option<Duration>) -> mp4_atom::Result<(Self, Duration)> {
         let Scan { ftyp, mut moov, mut tracks, pieces, .. } = scan;
         // The last picture stands until the end: of the recording, or of the sound.
-        let end = tracks.iter().filter(|track| !track.is_empty()).map(|track| seconds(track.end(), track.timescale));
+        let end = tracks
+            .iter()
+            .filter(|track| !track.is_empty())
+            .map(|track| seconds(track.end(), track.timescale));
         let end = end.fold(length.map_or(0.0, |length| length.as_secs_f64()), f64::max);
         for (trak, track) in moov.trak.iter().zip(&mut tracks) {
             if trak.mdia.minf.vmhd.is_some() {
@@ -97,7 +100,8 @@ impl Movie {
         moov.mvhd.timescale = MOVIE_TIMESCALE;
         let mut longest = 0.0f64;
         for (trak, track) in moov.trak.iter_mut().zip(&tracks) {
-            let (gap, media) = (seconds(track.start(), track.timescale), seconds(track.duration(), track.timescale));
+            let (gap, media) =
+                (seconds(track.start(), track.timescale), seconds(track.duration(), track.timescale));
             let shown = gap + media;
             longest = longest.max(shown);
             trak.mdia.mdhd.duration = track.duration();

@@ -188,9 +188,8 @@ impl Movie {
                     break;
                 }
                 if !begun {
-                    self.tracks[track].begin_fragment(
-                        traf.tfdt.as_ref().map(|tfdt| tfdt.base_media_decode_time),
-                    );
+                    self.tracks[track]
+                        .begin_fragment(traf.tfdt.as_ref().map(|tfdt| tfdt.base_media_decode_time));
                     begun = true;
                 }
                 self.tracks[track].push(sample);

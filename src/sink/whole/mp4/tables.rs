@@ -1,7 +1,9 @@
 //! The sample tables of one track, gathered fragment by fragment. About ten bytes for each frame: 3 MB for an hour of
 //! pictures and sound.
 
-use mp4_atom::{Co64, Ctts, CttsEntry, Stbl, Stco, Stsc, StscEntry, Stss, Stsz, StszSamples, Stts, SttsEntry};
+use mp4_atom::{
+    Co64, Ctts, CttsEntry, Stbl, Stco, Stsc, StscEntry, Stss, Stsz, StszSamples, Stts, SttsEntry,
+};
 
 /// Set in a sample's flags when it can't be decoded on its own (ISO/IEC 14496-12 §8.8.3.1).
 const NOT_SYNC: u32 = 0x1_0000;

@@ -24,7 +24,8 @@ static RECORDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     .unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
     let types = [gst::MessageType::Eos, gst::MessageType::Error];
-    let message = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &types).unwrap();
+    let message =
+        pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &types).unwrap();
     assert_eq!(message.type_(), gst::MessageType::Eos);
     pipeline.set_state(gst::State::Null).unwrap();
     std::fs::read(path).unwrap()
@@ -171,7 +172,8 @@ fn a_movie_of_more_than_four_gigabytes_has_offsets_of_64_bits() {
     let (first, second) = (scan.pieces[0], scan.pieces[1]);
     scan.pieces[0].len = 5 << 30;
     let (movie, _) = Movie::lay_out(scan, None).unwrap();
-    let moov = boxes(&movie.head[..movie.head.len() - 16]).into_iter().find(|(kind, ..)| kind == b"moov").unwrap();
+    let moov =
+        boxes(&movie.head[..movie.head.len() - 16]).into_iter().find(|(kind, ..)| kind == b"moov").unwrap();
     let moov = Moov::decode(&mut &movie.head[moov.1..moov.2]).unwrap();
     let offset = |piece: scan::Piece| {
         let stbl = &moov.trak[piece.track].mdia.minf.stbl;
