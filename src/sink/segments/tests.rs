@@ -7,9 +7,9 @@ use crate::plan::codec::AudioCodec;
 use crate::plan::output::SegmentSuffix;
 use crate::plan::storage::StorageTarget;
 use crate::sink::synthetic::{
-    After, Probe, Rate, SOON, Stage, Times, assert_close, output_of, play_audio, play_video,
+    After, Probe, Rate, SOON, SmallDisk, Stage, Times, assert_close, output_of, play_audio, play_video,
 };
-use crate::sink::{Artifact, ArtifactKind};
+use crate::sink::{Artifact, ArtifactKind, SinkEvent};
 
 /// The muxer's clock begins at an hour.
 const TS_START: f64 = 3600.0;
@@ -206,11 +206,33 @@ async fn a_segment_that_can_not_be_written_is_told_once() {
     play_video(&stage.context, 3, Rate::Constant, After::End).await;
     sink.finish(SOON).await.unwrap();
     let events: Vec<_> = std::iter::from_fn(|| stage.events.try_recv().ok()).collect();
-    let [crate::sink::SinkEvent::Failed { output: OutputId(1), error: SinkError::Io { .. } }] =
-        events.as_slice()
-    else {
+    let [SinkEvent::Failed { output: OutputId(1), error: SinkError::Io { .. } }] = events.as_slice() else {
         panic!("{events:?}")
     };
+    stage.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_the_playlist_with_the_segments_that_are_whole() {
+    let disk = SmallDisk::new(600);
+    let mut stage = Stage::new();
+    stage.context.dir = disk.path().to_owned();
+    let sink = SegmentsSink::open(OutputId(1), &plan(true, None), &stage.context).unwrap();
+    play_video(&stage.context, 60, Rate::Constant, After::End).await;
+    sink.finish(SOON).await.unwrap();
+    let (mut artifacts, mut failures) = (Vec::new(), 0);
+    while let Ok(event) = stage.events.try_recv() {
+        match event {
+            SinkEvent::Artifact(artifact) => artifacts.push(artifact),
+            SinkEvent::Failed { error: SinkError::NoSpaceLeft { .. }, .. } => failures += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(failures, 1);
+    let versions = store(&artifacts, &disk.path().join("stored"));
+    let last = versions.last().unwrap();
+    assert!(last.end_list && last.segments.len() >= 2, "{last:?}");
+    assert_eq!(last.segments.len(), segments(&artifacts).len());
     stage.is_clean().await;
 }
 
@@ -222,7 +244,7 @@ async fn dropped_segments_leave_what_was_finished() {
     let first = async {
         loop {
             match stage.events.recv().await.unwrap() {
-                crate::sink::SinkEvent::Artifact(Artifact { kind: ArtifactKind::Playlist, .. }) => break,
+                SinkEvent::Artifact(Artifact { kind: ArtifactKind::Playlist, .. }) => break,
                 _ => continue,
             }
         }

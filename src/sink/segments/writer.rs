@@ -154,8 +154,10 @@ impl<'a> Work<'a> {
     }
 
     fn close(&mut self, end: Duration) -> Result<(), WriteError> {
-        let Some(mut segment) = self.segment.take() else { return Ok(()) };
-        segment.file.flush().map_err(io("writing", &segment.part))?;
+        if let Some(segment) = &mut self.segment {
+            segment.file.flush().map_err(io("writing", &segment.part))?;
+        }
+        let Some(segment) = self.segment.take() else { return Ok(()) };
         let local = self.local();
         std::fs::rename(&segment.part, &local).map_err(io("renaming", &segment.part))?;
         let writer = self.writer;
@@ -217,9 +219,14 @@ impl<'a> Work<'a> {
         self.publish(State::Ended)
     }
 
-    /// Ends the playlist with the segments that are whole.
+    /// Ends the playlist with the segments that are whole. On a full disk the room for it is that of the segment which is
+    /// not, and which no playlist names.
     fn give_up(&mut self) -> Result<(), WriteError> {
-        self.segment = None;
+        if let Some(Segment { part, file, .. }) = self.segment.take() {
+            // Not flushed once more: what is buffered has no room.
+            drop(file.into_parts());
+            std::fs::remove_file(&part).map_err(io("removing", &part))?;
+        }
         self.publish(State::Ended)
     }
 

@@ -283,3 +283,26 @@ pub(super) fn assert_close(found: &[f64], expected: &[f64], tolerance: f64) {
         assert!((found - expected).abs() <= tolerance, "at {index}: {found} instead of {expected}");
     }
 }
+
+/// A disk of its own, of so many kilobytes.
+pub(super) struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    pub(super) fn new(kilobytes: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={kilobytes}k");
+        // Needs root, as the display and the browser's tests do.
+        output_of("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", dir.path().to_str().unwrap()]);
+        Self(dir)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        output_of("umount", &[self.0.path().to_str().unwrap()]);
+    }
+}

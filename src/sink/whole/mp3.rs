@@ -24,14 +24,26 @@ pub(super) fn make_whole(
         return Err(FinalizeError::Empty { path: recorded.to_owned() });
     }
     let was_cut = !counts_its_frames(&head);
-    if was_cut {
-        let part = part_of(whole);
-        remux(recorded, &part, stop)?;
-        File::open(&part).and_then(|part| part.sync_all()).map_err(io("syncing", &part))?;
-        std::fs::rename(&part, whole).map_err(io("renaming", &part))?;
-    } else {
-        file.sync_all().map_err(io("syncing", recorded))?;
-        std::fs::rename(recorded, whole).map_err(io("renaming", recorded))?;
+    let part = part_of(whole);
+    let remuxed = if was_cut { Some(remux(recorded, &part, stop)) } else { None };
+    if let Some(Err(_)) = &remuxed
+        && let Err(error) = std::fs::remove_file(&part)
+    {
+        tracing::debug!(%error, part = %part.display(), "nothing to remove");
+    }
+    match remuxed {
+        Some(Ok(())) => {
+            File::open(&part).and_then(|part| part.sync_all()).map_err(io("syncing", &part))?;
+            std::fs::rename(&part, whole).map_err(io("renaming", &part))?;
+            // Its copy is complete and on the disk.
+            std::fs::remove_file(recorded).map_err(io("removing", recorded))?;
+        }
+        // Without its count it plays as well, only its length is a guess.
+        None | Some(Err(FinalizeError::NoSpaceLeft { .. })) => {
+            file.sync_all().map_err(io("syncing", recorded))?;
+            std::fs::rename(recorded, whole).map_err(io("renaming", recorded))?;
+        }
+        Some(Err(error)) => return Err(error),
     }
     let size = std::fs::metadata(whole).map_err(io("reading", whole))?.len();
     Ok(Whole { size, duration: None, layout: Layout::Ordinary, was_cut })
@@ -75,6 +87,9 @@ fn run(
     while !stop.is_cancelled() {
         match bus.timed_pop_filtered(gst::ClockTime::from_mseconds(200), &wanted) {
             Some(message) => match message.view() {
+                gst::MessageView::Error(error) if error.error().matches(gst::ResourceError::NoSpaceLeft) => {
+                    return Err(FinalizeError::NoSpaceLeft { path: recorded.to_owned() });
+                }
                 gst::MessageView::Error(error) => return Err(broken(error.error().to_string())),
                 _ => return Ok(()),
             },
