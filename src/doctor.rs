@@ -1,9 +1,10 @@
 //! Is everything here that a recording needs? Each missing thing with the command that installs it.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::media;
+use crate::process::{PROGRAMS, Program};
 
 /// One thing that a recording needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +35,10 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The programs that a recording starts, with the Debian package that brings each.
-const PROGRAMS: &[(&str, &str)] =
-    &[("chromium", "chromium"), ("Xvfb", "xvfb"), ("pulseaudio", "pulseaudio"), ("setpriv", "util-linux")];
-
-/// Looks at everything. `path` is the value of `PATH`.
+/// Looks at everything.
 #[must_use]
-pub fn examine(path: &str) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
-        PROGRAMS.iter().map(|(name, package)| program(path, name, package)).collect();
+pub fn examine() -> Vec<Finding> {
+    let mut findings: Vec<Finding> = PROGRAMS.iter().map(program).collect();
     findings.extend(gstreamer());
     findings.push(fonts(Path::new("/usr/share/fonts")));
     findings.push(memory(Path::new("/dev/shm")));
@@ -55,14 +51,12 @@ pub fn is_sound(findings: &[Finding]) -> bool {
     !findings.iter().any(|finding| matches!(finding.state, State::Missing { .. }))
 }
 
-fn program(path: &str, name: &str, package: &'static str) -> Finding {
-    let found = std::env::split_paths(path).map(|dir| dir.join(name)).find(is_executable);
-    let state = found.map_or(State::Missing { package }, |file| State::Here(file.display().to_string()));
-    Finding { name: name.to_owned(), state }
-}
-
-fn is_executable(file: &PathBuf) -> bool {
-    file.is_file() && nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok()
+fn program(program: &Program) -> Finding {
+    let state = match program.find() {
+        Ok(file) => State::Here(file.display().to_string()),
+        Err(_) => State::Missing { package: program.package },
+    };
+    Finding { name: program.name.to_owned(), state }
 }
 
 fn gstreamer() -> Vec<Finding> {
@@ -111,15 +105,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_program_comes_with_its_package() {
-        let finding = program("/nonexistent", "Xvfb", "xvfb");
+    fn what_is_missing_comes_with_its_package() {
+        let finding = Finding { name: "Xvfb".to_owned(), state: State::Missing { package: "xvfb" } };
         assert_eq!(finding.to_string(), "missing  Xvfb  install it with: apt-get install xvfb");
         assert!(!is_sound(&[finding]));
     }
 
     #[test]
     fn this_machine_can_record() {
-        let findings = examine(&std::env::var("PATH").unwrap());
+        let findings = examine();
         assert!(is_sound(&findings), "{findings:#?}");
     }
 }

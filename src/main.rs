@@ -76,7 +76,7 @@ fn plan(job: &Job) -> anyhow::Result<u8> {
 }
 
 fn examine() -> anyhow::Result<u8> {
-    let findings = doctor::examine(&std::env::var("PATH").unwrap_or_default());
+    let findings = doctor::examine();
     for finding in &findings {
         say(&mut std::io::stdout(), &finding.to_string());
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::RecordingPlan;
 use super::codec::AudioCodec;
-use super::encoding::{AudioEncoding, H264Profile, VideoEncoding};
+use super::encoding::{AudioEncoding, Cadence, H264Profile, VideoEncoding};
 use super::output::{OutputId, OutputPlan, StreamProtocol};
 
 /// What a recording may use.
@@ -115,7 +115,7 @@ fn x264(video: &VideoEncoding, plan: &RecordingPlan, machine: Machine) -> X264Pl
         bitrate_kbps: video.bitrate_kbps,
         speed_preset: "superfast",
         b_frames: 0,
-        rc_lookahead: 10,
+        rc_lookahead: lookahead(video),
         mb_tree: true,
         threads: threads(video, machine),
         key_int_max: key_int_max(video),
@@ -133,6 +133,17 @@ fn threads(video: &VideoEncoding, machine: Machine) -> u32 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lies in 1..=128")]
     let share = if machine.cores >= 1.0 { machine.cores.min(128.0) as u32 } else { 1 };
     wanted.min(share)
+}
+
+/// Pictures that the rate control looks ahead. What the encoder holds back is lost when the recorder is killed, sound
+/// included (a muxer waits for both media): while nothing moves on the page that must be a second, not six.
+fn lookahead(video: &VideoEncoding) -> u32 {
+    const AHEAD: u32 = 10;
+    match video.cadence {
+        // With the one picture that waits in a thread, a second.
+        Cadence::AsDrawn { at_least } => at_least.saturating_sub(1).clamp(1, AHEAD),
+        Cadence::Grid => AHEAD,
+    }
 }
 
 /// One second more than the forced interval takes, so that rounding never puts a second key frame beside a forced one.

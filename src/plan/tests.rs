@@ -128,10 +128,10 @@ fn bad_requests_of_the_wire() {
 fn pictures_come_as_drawn_and_at_the_full_rate_where_somebody_watches() {
     use encoding::Cadence;
     for (outputs, cadence) in [
-        (r#""file_outputs":[{}]"#, Cadence::AsDrawn { at_least: 2 }),
+        (r#""file_outputs":[{}]"#, Cadence::AsDrawn { at_least: 5 }),
         (
             r#""segment_outputs":[{}],"image_outputs":[{"filename_prefix":"t"}]"#,
-            Cadence::AsDrawn { at_least: 2 },
+            Cadence::AsDrawn { at_least: 5 },
         ),
         (r#""file_outputs":[{}],"stream_outputs":[{"urls":["mux://k"]}]"#, Cadence::AsDrawn { at_least: 30 }),
     ] {

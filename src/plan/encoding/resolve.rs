@@ -24,8 +24,9 @@ const VIDEO_KBPS: std::ops::RangeInclusive<u32> = 10..=100_000;
 const KEY_INTERVAL: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(600);
 
-/// Where nothing moves, this many pictures a second keep seeking, segments and key frames regular.
-const STILL_FPS: u32 = 2;
+/// Where nothing moves, this many pictures a second keep seeking, segments and key frames regular, and what the encoder
+/// holds back short (see the look-ahead in `graph`).
+const STILL_FPS: u32 = 5;
 
 pub(in crate::plan) fn video(
     request: &EncodingRequest,
