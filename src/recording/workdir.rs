@@ -9,6 +9,8 @@
 //! <tmpfs>/weir-<…>/      display framebuffer, sockets, browser profile: worth nothing after a crash
 //! ```
 
+mod run_dir;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use self::run_dir::RunDir;
 use crate::plan::RecordingPlan;
 use crate::plan::codec::Container;
 use crate::plan::output::{OutputId, OutputPlan};
@@ -71,7 +74,7 @@ pub enum OutputEntry {
 #[derive(Debug)]
 pub struct WorkDir {
     root: PathBuf,
-    run: tempdir::RunDir,
+    run: RunDir,
     /// The directories above `root` that were not there before, the innermost first.
     made: Vec<PathBuf>,
     /// Released by the kernel however the process ends.
@@ -86,7 +89,7 @@ impl WorkDir {
     /// When a directory or file can't be made; nothing is left behind then.
     pub fn create(plan: &RecordingPlan, location: Option<&Path>, base: &Path) -> Result<Self, WorkDirError> {
         let location = location.map_or_else(|| default_location(plan, base), Path::to_owned);
-        let run = tempdir::RunDir::create()?;
+        let run = RunDir::create()?;
         let root = location.join(plan.egress_id.as_str());
         let made = location.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
         match fill(&root, plan, base, run.path()) {
@@ -175,7 +178,7 @@ impl Abandoned {
 
     /// Removes it, with its directory on tmpfs.
     pub fn discard(self) {
-        if tempdir::is_run_dir(&self.manifest.run_dir) {
+        if run_dir::is_run_dir(&self.manifest.run_dir) {
             remove(&self.manifest.run_dir);
         }
         remove(&self.root);
@@ -273,6 +276,7 @@ fn output_dir(root: &Path, OutputId(index): OutputId) -> PathBuf {
 fn lock(root: &Path) -> Result<Flock<File>, WorkDirError> {
     let path = root.join(LOCK);
     let file = File::create(&path).map_err(io_error("make", &path))?;
+    // The kernel releases it however the process ends.
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         nix::errno::Errno::EWOULDBLOCK => WorkDirError::Busy { path: root.to_owned() },
         errno => WorkDirError::Io { action: "lock", path, source: errno.into() },
@@ -324,53 +328,6 @@ fn remove_if_empty(dir: &Path) {
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WorkDirError {
     let path = path.to_owned();
     move |source| WorkDirError::Io { action, path, source }
-}
-
-/// The directory on tmpfs.
-mod tempdir {
-    use super::{Path, PathBuf, WorkDirError, fs, io, io_error, remove};
-    use std::os::unix::fs::DirBuilderExt;
-
-    const PREFIX: &str = "weir-";
-
-    #[derive(Debug)]
-    pub(super) struct RunDir(PathBuf);
-
-    impl RunDir {
-        /// In `/dev/shm`, which is tmpfs; else among the system's temporary files. Only its owner may look into it.
-        pub(super) fn create() -> Result<Self, WorkDirError> {
-            let memory = Path::new("/dev/shm");
-            let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-            for _ in 0..16 {
-                let path = parent.join(format!("{PREFIX}{:08x}", rand::random::<u32>()));
-                match fs::DirBuilder::new().mode(0o700).create(&path) {
-                    Ok(()) => return Ok(Self(path)),
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(io_error("make", &path)(error)),
-                }
-            }
-            let taken = io::Error::from(io::ErrorKind::AlreadyExists);
-            Err(io_error("make a directory in", &parent)(taken))
-        }
-
-        pub(super) fn path(&self) -> &Path {
-            &self.0
-        }
-    }
-
-    impl Drop for RunDir {
-        fn drop(&mut self) {
-            remove(&self.0);
-        }
-    }
-
-    /// Whether a path read from a manifest is one that [`RunDir::create`] could have made, and so one to remove.
-    pub(super) fn is_run_dir(path: &Path) -> bool {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let parent = path.parent();
-        name.starts_with(PREFIX)
-            && (parent == Some(Path::new("/dev/shm")) || parent == Some(std::env::temp_dir().as_path()))
-    }
 }
 
 #[cfg(test)]
