@@ -1,24 +1,36 @@
-//! The one place that says how long after the event its picture is taken, compared to its sound.
+//! The one place that puts picture and sound of one moment together.
 //!
-//! A page that flashes and beeps at one moment is heard on the sound server's monitor before it is seen on the display: the
-//! browser still has to raster, composite and put the picture on the screen, while sound is written at once. So pictures are
-//! stamped earlier than they were taken, by what was measured (the flash and beep of `alignment`'s test page, in the recorded
-//! media; milliseconds in the table of each function).
+//! What a page shows and plays at one moment does not reach the display and the sound server's monitor at one moment: the
+//! picture is rastered, composited and put on the screen, the sound passes the browser's and the server's buffers. Both are
+//! late by some 40 ms, and only the difference counts. It was measured in what the captures give, with PulseAudio's null sink
+//! (`norewinds=1`) and Chromium 156, on two cores: how long the sound comes after its picture, in milliseconds, when neither is
+//! corrected (mean of runs with 8 events each; a playing video varies with how its pictures fall on the painting).
+//!
+//! | capture | painting | flash and beep by script | playing video |
+//! |---|---|---|---|
+//! | framebuffer | 30 Hz | −2, −6 at 1080p | +14, +15 at 1080p |
+//! | framebuffer | 60 Hz | +13 | +18 |
+//! | `ximagesrc` | 60 Hz | +1 | −2 |
+//!
+//! So sound is stamped [`SOUND`] earlier than it came, and pictures as much earlier as puts them in the middle of a row.
 
 use std::time::Duration;
 
 use crate::plan::source::CaptureKind;
 
+/// How much earlier than it came sound is stamped.
+pub(super) const SOUND: Duration = Duration::from_millis(15);
+
 /// How much earlier than it was taken a picture is stamped, for a page recorded at `fps`.
 pub(super) const fn earlier(kind: CaptureKind, fps: u32) -> Duration {
     match kind {
         // The page paints at 30 Hz (battery saver) up to 30 fps, and at 60 Hz beyond.
-        CaptureKind::Framebuffer if fps <= 30 => Duration::from_millis(45),
-        CaptureKind::Framebuffer => Duration::from_millis(28),
-        CaptureKind::XImageSrc => Duration::from_millis(40),
+        CaptureKind::Framebuffer if fps <= 30 => Duration::from_millis(10),
+        CaptureKind::Framebuffer => Duration::ZERO,
+        CaptureKind::XImageSrc => Duration::from_millis(15),
     }
 }
 
-/// How long after its stamp the pacer may still expect a picture: the largest of the above, and what taking, converting and
+/// How long after its stamp the pacer may still expect a picture: the largest of the above, and what settling, converting and
 /// waking up cost on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_millis(45 + 40);
+pub(super) const PATIENCE: Duration = Duration::from_millis(15 + 40);

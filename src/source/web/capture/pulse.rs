@@ -16,17 +16,19 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::watch;
 
-use super::CaptureError;
 use super::arrival::ArrivalClock;
 use super::live::LivePipeline;
+use super::{CaptureError, alignment};
 use crate::media::{Feed, MediaPipeline, Timeline};
 
 /// Frames (one sample of each channel) a second.
 const RATE: u64 = 48_000;
 /// Bytes of a frame: two channels of 16 bits.
 const FRAME: usize = 4;
-/// Sound comes in pieces of this length. Shorter ones wake the server and us up more often: 10 ms cost twice as much.
-const PIECE: Duration = Duration::from_millis(20);
+/// Sound comes in pieces of this length. The server makes it in blocks, and where these lie is known to the length of a piece:
+/// with 20 ms the offset to the picture was 17 ms apart from one recording to the next, with 10 ms less than 6; 5 ms gain
+/// nothing and cost 0.02 core more.
+const PIECE: Duration = Duration::from_millis(10);
 /// What may lie with the server when we are late.
 const BUFFER: Duration = Duration::from_secs(2);
 /// How long after the end its sound may still come.
@@ -63,6 +65,7 @@ impl SoundCapture {
         let format = pipeline.add_caps(&caps)?;
         let (reach, reached) = watch::channel(gst::ClockTime::ZERO);
         let (into, placed, mut clock) = (feed.clone(), timeline.clone(), ArrivalClock::new(RATE));
+        let earlier = u64::try_from(alignment::SOUND.as_nanos()).unwrap_or(0);
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
@@ -70,6 +73,7 @@ impl SoundCapture {
                     let frames = buffer.size() / FRAME;
                     let recording = placed.begun().is_some();
                     let start = clock.arrived(placed.now().nseconds(), frames as u64, recording);
+                    let start = start.saturating_sub(earlier);
                     take(buffer, start, &caps, &into, &placed);
                     reach.send_replace(gst::ClockTime::from_nseconds(start + length_of(frames as u64)));
                 }
