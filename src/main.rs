@@ -47,7 +47,7 @@ fn record(job: &Job) -> anyhow::Result<u8> {
     let (request, plan) = decide(job)?;
     let run = job.run_args();
     let (display, verbosity) = display(run);
-    telemetry::init(verbosity);
+    telemetry::init(verbosity, display.bar());
     let options = Options { display, work_dir: run.work_dir.clone() };
     let request = info::redacted_request(&request);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -84,7 +84,7 @@ fn examine() -> anyhow::Result<u8> {
 }
 
 fn finish(dir: &Path) -> anyhow::Result<u8> {
-    telemetry::init(Verbosity::Beside);
+    telemetry::init(Verbosity::Beside, Display::Logs.bar());
     weir::media::init().context("GStreamer does not start (try `weir doctor`)")?;
     let recovered = recover::recover(dir)?;
     if recovered.is_empty() {
@@ -144,7 +144,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
 fn display(run: &RunArgs) -> (Display, Verbosity) {
     match (run.quiet, std::io::stderr().is_terminal()) {
         (true, _) => (Display::Logs, Verbosity::Quiet),
-        (false, true) => (Display::Line, Verbosity::Beside),
+        (false, true) => (Display::line(), Verbosity::Beside),
         (false, false) => (Display::Logs, Verbosity::Normal),
     }
 }

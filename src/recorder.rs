@@ -17,7 +17,7 @@ use crate::recording::{self, Ended, Outcome, Setup};
 pub use terminal::{Display, print_result};
 
 /// What a person said about a recording beside the request itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Options {
     pub display: Display,
     /// Where work directories go; beside the first local output if not given.

@@ -1,8 +1,10 @@
 //! Logs.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
+use indicatif::ProgressBar;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// How much is logged; `WEIR_LOG` (in `RUST_LOG`'s syntax) overrides it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +17,8 @@ pub enum Verbosity {
     Normal,
 }
 
-/// Sends logs to stderr.
-pub fn init(verbosity: Verbosity) {
+/// Sends logs to stderr, around a live line that may be there.
+pub fn init(verbosity: Verbosity, line: ProgressBar) {
     let default = match verbosity {
         Verbosity::Quiet => "error",
         // What Chromium's messages do not fit is chromiumoxide's to know, and nobody's to read.
@@ -26,9 +28,31 @@ pub fn init(verbosity: Verbosity) {
     let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(Around(line))
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
     // Fails only when one is set already, as in tests; that one stands.
     subscriber.try_init().ok();
+}
+
+/// Writes above a live line: takes it away, writes, and puts it back.
+#[derive(Debug, Clone)]
+struct Around(ProgressBar);
+
+impl<'a> MakeWriter<'a> for Around {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for Around {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }

@@ -13,20 +13,35 @@ use crate::recording::progress::{OutputProgress, OutputState};
 use crate::recording::{Ended, Progress, Reporter};
 
 /// How a recording is shown while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Display {
-    /// One line that changes.
-    Line,
+    /// One line that changes, drawn by this.
+    Line(ProgressBar),
     /// Nothing but what is logged.
     Logs,
 }
 
 impl Display {
+    /// A live line on stderr.
+    #[must_use]
+    pub fn line() -> Self {
+        Self::Line(ProgressBar::new_spinner())
+    }
+
+    /// The line that logs must be written around; hidden where there is none.
+    #[must_use]
+    pub fn bar(&self) -> ProgressBar {
+        match self {
+            Self::Line(bar) => bar.clone(),
+            Self::Logs => ProgressBar::hidden(),
+        }
+    }
+
     /// Begins to show a recording; the line goes away when what this gives is dropped.
     #[must_use]
-    pub fn start(self, plan: &RecordingPlan) -> Box<dyn Reporter> {
+    pub fn start(&self, plan: &RecordingPlan) -> Box<dyn Reporter> {
         match self {
-            Self::Line => Box::new(Line::new(plan)),
+            Self::Line(bar) => Box::new(Line::new(bar.clone(), plan)),
             Self::Logs => Box::new(Logs),
         }
     }
@@ -40,8 +55,7 @@ struct Line {
 }
 
 impl Line {
-    fn new(plan: &RecordingPlan) -> Self {
-        let bar = ProgressBar::new_spinner();
+    fn new(bar: ProgressBar, plan: &RecordingPlan) -> Self {
         // The template is a constant that parses; the default would show all the same.
         if let Ok(style) = ProgressStyle::with_template("{spinner:.red} {wide_msg}") {
             bar.set_style(style);

@@ -252,12 +252,10 @@ impl<'a> Driver<'a> {
             SourceEvent::Ended => self.handle(Event::SourceEnded),
             SourceEvent::Interrupted { why } => {
                 let at = self.elapsed();
-                tracing::warn!(at = at.as_secs_f64(), why, "interrupted");
                 self.note(format!("interrupted at {:.1} s: {why}", at.as_secs_f64()));
                 Vec::new()
             }
             SourceEvent::Resumed { gap } => {
-                tracing::info!(gap = gap.as_secs_f64(), "resumed");
                 self.note(format!("back after {:.1} s", gap.as_secs_f64()));
                 Vec::new()
             }

@@ -1,5 +1,6 @@
 //! Waits for whatever happens next, asks the lifecycle what to do about it, and has the driver do it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -39,15 +40,15 @@ pub async fn run(
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
-    let mut actions = match driver.prepare(&mut starting, source_events) {
+    let mut actions = VecDeque::from(match driver.prepare(&mut starting, source_events) {
         Ok(events) => {
             encoder_events = events;
             Vec::new()
         }
         Err(error) => driver.handle(Event::EncoderFailed(error)),
-    };
+    });
     loop {
-        for action in std::mem::take(&mut actions) {
+        while let Some(action) = actions.pop_front() {
             match action {
                 Action::Begin => actions.extend(driver.begin()),
                 Action::Drain => draining = Some(driver.drain(std::mem::take(&mut encoder_events))),
@@ -73,7 +74,7 @@ pub async fn run(
             () = driver.duration_reached() => Input::DurationReached,
             _ = ticks.tick() => Input::Tick,
         };
-        actions = match input {
+        actions.extend(match input {
             Input::Command(None) => {
                 commands_open = false;
                 Vec::new()
@@ -84,12 +85,14 @@ pub async fn run(
             }
             Input::Drained(emptied) => {
                 // What the sinks said while they finished comes first: their last artifacts.
+                let mut then = Vec::new();
                 while let Ok(event) = from_sinks.try_recv() {
-                    driver.on_sink(event);
+                    then.extend(driver.on_sink(event));
                 }
-                driver.take(Input::Drained(emptied))
+                then.extend(driver.take(Input::Drained(emptied)));
+                then
             }
             input => driver.take(input),
-        };
+        });
     }
 }

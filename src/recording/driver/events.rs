@@ -51,17 +51,14 @@ impl Driver<'_> {
         self.board.stream(output, event);
         let mut actions = Vec::new();
         match event {
-            StreamEvent::Connecting { url } => tracing::info!(%url, "connecting"),
+            StreamEvent::Connecting { .. } => {}
             StreamEvent::Started { url } => {
-                tracing::info!(%url, "streaming");
                 self.report.stream_started(output, url, now);
             }
-            StreamEvent::Retrying { url, retries, error } => {
-                tracing::warn!(%url, retries, error, "stream lost, trying again");
+            StreamEvent::Retrying { url, retries, .. } => {
                 self.report.stream_retrying(output, url, *retries, now);
             }
             StreamEvent::Failed { url, error } => {
-                tracing::warn!(%url, error, "stream given up");
                 self.report.stream_ended(output, url, Some(error), now);
                 if !self.outputs.any_alive() {
                     self.fault = Fault::Destination;
