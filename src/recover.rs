@@ -8,7 +8,9 @@ use crate::plan::codec::{CONTAINERS, Container};
 use crate::plan::output::OutputId;
 use crate::recording::workdir::{self, Abandoned, OutputEntry, WorkDirError};
 use crate::sink::file::FilePaths;
+use crate::sink::segments::Places;
 use crate::sink::whole::{FinalizeError, make_whole};
+use crate::sink::{Leftover, RescueError, images, segments};
 use crate::upload::{UploadError, store_local};
 
 /// What became of one work directory.
@@ -28,6 +30,8 @@ pub enum RecoverError {
     WorkDir(#[from] WorkDirError),
     #[error(transparent)]
     Finalize(#[from] FinalizeError),
+    #[error(transparent)]
+    Rescue(#[from] RescueError),
     #[error(transparent)]
     Store(#[from] UploadError),
     #[error(
@@ -55,9 +59,9 @@ fn recover_one(root: &Path) -> Recovered {
         }
     };
     for (index, entry) in abandoned.manifest.outputs.iter().enumerate() {
-        match recover_output(&abandoned, OutputId(index), entry) {
-            Ok(files) => recovered.files.extend(files),
-            Err(error) => recovered.problems.push(error),
+        // What could be stored before something went wrong is told all the same.
+        if let Err(error) = recover_output(&abandoned, OutputId(index), entry, &mut recovered.files) {
+            recovered.problems.push(error);
         }
     }
     if recovered.problems.is_empty() {
@@ -70,38 +74,51 @@ fn recover_output(
     abandoned: &Abandoned,
     output: OutputId,
     entry: &OutputEntry,
-) -> Result<Option<PathBuf>, RecoverError> {
-    match entry {
+    files: &mut Vec<PathBuf>,
+) -> Result<(), RecoverError> {
+    let dir = abandoned.output(output);
+    let base = &abandoned.manifest.base;
+    let left = match entry {
         OutputEntry::File { container, name } => {
             let Some(row) = CONTAINERS.iter().find(|row| row.name == container) else {
                 let (root, container) = (abandoned.root.clone(), container.clone());
                 return Err(RecoverError::UnknownContainer { root, container });
             };
-            recover_file(abandoned, output, row.container, name)
+            finish_file(&dir, output, row.container, name)?
         }
-        OutputEntry::Segments { .. } | OutputEntry::Images | OutputEntry::Stream => Ok(None),
+        OutputEntry::Segments { dir: name, playlist, live_playlist, duration } => {
+            let live_playlist = live_playlist.as_deref();
+            let places = Places { base, dir: name, playlist, live_playlist, duration: *duration };
+            segments::rescue(&dir, output, &places)?
+        }
+        OutputEntry::Images => images::rescue(&dir, output)?,
+        OutputEntry::Stream => Vec::new(),
+    };
+    for Leftover { local, name } in left {
+        files.push(store_local(&local, &base.join(name))?);
     }
+    Ok(())
 }
 
-fn recover_file(
-    abandoned: &Abandoned,
+/// Makes a file whole, if there is one.
+fn finish_file(
+    dir: &Path,
     output: OutputId,
     container: Container,
     name: &str,
-) -> Result<Option<PathBuf>, RecoverError> {
-    let paths = FilePaths::new(&abandoned.output(output), output, container);
+) -> Result<Vec<Leftover>, FinalizeError> {
+    let paths = FilePaths::new(dir, output, container);
     if !paths.whole.exists() {
         if !paths.recorded.exists() {
             // Stored before the recorder died, or never begun.
-            return Ok(None);
+            return Ok(Vec::new());
         }
         match make_whole(container, &paths.recorded, &paths.whole, None, &CancellationToken::new()) {
             Ok(_) => {}
             // Killed in its first second: there is nothing to keep.
-            Err(FinalizeError::Empty { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(FinalizeError::Empty { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
         }
     }
-    let place = store_local(&paths.whole, &abandoned.manifest.base.join(name))?;
-    Ok(Some(place))
+    Ok(vec![Leftover { local: paths.whole, name: name.to_owned() }])
 }

@@ -6,9 +6,11 @@
 pub mod file;
 pub mod images;
 mod names;
+mod notes;
 mod playlist;
 mod run;
 pub mod segments;
+pub mod stream;
 pub mod whole;
 
 #[cfg(test)]
@@ -16,7 +18,7 @@ pub mod whole;
 mod synthetic;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -133,4 +135,27 @@ pub enum SinkError {
     NoFeed(String),
 }
 
-pub mod stream;
+/// A finished file that a killed recording left in its work directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Where it is now.
+    pub local: PathBuf,
+    /// Where it belongs in the output's storage.
+    pub name: String,
+}
+
+/// Why what a killed recording left can't be finished. It is all still there.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {path}: {source}")]
+pub struct RescueError {
+    pub action: &'static str,
+    pub path: PathBuf,
+    pub source: std::io::Error,
+}
+
+impl RescueError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source }
+    }
+}

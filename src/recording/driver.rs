@@ -288,7 +288,10 @@ impl<'a> Driver<'a> {
         let writes = self.setup.plan.outputs.iter().any(|output| !matches!(output, OutputPlan::Stream(_)));
         if writes && free_bytes(self.setup.work.root()).is_some_and(|free| free < MIN_FREE_BYTES / 2) {
             self.fault = Fault::Destination;
-            let error = format!("no space left on the disk of {}", self.setup.work.root().display());
+            let error = format!(
+                "no space left on the disk of {}: free some, or record to another disk",
+                self.setup.work.root().display()
+            );
             return self.handle(Event::OutputFailed { error, others_left: false });
         }
         Vec::new()

@@ -14,6 +14,7 @@ mod run_dir;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
@@ -64,6 +65,8 @@ pub enum OutputEntry {
         dir: String,
         playlist: String,
         live_playlist: Option<String>,
+        /// How long a segment is meant to be.
+        duration: Duration,
     },
     Images,
     /// Keeps nothing.
@@ -259,6 +262,7 @@ fn entry_of(output: &OutputPlan) -> OutputEntry {
             dir: segments.dir.clone(),
             playlist: segments.playlist.clone(),
             live_playlist: segments.live_playlist.clone(),
+            duration: segments.duration,
         },
         OutputPlan::Images(_) => OutputEntry::Images,
         OutputPlan::Stream(_) => OutputEntry::Stream,

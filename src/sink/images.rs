@@ -9,6 +9,7 @@
 //! fitted in, with black borders, not stretched.
 
 mod due;
+mod rescue;
 mod writer;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use gstreamer::prelude::*;
 use tokio::task::JoinHandle;
 
 use self::due::AtDueTimes;
+pub use self::rescue::rescue;
 use self::writer::Writer;
 use super::run::{Ended, Failure, Run, to_writer, written};
 use super::{SinkContext, SinkError};

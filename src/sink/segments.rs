@@ -11,9 +11,12 @@
 //! and each version of it is a file of its own.
 
 mod cutter;
+mod pes;
+mod rescue;
 mod tables;
 mod writer;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,6 +25,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio::task::JoinHandle;
 
+pub use self::rescue::{Places, rescue};
 use self::writer::Writer;
 use super::run::{Ended, Failure, Run, to_writer, written};
 use super::{SinkContext, SinkError};
@@ -99,6 +103,13 @@ impl SegmentsSink {
         }
         written(self.writer, self.run.name(), within).await
     }
+}
+
+/// What a segment is called while it is written.
+fn part_of(local: &Path) -> PathBuf {
+    let mut part = local.as_os_str().to_owned();
+    part.push(".part");
+    PathBuf::from(part)
 }
 
 /// Notes where the media that passes ends.

@@ -24,7 +24,7 @@ fn left_by(script: &str) -> Option<String> {
     let tool = Tool::start(shell, None);
     let watch = Watch::start(tool.pid(), before);
     tool.finish(Duration::from_secs(10));
-    let caught = catch_unwind(AssertUnwindSafe(|| watch.assert_nothing_left()));
+    let caught = catch_unwind(AssertUnwindSafe(|| watch.assert_nothing_left(|| {})));
     caught.err().map(|panic| *panic.downcast::<String>().unwrap())
 }
 

@@ -5,6 +5,7 @@ mod architecture;
 mod crashes;
 mod endings;
 mod everything;
+mod full_disk;
 mod harness;
 mod licences;
 mod measuring;

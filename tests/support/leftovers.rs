@@ -63,8 +63,9 @@ impl Watch {
     }
 
     /// To be called when the recorder has ended. Panics when anything of it is still there a second later; ends what
-    /// it finds, so that the next test is not disturbed.
-    pub(crate) fn assert_nothing_left(self) {
+    /// it finds, so that the next test is not disturbed. `tidy` is run when its processes are gone; what that removes
+    /// does not count.
+    pub(crate) fn assert_nothing_left(self, tidy: impl FnOnce()) {
         self.stop.send(()).ok();
         let family = self.family.join().unwrap();
         let paths: BTreeSet<PathBuf> =
@@ -83,6 +84,7 @@ impl Watch {
         let running: Vec<String> =
             alive.iter().map(|seen| format!("process {}: {}", seen.pid, seen.arguments.join(" "))).collect();
 
+        tidy();
         let new: Vec<PathBuf> = transient().difference(&self.before).cloned().collect();
         let files: Vec<String> = new
             .into_iter()

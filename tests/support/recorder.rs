@@ -70,11 +70,17 @@ impl Recorder {
     }
 
     /// Waits for its end, and asserts that nothing that it started or locked is left.
-    pub(crate) fn finish(mut self, deadline: Duration) -> Ended {
+    pub(crate) fn finish(self, deadline: Duration) -> Ended {
+        self.finish_and(deadline, || {})
+    }
+
+    /// Waits for the end of a recorder that can't clean up any more, has `tidy` do that, and asserts that then nothing
+    /// is left.
+    pub(crate) fn finish_and(mut self, deadline: Duration, tidy: impl FnOnce()) -> Ended {
         let begin = Instant::now();
         let done = self.tool.finish(deadline);
         let (took, over) = (begin.elapsed(), SystemTime::now());
-        self.watch.take().expect("taken only here").assert_nothing_left();
+        self.watch.take().expect("taken only here").assert_nothing_left(tidy);
         let stdout = String::from_utf8_lossy(&done.stdout).into_owned();
         let info = serde_json::from_str(&stdout).unwrap_or(serde_json::Value::Null);
         Ended {

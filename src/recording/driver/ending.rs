@@ -108,7 +108,9 @@ impl Driver<'_> {
             Outcome::Failed { error } => Ending::Failed { error: error.clone(), fault: self.fault },
         };
         let work = self.setup.work;
-        let kept = if self.left_behind || (matches!(outcome, Outcome::Failed { .. }) && work.has_report()) {
+        // What the browser logged says nothing about a disk or a server.
+        let is_the_source = matches!(outcome, Outcome::Failed { .. }) && self.fault != Fault::Destination;
+        let kept = if self.left_behind || (is_the_source && work.has_report()) {
             Some(work.keep())
         } else {
             work.discard();

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::media::Timeline;
 use crate::plan::output::{ImageSuffix, ImagesPlan, OutputId};
 use crate::sink::names::timestamp;
+use crate::sink::notes::{Note, Notes};
 use crate::sink::run::{Failure, Outcome};
 use crate::sink::{Artifact, ArtifactKind, SinkEvent};
 
@@ -25,9 +26,10 @@ impl Writer {
     /// Writes until the images end or their channel is closed.
     pub(super) fn run(self, mut receiver: mpsc::Receiver<Outcome>) {
         let mut index = 0;
+        let mut notes = Notes::new(&self.dir, self.output);
         while let Some(Outcome::Sample(sample)) = receiver.blocking_recv() {
             let Some(at) = sample.buffer().and_then(gst::BufferRef::pts) else { continue };
-            if !self.write(&sample, index, at) {
+            if !self.write(&sample, index, at, &mut notes) {
                 return;
             }
             index += 1;
@@ -35,11 +37,16 @@ impl Writer {
     }
 
     /// Returns whether it could be written.
-    fn write(&self, sample: &gst::Sample, index: u64, at: gst::ClockTime) -> bool {
+    fn write(&self, sample: &gst::Sample, index: u64, at: gst::ClockTime, notes: &mut Notes) -> bool {
         let Some(Ok(jpeg)) = sample.buffer().map(gst::BufferRef::map_readable) else { return true };
         // A file of its own for each, also where the next one replaces it in the end: it may have to wait to be stored.
-        let local = self.dir.join(format!("image-{}-{index:06}.jpeg", self.output.0));
-        let part = self.dir.join(format!("image-{}-{index:06}.jpeg.part", self.output.0));
+        let file = format!("image-{}-{index:06}.jpeg", self.output.0);
+        let (local, part) = (self.dir.join(&file), self.dir.join(format!("{file}.part")));
+        let name = self.name(index, at);
+        if let Err(error) = notes.add(&Note::Image { local: file, name: name.clone() }) {
+            self.failure.report_io("writing", notes.path().to_owned(), error);
+            return false;
+        }
         if let Err(error) = std::fs::write(&part, &jpeg) {
             self.failure.report_io("writing", part, error);
             return false;
@@ -52,7 +59,7 @@ impl Writer {
             output: self.output,
             kind: ArtifactKind::Image { index, at: Duration::from(at) },
             local,
-            name: self.name(index, at),
+            name,
             mime: "image/jpeg",
             size: jpeg.len() as u64,
         };

@@ -2,7 +2,7 @@
 
 use gstreamer as gst;
 
-const PACKET: usize = 188;
+pub(super) const PACKET: usize = 188;
 
 /// The program tables as they were sent last.
 ///

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
 
@@ -26,6 +26,19 @@ fn plan(has_video: bool, audio: Option<AudioCodec>) -> SegmentsPlan {
         duration: Duration::from_secs(2),
         storage: StorageTarget::Local,
     }
+}
+
+/// What `rescue` would still store, if everything that belongs somewhere belonged below `root`.
+fn rescued(dir: &Path, root: &Path) -> Vec<crate::sink::Leftover> {
+    let plan = plan(true, None);
+    let places = Places {
+        base: root,
+        dir: &plan.dir,
+        playlist: &plan.playlist,
+        live_playlist: plan.live_playlist.as_deref(),
+        duration: plan.duration,
+    };
+    rescue(dir, OutputId(1), &places).unwrap()
 }
 
 async fn record(stage: &Stage, plan: &SegmentsPlan, seconds: u64, rate: Rate) {
@@ -131,7 +144,16 @@ async fn segments_begin_with_key_frames_at_the_boundaries_and_are_as_long_as_tol
         output_of("ffmpeg", &["-v", "warning", "-i", playlist, "-map", "0", "-f", "null", "-"]);
         let together = Probe::of(std::path::Path::new(playlist));
         assert_eq!(together.packets["h264"].len(), pictures.len());
-        assert!(std::fs::read_dir(stage.dir.path()).unwrap().count() == 1, "something was left behind");
+        let mut left =
+            Vec::from_iter(std::fs::read_dir(stage.dir.path()).unwrap().map(|e| e.unwrap().file_name()));
+        left.sort();
+        assert_eq!(left, ["notes-1.jsonl", "stored"], "something was left behind");
+
+        // Killed after all that, nothing would change.
+        for playlist in rescued(stage.dir.path(), &root) {
+            let stored = std::fs::read_to_string(root.join(&playlist.name)).unwrap();
+            assert_eq!(std::fs::read_to_string(&playlist.local).unwrap(), stored);
+        }
         stage.is_clean().await;
     }
 }
@@ -252,5 +274,25 @@ async fn dropped_segments_leave_what_was_finished() {
     tokio::time::timeout(SOON, first).await.unwrap();
     drop(sink);
     stage.is_clean().await;
-    assert!(stage.dir.path().join("segment-1-000000.ts").exists());
+    let dir = stage.dir.path();
+    assert!(dir.join("segment-1-000000.ts").exists());
+
+    // What was being written becomes the last segment; interrupted and called again, it comes to the same.
+    let part = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let part = part.into_iter().find(|path| path.extension().is_some_and(|e| e == "part")).unwrap();
+    let bytes = std::fs::metadata(&part).unwrap().len();
+    std::fs::OpenOptions::new().write(true).open(&part).unwrap().set_len(bytes - 50).unwrap();
+    let left = rescued(dir, &dir.join("stored"));
+    assert_eq!(rescued(dir, &dir.join("stored")), left);
+    let (playlists, segments): (Vec<_>, Vec<_>) = left.iter().partition(|left| left.name.ends_with(".m3u8"));
+    let event = std::fs::read(&playlists[0].local).unwrap();
+    let event = m3u8_rs::parse_media_playlist_res(&event).unwrap();
+    assert!(event.end_list && event.segments.len() == segments.len() && segments.len() >= 2);
+    for (entry, segment) in event.segments.iter().zip(&segments) {
+        assert_eq!(segment.name, format!("hls/{}", entry.uri));
+        output_of("ffmpeg", &["-v", "warning", "-i", segment.local.to_str().unwrap(), "-f", "null", "-"]);
+        let times = Probe::of(&segment.local).times("h264");
+        let shown = times[times.len() - 1] - times[0];
+        assert!((shown - f64::from(entry.duration)).abs() < 0.05, "{shown} s, {} s told", entry.duration);
+    }
 }

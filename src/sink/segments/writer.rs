@@ -1,7 +1,7 @@
 //! Writes segments and playlists, on a thread that may wait for the disk.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,12 @@ use gstreamer as gst;
 use tokio::sync::mpsc;
 
 use super::cutter::Cutter;
+use super::part_of;
 use super::tables::Tables;
 use crate::media::Timeline;
 use crate::plan::output::{OutputId, SegmentSuffix, SegmentsPlan};
 use crate::sink::names::timestamp;
+use crate::sink::notes::{Note, Notes};
 use crate::sink::playlist::{Playlist, PlaylistKind, State};
 use crate::sink::run::{Failure, Outcome};
 use crate::sink::{Artifact, ArtifactKind, SinkEvent};
@@ -91,13 +93,17 @@ struct Work<'a> {
     live: Option<Playlist>,
     /// Playlists written so far.
     version: u64,
+    notes: Notes,
 }
 
 /// The segment being written.
 struct Segment {
-    file: BufWriter<File>,
-    part: PathBuf,
+    /// Without a buffer of ours: what left the muxer outlives a killed recorder.
+    file: File,
+    local: PathBuf,
+    uri: String,
     start: Duration,
+    date: jiff::Timestamp,
     size: u64,
 }
 
@@ -113,6 +119,7 @@ impl<'a> Work<'a> {
             event: playlist(PlaylistKind::Event),
             live: writer.plan.live_playlist.as_ref().map(|_| playlist(PlaylistKind::Live)),
             version: 0,
+            notes: Notes::new(&writer.dir, writer.output),
         }
     }
 
@@ -141,27 +148,11 @@ impl<'a> Work<'a> {
     fn append(&mut self, data: &[u8]) -> Result<(), WriteError> {
         let Some(segment) = &mut self.segment else { return Ok(()) };
         segment.size += data.len() as u64;
-        segment.file.write_all(data).map_err(io("writing", &segment.part))
+        segment.file.write_all(data).map_err(io("writing", &segment.local))
     }
 
     fn open(&mut self, start: Duration) -> Result<(), WriteError> {
-        let mut part = self.local().into_os_string();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let file = File::create(&part).map_err(io("creating", &part))?;
-        self.segment = Some(Segment { file: BufWriter::with_capacity(1 << 18, file), part, start, size: 0 });
-        Ok(())
-    }
-
-    fn close(&mut self, end: Duration) -> Result<(), WriteError> {
-        if let Some(segment) = &mut self.segment {
-            segment.file.flush().map_err(io("writing", &segment.part))?;
-        }
-        let Some(segment) = self.segment.take() else { return Ok(()) };
-        let local = self.local();
-        std::fs::rename(&segment.part, &local).map_err(io("renaming", &segment.part))?;
         let writer = self.writer;
-        let (start, duration) = (segment.start, end.saturating_sub(segment.start));
         // The recording began before its first picture; a date of our own clock is close to it.
         let date = gst::ClockTime::try_from(start).ok().and_then(|start| writer.timeline.wall(start));
         let date = date.unwrap_or_else(jiff::Timestamp::now);
@@ -170,13 +161,30 @@ impl<'a> Work<'a> {
             SegmentSuffix::Timestamp => timestamp(date),
         };
         let uri = format!("{}_{suffix}.ts", writer.plan.prefix);
+        let name = format!("segment-{}-{:06}.ts", writer.output.0, self.index);
+        let local = writer.dir.join(&name);
+        self.note(&Note::Segment { local: name, uri: uri.clone(), start, date })?;
+        let part = part_of(&local);
+        let file = File::create(&part).map_err(io("creating", &part))?;
+        self.segment = Some(Segment { file, local, uri, start, date, size: 0 });
+        Ok(())
+    }
+
+    fn note(&mut self, note: &Note) -> Result<(), WriteError> {
+        self.notes.add(note).map_err(io("writing", self.notes.path()))
+    }
+
+    fn close(&mut self, end: Duration) -> Result<(), WriteError> {
+        let Some(Segment { local, uri, start, date, size, .. }) = self.segment.take() else { return Ok(()) };
+        std::fs::rename(part_of(&local), &local).map_err(io("renaming", &local))?;
+        let duration = end.saturating_sub(start);
         self.emit(Artifact {
-            output: writer.output,
+            output: self.writer.output,
             kind: ArtifactKind::Segment { index: self.index, start, duration },
             local,
-            name: format!("{}{uri}", writer.plan.dir),
+            name: format!("{}{uri}", self.writer.plan.dir),
             mime: "video/mp2t",
-            size: segment.size,
+            size,
         });
         self.index += 1;
         self.event.push(&uri, duration, date);
@@ -213,8 +221,9 @@ impl<'a> Work<'a> {
 
     fn end(&mut self, end: Duration) -> Result<(), WriteError> {
         if let Some(segment) = &self.segment {
-            let end = end.max(segment.start);
-            self.close(end)?;
+            let at = end.max(segment.start);
+            self.note(&Note::End { at })?;
+            self.close(at)?;
         }
         self.publish(State::Ended)
     }
@@ -222,16 +231,11 @@ impl<'a> Work<'a> {
     /// Ends the playlist with the segments that are whole. On a full disk the room for it is that of the segment which is
     /// not, and which no playlist names.
     fn give_up(&mut self) -> Result<(), WriteError> {
-        if let Some(Segment { part, file, .. }) = self.segment.take() {
-            // Not flushed once more: what is buffered has no room.
-            drop(file.into_parts());
+        if let Some(Segment { local, .. }) = self.segment.take() {
+            let part = part_of(&local);
             std::fs::remove_file(&part).map_err(io("removing", &part))?;
         }
         self.publish(State::Ended)
-    }
-
-    fn local(&self) -> PathBuf {
-        self.writer.dir.join(format!("segment-{}-{:06}.ts", self.writer.output.0, self.index))
     }
 
     fn emit(&self, artifact: Artifact) {

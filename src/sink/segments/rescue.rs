@@ -1,0 +1,114 @@
+//! Finishes what killed segments left: the segment that was being written becomes the last one, and the playlists end.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::pes;
+use crate::plan::output::OutputId;
+use crate::sink::notes::{Note, Notes};
+use crate::sink::playlist::{Playlist, PlaylistKind, State};
+use crate::sink::{Leftover, RescueError};
+
+/// Where segments and playlists belong.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// What names are relative to.
+    pub base: &'a Path,
+    /// Of everything below, with a `/` at its end or empty.
+    pub dir: &'a str,
+    pub playlist: &'a str,
+    pub live_playlist: Option<&'a str>,
+    /// How long a segment was meant to be.
+    pub duration: Duration,
+}
+
+/// A segment, as far as its beginning was noted.
+struct Noted {
+    local: PathBuf,
+    uri: String,
+    start: Duration,
+    date: Timestamp,
+}
+
+/// Makes whole what lies in a sink's directory, and tells where it belongs, in the order in which to store it. May be
+/// called again after it was interrupted.
+///
+/// # Errors
+/// When something can't be read or written; nothing is lost then.
+pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Vec<Leftover>, RescueError> {
+    let mut notes = Notes::new(dir, output);
+    let (segments, mut end) = read(dir, &notes)?;
+    if end.is_none()
+        && let Some(last) = segments.last()
+    {
+        let length = close(last, &places.base.join(format!("{}{}", places.dir, last.uri)))?;
+        let at = last.start + length;
+        notes.add(&Note::End { at }).map_err(RescueError::io("writing", notes.path()))?;
+        end = Some(at);
+    }
+
+    let mut left = Vec::new();
+    let mut event = Playlist::new(PlaylistKind::Event, places.duration);
+    let mut live = Playlist::new(PlaylistKind::Live, places.duration);
+    let ends = segments.iter().skip(1).map(|next| next.start).chain(end);
+    for (segment, end) in segments.iter().zip(ends) {
+        let name = format!("{}{}", places.dir, segment.uri);
+        if segment.local.exists() {
+            left.push(Leftover { local: segment.local.clone(), name: name.clone() });
+        } else if !places.base.join(name).exists() {
+            // Killed before it had a picture, or removed by somebody.
+            continue;
+        }
+        let duration = end.saturating_sub(segment.start);
+        event.push(&segment.uri, duration, segment.date);
+        live.push(&segment.uri, duration, segment.date);
+    }
+    if segments.is_empty() {
+        return Ok(left);
+    }
+    let playlists = [Some((places.playlist, event)), places.live_playlist.map(|name| (name, live))];
+    for (at, (name, playlist)) in playlists.into_iter().flatten().enumerate() {
+        let local = dir.join(format!("playlist-{}-rescued-{at}.m3u8", output.0));
+        fs::write(&local, playlist.text(State::Ended)).map_err(RescueError::io("writing", &local))?;
+        left.push(Leftover { local, name: format!("{}{name}", places.dir) });
+    }
+    Ok(left)
+}
+
+fn read(dir: &Path, notes: &Notes) -> Result<(Vec<Noted>, Option<Duration>), RescueError> {
+    let (mut segments, mut end) = (Vec::new(), None);
+    for note in notes.read().map_err(RescueError::io("reading", notes.path()))? {
+        match note {
+            Note::Segment { local, uri, start, date } => {
+                segments.push(Noted { local: dir.join(local), uri, start, date });
+            }
+            Note::End { at } => end = Some(at),
+            Note::Image { .. } => {}
+        }
+    }
+    Ok((segments, end))
+}
+
+/// Finishes the last segment, if it isn't, and gives its length.
+fn close(segment: &Noted, stored: &Path) -> Result<Duration, RescueError> {
+    let part = super::part_of(&segment.local);
+    let finished = [&segment.local, stored].into_iter().find(|path| path.exists());
+    let path = finished.map_or(part.as_path(), |path| path);
+    let bytes = match fs::read(path) {
+        // Killed before it was made.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Duration::ZERO),
+        bytes => bytes.map_err(RescueError::io("reading", path))?,
+    };
+    let Some(span) = pes::span(&bytes) else { return Ok(Duration::ZERO) };
+    if finished.is_none() {
+        let file = File::options().write(true).open(&part).map_err(RescueError::io("opening", &part))?;
+        let cut = file.set_len(span.complete as u64).and_then(|()| file.sync_all());
+        cut.map_err(RescueError::io("cutting", &part))?;
+        fs::rename(&part, &segment.local).map_err(RescueError::io("renaming", &part))?;
+    }
+    Ok(span.duration)
+}

@@ -1,0 +1,126 @@
+//! A disk that is full, or fills while a recording runs: on a small one made for it (which takes root, as in the image
+//! that tests run in).
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
+use crate::support::recorder::{Ended, Recorder, page};
+use crate::support::tool::succeed;
+
+/// A file system in memory of its own; unmounted when dropped.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// `options` as for `mount -o`.
+    fn new(options: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        succeed("mount", &["-t", "tmpfs", "-o", options, "weir-test", dir.path().to_str().unwrap()], None);
+        Self(dir)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Takes all the space that is left.
+    fn fill(&self) {
+        let mut ballast = std::fs::File::create(self.path().join("ballast")).unwrap();
+        let full = loop {
+            match ballast.write_all(&[0; 4096]) {
+                Ok(()) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    /// Everything on it, directories left out.
+    fn files(&self) -> Vec<String> {
+        let (mut folders, mut files) = (vec![self.path().to_owned()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => files.push(path.strip_prefix(self.path()).unwrap().display().to_string()),
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a test that failed may have left somebody in it.
+        succeed("umount", &["--lazy", self.path().to_str().unwrap()], None);
+    }
+}
+
+/// Starts to record much in little time.
+fn record(disk: &Disk, more: &[&str]) -> Recorder {
+    let page = page("scroll.html");
+    let outputs = ["web", &page, "--size", "1280x720", "--video-bitrate", "12000", "--file", "a.mp4"];
+    Recorder::start(disk.path(), &[&outputs[..], more].concat())
+}
+
+/// Asserts that the recording says why it ended, and that its file is whole.
+#[track_caller]
+fn check(ended: &Ended) {
+    assert_eq!(ended.status.code(), Some(1), "{}\n{}", ended.stdout, ended.log);
+    assert_eq!(ended.info["status"], "EGRESS_FAILED", "{}", ended.info);
+    let error = ended.info["error"].as_str().unwrap_or_default();
+    assert!(error.starts_with("no space left"), "{}", ended.info);
+    assert!(!ended.path(".weir").exists(), "nothing is left to recover:\n{}", ended.log);
+    let file = ended.path("a.mp4");
+    assert_decodable(&file);
+    let length = Probe::of(&file).duration;
+    assert!(length >= 1.0, "{length} s");
+    eprintln!("{length} s, {:?}", &top_level_boxes(&file)[..3]);
+}
+
+#[test]
+fn a_recording_that_fills_its_disk_ends_with_all_it_has() {
+    let disk = Disk::new("size=28m");
+    let segments = ["--segments", "hls/a", "--segment-duration", "2s", "--images", "a", "--every", "1s"];
+    let ended = record(&disk, &segments).finish(Duration::from_secs(60));
+    check(&ended);
+    let playlist = ended.path("hls/a.m3u8");
+    assert_decodable(&playlist);
+    let playlist = m3u8_rs::parse_media_playlist_res(&std::fs::read(playlist).unwrap()).unwrap();
+    assert!(playlist.end_list);
+    let length = Probe::of(&ended.path("a.mp4")).duration;
+    let segments: f64 = playlist.segments.iter().map(|segment| f64::from(segment.duration)).sum();
+    assert!((segments - length).abs() < 0.2, "{segments} s in segments, {length} s in the file");
+}
+
+#[test]
+fn a_disk_that_somebody_else_fills_leaves_a_file_that_plays() {
+    let disk = Disk::new("size=32m");
+    let mut recorder = record(&disk, &[]);
+    recorder.until_written(3_000_000);
+    disk.fill();
+    let ended = recorder.finish(Duration::from_secs(20));
+    check(&ended);
+    assert_eq!(disk.files(), ["a.mp4", "ballast"]);
+}
+
+/// Asserts that a recording on a disk is not begun.
+#[track_caller]
+fn check_refused(disk: &Disk, words: &[&str]) {
+    let ended = record(disk, &[]).finish(Duration::from_secs(10));
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.log);
+    for word in words {
+        assert!(ended.log.contains(word), "no word of {word:?} in:\n{}", ended.log);
+    }
+    assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0, "nothing is left");
+    assert!(ended.took < Duration::from_secs(2), "nothing is started, {:?}", ended.took);
+}
+
+#[test]
+fn a_disk_that_is_full_or_can_not_be_written_is_refused() {
+    check_refused(&Disk::new("size=8m"), &["a.mp4", "8 MiB free", "16 MiB are needed"]);
+    check_refused(&Disk::new("size=32m,ro"), &["a.mp4", "not writable"]);
+}
