@@ -76,10 +76,8 @@ impl FramebufferCapture {
 impl Drop for FramebufferCapture {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::error!("the framebuffer's thread panicked");
-            }
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the framebuffer's thread panicked");
         }
     }
 }

@@ -25,7 +25,13 @@ impl Format {
     pub(super) fn new(width: u32, height: u32, fps: u32) -> Result<Self, CaptureError> {
         let unusable = || CaptureError::Size { width, height };
         // Chroma has half the size each way; and nobody's screen is larger.
-        if width < 2 || height < 2 || width % 2 != 0 || height % 2 != 0 || width > 16384 || height > 16384 {
+        if width < 2
+            || height < 2
+            || !width.is_multiple_of(2)
+            || !height.is_multiple_of(2)
+            || width > 16384
+            || height > 16384
+        {
             return Err(unusable());
         }
         let fps = i32::try_from(fps.max(1)).map_err(|_| unusable())?;
