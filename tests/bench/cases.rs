@@ -175,7 +175,7 @@ impl Case {
         let started = ended.started.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
         let in_picture = all.iter().find_map(|picture| picture.wall);
         let first_picture = in_picture.map_or_else(
-            || ended.since_start(&ended.info["startedAt"]),
+            || ended.since_start(&ended.info["fileResults"][0]["startedAt"]),
             |wall| millis_since((started & 0x00ff_ffff) as u32, wall),
         );
         let sound_late_ms = layout.flash.map(|_| {

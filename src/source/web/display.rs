@@ -70,6 +70,8 @@ impl Display {
             .args(["-noreset"])
             // What is drawn into the framebuffer is recorded: no pointer in the middle of the picture.
             .args(["-nocursor"])
+            // Software OpenGL, which nobody here uses, is 40 MB of LLVM.
+            .args(["-extension", "GLX"])
             // No screen saver that blacks the picture after ten minutes.
             .args(["-s", "0", "-dpms"])
             .args([Path::new("-auth"), &auth, Path::new("-fbdir"), dir])

@@ -151,11 +151,15 @@ impl Stage {
     /// Ends everything, and waits until it has ended.
     pub(super) async fn close(self) {
         let Self { picture, sound_capture, tab, browser, sound, display, _dir } = self;
-        // Bringing a pipeline down may take a moment.
-        let captures = tokio::task::spawn_blocking(move || {
-            let _gone = (picture, sound_capture);
-        });
         drop(tab);
+        let last_sound = async {
+            if let Some(capture) = sound_capture {
+                capture.finish().await;
+            }
+        };
+        // Bringing a pipeline down may take a moment.
+        let captures = tokio::task::spawn_blocking(move || drop(picture));
+        last_sound.await;
         let sound = async {
             if let Some(sound) = sound {
                 sound.close().await;

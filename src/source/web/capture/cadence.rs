@@ -111,6 +111,10 @@ impl Schedule {
             let pts = drawn.max(self.last.map_or(0, |last| last.saturating_add(APART)));
             if pts <= due.saturating_add(slack) {
                 let pts = if pts.abs_diff(key_at) <= snap { key_at } else { pts };
+                if pts > drawn && known < pts {
+                    // A time ahead of the drawing may lie behind the end of the recording.
+                    return Step::Wait { known: pts };
+                }
                 return Step::Show { which: Which::Next, pts, duration: None };
             }
         } else if known < due.saturating_add(slack) {

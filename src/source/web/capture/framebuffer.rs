@@ -76,9 +76,7 @@ impl FramebufferCapture {
 impl Drop for FramebufferCapture {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the framebuffer's thread panicked");
         }
     }
@@ -149,13 +147,21 @@ impl Taking {
     fn take_what_stands_there(&mut self) -> Result<(), CaptureError> {
         let drawn = self.timeline.now().saturating_sub(self.earlier);
         let buffer = self.converter.convert(&self.screen, &self.layout)?;
-        let black = self.slot.format().black()?;
-        let is_black = match (buffer.map_readable(), black.map_readable()) {
-            (Ok(buffer), Ok(black)) => buffer.as_slice() == black.as_slice(),
-            _ => true,
-        };
-        if !is_black {
-            self.slot.offer(Picture { buffer, drawn });
+        match self.await_answer()? {
+            // Something is being drawn just now. It is taken when it is whole.
+            Ok(Some(at)) => self.painting.drawn(at),
+            Ok(None) => {
+                let black = self.slot.format().black()?;
+                let is_black = match (buffer.map_readable(), black.map_readable()) {
+                    (Ok(buffer), Ok(black)) => buffer.as_slice() == black.as_slice(),
+                    _ => true,
+                };
+                if !is_black {
+                    self.slot.offer(Picture { buffer, drawn });
+                }
+            }
+            // The loop sees it at once.
+            Err(Stopped) => {}
         }
         Ok(())
     }

@@ -85,9 +85,7 @@ impl Pacer {
 impl Drop for Pacer {
     fn drop(&mut self) {
         self.slot.close(Closing::Abandon);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the pacer's thread panicked");
         }
     }

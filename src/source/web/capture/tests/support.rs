@@ -50,7 +50,8 @@ impl Drop for Server {
 pub(super) fn xvfb(width: u32, height: u32, fps: u32) -> (Server, Screen) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut child = Command::new("Xvfb")
-        .args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0"])
+        // Without `-noreset` it starts anew when its last client goes, and refuses who comes meanwhile.
+        .args(["-displayfd", "1", "-noreset", "-nolisten", "tcp", "-screen", "0"])
         .arg(format!("{}x{}x24", width + 2, height + 2))
         .arg("-fbdir")
         .arg(dir.path())
