@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
+use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Ended, Recorder, page, weir};
 use crate::support::tool::succeed;
 
@@ -78,7 +78,6 @@ fn check(ended: &Ended) {
     assert_decodable(&file);
     let length = Probe::of(&file).duration;
     assert!(length >= 1.0, "{length} s");
-    eprintln!("{length} s, {:?}", &top_level_boxes(&file)[..3]);
 }
 
 #[test]
@@ -118,7 +117,6 @@ fn playlists_that_a_full_disk_has_no_room_for_are_ended_by_recover() {
     // Whether there was room for a playlist is a matter of luck: a file that is cut makes some.
     let kept = ended.path(".weir").exists();
     assert_eq!(kept, ended.info["details"].as_str().unwrap().contains("kept: "), "{}", ended.info);
-    eprintln!("kept: {kept}");
     let recovered = weir(disk.path(), &["recover", "."]);
     assert!(recovered.status.success(), "{}", recovered.stderr);
 

@@ -149,7 +149,6 @@ async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
     assert_decodable(&received);
     let streamed = Probe::of(&received).duration;
     assert!(streamed > 2.0 && streamed < length, "{streamed} s arrived");
-    eprintln!("{length} s in the file, {streamed} s arrived, {}", bad.error);
 }
 
 #[tokio::test(flavor = "multi_thread")]
