@@ -62,7 +62,8 @@ fn record(job: &Job) -> anyhow::Result<u8> {
     runtime.shutdown_background();
     let ended = verdict.ended();
     if !ended.info.error.is_empty() && verdict.exit_code() != 0 {
-        say(&mut std::io::stderr(), &format!("weir: {}", ended.info.error));
+        let explanation = ended.explanation.clone().unwrap_or_default();
+        say(&mut std::io::stderr(), &format!("weir: {}{explanation}", ended.info.error));
     }
     recorder::print_result(ended, run.json, &mut std::io::stdout()).context("the result can't be printed")?;
     Ok(verdict.exit_code())

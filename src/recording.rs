@@ -25,6 +25,7 @@ use livekit_protocol as proto;
 
 use crate::plan::RecordingPlan;
 use crate::plan::graph::GraphPlan;
+use crate::source::web::StartReport;
 pub use lifecycle::Outcome;
 pub use progress::Progress;
 pub use run::run;
@@ -57,4 +58,6 @@ pub struct Ended {
     pub info: proto::EgressInfo,
     /// The work directory, when there is something in it to look at or to recover.
     pub kept: Option<PathBuf>,
+    /// What the page did instead of saying `START_RECORDING`: lines to follow the error, for a person.
+    pub explanation: Option<StartReport>,
 }

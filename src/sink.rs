@@ -135,6 +135,16 @@ pub enum SinkError {
     NoFeed(String),
 }
 
+impl SinkError {
+    /// A full disk is told apart.
+    fn of_io(action: &'static str, path: PathBuf, source: std::io::Error) -> Self {
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::NoSpaceLeft { path },
+            _ => Self::Io { action, path, source },
+        }
+    }
+}
+
 /// A finished file that a killed recording left in its work directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {

@@ -4,7 +4,8 @@
 //! <directory of the first local output>/.weir/<egress id>/
 //!     manifest.json      what is in here and where it belongs; read by `weir recover`
 //!     lock               held as long as the recorder lives
-//!     0/ 1/ 2/ …         one directory for each output: what is not yet stored where it belongs
+//!     0/ 1/ 2/ …         one directory for each output: what is not yet stored where it belongs,
+//!                        and notes of where that is (`sink::notes`)
 //!     report/            screenshot, console and browser log of a start that failed
 //! <tmpfs>/weir-<…>/      display framebuffer, sockets, browser profile: worth nothing after a crash
 //! ```

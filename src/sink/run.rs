@@ -142,10 +142,14 @@ pub(super) fn to_writer() -> (gst_app::AppSinkCallbacks, mpsc::Receiver<Outcome>
     (callbacks, receiver)
 }
 
-/// Waits for a writer after its pipeline has ended.
-pub(super) async fn written(writer: JoinHandle<()>, name: &str, within: Duration) -> Result<(), SinkError> {
+/// Waits for a writer after its pipeline has ended, and gives what it gives; `None` from one that panicked.
+pub(super) async fn written<T>(
+    writer: JoinHandle<T>,
+    name: &str,
+    within: Duration,
+) -> Result<Option<T>, SinkError> {
     match tokio::time::timeout(within, writer).await {
-        Ok(_) => Ok(()),
+        Ok(done) => Ok(done.ok()),
         Err(_) => Err(PipelineError::Frozen { pipeline: name.to_owned(), within }.into()),
     }
 }
@@ -184,12 +188,7 @@ impl Failure {
     }
 
     pub(super) fn report_io(&self, action: &'static str, path: PathBuf, source: std::io::Error) {
-        self.report(match source.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                SinkError::NoSpaceLeft { path }
-            }
-            _ => SinkError::Io { action, path, source },
-        });
+        self.report(SinkError::of_io(action, path, source));
     }
 
     pub(super) fn is_reported(&self) -> bool {

@@ -40,7 +40,7 @@ const SOUND: Overflow = Overflow::Hold { max_bytes: 16 << 20 };
 #[derive(Debug)]
 pub struct SegmentsSink {
     run: Run,
-    writer: JoinHandle<()>,
+    writer: JoinHandle<Result<(), SinkError>>,
 }
 
 impl SegmentsSink {
@@ -96,12 +96,13 @@ impl SegmentsSink {
     /// [`Artifact`](super::Artifact)s by then.
     ///
     /// # Errors
-    /// When it takes longer than `within`. A failure that was reported while the sink ran is not told again.
+    /// When it takes longer than `within`, or the playlists of a sink that had failed could not be ended: that is left for
+    /// `weir recover`. The failure itself was reported while the sink ran, and is not told again.
     pub async fn finish(mut self, within: Duration) -> Result<(), SinkError> {
         if self.run.ended(within).await? == Ended::Abandoned {
             return Ok(());
         }
-        written(self.writer, self.run.name(), within).await
+        written(self.writer, self.run.name(), within).await?.unwrap_or(Ok(()))
     }
 }
 

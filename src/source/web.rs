@@ -24,6 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -38,10 +39,12 @@ use page::Signal;
 pub use page::{PageError, StartReport};
 pub use sound::SoundError;
 use stage::{Patience, Stage};
-use supervisor::Supervisor;
+use supervisor::{Question, Supervisor};
 
 /// From a painted page to a picture taken of it; a busy machine included. A black page takes all of it.
 const FIRST_PICTURE_WITHIN: Duration = Duration::from_millis(500);
+/// A screenshot, on a busy machine.
+const EXPLAIN_WITHIN: Duration = Duration::from_secs(3);
 /// Children are killed, not asked.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -74,6 +77,7 @@ pub enum WebError {
 #[derive(Debug)]
 pub struct WebSource {
     stop: CancellationToken,
+    questions: mpsc::Sender<Question>,
     supervisor: AbortOnDropHandle<()>,
     pacer: Option<Pacer>,
     audio: Option<Feed>,
@@ -117,14 +121,26 @@ impl WebSource {
             supervisor.on_signal(signal);
         }
         let stop = CancellationToken::new();
-        let task = TaskTracker::new().spawn(supervisor.run(stage, stop.clone()));
-        Ok(Self { stop, supervisor: AbortOnDropHandle::new(task), pacer, audio })
+        let (questions, asked) = mpsc::channel(1);
+        let task = TaskTracker::new().spawn(supervisor.run(stage, stop.clone(), asked));
+        Ok(Self { stop, questions, supervisor: AbortOnDropHandle::new(task), pacer, audio })
+    }
+
+    /// What the page did since it was loaded, with a picture of it in the report's directory: for a page that never says
+    /// `START_RECORDING`. `None` when it can't be asked any more.
+    pub async fn explain(&self) -> Option<StartReport> {
+        let (question, answer) = oneshot::channel();
+        let asked = async {
+            self.questions.send(question).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::time::timeout(EXPLAIN_WITHIN, asked).await.ok().flatten()
     }
 
     /// Ends the page and the captures, and the feeds after their last sample. To be called after
     /// [`Timeline::end`](crate::media::Timeline::end).
     pub async fn close(self) {
-        let Self { stop, supervisor, pacer, audio } = self;
+        let Self { stop, questions: _, supervisor, pacer, audio } = self;
         // While the capture still runs: its last pictures are on their way.
         if let Some(pacer) = pacer {
             pacer.finish().await;

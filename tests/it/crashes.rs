@@ -47,7 +47,6 @@ fn check_killed_after(seconds: f64) {
         let last = pictures(&path, &layout::clock()).iter().rev().find_map(|picture| picture.wall).unwrap();
         let lost = millis_since(last, killed);
         assert!(lost <= 2.0, "{name}: {lost:.2} s lost, killed after {seconds} s");
-        eprintln!("{name}: {lost:.2} s lost, killed after {seconds} s");
     }
     let length = Probe::of(&dir.path().join("clock.mp4")).duration;
     assert_segments_agree(&dir.path().join("hls"), length);

@@ -1,5 +1,6 @@
 //! How recordings begin and end: signals of the page, Ctrl-C.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -62,7 +63,14 @@ fn ctrl_c_at_any_moment_of_the_start_leaves_nothing_behind() {
         recorder.runs_for(Duration::from_millis(millis));
         recorder.signal(Signal::SIGINT);
         let ended = recorder.finish(Duration::from_secs(5));
-        assert!(ended.status.code().is_some(), "after {millis} ms: {}\n{}", ended.status, ended.log);
+        // Before the first line of the program, a signal ends it as it ends any; there is nothing of it yet.
+        let had_not_begun = ended.status.signal() == Some(Signal::SIGINT as i32) && ended.log.is_empty();
+        assert!(
+            ended.status.code().is_some() || had_not_begun,
+            "after {millis} ms: {}\n{}",
+            ended.status,
+            ended.log
+        );
         let file = dir.path().join("clock.mp4");
         if file.exists() {
             assert_decodable(&file);

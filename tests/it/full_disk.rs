@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
-use crate::support::recorder::{Ended, Recorder, page};
+use crate::support::measure::{Probe, assert_decodable};
+use crate::support::recorder::{Ended, Recorder, page, weir};
 use crate::support::tool::succeed;
 
 /// A file system in memory of its own; unmounted when dropped.
@@ -78,7 +78,6 @@ fn check(ended: &Ended) {
     assert_decodable(&file);
     let length = Probe::of(&file).duration;
     assert!(length >= 1.0, "{length} s");
-    eprintln!("{length} s, {:?}", &top_level_boxes(&file)[..3]);
 }
 
 #[test]
@@ -102,9 +101,33 @@ fn a_disk_that_somebody_else_fills_leaves_a_file_that_plays() {
     let mut recorder = record(&disk, &[]);
     recorder.until_written(3_000_000);
     disk.fill();
-    let ended = recorder.finish(Duration::from_secs(20));
-    check(&ended);
+    check(&recorder.finish(Duration::from_secs(20)));
     assert_eq!(disk.files(), ["a.mp4", "ballast"]);
+}
+
+#[test]
+fn playlists_that_a_full_disk_has_no_room_for_are_ended_by_recover() {
+    let disk = Disk::new("size=32m");
+    let mut recorder = record(&disk, &["--segments", "hls/a", "--segment-duration", "4s"]);
+    recorder.until_written(3_000_000);
+    disk.fill();
+    let ended = recorder.finish(Duration::from_secs(20));
+    assert_eq!(ended.status.code(), Some(1), "{}\n{}", ended.stdout, ended.log);
+    std::fs::remove_file(disk.path().join("ballast")).unwrap();
+    // Whether there was room for a playlist is a matter of luck: a file that is cut makes some.
+    let kept = ended.path(".weir").exists();
+    assert_eq!(kept, ended.info["details"].as_str().unwrap().contains("kept: "), "{}", ended.info);
+    let recovered = weir(disk.path(), &["recover", "."]);
+    assert!(recovered.status.success(), "{}", recovered.stderr);
+
+    let playlist =
+        m3u8_rs::parse_media_playlist_res(&std::fs::read(ended.path("hls/a.m3u8")).unwrap()).unwrap();
+    assert!(playlist.end_list);
+    assert_decodable(&ended.path("hls/a.m3u8"));
+    let segments = playlist.segments.iter().map(|segment| format!("hls/{}", segment.uri));
+    let mut expected: Vec<String> = segments.chain(["a.mp4", "hls/a.m3u8"].map(str::to_owned)).collect();
+    expected.sort();
+    assert_eq!(disk.files(), expected);
 }
 
 /// Asserts that a recording on a disk is not begun.

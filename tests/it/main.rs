@@ -11,6 +11,7 @@ mod licences;
 mod measuring;
 mod refusals;
 mod stillness;
+mod streams;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the bench uses the rest")]
 mod support;

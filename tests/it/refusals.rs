@@ -169,6 +169,8 @@ fn a_start_that_fails_shows_the_page_s_own_words_and_a_screenshot() {
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(Duration::from_secs(10));
     assert_ne!(ended.status.code(), Some(0), "{}", ended.log);
+    assert_eq!(ended.info["status"], "EGRESS_ABORTED", "{}", ended.info);
+    assert_eq!(ended.info["error"], "Start signal not received", "{}", ended.info);
     let said = format!("{}\n{}", ended.stdout, ended.log);
     for words in ["Start signal not received", "the gate keeper is not at home", "503"] {
         assert!(said.contains(words), "no word of {words:?} in:\n{said}");

@@ -14,6 +14,17 @@ use super::tool::{Tool, command, run};
 /// On two cores a second recording would be measured in the first one's figures.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Waits until no other test records. It may block for as long as those take.
+pub(crate) fn alone() -> Alone {
+    Alone { _guard: ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner) }
+}
+
+/// No other test records as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Alone {
+    _guard: MutexGuard<'static, ()>,
+}
+
 /// A recorder that runs. Everything it starts is watched; see [`Watch`].
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -21,13 +32,13 @@ pub(crate) struct Recorder {
     watch: Option<Watch>,
     dir: PathBuf,
     pub(crate) started: SystemTime,
-    _alone: MutexGuard<'static, ()>,
+    _alone: Alone,
 }
 
 impl Recorder {
     /// `weir record --json` with more arguments, in a directory.
     pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let before = Watch::before();
         let mut weir = command(env!("CARGO_BIN_EXE_weir"));
         weir.arg("record").args(arguments).arg("--json").current_dir(dir);

@@ -10,10 +10,12 @@ use super::Driver;
 use crate::control::EndReason;
 use crate::encode::EncoderEvents;
 use crate::media::Feed;
+use crate::plan::source::{SourcePlan, StartRule};
 use crate::recording::Ended;
 use crate::recording::failure::describe;
 use crate::recording::lifecycle::Outcome;
 use crate::report::{Ending, Fault};
+use crate::source::web::StartReport;
 
 /// From the last picture to empty encoders. They hold less than a second; this is for a machine that is drowning.
 const ENCODERS_WITHIN: Duration = Duration::from_secs(10);
@@ -86,6 +88,7 @@ impl Driver<'_> {
 
     /// Closes what is left, and tells how it went.
     pub(in crate::recording) async fn finish(mut self) -> Ended {
+        let explanation = self.explain().await;
         // A recording that never began has a source and encoders still.
         if let Some(source) = self.source.take() {
             source.close().await;
@@ -110,7 +113,7 @@ impl Driver<'_> {
         let work = self.setup.work;
         // What the browser logged says nothing about a disk or a server.
         let is_the_source = matches!(outcome, Outcome::Failed { .. }) && self.fault != Fault::Destination;
-        let kept = if self.left_behind || (is_the_source && work.has_report()) {
+        let kept = if self.left_behind || ((is_the_source || explanation.is_some()) && work.has_report()) {
             Some(work.keep())
         } else {
             work.discard();
@@ -121,7 +124,17 @@ impl Driver<'_> {
         }
         self.report.end(&ending, reason, Timestamp::now());
         self.reporter.changed(self.report.info());
-        Ended { outcome, info: self.report.info().clone(), kept }
+        Ended { outcome, info: self.report.info().clone(), kept, explanation }
+    }
+
+    /// What the page did instead of starting, if that is what it did.
+    async fn explain(&self) -> Option<StartReport> {
+        let SourcePlan::Web(web) = &self.setup.plan.source;
+        let never_began = matches!(self.lifecycle.outcome(), Some(Outcome::Aborted { .. }));
+        match &self.source {
+            Some(source) if never_began && web.start == StartRule::OnSignal => source.explain().await,
+            _ => None,
+        }
     }
 
     /// Lets everything go at once: what is on the disk stays there for `weir recover`.
@@ -149,6 +162,6 @@ impl Driver<'_> {
             Ending::Failed { error: "abandoned before it was finished".to_owned(), fault: Fault::User };
         self.report.end(&ending, EndReason::Killed, Timestamp::now());
         self.reporter.changed(self.report.info());
-        Ended { outcome, info: self.report.info().clone(), kept }
+        Ended { outcome, info: self.report.info().clone(), kept, explanation: None }
     }
 }

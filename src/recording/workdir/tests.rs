@@ -48,7 +48,7 @@ fn what_is_kept_can_be_found_and_taken_over_but_not_while_it_is_in_use() {
     let work = WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).unwrap();
     let root = dir.path().join(".weir/EG_test");
     for place in [dir.path(), &dir.path().join(".weir"), &root] {
-        assert_eq!(find(place).unwrap(), [root.clone()]);
+        assert_eq!(find(place).unwrap(), std::slice::from_ref(&root));
     }
     assert!(matches!(Abandoned::open(&root), Err(WorkDirError::Busy { .. })));
     assert_eq!(work.keep(), root);

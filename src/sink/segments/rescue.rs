@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::pes;
+use super::pes::{self, Span};
 use crate::plan::output::OutputId;
 use crate::sink::notes::{Note, Notes};
 use crate::sink::playlist::{Playlist, PlaylistKind, State};
@@ -105,10 +105,20 @@ fn close(segment: &Noted, stored: &Path) -> Result<Duration, RescueError> {
     };
     let Some(span) = pes::span(&bytes) else { return Ok(Duration::ZERO) };
     if finished.is_none() {
-        let file = File::options().write(true).open(&part).map_err(RescueError::io("opening", &part))?;
-        let cut = file.set_len(span.complete as u64).and_then(|()| file.sync_all());
-        cut.map_err(RescueError::io("cutting", &part))?;
+        cut(&part, &span).map_err(RescueError::io("cutting", &part))?;
         fs::rename(&part, &segment.local).map_err(RescueError::io("renaming", &part))?;
     }
     Ok(span.duration)
+}
+
+/// Leaves of a segment what is complete, and gives what that is; `None` when it is nothing.
+pub(super) fn cut_to_complete(part: &Path) -> io::Result<Option<Span>> {
+    let span = pes::span(&fs::read(part)?);
+    span.map(|span| cut(part, &span).map(|()| span)).transpose()
+}
+
+fn cut(part: &Path, span: &Span) -> io::Result<()> {
+    let file = File::options().write(true).open(part)?;
+    file.set_len(span.complete as u64)?;
+    file.sync_all()
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::cutter::Cutter;
 use super::part_of;
+use super::rescue::cut_to_complete;
 use super::tables::Tables;
 use crate::media::Timeline;
 use crate::plan::output::{OutputId, SegmentSuffix, SegmentsPlan};
@@ -19,7 +20,7 @@ use crate::sink::names::timestamp;
 use crate::sink::notes::{Note, Notes};
 use crate::sink::playlist::{Playlist, PlaylistKind, State};
 use crate::sink::run::{Failure, Outcome};
-use crate::sink::{Artifact, ArtifactKind, SinkEvent};
+use crate::sink::{Artifact, ArtifactKind, SinkError, SinkEvent};
 
 pub(super) struct Writer {
     pub(super) output: OutputId,
@@ -46,12 +47,23 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Write
 
 impl Writer {
     /// Writes until the stream ends or its channel is closed.
-    pub(super) fn run(self, mut receiver: mpsc::Receiver<Outcome>) {
+    ///
+    /// # Errors
+    /// When it failed, and then could not end its playlists either. The failure itself is reported.
+    pub(super) fn run(self, mut receiver: mpsc::Receiver<Outcome>) -> Result<(), SinkError> {
         let mut work = Work::new(&self);
         while let Some(outcome) = receiver.blocking_recv() {
             let written = match outcome {
                 Outcome::Sample(sample) => work.write(&sample),
-                Outcome::End => return self.tell(work.end(self.end())),
+                Outcome::End => {
+                    let ended = work.end(self.end());
+                    let is_over = ended.is_ok();
+                    self.tell(ended);
+                    if is_over {
+                        return Ok(());
+                    }
+                    break;
+                }
             };
             if written.is_err() {
                 self.tell(written);
@@ -59,12 +71,14 @@ impl Writer {
             }
         }
         drop(receiver);
-        // Failed: what was finished before makes a whole playlist. Abandoned: all stays as it is.
+        // Failed: what was written before makes a whole playlist. Abandoned: all stays as it is.
         if self.failure.is_reported()
-            && let Err(error) = work.give_up()
+            && let Err(WriteError { action, path, source }) = work.give_up()
         {
-            tracing::warn!(path = %error.path.display(), error = %error.source, "the last playlist could not be written");
+            tracing::warn!(path = %path.display(), error = %source, "the last playlist could not be written");
+            return Err(SinkError::of_io(action, path, source));
         }
+        Ok(())
     }
 
     fn tell(&self, written: Result<(), WriteError>) {
@@ -228,12 +242,19 @@ impl<'a> Work<'a> {
         self.publish(State::Ended)
     }
 
-    /// Ends the playlist with the segments that are whole. On a full disk the room for it is that of the segment which is
-    /// not, and which no playlist names.
+    /// Makes the last segment of what there is of it, and ends the playlist. On a full disk, the cut makes the room for
+    /// that.
     fn give_up(&mut self) -> Result<(), WriteError> {
-        if let Some(Segment { local, .. }) = self.segment.take() {
-            let part = part_of(&local);
-            std::fs::remove_file(&part).map_err(io("removing", &part))?;
+        if let Some(segment) = &mut self.segment {
+            let part = part_of(&segment.local);
+            match cut_to_complete(&part).map_err(io("cutting", &part))? {
+                Some(span) => {
+                    segment.size = span.complete as u64;
+                    let end = segment.start + span.duration;
+                    self.close(end)?;
+                }
+                None => std::fs::remove_file(&part).map_err(io("removing", &part))?,
+            }
         }
         self.publish(State::Ended)
     }

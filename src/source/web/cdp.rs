@@ -55,6 +55,8 @@ pub(super) struct Tab {
     page: Page,
     events: mpsc::UnboundedReceiver<PageEvent>,
     report: StartReport,
+    /// Of the page that was loaded last; what the page says may quote it.
+    url: Option<Url>,
     /// The handler ends when the last of its senders is gone.
     _browser: Browser,
     _tasks: [AbortOnDropHandle<()>; 2],
@@ -105,13 +107,21 @@ impl Tab {
         let mut no_downloads = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
         no_downloads.events_enabled = Some(false);
         browser.execute(no_downloads).await?;
-        Ok(Self { page, events, report: StartReport::default(), _browser: browser, _tasks: [handler, watch] })
+        Ok(Self {
+            page,
+            events,
+            report: StartReport::default(),
+            url: None,
+            _browser: browser,
+            _tasks: [handler, watch],
+        })
     }
 
     /// Loads a page and answers with the signals it gave meanwhile.
     pub(super) async fn load(&mut self, url: &Url, deadline: Duration) -> Result<Vec<Signal>, PageError> {
         let lost = |why: String| PageError::BrowserLost { url: redacted(url), why };
         self.report = StartReport::default();
+        self.url = Some(url.clone());
         let page = self.page.clone();
         // A page that is loaded again finds its network events off. A crashed renderer takes note of that only when the
         // navigation has brought a new one, so the one does not wait for the other; but it is sent first.
@@ -147,7 +157,7 @@ impl Tab {
                     }
                     // A script went elsewhere.
                     Some(PageEvent::Requested) if refusal.take().is_some() => give_up.as_mut().reset(last),
-                    Some(event) => self.note(url, event, &mut signals),
+                    Some(event) => self.note(event, &mut signals),
                 },
                 done = &mut navigate => break Some(done.map(drop)),
                 () = &mut give_up => break None,
@@ -158,7 +168,7 @@ impl Tab {
             match event {
                 PageEvent::Crashed => return Err(PageError::Crashed { url: redacted(url) }),
                 PageEvent::Gone(why) => return Err(lost(why)),
-                event => self.note(url, event, &mut signals),
+                event => self.note(event, &mut signals),
             }
         }
         if let Some(status) = self.report.status.filter(|status| *status >= 400) {
@@ -208,21 +218,21 @@ impl Tab {
     pub(super) async fn next(&mut self) -> TabEvent {
         loop {
             match self.events.recv().await {
-                Some(PageEvent::Console { arguments, .. }) => {
-                    if let Some(signal) = super::page::signals(&arguments).next() {
-                        return TabEvent::Signal(signal);
-                    }
-                }
-                Some(PageEvent::Requested | PageEvent::Response { .. } | PageEvent::RequestFailed { .. }) => {
-                }
                 Some(PageEvent::Crashed) => return TabEvent::Crashed,
                 Some(PageEvent::Gone(why)) => return TabEvent::Lost(why),
                 None => return TabEvent::Lost("the connection ended".to_owned()),
+                Some(event) => {
+                    let mut signals = Vec::new();
+                    self.note(event, &mut signals);
+                    if let Some(signal) = signals.first() {
+                        return TabEvent::Signal(*signal);
+                    }
+                }
             }
         }
     }
 
-    /// What the last load looked like, with a picture of it in `directory` if the page can still be asked for one.
+    /// What the page did since it was loaded last, with a picture of it in `directory` if the page can still be asked for one.
     pub(super) async fn report(&mut self, directory: &Path) -> StartReport {
         let mut report = std::mem::take(&mut self.report);
         let format = ScreenshotParams::builder().format(CaptureScreenshotFormat::Png).build();
@@ -237,11 +247,15 @@ impl Tab {
         report
     }
 
-    fn note(&mut self, url: &Url, event: PageEvent, signals: &mut Vec<Signal>) {
+    fn note(&mut self, event: PageEvent, signals: &mut Vec<Signal>) {
         match event {
             PageEvent::Console { arguments, kind } => {
                 signals.extend(super::page::signals(&arguments));
-                self.report.logged(without_query(&format!("{kind}: {}", arguments.join(" ")), url));
+                let line = format!("{kind}: {}", arguments.join(" "));
+                self.report.logged(match &self.url {
+                    Some(url) => without_query(&line, url),
+                    None => line,
+                });
             }
             PageEvent::Response { status, .. } => self.report.status = Some(status),
             PageEvent::RequestFailed { url, reason, .. } => self.report.failed(&url, &reason),

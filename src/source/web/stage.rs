@@ -20,9 +20,9 @@ use super::browser::{Browser, Surroundings};
 use super::capture::{PictureCapture, PictureSlot, Screen, SoundCapture};
 use super::cdp::{Tab, TabEvent};
 use super::display::Display;
-use super::page::{PageError, Signal};
+use super::page::{PageError, Signal, StartReport};
 use super::sound::{MONITOR, SINK, Sound};
-use crate::plan::source::WebPlan;
+use crate::plan::source::{StartRule, WebPlan};
 use crate::source::SourceContext;
 
 /// How long a page may take, and how often it is tried.
@@ -47,6 +47,8 @@ pub(super) struct Stage {
     browser: Browser,
     sound: Option<Sound>,
     display: Display,
+    /// Its page has still to say that it starts: what it does meanwhile may explain why it does not.
+    awaits_start: bool,
     /// Last: what runs in it is killed before it is removed.
     _dir: StageDir,
 }
@@ -108,6 +110,7 @@ impl Stage {
             browser,
             sound,
             display,
+            awaits_start: plan.start == StartRule::OnSignal && !signals.contains(&Signal::Start),
             _dir: dir,
         };
         stage.settle().await;
@@ -123,7 +126,24 @@ impl Stage {
     }
 
     async fn settle(&self) {
-        tokio::join!(self.tab.quieten(), self.tab.painted());
+        let quieten = async {
+            if !self.awaits_start {
+                self.tab.quieten().await;
+            }
+        };
+        tokio::join!(quieten, self.tab.painted());
+    }
+
+    /// The recording has begun: from now on only signals of the page matter.
+    pub(super) async fn started(&mut self) {
+        if std::mem::take(&mut self.awaits_start) {
+            self.tab.quieten().await;
+        }
+    }
+
+    /// What the page did since it was loaded, with a picture of it in `directory`, if one can be taken.
+    pub(super) async fn report(&mut self, directory: &Path) -> StartReport {
+        self.tab.report(directory).await
     }
 
     /// What happens next. Nothing is lost when the future is dropped.
@@ -150,7 +170,7 @@ impl Stage {
 
     /// Ends everything, and waits until it has ended.
     pub(super) async fn close(self) {
-        let Self { picture, sound_capture, tab, browser, sound, display, _dir } = self;
+        let Self { picture, sound_capture, tab, browser, sound, display, awaits_start: _, _dir } = self;
         drop(tab);
         let last_sound = async {
             if let Some(capture) = sound_capture {

@@ -2,15 +2,19 @@
 
 use std::time::Instant;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::WebError;
 use super::capture::PictureSlot;
-use super::page::Signal;
+use super::page::{Signal, StartReport};
 use super::relapses::{ATTEMPTS, Relapses, Verdict};
 use super::stage::{Patience, Stage, StageEvent};
 use crate::plan::source::WebPlan;
 use crate::source::{SourceContext, SourceEvent};
+
+/// Asks what the page did, and where to put the answer.
+pub(super) type Question = oneshot::Sender<StartReport>;
 
 /// Owns the stage from the end of the start on.
 #[derive(Debug)]
@@ -47,11 +51,29 @@ impl Supervisor {
     }
 
     /// Runs until it is stopped. Aborted, it leaves nothing behind either: the stage is a value.
-    pub(super) async fn run(mut self, mut stage: Stage, stop: CancellationToken) {
+    pub(super) async fn run(
+        mut self,
+        mut stage: Stage,
+        stop: CancellationToken,
+        mut questions: mpsc::Receiver<Question>,
+    ) {
         loop {
+            if self.ready {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    () = stage.started() => {}
+                }
+            }
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                Some(question) = questions.recv() => {
+                    let report = stage.report(&self.context.report_dir).await;
+                    // Who asked may have waited long enough.
+                    drop(question.send(report));
+                    continue;
+                }
                 event = stage.next() => event,
             };
             let recovered = match event {

@@ -1,0 +1,175 @@
+//! Streams that are added and removed while a recording runs: the library as a service uses it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use livekit_protocol as proto;
+use proto::stream_info::Status;
+use tokio::sync::{mpsc, oneshot, watch};
+use weir::control::{Command, CommandError, StopCause};
+use weir::plan::graph::{GraphPlan, Machine};
+use weir::plan::stream_url::StreamUrl;
+use weir::plan::{EgressId, RecordingPlan, json};
+use weir::recording::workdir::WorkDir;
+use weir::recording::{Ended, Outcome, Progress, Reporter, Setup, run};
+
+use crate::support::measure::{Probe, assert_decodable};
+use crate::support::page_server::PageServer;
+use crate::support::peers::RtmpServer;
+use crate::support::recorder::alone;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a recording tells, kept where it can be waited for.
+struct Board {
+    info: watch::Sender<proto::EgressInfo>,
+    elapsed: watch::Sender<Duration>,
+}
+
+impl Reporter for Board {
+    fn changed(&mut self, info: &proto::EgressInfo) {
+        self.info.send_replace(info.clone());
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        self.elapsed.send_replace(progress.elapsed);
+    }
+}
+
+/// The other side of a running recording.
+struct Controls {
+    commands: mpsc::UnboundedSender<Command>,
+    info: watch::Receiver<proto::EgressInfo>,
+    elapsed: watch::Receiver<Duration>,
+}
+
+impl Controls {
+    async fn add(&self, url: &str) -> Result<(), CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let url = StreamUrl::parse(url, None).unwrap();
+        self.commands.send(Command::AddStream { url, reply }).unwrap();
+        tokio::time::timeout(Duration::from_secs(2), answer).await.expect("an answer").unwrap()
+    }
+
+    async fn remove(&self, url: &str) -> Result<(), CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let url = StreamUrl::parse(url, None).unwrap();
+        self.commands.send(Command::RemoveStream { url, reply }).unwrap();
+        tokio::time::timeout(Duration::from_secs(2), answer).await.expect("an answer").unwrap()
+    }
+
+    async fn until(&mut self, what: &str, is_so: impl Fn(&proto::EgressInfo) -> bool) {
+        let met = tokio::time::timeout(PATIENCE, self.info.wait_for(|info| is_so(info))).await;
+        let met = met.map(|met| met.is_ok());
+        assert_eq!(met.ok(), Some(true), "{what}: {:#?}", self.info.borrow());
+    }
+
+    async fn until_active(&mut self) {
+        self.until("it is active", |info| info.status() == proto::EgressStatus::EgressActive).await;
+    }
+
+    async fn until_streaming(&mut self, index: usize) {
+        self.until("media goes out", |info| info.stream_results[index].started_at != 0).await;
+    }
+
+    async fn until_stream_is(&mut self, index: usize, status: Status) {
+        self.until("a stream has its state", |info| info.stream_results[index].status() == status).await;
+    }
+
+    /// Waits until it has recorded for some time more.
+    async fn records_for(&mut self, time: Duration) {
+        let end = *self.elapsed.borrow() + time;
+        let met = tokio::time::timeout(PATIENCE, self.elapsed.wait_for(|elapsed| *elapsed >= end)).await;
+        met.expect("it goes on").expect("it goes on");
+    }
+}
+
+/// Records `outputs` (a part of a request in JSON) of the clock page in a directory, while `drive` asks things of it.
+async fn record(
+    dir: &Path,
+    server: &PageServer,
+    outputs: &str,
+    drive: impl AsyncFnOnce(&mut Controls),
+) -> Ended {
+    weir::media::init().unwrap();
+    let request = format!(r#"{{"url": "{}", {outputs}}}"#, server.url("/pages/clock.html"));
+    let request = json::parse(&request).unwrap();
+    let plan = RecordingPlan::new(&request, EgressId::new("EG_streams"), &jiff::Zoned::now()).unwrap();
+    let graph = GraphPlan::new(&plan, Machine { cores: weir::recorder::available_cores() });
+    let work = WorkDir::create(&plan, Some(&dir.join(".weir")), dir).unwrap();
+    let setup = Setup { plan, graph, request: None, work, base: dir.to_owned() };
+    let (commands, received) = mpsc::unbounded_channel();
+    let (info, elapsed) = (watch::Sender::default(), watch::Sender::default());
+    let mut controls = Controls { commands, info: info.subscribe(), elapsed: elapsed.subscribe() };
+    let mut board = Board { info, elapsed };
+    let (ended, ()) = tokio::join!(run(setup, received, &mut board), drive(&mut controls));
+    assert_eq!(ended.kept, None);
+    assert!(!dir.join(".weir").exists(), "a work directory is left");
+    ended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (pages, rtmp) = (PageServer::start(), RtmpServer::start());
+    let (good, bad) = (rtmp.url("good"), rtmp.url("bad").replace("/live/", "/no-such-application/"));
+    let outputs = r#""fileOutputs": [{"filepath": "a.mp4"}], "streamOutputs": [{"protocol": "RTMP"}]"#;
+    let ended = record(dir.path(), &pages, outputs, async |controls| {
+        controls.until_active().await;
+        controls.add(&good).await.unwrap();
+        let again = controls.add(&good).await.unwrap_err().to_string();
+        assert!(again.contains("already") && !again.contains("/live/good"), "{again}");
+        controls.add(&bad).await.unwrap();
+        controls.until_streaming(0).await;
+        controls.until_stream_is(1, Status::Failed).await;
+        controls.records_for(Duration::from_secs(3)).await;
+        controls.remove(&good).await.unwrap();
+        controls.until_stream_is(0, Status::Finished).await;
+        let gone = controls.remove(&good).await.unwrap_err();
+        assert!(matches!(gone, CommandError::Stream(_)), "{gone}");
+        let other = controls.add("srt://127.0.0.1:9?mode=caller").await.unwrap_err();
+        assert_eq!(other, CommandError::NoStreamOutput("SRT"));
+        controls.records_for(Duration::from_secs(2)).await;
+        controls.commands.send(Command::Stop(StopCause::Request)).unwrap();
+        let late = controls.add(&good).await.unwrap_err();
+        assert_eq!(late, CommandError::Ending);
+    })
+    .await;
+    assert_eq!(ended.outcome, Outcome::Complete, "{:#?}", ended.info);
+    let [good, bad] = ended.info.stream_results.as_slice() else { panic!("{:#?}", ended.info) };
+    assert!(good.error.is_empty() && good.duration > 2_000_000_000, "{good:#?}");
+    assert!(!bad.error.is_empty() && bad.status() == Status::Failed, "{bad:#?}");
+
+    let file = dir.path().join("a.mp4");
+    assert_decodable(&file);
+    let (length, told) = (Probe::of(&file).duration, ended.info.file_results[0].duration as f64 / 1e9);
+    assert!((length - told).abs() < 0.1 && length > 5.0, "{length} s in the file, {told} s told");
+    let (received, _dir) = rtmp.received("good");
+    assert_decodable(&received);
+    let streamed = Probe::of(&received).duration;
+    assert!(streamed > 2.0 && streamed < length, "{streamed} s arrived");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_without_file_ends_with_its_last_stream() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (pages, rtmp) = (PageServer::start(), RtmpServer::start());
+    let (first, second) = (rtmp.url("first"), rtmp.url("second"));
+    let outputs = format!(r#""streamOutputs": [{{"protocol": "RTMP", "urls": ["{first}"]}}]"#);
+    let ended = record(dir.path(), &pages, &outputs, async |controls| {
+        controls.until_active().await;
+        controls.until_streaming(0).await;
+        controls.add(&second).await.unwrap();
+        controls.until_streaming(1).await;
+        controls.remove(&first).await.unwrap();
+        controls.records_for(Duration::from_secs(2)).await;
+        controls.remove(&second).await.unwrap();
+    })
+    .await;
+    assert_eq!(ended.outcome, Outcome::Complete, "{:#?}", ended.info);
+    assert!(ended.info.details.contains("All streams stopped"), "{:#?}", ended.info);
+    let (received, _dir) = rtmp.received("second");
+    assert_decodable(&received);
+}
