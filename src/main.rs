@@ -44,6 +44,7 @@ fn main() -> ExitCode {
 struct BadRequest(String);
 
 fn record(job: &Job) -> anyhow::Result<u8> {
+    recorder::hold_signals();
     let (request, plan) = decide(job)?;
     let run = job.run_args();
     let (display, verbosity) = display(run);

@@ -4,6 +4,7 @@ mod terminal;
 
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::SigSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -134,6 +135,18 @@ fn quota(file: &Path) -> Option<f32> {
     (period > 0.0).then(|| quota / period)
 }
 
+/// The signals that end a recording wait from here on until the recorder listens to them. To be called on the main thread
+/// before any other is started (threads inherit what is held back; children do not): a Ctrl-C while the runtime comes up is
+/// neither lost nor the end of a process that has something to clean up.
+pub fn hold_signals() {
+    // It can't fail: the set is valid. If it did, signals would come as they always do.
+    ending_signals().thread_block().ok();
+}
+
+fn ending_signals() -> SigSet {
+    [nix::sys::signal::SIGINT, nix::sys::signal::SIGTERM].into_iter().collect()
+}
+
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -141,7 +154,11 @@ struct Signals {
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let signals =
+            Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
+        // As above.
+        ending_signals().thread_unblock().ok();
+        Ok(signals)
     }
 
     async fn next(&mut self) {
