@@ -13,6 +13,7 @@
 mod cutter;
 mod pes;
 mod rescue;
+mod reserve;
 mod tables;
 mod writer;
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::cutter::Cutter;
 use super::part_of;
 use super::rescue::cut_to_complete;
+use super::reserve::Reserve;
 use super::tables::Tables;
 use crate::media::Timeline;
 use crate::plan::output::{OutputId, SegmentSuffix, SegmentsPlan};
@@ -108,6 +109,7 @@ struct Work<'a> {
     /// Playlists written so far.
     version: u64,
     notes: Notes,
+    reserve: Reserve,
 }
 
 /// The segment being written.
@@ -134,6 +136,7 @@ impl<'a> Work<'a> {
             live: writer.plan.live_playlist.as_ref().map(|_| playlist(PlaylistKind::Live)),
             version: 0,
             notes: Notes::new(&writer.dir, writer.output),
+            reserve: Reserve::take(&writer.dir, writer.output),
         }
     }
 
@@ -242,9 +245,10 @@ impl<'a> Work<'a> {
         self.publish(State::Ended)
     }
 
-    /// Makes the last segment of what there is of it, and ends the playlist. On a full disk, the cut makes the room for
-    /// that.
+    /// Makes the last segment of what there is of it, and ends the playlist. On a full disk the room for
+    /// that was kept.
     fn give_up(&mut self) -> Result<(), WriteError> {
+        self.reserve.release();
         if let Some(segment) = &mut self.segment {
             let part = part_of(&segment.local);
             match cut_to_complete(&part).map_err(io("cutting", &part))? {

@@ -33,7 +33,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const SCREENSHOT_WITHIN: Duration = Duration::from_secs(2);
 /// How long the page of a refusal may take to be shown, once its status is known; for the screenshot's sake.
-const REFUSAL_SHOWN_WITHIN: Duration = Duration::from_secs(1);
+const REFUSAL_SHOWN_WITHIN: Duration = Duration::from_secs(2);
+/// To end what only a start needs. A page that crashes meanwhile is noticed after this at the latest.
+const QUIET_WITHIN: Duration = Duration::from_secs(1);
 /// Two frames at the slowest painting, and a busy machine. A page that paints nothing is recorded all the same.
 const PAINTED_WITHIN: Duration = Duration::from_millis(500);
 
@@ -209,8 +211,9 @@ impl Tab {
             self.ask("log", log::DisableParams::default()).await?;
             self.ask("performance", performance::DisableParams::default()).await
         };
-        if let Err(error) = quiet.await {
-            tracing::debug!(%error, "the page goes on telling of its requests");
+        let quiet = tokio::time::timeout(QUIET_WITHIN, quiet).await;
+        if !matches!(quiet, Ok(Ok(_))) {
+            tracing::debug!(?quiet, "the page goes on telling of its requests");
         }
     }
 
