@@ -292,6 +292,8 @@ fn size_of(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     entries
         .flatten()
+        // A hidden file is room that is kept, not something recorded.
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
         .map(|entry| match entry.metadata() {
             Ok(meta) if meta.is_dir() => size_of(&entry.path()),
             Ok(meta) => meta.len(),

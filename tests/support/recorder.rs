@@ -160,7 +160,7 @@ pub(crate) fn weir(dir: &Path, arguments: &[&str]) -> super::tool::Finished {
     Tool::start(command, None).finish(Duration::from_secs(60))
 }
 
-/// Bytes below a directory.
+/// Bytes below a directory, without hidden files: they are room that is kept, and no media.
 fn size_of(dir: &Path) -> u64 {
     let mut folders = vec![dir.to_owned()];
     let mut sum = 0;
@@ -168,8 +168,8 @@ fn size_of(dir: &Path) -> u64 {
         for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
             match entry.metadata() {
                 Ok(data) if data.is_dir() => folders.push(entry.path()),
-                Ok(data) => sum += data.len(),
-                Err(_) => {}
+                Ok(data) if !entry.file_name().as_encoded_bytes().starts_with(b".") => sum += data.len(),
+                Ok(_) | Err(_) => {}
             }
         }
     }

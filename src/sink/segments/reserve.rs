@@ -14,7 +14,7 @@ pub(super) struct Reserve(Option<PathBuf>);
 
 impl Reserve {
     pub(super) fn take(dir: &Path, output: OutputId) -> Self {
-        let path = dir.join(format!("reserve-{}", output.0));
+        let path = dir.join(format!(".reserve-{}", output.0));
         // Bytes and not a size alone: a hole takes no room.
         match std::fs::write(&path, vec![0xff; BYTES]) {
             Ok(()) => Self(Some(path)),
