@@ -179,8 +179,9 @@ impl Case {
             |wall| millis_since((started & 0x00ff_ffff) as u32, wall),
         );
         let sound_late_ms = layout.flash.map(|_| {
-            let late: Vec<f64> = sound_lateness(&steady, &beeps(&samples(&path)))
+            let late: Vec<f64> = sound_lateness(&all, &beeps(&samples(&path)))
                 .into_iter()
+                .filter(|(at, _)| *at >= SETTLE.as_secs_f64())
                 .map(|(_, late)| late * 1000.0)
                 .collect();
             let worst = late.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs()));

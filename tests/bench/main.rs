@@ -2,7 +2,7 @@
 //!
 //! `make bench` runs everything and rewrites the figures of `docs/benchmarks.md` and its plot;
 //! `cargo bench --bench recordings -- clock 1080p30` runs what has all these words in its name and prints the table, and
-//! `-- encoders` compares the encoder's settings alone.
+//! with the word `write` among them it also writes the documents; `-- encoders` compares the encoder's settings alone.
 //! All figures are kept as JSON in `bench/out/`.
 #![allow(clippy::unwrap_used, reason = "a bench that can't go on has failed")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for a terminal")]
@@ -21,7 +21,8 @@ use std::path::Path;
 
 fn main() {
     // Cargo adds `--bench`.
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let (write, words): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).filter(|word| !word.starts_with("--")).partition(|word| word == "write");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let wanted: Vec<cases::Case> = cases::all()
         .into_iter()
@@ -45,7 +46,7 @@ fn main() {
     println!("{}", results.markdown());
     println!("{}", file.display());
 
-    if whole {
+    if whole || !write.is_empty() {
         fs::write(root.join("docs/benchmarks.svg"), plot::svg(&results)).unwrap();
         report::replace_figures(&root.join("docs/benchmarks.md"), &results.markdown());
     }
