@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
 
 use self::run_dir::RunDir;
 use crate::plan::RecordingPlan;
-use crate::plan::codec::Container;
 use crate::plan::output::{OutputId, OutputPlan};
 
 /// Name of the directory that work directories are in.
@@ -255,10 +254,9 @@ fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Fl
 
 fn entry_of(output: &OutputPlan) -> OutputEntry {
     match output {
-        OutputPlan::File(file) => OutputEntry::File {
-            container: container_name(file.container).to_owned(),
-            name: file.name.to_string(),
-        },
+        OutputPlan::File(file) => {
+            OutputEntry::File { container: file.container.row().name.to_owned(), name: file.name.to_string() }
+        }
         OutputPlan::Segments(segments) => OutputEntry::Segments {
             dir: segments.dir.clone(),
             playlist: segments.playlist.clone(),
@@ -268,10 +266,6 @@ fn entry_of(output: &OutputPlan) -> OutputEntry {
         OutputPlan::Images(_) => OutputEntry::Images,
         OutputPlan::Stream(_) => OutputEntry::Stream,
     }
-}
-
-fn container_name(container: Container) -> &'static str {
-    crate::plan::codec::CONTAINERS.iter().find(|row| row.container == container).map_or("", |row| row.name)
 }
 
 fn output_dir(root: &Path, OutputId(index): OutputId) -> PathBuf {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::codec::Container;
 use crate::plan::output::FilePlan;
 use crate::plan::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
 use crate::plan::storage::{StorageTarget, StoredName};
