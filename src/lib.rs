@@ -5,6 +5,8 @@
 
 pub mod secret;
 
+pub mod config;
+
 pub mod plan;
 
 pub mod media;

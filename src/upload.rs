@@ -4,6 +4,7 @@
 //! segments it names.
 
 mod local;
+pub mod store;
 
 use std::path::{Path, PathBuf};
 
@@ -88,15 +89,12 @@ pub fn store_local(local: &Path, target: &Path) -> Result<PathBuf, UploadError> 
 }
 
 async fn store<T>(base: &Path, upload: Upload<T>) -> UploadEvent<T> {
-    let result = match upload.target {
-        StorageTarget::Local => {
-            let (local, target) = (upload.local.clone(), base.join(&upload.name));
-            tokio::task::spawn_blocking(move || store_local(&local, &target)).await.unwrap_or_else(|panic| {
-                let source = std::io::Error::other(panic);
-                Err(UploadError::Local { name: upload.name.clone(), kept: upload.local.clone(), source })
-            })
-        }
-    };
+    let (local, target) = (upload.local.clone(), base.join(&upload.name));
+    let result =
+        tokio::task::spawn_blocking(move || store_local(&local, &target)).await.unwrap_or_else(|panic| {
+            let source = std::io::Error::other(panic);
+            Err(UploadError::Local { name: upload.name.clone(), kept: upload.local.clone(), source })
+        });
     match result {
         Ok(place) => UploadEvent::Stored { location: place.display().to_string(), upload },
         Err(error) => UploadEvent::Failed { upload, error },

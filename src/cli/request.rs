@@ -139,7 +139,7 @@ fn usual_bitrate(args: &EncodingArgs) -> Option<u32> {
 fn outputs(args: &OutputArgs, directory: &Path) -> Result<Vec<OutputRequest>, PlanError> {
     let mut outputs = Vec::new();
     let mut add =
-        |field: String, kind| outputs.push(OutputRequest { field, storage: StorageTarget::Local, kind });
+        |field: String, kind| outputs.push(OutputRequest { field, storage: StorageTarget::local(), kind });
     for (at, path) in args.files.iter().enumerate() {
         let field = format!("file_outputs[{at}]");
         let file = file(&field, path, directory)?;

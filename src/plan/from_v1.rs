@@ -46,13 +46,13 @@ pub fn web(request: proto::WebEgressRequest) -> Result<EgressRequest, PlanError>
         outputs.push(wire::encoded_file(format!("file_outputs[{at}]"), file)?);
     }
     for (at, segments) in segment_outputs.into_iter().enumerate() {
-        outputs.push(wire::segments(format!("segment_outputs[{at}]"), segments, StorageTarget::Local)?);
+        outputs.push(wire::segments(format!("segment_outputs[{at}]"), segments, StorageTarget::local())?);
     }
     for (at, stream) in stream_outputs.into_iter().enumerate() {
         outputs.push(wire::stream(format!("stream_outputs[{at}]"), stream)?);
     }
     for (at, images) in image_outputs.into_iter().enumerate() {
-        outputs.push(wire::images(format!("image_outputs[{at}]"), images, StorageTarget::Local)?);
+        outputs.push(wire::images(format!("image_outputs[{at}]"), images, StorageTarget::local())?);
     }
     let encoding = match options {
         None => EncodingRequest::default(),

@@ -1,14 +1,146 @@
 //! Where an output is kept.
 
-/// Where an output is kept. Local disk is the one kind there is today; the others become variants of this.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StorageTarget {
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::storage::{AliOssConfig, AzureConfig, GcsConfig, S3Config};
+use crate::secret::Secret;
+
+/// Where an output is kept, and what takes over when that fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    pub primary: StorageTarget,
+    pub backup: Option<StorageTarget>,
+}
+
+/// One place for outputs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageTarget {
+    pub backend: Backend,
+    /// Joined in front of every name.
+    pub prefix: String,
+    pub links: Links,
+    pub retry: RetryPolicy,
+}
+
+/// Whose place it is. Everything in it was checked: a bucket has a name, keys come in pairs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
     /// Relative names are relative to the directory the command was started in.
     Local,
+    S3(S3Config),
+    Gcs(GcsConfig),
+    Azure(AzureConfig),
+    AliOss(AliOssConfig),
+}
+
+/// How results say where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Links {
+    Plain,
+    /// Signed, valid for seven days.
+    Signed,
+}
+
+/// How often one request to a store is tried, and how long apart: the time doubles from `min_delay` to `max_delay`, and
+/// half of it is chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// The first one included; at least 1.
+    pub attempts: u32,
+    pub min_delay: Duration,
+    pub max_delay: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// LiveKit's (media.md §8.2).
+    fn default() -> Self {
+        Self { attempts: 5, min_delay: Duration::from_millis(100), max_delay: Duration::from_secs(5) }
+    }
+}
+
+impl Storage {
+    /// The local disk, and nothing behind it.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { primary: StorageTarget::local(), backup: None }
+    }
+}
+
+impl StorageTarget {
+    /// The local disk.
+    #[must_use]
+    pub fn local() -> Self {
+        Self {
+            backend: Backend::Local,
+            prefix: String::new(),
+            links: Links::Plain,
+            retry: RetryPolicy::default(),
+        }
+    }
+
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        matches!(self.backend, Backend::Local)
+    }
+
+    /// The key of a name: the prefix joined in front. On the local disk a name may be absolute; elsewhere there is nothing
+    /// above a bucket, so that no key begins with `/`.
+    #[must_use]
+    pub fn key(&self, name: &str) -> String {
+        let joined = match self.prefix.as_str() {
+            "" => name.to_owned(),
+            prefix => super::filename::clean(&format!("{prefix}/{name}")),
+        };
+        match self.backend {
+            Backend::Local => joined,
+            _ => joined.trim_start_matches('/').to_owned(),
+        }
+    }
+
+    /// `s3://bucket/prefix`, for people: no credentials.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let (scheme, place) = match &self.backend {
+            Backend::Local => return "the local disk".to_owned(),
+            Backend::S3(s3) => ("s3", &s3.bucket),
+            Backend::Gcs(gcs) => ("gs", &gcs.bucket),
+            Backend::Azure(azure) => ("azure", &azure.container_name),
+            Backend::AliOss(oss) => ("oss", &oss.bucket),
+        };
+        let prefix = self.prefix.trim_matches('/');
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        format!("{scheme}://{place}{slash}{prefix}")
+    }
+
+    /// Everything in it that must not be shown.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<&Secret<String>> {
+        match &self.backend {
+            Backend::Local => Vec::new(),
+            Backend::S3(s3) => {
+                let S3Config { access_key, secret, session_token, assume_role_external_id, .. } = s3;
+                let proxy = s3.proxy_config.iter().map(|proxy| &proxy.password);
+                [access_key, secret, session_token, assume_role_external_id]
+                    .into_iter()
+                    .chain(proxy)
+                    .collect()
+            }
+            Backend::Gcs(gcs) => {
+                let proxy = gcs.proxy_config.iter().map(|proxy| &proxy.password);
+                std::iter::once(&gcs.credentials_json).chain(proxy).collect()
+            }
+            Backend::Azure(azure) => vec![&azure.account_key],
+            Backend::AliOss(oss) => vec![&oss.access_key, &oss.secret],
+        }
+    }
 }
 
 /// A name in a [`StorageTarget`]: cleaned, without `..`, never empty; `/` separates directories. For
-/// [`StorageTarget::Local`] it may begin with `/`.
+/// the local disk it may begin with `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StoredName(String);
 

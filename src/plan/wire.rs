@@ -191,7 +191,7 @@ pub(super) fn stream(field: String, output: proto::StreamOutput) -> Result<Outpu
     let urls = urls.into_iter().map(Secret::new).collect();
     Ok(OutputRequest {
         field,
-        storage: StorageTarget::Local,
+        storage: StorageTarget::local(),
         kind: OutputKind::Stream(StreamRequest { protocol, urls }),
     })
 }
@@ -239,7 +239,7 @@ pub(super) fn images(
 
 pub(super) fn storage(field: &str, config: Option<proto::StorageConfig>) -> Result<StorageTarget, PlanError> {
     let Some(proto::StorageConfig { provider }) = config else {
-        return Ok(StorageTarget::Local);
+        return Ok(StorageTarget::local());
     };
     local(
         field,
@@ -259,7 +259,7 @@ const ALI_OSS: &str = "storing in Alibaba OSS";
 
 fn local(field: &str, elsewhere: Option<&str>) -> Result<StorageTarget, PlanError> {
     match elsewhere {
-        None => Ok(StorageTarget::Local),
+        None => Ok(StorageTarget::local()),
         Some(what) => {
             Err(PlanError::not_yet(field, what, "leave the storage out to keep the output on the local disk"))
         }

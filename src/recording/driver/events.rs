@@ -19,7 +19,7 @@ impl Driver<'_> {
                 let upload = Upload {
                     output: artifact.output,
                     local: artifact.local.clone(),
-                    target: StorageTarget::Local,
+                    target: StorageTarget::local(),
                     name: artifact.name.clone(),
                     subject: artifact,
                 };

@@ -25,7 +25,7 @@ fn plan(name: &Path) -> RecordingPlan {
             has_video: false,
             audio: None,
             name: StoredName::new(name.display().to_string()),
-            storage: StorageTarget::Local,
+            storage: StorageTarget::local(),
         })],
         limits: Limits::default(),
     }

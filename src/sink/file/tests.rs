@@ -10,7 +10,7 @@ const TICK: f64 = 0.000_02;
 
 fn plan(container: Container, has_video: bool, audio: Option<AudioCodec>) -> FilePlan {
     let name = StoredName::new(format!("talks/today{}", row(container).extension));
-    FilePlan { container, has_video, audio, name, storage: StorageTarget::Local }
+    FilePlan { container, has_video, audio, name, storage: StorageTarget::local() }
 }
 
 async fn record(stage: &Stage, plan: &FilePlan, seconds: u64, rate: Rate) {

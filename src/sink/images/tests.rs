@@ -39,7 +39,7 @@ fn plan(interval: Duration) -> ImagesPlan {
         height: 90,
         prefix: "thumbs/page".to_owned(),
         suffix: ImageSuffix::Index,
-        storage: StorageTarget::Local,
+        storage: StorageTarget::local(),
     }
 }
 

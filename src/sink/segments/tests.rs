@@ -24,7 +24,7 @@ fn plan(has_video: bool, audio: Option<AudioCodec>) -> SegmentsPlan {
         prefix: "parts/talk".to_owned(),
         suffix: SegmentSuffix::Index,
         duration: Duration::from_secs(2),
-        storage: StorageTarget::Local,
+        storage: StorageTarget::local(),
     }
 }
 

@@ -1,0 +1,3 @@
+//! What an operator decides once for every recording.
+
+pub mod storage;

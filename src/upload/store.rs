@@ -1,0 +1,128 @@
+//! Stores: where finished files go, behind one small trait.
+//!
+//! A store takes a file whole ([`Store::put`]), or in parts while it still grows ([`Store::begin`]). Each request to a
+//! server is tried again by the target's [`RetryPolicy`], within a deadline that goes by its size; an error is one that
+//! trying again did not cure.
+
+mod error;
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use self::error::{StoreError, StoreErrorKind};
+
+/// How long a signed link is valid (media.md §8.3).
+pub const SIGNED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What is to be stored, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Prefix and name, without a `/` at its beginning (but for the local disk, where it may have one).
+    pub key: String,
+    /// `video/mp4`, …
+    pub mime: &'static str,
+}
+
+/// Bytes of a file that don't change any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRange {
+    pub file: PathBuf,
+    pub offset: u64,
+    pub len: u64,
+}
+
+/// How far an upload is; shared with whoever shows it.
+#[derive(Debug, Clone, Default)]
+pub struct Sent(Arc<AtomicU64>);
+
+impl Sent {
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that the store has taken.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A place for files.
+#[async_trait]
+pub trait Store: Debug + Send + Sync {
+    /// For errors: `S3`, `GCP`, `Azure`, `AliOSS`, `Local`.
+    fn name(&self) -> &'static str;
+
+    /// Where an object is, for people and players (media.md §8.2, §8.3). No credentials are in it.
+    fn location(&self, key: &str) -> String;
+
+    /// A link to an object that needs no credentials, valid for `valid`.
+    ///
+    /// # Errors
+    /// When credentials can't be had, or can't sign.
+    async fn signed_url(&self, key: &str, valid: Duration) -> Result<String, StoreError>;
+
+    /// Stores a finished file under the object's key, replacing what was there, in one step as far as readers see. The
+    /// file is still there afterwards, unless the store is the local disk and could rename it. `sent` grows as it goes.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing of it is to be seen at the store then.
+    async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError>;
+
+    /// Begins an object whose content is still growing; `None` where the store can't take it in parts, or not with a head
+    /// that is rewritten at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn begin(&self, object: &Object, head: Head) -> Result<Option<Box<dyn Parts>>, StoreError>;
+
+    /// Lets go of an object that another process had begun and did not finish; `handle` as [`Parts::handle`] gave it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn discard(&self, key: &str, handle: &str) -> Result<(), StoreError>;
+}
+
+/// Whether the first bytes of a growing file stand from the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    Final,
+    /// They are written over when the file ends (the Xing frame of an MP3).
+    Rewritten,
+}
+
+/// An object that is stored in parts, in order. Nothing of it is to be seen at the store before it is finished. Dropping it
+/// leaves it unfinished, for the store to forget.
+#[async_trait]
+pub trait Parts: Debug + Send {
+    /// What [`Store::discard`] needs to let go of it; known after the first part, if the store has such a thing.
+    fn handle(&self) -> Option<String>;
+
+    /// How long the next part must be, unless it is the last.
+    fn next_len(&self) -> u64;
+
+    /// Takes the next part; comes back when there is room for another. A [`Head::Rewritten`]'s first part is read again
+    /// when the object is finished.
+    ///
+    /// # Errors
+    /// [`StoreError`], of this part or of one before.
+    async fn append(&mut self, part: FileRange) -> Result<(), StoreError>;
+
+    /// Waits for every part, and makes the object seen.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the object is not there then.
+    async fn finish(self: Box<Self>) -> Result<(), StoreError>;
+
+    /// Lets go of it.
+    async fn abort(self: Box<Self>);
+}

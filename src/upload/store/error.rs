@@ -1,0 +1,59 @@
+//! Why a store did not take a file.
+
+use std::io;
+
+/// Why a store did not take a file. Its text names the store's answer, and has no credentials in it.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    text: String,
+    #[source]
+    source: Option<io::Error>,
+}
+
+/// What an error means for the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// The store says no, and will say it again: wrong credentials, no such bucket, a name it does not like.
+    Refused,
+    /// It can't just now: 5xx, 429, 409, 408.
+    Busy,
+    /// There is no connection, or it broke.
+    Unreachable,
+    /// It did not take the bytes in time.
+    TooSlow,
+    /// The file itself can't be read, or (local disk) written.
+    File,
+    /// The configuration makes no store: an address that is none, a key that is none.
+    Unusable,
+}
+
+impl StoreErrorKind {
+    /// Whether the same request may succeed when it is made again.
+    #[must_use]
+    pub const fn is_passing(self) -> bool {
+        match self {
+            Self::Busy | Self::Unreachable | Self::TooSlow => true,
+            Self::Refused | Self::File | Self::Unusable => false,
+        }
+    }
+}
+
+impl StoreError {
+    pub fn new(kind: StoreErrorKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), source: None }
+    }
+
+    /// A file of this machine can't be read or written.
+    #[must_use]
+    pub fn file(path: &std::path::Path, source: io::Error) -> Self {
+        let text = path.display().to_string();
+        Self { kind: StoreErrorKind::File, text, source: Some(source) }
+    }
+
+    #[must_use]
+    pub const fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
