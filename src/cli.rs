@@ -44,6 +44,9 @@ pub enum Command {
     Recover {
         /// The recording's work directory, or a directory with such directories in it
         dir: PathBuf,
+        /// Store by this instead of what the recording was given: YAML as for `record`
+        #[arg(long, value_name = "FILE")]
+        storage: Option<PathBuf>,
     },
     /// Print a completion script
     Completions { shell: Shell },
@@ -59,6 +62,15 @@ pub enum Job {
 }
 
 impl Job {
+    /// The options that every kind of recording has.
+    #[must_use]
+    pub const fn general_args(&self) -> &GeneralArgs {
+        match self {
+            Self::Web(args) => &args.general,
+            Self::Request(args) => &args.general,
+        }
+    }
+
     /// The options that are about the run and not about the recording.
     #[must_use]
     pub const fn run_args(&self) -> &RunArgs {
@@ -179,12 +191,18 @@ pub struct GeneralArgs {
     /// How pictures are taken from the display
     #[arg(long, default_value = "framebuffer")]
     pub capture: CaptureArg,
+    /// Where outputs are stored: YAML with `storage:` and `backup:` as in LiveKit Egress's configuration
+    #[arg(long, value_name = "FILE")]
+    pub storage: Option<PathBuf>,
+    /// Also store a list of what was recorded, <egress id>.json, beside each output
+    #[arg(long)]
+    pub manifest: bool,
     /// Times of the pictures: when they were drawn, or evenly on the grid of the frame rate
     #[arg(long, default_value = "true")]
     pub frame_times: FrameTimesArg,
 }
 
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Run")]
 pub struct RunArgs {
     /// Print the final EgressInfo as JSON, and nothing else, on standard output
@@ -196,6 +214,9 @@ pub struct RunArgs {
     /// Keep what a crash must not lose in here [default: .weir beside the first local output]
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// End before the disk has less free space than this: 512MB, 2GB, or a number of bytes
+    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512MB")]
+    pub keep_free: u64,
 }
 
 /// `1280x720`.
@@ -265,6 +286,28 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
     let duration: jiff::SignedDuration = text.parse().map_err(|_| FORMS.to_owned())?;
     Duration::try_from(duration).map_err(|_| FORMS.to_owned())
+}
+
+/// `512MB`, `2 GB`, `100MiB`, or a number of bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("kb", 1000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+        ("k", 1000),
+        ("m", 1_000_000),
+        ("g", 1_000_000_000),
+    ];
+    let lower = text.trim().to_ascii_lowercase();
+    let (number, unit) =
+        UNITS.iter().find_map(|(name, unit)| Some((lower.strip_suffix(name)?, *unit))).unwrap_or((&lower, 1));
+    let number: Option<u64> = number.trim().parse().ok();
+    number
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "write it as 512MB, 2GB, or bytes".to_owned())
 }
 
 fn size(text: &str) -> Result<Size, String> {

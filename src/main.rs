@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use weir::cli::{self, Cli, Command, Job, RunArgs};
+use weir::config::storage::{self, ServerStorage};
 use weir::plan::graph::{GraphPlan, Machine};
 use weir::plan::request::EgressRequest;
 use weir::plan::{RecordingPlan, info, json, render};
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         Command::Record { job } => record(&job),
         Command::Plan { job } => plan(&job),
         Command::Doctor => examine(),
-        Command::Recover { dir } => finish(&dir),
+        Command::Recover { dir, storage } => finish(&dir, storage.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "weir", &mut std::io::stdout());
             Ok(0)
@@ -49,13 +50,9 @@ fn record(job: &Job) -> anyhow::Result<u8> {
     let run = job.run_args();
     let (display, verbosity) = display(run);
     telemetry::init(verbosity, display.bar());
-    let options = Options { display, work_dir: run.work_dir.clone() };
+    let options = Options { display, work_dir: run.work_dir.clone(), keep_free: run.keep_free };
     let request = info::redacted_request(&request);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("the runtime does not start")?;
+    let runtime = runtime()?;
     let verdict = runtime
         .block_on(recorder::record(plan, Some(request), &options))
         .map_err(|refused| BadRequest(refused.to_string()))?;
@@ -68,6 +65,11 @@ fn record(job: &Job) -> anyhow::Result<u8> {
     }
     recorder::print_result(ended, run.json, &mut std::io::stdout()).context("the result can't be printed")?;
     Ok(verdict.exit_code())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().context("the runtime does not start")
 }
 
 fn plan(job: &Job) -> anyhow::Result<u8> {
@@ -85,17 +87,18 @@ fn examine() -> anyhow::Result<u8> {
     Ok(u8::from(!doctor::is_sound(&findings)))
 }
 
-fn finish(dir: &Path) -> anyhow::Result<u8> {
+fn finish(dir: &Path, storage: Option<&Path>) -> anyhow::Result<u8> {
     telemetry::init(Verbosity::Beside, Display::Logs.bar());
     weir::media::init().context("GStreamer does not start (try `weir doctor`)")?;
-    let recovered = recover::recover(dir)?;
+    let server = storage.map(|file| server_storage(Some(file))).transpose()?;
+    let recovered = runtime()?.block_on(recover::recover(dir, server.as_ref()))?;
     if recovered.is_empty() {
         say(&mut std::io::stdout(), &format!("nothing to recover in {}", dir.display()));
     }
     let mut is_whole = true;
     for recording in &recovered {
         for file in &recording.files {
-            say(&mut std::io::stdout(), &file.display().to_string());
+            say(&mut std::io::stdout(), file);
         }
         for problem in &recording.problems {
             is_whole = false;
@@ -114,14 +117,23 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
             cli::request::general(request, &args.general)
         }
     };
-    let plan =
-        RecordingPlan::new(&request, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
-            |error| match job {
-                Job::Web(_) => bad(error.field(), &error),
-                Job::Request(_) => BadRequest(error.to_string()),
-            },
-        )?;
+    let server = server_storage(job.general_args().storage.as_deref())?;
+    let plan = RecordingPlan::new(&request, &server, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
+        |error| match job {
+            Job::Web(_) => bad(error.field(), &error),
+            Job::Request(_) => BadRequest(error.to_string()),
+        },
+    )?;
     Ok((request, plan))
+}
+
+/// What a `--storage` file says; without one, the local disk.
+fn server_storage(file: Option<&Path>) -> Result<ServerStorage, BadRequest> {
+    let Some(file) = file else { return Ok(ServerStorage::default()) };
+    let shown = file.display();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| BadRequest(format!("can't read the storage file {shown}: {error}")))?;
+    storage::parse(&text).map_err(|error| BadRequest(format!("{shown}: {error}")))
 }
 
 /// The error with the option that the field comes from.

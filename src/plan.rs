@@ -7,7 +7,7 @@ mod assemble;
 pub mod codec;
 pub mod encoding;
 pub mod error;
-mod filename;
+pub mod filename;
 pub mod from_v1;
 pub mod from_v2;
 pub mod graph;

@@ -23,6 +23,8 @@ pub struct Options {
     pub display: Display,
     /// Where work directories go; beside the first local output if not given.
     pub work_dir: Option<PathBuf>,
+    /// Bytes of the disk that stay free: a recording ends before there are fewer.
+    pub keep_free: u64,
 }
 
 /// Why a recording was not even begun. Nothing was started, nothing is left behind.
@@ -82,14 +84,14 @@ pub async fn record(
     // Before anything is started: a signal that comes while Chromium starts must find us listening.
     let mut signals = Signals::listen().map_err(RefusedError::Signals)?;
     let base = std::env::current_dir().map_err(RefusedError::CurrentDir)?;
-    preflight::check(&plan, &base)?;
+    preflight::check(&plan, &base, options.keep_free)?;
     let work = WorkDir::create(&plan, options.work_dir.as_deref(), &base)?;
     if let Err(error) = media::init() {
         work.discard();
         return Err(RefusedError::GStreamer(error.to_string()));
     }
     let graph = GraphPlan::new(&plan, Machine { cores: available_cores() });
-    let setup = Setup { plan, graph, request, work, base };
+    let setup = Setup { plan, graph, request, work, base, keep_free: options.keep_free };
 
     let (commands, received) = mpsc::unbounded_channel();
     let mut display = options.display.start(&setup.plan);

@@ -41,6 +41,8 @@ pub struct Setup {
     pub work: WorkDir,
     /// What relative names of local outputs are relative to.
     pub base: PathBuf,
+    /// Bytes of the disk that stay free: a recording ends before there are fewer.
+    pub keep_free: u64,
 }
 
 /// Who is told how a recording fares. Called by the recording's task: it must not block.

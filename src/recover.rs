@@ -1,24 +1,30 @@
-//! Finishes what a killed recording left: every file is made whole and put where it belongs.
+//! Finishes what a recording left that was killed, or that could not store everything: every file is made whole and put
+//! where it belongs.
 
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::config::storage::ServerStorage;
 use crate::plan::codec::{CONTAINERS, Container};
+use crate::plan::error::PlanError;
 use crate::plan::output::OutputId;
+use crate::plan::storage::{Storage, of_server};
 use crate::recording::workdir::{self, Abandoned, OutputEntry, WorkDirError};
 use crate::sink::file::FilePaths;
 use crate::sink::segments::Places;
 use crate::sink::whole::{FinalizeError, make_whole};
 use crate::sink::{Leftover, RescueError, images, segments};
-use crate::upload::{UploadError, store_local};
+use crate::upload::UploadError;
+use crate::upload::ledger::{self, Accounts};
+use crate::upload::rescue::Rescuer;
 
 /// What became of one work directory.
 #[derive(Debug)]
 pub struct Recovered {
     pub root: PathBuf,
     /// Where each recovered file is now.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<String>,
     /// What could not be recovered. Empty: the work directory is gone.
     pub problems: Vec<RecoverError>,
 }
@@ -32,24 +38,33 @@ pub enum RecoverError {
     Finalize(#[from] FinalizeError),
     #[error(transparent)]
     Rescue(#[from] RescueError),
+    #[error("{name}: {error}")]
+    Store { name: String, error: UploadError },
+    #[error("what is stored of it can't be read in {path}: {source}")]
+    Ledger { path: PathBuf, source: std::io::Error },
+    /// Of a storage that was given to it.
     #[error(transparent)]
-    Store(#[from] UploadError),
+    Storage(#[from] PlanError),
     #[error(
         "{root}: it holds a {container} file, which this version does not know: recover it with the version that recorded it"
     )]
     UnknownContainer { root: PathBuf, container: String },
 }
 
-/// Recovers every recording in a directory: a work directory, one that holds some, or one with a `.weir` in it. Blocks for
-/// as long as copying the files takes.
+/// Recovers every recording in a directory: a work directory, one that holds some, or one with a `.weir` in it. `server`
+/// replaces what the recordings were given as their storage. Takes as long as copying and storing the files does.
 ///
 /// # Errors
 /// When the directory can't be read. What goes wrong with one recording is among its [`Recovered::problems`].
-pub fn recover(dir: &Path) -> Result<Vec<Recovered>, RecoverError> {
-    Ok(workdir::find(dir)?.into_iter().map(|root| recover_one(&root)).collect())
+pub async fn recover(dir: &Path, server: Option<&ServerStorage>) -> Result<Vec<Recovered>, RecoverError> {
+    let mut recovered = Vec::new();
+    for root in workdir::find(dir)? {
+        recovered.push(recover_one(&root, server).await);
+    }
+    Ok(recovered)
 }
 
-fn recover_one(root: &Path) -> Recovered {
+async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
     let mut recovered = Recovered { root: root.to_owned(), files: Vec::new(), problems: Vec::new() };
     let abandoned = match Abandoned::open(root) {
         Ok(abandoned) => abandoned,
@@ -58,9 +73,26 @@ fn recover_one(root: &Path) -> Recovered {
             return recovered;
         }
     };
+    let storage = match server {
+        // Of what the recordings were given nothing is needed then.
+        Some(server) => of_server(server)
+            .map(|storage| vec![Some(storage); abandoned.manifest.outputs.len()])
+            .map_err(RecoverError::from),
+        None => abandoned.storage().map_err(RecoverError::from),
+    };
+    let storage = match storage {
+        Ok(storage) => storage,
+        Err(error) => {
+            recovered.problems.push(error);
+            return recovered;
+        }
+    };
     for (index, entry) in abandoned.manifest.outputs.iter().enumerate() {
+        let storage = storage.get(index).cloned().flatten().unwrap_or_else(Storage::local);
         // What could be stored before something went wrong is told all the same.
-        if let Err(error) = recover_output(&abandoned, OutputId(index), entry, &mut recovered.files) {
+        if let Err(error) =
+            recover_output(&abandoned, OutputId(index), entry, storage, &mut recovered.files).await
+        {
             recovered.problems.push(error);
         }
     }
@@ -70,15 +102,40 @@ fn recover_one(root: &Path) -> Recovered {
     recovered
 }
 
-fn recover_output(
+async fn recover_output(
     abandoned: &Abandoned,
     output: OutputId,
     entry: &OutputEntry,
-    files: &mut Vec<PathBuf>,
+    storage: Storage,
+    files: &mut Vec<String>,
 ) -> Result<(), RecoverError> {
     let dir = abandoned.output(output);
+    let accounts = ledger::read(&dir).map_err(|source| RecoverError::Ledger { path: dir.clone(), source })?;
     let base = &abandoned.manifest.base;
-    let left = match entry {
+    let mut rescuer = Rescuer::new(&storage, base);
+    for unfinished in &accounts.unfinished {
+        // What can't be let go of is forgotten by its store in time.
+        rescuer.discard(unfinished).await;
+    }
+    let left = leftovers(abandoned, output, entry, &storage, &accounts)?;
+    for Leftover { local, name } in left {
+        let stored = rescuer.store(&dir, &name, &local).await;
+        files.push(stored.map_err(|error| RecoverError::Store { name, error })?);
+    }
+    Ok(())
+}
+
+/// What is there of an output, made whole, in the order in which to store it.
+fn leftovers(
+    abandoned: &Abandoned,
+    output: OutputId,
+    entry: &OutputEntry,
+    storage: &Storage,
+    accounts: &Accounts,
+) -> Result<Vec<Leftover>, RecoverError> {
+    let dir = abandoned.output(output);
+    let base = &abandoned.manifest.base;
+    Ok(match entry {
         OutputEntry::File { container, name } => {
             let Some(row) = CONTAINERS.iter().find(|row| row.name == container) else {
                 let (root, container) = (abandoned.root.clone(), container.clone());
@@ -88,16 +145,31 @@ fn recover_output(
         }
         OutputEntry::Segments { dir: name, playlist, live_playlist, duration } => {
             let live_playlist = live_playlist.as_deref();
-            let places = Places { base, dir: name, playlist, live_playlist, duration: *duration };
+            // The local disk itself says what is there: somebody may have removed it.
+            let local = |name: &str| {
+                storage
+                    .primary
+                    .is_local()
+                    .then(|| base.join(storage.primary.key(name)))
+                    .filter(|path| path.exists())
+            };
+            let is_stored = |name: &str| match storage.primary.is_local() {
+                true => local(name).is_some(),
+                false => accounts.stored.contains(name),
+            };
+            let places = Places {
+                is_stored: &is_stored,
+                stored: &local,
+                dir: name,
+                playlist,
+                live_playlist,
+                duration: *duration,
+            };
             segments::rescue(&dir, output, &places)?
         }
         OutputEntry::Images => images::rescue(&dir, output)?,
         OutputEntry::Stream => Vec::new(),
-    };
-    for Leftover { local, name } in left {
-        files.push(store_local(&local, &base.join(name))?);
-    }
-    Ok(())
+    })
 }
 
 /// Makes a file whole, if there is one.

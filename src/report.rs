@@ -1,6 +1,7 @@
 //! What a recording tells the world: an `EgressInfo`, folded out of what happens. Nobody else makes one.
 
 mod error_code;
+mod manifest;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::plan::RecordingPlan;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::stream_url::StreamUrl;
 pub use error_code::Fault;
+use manifest::Contents;
 
 /// How a recording ended, as far as the report cares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Report {
     streams: Vec<(OutputId, StreamUrl)>,
     notes: Vec<String>,
     reason: Option<EndReason>,
+    /// `None`: nobody wants one.
+    contents: Option<Contents>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +100,8 @@ impl Report {
             };
             places.insert(id, place);
         }
-        Self { info, places, streams, notes: Vec::new(), reason: None }
+        let contents = Contents::new(plan);
+        Self { info, places, streams, notes: Vec::new(), reason: None, contents }
     }
 
     /// The report as it stands.
@@ -160,8 +165,11 @@ impl Report {
         }
     }
 
-    /// A segment is where it belongs.
-    pub fn segment_stored(&mut self, output: OutputId, size: u64) {
+    /// A segment is where it belongs; `name` is its stored name.
+    pub fn segment_stored(&mut self, output: OutputId, name: &str, location: &str, size: u64) {
+        if let Some(contents) = &mut self.contents {
+            contents.segment(output, name, location);
+        }
         if let Some(segments) = self.segments(output) {
             segments.segment_count += 1;
             segments.size = segments.size.saturating_add(i64::try_from(size).unwrap_or(i64::MAX));
@@ -179,12 +187,33 @@ impl Report {
         }
     }
 
-    /// An image is where it belongs.
-    pub fn image_stored(&mut self, output: OutputId) {
+    /// An image is where it belongs; `name` is its stored name, `at` when it was on the screen.
+    pub fn image_stored(&mut self, output: OutputId, name: &str, location: &str, at: Option<Timestamp>) {
+        if let Some(contents) = &mut self.contents {
+            contents.image(name, location, at);
+        }
         if let Some(Place::Images(at)) = self.places.get(&output)
             && let Some(images) = self.info.image_results.get_mut(*at)
         {
             images.image_count += 1;
+        }
+    }
+
+    /// The backup storage had to take something.
+    pub fn backup_used(&mut self) {
+        self.info.backup_storage_used = true;
+    }
+
+    /// The recording's manifest (media.md §8.5), as it would be if it ended now; `None` where no output wants one.
+    #[must_use]
+    pub fn manifest(&self, now: Timestamp) -> Option<String> {
+        self.contents.as_ref().map(|contents| contents.manifest(&self.info, &self.places, now))
+    }
+
+    /// A manifest is stored. The first one counts.
+    pub fn manifest_stored(&mut self, location: &str) {
+        if self.info.manifest_location.is_empty() {
+            location.clone_into(&mut self.info.manifest_location);
         }
     }
 

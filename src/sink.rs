@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,6 +53,8 @@ pub struct SinkContext {
 pub enum SinkEvent {
     /// Something is final on the local disk and can be stored.
     Artifact(Artifact),
+    /// A file has begun that only grows; it becomes an [`Artifact`] of the same name.
+    Growing(GrowingFile),
     /// A stream changed its state.
     Stream(OutputId, StreamEvent),
     /// The sink can't go on. What it has written so far stays where it is.
@@ -67,12 +70,31 @@ pub struct Artifact {
     pub local: PathBuf,
     /// Where it belongs in the output's storage.
     pub name: String,
-    pub mime: &'static str,
     /// Bytes.
     pub size: u64,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// A file that is only appended to: what is in it is final, and can be stored before the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrowingFile {
+    pub output: OutputId,
+    /// Where it is while it grows.
+    pub local: PathBuf,
+    /// Where it belongs in the output's storage.
+    pub name: String,
+    pub head: FileHead,
+}
+
+/// Whether a growing file's first bytes are final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileHead {
+    Final,
+    /// They are written over when the file is finished.
+    Rewritten,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ArtifactKind {
     File,
     /// `start` in media time; `duration` as in EXTINF.

@@ -1,102 +1,173 @@
 //! Final files to where they belong. Nothing is deleted here until it is stored.
 //!
-//! Uploads are carried out one after the other, in the order in which they were asked for: a playlist comes after the
-//! segments it names.
+//! ```text
+//!            ┌─ lane of output 0: backlog ─► primary store, or backup ─┐
+//! Upload ────┼─ lane of output 1: …                                    ├──► UploadEvent
+//! Growing    └─ …                                                      ┘
+//! ```
+//!
+//! Each output has a lane: its uploads are carried out one after the other, in the order in which they were asked for, so
+//! that a playlist comes after the segments it names, and a slow store holds up no other output. A store that is away
+//! costs nothing but disk: what is finished waits there, is tried again, and what could not be stored at the end is
+//! reported and left for `weir recover`.
 
-mod local;
+mod attempt;
+mod backlog;
+mod growing;
+mod lane;
+pub mod ledger;
+pub mod mime;
+pub mod rescue;
 pub mod store;
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::attempt::{Place, UploadError};
+use self::lane::{Lane, Message};
+pub use self::lane::{LaneView, UploadProgress};
+use self::store::Head;
 use crate::plan::output::OutputId;
-use crate::plan::storage::StorageTarget;
+use crate::plan::storage::Storage;
 
 /// A file to be stored.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Upload<T> {
     pub output: OutputId,
     pub local: PathBuf,
-    pub target: StorageTarget,
-    /// Its name in the storage.
+    /// Its name in the storage, without the storage's prefix.
     pub name: String,
+    /// Bytes.
+    pub size: u64,
+    pub versions: Versions,
     /// What whoever asked wants to have back with the result.
     pub subject: T,
+}
+
+/// Whether others of the same name follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Versions {
+    One,
+    /// Only the newest counts: an older one that still waits may be left out.
+    NewestCounts,
+}
+
+/// A file that has begun and only grows; the finished one will be asked to be stored by [`Uploader::store`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Growing {
+    pub output: OutputId,
+    /// Where it is now.
+    pub local: PathBuf,
+    pub name: String,
+    pub head: Head,
 }
 
 /// What became of an upload.
 #[derive(Debug)]
 pub enum UploadEvent<T> {
     /// It is at `location`, and no longer where it was.
-    Stored { upload: Upload<T>, location: String },
-    /// It is still at `upload.local`.
-    Failed { upload: Upload<T>, error: UploadError },
+    Stored { upload: Upload<T>, location: String, place: Place },
+    /// The store does not take it now. It waits, with everything behind it, and is tried again.
+    Delayed { output: OutputId, error: UploadError },
+    /// The store takes files again.
+    Resumed { output: OutputId },
+    /// It is still at `upload.local`, and is not tried again.
+    Kept { upload: Upload<T>, error: Arc<UploadError> },
 }
 
-/// Why a file could not be stored.
-#[derive(Debug, thiserror::Error)]
-pub enum UploadError {
-    #[error(
-        "Local upload failed: {name}: {source} (the file is kept at {kept}: make room or permission, then `weir recover`)"
-    )]
-    Local { name: String, kept: PathBuf, source: std::io::Error },
+/// What a lane is made of.
+#[derive(Debug, Clone)]
+pub struct LaneSetup {
+    pub output: OutputId,
+    pub storage: Storage,
+    /// The output's directory, which outlives a crash.
+    pub dir: PathBuf,
 }
 
-/// Stores files, one after the other.
+/// What an upload may carry along: it may wait on the disk.
+pub trait Subject: Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Subject for T {}
+
+/// Stores files, those of one output one after the other.
 #[derive(Debug)]
 pub struct Uploader<T> {
-    queue: mpsc::UnboundedSender<Upload<T>>,
+    lanes: BTreeMap<OutputId, (mpsc::UnboundedSender<Message<T>>, Arc<LaneView>)>,
 }
 
-impl<T: Send + 'static> Uploader<T> {
-    /// Starts the uploader; results come through `events`, which closes when the uploader is dropped and its queue empty.
-    /// `base` is the directory that relative local names are relative to.
+impl<T: Subject> Uploader<T> {
+    /// Starts a lane for each output that keeps something. Results come through the receiver, which closes when the
+    /// uploader is dropped and every lane has come to an end. `base` is what relative local names are relative to;
+    /// `abandon` ends everything at once.
     #[must_use]
-    pub fn start(base: PathBuf, tasks: &TaskTracker) -> (Self, mpsc::UnboundedReceiver<UploadEvent<T>>) {
-        let (queue, mut waiting) = mpsc::unbounded_channel::<Upload<T>>();
+    pub fn start(
+        lanes: Vec<LaneSetup>,
+        base: &std::path::Path,
+        tasks: &TaskTracker,
+        abandon: &CancellationToken,
+    ) -> (Self, mpsc::UnboundedReceiver<UploadEvent<T>>) {
         let (results, events) = mpsc::unbounded_channel();
-        tasks.spawn(async move {
-            while let Some(upload) = waiting.recv().await {
-                // The receiver is gone only when the recording was abandoned; what is left is for `weir recover`.
-                if results.send(store(&base, upload).await).is_err() {
-                    return;
-                }
-            }
-        });
-        (Self { queue }, events)
+        let lanes = lanes
+            .into_iter()
+            .map(|setup| {
+                let (sender, receiver) = mpsc::unbounded_channel();
+                let (output, view) = (setup.output, Arc::new(LaneView::default()));
+                let lane = Lane::new(setup, base, Arc::clone(&view), results.clone());
+                let abandoned = abandon.clone().cancelled_owned();
+                tasks.spawn(async move {
+                    tokio::select! {
+                        // What is left is for `weir recover`.
+                        () = abandoned => {}
+                        () = lane.run(receiver) => {}
+                    }
+                });
+                (output, (sender, view))
+            })
+            .collect();
+        (Self { lanes }, events)
     }
 
     /// Asks for a file to be stored.
     pub fn store(&self, upload: Upload<T>) {
-        if self.queue.send(upload).is_err() {
-            tracing::error!("the uploader is gone: a file stays in the work directory");
+        self.send(upload.output, Message::Store(upload));
+    }
+
+    /// Says that a file has begun to grow. Where the store can take it in parts, it does so from now on.
+    pub fn grow(&self, growing: Growing) {
+        self.send(growing.output, Message::Grow(growing));
+    }
+
+    /// To be called now and then: growing files are looked at.
+    pub fn look(&self) {
+        for (sender, _) in self.lanes.values() {
+            // A lane that is gone has said so.
+            sender.send(Message::Look).ok();
+        }
+    }
+
+    /// What says how far each output is, also after the uploader is gone.
+    #[must_use]
+    pub fn views(&self) -> BTreeMap<OutputId, Arc<LaneView>> {
+        self.lanes.iter().map(|(output, (_, view))| (*output, Arc::clone(view))).collect()
+    }
+
+    fn send(&self, output: OutputId, message: Message<T>) {
+        let sent = self.lanes.get(&output).is_some_and(|(lane, _)| lane.send(message).is_ok());
+        if !sent {
+            tracing::error!(
+                output = output.0,
+                "nobody stores for this output: a file stays in the work directory"
+            );
         }
     }
 }
 
-/// Puts a finished file to its place on the local disk, in one step, and gives the absolute place. Blocks.
-///
-/// # Errors
-/// When it can't be put there; it is still at `local` then.
-pub fn store_local(local: &Path, target: &Path) -> Result<PathBuf, UploadError> {
-    local::store(local, target).map_err(|source| UploadError::Local {
-        name: target.display().to_string(),
-        kept: local.to_owned(),
-        source,
-    })
-}
-
-async fn store<T>(base: &Path, upload: Upload<T>) -> UploadEvent<T> {
-    let (local, target) = (upload.local.clone(), base.join(&upload.name));
-    let result =
-        tokio::task::spawn_blocking(move || store_local(&local, &target)).await.unwrap_or_else(|panic| {
-            let source = std::io::Error::other(panic);
-            Err(UploadError::Local { name: upload.name.clone(), kept: upload.local.clone(), source })
-        });
-    match result {
-        Ok(place) => UploadEvent::Stored { location: place.display().to_string(), upload },
-        Err(error) => UploadEvent::Failed { upload, error },
-    }
-}
+#[cfg(test)]
+mod tests;

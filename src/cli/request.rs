@@ -12,21 +12,21 @@ use crate::plan::encoding::{H264Profile, PRESETS};
 use crate::plan::error::PlanError;
 use crate::plan::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use crate::plan::request::{
-    EgressRequest, EncodingRequest, FileRequest, FrameTimes, ImagesRequest, Media, OutputKind, OutputRequest,
-    RequestOrigin, SegmentsRequest, SourceRequest, StreamRequest, WebRequest,
+    EgressRequest, EncodingRequest, FileRequest, FrameTimes, ImagesRequest, Manifest, Media, OutputKind,
+    OutputRequest, RequestOrigin, SegmentsRequest, SourceRequest, StreamRequest, WebRequest,
 };
 use crate::plan::source::CaptureKind;
-use crate::plan::storage::StorageTarget;
 use crate::plan::stream_url::StreamUrl;
 use crate::secret::Secret;
 
 /// What `record web` and `plan web` ask for. `directory` is where the command was started: a name that leads out of it
-/// (`../talk.mp4`) becomes an absolute one, since names in a request never lead upwards.
+/// (`../talk.mp4`) becomes an absolute one, since names in a request never lead upwards. (In a bucket there is nothing above.)
 ///
 /// # Errors
 /// [`PlanError`], naming the field.
 pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
     let media = Media::from_flags(args.audio_only, args.video_only)?;
+    let directory = if args.general.storage.is_some() { Path::new("") } else { directory };
     let request = EgressRequest {
         origin: RequestOrigin::CommandLine,
         source: SourceRequest::Web(WebRequest {
@@ -35,7 +35,7 @@ pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError>
             await_start_signal: args.await_start_signal,
         }),
         encoding: encoding(&args.encoding),
-        outputs: outputs(&args.outputs, directory)?,
+        outputs: outputs(&args.outputs, Manifest::from_flag(!args.general.manifest), directory)?,
         capture: CaptureKind::Framebuffer,
         frame_times: FrameTimes::AsDrawn,
         limits: Limits::default(),
@@ -136,10 +136,9 @@ fn usual_bitrate(args: &EncodingArgs) -> Option<u32> {
     fits.or_else(|| PRESETS.iter().map(|row| row.bitrate_kbps).max())
 }
 
-fn outputs(args: &OutputArgs, directory: &Path) -> Result<Vec<OutputRequest>, PlanError> {
+fn outputs(args: &OutputArgs, manifest: Manifest, directory: &Path) -> Result<Vec<OutputRequest>, PlanError> {
     let mut outputs = Vec::new();
-    let mut add =
-        |field: String, kind| outputs.push(OutputRequest { field, storage: StorageTarget::local(), kind });
+    let mut add = |field: String, kind| outputs.push(OutputRequest { field, storage: None, manifest, kind });
     for (at, path) in args.files.iter().enumerate() {
         let field = format!("file_outputs[{at}]");
         let file = file(&field, path, directory)?;
@@ -249,7 +248,9 @@ fn reachable(name: &str, directory: &Path) -> String {
     };
     let (_, up) = name.split('/').fold((0, false), leads_up);
     match directory.to_str() {
-        Some(directory) if up && !name.starts_with('/') => format!("{directory}/{name}"),
+        Some(directory) if up && !directory.is_empty() && !name.starts_with('/') => {
+            format!("{directory}/{name}")
+        }
         _ => name.to_owned(),
     }
 }

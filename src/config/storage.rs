@@ -129,6 +129,35 @@ pub struct ProxyConfig {
     pub password: Secret<String>,
 }
 
+/// Why a text is no configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}, column {column}: {problem}")]
+pub struct ConfigError {
+    pub line: u64,
+    pub column: u64,
+    pub problem: String,
+}
+
+/// Reads the keys that are about storage out of a YAML text that has no others.
+///
+/// # Errors
+/// At the first key that is unknown or value that is of the wrong kind, with its line. Nothing of the text is quoted but
+/// keys: it has secrets in it.
+pub fn parse(text: &str) -> Result<ServerStorage, ConfigError> {
+    if text.trim().is_empty() {
+        return Ok(ServerStorage::default());
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let error = error.without_snippet();
+        let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
+        // The crate's text ends with the place, which stands in front already.
+        let problem = error.to_string();
+        let problem = problem.split(" at line ").next().unwrap_or_default().to_owned();
+        ConfigError { line, column, problem }
+    })
+}
+
 /// Durations as LiveKit's configuration has them: `500ms`, `1m30s`, or nanoseconds.
 mod duration {
     use std::time::Duration;
@@ -159,3 +188,6 @@ mod duration {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

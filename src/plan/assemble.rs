@@ -10,23 +10,30 @@ use super::codec::{AudioCodec, CONTAINERS, ContainerRow, VideoCodec};
 use super::encoding::resolve::{self, Needs};
 use super::encoding::{AudioEncoding, VideoEncoding};
 use super::error::PlanError;
-use super::filename::{self, Naming};
+use super::filename::{self, Naming, Subject};
 use super::output::{FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan};
 use super::request::{
-    EgressRequest, FileRequest, ImagesRequest, Media, OutputKind, OutputRequest, RequestOrigin,
+    EgressRequest, FileRequest, ImagesRequest, Manifest, Media, OutputKind, OutputRequest, RequestOrigin,
     SegmentsRequest, SourceRequest, StreamRequest, WebRequest,
 };
 use super::source::{SourcePlan, StartRule, WebPlan};
-use super::storage::StorageTarget;
+use super::storage::{Storage, resolve as storage};
 use super::stream_url::StreamUrl;
 use super::{EgressId, RecordingPlan, redact};
+use crate::config::storage::ServerStorage;
 
 impl RecordingPlan {
-    /// Decides everything about a recording. `now` gives the names their times.
+    /// Decides everything about a recording. `server` is where outputs go that say nothing themselves; `now` gives the
+    /// names their times.
     ///
     /// # Errors
     /// [`PlanError`], naming the field of the request that is at fault, and what would be right.
-    pub fn new(request: &EgressRequest, egress_id: EgressId, now: &Zoned) -> Result<Self, PlanError> {
+    pub fn new(
+        request: &EgressRequest,
+        server: &ServerStorage,
+        egress_id: EgressId,
+        now: &Zoned,
+    ) -> Result<Self, PlanError> {
         let SourceRequest::Web(web) = &request.source;
         let url = page_url(&web.url, &request.origin)?;
         if request.outputs.is_empty() {
@@ -42,7 +49,7 @@ impl RecordingPlan {
             .then(|| resolve::video(&request.encoding, request.frame_times, &needs))
             .transpose()?;
 
-        let naming = Naming::new(now, request.retry_count);
+        let naming = Naming::new(Subject::Web, now, request.retry_count);
         let assembly = Assembly {
             media,
             video: video.as_ref(),
@@ -50,6 +57,7 @@ impl RecordingPlan {
             aac_is_needed: request.outputs.iter().any(always_aac),
             is_only_output: request.outputs.len() == 1,
             naming: &naming,
+            server,
         };
         let mut outputs = Vec::with_capacity(request.outputs.len());
         for output in &request.outputs {
@@ -202,23 +210,33 @@ struct Assembly<'a> {
     aac_is_needed: bool,
     is_only_output: bool,
     naming: &'a Naming,
+    server: &'a ServerStorage,
+}
+
+/// Where an output is kept, and what beside it.
+struct Kept {
+    storage: Storage,
+    manifest: Manifest,
 }
 
 impl Assembly<'_> {
     fn output(&self, output: &OutputRequest) -> Result<OutputPlan, PlanError> {
-        let OutputRequest { field, storage, kind } = output;
-        let storage = storage.clone();
+        let OutputRequest { field, storage, manifest, kind } = output;
+        let kept = || -> Result<Kept, PlanError> {
+            let storage = storage::resolve(field, storage.as_ref(), self.server)?;
+            Ok(Kept { storage, manifest: *manifest })
+        };
         match kind {
-            OutputKind::File(file) => self.file(field, file, storage).map(OutputPlan::File),
+            OutputKind::File(file) => self.file(field, file, kept()?).map(OutputPlan::File),
             OutputKind::Segments(segments) => {
-                self.segments(field, segments, storage).map(OutputPlan::Segments)
+                self.segments(field, segments, kept()?).map(OutputPlan::Segments)
             }
             OutputKind::Stream(stream) => self.stream(field, stream).map(OutputPlan::Stream),
-            OutputKind::Images(images) => self.images(field, images, storage).map(OutputPlan::Images),
+            OutputKind::Images(images) => self.images(field, images, kept()?).map(OutputPlan::Images),
         }
     }
 
-    fn file(&self, field: &str, file: &FileRequest, storage: StorageTarget) -> Result<FilePlan, PlanError> {
+    fn file(&self, field: &str, file: &FileRequest, kept: Kept) -> Result<FilePlan, PlanError> {
         let name_field = format!("{field}.filepath");
         let row = match file.container {
             Some(container) => {
@@ -259,7 +277,8 @@ impl Assembly<'_> {
             has_video,
             audio,
             name: filename::file(&name_field, &file.path, row, self.naming)?,
-            storage,
+            storage: kept.storage,
+            manifest: kept.manifest,
         })
     }
 
@@ -307,7 +326,7 @@ impl Assembly<'_> {
         &self,
         field: &str,
         segments: &SegmentsRequest,
-        storage: StorageTarget,
+        kept: Kept,
     ) -> Result<SegmentsPlan, PlanError> {
         if self.media.has_audio()
             && let Some(codec) = self.requested.filter(|codec| *codec != AudioCodec::Aac)
@@ -330,7 +349,8 @@ impl Assembly<'_> {
             prefix: names.prefix,
             suffix: segments.suffix,
             duration: segment_duration(field, segments)?,
-            storage,
+            storage: kept.storage,
+            manifest: kept.manifest,
         })
     }
 
@@ -368,12 +388,7 @@ impl Assembly<'_> {
         })
     }
 
-    fn images(
-        &self,
-        field: &str,
-        images: &ImagesRequest,
-        storage: StorageTarget,
-    ) -> Result<ImagesPlan, PlanError> {
+    fn images(&self, field: &str, images: &ImagesRequest, kept: Kept) -> Result<ImagesPlan, PlanError> {
         let Some(video) = self.video else {
             return Err(PlanError::invalid(
                 "audio_only images",
@@ -398,7 +413,8 @@ impl Assembly<'_> {
         }
         let prefix =
             filename::image_prefix(&format!("{field}.filename_prefix"), &images.prefix, self.naming)?;
-        Ok(ImagesPlan { interval, width, height, prefix, suffix: images.suffix, storage })
+        let Kept { storage, manifest } = kept;
+        Ok(ImagesPlan { interval, width, height, prefix, suffix: images.suffix, storage, manifest })
     }
 }
 
@@ -416,10 +432,13 @@ fn image_size(images: &ImagesRequest, video: &VideoEncoding) -> (u32, u32) {
     }
 }
 
-/// Two outputs of one name would overwrite each other.
+/// Two outputs of one name in one storage would overwrite each other.
 fn nothing_is_written_twice(requests: &[OutputRequest], outputs: &[OutputPlan]) -> Result<(), PlanError> {
-    let mut writers: HashMap<String, &str> = HashMap::new();
+    let mut writers: HashMap<(String, String), &str> = HashMap::new();
     for (request, output) in requests.iter().zip(outputs) {
+        // Its secrets print as stars; everything that tells two places apart does not.
+        let place =
+            output.storage().map(|storage| format!("{:?}", storage.primary.backend)).unwrap_or_default();
         let names: Vec<(&str, String)> = match output {
             OutputPlan::File(file) => vec![("filepath", file.name.as_str().to_owned())],
             OutputPlan::Segments(segments) => {
@@ -441,7 +460,7 @@ fn nothing_is_written_twice(requests: &[OutputRequest], outputs: &[OutputPlan]) 
         };
         for (part, name) in names {
             let shown = if part == "urls" { "this address".to_owned() } else { name.clone() };
-            if let Some(other) = writers.insert(name, &request.field) {
+            if let Some(other) = writers.insert((place.clone(), name), &request.field) {
                 return Err(PlanError::invalid(
                     format!("{}.{part}", request.field),
                     format!("{other} also writes to {shown}; give each its own name"),

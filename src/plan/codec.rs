@@ -31,7 +31,6 @@ pub struct ContainerRow {
     pub name: &'static str,
     /// With its dot.
     pub extension: &'static str,
-    pub mime: &'static str,
     pub audio: &'static [AudioCodec],
     pub video: &'static [VideoCodec],
 }
@@ -42,7 +41,6 @@ pub const CONTAINERS: &[ContainerRow] = &[
         container: Container::Mp4,
         name: "MP4",
         extension: ".mp4",
-        mime: "video/mp4",
         audio: &[AudioCodec::Aac, AudioCodec::Opus],
         video: &[VideoCodec::H264],
     },
@@ -50,7 +48,6 @@ pub const CONTAINERS: &[ContainerRow] = &[
         container: Container::Ogg,
         name: "OGG",
         extension: ".ogg",
-        mime: "audio/ogg",
         audio: &[AudioCodec::Opus],
         video: &[],
     },
@@ -58,7 +55,6 @@ pub const CONTAINERS: &[ContainerRow] = &[
         container: Container::Mp3,
         name: "MP3",
         extension: ".mp3",
-        mime: "audio/mpeg",
         audio: &[AudioCodec::Mp3],
         video: &[],
     },

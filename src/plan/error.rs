@@ -17,6 +17,9 @@ pub enum PlanError {
     Incompatible { field: String, format: String, codec: String, help: String },
     #[error("request has missing or invalid field: {field}: {error}")]
     StreamUrl { field: String, error: StreamUrlError },
+    /// It could be had, but not here.
+    #[error("{what} (field {field}): {help}")]
+    Forbidden { field: String, what: String, help: String },
     /// A second try would overwrite what the first one left.
     #[error(
         "output configuration does not support retry: put `{{retry}}` into {field}, so that a second try does not \
@@ -46,6 +49,7 @@ impl PlanError {
             | Self::NotYetSupported { field, .. }
             | Self::Incompatible { field, .. }
             | Self::StreamUrl { field, .. }
+            | Self::Forbidden { field, .. }
             | Self::NoRetry { field } => field,
         }
     }

@@ -1,7 +1,7 @@
 //! What outputs are called: placeholders, clean paths, extensions, default names (media.md §7).
 //!
 //! Names in a request may come from far away, so that they never leave the directory they are meant for: placeholders are
-//! filled in first, then the path is cleaned.
+//! filled in first, then the path is cleaned; what is filled in never leads upwards.
 
 use jiff::Zoned;
 use jiff::tz::TimeZone;
@@ -10,39 +10,107 @@ use super::codec::{CONTAINERS, ContainerRow};
 use super::error::PlanError;
 use super::storage::StoredName;
 
+/// Whose recording it is, as far as names can tell of it (media.md §7). Which placeholders a name may have depends on it;
+/// others stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// A page: `{time}`, `{utc}` and `{retry}` alone, which all others have too.
+    Web,
+    /// `{room_name}`, `{room_id}`
+    Room { room: Room<'a> },
+    /// Participant and track composite: the room's, and `{publisher_identity}`.
+    Publisher { room: Room<'a>, identity: &'a str },
+    /// One track as it is: the publisher's, and `{track_id}`, `{track_type}`, `{track_source}`.
+    Track { room: Room<'a>, identity: &'a str, track: Track<'a> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room<'a> {
+    pub name: &'a str,
+    pub id: &'a str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Track<'a> {
+    pub id: &'a str,
+    /// `audio` or `video`
+    pub kind: &'a str,
+    /// `camera`, `microphone`, `screen_share`, `screen_share_audio` or `unknown`
+    pub source: &'a str,
+}
+
 /// What placeholders stand for.
 #[derive(Debug, Clone)]
-pub(super) struct Naming {
-    time: String,
-    utc: String,
-    /// `None` the first time.
-    retry: Option<u32>,
+pub struct Naming {
+    placeholders: Vec<(&'static str, String)>,
+    /// For an output that was given no name.
+    default: String,
 }
 
 impl Naming {
-    pub(super) fn new(now: &Zoned, retry_count: u32) -> Self {
-        Self {
-            time: now.strftime("%Y-%m-%dT%H%M%S").to_string(),
-            utc: now.with_time_zone(TimeZone::UTC).strftime("%Y%m%d%H%M%S%3f").to_string(),
-            retry: (retry_count > 0).then_some(retry_count),
+    /// `retry_count`: how often the recording was tried before; `{retry}` is known from the first time on.
+    #[must_use]
+    pub fn new(subject: Subject<'_>, now: &Zoned, retry_count: u32) -> Self {
+        let time = now.strftime("%Y-%m-%dT%H%M%S").to_string();
+        let utc = now.with_time_zone(TimeZone::UTC).strftime("%Y%m%d%H%M%S%3f").to_string();
+        let room = |room: Room<'_>| [("{room_name}", value(room.name)), ("{room_id}", value(room.id))];
+        let mut placeholders = Vec::new();
+        let identifier = match subject {
+            Subject::Web => "web".to_owned(),
+            Subject::Room { room: of } => {
+                placeholders.extend(room(of));
+                value(of.name)
+            }
+            Subject::Publisher { room: of, identity } => {
+                placeholders.extend(room(of));
+                placeholders.push(("{publisher_identity}", value(identity)));
+                value(of.name)
+            }
+            Subject::Track { room: of, identity, track } => {
+                placeholders.extend(room(of));
+                placeholders.extend([
+                    ("{publisher_identity}", value(identity)),
+                    ("{track_id}", value(track.id)),
+                    ("{track_type}", value(track.kind)),
+                    ("{track_source}", value(track.source)),
+                ]);
+                value(track.id)
+            }
+        };
+        // A default name is one name, and no directory.
+        let identifier = identifier.replace('/', "_");
+        let mut default = format!("{identifier}-{time}");
+        placeholders.extend([("{time}", time), ("{utc}", utc)]);
+        if retry_count > 0 {
+            default = format!("{default}-{retry_count}");
+            placeholders.push(("{retry}", retry_count.to_string()));
         }
+        Self { placeholders, default }
     }
 
-    /// Fills in what a web recording knows; other placeholders stay as they are.
+    /// Fills in what is known, in one pass: what a value brings along is no placeholder.
     fn fill(&self, name: &str) -> String {
-        let name = name.replace("{time}", &self.time).replace("{utc}", &self.utc);
-        match self.retry {
-            Some(retry) => name.replace("{retry}", &retry.to_string()),
-            None => name,
+        let mut filled = String::with_capacity(name.len());
+        let mut rest = name;
+        while let Some(at) = rest.find('{') {
+            filled.push_str(&rest[..at]);
+            rest = &rest[at..];
+            match self.placeholders.iter().find(|(placeholder, _)| rest.starts_with(placeholder)) {
+                Some((placeholder, value)) => {
+                    filled.push_str(value);
+                    rest = &rest[placeholder.len()..];
+                }
+                None => {
+                    filled.push('{');
+                    rest = &rest[1..];
+                }
+            }
         }
+        filled + rest
     }
 
-    /// For an output that was given no name.
     fn default_name(&self) -> String {
-        match self.retry {
-            Some(retry) => format!("web-{}-{retry}", self.time),
-            None => format!("web-{}", self.time),
-        }
+        self.default.clone()
     }
 
     fn path(&self, field: &str, name: &str) -> Result<String, PlanError> {
@@ -51,6 +119,22 @@ impl Naming {
         }
         Ok(clean(&self.fill(name)))
     }
+}
+
+/// A file system takes 255 bytes for one name; a number, a time and an extension must still fit beside a value.
+const LONGEST_PART: usize = 160;
+
+/// The value of a placeholder as part of a path. Whoever names a room or a participant need not be who chose where files
+/// go: a value may add directories below (a room called `sales/2024`, as LiveKit has it) and never leads out of the one it
+/// stands in, nor back to it. It is never empty: `.{room_name}.` must not become `..`.
+fn value(text: &str) -> String {
+    let part = |part: &str| {
+        let part: String = part.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
+        part[..part.floor_char_boundary(LONGEST_PART)].to_owned()
+    };
+    let parts: Vec<String> =
+        text.split('/').filter(|part| !matches!(*part, "" | "." | "..")).map(part).collect();
+    if parts.is_empty() { "_".to_owned() } else { parts.join("/") }
 }
 
 /// The shortest form of a path, without `.`, `..` and doubled slashes. `..` at its beginning is dropped, so that it never
@@ -72,7 +156,10 @@ pub(super) fn clean(path: &str) -> String {
 }
 
 /// The name of a file of a container.
-pub(super) fn file(
+///
+/// # Errors
+/// When it has a NUL character.
+pub fn file(
     field: &str,
     path: &str,
     container: &ContainerRow,

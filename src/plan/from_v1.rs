@@ -9,7 +9,6 @@ use super::request::{
     EgressRequest, EncodingRequest, FrameTimes, Media, RequestOrigin, SourceRequest, WebRequest,
 };
 use super::source::CaptureKind;
-use super::storage::StorageTarget;
 use super::wire;
 use crate::secret::Secret;
 
@@ -46,13 +45,13 @@ pub fn web(request: proto::WebEgressRequest) -> Result<EgressRequest, PlanError>
         outputs.push(wire::encoded_file(format!("file_outputs[{at}]"), file)?);
     }
     for (at, segments) in segment_outputs.into_iter().enumerate() {
-        outputs.push(wire::segments(format!("segment_outputs[{at}]"), segments, StorageTarget::local())?);
+        outputs.push(wire::segments(format!("segment_outputs[{at}]"), segments, None)?);
     }
     for (at, stream) in stream_outputs.into_iter().enumerate() {
         outputs.push(wire::stream(format!("stream_outputs[{at}]"), stream)?);
     }
     for (at, images) in image_outputs.into_iter().enumerate() {
-        outputs.push(wire::images(format!("image_outputs[{at}]"), images, StorageTarget::local())?);
+        outputs.push(wire::images(format!("image_outputs[{at}]"), images, None)?);
     }
     let encoding = match options {
         None => EncodingRequest::default(),

@@ -11,6 +11,7 @@ use super::request::{
     WebRequest,
 };
 use super::source::CaptureKind;
+use super::storage::Backend;
 use super::wire;
 use crate::secret::Secret;
 
@@ -38,12 +39,11 @@ pub fn start_egress(request: proto::StartEgressRequest) -> Result<EgressRequest,
         Some(Encoding::Preset(preset)) => wire::preset(preset)?,
         Some(Encoding::Advanced(options)) => wire::advanced(options)?,
     };
-    // Seen even where no output uses it: it would be lost silently.
-    wire::storage("storage", storage)?;
+    let storage = storage.and_then(wire::storage::of);
     let outputs = outputs
         .into_iter()
         .enumerate()
-        .map(|(at, output)| output_request(at, output))
+        .map(|(at, output)| output_request(at, output, storage.as_ref()))
         .collect::<Result<_, _>>()?;
     Ok(EgressRequest {
         origin,
@@ -57,13 +57,22 @@ pub fn start_egress(request: proto::StartEgressRequest) -> Result<EgressRequest,
     })
 }
 
-fn output_request(at: usize, output: proto::Output) -> Result<OutputRequest, PlanError> {
+/// `request`: the storage of all outputs that have none of their own.
+fn output_request(
+    at: usize,
+    output: proto::Output,
+    request: Option<&Backend>,
+) -> Result<OutputRequest, PlanError> {
     let proto::Output { storage, config } = output;
-    let storage = wire::storage(&format!("outputs[{at}].storage"), storage)?;
-    match config {
+    let storage = storage.and_then(wire::storage::of);
+    let or_the_requests = |output: OutputRequest| {
+        let storage = output.storage.or_else(|| request.cloned());
+        OutputRequest { storage, ..output }
+    };
+    let output = match config {
         Some(Config::File(file)) => {
-            let proto::FileOutput { file_type, filepath, disable_manifest: _ } = file;
-            wire::file(format!("outputs[{at}].file"), file_type, filepath, storage)
+            let proto::FileOutput { file_type, filepath, disable_manifest } = file;
+            wire::file(format!("outputs[{at}].file"), file_type, filepath, disable_manifest, storage)
         }
         Some(Config::Stream(stream)) => wire::stream(format!("outputs[{at}].stream"), stream),
         Some(Config::Segments(segments)) => {
@@ -74,7 +83,8 @@ fn output_request(at: usize, output: proto::Output) -> Result<OutputRequest, Pla
             "output config",
             format!("outputs[{at}] needs one of `file`, `stream`, `segments`, `images`"),
         )),
-    }
+    };
+    output.map(or_the_requests)
 }
 
 fn only_web(field: &str, what: &str) -> PlanError {

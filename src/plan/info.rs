@@ -12,7 +12,7 @@ use super::encoding::{H264Profile, PRESETS, Preset};
 use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use super::redact;
 use super::request::{
-    EgressRequest, EncodingRequest, Media, OutputKind, OutputRequest, RequestOrigin, SourceRequest,
+    EgressRequest, EncodingRequest, Manifest, Media, OutputKind, OutputRequest, RequestOrigin, SourceRequest,
 };
 
 /// What `EgressInfo.request` holds: the wire request with its secrets blotted out; for a request of the command line, the
@@ -209,7 +209,7 @@ fn output_as_v2(output: &OutputRequest) -> proto::Output {
             output::Config::File(proto::FileOutput {
                 file_type: file_type.into(),
                 filepath: file.path.clone(),
-                disable_manifest: true,
+                disable_manifest: output.manifest == Manifest::OnlyWithBackup,
             })
         }
         OutputKind::Segments(segments) => {
@@ -224,7 +224,7 @@ fn output_as_v2(output: &OutputRequest) -> proto::Output {
                 live_playlist_name: segments.live_playlist.clone(),
                 segment_duration: segments.duration.map_or(0, whole_seconds),
                 filename_suffix: suffix.into(),
-                disable_manifest: true,
+                disable_manifest: output.manifest == Manifest::OnlyWithBackup,
                 output: None,
             })
         }
@@ -250,7 +250,7 @@ fn output_as_v2(output: &OutputRequest) -> proto::Output {
                 filename_prefix: images.prefix.clone(),
                 filename_suffix: suffix.into(),
                 image_codec: proto::ImageCodec::IcJpeg.into(),
-                disable_manifest: true,
+                disable_manifest: output.manifest == Manifest::OnlyWithBackup,
                 output: None,
             })
         }

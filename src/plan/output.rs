@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::codec::{AudioCodec, Container};
-use super::storage::{StorageTarget, StoredName};
+use super::request::Manifest;
+use super::storage::{Storage, StoredName};
 use super::stream_url::StreamUrl;
 
 /// An output's place in [`RecordingPlan::outputs`](super::RecordingPlan::outputs).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OutputId(pub usize);
 
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +39,40 @@ impl OutputPlan {
             Self::Images(_) => None,
         }
     }
+
+    /// Where it is kept; `None`: it keeps nothing.
+    #[must_use]
+    pub const fn storage(&self) -> Option<&Storage> {
+        match self {
+            Self::File(file) => Some(&file.storage),
+            Self::Segments(segments) => Some(&segments.storage),
+            Self::Images(images) => Some(&images.storage),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// Whether a list of what was recorded is stored beside it; `None`: it keeps nothing.
+    #[must_use]
+    pub const fn manifest(&self) -> Option<Manifest> {
+        match self {
+            Self::File(file) => Some(file.manifest),
+            Self::Segments(segments) => Some(segments.manifest),
+            Self::Images(images) => Some(images.manifest),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// The directory of its results in its storage, with a `/` at its end or empty.
+    #[must_use]
+    pub fn dir(&self) -> Option<&str> {
+        let dir_of = |name: &'_ str| name.rfind('/').map_or(0, |slash| slash + 1);
+        match self {
+            Self::File(file) => Some(&file.name.as_str()[..dir_of(file.name.as_str())]),
+            Self::Segments(segments) => Some(&segments.dir),
+            Self::Images(images) => Some(&images.prefix[..dir_of(&images.prefix)]),
+            Self::Stream(_) => None,
+        }
+    }
 }
 
 /// One file.
@@ -45,7 +82,8 @@ pub struct FilePlan {
     pub has_video: bool,
     pub audio: Option<AudioCodec>,
     pub name: StoredName,
-    pub storage: StorageTarget,
+    pub storage: Storage,
+    pub manifest: Manifest,
 }
 
 /// An HLS playlist and its MPEG-TS segments.
@@ -63,7 +101,8 @@ pub struct SegmentsPlan {
     pub prefix: String,
     pub suffix: SegmentSuffix,
     pub duration: Duration,
-    pub storage: StorageTarget,
+    pub storage: Storage,
+    pub manifest: Manifest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +146,8 @@ pub struct ImagesPlan {
     /// With its directory. An image is called `<prefix>_<suffix>.jpeg`.
     pub prefix: String,
     pub suffix: ImageSuffix,
-    pub storage: StorageTarget,
+    pub storage: Storage,
+    pub manifest: Manifest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use super::graph::{GraphPlan, X264Plan};
 use super::output::{FilePlan, ImageSuffix, ImagesPlan, OutputPlan, SegmentSuffix, SegmentsPlan, StreamPlan};
 use super::redact;
 use super::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
+use super::storage::{Storage, StorageTarget};
 
 /// What a recording would do, one fact a line; ends with a line feed.
 #[must_use]
@@ -32,6 +33,9 @@ pub fn render(plan: &RecordingPlan, graph: &GraphPlan) -> String {
             OutputPlan::Segments(segments) => self::segments(&mut text, segments),
             OutputPlan::Stream(stream) => self::stream(&mut text, stream),
             OutputPlan::Images(images) => self::images(&mut text, images),
+        }
+        if let Some(storage) = output.storage() {
+            stored(&mut text, storage);
         }
     }
     let ends = match plan.limits.duration {
@@ -130,6 +134,16 @@ fn segments(text: &mut Lines, segments: &SegmentsPlan) {
     if let Some(live) = live_playlist {
         text.line("", &format!("{dir}{live} (live playlist, the last five)"));
     }
+}
+
+/// Where an output is kept, unless that is where anybody would look.
+fn stored(text: &mut Lines, storage: &Storage) {
+    if *storage == Storage::local() {
+        return;
+    }
+    let backup = storage.backup.as_ref().map(StorageTarget::describe);
+    let backup = backup.map_or_else(String::new, |backup| format!("; if that fails, in {backup}"));
+    text.line("", &format!("in {}{backup}", storage.primary.describe()));
 }
 
 fn stream(text: &mut Lines, stream: &StreamPlan) {

@@ -15,7 +15,7 @@ use super::error::PlanError;
 use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use super::redact;
 use super::source::CaptureKind;
-use super::storage::StorageTarget;
+use super::storage::Backend;
 use crate::secret::Secret;
 
 /// What someone asked for.
@@ -133,8 +133,25 @@ pub struct EncodingRequest {
 pub struct OutputRequest {
     /// Its path in the request, for errors: `file_outputs[0]`, `outputs[2].file`.
     pub field: String,
-    pub storage: StorageTarget,
+    /// The storage that the request names for it; `None`: the server's.
+    pub storage: Option<Backend>,
+    pub manifest: Manifest,
     pub kind: OutputKind,
+}
+
+/// Whether a list of what was recorded is stored beside an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manifest {
+    Stored,
+    /// Only where the backup storage had to take over, so that what was moved can be found.
+    OnlyWithBackup,
+}
+
+impl Manifest {
+    #[must_use]
+    pub const fn from_flag(disable_manifest: bool) -> Self {
+        if disable_manifest { Self::OnlyWithBackup } else { Self::Stored }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

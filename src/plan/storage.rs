@@ -1,5 +1,9 @@
 //! Where an output is kept.
 
+pub(super) mod resolve;
+
+pub use self::resolve::of_server;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

@@ -4,6 +4,7 @@
 use super::graph::{GraphPlan, Machine};
 use super::render::render;
 use super::*;
+use crate::config::storage::ServerStorage;
 
 macro_rules! requests {
     ($($name:literal),* $(,)?) => {
@@ -20,10 +21,12 @@ const REQUESTS: &[(&str, &str)] = requests![
     "v1-advanced",
     "v1-stream-without-url",
     "v1-retry",
+    "v1-storage",
     "v2-minimal",
     "v2-everything",
     "v2-opus-file-beside-rtmp",
     "v2-images-only",
+    "v2-storage",
 ];
 
 fn now() -> jiff::Zoned {
@@ -32,14 +35,14 @@ fn now() -> jiff::Zoned {
 
 fn plan(text: &str) -> Result<RecordingPlan, error::PlanError> {
     let request = json::parse(text).unwrap_or_else(|error| panic!("{error}"));
-    RecordingPlan::new(&request, EgressId::new("EG_test"), &now())
+    RecordingPlan::new(&request, &ServerStorage::default(), EgressId::new("EG_test"), &now())
 }
 
 #[test]
 fn plans_of_requests() {
     for (name, text) in REQUESTS {
         let request = json::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let plan = RecordingPlan::new(&request, EgressId::new("EG_test"), &now())
+        let plan = RecordingPlan::new(&request, &ServerStorage::default(), EgressId::new("EG_test"), &now())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let graph = GraphPlan::new(&plan, Machine { cores: 2.0 });
         let info = livekit_protocol::EgressInfo {
@@ -115,6 +118,16 @@ fn bad_requests_of_the_wire() {
             r#"{"url":"https://x/","advanced":{"audio_frequency":7},"file_outputs":[{}]}"#,
             "audio_frequency",
             "44100",
+        ),
+        (
+            r#"{"url":"https://x/","file_outputs":[{"s3":{"access_key":"SECRET","bucket":"b"}}]}"#,
+            "file_outputs[0].storage.access_key",
+            "come together",
+        ),
+        (
+            r#"{"web":{"url":"https://x/"},"storage":{"azure":{}},"outputs":[{"file":{}}]}"#,
+            "outputs[0].file.storage.account_name",
+            "missing",
         ),
     ] {
         let error = plan(text).expect_err(text);

@@ -1,18 +1,21 @@
 //! What the v1 and v2 requests have in common, taken apart field by field.
 
+pub(super) mod storage;
+
 use std::time::Duration;
 
 use livekit_protocol as proto;
-use proto::{encoded_file_output, image_output, segmented_file_output, storage_config};
+use proto::{encoded_file_output, image_output, segmented_file_output};
 
 use super::codec::{AudioCodec, Container};
 use super::encoding::{H264Profile, Preset};
 use super::error::PlanError;
 use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use super::request::{
-    EncodingRequest, FileRequest, ImagesRequest, OutputKind, OutputRequest, SegmentsRequest, StreamRequest,
+    EncodingRequest, FileRequest, ImagesRequest, Manifest, OutputKind, OutputRequest, SegmentsRequest,
+    StreamRequest,
 };
-use super::storage::StorageTarget;
+use super::storage::Backend;
 use crate::secret::Secret;
 
 /// In protobuf zero is "not said".
@@ -107,7 +110,8 @@ pub(super) fn file(
     field: String,
     file_type: i32,
     path: String,
-    storage: StorageTarget,
+    disable_manifest: bool,
+    storage: Option<Backend>,
 ) -> Result<OutputRequest, PlanError> {
     let container = match known(file_type, &format!("{field}.file_type"))? {
         proto::EncodedFileType::DefaultFiletype => None,
@@ -115,32 +119,30 @@ pub(super) fn file(
         proto::EncodedFileType::Ogg => Some(Container::Ogg),
         proto::EncodedFileType::Mp3 => Some(Container::Mp3),
     };
-    Ok(OutputRequest { field, storage, kind: OutputKind::File(FileRequest { path, container }) })
+    let manifest = Manifest::from_flag(disable_manifest);
+    Ok(OutputRequest { field, storage, manifest, kind: OutputKind::File(FileRequest { path, container }) })
 }
 
 pub(super) fn encoded_file(
     field: String,
     output: proto::EncodedFileOutput,
 ) -> Result<OutputRequest, PlanError> {
-    // No manifest is written beside local files, so there is none to disable.
-    let proto::EncodedFileOutput { file_type, filepath, disable_manifest: _, output: storage } = output;
-    let storage = local(
-        &field,
-        storage.map(|storage| match storage {
-            encoded_file_output::Output::S3(_) => S3,
-            encoded_file_output::Output::Gcp(_) => GCP,
-            encoded_file_output::Output::Azure(_) => AZURE,
-            encoded_file_output::Output::AliOss(_) => ALI_OSS,
-        }),
-    )?;
-    file(field, file_type, filepath, storage)
+    let proto::EncodedFileOutput { file_type, filepath, disable_manifest, output: storage } = output;
+    let storage = storage.map(|storage| match storage {
+        encoded_file_output::Output::S3(s3) => storage::s3(s3),
+        encoded_file_output::Output::Gcp(gcp) => storage::gcs(gcp),
+        encoded_file_output::Output::Azure(azure) => storage::azure(azure),
+        encoded_file_output::Output::AliOss(oss) => storage::ali_oss(oss),
+    });
+    file(field, file_type, filepath, disable_manifest, storage)
 }
 
-/// `storage`: of the whole output in v2; in v1 it is inside of the message.
+/// `storage`: of the whole output in v2; in v1 it is inside of the message. (LiveKit does not look there in v2; what was
+/// said is not lost here.)
 pub(super) fn segments(
     field: String,
     output: proto::SegmentedFileOutput,
-    storage: StorageTarget,
+    storage: Option<Backend>,
 ) -> Result<OutputRequest, PlanError> {
     let proto::SegmentedFileOutput {
         protocol,
@@ -149,7 +151,7 @@ pub(super) fn segments(
         live_playlist_name,
         segment_duration,
         filename_suffix,
-        disable_manifest: _,
+        disable_manifest,
         output: own_storage,
     } = output;
     match known(protocol, &format!("{field}.protocol"))? {
@@ -161,12 +163,12 @@ pub(super) fn segments(
         proto::SegmentedFileSuffix::Timestamp => SegmentSuffix::Timestamp,
     };
     let own_storage = own_storage.map(|storage| match storage {
-        segmented_file_output::Output::S3(_) => S3,
-        segmented_file_output::Output::Gcp(_) => GCP,
-        segmented_file_output::Output::Azure(_) => AZURE,
-        segmented_file_output::Output::AliOss(_) => ALI_OSS,
+        segmented_file_output::Output::S3(s3) => storage::s3(s3),
+        segmented_file_output::Output::Gcp(gcp) => storage::gcs(gcp),
+        segmented_file_output::Output::Azure(azure) => storage::azure(azure),
+        segmented_file_output::Output::AliOss(oss) => storage::ali_oss(oss),
     });
-    let storage = if own_storage.is_some() { local(&field, own_storage)? } else { storage };
+    let storage = storage.or(own_storage);
     let duration = (segment_duration > 0).then(|| Duration::from_secs(segment_duration.into()));
     let kind = OutputKind::Segments(SegmentsRequest {
         prefix: filename_prefix,
@@ -175,7 +177,8 @@ pub(super) fn segments(
         duration,
         suffix,
     });
-    Ok(OutputRequest { field, storage, kind })
+    let manifest = Manifest::from_flag(disable_manifest);
+    Ok(OutputRequest { field, storage, manifest, kind })
 }
 
 pub(super) fn stream(field: String, output: proto::StreamOutput) -> Result<OutputRequest, PlanError> {
@@ -191,7 +194,8 @@ pub(super) fn stream(field: String, output: proto::StreamOutput) -> Result<Outpu
     let urls = urls.into_iter().map(Secret::new).collect();
     Ok(OutputRequest {
         field,
-        storage: StorageTarget::local(),
+        storage: None,
+        manifest: Manifest::OnlyWithBackup,
         kind: OutputKind::Stream(StreamRequest { protocol, urls }),
     })
 }
@@ -200,7 +204,7 @@ pub(super) fn stream(field: String, output: proto::StreamOutput) -> Result<Outpu
 pub(super) fn images(
     field: String,
     output: proto::ImageOutput,
-    storage: StorageTarget,
+    storage: Option<Backend>,
 ) -> Result<OutputRequest, PlanError> {
     let proto::ImageOutput {
         capture_interval,
@@ -209,7 +213,7 @@ pub(super) fn images(
         filename_prefix,
         filename_suffix,
         image_codec,
-        disable_manifest: _,
+        disable_manifest,
         output: own_storage,
     } = output;
     match known(image_codec, &format!("{field}.image_codec"))? {
@@ -221,12 +225,12 @@ pub(super) fn images(
         proto::ImageFileSuffix::ImageSuffixNoneOverwrite => ImageSuffix::NoneOverwrite,
     };
     let own_storage = own_storage.map(|storage| match storage {
-        image_output::Output::S3(_) => S3,
-        image_output::Output::Gcp(_) => GCP,
-        image_output::Output::Azure(_) => AZURE,
-        image_output::Output::AliOss(_) => ALI_OSS,
+        image_output::Output::S3(s3) => storage::s3(s3),
+        image_output::Output::Gcp(gcp) => storage::gcs(gcp),
+        image_output::Output::Azure(azure) => storage::azure(azure),
+        image_output::Output::AliOss(oss) => storage::ali_oss(oss),
     });
-    let storage = if own_storage.is_some() { local(&field, own_storage)? } else { storage };
+    let storage = storage.or(own_storage);
     let kind = OutputKind::Images(ImagesRequest {
         prefix: filename_prefix,
         interval: (capture_interval > 0).then(|| Duration::from_secs(capture_interval.into())),
@@ -234,36 +238,8 @@ pub(super) fn images(
         height: said(height, &format!("{field}.height"))?,
         suffix,
     });
-    Ok(OutputRequest { field, storage, kind })
-}
-
-pub(super) fn storage(field: &str, config: Option<proto::StorageConfig>) -> Result<StorageTarget, PlanError> {
-    let Some(proto::StorageConfig { provider }) = config else {
-        return Ok(StorageTarget::local());
-    };
-    local(
-        field,
-        provider.map(|provider| match provider {
-            storage_config::Provider::S3(_) => S3,
-            storage_config::Provider::Gcp(_) => GCP,
-            storage_config::Provider::Azure(_) => AZURE,
-            storage_config::Provider::AliOss(_) => ALI_OSS,
-        }),
-    )
-}
-
-const S3: &str = "storing in S3";
-const GCP: &str = "storing in Google Cloud Storage";
-const AZURE: &str = "storing in Azure";
-const ALI_OSS: &str = "storing in Alibaba OSS";
-
-fn local(field: &str, elsewhere: Option<&str>) -> Result<StorageTarget, PlanError> {
-    match elsewhere {
-        None => Ok(StorageTarget::local()),
-        Some(what) => {
-            Err(PlanError::not_yet(field, what, "leave the storage out to keep the output on the local disk"))
-        }
-    }
+    let manifest = Manifest::from_flag(disable_manifest);
+    Ok(OutputRequest { field, storage, manifest, kind })
 }
 
 /// # Errors

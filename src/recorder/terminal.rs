@@ -11,6 +11,7 @@ use crate::plan::RecordingPlan;
 use crate::recording::lifecycle::State;
 use crate::recording::progress::{OutputProgress, OutputState};
 use crate::recording::{Ended, Progress, Reporter};
+use crate::upload::UploadProgress;
 
 /// How a recording is shown while it runs.
 #[derive(Debug, Clone)]
@@ -133,7 +134,21 @@ fn output_text(output: &OutputProgress) -> String {
         OutputState::Failed => "✗",
         OutputState::Done => "✓",
     };
-    format!("{mark} {}", output.label)
+    format!("{mark} {}{}", output.label, output.upload.as_ref().map_or_else(String::new, upload_text))
+}
+
+/// What of an output is on its way: `⇡ 43 %` of one file, `⇡ 3 files, 5.2 MiB` that wait. Nothing where it is all there.
+fn upload_text(upload: &UploadProgress) -> String {
+    match upload {
+        UploadProgress { waiting: 0, .. } => String::new(),
+        UploadProgress { waiting: 1, total, sent, is_away: false, .. } if *total > 0 => {
+            format!(" ⇡ {} %", (sent.saturating_mul(100) / total).min(100))
+        }
+        UploadProgress { waiting, waiting_bytes, .. } => {
+            let files = if *waiting == 1 { "file" } else { "files" };
+            format!(" ⇡ {waiting} {files}, {}", HumanBytes(*waiting_bytes))
+        }
+    }
 }
 
 const fn state_name(state: State) -> &'static str {
@@ -217,11 +232,17 @@ mod tests {
             dropped: 2,
             size: 1_500_000,
             outputs: vec![
-                OutputProgress { output: OutputId(0), label: "a.mp4".into(), state: OutputState::Running },
+                OutputProgress {
+                    output: OutputId(0),
+                    label: "a.mp4".into(),
+                    state: OutputState::Running,
+                    upload: Some(UploadProgress::default()),
+                },
                 OutputProgress {
                     output: OutputId(1),
                     label: "rtmp://h/app/{...}".into(),
                     state: OutputState::Retrying,
+                    upload: None,
                 },
             ],
         };
@@ -229,6 +250,17 @@ mod tests {
             line(&progress, true, 29.96),
             "recording 1:02:05 · 300 pictures, 30.0/s · 2 dropped · 1.43 MiB · ▶ a.mp4  ↻ rtmp://h/app/{...}"
         );
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_shown() {
+        let (none, one) =
+            (UploadProgress::default(), UploadProgress { waiting: 1, ..UploadProgress::default() });
+        let half = UploadProgress { total: 2000, sent: 870, ..one };
+        let many = UploadProgress { waiting: 3, waiting_bytes: 5 << 20, ..half };
+        let away = UploadProgress { is_away: true, waiting_bytes: 5 << 20, ..half };
+        let texts = [none, half, many, away].map(|progress| upload_text(&progress));
+        assert_eq!(texts, ["", " ⇡ 43 %", " ⇡ 3 files, 5.00 MiB", " ⇡ 1 file, 5.00 MiB"]);
     }
 
     #[test]

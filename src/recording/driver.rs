@@ -2,7 +2,9 @@
 
 mod ending;
 mod events;
+mod storing;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,10 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::ending::Emptied;
+use self::storing::Manifests;
+pub(super) use self::storing::Stored;
 use super::failure::{StartFailure, describe};
 use super::lifecycle::{Action, Event, Lifecycle, State};
 use super::outputs::Outputs;
-use super::preflight::{MIN_FREE_BYTES, free_bytes};
+use super::preflight::free_bytes;
 use super::progress::{Progress, ProgressBoard};
 use super::{Reporter, Setup};
 use crate::control::{Command, CommandError, Limit};
@@ -27,10 +31,10 @@ use crate::media::{Feed, PipelineEvent, Timeline};
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::source::SourcePlan;
 use crate::report::{Fault, Report};
-use crate::sink::{Artifact, SinkContext, SinkEvent};
+use crate::sink::{SinkContext, SinkEvent};
 use crate::source::web::{WebError, WebSource};
 use crate::source::{CaptureCounters, Pacing, SourceContext, SourceEvent};
-use crate::upload::{UploadEvent, Uploader};
+use crate::upload::{LaneView, UploadEvent, Uploader};
 
 /// Something that happened, wherever.
 pub(super) enum Input {
@@ -39,7 +43,7 @@ pub(super) enum Input {
     Source(SourceEvent),
     Encoder(PipelineEvent),
     Sink(SinkEvent),
-    Uploaded(UploadEvent<Artifact>),
+    Uploaded(UploadEvent<Stored>),
     EverythingStored,
     Drained(Emptied),
     DurationReached,
@@ -65,11 +69,14 @@ pub(super) struct Driver<'a> {
     tasks: TaskTracker,
     abandon: CancellationToken,
     sink_events: mpsc::UnboundedSender<SinkEvent>,
-    uploader: Option<Uploader<Artifact>>,
+    uploader: Option<Uploader<Stored>>,
+    views: BTreeMap<OutputId, Arc<LaneView>>,
+    manifests: Manifests,
     pub(super) awaits_uploads: bool,
     /// When `Limits::duration` is over; known when the recording began.
     deadline: Option<Instant>,
     stored_bytes: u64,
+    told_of_disk: bool,
     fault: Fault,
     /// Something is left in the work directory that belongs elsewhere.
     left_behind: bool,
@@ -81,7 +88,8 @@ impl<'a> Driver<'a> {
         reporter: &'a mut dyn Reporter,
         tasks: TaskTracker,
         sink_events: mpsc::UnboundedSender<SinkEvent>,
-        uploader: Uploader<Artifact>,
+        uploader: Uploader<Stored>,
+        abandon: CancellationToken,
     ) -> Self {
         let report = Report::new(&setup.plan, setup.request.clone(), Timestamp::now());
         reporter.changed(report.info());
@@ -100,12 +108,15 @@ impl<'a> Driver<'a> {
             contexts: Vec::new(),
             source: None,
             tasks,
-            abandon: CancellationToken::new(),
+            abandon,
             sink_events,
+            views: uploader.views(),
             uploader: Some(uploader),
+            manifests: Manifests::default(),
             awaits_uploads: true,
             deadline: None,
             stored_bytes: 0,
+            told_of_disk: false,
             fault: Fault::Service,
             left_behind: false,
         }
@@ -276,23 +287,46 @@ impl<'a> Driver<'a> {
             pictures: self.counters.pictures.load(Ordering::Relaxed),
             dropped: self.dropped(),
             size,
-            outputs: self.board.outputs(),
+            outputs: self.board.outputs(|output| self.views.get(&output).map(|view| view.progress())),
         };
         self.reporter.progress(&progress);
+        if let Some(uploader) = &self.uploader {
+            uploader.look();
+        }
         if self.lifecycle.state() != State::Active {
             return Vec::new();
         }
         if self.setup.plan.limits.size.is_some_and(|limit| size >= limit) {
             return self.handle(Event::LimitReached(Limit::Size));
         }
+        self.watch_disk()
+    }
+
+    /// Says in good time that the disk gets full, and ends the recording while it still can be ended well.
+    fn watch_disk(&mut self) -> Vec<Action> {
         let writes = self.setup.plan.outputs.iter().any(|output| !matches!(output, OutputPlan::Stream(_)));
-        if writes && free_bytes(self.setup.work.root()).is_some_and(|free| free < MIN_FREE_BYTES / 2) {
+        let root = self.setup.work.root();
+        let Some(free) = free_bytes(root).filter(|_| writes) else { return Vec::new() };
+        let floor = self.setup.keep_free;
+        if free < floor {
             self.fault = Fault::Destination;
             let error = format!(
-                "no space left on the disk of {}: free some, or record to another disk",
-                self.setup.work.root().display()
+                "no space left on the disk of {}: {} MB free, and {} MB are to stay so; free some, record to another disk, or \
+                 lower --keep-free",
+                root.display(),
+                free / 1_000_000,
+                floor / 1_000_000,
             );
             return self.handle(Event::OutputFailed { error, others_left: false });
+        }
+        if free < floor.saturating_mul(2) && !self.told_of_disk {
+            self.told_of_disk = true;
+            tracing::warn!(free_mb = free / 1_000_000, floor_mb = floor / 1_000_000, "the disk gets full");
+            self.note(format!(
+                "the disk had {} MB left at {:.0} s",
+                free / 1_000_000,
+                self.elapsed().as_secs_f64()
+            ));
         }
         Vec::new()
     }

@@ -144,6 +144,12 @@ impl Lifecycle {
         })
     }
 
+    /// Whether nothing has gone wrong so far.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.error.is_none() && self.aborted.is_none()
+    }
+
     /// Takes in what happened; answers what is to be done.
     #[must_use]
     pub fn handle(&mut self, event: Event) -> Vec<Action> {

@@ -7,12 +7,11 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::plan::RecordingPlan;
 use crate::plan::output::OutputPlan;
-
-/// A disk with less than this is full. A recording that gets here while it runs is ended while it still can be.
-pub const MIN_FREE_BYTES: u64 = 16 * 1024 * 1024;
+use crate::plan::storage::{Storage, StorageTarget};
+use crate::upload::store::{self, StoreError};
 
 /// Why an output can't be written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
     #[error("output {name}: {dir} is not a directory: choose another place")]
     NotADirectory { name: String, dir: PathBuf },
@@ -20,15 +19,20 @@ pub enum PreflightError {
     NotWritable { name: String, dir: PathBuf },
     #[error("output {name}: it is a directory: give a file name")]
     IsADirectory { name: String },
-    #[error("output {name}: the disk of {dir} has {free_mib} MiB free, at least {} MiB are needed", MIN_FREE_BYTES / 1024 / 1024)]
-    Full { name: String, dir: PathBuf, free_mib: u64 },
+    #[error(
+        "output {name}: the disk of {dir} has {free_mb} MB free, and {floor_mb} MB are to stay so: free some, or lower --keep-free"
+    )]
+    Full { name: String, dir: PathBuf, free_mb: u64, floor_mb: u64 },
+    #[error("output {name}: its storage {storage} can't be used: {error}")]
+    Storage { name: String, storage: String, error: StoreError },
 }
 
-/// Looks at every local output of a plan. `base` is what relative names are relative to.
+/// Looks at every output of a plan that keeps something. `base` is what relative names are relative to; `keep_free` bytes
+/// of each local disk are to stay free. Stores elsewhere are not asked: their settings alone are looked at.
 ///
 /// # Errors
 /// The first output that can't be written, and why.
-pub fn check(plan: &RecordingPlan, base: &Path) -> Result<(), PreflightError> {
+pub fn check(plan: &RecordingPlan, base: &Path, keep_free: u64) -> Result<(), PreflightError> {
     for output in &plan.outputs {
         let (name, is_file) = match output {
             OutputPlan::File(file) => (file.name.to_string(), true),
@@ -36,26 +40,48 @@ pub fn check(plan: &RecordingPlan, base: &Path) -> Result<(), PreflightError> {
             OutputPlan::Images(images) => (images.prefix.clone(), false),
             OutputPlan::Stream(_) => continue,
         };
-        let path = base.join(&name);
-        if is_file && path.is_dir() {
-            return Err(PreflightError::IsADirectory { name });
-        }
-        let dir = nearest_existing(path.parent().unwrap_or(base));
-        if !dir.is_dir() {
-            return Err(PreflightError::NotADirectory { name, dir });
-        }
-        if access(&dir, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
-            return Err(PreflightError::NotWritable { name, dir });
-        }
-        match free_bytes(&dir) {
-            Some(free) if free < MIN_FREE_BYTES => {
-                return Err(PreflightError::Full { name, dir, free_mib: free / 1024 / 1024 });
+        let Some(Storage { primary, backup }) = output.storage() else { continue };
+        for target in [Some(primary), backup.as_ref()].into_iter().flatten() {
+            store::open(target, base).map_err(|error| PreflightError::Storage {
+                name: name.clone(),
+                storage: target.describe(),
+                error,
+            })?;
+            if target.is_local() {
+                check_local(target, &name, is_file, base, keep_free)?;
             }
-            // A file system that does not tell is not a reason to refuse.
-            Some(_) | None => {}
         }
     }
     Ok(())
+}
+
+fn check_local(
+    target: &StorageTarget,
+    name: &str,
+    is_file: bool,
+    base: &Path,
+    keep_free: u64,
+) -> Result<(), PreflightError> {
+    let name = name.to_owned();
+    let path = base.join(target.key(&name));
+    if is_file && path.is_dir() {
+        return Err(PreflightError::IsADirectory { name });
+    }
+    let dir = nearest_existing(path.parent().unwrap_or(base));
+    if !dir.is_dir() {
+        return Err(PreflightError::NotADirectory { name, dir });
+    }
+    if access(&dir, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+        return Err(PreflightError::NotWritable { name, dir });
+    }
+    match free_bytes(&dir) {
+        Some(free) if free < keep_free => {
+            let (free_mb, floor_mb) = (free / 1_000_000, keep_free / 1_000_000);
+            Err(PreflightError::Full { name, dir, free_mb, floor_mb })
+        }
+        // A file system that does not tell is not a reason to refuse.
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What an ordinary user can still write there; `None` when the file system does not tell.

@@ -7,6 +7,7 @@ use crate::plan::RecordingPlan;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::stream_url::StreamUrl;
 use crate::sink::StreamEvent;
+use crate::upload::UploadProgress;
 
 /// A recording at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,8 @@ pub struct OutputProgress {
     /// `mp4`, `hls`, `rtmp://host/app/{abc...xyz}`, …
     pub label: String,
     pub state: OutputState,
+    /// How far what is finished of it is on its way to its storage; `None` for a stream.
+    pub upload: Option<UploadProgress>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +78,13 @@ impl ProgressBoard {
         board
     }
 
-    pub(super) fn outputs(&self) -> Vec<OutputProgress> {
-        self.rows.iter().map(|row| row.progress.clone()).collect()
+    /// Every output as it stands; `upload` knows how far its uploads are.
+    pub(super) fn outputs(&self, upload: impl Fn(OutputId) -> Option<UploadProgress>) -> Vec<OutputProgress> {
+        let progress = |row: &Row| {
+            let upload = if row.url.is_none() { upload(row.progress.output) } else { None };
+            OutputProgress { upload, ..row.progress.clone() }
+        };
+        self.rows.iter().map(progress).collect()
     }
 
     /// Everything that writes to disk is at work; streams say so themselves.
@@ -116,6 +124,9 @@ impl ProgressBoard {
     }
 
     fn add(&mut self, output: OutputId, label: String, url: Option<StreamUrl>) {
-        self.rows.push(Row { progress: OutputProgress { output, label, state: OutputState::Waiting }, url });
+        self.rows.push(Row {
+            progress: OutputProgress { output, label, state: OutputState::Waiting, upload: None },
+            url,
+        });
     }
 }

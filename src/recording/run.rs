@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, OptionFuture};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::driver::{Driver, Emptied, Input};
@@ -15,7 +16,8 @@ use super::lifecycle::{Action, Event};
 use super::{Ended, Reporter, Setup};
 use crate::control::Command;
 use crate::encode::EncoderEvents;
-use crate::upload::Uploader;
+use crate::plan::output::{OutputId, OutputPlan};
+use crate::upload::{LaneSetup, Uploader};
 
 /// How often the reporter hears of progress, and limits and disk are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -31,8 +33,9 @@ pub async fn run(
     let (sink_events, mut from_sinks) = mpsc::unbounded_channel();
     let (source_events, mut from_source) = mpsc::unbounded_channel();
     let tasks = TaskTracker::new();
-    let (uploader, mut uploads) = Uploader::start(setup.base.clone(), &tasks);
-    let mut driver = Driver::new(setup, reporter, tasks, sink_events, uploader);
+    let abandon = CancellationToken::new();
+    let (uploader, mut uploads) = Uploader::start(lanes(&setup), &setup.base, &tasks, &abandon);
+    let mut driver = Driver::new(setup, reporter, tasks, sink_events, uploader, abandon);
     let mut starting = JoinSet::new();
     let mut encoder_events = EncoderEvents::new();
     let mut commands_open = true;
@@ -70,7 +73,17 @@ pub async fn run(
                 draining = None;
                 Input::Drained(emptied)
             }
-            event = uploads.recv(), if driver.awaits_uploads => event.map_or(Input::EverythingStored, Input::Uploaded),
+            event = uploads.recv(), if driver.awaits_uploads => match event {
+                Some(event) => Input::Uploaded(event),
+                // What was stored is known now, and so what the manifests say.
+                None => match driver.store_manifests() {
+                    Some(manifests) => {
+                        uploads = manifests;
+                        continue;
+                    }
+                    None => Input::EverythingStored,
+                },
+            },
             () = driver.duration_reached() => Input::DurationReached,
             _ = ticks.tick() => Input::Tick,
         };
@@ -95,4 +108,14 @@ pub async fn run(
             input => driver.take(input),
         });
     }
+}
+
+/// A lane for each output that keeps something.
+fn lanes(setup: &Setup) -> Vec<LaneSetup> {
+    let lane = |(at, output): (usize, &OutputPlan)| {
+        let output_id = OutputId(at);
+        let storage = output.storage()?.clone();
+        Some(LaneSetup { output: output_id, storage, dir: setup.work.output(output_id) })
+    };
+    setup.plan.outputs.iter().enumerate().filter_map(lane).collect()
 }

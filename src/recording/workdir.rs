@@ -3,9 +3,10 @@
 //! ```text
 //! <directory of the first local output>/.weir/<egress id>/
 //!     manifest.json      what is in here and where it belongs; read by `weir recover`
+//!     storage.json       each output's storage with its credentials, for its owner alone; likewise
 //!     lock               held as long as the recorder lives
 //!     0/ 1/ 2/ …         one directory for each output: what is not yet stored where it belongs,
-//!                        and notes of where that is (`sink::notes`)
+//!                        and notes of where that is (`sink::notes`, `upload::ledger`)
 //!     report/            screenshot, console and browser log of a start that failed
 //! <tmpfs>/weir-<…>/      display framebuffer, sockets, browser profile: worth nothing after a crash
 //! ```
@@ -13,7 +14,8 @@
 mod run_dir;
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,10 +26,12 @@ use serde::{Deserialize, Serialize};
 use self::run_dir::RunDir;
 use crate::plan::RecordingPlan;
 use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::storage::Storage;
 
 /// Name of the directory that work directories are in.
 pub const WORK_ROOT: &str = ".weir";
 const MANIFEST: &str = "manifest.json";
+const STORAGE: &str = "storage.json";
 const LOCK: &str = "lock";
 
 /// Why a work directory can't be used.
@@ -37,6 +41,8 @@ pub enum WorkDirError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{path} is no work directory of a recording: {source}")]
     Manifest { path: PathBuf, source: serde_json::Error },
+    #[error("{path} can't be understood: say with --storage where the recording belongs")]
+    Storage { path: PathBuf },
     #[error("{path} belongs to a recording that is still running: stop it first")]
     Busy { path: PathBuf },
 }
@@ -179,6 +185,17 @@ impl Abandoned {
         output_dir(&self.root, id)
     }
 
+    /// Each output's storage, in order; `None` for one that keeps nothing.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn storage(&self) -> Result<Vec<Option<Storage>>, WorkDirError> {
+        let path = self.root.join(STORAGE);
+        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        // What the parser says may quote what it reads.
+        serde_json::from_slice(&text).map_err(|_| WorkDirError::Storage { path })
+    }
+
     /// Removes it, with its directory on tmpfs.
     pub fn discard(self) {
         if run_dir::is_run_dir(&self.manifest.run_dir) {
@@ -217,17 +234,19 @@ pub fn find(dir: &Path) -> Result<Vec<PathBuf>, WorkDirError> {
 }
 
 fn default_location(plan: &RecordingPlan, base: &Path) -> PathBuf {
-    let dir = plan.outputs.iter().find_map(|output| match output {
-        OutputPlan::File(file) => {
-            Some(base.join(file.name.as_str()).parent().map(Path::to_owned).unwrap_or_default())
-        }
-        OutputPlan::Segments(segments) => Some(base.join(&segments.dir)),
-        OutputPlan::Images(images) => {
-            Some(base.join(&images.prefix).parent().map(Path::to_owned).unwrap_or_default())
-        }
-        OutputPlan::Stream(_) => None,
-    });
-    dir.unwrap_or_else(std::env::temp_dir).join(WORK_ROOT)
+    let local_dir = |output: &OutputPlan| {
+        let target = &output.storage()?.primary;
+        let dir = output.dir()?;
+        target
+            .is_local()
+            .then(|| base.join(target.key(&format!("{dir}x"))).parent().map(Path::to_owned))
+            .flatten()
+    };
+    let keeps_something = plan.outputs.iter().any(|output| output.storage().is_some());
+    let dir = plan.outputs.iter().find_map(local_dir);
+    // What goes elsewhere must outlive a restart of the machine, too.
+    let elsewhere = || if keeps_something { base.to_owned() } else { std::env::temp_dir() };
+    dir.unwrap_or_else(elsewhere).join(WORK_ROOT)
 }
 
 fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Flock<File>, WorkDirError> {
@@ -249,7 +268,19 @@ fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Fl
     let text = serde_json::to_vec_pretty(&manifest)
         .map_err(|source| WorkDirError::Manifest { path: path.clone(), source })?;
     fs::write(&path, text).map_err(io_error("write", &path))?;
+    write_storage(root, plan)?;
     Ok(lock)
+}
+
+/// Where everything belongs, with the keys that open it. It is there as long as the work directory is.
+fn write_storage(root: &Path, plan: &RecordingPlan) -> Result<(), WorkDirError> {
+    let path = root.join(STORAGE);
+    let storage: Vec<Option<&Storage>> = plan.outputs.iter().map(OutputPlan::storage).collect();
+    let written = || -> io::Result<()> {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(&serde_json::to_vec(&storage)?)
+    };
+    written().map_err(io_error("write", &path))
 }
 
 fn entry_of(output: &OutputPlan) -> OutputEntry {

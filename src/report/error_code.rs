@@ -7,6 +7,8 @@ pub enum Fault {
     User,
     /// Where the recording goes does not take it: a server, a full disk.
     Destination,
+    /// A storage does not take what was recorded. LiveKit calls that the request's fault, too (service.md §5.6).
+    Storage,
     /// Ours.
     Service,
 }
@@ -16,7 +18,7 @@ impl Fault {
     #[must_use]
     pub const fn code(self) -> i32 {
         match self {
-            Self::User => 400,
+            Self::User | Self::Storage => 400,
             Self::Destination => 503,
             Self::Service => 500,
         }

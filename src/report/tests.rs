@@ -17,6 +17,7 @@ fn report(request: &str) -> (Report, RecordingPlan) {
     let request = json::parse(request).unwrap();
     let plan = RecordingPlan::new(
         &request,
+        &crate::config::storage::ServerStorage::default(),
         crate::plan::EgressId::new("EG_x"),
         &at(0).to_zoned(jiff::tz::TimeZone::UTC),
     );
@@ -41,7 +42,7 @@ fn a_whole_life() {
     report.stream_started(stream, &url, at(3));
     report.stream_retrying(stream, &url, 1, at(5));
     report.stream_started(stream, &url, at(6));
-    report.segment_stored(segments, 1000);
+    report.segment_stored(segments, "hls/s_00000.ts", "/x/hls/s_00000.ts", 1000);
     report.playlist_stored(segments, "hls/live.m3u8", "/x/hls/live.m3u8");
     report.playlist_stored(segments, "hls/s.m3u8", "/x/hls/s.m3u8");
     report.ending(EndReason::StopRequested, Duration::from_secs(10), at(12));
@@ -64,6 +65,48 @@ fn a_whole_life() {
     assert_eq!(stream.duration, 9_000_000_000);
     assert!(info.result.is_none(), "there are several kinds of output");
     assert!(!serde_json::to_string(info).unwrap().contains("secretkey"));
+}
+
+/// LiveKit's keys, in its order, without those that are empty.
+#[test]
+fn the_manifest_lists_what_was_stored() {
+    let request = r#"{
+        "url": "https://user:secretkey@example.com/",
+        "file_outputs": [{"filepath": "a.mp4", "disable_manifest": true}],
+        "segment_outputs": [{"filename_prefix": "hls/s"}],
+        "image_outputs": [{"filename_prefix": "i/t"}]
+    }"#;
+    let (mut report, plan) = report(request);
+    let file = output(&plan, |output| matches!(output, OutputPlan::File(_)));
+    let segments = output(&plan, |output| matches!(output, OutputPlan::Segments(_)));
+    let images = output(&plan, |output| matches!(output, OutputPlan::Images(_)));
+    report.active(at(2));
+    report.segment_stored(segments, "hls/s_00000.ts", "https://s/hls/s_00000.ts", 1000);
+    report.playlist_stored(segments, "hls/s.m3u8", "https://s/hls/s.m3u8");
+    report.image_stored(images, "i/t_00000.jpeg", "https://s/<i>", Some(at(3)));
+    report.file_stored(file, "https://s/a.mp4", 5000);
+    assert_eq!(
+        report.manifest(at(9)).unwrap(),
+        concat!(
+            r#"{"egress_id":"EG_x","url":"https://{...}@example.com/","started_at":1700000000000000000,"#,
+            r#""ended_at":1700000009000000000,"files":[{"filename":"a.mp4","location":"https://s/a.mp4"}],"#,
+            r#""playlists":[{"location":"https://s/hls/s.m3u8","#,
+            r#""segments":[{"filename":"hls/s_00000.ts","location":"https://s/hls/s_00000.ts"}]}],"#,
+            r#""images":[{"filename":"i/t_00000.jpeg","timestamp":"2023-11-14T22:13:23Z","location":"https://s/<i>"}]}"#,
+            "\n"
+        )
+    );
+    report.manifest_stored("https://s/hls/EG_x.json");
+    report.manifest_stored("https://s/i/EG_x.json");
+    assert_eq!(report.info().manifest_location, "https://s/hls/EG_x.json");
+}
+
+#[test]
+fn nobody_wants_a_manifest() {
+    let (report, _) = report(
+        r#"{"url": "https://example.com", "file_outputs": [{"filepath": "a.mp4", "disable_manifest": true}]}"#,
+    );
+    assert_eq!(report.manifest(at(9)), None);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use gstreamer::prelude::*;
 use self::from_zero::FromZero;
 use super::run::{Ended, Failure, Run};
 use super::whole::{self, FinalizeError, Layout, Whole};
-use super::{Artifact, ArtifactKind, SinkContext, SinkError, SinkEvent};
+use super::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkContext, SinkError, SinkEvent};
 use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError, Taker};
 use crate::plan::codec::{CONTAINERS, Container, ContainerRow};
 use crate::plan::output::{FilePlan, OutputId};
@@ -39,6 +39,8 @@ struct Muxing {
     /// Templates of the muxer's pads. An `appsrc` fits any of them before its first sample, so that they must be named.
     audio_pad: &'static str,
     video: Option<VideoMuxing>,
+    /// What is written stays as it is until the file is whole; `None`: it is rewritten then.
+    grows: Option<FileHead>,
 }
 
 struct VideoMuxing {
@@ -54,6 +56,7 @@ const MUXINGS: &[Muxing] = &[
         set_up: fragmented,
         audio_pad: "audio_%u",
         video: Some(VideoMuxing { pad: "video_%u", parser: "h264parse" }),
+        grows: None,
     },
     Muxing {
         container: Container::Ogg,
@@ -61,8 +64,16 @@ const MUXINGS: &[Muxing] = &[
         set_up: as_it_is,
         audio_pad: "audio_%u",
         video: None,
+        grows: Some(FileHead::Final),
     },
-    Muxing { container: Container::Mp3, muxer: "xingmux", set_up: as_it_is, audio_pad: "sink", video: None },
+    Muxing {
+        container: Container::Mp3,
+        muxer: "xingmux",
+        set_up: as_it_is,
+        audio_pad: "sink",
+        video: None,
+        grows: Some(FileHead::Rewritten),
+    },
 ];
 
 /// Fragments of a second, each complete in itself. (`fragment-mode=first-moov-then-finalise` of GStreamer 1.22 leaves an
@@ -162,6 +173,13 @@ impl FileSink {
             takers.push((feed, Box::new(FromZero::new(intake))));
         }
         let run = Run::start(context, pipeline, takers, &failure)?;
+        if let Some(head) = muxing.grows {
+            let growing =
+                GrowingFile { output, local: paths.recorded.clone(), name: plan.name.to_string(), head };
+            if context.events.send(SinkEvent::Growing(growing)).is_err() {
+                tracing::debug!("nobody listens to a sink any more");
+            }
+        }
         Ok(Self { output, plan: plan.clone(), paths, run, context: context.clone(), intakes })
     }
 
@@ -231,7 +249,6 @@ impl FileSink {
             kind: ArtifactKind::File,
             local: self.paths.whole.clone(),
             name: self.plan.name.as_str().to_owned(),
-            mime: row(self.plan.container).mime,
             size: whole.size,
         };
         if self.context.events.send(SinkEvent::Artifact(artifact)).is_err() {

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::plan::storage::Backend;
+
 pub use self::error::{StoreError, StoreErrorKind};
 
 /// How long a signed link is valid (media.md §8.3).
@@ -92,6 +94,18 @@ pub trait Store: Debug + Send + Sync {
     async fn discard(&self, key: &str, handle: &str) -> Result<(), StoreError>;
 }
 
+/// What a store is called in an error: `S3`, `GCP`, `Azure`, `AliOSS`, `Local` (media.md §8.4).
+#[must_use]
+pub const fn name_of(backend: &Backend) -> &'static str {
+    match backend {
+        Backend::Local => "Local",
+        Backend::S3(_) => "S3",
+        Backend::Gcs(_) => "GCP",
+        Backend::Azure(_) => "Azure",
+        Backend::AliOss(_) => "AliOSS",
+    }
+}
+
 /// Whether the first bytes of a growing file stand from the beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
@@ -125,4 +139,44 @@ pub trait Parts: Debug + Send {
 
     /// Lets go of it.
     async fn abort(self: Box<Self>);
+}
+
+/// Opens a target's store. Nothing is asked of a server yet. `base` is what relative local names are relative to.
+///
+/// # Errors
+/// [`StoreErrorKind::Unusable`].
+pub fn open(target: &crate::plan::storage::StorageTarget, base: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    match &target.backend {
+        Backend::Local => Ok(Arc::new(tmp_local::Local(base.to_owned()))),
+        _ => Err(StoreError::new(StoreErrorKind::Unusable, "not here yet")),
+    }
+}
+
+mod local;
+mod tmp_local {
+    use super::*;
+    #[derive(Debug)]
+    pub struct Local(pub PathBuf);
+    #[async_trait]
+    impl Store for Local {
+        fn name(&self) -> &'static str {
+            "Local"
+        }
+        fn location(&self, key: &str) -> String {
+            std::path::absolute(self.0.join(key)).unwrap_or_default().display().to_string()
+        }
+        async fn signed_url(&self, key: &str, _: Duration) -> Result<String, StoreError> {
+            Ok(format!("file://{}", self.location(key)))
+        }
+        async fn put(&self, object: &Object, file: &Path, _: &Sent) -> Result<(), StoreError> {
+            let (file, target) = (file.to_owned(), self.0.join(&object.key));
+            super::local::store(&file, &target).map(drop).map_err(|e| StoreError::file(&target, e))
+        }
+        async fn begin(&self, _: &Object, _: Head) -> Result<Option<Box<dyn Parts>>, StoreError> {
+            Ok(None)
+        }
+        async fn discard(&self, _: &str, _: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
 }

@@ -59,11 +59,12 @@ impl Drop for Disk {
     }
 }
 
-/// Starts to record much in little time.
+/// Starts to record much in little time, until a small disk is as good as full.
 fn record(disk: &Disk, more: &[&str]) -> Recorder {
     let page = page("scroll.html");
     let outputs = ["web", &page, "--size", "1280x720", "--video-bitrate", "12000", "--file", "a.mp4"];
-    Recorder::start(disk.path(), &[&outputs[..], more].concat())
+    let keep_free = ["--keep-free", "8MB"];
+    Recorder::start(disk.path(), &[&outputs[..], &keep_free, more].concat())
 }
 
 /// Asserts that the recording says why it ended, and that its file is whole.
@@ -90,6 +91,8 @@ fn a_recording_that_fills_its_disk_ends_with_all_it_has() {
     assert_decodable(&playlist);
     let playlist = m3u8_rs::parse_media_playlist_res(&std::fs::read(playlist).unwrap()).unwrap();
     assert!(playlist.end_list);
+    let details = ended.info["details"].as_str().unwrap_or_default();
+    assert!(details.contains("the disk had "), "it was told before it happened: {details}");
     let length = Probe::of(&ended.path("a.mp4")).duration;
     let segments: f64 = playlist.segments.iter().map(|segment| f64::from(segment.duration)).sum();
     assert!((segments - length).abs() < 0.2, "{segments} s in segments, {length} s in the file");
@@ -132,8 +135,9 @@ fn playlists_that_a_full_disk_has_no_room_for_are_ended_by_recover() {
 
 /// Asserts that a recording on a disk is not begun.
 #[track_caller]
-fn check_refused(disk: &Disk, words: &[&str]) {
-    let ended = record(disk, &[]).finish(Duration::from_secs(10));
+fn check_refused(disk: &Disk, more: &[&str], words: &[&str]) {
+    let outputs = ["web", "about:blank", "--file", "a.mp4"];
+    let ended = Recorder::start(disk.path(), &[&outputs[..], more].concat()).finish(Duration::from_secs(10));
     assert_eq!(ended.status.code(), Some(2), "{}", ended.log);
     for word in words {
         assert!(ended.log.contains(word), "no word of {word:?} in:\n{}", ended.log);
@@ -144,6 +148,7 @@ fn check_refused(disk: &Disk, words: &[&str]) {
 
 #[test]
 fn a_disk_that_is_full_or_can_not_be_written_is_refused() {
-    check_refused(&Disk::new("size=8m"), &["a.mp4", "8 MiB free", "16 MiB are needed"]);
-    check_refused(&Disk::new("size=32m,ro"), &["a.mp4", "not writable"]);
+    check_refused(&Disk::new("size=300m"), &[], &["a.mp4", "314 MB free", "512 MB", "--keep-free"]);
+    check_refused(&Disk::new("size=8m"), &["--keep-free", "16MB"], &["a.mp4", "8 MB free", "16 MB"]);
+    check_refused(&Disk::new("size=32m,ro"), &["--keep-free", "8MB"], &["a.mp4", "not writable"]);
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::plan::codec::Container;
 
 fn naming() -> Naming {
-    Naming::new(&"2006-01-02T15:04:05.789[UTC]".parse().unwrap(), 0)
+    Naming::new(Subject::Web, &"2006-01-02T15:04:05.789[UTC]".parse().unwrap(), 0)
 }
 
 fn named(path: &str, container: Container) -> String {
@@ -43,9 +43,85 @@ fn files() {
     }
 }
 
+const ROOM: Room<'_> = Room { name: "testroom", id: "10719607-f7b0-4d82-afe1-06b77e91fe12" };
+const DAVID: Subject<'_> = Subject::Publisher { room: ROOM, identity: "david" };
+const MICROPHONE: Subject<'_> = Subject::Track {
+    room: ROOM,
+    identity: "david",
+    track: Track { id: "TR_SKasdXCVgHsei", kind: "audio", source: "microphone" },
+};
+
+fn name_of(subject: Subject<'_>, path: &str, container: Container) -> String {
+    let naming = Naming::new(subject, &"2022-10-04T01:13:06.012[UTC]".parse().unwrap(), 0);
+    file("filepath", path, container.row(), &naming).unwrap().as_str().to_owned()
+}
+
+/// The examples of media.md §7, and which placeholder each kind of egress knows.
+#[test]
+fn every_kind_of_egress_fills_in_what_it_knows() {
+    use Container::{Mp4, Ogg};
+    let room = Subject::Room { room: ROOM };
+    for (subject, path, container, expected) in [
+        (room, "", Mp4, "testroom-2022-10-04T011306.mp4"),
+        (room, "livekit-recordings/", Mp4, "livekit-recordings/testroom-2022-10-04T011306.mp4"),
+        (room, "{room_name}/{time}", Mp4, "testroom/2022-10-04T011306.mp4"),
+        (DAVID, "{room_id}-{publisher_identity}.mp4", Mp4, "10719607-f7b0-4d82-afe1-06b77e91fe12-david.mp4"),
+        (MICROPHONE, "{track_type}-{track_source}-{track_id}", Ogg, "audio-microphone-TR_SKasdXCVgHsei.ogg"),
+        (Subject::Web, "", Mp4, "web-2022-10-04T011306.mp4"),
+        (DAVID, "", Mp4, "testroom-2022-10-04T011306.mp4"),
+        (MICROPHONE, "", Ogg, "TR_SKasdXCVgHsei-2022-10-04T011306.ogg"),
+        (MICROPHONE, "{room_name}/{publisher_identity}/{utc}", Ogg, "testroom/david/20221004011306012.ogg"),
+        // What a kind does not know stays as it is.
+        (room, "{publisher_identity}-{track_id}", Mp4, "{publisher_identity}-{track_id}.mp4"),
+        (DAVID, "{track_source}{track_type}", Mp4, "{track_source}{track_type}.mp4"),
+        (Subject::Web, "{room_name}-{room_id}", Mp4, "{room_name}-{room_id}.mp4"),
+        (room, "{{room_name}}{time", Mp4, "{testroom}{time.mp4"),
+    ] {
+        assert_eq!(name_of(subject, path, container), expected, "{subject:?} {path:?}");
+    }
+}
+
+fn of_room<'a>(name: &'a str, identity: &'a str) -> Subject<'a> {
+    Subject::Publisher { room: Room { name, id: "RM_x" }, identity }
+}
+
+#[test]
+fn a_name_stays_in_its_directory_whatever_a_room_or_identity_is_called() {
+    let long = "ü".repeat(300);
+    for (room, identity, path, expected) in [
+        ("../../etc", "../passwd", "recs/{room_name}/{publisher_identity}", "recs/etc/passwd.mp4"),
+        ("..", "..", "recs/{room_name}/{publisher_identity}/x", "recs/_/_/x.mp4"),
+        ("/root", "x", "recs{room_name}/{publisher_identity}", "recsroot/x.mp4"),
+        ("/root", "x", "{room_name}/{publisher_identity}", "root/x.mp4"),
+        ("sales/2024", "x", "recs/{room_name}/", "recs/sales/2024/sales_2024-2022-10-04T011306.mp4"),
+        (".", "a/./b/../c", "recs/.{room_name}/{publisher_identity}", "recs/._/a/b/c.mp4"),
+        ("a\nb\0c", "x", "{room_name}", "a_b_c.mp4"),
+        ("{publisher_identity}", "x", "{room_name}", "{publisher_identity}.mp4"),
+        ("../..", "x", "", "_-2022-10-04T011306.mp4"),
+        (&long, "x", "{room_name}", &format!("{}.mp4", "ü".repeat(80))),
+    ] {
+        assert_eq!(name_of(of_room(room, identity), path, Container::Mp4), expected, "{room:?} {identity:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_value_leads_out(
+        room in "[./a-c\\x00 {}]{0,12}|\\PC{0,20}", identity in "[./ü]{0,8}", name in "[./a{}]{0,6}"
+    ) {
+        let path = format!("recs/x/{{room_name}}/{{publisher_identity}}/.{{room_name}}{{room_name}}.{name}");
+        // The template's own `..` may lead up; values may not.
+        prop_assume!(!path.split('/').any(|part| part == ".."));
+        let name = name_of(of_room(&room, &identity), &path, Container::Mp4);
+        prop_assert!(name.starts_with("recs/x/"), "{}", name);
+        prop_assert!(name.split('/').all(|part| !matches!(part, "" | "." | "..") && part.len() < 255));
+        prop_assert!(!name.contains('\0'));
+    }
+}
+
 #[test]
 fn a_second_try_has_its_number() {
-    let naming = Naming::new(&"2006-01-02T15:04:05[UTC]".parse().unwrap(), 2);
+    let naming = Naming::new(Subject::Web, &"2006-01-02T15:04:05[UTC]".parse().unwrap(), 2);
     let mp4 = Container::Mp4.row();
     assert_eq!(file("f", "", mp4, &naming).unwrap().as_str(), "web-2006-01-02T150405-2.mp4");
     assert_eq!(file("f", "a-{retry}", mp4, &naming).unwrap().as_str(), "a-2.mp4");
@@ -54,7 +130,7 @@ fn a_second_try_has_its_number() {
 /// `{time}` is the clock on the wall, `{utc}` is not.
 #[test]
 fn local_time_and_utc() {
-    let naming = Naming::new(&"2006-01-02T15:04:05.789+02:00[+02:00]".parse().unwrap(), 0);
+    let naming = Naming::new(Subject::Web, &"2006-01-02T15:04:05.789+02:00[+02:00]".parse().unwrap(), 0);
     assert_eq!(naming.fill("{time} {utc}"), "2006-01-02T150405 20060102130405789");
 }
 

@@ -60,11 +60,10 @@ fn fields_that_are_wrong_are_named_by_their_path() {
         (r#"{"uri":"https://x/","file_outputs":[]}"#, "uri", "no such field"),
         (r#"{"web":{"uri":"x"}}"#, "web.uri", "no such field"),
         (
-            r#"{"url":"https://x/","file_outputs":[{"s3":{"bucket":"b"}}]}"#,
-            "file_outputs[0]",
-            "S3 is not yet supported",
+            r#"{"web":{"url":"https://x/"},"outputs":[],"storage":{"gcp":{"buckett":"b"}}}"#,
+            "storage.gcp.buckett",
+            "no such field",
         ),
-        (r#"{"web":{"url":"https://x/"},"outputs":[],"storage":{"gcp":{}}}"#, "storage", "not yet supported"),
         (r#"{"url":"https://x/","webhooks":[{"url":"https://y/"}]}"#, "webhooks", "not yet supported"),
         (
             r#"{"url":"https://x/","stream_outputs":[{"protocol":"WEBSOCKET"}]}"#,
@@ -166,7 +165,8 @@ proptest! {
     fn any_json_is_a_request_or_an_error(value in json()) {
         let now = "2006-01-02T15:04:05[UTC]".parse().unwrap();
         if let Ok(request) = parse(&value.to_string()) {
-            drop(crate::plan::RecordingPlan::new(&request, crate::plan::EgressId::new("EG_x"), &now));
+            let server = crate::config::storage::ServerStorage::default();
+            drop(crate::plan::RecordingPlan::new(&request, &server, crate::plan::EgressId::new("EG_x"), &now));
             drop(crate::plan::info::redacted_request(&request));
         }
     }

@@ -112,7 +112,8 @@ impl Driver<'_> {
         };
         let work = self.setup.work;
         // What the browser logged says nothing about a disk or a server.
-        let is_the_source = matches!(outcome, Outcome::Failed { .. }) && self.fault != Fault::Destination;
+        let is_the_source = matches!(outcome, Outcome::Failed { .. })
+            && !matches!(self.fault, Fault::Destination | Fault::Storage);
         let kept = if self.left_behind || ((is_the_source || explanation.is_some()) && work.has_report()) {
             Some(work.keep())
         } else {

@@ -1,8 +1,9 @@
 use super::*;
 use crate::plan::codec::Container;
 use crate::plan::output::FilePlan;
+
 use crate::plan::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
-use crate::plan::storage::{StorageTarget, StoredName};
+use crate::plan::storage::{Storage, StoredName};
 use crate::plan::{EgressId, Limits};
 
 fn plan(name: &Path) -> RecordingPlan {
@@ -25,7 +26,8 @@ fn plan(name: &Path) -> RecordingPlan {
             has_video: false,
             audio: None,
             name: StoredName::new(name.display().to_string()),
-            storage: StorageTarget::local(),
+            storage: Storage::local(),
+            manifest: crate::plan::request::Manifest::OnlyWithBackup,
         })],
         limits: Limits::default(),
     }

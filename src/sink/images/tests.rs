@@ -1,7 +1,8 @@
 use super::*;
 use crate::media::Feed;
 use crate::plan::output::ImageSuffix;
-use crate::plan::storage::StorageTarget;
+use crate::plan::request::Manifest;
+use crate::plan::storage::Storage;
 use crate::sink::synthetic::{SOON, Stage, output_of};
 use crate::sink::{Artifact, ArtifactKind};
 
@@ -39,7 +40,8 @@ fn plan(interval: Duration) -> ImagesPlan {
         height: 90,
         prefix: "thumbs/page".to_owned(),
         suffix: ImageSuffix::Index,
-        storage: StorageTarget::local(),
+        storage: Storage::local(),
+        manifest: Manifest::OnlyWithBackup,
     }
 }
 

@@ -60,7 +60,6 @@ impl Writer {
             kind: ArtifactKind::Image { index, at: Duration::from(at) },
             local,
             name,
-            mime: "image/jpeg",
             size: jpeg.len() as u64,
         };
         if self.events.send(SinkEvent::Artifact(artifact)).is_err() {

@@ -14,10 +14,13 @@ use crate::sink::playlist::{Playlist, PlaylistKind, State};
 use crate::sink::{Leftover, RescueError};
 
 /// Where segments and playlists belong.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "it holds functions")]
 pub struct Places<'a> {
-    /// What names are relative to.
-    pub base: &'a Path,
+    /// Whether something of this name is stored where it belongs.
+    pub is_stored: &'a dyn Fn(&str) -> bool,
+    /// Where the stored file of a name can be read, if it can.
+    pub stored: &'a dyn Fn(&str) -> Option<PathBuf>,
     /// Of everything below, with a `/` at its end or empty.
     pub dir: &'a str,
     pub playlist: &'a str,
@@ -45,7 +48,12 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Vec<L
     if end.is_none()
         && let Some(last) = segments.last()
     {
-        let length = close(last, &places.base.join(format!("{}{}", places.dir, last.uri)))?;
+        let name = format!("{}{}", places.dir, last.uri);
+        let length = match close(last, (places.stored)(&name).as_deref())? {
+            // It is where nobody can look into it: it was closed as a whole one.
+            Duration::ZERO if (places.is_stored)(&name) => places.duration,
+            length => length,
+        };
         let at = last.start + length;
         notes.add(&Note::End { at }).map_err(RescueError::io("writing", notes.path()))?;
         end = Some(at);
@@ -59,7 +67,7 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Vec<L
         let name = format!("{}{}", places.dir, segment.uri);
         if segment.local.exists() {
             left.push(Leftover { local: segment.local.clone(), name: name.clone() });
-        } else if !places.base.join(name).exists() {
+        } else if !(places.is_stored)(&name) {
             // Killed before it had a picture, or removed by somebody.
             continue;
         }
@@ -94,10 +102,10 @@ fn read(dir: &Path, notes: &Notes) -> Result<(Vec<Noted>, Option<Duration>), Res
 }
 
 /// Finishes the last segment, if it isn't, and gives its length.
-fn close(segment: &Noted, stored: &Path) -> Result<Duration, RescueError> {
+fn close(segment: &Noted, stored: Option<&Path>) -> Result<Duration, RescueError> {
     let part = super::part_of(&segment.local);
-    let finished = [&segment.local, stored].into_iter().find(|path| path.exists());
-    let path = finished.map_or(part.as_path(), |path| path);
+    let finished = [Some(segment.local.as_path()), stored].into_iter().flatten().find(|path| path.exists());
+    let path = finished.unwrap_or(&part);
     let bytes = match fs::read(path) {
         // Killed before it was made.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Duration::ZERO),

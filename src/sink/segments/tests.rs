@@ -5,7 +5,8 @@ use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
 use super::*;
 use crate::plan::codec::AudioCodec;
 use crate::plan::output::SegmentSuffix;
-use crate::plan::storage::StorageTarget;
+use crate::plan::request::Manifest;
+use crate::plan::storage::Storage;
 use crate::sink::synthetic::{
     After, Probe, Rate, SOON, SmallDisk, Stage, Times, assert_close, output_of, play_audio, play_video,
 };
@@ -24,15 +25,18 @@ fn plan(has_video: bool, audio: Option<AudioCodec>) -> SegmentsPlan {
         prefix: "parts/talk".to_owned(),
         suffix: SegmentSuffix::Index,
         duration: Duration::from_secs(2),
-        storage: StorageTarget::local(),
+        storage: Storage::local(),
+        manifest: Manifest::OnlyWithBackup,
     }
 }
 
 /// What `rescue` would still store, if everything that belongs somewhere belonged below `root`.
 fn rescued(dir: &Path, root: &Path) -> Vec<crate::sink::Leftover> {
     let plan = plan(true, None);
+    let stored = |name: &str| Some(root.join(name)).filter(|path| path.exists());
     let places = Places {
-        base: root,
+        is_stored: &|name| stored(name).is_some(),
+        stored: &stored,
         dir: &plan.dir,
         playlist: &plan.playlist,
         live_playlist: plan.live_playlist.as_deref(),
@@ -248,6 +252,7 @@ async fn a_full_disk_ends_the_playlist_with_the_segments_that_are_whole() {
         match event {
             SinkEvent::Artifact(artifact) => artifacts.push(artifact),
             SinkEvent::Failed { error: SinkError::NoSpaceLeft { .. }, .. } => failures += 1,
+            SinkEvent::Growing(_) => {}
             other => panic!("{other:?}"),
         }
     }

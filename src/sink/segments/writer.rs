@@ -21,7 +21,7 @@ use crate::sink::names::timestamp;
 use crate::sink::notes::{Note, Notes};
 use crate::sink::playlist::{Playlist, PlaylistKind, State};
 use crate::sink::run::{Failure, Outcome};
-use crate::sink::{Artifact, ArtifactKind, SinkError, SinkEvent};
+use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkError, SinkEvent};
 
 pub(super) struct Writer {
     pub(super) output: OutputId,
@@ -183,6 +183,13 @@ impl<'a> Work<'a> {
         self.note(&Note::Segment { local: name, uri: uri.clone(), start, date })?;
         let part = part_of(&local);
         let file = File::create(&part).map_err(io("creating", &part))?;
+        let name = format!("{}{uri}", writer.plan.dir);
+        self.tell(SinkEvent::Growing(GrowingFile {
+            output: writer.output,
+            local: part,
+            name,
+            head: FileHead::Final,
+        }));
         self.segment = Some(Segment { file, local, uri, start, date, size: 0 });
         Ok(())
     }
@@ -200,7 +207,6 @@ impl<'a> Work<'a> {
             kind: ArtifactKind::Segment { index: self.index, start, duration },
             local,
             name: format!("{}{uri}", self.writer.plan.dir),
-            mime: "video/mp2t",
             size,
         });
         self.index += 1;
@@ -229,7 +235,6 @@ impl<'a> Work<'a> {
                 kind: ArtifactKind::Playlist,
                 local,
                 name: format!("{}{name}", plan.dir),
-                mime: "application/x-mpegurl",
                 size: text.len() as u64,
             });
         }
@@ -264,7 +269,11 @@ impl<'a> Work<'a> {
     }
 
     fn emit(&self, artifact: Artifact) {
-        if self.writer.events.send(SinkEvent::Artifact(artifact)).is_err() {
+        self.tell(SinkEvent::Artifact(artifact));
+    }
+
+    fn tell(&self, event: SinkEvent) {
+        if self.writer.events.send(event).is_err() {
             tracing::debug!("nobody listens to a sink any more");
         }
     }

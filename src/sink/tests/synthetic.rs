@@ -52,8 +52,9 @@ impl Stage {
     /// What has been reported so far; a failure is a panic.
     pub(super) fn artifacts(&mut self) -> Vec<Artifact> {
         std::iter::from_fn(|| self.events.try_recv().ok())
-            .map(|event| match event {
-                SinkEvent::Artifact(artifact) => artifact,
+            .filter_map(|event| match event {
+                SinkEvent::Artifact(artifact) => Some(artifact),
+                SinkEvent::Growing(_) => None,
                 other => panic!("{other:?}"),
             })
             .collect()

@@ -1,0 +1,71 @@
+use super::*;
+
+/// Every key of service.md §4.5, as an operator of LiveKit Egress has it.
+const FULL: &str = r#"
+storage:
+  prefix: recordings
+  generate_presigned_url: true
+  s3:
+    access_key: AKIA_SECRET
+    secret: SECRET_1
+    session_token: SECRET_2
+    assume_role_arn: arn:aws:iam::1:role/r
+    assume_role_external_id: SECRET_3
+    region: eu-central-1
+    endpoint: https://s3.example.com
+    bucket: b
+    force_path_style: true
+    proxy_config:
+      url: http://proxy:3128
+      username: user
+      password: SECRET_4
+    max_retries: 3
+    max_retry_delay: 5s
+    min_retry_delay: 500000000
+    metadata:
+      team: video
+    tagging: a=b&c=d
+    content_disposition: attachment
+backup:
+  azure:
+    account_name: acc
+    account_key: SECRET_5
+    container_name: c
+disallow_local_storage: true
+s3_assume_role_key: SECRET_6
+s3_assume_role_secret: SECRET_7
+s3_assume_role_arn: arn:aws:iam::1:role/default
+s3_assume_role_external_id: SECRET_8
+"#;
+
+#[test]
+fn livekits_keys_are_read_and_secrets_do_not_print() {
+    let server = parse(FULL).unwrap();
+    let s3 = server.storage.as_ref().unwrap().s3.as_ref().unwrap();
+    assert_eq!(s3.secret.expose(), "SECRET_1");
+    assert_eq!((s3.max_retries, s3.max_retry_delay), (Some(3), Some(Duration::from_secs(5))));
+    assert_eq!(s3.min_retry_delay, Some(Duration::from_millis(500)));
+    assert_eq!(s3.proxy_config.as_ref().unwrap().password.expose(), "SECRET_4");
+    assert_eq!(s3.metadata["team"], "video");
+    assert!(server.disallow_local_storage);
+    assert_eq!(server.s3_assume_role_secret.expose(), "SECRET_7");
+    assert_eq!(server.backup.as_ref().unwrap().azure.as_ref().unwrap().account_key.expose(), "SECRET_5");
+    assert!(!format!("{server:#?}").contains("SECRET"), "{server:#?}");
+    assert_eq!(parse("").unwrap(), ServerStorage::default());
+}
+
+#[test]
+fn errors_have_the_line_and_no_secret() {
+    for (text, line, said) in [
+        ("storage:\n  s3:\n    secret: SECRET\n    buckets: b\n", 4, "buckets"),
+        ("storage:\n  s4: {}\n", 2, "s4"),
+        ("storage:\n  s3:\n    secret: [SECRET]\n", 3, "string"),
+        ("storage:\n  s3:\n    secret: SECRET\n    max_retry_delay: soon\n", 4, "500ms"),
+        ("storage:\n  s3: {secret: SECRET\n", 2, ""),
+        ("backup_storage: {}\n", 1, "backup_storage"),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.problem.contains(said) && !error.to_string().contains("SECRET"), "{text}: {error}");
+        assert!(error.line.abs_diff(line) <= 1, "{text}: {error}");
+    }
+}

@@ -1,0 +1,183 @@
+//! From finished files to stored ones: what the uploader is asked, and what it answers.
+
+use gstreamer as gst;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::Driver;
+use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::request::Manifest;
+use crate::recording::lifecycle::Action;
+use crate::recording::progress::OutputState;
+use crate::report::Fault;
+use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile};
+use crate::upload::store::Head;
+use crate::upload::{Growing, LaneSetup, Place, Upload, UploadEvent, Uploader, Versions};
+
+/// What an upload is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::recording) enum Stored {
+    Artifact(ArtifactKind),
+    Manifest,
+}
+
+/// The manifests of a recording: stored last, when everything they name is.
+#[derive(Debug, Default)]
+pub(super) struct Manifests {
+    /// They were asked to be stored, or there are none.
+    are_done: bool,
+    backup_used: bool,
+}
+
+type Events = mpsc::UnboundedReceiver<UploadEvent<Stored>>;
+
+impl Driver<'_> {
+    /// Something is final on the local disk.
+    pub(super) fn store(&mut self, artifact: Artifact) {
+        let Artifact { output, kind, local, name, size } = artifact;
+        let versions = match kind {
+            ArtifactKind::Playlist => Versions::NewestCounts,
+            ArtifactKind::File | ArtifactKind::Segment { .. } | ArtifactKind::Image { .. } => Versions::One,
+        };
+        match &self.uploader {
+            Some(uploader) => {
+                uploader.store(Upload {
+                    output,
+                    local,
+                    name,
+                    size,
+                    versions,
+                    subject: Stored::Artifact(kind),
+                });
+            }
+            None => self.left_behind = true,
+        }
+    }
+
+    /// Something has begun to grow.
+    pub(super) fn grow(&self, file: GrowingFile) {
+        let GrowingFile { output, local, name, head } = file;
+        let head = match head {
+            FileHead::Final => Head::Final,
+            FileHead::Rewritten => Head::Rewritten,
+        };
+        if let Some(uploader) = &self.uploader {
+            uploader.grow(Growing { output, local, name, head });
+        }
+    }
+
+    pub(super) fn on_upload(&mut self, event: UploadEvent<Stored>) -> Vec<Action> {
+        match event {
+            UploadEvent::Stored { upload, location, place } => {
+                self.on_stored(&upload, &location, place);
+                Vec::new()
+            }
+            UploadEvent::Delayed { output, error } => {
+                tracing::warn!(output = output.0, %error, "can't be stored now; it waits on the disk");
+                self.board.set(output, OutputState::Retrying);
+                let at = self.elapsed().as_secs_f64();
+                self.note(format!("storage away at {at:.1} s: {error}"));
+                Vec::new()
+            }
+            UploadEvent::Resumed { output } => {
+                tracing::info!(output = output.0, "stored again");
+                self.board.set(output, OutputState::Running);
+                let at = self.elapsed().as_secs_f64();
+                self.note(format!("storage back at {at:.1} s"));
+                Vec::new()
+            }
+            UploadEvent::Kept { upload, error } => {
+                let error = error.kept_at(&upload.local);
+                tracing::error!(name = upload.name, error, "not stored");
+                match upload.subject {
+                    // It says nothing that is not known otherwise.
+                    Stored::Manifest => Vec::new(),
+                    Stored::Artifact(_) => {
+                        self.left_behind = true;
+                        self.output_failed(upload.output, error, Fault::Storage)
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_stored(&mut self, upload: &Upload<Stored>, location: &str, place: Place) {
+        let Upload { output, name, size, subject, .. } = upload;
+        if place == Place::Backup {
+            self.manifests.backup_used = true;
+            self.report.backup_used();
+        }
+        match subject {
+            Stored::Artifact(ArtifactKind::File) => {
+                self.board.set(*output, OutputState::Done);
+                self.report.file_stored(*output, location, *size);
+                self.stored_bytes += size;
+            }
+            Stored::Artifact(ArtifactKind::Segment { .. }) => {
+                self.report.segment_stored(*output, name, location, *size);
+                self.stored_bytes += size;
+            }
+            Stored::Artifact(ArtifactKind::Playlist) => self.report.playlist_stored(*output, name, location),
+            Stored::Artifact(ArtifactKind::Image { at, .. }) => {
+                let at = gst::ClockTime::try_from(*at).ok().and_then(|at| self.timeline.wall(at));
+                self.report.image_stored(*output, name, location, at);
+                self.stored_bytes += size;
+            }
+            Stored::Manifest => self.report.manifest_stored(location),
+        }
+        tracing::debug!(location, "stored");
+    }
+
+    /// Has the manifests stored, once, when everything else is; `None` when there are none, or it is done.
+    pub(in crate::recording) fn store_manifests(&mut self) -> Option<Events> {
+        if std::mem::replace(&mut self.manifests.are_done, true) || !self.lifecycle.is_sound() {
+            return None;
+        }
+        let text = self.report.manifest(Timestamp::now())?;
+        let wanted: Vec<(OutputId, &OutputPlan)> = self.wanted_manifests();
+        let name = format!("{}.json", self.setup.plan.egress_id);
+        let (mut lanes, mut uploads) = (Vec::new(), Vec::new());
+        for (output, plan) in wanted {
+            let (Some(storage), Some(dir)) = (plan.storage(), plan.dir()) else { continue };
+            let local = self.setup.work.output(output).join(&name);
+            if let Err(error) = std::fs::write(&local, &text) {
+                tracing::warn!(%error, path = %local.display(), "the manifest can't be written");
+                continue;
+            }
+            let lane_dir = self.setup.work.output(output);
+            lanes.push(LaneSetup { output, storage: storage.clone(), dir: lane_dir });
+            uploads.push(Upload {
+                output,
+                local,
+                name: format!("{dir}{name}"),
+                size: text.len() as u64,
+                versions: Versions::One,
+                subject: Stored::Manifest,
+            });
+        }
+        let (uploader, events) = Uploader::start(lanes, &self.setup.base, &self.tasks, &self.abandon);
+        uploads.into_iter().for_each(|upload| uploader.store(upload));
+        Some(events)
+    }
+
+    /// The outputs beside which a manifest belongs: one for each directory of a storage.
+    fn wanted_manifests(&self) -> Vec<(OutputId, &OutputPlan)> {
+        let mut wanted: Vec<(OutputId, &OutputPlan)> = Vec::new();
+        for (at, output) in self.setup.plan.outputs.iter().enumerate() {
+            let is_wanted = match output.manifest() {
+                Some(Manifest::Stored) => true,
+                Some(Manifest::OnlyWithBackup) => self.manifests.backup_used,
+                None => false,
+            };
+            let is_there = |(_, other): &(OutputId, &OutputPlan)| {
+                (other.storage(), other.dir()) == (output.storage(), output.dir())
+            };
+            if is_wanted && !wanted.iter().any(is_there) {
+                wanted.push((OutputId(at), output));
+            }
+        }
+        wanted
+    }
+}

@@ -1,0 +1,160 @@
+//! One file to one of two stores: the primary, and when that fails the backup, which keeps the place from then on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::mime;
+use super::store::{self, Object, SIGNED_FOR, Sent, Store, StoreError};
+use crate::plan::storage::{Links, Storage, StorageTarget};
+
+/// Which of an output's two places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    Primary,
+    Backup,
+}
+
+/// Why a file could not be stored (media.md §8.4, service.md §5.6).
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    #[error("{store} upload failed: {error}")]
+    Failed { store: &'static str, error: StoreError },
+    /// Both places.
+    #[error("primary: {primary}\nbackup: {backup}")]
+    Both { primary: Box<Self>, backup: Box<Self> },
+}
+
+impl UploadError {
+    /// What to do about a file that was kept for it.
+    #[must_use]
+    pub fn kept_at(&self, kept: &Path) -> String {
+        let because = crate::upload::attempt::with_sources(self);
+        format!("{because} (kept at {}: see to it, then `weir recover`)", kept.display())
+    }
+}
+
+/// An error's text with those of its causes.
+fn with_sources(error: &UploadError) -> String {
+    match error {
+        UploadError::Failed { store, error } => {
+            let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+            format!("{store} upload failed: {error}{}", source.unwrap_or_default())
+        }
+        UploadError::Both { primary, backup } => {
+            format!("primary: {}\nbackup: {}", with_sources(primary), with_sources(backup))
+        }
+    }
+}
+
+/// A store with what its target says beside.
+#[derive(Debug, Clone)]
+pub(super) struct Side {
+    pub(super) place: Place,
+    target: StorageTarget,
+    store: Result<Arc<dyn Store>, Arc<(store::StoreErrorKind, String)>>,
+}
+
+impl Side {
+    fn open(place: Place, target: StorageTarget, base: &Path) -> Self {
+        let store = store::open(&target, base).map_err(|error| Arc::new((error.kind(), error.to_string())));
+        Self { place, target, store }
+    }
+
+    /// The store; an error of its making is each upload's.
+    pub(super) fn store(&self) -> Result<&Arc<dyn Store>, UploadError> {
+        self.store.as_ref().map_err(|made| UploadError::Failed {
+            store: store::name_of(&self.target.backend),
+            error: StoreError::new(made.0, made.1.clone()),
+        })
+    }
+
+    pub(super) fn object(&self, name: &str) -> Object {
+        Object { key: self.target.key(name), mime: mime::of(name) }
+    }
+
+    async fn put(&self, name: &str, file: &Path, sent: &Sent) -> Result<String, UploadError> {
+        let store = self.store()?;
+        let object = self.object(name);
+        store.put(&object, file, sent).await.map_err(|error| self.failed(error))?;
+        Ok(self.link(&object.key).await)
+    }
+
+    /// Where an object is, as the target wants it told. A link that can't be signed is no reason to call a stored file
+    /// lost: it is told without.
+    pub(super) async fn link(&self, key: &str) -> String {
+        let Ok(store) = &self.store else { return key.to_owned() };
+        if self.target.links == Links::Signed {
+            match store.signed_url(key, SIGNED_FOR).await {
+                Ok(link) => return link,
+                Err(error) => tracing::warn!(store = store.name(), %error, "a link could not be signed"),
+            }
+        }
+        store.location(key)
+    }
+
+    pub(super) fn failed(&self, error: StoreError) -> UploadError {
+        UploadError::Failed { store: store::name_of(&self.target.backend), error }
+    }
+}
+
+/// An output's places, and which of them has the turn.
+#[derive(Debug, Clone)]
+pub(super) struct Sides {
+    primary: Side,
+    backup: Option<Side>,
+    /// The backup has taken a file, and so all that follow.
+    on_backup: bool,
+}
+
+impl Sides {
+    pub(super) fn open(storage: &Storage, base: &Path) -> Self {
+        let backup = storage.backup.clone().map(|backup| Side::open(Place::Backup, backup, base));
+        Self { primary: Side::open(Place::Primary, storage.primary.clone(), base), backup, on_backup: false }
+    }
+
+    /// The one whose turn it is.
+    pub(super) fn current(&self) -> &Side {
+        match &self.backup {
+            Some(backup) if self.on_backup => backup,
+            _ => &self.primary,
+        }
+    }
+
+    pub(super) fn side(&self, place: Place) -> Option<&Side> {
+        match place {
+            Place::Primary => Some(&self.primary),
+            Place::Backup => self.backup.as_ref(),
+        }
+    }
+
+    pub(super) const fn set_on_backup(&mut self) {
+        self.on_backup = true;
+    }
+
+    /// Stores a file at the first place that takes it; where that was, and its link.
+    pub(super) async fn put(
+        self,
+        name: String,
+        file: PathBuf,
+        sent: Sent,
+    ) -> Result<(Place, String), UploadError> {
+        sent.reset();
+        let first = self.current();
+        let error = match first.put(&name, &file, &sent).await {
+            Ok(link) => return Ok((first.place, link)),
+            Err(error) => error,
+        };
+        let Some(backup) = self.backup.as_ref().filter(|_| first.place == Place::Primary) else {
+            return Err(error);
+        };
+        tracing::warn!(%error, "the primary storage failed; the backup takes over");
+        sent.reset();
+        match backup.put(&name, &file, &sent).await {
+            Ok(link) => Ok((Place::Backup, link)),
+            Err(second) => Err(UploadError::Both { primary: Box::new(error), backup: Box::new(second) }),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What an output's uploads leave on the disk for `weir recover`: what is stored, and what was begun at a store and never
+//! finished. Lines of JSON in the output's directory, the kernel's when a call returns.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Place;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Entry {
+    Stored {
+        name: String,
+    },
+    /// An object whose parts are being sent; `handle` is the store's word for it.
+    Begun {
+        key: String,
+        handle: String,
+        place: Place,
+    },
+    /// It was finished, or let go of.
+    Settled {
+        handle: String,
+    },
+}
+
+/// An output's ledger while it is recorded. Writing never fails a recording: what is not noted is stored once more.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    path: PathBuf,
+    /// Made with the first line.
+    file: Option<File>,
+}
+
+/// What an output's uploads had come to when its recorder died.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Accounts {
+    /// Names that are stored.
+    pub stored: BTreeSet<String>,
+    /// What was begun and not finished.
+    pub unfinished: Vec<Unfinished>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    pub key: String,
+    pub handle: String,
+    pub place: Place,
+}
+
+impl Ledger {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { path: path(dir), file: None }
+    }
+
+    pub(super) fn stored(&mut self, name: &str) {
+        self.add(&Entry::Stored { name: name.to_owned() });
+    }
+
+    pub(super) fn begun(&mut self, key: &str, handle: &str, place: Place) {
+        self.add(&Entry::Begun { key: key.to_owned(), handle: handle.to_owned(), place });
+    }
+
+    pub(super) fn settled(&mut self, handle: &str) {
+        self.add(&Entry::Settled { handle: handle.to_owned() });
+    }
+
+    fn add(&mut self, entry: &Entry) {
+        let written = || -> io::Result<()> {
+            let mut line = serde_json::to_vec(entry)?;
+            line.push(b'\n');
+            let file = match &mut self.file {
+                Some(file) => file,
+                none => none.insert(File::options().create(true).append(true).open(&self.path)?),
+            };
+            file.write_all(&line)
+        };
+        let mut written = written;
+        if let Err(error) = written() {
+            tracing::warn!(path = %self.path.display(), %error, "what is stored could not be noted");
+        }
+    }
+}
+
+/// Reads an output's ledger; empty when there is none. A line that was cut off is none.
+///
+/// # Errors
+/// When it is there and can't be read.
+pub fn read(dir: &Path) -> io::Result<Accounts> {
+    let text = match std::fs::read(path(dir)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Accounts::default()),
+        read => read?,
+    };
+    let mut accounts = Accounts::default();
+    for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+        match serde_json::from_slice(line)? {
+            Entry::Stored { name } => {
+                accounts.stored.insert(name);
+            }
+            Entry::Begun { key, handle, place } => {
+                accounts.unfinished.push(Unfinished { key, handle, place });
+            }
+            Entry::Settled { handle } => accounts.unfinished.retain(|begun| begun.handle != handle),
+        }
+    }
+    Ok(accounts)
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("uploads.jsonl")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_read_without_a_line_that_was_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()).unwrap(), Accounts::default());
+        let mut ledger = Ledger::new(dir.path());
+        ledger.stored("a/b\n.ts");
+        ledger.begun("k1", "h1", Place::Primary);
+        ledger.begun("k2", "h2", Place::Backup);
+        ledger.settled("h1");
+        ledger.stored("c.ts");
+        let whole = Accounts {
+            stored: ["a/b\n.ts", "c.ts"].map(str::to_owned).into(),
+            unfinished: vec![Unfinished { key: "k2".into(), handle: "h2".into(), place: Place::Backup }],
+        };
+        assert_eq!(read(dir.path()).unwrap(), whole);
+        let text = std::fs::read(path(dir.path())).unwrap();
+        std::fs::write(path(dir.path()), &text[..text.len() - 1]).unwrap();
+        assert_eq!(read(dir.path()).unwrap().stored.len(), 1);
+    }
+}

@@ -1,0 +1,17 @@
+//! What a stored file is, by its name (media.md §8.2).
+
+/// The media type of a name's extension. Playlists have the type that LiveKit gives them.
+#[must_use]
+pub fn of(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("mp4") => "video/mp4",
+        Some("webm") => "video/webm",
+        Some("ogg") => "audio/ogg",
+        Some("mp3") => "audio/mpeg",
+        Some("ts") => "video/mp2t",
+        Some("m3u8") => "application/x-mpegurl",
+        Some("jpeg") => "image/jpeg",
+        Some("json") => "application/json",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,194 @@
+//! Lanes on the local disk, which can be made to fail and to heal; what servers do is measured where they are.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::config::storage::{self, ServerStorage};
+use crate::plan::storage::of_server;
+
+const SOON: Duration = Duration::from_secs(20);
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    tasks: TaskTracker,
+    abandon: CancellationToken,
+    uploader: Option<Uploader<u32>>,
+    events: mpsc::UnboundedReceiver<UploadEvent<u32>>,
+}
+
+impl Fixture {
+    /// Local storage under `primary`, with a backup under `backup`.
+    fn new(has_backup: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let shown = dir.path().display();
+        let backup = if has_backup { format!("backup: {{prefix: {shown}/backup}}") } else { String::new() };
+        let server: ServerStorage =
+            storage::parse(&format!("storage: {{prefix: {shown}/primary}}\n{backup}\n")).unwrap();
+        let work = dir.path().join("work");
+        std::fs::create_dir(&work).unwrap();
+        let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
+        let setup = LaneSetup { output: OutputId(0), storage: of_server(&server).unwrap(), dir: work };
+        let (uploader, events) = Uploader::start(vec![setup], dir.path(), &tasks, &abandon);
+        Self { dir, tasks, abandon, uploader: Some(uploader), events }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn store(&self, name: &str, versions: Versions, subject: u32) {
+        let local = self.path(&format!("work/{subject}"));
+        std::fs::write(&local, format!("{name} {subject}")).unwrap();
+        let upload = Upload { output: OutputId(0), local, name: name.to_owned(), size: 3, versions, subject };
+        self.uploader.as_ref().unwrap().store(upload);
+    }
+
+    async fn next(&mut self) -> Option<UploadEvent<u32>> {
+        tokio::time::timeout(SOON, self.events.recv()).await.expect("an event comes soon")
+    }
+
+    fn close(&mut self) {
+        self.uploader = None;
+    }
+
+    /// Makes a place that takes nothing: a file where a directory must be.
+    fn break_place(&self, place: &str) {
+        std::fs::write(self.path(place), "in the way").unwrap();
+    }
+
+    fn heal_place(&self, place: &str) {
+        std::fs::remove_file(self.path(place)).unwrap();
+    }
+
+    async fn ends(mut self) {
+        self.close();
+        assert!(self.next().await.is_none());
+        self.tasks.close();
+        tokio::time::timeout(SOON, self.tasks.wait()).await.expect("every lane ends");
+    }
+}
+
+#[track_caller]
+fn stored(event: Option<UploadEvent<u32>>) -> (u32, String, Place) {
+    match event {
+        Some(UploadEvent::Stored { upload, location, place }) => (upload.subject, location, place),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn stores_in_order_and_tells_where() {
+    let mut lane = Fixture::new(false);
+    for at in 0..50 {
+        lane.store(&format!("a/{at}.ts"), Versions::One, at);
+    }
+    for at in 0..50 {
+        let (subject, location, place) = stored(lane.next().await);
+        assert_eq!((subject, place), (at, Place::Primary));
+        assert_eq!(Path::new(&location), lane.path(&format!("primary/a/{at}.ts")));
+        assert!(!lane.path(&format!("work/{at}")).exists());
+    }
+    let accounts = ledger::read(&lane.path("work")).unwrap();
+    assert_eq!(accounts.stored.len(), 50);
+    lane.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_loses_nothing_and_takes_all_when_it_is_back() {
+    let mut lane = Fixture::new(false);
+    lane.break_place("primary");
+    lane.store("0.ts", Versions::One, 0);
+    match lane.next().await {
+        Some(UploadEvent::Delayed { error, .. }) => {
+            assert!(error.to_string().starts_with("Local upload failed: "), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    for at in 1..20 {
+        lane.store("live.m3u8", Versions::NewestCounts, 100 + at);
+        lane.store(&format!("{at}.ts"), Versions::One, at);
+    }
+    lane.store("live.m3u8", Versions::NewestCounts, 200);
+    lane.heal_place("primary");
+    assert!(matches!(lane.next().await, Some(UploadEvent::Resumed { .. })));
+    let mut seen = Vec::new();
+    while seen.last() != Some(&200) {
+        seen.push(stored(lane.next().await).0);
+    }
+    let mut expected = vec![0, 101];
+    expected.extend(1..20);
+    expected.push(200);
+    assert_eq!(seen, expected);
+    assert_eq!(std::fs::read_to_string(lane.path("primary/live.m3u8")).unwrap(), "live.m3u8 200");
+    // Versions that were left out are gone, too.
+    assert_eq!(std::fs::read_dir(lane.path("work")).unwrap().count(), 1, "the ledger alone");
+    lane.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_backup_takes_over_and_keeps_the_place() {
+    let mut lane = Fixture::new(true);
+    lane.store("0.ts", Versions::One, 0);
+    assert_eq!(stored(lane.next().await).2, Place::Primary);
+    std::fs::remove_dir_all(lane.path("primary")).unwrap();
+    lane.break_place("primary");
+    lane.store("1.ts", Versions::One, 1);
+    let (_, location, place) = stored(lane.next().await);
+    assert_eq!((place, Path::new(&location)), (Place::Backup, lane.path("backup/1.ts").as_path()));
+    lane.heal_place("primary");
+    lane.store("2.ts", Versions::One, 2);
+    assert_eq!(stored(lane.next().await).2, Place::Backup, "for the rest");
+    lane.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_place_takes_is_kept_and_told_with_both_reasons() {
+    let mut lane = Fixture::new(true);
+    lane.break_place("primary");
+    lane.break_place("backup");
+    for at in 0..3 {
+        lane.store(&format!("{at}.ts"), Versions::One, at);
+    }
+    assert!(matches!(lane.next().await, Some(UploadEvent::Delayed { .. })));
+    lane.close();
+    for at in 0..3 {
+        match lane.next().await {
+            Some(UploadEvent::Kept { upload, error }) => {
+                assert_eq!(upload.subject, at);
+                assert!(upload.local.exists());
+                let text = error.kept_at(&upload.local);
+                assert!(text.starts_with("primary: Local upload failed: "), "{text}");
+                assert!(
+                    text.contains("\nbackup: Local upload failed: ") && text.contains("weir recover"),
+                    "{text}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    lane.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_gone_holds_nobody_up() {
+    let mut lane = Fixture::new(false);
+    lane.store("0.ts", Versions::One, 0);
+    lane.store("1.ts", Versions::One, 1);
+    std::fs::remove_file(lane.path("work/0")).unwrap();
+    assert!(matches!(lane.next().await, Some(UploadEvent::Kept { upload, .. }) if upload.subject == 0));
+    assert_eq!(stored(lane.next().await).0, 1);
+    lane.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn abandoned_means_at_once() {
+    let mut lane = Fixture::new(false);
+    lane.break_place("primary");
+    lane.store("0.ts", Versions::One, 0);
+    assert!(matches!(lane.next().await, Some(UploadEvent::Delayed { .. })));
+    lane.abandon.cancel();
+    assert!(lane.next().await.is_none());
+    assert!(lane.path("work/0").exists());
+    lane.ends().await;
+}
