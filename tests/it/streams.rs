@@ -94,10 +94,16 @@ async fn record(
     weir::media::init().unwrap();
     let request = format!(r#"{{"url": "{}", {outputs}}}"#, server.url("/pages/clock.html"));
     let request = json::parse(&request).unwrap();
-    let plan = RecordingPlan::new(&request, EgressId::new("EG_streams"), &jiff::Zoned::now()).unwrap();
+    let plan = RecordingPlan::new(
+        &request,
+        &weir::config::storage::ServerStorage::default(),
+        EgressId::new("EG_streams"),
+        &jiff::Zoned::now(),
+    )
+    .unwrap();
     let graph = GraphPlan::new(&plan, Machine { cores: weir::recorder::available_cores() });
     let work = WorkDir::create(&plan, Some(&dir.join(".weir")), dir).unwrap();
-    let setup = Setup { plan, graph, request: None, work, base: dir.to_owned() };
+    let setup = Setup { plan, graph, request: None, work, base: dir.to_owned(), keep_free: 0 };
     let (commands, received) = mpsc::unbounded_channel();
     let (info, elapsed) = (watch::Sender::default(), watch::Sender::default());
     let mut controls = Controls { commands, info: info.subscribe(), elapsed: elapsed.subscribe() };
