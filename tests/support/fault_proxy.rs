@@ -37,7 +37,7 @@ pub(crate) struct Traffic {
     pub(crate) connections: u64,
     /// Requests whose heads arrived.
     pub(crate) requests: u64,
-    /// Bytes of bodies that went to the store, with chunks' framing.
+    /// Bytes of bodies that go to the store, with chunks' framing.
     pub(crate) bytes: u64,
     /// Requests that the proxy answered itself.
     pub(crate) answered: u64,
@@ -285,8 +285,9 @@ impl Shared {
             self.online()?;
             let fault = self.begin_request();
             if let Fault::Status { code, .. } = fault {
-                refuse(code, &head, &mut from, client)?;
+                take(&head, &mut from, client)?;
                 self.count(|traffic| traffic.answered += 1);
+                refuse(code, &head, client)?;
                 continue;
             }
             store.write_all(&head.bytes())?;
@@ -321,8 +322,9 @@ impl Shared {
                         let n = room.map_or(bytes.len(), |room| bytes.len().min(room as usize));
                         self.pace(n)?;
                         self.online()?;
-                        store.write_all(&bytes[..n])?;
+                        // Counted first: who has an answer finds all of it counted.
                         self.count(|traffic| traffic.bytes += n as u64);
+                        store.write_all(&bytes[..n])?;
                         passed += n as u64;
                         bytes = &bytes[n..];
                     }
@@ -376,17 +378,16 @@ impl Shared {
     }
 }
 
-/// Takes a request's body and answers it, as S3 does.
-fn refuse(
-    code: u16,
-    head: &Head,
-    from: &mut BufReader<&TcpStream>,
-    mut client: &TcpStream,
-) -> io::Result<()> {
+/// Takes a request's body.
+fn take(head: &Head, from: &mut BufReader<&TcpStream>, mut client: &TcpStream) -> io::Result<()> {
     if head.get("expect").is_some() {
         client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
-    head.body().read(from, || usize::MAX, |_| Ok(()))?;
+    head.body().read(from, || usize::MAX, |_| Ok(()))
+}
+
+/// Answers a request as S3 does.
+fn refuse(code: u16, head: &Head, mut client: &TcpStream) -> io::Result<()> {
     let (reason, name) = match code {
         403 => ("Forbidden", "AccessDenied"),
         503 => ("Service Unavailable", "SlowDown"),

@@ -137,7 +137,7 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Asks once, on a connection of its own. HTTP/1.0, so that the body is what follows the head.
+/// Asks once, on a connection of its own. HTTP/1.0, so that no answer comes in chunks.
 ///
 /// # Errors
 ///
@@ -161,7 +161,14 @@ pub(crate) fn ask(
     let mut from = io::BufReader::new(&stream);
     let head = Head::read(&mut from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut body = Vec::new();
-    from.read_to_end(&mut body)?;
+    match head.get("content-length").and_then(|length| length.parse().ok()) {
+        Some(_) if method == "HEAD" => {}
+        Some(length) => {
+            body.resize(length, 0);
+            from.read_exact(&mut body)?;
+        }
+        None => drop(from.read_to_end(&mut body)?),
+    }
     let status = head.first.split(' ').nth(1).and_then(|code| code.parse().ok());
     Ok(Answer { status: status.ok_or(io::ErrorKind::InvalidData)?, head, body })
 }

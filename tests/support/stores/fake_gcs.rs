@@ -10,6 +10,9 @@ use crate::support::ports;
 use crate::support::tool::Tool;
 
 /// A Google Cloud Storage of which everybody may do everything. It keeps what it has in memory.
+///
+/// It does one thing at a time: while an upload is stalled, it answers nobody, neither `get` nor `list`. Of uploads it knows
+/// those of one request and those that can be resumed, not the multipart uploads of the XML API.
 #[derive(Debug)]
 pub(crate) struct FakeGcs {
     _server: Tool,

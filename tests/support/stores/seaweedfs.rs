@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{START, Store, Stored, isolated, loopback, peer, start_server};
+use super::{Store, Stored, isolated, loopback, peer, start_server};
+use crate::support::http1::ask;
 use crate::support::ports;
 use crate::support::tool::{Finished, Tool};
 
@@ -66,21 +67,17 @@ impl SeaweedFs {
         let mut store = Self { server: None, addr, grpc, dir };
         store.server = Some(start_server(&peer("bin/weed"), &arguments, store.dir.path(), &[], addr));
         for bucket in buckets {
-            store.make_bucket(bucket);
+            // What S3 calls a bucket is a directory in its file system; this is quicker than `aws` by half a second.
+            let made = ask(loopback(filer), "POST", &format!("/buckets/{bucket}/"), &[], b"").unwrap();
+            assert_eq!(made.status, 201, "{bucket}: {}", String::from_utf8_lossy(&made.body));
         }
         store
     }
 
-    /// It accepts connections a moment before it can make a bucket.
-    fn make_bucket(&mut self, bucket: &str) {
-        let home = self.dir.path().to_owned();
-        let addr = self.addr;
-        let server = self.server.as_mut().expect("it was started");
-        server.until(&format!("the bucket {bucket} is made"), START, || {
-            let mut aws = aws_as(OWNER, &home, addr);
-            aws.args(["s3api", "create-bucket", "--bucket", bucket]);
-            Tool::start(aws, None).finish(PATIENCE).status.success().then_some(())
-        });
+    /// Where it has its sockets, whatever it is told. It removes them only when it ends by itself, which takes 15 s.
+    pub(crate) fn sockets(&self) -> Vec<PathBuf> {
+        let roles = ["master", "volume", "filer", "s3"].into_iter().zip(self.grpc);
+        roles.map(|(role, port)| PathBuf::from(format!("/tmp/seaweedfs-{role}-grpc-{port}.sock"))).collect()
     }
 
     /// `aws` with Weir's keys, at another address: behind a proxy.
@@ -161,9 +158,8 @@ impl Store for SeaweedFs {
 impl Drop for SeaweedFs {
     fn drop(&mut self) {
         drop(self.server.take());
-        // It has them in /tmp whatever it is told, and removes them only when it ends by itself, which takes 15 s.
-        for (role, port) in ["master", "volume", "filer", "s3"].into_iter().zip(self.grpc) {
-            std::fs::remove_file(PathBuf::from(format!("/tmp/seaweedfs-{role}-grpc-{port}.sock"))).ok();
+        for socket in self.sockets() {
+            std::fs::remove_file(socket).ok();
         }
     }
 }
