@@ -24,6 +24,8 @@ pub trait Egresses: Send + Sync {
     /// Has the page of one show another layout.
     async fn update_layout(&self, egress_id: &str, layout: &str) -> Result<proto::EgressInfo, ServiceError>;
 
-    async fn list(&self, request: proto::ListEgressRequest)
-    -> Result<proto::ListEgressResponse, ServiceError>;
+    async fn list(
+        &self,
+        request: proto::ListEgressRequest,
+    ) -> Result<proto::ListEgressResponse, ServiceError>;
 }

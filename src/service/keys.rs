@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::token::Signer;
 use crate::secret::Secret;
 
 /// API keys, by name, with their secrets. Cheap to clone.
@@ -14,6 +15,18 @@ impl ApiKeys {
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<&Secret<String>> {
         self.0.get(name).filter(|secret| !secret.expose().is_empty())
+    }
+
+    /// The key with this name, to sign with.
+    #[must_use]
+    pub fn signer(&self, name: &str) -> Option<Signer> {
+        self.secret(name).map(|secret| Signer { key: name.to_owned(), secret: secret.clone() })
+    }
+
+    /// The first key by name, where any will do.
+    #[must_use]
+    pub fn first(&self) -> Option<Signer> {
+        self.0.keys().find_map(|name| self.signer(name))
     }
 }
 
