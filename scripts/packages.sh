@@ -17,7 +17,7 @@ record=(
   util-linux
 )
 
-# To measure what was recorded, and to receive streams.
+# To measure what was recorded, to receive streams, and to carry messages.
 test=(
-  ffmpeg nginx libnginx-mod-rtmp srt-tools openssl
+  ffmpeg nginx libnginx-mod-rtmp srt-tools openssl redis-server
 )

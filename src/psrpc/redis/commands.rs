@@ -32,7 +32,10 @@ struct State {
 
 #[derive(Clone)]
 enum Live {
-    Node(MultiplexedConnection, #[expect(dead_code, reason = "ends the connection's driver when dropped")] Arc<DropGuard>),
+    Node(
+        MultiplexedConnection,
+        #[expect(dead_code, reason = "ends the connection's driver when dropped")] Arc<DropGuard>,
+    ),
     Cluster(Box<ClusterConnection>),
 }
 
@@ -127,10 +130,7 @@ impl Commands {
 fn is_broken(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_io_error()
-        || matches!(
-            error.kind(),
-            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-        )
+        || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
 }
 
 /// Whether the same command may succeed a moment later.
