@@ -39,20 +39,26 @@ impl RedisServer {
         Self::start_with(port, all, Vec::new())
     }
 
-    /// With TLS alone, asking clients for a certificate.
-    pub(super) fn start_tls(authority: &Authority) -> Self {
+    /// With TLS alone, asking clients for a certificate; its own is called `name`.
+    pub(super) fn start_tls(authority: &Authority, name: &str, args: &[&str]) -> Self {
         let port = free_port();
-        let file = |name: &str| authority.file(name).to_str().unwrap().to_owned();
-        let args = [
-            ("--port", "0".to_owned()),
-            ("--tls-port", port.to_string()),
-            ("--tls-cert-file", file("server.crt")),
-            ("--tls-key-file", file("server.key")),
-            ("--tls-ca-cert-file", file("ca.crt")),
-            ("--tls-auth-clients", "yes".to_owned()),
+        let (certificate, key) =
+            (authority.text(&format!("{name}.crt")), authority.text(&format!("{name}.key")));
+        let ca = authority.text("ca.crt");
+        let port_text = port.to_string();
+        let tls = [
+            ["--port", "0"],
+            ["--tls-port", &port_text],
+            ["--tls-cert-file", &certificate],
+            ["--tls-key-file", &key],
+            ["--tls-ca-cert-file", &ca],
+            ["--tls-auth-clients", "yes"],
         ];
-        let args = args.into_iter().flat_map(|(key, value)| [key.to_owned(), value]).collect();
-        Self::start_with(port, args, Vec::new())
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let all = [&tls.concat()[..], args].concat();
+        let (certificate, key) = (authority.text("client.crt"), authority.text("client.key"));
+        let cli = ["--tls", "--insecure", "--cert", &certificate, "--key", &key];
+        Self::start_with(port, owned(&all), owned(&cli))
     }
 
     fn start_with(port: u16, args: Vec<String>, cli: Vec<String>) -> Self {
@@ -150,10 +156,12 @@ impl Sentinel {
     }
 }
 
-/// A cluster of so many masters, which share the slots evenly.
-pub(super) fn cluster(size: u32) -> Vec<RedisServer> {
-    let start = |_| RedisServer::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"]);
-    let nodes: Vec<RedisServer> = (0..size).map(start).collect();
+/// For servers that are to be a cluster.
+pub(super) const CLUSTERED: [&str; 4] = ["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"];
+
+/// Makes a cluster of servers, all masters, which share the slots evenly.
+pub(super) fn cluster(nodes: Vec<RedisServer>) -> Vec<RedisServer> {
+    let size = u32::try_from(nodes.len()).unwrap();
     for (index, node) in (0..).zip(&nodes) {
         let slots = [16384 * index / size, 16384 * (index + 1) / size - 1].map(|slot| slot.to_string());
         node.cli(&["CLUSTER", "ADDSLOTSRANGE", &slots[0], &slots[1]]);
@@ -172,7 +180,7 @@ pub(super) fn cluster(size: u32) -> Vec<RedisServer> {
     nodes
 }
 
-/// A certificate authority, and what it signed: `server` for the name redis.test, and `client`.
+/// A certificate authority, and what it signed: `server` for the name redis.test, `node` for 127.0.0.1, and `client`.
 #[derive(Debug)]
 pub(super) struct Authority(TempDir);
 
@@ -186,6 +194,11 @@ impl Authority {
             "server",
             "redis",
             &[&signed[..], &["-addext", "subjectAltName=DNS:redis.test"]].concat(),
+        );
+        authority.certificate(
+            "node",
+            "redis",
+            &[&signed[..], &["-addext", "subjectAltName=IP:127.0.0.1"]].concat(),
         );
         authority.certificate("client", "weir", &signed);
         authority
