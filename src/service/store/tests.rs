@@ -90,10 +90,8 @@ async fn what_ended_does_not_go_on() {
     assert_eq!(opened.store.put(info("EG_one", 1, Status::EgressFailed)), Put::News);
     assert_eq!(opened.store.put(info("EG_one", 1, Status::EgressActive)), Put::Late);
     assert_eq!(opened.store.get("EG_one").unwrap().status(), Status::EgressFailed);
-    let recovered = proto::EgressInfo {
-        details: "recovered".to_owned(),
-        ..info("EG_one", 1, Status::EgressFailed)
-    };
+    let recovered =
+        proto::EgressInfo { details: "recovered".to_owned(), ..info("EG_one", 1, Status::EgressFailed) };
     assert_eq!(opened.store.put(recovered.clone()), Put::Same);
     assert_eq!(opened.store.get("EG_one"), Some(recovered));
 }
@@ -117,8 +115,7 @@ async fn a_damaged_file_is_an_error_that_says_what_to_do() {
     let file = dir.path().join(FILE_NAME);
     let tasks = TaskTracker::new();
     let refused = async || {
-        let opened =
-            Store::open(dir.path(), StoreOptions::default(), &tasks, CancellationToken::new()).await;
+        let opened = Store::open(dir.path(), StoreOptions::default(), &tasks, CancellationToken::new()).await;
         opened.unwrap_err().to_string()
     };
     std::fs::write(&file, vec![7; 100_000]).unwrap();
@@ -136,12 +133,8 @@ async fn a_damaged_file_is_an_error_that_says_what_to_do() {
     std::fs::write(&file, &bytes).unwrap();
     assert!(refused().await.contains(FILE_NAME));
 
-    let nowhere = Store::open(
-        Path::new("/nowhere/at/all"),
-        StoreOptions::default(),
-        &tasks,
-        CancellationToken::new(),
-    );
+    let nowhere =
+        Store::open(Path::new("/nowhere/at/all"), StoreOptions::default(), &tasks, CancellationToken::new());
     assert!(matches!(nowhere.await, Err(StoreError::File { .. })));
 }
 
@@ -168,7 +161,8 @@ async fn what_ended_long_ago_is_forgotten() {
     };
     tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it is forgotten");
     opened.close().await;
-    let opened = open(dir.path(), StoreOptions { sweep: Duration::from_hours(1), ..StoreOptions::default() }).await;
+    let opened =
+        open(dir.path(), StoreOptions { sweep: Duration::from_hours(1), ..StoreOptions::default() }).await;
     let all = opened.store.list(&proto::ListEgressRequest::default()).unwrap();
     assert_eq!(ids(&all), ["EG_running", "EG_new"].map(|id| id), "gone from the file, too");
 }
