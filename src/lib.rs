@@ -26,6 +26,8 @@ pub mod upload;
 
 pub mod recording;
 
+pub mod service;
+
 pub mod cli;
 pub mod doctor;
 pub mod recorder;
