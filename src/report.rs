@@ -260,6 +260,14 @@ impl Report {
         }
     }
 
+    /// An address was removed while the recording runs.
+    pub fn stream_removed(&mut self, url: &StreamUrl, now: Timestamp) {
+        let output = self.streams.iter().rev().find(|(_, known)| known == url).map(|(output, _)| *output);
+        if let Some(output) = output {
+            self.stream_ended(output, url, None, now);
+        }
+    }
+
     /// Something worth telling that is no error: a gap, dropped pictures, a file left behind. Ends up in `details`.
     pub fn note(&mut self, note: String) {
         self.notes.push(note);
