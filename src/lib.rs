@@ -21,6 +21,7 @@ pub mod sink;
 pub mod source;
 
 pub mod control;
+pub mod ipc;
 pub mod report;
 pub mod upload;
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::secret::{Secret, exposed};
 
 /// The keys of a configuration that are about storage.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerStorage {
     /// For outputs whose request names no storage. Without it they are kept on the local disk.
@@ -21,15 +21,18 @@ pub struct ServerStorage {
     /// Outputs that would be kept on the local disk are refused.
     pub disallow_local_storage: bool,
     /// Keys with which roles are assumed for requests that name a role and bring no keys.
+    #[serde(with = "exposed")]
     pub s3_assume_role_key: Secret<String>,
+    #[serde(with = "exposed")]
     pub s3_assume_role_secret: Secret<String>,
     /// For requests that bring no role of their own.
     pub s3_assume_role_arn: String,
+    #[serde(with = "exposed")]
     pub s3_assume_role_external_id: Secret<String>,
 }
 
 /// One storage. Of several providers the first in the order of the fields counts.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
     /// Joined in front of every name.
