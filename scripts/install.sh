@@ -27,8 +27,9 @@ installed() {
   [[ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]
 }
 
-# Node.js may have come from elsewhere than Debian; what counts is that it is there. It builds the pages in web/.
-if [[ -f web/package.json ]] && ! command -v node >/dev/null; then
+# Node.js may have come from elsewhere than Debian; what counts is that it is there. It builds the pages in web/ and runs
+# one of the tests' servers.
+if [[ -f web/package.json || "$1" != demo ]] && ! { command -v node && command -v npm; } >/dev/null; then
   wanted+=(nodejs npm)
 fi
 
@@ -109,3 +110,6 @@ check_rust() {
 install_packages
 check_gstreamer
 check_rust
+if [[ "$1" != demo ]]; then
+  scripts/peers.sh
+fi

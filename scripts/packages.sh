@@ -17,7 +17,8 @@ record=(
   util-linux
 )
 
-# To measure what was recorded, and to receive streams.
+# To measure what was recorded, to receive streams, and (with peers.sh) to store and to have a clock that is wrong.
 test=(
   ffmpeg nginx libnginx-mod-rtmp srt-tools openssl
+  python3-venv faketime
 )

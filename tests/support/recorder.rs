@@ -1,7 +1,7 @@
 //! The recorder, run as a person runs it.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -38,10 +38,16 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// `weir record --json` with more arguments, in a directory.
     pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(dir, arguments, |_| {})
+    }
+
+    /// The same, with an environment: `set` changes the command before it is run.
+    pub(crate) fn start_with(dir: &Path, arguments: &[&str], set: impl FnOnce(&mut Command)) -> Self {
         let alone = alone();
         let before = Watch::before();
         let mut weir = command(env!("CARGO_BIN_EXE_weir"));
         weir.arg("record").args(arguments).arg("--json").current_dir(dir);
+        set(&mut weir);
         let started = SystemTime::now();
         let tool = Tool::start(weir, None);
         let watch = Some(Watch::start(tool.pid(), before));
@@ -155,8 +161,18 @@ impl Ended {
 
 /// `weir` with any other arguments, run to its end in a directory.
 pub(crate) fn weir(dir: &Path, arguments: &[&str]) -> super::tool::Finished {
+    weir_with(dir, arguments, |_| {})
+}
+
+/// The same, with an environment: `set` changes the command before it is run.
+pub(crate) fn weir_with(
+    dir: &Path,
+    arguments: &[&str],
+    set: impl FnOnce(&mut Command),
+) -> super::tool::Finished {
     let mut command = command(env!("CARGO_BIN_EXE_weir"));
     command.args(arguments).current_dir(dir);
+    set(&mut command);
     Tool::start(command, None).finish(Duration::from_secs(60))
 }
 

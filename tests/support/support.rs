@@ -3,12 +3,17 @@
 //! Everything here waits with a deadline and panics with what it saw; a test that can't go on has failed.
 
 pub(crate) mod barcode;
+pub(crate) mod fault_proxy;
+pub(crate) mod forward_proxy;
+pub(crate) mod http1;
 pub(crate) mod layout;
 pub(crate) mod leftovers;
 pub(crate) mod measure;
 pub(crate) mod page_server;
 pub(crate) mod peers;
+pub(crate) mod ports;
 pub(crate) mod processes;
 pub(crate) mod recorder;
+pub(crate) mod stores;
 pub(crate) mod synthetic;
 pub(crate) mod tool;

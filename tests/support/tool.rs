@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
@@ -140,6 +141,30 @@ pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
+}
+
+impl Finished {
+    /// Panics with what it said when it did not succeed.
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> Self {
+        assert!(self.status.success(), "{}:\n{}", self.status, self.stderr);
+        self
+    }
+}
+
+/// Gives a program a clock that is `seconds` ahead (negative: behind) of everybody else's. What it measures time with, the
+/// monotonic clock, is left alone.
+pub(crate) fn with_clock_ahead(command: &mut Command, seconds: i64) {
+    // What the command `faketime` sets; as a command it would stand between us and the program.
+    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|machine| PathBuf::from(format!("/usr/lib/{machine}/faketime/libfaketime.so.1")))
+        .into_iter()
+        .find(|library| library.exists());
+    let library = library.expect("libfaketime is missing; `scripts/install.sh test` installs it");
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME", format!("{seconds:+}s"))
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
 }
 
 /// A program to be started.

@@ -1,0 +1,133 @@
+//! Real servers that store: SeaweedFS for S3, fake-gcs-server for Google Cloud Storage, Azurite for Azure's blobs.
+//!
+//! Each is a process of the test that starts it, listens on loopback alone, keeps what it stores in a directory (or a
+//! memory) of its own, and is gone when it is dropped, or when the thread that started it ends. So none can be shared by
+//! tests: a `static` is never dropped. A test that has several questions to one server asks them one after the other.
+//!
+//! What is stored is read back by other clients than Weir's.
+
+pub(crate) mod azurite;
+pub(crate) mod fake_gcs;
+pub(crate) mod seaweedfs;
+
+use std::ffi::OsStr;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::tool::{Tool, command};
+
+pub(crate) use azurite::Azurite;
+pub(crate) use fake_gcs::FakeGcs;
+pub(crate) use seaweedfs::SeaweedFs;
+
+/// What a store's start may take; it takes a hundredth to a quarter of it.
+const START: Duration = Duration::from_secs(20);
+
+/// What all stores have in common.
+pub(crate) trait Store {
+    /// Where it listens.
+    fn addr(&self) -> SocketAddr;
+
+    /// What Weir has to know to store in a bucket (a container) of it, as `storage:` or `backup:` of its configuration,
+    /// when it is reached at another address than its own: behind a proxy.
+    fn storage_at(&self, addr: SocketAddr, bucket: &str) -> Value;
+
+    /// The same, reached directly.
+    fn storage(&self, bucket: &str) -> Value {
+        self.storage_at(self.addr(), bucket)
+    }
+
+    /// What `--storage` reads: see [`config_yaml`].
+    fn config_yaml(&self, bucket: &str) -> String {
+        config_yaml(&self.storage(bucket), None)
+    }
+
+    /// The bytes stored under a key; panics when there are none.
+    fn get(&self, bucket: &str, key: &str) -> Vec<u8>;
+
+    /// All keys of a bucket, sorted.
+    fn list(&self, bucket: &str) -> Vec<String>;
+
+    /// What else is known of an object; `None` when there is none.
+    fn head(&self, bucket: &str, key: &str) -> Option<Stored>;
+}
+
+/// What a store knows of an object besides its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Stored {
+    pub(crate) length: u64,
+    pub(crate) content_type: String,
+    /// Empty: none.
+    pub(crate) disposition: String,
+    /// Sorted by key.
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+impl Stored {
+    fn new(length: u64, content_type: &Value, disposition: &Value, metadata: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut metadata: Vec<_> = metadata
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), text(value)))
+            .collect();
+        metadata.sort();
+        Self { length, content_type: text(content_type), disposition: text(disposition), metadata }
+    }
+}
+
+/// A configuration of storage and, perhaps, of what takes over when that fails. (JSON, which is YAML.)
+pub(crate) fn config_yaml(storage: &Value, backup: Option<&Value>) -> String {
+    let mut all = json!({ "storage": storage });
+    if let Some(backup) = backup {
+        all["backup"] = backup.clone();
+    }
+    serde_json::to_string_pretty(&all).unwrap()
+}
+
+/// Where `scripts/peers.sh` puts what Debian has no package of.
+pub(crate) fn peer(path: &str) -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let peers = set("WEIR_TEST_PEERS").unwrap_or_else(|| {
+        let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+        cache.expect("HOME is set").join("weir/peers")
+    });
+    let found = peers.join("current").join(path);
+    assert!(found.exists(), "{} is missing; `scripts/install.sh test` installs it", found.display());
+    found
+}
+
+/// A command with nothing of the caller's environment, where keys for real storages may be, and with `home` for a place to
+/// put things.
+fn isolated(program: impl AsRef<OsStr>, home: &Path) -> Command {
+    let mut command = command(program);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", path).env("HOME", home).env("TMPDIR", home).current_dir(home);
+    command
+}
+
+/// Starts a server and waits until it accepts connections. It dies with the thread that starts it, also when the tests are
+/// killed.
+fn start_server(
+    program: &Path,
+    arguments: &[String],
+    home: &Path,
+    set: &[(&str, &str)],
+    addr: SocketAddr,
+) -> Tool {
+    let mut server = isolated("setpriv", home);
+    server.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments).envs(set.iter().copied());
+    let mut server = Tool::start(server, None);
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    server.until(&format!("{name} listens"), START, || TcpStream::connect(addr).ok());
+    server
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}

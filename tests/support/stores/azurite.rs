@@ -1,0 +1,102 @@
+//! Azurite: Azure's blob service, and Microsoft's client for Python to look into it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::{Value, json};
+
+use super::{Store, Stored, isolated, loopback, peer, start_server};
+use crate::support::ports;
+use crate::support::tool::{Finished, Tool};
+
+const ACCOUNT: &str = "weirtests";
+/// An account's key is Base64.
+const KEY: &[u8] = b"account-key-of-the-tests";
+
+/// Looks into it: `azure.py ENDPOINT ACCOUNT KEY make|put|get|list|head CONTAINER [BLOB]`.
+const CLIENT: &str = include_str!("azure.py");
+
+/// A blob service with one account, which may do everything. It keeps what it has in memory.
+#[derive(Debug)]
+pub(crate) struct Azurite {
+    _server: Tool,
+    addr: SocketAddr,
+    key: String,
+    home: tempfile::TempDir,
+}
+
+impl Azurite {
+    pub(crate) fn start(containers: &[&str]) -> Self {
+        let home = tempfile::Builder::new().prefix("weir-azurite").tempdir().unwrap();
+        let [port] = ports::free();
+        let addr = loopback(port);
+        let key = BASE64_STANDARD.encode(KEY);
+        let node = which("node");
+        let main = peer("node_modules/azurite/dist/src/blob/main.js").display().to_string();
+        let options = format!(
+            "--blobHost 127.0.0.1 --blobPort {port} --inMemoryPersistence --silent --disableTelemetry"
+        );
+        let arguments: Vec<String> =
+            [main].into_iter().chain(options.split(' ').map(str::to_owned)).collect();
+        let accounts = format!("{ACCOUNT}:{key}");
+        let server = start_server(&node, &arguments, home.path(), &[("AZURITE_ACCOUNTS", &accounts)], addr);
+        let store = Self { _server: server, addr, key, home };
+        for container in containers {
+            store.client(&["make", container], None).succeeded();
+        }
+        store
+    }
+
+    fn endpoint(addr: SocketAddr) -> String {
+        format!("http://{addr}/{ACCOUNT}")
+    }
+
+    /// Stores by that client.
+    pub(crate) fn put(&self, container: &str, blob: &str, bytes: &[u8]) {
+        self.client(&["put", container, blob], Some(bytes.to_vec())).succeeded();
+    }
+
+    fn client(&self, arguments: &[&str], stdin: Option<Vec<u8>>) -> Finished {
+        let mut python = isolated(peer("python/bin/python"), self.home.path());
+        python.args(["-c", CLIENT, &Self::endpoint(self.addr), ACCOUNT, &self.key]).args(arguments);
+        Tool::start(python, stdin).finish(Duration::from_secs(60))
+    }
+}
+
+impl Store for Azurite {
+    fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    fn storage_at(&self, addr: SocketAddr, bucket: &str) -> Value {
+        json!({ "azure": {
+            "account_name": ACCOUNT,
+            "account_key": self.key,
+            "container_name": bucket,
+            "endpoint": Self::endpoint(addr),
+        } })
+    }
+
+    fn get(&self, bucket: &str, key: &str) -> Vec<u8> {
+        self.client(&["get", bucket, key], None).succeeded().stdout
+    }
+
+    fn list(&self, bucket: &str) -> Vec<String> {
+        serde_json::from_slice(&self.client(&["list", bucket], None).succeeded().stdout).unwrap()
+    }
+
+    fn head(&self, bucket: &str, key: &str) -> Option<Stored> {
+        let done = self.client(&["head", bucket, key], None).succeeded();
+        let found: Value = serde_json::from_slice(&done.stdout).unwrap();
+        let length = found["length"].as_u64()?;
+        Some(Stored::new(length, &found["content_type"], &found["disposition"], &found["metadata"]))
+    }
+}
+
+/// Node.js itself, which may have come from elsewhere than Debian.
+fn which(program: &str) -> std::path::PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("{program} is missing; `scripts/install.sh test` installs it"))
+}
