@@ -9,8 +9,10 @@
 //! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
 //! on the disk (`ipc::cell`), so that its next run can tell how that ended.
 
+pub mod bus;
 pub mod egresses;
 pub mod error;
+pub mod io;
 pub mod registry;
 
 mod leftovers;

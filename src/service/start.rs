@@ -2,9 +2,11 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
 use livekit_protocol as proto;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::error::ServiceError;
@@ -19,8 +21,10 @@ use crate::protocol as rpc;
 use crate::psrpc::Code;
 use crate::report::{self, Fault, Report};
 
-/// What is held as long as an egress lives. It is let go of in this order: who looks for the egress when its place is free again
-/// finds nothing of it.
+/// livekit-server asks again after ten seconds.
+const CREATED_WITHIN: Duration = Duration::from_secs(9);
+
+/// What is held as long as an egress lives.
 struct Held {
     _topics: Option<Box<dyn Any + Send + Sync>>,
     permit: Box<dyn Any + Send + Sync>,
@@ -83,7 +87,7 @@ async fn begin(
         }
     };
     let (created, topics, launched) =
-        tokio::join!(service.registry.create(&info), topics, launch(&job, info.clone()));
+        tokio::join!(create(&service, &info), topics, launch(&job, info.clone()));
     match (created, topics, launched) {
         (Ok(()), Ok(topics), Ok(launched)) => {
             seat.take(Arc::clone(&launched.handle));
@@ -109,6 +113,12 @@ async fn begin(
             Err(error)
         }
     }
+}
+
+/// Announces an egress, within the time that its caller waits.
+async fn create(service: &Service, info: &proto::EgressInfo) -> Result<(), ServiceError> {
+    let created = timeout(CREATED_WITHIN, service.registry.create(info)).await;
+    created.unwrap_or_else(|_| Err(ServiceError::new(Code::DeadlineExceeded, "request timed out")))
 }
 
 /// Watches a recorder to its end, and tells it.
