@@ -113,7 +113,9 @@ fn costs(config: &ServiceConfig, tree: &Tree, warning: &mut dyn FnMut(&str, Stri
         let needed = 1.0 + cost.memory_cost;
         warning(
             "cpu_cost.max_memory",
-            format!("no recording can be taken: 1 GB is kept free and `memory_cost` added, more than {needed} is needed"),
+            format!(
+                "no recording can be taken: 1 GB is kept free and `memory_cost` added, more than {needed} is needed"
+            ),
         );
     }
     for key in ["cpu_cost.max_cpu_utilization", "cpu_cost.web_cpu_cost", "cpu_cost.audio_web_cpu_cost"] {
@@ -128,8 +130,10 @@ fn costs(config: &ServiceConfig, tree: &Tree, warning: &mut dyn FnMut(&str, Stri
 fn storages(config: &ServiceConfig, warning: &mut dyn FnMut(String, String)) {
     let server = &config.storage;
     let debug = config.debug.storage();
-    let sections = [("storage", server.storage.as_ref()), ("backup", server.backup.as_ref()), ("debug", Some(&debug))];
-    for (section, storage) in sections.into_iter().filter_map(|(section, storage)| Some((section, storage?))) {
+    let sections =
+        [("storage", server.storage.as_ref()), ("backup", server.backup.as_ref()), ("debug", Some(&debug))];
+    for (section, storage) in sections.into_iter().filter_map(|(section, storage)| Some((section, storage?)))
+    {
         let buckets = buckets(storage);
         for (key, bucket) in &buckets {
             if bucket.is_empty() {

@@ -44,7 +44,8 @@ impl ServiceConfig {
     /// When the file can't be read, and those of [`ServiceConfig::load`].
     pub fn read(file: Option<&Path>, environment: &Environment) -> Result<Loaded, LoadError> {
         const BODY: &str = "EGRESS_CONFIG_BODY";
-        let file = file.map(Path::to_owned).or_else(|| environment.get("EGRESS_CONFIG_FILE").map(PathBuf::from));
+        let file =
+            file.map(Path::to_owned).or_else(|| environment.get("EGRESS_CONFIG_FILE").map(PathBuf::from));
         let (origin, text) = match (environment.get(BODY), file) {
             (Some(body), _) => (BODY.to_owned(), body.to_owned()),
             (None, Some(path)) => {
@@ -78,7 +79,11 @@ impl ServiceConfig {
             warnings.push(finding);
         });
         warnings.sort_by_key(|finding| (finding.place.is_none(), finding.place));
-        if errors.is_empty() { Ok(Loaded { config, warnings }) } else { Err(ConfigError { findings: errors }) }
+        if errors.is_empty() {
+            Ok(Loaded { config, warnings })
+        } else {
+            Err(ConfigError { findings: errors })
+        }
     }
 
     /// Fills in what is open.

@@ -40,10 +40,9 @@ impl<'de> Deserialize<'de> for LogLevel {
             "warn" | "warning" => Ok(Self::Warn),
             // The last three are levels of LiveKit's logger, above all that we say.
             "error" | "dpanic" | "panic" | "fatal" => Ok(Self::Error),
-            _ => Err(de::Error::invalid_value(
-                de::Unexpected::Str(&text),
-                &"one of debug, info, warn, error",
-            )),
+            _ => {
+                Err(de::Error::invalid_value(de::Unexpected::Str(&text), &"one of debug, info, warn, error"))
+            }
         }
     }
 }

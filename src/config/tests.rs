@@ -40,8 +40,8 @@ fn livekits_file_starts_as_it_is() {
         told,
         [
             "line 3, column 1: log_level: unknown key; it is `level` in the section `logging`",
-            "line 36, column 1: backup_storage: unknown key; the section is called `backup`",
-            "line 40, column 3: latency.rtp_max_allowed_ts_diff: unknown key; it is read as `rtpmaxallowedtsdiff`",
+            "line 35, column 1: backup_storage: unknown key; the section is called `backup`",
+            "line 39, column 3: latency.rtp_max_allowed_ts_diff: unknown key; it is read as `rtpmaxallowedtsdiff`",
         ]
     );
 }
@@ -57,15 +57,18 @@ fn every_key_is_read() {
         if !is_leaf || line.starts_with("  api_key: ") {
             continue;
         }
-        let without: Vec<&str> = lines.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, line)| *line).collect();
+        let without: Vec<&str> =
+            lines.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, line)| *line).collect();
         let less = ServiceConfig::load(&without.join("\n"), &environment).unwrap().config;
         assert_ne!(less, all, "{line}");
         taken_out += 1;
     }
     assert!(taken_out > 110, "{taken_out}");
 
-    let unexpected: Vec<String> =
-        warnings(EVERY_KEY).into_iter().filter(|warning| !warning.contains("livekit-server does this")).collect();
+    let unexpected: Vec<String> = warnings(EVERY_KEY)
+        .into_iter()
+        .filter(|warning| !warning.contains("livekit-server does this"))
+        .collect();
     assert_eq!(unexpected, Vec::<String>::new());
     assert_eq!(all.session_limits.image_output_max_duration, Duration::from_mins(90));
     assert_eq!((all.io_selection_timeout, all.keep_free), (Duration::from_millis(500), 2_000_000_000));
@@ -121,13 +124,25 @@ fn no_message_repeats_a_secret() {
 #[test]
 fn bad_values_are_told_with_line_and_remedy() {
     for (text, said) in [
-        ("health_port: 70000", "line 1, column 14: health_port: `70000` is not a whole number from 0 to 65535"),
-        ("logging:\n  level: loud", "line 2, column 10: logging.level: `loud` is not one of debug, info, warn, error"),
-        ("io_create_timeout: soon", "io_create_timeout: `soon` is not a duration like 500ms, 90s or 1h30m, or a number of nanoseconds"),
+        (
+            "health_port: 70000",
+            "line 1, column 14: health_port: `70000` is not a whole number from 0 to 65535",
+        ),
+        (
+            "logging:\n  level: loud",
+            "line 2, column 10: logging.level: `loud` is not one of debug, info, warn, error",
+        ),
+        (
+            "io_create_timeout: soon",
+            "io_create_timeout: `soon` is not a duration like 500ms, 90s or 1h30m, or a number of nanoseconds",
+        ),
         ("session_limits:\n  file_output_max_duration: -5s", "`-5s` is not a duration like"),
         ("io_update_timeout: -5", "`-5` is not a duration like"),
         ("io_update_timeout: 1.5", "`1.5` is not a duration like"),
-        ("storage: {s3: {max_retry_delay: soon}}", "storage.s3.max_retry_delay: `soon` is not a duration like 500ms"),
+        (
+            "storage: {s3: {max_retry_delay: soon}}",
+            "storage.s3.max_retry_delay: `soon` is not a duration like 500ms",
+        ),
         ("keep_free: lots", "keep_free: `lots` is not a size like 512MB or 2GB, or a number of bytes"),
         ("keep_free: -1", "`-1` is not a size"),
         ("keep_free: 99999999999GB", "is not a size"),
@@ -173,7 +188,10 @@ fn what_has_no_effect_is_warned_of() {
     for (more, said) in [
         ("ws_url: livekit.example.com", "ws_url: it is no address that begins with one of ws, wss"),
         ("template_base: localhost", "template_base: it is no address"),
-        ("cpu_cost: {memory_source: guess}", "cpu_cost.memory_source: `guess` is not one of proc_rss, cgroup"),
+        (
+            "cpu_cost: {memory_source: guess}",
+            "cpu_cost.memory_source: `guess` is not one of proc_rss, cgroup",
+        ),
         ("cpu_cost: {max_memory: 1.5, memory_cost: 0.5}", "cpu_cost.max_memory: no recording can be taken"),
         ("cpu_cost: {max_cpu_utilization: 1.5}", "cpu_cost.max_cpu_utilization: it is out of range"),
         ("cpu_cost: {web_cpu_cost: -1}", "cpu_cost.web_cpu_cost: it is out of range"),
@@ -181,7 +199,10 @@ fn what_has_no_effect_is_warned_of() {
         ("storage: {s3: {region: x}}", "storage.s3.bucket: it is empty"),
         ("backup: {gcp: {bucket: a}, s3: {bucket: b}}", "backup: several providers are named; `s3` counts"),
         ("s3_assume_role_key: SECRET", "s3_assume_role_key: it and `s3_assume_role_secret` go together"),
-        ("backup_storage: {}", "line 4, column 1: backup_storage: unknown key; the section is called `backup`"),
+        (
+            "backup_storage: {}",
+            "line 4, column 1: backup_storage: unknown key; the section is called `backup`",
+        ),
         ("debug: {enable_profiling: true, s4: {}}", "debug.s4: unknown key"),
     ] {
         let warnings = warnings(&format!("{ALONE}{more}\n"));
@@ -190,7 +211,10 @@ fn what_has_no_effect_is_warned_of() {
     }
     let redis = "redis: {address: 'h:1'}\nwork_dir: /w\nstore: /s\nwebhook: {urls: ['https://u:SECRET@h/']}\napi_key: k\n";
     let warnings = warnings(redis);
-    assert!(warnings.iter().any(|warning| warning.contains("store: it has no effect beside `redis`")), "{warnings:?}");
+    assert!(
+        warnings.iter().any(|warning| warning.contains("store: it has no effect beside `redis`")),
+        "{warnings:?}"
+    );
     assert!(warnings.iter().any(|warning| warning.contains("webhook: it has no effect")), "{warnings:?}");
     assert!(warnings.iter().any(|warning| warning.contains("api_secret: one of")), "{warnings:?}");
     assert_eq!(warnings.len(), 3);
@@ -205,11 +229,16 @@ fn costs_that_are_none_are_the_defaults() {
     .config
     .cpu_cost;
     assert_eq!((cost.web_cpu_cost, cost.max_cpu_utilization, cost.track_cpu_cost), (4.0, 0.8, 0.5));
-    assert_eq!((cost.sdk_audio_room_composite_cpu_cost, cost.sdk_audio_room_composite_memory_cost), (1.5, 0.5));
+    assert_eq!(
+        (cost.sdk_audio_room_composite_cpu_cost, cost.sdk_audio_room_composite_memory_cost),
+        (1.5, 0.5)
+    );
     assert_eq!((cost.cpu_kill_grace(), cost.memory_kill_grace()), (Duration::from_secs(30), Duration::ZERO));
-    let latency = load(&format!("{ALONE}latency: {{jitter_buffer_latency: 6s, audio_mixer_latency: 7s, old_packet_threshold: 0}}"))
-        .config
-        .latency;
+    let latency = load(&format!(
+        "{ALONE}latency: {{jitter_buffer_latency: 6s, audio_mixer_latency: 7s, old_packet_threshold: 0}}"
+    ))
+    .config
+    .latency;
     assert_eq!(latency.rtp_max_allowed_ts_diff, Duration::from_secs(6));
     assert_eq!(latency.old_packet_threshold, Duration::from_millis(2200));
 }
@@ -251,7 +280,10 @@ fn the_work_directory_is_where_the_system_says() {
     assert_eq!(dir(&[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")], true).as_deref(), Some("/var/lib/a"));
     assert_eq!(dir(&[("HOME", "/root")], true).as_deref(), Some("/var/lib/weir"));
     assert_eq!(dir(&[("HOME", "/h"), ("XDG_STATE_HOME", "/s")], false).as_deref(), Some("/s/weir"));
-    assert_eq!(dir(&[("HOME", "/h"), ("XDG_STATE_HOME", "s")], false).as_deref(), Some("/h/.local/state/weir"));
+    assert_eq!(
+        dir(&[("HOME", "/h"), ("XDG_STATE_HOME", "s")], false).as_deref(),
+        Some("/h/.local/state/weir")
+    );
     assert_eq!(dir(&[("HOME", "")], false), None);
 }
 

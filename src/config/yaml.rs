@@ -118,7 +118,8 @@ impl Tree {
     /// At the first value that can't be one.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<(T, Vec<Finding>), ConfigError> {
         let unknown = RefCell::default();
-        let value = T::deserialize(read::Reader::new(&self.root, &unknown)).map_err(read::Problem::finding)?;
+        let value =
+            T::deserialize(read::Reader::new(&self.root, &unknown)).map_err(read::Problem::finding)?;
         Ok((value, unknown.into_inner()))
     }
 

@@ -226,10 +226,14 @@ struct Items<'a, 'r, I> {
 impl<'de, 'a, I: Iterator<Item = (usize, &'a Node)>> SeqAccess<'de> for Items<'a, '_, I> {
     type Error = Problem;
 
-    fn next_element_seed<T: de::DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Problem> {
+    fn next_element_seed<T: de::DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Problem> {
         let Some((at, node)) = self.items.next() else { return Ok(None) };
         let key = format!("{}[{at}]", self.of.key);
-        seed.deserialize(Reader { node, key, unknown: self.of.unknown }).map(Some)
+        let item = Reader { node, key, unknown: self.of.unknown };
+        item.placed(seed.deserialize(item.clone())).map(Some)
     }
 }
 
@@ -250,7 +254,8 @@ impl<'de, 'a, I: Iterator<Item = &'a Entry>> MapAccess<'de> for Entries<'a, '_, 
 
     fn next_value_seed<V: de::DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Problem> {
         let Some(entry) = self.value.take() else { return Err(de::Error::custom("a value without a key")) };
-        seed.deserialize(self.of.child(&entry.value, &entry.key))
+        let child = self.of.child(&entry.value, &entry.key);
+        child.placed(seed.deserialize(child.clone()))
     }
 }
 

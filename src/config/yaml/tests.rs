@@ -32,11 +32,15 @@ fn what_is_empty_is_not_said() {
 
 #[test]
 fn values_are_what_go_takes_them_for() {
-    let (sample, _) = read("port: 0x1F\nrate: 2\nis_on: yes\nname: 0012\nlist: [1, ~, x]\nmap: {a: 1.50}\n").unwrap();
+    let (sample, _) =
+        read("port: 0x1F\nrate: 2\nis_on: yes\nname: 0012\nlist: [1, ~, x]\nmap: {a: 1.50}\n").unwrap();
     assert_eq!((sample.port, sample.rate, sample.is_on), (31, 2.0, true));
     assert_eq!((sample.name.as_str(), sample.list), ("0012", vec!["1".into(), String::new(), "x".into()]));
     assert_eq!(sample.map["a"], "1.50");
-    assert_eq!(read("port: 5.0\nrate: 1_0.5").unwrap().0, Sample { port: 5, rate: 10.5, ..Sample::default() });
+    assert_eq!(
+        read("port: 5.0\nrate: 1_0.5").unwrap().0,
+        Sample { port: 5, rate: 10.5, ..Sample::default() }
+    );
     // A tag says what a text is.
     assert_eq!(read("name: !!str ~").unwrap().0.name, "~");
 }
@@ -51,9 +55,13 @@ fn aliases_and_merges_stand_for_what_they_name() {
 
 #[test]
 fn every_unknown_key_has_its_place() {
-    let (_, unknown) = read("prt: 1\nnested:\n  port: 2\n  nme: {a: b}\n\nmap: {any: thing}\nzzz:\n").unwrap();
-    let expected =
-        ["line 1, column 1: prt: unknown key", "line 4, column 3: nested.nme: unknown key", "line 7, column 1: zzz: unknown key"];
+    let (_, unknown) =
+        read("prt: 1\nnested:\n  port: 2\n  nme: {a: b}\n\nmap: {any: thing}\nzzz:\n").unwrap();
+    let expected = [
+        "line 1, column 1: prt: unknown key",
+        "line 4, column 3: nested.nme: unknown key",
+        "line 7, column 1: zzz: unknown key",
+    ];
     let mut unknown = unknown;
     unknown.sort();
     assert_eq!(unknown, expected);
@@ -96,7 +104,11 @@ fn what_could_fill_memory_is_refused() {
     }
     assert!(read(&bomb).unwrap_err().contains("more than a configuration can have"));
     assert!(read(&format!("list: {}", "[".repeat(5000))).is_err());
-    assert!(read(&format!("list: {}{}", "[".repeat(40), "]".repeat(40))).unwrap_err().contains("too many sections"));
+    assert!(
+        read(&format!("list: {}{}", "[".repeat(40), "]".repeat(40)))
+            .unwrap_err()
+            .contains("too many sections")
+    );
 }
 
 proptest! {
