@@ -1,32 +1,43 @@
 //! What an operator decides once for every recording: the service's configuration (service.md §4).
 //!
 //! The keys are LiveKit Egress's, so that its file can be taken as it is; what is ours alone says so. An empty value means
-//! "not said", as there. [`load`] reads a text and the environment and fills in what they leave open: nothing behind it
+//! "not said", as there. [`ServiceConfig::load`] reads a text and the environment and fills in what they leave open: nothing behind it
 //! needs defaults of its own.
 
+mod bytes;
+mod check;
 pub mod cost;
 pub mod debug;
+mod duration;
+mod environment;
 pub mod latency;
 pub mod limits;
+mod load;
 pub mod logging;
 pub mod redis;
 pub mod storage;
+mod yaml;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::secret::Secret;
 use cost::CpuCost;
 use debug::DebugConfig;
+pub use environment::Environment;
 use latency::{Latency, LatencyOverrides};
 use limits::SessionLimits;
+pub use load::{LoadError, Loaded};
 use logging::LoggingConfig;
 use redis::RedisConfig;
 use storage::ServerStorage;
+pub use yaml::{ConfigError, Finding, Place};
 
 /// The API's port where nothing is said: next to the templates', and none of livekit-server's (7880 to 7882).
 pub const DEFAULT_PORT: u16 = 7981;
@@ -93,6 +104,9 @@ pub struct ServiceConfig {
     pub storage: ServerStorage,
     pub session_limits: SessionLimits,
     pub cpu_cost: CpuCost,
+    /// Cores that recordings may count on, in place of the machine's: `LIVEKIT_CPU_REQUEST`, which is no key.
+    #[serde(skip)]
+    pub cpu_request: Option<f64>,
 
     pub latency: Latency,
     pub latency_overrides: LatencyOverrides,
@@ -150,6 +164,7 @@ impl Default for ServiceConfig {
             storage: ServerStorage::default(),
             session_limits: SessionLimits::default(),
             cpu_cost: CpuCost::default(),
+            cpu_request: None,
             latency: Latency::default(),
             latency_overrides: LatencyOverrides::default(),
             video_encoder_threads: 0,
@@ -181,7 +196,7 @@ impl ServiceConfig {
         Some(self.port.unwrap_or(unsaid)).filter(|port| *port != 0)
     }
 
-    /// Base address of the layouts' pages, with a `/` at its end.
+    /// Base address of the layouts' pages.
     #[must_use]
     pub fn template_base(&self) -> String {
         match self.template_base.as_str() {
@@ -192,11 +207,50 @@ impl ServiceConfig {
 }
 
 /// A flag of Chromium: `true` sets it, `false` leaves it out, anything else is its value.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChromeFlag {
     Switch(bool),
     Value(String),
+}
+
+impl<'de> Deserialize<'de> for ChromeFlag {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Flag;
+
+        impl Visitor<'_> for Flag {
+            type Value = ChromeFlag;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, a text or a number")
+            }
+
+            fn visit_bool<E: de::Error>(self, is_set: bool) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Switch(is_set))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Value(number.to_string()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Value(number.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Value(number.to_string()))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Value(text.to_owned()))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Value(String::new()))
+            }
+        }
+
+        from.deserialize_any(Flag)
+    }
 }
 
 /// The `webhook` section of livekit-server.
@@ -225,5 +279,5 @@ pub struct TestOverrides {
     pub disconnect_injection_room: String,
 }
 
-mod bytes;
-mod duration;
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// The `cpu_cost` section. CPU is counted in cores, memory in GB of 2^30 bytes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -102,12 +102,18 @@ impl CpuCost {
 }
 
 /// What counts as used memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MemorySource {
     /// The resident memory of all processes.
     #[default]
     ProcRss,
     /// What the control group holds, without what can be taken back from it.
     Cgroup,
+}
+
+impl<'de> Deserialize<'de> for MemorySource {
+    /// What is neither is the first, as LiveKit has it; the check warns.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(if String::deserialize(from)? == "cgroup" { Self::Cgroup } else { Self::ProcRss })
+    }
 }

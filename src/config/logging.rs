@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 /// The `logging` section.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -22,15 +22,29 @@ pub struct LoggingConfig {
     pub item_sample_interval: i64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogLevel {
     Debug,
     #[default]
     Info,
-    #[serde(alias = "warning")]
     Warn,
     Error,
+}
+
+impl<'de> Deserialize<'de> for LogLevel {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        match text.to_ascii_lowercase().as_str() {
+            "debug" => Ok(Self::Debug),
+            "" | "info" => Ok(Self::Info),
+            "warn" | "warning" => Ok(Self::Warn),
+            // The last three are levels of LiveKit's logger, above all that we say.
+            "error" | "dpanic" | "panic" | "fatal" => Ok(Self::Error),
+            _ => {
+                Err(de::Error::invalid_value(de::Unexpected::Str(&text), &"one of debug, info, warn, error"))
+            }
+        }
+    }
 }
 
 impl LogLevel {

@@ -189,12 +189,7 @@ impl<T> Offers<T> {
         self.open.remove(request_id);
     }
 
-    /// How many are open.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.open.len()
-    }
-
+    /// Whether none is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()

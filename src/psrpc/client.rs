@@ -115,12 +115,7 @@ impl Client {
     ///
     /// # Errors
     /// The server's; `unavailable`, when there is none; `deadline_exceeded`, when one took the call and did not answer in time.
-    pub async fn call(
-        &self,
-        method: &Method,
-        request: Bytes,
-        options: CallOptions,
-    ) -> Result<Bytes, Error> {
+    pub async fn call(&self, method: &Method, request: Bytes, options: CallOptions) -> Result<Bytes, Error> {
         let deadline = after(options.timeout);
         let mut waiter = self.send(method, request, deadline, false).await?;
         if method.claiming == Claiming::Required {
@@ -201,10 +196,8 @@ impl Client {
         let mut answers = Vec::new();
         while let Ok(reply) = waiter.next(deadline).await {
             if let Reply::Response(response) = reply {
-                answers.push(Answer {
-                    server_id: response.server_id.clone(),
-                    outcome: response.into_outcome(),
-                });
+                answers
+                    .push(Answer { server_id: response.server_id.clone(), outcome: response.into_outcome() });
             }
         }
         Ok(answers)

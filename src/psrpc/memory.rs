@@ -21,11 +21,7 @@ pub struct MemoryBus {
 
 impl Default for MemoryBus {
     fn default() -> Self {
-        Self {
-            routes: Routes::new(),
-            locks: Arc::default(),
-            link: Arc::new(watch::Sender::new(Link::Up)),
-        }
+        Self { routes: Routes::new(), locks: Arc::default(), link: Arc::new(watch::Sender::new(Link::Up)) }
     }
 }
 

@@ -10,6 +10,7 @@ mod call;
 mod handler;
 mod stats;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,11 +44,7 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self {
-            concurrency: 1000,
-            longest: Duration::from_secs(5 * 60),
-            patience: Duration::from_secs(5),
-        }
+        Self { concurrency: 1000, longest: Duration::from_secs(5 * 60), patience: Duration::from_secs(5) }
     }
 }
 
@@ -85,8 +82,10 @@ struct Registered {
     method: Method,
     handler: Box<dyn Handler>,
     offers: Mutex<Offers<oneshot::Sender<()>>>,
-    /// An offer was settled.
-    settled: Notify,
+    /// Requests that came and are not decided on.
+    undecided: AtomicUsize,
+    /// There is one less.
+    decided: Notify,
 }
 
 impl Server {
@@ -128,11 +127,7 @@ impl Server {
     ///
     /// # Errors
     /// [`BusError`], when the bus does not confirm it in time.
-    pub async fn register(
-        &self,
-        method: Method,
-        handler: impl Handler,
-    ) -> Result<Registration, BusError> {
+    pub async fn register(&self, method: Method, handler: impl Handler) -> Result<Registration, BusError> {
         let shared = &self.shared;
         let decisions = match method.claiming {
             Claiming::Required => Some(shared.bus.subscribe(&method.decision_channel(&shared.service))),
@@ -146,7 +141,9 @@ impl Server {
             }
             requests.standing().await
         };
-        timeout(within, standing).await.unwrap_or(Err(BusError::TimedOut { what: "the subscription", within }))?;
+        timeout(within, standing)
+            .await
+            .unwrap_or(Err(BusError::TimedOut { what: "the subscription", within }))?;
 
         let stop = shared.stop.child_token();
         let registered = Arc::new(Registered {
@@ -154,7 +151,8 @@ impl Server {
             method,
             handler: Box::new(handler),
             offers: Mutex::new(Offers::new(shared.options.concurrency)),
-            settled: Notify::new(),
+            undecided: AtomicUsize::new(0),
+            decided: Notify::new(),
         });
         shared.tasks.spawn(registered.serve(requests, decisions, stop.clone()));
         Ok(Registration { _stop: stop.drop_guard() })
@@ -177,13 +175,14 @@ impl Registered {
     ) {
         let mut requests = Some(requests);
         loop {
-            // Who has offered itself stays for the decision, else the caller waits for nobody.
-            if requests.is_none() && self.offers().is_empty() {
+            // Who offers itself stays for the decision, else the caller waits for nobody.
+            if requests.is_none() && self.undecided.load(Ordering::Acquire) == 0 {
                 return;
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled(), if requests.is_some() => requests = None,
-                () = self.settled.notified(), if requests.is_none() => {}
+                () = self.decided.notified(), if requests.is_none() => {}
                 frame = next(&mut requests) => match frame {
                     Some(frame) => self.on_request(frame),
                     None => return,
@@ -216,8 +215,9 @@ impl Registered {
             return;
         };
         let this = Arc::clone(self);
+        let undecided = Undecided::new(self);
         let call = async move {
-            this.call(request, &frame, deadline).await;
+            this.call(request, &frame, deadline, undecided).await;
             drop(permit);
         };
         self.shared.tasks.spawn(self.shared.calls.track_future(call));
@@ -232,9 +232,8 @@ impl Registered {
                     // The call may have given up at this moment.
                     Decision::Ours(chosen) => drop(chosen.send(())),
                     Decision::Theirs(forgotten) => drop(forgotten),
-                    Decision::Unconcerned => return,
+                    Decision::Unconcerned => {}
                 }
-                self.settled.notify_one();
             }
             Ok(other) => self.malformed(&format!("not a decision: {}", kind(&other))),
             Err(error) => self.refuse(&error),
@@ -260,9 +259,25 @@ impl Registered {
         let chosen = timeout_at(deadline, decision).await;
         if chosen.is_err() {
             self.offers().withdraw(request_id);
-            self.settled.notify_one();
         }
         matches!(chosen, Ok(Ok(())))
+    }
+}
+
+/// A request that is not decided on; dropped when it is, or when it ends otherwise.
+struct Undecided(Arc<Registered>);
+
+impl Undecided {
+    fn new(registered: &Arc<Registered>) -> Self {
+        registered.undecided.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(registered))
+    }
+}
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        self.0.undecided.fetch_sub(1, Ordering::AcqRel);
+        self.0.decided.notify_one();
     }
 }
 

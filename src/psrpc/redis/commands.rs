@@ -1,7 +1,8 @@
 //! One connection for commands, made again when it broke.
 
-use std::fmt;
+use std::error::Error;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
@@ -32,7 +33,10 @@ struct State {
 
 #[derive(Clone)]
 enum Live {
-    Node(MultiplexedConnection, #[expect(dead_code, reason = "ends the connection's driver when dropped")] Arc<DropGuard>),
+    Node(
+        MultiplexedConnection,
+        #[expect(dead_code, reason = "ends the connection's driver when dropped")] Arc<DropGuard>,
+    ),
     Cluster(Box<ClusterConnection>),
 }
 
@@ -127,10 +131,7 @@ impl Commands {
 fn is_broken(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_io_error()
-        || matches!(
-            error.kind(),
-            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-        )
+        || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
 }
 
 /// Whether the same command may succeed a moment later.
@@ -141,9 +142,28 @@ fn may_pass(error: &BusError) -> bool {
                 error.kind(),
                 ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::ClusterDown)
             );
-            error.kind() != ErrorKind::AuthenticationFailed && (loading || is_broken(error))
+            let barred = error.kind() == ErrorKind::AuthenticationFailed || is_mistrust(error.as_ref());
+            !barred && (loading || is_broken(error))
         }
-        BusError::Unreachable { .. } => true,
+        BusError::Unreachable { source, .. } => !is_mistrust(source.as_ref()),
         BusError::TimedOut { .. } | BusError::Unusable(_) | BusError::Closed => false,
     }
+}
+
+/// Whether TLS said no, on either side. What it says once it says again.
+fn is_mistrust(error: &(dyn Error + 'static)) -> bool {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        // What the library wraps an error in hides its type.
+        let error: &(dyn Error + 'static) = match error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+            Some(wrapped) => wrapped.as_ref(),
+            None => error,
+        };
+        let io = error.downcast_ref::<io::Error>();
+        if io.and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        at = error.source();
+    }
+    false
 }

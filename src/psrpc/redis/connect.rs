@@ -180,8 +180,7 @@ impl Connector {
         login: &RedisConnectionInfo,
         stream: Box<dyn Transport>,
     ) -> Result<(MultiplexedConnection, futures::future::BoxFuture<'static, ()>), BusError> {
-        let config =
-            AsyncConnectionConfig::new().set_response_timeout(Some(self.options.response_timeout));
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.options.response_timeout));
         let (connection, driver) = MultiplexedConnection::new_with_config(login, stream, config).await?;
         Ok((connection, Box::pin(driver)))
     }
@@ -261,9 +260,7 @@ fn cluster(
         let node: ConnectionInfo = (host.clone(), port).into_connection_info()?;
         let addr = match &options.tls {
             None => ConnectionAddr::Tcp(host, port),
-            Some(tls) => {
-                ConnectionAddr::TcpTls { host, port, insecure: tls.insecure, tls_params: None }
-            }
+            Some(tls) => ConnectionAddr::TcpTls { host, port, insecure: tls.insecure, tls_params: None },
         };
         nodes.push(node.set_addr(addr).set_redis_settings(login(&options.username, &options.password, 0)));
     }

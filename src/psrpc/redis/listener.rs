@@ -148,7 +148,9 @@ async fn reconcile(
     };
     match timeout(within, work).await {
         Ok(Ok(())) => Errand::Subscribed(wanted),
-        Ok(Err(error)) if error.is_unrecoverable_error() || error.is_io_error() => Errand::Failed(error.into()),
+        Ok(Err(error)) if error.is_unrecoverable_error() || error.is_io_error() => {
+            Errand::Failed(error.into())
+        }
         Ok(Err(error)) => Errand::Refused(error.into()),
         Err(_) => Errand::Failed(BusError::TimedOut { what: "SUBSCRIBE", within }),
     }

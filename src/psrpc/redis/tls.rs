@@ -53,9 +53,7 @@ fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, BusError> {
         };
     };
     for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| BusError::Unusable(format!("{}: {error}", path.display())))?;
+        roots.add(certificate).map_err(|error| BusError::Unusable(format!("{}: {error}", path.display())))?;
     }
     Ok(roots)
 }

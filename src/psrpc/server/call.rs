@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::handler::Call;
-use super::{Registered, clock};
+use super::{Registered, Undecided, clock};
 use crate::psrpc::channel;
 use crate::psrpc::claim::{NoOffer, Offer};
 use crate::psrpc::envelope::{ClaimRequest, Envelope, Request, Response, lock_key};
@@ -20,7 +20,13 @@ use crate::psrpc::method::{Claiming, Delivery};
 const LOCK: Duration = Duration::from_secs(5);
 
 impl Registered {
-    pub(super) async fn call(&self, request: Request, frame: &Bytes, deadline: Instant) {
+    pub(super) async fn call(
+        &self,
+        request: Request,
+        frame: &Bytes,
+        deadline: Instant,
+        undecided: Undecided,
+    ) {
         let Request { request_id, client_id, raw_request, .. } = request;
         match self.method.delivery {
             Delivery::Queue if !self.is_ours(frame).await => return,
@@ -35,6 +41,7 @@ impl Registered {
             Claiming::Required if !self.claim(&request_id, &client_id, affinity, deadline).await => return,
             Claiming::Required | Claiming::None => {}
         }
+        drop(undecided);
         let call = Call { request: raw_request, deadline };
         // A bug in a handler costs its call, not the caller's patience.
         let outcome =
