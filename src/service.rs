@@ -9,11 +9,18 @@
 //! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
 //! on the disk (`ipc::cell`), so that its next run can tell how that ended.
 
+pub mod api;
 pub mod bus;
 pub mod egresses;
 pub mod error;
 pub mod io;
+pub mod keys;
+pub mod layout;
 pub mod registry;
+pub mod standalone;
+pub mod store;
+pub mod token;
+pub mod webhook;
 
 mod leftovers;
 mod roster;
