@@ -36,6 +36,24 @@ impl ServiceError {
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(Code::Internal, message)
     }
+
+    /// The egress is not here, or is over.
+    #[must_use]
+    pub fn egress_not_found() -> Self {
+        Self::not_found("egress not found")
+    }
+
+    /// An egress of this name is here already.
+    #[must_use]
+    pub fn egress_exists() -> Self {
+        Self::new(Code::AlreadyExists, "egress already exists")
+    }
+
+    /// The service takes no more work.
+    #[must_use]
+    pub fn shutting_down() -> Self {
+        Self::unavailable("server is shutting down")
+    }
 }
 
 impl From<PlanError> for ServiceError {

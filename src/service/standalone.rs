@@ -40,6 +40,22 @@ impl Registry for Standalone {
         }
     }
 
+    async fn delivered(&self, _: &str) {
+        // Its receivers have theirs in time; what they don't take is lost in time, too.
+        self.store.drained().await;
+    }
+
+    async fn list(
+        &self,
+        request: proto::ListEgressRequest,
+    ) -> Result<proto::ListEgressResponse, ServiceError> {
+        self.store.list(&request)
+    }
+
+    async fn unfinished(&self) -> Result<Vec<proto::EgressInfo>, ServiceError> {
+        Ok(self.store.active())
+    }
+
     async fn drained(&self) {
         self.store.drained().await;
         self.webhooks.drained().await;
