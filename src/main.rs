@@ -8,12 +8,12 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use weir::cli::{self, Cli, Command, Job, RunArgs, ServeArgs};
 use weir::config::storage::{self, ServerStorage};
+use weir::config::{Environment, ServiceConfig};
 use weir::plan::graph::{GraphPlan, Machine};
 use weir::plan::request::EgressRequest;
 use weir::plan::{RecordingPlan, info, json, render};
-use weir::recorder::{self, Display, Options};
-use weir::config::{Environment, ServiceConfig};
 use weir::recorder::supervised;
+use weir::recorder::{self, Display, Options};
 use weir::telemetry::{self, Verbosity};
 use weir::{doctor, recover, serve};
 

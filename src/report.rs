@@ -379,14 +379,8 @@ pub fn failed(
     // A reason that was given before it died is not why it ended.
     let told = info.details.split("; ").filter(|note| !note.is_empty() && !note.starts_with("End reason: "));
     let notes = told.map(str::to_owned).chain(notes.iter().cloned()).collect();
-    let mut report = Report {
-        info,
-        places: BTreeMap::new(),
-        streams: Vec::new(),
-        notes,
-        reason: None,
-        contents: None,
-    };
+    let mut report =
+        Report { info, places: BTreeMap::new(), streams: Vec::new(), notes, reason: None, contents: None };
     report.end(&Ending::Failed { error: error.to_owned(), fault }, EndReason::Failure, now);
     report.info
 }

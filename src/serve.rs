@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::RedisConfigError;
+use crate::config::Loaded;
 use crate::config::ServiceConfig;
 use crate::config::limits::SessionLimits as ConfiguredLimits;
-use crate::config::Loaded;
 use crate::ipc::Logs;
 use crate::plan::SessionLimits;
 use crate::psrpc::BusError;
@@ -87,7 +87,8 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     // Before anything is begun that would have to be ended.
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let config = &loaded.config;
-    let logs = Logs { filter: telemetry::service_filter(config.logging.level.as_str()), json: config.logging.json };
+    let logs =
+        Logs { filter: telemetry::service_filter(config.logging.level.as_str()), json: config.logging.json };
     telemetry::init_service(&logs.filter, logs.json);
     for finding in &loaded.warnings {
         tracing::warn!("configuration: {finding}");

@@ -236,8 +236,10 @@ impl Service {
     /// What is known of an egress that is not here.
     async fn known(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
         let request = proto::ListEgressRequest { egress_id: egress_id.to_owned(), ..Default::default() };
-        let mut found = self.registry.list(request).await?.items;
-        found.pop().ok_or_else(|| ServiceError::new(Code::NotFound, "egress does not exist"))
+        let found = self.registry.list(request).await?.items;
+        // Without an id all of them were asked for.
+        let found = found.into_iter().find(|info| info.egress_id == egress_id);
+        found.ok_or_else(|| ServiceError::new(Code::NotFound, "egress does not exist"))
     }
 }
 

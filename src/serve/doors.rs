@@ -95,8 +95,7 @@ impl Doors {
             let router = api::router(Api { egresses, keys: keys(config), tasks: tasks.clone() });
             let shut = shut.clone();
             tasks.spawn(async move {
-                let serving =
-                    axum::serve(listener, router).with_graceful_shutdown(shut.cancelled_owned());
+                let serving = axum::serve(listener, router).with_graceful_shutdown(shut.cancelled_owned());
                 if let Err(error) = serving.await {
                     tracing::error!(%error, "the API does not listen any more");
                 }
