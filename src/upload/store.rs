@@ -5,6 +5,12 @@
 //! trying again did not cure.
 
 mod error;
+mod place;
+mod retry;
+mod s3;
+mod scrub;
+#[cfg(test)]
+mod testing;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -15,6 +21,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::error::{StoreError, StoreErrorKind};
+use self::retry::{Patience, Persistence};
+use self::scrub::Scrub;
+use crate::plan::storage::{Backend, StorageTarget};
 
 /// How long a signed link is valid (media.md §8.3).
 pub const SIGNED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -53,6 +62,27 @@ impl Sent {
 
     pub fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The store of a target. Nothing is asked of a server yet. `base` is the directory that relative local names are relative
+/// to.
+///
+/// # Errors
+/// [`StoreErrorKind::Unusable`], where the target makes no store.
+pub fn open(target: &StorageTarget, base: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    let persistence = Persistence { policy: target.retry, patience: Patience::default() };
+    let scrub = Scrub::new(target);
+    Ok(match &target.backend {
+        Backend::S3(config) => Arc::new(s3::S3Store::open(config, persistence, scrub, s3::Peers::default())?),
+        _ => todo!(),
+    })
+}
+
+async fn file_size(file: &Path) -> Result<u64, StoreError> {
+    match tokio::fs::metadata(file).await {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) => Err(StoreError::file(file, error)),
     }
 }
 
