@@ -44,11 +44,12 @@ impl Endpoint {
     /// # Errors
     /// When it is none, or carries a user, a password or a query.
     pub(super) fn parse(configured: &str) -> Result<Option<Self>, StoreError> {
-        let trimmed = configured.trim().trim_end_matches('/');
-        if trimmed.is_empty() {
+        let given = configured.trim();
+        if given.is_empty() {
             return Ok(None);
         }
-        let url = if trimmed.contains("://") { trimmed.to_owned() } else { format!("https://{trimmed}") };
+        let url = if given.contains("://") { given.to_owned() } else { format!("https://{given}") };
+        let url = url.trim_end_matches('/').to_owned();
         let parsed = Url::parse(&url).ok().filter(|url| {
             matches!(url.scheme(), "http" | "https")
                 && url.username().is_empty()

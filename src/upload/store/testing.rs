@@ -130,9 +130,14 @@ async fn serve(mut stream: TcpStream, most: usize, answer: Arc<Answer>, recorded
                 for (name, value) in headers {
                     text.push_str(&format!("{name}: {value}\r\n"));
                 }
-                // What `HEAD` and a proxy's tunnel answer has no body.
+                let sized = text.contains("content-length");
+                // What answers a `HEAD` has no body, and may tell the length of one.
                 let body = if request.method == "HEAD" { "" } else { body.as_str() };
-                text.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+                if !sized {
+                    text.push_str(&format!("content-length: {}\r\n", body.len()));
+                }
+                text.push_str("\r\n");
+                text.push_str(body);
                 if stream.write_all(text.as_bytes()).await.is_err() {
                     return;
                 }

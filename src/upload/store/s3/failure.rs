@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::SystemTime;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::Failed;
@@ -50,16 +51,15 @@ impl Failure {
 }
 
 fn kind<E: Error + 'static>(error: &SdkError<E>, status: Option<u16>, code: &str) -> StoreErrorKind {
+    // Credentials are asked for while a request is made, by requests of their own.
+    if let Some(kind) = for_want_of_credentials(error) {
+        return kind;
+    }
     match error {
-        // Credentials are asked for while a request is made, by requests of their own.
         SdkError::ConstructionFailure(_) => StoreErrorKind::Unusable,
         SdkError::TimeoutError(_) => StoreErrorKind::TooSlow,
         SdkError::DispatchFailure(failure) if failure.is_user() => StoreErrorKind::Unusable,
-        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(connector) if connector.is_io() || connector.is_timeout() => StoreErrorKind::Unreachable,
-            _ if has_credentials_error(error) => StoreErrorKind::Refused,
-            _ => StoreErrorKind::Unreachable,
-        },
+        SdkError::DispatchFailure(_) => StoreErrorKind::Unreachable,
         // An answer that is none: a proxy's page, a connection that broke in the middle.
         SdkError::ResponseError(_) => match status {
             Some(status) if status >= 400 => StoreErrorKind::of_status(status),
@@ -75,8 +75,18 @@ fn kind<E: Error + 'static>(error: &SdkError<E>, status: Option<u16>, code: &str
     }
 }
 
-fn has_credentials_error<E: Error + 'static>(error: &SdkError<E>) -> bool {
-    format!("{error:?}").contains("CredentialsError")
+/// What it means that there are no credentials; `None` where it is not for want of them.
+fn for_want_of_credentials<E: Error + 'static>(error: &SdkError<E>) -> Option<StoreErrorKind> {
+    let causes: Vec<_> = std::iter::successors(error.source(), |cause| Error::source(*cause)).collect();
+    let credentials = causes.iter().find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
+    Some(match credentials {
+        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
+            StoreErrorKind::Unusable
+        }
+        CredentialsError::ProviderTimedOut(_) => StoreErrorKind::TooSlow,
+        _ if causes.iter().any(|cause| cause.is::<std::io::Error>()) => StoreErrorKind::Unreachable,
+        _ => StoreErrorKind::Refused,
+    })
 }
 
 /// The causes of a failure without an answer, the SDK's generic ones left out.

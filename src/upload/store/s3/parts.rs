@@ -95,10 +95,11 @@ impl Parts for GrowingParts {
                 self.bucket.put_whole(&self.object, None).await?;
                 return self.bucket.discard(&self.object.key, &self.upload).await;
             }
+            self.wait(0).await?;
             if let Some(first) = self.held_back.take() {
                 self.send(1, first)?;
+                self.wait(0).await?;
             }
-            self.wait(0).await?;
             let mut parts = std::mem::take(&mut self.done);
             parts.sort_by_key(|part| part.part_number);
             self.bucket.complete(&self.object.key, &self.upload, parts, self.size).await
