@@ -3,7 +3,6 @@
 //! Uploads are carried out one after the other, in the order in which they were asked for: a playlist comes after the
 //! segments it names.
 
-mod local;
 pub mod store;
 
 use std::path::{Path, PathBuf};
@@ -81,7 +80,7 @@ impl<T: Send + 'static> Uploader<T> {
 /// # Errors
 /// When it can't be put there; it is still at `local` then.
 pub fn store_local(local: &Path, target: &Path) -> Result<PathBuf, UploadError> {
-    local::store(local, target).map_err(|source| UploadError::Local {
+    store::local::store(local, target).map_err(|source| UploadError::Local {
         name: target.display().to_string(),
         kept: local.to_owned(),
         source,

@@ -4,7 +4,13 @@
 //! server is tried again by the target's [`RetryPolicy`], within a deadline that goes by its size; an error is one that
 //! trying again did not cure.
 
+mod alioss;
+mod azure;
+mod dal;
 mod error;
+mod gcs;
+mod http;
+pub(super) mod local;
 mod place;
 mod retry;
 mod s3;
@@ -75,7 +81,10 @@ pub fn open(target: &StorageTarget, base: &Path) -> Result<Arc<dyn Store>, Store
     let scrub = Scrub::new(target);
     Ok(match &target.backend {
         Backend::S3(config) => Arc::new(s3::S3Store::open(config, persistence, scrub, s3::Peers::default())?),
-        _ => todo!(),
+        Backend::Gcs(config) => Arc::new(gcs::GcsStore::open(config, persistence, scrub)?),
+        Backend::Azure(config) => Arc::new(azure::AzureStore::open(config, persistence, scrub)?),
+        Backend::AliOss(config) => Arc::new(alioss::AliOssStore::open(config, persistence, scrub)?),
+        Backend::Local => Arc::new(local::LocalStore::new(base)),
     })
 }
 
