@@ -217,7 +217,7 @@ fn faults_come_and_go() {
     let begin = Instant::now();
     assert_eq!(put("slow", &[1; 300_000]).unwrap(), 200);
     let took = begin.elapsed().as_secs_f64();
-    assert!((1.4..2.5).contains(&took), "{took} s");
+    assert!((1.4..5.0).contains(&took), "{took} s");
 
     // Stalled and offline: nothing arrives until it is over, then all of it does.
     let stall = Fault::Stall { after_bytes: 400_000 };
