@@ -77,7 +77,8 @@ impl Sent {
 /// # Errors
 /// [`StoreErrorKind::Unusable`], where the target makes no store.
 pub fn open(target: &StorageTarget, base: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    let persistence = Persistence { policy: target.retry, patience: Patience::default() };
+    let patience = Patience { grace: target.request_timeout, ..Patience::default() };
+    let persistence = Persistence { policy: target.retry, patience };
     let scrub = Scrub::new(target);
     Ok(match &target.backend {
         Backend::S3(config) => Arc::new(s3::S3Store::open(config, persistence, scrub, s3::Peers::default())?),
