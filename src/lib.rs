@@ -17,14 +17,13 @@ pub mod sink;
 pub mod source;
 
 pub mod control;
+pub mod ipc;
 pub mod report;
 pub mod upload;
 
 pub mod recording;
 
-pub mod bus;
-pub mod protocol;
-pub mod psrpc;
+pub mod service;
 
 pub mod cli;
 pub mod doctor;
