@@ -69,7 +69,7 @@ impl Resumable {
                     request.header("content-range").unwrap()["bytes ".len()..].split_once('/').unwrap();
                 if let Some((from, _)) = range.split_once('-') {
                     assert_eq!(from.parse::<usize>().unwrap(), has.len(), "{range}");
-                    assert!(total != "*" || request.body.len() % (256 * 1024) == 0, "{range}/{total}");
+                    assert!(total != "*" || request.body.len().is_multiple_of(256 * 1024), "{range}/{total}");
                     has.extend_from_slice(&request.body[..keeps.min(request.body.len())]);
                 }
                 match has.len() {
