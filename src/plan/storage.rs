@@ -33,6 +33,7 @@ pub struct StorageTarget {
 /// Whose place it is. Everything in it was checked: a bucket has a name, keys come in pairs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "there are two for each output")]
 pub enum Backend {
     /// Relative names are relative to the directory the command was started in.
     Local,

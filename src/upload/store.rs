@@ -1,8 +1,8 @@
 //! Stores: where finished files go, behind one small trait.
 //!
 //! A store takes a file whole ([`Store::put`]), or in parts while it still grows ([`Store::begin`]). Each request to a
-//! server is tried again by the target's [`RetryPolicy`], within a deadline that goes by its size; an error is one that
-//! trying again did not cure.
+//! server is tried again by the target's [`RetryPolicy`](crate::plan::storage::RetryPolicy), within a deadline that goes by
+//! its size; an error is one that trying again did not cure.
 
 mod alioss;
 mod azure;
@@ -156,7 +156,8 @@ pub enum Head {
 /// leaves it unfinished, for the store to forget.
 #[async_trait]
 pub trait Parts: Debug + Send {
-    /// What [`Store::discard`] needs to let go of it; known after the first part, if the store has such a thing.
+    /// What [`Store::discard`] needs to let go of it, if the store has such a thing. At Google it is a credential for this
+    /// one object: it goes into files that only their owner can read, and into no log.
     fn handle(&self) -> Option<String>;
 
     /// How long the next part must be, unless it is the last.
