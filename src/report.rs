@@ -389,6 +389,7 @@ pub fn failed(
         notes,
         reason: None,
         contents: None,
+        manifest_of: None,
     };
     report.end(&Ending::Failed { error: error.to_owned(), fault }, EndReason::Failure, now);
     report.info

@@ -204,8 +204,7 @@ async fn record(setup: Setup, stdin: pipe::Receiver, mouth: &mut Mouth) -> Optio
 
 fn never_began(setup: Setup, error: &str, mouth: &mut Mouth) -> Option<PathBuf> {
     let report = Report::new(&setup.plan, setup.request, Timestamp::now());
-    let info: proto::EgressInfo =
-        failed(report.info().clone(), error, Fault::Service, &[], Timestamp::now());
+    let info: proto::EgressInfo = failed(report.info().clone(), error, Fault::Service, &[], Timestamp::now());
     setup.work.discard();
     recording::Reporter::changed(mouth, &info);
     None

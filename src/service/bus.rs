@@ -63,11 +63,12 @@ impl BusDoor {
 
         let (offering, starting) = (Arc::downgrade(service), Arc::downgrade(service));
         let start = typed(
-            move |request: &rpc::StartEgressRequest| {
-                match offering.upgrade().map(|service| service.affinity(request)) {
-                    Some(affinity) if affinity >= 0.0 => Offer::Affinity(affinity),
-                    Some(_) | None => Offer::Silence,
-                }
+            move |request: &rpc::StartEgressRequest| match offering
+                .upgrade()
+                .map(|service| service.affinity(request))
+            {
+                Some(affinity) if affinity >= 0.0 => Offer::Affinity(affinity),
+                Some(_) | None => Offer::Silence,
             },
             move |request: rpc::StartEgressRequest, _| {
                 let service = starting.upgrade();

@@ -40,6 +40,8 @@ pub trait Egresses: Send + Sync {
     ///
     /// # Errors
     /// When they can't be looked up.
-    async fn list(&self, request: proto::ListEgressRequest)
-    -> Result<proto::ListEgressResponse, ServiceError>;
+    async fn list(
+        &self,
+        request: proto::ListEgressRequest,
+    ) -> Result<proto::ListEgressResponse, ServiceError>;
 }

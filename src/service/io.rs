@@ -38,11 +38,8 @@ impl Default for IoTimes {
 }
 
 /// Between two attempts (service.md §3.7).
-const RETRY: Retry = Retry {
-    attempts: None,
-    first_pause: Duration::from_millis(500),
-    longest_pause: Duration::from_secs(60),
-};
+const RETRY: Retry =
+    Retry { attempts: None, first_pause: Duration::from_millis(500), longest_pause: Duration::from_secs(60) };
 /// After the bus is back, its other ends need a moment to be back, too.
 const AFTER_RETURN: Duration = Duration::from_millis(100);
 
@@ -157,7 +154,9 @@ impl Io {
         let pause = RETRY.pause(failed).unwrap_or(RETRY.longest_pause);
         let mut link = self.link.clone();
         let back = async {
-            if *link.borrow_and_update() == Link::Down && link.wait_for(|link| *link == Link::Up).await.is_ok() {
+            if *link.borrow_and_update() == Link::Down
+                && link.wait_for(|link| *link == Link::Up).await.is_ok()
+            {
                 sleep(AFTER_RETURN).await;
             } else {
                 std::future::pending::<()>().await;

@@ -34,8 +34,10 @@ pub trait Registry: Send + Sync {
     ///
     /// # Errors
     /// When it can't be looked up.
-    async fn list(&self, request: proto::ListEgressRequest)
-    -> Result<proto::ListEgressResponse, ServiceError>;
+    async fn list(
+        &self,
+        request: proto::ListEgressRequest,
+    ) -> Result<proto::ListEgressResponse, ServiceError>;
 
     /// Recordings that have not ended as far as is known here. A registry that others use, too, knows none: whose they are it
     /// can't tell.

@@ -51,11 +51,7 @@ pub(super) struct Handle {
 #[derive(Debug)]
 enum Order {
     Say(ToRecorder),
-    UpdateStream {
-        add: Vec<String>,
-        remove: Vec<String>,
-        answer: oneshot::Sender<Result<(), ServiceError>>,
-    },
+    UpdateStream { add: Vec<String>, remove: Vec<String>, answer: oneshot::Sender<Result<(), ServiceError>> },
 }
 
 impl Handle {
@@ -134,9 +130,8 @@ pub(super) struct Departed {
 /// # Errors
 /// When it does not start or does not take the job. Nothing of it runs any more then.
 pub(super) async fn launch(job: &Job, info: proto::EgressInfo) -> Result<Launched, ServiceError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        ServiceError::internal(format!("handler failed to start: {error}"))
-    };
+    let failed =
+        |error: &dyn std::fmt::Display| ServiceError::internal(format!("handler failed to start: {error}"));
     let spec = OwnSpec { args: vec!["recorder".into()], cwd: "/".into(), stdin: Stdin::Piped };
     let mut own = Own::start(spec).await.map_err(|error| failed(&error))?;
     let (Some(mut stdin), Some(stdout)) = (own.stdin.take(), own.stdout.take()) else {

@@ -49,12 +49,13 @@ impl Streams {
             return Err(refusal(RefusalKind::Invalid, "UpdateStream called on non-streaming egress"));
         }
         let mut infos = self.infos.clone();
-        let begun = infos.wait_for(|info| {
-            info.as_ref().is_some_and(|info| info.status() != EgressStatus::EgressStarting)
-        });
+        let begun = infos
+            .wait_for(|info| info.as_ref().is_some_and(|info| info.status() != EgressStatus::EgressStarting));
         match tokio::time::timeout(BEGINS_WITHIN, begun).await {
             Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => return Err(refusal(RefusalKind::Unavailable, "the recording has not begun")),
+            Ok(Err(_)) | Err(_) => {
+                return Err(refusal(RefusalKind::Unavailable, "the recording has not begun"));
+            }
         }
         let mut refusals = Vec::new();
         for url in add.expose() {
@@ -76,7 +77,10 @@ impl Streams {
         command: impl FnOnce(StreamUrl, crate::control::Reply) -> Command,
     ) -> Result<(), Refusal> {
         let url = StreamUrl::parse(url, None).map_err(|error| {
-            refusal(RefusalKind::Invalid, format!("request has missing or invalid field: stream url: {error}"))
+            refusal(
+                RefusalKind::Invalid,
+                format!("request has missing or invalid field: stream url: {error}"),
+            )
         })?;
         let (reply, answer) = oneshot::channel();
         let ending = || refusal(RefusalKind::Ending, CommandError::Ending.to_string());
