@@ -156,7 +156,8 @@ fn storages(config: &ServiceConfig, warning: &mut dyn FnMut(String, String)) {
 
 /// The providers that are named, in the order in which they count: the key of each one's bucket, and its name.
 fn buckets(storage: &StorageConfig) -> Vec<(&'static str, &str)> {
-    let StorageConfig { prefix: _, generate_presigned_url: _, s3, gcp, azure, alioss } = storage;
+    let StorageConfig { prefix: _, generate_presigned_url: _, request_timeout: _, s3, gcp, azure, alioss } =
+        storage;
     [
         s3.as_ref().map(|s3| ("s3.bucket", s3.bucket.as_str())),
         gcp.as_ref().map(|gcp| ("gcp.bucket", gcp.bucket.as_str())),

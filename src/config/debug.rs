@@ -1,7 +1,10 @@
 //! What is kept of a recording for debugging, and where (service.md §4.6).
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
+use super::duration;
 use super::storage::{AliOssConfig, AzureConfig, GcsConfig, S3Config, StorageConfig};
 
 /// The `debug` section. The keys of its storage stand beside its own.
@@ -14,6 +17,8 @@ pub struct DebugConfig {
     pub enable_chrome_logging: bool,
     prefix: String,
     generate_presigned_url: bool,
+    #[serde(with = "duration::optional")]
+    request_timeout: Option<Duration>,
     s3: Option<S3Config>,
     gcp: Option<GcsConfig>,
     azure: Option<AzureConfig>,
@@ -27,6 +32,7 @@ impl DebugConfig {
         StorageConfig {
             prefix: self.prefix.clone(),
             generate_presigned_url: self.generate_presigned_url,
+            request_timeout: self.request_timeout,
             s3: self.s3.clone(),
             gcp: self.gcp.clone(),
             azure: self.azure.clone(),

@@ -12,7 +12,10 @@ mod harness_stores;
 mod licences;
 mod measuring;
 mod refusals;
+mod service;
 mod stillness;
+mod storage;
+mod storage_faults;
 mod streams;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the bench uses the rest")]
