@@ -33,4 +33,5 @@ pub mod cli;
 pub mod doctor;
 pub mod recorder;
 pub mod recover;
+pub mod serve;
 pub mod telemetry;

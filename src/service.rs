@@ -9,11 +9,18 @@
 //! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
 //! on the disk (`ipc::cell`), so that its next run can tell how that ended.
 
+pub mod api;
 pub mod bus;
 pub mod egresses;
 pub mod error;
 pub mod io;
+pub mod keys;
+pub mod layout;
 pub mod registry;
+pub mod standalone;
+pub mod store;
+pub mod token;
+pub mod webhook;
 
 mod leftovers;
 mod roster;
@@ -229,8 +236,10 @@ impl Service {
     /// What is known of an egress that is not here.
     async fn known(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
         let request = proto::ListEgressRequest { egress_id: egress_id.to_owned(), ..Default::default() };
-        let mut found = self.registry.list(request).await?.items;
-        found.pop().ok_or_else(|| ServiceError::new(Code::NotFound, "egress does not exist"))
+        let found = self.registry.list(request).await?.items;
+        // Without an id all of them were asked for.
+        let found = found.into_iter().find(|info| info.egress_id == egress_id);
+        found.ok_or_else(|| ServiceError::new(Code::NotFound, "egress does not exist"))
     }
 }
 

@@ -99,7 +99,7 @@ impl Io {
     /// Tells everything that there is to tell of an egress, in order.
     async fn tell(self: Arc<Self>, egress_id: String, mut info: proto::EgressInfo) {
         loop {
-            info = self.send(&egress_id, info).await;
+            self.send(&egress_id, info).await;
             let newer = {
                 let mut slots = self.slots();
                 let newer = slots.get_mut(&egress_id).and_then(|slot| slot.newer.take());
@@ -118,8 +118,8 @@ impl Io {
         }
     }
 
-    /// Sends a report until it is taken; while it is not, a newer one takes its place. Gives what was taken.
-    async fn send(&self, egress_id: &str, mut info: proto::EgressInfo) -> proto::EgressInfo {
+    /// Sends a report until it is taken; while it is not, a newer one takes its place.
+    async fn send(&self, egress_id: &str, mut info: proto::EgressInfo) {
         const UPDATE: Method = Method::queued("UpdateEgress");
         let mut failed = 0;
         loop {
@@ -129,7 +129,7 @@ impl Io {
                     if self.unhealthy.swap(false, Ordering::Relaxed) {
                         tracing::info!("livekit-server takes reports again");
                     }
-                    return info;
+                    return;
                 }
                 Err(error) if error.is_passing() => {
                     failed += 1;
@@ -140,7 +140,7 @@ impl Io {
                 }
                 Err(error) => {
                     tracing::error!(code = %error.code(), %error, "livekit-server refuses a report");
-                    return info;
+                    return;
                 }
             }
             if let Some(newer) = self.slots().get_mut(egress_id).and_then(|slot| slot.newer.take()) {

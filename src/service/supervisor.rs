@@ -20,7 +20,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::ServiceError;
 use super::leftovers::Death;
-use super::registry::is_over;
 use crate::ipc::{self, FromRecorder, Job, Lines, Progress, Refusal, RefusalKind, ToRecorder};
 use crate::process::{Own, OwnSpec, Stdin};
 use crate::psrpc::Code;
@@ -244,7 +243,12 @@ impl Launched {
             tracing::warn!("the recorder reports of another egress");
             return;
         }
-        if !is_over(&info) {
+        // A limit that was reached is told when the recording is over, not while its files are finished.
+        let goes_on = matches!(
+            info.status(),
+            EgressStatus::EgressStarting | EgressStatus::EgressActive | EgressStatus::EgressEnding
+        );
+        if goes_on {
             tell(&info);
         }
         self.info.send_replace(info);
