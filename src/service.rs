@@ -9,6 +9,7 @@
 //! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
 //! on the disk (`ipc::cell`), so that its next run can tell how that ended.
 
+pub mod admission;
 pub mod api;
 pub mod bus;
 pub mod egresses;

@@ -243,6 +243,41 @@ fn an_interrupt_ends_everything_and_finishes_its_files() {
 }
 
 #[test]
+fn of_many_requests_at_once_those_that_there_is_room_for_are_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    // Two at 0.75 of 1.6 cores.
+    let costs = "cpu_cost: {max_cpu_utilization: 0.8, web_cpu_cost: 0.75}";
+    let mut service = Serve::start_with(dir.path(), costs, &[("LIVEKIT_CPU_REQUEST", "2")]);
+    let request = |at: u32| clock(&pages, &dir.path().join(format!("{at}.mp4")));
+    let requests: Vec<Value> = (0..50).map(request).collect();
+    let answers = service.callers().start_all(&requests);
+    let started: Vec<String> = answers.iter().filter_map(|(started, _)| started.clone().ok()).collect();
+    assert_eq!(started.len(), 2, "{answers:?}");
+    for (answer, took) in &answers {
+        let Err(refused) = answer else { continue };
+        assert_eq!((&*refused.code, &*refused.message), ("unavailable", "not enough CPU"));
+        assert!(*took < Duration::from_secs(3), "a refusal waits for nothing: {took:?}");
+    }
+    for id in &started {
+        service.until_status(id, &["EGRESS_ACTIVE"], PATIENCE);
+    }
+    assert_eq!(service.callers().list(&json!({})).unwrap().len(), 2, "who was refused is not listed");
+    for id in &started {
+        service.callers().stop(id).unwrap();
+    }
+    for id in &started {
+        assert_eq!(service.until_over(id, PATIENCE)["status"], "EGRESS_COMPLETE");
+    }
+    // Their room is free again.
+    let id = service.callers().start(&request(50));
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    service.callers().stop(&id).unwrap();
+    service.until_over(&id, PATIENCE);
+    service.end();
+}
+
+#[test]
 fn a_session_limit_ends_a_recording_as_such() {
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
