@@ -202,6 +202,10 @@ impl Service {
     /// How much a request is wanted here (service.md §3.4); below 0: not at all.
     #[must_use]
     pub fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
+        // Who has it says so at once: a request that is made again must not be recorded twice.
+        if self.roster.has(&request.egress_id) {
+            return 1.0;
+        }
         if self.is_open() { self.admission.affinity(request) } else { -1.0 }
     }
 
@@ -226,6 +230,13 @@ impl Service {
     pub fn kill(&self, egress_id: &str, error: &str) {
         if let Some(handle) = self.roster.handle(egress_id) {
             handle.kill(error);
+        }
+    }
+
+    /// Has one recording cost less: half as many pictures a second. Its report says why.
+    pub fn degrade(&self, egress_id: &str, why: &str) {
+        if let Some(handle) = self.roster.handle(egress_id) {
+            handle.degrade(why);
         }
     }
 
