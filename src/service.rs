@@ -17,6 +17,7 @@ pub mod error;
 pub mod io;
 pub mod keys;
 pub mod layout;
+pub mod monitor;
 pub mod registry;
 pub mod standalone;
 pub mod store;
