@@ -86,6 +86,17 @@ async fn a_receiver_can_check_what_it_gets() {
     assert!(body.get("room").is_none(), "{body}");
 }
 
+/// As in livekit-server: a user in the address does not take the signature's place, nor stands beside it.
+#[tokio::test]
+async fn a_user_in_the_address_is_not_sent() {
+    let receiver = Receiver::start().await;
+    let url = receiver.url.replace("http://", "http://user:password@");
+    let (notifier, _tasks) = notifier(&[&url], quick());
+    notifier.notify(Event::Started, &info("EG_one", Status::EgressStarting), now());
+    let got = receiver.next().await;
+    assert_eq!((got.signer.as_str(), got.signatures), ("devkey", 1));
+}
+
 #[tokio::test]
 async fn events_of_one_egress_arrive_in_order_once_each() {
     let receiver = Receiver::start().await;
