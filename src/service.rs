@@ -47,6 +47,8 @@ use crate::protocol as rpc;
 use crate::psrpc::Code;
 use egresses::Egresses;
 use error::ServiceError;
+use monitor::Relief;
+use monitor::pressure::Step;
 use registry::Registry;
 use roster::Roster;
 use supervisor::Handle;
@@ -227,20 +229,6 @@ impl Service {
         }
     }
 
-    /// Has one recording end, finish its files, and fail with a text. One that is not here is none's business.
-    pub fn kill(&self, egress_id: &str, error: &str) {
-        if let Some(handle) = self.roster.handle(egress_id) {
-            handle.kill(error);
-        }
-    }
-
-    /// Has one recording cost less: half as many pictures a second. Its report says why.
-    pub fn degrade(&self, egress_id: &str, why: &str) {
-        if let Some(handle) = self.roster.handle(egress_id) {
-            handle.degrade(why);
-        }
-    }
-
     /// A recording's handle, once it is up.
     async fn up(&self, egress_id: &str) -> Option<Arc<Handle>> {
         timeout(UP_WITHIN, self.roster.up(egress_id)).await.ok().flatten()
@@ -253,6 +241,22 @@ impl Service {
         // Without an id all of them were asked for.
         let found = found.into_iter().find(|info| info.egress_id == egress_id);
         found.ok_or_else(|| ServiceError::new(Code::NotFound, "egress does not exist"))
+    }
+}
+
+/// One that is over meanwhile needs nothing.
+impl Relief for Service {
+    fn degrade(&self, egress_id: &str, _: Step) {
+        // An encoder that runs can be given fewer pictures; its preset is decided when it starts.
+        if let Some(handle) = self.roster.handle(egress_id) {
+            handle.degrade("the machine was short of CPU");
+        }
+    }
+
+    fn kill(&self, egress_id: &str, error: &str) {
+        if let Some(handle) = self.roster.handle(egress_id) {
+            handle.kill(error);
+        }
     }
 }
 
