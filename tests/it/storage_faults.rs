@@ -82,8 +82,8 @@ fn a_store_that_fails_from_beginning_to_end_loses_nothing() {
     for (name, fault, words) in [
         ("refused", Fault::Refused, &["127.0.0.1"][..]),
         ("stalled", Fault::Stall { after_bytes: 5000 }, &["127.0.0.1"]),
-        ("500", Fault::Status { code: 500, requests: u64::MAX }, &["500"]),
-        ("503", Fault::Status { code: 503, requests: u64::MAX }, &["503"]),
+        ("500", Fault::Status { code: 500, requests: u64::MAX }, &["InternalError", "tried 2 times"]),
+        ("503", Fault::Status { code: 503, requests: u64::MAX }, &["tried 2 times"]),
         ("slow", Fault::Slow { bytes_per_second: 1024 }, &["127.0.0.1"]),
         ("cut at 99 %", Fault::CutAt { fraction: 0.99 }, &["127.0.0.1"]),
     ] {
