@@ -22,6 +22,10 @@ pub mod upload;
 
 pub mod recording;
 
+pub mod bus;
+pub mod protocol;
+pub mod psrpc;
+
 pub mod cli;
 pub mod doctor;
 pub mod recorder;
