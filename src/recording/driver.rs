@@ -24,6 +24,7 @@ use super::lifecycle::{Action, Event, Lifecycle, State};
 use super::outputs::Outputs;
 use super::preflight::free_bytes;
 use super::progress::{Progress, ProgressBoard};
+use super::workdir::Kept;
 use super::{Reporter, Setup};
 use crate::control::{Command, CommandError, Limit};
 use crate::encode::{EncoderEvents, Encoders};
@@ -80,6 +81,7 @@ pub(super) struct Driver<'a> {
     fault: Fault,
     /// Something is left in the work directory that belongs elsewhere.
     left_behind: bool,
+    kept: Vec<Kept>,
 }
 
 impl<'a> Driver<'a> {
@@ -119,6 +121,7 @@ impl<'a> Driver<'a> {
             told_of_disk: false,
             fault: Fault::Service,
             left_behind: false,
+            kept: Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::storage::{assert_nothing_here, assert_whole, impatient, record, record_for, write_storage};
 use crate::support::fault_proxy::{Fault, FaultProxy};
@@ -53,6 +53,14 @@ impl Fixture {
             assert!(error.contains(word), "{name}: no word of {word:?} in {error}");
         }
         assert!(info["fileResults"][0].get("location").is_none(), "{name}: {info}");
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(kept.join("manifest.json")).unwrap()).unwrap();
+        let listed = manifest["kept"].as_array().unwrap();
+        assert!(listed.iter().any(|file| file["name"] == "talks/talk.mp4"), "{name}: {manifest}");
+        assert!(
+            listed.iter().all(|file| Path::new(file["file"].as_str().unwrap()).exists()),
+            "{name}: {manifest}"
+        );
         self.proxy.set(Fault::None);
         self.recover(name, &[]);
     }
