@@ -239,11 +239,8 @@ fn signed_links_open_what_they_name() {
     assert!(answer.body.starts_with(b"OggS"));
 }
 
-/// What only grows is at the store before it is over.
-#[test]
-fn a_long_segment_is_sent_while_it_is_recorded() {
-    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
-    write_storage(dir.path(), &store.storage("recordings"), None);
+/// Records one long segment until some of it is at the store.
+pub(crate) fn long_segment(dir: &Path, store: &SeaweedFs) -> Recorder {
     let noise = page("noise.html");
     let arguments = [
         "web",
@@ -259,12 +256,21 @@ fn a_long_segment_is_sent_while_it_is_recorded() {
         "--video-bitrate",
         "30000",
     ];
-    let mut recorder = Recorder::start(dir.path(), &arguments);
+    let mut recorder = Recorder::start(dir, &arguments);
     recorder.until_written(20 << 20);
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while store.unfinished("recordings") != ["long_00000.ts"] {
         assert!(std::time::Instant::now() < deadline, "{:?}", store.unfinished("recordings"));
     }
+    recorder
+}
+
+/// What only grows is at the store before it is over.
+#[test]
+fn a_long_segment_is_sent_while_it_is_recorded() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
+    write_storage(dir.path(), &store.storage("recordings"), None);
+    let recorder = long_segment(dir.path(), &store);
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(Duration::from_secs(30)).complete();
     assert!(store.unfinished("recordings").is_empty());

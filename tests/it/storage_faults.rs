@@ -6,7 +6,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::storage::{assert_nothing_here, assert_whole, impatient, record, record_for, write_storage};
+use crate::storage::{
+    assert_nothing_here, assert_whole, impatient, long_segment, record, record_for, write_storage,
+};
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::forward_proxy::ForwardProxy;
 use crate::support::recorder::{Ended, Recorder, page, weir};
@@ -250,4 +252,20 @@ fn a_recorder_that_is_killed_leaves_what_recover_stores() {
     let stored: Vec<String> = keys.into_iter().filter(|key| key.ends_with(".ts")).collect();
     assert_eq!(named, stored);
     assert_nothing_here(fixture.dir());
+}
+
+#[test]
+fn parts_that_a_killed_recorder_sent_are_let_go_of() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&[BUCKET]));
+    write_storage(dir.path(), &store.storage(BUCKET), None);
+    let recorder = long_segment(dir.path(), &store);
+    recorder.signal(Signal::SIGKILL);
+    recorder.finish_and(Duration::from_secs(10), || {
+        let recovered = weir(dir.path(), &["recover", "."]);
+        assert!(recovered.status.success(), "{}", recovered.stderr);
+    });
+    assert_eq!(store.list(BUCKET), ["long.m3u8", "long_00000.ts"]);
+    assert!(store.unfinished(BUCKET).is_empty());
+    assert!(store.get(BUCKET, "long_00000.ts").len() > 20 << 20);
+    assert_nothing_here(dir.path());
 }
