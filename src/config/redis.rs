@@ -10,7 +10,7 @@ use crate::secret::Secret;
 
 /// The `redis` section. Of several ways to name servers the first counts: sentinels, a cluster, one address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct RedisConfig {
     /// `host:port`, or `redis://user:password@host:port/db` (`rediss://` for TLS), which may hold a password.
     pub address: Secret<String>,
@@ -41,7 +41,7 @@ pub struct RedisConfig {
 
 /// The `redis.tls` section.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct RedisTlsConfig {
     pub enabled: bool,
     /// The server's certificate is not looked at.

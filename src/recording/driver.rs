@@ -37,6 +37,9 @@ use crate::source::web::{WebError, WebSource};
 use crate::source::{CaptureCounters, Pacing, SourceContext, SourceEvent};
 use crate::upload::{LaneView, UploadEvent, Uploader};
 
+/// A recording is not degraded to fewer pictures a second.
+const FEWEST_PICTURES: u32 = 5;
+
 /// Something that happened, wherever.
 pub(super) enum Input {
     Command(Option<Command>),
@@ -48,6 +51,7 @@ pub(super) enum Input {
     EverythingStored,
     Drained(Emptied),
     DurationReached,
+    SessionOver,
     Tick,
 }
 
@@ -76,8 +80,14 @@ pub(super) struct Driver<'a> {
     pub(super) awaits_uploads: bool,
     /// When `Limits::duration` is over; known when the recording began.
     deadline: Option<Instant>,
+    /// When `Limits::session` is over; known when the page is loaded.
+    session_deadline: Option<Instant>,
+    /// It fails because it was not to go on.
+    killed: bool,
     stored_bytes: u64,
     told_of_disk: bool,
+    /// Pictures a second, where they are fewer than planned.
+    thinned_to: Option<u32>,
     fault: Fault,
     /// Something is left in the work directory that belongs elsewhere.
     left_behind: bool,
@@ -117,8 +127,11 @@ impl<'a> Driver<'a> {
             manifests: Manifests::default(),
             awaits_uploads: true,
             deadline: None,
+            session_deadline: None,
+            killed: false,
             stored_bytes: 0,
             told_of_disk: false,
+            thinned_to: None,
             fault: Fault::Service,
             left_behind: false,
             kept: Vec::new(),
@@ -225,6 +238,10 @@ impl<'a> Driver<'a> {
                 self.handle(Event::Drained { error: emptied.error })
             }
             Input::DurationReached => self.handle(Event::DurationReached),
+            Input::SessionOver => {
+                self.session_deadline = None;
+                self.handle(Event::LimitReached(Limit::Duration))
+            }
             Input::Tick => self.on_tick(),
         }
     }
@@ -233,8 +250,13 @@ impl<'a> Driver<'a> {
         let active = self.lifecycle.state() == State::Active;
         match command {
             Command::Stop(cause) => return self.handle(Event::Stop(cause)),
+            Command::Kill { error } => {
+                self.killed |= self.lifecycle.is_sound();
+                return self.handle(Event::Kill(error));
+            }
             // Dealt with by the loop, which must return at once.
             Command::Abandon => {}
+            Command::Degrade { why } => self.degrade(&why),
             Command::AddStream { url, reply } => {
                 let answer =
                     if active { self.outputs.add_stream(url.clone()) } else { Err(CommandError::Ending) };
@@ -250,6 +272,11 @@ impl<'a> Driver<'a> {
                 let answer =
                     if active { self.outputs.remove_stream(&url) } else { Err(CommandError::Ending) };
                 let removed = answer.is_ok();
+                if removed {
+                    // What its task has still to say changes nothing of it.
+                    self.report.stream_removed(&url, Timestamp::now());
+                    self.reporter.changed(self.report.info());
+                }
                 reply.send(answer).ok();
                 if removed && !self.outputs.any_alive() {
                     return self.handle(Event::AllStreamsStopped);
@@ -261,7 +288,10 @@ impl<'a> Driver<'a> {
 
     fn on_source(&mut self, event: SourceEvent) -> Vec<Action> {
         match event {
-            SourceEvent::Loaded => self.handle(Event::SourceLoaded),
+            SourceEvent::Loaded => {
+                self.start_session();
+                self.handle(Event::SourceLoaded)
+            }
             SourceEvent::Ready => self.handle(Event::SourceReady),
             SourceEvent::Ended => self.handle(Event::SourceEnded),
             SourceEvent::Interrupted { why } => {
@@ -334,11 +364,18 @@ impl<'a> Driver<'a> {
         Vec::new()
     }
 
+    fn start_session(&mut self) {
+        if self.session_deadline.is_none() {
+            self.session_deadline = self.setup.plan.limits.session.map(|limit| Instant::now() + limit);
+        }
+    }
+
     /// Media time is zero now. The streams attach first, so that the recording's first picture is theirs too.
     pub(super) fn begin(&mut self) -> Vec<Action> {
         let opened = self.outputs.open_streams(&self.setup.plan, &self.contexts);
         self.timeline.begin();
         self.deadline = self.setup.plan.limits.duration.map(|limit| Instant::now() + limit);
+        self.start_session();
         self.board.begin();
         self.report.active(Timestamp::now());
         self.reporter.changed(self.report.info());
@@ -359,6 +396,20 @@ impl<'a> Driver<'a> {
     fn dropped(&self) -> u64 {
         self.counters.dropped.load(Ordering::Relaxed)
             + self.encoders.as_ref().map_or(0, Encoders::dropped_pictures)
+    }
+
+    /// Halves the pictures a second; below [`FEWEST_PICTURES`] it saves nothing that is worth it.
+    fn degrade(&mut self, why: &str) {
+        let (Some(encoders), Some(video)) = (&self.encoders, &self.setup.plan.video) else { return };
+        let fps = self.thinned_to.unwrap_or(video.fps) / 2;
+        if fps < FEWEST_PICTURES {
+            return;
+        }
+        encoders.thinning().limit(fps);
+        self.thinned_to = Some(fps);
+        tracing::warn!(fps, why, "fewer pictures are recorded");
+        let at = self.elapsed().as_secs_f64();
+        self.note(format!("{fps} pictures a second from {at:.0} s on: {why}"));
     }
 
     fn note(&mut self, note: String) {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod architecture;
+mod clients;
 mod crashes;
 mod endings;
 mod everything;
@@ -11,6 +12,7 @@ mod harness_stores;
 mod licences;
 mod measuring;
 mod refusals;
+mod service;
 mod stillness;
 mod storage;
 mod storage_faults;
