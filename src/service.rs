@@ -131,6 +131,8 @@ pub struct Service {
     tasks: TaskTracker,
     /// No more work is taken.
     closed: CancellationToken,
+    /// Why everything is to end, what is being started included.
+    killed: OnceLock<String>,
     this: Weak<Self>,
 }
 
@@ -159,6 +161,7 @@ impl Service {
             roster: Roster::default(),
             tasks: tasks.clone(),
             closed: CancellationToken::new(),
+            killed: OnceLock::new(),
             this: this.clone(),
         })
     }
@@ -222,8 +225,11 @@ impl Service {
         self.roster.empty().await;
     }
 
-    /// Has everything end, finish its files, and fail with a text.
+    /// Takes no more work, and has everything end, finish its files, and fail with a text.
     pub fn kill_all(&self, error: &str) {
+        self.close();
+        // The first text stands.
+        let error = self.killed.get_or_init(|| error.to_owned());
         for handle in self.roster.handles() {
             handle.kill(error);
         }

@@ -91,6 +91,10 @@ async fn begin(
     match (created, topics, launched) {
         (Ok(()), Ok(topics), Ok(launched)) => {
             seat.take(Arc::clone(&launched.handle));
+            // Said while it was on its way.
+            if let Some(error) = service.killed.get() {
+                launched.handle.kill(error);
+            }
             service.admission.recorded_by(&*permit, launched.handle.pid());
             let held = Held { _topics: topics, permit, seat };
             let attending = attend(Arc::clone(&service), launched, cell, held);
