@@ -14,11 +14,14 @@ pub mod api;
 pub mod bus;
 pub mod egresses;
 pub mod error;
+pub mod http;
 pub mod io;
 pub mod keys;
 pub mod layout;
+pub mod metrics;
 pub mod monitor;
 pub mod registry;
+pub mod snapshot;
 pub mod standalone;
 pub mod store;
 pub mod token;
@@ -203,6 +206,12 @@ impl Service {
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.closed.is_cancelled() && self.registry.is_healthy()
+    }
+
+    /// Whether it is shutting down.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
     }
 
     /// How much a request is wanted here (service.md §3.4); below 0: not at all.
