@@ -12,7 +12,7 @@ use url::Url;
 
 use super::ServeError;
 use crate::bus::redis_options;
-use crate::config::ServiceConfig;
+use crate::config::{ServiceConfig, WebhookFilter};
 use crate::psrpc::{MessageBus, RedisBus};
 use crate::secret::Secret;
 use crate::service::Service;
@@ -40,16 +40,21 @@ pub(super) async fn connect(
     stop: &CancellationToken,
 ) -> Result<Connection, ServeError> {
     if config.is_standalone() {
-        let store = Store::open(work_dir, StoreOptions::default(), tasks, stop.clone()).await?;
+        let file = config.store.clone().unwrap_or_else(|| work_dir.join("weir.redb"));
+        let store = Store::open(&file, StoreOptions::default(), tasks, stop.clone()).await?;
         let urls = config.webhook.urls.iter().map(|url| Url::parse(url.expose()).map(Secret::new));
+        let WebhookFilter { include_events: include, exclude_events: exclude } =
+            config.webhook.filter_params.clone();
         let options = WebhookOptions {
             urls: urls.collect::<Result<_, _>>().map_err(|_| ServeError::WebhookUrl)?,
             api_key: config.webhook.api_key.clone(),
-            filter: Filter::default(),
+            filter: Filter { include_events: include, exclude_events: exclude },
             limits: Limits::default(),
         };
         let webhooks = Notifier::new(options, keys(config), tasks.clone())?;
-        return Ok(Connection { registry: Arc::new(Standalone { store, webhooks }), bus: None });
+        let registry = Standalone { store, webhooks };
+        registry.resume();
+        return Ok(Connection { registry: Arc::new(registry), bus: None });
     }
     let bus: Arc<dyn MessageBus> = Arc::new(RedisBus::connect(redis_options(&config.redis)?, tasks).await?);
     let times = IoTimes {
