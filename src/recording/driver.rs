@@ -320,6 +320,7 @@ impl<'a> Driver<'a> {
             pictures: self.counters.pictures.load(Ordering::Relaxed),
             dropped: self.dropped(),
             size,
+            stored: self.stored_bytes,
             outputs: self.board.outputs(|output| self.views.get(&output).map(|view| view.progress())),
         };
         self.reporter.progress(&progress);
