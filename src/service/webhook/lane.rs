@@ -10,7 +10,9 @@ use rand::Rng;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use url::Url;
 
+use super::receipt::Receipt;
 use super::{Event, LaneKey, Limits, Shared, Target};
 
 /// The type that receivers' libraries ask for.
@@ -23,6 +25,7 @@ pub(super) struct Delivery {
     pub(super) body: Bytes,
     /// When it is given up.
     pub(super) expires: Instant,
+    pub(super) receipt: Receipt,
 }
 
 /// Why an attempt failed.
@@ -38,16 +41,19 @@ enum Failure {
 /// Delivers, one after the other, until nothing waits.
 pub(super) async fn run(shared: Arc<Shared>, key: LaneKey, target: Target) {
     while let Some(delivery) = shared.next(&key) {
-        let delivered = deliver(&shared, &target, &delivery);
-        let outcome = tokio::select! {
-            outcome = delivered => outcome,
-            () = shared.given_up.cancelled() => Err("the service ends".to_owned()),
-        };
         let (event, egress_id, receiver) = (delivery.event.name(), key.0.as_str(), target.host());
+        let outcome = tokio::select! {
+            outcome = deliver(&shared, &target, &delivery) => outcome,
+            () = shared.given_up.cancelled() => {
+                tracing::warn!(event, egress_id, receiver, "a webhook is not delivered: the service ends");
+                continue;
+            }
+        };
         match outcome {
             Ok(()) => tracing::debug!(event, egress_id, receiver, "webhook delivered"),
             Err(why) => tracing::warn!(event, egress_id, receiver, why, "a webhook is given up"),
         }
+        delivery.receipt.settle();
     }
 }
 
@@ -81,7 +87,7 @@ async fn attempt(shared: &Shared, target: &Target, delivery: &Delivery) -> Resul
     let token = target.signer.body(&digest).map_err(|error| Failure::Final(error.to_string()))?;
     let sent = shared
         .http
-        .post(target.url.expose().clone())
+        .post(without_user(target.url.expose().clone()))
         .header(AUTHORIZATION, token.expose())
         .header(CONTENT_TYPE, WEBHOOK_JSON)
         .body(delivery.body.clone())
@@ -96,6 +102,15 @@ async fn attempt(shared: &Shared, target: &Target, delivery: &Delivery) -> Resul
         408 | 429 | 500.. => Err(Failure::Passing(text)),
         _ => Err(Failure::Final(text)),
     }
+}
+
+/// The address without a user and a password: they would be sent where the signature is. (LiveKit does not send them either.)
+fn without_user(mut url: Url) -> Url {
+    // It fails for an address without a host, which has none of them.
+    if url.set_username("").is_ok() {
+        url.set_password(None).ok();
+    }
+    url
 }
 
 /// An error and what it came from: the first text alone says no more than that sending failed.

@@ -28,6 +28,8 @@ pub(super) struct Got {
     pub(super) body: Bytes,
     /// The status it was answered with.
     pub(super) answer: u16,
+    /// How many headers claim to be the signature.
+    pub(super) signatures: usize,
     headers: BTreeMap<String, String>,
 }
 
@@ -130,8 +132,9 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     let signer = check(headers["authorization"].to_str().unwrap(), &body);
     let answer = shared.answers.lock().unwrap().next().unwrap_or(200);
     let text = |value: &axum::http::HeaderValue| value.to_str().unwrap().to_owned();
+    let signatures = headers.get_all("authorization").iter().count();
     let headers = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-    let got = Got { signer, body, answer, headers };
+    let got = Got { signer, body, answer, signatures, headers };
     shared.all.lock().unwrap().push(got.clone());
     shared.to.send(got).ok();
     StatusCode::from_u16(answer).unwrap()
