@@ -17,8 +17,9 @@ record=(
   util-linux
 )
 
-# To measure what was recorded, to receive streams, and (with peers.sh) to store and to have a clock that is wrong.
+# To measure what was recorded, to receive streams, to carry messages, and (with peers.sh) to store and to have a clock that
+# is wrong.
 test=(
-  ffmpeg nginx libnginx-mod-rtmp srt-tools openssl
+  ffmpeg nginx libnginx-mod-rtmp srt-tools openssl redis-server
   python3-venv faketime
 )

@@ -7,6 +7,7 @@ mod endings;
 mod everything;
 mod full_disk;
 mod harness;
+mod harness_livekit;
 mod harness_stores;
 mod licences;
 mod measuring;

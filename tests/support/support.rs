@@ -8,6 +8,7 @@ pub(crate) mod forward_proxy;
 pub(crate) mod http1;
 pub(crate) mod layout;
 pub(crate) mod leftovers;
+pub(crate) mod livekit;
 pub(crate) mod measure;
 pub(crate) mod page_server;
 pub(crate) mod peers;

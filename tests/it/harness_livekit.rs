@@ -1,0 +1,115 @@
+//! The tests' livekit-server, Redis and LiveKit's clients: that they talk to one another, and leave nothing.
+
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::livekit::{Client, Keys, LiveKitServer, Redis, ask};
+use crate::support::processes;
+
+/// What belongs to the servers at these ports, by their command lines and working directories.
+fn of_them(homes: &[PathBuf]) -> Vec<String> {
+    let at_home = |pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| homes.contains(&cwd));
+    let all = processes::all().into_iter().filter(|seen| at_home(seen.pid));
+    all.map(|seen| seen.arguments.join(" ")).collect()
+}
+
+#[test]
+fn livekit_server_comes_up_without_a_recorder_and_goes() {
+    let begin = Instant::now();
+    let redis = Redis::start();
+    let livekit = LiveKitServer::start(&redis);
+    let started = begin.elapsed();
+    assert!(started < Duration::from_secs(20), "{started:?}");
+
+    let web = json!({
+        "url": "http://127.0.0.1:9/", "preset": "H264_1080P_30",
+        "fileOutputs": [{ "filepath": "talk.mp4" }],
+    });
+    // Nobody takes it, so it fails, and both clients say why.
+    for client in Client::ALL {
+        let refused = livekit.ask(client, "StartWebEgress", &web).unwrap_err();
+        assert_eq!(refused.code, "unavailable", "{client:?}: {refused:?}");
+        assert_eq!(
+            (refused.message.as_str(), refused.status),
+            ("no response from servers", 503),
+            "{client:?}"
+        );
+
+        let listed = livekit.ask(client, "ListEgress", &json!({})).unwrap();
+        assert!(listed["items"].as_array().is_none_or(Vec::is_empty), "{client:?}: {listed}");
+
+        for (method, request) in [
+            ("StopEgress", json!({ "egressId": "EG_none" })),
+            ("UpdateStream", json!({ "egressId": "EG_none", "addOutputUrls": ["rtmp://127.0.0.1/a/b"] })),
+        ] {
+            let refused = livekit.ask(client, method, &request).unwrap_err();
+            assert_eq!((refused.code.as_str(), refused.status), ("not_found", 404), "{client:?} {method}");
+        }
+    }
+
+    // Another secret is refused, so a client's keys are looked at.
+    let wrong = Keys { secret: "another-secret-which-is-long-enough-too".to_owned(), ..Keys::default() };
+    let url = format!("http://{}", livekit.addr());
+    for client in Client::ALL {
+        let refused = ask(client, &url, &wrong, "ListEgress", &json!({})).unwrap_err();
+        assert_eq!(refused.status, 401, "{client:?}: {refused:?}");
+    }
+
+    let addrs = [redis.addr(), livekit.addr()];
+    let homes: Vec<PathBuf> = processes::all()
+        .into_iter()
+        .filter(|seen| {
+            seen.arguments.iter().any(|word| addrs.iter().any(|addr| word.contains(&addr.port().to_string())))
+        })
+        .chain(
+            processes::all()
+                .into_iter()
+                .filter(|seen| seen.arguments.iter().any(|word| word.ends_with("livekit.yaml"))),
+        )
+        .filter_map(|seen| std::fs::read_link(format!("/proc/{}/cwd", seen.pid)).ok())
+        .collect();
+    assert!(homes.len() >= 2 && homes.iter().all(|home| home.exists()), "{homes:?}");
+    drop(livekit);
+    drop(redis);
+    let end = Instant::now() + Duration::from_secs(10);
+    while !of_them(&homes).is_empty() {
+        assert!(Instant::now() < end, "still there: {:?}", of_them(&homes));
+        std::thread::yield_now();
+    }
+    assert!(!homes.iter().any(|home| home.exists()), "{homes:?}");
+    assert!(addrs.iter().all(|addr| TcpStream::connect(addr).is_err()), "{addrs:?}");
+}
+
+#[test]
+fn redis_goes_away_and_comes_back() {
+    let mut redis = Redis::start();
+    let ping = |redis: &Redis, within| {
+        use std::io::{Read, Write};
+        let mut stream = TcpStream::connect(redis.addr())?;
+        stream.set_read_timeout(Some(within))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut answer = [0_u8; 7];
+        stream.read_exact(&mut answer)?;
+        std::io::Result::Ok(answer)
+    };
+    let long = Duration::from_secs(10);
+    assert_eq!(&ping(&redis, long).unwrap(), b"+PONG\r\n");
+
+    redis.freeze();
+    // The kernel still takes the connection; nobody answers.
+    let silent = ping(&redis, Duration::from_millis(300)).unwrap_err();
+    assert!(
+        matches!(silent.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+        "{silent}"
+    );
+    redis.thaw();
+    assert_eq!(&ping(&redis, long).unwrap(), b"+PONG\r\n");
+
+    redis.go_away();
+    assert_eq!(ping(&redis, long).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    redis.come_back();
+    assert_eq!(&ping(&redis, long).unwrap(), b"+PONG\r\n");
+}
