@@ -4,7 +4,19 @@
 //! server is tried again by the target's [`RetryPolicy`], within a deadline that goes by its size; an error is one that
 //! trying again did not cure.
 
+mod alioss;
+mod azure;
+mod dal;
 mod error;
+mod gcs;
+mod http;
+pub(super) mod local;
+mod place;
+mod retry;
+mod s3;
+mod scrub;
+#[cfg(test)]
+mod testing;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -14,9 +26,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::plan::storage::Backend;
-
 pub use self::error::{StoreError, StoreErrorKind};
+use self::retry::{Patience, Persistence};
+use self::scrub::Scrub;
+use crate::plan::storage::{Backend, StorageTarget};
 
 /// How long a signed link is valid (media.md §8.3).
 pub const SIGNED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -55,6 +68,30 @@ impl Sent {
 
     pub fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The store of a target. Nothing is asked of a server yet. `base` is the directory that relative local names are relative
+/// to.
+///
+/// # Errors
+/// [`StoreErrorKind::Unusable`], where the target makes no store.
+pub fn open(target: &StorageTarget, base: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    let persistence = Persistence { policy: target.retry, patience: Patience::default() };
+    let scrub = Scrub::new(target);
+    Ok(match &target.backend {
+        Backend::S3(config) => Arc::new(s3::S3Store::open(config, persistence, scrub, s3::Peers::default())?),
+        Backend::Gcs(config) => Arc::new(gcs::GcsStore::open(config, persistence, scrub)?),
+        Backend::Azure(config) => Arc::new(azure::AzureStore::open(config, persistence, scrub)?),
+        Backend::AliOss(config) => Arc::new(alioss::AliOssStore::open(config, persistence, scrub)?),
+        Backend::Local => Arc::new(local::LocalStore::new(base)),
+    })
+}
+
+async fn file_size(file: &Path) -> Result<u64, StoreError> {
+    match tokio::fs::metadata(file).await {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) => Err(StoreError::file(file, error)),
     }
 }
 
@@ -139,44 +176,4 @@ pub trait Parts: Debug + Send {
 
     /// Lets go of it.
     async fn abort(self: Box<Self>);
-}
-
-/// Opens a target's store. Nothing is asked of a server yet. `base` is what relative local names are relative to.
-///
-/// # Errors
-/// [`StoreErrorKind::Unusable`].
-pub fn open(target: &crate::plan::storage::StorageTarget, base: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    match &target.backend {
-        Backend::Local => Ok(Arc::new(tmp_local::Local(base.to_owned()))),
-        _ => Err(StoreError::new(StoreErrorKind::Unusable, "not here yet")),
-    }
-}
-
-mod local;
-mod tmp_local {
-    use super::*;
-    #[derive(Debug)]
-    pub struct Local(pub PathBuf);
-    #[async_trait]
-    impl Store for Local {
-        fn name(&self) -> &'static str {
-            "Local"
-        }
-        fn location(&self, key: &str) -> String {
-            std::path::absolute(self.0.join(key)).unwrap_or_default().display().to_string()
-        }
-        async fn signed_url(&self, key: &str, _: Duration) -> Result<String, StoreError> {
-            Ok(format!("file://{}", self.location(key)))
-        }
-        async fn put(&self, object: &Object, file: &Path, _: &Sent) -> Result<(), StoreError> {
-            let (file, target) = (file.to_owned(), self.0.join(&object.key));
-            super::local::store(&file, &target).map(drop).map_err(|e| StoreError::file(&target, e))
-        }
-        async fn begin(&self, _: &Object, _: Head) -> Result<Option<Box<dyn Parts>>, StoreError> {
-            Ok(None)
-        }
-        async fn discard(&self, _: &str, _: &str) -> Result<(), StoreError> {
-            Ok(())
-        }
-    }
 }

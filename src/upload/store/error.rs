@@ -38,6 +38,17 @@ impl StoreErrorKind {
             Self::Refused | Self::File | Self::Unusable => false,
         }
     }
+
+    /// What a status of HTTP (RFC 9110 §15) means. Of the server errors, the two that speak of the request pass no better
+    /// the second time.
+    #[must_use]
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            501 | 505 => Self::Refused,
+            408 | 409 | 425 | 429 | 500.. => Self::Busy,
+            _ => Self::Refused,
+        }
+    }
 }
 
 impl StoreError {
@@ -48,12 +59,19 @@ impl StoreError {
     /// A file of this machine can't be read or written.
     #[must_use]
     pub fn file(path: &std::path::Path, source: io::Error) -> Self {
-        let text = path.display().to_string();
+        let text = format!("{}: {source}", path.display());
         Self { kind: StoreErrorKind::File, text, source: Some(source) }
     }
 
     #[must_use]
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// The same with something said behind it.
+    #[must_use]
+    pub(super) fn and(mut self, more: &str) -> Self {
+        self.text.push_str(more);
+        self
     }
 }

@@ -3,13 +3,69 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Head, Object, Parts, Sent, Store, StoreError, file_size};
+
+/// A directory. Keys that begin with `/` are elsewhere.
+#[derive(Debug)]
+pub(super) struct LocalStore {
+    base: PathBuf,
+}
+
+impl LocalStore {
+    pub(super) fn new(base: &Path) -> Self {
+        Self { base: base.to_owned() }
+    }
+
+    fn target(&self, key: &str) -> PathBuf {
+        let target = self.base.join(key);
+        std::path::absolute(&target).unwrap_or(target)
+    }
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    fn name(&self) -> &'static str {
+        "Local"
+    }
+
+    fn location(&self, key: &str) -> String {
+        self.target(key).display().to_string()
+    }
+
+    /// The file's own address; there is nothing to sign.
+    async fn signed_url(&self, key: &str, _valid: Duration) -> Result<String, StoreError> {
+        Ok(format!("file://{}", self.location(key)))
+    }
+
+    async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {
+        let (local, target) = (file.to_owned(), self.target(&object.key));
+        let size = file_size(file).await?;
+        let failed = |error| StoreError::file(&self.target(&object.key), error);
+        let moved = tokio::task::spawn_blocking(move || store(&local, &target)).await;
+        moved.map_err(|panic| failed(io::Error::other(panic)))?.map_err(failed)?;
+        sent.add(size);
+        Ok(())
+    }
+
+    async fn begin(&self, _object: &Object, _head: Head) -> Result<Option<Box<dyn Parts>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn discard(&self, _key: &str, _handle: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
 
 /// Puts a finished file to its final place: a rename where it can be one, else a copy that gets its name only when it is
 /// whole and on the disk. What stood there before is replaced in one step. Gives the absolute place.
 ///
 /// # Errors
 /// When a directory can't be made, or the file can't be moved; `local` is there then as before.
-pub(super) fn store(local: &Path, target: &Path) -> io::Result<PathBuf> {
+pub(in crate::upload) fn store(local: &Path, target: &Path) -> io::Result<PathBuf> {
     if let Some(dir) = target.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         fs::create_dir_all(dir)?;
     }
@@ -61,6 +117,29 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap().len(), 100_000);
         assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 1);
         assert!(!local.exists());
+    }
+
+    #[tokio::test]
+    async fn keys_are_relative_to_the_base_or_absolute() {
+        let (base, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let disk = LocalStore::new(base.path());
+        let absolute = elsewhere.path().join("b.mp4").display().to_string();
+        for key in ["dir/a.mp4", absolute.as_str()] {
+            let file = base.path().join("recorded");
+            fs::write(&file, "video").unwrap();
+            let (object, sent) = (Object { key: key.to_owned(), mime: "video/mp4" }, Sent::default());
+            disk.put(&object, &file, &sent).await.unwrap();
+            assert_eq!(fs::read_to_string(disk.location(key)).unwrap(), "video");
+            assert_eq!(sent.bytes(), 5);
+            assert!(!file.exists());
+        }
+        assert_eq!(disk.location(&absolute), absolute);
+        let link = disk.signed_url("dir/a.mp4", Duration::ZERO).await.unwrap();
+        assert_eq!(link, format!("file://{}/dir/a.mp4", base.path().display()));
+        let object = Object { key: "x".to_owned(), mime: "video/mp4" };
+        let missing = disk.put(&object, Path::new("/no/such"), &Sent::default()).await.unwrap_err();
+        assert_eq!(missing.kind(), super::super::StoreErrorKind::File);
+        assert!(disk.begin(&object, Head::Final).await.unwrap().is_none());
     }
 
     #[test]
