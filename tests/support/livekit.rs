@@ -5,7 +5,7 @@
 //! can't do with it, no application can.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -58,6 +58,11 @@ impl Redis {
         loopback(self.port)
     }
 
+    /// The directory that it runs in; gone when it is.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// As the section `redis:` of livekit-server's configuration and of Weir's.
     pub(crate) fn config(&self) -> Value {
         json!({ "address": self.addr().to_string() })
@@ -97,7 +102,7 @@ pub(crate) struct LiveKitServer {
     server: Tool,
     port: u16,
     keys: Keys,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl LiveKitServer {
@@ -137,11 +142,21 @@ impl LiveKitServer {
             let answer = http1::ask(loopback(port), "GET", "/", &[], b"").ok()?;
             (answer.status == 200).then_some(())
         });
-        Self { server, port, keys, _home: home }
+        Self { server, port, keys, home }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
         loopback(self.port)
+    }
+
+    /// The directory that it runs in; gone when it is.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Where its APIs are: `http://127.0.0.1:…`
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr())
     }
 
     /// Where participants join, and Weir does.
@@ -160,7 +175,7 @@ impl LiveKitServer {
 
     /// Asks its egress API: see [`ask`].
     pub(crate) fn ask(&self, client: Client, method: &str, request: &Value) -> Result<Value, Refusal> {
-        ask(client, &format!("http://{}", self.addr()), &self.keys, method, request)
+        ask(client, &self.url(), &self.keys, method, request)
     }
 }
 
