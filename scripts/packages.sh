@@ -1,5 +1,5 @@
 # The Debian (and Ubuntu) packages that Weir needs; read by install.sh, the Makefile's help and the README's reader.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 # To build.
 build=(
