@@ -23,3 +23,8 @@ test=(
   ffmpeg nginx libnginx-mod-rtmp srt-tools openssl redis-server
   python3-venv python3-seccomp faketime
 )
+
+# To check what is in docker/ (with lint-docker.sh).
+lint=(
+  shellcheck jq systemd
+)
