@@ -28,7 +28,7 @@ if [[ "$1" == serve ]]; then
     fail "user $(id -u) can't write to $STATE_DIRECTORY: mount a volume there that it owns (chown $(id -u):$(id -g))"
   fi
 
-  # Each recording has some two hundred files open; the usual soft limit of 1024 holds five.
+  # A browser opens hundreds on a heavy page, the service some for each recording; the usual soft limit is 1024.
   wanted=65536
   hard="$(ulimit -H -n)"
   if [[ "$hard" == unlimited ]] || ((hard >= wanted)); then
@@ -45,7 +45,7 @@ if [[ "$1" == serve ]]; then
   else
     size="$(df --output=size --block-size=1M "$shm" | tail -n 1 | tr -d ' ')"
     if ((size < 1024)); then
-      warn "$shm has $size MB: give it 512 MB for each recording, 1 GB at least (--shm-size=2g)"
+      warn "$shm has $size MB: give it 1 GB, and 128 MB for each recording (--shm-size=2g)"
     fi
   fi
 
