@@ -38,6 +38,8 @@ pub struct Report {
     reason: Option<EndReason>,
     /// `None`: nobody wants one.
     contents: Option<Contents>,
+    /// Whose manifest the report names.
+    manifest_of: Option<OutputId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +103,7 @@ impl Report {
             places.insert(id, place);
         }
         let contents = Contents::new(plan);
-        Self { info, places, streams, notes: Vec::new(), reason: None, contents }
+        Self { info, places, streams, notes: Vec::new(), reason: None, contents, manifest_of: None }
     }
 
     /// The report as it stands.
@@ -210,9 +212,10 @@ impl Report {
         self.contents.as_ref().map(|contents| contents.manifest(&self.info, &self.places, now))
     }
 
-    /// A manifest is stored. The first one counts.
-    pub fn manifest_stored(&mut self, location: &str) {
-        if self.info.manifest_location.is_empty() {
+    /// A manifest is stored beside an output. That of the first output counts, whichever is stored first.
+    pub fn manifest_stored(&mut self, output: OutputId, location: &str) {
+        if self.manifest_of.is_none_or(|of| output < of) {
+            self.manifest_of = Some(output);
             location.clone_into(&mut self.info.manifest_location);
         }
     }

@@ -1,7 +1,7 @@
 //! Where outputs go that say nothing themselves, and what takes over when that fails (service.md §4.5).
 //!
 //! The keys are LiveKit's, and so is what an empty value means: "not said". What is ours alone: `endpoint` for Azure and
-//! Google Cloud Storage, for servers that speak their protocols.
+//! Google Cloud Storage, for servers that speak their protocols, and `request_timeout`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,6 +36,9 @@ pub struct StorageConfig {
     pub prefix: String,
     /// Results say where they are by links that are signed and valid for seven days.
     pub generate_presigned_url: bool,
+    /// How long one request may take, the time for its body (at 16 KiB a second) not counted; 30 s if not said. Ours.
+    #[serde(with = "duration")]
+    pub request_timeout: Option<Duration>,
     pub s3: Option<S3Config>,
     pub gcp: Option<GcsConfig>,
     pub azure: Option<AzureConfig>,

@@ -26,11 +26,14 @@ pub struct StorageTarget {
     pub prefix: String,
     pub links: Links,
     pub retry: RetryPolicy,
+    /// How long one request may take, the time for its body not counted.
+    pub request_timeout: Duration,
 }
 
 /// Whose place it is. Everything in it was checked: a bucket has a name, keys come in pairs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "there are two for each output")]
 pub enum Backend {
     /// Relative names are relative to the directory the command was started in.
     Local,
@@ -66,6 +69,9 @@ impl Default for RetryPolicy {
     }
 }
 
+/// If nothing else is said.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
 impl Storage {
     /// The local disk, and nothing behind it.
     #[must_use]
@@ -83,6 +89,7 @@ impl StorageTarget {
             prefix: String::new(),
             links: Links::Plain,
             retry: RetryPolicy::default(),
+            request_timeout: REQUEST_TIMEOUT,
         }
     }
 
@@ -118,6 +125,20 @@ impl StorageTarget {
         let prefix = self.prefix.trim_matches('/');
         let slash = if prefix.is_empty() { "" } else { "/" };
         format!("{scheme}://{place}{slash}{prefix}")
+    }
+
+    /// The server that was named instead of the provider's own, without its scheme.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        let endpoint = match &self.backend {
+            Backend::Local => return None,
+            Backend::S3(s3) => &s3.endpoint,
+            Backend::Gcs(gcs) => &gcs.endpoint,
+            Backend::Azure(azure) => &azure.endpoint,
+            Backend::AliOss(oss) => &oss.endpoint,
+        };
+        let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, host)| host);
+        Some(host.split('/').next().unwrap_or_default()).filter(|host| !host.is_empty())
     }
 
     /// Everything in it that must not be shown.

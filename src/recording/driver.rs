@@ -37,6 +37,7 @@ use crate::source::{CaptureCounters, Pacing, SourceContext, SourceEvent};
 use crate::upload::{LaneView, UploadEvent, Uploader};
 
 /// Something that happened, wherever.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Input {
     Command(Option<Command>),
     SourceStarted(Result<WebSource, StartFailure>),

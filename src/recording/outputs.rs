@@ -24,6 +24,7 @@ pub(super) struct Outputs {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each output")]
 enum OpenSink {
     File(FileSink),
     Segments(SegmentsSink),

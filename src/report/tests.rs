@@ -96,8 +96,9 @@ fn the_manifest_lists_what_was_stored() {
             "\n"
         )
     );
-    report.manifest_stored("https://s/hls/EG_x.json");
-    report.manifest_stored("https://s/i/EG_x.json");
+    report.manifest_stored(images, "https://s/i/EG_x.json");
+    report.manifest_stored(segments, "https://s/hls/EG_x.json");
+    report.manifest_stored(images, "https://s/i/EG_x.json");
     assert_eq!(report.info().manifest_location, "https://s/hls/EG_x.json");
 }
 

@@ -95,8 +95,14 @@ impl Side {
         store.location(key)
     }
 
+    /// An error of the store, which does not know what its place is called.
     pub(super) fn failed(&self, error: StoreError) -> UploadError {
-        UploadError::Failed { store: store::name_of(&self.target.backend), error }
+        let store = store::name_of(&self.target.backend);
+        if self.target.is_local() {
+            return UploadError::Failed { store, error };
+        }
+        let at = self.target.host().map(|host| format!(" at {host}")).unwrap_or_default();
+        UploadError::Failed { store, error: error.and(&format!(" [{}{at}]", self.target.describe())) }
     }
 }
 

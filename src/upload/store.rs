@@ -1,8 +1,8 @@
 //! Stores: where finished files go, behind one small trait.
 //!
 //! A store takes a file whole ([`Store::put`]), or in parts while it still grows ([`Store::begin`]). Each request to a
-//! server is tried again by the target's [`RetryPolicy`], within a deadline that goes by its size; an error is one that
-//! trying again did not cure.
+//! server is tried again by the target's [`RetryPolicy`](crate::plan::storage::RetryPolicy), within a deadline that goes by
+//! its size; an error is one that trying again did not cure.
 
 mod alioss;
 mod azure;
@@ -77,7 +77,8 @@ impl Sent {
 /// # Errors
 /// [`StoreErrorKind::Unusable`], where the target makes no store.
 pub fn open(target: &StorageTarget, base: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    let persistence = Persistence { policy: target.retry, patience: Patience::default() };
+    let patience = Patience { grace: target.request_timeout, ..Patience::default() };
+    let persistence = Persistence { policy: target.retry, patience };
     let scrub = Scrub::new(target);
     Ok(match &target.backend {
         Backend::S3(config) => Arc::new(s3::S3Store::open(config, persistence, scrub, s3::Peers::default())?),
@@ -155,7 +156,8 @@ pub enum Head {
 /// leaves it unfinished, for the store to forget.
 #[async_trait]
 pub trait Parts: Debug + Send {
-    /// What [`Store::discard`] needs to let go of it; known after the first part, if the store has such a thing.
+    /// What [`Store::discard`] needs to let go of it, if the store has such a thing. At Google it is a credential for this
+    /// one object: it goes into files that only their owner can read, and into no log.
     fn handle(&self) -> Option<String>;
 
     /// How long the next part must be, unless it is the last.

@@ -15,6 +15,8 @@ mod sample;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod support;
+#[expect(dead_code, reason = "the uploader that it times is not there yet")]
+mod upload;
 
 use std::fs;
 use std::path::Path;

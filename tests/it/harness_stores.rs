@@ -11,7 +11,10 @@ use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::forward_proxy::ForwardProxy;
 use crate::support::http1::ask;
 use crate::support::processes;
-use crate::support::stores::{Azurite, FakeGcs, SeaweedFs, Store, config_yaml};
+use crate::support::stores::azurite::Azurite;
+use crate::support::stores::fake_gcs::FakeGcs;
+use crate::support::stores::seaweedfs::SeaweedFs;
+use crate::support::stores::{Store, config_yaml};
 use crate::support::tool::{Finished, Tool, command, with_clock_ahead};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -72,7 +75,9 @@ fn seaweedfs_stores_and_refuses() {
     let words: Vec<&str> = put.split(' ').chain(options.split(' ')).collect();
     aws(&store, addr, &words, b"").succeeded();
     assert_eq!(store.get("recordings", "a/b"), body);
-    assert_eq!(store.list("recordings"), ["a/b"]);
+    aws(&store, addr, &["s3", "cp", "-", "s3://recordings/a/c d/e"], b"x").succeeded();
+    assert_eq!(store.get("recordings", "a/c d/e"), b"x");
+    assert_eq!(store.list("recordings"), ["a/b", "a/c d/e"]);
     assert!(store.list("backup").is_empty());
     let head = store.head("recordings", "a/b").unwrap();
     assert_eq!(
@@ -88,6 +93,7 @@ fn seaweedfs_stores_and_refuses() {
     aws(&store, addr, &["s3api", "create-multipart-upload", "--bucket", "recordings", "--key", "big"], b"")
         .succeeded();
     assert_eq!(store.unfinished("recordings"), ["big"]);
+    assert_eq!(store.list("recordings").len(), 2, "what is not finished is not listed");
 
     let missing = aws(&store, addr, &["s3", "cp", "-", "s3://missing/key"], b"x");
     assert!(missing.stderr.contains("NoSuchBucket"), "{}", missing.stderr);
@@ -211,7 +217,7 @@ fn faults_come_and_go() {
     let begin = Instant::now();
     assert_eq!(put("slow", &[1; 300_000]).unwrap(), 200);
     let took = begin.elapsed().as_secs_f64();
-    assert!((1.4..2.5).contains(&took), "{took} s");
+    assert!((1.4..5.0).contains(&took), "{took} s");
 
     // Stalled and offline: nothing arrives until it is over, then all of it does.
     let stall = Fault::Stall { after_bytes: 400_000 };

@@ -14,6 +14,8 @@ mod licences;
 mod measuring;
 mod refusals;
 mod stillness;
+mod storage;
+mod storage_faults;
 mod streams;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the bench uses the rest")]

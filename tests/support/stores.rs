@@ -20,10 +20,6 @@ use serde_json::{Value, json};
 
 use super::tool::{Tool, command};
 
-pub(crate) use azurite::Azurite;
-pub(crate) use fake_gcs::FakeGcs;
-pub(crate) use seaweedfs::SeaweedFs;
-
 /// What a store's start may take; it takes a hundredth to a quarter of it.
 const START: Duration = Duration::from_secs(20);
 

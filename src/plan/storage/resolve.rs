@@ -56,7 +56,8 @@ pub fn of_server(server: &ServerStorage) -> Result<Storage, PlanError> {
 }
 
 fn configured(config: &StorageConfig) -> Option<Backend> {
-    let StorageConfig { prefix: _, generate_presigned_url: _, s3, gcp, azure, alioss } = config.clone();
+    let StorageConfig { prefix: _, generate_presigned_url: _, request_timeout: _, s3, gcp, azure, alioss } =
+        config.clone();
     s3.map(Backend::S3)
         .or(gcp.map(Backend::Gcs))
         .or(azure.map(Backend::Azure))
@@ -70,7 +71,8 @@ fn target(field: &str, backend: Backend, server: Option<&StorageConfig>) -> Resu
         Backend::Local | Backend::Gcs(_) | Backend::Azure(_) | Backend::AliOss(_) => RetryPolicy::default(),
     };
     check(field, &backend)?;
-    Ok(StorageTarget { backend, prefix: prefix(server), links: links(server), retry })
+    let request_timeout = server.and_then(|server| server.request_timeout).unwrap_or(super::REQUEST_TIMEOUT);
+    Ok(StorageTarget { backend, prefix: prefix(server), links: links(server), retry, request_timeout })
 }
 
 fn prefix(server: Option<&StorageConfig>) -> String {

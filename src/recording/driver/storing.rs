@@ -125,7 +125,7 @@ impl Driver<'_> {
                 self.report.image_stored(*output, name, location, at);
                 self.stored_bytes += size;
             }
-            Stored::Manifest => self.report.manifest_stored(location),
+            Stored::Manifest => self.report.manifest_stored(*output, location),
         }
         tracing::debug!(location, "stored");
     }

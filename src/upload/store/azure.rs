@@ -30,6 +30,8 @@ const MOST_BLOCKS: u64 = 50_000;
 pub(super) struct AzureStore {
     /// `https://account.blob.core.windows.net/container`, without a `/` at its end.
     container: String,
+    /// The same at Azure itself.
+    canonical: String,
     dal: Dal,
     http: Http,
     signer: Signer<Credential>,
@@ -44,10 +46,9 @@ impl AzureStore {
         scrub: Scrub,
     ) -> Result<Self, StoreError> {
         let (account, key) = (config.account_name.expose(), config.account_key.expose());
-        let endpoint = match Endpoint::parse(&config.endpoint)? {
-            Some(endpoint) => endpoint.url,
-            None => format!("https://{account}.blob.core.windows.net"),
-        };
+        let azure = format!("https://{account}.blob.core.windows.net");
+        let canonical = format!("{azure}/{}", config.container_name);
+        let endpoint = Endpoint::parse(&config.endpoint)?.map_or(azure, |endpoint| endpoint.url);
         let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, host)| host);
         let place = format!("container {} at {host}", config.container_name);
         let http = Http::new(None, scrub, place)?;
@@ -62,7 +63,7 @@ impl AzureStore {
         let sign = RequestSigner::new().with_service_sas_permissions("r");
         let signer =
             Signer::new(Context::new(), StaticCredentialProvider::new_shared_key(account, key), sign);
-        Ok(Self { container, dal, http, signer })
+        Ok(Self { container, canonical, dal, http, signer })
     }
 }
 
@@ -82,10 +83,13 @@ impl Store for AzureStore {
             let text = format!("the link can't be signed: {error}");
             self.http.error(StoreErrorKind::Unusable, &text, "; check account_key")
         };
-        let request = http::Request::get(self.location(key)).body(()).map_err(|error| failed(&error))?;
+        // What is signed is account, container and name, wherever the server is; the signer reads them out of an address
+        // in Azure's own form.
+        let named = format!("{}/{}", self.canonical, place::path(key));
+        let request = http::Request::get(named).body(()).map_err(|error| failed(&error))?;
         let mut parts = request.into_parts().0;
         self.signer.sign(&mut parts, Some(valid)).await.map_err(|error| failed(&error))?;
-        Ok(parts.uri.to_string())
+        Ok(format!("{}?{}", self.location(key), parts.uri.query().unwrap_or_default()))
     }
 
     async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {

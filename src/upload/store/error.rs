@@ -70,7 +70,7 @@ impl StoreError {
 
     /// The same with something said behind it.
     #[must_use]
-    pub(super) fn and(mut self, more: &str) -> Self {
+    pub(in crate::upload) fn and(mut self, more: &str) -> Self {
         self.text.push_str(more);
         self
     }

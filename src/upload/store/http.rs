@@ -49,6 +49,12 @@ impl Http {
         Ok(Self { client, scrub, place })
     }
 
+    /// The same for a host that no name server knows.
+    #[cfg(test)]
+    pub(super) fn resolving(self, host: &str, address: std::net::SocketAddr) -> Self {
+        Self { client: Client::builder().resolve(host, address).build().unwrap(), ..self }
+    }
+
     /// Sends a request once, and gives whatever answer there is.
     pub(super) async fn ask(&self, request: RequestBuilder) -> Result<Answer, StoreError> {
         let mut answer = request.send().await.map_err(|error| self.broken(&error))?;

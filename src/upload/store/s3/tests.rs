@@ -239,12 +239,10 @@ async fn a_wrong_clock_is_set_by_the_server_once() {
     let date = httpdate::fmt_http_date(ahead);
     let server = Server::start(move |request, _| {
         let stamp = request.header("x-amz-date").unwrap_or_default().to_owned();
-        let hour = |time: SystemTime| {
-            let text = jiff::Timestamp::try_from(time).unwrap().strftime("%Y%m%dT%H%M").to_string();
-            text
-        };
-        let minute = hour(ahead);
-        if stamp.starts_with(&minute) || stamp.starts_with(&hour(ahead + Duration::from_secs(60))) {
+        let minute =
+            |time: SystemTime| jiff::Timestamp::try_from(time).unwrap().strftime("%Y%m%dT%H%M").to_string();
+        // The test may run over the end of a minute.
+        if [ahead, ahead + Duration::from_secs(60)].iter().any(|time| stamp.starts_with(&minute(*time))) {
             Reply::status(200)
         } else {
             Reply::body(403, error("RequestTimeTooSkewed", "The difference is too large."))
@@ -257,8 +255,10 @@ async fn a_wrong_clock_is_set_by_the_server_once() {
     put(&store, 10).await.unwrap();
     assert_eq!(server.requests().len(), 3, "the second object is stored at once");
     let link = store.signed_url("a.mp4", Duration::from_secs(60)).await.unwrap();
-    let expected = jiff::Timestamp::try_from(ahead).unwrap().strftime("X-Amz-Date=%Y%m%dT%H").to_string();
-    assert!(link.contains(&expected), "{link}");
+    let hour = |time: SystemTime| {
+        jiff::Timestamp::try_from(time).unwrap().strftime("X-Amz-Date=%Y%m%dT%H").to_string()
+    };
+    assert!(link.contains(&hour(ahead)) || link.contains(&hour(ahead + Duration::from_secs(60))), "{link}");
 
     // A server that never agrees is asked twice, not for ever.
     let server = Server::start(|_, _| {

@@ -1,0 +1,333 @@
+//! Recordings on real storage servers: everything arrives, is what was recorded, and its result says so.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::measure::{Probe, assert_decodable};
+use crate::support::recorder::{Ended, Recorder, page, weir};
+use crate::support::stores::azurite::Azurite;
+use crate::support::stores::fake_gcs::FakeGcs;
+use crate::support::stores::seaweedfs::SeaweedFs;
+use crate::support::stores::{Store, config_yaml};
+
+/// Seconds that are recorded.
+const LENGTH: f64 = 4.0;
+
+/// What is recorded: small, so that a server at a kilobyte a second can be waited for.
+const SMALL: [&str; 6] = ["--size", "320x180", "--video-bitrate", "150", "--segment-duration", "1s"];
+
+/// A storage configuration that is not patient.
+pub(crate) fn impatient(mut storage: Value) -> Value {
+    storage["request_timeout"] = json!("2s");
+    if let Some(s3) = storage.get_mut("s3") {
+        s3["max_retries"] = json!(2);
+        s3["max_retry_delay"] = json!("200ms");
+    }
+    storage
+}
+
+/// Writes what `--storage` reads.
+pub(crate) fn write_storage(dir: &Path, storage: &Value, backup: Option<&Value>) {
+    std::fs::write(dir.join("storage.yaml"), config_yaml(storage, backup)).unwrap();
+}
+
+/// Begins to record a file, segments and images to what `storage.yaml` says.
+pub(crate) fn record(dir: &Path, more: &[&str]) -> Recorder {
+    record_for(dir, "4s", more)
+}
+
+pub(crate) fn record_for(dir: &Path, time: &str, more: &[&str]) -> Recorder {
+    let clock = page("clock.html");
+    let outputs = [
+        "web",
+        &clock,
+        "--storage",
+        "storage.yaml",
+        "--file",
+        "talks/talk.mp4",
+        "--segments",
+        "hls/talk",
+        "--live-playlist",
+        "live",
+        "--images",
+        "thumbs/talk",
+        "--every",
+        "1s",
+    ];
+    Recorder::start(dir, &[&outputs[..], &SMALL, &["--duration", time], more].concat())
+}
+
+/// Takes everything out of a bucket into a directory.
+fn download(store: &impl Store, bucket: &str, dir: &Path) -> BTreeSet<String> {
+    let keys = store.list(bucket);
+    for key in &keys {
+        let path = dir.join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, store.get(bucket, key)).unwrap();
+    }
+    keys.into_iter().collect()
+}
+
+/// Asserts that a bucket holds a recording whole, below a prefix; gives its keys without that.
+pub(crate) fn assert_whole(store: &impl Store, bucket: &str, prefix: &str) -> BTreeSet<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = download(store, bucket, dir.path());
+    let root = dir.path().join(prefix);
+    let file = root.join("talks/talk.mp4");
+    assert!(file.exists(), "{keys:?}");
+    assert_decodable(&file);
+    let length = Probe::of(&file).duration;
+    assert!((length - LENGTH).abs() < 0.6, "{length} s in the file");
+
+    let mut named: BTreeSet<String> = BTreeSet::new();
+    for (name, ended) in [("hls/talk.m3u8", true), ("hls/live.m3u8", true)] {
+        let text = std::fs::read(root.join(name)).unwrap();
+        let playlist = m3u8_rs::parse_media_playlist_res(&text).unwrap();
+        assert_eq!(playlist.end_list, ended, "{name}");
+        if name == "hls/talk.m3u8" {
+            let length: f32 = playlist.segments.iter().map(|segment| segment.duration).sum();
+            assert!((f64::from(length) - LENGTH).abs() < 0.6, "{length} s in segments");
+        }
+        named.extend(playlist.segments.iter().map(|segment| format!("hls/{}", segment.uri)));
+    }
+    assert_decodable(&root.join("hls/talk.m3u8"));
+    let keys: BTreeSet<String> = keys
+        .iter()
+        .map(|key| key.strip_prefix(prefix).unwrap_or(key).trim_start_matches('/').to_owned())
+        .collect();
+    let segments: BTreeSet<String> = keys.iter().filter(|key| key.ends_with(".ts")).cloned().collect();
+    assert_eq!(segments, named, "every segment is named, and every named one is there");
+    let images = keys.iter().filter(|key| key.ends_with(".jpeg")).count();
+    assert!((3..=5).contains(&images), "{keys:?}");
+    keys
+}
+
+/// Asserts that nothing is left on the disk but what the test put there.
+#[track_caller]
+pub(crate) fn assert_nothing_here(dir: &Path) {
+    let left: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = left.into_iter().filter(|name| !name.to_string_lossy().ends_with(".yaml")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Asserts that none of a configuration's secrets was told.
+#[track_caller]
+fn assert_discreet(ended: &Ended, storage: &Value) {
+    let secrets = ["access_key", "secret", "account_key", "password"];
+    let of = |provider: &Value| -> Vec<String> {
+        let all = provider.as_object().into_iter().flatten();
+        all.filter(|(key, _)| secrets.contains(&key.as_str()))
+            .filter_map(|(_, value)| value.as_str().map(str::to_owned))
+            .collect()
+    };
+    let found: Vec<String> = storage.as_object().unwrap().values().flat_map(of).collect();
+    assert!(!found.is_empty() || storage.get("gcp").is_some());
+    for secret in found {
+        assert!(!ended.stdout.contains(&secret) && !ended.log.contains(&secret), "{secret} was told");
+    }
+}
+
+#[test]
+fn s3_gets_everything_with_all_that_was_asked_for() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
+    let mut storage = store.storage("recordings");
+    storage["prefix"] = json!("weir");
+    storage["s3"]["metadata"] = json!({ "team": "video" });
+    storage["s3"]["tagging"] = json!("kind=talk&year=2026");
+    storage["s3"]["content_disposition"] = json!("attachment");
+    write_storage(dir.path(), &storage, None);
+    let ended = record(dir.path(), &["--manifest"]).finish(Duration::from_secs(40)).complete();
+    let keys = assert_whole(&store, "recordings", "weir");
+    assert_nothing_here(dir.path());
+    assert_discreet(&ended, &storage);
+
+    for (key, mime) in [
+        ("weir/talks/talk.mp4", "video/mp4"),
+        ("weir/hls/talk.m3u8", "application/x-mpegurl"),
+        ("weir/hls/talk_00000.ts", "video/mp2t"),
+        ("weir/thumbs/talk_00000.jpeg", "image/jpeg"),
+    ] {
+        let stored = store.head("recordings", key).unwrap();
+        assert_eq!(
+            (stored.content_type.as_str(), stored.disposition.as_str()),
+            (mime, "attachment"),
+            "{key}"
+        );
+        assert_eq!(stored.metadata, [("team".to_owned(), "video".to_owned())], "{key}");
+    }
+    let tags = store.tags("recordings", "weir/talks/talk.mp4");
+    let expected =
+        [("kind", "talk"), ("year", "2026")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(tags, expected);
+    assert!(store.unfinished("recordings").is_empty());
+
+    let info = &ended.info;
+    let place = format!("http://{}/recordings/weir", store.addr());
+    let file = &info["fileResults"][0];
+    assert_eq!(file["filename"], "talks/talk.mp4");
+    assert_eq!(file["location"], format!("{place}/talks/talk.mp4"));
+    let size = store.head("recordings", "weir/talks/talk.mp4").unwrap().length;
+    assert_eq!(file["size"], size.to_string());
+    let segments = &info["segmentResults"][0];
+    assert_eq!(segments["playlistLocation"], format!("{place}/hls/talk.m3u8"));
+    assert_eq!(segments["livePlaylistLocation"], format!("{place}/hls/live.m3u8"));
+    let count = keys.iter().filter(|key| key.ends_with(".ts")).count();
+    assert_eq!(segments["segmentCount"], count.to_string());
+    assert!(info.get("backupStorageUsed").is_none());
+
+    // One beside each output, of one content.
+    let id = info["egressId"].as_str().unwrap();
+    assert_eq!(info["manifestLocation"], format!("{place}/talks/{id}.json"));
+    let manifests: Vec<Vec<u8>> =
+        ["talks", "hls", "thumbs"].map(|at| store.get("recordings", &format!("weir/{at}/{id}.json"))).into();
+    assert!(manifests.iter().all(|manifest| *manifest == manifests[0]));
+    let manifest: Value = serde_json::from_slice(&manifests[0]).unwrap();
+    assert_eq!(manifest["files"][0]["location"], file["location"]);
+    let playlist = &manifest["playlists"][0];
+    assert_eq!(playlist["segments"].as_array().unwrap().len(), count);
+    assert_eq!(playlist["segments"][0]["location"], format!("{place}/hls/talk_00000.ts"));
+    assert_eq!(manifest["images"][0]["filename"], "thumbs/talk_00000.jpeg");
+}
+
+#[test]
+fn google_gets_everything_and_links_are_plain_where_nothing_can_sign() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), FakeGcs::start(&["recordings"]));
+    write_storage(dir.path(), &store.storage("recordings"), None);
+    let ended = record(dir.path(), &[]).finish(Duration::from_secs(40)).complete();
+    assert_whole(&store, "recordings", "");
+    assert_nothing_here(dir.path());
+    let stored = store.head("recordings", "talks/talk.mp4").unwrap();
+    assert_eq!(stored.content_type, "video/mp4");
+    assert!(
+        ended.info["fileResults"][0]["location"].as_str().unwrap().ends_with("recordings/talks/talk.mp4")
+    );
+    assert!(ended.info.get("manifestLocation").is_none());
+}
+
+#[test]
+fn azure_gets_everything() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Azurite::start(&["recordings"]));
+    let storage = store.storage("recordings");
+    write_storage(dir.path(), &storage, None);
+    let ended = record(dir.path(), &[]).finish(Duration::from_secs(40)).complete();
+    assert_whole(&store, "recordings", "");
+    assert_nothing_here(dir.path());
+    assert_discreet(&ended, &storage);
+    assert_eq!(store.head("recordings", "hls/talk_00000.ts").unwrap().content_type, "video/mp2t");
+}
+
+/// A signed link is one that works without keys.
+#[test]
+fn signed_links_open_what_they_name() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
+    let mut storage = store.storage("recordings");
+    storage["generate_presigned_url"] = json!(true);
+    write_storage(dir.path(), &storage, None);
+    let clock = page("clock.html");
+    let arguments = ["web", &clock, "--storage", "storage.yaml", "--audio-only", "--file", "a b/ü.ogg"];
+    let ended = Recorder::start(dir.path(), &[&arguments[..], &["--duration", "2s"]].concat());
+    let ended = ended.finish(Duration::from_secs(30)).complete();
+    let link = ended.info["fileResults"][0]["location"].as_str().unwrap();
+    assert!(link.contains("X-Amz-Signature=") && link.contains("X-Amz-Expires=604800"), "{link}");
+    let target = link.strip_prefix(&format!("http://{}", store.addr())).expect("it leads to the store");
+    let answer = crate::support::http1::ask(store.addr(), "GET", target, &[], b"").unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body, store.get("recordings", "a b/ü.ogg"));
+    assert!(answer.body.starts_with(b"OggS"));
+}
+
+/// What only grows is at the store before it is over.
+#[test]
+fn a_long_segment_is_sent_while_it_is_recorded() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
+    write_storage(dir.path(), &store.storage("recordings"), None);
+    let noise = page("noise.html");
+    let arguments = [
+        "web",
+        &noise,
+        "--storage",
+        "storage.yaml",
+        "--segments",
+        "long",
+        "--segment-duration",
+        "60s",
+        "--size",
+        "640x360",
+        "--video-bitrate",
+        "30000",
+    ];
+    let mut recorder = Recorder::start(dir.path(), &arguments);
+    recorder.until_written(20 << 20);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while store.unfinished("recordings") != ["long_00000.ts"] {
+        assert!(std::time::Instant::now() < deadline, "{:?}", store.unfinished("recordings"));
+    }
+    recorder.signal(nix::sys::signal::Signal::SIGINT);
+    let ended = recorder.finish(Duration::from_secs(30)).complete();
+    assert!(store.unfinished("recordings").is_empty());
+    assert_nothing_here(dir.path());
+    let segment = store.get("recordings", "long_00000.ts");
+    assert!(segment.len() > 20 << 20);
+    assert_eq!(ended.info["segmentResults"][0]["size"], segment.len().to_string());
+    let path = dir.path().join("long.ts");
+    std::fs::write(&path, segment).unwrap();
+    assert_decodable(&path);
+}
+
+/// A request says where it goes by itself, and a local manifest stands beside a local file.
+#[test]
+fn the_storage_of_a_request_is_nearer_than_that_of_the_file() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["own", "servers"]));
+    write_storage(dir.path(), &store.storage("servers"), None);
+    let clock = crate::support::page_server::PageServer::start();
+    let url = clock.url("/pages/clock.html");
+    let own = store.storage("own")["s3"].clone();
+    let request = json!({
+        "url": url, "audio_only": true,
+        "file_outputs": [
+            { "filepath": "one.ogg", "file_type": "OGG", "s3": own },
+            { "filepath": "two.mp4", "file_type": "MP4", "disable_manifest": true },
+        ],
+    });
+    std::fs::write(dir.path().join("request.yaml"), request.to_string()).unwrap();
+    let arguments = ["request", "request.yaml", "--storage", "storage.yaml", "--duration", "2s"];
+    let ended = Recorder::start(dir.path(), &arguments).finish(Duration::from_secs(30)).complete();
+    let id = ended.info["egressId"].as_str().unwrap();
+    let mut expected = vec![format!("{id}.json"), "one.ogg".to_owned()];
+    expected.sort();
+    assert_eq!(store.list("own"), expected);
+    assert_eq!(store.list("servers"), ["two.mp4"]);
+    let shown = ended.info["web"]["fileOutputs"][0]["s3"].clone();
+    assert_eq!((&shown["accessKey"], &shown["secret"]), (&json!("{access_key}"), &json!("{secret}")));
+    assert_discreet(&ended, &store.storage("own"));
+}
+
+#[test]
+fn a_storage_file_that_is_wrong_is_refused_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    for (yaml, words) in [
+        ("storage:\n  s3:\n    buckt: b\n", &["storage.yaml", "line 3", "buckt"][..]),
+        ("storage:\n  s3: {access_key: SECRET, bucket: b}\n", &["access_key", "come together"]),
+        ("storage:\n  gcp: {credentials_json: 'SECRET', bucket: b}\n", &["credentials", "JSON"]),
+        ("storage:\n  azure: {account_name: a, account_key: 'SECRET!', container_name: c}\n", &["azure://c"]),
+        ("disallow_local_storage: true\n", &["names no storage"]),
+    ] {
+        std::fs::write(dir.path().join("storage.yaml"), yaml).unwrap();
+        let refused = weir(
+            dir.path(),
+            &["record", "web", "about:blank", "--file", "a.mp4", "--storage", "storage.yaml"],
+        );
+        assert_eq!(refused.status.code(), Some(2), "{yaml}\n{}", refused.stderr);
+        for word in words {
+            assert!(refused.stderr.contains(word), "no word of {word} in {}", refused.stderr);
+        }
+        assert!(!refused.stderr.contains("SECRET"), "{}", refused.stderr);
+        assert_nothing_here(dir.path());
+    }
+    let missing =
+        weir(dir.path(), &["plan", "web", "about:blank", "--file", "a.mp4", "--storage", "none.yaml"]);
+    assert_eq!(missing.status.code(), Some(2), "{}", missing.stderr);
+}
