@@ -194,9 +194,9 @@ impl Client {
     /// The program, with its script.
     fn words(self) -> (PathBuf, Vec<&'static str>) {
         match self {
-            Self::Python => (peer("python/bin/python"), vec!["-c", include_str!("../clients/egress.py")]),
+            Self::Python => (peer("python/bin/python"), vec!["-c", include_str!("../clients/call.py")]),
             Self::Node => {
-                let script = include_str!("../clients/egress.mjs");
+                let script = include_str!("../clients/call.mjs");
                 (which("node"), vec!["--input-type=module", "--eval", script, "--"])
             }
         }

@@ -1,6 +1,6 @@
 // LiveKit's client for Node.js, speaking to an egress API: what an application would say.
 //
-//     node --input-type=module --eval "$(cat egress.mjs)" URL API_KEY API_SECRET METHOD JSON
+//     node --input-type=module --eval "$(cat call.mjs)" URL API_KEY API_SECRET METHOD JSON
 //
 // METHOD is one of the API's; JSON is its request as protobuf JSON. Prints the answer as protobuf JSON, or
 // `{"error": {"code", "msg", "status"}}` and ends with 1. It is evaluated, not run as a file, so that the client is found in

@@ -1,6 +1,6 @@
 """LiveKit's client for Python, speaking to an egress API: what an application would say.
 
-    egress.py URL API_KEY API_SECRET METHOD JSON
+    call.py URL API_KEY API_SECRET METHOD JSON
 
 METHOD is one of the API's, `StartWebEgress` for instance; JSON is its request as protobuf JSON. Prints the answer as protobuf
 JSON, or `{"error": {"code", "msg", "status"}}` and ends with 1.
