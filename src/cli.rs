@@ -48,8 +48,26 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         storage: Option<PathBuf>,
     },
+    /// Take requests, as LiveKit Egress does: from livekit-server through Redis, or over HTTP
+    ///
+    /// SIGTERM: no more work is taken, and what is recorded is recorded to its end. SIGINT: everything ends now, and its files
+    /// are finished; a second one leaves that to the recorders. Exit code: 0 ended, 1 failed, 2 bad configuration.
+    Serve(ServeArgs),
+    /// One recording for `weir serve`
+    #[command(hide = true)]
+    Recorder,
     /// Print a completion script
     Completions { shell: Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// LiveKit Egress's YAML, and ours [env: EGRESS_CONFIG_FILE, or the text itself in EGRESS_CONFIG_BODY]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only read the configuration, and name what is wrong with it, unknown keys included
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// What to record.

@@ -1,3 +1,283 @@
-//! What an operator decides once for every recording.
+//! What an operator decides once for every recording: the service's configuration (service.md §4).
+//!
+//! The keys are LiveKit Egress's, so that its file can be taken as it is; what is ours alone says so. An empty value means
+//! "not said", as there. [`ServiceConfig::load`] reads a text and the environment and fills in what they leave open: nothing behind it
+//! needs defaults of its own.
 
+mod bytes;
+mod check;
+pub mod cost;
+pub mod debug;
+mod duration;
+mod environment;
+pub mod latency;
+pub mod limits;
+mod load;
+pub mod logging;
+pub mod redis;
 pub mod storage;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::secret::Secret;
+use cost::CpuCost;
+use debug::DebugConfig;
+pub use environment::Environment;
+use latency::{Latency, LatencyOverrides};
+use limits::SessionLimits;
+pub use load::{LoadError, Loaded};
+use logging::LoggingConfig;
+use redis::RedisConfig;
+use storage::ServerStorage;
+pub use yaml::{ConfigError, Finding, Place};
+
+/// The API's port where nothing is said: next to the templates', and none of livekit-server's (7880 to 7882).
+pub const DEFAULT_PORT: u16 = 7981;
+
+/// Where the layouts' pages are served where nothing is said.
+pub const DEFAULT_TEMPLATE_PORT: u16 = 7980;
+
+/// All of a service's configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ServiceConfig {
+    /// Names the key with which room tokens are signed and API calls are checked. Else `LIVEKIT_API_KEY`.
+    pub api_key: String,
+    /// Else `LIVEKIT_API_SECRET`.
+    pub api_secret: Secret<String>,
+    /// livekit-server, for requests that bring no address: `wss://…`. Else `LIVEKIT_WS_URL`.
+    pub ws_url: String,
+    /// With it, work comes from livekit-server; without, the service stands alone: it has its own API, store and webhooks.
+    pub redis: RedisConfig,
+
+    /// LiveKit's health JSON, and `/healthz`; on all interfaces. 0: off.
+    pub health_port: u16,
+    /// The layouts' pages, on the loopback interface.
+    pub template_port: u16,
+    /// Prometheus, on all interfaces. 0: off.
+    pub prometheus_port: u16,
+    /// Dumps for debugging, on all interfaces. 0: off.
+    pub debug_handler_port: u16,
+    /// Ours: the API (Twirp over HTTP). `None`: [`DEFAULT_PORT`] without Redis, else off, as livekit-server has the API
+    /// there. 0: off. [`ServiceConfig::api_port`] answers.
+    pub port: Option<u16>,
+    /// Ours: the interface of the API.
+    pub bind: IpAddr,
+
+    pub logging: LoggingConfig,
+    /// Base address of the layouts' pages. Empty: our own, at [`ServiceConfig::template_port`].
+    pub template_base: String,
+    /// The topic on which requests are awaited, and a label of the metrics. livekit-server as it is published asks on the
+    /// empty one.
+    pub cluster_id: String,
+    /// Accepted, and without meaning: the sandbox is on wherever the kernel allows it.
+    pub enable_chrome_sandbox: bool,
+    /// Pages may mix origins, and load what is not encrypted.
+    pub insecure: bool,
+    /// Flags for Chromium, after and over our own.
+    pub chrome_flags: BTreeMap<String, ChromeFlag>,
+    /// Accepted, and without meaning: what waits for a store waits on the disk. Minutes.
+    pub max_upload_queue: u32,
+
+    /// How long an answer to `CreateEgress` is awaited.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub io_create_timeout: Duration,
+    /// How long an answer to `UpdateEgress` is awaited, before it is asked again.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub io_update_timeout: Duration,
+    /// How long a claim is awaited; 0: as long as the answer.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub io_selection_timeout: Duration,
+    /// Queues of status updates.
+    pub io_workers: i32,
+
+    /// The keys about storage, which stand at the top level too.
+    #[serde(skip)]
+    pub storage: ServerStorage,
+    pub session_limits: SessionLimits,
+    pub cpu_cost: CpuCost,
+    /// Cores that recordings may count on, in place of the machine's: `LIVEKIT_CPU_REQUEST`, which is no key.
+    #[serde(skip)]
+    pub cpu_request: Option<f64>,
+
+    pub latency: Latency,
+    pub latency_overrides: LatencyOverrides,
+    /// Threads of one H.264 encoder; 0: by the machine's share.
+    pub video_encoder_threads: u32,
+    /// Accepted, and without meaning: our synchroniser is one.
+    pub enable_one_shot_sender_report_sync: bool,
+    /// Accepted, and without meaning: our synchroniser is one.
+    pub enable_sync_engine: bool,
+    /// Accepted, and without meaning.
+    pub audio_tempo_controller: AudioTempoController,
+    /// Accepted, and without meaning: each recording's sound server ends with it. Seconds.
+    pub pulse_sink_reap_grace_sec: i32,
+    pub debug: DebugConfig,
+    /// Accepted, for LiveKit's own tests.
+    pub test_overrides: TestOverrides,
+
+    /// Ours: where recordings are while they are made, and what is left of killed ones. `None` only in what was not
+    /// loaded: `$STATE_DIRECTORY`, else `/var/lib/weir` for root, else `$XDG_STATE_HOME/weir` or `~/.local/state/weir`.
+    pub work_dir: Option<PathBuf>,
+    /// Ours: recordings end before a local disk has less free space than this. Bytes.
+    #[serde(deserialize_with = "bytes::deserialize")]
+    pub keep_free: u64,
+    /// Ours: the embedded store of a service that stands alone. `None` only in what was not loaded: `weir.redb` in the work
+    /// directory.
+    pub store: Option<PathBuf>,
+    /// Ours, in livekit-server's words: the notifications of a service that stands alone.
+    pub webhook: WebhookConfig,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self {
+            api_key: String::new(),
+            api_secret: Secret::default(),
+            ws_url: String::new(),
+            redis: RedisConfig::default(),
+            health_port: 0,
+            template_port: DEFAULT_TEMPLATE_PORT,
+            prometheus_port: 0,
+            debug_handler_port: 0,
+            port: None,
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            logging: LoggingConfig::default(),
+            template_base: String::new(),
+            cluster_id: String::new(),
+            enable_chrome_sandbox: false,
+            insecure: false,
+            chrome_flags: BTreeMap::new(),
+            max_upload_queue: 60,
+            io_create_timeout: Duration::from_secs(15),
+            io_update_timeout: Duration::from_secs(30),
+            io_selection_timeout: Duration::ZERO,
+            io_workers: 5,
+            storage: ServerStorage::default(),
+            session_limits: SessionLimits::default(),
+            cpu_cost: CpuCost::default(),
+            cpu_request: None,
+            latency: Latency::default(),
+            latency_overrides: LatencyOverrides::default(),
+            video_encoder_threads: 0,
+            enable_one_shot_sender_report_sync: false,
+            enable_sync_engine: false,
+            audio_tempo_controller: AudioTempoController::default(),
+            pulse_sink_reap_grace_sec: 30,
+            debug: DebugConfig::default(),
+            test_overrides: TestOverrides::default(),
+            work_dir: None,
+            keep_free: 512_000_000,
+            store: None,
+            webhook: WebhookConfig::default(),
+        }
+    }
+}
+
+impl ServiceConfig {
+    /// Whether the service does without livekit-server and Redis.
+    #[must_use]
+    pub fn is_standalone(&self) -> bool {
+        !self.redis.is_configured()
+    }
+
+    /// Where the API listens; `None`: nowhere.
+    #[must_use]
+    pub fn api_port(&self) -> Option<u16> {
+        let unsaid = if self.is_standalone() { DEFAULT_PORT } else { 0 };
+        Some(self.port.unwrap_or(unsaid)).filter(|port| *port != 0)
+    }
+
+    /// Base address of the layouts' pages.
+    #[must_use]
+    pub fn template_base(&self) -> String {
+        match self.template_base.as_str() {
+            "" => format!("http://localhost:{}/", self.template_port),
+            base => base.to_owned(),
+        }
+    }
+}
+
+/// A flag of Chromium: `true` sets it, `false` leaves it out, anything else is its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChromeFlag {
+    Switch(bool),
+    Value(String),
+}
+
+impl<'de> Deserialize<'de> for ChromeFlag {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Flag;
+
+        impl Visitor<'_> for Flag {
+            type Value = ChromeFlag;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, a text or a number")
+            }
+
+            fn visit_bool<E: de::Error>(self, is_set: bool) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Switch(is_set))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Value(number.to_string()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Value(number.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Value(number.to_string()))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Value(text.to_owned()))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<ChromeFlag, E> {
+                Ok(ChromeFlag::Value(String::new()))
+            }
+        }
+
+        from.deserialize_any(Flag)
+    }
+}
+
+/// The `webhook` section of livekit-server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct WebhookConfig {
+    /// Each gets every notification. They may hold passwords.
+    pub urls: Vec<Secret<String>>,
+    /// The key that signs them. Empty: [`ServiceConfig::api_key`], and there is no other.
+    pub api_key: String,
+}
+
+/// The `audio_tempo_controller` section.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct AudioTempoController {
+    pub enabled: bool,
+    pub adjustment_rate: f64,
+}
+
+/// The `test_overrides` section.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct TestOverrides {
+    pub failure_injection_room: String,
+    pub disconnect_injection_room: String,
+}
+
+#[cfg(test)]
+mod tests;

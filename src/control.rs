@@ -11,6 +11,8 @@ use crate::plan::stream_url::StreamUrl;
 pub enum Command {
     /// End gracefully: every file is finished and stored. Asking again changes nothing.
     Stop(StopCause),
+    /// End as for [`Command::Stop`], and fail with this text: whoever runs the recorder does not want it to go on.
+    Kill { error: String },
     /// Stop now: what is on the disk stays there for `weir recover`.
     Abandon,
     /// Send to one more address of an output that streams.
@@ -27,8 +29,10 @@ pub type Reply = oneshot::Sender<Result<(), CommandError>>;
 pub enum StopCause {
     /// An API, or whoever embeds the recorder.
     Request,
-    /// A signal: Ctrl-C, or the service going down.
+    /// A signal: Ctrl-C.
     Signal,
+    /// The recorder alone was told to end, or the service that started it is gone.
+    Orphaned,
 }
 
 /// Why a command was refused.
@@ -36,8 +40,10 @@ pub enum StopCause {
 pub enum CommandError {
     #[error("the recording does not stream over {0}: give it such an output when it is started")]
     NoStreamOutput(&'static str),
-    #[error("{0}")]
-    Stream(String),
+    #[error("stream {0} is already being streamed to: remove it first")]
+    DuplicateStream(StreamUrl),
+    #[error("stream {0} not found")]
+    UnknownStream(StreamUrl),
     #[error("the recording is ending")]
     Ending,
 }
@@ -59,6 +65,8 @@ pub enum EndReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     Size,
+    /// How long the service lets a recording be.
+    Duration,
 }
 
 impl fmt::Display for EndReason {

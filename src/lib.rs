@@ -3,9 +3,13 @@
 //! The modules stand in the order in which a recording passes through them. `ARCHITECTURE.md` at the root of the
 //! repository says who may import whom; a test holds the code to it.
 
+pub mod protocol;
+pub mod psrpc;
 pub mod secret;
 
 pub mod config;
+
+pub mod bus;
 
 pub mod plan;
 
@@ -17,13 +21,17 @@ pub mod sink;
 pub mod source;
 
 pub mod control;
+pub mod ipc;
 pub mod report;
 pub mod upload;
 
 pub mod recording;
 
+pub mod service;
+
 pub mod cli;
 pub mod doctor;
 pub mod recorder;
 pub mod recover;
+pub mod serve;
 pub mod telemetry;

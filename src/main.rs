@@ -6,14 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use weir::cli::{self, Cli, Command, Job, RunArgs};
+use weir::cli::{self, Cli, Command, Job, RunArgs, ServeArgs};
 use weir::config::storage::{self, ServerStorage};
+use weir::config::{Environment, ServiceConfig};
 use weir::plan::graph::{GraphPlan, Machine};
 use weir::plan::request::EgressRequest;
 use weir::plan::{RecordingPlan, info, json, render};
+use weir::recorder::supervised;
 use weir::recorder::{self, Display, Options};
 use weir::telemetry::{self, Verbosity};
-use weir::{doctor, recover};
+use weir::{doctor, recover, serve};
 
 /// A request that can't be recorded; nothing was started.
 const BAD_REQUEST: u8 = 2;
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
         Command::Plan { job } => plan(&job),
         Command::Doctor => examine(),
         Command::Recover { dir, storage } => finish(&dir, storage.as_deref()),
+        Command::Serve(args) => serve(&args),
+        Command::Recorder => record_for_service(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "weir", &mut std::io::stdout());
             Ok(0)
@@ -65,6 +69,46 @@ fn record(job: &Job) -> anyhow::Result<u8> {
     }
     recorder::print_result(ended, run.json, &mut std::io::stdout()).context("the result can't be printed")?;
     Ok(verdict.exit_code())
+}
+
+fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
+    let loaded = ServiceConfig::read(args.config.as_deref(), &Environment::of_process())
+        .map_err(|error| BadRequest(error.to_string()))?;
+    if args.check {
+        for finding in &loaded.warnings {
+            say(&mut std::io::stdout(), &finding.to_string());
+        }
+        return Ok(u8::from(!loaded.warnings.is_empty()));
+    }
+    let runtime = runtime()?;
+    let done = runtime.block_on(serve::serve(&loaded))?;
+    // Whatever blocks still must not hold the end back.
+    runtime.shutdown_background();
+    Ok(match done {
+        serve::Done::Ended => 0,
+        serve::Done::Left => 1,
+    })
+}
+
+fn record_for_service() -> anyhow::Result<u8> {
+    recorder::hold_signals();
+    let pipes = supervised::Pipes::claim()?;
+    let job = pipes.read_job()?;
+    telemetry::init_service(&job.logs.filter, job.logs.json);
+    let span = tracing::info_span!("egress", egress_id = job.egress_id);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        // All that this process does is of this egress. Each thread stays in its span until it ends.
+        .on_thread_start({
+            let span = span.clone();
+            move || std::mem::forget(span.clone().entered())
+        })
+        .build()
+        .context("the runtime does not start")?;
+    let accepted = span.in_scope(|| runtime.block_on(supervised::run(&job, pipes)))?;
+    runtime.shutdown_background();
+    Ok(if accepted { 0 } else { BAD_REQUEST })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -14,6 +14,7 @@
 //! somebody to ask, in whatever state the runtime is.
 
 mod output;
+mod own;
 mod program;
 
 use std::ffi::{OsStr, OsString};
@@ -32,6 +33,7 @@ use nix::unistd::Pid;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use output::{LastWords, Output};
+pub use own::{Own, OwnSpec, Stdin};
 pub use program::{CHROMIUM, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
 
 /// What is to be started.
@@ -251,6 +253,7 @@ impl Leash {
 struct Started {
     leash: Arc<Leash>,
     exit: Exit,
+    stdin: Option<std::process::ChildStdin>,
     stdout: Option<std::process::ChildStdout>,
     stderr: Option<std::process::ChildStderr>,
 }
@@ -291,8 +294,8 @@ fn watch(mut command: std::process::Command, handover: oneshot::Sender<io::Resul
     let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
     let leash = Arc::new(Leash { group, reaped: Mutex::new(false) });
     let (publish, exit) = watch::channel(None);
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let started = Started { leash: Arc::clone(&leash), exit: Exit(exit), stdout, stderr };
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let started = Started { leash: Arc::clone(&leash), exit: Exit(exit), stdin, stdout, stderr };
     // Comes back, and kills in its drop, when the future that waited is gone.
     drop(handover.send(Ok(started)));
 

@@ -1,5 +1,6 @@
 //! One recording at a terminal: signals become commands, progress becomes a line, the result is printed.
 
+pub mod supervised;
 mod terminal;
 
 use std::path::{Path, PathBuf};

@@ -263,6 +263,14 @@ impl Report {
         }
     }
 
+    /// An address was removed while the recording runs.
+    pub fn stream_removed(&mut self, url: &StreamUrl, now: Timestamp) {
+        let output = self.streams.iter().rev().find(|(_, known)| known == url).map(|(output, _)| *output);
+        if let Some(output) = output {
+            self.stream_ended(output, url, None, now);
+        }
+    }
+
     /// Something worth telling that is no error: a gap, dropped pictures, a file left behind. Ends up in `details`.
     pub fn note(&mut self, note: String) {
         self.notes.push(note);
@@ -354,6 +362,37 @@ impl Report {
             _ => None,
         };
     }
+}
+
+/// The report of a recording whose recorder is gone without a last word: it failed. `notes` say what became of its files.
+#[must_use]
+pub fn died(info: proto::EgressInfo, error: &str, notes: &[String], now: Timestamp) -> proto::EgressInfo {
+    failed(info, error, Fault::Service, notes, now)
+}
+
+/// The report of a recording that was refused after it had been announced.
+#[must_use]
+pub fn failed(
+    info: proto::EgressInfo,
+    error: &str,
+    fault: Fault,
+    notes: &[String],
+    now: Timestamp,
+) -> proto::EgressInfo {
+    // A reason that was given before it died is not why it ended.
+    let told = info.details.split("; ").filter(|note| !note.is_empty() && !note.starts_with("End reason: "));
+    let notes = told.map(str::to_owned).chain(notes.iter().cloned()).collect();
+    let mut report = Report {
+        info,
+        places: BTreeMap::new(),
+        streams: Vec::new(),
+        notes,
+        reason: None,
+        contents: None,
+        manifest_of: None,
+    };
+    report.end(&Ending::Failed { error: error.to_owned(), fault }, EndReason::Failure, now);
+    report.info
 }
 
 fn new_stream(url: &StreamUrl) -> proto::StreamInfo {

@@ -35,6 +35,29 @@ pub fn init(verbosity: Verbosity, line: ProgressBar) {
     subscriber.try_init().ok();
 }
 
+/// What is logged of a service and its recorders, where `WEIR_LOG` says nothing: `level` of ours, and nothing of what Chromium's
+/// messages do not fit.
+#[must_use]
+pub fn service_filter(level: &str) -> String {
+    std::env::var("WEIR_LOG").unwrap_or_else(|_| format!("{level},chromiumoxide=error"))
+}
+
+/// Sends a service's logs, or those of its recorders, to stderr: as text, or as one JSON object a line.
+pub fn init_service(filter: &str, json: bool) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // It may be a pipe whose reader is gone; a recorder goes on all the same.
+        .log_internal_errors(false)
+        .with_writer(io::stderr);
+    // As above.
+    if json {
+        builder.json().flatten_event(true).with_current_span(false).try_init().ok();
+    } else {
+        builder.with_target(false).with_ansi(io::stderr().is_terminal()).try_init().ok();
+    }
+}
+
 /// Writes above a live line: takes it away, writes, and puts it back.
 #[derive(Debug, Clone)]
 struct Around(ProgressBar);

@@ -36,6 +36,7 @@ pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError>
         }),
         encoding: encoding(&args.encoding),
         outputs: outputs(&args.outputs, Manifest::from_flag(!args.general.manifest), directory)?,
+        webhooks: Vec::new(),
         capture: CaptureKind::Framebuffer,
         frame_times: FrameTimes::AsDrawn,
         limits: Limits::default(),

@@ -31,7 +31,6 @@ pub fn web(request: proto::WebEgressRequest) -> Result<EgressRequest, PlanError>
         output,
         options,
     } = request;
-    wire::no_webhooks(&webhooks)?;
     // The deprecated single output counts where the list of its kind is empty.
     #[expect(deprecated, reason = "old clients still send it")]
     match output {
@@ -67,6 +66,7 @@ pub fn web(request: proto::WebEgressRequest) -> Result<EgressRequest, PlanError>
         }),
         encoding,
         outputs,
+        webhooks: wire::webhooks(webhooks)?,
         capture: CaptureKind::Framebuffer,
         frame_times: FrameTimes::AsDrawn,
         limits: Limits::default(),

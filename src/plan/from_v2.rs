@@ -23,7 +23,6 @@ pub fn start_egress(request: proto::StartEgressRequest) -> Result<EgressRequest,
     let origin = RequestOrigin::V2(Secret::new(Box::new(request.clone())));
     // The room's name only says whose recording it is: a page joins no room.
     let proto::StartEgressRequest { room_name: _, outputs, storage, webhooks, source, encoding } = request;
-    wire::no_webhooks(&webhooks)?;
     let source = match source {
         Some(Source::Web(web)) => {
             let proto::WebSource { url, audio_only, video_only, await_start_signal } = web;
@@ -50,6 +49,7 @@ pub fn start_egress(request: proto::StartEgressRequest) -> Result<EgressRequest,
         source,
         encoding,
         outputs,
+        webhooks: wire::webhooks(webhooks)?,
         capture: CaptureKind::Framebuffer,
         frame_times: FrameTimes::AsDrawn,
         limits: Limits::default(),

@@ -50,11 +50,17 @@ impl RequestError {
 pub fn parse(text: &str) -> Result<EgressRequest, RequestError> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(RequestError::Syntax)?;
     let object = value.as_object().ok_or(RequestError::Unrecognised)?;
-    match kind_of(object)? {
-        Kind::V1Web => Ok(from_v1::web(strict(text)?)?),
-        Kind::V2 => Ok(from_v2::start_egress(strict(text)?)?),
-        Kind::Envelope => from_envelope(strict(text)?),
+    let request = match kind_of(object)? {
+        Kind::V1Web => from_v1::web(strict(text)?)?,
+        Kind::V2 => from_v2::start_egress(strict(text)?)?,
+        Kind::Envelope => from_envelope(strict(text)?)?,
+    };
+    // A request in a file is one to the command line. It would keep still about them, if it took them.
+    if !request.webhooks.is_empty() {
+        let help = "the command line sends none; leave `webhooks` out, or ask a service";
+        return Err(PlanError::invalid("webhooks", help).into());
     }
+    Ok(request)
 }
 
 enum Kind {

@@ -25,6 +25,8 @@ pub struct EgressRequest {
     pub source: SourceRequest,
     pub encoding: EncodingRequest,
     pub outputs: Vec<OutputRequest>,
+    /// Who wants to be told. Only a service tells anybody.
+    pub webhooks: Vec<WebhookRequest>,
     pub capture: CaptureKind,
     pub frame_times: FrameTimes,
     pub limits: Limits,
@@ -65,6 +67,19 @@ impl fmt::Debug for WebRequest {
             .field("await_start_signal", await_start_signal)
             .finish()
     }
+}
+
+/// Where news of this recording is sent, beside the service's own receivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookRequest {
+    /// `http` or `https`. May have a receiver's token in it.
+    pub url: Secret<url::Url>,
+    /// The name of the API key that signs; empty: the service's.
+    pub signing_key: String,
+    /// Names of events, such as `egress_ended`; empty: all.
+    pub include_events: Vec<String>,
+    /// Counts where `include_events` is empty.
+    pub exclude_events: Vec<String>,
 }
 
 /// Which media are recorded.

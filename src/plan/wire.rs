@@ -13,7 +13,7 @@ use super::error::PlanError;
 use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use super::request::{
     EncodingRequest, FileRequest, ImagesRequest, Manifest, OutputKind, OutputRequest, SegmentsRequest,
-    StreamRequest,
+    StreamRequest, WebhookRequest,
 };
 use super::storage::Backend;
 use crate::secret::Secret;
@@ -243,10 +243,23 @@ pub(super) fn images(
 }
 
 /// # Errors
-/// When there are any: nothing sends them yet.
-pub(super) fn no_webhooks(webhooks: &[proto::WebhookConfig]) -> Result<(), PlanError> {
-    if webhooks.is_empty() {
-        return Ok(());
-    }
-    Err(PlanError::not_yet("webhooks", "sending webhooks", "leave `webhooks` out"))
+/// An address that nothing can be sent to.
+pub(super) fn webhooks(webhooks: Vec<proto::WebhookConfig>) -> Result<Vec<WebhookRequest>, PlanError> {
+    let checked = |(at, webhook): (usize, proto::WebhookConfig)| {
+        let proto::WebhookConfig { url, signing_key, filter_params } = webhook;
+        let field = || format!("webhooks[{at}].url");
+        let address = url::Url::parse(&url).map_err(|error| {
+            PlanError::invalid(field(), format!("{error}; give an http:// or https:// address"))
+        })?;
+        if !matches!(address.scheme(), "http" | "https") {
+            return Err(PlanError::invalid(field(), "give an http:// or https:// address"));
+        }
+        // It would be shown with the request, and its place in what is sent is taken by the signature.
+        if !address.username().is_empty() || address.password().is_some() {
+            return Err(PlanError::invalid(field(), "a user and a password are not sent; leave them out"));
+        }
+        let proto::FilterParams { include_events, exclude_events } = filter_params.unwrap_or_default();
+        Ok(WebhookRequest { url: Secret::new(address), signing_key, include_events, exclude_events })
+    };
+    webhooks.into_iter().enumerate().map(checked).collect()
 }

@@ -48,6 +48,7 @@ pub(super) enum Input {
     EverythingStored,
     Drained(Emptied),
     DurationReached,
+    SessionOver,
     Tick,
 }
 
@@ -76,6 +77,10 @@ pub(super) struct Driver<'a> {
     pub(super) awaits_uploads: bool,
     /// When `Limits::duration` is over; known when the recording began.
     deadline: Option<Instant>,
+    /// When `Limits::session` is over; known when the page is loaded.
+    session_deadline: Option<Instant>,
+    /// It fails because it was not to go on.
+    killed: bool,
     stored_bytes: u64,
     told_of_disk: bool,
     fault: Fault,
@@ -116,6 +121,8 @@ impl<'a> Driver<'a> {
             manifests: Manifests::default(),
             awaits_uploads: true,
             deadline: None,
+            session_deadline: None,
+            killed: false,
             stored_bytes: 0,
             told_of_disk: false,
             fault: Fault::Service,
@@ -223,6 +230,10 @@ impl<'a> Driver<'a> {
                 self.handle(Event::Drained { error: emptied.error })
             }
             Input::DurationReached => self.handle(Event::DurationReached),
+            Input::SessionOver => {
+                self.session_deadline = None;
+                self.handle(Event::LimitReached(Limit::Duration))
+            }
             Input::Tick => self.on_tick(),
         }
     }
@@ -231,6 +242,10 @@ impl<'a> Driver<'a> {
         let active = self.lifecycle.state() == State::Active;
         match command {
             Command::Stop(cause) => return self.handle(Event::Stop(cause)),
+            Command::Kill { error } => {
+                self.killed |= self.lifecycle.is_sound();
+                return self.handle(Event::Kill(error));
+            }
             // Dealt with by the loop, which must return at once.
             Command::Abandon => {}
             Command::AddStream { url, reply } => {
@@ -248,6 +263,11 @@ impl<'a> Driver<'a> {
                 let answer =
                     if active { self.outputs.remove_stream(&url) } else { Err(CommandError::Ending) };
                 let removed = answer.is_ok();
+                if removed {
+                    // What its task has still to say changes nothing of it.
+                    self.report.stream_removed(&url, Timestamp::now());
+                    self.reporter.changed(self.report.info());
+                }
                 reply.send(answer).ok();
                 if removed && !self.outputs.any_alive() {
                     return self.handle(Event::AllStreamsStopped);
@@ -259,7 +279,10 @@ impl<'a> Driver<'a> {
 
     fn on_source(&mut self, event: SourceEvent) -> Vec<Action> {
         match event {
-            SourceEvent::Loaded => self.handle(Event::SourceLoaded),
+            SourceEvent::Loaded => {
+                self.start_session();
+                self.handle(Event::SourceLoaded)
+            }
             SourceEvent::Ready => self.handle(Event::SourceReady),
             SourceEvent::Ended => self.handle(Event::SourceEnded),
             SourceEvent::Interrupted { why } => {
@@ -332,11 +355,18 @@ impl<'a> Driver<'a> {
         Vec::new()
     }
 
+    fn start_session(&mut self) {
+        if self.session_deadline.is_none() {
+            self.session_deadline = self.setup.plan.limits.session.map(|limit| Instant::now() + limit);
+        }
+    }
+
     /// Media time is zero now. The streams attach first, so that the recording's first picture is theirs too.
     pub(super) fn begin(&mut self) -> Vec<Action> {
         let opened = self.outputs.open_streams(&self.setup.plan, &self.contexts);
         self.timeline.begin();
         self.deadline = self.setup.plan.limits.duration.map(|limit| Instant::now() + limit);
+        self.start_session();
         self.board.begin();
         self.report.active(Timestamp::now());
         self.reporter.changed(self.report.info());

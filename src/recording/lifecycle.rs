@@ -35,6 +35,8 @@ pub enum Event {
     /// The source could not start, or can't go on.
     SourceFailed(String),
     Stop(StopCause),
+    /// It is not to go on, and to fail with this text.
+    Kill(String),
     /// The recording is as long as was asked for.
     DurationReached,
     LimitReached(Limit),
@@ -163,6 +165,8 @@ impl Lifecycle {
             Event::SourceReady => self.begin(),
             Event::SourceEnded => self.end(EndReason::SourceClosed, None),
             Event::Stop(StopCause::Request | StopCause::Signal) => self.end(EndReason::StopRequested, None),
+            Event::Stop(StopCause::Orphaned) => self.end(EndReason::Killed, None),
+            Event::Kill(error) => self.end(EndReason::Killed, Some(error)),
             Event::DurationReached => self.end(EndReason::DurationReached, None),
             Event::LimitReached(limit) => self.end(EndReason::LimitReached(limit), None),
             Event::AllStreamsStopped => self.end(EndReason::AllStreamsStopped, None),

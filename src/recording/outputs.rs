@@ -12,7 +12,7 @@ use crate::plan::stream_url::StreamUrl;
 use crate::sink::file::FileSink;
 use crate::sink::images::ImagesSink;
 use crate::sink::segments::SegmentsSink;
-use crate::sink::stream::StreamSink;
+use crate::sink::stream::{StreamError, StreamSink};
 use crate::sink::{SinkContext, SinkError};
 
 /// The open sinks.
@@ -72,14 +72,14 @@ impl Outputs {
     pub(super) fn add_stream(&mut self, url: StreamUrl) -> Result<OutputId, CommandError> {
         let wanted = url.protocol();
         let (id, sink) = self.stream_of(wanted)?;
-        sink.add(url).map_err(|error| CommandError::Stream(error.to_string()))?;
+        sink.add(url).map_err(refused)?;
         Ok(id)
     }
 
     /// Stops sending to an address.
     pub(super) fn remove_stream(&mut self, url: &StreamUrl) -> Result<(), CommandError> {
         let (_, sink) = self.stream_of(url.protocol())?;
-        sink.remove(url).map_err(|error| CommandError::Stream(error.to_string()))
+        sink.remove(url).map_err(refused)
     }
 
     /// An output can't go on.
@@ -124,5 +124,12 @@ impl Outputs {
                 StreamProtocol::Rtmp => "RTMP",
                 StreamProtocol::Srt => "SRT",
             }))
+    }
+}
+
+fn refused(error: StreamError) -> CommandError {
+    match error {
+        StreamError::Duplicate { url } => CommandError::DuplicateStream(url),
+        StreamError::Unknown { url } => CommandError::UnknownStream(url),
     }
 }

@@ -85,6 +85,7 @@ pub async fn run(
                 },
             },
             () = driver.duration_reached() => Input::DurationReached,
+            () = driver.session_over() => Input::SessionOver,
             _ = ticks.tick() => Input::Tick,
         };
         actions.extend(match input {

@@ -9,6 +9,8 @@ pub enum Fault {
     Destination,
     /// A storage does not take what was recorded. LiveKit calls that the request's fault, too (service.md §5.6).
     Storage,
+    /// Whoever runs the service did not want it to go on.
+    Killed,
     /// Ours.
     Service,
 }
@@ -19,6 +21,7 @@ impl Fault {
     pub const fn code(self) -> i32 {
         match self {
             Self::User | Self::Storage => 400,
+            Self::Killed => 403,
             Self::Destination => 503,
             Self::Service => 500,
         }

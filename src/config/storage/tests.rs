@@ -59,13 +59,23 @@ fn errors_have_the_line_and_no_secret() {
     for (text, line, said) in [
         ("storage:\n  s3:\n    secret: SECRET\n    buckets: b\n", 4, "buckets"),
         ("storage:\n  s4: {}\n", 2, "s4"),
-        ("storage:\n  s3:\n    secret: [SECRET]\n", 3, "string"),
+        ("storage:\n  s3:\n    secret: [SECRET]\n", 3, "storage.s3.secret: a list is not a text"),
         ("storage:\n  s3:\n    secret: SECRET\n    max_retry_delay: soon\n", 4, "500ms"),
-        ("storage:\n  s3: {secret: SECRET\n", 2, ""),
+        ("storage:\n  s3: {secret: SECRET\n", 2, "unclosed bracket"),
         ("backup_storage: {}\n", 1, "backup_storage"),
     ] {
         let error = parse(text).unwrap_err();
-        assert!(error.problem.contains(said) && !error.to_string().contains("SECRET"), "{text}: {error}");
-        assert!(error.line.abs_diff(line) <= 1, "{text}: {error}");
+        let [finding] = &error.findings[..] else { panic!("{text}: {error}") };
+        assert!(error.to_string().contains(said) && !error.to_string().contains("SECRET"), "{text}: {error}");
+        assert_eq!(finding.place.unwrap().line, line, "{text}: {error}");
     }
+    let error = parse("a: 1\nstorage:\n  b: 2\n").unwrap_err().to_string();
+    assert_eq!(error, "line 1, column 1: a: unknown key\nline 3, column 3: storage.b: unknown key");
+}
+
+#[test]
+fn what_is_written_down_is_read_again() {
+    let server = parse(FULL).unwrap();
+    let written = serde_json::to_string(&server).unwrap();
+    assert_eq!(serde_json::from_str::<ServerStorage>(&written).unwrap(), server);
 }

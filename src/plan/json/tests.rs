@@ -64,7 +64,17 @@ fn fields_that_are_wrong_are_named_by_their_path() {
             "storage.gcp.buckett",
             "no such field",
         ),
-        (r#"{"url":"https://x/","webhooks":[{"url":"https://y/"}]}"#, "webhooks", "not yet supported"),
+        (
+            r#"{"url":"https://x/","webhooks":[{"url":"https://y/"}]}"#,
+            "webhooks",
+            "the command line sends none",
+        ),
+        (r#"{"url":"https://x/","webhooks":[{"url":"ftp://y/"}]}"#, "webhooks[0].url", "http://"),
+        (
+            r#"{"url":"https://x/","webhooks":[{"url":"https://u:p@y/"}]}"#,
+            "webhooks[0].url",
+            "leave them out",
+        ),
         (
             r#"{"url":"https://x/","stream_outputs":[{"protocol":"WEBSOCKET"}]}"#,
             "stream protocol",

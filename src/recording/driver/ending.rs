@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, OptionFuture};
 use gstreamer as gst;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::Driver;
 use crate::control::EndReason;
@@ -35,6 +36,7 @@ impl Driver<'_> {
     /// Ends the recording's media, and gives the work of emptying everything: source, encoders, sinks, in this order.
     pub(in crate::recording) fn drain(&mut self, events: EncoderEvents) -> BoxFuture<'static, Emptied> {
         self.deadline = None;
+        self.session_deadline = None;
         let reason = self.lifecycle.reason().unwrap_or(EndReason::Failure);
         let asked = self.setup.plan.limits.duration.filter(|_| reason == EndReason::DurationReached);
         let asked = asked.and_then(|length| gst::ClockTime::try_from(length).ok());
@@ -77,13 +79,12 @@ impl Driver<'_> {
 
     /// The moment at which `Limits::duration` is over; never, if there is none.
     pub(in crate::recording) fn duration_reached(&self) -> impl Future<Output = ()> + 'static {
-        let deadline = self.deadline;
-        async move {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        }
+        until(self.deadline)
+    }
+
+    /// The moment at which `Limits::session` is over; never, if there is none.
+    pub(in crate::recording) fn session_over(&self) -> impl Future<Output = ()> + 'static {
+        until(self.session_deadline)
     }
 
     /// Closes what is left, and tells how it went.
@@ -108,7 +109,10 @@ impl Driver<'_> {
             Outcome::Complete => Ending::Complete,
             Outcome::LimitReached => Ending::LimitReached,
             Outcome::Aborted { error } => Ending::Aborted { error: (*error).to_owned() },
-            Outcome::Failed { error } => Ending::Failed { error: error.clone(), fault: self.fault },
+            Outcome::Failed { error } => {
+                let fault = if self.killed { Fault::Killed } else { self.fault };
+                Ending::Failed { error: error.clone(), fault }
+            }
         };
         let work = self.setup.work;
         // What the browser logged says nothing about a disk or a server.
@@ -164,5 +168,12 @@ impl Driver<'_> {
         self.report.end(&ending, EndReason::Killed, Timestamp::now());
         self.reporter.changed(self.report.info());
         Ended { outcome, info: self.report.info().clone(), kept, explanation: None }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,0 +1,58 @@
+//! The environment as a value, read once at the edge.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::secret::Secret;
+
+/// Variables, and whose process this is. They may hold an API secret, so they don't print.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    variables: Secret<BTreeMap<String, String>>,
+    is_root: bool,
+}
+
+impl Environment {
+    /// This process's. What is not UTF-8 is none of ours.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self::new(std::env::vars_os().filter_map(text), nix::unistd::geteuid().is_root())
+    }
+
+    pub fn new<N: Into<String>, V: Into<String>>(
+        variables: impl IntoIterator<Item = (N, V)>,
+        is_root: bool,
+    ) -> Self {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { variables: Secret::new(variables), is_root }
+    }
+
+    /// `None`: it is not set, or empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.expose().get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Where recordings are while they are made, if nothing is said: `$STATE_DIRECTORY` (systemd's), else `/var/lib/weir`
+    /// for root, else `$XDG_STATE_HOME/weir`, else `$HOME/.local/state/weir`. `None`: none of them is an absolute path.
+    #[must_use]
+    pub fn work_dir(&self) -> Option<PathBuf> {
+        let absolute = |name: &str, text: &str| {
+            let path = PathBuf::from(text).join(name);
+            path.is_absolute().then_some(path)
+        };
+        // systemd names all of a unit's directories there.
+        let systemd = self.get("STATE_DIRECTORY").and_then(|list| list.split(':').next());
+        if let Some(dir) = systemd.map(PathBuf::from).filter(|dir| dir.is_absolute()) {
+            return Some(dir);
+        }
+        if self.is_root {
+            return Some("/var/lib/weir".into());
+        }
+        let state = self.get("XDG_STATE_HOME").and_then(|dir| absolute("weir", dir));
+        state.or_else(|| self.get("HOME").and_then(|dir| absolute(".local/state/weir", dir)))
+    }
+}

@@ -1,0 +1,23 @@
+//! When a recording has to end (service.md §4.3).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::duration;
+
+/// The `session_limits` section; 0: without a limit. Of a recording with several outputs the smallest limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct SessionLimits {
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub file_output_max_duration: Duration,
+    /// Bytes of all that a recording writes.
+    pub file_output_max_size: u64,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub stream_output_max_duration: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub segment_output_max_duration: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub image_output_max_duration: Duration,
+}

@@ -1,0 +1,129 @@
+//! Text and environment → [`ServiceConfig`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::yaml::{ConfigError, Finding, Tree};
+use super::{DEFAULT_TEMPLATE_PORT, Environment, ServiceConfig, check};
+
+/// A configuration, and what is odd about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: ServiceConfig,
+    /// To be logged at the start; `weir serve --check` fails for them. Unknown keys are here: LiveKit passes over them, and a
+    /// file that starts it must start this.
+    pub warnings: Vec<Finding>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the configuration {} can't be read: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{origin}: {}", findings(.error))]
+    Config {
+        /// The file, or the variable.
+        origin: String,
+        error: ConfigError,
+    },
+}
+
+fn findings(error: &ConfigError) -> String {
+    match error.findings.as_slice() {
+        [finding] => finding.to_string(),
+        _ => format!("\n{error}"),
+    }
+}
+
+impl ServiceConfig {
+    /// Reads the configuration that is meant: `EGRESS_CONFIG_BODY`, which is a text, wins over the file, and `file` over
+    /// the one that `EGRESS_CONFIG_FILE` names, as in LiveKit Egress. Without any, all of it comes from the environment
+    /// and the defaults.
+    ///
+    /// # Errors
+    /// When the file can't be read, and those of [`ServiceConfig::load`].
+    pub fn read(file: Option<&Path>, environment: &Environment) -> Result<Loaded, LoadError> {
+        const BODY: &str = "EGRESS_CONFIG_BODY";
+        let file =
+            file.map(Path::to_owned).or_else(|| environment.get("EGRESS_CONFIG_FILE").map(PathBuf::from));
+        let (origin, text) = match (environment.get(BODY), file) {
+            (Some(body), _) => (BODY.to_owned(), body.to_owned()),
+            (None, Some(path)) => {
+                let text = fs::read_to_string(&path);
+                let text = text.map_err(|source| LoadError::File { path: path.clone(), source })?;
+                (path.display().to_string(), text)
+            }
+            (None, None) => ("no configuration is given".to_owned(), String::new()),
+        };
+        Self::load(&text, environment).map_err(|error| LoadError::Config { origin, error })
+    }
+
+    /// Reads a configuration out of a text. What the text leaves open comes from the environment, then from the defaults.
+    ///
+    /// # Errors
+    /// At the first value that is of the wrong kind, with its line and without quoting a secret; or, where all can be read,
+    /// for all that can't go together.
+    pub fn load(text: &str, environment: &Environment) -> Result<Loaded, ConfigError> {
+        let tree = Tree::parse(text)?;
+        let (mut config, mut unknown): (Self, Vec<Finding>) = tree.read()?;
+        // The storage's keys stand at the top level beside the others: what neither knows is unknown.
+        let (storage, unknown_storage) = tree.read()?;
+        config.storage = storage;
+        unknown.retain(|finding| !tree.is_top(finding) || unknown_storage.contains(finding));
+        unknown.extend(unknown_storage.into_iter().filter(|finding| !tree.is_top(finding)));
+
+        let mut warnings = unknown.into_iter().map(check::with_hint).collect::<Vec<_>>();
+        let mut errors = Vec::new();
+        config.complete(environment);
+        check::check(&config, &tree, environment, &mut |finding| errors.push(finding), &mut |finding| {
+            warnings.push(finding);
+        });
+        warnings.sort_by_key(|finding| (finding.place.is_none(), finding.place));
+        if errors.is_empty() {
+            Ok(Loaded { config, warnings })
+        } else {
+            Err(ConfigError { findings: errors })
+        }
+    }
+
+    /// Fills in what is open.
+    fn complete(&mut self, environment: &Environment) {
+        let variable = |name: &str| environment.get(name).unwrap_or_default().to_owned();
+        if self.api_key.is_empty() {
+            self.api_key = variable("LIVEKIT_API_KEY");
+        }
+        if self.api_secret.expose().is_empty() {
+            self.api_secret = crate::secret::Secret::new(variable("LIVEKIT_API_SECRET"));
+        }
+        if self.ws_url.is_empty() {
+            self.ws_url = variable("LIVEKIT_WS_URL");
+        }
+        self.cpu_request = environment.get("LIVEKIT_CPU_REQUEST").and_then(cores);
+        if self.template_port == 0 {
+            self.template_port = DEFAULT_TEMPLATE_PORT;
+        }
+        if self.io_workers <= 0 {
+            self.io_workers = 5;
+        }
+        if self.pulse_sink_reap_grace_sec == 0 {
+            self.pulse_sink_reap_grace_sec = 30;
+        }
+        let rate = &mut self.audio_tempo_controller.adjustment_rate;
+        if !(*rate > 0.0 && *rate <= 0.2) {
+            *rate = 0.05;
+        }
+        self.cpu_cost.complete();
+        self.latency.complete();
+        self.latency_overrides.each().for_each(|(_, latency)| latency.complete());
+        if self.webhook.api_key.is_empty() {
+            self.webhook.api_key.clone_from(&self.api_key);
+        }
+        self.work_dir = self.work_dir.take().or_else(|| environment.work_dir());
+        self.store = self.store.take().or_else(|| Some(self.work_dir.as_ref()?.join("weir.redb")));
+    }
+}
+
+/// A number of CPU cores.
+pub(super) fn cores(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|cores: &f64| cores.is_finite() && *cores > 0.0)
+}

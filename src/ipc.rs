@@ -1,0 +1,250 @@
+//! What a service and its recorders say to one another: JSON, one message a line.
+//!
+//! ```text
+//! service ── stdin ──► recorder     the job, then commands; its end: finish your files, nobody will ask for more
+//! service ◄─ stdout ── recorder     ready or refused, then reports and answers, then that it has ended
+//! ```
+//!
+//! Both ends are the same binary, so that the words may change with it. The pipes are private: a job holds keys as they are.
+//! Whatever comes through them is only read, never trusted: a line that is no message, or too long, is an error and not the end.
+
+pub mod cell;
+mod lines;
+
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Zoned;
+use livekit_protocol as proto;
+use prost::Message;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::config::storage::ServerStorage;
+use crate::control::StopCause;
+use crate::plan::error::PlanError;
+use crate::plan::request::EgressRequest;
+use crate::plan::{EgressId, RecordingPlan, SessionLimits, from_rpc};
+use crate::protocol::StartEgressRequest;
+use crate::secret::{Secret, exposed};
+pub use lines::{LONGEST_LINE, Lines};
+
+/// Why something that came through a pipe is no message. Nothing of it is quoted: keys may be in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IpcError {
+    #[error("a line is longer than {LONGEST_LINE} bytes")]
+    TooLong,
+    #[error("a line is no message")]
+    NoMessage,
+}
+
+/// Everything a recorder needs to know. It plans again from it: planning is pure, so that both ends have the same plan.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    pub egress_id: String,
+    /// `rpc.StartEgressRequest`, base64.
+    #[serde(with = "exposed")]
+    request: Secret<String>,
+    /// Where outputs go that say nothing themselves.
+    pub server: ServerStorage,
+    /// Gives names their times.
+    pub planned_at: Zoned,
+    pub session: SessionLimits,
+    /// Bytes of the disk that stay free.
+    pub keep_free: u64,
+    /// The recording's [`cell::Cell`].
+    pub cell: PathBuf,
+    /// What relative names of local outputs are relative to.
+    pub base: PathBuf,
+    pub logs: Logs,
+}
+
+/// How a recorder logs: as its service does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// In `RUST_LOG`'s syntax.
+    pub filter: String,
+    pub json: bool,
+}
+
+/// What a job is made of beside the request.
+#[derive(Debug, Clone)]
+pub struct JobTerms {
+    pub server: ServerStorage,
+    pub planned_at: Zoned,
+    pub session: SessionLimits,
+    pub keep_free: u64,
+    pub cell: PathBuf,
+    pub base: PathBuf,
+    pub logs: Logs,
+}
+
+impl Job {
+    #[must_use]
+    pub fn new(request: &StartEgressRequest, terms: JobTerms) -> Self {
+        let JobTerms { server, planned_at, session, keep_free, cell, base, logs } = terms;
+        Self {
+            egress_id: request.egress_id.clone(),
+            request: Secret::new(STANDARD.encode(request.encode_to_vec())),
+            server,
+            planned_at,
+            session,
+            keep_free,
+            cell,
+            base,
+            logs,
+        }
+    }
+
+    /// What is to be recorded.
+    ///
+    /// # Errors
+    /// [`PlanError`], naming the field.
+    pub fn plan(&self) -> Result<(EgressRequest, RecordingPlan), PlanError> {
+        let unreadable = |_| PlanError::invalid("request", "it can't be read");
+        let bytes = STANDARD.decode(self.request.expose()).map_err(|_| unreadable(()))?;
+        let request = StartEgressRequest::decode(bytes.as_slice()).map_err(|_| unreadable(()))?;
+        let request = from_rpc::start_egress(request)?;
+        let id = EgressId::new(&self.egress_id);
+        let mut plan = RecordingPlan::new(&request, &self.server, id, &self.planned_at)?;
+        plan.limits = self.session.apply(&plan.outputs, plan.limits);
+        Ok((request, plan))
+    }
+}
+
+/// What a service says to a recorder after the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToRecorder {
+    Stop {
+        cause: Cause,
+    },
+    /// End, finish the files, and fail with this text.
+    Kill {
+        error: String,
+    },
+    /// Answered by [`FromRecorder::Reply`] with the same number.
+    UpdateStream {
+        id: u64,
+        #[serde(with = "exposed")]
+        add: Secret<Vec<String>>,
+        #[serde(with = "exposed")]
+        remove: Secret<Vec<String>>,
+    },
+}
+
+/// Who asked for the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    Request,
+    Orphaned,
+}
+
+impl From<Cause> for StopCause {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Request => Self::Request,
+            Cause::Orphaned => Self::Orphaned,
+        }
+    }
+}
+
+/// What a recorder says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromRecorder {
+    /// Everything can be written where it belongs; the source is being started.
+    Ready,
+    /// It can't be recorded. The last word.
+    Refused(Refusal),
+    Info(Info),
+    Progress(Progress),
+    Reply {
+        id: u64,
+        refusal: Option<Refusal>,
+    },
+    /// The last word of a recording. `kept`: what is left of it, to look at or to recover.
+    Ended {
+        kept: Option<PathBuf>,
+    },
+}
+
+/// An `EgressInfo`, as base64 of its protobuf form: its JSON form can't hold all values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    info: String,
+}
+
+impl Info {
+    #[must_use]
+    pub fn new(info: &proto::EgressInfo) -> Self {
+        Self { info: STANDARD.encode(info.encode_to_vec()) }
+    }
+
+    /// # Errors
+    /// [`IpcError::NoMessage`]
+    pub fn read(&self) -> Result<proto::EgressInfo, IpcError> {
+        let bytes = STANDARD.decode(&self.info).map_err(|_| IpcError::NoMessage)?;
+        proto::EgressInfo::decode(bytes.as_slice()).map_err(|_| IpcError::NoMessage)
+    }
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    pub kind: RefusalKind,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// What was asked for can't be had.
+    Invalid,
+    NotFound,
+    /// Not here and not now.
+    Unavailable,
+    /// It is ending.
+    Ending,
+    /// Ours.
+    Internal,
+}
+
+/// How a recording fares.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Progress {
+    /// Media time.
+    pub seconds: f64,
+    /// Different pictures so far.
+    pub pictures: u64,
+    /// Pictures that came too fast for the machine.
+    pub dropped: u64,
+    /// Bytes written so far.
+    pub bytes: u64,
+}
+
+/// A message as a line, with its line feed.
+#[must_use]
+pub fn line(message: &impl Serialize) -> Vec<u8> {
+    // Strings, numbers and maps with strings as keys always have a JSON form.
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// A line as a message.
+///
+/// # Errors
+/// [`IpcError::NoMessage`]
+pub fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, IpcError> {
+    serde_json::from_slice(line).map_err(|_| IpcError::NoMessage)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::protocol::start_egress_request::Request;
+
+fn job() -> Job {
+    let web = proto::WebEgressRequest {
+        url: "https://example.com/".to_owned(),
+        file_outputs: vec![proto::EncodedFileOutput {
+            filepath: "talk-{time}.mp4".to_owned(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let request = StartEgressRequest {
+        egress_id: "EG_1".to_owned(),
+        request: Some(Request::Web(web)),
+        ..Default::default()
+    };
+    let server = crate::config::storage::parse(
+        "storage: {s3: {bucket: recordings, access_key: key-of-mine, secret: hunter2}}",
+    );
+    let terms = JobTerms {
+        server: server.unwrap(),
+        planned_at: "2026-11-24T12:30:05.123456789+01:00[Europe/Berlin]".parse().unwrap(),
+        session: SessionLimits { file: Some(Duration::from_secs(90)), ..Default::default() },
+        keep_free: 512_000_000,
+        cell: "/work/recordings/EG_1".into(),
+        base: "/".into(),
+        logs: Logs { filter: "info".to_owned(), json: true },
+    };
+    Job::new(&request, terms)
+}
+
+#[test]
+fn both_ends_have_the_same_plan() {
+    let job = job();
+    let line = line(&job);
+    assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+    let read: Job = parse(line.strip_suffix(b"\n").unwrap()).unwrap();
+    let (ours, theirs) = (job.plan().unwrap().1, read.plan().unwrap().1);
+    assert_eq!(ours, theirs);
+    assert_eq!(theirs.limits.session, Some(Duration::from_secs(90)));
+    assert!(!format!("{read:?}").contains("hunter2"), "a job prints no secrets");
+}
+
+#[test]
+fn messages_read_back() {
+    let add = Secret::new(vec!["rtmp://a/b/c".to_owned()]);
+    for message in [
+        ToRecorder::Stop { cause: Cause::Request },
+        ToRecorder::Kill { error: "a \"text\"\nof two lines".to_owned() },
+        ToRecorder::UpdateStream { id: 7, add, remove: Secret::default() },
+    ] {
+        assert_eq!(parse::<ToRecorder>(&line(&message)).as_ref(), Ok(&message));
+    }
+    for message in [
+        FromRecorder::Ready,
+        FromRecorder::Progress(Progress { seconds: 1.5, pictures: 45, dropped: 0, bytes: 1 << 40 }),
+        FromRecorder::Reply { id: 7, refusal: None },
+        FromRecorder::Ended { kept: Some("/a/b".into()) },
+    ] {
+        assert_eq!(parse::<FromRecorder>(&line(&message)).as_ref(), Ok(&message));
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_is_too_long_is_passed_over() {
+    let mut bytes = b"one\n".to_vec();
+    bytes.extend(std::iter::repeat_n(b'x', LONGEST_LINE + 1));
+    bytes.extend(b"\ntwo\ncut off");
+    let mut lines = Lines::new(bytes.as_slice());
+    assert_eq!(lines.next().await, Some(Ok(b"one".to_vec())));
+    assert_eq!(lines.next().await, Some(Err(IpcError::TooLong)));
+    assert_eq!(lines.next().await, Some(Ok(b"two".to_vec())));
+    assert_eq!(lines.next().await, None);
+}
+
+#[test]
+fn only_plain_names_become_directories() {
+    for name in ["EG_abc123", "a", "A-b_c"] {
+        assert!(cell::is_plain(name), "{name}");
+    }
+    for name in ["", ".", "..", "a/b", "a\0", "-rf", "ä", &"x".repeat(129)] {
+        assert!(!cell::is_plain(name), "{name}");
+    }
+}
+
+#[test]
+fn a_cell_has_one_recorder_and_always_a_whole_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let cell = cell::Cell::of(dir.path(), "EG_1").unwrap();
+    let (_, plan) = job().plan().unwrap();
+    let report = crate::report::Report::new(&plan, None, jiff::Timestamp::UNIX_EPOCH);
+    cell.create(report.info()).unwrap();
+    assert!(cell.create(report.info()).is_err(), "there is one already");
+    assert_eq!(cell::Cell::all(dir.path()).unwrap(), [cell.clone()]);
+    assert_eq!(cell.info().as_ref(), Some(report.info()));
+
+    let alive = cell.enter().unwrap().expect("nobody is in it");
+    assert!(cell.enter().unwrap().is_none(), "somebody is in it");
+    drop(alive);
+    assert!(cell.enter().unwrap().is_some());
+    cell.remove().unwrap();
+    cell.remove().unwrap();
+    assert!(cell::Cell::all(dir.path()).unwrap().is_empty());
+}
+
+proptest! {
+    #[test]
+    fn rubbish_is_no_message(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        // Hardly any bytes are one; none may do anything but fail.
+        let _ = parse::<ToRecorder>(&bytes).is_ok();
+        let _ = parse::<FromRecorder>(&bytes).is_ok();
+        let _ = parse::<Job>(&bytes).is_ok();
+    }
+}

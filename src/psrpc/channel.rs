@@ -1,0 +1,89 @@
+//! Names of channels (service.md §1.4).
+//!
+//! Parts are joined by `|`; a part that is empty vanishes with its bar. What is not a letter of ASCII, a digit or `_` is
+//! written as its code point, so that no part can hold a bar.
+
+use std::fmt::Write;
+
+/// Where clients send requests of a method.
+#[must_use]
+pub fn request(service: &str, method: &str, topic: &str) -> String {
+    join(&[service, method, topic], "REQ")
+}
+
+/// Where clients say which server they chose.
+#[must_use]
+pub fn decision(service: &str, method: &str, topic: &str) -> String {
+    join(&[service, method, topic], "RCLAIM")
+}
+
+/// Where servers answer a client.
+#[must_use]
+pub fn response(service: &str, client_id: &str) -> String {
+    join(&[service, client_id], "RES")
+}
+
+/// Where servers offer themselves to a client.
+#[must_use]
+pub fn claim(service: &str, client_id: &str) -> String {
+    join(&[service, client_id], "CLAIM")
+}
+
+fn join(parts: &[&str], kind: &str) -> String {
+    let mut name = String::with_capacity(64);
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        escape(part, &mut name);
+        name.push('|');
+    }
+    name.push_str(kind);
+    name
+}
+
+fn escape(part: &str, into: &mut String) {
+    for c in part.chars() {
+        match (c, u32::from(c)) {
+            ('0'..='9' | 'A'..='Z' | 'a'..='z' | '_', _) => into.push(c),
+            // Writing to a String cannot fail.
+            (_, code @ ..0x1_0000) => drop(write!(into, "u+{code:04x}")),
+            (_, code) => drop(write!(into, "U+{code:08x}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_reference() {
+        let client = "CLI_a1B2c3D4e5F6";
+        assert_eq!(request("EgressInternal", "StartEgress", ""), "EgressInternal|StartEgress|REQ");
+        assert_eq!(request("EgressInternal", "StartEgress", "us1"), "EgressInternal|StartEgress|us1|REQ");
+        assert_eq!(decision("EgressInternal", "StartEgress", ""), "EgressInternal|StartEgress|RCLAIM");
+        assert_eq!(
+            decision("EgressHandler", "StopEgress", "EG_abc123"),
+            "EgressHandler|StopEgress|EG_abc123|RCLAIM"
+        );
+        assert_eq!(claim("EgressInternal", client), "EgressInternal|CLI_a1B2c3D4e5F6|CLAIM");
+        assert_eq!(response("IOInfo", client), "IOInfo|CLI_a1B2c3D4e5F6|RES");
+    }
+
+    #[test]
+    fn strange_characters_become_code_points() {
+        assert_eq!(request("S", "M", "us-west"), "S|M|usu+002dwest|REQ");
+        assert_eq!(request("S", "M", "my.cluster"), "S|M|myu+002ecluster|REQ");
+        assert_eq!(request("S", "M", "a|b é"), "S|M|au+007cbu+0020u+00e9|REQ");
+        assert_eq!(request("S", "M", "🎬"), "S|M|U+0001f3ac|REQ");
+    }
+
+    proptest! {
+        #[test]
+        fn a_topic_never_changes_the_number_of_parts(topic in "\\PC{1,20}") {
+            let name = request("S", "M", &topic);
+            prop_assert_eq!(name.matches('|').count(), 3);
+            prop_assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || "_|+".contains(c)));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! A bus inside one process, for tests.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::bus::{BusError, Link, MessageBus, Routes, Subscription};
+
+/// All its clones are the same bus.
+#[derive(Debug, Clone)]
+pub struct MemoryBus {
+    routes: Arc<Routes>,
+    locks: Arc<Mutex<HashMap<String, Instant>>>,
+    link: Arc<watch::Sender<Link>>,
+}
+
+impl Default for MemoryBus {
+    fn default() -> Self {
+        Self { routes: Routes::new(), locks: Arc::default(), link: Arc::new(watch::Sender::new(Link::Up)) }
+    }
+}
+
+impl MemoryBus {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+#[async_trait]
+impl MessageBus for MemoryBus {
+    async fn publish(&self, channel: &str, frame: Bytes) -> Result<(), BusError> {
+        self.routes.deliver(channel, &frame);
+        Ok(())
+    }
+
+    fn subscribe(&self, channel: &str) -> Subscription {
+        let subscription = self.routes.add(channel);
+        self.routes.confirm(|_| true);
+        subscription
+    }
+
+    async fn acquire(&self, key: &str, ttl: Duration) -> Result<bool, BusError> {
+        let now = Instant::now();
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, until| *until > now);
+        if locks.contains_key(key) {
+            return Ok(false);
+        }
+        locks.insert(key.to_owned(), now + ttl);
+        Ok(true)
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+}

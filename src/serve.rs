@@ -1,0 +1,194 @@
+//! `weir serve`: a configuration becomes a service with its front doors, and signals become its end.
+//!
+//! ```text
+//! with `redis:`      livekit-server ◄── psrpc ──► BusDoor ──► Service ──► IoRegistry ──► livekit-server
+//! without            callers ────────── Twirp ──► API ──────► Service ──► store, webhooks
+//! ```
+
+mod doors;
+mod signals;
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::RedisConfigError;
+use crate::config::Loaded;
+use crate::config::ServiceConfig;
+use crate::config::limits::SessionLimits as ConfiguredLimits;
+use crate::ipc::Logs;
+use crate::plan::SessionLimits;
+use crate::psrpc::BusError;
+use crate::service::error::ServiceError;
+use crate::service::registry::Registry;
+use crate::service::store::StoreError;
+use crate::service::{RoomForAll, Service, Settings};
+use crate::telemetry;
+use doors::Doors;
+use signals::{Signals, Wish};
+
+/// Reports that nobody takes are told by the next run of the service: they are still on the disk.
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+/// What is still being tidied up then is tidied up by the next run.
+const TIDY_WITHIN: Duration = Duration::from_secs(10);
+/// As LiveKit Egress has it.
+const SHUTTING_DOWN: &str = "server is shutting down";
+
+/// Why there is no service.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("no work directory is known: set work_dir in the configuration")]
+    NoWorkDir,
+    #[error("{}: {source}", path.display())]
+    WorkDir { path: PathBuf, source: io::Error },
+    #[error("{} is another service's work directory: stop that one, or set work_dir", .0.display())]
+    WorkDirTaken(PathBuf),
+    #[error("the current directory can't be read: {0}")]
+    CurrentDir(io::Error),
+    #[error("can't listen for signals: {0}")]
+    Signals(io::Error),
+    #[error("can't listen on {address} ({key}): {source}")]
+    Listen { key: &'static str, address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    RedisConfig(#[from] RedisConfigError),
+    #[error("redis: {0}")]
+    Redis(#[from] BusError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error("webhook.urls: one is no address")]
+    WebhookUrl,
+}
+
+/// How a service ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// Everything that it had begun is over and told.
+    Ended,
+    /// It was interrupted again: recorders finish their files by themselves, and the next run tells of them.
+    Left,
+}
+
+/// Serves until a signal says otherwise.
+///
+/// # Errors
+/// When it can't begin.
+pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
+    // Before anything is begun that would have to be ended.
+    let mut signals = Signals::listen().map_err(ServeError::Signals)?;
+    let config = &loaded.config;
+    let logs =
+        Logs { filter: telemetry::service_filter(config.logging.level.as_str()), json: config.logging.json };
+    telemetry::init_service(&logs.filter, logs.json);
+    for finding in &loaded.warnings {
+        tracing::warn!("configuration: {finding}");
+    }
+    let settings = settings(config, logs)?;
+    let _claim = claim(&settings.work_dir)?;
+
+    let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+    let connection = doors::connect(config, &settings.work_dir, &tasks, &stop).await?;
+    let registry = Arc::clone(&connection.registry);
+    let service = Service::new(settings.clone(), Arc::clone(&registry), Arc::new(RoomForAll), &tasks);
+    let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
+    service.take_over().await.map_err(unreadable)?;
+    let doors = Doors::open(config, connection, &service, &tasks, &stop).await?;
+    tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");
+
+    let done = until_told(&mut signals, &service, &doors, &*registry).await;
+    doors.close(TIDY_WITHIN).await;
+    stop.cancel();
+    tasks.close();
+    if done == Done::Ended && timeout(TIDY_WITHIN, tasks.wait()).await.is_err() {
+        tracing::info!("what is still being tidied up is left to the next run");
+    }
+    tracing::info!(?done, "ended");
+    Ok(done)
+}
+
+/// Serves, and ends as the signals say.
+async fn until_told(
+    signals: &mut Signals,
+    service: &Service,
+    doors: &Doors,
+    registry: &dyn Registry,
+) -> Done {
+    let mut wish = signals.next().await;
+    tracing::info!(?wish, recordings = service.active().len(), "shutting down");
+    service.close();
+    doors.take_no_more();
+    if wish == Wish::End {
+        service.kill_all(SHUTTING_DOWN);
+    }
+    let over = async {
+        service.idle().await;
+        if timeout(DRAINED_WITHIN, registry.drained()).await.is_err() {
+            tracing::warn!("not every report was taken; the next run tells them");
+        }
+    };
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            () = &mut over => return Done::Ended,
+            again = signals.next() => match (wish, again) {
+                // Who asks for a drain again gets what he has.
+                (_, Wish::Drain) => {}
+                (Wish::Drain, Wish::End) => {
+                    wish = Wish::End;
+                    tracing::info!("everything ends now");
+                    service.kill_all(SHUTTING_DOWN);
+                }
+                (Wish::End, Wish::End) => {
+                    tracing::warn!(recordings = service.active().len(), "left to their recorders");
+                    return Done::Left;
+                }
+            }
+        }
+    }
+}
+
+fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> {
+    let here = std::env::current_dir().map_err(ServeError::CurrentDir)?;
+    let work_dir = config.work_dir.as_ref().ok_or(ServeError::NoWorkDir)?;
+    Ok(Settings {
+        server: config.storage.clone(),
+        session: session_limits(&config.session_limits),
+        keep_free: config.keep_free,
+        work_dir: here.join(work_dir),
+        base: here,
+        logs,
+    })
+}
+
+fn session_limits(config: &ConfiguredLimits) -> SessionLimits {
+    let said = |duration: Duration| (!duration.is_zero()).then_some(duration);
+    SessionLimits {
+        file: said(config.file_output_max_duration),
+        file_size: (config.file_output_max_size > 0).then_some(config.file_output_max_size),
+        stream: said(config.stream_output_max_duration),
+        segments: said(config.segment_output_max_duration),
+        images: said(config.image_output_max_duration),
+    }
+}
+
+/// Makes the work directory, for its owner alone, and holds it as long as what this gives lives.
+fn claim(work_dir: &Path) -> Result<Flock<File>, ServeError> {
+    let failed = |source: io::Error| ServeError::WorkDir { path: work_dir.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(work_dir).map_err(failed)?;
+    let file = File::create(work_dir.join("lock")).map_err(failed)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => ServeError::WorkDirTaken(work_dir.to_owned()),
+        errno => failed(errno.into()),
+    })
+}

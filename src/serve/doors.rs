@@ -1,0 +1,122 @@
+//! The front doors that a configuration asks for, and the registry that goes with them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::ServeError;
+use crate::bus::redis_options;
+use crate::config::ServiceConfig;
+use crate::psrpc::{MessageBus, RedisBus};
+use crate::secret::Secret;
+use crate::service::Service;
+use crate::service::api::{self, Api};
+use crate::service::bus::BusDoor;
+use crate::service::io::{IoRegistry, IoTimes};
+use crate::service::keys::ApiKeys;
+use crate::service::registry::Registry;
+use crate::service::standalone::Standalone;
+use crate::service::store::{Store, StoreOptions};
+use crate::service::webhook::{Filter, Limits, Notifier, WebhookOptions};
+
+/// Whom the service reports to, before it takes work.
+pub(super) struct Connection {
+    pub(super) registry: Arc<dyn Registry>,
+    /// `None`: it stands alone.
+    bus: Option<Arc<dyn MessageBus>>,
+}
+
+/// Connects to Redis, or opens the store.
+pub(super) async fn connect(
+    config: &ServiceConfig,
+    work_dir: &Path,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Connection, ServeError> {
+    if config.is_standalone() {
+        let store = Store::open(work_dir, StoreOptions::default(), tasks, stop.clone()).await?;
+        let urls = config.webhook.urls.iter().map(|url| Url::parse(url.expose()).map(Secret::new));
+        let options = WebhookOptions {
+            urls: urls.collect::<Result<_, _>>().map_err(|_| ServeError::WebhookUrl)?,
+            api_key: config.webhook.api_key.clone(),
+            filter: Filter::default(),
+            limits: Limits::default(),
+        };
+        let webhooks = Notifier::new(options, keys(config), tasks.clone())?;
+        return Ok(Connection { registry: Arc::new(Standalone { store, webhooks }), bus: None });
+    }
+    let bus: Arc<dyn MessageBus> = Arc::new(RedisBus::connect(redis_options(&config.redis)?, tasks).await?);
+    let times = IoTimes {
+        create: config.io_create_timeout,
+        update: config.io_update_timeout,
+        selection: Some(config.io_selection_timeout).filter(|timeout| !timeout.is_zero()),
+    };
+    let registry = IoRegistry::new(Arc::clone(&bus), times, tasks);
+    Ok(Connection { registry: Arc::new(registry), bus: Some(bus) })
+}
+
+fn keys(config: &ServiceConfig) -> ApiKeys {
+    let key = (config.api_key.clone(), config.api_secret.clone());
+    std::iter::once(key).filter(|(name, _)| !name.is_empty()).collect()
+}
+
+/// The open doors.
+pub(super) struct Doors {
+    bus: Option<BusDoor>,
+    /// Cancelled: the API takes no more connections.
+    shut: CancellationToken,
+}
+
+impl Doors {
+    pub(super) async fn open(
+        config: &ServiceConfig,
+        connection: Connection,
+        service: &Arc<Service>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, ServeError> {
+        let bus = match connection.bus {
+            Some(bus) => Some(BusDoor::open(bus, service, &config.cluster_id, tasks).await?),
+            None => None,
+        };
+        let shut = stop.child_token();
+        if let Some(port) = config.api_port() {
+            let address = SocketAddr::new(config.bind, port);
+            let failed = |source| ServeError::Listen { key: "port", address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            tracing::info!(%address, "the API listens");
+            let egresses = Arc::clone(service) as _;
+            let router = api::router(Api { egresses, keys: keys(config), tasks: tasks.clone() });
+            let shut = shut.clone();
+            tasks.spawn(async move {
+                let serving = axum::serve(listener, router).with_graceful_shutdown(shut.cancelled_owned());
+                if let Err(error) = serving.await {
+                    tracing::error!(%error, "the API does not listen any more");
+                }
+            });
+        }
+        Ok(Self { bus, shut })
+    }
+
+    /// Requests that start something go elsewhere from now on. What is recorded can still be asked about, and stopped.
+    pub(super) fn take_no_more(&self) {
+        if let Some(bus) = &self.bus {
+            bus.close();
+        }
+    }
+
+    pub(super) async fn close(self, within: Duration) {
+        self.shut.cancel();
+        if let Some(bus) = self.bus
+            && !bus.shutdown(within).await
+        {
+            tracing::warn!("calls over the bus were still in the works");
+        }
+    }
+}

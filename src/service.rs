@@ -1,0 +1,298 @@
+//! The service: takes requests, has each recorded by a process of its own, and tells how it goes.
+//!
+//! ```text
+//! bus, api ──► Service ──► admission ──► supervisor ══ stdin, stdout ══► recorder (a process)
+//!                 │                          └──► Registry (livekit-server, or the store and its webhooks)
+//!                 └── Topics: where an egress is spoken to while it lives
+//! ```
+//!
+//! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
+//! on the disk (`ipc::cell`), so that its next run can tell how that ended.
+
+pub mod api;
+pub mod bus;
+pub mod egresses;
+pub mod error;
+pub mod io;
+pub mod keys;
+pub mod layout;
+pub mod registry;
+pub mod standalone;
+pub mod store;
+pub mod token;
+pub mod webhook;
+
+mod leftovers;
+mod roster;
+mod start;
+mod supervisor;
+
+use std::any::Any;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use livekit_protocol as proto;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::storage::ServerStorage;
+use crate::ipc::{Logs, Progress};
+use crate::plan::SessionLimits;
+use crate::protocol as rpc;
+use crate::psrpc::Code;
+use egresses::Egresses;
+use error::ServiceError;
+use registry::Registry;
+use roster::Roster;
+use supervisor::Handle;
+
+/// What an operator decided.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where outputs go that say nothing themselves.
+    pub server: ServerStorage,
+    pub session: SessionLimits,
+    /// Bytes of a local disk that stay free.
+    pub keep_free: u64,
+    /// Where recordings are while they are made. Absolute.
+    pub work_dir: PathBuf,
+    /// What relative names of local outputs are relative to. Absolute.
+    pub base: PathBuf,
+    /// How recorders log.
+    pub logs: Logs,
+}
+
+/// Who decides whether there is room for a recording.
+pub trait Admission: Send + Sync {
+    /// Room for a request, as long as what this gives is held.
+    ///
+    /// # Errors
+    /// `unavailable`, with the reason.
+    fn admit(&self, request: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError>;
+
+    /// How much the request is wanted, 0 to 1; below 0: not at all (service.md §3.4).
+    fn affinity(&self, request: &rpc::StartEgressRequest) -> f32;
+
+    /// The recording that a permit was given for is made by a process.
+    fn recorded_by(&self, permit: &(dyn Any + Send + Sync), pid: i32) {
+        let _ = (permit, pid);
+    }
+}
+
+/// There is always room.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RoomForAll;
+
+impl Admission for RoomForAll {
+    fn admit(&self, _: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError> {
+        Ok(Box::new(()))
+    }
+
+    fn affinity(&self, _: &rpc::StartEgressRequest) -> f32 {
+        1.0
+    }
+}
+
+/// Where an egress can be spoken to while it lives, beside the service's own API.
+#[async_trait]
+pub trait Topics: Send + Sync {
+    /// Opens an egress's topics, for as long as what this gives is held.
+    ///
+    /// # Errors
+    /// When they can't be opened; the egress is not started then.
+    async fn open(&self, egress_id: &str) -> Result<Box<dyn Any + Send + Sync>, ServiceError>;
+}
+
+/// A recording that is being made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Running {
+    /// Its latest report.
+    pub info: proto::EgressInfo,
+    pub progress: Progress,
+    /// Of its recorder, which leads a process group.
+    pub pid: i32,
+}
+
+/// The service.
+pub struct Service {
+    settings: Settings,
+    registry: Arc<dyn Registry>,
+    admission: Arc<dyn Admission>,
+    topics: OnceLock<Arc<dyn Topics>>,
+    roster: Roster,
+    /// Recorders being started, watched, and cleaned up after.
+    tasks: TaskTracker,
+    /// No more work is taken.
+    closed: CancellationToken,
+    this: Weak<Self>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// How long an order waits for a recorder that is being started.
+const UP_WITHIN: Duration = Duration::from_secs(15);
+
+impl Service {
+    /// A service that has not yet looked for what an earlier run left: see [`Service::take_over`].
+    pub fn new(
+        settings: Settings,
+        registry: Arc<dyn Registry>,
+        admission: Arc<dyn Admission>,
+        tasks: &TaskTracker,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            settings,
+            registry,
+            admission,
+            topics: OnceLock::new(),
+            roster: Roster::default(),
+            tasks: tasks.clone(),
+            closed: CancellationToken::new(),
+            this: this.clone(),
+        })
+    }
+
+    /// Says where egresses are spoken to. To be called once, before the first is started.
+    pub fn set_topics(&self, topics: Arc<dyn Topics>) {
+        if self.topics.set(topics).is_err() {
+            tracing::error!("the topics were set before");
+        }
+    }
+
+    /// Takes over what an earlier run left. What has to be waited for goes on beside.
+    ///
+    /// # Errors
+    /// When the work directory can't be read.
+    pub async fn take_over(&self) -> std::io::Result<()> {
+        let registry = &self.registry;
+        leftovers::take_over(registry, &self.settings.work_dir, &self.tasks).await.map(drop)
+    }
+
+    /// Names of the egresses that live here, in order.
+    #[must_use]
+    pub fn active(&self) -> Vec<String> {
+        self.roster.names()
+    }
+
+    /// The recordings that are being made.
+    #[must_use]
+    pub fn running(&self) -> Vec<Running> {
+        let running = |handle: Arc<Handle>| Running {
+            info: handle.info(),
+            progress: handle.progress(),
+            pid: handle.pid(),
+        };
+        self.roster.handles().into_iter().map(running).collect()
+    }
+
+    /// Whether it takes work: it is not shutting down, and its reports get through.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.closed.is_cancelled() && self.registry.is_healthy()
+    }
+
+    /// How much a request is wanted here (service.md §3.4); below 0: not at all.
+    #[must_use]
+    pub fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
+        if self.is_open() { self.admission.affinity(request) } else { -1.0 }
+    }
+
+    /// Takes no more work.
+    pub fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Comes back when nothing is recorded any more. Nothing new is begun meanwhile only after [`Service::close`].
+    pub async fn idle(&self) {
+        self.roster.empty().await;
+    }
+
+    /// Has everything end, finish its files, and fail with a text.
+    pub fn kill_all(&self, error: &str) {
+        for handle in self.roster.handles() {
+            handle.kill(error);
+        }
+    }
+
+    /// Has one recording end, finish its files, and fail with a text. One that is not here is none's business.
+    pub fn kill(&self, egress_id: &str, error: &str) {
+        if let Some(handle) = self.roster.handle(egress_id) {
+            handle.kill(error);
+        }
+    }
+
+    /// A recording's handle, once it is up.
+    async fn up(&self, egress_id: &str) -> Option<Arc<Handle>> {
+        timeout(UP_WITHIN, self.roster.up(egress_id)).await.ok().flatten()
+    }
+
+    /// What is known of an egress that is not here.
+    async fn known(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
+        let request = proto::ListEgressRequest { egress_id: egress_id.to_owned(), ..Default::default() };
+        let found = self.registry.list(request).await?.items;
+        // Without an id all of them were asked for.
+        let found = found.into_iter().find(|info| info.egress_id == egress_id);
+        found.ok_or_else(|| ServiceError::new(Code::NotFound, "egress does not exist"))
+    }
+}
+
+#[async_trait]
+impl Egresses for Service {
+    async fn start(&self, request: rpc::StartEgressRequest) -> Result<proto::EgressInfo, ServiceError> {
+        let Some(this) = self.this.upgrade() else { return Err(ServiceError::shutting_down()) };
+        // A caller that goes away leaves no recording half-started.
+        let started = self.tasks.spawn(start::start(this, request));
+        started.await.unwrap_or_else(|error| Err(ServiceError::internal(error.to_string())))
+    }
+
+    async fn stop(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
+        if let Some(handle) = self.up(egress_id).await {
+            tracing::info!(egress_id, "asked to stop");
+            return Ok(handle.stop().await);
+        }
+        let info = self.known(egress_id).await?;
+        let status = info.status().as_str_name();
+        Err(ServiceError::new(
+            Code::FailedPrecondition,
+            format!("egress with status {status} cannot be stopped"),
+        ))
+    }
+
+    async fn update_stream(
+        &self,
+        request: proto::UpdateStreamRequest,
+    ) -> Result<proto::EgressInfo, ServiceError> {
+        let proto::UpdateStreamRequest { egress_id, add_output_urls, remove_output_urls } = request;
+        if let Some(handle) = self.up(&egress_id).await {
+            return handle.update_stream(add_output_urls, remove_output_urls).await;
+        }
+        let info = self.known(&egress_id).await?;
+        let status = info.status().as_str_name();
+        Err(ServiceError::new(
+            Code::FailedPrecondition,
+            format!("egress with status {status} cannot be updated"),
+        ))
+    }
+
+    async fn update_layout(&self, egress_id: &str, _: &str) -> Result<proto::EgressInfo, ServiceError> {
+        if self.roster.handle(egress_id).is_none() {
+            self.known(egress_id).await?;
+        }
+        // A page that is no room's has no layout. This is what livekit-server says of an egress that is in no room.
+        Err(ServiceError::new(Code::NotFound, "participant does not exist"))
+    }
+
+    async fn list(
+        &self,
+        request: proto::ListEgressRequest,
+    ) -> Result<proto::ListEgressResponse, ServiceError> {
+        self.registry.list(request).await
+    }
+}

@@ -1,0 +1,116 @@
+//! Answers as JSON in the form in which livekit-server writes them.
+//!
+//! Twirp's servers write names as they are in the `.proto` file (`egress_id`) and fields that have no value, too. Programs that
+//! read LiveKit's answers without an SDK look for `status`, which a starting egress would not have otherwise. (What is written
+//! to webhooks is the usual protobuf JSON.) The request inside of an `EgressInfo` is written without the fields that have no value.
+
+use livekit_protocol as proto;
+use prost::Message;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// A message that calls are answered with.
+pub(super) trait Answer: Message + Send + 'static {
+    fn json(&self) -> Value;
+}
+
+impl Answer for proto::EgressInfo {
+    fn json(&self) -> Value {
+        let mut value = written(self);
+        complete_info(&mut value);
+        value
+    }
+}
+
+impl Answer for proto::ListEgressResponse {
+    fn json(&self) -> Value {
+        let mut value = written(self);
+        if let Value::Object(fields) = &mut value {
+            complete(fields, &json!({ "items": [], "next_page_token": null }));
+            each(fields, "items", complete_info);
+        }
+        value
+    }
+}
+
+/// A message of LiveKit's always becomes JSON but when an enum has a number nobody knows; there is then nothing to show.
+fn written(message: &impl Serialize) -> Value {
+    serde_json::to_value(message).map_or(Value::Object(Map::new()), snake_case)
+}
+
+/// Every field that is no `oneof` and no message, with the value that the wire leaves out.
+fn complete_info(info: &mut Value) {
+    let Value::Object(fields) = info else { return };
+    complete(
+        fields,
+        &json!({
+            "egress_id": "", "room_id": "", "room_name": "", "source_type": "EGRESS_SOURCE_TYPE_WEB",
+            "status": "EGRESS_STARTING", "started_at": "0", "ended_at": "0", "updated_at": "0", "stream_results": [],
+            "file_results": [], "segment_results": [], "image_results": [], "error": "", "error_code": 0, "details": "",
+            "manifest_location": "", "backup_storage_used": false, "retry_count": 0,
+        }),
+    );
+    let stream = json!({
+        "url": "", "duration": "0", "status": "ACTIVE", "error": "", "last_retry_at": "0", "retries": 0,
+    });
+    let file = json!({ "filename": "", "duration": "0", "size": "0", "location": "" });
+    let segments = json!({
+        "playlist_name": "", "live_playlist_name": "", "duration": "0", "size": "0", "playlist_location": "",
+        "live_playlist_location": "", "segment_count": "0",
+    });
+    let images = json!({ "filename_prefix": "", "image_count": "0" });
+    complete_results(fields, "stream_results", &stream);
+    complete_results(fields, "file_results", &file);
+    complete_results(fields, "segment_results", &segments);
+    complete_results(fields, "image_results", &images);
+}
+
+fn complete_results(info: &mut Map<String, Value>, list: &str, own: &Value) {
+    let times = json!({ "started_at": "0", "ended_at": "0" });
+    each(info, list, |result| {
+        if let Value::Object(fields) = result {
+            complete(fields, &times);
+            complete(fields, own);
+        }
+    });
+}
+
+fn complete(fields: &mut Map<String, Value>, values: &Value) {
+    for (name, value) in values.as_object().into_iter().flatten() {
+        fields.entry(name).or_insert_with(|| value.clone());
+    }
+}
+
+fn each(fields: &mut Map<String, Value>, list: &str, change: impl Fn(&mut Value)) {
+    if let Some(Value::Array(items)) = fields.get_mut(list) {
+        items.iter_mut().for_each(change);
+    }
+}
+
+/// Names as they are in the `.proto` file. What is below `metadata` are names of the caller's, which stay.
+fn snake_case(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let renamed = fields.into_iter().map(|(name, value)| match (name.as_str(), value) {
+                ("metadata", value) => (name, value),
+                // The one name that is in camel case there, too.
+                ("aliOSS", value) => (name, snake_case(value)),
+                (_, value) => (snake(&name), snake_case(value)),
+            });
+            Value::Object(renamed.collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(snake_case).collect()),
+        other => other,
+    }
+}
+
+fn snake(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}

@@ -1,0 +1,146 @@
+//! The front door of a fleet: requests of livekit-server over psrpc (service.md §1.5 to §1.7).
+//!
+//! `StartEgress` is claimed by every node with room, and livekit-server chooses; `StopEgress` and `UpdateStream` have a topic for
+//! each egress, which is open as long as it lives.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use livekit_protocol as proto;
+use tokio_util::task::TaskTracker;
+
+use super::egresses::Egresses;
+use super::error::ServiceError;
+use super::{Service, Topics};
+use crate::protocol as rpc;
+use crate::psrpc::{
+    self, BusError, Code, MessageBus, Method, Offer, Registration, Server, ServerOptions, ServerStats, typed,
+};
+
+const INTERNAL: &str = "EgressInternal";
+const HANDLER: &str = "EgressHandler";
+
+/// The service's place on the bus.
+#[derive(Debug)]
+pub struct BusDoor {
+    internal: Server,
+    handlers: Arc<Handlers>,
+    /// `None`: no more work is taken.
+    start: Mutex<Option<Registration>>,
+    _list: Registration,
+}
+
+impl BusDoor {
+    /// Takes requests for a service from now on. `cluster_id`: the topic on which they come; livekit-server as it is published
+    /// uses the empty one.
+    ///
+    /// # Errors
+    /// [`BusError`], when the bus does not confirm it.
+    pub async fn open(
+        bus: Arc<dyn MessageBus>,
+        service: &Arc<Service>,
+        cluster_id: &str,
+        tasks: &TaskTracker,
+    ) -> Result<Self, BusError> {
+        let internal = Server::new(Arc::clone(&bus), INTERNAL, tasks, ServerOptions::default());
+        let handlers = Arc::new(Handlers {
+            server: Server::new(bus, HANDLER, tasks, ServerOptions::default()),
+            service: Arc::downgrade(service),
+        });
+        service.set_topics(Arc::clone(&handlers) as Arc<dyn Topics>);
+
+        let listing = Arc::downgrade(service);
+        let list = typed(
+            |_: &rpc::ListActiveEgressRequest| Offer::Affinity(1.0),
+            move |_: rpc::ListActiveEgressRequest, _| {
+                let egress_ids = listing.upgrade().map(|service| service.active()).unwrap_or_default();
+                async move { Ok(rpc::ListActiveEgressResponse { egress_ids }) }
+            },
+        );
+        let list = internal.register(Method::broadcast("ListActiveEgress"), list).await?;
+
+        let (offering, starting) = (Arc::downgrade(service), Arc::downgrade(service));
+        let start = typed(
+            move |request: &rpc::StartEgressRequest| match offering
+                .upgrade()
+                .map(|service| service.affinity(request))
+            {
+                Some(affinity) if affinity >= 0.0 => Offer::Affinity(affinity),
+                Some(_) | None => Offer::Silence,
+            },
+            move |request: rpc::StartEgressRequest, _| {
+                let service = starting.upgrade();
+                async move {
+                    let service = service.ok_or_else(ServiceError::shutting_down)?;
+                    Ok::<_, psrpc::Error>(service.start(request).await?)
+                }
+            },
+        );
+        let start = internal.register(Method::claimed("StartEgress").on(cluster_id), start).await?;
+        Ok(Self { internal, handlers, start: Mutex::new(Some(start)), _list: list })
+    }
+
+    /// Takes no more work. What is recorded is still spoken to.
+    pub fn close(&self) {
+        self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// What it has been sent so far.
+    #[must_use]
+    pub fn stats(&self) -> ServerStats {
+        self.internal.stats()
+    }
+
+    /// Leaves the bus; `false`: calls were still in the works after `within`.
+    pub async fn shutdown(self, within: Duration) -> bool {
+        self.close();
+        let Self { internal, handlers, .. } = self;
+        // Those of egresses have ended with them.
+        drop(handlers);
+        internal.shutdown(within).await
+    }
+}
+
+/// The topics of egresses.
+#[derive(Debug)]
+struct Handlers {
+    server: Server,
+    service: Weak<Service>,
+}
+
+#[async_trait]
+impl Topics for Handlers {
+    async fn open(&self, egress_id: &str) -> Result<Box<dyn Any + Send + Sync>, ServiceError> {
+        let stopping = self.service.clone();
+        let stop = typed(
+            |_: &proto::StopEgressRequest| Offer::Affinity(1.0),
+            move |request: proto::StopEgressRequest, _| {
+                let service = stopping.upgrade();
+                async move {
+                    let service = service.ok_or_else(ServiceError::egress_not_found)?;
+                    Ok::<_, psrpc::Error>(service.stop(&request.egress_id).await?)
+                }
+            },
+        );
+        let updating = self.service.clone();
+        let update = typed(
+            |_: &proto::UpdateStreamRequest| Offer::Affinity(1.0),
+            move |request: proto::UpdateStreamRequest, _| {
+                let service = updating.upgrade();
+                async move {
+                    let service = service.ok_or_else(ServiceError::egress_not_found)?;
+                    Ok::<_, psrpc::Error>(service.update_stream(request).await?)
+                }
+            },
+        );
+        let unavailable = |error: BusError| ServiceError::new(Code::Unavailable, error.to_string());
+        let (stop, update) = tokio::try_join!(
+            self.server.register(Method::queued("StopEgress").on(egress_id), stop),
+            self.server.register(Method::queued("UpdateStream").on(egress_id), update),
+        )
+        .map_err(unavailable)?;
+        Ok(Box::new((stop, update)))
+    }
+}

@@ -1,0 +1,232 @@
+//! What recorders leave: work directories to be finished, and reports that nobody has told yet.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use livekit_protocol as proto;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::registry::{Registry, is_over};
+use crate::ipc::Lines;
+use crate::ipc::cell::Cell;
+use crate::process::{Own, OwnSpec, Stdin};
+use crate::report;
+
+/// How long the truth about a recorder that died waits for what its recovery brings. Longer ones go on, and are told of as such.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(8);
+/// How often it is looked whether a recorder still lives that another run of the service started. Nothing tells.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// What is kept of recordings that failed is removed after this.
+const KEPT_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+/// More is not repeated in a report.
+const MANY_FILES: usize = 8;
+
+/// Whether a recorder came to its own end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Death {
+    /// What it has left it has left on purpose, and has said so.
+    Natural,
+    /// With the text for its report.
+    Sudden(String),
+}
+
+/// Tells how a recording ended whose recorder is gone: by its own last report, or that it died, and what became of its files.
+/// Comes back when that is told and nothing is left to do. `info`: its last report.
+/// `told` is called when the registry has been told, and what is left to do concerns the disk alone.
+pub(super) async fn settle(
+    registry: &dyn Registry,
+    cell: &Cell,
+    info: proto::EgressInfo,
+    death: Death,
+    told: impl FnOnce(),
+) {
+    // A recorder whose service does not read any more writes it down.
+    let info = cell.info().filter(|written| is_over(written) && !is_over(&info)).unwrap_or(info);
+    let mut recovery = std::pin::pin!(recover(cell));
+    if is_over(&info) {
+        registry.update(info);
+        told();
+        // What it could not store is kept, and tried again when the service starts. Only a crash at the very end leaves
+        // something behind of which its report does not speak.
+        if death != Death::Natural && cell.has_media() {
+            let said = recovery.await;
+            tracing::info!(recovery = ?said, "recovered");
+        }
+    } else {
+        let error = match death {
+            Death::Natural => "the recorder ended without a last report".to_owned(),
+            Death::Sudden(error) => error,
+        };
+        tracing::error!("{error}");
+        let early = timeout(RECOVERED_WITHIN, &mut recovery).await;
+        let notes = early.as_ref().map_or_else(|_| vec![kept(cell)], |recovered| recovered.notes(cell));
+        registry.update(report::died(info, &error, &notes, Timestamp::now()));
+        told();
+        if early.is_err() {
+            let said = recovery.await;
+            tracing::info!(recovery = ?said, "recovered");
+        }
+    }
+    registry.delivered(cell.egress_id()).await;
+    if !cell.has_work() {
+        remove(cell);
+    }
+}
+
+/// Removes what is left of a recording that was not begun.
+pub(super) async fn clear(cell: &Cell) {
+    // It knows the directory on tmpfs, too.
+    let recovered = recover(cell).await;
+    if recovered.is_whole && recovered.files.is_empty() {
+        remove(cell);
+    }
+}
+
+/// Takes over what former runs of the service left: waits for recorders that still live, ends and recovers the others, and
+/// tells the registry. Each has a task of its own on `tasks`; those that are still unfinished in the registry and have left
+/// nothing here are ended, too. Gives the ids of those that it takes care of.
+///
+/// # Errors
+/// When the work directory can't be read.
+pub(super) async fn take_over(
+    registry: &Arc<dyn Registry>,
+    work_dir: &Path,
+    tasks: &TaskTracker,
+) -> std::io::Result<Vec<String>> {
+    let cells = Cell::all(work_dir)?;
+    let ids: Vec<String> = cells.iter().map(|cell| cell.egress_id().to_owned()).collect();
+    for cell in cells {
+        let registry = Arc::clone(registry);
+        let span = tracing::info_span!("egress", egress_id = cell.egress_id());
+        tasks.spawn(async move { take_over_one(&*registry, &cell).await }.instrument(span));
+    }
+    match registry.unfinished().await {
+        Ok(unfinished) => {
+            for info in unfinished.into_iter().filter(|info| !ids.contains(&info.egress_id)) {
+                tracing::warn!(egress_id = info.egress_id, "nothing is left of a recording");
+                let error = "the recorder died while the service was away, and nothing is left of it";
+                registry.update(report::died(info, error, &[], Timestamp::now()));
+            }
+        }
+        Err(error) => tracing::warn!(%error, "unfinished recordings can't be looked up"),
+    }
+    Ok(ids)
+}
+
+async fn take_over_one(registry: &dyn Registry, cell: &Cell) {
+    let alive = match until_alone(cell).await {
+        Ok(alive) => alive,
+        Err(error) => {
+            tracing::warn!(%error, dir = %cell.dir().display(), "can't be taken over");
+            return;
+        }
+    };
+    let Some(info) = cell.info() else {
+        // It was never announced: the service died when it made the directory.
+        let recovered = recover(cell).await;
+        tracing::info!(?recovered, "a recording without a report is removed");
+        remove(cell);
+        return;
+    };
+    if !is_over(&info) {
+        let error = "the recorder died while the service was away".to_owned();
+        settle(registry, cell, info, Death::Sudden(error), || {}).await;
+        return;
+    }
+    tracing::info!(status = info.status().as_str_name(), "ended while the service was away");
+    let ended_at = Timestamp::from_nanosecond(info.ended_at.into()).unwrap_or(Timestamp::UNIX_EPOCH);
+    registry.update(info);
+    let is_old = Timestamp::now().duration_since(ended_at) > KEPT_FOR;
+    if cell.has_media() {
+        // What its store did not take then, it may take now.
+        let recovered = recover(cell).await;
+        tracing::info!(?recovered, "tried again to store what is left");
+    } else if is_old {
+        // Screenshot and logs of a start that failed: read by now, or never.
+        recover(cell).await;
+    }
+    registry.delivered(cell.egress_id()).await;
+    drop(alive);
+    if !cell.has_work() {
+        remove(cell);
+    }
+}
+
+fn remove(cell: &Cell) {
+    if let Err(error) = cell.remove() {
+        tracing::warn!(%error, dir = %cell.dir().display(), "could not be removed");
+    }
+}
+
+/// Waits until no recorder is at work in a cell. It ends by itself, as soon as its files are stored: its service is gone.
+async fn until_alone(cell: &Cell) -> std::io::Result<crate::ipc::cell::Alive> {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = false;
+    loop {
+        looks.tick().await;
+        if let Some(alive) = cell.enter()? {
+            return Ok(alive);
+        }
+        if !told {
+            tracing::info!("still being finished by its recorder");
+            told = true;
+        }
+    }
+}
+
+/// What a recovery brought.
+#[derive(Debug, Default)]
+struct Recovered {
+    is_whole: bool,
+    /// Where each file is now.
+    files: Vec<String>,
+}
+
+impl Recovered {
+    fn notes(&self, cell: &Cell) -> Vec<String> {
+        let mut notes: Vec<String> =
+            self.files.iter().take(MANY_FILES).map(|file| format!("recovered: {file}")).collect();
+        if self.files.len() > MANY_FILES {
+            notes.push(format!("and {} more", self.files.len() - MANY_FILES));
+        }
+        if !self.is_whole {
+            notes.push(kept(cell));
+        }
+        notes
+    }
+}
+
+fn kept(cell: &Cell) -> String {
+    format!("kept for recovery: {}", cell.work_dir().display())
+}
+
+/// Finishes and stores what a recorder left, in a process of its own: that is media code. It goes on to its end whatever
+/// happens here.
+async fn recover(cell: &Cell) -> Recovered {
+    if !cell.has_work() {
+        return Recovered { is_whole: true, files: Vec::new() };
+    }
+    let args = vec!["recover".into(), cell.work_dir().into_os_string()];
+    let mut own = match Own::start(OwnSpec { args, cwd: "/".into(), stdin: Stdin::Nothing }).await {
+        Ok(own) => own,
+        Err(error) => {
+            tracing::error!(%error, "what is left can't be recovered");
+            return Recovered::default();
+        }
+    };
+    let mut files = Vec::new();
+    if let Some(stdout) = own.stdout.take() {
+        let mut lines = Lines::new(stdout);
+        while let Some(line) = lines.next().await {
+            files.extend(line.ok().and_then(|line| String::from_utf8(line).ok()));
+        }
+    }
+    let is_whole = own.exit().wait().await.success();
+    files.retain(|file| !file.starts_with("nothing to recover"));
+    Recovered { is_whole, files }
+}

@@ -1,0 +1,115 @@
+//! Where the state of every recording is told, and kept.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use livekit_protocol as proto;
+use proto::EgressStatus;
+
+use super::error::ServiceError;
+
+/// Who is told of every recording.
+///
+/// The order of an egress's reports is kept, and a newer one may replace one that is still on its way. Nothing is told of an
+/// egress before its [`Registry::create`] has come back; only what a former run of the service left may be updated without.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// A recording is being started.
+    ///
+    /// # Errors
+    /// When it can't be kept; the recording is not started then.
+    async fn create(&self, info: &proto::EgressInfo) -> Result<(), ServiceError>;
+
+    /// A recording's report has changed. Does not wait.
+    fn update(&self, info: proto::EgressInfo);
+
+    /// Comes back when the last update of an egress is safe: what else is known of it may be forgotten.
+    async fn delivered(&self, egress_id: &str);
+
+    /// Comes back when every update is safe.
+    async fn drained(&self);
+
+    /// What is known, by livekit-server's filters.
+    ///
+    /// # Errors
+    /// When it can't be looked up.
+    async fn list(
+        &self,
+        request: proto::ListEgressRequest,
+    ) -> Result<proto::ListEgressResponse, ServiceError>;
+
+    /// Recordings that have not ended as far as is known here. A registry that others use, too, knows none: whose they are it
+    /// can't tell.
+    ///
+    /// # Errors
+    /// When they can't be looked up.
+    async fn unfinished(&self) -> Result<Vec<proto::EgressInfo>, ServiceError>;
+
+    /// Whether reports get through. New work is refused while they do not.
+    fn is_healthy(&self) -> bool {
+        true
+    }
+}
+
+/// Whether a recording is over.
+#[must_use]
+pub fn is_over(info: &proto::EgressInfo) -> bool {
+    match info.status() {
+        EgressStatus::EgressStarting | EgressStatus::EgressActive | EgressStatus::EgressEnding => false,
+        EgressStatus::EgressComplete
+        | EgressStatus::EgressFailed
+        | EgressStatus::EgressAborted
+        | EgressStatus::EgressLimitReached => info.ended_at != 0,
+    }
+}
+
+/// Keeps everything in memory, as long as the process lives.
+#[derive(Debug, Default)]
+pub struct MemoryRegistry {
+    infos: Mutex<BTreeMap<String, proto::EgressInfo>>,
+}
+
+impl MemoryRegistry {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn infos(&self) -> MutexGuard<'_, BTreeMap<String, proto::EgressInfo>> {
+        self.infos.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Registry for MemoryRegistry {
+    async fn create(&self, info: &proto::EgressInfo) -> Result<(), ServiceError> {
+        self.infos().entry(info.egress_id.clone()).or_insert_with(|| info.clone());
+        Ok(())
+    }
+
+    fn update(&self, info: proto::EgressInfo) {
+        self.infos().insert(info.egress_id.clone(), info);
+    }
+
+    async fn delivered(&self, _: &str) {}
+
+    async fn drained(&self) {}
+
+    async fn list(
+        &self,
+        request: proto::ListEgressRequest,
+    ) -> Result<proto::ListEgressResponse, ServiceError> {
+        let wanted = |info: &&proto::EgressInfo| {
+            (request.egress_id.is_empty() || info.egress_id == request.egress_id)
+                && (request.room_name.is_empty() || info.room_name == request.room_name)
+                && (!request.active || !is_over(info))
+        };
+        let items = self.infos().values().filter(wanted).cloned().collect();
+        Ok(proto::ListEgressResponse { items, ..Default::default() })
+    }
+
+    async fn unfinished(&self) -> Result<Vec<proto::EgressInfo>, ServiceError> {
+        Ok(self.infos().values().filter(|info| !is_over(info)).cloned().collect())
+    }
+}

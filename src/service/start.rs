@@ -1,0 +1,145 @@
+//! From a request to a recorder at work (service.md §3.2).
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{Timestamp, Zoned};
+use livekit_protocol as proto;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::error::ServiceError;
+use super::leftovers::settle;
+use super::roster::Seat;
+use super::supervisor::{Launched, launch};
+use super::{Service, leftovers};
+use crate::ipc::cell::Cell;
+use crate::ipc::{Job, JobTerms};
+use crate::plan::info::redacted_request;
+use crate::protocol as rpc;
+use crate::psrpc::Code;
+use crate::report::{self, Fault, Report};
+
+/// livekit-server asks again after ten seconds.
+const CREATED_WITHIN: Duration = Duration::from_secs(9);
+
+/// What is held as long as an egress lives.
+struct Held {
+    _topics: Option<Box<dyn Any + Send + Sync>>,
+    permit: Box<dyn Any + Send + Sync>,
+    seat: Seat,
+}
+
+pub(super) async fn start(
+    service: Arc<Service>,
+    request: rpc::StartEgressRequest,
+) -> Result<proto::EgressInfo, ServiceError> {
+    let span = tracing::info_span!("egress", egress_id = request.egress_id);
+    let started = begin(service, request).instrument(span.clone()).await;
+    match &started {
+        Ok(_) => span.in_scope(|| tracing::info!("started")),
+        Err(error) => span.in_scope(|| tracing::warn!(code = %error.code, %error, "not started")),
+    }
+    started
+}
+
+async fn begin(
+    service: Arc<Service>,
+    request: rpc::StartEgressRequest,
+) -> Result<proto::EgressInfo, ServiceError> {
+    if !service.is_open() {
+        return Err(ServiceError::shutting_down());
+    }
+    let settings = &service.settings;
+    let cell = Cell::of(&settings.work_dir, &request.egress_id).ok_or_else(|| {
+        let help = "request has missing or invalid field: egress_id: use letters, digits, _ and -";
+        ServiceError::new(Code::InvalidArgument, help)
+    })?;
+    // A former run's egress lives here, too, as long as its files are being finished.
+    let seat = service.roster.seat(&request.egress_id).ok_or_else(ServiceError::egress_exists)?;
+    if cell.dir().exists() {
+        return Err(ServiceError::egress_exists());
+    }
+    let job = Job::new(
+        &request,
+        JobTerms {
+            server: settings.server.clone(),
+            planned_at: Zoned::now(),
+            session: settings.session,
+            keep_free: settings.keep_free,
+            cell: cell.dir().to_owned(),
+            base: settings.base.clone(),
+            logs: settings.logs.clone(),
+        },
+    );
+    let (wanted, plan) = job.plan()?;
+    let permit = service.admission.admit(&request)?;
+    let info = Report::new(&plan, Some(redacted_request(&wanted)), Timestamp::now()).info().clone();
+    drop((wanted, plan, request));
+
+    let made = |error: std::io::Error| ServiceError::internal(format!("{}: {error}", cell.dir().display()));
+    cell.create(&info).map_err(made)?;
+    let topics = async {
+        match service.topics.get() {
+            Some(topics) => topics.open(&info.egress_id).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (created, topics, launched) =
+        tokio::join!(create(&service, &info), topics, launch(&job, info.clone()));
+    match (created, topics, launched) {
+        (Ok(()), Ok(topics), Ok(launched)) => {
+            seat.take(Arc::clone(&launched.handle));
+            service.admission.recorded_by(&*permit, launched.handle.pid());
+            let held = Held { _topics: topics, permit, seat };
+            let attending = attend(Arc::clone(&service), launched, cell, held);
+            service.tasks.spawn(attending.in_current_span());
+            Ok(info)
+        }
+        (created, topics, launched) => {
+            let error = [created.as_ref().err(), topics.as_ref().err(), launched.as_ref().err()];
+            let error = error.into_iter().flatten().next().cloned();
+            let error = error.unwrap_or_else(|| ServiceError::internal("it did not start"));
+            if let Ok(launched) = launched {
+                launched.abort().await;
+            }
+            if created.is_ok() {
+                let fault = fault(error.code);
+                let info = report::failed(info, &error.message, fault, &[], Timestamp::now());
+                service.registry.update(info);
+            }
+            leftovers::clear(&cell).await;
+            Err(error)
+        }
+    }
+}
+
+/// Announces an egress, within the time that its caller waits.
+async fn create(service: &Service, info: &proto::EgressInfo) -> Result<(), ServiceError> {
+    let created = timeout(CREATED_WITHIN, service.registry.create(info)).await;
+    created.unwrap_or_else(|_| Err(ServiceError::new(Code::DeadlineExceeded, "request timed out")))
+}
+
+/// Watches a recorder to its end, and tells it.
+async fn attend(service: Arc<Service>, launched: Launched, cell: Cell, held: Held) {
+    let registry = &service.registry;
+    let departed = launched.attend(|info| registry.update(info.clone())).await;
+    let Held { _topics, permit, seat } = held;
+    // It costs nothing any more; its name is taken until its end is told.
+    drop((_topics, permit));
+    let settled = settle(&**registry, &cell, departed.info, departed.death, || drop(seat));
+    settled.await;
+}
+
+/// Whose fault a refusal is, for a report.
+const fn fault(code: Code) -> Fault {
+    match code {
+        Code::Unavailable | Code::DeadlineExceeded | Code::Canceled => Fault::Destination,
+        Code::PermissionDenied => Fault::Killed,
+        Code::InvalidArgument | Code::NotFound | Code::MalformedRequest | Code::FailedPrecondition => {
+            Fault::User
+        }
+        _ => Fault::Service,
+    }
+}

@@ -1,0 +1,344 @@
+//! The embedded store: every egress of this machine, for a service without a LiveKit server.
+//!
+//! What is asked is answered from memory. Every change is written to a file as well, in the background and in order, so that a
+//! service that was killed finds what it knew: a commit is on the disk as a whole or not at all. An egress that begins waits
+//! for its commit; later changes do not, and of several that wait, the last is written.
+//!
+//! What it holds are `EgressInfo`s, whose secrets are blotted out already. The file is its owner's alone all the same.
+
+mod disk;
+mod list;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use livekit_protocol as proto;
+use prost::Message;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error::{Code, ServiceError};
+use disk::Disk;
+pub use disk::StoreError;
+
+/// The file's name in the service's work directory.
+pub const FILE_NAME: &str = "egresses.redb";
+
+/// What the operator decides.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreOptions {
+    /// How long an egress that ended is kept; LiveKit keeps it for a day.
+    pub retention: Duration,
+    /// How often it is looked for those that are older; LiveKit looks every 30 minutes.
+    pub sweep: Duration,
+    /// How many egresses one answer of [`Store::list`] holds.
+    pub page: usize,
+    /// How long it is waited before what could not be written is written again.
+    pub pause: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            retention: Duration::from_hours(24),
+            sweep: Duration::from_mins(30),
+            page: 1000,
+            pause: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Every egress that is known. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: StoreOptions,
+    known: Mutex<Known>,
+    /// Something changed.
+    changed: Notify,
+    written: watch::Sender<Written>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    infos: BTreeMap<String, proto::EgressInfo>,
+    /// Which of them differ from the file. Those that are gone are to be removed there.
+    dirty: BTreeSet<String>,
+    /// How often something changed.
+    changes: u64,
+}
+
+/// How far the file has come.
+#[derive(Debug, Clone, Default)]
+struct Written {
+    changes: u64,
+    /// Why the last attempt failed; `None`: it did not.
+    failure: Option<String>,
+    attempts: u64,
+    is_closed: bool,
+}
+
+/// What [`Store::put`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Its status is new, or it is.
+    News,
+    /// It is told again, or more of it is known.
+    Same,
+    /// It had ended, and can't go on.
+    Late,
+}
+
+impl Store {
+    /// Opens the file, or makes it, and reads what it holds. The directory has to exist. A task of `tasks` writes until `stop`.
+    ///
+    /// # Errors
+    /// When the file can't be opened, is in use, or is damaged.
+    pub async fn open(
+        directory: &Path,
+        options: StoreOptions,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, StoreError> {
+        let file = directory.join(FILE_NAME);
+        let opening = tasks.spawn_blocking(move || {
+            let disk = Disk::open(&file)?;
+            let infos = disk.read()?;
+            Ok((disk, infos))
+        });
+        let (disk, infos) = opening.await.map_err(|_| StoreError::BrokeOff)??;
+        let shared = Arc::new(Shared {
+            options,
+            known: Mutex::new(Known { infos, ..Known::default() }),
+            changed: Notify::new(),
+            written: watch::Sender::default(),
+        });
+        tasks.spawn(write(shared.clone(), Arc::new(disk), tasks.clone(), stop));
+        Ok(Self { shared })
+    }
+
+    /// Keeps an egress that is new. Returns when it is on the disk; whether it was new.
+    ///
+    /// # Errors
+    /// When it can't be written; then it is not kept.
+    pub async fn create(&self, info: &proto::EgressInfo) -> Result<bool, ServiceError> {
+        let change = {
+            let mut known = self.shared.lock();
+            if known.infos.contains_key(&info.egress_id) {
+                return Ok(false);
+            }
+            known.set(info.clone());
+            known.changes
+        };
+        self.shared.changed.notify_one();
+        match self.wait_for(change, true).await {
+            Ok(()) => Ok(true),
+            Err(why) => {
+                self.shared.lock().remove(&info.egress_id);
+                self.shared.changed.notify_one();
+                tracing::error!(egress_id = info.egress_id, why, "an egress can't be kept");
+                Err(ServiceError::internal(format!("the egress can't be kept: {why}")))
+            }
+        }
+    }
+
+    /// Keeps what is known now of an egress. One that ended does not begin again.
+    pub fn put(&self, info: proto::EgressInfo) -> Put {
+        let mut known = self.shared.lock();
+        let before = known.infos.get(&info.egress_id);
+        let found = match before {
+            Some(before) if has_ended(before) && !has_ended(&info) => return Put::Late,
+            Some(before) if has_ended(before) => Put::Same,
+            Some(_) | None => Put::News,
+        };
+        known.set(info);
+        drop(known);
+        self.shared.changed.notify_one();
+        found
+    }
+
+    #[must_use]
+    pub fn get(&self, egress_id: &str) -> Option<proto::EgressInfo> {
+        self.shared.lock().infos.get(egress_id).cloned()
+    }
+
+    /// Those that have not ended. After a start, they are what the service did not see the end of.
+    #[must_use]
+    pub fn active(&self) -> Vec<proto::EgressInfo> {
+        self.shared.lock().infos.values().filter(|info| !has_ended(info)).cloned().collect()
+    }
+
+    /// The egresses that a request asks for, the newest first, a page at a time.
+    ///
+    /// # Errors
+    /// `not_found` for an id that nobody knows, `invalid_argument` for a token that was not given by this.
+    pub fn list(
+        &self,
+        request: &proto::ListEgressRequest,
+    ) -> Result<proto::ListEgressResponse, ServiceError> {
+        list::list(&self.shared.lock().infos, request, self.shared.options.page)
+    }
+
+    /// Returns when all that is known is on the disk, or can't be written.
+    pub async fn drained(&self) {
+        let change = self.shared.lock().changes;
+        if let Err(why) = self.wait_for(change, false).await {
+            tracing::error!(why, "the last that is known of the egresses is not on the disk");
+        }
+    }
+
+    /// `once`: the first attempt that fails counts, else the last one before the store closes.
+    async fn wait_for(&self, change: u64, once: bool) -> Result<(), String> {
+        let mut written = self.shared.written.subscribe();
+        let before = written.borrow().attempts;
+        let settled = written
+            .wait_for(|now| {
+                let failed = now.failure.is_some() && now.attempts > before;
+                now.changes >= change || now.is_closed || (once && failed)
+            })
+            .await;
+        match settled.as_deref() {
+            Ok(now) if now.changes >= change => Ok(()),
+            Ok(now) => Err(now.failure.clone().unwrap_or_else(|| "the service ends".to_owned())),
+            Err(_) => Err("the service ends".to_owned()),
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what ended long ago.
+    fn sweep(&self, now: Timestamp) {
+        let retention = i128::try_from(self.options.retention.as_nanos()).unwrap_or(i128::MAX);
+        let before = now.as_nanosecond().saturating_sub(retention);
+        let mut known = self.lock();
+        let old: Vec<String> = known
+            .infos
+            .values()
+            .filter(|info| has_ended(info) && i128::from(info.ended_at.max(info.updated_at)) < before)
+            .map(|info| info.egress_id.clone())
+            .collect();
+        for egress_id in old {
+            known.remove(&egress_id);
+        }
+    }
+
+    /// What has to be written: each egress as it is now, `None` where it is gone.
+    fn pending(&self) -> Option<Batch> {
+        let mut known = self.lock();
+        let dirty = std::mem::take(&mut known.dirty);
+        if dirty.is_empty() {
+            return None;
+        }
+        let entries = dirty
+            .into_iter()
+            .map(|egress_id| {
+                let bytes = known.infos.get(&egress_id).map(Message::encode_to_vec);
+                (egress_id, bytes)
+            })
+            .collect();
+        Some(Batch { changes: known.changes, entries })
+    }
+}
+
+#[derive(Debug)]
+struct Batch {
+    changes: u64,
+    entries: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Known {
+    fn set(&mut self, info: proto::EgressInfo) {
+        self.dirty.insert(info.egress_id.clone());
+        self.infos.insert(info.egress_id.clone(), info);
+        self.changes += 1;
+    }
+
+    fn remove(&mut self, egress_id: &str) {
+        if self.infos.remove(egress_id).is_some() {
+            self.dirty.insert(egress_id.to_owned());
+            self.changes += 1;
+        }
+    }
+}
+
+/// A status that is none counts as one that goes on: it is from a version to come.
+fn has_ended(info: &proto::EgressInfo) -> bool {
+    use proto::EgressStatus as Status;
+    matches!(
+        Status::try_from(info.status),
+        Ok(Status::EgressComplete
+            | Status::EgressFailed
+            | Status::EgressAborted
+            | Status::EgressLimitReached)
+    )
+}
+
+/// Writes what changes until `stop`, and then what is left.
+async fn write(shared: Arc<Shared>, disk: Arc<Disk>, tasks: TaskTracker, stop: CancellationToken) {
+    let mut sweep = tokio::time::interval(shared.options.sweep);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failed = false;
+    loop {
+        let is_over = tokio::select! {
+            () = stop.cancelled() => true,
+            _ = sweep.tick() => {
+                shared.sweep(Timestamp::now());
+                false
+            }
+            () = shared.changed.notified() => false,
+            () = tokio::time::sleep(shared.options.pause), if failed => false,
+        };
+        failed = !flush(&shared, &disk, &tasks).await;
+        if is_over {
+            shared.written.send_modify(|written| written.is_closed = true);
+            return;
+        }
+    }
+}
+
+/// Writes what differs; whether nothing is left.
+async fn flush(shared: &Shared, disk: &Arc<Disk>, tasks: &TaskTracker) -> bool {
+    let Some(batch) = shared.pending() else { return true };
+    let changes = batch.changes;
+    let egress_ids: Vec<String> = batch.entries.iter().map(|(egress_id, _)| egress_id.clone()).collect();
+    let to = disk.clone();
+    let done = tasks.spawn_blocking(move || to.write(&batch.entries)).await;
+    let failure = match done {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("writing broke off".to_owned()),
+    };
+    if let Some(why) = &failure {
+        tracing::error!(why, "egresses can't be written to the disk; they are written again later");
+        shared.lock().dirty.extend(egress_ids);
+    }
+    let is_done = failure.is_none();
+    shared.written.send_modify(|written| {
+        written.attempts += 1;
+        if is_done {
+            written.changes = changes;
+        }
+        written.failure = failure;
+    });
+    is_done
+}
+
+/// Not found, in LiveKit's words.
+pub(super) fn unknown() -> ServiceError {
+    ServiceError::new(Code::NotFound, "egress does not exist")
+}
+
+#[cfg(test)]
+mod tests;

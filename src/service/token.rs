@@ -1,0 +1,96 @@
+//! LiveKit's access tokens: those that callers show, and those that are made here (service.md §2.1, §2.3, §2.7).
+//!
+//! They are JSON Web Tokens, signed with HMAC-SHA256 by the secret of an API key, whose name is their issuer.
+
+use std::time::Duration;
+
+use livekit_token::{AccessToken, AccessTokenError, Claims, TokenVerifier, VideoGrants};
+
+use super::keys::ApiKeys;
+use crate::secret::Secret;
+
+/// How long a recorder may stay in a room with its token.
+const ROOM: Duration = Duration::from_hours(24);
+/// How long a signed call of ours is good for.
+const CALL: Duration = Duration::from_mins(5);
+
+/// Why a token is not accepted. Nothing of the token is in it but the name of its key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    #[error("invalid authorization token")]
+    Malformed,
+    #[error("invalid API key: {0}")]
+    UnknownKey(String),
+    /// Wrongly signed, over, or not yet good.
+    #[error("invalid token: it is not signed with the secret of its API key, or its time is over")]
+    Invalid,
+}
+
+/// What a token says, when a key of ours signed it and its time is now (a minute's difference of the clocks is allowed).
+///
+/// # Errors
+/// [`TokenError`]
+pub fn verify(keys: &ApiKeys, token: &str) -> Result<Claims, TokenError> {
+    let unproven = Claims::from_unverified(token).map_err(|_| TokenError::Malformed)?;
+    let Some(secret) = keys.secret(&unproven.iss) else {
+        return Err(TokenError::UnknownKey(unproven.iss.chars().take(64).collect()));
+    };
+    TokenVerifier::with_api_key(&unproven.iss, secret.expose()).verify(token).map_err(|_| TokenError::Invalid)
+}
+
+/// An API key by its name, with its secret.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    pub key: String,
+    pub secret: Secret<String>,
+}
+
+impl Signer {
+    /// The token with which a recorder joins a room: it is not counted, not seen, and only listens. Its identity is the egress's
+    /// id, which is how a layout reaches it.
+    ///
+    /// # Errors
+    /// When key, secret, room or id are empty.
+    pub fn recorder(&self, room: &str, egress_id: &str) -> Result<Secret<String>, AccessTokenError> {
+        let grants = VideoGrants {
+            room_join: true,
+            room: room.to_owned(),
+            can_subscribe: Some(true),
+            can_publish: Some(false),
+            can_publish_data: Some(false),
+            hidden: true,
+            recorder: true,
+            ..VideoGrants::default()
+        };
+        self.sign(|token| {
+            token.with_identity(egress_id).with_kind("egress").with_grants(grants).with_ttl(ROOM)
+        })
+    }
+
+    /// The token for a call about one room to LiveKit's `RoomService`.
+    ///
+    /// # Errors
+    /// When key or secret are empty.
+    pub fn room_admin(&self, room: &str) -> Result<Secret<String>, AccessTokenError> {
+        let grants = VideoGrants { room_admin: true, room: room.to_owned(), ..VideoGrants::default() };
+        self.sign(|token| token.with_grants(grants).with_ttl(CALL))
+    }
+
+    /// The token that vouches for a webhook's body; `sha256` is the base64 of the body's digest.
+    ///
+    /// # Errors
+    /// When key or secret are empty.
+    pub fn body(&self, sha256: &str) -> Result<Secret<String>, AccessTokenError> {
+        self.sign(|token| token.with_sha256(sha256).with_ttl(CALL))
+    }
+
+    fn sign(
+        &self,
+        claim: impl FnOnce(AccessToken) -> AccessToken,
+    ) -> Result<Secret<String>, AccessTokenError> {
+        claim(AccessToken::with_api_key(&self.key, self.secret.expose())).to_jwt().map(Secret::new)
+    }
+}
+
+#[cfg(test)]
+mod tests;

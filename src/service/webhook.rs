@@ -1,0 +1,273 @@
+//! Webhooks: what happens to egresses, told over HTTP to whoever wants to know (service.md §2.7).
+//!
+//! ```text
+//! notify ─► body ─┬─► lane (one receiver, one egress) ─► POST, again until it is taken
+//!                 └─► lane …
+//! ```
+//!
+//! A lane keeps the order of one egress's events and knows nothing of other lanes, so that a receiver that is slow or away
+//! delays nobody but itself. Lanes are bounded in length and in time; what is given up is logged.
+//!
+//! What is sent is what livekit-server sends, and receivers check it with the same libraries: the body is protobuf JSON, the
+//! header `Authorization` holds a token that vouches for the body's digest. `User-Agent` says `LiveKit`, too.
+
+mod event;
+mod filter;
+mod lane;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use livekit_protocol as proto;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::error::ServiceError;
+use super::keys::ApiKeys;
+use super::token::Signer;
+use crate::secret::Secret;
+pub use event::{Event, requested};
+pub use filter::Filter;
+use lane::Delivery;
+
+/// What the operator decides.
+#[derive(Debug, Clone)]
+pub struct WebhookOptions {
+    /// Receivers of every egress's events.
+    pub urls: Vec<Secret<Url>>,
+    /// The name of the API key that signs. Empty: the first one.
+    pub api_key: String,
+    /// Which events those receivers get.
+    pub filter: Filter,
+    pub limits: Limits,
+}
+
+/// How much waits for a receiver, and how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Events of one egress that wait for one receiver.
+    pub depth: usize,
+    /// How long an event is tried. LiveKit's 30 s are shorter than a receiver takes to restart.
+    pub age: Duration,
+    /// One attempt.
+    pub attempt: Duration,
+    /// The pause after the first attempt; it doubles after each.
+    pub pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// How long [`Notifier::drained`] waits.
+    pub flush: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            depth: 200,
+            age: Duration::from_mins(10),
+            attempt: Duration::from_secs(10),
+            pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(30),
+            flush: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Whether all keys exist that a request's webhooks are to be signed with.
+///
+/// # Errors
+/// `invalid_argument`, naming the field.
+pub fn check(keys: &ApiKeys, webhooks: &[proto::WebhookConfig]) -> Result<(), ServiceError> {
+    for (at, webhook) in webhooks.iter().enumerate() {
+        let key = &webhook.signing_key;
+        if !key.is_empty() && keys.secret(key).is_none() {
+            return Err(ServiceError::invalid(format!(
+                "request has missing or invalid field: webhooks[{at}].signing_key: no API key has this name; leave it out \
+                 for the service's own"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Sends webhooks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Notifier {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: WebhookOptions,
+    keys: ApiKeys,
+    /// `None`: there is no key, and nothing can be sent.
+    signer: Option<Signer>,
+    http: reqwest::Client,
+    tasks: TaskTracker,
+    given_up: CancellationToken,
+    lanes: Mutex<BTreeMap<LaneKey, VecDeque<Delivery>>>,
+    /// A lane ended.
+    ended: Notify,
+}
+
+/// Which lane: the egress, the receiver, and who signs.
+type LaneKey = (String, String, String);
+
+/// Who gets an event.
+#[derive(Debug, Clone)]
+struct Target {
+    url: Secret<Url>,
+    signer: Signer,
+}
+
+impl Notifier {
+    /// `tasks`: where deliveries run.
+    ///
+    /// # Errors
+    /// When there are receivers but no such key, or the HTTP client does not start.
+    pub fn new(options: WebhookOptions, keys: ApiKeys, tasks: TaskTracker) -> Result<Self, ServiceError> {
+        let signer = match options.api_key.as_str() {
+            "" => keys.first(),
+            name => keys.signer(name),
+        };
+        if signer.is_none() && !options.urls.is_empty() {
+            return Err(ServiceError::invalid("webhook.api_key: no API key has this name"));
+        }
+        let http = reqwest::Client::builder()
+            .user_agent("LiveKit")
+            .connect_timeout(options.limits.attempt)
+            .timeout(options.limits.attempt)
+            // A signature is for one receiver.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| ServiceError::internal(format!("webhooks: {error}")))?;
+        let shared = Shared {
+            options,
+            keys,
+            signer,
+            http,
+            tasks,
+            given_up: CancellationToken::new(),
+            lanes: Mutex::default(),
+            ended: Notify::new(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Tells everybody who wants to know that this happened. Returns at once.
+    pub fn notify(&self, event: Event, info: &proto::EgressInfo, now: Timestamp) {
+        let targets = self.targets(event, info);
+        if targets.is_empty() {
+            return;
+        }
+        let body = match event::body(event, info, now) {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::error!(egress_id = info.egress_id, %error, "a webhook can't be written");
+                return;
+            }
+        };
+        let expires = tokio::time::Instant::now() + self.shared.options.limits.age;
+        for target in targets {
+            let delivery = Delivery { event, body: body.clone(), expires };
+            self.queue(&info.egress_id, target, delivery);
+        }
+    }
+
+    /// Returns when nothing waits any more, or when `limits.flush` is over; what waits then is given up.
+    pub async fn drained(&self) {
+        let all = async {
+            loop {
+                // Asked for before looking, so that no end is missed.
+                let ended = self.shared.ended.notified();
+                if self.shared.lock().is_empty() {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        if tokio::time::timeout(self.shared.options.limits.flush, all).await.is_err() {
+            let left: usize = self.shared.lock().values().map(|lane| lane.len() + 1).sum();
+            tracing::error!(left, "webhooks are given up: their receivers do not take them");
+            self.shared.given_up.cancel();
+        }
+    }
+
+    fn targets(&self, event: Event, info: &proto::EgressInfo) -> Vec<Target> {
+        let shared = &self.shared;
+        let own = shared
+            .options
+            .urls
+            .iter()
+            .filter(|_| shared.options.filter.passes(event))
+            .filter_map(|url| Some(Target { url: url.clone(), signer: shared.signer.clone()? }));
+        let requested = event::webhooks_of(info).iter().filter_map(|webhook| {
+            let filter = webhook.filter_params.as_ref().map(Filter::from).unwrap_or_default();
+            if !filter.passes(event) {
+                return None;
+            }
+            let signer = match webhook.signing_key.as_str() {
+                "" => shared.signer.clone(),
+                name => shared.keys.signer(name),
+            };
+            // Both were looked at when the request came; a key may be gone since the service was started again.
+            let (Ok(url), Some(signer)) = (Url::parse(&webhook.url), signer) else {
+                tracing::error!(
+                    egress_id = info.egress_id,
+                    "a webhook of the request has no key or no address"
+                );
+                return None;
+            };
+            Some(Target { url: Secret::new(url), signer })
+        });
+        own.chain(requested).collect()
+    }
+
+    fn queue(&self, egress_id: &str, target: Target, delivery: Delivery) {
+        let key = (egress_id.to_owned(), target.url.expose().to_string(), target.signer.key.clone());
+        let mut lanes = self.shared.lock();
+        if let Some(lane) = lanes.get_mut(&key) {
+            // Of many that say how things are, the first to go is the oldest; what began and what ended stays.
+            if lane.len() >= self.shared.options.limits.depth {
+                let oldest = lane.iter().position(|waiting| waiting.event == Event::Updated).unwrap_or(0);
+                lane.remove(oldest);
+                tracing::warn!(egress_id, receiver = target.host(), "a webhook is dropped: too many wait");
+            }
+            lane.push_back(delivery);
+            return;
+        }
+        lanes.insert(key.clone(), VecDeque::from([delivery]));
+        drop(lanes);
+        self.shared.tasks.spawn(lane::run(self.shared.clone(), key, target));
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<LaneKey, VecDeque<Delivery>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next of a lane; at its end, the lane is gone.
+    fn next(&self, key: &LaneKey) -> Option<Delivery> {
+        let mut lanes = self.lock();
+        let next = lanes.get_mut(key).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            lanes.remove(key);
+            self.ended.notify_waiters();
+        }
+        next
+    }
+}
+
+impl Target {
+    /// What may be shown of it: the rest of an address may be a receiver's secret.
+    fn host(&self) -> String {
+        self.url.expose().host_str().unwrap_or_default().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests;
