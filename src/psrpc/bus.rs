@@ -189,8 +189,16 @@ impl Routes {
         let Some(route) = table.channels.get(channel) else { return };
         let full = route.subscribers.iter().filter(|(_, to)| to.try_send(frame.clone()).is_err()).count();
         if full > 0 {
+            let before = table.dropped;
             table.dropped += full as u64;
-            tracing::warn!(channel, dropped = table.dropped, "a subscriber is behind, frames are dropped");
+            // As often as their number doubles: a flood must not become one of the log.
+            if before.checked_ilog2() != table.dropped.checked_ilog2() {
+                tracing::warn!(
+                    channel,
+                    dropped = table.dropped,
+                    "a subscriber is behind, frames are dropped"
+                );
+            }
         }
     }
 

@@ -211,7 +211,7 @@ impl Registered {
         };
         let Ok(permit) = Arc::clone(&self.shared.permits).try_acquire_owned() else {
             counters.overloaded.add();
-            tracing::warn!(method = %self.method.name, "too many requests at a time, one is left to others");
+            tracing::debug!(method = %self.method.name, "too many requests at a time, one is left to others");
             return;
         };
         let this = Arc::clone(self);

@@ -133,7 +133,7 @@ async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
         controls.remove(&good).await.unwrap();
         controls.until_stream_is(0, Status::Finished).await;
         let gone = controls.remove(&good).await.unwrap_err();
-        assert!(matches!(gone, CommandError::Stream(_)), "{gone}");
+        assert!(matches!(gone, CommandError::UnknownStream(_)), "{gone}");
         let other = controls.add("srt://127.0.0.1:9?mode=caller").await.unwrap_err();
         assert_eq!(other, CommandError::NoStreamOutput("SRT"));
         controls.records_for(Duration::from_secs(2)).await;

@@ -15,7 +15,7 @@ const PARAMETER: &str = "access_token";
 /// `unauthenticated`, in LiveKit's words.
 pub(super) fn may_record(keys: &ApiKeys, head: &Parts) -> Result<(), ServiceError> {
     let header = match head.headers.get(AUTHORIZATION).map(|value| value.to_str()) {
-        None => None,
+        None | Some(Ok("")) => None,
         Some(Ok(value)) => Some(value.strip_prefix(SCHEME).ok_or_else(no_scheme)?),
         Some(Err(_)) => return Err(no_scheme()),
     };

@@ -1,0 +1,200 @@
+//! LiveKit's own clients against the API, the store and the webhooks of a service without a LiveKit server. What records is a
+//! fake: it says that it does.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use livekit::EgressStatus as Status;
+use livekit::egress_info::Request as Asked;
+use livekit_protocol as livekit;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+use weir::protocol as rpc;
+use weir::secret::Secret;
+use weir::service::api::{self, Api};
+use weir::service::egresses::Egresses;
+use weir::service::error::ServiceError;
+use weir::service::keys::ApiKeys;
+use weir::service::registry::Registry;
+use weir::service::standalone::Standalone;
+use weir::service::store::{Store, StoreOptions};
+use weir::service::webhook::{Filter, Limits, Notifier, WebhookOptions};
+
+use crate::support::stores::peer;
+use crate::support::tool::{Tool, command};
+
+const KEY: &str = "devkey";
+const SECRET: &str = "a secret of at least thirty-two bytes";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Says that it records, and keeps what it says.
+struct Fake(Standalone);
+
+impl Fake {
+    fn known(&self, egress_id: &str) -> Result<livekit::EgressInfo, ServiceError> {
+        self.0.store.get(egress_id).ok_or_else(|| ServiceError::not_found("egress does not exist"))
+    }
+}
+
+#[async_trait]
+impl Egresses for Fake {
+    async fn start(&self, request: rpc::StartEgressRequest) -> Result<livekit::EgressInfo, ServiceError> {
+        use rpc::start_egress_request::Request;
+        let (room_name, asked) = match request.request {
+            Some(Request::Web(web)) => (String::new(), Asked::Web(web)),
+            Some(Request::Egress(v2)) => (v2.room_name.clone(), Asked::Egress(v2)),
+            Some(Request::RoomComposite(room)) => (room.room_name.clone(), Asked::RoomComposite(room)),
+            other => return Err(ServiceError::invalid(format!("not expected: {:?}", other.is_some()))),
+        };
+        let info = livekit::EgressInfo {
+            egress_id: request.egress_id,
+            room_name,
+            started_at: i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap(),
+            request: Some(asked),
+            ..Default::default()
+        };
+        self.0.create(&info).await?;
+        Ok(info)
+    }
+
+    async fn stop(&self, egress_id: &str) -> Result<livekit::EgressInfo, ServiceError> {
+        let info = livekit::EgressInfo { status: Status::EgressEnding.into(), ..self.known(egress_id)? };
+        self.0.update(info.clone());
+        self.0.update(livekit::EgressInfo { status: Status::EgressComplete.into(), ..info.clone() });
+        Ok(info)
+    }
+
+    async fn update_stream(
+        &self,
+        request: livekit::UpdateStreamRequest,
+    ) -> Result<livekit::EgressInfo, ServiceError> {
+        let mut info = self.known(&request.egress_id)?;
+        let streams = request.add_output_urls.into_iter();
+        info.stream_results.extend(streams.map(|url| livekit::StreamInfo { url, ..Default::default() }));
+        Ok(info)
+    }
+
+    async fn update_layout(&self, egress_id: &str, _: &str) -> Result<livekit::EgressInfo, ServiceError> {
+        let info = self.known(egress_id)?;
+        match info.room_name.as_str() {
+            "" => Err(ServiceError::not_found("participant does not exist")),
+            _ => Ok(info),
+        }
+    }
+
+    async fn list(
+        &self,
+        request: livekit::ListEgressRequest,
+    ) -> Result<livekit::ListEgressResponse, ServiceError> {
+        self.0.list(request).await
+    }
+}
+
+/// Bodies and tokens, as they arrived.
+type Webhooks = Arc<Mutex<Vec<Value>>>;
+
+async fn take(State(webhooks): State<Webhooks>, headers: HeaderMap, body: String) {
+    let token = headers["authorization"].to_str().unwrap();
+    webhooks.lock().unwrap().push(json!({ "body": body, "token": token }));
+}
+
+async fn serve(router: axum::Router, tasks: &TaskTracker) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tasks.spawn(axum::serve(listener, router).into_future());
+    address
+}
+
+/// What a client says it got, calls first, then webhooks.
+async fn asked_by(client: &'static [&'static str], program: PathBuf) -> (Value, Value) {
+    let tasks = TaskTracker::new();
+    let webhooks = Webhooks::default();
+    let hook = axum::Router::new().route("/", axum::routing::post(take)).with_state(webhooks.clone());
+    let hook = Url::parse(&serve(hook, &tasks).await).unwrap();
+    let keys: ApiKeys = [(KEY.to_owned(), Secret::new(SECRET.to_owned()))].into_iter().collect();
+    let options = WebhookOptions {
+        urls: vec![Secret::new(hook)],
+        api_key: KEY.to_owned(),
+        filter: Filter::default(),
+        limits: Limits::default(),
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), StoreOptions::default(), &tasks, CancellationToken::new());
+    let registry = Standalone {
+        store: store.await.unwrap(),
+        webhooks: Notifier::new(options, keys.clone(), tasks.clone()).unwrap(),
+    };
+    let api = Api { egresses: Arc::new(Fake(registry.clone())), keys, tasks: tasks.clone() };
+    let address = serve(api::router(api), &tasks).await;
+
+    let run = async |task: &'static str, words: Vec<String>, stdin: Option<Vec<u8>>| {
+        let program = program.clone();
+        let client = tasks.spawn_blocking(move || {
+            let mut command = command(program);
+            command.arg(client[0]).arg(task).args(&client[1..]).args(words);
+            Tool::start(command, stdin).finish(PATIENCE).succeeded().stdout
+        });
+        serde_json::from_slice::<Value>(&client.await.unwrap()).unwrap()
+    };
+    let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let calls = run("calls", owned(&[&address, KEY, SECRET]), None).await;
+    registry.drained().await;
+    let arrived = serde_json::to_vec(&*webhooks.lock().unwrap()).unwrap();
+    let told = run("webhooks", owned(&[KEY, SECRET]), Some(arrived)).await;
+    (calls, told)
+}
+
+/// Both clients get the same, down to the errors' words.
+fn check(client: &str, (calls, webhooks): (Value, Value)) {
+    let expected = json!({
+        "web": ["EGRESS_STARTING", "https://example.com/", 1, true],
+        "v2": ["EGRESS_STARTING", 1],
+        "room": ["EGRESS_STARTING", "my room", "speaker"],
+        "listed": true,
+        "in_room": true,
+        "updated": ["rtmp://d/e/f"],
+        "layout": true,
+        "no_layout": ["not_found", "participant does not exist", 404],
+        "stopped": "EGRESS_ENDING",
+        "unknown": ["not_found", "egress does not exist", 404],
+        "stranger": [
+            "unauthenticated",
+            "invalid token: it is not signed with the secret of its API key, or its time is over",
+            401,
+        ],
+    });
+    assert_eq!(calls, expected, "{client}");
+    // One lane for each egress: between them there is no order.
+    let mut webhooks: Vec<Value> = webhooks.as_array().unwrap().clone();
+    webhooks.sort_by_key(|webhook| webhook[0] == "egress_started");
+    let expected = [
+        json!(["egress_updated", "EGRESS_ENDING", true, true]),
+        json!(["egress_ended", "EGRESS_COMPLETE", true, true]),
+        json!(["egress_started", "EGRESS_STARTING", true, true]),
+        json!(["egress_started", "EGRESS_STARTING", true, true]),
+        json!(["egress_started", "EGRESS_STARTING", true, true]),
+    ];
+    assert_eq!(webhooks, expected, "{client}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn livekits_client_for_python_is_served() {
+    const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.py");
+    check("livekit-api", asked_by(&[SCRIPT], peer("python/bin/python3")).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn livekits_client_for_node_is_served() {
+    const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.mjs");
+    let peers = peer("node_modules/livekit-server-sdk").parent().unwrap().parent().unwrap().to_owned();
+    let client: &'static [&'static str] =
+        Box::leak(Box::new([SCRIPT, peers.to_str().unwrap().to_owned().leak()]));
+    check("livekit-server-sdk", asked_by(client, PathBuf::from("node")).await);
+}
