@@ -14,6 +14,7 @@ mod harness_stores;
 mod licences;
 mod measuring;
 mod refusals;
+mod service;
 mod stillness;
 mod storage;
 mod storage_faults;

@@ -1,0 +1,250 @@
+//! The service as a program: what callers ask, what recorders and services that die leave, and how it ends.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::support::measure::{Probe, assert_decodable};
+use crate::support::page_server::PageServer;
+use crate::support::processes::{self, Group};
+use crate::support::service::{Serve, cell};
+
+/// For whatever takes as long as the machine's load says.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A recording of the clock into a file of a directory.
+fn clock(pages: &PageServer, file: &Path) -> Value {
+    json!({
+        "url": pages.url("/pages/clock.html"),
+        "file_outputs": [{ "filepath": file.display().to_string() }],
+        "advanced": { "width": 640, "height": 360, "framerate": 15, "video_bitrate": 800 },
+    })
+}
+
+/// The recorder that a service started.
+fn recorder_of(service: &Serve) -> i32 {
+    let family = processes::family(service.pid());
+    let recorder = family
+        .iter()
+        .find(|seen| seen.group == Group::Recorder && seen.arguments.iter().any(|argument| argument == "recorder"));
+    recorder.unwrap_or_else(|| panic!("no recorder among {family:?}")).pid
+}
+
+fn is_there(pid: i32) -> bool {
+    processes::all().iter().any(|seen| seen.pid == pid)
+}
+
+fn details(info: &Value) -> &str {
+    info["details"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn a_recording_is_started_listed_and_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let mut service = Serve::start(dir.path(), "");
+    let file = dir.path().join("out/clock.mp4");
+    let begin = Instant::now();
+    let id = service.callers().start(&clock(&pages, &file));
+    assert!(begin.elapsed() < Duration::from_secs(9), "livekit-server asks again after 10 s: {:?}", begin.elapsed());
+    let recorder = recorder_of(&service);
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    let active = service.callers().list(&json!({ "active": true })).unwrap();
+    assert_eq!(active.len(), 1, "{active:?}");
+
+    let environment = std::fs::read(format!("/proc/{recorder}/environ")).unwrap();
+    let arguments = std::fs::read(format!("/proc/{recorder}/cmdline")).unwrap();
+    for bytes in [environment, arguments] {
+        assert!(!String::from_utf8_lossy(&bytes).contains("a-secret-that-is"), "no secret is where others look");
+    }
+    std::thread::park_timeout(Duration::from_secs(3));
+    let stopped = service.callers().stop(&id).unwrap();
+    assert_eq!(stopped["status"], "EGRESS_ENDING", "{stopped}");
+    let info = service.until_over(&id, PATIENCE);
+    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
+    assert_eq!(details(&info), "End reason: StopEgress API");
+    assert_eq!(info["file_results"][0]["location"], file.display().to_string());
+    assert_decodable(&file);
+    assert!(Probe::of(&file).duration >= 2.0);
+
+    let again = service.callers().stop(&id).unwrap_err();
+    assert_eq!(again.code, "failed_precondition", "{again:?}");
+    assert_eq!(service.callers().stop("EG_nobody").unwrap_err().code, "not_found");
+    let done = service.end();
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    assert!(!cell(dir.path(), &id).exists(), "nothing is left of a recording that is told");
+    assert!(!done.stderr.contains("a-secret-that-is"), "no secret is logged");
+}
+
+#[test]
+fn a_request_that_can_not_be_recorded_is_refused_by_its_field() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Serve::start(dir.path(), "");
+    let refused = |request: &Value| service.callers().call("StartWebEgress", request).unwrap_err();
+    let file = json!([{ "filepath": "a.mp4" }]);
+    let no_url = refused(&json!({ "file_outputs": file }));
+    assert!(no_url.code == "invalid_argument" && no_url.message.contains("web url"), "{no_url:?}");
+    let local = refused(&json!({ "url": "file:///etc/passwd", "file_outputs": file }));
+    assert!(local.code == "invalid_argument" && local.message.contains("web url"), "{local:?}");
+    let nowhere = json!([{ "filepath": "/proc/nowhere/a.mp4" }]);
+    let nowhere = refused(&json!({ "url": "http://127.0.0.1:1/", "file_outputs": nowhere }));
+    assert!(nowhere.code == "invalid_argument" && nowhere.message.contains("not writable"), "{nowhere:?}");
+    let room = json!({ "room_name": "a", "file_outputs": file });
+    let room = service.callers().call("StartRoomCompositeEgress", &room).unwrap_err();
+    assert!(room.code == "invalid_argument" && room.message.contains("not yet supported"), "{room:?}");
+    assert_eq!(service.callers().list(&json!({ "active": true })).unwrap(), Vec::<Value>::new());
+    service.end();
+}
+
+#[test]
+fn a_recorder_that_is_killed_is_told_and_recovered() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let mut service = Serve::start(dir.path(), "");
+    let file = dir.path().join("clock.mp4");
+    let id = service.callers().start(&clock(&pages, &file));
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    std::thread::park_timeout(Duration::from_secs(5));
+    let recorder = recorder_of(&service);
+    kill(Pid::from_raw(recorder), Signal::SIGKILL).unwrap();
+    let info = service.until_over(&id, Duration::from_secs(15));
+    assert_eq!(info["status"], "EGRESS_FAILED", "{info}");
+    assert_eq!(info["error_code"], 500);
+    assert_eq!(info["error"], "the recorder died: it was killed by SIGKILL");
+    assert!(details(&info).contains(&format!("recovered: {}", file.display())), "{info}");
+    assert_decodable(&file);
+    assert!(Probe::of(&file).duration >= 2.0, "what was written is there");
+
+    // The service goes on.
+    let other = dir.path().join("other.mp4");
+    let next = service.callers().start(&clock(&pages, &other));
+    service.until_status(&next, &["EGRESS_ACTIVE"], PATIENCE);
+    service.callers().stop(&next).unwrap();
+    assert_eq!(service.until_over(&next, PATIENCE)["status"], "EGRESS_COMPLETE");
+    service.end();
+    assert!(!cell(dir.path(), &id).exists(), "what is recovered is not kept");
+}
+
+#[test]
+fn a_recorder_outlives_a_killed_service_and_the_next_one_tells_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let mut service = Serve::start(dir.path(), "");
+    let file = dir.path().join("clock.mp4");
+    let id = service.callers().start(&clock(&pages, &file));
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    std::thread::park_timeout(Duration::from_secs(3));
+    let recorder = recorder_of(&service);
+    service.signal(Signal::SIGKILL);
+    service.finish_and(Duration::from_secs(5), || {
+        let end = Instant::now() + PATIENCE;
+        while is_there(recorder) {
+            assert!(Instant::now() < end, "the recorder does not end");
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    });
+    assert_decodable(&file);
+
+    let mut next = Serve::start(dir.path(), "");
+    let info = next.until_over(&id, PATIENCE);
+    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
+    assert_eq!(details(&info), "End reason: Process killed");
+    assert_eq!(info["file_results"][0]["location"], file.display().to_string());
+    next.end();
+    assert!(!cell(dir.path(), &id).exists());
+}
+
+#[test]
+fn when_both_are_killed_the_next_service_recovers_and_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let mut service = Serve::start(dir.path(), "");
+    let file = dir.path().join("clock.mp4");
+    let id = service.callers().start(&clock(&pages, &file));
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    std::thread::park_timeout(Duration::from_secs(5));
+    let recorder = recorder_of(&service);
+    service.signal(Signal::SIGKILL);
+    kill(Pid::from_raw(recorder), Signal::SIGKILL).unwrap();
+    // The directory on tmpfs stays until it is recovered.
+    drop(service);
+
+    let mut next = Serve::start(dir.path(), "");
+    let info = next.until_over(&id, PATIENCE);
+    assert_eq!(info["status"], "EGRESS_FAILED", "{info}");
+    assert_eq!(info["error"], "the recorder died while the service was away");
+    assert!(details(&info).contains("recovered: "), "{info}");
+    assert_decodable(&file);
+    next.end();
+    assert!(!cell(dir.path(), &id).exists());
+}
+
+#[test]
+fn a_drain_takes_no_more_work_and_waits_for_what_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let mut service = Serve::start(dir.path(), "");
+    let file = dir.path().join("clock.mp4");
+    let id = service.callers().start(&clock(&pages, &file));
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    service.signal(Signal::SIGTERM);
+    let refused = service.until("work is refused", PATIENCE, |callers| {
+        callers.call("StartWebEgress", &clock(&pages, &dir.path().join("late.mp4"))).err()
+    });
+    assert_eq!((&*refused.code, &*refused.message), ("unavailable", "server is shutting down"));
+    // Whoever stops a service often signals all of its processes.
+    kill(Pid::from_raw(recorder_of(&service)), Signal::SIGTERM).unwrap();
+    std::thread::park_timeout(Duration::from_secs(2));
+    assert_eq!(service.callers().info(&id)["status"], "EGRESS_ACTIVE", "{}", service.log());
+    assert_eq!(service.callers().stop(&id).unwrap()["status"], "EGRESS_ENDING");
+    let done = service.finish(PATIENCE);
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    assert_decodable(&file);
+    assert!(!dir.path().join("late.mp4").exists());
+}
+
+#[test]
+fn an_interrupt_ends_everything_and_finishes_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let mut service = Serve::start(dir.path(), "");
+    let file = dir.path().join("clock.mp4");
+    let id = service.callers().start(&clock(&pages, &file));
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    std::thread::park_timeout(Duration::from_secs(2));
+    service.signal(Signal::SIGINT);
+    let done = service.finish(PATIENCE);
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    assert_decodable(&file);
+
+    let next = Serve::start(dir.path(), "");
+    let info = next.callers().info(&id);
+    assert_eq!(info["status"], "EGRESS_FAILED", "{info}");
+    assert_eq!(info["error_code"], 403);
+    assert_eq!(info["error"], "server is shutting down");
+    assert_eq!(info["file_results"][0]["location"], file.display().to_string());
+    next.end();
+}
+
+#[test]
+fn a_session_limit_ends_a_recording_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let limits = "session_limits: {file_output_max_duration: 4s, segment_output_max_duration: 1h}";
+    let mut service = Serve::start(dir.path(), limits);
+    let file = dir.path().join("clock.mp4");
+    let mut request = clock(&pages, &file);
+    request["segment_outputs"] = json!([{ "filename_prefix": dir.path().join("hls/clock").display().to_string() }]);
+    let id = service.callers().start(&request);
+    let info = service.until_over(&id, PATIENCE);
+    assert_eq!(info["status"], "EGRESS_LIMIT_REACHED", "{info}");
+    assert_eq!(info["error"], "Session limit reached");
+    assert_eq!(info["error_code"], 413);
+    assert_eq!(details(&info), "End reason: Session limit reached");
+    let length = Probe::of(&file).duration;
+    assert!((1.0..=6.0).contains(&length), "{length} s");
+    service.end();
+}

@@ -1,0 +1,201 @@
+//! The service, run as an operator runs it, and asked as its callers ask.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use livekit_token::{AccessToken, VideoGrants};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::leftovers::Watch;
+use super::ports;
+use super::recorder::{Alone, alone};
+use super::tool::{Finished, Tool, command};
+
+const KEY: &str = "test-key";
+const SECRET: &str = "a-secret-that-is-long-enough-to-be-one";
+
+/// A service that runs. Everything it starts is watched; see [`Watch`].
+#[derive(Debug)]
+pub(crate) struct Serve {
+    tool: Tool,
+    watch: Option<Watch>,
+    callers: Callers,
+    _alone: Option<Alone>,
+}
+
+/// Those who ask a service over HTTP.
+#[derive(Debug)]
+pub(crate) struct Callers {
+    runtime: Runtime,
+    http: reqwest::Client,
+    address: String,
+    token: String,
+}
+
+/// A Twirp error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+impl Serve {
+    /// `weir serve` in a directory, with its work in `work` there, and more lines of configuration. No other test records as
+    /// long as it is held.
+    pub(crate) fn start(dir: &Path, configuration: &str) -> Self {
+        let alone = alone();
+        Self { _alone: Some(alone), ..Self::beside(dir, configuration) }
+    }
+
+    /// The same beside another one.
+    pub(crate) fn beside(dir: &Path, configuration: &str) -> Self {
+        let [port] = ports::free();
+        let work = dir.join("work");
+        let file = dir.join("weir.yaml");
+        let text = format!(
+            "api_key: {KEY}\napi_secret: {SECRET}\nport: {port}\nwork_dir: {}\n{configuration}\n",
+            work.display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let before = Watch::before();
+        let mut weir = command(env!("CARGO_BIN_EXE_weir"));
+        weir.arg("serve").arg("--config").arg(&file).current_dir(dir);
+        let mut tool = Tool::start(weir, None);
+        let watch = Some(Watch::start(tool.pid(), before));
+        let callers = Callers::new(port);
+        tool.until("the API answers", Duration::from_secs(20), || callers.list(&json!({})).ok());
+        Self { tool, watch, callers, _alone: None }
+    }
+
+    pub(crate) fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.tool.pid()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.tool.stderr()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.tool.signal(signal);
+    }
+
+    /// Looks until something is so.
+    pub(crate) fn until<T>(&mut self, what: &str, within: Duration, mut look: impl FnMut(&Callers) -> Option<T>) -> T {
+        let callers = &self.callers;
+        self.tool.until(what, within, || look(callers))
+    }
+
+    /// Waits until an egress has one of these statuses; gives its info.
+    pub(crate) fn until_status(&mut self, egress_id: &str, statuses: &[&str], within: Duration) -> Value {
+        self.until(&format!("{egress_id} is {statuses:?}"), within, |callers| {
+            let info = callers.info(egress_id);
+            let status = info["status"].as_str().unwrap_or_default();
+            statuses.contains(&status).then_some(info)
+        })
+    }
+
+    /// Waits until an egress is over.
+    pub(crate) fn until_over(&mut self, egress_id: &str, within: Duration) -> Value {
+        const OVER: [&str; 4] =
+            ["EGRESS_COMPLETE", "EGRESS_FAILED", "EGRESS_ABORTED", "EGRESS_LIMIT_REACHED"];
+        self.until_status(egress_id, &OVER, within)
+    }
+
+    /// Ends it, and asserts that nothing that it started is left.
+    pub(crate) fn end(self) -> Finished {
+        self.signal(Signal::SIGTERM);
+        self.finish(Duration::from_secs(30))
+    }
+
+    /// Waits for its end, and asserts that nothing that it started is left.
+    pub(crate) fn finish(self, within: Duration) -> Finished {
+        self.finish_and(within, || {})
+    }
+
+    /// Waits for its end, has `then` wait for what goes on without it, and asserts that then nothing is left.
+    pub(crate) fn finish_and(mut self, within: Duration, then: impl FnOnce()) -> Finished {
+        let watch = self.watch.take().expect("taken only here");
+        let done = self.tool.finish(within);
+        then();
+        watch.assert_nothing_left(|| {});
+        done
+    }
+}
+
+impl Callers {
+    fn new(port: u16) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let grants = VideoGrants { room_record: true, ..VideoGrants::default() };
+        let token = AccessToken::with_api_key(KEY, SECRET).with_grants(grants).to_jwt().unwrap();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        Self { runtime, http, address: format!("http://127.0.0.1:{port}"), token }
+    }
+
+    /// Calls a method of `livekit.Egress`.
+    pub(crate) fn call(&self, method: &str, request: &Value) -> Result<Value, Refused> {
+        self.runtime.block_on(self.calling(method, request))
+    }
+
+    async fn calling(&self, method: &str, request: &Value) -> Result<Value, Refused> {
+        let refused = |error: reqwest::Error| Refused { code: "no answer".to_owned(), message: error.to_string() };
+        let call = self.http.post(format!("{}/twirp/livekit.Egress/{method}", self.address));
+        let answer = call.bearer_auth(&self.token).json(request).send().await.map_err(refused)?;
+        let is_success = answer.status().is_success();
+        let body: Value = answer.json().await.map_err(refused)?;
+        if is_success {
+            return Ok(body);
+        }
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        Err(Refused { code: text("code"), message: text("msg") })
+    }
+
+    /// Starts many at once; gives what came of each, with how long it took.
+    pub(crate) fn start_all(&self, requests: &[Value]) -> Vec<(Result<String, Refused>, Duration)> {
+        let start = |request: &Value| {
+            let begin = Instant::now();
+            let request = request.clone();
+            async move {
+                let done = self.calling("StartWebEgress", &request).await;
+                (done.map(|info| id(&info)), begin.elapsed())
+            }
+        };
+        self.runtime.block_on(futures::future::join_all(requests.iter().map(start)))
+    }
+
+    /// Starts one; gives its id.
+    pub(crate) fn start(&self, request: &Value) -> String {
+        let info = self.call("StartWebEgress", request).unwrap_or_else(|refused| panic!("{refused:?}"));
+        assert_eq!(info["status"], "EGRESS_STARTING", "{info}");
+        id(&info)
+    }
+
+    pub(crate) fn stop(&self, egress_id: &str) -> Result<Value, Refused> {
+        self.call("StopEgress", &json!({ "egress_id": egress_id }))
+    }
+
+    pub(crate) fn list(&self, request: &Value) -> Result<Vec<Value>, Refused> {
+        let answer = self.call("ListEgress", request)?;
+        Ok(answer["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// What is known of an egress.
+    pub(crate) fn info(&self, egress_id: &str) -> Value {
+        let mut items = self.list(&json!({ "egress_id": egress_id })).unwrap_or_default();
+        items.pop().unwrap_or_default()
+    }
+}
+
+fn id(info: &Value) -> String {
+    info["egress_id"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The cell of an egress in a service's work directory.
+pub(crate) fn cell(dir: &Path, egress_id: &str) -> PathBuf {
+    dir.join("work/recordings").join(egress_id)
+}
