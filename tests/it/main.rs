@@ -12,6 +12,7 @@ mod harness;
 mod harness_livekit;
 mod harness_stores;
 mod licences;
+mod livekit;
 mod measuring;
 mod refusals;
 mod service;
