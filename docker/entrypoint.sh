@@ -30,12 +30,15 @@ if [[ "$1" == serve ]]; then
 
   # A browser opens hundreds on a heavy page, the service some for each recording; the usual soft limit is 1024.
   wanted=65536
+  soft="$(ulimit -S -n)"
   hard="$(ulimit -H -n)"
-  if [[ "$hard" == unlimited ]] || ((hard >= wanted)); then
-    ulimit -S -n "$wanted"
-  else
-    ulimit -S -n "$hard"
-    ((hard >= 4096)) || warn "at most $hard open files: start the container with --ulimit nofile=$wanted"
+  if [[ "$soft" != unlimited ]] && ((soft < wanted)); then
+    if [[ "$hard" == unlimited ]] || ((hard >= wanted)); then
+      ulimit -S -n "$wanted"
+    else
+      ulimit -S -n "$hard"
+      ((hard >= 4096)) || warn "at most $hard open files: start the container with --ulimit nofile=$wanted"
+    fi
   fi
 
   # Display, browser profile and the browser's shared memory are there.
