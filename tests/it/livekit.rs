@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::livekit::{Client, LiveKitServer, Redis};
+use crate::support::livekit::{Client, Keys, LiveKitServer, Redis};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::service::Serve;
+use crate::support::webhook_receiver::WebhookReceiver;
 
 /// For whatever takes as long as the machine's load says.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,7 +51,8 @@ fn request(method: &str, page: &str, file: &Path, stream: &str) -> Value {
 #[test]
 fn livekit_server_has_a_page_recorded() {
     let (redis, pages, rtmp) = (Redis::start(), PageServer::start(), RtmpServer::start());
-    let livekit = LiveKitServer::start(&redis);
+    let webhooks = WebhookReceiver::start();
+    let livekit = LiveKitServer::start_with(&redis, Keys::default(), &[webhooks.url()]);
     let dir = tempfile::tempdir().unwrap();
     let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
     let mut weir = Serve::start(dir.path(), &configuration);
@@ -91,6 +93,18 @@ fn livekit_server_has_a_page_recorded() {
         for stream in ended["streamResults"].as_array().unwrap() {
             assert_eq!(stream["status"], "FINISHED", "{ended}");
         }
+
+        // Told once that it began and once that it ended, whoever was first to announce it.
+        let told = weir.until("the end is told", PATIENCE, |_| {
+            let told = webhooks.of_egress(&id);
+            told.iter().any(|(event, _)| event == "egress_ended").then_some(told)
+        });
+        let events: Vec<&str> = told.iter().map(|(event, _)| event.as_str()).collect();
+        assert_eq!(events.first(), Some(&"egress_started"), "{events:?}");
+        assert_eq!(events.last(), Some(&"egress_ended"), "{events:?}");
+        let between = &events[1..events.len() - 1];
+        assert!(!between.is_empty() && between.iter().all(|event| *event == "egress_updated"), "{events:?}");
+        assert_eq!(told.last().map(|(_, info)| &info["status"]), Some(&json!("EGRESS_COMPLETE")), "{told:?}");
 
         let late = livekit.ask(client, "StopEgress", &json!({ "egressId": id })).unwrap_err();
         assert_eq!(late.code, "failed_precondition", "{late:?}");

@@ -27,9 +27,9 @@ fn clock(pages: &PageServer, file: &Path) -> Value {
 /// The recorder that a service started.
 fn recorder_of(service: &Serve) -> i32 {
     let family = processes::family(service.pid());
-    let recorder = family
-        .iter()
-        .find(|seen| seen.group == Group::Recorder && seen.arguments.iter().any(|argument| argument == "recorder"));
+    let recorder = family.iter().find(|seen| {
+        seen.group == Group::Recorder && seen.arguments.iter().any(|argument| argument == "recorder")
+    });
     recorder.unwrap_or_else(|| panic!("no recorder among {family:?}")).pid
 }
 
@@ -49,7 +49,11 @@ fn a_recording_is_started_listed_and_stopped() {
     let file = dir.path().join("out/clock.mp4");
     let begin = Instant::now();
     let id = service.callers().start(&clock(&pages, &file));
-    assert!(begin.elapsed() < Duration::from_secs(9), "livekit-server asks again after 10 s: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(9),
+        "livekit-server asks again after 10 s: {:?}",
+        begin.elapsed()
+    );
     let recorder = recorder_of(&service);
     service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
     let active = service.callers().list(&json!({ "active": true })).unwrap();
@@ -58,7 +62,10 @@ fn a_recording_is_started_listed_and_stopped() {
     let environment = std::fs::read(format!("/proc/{recorder}/environ")).unwrap();
     let arguments = std::fs::read(format!("/proc/{recorder}/cmdline")).unwrap();
     for bytes in [environment, arguments] {
-        assert!(!String::from_utf8_lossy(&bytes).contains("a-secret-that-is"), "no secret is where others look");
+        assert!(
+            !String::from_utf8_lossy(&bytes).contains("a-secret-that-is"),
+            "no secret is where others look"
+        );
     }
     std::thread::park_timeout(Duration::from_secs(3));
     let stopped = service.callers().stop(&id).unwrap();
@@ -237,7 +244,8 @@ fn a_session_limit_ends_a_recording_as_such() {
     let mut service = Serve::start(dir.path(), limits);
     let file = dir.path().join("clock.mp4");
     let mut request = clock(&pages, &file);
-    request["segment_outputs"] = json!([{ "filename_prefix": dir.path().join("hls/clock").display().to_string() }]);
+    request["segment_outputs"] =
+        json!([{ "filename_prefix": dir.path().join("hls/clock").display().to_string() }]);
     let id = service.callers().start(&request);
     let info = service.until_over(&id, PATIENCE);
     assert_eq!(info["status"], "EGRESS_LIMIT_REACHED", "{info}");

@@ -86,7 +86,12 @@ impl Serve {
     }
 
     /// Looks until something is so.
-    pub(crate) fn until<T>(&mut self, what: &str, within: Duration, mut look: impl FnMut(&Callers) -> Option<T>) -> T {
+    pub(crate) fn until<T>(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut look: impl FnMut(&Callers) -> Option<T>,
+    ) -> T {
         let callers = &self.callers;
         self.tool.until(what, within, || look(callers))
     }
@@ -143,7 +148,8 @@ impl Callers {
     }
 
     async fn calling(&self, method: &str, request: &Value) -> Result<Value, Refused> {
-        let refused = |error: reqwest::Error| Refused { code: "no answer".to_owned(), message: error.to_string() };
+        let refused =
+            |error: reqwest::Error| Refused { code: "no answer".to_owned(), message: error.to_string() };
         let call = self.http.post(format!("{}/twirp/livekit.Egress/{method}", self.address));
         let answer = call.bearer_auth(&self.token).json(request).send().await.map_err(refused)?;
         let is_success = answer.status().is_success();

@@ -19,3 +19,4 @@ pub(crate) mod service;
 pub(crate) mod stores;
 pub(crate) mod synthetic;
 pub(crate) mod tool;
+pub(crate) mod webhook_receiver;
