@@ -65,13 +65,17 @@ fn livekit_server_comes_up_without_a_recorder_and_goes() {
     assert_eq!(of_them(&homes).len(), 2, "{:?}", of_them(&homes));
     drop(livekit);
     drop(redis);
+    // A process of many threads may be gone from the list a moment before its sockets are.
+    let left = || {
+        let open = addrs.iter().filter(|addr| TcpStream::connect(addr).is_ok()).map(ToString::to_string);
+        of_them(&homes).into_iter().chain(open).collect::<Vec<_>>()
+    };
     let end = Instant::now() + Duration::from_secs(10);
-    while !of_them(&homes).is_empty() {
-        assert!(Instant::now() < end, "still there: {:?}", of_them(&homes));
+    while !left().is_empty() {
+        assert!(Instant::now() < end, "still there: {:?}", left());
         std::thread::yield_now();
     }
     assert!(!homes.iter().any(|home| home.exists()), "{homes:?}");
-    assert!(addrs.iter().all(|addr| TcpStream::connect(addr).is_err()), "{addrs:?}");
 }
 
 #[test]
