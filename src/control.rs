@@ -15,6 +15,8 @@ pub enum Command {
     Kill { error: String },
     /// Stop now: what is on the disk stays there for `weir recover`.
     Abandon,
+    /// Cost less: half as many pictures a second as now.
+    Degrade { why: String },
     /// Send to one more address of an output that streams.
     AddStream { url: StreamUrl, reply: Reply },
     /// Stop sending to an address.

@@ -10,6 +10,7 @@
 //! quarter of a gigabyte, and an encoder that far behind does not catch up.
 
 mod audio;
+mod thinning;
 mod video;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use futures::stream::{SelectAll, Stream};
 use crate::media::{Attachment, Feed, KeyFrames, MediaPipeline, PipelineError, PipelineEvent};
 use crate::plan::codec::AudioCodec;
 use crate::plan::graph::GraphPlan;
+pub use thinning::Thinning;
 
 /// The running encoders of a recording.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ pub struct Encoders {
     video: Option<Encoder>,
     audio: BTreeMap<AudioCodec, Encoder>,
     key_frames: KeyFrames,
+    thinning: Thinning,
 }
 
 /// One encoder: its pipeline, its place at the raw feed, and the feed it fills.
@@ -59,9 +62,10 @@ impl Encoders {
     ) -> Result<(Self, EncoderEvents), PipelineError> {
         let mut events = EncoderEvents::new();
         let mut key_frames = KeyFrames::none();
+        let thinning = Thinning::default();
         let video = match (&graph.video, raw_video) {
             (Some(plan), Some(raw)) => {
-                let built = video::build(plan, key_interval)?;
+                let built = video::build(plan, key_interval, thinning.clone())?;
                 key_frames = built.key_frames;
                 events.push(built.pipeline.events());
                 built.pipeline.play()?;
@@ -89,7 +93,7 @@ impl Encoders {
                 audio.insert(plan.codec, encoder);
             }
         }
-        Ok((Self { video, audio, key_frames }, events))
+        Ok((Self { video, audio, key_frames, thinning }, events))
     }
 
     /// The H.264 feed: byte stream, one access unit a buffer, parameter sets before each key frame.
@@ -107,6 +111,12 @@ impl Encoders {
     #[must_use]
     pub fn key_frames(&self) -> KeyFrames {
         self.key_frames.clone()
+    }
+
+    /// How many pictures are encoded at most, to be changed at any time.
+    #[must_use]
+    pub const fn thinning(&self) -> &Thinning {
+        &self.thinning
     }
 
     /// Pictures that the video encoder was too slow for.

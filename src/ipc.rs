@@ -126,6 +126,10 @@ pub enum ToRecorder {
     Kill {
         error: String,
     },
+    /// Cost less; the report says why.
+    Degrade {
+        why: String,
+    },
     /// Answered by [`FromRecorder::Reply`] with the same number.
     UpdateStream {
         id: u64,

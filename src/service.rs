@@ -9,6 +9,7 @@
 //! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
 //! on the disk (`ipc::cell`), so that its next run can tell how that ended.
 
+pub mod admission;
 pub mod api;
 pub mod bus;
 pub mod egresses;
@@ -16,6 +17,7 @@ pub mod error;
 pub mod io;
 pub mod keys;
 pub mod layout;
+pub mod monitor;
 pub mod registry;
 pub mod standalone;
 pub mod store;
@@ -45,6 +47,8 @@ use crate::protocol as rpc;
 use crate::psrpc::Code;
 use egresses::Egresses;
 use error::ServiceError;
+use monitor::Relief;
+use monitor::pressure::Step;
 use registry::Registry;
 use roster::Roster;
 use supervisor::Handle;
@@ -201,6 +205,10 @@ impl Service {
     /// How much a request is wanted here (service.md §3.4); below 0: not at all.
     #[must_use]
     pub fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
+        // Who has it says so at once: a request that is made again must not be recorded twice.
+        if self.roster.has(&request.egress_id) {
+            return 1.0;
+        }
         if self.is_open() { self.admission.affinity(request) } else { -1.0 }
     }
 
@@ -221,13 +229,6 @@ impl Service {
         }
     }
 
-    /// Has one recording end, finish its files, and fail with a text. One that is not here is none's business.
-    pub fn kill(&self, egress_id: &str, error: &str) {
-        if let Some(handle) = self.roster.handle(egress_id) {
-            handle.kill(error);
-        }
-    }
-
     /// A recording's handle, once it is up.
     async fn up(&self, egress_id: &str) -> Option<Arc<Handle>> {
         timeout(UP_WITHIN, self.roster.up(egress_id)).await.ok().flatten()
@@ -240,6 +241,22 @@ impl Service {
         // Without an id all of them were asked for.
         let found = found.into_iter().find(|info| info.egress_id == egress_id);
         found.ok_or_else(|| ServiceError::new(Code::NotFound, "egress does not exist"))
+    }
+}
+
+/// One that is over meanwhile needs nothing.
+impl Relief for Service {
+    fn degrade(&self, egress_id: &str, _: Step) {
+        // An encoder that runs can be given fewer pictures; its preset is decided when it starts.
+        if let Some(handle) = self.roster.handle(egress_id) {
+            handle.degrade("the machine was short of CPU");
+        }
+    }
+
+    fn kill(&self, egress_id: &str, error: &str) {
+        if let Some(handle) = self.roster.handle(egress_id) {
+            handle.kill(error);
+        }
     }
 }
 

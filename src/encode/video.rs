@@ -8,6 +8,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 
+use super::thinning::Thinning;
 use crate::media::{Feed, Intake, KeyFrames, MediaPipeline, Overflow, PipelineError, Taker};
 use crate::plan::encoding::H264Profile;
 use crate::plan::graph::X264Plan;
@@ -26,7 +27,11 @@ pub(super) struct BuiltVideo {
 /// ```text
 /// appsrc(NV12) ─► x264enc ─► capsfilter(byte-stream, au, profile) ─► appsink
 /// ```
-pub(super) fn build(plan: &X264Plan, key_interval: Duration) -> Result<BuiltVideo, PipelineError> {
+pub(super) fn build(
+    plan: &X264Plan,
+    key_interval: Duration,
+    thinning: Thinning,
+) -> Result<BuiltVideo, PipelineError> {
     let pipeline = MediaPipeline::new("encode-video");
     let output = Feed::new("h264");
     let intake = Intake::new("pictures", Overflow::Skip { max_buffers: MAX_WAITING_PICTURES }, false)?;
@@ -61,7 +66,9 @@ pub(super) fn build(plan: &X264Plan, key_interval: Duration) -> Result<BuiltVide
     });
     let dropped = intake.dropped();
     let interval = gst::ClockTime::try_from(key_interval).unwrap_or(gst::ClockTime::from_seconds(10));
-    let taker = Box::new(KeyFrameSchedule { intake, encoder: encoder.downgrade(), interval, next: interval });
+    let encoder = encoder.downgrade();
+    let taker =
+        Box::new(KeyFrameSchedule { intake, encoder, interval, next: interval, thinning, last: None });
     Ok(BuiltVideo { pipeline, output, taker, dropped, key_frames })
 }
 
@@ -89,6 +96,9 @@ struct KeyFrameSchedule {
     encoder: gst::glib::WeakRef<gst::Element>,
     interval: gst::ClockTime,
     next: gst::ClockTime,
+    thinning: Thinning,
+    /// The last picture that was not left out.
+    last: Option<gst::ClockTime>,
 }
 
 impl Taker for KeyFrameSchedule {
@@ -99,7 +109,10 @@ impl Taker for KeyFrameSchedule {
         {
             force_key_frame(&encoder, Some(pts + HEADROOM));
             self.next = next_multiple(pts, self.interval);
+        } else if pts.is_some_and(|pts| self.thinning.leaves_out(pts, self.last)) {
+            return;
         }
+        self.last = pts;
         self.intake.take(&at_times(sample, |time| time + HEADROOM));
     }
 

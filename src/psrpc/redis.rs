@@ -87,15 +87,15 @@ impl MessageBus for RedisBus {
         let ours = rand::rng().random::<i64>();
         let mut set = redis::cmd("SET");
         set.arg(key).arg(ours).arg("EX").arg(ttl.as_secs().max(1)).arg("NX");
-        if self.commands.run::<Option<String>>("SET", &set).await?.is_some() {
-            return Ok(true);
+        let set = self.commands.run::<Option<String>>("SET", &set).await?;
+        if set.value.is_some() || !set.again {
+            return Ok(set.value.is_some());
         }
-        // A connection that broke before the reply makes the second attempt find what the first one set.
+        // A connection that broke before the reply makes a further attempt find what an earlier one set.
         let mut get = redis::cmd("GET");
         get.arg(key);
-        let held = self.commands.run::<Option<String>>("GET", &get).await;
-        // Who may not read it is left with the answer of SET.
-        Ok(held.is_ok_and(|held| held.is_some_and(|value| value == ours.to_string())))
+        let held = self.commands.run::<Option<String>>("GET", &get).await?.value;
+        Ok(held.is_some_and(|value| value == ours.to_string()))
     }
 
     fn link(&self) -> watch::Receiver<Link> {

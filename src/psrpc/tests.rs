@@ -1,6 +1,9 @@
 //! The protocol on the wire, its rules, and both of its ends on a bus.
 
 mod claims;
+mod endings;
+mod hostile;
+mod house;
 mod rpc;
 mod wire;
 

@@ -230,6 +230,7 @@ async fn listen(stdin: pipe::Receiver, commands: mpsc::UnboundedSender<Command>,
         };
         match command {
             Ok(ToRecorder::Stop { cause }) => drop(commands.send(Command::Stop(cause.into()))),
+            Ok(ToRecorder::Degrade { why }) => drop(commands.send(Command::Degrade { why })),
             Ok(ToRecorder::Kill { error }) => drop(commands.send(Command::Kill { error })),
             Ok(ToRecorder::UpdateStream { id, add, remove }) => {
                 let streams = Arc::clone(&streams);

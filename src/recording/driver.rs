@@ -36,6 +36,9 @@ use crate::source::web::{WebError, WebSource};
 use crate::source::{CaptureCounters, Pacing, SourceContext, SourceEvent};
 use crate::upload::{LaneView, UploadEvent, Uploader};
 
+/// A recording is not degraded to fewer pictures a second.
+const FEWEST_PICTURES: u32 = 5;
+
 /// Something that happened, wherever.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Input {
@@ -83,6 +86,8 @@ pub(super) struct Driver<'a> {
     killed: bool,
     stored_bytes: u64,
     told_of_disk: bool,
+    /// Pictures a second, where they are fewer than planned.
+    thinned_to: Option<u32>,
     fault: Fault,
     /// Something is left in the work directory that belongs elsewhere.
     left_behind: bool,
@@ -125,6 +130,7 @@ impl<'a> Driver<'a> {
             killed: false,
             stored_bytes: 0,
             told_of_disk: false,
+            thinned_to: None,
             fault: Fault::Service,
             left_behind: false,
         }
@@ -248,6 +254,7 @@ impl<'a> Driver<'a> {
             }
             // Dealt with by the loop, which must return at once.
             Command::Abandon => {}
+            Command::Degrade { why } => self.degrade(&why),
             Command::AddStream { url, reply } => {
                 let answer =
                     if active { self.outputs.add_stream(url.clone()) } else { Err(CommandError::Ending) };
@@ -387,6 +394,20 @@ impl<'a> Driver<'a> {
     fn dropped(&self) -> u64 {
         self.counters.dropped.load(Ordering::Relaxed)
             + self.encoders.as_ref().map_or(0, Encoders::dropped_pictures)
+    }
+
+    /// Halves the pictures a second; below [`FEWEST_PICTURES`] it saves nothing that is worth it.
+    fn degrade(&mut self, why: &str) {
+        let (Some(encoders), Some(video)) = (&self.encoders, &self.setup.plan.video) else { return };
+        let fps = self.thinned_to.unwrap_or(video.fps) / 2;
+        if fps < FEWEST_PICTURES {
+            return;
+        }
+        encoders.thinning().limit(fps);
+        self.thinned_to = Some(fps);
+        tracing::warn!(fps, why, "fewer pictures are recorded");
+        let at = self.elapsed().as_secs_f64();
+        self.note(format!("{fps} pictures a second from {at:.0} s on: {why}"));
     }
 
     fn note(&mut self, note: String) {

@@ -42,6 +42,11 @@ impl Roster {
         self.places().keys().cloned().collect()
     }
 
+    /// Whether an egress lives.
+    pub(super) fn has(&self, egress_id: &str) -> bool {
+        self.places().contains_key(egress_id)
+    }
+
     /// Those that are up.
     pub(super) fn handles(&self) -> Vec<Arc<Handle>> {
         self.places().values().filter_map(|place| place.borrow().clone()).collect()

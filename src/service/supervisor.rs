@@ -71,6 +71,11 @@ impl Handle {
         self.orders.send(Order::Say(ToRecorder::Kill { error: error.to_owned() })).ok();
     }
 
+    /// Has it cost less; its report says why.
+    pub(super) fn degrade(&self, why: &str) {
+        self.orders.send(Order::Say(ToRecorder::Degrade { why: why.to_owned() })).ok();
+    }
+
     /// Adds and removes addresses.
     ///
     /// # Errors

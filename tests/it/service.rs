@@ -1,5 +1,7 @@
 //! The service as a program: what callers ask, what recorders and services that die leave, and how it ends.
 
+mod bus;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -96,9 +98,13 @@ fn a_request_that_can_not_be_recorded_is_refused_by_its_field() {
     assert!(no_url.code == "invalid_argument" && no_url.message.contains("web url"), "{no_url:?}");
     let local = refused(&json!({ "url": "file:///etc/passwd", "file_outputs": file }));
     assert!(local.code == "invalid_argument" && local.message.contains("web url"), "{local:?}");
-    let nowhere = json!([{ "filepath": "/proc/nowhere/a.mp4" }]);
+    std::fs::write(dir.path().join("a file"), "").unwrap();
+    let nowhere = json!([{ "filepath": dir.path().join("a file/a.mp4").display().to_string() }]);
     let nowhere = refused(&json!({ "url": "http://127.0.0.1:1/", "file_outputs": nowhere }));
-    assert!(nowhere.code == "invalid_argument" && nowhere.message.contains("not writable"), "{nowhere:?}");
+    assert!(
+        nowhere.code == "invalid_argument" && nowhere.message.contains("is not a directory"),
+        "{nowhere:?}"
+    );
     let room = json!({ "room_name": "a", "file_outputs": file });
     let room = service.callers().call("StartRoomCompositeEgress", &room).unwrap_err();
     assert!(room.code == "invalid_argument" && room.message.contains("not yet supported"), "{room:?}");
@@ -193,15 +199,18 @@ fn when_both_are_killed_the_next_service_recovers_and_tells() {
 fn a_drain_takes_no_more_work_and_waits_for_what_is_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
-    let mut service = Serve::start(dir.path(), "");
+    let mut service = Serve::start(dir.path(), "cpu_cost: {web_cpu_cost: 1000}");
     let file = dir.path().join("clock.mp4");
     let id = service.callers().start(&clock(&pages, &file));
     service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
     service.signal(Signal::SIGTERM);
     let refused = service.until("work is refused", PATIENCE, |callers| {
-        callers.call("StartWebEgress", &clock(&pages, &dir.path().join("late.mp4"))).err()
+        // Until then there is no room for a second one.
+        let refused =
+            callers.call("StartWebEgress", &clock(&pages, &dir.path().join("late.mp4"))).unwrap_err();
+        (refused.message == "server is shutting down").then_some(refused)
     });
-    assert_eq!((&*refused.code, &*refused.message), ("unavailable", "server is shutting down"));
+    assert_eq!(refused.code, "unavailable");
     // Whoever stops a service often signals all of its processes.
     kill(Pid::from_raw(recorder_of(&service)), Signal::SIGTERM).unwrap();
     std::thread::park_timeout(Duration::from_secs(2));
@@ -234,6 +243,41 @@ fn an_interrupt_ends_everything_and_finishes_its_files() {
     assert_eq!(info["error"], "server is shutting down");
     assert_eq!(info["file_results"][0]["location"], file.display().to_string());
     next.end();
+}
+
+#[test]
+fn of_many_requests_at_once_those_that_there_is_room_for_are_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    // Two at 0.75 of 1.6 cores.
+    let costs = "cpu_cost: {max_cpu_utilization: 0.8, web_cpu_cost: 0.75}";
+    let mut service = Serve::start_with(dir.path(), costs, &[("LIVEKIT_CPU_REQUEST", "2")]);
+    let request = |at: u32| clock(&pages, &dir.path().join(format!("{at}.mp4")));
+    let requests: Vec<Value> = (0..50).map(request).collect();
+    let answers = service.callers().start_all(&requests);
+    let started: Vec<String> = answers.iter().filter_map(|(started, _)| started.clone().ok()).collect();
+    assert_eq!(started.len(), 2, "{answers:?}");
+    for (answer, took) in &answers {
+        let Err(refused) = answer else { continue };
+        assert_eq!((&*refused.code, &*refused.message), ("unavailable", "not enough CPU"));
+        assert!(*took < Duration::from_secs(3), "a refusal waits for nothing: {took:?}");
+    }
+    for id in &started {
+        service.until_status(id, &["EGRESS_ACTIVE"], PATIENCE);
+    }
+    assert_eq!(service.callers().list(&json!({})).unwrap().len(), 2, "who was refused is not listed");
+    for id in &started {
+        service.callers().stop(id).unwrap();
+    }
+    for id in &started {
+        assert_eq!(service.until_over(id, PATIENCE)["status"], "EGRESS_COMPLETE");
+    }
+    // Their room is free again.
+    let id = service.callers().start(&request(50));
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    service.callers().stop(&id).unwrap();
+    service.until_over(&id, PATIENCE);
+    service.end();
 }
 
 #[test]

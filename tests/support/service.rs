@@ -45,12 +45,21 @@ impl Serve {
     /// `weir serve` in a directory, with its work in `work` there, and more lines of configuration. No other test records as
     /// long as it is held.
     pub(crate) fn start(dir: &Path, configuration: &str) -> Self {
+        Self::start_with(dir, configuration, &[])
+    }
+
+    /// The same with more of an environment.
+    pub(crate) fn start_with(dir: &Path, configuration: &str, environment: &[(&str, &str)]) -> Self {
         let alone = alone();
-        Self { _alone: Some(alone), ..Self::beside(dir, configuration) }
+        Self { _alone: Some(alone), ..Self::run(dir, configuration, environment) }
     }
 
     /// The same beside another one.
     pub(crate) fn beside(dir: &Path, configuration: &str) -> Self {
+        Self::run(dir, configuration, &[])
+    }
+
+    fn run(dir: &Path, configuration: &str, environment: &[(&str, &str)]) -> Self {
         let [port] = ports::free();
         let work = dir.join("work");
         let file = dir.join("weir.yaml");
@@ -62,6 +71,7 @@ impl Serve {
         let before = Watch::before();
         let mut weir = command(env!("CARGO_BIN_EXE_weir"));
         weir.arg("serve").arg("--config").arg(&file).current_dir(dir);
+        weir.envs(environment.iter().copied());
         let mut tool = Tool::start(weir, None);
         let watch = Some(Watch::start(tool.pid(), before));
         let callers = Callers::new(port);

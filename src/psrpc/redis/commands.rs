@@ -16,6 +16,14 @@ use super::backoff::Backoff;
 use super::connect::{Connection, Connector};
 use crate::psrpc::bus::BusError;
 
+/// A command's answer.
+#[derive(Debug)]
+pub(super) struct Ran<T> {
+    pub(super) value: T,
+    /// It was sent more than once, and may have been carried out as often.
+    pub(super) again: bool,
+}
+
 /// Runs commands.
 pub(super) struct Commands {
     connector: Arc<Connector>,
@@ -59,16 +67,17 @@ impl Commands {
         &self,
         what: &'static str,
         command: &Cmd,
-    ) -> Result<T, BusError> {
+    ) -> Result<Ran<T>, BusError> {
         let options = self.connector.options();
         // Long enough for a connection that fails by its timeout, a new one, and the command.
         let within = options.connect_timeout + options.response_timeout;
         let began = Instant::now();
         let mut backoff = Backoff::default();
+        let mut again = false;
         let attempts = async {
             loop {
                 let error = match self.attempt(command).await {
-                    Ok(value) => return Ok(value),
+                    Ok(value) => return Ok(Ran { value, again }),
                     Err(error) => error,
                 };
                 let pause = backoff.next();
@@ -77,6 +86,7 @@ impl Commands {
                 }
                 tracing::debug!(what, %error, "trying again");
                 sleep(pause).await;
+                again = true;
             }
         };
         timeout(within, attempts).await.unwrap_or(Err(BusError::TimedOut { what, within }))

@@ -224,7 +224,7 @@ async fn a_server_that_hangs_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn passwords_and_acl_users_let_in_and_keep_out() {
-    let user = "--user weir on >w3ir-pw ~* &* -@all +@pubsub +@connection +set +get";
+    let user = "--user weir on >w3ir-pw ~* &* -@all +@pubsub +@connection +set";
     let acl: Vec<&str> = ["--requirepass", "r00t-pw"].into_iter().chain(user.split(' ')).collect();
     let redis = RedisServer::start(&acl);
     let with = |username: &str, password: &str| RedisOptions {

@@ -1,5 +1,7 @@
 //! What a recorder says to its service, and writes into its cell.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use livekit_protocol as proto;
@@ -17,29 +19,60 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Says things in order, and never keeps the recording waiting: of reports that nobody has read yet the newest counts.
 pub(super) struct Mouth {
-    words: mpsc::UnboundedSender<FromRecorder>,
+    words: Words,
     info: watch::Sender<Option<proto::EgressInfo>>,
     progress: watch::Sender<ipc::Progress>,
     writing: JoinSet<()>,
 }
 
+/// One thing to say, in its turn.
+enum Turn {
+    Word(FromRecorder),
+    /// The newest report.
+    Report,
+}
+
+/// The way to say something. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Words {
+    turns: mpsc::UnboundedSender<Turn>,
+    /// The newest report has its turn already.
+    report_waits: Arc<AtomicBool>,
+}
+
+impl Words {
+    /// Says it after everything that was said and reported before.
+    pub(super) fn say(&self, word: FromRecorder) {
+        // The writer lives as long as this.
+        self.turns.send(Turn::Word(word)).ok();
+    }
+
+    fn report(&self) {
+        if !self.report_waits.swap(true, Ordering::AcqRel) {
+            self.turns.send(Turn::Report).ok();
+        }
+    }
+}
+
 impl Mouth {
     pub(super) fn open(pipe: pipe::Sender, cell: Cell) -> Self {
-        let (words, from_words) = mpsc::unbounded_channel();
+        let (turns, from_turns) = mpsc::unbounded_channel();
+        let words = Words { turns, report_waits: Arc::default() };
         let (info, infos) = watch::channel(None);
         let (progress, progresses) = watch::channel(ipc::Progress::default());
+        let report_waits = Arc::clone(&words.report_waits);
+        let writer = Writer { pipe: Some(pipe), cell, infos, report_waits };
         let mut writing = JoinSet::new();
-        writing.spawn(Writer { pipe: Some(pipe), cell }.run(from_words, infos, progresses));
+        writing.spawn(writer.run(from_turns, progresses));
         Self { words, info, progress, writing }
     }
 
-    /// Says it after every report that was made before.
+    /// Says it after everything that was said and reported before.
     pub(super) fn say(&self, word: FromRecorder) {
-        // The writer lives as long as this.
-        self.words.send(word).ok();
+        self.words.say(word);
     }
 
-    pub(super) fn words(&self) -> mpsc::UnboundedSender<FromRecorder> {
+    pub(super) fn words(&self) -> Words {
         self.words.clone()
     }
 
@@ -50,16 +83,18 @@ impl Mouth {
     /// Waits until everything is said and written down.
     pub(super) async fn close(self) {
         let Self { words, info, progress, mut writing } = self;
-        drop((words, info, progress));
+        drop((words, progress));
         if tokio::time::timeout(LAST_WORDS_WITHIN, writing.join_next()).await.is_err() {
             tracing::warn!("the service does not listen");
         }
+        drop(info);
     }
 }
 
 impl Reporter for Mouth {
     fn changed(&mut self, info: &proto::EgressInfo) {
         self.info.send_replace(Some(info.clone()));
+        self.words.report();
     }
 
     fn progress(&mut self, progress: &Progress) {
@@ -77,37 +112,36 @@ struct Writer {
     /// `None`: nobody reads any more.
     pipe: Option<pipe::Sender>,
     cell: Cell,
+    infos: watch::Receiver<Option<proto::EgressInfo>>,
+    report_waits: Arc<AtomicBool>,
 }
 
 impl Writer {
     async fn run(
         mut self,
-        mut words: mpsc::UnboundedReceiver<FromRecorder>,
-        mut infos: watch::Receiver<Option<proto::EgressInfo>>,
+        mut turns: mpsc::UnboundedReceiver<Turn>,
         mut progress: watch::Receiver<ipc::Progress>,
     ) {
         loop {
             tokio::select! {
                 biased;
-                Ok(()) = infos.changed() => self.report(&mut infos).await,
-                Some(word) = words.recv() => {
-                    // What was reported before was reported before.
-                    if infos.has_changed().unwrap_or(true) {
-                        self.report(&mut infos).await;
-                    }
-                    self.write(&word).await;
-                }
+                turn = turns.recv() => match turn {
+                    Some(Turn::Word(word)) => self.write(&word).await,
+                    Some(Turn::Report) => self.report().await,
+                    None => return,
+                },
                 Ok(()) = progress.changed() => {
                     let progress = *progress.borrow_and_update();
                     self.write(&FromRecorder::Progress(progress)).await;
                 }
-                else => return,
             }
         }
     }
 
-    async fn report(&mut self, infos: &mut watch::Receiver<Option<proto::EgressInfo>>) {
-        let Some(info) = infos.borrow_and_update().clone() else { return };
+    async fn report(&mut self) {
+        // Before it is read: what comes after that has a turn of its own.
+        self.report_waits.store(false, Ordering::Release);
+        let Some(info) = self.infos.borrow().clone() else { return };
         if let Err(error) = self.cell.write_info(&info) {
             tracing::warn!(%error, "the report can't be written down");
         }

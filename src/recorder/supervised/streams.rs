@@ -7,6 +7,7 @@ use livekit_protocol as proto;
 use proto::EgressStatus;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use super::mouth::Words;
 use crate::control::{Command, CommandError};
 use crate::ipc::{FromRecorder, Refusal, RefusalKind};
 use crate::plan::stream_url::StreamUrl;
@@ -20,7 +21,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The way to the recording's streams.
 pub(super) struct Streams {
     commands: mpsc::UnboundedSender<Command>,
-    words: mpsc::UnboundedSender<FromRecorder>,
+    words: Words,
     infos: watch::Receiver<Option<proto::EgressInfo>>,
     has_streams: bool,
     /// One update after the other, in the order in which they came.
@@ -30,7 +31,7 @@ pub(super) struct Streams {
 impl Streams {
     pub(super) fn new(
         commands: mpsc::UnboundedSender<Command>,
-        words: mpsc::UnboundedSender<FromRecorder>,
+        words: Words,
         infos: watch::Receiver<Option<proto::EgressInfo>>,
         has_streams: bool,
     ) -> Arc<Self> {
@@ -41,7 +42,7 @@ impl Streams {
     pub(super) async fn update(&self, id: u64, add: &Secret<Vec<String>>, remove: &Secret<Vec<String>>) {
         let _turn = self.turn.lock().await;
         let refusal = self.apply(add, remove).await.err();
-        self.words.send(FromRecorder::Reply { id, refusal }).ok();
+        self.words.say(FromRecorder::Reply { id, refusal });
     }
 
     async fn apply(&self, add: &Secret<Vec<String>>, remove: &Secret<Vec<String>>) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@
 //! read LiveKit's answers without an SDK look for `status`, which a starting egress would not have otherwise. (What is written
 //! to webhooks is the usual protobuf JSON.) The request inside of an `EgressInfo` is written without the fields that have no value.
 
-use livekit_protocol as proto;
+use livekit_protocol::{EgressInfo, ListEgressResponse};
 use prost::Message;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ pub(super) trait Answer: Message + Send + 'static {
     fn json(&self) -> Value;
 }
 
-impl Answer for proto::EgressInfo {
+impl Answer for EgressInfo {
     fn json(&self) -> Value {
         let mut value = written(self);
         complete_info(&mut value);
@@ -22,7 +22,7 @@ impl Answer for proto::EgressInfo {
     }
 }
 
-impl Answer for proto::ListEgressResponse {
+impl Answer for ListEgressResponse {
     fn json(&self) -> Value {
         let mut value = written(self);
         if let Value::Object(fields) = &mut value {

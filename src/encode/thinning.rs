@@ -1,0 +1,55 @@
+//! Fewer pictures for the encoder while a recording runs: what is left out costs nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gstreamer as gst;
+
+/// The least time between two pictures that are encoded. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Thinning {
+    /// Nanoseconds; 0: every picture is.
+    gap: Arc<AtomicU64>,
+}
+
+impl Thinning {
+    /// From now on no more than this many pictures a second; at least one.
+    pub fn limit(&self, fps: u32) {
+        self.gap.store(gst::ClockTime::SECOND.nseconds() / u64::from(fps.max(1)), Ordering::Relaxed);
+    }
+
+    /// Whether a picture is too close to the last one that was encoded. A tenth is allowed: pictures come a little early or late.
+    pub(super) fn leaves_out(&self, pts: gst::ClockTime, last: Option<gst::ClockTime>) -> bool {
+        let gap = self.gap.load(Ordering::Relaxed);
+        let Some(last) = last.filter(|_| gap > 0) else { return false };
+        pts.nseconds().saturating_sub(last.nseconds()) < gap - gap / 10
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_pictures_are_left_out_and_those_of_a_still_page_are_not() {
+        let thinning = Thinning::default();
+        let kept = |step_ms: f64, count: u32| {
+            let mut last = None;
+            let times =
+                (0..count).map(|at| gst::ClockTime::from_nseconds((f64::from(at) * step_ms * 1e6) as u64));
+            times
+                .filter(|pts| {
+                    let keep = !thinning.leaves_out(*pts, last);
+                    last = if keep { Some(*pts) } else { last };
+                    keep
+                })
+                .count()
+        };
+        assert_eq!(kept(1000.0 / 30.0, 300), 300, "nothing is left out by itself");
+        thinning.limit(15);
+        assert_eq!(kept(1000.0 / 30.0, 300), 150);
+        assert_eq!(kept(1000.0 / 5.0, 50), 50);
+        thinning.limit(0);
+        assert_eq!(kept(1000.0 / 30.0, 300), 10 + 1, "one a second, or a little more");
+    }
+}

@@ -1,0 +1,235 @@
+//! Is there room for one more? Pure: time is an argument, measurements are put in.
+//!
+//! A recording is expected to cost what the operator's table says (`cost`). It takes seconds to show what it really costs, so
+//! that its expected cost is held for it meanwhile; then what is measured counts, where it is more. [`Gate`] is the one
+//! that everybody asks, with the clock.
+
+pub mod cost;
+mod gate;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::cost::CpuCost;
+use crate::psrpc::Code;
+use crate::service::error::ServiceError;
+pub use cost::{Cost, Kind};
+pub use gate::{Gate, Occupant, Permit, Room};
+
+/// How long a recording's expected cost is held for it.
+pub const RESERVED_FOR: Duration = Duration::from_secs(15);
+
+/// GB of memory that are never given away.
+pub const MEMORY_HEADROOM: f64 = 1.0;
+
+/// Why there is no room. The numbers are for the log; callers are told no more than LiveKit tells them.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// Cores.
+    #[error("not enough CPU: {required:.2} cores are needed, {available:.2} are free")]
+    NotEnoughCpu { required: f64, available: f64 },
+    /// GB.
+    #[error(
+        "not enough memory: {required:.2} GB are needed beside {used:.2} GB in use and {pending:.2} GB promised, of {max:.2} GB"
+    )]
+    NotEnoughMemory { required: f64, used: f64, pending: f64, max: f64 },
+    #[error("server is shutting down")]
+    Draining,
+}
+
+impl From<Refusal> for ServiceError {
+    /// As LiveKit has it: it says `not enough CPU` of memory too, and so its clients look for that.
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotEnoughCpu { .. } | Refusal::NotEnoughMemory { .. } => {
+                Self::new(Code::Unavailable, "not enough CPU")
+            }
+            Refusal::Draining => Self::shutting_down(),
+        }
+    }
+}
+
+/// How much a request is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// There is no room.
+    None,
+    /// It would have the machine for itself, and needs more than that by the table.
+    Stretched,
+    /// There is room beside others.
+    Beside,
+    /// The machine is idle, and large enough.
+    Idle,
+}
+
+impl Claim {
+    /// The affinity that is claimed on the bus. livekit-server takes a claim of 1 at once and waits half a second for a better
+    /// one than anything below, so that an idle node claims 1. Whoever has room for it beside others comes before an idle node of
+    /// LiveKit's, which claims 0.5.
+    #[must_use]
+    pub const fn affinity(self) -> f32 {
+        match self {
+            Self::None => -1.0,
+            Self::Stretched => 0.25,
+            Self::Beside => 0.75,
+            Self::Idle => 1.0,
+        }
+    }
+}
+
+/// What has room for recordings, and who has it.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    costs: CpuCost,
+    /// Cores of the machine, or of our share of it.
+    cores: f64,
+    /// GB in use by all, as last measured.
+    memory_used: f64,
+    last: u64,
+    held: BTreeMap<Id, Hold>,
+}
+
+/// One recording's room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(u64);
+
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    since: Duration,
+    cost: Cost,
+    /// Cores, as last measured.
+    measured: f64,
+}
+
+impl Hold {
+    fn is_reserved(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) < RESERVED_FOR
+    }
+
+    fn cpu(&self, now: Duration) -> f64 {
+        if self.is_reserved(now) { self.cost.cpu.max(self.measured) } else { self.measured }
+    }
+}
+
+impl Ledger {
+    #[must_use]
+    pub const fn new(costs: CpuCost, cores: f64) -> Self {
+        Self { costs, cores, memory_used: 0.0, last: 0, held: BTreeMap::new() }
+    }
+
+    /// Cores that a new recording may count on: all of an idle machine, else the operator's part of it without what is taken.
+    #[must_use]
+    pub fn available(&self, now: Duration) -> f64 {
+        if self.held.is_empty() {
+            return self.cores;
+        }
+        let taken: f64 = self.held.values().map(|hold| hold.cpu(now)).sum();
+        self.cores * self.costs.max_cpu_utilization - taken
+    }
+
+    /// GB that recordings will need that have just begun.
+    #[must_use]
+    pub fn pending_memory(&self, now: Duration) -> f64 {
+        let reserved = self.held.values().filter(|hold| hold.is_reserved(now));
+        reserved.map(|hold| hold.cost.memory).sum()
+    }
+
+    /// Whether nothing is recorded.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Whether there is room. `required`: cores that the request itself names; else the table's.
+    ///
+    /// An idle machine takes one recording even if the table says that it is too small for it: the table is an estimate, the
+    /// recording degrades before it fails, and a service that refuses everything is no use to anybody.
+    ///
+    /// # Errors
+    /// [`Refusal`], memory before CPU.
+    pub fn check(&self, cost: Cost, required: Option<f64>, now: Duration) -> Result<(), Refusal> {
+        let max = self.costs.max_memory;
+        let (used, pending) = (self.memory_used, self.pending_memory(now));
+        if max > 0.0 && used + pending + cost.memory + MEMORY_HEADROOM >= max {
+            return Err(Refusal::NotEnoughMemory { required: cost.memory, used, pending, max });
+        }
+        let (required, available) = (required.unwrap_or(cost.cpu), self.available(now));
+        if required > available && !self.is_idle() {
+            return Err(Refusal::NotEnoughCpu { required, available });
+        }
+        Ok(())
+    }
+
+    /// Holds room for a recording, if there is any. What is held is what the table says, whatever the request names.
+    ///
+    /// # Errors
+    /// As [`Ledger::check`].
+    pub fn admit(&mut self, cost: Cost, required: Option<f64>, now: Duration) -> Result<Id, Refusal> {
+        self.check(cost, required, now)?;
+        self.last += 1;
+        let id = Id(self.last);
+        self.held.insert(id, Hold { since: now, cost, measured: 0.0 });
+        Ok(id)
+    }
+
+    /// How much a request is wanted.
+    #[must_use]
+    pub fn claim(&self, cost: Cost, required: Option<f64>, now: Duration) -> Claim {
+        match self.check(cost, required, now) {
+            Err(_) => Claim::None,
+            Ok(()) if !self.is_idle() => Claim::Beside,
+            Ok(()) if required.unwrap_or(cost.cpu) > self.cores => Claim::Stretched,
+            Ok(()) => Claim::Idle,
+        }
+    }
+
+    /// What a recording needs, as measured: cores.
+    pub fn measured(&mut self, id: Id, cores: f64) {
+        if let Some(hold) = self.held.get_mut(&id) {
+            hold.measured = if cores.is_finite() { cores.max(0.0) } else { 0.0 };
+        }
+    }
+
+    /// What all need together, as measured: GB.
+    pub const fn memory_used(&mut self, gigabytes: f64) {
+        self.memory_used = gigabytes;
+    }
+
+    /// A recording is over.
+    pub fn release(&mut self, id: Id) {
+        self.held.remove(&id);
+    }
+
+    /// What was expected of a recording.
+    #[must_use]
+    pub fn cost(&self, id: Id) -> Option<Cost> {
+        self.held.get(&id).map(|hold| hold.cost)
+    }
+
+    #[must_use]
+    pub const fn costs(&self) -> &CpuCost {
+        &self.costs
+    }
+
+    #[must_use]
+    pub const fn cores(&self) -> f64 {
+        self.cores
+    }
+
+    /// Used or promised memory against what may be used; `None`: memory is not looked at.
+    #[must_use]
+    pub fn memory_ratio(&self, now: Duration) -> Option<f64> {
+        let max = self.costs.max_memory;
+        (max > 0.0).then(|| (self.memory_used + self.pending_memory(now)) / max)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+use super::*;
+use crate::service::admission::{Cost, Ledger};
+
+fn ids() -> [Id; 3] {
+    let mut ledger = Ledger::new(CpuCost::default(), 100.0);
+    [(); 3].map(|()| ledger.admit(Cost { cpu: 1.0, memory: 0.0 }, None, Duration::ZERO).unwrap())
+}
+
+fn consumer(id: Id, cpu: f64, memory: f64) -> Consumer {
+    Consumer { id, cpu, expected: 2.0, memory }
+}
+
+/// What is done, and after how many seconds, while `load` lasts.
+fn run(
+    pressure: &mut Pressure,
+    seconds: std::ops::Range<u64>,
+    load: f64,
+    memory: f64,
+    recordings: &[Consumer],
+) -> Vec<(u64, Measure)> {
+    let mut done = Vec::new();
+    for second in seconds {
+        let tick = Tick { now: Duration::from_secs(second), load, memory, recordings };
+        done.extend(pressure.tick(&tick).map(|measure| (second, measure)));
+    }
+    done
+}
+
+#[test]
+fn who_takes_more_than_expected_is_made_cheaper_step_by_step() {
+    let [a, b, c] = ids();
+    let mut pressure = Pressure::new(&CpuCost::default());
+    // `c` takes the most, and yet no more than was expected of it.
+    let recordings =
+        [consumer(a, 2.5, 0.0), consumer(b, 2.2, 0.0), Consumer { expected: 4.0, ..consumer(c, 3.0, 0.0) }];
+    let done = run(&mut pressure, 1..400, 1.0, 0.0, &recordings);
+    let degrade = |id, step| Measure::Degrade { id, step };
+    assert_eq!(
+        done,
+        [
+            (10, degrade(a, Step::FrameRate)),
+            (40, degrade(a, Step::Preset)),
+            (70, degrade(b, Step::FrameRate)),
+            (100, degrade(b, Step::Preset)),
+            (130, degrade(c, Step::FrameRate)),
+            (160, degrade(c, Step::Preset)),
+        ]
+    );
+}
+
+#[test]
+fn short_peaks_are_forgotten_and_frequent_ones_are_not() {
+    let [a, ..] = ids();
+    let recordings = [consumer(a, 2.5, 0.0)];
+    let mut pressure = Pressure::new(&CpuCost::default());
+    let mut at = 0;
+    for _ in 0..20 {
+        assert_eq!(run(&mut pressure, at..at + 9, 1.0, 0.0, &recordings), []);
+        assert_eq!(run(&mut pressure, at + 9..at + 14, 0.5, 0.0, &recordings), []);
+        at += 14;
+    }
+    // Four seconds below forget nothing.
+    assert_eq!(run(&mut pressure, at..at + 9, 1.0, 0.0, &recordings), []);
+    assert_eq!(run(&mut pressure, at + 9..at + 13, 0.5, 0.0, &recordings), []);
+    assert_eq!(run(&mut pressure, at + 13..at + 14, 1.0, 0.0, &recordings).len(), 1);
+}
+
+#[test]
+fn the_threshold_is_above_what_the_operator_allows() {
+    let [a, ..] = ids();
+    let recordings = [consumer(a, 2.5, 0.0)];
+    let acts = |utilization, load| {
+        let costs = CpuCost { max_cpu_utilization: utilization, ..CpuCost::default() };
+        !run(&mut Pressure::new(&costs), 0..60, load, 0.0, &recordings).is_empty()
+    };
+    assert!(acts(0.8, 0.951) && !acts(0.8, 0.95));
+    assert!(!acts(0.96, 0.98) && acts(0.96, 0.981));
+    assert!(!acts(1.0, 1.0), "all of it may be used");
+    assert_eq!(run(&mut Pressure::new(&CpuCost::default()), 0..60, 1.0, 0.0, &[]), []);
+}
+
+#[test]
+fn too_much_memory_ends_the_greatest_and_no_other_while_it_goes() {
+    let [a, b, c] = ids();
+    let mut pressure = Pressure::new(&CpuCost { max_memory: 8.0, ..CpuCost::default() });
+    let recordings = [consumer(a, 0.1, 2.0), consumer(b, 0.1, 4.0), consumer(c, 0.1, 2.5)];
+    assert_eq!(run(&mut pressure, 0..10, 0.1, 8.0, &recordings), []);
+    let kill = |id, used| Measure::Kill { id, used };
+    assert_eq!(run(&mut pressure, 10..40, 0.1, 8.5, &recordings), [(10, kill(b, 8.5))]);
+    // It is gone, and it was not enough.
+    let left = [recordings[0], recordings[2]];
+    assert_eq!(run(&mut pressure, 40..41, 0.1, 8.1, &left), [(40, kill(c, 8.1))]);
+    // One that does not go is not waited for for ever; the last is ended, too.
+    assert_eq!(run(&mut pressure, 41..120, 0.1, 8.1, &left), [(100, kill(a, 8.1))]);
+}
+
+#[test]
+fn memory_may_be_too_much_for_as_long_as_the_operator_says() {
+    let [a, ..] = ids();
+    let costs = CpuCost { max_memory: 8.0, memory_kill_grace_sec: 5, ..CpuCost::default() };
+    let mut pressure = Pressure::new(&costs);
+    let recordings = [consumer(a, 0.1, 2.0)];
+    assert_eq!(run(&mut pressure, 0..5, 0.1, 9.0, &recordings), []);
+    assert_eq!(run(&mut pressure, 5..6, 0.1, 7.0, &recordings), []);
+    assert_eq!(run(&mut pressure, 6..11, 0.1, 9.0, &recordings), []);
+    assert_eq!(run(&mut pressure, 11..12, 0.1, 9.0, &recordings).len(), 1);
+    // Where nothing is said of memory, none is too much.
+    assert_eq!(run(&mut Pressure::new(&CpuCost::default()), 0..60, 0.1, 900.0, &recordings), []);
+}

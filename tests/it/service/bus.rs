@@ -1,0 +1,294 @@
+//! The service in a fleet: two of them on one real Redis, with livekit-server's side of the bus in the test.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use livekit_protocol as proto;
+use nix::sys::signal::Signal;
+use prost::Message;
+use proto::EgressStatus;
+use tokio::runtime::Runtime;
+use tokio_util::task::TaskTracker;
+use weir::protocol as rpc;
+use weir::psrpc::{
+    CallOptions, Client, Code, Error, Link, MessageBus, Method, Offer, RedisBus, RedisOptions, Registration,
+    SelectionRules, Server, ServerOptions, typed,
+};
+
+use super::PATIENCE;
+use crate::support::measure::assert_decodable;
+use crate::support::page_server::PageServer;
+use crate::support::ports;
+use crate::support::service::Serve;
+use crate::support::tool::{Tool, command};
+
+/// What a service told.
+#[derive(Debug, Clone, PartialEq)]
+enum Told {
+    Created,
+    Updated(EgressStatus),
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    told: BTreeMap<String, Vec<Told>>,
+    infos: BTreeMap<String, proto::EgressInfo>,
+}
+
+/// livekit-server, as far as recorders know it, with its Redis.
+struct Fleet {
+    redis: Option<Tool>,
+    port: u16,
+    runtime: Runtime,
+    bus: Arc<RedisBus>,
+    internal: Client,
+    handler: Client,
+    known: Arc<Mutex<Known>>,
+    _io: (Server, Vec<Registration>),
+}
+
+fn redis(port: u16) -> Tool {
+    let mut server = command("redis-server");
+    server.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    let mut server = Tool::start(server, None);
+    server.until("Redis listens", Duration::from_secs(10), || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    server
+}
+
+impl Fleet {
+    fn start() -> Self {
+        let [port] = ports::free();
+        let redis = redis(port);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let tasks = TaskTracker::new();
+        let options = RedisOptions::single(format!("127.0.0.1:{port}"));
+        let bus = Arc::new(runtime.block_on(RedisBus::connect(options, &tasks)).unwrap());
+        let known = Arc::new(Mutex::new(Known::default()));
+        let shared = Arc::clone(&bus) as Arc<dyn MessageBus>;
+        let io = runtime.block_on(serve_io(Arc::clone(&shared), &tasks, &known));
+        let (internal, handler) = runtime.block_on(async {
+            (
+                Client::new(Arc::clone(&shared), "EgressInternal", &tasks),
+                Client::new(shared, "EgressHandler", &tasks),
+            )
+        });
+        Self { redis: Some(redis), port, runtime, bus, internal, handler, known, _io: io }
+    }
+
+    fn configuration(&self) -> String {
+        format!("redis: {{address: 127.0.0.1:{}}}\ncpu_cost: {{web_cpu_cost: 0.5}}", self.port)
+    }
+
+    fn start_egress(&self, id: &str, pages: &PageServer, file: &Path) -> Result<proto::EgressInfo, Error> {
+        let web = proto::WebEgressRequest {
+            url: pages.url("/pages/clock.html"),
+            file_outputs: vec![proto::EncodedFileOutput {
+                filepath: file.display().to_string(),
+                ..Default::default()
+            }],
+            options: Some(proto::web_egress_request::Options::Advanced(proto::EncodingOptions {
+                width: 640,
+                height: 360,
+                framerate: 15,
+                video_bitrate: 800,
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        let request = rpc::StartEgressRequest {
+            egress_id: id.to_owned(),
+            request: Some(rpc::start_egress_request::Request::Web(web)),
+            ..Default::default()
+        };
+        let options =
+            CallOptions { timeout: Duration::from_secs(10), selection: SelectionRules::BY_AFFINITY };
+        self.runtime.block_on(self.internal.ask(&Method::claimed("StartEgress"), &request, options))
+    }
+
+    fn stop_egress(&self, id: &str) -> Result<proto::EgressInfo, Error> {
+        let request = proto::StopEgressRequest { egress_id: id.to_owned() };
+        let options = CallOptions { timeout: Duration::from_secs(7), ..CallOptions::default() };
+        self.runtime.block_on(self.handler.ask(&Method::queued("StopEgress").on(id), &request, options))
+    }
+
+    fn update_stream(&self, id: &str, add: &str) -> Result<proto::EgressInfo, Error> {
+        let request = proto::UpdateStreamRequest {
+            egress_id: id.to_owned(),
+            add_output_urls: vec![add.to_owned()],
+            ..Default::default()
+        };
+        let options = CallOptions { timeout: Duration::from_secs(7), ..CallOptions::default() };
+        self.runtime.block_on(self.handler.ask(&Method::queued("UpdateStream").on(id), &request, options))
+    }
+
+    /// What each service answers.
+    fn list_active(&self) -> Vec<Vec<String>> {
+        let method = Method::broadcast("ListActiveEgress");
+        let request = rpc::ListActiveEgressRequest {}.encode_to_vec().into();
+        let answers = self.runtime.block_on(self.internal.call_all(&method, request, Duration::from_secs(2)));
+        let read = |bytes| rpc::ListActiveEgressResponse::decode(bytes).unwrap().egress_ids;
+        let mut lists: Vec<Vec<String>> =
+            answers.unwrap().into_iter().map(|answer| read(answer.outcome.unwrap())).collect();
+        lists.sort();
+        lists
+    }
+
+    /// All that was told of an egress, once it was told this.
+    fn until_told(&self, id: &str, last: EgressStatus, within: Duration) -> Vec<Told> {
+        let end = Instant::now() + within;
+        loop {
+            let told = self.known.lock().unwrap().told.get(id).cloned().unwrap_or_default();
+            if told.contains(&Told::Updated(last)) {
+                return told;
+            }
+            assert!(Instant::now() < end, "{id} was never {last:?}: {told:?}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    fn info(&self, id: &str) -> proto::EgressInfo {
+        self.known.lock().unwrap().infos[id].clone()
+    }
+}
+
+/// Answers `IOInfo`, and notes what it is told.
+async fn serve_io(
+    bus: Arc<dyn MessageBus>,
+    tasks: &TaskTracker,
+    known: &Arc<Mutex<Known>>,
+) -> (Server, Vec<Registration>) {
+    let server = Server::new(bus, "IOInfo", tasks, ServerOptions::default());
+    let note = |method: &'static str| {
+        let known = Arc::clone(known);
+        typed(
+            |_: &proto::EgressInfo| Offer::Affinity(1.0),
+            move |info: proto::EgressInfo, _| {
+                let mut known = known.lock().unwrap();
+                let told =
+                    if method == "CreateEgress" { Told::Created } else { Told::Updated(info.status()) };
+                known.told.entry(info.egress_id.clone()).or_default().push(told);
+                known.infos.insert(info.egress_id.clone(), info);
+                async { Ok::<(), Error>(()) }
+            },
+        )
+    };
+    let listing = Arc::clone(known);
+    let list = typed(
+        |_: &proto::ListEgressRequest| Offer::Affinity(1.0),
+        move |_: proto::ListEgressRequest, _| {
+            let items = listing.lock().unwrap().infos.values().cloned().collect();
+            async move { Ok::<_, Error>(proto::ListEgressResponse { items, ..Default::default() }) }
+        },
+    );
+    let registrations = vec![
+        server.register(Method::queued("CreateEgress"), note("CreateEgress")).await.unwrap(),
+        server.register(Method::queued("UpdateEgress"), note("UpdateEgress")).await.unwrap(),
+        server.register(Method::queued("ListEgress"), list).await.unwrap(),
+    ];
+    (server, registrations)
+}
+
+#[test]
+fn two_services_share_the_work_of_a_fleet() {
+    let fleet = Fleet::start();
+    let pages = PageServer::start();
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = Serve::start(one.path(), &fleet.configuration());
+    let second = Serve::beside(other.path(), &fleet.configuration());
+    let files = tempfile::tempdir().unwrap();
+    let file = |id: &str| files.path().join(format!("{id}.mp4"));
+
+    let begin = Instant::now();
+    let started = fleet.start_egress("EG_one", &pages, &file("EG_one")).unwrap();
+    assert_eq!(started.status(), EgressStatus::EgressStarting);
+    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
+    fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
+    fleet.start_egress("EG_two", &pages, &file("EG_two")).unwrap();
+    fleet.until_told("EG_two", EgressStatus::EgressActive, PATIENCE);
+    let lists = fleet.list_active();
+    assert_eq!(lists.len(), 2, "each service answers: {lists:?}");
+    let mut all: Vec<String> = lists.concat();
+    all.sort();
+    all.dedup();
+    assert_eq!(all, ["EG_one", "EG_two"]);
+
+    let refused = fleet.update_stream("EG_two", "rtmp://127.0.0.1/live/key").unwrap_err();
+    let expected = (Code::InvalidArgument, "UpdateStream called on non-streaming egress");
+    assert_eq!((refused.code(), refused.text()), expected);
+    let nobody = fleet.stop_egress("EG_nobody").unwrap_err();
+    assert_eq!((nobody.code(), nobody.text()), (Code::Unavailable, weir::psrpc::NO_RESPONSE));
+
+    for id in ["EG_one", "EG_two"] {
+        let stopped = fleet.stop_egress(id).unwrap();
+        assert_eq!(stopped.status(), EgressStatus::EgressEnding, "{id}");
+    }
+    for id in ["EG_one", "EG_two"] {
+        let told = fleet.until_told(id, EgressStatus::EgressComplete, PATIENCE);
+        assert_eq!(told[0], Told::Created, "{told:?}");
+        let created = told.iter().filter(|told| **told == Told::Created).count();
+        assert_eq!(created, 1, "{told:?}");
+        let status = |status| told.iter().position(|told| *told == Told::Updated(status));
+        let order = [EgressStatus::EgressActive, EgressStatus::EgressEnding, EgressStatus::EgressComplete];
+        let order: Vec<_> = order.into_iter().filter_map(status).collect();
+        assert!(order.is_sorted(), "{told:?}");
+        assert_decodable(&file(id));
+    }
+    for service in [second, first] {
+        let done = service.end();
+        assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn nothing_is_lost_while_redis_is_away() {
+    let mut fleet = Fleet::start();
+    let pages = PageServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let limit = "session_limits: {file_output_max_duration: 6s}";
+    let service = Serve::start(dir.path(), &format!("{}\n{limit}", fleet.configuration()));
+    let file = dir.path().join("clock.mp4");
+    fleet.start_egress("EG_one", &pages, &file).unwrap();
+    // livekit-server asks again with the same id when an answer is late.
+    let again = fleet.start_egress("EG_one", &pages, &file).unwrap_err();
+    assert_eq!((again.code(), again.text()), (Code::AlreadyExists, "egress already exists"));
+    fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
+
+    // It ends while nobody can be told.
+    let gone = fleet.redis.take().unwrap();
+    gone.signal(Signal::SIGKILL);
+    gone.finish(Duration::from_secs(5));
+    std::thread::park_timeout(Duration::from_secs(10));
+    fleet.redis = Some(redis(fleet.port));
+    let mut link = fleet.bus.link();
+    fleet.runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(10), link.wait_for(|link| *link == Link::Up))
+            .await
+            .unwrap()
+            .unwrap();
+    });
+
+    let told = fleet.until_told("EG_one", EgressStatus::EgressLimitReached, PATIENCE);
+    assert_eq!(
+        told.iter().filter(|told| **told == Told::Updated(EgressStatus::EgressLimitReached)).count(),
+        1
+    );
+    let info = fleet.info("EG_one");
+    assert_eq!(info.file_results[0].location, file.display().to_string());
+    assert!(info.ended_at > 0);
+    assert_decodable(&file);
+
+    // Work is taken again.
+    let end = Instant::now() + PATIENCE;
+    let second = dir.path().join("second.mp4");
+    while let Err(error) = fleet.start_egress("EG_two", &pages, &second) {
+        assert!(error.code() == Code::Unavailable && Instant::now() < end, "{error}");
+    }
+    fleet.until_told("EG_two", EgressStatus::EgressLimitReached, PATIENCE);
+    let done = service.end();
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+}
