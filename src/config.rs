@@ -261,6 +261,17 @@ pub struct WebhookConfig {
     pub urls: Vec<Secret<String>>,
     /// The key that signs them. Empty: [`ServiceConfig::api_key`], and there is no other.
     pub api_key: String,
+    /// Which notifications they get.
+    pub filter_params: WebhookFilter,
+}
+
+/// `webhook.filter_params`: names such as `egress_ended`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct WebhookFilter {
+    /// Those alone. Empty: all but the excluded ones.
+    pub include_events: Vec<String>,
+    pub exclude_events: Vec<String>,
 }
 
 /// The `audio_tempo_controller` section.

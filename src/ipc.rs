@@ -231,6 +231,12 @@ pub struct Progress {
     pub dropped: u64,
     /// Bytes written so far.
     pub bytes: u64,
+    /// Bytes that are stored where they belong.
+    pub stored: u64,
+    /// Finished files that wait for their store.
+    pub waiting: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
 }
 
 /// A message as a line, with its line feed.

@@ -6,6 +6,7 @@
 //! ```
 
 mod doors;
+mod pages;
 mod signals;
 
 use std::fs::{DirBuilder, File};
@@ -17,6 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use rand::Rng;
+use rand::distr::Alphanumeric;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,8 +33,10 @@ use crate::plan::SessionLimits;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
 use crate::service::error::ServiceError;
+use crate::service::metrics::{Counted, Metrics};
 use crate::service::monitor::{self, Monitor, Relief};
 use crate::service::registry::Registry;
+use crate::service::snapshot::{Outlook, Snapshots};
 use crate::service::store::StoreError;
 use crate::service::{Service, Settings};
 use crate::telemetry;
@@ -101,16 +106,23 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let connection = doors::connect(config, &settings.work_dir, &tasks, &stop).await?;
-    let registry = Arc::clone(&connection.registry);
+    let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id));
+    let registry: Arc<dyn Registry> =
+        Arc::new(Counted::new(Arc::clone(&connection.registry), Arc::clone(&metrics)));
     let cores = monitor::available_cores(config.cpu_request);
     monitor::look_at_size(&config.cpu_cost, cores);
     let gate = Gate::new(config.cpu_cost.clone(), cores);
     let monitor = Monitor::new(gate.clone(), &config.cpu_cost, config.cpu_request);
-    let service = Service::new(settings.clone(), Arc::clone(&registry), Arc::new(gate), &tasks);
+    let readings = monitor.readings();
+    let service = Service::new(settings.clone(), Arc::clone(&registry), Arc::new(gate.clone()), &tasks);
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
     let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
     service.take_over().await.map_err(unreadable)?;
     let doors = Doors::open(config, connection, &service, &tasks, &stop).await?;
+    let outlook = Outlook::new(&service, gate, readings, doors.psrpc_stats());
+    let outlook: Arc<dyn Snapshots> = Arc::new(outlook);
+    metrics.watch(&outlook);
+    pages::open(config, &outlook, &metrics, &tasks, &stop).await?;
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");
 
     let done = until_told(&mut signals, &service, &doors, &*registry).await;
@@ -163,6 +175,12 @@ async fn until_told(
             }
         }
     }
+}
+
+/// A name for this run of the service: `NE_` and twelve letters and digits.
+fn node_id() -> String {
+    let random = rand::rng().sample_iter(Alphanumeric).take(12).map(char::from);
+    "NE_".chars().chain(random).collect()
 }
 
 fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> {

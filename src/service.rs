@@ -14,11 +14,14 @@ pub mod api;
 pub mod bus;
 pub mod egresses;
 pub mod error;
+pub mod http;
 pub mod io;
 pub mod keys;
 pub mod layout;
+pub mod metrics;
 pub mod monitor;
 pub mod registry;
+pub mod snapshot;
 pub mod standalone;
 pub mod store;
 pub mod token;
@@ -131,6 +134,8 @@ pub struct Service {
     tasks: TaskTracker,
     /// No more work is taken.
     closed: CancellationToken,
+    /// Why everything is to end, what is being started included.
+    killed: OnceLock<String>,
     this: Weak<Self>,
 }
 
@@ -159,6 +164,7 @@ impl Service {
             roster: Roster::default(),
             tasks: tasks.clone(),
             closed: CancellationToken::new(),
+            killed: OnceLock::new(),
             this: this.clone(),
         })
     }
@@ -202,6 +208,12 @@ impl Service {
         !self.closed.is_cancelled() && self.registry.is_healthy()
     }
 
+    /// Whether it is shutting down.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
     /// How much a request is wanted here (service.md §3.4); below 0: not at all.
     #[must_use]
     pub fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
@@ -222,8 +234,11 @@ impl Service {
         self.roster.empty().await;
     }
 
-    /// Has everything end, finish its files, and fail with a text.
+    /// Takes no more work, and has everything end, finish its files, and fail with a text.
     pub fn kill_all(&self, error: &str) {
+        self.close();
+        // The first text stands.
+        let error = self.killed.get_or_init(|| error.to_owned());
         for handle in self.roster.handles() {
             handle.kill(error);
         }

@@ -45,7 +45,7 @@ pub struct StorageConfig {
     pub prefix: String,
     /// Results say where they are by links that are signed and valid for seven days.
     pub generate_presigned_url: bool,
-    /// How long one request may take, the time for its body (at 16 KiB a second) not counted; 30 s if not said. Ours.
+    /// How long one request may take, the time for its body (at 32 KiB a second) not counted; 30 s if not said. Ours.
     #[serde(with = "duration::optional")]
     pub request_timeout: Option<Duration>,
     pub s3: Option<S3Config>,

@@ -58,7 +58,12 @@ fn messages_read_back() {
     }
     for message in [
         FromRecorder::Ready,
-        FromRecorder::Progress(Progress { seconds: 1.5, pictures: 45, dropped: 0, bytes: 1 << 40 }),
+        FromRecorder::Progress(Progress {
+            seconds: 1.5,
+            pictures: 45,
+            bytes: 1 << 40,
+            ..Progress::default()
+        }),
         FromRecorder::Reply { id: 7, refusal: None },
         FromRecorder::Ended { kept: Some("/a/b".into()) },
     ] {

@@ -32,6 +32,7 @@ fn redacted_v1(mut request: proto::WebEgressRequest) -> proto::WebEgressRequest 
     request.stream_outputs.iter_mut().for_each(redact_stream);
     request.segment_outputs.iter_mut().for_each(redact_segments);
     request.image_outputs.iter_mut().for_each(redact_images);
+    redact_webhooks(&mut request.webhooks);
     #[expect(deprecated, reason = "old clients still send it")]
     match &mut request.output {
         Some(web_egress_request::Output::File(file)) => redact_file(file),
@@ -47,6 +48,7 @@ fn redacted_v2(mut request: proto::StartEgressRequest) -> proto::StartEgressRequ
         web.url = redact::user_info(&web.url);
     }
     redact_storage(request.storage.as_mut());
+    redact_webhooks(&mut request.webhooks);
     for output in &mut request.outputs {
         redact_storage(output.storage.as_mut());
         match &mut output.config {
@@ -58,6 +60,14 @@ fn redacted_v2(mut request: proto::StartEgressRequest) -> proto::StartEgressRequ
         }
     }
     request
+}
+
+/// A user and a password in the address are never sent. All else stays: the receivers of an egress are known by its request,
+/// also when it ends under another service than it began.
+fn redact_webhooks(webhooks: &mut [proto::WebhookConfig]) {
+    for webhook in webhooks {
+        webhook.url = redact::user_info(&webhook.url);
+    }
 }
 
 fn redact_stream(stream: &mut proto::StreamOutput) {

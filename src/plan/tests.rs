@@ -171,3 +171,19 @@ fn encoder_threads_follow_the_share_of_the_machine() {
         assert_eq!(graph.video.unwrap().threads, threads, "{encoding} on {cores} cores");
     }
 }
+
+#[test]
+fn a_webhooks_address_is_shown_without_its_user() {
+    let asked = r#"{"url":"https://x/","file_outputs":[{"filepath":"a.mp4"}]}"#;
+    let mut request: livekit_protocol::WebEgressRequest = serde_json::from_str(asked).unwrap();
+    let url = "https://user:hunter2@hooks.example/a?b=c".to_owned();
+    request.webhooks = vec![livekit_protocol::WebhookConfig { url, ..Default::default() }];
+    let request = from_v1::web(request).unwrap();
+    assert_eq!(request.webhooks[0].url.expose().host_str(), Some("hooks.example"));
+    let livekit_protocol::egress_info::Request::Web(shown) = info::redacted_request(&request) else {
+        panic!("a v1 request is shown as one")
+    };
+    // What is left is still an address to send to.
+    assert_eq!(shown.webhooks[0].url, "https://{...}@hooks.example/a?b=c");
+    assert!(url::Url::parse(&shown.webhooks[0].url).is_ok());
+}

@@ -254,10 +254,6 @@ pub(super) fn webhooks(webhooks: Vec<proto::WebhookConfig>) -> Result<Vec<Webhoo
         if !matches!(address.scheme(), "http" | "https") {
             return Err(PlanError::invalid(field(), "give an http:// or https:// address"));
         }
-        // It would be shown with the request, and its place in what is sent is taken by the signature.
-        if !address.username().is_empty() || address.password().is_some() {
-            return Err(PlanError::invalid(field(), "a user and a password are not sent; leave them out"));
-        }
         let proto::FilterParams { include_events, exclude_events } = filter_params.unwrap_or_default();
         Ok(WebhookRequest { url: Secret::new(address), signing_key, include_events, exclude_events })
     };

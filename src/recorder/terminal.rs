@@ -231,6 +231,7 @@ mod tests {
             pictures: 300,
             dropped: 2,
             size: 1_500_000,
+            stored: 0,
             outputs: vec![
                 OutputProgress {
                     output: OutputId(0),

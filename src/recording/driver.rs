@@ -24,6 +24,7 @@ use super::lifecycle::{Action, Event, Lifecycle, State};
 use super::outputs::Outputs;
 use super::preflight::free_bytes;
 use super::progress::{Progress, ProgressBoard};
+use super::workdir::Kept;
 use super::{Reporter, Setup};
 use crate::control::{Command, CommandError, Limit};
 use crate::encode::{EncoderEvents, Encoders};
@@ -40,7 +41,6 @@ use crate::upload::{LaneView, UploadEvent, Uploader};
 const FEWEST_PICTURES: u32 = 5;
 
 /// Something that happened, wherever.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Input {
     Command(Option<Command>),
     SourceStarted(Result<WebSource, StartFailure>),
@@ -91,6 +91,7 @@ pub(super) struct Driver<'a> {
     fault: Fault,
     /// Something is left in the work directory that belongs elsewhere.
     left_behind: bool,
+    kept: Vec<Kept>,
 }
 
 impl<'a> Driver<'a> {
@@ -133,6 +134,7 @@ impl<'a> Driver<'a> {
             thinned_to: None,
             fault: Fault::Service,
             left_behind: false,
+            kept: Vec::new(),
         }
     }
 
@@ -318,6 +320,7 @@ impl<'a> Driver<'a> {
             pictures: self.counters.pictures.load(Ordering::Relaxed),
             dropped: self.dropped(),
             size,
+            stored: self.stored_bytes,
             outputs: self.board.outputs(|output| self.views.get(&output).map(|view| view.progress())),
         };
         self.reporter.progress(&progress);

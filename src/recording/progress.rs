@@ -21,6 +21,8 @@ pub struct Progress {
     pub dropped: u64,
     /// Bytes written so far.
     pub size: u64,
+    /// Bytes of them that are stored where they belong.
+    pub stored: u64,
     pub outputs: Vec<OutputProgress>,
 }
 

@@ -56,6 +56,18 @@ pub struct Manifest {
     pub base: PathBuf,
     pub run_dir: PathBuf,
     pub outputs: Vec<OutputEntry>,
+    /// What the recording could not store before it ended. (A recording that was killed could not say.)
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
+}
+
+/// A file that is whole and waits for `weir recover`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    pub output: usize,
+    pub file: PathBuf,
+    /// Where it belongs in the output's storage.
+    pub name: String,
 }
 
 /// One output: what its directory holds, and where that belongs.
@@ -143,6 +155,18 @@ impl WorkDir {
     #[must_use]
     pub fn keep(self) -> PathBuf {
         self.root.clone()
+    }
+
+    /// Lists in the manifest what could not be stored.
+    ///
+    /// # Errors
+    /// When it can't be written. `weir recover` finds the files without it.
+    pub fn list_kept(&self, kept: Vec<Kept>) -> Result<(), WorkDirError> {
+        let path = self.root.join(MANIFEST);
+        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
+        write_manifest(&self.root, &Manifest { kept, ..manifest })
     }
 
     /// Whether a failed start left something to look at.
@@ -263,13 +287,19 @@ fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Fl
         base: base.to_owned(),
         run_dir: run.to_owned(),
         outputs: plan.outputs.iter().map(entry_of).collect(),
+        kept: Vec::new(),
     };
-    let path = root.join(MANIFEST);
-    let text = serde_json::to_vec_pretty(&manifest)
-        .map_err(|source| WorkDirError::Manifest { path: path.clone(), source })?;
-    fs::write(&path, text).map_err(io_error("write", &path))?;
+    write_manifest(root, &manifest)?;
     write_storage(root, plan)?;
     Ok(lock)
+}
+
+/// Replaces the manifest in one step.
+fn write_manifest(root: &Path, manifest: &Manifest) -> Result<(), WorkDirError> {
+    let (path, part) = (root.join(MANIFEST), root.join("manifest.part"));
+    let text = serde_json::to_vec_pretty(manifest)
+        .map_err(|source| WorkDirError::Manifest { path: path.clone(), source })?;
+    fs::write(&part, text).and_then(|()| fs::rename(&part, &path)).map_err(io_error("write", &path))
 }
 
 /// Where everything belongs, with the keys that open it. It is there as long as the work directory is.

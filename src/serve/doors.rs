@@ -2,18 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::ServeError;
+use super::{ServeError, pages};
 use crate::bus::redis_options;
-use crate::config::ServiceConfig;
-use crate::psrpc::{MessageBus, RedisBus};
+use crate::config::{ServiceConfig, WebhookFilter};
+use crate::psrpc::{MessageBus, RedisBus, ServerStats};
 use crate::secret::Secret;
 use crate::service::Service;
 use crate::service::api::{self, Api};
@@ -40,16 +39,21 @@ pub(super) async fn connect(
     stop: &CancellationToken,
 ) -> Result<Connection, ServeError> {
     if config.is_standalone() {
-        let store = Store::open(work_dir, StoreOptions::default(), tasks, stop.clone()).await?;
+        let file = config.store.clone().unwrap_or_else(|| work_dir.join("weir.redb"));
+        let store = Store::open(&file, StoreOptions::default(), tasks, stop.clone()).await?;
         let urls = config.webhook.urls.iter().map(|url| Url::parse(url.expose()).map(Secret::new));
+        let WebhookFilter { include_events: include, exclude_events: exclude } =
+            config.webhook.filter_params.clone();
         let options = WebhookOptions {
             urls: urls.collect::<Result<_, _>>().map_err(|_| ServeError::WebhookUrl)?,
             api_key: config.webhook.api_key.clone(),
-            filter: Filter::default(),
+            filter: Filter { include_events: include, exclude_events: exclude },
             limits: Limits::default(),
         };
         let webhooks = Notifier::new(options, keys(config), tasks.clone())?;
-        return Ok(Connection { registry: Arc::new(Standalone { store, webhooks }), bus: None });
+        let registry = Standalone { store, webhooks };
+        registry.resume();
+        return Ok(Connection { registry: Arc::new(registry), bus: None });
     }
     let bus: Arc<dyn MessageBus> = Arc::new(RedisBus::connect(redis_options(&config.redis)?, tasks).await?);
     let times = IoTimes {
@@ -68,7 +72,7 @@ fn keys(config: &ServiceConfig) -> ApiKeys {
 
 /// The open doors.
 pub(super) struct Doors {
-    bus: Option<BusDoor>,
+    bus: Option<Arc<BusDoor>>,
     /// Cancelled: the API takes no more connections.
     shut: CancellationToken,
 }
@@ -82,24 +86,15 @@ impl Doors {
         stop: &CancellationToken,
     ) -> Result<Self, ServeError> {
         let bus = match connection.bus {
-            Some(bus) => Some(BusDoor::open(bus, service, &config.cluster_id, tasks).await?),
+            Some(bus) => Some(Arc::new(BusDoor::open(bus, service, &config.cluster_id, tasks).await?)),
             None => None,
         };
         let shut = stop.child_token();
         if let Some(port) = config.api_port() {
             let address = SocketAddr::new(config.bind, port);
-            let failed = |source| ServeError::Listen { key: "port", address, source };
-            let listener = TcpListener::bind(address).await.map_err(failed)?;
-            tracing::info!(%address, "the API listens");
             let egresses = Arc::clone(service) as _;
             let router = api::router(Api { egresses, keys: keys(config), tasks: tasks.clone() });
-            let shut = shut.clone();
-            tasks.spawn(async move {
-                let serving = axum::serve(listener, router).with_graceful_shutdown(shut.cancelled_owned());
-                if let Err(error) = serving.await {
-                    tracing::error!(%error, "the API does not listen any more");
-                }
-            });
+            pages::listen("port", address, router, tasks, shut.clone()).await?;
         }
         Ok(Self { bus, shut })
     }
@@ -111,9 +106,16 @@ impl Doors {
         }
     }
 
+    /// What has come over the bus so far.
+    pub(super) fn psrpc_stats(&self) -> impl Fn() -> Option<ServerStats> + Send + Sync + 'static {
+        let bus = self.bus.as_ref().map(Arc::downgrade);
+        move || bus.as_ref().and_then(Weak::upgrade).map(|bus| bus.stats())
+    }
+
     pub(super) async fn close(self, within: Duration) {
         self.shut.cancel();
-        if let Some(bus) = self.bus
+        // Who looks at its counters holds it for that moment; its drop ends it, too.
+        if let Some(bus) = self.bus.and_then(Arc::into_inner)
             && !bus.shutdown(within).await
         {
             tracing::warn!("calls over the bus were still in the works");

@@ -124,8 +124,18 @@ impl Ledger {
         if self.held.is_empty() {
             return self.cores;
         }
-        let taken: f64 = self.held.values().map(|hold| hold.cpu(now)).sum();
-        self.cores * self.costs.max_cpu_utilization - taken
+        self.cores * self.costs.max_cpu_utilization - self.taken(now)
+    }
+
+    /// Cores that are taken or promised, as a part of those that recordings may have.
+    #[must_use]
+    pub fn cpu_ratio(&self, now: Duration) -> f64 {
+        let all = self.cores * self.costs.max_cpu_utilization;
+        if all > 0.0 { self.taken(now) / all } else { 0.0 }
+    }
+
+    fn taken(&self, now: Duration) -> f64 {
+        self.held.values().map(|hold| hold.cpu(now)).sum()
     }
 
     /// GB that recordings will need that have just begun.

@@ -224,3 +224,6 @@ impl Registry for IoRegistry {
         !self.0.unhealthy.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests;

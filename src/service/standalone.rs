@@ -10,18 +10,33 @@ use super::store::{Put, Store};
 use super::webhook::{Event, Notifier};
 
 /// Keeps egresses and tells receivers about them, when livekit-server would (service.md §2.7): once when one begins, at every
-/// change while it runs, once when it ends.
+/// change while it runs, once when it ends. The end is told at least once: when the service ends or is killed before all
+/// receivers took it, its next run tells it again.
 #[derive(Debug, Clone)]
 pub struct Standalone {
     pub store: Store,
     pub webhooks: Notifier,
 }
 
+impl Standalone {
+    /// Tells what the last run did not get to tell. To be called once, at the start.
+    pub fn resume(&self) {
+        for info in self.store.untold() {
+            self.tell_end(&info);
+        }
+    }
+
+    fn tell_end(&self, info: &proto::EgressInfo) {
+        let (store, egress_id) = (self.store.clone(), info.egress_id.clone());
+        self.webhooks.notify(Event::Ended, info, Timestamp::now(), move || store.told(&egress_id));
+    }
+}
+
 #[async_trait]
 impl Registry for Standalone {
     async fn create(&self, info: &proto::EgressInfo) -> Result<(), ServiceError> {
         if self.store.create(info).await? {
-            self.webhooks.notify(Event::Started, info, Timestamp::now());
+            self.webhooks.notify(Event::Started, info, Timestamp::now(), || ());
         }
         Ok(())
     }
@@ -30,18 +45,18 @@ impl Registry for Standalone {
         // A status from a version to come is news of one that goes on.
         let status = info.status.try_into().unwrap_or(proto::EgressStatus::EgressActive);
         match self.store.put(info.clone()) {
-            Put::News => {
-                if let Some(event) = Event::of_update(status) {
-                    self.webhooks.notify(event, &info, Timestamp::now());
-                }
-            }
+            Put::News => match Event::of_update(status) {
+                Some(Event::Ended) => self.tell_end(&info),
+                Some(event) => self.webhooks.notify(event, &info, Timestamp::now(), || ()),
+                None => {}
+            },
             Put::Same => {}
             Put::Late => tracing::warn!(egress_id = info.egress_id, "an egress that ended is told to go on"),
         }
     }
 
     async fn delivered(&self, _: &str) {
-        // Its receivers have theirs in time; what they don't take is lost in time, too.
+        // Receivers get theirs in time, from the next run if need be.
         self.store.drained().await;
     }
 
@@ -57,8 +72,8 @@ impl Registry for Standalone {
     }
 
     async fn drained(&self) {
-        self.store.drained().await;
         self.webhooks.drained().await;
+        self.store.drained().await;
     }
 }
 

@@ -91,6 +91,10 @@ async fn begin(
     match (created, topics, launched) {
         (Ok(()), Ok(topics), Ok(launched)) => {
             seat.take(Arc::clone(&launched.handle));
+            // Said while it was on its way.
+            if let Some(error) = service.killed.get() {
+                launched.handle.kill(error);
+            }
             service.admission.recorded_by(&*permit, launched.handle.pid());
             let held = Held { _topics: topics, permit, seat };
             let attending = attend(Arc::clone(&service), launched, cell, held);
@@ -126,10 +130,9 @@ async fn attend(service: Arc<Service>, launched: Launched, cell: Cell, held: Hel
     let registry = &service.registry;
     let departed = launched.attend(|info| registry.update(info.clone())).await;
     let Held { _topics, permit, seat } = held;
-    // It costs nothing any more; its name is taken until its end is told.
-    drop((_topics, permit));
-    let settled = settle(&**registry, &cell, departed.info, departed.death, || drop(seat));
-    settled.await;
+    // It can't be asked anything any more. Its room and its name are taken until its end is told, and counted.
+    drop(_topics);
+    settle(&**registry, &cell, departed.info, departed.death, || drop((permit, seat))).await;
 }
 
 /// Whose fault a refusal is, for a report.

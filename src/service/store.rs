@@ -25,9 +25,6 @@ use super::error::{Code, ServiceError};
 use disk::Disk;
 pub use disk::StoreError;
 
-/// The file's name in the service's work directory.
-pub const FILE_NAME: &str = "egresses.redb";
-
 /// What the operator decides.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreOptions {
@@ -70,6 +67,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Known {
     infos: BTreeMap<String, proto::EgressInfo>,
+    /// Those whose end was not yet told to everybody who is to know.
+    untold: BTreeSet<String>,
     /// Which of them differ from the file. Those that are gone are to be removed there.
     dirty: BTreeSet<String>,
     /// How often something changed.
@@ -98,26 +97,26 @@ pub enum Put {
 }
 
 impl Store {
-    /// Opens the file, or makes it, and reads what it holds. The directory has to exist. A task of `tasks` writes until `stop`.
+    /// Opens the file, or makes it, and reads what it holds. Its directory has to exist. A task of `tasks` writes until `stop`.
     ///
     /// # Errors
     /// When the file can't be opened, is in use, or is damaged.
     pub async fn open(
-        directory: &Path,
+        file: &Path,
         options: StoreOptions,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, StoreError> {
-        let file = directory.join(FILE_NAME);
+        let file = file.to_owned();
         let opening = tasks.spawn_blocking(move || {
             let disk = Disk::open(&file)?;
-            let infos = disk.read()?;
-            Ok((disk, infos))
+            let (infos, untold) = disk.read()?;
+            Ok((disk, infos, untold))
         });
-        let (disk, infos) = opening.await.map_err(|_| StoreError::BrokeOff)??;
+        let (disk, infos, untold) = opening.await.map_err(|_| StoreError::BrokeOff)??;
         let shared = Arc::new(Shared {
             options,
-            known: Mutex::new(Known { infos, ..Known::default() }),
+            known: Mutex::new(Known { infos, untold, ..Known::default() }),
             changed: Notify::new(),
             written: watch::Sender::default(),
         });
@@ -150,7 +149,8 @@ impl Store {
         }
     }
 
-    /// Keeps what is known now of an egress. One that ended does not begin again.
+    /// Keeps what is known now of an egress. One that ended does not begin again; its end is kept as one that nobody was told of,
+    /// until [`Store::told`].
     pub fn put(&self, info: proto::EgressInfo) -> Put {
         let mut known = self.shared.lock();
         let before = known.infos.get(&info.egress_id);
@@ -159,10 +159,30 @@ impl Store {
             Some(before) if has_ended(before) => Put::Same,
             Some(_) | None => Put::News,
         };
+        if found == Put::News && has_ended(&info) {
+            known.untold.insert(info.egress_id.clone());
+        }
         known.set(info);
         drop(known);
         self.shared.changed.notify_one();
         found
+    }
+
+    /// Everybody who is to know of an egress's end does.
+    pub fn told(&self, egress_id: &str) {
+        let mut known = self.shared.lock();
+        if known.untold.remove(egress_id) {
+            known.touch(egress_id);
+            drop(known);
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Those whose end is still to be told.
+    #[must_use]
+    pub fn untold(&self) -> Vec<proto::EgressInfo> {
+        let known = self.shared.lock();
+        known.untold.iter().filter_map(|egress_id| known.infos.get(egress_id).cloned()).collect()
     }
 
     #[must_use]
@@ -243,9 +263,10 @@ impl Shared {
         }
         let entries = dirty
             .into_iter()
-            .map(|egress_id| {
-                let bytes = known.infos.get(&egress_id).map(Message::encode_to_vec);
-                (egress_id, bytes)
+            .map(|egress_id| Entry {
+                info: known.infos.get(&egress_id).map(Message::encode_to_vec),
+                is_untold: known.untold.contains(&egress_id),
+                egress_id,
             })
             .collect();
         Some(Batch { changes: known.changes, entries })
@@ -255,20 +276,33 @@ impl Shared {
 #[derive(Debug)]
 struct Batch {
     changes: u64,
-    entries: Vec<(String, Option<Vec<u8>>)>,
+    entries: Vec<Entry>,
+}
+
+/// An egress as it is to be on the disk.
+#[derive(Debug)]
+struct Entry {
+    egress_id: String,
+    /// As protobuf. `None`: it is gone.
+    info: Option<Vec<u8>>,
+    is_untold: bool,
 }
 
 impl Known {
     fn set(&mut self, info: proto::EgressInfo) {
-        self.dirty.insert(info.egress_id.clone());
+        self.touch(&info.egress_id);
         self.infos.insert(info.egress_id.clone(), info);
+    }
+
+    fn touch(&mut self, egress_id: &str) {
+        self.dirty.insert(egress_id.to_owned());
         self.changes += 1;
     }
 
     fn remove(&mut self, egress_id: &str) {
         if self.infos.remove(egress_id).is_some() {
-            self.dirty.insert(egress_id.to_owned());
-            self.changes += 1;
+            self.untold.remove(egress_id);
+            self.touch(egress_id);
         }
     }
 }
@@ -312,7 +346,7 @@ async fn write(shared: Arc<Shared>, disk: Arc<Disk>, tasks: TaskTracker, stop: C
 async fn flush(shared: &Shared, disk: &Arc<Disk>, tasks: &TaskTracker) -> bool {
     let Some(batch) = shared.pending() else { return true };
     let changes = batch.changes;
-    let egress_ids: Vec<String> = batch.entries.iter().map(|(egress_id, _)| egress_id.clone()).collect();
+    let egress_ids: Vec<String> = batch.entries.iter().map(|entry| entry.egress_id.clone()).collect();
     let to = disk.clone();
     let done = tasks.spawn_blocking(move || to.write(&batch.entries)).await;
     let failure = match done {

@@ -14,6 +14,7 @@
 mod event;
 mod filter;
 mod lane;
+mod receipt;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,7 @@ use crate::secret::Secret;
 pub use event::{Event, requested};
 pub use filter::Filter;
 use lane::Delivery;
+use receipt::Receipt;
 
 /// What the operator decides.
 #[derive(Debug, Clone)]
@@ -157,9 +159,17 @@ impl Notifier {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Tells everybody who wants to know that this happened. Returns at once.
-    pub fn notify(&self, event: Event, info: &proto::EgressInfo, now: Timestamp) {
+    /// Tells everybody who wants to know that this happened. Returns at once. `settled` is called when each of them took it or it
+    /// was given up for good; it is not when the service ends before.
+    pub fn notify(
+        &self,
+        event: Event,
+        info: &proto::EgressInfo,
+        now: Timestamp,
+        settled: impl FnOnce() + Send + 'static,
+    ) {
         let targets = self.targets(event, info);
+        let receipt = Receipt::new(targets.len(), settled);
         if targets.is_empty() {
             return;
         }
@@ -172,7 +182,7 @@ impl Notifier {
         };
         let expires = tokio::time::Instant::now() + self.shared.options.limits.age;
         for target in targets {
-            let delivery = Delivery { event, body: body.clone(), expires };
+            let delivery = Delivery { event, body: body.clone(), expires, receipt: receipt.clone() };
             self.queue(&info.egress_id, target, delivery);
         }
     }
@@ -233,7 +243,9 @@ impl Notifier {
             // Of many that say how things are, the first to go is the oldest; what began and what ended stays.
             if lane.len() >= self.shared.options.limits.depth {
                 let oldest = lane.iter().position(|waiting| waiting.event == Event::Updated).unwrap_or(0);
-                lane.remove(oldest);
+                if let Some(dropped) = lane.remove(oldest) {
+                    dropped.receipt.settle();
+                }
                 tracing::warn!(egress_id, receiver = target.host(), "a webhook is dropped: too many wait");
             }
             lane.push_back(delivery);

@@ -101,8 +101,12 @@ impl Side {
         if self.target.is_local() {
             return UploadError::Failed { store, error };
         }
-        let at = self.target.host().map(|host| format!(" at {host}")).unwrap_or_default();
-        UploadError::Failed { store, error: error.and(&format!(" [{}{at}]", self.target.describe())) }
+        let host = self.target.host();
+        if host.is_some_and(|host| error.to_string().contains(host)) {
+            return UploadError::Failed { store, error };
+        }
+        let at = host.map(|host| format!(" at {host}")).unwrap_or_default();
+        UploadError::Failed { store, error: error.and(&format!(" ({}{at})", self.target.describe())) }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `make bench` runs everything and rewrites the figures of `docs/benchmarks.md` and its plot;
 //! `cargo bench --bench recordings -- clock 1080p30` runs what has all these words in its name and prints the table, and
-//! with the word `write` among them it also writes the documents; `-- encoders` compares the encoder's settings alone.
+//! with the word `write` among them it also writes the documents; `-- encoders` compares the encoder's settings alone, `-- upload`
+//! the uploader with `aws s3 cp`.
 //! All figures are kept as JSON in `bench/out/`.
 #![allow(clippy::unwrap_used, reason = "a bench that can't go on has failed")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for a terminal")]
@@ -15,7 +16,6 @@ mod sample;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod support;
-#[expect(dead_code, reason = "the uploader that it times is not there yet")]
 mod upload;
 
 use std::fs;
@@ -39,7 +39,8 @@ fn main() {
     }
     let whole = words.is_empty();
     let encoders = if whole || words == ["encoders"] { encoder::compare() } else { Vec::new() };
-    let results = report::Results::new(measured, encoders);
+    let upload = (whole || words == ["upload"]).then(upload::compare);
+    let results = report::Results::new(measured, encoders, upload);
 
     let out = root.join("bench/out");
     fs::create_dir_all(&out).unwrap();

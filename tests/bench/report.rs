@@ -9,12 +9,14 @@ use crate::cases::Measured;
 use crate::encoder::Encoder;
 use crate::support::recorder::first_line;
 use crate::support::tool::run;
+use crate::upload::Upload;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     machine: Machine,
     pub(crate) recordings: Vec<Measured>,
     encoders: Vec<Encoder>,
+    upload: Option<Upload>,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,8 +59,8 @@ impl Machine {
 }
 
 impl Results {
-    pub(crate) fn new(recordings: Vec<Measured>, encoders: Vec<Encoder>) -> Self {
-        Self { machine: Machine::this(), recordings, encoders }
+    pub(crate) fn new(recordings: Vec<Measured>, encoders: Vec<Encoder>, upload: Option<Upload>) -> Self {
+        Self { machine: Machine::this(), recordings, encoders, upload }
     }
 
     /// A file name of this run.
@@ -106,6 +108,9 @@ impl Results {
                 writeln!(text, "| {name} | {ssim_db:.2} dB | {cores:.2} | {kbps:.0} |")
                     .expect("a string takes all");
             }
+        }
+        if let Some(upload) = &self.upload {
+            text += &upload.markdown();
         }
         text
     }

@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::support::stores::Store;
+use weir::config::storage;
+use weir::plan::storage::of_server;
+use weir::upload::store::{self, Object, Sent, StoreError};
+
 use crate::support::stores::seaweedfs::SeaweedFs;
+use crate::support::stores::{Store, config_yaml};
 use crate::support::tool::Tool;
 
 const BYTES: u64 = 2_000_000_000;
@@ -32,11 +36,41 @@ pub(crate) struct Upload {
     pub(crate) weir_memory: u64,
 }
 
-/// Measures `aws s3 cp`, which sends ten parts of 8 MB at a time unless it is told otherwise, and `weir` in turns.
-///
-/// `weir` sends a file to a key of a bucket, all of it, by a configuration as `storage:` has it; what it needs besides is
-/// to be made before, so that it is not timed.
-pub(crate) fn compare<E: std::fmt::Display>(
+impl Upload {
+    /// A table.
+    pub(crate) fn markdown(&self) -> String {
+        let mb = |rates: &[f64]| {
+            let all: Vec<String> = rates.iter().map(|rate| format!("{:.0}", rate / 1e6)).collect();
+            format!("{:.0} MB/s ({})", median(rates) / 1e6, all.join(", "))
+        };
+        let Self { bytes, weir, aws, ratio, weir_memory } = self;
+        format!(
+            "\n| a file of {:.1} GB to SeaweedFS on the same machine | Weir | `aws s3 cp` | ratio | memory it takes |\n\
+             |---|--:|--:|--:|--:|\n| median (each turn) | {} | {} | {ratio:.2} | {} MB |\n",
+            *bytes as f64 / 1e9,
+            mb(weir),
+            mb(aws),
+            weir_memory >> 20,
+        )
+    }
+}
+
+/// Measures `aws s3 cp`, which sends ten parts of 8 MB at a time unless it is told otherwise, and Weir's uploader in turns.
+pub(crate) fn compare() -> Upload {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    turns(|storage, file, key| runtime.block_on(send(storage, file, key)))
+}
+
+/// One file, as a recording sends its own.
+async fn send(storage: &serde_json::Value, file: &Path, key: &str) -> Result<(), StoreError> {
+    let server = storage::parse(&config_yaml(storage, None)).unwrap();
+    let target = of_server(&server).unwrap().primary;
+    let store = store::open(&target, Path::new("/"))?;
+    store.put(&Object { key: key.to_owned(), mime: "video/mp4" }, file, &Sent::default()).await
+}
+
+/// `weir` sends a file to a key of a bucket, all of it, by a configuration as `storage:` has it.
+fn turns<E: std::fmt::Display>(
     mut weir: impl FnMut(&serde_json::Value, &Path, &str) -> Result<(), E>,
 ) -> Upload {
     let dir = tempfile::Builder::new().prefix("weir-bench-upload").tempdir_in("/var/tmp").unwrap();

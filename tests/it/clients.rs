@@ -126,7 +126,8 @@ async fn asked_by(client: &'static [&'static str], program: PathBuf) -> (Value, 
         limits: Limits::default(),
     };
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), StoreOptions::default(), &tasks, CancellationToken::new());
+    let file = directory.path().join("egresses.redb");
+    let store = Store::open(&file, StoreOptions::default(), &tasks, CancellationToken::new());
     let registry = Standalone {
         store: store.await.unwrap(),
         webhooks: Notifier::new(options, keys.clone(), tasks.clone()).unwrap(),

@@ -239,11 +239,8 @@ fn signed_links_open_what_they_name() {
     assert!(answer.body.starts_with(b"OggS"));
 }
 
-/// What only grows is at the store before it is over.
-#[test]
-fn a_long_segment_is_sent_while_it_is_recorded() {
-    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
-    write_storage(dir.path(), &store.storage("recordings"), None);
+/// Records one long segment until some of it is at the store.
+pub(crate) fn long_segment(dir: &Path, store: &SeaweedFs) -> Recorder {
     let noise = page("noise.html");
     let arguments = [
         "web",
@@ -259,12 +256,21 @@ fn a_long_segment_is_sent_while_it_is_recorded() {
         "--video-bitrate",
         "30000",
     ];
-    let mut recorder = Recorder::start(dir.path(), &arguments);
+    let mut recorder = Recorder::start(dir, &arguments);
     recorder.until_written(20 << 20);
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while store.unfinished("recordings") != ["long_00000.ts"] {
         assert!(std::time::Instant::now() < deadline, "{:?}", store.unfinished("recordings"));
     }
+    recorder
+}
+
+/// What only grows is at the store before it is over.
+#[test]
+fn a_long_segment_is_sent_while_it_is_recorded() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
+    write_storage(dir.path(), &store.storage("recordings"), None);
+    let recorder = long_segment(dir.path(), &store);
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(Duration::from_secs(30)).complete();
     assert!(store.unfinished("recordings").is_empty());
@@ -330,4 +336,57 @@ fn a_storage_file_that_is_wrong_is_refused_with_its_line() {
     let missing =
         weir(dir.path(), &["plan", "web", "about:blank", "--file", "a.mp4", "--storage", "none.yaml"]);
     assert_eq!(missing.status.code(), Some(2), "{}", missing.stderr);
+}
+
+/// An MP3's first frame says how many follow, and is written last.
+#[test]
+fn a_head_that_is_written_last_arrives_as_it_is_in_the_end() {
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+    use weir::plan::output::OutputId;
+    use weir::upload::store::Head;
+    use weir::upload::{Growing, LaneSetup, Upload, UploadEvent, Uploader, Versions};
+
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
+    let server = config_yaml(&store.storage("recordings"), None);
+    let storage = weir::plan::storage::of_server(&weir::config::storage::parse(&server).unwrap()).unwrap();
+    let output = OutputId(0);
+    let (local, whole) = (dir.path().join("file.recording.mp3"), dir.path().join("file.mp3"));
+    let content: Vec<u8> = (0..40u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
+        let lane = LaneSetup { output, storage, dir: dir.path().to_owned() };
+        let (uploader, mut events) = Uploader::<()>::start(vec![lane], dir.path(), &tasks, &abandon);
+        std::fs::write(&local, [&[0; 400], &content[400..30 << 20]].concat()).unwrap();
+        uploader.grow(Growing {
+            output,
+            local: local.clone(),
+            name: "file.mp3".into(),
+            head: Head::Rewritten,
+        });
+        uploader.look();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while store.unfinished("recordings").is_empty() {
+            assert!(std::time::Instant::now() < deadline, "nothing is sent while it grows");
+        }
+        std::fs::write(&local, &content).unwrap();
+        std::fs::rename(&local, &whole).unwrap();
+        let (name, size) = ("file.mp3".to_owned(), content.len() as u64);
+        uploader.store(Upload {
+            output,
+            local: whole.clone(),
+            name,
+            size,
+            versions: Versions::One,
+            subject: (),
+        });
+        let event = tokio::time::timeout(Duration::from_secs(60), events.recv()).await.unwrap();
+        assert!(matches!(event, Some(UploadEvent::Stored { .. })), "{event:?}");
+        drop(uploader);
+        assert!(events.recv().await.is_none());
+    });
+    assert!(store.get("recordings", "file.mp3") == content, "what is stored is not what was written");
+    assert!(store.unfinished("recordings").is_empty());
+    assert!(!whole.exists());
 }

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::storage::{assert_nothing_here, assert_whole, impatient, record, record_for, write_storage};
+use crate::storage::{
+    assert_nothing_here, assert_whole, impatient, long_segment, record, record_for, write_storage,
+};
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::forward_proxy::ForwardProxy;
 use crate::support::recorder::{Ended, Recorder, page, weir};
@@ -53,6 +55,14 @@ impl Fixture {
             assert!(error.contains(word), "{name}: no word of {word:?} in {error}");
         }
         assert!(info["fileResults"][0].get("location").is_none(), "{name}: {info}");
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(kept.join("manifest.json")).unwrap()).unwrap();
+        let listed = manifest["kept"].as_array().unwrap();
+        assert!(listed.iter().any(|file| file["name"] == "talks/talk.mp4"), "{name}: {manifest}");
+        assert!(
+            listed.iter().all(|file| Path::new(file["file"].as_str().unwrap()).exists()),
+            "{name}: {manifest}"
+        );
         self.proxy.set(Fault::None);
         self.recover(name, &[]);
     }
@@ -82,8 +92,8 @@ fn a_store_that_fails_from_beginning_to_end_loses_nothing() {
     for (name, fault, words) in [
         ("refused", Fault::Refused, &["127.0.0.1"][..]),
         ("stalled", Fault::Stall { after_bytes: 5000 }, &["127.0.0.1"]),
-        ("500", Fault::Status { code: 500, requests: u64::MAX }, &["500"]),
-        ("503", Fault::Status { code: 503, requests: u64::MAX }, &["503"]),
+        ("500", Fault::Status { code: 500, requests: u64::MAX }, &["InternalError", "tried 2 times"]),
+        ("503", Fault::Status { code: 503, requests: u64::MAX }, &["tried 2 times"]),
         ("slow", Fault::Slow { bytes_per_second: 1024 }, &["127.0.0.1"]),
         ("cut at 99 %", Fault::CutAt { fraction: 0.99 }, &["127.0.0.1"]),
     ] {
@@ -242,4 +252,20 @@ fn a_recorder_that_is_killed_leaves_what_recover_stores() {
     let stored: Vec<String> = keys.into_iter().filter(|key| key.ends_with(".ts")).collect();
     assert_eq!(named, stored);
     assert_nothing_here(fixture.dir());
+}
+
+#[test]
+fn parts_that_a_killed_recorder_sent_are_let_go_of() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&[BUCKET]));
+    write_storage(dir.path(), &store.storage(BUCKET), None);
+    let recorder = long_segment(dir.path(), &store);
+    recorder.signal(Signal::SIGKILL);
+    recorder.finish_and(Duration::from_secs(10), || {
+        let recovered = weir(dir.path(), &["recover", "."]);
+        assert!(recovered.status.success(), "{}", recovered.stderr);
+    });
+    assert_eq!(store.list(BUCKET), ["long.m3u8", "long_00000.ts"]);
+    assert!(store.unfinished(BUCKET).is_empty());
+    assert!(store.get(BUCKET, "long_00000.ts").len() > 20 << 20);
+    assert_nothing_here(dir.path());
 }

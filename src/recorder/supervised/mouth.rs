@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::ipc::cell::Cell;
 use crate::ipc::{self, FromRecorder, Info};
 use crate::recording::{Progress, Reporter};
+use crate::upload::UploadProgress;
 
 /// A service that does not read for this long when all is over learns the end from the cell.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(10);
@@ -98,12 +99,18 @@ impl Reporter for Mouth {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        let Progress { elapsed, pictures, dropped, size, .. } = progress;
+        let Progress { elapsed, pictures, dropped, size, stored, outputs, .. } = progress;
+        let waiting = |part: fn(&UploadProgress) -> u64| {
+            outputs.iter().filter_map(|output| output.upload.as_ref()).map(part).sum()
+        };
         self.progress.send_replace(ipc::Progress {
             seconds: elapsed.as_secs_f64(),
             pictures: *pictures,
             dropped: *dropped,
             bytes: *size,
+            stored: *stored,
+            waiting: waiting(|upload| upload.waiting),
+            waiting_bytes: waiting(|upload| upload.waiting_bytes),
         });
     }
 }

@@ -115,6 +115,12 @@ impl Driver<'_> {
             }
         };
         let work = self.setup.work;
+        if !self.kept.is_empty() {
+            tracing::error!(files = self.kept.len(), dir = %work.root().display(), "kept for `weir recover`");
+            if let Err(error) = work.list_kept(std::mem::take(&mut self.kept)) {
+                tracing::warn!(%error, "what is kept could not be listed");
+            }
+        }
         // What the browser logged says nothing about a disk or a server.
         let is_the_source = matches!(outcome, Outcome::Failed { .. })
             && !matches!(self.fault, Fault::Destination | Fault::Storage);

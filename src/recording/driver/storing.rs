@@ -10,6 +10,7 @@ use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::request::Manifest;
 use crate::recording::lifecycle::Action;
 use crate::recording::progress::OutputState;
+use crate::recording::workdir::Kept;
 use crate::report::Fault;
 use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile};
 use crate::upload::store::Head;
@@ -90,12 +91,20 @@ impl Driver<'_> {
             }
             UploadEvent::Kept { upload, error } => {
                 let error = error.kept_at(&upload.local);
-                tracing::error!(name = upload.name, error, "not stored");
                 match upload.subject {
                     // It says nothing that is not known otherwise.
-                    Stored::Manifest => Vec::new(),
+                    Stored::Manifest => {
+                        tracing::warn!(name = upload.name, error, "the manifest is not stored");
+                        Vec::new()
+                    }
                     Stored::Artifact(_) => {
                         self.left_behind = true;
+                        // One for each output; the others are counted in the end.
+                        if !self.kept.iter().any(|kept| kept.output == upload.output.0) {
+                            tracing::error!(name = upload.name, error, "not stored");
+                        }
+                        let file = upload.local;
+                        self.kept.push(Kept { output: upload.output.0, file, name: upload.name });
                         self.output_failed(upload.output, error, Fault::Storage)
                     }
                 }

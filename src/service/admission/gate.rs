@@ -131,6 +131,7 @@ impl Gate {
             is_idle: ledger.is_idle(),
             is_closed: state.is_closed,
             takes_web: !state.is_closed && ledger.check(web, None, now).is_ok(),
+            cpu_ratio: ledger.cpu_ratio(now),
             memory_ratio: ledger.memory_ratio(now),
             max_memory: ledger.costs().max_memory,
         }
@@ -153,6 +154,9 @@ pub struct Room {
     pub is_closed: bool,
     /// Whether a plain request for a page would be taken.
     pub takes_web: bool,
+    /// Cores that are taken or promised, as a part of those that recordings may have.
+    pub cpu_ratio: f64,
+    /// The same of memory; `None`: memory is not looked at.
     pub memory_ratio: Option<f64>,
     /// GB; 0: memory is not looked at.
     pub max_memory: f64,

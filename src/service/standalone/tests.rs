@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use crate::secret::Secret;
 use crate::service::store::StoreOptions;
 use crate::service::webhook::{Filter, Limits, WebhookOptions};
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 type Told = Arc<Mutex<Vec<(String, String)>>>;
 
 async fn take(State(told): State<Told>, body: String) {
@@ -23,18 +26,28 @@ async fn take(State(told): State<Told>, body: String) {
 struct Bench {
     registry: Standalone,
     told: Told,
-    _directory: tempfile::TempDir,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
-async fn bench() -> Bench {
-    let tasks = TaskTracker::new();
+/// A receiver that answers with `status`.
+async fn receiver(tasks: &TaskTracker, status: u16) -> (Url, Told) {
     let told = Told::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
-    let router = axum::Router::new().route("/", axum::routing::post(take)).with_state(told.clone());
+    let answer = async move |told: State<Told>, body: String| {
+        take(told, body).await;
+        axum::http::StatusCode::from_u16(status).unwrap()
+    };
+    let router = axum::Router::new().route("/", axum::routing::post(answer)).with_state(told.clone());
     tasks.spawn(axum::serve(listener, router).into_future());
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), StoreOptions::default(), &tasks, CancellationToken::new())
+    (url, told)
+}
+
+async fn open(directory: &Path, status: u16, flush: Duration) -> Bench {
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let (url, told) = receiver(&TaskTracker::new(), status).await;
+    let store = Store::open(&directory.join("egresses.redb"), StoreOptions::default(), &tasks, stop.clone())
         .await
         .unwrap();
     let keys = [("devkey".to_owned(), Secret::new("a secret".to_owned()))].into_iter().collect();
@@ -42,10 +55,10 @@ async fn bench() -> Bench {
         urls: vec![Secret::new(url)],
         api_key: "devkey".to_owned(),
         filter: Filter::default(),
-        limits: Limits::default(),
+        limits: Limits { flush, pause: Duration::from_millis(20), ..Limits::default() },
     };
-    let webhooks = Notifier::new(options, keys, tasks).unwrap();
-    Bench { registry: Standalone { store, webhooks }, told, _directory: directory }
+    let webhooks = Notifier::new(options, keys, tasks.clone()).unwrap();
+    Bench { registry: Standalone { store, webhooks }, told, tasks, stop }
 }
 
 fn info(status: Status) -> proto::EgressInfo {
@@ -59,7 +72,7 @@ fn info(status: Status) -> proto::EgressInfo {
 impl Bench {
     async fn told(&self) -> Vec<(String, String)> {
         let drained = self.registry.drained();
-        tokio::time::timeout(Duration::from_secs(20), drained).await.expect("all is told");
+        tokio::time::timeout(PATIENCE * 2, drained).await.expect("all is told");
         self.told.lock().unwrap().clone()
     }
 }
@@ -70,7 +83,8 @@ fn events(list: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn a_life_is_told_once_from_its_beginning_to_its_end() {
-    let bench = bench().await;
+    let directory = tempfile::tempdir().unwrap();
+    let bench = open(directory.path(), 200, PATIENCE).await;
     let registry = &bench.registry;
     registry.create(&info(Status::EgressStarting)).await.unwrap();
     // Whoever else creates it again, does nothing.
@@ -97,11 +111,32 @@ async fn a_life_is_told_once_from_its_beginning_to_its_end() {
 #[tokio::test]
 async fn every_end_is_one() {
     for status in [Status::EgressFailed, Status::EgressAborted, Status::EgressLimitReached] {
-        let bench = bench().await;
+        let directory = tempfile::tempdir().unwrap();
+        let bench = open(directory.path(), 200, PATIENCE).await;
         bench.registry.create(&info(Status::EgressStarting)).await.unwrap();
         bench.registry.update(info(status));
         let expected =
             events(&[("egress_started", "EGRESS_STARTING"), ("egress_ended", status.as_str_name())]);
         assert_eq!(bench.told().await, expected);
     }
+}
+
+#[tokio::test]
+async fn an_end_is_told_by_the_next_run_when_it_must() {
+    let directory = tempfile::tempdir().unwrap();
+    let unwilling = open(directory.path(), 503, Duration::from_millis(300)).await;
+    unwilling.registry.create(&info(Status::EgressStarting)).await.unwrap();
+    unwilling.registry.update(info(Status::EgressFailed));
+    unwilling.told().await;
+    unwilling.stop.cancel();
+    unwilling.tasks.close();
+    tokio::time::timeout(PATIENCE, unwilling.tasks.wait()).await.expect("the store closes");
+
+    let next = open(directory.path(), 200, PATIENCE).await;
+    assert_eq!(next.registry.store.untold(), [info(Status::EgressFailed)]);
+    next.registry.resume();
+    assert_eq!(next.told().await, events(&[("egress_ended", "EGRESS_FAILED")]));
+    assert!(next.registry.store.untold().is_empty());
+    next.registry.resume();
+    assert_eq!(next.told().await.len(), 1, "once is enough");
 }

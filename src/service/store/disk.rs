@@ -1,6 +1,6 @@
-//! The store's file: one table, from an egress's id to its `EgressInfo` as protobuf.
+//! The store's file: a table from an egress's id to its `EgressInfo` as protobuf, and one of those whose end is untold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,13 @@ use livekit_protocol as proto;
 use prost::Message;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::Entry;
+
 const EGRESSES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("egresses");
+const UNTOLD: TableDefinition<'_, &str, ()> = TableDefinition::new("untold");
+
+/// Every egress by its id, and whose end is untold.
+type Contents = (BTreeMap<String, proto::EgressInfo>, BTreeSet<String>);
 
 /// Why the file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,17 +54,17 @@ impl Disk {
         Ok(Self { database, path: path.to_owned() })
     }
 
-    pub(super) fn read(&self) -> Result<BTreeMap<String, proto::EgressInfo>, StoreError> {
+    pub(super) fn read(&self) -> Result<Contents, StoreError> {
         self.read_all()
             .map_err(|error| StoreError::Database { path: self.path.clone(), error: Box::new(error) })
     }
 
-    fn read_all(&self) -> Result<BTreeMap<String, proto::EgressInfo>, redb::Error> {
-        let mut infos = BTreeMap::new();
+    fn read_all(&self) -> Result<Contents, redb::Error> {
+        let (mut infos, mut untold) = Contents::default();
         let transaction = self.database.begin_read()?;
         let table = match transaction.open_table(EGRESSES) {
             Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(infos),
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok((infos, untold)),
             Err(error) => return Err(error.into()),
         };
         for entry in table.iter()? {
@@ -70,22 +76,32 @@ impl Disk {
                 }
             }
         }
-        Ok(infos)
+        // Made with the other, by the same commit.
+        for entry in transaction.open_table(UNTOLD)?.iter()? {
+            untold.insert(entry?.0.value().to_owned());
+        }
+        Ok((infos, untold))
     }
 
     /// Writes all of it, or nothing. On the disk when it returns.
-    pub(super) fn write(&self, entries: &[(String, Option<Vec<u8>>)]) -> Result<(), StoreError> {
+    pub(super) fn write(&self, entries: &[Entry]) -> Result<(), StoreError> {
         self.write_all(entries).map_err(|error| StoreError::Write(Box::new(error)))
     }
 
-    fn write_all(&self, entries: &[(String, Option<Vec<u8>>)]) -> Result<(), redb::Error> {
+    fn write_all(&self, entries: &[Entry]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
-            let mut table = transaction.open_table(EGRESSES)?;
-            for (egress_id, bytes) in entries {
-                match bytes {
-                    Some(bytes) => drop(table.insert(egress_id.as_str(), bytes.as_slice())?),
-                    None => drop(table.remove(egress_id.as_str())?),
+            let mut infos = transaction.open_table(EGRESSES)?;
+            let mut untold = transaction.open_table(UNTOLD)?;
+            for Entry { egress_id, info, is_untold } in entries {
+                match info {
+                    Some(info) => drop(infos.insert(egress_id.as_str(), info.as_slice())?),
+                    None => drop(infos.remove(egress_id.as_str())?),
+                }
+                if *is_untold {
+                    untold.insert(egress_id.as_str(), ())?;
+                } else {
+                    untold.remove(egress_id.as_str())?;
                 }
             }
         }

@@ -4,6 +4,8 @@ use proto::EgressStatus as Status;
 
 use super::*;
 
+const FILE_NAME: &str = "egresses.redb";
+
 fn info(egress_id: &str, started_at: i64, status: Status) -> proto::EgressInfo {
     proto::EgressInfo {
         egress_id: egress_id.to_owned(),
@@ -26,7 +28,7 @@ struct Open {
 
 async fn open(directory: &Path, options: StoreOptions) -> Open {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let store = Store::open(directory, options, &tasks, stop.clone()).await.unwrap();
+    let store = Store::open(&directory.join(FILE_NAME), options, &tasks, stop.clone()).await.unwrap();
     Open { store, tasks, stop }
 }
 
@@ -105,7 +107,7 @@ async fn the_file_is_its_owners_alone_and_used_once() {
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
     let opened = open(dir.path(), StoreOptions::default()).await;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    let again = Store::open(dir.path(), StoreOptions::default(), &opened.tasks, opened.stop.clone()).await;
+    let again = Store::open(&file, StoreOptions::default(), &opened.tasks, opened.stop.clone()).await;
     assert!(matches!(again, Err(StoreError::InUse { .. })), "{again:?}");
 }
 
@@ -115,7 +117,7 @@ async fn a_damaged_file_is_an_error_that_says_what_to_do() {
     let file = dir.path().join(FILE_NAME);
     let tasks = TaskTracker::new();
     let refused = async || {
-        let opened = Store::open(dir.path(), StoreOptions::default(), &tasks, CancellationToken::new()).await;
+        let opened = Store::open(&file, StoreOptions::default(), &tasks, CancellationToken::new()).await;
         opened.unwrap_err().to_string()
     };
     std::fs::write(&file, vec![7; 100_000]).unwrap();
@@ -245,4 +247,26 @@ async fn of_many_changes_the_last_is_written() {
     let all = found.store.list(&proto::ListEgressRequest::default()).unwrap().items;
     assert_eq!(all.len(), 8);
     assert!(all.iter().all(|info| info.started_at == 100), "{all:?}");
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_was_told_of_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path(), StoreOptions::default()).await;
+    for id in ["EG_one", "EG_two"] {
+        opened.store.create(&info(id, 1, Status::EgressStarting)).await.unwrap();
+        assert!(opened.store.untold().is_empty());
+    }
+    opened.store.put(info("EG_one", 1, Status::EgressComplete));
+    opened.store.put(info("EG_two", 1, Status::EgressFailed));
+    opened.store.told("EG_two");
+    opened.store.told("EG_unknown");
+    opened.close().await;
+
+    let opened = open(dir.path(), StoreOptions::default()).await;
+    assert_eq!(opened.store.untold(), [info("EG_one", 1, Status::EgressComplete)]);
+    opened.store.told("EG_one");
+    opened.store.put(info("EG_one", 1, Status::EgressComplete));
+    opened.close().await;
+    assert!(open(dir.path(), StoreOptions::default()).await.store.untold().is_empty());
 }

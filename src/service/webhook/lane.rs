@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use url::Url;
 
+use super::receipt::Receipt;
 use super::{Event, LaneKey, Limits, Shared, Target};
 
 /// The type that receivers' libraries ask for.
@@ -24,6 +25,7 @@ pub(super) struct Delivery {
     pub(super) body: Bytes,
     /// When it is given up.
     pub(super) expires: Instant,
+    pub(super) receipt: Receipt,
 }
 
 /// Why an attempt failed.
@@ -39,16 +41,19 @@ enum Failure {
 /// Delivers, one after the other, until nothing waits.
 pub(super) async fn run(shared: Arc<Shared>, key: LaneKey, target: Target) {
     while let Some(delivery) = shared.next(&key) {
-        let delivered = deliver(&shared, &target, &delivery);
-        let outcome = tokio::select! {
-            outcome = delivered => outcome,
-            () = shared.given_up.cancelled() => Err("the service ends".to_owned()),
-        };
         let (event, egress_id, receiver) = (delivery.event.name(), key.0.as_str(), target.host());
+        let outcome = tokio::select! {
+            outcome = deliver(&shared, &target, &delivery) => outcome,
+            () = shared.given_up.cancelled() => {
+                tracing::warn!(event, egress_id, receiver, "a webhook is not delivered: the service ends");
+                continue;
+            }
+        };
         match outcome {
             Ok(()) => tracing::debug!(event, egress_id, receiver, "webhook delivered"),
             Err(why) => tracing::warn!(event, egress_id, receiver, why, "a webhook is given up"),
         }
+        delivery.receipt.settle();
     }
 }
 

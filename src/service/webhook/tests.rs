@@ -65,7 +65,7 @@ async fn a_receiver_can_check_what_it_gets() {
         started_at: 1_700_000_000_000_000_000,
         ..info("EG_one", Status::EgressStarting)
     };
-    notifier.notify(Event::Started, &in_room, at);
+    notifier.notify(Event::Started, &in_room, at, || ());
     let got = receiver.next().await;
     assert_eq!(got.signer, "devkey");
     assert_eq!(got.header("content-type"), "application/webhook+json");
@@ -80,7 +80,7 @@ async fn a_receiver_can_check_what_it_gets() {
     assert!(id.len() == 12 && id.chars().all(|c| c.is_ascii_alphanumeric()), "{id}");
 
     // A page is in no room.
-    notifier.notify(Event::Ended, &info("EG_two", Status::EgressComplete), at);
+    notifier.notify(Event::Ended, &info("EG_two", Status::EgressComplete), at, || ());
     let body = receiver.next().await.json();
     assert_eq!(body["egressInfo"]["status"], "EGRESS_COMPLETE");
     assert!(body.get("room").is_none(), "{body}");
@@ -92,7 +92,7 @@ async fn a_user_in_the_address_is_not_sent() {
     let receiver = Receiver::start().await;
     let url = receiver.url.replace("http://", "http://user:password@");
     let (notifier, _tasks) = notifier(&[&url], quick());
-    notifier.notify(Event::Started, &info("EG_one", Status::EgressStarting), now());
+    notifier.notify(Event::Started, &info("EG_one", Status::EgressStarting), now(), || ());
     let got = receiver.next().await;
     assert_eq!((got.signer.as_str(), got.signatures), ("devkey", 1));
 }
@@ -105,7 +105,7 @@ async fn events_of_one_egress_arrive_in_order_once_each() {
     let (notifier, _tasks) = notifier(&[&receiver.url], quick());
     for at in 0..20 {
         let info = proto::EgressInfo { updated_at: at, ..info("EG_one", Status::EgressActive) };
-        notifier.notify(Event::Updated, &info, now());
+        notifier.notify(Event::Updated, &info, now(), || ());
     }
     notifier.drained().await;
     let all = receiver.all();
@@ -126,7 +126,7 @@ async fn a_receiver_that_comes_back_gets_what_it_missed() {
     let url = receiver.url.clone();
     let address = receiver.stop().await;
     let (notifier, _tasks) = notifier(&[&url], quick());
-    notifier.notify(Event::Ended, &info("EG_one", Status::EgressFailed), now());
+    notifier.notify(Event::Ended, &info("EG_one", Status::EgressFailed), now(), || ());
     // Long enough for attempts that are refused.
     assert!(
         tokio::time::timeout(Duration::from_millis(300), notifier.shared.ended.notified()).await.is_err()
@@ -142,7 +142,7 @@ async fn what_the_receiver_refuses_is_not_sent_again() {
         let receiver = Receiver::start().await;
         receiver.answer_with([status].into_iter().chain(std::iter::repeat(200)));
         let (notifier, _tasks) = notifier(&[&receiver.url], quick());
-        notifier.notify(Event::Ended, &info("EG_one", Status::EgressComplete), now());
+        notifier.notify(Event::Ended, &info("EG_one", Status::EgressComplete), now(), || ());
         notifier.drained().await;
         assert_eq!(receiver.all().len(), attempts, "{status}");
     }
@@ -156,7 +156,7 @@ async fn a_slow_receiver_delays_nobody_else() {
     let (notifier, _tasks) = notifier(&[&slow.url, &fast.url], quick());
     let begin = Instant::now();
     for at in 0..50 {
-        notifier.notify(Event::Updated, &info(&format!("EG_{}", at % 5), Status::EgressActive), now());
+        notifier.notify(Event::Updated, &info(&format!("EG_{}", at % 5), Status::EgressActive), now(), || ());
     }
     for _ in 0..50 {
         fast.next().await;
@@ -182,8 +182,8 @@ async fn a_request_names_receivers_keys_and_events_of_its_own() {
     };
     let begins = asking(vec![filtered.clone()], info("EG_one", Status::EgressStarting));
     let ends = asking(vec![filtered], info("EG_one", Status::EgressComplete));
-    notifier.notify(Event::Started, &begins, now());
-    notifier.notify(Event::Ended, &ends, now());
+    notifier.notify(Event::Started, &begins, now(), || ());
+    notifier.notify(Event::Ended, &ends, now(), || ());
     notifier.drained().await;
     let events = |receiver: &Receiver| {
         let told =
@@ -208,7 +208,7 @@ async fn the_operators_filter_holds_for_the_operators_receivers() {
     let tasks = TaskTracker::new();
     let notifier = Notifier::new(options, keys(), tasks.clone()).unwrap();
     let runs = asking(vec![webhook(&own.url, "")], info("EG_one", Status::EgressActive));
-    notifier.notify(Event::Updated, &runs, now());
+    notifier.notify(Event::Updated, &runs, now(), || ());
     notifier.drained().await;
     assert!(all.all().is_empty());
     assert_eq!(own.all()[0].signer, "another", "the first key, where the operator names none");
@@ -239,13 +239,13 @@ async fn of_too_many_that_wait_the_beginning_and_the_end_stay() {
     let (notifier, _tasks) = notifier(&[&receiver.url], Limits { depth: 5, ..quick() });
     let told = |at: i64, status| proto::EgressInfo { updated_at: at, ..info("EG_one", status) };
     // One that is on its way, so that all others wait.
-    notifier.notify(Event::Updated, &told(0, Status::EgressActive), now());
+    notifier.notify(Event::Updated, &told(0, Status::EgressActive), now(), || ());
     receiver.arrived(1).await;
-    notifier.notify(Event::Started, &told(1, Status::EgressStarting), now());
+    notifier.notify(Event::Started, &told(1, Status::EgressStarting), now(), || ());
     for at in 2..100 {
-        notifier.notify(Event::Updated, &told(at, Status::EgressActive), now());
+        notifier.notify(Event::Updated, &told(at, Status::EgressActive), now(), || ());
     }
-    notifier.notify(Event::Ended, &told(100, Status::EgressComplete), now());
+    notifier.notify(Event::Ended, &told(100, Status::EgressComplete), now(), || ());
     receiver.release();
     notifier.drained().await;
     let times: Vec<String> = receiver
@@ -262,7 +262,7 @@ async fn what_is_not_taken_in_time_is_given_up() {
     receiver.answer_with(std::iter::repeat(503));
     let limits = Limits { age: Duration::from_millis(300), ..quick() };
     let (notifier, tasks) = notifier(&[&receiver.url], limits);
-    notifier.notify(Event::Ended, &info("EG_one", Status::EgressComplete), now());
+    notifier.notify(Event::Ended, &info("EG_one", Status::EgressComplete), now(), || ());
     tasks.close();
     tokio::time::timeout(PATIENCE, tasks.wait()).await.expect("it is given up");
     assert!(receiver.all().len() > 1);
@@ -274,7 +274,7 @@ async fn a_service_that_ends_does_not_wait_for_ever() {
     receiver.answer_with(std::iter::repeat(503));
     let limits = Limits { flush: Duration::from_millis(200), ..quick() };
     let (notifier, tasks) = notifier(&[&receiver.url], limits);
-    notifier.notify(Event::Ended, &info("EG_one", Status::EgressComplete), now());
+    notifier.notify(Event::Ended, &info("EG_one", Status::EgressComplete), now(), || ());
     let begin = Instant::now();
     notifier.drained().await;
     tasks.close();

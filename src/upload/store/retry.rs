@@ -18,9 +18,12 @@ pub(super) struct Patience {
     pub(super) floor_bytes_per_second: u64,
 }
 
+/// How often a peer may be too slow for one request.
+const SLOW_ATTEMPTS: u32 = 2;
+
 impl Default for Patience {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(30), floor_bytes_per_second: 16 * 1024 }
+        Self { grace: Duration::from_secs(30), floor_bytes_per_second: 32 * 1024 }
     }
 }
 
@@ -62,7 +65,12 @@ impl Persistence {
             if !error.kind().is_passing() {
                 return Err(error);
             }
-            if attempt >= self.policy.attempts {
+            // Each takes minutes for a large part, and the backup waits meanwhile.
+            let most = match error.kind() {
+                StoreErrorKind::TooSlow => self.policy.attempts.min(SLOW_ATTEMPTS),
+                _ => self.policy.attempts,
+            };
+            if attempt >= most {
                 return Err(match attempt {
                     1 => error,
                     _ => error.and(&format!("; tried {attempt} times")),
@@ -114,7 +122,7 @@ mod tests {
     fn patience_goes_by_size() {
         let patience = Patience::default();
         assert_eq!(patience.deadline(0).as_secs(), 30);
-        assert_eq!(patience.deadline(16 * 1024 * 60).as_secs(), 90);
+        assert_eq!(patience.deadline(32 * 1024 * 60).as_secs(), 90);
         assert!(patience.deadline(u64::MAX) > Duration::from_secs(1 << 30));
     }
 
@@ -132,7 +140,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_what_passes_is_tried_again() {
-        for kind in [StoreErrorKind::Busy, StoreErrorKind::Unreachable, StoreErrorKind::TooSlow] {
+        let (attempts, result) = attempts_until(StoreErrorKind::TooSlow, 3).await;
+        assert_eq!((attempts, result.unwrap_err().to_string().as_str()), (2, "no; tried 2 times"));
+        for kind in [StoreErrorKind::Busy, StoreErrorKind::Unreachable] {
             let (attempts, result) = attempts_until(kind, 3).await;
             assert_eq!(attempts, 3);
             result.unwrap();
@@ -149,7 +159,7 @@ mod tests {
     async fn a_request_that_hangs_is_too_slow() {
         let persistence = Persistence { policy: policy(2), patience: Patience::default() };
         let began = tokio::time::Instant::now();
-        let result = persistence.request(16 * 1024 * 10, |_| std::future::pending::<Result<(), _>>()).await;
+        let result = persistence.request(32 * 1024 * 10, |_| std::future::pending::<Result<(), _>>()).await;
         assert_eq!(result.unwrap_err().kind(), StoreErrorKind::TooSlow);
         let elapsed = began.elapsed();
         assert!(elapsed >= Duration::from_secs(80) && elapsed < Duration::from_secs(81), "{elapsed:?}");

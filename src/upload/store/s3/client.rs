@@ -16,6 +16,7 @@ use aws_sdk_s3::config::{
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::TimeSource;
 use aws_smithy_http_client::{Builder, Connector, proxy, tls};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::OnceCell;
 
 use super::failure::Failure;
@@ -209,7 +210,9 @@ fn http_client(proxy: Option<&ProxyConfig>) -> Result<SharedHttpClient, StoreErr
             if given.username.is_empty() {
                 all
             } else {
-                all.with_basic_auth(&given.username, given.password.expose())
+                // The library puts them into an address as they are, and uses no proxy, silently, where that makes none.
+                let word = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+                all.with_basic_auth(word(&given.username), word(given.password.expose()))
             }
         }
     };

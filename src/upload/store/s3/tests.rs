@@ -216,19 +216,19 @@ async fn a_proxy_gets_its_user_and_password_and_the_server_does_not() {
         proxy_config: Some(ProxyConfig {
             url: secret(&proxy.url()),
             username: "me".to_owned(),
-            password: secret("pw"),
+            password: secret("p:w@ ü%"),
         }),
         ..config(endpoint)
     };
     put(&open(&through("http://store.example.com:9000")), 10).await.unwrap();
     let request = proxy.requests().remove(0);
     assert_eq!(request.path(), "http://store.example.com:9000/rec/a%20b/talk.mp4");
-    assert_eq!(request.header("proxy-authorization"), Some("Basic bWU6cHc="));
+    assert_eq!(request.header("proxy-authorization"), Some("Basic bWU6cDp3QCDDvCU="));
 
     let refused = put(&open(&through("https://store.example.com")), 10).await.unwrap_err();
     let request = proxy.requests().pop().unwrap();
     assert_eq!((request.method.as_str(), request.target.as_str()), ("CONNECT", "store.example.com:443"));
-    assert_eq!(request.header("proxy-authorization"), Some("Basic bWU6cHc="));
+    assert_eq!(request.header("proxy-authorization"), Some("Basic bWU6cDp3QCDDvCU="));
     assert_eq!(request.header("authorization"), None);
     assert!(!refused.to_string().contains("pw"), "{refused}");
 }

@@ -1,0 +1,55 @@
+//! The small pages for those who run the service, each on a port of its own, on all interfaces as LiveKit has them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ServeError;
+use crate::config::ServiceConfig;
+use crate::service::http;
+use crate::service::metrics::Metrics;
+use crate::service::snapshot::Snapshots;
+
+/// Opens those that the configuration asks for. They are there until `stop`.
+pub(super) async fn open(
+    config: &ServiceConfig,
+    outlook: &Arc<dyn Snapshots>,
+    metrics: &Arc<Metrics>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), ServeError> {
+    let pages: [(&'static str, u16, Router); 3] = [
+        ("health_port", config.health_port, http::health(Arc::clone(outlook))),
+        ("prometheus_port", config.prometheus_port, http::metrics(Arc::clone(outlook), Arc::clone(metrics))),
+        ("debug_handler_port", config.debug_handler_port, http::debug(Arc::clone(outlook))),
+    ];
+    for (key, port, router) in pages.into_iter().filter(|(_, port, _)| *port != 0) {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        listen(key, address, router, tasks, stop.clone()).await?;
+    }
+    Ok(())
+}
+
+/// Serves until `stop`.
+pub(super) async fn listen(
+    key: &'static str,
+    address: SocketAddr,
+    router: Router,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let failed = |source| ServeError::Listen { key, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    tracing::info!(key, %address, "listening");
+    tasks.spawn(async move {
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = serving.await {
+            tracing::error!(key, %error, "not listening any more");
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! Small pages for those who run the service: health, metrics, debugging (service.md §3.8). Each has a port of its own, as
+//! LiveKit has it, and none shows a secret.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State as With;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::metrics::Metrics;
+use super::snapshot::{Snapshot, Snapshots, State};
+
+/// Whoever knows the service.
+pub type Source = Arc<dyn Snapshots>;
+
+/// For `health_port`. `/healthz` says whether work is taken: 200, or 503 and why not. Every other path is LiveKit's: the CPU that is
+/// *free* under a name that says otherwise, and each recording's name. What LiveKit shows beside that, the whole
+/// request with its keys, is only its kind here.
+pub fn health(source: Source) -> Router {
+    Router::new().route("/healthz", get(healthz)).fallback(livekit).with_state(source)
+}
+
+/// For `prometheus_port`: any path.
+pub fn metrics(source: Source, metrics: Arc<Metrics>) -> Router {
+    Router::new().fallback(scrape).with_state((source, metrics))
+}
+
+/// For `debug_handler_port`: `/recordings`, each with its process, what it takes and how it fares.
+pub fn debug(source: Source) -> Router {
+    Router::new().route("/recordings", get(recordings)).fallback(no_such_dump).with_state(source)
+}
+
+async fn healthz(With(source): With<Source>) -> Response {
+    let snapshot = source.snapshot();
+    let status = |status: StatusCode, value: Value| (status, Json(value)).into_response();
+    match problem(&snapshot) {
+        None => status(StatusCode::OK, json!({"status": "ok", "recordings": snapshot.recordings.len()})),
+        Some(reason) => status(
+            StatusCode::SERVICE_UNAVAILABLE,
+            json!({"status": "unavailable", "reason": reason, "recordings": snapshot.recordings.len()}),
+        ),
+    }
+}
+
+/// Why no work is taken at all. A machine that is busy is healthy.
+const fn problem(snapshot: &Snapshot) -> Option<&'static str> {
+    match snapshot.state {
+        State::Serving => None,
+        State::Unheard => Some("reports do not get through"),
+        State::Terminating => Some("server is shutting down"),
+    }
+}
+
+async fn livekit(With(source): With<Source>) -> Json<BTreeMap<String, Value>> {
+    let snapshot = source.snapshot();
+    let recordings = snapshot.recordings.iter();
+    let recordings =
+        recordings.map(|recording| (recording.egress_id.clone(), json!({"type": recording.kind.as_str()})));
+    let free = ("CpuLoad".to_owned(), json!(snapshot.room.available));
+    Json(std::iter::once(free).chain(recordings).collect())
+}
+
+async fn scrape(With((source, metrics)): With<(Source, Arc<Metrics>)>) -> Response {
+    match metrics.page(&source.snapshot()) {
+        Ok(page) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics can't be shown");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn recordings(With(source): With<Source>) -> Json<Value> {
+    let snapshot = source.snapshot();
+    let recordings = snapshot.recordings.iter().map(|recording| {
+        json!({
+            "egress_id": recording.egress_id,
+            "type": recording.kind.as_str(),
+            "pid": recording.pid,
+            "cpu_cores": recording.used.cpu,
+            "memory_bytes": recording.used.memory,
+            "progress": recording.progress,
+        })
+    });
+    Json(json!({
+        "cores": snapshot.room.cores,
+        "cores_available": snapshot.room.available,
+        "cores_in_use": snapshot.reading.cores,
+        "memory_gb": snapshot.reading.memory,
+        "recordings": recordings.collect::<Vec<_>>(),
+    }))
+}
+
+async fn no_such_dump() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "no such dump; there is /recordings\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! What Prometheus is told (service.md §3.9): LiveKit's names, so that its dashboards go on, and ours beside them.
+//!
+//! Everything but what recordings have come to is a picture of the moment and read when it is asked for. What they have come to is
+//! added up here: those that live by their last progress, and those that are over by what they had reached. A sum never falls.
+
+mod registry;
+mod tally;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use livekit_protocol as proto;
+use prometheus::core::Collector;
+use prometheus::{Counter, CounterVec, Gauge, GaugeVec, IntGauge, Opts, Registry, TextEncoder};
+
+use super::admission::{Kind, MEMORY_HEADROOM};
+use super::snapshot::{Snapshot, Snapshots, State};
+use crate::ipc::Progress;
+pub use registry::Counted;
+use tally::Tally;
+pub use tally::{Result as EndResult, Totals};
+
+/// What is counted over the service's life.
+pub struct Metrics {
+    node_id: String,
+    cluster_id: String,
+    tally: Mutex<Tally>,
+    source: OnceLock<Weak<dyn Snapshots>>,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").field("node_id", &self.node_id).finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// `node_id`: a name of this run of the service, a label of all.
+    pub fn new(node_id: impl Into<String>, cluster_id: impl Into<String>) -> Self {
+        Self {
+            node_id: node_id.into(),
+            cluster_id: cluster_id.into(),
+            tally: Mutex::default(),
+            source: OnceLock::new(),
+        }
+    }
+
+    /// Says who knows how recordings fare. Without it, what one that is over had come to is not counted.
+    pub fn watch(&self, source: &Arc<dyn Snapshots>) {
+        if self.source.set(Arc::downgrade(source)).is_err() {
+            tracing::error!("the source of metrics was set before");
+        }
+    }
+
+    /// A recording is over, as its last report says. One that is told twice counts once.
+    pub fn ended(&self, info: &proto::EgressInfo) {
+        let last = self.source.get().and_then(Weak::upgrade).and_then(|source| {
+            let recordings = source.snapshot().recordings;
+            let own = recordings.into_iter().find(|recording| recording.egress_id == info.egress_id)?;
+            Some((own.kind, own.progress))
+        });
+        let (kind, mut progress) = last.unwrap_or_else(|| (Kind::of_report(info), Progress::default()));
+        // What is stored last is stored after the last word about progress.
+        progress.stored = progress.stored.max(stored(info));
+        let mut tally = self.tally();
+        tally.observe(&info.egress_id, kind, progress);
+        tally.ended(&info.egress_id, kind, EndResult::of(info));
+    }
+
+    /// The page that Prometheus reads.
+    ///
+    /// # Errors
+    /// When a metric is none by Prometheus's rules, such as for a label that is no UTF-8.
+    pub fn page(&self, snapshot: &Snapshot) -> prometheus::Result<String> {
+        let mut tally = self.tally();
+        for recording in &snapshot.recordings {
+            tally.observe(&recording.egress_id, recording.kind, recording.progress);
+        }
+        let (totals, results) = (tally.totals(), tally.results().clone());
+        drop(tally);
+        let page = Page::new(&self.node_id, &self.cluster_id)?;
+        page.of_livekit(snapshot)?;
+        let ends = page.counters(
+            "livekit_egress_handler_results_total",
+            "Recordings that are over",
+            &["type", "result"],
+        )?;
+        for ((kind, result), count) in results {
+            ends.with_label_values(&[kind.as_str(), result.as_str()]).inc_by(number(count));
+        }
+        page.of_ours(snapshot, &totals)?;
+        TextEncoder::new().encode_to_string(&page.registry.gather())
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One answer to Prometheus.
+struct Page {
+    registry: Registry,
+    labels: [(&'static str, String); 2],
+}
+
+impl Page {
+    fn new(node_id: &str, cluster_id: &str) -> prometheus::Result<Self> {
+        let labels = [("node_id", node_id.to_owned()), ("cluster_id", cluster_id.to_owned())];
+        let page = Self { registry: Registry::new(), labels };
+        let build = page.gauges("weir_build_info", "What runs here", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        Ok(page)
+    }
+
+    fn of_livekit(&self, snapshot: &Snapshot) -> prometheus::Result<()> {
+        let Snapshot { room, reading, recordings, state, psrpc } = snapshot;
+        self.flag("livekit_egress_available", "Nothing is recorded", room.is_idle)?;
+        let takes = room.takes_web && *state == State::Serving;
+        self.flag("livekit_egress_can_accept_request", "A page would be recorded", takes)?;
+        self.flag("livekit_egress_is_disabled", "Nothing new is recorded", *state != State::Serving)?;
+        self.flag("livekit_egress_is_terminating", "It is about to end", *state == State::Terminating)?;
+        let requests = self.gauges("livekit_egress_requests", "Recordings that are being made", &["type"])?;
+        for kind in Kind::ALL {
+            let count = recordings.iter().filter(|recording| recording.kind == kind).count();
+            requests.with_label_values(&[kind.as_str()]).set(number(count as u64));
+        }
+        self.gauge(
+            "livekit_egress_proc_rss_bytes",
+            "Resident memory of all processes",
+            number(reading.resident),
+        )?;
+        let held = number(reading.cgroup.unwrap_or(0));
+        self.gauge("livekit_egress_cgroup_memory_bytes", "Memory of the control group", held)?;
+        self.flag(
+            "livekit_egress_cgroup_read_success",
+            "The control group tells its memory",
+            reading.cgroup.is_some(),
+        )?;
+        let group_is_full =
+            room.max_memory > 0.0 && held / number(1 << 30) + MEMORY_HEADROOM >= room.max_memory;
+        self.flag(
+            "livekit_egress_would_reject_cgroup",
+            "By the control group there is no room",
+            group_is_full,
+        )?;
+        // None is shared: each recording has its own server.
+        self.gauge("livekit_egress_pulse_sinks", "Sinks of a shared sound server", 0.0)?;
+
+        let of_node = [("node_id", self.labels[0].1.clone()), ("node_type", "EGRESS".to_owned())];
+        let load =
+            Gauge::with_opts(labelled(Opts::new("livekit_node_cpu_load", "CPU in use; 1 is all"), &of_node))?;
+        load.set(reading.load);
+        self.register(load)?;
+        let ratios = self.gauges("livekit_load_ratio", "Taken and promised; 1 is all", &["type"])?;
+        ratios.with_label_values(&["cpu"]).set(room.cpu_ratio);
+        ratios.with_label_values(&["memory"]).set(room.memory_ratio.unwrap_or(0.0));
+        ratios.with_label_values(&["pulse"]).set(0.0);
+        if let Some(stats) = psrpc {
+            for (name, help, count) in [
+                ("livekit_psrpc_requests_received_total", "Requests that came", stats.received),
+                ("livekit_psrpc_requests_expired_total", "Requests that came too late", stats.expired),
+            ] {
+                let counter = Counter::with_opts(labelled(Opts::new(name, help), &of_node))?;
+                counter.inc_by(number(count));
+                self.register(counter)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn of_ours(&self, snapshot: &Snapshot, totals: &BTreeMap<Kind, Totals>) -> prometheus::Result<()> {
+        type Part = fn(&Totals) -> f64;
+        let sums: [(&str, &str, Part); 5] = [
+            ("weir_recorded_seconds_total", "Media time that was recorded", |totals| totals.seconds),
+            ("weir_pictures_total", "Different pictures that were recorded", |totals| {
+                number(totals.pictures)
+            }),
+            ("weir_pictures_dropped_total", "Pictures that came too fast for the machine", |totals| {
+                number(totals.dropped)
+            }),
+            ("weir_written_bytes_total", "Bytes that were written", |totals| number(totals.bytes)),
+            ("weir_stored_bytes_total", "Bytes that are stored where they belong", |totals| {
+                number(totals.stored)
+            }),
+        ];
+        for (name, help, part) in sums {
+            let counters = self.counters(name, help, &["type"])?;
+            for (kind, totals) in totals {
+                counters.with_label_values(&[kind.as_str()]).inc_by(part(totals));
+            }
+        }
+        type Now = fn(&super::snapshot::RecordingView) -> f64;
+        let of_each: [(&str, &str, Now); 4] = [
+            ("weir_recording_cpu_cores", "Cores that a recording takes", |recording| recording.used.cpu),
+            ("weir_recording_memory_bytes", "Resident memory of a recording", |recording| {
+                number(recording.used.memory)
+            }),
+            (
+                "weir_uploads_waiting",
+                "Finished files of a recording that wait for their store",
+                |recording| number(recording.progress.waiting),
+            ),
+            ("weir_uploads_waiting_bytes", "Their bytes", |recording| {
+                number(recording.progress.waiting_bytes)
+            }),
+        ];
+        for (name, help, part) in of_each {
+            let gauges = self.gauges(name, help, &["egress_id", "type"])?;
+            for recording in &snapshot.recordings {
+                gauges
+                    .with_label_values(&[recording.egress_id.as_str(), recording.kind.as_str()])
+                    .set(part(recording));
+            }
+        }
+        self.gauge("weir_cores", "Cores that recordings may count on", snapshot.room.cores)?;
+        self.gauge("weir_cores_available", "Cores that a new recording may count on", snapshot.room.available)
+    }
+
+    fn flag(&self, name: &str, help: &str, is_so: bool) -> prometheus::Result<()> {
+        let flag = IntGauge::with_opts(labelled(Opts::new(name, help), &self.labels))?;
+        flag.set(i64::from(is_so));
+        self.register(flag)
+    }
+
+    fn gauge(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
+        let gauge = Gauge::with_opts(labelled(Opts::new(name, help), &self.labels))?;
+        gauge.set(value);
+        self.register(gauge)
+    }
+
+    fn gauges(&self, name: &str, help: &str, by: &[&str]) -> prometheus::Result<GaugeVec> {
+        let gauges = GaugeVec::new(labelled(Opts::new(name, help), &self.labels), by)?;
+        self.register(gauges.clone()).map(|()| gauges)
+    }
+
+    fn counters(&self, name: &str, help: &str, by: &[&str]) -> prometheus::Result<CounterVec> {
+        let counters = CounterVec::new(labelled(Opts::new(name, help), &self.labels), by)?;
+        self.register(counters.clone()).map(|()| counters)
+    }
+
+    fn register(&self, collector: impl Collector + 'static) -> prometheus::Result<()> {
+        self.registry.register(Box::new(collector))
+    }
+}
+
+fn labelled(opts: Opts, labels: &[(&'static str, String)]) -> Opts {
+    labels.iter().fold(opts, |opts, (name, value)| opts.const_label(*name, value))
+}
+
+/// Prometheus has no other numbers.
+#[expect(clippy::cast_precision_loss, reason = "it is exact to 2^53")]
+const fn number(count: u64) -> f64 {
+    count as f64
+}
+
+/// Bytes that are stored, as a report has them.
+fn stored(info: &proto::EgressInfo) -> u64 {
+    let files = info.file_results.iter().filter(|file| !file.location.is_empty()).map(|file| file.size);
+    let segments = info.segment_results.iter().map(|segments| segments.size);
+    files.chain(segments).map(|size| u64::try_from(size).unwrap_or(0)).fold(0, u64::saturating_add)
+}
+
+impl Kind {
+    /// As [`Kind::of`], by what a report says was asked for.
+    #[must_use]
+    pub fn of_report(info: &proto::EgressInfo) -> Self {
+        use crate::protocol::{StartEgressRequest, start_egress_request};
+        use proto::egress_info::Request;
+        match &info.request {
+            Some(Request::RoomComposite(_)) => Self::RoomComposite,
+            Some(Request::Web(_)) => Self::Web,
+            Some(Request::Participant(_)) => Self::Participant,
+            Some(Request::TrackComposite(_)) => Self::TrackComposite,
+            Some(Request::Track(_)) => Self::Track,
+            Some(Request::Egress(egress)) => Self::of(&StartEgressRequest {
+                request: Some(start_egress_request::Request::Egress(egress.clone())),
+                ..Default::default()
+            }),
+            Some(Request::Replay(_)) | None => Self::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+use std::collections::BTreeMap;
+
+use livekit_protocol as proto;
+use proto::EgressStatus;
+
+use super::*;
+use crate::psrpc::ServerStats;
+use crate::service::admission::Room;
+use crate::service::monitor::{Reading, Use};
+use crate::service::snapshot::RecordingView;
+
+fn view(egress_id: &str, kind: Kind, pictures: u64) -> RecordingView {
+    let progress = Progress {
+        seconds: 1.5,
+        pictures,
+        dropped: 3,
+        bytes: 1000,
+        stored: 400,
+        waiting: 2,
+        waiting_bytes: 600,
+    };
+    RecordingView {
+        egress_id: egress_id.into(),
+        kind,
+        pid: Some(7),
+        used: Use { cpu: 0.75, memory: 64 },
+        progress,
+    }
+}
+
+fn snapshot(recordings: Vec<RecordingView>) -> Snapshot {
+    Snapshot {
+        room: Room {
+            available: 2.5,
+            cores: 4.0,
+            is_idle: recordings.is_empty(),
+            takes_web: true,
+            cpu_ratio: 0.25,
+            memory_ratio: Some(0.5),
+            max_memory: 8.0,
+            ..Room::default()
+        },
+        reading: Reading { load: 0.125, resident: 3 << 30, cgroup: Some(7 << 30), ..Reading::default() },
+        recordings,
+        ..Snapshot::default()
+    }
+}
+
+/// A page as a scraper reads it: `name{labels}` without the two labels that all have, to its value.
+fn read(page: &str) -> BTreeMap<String, f64> {
+    let line = |line: &str| {
+        let (name, value) = line.rsplit_once(' ')?;
+        let name = name.replace("cluster_id=\"eu\"", "").replace("node_id=\"NE_1\"", "");
+        let name = name.replace(",,", ",").replace("{,", "{").replace(",}", "}").replace("{}", "");
+        Some((name, value.parse().ok()?))
+    };
+    page.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect()
+}
+
+fn page(metrics: &Metrics, snapshot: &Snapshot) -> BTreeMap<String, f64> {
+    read(&metrics.page(snapshot).unwrap())
+}
+
+fn info(egress_id: &str, status: EgressStatus, error: &str, code: i32) -> proto::EgressInfo {
+    let request = Some(proto::egress_info::Request::Web(proto::WebEgressRequest::default()));
+    let mut info = proto::EgressInfo { egress_id: egress_id.into(), request, ..Default::default() };
+    info.set_status(status);
+    info.error = error.into();
+    info.error_code = code;
+    info
+}
+
+#[test]
+fn livekits_dashboards_find_their_names() {
+    let metrics = Metrics::new("NE_1", "eu");
+    let mut snapshot = snapshot(vec![view("EG_1", Kind::Web, 10), view("EG_2", Kind::Web, 10)]);
+    snapshot.psrpc = Some(ServerStats { received: 9, expired: 2, ..ServerStats::default() });
+    let text = metrics.page(&snapshot).unwrap();
+    assert!(text.contains("livekit_egress_available{cluster_id=\"eu\",node_id=\"NE_1\"} 0\n"), "{text}");
+    assert!(
+        text.contains("# TYPE livekit_egress_handler_results_total counter\n")
+            || !text.contains("results_total")
+    );
+    let page = read(&text);
+    for (name, value) in [
+        ("livekit_egress_available", 0.0),
+        ("livekit_egress_can_accept_request", 1.0),
+        ("livekit_egress_is_disabled", 0.0),
+        ("livekit_egress_is_terminating", 0.0),
+        ("livekit_egress_requests{type=\"web\"}", 2.0),
+        ("livekit_egress_requests{type=\"track\"}", 0.0),
+        ("livekit_egress_proc_rss_bytes", (3_u64 << 30) as f64),
+        ("livekit_egress_cgroup_memory_bytes", (7_u64 << 30) as f64),
+        ("livekit_egress_cgroup_read_success", 1.0),
+        ("livekit_egress_would_reject_cgroup", 1.0),
+        ("livekit_egress_pulse_sinks", 0.0),
+        ("livekit_node_cpu_load{node_type=\"EGRESS\"}", 0.125),
+        ("livekit_load_ratio{type=\"cpu\"}", 0.25),
+        ("livekit_load_ratio{type=\"memory\"}", 0.5),
+        ("livekit_load_ratio{type=\"pulse\"}", 0.0),
+        ("livekit_psrpc_requests_received_total{node_type=\"EGRESS\"}", 9.0),
+        ("livekit_psrpc_requests_expired_total{node_type=\"EGRESS\"}", 2.0),
+        ("weir_recording_cpu_cores{egress_id=\"EG_1\",type=\"web\"}", 0.75),
+        ("weir_recording_memory_bytes{egress_id=\"EG_2\",type=\"web\"}", 64.0),
+        ("weir_uploads_waiting{egress_id=\"EG_2\",type=\"web\"}", 2.0),
+        ("weir_uploads_waiting_bytes{egress_id=\"EG_2\",type=\"web\"}", 600.0),
+        ("weir_pictures_total{type=\"web\"}", 20.0),
+        ("weir_cores", 4.0),
+        ("weir_cores_available", 2.5),
+    ] {
+        assert_eq!(page.get(name), Some(&value), "{name} of {text}");
+    }
+}
+
+#[test]
+fn what_is_not_taken_is_shown_as_such() {
+    let metrics = Metrics::new("NE_1", "eu");
+    for (state, disabled, terminating) in
+        [(State::Unheard, 1.0, 0.0), (State::Terminating, 1.0, 1.0), (State::Serving, 0.0, 0.0)]
+    {
+        let page = page(&metrics, &Snapshot { state, ..snapshot(Vec::new()) });
+        assert_eq!(page["livekit_egress_is_disabled"], disabled);
+        assert_eq!(page["livekit_egress_is_terminating"], terminating);
+        assert_eq!(page["livekit_egress_can_accept_request"], 1.0 - disabled);
+        assert_eq!(page["livekit_egress_available"], 1.0);
+    }
+}
+
+#[test]
+fn sums_never_fall_and_nothing_counts_twice() {
+    let metrics = Metrics::new("NE_1", "eu");
+    let pictures =
+        |snapshot: &Snapshot| page(&metrics, snapshot).get("weir_pictures_total{type=\"web\"}").copied();
+    assert_eq!(pictures(&snapshot(Vec::new())), None);
+    let both = snapshot(vec![view("EG_1", Kind::Web, 100), view("EG_2", Kind::Web, 50)]);
+    assert_eq!(pictures(&both), Some(150.0));
+    // A progress that comes late does not take anything back.
+    assert_eq!(pictures(&snapshot(vec![view("EG_1", Kind::Web, 90)])), Some(150.0));
+    let over = info("EG_1", EgressStatus::EgressComplete, "", 0);
+    metrics.ended(&over);
+    metrics.ended(&over);
+    assert_eq!(pictures(&snapshot(vec![view("EG_2", Kind::Web, 60)])), Some(160.0));
+    // A picture of the service that was taken before the end.
+    assert_eq!(pictures(&both), Some(160.0));
+    let page = page(&metrics, &snapshot(Vec::new()));
+    assert_eq!(page["livekit_egress_handler_results_total{result=\"completed\",type=\"web\"}"], 1.0);
+    assert_eq!(page["weir_recorded_seconds_total{type=\"web\"}"], 3.0);
+}
+
+/// A service in which one recording has come a little further than was seen before.
+struct Last;
+
+impl Snapshots for Last {
+    fn snapshot(&self) -> Snapshot {
+        snapshot(vec![view("EG_1", Kind::Media, 130)])
+    }
+}
+
+#[test]
+fn an_end_counts_what_was_reached_last_and_what_was_stored_after_that() {
+    let metrics = Metrics::new("NE_1", "eu");
+    let source: Arc<dyn Snapshots> = Arc::new(Last);
+    metrics.watch(&source);
+    let mut over = info("EG_1", EgressStatus::EgressComplete, "", 0);
+    let file =
+        |location: &str| proto::FileInfo { size: 5000, location: location.into(), ..Default::default() };
+    over.file_results = vec![file("s3://there"), file("")];
+    over.segment_results = vec![proto::SegmentsInfo { size: 300, ..Default::default() }];
+    metrics.ended(&over);
+    let page = page(&metrics, &snapshot(Vec::new()));
+    assert_eq!(page["weir_pictures_total{type=\"media\"}"], 130.0);
+    assert_eq!(page["weir_stored_bytes_total{type=\"media\"}"], 5300.0);
+}
+
+#[test]
+fn ends_have_livekits_words() {
+    for (status, error, code, expected) in [
+        (EgressStatus::EgressComplete, "", 0, "completed"),
+        (EgressStatus::EgressLimitReached, "Session limit reached", 413, "completed"),
+        (EgressStatus::EgressAborted, "Start signal not received", 412, "aborted"),
+        (EgressStatus::EgressFailed, "OOM: 4.26 GB used", 403, "killed_oom"),
+        (EgressStatus::EgressFailed, "CPU exhausted: 3.00 cores used", 403, "killed_cpu"),
+        (EgressStatus::EgressFailed, "server is shutting down", 403, "killed_shutdown"),
+        (EgressStatus::EgressFailed, "the recorder died: it was killed by SIGKILL", 500, "process_error"),
+        (EgressStatus::EgressFailed, "page load error", 400, "failed"),
+    ] {
+        assert_eq!(EndResult::of(&info("EG_1", status, error, code)).as_str(), expected, "{error}");
+    }
+}
+
+#[test]
+fn names_of_old_recordings_are_forgotten() {
+    let mut tally = Tally::default();
+    for at in 0..10_000 {
+        tally.ended(&format!("EG_{at}"), Kind::Web, EndResult::Completed);
+    }
+    let text = format!("{tally:?}");
+    assert!(!text.contains("EG_5000\"") && text.contains("EG_9999\""));
+    assert_eq!(tally.results()[&(Kind::Web, EndResult::Completed)], 10_000);
+}

@@ -1,0 +1,105 @@
+//! The service at one moment, for those who watch it: health, metrics, debugging.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::watch;
+
+use super::Service;
+use super::admission::{Gate, Kind, Room};
+use super::monitor::{Reading, Use};
+use crate::ipc::Progress;
+use crate::psrpc::ServerStats;
+
+/// The service at one moment. There are no secrets in it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Snapshot {
+    pub room: Room,
+    pub reading: Reading,
+    pub recordings: Vec<RecordingView>,
+    pub state: State,
+    /// `None`: it stands alone.
+    pub psrpc: Option<ServerStats>,
+}
+
+/// Whether work is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    #[default]
+    Serving,
+    /// What is told of recordings does not get through: nothing new is begun.
+    Unheard,
+    /// It ends when its recordings have.
+    Terminating,
+}
+
+/// One recording.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordingView {
+    pub egress_id: String,
+    pub kind: Kind,
+    /// Of its recorder; `None`: it is on its way.
+    pub pid: Option<i32>,
+    pub used: Use,
+    pub progress: Progress,
+}
+
+/// Whoever knows the service.
+pub trait Snapshots: Send + Sync {
+    fn snapshot(&self) -> Snapshot;
+}
+
+/// What a service, its gate and its monitor show together.
+pub struct Outlook {
+    service: Weak<Service>,
+    gate: Gate,
+    readings: watch::Receiver<Reading>,
+    psrpc: Box<dyn Fn() -> Option<ServerStats> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Outlook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outlook").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
+impl Outlook {
+    /// `psrpc`: what its place on the bus counts.
+    pub fn new(
+        service: &Arc<Service>,
+        gate: Gate,
+        readings: watch::Receiver<Reading>,
+        psrpc: impl Fn() -> Option<ServerStats> + Send + Sync + 'static,
+    ) -> Self {
+        Self { service: Arc::downgrade(service), gate, readings, psrpc: Box::new(psrpc) }
+    }
+}
+
+impl Snapshots for Outlook {
+    fn snapshot(&self) -> Snapshot {
+        let reading = self.readings.borrow().clone();
+        let service = self.service.upgrade();
+        let running = service.as_ref().map(|service| service.running()).unwrap_or_default();
+        let recordings = self.gate.occupants().into_iter().map(|(id, occupant)| {
+            let running = running.iter().find(|running| running.info.egress_id == occupant.egress_id);
+            RecordingView {
+                used: reading.recordings.get(&id).copied().unwrap_or_default(),
+                kind: occupant.kind,
+                pid: occupant.pid,
+                progress: running.map(|running| running.progress).unwrap_or_default(),
+                egress_id: occupant.egress_id,
+            }
+        });
+        let state = match &service {
+            Some(service) if !service.is_closed() && service.is_open() => State::Serving,
+            Some(service) if !service.is_closed() => State::Unheard,
+            Some(_) | None => State::Terminating,
+        };
+        Snapshot {
+            recordings: recordings.collect(),
+            room: self.gate.room(),
+            reading,
+            state,
+            psrpc: (self.psrpc)(),
+        }
+    }
+}
