@@ -105,7 +105,26 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
 
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
-    let connection = doors::connect(config, &settings.work_dir, &tasks, &stop).await?;
+    let done = run(config, &settings, &mut signals, &tasks, &stop).await;
+    stop.cancel();
+    tasks.close();
+    let is_over = matches!(done, Ok(Done::Ended));
+    if is_over && timeout(TIDY_WITHIN, tasks.wait()).await.is_err() {
+        tracing::info!("what is still being tidied up is left to the next run");
+    }
+    tracing::info!(?done, "ended");
+    done
+}
+
+/// Puts the service together, and serves. What holds the bus or the store is gone when it comes back, so that their tasks end.
+async fn run(
+    config: &ServiceConfig,
+    settings: &Settings,
+    signals: &mut Signals,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Done, ServeError> {
+    let connection = doors::connect(config, &settings.work_dir, tasks, stop).await?;
     let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id));
     let registry: Arc<dyn Registry> =
         Arc::new(Counted::new(Arc::clone(&connection.registry), Arc::clone(&metrics)));
@@ -114,25 +133,19 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     let gate = Gate::new(config.cpu_cost.clone(), cores);
     let monitor = Monitor::new(gate.clone(), &config.cpu_cost, config.cpu_request);
     let readings = monitor.readings();
-    let service = Service::new(settings.clone(), Arc::clone(&registry), Arc::new(gate.clone()), &tasks);
+    let service = Service::new(settings.clone(), Arc::clone(&registry), Arc::new(gate.clone()), tasks);
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
     let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
     service.take_over().await.map_err(unreadable)?;
-    let doors = Doors::open(config, connection, &service, &tasks, &stop).await?;
+    let doors = Doors::open(config, connection, &service, tasks, stop).await?;
     let outlook = Outlook::new(&service, gate, readings, doors.psrpc_stats());
     let outlook: Arc<dyn Snapshots> = Arc::new(outlook);
     metrics.watch(&outlook);
-    pages::open(config, &outlook, &metrics, &tasks, &stop).await?;
+    pages::open(config, &outlook, &metrics, tasks, stop).await?;
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");
 
-    let done = until_told(&mut signals, &service, &doors, &*registry).await;
+    let done = until_told(signals, &service, &doors, &*registry).await;
     doors.close(TIDY_WITHIN).await;
-    stop.cancel();
-    tasks.close();
-    if done == Done::Ended && timeout(TIDY_WITHIN, tasks.wait()).await.is_err() {
-        tracing::info!("what is still being tidied up is left to the next run");
-    }
-    tracing::info!(?done, "ended");
     Ok(done)
 }
 

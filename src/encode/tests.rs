@@ -163,3 +163,27 @@ async fn a_gap_in_the_sound_is_silence_and_not_a_shift() {
         assert!(widest <= 60, "{codec}: a hole of {widest} ms");
     }
 }
+
+#[tokio::test]
+async fn a_limit_in_the_middle_halves_the_pictures_and_moves_no_key_frame() {
+    crate::media::init().unwrap();
+    let raw = Feed::new("raw");
+    let second = Duration::from_secs(1);
+    let (encoders, events) = Encoders::start(&graph(Vec::new()), second, Some(&raw), None).unwrap();
+    let out = Collect::default();
+    let _attached = encoders.video().unwrap().attach(Box::new(out.clone()));
+    let times: Vec<_> = (0..240).map(|n| gst::ClockTime::from_nseconds(n * 1_000_000_000 / 30)).collect();
+    push_all(&raw, &encoders, &times[..120]).await;
+    encoders.thinning().limit(15);
+    push_all(&raw, &encoders, &times[120..]).await;
+    raw.end();
+    assert_eq!(encoders.dropped_pictures(), 0, "what is left out on purpose is not dropped");
+    encoders.finish(events, Duration::from_secs(20)).await.unwrap();
+
+    let frames = out.0.lock().unwrap().clone();
+    let half = frames.iter().filter(|(pts, _)| *pts >= times[120]).count();
+    assert_eq!(frames.len() - half, 120);
+    assert!((60..=64).contains(&half), "{half} of 120");
+    let keys: Vec<_> = frames.iter().filter(|(_, key)| *key).map(|(pts, _)| pts.mseconds()).collect();
+    assert_eq!(keys, [0, 1000, 2000, 3000, 4000, 5000, 6000, 7000]);
+}

@@ -1,6 +1,8 @@
 //! Requests on the wire → plan, graph plan and the request as it is shown again, as snapshots. A new option starts here: put a
 //! request into `tests/data/requests` and its name into the list.
 
+use livekit_protocol as proto;
+
 use super::graph::{GraphPlan, Machine};
 use super::render::render;
 use super::*;
@@ -186,4 +188,45 @@ fn a_webhooks_address_is_shown_without_its_user() {
     // What is left is still an address to send to.
     assert_eq!(shown.webhooks[0].url, "https://{...}@hooks.example/a?b=c");
     assert!(url::Url::parse(&shown.webhooks[0].url).is_ok());
+}
+
+#[test]
+fn the_tightest_limit_of_a_session_holds_for_all_of_its_outputs() {
+    let seconds = |seconds| Some(std::time::Duration::from_secs(seconds));
+    let limits = SessionLimits {
+        file: seconds(60),
+        file_size: Some(1000),
+        stream: seconds(10),
+        segments: seconds(30),
+        images: None,
+    };
+    let plan = plan(
+        r#"{"url": "https://a.b", "file_outputs": [{"filepath": "a.mp4"}], "segment_outputs": [{"filename_prefix": "s"}]}"#,
+    );
+    let plan = plan.unwrap();
+    let asked = Limits { duration: seconds(5), size: Some(2000), session: None };
+    let expected = Limits { duration: seconds(5), session: seconds(30), size: Some(1000) };
+    assert_eq!(limits.apply(&plan.outputs, asked), expected);
+    assert_eq!(limits.apply(&plan.outputs[1..], Limits::default()).size, None, "the size is that of files");
+    assert_eq!(SessionLimits::default().apply(&plan.outputs, asked), asked);
+}
+
+#[test]
+fn what_livekit_server_sends_is_planned_or_refused_by_its_kind() {
+    use crate::protocol::{StartEgressRequest, start_egress_request::Request};
+    let request = |request| StartEgressRequest { retry_count: -1, request, ..Default::default() };
+    let web = proto::WebEgressRequest { url: "https://a.b".to_owned(), ..Default::default() };
+    let planned = from_rpc::start_egress(request(Some(Request::Web(web)))).unwrap();
+    assert_eq!(planned.retry_count, 0);
+    for kind in [
+        Request::RoomComposite(proto::RoomCompositeEgressRequest::default()),
+        Request::Participant(proto::ParticipantEgressRequest::default()),
+        Request::TrackComposite(proto::TrackCompositeEgressRequest::default()),
+        Request::Track(proto::TrackEgressRequest::default()),
+        Request::Replay(proto::ExportReplayRequest::default()),
+    ] {
+        let error = from_rpc::start_egress(request(Some(kind))).unwrap_err();
+        assert!(error.to_string().contains("not yet supported"), "{error}");
+    }
+    assert_eq!(from_rpc::start_egress(request(None)).unwrap_err().field(), "request");
 }

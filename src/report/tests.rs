@@ -133,3 +133,18 @@ fn one_kind_of_output_fills_the_result_that_old_clients_read() {
     assert!(matches!(report.info().result, Some(proto::egress_info::Result::File(_))));
     assert_eq!((report.info().error.as_str(), report.info().error_code), ("no", 400));
 }
+
+#[test]
+fn a_recorder_that_died_failed_and_keeps_what_was_told_of_it() {
+    let (mut report, _) = report(REQUEST);
+    report.active(at(2));
+    report.note("back after 1.0 s".to_owned());
+    report.ending(EndReason::StopRequested, Duration::from_secs(10), at(12));
+    let notes = ["recovered: /x/a.mp4".to_owned()];
+    let info = died(report.info().clone(), "the recorder died: it was killed by SIGKILL", &notes, at(13));
+    assert_eq!(info.status(), proto::EgressStatus::EgressFailed);
+    assert_eq!((info.error_code, info.ended_at), (500, nanoseconds(at(13))));
+    assert_eq!(info.error, "the recorder died: it was killed by SIGKILL");
+    assert_eq!(info.details, "End reason: Failure; back after 1.0 s; recovered: /x/a.mp4");
+    assert_eq!(info.stream_results[0].status(), proto::stream_info::Status::Failed);
+}

@@ -60,8 +60,7 @@ impl Roster {
     /// Waits until it is up; `None`: it is not here, or does not come up.
     pub(super) async fn up(&self, egress_id: &str) -> Option<Arc<Handle>> {
         let mut place = self.places().get(egress_id).cloned()?;
-        let handle = place.wait_for(Option::is_some).await.ok()?.clone();
-        handle
+        place.wait_for(Option::is_some).await.ok().and_then(|handle| handle.clone())
     }
 
     /// Waits until no place is taken.

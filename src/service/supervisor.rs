@@ -145,15 +145,11 @@ pub(super) async fn launch(job: &Job, info: proto::EgressInfo) -> Result<Launche
     let mut lines = Lines::new(stdout);
     let first_word = async {
         stdin.write_all(&ipc::line(job)).await.map_err(|error| failed(&error))?;
-        loop {
-            match lines.next().await {
-                None => return Err(failed(&"it ended before it said anything")),
-                Some(line) => match line.and_then(|line| ipc::parse(&line)) {
-                    Ok(FromRecorder::Ready) => return Ok(()),
-                    Ok(FromRecorder::Refused(refusal)) => return Err(refused(refusal)),
-                    Ok(_) | Err(_) => return Err(failed(&"it does not speak our words")),
-                },
-            }
+        match lines.next().await.map(|line| line.and_then(|line| ipc::parse(&line))) {
+            Some(Ok(FromRecorder::Ready)) => Ok(()),
+            Some(Ok(FromRecorder::Refused(refusal))) => Err(refused(refusal)),
+            Some(Ok(_) | Err(_)) => Err(failed(&"it does not speak our words")),
+            None => Err(failed(&"it ended before it said anything")),
         }
     };
     let said = timeout(FIRST_WORD_WITHIN, first_word).await;

@@ -11,8 +11,11 @@ use serde_json::{Value, json};
 
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
+use crate::support::ports;
 use crate::support::processes::{self, Group};
+use crate::support::recorder::weir;
 use crate::support::service::{Serve, cell};
+use crate::support::tool::{Tool, command};
 
 /// For whatever takes as long as the machine's load says.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -299,4 +302,65 @@ fn a_session_limit_ends_a_recording_as_such() {
     let length = Probe::of(&file).duration;
     assert!((1.0..=6.0).contains(&length), "{length} s");
     service.end();
+}
+
+#[test]
+fn health_and_metrics_show_a_recording_and_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let [health, prometheus] = ports::free();
+    let mut service =
+        Serve::start(dir.path(), &format!("health_port: {health}\nprometheus_port: {prometheus}"));
+    let health = format!("http://127.0.0.1:{health}");
+    let prometheus = format!("http://127.0.0.1:{prometheus}/metrics");
+    let (status, idle) = service.callers().get(&health);
+    let idle: Value = serde_json::from_str(&idle).unwrap();
+    assert_eq!((status, idle.as_object().unwrap().len()), (200, 1), "{idle}");
+    let id = service.callers().start(&clock(&pages, &dir.path().join("clock.mp4")));
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    let busy = service.callers().get(&health).1;
+    assert!(busy.contains(&id) && !busy.contains("clock.html"), "{busy}");
+    assert_eq!(service.callers().get(&format!("{health}/healthz")).0, 200);
+    let running = service.callers().get(&prometheus).1;
+    assert!(running.contains("livekit_egress_requests"), "{running}");
+    service.callers().stop(&id).unwrap();
+    service.until_over(&id, PATIENCE);
+    let ended = service.until("the end is counted", PATIENCE, |callers| {
+        let page = callers.get(&prometheus).1;
+        page.contains("livekit_egress_handler_results_total").then_some(page)
+    });
+    assert!(ended.contains("completed"), "{ended}");
+    service.end();
+}
+
+#[test]
+fn a_configuration_is_checked_and_a_work_directory_has_one_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        std::fs::write(dir.path().join("a.yaml"), text).unwrap();
+        weir(dir.path(), &["serve", "--config", "a.yaml", "--check"])
+    };
+    assert_eq!(check("port: 7981\nwork_dir: work\napi_key: a\napi_secret: b").status.code(), Some(0));
+    let unknown = check("port: 7981\nwork_dir: work\napi_key: a\napi_secret: b\nhealt_port: 1");
+    let text = String::from_utf8(unknown.stdout).unwrap();
+    assert!(unknown.status.code() == Some(1) && text.contains("healt_port"), "{text}");
+    let wrong = check("port: many");
+    assert!(wrong.status.code() == Some(2) && wrong.stderr.contains("port"), "{}", wrong.stderr);
+
+    let service = Serve::start(dir.path(), "");
+    let second = weir(dir.path(), &["serve", "--config", "weir.yaml"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(second.stderr.contains("another service's work directory"), "{}", second.stderr);
+    service.end();
+}
+
+#[test]
+fn a_recorder_takes_rubbish_for_no_job() {
+    for stdin in [&b"rubbish\n"[..], b"", b"{\"egress_id\": 1}\n", b"\0\xff\n"] {
+        let mut recorder = command(env!("CARGO_BIN_EXE_weir"));
+        recorder.arg("recorder");
+        let done = Tool::start(recorder, Some(stdin.to_vec())).finish(Duration::from_secs(20));
+        assert_eq!(done.status.code(), Some(1), "{}", done.stderr);
+        assert!(done.stderr.contains("job") && !done.stderr.contains("panicked"), "{}", done.stderr);
+    }
 }

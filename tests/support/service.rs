@@ -171,6 +171,14 @@ impl Callers {
         Err(Refused { code: text("code"), message: text("msg") })
     }
 
+    /// The status and the body of a page.
+    pub(crate) fn get(&self, url: &str) -> (u16, String) {
+        self.runtime.block_on(async {
+            let answer = self.http.get(url).send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        })
+    }
+
     /// Starts many at once; gives what came of each, with how long it took.
     pub(crate) fn start_all(&self, requests: &[Value]) -> Vec<(Result<String, Refused>, Duration)> {
         let start = |request: &Value| {

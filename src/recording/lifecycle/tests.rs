@@ -116,3 +116,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_killed_recording_finishes_its_files_and_fails_with_the_text() {
+    let kill = || Event::Kill("server is shutting down".to_owned());
+    let failed = Some(Outcome::Failed { error: "server is shutting down".to_owned() });
+    let (life, actions) = run([Event::SourceReady, kill(), drained(), stored()]);
+    assert_eq!(actions, [Action::Begin, Action::Drain, Action::Store, Action::Finish]);
+    assert_eq!((life.outcome(), life.reason()), (failed.clone(), Some(EndReason::Killed)));
+
+    let (life, actions) = run([kill()]);
+    assert_eq!((life.outcome(), actions), (failed.clone(), vec![Action::Finish]));
+
+    let (life, _) = run([Event::SourceReady, Event::Stop(StopCause::Request), kill(), drained(), stored()]);
+    assert_eq!((life.outcome(), life.reason()), (failed, Some(EndReason::StopRequested)));
+}
+
+#[test]
+fn an_orphaned_recording_is_complete() {
+    let (life, _) = run([Event::SourceReady, Event::Stop(StopCause::Orphaned), drained(), stored()]);
+    assert_eq!((life.outcome(), life.reason()), (Some(Outcome::Complete), Some(EndReason::Killed)));
+}
