@@ -13,6 +13,7 @@ use clap_complete::Shell;
 use rand::Rng;
 use rand::distr::Alphanumeric;
 
+use crate::config;
 use crate::plan::EgressId;
 use crate::plan::encoding::{PRESETS, Preset};
 
@@ -306,26 +307,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).map_err(|_| FORMS.to_owned())
 }
 
-/// `512MB`, `2 GB`, `100MiB`, or a number of bytes.
 fn bytes(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 9] = [
-        ("kib", 1 << 10),
-        ("mib", 1 << 20),
-        ("gib", 1 << 30),
-        ("kb", 1000),
-        ("mb", 1_000_000),
-        ("gb", 1_000_000_000),
-        ("k", 1000),
-        ("m", 1_000_000),
-        ("g", 1_000_000_000),
-    ];
-    let lower = text.trim().to_ascii_lowercase();
-    let (number, unit) =
-        UNITS.iter().find_map(|(name, unit)| Some((lower.strip_suffix(name)?, *unit))).unwrap_or((&lower, 1));
-    let number: Option<u64> = number.trim().parse().ok();
-    number
-        .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| "write it as 512MB, 2GB, or bytes".to_owned())
+    config::bytes::parse(text).ok_or_else(|| "write it as 512MB, 2GB, or bytes".to_owned())
 }
 
 fn size(text: &str) -> Result<Size, String> {

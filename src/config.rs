@@ -4,7 +4,7 @@
 //! "not said", as there. [`ServiceConfig::load`] reads a text and the environment and fills in what they leave open: nothing behind it
 //! needs defaults of its own.
 
-mod bytes;
+pub mod bytes;
 mod check;
 pub mod cost;
 pub mod debug;

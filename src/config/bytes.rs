@@ -32,7 +32,9 @@ impl Visitor<'_> for Bytes {
     }
 }
 
-fn parse(text: &str) -> Option<u64> {
+/// `None`: it is no size, or more than 2^64 bytes.
+#[must_use]
+pub fn parse(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 9] = [
         ("kib", 1 << 10),
         ("mib", 1 << 20),

@@ -62,6 +62,7 @@ impl Metrics {
         let (kind, mut progress) = last.unwrap_or_else(|| (Kind::of_report(info), Progress::default()));
         // What is stored last is stored after the last word about progress.
         progress.stored = progress.stored.max(stored(info));
+        progress.bytes = progress.bytes.max(progress.stored);
         let mut tally = self.tally();
         tally.observe(&info.egress_id, kind, progress);
         tally.ended(&info.egress_id, kind, EndResult::of(info));

@@ -164,7 +164,13 @@ impl Monitor {
                 Some(Consumer { id: *id, cpu: used.cpu, expected, memory: gigabytes(used.memory) })
             })
             .collect();
-        let tick = Tick { now, load: reading.load, memory: reading.memory, recordings: &consumers };
+        let tick = Tick {
+            now,
+            load: reading.load,
+            cores: reading.cores,
+            memory: reading.memory,
+            recordings: &consumers,
+        };
         let named = |id: &Id| occupants.get(id).map(|occupant| occupant.egress_id.as_str());
         match self.pressure.tick(&tick) {
             Some(Measure::Degrade { id, step }) => {

@@ -14,7 +14,7 @@ struct Sample {
     name: String,
     list: Vec<String>,
     map: BTreeMap<String, String>,
-    nested: Option<Box<Sample>>,
+    nested: Option<Box<Self>>,
 }
 
 fn read(text: &str) -> Result<(Sample, Vec<String>), String> {

@@ -24,6 +24,8 @@ pub struct Tick<'a> {
     pub now: Duration,
     /// The part of our cores that is in use: 1 is all.
     pub load: f64,
+    /// Cores in use, by recordings and by whatever else runs here.
+    pub cores: f64,
     /// GB in use.
     pub memory: f64,
     pub recordings: &'a [Consumer],
@@ -131,6 +133,11 @@ impl Pressure {
     fn cpu(&mut self, tick: &Tick<'_>) -> Option<Measure> {
         let rests = self.last.is_some_and(|last| tick.now.saturating_sub(last) < self.pause);
         if self.above < TICKS_TO_ACT || tick.load <= self.threshold || rests {
+            return None;
+        }
+        // Where others fill the machine, recordings that take less would only be worse ones.
+        let own: f64 = tick.recordings.iter().map(|recording| recording.cpu).sum();
+        if own * 2.0 <= tick.cores {
             return None;
         }
         // First who takes more than was expected of him, among them who takes the most.

@@ -100,7 +100,7 @@ fn a_full_machine_makes_recordings_cheaper() {
     let notes = Notes::default();
     for second in 0..120 {
         let recordings = BTreeMap::from([(id, Use { cpu: 1.9, memory: 0 })]);
-        let reading = Reading { load: 1.0, recordings, ..Reading::default() };
+        let reading = Reading { load: 1.0, cores: 2.0, recordings, ..Reading::default() };
         monitor.take(reading, &occupants, Duration::from_secs(second), &notes);
     }
     assert_eq!(*notes.0.lock().unwrap(), ["EG_1 FrameRate", "EG_1 Preset"]);

@@ -20,7 +20,8 @@ fn run(
 ) -> Vec<(u64, Measure)> {
     let mut done = Vec::new();
     for second in seconds {
-        let tick = Tick { now: Duration::from_secs(second), load, memory, recordings };
+        let cores = recordings.iter().map(|recording| recording.cpu).sum();
+        let tick = Tick { now: Duration::from_secs(second), load, cores, memory, recordings };
         done.extend(pressure.tick(&tick).map(|measure| (second, measure)));
     }
     done
@@ -63,6 +64,20 @@ fn short_peaks_are_forgotten_and_frequent_ones_are_not() {
     assert_eq!(run(&mut pressure, at..at + 9, 1.0, 0.0, &recordings), []);
     assert_eq!(run(&mut pressure, at + 9..at + 13, 0.5, 0.0, &recordings), []);
     assert_eq!(run(&mut pressure, at + 13..at + 14, 1.0, 0.0, &recordings).len(), 1);
+}
+
+#[test]
+fn recordings_are_left_alone_where_others_fill_the_machine() {
+    let [a, b, _] = ids();
+    let recordings = [consumer(a, 2.5, 0.0), consumer(b, 0.5, 0.0)];
+    let acts = |cores| {
+        let mut pressure = Pressure::new(&CpuCost::default());
+        (0..60).any(|second| {
+            let now = Duration::from_secs(second);
+            pressure.tick(&Tick { now, load: 1.0, cores, memory: 0.0, recordings: &recordings }).is_some()
+        })
+    };
+    assert!(acts(3.5) && acts(5.9) && !acts(6.0) && !acts(8.0));
 }
 
 #[test]
