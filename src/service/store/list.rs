@@ -1,4 +1,4 @@
-//! Lists of egresses: which, in which order, and how many at a time.                                             [pure]
+//! Lists of egresses: which, in which order, and how many at a time. Pure.
 //!
 //! LiveKit's order is none, and it has no pages. Here the newest come first, by when they started and then by id, and an answer
 //! that is cut short says with which token the rest is had. That is a place in this order, so that what begins or ends in
