@@ -17,10 +17,12 @@ test: ## all tests; they measure real recordings
 	cargo test --locked --doc
 	cargo test --locked --test it -- --test-threads=1
 
-lint: ## format, clippy, documentation; warnings are errors
+lint: ## format, clippy, documentation, docker/; warnings are errors
+	@scripts/install.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	@scripts/lint-docker.sh
 
 bench: ## record the reference pages and measure; writes docs/benchmarks.* (about 20 minutes)
 	@scripts/install.sh bench

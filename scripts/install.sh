@@ -11,7 +11,7 @@ source scripts/packages.sh
 
 case "${1:-}" in
   demo) wanted=("${build[@]}" "${record[@]}") ;;
-  test | bench) wanted=("${build[@]}" "${record[@]}" "${test[@]}") ;;
+  test | bench) wanted=("${build[@]}" "${record[@]}" "${test[@]}" "${lint[@]}") ;;
   *)
     echo "usage: scripts/install.sh demo|test|bench" >&2
     exit 2

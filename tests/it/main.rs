@@ -4,12 +4,15 @@
 mod architecture;
 mod clients;
 mod crashes;
+mod deployment;
 mod endings;
 mod everything;
 mod full_disk;
 mod harness;
+mod harness_livekit;
 mod harness_stores;
 mod licences;
+mod livekit;
 mod measuring;
 mod refusals;
 mod service;

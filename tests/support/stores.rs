@@ -100,7 +100,7 @@ pub(crate) fn peer(path: &str) -> PathBuf {
 
 /// A command with nothing of the caller's environment, where keys for real storages may be, and with `home` for a place to
 /// put things.
-fn isolated(program: impl AsRef<OsStr>, home: &Path) -> Command {
+pub(super) fn isolated(program: impl AsRef<OsStr>, home: &Path) -> Command {
     let mut command = command(program);
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).env("HOME", home).env("TMPDIR", home).current_dir(home);
@@ -109,7 +109,7 @@ fn isolated(program: impl AsRef<OsStr>, home: &Path) -> Command {
 
 /// Starts a server and waits until it accepts connections. It dies with the thread that starts it, also when the tests are
 /// killed.
-fn start_server(
+pub(super) fn start_server(
     program: &Path,
     arguments: &[String],
     home: &Path,
@@ -124,6 +124,13 @@ fn start_server(
     server
 }
 
-fn loopback(port: u16) -> SocketAddr {
+pub(super) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// A program on the PATH, such as Node.js, which may have come from elsewhere than Debian.
+pub(super) fn which(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("{program} is missing; `scripts/install.sh test` installs it"))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
-use super::{Store, Stored, isolated, loopback, peer, start_server};
+use super::{Store, Stored, isolated, loopback, peer, start_server, which};
 use crate::support::ports;
 use crate::support::tool::{Finished, Tool};
 
@@ -92,11 +92,4 @@ impl Store for Azurite {
         let length = found["length"].as_u64()?;
         Some(Stored::new(length, &found["content_type"], &found["disposition"], &found["metadata"]))
     }
-}
-
-/// Node.js itself, which may have come from elsewhere than Debian.
-fn which(program: &str) -> std::path::PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
-    found.unwrap_or_else(|| panic!("{program} is missing; `scripts/install.sh test` installs it"))
 }

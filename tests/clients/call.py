@@ -1,0 +1,42 @@
+"""LiveKit's client for Python, speaking to an egress API: what an application would say.
+
+    call.py URL API_KEY API_SECRET METHOD JSON
+
+METHOD is one of the API's, `StartWebEgress` for instance; JSON is its request as protobuf JSON. Prints the answer as protobuf
+JSON, or `{"error": {"code", "msg", "status"}}` and ends with 1.
+"""
+
+import asyncio
+import json
+import re
+import sys
+
+from google.protobuf.json_format import MessageToDict, Parse
+from livekit import api
+
+# A request's name is its method's, but for these.
+REQUESTS = {
+    "StartRoomCompositeEgress": api.RoomCompositeEgressRequest,
+    "StartWebEgress": api.WebEgressRequest,
+    "StartParticipantEgress": api.ParticipantEgressRequest,
+    "StartTrackCompositeEgress": api.TrackCompositeEgressRequest,
+    "StartTrackEgress": api.TrackEgressRequest,
+}
+
+
+async def main(url: str, key: str, secret: str, method: str, text: str) -> int:
+    request = Parse(text, (REQUESTS.get(method) or getattr(api, f"{method}Request"))())
+    # StartWebEgress is `start_web_egress`.
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
+    async with api.LiveKitAPI(url, key, secret) as livekit:
+        try:
+            answer = await getattr(livekit.egress, name)(request)
+        except api.TwirpError as error:
+            print(json.dumps({"error": {"code": error.code, "msg": error.message, "status": error.status}}))
+            return 1
+    print(json.dumps(MessageToDict(answer)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(*sys.argv[1:6])))

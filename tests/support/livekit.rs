@@ -1,0 +1,247 @@
+//! A real livekit-server with a real Redis, and LiveKit's own clients for Python and Node.js.
+//!
+//! Each server is a process of the test that starts it, listens on loopback alone, keeps what it has in a directory of its
+//! own, and is gone when it is dropped, or when the thread that started it ends. The clients know nothing of Weir: what they
+//! can't do with it, no application can.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::http1;
+use super::ports;
+use super::stores::{isolated, loopback, peer, start_server, which};
+use super::tool::Tool;
+
+/// What one call of a client may take: livekit-server asks for a recorder up to nine times before it gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What livekit-server's start may take beyond the port that it opens first.
+const START: Duration = Duration::from_secs(20);
+
+/// An API key and its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Keys {
+    pub(crate) key: String,
+    pub(crate) secret: String,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        // LiveKit complains of secrets that are shorter than 32 characters.
+        Self { key: "testskey".to_owned(), secret: "secret-of-the-tests-which-is-long-enough".to_owned() }
+    }
+}
+
+/// A Redis that keeps nothing on disk.
+#[derive(Debug)]
+pub(crate) struct Redis {
+    // Killed before the directory goes.
+    server: Option<Tool>,
+    port: u16,
+    home: tempfile::TempDir,
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        let home = tempfile::Builder::new().prefix("weir-redis").tempdir().unwrap();
+        let [port] = ports::free();
+        let mut redis = Self { server: None, port, home };
+        redis.come_back();
+        redis
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        loopback(self.port)
+    }
+
+    /// The directory that it runs in; gone when it is.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// As the section `redis:` of livekit-server's configuration and of Weir's.
+    pub(crate) fn config(&self) -> Value {
+        json!({ "address": self.addr().to_string() })
+    }
+
+    /// Kills it: connections are cut, new ones refused, and what it held is lost.
+    pub(crate) fn go_away(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        server.signal(Signal::SIGKILL);
+        // The port is free again when it is gone, not when the signal is sent.
+        drop(server.finish(START));
+    }
+
+    /// Starts it again at the same address, empty.
+    pub(crate) fn come_back(&mut self) {
+        let port = self.port.to_string();
+        let arguments = ["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"];
+        let arguments = arguments.map(str::to_owned);
+        let program = which("redis-server");
+        self.server = Some(start_server(&program, &arguments, self.home.path(), &[], loopback(self.port)));
+    }
+
+    /// Freezes it: connections stay, nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.server.as_ref().expect("it runs").signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.server.as_ref().expect("it runs").signal(Signal::SIGCONT);
+    }
+}
+
+/// An unmodified livekit-server.
+#[derive(Debug)]
+pub(crate) struct LiveKitServer {
+    server: Tool,
+    port: u16,
+    keys: Keys,
+    home: tempfile::TempDir,
+}
+
+impl LiveKitServer {
+    pub(crate) fn start(redis: &Redis) -> Self {
+        Self::start_with(redis, Keys::default(), &[])
+    }
+
+    /// `webhooks`: where it tells what happens, signed with the keys.
+    pub(crate) fn start_with(redis: &Redis, keys: Keys, webhooks: &[String]) -> Self {
+        let home = tempfile::Builder::new().prefix("weir-livekit").tempdir().unwrap();
+        let [port, rtc_tcp, rtc_udp] = ports::free();
+        let mut config = json!({
+            "port": port,
+            "bind_addresses": ["127.0.0.1"],
+            "rtc": {
+                "tcp_port": rtc_tcp,
+                "udp_port": rtc_udp,
+                "node_ip": "127.0.0.1",
+                "use_external_ip": false,
+                "enable_loopback_candidate": true,
+            },
+            "redis": redis.config(),
+            "keys": { &keys.key: &keys.secret },
+            "logging": { "level": "info", "json": true },
+        });
+        if !webhooks.is_empty() {
+            config["webhook"] = json!({ "api_key": keys.key, "urls": webhooks });
+        }
+        // JSON is YAML.
+        let file = home.path().join("livekit.yaml");
+        std::fs::write(&file, config.to_string()).unwrap();
+        let arguments = ["--config".to_owned(), file.display().to_string()];
+        let program = peer("bin/livekit-server");
+        let mut server = start_server(&program, &arguments, home.path(), &[], loopback(port));
+        // It listens before it is registered with Redis; this it answers afterwards.
+        server.until("livekit-server is well", START, || {
+            let answer = http1::ask(loopback(port), "GET", "/", &[], b"").ok()?;
+            (answer.status == 200).then_some(())
+        });
+        Self { server, port, keys, home }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        loopback(self.port)
+    }
+
+    /// The directory that it runs in; gone when it is.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Where its APIs are: `http://127.0.0.1:…`
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr())
+    }
+
+    /// Where participants join, and Weir does.
+    pub(crate) fn ws_url(&self) -> String {
+        format!("ws://{}", self.addr())
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.server.stderr()
+    }
+
+    /// Asks its egress API: see [`ask`].
+    pub(crate) fn ask(&self, client: Client, method: &str, request: &Value) -> Result<Value, Refusal> {
+        ask(client, &self.url(), &self.keys, method, request)
+    }
+}
+
+/// LiveKit's own clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// PyPI's `livekit-api`, which speaks protobuf.
+    Python,
+    /// npm's `livekit-server-sdk`, which speaks JSON.
+    Node,
+}
+
+impl Client {
+    pub(crate) const ALL: [Self; 2] = [Self::Python, Self::Node];
+
+    /// The program, with its script.
+    fn words(self) -> (PathBuf, Vec<&'static str>) {
+        match self {
+            Self::Python => (peer("python/bin/python"), vec!["-c", include_str!("../clients/call.py")]),
+            Self::Node => {
+                let script = include_str!("../clients/call.mjs");
+                (which("node"), vec!["--input-type=module", "--eval", script, "--"])
+            }
+        }
+    }
+}
+
+/// What an API says when it won't.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Twirp's: `unavailable`
+    pub(crate) code: String,
+    pub(crate) message: String,
+    /// HTTP's.
+    pub(crate) status: u64,
+}
+
+/// Calls one method of an egress API, livekit-server's or Weir's own, with a request as protobuf JSON. The answer is
+/// protobuf JSON, too.
+///
+/// `url`: `http://127.0.0.1:7880`. Panics when the client can't talk to it at all.
+pub(crate) fn ask(
+    client: Client,
+    url: &str,
+    keys: &Keys,
+    method: &str,
+    request: &Value,
+) -> Result<Value, Refusal> {
+    let home = tempfile::Builder::new().prefix("weir-client").tempdir().unwrap();
+    let (program, words) = client.words();
+    let mut command = isolated(program, home.path());
+    // Node.js looks for modules in the working directory's `node_modules`.
+    command
+        .args(words)
+        .args([url, &keys.key, &keys.secret, method, &request.to_string()])
+        .current_dir(peer(""));
+    let done = Tool::start(command, None).finish(PATIENCE);
+    let Ok(answer) = serde_json::from_slice::<Value>(&done.stdout) else {
+        panic!("{client:?} {method} {url}: {}: {}", done.status, done.stderr);
+    };
+    match answer.get("error").filter(|_| !done.status.success()) {
+        None => Ok(answer),
+        Some(error) => Err(Refusal {
+            code: error["code"].as_str().unwrap_or_default().to_owned(),
+            message: error["msg"].as_str().unwrap_or_default().to_owned(),
+            status: error["status"].as_u64().unwrap_or_default(),
+        }),
+    }
+}
