@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
+use crate::support::peers::RtmpServer;
 use crate::support::ports;
 use crate::support::processes::{self, Group};
 use crate::support::recorder::weir;
-use crate::support::service::{Serve, cell};
+use crate::support::service::{Callers, Serve, cell};
 use crate::support::tool::{Tool, command};
 
 /// For whatever takes as long as the machine's load says.
@@ -340,8 +341,10 @@ fn a_configuration_is_checked_and_a_work_directory_has_one_service() {
         std::fs::write(dir.path().join("a.yaml"), text).unwrap();
         weir(dir.path(), &["serve", "--config", "a.yaml", "--check"])
     };
-    assert_eq!(check("port: 7981\nwork_dir: work\napi_key: a\napi_secret: b").status.code(), Some(0));
-    let unknown = check("port: 7981\nwork_dir: work\napi_key: a\napi_secret: b\nhealt_port: 1");
+    let right = format!("work_dir: {}\napi_key: a-key\napi_secret: {}", dir.path().display(), "s".repeat(32));
+    let done = check(&right);
+    assert_eq!(done.status.code(), Some(0), "{}{}", String::from_utf8_lossy(&done.stdout), done.stderr);
+    let unknown = check(&format!("{right}\nhealt_port: 1"));
     let text = String::from_utf8(unknown.stdout).unwrap();
     assert!(unknown.status.code() == Some(1) && text.contains("healt_port"), "{text}");
     let wrong = check("port: many");
@@ -363,4 +366,39 @@ fn a_recorder_takes_rubbish_for_no_job() {
         assert_eq!(done.status.code(), Some(1), "{}", done.stderr);
         assert!(done.stderr.contains("job") && !done.stderr.contains("panicked"), "{}", done.stderr);
     }
+}
+
+#[test]
+fn addresses_come_and_go_while_a_recording_streams() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let server = RtmpServer::start();
+    let mut service = Serve::start(dir.path(), "");
+    let mut request = clock(&pages, &dir.path().join("clock.mp4"));
+    request["stream_outputs"] = json!([{ "protocol": "RTMP", "urls": [server.url("first-key")] }]);
+    let id = service.callers().start(&request);
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    let update = |callers: &Callers, add: &[String], remove: &[String]| {
+        let request = json!({ "egress_id": id, "add_output_urls": add, "remove_output_urls": remove });
+        callers.call("UpdateStream", &request)
+    };
+    let added = update(service.callers(), &[server.url("second-key")], &[]).unwrap();
+    assert_eq!(added["stream_results"].as_array().unwrap().len(), 2, "{added}");
+    assert!(!added.to_string().contains("second-key"), "{added}");
+    service.until("both are streamed to", PATIENCE, |callers| {
+        let info = callers.info(&id);
+        let streams = info["stream_results"].as_array()?.clone();
+        streams.iter().all(|stream| stream["started_at"] != "0").then_some(())
+    });
+    let removed = update(service.callers(), &[], &[server.url("first-key")]).unwrap();
+    assert_eq!(removed["stream_results"][0]["status"], "FINISHED", "{removed}");
+    let twice = update(service.callers(), &[], &[server.url("first-key")]).unwrap_err();
+    assert!(twice.code == "not_found" && !twice.message.contains("first-key"), "{twice:?}");
+    let wrong = update(service.callers(), &["http://a.b/c".to_owned()], &[]).unwrap_err();
+    assert_eq!(wrong.code, "invalid_argument", "{wrong:?}");
+    service.callers().stop(&id).unwrap();
+    let info = service.until_over(&id, PATIENCE);
+    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
+    assert_eq!(info["stream_results"][1]["status"], "FINISHED", "{info}");
+    service.end();
 }
