@@ -80,7 +80,7 @@ fn live(
 /// What of an answer must be the same: which fields there are, and what is in those that say neither when, nor which, nor
 /// how much.
 fn shape(value: &Value) -> Value {
-    const VARIES: [&str; 13] = [
+    const VARIES: [&str; 14] = [
         "egressId",
         "startedAt",
         "endedAt",
@@ -92,6 +92,7 @@ fn shape(value: &Value) -> Value {
         "filename",
         "filepath",
         "location",
+        "manifestLocation",
         "lastRetryAt",
         "details",
     ];
