@@ -31,7 +31,10 @@ impl Door<'_> {
         self.weir.until(&format!("{id} is {status}"), PATIENCE, |_| {
             let listed = ask(client, &url, &keys, "ListEgress", &json!({ "egressId": id })).unwrap();
             let info = listed["items"][0].clone();
-            (info["status"] == status).then_some(info)
+            // A stream says when it began only when its server has taken it.
+            let streams = info["streamResults"].as_array().cloned().unwrap_or_default();
+            let all_began = streams.iter().all(|stream| stream.get("startedAt").is_some());
+            (info["status"] == status && all_began).then_some(info)
         })
     }
 }
@@ -56,6 +59,7 @@ fn live(
     let active = door.until(client, &id, "EGRESS_ACTIVE");
     let add = json!({ "egressId": id, "addOutputUrls": [rtmp.url(&format!("{name}-more"))] });
     let updated = door.ask(client, "UpdateStream", &add).unwrap();
+    door.until(client, &id, "EGRESS_ACTIVE");
     let stopped = door.ask(client, "StopEgress", &json!({ "egressId": id })).unwrap();
     let ended = door.until(client, &id, "EGRESS_COMPLETE");
     let refused = |error: Refusal| json!([error.code, error.status]);
