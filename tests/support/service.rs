@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::leftovers::Watch;
+use super::livekit::Keys;
 use super::ports;
 use super::recorder::{Alone, alone};
 use super::tool::{Finished, Tool, command};
@@ -150,6 +151,16 @@ impl Callers {
         let token = AccessToken::with_api_key(KEY, SECRET).with_grants(grants).to_jwt().unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         Self { runtime, http, address: format!("http://127.0.0.1:{port}"), token }
+    }
+
+    /// Where the service is asked: `http://127.0.0.1:…`
+    pub(crate) fn url(&self) -> &str {
+        &self.address
+    }
+
+    /// What callers sign with.
+    pub(crate) fn keys(&self) -> Keys {
+        Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
     }
 
     /// Calls a method of `livekit.Egress`.

@@ -1,0 +1,89 @@
+//! kill -9 of recorder and service at moments that nobody chose.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+
+use crate::support::measure::assert_decodable;
+use crate::support::page_server::PageServer;
+use crate::support::processes::{self, Seen};
+use crate::support::service::Serve;
+
+/// How often, each of the two.
+const KILLS: usize = 3;
+/// Longer than a start takes, and than a short recording.
+const WITHIN_MS: u64 = 4500;
+
+fn recorders(service: i32) -> Vec<Seen> {
+    let of_it = |seen: &Seen| seen.arguments.iter().any(|word| word == "recorder");
+    processes::family(service).into_iter().filter(of_it).collect()
+}
+
+/// After each: the truth within 15 s, nothing that runs for nobody, and no file that was begun and is neither whole nor told
+/// of.
+#[test]
+fn at_any_moment_the_truth_is_told_and_nothing_is_left() {
+    let (dir, pages) = (tempfile::tempdir().unwrap(), PageServer::start());
+    // Told when it fails, so that it can be had again.
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut chance = rand::rngs::StdRng::seed_from_u64(seed);
+    for round in 0..KILLS * 2 {
+        let kills_service = round % 2 == 1;
+        let file = dir.path().join(format!("{round}.mp4"));
+        let mut service = Serve::start(dir.path(), "");
+        let id = service.callers().start(&json!({
+            "url": pages.url("/pages/clock.html"),
+            "advanced": { "width": 320, "height": 180, "framerate": 15, "videoBitrate": 400 },
+            "file_outputs": [{ "filepath": file.display().to_string() }],
+        }));
+        let moment = Duration::from_millis(chance.random_range(0..WITHIN_MS));
+        std::thread::park_timeout(moment);
+        let begin = Instant::now();
+        let recorder = recorders(service.pid());
+        let info = if kills_service {
+            service.signal(Signal::SIGKILL);
+            // Its recorder finishes what it has begun.
+            service.finish_and(Duration::from_secs(5), || {
+                let end = Instant::now() + Duration::from_secs(30);
+                while recorder.iter().any(|seen| {
+                    processes::all().iter().any(|now| now.pid == seen.pid && now.start == seen.start)
+                }) {
+                    assert!(Instant::now() < end, "seed {seed}, {moment:?}: a recorder stays");
+                    std::thread::yield_now();
+                }
+            });
+            service = Serve::start(dir.path(), "");
+            service.until_over(&id, Duration::from_secs(15))
+        } else {
+            for seen in &recorder {
+                kill(Pid::from_raw(seen.pid), Signal::SIGKILL).ok();
+            }
+            let info = service.until_over(&id, Duration::from_secs(15));
+            assert!(begin.elapsed() < Duration::from_secs(15), "seed {seed}, {moment:?}");
+            info
+        };
+        let status = info["status"].as_str().unwrap();
+        if !kills_service {
+            assert_eq!(status, "EGRESS_FAILED", "seed {seed}, {moment:?}: {info}");
+        }
+        // What was recorded is a whole file, or nothing was.
+        if file.exists() {
+            assert_decodable(&file);
+        }
+        let active = service.callers().list(&json!({ "active": true })).unwrap();
+        assert!(active.is_empty(), "seed {seed}, {moment:?}: {active:?}");
+        let done = service.end();
+        assert_eq!(done.status.code(), Some(0), "seed {seed}, {moment:?}: {}", done.stderr);
+        let left: Vec<_> = std::fs::read_dir(dir.path().join("work"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        let left: Vec<_> =
+            left.into_iter().filter(|name| name.to_string_lossy().starts_with("EG_")).collect();
+        assert!(left.is_empty(), "seed {seed}, {moment:?}: {left:?}");
+    }
+}
