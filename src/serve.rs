@@ -112,7 +112,9 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     if is_over && timeout(TIDY_WITHIN, tasks.wait()).await.is_err() {
         tracing::info!("what is still being tidied up is left to the next run");
     }
-    tracing::info!(?done, "ended");
+    if let Ok(done) = &done {
+        tracing::info!(?done, "ended");
+    }
     done
 }
 

@@ -328,3 +328,6 @@ impl Egresses for Service {
         self.registry.list(request).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,6 +118,14 @@ impl Cell {
         proto::EgressInfo::decode(bytes.as_slice()).ok().filter(|info| !info.egress_id.is_empty())
     }
 
+    /// Whether somebody is at work in the recording's own work directory: its recorder, or a recovery that outlived who began it.
+    #[must_use]
+    pub fn is_worked_on(&self) -> bool {
+        let Ok(file) = File::open(self.work_dir().join(LOCK)) else { return false };
+        // It is let go of at once.
+        matches!(Flock::lock(file, FlockArg::LockExclusiveNonblock), Err((_, nix::errno::Errno::EWOULDBLOCK)))
+    }
+
     /// Whether the recording's own work directory is still there.
     #[must_use]
     pub fn has_work(&self) -> bool {

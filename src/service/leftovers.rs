@@ -162,18 +162,18 @@ fn remove(cell: &Cell) {
     }
 }
 
-/// Waits until no recorder is at work in a cell. It ends by itself, as soon as its files are stored: its service is gone.
+/// Waits until no recorder, and no recovery, is at work in a cell. It ends by itself, as soon as its files are stored: its service is gone.
 async fn until_alone(cell: &Cell) -> std::io::Result<crate::ipc::cell::Alive> {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = false;
     loop {
         looks.tick().await;
-        if let Some(alive) = cell.enter()? {
+        if let Some(alive) = cell.enter()?.filter(|_| !cell.is_worked_on()) {
             return Ok(alive);
         }
         if !told {
-            tracing::info!("still being finished by its recorder");
+            tracing::info!("still being finished");
             told = true;
         }
     }

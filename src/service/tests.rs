@@ -1,0 +1,122 @@
+use std::path::Path;
+
+use super::registry::MemoryRegistry;
+use super::*;
+use crate::ipc::cell::Cell;
+
+/// A service on a directory, with a registry that is looked into.
+fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<MemoryRegistry>, TaskTracker) {
+    let settings = Settings {
+        server: ServerStorage::default(),
+        session: SessionLimits::default(),
+        keep_free: 0,
+        work_dir: dir.join("work"),
+        base: dir.to_owned(),
+        logs: Logs { filter: "info".to_owned(), json: false },
+    };
+    let registry = Arc::new(MemoryRegistry::new());
+    let tasks = TaskTracker::new();
+    (Service::new(settings, Arc::clone(&registry) as Arc<dyn Registry>, admission, &tasks), registry, tasks)
+}
+
+fn web(egress_id: &str, url: &str) -> rpc::StartEgressRequest {
+    let file = proto::EncodedFileOutput { filepath: "a.mp4".to_owned(), ..Default::default() };
+    let web = proto::WebEgressRequest { url: url.to_owned(), file_outputs: vec![file], ..Default::default() };
+    rpc::StartEgressRequest {
+        egress_id: egress_id.to_owned(),
+        request: Some(rpc::start_egress_request::Request::Web(web)),
+        ..Default::default()
+    }
+}
+
+fn info(egress_id: &str, status: proto::EgressStatus, ended_at: i64) -> proto::EgressInfo {
+    proto::EgressInfo {
+        egress_id: egress_id.to_owned(),
+        status: status.into(),
+        ended_at,
+        ..Default::default()
+    }
+}
+
+/// There is no room.
+struct Full;
+
+impl Admission for Full {
+    fn admit(&self, _: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError> {
+        Err(ServiceError::unavailable("not enough CPU"))
+    }
+
+    fn affinity(&self, _: &rpc::StartEgressRequest) -> f32 {
+        -1.0
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (service, registry, _) = service(dir.path(), Arc::new(Full));
+    let start = async |request| service.start(request).await.unwrap_err();
+    let page = "https://example.com";
+    for id in ["", "../EG_1", "a/b"] {
+        let refused = start(web(id, page)).await;
+        assert!(
+            refused.code == Code::InvalidArgument && refused.message.contains("egress_id"),
+            "{refused:?}"
+        );
+    }
+    let wrong = start(web("EG_1", "nowhere")).await;
+    assert!(wrong.code == Code::InvalidArgument && wrong.message.contains("web url"), "{wrong:?}");
+    assert_eq!(start(web("EG_1", page)).await, ServiceError::unavailable("not enough CPU"));
+    assert!(service.affinity(&web("EG_1", page)) < 0.0);
+    service.close();
+    assert_eq!(start(web("EG_1", page)).await, ServiceError::shutting_down());
+
+    assert!(!dir.path().join("work").exists(), "nothing was made");
+    assert!(service.active().is_empty());
+    assert_eq!(registry.list(proto::ListEgressRequest::default()).await.unwrap().items, []);
+    timeout(Duration::from_secs(1), service.idle()).await.expect("nothing is recorded");
+}
+
+#[tokio::test]
+async fn an_egress_whose_files_are_still_here_is_not_started_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (service, ..) = service(dir.path(), Arc::new(RoomForAll));
+    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
+    cell.create(&info("EG_1", proto::EgressStatus::EgressActive, 0)).unwrap();
+    let refused = service.start(web("EG_1", "https://example.com")).await.unwrap_err();
+    assert_eq!(refused, ServiceError::egress_exists());
+}
+
+#[tokio::test]
+async fn what_a_former_run_left_is_told_and_tidied_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
+    let work = dir.path().join("work");
+    let cell = |id| Cell::of(&work, id).unwrap();
+    let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap();
+    use proto::EgressStatus::{EgressActive, EgressComplete, EgressFailed, EgressStarting};
+    cell("EG_ended").create(&info("EG_ended", EgressComplete, now)).unwrap();
+    cell("EG_died").create(&info("EG_died", EgressActive, 0)).unwrap();
+    cell("EG_alive").create(&info("EG_alive", EgressActive, 0)).unwrap();
+    std::fs::create_dir(work.join("recordings/EG_empty")).unwrap();
+    registry.create(&info("EG_gone", EgressStarting, 0)).await.unwrap();
+    let alive = cell("EG_alive").enter().unwrap().unwrap();
+
+    service.take_over().await.unwrap();
+    tasks.close();
+    assert!(timeout(Duration::from_secs(2), tasks.wait()).await.is_err(), "one still lives");
+    // It ends by itself, and says how.
+    cell("EG_alive").write_info(&info("EG_alive", EgressComplete, now)).unwrap();
+    drop(alive);
+    timeout(Duration::from_secs(5), tasks.wait()).await.expect("all is told");
+
+    let known = async |id: &str| service.known(id).await.unwrap();
+    assert_eq!(known("EG_ended").await.status(), EgressComplete);
+    assert_eq!(known("EG_alive").await.status(), EgressComplete);
+    let died = known("EG_died").await;
+    assert_eq!((died.status(), died.error_code), (EgressFailed, 500));
+    assert_eq!(died.error, "the recorder died while the service was away");
+    assert_eq!(known("EG_gone").await.status(), EgressFailed);
+    assert!(service.known("EG_empty").await.is_err(), "it was never announced");
+    assert_eq!(Cell::all(&work).unwrap(), [], "nothing is left");
+}
