@@ -213,7 +213,7 @@ pub struct GeneralArgs {
     /// Where outputs are stored: YAML with `storage:` and `backup:` as in LiveKit Egress's configuration
     #[arg(long, value_name = "FILE")]
     pub storage: Option<PathBuf>,
-    /// Also store a list of what was recorded, <egress id>.json, beside each output
+    /// Also store a list of what was recorded, EGRESS_ID.json, beside each output
     #[arg(long)]
     pub manifest: bool,
     /// Times of the pictures: when they were drawn, or evenly on the grid of the frame rate

@@ -1,4 +1,4 @@
-//! What recordings have come to, added up.                                                                       [pure]
+//! What recordings have come to, added up. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
