@@ -170,7 +170,7 @@ pub(super) async fn keep_house(work_dir: PathBuf, until: CancellationToken, is_h
 /// Stores what is kept, and removes what nobody looks at any more. The registry has its end.
 async fn tidy(cell: &Cell, info: &proto::EgressInfo) {
     let ended_at = Timestamp::from_nanosecond(info.ended_at.into()).unwrap_or(Timestamp::UNIX_EPOCH);
-    if cell.has_media() {
+    if has_begun(info) && cell.has_media() {
         let recovered = recover(cell).await;
         tracing::info!(egress_id = cell.egress_id(), ?recovered, "tried again to store what is left");
     } else if Timestamp::now().duration_since(ended_at) > KEPT_FOR {
@@ -178,6 +178,13 @@ async fn tidy(cell: &Cell, info: &proto::EgressInfo) {
         recover(cell).await;
     }
     close(cell);
+}
+
+/// Whether something was recorded. One that did not begin has files, too, and nothing in them.
+fn has_begun(info: &proto::EgressInfo) -> bool {
+    info.file_results.iter().any(|file| file.started_at != 0)
+        || info.segment_results.iter().any(|segments| segments.started_at != 0)
+        || info.image_results.iter().any(|images| images.started_at != 0)
 }
 
 /// Removes a cell whose end is told, unless something is kept in it.
