@@ -29,7 +29,6 @@ fn at_any_moment_the_truth_is_told_and_nothing_is_left() {
     let (dir, pages) = (tempfile::tempdir().unwrap(), PageServer::start());
     // Told when it fails, so that it can be had again.
     let seed: u64 = rand::random();
-    println!("seed {seed}");
     let mut chance = rand::rngs::StdRng::seed_from_u64(seed);
     for round in 0..KILLS * 2 {
         let kills_service = round % 2 == 1;

@@ -1,4 +1,4 @@
-//! What kinds of requests there are, and what each costs (service.md §3.4, §4.3).                                [pure]
+//! What kinds of requests there are, and what each costs (service.md §3.4, §4.3). Pure.
 
 use livekit_protocol as proto;
 use proto::start_egress_request::{Encoding, Source};

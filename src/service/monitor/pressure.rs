@@ -1,4 +1,4 @@
-//! When the machine is full: whom to make cheaper, and, where memory runs out, whom to end (service.md §3.5).     [pure]
+//! When the machine is full: whom to make cheaper, and, where memory runs out, whom to end (service.md §3.5). Pure.
 //!
 //! LiveKit ends the recording that takes the most. We make it cheaper: fewer pictures first, then an encoder that works less. A
 //! recording that runs is never ended for its CPU. Memory is another matter: what is beyond the limit takes the whole service
