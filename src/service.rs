@@ -176,13 +176,18 @@ impl Service {
         }
     }
 
-    /// Takes over what an earlier run left. What has to be waited for goes on beside.
+    /// Takes over what an earlier run left, and looks after what is kept from then on. What has to be waited for goes on beside.
     ///
     /// # Errors
     /// When the work directory can't be read.
     pub async fn take_over(&self) -> std::io::Result<()> {
         let registry = &self.registry;
-        leftovers::take_over(registry, &self.settings.work_dir, &self.tasks).await.map(drop)
+        leftovers::take_over(registry, &self.settings.work_dir, &self.tasks).await?;
+        let roster = self.roster.clone();
+        let is_here = move |egress_id: &str| roster.has(egress_id);
+        let work_dir = self.settings.work_dir.clone();
+        self.tasks.spawn(leftovers::keep_house(work_dir, self.closed.clone(), is_here));
+        Ok(())
     }
 
     /// Names of the egresses that live here, in order.

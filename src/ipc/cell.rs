@@ -5,6 +5,7 @@
 //! <work dir>/recordings/<egress id>/
 //!     lock           held by the recorder as long as it lives
 //!     info           the last `EgressInfo`, protobuf
+//!     told           there when the registry has its end, and something is kept all the same
 //!     <egress id>/   the recording's own work directory (`recording::workdir`)
 //! ```
 
@@ -19,6 +20,7 @@ use prost::Message;
 
 const LOCK: &str = "lock";
 const INFO: &str = "info";
+const TOLD: &str = "told";
 const RECORDINGS: &str = "recordings";
 
 /// A recording's directory.
@@ -116,6 +118,20 @@ impl Cell {
     pub fn info(&self) -> Option<proto::EgressInfo> {
         let bytes = fs::read(self.dir.join(INFO)).ok()?;
         proto::EgressInfo::decode(bytes.as_slice()).ok().filter(|info| !info.egress_id.is_empty())
+    }
+
+    /// Notes that the registry has its end: the next run of the service has nothing to tell.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn mark_told(&self) -> io::Result<()> {
+        File::create(self.dir.join(TOLD)).map(drop)
+    }
+
+    /// Whether the registry has its end.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.dir.join(TOLD).exists()
     }
 
     /// Whether somebody is at work in the recording's own work directory: its recorder, or a recovery that outlived who began it.

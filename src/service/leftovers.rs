@@ -1,12 +1,13 @@
 //! What recorders leave: work directories to be finished, and reports that nobody has told yet.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use livekit_protocol as proto;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -20,6 +21,8 @@ use crate::report;
 const RECOVERED_WITHIN: Duration = Duration::from_secs(8);
 /// How often it is looked whether a recorder still lives that another run of the service started. Nothing tells.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// From one look at what is kept to the next.
+const HOUSE_EVERY: Duration = Duration::from_mins(30);
 /// What is kept of recordings that failed is removed after this.
 const KEPT_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// More is not repeated in a report.
@@ -72,9 +75,7 @@ pub(super) async fn settle(
         }
     }
     registry.delivered(cell.egress_id()).await;
-    if !cell.has_work() {
-        remove(cell);
-    }
+    close(cell);
 }
 
 /// Removes what is left of a recording that was not begun.
@@ -128,31 +129,70 @@ async fn take_over_one(registry: &dyn Registry, cell: &Cell) {
     let Some(info) = cell.info() else {
         // It was never announced: the service died when it made the directory.
         let recovered = recover(cell).await;
-        tracing::info!(?recovered, "a recording without a report is removed");
-        remove(cell);
-        return;
+        tracing::info!(?recovered, "a recording without a report");
+        return close(cell);
     };
     if !is_over(&info) {
         let error = "the recorder died while the service was away".to_owned();
-        settle(registry, cell, info, Death::Sudden(error), || {}).await;
-        return;
+        return settle(registry, cell, info, Death::Sudden(error), || {}).await;
     }
-    tracing::info!(status = info.status().as_str_name(), "ended while the service was away");
+    if !cell.is_told() {
+        tracing::info!(status = info.status().as_str_name(), "ended while the service was away");
+        registry.update(info.clone());
+        registry.delivered(cell.egress_id()).await;
+    }
+    tidy(cell, &info).await;
+    drop(alive);
+}
+
+/// Looks every now and then at what is kept: what a store did not take it may take now.
+pub(super) async fn keep_house(work_dir: PathBuf, until: CancellationToken, is_here: impl Fn(&str) -> bool) {
+    let mut rounds = interval(HOUSE_EVERY);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first comes at once, and then everything was just looked at.
+    rounds.tick().await;
+    loop {
+        tokio::select! {
+            _ = rounds.tick() => {}
+            () = until.cancelled() => return,
+        }
+        let cells =
+            Cell::all(&work_dir).inspect_err(|error| tracing::warn!(%error, "can't look at what is kept"));
+        let kept = cells.unwrap_or_default().into_iter();
+        for cell in kept.filter(|cell| cell.is_told() && !is_here(cell.egress_id()) && !cell.is_worked_on()) {
+            if let Some(info) = cell.info() {
+                tidy(&cell, &info).await;
+            }
+        }
+    }
+}
+
+/// Stores what is kept, and removes what nobody looks at any more. The registry has its end.
+async fn tidy(cell: &Cell, info: &proto::EgressInfo) {
     let ended_at = Timestamp::from_nanosecond(info.ended_at.into()).unwrap_or(Timestamp::UNIX_EPOCH);
-    registry.update(info);
-    let is_old = Timestamp::now().duration_since(ended_at) > KEPT_FOR;
-    if cell.has_media() {
-        // What its store did not take then, it may take now.
+    if has_begun(info) && cell.has_media() {
         let recovered = recover(cell).await;
-        tracing::info!(?recovered, "tried again to store what is left");
-    } else if is_old {
+        tracing::info!(egress_id = cell.egress_id(), ?recovered, "tried again to store what is left");
+    } else if Timestamp::now().duration_since(ended_at) > KEPT_FOR {
         // Screenshot and logs of a start that failed: read by now, or never.
         recover(cell).await;
     }
-    registry.delivered(cell.egress_id()).await;
-    drop(alive);
+    close(cell);
+}
+
+/// Whether something was recorded. One that did not begin has files, too, and nothing in them.
+fn has_begun(info: &proto::EgressInfo) -> bool {
+    info.file_results.iter().any(|file| file.started_at != 0)
+        || info.segment_results.iter().any(|segments| segments.started_at != 0)
+        || info.image_results.iter().any(|images| images.started_at != 0)
+}
+
+/// Removes a cell whose end is told, unless something is kept in it.
+fn close(cell: &Cell) {
     if !cell.has_work() {
         remove(cell);
+    } else if let Err(error) = cell.mark_told() {
+        tracing::warn!(%error, dir = %cell.dir().display(), "its end will be told again");
     }
 }
 

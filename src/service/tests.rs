@@ -98,11 +98,14 @@ async fn what_a_former_run_left_is_told_and_tidied_up() {
     cell("EG_ended").create(&info("EG_ended", EgressComplete, now)).unwrap();
     cell("EG_died").create(&info("EG_died", EgressActive, 0)).unwrap();
     cell("EG_alive").create(&info("EG_alive", EgressActive, 0)).unwrap();
+    cell("EG_told").create(&info("EG_told", EgressFailed, now)).unwrap();
+    cell("EG_told").mark_told().unwrap();
     std::fs::create_dir(work.join("recordings/EG_empty")).unwrap();
     registry.create(&info("EG_gone", EgressStarting, 0)).await.unwrap();
     let alive = cell("EG_alive").enter().unwrap().unwrap();
 
     service.take_over().await.unwrap();
+    service.close();
     tasks.close();
     assert!(timeout(Duration::from_secs(2), tasks.wait()).await.is_err(), "one still lives");
     // It ends by itself, and says how.
@@ -118,5 +121,6 @@ async fn what_a_former_run_left_is_told_and_tidied_up() {
     assert_eq!(died.error, "the recorder died while the service was away");
     assert_eq!(known("EG_gone").await.status(), EgressFailed);
     assert!(service.known("EG_empty").await.is_err(), "it was never announced");
+    assert!(service.known("EG_told").await.is_err(), "it is not told twice");
     assert_eq!(Cell::all(&work).unwrap(), [], "nothing is left");
 }

@@ -402,3 +402,24 @@ fn addresses_come_and_go_while_a_recording_streams() {
     assert_eq!(info["stream_results"][1]["status"], "FINISHED", "{info}");
     service.end();
 }
+
+#[test]
+fn what_a_failed_start_shows_is_kept_and_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let mut service = Serve::start(dir.path(), "");
+    let mut request = clock(&pages, &dir.path().join("clock.mp4"));
+    request["url"] = json!(pages.url("/status/404"));
+    let id = service.callers().start(&request);
+    let info = service.until_over(&id, PATIENCE);
+    assert_eq!((&info["status"], &info["error_code"]), (&json!("EGRESS_FAILED"), &json!(400)), "{info}");
+    let kept = cell(dir.path(), &id).join(&id);
+    assert!(details(&info).contains(&format!("kept: {}", kept.display())), "{info}");
+    service.until("it is told", PATIENCE, |_| cell(dir.path(), &id).join("told").exists().then_some(()));
+    service.end();
+    let next = Serve::start(dir.path(), "");
+    assert_eq!(next.callers().info(&id)["status"], "EGRESS_FAILED");
+    let done = next.end();
+    assert!(!done.stderr.contains("ended while the service was away"), "{}", done.stderr);
+    assert!(kept.join("report").exists(), "a day is to look at it");
+}
