@@ -30,6 +30,7 @@ use crate::config::ServiceConfig;
 use crate::config::limits::SessionLimits as ConfiguredLimits;
 use crate::ipc::Logs;
 use crate::plan::SessionLimits;
+use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
 use crate::service::error::ServiceError;
@@ -206,6 +207,8 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
         work_dir: here.join(work_dir),
         base: here,
         logs,
+        browser: BrowserTerms { insecure: config.insecure, flags: config.chrome_flags.clone() },
+        video_encoder_threads: config.video_encoder_threads,
     })
 }
 

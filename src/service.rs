@@ -46,6 +46,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::storage::ServerStorage;
 use crate::ipc::{Logs, Progress};
 use crate::plan::SessionLimits;
+use crate::plan::source::BrowserTerms;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
 use egresses::Egresses;
@@ -70,6 +71,9 @@ pub struct Settings {
     pub base: PathBuf,
     /// How recorders log.
     pub logs: Logs,
+    pub browser: BrowserTerms,
+    /// Threads of one H.264 encoder; 0: by the machine's share.
+    pub video_encoder_threads: u32,
 }
 
 /// Who decides whether there is room for a recording.

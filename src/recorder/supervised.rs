@@ -149,7 +149,10 @@ fn prepare(job: &Job, cell: &Cell) -> Result<Prepared, Refusal> {
     let (request, plan) = job.plan().map_err(|error| internal(&error))?;
     preflight::check(&plan, &job.base, job.keep_free).map_err(|error| not_writable(&error))?;
     let work = WorkDir::create(&plan, Some(cell.dir()), &job.base).map_err(|error| internal(&error))?;
-    let graph = GraphPlan::new(&plan, Machine { cores: available_cores() });
+    let graph = GraphPlan::new(
+        &plan,
+        Machine { cores: available_cores(), encoder_threads: job.video_encoder_threads },
+    );
     let setup = Setup {
         request: Some(redacted_request(&request)),
         plan,
