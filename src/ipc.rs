@@ -159,6 +159,10 @@ pub enum ToRecorder {
         #[serde(with = "exposed")]
         remove: Secret<Vec<String>>,
     },
+    /// Draw your pipelines. Answered by [`FromRecorder::Graph`] with the same number.
+    DumpGraph {
+        id: u64,
+    },
 }
 
 /// Who asked for the end.
@@ -191,6 +195,11 @@ pub enum FromRecorder {
     Reply {
         id: u64,
         refusal: Option<Refusal>,
+    },
+    /// The recorder's pipelines, in Graphviz's language.
+    Graph {
+        id: u64,
+        dot: String,
     },
     /// The last word of a recording. `kept`: what is left of it, to look at or to recover.
     Ended {

@@ -140,8 +140,8 @@ async fn run(
     service.take_over().await.map_err(unreadable)?;
     let doors = Doors::open(config, connection, &service, tasks, stop).await?;
     let outlook = Outlook::new(&service, gate, readings, doors.psrpc_stats());
-    let outlook: Arc<dyn Snapshots> = Arc::new(outlook);
-    metrics.watch(&outlook);
+    let outlook = Arc::new(outlook);
+    metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
     pages::open(config, &outlook, &metrics, tasks, stop).await?;
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");
 

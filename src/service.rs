@@ -253,6 +253,15 @@ impl Service {
         timeout(UP_WITHIN, self.roster.up(egress_id)).await.ok().flatten()
     }
 
+    /// The pipelines of a recording that is up, in Graphviz's language.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `deadline_exceeded` when it does not answer.
+    pub async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
+        let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
+        handle.graph().await
+    }
+
     /// What is known of an egress that is not here.
     async fn known(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
         let request = proto::ListEgressRequest { egress_id: egress_id.to_owned(), ..Default::default() };

@@ -67,6 +67,7 @@ fn messages_read_back() {
         ToRecorder::Stop { cause: Cause::Request },
         ToRecorder::Kill { error: "a \"text\"\nof two lines".to_owned() },
         ToRecorder::UpdateStream { id: 7, add, remove: Secret::default() },
+        ToRecorder::DumpGraph { id: 8 },
     ] {
         assert_eq!(parse::<ToRecorder>(&line(&message)).as_ref(), Ok(&message));
     }
@@ -79,6 +80,7 @@ fn messages_read_back() {
             ..Progress::default()
         }),
         FromRecorder::Reply { id: 7, refusal: None },
+        FromRecorder::Graph { id: 8, dot: "digraph {\n}\n".to_owned() },
         FromRecorder::Ended { kept: Some("/a/b".into()) },
     ] {
         assert_eq!(parse::<FromRecorder>(&line(&message)).as_ref(), Ok(&message));
