@@ -6,6 +6,7 @@
 
 pub mod bytes;
 mod check;
+pub mod chrome;
 pub mod cost;
 pub mod debug;
 mod duration;
@@ -19,15 +20,14 @@ pub mod storage;
 mod yaml;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::secret::Secret;
+pub use chrome::ChromeFlag;
 use cost::CpuCost;
 use debug::DebugConfig;
 pub use environment::Environment;
@@ -80,9 +80,9 @@ pub struct ServiceConfig {
     pub cluster_id: String,
     /// Accepted, and without meaning: the sandbox is on wherever the kernel allows it.
     pub enable_chrome_sandbox: bool,
-    /// Pages may mix origins, and load what is not encrypted.
+    /// Pages may read what other origins have, and load what is not encrypted.
     pub insecure: bool,
-    /// Flags for Chromium, after and over our own.
+    /// Flags for Chromium, by name, after and over our own. For everybody on the machine to read, as all arguments are.
     pub chrome_flags: BTreeMap<String, ChromeFlag>,
     /// Accepted, and without meaning: what waits for a store waits on the disk. Minutes.
     pub max_upload_queue: u32,
@@ -203,53 +203,6 @@ impl ServiceConfig {
             "" => format!("http://localhost:{}/", self.template_port),
             base => base.to_owned(),
         }
-    }
-}
-
-/// A flag of Chromium: `true` sets it, `false` leaves it out, anything else is its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChromeFlag {
-    Switch(bool),
-    Value(String),
-}
-
-impl<'de> Deserialize<'de> for ChromeFlag {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Flag;
-
-        impl Visitor<'_> for Flag {
-            type Value = ChromeFlag;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("true, false, a text or a number")
-            }
-
-            fn visit_bool<E: de::Error>(self, is_set: bool) -> Result<ChromeFlag, E> {
-                Ok(ChromeFlag::Switch(is_set))
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<ChromeFlag, E> {
-                Ok(ChromeFlag::Value(number.to_string()))
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<ChromeFlag, E> {
-                Ok(ChromeFlag::Value(number.to_string()))
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<ChromeFlag, E> {
-                Ok(ChromeFlag::Value(number.to_string()))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<ChromeFlag, E> {
-                Ok(ChromeFlag::Value(text.to_owned()))
-            }
-
-            fn visit_unit<E: de::Error>(self) -> Result<ChromeFlag, E> {
-                Ok(ChromeFlag::Value(String::new()))
-            }
-        }
-
-        from.deserialize_any(Flag)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::config::storage::ServerStorage;
 use crate::control::StopCause;
 use crate::plan::error::PlanError;
 use crate::plan::request::EgressRequest;
+use crate::plan::source::{BrowserTerms, SourcePlan};
 use crate::plan::{EgressId, RecordingPlan, SessionLimits, from_rpc};
 use crate::protocol::StartEgressRequest;
 use crate::secret::{Secret, exposed};
@@ -59,6 +60,9 @@ pub struct Job {
     /// What relative names of local outputs are relative to.
     pub base: PathBuf,
     pub logs: Logs,
+    pub browser: BrowserTerms,
+    /// 0: by the machine's share.
+    pub video_encoder_threads: u32,
 }
 
 /// How a recorder logs: as its service does.
@@ -80,12 +84,25 @@ pub struct JobTerms {
     pub cell: PathBuf,
     pub base: PathBuf,
     pub logs: Logs,
+    pub browser: BrowserTerms,
+    /// 0: by the machine's share.
+    pub video_encoder_threads: u32,
 }
 
 impl Job {
     #[must_use]
     pub fn new(request: &StartEgressRequest, terms: JobTerms) -> Self {
-        let JobTerms { server, planned_at, session, keep_free, cell, base, logs } = terms;
+        let JobTerms {
+            server,
+            planned_at,
+            session,
+            keep_free,
+            cell,
+            base,
+            logs,
+            browser,
+            video_encoder_threads,
+        } = terms;
         Self {
             egress_id: request.egress_id.clone(),
             request: Secret::new(STANDARD.encode(request.encode_to_vec())),
@@ -96,6 +113,8 @@ impl Job {
             cell,
             base,
             logs,
+            browser,
+            video_encoder_threads,
         }
     }
 
@@ -111,6 +130,8 @@ impl Job {
         let id = EgressId::new(&self.egress_id);
         let mut plan = RecordingPlan::new(&request, &self.server, id, &self.planned_at)?;
         plan.limits = self.session.apply(&plan.outputs, plan.limits);
+        let SourcePlan::Web(web) = &mut plan.source;
+        web.browser.clone_from(&self.browser);
         Ok((request, plan))
     }
 }
@@ -137,6 +158,10 @@ pub enum ToRecorder {
         add: Secret<Vec<String>>,
         #[serde(with = "exposed")]
         remove: Secret<Vec<String>>,
+    },
+    /// Draw your pipelines. Answered by [`FromRecorder::Graph`] with the same number.
+    DumpGraph {
+        id: u64,
     },
 }
 
@@ -170,6 +195,11 @@ pub enum FromRecorder {
     Reply {
         id: u64,
         refusal: Option<Refusal>,
+    },
+    /// The recorder's pipelines, in Graphviz's language.
+    Graph {
+        id: u64,
+        dot: String,
     },
     /// The last word of a recording. `kept`: what is left of it, to look at or to recover.
     Ended {

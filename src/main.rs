@@ -118,7 +118,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 fn plan(job: &Job) -> anyhow::Result<u8> {
     let (_, plan) = decide(job)?;
-    let graph = GraphPlan::new(&plan, Machine { cores: recorder::available_cores() });
+    let graph = GraphPlan::new(&plan, Machine { cores: recorder::available_cores(), encoder_threads: 0 });
     say(&mut std::io::stdout(), render::render(&plan, &graph).trim_end());
     Ok(0)
 }

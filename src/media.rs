@@ -15,6 +15,7 @@
 
 pub mod element;
 pub mod feed;
+pub mod graph;
 pub mod intake;
 pub mod keyframes;
 pub mod pipeline;

@@ -91,7 +91,7 @@ pub async fn record(
         work.discard();
         return Err(RefusedError::GStreamer(error.to_string()));
     }
-    let graph = GraphPlan::new(&plan, Machine { cores: available_cores() });
+    let graph = GraphPlan::new(&plan, Machine { cores: available_cores(), encoder_threads: 0 });
     let setup = Setup { plan, graph, request, work, base, keep_free: options.keep_free };
 
     let (commands, received) = mpsc::unbounded_channel();

@@ -30,6 +30,7 @@ use crate::config::ServiceConfig;
 use crate::config::limits::SessionLimits as ConfiguredLimits;
 use crate::ipc::Logs;
 use crate::plan::SessionLimits;
+use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
 use crate::service::error::ServiceError;
@@ -141,8 +142,8 @@ async fn run(
     service.take_over().await.map_err(unreadable)?;
     let doors = Doors::open(config, connection, &service, tasks, stop).await?;
     let outlook = Outlook::new(&service, gate, readings, doors.psrpc_stats());
-    let outlook: Arc<dyn Snapshots> = Arc::new(outlook);
-    metrics.watch(&outlook);
+    let outlook = Arc::new(outlook);
+    metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
     pages::open(config, &outlook, &metrics, tasks, stop).await?;
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");
 
@@ -208,6 +209,8 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
         work_dir: here.join(work_dir),
         base: here,
         logs,
+        browser: BrowserTerms { insecure: config.insecure, flags: config.chrome_flags.clone() },
+        video_encoder_threads: config.video_encoder_threads,
     })
 }
 

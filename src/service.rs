@@ -46,6 +46,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::storage::ServerStorage;
 use crate::ipc::{Logs, Progress};
 use crate::plan::SessionLimits;
+use crate::plan::source::BrowserTerms;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
 use egresses::Egresses;
@@ -70,6 +71,9 @@ pub struct Settings {
     pub base: PathBuf,
     /// How recorders log.
     pub logs: Logs,
+    pub browser: BrowserTerms,
+    /// Threads of one H.264 encoder; 0: by the machine's share.
+    pub video_encoder_threads: u32,
 }
 
 /// Who decides whether there is room for a recording.
@@ -252,6 +256,15 @@ impl Service {
     /// A recording's handle, once it is up.
     async fn up(&self, egress_id: &str) -> Option<Arc<Handle>> {
         timeout(UP_WITHIN, self.roster.up(egress_id)).await.ok().flatten()
+    }
+
+    /// The pipelines of a recording that is up, in Graphviz's language.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `deadline_exceeded` when it does not answer.
+    pub async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
+        let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
+        handle.graph().await
     }
 
     /// What is known of an egress that is not here.

@@ -94,7 +94,7 @@ fn plans_of_command_lines() {
     ] {
         let request = parse(line);
         let plan = plan(line).unwrap();
-        let graph = GraphPlan::new(&plan, Machine { cores: 2.0 });
+        let graph = GraphPlan::new(&plan, Machine { cores: 2.0, encoder_threads: 0 });
         let shown = serde_json::to_string_pretty(&RequestShown(info::redacted_request(&request))).unwrap();
         let text =
             format!("weir plan web {line}\n\n{}\n{plan:#?}\n{graph:#?}\n{shown}\n", render(&plan, &graph));

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::storage::StorageConfig;
 use super::yaml::{Finding, Tree};
-use super::{Environment, ServiceConfig, load};
+use super::{Environment, ServiceConfig, chrome, load};
 
 /// `error`: with it the service can't do what it is there for. `warning`: it can, and yet somebody meant something else.
 pub(super) fn check(
@@ -60,6 +60,11 @@ pub(super) fn check(
     ] {
         if !(address.is_empty() || is_url(address, schemes)) {
             warning(find(key, &format!("it is no address that begins with one of {}", schemes.join(", "))));
+        }
+    }
+    for (key, flag) in &config.chrome_flags {
+        if let Some(why) = chrome::breaks(key, flag) {
+            warning(find(&format!("chrome_flags.{key}"), &format!("it replaces what we depend on: {why}")));
         }
     }
     costs(config, tree, &mut |key, problem| warning(find(key, &problem)));

@@ -188,6 +188,7 @@ fn what_has_no_effect_is_warned_of() {
     for (more, said) in [
         ("ws_url: livekit.example.com", "ws_url: it is no address that begins with one of ws, wss"),
         ("template_base: localhost", "template_base: it is no address"),
+        ("chrome_flags: {headless: new}", "chrome_flags.headless: it replaces what we depend on: recordings"),
         (
             "cpu_cost: {memory_source: guess}",
             "cpu_cost.memory_source: `guess` is not one of proc_rss, cgroup",

@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::ChromeFlag;
 use crate::protocol::start_egress_request::Request;
 
 fn job() -> Job {
@@ -30,6 +31,15 @@ fn job() -> Job {
         cell: "/work/recordings/EG_1".into(),
         base: "/".into(),
         logs: Logs { filter: "info".to_owned(), json: true },
+        browser: BrowserTerms {
+            insecure: true,
+            flags: [
+                ("disable-gpu".to_owned(), ChromeFlag::Switch(false)),
+                ("lang".to_owned(), ChromeFlag::Value("de".to_owned())),
+            ]
+            .into(),
+        },
+        video_encoder_threads: 3,
     };
     Job::new(&request, terms)
 }
@@ -43,6 +53,10 @@ fn both_ends_have_the_same_plan() {
     let (ours, theirs) = (job.plan().unwrap().1, read.plan().unwrap().1);
     assert_eq!(ours, theirs);
     assert_eq!(theirs.limits.session, Some(Duration::from_secs(90)));
+    let SourcePlan::Web(web) = &theirs.source;
+    assert_eq!(web.browser, job.browser, "an operator's terms reach the browser");
+    assert!(web.browser.insecure && web.browser.flags.len() == 2);
+    assert_eq!(read.video_encoder_threads, 3);
     assert!(!format!("{read:?}").contains("hunter2"), "a job prints no secrets");
 }
 
@@ -53,6 +67,7 @@ fn messages_read_back() {
         ToRecorder::Stop { cause: Cause::Request },
         ToRecorder::Kill { error: "a \"text\"\nof two lines".to_owned() },
         ToRecorder::UpdateStream { id: 7, add, remove: Secret::default() },
+        ToRecorder::DumpGraph { id: 8 },
     ] {
         assert_eq!(parse::<ToRecorder>(&line(&message)).as_ref(), Ok(&message));
     }
@@ -65,6 +80,7 @@ fn messages_read_back() {
             ..Progress::default()
         }),
         FromRecorder::Reply { id: 7, refusal: None },
+        FromRecorder::Graph { id: 8, dot: "digraph {\n}\n".to_owned() },
         FromRecorder::Ended { kept: Some("/a/b".into()) },
     ] {
         assert_eq!(parse::<FromRecorder>(&line(&message)).as_ref(), Ok(&message));

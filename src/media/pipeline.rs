@@ -10,6 +10,7 @@ use gstreamer_app as gst_app;
 
 use super::element::{MissingElement, make};
 use super::feed::Feed;
+use super::graph;
 
 /// Why a pipeline could not be built, or stopped working.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -63,7 +64,9 @@ pub struct MediaPipeline {
 impl MediaPipeline {
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { pipeline: gst::Pipeline::with_name(name) }
+        let pipeline = gst::Pipeline::with_name(name);
+        graph::note(&pipeline);
+        Self { pipeline }
     }
 
     #[must_use]

@@ -16,7 +16,7 @@ use super::request::{
     EgressRequest, FileRequest, ImagesRequest, Manifest, Media, OutputKind, OutputRequest, RequestOrigin,
     SegmentsRequest, SourceRequest, StreamRequest, WebRequest,
 };
-use super::source::{SourcePlan, StartRule, WebPlan};
+use super::source::{BrowserTerms, SourcePlan, StartRule, WebPlan};
 use super::storage::{Storage, resolve as storage};
 use super::stream_url::StreamUrl;
 use super::{EgressId, RecordingPlan, redact};
@@ -190,6 +190,7 @@ fn web_plan(
         fps,
         has_video: media.has_video(),
         has_audio: media.has_audio(),
+        browser: BrowserTerms::default(),
     }
 }
 

@@ -14,6 +14,8 @@ use super::output::{OutputId, OutputPlan, StreamProtocol};
 pub struct Machine {
     /// This recording's share of the machine, in cores: a control group's quota where there is one, not the host's number.
     pub cores: f32,
+    /// Threads of the H.264 encoder, where an operator decided; 0: by the share.
+    pub encoder_threads: u32,
 }
 
 /// A recording's encoders and branches.
@@ -126,10 +128,15 @@ fn x264(video: &VideoEncoding, plan: &RecordingPlan, machine: Machine) -> X264Pl
 
 /// Two threads keep up with 1080p30 (design §5); more pixels want more, as far as the machine's share goes (design §4.9).
 fn threads(video: &VideoEncoding, machine: Machine) -> u32 {
+    // x264 takes up to 128.
+    const MOST: u32 = 128;
+    if machine.encoder_threads > 0 {
+        return machine.encoder_threads.min(MOST);
+    }
     const PIXELS_FOR_TWO: u64 = 1920 * 1080 * 30;
     let pixels = u64::from(video.width) * u64::from(video.height) * u64::from(video.fps);
     let wanted = u32::try_from(pixels.div_ceil(PIXELS_FOR_TWO).max(1) * 2).unwrap_or(u32::MAX);
-    // A share below one core, or none that is a number, is one thread; x264 takes up to 128.
+    // A share below one core, or none that is a number, is one thread.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lies in 1..=128")]
     let share = if machine.cores >= 1.0 { machine.cores.min(128.0) as u32 } else { 1 };
     wanted.min(share)

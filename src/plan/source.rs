@@ -1,10 +1,13 @@
 //! Where pictures and sound come from.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::redact;
+use crate::config::chrome::{self, ChromeFlag};
 
 /// Where pictures and sound come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +29,53 @@ pub struct WebPlan {
     pub fps: u32,
     pub has_video: bool,
     pub has_audio: bool,
+    pub browser: BrowserTerms,
+}
+
+/// What an operator decided about every browser.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrowserTerms {
+    /// Pages may read what other origins have, and load what is not encrypted.
+    pub insecure: bool,
+    /// By name; after and over our own.
+    pub flags: BTreeMap<String, ChromeFlag>,
+}
+
+impl BrowserTerms {
+    /// Whether one of our own flags is not wanted.
+    #[must_use]
+    pub fn leaves_out(&self, name: &str) -> bool {
+        self.flags.iter().any(|(key, flag)| chrome::name(key) == name && *flag == ChromeFlag::Switch(false))
+    }
+
+    /// The flags that come behind our own, as arguments. Of two of one name Chromium heeds the last.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let argument = |(key, flag): (&String, &ChromeFlag)| match (chrome::name(key), flag) {
+            (_, ChromeFlag::Switch(false)) => None,
+            (name, ChromeFlag::Switch(true)) => Some(format!("--{name}")),
+            (name, ChromeFlag::Value(value)) => Some(format!("--{name}={value}")),
+        };
+        self.flags.iter().filter_map(argument).collect()
+    }
+}
+
+impl fmt::Debug for BrowserTerms {
+    /// Flags print by name: a value may be more than that.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { insecure, flags } = self;
+        let names: Vec<&str> = flags.keys().map(String::as_str).collect();
+        f.debug_struct("BrowserTerms").field("insecure", insecure).field("flags", &names).finish()
+    }
 }
 
 impl fmt::Debug for WebPlan {
-    /// The address prints without what may be secret in it.
+    /// The address prints without what may be secret in it, and the browser's terms where there are any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, start, capture, width, height, fps, has_video, has_audio } = self;
-        f.debug_struct("WebPlan")
+        let Self { url, start, capture, width, height, fps, has_video, has_audio, browser } = self;
+        let mut shown = f.debug_struct("WebPlan");
+        shown
             .field("url", &redact::page_url(url.as_str()))
             .field("start", start)
             .field("capture", capture)
@@ -40,8 +83,11 @@ impl fmt::Debug for WebPlan {
             .field("height", height)
             .field("fps", fps)
             .field("has_video", has_video)
-            .field("has_audio", has_audio)
-            .finish()
+            .field("has_audio", has_audio);
+        if *browser != BrowserTerms::default() {
+            shown.field("browser", browser);
+        }
+        shown.finish()
     }
 }
 

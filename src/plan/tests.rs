@@ -46,7 +46,7 @@ fn plans_of_requests() {
         let request = json::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let plan = RecordingPlan::new(&request, &ServerStorage::default(), EgressId::new("EG_test"), &now())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let graph = GraphPlan::new(&plan, Machine { cores: 2.0 });
+        let graph = GraphPlan::new(&plan, Machine { cores: 2.0, encoder_threads: 0 });
         let info = livekit_protocol::EgressInfo {
             request: Some(info::redacted_request(&request)),
             ..livekit_protocol::EgressInfo::default()
@@ -169,8 +169,17 @@ fn encoder_threads_follow_the_share_of_the_machine() {
         (r#""preset":"H264_720P_30""#, f32::INFINITY, 2),
     ] {
         let plan = plan(&format!(r#"{{"url":"https://x/",{encoding},"file_outputs":[{{}}]}}"#)).unwrap();
-        let graph = GraphPlan::new(&plan, Machine { cores });
+        let graph = GraphPlan::new(&plan, Machine { cores, encoder_threads: 0 });
         assert_eq!(graph.video.unwrap().threads, threads, "{encoding} on {cores} cores");
+    }
+}
+
+#[test]
+fn encoder_threads_are_what_an_operator_says() {
+    let plan = plan(r#"{"url":"https://x/","preset":"H264_1080P_30","file_outputs":[{}]}"#).unwrap();
+    for (said, threads) in [(0, 1), (1, 1), (3, 3), (128, 128), (u32::MAX, 128)] {
+        let graph = GraphPlan::new(&plan, Machine { cores: 1.0, encoder_threads: said });
+        assert_eq!(graph.video.unwrap().threads, threads, "{said}");
     }
 }
 

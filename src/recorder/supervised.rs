@@ -34,7 +34,7 @@ use crate::recording::preflight::{self, PreflightError};
 use crate::recording::workdir::WorkDir;
 use crate::recording::{self, Setup};
 use crate::report::{Fault, Report, failed};
-use mouth::Mouth;
+use mouth::{Mouth, Words};
 use streams::Streams;
 
 /// A service writes the job at once.
@@ -149,7 +149,10 @@ fn prepare(job: &Job, cell: &Cell) -> Result<Prepared, Refusal> {
     let (request, plan) = job.plan().map_err(|error| internal(&error))?;
     preflight::check(&plan, &job.base, job.keep_free).map_err(|error| not_writable(&error))?;
     let work = WorkDir::create(&plan, Some(cell.dir()), &job.base).map_err(|error| internal(&error))?;
-    let graph = GraphPlan::new(&plan, Machine { cores: available_cores() });
+    let graph = GraphPlan::new(
+        &plan,
+        Machine { cores: available_cores(), encoder_threads: job.video_encoder_threads },
+    );
     let setup = Setup {
         request: Some(redacted_request(&request)),
         plan,
@@ -185,7 +188,7 @@ async fn record(setup: Setup, stdin: pipe::Receiver, mouth: &mut Mouth) -> Optio
         setup.plan.outputs.iter().any(|output| matches!(output, crate::plan::output::OutputPlan::Stream(_)));
     let streams = Streams::new(commands.clone(), mouth.words(), mouth.infos(), has_streams);
     let mut listening = JoinSet::new();
-    listening.spawn(listen(stdin, commands.clone(), streams));
+    listening.spawn(listen(stdin, commands.clone(), streams, mouth.words()));
     let recording = recording::run(setup, received, mouth);
     tokio::pin!(recording);
     let ended = loop {
@@ -211,7 +214,12 @@ fn never_began(setup: Setup, error: &str, mouth: &mut Mouth) -> Option<PathBuf> 
 }
 
 /// Takes commands until there will be none any more.
-async fn listen(stdin: pipe::Receiver, commands: mpsc::UnboundedSender<Command>, streams: Arc<Streams>) {
+async fn listen(
+    stdin: pipe::Receiver,
+    commands: mpsc::UnboundedSender<Command>,
+    streams: Arc<Streams>,
+    words: Words,
+) {
     let mut lines = Lines::new(stdin);
     let mut updates = JoinSet::new();
     loop {
@@ -236,6 +244,12 @@ async fn listen(stdin: pipe::Receiver, commands: mpsc::UnboundedSender<Command>,
                 let streams = Arc::clone(&streams);
                 // It may wait for the recording to begin, and a stop must not wait for it.
                 updates.spawn(async move { streams.update(id, &add, &remove).await });
+            }
+            Ok(ToRecorder::DumpGraph { id }) => {
+                let words = words.clone();
+                // It waits for elements that may be at work.
+                updates
+                    .spawn_blocking(move || words.say(FromRecorder::Graph { id, dot: media::graph::dot() }));
             }
             Err(error) => tracing::warn!(%error, "the service said something that is no command"),
         }

@@ -12,20 +12,22 @@ use super::ServeError;
 use crate::config::ServiceConfig;
 use crate::service::http;
 use crate::service::metrics::Metrics;
-use crate::service::snapshot::Snapshots;
+use crate::service::snapshot::{Graphs, Outlook, Snapshots};
 
 /// Opens those that the configuration asks for. They are there until `stop`.
 pub(super) async fn open(
     config: &ServiceConfig,
-    outlook: &Arc<dyn Snapshots>,
+    outlook: &Arc<Outlook>,
     metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), ServeError> {
+    let source = Arc::clone(outlook) as Arc<dyn Snapshots>;
+    let graphs = Arc::clone(outlook) as Arc<dyn Graphs>;
     let pages: [(&'static str, u16, Router); 3] = [
-        ("health_port", config.health_port, http::health(Arc::clone(outlook))),
-        ("prometheus_port", config.prometheus_port, http::metrics(Arc::clone(outlook), Arc::clone(metrics))),
-        ("debug_handler_port", config.debug_handler_port, http::debug(Arc::clone(outlook))),
+        ("health_port", config.health_port, http::health(Arc::clone(&source))),
+        ("prometheus_port", config.prometheus_port, http::metrics(Arc::clone(&source), Arc::clone(metrics))),
+        ("debug_handler_port", config.debug_handler_port, http::debug(source, graphs)),
     ];
     for (key, port, router) in pages.into_iter().filter(|(_, port, _)| *port != 0) {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State as With;
+use axum::extract::{Path, State as With};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::metrics::Metrics;
-use super::snapshot::{Snapshot, Snapshots, State};
+use super::snapshot::{Graphs, Snapshot, Snapshots, State};
 
 /// Whoever knows the service.
 pub type Source = Arc<dyn Snapshots>;
@@ -29,9 +29,12 @@ pub fn metrics(source: Source, metrics: Arc<Metrics>) -> Router {
     Router::new().fallback(scrape).with_state((source, metrics))
 }
 
-/// For `debug_handler_port`: `/recordings`, each with its process, what it takes and how it fares.
-pub fn debug(source: Source) -> Router {
-    Router::new().route("/recordings", get(recordings)).fallback(no_such_dump).with_state(source)
+/// For `debug_handler_port`: `/recordings`, each with its process, what it takes and how it fares; `/gst_pipeline/{egress id}`, the
+/// pipelines of one in Graphviz's language.
+pub fn debug(source: Source, graphs: Arc<dyn Graphs>) -> Router {
+    let drawings = Router::new().route("/gst_pipeline/{egress_id}", get(pipelines)).with_state(graphs);
+    let pages = Router::new().route("/recordings", get(recordings)).with_state(source);
+    pages.merge(drawings).fallback(no_such_dump)
 }
 
 async fn healthz(With(source): With<Source>) -> Response {
@@ -95,8 +98,19 @@ async fn recordings(With(source): With<Source>) -> Json<Value> {
     }))
 }
 
+async fn pipelines(With(graphs): With<Arc<dyn Graphs>>, Path(egress_id): Path<String>) -> Response {
+    match graphs.graph(&egress_id).await {
+        Ok(dot) => ([(header::CONTENT_TYPE, "text/vnd.graphviz; charset=utf-8")], dot).into_response(),
+        Err(error) => {
+            let status = StatusCode::from_u16(error.code.http_status());
+            (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), format!("{}\n", error.message))
+                .into_response()
+        }
+    }
+}
+
 async fn no_such_dump() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "no such dump; there is /recordings\n")
+    (StatusCode::NOT_FOUND, "no such dump; there are /recordings and /gst_pipeline/{egress id}\n")
 }
 
 #[cfg(test)]

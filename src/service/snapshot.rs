@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Weak};
 
+use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::Service;
 use super::admission::{Gate, Kind, Room};
+use super::error::ServiceError;
 use super::monitor::{Reading, Use};
 use crate::ipc::Progress;
 use crate::psrpc::ServerStats;
@@ -48,6 +50,16 @@ pub trait Snapshots: Send + Sync {
     fn snapshot(&self) -> Snapshot;
 }
 
+/// Whoever can draw a recording.
+#[async_trait]
+pub trait Graphs: Send + Sync {
+    /// A recording's pipelines, in Graphviz's language.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `deadline_exceeded` when its recorder does not answer.
+    async fn graph(&self, egress_id: &str) -> Result<String, ServiceError>;
+}
+
 /// What a service, its gate and its monitor show together.
 pub struct Outlook {
     service: Weak<Service>,
@@ -71,6 +83,14 @@ impl Outlook {
         psrpc: impl Fn() -> Option<ServerStats> + Send + Sync + 'static,
     ) -> Self {
         Self { service: Arc::downgrade(service), gate, readings, psrpc: Box::new(psrpc) }
+    }
+}
+
+#[async_trait]
+impl Graphs for Outlook {
+    async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
+        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
+        service.graph(egress_id).await
     }
 }
 

@@ -71,6 +71,8 @@ async fn begin(
             cell: cell.dir().to_owned(),
             base: settings.base.clone(),
             logs: settings.logs.clone(),
+            browser: settings.browser.clone(),
+            video_encoder_threads: settings.video_encoder_threads,
         },
     );
     let (wanted, plan) = job.plan()?;

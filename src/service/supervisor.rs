@@ -38,6 +38,9 @@ const ENDING_WITHIN: Duration = Duration::from_millis(2500);
 /// From an update of its streams to the answer. It waits for a recording that has not begun.
 const UPDATED_WITHIN: Duration = Duration::from_secs(125);
 
+/// From the wish for its pipelines to the drawing.
+const DRAWN_WITHIN: Duration = Duration::from_secs(5);
+
 /// What may be asked of a recorder that lives, by anybody.
 #[derive(Debug)]
 pub(super) struct Handle {
@@ -51,6 +54,7 @@ pub(super) struct Handle {
 enum Order {
     Say(ToRecorder),
     UpdateStream { add: Vec<String>, remove: Vec<String>, answer: oneshot::Sender<Result<(), ServiceError>> },
+    DumpGraph { answer: oneshot::Sender<String> },
 }
 
 impl Handle {
@@ -91,6 +95,19 @@ impl Handle {
         match timeout(UPDATED_WITHIN, answered).await {
             Ok(Ok(done)) => done.map(|()| self.info()),
             Ok(Err(_)) => Err(gone(())),
+            Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
+        }
+    }
+
+    /// Its pipelines, in Graphviz's language.
+    ///
+    /// # Errors
+    /// `not_found` when it is gone, `deadline_exceeded` when it does not answer.
+    pub(super) async fn graph(&self) -> Result<String, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(Order::DumpGraph { answer }).map_err(|_| ServiceError::egress_not_found())?;
+        match timeout(DRAWN_WITHIN, answered).await {
+            Ok(drawn) => drawn.map_err(|_| ServiceError::egress_not_found()),
             Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
         }
     }
@@ -174,7 +191,7 @@ impl Launched {
     /// Watches it to its end. Each report goes to `tell` in its order, the last one excepted: what it means is decided by
     /// who knows how the recorder ended.
     pub(super) async fn attend(mut self, tell: impl Fn(&proto::EgressInfo)) -> Departed {
-        let mut updates = Updates::default();
+        let (mut updates, mut graphs) = (Questions::new(), Questions::new());
         let mut ended = false;
         let mut silent_at = Instant::now() + SILENCE;
         let hung = loop {
@@ -190,7 +207,10 @@ impl Launched {
                         Ok(FromRecorder::Progress(progress)) => {
                             self.progress.send_replace(progress);
                         }
-                        Ok(FromRecorder::Reply { id, refusal }) => updates.answer(id, refusal),
+                        Ok(FromRecorder::Reply { id, refusal }) => {
+                            updates.answer(id, refusal.map_or(Ok(()), |refusal| Err(refused(refusal))));
+                        }
+                        Ok(FromRecorder::Graph { id, dot }) => graphs.answer(id, dot),
                         Ok(FromRecorder::Ended { kept }) => {
                             ended = true;
                             if let Some(kept) = kept {
@@ -206,7 +226,12 @@ impl Launched {
                 Some(order) = self.orders.recv() => {
                     let order = match order {
                         Order::Say(order) => order,
-                        Order::UpdateStream { add, remove, answer } => updates.note(add, remove, answer),
+                        Order::UpdateStream { add, remove, answer } => ToRecorder::UpdateStream {
+                            id: updates.note(answer),
+                            add: Secret::new(add),
+                            remove: Secret::new(remove),
+                        },
+                        Order::DumpGraph { answer } => ToRecorder::DumpGraph { id: graphs.note(answer) },
                     };
                     self.write(&order).await;
                 }
@@ -266,30 +291,30 @@ impl Launched {
     }
 }
 
-/// Updates of streams that are not answered yet.
-#[derive(Debug, Default)]
-struct Updates {
+/// Questions of one kind that are not answered yet.
+#[derive(Debug)]
+struct Questions<T> {
     last: u64,
-    open: Vec<(u64, oneshot::Sender<Result<(), ServiceError>>)>,
+    open: Vec<(u64, oneshot::Sender<T>)>,
 }
 
-impl Updates {
-    fn note(
-        &mut self,
-        add: Vec<String>,
-        remove: Vec<String>,
-        answer: oneshot::Sender<Result<(), ServiceError>>,
-    ) -> ToRecorder {
+impl<T> Questions<T> {
+    const fn new() -> Self {
+        Self { last: 0, open: Vec::new() }
+    }
+
+    /// A question's number.
+    fn note(&mut self, answer: oneshot::Sender<T>) -> u64 {
         self.open.retain(|(_, answer)| !answer.is_closed());
         self.last += 1;
         self.open.push((self.last, answer));
-        ToRecorder::UpdateStream { id: self.last, add: Secret::new(add), remove: Secret::new(remove) }
+        self.last
     }
 
-    fn answer(&mut self, id: u64, refusal: Option<Refusal>) {
+    fn answer(&mut self, id: u64, said: T) {
         if let Some(at) = self.open.iter().position(|(open, _)| *open == id) {
             // Who asked may have gone.
-            self.open.swap_remove(at).1.send(refusal.map_or(Ok(()), |refusal| Err(refused(refusal)))).ok();
+            self.open.swap_remove(at).1.send(said).ok();
         }
     }
 }

@@ -309,9 +309,10 @@ fn a_session_limit_ends_a_recording_as_such() {
 fn health_and_metrics_show_a_recording_and_no_secret() {
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
-    let [health, prometheus] = ports::free();
-    let mut service =
-        Serve::start(dir.path(), &format!("health_port: {health}\nprometheus_port: {prometheus}"));
+    let [health, prometheus, debug] = ports::free();
+    let configuration =
+        format!("health_port: {health}\nprometheus_port: {prometheus}\ndebug_handler_port: {debug}");
+    let mut service = Serve::start(dir.path(), &configuration);
     let health = format!("http://127.0.0.1:{health}");
     let prometheus = format!("http://127.0.0.1:{prometheus}/metrics");
     let (status, idle) = service.callers().get(&health);
@@ -324,6 +325,16 @@ fn health_and_metrics_show_a_recording_and_no_secret() {
     assert_eq!(service.callers().get(&format!("{health}/healthz")).0, 200);
     let running = service.callers().get(&prometheus).1;
     assert!(running.contains("livekit_egress_requests"), "{running}");
+    let pipelines = format!("http://127.0.0.1:{debug}/gst_pipeline");
+    let (status, drawn) = service.callers().get(&format!("{pipelines}/{id}"));
+    assert_eq!(status, 200, "{drawn}");
+    // Sound, its encoder, the pictures' encoder, the file: each a pipeline of its own.
+    assert!(drawn.matches("digraph pipeline {").count() >= 4, "{drawn}");
+    for part in ["encode-video", "GstX264Enc", "file-0", "GstPulseSrc"] {
+        assert!(drawn.contains(part), "{part}: {drawn}");
+    }
+    assert!(!drawn.contains("clock.mp4"), "properties are not shown: {drawn}");
+    assert_eq!(service.callers().get(&format!("{pipelines}/EG_nobody")).0, 404);
     service.callers().stop(&id).unwrap();
     service.until_over(&id, PATIENCE);
     let ended = service.until("the end is counted", PATIENCE, |callers| {

@@ -101,7 +101,8 @@ async fn record(
         &jiff::Zoned::now(),
     )
     .unwrap();
-    let graph = GraphPlan::new(&plan, Machine { cores: weir::recorder::available_cores() });
+    let graph =
+        GraphPlan::new(&plan, Machine { cores: weir::recorder::available_cores(), encoder_threads: 0 });
     let work = WorkDir::create(&plan, Some(&dir.join(".weir")), dir).unwrap();
     let setup = Setup { plan, graph, request: None, work, base: dir.to_owned(), keep_free: 0 };
     let (commands, received) = mpsc::unbounded_channel();

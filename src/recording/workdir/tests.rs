@@ -2,7 +2,7 @@ use super::*;
 use crate::plan::codec::Container;
 use crate::plan::output::FilePlan;
 
-use crate::plan::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
+use crate::plan::source::{BrowserTerms, CaptureKind, SourcePlan, StartRule, WebPlan};
 use crate::plan::storage::{Storage, StoredName};
 use crate::plan::{EgressId, Limits};
 
@@ -18,6 +18,7 @@ fn plan(name: &Path) -> RecordingPlan {
             fps: 30,
             has_video: false,
             has_audio: true,
+            browser: BrowserTerms::default(),
         }),
         video: None,
         audio: Vec::new(),

@@ -1,13 +1,16 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::ipc::Progress;
+use crate::psrpc::Code;
 use crate::service::admission::{Kind, Room};
+use crate::service::error::ServiceError;
 use crate::service::monitor::Use;
 use crate::service::snapshot::RecordingView;
 
@@ -17,6 +20,17 @@ struct Fixed(Mutex<Snapshot>);
 impl Snapshots for Fixed {
     fn snapshot(&self) -> Snapshot {
         self.0.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Graphs for Fixed {
+    async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
+        match egress_id {
+            "EG_abc" => Ok("digraph pipeline {\n}\n".to_owned()),
+            "EG_hangs" => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
+            _ => Err(ServiceError::egress_not_found()),
+        }
     }
 }
 
@@ -121,7 +135,8 @@ async fn metrics_are_at_every_path() {
 
 #[tokio::test]
 async fn debugging_shows_processes_and_what_they_take() {
-    let site = Site::new(debug(Arc::new(Fixed(Mutex::new(busy()))))).await;
+    let source = Arc::new(Fixed(Mutex::new(busy())));
+    let site = Site::new(debug(Arc::clone(&source) as Source, source)).await;
     let (status, value) = site.json("/recordings").await;
     assert_eq!(status, 200);
     let recording = &value["recordings"][0];
@@ -133,5 +148,19 @@ async fn debugging_shows_processes_and_what_they_take() {
     );
     assert_eq!(value["cores_available"], json!(1.25));
     assert_eq!(site.get("/pprof/heap").await.0, 404);
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_recordings_pipelines_are_drawn_and_no_others() {
+    let source = Arc::new(Fixed(Mutex::new(busy())));
+    let site = Site::new(debug(Arc::clone(&source) as Source, source)).await;
+    let (status, kind, text) = site.get("/gst_pipeline/EG_abc").await;
+    assert_eq!((status, kind.as_str()), (200, "text/vnd.graphviz; charset=utf-8"));
+    assert_eq!(text, "digraph pipeline {\n}\n");
+    let (status, _, text) = site.get("/gst_pipeline/EG_other").await;
+    assert_eq!((status, text.as_str()), (404, "egress not found\n"));
+    assert_eq!(site.get("/gst_pipeline/EG_hangs").await.0, 503);
+    assert_eq!(site.get("/gst_pipeline").await.0, 404);
     site.close().await;
 }

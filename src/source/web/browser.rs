@@ -3,6 +3,7 @@
 //! It runs with a window, never headless: only then does it paint to a display at its own pace, as for a person. All that
 //! it keeps lies in the stage's directory. Nobody needs its farewell, so it is killed, not closed.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,10 +60,7 @@ impl Browser {
         std::fs::write(profile.join("Default/Preferences"), PREFERENCES).map_err(in_profile)?;
 
         let mut spec = Spec::new(CHROMIUM, dir, around.log)
-            .args(FLAGS.iter().map(|(flag, _)| *flag))
-            .args(flags_of(plan, &profile))
-            .args(sandbox_flags(dir).await)
-            .args(shared_memory_flags())
+            .args(arguments(plan, &profile, sandbox_flags(dir).await, around.sound.is_some()))
             // The page comes by DevTools: its address may carry a secret, and arguments are for everybody to read.
             .args(["about:blank"])
             .noise(NOISE)
@@ -89,7 +87,7 @@ impl Browser {
                 // Chromium asks for as much as it gets: this is what sound lags behind the picture.
                 .env("PULSE_LATENCY_MSEC", "20"),
             // It must not find the one of whoever is logged in.
-            None => spec.env("PULSE_SERVER", "unix:/dev/null").args(["--disable-audio-output"]),
+            None => spec.env("PULSE_SERVER", "unix:/dev/null"),
         };
         // What a page shows depends on them: dates, and the language it is asked for in.
         for name in ["TZ", "LANG"] {
@@ -175,14 +173,36 @@ const FLAGS: &[(&str, &str)] = &[
     ),
 ];
 
+/// What the key `insecure` means.
+const INSECURE: &[&str] = &["--disable-web-security", "--allow-running-insecure-content"];
+
 /// What a browser without session bus and GPU complains about all the time.
 const NOISE: &[&str] = &["dbus/", "ERROR:gpu/", "vaInitialize", "GetVSyncParametersIfAvailable"];
 
 /// No bubbles about passwords, translation or addresses.
 const PREFERENCES: &str = r#"{"credentials_enable_service":false,"profile":{"password_manager_enabled":false,"default_content_setting_values":{"notifications":2}},"translate":{"enabled":false},"autofill":{"profile_enabled":false,"credit_card_enabled":false}}"#;
 
-fn flags_of(plan: &WebPlan, profile: &Path) -> Vec<std::ffi::OsString> {
-    let mut user_data = std::ffi::OsString::from("--user-data-dir=");
+/// All flags, an operator's last.
+fn arguments(plan: &WebPlan, profile: &Path, sandbox: &[&str], is_heard: bool) -> Vec<OsString> {
+    let terms = &plan.browser;
+    let is_left_out = |argument: &OsString| {
+        let ours = argument.to_str().unwrap_or_default().trim_start_matches('-');
+        terms.leaves_out(ours.split_once('=').map_or(ours, |(name, _)| name))
+    };
+    let ours = FLAGS.iter().map(|(flag, _)| OsString::from(flag));
+    let mut arguments: Vec<OsString> = ours
+        .chain(flags_of(plan, profile))
+        .chain(sandbox.iter().chain(shared_memory_flags()).map(OsString::from))
+        .chain((!is_heard).then(|| "--disable-audio-output".into()))
+        .chain(INSECURE.iter().filter(|_| terms.insecure).map(OsString::from))
+        .filter(|argument| !is_left_out(argument))
+        .collect();
+    arguments.extend(terms.arguments().into_iter().map(OsString::from));
+    arguments
+}
+
+fn flags_of(plan: &WebPlan, profile: &Path) -> Vec<OsString> {
+    let mut user_data = OsString::from("--user-data-dir=");
     user_data.push(profile);
     vec![user_data, format!("--window-size={},{}", plan.width, plan.height).into()]
 }
@@ -252,3 +272,6 @@ fn shared_memory_flags() -> &'static [&'static str] {
         .map_or(0, |fs| fs.blocks_available().saturating_mul(fs.fragment_size()));
     if room < SHARED_MEMORY { &["--disable-dev-shm-usage"] } else { &[] }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use super::stage::StageEvent;
 use super::*;
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;
-use crate::plan::source::CaptureKind;
+use crate::plan::source::{BrowserTerms, CaptureKind};
 use crate::source::Pacing;
 use site::{Answer, Site};
 
@@ -127,6 +127,7 @@ fn plan(url: &Url) -> WebPlan {
         fps: 30,
         has_video: true,
         has_audio: true,
+        browser: BrowserTerms::default(),
     }
 }
 
