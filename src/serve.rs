@@ -73,6 +73,8 @@ pub enum ServeError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Service(#[from] ServiceError),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     #[error("webhook.urls: one is no address")]
     WebhookUrl,
 }
@@ -125,7 +127,7 @@ async fn run(
     stop: &CancellationToken,
 ) -> Result<Done, ServeError> {
     let connection = doors::connect(config, &settings.work_dir, tasks, stop).await?;
-    let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id));
+    let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id)?);
     let registry: Arc<dyn Registry> =
         Arc::new(Counted::new(Arc::clone(&connection.registry), Arc::clone(&metrics)));
     let cores = monitor::available_cores(config.cpu_request);

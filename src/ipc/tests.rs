@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::start_egress_request::Request;
+use crate::upload::{Place, Status};
 
 fn job() -> Job {
     let web = proto::WebEgressRequest {
@@ -62,7 +63,15 @@ fn messages_read_back() {
             seconds: 1.5,
             pictures: 45,
             bytes: 1 << 40,
+            queues: Some(Queues { segments: 3, playlists: 1 }),
             ..Progress::default()
+        }),
+        FromRecorder::Uploaded(Tried {
+            mime: "video/mp4".to_owned(),
+            status: Status::Refused,
+            custom_endpoint: true,
+            ms: 250,
+            place: Place::Backup,
         }),
         FromRecorder::Reply { id: 7, refusal: None },
         FromRecorder::Ended { kept: Some("/a/b".into()) },

@@ -5,6 +5,7 @@
 
 mod registry;
 mod tally;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -16,15 +17,18 @@ use prometheus::{Counter, CounterVec, Gauge, GaugeVec, IntGauge, Opts, Registry,
 use super::admission::{Kind, MEMORY_HEADROOM};
 use super::snapshot::{Snapshot, Snapshots, State};
 use crate::ipc::Progress;
+use crate::upload::Tried;
 pub use registry::Counted;
 use tally::Tally;
 pub use tally::{Result as EndResult, Totals};
+use uploads::Uploads;
 
 /// What is counted over the service's life.
 pub struct Metrics {
     node_id: String,
     cluster_id: String,
     tally: Mutex<Tally>,
+    uploads: Uploads,
     source: OnceLock<Weak<dyn Snapshots>>,
 }
 
@@ -36,13 +40,13 @@ impl std::fmt::Debug for Metrics {
 
 impl Metrics {
     /// `node_id`: a name of this run of the service, a label of all.
-    pub fn new(node_id: impl Into<String>, cluster_id: impl Into<String>) -> Self {
-        Self {
-            node_id: node_id.into(),
-            cluster_id: cluster_id.into(),
-            tally: Mutex::default(),
-            source: OnceLock::new(),
-        }
+    ///
+    /// # Errors
+    /// When a metric is none by Prometheus's rules.
+    pub fn new(node_id: impl Into<String>, cluster_id: impl Into<String>) -> prometheus::Result<Self> {
+        let (node_id, cluster_id) = (node_id.into(), cluster_id.into());
+        let uploads = Uploads::new(&labels(&node_id, &cluster_id))?;
+        Ok(Self { node_id, cluster_id, tally: Mutex::default(), uploads, source: OnceLock::new() })
     }
 
     /// Says who knows how recordings fare. Without it, what one that is over had come to is not counted.
@@ -50,6 +54,11 @@ impl Metrics {
         if self.source.set(Arc::downgrade(source)).is_err() {
             tracing::error!("the source of metrics was set before");
         }
+    }
+
+    /// A recording has offered a file to a store.
+    pub fn uploaded(&self, tried: &Tried) {
+        self.uploads.count(tried);
     }
 
     /// A recording is over, as its last report says. One that is told twice counts once.
@@ -89,6 +98,7 @@ impl Metrics {
         for ((kind, result), count) in results {
             ends.with_label_values(&[kind.as_str(), result.as_str()]).inc_by(number(count));
         }
+        self.uploads.show(&page)?;
         page.of_ours(snapshot, &totals)?;
         TextEncoder::new().encode_to_string(&page.registry.gather())
     }
@@ -106,8 +116,7 @@ struct Page {
 
 impl Page {
     fn new(node_id: &str, cluster_id: &str) -> prometheus::Result<Self> {
-        let labels = [("node_id", node_id.to_owned()), ("cluster_id", cluster_id.to_owned())];
-        let page = Self { registry: Registry::new(), labels };
+        let page = Self { registry: Registry::new(), labels: labels(node_id, cluster_id) };
         let build = page.gauges("weir_build_info", "What runs here", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         Ok(page)
@@ -146,6 +155,23 @@ impl Page {
         )?;
         // None is shared: each recording has its own server.
         self.gauge("livekit_egress_pulse_sinks", "Sinks of a shared sound server", 0.0)?;
+
+        let segments = self.gauges(
+            "livekit_egress_segments_uploads_channel_size",
+            "Segments that wait for their store",
+            &["egress_id"],
+        )?;
+        let playlists = self.gauges(
+            "livekit_egress_playlist_uploads_channel_size",
+            "Playlists that wait for their store",
+            &["egress_id"],
+        )?;
+        for recording in recordings {
+            let Some(queues) = recording.progress.queues else { continue };
+            let egress_id = &[recording.egress_id.as_str()];
+            segments.with_label_values(egress_id).set(number(queues.segments));
+            playlists.with_label_values(egress_id).set(number(queues.playlists));
+        }
 
         let of_node = [("node_id", self.labels[0].1.clone()), ("node_type", "EGRESS".to_owned())];
         let load =
@@ -242,6 +268,11 @@ impl Page {
     fn register(&self, collector: impl Collector + 'static) -> prometheus::Result<()> {
         self.registry.register(Box::new(collector))
     }
+}
+
+/// The labels that all have.
+fn labels(node_id: &str, cluster_id: &str) -> [(&'static str, String); 2] {
+    [("node_id", node_id.to_owned()), ("cluster_id", cluster_id.to_owned())]
 }
 
 fn labelled(opts: Opts, labels: &[(&'static str, String)]) -> Opts {
