@@ -139,8 +139,8 @@ async fn run(
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
     let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
     service.take_over().await.map_err(unreadable)?;
-    let doors = Doors::open(config, connection, &service, tasks, stop).await?;
-    let outlook = Outlook::new(&service, gate, readings, doors.psrpc_stats());
+    let doors = Doors::open(config, connection, &service, &metrics.observer(), tasks, stop).await?;
+    let outlook = Outlook::new(&service, gate, readings);
     let outlook: Arc<dyn Snapshots> = Arc::new(outlook);
     metrics.watch(&outlook);
     pages::open(config, &outlook, &metrics, tasks, stop).await?;

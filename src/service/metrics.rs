@@ -3,6 +3,7 @@
 //! Everything but what recordings have come to is a picture of the moment and read when it is asked for. What they have come to is
 //! added up here: those that live by their last progress, and those that are over by what they had reached. A sum never falls.
 
+mod calls;
 mod registry;
 mod tally;
 mod uploads;
@@ -12,12 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use livekit_protocol as proto;
 use prometheus::core::Collector;
-use prometheus::{Counter, CounterVec, Gauge, GaugeVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{CounterVec, Gauge, GaugeVec, IntGauge, Opts, Registry, TextEncoder};
 
 use super::admission::{Kind, MEMORY_HEADROOM};
 use super::snapshot::{Snapshot, Snapshots, State};
 use crate::ipc::Progress;
+use crate::psrpc::Observer;
 use crate::upload::Tried;
+use calls::Calls;
 pub use registry::Counted;
 use tally::Tally;
 pub use tally::{Result as EndResult, Totals};
@@ -29,6 +32,7 @@ pub struct Metrics {
     cluster_id: String,
     tally: Mutex<Tally>,
     uploads: Uploads,
+    calls: Arc<Calls>,
     source: OnceLock<Weak<dyn Snapshots>>,
 }
 
@@ -46,7 +50,8 @@ impl Metrics {
     pub fn new(node_id: impl Into<String>, cluster_id: impl Into<String>) -> prometheus::Result<Self> {
         let (node_id, cluster_id) = (node_id.into(), cluster_id.into());
         let uploads = Uploads::new(&labels(&node_id, &cluster_id))?;
-        Ok(Self { node_id, cluster_id, tally: Mutex::default(), uploads, source: OnceLock::new() })
+        let calls = Arc::new(Calls::new(&node_id)?);
+        Ok(Self { node_id, cluster_id, tally: Mutex::default(), uploads, calls, source: OnceLock::new() })
     }
 
     /// Says who knows how recordings fare. Without it, what one that is over had come to is not counted.
@@ -54,6 +59,12 @@ impl Metrics {
         if self.source.set(Arc::downgrade(source)).is_err() {
             tracing::error!("the source of metrics was set before");
         }
+    }
+
+    /// What counts calls over the bus.
+    #[must_use]
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        Arc::clone(&self.calls) as _
     }
 
     /// A recording has offered a file to a store.
@@ -99,6 +110,7 @@ impl Metrics {
             ends.with_label_values(&[kind.as_str(), result.as_str()]).inc_by(number(count));
         }
         self.uploads.show(&page)?;
+        self.calls.show(&page)?;
         page.of_ours(snapshot, &totals)?;
         TextEncoder::new().encode_to_string(&page.registry.gather())
     }
@@ -123,7 +135,7 @@ impl Page {
     }
 
     fn of_livekit(&self, snapshot: &Snapshot) -> prometheus::Result<()> {
-        let Snapshot { room, reading, recordings, state, psrpc } = snapshot;
+        let Snapshot { room, reading, recordings, state } = snapshot;
         self.flag("livekit_egress_available", "Nothing is recorded", room.is_idle)?;
         let takes = room.takes_web && *state == State::Serving;
         self.flag("livekit_egress_can_accept_request", "A page would be recorded", takes)?;
@@ -182,16 +194,6 @@ impl Page {
         ratios.with_label_values(&["cpu"]).set(room.cpu_ratio);
         ratios.with_label_values(&["memory"]).set(room.memory_ratio.unwrap_or(0.0));
         ratios.with_label_values(&["pulse"]).set(0.0);
-        if let Some(stats) = psrpc {
-            for (name, help, count) in [
-                ("livekit_psrpc_requests_received_total", "Requests that came", stats.received),
-                ("livekit_psrpc_requests_expired_total", "Requests that came too late", stats.expired),
-            ] {
-                let counter = Counter::with_opts(labelled(Opts::new(name, help), &of_node))?;
-                counter.inc_by(number(count));
-                self.register(counter)?;
-            }
-        }
         Ok(())
     }
 

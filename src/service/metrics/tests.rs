@@ -5,7 +5,7 @@ use proto::EgressStatus;
 
 use super::*;
 use crate::ipc::Queues;
-use crate::psrpc::ServerStats;
+use crate::psrpc::{Answered, ClaimOutcome, Code, Rpc};
 use crate::service::admission::Room;
 use crate::service::monitor::{Reading, Use};
 use crate::service::snapshot::RecordingView;
@@ -76,8 +76,7 @@ fn info(egress_id: &str, status: EgressStatus, error: &str, code: i32) -> proto:
 #[test]
 fn livekits_dashboards_find_their_names() {
     let metrics = Metrics::new("NE_1", "eu").unwrap();
-    let mut snapshot = snapshot(vec![view("EG_1", Kind::Web, 10), view("EG_2", Kind::Web, 10)]);
-    snapshot.psrpc = Some(ServerStats { received: 9, expired: 2, ..ServerStats::default() });
+    let snapshot = snapshot(vec![view("EG_1", Kind::Web, 10), view("EG_2", Kind::Web, 10)]);
     let text = metrics.page(&snapshot).unwrap();
     assert!(text.contains("livekit_egress_available{cluster_id=\"eu\",node_id=\"NE_1\"} 0\n"), "{text}");
     assert!(
@@ -103,8 +102,6 @@ fn livekits_dashboards_find_their_names() {
         ("livekit_load_ratio{type=\"cpu\"}", 0.25),
         ("livekit_load_ratio{type=\"memory\"}", 0.5),
         ("livekit_load_ratio{type=\"pulse\"}", 0.0),
-        ("livekit_psrpc_requests_received_total{node_type=\"EGRESS\"}", 9.0),
-        ("livekit_psrpc_requests_expired_total{node_type=\"EGRESS\"}", 2.0),
         ("weir_recording_cpu_cores{egress_id=\"EG_1\",type=\"web\"}", 0.75),
         ("weir_recording_memory_bytes{egress_id=\"EG_2\",type=\"web\"}", 64.0),
         ("weir_uploads_waiting{egress_id=\"EG_2\",type=\"web\"}", 2.0),
@@ -226,6 +223,50 @@ fn uploads_count_under_livekits_names_and_outlive_their_recording() {
     assert_eq!(of(&format!("{slow}_sum"), true, "", "4xx", "video/mp4"), 40_000.0);
     assert_eq!(page["livekit_egress_backup_storage_writes{output_type=\"video/mp4\"}"], 1.0);
     assert!(!text.contains("no type of ours"));
+}
+
+#[test]
+fn calls_over_the_bus_are_counted_by_method() {
+    let metrics = Metrics::new("NE_1", "eu").unwrap();
+    let observer = metrics.observer();
+    let rpc = Rpc { service: "EgressInternal", method: "StartEgress" };
+    let millis = std::time::Duration::from_millis;
+    for _ in 0..3 {
+        observer.received(rpc);
+    }
+    observer.expired(rpc);
+    observer.claimed(rpc, ClaimOutcome::Granted, millis(7));
+    observer.claimed(rpc, ClaimOutcome::TimedOut, millis(1005));
+    let call = Answered { multi: false, took: millis(80), error: None, received: 100, sent: 40 };
+    observer.answered(rpc, call);
+    observer.answered(rpc, Answered { error: Some(Code::AlreadyExists), sent: 0, ..call });
+    observer.answered(Rpc { method: "ListActiveEgress", ..rpc }, Answered { multi: true, ..call });
+    let text = metrics.page(&snapshot(Vec::new())).unwrap();
+    let page = read(&text);
+    let of = |name: &str, more: [&str; 4], method: &str| {
+        let [before, kind, role, after] = more;
+        let name = format!(
+            "livekit_psrpc_{name}{{{before}{kind}method=\"{method}\",node_type=\"EGRESS\",{role}service=\"EgressInternal\"{after}}}"
+        );
+        *page.get(&name).unwrap_or_else(|| panic!("{name} of {text}"))
+    };
+    let (rpc, role) = ("kind=\"rpc\",", "role=\"server\",");
+    let start = "StartEgress";
+    assert_eq!(of("requests_received_total", [""; 4], start), 3.0);
+    assert_eq!(of("requests_expired_total", [""; 4], start), 1.0);
+    assert_eq!(of("bytes_total", ["direction=\"rx\",", rpc, role, ""], start), 200.0);
+    assert_eq!(of("bytes_total", ["direction=\"tx\",", rpc, role, ""], start), 40.0);
+    assert_eq!(of("error_total", ["error_code=\"already_exists\",", rpc, role, ""], start), 1.0);
+    assert_eq!(of("request_time_ms_count", ["", rpc, role, ""], start), 1.0);
+    for (bound, count) in [("50", 0.0), ("100", 1.0)] {
+        let bound = format!(",le=\"{bound}\"");
+        assert_eq!(of("request_time_ms_bucket", ["", rpc, role, &bound], start), count);
+    }
+    let multi = "kind=\"multirpc\",";
+    assert_eq!(of("request_time_ms_count", ["", multi, role, ""], "ListActiveEgress"), 1.0);
+    let (granted, timed_out) = ("outcome=\"granted\",", "outcome=\"timed_out\",");
+    assert_eq!(of("claim_total", ["", "", granted, ""], start), 1.0);
+    assert_eq!(of("claim_wait_time_ms_sum", ["", "", timed_out, ""], start), 1005.0);
 }
 
 #[test]
