@@ -29,6 +29,7 @@ use crate::plan::source::{BrowserTerms, SourcePlan};
 use crate::plan::{EgressId, RecordingPlan, SessionLimits, from_rpc};
 use crate::protocol::StartEgressRequest;
 use crate::secret::{Secret, exposed};
+use crate::upload::Tried;
 pub use lines::{LONGEST_LINE, Lines};
 
 /// Why something that came through a pipe is no message. Nothing of it is quoted: keys may be in it.
@@ -192,6 +193,8 @@ pub enum FromRecorder {
     Refused(Refusal),
     Info(Info),
     Progress(Progress),
+    /// A file was offered to a store.
+    Uploaded(Tried),
     Reply {
         id: u64,
         refusal: Option<Refusal>,
@@ -267,6 +270,16 @@ pub struct Progress {
     pub waiting: u64,
     /// Their bytes.
     pub waiting_bytes: u64,
+    /// Those of them that are of segments; `None`: none are made.
+    pub queues: Option<Queues>,
+}
+
+/// What waits of segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queues {
+    pub segments: u64,
+    pub playlists: u64,
 }
 
 /// A message as a line, with its line feed.

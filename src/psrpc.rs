@@ -34,7 +34,10 @@ pub use error::{Code, Error, NO_RESPONSE, TIMED_OUT};
 pub use memory::MemoryBus;
 pub use method::{Claiming, Delivery, Method};
 pub use redis::{RedisBus, RedisOptions, TlsOptions, Topology};
-pub use server::{Call, Handler, Registration, Server, ServerOptions, ServerStats, typed};
+pub use server::{
+    Answered, Call, ClaimOutcome, Handler, Observer, Registration, Rpc, Server, ServerOptions, ServerStats,
+    typed,
+};
 
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,7 @@ use livekit_protocol as proto;
 use crate::plan::RecordingPlan;
 use crate::plan::graph::GraphPlan;
 use crate::source::web::StartReport;
+use crate::upload::Tried;
 pub use lifecycle::Outcome;
 pub use progress::Progress;
 pub use run::run;
@@ -51,6 +52,10 @@ pub trait Reporter: Send {
     fn changed(&mut self, info: &proto::EgressInfo);
     /// Twice a second while the recording lives.
     fn progress(&mut self, progress: &Progress);
+    /// A file was offered to a store.
+    fn tried(&mut self, tried: Tried) {
+        let _ = tried;
+    }
 }
 
 /// A recording that is over.

@@ -74,6 +74,8 @@ pub enum ServeError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Service(#[from] ServiceError),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     #[error("webhook.urls: one is no address")]
     WebhookUrl,
 }
@@ -128,7 +130,7 @@ async fn run(
     stop: &CancellationToken,
 ) -> Result<Done, ServeError> {
     let connection = doors::connect(config, &settings.work_dir, tasks, stop).await?;
-    let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id));
+    let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id)?);
     let registry: Arc<dyn Registry> =
         Arc::new(Counted::new(Arc::clone(&connection.registry), Arc::clone(&metrics)));
     let cores = monitor::available_cores(config.cpu_request);
@@ -140,8 +142,8 @@ async fn run(
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
     let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
     service.take_over().await.map_err(unreadable)?;
-    let doors = Doors::open(config, connection, &service, tasks, stop).await?;
-    let outlook = Outlook::new(&service, gate, readings, doors.psrpc_stats());
+    let doors = Doors::open(config, connection, &service, &metrics.observer(), tasks, stop).await?;
+    let outlook = Outlook::new(&service, gate, readings);
     let outlook = Arc::new(outlook);
     metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
     pages::open(config, &outlook, &metrics, tasks, stop).await?;

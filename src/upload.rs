@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod mime;
 pub mod rescue;
 pub mod store;
+mod tried;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub use self::attempt::{Place, UploadError};
 use self::lane::{Lane, Message};
 pub use self::lane::{LaneView, UploadProgress};
 use self::store::Head;
+pub use self::tried::{Status, Tried};
 use crate::plan::output::OutputId;
 use crate::plan::storage::Storage;
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::ChromeFlag;
 use crate::protocol::start_egress_request::Request;
+use crate::upload::{Place, Status};
 
 fn job() -> Job {
     let web = proto::WebEgressRequest {
@@ -77,7 +78,15 @@ fn messages_read_back() {
             seconds: 1.5,
             pictures: 45,
             bytes: 1 << 40,
+            queues: Some(Queues { segments: 3, playlists: 1 }),
             ..Progress::default()
+        }),
+        FromRecorder::Uploaded(Tried {
+            mime: "video/mp4".to_owned(),
+            status: Status::Refused,
+            custom_endpoint: true,
+            ms: 250,
+            place: Place::Backup,
         }),
         FromRecorder::Reply { id: 7, refusal: None },
         FromRecorder::Graph { id: 8, dot: "digraph {\n}\n".to_owned() },

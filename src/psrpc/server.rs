@@ -8,10 +8,11 @@
 
 mod call;
 mod handler;
+mod observer;
 mod stats;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use super::method::{Claiming, Method};
 use super::{clock, id};
 
 pub use handler::{Call, Handler, typed};
+pub use observer::{Answered, ClaimOutcome, Observer, Rpc};
 pub use stats::ServerStats;
 
 use stats::Counters;
@@ -68,6 +70,7 @@ struct Shared {
     /// Requests in the works, for [`Server::shutdown`].
     calls: TaskTracker,
     counters: Counters,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 /// Keeps a method answered. Dropping it ends that at once; calls in the works go on.
@@ -107,8 +110,16 @@ impl Server {
             permits: Arc::new(Semaphore::new(options.concurrency.min(Semaphore::MAX_PERMITS))),
             calls: TaskTracker::new(),
             counters: Counters::default(),
+            observer: OnceLock::new(),
         });
         Self { shared, _stop: stop.drop_guard() }
+    }
+
+    /// Says who counts. To be called once, before the first method is registered.
+    pub fn observed_by(&self, observer: Arc<dyn Observer>) {
+        if self.shared.observer.set(observer).is_err() {
+            tracing::error!("the observer was set before");
+        }
     }
 
     /// `SRV_…`
@@ -198,6 +209,7 @@ impl Registered {
     fn on_request(self: &Arc<Self>, frame: Bytes) {
         let counters = &self.shared.counters;
         counters.received.add();
+        self.observe(|observer, rpc| observer.received(rpc));
         let request = match Envelope::decode(&frame) {
             Ok(Envelope::Request(request)) if is_usable(&request) => request,
             Ok(other) => return self.malformed(&format!("not a usable request: {}", kind(&other))),
@@ -205,6 +217,7 @@ impl Registered {
         };
         let Some(deadline) = clock::deadline(request.expiry, self.shared.options.longest) else {
             counters.expired.add();
+            self.observe(|observer, rpc| observer.expired(rpc));
             let (method, request_id) = (&self.method.name, &request.request_id);
             tracing::debug!(%method, request_id, "a request came when its time was over");
             return;
@@ -240,6 +253,12 @@ impl Registered {
         }
     }
 
+    fn observe(&self, tell: impl FnOnce(&dyn Observer, Rpc<'_>)) {
+        if let Some(observer) = self.shared.observer.get() {
+            tell(&**observer, Rpc { service: &self.shared.service, method: &self.method.name });
+        }
+    }
+
     fn refuse(&self, error: &MalformedFrame) {
         self.malformed(&error.to_string());
     }
@@ -256,11 +275,17 @@ impl Registered {
 
     /// Waits for a client's decision on an offer that was noted; `false`: it went to another, or nobody decided.
     async fn is_chosen(&self, request_id: &str, decision: oneshot::Receiver<()>, deadline: Instant) -> bool {
-        let chosen = timeout_at(deadline, decision).await;
-        if chosen.is_err() {
-            self.offers().withdraw(request_id);
-        }
-        matches!(chosen, Ok(Ok(())))
+        let since = Instant::now();
+        let outcome = match timeout_at(deadline, decision).await {
+            Ok(Ok(())) => ClaimOutcome::Granted,
+            Ok(Err(_)) => ClaimOutcome::Lost,
+            Err(_) => {
+                self.offers().withdraw(request_id);
+                ClaimOutcome::TimedOut
+            }
+        };
+        self.observe(|observer, rpc| observer.claimed(rpc, outcome, since.elapsed()));
+        outcome == ClaimOutcome::Granted
     }
 }
 

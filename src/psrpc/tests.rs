@@ -4,6 +4,7 @@ mod claims;
 mod endings;
 mod hostile;
 mod house;
+mod observed;
 mod rpc;
 mod wire;
 

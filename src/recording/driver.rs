@@ -324,6 +324,7 @@ impl<'a> Driver<'a> {
             outputs: self.board.outputs(|output| self.views.get(&output).map(|view| view.progress())),
         };
         self.reporter.progress(&progress);
+        self.tell_tried();
         if let Some(uploader) = &self.uploader {
             uploader.look();
         }

@@ -33,6 +33,8 @@ pub struct OutputProgress {
     /// `mp4`, `hls`, `rtmp://host/app/{abc...xyz}`, …
     pub label: String,
     pub state: OutputState,
+    /// It is made of segments and their playlists.
+    pub is_segments: bool,
     /// How far what is finished of it is on its way to its storage; `None` for a stream.
     pub upload: Option<UploadProgress>,
 }
@@ -68,6 +70,7 @@ impl ProgressBoard {
                 OutputPlan::File(file) => board.add(id, file.name.to_string(), None),
                 OutputPlan::Segments(segments) => {
                     board.add(id, format!("{}{}", segments.dir, segments.playlist), None);
+                    board.mark_segments(id);
                 }
                 OutputPlan::Images(images) => board.add(id, format!("{}*.jpeg", images.prefix), None),
                 OutputPlan::Stream(stream) => {
@@ -125,9 +128,21 @@ impl ProgressBoard {
         }
     }
 
+    fn mark_segments(&mut self, output: OutputId) {
+        for row in self.rows.iter_mut().filter(|row| row.progress.output == output) {
+            row.progress.is_segments = true;
+        }
+    }
+
     fn add(&mut self, output: OutputId, label: String, url: Option<StreamUrl>) {
         self.rows.push(Row {
-            progress: OutputProgress { output, label, state: OutputState::Waiting, upload: None },
+            progress: OutputProgress {
+                output,
+                label,
+                state: OutputState::Waiting,
+                is_segments: false,
+                upload: None,
+            },
             url,
         });
     }

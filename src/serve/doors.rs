@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use url::Url;
 use super::{ServeError, pages};
 use crate::bus::redis_options;
 use crate::config::{ServiceConfig, WebhookFilter};
-use crate::psrpc::{MessageBus, RedisBus, ServerStats};
+use crate::psrpc::{MessageBus, Observer, RedisBus};
 use crate::secret::Secret;
 use crate::service::Service;
 use crate::service::api::{self, Api};
@@ -72,7 +72,7 @@ fn keys(config: &ServiceConfig) -> ApiKeys {
 
 /// The open doors.
 pub(super) struct Doors {
-    bus: Option<Arc<BusDoor>>,
+    bus: Option<BusDoor>,
     /// Cancelled: the API takes no more connections.
     shut: CancellationToken,
 }
@@ -82,11 +82,12 @@ impl Doors {
         config: &ServiceConfig,
         connection: Connection,
         service: &Arc<Service>,
+        observer: &Arc<dyn Observer>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, ServeError> {
         let bus = match connection.bus {
-            Some(bus) => Some(Arc::new(BusDoor::open(bus, service, &config.cluster_id, tasks).await?)),
+            Some(bus) => Some(BusDoor::open(bus, service, &config.cluster_id, observer, tasks).await?),
             None => None,
         };
         let shut = stop.child_token();
@@ -106,16 +107,9 @@ impl Doors {
         }
     }
 
-    /// What has come over the bus so far.
-    pub(super) fn psrpc_stats(&self) -> impl Fn() -> Option<ServerStats> + Send + Sync + 'static {
-        let bus = self.bus.as_ref().map(Arc::downgrade);
-        move || bus.as_ref().and_then(Weak::upgrade).map(|bus| bus.stats())
-    }
-
     pub(super) async fn close(self, within: Duration) {
         self.shut.cancel();
-        // Who looks at its counters holds it for that moment; its drop ends it, too.
-        if let Some(bus) = self.bus.and_then(Arc::into_inner)
+        if let Some(bus) = self.bus
             && !bus.shutdown(within).await
         {
             tracing::warn!("calls over the bus were still in the works");

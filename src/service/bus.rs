@@ -16,7 +16,7 @@ use super::error::ServiceError;
 use super::{Service, Topics};
 use crate::protocol as rpc;
 use crate::psrpc::{
-    self, BusError, Code, MessageBus, Method, Offer, Registration, Server, ServerOptions, ServerStats, typed,
+    self, BusError, Code, MessageBus, Method, Observer, Offer, Registration, Server, ServerOptions, typed,
 };
 
 const INTERNAL: &str = "EgressInternal";
@@ -34,7 +34,7 @@ pub struct BusDoor {
 
 impl BusDoor {
     /// Takes requests for a service from now on. `cluster_id`: the topic on which they come; livekit-server as it is published
-    /// uses the empty one.
+    /// uses the empty one. `observer` counts them.
     ///
     /// # Errors
     /// [`BusError`], when the bus does not confirm it.
@@ -42,13 +42,16 @@ impl BusDoor {
         bus: Arc<dyn MessageBus>,
         service: &Arc<Service>,
         cluster_id: &str,
+        observer: &Arc<dyn Observer>,
         tasks: &TaskTracker,
     ) -> Result<Self, BusError> {
         let internal = Server::new(Arc::clone(&bus), INTERNAL, tasks, ServerOptions::default());
+        internal.observed_by(Arc::clone(observer));
         let handlers = Arc::new(Handlers {
             server: Server::new(bus, HANDLER, tasks, ServerOptions::default()),
             service: Arc::downgrade(service),
         });
+        handlers.server.observed_by(Arc::clone(observer));
         service.set_topics(Arc::clone(&handlers) as Arc<dyn Topics>);
 
         let listing = Arc::downgrade(service);
@@ -85,12 +88,6 @@ impl BusDoor {
     /// Takes no more work. What is recorded is still spoken to.
     pub fn close(&self) {
         self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    /// What it has been sent so far.
-    #[must_use]
-    pub fn stats(&self) -> ServerStats {
-        self.internal.stats()
     }
 
     /// Leaves the bus; `false`: calls were still in the works after `within`.

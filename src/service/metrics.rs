@@ -3,28 +3,36 @@
 //! Everything but what recordings have come to is a picture of the moment and read when it is asked for. What they have come to is
 //! added up here: those that live by their last progress, and those that are over by what they had reached. A sum never falls.
 
+mod calls;
 mod registry;
 mod tally;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use livekit_protocol as proto;
 use prometheus::core::Collector;
-use prometheus::{Counter, CounterVec, Gauge, GaugeVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{CounterVec, Gauge, GaugeVec, IntGauge, Opts, Registry, TextEncoder};
 
 use super::admission::{Kind, MEMORY_HEADROOM};
 use super::snapshot::{Snapshot, Snapshots, State};
 use crate::ipc::Progress;
+use crate::psrpc::Observer;
+use crate::upload::Tried;
+use calls::Calls;
 pub use registry::Counted;
 use tally::Tally;
 pub use tally::{Result as EndResult, Totals};
+use uploads::Uploads;
 
 /// What is counted over the service's life.
 pub struct Metrics {
     node_id: String,
     cluster_id: String,
     tally: Mutex<Tally>,
+    uploads: Uploads,
+    calls: Arc<Calls>,
     source: OnceLock<Weak<dyn Snapshots>>,
 }
 
@@ -36,13 +44,14 @@ impl std::fmt::Debug for Metrics {
 
 impl Metrics {
     /// `node_id`: a name of this run of the service, a label of all.
-    pub fn new(node_id: impl Into<String>, cluster_id: impl Into<String>) -> Self {
-        Self {
-            node_id: node_id.into(),
-            cluster_id: cluster_id.into(),
-            tally: Mutex::default(),
-            source: OnceLock::new(),
-        }
+    ///
+    /// # Errors
+    /// When a metric is none by Prometheus's rules.
+    pub fn new(node_id: impl Into<String>, cluster_id: impl Into<String>) -> prometheus::Result<Self> {
+        let (node_id, cluster_id) = (node_id.into(), cluster_id.into());
+        let uploads = Uploads::new(&labels(&node_id, &cluster_id))?;
+        let calls = Arc::new(Calls::new(&node_id)?);
+        Ok(Self { node_id, cluster_id, tally: Mutex::default(), uploads, calls, source: OnceLock::new() })
     }
 
     /// Says who knows how recordings fare. Without it, what one that is over had come to is not counted.
@@ -50,6 +59,17 @@ impl Metrics {
         if self.source.set(Arc::downgrade(source)).is_err() {
             tracing::error!("the source of metrics was set before");
         }
+    }
+
+    /// What counts calls over the bus.
+    #[must_use]
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        Arc::clone(&self.calls) as _
+    }
+
+    /// A recording has offered a file to a store.
+    pub fn uploaded(&self, tried: &Tried) {
+        self.uploads.count(tried);
     }
 
     /// A recording is over, as its last report says. One that is told twice counts once.
@@ -89,6 +109,8 @@ impl Metrics {
         for ((kind, result), count) in results {
             ends.with_label_values(&[kind.as_str(), result.as_str()]).inc_by(number(count));
         }
+        self.uploads.show(&page)?;
+        self.calls.show(&page)?;
         page.of_ours(snapshot, &totals)?;
         TextEncoder::new().encode_to_string(&page.registry.gather())
     }
@@ -106,15 +128,14 @@ struct Page {
 
 impl Page {
     fn new(node_id: &str, cluster_id: &str) -> prometheus::Result<Self> {
-        let labels = [("node_id", node_id.to_owned()), ("cluster_id", cluster_id.to_owned())];
-        let page = Self { registry: Registry::new(), labels };
+        let page = Self { registry: Registry::new(), labels: labels(node_id, cluster_id) };
         let build = page.gauges("weir_build_info", "What runs here", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         Ok(page)
     }
 
     fn of_livekit(&self, snapshot: &Snapshot) -> prometheus::Result<()> {
-        let Snapshot { room, reading, recordings, state, psrpc } = snapshot;
+        let Snapshot { room, reading, recordings, state } = snapshot;
         self.flag("livekit_egress_available", "Nothing is recorded", room.is_idle)?;
         let takes = room.takes_web && *state == State::Serving;
         self.flag("livekit_egress_can_accept_request", "A page would be recorded", takes)?;
@@ -147,6 +168,23 @@ impl Page {
         // None is shared: each recording has its own server.
         self.gauge("livekit_egress_pulse_sinks", "Sinks of a shared sound server", 0.0)?;
 
+        let segments = self.gauges(
+            "livekit_egress_segments_uploads_channel_size",
+            "Segments that wait for their store",
+            &["egress_id"],
+        )?;
+        let playlists = self.gauges(
+            "livekit_egress_playlist_uploads_channel_size",
+            "Playlists that wait for their store",
+            &["egress_id"],
+        )?;
+        for recording in recordings {
+            let Some(queues) = recording.progress.queues else { continue };
+            let egress_id = &[recording.egress_id.as_str()];
+            segments.with_label_values(egress_id).set(number(queues.segments));
+            playlists.with_label_values(egress_id).set(number(queues.playlists));
+        }
+
         let of_node = [("node_id", self.labels[0].1.clone()), ("node_type", "EGRESS".to_owned())];
         let load =
             Gauge::with_opts(labelled(Opts::new("livekit_node_cpu_load", "CPU in use; 1 is all"), &of_node))?;
@@ -156,16 +194,6 @@ impl Page {
         ratios.with_label_values(&["cpu"]).set(room.cpu_ratio);
         ratios.with_label_values(&["memory"]).set(room.memory_ratio.unwrap_or(0.0));
         ratios.with_label_values(&["pulse"]).set(0.0);
-        if let Some(stats) = psrpc {
-            for (name, help, count) in [
-                ("livekit_psrpc_requests_received_total", "Requests that came", stats.received),
-                ("livekit_psrpc_requests_expired_total", "Requests that came too late", stats.expired),
-            ] {
-                let counter = Counter::with_opts(labelled(Opts::new(name, help), &of_node))?;
-                counter.inc_by(number(count));
-                self.register(counter)?;
-            }
-        }
         Ok(())
     }
 
@@ -242,6 +270,11 @@ impl Page {
     fn register(&self, collector: impl Collector + 'static) -> prometheus::Result<()> {
         self.registry.register(Box::new(collector))
     }
+}
+
+/// The labels that all have.
+fn labels(node_id: &str, cluster_id: &str) -> [(&'static str, String); 2] {
+    [("node_id", node_id.to_owned()), ("cluster_id", cluster_id.to_owned())]
 }
 
 fn labelled(opts: Opts, labels: &[(&'static str, String)]) -> Opts {

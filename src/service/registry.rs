@@ -8,6 +8,7 @@ use livekit_protocol as proto;
 use proto::EgressStatus;
 
 use super::error::ServiceError;
+use crate::upload::Tried;
 
 /// Who is told of every recording.
 ///
@@ -23,6 +24,11 @@ pub trait Registry: Send + Sync {
 
     /// A recording's report has changed. Does not wait.
     fn update(&self, info: proto::EgressInfo);
+
+    /// A recording has offered a file to a store. Only who counts wants to know.
+    fn uploaded(&self, tried: &Tried) {
+        let _ = tried;
+    }
 
     /// Comes back when the last update of an egress is safe: what else is known of it may be forgotten.
     async fn delivered(&self, egress_id: &str);

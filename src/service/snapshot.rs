@@ -10,7 +10,6 @@ use super::admission::{Gate, Kind, Room};
 use super::error::ServiceError;
 use super::monitor::{Reading, Use};
 use crate::ipc::Progress;
-use crate::psrpc::ServerStats;
 
 /// The service at one moment. There are no secrets in it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -19,8 +18,6 @@ pub struct Snapshot {
     pub reading: Reading,
     pub recordings: Vec<RecordingView>,
     pub state: State,
-    /// `None`: it stands alone.
-    pub psrpc: Option<ServerStats>,
 }
 
 /// Whether work is taken.
@@ -65,7 +62,6 @@ pub struct Outlook {
     service: Weak<Service>,
     gate: Gate,
     readings: watch::Receiver<Reading>,
-    psrpc: Box<dyn Fn() -> Option<ServerStats> + Send + Sync>,
 }
 
 impl std::fmt::Debug for Outlook {
@@ -75,14 +71,9 @@ impl std::fmt::Debug for Outlook {
 }
 
 impl Outlook {
-    /// `psrpc`: what its place on the bus counts.
-    pub fn new(
-        service: &Arc<Service>,
-        gate: Gate,
-        readings: watch::Receiver<Reading>,
-        psrpc: impl Fn() -> Option<ServerStats> + Send + Sync + 'static,
-    ) -> Self {
-        Self { service: Arc::downgrade(service), gate, readings, psrpc: Box::new(psrpc) }
+    #[must_use]
+    pub fn new(service: &Arc<Service>, gate: Gate, readings: watch::Receiver<Reading>) -> Self {
+        Self { service: Arc::downgrade(service), gate, readings }
     }
 }
 
@@ -114,12 +105,6 @@ impl Snapshots for Outlook {
             Some(service) if !service.is_closed() => State::Unheard,
             Some(_) | None => State::Terminating,
         };
-        Snapshot {
-            recordings: recordings.collect(),
-            room: self.gate.room(),
-            reading,
-            state,
-            psrpc: (self.psrpc)(),
-        }
+        Snapshot { recordings: recordings.collect(), room: self.gate.room(), reading, state }
     }
 }

@@ -130,7 +130,8 @@ async fn create(service: &Service, info: &proto::EgressInfo) -> Result<(), Servi
 /// Watches a recorder to its end, and tells it.
 async fn attend(service: Arc<Service>, launched: Launched, cell: Cell, held: Held) {
     let registry = &service.registry;
-    let departed = launched.attend(|info| registry.update(info.clone())).await;
+    let departed =
+        launched.attend(|info| registry.update(info.clone()), |tried| registry.uploaded(tried)).await;
     let Held { _topics, permit, seat } = held;
     // It can't be asked anything any more. Its room and its name are taken until its end is told, and counted.
     drop(_topics);

@@ -24,6 +24,7 @@ use crate::ipc::{self, FromRecorder, Job, Lines, Progress, Refusal, RefusalKind,
 use crate::process::{Own, OwnSpec, Stdin};
 use crate::psrpc::Code;
 use crate::secret::Secret;
+use crate::upload::Tried;
 
 /// From its start to its first word. livekit-server asks again after ten seconds.
 const FIRST_WORD_WITHIN: Duration = Duration::from_secs(9);
@@ -189,8 +190,12 @@ pub(super) async fn launch(job: &Job, info: proto::EgressInfo) -> Result<Launche
 
 impl Launched {
     /// Watches it to its end. Each report goes to `tell` in its order, the last one excepted: what it means is decided by
-    /// who knows how the recorder ended.
-    pub(super) async fn attend(mut self, tell: impl Fn(&proto::EgressInfo)) -> Departed {
+    /// who knows how the recorder ended. Each upload goes to `count`.
+    pub(super) async fn attend(
+        mut self,
+        tell: impl Fn(&proto::EgressInfo),
+        count: impl Fn(&Tried),
+    ) -> Departed {
         let (mut updates, mut graphs) = (Questions::new(), Questions::new());
         let mut ended = false;
         let mut silent_at = Instant::now() + SILENCE;
@@ -207,6 +212,7 @@ impl Launched {
                         Ok(FromRecorder::Progress(progress)) => {
                             self.progress.send_replace(progress);
                         }
+                        Ok(FromRecorder::Uploaded(tried)) => count(&tried),
                         Ok(FromRecorder::Reply { id, refusal }) => {
                             updates.answer(id, refusal.map_or(Ok(()), |refusal| Err(refused(refusal))));
                         }

@@ -13,6 +13,8 @@ fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<Memo
         work_dir: dir.join("work"),
         base: dir.to_owned(),
         logs: Logs { filter: "info".to_owned(), json: false },
+        browser: BrowserTerms::default(),
+        video_encoder_threads: 0,
     };
     let registry = Arc::new(MemoryRegistry::new());
     let tasks = TaskTracker::new();

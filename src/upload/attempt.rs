@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::lane::LaneView;
 use super::mime;
 use super::store::{self, Object, SIGNED_FOR, Sent, Store, StoreError};
+use super::tried::{Status, Tried, millis};
 use crate::plan::storage::{Links, Storage, StorageTarget};
 
 /// Which of an output's two places.
@@ -28,6 +31,14 @@ pub enum UploadError {
 }
 
 impl UploadError {
+    /// What the store that was asked last said.
+    fn status(&self) -> Status {
+        match self {
+            Self::Failed { error, .. } => error.kind().into(),
+            Self::Both { backup, .. } => backup.status(),
+        }
+    }
+
     /// What to do about a file that was kept for it.
     #[must_use]
     pub fn kept_at(&self, kept: &Path) -> String {
@@ -71,11 +82,30 @@ impl Side {
         })
     }
 
+    /// What came of offering it a file, to be counted.
+    pub(super) fn tried<T>(&self, name: &str, result: &Result<T, UploadError>, since: Instant) -> Tried {
+        Tried {
+            mime: mime::of(name).to_owned(),
+            status: result.as_ref().map_or_else(UploadError::status, |_| Status::Success),
+            custom_endpoint: self.target.host().is_some(),
+            ms: millis(since.elapsed()),
+            place: self.place,
+        }
+    }
+
     pub(super) fn object(&self, name: &str) -> Object {
         Object { key: self.target.key(name), mime: mime::of(name) }
     }
 
-    async fn put(&self, name: &str, file: &Path, sent: &Sent) -> Result<String, UploadError> {
+    async fn put(&self, name: &str, file: &Path, view: &LaneView) -> Result<String, UploadError> {
+        view.sent().reset();
+        let since = Instant::now();
+        let result = self.put_uncounted(name, file, view.sent()).await;
+        view.add_tried(self.tried(name, &result, since));
+        result
+    }
+
+    async fn put_uncounted(&self, name: &str, file: &Path, sent: &Sent) -> Result<String, UploadError> {
         let store = self.store()?;
         let object = self.object(name);
         store.put(&object, file, sent).await.map_err(|error| self.failed(error))?;
@@ -149,11 +179,10 @@ impl Sides {
         self,
         name: String,
         file: PathBuf,
-        sent: Sent,
+        view: Arc<LaneView>,
     ) -> Result<(Place, String), UploadError> {
-        sent.reset();
         let first = self.current();
-        let error = match first.put(&name, &file, &sent).await {
+        let error = match first.put(&name, &file, &view).await {
             Ok(link) => return Ok((first.place, link)),
             Err(error) => error,
         };
@@ -161,8 +190,7 @@ impl Sides {
             return Err(error);
         };
         tracing::warn!(%error, "the primary storage failed; the backup takes over");
-        sent.reset();
-        match backup.put(&name, &file, &sent).await {
+        match backup.put(&name, &file, &view).await {
             Ok(link) => Ok((Place::Backup, link)),
             Err(second) => Err(UploadError::Both { primary: Box::new(error), backup: Box::new(second) }),
         }

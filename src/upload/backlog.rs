@@ -40,6 +40,11 @@ impl<T: Subject> Backlog<T> {
         self.once.len() as u64 + self.spill.len + self.versions.len() as u64
     }
 
+    /// Those of them that have versions.
+    pub(super) fn versions(&self) -> u64 {
+        self.versions.len() as u64
+    }
+
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -8,8 +8,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::attempt::{Place, Side};
+use super::lane::LaneView;
 use super::store::{FileRange, Object, Parts, Store, StoreError};
 use super::{Growing, UploadError};
 
@@ -107,8 +109,15 @@ impl Session {
         Ok(true)
     }
 
-    /// Sends the rest of the finished file; its link.
-    pub(super) async fn finish(mut self) -> Result<(Place, String), UploadError> {
+    /// Sends the rest of the finished file; its link. What came of it goes into the view.
+    pub(super) async fn finish(self, view: &LaneView) -> Result<(Place, String), UploadError> {
+        let (side, name, since) = (self.side.clone(), self.growing.name.clone(), Instant::now());
+        let result = self.finish_uncounted().await;
+        view.add_tried(side.tried(&name, &result, since));
+        result
+    }
+
+    async fn finish_uncounted(mut self) -> Result<(Place, String), UploadError> {
         let written = self.written();
         let Some(mut parts) = self.parts.take() else {
             return Err(self.side.failed(StoreError::new(

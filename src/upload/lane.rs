@@ -15,7 +15,8 @@ use super::backlog::Backlog;
 use super::growing::Session;
 use super::ledger::Ledger;
 use super::store::{Sent, StoreError};
-use super::{Growing, LaneSetup, Subject, Upload, UploadEvent};
+use super::tried::{Tried, Tries};
+use super::{Growing, LaneSetup, Subject, Upload, UploadEvent, Versions};
 use crate::plan::output::OutputId;
 
 /// After a round that failed: the next one comes after this, then after twice as long, …
@@ -38,6 +39,8 @@ pub struct UploadProgress {
     pub waiting: u64,
     /// Their bytes.
     pub waiting_bytes: u64,
+    /// Those of them that have versions: playlists.
+    pub waiting_versions: u64,
     /// Of the file under way: bytes that are at the store.
     pub sent: u64,
     /// Of the file under way; 0: there is none.
@@ -51,9 +54,11 @@ pub struct UploadProgress {
 pub struct LaneView {
     waiting: AtomicU64,
     waiting_bytes: AtomicU64,
+    waiting_versions: AtomicU64,
     total: AtomicU64,
     sent: Sent,
     is_away: AtomicBool,
+    tries: Tries,
 }
 
 impl LaneView {
@@ -62,10 +67,25 @@ impl LaneView {
         UploadProgress {
             waiting: self.waiting.load(Ordering::Relaxed),
             waiting_bytes: self.waiting_bytes.load(Ordering::Relaxed),
+            waiting_versions: self.waiting_versions.load(Ordering::Relaxed),
             sent: self.sent.bytes(),
             total: self.total.load(Ordering::Relaxed),
             is_away: self.is_away.load(Ordering::Relaxed),
         }
+    }
+
+    /// What was tried since this was called last.
+    #[must_use]
+    pub fn take_tried(&self) -> Vec<Tried> {
+        self.tries.take()
+    }
+
+    pub(super) fn add_tried(&self, tried: Tried) {
+        self.tries.add(tried);
+    }
+
+    pub(super) const fn sent(&self) -> &Sent {
+        &self.sent
     }
 }
 
@@ -216,13 +236,13 @@ impl<T: Subject> Lane<T> {
                 Some(session) if session.grew_to(&upload.name, &upload.local) => {
                     let (sides, name, local) =
                         (self.sides.clone(), upload.name.clone(), upload.local.clone());
-                    let sent = self.view.sent.clone();
+                    let view = Arc::clone(&self.view);
                     Box::pin(async move {
-                        match session.finish().await {
+                        match session.finish(&view).await {
                             Ok(stored) => Ok(stored),
                             Err(error) => {
                                 tracing::warn!(%error, name, "not stored in parts; it is stored whole");
-                                sides.put(name, local, sent).await
+                                sides.put(name, local, view).await
                             }
                         }
                     })
@@ -231,7 +251,7 @@ impl<T: Subject> Lane<T> {
                     let put = self.sides.clone().put(
                         upload.name.clone(),
                         upload.local.clone(),
-                        self.view.sent.clone(),
+                        Arc::clone(&self.view),
                     );
                     Box::pin(async move {
                         if let Some(session) = session {
@@ -330,13 +350,16 @@ impl<T: Subject> Lane<T> {
     }
 
     fn show(&self, work: Option<&Work<T>>) {
-        let size = match work {
-            Some(Work::Put(put)) => Some(put.upload.size),
+        let upload = match work {
+            Some(Work::Put(put)) => Some(&put.upload),
             Some(Work::Advance(_)) | None => None,
         };
+        let size = upload.map(|upload| upload.size);
+        let is_version = upload.is_some_and(|upload| upload.versions == Versions::NewestCounts);
         let view = &self.view;
         view.waiting.store(self.backlog.len() + u64::from(size.is_some()), Ordering::Relaxed);
         view.waiting_bytes.store(self.backlog.bytes() + size.unwrap_or_default(), Ordering::Relaxed);
+        view.waiting_versions.store(self.backlog.versions() + u64::from(is_version), Ordering::Relaxed);
         view.total.store(size.unwrap_or_default(), Ordering::Relaxed);
         view.is_away.store(self.pause.is_some(), Ordering::Relaxed);
     }

@@ -1,5 +1,24 @@
 //! What a stored file is, by its name (media.md §8.2).
 
+/// All of them; what has none of its own is the last.
+const ALL: [&str; 9] = [
+    "video/mp4",
+    "video/webm",
+    "audio/ogg",
+    "audio/mpeg",
+    "video/mp2t",
+    "application/x-mpegurl",
+    "image/jpeg",
+    "application/json",
+    "application/octet-stream",
+];
+
+/// A media type that was read somewhere, if it is one of ours.
+#[must_use]
+pub fn known(mime: &str) -> Option<&'static str> {
+    ALL.into_iter().find(|known| *known == mime)
+}
+
 /// The media type of a name's extension. Playlists have the type that LiveKit gives them.
 #[must_use]
 pub fn of(name: &str) -> &'static str {

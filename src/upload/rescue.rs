@@ -1,11 +1,11 @@
 //! Stores what a recording left, file by file, for `weir recover`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Place;
 use super::attempt::{Sides, UploadError};
 use super::ledger::{Ledger, Unfinished};
-use super::store::Sent;
 use crate::plan::storage::Storage;
 
 /// An output's storage, for what was left of it.
@@ -36,7 +36,7 @@ impl Rescuer {
     /// # Errors
     /// When neither storage nor backup takes it; it is still there.
     pub async fn store(&mut self, dir: &Path, name: &str, local: &Path) -> Result<String, UploadError> {
-        let put = self.sides.clone().put(name.to_owned(), local.to_owned(), Sent::default());
+        let put = self.sides.clone().put(name.to_owned(), local.to_owned(), Arc::default());
         let (place, location) = put.await?;
         if place == Place::Backup {
             self.sides.set_on_backup();

@@ -192,3 +192,47 @@ async fn abandoned_means_at_once() {
     assert!(lane.path("work/0").exists());
     lane.ends().await;
 }
+
+impl Fixture {
+    /// What was tried until now: name's type, status, place.
+    fn tried(&self) -> Vec<(String, Status, Place)> {
+        let views = self.uploader.as_ref().unwrap().views();
+        let tried = views.values().flat_map(|view| view.take_tried());
+        tried.map(|tried| (tried.mime, tried.status, tried.place)).collect()
+    }
+}
+
+#[tokio::test]
+async fn every_try_is_told_once_with_what_the_store_said() {
+    let mut lane = Fixture::new(true);
+    lane.store("a/0.ts", Versions::One, 0);
+    assert_eq!(stored(lane.next().await).2, Place::Primary);
+    assert_eq!(lane.tried(), [("video/mp2t".into(), Status::Success, Place::Primary)]);
+    assert_eq!(lane.tried(), []);
+    std::fs::remove_dir_all(lane.path("primary")).unwrap();
+    lane.break_place("primary");
+    lane.store("a.m3u8", Versions::NewestCounts, 1);
+    assert_eq!(stored(lane.next().await).2, Place::Backup);
+    let playlist = || "application/x-mpegurl".to_owned();
+    assert_eq!(
+        lane.tried(),
+        [(playlist(), Status::Internal, Place::Primary), (playlist(), Status::Success, Place::Backup),]
+    );
+    lane.ends().await;
+}
+
+#[test]
+fn tries_that_nobody_fetches_are_bounded() {
+    let view = LaneView::default();
+    for ms in 0..5000 {
+        view.add_tried(Tried {
+            mime: "video/mp4".into(),
+            status: Status::Success,
+            custom_endpoint: false,
+            ms,
+            place: Place::Primary,
+        });
+    }
+    let tried = view.take_tried();
+    assert_eq!((tried.len(), tried.last().map(|tried| tried.ms)), (1024, Some(4999)));
+}

@@ -342,6 +342,20 @@ fn health_and_metrics_show_a_recording_and_no_secret() {
         page.contains("livekit_egress_handler_results_total").then_some(page)
     });
     assert!(ended.contains("completed"), "{ended}");
+    // What the recorder stored, its manifest included, before its end was.
+    for (name, mime) in [
+        ("pipeline_uploads", "video/mp4"),
+        ("pipeline_uploads", "application/json"),
+        ("pipline_upload_response_time_ms_count", "video/mp4"),
+    ] {
+        let line = ended.lines().find(|line| {
+            line.starts_with(&format!("livekit_egress_{name}{{"))
+                && line.contains("custom_endpoint=\"false\"")
+                && line.contains("status=\"success\"")
+                && line.contains(&format!("type=\"{mime}\""))
+        });
+        assert!(line.is_some_and(|line| line.ends_with("} 1")), "{name} {mime}: {ended}");
+    }
     service.end();
 }
 

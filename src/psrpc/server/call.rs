@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::handler::Call;
+use super::observer::Answered;
 use super::{Registered, Undecided, clock};
 use crate::psrpc::channel;
 use crate::psrpc::claim::{NoOffer, Offer};
@@ -27,7 +28,7 @@ impl Registered {
         deadline: Instant,
         undecided: Undecided,
     ) {
-        let Request { request_id, client_id, raw_request, .. } = request;
+        let Request { request_id, client_id, raw_request, multi, .. } = request;
         match self.method.delivery {
             Delivery::Queue if !self.is_ours(frame).await => return,
             Delivery::Queue | Delivery::Everyone => {}
@@ -42,6 +43,7 @@ impl Registered {
             Claiming::Required | Claiming::None => {}
         }
         drop(undecided);
+        let (since, received) = (Instant::now(), raw_request.len());
         let call = Call { request: raw_request, deadline };
         // A bug in a handler costs its call, not the caller's patience.
         let outcome =
@@ -50,6 +52,14 @@ impl Registered {
                 Err(Error::new(Code::Internal, "the request made its handler panic"))
             });
         self.shared.counters.answered.add();
+        let answered = Answered {
+            multi,
+            took: since.elapsed(),
+            error: outcome.as_ref().err().map(Error::code),
+            received,
+            sent: outcome.as_ref().map_or(0, Bytes::len),
+        };
+        self.observe(|observer, rpc| observer.answered(rpc, answered));
         self.respond(&request_id, &client_id, outcome).await;
     }
 

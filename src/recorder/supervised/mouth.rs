@@ -12,17 +12,22 @@ use tokio::task::JoinSet;
 
 use crate::ipc::cell::Cell;
 use crate::ipc::{self, FromRecorder, Info};
+use crate::recording::progress::OutputProgress;
 use crate::recording::{Progress, Reporter};
-use crate::upload::UploadProgress;
+use crate::upload::{Tried, UploadProgress};
 
 /// A service that does not read for this long when all is over learns the end from the cell.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Uploads that wait to be told. More of them, that a service does not read, are not counted.
+const UPLOADS: usize = 1024;
 
 /// Says things in order, and never keeps the recording waiting: of reports that nobody has read yet the newest counts.
 pub(super) struct Mouth {
     words: Words,
     info: watch::Sender<Option<proto::EgressInfo>>,
     progress: watch::Sender<ipc::Progress>,
+    uploads: mpsc::Sender<Tried>,
     writing: JoinSet<()>,
 }
 
@@ -61,11 +66,12 @@ impl Mouth {
         let words = Words { turns, report_waits: Arc::default() };
         let (info, infos) = watch::channel(None);
         let (progress, progresses) = watch::channel(ipc::Progress::default());
+        let (uploads, tries) = mpsc::channel(UPLOADS);
         let report_waits = Arc::clone(&words.report_waits);
         let writer = Writer { pipe: Some(pipe), cell, infos, report_waits };
         let mut writing = JoinSet::new();
-        writing.spawn(writer.run(from_turns, progresses));
-        Self { words, info, progress, writing }
+        writing.spawn(writer.run(from_turns, tries, progresses));
+        Self { words, info, progress, uploads, writing }
     }
 
     /// Says it after everything that was said and reported before.
@@ -83,8 +89,8 @@ impl Mouth {
 
     /// Waits until everything is said and written down.
     pub(super) async fn close(self) {
-        let Self { words, info, progress, mut writing } = self;
-        drop((words, progress));
+        let Self { words, info, progress, uploads, mut writing } = self;
+        drop((words, progress, uploads));
         if tokio::time::timeout(LAST_WORDS_WITHIN, writing.join_next()).await.is_err() {
             tracing::warn!("the service does not listen");
         }
@@ -111,8 +117,28 @@ impl Reporter for Mouth {
             stored: *stored,
             waiting: waiting(|upload| upload.waiting),
             waiting_bytes: waiting(|upload| upload.waiting_bytes),
+            queues: queues(outputs),
         });
     }
+
+    fn tried(&mut self, tried: Tried) {
+        if self.uploads.try_send(tried).is_err() {
+            tracing::debug!("the service does not listen: an upload is not counted");
+        }
+    }
+}
+
+/// What waits of the outputs that are made of segments, if any are.
+fn queues(outputs: &[OutputProgress]) -> Option<ipc::Queues> {
+    let of_segments = outputs.iter().filter(|output| output.is_segments);
+    of_segments.fold(None, |sum, output| {
+        let ipc::Queues { segments, playlists } = sum.unwrap_or_default();
+        let upload = output.upload.unwrap_or_default();
+        Some(ipc::Queues {
+            segments: segments + upload.waiting.saturating_sub(upload.waiting_versions),
+            playlists: playlists + upload.waiting_versions,
+        })
+    })
 }
 
 struct Writer {
@@ -127,6 +153,7 @@ impl Writer {
     async fn run(
         mut self,
         mut turns: mpsc::UnboundedReceiver<Turn>,
+        mut uploads: mpsc::Receiver<Tried>,
         mut progress: watch::Receiver<ipc::Progress>,
     ) {
         loop {
@@ -135,13 +162,17 @@ impl Writer {
                 turn = turns.recv() => match turn {
                     Some(Turn::Word(word)) => self.write(&word).await,
                     Some(Turn::Report) => self.report().await,
-                    None => return,
+                    None => break,
                 },
+                Some(tried) = uploads.recv() => self.write(&FromRecorder::Uploaded(tried)).await,
                 Ok(()) = progress.changed() => {
                     let progress = *progress.borrow_and_update();
                     self.write(&FromRecorder::Progress(progress)).await;
                 }
             }
+        }
+        while let Ok(tried) = uploads.try_recv() {
+            self.write(&FromRecorder::Uploaded(tried)).await;
         }
     }
 

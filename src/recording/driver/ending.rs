@@ -100,6 +100,7 @@ impl Driver<'_> {
         if tokio::time::timeout(TASKS_WITHIN, self.tasks.wait()).await.is_err() {
             tracing::warn!("some task of the recording did not end in time");
         }
+        self.tell_tried();
         let outcome = self
             .lifecycle
             .outcome()

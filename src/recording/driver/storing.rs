@@ -69,6 +69,13 @@ impl Driver<'_> {
         }
     }
 
+    /// Tells what was offered to stores since the last time.
+    pub(super) fn tell_tried(&mut self) {
+        for tried in self.views.values().flat_map(|view| view.take_tried()) {
+            self.reporter.tried(tried);
+        }
+    }
+
     pub(super) fn on_upload(&mut self, event: UploadEvent<Stored>) -> Vec<Action> {
         match event {
             UploadEvent::Stored { upload, location, place } => {
@@ -167,6 +174,9 @@ impl Driver<'_> {
             });
         }
         let (uploader, events) = Uploader::start(lanes, &self.setup.base, &self.tasks, &self.abandon);
+        // The lanes of before have come to their end.
+        self.tell_tried();
+        self.views.extend(uploader.views());
         uploads.into_iter().for_each(|upload| uploader.store(upload));
         Some(events)
     }

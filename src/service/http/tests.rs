@@ -120,7 +120,7 @@ async fn livekits_health_page_has_one_key_when_idle_and_names_alone_when_not() {
 #[tokio::test]
 async fn metrics_are_at_every_path() {
     let source = Arc::new(Fixed(Mutex::new(busy())));
-    let site = Site::new(metrics(source, Arc::new(Metrics::new("NE_1", "")))).await;
+    let site = Site::new(metrics(source, Arc::new(Metrics::new("NE_1", "").unwrap()))).await;
     for path in ["/metrics", "/"] {
         let (status, kind, text) = site.get(path).await;
         assert_eq!((status, kind.as_str()), (200, "text/plain; version=0.0.4"));

@@ -8,6 +8,7 @@ use livekit_protocol as proto;
 use super::Metrics;
 use crate::service::error::ServiceError;
 use crate::service::registry::{Registry, is_over};
+use crate::upload::Tried;
 
 /// Tells another registry all, and the metrics each end.
 pub struct Counted {
@@ -39,6 +40,11 @@ impl Registry for Counted {
             self.metrics.ended(&info);
         }
         self.registry.update(info);
+    }
+
+    fn uploaded(&self, tried: &Tried) {
+        self.metrics.uploaded(tried);
+        self.registry.uploaded(tried);
     }
 
     async fn delivered(&self, egress_id: &str) {

@@ -72,7 +72,7 @@ pub struct Totals {
 
 impl Totals {
     const fn of(progress: Progress) -> Self {
-        let Progress { seconds, pictures, dropped, bytes, stored, waiting: _, waiting_bytes: _ } = progress;
+        let Progress { seconds, pictures, dropped, bytes, stored, .. } = progress;
         Self {
             seconds: if seconds.is_finite() { seconds.max(0.0) } else { 0.0 },
             pictures,
