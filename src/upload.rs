@@ -102,6 +102,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Subject for T {}
 #[derive(Debug)]
 pub struct Uploader<T> {
     lanes: BTreeMap<OutputId, (mpsc::UnboundedSender<Message<T>>, Arc<LaneView>)>,
+    /// Where there are no lanes, results end with the uploader all the same, and not before.
+    _results: mpsc::UnboundedSender<UploadEvent<T>>,
 }
 
 impl<T: Subject> Uploader<T> {
@@ -133,7 +135,7 @@ impl<T: Subject> Uploader<T> {
                 (output, (sender, view))
             })
             .collect();
-        (Self { lanes }, events)
+        (Self { lanes, _results: results }, events)
     }
 
     /// Asks for a file to be stored.

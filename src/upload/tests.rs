@@ -188,6 +188,7 @@ async fn abandoned_means_at_once() {
     lane.store("0.ts", Versions::One, 0);
     assert!(matches!(lane.next().await, Some(UploadEvent::Delayed { .. })));
     lane.abandon.cancel();
+    lane.close();
     assert!(lane.next().await.is_none());
     assert!(lane.path("work/0").exists());
     lane.ends().await;
@@ -235,4 +236,14 @@ fn tries_that_nobody_fetches_are_bounded() {
     }
     let tried = view.take_tried();
     assert_eq!((tried.len(), tried.last().map(|tried| tried.ms)), (1024, Some(4999)));
+}
+
+/// A recording that only streams has none, and is over when it says so.
+#[tokio::test]
+async fn without_lanes_the_end_comes_with_the_uploader() {
+    let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
+    let (uploader, mut events) = Uploader::<u32>::start(Vec::new(), Path::new("/"), &tasks, &abandon);
+    assert!(matches!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty)));
+    drop(uploader);
+    assert!(events.recv().await.is_none());
 }
