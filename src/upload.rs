@@ -127,6 +127,7 @@ impl<T: Subject> Uploader<T> {
                 let abandoned = abandon.clone().cancelled_owned();
                 tasks.spawn(async move {
                     tokio::select! {
+                        biased;
                         // What is left is for `weir recover`.
                         () = abandoned => {}
                         () = lane.run(receiver) => {}
