@@ -2,14 +2,13 @@
 //!
 //! A sink that was killed can't say any more where its files belong and which times they cover.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::journal::Journal;
 use crate::plan::output::OutputId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,42 +35,11 @@ pub(super) enum Note {
 }
 
 /// A sink's notes.
-#[derive(Debug)]
-pub(super) struct Notes {
-    path: PathBuf,
-    /// Made with the first note.
-    file: Option<File>,
-}
+pub(super) type Notes = Journal<Note>;
 
-impl Notes {
-    pub(super) fn new(dir: &Path, output: OutputId) -> Self {
-        Self { path: dir.join(format!("notes-{}.jsonl", output.0)), file: None }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Notes something down. It is the kernel's when this returns, and outlives a killed process.
-    pub(super) fn add(&mut self, note: &Note) -> io::Result<()> {
-        let mut line = serde_json::to_vec(note)?;
-        line.push(b'\n');
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(File::options().create(true).append(true).open(&self.path)?),
-        };
-        file.write_all(&line)
-    }
-
-    /// Everything noted, in order; empty when nothing was. A line that was cut off is none.
-    pub(super) fn read(&self) -> io::Result<Vec<Note>> {
-        let text = match std::fs::read(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            read => read?,
-        };
-        let whole = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-        whole.map(|line| serde_json::from_slice(line).map_err(io::Error::from)).collect()
-    }
+/// Those of an output, in its directory.
+pub(super) fn of(dir: &Path, output: OutputId) -> Notes {
+    Journal::new(dir.join(format!("notes-{}.jsonl", output.0)))
 }
 
 #[cfg(test)]
@@ -81,7 +49,7 @@ mod tests {
     #[test]
     fn notes_read_as_written_without_a_line_that_was_cut_off() {
         let dir = tempfile::tempdir().unwrap();
-        let mut notes = Notes::new(dir.path(), OutputId(3));
+        let mut notes = of(dir.path(), OutputId(3));
         assert_eq!(notes.read().unwrap(), []);
         let image = Note::Image { local: "image-3-000000.jpeg".into(), name: "a/b\n_00000.jpeg".into() };
         let end = Note::End { at: Duration::from_nanos(4_000_000_001) };

@@ -2,13 +2,13 @@
 //! finished. Lines of JSON in the output's directory, the kernel's when a call returns.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::Place;
+use crate::journal::Journal;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,11 +31,7 @@ enum Entry {
 
 /// An output's ledger while it is recorded. Writing never fails a recording: what is not noted is stored once more.
 #[derive(Debug)]
-pub(super) struct Ledger {
-    path: PathBuf,
-    /// Made with the first line.
-    file: Option<File>,
-}
+pub(super) struct Ledger(Journal<Entry>);
 
 /// What an output's uploads had come to when its recorder died.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -55,7 +51,7 @@ pub struct Unfinished {
 
 impl Ledger {
     pub(super) fn new(dir: &Path) -> Self {
-        Self { path: path(dir), file: None }
+        Self(Journal::new(path(dir)))
     }
 
     pub(super) fn stored(&mut self, name: &str) {
@@ -71,18 +67,8 @@ impl Ledger {
     }
 
     fn add(&mut self, entry: &Entry) {
-        let written = || -> io::Result<()> {
-            let mut line = serde_json::to_vec(entry)?;
-            line.push(b'\n');
-            let file = match &mut self.file {
-                Some(file) => file,
-                none => none.insert(File::options().create(true).append(true).open(&self.path)?),
-            };
-            file.write_all(&line)
-        };
-        let mut written = written;
-        if let Err(error) = written() {
-            tracing::warn!(path = %self.path.display(), %error, "what is stored could not be noted");
+        if let Err(error) = self.0.add(entry) {
+            tracing::warn!(path = %self.0.path().display(), %error, "what is stored could not be noted");
         }
     }
 }
@@ -92,13 +78,9 @@ impl Ledger {
 /// # Errors
 /// When it is there and can't be read.
 pub fn read(dir: &Path) -> io::Result<Accounts> {
-    let text = match std::fs::read(path(dir)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Accounts::default()),
-        read => read?,
-    };
     let mut accounts = Accounts::default();
-    for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
-        match serde_json::from_slice(line)? {
+    for entry in Journal::new(path(dir)).read()? {
+        match entry {
             Entry::Stored { name } => {
                 accounts.stored.insert(name);
             }

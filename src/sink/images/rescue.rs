@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::plan::output::OutputId;
-use crate::sink::notes::{Note, Notes};
+use crate::sink::notes::{self, Note};
 use crate::sink::{Leftover, RescueError};
 
 /// The finished images in a sink's directory and where they belong, in the order in which to store them.
@@ -11,7 +11,7 @@ use crate::sink::{Leftover, RescueError};
 /// # Errors
 /// When the sink's notes can't be read.
 pub fn rescue(dir: &Path, output: OutputId) -> Result<Vec<Leftover>, RescueError> {
-    let notes = Notes::new(dir, output);
+    let notes = notes::of(dir, output);
     let noted = notes.read().map_err(RescueError::io("reading", notes.path()))?;
     let images = noted.into_iter().filter_map(|note| match note {
         Note::Image { local, name } => Some(Leftover { local: dir.join(local), name }),

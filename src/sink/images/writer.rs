@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::media::Timeline;
 use crate::plan::output::{ImageSuffix, ImagesPlan, OutputId};
 use crate::sink::names::timestamp;
-use crate::sink::notes::{Note, Notes};
+use crate::sink::notes::{self, Note, Notes};
 use crate::sink::run::{Failure, Outcome};
 use crate::sink::{Artifact, ArtifactKind, SinkEvent};
 
@@ -26,7 +26,7 @@ impl Writer {
     /// Writes until the images end or their channel is closed.
     pub(super) fn run(self, mut receiver: mpsc::Receiver<Outcome>) {
         let mut index = 0;
-        let mut notes = Notes::new(&self.dir, self.output);
+        let mut notes = notes::of(&self.dir, self.output);
         while let Some(Outcome::Sample(sample)) = receiver.blocking_recv() {
             let Some(at) = sample.buffer().and_then(gst::BufferRef::pts) else { continue };
             if !self.write(&sample, index, at, &mut notes) {

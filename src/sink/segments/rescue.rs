@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::pes::{self, Span};
 use crate::plan::output::OutputId;
-use crate::sink::notes::{Note, Notes};
+use crate::sink::notes::{self, Note, Notes};
 use crate::sink::playlist::{Playlist, PlaylistKind, State};
 use crate::sink::{Leftover, RescueError};
 
@@ -43,7 +43,7 @@ struct Noted {
 /// # Errors
 /// When something can't be read or written; nothing is lost then.
 pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Vec<Leftover>, RescueError> {
-    let mut notes = Notes::new(dir, output);
+    let mut notes = notes::of(dir, output);
     let (segments, mut end) = read(dir, &notes)?;
     if end.is_none()
         && let Some(last) = segments.last()

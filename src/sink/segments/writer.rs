@@ -18,7 +18,7 @@ use super::tables::Tables;
 use crate::media::Timeline;
 use crate::plan::output::{OutputId, SegmentSuffix, SegmentsPlan};
 use crate::sink::names::timestamp;
-use crate::sink::notes::{Note, Notes};
+use crate::sink::notes::{self, Note, Notes};
 use crate::sink::playlist::{Playlist, PlaylistKind, State};
 use crate::sink::run::{Failure, Outcome};
 use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkError, SinkEvent};
@@ -135,7 +135,7 @@ impl<'a> Work<'a> {
             event: playlist(PlaylistKind::Event),
             live: writer.plan.live_playlist.as_ref().map(|_| playlist(PlaylistKind::Live)),
             version: 0,
-            notes: Notes::new(&writer.dir, writer.output),
+            notes: notes::of(&writer.dir, writer.output),
             reserve: Reserve::take(&writer.dir, writer.output),
         }
     }
