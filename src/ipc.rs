@@ -49,6 +49,22 @@ pub struct Job {
     /// `rpc.StartEgressRequest`, base64.
     #[serde(with = "exposed")]
     request: Secret<String>,
+    pub terms: JobTerms,
+}
+
+/// How a recorder logs: as its service does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// In `RUST_LOG`'s syntax.
+    pub filter: String,
+    pub json: bool,
+}
+
+/// What a job is made of beside the request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobTerms {
     /// Where outputs go that say nothing themselves.
     pub server: ServerStorage,
     /// Gives names their times.
@@ -66,56 +82,13 @@ pub struct Job {
     pub video_encoder_threads: u32,
 }
 
-/// How a recorder logs: as its service does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Logs {
-    /// In `RUST_LOG`'s syntax.
-    pub filter: String,
-    pub json: bool,
-}
-
-/// What a job is made of beside the request.
-#[derive(Debug, Clone)]
-pub struct JobTerms {
-    pub server: ServerStorage,
-    pub planned_at: Zoned,
-    pub session: SessionLimits,
-    pub keep_free: u64,
-    pub cell: PathBuf,
-    pub base: PathBuf,
-    pub logs: Logs,
-    pub browser: BrowserTerms,
-    /// 0: by the machine's share.
-    pub video_encoder_threads: u32,
-}
-
 impl Job {
     #[must_use]
     pub fn new(request: &StartEgressRequest, terms: JobTerms) -> Self {
-        let JobTerms {
-            server,
-            planned_at,
-            session,
-            keep_free,
-            cell,
-            base,
-            logs,
-            browser,
-            video_encoder_threads,
-        } = terms;
         Self {
             egress_id: request.egress_id.clone(),
             request: Secret::new(STANDARD.encode(request.encode_to_vec())),
-            server,
-            planned_at,
-            session,
-            keep_free,
-            cell,
-            base,
-            logs,
-            browser,
-            video_encoder_threads,
+            terms,
         }
     }
 
@@ -129,10 +102,10 @@ impl Job {
         let request = StartEgressRequest::decode(bytes.as_slice()).map_err(|_| unreadable(()))?;
         let request = from_rpc::start_egress(request)?;
         let id = EgressId::new(&self.egress_id);
-        let mut plan = RecordingPlan::new(&request, &self.server, id, &self.planned_at)?;
-        plan.limits = self.session.apply(&plan.outputs, plan.limits);
+        let mut plan = RecordingPlan::new(&request, &self.terms.server, id, &self.terms.planned_at)?;
+        plan.limits = self.terms.session.apply(&plan.outputs, plan.limits);
         let SourcePlan::Web(web) = &mut plan.source;
-        web.browser.clone_from(&self.browser);
+        web.browser.clone_from(&self.terms.browser);
         Ok((request, plan))
     }
 }

@@ -55,9 +55,9 @@ fn both_ends_have_the_same_plan() {
     assert_eq!(ours, theirs);
     assert_eq!(theirs.limits.session, Some(Duration::from_secs(90)));
     let SourcePlan::Web(web) = &theirs.source;
-    assert_eq!(web.browser, job.browser, "an operator's terms reach the browser");
+    assert_eq!(web.browser, job.terms.browser, "an operator's terms reach the browser");
     assert!(web.browser.insecure && web.browser.flags.len() == 2);
-    assert_eq!(read.video_encoder_threads, 3);
+    assert_eq!(read.terms.video_encoder_threads, 3);
     assert!(!format!("{read:?}").contains("hunter2"), "a job prints no secrets");
 }
 

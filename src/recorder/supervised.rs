@@ -112,7 +112,7 @@ impl Pipes {
 pub async fn run(job: &Job, pipes: Pipes) -> Result<bool, NoJobError> {
     let stdin = pipe::Receiver::from_owned_fd(pipes.stdin).map_err(NoJobError::Pipes)?;
     let stdout = pipe::Sender::from_owned_fd(pipes.stdout).map_err(NoJobError::Pipes)?;
-    let cell = Cell::at(job.cell.clone());
+    let cell = Cell::at(job.terms.cell.clone());
     let mut mouth = Mouth::open(stdout, cell.clone());
     let accepted = match prepare(job, &cell) {
         Ok(Prepared { setup, alive }) => {
@@ -147,19 +147,19 @@ fn prepare(job: &Job, cell: &Cell) -> Result<Prepared, Refusal> {
     let alive = cell.enter().map_err(|error| internal(&error))?.ok_or_else(taken)?;
     // The service has planned the same before.
     let (request, plan) = job.plan().map_err(|error| internal(&error))?;
-    preflight::check(&plan, &job.base, job.keep_free).map_err(|error| not_writable(&error))?;
-    let work = WorkDir::create(&plan, Some(cell.dir()), &job.base).map_err(|error| internal(&error))?;
+    preflight::check(&plan, &job.terms.base, job.terms.keep_free).map_err(|error| not_writable(&error))?;
+    let work = WorkDir::create(&plan, Some(cell.dir()), &job.terms.base).map_err(|error| internal(&error))?;
     let graph = GraphPlan::new(
         &plan,
-        Machine { cores: available_cores(), encoder_threads: job.video_encoder_threads },
+        Machine { cores: available_cores(), encoder_threads: job.terms.video_encoder_threads },
     );
     let setup = Setup {
         request: Some(redacted_request(&request)),
         plan,
         graph,
         work,
-        base: job.base.clone(),
-        keep_free: job.keep_free,
+        base: job.terms.base.clone(),
+        keep_free: job.terms.keep_free,
     };
     Ok(Prepared { setup, alive })
 }
