@@ -174,5 +174,15 @@ impl<T: Subject> Uploader<T> {
     }
 }
 
+/// Removes a file that is stored. The local disk has moved it; elsewhere it is a copy that has done its work.
+fn forget(local: &std::path::Path) {
+    match std::fs::remove_file(local) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, path = %local.display(), "could not be removed");
+        }
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -119,7 +119,9 @@ impl Side {
         if self.target.links == Links::Signed {
             match store.signed_url(key, SIGNED_FOR).await {
                 Ok(link) => return link,
-                Err(error) => tracing::warn!(store = store.name(), %error, "a link could not be signed"),
+                Err(error) => {
+                    tracing::warn!(store = store::name_of(&self.target.backend), %error, "a link could not be signed")
+                }
             }
         }
         store.location(key)

@@ -283,13 +283,7 @@ impl<T: Subject> Lane<T> {
         if let Some(handle) = begun {
             self.ledger.settled(&handle);
         }
-        // The local disk has moved it; elsewhere it is a copy that has done its work.
-        match std::fs::remove_file(&upload.local) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %upload.local.display(), "could not be removed");
-            }
-            _ => {}
-        }
+        super::forget(&upload.local);
         if self.pause.take().is_some() {
             self.tell(UploadEvent::Resumed { output: self.output });
         }

@@ -42,12 +42,7 @@ impl Rescuer {
             self.sides.set_on_backup();
         }
         Ledger::new(dir).stored(name);
-        match std::fs::remove_file(local) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %local.display(), "could not be removed");
-            }
-            _ => {}
-        }
+        super::forget(local);
         Ok(location)
     }
 }

@@ -99,9 +99,6 @@ async fn file_size(file: &Path) -> Result<u64, StoreError> {
 /// A place for files.
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
-    /// For errors: `S3`, `GCP`, `Azure`, `AliOSS`, `Local`.
-    fn name(&self) -> &'static str;
-
     /// Where an object is, for people and players (media.md §8.2, §8.3). No credentials are in it.
     fn location(&self, key: &str) -> String;
 
@@ -123,13 +120,17 @@ pub trait Store: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn begin(&self, object: &Object, head: Head) -> Result<Option<Box<dyn Parts>>, StoreError>;
+    async fn begin(&self, _object: &Object, _head: Head) -> Result<Option<Box<dyn Parts>>, StoreError> {
+        Ok(None)
+    }
 
     /// Lets go of an object that another process had begun and did not finish; `handle` as [`Parts::handle`] gave it.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn discard(&self, key: &str, handle: &str) -> Result<(), StoreError>;
+    async fn discard(&self, _key: &str, _handle: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// What a store is called in an error: `S3`, `GCP`, `Azure`, `AliOSS`, `Local` (media.md §8.4).

@@ -15,7 +15,7 @@ use super::http::Http;
 use super::place::{self, Endpoint};
 use super::retry::Persistence;
 use super::scrub::Scrub;
-use super::{Head, Object, Parts, Sent, Store, StoreError, StoreErrorKind};
+use super::{Object, Sent, Store, StoreError, StoreErrorKind};
 use crate::config::storage::AliOssConfig;
 
 const PART: u64 = 4 * 1024 * 1024;
@@ -65,10 +65,6 @@ impl AliOssStore {
 
 #[async_trait]
 impl Store for AliOssStore {
-    fn name(&self) -> &'static str {
-        "AliOSS"
-    }
-
     fn location(&self, key: &str) -> String {
         format!("https://{}.{}/{}", self.bucket, self.endpoint.authority, place::path(key))
     }
@@ -80,13 +76,5 @@ impl Store for AliOssStore {
 
     async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {
         self.dal.put(object, file, sent).await
-    }
-
-    async fn begin(&self, _object: &Object, _head: Head) -> Result<Option<Box<dyn Parts>>, StoreError> {
-        Ok(None)
-    }
-
-    async fn discard(&self, _key: &str, _handle: &str) -> Result<(), StoreError> {
-        Ok(())
     }
 }

@@ -17,7 +17,7 @@ use super::http::Http;
 use super::place::{self, Endpoint};
 use super::retry::Persistence;
 use super::scrub::Scrub;
-use super::{Head, Object, Parts, Sent, Store, StoreError, StoreErrorKind};
+use super::{Object, Sent, Store, StoreError, StoreErrorKind};
 use crate::config::storage::AzureConfig;
 
 /// LiveKit's block size.
@@ -69,10 +69,6 @@ impl AzureStore {
 
 #[async_trait]
 impl Store for AzureStore {
-    fn name(&self) -> &'static str {
-        "Azure"
-    }
-
     fn location(&self, key: &str) -> String {
         format!("{}/{}", self.container, place::path(key))
     }
@@ -94,13 +90,5 @@ impl Store for AzureStore {
 
     async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {
         self.dal.put(object, file, sent).await
-    }
-
-    async fn begin(&self, _object: &Object, _head: Head) -> Result<Option<Box<dyn Parts>>, StoreError> {
-        Ok(None)
-    }
-
-    async fn discard(&self, _key: &str, _handle: &str) -> Result<(), StoreError> {
-        Ok(())
     }
 }

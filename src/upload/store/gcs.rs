@@ -272,10 +272,6 @@ async fn read(file: &Path, offset: u64, len: u64) -> Result<Bytes, StoreError> {
 
 #[async_trait]
 impl Store for GcsStore {
-    fn name(&self) -> &'static str {
-        "GCP"
-    }
-
     fn location(&self, key: &str) -> String {
         let (bucket, key) = (&self.bucket, place::path(key));
         match &self.endpoint {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Head, Object, Parts, Sent, Store, StoreError, file_size};
+use super::{Object, Sent, Store, StoreError, file_size};
 
 /// A directory. Keys that begin with `/` are elsewhere.
 #[derive(Debug)]
@@ -28,10 +28,6 @@ impl LocalStore {
 
 #[async_trait]
 impl Store for LocalStore {
-    fn name(&self) -> &'static str {
-        "Local"
-    }
-
     fn location(&self, key: &str) -> String {
         self.target(key).display().to_string()
     }
@@ -48,14 +44,6 @@ impl Store for LocalStore {
         let moved = tokio::task::spawn_blocking(move || store(&local, &target)).await;
         moved.map_err(|panic| failed(io::Error::other(panic)))?.map_err(failed)?;
         sent.add(size);
-        Ok(())
-    }
-
-    async fn begin(&self, _object: &Object, _head: Head) -> Result<Option<Box<dyn Parts>>, StoreError> {
-        Ok(None)
-    }
-
-    async fn discard(&self, _key: &str, _handle: &str) -> Result<(), StoreError> {
         Ok(())
     }
 }
@@ -94,6 +82,7 @@ fn copy_over(local: &Path, target: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Head;
     use super::*;
 
     #[test]

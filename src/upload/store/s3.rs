@@ -71,10 +71,6 @@ impl S3Store {
 
 #[async_trait]
 impl Store for S3Store {
-    fn name(&self) -> &'static str {
-        "S3"
-    }
-
     fn location(&self, key: &str) -> String {
         location(&self.bucket.config, self.bucket.endpoint.as_ref(), key)
     }
