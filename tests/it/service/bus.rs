@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
-use nix::sys::signal::Signal;
 use prost::Message;
 use proto::EgressStatus;
 use tokio::runtime::Runtime;
@@ -18,11 +17,10 @@ use weir::psrpc::{
 };
 
 use super::PATIENCE;
+use crate::support::livekit::Redis;
 use crate::support::measure::assert_decodable;
 use crate::support::page_server::PageServer;
-use crate::support::ports;
 use crate::support::service::Serve;
-use crate::support::tool::{Tool, command};
 
 /// What a service told.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +37,7 @@ struct Known {
 
 /// livekit-server, as far as recorders know it, with its Redis.
 struct Fleet {
-    redis: Option<Tool>,
-    port: u16,
+    redis: Redis,
     runtime: Runtime,
     bus: Arc<RedisBus>,
     internal: Client,
@@ -49,24 +46,13 @@ struct Fleet {
     _io: (Server, Vec<Registration>),
 }
 
-fn redis(port: u16) -> Tool {
-    let mut server = command("redis-server");
-    server.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    let mut server = Tool::start(server, None);
-    server.until("Redis listens", Duration::from_secs(10), || {
-        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
-    });
-    server
-}
-
 impl Fleet {
     fn start() -> Self {
-        let [port] = ports::free();
-        let redis = redis(port);
+        let redis = Redis::start();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let tasks = TaskTracker::new();
-        let options = RedisOptions::single(format!("127.0.0.1:{port}"));
+        let options = RedisOptions::single(redis.addr().to_string());
         let bus = Arc::new(runtime.block_on(RedisBus::connect(options, &tasks)).unwrap());
         let known = Arc::new(Mutex::new(Known::default()));
         let shared = Arc::clone(&bus) as Arc<dyn MessageBus>;
@@ -77,11 +63,11 @@ impl Fleet {
                 Client::new(shared, "EgressHandler", &tasks),
             )
         });
-        Self { redis: Some(redis), port, runtime, bus, internal, handler, known, _io: io }
+        Self { redis, runtime, bus, internal, handler, known, _io: io }
     }
 
     fn configuration(&self) -> String {
-        format!("redis: {{address: 127.0.0.1:{}}}\ncpu_cost: {{web_cpu_cost: 0.5}}", self.port)
+        format!("redis: {}\ncpu_cost: {{web_cpu_cost: 0.5}}", self.redis.config())
     }
 
     fn start_egress(&self, id: &str, pages: &PageServer, file: &Path) -> Result<proto::EgressInfo, Error> {
@@ -259,11 +245,9 @@ fn nothing_is_lost_while_redis_is_away() {
     fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
 
     // It goes on, and ends, while nobody can be told.
-    let gone = fleet.redis.take().unwrap();
-    gone.signal(Signal::SIGKILL);
-    gone.finish(Duration::from_secs(5));
+    fleet.redis.go_away();
     std::thread::park_timeout(Duration::from_secs(60));
-    fleet.redis = Some(redis(fleet.port));
+    fleet.redis.come_back();
     let mut link = fleet.bus.link();
     fleet.runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(10), link.wait_for(|link| *link == Link::Up))
