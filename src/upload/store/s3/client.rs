@@ -27,8 +27,9 @@ use crate::upload::store::{StoreError, StoreErrorKind};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const DEFAULT_REGION: &str = "us-east-1";
-/// How far a clock may be off before a server's refusal is laid to it. Amazon allows 15 minutes.
-const SKEW: i64 = 4 * 60;
+const NANOS: i64 = 1_000_000_000;
+/// How far a clock may be off before a server's refusal is laid to it, in nanoseconds. Amazon allows 15 minutes.
+const SKEW: i64 = 4 * 60 * NANOS;
 
 /// Where Amazon's own services are, when not at Amazon.
 #[derive(Debug, Clone, Default)]
@@ -227,7 +228,7 @@ fn http_client(proxy: Option<&ProxyConfig>) -> Result<SharedHttpClient, StoreErr
 /// This machine's clock, set by a server's. Signatures carry the time, and servers refuse those that are off.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clock {
-    /// Seconds to add.
+    /// Nanoseconds to add: in whole seconds the clock would run up to one behind the server's.
     offset: Arc<AtomicI64>,
 }
 
@@ -241,12 +242,12 @@ impl Clock {
         let may_be = matches!(failure.code.as_str(), "RequestTimeTooSkewed" | "RequestExpired")
             || failure.status == Some(403);
         let Some(date) = failure.date.filter(|_| may_be) else { return false };
-        let (was, is) = (self.offset.load(Ordering::Relaxed), seconds_between(SystemTime::now(), date));
+        let (was, is) = (self.offset.load(Ordering::Relaxed), nanos_between(SystemTime::now(), date));
         if is.abs_diff(was) <= SKEW.unsigned_abs() {
             return false;
         }
         tracing::warn!(
-            seconds = is,
+            seconds = is / NANOS,
             "the clock of this machine differs from the store's; requests carry the store's time"
         );
         self.offset.store(is, Ordering::Relaxed);
@@ -260,14 +261,14 @@ impl TimeSource for Clock {
     }
 }
 
-fn shift(time: SystemTime, seconds: i64) -> SystemTime {
-    let by = Duration::from_secs(seconds.unsigned_abs());
-    let shifted = if seconds < 0 { time.checked_sub(by) } else { time.checked_add(by) };
+fn shift(time: SystemTime, nanos: i64) -> SystemTime {
+    let by = Duration::from_nanos(nanos.unsigned_abs());
+    let shifted = if nanos < 0 { time.checked_sub(by) } else { time.checked_add(by) };
     shifted.unwrap_or(time)
 }
 
-fn seconds_between(from: SystemTime, to: SystemTime) -> i64 {
-    let whole = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+fn nanos_between(from: SystemTime, to: SystemTime) -> i64 {
+    let whole = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
     match to.duration_since(from) {
         Ok(ahead) => whole(ahead),
         Err(behind) => -whole(behind.duration()),
