@@ -7,6 +7,7 @@ pub mod journal;
 pub mod protocol;
 pub mod psrpc;
 pub mod secret;
+pub mod token;
 
 pub mod config;
 

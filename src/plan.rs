@@ -18,6 +18,7 @@ pub mod output;
 pub mod redact;
 pub mod render;
 pub mod request;
+pub mod room;
 pub mod source;
 pub mod storage;
 pub mod stream_url;

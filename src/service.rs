@@ -24,7 +24,6 @@ pub mod registry;
 pub mod snapshot;
 pub mod standalone;
 pub mod store;
-pub mod token;
 pub mod webhook;
 
 mod leftovers;

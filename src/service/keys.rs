@@ -1,10 +1,24 @@
-//! The API keys that callers sign with, and that webhooks are signed with.
+//! The API keys that callers sign with, and that webhooks are signed with; what callers' tokens say (service.md §2.1).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::token::Signer;
+use livekit_token::{Claims, TokenVerifier};
+
 use crate::secret::Secret;
+use crate::token::Signer;
+
+/// Why a token is not accepted. Nothing of the token is in it but the name of its key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    #[error("invalid authorization token")]
+    Malformed,
+    #[error("invalid API key: {0}")]
+    UnknownKey(String),
+    /// Wrongly signed, over, or not yet good.
+    #[error("invalid token: it is not signed with the secret of its API key, or its time is over")]
+    Invalid,
+}
 
 /// API keys, by name, with their secrets. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +37,20 @@ impl ApiKeys {
         self.secret(name).map(|secret| Signer { key: name.to_owned(), secret: secret.clone() })
     }
 
+    /// What a token says, when a key of ours signed it and its time is now (a minute's difference of the clocks is allowed).
+    ///
+    /// # Errors
+    /// [`TokenError`]
+    pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        let unproven = Claims::from_unverified(token).map_err(|_| TokenError::Malformed)?;
+        let Some(secret) = self.secret(&unproven.iss) else {
+            return Err(TokenError::UnknownKey(unproven.iss.chars().take(64).collect()));
+        };
+        TokenVerifier::with_api_key(&unproven.iss, secret.expose())
+            .verify(token)
+            .map_err(|_| TokenError::Invalid)
+    }
+
     /// The first key by name, where any will do.
     #[must_use]
     pub fn first(&self) -> Option<Signer> {
@@ -35,3 +63,6 @@ impl FromIterator<(String, Secret<String>)> for ApiKeys {
         Self(Arc::new(keys.into_iter().collect()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::error::{Code, ServiceError};
-use super::token::Signer;
+use crate::token::Signer;
 
 /// How long LiveKit may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -29,8 +29,8 @@ use url::Url;
 
 use super::error::ServiceError;
 use super::keys::ApiKeys;
-use super::token::Signer;
 use crate::secret::Secret;
+use crate::token::Signer;
 pub use event::{Event, requested};
 pub use filter::Filter;
 use lane::Delivery;

@@ -5,7 +5,6 @@ use axum::http::request::Parts;
 
 use crate::service::error::ServiceError;
 use crate::service::keys::ApiKeys;
-use crate::service::token;
 
 const SCHEME: &str = "Bearer ";
 /// For callers that can't set headers.
@@ -26,8 +25,7 @@ pub(super) fn may_record(keys: &ApiKeys, head: &Parts) -> Result<(), ServiceErro
     if shown.is_empty() {
         return Err(denied());
     }
-    let claims =
-        token::verify(keys, &shown).map_err(|error| ServiceError::unauthenticated(error.to_string()))?;
+    let claims = keys.verify(&shown).map_err(|error| ServiceError::unauthenticated(error.to_string()))?;
     if claims.video.room_record { Ok(()) } else { Err(denied()) }
 }
 

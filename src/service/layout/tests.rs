@@ -8,7 +8,6 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::secret::Secret;
 use crate::service::keys::ApiKeys;
-use crate::service::token;
 
 fn signer() -> Signer {
     Signer { key: "devkey".to_owned(), secret: Secret::new("a secret of some length".to_owned()) }
@@ -36,7 +35,7 @@ async fn room_service(tasks: &TaskTracker) -> (String, Arc<Mutex<Asked>>) {
         let request = proto::UpdateParticipantRequest::decode(body).unwrap();
         let token = headers["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned();
         let keys: ApiKeys = [(signer().key, signer().secret)].into_iter().collect();
-        let claims = token::verify(&keys, &token).unwrap();
+        let claims = keys.verify(&token).unwrap();
         assert!(claims.video.room_admin && claims.video.room == request.room);
         let content_type = headers["content-type"].to_str().unwrap().to_owned();
         let known = request.room == "room";

@@ -1,12 +1,11 @@
-//! LiveKit's access tokens: those that callers show, and those that are made here (service.md §2.1, §2.3, §2.7).
+//! LiveKit's access tokens, as they are made here (service.md §2.3, §2.7).
 //!
 //! They are JSON Web Tokens, signed with HMAC-SHA256 by the secret of an API key, whose name is their issuer.
 
 use std::time::Duration;
 
-use livekit_token::{AccessToken, AccessTokenError, Claims, TokenVerifier, VideoGrants};
+use livekit_token::{AccessToken, AccessTokenError, VideoGrants};
 
-use super::keys::ApiKeys;
 use crate::secret::Secret;
 
 /// How long a recorder may stay in a room with its token.
@@ -14,32 +13,8 @@ const ROOM: Duration = Duration::from_hours(24);
 /// How long a signed call of ours is good for.
 const CALL: Duration = Duration::from_mins(5);
 
-/// Why a token is not accepted. Nothing of the token is in it but the name of its key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    #[error("invalid authorization token")]
-    Malformed,
-    #[error("invalid API key: {0}")]
-    UnknownKey(String),
-    /// Wrongly signed, over, or not yet good.
-    #[error("invalid token: it is not signed with the secret of its API key, or its time is over")]
-    Invalid,
-}
-
-/// What a token says, when a key of ours signed it and its time is now (a minute's difference of the clocks is allowed).
-///
-/// # Errors
-/// [`TokenError`]
-pub fn verify(keys: &ApiKeys, token: &str) -> Result<Claims, TokenError> {
-    let unproven = Claims::from_unverified(token).map_err(|_| TokenError::Malformed)?;
-    let Some(secret) = keys.secret(&unproven.iss) else {
-        return Err(TokenError::UnknownKey(unproven.iss.chars().take(64).collect()));
-    };
-    TokenVerifier::with_api_key(&unproven.iss, secret.expose()).verify(token).map_err(|_| TokenError::Invalid)
-}
-
 /// An API key by its name, with its secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
     pub key: String,
     pub secret: Secret<String>,
@@ -91,6 +66,3 @@ impl Signer {
         claim(AccessToken::with_api_key(&self.key, self.secret.expose())).to_jwt().map(Secret::new)
     }
 }
-
-#[cfg(test)]
-mod tests;
