@@ -10,6 +10,7 @@ use weir::cli::{self, Cli, Command, Job, RunArgs, ServeArgs};
 use weir::config::storage::{self, ServerStorage};
 use weir::config::{Environment, ServiceConfig};
 use weir::plan::graph::{GraphPlan, Machine};
+use weir::plan::provisions::Provisions;
 use weir::plan::request::EgressRequest;
 use weir::plan::{RecordingPlan, info, json, render};
 use weir::recorder::supervised;
@@ -161,8 +162,9 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
             cli::request::general(request, &args.general)
         }
     };
-    let server = server_storage(job.general_args().storage.as_deref())?;
-    let plan = RecordingPlan::new(&request, &server, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
+    let storage = server_storage(job.general_args().storage.as_deref())?;
+    let provisions = Provisions { storage, ..Provisions::default() };
+    let plan = RecordingPlan::new(&request, &provisions, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
         |error| match job {
             Job::Web(_) => bad(error.field(), &error),
             Job::Request(_) => BadRequest(error.to_string()),

@@ -3,11 +3,11 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use super::*;
-use crate::config::storage::ServerStorage;
 use crate::plan::RecordingPlan;
 use crate::plan::error::PlanError;
 use crate::plan::graph::{GraphPlan, Machine};
 use crate::plan::info;
+use crate::plan::provisions::Provisions;
 use crate::plan::render::render;
 use crate::plan::request::EgressRequest;
 
@@ -26,7 +26,7 @@ fn try_parse(line: &str) -> Result<EgressRequest, PlanError> {
 
 fn plan(line: &str) -> Result<RecordingPlan, PlanError> {
     let now = "2006-01-02T15:04:05.789[UTC]".parse().unwrap();
-    RecordingPlan::new(&try_parse(line)?, &ServerStorage::default(), EgressId::new("EG_test"), &now)
+    RecordingPlan::new(&try_parse(line)?, &Provisions::default(), EgressId::new("EG_test"), &now)
 }
 
 #[test]
