@@ -1,10 +1,13 @@
 //! A LiveKit room as a plan knows it: where it is, and with what one gets in.
 
+use std::fmt;
+
 use livekit_token::AccessTokenError;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::error::PlanError;
+use super::redact;
 use crate::secret::Secret;
 use crate::token::Signer;
 
@@ -21,7 +24,7 @@ pub struct Rooms {
 }
 
 /// The room that a request is about, and what it brings along to get in (media.md §1.1, §1.2).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct RoomTicket {
     pub name: String,
     /// As livekit-server looked it up; empty: not known.
@@ -30,6 +33,19 @@ pub struct RoomTicket {
     pub token: Secret<String>,
     /// Of the room's server; empty: the configured one.
     pub ws_url: String,
+}
+
+impl fmt::Debug for RoomTicket {
+    /// The server's address prints without what may be secret in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, id, token, ws_url } = self;
+        f.debug_struct("RoomTicket")
+            .field("name", name)
+            .field("id", id)
+            .field("token", token)
+            .field("ws_url", &redact::page_url(ws_url))
+            .finish()
+    }
 }
 
 impl RoomTicket {
@@ -90,7 +106,7 @@ fn server_address(text: &str) -> Result<Url, PlanError> {
 }
 
 /// A room of a LiveKit server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RoomAccess {
     pub name: String,
     /// As the server gave it; empty: not known.
@@ -98,6 +114,19 @@ pub struct RoomAccess {
     /// `ws://` or `wss://`; what is behind its path is the server's affair.
     pub server: Url,
     pub entry: RoomEntry,
+}
+
+impl fmt::Debug for RoomAccess {
+    /// The server's address prints without what may be secret in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, id, server, entry } = self;
+        f.debug_struct("RoomAccess")
+            .field("name", name)
+            .field("id", id)
+            .field("server", &redact::page_url(server.as_str()))
+            .field("entry", entry)
+            .finish()
+    }
 }
 
 impl RoomAccess {
