@@ -220,9 +220,7 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
 }
 
 fn provisions(config: &ServiceConfig) -> Provisions {
-    let (key, secret) = (&config.api_key, &config.api_secret);
-    let signer = (!key.is_empty() && !secret.expose().is_empty())
-        .then(|| Signer { key: key.clone(), secret: secret.clone() });
+    let signer = Signer::new(&config.api_key, &config.api_secret);
     let (ws_url, template_base) = (config.ws_url.clone(), config.template_base.clone());
     Provisions { storage: config.storage.clone(), rooms: Rooms { ws_url, signer, template_base } }
 }

@@ -24,6 +24,13 @@ pub struct Signer {
 }
 
 impl Signer {
+    /// `None`: one of both is empty.
+    #[must_use]
+    pub fn new(key: &str, secret: &Secret<String>) -> Option<Self> {
+        let is_one = !key.is_empty() && !secret.expose().is_empty();
+        is_one.then(|| Self { key: key.to_owned(), secret: secret.clone() })
+    }
+
     /// The token with which a recorder joins a room: it is not counted, not seen, and only listens. Its identity is the egress's
     /// id, which is how a layout reaches it.
     ///

@@ -4,9 +4,14 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{StatusCode, Uri};
 use tokio::net::TcpListener;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use url::Url;
+
+use crate::pages;
 
 /// A server on the loopback interface; gone when dropped. What it serves is the same for everybody and has nothing secret.
 #[derive(Debug)]
@@ -23,7 +28,7 @@ impl Templates {
         let url = format!("http://localhost:{port}/");
         let url = Url::parse(&url).map_err(io::Error::other)?;
         let serve = async move {
-            if let Err(error) = axum::serve(listener, pages()).await {
+            if let Err(error) = axum::serve(listener, router()).await {
                 tracing::warn!(%error, "the layouts are not served any more");
             }
         };
@@ -35,6 +40,16 @@ impl Templates {
     }
 }
 
-fn pages() -> Router {
-    Router::new()
+fn router() -> Router {
+    Router::new().fallback(async |uri: Uri| answer(uri.path()))
+}
+
+fn answer(path: &str) -> Response {
+    match pages::layout().lookup(path) {
+        Some(file) => {
+            let headers = [(CONTENT_TYPE, file.content_type), (CACHE_CONTROL, file.cache_control)];
+            (headers, file.bytes.into_owned()).into_response()
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
