@@ -36,6 +36,7 @@ use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
 use crate::service::error::ServiceError;
+use crate::service::layout::Layouts;
 use crate::service::metrics::{Counted, Metrics};
 use crate::service::monitor::{self, Monitor, Relief};
 use crate::service::registry::Registry;
@@ -207,8 +208,10 @@ fn node_id() -> String {
 fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> {
     let here = std::env::current_dir().map_err(ServeError::CurrentDir)?;
     let work_dir = config.work_dir.as_ref().ok_or(ServeError::NoWorkDir)?;
+    let provisions = provisions(config);
     Ok(Settings {
-        provisions: provisions(config),
+        layouts: Layouts::of(&provisions.rooms),
+        provisions,
         session: session_limits(&config.session_limits),
         keep_free: config.keep_free,
         work_dir: here.join(work_dir),
