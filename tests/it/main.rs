@@ -3,6 +3,7 @@
 
 mod architecture;
 mod clients;
+mod composite;
 mod crashes;
 mod deployment;
 mod doors;
