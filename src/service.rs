@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod api;
 pub mod bus;
+pub mod console;
 pub mod egresses;
 pub mod error;
 pub mod http;
