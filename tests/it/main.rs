@@ -3,6 +3,7 @@
 
 mod architecture;
 mod clients;
+mod console;
 mod crashes;
 mod deployment;
 mod doors;

@@ -79,7 +79,7 @@ export class Card {
     say(this.#status, word);
     this.#status.dataset.tone = tone;
     const facts = [
-      this.#rate !== undefined && !view.isSoundOnly(info) ? `${this.#rate.toFixed(0)} pictures/s` : "",
+      this.#rate !== undefined && !view.isSoundOnly(info) ? view.movement(this.#rate) : "",
       progress.dropped > 0 ? `${counted(progress.dropped, "picture")} dropped` : "none dropped",
       recording.cpu_cores !== null ? cores(recording.cpu_cores) : "",
       progress.bytes > 0 ? bytes(progress.bytes) : "",

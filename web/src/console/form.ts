@@ -65,6 +65,7 @@ export class StartForm {
       void busy(this.#go, () => this.#submit());
     });
     this.#form.addEventListener("change", () => this.#arrange());
+    this.#form.addEventListener("input", () => this.#show({}));
     this.#arrange();
   }
 
@@ -101,6 +102,8 @@ export class StartForm {
     try {
       await api.start(body(draft));
       this.element.close();
+      this.#form.reset();
+      this.#arrange();
     } catch (error) {
       say(this.#refusal, error instanceof Error ? error.message : String(error));
       this.#refusal.hidden = false;

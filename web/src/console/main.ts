@@ -106,7 +106,9 @@ class Console {
 
   #fail(error: unknown): void {
     const refused = error instanceof api.Refused && error.needsToken;
-    this.#tell(error);
+    // Who has shown none yet is only asked for it.
+    if (refused && api.token.get() === "") this.#trouble.hidden = true;
+    else this.#tell(error);
     if (refused) {
       this.#content.hidden = true;
       this.#leave.hidden = true;

@@ -7,18 +7,20 @@ export function outputList(outputs: Output[], remove?: (url: string) => Promise<
   return outputs.map((output) => h("li", {}, ...parts(output, remove)));
 }
 
-function parts(output: Output, remove?: (url: string) => Promise<unknown>): (HTMLElement | false)[] {
+function parts(output: Output, remove?: (url: string) => Promise<unknown>): HTMLElement[] {
   const { kind, name, href, state, tone, error, removable } = output;
   const place = href
     ? h("a", { class: "name", href, target: "_blank", rel: "noopener noreferrer" }, name)
     : h("span", { class: "name" }, name);
-  return [
-    h("span", { class: "kind" }, kind),
+  const rest = h(
+    "span",
+    { class: "row" },
     place,
     h("span", { class: "state", "data-tone": tone }, state),
     remove !== undefined && removable !== undefined && button(removable, remove),
     error !== undefined && h("span", { class: "problem" }, error),
-  ];
+  );
+  return [h("span", { class: "kind" }, kind), rest];
 }
 
 function button(url: string, remove: (url: string) => Promise<unknown>): HTMLElement {

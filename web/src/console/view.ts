@@ -159,3 +159,8 @@ export function rate(
   const span = now.at - before.at;
   return span > 0 ? Math.max(0, (now.pictures - before.pictures) / span) : 0;
 }
+
+/** Different pictures a second, in words. */
+export function movement(rate: number): string {
+  return rate < 0.5 ? "nothing moves" : `${counted(Math.round(rate), "picture")}/s`;
+}
