@@ -15,6 +15,8 @@ pub mod graph;
 pub mod info;
 pub mod json;
 pub mod output;
+pub mod page;
+pub mod provisions;
 pub mod redact;
 pub mod render;
 pub mod request;

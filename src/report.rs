@@ -63,6 +63,10 @@ impl Report {
             request,
             ..Default::default()
         };
+        if let Some(room) = plan.source.room() {
+            info.room_name.clone_from(&room.name);
+            info.room_id.clone_from(&room.id);
+        }
         let mut places = BTreeMap::new();
         let mut streams = Vec::new();
         for (index, output) in plan.outputs.iter().enumerate() {

@@ -43,14 +43,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::storage::ServerStorage;
 use crate::ipc::{Logs, Progress};
 use crate::plan::SessionLimits;
+use crate::plan::provisions::Provisions;
 use crate::plan::source::BrowserTerms;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
 use egresses::Egresses;
 use error::ServiceError;
+use layout::Layouts;
 use monitor::Relief;
 use monitor::pressure::Step;
 use registry::Registry;
@@ -60,8 +61,10 @@ use supervisor::Handle;
 /// What an operator decided.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where outputs go that say nothing themselves.
-    pub server: ServerStorage,
+    /// What counts where a request says nothing itself.
+    pub provisions: Provisions,
+    /// Through whom pages are told of another layout; `None`: no LiveKit server is known.
+    pub layouts: Option<Layouts>,
     pub session: SessionLimits,
     /// Bytes of a local disk that stay free.
     pub keep_free: u64,
@@ -340,12 +343,17 @@ impl Egresses for Service {
         ))
     }
 
-    async fn update_layout(&self, egress_id: &str, _: &str) -> Result<proto::EgressInfo, ServiceError> {
-        if self.roster.handle(egress_id).is_none() {
-            self.known(egress_id).await?;
+    async fn update_layout(&self, egress_id: &str, layout: &str) -> Result<proto::EgressInfo, ServiceError> {
+        let info = match self.roster.handle(egress_id) {
+            Some(handle) => handle.info(),
+            None => self.known(egress_id).await?,
+        };
+        match &self.settings.layouts {
+            Some(layouts) => layouts.update(&info, layout).await?,
+            None if info.room_name.is_empty() => return Err(ServiceError::not_found(layout::NOT_THERE)),
+            None => return Err(ServiceError::invalid(layout::NO_SERVER)),
         }
-        // A page that is no room's has no layout. This is what livekit-server says of an egress that is in no room.
-        Err(ServiceError::new(Code::NotFound, "participant does not exist"))
+        Ok(info)
     }
 
     async fn list(

@@ -32,6 +32,8 @@ export default defineConfig(({ mode }) => {
       target: "chrome120",
       modulePreload: false,
       reportCompressedSize: false,
+      // A page is one script, from this very machine.
+      chunkSizeWarningLimit: 1500,
     },
     server: { fs: { allow: [here("..")] } },
   };

@@ -7,7 +7,9 @@ use super::RecordingPlan;
 use super::encoding::{AudioEncoding, Cadence, VideoEncoding};
 use super::graph::{GraphPlan, X264Plan};
 use super::output::{FilePlan, ImageSuffix, ImagesPlan, OutputPlan, SegmentSuffix, SegmentsPlan, StreamPlan};
+use super::page::{Page, RoomPage, Template};
 use super::redact;
+use super::room::RoomEntry;
 use super::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
 use super::storage::{Storage, StorageTarget};
 
@@ -58,7 +60,10 @@ impl Lines {
 }
 
 fn source(text: &mut Lines, web: &WebPlan) {
-    text.line("page", &redact::page_url(web.url.as_str()));
+    match &web.page {
+        Page::Address(url) => text.line("page", &redact::page_url(url.as_str())),
+        Page::Room(page) => room(text, page),
+    }
     let start = match web.start {
         StartRule::OnLoad => "when the page is loaded",
         StartRule::OnSignal => "when the page logs START_RECORDING",
@@ -74,6 +79,21 @@ fn source(text: &mut Lines, web: &WebPlan) {
         (true, false) => text.line("takes", &format!("picture alone ({display}, by {capture})")),
         (false, _) => text.line("takes", "sound alone"),
     }
+}
+
+fn room(text: &mut Lines, page: &RoomPage) {
+    let RoomPage { room, identity, layout, template } = page;
+    let entry = match &room.entry {
+        RoomEntry::Token(_) => "with the request's token".to_owned(),
+        RoomEntry::Key(signer) => format!("by the key {}, as {identity}", signer.key),
+    };
+    text.line("room", &format!("{} at {}, {entry}", room.name, redact::page_url(room.server.as_str())));
+    let layout = if layout.is_empty() { "the page's own choice" } else { layout };
+    let page = match template {
+        Template::Own => String::new(),
+        Template::At(url) => format!(" (by {})", redact::page_url(url.as_str())),
+    };
+    text.line("layout", &format!("{layout}{page}"));
 }
 
 fn pictures(text: &mut Lines, video: &VideoEncoding) {

@@ -30,7 +30,7 @@ fn said(value: i32, field: &str) -> Result<Option<u32>, PlanError> {
 }
 
 /// A protobuf enum's number as its type; a number that the type has not is an error.
-fn known<E: TryFrom<i32>>(value: i32, field: &str) -> Result<E, PlanError> {
+pub(super) fn known<E: TryFrom<i32>>(value: i32, field: &str) -> Result<E, PlanError> {
     E::try_from(value)
         .map_err(|_| PlanError::invalid(field, format!("{value} is not one of the values it can have")))
 }

@@ -9,6 +9,8 @@ use serde::Serialize;
 use super::{Place, nanoseconds};
 use crate::plan::RecordingPlan;
 use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::page::Page;
+use crate::plan::redact;
 use crate::plan::request::Manifest;
 use crate::plan::source::SourcePlan;
 
@@ -72,8 +74,13 @@ impl Contents {
                 || output.storage().is_some_and(|storage| storage.backup.is_some())
         };
         let SourcePlan::Web(web) = &plan.source;
+        // A room is known by its name.
+        let url = match &web.page {
+            Page::Address(url) => redact::user_info(url.as_str()),
+            Page::Room(_) => String::new(),
+        };
         plan.outputs.iter().any(is_wanted).then(|| Self {
-            url: crate::plan::redact::user_info(web.url.as_str()),
+            url,
             segments: BTreeMap::new(),
             images: Vec::new(),
         })

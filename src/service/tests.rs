@@ -7,7 +7,8 @@ use crate::ipc::cell::Cell;
 /// A service on a directory, with a registry that is looked into.
 fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<MemoryRegistry>, TaskTracker) {
     let settings = Settings {
-        server: ServerStorage::default(),
+        provisions: Provisions::default(),
+        layouts: None,
         session: SessionLimits::default(),
         keep_free: 0,
         work_dir: dir.join("work"),
@@ -77,6 +78,25 @@ async fn what_is_refused_leaves_nothing() {
     assert!(service.active().is_empty());
     assert_eq!(registry.list(proto::ListEgressRequest::default()).await.unwrap().items, []);
     timeout(Duration::from_secs(1), service.idle()).await.expect("nothing is recorded");
+}
+
+#[tokio::test]
+async fn a_layout_is_one_of_a_room_of_a_server_that_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (service, registry, _) = service(dir.path(), Arc::new(RoomForAll));
+    let mut room = info("EG_room", proto::EgressStatus::EgressActive, 0);
+    room.room_name = "stand-up".to_owned();
+    for info in [&room, &info("EG_page", proto::EgressStatus::EgressActive, 0)] {
+        registry.create(info).await.unwrap();
+    }
+    for (egress_id, code, text) in [
+        ("EG_page", Code::NotFound, "participant does not exist"),
+        ("EG_none", Code::NotFound, "egress does not exist"),
+        ("EG_room", Code::InvalidArgument, "ws_url"),
+    ] {
+        let refused = service.update_layout(egress_id, "grid").await.unwrap_err();
+        assert!(refused.code == code && refused.message.contains(text), "{refused:?}");
+    }
 }
 
 #[tokio::test]
