@@ -69,8 +69,12 @@ pub struct ServiceConfig {
     /// Ours: the API (Twirp over HTTP). `None`: [`DEFAULT_PORT`] without Redis, else off, as livekit-server has the API
     /// there. 0: off. [`ServiceConfig::api_port`] answers.
     pub port: Option<u16>,
-    /// Ours: the interface of the API.
+    /// Ours: the interface of the API and of the console.
     pub bind: IpAddr,
+    /// Ours: whether there is an operator's console, at the API's port or [`ServiceConfig::console_port`].
+    pub console: bool,
+    /// Ours: a port for the console alone. 0: it is at the API's, where there is one.
+    pub console_port: u16,
 
     pub logging: LoggingConfig,
     /// Base address of the layouts' pages. Empty: our own, at [`ServiceConfig::template_port`].
@@ -150,6 +154,8 @@ impl Default for ServiceConfig {
             debug_handler_port: 0,
             port: None,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            console: true,
+            console_port: 0,
             logging: LoggingConfig::default(),
             template_base: String::new(),
             cluster_id: String::new(),
@@ -194,6 +200,13 @@ impl ServiceConfig {
     pub fn api_port(&self) -> Option<u16> {
         let unsaid = if self.is_standalone() { DEFAULT_PORT } else { 0 };
         Some(self.port.unwrap_or(unsaid)).filter(|port| *port != 0)
+    }
+
+    /// Where the console listens; `None`: there is none.
+    #[must_use]
+    pub fn console_port(&self) -> Option<u16> {
+        let own = Some(self.console_port).filter(|port| *port != 0);
+        own.or_else(|| self.api_port()).filter(|_| self.console)
     }
 
     /// Base address of the layouts' pages.

@@ -137,6 +137,11 @@ pub enum ToRecorder {
     DumpGraph {
         id: u64,
     },
+    /// Show what you record, at most this many pixels wide. Answered by [`FromRecorder::Picture`] with the same number.
+    Picture {
+        id: u64,
+        width: u32,
+    },
 }
 
 /// Who asked for the end.
@@ -177,10 +182,44 @@ pub enum FromRecorder {
         id: u64,
         dot: String,
     },
+    /// What is being recorded, as a JPEG; `None`: nothing can be seen.
+    Picture {
+        id: u64,
+        jpeg: Option<Picture>,
+    },
     /// The last word of a recording. `kept`: what is left of it, to look at or to recover.
     Ended {
         kept: Option<PathBuf>,
     },
+}
+
+/// The largest picture that goes through a pipe, in bytes. One of 480 pixels' width has some 30,000.
+pub const LARGEST_PICTURE: usize = 1 << 20;
+
+/// A JPEG, as base64.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Picture(String);
+
+impl Picture {
+    /// `None`: it is larger than [`LARGEST_PICTURE`].
+    #[must_use]
+    pub fn new(jpeg: &[u8]) -> Option<Self> {
+        (jpeg.len() <= LARGEST_PICTURE).then(|| Self(STANDARD.encode(jpeg)))
+    }
+
+    /// # Errors
+    /// [`IpcError::NoMessage`]
+    pub fn read(&self) -> Result<Vec<u8>, IpcError> {
+        STANDARD.decode(&self.0).map_err(|_| IpcError::NoMessage)
+    }
+}
+
+/// What is on a screen is nobody's business in a log.
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Picture({} bytes)", self.0.len() / 4 * 3)
+    }
 }
 
 /// An `EgressInfo`, as base64 of its protobuf form: its JSON form can't hold all values.

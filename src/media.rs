@@ -19,6 +19,7 @@ pub mod graph;
 pub mod intake;
 pub mod keyframes;
 pub mod pipeline;
+pub mod still;
 pub mod timeline;
 
 pub use element::{MissingElement, make};

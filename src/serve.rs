@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use livekit_protocol::ListEgressRequest;
 use nix::fcntl::{Flock, FlockArg};
 use rand::Rng;
 use rand::distr::Alphanumeric;
@@ -35,6 +36,7 @@ use crate::plan::room::Rooms;
 use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
+use crate::service::console::{Console, Recent};
 use crate::service::error::ServiceError;
 use crate::service::layout::Layouts;
 use crate::service::metrics::{Counted, Metrics};
@@ -135,8 +137,12 @@ async fn run(
 ) -> Result<Done, ServeError> {
     let connection = doors::connect(config, &settings.work_dir, tasks, stop).await?;
     let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id)?);
-    let registry: Arc<dyn Registry> =
-        Arc::new(Counted::new(Arc::clone(&connection.registry), Arc::clone(&metrics)));
+    let recent = Recent::default();
+    if config.is_standalone() {
+        recent.fill(connection.registry.list(ListEgressRequest::default()).await?.items);
+    }
+    let registry = recent.beside(Arc::clone(&connection.registry));
+    let registry: Arc<dyn Registry> = Arc::new(Counted::new(registry, Arc::clone(&metrics)));
     let cores = monitor::available_cores(config.cpu_request);
     monitor::look_at_size(&config.cpu_cost, cores);
     let gate = Gate::new(config.cpu_cost.clone(), cores);
@@ -146,9 +152,16 @@ async fn run(
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
     let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
     service.take_over().await.map_err(unreadable)?;
-    let doors = Doors::open(config, connection, &service, &metrics.observer(), tasks, stop).await?;
-    let outlook = Outlook::new(&service, gate, readings);
-    let outlook = Arc::new(outlook);
+    let outlook = Arc::new(Outlook::new(&service, gate, readings));
+    let console = Console {
+        egresses: Arc::clone(&service) as _,
+        snapshots: Arc::clone(&outlook) as _,
+        live: Arc::clone(&outlook) as _,
+        recent,
+        keys: doors::keys(config),
+        tasks: tasks.clone(),
+    };
+    let doors = Doors::open(config, connection, &service, console, &metrics.observer(), tasks, stop).await?;
     metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
     pages::open(config, &outlook, &metrics, tasks, stop).await?;
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");

@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod api;
 pub mod bus;
+pub mod console;
 pub mod egresses;
 pub mod error;
 pub mod http;
@@ -267,6 +268,15 @@ impl Service {
     pub async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
         let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
         handle.graph().await
+    }
+
+    /// What a recording that is up shows, as a JPEG of at most this width; `None`: nothing can be seen.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `deadline_exceeded` when it does not answer.
+    pub async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
+        handle.picture(width).await
     }
 
     /// What is known of an egress that is not here.

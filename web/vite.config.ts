@@ -26,6 +26,8 @@ export default defineConfig(({ mode }) => {
     build: {
       outDir: here(`./${place}/${mode}`),
       emptyOutDir: true,
+      // The console takes nothing from `data:` addresses.
+      assetsInlineLimit: 0,
       // What Debian's and Chrome's current releases are far beyond.
       target: "chrome120",
       modulePreload: false,

@@ -54,6 +54,9 @@ pub(super) fn check(
             }
         }
     }
+    if config.console_port != 0 && !config.console {
+        warning(find("console_port", "it has no effect beside `console: false`"));
+    }
     for (address, key, schemes) in [
         (&config.ws_url, "ws_url", ["ws", "wss", "http", "https"].as_slice()),
         (&config.template_base, "template_base", &["http", "https"]),
@@ -84,6 +87,7 @@ fn ports(config: &ServiceConfig, error: &mut dyn FnMut(&str, String)) {
         ("prometheus_port", config.prometheus_port),
         ("debug_handler_port", config.debug_handler_port),
         ("port", config.api_port().unwrap_or(0)),
+        ("console_port", config.console_port),
     ];
     let mut taken = BTreeMap::new();
     for (key, port) in ports.into_iter().filter(|(_, port)| *port != 0) {

@@ -20,8 +20,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::available_cores;
 use crate::control::{Command, StopCause};
@@ -39,6 +40,8 @@ use streams::Streams;
 
 /// A service writes the job at once.
 const JOB_WITHIN: Duration = Duration::from_secs(10);
+/// From the wish for a picture to the picture.
+const PICTURE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why there is nothing to record.
 #[derive(Debug, thiserror::Error)]
@@ -251,9 +254,24 @@ async fn listen(
                 updates
                     .spawn_blocking(move || words.say(FromRecorder::Graph { id, dot: media::graph::dot() }));
             }
+            Ok(ToRecorder::Picture { id, width }) => {
+                let (commands, words) = (commands.clone(), words.clone());
+                updates.spawn(async move {
+                    let jpeg = picture(&commands, width).await;
+                    words.say(FromRecorder::Picture { id, jpeg });
+                });
+            }
             Err(error) => tracing::warn!(%error, "the service said something that is no command"),
         }
     }
+}
+
+/// What is being recorded, for somebody who looks; `None`: nothing can be seen.
+async fn picture(commands: &mpsc::UnboundedSender<Command>, width: u32) -> Option<ipc::Picture> {
+    let (reply, shown) = oneshot::channel();
+    commands.send(Command::Picture { width, reply }).ok()?;
+    let jpeg = timeout(PICTURE_WITHIN, shown).await.ok()?.ok()??;
+    ipc::Picture::new(&jpeg)
 }
 
 /// SIGINT, which was held back until now; `None`: it can't be listened to, and stays held back.

@@ -17,6 +17,7 @@ use crate::secret::Secret;
 use crate::service::Service;
 use crate::service::api::{self, Api};
 use crate::service::bus::BusDoor;
+use crate::service::console::{self, Console};
 use crate::service::io::{IoRegistry, IoTimes};
 use crate::service::keys::ApiKeys;
 use crate::service::registry::Registry;
@@ -65,7 +66,7 @@ pub(super) async fn connect(
     Ok(Connection { registry: Arc::new(registry), bus: Some(bus) })
 }
 
-fn keys(config: &ServiceConfig) -> ApiKeys {
+pub(super) fn keys(config: &ServiceConfig) -> ApiKeys {
     let key = (config.api_key.clone(), config.api_secret.clone());
     std::iter::once(key).filter(|(name, _)| !name.is_empty()).collect()
 }
@@ -82,6 +83,7 @@ impl Doors {
         config: &ServiceConfig,
         connection: Connection,
         service: &Arc<Service>,
+        console: Console,
         observer: &Arc<dyn Observer>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
@@ -91,11 +93,19 @@ impl Doors {
             None => None,
         };
         let shut = stop.child_token();
+        let mut console = config.console_port().map(|port| (port, console::router(console)));
         if let Some(port) = config.api_port() {
             let address = SocketAddr::new(config.bind, port);
             let egresses = Arc::clone(service) as _;
-            let router = api::router(Api { egresses, keys: keys(config), tasks: tasks.clone() });
+            let mut router = api::router(Api { egresses, keys: keys(config), tasks: tasks.clone() });
+            if let Some((_, console)) = console.take_if(|(at, _)| *at == port) {
+                router = router.merge(console);
+            }
             pages::listen("port", address, router, tasks, shut.clone()).await?;
+        }
+        if let Some((port, router)) = console {
+            let address = SocketAddr::new(config.bind, port);
+            pages::listen("console_port", address, router, tasks, shut.clone()).await?;
         }
         Ok(Self { bus, shut })
     }

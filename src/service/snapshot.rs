@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::Service;
 use super::admission::{Gate, Kind, Room};
 use super::error::ServiceError;
 use super::monitor::{Reading, Use};
+use super::{Running, Service};
 use crate::ipc::Progress;
 
 /// The service at one moment. There are no secrets in it.
@@ -57,6 +57,19 @@ pub trait Graphs: Send + Sync {
     async fn graph(&self, egress_id: &str) -> Result<String, ServiceError>;
 }
 
+/// Whoever has the recordings at hand.
+#[async_trait]
+pub trait Live: Send + Sync {
+    /// Those that are up.
+    fn running(&self) -> Vec<Running>;
+
+    /// What one shows, as a JPEG of at most this width; `None`: nothing can be seen.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `deadline_exceeded` when its recorder does not answer.
+    async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError>;
+}
+
 /// What a service, its gate and its monitor show together.
 pub struct Outlook {
     service: Weak<Service>,
@@ -82,6 +95,18 @@ impl Graphs for Outlook {
     async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
         let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
         service.graph(egress_id).await
+    }
+}
+
+#[async_trait]
+impl Live for Outlook {
+    fn running(&self) -> Vec<Running> {
+        self.service.upgrade().map(|service| service.running()).unwrap_or_default()
+    }
+
+    async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
+        service.picture(egress_id, width).await
     }
 }
 

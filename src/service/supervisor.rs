@@ -41,6 +41,8 @@ const UPDATED_WITHIN: Duration = Duration::from_secs(125);
 
 /// From the wish for its pipelines to the drawing.
 const DRAWN_WITHIN: Duration = Duration::from_secs(5);
+/// From the wish for a picture to the picture.
+const SHOWN_WITHIN: Duration = Duration::from_secs(6);
 
 /// What may be asked of a recorder that lives, by anybody.
 #[derive(Debug)]
@@ -56,6 +58,7 @@ enum Order {
     Say(ToRecorder),
     UpdateStream { add: Vec<String>, remove: Vec<String>, answer: oneshot::Sender<Result<(), ServiceError>> },
     DumpGraph { answer: oneshot::Sender<String> },
+    Picture { width: u32, answer: oneshot::Sender<Option<ipc::Picture>> },
 }
 
 impl Handle {
@@ -111,6 +114,23 @@ impl Handle {
             Ok(drawn) => drawn.map_err(|_| ServiceError::egress_not_found()),
             Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
         }
+    }
+
+    /// What it records, as a JPEG of at most this width; `None`: nothing can be seen.
+    ///
+    /// # Errors
+    /// `not_found` when it is gone, `deadline_exceeded` when it does not answer.
+    pub(super) async fn picture(&self, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        let gone = |_| ServiceError::egress_not_found();
+        self.orders.send(Order::Picture { width, answer }).map_err(|_| gone(()))?;
+        let picture = match timeout(SHOWN_WITHIN, answered).await {
+            Ok(Ok(picture)) => picture,
+            Ok(Err(_)) => return Err(gone(())),
+            Err(_) => return Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
+        };
+        let picture = picture.map(|picture| picture.read()).transpose();
+        picture.map_err(|_| ServiceError::internal("the recorder's picture can't be read"))
     }
 
     /// Its latest report.
@@ -196,7 +216,7 @@ impl Launched {
         tell: impl Fn(&proto::EgressInfo),
         count: impl Fn(&Tried),
     ) -> Departed {
-        let (mut updates, mut graphs) = (Questions::new(), Questions::new());
+        let (mut updates, mut graphs, mut pictures) = (Questions::new(), Questions::new(), Questions::new());
         let mut ended = false;
         let mut silent_at = Instant::now() + SILENCE;
         let hung = loop {
@@ -217,6 +237,7 @@ impl Launched {
                             updates.answer(id, refusal.map_or(Ok(()), |refusal| Err(refused(refusal))));
                         }
                         Ok(FromRecorder::Graph { id, dot }) => graphs.answer(id, dot),
+                        Ok(FromRecorder::Picture { id, jpeg }) => pictures.answer(id, jpeg),
                         Ok(FromRecorder::Ended { kept }) => {
                             ended = true;
                             if let Some(kept) = kept {
@@ -238,6 +259,9 @@ impl Launched {
                             remove: Secret::new(remove),
                         },
                         Order::DumpGraph { answer } => ToRecorder::DumpGraph { id: graphs.note(answer) },
+                        Order::Picture { width, answer } => {
+                            ToRecorder::Picture { id: pictures.note(answer), width }
+                        }
                     };
                     self.write(&order).await;
                 }

@@ -4,6 +4,7 @@
 mod architecture;
 mod clients;
 mod composite;
+mod console;
 mod crashes;
 mod deployment;
 mod doors;
