@@ -99,7 +99,7 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     let config = &loaded.config;
     let logs =
         Logs { filter: telemetry::service_filter(config.logging.level.as_str()), json: config.logging.json };
-    telemetry::init_service(&logs.filter, logs.json);
+    telemetry::init_service(&logs.filter, logs.json, config.console_port());
     for finding in &loaded.warnings {
         tracing::warn!("configuration: {finding}");
     }
@@ -129,8 +129,8 @@ async fn run(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Done, ServeError> {
-    let connection = doors::connect(config, &settings.work_dir, tasks, stop).await?;
     let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id)?);
+    let connection = doors::connect(config, &settings.work_dir, &metrics.observer(), tasks, stop).await?;
     let registry: Arc<dyn Registry> =
         Arc::new(Counted::new(Arc::clone(&connection.registry), Arc::clone(&metrics)));
     let cores = monitor::available_cores(config.cpu_request);

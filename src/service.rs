@@ -46,6 +46,7 @@ use crate::config::storage::ServerStorage;
 use crate::ipc::{Logs, Progress};
 use crate::plan::SessionLimits;
 use crate::plan::source::BrowserTerms;
+use crate::profile::Length;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
 use egresses::Egresses;
@@ -264,6 +265,15 @@ impl Service {
     pub async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
         let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
         handle.graph().await
+    }
+
+    /// Where a recorder spends its CPU time: pprof's protobuf in gzip.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `already_exists` when one is being taken, `deadline_exceeded` when it does not answer.
+    pub async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
+        let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
+        handle.profile(length).await
     }
 
     /// What is known of an egress that is not here.

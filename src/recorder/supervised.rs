@@ -26,10 +26,13 @@ use tokio::task::JoinSet;
 use super::available_cores;
 use crate::control::{Command, StopCause};
 use crate::ipc::cell::{Alive, Cell};
-use crate::ipc::{self, FromRecorder, IpcError, Job, LONGEST_LINE, Lines, Refusal, RefusalKind, ToRecorder};
+use crate::ipc::{
+    self, FromRecorder, IpcError, Job, LONGEST_LINE, Lines, Refusal, RefusalKind, Taken, ToRecorder,
+};
 use crate::media;
 use crate::plan::graph::{GraphPlan, Machine};
 use crate::plan::info::redacted_request;
+use crate::profile::{self, Length, ProfileError};
 use crate::recording::preflight::{self, PreflightError};
 use crate::recording::workdir::WorkDir;
 use crate::recording::{self, Setup};
@@ -251,8 +254,28 @@ async fn listen(
                 updates
                     .spawn_blocking(move || words.say(FromRecorder::Graph { id, dot: media::graph::dot() }));
             }
+            Ok(ToRecorder::Profile { id, seconds }) => {
+                let words = words.clone();
+                updates.spawn(async move {
+                    let taken = profiled(seconds).await;
+                    words.say(FromRecorder::Profile { id, taken });
+                });
+            }
             Err(error) => tracing::warn!(%error, "the service said something that is no command"),
         }
+    }
+}
+
+/// A CPU profile of this process, or why there is none.
+async fn profiled(seconds: u64) -> Taken {
+    let refused = |kind, message: String| Taken::Refused(Refusal { kind, message });
+    let Some(length) = Length::seconds(seconds) else {
+        return refused(RefusalKind::Invalid, format!("seconds: 1 to {}", Length::LONGEST));
+    };
+    match profile::take(length).await {
+        Ok(profile) => Taken::Profile(ipc::Profile::new(&profile)),
+        Err(error @ ProfileError::Taken) => refused(RefusalKind::Busy, error.to_string()),
+        Err(error) => refused(RefusalKind::Internal, error.to_string()),
     }
 }
 

@@ -31,10 +31,11 @@ pub(super) struct Connection {
     bus: Option<Arc<dyn MessageBus>>,
 }
 
-/// Connects to Redis, or opens the store.
+/// Connects to Redis, or opens the store. `observer` counts what is asked over the bus.
 pub(super) async fn connect(
     config: &ServiceConfig,
     work_dir: &Path,
+    observer: &Arc<dyn Observer>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Connection, ServeError> {
@@ -62,6 +63,7 @@ pub(super) async fn connect(
         selection: Some(config.io_selection_timeout).filter(|timeout| !timeout.is_zero()),
     };
     let registry = IoRegistry::new(Arc::clone(&bus), times, tasks);
+    registry.observed_by(Arc::clone(observer));
     Ok(Connection { registry: Arc::new(registry), bus: Some(bus) })
 }
 

@@ -241,6 +241,16 @@ impl Page {
                     .set(part(recording));
             }
         }
+        let leads = self.gauges(
+            "weir_recording_audio_lead_seconds",
+            "How far encoded sound is ahead of encoded pictures, in media time",
+            &["egress_id", "type"],
+        )?;
+        for recording in &snapshot.recordings {
+            if let Some(lead) = recording.progress.audio_lead {
+                leads.with_label_values(&[recording.egress_id.as_str(), recording.kind.as_str()]).set(lead);
+            }
+        }
         self.gauge("weir_cores", "Cores that recordings may count on", snapshot.room.cores)?;
         self.gauge("weir_cores_available", "Cores that a new recording may count on", snapshot.room.available)
     }

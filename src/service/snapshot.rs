@@ -10,6 +10,7 @@ use super::admission::{Gate, Kind, Room};
 use super::error::ServiceError;
 use super::monitor::{Reading, Use};
 use crate::ipc::Progress;
+use crate::profile::Length;
 
 /// The service at one moment. There are no secrets in it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -47,14 +48,21 @@ pub trait Snapshots: Send + Sync {
     fn snapshot(&self) -> Snapshot;
 }
 
-/// Whoever can draw a recording.
+/// Whoever can look into a recorder.
 #[async_trait]
-pub trait Graphs: Send + Sync {
+pub trait Insight: Send + Sync {
     /// A recording's pipelines, in Graphviz's language.
     ///
     /// # Errors
     /// `not_found` when it is not here, `deadline_exceeded` when its recorder does not answer.
     async fn graph(&self, egress_id: &str) -> Result<String, ServiceError>;
+
+    /// Where a recorder spends its CPU time: pprof's protobuf in gzip.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `already_exists` when a profile is being taken, `deadline_exceeded` when its recorder does
+    /// not answer.
+    async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError>;
 }
 
 /// What a service, its gate and its monitor show together.
@@ -78,10 +86,15 @@ impl Outlook {
 }
 
 #[async_trait]
-impl Graphs for Outlook {
+impl Insight for Outlook {
     async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
         let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
         service.graph(egress_id).await
+    }
+
+    async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
+        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
+        service.profile(egress_id, length).await
     }
 }
 
