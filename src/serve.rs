@@ -33,6 +33,7 @@ use crate::plan::SessionLimits;
 use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
+use crate::service::bus::Node;
 use crate::service::error::ServiceError;
 use crate::service::metrics::{Counted, Metrics};
 use crate::service::monitor::{self, Monitor, Relief};
@@ -129,7 +130,9 @@ async fn run(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Done, ServeError> {
-    let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id)?);
+    let node_id = node_id();
+    let node = Node { id: &node_id, cluster_id: &config.cluster_id };
+    let metrics = Arc::new(Metrics::new(node.id, node.cluster_id)?);
     let connection = doors::connect(config, &settings.work_dir, &metrics.observer(), tasks, stop).await?;
     let registry: Arc<dyn Registry> =
         Arc::new(Counted::new(Arc::clone(&connection.registry), Arc::clone(&metrics)));
@@ -142,7 +145,7 @@ async fn run(
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
     let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
     service.take_over().await.map_err(unreadable)?;
-    let doors = Doors::open(config, connection, &service, &metrics.observer(), tasks, stop).await?;
+    let doors = Doors::open(config, connection, &service, node, &metrics.observer(), tasks, stop).await?;
     let outlook = Outlook::new(&service, gate, readings);
     let outlook = Arc::new(outlook);
     metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));

@@ -51,9 +51,9 @@ async fn a_profile_names_what_takes_the_time_and_there_is_one_at_a_time() {
     let text = |at: i64| profile.string_table[usize::try_from(at).unwrap()].as_str();
     let kinds: Vec<&str> = profile.sample_type.iter().map(|kind| text(kind.ty)).collect();
     assert_eq!(kinds, ["samples", "cpu"]);
-    // One busy thread for two seconds is 198; a loaded machine gives it less.
+    // One busy thread for two seconds is 198; a loaded machine gives it far less.
     let samples = samples_in(&profile, "burns_until_told");
-    assert!((20..300).contains(&samples), "{samples} samples");
+    assert!((5..300).contains(&samples), "{samples} samples");
 
     // What ended makes room for the next.
     take(Length::seconds(1).unwrap()).await.unwrap();

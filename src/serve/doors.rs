@@ -16,7 +16,7 @@ use crate::psrpc::{MessageBus, Observer, RedisBus};
 use crate::secret::Secret;
 use crate::service::Service;
 use crate::service::api::{self, Api};
-use crate::service::bus::BusDoor;
+use crate::service::bus::{BusDoor, Node};
 use crate::service::io::{IoRegistry, IoTimes};
 use crate::service::keys::ApiKeys;
 use crate::service::registry::Registry;
@@ -84,12 +84,13 @@ impl Doors {
         config: &ServiceConfig,
         connection: Connection,
         service: &Arc<Service>,
+        node: Node<'_>,
         observer: &Arc<dyn Observer>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, ServeError> {
         let bus = match connection.bus {
-            Some(bus) => Some(BusDoor::open(bus, service, &config.cluster_id, observer, tasks).await?),
+            Some(bus) => Some(BusDoor::open(bus, service, node, observer, tasks).await?),
             None => None,
         };
         let shut = stop.child_token();

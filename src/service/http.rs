@@ -96,12 +96,17 @@ async fn recordings(With(source): With<Source>) -> Json<Value> {
             "progress": recording.progress,
         })
     });
+    let orphans = snapshot.orphans.iter();
+    let orphans =
+        orphans.map(|orphan| json!({ "egress_id": orphan.egress_id, "type": orphan.kind.as_str() }));
     Json(json!({
         "cores": snapshot.room.cores,
         "cores_available": snapshot.room.available,
         "cores_in_use": snapshot.reading.cores,
         "memory_gb": snapshot.reading.memory,
         "recordings": recordings.collect::<Vec<_>>(),
+        // Of former runs of the service, whose recorders finish their files.
+        "orphans": orphans.collect::<Vec<_>>(),
     }))
 }
 

@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub room: Room,
     pub reading: Reading,
     pub recordings: Vec<RecordingView>,
+    /// Recordings of former runs of the service that are still being finished.
+    pub orphans: Vec<OrphanView>,
     pub state: State,
 }
 
@@ -41,6 +43,13 @@ pub struct RecordingView {
     pub pid: Option<i32>,
     pub used: Use,
     pub progress: Progress,
+}
+
+/// One recording of a former run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrphanView {
+    pub egress_id: String,
+    pub kind: Kind,
 }
 
 /// Whoever knows the service.
@@ -118,6 +127,12 @@ impl Snapshots for Outlook {
             Some(service) if !service.is_closed() => State::Unheard,
             Some(_) | None => State::Terminating,
         };
-        Snapshot { recordings: recordings.collect(), room: self.gate.room(), reading, state }
+        let orphans = service.as_ref().map(|service| service.orphans()).unwrap_or_default();
+        let orphans = orphans.into_iter().map(|info| OrphanView {
+            kind: Kind::of_report(&info),
+            egress_id: info.egress_id,
+        });
+        let orphans = orphans.collect();
+        Snapshot { recordings: recordings.collect(), orphans, room: self.gate.room(), reading, state }
     }
 }

@@ -13,7 +13,7 @@ use crate::psrpc::Code;
 use crate::service::admission::{Kind, Room};
 use crate::service::error::ServiceError;
 use crate::service::monitor::Use;
-use crate::service::snapshot::RecordingView;
+use crate::service::snapshot::{OrphanView, RecordingView};
 
 #[derive(Default)]
 struct Fixed(Mutex<Snapshot>);
@@ -93,6 +93,7 @@ fn busy() -> Snapshot {
     Snapshot {
         room: Room { available: 1.25, cores: 4.0, ..Room::default() },
         recordings: vec![recording()],
+        orphans: vec![OrphanView { egress_id: "EG_left".into(), kind: Kind::Track }],
         ..Snapshot::default()
     }
 }
@@ -156,6 +157,7 @@ async fn debugging_shows_processes_and_what_they_take() {
         (&json!(30), &json!(2))
     );
     assert_eq!(value["cores_available"], json!(1.25));
+    assert_eq!(value["orphans"], json!([{ "egress_id": "EG_left", "type": "track" }]));
     assert_eq!(site.get("/pprof/heap").await.0, 404);
     site.close().await;
 }
