@@ -66,6 +66,9 @@ pub struct ServiceConfig {
     pub prometheus_port: u16,
     /// Dumps for debugging, on all interfaces. 0: off.
     pub debug_handler_port: u16,
+    /// Ours: tokio's tasks, for tokio-console, on the loopback interface; beside [`ServiceConfig::debug_handler_port`], and in builds
+    /// with the feature `console`. 0: off. [`ServiceConfig::console_port`] answers.
+    pub tokio_console_port: u16,
     /// Ours: the API (Twirp over HTTP). `None`: [`DEFAULT_PORT`] without Redis, else off, as livekit-server has the API
     /// there. 0: off. [`ServiceConfig::api_port`] answers.
     pub port: Option<u16>,
@@ -152,6 +155,7 @@ impl Default for ServiceConfig {
             template_port: DEFAULT_TEMPLATE_PORT,
             prometheus_port: 0,
             debug_handler_port: 0,
+            tokio_console_port: 0,
             port: None,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             console: true,
@@ -207,6 +211,13 @@ impl ServiceConfig {
     pub fn console_port(&self) -> Option<u16> {
         let own = Some(self.console_port).filter(|port| *port != 0);
         own.or_else(|| self.api_port()).filter(|_| self.console)
+    }
+
+    /// Where tokio-console is answered; `None`: nowhere.
+    #[must_use]
+    pub fn tokio_console_port(&self) -> Option<u16> {
+        let is_wanted = cfg!(feature = "console") && self.debug_handler_port != 0;
+        Some(self.tokio_console_port).filter(|port| is_wanted && *port != 0)
     }
 
     /// Base address of the layouts' pages.

@@ -142,6 +142,11 @@ pub enum ToRecorder {
         id: u64,
         width: u32,
     },
+    /// Say where your CPU time goes. Answered by [`FromRecorder::Profile`] with the same number.
+    Profile {
+        id: u64,
+        seconds: u64,
+    },
 }
 
 /// Who asked for the end.
@@ -186,6 +191,10 @@ pub enum FromRecorder {
     Picture {
         id: u64,
         jpeg: Option<Picture>,
+    },
+    Profile {
+        id: u64,
+        taken: Taken,
     },
     /// The last word of a recording. `kept`: what is left of it, to look at or to recover.
     Ended {
@@ -242,6 +251,32 @@ impl Info {
     }
 }
 
+/// What came of the wish for a CPU profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Taken {
+    Profile(Profile),
+    Refused(Refusal),
+}
+
+/// pprof's protobuf in gzip, as base64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Profile(String);
+
+impl Profile {
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(STANDARD.encode(bytes))
+    }
+
+    /// # Errors
+    /// [`IpcError::NoMessage`]
+    pub fn read(&self) -> Result<Vec<u8>, IpcError> {
+        STANDARD.decode(&self.0).map_err(|_| IpcError::NoMessage)
+    }
+}
+
 /// Why something was not done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -260,6 +295,8 @@ pub enum RefusalKind {
     Unavailable,
     /// It is ending.
     Ending,
+    /// It is being done already.
+    Busy,
     /// Ours.
     Internal,
 }
@@ -274,6 +311,8 @@ pub struct Progress {
     pub pictures: u64,
     /// Pictures that came too fast for the machine.
     pub dropped: u64,
+    /// How far encoded sound is ahead of encoded pictures, in seconds of media time; `None`: one of them is missing.
+    pub audio_lead: Option<f64>,
     /// Bytes written so far.
     pub bytes: u64,
     /// Bytes that are stored where they belong.

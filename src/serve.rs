@@ -36,6 +36,7 @@ use crate::plan::room::Rooms;
 use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
+use crate::service::bus::Node;
 use crate::service::console::{Console, Recent};
 use crate::service::error::ServiceError;
 use crate::service::layout::Layouts;
@@ -105,7 +106,7 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     let config = &loaded.config;
     let logs =
         Logs { filter: telemetry::service_filter(config.logging.level.as_str()), json: config.logging.json };
-    telemetry::init_service(&logs.filter, logs.json);
+    telemetry::init_service(&logs.filter, logs.json, config.tokio_console_port());
     for finding in &loaded.warnings {
         tracing::warn!("configuration: {finding}");
     }
@@ -135,8 +136,10 @@ async fn run(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Done, ServeError> {
-    let connection = doors::connect(config, &settings.work_dir, tasks, stop).await?;
-    let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id)?);
+    let node_id = node_id();
+    let node = Node { id: &node_id, cluster_id: &config.cluster_id };
+    let metrics = Arc::new(Metrics::new(node.id, node.cluster_id)?);
+    let connection = doors::connect(config, &settings.work_dir, &metrics.observer(), tasks, stop).await?;
     let recent = Recent::default();
     if config.is_standalone() {
         recent.fill(connection.registry.list(ListEgressRequest::default()).await?.items);
@@ -161,7 +164,8 @@ async fn run(
         keys: doors::keys(config),
         tasks: tasks.clone(),
     };
-    let doors = Doors::open(config, connection, &service, console, &metrics.observer(), tasks, stop).await?;
+    let bus = doors::open_bus(connection.bus, &service, node, &metrics.observer(), tasks).await?;
+    let doors = Doors::open(config, bus, &service, console, tasks, stop).await?;
     metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
     pages::open(config, &outlook, &metrics, tasks, stop).await?;
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");

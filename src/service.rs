@@ -47,6 +47,7 @@ use crate::ipc::{Logs, Progress};
 use crate::plan::SessionLimits;
 use crate::plan::provisions::Provisions;
 use crate::plan::source::BrowserTerms;
+use crate::profile::Length;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
 use egresses::Egresses;
@@ -55,7 +56,7 @@ use layout::Layouts;
 use monitor::Relief;
 use monitor::pressure::Step;
 use registry::Registry;
-use roster::Roster;
+use roster::{Orphans, Roster};
 use supervisor::Handle;
 
 /// What an operator decided.
@@ -118,6 +119,15 @@ pub trait Topics: Send + Sync {
     /// # Errors
     /// When they can't be opened; the egress is not started then.
     async fn open(&self, egress_id: &str) -> Result<Box<dyn Any + Send + Sync>, ServiceError>;
+
+    /// Takes an egress, so that no other node begins it while its caller may ask again.
+    ///
+    /// # Errors
+    /// `already_exists` when another node has it; `unavailable` when that can't be known.
+    async fn reserve(&self, egress_id: &str) -> Result<(), ServiceError>;
+
+    /// Leaves an egress that was not begun to others.
+    async fn give_back(&self, egress_id: &str);
 }
 
 /// A recording that is being made.
@@ -137,6 +147,8 @@ pub struct Service {
     admission: Arc<dyn Admission>,
     topics: OnceLock<Arc<dyn Topics>>,
     roster: Roster,
+    /// What former runs left, and what is still at work.
+    orphans: Orphans,
     /// Recorders being started, watched, and cleaned up after.
     tasks: TaskTracker,
     /// No more work is taken.
@@ -169,6 +181,7 @@ impl Service {
             admission,
             topics: OnceLock::new(),
             roster: Roster::default(),
+            orphans: Orphans::default(),
             tasks: tasks.clone(),
             closed: CancellationToken::new(),
             killed: OnceLock::new(),
@@ -189,7 +202,7 @@ impl Service {
     /// When the work directory can't be read.
     pub async fn take_over(&self) -> std::io::Result<()> {
         let registry = &self.registry;
-        leftovers::take_over(registry, &self.settings.work_dir, &self.tasks).await?;
+        leftovers::take_over(registry, &self.settings.work_dir, &self.orphans, &self.tasks).await?;
         let roster = self.roster.clone();
         let is_here = move |egress_id: &str| roster.has(egress_id);
         let work_dir = self.settings.work_dir.clone();
@@ -197,10 +210,19 @@ impl Service {
         Ok(())
     }
 
-    /// Names of the egresses that live here, in order.
+    /// Names of the egresses that live here, in order; those of former runs among them, whose files are being finished.
     #[must_use]
     pub fn active(&self) -> Vec<String> {
-        self.roster.names()
+        let mut names = self.roster.names();
+        names.extend(self.orphans.list().into_iter().map(|info| info.egress_id));
+        names.sort();
+        names
+    }
+
+    /// The last reports of recordings of former runs, whose recorders still finish their files.
+    #[must_use]
+    pub fn orphans(&self) -> Vec<proto::EgressInfo> {
+        self.orphans.list()
     }
 
     /// The recordings that are being made.
@@ -277,6 +299,15 @@ impl Service {
     pub async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
         let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
         handle.picture(width).await
+    }
+
+    /// Where a recorder spends its CPU time: pprof's protobuf in gzip.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `already_exists` when one is being taken, `deadline_exceeded` when it does not answer.
+    pub async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
+        let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
+        handle.profile(length).await
     }
 
     /// What is known of an egress that is not here.

@@ -70,6 +70,14 @@ pub(super) fn check(
             warning(find(&format!("chrome_flags.{key}"), &format!("it replaces what we depend on: {why}")));
         }
     }
+    if config.tokio_console_port != 0 && config.tokio_console_port().is_none() {
+        let problem = if cfg!(feature = "console") {
+            "it has no effect without `debug_handler_port`"
+        } else {
+            "it has no effect: this build has no tokio-console (feature `console`)"
+        };
+        warning(find("tokio_console_port", problem));
+    }
     costs(config, tree, &mut |key, problem| warning(find(key, &problem)));
     storages(config, &mut |key, problem| warning(find(&key, &problem)));
     if config.latency.audio_mixer_latency <= config.latency.jitter_buffer_latency {
@@ -86,6 +94,7 @@ fn ports(config: &ServiceConfig, error: &mut dyn FnMut(&str, String)) {
         ("template_port", config.template_port),
         ("prometheus_port", config.prometheus_port),
         ("debug_handler_port", config.debug_handler_port),
+        ("tokio_console_port", config.tokio_console_port),
         ("port", config.api_port().unwrap_or(0)),
         ("console_port", config.console_port),
     ];

@@ -27,10 +27,13 @@ use tokio::time::timeout;
 use super::available_cores;
 use crate::control::{Command, StopCause};
 use crate::ipc::cell::{Alive, Cell};
-use crate::ipc::{self, FromRecorder, IpcError, Job, LONGEST_LINE, Lines, Refusal, RefusalKind, ToRecorder};
+use crate::ipc::{
+    self, FromRecorder, IpcError, Job, LONGEST_LINE, Lines, Refusal, RefusalKind, Taken, ToRecorder,
+};
 use crate::media;
 use crate::plan::graph::{GraphPlan, Machine};
 use crate::plan::info::redacted_request;
+use crate::profile::{self, Length, ProfileError};
 use crate::recording::preflight::{self, PreflightError};
 use crate::recording::workdir::WorkDir;
 use crate::recording::{self, Setup};
@@ -261,6 +264,13 @@ async fn listen(
                     words.say(FromRecorder::Picture { id, jpeg });
                 });
             }
+            Ok(ToRecorder::Profile { id, seconds }) => {
+                let words = words.clone();
+                updates.spawn(async move {
+                    let taken = profiled(seconds).await;
+                    words.say(FromRecorder::Profile { id, taken });
+                });
+            }
             Err(error) => tracing::warn!(%error, "the service said something that is no command"),
         }
     }
@@ -272,6 +282,19 @@ async fn picture(commands: &mpsc::UnboundedSender<Command>, width: u32) -> Optio
     commands.send(Command::Picture { width, reply }).ok()?;
     let jpeg = timeout(PICTURE_WITHIN, shown).await.ok()?.ok()??;
     ipc::Picture::new(&jpeg)
+}
+
+/// A CPU profile of this process, or why there is none.
+async fn profiled(seconds: u64) -> Taken {
+    let refused = |kind, message: String| Taken::Refused(Refusal { kind, message });
+    let Some(length) = Length::seconds(seconds) else {
+        return refused(RefusalKind::Invalid, format!("seconds: 1 to {}", Length::LONGEST));
+    };
+    match profile::take(length).await {
+        Ok(profile) => Taken::Profile(ipc::Profile::new(&profile)),
+        Err(error @ ProfileError::Taken) => refused(RefusalKind::Busy, error.to_string()),
+        Err(error) => refused(RefusalKind::Internal, error.to_string()),
+    }
 }
 
 /// SIGINT, which was held back until now; `None`: it can't be listened to, and stays held back.

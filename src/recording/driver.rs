@@ -322,6 +322,7 @@ impl<'a> Driver<'a> {
             elapsed: self.elapsed(),
             pictures: self.counters.pictures.load(Ordering::Relaxed),
             dropped: self.dropped(),
+            audio_lead: self.encoders.as_ref().and_then(Encoders::audio_lead),
             size,
             stored: self.stored_bytes,
             outputs: self.board.outputs(|output| self.views.get(&output).map(|view| view.progress())),

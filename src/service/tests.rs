@@ -130,10 +130,12 @@ async fn what_a_former_run_left_is_told_and_tidied_up() {
     service.close();
     tasks.close();
     assert!(timeout(Duration::from_secs(2), tasks.wait()).await.is_err(), "one still lives");
+    assert_eq!(service.active(), ["EG_alive"]);
     // It ends by itself, and says how.
     cell("EG_alive").write_info(&info("EG_alive", EgressComplete, now)).unwrap();
     drop(alive);
     timeout(Duration::from_secs(5), tasks.wait()).await.expect("all is told");
+    assert!(service.active().is_empty());
 
     let known = async |id: &str| service.known(id).await.unwrap();
     assert_eq!(known("EG_ended").await.status(), EgressComplete);
