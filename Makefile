@@ -21,6 +21,7 @@ lint: ## format, clippy, documentation, docker/; warnings are errors
 	@scripts/install.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --features console -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	@scripts/lint-docker.sh
 

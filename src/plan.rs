@@ -15,6 +15,7 @@ pub mod graph;
 pub mod info;
 pub mod json;
 pub mod output;
+pub mod reach;
 pub mod redact;
 pub mod render;
 pub mod request;

@@ -33,6 +33,7 @@ fn job() -> Job {
         base: "/".into(),
         logs: Logs { filter: "info".to_owned(), json: true },
         browser: BrowserTerms {
+            refuse_link_local: true,
             insecure: true,
             flags: [
                 ("disable-gpu".to_owned(), ChromeFlag::Switch(false)),

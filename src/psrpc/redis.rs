@@ -113,8 +113,7 @@ impl MessageBus for RedisBus {
     }
 
     async fn release(&self, key: &str, holder: &str) -> Result<(), BusError> {
-        const SCRIPT: &str =
-            "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
+        const SCRIPT: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
         let mut release = redis::cmd("EVAL");
         release.arg(SCRIPT).arg(1).arg(key).arg(holder);
         self.commands.run::<i64>("EVAL", &release).await.map(drop)

@@ -128,10 +128,9 @@ impl Snapshots for Outlook {
             Some(_) | None => State::Terminating,
         };
         let orphans = service.as_ref().map(|service| service.orphans()).unwrap_or_default();
-        let orphans = orphans.into_iter().map(|info| OrphanView {
-            kind: Kind::of_report(&info),
-            egress_id: info.egress_id,
-        });
+        let orphans = orphans
+            .into_iter()
+            .map(|info| OrphanView { kind: Kind::of_report(&info), egress_id: info.egress_id });
         let orphans = orphans.collect();
         Snapshot { recordings: recordings.collect(), orphans, room: self.gate.room(), reading, state }
     }

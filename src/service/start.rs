@@ -110,8 +110,7 @@ async fn bring_up(
             None => Ok(None),
         }
     };
-    let (created, topics, launched) =
-        tokio::join!(create(service, &info), topics, launch(job, info.clone()));
+    let (created, topics, launched) = tokio::join!(create(service, &info), topics, launch(job, info.clone()));
     match (created, topics, launched) {
         (Ok(()), Ok(topics), Ok(launched)) => {
             seat.take(Arc::clone(&launched.handle));

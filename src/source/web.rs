@@ -14,6 +14,7 @@ mod browser;
 pub mod capture;
 mod cdp;
 mod display;
+mod guard;
 mod page;
 mod relapses;
 mod sound;
@@ -59,6 +60,8 @@ pub enum WebError {
     Sound(#[from] SoundError),
     #[error(transparent)]
     Browser(#[from] BrowserError),
+    #[error("the page's way out, which refuses link-local addresses, can't be opened: {0}")]
+    Guard(#[source] io::Error),
     #[error(transparent)]
     DevTools(#[from] DevToolsError),
     #[error(transparent)]
