@@ -1,6 +1,7 @@
 //! The service as a program: what callers ask, what recorders and services that die leave, and how it ends.
 
 mod bus;
+mod pressure;
 mod terms;
 
 use std::path::{Path, PathBuf};

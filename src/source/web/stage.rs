@@ -128,7 +128,8 @@ impl Stage {
 
     /// Loads the page again in the same browser.
     pub(super) async fn reload(&mut self, url: &Url) -> Result<Vec<Signal>, PageError> {
-        let signals = self.tab.load(url, Patience::AGAIN.load).await?;
+        let loaded = self.tab.load(url, Patience::AGAIN.load).await;
+        let signals = loaded.map_err(|error| explained(error, self.guard.as_ref()))?;
         self.settle().await;
         Ok(signals)
     }
@@ -233,13 +234,17 @@ async fn open<'a>(
             }
             Err(error) => {
                 let report = Box::new(tab.report(report_dir).await);
-                let error = match guard {
-                    Some(guard) => guard.explain(error),
-                    None => error,
-                };
-                return Err(WebError::Page { error, report });
+                return Err(WebError::Page { error: explained(error, guard), report });
             }
         }
+    }
+}
+
+/// An error in the words of who stood in the way.
+fn explained(error: PageError, guard: Option<&Guard>) -> PageError {
+    match guard {
+        Some(guard) => guard.explain(error),
+        None => error,
     }
 }
 
