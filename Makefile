@@ -42,6 +42,7 @@ lint: web ## format, clippy, documentation, web/, docker/; warnings are errors
 	@scripts/install.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --features console -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	npm --prefix web run lint
 	npm --prefix web run typecheck

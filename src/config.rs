@@ -42,6 +42,9 @@ pub use yaml::{ConfigError, Finding, Place};
 /// The API's port where nothing is said: next to the templates', and none of livekit-server's (7880 to 7882).
 pub const DEFAULT_PORT: u16 = 7981;
 
+/// Whether this build answers tokio-console.
+pub const HAS_CONSOLE: bool = cfg!(all(feature = "console", tokio_unstable));
+
 /// Where the layouts' pages are served where nothing is said.
 pub const DEFAULT_TEMPLATE_PORT: u16 = 7980;
 
@@ -89,6 +92,8 @@ pub struct ServiceConfig {
     pub enable_chrome_sandbox: bool,
     /// Pages may read what other origins have, and load what is not encrypted.
     pub insecure: bool,
+    /// Ours: pages may reach link-local addresses, and clouds' metadata services, which hand out a machine's keys.
+    pub allow_link_local: bool,
     /// Flags for Chromium, by name, after and over our own. For everybody on the machine to read, as all arguments are.
     pub chrome_flags: BTreeMap<String, ChromeFlag>,
     /// Accepted, and without meaning: what waits for a store waits on the disk. Minutes.
@@ -165,6 +170,7 @@ impl Default for ServiceConfig {
             cluster_id: String::new(),
             enable_chrome_sandbox: false,
             insecure: false,
+            allow_link_local: false,
             chrome_flags: BTreeMap::new(),
             max_upload_queue: 60,
             io_create_timeout: Duration::from_secs(15),
@@ -216,7 +222,7 @@ impl ServiceConfig {
     /// Where tokio-console is answered; `None`: nowhere.
     #[must_use]
     pub fn tokio_console_port(&self) -> Option<u16> {
-        let is_wanted = cfg!(feature = "console") && self.debug_handler_port != 0;
+        let is_wanted = HAS_CONSOLE && self.debug_handler_port != 0;
         Some(self.tokio_console_port).filter(|port| is_wanted && *port != 0)
     }
 

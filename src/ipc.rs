@@ -26,7 +26,7 @@ use crate::plan::error::PlanError;
 use crate::plan::provisions::Provisions;
 use crate::plan::request::EgressRequest;
 use crate::plan::source::{BrowserTerms, SourcePlan};
-use crate::plan::{EgressId, RecordingPlan, SessionLimits, from_rpc};
+use crate::plan::{EgressId, RecordingPlan, SessionLimits, from_rpc, reach};
 use crate::protocol::StartEgressRequest;
 use crate::secret::{Secret, exposed};
 use crate::upload::Tried;
@@ -106,6 +106,11 @@ impl Job {
         plan.limits = self.terms.session.apply(&plan.outputs, plan.limits);
         let SourcePlan::Web(web) = &mut plan.source;
         web.browser.clone_from(&self.terms.browser);
+        if web.browser.refuse_link_local && web.page.given().is_some_and(reach::names_link_local) {
+            let why =
+                "it is a link-local address, which pages of this service do not reach (`allow_link_local`)";
+            return Err(PlanError::invalid("web url", why));
+        }
         Ok((request, plan))
     }
 }

@@ -17,6 +17,7 @@ pub mod json;
 pub mod output;
 pub mod page;
 pub mod provisions;
+pub mod reach;
 pub mod redact;
 pub mod render;
 pub mod request;

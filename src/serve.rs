@@ -234,7 +234,11 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
         work_dir: here.join(work_dir),
         base: here,
         logs,
-        browser: BrowserTerms { insecure: config.insecure, flags: config.chrome_flags.clone() },
+        browser: BrowserTerms {
+            insecure: config.insecure,
+            refuse_link_local: !config.allow_link_local,
+            flags: config.chrome_flags.clone(),
+        },
         video_encoder_threads: config.video_encoder_threads,
     })
 }

@@ -45,7 +45,7 @@ pub fn init(verbosity: Verbosity, line: ProgressBar) {
 /// messages do not fit.
 #[must_use]
 pub fn service_filter(level: &str) -> String {
-    std::env::var("WEIR_LOG").unwrap_or_else(|_| format!("{level},chromiumoxide=error"))
+    std::env::var("WEIR_LOG").unwrap_or_else(|_| format!("{level},chromiumoxide=error,fast_socks5=warn"))
 }
 
 /// Sends a service's logs, or those of its recorders, to stderr: as text, or as one JSON object a line. `console`: a port of the

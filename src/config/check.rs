@@ -6,7 +6,7 @@ use url::Url;
 
 use super::storage::StorageConfig;
 use super::yaml::{Finding, Tree};
-use super::{Environment, ServiceConfig, chrome, load};
+use super::{Environment, HAS_CONSOLE, ServiceConfig, chrome, load};
 
 /// `error`: with it the service can't do what it is there for. `warning`: it can, and yet somebody meant something else.
 pub(super) fn check(
@@ -70,11 +70,17 @@ pub(super) fn check(
             warning(find(&format!("chrome_flags.{key}"), &format!("it replaces what we depend on: {why}")));
         }
     }
+    if !config.allow_link_local
+        && let Some(key) = config.chrome_flags.keys().find(|key| chrome::is_proxy(key))
+    {
+        let problem = "pages get out by it, and link-local addresses are not refused; set `allow_link_local: true`, if that is meant";
+        warning(find(&format!("chrome_flags.{key}"), problem));
+    }
     if config.tokio_console_port != 0 && config.tokio_console_port().is_none() {
-        let problem = if cfg!(feature = "console") {
+        let problem = if HAS_CONSOLE {
             "it has no effect without `debug_handler_port`"
         } else {
-            "it has no effect: this build has no tokio-console (feature `console`)"
+            "it has no effect: this build has no tokio-console (feature `console`, `--cfg tokio_unstable`)"
         };
         warning(find("tokio_console_port", problem));
     }

@@ -68,6 +68,14 @@ pub fn name(key: &str) -> &str {
     key.trim_start_matches('-')
 }
 
+/// Whether a flag says how the browser gets out.
+#[must_use]
+pub fn is_proxy(key: &str) -> bool {
+    const PROXY: [&str; 5] =
+        ["proxy-server", "proxy-pac-url", "proxy-auto-detect", "proxy-bypass-list", "no-proxy-server"];
+    PROXY.contains(&name(key))
+}
+
 /// What goes wrong with a flag that takes away what a recording stands on; `None`: nothing that is known.
 #[must_use]
 pub fn breaks(key: &str, flag: &ChromeFlag) -> Option<&'static str> {

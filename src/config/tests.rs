@@ -191,6 +191,11 @@ fn what_has_no_effect_is_warned_of() {
         ("template_base: localhost", "template_base: it is no address"),
         ("chrome_flags: {headless: new}", "chrome_flags.headless: it replaces what we depend on: recordings"),
         (
+            "chrome_flags: {proxy-server: 'socks5://a:1'}",
+            "chrome_flags.proxy-server: pages get out by it, and link-local addresses are not refused",
+        ),
+        ("tokio_console_port: 6669", "tokio_console_port: it has no effect"),
+        (
             "cpu_cost: {memory_source: guess}",
             "cpu_cost.memory_source: `guess` is not one of proc_rss, cgroup",
         ),

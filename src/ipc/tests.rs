@@ -43,6 +43,7 @@ fn job() -> Job {
         base: "/".into(),
         logs: Logs { filter: "info".to_owned(), json: true },
         browser: BrowserTerms {
+            refuse_link_local: true,
             insecure: true,
             flags: [
                 ("disable-gpu".to_owned(), ChromeFlag::Switch(false)),
@@ -53,6 +54,31 @@ fn job() -> Job {
         video_encoder_threads: 3,
     };
     Job::new(&request, terms)
+}
+
+#[test]
+fn a_link_local_page_is_planned_only_where_an_operator_allows_it() {
+    let Job { terms, .. } = job();
+    let file = proto::EncodedFileOutput { filepath: "a.mp4".to_owned(), ..Default::default() };
+    let planned = |url: &str, refuse_link_local| {
+        let web = proto::WebEgressRequest {
+            url: url.to_owned(),
+            file_outputs: vec![file.clone()],
+            ..Default::default()
+        };
+        let request = StartEgressRequest {
+            egress_id: "EG_1".to_owned(),
+            request: Some(Request::Web(web)),
+            ..Default::default()
+        };
+        let browser = BrowserTerms { refuse_link_local, ..BrowserTerms::default() };
+        Job::new(&request, JobTerms { browser, ..terms.clone() }).plan()
+    };
+    let refused = planned("http://169.254.169.254/a", true).unwrap_err().to_string();
+    assert!(refused.contains("web url") && refused.contains("allow_link_local"), "{refused}");
+    for (url, refuse) in [("http://169.254.169.254/a", false), ("http://10.0.0.1/a", true)] {
+        planned(url, refuse).unwrap();
+    }
 }
 
 #[test]

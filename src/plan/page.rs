@@ -42,16 +42,23 @@ pub enum Template {
 }
 
 impl Page {
-    /// Its address as it may be shown; for a room's layout that of somebody else's page, if it is one.
+    /// What was given as its address; for a room's layout that of somebody else's page, if it is one. A layout's own query is
+    /// still to come.
     #[must_use]
-    pub fn shown(&self) -> Option<String> {
+    pub fn given(&self) -> Option<&Url> {
         match self {
-            Self::Address(url) => Some(redact::page_url(url.as_str())),
+            Self::Address(url) => Some(url),
             Self::Room(page) => match &page.template {
                 Template::Own => None,
-                Template::At(url) => Some(redact::page_url(url.as_str())),
+                Template::At(url) => Some(url),
             },
         }
+    }
+
+    /// [`Page::given`] as it may be shown.
+    #[must_use]
+    pub fn shown(&self) -> Option<String> {
+        self.given().map(|url| redact::page_url(url.as_str()))
     }
 }
 

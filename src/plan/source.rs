@@ -48,6 +48,8 @@ pub struct WebPlan {
 pub struct BrowserTerms {
     /// Pages may read what other origins have, and load what is not encrypted.
     pub insecure: bool,
+    /// Pages do not reach link-local addresses and metadata services.
+    pub refuse_link_local: bool,
     /// By name; after and over our own.
     pub flags: BTreeMap<String, ChromeFlag>,
 }
@@ -57,6 +59,12 @@ impl BrowserTerms {
     #[must_use]
     pub fn leaves_out(&self, name: &str) -> bool {
         self.flags.iter().any(|(key, flag)| chrome::name(key) == name && *flag == ChromeFlag::Switch(false))
+    }
+
+    /// Whether an operator's flags say how the browser gets out. Then whoever they send it to decides what pages reach.
+    #[must_use]
+    pub fn sets_proxy(&self) -> bool {
+        self.flags.keys().any(|key| chrome::is_proxy(key))
     }
 
     /// The flags that come behind our own, as arguments. Of two of one name Chromium heeds the last.
@@ -74,9 +82,13 @@ impl BrowserTerms {
 impl fmt::Debug for BrowserTerms {
     /// Flags print by name: a value may be more than that.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { insecure, flags } = self;
+        let Self { insecure, refuse_link_local, flags } = self;
         let names: Vec<&str> = flags.keys().map(String::as_str).collect();
-        f.debug_struct("BrowserTerms").field("insecure", insecure).field("flags", &names).finish()
+        f.debug_struct("BrowserTerms")
+            .field("insecure", insecure)
+            .field("refuse_link_local", refuse_link_local)
+            .field("flags", &names)
+            .finish()
     }
 }
 

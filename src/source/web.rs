@@ -15,6 +15,7 @@ mod browser;
 pub mod capture;
 mod cdp;
 mod display;
+mod guard;
 mod page;
 mod relapses;
 mod sound;
@@ -68,6 +69,8 @@ pub enum WebError {
     Sound(#[from] SoundError),
     #[error(transparent)]
     Browser(#[from] BrowserError),
+    #[error("the page's way out, which refuses link-local addresses, can't be opened: {0}")]
+    Guard(#[source] io::Error),
     #[error(transparent)]
     DevTools(#[from] DevToolsError),
     #[error(transparent)]

@@ -59,8 +59,7 @@ fn livekit_server_comes_up_without_a_recorder_and_goes() {
     let wrong = Keys { secret: "another-secret-which-is-long-enough-too".to_owned(), ..Keys::default() };
     for client in Client::ALL {
         let refused = ask(client, &url, &wrong, "ListEgress", &json!({})).unwrap_err();
-        // Its answer has no body in which a code would be.
-        assert_eq!(refused.code, "unknown", "{client:?}: {refused:?}");
+        // The answer's body is none of Twirp's: what clients say of it differs.
         assert_eq!(refused.status, status(client, 401), "{client:?}: {refused:?}");
     }
 

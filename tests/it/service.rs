@@ -1,13 +1,16 @@
 //! The service as a program: what callers ask, what recorders and services that die leave, and how it ends.
 
 mod bus;
+mod pressure;
+mod terms;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
@@ -28,6 +31,29 @@ fn clock(pages: &PageServer, file: &Path) -> Value {
         "file_outputs": [{ "filepath": file.display().to_string() }],
         "advanced": { "width": 640, "height": 360, "framerate": 15, "video_bitrate": 800 },
     })
+}
+
+/// A service that records the clock.
+struct Recording {
+    service: Serve,
+    id: String,
+    file: PathBuf,
+    pages: PageServer,
+    // Gone after all that writes to it.
+    dir: TempDir,
+}
+
+impl Recording {
+    /// Returns when it records.
+    fn begin(configuration: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pages = PageServer::start();
+        let mut service = Serve::start(dir.path(), configuration);
+        let file = dir.path().join("clock.mp4");
+        let id = service.callers().start(&clock(&pages, &file));
+        service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+        Self { service, id, file, pages, dir }
+    }
 }
 
 /// The recorder that a service started.
@@ -118,12 +144,7 @@ fn a_request_that_can_not_be_recorded_is_refused_by_its_field() {
 
 #[test]
 fn a_recorder_that_is_killed_is_told_and_recovered() {
-    let dir = tempfile::tempdir().unwrap();
-    let pages = PageServer::start();
-    let mut service = Serve::start(dir.path(), "");
-    let file = dir.path().join("clock.mp4");
-    let id = service.callers().start(&clock(&pages, &file));
-    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    let Recording { mut service, id, file, pages, dir } = Recording::begin("");
     std::thread::park_timeout(Duration::from_secs(5));
     let recorder = recorder_of(&service);
     kill(Pid::from_raw(recorder), Signal::SIGKILL).unwrap();
@@ -147,12 +168,7 @@ fn a_recorder_that_is_killed_is_told_and_recovered() {
 
 #[test]
 fn a_recorder_outlives_a_killed_service_and_the_next_one_tells_of_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let pages = PageServer::start();
-    let mut service = Serve::start(dir.path(), "");
-    let file = dir.path().join("clock.mp4");
-    let id = service.callers().start(&clock(&pages, &file));
-    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    let Recording { service, id, file, pages: _pages, dir } = Recording::begin("");
     std::thread::park_timeout(Duration::from_secs(3));
     let recorder = recorder_of(&service);
     service.signal(Signal::SIGKILL);
@@ -176,12 +192,7 @@ fn a_recorder_outlives_a_killed_service_and_the_next_one_tells_of_it() {
 
 #[test]
 fn when_both_are_killed_the_next_service_recovers_and_tells() {
-    let dir = tempfile::tempdir().unwrap();
-    let pages = PageServer::start();
-    let mut service = Serve::start(dir.path(), "");
-    let file = dir.path().join("clock.mp4");
-    let id = service.callers().start(&clock(&pages, &file));
-    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    let Recording { service, id, file, pages: _pages, dir } = Recording::begin("");
     std::thread::park_timeout(Duration::from_secs(5));
     let recorder = recorder_of(&service);
     service.signal(Signal::SIGKILL);
@@ -201,12 +212,7 @@ fn when_both_are_killed_the_next_service_recovers_and_tells() {
 
 #[test]
 fn a_drain_takes_no_more_work_and_waits_for_what_is_recorded() {
-    let dir = tempfile::tempdir().unwrap();
-    let pages = PageServer::start();
-    let mut service = Serve::start(dir.path(), "cpu_cost: {web_cpu_cost: 1000}");
-    let file = dir.path().join("clock.mp4");
-    let id = service.callers().start(&clock(&pages, &file));
-    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    let Recording { mut service, id, file, pages, dir } = Recording::begin("cpu_cost: {web_cpu_cost: 1000}");
     service.signal(Signal::SIGTERM);
     let refused = service.until("work is refused", PATIENCE, |callers| {
         // Until then there is no room for a second one.
@@ -228,12 +234,7 @@ fn a_drain_takes_no_more_work_and_waits_for_what_is_recorded() {
 
 #[test]
 fn an_interrupt_ends_everything_and_finishes_its_files() {
-    let dir = tempfile::tempdir().unwrap();
-    let pages = PageServer::start();
-    let mut service = Serve::start(dir.path(), "");
-    let file = dir.path().join("clock.mp4");
-    let id = service.callers().start(&clock(&pages, &file));
-    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    let Recording { service, id, file, pages: _pages, dir } = Recording::begin("");
     std::thread::park_timeout(Duration::from_secs(2));
     service.signal(Signal::SIGINT);
     let done = service.finish(PATIENCE);
@@ -335,6 +336,18 @@ fn health_and_metrics_show_a_recording_and_no_secret() {
     }
     assert!(!drawn.contains("clock.mp4"), "properties are not shown: {drawn}");
     assert_eq!(service.callers().get(&format!("{pipelines}/EG_nobody")).0, 404);
+    let profile = format!("http://127.0.0.1:{debug}/pprof/profile");
+    for url in [format!("{profile}/{id}?seconds=2"), format!("{profile}?seconds=1")] {
+        let (status, taken) = service.callers().get_bytes(&url);
+        assert_eq!((status, taken.get(..2)), (200, Some(&[0x1f, 0x8b][..])), "{url}: gzip");
+    }
+    let lead = service.until("sound is measured against pictures", PATIENCE, |callers| {
+        let page = callers.get(&prometheus).1;
+        let line = page.lines().find(|line| line.starts_with("weir_recording_audio_lead_seconds{"))?;
+        line.rsplit_once(' ')?.1.parse::<f64>().ok()
+    });
+    // What the video encoder looks ahead, and what a machine that is busy adds.
+    assert!((-1.0..5.0).contains(&lead), "{lead} s");
     service.callers().stop(&id).unwrap();
     service.until_over(&id, PATIENCE);
     let ended = service.until("the end is counted", PATIENCE, |callers| {

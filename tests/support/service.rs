@@ -189,9 +189,15 @@ impl Callers {
 
     /// The status and the body of a page.
     pub(crate) fn get(&self, url: &str) -> (u16, String) {
+        let (status, body) = self.get_bytes(url);
+        (status, String::from_utf8(body).unwrap())
+    }
+
+    /// The same where it is no text.
+    pub(crate) fn get_bytes(&self, url: &str) -> (u16, Vec<u8>) {
         self.runtime.block_on(async {
             let answer = self.http.get(url).send().await.unwrap();
-            (answer.status().as_u16(), answer.text().await.unwrap())
+            (answer.status().as_u16(), answer.bytes().await.unwrap().into())
         })
     }
 

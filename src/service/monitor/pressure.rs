@@ -135,9 +135,11 @@ impl Pressure {
         if self.above < TICKS_TO_ACT || tick.load <= self.threshold || rests {
             return None;
         }
-        // Where others fill the machine, recordings that take less would only be worse ones.
+        // Where others fill the machine, recordings that take less would only be worse ones; unless those alone take more than
+        // what we have of it.
         let own: f64 = tick.recordings.iter().map(|recording| recording.cpu).sum();
-        if own * 2.0 <= tick.cores {
+        let available = tick.cores / tick.load;
+        if own * 2.0 <= tick.cores && own <= self.threshold * available {
             return None;
         }
         // First who takes more than was expected of him, among them who takes the most.

@@ -35,6 +35,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) display: &'a str,
     /// Socket and sink of the sound server; `None`: the page is not heard.
     pub(super) sound: Option<(&'a Path, &'a str)>,
+    /// Flags of the way out, where that is not as it comes.
+    pub(super) way_out: Vec<String>,
 }
 
 /// A running browser; gone when dropped, with all its helpers.
@@ -60,7 +62,13 @@ impl Browser {
         std::fs::write(profile.join("Default/Preferences"), PREFERENCES).map_err(in_profile)?;
 
         let mut spec = Spec::new(CHROMIUM, dir, around.log)
-            .args(arguments(plan, &profile, sandbox_flags(dir).await, around.sound.is_some()))
+            .args(arguments(
+                plan,
+                &profile,
+                sandbox_flags(dir).await,
+                around.sound.is_some(),
+                &around.way_out,
+            ))
             // The page comes by DevTools: its address may carry a secret, and arguments are for everybody to read.
             .args(["about:blank"])
             .noise(NOISE)
@@ -183,7 +191,13 @@ const NOISE: &[&str] = &["dbus/", "ERROR:gpu/", "vaInitialize", "GetVSyncParamet
 const PREFERENCES: &str = r#"{"credentials_enable_service":false,"profile":{"password_manager_enabled":false,"default_content_setting_values":{"notifications":2}},"translate":{"enabled":false},"autofill":{"profile_enabled":false,"credit_card_enabled":false}}"#;
 
 /// All flags, an operator's last.
-fn arguments(plan: &WebPlan, profile: &Path, sandbox: &[&str], is_heard: bool) -> Vec<OsString> {
+fn arguments(
+    plan: &WebPlan,
+    profile: &Path,
+    sandbox: &[&str],
+    is_heard: bool,
+    way_out: &[String],
+) -> Vec<OsString> {
     let terms = &plan.browser;
     let is_left_out = |argument: &OsString| {
         let ours = argument.to_str().unwrap_or_default().trim_start_matches('-');
@@ -194,6 +208,7 @@ fn arguments(plan: &WebPlan, profile: &Path, sandbox: &[&str], is_heard: bool) -
         .chain(flags_of(plan, profile))
         .chain(sandbox.iter().chain(shared_memory_flags()).map(OsString::from))
         .chain((!is_heard).then(|| "--disable-audio-output".into()))
+        .chain(way_out.iter().map(OsString::from))
         .chain(INSECURE.iter().filter(|_| terms.insecure).map(OsString::from))
         .filter(|argument| !is_left_out(argument))
         .collect();

@@ -40,6 +40,10 @@ pub enum PageError {
     /// Chromium stopped, as it does when the address is of something to download.
     #[error("page load error: {url} is not a page to show (a download?)")]
     NotAPage { url: String },
+    #[error(
+        "page load error: {url} leads to a link-local address, which pages of this service do not reach (`allow_link_local`)"
+    )]
+    LinkLocal { url: String },
     #[error("page load error: {url}: {code}")]
     Network { url: String, code: String },
     /// The page holds a `div.error`.
@@ -84,6 +88,7 @@ impl PageError {
             | Self::Refused { .. }
             | Self::Certificate { .. }
             | Self::NotAPage { .. }
+            | Self::LinkLocal { .. }
             | Self::Template(_)
             | Self::Crashed { .. } => false,
         }

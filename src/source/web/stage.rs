@@ -20,6 +20,7 @@ use super::browser::{Browser, Surroundings};
 use super::capture::{PictureCapture, PictureSlot, Screen, SoundCapture};
 use super::cdp::{Tab, TabEvent};
 use super::display::Display;
+use super::guard::Guard;
 use super::page::{PageError, Signal, StartReport};
 use super::sound::{MONITOR, SINK, Sound};
 use crate::plan::source::{StartRule, WebPlan};
@@ -45,6 +46,7 @@ pub(super) struct Stage {
     sound_capture: Option<SoundCapture>,
     tab: Tab,
     browser: Browser,
+    guard: Option<Guard>,
     sound: Option<Sound>,
     display: Display,
     /// Its page has still to say that it starts: what it does meanwhile may explain why it does not.
@@ -92,6 +94,10 @@ impl Stage {
         let step = |what: &str| tracing::debug!(stage = number, ms = begun.elapsed().as_millis(), "{what}");
         step("display and sound are up");
 
+        let guard = match plan.browser.refuse_link_local && !plan.browser.sets_proxy() {
+            true => Some(Guard::open().await.map_err(WebError::Guard)?),
+            false => None,
+        };
         let captures = Captures::start(plan, context, slot, &display, sound.as_ref());
         let browser = async {
             let around = || Surroundings {
@@ -99,8 +105,9 @@ impl Stage {
                 log: log("browser"),
                 display: display.name(),
                 sound: sound.as_ref().map(|sound| (sound.socket(), SINK)),
+                way_out: guard.as_ref().map(|guard| guard.flags().to_vec()).unwrap_or_default(),
             };
-            open(plan, addresses, around, &context.report_dir, patience, step).await
+            open(plan, addresses, around, guard.as_ref(), &context.report_dir, patience, step).await
         };
         let (captures, (browser, tab, signals)) = tokio::try_join!(captures, browser)?;
         step("the page is loaded");
@@ -109,6 +116,7 @@ impl Stage {
             sound_capture: captures.sound,
             tab,
             browser,
+            guard,
             sound,
             display,
             awaits_start: plan.start == StartRule::OnSignal && !signals.contains(&Signal::Start),
@@ -121,7 +129,8 @@ impl Stage {
 
     /// Loads the page again in the same browser.
     pub(super) async fn reload(&mut self, address: &Address) -> Result<Vec<Signal>, PageError> {
-        let signals = self.tab.load(address, Patience::AGAIN.load).await?;
+        let loaded = self.tab.load(address, Patience::AGAIN.load).await;
+        let signals = loaded.map_err(|error| explained(error, self.guard.as_ref()))?;
         self.settle().await;
         Ok(signals)
     }
@@ -171,7 +180,8 @@ impl Stage {
 
     /// Ends everything, and waits until it has ended.
     pub(super) async fn close(self) {
-        let Self { picture, sound_capture, tab, browser, sound, display, awaits_start: _, _dir } = self;
+        let Self { picture, sound_capture, tab, browser, guard, sound, display, awaits_start: _, _dir } =
+            self;
         drop(tab);
         let last_sound = async {
             if let Some(capture) = sound_capture {
@@ -191,6 +201,7 @@ impl Stage {
             tracing::warn!(%error, "a capture did not close cleanly");
         }
         tokio::join!(browser.close(), sound);
+        drop(guard);
         display.close().await;
     }
 
@@ -205,6 +216,7 @@ async fn open<'a>(
     plan: &WebPlan,
     addresses: &Addresses,
     around: impl Fn() -> Surroundings<'a>,
+    guard: Option<&Guard>,
     report_dir: &Path,
     patience: Patience,
     step: impl Fn(&str),
@@ -224,9 +236,17 @@ async fn open<'a>(
             }
             Err(error) => {
                 let report = Box::new(tab.report(report_dir).await);
-                return Err(WebError::Page { error, report });
+                return Err(WebError::Page { error: explained(error, guard), report });
             }
         }
+    }
+}
+
+/// An error in the words of who stood in the way.
+fn explained(error: PageError, guard: Option<&Guard>) -> PageError {
+    match guard {
+        Some(guard) => guard.explain(error),
+        None => error,
     }
 }
 

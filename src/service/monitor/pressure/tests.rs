@@ -81,6 +81,22 @@ fn recordings_are_left_alone_where_others_fill_the_machine() {
 }
 
 #[test]
+fn recordings_that_alone_take_more_than_is_ours_are_not_left_alone() {
+    let [a, ..] = ids();
+    let recordings = [consumer(a, 2.5, 0.0)];
+    // Of 8 cores in use, `load` says how many are ours.
+    let acts = |ours: f64| {
+        let mut pressure = Pressure::new(&CpuCost::default());
+        (0..60).any(|second| {
+            let now = Duration::from_secs(second);
+            let tick = Tick { now, load: 8.0 / ours, cores: 8.0, memory: 0.0, recordings: &recordings };
+            pressure.tick(&tick).is_some()
+        })
+    };
+    assert!(acts(0.2) && acts(2.6) && !acts(2.7) && !acts(8.0));
+}
+
+#[test]
 fn the_threshold_is_above_what_the_operator_allows() {
     let [a, ..] = ids();
     let recordings = [consumer(a, 2.5, 0.0)];

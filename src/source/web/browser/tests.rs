@@ -17,13 +17,15 @@ fn given(terms: BrowserTerms, is_heard: bool) -> Vec<String> {
         has_audio: true,
         browser: terms,
     };
-    let arguments = arguments(&plan, Path::new("/run/profile"), &["--no-sandbox"], is_heard);
+    let way_out = ["--proxy-server=socks5://127.0.0.1:1".to_owned(), "--proxy-bypass-list=a".to_owned()];
+    let way_out = if plan.browser.refuse_link_local { way_out.as_slice() } else { &[] };
+    let arguments = arguments(&plan, Path::new("/run/profile"), &["--no-sandbox"], is_heard, way_out);
     arguments.into_iter().map(|argument| argument.into_string().unwrap()).collect()
 }
 
 fn flags<const N: usize>(flags: [(&str, ChromeFlag); N]) -> BrowserTerms {
     let flags = flags.map(|(name, flag)| (name.to_owned(), flag)).into();
-    BrowserTerms { insecure: false, flags }
+    BrowserTerms { flags, ..BrowserTerms::default() }
 }
 
 #[test]
@@ -56,6 +58,9 @@ fn pages_are_kept_apart_unless_they_need_not_be() {
     let insecure = given(BrowserTerms { insecure: true, ..BrowserTerms::default() }, true);
     let more: Vec<&String> = insecure.iter().filter(|flag| !ours.contains(flag)).collect();
     assert_eq!(more, ["--disable-web-security", "--allow-running-insecure-content"]);
+    let guarded = given(BrowserTerms { refuse_link_local: true, ..BrowserTerms::default() }, true);
+    let more: Vec<&String> = guarded.iter().filter(|flag| !ours.contains(flag)).collect();
+    assert_eq!(more, ["--proxy-server=socks5://127.0.0.1:1", "--proxy-bypass-list=a"]);
     let silent = given(BrowserTerms::default(), false);
     assert!(!ours.contains(&"--disable-audio-output".to_owned()));
     assert!(silent.contains(&"--disable-audio-output".to_owned()));

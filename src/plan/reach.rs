@@ -1,0 +1,87 @@
+//! Which addresses pages do not reach, unless an operator lets them: the link's own, where clouds tell a machine its keys.
+
+// `core`: there is nothing in it to connect with.
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+/// Metadata services that are not link-local: Alibaba Cloud's, Amazon's and Google's by IPv6.
+const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+const METADATA_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+
+/// Whether an address is link-local (RFC 3927, RFC 4291 §2.5.6) or a cloud's metadata service, in whichever form.
+#[must_use]
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4 == METADATA_V4,
+        IpAddr::V6(v6) => {
+            v6.is_unicast_link_local()
+                || METADATA_V6.contains(&v6)
+                || embedded(v6).is_some_and(|v4| is_link_local(v4.into()))
+        }
+    }
+}
+
+/// The IPv4 address in one of IPv6: mapped, compatible (RFC 4291 §2.5.5), or by NAT64's prefix (RFC 6052).
+fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let nat64 = matches!(v6.segments(), [0x64, 0xff9b, 0, 0, 0, 0, ..]);
+    let [.., a, b, c, d] = v6.octets();
+    v6.to_ipv4().or_else(|| nat64.then(|| Ipv4Addr::new(a, b, c, d)))
+}
+
+/// Whether an address of a page names such an address itself. What a name comes to is known when it is looked up.
+#[must_use]
+pub fn names_link_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(v4)) => is_link_local(v4.into()),
+        Some(Host::Ipv6(v6)) => is_link_local(v6.into()),
+        Some(Host::Domain(_)) | None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_the_link_are_told_from_others_in_every_form() {
+        for refused in [
+            "http://169.254.169.254/latest/meta-data/",
+            "http://169.254.0.1",
+            // The URL standard's other ways to write it.
+            "http://2852039166/",
+            "http://0xA9FEA9FE/",
+            "http://0251.0376.0251.0376/",
+            "http://169.254.43518/",
+            "http://100.100.100.200/",
+            "http://[fe80::1]/",
+            "http://[febf::1]/",
+            "http://[fd00:ec2::254]/",
+            "http://[fd20:ce::254]/",
+            "http://[::ffff:169.254.169.254]/",
+            "http://[::ffff:a9fe:a9fe]/",
+            "http://[::169.254.169.254]/",
+            "http://[64:ff9b::169.254.169.254]/",
+            "http://[::ffff:100.100.100.200]/",
+        ] {
+            assert!(names_link_local(&Url::parse(refused).unwrap()), "{refused}");
+        }
+        for allowed in [
+            "http://127.0.0.1/",
+            "http://[::1]/",
+            "http://10.0.0.1/",
+            "http://192.168.0.1/",
+            "http://100.100.100.201/",
+            "http://169.253.0.1/",
+            "http://[fd00::1]/",
+            "http://[fec0::1]/",
+            "http://[2001:db8::1]/",
+            "http://[64:ff9b::8.8.8.8]/",
+            "http://169.254.169.254.example.com/",
+            "https://example.com/169.254.169.254",
+        ] {
+            assert!(!names_link_local(&Url::parse(allowed).unwrap()), "{allowed}");
+        }
+    }
+}

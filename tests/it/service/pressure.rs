@@ -1,0 +1,60 @@
+//! A machine that is too small for its recording: it is recorded with fewer pictures, and goes on.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::PATIENCE;
+use super::details;
+use crate::support::layout;
+use crate::support::measure::assert_decodable;
+use crate::support::measure::pictures::pictures;
+use crate::support::page_server::PageServer;
+use crate::support::service::Serve;
+
+/// Where others fill the machine, nothing is done to a recording until they let it be the one that does.
+const PRESSED_WITHIN: Duration = Duration::from_secs(300);
+
+#[test]
+fn a_recording_that_fills_the_machine_has_half_as_many_pictures_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    // A fifth of a core is full at once. One measure alone, so that there is one change to be seen.
+    let costs = "cpu_cost: {cpu_kill_grace_sec: 3600}";
+    let mut service = Serve::start_with(dir.path(), costs, &[("LIVEKIT_CPU_REQUEST", "0.2")]);
+    let file = dir.path().join("clock.mp4");
+    let id = service.callers().start(&json!({
+        "url": pages.url("/pages/clock.html"),
+        "file_outputs": [{ "filepath": file.display().to_string() }],
+        "advanced": { "width": 1280, "height": 720, "framerate": 30, "video_bitrate": 3000 },
+    }));
+    let told = service.until("it is made cheaper", PRESSED_WITHIN, |callers| {
+        let info = callers.info(&id);
+        let told = details(&info).to_owned();
+        told.contains("pictures a second").then_some(told)
+    });
+    // `15 pictures a second from 14 s on: the machine was short of CPU`
+    let from = told.split_once("15 pictures a second from ").and_then(|(_, rest)| rest.split_once(" s on: "));
+    let from: f64 = from.unwrap_or_else(|| panic!("{told}")).0.parse().unwrap();
+    std::thread::park_timeout(Duration::from_secs(8));
+    service.callers().stop(&id).unwrap();
+    let info = service.until_over(&id, PATIENCE);
+    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
+    assert!(details(&info).contains("the machine was short of CPU"), "{info}");
+    service.end();
+
+    assert_decodable(&file);
+    let times: Vec<f64> = pictures(&file, &layout::clock()).iter().map(|picture| picture.pts).collect();
+    let gaps = |from: f64, to: f64| {
+        let pairs = times.windows(2).filter(move |pair| pair[0] >= from && pair[1] <= to);
+        pairs.map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()
+    };
+    let rate = |gaps: &[f64]| gaps.len() as f64 / gaps.iter().sum::<f64>();
+    let end = times.last().copied().unwrap();
+    // It says the time to a second, and what the encoder holds comes later.
+    let (before, after) = (gaps(0.0, from - 1.5), gaps(from + 1.5, end));
+    let closest = after.iter().copied().fold(f64::MAX, f64::min);
+    assert!(closest >= 0.058, "{closest} s apart");
+    assert!(rate(&after) <= 15.5 && rate(&after) >= 5.0, "{} a second", rate(&after));
+    assert!(rate(&before) >= 1.3 * rate(&after), "{} and then {} a second", rate(&before), rate(&after));
+}

@@ -1,0 +1,78 @@
+//! What an operator decides about every browser, seen in what is recorded.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::PATIENCE;
+use crate::support::layout::Region;
+use crate::support::measure::pictures::Still;
+use crate::support::page_server::PageServer;
+use crate::support::service::Serve;
+
+const YES: [u8; 3] = [40, 170, 80];
+const NO: [u8; 3] = [220, 50, 47];
+
+/// Records the page that shows its terms. Gives the colours of its halves, and the service's log.
+fn shown(configuration: &str) -> ([[u8; 3]; 2], String) {
+    let dir = tempfile::tempdir().unwrap();
+    let (pages, other) = (PageServer::start(), PageServer::start());
+    let mut service = Serve::start(dir.path(), configuration);
+    let file = dir.path().join("terms.mp4");
+    let id = service.callers().start(&json!({
+        "url": pages.url(&format!("/pages/terms.html?other={}", other.url(""))),
+        "await_start_signal": true,
+        "file_outputs": [{ "filepath": file.display().to_string() }],
+        "advanced": { "width": 640, "height": 360, "framerate": 15, "video_bitrate": 800 },
+    }));
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    std::thread::park_timeout(Duration::from_secs(2));
+    service.callers().stop(&id).unwrap();
+    let info = service.until_over(&id, PATIENCE);
+    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
+    let still = Still::at(&file, 0.5);
+    let halves = [Region::new(0.0, 0.0, 0.5, 1.0), Region::new(0.5, 0.0, 0.5, 1.0)];
+    let done = service.end();
+    (halves.map(|half| still.colour(half)), done.stderr)
+}
+
+fn assert_colours(seen: [[u8; 3]; 2], expected: [[u8; 3]; 2]) {
+    let near = |(seen, expected): (&u8, &u8)| seen.abs_diff(*expected) <= 12;
+    let is_same = seen.as_flattened().iter().zip(expected.as_flattened()).all(near);
+    assert!(is_same, "{seen:?} is not {expected:?}");
+}
+
+#[test]
+fn a_page_is_kept_from_other_origins_and_from_the_link() {
+    let (colours, log) = shown("");
+    assert_colours(colours, [NO, NO]);
+    for address in ["169.254.1.1:80", "169.254.1.2:80", "169.254.1.3:80", "[fe80::1]:80"] {
+        let refused = |line: &str| line.contains("refused: a page wants") && line.contains(address);
+        assert!(log.lines().any(refused), "{address}: {log}");
+    }
+}
+
+#[test]
+fn an_operators_flags_reach_the_page_and_so_does_what_is_allowed() {
+    let (colours, log) = shown("insecure: true\nallow_link_local: true\nchrome_flags: {user-agent: Terms/1}");
+    assert_colours(colours, [YES, YES]);
+    assert!(!log.contains("refused: a page wants"), "{log}");
+}
+
+#[test]
+fn a_link_local_page_is_refused_by_its_field() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Serve::start(dir.path(), "");
+    for url in
+        ["http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/", "http://2852039166/"]
+    {
+        let request = json!({ "url": url, "file_outputs": [{ "filepath": "a.mp4" }] });
+        let refused = service.callers().call("StartWebEgress", &request).unwrap_err();
+        assert_eq!(refused.code, "invalid_argument", "{refused:?}");
+        assert!(
+            refused.message.contains("web url") && refused.message.contains("allow_link_local"),
+            "{refused:?}"
+        );
+    }
+    service.end();
+}
