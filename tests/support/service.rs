@@ -165,7 +165,7 @@ impl Callers {
 
     /// What callers sign with.
     pub(crate) fn keys(&self) -> Keys {
-        Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
+        keys()
     }
 
     /// Calls a method of `livekit.Egress`.
@@ -229,6 +229,11 @@ impl Callers {
         let mut items = self.list(&json!({ "egress_id": egress_id })).unwrap_or_default();
         items.pop().unwrap_or_default()
     }
+}
+
+/// Every service's keys.
+pub(crate) fn keys() -> Keys {
+    Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
 }
 
 fn id(info: &Value) -> String {
