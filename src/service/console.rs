@@ -10,7 +10,7 @@
 //! POST /console/api/start                         a form
 //! ```
 //!
-//! The page itself says nothing and is for everybody; whoever asks for more is looked at first ([`access`]). Answers are
+//! The page itself says nothing and is for everybody; whoever asks for more is looked at first (`access`). Answers are
 //! LiveKit's JSON as the API gives it, with errors as `{"code", "message"}`.
 
 mod access;
