@@ -3,6 +3,7 @@
 
 mod architecture;
 mod clients;
+mod composite;
 mod console;
 mod crashes;
 mod deployment;

@@ -42,6 +42,11 @@ pub(crate) struct Refused {
     pub(crate) message: String,
 }
 
+/// What its callers sign with, and so has a livekit-server that is to be its own.
+pub(crate) fn keys() -> Keys {
+    Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
+}
+
 impl Serve {
     /// `weir serve` in a directory, with its work in `work` there, and more lines of configuration. No other test records as
     /// long as it is held.
@@ -229,11 +234,6 @@ impl Callers {
         let mut items = self.list(&json!({ "egress_id": egress_id })).unwrap_or_default();
         items.pop().unwrap_or_default()
     }
-}
-
-/// Every service's keys.
-pub(crate) fn keys() -> Keys {
-    Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
 }
 
 fn id(info: &Value) -> String {

@@ -15,6 +15,7 @@ pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod processes;
 pub(crate) mod recorder;
+pub(crate) mod room;
 pub(crate) mod service;
 pub(crate) mod stores;
 pub(crate) mod synthetic;
