@@ -77,7 +77,7 @@ pub struct ServiceConfig {
     pub port: Option<u16>,
     /// Ours: the interface of the API and of the console.
     pub bind: IpAddr,
-    /// Ours: whether there is an operator's console, at the API's port or [`ServiceConfig::console_port`].
+    /// Ours: whether there is an operator's console, at the API's port or at `console_port`.
     pub console: bool,
     /// Ours: a port for the console alone. 0: it is at the API's, where there is one.
     pub console_port: u16,

@@ -380,6 +380,8 @@ impl Egresses for Service {
             None => self.known(egress_id).await?,
         };
         match &self.settings.layouts {
+            // LiveKit takes a moment to notice who has left.
+            _ if registry::is_over(&info) => return Err(ServiceError::not_found(layout::NOT_THERE)),
             Some(layouts) => layouts.update(&info, layout).await?,
             None if info.room_name.is_empty() => return Err(ServiceError::not_found(layout::NOT_THERE)),
             None => return Err(ServiceError::invalid(layout::NO_SERVER)),

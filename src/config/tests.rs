@@ -317,3 +317,20 @@ fn the_text_of_the_environment_wins_over_files() {
     let nothing = read(None, &[("HOME", "/h")]).unwrap_err().to_string();
     assert!(nothing.starts_with("no configuration is given: \napi_key: it is needed"), "{nothing}");
 }
+
+#[test]
+fn the_console_is_at_the_apis_port_or_at_its_own() {
+    let port = |text: &str| load(&format!("{ALONE}{text}")).config.console_port();
+    assert_eq!(port(""), Some(DEFAULT_PORT));
+    assert_eq!(port("port: 80"), Some(80));
+    assert_eq!(port("console_port: 81"), Some(81));
+    assert_eq!(port("port: 0"), None);
+    assert_eq!(port("port: 0\nconsole_port: 81"), Some(81));
+    assert_eq!(port("console: false"), None);
+    let fleet = "redis: {address: localhost:6379}\n";
+    assert_eq!(port(fleet), None, "there is no API");
+    assert_eq!(port(&format!("{fleet}console_port: 81")), Some(81));
+    let idle = warnings(&format!("{ALONE}console: false\nconsole_port: 81"));
+    assert!(idle.len() == 1 && idle[0].contains("console_port"), "{idle:?}");
+    assert!(errors(&format!("{ALONE}port: 81\nconsole_port: 81")).contains("port of"));
+}

@@ -10,7 +10,7 @@
 //! POST /console/api/start                         a form
 //! ```
 //!
-//! The page itself says nothing and is for everybody; whoever asks for more is looked at first ([`access`]). Answers are
+//! The page itself says nothing and is for everybody; whoever asks for more is looked at first (`access`). Answers are
 //! LiveKit's JSON as the API gives it, with errors as `{"code", "message"}`.
 
 mod access;
@@ -42,6 +42,7 @@ use super::keys::ApiKeys;
 use super::snapshot::{Live, Snapshots};
 use crate::pages::{self, File};
 use crate::secret::Secret;
+use access::Asker;
 use form::Form;
 use pictures::Pictures;
 pub use recent::Recent;
@@ -120,19 +121,23 @@ async fn with_rules(mut response: Response) -> Response {
 
 /// Lets in who may see and do all of it.
 async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    let may = access::may(&desk.console.keys, peer(&request), request.method(), request.headers());
-    match may {
+    match access::may(&desk.console.keys, asker(&request)) {
         Ok(()) => next.run(request).await,
         Err(error) => refusal(&error),
     }
 }
 
-fn peer(request: &Request) -> Option<SocketAddr> {
-    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer)
+fn asker(request: &Request) -> Asker<'_> {
+    Asker {
+        peer: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer),
+        version: request.version(),
+        method: request.method(),
+        headers: request.headers(),
+    }
 }
 
 async fn page(request: Request) -> Response {
-    if access::is_led_here(peer(&request), request.headers()) {
+    if access::is_led_here(asker(&request)) {
         let text = "Another page has led here. Open the console by its address instead: type it, or use a bookmark.\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }

@@ -11,7 +11,7 @@ use crate::support::measure::pictures::Still;
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::ports;
-use crate::support::service::Serve;
+use crate::support::service::{Serve, keys};
 use crate::support::tool::{Tool, command};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -131,7 +131,7 @@ fn a_recording_is_seen_and_stopped_by_whoever_sits_at_the_machine() {
 #[test]
 fn in_a_fleet_the_console_has_a_port_of_its_own() {
     let redis = Redis::start();
-    let livekit = LiveKitServer::start(&redis);
+    let livekit = LiveKitServer::start_with(&redis, keys(), &[]);
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let url = painted(dir.path(), &pages);
@@ -157,6 +157,24 @@ fn in_a_fleet_the_console_has_a_port_of_its_own() {
         let finished = &board(&at)["finished"][0];
         (finished["egress_id"] == *id && finished["status"] == "EGRESS_COMPLETE").then_some(())
     });
+
+    // A room, in another layout as soon as its page is in it.
+    let file = dir.path().join("room.mp4").display().to_string();
+    let form = json!({
+        "source": { "type": "room", "room": "standup", "layout": "speaker" }, "outputs": { "file": file },
+    });
+    let (status, started) = ask(&format!("{at}/console/api/start"), &[], Some(&form));
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&started));
+    let started: Value = serde_json::from_slice(&started).unwrap();
+    assert_eq!(started["room_composite"]["layout"], "speaker", "{started}");
+    let of =
+        |what: &str| format!("{at}/console/api/recordings/{}/{what}", started["egress_id"].as_str().unwrap());
+    service.until("it is laid out", PATIENCE, |_| {
+        (ask(&of("layout"), &[], Some(&json!({ "layout": "grid" }))).0 == 200).then_some(())
+    });
+    assert_eq!(board(&at)["recordings"][0]["info"]["room_name"], "standup");
+    assert_eq!(ask(&of("stop"), &[], Some(&json!({}))).0, 200);
+    service.until("it is over", PATIENCE, |_| (board(&at)["recordings"] == json!([])).then_some(()));
     service.end();
 }
 

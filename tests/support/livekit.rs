@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use livekit_token::{AccessToken, VideoGrants};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -168,6 +169,28 @@ impl LiveKitServer {
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// Freezes it: connections stay, nothing gets through.
+    pub(crate) fn freeze(&self) {
+        self.server.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.server.signal(Signal::SIGCONT);
+    }
+
+    /// Closes a room on everybody who is in it.
+    pub(crate) fn delete_room(&self, room: &str) {
+        let grants = VideoGrants { room_create: true, ..VideoGrants::default() };
+        let token = AccessToken::with_api_key(&self.keys.key, &self.keys.secret).with_grants(grants);
+        let token = format!("Bearer {}", token.to_jwt().unwrap());
+        let headers = [("Authorization", token.as_str()), ("Content-Type", "application/json")];
+        let body = json!({ "room": room }).to_string();
+        let target = "/twirp/livekit.RoomService/DeleteRoom";
+        let answer = http1::ask(self.addr(), "POST", target, &headers, body.as_bytes()).unwrap();
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     }
 
     /// What it logged so far.

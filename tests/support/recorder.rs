@@ -81,6 +81,13 @@ impl Recorder {
         self.tool.until("media is written", Duration::from_secs(20), enough);
     }
 
+    /// The process of its browser, which leads all of that's.
+    pub(crate) fn browser(&self) -> i32 {
+        let children = self.children(Group::Browser);
+        let leads = |seen: &&Seen| !seen.arguments.iter().any(|argument| argument.starts_with("--type="));
+        children.iter().find(leads).expect("the browser runs").pid
+    }
+
     /// Its children of a group.
     pub(crate) fn children(&self, group: Group) -> Vec<Seen> {
         processes::family(self.tool.pid()).into_iter().filter(|seen| seen.group == group).collect()

@@ -10,6 +10,8 @@ use chromiumoxide::{Browser, Page};
 use futures::StreamExt;
 use livekit_token::{AccessToken, VideoGrants};
 use tokio::runtime::Runtime;
+use weir::secret::Secret;
+use weir::token::Signer;
 
 use super::layout::Region;
 use super::livekit::LiveKitServer;
@@ -143,6 +145,13 @@ pub(crate) fn token(livekit: &LiveKitServer, room: &str, identity: &str) -> Stri
     token.to_jwt().unwrap()
 }
 
+/// The token of a recorder, as somebody else may have made it.
+pub(crate) fn recorder_token(livekit: &LiveKitServer, room: &str, egress_id: &str) -> String {
+    let keys = livekit.keys();
+    let signer = Signer { key: keys.key.clone(), secret: Secret::new(keys.secret.clone()) };
+    signer.recorder(room, egress_id).unwrap().expose().clone()
+}
+
 fn chromium(profile: &Path) -> Tool {
     let mut chromium = command("setpriv");
     // It dies with the thread that starts it, also when the tests are killed.
@@ -186,9 +195,18 @@ pub(crate) fn is_near(seen: [u8; 3], wanted: [u8; 3]) -> bool {
 
 /// Where the whole picture of 16 to 9 would be whose middle fills a tile.
 pub(crate) fn picture_in(still: &Still, tile: Region) -> Region {
+    fitted(still, tile, f64::max)
+}
+
+/// Where the picture of 16 to 9 is that is shown whole in a tile.
+pub(crate) fn whole_in(still: &Still, tile: Region) -> Region {
+    fitted(still, tile, f64::min)
+}
+
+fn fitted(still: &Still, tile: Region, by: fn(f64, f64) -> f64) -> Region {
     let (all_width, all_height) = (still.width as f64, still.height as f64);
     let (width, height) = (tile.width * all_width, tile.height * all_height);
-    let scale = (width / 16.0).max(height / 9.0);
+    let scale = by(width / 16.0, height / 9.0);
     let (shown_width, shown_height) = (16.0 * scale / all_width, 9.0 * scale / all_height);
     let (x, y) = (tile.x + (tile.width - shown_width) / 2.0, tile.y + (tile.height - shown_height) / 2.0);
     Region::new(x, y, shown_width, shown_height)

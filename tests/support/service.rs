@@ -42,6 +42,11 @@ pub(crate) struct Refused {
     pub(crate) message: String,
 }
 
+/// What its callers sign with, and so has a livekit-server that is to be its own.
+pub(crate) fn keys() -> Keys {
+    Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
+}
+
 impl Serve {
     /// `weir serve` in a directory, with its work in `work` there, and more lines of configuration. No other test records as
     /// long as it is held.
@@ -165,7 +170,7 @@ impl Callers {
 
     /// What callers sign with.
     pub(crate) fn keys(&self) -> Keys {
-        Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
+        keys()
     }
 
     /// Calls a method of `livekit.Egress`.

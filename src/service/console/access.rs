@@ -6,13 +6,14 @@
 //! - A name that is not this machine's may still lead here (DNS rebinding): `Host` has to be a loopback name.
 //! - A page of another origin can send a request, and show a picture: browsers say where a request comes from (`Origin`,
 //!   `Sec-Fetch-Site`), and what changes something has to be JSON, which they send nowhere else without asking first.
-//! - Behind a proxy on this machine everybody comes from it: one that says for whom it asks asks for a stranger.
+//! - Behind a proxy on this machine everybody comes from it: one that says for whom it asks asks for a stranger, and so does
+//!   what speaks HTTP/1.0, as nginx does to what is behind it unless it is told otherwise. One that gives no sign is not known.
 //!
 //! Pure.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, Version, header};
 
 use crate::service::error::{Code, ServiceError};
 use crate::service::keys::ApiKeys;
@@ -33,25 +34,30 @@ const FORWARDED: [&str; 7] = [
 
 const HOW: &str = "show a LiveKit access token with the grant `roomRecord`, signed with the service's api_key and api_secret";
 
+/// A request, as far as it says who asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker<'a> {
+    /// `None`: not known.
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) version: Version,
+    pub(super) method: &'a Method,
+    pub(super) headers: &'a HeaderMap,
+}
+
 /// # Errors
 /// `unauthenticated`, with what to do; `permission_denied` for what another site's page asks for.
-pub(super) fn may(
-    keys: &ApiKeys,
-    peer: Option<SocketAddr>,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<(), ServiceError> {
+pub(super) fn may(keys: &ApiKeys, asker: Asker<'_>) -> Result<(), ServiceError> {
     // Who shows a token is judged by it. No page of another origin can make a browser send one.
-    if let Some(value) = headers.get(header::AUTHORIZATION) {
+    if let Some(value) = asker.headers.get(header::AUTHORIZATION) {
         let token = value.to_str().ok().and_then(|value| value.strip_prefix(SCHEME)).map(str::trim);
         return by_token(keys, token.unwrap_or_default());
     }
-    if !is_here(peer, headers) {
+    if !asker.is_here() {
         return Err(ServiceError::unauthenticated(format!(
             "{HOW}; only on the service's own machine none is needed"
         )));
     }
-    if is_foreign(method, headers) {
+    if asker.is_foreign() {
         return Err(ServiceError::new(
             Code::PermissionDenied,
             "the request comes from another site's page: open the console by its own address",
@@ -62,8 +68,8 @@ pub(super) fn may(
 
 /// Whether a browser of this machine was led to the page by another one. A recorded page could so have itself replaced by the
 /// console, and what is seen there would be recorded.
-pub(super) fn is_led_here(peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
-    is_here(peer, headers) && is_foreign(&Method::GET, headers)
+pub(super) fn is_led_here(asker: Asker<'_>) -> bool {
+    asker.is_here() && asker.is_foreign()
 }
 
 /// Whether a body is JSON, as it says.
@@ -78,12 +84,32 @@ fn by_token(keys: &ApiKeys, token: &str) -> Result<(), ServiceError> {
     if claims.video.room_record { Ok(()) } else { Err(refused("the token lacks the grant `roomRecord`")) }
 }
 
-/// Whether somebody at this machine asks, for himself, for this machine.
-fn is_here(peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
-    let is_local = peer.is_some_and(|peer| is_loopback(peer.ip()));
-    let is_passed_on = FORWARDED.iter().any(|name| headers.contains_key(*name));
-    let host = only(headers, header::HOST.as_str());
-    is_local && !is_passed_on && host.is_some_and(is_loopback_name)
+impl Asker<'_> {
+    /// Whether somebody at this machine asks, for himself, for this machine.
+    fn is_here(self) -> bool {
+        let is_local = self.peer.is_some_and(|peer| is_loopback(peer.ip()));
+        let is_passed_on =
+            self.version < Version::HTTP_11 || FORWARDED.iter().any(|name| self.headers.contains_key(*name));
+        let host = only(self.headers, header::HOST.as_str());
+        is_local && !is_passed_on && host.is_some_and(is_loopback_name)
+    }
+
+    /// Whether a browser says that a page of another origin asks. What is no browser says nothing of it.
+    fn is_foreign(self) -> bool {
+        let site_is_ours = match self.headers.get(FETCH_SITE) {
+            None => true,
+            // `none`: a person typed the address. Nobody types what changes something.
+            Some(site) => site == "same-origin" || (site == "none" && *self.method == Method::GET),
+        };
+        let origin_is_ours = match self.headers.get(header::ORIGIN) {
+            None => true,
+            Some(_) => only(self.headers, header::ORIGIN.as_str())
+                .and_then(|origin| origin.strip_prefix("http://"))
+                .zip(only(self.headers, header::HOST.as_str()))
+                .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host)),
+        };
+        !(site_is_ours && origin_is_ours)
+    }
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -113,23 +139,6 @@ fn is_loopback_name(host: &str) -> bool {
 
 fn is_port(text: &str) -> bool {
     text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
-}
-
-/// Whether a browser says that a page of another origin asks. What is no browser says nothing of it.
-fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
-    let site_is_ours = match headers.get(FETCH_SITE) {
-        None => true,
-        // `none`: a person typed the address. Nobody types what changes something.
-        Some(site) => site == "same-origin" || (site == "none" && *method == Method::GET),
-    };
-    let origin_is_ours = match headers.get(header::ORIGIN) {
-        None => true,
-        Some(_) => only(headers, header::ORIGIN.as_str())
-            .and_then(|origin| origin.strip_prefix("http://"))
-            .zip(only(headers, header::HOST.as_str()))
-            .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host)),
-    };
-    !(site_is_ours && origin_is_ours)
 }
 
 /// A header's value, where there is exactly one that can be read.

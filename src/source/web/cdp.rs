@@ -42,6 +42,17 @@ const PAINTED_WITHIN: Duration = Duration::from_millis(500);
 /// The page that crashes its renderer.
 const CRASH: &str = "chrome://crash";
 
+/// What [`refusal`] has the page wait for; shorter than an answer may take.
+const REFUSAL: &str = "new Promise((done) => {
+    const said = () => document.querySelector('div.error')?.innerText;
+    const look = () => { if (said() !== undefined) end(); };
+    const watch = new MutationObserver(look);
+    const timer = setTimeout(() => end(), 3000);
+    const end = () => { watch.disconnect(); clearTimeout(timer); done(said() ?? null); };
+    watch.observe(document, { subtree: true, childList: true, attributes: true });
+    look();
+})";
+
 /// Why there is no talking to a browser.
 #[derive(Debug, thiserror::Error)]
 pub enum DevToolsError {
@@ -68,6 +79,8 @@ pub(super) struct Tab {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TabEvent {
     Signal(Signal),
+    /// Why it won't start, in its words.
+    Refused(String),
     /// The renderer is gone; the browser is not.
     Crashed,
     /// The connection is gone.
@@ -222,10 +235,41 @@ impl Tab {
         }
     }
 
-    /// What the page tells next. Nothing is lost when the future is dropped.
-    pub(super) async fn next(&mut self) -> TabEvent {
+    /// What the page tells next. Nothing is lost when the future is dropped. `awaits_start`: it may still say that it can't.
+    pub(super) async fn next(&mut self, awaits_start: bool) -> TabEvent {
+        let page = self.page.clone();
+        let refusal = || awaits_start.then(|| Box::pin(refusal(&page)));
+        let mut refused = refusal();
         loop {
-            match self.events.recv().await {
+            let asked = async {
+                match refused.as_mut() {
+                    Some(refused) => refused.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                biased;
+                event = self.events.recv() => event,
+                said = asked => match said {
+                    Ok(Some(text)) => {
+                        let text = self.address.as_ref().map(|address| address.scrub(&text)).unwrap_or(text);
+                        return TabEvent::Refused(text);
+                    }
+                    Ok(None) => {
+                        refused = refusal();
+                        continue;
+                    }
+                    // It goes elsewhere, or is gone: there will be an event.
+                    Err(_) => {
+                        refused = None;
+                        continue;
+                    }
+                },
+            };
+            if refused.is_none() {
+                refused = refusal();
+            }
+            match event {
                 Some(PageEvent::Crashed) => return TabEvent::Crashed,
                 Some(PageEvent::Gone(why)) => return TabEvent::Lost(why),
                 None => return TabEvent::Lost("the connection ended".to_owned()),
@@ -292,6 +336,16 @@ impl Tab {
         let answer = async { Ok(self.page.execute(command).await?.result) };
         within(asked, ANSWER_WITHIN, answer).await
     }
+}
+
+/// Waits for a page to say in a `div.error` why it can't start. `None`: it has not said so for a while.
+async fn refusal(page: &Page) -> Result<Option<String>, DevToolsError> {
+    let mut evaluate = EvaluateParams::new(REFUSAL);
+    evaluate.return_by_value = Some(true);
+    evaluate.await_promise = Some(true);
+    let answer = async { Ok(page.execute(evaluate).await?.result) };
+    let said = within("refusal", ANSWER_WITHIN, answer).await?.result.value;
+    Ok(said.as_ref().and_then(serde_json::Value::as_str).map(|text| text.trim().to_owned()))
 }
 
 async fn within<T>(

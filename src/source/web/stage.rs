@@ -59,6 +59,8 @@ pub(super) struct Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StageEvent {
     Signal(Signal),
+    /// The page says that it won't start.
+    Refused(PageError),
     /// The page's renderer is gone; the rest stands.
     PageLost(String),
     /// Anything else is gone.
@@ -170,8 +172,9 @@ impl Stage {
             status = self.browser.exit().wait() => lost(&format!("browser ({status})")),
             why = maybe(picture.map(failed)) => StageEvent::StageLost(format!("the picture was lost: {why}")),
             why = maybe(listening.map(failed)) => StageEvent::StageLost(format!("the sound was lost: {why}")),
-            event = self.tab.next() => match event {
+            event = self.tab.next(self.awaits_start) => match event {
                 TabEvent::Signal(signal) => StageEvent::Signal(signal),
+                TabEvent::Refused(text) => StageEvent::Refused(PageError::Template(text)),
                 TabEvent::Crashed => StageEvent::PageLost("the page's renderer crashed".to_owned()),
                 TabEvent::Lost(why) => StageEvent::StageLost(format!("the browser was lost: {why}")),
             },

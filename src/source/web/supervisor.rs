@@ -89,6 +89,11 @@ impl Supervisor {
                     self.on_signal(signal);
                     continue;
                 }
+                StageEvent::Refused(error) => {
+                    let report = Box::new(stage.report(&self.context.report_dir).await);
+                    self.tell(SourceEvent::Failed(WebError::Page { error, report }));
+                    None
+                }
                 StageEvent::PageLost(why) => self.interrupted(why, Some(stage), &stop).await,
                 StageEvent::StageLost(why) => {
                     // Killed right away: half a stage must not go on playing.

@@ -1,5 +1,6 @@
+import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
-import { addresses, body, type Draft, problems } from "./draft";
+import { addresses, body, type Draft, LAYOUTS, problems } from "./draft";
 
 const draft: Draft = {
   source: "web",
@@ -51,4 +52,10 @@ test("what is missing or wrong is said at its field", () => {
     expect(wrong({ streams }), streams).toEqual(["streams"]);
     expect(JSON.stringify(problems({ ...draft, streams }))).not.toContain("my-secret-key");
   }
+});
+
+test("every layout can be chosen", () => {
+  const folders = readdirSync(new URL("../../../templates", import.meta.url), { withFileTypes: true });
+  const known = folders.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  expect(new Set(LAYOUTS.map((name) => name.replace(/-light$/, "")))).toEqual(new Set(known));
 });

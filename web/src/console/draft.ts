@@ -27,10 +27,13 @@ export const PRESETS: readonly (readonly [string, string])[] = [
   ["PORTRAIT_H264_1080P_30", "1080p upright, 30 pictures/s"],
 ];
 
+/** The folders of templates/, as they are and light. */
 export const LAYOUTS: readonly string[] = [
   "grid",
   "speaker",
   "single-speaker",
+  "picture-in-picture",
+  "branded",
   "grid-light",
   "speaker-light",
   "single-speaker-light",

@@ -25,8 +25,12 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
+fn asker<'a>(peer: &str, method: &'a Method, headers: &'a HeaderMap) -> Asker<'a> {
+    Asker { peer: peer.parse().ok(), version: Version::HTTP_11, method, headers }
+}
+
 fn ask(peer: &str, method: &Method, lines: &[(&'static str, &str)]) -> Result<(), Code> {
-    may(&keys(), Some(peer.parse().unwrap()), method, &headers(lines)).map_err(|error| {
+    may(&keys(), asker(peer, method, &headers(lines))).map_err(|error| {
         assert!(!error.message.contains(SECRET));
         error.code
     })
@@ -75,8 +79,13 @@ fn who_comes_from_elsewhere_needs_a_token() {
         let lines = [("host", "localhost:7981"), (name, "203.0.113.9")];
         assert_eq!(ask(HERE, &Method::GET, &lines), Err(Code::Unauthenticated), "{name}");
     }
-    let unknown = may(&keys(), None, &Method::GET, &headers(&[("host", "localhost")])).unwrap_err();
+    let here = headers(&[("host", "localhost")]);
+    let unknown = may(&keys(), asker("not known", &Method::GET, &here)).unwrap_err();
     assert!(unknown.message.contains("roomRecord"), "it says what to do: {unknown}");
+    // As nginx asks when nobody has told it to say more.
+    let old = Asker { version: Version::HTTP_10, ..asker(HERE, &Method::GET, &here) };
+    assert_eq!(may(&keys(), old).unwrap_err().code, Code::Unauthenticated);
+    assert_eq!(may(&keys(), Asker { version: Version::HTTP_11, ..old }), Ok(()));
 }
 
 #[test]
@@ -104,12 +113,8 @@ fn a_token_lets_in_from_anywhere_and_a_wrong_one_from_nowhere() {
         }
     }
     // Without a key there is no token, and never one that is let in.
-    let none = may(
-        &ApiKeys::default(),
-        Some(LAN.parse().unwrap()),
-        &Method::GET,
-        &headers(&[("authorization", &good)]),
-    );
+    let shown = headers(&[("authorization", &good)]);
+    let none = may(&ApiKeys::default(), asker(LAN, &Method::GET, &shown));
     assert_eq!(none.unwrap_err().code, Code::Unauthenticated);
 }
 
@@ -142,16 +147,14 @@ fn another_sites_page_in_a_browser_of_this_machine_gets_nothing() {
 
 #[test]
 fn the_page_is_not_for_those_who_were_led_to_it_on_this_machine() {
-    let here = Some(HERE.parse().unwrap());
-    let lan = Some(LAN.parse().unwrap());
-    let led = |peer, lines: &[(&'static str, &str)]| is_led_here(peer, &headers(lines));
-    assert!(led(here, &[("host", "localhost:7981"), ("sec-fetch-site", "cross-site")]));
-    assert!(led(here, &[("host", "localhost:7981"), ("sec-fetch-site", "same-site")]));
-    assert!(!led(here, &[("host", "localhost:7981"), ("sec-fetch-site", "none")]));
-    assert!(!led(here, &[("host", "localhost:7981")]));
+    let led = |peer, lines: &[(&'static str, &str)]| is_led_here(asker(peer, &Method::GET, &headers(lines)));
+    assert!(led(HERE, &[("host", "localhost:7981"), ("sec-fetch-site", "cross-site")]));
+    assert!(led(HERE, &[("host", "localhost:7981"), ("sec-fetch-site", "same-site")]));
+    assert!(!led(HERE, &[("host", "localhost:7981"), ("sec-fetch-site", "none")]));
+    assert!(!led(HERE, &[("host", "localhost:7981")]));
     // They will be asked for a token.
-    assert!(!led(lan, &[("host", "weir.example"), ("sec-fetch-site", "cross-site")]));
-    assert!(!led(here, &[("host", "weir.example"), ("sec-fetch-site", "cross-site"), ("via", "1.1 proxy")]));
+    assert!(!led(LAN, &[("host", "weir.example"), ("sec-fetch-site", "cross-site")]));
+    assert!(!led(HERE, &[("host", "weir.example"), ("sec-fetch-site", "cross-site"), ("via", "1.1 proxy")]));
 }
 
 #[test]
