@@ -107,6 +107,33 @@ test("a shared screen takes the stage and gives it back", async () => {
   await publishers.page.close();
 });
 
+test("who speaks is shown, and the one before until then", async () => {
+  const publishers = await join("speech", ["ann", "ben"]);
+  await publishers.act(1, "microphone", false);
+  const recorder = await Recorder.open(
+    browser,
+    await address("speech", "EG_speech", { layout: "single-speaker" }),
+  );
+  await recorder.says("START_RECORDING");
+  await recorder.sees("ann alone", ([tile, ...others]) => tile?.id === "ann/camera/0" && others.length === 0);
+  await publishers.act(0, "microphone", false);
+  await publishers.act(1, "microphone", true);
+  // Red or green, and nothing between them.
+  const deadline = Date.now() + 20_000;
+  for (let green = false; !green; ) {
+    const [r, g, b] = await recorder.color(640, 504);
+    expect({ r, g, b }).toSatisfy(() => (r > 150 && g < 80) || (g > 120 && r < 80));
+    green = g > r;
+    expect(Date.now()).toBeLessThan(deadline);
+  }
+  await recorder.sees("ben alone", ([tile, ...others]) => tile?.id === "ben/camera/0" && others.length === 0);
+  await until("the tile of before goes", async () =>
+    (await recorder.page.locator(".tile").count()) === 1 ? true : undefined,
+  );
+  await recorder.close();
+  await publishers.page.close();
+});
+
 test("a camera that is off leaves its tile; one that is unpublished takes it along", async () => {
   const publishers = await join("off", ["ann", "ben"]);
   const recorder = await Recorder.open(browser, await address("off", "EG_off", { names: "1", muted: "1" }));
