@@ -13,7 +13,7 @@ import { layoutIn } from "./metadata";
 import { choose } from "./names";
 import { counts, type Showing, showings } from "./people";
 import { parseQuery, type Query } from "./query";
-import { say, scrubbed, showError, warn } from "./signals";
+import { onceShown, say, scrubbed, showError, warn } from "./signals";
 import { Stage } from "./stage";
 import { mayStart, type Signs, TOGETHER, WITHOUT_PICTURE, WITHOUT_VIDEO } from "./start";
 
@@ -202,7 +202,7 @@ class Page {
     };
     if (mayStart(signs)) {
       this.#started = true;
-      say("START_RECORDING");
+      onceShown(() => say("START_RECORDING"));
     }
   }
 }

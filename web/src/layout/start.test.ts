@@ -9,8 +9,8 @@ test("with a picture in every tile it starts at once", () => {
 
 test("with some pictures it starts a little later", () => {
   const some = { ...nothing, elapsed: 900, waiting: 1, videos: 3, tracks: 6 };
-  expect(mayStart({ ...some, sincePicture: 300 })).toBe(false);
-  expect(mayStart({ ...some, sincePicture: 301 })).toBe(true);
+  expect(mayStart({ ...some, sincePicture: 500 })).toBe(false);
+  expect(mayStart({ ...some, sincePicture: 501 })).toBe(true);
 });
 
 test("without video, it starts half a second after the room was joined", () => {

@@ -14,7 +14,7 @@ export interface Signs {
 }
 
 /** With the first picture here, the others' get this long, so that a recording need not begin with holes in it. */
-export const TOGETHER = 300;
+export const TOGETHER = 500;
 /** Without any video, tracks get this long to be accompanied by one. */
 export const WITHOUT_VIDEO = 500;
 /** Video that shows nothing is waited for this long. */
