@@ -48,6 +48,11 @@ export class Publishers {
     const words = argument === undefined ? "" : JSON.stringify(argument);
     await this.page.evaluate(`window.publishers.then((all) => all[${index}].${action}(${words}))`);
   }
+
+  /** What a participant's camera is sent as: `video/vp8`. */
+  codec(index: number): Promise<string> {
+    return this.page.evaluate(`window.publishers.then((all) => all[${index}].codec())`);
+  }
 }
 
 export interface SeenTile {

@@ -226,6 +226,17 @@ test("a template made with LiveKit's own package is told of layouts, too", async
   await publishers.page.close();
 });
 
+test.each(["vp8", "h264", "vp9", "av1"])("shows %s", async (codec) => {
+  const publishers = await join(codec, ["ann"], { codec, microphone: "0" });
+  const recorder = await Recorder.open(browser, await address(codec, `EG_${codec}`));
+  await recorder.says("START_RECORDING");
+  const [red, green, blue] = await recorder.color(640, 504);
+  expect([red > 150, green < 80, blue < 80]).toEqual([true, true, true]);
+  expect(await publishers.codec(0)).toBe(`video/${codec}`);
+  await recorder.close();
+  await publishers.page.close();
+});
+
 test("starts with sound alone where there is no video, and not in an empty room", async () => {
   const recorder = await Recorder.open(browser, await address("sound", "EG_sound"));
   const publishers = await join("sound", [], {});
