@@ -34,6 +34,7 @@ demo: web ## record the clock for 10 s to demo/: MP4, HLS, thumbnails
 test: web $(test_pages) ## all tests; they measure real recordings
 	@scripts/install.sh test
 	npm --prefix web test
+	npm --prefix web run test:browser
 	cargo test --locked --lib --bins
 	cargo test --locked --doc
 	cargo test --locked --test it -- --test-threads=1

@@ -2,13 +2,14 @@ import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 // The built pages in a real Chromium, with a real livekit-server. One after the other: they measure.
-export default defineConfig({
+// `--mode previews` takes the pictures in templates/ instead.
+export default defineConfig(({ mode }) => ({
   root: fileURLToPath(new URL(".", import.meta.url)),
   test: {
-    include: ["tests/**/*.test.ts"],
+    include: [mode === "previews" ? "tests/previews.ts" : "tests/**/*.test.ts"],
     environment: "node",
     fileParallelism: false,
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },
-});
+}));

@@ -44,7 +44,12 @@ const branded: Layout = {
   },
   arrange: (tiles, stage, options) => {
     const box = room(stage, options);
-    return presents(tiles) ? besideStage(tiles, box) : inGrid(tiles, box);
+    if (presents(tiles)) {
+      return besideStage(tiles, box);
+    }
+    // Rows that would be empty are left out.
+    const { columns, rows } = gridShape(tiles.length, box);
+    return inGrid(tiles, box, { columns, rows: Math.min(rows, Math.ceil(tiles.length / columns)) });
   },
   ornaments: (options) => {
     const background = options.get("background");

@@ -48,6 +48,11 @@ export class Publishers {
     const words = argument === undefined ? "" : JSON.stringify(argument);
     await this.page.evaluate(`window.publishers.then((all) => all[${index}].${action}(${words}))`);
   }
+
+  /** What a participant's camera is sent as: `video/vp8`. */
+  codec(index: number): Promise<string> {
+    return this.page.evaluate(`window.publishers.then((all) => all[${index}].codec())`);
+  }
 }
 
 export interface SeenTile {
@@ -97,20 +102,20 @@ export class Recorder {
     );
   }
 
+  /** The tiles in reading order. */
   tiles(): Promise<SeenTile[]> {
     return this.page.evaluate(() =>
-      [...document.querySelectorAll<HTMLElement>(".tile:not(.leaving)")].map((tile) => {
-        const { x, y, width, height } = tile.getBoundingClientRect();
-        const video = tile.querySelector<HTMLVideoElement>("video:not(.former)");
-        return {
+      [...document.querySelectorAll<HTMLElement>(".tile:not(.leaving)")]
+        .map((tile) => ({ tile, box: tile.getBoundingClientRect() }))
+        .sort((a, b) => a.box.y - b.box.y || a.box.x - b.box.x)
+        .map(({ tile, box }) => ({
           id: tile.dataset.id ?? "",
-          box: `${x},${y} ${width}x${height}`,
+          box: `${box.x},${box.y} ${box.width}x${box.height}`,
           role: tile.dataset.role,
           fit: tile.dataset.fit,
           camera: tile.dataset.camera,
-          received: video?.videoWidth ?? 0,
-        };
-      }),
+          received: tile.querySelector<HTMLVideoElement>("video:not(.former)")?.videoWidth ?? 0,
+        })),
     );
   }
 
@@ -129,6 +134,17 @@ export class Recorder {
     });
   }
 
+  /** The track that the first tile shows, once it has shown a picture of it. */
+  async track(): Promise<string | undefined> {
+    return this.page.evaluate(() => {
+      if (document.querySelector(".tile video.former")) {
+        return undefined;
+      }
+      const stream = document.querySelector<HTMLVideoElement>(".tile video")?.srcObject;
+      return stream instanceof MediaStream ? stream.getVideoTracks()[0]?.id : undefined;
+    });
+  }
+
   /** The colour at a point of the page, from a real screenshot. */
   async color(x: number, y: number): Promise<[number, number, number]> {
     const png = await this.page.screenshot({ clip: { x, y, width: 1, height: 1 } });
@@ -142,6 +158,27 @@ export class Recorder {
     }, png.toString("base64"));
     const [red = 0, green = 0, blue = 0] = decoded;
     return [red, green, blue];
+  }
+
+  /** A screenshot, scaled down. */
+  async shrunk({ width, height }: { width: number; height: number }): Promise<Buffer> {
+    const png = await this.page.screenshot();
+    const scaled = await this.page.evaluate(
+      async ([data, w, h]) => {
+        const image = new Image();
+        image.src = `data:image/png;base64,${data}`;
+        await image.decode();
+        const canvas = Object.assign(document.createElement("canvas"), { width: w, height: h });
+        const context = canvas.getContext("2d");
+        if (context) {
+          context.imageSmoothingQuality = "high";
+          context.drawImage(image, 0, 0, w, h);
+        }
+        return canvas.toDataURL("image/png");
+      },
+      [png.toString("base64"), width, height] as const,
+    );
+    return Buffer.from(scaled.slice(scaled.indexOf(",") + 1), "base64");
   }
 
   async close(): Promise<void> {

@@ -32,7 +32,7 @@ const join = (room: string, identities: string[], options = {}) =>
   Publishers.join(browser, pages.url, server, room, identities, options);
 
 test("shows who is there where the layout says, starts at the first picture and ends with the room", async () => {
-  const publishers = await join("four", ["ann", "ben", "cem", "dea"]);
+  const publishers = await join("four", ["ann", "ben", "cem", "dea"], { microphone: "0" });
   const recorder = await Recorder.open(browser, await address("four", "EG_four"));
   await recorder.says("START_RECORDING");
   const tiles = await recorder.sees(
@@ -107,6 +107,36 @@ test("a shared screen takes the stage and gives it back", async () => {
   await publishers.page.close();
 });
 
+test("who speaks is shown, and the one before until then", async () => {
+  const publishers = await join("speech", ["ann", "ben"]);
+  await publishers.act(1, "microphone", false);
+  const recorder = await Recorder.open(
+    browser,
+    await address("speech", "EG_speech", { layout: "single-speaker" }),
+  );
+  await recorder.says("START_RECORDING");
+  await recorder.sees("ann alone", ([tile, ...others]) => tile?.id === "ann/camera/0" && others.length === 0);
+  // Whatever changes, some tile has a picture.
+  await recorder.page.evaluate(() => {
+    const bare = new MutationObserver(() => {
+      if (![...document.querySelectorAll("video")].some(({ videoWidth }) => videoWidth > 0)) {
+        document.documentElement.dataset.bare = "once";
+      }
+    });
+    bare.observe(document.body, { childList: true });
+  });
+  await publishers.act(0, "microphone", false);
+  await publishers.act(1, "microphone", true);
+  await recorder.sees("ben alone", ([tile, ...others]) => tile?.id === "ben/camera/0" && others.length === 0);
+  await recorder.sees("ben's picture", ([tile]) => (tile?.received ?? 0) > 0);
+  expect(await recorder.page.locator("html").getAttribute("data-bare")).toBeNull();
+  await until("the tile of before goes", async () =>
+    (await recorder.page.locator(".tile").count()) === 1 ? true : undefined,
+  );
+  await recorder.close();
+  await publishers.page.close();
+});
+
 test("a camera that is off leaves its tile; one that is unpublished takes it along", async () => {
   const publishers = await join("off", ["ann", "ben"]);
   const recorder = await Recorder.open(browser, await address("off", "EG_off", { names: "1", muted: "1" }));
@@ -131,15 +161,78 @@ test("a camera that is off leaves its tile; one that is unpublished takes it alo
 });
 
 test("a tile receives no more than it shows", async () => {
-  const publishers = await join("layers", ["ann"], { simulcast: "1", width: "1280", height: "720" });
+  // Two layers: 320x180 and 640x360.
+  const publishers = await join("layers", ["ann"], { simulcast: "1" });
   const recorder = await Recorder.open(browser, await address("layers", "EG_layers"), {
     width: 320,
     height: 180,
   });
-  const small = await recorder.sees("a picture", (seen) => (seen[0]?.received ?? 0) > 0);
-  expect(small[0]?.received).toBeLessThanOrEqual(640);
+  await recorder.sees("the small picture", (seen) => seen[0]?.received === 320);
   await recorder.page.setViewportSize({ width: 1280, height: 720 });
-  await recorder.sees("the full picture", (seen) => seen[0]?.received === 1280);
+  await recorder.sees("the large picture", (seen) => seen[0]?.received === 640);
+  await recorder.page.setViewportSize({ width: 320, height: 180 });
+  await recorder.sees("the small picture again", (seen) => seen[0]?.received === 320);
+  await recorder.close();
+  await publishers.page.close();
+});
+
+test("tiles keep their last pictures while the connection is made again", { timeout: 120_000 }, async () => {
+  const other = await LiveKitServer.start();
+  try {
+    const publishers = await Publishers.join(browser, pages.url, other, "again", ["ann"], {
+      microphone: "0",
+    });
+    const token = await other.recorderToken("again", "EG_again");
+    const params = new URLSearchParams({ layout: "grid", token, url: other.url });
+    const recorder = await Recorder.open(browser, `${pages.url}/dist/layout/?${params}`);
+    await recorder.says("START_RECORDING");
+    const red = async () => {
+      const [r, g, b] = await recorder.color(640, 504);
+      return r > 150 && g < 80 && b < 80;
+    };
+    expect(await red()).toBe(true);
+    const first = await recorder.track();
+    expect(first).toBeDefined();
+    await other.goAway();
+    await other.comeBack();
+    await recorder.says("the connection to the room is lost, trying again", 40_000);
+    const deadline = Date.now() + 40_000;
+    // Both come back, in either order, and the tile has its old picture until it has a new one.
+    for (let track = first; track === first || track === undefined; track = await recorder.track()) {
+      expect(await red()).toBe(true);
+      expect(Date.now()).toBeLessThan(deadline);
+    }
+    expect(await red()).toBe(true);
+    expect(recorder.console).not.toContain("END_RECORDING");
+    await recorder.close();
+    await publishers.page.close();
+  } finally {
+    await other.close();
+  }
+});
+
+test("a template made with LiveKit's own package is told of layouts, too", async () => {
+  const publishers = await join("foreign", ["ann"]);
+  const token = await server.recorderToken("foreign", "EG_foreign");
+  const params = new URLSearchParams({ layout: "first", token, url: server.url });
+  const recorder = await Recorder.open(browser, `${pages.url}/dist-test/egress-sdk/?${params}`);
+  await recorder.says("START_RECORDING");
+  expect(await recorder.page.locator("[data-layout]").textContent()).toBe("first");
+  await server.rooms.updateParticipant("foreign", "EG_foreign", { metadata: '{"layout":"speaker"}' });
+  await recorder.page.locator("[data-layout=speaker]").waitFor();
+  await server.rooms.deleteRoom("foreign");
+  await recorder.says("END_RECORDING");
+  await recorder.close();
+  await publishers.page.close();
+});
+
+test.each(["vp8", "h264", "vp9", "av1"])("shows %s", async (codec) => {
+  const publishers = await join(codec, ["ann"], { codec, microphone: "0" });
+  const recorder = await Recorder.open(browser, await address(codec, `EG_${codec}`));
+  await recorder.says("START_RECORDING");
+  const [red, green, blue] = await recorder.color(640, 504);
+  expect([red > 150, green < 80, blue < 80]).toEqual([true, true, true]);
+  expect(await publishers.codec(0)).toBe(`video/${codec}`);
   await recorder.close();
   await publishers.page.close();
 });
@@ -159,11 +252,11 @@ test("starts with sound alone where there is no video, and not in an empty room"
 
 test("says what is wrong, and never the token", async () => {
   const missing = await Recorder.open(browser, `${pages.url}/dist/layout/?layout=grid`);
-  expect(await missing.page.locator("div.error").innerText()).toBe("missing required params url and token");
+  expect(await missing.page.locator("div.error").textContent()).toBe("missing required params url and token");
   const token = `${await server.recorderToken("wrong", "EG_wrong")}x`;
   const params = new URLSearchParams({ layout: "grid", token, url: server.url });
   const wrong = await Recorder.open(browser, `${pages.url}/dist/layout/?${params}`);
-  const text = await wrong.page.locator("div.error").innerText({ timeout: 20_000 });
+  const text = await wrong.page.locator("div.error").textContent({ timeout: 20_000 });
   expect(text).not.toBe("");
   expect(text).not.toContain(token);
   expect(wrong.console.filter((line) => line.endsWith("_RECORDING"))).toEqual([]);

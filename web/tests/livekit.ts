@@ -1,5 +1,6 @@
 // A real livekit-server on loopback, as scripts/peers.sh installs it; and the pages, from a server of files.
 import { type ChildProcess, spawn } from "node:child_process";
+import { webcrypto } from "node:crypto";
 import { once } from "node:events";
 import { access, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer as createHttpServer } from "node:http";
@@ -9,6 +10,9 @@ import { extname, join, normalize } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { AccessToken, RoomServiceClient } from "livekit-server-sdk";
+
+// Node.js 18 has it in a module alone; LiveKit's client looks for it here.
+globalThis.crypto ??= webcrypto as Crypto;
 
 const KEY = "testskey";
 const SECRET = "secret-of-the-tests-which-is-long-enough";

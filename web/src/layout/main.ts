@@ -11,35 +11,39 @@ import {
 import { names } from "./layouts";
 import { layoutIn } from "./metadata";
 import { choose } from "./names";
-import { complete, counts, type Showing, showings } from "./people";
+import { counts, type Showing, showings } from "./people";
 import { parseQuery, type Query } from "./query";
-import { say, scrubbed, showError, warn } from "./signals";
+import { onceShown, say, scrubbed, showError, warn } from "./signals";
 import { Stage } from "./stage";
-import { mayStart, WITHOUT_PICTURE, WITHOUT_VIDEO } from "./start";
+import { mayStart, type Signs, TOGETHER, WITHOUT_PICTURE, WITHOUT_VIDEO } from "./start";
 
 /** Who speaks changes the picture at most this often, in ms. */
 const SPEAKERS = 1000;
-/** After a reconnect, what was shown stays until its tracks are back, but not longer than this, in ms. */
-const RETURN = 5000;
+/** After a reconnect, what was shown stays until it is back, but not longer than this, in ms: others may have to reconnect, too. */
+const RETURN = 10_000;
 
 class Page {
   readonly #query: Query;
   readonly #room = new Room({
-    // A tile receives and decodes no more than it shows.
-    adaptiveStream: { pixelDensity: 1, pauseVideoInBackground: false },
+    // Each tile asks for what it shows itself: see tile.ts. The library's own way starts every track with its smallest layer and
+    // takes more than a second to better it.
+    adaptiveStream: false,
     dynacast: false,
   });
   readonly #stage: Stage;
   #layout: string;
   #joinedAt: number | undefined;
-  #pictures = 0;
+  #picturedAt: number | undefined;
   #started = false;
   #pending = false;
   #spokeAt = -Infinity;
   #speakers: ReturnType<typeof setTimeout> | undefined;
+  #patience: ReturnType<typeof setTimeout> | undefined;
   #last: Showing[] = [];
-  /** Set while the connection is being made again: nothing is taken off the stage. */
-  #holding: "until-connected" | "until-complete" | undefined;
+  /** While the connection is made again, the stage stays as it is. */
+  #away = false;
+  /** Who was shown before that and is not back yet. */
+  readonly #held = new Map<string, Showing>();
 
   constructor(query: Query) {
     this.#query = query;
@@ -91,7 +95,8 @@ class Page {
       })
       .on(RoomEvent.Reconnecting, () => {
         warn("the connection to the room is lost, trying again");
-        this.#holding = "until-connected";
+        this.#away = true;
+        this.#stage.freeze();
       })
       .on(RoomEvent.Reconnected, () => this.#release())
       .on(RoomEvent.Disconnected, (reason) => {
@@ -123,15 +128,17 @@ class Page {
   }
 
   #release(): void {
-    if (this.#holding === undefined) {
+    if (!this.#away) {
       return;
     }
-    this.#holding = "until-complete";
-    setTimeout(() => {
-      if (this.#holding === "until-complete") {
-        this.#holding = undefined;
-        this.#change();
-      }
+    this.#away = false;
+    for (const showing of this.#last) {
+      this.#held.set(showing.id, showing);
+    }
+    clearTimeout(this.#patience);
+    this.#patience = setTimeout(() => {
+      this.#held.clear();
+      this.#change();
     }, RETURN);
     this.#change();
   }
@@ -154,27 +161,29 @@ class Page {
   }
 
   #render(): void {
-    if (this.#holding === "until-connected") {
+    if (this.#away) {
       return;
     }
-    let shown = showings(this.#room);
-    if (this.#holding === "until-complete") {
-      if (complete(this.#room)) {
-        this.#holding = undefined;
-      } else {
-        // Who is here again but not yet to be seen keeps the last picture.
-        const here = new Set(shown.map(({ id }) => id));
-        shown = [...shown, ...this.#last.filter(({ id }) => !here.has(id))];
-      }
+    const here = showings(this.#room);
+    for (const { id } of here) {
+      this.#held.delete(id);
     }
+    const shown = [...here, ...this.#held.values()];
     this.#last = shown;
+    if (!this.#started) {
+      // Nobody is watching yet: tracks come in any order.
+      this.#stage.forget();
+    }
     const screenShared = shown.some(({ kind }) => kind === "screen-share");
     this.#stage.render(choose(this.#layout, names, screenShared), shown);
     this.#consider();
   }
 
   #pictured(): void {
-    this.#pictures += 1;
+    if (this.#picturedAt === undefined) {
+      this.#picturedAt = performance.now();
+      setTimeout(() => this.#consider(), TOGETHER + 1);
+    }
     this.#consider();
   }
 
@@ -182,10 +191,18 @@ class Page {
     if (this.#started || this.#joinedAt === undefined) {
       return;
     }
-    const elapsed = performance.now() - this.#joinedAt;
-    if (mayStart({ elapsed, pictures: this.#pictures, ...counts(this.#room) })) {
+    const now = performance.now();
+    const { videos, missing, tracks } = counts(this.#room);
+    const signs: Signs = {
+      elapsed: now - this.#joinedAt,
+      sincePicture: this.#picturedAt === undefined ? undefined : now - this.#picturedAt,
+      waiting: missing + this.#stage.waiting,
+      videos,
+      tracks,
+    };
+    if (mayStart(signs)) {
       this.#started = true;
-      say("START_RECORDING");
+      onceShown(() => say("START_RECORDING"));
     }
   }
 }

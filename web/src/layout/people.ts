@@ -10,6 +10,7 @@ import type { Candidate } from "./order";
 
 /** A picture that somebody shows. */
 export interface Showing extends Candidate {
+  readonly publication: RemoteTrackPublication;
   readonly track: RemoteVideoTrack;
   readonly name: string;
   readonly microphone: "open" | "muted";
@@ -51,6 +52,7 @@ function showing(
     lastSpoke: participant.lastSpokeAt?.getTime(),
     cameraOn: !publication.isMuted,
     joinedAt: participant.joinedAt?.getTime() ?? 0,
+    publication,
     track,
     name: participant.name || participant.identity,
     microphone: participant.isMicrophoneEnabled ? "open" : "muted",
@@ -58,20 +60,15 @@ function showing(
   };
 }
 
-/** How much video could yet be shown, and how many tracks are received: see start.ts. */
-export function counts(room: Room): { videos: number; tracks: number } {
+/** How much video could be shown, how much of that has not arrived yet, and how many tracks are received: see start.ts. */
+export function counts(room: Room): { videos: number; missing: number; tracks: number } {
   const published = [...room.remoteParticipants.values()].flatMap((participant) => [
     ...participant.trackPublications.values(),
   ]);
+  const videos = published.filter(({ kind, isMuted }) => kind === Track.Kind.Video && !isMuted);
   return {
-    videos: published.filter(({ kind, isMuted }) => kind === Track.Kind.Video && !isMuted).length,
+    videos: videos.length,
+    missing: videos.filter(({ track }) => track === undefined).length,
     tracks: published.filter(({ track }) => track !== undefined).length,
   };
-}
-
-/** Whether all video that there is has arrived. */
-export function complete(room: Room): boolean {
-  return [...room.remoteParticipants.values()].every((participant) =>
-    [...participant.videoTrackPublications.values()].every(({ track }) => track !== undefined),
-  );
 }

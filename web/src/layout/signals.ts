@@ -5,6 +5,22 @@ export function say(signal: "START_RECORDING" | "END_RECORDING"): void {
   console.log(signal);
 }
 
+/** How long a page that is not painted at all is waited for, in ms. */
+const UNPAINTED = 200;
+
+/** Calls back when what the page has now is on the screen: a picture is told of before it is painted, and one painting lies on its way. */
+export function onceShown(callback: () => void): void {
+  let called = false;
+  const once = () => {
+    if (!called) {
+      called = true;
+      callback();
+    }
+  };
+  requestAnimationFrame(() => requestAnimationFrame(once));
+  setTimeout(once, UNPAINTED);
+}
+
 /** For whoever reads the page's console when something went wrong. */
 export function warn(text: string): void {
   // biome-ignore lint/suspicious/noConsole: see above.

@@ -13,6 +13,10 @@ const COVER = 2000;
 export class Places {
   #previous: string[] = [];
 
+  forget(): void {
+    this.#previous = [];
+  }
+
   /** Where each of them goes. Pure but for the memory of where they were. */
   next(shown: readonly (Tile & Showing)[], { layout }: Template, stage: Size, options: Options): Placement[] {
     const tiles = byImportance(shown);
@@ -50,6 +54,23 @@ export class Stage {
     document.adoptedStyleSheets = [this.#sheet];
   }
 
+  /** Lets the next change put everyone where their importance says, wherever they were. */
+  forget(): void {
+    this.#places.forget();
+  }
+
+  /** Lets every tile keep the picture that it has. */
+  freeze(): void {
+    for (const tile of this.#tiles.values()) {
+      tile.freeze();
+    }
+  }
+
+  /** How many tiles have not yet shown a picture that they will show. */
+  get waiting(): number {
+    return [...this.#tiles.values()].filter(({ settled }) => !settled).length;
+  }
+
   render(choice: Choice, showings: readonly Showing[]): void {
     const chosen = template(choice.layout);
     this.#dress(choice, chosen);
@@ -69,6 +90,9 @@ export class Stage {
       }
     }
     const placed = new Set(placements.map(({ id }) => id));
+    for (const { id, publication } of shown) {
+      publication.setEnabled(placed.has(id));
+    }
     for (const [id, tile] of this.#tiles) {
       if (!placed.has(id)) {
         this.#tiles.delete(id);

@@ -69,6 +69,15 @@ export function fitOf(tile: Tile): Fit {
   return tile.kind === "screen-share" || tile.aspect < 1 ? "contain" : "cover";
 }
 
+/** How large a picture is shown in a box, with what `cover` loses of it. */
+export function pictureSize({ width, height, fit }: Size & { readonly fit: Fit }, aspect: number): Size {
+  const byWidth = { width, height: width / aspect };
+  const byHeight = { width: height * aspect, height };
+  const wider = byHeight.width > width;
+  const size = (fit === "cover") === wider ? byHeight : byWidth;
+  return { width: Math.round(size.width), height: Math.round(size.height) };
+}
+
 /** One tile in a box. */
 export function place(tile: Tile, box: Box, role?: string): Placement {
   const placement = { id: tile.id, fit: fitOf(tile), ...rounded(box) };
@@ -108,9 +117,16 @@ export function gridShape(count: number, { width, height }: Size): GridShape {
   return columns !== rows && width <= height ? { columns: rows, rows: columns } : { columns, rows };
 }
 
-/** Tiles in a grid of equal cells, row by row; those that have no cell are not placed. */
-export function inGrid(tiles: readonly Tile[], box: Box, gap = GAP): Placement[] {
-  const { columns, rows } = gridShape(tiles.length, box);
+/**
+ * Tiles in a grid of equal cells, row by row; those that have no cell are not placed. `shape`: where it is not to be
+ * {@link gridShape}'s.
+ */
+export function inGrid(
+  tiles: readonly Tile[],
+  box: Box,
+  { columns, rows }: GridShape = gridShape(tiles.length, box),
+  gap = GAP,
+): Placement[] {
   const width = (box.width - (columns - 1) * gap) / columns;
   const height = (box.height - (rows - 1) * gap) / rows;
   return tiles.slice(0, columns * rows).map((tile, index) => {

@@ -1,5 +1,5 @@
 // One tile's element: a picture, or the sign for nobody's picture, and a label.
-import type { Placement } from "@weir/layout";
+import { type Placement, pictureSize } from "@weir/layout";
 import type { RemoteVideoTrack } from "livekit-client";
 import type { Showing } from "./people";
 
@@ -47,7 +47,7 @@ export class TileView {
   readonly #onShape: () => void;
   #track: RemoteVideoTrack | undefined;
   #video: HTMLVideoElement | undefined;
-  #former: { track: RemoteVideoTrack; video: HTMLVideoElement } | undefined;
+  #former: HTMLVideoElement | undefined;
   #pictured = false;
   #box = "";
 
@@ -96,6 +96,8 @@ export class TileView {
     mark(this.element, "speaking", showing.speaking ? "" : undefined);
     this.#relabel(showing);
     this.#show(showing.track);
+    // No more is received and decoded than is shown. The client library tells the server only of what is new.
+    showing.publication.setVideoDimensions(pictureSize(placement, showing.aspect));
   }
 
   #relabel({ kind, name, microphone }: Showing): void {
@@ -115,22 +117,30 @@ export class TileView {
 
   #show(track: RemoteVideoTrack): void {
     if (track === this.#track) {
+      if (this.#video?.paused && track.mediaStreamTrack.readyState === "live") {
+        this.#video.play().catch(() => {
+          // It was given another track, or taken away, before it played.
+        });
+      }
       return;
     }
     this.#dropFormer();
-    if (this.#track && this.#video) {
-      this.#former = { track: this.#track, video: this.#video };
-      this.#video.className = "former";
+    if (this.#video) {
+      this.#former = this.#video;
+      this.#former.className = "former";
     }
     const video = document.createElement("video");
     // Sound has elements of its own.
     video.muted = true;
+    video.autoplay = true;
     video.disablePictureInPicture = true;
+    // Not by the track's `attach`: when the connection is lost, the library takes tracks out of the elements that it knows of, and
+    // with them the last picture.
+    video.srcObject = new MediaStream([track.mediaStreamTrack]);
     this.#track = track;
     this.#video = video;
     this.#pictured = false;
     this.element.prepend(video);
-    track.attach(video);
     video.addEventListener("resize", this.#onShape);
     video.requestVideoFrameCallback(() => {
       if (this.#video === video) {
@@ -142,21 +152,28 @@ export class TileView {
     });
   }
 
+  /** Keeps the picture for the time when its track has ended, for which Chromium would show a black one. */
+  freeze(): void {
+    this.#video?.pause();
+  }
+
   #dropFormer(): void {
-    if (this.#former) {
-      this.#former.track.detach(this.#former.video);
-      this.#former.video.remove();
-      this.#former = undefined;
-    }
+    drop(this.#former);
+    this.#former = undefined;
   }
 
   remove(): void {
     this.#dropFormer();
-    if (this.#track && this.#video) {
-      this.#track.detach(this.#video);
-      this.#video.remove();
-      this.#video = undefined;
-    }
+    drop(this.#video);
+    this.#video = undefined;
     this.element.remove();
+  }
+}
+
+/** Ends an element for good: a media element that still has a source may go on for as long as it likes. */
+function drop(video: HTMLVideoElement | undefined): void {
+  if (video) {
+    video.srcObject = null;
+    video.remove();
   }
 }

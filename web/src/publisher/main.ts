@@ -127,6 +127,15 @@ class Publisher {
     await this.room.localParticipant.publishTrack(picture(this.#look, width, height), options);
   }
 
+  /** What the camera is really sent as: `video/vp8`. */
+  async codec(): Promise<string> {
+    const sender = this.room.localParticipant.getTrackPublication(Track.Source.Camera)?.track?.sender;
+    const stats = [...((await sender?.getStats()) ?? new Map()).values()];
+    const sent = stats.find(({ type }) => type === "outbound-rtp");
+    const codec = stats.find(({ id }) => id === sent?.codecId);
+    return String(codec?.mimeType).toLowerCase();
+  }
+
   async publishMicrophone(): Promise<void> {
     const options = { source: Track.Source.Microphone, name: "microphone", dtx: false, red: false };
     await this.room.localParticipant.publishTrack(sound(this.#tone), options);
