@@ -42,7 +42,7 @@ pub use yaml::{ConfigError, Finding, Place};
 /// The API's port where nothing is said: next to the templates', and none of livekit-server's (7880 to 7882).
 pub const DEFAULT_PORT: u16 = 7981;
 
-/// Where the layouts' pages are served where nothing is said.
+/// Where LiveKit Egress serves the layouts' pages.
 pub const DEFAULT_TEMPLATE_PORT: u16 = 7980;
 
 /// All of a service's configuration.
@@ -60,7 +60,7 @@ pub struct ServiceConfig {
 
     /// LiveKit's health JSON, and `/healthz`; on all interfaces. 0: off.
     pub health_port: u16,
-    /// The layouts' pages, on the loopback interface.
+    /// Accepted, and without meaning: each recorder serves its layout itself.
     pub template_port: u16,
     /// Prometheus, on all interfaces. 0: off.
     pub prometheus_port: u16,
@@ -73,7 +73,7 @@ pub struct ServiceConfig {
     pub bind: IpAddr,
 
     pub logging: LoggingConfig,
-    /// Base address of the layouts' pages. Empty: our own, at [`ServiceConfig::template_port`].
+    /// Base address of the layouts' pages, for requests that bring none. Empty: our own.
     pub template_base: String,
     /// The topic on which requests are awaited, and a label of the metrics. livekit-server as it is published asks on the
     /// empty one.
@@ -194,15 +194,6 @@ impl ServiceConfig {
     pub fn api_port(&self) -> Option<u16> {
         let unsaid = if self.is_standalone() { DEFAULT_PORT } else { 0 };
         Some(self.port.unwrap_or(unsaid)).filter(|port| *port != 0)
-    }
-
-    /// Base address of the layouts' pages.
-    #[must_use]
-    pub fn template_base(&self) -> String {
-        match self.template_base.as_str() {
-            "" => format!("http://localhost:{}/", self.template_port),
-            base => base.to_owned(),
-        }
     }
 }
 
