@@ -45,7 +45,7 @@ pub const DEFAULT_PORT: u16 = 7981;
 /// Whether this build answers tokio-console.
 pub const HAS_CONSOLE: bool = cfg!(all(feature = "console", tokio_unstable));
 
-/// Where the layouts' pages are served where nothing is said.
+/// Where LiveKit Egress serves the layouts' pages.
 pub const DEFAULT_TEMPLATE_PORT: u16 = 7980;
 
 /// All of a service's configuration.
@@ -63,7 +63,7 @@ pub struct ServiceConfig {
 
     /// LiveKit's health JSON, and `/healthz`; on all interfaces. 0: off.
     pub health_port: u16,
-    /// The layouts' pages, on the loopback interface.
+    /// Accepted, and without meaning: each recorder serves its layout itself.
     pub template_port: u16,
     /// Prometheus, on all interfaces. 0: off.
     pub prometheus_port: u16,
@@ -83,7 +83,7 @@ pub struct ServiceConfig {
     pub console_port: u16,
 
     pub logging: LoggingConfig,
-    /// Base address of the layouts' pages. Empty: our own, at [`ServiceConfig::template_port`].
+    /// Base address of the layouts' pages, for requests that bring none. Empty: our own.
     pub template_base: String,
     /// The topic on which requests are awaited, and a label of the metrics. livekit-server as it is published asks on the
     /// empty one.
@@ -224,15 +224,6 @@ impl ServiceConfig {
     pub fn tokio_console_port(&self) -> Option<u16> {
         let is_wanted = HAS_CONSOLE && self.debug_handler_port != 0;
         Some(self.tokio_console_port).filter(|port| is_wanted && *port != 0)
-    }
-
-    /// Base address of the layouts' pages.
-    #[must_use]
-    pub fn template_base(&self) -> String {
-        match self.template_base.as_str() {
-            "" => format!("http://localhost:{}/", self.template_port),
-            base => base.to_owned(),
-        }
     }
 }
 

@@ -97,7 +97,6 @@ pub(super) fn check(
 fn ports(config: &ServiceConfig, error: &mut dyn FnMut(&str, String)) {
     let ports = [
         ("health_port", config.health_port),
-        ("template_port", config.template_port),
         ("prometheus_port", config.prometheus_port),
         ("debug_handler_port", config.debug_handler_port),
         ("tokio_console_port", config.tokio_console_port),

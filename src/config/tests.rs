@@ -28,7 +28,6 @@ fn livekits_file_starts_as_it_is() {
     assert_eq!(config.redis.password.expose(), "12345");
     assert!(config.redis.use_tls && !config.is_standalone() && config.api_port().is_none());
     assert_eq!(config.logging, LoggingConfig { json: true, ..LoggingConfig::default() });
-    assert_eq!(config.template_base(), "http://localhost:7980/");
     assert_eq!(config.storage.storage.as_ref().unwrap().s3.as_ref().unwrap().secret.expose(), "SECRET_3");
     assert_eq!(config.session_limits, SessionLimits::default());
     let cost = &config.cpu_cost;
@@ -161,10 +160,10 @@ fn bad_values_are_told_with_line_and_remedy() {
 
 #[test]
 fn what_does_not_go_together_is_told_at_once() {
-    let error = errors("health_port: 7981\nprometheus_port: 7980\nwork_dir: here\n");
+    let error = errors("health_port: 7981\nprometheus_port: 7981\nwork_dir: here\n");
     for said in [
-        "line 2, column 1: prometheus_port: `7980` is the port of `template_port` too",
-        "port: `7981` is the port of `health_port` too",
+        "line 2, column 1: prometheus_port: `7981` is the port of `health_port` too",
+        "port: `7981` is the port of `prometheus_port` too",
         "line 3, column 1: work_dir: it has to be an absolute path",
         "api_key: it is needed where there is no `redis` section",
         "api_secret: it is needed",

@@ -7,12 +7,14 @@ use serde::Serialize;
 
 use crate::sample::{Costs, sample};
 use crate::support::layout::{self, Layout};
+use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::pictures::pictures;
 use crate::support::measure::sound::{beeps, samples};
 use crate::support::measure::timing::{cadence, millis_since, percentile, sound_lateness};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::recorder::{Ended, Recorder};
+use crate::support::room::Publishers;
 use crate::support::synthetic::Synthetic;
 
 /// Seconds of each recording; the middle twelve are measured.
@@ -36,6 +38,8 @@ enum Page {
     Clock,
     Scroll,
     Videos,
+    /// Everybody in a room, in a grid. Who publishes, and the server, are not counted.
+    Room(u32),
 }
 
 impl Page {
@@ -45,11 +49,14 @@ impl Page {
             Self::Clock => "clock",
             Self::Scroll => "scroll",
             Self::Videos => "videos",
+            Self::Room(4) => "room of four",
+            Self::Room(_) => "room of nine",
         }
     }
 
     fn path(self) -> String {
         match self {
+            Self::Room(count) => format!("room-of-{count}"),
             Self::Videos => "/pages/videos.html?src=/video.webm".to_owned(),
             page => format!("/pages/{}.html", page.name()),
         }
@@ -57,7 +64,8 @@ impl Page {
 
     fn layout(self) -> Layout {
         match self {
-            Self::Slide => Layout::default(),
+            // The numbers of participants do not count pictures.
+            Self::Slide | Self::Room(_) => Layout::default(),
             Self::Clock => layout::clock(),
             Self::Scroll => layout::scroll(),
             Self::Videos => layout::videos(),
@@ -75,6 +83,9 @@ pub(crate) fn all() -> Vec<Case> {
             if page == Page::Slide {
                 cases.push(Case { page, preset, capture: "framebuffer", live: true });
             }
+        }
+        for page in [Page::Room(4), Page::Room(9)] {
+            cases.push(Case { page, preset, capture: "framebuffer", live: false });
         }
     }
     cases
@@ -114,6 +125,25 @@ impl Stage {
     }
 }
 
+/// A room with participants who send 640x360 at 30 pictures a second, and tones.
+struct Room {
+    // They leave before it is closed.
+    _publishers: Publishers,
+    livekit: LiveKitServer,
+    _redis: Redis,
+}
+
+impl Room {
+    fn open(pages: &PageServer, name: &str, count: u32) -> Self {
+        let redis = Redis::start();
+        let livekit = LiveKitServer::start(&redis);
+        let identities: Vec<String> = (1..=count).map(|number| format!("participant-{number}")).collect();
+        let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
+        let publishers = Publishers::join(&livekit, pages, name, &identities, "");
+        Self { _publishers: publishers, livekit, _redis: redis }
+    }
+}
+
 /// The figures of one recording.
 #[derive(Debug, Serialize)]
 pub(crate) struct Measured {
@@ -149,14 +179,28 @@ impl Case {
 
     pub(crate) fn measure(&self, stage: &Stage) -> Measured {
         let dir = tempfile::tempdir().unwrap();
-        let url = stage.pages.url(&self.page.path());
+        let room = match self.page {
+            Page::Room(count) => Some(Room::open(&stage.pages, &self.page.path(), count)),
+            _ => None,
+        };
+        let (kind, what) = match self.page {
+            Page::Room(_) => ("room", self.page.path()),
+            page => ("web", stage.pages.url(&page.path())),
+        };
         let server = self.live.then(RtmpServer::start);
         let stream = server.as_ref().map(|server| server.url("bench"));
-        let mut arguments = vec!["web", url.as_str(), "--preset", self.preset, "--capture", self.capture];
+        let mut arguments = vec![kind, what.as_str(), "--preset", self.preset, "--capture", self.capture];
         arguments.extend(["--duration", LENGTH, "--file", "out.mp4"]);
         arguments.extend(stream.iter().flat_map(|url| ["--stream", url.as_str()]));
 
-        let mut recorder = Recorder::start(dir.path(), &arguments);
+        let mut recorder = Recorder::start_with(dir.path(), &arguments, |weir| {
+            if let Some(room) = &room {
+                let keys = room.livekit.keys();
+                weir.env("LIVEKIT_URL", room.livekit.ws_url())
+                    .env("LIVEKIT_API_KEY", &keys.key)
+                    .env("LIVEKIT_API_SECRET", &keys.secret);
+            }
+        });
         recorder.until_written(1_000);
         recorder.runs_for(SETTLE);
         let costs = sample(&mut recorder, WINDOW);
@@ -170,7 +214,8 @@ impl Case {
         let all = pictures(&path, &layout);
         let steady: Vec<_> =
             all.iter().filter(|picture| picture.pts >= SETTLE.as_secs_f64()).cloned().collect();
-        let moving = (self.page != Page::Slide).then(|| cadence(&steady));
+        let is_counted = !matches!(self.page, Page::Slide | Page::Room(_));
+        let moving = is_counted.then(|| cadence(&steady));
 
         let started = ended.started.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
         let in_picture = all.iter().find_map(|picture| picture.wall);

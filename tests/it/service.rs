@@ -137,7 +137,10 @@ fn a_request_that_can_not_be_recorded_is_refused_by_its_field() {
     );
     let room = json!({ "room_name": "a", "file_outputs": file });
     let room = service.callers().call("StartRoomCompositeEgress", &room).unwrap_err();
-    assert!(room.code == "invalid_argument" && room.message.contains("not yet supported"), "{room:?}");
+    assert!(room.code == "invalid_argument" && room.message.contains("ws_url"), "{room:?}");
+    let track = json!({ "room_name": "a", "track_id": "TR_a" });
+    let track = service.callers().call("StartTrackEgress", &track).unwrap_err();
+    assert!(track.code == "invalid_argument" && track.message.contains("not yet supported"), "{track:?}");
     assert_eq!(service.callers().list(&json!({ "active": true })).unwrap(), Vec::<Value>::new());
     service.end();
 }

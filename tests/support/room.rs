@@ -236,9 +236,14 @@ pub(crate) fn number(still: &Still, picture: Region) -> Option<u32> {
 pub(crate) fn heard(samples: &[f32], from: f64, to: f64, of: u32) -> Vec<u32> {
     let part = |seconds: f64| ((seconds * sound::RATE) as usize).min(samples.len());
     let samples = &samples[part(from)..part(to)];
-    // Between two tones there is nothing but what the codec adds.
-    let noise = (1..=of).map(|number| level(samples, tone(number) + 55.0)).fold(0.001, f64::max);
-    (1..=of).filter(|number| level(samples, tone(*number)) > 4.0 * noise).collect()
+    // Beside a tone there is nothing but what codecs add, and a sound that stumbles on a busy machine.
+    let levels: Vec<f64> = (1..=of).map(|number| level(samples, tone(number))).collect();
+    let loudest = levels.iter().copied().fold(0.03, f64::max);
+    let is_heard = |number: &u32| {
+        let (tone, at) = (tone(*number), levels[*number as usize - 1]);
+        at > 0.08 * loudest && at > level(samples, tone - 50.0).max(level(samples, tone + 50.0))
+    };
+    (1..=of).filter(is_heard).collect()
 }
 
 /// The amplitude of one frequency, by Goertzel's algorithm, under a Hann window.

@@ -312,6 +312,28 @@ async fn waits_for_the_pages_signal_and_brings_a_crashed_renderer_back() {
     scene.is_empty().await;
 }
 
+/// A template that finds out only after a while that it can't show its room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_says_why_it_will_not_start_is_not_waited_for() {
+    let site = Site::start().await;
+    let says = "<body><script>setTimeout(() => document.body.insertAdjacentHTML('beforeend',\
+                '<div class=error>no permission</div>'), 500)</script>";
+    let url = site.page("/room", Answer::html(says));
+    let mut scene = Scene::new();
+    let mut plan = plan(&url);
+    plan.start = StartRule::OnSignal;
+    let source = WebSource::start(&plan, scene.context.clone()).await.unwrap();
+    assert!(matches!(scene.event().await, SourceEvent::Loaded));
+    let failed = scene.event().await;
+    let SourceEvent::Failed(WebError::Page { error: PageError::Template(text), report }) = &failed else {
+        panic!("{failed:?}")
+    };
+    assert_eq!(text, "no permission");
+    assert!(report.screenshot.is_some());
+    source.close().await;
+    scene.is_empty().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn brings_browser_display_and_sound_back_and_gives_up_after_three() {
     let site = Site::start().await;
