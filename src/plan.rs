@@ -22,6 +22,7 @@ pub mod room;
 pub mod source;
 pub mod storage;
 pub mod stream_url;
+pub mod track;
 mod wire;
 
 #[cfg(test)]

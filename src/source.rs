@@ -67,4 +67,5 @@ pub enum SourceEvent {
     Failed(web::WebError),
 }
 
+pub mod tracks;
 pub mod web;

@@ -211,7 +211,8 @@ fn output_as_v2(output: &OutputRequest) -> proto::Output {
     let config = match &output.kind {
         OutputKind::File(file) => {
             let file_type = match file.container {
-                None => proto::EncodedFileType::DefaultFiletype,
+                // No request can name WebM: it is what a track becomes by itself.
+                None | Some(Container::WebM) => proto::EncodedFileType::DefaultFiletype,
                 Some(Container::Mp4) => proto::EncodedFileType::Mp4,
                 Some(Container::Ogg) => proto::EncodedFileType::Ogg,
                 Some(Container::Mp3) => proto::EncodedFileType::Mp3,
