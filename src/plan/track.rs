@@ -109,6 +109,13 @@ pub struct PublishedTrack {
     pub is_muted: bool,
 }
 
+/// What a track egress found when its first frame came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovered {
+    pub track: PublishedTrack,
+    pub codec: TrackCodec,
+}
+
 /// Tracks of a room that are recorded as they come, without a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TracksPlan {

@@ -7,6 +7,7 @@ mod reconnect;
 pub mod room;
 mod signal;
 mod subscription;
+mod sync;
 mod transport;
 
 pub use peer::{Frame, PeerError, SenderReport};

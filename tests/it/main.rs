@@ -17,6 +17,7 @@ mod licences;
 mod livekit;
 mod measuring;
 mod refusals;
+mod rooms;
 mod service;
 mod stillness;
 mod storage;

@@ -14,6 +14,7 @@ pub(crate) mod page_server;
 pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod processes;
+pub(crate) mod publisher;
 pub(crate) mod recorder;
 pub(crate) mod service;
 pub(crate) mod stores;
