@@ -1,34 +1,57 @@
 # The words that people and .ci/run share. Each installs what it needs (Debian, Ubuntu) and can be run again at no cost.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc bench release install clean
+.PHONY: help web demo test lint doc bench release install clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: ## record the clock for 10 s to demo/: MP4, HLS, thumbnails
+# npm's own note of what it installed is as old as node_modules; a page's index.html is as old as all of it.
+pages := web/dist/layout/index.html web/dist/console/index.html
+test_pages := web/dist-test/publisher/index.html web/dist-test/egress-sdk/index.html
+page_sources := $(shell find web/src templates web/*.json web/*.ts -type f)
+
+web: $(pages) ## the pages that are embedded in the binary: web/dist
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json web/.npmrc
+	@scripts/install.sh web
+	npm --prefix web ci
+	@touch $@
+
+$(pages) &: web/node_modules/.package-lock.json $(page_sources)
+	npm --prefix web run build
+	@touch $(pages)
+
+$(test_pages) &: web/node_modules/.package-lock.json $(page_sources)
+	npm --prefix web run build:test
+	@touch $(test_pages)
+
+demo: web ## record the clock for 10 s to demo/: MP4, HLS, thumbnails
 	@scripts/install.sh demo
 	cargo build --locked
 	@scripts/demo.sh target/debug/weir
 
-test: ## all tests; they measure real recordings
+test: web ## all tests; they measure real recordings
 	@scripts/install.sh test
+	npm --prefix web test
 	cargo test --locked --lib --bins
 	cargo test --locked --doc
 	cargo test --locked --test it -- --test-threads=1
 
-lint: ## format, clippy, documentation, docker/; warnings are errors
+lint: web ## format, clippy, documentation, web/, docker/; warnings are errors
 	@scripts/install.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	npm --prefix web run lint
+	npm --prefix web run typecheck
 	@scripts/lint-docker.sh
 
-bench: ## record the reference pages and measure; writes docs/benchmarks.* (about 20 minutes)
+bench: web ## record the reference pages and measure; writes docs/benchmarks.* (about 20 minutes)
 	@scripts/install.sh bench
 	cargo bench --locked --bench recordings
 
-release: ## the binary, optimised: target/release/weir
+release: web ## the binary, optimised: target/release/weir
 	@scripts/install.sh demo
 	cargo build --locked --release
 
@@ -37,4 +60,4 @@ install: release ## the same, into ~/.cargo/bin
 
 clean: ## everything that was built or recorded
 	cargo clean
-	rm -rf demo bench/out
+	rm -rf demo bench/out web/dist web/dist-test web/node_modules

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing on Debian or Ubuntu, and checks Rust. Asks nothing; costs nothing when all is there.
 #
+#   scripts/install.sh web     to build the pages in web/
 #   scripts/install.sh demo    to build and record
 #   scripts/install.sh test    to run the tests, too
 #   scripts/install.sh bench   to run the benchmark, too
@@ -10,10 +11,11 @@ cd "$(dirname "$0")/.."
 source scripts/packages.sh
 
 case "${1:-}" in
+  web) wanted=() ;;
   demo) wanted=("${build[@]}" "${record[@]}") ;;
   test | bench) wanted=("${build[@]}" "${record[@]}" "${test[@]}" "${lint[@]}") ;;
   *)
-    echo "usage: scripts/install.sh demo|test|bench" >&2
+    echo "usage: scripts/install.sh web|demo|test|bench" >&2
     exit 2
     ;;
 esac
@@ -29,11 +31,12 @@ installed() {
 
 # Node.js may have come from elsewhere than Debian; what counts is that it is there. It builds the pages in web/ and runs
 # one of the tests' servers.
-if [[ -f web/package.json || "$1" != demo ]] && ! { command -v node && command -v npm; } >/dev/null; then
-  wanted+=(nodejs npm)
+if ! { command -v node && command -v npm; } >/dev/null; then
+  wanted+=("${web[@]}")
 fi
 
 install_packages() {
+  ((${#wanted[@]} > 0)) || return 0
   if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     echo "This is no Debian or Ubuntu. Going on with what is here; needed are (by Debian's names):" >&2
     printf '  %s\n' "${wanted[*]}" >&2
@@ -90,6 +93,15 @@ check_gstreamer() {
   fi
 }
 
+check_node() {
+  local have
+  have="$(node --version 2>/dev/null || true)"
+  [[ -n "$have" ]] && command -v npm >/dev/null || fail "Node.js is missing: the pages in web/ need it, 18 or newer, and npm."
+  if [[ "$(printf '%s\n' 18 "${have#v}" | sort --version-sort | head -n 1)" != 18 ]]; then
+    fail "Node.js $have is too old: the pages in web/ need 18 or newer."
+  fi
+}
+
 check_rust() {
   local needed have
   needed="$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)"
@@ -108,6 +120,8 @@ check_rust() {
 }
 
 install_packages
+check_node
+[[ "$1" != web ]] || exit 0
 check_gstreamer
 check_rust
 if [[ "$1" != demo ]]; then

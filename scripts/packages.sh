@@ -7,6 +7,11 @@ build=(
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
 )
 
+# To build the pages in web/.
+web=(
+  nodejs npm
+)
+
 # To record.
 record=(
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad

@@ -16,6 +16,9 @@ use rand::distr::Alphanumeric;
 use crate::config;
 use crate::plan::EgressId;
 use crate::plan::encoding::{PRESETS, Preset};
+use crate::plan::room::Rooms;
+use crate::secret::Secret;
+use crate::token::Signer;
 
 /// Records and streams what a browser shows.
 #[derive(Debug, Parser)]
@@ -76,7 +79,11 @@ pub struct ServeArgs {
 pub enum Job {
     /// A web page
     Web(Box<WebArgs>),
-    /// What a LiveKit request asks for: a v1 WebEgressRequest or a v2 StartEgressRequest, as JSON
+    /// A LiveKit room: everybody in it, in a layout
+    Room(Box<RoomArgs>),
+    /// One track of a LiveKit room, as it is published: nothing is decoded
+    Track(Box<TrackArgs>),
+    /// What a LiveKit request asks for, as JSON: a v1 web, room composite or track request, or a v2 StartEgressRequest
     Request(RequestArgs),
 }
 
@@ -86,7 +93,20 @@ impl Job {
     pub const fn general_args(&self) -> &GeneralArgs {
         match self {
             Self::Web(args) => &args.general,
+            Self::Room(args) => &args.general,
+            Self::Track(args) => &args.general,
             Self::Request(args) => &args.general,
+        }
+    }
+
+    /// How rooms are reached, for what records one.
+    #[must_use]
+    pub const fn server_args(&self) -> Option<&ServerArgs> {
+        match self {
+            Self::Web(_) => None,
+            Self::Room(args) => Some(&args.server),
+            Self::Track(args) => Some(&args.server),
+            Self::Request(args) => Some(&args.server),
         }
     }
 
@@ -95,8 +115,105 @@ impl Job {
     pub const fn run_args(&self) -> &RunArgs {
         match self {
             Self::Web(args) => &args.run,
+            Self::Room(args) => &args.run,
+            Self::Track(args) => &args.run,
             Self::Request(args) => &args.run,
         }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct RoomArgs {
+    /// The room's name
+    pub room: String,
+    /// grid, speaker or single-speaker, each also as -light and -dark; or what another template calls its own [default: the
+    /// template's]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub layout: String,
+    /// Base address of a template in place of our own: http:// or https://
+    #[arg(long, value_name = "URL", default_value = "", hide_default_value = true)]
+    pub template_url: String,
+    /// Record no picture
+    #[arg(long)]
+    pub audio_only: bool,
+    /// Record no sound
+    #[arg(long)]
+    pub video_only: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub outputs: OutputArgs,
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
+    #[command(flatten)]
+    pub general: GeneralArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TrackArgs {
+    /// The room's name
+    pub room: String,
+    /// The track's id: TR_…
+    pub track_id: String,
+    /// The file; its ending is that of what holds the track's codec: .ogg, .mp4 or .webm. {track_id}, {track_type},
+    /// {track_source}, {publisher_identity}, {room_name} and {time} are filled in [default: the track's id and the time]
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    pub file: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub general: GeneralArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// How a room is reached.
+#[derive(Debug, Args, Default)]
+#[command(next_help_heading = "LiveKit's server")]
+pub struct ServerArgs {
+    /// Its address: ws:// or wss://
+    #[arg(
+        id = "server_url",
+        long = "url",
+        value_name = "URL",
+        env = "LIVEKIT_URL",
+        default_value = "",
+        hide_env_values = true,
+        hide_default_value = true
+    )]
+    pub url: String,
+    /// Name of an API key of it
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "LIVEKIT_API_KEY",
+        default_value = "",
+        hide_env_values = true,
+        hide_default_value = true
+    )]
+    pub api_key: String,
+    /// The key's secret; better in the environment, as arguments are for everybody on the machine to read
+    #[arg(
+        long,
+        value_name = "SECRET",
+        value_parser = secret,
+        env = "LIVEKIT_API_SECRET",
+        default_value = "",
+        hide_env_values = true,
+        hide_default_value = true
+    )]
+    pub api_secret: Secret<String>,
+}
+
+impl ServerArgs {
+    /// What they say of rooms.
+    #[must_use]
+    pub fn rooms(&self) -> Rooms {
+        let Self { url, api_key, api_secret } = self;
+        let signer = Signer::new(api_key, api_secret);
+        Rooms { ws_url: url.clone(), signer, template_base: String::new() }
     }
 }
 
@@ -127,6 +244,8 @@ pub struct WebArgs {
 pub struct RequestArgs {
     /// The file with the request, or - for standard input
     pub file: PathBuf,
+    #[command(flatten)]
+    pub server: ServerArgs,
     #[command(flatten)]
     pub general: GeneralArgs,
     #[command(flatten)]
@@ -305,6 +424,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
     let duration: jiff::SignedDuration = text.parse().map_err(|_| FORMS.to_owned())?;
     Duration::try_from(duration).map_err(|_| FORMS.to_owned())
+}
+
+/// Any text; clap keeps it as something that does not print.
+#[expect(clippy::unnecessary_wraps, reason = "the form of a parser")]
+fn secret(text: &str) -> Result<Secret<String>, std::convert::Infallible> {
+    Ok(Secret::new(text.to_owned()))
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

@@ -21,9 +21,9 @@ use prost::Message;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::storage::ServerStorage;
 use crate::control::StopCause;
 use crate::plan::error::PlanError;
+use crate::plan::provisions::Provisions;
 use crate::plan::request::EgressRequest;
 use crate::plan::source::{BrowserTerms, SourcePlan};
 use crate::plan::{EgressId, RecordingPlan, SessionLimits, from_rpc};
@@ -65,8 +65,8 @@ pub struct Logs {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobTerms {
-    /// Where outputs go that say nothing themselves.
-    pub server: ServerStorage,
+    /// What counts where the request says nothing itself.
+    pub provisions: Provisions,
     /// Gives names their times.
     pub planned_at: Zoned,
     pub session: SessionLimits,
@@ -102,10 +102,11 @@ impl Job {
         let request = StartEgressRequest::decode(bytes.as_slice()).map_err(|_| unreadable(()))?;
         let request = from_rpc::start_egress(request)?;
         let id = EgressId::new(&self.egress_id);
-        let mut plan = RecordingPlan::new(&request, &self.terms.server, id, &self.terms.planned_at)?;
+        let mut plan = RecordingPlan::new(&request, &self.terms.provisions, id, &self.terms.planned_at)?;
         plan.limits = self.terms.session.apply(&plan.outputs, plan.limits);
-        let SourcePlan::Web(web) = &mut plan.source;
-        web.browser.clone_from(&self.terms.browser);
+        if let SourcePlan::Web(web) = &mut plan.source {
+            web.browser.clone_from(&self.terms.browser);
+        }
         Ok((request, plan))
     }
 }

@@ -4,6 +4,7 @@
 //! repository says who may import whom; a test holds the code to it.
 
 pub mod journal;
+pub mod pages;
 pub mod protocol;
 pub mod psrpc;
 pub mod secret;

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use weir::cli::{self, Cli, Command, Job, RunArgs, ServeArgs};
+use weir::cli::{self, Cli, Command, Job, RunArgs, ServeArgs, ServerArgs};
 use weir::config::storage::{self, ServerStorage};
 use weir::config::{Environment, ServiceConfig};
 use weir::plan::graph::{GraphPlan, Machine};
+use weir::plan::provisions::Provisions;
 use weir::plan::request::EgressRequest;
 use weir::plan::{RecordingPlan, info, json, render};
 use weir::recorder::supervised;
@@ -156,15 +157,24 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
     let directory = std::env::current_dir().context("the current directory can't be read")?;
     let request = match job {
         Job::Web(args) => cli::request::web(args, &directory).map_err(|error| bad(error.field(), &error))?,
+        Job::Room(args) => {
+            cli::request::room(args, &directory).map_err(|error| bad(error.field(), &error))?
+        }
+        Job::Track(args) => {
+            cli::request::track(args, &directory).map_err(|error| bad(error.field(), &error))?
+        }
         Job::Request(args) => {
             let request = json::parse(&read(&args.file)?).map_err(|error| BadRequest(error.to_string()))?;
             cli::request::general(request, &args.general)
         }
     };
-    let server = server_storage(job.general_args().storage.as_deref())?;
-    let plan = RecordingPlan::new(&request, &server, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
+    let provisions = Provisions {
+        storage: server_storage(job.general_args().storage.as_deref())?,
+        rooms: job.server_args().map(ServerArgs::rooms).unwrap_or_default(),
+    };
+    let plan = RecordingPlan::new(&request, &provisions, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
         |error| match job {
-            Job::Web(_) => bad(error.field(), &error),
+            Job::Web(_) | Job::Room(_) | Job::Track(_) => bad(error.field(), &error),
             Job::Request(_) => BadRequest(error.to_string()),
         },
     )?;

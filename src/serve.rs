@@ -30,6 +30,8 @@ use crate::config::ServiceConfig;
 use crate::config::limits::SessionLimits as ConfiguredLimits;
 use crate::ipc::Logs;
 use crate::plan::SessionLimits;
+use crate::plan::provisions::Provisions;
+use crate::plan::room::Rooms;
 use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
@@ -41,6 +43,7 @@ use crate::service::snapshot::{Outlook, Snapshots};
 use crate::service::store::StoreError;
 use crate::service::{Service, Settings};
 use crate::telemetry;
+use crate::token::Signer;
 use doors::Doors;
 use signals::{Signals, Wish};
 
@@ -205,7 +208,7 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
     let here = std::env::current_dir().map_err(ServeError::CurrentDir)?;
     let work_dir = config.work_dir.as_ref().ok_or(ServeError::NoWorkDir)?;
     Ok(Settings {
-        server: config.storage.clone(),
+        provisions: provisions(config),
         session: session_limits(&config.session_limits),
         keep_free: config.keep_free,
         work_dir: here.join(work_dir),
@@ -214,6 +217,12 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
         browser: BrowserTerms { insecure: config.insecure, flags: config.chrome_flags.clone() },
         video_encoder_threads: config.video_encoder_threads,
     })
+}
+
+fn provisions(config: &ServiceConfig) -> Provisions {
+    let signer = Signer::new(&config.api_key, &config.api_secret);
+    let (ws_url, template_base) = (config.ws_url.clone(), config.template_base.clone());
+    Provisions { storage: config.storage.clone(), rooms: Rooms { ws_url, signer, template_base } }
 }
 
 fn session_limits(config: &ConfiguredLimits) -> SessionLimits {

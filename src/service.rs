@@ -42,9 +42,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::storage::ServerStorage;
 use crate::ipc::{Logs, Progress};
 use crate::plan::SessionLimits;
+use crate::plan::provisions::Provisions;
 use crate::plan::source::BrowserTerms;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
@@ -59,8 +59,8 @@ use supervisor::Handle;
 /// What an operator decided.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where outputs go that say nothing themselves.
-    pub server: ServerStorage,
+    /// What counts where a request says nothing itself.
+    pub provisions: Provisions,
     pub session: SessionLimits,
     /// Bytes of a local disk that stay free.
     pub keep_free: u64,

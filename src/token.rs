@@ -5,22 +5,32 @@
 use std::time::Duration;
 
 use livekit_token::{AccessToken, AccessTokenError, VideoGrants};
+use serde::{Deserialize, Serialize};
 
-use crate::secret::Secret;
+use crate::secret::{Secret, exposed};
 
 /// How long a recorder may stay in a room with its token.
 const ROOM: Duration = Duration::from_hours(24);
 /// How long a signed call of ours is good for.
 const CALL: Duration = Duration::from_mins(5);
 
-/// An API key by its name, with its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An API key by its name, with its secret. Written down, the secret is in it: for a pipe that only its owner can read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Signer {
     pub key: String,
+    #[serde(with = "exposed")]
     pub secret: Secret<String>,
 }
 
 impl Signer {
+    /// `None`: one of both is empty.
+    #[must_use]
+    pub fn new(key: &str, secret: &Secret<String>) -> Option<Self> {
+        let is_one = !key.is_empty() && !secret.expose().is_empty();
+        is_one.then(|| Self { key: key.to_owned(), secret: secret.clone() })
+    }
+
     /// The token with which a recorder joins a room: it is not counted, not seen, and only listens. Its identity is the egress's
     /// id, which is how a layout reaches it.
     ///

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     AudioCodecArg, CaptureArg, EncodingArgs, FrameTimesArg, GeneralArgs, ImageSuffixArg, OutputArgs,
-    ProfileArg, SegmentSuffixArg, Size, WebArgs,
+    ProfileArg, RoomArgs, SegmentSuffixArg, Size, TrackArgs, WebArgs,
 };
 use crate::plan::Limits;
 use crate::plan::codec::{AudioCodec, CONTAINERS};
@@ -12,9 +12,11 @@ use crate::plan::encoding::{H264Profile, PRESETS};
 use crate::plan::error::PlanError;
 use crate::plan::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use crate::plan::request::{
-    EgressRequest, EncodingRequest, FileRequest, FrameTimes, ImagesRequest, Manifest, Media, OutputKind,
-    OutputRequest, RequestOrigin, SegmentsRequest, SourceRequest, StreamRequest, WebRequest,
+    AudioMixing, EgressRequest, EncodingRequest, FileRequest, FrameTimes, ImagesRequest, Manifest, Media,
+    OutputKind, OutputRequest, RequestOrigin, RoomRequest, SegmentsRequest, SourceRequest, StreamRequest,
+    TrackRequest, WebRequest,
 };
+use crate::plan::room::RoomTicket;
 use crate::plan::source::CaptureKind;
 use crate::plan::stream_url::StreamUrl;
 use crate::secret::Secret;
@@ -26,16 +28,46 @@ use crate::secret::Secret;
 /// [`PlanError`], naming the field.
 pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
     let media = Media::from_flags(args.audio_only, args.video_only)?;
+    let (url, await_start_signal) = (args.url.clone(), args.await_start_signal);
+    let source = SourceRequest::Web(WebRequest { url, media, await_start_signal });
+    request(source, &args.outputs, &args.encoding, &args.general, directory)
+}
+
+/// What `record room` and `plan room` ask for; as [`web`] in all that is not about the room.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub fn room(args: &RoomArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
+    let source = SourceRequest::Room(RoomRequest {
+        room: RoomTicket { name: args.room.clone(), ..RoomTicket::default() },
+        layout: args.layout.clone(),
+        custom_base_url: args.template_url.clone(),
+        media: Media::from_flags(args.audio_only, args.video_only)?,
+        audio_mixing: AudioMixing::Both,
+    });
+    request(source, &args.outputs, &args.encoding, &args.general, directory)
+}
+
+/// What `record track` and `plan track` ask for.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub fn track(args: &TrackArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
     let directory = if args.general.storage.is_some() { Path::new("") } else { directory };
+    let file = FileRequest { path: reachable(&args.file, directory), container: None };
     let request = EgressRequest {
         origin: RequestOrigin::CommandLine,
-        source: SourceRequest::Web(WebRequest {
-            url: args.url.clone(),
-            media,
-            await_start_signal: args.await_start_signal,
+        source: SourceRequest::Track(TrackRequest {
+            room: RoomTicket { name: args.room.clone(), ..RoomTicket::default() },
+            track_id: args.track_id.clone(),
         }),
-        encoding: encoding(&args.encoding),
-        outputs: outputs(&args.outputs, Manifest::from_flag(!args.general.manifest), directory)?,
+        encoding: EncodingRequest::default(),
+        outputs: vec![OutputRequest {
+            field: "file".to_owned(),
+            storage: None,
+            manifest: Manifest::from_flag(!args.general.manifest),
+            kind: OutputKind::File(file),
+        }],
         webhooks: Vec::new(),
         capture: CaptureKind::Framebuffer,
         frame_times: FrameTimes::AsDrawn,
@@ -43,6 +75,28 @@ pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError>
         retry_count: 0,
     };
     Ok(general(request, &args.general))
+}
+
+fn request(
+    source: SourceRequest,
+    outputs: &OutputArgs,
+    encoding: &EncodingArgs,
+    general: &GeneralArgs,
+    directory: &Path,
+) -> Result<EgressRequest, PlanError> {
+    let directory = if general.storage.is_some() { Path::new("") } else { directory };
+    let request = EgressRequest {
+        origin: RequestOrigin::CommandLine,
+        source,
+        encoding: self::encoding(encoding),
+        outputs: self::outputs(outputs, Manifest::from_flag(!general.manifest), directory)?,
+        webhooks: Vec::new(),
+        capture: CaptureKind::Framebuffer,
+        frame_times: FrameTimes::AsDrawn,
+        limits: Limits::default(),
+        retry_count: 0,
+    };
+    Ok(self::general(request, general))
 }
 
 /// The same request under the general options, which a wire request has no words for.
@@ -79,7 +133,10 @@ pub fn option_of(field: &str) -> Option<&'static str> {
         ("audio_only images", "") => "--audio-only, --images",
         ("output", "") => "--file, --segments, --stream, --images",
         ("duration", "") => "--duration",
-        ("file_outputs", _) => "--file",
+        ("ws_url", "") => "--url, LIVEKIT_URL",
+        ("token or api key/secret", "") => "--api-key, --api-secret",
+        ("template base url", "") => "--template-url",
+        ("file_outputs", _) | ("file" | "file.filepath", "") => "--file",
         ("segment_outputs", "playlist_name") => "--playlist",
         ("segment_outputs", "live_playlist_name") => "--live-playlist",
         ("segment_outputs", "segment_duration") => "--segment-duration",

@@ -3,30 +3,43 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use super::*;
-use crate::config::storage::ServerStorage;
 use crate::plan::RecordingPlan;
 use crate::plan::error::PlanError;
 use crate::plan::graph::{GraphPlan, Machine};
 use crate::plan::info;
+use crate::plan::provisions::Provisions;
 use crate::plan::render::render;
 use crate::plan::request::EgressRequest;
 
 fn parse(line: &str) -> EgressRequest {
-    try_parse(line).unwrap()
+    request_of(&job(line)).unwrap()
 }
 
-/// `line`: what follows `weir plan web`.
-fn try_parse(line: &str) -> Result<EgressRequest, PlanError> {
-    let words = ["weir", "plan", "web"].into_iter().chain(line.split_whitespace());
+/// `line`: what follows `weir plan`.
+fn job(line: &str) -> Job {
+    let words = ["weir", "plan"].into_iter().chain(line.split_whitespace());
     match Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).command {
-        Command::Plan { job: Job::Web(args) } => request::web(&args, Path::new("/home/user/work")),
+        Command::Plan { job } => job,
         other => panic!("{other:?}"),
+    }
+}
+
+fn request_of(job: &Job) -> Result<EgressRequest, PlanError> {
+    let directory = Path::new("/home/user/work");
+    match job {
+        Job::Web(args) => request::web(args, directory),
+        Job::Room(args) => request::room(args, directory),
+        Job::Track(args) => request::track(args, directory),
+        Job::Request(_) => panic!("a request is in a file"),
     }
 }
 
 fn plan(line: &str) -> Result<RecordingPlan, PlanError> {
     let now = "2006-01-02T15:04:05.789[UTC]".parse().unwrap();
-    RecordingPlan::new(&try_parse(line)?, &ServerStorage::default(), EgressId::new("EG_test"), &now)
+    let job = job(line);
+    let rooms = job.server_args().map(ServerArgs::rooms).unwrap_or_default();
+    let provisions = Provisions { rooms, ..Provisions::default() };
+    RecordingPlan::new(&request_of(&job)?, &provisions, EgressId::new("EG_test"), &now)
 }
 
 #[test]
@@ -41,6 +54,8 @@ fn every_word_of_the_help() {
     let record = cli.find_subcommand_mut("record").unwrap();
     let web = record.find_subcommand_mut("web").unwrap().render_help();
     insta::assert_snapshot!(web);
+    let room = record.find_subcommand_mut("room").unwrap().render_help();
+    insta::assert_snapshot!("every_word_of_the_help_of_rooms", room);
 }
 
 #[test]
@@ -91,13 +106,23 @@ fn plans_of_command_lines() {
             "https://example.com/ --file ../x.mp4 --size 640x360 --fps 25 --profile high --keyframe-interval 2s \
              --audio-codec opus --audio-bitrate 96 --video-only --frame-times grid --capture ximagesrc",
         ),
+        (
+            "room",
+            "stand-up --url ws://localhost:7880 --api-key devkey --api-secret secretsecret --layout speaker-light \
+             --file {room_name}-{time} --preset h264-1080p-30",
+        ),
+        (
+            "room_by_another_template",
+            "stand-up --url https://livekit.example --api-key devkey --api-secret secretsecret --audio-only \
+             --template-url https://layouts.example/weir?theme=dark --file sound",
+        ),
     ] {
-        let request = parse(line);
-        let plan = plan(line).unwrap();
+        let kind = if name.starts_with("room") { "room" } else { "web" };
+        let line = format!("{kind} {line}");
+        let (request, plan) = (parse(&line), plan(&line).unwrap());
         let graph = GraphPlan::new(&plan, Machine { cores: 2.0, encoder_threads: 0 });
         let shown = serde_json::to_string_pretty(&RequestShown(info::redacted_request(&request))).unwrap();
-        let text =
-            format!("weir plan web {line}\n\n{}\n{plan:#?}\n{graph:#?}\n{shown}\n", render(&plan, &graph));
+        let text = format!("weir plan {line}\n\n{}\n{plan:#?}\n{graph:#?}\n{shown}\n", render(&plan, &graph));
         let (_, shown) = text.split_once("\n\n").unwrap();
         for secret in ["secretsecret", "streamkey", "muxkey123"] {
             assert!(!shown.contains(secret), "{shown}");
@@ -213,7 +238,7 @@ fn bad_input() {
             "twice",
         ),
     ] {
-        let error = plan(&format!("{PAGE} {line}")).expect_err(line);
+        let error = plan(&format!("web {PAGE} {line}")).expect_err(line);
         assert_eq!(error.field(), field, "{line}: {error}");
         let shown = error.to_string();
         assert!(shown.contains(help) && shown.contains(field), "{line}: {shown}");
@@ -226,17 +251,39 @@ fn bad_input() {
         ("https://", "https://example.com/page"),
         ("javascript:alert(1)", "http://"),
     ] {
-        let error = plan(&format!("{url} --file a.mp4")).unwrap_err();
+        let error = plan(&format!("web {url} --file a.mp4")).unwrap_err();
         assert_eq!(error.field(), "web url");
         assert!(error.to_string().contains(help), "{error}");
     }
+}
+
+/// What is wrong with how a room is reached.
+#[test]
+fn bad_input_for_rooms() {
+    const SERVER: &str = "--url ws://localhost:7880 --api-key k --api-secret s";
+    for (line, field, option, help) in [
+        (
+            "r --url localhost:7880 --api-key k --api-secret s",
+            "ws_url",
+            "--url, LIVEKIT_URL",
+            "wss://livekit.example.com",
+        ),
+        (&*format!("r {SERVER} --template-url file:///x"), "template base url", "--template-url", "http://"),
+        (&*format!("r {SERVER} --template-url layouts"), "template base url", "--template-url", "https://"),
+    ] {
+        let error = plan(&format!("room {line} --file a.mp4")).expect_err(line);
+        assert_eq!(error.field(), field, "{line}: {error}");
+        assert!(error.to_string().contains(help), "{line}: {error}");
+        assert_eq!(request::option_of(field), Some(option));
+    }
+    assert_eq!(request::option_of("token or api key/secret"), Some("--api-key, --api-secret"));
 }
 
 /// What lies on this machine may be recorded by who sits at it.
 #[test]
 fn local_pages() {
     for url in ["file:///srv/page.html", "data:text/html,<h1>hi</h1>", "chrome://version", "about:blank"] {
-        plan(&format!("{url} --file a.mp4")).unwrap_or_else(|error| panic!("{url}: {error}"));
+        plan(&format!("web {url} --file a.mp4")).unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 }
 
@@ -260,7 +307,7 @@ fn the_bit_rate_follows_the_size_where_nothing_is_said() {
         ("--size 1920x1080 --video-bitrate 2000", 2000),
         ("--preset h264-1080p-60 --size 640x360", 6000),
     ] {
-        let plan = plan(&format!("https://x/ --file a.mp4 {line}")).unwrap();
+        let plan = plan(&format!("web https://x/ --file a.mp4 {line}")).unwrap();
         assert_eq!(plan.video.unwrap().bitrate_kbps, kbps, "{line}");
     }
 }
@@ -274,7 +321,7 @@ fn names_that_lead_upwards_become_absolute() {
         ("d/../../a.mp4", "/home/user/a.mp4"),
         ("/srv/a.mp4", "/srv/a.mp4"),
     ] {
-        let plan = plan(&format!("https://x/ --file {typed}")).unwrap();
+        let plan = plan(&format!("web https://x/ --file {typed}")).unwrap();
         let crate::plan::output::OutputPlan::File(file) = &plan.outputs[0] else { panic!() };
         assert_eq!(file.name.as_str(), name, "{typed}");
     }

@@ -4,8 +4,18 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::ChromeFlag;
+use crate::plan::room::Rooms;
 use crate::protocol::start_egress_request::Request;
+use crate::token::Signer;
 use crate::upload::{Place, Status};
+
+fn rooms() -> Rooms {
+    Rooms {
+        ws_url: "wss://livekit.example.com".to_owned(),
+        signer: Some(Signer { key: "devkey".to_owned(), secret: Secret::new("hunter3".to_owned()) }),
+        template_base: String::new(),
+    }
+}
 
 fn job() -> Job {
     let web = proto::WebEgressRequest {
@@ -21,11 +31,11 @@ fn job() -> Job {
         request: Some(Request::Web(web)),
         ..Default::default()
     };
-    let server = crate::config::storage::parse(
+    let storage = crate::config::storage::parse(
         "storage: {s3: {bucket: recordings, access_key: key-of-mine, secret: hunter2}}",
     );
     let terms = JobTerms {
-        server: server.unwrap(),
+        provisions: Provisions { storage: storage.unwrap(), rooms: rooms() },
         planned_at: "2026-11-24T12:30:05.123456789+01:00[Europe/Berlin]".parse().unwrap(),
         session: SessionLimits { file: Some(Duration::from_secs(90)), ..Default::default() },
         keep_free: 512_000_000,
@@ -58,7 +68,8 @@ fn both_ends_have_the_same_plan() {
     assert_eq!(web.browser, job.terms.browser, "an operator's terms reach the browser");
     assert!(web.browser.insecure && web.browser.flags.len() == 2);
     assert_eq!(read.terms.video_encoder_threads, 3);
-    assert!(!format!("{read:?}").contains("hunter2"), "a job prints no secrets");
+    assert_eq!(read.terms.provisions.rooms, rooms());
+    assert!(!format!("{read:?}").contains("hunter"), "a job prints no secrets");
 }
 
 #[test]

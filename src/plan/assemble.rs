@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Zoned;
-use url::Url;
 
 use super::codec::{AudioCodec, CONTAINERS, ContainerRow, VideoCodec};
 use super::encoding::resolve::{self, Needs};
@@ -12,44 +11,52 @@ use super::encoding::{AudioEncoding, VideoEncoding};
 use super::error::PlanError;
 use super::filename::{self, Naming, Subject};
 use super::output::{FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan};
+use super::page::{self, Page};
+use super::pass_through;
+use super::provisions::Provisions;
 use super::request::{
-    EgressRequest, FileRequest, ImagesRequest, Manifest, Media, OutputKind, OutputRequest, RequestOrigin,
-    SegmentsRequest, SourceRequest, StreamRequest, WebRequest,
+    AudioMixing, EgressRequest, FileRequest, ImagesRequest, Manifest, Media, OutputKind, OutputRequest,
+    SegmentsRequest, SourceRequest, StreamRequest,
 };
 use super::source::{BrowserTerms, SourcePlan, StartRule, WebPlan};
 use super::storage::{Storage, resolve as storage};
 use super::stream_url::StreamUrl;
-use super::{EgressId, RecordingPlan, redact};
+use super::{EgressId, RecordingPlan};
 use crate::config::storage::ServerStorage;
 
 impl RecordingPlan {
-    /// Decides everything about a recording. `server` is where outputs go that say nothing themselves; `now` gives the
-    /// names their times.
+    /// Decides everything about a recording. `provisions` count where the request says nothing itself; `now` gives the names
+    /// their times.
     ///
     /// # Errors
     /// [`PlanError`], naming the field of the request that is at fault, and what would be right.
     pub fn new(
         request: &EgressRequest,
-        server: &ServerStorage,
+        provisions: &Provisions,
         egress_id: EgressId,
         now: &Zoned,
     ) -> Result<Self, PlanError> {
-        let SourceRequest::Web(web) = &request.source;
-        let url = page_url(&web.url, &request.origin)?;
+        let page = match &request.source {
+            SourceRequest::Web(web) => page::web(web, &request.origin)?,
+            SourceRequest::Room(room) => page::room(room, provisions, &egress_id)?,
+            SourceRequest::Track(track) => {
+                return pass_through::plan(request, track, provisions, egress_id, now);
+            }
+        };
         if request.outputs.is_empty() {
             return Err(PlanError::invalid(
                 "output",
                 "there is none; give at least one file, segment, stream or image output",
             ));
         }
-        let media = recorded_media(web.media, &request.outputs);
+        let media = recorded_media(request.source.media(), &request.outputs);
         let needs = needs(request)?;
         let video = media
             .has_video()
             .then(|| resolve::video(&request.encoding, request.frame_times, &needs))
             .transpose()?;
 
-        let naming = Naming::new(Subject::Web, now, request.retry_count);
+        let naming = Naming::new(subject(&request.source), now, request.retry_count);
         let assembly = Assembly {
             media,
             video: video.as_ref(),
@@ -57,7 +64,7 @@ impl RecordingPlan {
             aac_is_needed: request.outputs.iter().any(always_aac),
             is_only_output: request.outputs.len() == 1,
             naming: &naming,
-            server,
+            server: &provisions.storage,
         };
         let mut outputs = Vec::with_capacity(request.outputs.len());
         for output in &request.outputs {
@@ -72,37 +79,13 @@ impl RecordingPlan {
         }
         Ok(Self {
             egress_id,
-            source: SourcePlan::Web(web_plan(url, web, request, media, video.as_ref())),
+            source: source(request, page, media, video.as_ref())?,
             audio: audio_encodings(request, &outputs)?,
             video,
             outputs,
             limits: request.limits,
         })
     }
-}
-
-/// The address of the page. From afar only what is on the web; at a terminal also what is on this machine.
-fn page_url(text: &str, origin: &RequestOrigin) -> Result<Url, PlanError> {
-    const FIELD: &str = "web url";
-    let (schemes, named): (&[&str], _) = match origin {
-        RequestOrigin::CommandLine => (
-            &["http", "https", "file", "data", "chrome", "about"],
-            "http://, https://, file://, data:, chrome:// or about:",
-        ),
-        RequestOrigin::V1(_) | RequestOrigin::V2(_) => (&["http", "https"], "http:// or https://"),
-    };
-    if text.is_empty() {
-        return Err(PlanError::invalid(FIELD, "it is empty; give the address of the page to record"));
-    }
-    let url = Url::parse(text).map_err(|error| {
-        let shown = redact::page_url(text);
-        PlanError::invalid(FIELD, format!("{shown}: {error}; write it as https://example.com/page"))
-    })?;
-    if !schemes.contains(&url.scheme()) {
-        let scheme = url.scheme();
-        return Err(PlanError::invalid(FIELD, format!("{scheme}: pages can't be recorded; use {named}")));
-    }
-    Ok(url)
 }
 
 /// Images have no sound: alone they need none.
@@ -172,18 +155,31 @@ fn is_named(path: &str) -> bool {
     !path.is_empty() && !path.ends_with('/')
 }
 
-fn web_plan(
-    url: Url,
-    web: &WebRequest,
+fn source(
     request: &EgressRequest,
+    page: Page,
     media: Media,
     video: Option<&VideoEncoding>,
-) -> WebPlan {
+) -> Result<SourcePlan, PlanError> {
+    let start = match &request.source {
+        SourceRequest::Web(web) if web.await_start_signal => StartRule::OnSignal,
+        SourceRequest::Web(_) | SourceRequest::Track(_) => StartRule::OnLoad,
+        SourceRequest::Room(room) => {
+            if media == Media::AudioOnly && room.audio_mixing != AudioMixing::Both {
+                return Err(PlanError::not_yet(
+                    "audio_mixing",
+                    "sound that is mixed by channel",
+                    "leave it out to have everybody on both channels",
+                ));
+            }
+            StartRule::OnSignal
+        }
+    };
     // Without a picture the display is as small as a display can be.
     let (width, height, fps) = video.map_or((16, 16, 1), |video| (video.width, video.height, video.fps));
-    WebPlan {
-        url,
-        start: if web.await_start_signal { StartRule::OnSignal } else { StartRule::OnLoad },
+    Ok(SourcePlan::Web(WebPlan {
+        page,
+        start,
         capture: request.capture,
         width,
         height,
@@ -191,7 +187,14 @@ fn web_plan(
         has_video: media.has_video(),
         has_audio: media.has_audio(),
         browser: BrowserTerms::default(),
-    }
+    }))
+}
+
+/// Whose recording it is, for names.
+fn subject(source: &SourceRequest) -> Subject<'_> {
+    source.room().map_or(Subject::Web, |ticket| Subject::Room {
+        room: filename::Room { name: &ticket.name, id: &ticket.id },
+    })
 }
 
 /// One encode for each codec that an output takes.
@@ -277,6 +280,7 @@ impl Assembly<'_> {
             container: row.container,
             has_video,
             audio,
+            pass_through: None,
             name: filename::file(&name_field, &file.path, row, self.naming)?,
             storage: kept.storage,
             manifest: kept.manifest,

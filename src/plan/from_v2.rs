@@ -4,33 +4,41 @@ use livekit_protocol as proto;
 use proto::output::Config;
 use proto::start_egress_request::{Encoding, Source};
 
-use super::Limits;
 use super::error::PlanError;
 use super::request::{
-    EgressRequest, EncodingRequest, FrameTimes, Media, OutputRequest, RequestOrigin, SourceRequest,
-    WebRequest,
+    AudioMixing, EgressRequest, EncodingRequest, Media, OutputRequest, RoomRequest, SourceRequest, WebRequest,
 };
-use super::source::CaptureKind;
+use super::room::RoomTicket;
 use super::storage::Backend;
 use super::wire;
-use crate::secret::Secret;
 
-/// A v2 request.
+/// A v2 request; `ticket` is what its envelope says of the room.
 ///
 /// # Errors
 /// [`PlanError`], naming the field.
-pub fn start_egress(request: proto::StartEgressRequest) -> Result<EgressRequest, PlanError> {
-    let origin = RequestOrigin::V2(Secret::new(Box::new(request.clone())));
-    // The room's name only says whose recording it is: a page joins no room.
-    let proto::StartEgressRequest { room_name: _, outputs, storage, webhooks, source, encoding } = request;
+pub fn start_egress(
+    request: proto::StartEgressRequest,
+    ticket: RoomTicket,
+) -> Result<EgressRequest, PlanError> {
+    let wire = proto::egress_info::Request::Egress(request.clone());
+    let proto::StartEgressRequest { room_name, outputs, storage, webhooks, source, encoding } = request;
     let source = match source {
+        // The room's name only says whose recording it is: a page joins no room.
         Some(Source::Web(web)) => {
             let proto::WebSource { url, audio_only, video_only, await_start_signal } = web;
             let media = Media::from_flags(audio_only, video_only)?;
             SourceRequest::Web(WebRequest { url, media, await_start_signal })
         }
-        Some(Source::Template(_)) => return Err(only_web("template", "a template source")),
-        Some(Source::Media(_)) => return Err(only_web("media", "a media source")),
+        Some(Source::Template(template)) => {
+            let proto::TemplateSource { layout, audio_only, video_only, custom_base_url } = template;
+            let media = Media::from_flags(audio_only, video_only)?;
+            let (room, audio_mixing) = (ticket.named(room_name), AudioMixing::Both);
+            SourceRequest::Room(RoomRequest { room, layout, custom_base_url, media, audio_mixing })
+        }
+        Some(Source::Media(_)) => {
+            let help = "give a `template` or a `web` source";
+            return Err(PlanError::not_yet("media", "a media source", help));
+        }
         None => return Err(PlanError::invalid("source", "say what to record, for example `web`")),
     };
     let encoding = match encoding {
@@ -44,17 +52,7 @@ pub fn start_egress(request: proto::StartEgressRequest) -> Result<EgressRequest,
         .enumerate()
         .map(|(at, output)| output_request(at, output, storage.as_ref()))
         .collect::<Result<_, _>>()?;
-    Ok(EgressRequest {
-        origin,
-        source,
-        encoding,
-        outputs,
-        webhooks: wire::webhooks(webhooks)?,
-        capture: CaptureKind::Framebuffer,
-        frame_times: FrameTimes::AsDrawn,
-        limits: Limits::default(),
-        retry_count: 0,
-    })
+    Ok(EgressRequest::of_wire(wire, source, encoding, outputs, wire::webhooks(webhooks)?))
 }
 
 /// `request`: the storage of all outputs that have none of their own.
@@ -85,8 +83,4 @@ fn output_request(
         )),
     };
     output.map(or_the_requests)
-}
-
-fn only_web(field: &str, what: &str) -> PlanError {
-    PlanError::not_yet(field, what, "give a `web` source")
 }

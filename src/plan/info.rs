@@ -3,8 +3,8 @@
 use livekit_protocol as proto;
 use proto::egress_info::Request;
 use proto::{
-    encoded_file_output, image_output, output, segmented_file_output, start_egress_request, storage_config,
-    web_egress_request,
+    direct_file_output, encoded_file_output, image_output, output, room_composite_egress_request, segmented_file_output,
+    start_egress_request, storage_config, track_egress_request, web_egress_request,
 };
 
 use super::codec::{AudioCodec, Container};
@@ -12,21 +12,91 @@ use super::encoding::{H264Profile, PRESETS, Preset};
 use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use super::redact;
 use super::request::{
-    EgressRequest, EncodingRequest, Manifest, Media, OutputKind, OutputRequest, RequestOrigin, SourceRequest,
+    EgressRequest, EncodingRequest, Manifest, Media, OutputKind, OutputRequest, RequestOrigin, RoomRequest,
+    SourceRequest, TrackRequest, WebRequest,
 };
 
 /// What `EgressInfo.request` holds: the wire request with its secrets blotted out; for a request of the command line, the
 /// v2 request that says the same.
 #[must_use]
 pub fn redacted_request(request: &EgressRequest) -> Request {
-    match &request.origin {
-        RequestOrigin::V1(v1) => Request::Web(redacted_v1(v1.expose().as_ref().clone())),
-        RequestOrigin::V2(v2) => Request::Egress(redacted_v2(v2.expose().as_ref().clone())),
-        RequestOrigin::CommandLine => Request::Egress(redacted_v2(as_v2(request))),
+    match (&request.origin, &request.source) {
+        (RequestOrigin::Wire(wire), _) => redacted(wire.expose().as_ref().clone()),
+        // v2 has no shorter word for it.
+        (RequestOrigin::CommandLine, SourceRequest::Track(track)) => Request::Track(track_as_v1(request, track)),
+        (RequestOrigin::CommandLine, SourceRequest::Web(_) | SourceRequest::Room(_)) => {
+            Request::Egress(redacted_v2(as_v2(request)))
+        }
     }
 }
 
-fn redacted_v1(mut request: proto::WebEgressRequest) -> proto::WebEgressRequest {
+fn redacted(request: Request) -> Request {
+    match request {
+        Request::Web(web) => Request::Web(redacted_web(web)),
+        Request::RoomComposite(room) => Request::RoomComposite(redacted_room_composite(room)),
+        Request::Egress(egress) => Request::Egress(redacted_v2(egress)),
+        Request::Track(track) => Request::Track(redacted_track(track)),
+        // None of them becomes a request of ours.
+        Request::Participant(_) => Request::Participant(proto::ParticipantEgressRequest::default()),
+        Request::TrackComposite(_) => Request::TrackComposite(proto::TrackCompositeEgressRequest::default()),
+        Request::Replay(_) => Request::Replay(proto::ExportReplayRequest::default()),
+    }
+}
+
+fn redacted_track(mut request: proto::TrackEgressRequest) -> proto::TrackEgressRequest {
+    redact_webhooks(&mut request.webhooks);
+    match &mut request.output {
+        Some(track_egress_request::Output::File(file)) => match file.output.as_mut() {
+            Some(direct_file_output::Output::S3(s3)) => redact_s3(s3),
+            Some(direct_file_output::Output::Gcp(gcp)) => redact_gcp(gcp),
+            Some(direct_file_output::Output::Azure(azure)) => redact_azure(azure),
+            Some(direct_file_output::Output::AliOss(ali)) => redact_ali_oss(ali),
+            None => {}
+        },
+        // There may be a key in it.
+        Some(track_egress_request::Output::WebsocketUrl(url)) => *url = redact::page_url(url),
+        None => {}
+    }
+    request
+}
+
+fn track_as_v1(request: &EgressRequest, track: &TrackRequest) -> proto::TrackEgressRequest {
+    let file = request.outputs.first().and_then(|output| match &output.kind {
+        OutputKind::File(file) => Some(track_egress_request::Output::File(proto::DirectFileOutput {
+            filepath: file.path.clone(),
+            disable_manifest: output.manifest == Manifest::OnlyWithBackup,
+            output: None,
+        })),
+        OutputKind::Segments(_) | OutputKind::Stream(_) | OutputKind::Images(_) => None,
+    });
+    proto::TrackEgressRequest {
+        room_name: track.room.name.clone(),
+        track_id: track.track_id.clone(),
+        webhooks: Vec::new(),
+        output: file,
+    }
+}
+
+fn redacted_room_composite(
+    mut request: proto::RoomCompositeEgressRequest,
+) -> proto::RoomCompositeEgressRequest {
+    request.custom_base_url = redact::user_info(&request.custom_base_url);
+    request.file_outputs.iter_mut().for_each(redact_file);
+    request.stream_outputs.iter_mut().for_each(redact_stream);
+    request.segment_outputs.iter_mut().for_each(redact_segments);
+    request.image_outputs.iter_mut().for_each(redact_images);
+    redact_webhooks(&mut request.webhooks);
+    #[expect(deprecated, reason = "old clients still send it")]
+    match &mut request.output {
+        Some(room_composite_egress_request::Output::File(file)) => redact_file(file),
+        Some(room_composite_egress_request::Output::Stream(stream)) => redact_stream(stream),
+        Some(room_composite_egress_request::Output::Segments(segments)) => redact_segments(segments),
+        None => {}
+    }
+    request
+}
+
+fn redacted_web(mut request: proto::WebEgressRequest) -> proto::WebEgressRequest {
     request.url = redact::user_info(&request.url);
     request.file_outputs.iter_mut().for_each(redact_file);
     request.stream_outputs.iter_mut().for_each(redact_stream);
@@ -44,8 +114,12 @@ fn redacted_v1(mut request: proto::WebEgressRequest) -> proto::WebEgressRequest 
 }
 
 fn redacted_v2(mut request: proto::StartEgressRequest) -> proto::StartEgressRequest {
-    if let Some(start_egress_request::Source::Web(web)) = &mut request.source {
-        web.url = redact::user_info(&web.url);
+    match &mut request.source {
+        Some(start_egress_request::Source::Web(web)) => web.url = redact::user_info(&web.url),
+        Some(start_egress_request::Source::Template(template)) => {
+            template.custom_base_url = redact::user_info(&template.custom_base_url);
+        }
+        Some(start_egress_request::Source::Media(_)) | None => {}
     }
     redact_storage(request.storage.as_mut());
     redact_webhooks(&mut request.webhooks);
@@ -155,21 +229,38 @@ fn blot(secret: &mut String, by: &str) {
 }
 
 fn as_v2(request: &EgressRequest) -> proto::StartEgressRequest {
-    let SourceRequest::Web(web) = &request.source;
-    let source = proto::WebSource {
+    let (room_name, source) = match &request.source {
+        SourceRequest::Web(web) => (String::new(), web_as_v2(web)),
+        SourceRequest::Room(room) => (room.room.name.clone(), room_as_v2(room)),
+        // Shown in its own form; see above.
+        SourceRequest::Track(_) => return proto::StartEgressRequest::default(),
+    };
+    proto::StartEgressRequest {
+        room_name,
+        outputs: request.outputs.iter().map(output_as_v2).collect(),
+        storage: None,
+        webhooks: Vec::new(),
+        source: Some(source),
+        encoding: encoding_as_v2(&request.encoding),
+    }
+}
+
+fn web_as_v2(web: &WebRequest) -> start_egress_request::Source {
+    start_egress_request::Source::Web(proto::WebSource {
         url: web.url.clone(),
         audio_only: web.media == Media::AudioOnly,
         video_only: web.media == Media::VideoOnly,
         await_start_signal: web.await_start_signal,
-    };
-    proto::StartEgressRequest {
-        room_name: String::new(),
-        outputs: request.outputs.iter().map(output_as_v2).collect(),
-        storage: None,
-        webhooks: Vec::new(),
-        source: Some(start_egress_request::Source::Web(source)),
-        encoding: encoding_as_v2(&request.encoding),
-    }
+    })
+}
+
+fn room_as_v2(room: &RoomRequest) -> start_egress_request::Source {
+    start_egress_request::Source::Template(proto::TemplateSource {
+        layout: room.layout.clone(),
+        audio_only: room.media == Media::AudioOnly,
+        video_only: room.media == Media::VideoOnly,
+        custom_base_url: room.custom_base_url.clone(),
+    })
 }
 
 /// The wire knows a preset or options, not both: options come with the preset's numbers in them.

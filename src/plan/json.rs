@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 
 use super::error::PlanError;
 use super::request::EgressRequest;
+use super::room::RoomTicket;
 use super::{from_v1, from_v2};
+use crate::secret::Secret;
 
 /// Why a text is no request.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +23,8 @@ pub enum RequestError {
     #[error("request has missing or invalid field: {}: no such field; look for a misspelling, or leave it out", .paths.join(", "))]
     UnknownFields { paths: Vec<String> },
     #[error(
-        "request has missing or invalid field: request: this is neither a v1 WebEgressRequest (`url`, `file_outputs`, …) nor \
-         a v2 StartEgressRequest (`web`, `outputs`, …)"
+        "request has missing or invalid field: request: this is neither a v1 request (`url` or \
+         `room_name`, `file_outputs`, …) nor a v2 StartEgressRequest (`web` or `template`, `outputs`, …)"
     )]
     Unrecognised,
     #[error(transparent)]
@@ -42,8 +44,8 @@ impl RequestError {
     }
 }
 
-/// Reads a v1 `WebEgressRequest`, a v2 `StartEgressRequest`, or either in the envelope that livekit-server puts around it;
-/// which one it is, its fields tell.
+/// Reads a v1 `WebEgressRequest`, `RoomCompositeEgressRequest` or `TrackEgressRequest`, a v2 `StartEgressRequest`, or any of them in the envelope
+/// that livekit-server puts around it; which one it is, its fields tell.
 ///
 /// # Errors
 /// [`RequestError`], with the path of the field at fault.
@@ -52,7 +54,9 @@ pub fn parse(text: &str) -> Result<EgressRequest, RequestError> {
     let object = value.as_object().ok_or(RequestError::Unrecognised)?;
     let request = match kind_of(object)? {
         Kind::V1Web => from_v1::web(strict(text)?)?,
-        Kind::V2 => from_v2::start_egress(strict(text)?)?,
+        Kind::V1RoomComposite => from_v1::room_composite(strict(text)?, RoomTicket::default())?,
+        Kind::V1Track => from_v1::track(strict(text)?, RoomTicket::default())?,
+        Kind::V2 => from_v2::start_egress(strict(text)?, RoomTicket::default())?,
         Kind::Envelope => from_envelope(strict(text)?)?,
     };
     // A request in a file is one to the command line. It would keep still about them, if it took them.
@@ -65,6 +69,8 @@ pub fn parse(text: &str) -> Result<EgressRequest, RequestError> {
 
 enum Kind {
     V1Web,
+    V1RoomComposite,
+    V1Track,
     V2,
     Envelope,
 }
@@ -75,14 +81,11 @@ fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, 
         RequestError::Plan(PlanError::not_yet(
             "request",
             what,
-            "record a web page, by a v1 or v2 web request",
+            "record a room, a track or a web page, by a v1 or v2 request",
         ))
     };
     if has(&["outputs", "template", "media"]) {
         return Ok(Kind::V2);
-    }
-    if has(&["room_composite", "roomComposite"]) {
-        return Err(not_yet("a room composite egress"));
     }
     if has(&["track_composite", "trackComposite"]) {
         return Err(not_yet("a track composite egress"));
@@ -90,14 +93,11 @@ fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, 
     if has(&["participant"]) {
         return Err(not_yet("a participant egress"));
     }
-    if has(&["track"]) {
-        return Err(not_yet("a track egress"));
-    }
     if has(&["replay", "replay_id", "replayId"]) {
         return Err(not_yet("a replay"));
     }
     // A v2 request without outputs is one for nobody; in the envelope the outputs stand inside of `web`.
-    if has(&["web", "egress"]) {
+    if has(&["web", "egress", "room_composite", "roomComposite", "track"]) {
         return Ok(Kind::Envelope);
     }
     if has(&["url"]) {
@@ -107,13 +107,13 @@ fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, 
         return Err(not_yet("a track composite egress"));
     }
     if has(&["track_id", "trackId"]) {
-        return Err(not_yet("a track egress"));
+        return Ok(Kind::V1Track);
     }
     if has(&["identity"]) {
         return Err(not_yet("a participant egress"));
     }
     if has(&["room_name", "roomName"]) {
-        return Err(not_yet("a room composite egress"));
+        return Ok(Kind::V1RoomComposite);
     }
     // No source of another kind: a web request whose `url` was forgotten or misspelt.
     let v1_outputs = ["file_outputs", "stream_outputs", "segment_outputs", "image_outputs"];
@@ -124,25 +124,28 @@ fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, 
     Err(RequestError::Unrecognised)
 }
 
-/// `rpc.StartEgressRequest`, as far as it concerns a page. The generated types have none of the rpc package.
+/// `rpc.StartEgressRequest`, as far as it is understood. The generated types have none of the rpc package.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Envelope {
     web: Option<proto::WebEgressRequest>,
     egress: Option<proto::StartEgressRequest>,
+    #[serde(alias = "roomComposite")]
+    room_composite: Option<proto::RoomCompositeEgressRequest>,
+    track: Option<proto::TrackEgressRequest>,
     #[serde(alias = "retryCount")]
     retry_count: u32,
+    #[serde(alias = "roomId")]
+    room_id: String,
+    #[serde(alias = "roomName")]
+    room_name: String,
+    token: Secret<String>,
+    #[serde(alias = "wsUrl")]
+    ws_url: String,
     // What only a service needs: known, so that it is no misspelling, and not looked at. (`IgnoredAny` would be taken for
     // a field that is not there.)
     #[serde(alias = "egressId")]
     egress_id: serde_json::Value,
-    #[serde(alias = "roomId")]
-    room_id: serde_json::Value,
-    #[serde(alias = "roomName")]
-    room_name: serde_json::Value,
-    token: serde_json::Value,
-    #[serde(alias = "wsUrl")]
-    ws_url: serde_json::Value,
     #[serde(alias = "cloudBackupEnabled")]
     cloud_backup_enabled: serde_json::Value,
     #[serde(alias = "estimatedCpu")]
@@ -153,22 +156,28 @@ fn from_envelope(envelope: Envelope) -> Result<EgressRequest, RequestError> {
     let Envelope {
         web,
         egress,
+        room_composite,
+        track,
         retry_count,
+        room_id,
+        room_name,
+        token,
+        ws_url,
         egress_id: _,
-        room_id: _,
-        room_name: _,
-        token: _,
-        ws_url: _,
         cloud_backup_enabled: _,
         estimated_cpu: _,
     } = envelope;
-    let request = match (web, egress) {
-        (Some(web), None) => from_v1::web(web)?,
-        (None, Some(egress)) => from_v2::start_egress(egress)?,
-        (Some(_), Some(_)) => {
-            return Err(PlanError::invalid("request", "`web` and `egress` exclude each other").into());
+    let ticket = RoomTicket { name: room_name, id: room_id, token, ws_url };
+    let request = match (web, room_composite, track, egress) {
+        (Some(web), None, None, None) => from_v1::web(web)?,
+        (None, Some(room), None, None) => from_v1::room_composite(room, ticket)?,
+        (None, None, Some(track), None) => from_v1::track(track, ticket)?,
+        (None, None, None, Some(egress)) => from_v2::start_egress(egress, ticket)?,
+        (None, None, None, None) => return Err(PlanError::invalid("request", "it is null").into()),
+        _ => {
+            let help = "`web`, `room_composite`, `track` and `egress` exclude each other";
+            return Err(PlanError::invalid("request", help).into());
         }
-        (None, None) => return Err(PlanError::invalid("request", "`web` or `egress` is null").into()),
     };
     Ok(EgressRequest { retry_count, ..request })
 }

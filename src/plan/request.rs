@@ -14,6 +14,7 @@ use super::encoding::{H264Profile, Preset};
 use super::error::PlanError;
 use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use super::redact;
+use super::room::RoomTicket;
 use super::source::CaptureKind;
 use super::storage::Backend;
 use crate::secret::Secret;
@@ -34,19 +35,76 @@ pub struct EgressRequest {
     pub retry_count: u32,
 }
 
+impl EgressRequest {
+    /// A request as it came, without what the wire has no words for.
+    pub(super) fn of_wire(
+        wire: proto::egress_info::Request,
+        source: SourceRequest,
+        encoding: EncodingRequest,
+        outputs: Vec<OutputRequest>,
+        webhooks: Vec<WebhookRequest>,
+    ) -> Self {
+        Self {
+            origin: RequestOrigin::Wire(Secret::new(Box::new(wire))),
+            source,
+            encoding,
+            outputs,
+            webhooks,
+            capture: CaptureKind::Framebuffer,
+            frame_times: FrameTimes::AsDrawn,
+            limits: Limits::default(),
+            retry_count: 0,
+        }
+    }
+}
+
 /// Where a request came from, with its first form: an `EgressInfo` shows it again, redacted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RequestOrigin {
     /// A person at a terminal, who may also record local pages.
     CommandLine,
-    V1(Secret<Box<proto::WebEgressRequest>>),
-    V2(Secret<Box<proto::StartEgressRequest>>),
+    /// v1 or v2, whatever brought it.
+    Wire(Secret<Box<proto::egress_info::Request>>),
 }
 
 /// What is to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceRequest {
     Web(WebRequest),
+    /// A room composite: all of a room, as a page shows it.
+    Room(RoomRequest),
+    /// One track of a room, as it is.
+    Track(TrackRequest),
+}
+
+impl SourceRequest {
+    #[must_use]
+    pub const fn media(&self) -> Media {
+        match self {
+            Self::Web(web) => web.media,
+            Self::Room(room) => room.media,
+            // Which one it is, the track tells.
+            Self::Track(_) => Media::AudioAndVideo,
+        }
+    }
+
+    /// The room that is to be recorded, where it is one.
+    #[must_use]
+    pub const fn room(&self) -> Option<&RoomTicket> {
+        match self {
+            Self::Web(_) => None,
+            Self::Room(room) => Some(&room.room),
+            Self::Track(track) => Some(&track.room),
+        }
+    }
+}
+
+/// One track, recorded without decoding it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackRequest {
+    pub room: RoomTicket,
+    /// `TR_…`
+    pub track_id: String,
 }
 
 /// A web page.
@@ -67,6 +125,44 @@ impl fmt::Debug for WebRequest {
             .field("await_start_signal", await_start_signal)
             .finish()
     }
+}
+
+/// A room, as a layout shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RoomRequest {
+    pub room: RoomTicket,
+    /// Empty: the page's own choice.
+    pub layout: String,
+    /// Base address of the page; empty: the server's.
+    pub custom_base_url: String,
+    pub media: Media,
+    pub audio_mixing: AudioMixing,
+}
+
+impl fmt::Debug for RoomRequest {
+    /// The address prints without what may be secret in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { room, layout, custom_base_url, media, audio_mixing } = self;
+        f.debug_struct("RoomRequest")
+            .field("room", room)
+            .field("layout", layout)
+            .field("custom_base_url", &redact::page_url(custom_base_url))
+            .field("media", media)
+            .field("audio_mixing", audio_mixing)
+            .finish()
+    }
+}
+
+/// Where participants are heard in a room's sound that is recorded alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AudioMixing {
+    /// All of them on both channels.
+    #[default]
+    Both,
+    /// Agents on the left, all others on the right.
+    DualChannelAgent,
+    /// By turns left and right, as they come.
+    DualChannelAlternate,
 }
 
 /// Where news of this recording is sent, beside the service's own receivers.

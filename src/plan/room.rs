@@ -1,12 +1,112 @@
 //! A LiveKit room as a plan knows it: where it is, and with what one gets in.
 
+use std::fmt;
+
+use livekit_token::AccessTokenError;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::error::PlanError;
+use super::redact;
 use crate::secret::Secret;
 use crate::token::Signer;
 
+/// What a server knows of rooms, for requests that do not say it themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rooms {
+    /// LiveKit's server: `ws://`, `wss://`, `http://` or `https://`. Empty: not known.
+    pub ws_url: String,
+    /// The key whose tokens open rooms; `None`: only requests that bring a token get in.
+    pub signer: Option<Signer>,
+    /// Base address of the layouts' pages. Empty: our own.
+    pub template_base: String,
+}
+
+/// The room that a request is about, and what it brings along to get in (media.md §1.1, §1.2).
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct RoomTicket {
+    pub name: String,
+    /// As livekit-server looked it up; empty: not known.
+    pub id: String,
+    /// Empty: the server's own key makes one.
+    pub token: Secret<String>,
+    /// Of the room's server; empty: the configured one.
+    pub ws_url: String,
+}
+
+impl fmt::Debug for RoomTicket {
+    /// The server's address prints without what may be secret in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, id, token, ws_url } = self;
+        f.debug_struct("RoomTicket")
+            .field("name", name)
+            .field("id", id)
+            .field("token", token)
+            .field("ws_url", &redact::page_url(ws_url))
+            .finish()
+    }
+}
+
+impl RoomTicket {
+    /// The same ticket for the room that a request names; an envelope's name counts where the request has none.
+    #[must_use]
+    pub(super) fn named(self, name: String) -> Self {
+        if name.is_empty() { self } else { Self { name, ..self } }
+    }
+}
+
+impl Rooms {
+    /// The way into a room: what the request brings along counts, then what the server has.
+    ///
+    /// # Errors
+    /// [`PlanError`], where neither says it, with LiveKit's names of what is missing.
+    pub fn access(&self, ticket: &RoomTicket) -> Result<RoomAccess, PlanError> {
+        let RoomTicket { name, id, token, ws_url } = ticket;
+        if name.is_empty() {
+            return Err(PlanError::invalid("room_name", "it is empty; name the room to record"));
+        }
+        let entry = match (token.expose().as_str(), &self.signer) {
+            ("", Some(signer)) if !signer.key.is_empty() && !signer.secret.expose().is_empty() => {
+                RoomEntry::Key(signer.clone())
+            }
+            ("", _) => {
+                return Err(PlanError::invalid(
+                    "token or api key/secret",
+                    "there is neither; give the key and the secret of the room's server (LIVEKIT_API_KEY and \
+                     LIVEKIT_API_SECRET)",
+                ));
+            }
+            _ => RoomEntry::Token(token.clone()),
+        };
+        let server = if ws_url.is_empty() { &self.ws_url } else { ws_url };
+        Ok(RoomAccess { name: name.clone(), id: id.clone(), server: server_address(server)?, entry })
+    }
+}
+
+/// LiveKit's server as its clients speak to it.
+fn server_address(text: &str) -> Result<Url, PlanError> {
+    const FIELD: &str = "ws_url";
+    if text.is_empty() {
+        return Err(PlanError::invalid(
+            FIELD,
+            "it is not known where the room is; give the address of LiveKit's server, wss://…",
+        ));
+    }
+    let wrong =
+        |why: &str| PlanError::invalid(FIELD, format!("{why}; write it as wss://livekit.example.com"));
+    let mut url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    let scheme = match url.scheme() {
+        "ws" | "http" => "ws",
+        "wss" | "https" => "wss",
+        other => return Err(wrong(&format!("{other}: is not how LiveKit's server is reached"))),
+    };
+    url.set_scheme(scheme).map_err(|()| wrong("it is no address"))?;
+    Ok(url)
+}
+
 /// A room of a LiveKit server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RoomAccess {
     pub name: String,
     /// As the server gave it; empty: not known.
@@ -14,6 +114,33 @@ pub struct RoomAccess {
     /// `ws://` or `wss://`; what is behind its path is the server's affair.
     pub server: Url,
     pub entry: RoomEntry,
+}
+
+impl fmt::Debug for RoomAccess {
+    /// The server's address prints without what may be secret in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, id, server, entry } = self;
+        f.debug_struct("RoomAccess")
+            .field("name", name)
+            .field("id", id)
+            .field("server", &redact::page_url(server.as_str()))
+            .field("entry", entry)
+            .finish()
+    }
+}
+
+impl RoomAccess {
+    /// A token to join with, as a recorder whose identity is its egress's id. One that came with the request is given again
+    /// each time.
+    ///
+    /// # Errors
+    /// When it can't be signed.
+    pub fn token(&self, egress_id: &str) -> Result<Secret<String>, AccessTokenError> {
+        match &self.entry {
+            RoomEntry::Token(token) => Ok(token.clone()),
+            RoomEntry::Key(signer) => signer.recorder(&self.name, egress_id),
+        }
+    }
 }
 
 /// With what a recorder gets into a room.
@@ -24,3 +151,6 @@ pub enum RoomEntry {
     /// Makes a token for each time it joins, good for a day.
     Key(Signer),
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use url::Url;
 
-use super::redact;
+use super::page::Page;
+use super::room::RoomAccess;
+use super::track::TracksPlan;
 use crate::config::chrome::{self, ChromeFlag};
 
 /// Where pictures and sound come from.
@@ -14,12 +15,25 @@ use crate::config::chrome::{self, ChromeFlag};
 pub enum SourcePlan {
     /// A page in Chromium on a virtual display.
     Web(WebPlan),
+    /// Tracks of a room, as they are published.
+    Tracks(TracksPlan),
+}
+
+impl SourcePlan {
+    /// The room that is recorded, where it is one.
+    #[must_use]
+    pub fn room(&self) -> Option<&RoomAccess> {
+        match self {
+            Self::Web(WebPlan { page: Page::Room(page), .. }) => Some(&page.room),
+            Self::Web(_) => None,
+            Self::Tracks(tracks) => Some(&tracks.room),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebPlan {
-    /// http or https; the command line also takes `file:`, `data:` and `chrome:`.
-    pub url: Url,
+    pub page: Page,
     pub start: StartRule,
     pub capture: CaptureKind,
     /// Of the display, in pixels: that of the video, or 16x16 where there is none.
@@ -71,12 +85,12 @@ impl fmt::Debug for BrowserTerms {
 }
 
 impl fmt::Debug for WebPlan {
-    /// The address prints without what may be secret in it, and the browser's terms where there are any.
+    /// The browser's terms print where there are any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, start, capture, width, height, fps, has_video, has_audio, browser } = self;
+        let Self { page, start, capture, width, height, fps, has_video, has_audio, browser } = self;
         let mut shown = f.debug_struct("WebPlan");
         shown
-            .field("url", &redact::page_url(url.as_str()))
+            .field("page", page)
             .field("start", start)
             .field("capture", capture)
             .field("width", width)

@@ -6,7 +6,10 @@ use livekit_protocol as proto;
 use super::graph::{GraphPlan, Machine};
 use super::render::render;
 use super::*;
-use crate::config::storage::ServerStorage;
+use crate::plan::provisions::Provisions;
+use crate::plan::room::Rooms;
+use crate::secret::Secret;
+use crate::token::Signer;
 
 macro_rules! requests {
     ($($name:literal),* $(,)?) => {
@@ -29,22 +32,33 @@ const REQUESTS: &[(&str, &str)] = requests![
     "v2-opus-file-beside-rtmp",
     "v2-images-only",
     "v2-storage",
+    "v1-room-composite",
+    "v1-room-composite-audio-only",
+    "v2-template",
+    "rpc-room-composite",
 ];
 
 fn now() -> jiff::Zoned {
     "2006-01-02T15:04:05.789+01:00[Europe/Berlin]".parse().unwrap()
 }
 
+/// A server that knows where rooms are, and has a key for them.
+fn provisions() -> Provisions {
+    let signer = Signer { key: "devkey".to_owned(), secret: Secret::new("SECRET-of-key".to_owned()) };
+    let rooms = Rooms { ws_url: "ws://localhost:7880".to_owned(), signer: Some(signer), ..Rooms::default() };
+    Provisions { rooms, ..Provisions::default() }
+}
+
 fn plan(text: &str) -> Result<RecordingPlan, error::PlanError> {
     let request = json::parse(text).unwrap_or_else(|error| panic!("{error}"));
-    RecordingPlan::new(&request, &ServerStorage::default(), EgressId::new("EG_test"), &now())
+    RecordingPlan::new(&request, &provisions(), EgressId::new("EG_test"), &now())
 }
 
 #[test]
 fn plans_of_requests() {
     for (name, text) in REQUESTS {
         let request = json::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let plan = RecordingPlan::new(&request, &ServerStorage::default(), EgressId::new("EG_test"), &now())
+        let plan = RecordingPlan::new(&request, &provisions(), EgressId::new("EG_test"), &now())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let graph = GraphPlan::new(&plan, Machine { cores: 2.0, encoder_threads: 0 });
         let info = livekit_protocol::EgressInfo {
@@ -120,6 +134,23 @@ fn bad_requests_of_the_wire() {
             r#"{"url":"https://x/","advanced":{"audio_frequency":7},"file_outputs":[{}]}"#,
             "audio_frequency",
             "44100",
+        ),
+        (r#"{"room_name":"","layout":"grid","file_outputs":[{}]}"#, "room_name", "name the room"),
+        (r#"{"room_name":"r"}"#, "output", "at least one"),
+        (
+            r#"{"room_name":"r","custom_base_url":"file:///etc/passwd","file_outputs":[{}]}"#,
+            "template base url",
+            "http:// nor https://",
+        ),
+        (
+            r#"{"ws_url":"ftp://x","room_composite":{"room_name":"r","file_outputs":[{}]}}"#,
+            "ws_url",
+            "wss://livekit.example.com",
+        ),
+        (
+            r#"{"room_name":"r","audio_only":true,"audio_mixing":"DUAL_CHANNEL_AGENT","file_outputs":[{}]}"#,
+            "audio_mixing",
+            "not yet supported",
         ),
         (
             r#"{"url":"https://x/","file_outputs":[{"s3":{"access_key":"SECRET","bucket":"b"}}]}"#,
@@ -227,8 +258,18 @@ fn what_livekit_server_sends_is_planned_or_refused_by_its_kind() {
     let web = proto::WebEgressRequest { url: "https://a.b".to_owned(), ..Default::default() };
     let planned = from_rpc::start_egress(request(Some(Request::Web(web)))).unwrap();
     assert_eq!(planned.retry_count, 0);
+    let room = proto::RoomCompositeEgressRequest { room_name: "stand-up".to_owned(), ..Default::default() };
+    let ticket = StartEgressRequest {
+        room_id: "RM_1".to_owned(),
+        token: "token".to_owned(),
+        ws_url: "wss://livekit.example".to_owned(),
+        ..request(Some(Request::RoomComposite(room)))
+    };
+    let planned = from_rpc::start_egress(ticket).unwrap();
+    let room = planned.source.room().unwrap();
+    assert_eq!((room.name.as_str(), room.id.as_str()), ("stand-up", "RM_1"));
+    assert_eq!((room.token.expose().as_str(), room.ws_url.as_str()), ("token", "wss://livekit.example"));
     for kind in [
-        Request::RoomComposite(proto::RoomCompositeEgressRequest::default()),
         Request::Participant(proto::ParticipantEgressRequest::default()),
         Request::TrackComposite(proto::TrackCompositeEgressRequest::default()),
         Request::Track(proto::TrackEgressRequest::default()),

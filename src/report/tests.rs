@@ -17,7 +17,7 @@ fn report(request: &str) -> (Report, RecordingPlan) {
     let request = json::parse(request).unwrap();
     let plan = RecordingPlan::new(
         &request,
-        &crate::config::storage::ServerStorage::default(),
+        &crate::plan::provisions::Provisions::default(),
         crate::plan::EgressId::new("EG_x"),
         &at(0).to_zoned(jiff::tz::TimeZone::UTC),
     );

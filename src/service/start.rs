@@ -64,7 +64,7 @@ async fn begin(
     let job = Job::new(
         &request,
         JobTerms {
-            server: settings.server.clone(),
+            provisions: settings.provisions.clone(),
             planned_at: Zoned::now(),
             session: settings.session,
             keep_free: settings.keep_free,

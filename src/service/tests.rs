@@ -7,7 +7,7 @@ use crate::ipc::cell::Cell;
 /// A service on a directory, with a registry that is looked into.
 fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<MemoryRegistry>, TaskTracker) {
     let settings = Settings {
-        server: ServerStorage::default(),
+        provisions: Provisions::default(),
         session: SessionLimits::default(),
         keep_free: 0,
         work_dir: dir.join("work"),

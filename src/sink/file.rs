@@ -1,4 +1,4 @@
-//! One file: MP4, OGG or MP3.
+//! One file: MP4, OGG, MP3 or WebM.
 //!
 //! ```text
 //! Feed(h264) ─► appsrc ─► h264parse ─┐
@@ -6,6 +6,8 @@
 //! Feed(aac) ──► appsrc ──────────────┘                             │ at the end: whole::make_whole
 //!                                                                  ▼
 //! Feed(opus) ─► appsrc ─► oggmux ─► filesink                    file-0.mp4   ─► Artifact
+//!
+//! Feed(track) ─► appsrc ─► parser of its codec ─► mp4mux or webmmux ─► filesink
 //! ```
 //!
 //! While it is written, a file is such that a crash loses its last second or two. What is written must never depend on
@@ -14,6 +16,7 @@
 mod from_zero;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -25,7 +28,8 @@ use super::whole::{self, FinalizeError, Layout, Whole};
 use super::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkContext, SinkError, SinkEvent};
 use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError, Taker};
 use crate::plan::codec::{CONTAINERS, Container, ContainerRow};
-use crate::plan::output::{FilePlan, OutputId};
+use crate::plan::output::{FilePlan, OutputId, PassThrough};
+use crate::plan::track::TrackCodec;
 
 /// A disk that stalls must not cost a frame: so much waits in memory, some minutes of each.
 const PICTURES: Overflow = Overflow::Hold { max_bytes: 192 << 20 };
@@ -45,8 +49,35 @@ struct Muxing {
 
 struct VideoMuxing {
     pad: &'static str,
-    /// What makes of a byte stream what the muxer takes.
-    parser: &'static str,
+}
+
+/// What makes of encoded pictures what a muxer takes. Of a track as it was published, parameter sets stay where they are in the
+/// stream: another size may come at any time.
+fn parser(pass_through: Option<&PassThrough>) -> Option<(&'static str, Option<&'static str>)> {
+    match pass_through {
+        None | Some(PassThrough::Awaited { .. }) => Some(("h264parse", None)),
+        Some(PassThrough::Of(codec)) => match codec {
+            TrackCodec::H264 => Some(("h264parse", Some("video/x-h264,stream-format=avc3,alignment=au"))),
+            TrackCodec::H265 => Some(("h265parse", Some("video/x-h265,stream-format=hev1,alignment=au"))),
+            TrackCodec::Av1 => Some(("av1parse", Some("video/x-av1,stream-format=obu-stream,alignment=tu"))),
+            TrackCodec::Vp9 => Some(("vp9parse", Some("video/x-vp9,alignment=super-frame"))),
+            TrackCodec::Vp8 | TrackCodec::Opus | TrackCodec::Pcmu | TrackCodec::Pcma => None,
+        },
+    }
+}
+
+/// Muxers take one description of a track. Key frames that have another one bring it along.
+fn keep_first_caps(pad: &gst::Pad) {
+    let seen = std::sync::atomic::AtomicBool::new(false);
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| match &info.data {
+        Some(gst::PadProbeData::Event(event))
+            if event.type_() == gst::EventType::Caps
+                && seen.swap(true, std::sync::atomic::Ordering::Relaxed) =>
+        {
+            gst::PadProbeReturn::Drop
+        }
+        _ => gst::PadProbeReturn::Ok,
+    });
 }
 
 const MUXINGS: &[Muxing] = &[
@@ -55,7 +86,7 @@ const MUXINGS: &[Muxing] = &[
         muxer: "mp4mux",
         set_up: fragmented,
         audio_pad: "audio_%u",
-        video: Some(VideoMuxing { pad: "video_%u", parser: "h264parse" }),
+        video: Some(VideoMuxing { pad: "video_%u" }),
         grows: None,
     },
     Muxing {
@@ -73,6 +104,14 @@ const MUXINGS: &[Muxing] = &[
         audio_pad: "sink",
         video: None,
         grows: Some(FileHead::Rewritten),
+    },
+    Muxing {
+        container: Container::WebM,
+        muxer: "webmmux",
+        set_up: as_it_is,
+        audio_pad: "audio_%u",
+        video: Some(VideoMuxing { pad: "video_%u" }),
+        grows: None,
     },
 ];
 
@@ -154,9 +193,21 @@ impl FileSink {
             let video = muxing.video.as_ref().ok_or_else(no_feed)?;
             let intake = Intake::new("pictures", PICTURES, true)?;
             pipeline.adopt(intake.element())?;
-            let parser = pipeline.add(video.parser)?;
-            pipeline.link(&[intake.element(), &parser])?;
-            let pad = link_to_pad(&pipeline, &parser, &mux, video.pad)?;
+            let mut last = intake.element().clone();
+            if let Some((parser, caps)) = parser(plan.pass_through.as_ref()) {
+                let parser = pipeline.add(parser)?;
+                pipeline.link(&[&last, &parser])?;
+                last = parser;
+                if let Some(caps) = caps.and_then(|caps| gst::Caps::from_str(caps).ok()) {
+                    let filter = pipeline.add_caps(&caps)?;
+                    pipeline.link(&[&last, &filter])?;
+                    last = filter;
+                }
+            }
+            let pad = link_to_pad(&pipeline, &last, &mux, video.pad)?;
+            if let Some((PassThrough::Of(_), from)) = plan.pass_through.as_ref().zip(last.static_pad("src")) {
+                keep_first_caps(&from);
+            }
             if pad.has_property("trak-timescale") {
                 pad.set_property("trak-timescale", VIDEO_TIMESCALE);
             }

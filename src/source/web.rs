@@ -10,6 +10,7 @@
 //! A stage dies as a whole or loses its page; either is brought back behind the pacer, which holds the last picture
 //! meanwhile, so that what records never notices more than an event.
 
+mod address;
 mod browser;
 pub mod capture;
 mod cdp;
@@ -19,11 +20,14 @@ mod relapses;
 mod sound;
 mod stage;
 mod supervisor;
+mod templates;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use livekit_token::AccessTokenError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -31,6 +35,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::{SourceContext, SourceEvent};
 use crate::media::Feed;
 use crate::plan::source::{StartRule, WebPlan};
+use address::Addresses;
 pub use browser::BrowserError;
 use capture::{CaptureError, Pacer};
 pub use cdp::DevToolsError;
@@ -53,6 +58,10 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 pub enum WebError {
     #[error("the directory {path} could not be made")]
     Directory { path: PathBuf, source: io::Error },
+    #[error("the layouts can't be served: {0}")]
+    Templates(#[source] io::Error),
+    #[error("the room's token could not be made: {0}")]
+    Token(#[from] AccessTokenError),
     #[error(transparent)]
     Display(#[from] DisplayError),
     #[error(transparent)]
@@ -103,7 +112,8 @@ impl WebSource {
             false => None,
         };
         let slot = pacer.as_ref().map(Pacer::slot);
-        let (stage, signals) = Stage::start(plan, &context, slot.clone(), 0, patience).await?;
+        let addresses = Arc::new(Addresses::open(&plan.page).await?);
+        let (stage, signals) = Stage::start(plan, &addresses, &context, slot.clone(), 0, patience).await?;
         if let Some(pacer) = &pacer
             && tokio::time::timeout(FIRST_PICTURE_WITHIN, pacer.first_picture()).await.is_err()
         {
@@ -112,7 +122,7 @@ impl WebSource {
         }
 
         let audio = context.audio.clone();
-        let mut supervisor = Supervisor::new(plan.clone(), context, slot);
+        let mut supervisor = Supervisor::new(plan.clone(), addresses, context, slot);
         supervisor.tell(SourceEvent::Loaded);
         if plan.start == StartRule::OnLoad {
             supervisor.on_signal(Signal::Start);

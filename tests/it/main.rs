@@ -26,4 +26,5 @@ mod streams;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the bench uses the rest")]
 mod support;
+mod tracks;
 mod variants;

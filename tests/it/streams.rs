@@ -96,7 +96,7 @@ async fn record(
     let request = json::parse(&request).unwrap();
     let plan = RecordingPlan::new(
         &request,
-        &weir::config::storage::ServerStorage::default(),
+        &weir::plan::provisions::Provisions::default(),
         EgressId::new("EG_streams"),
         &jiff::Zoned::now(),
     )

@@ -17,6 +17,7 @@ pub(crate) mod processes;
 pub(crate) mod publisher;
 pub(crate) mod recorder;
 pub(crate) mod service;
+pub(crate) mod signal_proxy;
 pub(crate) mod stores;
 pub(crate) mod synthetic;
 pub(crate) mod tool;

@@ -98,13 +98,10 @@ fn fields_that_are_wrong_are_named_by_their_path() {
 #[test]
 fn other_kinds_are_known_and_not_yet_supported() {
     for (text, kind) in [
-        (r#"{"room_name":"r","layout":"grid"}"#, "room composite"),
         (r#"{"roomName":"r","identity":"i"}"#, "participant"),
         (r#"{"roomName":"r","audioTrackId":"t"}"#, "track composite"),
         (r#"{"room_name":"r","track_id":"t"}"#, "track egress"),
-        (r#"{"template":{"layout":"grid"},"outputs":[]}"#, "template"),
         (r#"{"media":{},"outputs":[]}"#, "media"),
-        (r#"{"room_composite":{},"egress_id":"EG_x"}"#, "room composite"),
         (r#"{"replay_id":"x"}"#, "replay"),
     ] {
         let (_, shown) = error(text);
@@ -120,7 +117,7 @@ fn other_kinds_are_known_and_not_yet_supported() {
 fn a_request_shows_no_stream_key() {
     let request =
         parse(r#"{"url":"https://x/","stream_outputs":[{"urls":["rtmp://h/a/secretkey"]}]}"#).unwrap();
-    assert!(matches!(request.origin, RequestOrigin::V1(_)));
+    assert!(matches!(request.origin, RequestOrigin::Wire(_)));
     assert!(!format!("{request:?}").contains("secretkey"));
 }
 
@@ -170,8 +167,9 @@ proptest! {
     fn any_json_is_a_request_or_an_error(value in json()) {
         let now = "2006-01-02T15:04:05[UTC]".parse().unwrap();
         if let Ok(request) = parse(&value.to_string()) {
-            let server = crate::config::storage::ServerStorage::default();
-            drop(crate::plan::RecordingPlan::new(&request, &server, crate::plan::EgressId::new("EG_x"), &now));
+            let provisions = crate::plan::provisions::Provisions::default();
+            let id = crate::plan::EgressId::new("EG_x");
+            drop(crate::plan::RecordingPlan::new(&request, &provisions, id, &now));
             drop(crate::plan::info::redacted_request(&request));
         }
     }

@@ -2,6 +2,7 @@ use super::*;
 use crate::plan::codec::Container;
 use crate::plan::output::FilePlan;
 
+use crate::plan::page::Page;
 use crate::plan::source::{BrowserTerms, CaptureKind, SourcePlan, StartRule, WebPlan};
 use crate::plan::storage::{Storage, StoredName};
 use crate::plan::{EgressId, Limits};
@@ -10,7 +11,7 @@ fn plan(name: &Path) -> RecordingPlan {
     RecordingPlan {
         egress_id: EgressId::new("EG_test"),
         source: SourcePlan::Web(WebPlan {
-            url: url::Url::parse("https://example.com").unwrap(),
+            page: Page::Address(url::Url::parse("https://example.com").unwrap()),
             start: StartRule::OnLoad,
             capture: CaptureKind::Framebuffer,
             width: 16,
@@ -26,6 +27,7 @@ fn plan(name: &Path) -> RecordingPlan {
             container: Container::Mp4,
             has_video: false,
             audio: None,
+            pass_through: None,
             name: StoredName::new(name.display().to_string()),
             storage: Storage::local(),
             manifest: crate::plan::request::Manifest::OnlyWithBackup,

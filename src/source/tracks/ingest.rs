@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use gstreamer as gst;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::codec::{TrackCodec, TrackKind};
 use super::line::{Placed, SoundLine};
 use super::peer::Frame;
 use super::room::{RoomEnd, RoomEvent};
 use super::sync::{PublisherClock, TrackClock};
+use super::transcode::Transcoder;
 use super::{TracksError, caps};
 use crate::media::{Feed, Timeline};
 use crate::plan::track::{Discovered, PublishedTrack};
@@ -28,7 +29,10 @@ const MOST_HELD: usize = 3000;
 #[derive(Debug)]
 pub(super) struct Ingest {
     timeline: Timeline,
+    /// Where the track goes, or where it is transcoded first.
     feed: Feed,
+    transcoder: Option<Transcoder>,
+    found: watch::Sender<bool>,
     events: mpsc::UnboundedSender<SourceEvent>,
     /// `None` before it was found, and when it is gone.
     track: Option<PublishedTrack>,
@@ -45,10 +49,17 @@ pub(super) struct Ingest {
 }
 
 impl Ingest {
-    pub(super) fn new(timeline: Timeline, feed: Feed, events: mpsc::UnboundedSender<SourceEvent>) -> Self {
+    pub(super) fn new(
+        timeline: Timeline,
+        feed: Feed,
+        events: mpsc::UnboundedSender<SourceEvent>,
+        found: watch::Sender<bool>,
+    ) -> Self {
         Self {
             timeline,
             feed,
+            transcoder: None,
+            found,
             events,
             track: None,
             publisher: PublisherClock::default(),
@@ -66,6 +77,7 @@ impl Ingest {
         match event {
             RoomEvent::Found(track) => {
                 self.track = Some(track);
+                self.found.send_replace(true);
                 self.tell(SourceEvent::Loaded);
             }
             // Its frames have another clock from here on.
@@ -123,13 +135,14 @@ impl Ingest {
         }
     }
 
-    /// The recording is over: its sound ends where it does.
-    pub(super) fn finish(&mut self) {
+    /// The recording is over: its sound ends where it does. Gives what is still to be emptied.
+    pub(super) fn finish(&mut self) -> Option<Transcoder> {
         self.release();
         if let Some(length) = self.timeline.ended() {
             self.fill(length.into());
         }
         self.feed.end();
+        self.transcoder.take()
     }
 
     fn on_frame(&mut self, frame: Frame) {
@@ -154,6 +167,18 @@ impl Ingest {
     fn discover(&mut self, frame: &Frame, at: gst::ClockTime) -> bool {
         let Some(track) = self.track.clone().filter(|_| frame.is_key) else { return false };
         let Some(caps) = caps::of(frame.codec, &frame.bytes) else { return false };
+        if matches!(frame.codec, TrackCodec::Pcmu | TrackCodec::Pcma) {
+            match Transcoder::start(frame.codec, &self.feed) {
+                Ok(transcoder) => {
+                    self.feed = transcoder.source().clone();
+                    self.transcoder = Some(transcoder);
+                }
+                Err(error) => {
+                    self.end(SourceEvent::Failed(TracksError::Transcode(error).into()));
+                    return false;
+                }
+            }
+        }
         self.caps = Some(caps);
         self.codec = Some(frame.codec);
         self.tell(SourceEvent::Discovered(Discovered { track, codec: frame.codec }, at));

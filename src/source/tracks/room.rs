@@ -42,6 +42,7 @@ const TCP_AFTER: Duration = Duration::from_millis(1500);
 const RESTORED_WITHIN: Duration = Duration::from_secs(10);
 /// A server closes media before it says why (webrtc.md §2).
 const LAST_WORDS: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(500);
 /// A goodbye, on a busy machine.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -103,6 +104,8 @@ pub enum RoomEvent {
 /// Is told what happens, on the room's task: it must not block.
 pub trait Listener: Send {
     fn on_event(&mut self, event: RoomEvent);
+    /// Half a second went by.
+    fn on_tick(&mut self) {}
     /// Nothing more comes.
     fn on_end(&mut self, end: RoomEnd);
 }
@@ -154,12 +157,7 @@ impl RoomClient {
 }
 
 fn token(access: &RoomAccess, identity: &str) -> Result<Secret<String>, RoomError> {
-    match &access.entry {
-        RoomEntry::Token(token) => Ok(token.clone()),
-        RoomEntry::Key(signer) => {
-            signer.recorder(&access.name, identity).map_err(|error| RoomError::Token(error.to_string()))
-        }
-    }
+    access.token(identity).map_err(|error| RoomError::Token(error.to_string()))
 }
 
 /// A peer and its sockets; made anew when the recorder comes in anew.
@@ -238,6 +236,8 @@ impl Room {
 
     async fn live(&mut self, stop: &CancellationToken) -> Flow {
         let mut batch = Vec::new();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let now = Instant::now();
             let wait = self.drain(now)?;
@@ -271,6 +271,7 @@ impl Room {
                         self.drain(datagram.at)?;
                     }
                 }
+                _ = ticks.tick() => self.listener.on_tick(),
                 () = tokio::time::sleep_until(wake.into()) => {
                     self.media.peer.tick(Instant::now()).map_err(failed)?;
                 }

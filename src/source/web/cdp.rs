@@ -24,9 +24,9 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use url::Url;
 
-use super::page::{PageError, Signal, StartReport, redacted, without_query};
+use super::address::Address;
+use super::page::{PageError, Signal, StartReport};
 use events::{PageEvent, Whose};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ pub(super) struct Tab {
     events: mpsc::UnboundedReceiver<PageEvent>,
     report: StartReport,
     /// Of the page that was loaded last; what the page says may quote it.
-    url: Option<Url>,
+    address: Option<Address>,
     /// The handler ends when the last of its senders is gone.
     _browser: Browser,
     _tasks: [AbortOnDropHandle<()>; 2],
@@ -113,17 +113,22 @@ impl Tab {
             page,
             events,
             report: StartReport::default(),
-            url: None,
+            address: None,
             _browser: browser,
             _tasks: [handler, watch],
         })
     }
 
     /// Loads a page and answers with the signals it gave meanwhile.
-    pub(super) async fn load(&mut self, url: &Url, deadline: Duration) -> Result<Vec<Signal>, PageError> {
-        let lost = |why: String| PageError::BrowserLost { url: redacted(url), why };
+    pub(super) async fn load(
+        &mut self,
+        address: &Address,
+        deadline: Duration,
+    ) -> Result<Vec<Signal>, PageError> {
+        let url = address.expose();
+        let lost = |why: String| PageError::BrowserLost { url: address.shown(), why };
         self.report = StartReport::default();
-        self.url = Some(url.clone());
+        self.address = Some(address.clone());
         let page = self.page.clone();
         // A page that is loaded again finds its network events off. A crashed renderer takes note of that only when the
         // navigation has brought a new one, so the one does not wait for the other; but it is sent first.
@@ -145,7 +150,7 @@ impl Tab {
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
-                    Some(PageEvent::Crashed) => return Err(PageError::Crashed { url: redacted(url) }),
+                    Some(PageEvent::Crashed) => return Err(PageError::Crashed { url: address.shown() }),
                     Some(PageEvent::Gone(why)) => return Err(lost(why)),
                     None => return Err(lost("the connection ended".to_owned())),
                     Some(PageEvent::Response { status, .. }) if status >= 400 => {
@@ -168,15 +173,15 @@ impl Tab {
         // What came with the end of the load.
         while let Ok(event) = self.events.try_recv() {
             match event {
-                PageEvent::Crashed => return Err(PageError::Crashed { url: redacted(url) }),
+                PageEvent::Crashed => return Err(PageError::Crashed { url: address.shown() }),
                 PageEvent::Gone(why) => return Err(lost(why)),
                 event => self.note(event, &mut signals),
             }
         }
         if let Some(status) = self.report.status.filter(|status| *status >= 400) {
-            return Err(PageError::Status { url: redacted(url), status });
+            return Err(PageError::Status { url: address.shown(), status });
         }
-        let timed_out = || PageError::TimedOut { url: redacted(url), seconds: deadline.as_secs() };
+        let timed_out = || PageError::TimedOut { url: address.shown(), seconds: deadline.as_secs() };
         match navigated {
             Some(Ok(())) => {}
             None if refusal.is_some() => {
@@ -187,7 +192,7 @@ impl Tab {
             Some(Err(error)) => return Err(lost(error.to_string())),
         }
         if let Some(text) = self.template_error().await {
-            return Err(PageError::Template(text));
+            return Err(PageError::Template(address.scrub(&text)));
         }
         Ok(signals)
     }
@@ -255,8 +260,8 @@ impl Tab {
             PageEvent::Console { arguments, kind } => {
                 signals.extend(super::page::signals(&arguments));
                 let line = format!("{kind}: {}", arguments.join(" "));
-                self.report.logged(match &self.url {
-                    Some(url) => without_query(&line, url),
+                self.report.logged(match &self.address {
+                    Some(address) => address.scrub(&line),
                     None => line,
                 });
             }

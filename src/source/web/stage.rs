@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use url::Url;
 
 use super::WebError;
+use super::address::{Address, Addresses};
 use super::browser::{Browser, Surroundings};
 use super::capture::{PictureCapture, PictureSlot, Screen, SoundCapture};
 use super::cdp::{Tab, TabEvent};
@@ -67,6 +67,7 @@ impl Stage {
     /// Sets up stage number `number` of a recording and loads the page. Dropping the future leaves nothing behind.
     pub(super) async fn start(
         plan: &WebPlan,
+        addresses: &Addresses,
         context: &SourceContext,
         slot: Option<PictureSlot>,
         number: u32,
@@ -99,7 +100,7 @@ impl Stage {
                 display: display.name(),
                 sound: sound.as_ref().map(|sound| (sound.socket(), SINK)),
             };
-            open(plan, around, &context.report_dir, patience, step).await
+            open(plan, addresses, around, &context.report_dir, patience, step).await
         };
         let (captures, (browser, tab, signals)) = tokio::try_join!(captures, browser)?;
         step("the page is loaded");
@@ -119,8 +120,8 @@ impl Stage {
     }
 
     /// Loads the page again in the same browser.
-    pub(super) async fn reload(&mut self, url: &Url) -> Result<Vec<Signal>, PageError> {
-        let signals = self.tab.load(url, Patience::AGAIN.load).await?;
+    pub(super) async fn reload(&mut self, address: &Address) -> Result<Vec<Signal>, PageError> {
+        let signals = self.tab.load(address, Patience::AGAIN.load).await?;
         self.settle().await;
         Ok(signals)
     }
@@ -202,6 +203,7 @@ impl Stage {
 /// A browser with the page in it. Each attempt has a new one: what kept the first from loading may be its own.
 async fn open<'a>(
     plan: &WebPlan,
+    addresses: &Addresses,
     around: impl Fn() -> Surroundings<'a>,
     report_dir: &Path,
     patience: Patience,
@@ -213,7 +215,7 @@ async fn open<'a>(
         step("the browser is up");
         let mut tab = Tab::connect(browser.devtools()).await?;
         step("the browser listens");
-        match tab.load(&plan.url, patience.load).await {
+        match tab.load(&addresses.next()?, patience.load).await {
             Ok(signals) => return Ok((browser, tab, signals)),
             Err(error) if error.is_passing() && attempt < patience.attempts => {
                 tracing::warn!(%error, attempt, "the page is loaded again");

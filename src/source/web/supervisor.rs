@@ -1,11 +1,13 @@
 //! The task that watches a stage and brings back what it loses.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::WebError;
+use super::address::Addresses;
 use super::capture::PictureSlot;
 use super::page::{Signal, StartReport};
 use super::relapses::{ATTEMPTS, Relapses, Verdict};
@@ -20,6 +22,7 @@ pub(super) type Question = oneshot::Sender<StartReport>;
 #[derive(Debug)]
 pub(super) struct Supervisor {
     plan: WebPlan,
+    addresses: Arc<Addresses>,
     context: SourceContext,
     slot: Option<PictureSlot>,
     relapses: Relapses,
@@ -30,9 +33,14 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(plan: WebPlan, context: SourceContext, slot: Option<PictureSlot>) -> Self {
+    pub(super) fn new(
+        plan: WebPlan,
+        addresses: Arc<Addresses>,
+        context: SourceContext,
+        slot: Option<PictureSlot>,
+    ) -> Self {
         let relapses = Relapses::default();
-        Self { plan, context, slot, relapses, ready: false, ended: false, stages: 1 }
+        Self { plan, addresses, context, slot, relapses, ready: false, ended: false, stages: 1 }
     }
 
     pub(super) fn tell(&self, event: SourceEvent) {
@@ -112,7 +120,7 @@ impl Supervisor {
         loop {
             if self.relapses.another(Instant::now()) == Verdict::GiveUp {
                 tracing::error!(why, "the page can't be brought back");
-                self.tell(SourceEvent::Failed(WebError::GaveUp { attempts: ATTEMPTS, why }));
+                self.tell(SourceEvent::Failed(WebError::GaveUp { attempts: ATTEMPTS, why }.into()));
                 return None;
             }
             let attempt = self.attempt(standing.take());
@@ -143,7 +151,7 @@ impl Supervisor {
     /// A page that is lost is loaded again where it was; where that fails, everything is set up anew.
     async fn attempt(&mut self, standing: Option<Stage>) -> Result<(Stage, Vec<Signal>), WebError> {
         if let Some(mut stage) = standing {
-            match stage.reload(&self.plan.url).await {
+            match stage.reload(&self.addresses.next()?).await {
                 Ok(signals) => return Ok((stage, signals)),
                 Err(error) => {
                     let report = Box::default();
@@ -153,6 +161,7 @@ impl Supervisor {
         }
         let number = self.stages;
         self.stages += 1;
-        Stage::start(&self.plan, &self.context, self.slot.clone(), number, Patience::AGAIN).await
+        let Self { plan, addresses, context, slot, .. } = self;
+        Stage::start(plan, addresses, context, slot.clone(), number, Patience::AGAIN).await
     }
 }

@@ -10,10 +10,12 @@ use nix::unistd::Pid;
 use tokio::sync::mpsc;
 use url::Url;
 
+use super::address::Address;
 use super::stage::StageEvent;
 use super::*;
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;
+use crate::plan::page::Page;
 use crate::plan::source::{BrowserTerms, CaptureKind};
 use crate::source::Pacing;
 use site::{Answer, Site};
@@ -36,7 +38,7 @@ impl Scene {
             timeline: Timeline::new(),
             video: Some(Feed::new("video")),
             audio: Some(Feed::new("audio")),
-            pacing: Pacing { cadence: Cadence::Grid, fps: 30, key_interval: Duration::from_secs(4) },
+            track: Feed::new("track"),            pacing: Pacing { cadence: Cadence::Grid, fps: 30, key_interval: Duration::from_secs(4) },
             counters: Default::default(),
             run_dir: run_dir.path().to_owned(),
             report_dir: report_dir.path().to_owned(),
@@ -119,7 +121,7 @@ fn processes_of(run_dir: &Path) -> impl Iterator<Item = (i32, String)> + use<> {
 
 fn plan(url: &Url) -> WebPlan {
     WebPlan {
-        url: url.clone(),
+        page: Page::Address(url.clone()),
         start: StartRule::OnLoad,
         capture: CaptureKind::Framebuffer,
         width: 640,
@@ -131,6 +133,14 @@ fn plan(url: &Url) -> WebPlan {
     }
 }
 
+fn address(url: &Url) -> Address {
+    Address::plain(url.clone())
+}
+
+async fn addresses(url: &Url) -> Addresses {
+    Addresses::open(&Page::Address(url.clone())).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_fills_the_picture_paints_thirty_times_a_second_and_signals() {
     let site = Site::start().await;
@@ -138,7 +148,9 @@ async fn a_page_fills_the_picture_paints_thirty_times_a_second_and_signals() {
     let url = site.page("/page", Answer::html(page));
     let scene = Scene::new();
     let (mut stage, signals) =
-        Stage::start(&plan(&url), &scene.context, None, 0, Patience::START).await.unwrap();
+        Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
+            .await
+            .unwrap();
     // Logged while it loaded: it comes with the load or right behind it.
     match signals.as_slice() {
         [] => assert_eq!(stage.next().await, StageEvent::Signal(Signal::Start)),
@@ -172,7 +184,10 @@ async fn a_page_plays_to_our_sound_server_without_a_click() {
                 </script>";
     let url = site.page("/tone", Answer::html(tone));
     let scene = Scene::new();
-    let (stage, _) = Stage::start(&plan(&url), &scene.context, None, 0, Patience::START).await.unwrap();
+    let (stage, _) =
+        Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
+            .await
+            .unwrap();
     let log = scene.report_dir.path().join("sound.log");
     let heard = async {
         loop {
@@ -196,29 +211,32 @@ async fn each_way_of_not_loading_is_its_own_error() {
     let site = Site::start().await;
     let scene = Scene::new();
     let good = site.page("/good", Answer::html("good"));
-    let (mut stage, _) = Stage::start(&plan(&good), &scene.context, None, 0, Patience::START).await.unwrap();
+    let (mut stage, _) =
+        Stage::start(&plan(&good), &addresses(&good).await, &scene.context, None, 0, Patience::START)
+            .await
+            .unwrap();
 
     let missing = site.page("/missing", Answer { status: 404, ..Answer::html("not here") });
     let shown = missing.to_string();
-    assert_eq!(stage.reload(&missing).await, Err(PageError::Status { url: shown, status: 404 }));
+    assert_eq!(stage.reload(&address(&missing)).await, Err(PageError::Status { url: shown, status: 404 }));
     let empty = site.page("/empty", Answer { status: 503, ..Answer::html("") });
-    assert!(matches!(stage.reload(&empty).await, Err(PageError::Status { status: 503, .. })));
+    assert!(matches!(stage.reload(&address(&empty)).await, Err(PageError::Status { status: 503, .. })));
     let login = site.page("/login", Answer { status: 401, ..Answer::html("who?") });
-    assert!(matches!(stage.reload(&login).await, Err(PageError::Status { status: 401, .. })));
+    assert!(matches!(stage.reload(&address(&login)).await, Err(PageError::Status { status: 401, .. })));
     let refused = Site::refused().await;
-    assert!(matches!(stage.reload(&refused).await, Err(PageError::Refused { .. })));
+    assert!(matches!(stage.reload(&address(&refused)).await, Err(PageError::Refused { .. })));
     let nowhere: Url = "http://no-such-host.invalid/?token=s3cret".parse().unwrap();
     assert_eq!(
-        stage.reload(&nowhere).await,
+        stage.reload(&address(&nowhere)).await,
         Err(PageError::NotFound { url: "http://no-such-host.invalid/".to_owned() })
     );
     let template = site.page("/template", Answer::html("<div class=error>no such room</div>"));
-    assert_eq!(stage.reload(&template).await, Err(PageError::Template("no such room".to_owned())));
+    assert_eq!(stage.reload(&address(&template)).await, Err(PageError::Template("no such room".to_owned())));
     // After all of this, a good page loads.
-    assert_eq!(stage.reload(&good).await, Ok(Vec::new()));
+    assert_eq!(stage.reload(&address(&good)).await, Ok(Vec::new()));
     // Last: a navigation that ends nowhere blocks the tab, which is not used again then.
     let download = site.page("/download", Answer { mime: "application/zip", ..Answer::html("PK") });
-    let loaded = stage.reload(&download).await;
+    let loaded = stage.reload(&address(&download)).await;
     assert!(matches!(loaded, Err(PageError::NotAPage { .. })), "{loaded:?}");
     stage.close().await;
     scene.is_empty().await;
@@ -311,7 +329,7 @@ async fn brings_browser_display_and_sound_back_and_gives_up_after_three() {
     scene.kill(&["Xvfb"]);
     assert!(matches!(scene.event().await, SourceEvent::Interrupted { .. }));
     let failed = scene.event().await;
-    let SourceEvent::Failed(WebError::GaveUp { attempts: 3, why }) = &failed else { panic!("{failed:?}") };
+    let SourceEvent::Failed(crate::source::SourceError::Web(WebError::GaveUp { attempts: 3, why })) = &failed else { panic!("{failed:?}") };
     assert!(why.contains("display"), "{why}");
     source.close().await;
     scene.is_empty().await;

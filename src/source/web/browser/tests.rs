@@ -2,11 +2,12 @@ use url::Url;
 
 use super::*;
 use crate::config::ChromeFlag;
+use crate::plan::page::Page;
 use crate::plan::source::{BrowserTerms, StartRule};
 
 fn given(terms: BrowserTerms, is_heard: bool) -> Vec<String> {
     let plan = WebPlan {
-        url: Url::parse("https://example.com").unwrap(),
+        page: Page::Address(Url::parse("https://example.com").unwrap()),
         start: StartRule::OnLoad,
         capture: CaptureKind::Framebuffer,
         width: 640,

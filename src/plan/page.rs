@@ -1,0 +1,160 @@
+//! Which page a recording shows: an address as it is, or a room's layout.
+
+use std::fmt;
+
+use url::Url;
+
+use super::EgressId;
+use super::error::PlanError;
+use super::provisions::Provisions;
+use super::redact;
+use super::request::{RequestOrigin, RoomRequest, WebRequest};
+use super::room::RoomAccess;
+use crate::secret::Secret;
+
+/// What a browser is to show.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Page {
+    /// http or https; the command line also takes `file:`, `data:`, `chrome:` and `about:`.
+    Address(Url),
+    /// The participants of a room. Its address is made each time it is opened: a token is in it.
+    Room(Box<RoomPage>),
+}
+
+/// A layout that shows a room (media.md §3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomPage {
+    pub room: RoomAccess,
+    /// Whom the page joins as: the egress's id, by which another layout reaches it.
+    pub identity: String,
+    /// As it was asked for: what it means is the page's affair. May be empty.
+    pub layout: String,
+    pub template: Template,
+}
+
+/// Whose page shows the room.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Template {
+    /// Ours, which the recorder serves itself.
+    Own,
+    /// Somebody else's base address, http or https.
+    At(Url),
+}
+
+impl Page {
+    /// Its address as it may be shown; for a room's layout that of somebody else's page, if it is one.
+    #[must_use]
+    pub fn shown(&self) -> Option<String> {
+        match self {
+            Self::Address(url) => Some(redact::page_url(url.as_str())),
+            Self::Room(page) => match &page.template {
+                Template::Own => None,
+                Template::At(url) => Some(redact::page_url(url.as_str())),
+            },
+        }
+    }
+}
+
+impl RoomPage {
+    /// The address that shows the room: the base with what a layout has to know (media.md §2.4). Parameters that the base
+    /// has of its own stay. There is a token in it, so that it must not get anywhere but into the browser.
+    #[must_use]
+    pub fn address(&self, base: &Url, token: &Secret<String>) -> Secret<Url> {
+        const OURS: [&str; 3] = ["layout", "token", "url"];
+        let mut address = base.clone();
+        let kept: Vec<(String, String)> =
+            base.query_pairs().filter(|(name, _)| !OURS.contains(&name.as_ref())).map(owned).collect();
+        address
+            .query_pairs_mut()
+            .clear()
+            .extend_pairs(kept)
+            .append_pair("layout", &self.layout)
+            .append_pair("token", token.expose())
+            .append_pair("url", self.room.server.as_str());
+        Secret::new(address)
+    }
+}
+
+fn owned((name, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)) -> (String, String) {
+    (name.into_owned(), value.into_owned())
+}
+
+/// The page that a request for one means. From afar only what is on the web; at a terminal also what is on this machine.
+pub(super) fn web(web: &WebRequest, origin: &RequestOrigin) -> Result<Page, PlanError> {
+    const FIELD: &str = "web url";
+    let (schemes, named): (&[&str], _) = match origin {
+        RequestOrigin::CommandLine => (
+            &["http", "https", "file", "data", "chrome", "about"],
+            "http://, https://, file://, data:, chrome:// or about:",
+        ),
+        RequestOrigin::Wire(_) => (&["http", "https"], "http:// or https://"),
+    };
+    let text = &web.url;
+    if text.is_empty() {
+        return Err(PlanError::invalid(FIELD, "it is empty; give the address of the page to record"));
+    }
+    let url = Url::parse(text).map_err(|error| {
+        let shown = redact::page_url(text);
+        PlanError::invalid(FIELD, format!("{shown}: {error}; write it as https://example.com/page"))
+    })?;
+    if !schemes.contains(&url.scheme()) {
+        let scheme = url.scheme();
+        return Err(PlanError::invalid(FIELD, format!("{scheme}: pages can't be recorded; use {named}")));
+    }
+    Ok(Page::Address(url))
+}
+
+/// The page that shows the room of a request.
+pub(super) fn room(
+    request: &RoomRequest,
+    provisions: &Provisions,
+    egress_id: &EgressId,
+) -> Result<Page, PlanError> {
+    let room = provisions.rooms.access(&request.room)?;
+    let base = match request.custom_base_url.as_str() {
+        "" => &provisions.rooms.template_base,
+        custom => custom,
+    };
+    let template = match base {
+        "" => Template::Own,
+        base => Template::At(template_base(base)?),
+    };
+    let identity = egress_id.as_str().to_owned();
+    Ok(Page::Room(Box::new(RoomPage { room, identity, layout: request.layout.clone(), template })))
+}
+
+fn template_base(text: &str) -> Result<Url, PlanError> {
+    const FIELD: &str = "template base url";
+    let shown = redact::page_url(text);
+    let wrong = |why: &str| {
+        PlanError::invalid(FIELD, format!("{shown}: {why}; write it as https://example.com/layouts"))
+    };
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("it begins with neither http:// nor https://"));
+    }
+    Ok(url)
+}
+
+impl fmt::Debug for Page {
+    /// Addresses print without what may be secret in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(url) => f.debug_tuple("Address").field(&redact::page_url(url.as_str())).finish(),
+            Self::Room(page) => page.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Template {
+    /// Addresses print without what may be secret in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("Own"),
+            Self::At(url) => f.debug_tuple("At").field(&redact::page_url(url.as_str())).finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! Our own layouts' pages, served to the browser of one recording.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{StatusCode, Uri};
+use tokio::net::TcpListener;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use url::Url;
+
+use crate::pages;
+
+/// A server on the loopback interface; gone when dropped. What it serves is the same for everybody and has nothing secret.
+#[derive(Debug)]
+pub(super) struct Templates {
+    url: Url,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl Templates {
+    pub(super) async fn serve() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = listener.local_addr()?.port();
+        // A page from here is as trustworthy to the browser as one over TLS, by this name or its number.
+        let url = format!("http://localhost:{port}/");
+        let url = Url::parse(&url).map_err(io::Error::other)?;
+        let serve = async move {
+            if let Err(error) = axum::serve(listener, router()).await {
+                tracing::warn!(%error, "the layouts are not served any more");
+            }
+        };
+        Ok(Self { url, _server: AbortOnDropHandle::new(TaskTracker::new().spawn(serve)) })
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+fn router() -> Router {
+    Router::new().fallback(async |uri: Uri| answer(uri.path()))
+}
+
+fn answer(path: &str) -> Response {
+    match pages::layout().lookup(path) {
+        Some(file) => {
+            let headers = [(CONTENT_TYPE, file.content_type), (CACHE_CONTROL, file.cache_control)];
+            (headers, file.bytes.into_owned()).into_response()
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}

@@ -1,0 +1,188 @@
+//! Tracks of a room, recorded as they were published: frame by frame, and as long as they were.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::livekit::{LiveKitServer, Redis, room_service};
+use crate::support::measure::Probe;
+use crate::support::publisher::{Codec, Publisher, encoded, units_of};
+use crate::support::recorder::{Ended, Recorder};
+
+const ROOM: &str = "studio";
+/// A room's answers, on a busy machine.
+const SOON: Duration = Duration::from_secs(40);
+
+/// `weir record track` with more arguments.
+fn record(dir: &Path, server: &LiveKitServer, track: &str, arguments: &[&str]) -> Recorder {
+    let keys = server.keys().clone();
+    let all = [&["track", ROOM, track], arguments].concat();
+    Recorder::start_with(dir, &all, |command| {
+        command.env("LIVEKIT_URL", server.ws_url());
+        command.env("LIVEKIT_API_KEY", keys.key).env("LIVEKIT_API_SECRET", keys.secret);
+    })
+}
+
+/// The frames in a file, as they lie there.
+fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
+    let path = path.display();
+    let out = "appsink name=out";
+    encoded(&match codec {
+        Codec::Opus | Codec::Pcmu => format!("filesrc location={path} ! oggdemux ! {out}"),
+        Codec::Vp8 | Codec::Vp9 => format!("filesrc location={path} ! matroskademux ! {out}"),
+        Codec::H264 => format!(
+            "filesrc location={path} ! qtdemux ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au ! {out}"
+        ),
+        Codec::H265 => format!(
+            "filesrc location={path} ! qtdemux ! h265parse ! video/x-h265,stream-format=byte-stream,alignment=au ! {out}"
+        ),
+        Codec::Av1 => format!("filesrc location={path} ! qtdemux ! {out}"),
+    })
+}
+
+/// Frames of a file are a stretch of those that were sent: in order, nothing changed, nothing missing.
+#[track_caller]
+fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec) {
+    let sent: Vec<_> = sent.iter().map(|frame| units_of(frame, codec)).collect();
+    let found: Vec<_> = found.iter().map(|frame| units_of(frame, codec)).collect();
+    let starts = (0..sent.len()).filter(|at| sent[*at] == found[0]);
+    let alike = |start: usize| sent[start..].iter().zip(&found).take_while(|(sent, got)| sent == got).count();
+    let most = starts.map(alike).max();
+    assert_eq!(most, Some(found.len()), "{codec:?}: frames that are as they were sent");
+}
+
+/// The one file of a recording that is complete.
+fn file_of(ended: &Ended) -> std::path::PathBuf {
+    let name = ended.info["fileResults"][0]["filename"].as_str().unwrap();
+    ended.path(name)
+}
+
+#[test]
+fn sound_is_kept_as_it_was_published_and_as_long_as_it_took() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    let publisher = Publisher::join(&server, ROOM, "singer", Codec::Opus);
+    let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());
+    let arguments = ["--file", "{room_name}/{publisher_identity}-{track_type}-{track_source}-{track_id}", "--duration", "4s"];
+    let ended = record(dir.path(), &server, &sid, &arguments).finish(SOON).complete();
+    assert_eq!(ended.info["sourceType"], "EGRESS_SOURCE_TYPE_SDK", "{}", ended.stdout);
+    assert_eq!(ended.info["roomName"], ROOM);
+    let file = file_of(&ended);
+    assert_eq!(file, ended.path(&format!("{ROOM}/singer-audio-microphone-{sid}.ogg")));
+    let found: Vec<_> = frames_in(&file, Codec::Opus).into_iter().filter(|packet| !packet.starts_with(b"Opus")).collect();
+    // Four seconds of packets of 20 ms, the last of them maybe silence.
+    assert!((199..=200).contains(&found.len()), "{}", found.len());
+    let sung: Vec<_> = found.into_iter().filter(|packet| packet.len() > 3).collect();
+    assert!(sung.len() > 190, "{}", sung.len());
+    assert_all_of(&publisher.sent(&sid), &sung, Codec::Opus);
+    let length = Probe::of(&file).duration;
+    assert!((length - 4.0).abs() < 0.03, "{length}");
+}
+
+#[test]
+fn pictures_are_kept_as_they_were_published() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    for (codec, extension) in [
+        (Codec::Vp8, "webm"),
+        (Codec::Vp9, "webm"),
+        (Codec::H264, "mp4"),
+        (Codec::H265, "mp4"),
+        (Codec::Av1, "mp4"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::join(&server, ROOM, "painter", codec);
+        let sid = publisher.publish(codec, codec.frames());
+        let ended = record(dir.path(), &server, &sid, &["--duration", "3s"]).finish(SOON).complete();
+        let file = file_of(&ended);
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(name.starts_with(&format!("{sid}-")) && name.ends_with(extension), "{codec:?}: {name}");
+        let found = frames_in(&file, codec);
+        assert!((80..=95).contains(&found.len()), "{codec:?}: {} frames", found.len());
+        assert_all_of(&publisher.sent(&sid), &found, codec);
+        let length = Probe::of(&file).duration;
+        assert!((length - 3.0).abs() < 0.15, "{codec:?}: {length}");
+    }
+}
+
+#[test]
+fn what_is_muted_is_silent_and_holds_its_last_picture() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    for codec in [Codec::Opus, Codec::Vp8, Codec::H264] {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::join(&server, ROOM, "shy", codec);
+        let sid = publisher.publish(codec, codec.frames());
+        let mut recorder = record(dir.path(), &server, &sid, &["--duration", "7s"]);
+        recorder.runs_for(Duration::from_secs(2));
+        publisher.mute(&sid, true);
+        recorder.runs_for(Duration::from_millis(2500));
+        publisher.mute(&sid, false);
+        let ended = recorder.finish(SOON).complete();
+        let file = file_of(&ended);
+        let sent = publisher.sent(&sid);
+        let found = frames_in(&file, codec);
+        // Everything in the file was published, silence of three bytes apart: nothing that the server made.
+        let sent: Vec<_> = sent.iter().map(|frame| units_of(frame, codec)).collect();
+        let foreign: Vec<_> = found
+            .iter()
+            .filter(|frame| !frame.starts_with(b"Opus") && frame.as_slice() != [0xf8, 0xff, 0xfe])
+            .filter(|frame| !sent.contains(&units_of(frame, codec)))
+            .collect();
+        assert!(foreign.is_empty(), "{codec:?}: {} foreign frames, {:?}", foreign.len(), foreign[0]);
+        let expected = if codec == Codec::Opus { 350 } else { 210 - 75 };
+        assert!(found.len().abs_diff(expected) < 30, "{codec:?}: {} frames", found.len());
+        let length = Probe::of(&file).duration;
+        let most = if codec == Codec::Opus { 0.05 } else { 0.3 };
+        assert!((length - 7.0).abs() < most, "{codec:?}: {length}");
+    }
+}
+
+#[test]
+fn telephone_sound_becomes_opus() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    let publisher = Publisher::join(&server, ROOM, "caller", Codec::Pcmu);
+    let sid = publisher.publish(Codec::Pcmu, Codec::Pcmu.frames());
+    let ended = record(dir.path(), &server, &sid, &["--file", "call.ogg", "--duration", "3s"]);
+    let ended = ended.finish(SOON).complete();
+    let probe = Probe::of(&ended.path("call.ogg"));
+    assert!((probe.duration - 3.0).abs() < 0.1, "{}", probe.duration);
+    assert_eq!(probe.stream("audio").codec, "opus");
+}
+
+#[test]
+fn it_ends_with_its_track_and_with_its_room() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    for ends in ["publisher", "room"] {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::join(&server, ROOM, "guest", Codec::Opus);
+        let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());
+        let mut recorder = record(dir.path(), &server, &sid, &["--file", "guest"]);
+        recorder.runs_for(Duration::from_secs(3));
+        match ends {
+            "publisher" => drop(publisher),
+            _ => room_service(&server, ROOM, "DeleteRoom", &json!({ "room": ROOM })),
+        }
+        let ended = recorder.finish(SOON).complete();
+        assert_eq!(ended.info["details"], "End reason: Source closed", "{}", ended.stdout);
+        let length = Probe::of(&ended.path("guest.ogg")).duration;
+        assert!((1.0..4.5).contains(&length), "{ends}: {length}");
+    }
+}
+
+#[test]
+fn a_track_that_is_not_there_is_not_found() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    let _publisher = Publisher::join(&server, ROOM, "nobody", Codec::Opus);
+    let ended = record(dir.path(), &server, "TR_none", &[]).finish(Duration::from_secs(60));
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    assert_eq!(ended.info["status"], "EGRESS_FAILED");
+    assert_eq!(ended.info["error"], "track TR_none not found");
+    assert_eq!(ended.info["errorCode"], 404);
+    assert!(!dir.path().join(".weir").exists());
+}

@@ -1,0 +1,2 @@
+// A place for the operator's console.
+document.querySelector("main")?.append("Weir");

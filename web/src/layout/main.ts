@@ -1,0 +1,3 @@
+import { Room } from "livekit-client";
+
+document.body.dataset.sdk = String(Room.name);
