@@ -12,8 +12,8 @@ use proto::egress_info::Request;
 
 use crate::control::EndReason;
 use crate::plan::RecordingPlan;
-use crate::plan::source::SourcePlan;
 use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::source::SourcePlan;
 use crate::plan::stream_url::StreamUrl;
 pub use error_code::Fault;
 use manifest::Contents;

@@ -60,13 +60,7 @@ pub const CONTAINERS: &[ContainerRow] = &[
         audio: &[AudioCodec::Mp3],
         video: &[],
     },
-    ContainerRow {
-        container: Container::WebM,
-        name: "WebM",
-        extension: ".webm",
-        audio: &[],
-        video: &[],
-    },
+    ContainerRow { container: Container::WebM, name: "WebM", extension: ".webm", audio: &[], video: &[] },
 ];
 
 impl Container {

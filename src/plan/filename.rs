@@ -177,12 +177,7 @@ pub fn file(
 }
 
 /// A file's name without an extension, for one whose container is not known yet; `default` where none was given.
-pub(super) fn stem(
-    field: &str,
-    path: &str,
-    default: &str,
-    naming: &Naming,
-) -> Result<StoredName, PlanError> {
+pub(super) fn stem(field: &str, path: &str, default: &str, naming: &Naming) -> Result<StoredName, PlanError> {
     let mut name = naming.path(field, path)?;
     if name.is_empty() || name.ends_with('/') {
         name.push_str(&value(default).replace('/', "_"));

@@ -26,8 +26,9 @@ pub fn start_egress(request: StartEgressRequest) -> Result<EgressRequest, PlanEr
         request,
     } = request;
     let ticket = RoomTicket { name: room_name, id: room_id, token: Secret::new(token), ws_url };
-    let not_yet =
-        |field, what| Err(PlanError::not_yet(field, what, "give a `room_composite`, a `track` or a `web` request"));
+    let not_yet = |field, what| {
+        Err(PlanError::not_yet(field, what, "give a `room_composite`, a `track` or a `web` request"))
+    };
     let request = match request {
         Some(Request::Web(web)) => from_v1::web(web)?,
         Some(Request::Egress(egress)) => from_v2::start_egress(egress, ticket)?,

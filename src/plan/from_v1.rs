@@ -2,9 +2,7 @@
 
 use livekit_protocol as proto;
 use proto::egress_info::Request as Wire;
-use proto::{
-    room_composite_egress_request as room, track_egress_request, web_egress_request as web_egress,
-};
+use proto::{room_composite_egress_request as room, track_egress_request, web_egress_request as web_egress};
 
 use super::error::PlanError;
 use super::request::{

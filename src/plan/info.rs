@@ -3,8 +3,8 @@
 use livekit_protocol as proto;
 use proto::egress_info::Request;
 use proto::{
-    direct_file_output, encoded_file_output, image_output, output, room_composite_egress_request, segmented_file_output,
-    start_egress_request, storage_config, track_egress_request, web_egress_request,
+    direct_file_output, encoded_file_output, image_output, output, room_composite_egress_request,
+    segmented_file_output, start_egress_request, storage_config, track_egress_request, web_egress_request,
 };
 
 use super::codec::{AudioCodec, Container};
@@ -23,7 +23,9 @@ pub fn redacted_request(request: &EgressRequest) -> Request {
     match (&request.origin, &request.source) {
         (RequestOrigin::Wire(wire), _) => redacted(wire.expose().as_ref().clone()),
         // v2 has no shorter word for it.
-        (RequestOrigin::CommandLine, SourceRequest::Track(track)) => Request::Track(track_as_v1(request, track)),
+        (RequestOrigin::CommandLine, SourceRequest::Track(track)) => {
+            Request::Track(track_as_v1(request, track))
+        }
         (RequestOrigin::CommandLine, SourceRequest::Web(_) | SourceRequest::Room(_)) => {
             Request::Egress(redacted_v2(as_v2(request)))
         }

@@ -25,11 +25,15 @@ pub(super) fn plan(
     }
     let room = provisions.rooms.access(&track.room)?;
     let [output] = request.outputs.as_slice() else {
-        let help = if request.outputs.is_empty() { "there is none; give a file" } else { "a track has one file" };
+        let help =
+            if request.outputs.is_empty() { "there is none; give a file" } else { "a track has one file" };
         return Err(PlanError::invalid("output", help));
     };
     let OutputKind::File(file) = &output.kind else {
-        return Err(PlanError::invalid(&output.field, "a track is recorded as it is, which only a file can be"));
+        return Err(PlanError::invalid(
+            &output.field,
+            "a track is recorded as it is, which only a file can be",
+        ));
     };
     let path_field = format!("{}.filepath", output.field);
     let is_named = !file.path.is_empty() && !file.path.ends_with('/');

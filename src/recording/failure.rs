@@ -26,7 +26,7 @@ impl From<SourceError> for StartFailure {
                 )),
             ) => Fault::User,
             // Where the room is: nothing of ours, and nothing of who asked.
-            SourceError::Tracks(TracksError::Room(_)) => Fault::Destination,
+            SourceError::Tracks(TracksError::Room(_) | TracksError::Lost(_)) => Fault::Destination,
             SourceError::Web(_) | SourceError::Tracks(TracksError::Duplicate | TracksError::Transcode(_)) => {
                 Fault::Service
             }

@@ -14,6 +14,7 @@
 //! something that is written later.
 
 mod from_zero;
+mod pass_through;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -23,13 +24,13 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use self::from_zero::FromZero;
+use self::pass_through::{mend, parser};
 use super::run::{Ended, Failure, Run};
 use super::whole::{self, FinalizeError, Layout, Whole};
 use super::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkContext, SinkError, SinkEvent};
 use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError, Taker};
 use crate::plan::codec::{CONTAINERS, Container, ContainerRow};
 use crate::plan::output::{FilePlan, OutputId, PassThrough};
-use crate::plan::track::TrackCodec;
 
 /// A disk that stalls must not cost a frame: so much waits in memory, some minutes of each.
 const PICTURES: Overflow = Overflow::Hold { max_bytes: 192 << 20 };
@@ -49,35 +50,6 @@ struct Muxing {
 
 struct VideoMuxing {
     pad: &'static str,
-}
-
-/// What makes of encoded pictures what a muxer takes. Of a track as it was published, parameter sets stay where they are in the
-/// stream: another size may come at any time.
-fn parser(pass_through: Option<&PassThrough>) -> Option<(&'static str, Option<&'static str>)> {
-    match pass_through {
-        None | Some(PassThrough::Awaited { .. }) => Some(("h264parse", None)),
-        Some(PassThrough::Of(codec)) => match codec {
-            TrackCodec::H264 => Some(("h264parse", Some("video/x-h264,stream-format=avc3,alignment=au"))),
-            TrackCodec::H265 => Some(("h265parse", Some("video/x-h265,stream-format=hev1,alignment=au"))),
-            TrackCodec::Av1 => Some(("av1parse", Some("video/x-av1,stream-format=obu-stream,alignment=tu"))),
-            TrackCodec::Vp9 => Some(("vp9parse", Some("video/x-vp9,alignment=super-frame"))),
-            TrackCodec::Vp8 | TrackCodec::Opus | TrackCodec::Pcmu | TrackCodec::Pcma => None,
-        },
-    }
-}
-
-/// Muxers take one description of a track. Key frames that have another one bring it along.
-fn keep_first_caps(pad: &gst::Pad) {
-    let seen = std::sync::atomic::AtomicBool::new(false);
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| match &info.data {
-        Some(gst::PadProbeData::Event(event))
-            if event.type_() == gst::EventType::Caps
-                && seen.swap(true, std::sync::atomic::Ordering::Relaxed) =>
-        {
-            gst::PadProbeReturn::Drop
-        }
-        _ => gst::PadProbeReturn::Ok,
-    });
 }
 
 const MUXINGS: &[Muxing] = &[
@@ -206,7 +178,7 @@ impl FileSink {
             }
             let pad = link_to_pad(&pipeline, &last, &mux, video.pad)?;
             if let Some((PassThrough::Of(_), from)) = plan.pass_through.as_ref().zip(last.static_pad("src")) {
-                keep_first_caps(&from);
+                mend(&from);
             }
             if pad.has_property("trak-timescale") {
                 pad.set_property("trak-timescale", VIDEO_TIMESCALE);

@@ -40,13 +40,18 @@ const FOUND_WITHIN: Duration = Duration::from_secs(30);
 pub enum TracksError {
     #[error(transparent)]
     Room(#[from] RoomError),
+    /// After it began; what there is is kept.
+    #[error("recording ended early: connection to room failed")]
+    Lost(#[source] RoomError),
     /// Nobody published it in time.
     #[error("track {track} not found")]
     NotFound { track: String },
     #[error("track {track} can't be received: {why}")]
     Refused { track: String, why: &'static str },
     /// A file holds one codec.
-    #[error("the track's publisher changed its codec to {now}, which the file can't hold beside the former one")]
+    #[error(
+        "the track's publisher changed its codec to {now}, which the file can't hold beside the former one"
+    )]
     CodecChanged { now: TrackCodec },
     #[error("another recorder came into the room for this egress")]
     Duplicate,

@@ -109,9 +109,14 @@ fn assert_all_of(sent: &[Arc<[u8]>], received: &[Arc<[u8]>], what: Codec) {
     let (sent, received) = (units(sent, what), units(received, what));
     // Frames are sent again and again, so that the first one was sent at several places.
     let starts = (0..sent.len()).filter(|at| sent[*at] == received[0]);
-    let alike = |start: usize| sent[start..].iter().zip(&received).take_while(|(sent, got)| sent == got).count();
+    let alike =
+        |start: usize| sent[start..].iter().zip(&received).take_while(|(sent, got)| sent == got).count();
     let most = starts.map(alike).max();
-    assert_eq!(most, Some(received.len()), "{what:?}: frames from the first one on that are as they were sent");
+    assert_eq!(
+        most,
+        Some(received.len()),
+        "{what:?}: frames from the first one on that are as they were sent"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +146,8 @@ async fn a_media_section_is_used_again_and_again_and_loses_nothing() {
         painters.each_ref().map(|painter| painter.publish(Codec::Vp8, Codec::Vp8.frames()))
     });
     let seen = Seen::default();
-    let client = RoomClient::join(&plan(&server, &[&sids[0], &sids[1]]), Box::new(seen.clone())).await.unwrap();
+    let client =
+        RoomClient::join(&plan(&server, &[&sids[0], &sids[1]]), Box::new(seen.clone())).await.unwrap();
     let both = || sids.iter().all(|sid| !seen.frames_of(sid, 0).is_empty());
     until("both paint", &seen, both).await;
     let subscribe = |sid: &str, subscribe: bool| {
@@ -204,7 +210,9 @@ async fn a_lost_websocket_and_a_new_session_end_nothing() {
         action: proto::leave_request::Action::Reconnect.into(),
         ..proto::LeaveRequest::default()
     };
-    for (round, ends) in ["the server wants the recorder elsewhere", "the server forgets it"].iter().enumerate() {
+    for (round, ends) in
+        ["the server wants the recorder elsewhere", "the server forgets it"].iter().enumerate()
+    {
         match round {
             0 => proxy.tell(proto::signal_response::Message::Leave(moved.clone())),
             _ => proxy.simulate(Scenario::NodeFailure(true)),

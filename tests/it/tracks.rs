@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::support::livekit::{LiveKitServer, Redis, room_service};
 use crate::support::measure::Probe;
 use crate::support::publisher::{Codec, Publisher, encoded, units_of};
-use crate::support::recorder::{Ended, Recorder};
+use crate::support::recorder::{Ended, Recorder, weir};
+use crate::support::tool::succeed;
 
 const ROOM: &str = "studio";
 /// A room's answers, on a busy machine.
@@ -65,20 +66,26 @@ fn sound_is_kept_as_it_was_published_and_as_long_as_it_took() {
     let server = LiveKitServer::start(&redis);
     let publisher = Publisher::join(&server, ROOM, "singer", Codec::Opus);
     let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());
-    let arguments = ["--file", "{room_name}/{publisher_identity}-{track_type}-{track_source}-{track_id}", "--duration", "4s"];
+    let arguments = [
+        "--file",
+        "{room_name}/{publisher_identity}-{track_type}-{track_source}-{track_id}",
+        "--duration",
+        "4s",
+    ];
     let ended = record(dir.path(), &server, &sid, &arguments).finish(SOON).complete();
     assert_eq!(ended.info["sourceType"], "EGRESS_SOURCE_TYPE_SDK", "{}", ended.stdout);
     assert_eq!(ended.info["roomName"], ROOM);
     let file = file_of(&ended);
     assert_eq!(file, ended.path(&format!("{ROOM}/singer-audio-microphone-{sid}.ogg")));
-    let found: Vec<_> = frames_in(&file, Codec::Opus).into_iter().filter(|packet| !packet.starts_with(b"Opus")).collect();
-    // Four seconds of packets of 20 ms, the last of them maybe silence.
-    assert!((199..=200).contains(&found.len()), "{}", found.len());
+    let found: Vec<_> =
+        frames_in(&file, Codec::Opus).into_iter().filter(|packet| !packet.starts_with(b"Opus")).collect();
+    // Four seconds of packets of 20 ms; those that the server had waiting when it was asked came at once.
+    assert!((199..=203).contains(&found.len()), "{}", found.len());
     let sung: Vec<_> = found.into_iter().filter(|packet| packet.len() > 3).collect();
     assert!(sung.len() > 190, "{}", sung.len());
     assert_all_of(&publisher.sent(&sid), &sung, Codec::Opus);
     let length = Probe::of(&file).duration;
-    assert!((length - 4.0).abs() < 0.03, "{length}");
+    assert!((length - 4.0).abs() < 0.08, "{length}");
 }
 
 #[test]
@@ -135,7 +142,7 @@ fn what_is_muted_is_silent_and_holds_its_last_picture() {
         let expected = if codec == Codec::Opus { 350 } else { 210 - 75 };
         assert!(found.len().abs_diff(expected) < 30, "{codec:?}: {} frames", found.len());
         let length = Probe::of(&file).duration;
-        let most = if codec == Codec::Opus { 0.05 } else { 0.3 };
+        let most = if codec == Codec::Opus { 0.08 } else { 0.3 };
         assert!((length - 7.0).abs() < most, "{codec:?}: {length}");
     }
 }
@@ -185,4 +192,54 @@ fn a_track_that_is_not_there_is_not_found() {
     assert_eq!(ended.info["error"], "track TR_none not found");
     assert_eq!(ended.info["errorCode"], 404);
     assert!(!dir.path().join(".weir").exists());
+}
+
+#[test]
+fn a_publisher_may_change_its_size() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    let publisher = Publisher::join(&server, ROOM, "zoomer", Codec::H264);
+    let sid = publisher.publish(Codec::H264, Codec::H264.frames());
+    let larger = Codec::h264_frames(640, 480);
+    let mut recorder = record(dir.path(), &server, &sid, &["--file", "zoom", "--duration", "6s"]);
+    recorder.runs_for(Duration::from_secs(3));
+    publisher.replace(&sid, larger);
+    let ended = recorder.finish(SOON).complete();
+    let file = ended.path("zoom.mp4");
+    assert_all_of(&publisher.sent(&sid), &frames_in(&file, Codec::H264), Codec::H264);
+    let arguments = ["-v", "error", "-show_entries", "frame=width", "-of", "csv=p=0", file.to_str().unwrap()];
+    let decoded = succeed("ffprobe", &arguments, None).stdout;
+    let widths: Vec<&str> =
+        std::str::from_utf8(&decoded).unwrap().lines().map(|line| line.trim_matches(',')).filter(|line| !line.is_empty()).collect();
+    let count = |width: &str| widths.iter().filter(|seen| **seen == width).count();
+    assert!(
+        count("320") > 45 && count("640") > 45 && count("320") + count("640") == widths.len(),
+        "{widths:?}"
+    );
+}
+
+#[test]
+fn a_killed_recording_of_a_track_is_recovered() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    for codec in [Codec::Vp8, Codec::Opus] {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::join(&server, ROOM, "unlucky", codec);
+        let sid = publisher.publish(codec, codec.frames());
+        let mut recorder = record(dir.path(), &server, &sid, &["--file", "unlucky"]);
+        recorder.until_written(20_000);
+        recorder.runs_for(Duration::from_secs(3));
+        recorder.signal(nix::sys::signal::Signal::SIGKILL);
+        let ended = recorder.finish_and(SOON, || {
+            let recovered = weir(dir.path(), &["recover", "."]);
+            assert!(recovered.status.success(), "{}", recovered.stderr);
+        });
+        let file = ended.path(if codec == Codec::Vp8 { "unlucky.webm" } else { "unlucky.ogg" });
+        let found = frames_in(&file, codec);
+        assert!(found.len() > 50, "{codec:?}: {}", found.len());
+        let found: Vec<_> =
+            found.into_iter().filter(|frame| frame.len() > 3 && !frame.starts_with(b"Opus")).collect();
+        assert_all_of(&publisher.sent(&sid), &found, codec);
+        assert!(Probe::of(&file).duration > 1.5, "{codec:?}");
+    }
 }

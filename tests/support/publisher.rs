@@ -138,6 +138,8 @@ pub(crate) fn units_of(frame: &[u8], codec: Codec) -> Vec<Vec<u8>> {
     let is_delimiter: fn(u8) -> bool = match codec {
         Codec::H264 => |header| header & 0x1f == 9,
         Codec::H265 => |header| (header >> 1) & 0x3f == 35,
+        // A temporal delimiter, which is empty, stays behind on the way.
+        Codec::Av1 => return vec![frame.strip_prefix(&[0x12, 0]).unwrap_or(frame).to_vec()],
         _ => return vec![frame.to_vec()],
     };
     let starts: Vec<usize> =
@@ -188,7 +190,8 @@ impl Publisher {
         let keys = server.keys();
         let token = AccessToken::with_api_key(&keys.key, &keys.secret).with_identity(identity);
         let token = token.with_grants(grants).to_jwt().unwrap();
-        let url = format!("{}/rtc?protocol=15&version=0.1&sdk=rust&os=linux&auto_subscribe=0", server.ws_url());
+        let url =
+            format!("{}/rtc?protocol=15&version=0.1&sdk=rust&os=linux&auto_subscribe=0", server.ws_url());
         let (asks, asked) = mpsc::unbounded_channel();
         let sent: Arc<Mutex<HashMap<String, Sent>>> = Arc::default();
         let shared = Arc::clone(&sent);
@@ -286,7 +289,8 @@ impl Side {
     async fn new(rtc: Rtc, target: proto::SignalTarget) -> Self {
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let local = udp.local_addr().unwrap();
-        let mut side = Self { rtc, udp, local, target, has_remote: false, early: Vec::new(), connected: false };
+        let mut side =
+            Self { rtc, udp, local, target, has_remote: false, early: Vec::new(), connected: false };
         side.rtc.add_local_candidate(Candidate::host(local, Protocol::Udp).unwrap());
         side
     }
@@ -391,11 +395,15 @@ impl Participant {
         let now = Instant::now();
         for track in self.tracks.iter_mut().filter(|track| track.due <= now) {
             let (step, rate) = track.codec.step();
-            track.due += Duration::from_secs_f64(step as f64 / rate as f64);
-            track.ticks += step;
+            let length = Duration::from_secs_f64(step as f64 / rate as f64);
             if track.muted {
+                // Its clock goes on.
+                while track.due <= now {
+                    (track.due, track.ticks) = (track.due + length, track.ticks + step);
+                }
                 continue;
             }
+            (track.due, track.ticks) = (track.due + length, track.ticks + step);
             let Some(writer) = self.sending.rtc.writer(track.mid) else { continue };
             let pt = writer.payload_params().next().unwrap().pt();
             let frame: Arc<[u8]> = track.frames[track.next % track.frames.len()].clone().into();
@@ -417,8 +425,11 @@ impl Participant {
             Ask::Publish { codec, frames, sid } => {
                 let cid = format!("cid-{}", self.tracks.len() + self.waiting.len());
                 let kind = if codec.is_sound() { proto::TrackType::Audio } else { proto::TrackType::Video };
-                let source =
-                    if codec.is_sound() { proto::TrackSource::Microphone } else { proto::TrackSource::Camera };
+                let source = if codec.is_sound() {
+                    proto::TrackSource::Microphone
+                } else {
+                    proto::TrackSource::Camera
+                };
                 self.send(Request::AddTrack(proto::AddTrackRequest {
                     cid: cid.clone(),
                     name: cid.clone(),
@@ -469,7 +480,9 @@ impl Participant {
             }
             Response::Trickle(trickle) => {
                 let init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).unwrap();
-                let Ok(candidate) = Candidate::from_sdp_string(init["candidate"].as_str().unwrap()) else { return };
+                let Ok(candidate) = Candidate::from_sdp_string(init["candidate"].as_str().unwrap()) else {
+                    return;
+                };
                 if candidate.proto() == Protocol::Udp {
                     let is_sending = trickle.target() == self.sending.target;
                     if is_sending { self.sending.add(candidate) } else { self.receiving.add(candidate) }
@@ -481,7 +494,8 @@ impl Participant {
                 let sid = published.track.unwrap().sid;
                 let kind = if codec.is_sound() { MediaKind::Audio } else { MediaKind::Video };
                 let mut api = self.sending.rtc.sdp_api();
-                let mid = api.add_media(kind, Direction::SendOnly, Some("stream".to_owned()), Some(cid), None);
+                let mid =
+                    api.add_media(kind, Direction::SendOnly, Some("stream".to_owned()), Some(cid), None);
                 let (offer, pending) = api.apply().unwrap();
                 assert!(self.pending.replace(pending).is_none(), "one offer at a time");
                 self.send(Request::Offer(proto::SessionDescription {
@@ -494,7 +508,17 @@ impl Participant {
                 let sent = Sent::default();
                 locked(&self.sent).insert(sid.clone(), Arc::clone(&sent));
                 let (next, ticks, due, muted) = (0, 0, Instant::now(), false);
-                self.tracks.push(Track { sid: sid.clone(), codec, mid, frames, next, ticks, due, muted, sent });
+                self.tracks.push(Track {
+                    sid: sid.clone(),
+                    codec,
+                    mid,
+                    frames,
+                    next,
+                    ticks,
+                    due,
+                    muted,
+                    sent,
+                });
                 drop(told.send(sid));
             }
             _ => {}

@@ -70,9 +70,8 @@ impl SignalProxy {
     /// Has the server play something that goes wrong.
     pub(crate) fn simulate(&self, scenario: proto::simulate_scenario::Scenario) {
         let simulate = proto::SimulateScenario { scenario: Some(scenario) };
-        let request = proto::SignalRequest {
-            message: Some(proto::signal_request::Message::Simulate(simulate)),
-        };
+        let request =
+            proto::SignalRequest { message: Some(proto::signal_request::Message::Simulate(simulate)) };
         self.orders.send(Order::Say(request.encode_to_vec())).unwrap();
     }
 

@@ -49,7 +49,8 @@ impl Driver<'_> {
         self.reporter.changed(self.report.info());
         let (source, encoders) = (self.source.take(), self.encoders.take());
         let outputs = std::mem::take(&mut self.outputs);
-        let feeds: Vec<Feed> = self.raw_video.iter().chain(&self.raw_audio).chain([&self.track]).cloned().collect();
+        let feeds: Vec<Feed> =
+            self.raw_video.iter().chain(&self.raw_audio).chain([&self.track]).cloned().collect();
         Box::pin(async move {
             let mut closing = None;
             match source {

@@ -23,7 +23,8 @@ pub(super) fn make_whole(
     }
     let was_cut = !counts_its_frames(&head);
     let part = part_of(whole);
-    let remuxed = if was_cut { Some(remux(&["mpegaudioparse", "xingmux"], recorded, &part, stop)) } else { None };
+    let remuxed =
+        if was_cut { Some(remux(&["mpegaudioparse", "xingmux"], recorded, &part, stop)) } else { None };
     if let Some(Err(_)) = &remuxed
         && let Err(error) = std::fs::remove_file(&part)
     {

@@ -35,7 +35,9 @@ pub(super) fn of(codec: TrackCodec, key_frame: &[u8]) -> Option<gst::Caps> {
                 .field("framerate", gst::Fraction::new(0, 1))
                 .build()
         }
-        TrackCodec::Vp9 => gst::Caps::builder("video/x-vp9").field("alignment", "super-frame").build(),
+        TrackCodec::Vp9 => {
+            gst::Caps::builder("video/x-vp9").field("framerate", gst::Fraction::new(0, 1)).build()
+        }
         TrackCodec::H264 => stream("video/x-h264", "byte-stream", "au"),
         TrackCodec::H265 => stream("video/x-h265", "byte-stream", "au"),
         TrackCodec::Av1 => stream("video/x-av1", "obu-stream", "tu"),

@@ -120,7 +120,13 @@ impl Ingest {
                 self.end(SourceEvent::Ended);
             }
             RoomEnd::Duplicate => self.end(SourceEvent::Failed(TracksError::Duplicate.into())),
-            RoomEnd::Failed(error) => self.end(SourceEvent::Failed(TracksError::Room(error).into())),
+            RoomEnd::Failed(error) => {
+                let error = match self.codec {
+                    Some(_) => TracksError::Lost(error),
+                    None => TracksError::Room(error),
+                };
+                self.end(SourceEvent::Failed(error.into()));
+            }
             RoomEnd::Left => {}
         }
     }

@@ -97,6 +97,7 @@ pub(super) struct Peer {
     early: Vec<Candidate>,
     has_offer: bool,
     connected: bool,
+    failed: bool,
 }
 
 /// One media section while it carries a track.
@@ -123,11 +124,19 @@ impl Peer {
             .set_reordering_timeout_audio(Some(AUDIO_HOLD_WITHIN))
             .set_reordering_size_video(VIDEO_HOLD)
             .build(now);
-        Self { rtc, sections: HashMap::new(), early: Vec::new(), has_offer: false, connected: false }
+        Self {
+            rtc,
+            sections: HashMap::new(),
+            early: Vec::new(),
+            has_offer: false,
+            connected: false,
+            failed: false,
+        }
     }
 
+    /// Whether it can still receive anything.
     pub(super) fn is_alive(&self) -> bool {
-        self.rtc.is_alive()
+        !self.failed && self.rtc.is_alive()
     }
 
     /// Whether media can flow, or could once.
@@ -150,13 +159,13 @@ impl Peer {
     }
 
     /// The server can be reached there.
-    pub(super) fn remote_candidate(&mut self, now: Instant, candidate: Candidate) -> Result<(), PeerError> {
+    pub(super) fn remote_candidate(&mut self, now: Instant, candidate: Candidate) {
         if !self.has_offer {
             self.early.push(candidate);
-            return Ok(());
+            return;
         }
         self.rtc.add_remote_candidate(candidate);
-        self.tick(now)
+        self.tick(now);
     }
 
     /// Takes the server's offer, and answers it.
@@ -174,7 +183,7 @@ impl Peer {
         }
         self.ask_again_for_sound();
         // Without any input the ICE agent has no clock, and sends nothing.
-        self.tick(now)?;
+        self.tick(now);
         Ok(proto::SessionDescription {
             r#type: "answer".to_owned(),
             sdp: answer.to_sdp_string(),
@@ -250,13 +259,22 @@ impl Peer {
     }
 
     /// Time goes on.
-    pub(super) fn tick(&mut self, now: Instant) -> Result<(), PeerError> {
-        self.rtc.handle_input(Input::Timeout(now))?;
-        Ok(())
+    pub(super) fn tick(&mut self, now: Instant) {
+        if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
+            self.fail(&error);
+        }
+    }
+
+    fn fail(&mut self, error: &RtcError) {
+        tracing::warn!(%error, "the connection for media failed");
+        self.failed = true;
     }
 
     /// What there is to do, until it is [`Next::Wait`].
-    pub(super) fn next(&mut self, now: Instant) -> Result<Next, PeerError> {
+    pub(super) fn next(&mut self, now: Instant) -> Next {
+        if self.failed {
+            return Next::Wait(now + KEY_FRAME_EVERY);
+        }
         let mut bad = 0;
         loop {
             let output = match self.rtc.poll_output() {
@@ -266,13 +284,17 @@ impl Peer {
                     tracing::warn!(%mid, %error, "a packet that can't be unpacked");
                     continue;
                 }
-                output => output?,
+                Err(error) => {
+                    self.fail(&error);
+                    return Next::Wait(now);
+                }
+                Ok(output) => output,
             };
             match output {
-                Output::Transmit(transmit) => return Ok(Next::Send(transmit)),
+                Output::Transmit(transmit) => return Next::Send(transmit),
                 Output::Event(event) => {
                     if let Some(event) = self.on_event(event, now) {
-                        return Ok(Next::Event(event));
+                        return Next::Event(event);
                     }
                 }
                 Output::Timeout(until) => {
@@ -280,7 +302,7 @@ impl Peer {
                         continue;
                     }
                     let due = self.sections.values().filter_map(|section| section.need.due());
-                    return Ok(Next::Wait(due.fold(until, Instant::min)));
+                    return Next::Wait(due.fold(until, Instant::min));
                 }
             }
         }

@@ -39,6 +39,11 @@ impl Attempts {
         self.way = Way::Rejoin;
     }
 
+    /// The same attempts, going on because what they led to did not last.
+    pub(super) const fn again(self, way: Way) -> Self {
+        Self { way, made: self.made }
+    }
+
     /// How long to wait before the next attempt; `None`: it is over.
     pub(super) fn next(&mut self) -> Option<(Way, Duration)> {
         if self.made >= MOST {

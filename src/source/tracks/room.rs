@@ -42,6 +42,8 @@ const TCP_AFTER: Duration = Duration::from_millis(1500);
 const RESTORED_WITHIN: Duration = Duration::from_secs(10);
 /// A server closes media before it says why (webrtc.md §2).
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A session that lasts for so long is one; what ends sooner was a failed attempt.
+const LASTING: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(500);
 /// A goodbye, on a busy machine.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
@@ -94,11 +96,18 @@ pub enum RoomEvent {
     /// Unpublished, or its publisher left.
     Ended(String),
     /// The server can't send it.
-    Refused { track: String, why: &'static str },
+    Refused {
+        track: String,
+        why: &'static str,
+    },
     /// Media may be missing from here on …
-    Reconnecting { why: &'static str },
+    Reconnecting {
+        why: &'static str,
+    },
     /// … until here.
-    Reconnected { gap: Duration },
+    Reconnected {
+        gap: Duration,
+    },
 }
 
 /// Is told what happens, on the room's task: it must not block.
@@ -139,6 +148,7 @@ impl RoomClient {
             last_answer: None,
             offers_turn: false,
             broken_since: None,
+            came_back: None,
             announced: HashSet::new(),
         };
         room.joined(*join);
@@ -215,6 +225,8 @@ struct Room {
     offers_turn: bool,
     /// Since when media is not known to flow.
     broken_since: Option<Instant>,
+    /// When the server was reached again, and by which attempts.
+    came_back: Option<(Instant, Attempts)>,
     /// Tracks whose start was told for the present sections.
     announced: HashSet<Arc<str>>,
 }
@@ -240,14 +252,15 @@ impl Room {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let now = Instant::now();
-            let wait = self.drain(now)?;
+            let wait = self.drain(now);
             if !self.media.peer.is_alive() && !self.is_rejoining() {
                 self.last_words().await?;
-                self.rejoin("the connection for media ended");
+                self.rejoin("the connection for media ended")?;
                 continue;
             }
             self.watch(now).await?;
-            let wake = [self.media.due(), self.restoring_due()].into_iter().flatten().fold(wait, Instant::min);
+            let wake =
+                [self.media.due(), self.restoring_due()].into_iter().flatten().fold(wait, Instant::min);
             let (link, transport) = (&mut self.link, &mut self.media.transport);
             let (mut signal, mut dialled) = match link {
                 Link::Up(signal) => (Some(signal), None),
@@ -258,7 +271,7 @@ impl Room {
                 Some(message) = OptionFuture::from(signal.as_mut().map(|signal| signal.next())) => {
                     match message {
                         Some(message) => self.on_message(message).await?,
-                        None => self.dial(Attempts::new(Way::Resume))?,
+                        None => self.dial(self.attempts(Way::Resume))?,
                     }
                 }
                 Some(dialled) = OptionFuture::from(dialled.as_mut()) => self.on_dialled(dialled).await?,
@@ -268,23 +281,23 @@ impl Room {
                         let (remote, local) = (datagram.remote, datagram.local);
                         media.peer.receive(datagram.at, datagram.protocol, remote, local, &datagram.bytes);
                         // After every input everything is taken out before the next one: so `str0m` wants it.
-                        self.drain(datagram.at)?;
+                        self.drain(datagram.at);
                     }
                 }
                 _ = ticks.tick() => self.listener.on_tick(),
                 () = tokio::time::sleep_until(wake.into()) => {
-                    self.media.peer.tick(Instant::now()).map_err(failed)?;
+                    self.media.peer.tick(Instant::now());
                 }
             }
         }
     }
 
     /// Does what the peer wants; gives when it wants to be asked again.
-    fn drain(&mut self, now: Instant) -> Result<Instant, RoomEnd> {
+    fn drain(&mut self, now: Instant) -> Instant {
         loop {
-            match self.media.peer.next(now).map_err(failed)? {
+            match self.media.peer.next(now) {
                 Next::Send(transmit) => self.media.transport.send(&transmit),
-                Next::Wait(until) => return Ok(until),
+                Next::Wait(until) => return until,
                 Next::Event(event) => self.on_peer(event, now),
             }
         }
@@ -346,10 +359,9 @@ impl Room {
     fn on_leave(&mut self, leave: &proto::LeaveRequest) -> Flow {
         tracing::info!(reason = leave.reason().as_str_name(), "the server ends the session");
         match (leave.action(), leave.can_reconnect) {
-            (Action::Resume, _) => self.dial(Attempts::new(Way::Resume)),
+            (Action::Resume, _) => self.dial(self.attempts(Way::Resume)),
             (Action::Reconnect, _) | (Action::Disconnect, true) => {
-                self.rejoin("the server moved the recorder");
-                Ok(())
+                self.rejoin("the server moved the recorder")
             }
             (Action::Disconnect, false) => Err(match leave.reason() {
                 proto::DisconnectReason::DuplicateIdentity => RoomEnd::Duplicate,
@@ -404,9 +416,7 @@ impl Room {
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, %ip, "no socket for media"),
         }
-        if let Err(error) = self.media.peer.remote_candidate(Instant::now(), candidate) {
-            tracing::debug!(%error, "a candidate was refused");
-        }
+        self.media.peer.remote_candidate(Instant::now(), candidate);
     }
 
     fn tell_candidate(&mut self, protocol: Protocol, local: SocketAddr) {
@@ -501,8 +511,7 @@ impl Room {
     /// Looks whether a connection takes too long to come up, or to come back.
     async fn watch(&mut self, now: Instant) -> Flow {
         if self.restoring_due().is_some_and(|due| due <= now) {
-            self.rejoin("the way to the server did not come back");
-            return Ok(());
+            return self.rejoin("the way to the server did not come back");
         }
         if self.is_rejoining() || self.media.due().is_none_or(|due| due > now) {
             return Ok(());
@@ -520,9 +529,7 @@ impl Room {
             match self.media.transport.connect(remote).await {
                 Ok(local) => {
                     self.tell_candidate(Protocol::Tcp, local);
-                    if let Err(error) = self.media.peer.remote_candidate(Instant::now(), candidate) {
-                        tracing::debug!(%error, "a candidate was refused");
-                    }
+                    self.media.peer.remote_candidate(Instant::now(), candidate);
                 }
                 Err(error) => tracing::debug!(%error, %remote, "no way by TCP"),
             }
@@ -544,15 +551,20 @@ impl Room {
     }
 
     /// Comes into the room anew.
-    fn rejoin(&mut self, why: &'static str) {
+    fn rejoin(&mut self, why: &'static str) -> Flow {
         if self.is_rejoining() {
-            return;
+            return Ok(());
         }
         tracing::info!(why, "coming into the room anew");
         self.is_broken(Instant::now(), why);
-        // The first attempt is always made.
-        if self.dial(Attempts::new(Way::Rejoin)).is_err() {
-            tracing::debug!("no attempt was left");
+        self.dial(self.attempts(Way::Rejoin))
+    }
+
+    /// New attempts, unless the last ones led to something that did not last: then they go on.
+    fn attempts(&self, way: Way) -> Attempts {
+        match &self.came_back {
+            Some((at, attempts)) if at.elapsed() < LASTING => attempts.again(way),
+            Some(_) | None => Attempts::new(way),
         }
     }
 
@@ -583,6 +595,9 @@ impl Room {
     async fn on_dialled(&mut self, dialled: Result<(Signal, Welcome), SignalError>) -> Flow {
         let Link::Dialling { attempts, .. } = &self.link else { return Ok(()) };
         let mut attempts = *attempts;
+        if dialled.is_ok() {
+            self.came_back = Some((Instant::now(), attempts));
+        }
         match dialled {
             Ok((signal, Welcome::Resumed)) => {
                 tracing::info!("signalling is back");

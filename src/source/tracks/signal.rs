@@ -23,6 +23,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use url::Url;
 
+use crate::plan::redact;
 use crate::secret::Secret;
 
 /// From the first packet to the server's first word.
@@ -105,7 +106,7 @@ impl Signal {
         token: &Secret<String>,
         entrance: Entrance<'_>,
     ) -> Result<(Self, Welcome), SignalError> {
-        let bad_address = || SignalError::Address { server: server.to_string() };
+        let bad_address = || SignalError::Address { server: redact::page_url(server.as_str()) };
         let url = address(server, entrance).ok_or_else(bad_address)?;
         let host = url.host_str().unwrap_or_default().to_owned();
         let port = url.port_or_known_default().ok_or_else(bad_address)?;
@@ -122,8 +123,7 @@ impl Signal {
         let (mut socket, _) = client_async_tls_with_config(request, tcp, None, Some(connector))
             .await
             .map_err(|error| refused(error, &host))?;
-        let socket_error =
-            |source| SignalError::Socket { host: host.clone(), source: Box::new(source) };
+        let socket_error = |source| SignalError::Socket { host: host.clone(), source: Box::new(source) };
         let (welcome, pings) = loop {
             match next(&mut socket).await.map_err(socket_error)? {
                 Some(Response::Join(join)) => {
@@ -282,7 +282,7 @@ fn address(server: &Url, entrance: Entrance<'_>) -> Option<Url> {
     {
         let mut query = url.query_pairs_mut();
         // `sdk=go` would bring dummy packets; a protocol above 16, packets with trailers (webrtc.md §1).
-        query.clear().append_pair("protocol", "15").append_pair("version", "0.1");
+        query.append_pair("protocol", "15").append_pair("version", "0.1");
         query.append_pair("sdk", "rust").append_pair("os", "linux").append_pair("auto_subscribe", "0");
         if let Entrance::Resume { participant, reason } = entrance {
             query.append_pair("reconnect", "1").append_pair("sid", participant);
@@ -344,17 +344,18 @@ mod tests {
         assert_eq!(at("ws://h:7880", Entrance::Join).unwrap(), format!("ws://h:7880/rtc?{plain}"));
         assert_eq!(at("https://h/a/", Entrance::Join).unwrap(), format!("wss://h/a/rtc?{plain}"));
         assert_eq!(at("ftp://h", Entrance::Join), None);
-        let resume = Entrance::Resume {
-            participant: "PA_x",
-            reason: proto::ReconnectReason::RrSignalDisconnected,
-        };
+        let resume =
+            Entrance::Resume { participant: "PA_x", reason: proto::ReconnectReason::RrSignalDisconnected };
         let resumed = format!("ws://h/rtc?{plain}&reconnect=1&sid=PA_x&reconnect_reason=1");
         assert_eq!(at("ws://h", resume).unwrap(), resumed);
     }
 
     #[test]
     fn pings_are_as_often_as_the_server_wants_or_as_usual() {
-        assert_eq!(Pings::new(7, 21), Pings { every: Duration::from_secs(7), within: Duration::from_secs(21) });
+        assert_eq!(
+            Pings::new(7, 21),
+            Pings { every: Duration::from_secs(7), within: Duration::from_secs(21) }
+        );
         assert_eq!(Pings::new(0, -1), Pings::DEFAULT);
     }
 }

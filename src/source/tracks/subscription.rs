@@ -207,7 +207,8 @@ mod tests {
     #[test]
     fn coming_in_anew_loses_only_what_is_no_longer_there() {
         let mut subscription = subscription();
-        subscription.update(&[participant("PA_1", &[("TR_a", false)]), participant("PA_2", &[("TR_b", false)])]);
+        subscription
+            .update(&[participant("PA_1", &[("TR_a", false)]), participant("PA_2", &[("TR_b", false)])]);
         let changes = subscription.replace(&[participant("PA_3", &[("TR_b", true)])]);
         assert_eq!(names(&changes), ["gone TR_a", "muted TR_b"]);
         // It is PA_3's now.

@@ -33,7 +33,8 @@ impl Transcoder {
         pipeline.adopt(intake.element())?;
         let decoder = pipeline.add(if codec == TrackCodec::Pcmu { "mulawdec" } else { "alawdec" })?;
         let (convert, resample) = (pipeline.add("audioconvert")?, pipeline.add("audioresample")?);
-        let stereo = gst::Caps::builder("audio/x-raw").field("rate", 48_000i32).field("channels", 2i32).build();
+        let stereo =
+            gst::Caps::builder("audio/x-raw").field("rate", 48_000i32).field("channels", 2i32).build();
         let stereo = pipeline.add_caps(&stereo)?;
         let encoder = pipeline.add("opusenc")?;
         let sink = pipeline.add_feed(target, |sample| sample)?;

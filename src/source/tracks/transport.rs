@@ -85,7 +85,8 @@ impl Transport {
         let lost = match transmit.proto {
             Protocol::Udp => {
                 let socket = self.udp.iter().find(|(local, _)| *local == transmit.source);
-                socket.map(|(_, socket)| socket.try_send_to(&transmit.contents, transmit.destination).is_err())
+                socket
+                    .map(|(_, socket)| socket.try_send_to(&transmit.contents, transmit.destination).is_err())
             }
             _ => {
                 let is_it = |tcp: &&Tcp| tcp.local == transmit.source && tcp.remote == transmit.destination;
@@ -123,8 +124,7 @@ async fn read_udp(socket: Arc<UdpSocket>, local: SocketAddr, arrive: mpsc::Sende
         match socket.recv_from(&mut buffer).await {
             Ok((len, remote)) => {
                 let bytes = Bytes::copy_from_slice(&buffer[..len]);
-                let datagram =
-                    Datagram { at: Instant::now(), protocol: Protocol::Udp, remote, local, bytes };
+                let datagram = Datagram { at: Instant::now(), protocol: Protocol::Udp, remote, local, bytes };
                 if arrive.send(datagram).await.is_err() {
                     return;
                 }

@@ -38,7 +38,8 @@ impl Scene {
             timeline: Timeline::new(),
             video: Some(Feed::new("video")),
             audio: Some(Feed::new("audio")),
-            track: Feed::new("track"),            pacing: Pacing { cadence: Cadence::Grid, fps: 30, key_interval: Duration::from_secs(4) },
+            track: Feed::new("track"),
+            pacing: Pacing { cadence: Cadence::Grid, fps: 30, key_interval: Duration::from_secs(4) },
             counters: Default::default(),
             run_dir: run_dir.path().to_owned(),
             report_dir: report_dir.path().to_owned(),
@@ -329,7 +330,10 @@ async fn brings_browser_display_and_sound_back_and_gives_up_after_three() {
     scene.kill(&["Xvfb"]);
     assert!(matches!(scene.event().await, SourceEvent::Interrupted { .. }));
     let failed = scene.event().await;
-    let SourceEvent::Failed(crate::source::SourceError::Web(WebError::GaveUp { attempts: 3, why })) = &failed else { panic!("{failed:?}") };
+    let SourceEvent::Failed(crate::source::SourceError::Web(WebError::GaveUp { attempts: 3, why })) = &failed
+    else {
+        panic!("{failed:?}")
+    };
     assert!(why.contains("display"), "{why}");
     source.close().await;
     scene.is_empty().await;
