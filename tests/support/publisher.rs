@@ -257,9 +257,17 @@ struct Participant {
     sending: Side,
     receiving: Side,
     pending: Option<SdpPendingOffer>,
-    waiting: Vec<(String, Codec, Vec<Vec<u8>>, oneshot::Sender<String>)>,
+    waiting: Vec<Waiting>,
     tracks: Vec<Track>,
     sent: Arc<Mutex<HashMap<String, Sent>>>,
+}
+
+/// A track that the server has still to take.
+struct Waiting {
+    cid: String,
+    codec: Codec,
+    frames: Vec<Vec<u8>>,
+    told: oneshot::Sender<String>,
 }
 
 /// A peer connection with its socket.
@@ -441,7 +449,7 @@ impl Participant {
                     ..proto::AddTrackRequest::default()
                 }))
                 .await;
-                self.waiting.push((cid, codec, frames, sid));
+                self.waiting.push(Waiting { cid, codec, frames, told: sid });
             }
             Ask::Mute { sid, muted } => {
                 self.send(Request::Mute(proto::MuteTrackRequest { sid: sid.clone(), muted })).await;
@@ -489,8 +497,8 @@ impl Participant {
                 }
             }
             Response::TrackPublished(published) => {
-                let at = self.waiting.iter().position(|(cid, ..)| *cid == published.cid).unwrap();
-                let (cid, codec, frames, told) = self.waiting.swap_remove(at);
+                let at = self.waiting.iter().position(|waiting| waiting.cid == published.cid).unwrap();
+                let Waiting { cid, codec, frames, told } = self.waiting.swap_remove(at);
                 let sid = published.track.unwrap().sid;
                 let kind = if codec.is_sound() { MediaKind::Audio } else { MediaKind::Video };
                 let mut api = self.sending.rtc.sdp_api();

@@ -160,6 +160,9 @@ mod tests {
         }
     }
 
+    /// A publisher's tracks, muted or not, and what changed by them.
+    type Step<'a> = (&'a [(&'a str, bool)], &'a [&'a str]);
+
     fn subscription() -> Subscription {
         Subscription::new(Wanted::Tracks(vec!["TR_a".to_owned(), "TR_b".to_owned()]))
     }
@@ -192,7 +195,7 @@ mod tests {
     #[test]
     fn a_track_is_muted_unmuted_unpublished_and_published_again() {
         let mut subscription = subscription();
-        let steps: &[(&[(&str, bool)], &[&str])] = &[
+        let steps: &[Step] = &[
             (&[("TR_a", true)], &["found TR_a"]),
             (&[("TR_a", false)], &["unmuted TR_a"]),
             (&[("TR_a", true)], &["muted TR_a"]),
