@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::livekit::{LiveKitServer, Redis, room_service};
+use crate::support::livekit::{Client, LiveKitServer, Redis, room_service};
 use crate::support::measure::Probe;
 use crate::support::publisher::{Codec, Publisher, encoded, units_of};
 use crate::support::recorder::{Ended, Recorder, weir};
+use crate::support::service::Serve;
 use crate::support::tool::succeed;
 
 const ROOM: &str = "studio";
@@ -252,4 +253,45 @@ fn a_killed_recording_of_a_track_is_recovered() {
         assert_all_of(&publisher.sent(&sid), &found, codec);
         assert!(Probe::of(&file).duration > 1.5, "{codec:?}");
     }
+}
+
+#[test]
+fn livekit_server_has_a_track_recorded() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let livekit = LiveKitServer::start(&redis);
+    let keys = livekit.keys();
+    let configuration = format!(
+        "ws_url: {}\nredis: {}\napi_key: {}\napi_secret: {}\n",
+        livekit.ws_url(),
+        redis.config(),
+        keys.key,
+        keys.secret
+    );
+    let mut weir = Serve::start(dir.path(), &configuration);
+    let publisher = Publisher::join(&livekit, ROOM, "singer", Codec::Opus);
+    let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());
+    let path = dir.path().join("{room_name}-{track_source}");
+    let wanted = json!({ "roomName": ROOM, "trackId": sid, "file": { "filepath": path.display().to_string() } });
+    let started = livekit.ask(Client::Python, "StartTrackEgress", &wanted).unwrap();
+    let id = started["egressId"].as_str().unwrap().to_owned();
+    let mut until = |status: &str| {
+        weir.until(&format!("it is {status}"), SOON, |_| {
+            let listed = livekit.ask(Client::Python, "ListEgress", &json!({ "egressId": id })).unwrap();
+            let found = listed["items"][0].clone();
+            assert!(found["status"] != "EGRESS_FAILED", "{found}");
+            (found["status"] == status).then_some(found)
+        })
+    };
+    until("EGRESS_ACTIVE");
+    std::thread::park_timeout(Duration::from_secs(2));
+    livekit.ask(Client::Python, "StopEgress", &json!({ "egressId": id })).unwrap();
+    let ended = until("EGRESS_COMPLETE");
+    let file = dir.path().join(format!("{ROOM}-microphone.ogg"));
+    assert_eq!(ended["fileResults"][0]["location"], file.display().to_string(), "{ended}");
+    assert_eq!(ended["track"]["trackId"], sid, "{ended}");
+    let sung: Vec<_> = frames_in(&file, Codec::Opus).into_iter().filter(|packet| packet.len() > 20).collect();
+    assert!(sung.len() > 80, "{}", sung.len());
+    assert_all_of(&publisher.sent(&sid), &sung, Codec::Opus);
+    drop(publisher);
+    assert!(weir.end().status.success());
 }
