@@ -31,7 +31,7 @@ demo: web ## record the clock for 10 s to demo/: MP4, HLS, thumbnails
 	cargo build --locked
 	@scripts/demo.sh target/debug/weir
 
-test: web ## all tests; they measure real recordings
+test: web $(test_pages) ## all tests; they measure real recordings
 	@scripts/install.sh test
 	npm --prefix web test
 	cargo test --locked --lib --bins

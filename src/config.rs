@@ -66,11 +66,18 @@ pub struct ServiceConfig {
     pub prometheus_port: u16,
     /// Dumps for debugging, on all interfaces. 0: off.
     pub debug_handler_port: u16,
+    /// Ours: tokio's tasks, for tokio-console, on the loopback interface; beside [`ServiceConfig::debug_handler_port`], and in builds
+    /// with the feature `console`. 0: off. [`ServiceConfig::console_port`] answers.
+    pub tokio_console_port: u16,
     /// Ours: the API (Twirp over HTTP). `None`: [`DEFAULT_PORT`] without Redis, else off, as livekit-server has the API
     /// there. 0: off. [`ServiceConfig::api_port`] answers.
     pub port: Option<u16>,
-    /// Ours: the interface of the API.
+    /// Ours: the interface of the API and of the console.
     pub bind: IpAddr,
+    /// Ours: whether there is an operator's console, at the API's port or [`ServiceConfig::console_port`].
+    pub console: bool,
+    /// Ours: a port for the console alone. 0: it is at the API's, where there is one.
+    pub console_port: u16,
 
     pub logging: LoggingConfig,
     /// Base address of the layouts' pages. Empty: our own, at [`ServiceConfig::template_port`].
@@ -148,8 +155,11 @@ impl Default for ServiceConfig {
             template_port: DEFAULT_TEMPLATE_PORT,
             prometheus_port: 0,
             debug_handler_port: 0,
+            tokio_console_port: 0,
             port: None,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            console: true,
+            console_port: 0,
             logging: LoggingConfig::default(),
             template_base: String::new(),
             cluster_id: String::new(),
@@ -194,6 +204,20 @@ impl ServiceConfig {
     pub fn api_port(&self) -> Option<u16> {
         let unsaid = if self.is_standalone() { DEFAULT_PORT } else { 0 };
         Some(self.port.unwrap_or(unsaid)).filter(|port| *port != 0)
+    }
+
+    /// Where the console listens; `None`: there is none.
+    #[must_use]
+    pub fn console_port(&self) -> Option<u16> {
+        let own = Some(self.console_port).filter(|port| *port != 0);
+        own.or_else(|| self.api_port()).filter(|_| self.console)
+    }
+
+    /// Where tokio-console is answered; `None`: nowhere.
+    #[must_use]
+    pub fn tokio_console_port(&self) -> Option<u16> {
+        let is_wanted = cfg!(feature = "console") && self.debug_handler_port != 0;
+        Some(self.tokio_console_port).filter(|port| is_wanted && *port != 0)
     }
 
     /// Base address of the layouts' pages.

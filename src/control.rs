@@ -17,9 +17,11 @@ pub enum Command {
     Abandon,
     /// Cost less: half as many pictures a second as now.
     Degrade { why: String },
+    /// Show the next picture, at most this wide; `None`: there is none.
+    Picture { width: u32, reply: oneshot::Sender<Option<Vec<u8>>> },
     /// Send to one more address of an output that streams.
     AddStream { url: StreamUrl, reply: Reply },
-    /// Stop sending to an address.
+    /// Stop sending to an address; as it is shown will do, where that can mean only one.
     RemoveStream { url: StreamUrl, reply: Reply },
 }
 
@@ -46,6 +48,8 @@ pub enum CommandError {
     DuplicateStream(StreamUrl),
     #[error("stream {0} not found")]
     UnknownStream(StreamUrl),
+    #[error("stream {0} could be one of several: give the whole address")]
+    AmbiguousStream(StreamUrl),
     #[error("the recording is ending")]
     Ending,
 }

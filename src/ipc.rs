@@ -138,6 +138,16 @@ pub enum ToRecorder {
     DumpGraph {
         id: u64,
     },
+    /// Show what you record, at most this many pixels wide. Answered by [`FromRecorder::Picture`] with the same number.
+    Picture {
+        id: u64,
+        width: u32,
+    },
+    /// Say where your CPU time goes. Answered by [`FromRecorder::Profile`] with the same number.
+    Profile {
+        id: u64,
+        seconds: u64,
+    },
 }
 
 /// Who asked for the end.
@@ -178,10 +188,48 @@ pub enum FromRecorder {
         id: u64,
         dot: String,
     },
+    /// What is being recorded, as a JPEG; `None`: nothing can be seen.
+    Picture {
+        id: u64,
+        jpeg: Option<Picture>,
+    },
+    Profile {
+        id: u64,
+        taken: Taken,
+    },
     /// The last word of a recording. `kept`: what is left of it, to look at or to recover.
     Ended {
         kept: Option<PathBuf>,
     },
+}
+
+/// The largest picture that goes through a pipe, in bytes. One of 480 pixels' width has some 30,000.
+pub const LARGEST_PICTURE: usize = 1 << 20;
+
+/// A JPEG, as base64.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Picture(String);
+
+impl Picture {
+    /// `None`: it is larger than [`LARGEST_PICTURE`].
+    #[must_use]
+    pub fn new(jpeg: &[u8]) -> Option<Self> {
+        (jpeg.len() <= LARGEST_PICTURE).then(|| Self(STANDARD.encode(jpeg)))
+    }
+
+    /// # Errors
+    /// [`IpcError::NoMessage`]
+    pub fn read(&self) -> Result<Vec<u8>, IpcError> {
+        STANDARD.decode(&self.0).map_err(|_| IpcError::NoMessage)
+    }
+}
+
+/// What is on a screen is nobody's business in a log.
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Picture({} bytes)", self.0.len() / 4 * 3)
+    }
 }
 
 /// An `EgressInfo`, as base64 of its protobuf form: its JSON form can't hold all values.
@@ -204,6 +252,32 @@ impl Info {
     }
 }
 
+/// What came of the wish for a CPU profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Taken {
+    Profile(Profile),
+    Refused(Refusal),
+}
+
+/// pprof's protobuf in gzip, as base64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Profile(String);
+
+impl Profile {
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(STANDARD.encode(bytes))
+    }
+
+    /// # Errors
+    /// [`IpcError::NoMessage`]
+    pub fn read(&self) -> Result<Vec<u8>, IpcError> {
+        STANDARD.decode(&self.0).map_err(|_| IpcError::NoMessage)
+    }
+}
+
 /// Why something was not done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -222,6 +296,8 @@ pub enum RefusalKind {
     Unavailable,
     /// It is ending.
     Ending,
+    /// It is being done already.
+    Busy,
     /// Ours.
     Internal,
 }
@@ -236,6 +312,8 @@ pub struct Progress {
     pub pictures: u64,
     /// Pictures that came too fast for the machine.
     pub dropped: u64,
+    /// How far encoded sound is ahead of encoded pictures, in seconds of media time; `None`: one of them is missing.
+    pub audio_lead: Option<f64>,
     /// Bytes written so far.
     pub bytes: u64,
     /// Bytes that are stored where they belong.

@@ -5,6 +5,7 @@
 
 pub mod journal;
 pub mod pages;
+pub mod profile;
 pub mod protocol;
 pub mod psrpc;
 pub mod secret;

@@ -95,7 +95,7 @@ fn record_for_service() -> anyhow::Result<u8> {
     recorder::hold_signals();
     let pipes = supervised::Pipes::claim()?;
     let job = pipes.read_job()?;
-    telemetry::init_service(&job.terms.logs.filter, job.terms.logs.json);
+    telemetry::init_service(&job.terms.logs.filter, job.terms.logs.json, None);
     let span = tracing::info_span!("egress", egress_id = job.egress_id);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

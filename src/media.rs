@@ -20,7 +20,9 @@ pub mod intake;
 pub mod keyframes;
 pub mod opus;
 pub mod pipeline;
+pub mod still;
 pub mod timeline;
+pub mod watermark;
 
 pub use element::{MissingElement, make};
 pub use feed::{Attachment, Feed, Taker};
@@ -28,6 +30,7 @@ pub use intake::{Intake, Overflow};
 pub use keyframes::KeyFrames;
 pub use pipeline::{MediaPipeline, PipelineError, PipelineEvent};
 pub use timeline::Timeline;
+pub use watermark::Watermark;
 
 /// Initialises GStreamer; cheap when done before.
 ///

@@ -72,6 +72,8 @@ pub struct RecordingPlan {
     /// At least one. An output's place in this list is its [`output::OutputId`].
     pub outputs: Vec<OutputPlan>,
     pub limits: Limits,
+    /// How often it was tried before; 0 the first time.
+    pub retry_count: u32,
 }
 
 /// When a recording ends by itself.

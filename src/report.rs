@@ -66,6 +66,7 @@ impl Report {
             started_at: nanoseconds(now),
             updated_at: nanoseconds(now),
             request,
+            retry_count: i32::try_from(plan.retry_count).unwrap_or(i32::MAX),
             ..Default::default()
         };
         if let Some(room) = plan.source.room() {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use livekit_protocol::ListEgressRequest;
 use nix::fcntl::{Flock, FlockArg};
 use rand::Rng;
 use rand::distr::Alphanumeric;
@@ -35,7 +36,10 @@ use crate::plan::room::Rooms;
 use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
+use crate::service::bus::Node;
+use crate::service::console::{Console, Recent};
 use crate::service::error::ServiceError;
+use crate::service::layout::Layouts;
 use crate::service::metrics::{Counted, Metrics};
 use crate::service::monitor::{self, Monitor, Relief};
 use crate::service::registry::Registry;
@@ -102,7 +106,7 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     let config = &loaded.config;
     let logs =
         Logs { filter: telemetry::service_filter(config.logging.level.as_str()), json: config.logging.json };
-    telemetry::init_service(&logs.filter, logs.json);
+    telemetry::init_service(&logs.filter, logs.json, config.tokio_console_port());
     for finding in &loaded.warnings {
         tracing::warn!("configuration: {finding}");
     }
@@ -132,10 +136,16 @@ async fn run(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Done, ServeError> {
-    let connection = doors::connect(config, &settings.work_dir, tasks, stop).await?;
-    let metrics = Arc::new(Metrics::new(node_id(), &config.cluster_id)?);
-    let registry: Arc<dyn Registry> =
-        Arc::new(Counted::new(Arc::clone(&connection.registry), Arc::clone(&metrics)));
+    let node_id = node_id();
+    let node = Node { id: &node_id, cluster_id: &config.cluster_id };
+    let metrics = Arc::new(Metrics::new(node.id, node.cluster_id)?);
+    let connection = doors::connect(config, &settings.work_dir, &metrics.observer(), tasks, stop).await?;
+    let recent = Recent::default();
+    if config.is_standalone() {
+        recent.fill(connection.registry.list(ListEgressRequest::default()).await?.items);
+    }
+    let registry = recent.beside(Arc::clone(&connection.registry));
+    let registry: Arc<dyn Registry> = Arc::new(Counted::new(registry, Arc::clone(&metrics)));
     let cores = monitor::available_cores(config.cpu_request);
     monitor::look_at_size(&config.cpu_cost, cores);
     let gate = Gate::new(config.cpu_cost.clone(), cores);
@@ -145,9 +155,17 @@ async fn run(
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
     let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
     service.take_over().await.map_err(unreadable)?;
-    let doors = Doors::open(config, connection, &service, &metrics.observer(), tasks, stop).await?;
-    let outlook = Outlook::new(&service, gate, readings);
-    let outlook = Arc::new(outlook);
+    let outlook = Arc::new(Outlook::new(&service, gate, readings));
+    let console = Console {
+        egresses: Arc::clone(&service) as _,
+        snapshots: Arc::clone(&outlook) as _,
+        live: Arc::clone(&outlook) as _,
+        recent,
+        keys: doors::keys(config),
+        tasks: tasks.clone(),
+    };
+    let bus = doors::open_bus(connection.bus, &service, node, &metrics.observer(), tasks).await?;
+    let doors = Doors::open(config, bus, &service, console, tasks, stop).await?;
     metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
     pages::open(config, &outlook, &metrics, tasks, stop).await?;
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");
@@ -207,8 +225,10 @@ fn node_id() -> String {
 fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> {
     let here = std::env::current_dir().map_err(ServeError::CurrentDir)?;
     let work_dir = config.work_dir.as_ref().ok_or(ServeError::NoWorkDir)?;
+    let provisions = provisions(config);
     Ok(Settings {
-        provisions: provisions(config),
+        layouts: Layouts::of(&provisions.rooms),
+        provisions,
         session: session_limits(&config.session_limits),
         keep_free: config.keep_free,
         work_dir: here.join(work_dir),

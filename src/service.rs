@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod api;
 pub mod bus;
+pub mod console;
 pub mod egresses;
 pub mod error;
 pub mod http;
@@ -46,14 +47,16 @@ use crate::ipc::{Logs, Progress};
 use crate::plan::SessionLimits;
 use crate::plan::provisions::Provisions;
 use crate::plan::source::BrowserTerms;
+use crate::profile::Length;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
 use egresses::Egresses;
 use error::ServiceError;
+use layout::Layouts;
 use monitor::Relief;
 use monitor::pressure::Step;
 use registry::Registry;
-use roster::Roster;
+use roster::{Orphans, Roster};
 use supervisor::Handle;
 
 /// What an operator decided.
@@ -61,6 +64,8 @@ use supervisor::Handle;
 pub struct Settings {
     /// What counts where a request says nothing itself.
     pub provisions: Provisions,
+    /// Through whom pages are told of another layout; `None`: no LiveKit server is known.
+    pub layouts: Option<Layouts>,
     pub session: SessionLimits,
     /// Bytes of a local disk that stay free.
     pub keep_free: u64,
@@ -114,6 +119,15 @@ pub trait Topics: Send + Sync {
     /// # Errors
     /// When they can't be opened; the egress is not started then.
     async fn open(&self, egress_id: &str) -> Result<Box<dyn Any + Send + Sync>, ServiceError>;
+
+    /// Takes an egress, so that no other node begins it while its caller may ask again.
+    ///
+    /// # Errors
+    /// `already_exists` when another node has it; `unavailable` when that can't be known.
+    async fn reserve(&self, egress_id: &str) -> Result<(), ServiceError>;
+
+    /// Leaves an egress that was not begun to others.
+    async fn give_back(&self, egress_id: &str);
 }
 
 /// A recording that is being made.
@@ -133,6 +147,8 @@ pub struct Service {
     admission: Arc<dyn Admission>,
     topics: OnceLock<Arc<dyn Topics>>,
     roster: Roster,
+    /// What former runs left, and what is still at work.
+    orphans: Orphans,
     /// Recorders being started, watched, and cleaned up after.
     tasks: TaskTracker,
     /// No more work is taken.
@@ -165,6 +181,7 @@ impl Service {
             admission,
             topics: OnceLock::new(),
             roster: Roster::default(),
+            orphans: Orphans::default(),
             tasks: tasks.clone(),
             closed: CancellationToken::new(),
             killed: OnceLock::new(),
@@ -185,7 +202,7 @@ impl Service {
     /// When the work directory can't be read.
     pub async fn take_over(&self) -> std::io::Result<()> {
         let registry = &self.registry;
-        leftovers::take_over(registry, &self.settings.work_dir, &self.tasks).await?;
+        leftovers::take_over(registry, &self.settings.work_dir, &self.orphans, &self.tasks).await?;
         let roster = self.roster.clone();
         let is_here = move |egress_id: &str| roster.has(egress_id);
         let work_dir = self.settings.work_dir.clone();
@@ -193,10 +210,19 @@ impl Service {
         Ok(())
     }
 
-    /// Names of the egresses that live here, in order.
+    /// Names of the egresses that live here, in order; those of former runs among them, whose files are being finished.
     #[must_use]
     pub fn active(&self) -> Vec<String> {
-        self.roster.names()
+        let mut names = self.roster.names();
+        names.extend(self.orphans.list().into_iter().map(|info| info.egress_id));
+        names.sort();
+        names
+    }
+
+    /// The last reports of recordings of former runs, whose recorders still finish their files.
+    #[must_use]
+    pub fn orphans(&self) -> Vec<proto::EgressInfo> {
+        self.orphans.list()
     }
 
     /// The recordings that are being made.
@@ -266,6 +292,24 @@ impl Service {
         handle.graph().await
     }
 
+    /// What a recording that is up shows, as a JPEG of at most this width; `None`: nothing can be seen.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `deadline_exceeded` when it does not answer.
+    pub async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
+        handle.picture(width).await
+    }
+
+    /// Where a recorder spends its CPU time: pprof's protobuf in gzip.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `already_exists` when one is being taken, `deadline_exceeded` when it does not answer.
+    pub async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
+        let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
+        handle.profile(length).await
+    }
+
     /// What is known of an egress that is not here.
     async fn known(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
         let request = proto::ListEgressRequest { egress_id: egress_id.to_owned(), ..Default::default() };
@@ -330,12 +374,17 @@ impl Egresses for Service {
         ))
     }
 
-    async fn update_layout(&self, egress_id: &str, _: &str) -> Result<proto::EgressInfo, ServiceError> {
-        if self.roster.handle(egress_id).is_none() {
-            self.known(egress_id).await?;
+    async fn update_layout(&self, egress_id: &str, layout: &str) -> Result<proto::EgressInfo, ServiceError> {
+        let info = match self.roster.handle(egress_id) {
+            Some(handle) => handle.info(),
+            None => self.known(egress_id).await?,
+        };
+        match &self.settings.layouts {
+            Some(layouts) => layouts.update(&info, layout).await?,
+            None if info.room_name.is_empty() => return Err(ServiceError::not_found(layout::NOT_THERE)),
+            None => return Err(ServiceError::invalid(layout::NO_SERVER)),
         }
-        // A page that is no room's has no layout. This is what livekit-server says of an egress that is in no room.
-        Err(ServiceError::new(Code::NotFound, "participant does not exist"))
+        Ok(info)
     }
 
     async fn list(

@@ -3,8 +3,14 @@
 use std::io::{self, IsTerminal, Write};
 
 use indicatif::ProgressBar;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+#[cfg(not(feature = "console"))]
+use tracing_subscriber::layer::Identity;
+use tracing_subscriber::layer::SubscriberExt;
+#[cfg(feature = "console")]
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// How much is logged; `WEIR_LOG` (in `RUST_LOG`'s syntax) overrides it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,20 +48,37 @@ pub fn service_filter(level: &str) -> String {
     std::env::var("WEIR_LOG").unwrap_or_else(|_| format!("{level},chromiumoxide=error"))
 }
 
-/// Sends a service's logs, or those of its recorders, to stderr: as text, or as one JSON object a line.
-pub fn init_service(filter: &str, json: bool) {
+/// Sends a service's logs, or those of its recorders, to stderr: as text, or as one JSON object a line. `console`: a port of the
+/// loopback interface for tokio-console, in builds that have it.
+pub fn init_service(filter: &str, json: bool, console: Option<u16>) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
         // It may be a pipe whose reader is gone; a recorder goes on all the same.
         .log_internal_errors(false)
         .with_writer(io::stderr);
-    // As above.
-    if json {
-        builder.json().flatten_event(true).with_current_span(false).try_init().ok();
+    let layer = if json {
+        layer.json().flatten_event(true).with_current_span(false).boxed()
     } else {
-        builder.with_target(false).with_ansi(io::stderr().is_terminal()).try_init().ok();
-    }
+        layer.with_target(false).with_ansi(io::stderr().is_terminal()).boxed()
+    };
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter)).with(watched(console));
+    // As above.
+    subscriber.try_init().ok();
+}
+
+/// What tells tokio-console of the runtime's tasks. Its server has a thread of its own.
+#[cfg(feature = "console")]
+fn watched<S>(port: Option<u16>) -> Option<impl Layer<S>>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    let address = |port| (std::net::Ipv4Addr::LOCALHOST, port);
+    port.map(|port| console_subscriber::ConsoleLayer::builder().server_addr(address(port)).spawn())
+}
+
+#[cfg(not(feature = "console"))]
+const fn watched(_: Option<u16>) -> Option<Identity> {
+    None
 }
 
 /// Writes above a live line: takes it away, writes, and puts it back.

@@ -26,10 +26,14 @@ export default defineConfig(({ mode }) => {
     build: {
       outDir: here(`./${place}/${mode}`),
       emptyOutDir: true,
+      // The console takes nothing from `data:` addresses.
+      assetsInlineLimit: 0,
       // What Debian's and Chrome's current releases are far beyond.
       target: "chrome120",
       modulePreload: false,
       reportCompressedSize: false,
+      // A page is one script, from this very machine.
+      chunkSizeWarningLimit: 1500,
     },
     server: { fs: { allow: [here("..")] } },
   };

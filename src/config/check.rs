@@ -54,6 +54,9 @@ pub(super) fn check(
             }
         }
     }
+    if config.console_port != 0 && !config.console {
+        warning(find("console_port", "it has no effect beside `console: false`"));
+    }
     for (address, key, schemes) in [
         (&config.ws_url, "ws_url", ["ws", "wss", "http", "https"].as_slice()),
         (&config.template_base, "template_base", &["http", "https"]),
@@ -66,6 +69,14 @@ pub(super) fn check(
         if let Some(why) = chrome::breaks(key, flag) {
             warning(find(&format!("chrome_flags.{key}"), &format!("it replaces what we depend on: {why}")));
         }
+    }
+    if config.tokio_console_port != 0 && config.tokio_console_port().is_none() {
+        let problem = if cfg!(feature = "console") {
+            "it has no effect without `debug_handler_port`"
+        } else {
+            "it has no effect: this build has no tokio-console (feature `console`)"
+        };
+        warning(find("tokio_console_port", problem));
     }
     costs(config, tree, &mut |key, problem| warning(find(key, &problem)));
     storages(config, &mut |key, problem| warning(find(&key, &problem)));
@@ -83,7 +94,9 @@ fn ports(config: &ServiceConfig, error: &mut dyn FnMut(&str, String)) {
         ("template_port", config.template_port),
         ("prometheus_port", config.prometheus_port),
         ("debug_handler_port", config.debug_handler_port),
+        ("tokio_console_port", config.tokio_console_port),
         ("port", config.api_port().unwrap_or(0)),
+        ("console_port", config.console_port),
     ];
     let mut taken = BTreeMap::new();
     for (key, port) in ports.into_iter().filter(|(_, port)| *port != 0) {

@@ -80,6 +80,7 @@ fn messages_read_back() {
         ToRecorder::Kill { error: "a \"text\"\nof two lines".to_owned() },
         ToRecorder::UpdateStream { id: 7, add, remove: Secret::default() },
         ToRecorder::DumpGraph { id: 8 },
+        ToRecorder::Picture { id: 9, width: 480 },
     ] {
         assert_eq!(parse::<ToRecorder>(&line(&message)).as_ref(), Ok(&message));
     }
@@ -101,10 +102,24 @@ fn messages_read_back() {
         }),
         FromRecorder::Reply { id: 7, refusal: None },
         FromRecorder::Graph { id: 8, dot: "digraph {\n}\n".to_owned() },
+        FromRecorder::Picture { id: 9, jpeg: None },
+        FromRecorder::Picture { id: 10, jpeg: Picture::new(&[0xff, 0xd8, 0, 10]) },
         FromRecorder::Ended { kept: Some("/a/b".into()) },
     ] {
         assert_eq!(parse::<FromRecorder>(&line(&message)).as_ref(), Ok(&message));
     }
+}
+
+#[test]
+fn the_largest_picture_fits_into_a_line() {
+    let jpeg = vec![0xff; LARGEST_PICTURE];
+    let picture = Picture::new(&jpeg).unwrap();
+    assert_eq!(picture.read().unwrap(), jpeg);
+    assert!(format!("{picture:?}").len() < 40);
+    assert!(line(&FromRecorder::Picture { id: u64::MAX, jpeg: Some(picture) }).len() < LONGEST_LINE);
+    assert_eq!(Picture::new(&vec![0xff; LARGEST_PICTURE + 1]), None);
+    let rubbish: Picture = serde_json::from_str("\"no base64!\"").unwrap();
+    assert_eq!(rubbish.read(), Err(IpcError::NoMessage));
 }
 
 #[tokio::test]

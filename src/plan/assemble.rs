@@ -84,6 +84,7 @@ impl RecordingPlan {
             video,
             outputs,
             limits: request.limits,
+            retry_count: request.retry_count,
         })
     }
 }

@@ -69,6 +69,7 @@ pub(super) fn plan(
         audio: Vec::new(),
         outputs: vec![OutputPlan::File(file)],
         limits: request.limits,
+        retry_count: request.retry_count,
     })
 }
 

@@ -35,8 +35,8 @@ impl TrackCodec {
     pub const fn container(self) -> Container {
         match self {
             Self::Opus | Self::Pcmu | Self::Pcma => Container::Ogg,
-            Self::H264 | Self::H265 | Self::Av1 => Container::Mp4,
-            Self::Vp8 | Self::Vp9 => Container::WebM,
+            Self::H264 | Self::H265 => Container::Mp4,
+            Self::Vp8 | Self::Vp9 | Self::Av1 => Container::WebM,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What carries frames: named channels on which every subscriber gets every frame, and a lock.
+//! What carries frames: named channels on which every subscriber gets every frame, and locks.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -26,6 +26,19 @@ pub trait MessageBus: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`BusError`], when the carrier does not answer within its own deadline.
     async fn acquire(&self, key: &str, ttl: Duration) -> Result<bool, BusError>;
+
+    /// Notes for `ttl` who has a key, unless somebody else has it: whether `holder` has it now. Who has it already goes on to have it
+    /// for no longer.
+    ///
+    /// # Errors
+    /// [`BusError`], when the carrier does not answer within its own deadline.
+    async fn hold(&self, key: &str, holder: &str, ttl: Duration) -> Result<bool, BusError>;
+
+    /// Forgets who has a key, if that is `holder`.
+    ///
+    /// # Errors
+    /// [`BusError`], when the carrier does not answer within its own deadline.
+    async fn release(&self, key: &str, holder: &str) -> Result<(), BusError>;
 
     /// Whether there is a connection, now and when it changes.
     fn link(&self) -> watch::Receiver<Link>;

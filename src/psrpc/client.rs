@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use super::claim::{Selection, SelectionRules};
 use super::envelope::{ClaimRequest, ClaimResponse, Envelope, Request, Response};
 use super::error::{Code, Error};
 use super::method::{Claiming, Method};
+use super::server::{Answered, Observer, Rpc};
 use super::{channel, clock, id};
 
 /// How one call is made.
@@ -79,6 +80,7 @@ struct Shared {
     bus: Arc<dyn MessageBus>,
     service: String,
     id: String,
+    observer: OnceLock<Arc<dyn Observer>>,
     waiting: Mutex<HashMap<String, mpsc::Sender<Reply>>>,
 }
 
@@ -95,14 +97,26 @@ impl Client {
     /// A client of a service (its bare name), whose one task runs on `tasks`. It begins to listen at once; calls wait until it
     /// does.
     pub fn new(bus: Arc<dyn MessageBus>, service: impl Into<String>, tasks: &TaskTracker) -> Self {
-        let shared =
-            Arc::new(Shared { bus, service: service.into(), id: id::client(), waiting: Mutex::default() });
+        let shared = Arc::new(Shared {
+            bus,
+            service: service.into(),
+            id: id::client(),
+            observer: OnceLock::new(),
+            waiting: Mutex::default(),
+        });
         let responses = shared.bus.subscribe(&channel::response(&shared.service, &shared.id));
         let claims = shared.bus.subscribe(&channel::claim(&shared.service, &shared.id));
         let standing = [responses.watch(), claims.watch()];
         let stop = CancellationToken::new();
         tasks.spawn(dispatch(Arc::clone(&shared), responses, claims, stop.clone()));
         Self { shared, standing, _stop: stop.drop_guard() }
+    }
+
+    /// Says who counts. To be called once, before the first call.
+    pub fn observed_by(&self, observer: Arc<dyn Observer>) {
+        if self.shared.observer.set(observer).is_err() {
+            tracing::error!("the observer was set before");
+        }
     }
 
     /// `CLI_…`
@@ -116,6 +130,19 @@ impl Client {
     /// # Errors
     /// The server's; `unavailable`, when there is none; `deadline_exceeded`, when one took the call and did not answer in time.
     pub async fn call(&self, method: &Method, request: Bytes, options: CallOptions) -> Result<Bytes, Error> {
+        let (begin, sent) = (Instant::now(), request.len());
+        let outcome = self.attempt(method, request, options).await;
+        self.shared.count(method, || Answered {
+            multi: false,
+            took: begin.elapsed(),
+            error: outcome.as_ref().err().map(Error::code),
+            received: outcome.as_ref().map_or(0, Bytes::len),
+            sent,
+        });
+        outcome
+    }
+
+    async fn attempt(&self, method: &Method, request: Bytes, options: CallOptions) -> Result<Bytes, Error> {
         let deadline = after(options.timeout);
         let mut waiter = self.send(method, request, deadline, false).await?;
         if method.claiming == Claiming::Required {
@@ -186,6 +213,27 @@ impl Client {
     /// # Errors
     /// When the request could not be sent.
     pub async fn call_all(
+        &self,
+        method: &Method,
+        request: Bytes,
+        timeout: Duration,
+    ) -> Result<Vec<Answer>, Error> {
+        let (begin, sent) = (Instant::now(), request.len());
+        let answers = self.attempt_all(method, request, timeout).await;
+        let lengths = |answers: &Vec<Answer>| {
+            answers.iter().filter_map(|answer| answer.outcome.as_ref().ok()).map(Bytes::len).sum()
+        };
+        self.shared.count(method, || Answered {
+            multi: true,
+            took: begin.elapsed(),
+            error: answers.as_ref().err().map(Error::code),
+            received: answers.as_ref().map_or(0, lengths),
+            sent,
+        });
+        answers
+    }
+
+    async fn attempt_all(
         &self,
         method: &Method,
         request: Bytes,
@@ -291,6 +339,12 @@ impl Shared {
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<Reply>>> {
         // A map's own operations leave it whole.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, method: &Method, call: impl FnOnce() -> Answered) {
+        if let Some(observer) = self.observer.get() {
+            observer.called(Rpc { service: &self.service, method: &method.name }, call());
+        }
     }
 
     async fn publish(&self, channel: &str, envelope: &Envelope, deadline: Instant) -> Result<(), Error> {

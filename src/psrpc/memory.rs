@@ -1,7 +1,7 @@
 //! A bus inside one process, for tests.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,8 +15,15 @@ use super::bus::{BusError, Link, MessageBus, Routes, Subscription};
 #[derive(Debug, Clone)]
 pub struct MemoryBus {
     routes: Arc<Routes>,
-    locks: Arc<Mutex<HashMap<String, Instant>>>,
+    locks: Arc<Mutex<HashMap<String, Lock>>>,
     link: Arc<watch::Sender<Link>>,
+}
+
+#[derive(Debug)]
+struct Lock {
+    /// Empty: whoever acquired it.
+    holder: String,
+    until: Instant,
 }
 
 impl Default for MemoryBus {
@@ -29,6 +36,14 @@ impl MemoryBus {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The locks that hold now.
+    fn locks(&self) -> MutexGuard<'_, HashMap<String, Lock>> {
+        let now = Instant::now();
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| lock.until > now);
+        locks
     }
 }
 
@@ -46,14 +61,22 @@ impl MessageBus for MemoryBus {
     }
 
     async fn acquire(&self, key: &str, ttl: Duration) -> Result<bool, BusError> {
-        let now = Instant::now();
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.retain(|_, until| *until > now);
+        let mut locks = self.locks();
         if locks.contains_key(key) {
             return Ok(false);
         }
-        locks.insert(key.to_owned(), now + ttl);
+        locks.insert(key.to_owned(), Lock { holder: String::new(), until: Instant::now() + ttl });
         Ok(true)
+    }
+
+    async fn hold(&self, key: &str, holder: &str, ttl: Duration) -> Result<bool, BusError> {
+        let new = || Lock { holder: holder.to_owned(), until: Instant::now() + ttl };
+        Ok(self.locks().entry(key.to_owned()).or_insert_with(new).holder == holder)
+    }
+
+    async fn release(&self, key: &str, holder: &str) -> Result<(), BusError> {
+        self.locks().retain(|name, lock| name != key || lock.holder != holder);
+        Ok(())
     }
 
     fn link(&self) -> watch::Receiver<Link> {

@@ -98,6 +98,27 @@ impl MessageBus for RedisBus {
         Ok(held.is_some_and(|value| value == ours.to_string()))
     }
 
+    async fn hold(&self, key: &str, holder: &str, ttl: Duration) -> Result<bool, BusError> {
+        let mut set = redis::cmd("SET");
+        let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+        set.arg(key).arg(holder).arg("PX").arg(millis).arg("NX");
+        if self.commands.run::<Option<String>>("SET", &set).await?.value.is_some() {
+            return Ok(true);
+        }
+        let mut get = redis::cmd("GET");
+        get.arg(key);
+        let held = self.commands.run::<Option<String>>("GET", &get).await?.value;
+        // It may have been ours: a connection that broke before the reply, or a second request.
+        Ok(held.is_some_and(|value| value == holder))
+    }
+
+    async fn release(&self, key: &str, holder: &str) -> Result<(), BusError> {
+        const SCRIPT: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
+        let mut release = redis::cmd("EVAL");
+        release.arg(SCRIPT).arg(1).arg(key).arg(holder);
+        self.commands.run::<i64>("EVAL", &release).await.map(drop)
+    }
+
     fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
     }

@@ -20,16 +20,20 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::available_cores;
 use crate::control::{Command, StopCause};
 use crate::ipc::cell::{Alive, Cell};
-use crate::ipc::{self, FromRecorder, IpcError, Job, LONGEST_LINE, Lines, Refusal, RefusalKind, ToRecorder};
+use crate::ipc::{
+    self, FromRecorder, IpcError, Job, LONGEST_LINE, Lines, Refusal, RefusalKind, Taken, ToRecorder,
+};
 use crate::media;
 use crate::plan::graph::{GraphPlan, Machine};
 use crate::plan::info::redacted_request;
+use crate::profile::{self, Length, ProfileError};
 use crate::recording::preflight::{self, PreflightError};
 use crate::recording::workdir::WorkDir;
 use crate::recording::{self, Setup};
@@ -39,6 +43,8 @@ use streams::Streams;
 
 /// A service writes the job at once.
 const JOB_WITHIN: Duration = Duration::from_secs(10);
+/// From the wish for a picture to the picture.
+const PICTURE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why there is nothing to record.
 #[derive(Debug, thiserror::Error)]
@@ -251,8 +257,43 @@ async fn listen(
                 updates
                     .spawn_blocking(move || words.say(FromRecorder::Graph { id, dot: media::graph::dot() }));
             }
+            Ok(ToRecorder::Picture { id, width }) => {
+                let (commands, words) = (commands.clone(), words.clone());
+                updates.spawn(async move {
+                    let jpeg = picture(&commands, width).await;
+                    words.say(FromRecorder::Picture { id, jpeg });
+                });
+            }
+            Ok(ToRecorder::Profile { id, seconds }) => {
+                let words = words.clone();
+                updates.spawn(async move {
+                    let taken = profiled(seconds).await;
+                    words.say(FromRecorder::Profile { id, taken });
+                });
+            }
             Err(error) => tracing::warn!(%error, "the service said something that is no command"),
         }
+    }
+}
+
+/// What is being recorded, for somebody who looks; `None`: nothing can be seen.
+async fn picture(commands: &mpsc::UnboundedSender<Command>, width: u32) -> Option<ipc::Picture> {
+    let (reply, shown) = oneshot::channel();
+    commands.send(Command::Picture { width, reply }).ok()?;
+    let jpeg = timeout(PICTURE_WITHIN, shown).await.ok()?.ok()??;
+    ipc::Picture::new(&jpeg)
+}
+
+/// A CPU profile of this process, or why there is none.
+async fn profiled(seconds: u64) -> Taken {
+    let refused = |kind, message: String| Taken::Refused(Refusal { kind, message });
+    let Some(length) = Length::seconds(seconds) else {
+        return refused(RefusalKind::Invalid, format!("seconds: 1 to {}", Length::LONGEST));
+    };
+    match profile::take(length).await {
+        Ok(profile) => Taken::Profile(ipc::Profile::new(&profile)),
+        Err(error @ ProfileError::Taken) => refused(RefusalKind::Busy, error.to_string()),
+        Err(error) => refused(RefusalKind::Internal, error.to_string()),
     }
 }
 

@@ -230,6 +230,7 @@ mod tests {
             elapsed: Duration::from_secs(3725),
             pictures: 300,
             dropped: 2,
+            audio_lead: Some(0.1),
             size: 1_500_000,
             stored: 0,
             outputs: vec![

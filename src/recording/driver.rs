@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use gstreamer as gst;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ use super::workdir::Kept;
 use super::{Reporter, Setup};
 use crate::control::{Command, CommandError, Limit};
 use crate::encode::{EncoderEvents, Encoders};
-use crate::media::{Feed, PipelineEvent, Timeline};
+use crate::media::{Feed, PipelineEvent, Timeline, still};
 use crate::plan::codec::AudioCodec;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::source::SourcePlan;
@@ -41,6 +41,8 @@ use crate::upload::{LaneView, UploadEvent, Uploader};
 
 /// A recording is not degraded to fewer pictures a second.
 const FEWEST_PICTURES: u32 = 5;
+/// A page that does not move gives five pictures a second.
+const PICTURE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Something that happened, wherever.
 pub(super) enum Input {
@@ -308,6 +310,7 @@ impl<'a> Driver<'a> {
             // Dealt with by the loop, which must return at once.
             Command::Abandon => {}
             Command::Degrade { why } => self.degrade(&why),
+            Command::Picture { width, reply } => self.show(width, reply),
             Command::AddStream { url, reply } => {
                 let answer =
                     if active { self.outputs.add_stream(url.clone()) } else { Err(CommandError::Ending) };
@@ -323,12 +326,12 @@ impl<'a> Driver<'a> {
                 let answer =
                     if active { self.outputs.remove_stream(&url) } else { Err(CommandError::Ending) };
                 let removed = answer.is_ok();
-                if removed {
+                if let Ok(url) = &answer {
                     // What its task has still to say changes nothing of it.
-                    self.report.stream_removed(&url, Timestamp::now());
+                    self.report.stream_removed(url, Timestamp::now());
                     self.reporter.changed(self.report.info());
                 }
-                reply.send(answer).ok();
+                reply.send(answer.map(drop)).ok();
                 if removed && !self.outputs.any_alive() {
                     return self.handle(Event::AllStreamsStopped);
                 }
@@ -371,6 +374,7 @@ impl<'a> Driver<'a> {
             elapsed: self.elapsed(),
             pictures: self.counters.pictures.load(Ordering::Relaxed),
             dropped: self.dropped(),
+            audio_lead: self.encoders.as_ref().and_then(Encoders::audio_lead),
             size,
             stored: self.stored_bytes,
             outputs: self.board.outputs(|output| self.views.get(&output).map(|view| view.progress())),
@@ -453,6 +457,20 @@ impl<'a> Driver<'a> {
     fn dropped(&self) -> u64 {
         self.counters.dropped.load(Ordering::Relaxed)
             + self.encoders.as_ref().map_or(0, Encoders::dropped_pictures)
+    }
+
+    /// Gives the next picture to somebody who looks. It takes its time beside the recording.
+    fn show(&self, width: u32, reply: oneshot::Sender<Option<Vec<u8>>>) {
+        // Without an answer nobody waits: the other end is dropped.
+        let Some(feed) = self.raw_video.clone() else { return };
+        let abandon = self.abandon.clone();
+        self.tasks.spawn(async move {
+            let jpeg = still::jpeg(&feed, width, PICTURE_WITHIN);
+            let Some(shown) = abandon.run_until_cancelled(jpeg).await else { return };
+            let shown = shown.inspect_err(|error| tracing::warn!(%error, "no picture to look at"));
+            // Who looked may have gone.
+            reply.send(shown.ok().flatten()).ok();
+        });
     }
 
     /// Halves the pictures a second; below [`FEWEST_PICTURES`] it saves nothing that is worth it.

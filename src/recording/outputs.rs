@@ -76,8 +76,8 @@ impl Outputs {
         Ok(id)
     }
 
-    /// Stops sending to an address.
-    pub(super) fn remove_stream(&mut self, url: &StreamUrl) -> Result<(), CommandError> {
+    /// Stops sending to an address, or to the one that is shown so; gives which.
+    pub(super) fn remove_stream(&mut self, url: &StreamUrl) -> Result<StreamUrl, CommandError> {
         let (_, sink) = self.stream_of(url.protocol())?;
         sink.remove(url).map_err(refused)
     }
@@ -131,5 +131,6 @@ fn refused(error: StreamError) -> CommandError {
     match error {
         StreamError::Duplicate { url } => CommandError::DuplicateStream(url),
         StreamError::Unknown { url } => CommandError::UnknownStream(url),
+        StreamError::Ambiguous { url } => CommandError::AmbiguousStream(url),
     }
 }

@@ -19,6 +19,8 @@ pub struct Progress {
     pub pictures: u64,
     /// Pictures that came too fast for the machine.
     pub dropped: u64,
+    /// How far encoded sound is ahead of encoded pictures, in seconds; `None`: one of them is missing.
+    pub audio_lead: Option<f64>,
     /// Bytes written so far.
     pub size: u64,
     /// Bytes of them that are stored where they belong.

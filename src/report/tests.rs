@@ -30,6 +30,18 @@ fn output(plan: &RecordingPlan, wanted: fn(&OutputPlan) -> bool) -> OutputId {
 }
 
 #[test]
+fn how_often_it_was_tried_before_is_said() {
+    let (first, _) = report(REQUEST);
+    assert_eq!(first.info().retry_count, 0);
+    let again = r#"{
+        "egress_id": "EG_x", "retry_count": 2,
+        "web": { "url": "https://example.com", "file_outputs": [{"filepath": "a{retry}.mp4"}] }
+    }"#;
+    let (again, _) = report(again);
+    assert_eq!(again.info().retry_count, 2);
+}
+
+#[test]
 fn a_whole_life() {
     let (mut report, plan) = report(REQUEST);
     let file = output(&plan, |output| matches!(output, OutputPlan::File(_)));

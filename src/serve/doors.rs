@@ -16,7 +16,8 @@ use crate::psrpc::{MessageBus, Observer, RedisBus};
 use crate::secret::Secret;
 use crate::service::Service;
 use crate::service::api::{self, Api};
-use crate::service::bus::BusDoor;
+use crate::service::bus::{BusDoor, Node};
+use crate::service::console::{self, Console};
 use crate::service::io::{IoRegistry, IoTimes};
 use crate::service::keys::ApiKeys;
 use crate::service::registry::Registry;
@@ -28,13 +29,14 @@ use crate::service::webhook::{Filter, Limits, Notifier, WebhookOptions};
 pub(super) struct Connection {
     pub(super) registry: Arc<dyn Registry>,
     /// `None`: it stands alone.
-    bus: Option<Arc<dyn MessageBus>>,
+    pub(super) bus: Option<Arc<dyn MessageBus>>,
 }
 
-/// Connects to Redis, or opens the store.
+/// Connects to Redis, or opens the store. `observer` counts what is asked over the bus.
 pub(super) async fn connect(
     config: &ServiceConfig,
     work_dir: &Path,
+    observer: &Arc<dyn Observer>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Connection, ServeError> {
@@ -62,12 +64,27 @@ pub(super) async fn connect(
         selection: Some(config.io_selection_timeout).filter(|timeout| !timeout.is_zero()),
     };
     let registry = IoRegistry::new(Arc::clone(&bus), times, tasks);
+    registry.observed_by(Arc::clone(observer));
     Ok(Connection { registry: Arc::new(registry), bus: Some(bus) })
 }
 
-fn keys(config: &ServiceConfig) -> ApiKeys {
+pub(super) fn keys(config: &ServiceConfig) -> ApiKeys {
     let key = (config.api_key.clone(), config.api_secret.clone());
     std::iter::once(key).filter(|(name, _)| !name.is_empty()).collect()
+}
+
+/// Takes requests from livekit-server, where there is a bus to it.
+pub(super) async fn open_bus(
+    bus: Option<Arc<dyn MessageBus>>,
+    service: &Arc<Service>,
+    node: Node<'_>,
+    observer: &Arc<dyn Observer>,
+    tasks: &TaskTracker,
+) -> Result<Option<BusDoor>, ServeError> {
+    Ok(match bus {
+        Some(bus) => Some(BusDoor::open(bus, service, node, observer, tasks).await?),
+        None => None,
+    })
 }
 
 /// The open doors.
@@ -78,24 +95,29 @@ pub(super) struct Doors {
 }
 
 impl Doors {
+    /// Opens those that are reached over HTTP, beside the one that `bus` is.
     pub(super) async fn open(
         config: &ServiceConfig,
-        connection: Connection,
+        bus: Option<BusDoor>,
         service: &Arc<Service>,
-        observer: &Arc<dyn Observer>,
+        console: Console,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, ServeError> {
-        let bus = match connection.bus {
-            Some(bus) => Some(BusDoor::open(bus, service, &config.cluster_id, observer, tasks).await?),
-            None => None,
-        };
         let shut = stop.child_token();
+        let mut console = config.console_port().map(|port| (port, console::router(console)));
         if let Some(port) = config.api_port() {
             let address = SocketAddr::new(config.bind, port);
             let egresses = Arc::clone(service) as _;
-            let router = api::router(Api { egresses, keys: keys(config), tasks: tasks.clone() });
+            let mut router = api::router(Api { egresses, keys: keys(config), tasks: tasks.clone() });
+            if let Some((_, console)) = console.take_if(|(at, _)| *at == port) {
+                router = router.merge(console);
+            }
             pages::listen("port", address, router, tasks, shut.clone()).await?;
+        }
+        if let Some((port, router)) = console {
+            let address = SocketAddr::new(config.bind, port);
+            pages::listen("console_port", address, router, tasks, shut.clone()).await?;
         }
         Ok(Self { bus, shut })
     }

@@ -12,7 +12,7 @@ use super::ServeError;
 use crate::config::ServiceConfig;
 use crate::service::http;
 use crate::service::metrics::Metrics;
-use crate::service::snapshot::{Graphs, Outlook, Snapshots};
+use crate::service::snapshot::{Insight, Outlook, Snapshots};
 
 /// Opens those that the configuration asks for. They are there until `stop`.
 pub(super) async fn open(
@@ -23,11 +23,11 @@ pub(super) async fn open(
     stop: &CancellationToken,
 ) -> Result<(), ServeError> {
     let source = Arc::clone(outlook) as Arc<dyn Snapshots>;
-    let graphs = Arc::clone(outlook) as Arc<dyn Graphs>;
+    let insight = Arc::clone(outlook) as Arc<dyn Insight>;
     let pages: [(&'static str, u16, Router); 3] = [
         ("health_port", config.health_port, http::health(Arc::clone(&source))),
         ("prometheus_port", config.prometheus_port, http::metrics(Arc::clone(&source), Arc::clone(metrics))),
-        ("debug_handler_port", config.debug_handler_port, http::debug(source, graphs)),
+        ("debug_handler_port", config.debug_handler_port, http::debug(source, insight)),
     ];
     for (key, port, router) in pages.into_iter().filter(|(_, port, _)| *port != 0) {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
@@ -48,7 +48,9 @@ pub(super) async fn listen(
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     tracing::info!(key, %address, "listening");
     tasks.spawn(async move {
-        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        // Who asks matters to the console.
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = serving.await {
             tracing::error!(key, %error, "not listening any more");
         }

@@ -9,7 +9,7 @@
 //! What is asked is asked in a task of its own: a caller who hangs up or runs out of patience does not stop a start half-way.
 
 mod auth;
-mod json;
+pub(super) mod json;
 mod twirp;
 
 use std::future::Future;
@@ -176,7 +176,7 @@ async fn apart<A: Answer>(
 }
 
 /// `EG_` and twelve letters and digits.
-fn new_egress_id() -> String {
+pub(super) fn new_egress_id() -> String {
     let random = rand::rng().sample_iter(Alphanumeric).take(12).map(char::from);
     "EG_".chars().chain(random).collect()
 }

@@ -22,6 +22,19 @@ use crate::psrpc::{
 const INTERNAL: &str = "EgressInternal";
 const HANDLER: &str = "EgressHandler";
 
+/// How long an egress is its node's. livekit-server asks again after 10 s and 20 s, and pauses for up to 6 s in between; whoever then has it
+/// answers for itself.
+const RESERVED: Duration = Duration::from_secs(60);
+
+/// Who a service is on the bus.
+#[derive(Debug, Clone, Copy)]
+pub struct Node<'a> {
+    /// This run of the service.
+    pub id: &'a str,
+    /// The topic on which requests come; livekit-server as it is published uses the empty one.
+    pub cluster_id: &'a str,
+}
+
 /// The service's place on the bus.
 #[derive(Debug)]
 pub struct BusDoor {
@@ -33,22 +46,23 @@ pub struct BusDoor {
 }
 
 impl BusDoor {
-    /// Takes requests for a service from now on. `cluster_id`: the topic on which they come; livekit-server as it is published
-    /// uses the empty one. `observer` counts them.
+    /// Takes requests for a service from now on. `observer` counts them.
     ///
     /// # Errors
     /// [`BusError`], when the bus does not confirm it.
     pub async fn open(
         bus: Arc<dyn MessageBus>,
         service: &Arc<Service>,
-        cluster_id: &str,
+        node: Node<'_>,
         observer: &Arc<dyn Observer>,
         tasks: &TaskTracker,
     ) -> Result<Self, BusError> {
         let internal = Server::new(Arc::clone(&bus), INTERNAL, tasks, ServerOptions::default());
         internal.observed_by(Arc::clone(observer));
         let handlers = Arc::new(Handlers {
-            server: Server::new(bus, HANDLER, tasks, ServerOptions::default()),
+            server: Server::new(Arc::clone(&bus), HANDLER, tasks, ServerOptions::default()),
+            bus,
+            node_id: node.id.to_owned(),
             service: Arc::downgrade(service),
         });
         handlers.server.observed_by(Arc::clone(observer));
@@ -81,7 +95,7 @@ impl BusDoor {
                 }
             },
         );
-        let start = internal.register(Method::claimed("StartEgress").on(cluster_id), start).await?;
+        let start = internal.register(Method::claimed("StartEgress").on(node.cluster_id), start).await?;
         Ok(Self { internal, handlers, start: Mutex::new(Some(start)), _list: list })
     }
 
@@ -104,6 +118,8 @@ impl BusDoor {
 #[derive(Debug)]
 struct Handlers {
     server: Server,
+    bus: Arc<dyn MessageBus>,
+    node_id: String,
     service: Weak<Service>,
 }
 
@@ -140,4 +156,26 @@ impl Topics for Handlers {
         .map_err(unavailable)?;
         Ok(Box::new((stop, update)))
     }
+
+    async fn reserve(&self, egress_id: &str) -> Result<(), ServiceError> {
+        match self.bus.hold(&key(egress_id), &self.node_id, RESERVED).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                tracing::info!("another node has it");
+                Err(ServiceError::egress_exists())
+            }
+            Err(error) => Err(ServiceError::unavailable(error.to_string())),
+        }
+    }
+
+    async fn give_back(&self, egress_id: &str) {
+        if let Err(error) = self.bus.release(&key(egress_id), &self.node_id).await {
+            tracing::debug!(%error, "no other node may begin it for {} s", RESERVED.as_secs());
+        }
+    }
+}
+
+/// Where it is noted which node has an egress.
+fn key(egress_id: &str) -> String {
+    format!("weir:egress:{egress_id}")
 }

@@ -1,6 +1,8 @@
 //! Small pages for those who run the service: health, metrics, debugging (service.md §3.8). Each has a port of its own, as
 //! LiveKit has it, and none shows a secret.
 
+mod profile;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,8 +13,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::error::ServiceError;
 use super::metrics::Metrics;
-use super::snapshot::{Graphs, Snapshot, Snapshots, State};
+use super::snapshot::{Insight, Snapshot, Snapshots, State};
 
 /// Whoever knows the service.
 pub type Source = Arc<dyn Snapshots>;
@@ -30,11 +33,15 @@ pub fn metrics(source: Source, metrics: Arc<Metrics>) -> Router {
 }
 
 /// For `debug_handler_port`: `/recordings`, each with its process, what it takes and how it fares; `/gst_pipeline/{egress id}`, the
-/// pipelines of one in Graphviz's language.
-pub fn debug(source: Source, graphs: Arc<dyn Graphs>) -> Router {
-    let drawings = Router::new().route("/gst_pipeline/{egress_id}", get(pipelines)).with_state(graphs);
+/// pipelines of one in Graphviz's language; `/pprof/profile` and `/pprof/profile/{egress id}`, CPU profiles.
+pub fn debug(source: Source, insight: Arc<dyn Insight>) -> Router {
+    let inner = Router::new()
+        .route("/gst_pipeline/{egress_id}", get(pipelines))
+        .route("/pprof/{name}", get(profile::of_service))
+        .route("/pprof/{name}/{egress_id}", get(profile::of_recorder))
+        .with_state(insight);
     let pages = Router::new().route("/recordings", get(recordings)).with_state(source);
-    pages.merge(drawings).fallback(no_such_dump)
+    pages.merge(inner).fallback(no_such_dump)
 }
 
 async fn healthz(With(source): With<Source>) -> Response {
@@ -89,28 +96,36 @@ async fn recordings(With(source): With<Source>) -> Json<Value> {
             "progress": recording.progress,
         })
     });
+    let orphans = snapshot.orphans.iter();
+    let orphans =
+        orphans.map(|orphan| json!({ "egress_id": orphan.egress_id, "type": orphan.kind.as_str() }));
     Json(json!({
         "cores": snapshot.room.cores,
         "cores_available": snapshot.room.available,
         "cores_in_use": snapshot.reading.cores,
         "memory_gb": snapshot.reading.memory,
         "recordings": recordings.collect::<Vec<_>>(),
+        // Of former runs of the service, whose recorders finish their files.
+        "orphans": orphans.collect::<Vec<_>>(),
     }))
 }
 
-async fn pipelines(With(graphs): With<Arc<dyn Graphs>>, Path(egress_id): Path<String>) -> Response {
-    match graphs.graph(&egress_id).await {
+async fn pipelines(With(insight): With<Arc<dyn Insight>>, Path(egress_id): Path<String>) -> Response {
+    match insight.graph(&egress_id).await {
         Ok(dot) => ([(header::CONTENT_TYPE, "text/vnd.graphviz; charset=utf-8")], dot).into_response(),
-        Err(error) => {
-            let status = StatusCode::from_u16(error.code.http_status());
-            (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), format!("{}\n", error.message))
-                .into_response()
-        }
+        Err(error) => refused(&error),
     }
 }
 
+fn refused(error: &ServiceError) -> Response {
+    let status = StatusCode::from_u16(error.code.http_status());
+    (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), format!("{}\n", error.message)).into_response()
+}
+
 async fn no_such_dump() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "no such dump; there are /recordings and /gst_pipeline/{egress id}\n")
+    let text = "no such dump; there are /recordings, /gst_pipeline/{egress id}, /pprof/profile and \
+                /pprof/profile/{egress id}\n";
+    (StatusCode::NOT_FOUND, text)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use super::error::ServiceError;
 use super::registry::{Registry, is_over};
-use crate::psrpc::{CallOptions, Client, Link, MessageBus, Method, Retry, SelectionRules};
+use crate::psrpc::{CallOptions, Client, Link, MessageBus, Method, Observer, Retry, SelectionRules};
 
 /// How long answers are awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,13 @@ impl IoRegistry {
             emptied: watch::Sender::new(0),
             unhealthy: AtomicBool::new(false),
         }))
+    }
+}
+
+impl IoRegistry {
+    /// Says who counts what is asked of livekit-server. To be called once, before the first report.
+    pub fn observed_by(&self, observer: Arc<dyn Observer>) {
+        self.0.client.observed_by(observer);
     }
 }
 

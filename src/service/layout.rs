@@ -11,12 +11,16 @@ use serde::Deserialize;
 use url::Url;
 
 use super::error::{Code, ServiceError};
+use crate::plan::room::Rooms;
 use crate::token::Signer;
 
 /// How long LiveKit may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The error for an egress that is in no room: what LiveKit says.
-const NOT_THERE: &str = "participant does not exist";
+pub(super) const NOT_THERE: &str = "participant does not exist";
+/// Where no server is configured that could be asked.
+pub(super) const NO_SERVER: &str =
+    "ws_url, api_key and api_secret of LiveKit's server are needed to change a layout; configure them";
 
 /// LiveKit's `RoomService`, as far as it is needed.
 #[derive(Debug, Clone)]
@@ -35,6 +39,16 @@ struct Refusal {
 }
 
 impl Layouts {
+    /// By what a server knows of rooms. `None`: there is no server, or no key of it.
+    #[must_use]
+    pub fn of(rooms: &Rooms) -> Option<Self> {
+        let signer = rooms.signer.clone().filter(|_| !rooms.ws_url.is_empty())?;
+        let no_one = |error: &dyn std::fmt::Display| tracing::warn!(%error, "layouts can't be changed");
+        let http = reqwest::Client::builder().connect_timeout(PATIENCE).build();
+        let http = http.inspect_err(|error| no_one(error)).ok()?;
+        Self::new(&rooms.ws_url, signer, http).inspect_err(|error| no_one(error)).ok()
+    }
+
     /// `server`: LiveKit's address, `ws://`, `wss://`, `http://` or `https://`.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::registry::{Registry, is_over};
+use super::roster::Orphans;
 use crate::ipc::Lines;
 use crate::ipc::cell::Cell;
 use crate::process::{Own, OwnSpec, Stdin};
@@ -96,14 +97,15 @@ pub(super) async fn clear(cell: &Cell) {
 pub(super) async fn take_over(
     registry: &Arc<dyn Registry>,
     work_dir: &Path,
+    orphans: &Orphans,
     tasks: &TaskTracker,
 ) -> std::io::Result<Vec<String>> {
     let cells = Cell::all(work_dir)?;
     let ids: Vec<String> = cells.iter().map(|cell| cell.egress_id().to_owned()).collect();
     for cell in cells {
-        let registry = Arc::clone(registry);
+        let (registry, orphans) = (Arc::clone(registry), orphans.clone());
         let span = tracing::info_span!("egress", egress_id = cell.egress_id());
-        tasks.spawn(async move { take_over_one(&*registry, &cell).await }.instrument(span));
+        tasks.spawn(async move { take_over_one(&*registry, &cell, &orphans).await }.instrument(span));
     }
     match registry.unfinished().await {
         Ok(unfinished) => {
@@ -118,8 +120,8 @@ pub(super) async fn take_over(
     Ok(ids)
 }
 
-async fn take_over_one(registry: &dyn Registry, cell: &Cell) {
-    let alive = match until_alone(cell).await {
+async fn take_over_one(registry: &dyn Registry, cell: &Cell, orphans: &Orphans) {
+    let alive = match until_alone(cell, orphans).await {
         Ok(alive) => alive,
         Err(error) => {
             tracing::warn!(%error, dir = %cell.dir().display(), "can't be taken over");
@@ -203,18 +205,22 @@ fn remove(cell: &Cell) {
 }
 
 /// Waits until no recorder, and no recovery, is at work in a cell. It ends by itself, as soon as its files are stored: its service is gone.
-async fn until_alone(cell: &Cell) -> std::io::Result<crate::ipc::cell::Alive> {
+/// Until then it is among the orphans.
+async fn until_alone(cell: &Cell, orphans: &Orphans) -> std::io::Result<crate::ipc::cell::Alive> {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = false;
+    let mut orphan = None;
     loop {
         looks.tick().await;
         if let Some(alive) = cell.enter()?.filter(|_| !cell.is_worked_on()) {
             return Ok(alive);
         }
-        if !told {
+        // One whose end is told is nobody's any more: what is left of it is being stored.
+        if orphan.is_none()
+            && let Some(info) = cell.info().filter(|_| !cell.is_told())
+        {
             tracing::info!("still being finished");
-            told = true;
+            orphan = Some(orphans.enter(info));
         }
     }
 }

@@ -135,7 +135,7 @@ impl Page {
     }
 
     fn of_livekit(&self, snapshot: &Snapshot) -> prometheus::Result<()> {
-        let Snapshot { room, reading, recordings, state } = snapshot;
+        let Snapshot { room, reading, recordings, orphans: _, state } = snapshot;
         self.flag("livekit_egress_available", "Nothing is recorded", room.is_idle)?;
         let takes = room.takes_web && *state == State::Serving;
         self.flag("livekit_egress_can_accept_request", "A page would be recorded", takes)?;
@@ -241,6 +241,22 @@ impl Page {
                     .set(part(recording));
             }
         }
+        let leads = self.gauges(
+            "weir_recording_audio_lead_seconds",
+            "How far encoded sound is ahead of encoded pictures, in media time",
+            &["egress_id", "type"],
+        )?;
+        for recording in &snapshot.recordings {
+            if let Some(lead) = recording.progress.audio_lead {
+                leads.with_label_values(&[recording.egress_id.as_str(), recording.kind.as_str()]).set(lead);
+            }
+        }
+        let orphans = u64::try_from(snapshot.orphans.len()).unwrap_or(u64::MAX);
+        self.gauge(
+            "weir_orphans",
+            "Recordings of former runs of the service whose files are being finished",
+            number(orphans),
+        )?;
         self.gauge("weir_cores", "Cores that recordings may count on", snapshot.room.cores)?;
         self.gauge("weir_cores_available", "Cores that a new recording may count on", snapshot.room.available)
     }

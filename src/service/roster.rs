@@ -1,8 +1,9 @@
-//! The egresses that live here.
+//! The egresses that live here, and those that former runs have left.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use livekit_protocol as proto;
 use tokio::sync::watch;
 
 use super::supervisor::Handle;
@@ -87,5 +88,39 @@ impl Drop for Seat {
         let mut places = self.roster.places();
         places.remove(&self.egress_id);
         self.roster.count.send_replace(places.len());
+    }
+}
+
+/// Egresses of former runs whose recorders are still at work, with their last reports.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Orphans(Arc<Mutex<BTreeMap<String, proto::EgressInfo>>>);
+
+/// An orphan's entry. Gone when this is dropped.
+#[derive(Debug)]
+pub(super) struct Orphan {
+    orphans: Orphans,
+    egress_id: String,
+}
+
+impl Orphans {
+    /// Enters one.
+    pub(super) fn enter(&self, info: proto::EgressInfo) -> Orphan {
+        let egress_id = info.egress_id.clone();
+        self.lock().insert(egress_id.clone(), info);
+        Orphan { orphans: self.clone(), egress_id }
+    }
+
+    pub(super) fn list(&self) -> Vec<proto::EgressInfo> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, proto::EgressInfo>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        self.orphans.lock().remove(&self.egress_id);
     }
 }

@@ -5,11 +5,12 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::Service;
 use super::admission::{Gate, Kind, Room};
 use super::error::ServiceError;
 use super::monitor::{Reading, Use};
+use super::{Running, Service};
 use crate::ipc::Progress;
+use crate::profile::Length;
 
 /// The service at one moment. There are no secrets in it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,6 +18,8 @@ pub struct Snapshot {
     pub room: Room,
     pub reading: Reading,
     pub recordings: Vec<RecordingView>,
+    /// Recordings of former runs of the service that are still being finished.
+    pub orphans: Vec<OrphanView>,
     pub state: State,
 }
 
@@ -42,19 +45,46 @@ pub struct RecordingView {
     pub progress: Progress,
 }
 
+/// One recording of a former run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrphanView {
+    pub egress_id: String,
+    pub kind: Kind,
+}
+
 /// Whoever knows the service.
 pub trait Snapshots: Send + Sync {
     fn snapshot(&self) -> Snapshot;
 }
 
-/// Whoever can draw a recording.
+/// Whoever can look into a recorder.
 #[async_trait]
-pub trait Graphs: Send + Sync {
+pub trait Insight: Send + Sync {
     /// A recording's pipelines, in Graphviz's language.
     ///
     /// # Errors
     /// `not_found` when it is not here, `deadline_exceeded` when its recorder does not answer.
     async fn graph(&self, egress_id: &str) -> Result<String, ServiceError>;
+
+    /// Where a recorder spends its CPU time: pprof's protobuf in gzip.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `already_exists` when a profile is being taken, `deadline_exceeded` when its recorder does
+    /// not answer.
+    async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError>;
+}
+
+/// Whoever has the recordings at hand.
+#[async_trait]
+pub trait Live: Send + Sync {
+    /// Those that are up.
+    fn running(&self) -> Vec<Running>;
+
+    /// What one shows, as a JPEG of at most this width; `None`: nothing can be seen.
+    ///
+    /// # Errors
+    /// `not_found` when it is not here, `deadline_exceeded` when its recorder does not answer.
+    async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError>;
 }
 
 /// What a service, its gate and its monitor show together.
@@ -78,10 +108,27 @@ impl Outlook {
 }
 
 #[async_trait]
-impl Graphs for Outlook {
+impl Insight for Outlook {
     async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
         let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
         service.graph(egress_id).await
+    }
+
+    async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
+        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
+        service.profile(egress_id, length).await
+    }
+}
+
+#[async_trait]
+impl Live for Outlook {
+    fn running(&self) -> Vec<Running> {
+        self.service.upgrade().map(|service| service.running()).unwrap_or_default()
+    }
+
+    async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
+        service.picture(egress_id, width).await
     }
 }
 
@@ -105,6 +152,11 @@ impl Snapshots for Outlook {
             Some(service) if !service.is_closed() => State::Unheard,
             Some(_) | None => State::Terminating,
         };
-        Snapshot { recordings: recordings.collect(), room: self.gate.room(), reading, state }
+        let orphans = service.as_ref().map(|service| service.orphans()).unwrap_or_default();
+        let orphans = orphans
+            .into_iter()
+            .map(|info| OrphanView { kind: Kind::of_report(&info), egress_id: info.egress_id });
+        let orphans = orphans.collect();
+        Snapshot { recordings: recordings.collect(), orphans, room: self.gate.room(), reading, state }
     }
 }

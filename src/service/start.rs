@@ -78,8 +78,30 @@ async fn begin(
     let (wanted, plan) = job.plan()?;
     let permit = service.admission.admit(&request)?;
     let info = Report::new(&plan, Some(redacted_request(&wanted)), Timestamp::now()).info().clone();
+    let egress_id = info.egress_id.clone();
     drop((wanted, plan, request));
 
+    if let Some(topics) = service.topics.get() {
+        topics.reserve(&egress_id).await?;
+    }
+    let begun = bring_up(&service, &job, info, cell, permit, seat).await;
+    if begun.is_err()
+        && let Some(topics) = service.topics.get()
+    {
+        topics.give_back(&egress_id).await;
+    }
+    begun
+}
+
+/// Makes an egress's cell, announces it, and starts its recorder.
+async fn bring_up(
+    service: &Arc<Service>,
+    job: &Job,
+    info: proto::EgressInfo,
+    cell: Cell,
+    permit: Box<dyn Any + Send + Sync>,
+    seat: Seat,
+) -> Result<proto::EgressInfo, ServiceError> {
     let made = |error: std::io::Error| ServiceError::internal(format!("{}: {error}", cell.dir().display()));
     cell.create(&info).map_err(made)?;
     let topics = async {
@@ -88,8 +110,7 @@ async fn begin(
             None => Ok(None),
         }
     };
-    let (created, topics, launched) =
-        tokio::join!(create(&service, &info), topics, launch(&job, info.clone()));
+    let (created, topics, launched) = tokio::join!(create(service, &info), topics, launch(job, info.clone()));
     match (created, topics, launched) {
         (Ok(()), Ok(topics), Ok(launched)) => {
             seat.take(Arc::clone(&launched.handle));
@@ -99,7 +120,7 @@ async fn begin(
             }
             service.admission.recorded_by(&*permit, launched.handle.pid());
             let held = Held { _topics: topics, permit, seat };
-            let attending = attend(Arc::clone(&service), launched, cell, held);
+            let attending = attend(Arc::clone(service), launched, cell, held);
             service.tasks.spawn(attending.in_current_span());
             Ok(info)
         }

@@ -20,8 +20,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::ServiceError;
 use super::leftovers::Death;
-use crate::ipc::{self, FromRecorder, Job, Lines, Progress, Refusal, RefusalKind, ToRecorder};
+use crate::ipc::{self, FromRecorder, Job, Lines, Progress, Refusal, RefusalKind, Taken, ToRecorder};
 use crate::process::{Own, OwnSpec, Stdin};
+use crate::profile::Length;
 use crate::psrpc::Code;
 use crate::secret::Secret;
 use crate::upload::Tried;
@@ -36,11 +37,15 @@ const EXIT_WITHIN: Duration = Duration::from_secs(20);
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 /// From an order to stop to the report of it.
 const ENDING_WITHIN: Duration = Duration::from_millis(2500);
+/// From the end of a profile to its arrival: names are looked up in the debug information.
+const PROFILED_WITHIN: Duration = Duration::from_secs(60);
 /// From an update of its streams to the answer. It waits for a recording that has not begun.
 const UPDATED_WITHIN: Duration = Duration::from_secs(125);
 
 /// From the wish for its pipelines to the drawing.
 const DRAWN_WITHIN: Duration = Duration::from_secs(5);
+/// From the wish for a picture to the picture.
+const SHOWN_WITHIN: Duration = Duration::from_secs(6);
 
 /// What may be asked of a recorder that lives, by anybody.
 #[derive(Debug)]
@@ -56,6 +61,8 @@ enum Order {
     Say(ToRecorder),
     UpdateStream { add: Vec<String>, remove: Vec<String>, answer: oneshot::Sender<Result<(), ServiceError>> },
     DumpGraph { answer: oneshot::Sender<String> },
+    Picture { width: u32, answer: oneshot::Sender<Option<ipc::Picture>> },
+    Profile { length: Length, answer: oneshot::Sender<Result<Vec<u8>, ServiceError>> },
 }
 
 impl Handle {
@@ -109,6 +116,37 @@ impl Handle {
         self.orders.send(Order::DumpGraph { answer }).map_err(|_| ServiceError::egress_not_found())?;
         match timeout(DRAWN_WITHIN, answered).await {
             Ok(drawn) => drawn.map_err(|_| ServiceError::egress_not_found()),
+            Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
+        }
+    }
+
+    /// What it records, as a JPEG of at most this width; `None`: nothing can be seen.
+    ///
+    /// # Errors
+    /// `not_found` when it is gone, `deadline_exceeded` when it does not answer.
+    pub(super) async fn picture(&self, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        let gone = |_| ServiceError::egress_not_found();
+        self.orders.send(Order::Picture { width, answer }).map_err(|_| gone(()))?;
+        let picture = match timeout(SHOWN_WITHIN, answered).await {
+            Ok(Ok(picture)) => picture,
+            Ok(Err(_)) => return Err(gone(())),
+            Err(_) => return Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
+        };
+        let picture = picture.map(|picture| picture.read()).transpose();
+        picture.map_err(|_| ServiceError::internal("the recorder's picture can't be read"))
+    }
+
+    /// Where it spends its CPU time: pprof's protobuf in gzip.
+    ///
+    /// # Errors
+    /// `not_found` when it is gone, `already_exists` when one is being taken, `deadline_exceeded` when it does not answer.
+    pub(super) async fn profile(&self, length: Length) -> Result<Vec<u8>, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        let gone = |_| ServiceError::egress_not_found();
+        self.orders.send(Order::Profile { length, answer }).map_err(|_| gone(()))?;
+        match timeout(length.get() + PROFILED_WITHIN, answered).await {
+            Ok(taken) => taken.map_err(|_| gone(()))?,
             Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
         }
     }
@@ -197,6 +235,7 @@ impl Launched {
         count: impl Fn(&Tried),
     ) -> Departed {
         let (mut updates, mut graphs) = (Questions::new(), Questions::new());
+        let (mut pictures, mut profiles) = (Questions::new(), Questions::new());
         let mut ended = false;
         let mut silent_at = Instant::now() + SILENCE;
         let hung = loop {
@@ -217,6 +256,8 @@ impl Launched {
                             updates.answer(id, refusal.map_or(Ok(()), |refusal| Err(refused(refusal))));
                         }
                         Ok(FromRecorder::Graph { id, dot }) => graphs.answer(id, dot),
+                        Ok(FromRecorder::Picture { id, jpeg }) => pictures.answer(id, jpeg),
+                        Ok(FromRecorder::Profile { id, taken }) => profiles.answer(id, read_profile(taken)),
                         Ok(FromRecorder::Ended { kept }) => {
                             ended = true;
                             if let Some(kept) = kept {
@@ -238,6 +279,13 @@ impl Launched {
                             remove: Secret::new(remove),
                         },
                         Order::DumpGraph { answer } => ToRecorder::DumpGraph { id: graphs.note(answer) },
+                        Order::Picture { width, answer } => {
+                            ToRecorder::Picture { id: pictures.note(answer), width }
+                        }
+                        Order::Profile { length, answer } => ToRecorder::Profile {
+                            id: profiles.note(answer),
+                            seconds: length.get().as_secs(),
+                        },
                     };
                     self.write(&order).await;
                 }
@@ -325,8 +373,18 @@ impl<T> Questions<T> {
     }
 }
 
+fn read_profile(taken: Taken) -> Result<Vec<u8>, ServiceError> {
+    match taken {
+        Taken::Profile(profile) => {
+            profile.read().map_err(|_| ServiceError::internal("the recorder's profile can't be read"))
+        }
+        Taken::Refused(refusal) => Err(refused(refusal)),
+    }
+}
+
 fn refused(refusal: Refusal) -> ServiceError {
     let code = match refusal.kind {
+        RefusalKind::Busy => Code::AlreadyExists,
         RefusalKind::Invalid => Code::InvalidArgument,
         RefusalKind::NotFound => Code::NotFound,
         RefusalKind::Unavailable => Code::Unavailable,

@@ -8,6 +8,7 @@ use crate::ipc::cell::Cell;
 fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<MemoryRegistry>, TaskTracker) {
     let settings = Settings {
         provisions: Provisions::default(),
+        layouts: None,
         session: SessionLimits::default(),
         keep_free: 0,
         work_dir: dir.join("work"),
@@ -80,6 +81,25 @@ async fn what_is_refused_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_layout_is_one_of_a_room_of_a_server_that_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (service, registry, _) = service(dir.path(), Arc::new(RoomForAll));
+    let mut room = info("EG_room", proto::EgressStatus::EgressActive, 0);
+    room.room_name = "stand-up".to_owned();
+    for info in [&room, &info("EG_page", proto::EgressStatus::EgressActive, 0)] {
+        registry.create(info).await.unwrap();
+    }
+    for (egress_id, code, text) in [
+        ("EG_page", Code::NotFound, "participant does not exist"),
+        ("EG_none", Code::NotFound, "egress does not exist"),
+        ("EG_room", Code::InvalidArgument, "ws_url"),
+    ] {
+        let refused = service.update_layout(egress_id, "grid").await.unwrap_err();
+        assert!(refused.code == code && refused.message.contains(text), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_egress_whose_files_are_still_here_is_not_started_again() {
     let dir = tempfile::tempdir().unwrap();
     let (service, ..) = service(dir.path(), Arc::new(RoomForAll));
@@ -110,10 +130,12 @@ async fn what_a_former_run_left_is_told_and_tidied_up() {
     service.close();
     tasks.close();
     assert!(timeout(Duration::from_secs(2), tasks.wait()).await.is_err(), "one still lives");
+    assert_eq!(service.active(), ["EG_alive"]);
     // It ends by itself, and says how.
     cell("EG_alive").write_info(&info("EG_alive", EgressComplete, now)).unwrap();
     drop(alive);
     timeout(Duration::from_secs(5), tasks.wait()).await.expect("all is told");
+    assert!(service.active().is_empty());
 
     let known = async |id: &str| service.known(id).await.unwrap();
     assert_eq!(known("EG_ended").await.status(), EgressComplete);

@@ -50,6 +50,8 @@ pub enum StreamError {
     Duplicate { url: StreamUrl },
     #[error("{url} is not being streamed to")]
     Unknown { url: StreamUrl },
+    #[error("{url} is how several addresses are shown: give the whole one")]
+    Ambiguous { url: StreamUrl },
 }
 
 /// What was counted for one address, over all its connections.
@@ -187,19 +189,33 @@ impl StreamSink {
         Ok(())
     }
 
-    /// Ends the stream to an address: what is queued is still sent, then it is `Finished`.
+    /// Ends the stream to an address: what is queued is still sent, then it is `Finished`. Who only knows the address as it is
+    /// shown, without its key, may give that. Gives the address that it was.
     ///
     /// # Errors
-    /// [`StreamError::Unknown`] when there is no stream to that address (any more).
-    pub fn remove(&mut self, url: &StreamUrl) -> Result<(), StreamError> {
-        if self.links.get(url).is_none_or(Running::is_over) {
-            return Err(StreamError::Unknown { url: url.clone() });
-        }
-        if let Some(link) = self.links.remove(url) {
+    /// [`StreamError::Unknown`] when there is no stream to that address (any more), [`StreamError::Ambiguous`] when several are
+    /// shown so.
+    pub fn remove(&mut self, url: &StreamUrl) -> Result<StreamUrl, StreamError> {
+        let url = self.find(url)?;
+        if let Some(link) = self.links.remove(&url) {
             link.orders.send_replace(Order::Finish { by: Instant::now() + self.timing.drain });
             self.leaving.insert(url.clone(), link.task);
         }
-        Ok(())
+        Ok(url)
+    }
+
+    /// The address of a stream that is meant.
+    fn find(&self, url: &StreamUrl) -> Result<StreamUrl, StreamError> {
+        let live = || self.links.iter().filter(|(_, link)| !link.is_over()).map(|(url, _)| url);
+        if live().any(|known| known == url) {
+            return Ok(url.clone());
+        }
+        let mut shown_so = live().filter(|known| known.redacted() == url.expose());
+        match (shown_so.next(), shown_so.next()) {
+            (Some(known), None) => Ok(known.clone()),
+            (Some(_), Some(_)) => Err(StreamError::Ambiguous { url: url.clone() }),
+            (None, _) => Err(StreamError::Unknown { url: url.clone() }),
+        }
     }
 
     /// How many addresses are connected or trying to be.

@@ -1,6 +1,8 @@
 //! LiveKit's own clients against the API, the store and the webhooks of a service without a LiveKit server. What records is a
 //! fake: it says that it does.
 
+mod rust;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -112,8 +114,51 @@ async fn serve(router: axum::Router, tasks: &TaskTracker) -> String {
     address
 }
 
+/// Who asks.
+#[derive(Clone)]
+enum Asker {
+    /// A program, with its script, which is told what to do, and the arguments behind that.
+    Script { program: PathBuf, script: &'static str, arguments: Vec<String> },
+    /// This process.
+    Crate,
+}
+
+impl Asker {
+    async fn calls(self, address: &str, tasks: &TaskTracker) -> Value {
+        match self {
+            Self::Script { .. } => self.run("calls", &[address, KEY, SECRET], None, tasks).await,
+            Self::Crate => rust::calls(address, KEY, SECRET).await,
+        }
+    }
+
+    async fn webhooks(self, arrived: &[Value], tasks: &TaskTracker) -> Value {
+        match self {
+            Self::Script { .. } => {
+                let arrived = serde_json::to_vec(arrived).unwrap();
+                self.run("webhooks", &[KEY, SECRET], Some(arrived), tasks).await
+            }
+            Self::Crate => rust::webhooks(KEY, SECRET, arrived),
+        }
+    }
+
+    async fn run(
+        self,
+        task: &'static str,
+        words: &[&str],
+        stdin: Option<Vec<u8>>,
+        tasks: &TaskTracker,
+    ) -> Value {
+        let Self::Script { program, script, arguments } = self else { panic!("it is no program") };
+        let mut command = command(program);
+        command.arg(script).arg(task).args(arguments).args(words);
+        let client =
+            tasks.spawn_blocking(move || Tool::start(command, stdin).finish(PATIENCE).succeeded().stdout);
+        serde_json::from_slice(&client.await.unwrap()).unwrap()
+    }
+}
+
 /// What a client says it got, calls first, then webhooks.
-async fn asked_by(client: &'static [&'static str], program: PathBuf) -> (Value, Value) {
+async fn asked_by(client: Asker) -> (Value, Value) {
     let tasks = TaskTracker::new();
     let webhooks = Webhooks::default();
     let hook = axum::Router::new().route("/", axum::routing::post(take)).with_state(webhooks.clone());
@@ -135,25 +180,18 @@ async fn asked_by(client: &'static [&'static str], program: PathBuf) -> (Value, 
     let api = Api { egresses: Arc::new(Fake(registry.clone())), keys, tasks: tasks.clone() };
     let address = serve(api::router(api), &tasks).await;
 
-    let run = async |task: &'static str, words: Vec<String>, stdin: Option<Vec<u8>>| {
-        let program = program.clone();
-        let client = tasks.spawn_blocking(move || {
-            let mut command = command(program);
-            command.arg(client[0]).arg(task).args(&client[1..]).args(words);
-            Tool::start(command, stdin).finish(PATIENCE).succeeded().stdout
-        });
-        serde_json::from_slice::<Value>(&client.await.unwrap()).unwrap()
-    };
-    let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-    let calls = run("calls", owned(&[&address, KEY, SECRET]), None).await;
+    let calls = client.clone().calls(&address, &tasks).await;
     registry.drained().await;
-    let arrived = serde_json::to_vec(&*webhooks.lock().unwrap()).unwrap();
-    let told = run("webhooks", owned(&[KEY, SECRET]), Some(arrived)).await;
+    let arrived = webhooks.lock().unwrap().clone();
+    let told = client.webhooks(&arrived, &tasks).await;
     (calls, told)
 }
 
-/// Both clients get the same, down to the errors' words.
-fn check(client: &str, (calls, webhooks): (Value, Value)) {
+/// All clients get the same, down to the errors' words. `tells_status`: of an error, HTTP's status, too.
+fn check(client: &str, tells_status: bool, (calls, webhooks): (Value, Value)) {
+    let refusal = |code: &str, words: &str, status: u16| {
+        if tells_status { json!([code, words, status]) } else { json!([code, words]) }
+    };
     let expected = json!({
         "web": ["EGRESS_STARTING", "https://example.com/", 1, true],
         "v2": ["EGRESS_STARTING", 1],
@@ -162,14 +200,14 @@ fn check(client: &str, (calls, webhooks): (Value, Value)) {
         "in_room": true,
         "updated": ["rtmp://d/e/f"],
         "layout": true,
-        "no_layout": ["not_found", "participant does not exist", 404],
+        "no_layout": refusal("not_found", "participant does not exist", 404),
         "stopped": "EGRESS_ENDING",
-        "unknown": ["not_found", "egress does not exist", 404],
-        "stranger": [
+        "unknown": refusal("not_found", "egress does not exist", 404),
+        "stranger": refusal(
             "unauthenticated",
             "invalid token: it is not signed with the secret of its API key, or its time is over",
             401,
-        ],
+        ),
     });
     assert_eq!(calls, expected, "{client}");
     // One lane for each egress: between them there is no order.
@@ -187,15 +225,21 @@ fn check(client: &str, (calls, webhooks): (Value, Value)) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn livekits_client_for_python_is_served() {
-    const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.py");
-    check("livekit-api", asked_by(&[SCRIPT], peer("python/bin/python3")).await);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.py");
+    let client = Asker::Script { program: peer("python/bin/python3"), script, arguments: Vec::new() };
+    check("PyPI's livekit-api", true, asked_by(client).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn livekits_client_for_node_is_served() {
-    const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.mjs");
-    let peers = peer("node_modules/livekit-server-sdk").parent().unwrap().parent().unwrap().to_owned();
-    let client: &'static [&'static str] =
-        Box::leak(Box::new([SCRIPT, peers.to_str().unwrap().to_owned().leak()]));
-    check("livekit-server-sdk", asked_by(client, PathBuf::from("node")).await);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.mjs");
+    let sdk = peer("node_modules/livekit-server-sdk");
+    let peers = sdk.parent().unwrap().parent().unwrap().display().to_string();
+    let client = Asker::Script { program: PathBuf::from("node"), script, arguments: vec![peers] };
+    check("livekit-server-sdk", true, asked_by(client).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn livekits_client_for_rust_is_served() {
+    check("the crate livekit-api", false, asked_by(Asker::Crate).await);
 }

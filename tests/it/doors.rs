@@ -128,7 +128,7 @@ fn both_doors_answer_livekits_clients_alike() {
             "fleet" => (livekit.url(), Keys::default()),
             _ => (weir.callers().url().to_owned(), weir.callers().keys()),
         };
-        for (client, name) in [(Client::Python, "Python"), (Client::Node, "Node")] {
+        for (client, name) in [(Client::Python, "Python"), (Client::Node, "Node"), (Client::Rust, "Rust")] {
             let file = dir.join(format!("{name}.mp4"));
             let mut door = Door { name: door, url: url.clone(), keys: keys.clone(), weir: &mut weir };
             let page = pages.url("/pages/clock.html");
@@ -136,7 +136,7 @@ fn both_doors_answer_livekits_clients_alike() {
         }
         assert_eq!(weir.end().status.code(), Some(0));
     }
-    for client in ["Python", "Node"] {
+    for client in ["Python", "Node", "Rust"] {
         for ((call, fleet), (_, alone)) in told[&("fleet", client)].iter().zip(&told[&("alone", client)]) {
             assert_eq!(shape(fleet), shape(alone), "{client}: {call}\n{fleet:#}\n{alone:#}");
         }

@@ -16,6 +16,11 @@ fn of_them(homes: &[PathBuf]) -> Vec<String> {
     all.map(|seen| seen.arguments.join(" ")).collect()
 }
 
+/// What a client tells of HTTP's status.
+fn status(client: Client, status: u64) -> Option<u64> {
+    (client != Client::Rust).then_some(status)
+}
+
 #[test]
 fn livekit_server_comes_up_without_a_recorder_and_goes() {
     let begin = Instant::now();
@@ -40,24 +45,23 @@ fn livekit_server_comes_up_without_a_recorder_and_goes() {
                 ("UpdateStream", json!({ "egressId": "EG_none", "addOutputUrls": ["rtmp://127.0.0.1/a/b"] })),
             ] {
                 let refused = livekit.ask(client, method, &request).unwrap_err();
-                assert_eq!(
-                    (refused.code.as_str(), refused.status),
-                    ("not_found", 404),
-                    "{client:?} {method}"
-                );
+                assert_eq!(refused.code, "not_found", "{client:?} {method}");
+                assert_eq!(refused.status, status(client, 404), "{client:?} {method}");
                 assert!(refused.message.ends_with("egress does not exist"), "{refused:?}");
             }
         }
         started.join().unwrap()
     });
-    assert_eq!((refused.code.as_str(), refused.status), ("unavailable", 503), "{refused:?}");
+    assert_eq!((refused.code.as_str(), refused.status), ("unavailable", Some(503)), "{refused:?}");
     assert!(refused.message.ends_with("no response from servers"), "{refused:?}");
 
     // Another secret is refused, so a client's keys are looked at.
     let wrong = Keys { secret: "another-secret-which-is-long-enough-too".to_owned(), ..Keys::default() };
     for client in Client::ALL {
         let refused = ask(client, &url, &wrong, "ListEgress", &json!({})).unwrap_err();
-        assert_eq!(refused.status, 401, "{client:?}: {refused:?}");
+        // Its answer has no body in which a code would be.
+        assert_eq!(refused.code, "unknown", "{client:?}: {refused:?}");
+        assert_eq!(refused.status, status(client, 401), "{client:?}: {refused:?}");
     }
 
     let addrs = [redis.addr(), livekit.addr()];

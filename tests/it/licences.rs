@@ -1,14 +1,30 @@
 //! Every crate that is built has a licence that `deny.toml` allows.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::support::tool::succeed;
 
-fn allowed() -> Vec<String> {
+fn licences() -> toml::Value {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deny.toml")).unwrap();
-    let document: toml::Table = text.parse().unwrap();
-    let list = document["licenses"]["allow"].as_array().unwrap();
+    text.parse::<toml::Table>().unwrap().remove("licenses").unwrap()
+}
+
+/// The entries of `allow`.
+fn names(of: &toml::Value) -> Vec<String> {
+    let list = of["allow"].as_array().unwrap();
     list.iter().map(|licence| licence.as_str().unwrap().to_owned()).collect()
+}
+
+fn allowed() -> Vec<String> {
+    names(&licences())
+}
+
+/// Crates with what is allowed for them alone.
+fn exceptions() -> BTreeMap<String, Vec<String>> {
+    let licences = licences();
+    let exceptions = licences["exceptions"].as_array().unwrap().iter();
+    exceptions.map(|exception| (exception["crate"].as_str().unwrap().to_owned(), names(exception))).collect()
 }
 
 /// Whether a licence expression can be met by allowed licences alone.
@@ -37,15 +53,30 @@ fn every_dependency_has_a_licence_that_is_allowed() {
     let packages = metadata["packages"].as_array().unwrap();
     assert!(packages.len() > 50, "cargo metadata lists all dependencies");
 
-    let allowed = allowed();
+    let (allowed, exceptions) = (allowed(), exceptions());
     let mut refused = Vec::new();
     for package in packages {
         let licence = package["license"].as_str().unwrap_or("none given");
-        if !permitted(licence, &allowed) {
+        let exception = exceptions.get(package["name"].as_str().unwrap());
+        if !permitted(licence, &allowed) && !exception.is_some_and(|allowed| permitted(licence, allowed)) {
             refused.push(format!("{} {}: {licence}", package["name"], package["version"]));
         }
     }
     assert!(refused.is_empty(), "not allowed by deny.toml:\n{}", refused.join("\n"));
+}
+
+#[test]
+fn what_is_an_exception_is_not_in_the_binary() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let args =
+        ["tree", "--locked", "--edges=normal,build", "--all-features", "--prefix=none", "--manifest-path"];
+    let args: Vec<&str> = args.into_iter().chain([manifest.to_str().unwrap()]).collect();
+    let tree = String::from_utf8(succeed(env!("CARGO"), &args, None).stdout).unwrap();
+    let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.len() > 50, "cargo tree lists what the binary is made of");
+    for name in exceptions().keys() {
+        assert!(!names.contains(&name.as_str()), "{name}");
+    }
 }
 
 #[test]

@@ -57,7 +57,9 @@ fn livekit_server_has_a_page_recorded() {
     let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
     let mut weir = Serve::start(dir.path(), &configuration);
 
-    for (client, method) in [(Client::Python, "StartWebEgress"), (Client::Node, "StartEgress")] {
+    for (client, method) in
+        [(Client::Python, "StartWebEgress"), (Client::Node, "StartEgress"), (Client::Rust, "StartWebEgress")]
+    {
         let file = dir.path().join(format!("{client:?}.mp4"));
         let name = format!("{client:?}");
         let wanted = request(method, &pages.url("/pages/clock.html"), &file, &rtmp.url(&name));

@@ -3,6 +3,8 @@
 
 mod architecture;
 mod clients;
+mod composite;
+mod console;
 mod crashes;
 mod deployment;
 mod doors;

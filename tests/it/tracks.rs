@@ -33,11 +33,11 @@ fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
     let out = "appsink name=out";
     encoded(&match codec {
         Codec::Opus | Codec::Pcmu => format!("filesrc location={path} ! oggdemux ! {out}"),
-        Codec::Vp8 | Codec::Vp9 => format!("filesrc location={path} ! matroskademux ! {out}"),
+        Codec::Vp8 | Codec::Vp9 | Codec::Av1 => format!("filesrc location={path} ! matroskademux ! {out}"),
         Codec::H264 => format!(
             "filesrc location={path} ! qtdemux ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au ! {out}"
         ),
-        Codec::H265 | Codec::Av1 => format!("filesrc location={path} ! qtdemux ! {out}"),
+        Codec::H265 => format!("filesrc location={path} ! qtdemux ! {out}"),
     })
 }
 
@@ -91,7 +91,7 @@ fn pictures_are_kept_as_they_were_published() {
     let redis = Redis::start();
     let server = LiveKitServer::start(&redis);
     for (codec, extension) in
-        [(Codec::Vp8, "webm"), (Codec::Vp9, "webm"), (Codec::H264, "mp4"), (Codec::Av1, "mp4")]
+        [(Codec::Vp8, "webm"), (Codec::Vp9, "webm"), (Codec::H264, "mp4"), (Codec::Av1, "webm")]
     {
         let dir = tempfile::tempdir().unwrap();
         let publisher = Publisher::join(&server, ROOM, "painter", codec);
@@ -271,7 +271,8 @@ fn livekit_server_has_a_track_recorded() {
     let publisher = Publisher::join(&livekit, ROOM, "singer", Codec::Opus);
     let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());
     let path = dir.path().join("{room_name}-{track_source}");
-    let wanted = json!({ "roomName": ROOM, "trackId": sid, "file": { "filepath": path.display().to_string() } });
+    let wanted =
+        json!({ "roomName": ROOM, "trackId": sid, "file": { "filepath": path.display().to_string() } });
     let started = livekit.ask(Client::Python, "StartTrackEgress", &wanted).unwrap();
     let id = started["egressId"].as_str().unwrap().to_owned();
     let mut until = |status: &str| {

@@ -1,8 +1,10 @@
-//! A real livekit-server with a real Redis, and LiveKit's own clients for Python and Node.js.
+//! A real livekit-server with a real Redis, and LiveKit's own clients for Python, Node.js and Rust.
 //!
 //! Each server is a process of the test that starts it, listens on loopback alone, keeps what it has in a directory of its
 //! own, and is gone when it is dropped, or when the thread that started it ends. The clients know nothing of Weir: what they
 //! can't do with it, no application can.
+
+mod rust;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -203,19 +205,22 @@ pub(crate) enum Client {
     Python,
     /// npm's `livekit-server-sdk`, which speaks JSON.
     Node,
+    /// The crate `livekit-api`, which speaks protobuf.
+    Rust,
 }
 
 impl Client {
-    pub(crate) const ALL: [Self; 2] = [Self::Python, Self::Node];
+    pub(crate) const ALL: [Self; 3] = [Self::Python, Self::Node, Self::Rust];
 
-    /// The program, with its script.
-    fn words(self) -> (PathBuf, Vec<&'static str>) {
+    /// The program, with its script; `None`: it is none.
+    fn words(self) -> Option<(PathBuf, Vec<&'static str>)> {
         match self {
-            Self::Python => (peer("python/bin/python"), vec!["-c", include_str!("../clients/call.py")]),
+            Self::Python => Some((peer("python/bin/python"), vec!["-c", include_str!("../clients/call.py")])),
             Self::Node => {
                 let script = include_str!("../clients/call.mjs");
-                (which("node"), vec!["--input-type=module", "--eval", script, "--"])
+                Some((which("node"), vec!["--input-type=module", "--eval", script, "--"]))
             }
+            Self::Rust => None,
         }
     }
 }
@@ -226,8 +231,8 @@ pub(crate) struct Refusal {
     /// Twirp's: `unavailable`
     pub(crate) code: String,
     pub(crate) message: String,
-    /// HTTP's.
-    pub(crate) status: u64,
+    /// HTTP's; `None`: the client does not tell.
+    pub(crate) status: Option<u64>,
 }
 
 /// Calls one method of an egress API, livekit-server's or Weir's own, with a request as protobuf JSON. The answer is
@@ -241,8 +246,8 @@ pub(crate) fn ask(
     method: &str,
     request: &Value,
 ) -> Result<Value, Refusal> {
+    let Some((program, words)) = client.words() else { return rust::ask(url, keys, method, request) };
     let home = tempfile::Builder::new().prefix("weir-client").tempdir().unwrap();
-    let (program, words) = client.words();
     let mut command = isolated(program, home.path());
     // Node.js looks for modules in the working directory's `node_modules`.
     command
@@ -258,7 +263,7 @@ pub(crate) fn ask(
         Some(error) => Err(Refusal {
             code: error["code"].as_str().unwrap_or_default().to_owned(),
             message: error["msg"].as_str().unwrap_or_default().to_owned(),
-            status: error["status"].as_u64().unwrap_or_default(),
+            status: error["status"].as_u64(),
         }),
     }
 }

@@ -101,6 +101,7 @@ fn answer(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mime = match file.as_ref().and_then(|file| file.extension()?.to_str()) {
         Some("html") => "text/html; charset=utf-8",
         Some("js") => "text/javascript",
+        Some("css") => "text/css",
         Some("webm") => "video/webm",
         _ => "application/octet-stream",
     };

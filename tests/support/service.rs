@@ -158,6 +158,11 @@ impl Callers {
         &self.address
     }
 
+    /// With which callers are let in.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// What callers sign with.
     pub(crate) fn keys(&self) -> Keys {
         Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }

@@ -139,6 +139,13 @@ async fn a_lock_is_had_once_and_for_its_time() {
     let left: u64 = redis.cli(&["PTTL", "+Kw55h/A="]).parse().unwrap();
     assert!(left > 3000 && left <= 5000, "{left} ms");
     redis.cli(&["DEL", "+Kw55h/A="]);
+    assert!(one.hold("held", "NE_one", ttl).await.unwrap());
+    assert!(!other.hold("held", "NE_other", ttl).await.unwrap());
+    assert!(one.hold("held", "NE_one", ttl).await.unwrap(), "it has it");
+    other.release("held", "NE_other").await.unwrap();
+    assert!(!other.hold("held", "NE_other", ttl).await.unwrap(), "who does not have it can't give it");
+    one.release("held", "NE_one").await.unwrap();
+    assert!(other.hold("held", "NE_other", ttl).await.unwrap());
     let (first, second) = tokio::join!(one.acquire("+Kw55h/A=", ttl), other.acquire("+Kw55h/A=", ttl));
     assert!(first.unwrap() != second.unwrap(), "exactly one");
 }

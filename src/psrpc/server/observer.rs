@@ -1,4 +1,4 @@
-//! Who counts what a server does, call by call.
+//! Who counts what servers and clients do, call by call.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -23,18 +23,18 @@ pub enum ClaimOutcome {
     TimedOut,
 }
 
-/// A call that was carried out.
+/// A call that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
     /// Every server is asked.
     pub multi: bool,
-    /// From the decision to the answer.
+    /// For a server from the decision to the answer, for a client from the request to it.
     pub took: Duration,
     /// `None`: it went well.
     pub error: Option<Code>,
-    /// Bytes of the request, without its envelope.
+    /// Bytes of what came, without its envelope: a server's request, a client's answer.
     pub received: usize,
-    /// Bytes of the answer, without its envelope.
+    /// Bytes of what was sent, without its envelope.
     pub sent: usize,
 }
 
@@ -46,5 +46,8 @@ pub trait Observer: Debug + Send + Sync {
     fn expired(&self, rpc: Rpc<'_>);
     /// An offer was decided on, so long after it was made.
     fn claimed(&self, rpc: Rpc<'_>, outcome: ClaimOutcome, waited: Duration);
+    /// A server has carried out a call.
     fn answered(&self, rpc: Rpc<'_>, call: Answered);
+    /// A client's call is over. Each attempt is one.
+    fn called(&self, rpc: Rpc<'_>, call: Answered);
 }

@@ -38,6 +38,10 @@ impl Observer for Seen {
     fn answered(&self, rpc: Rpc<'_>, Answered { multi, error, received, sent, .. }: Answered) {
         self.note(rpc, format!("answered {multi} {error:?} {received} {sent}"));
     }
+
+    fn called(&self, rpc: Rpc<'_>, Answered { multi, error, received, sent, .. }: Answered) {
+        self.note(rpc, format!("called {multi} {error:?} {received} {sent}"));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,6 +66,23 @@ async fn a_server_tells_each_call_once() {
     send(&house, request(1)).await;
     until(|| won.0.lock().unwrap().len() == 2).await;
     assert_eq!(won.take(), ["received", "expired"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_tells_each_attempt_once() {
+    let house = House::new();
+    let client = house.client();
+    let seen = Arc::new(Seen::default());
+    client.observed_by(Arc::clone(&seen) as _);
+    client.call(&START, bytes("xyz"), AFFINITY).await.unwrap_err();
+    assert_eq!(seen.take(), ["called false Some(Unavailable) 0 3"]);
+    let (_server, _registration) = house.serves(&START, Named("the winner", Offer::Affinity(0.9))).await;
+    client.call(&START, bytes("xyz"), AFFINITY).await.unwrap();
+    client.call(&START, bytes("fail"), AFFINITY).await.unwrap_err();
+    assert_eq!(seen.take(), ["called false None 10 3", "called false Some(NotFound) 0 4"]);
+    client.call_all(&START, bytes("xyz"), Duration::from_secs(2)).await.unwrap();
+    let told = seen.take();
+    assert!(told.len() == 1 && told[0].starts_with("called true None "), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

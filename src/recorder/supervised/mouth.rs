@@ -105,7 +105,7 @@ impl Reporter for Mouth {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        let Progress { elapsed, pictures, dropped, size, stored, outputs, .. } = progress;
+        let Progress { elapsed, pictures, dropped, audio_lead, size, stored, outputs, .. } = progress;
         let waiting = |part: fn(&UploadProgress) -> u64| {
             outputs.iter().filter_map(|output| output.upload.as_ref()).map(part).sum()
         };
@@ -113,6 +113,7 @@ impl Reporter for Mouth {
             seconds: elapsed.as_secs_f64(),
             pictures: *pictures,
             dropped: *dropped,
+            audio_lead: *audio_lead,
             bytes: *size,
             stored: *stored,
             waiting: waiting(|upload| upload.waiting),

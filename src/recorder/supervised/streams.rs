@@ -97,7 +97,9 @@ impl Streams {
 
 const fn kind(error: &CommandError) -> RefusalKind {
     match error {
-        CommandError::NoStreamOutput(_) | CommandError::DuplicateStream(_) => RefusalKind::Invalid,
+        CommandError::NoStreamOutput(_)
+        | CommandError::DuplicateStream(_)
+        | CommandError::AmbiguousStream(_) => RefusalKind::Invalid,
         CommandError::UnknownStream(_) => RefusalKind::NotFound,
         CommandError::Ending => RefusalKind::Ending,
     }

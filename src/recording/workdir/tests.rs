@@ -33,6 +33,7 @@ fn plan(name: &Path) -> RecordingPlan {
             manifest: crate::plan::request::Manifest::OnlyWithBackup,
         })],
         limits: Limits::default(),
+        retry_count: 0,
     }
 }
 

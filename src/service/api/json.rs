@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// A message that calls are answered with.
-pub(super) trait Answer: Message + Send + 'static {
+pub(in crate::service) trait Answer: Message + Send + 'static {
     fn json(&self) -> Value;
 }
 

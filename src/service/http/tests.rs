@@ -8,11 +8,12 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::ipc::Progress;
+use crate::profile::Length;
 use crate::psrpc::Code;
 use crate::service::admission::{Kind, Room};
 use crate::service::error::ServiceError;
 use crate::service::monitor::Use;
-use crate::service::snapshot::RecordingView;
+use crate::service::snapshot::{OrphanView, RecordingView};
 
 #[derive(Default)]
 struct Fixed(Mutex<Snapshot>);
@@ -24,11 +25,19 @@ impl Snapshots for Fixed {
 }
 
 #[async_trait]
-impl Graphs for Fixed {
+impl Insight for Fixed {
     async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
         match egress_id {
             "EG_abc" => Ok("digraph pipeline {\n}\n".to_owned()),
             "EG_hangs" => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
+            _ => Err(ServiceError::egress_not_found()),
+        }
+    }
+
+    async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
+        match egress_id {
+            "EG_abc" => Ok(format!("{} s", length.get().as_secs()).into_bytes()),
+            "EG_busy" => Err(ServiceError::new(Code::AlreadyExists, "another profile is being taken")),
             _ => Err(ServiceError::egress_not_found()),
         }
     }
@@ -84,6 +93,7 @@ fn busy() -> Snapshot {
     Snapshot {
         room: Room { available: 1.25, cores: 4.0, ..Room::default() },
         recordings: vec![recording()],
+        orphans: vec![OrphanView { egress_id: "EG_left".into(), kind: Kind::Track }],
         ..Snapshot::default()
     }
 }
@@ -147,6 +157,7 @@ async fn debugging_shows_processes_and_what_they_take() {
         (&json!(30), &json!(2))
     );
     assert_eq!(value["cores_available"], json!(1.25));
+    assert_eq!(value["orphans"], json!([{ "egress_id": "EG_left", "type": "track" }]));
     assert_eq!(site.get("/pprof/heap").await.0, 404);
     site.close().await;
 }
@@ -162,5 +173,30 @@ async fn a_recordings_pipelines_are_drawn_and_no_others() {
     assert_eq!((status, text.as_str()), (404, "egress not found\n"));
     assert_eq!(site.get("/gst_pipeline/EG_hangs").await.0, 503);
     assert_eq!(site.get("/gst_pipeline").await.0, 404);
+    site.close().await;
+}
+
+#[tokio::test]
+async fn profiles_are_taken_of_the_service_and_of_recorders() {
+    let source = Arc::new(Fixed(Mutex::new(busy())));
+    let site = Site::new(debug(Arc::clone(&source) as Source, source)).await;
+    for path in ["/pprof/profile/EG_abc?seconds=3", "/pprof/EG_abc/cpu?timeout=3&debug=0"] {
+        let (status, kind, text) = site.get(path).await;
+        assert_eq!(
+            (status, kind.as_str(), text.as_str()),
+            (200, "application/octet-stream", "3 s"),
+            "{path}"
+        );
+    }
+    for (path, status) in [
+        ("/pprof/profile/EG_busy", 409),
+        ("/pprof/profile/EG_other", 404),
+        ("/pprof/heap/EG_abc", 404),
+        ("/pprof/profile/EG_abc?seconds=0", 400),
+        ("/pprof/profile?seconds=3600", 400),
+        ("/pprof/profile?seconds=soon", 400),
+    ] {
+        assert_eq!(site.get(path).await.0, status, "{path}");
+    }
     site.close().await;
 }

@@ -10,9 +10,23 @@ use crate::psrpc::{Answered, ClaimOutcome, Observer, Rpc};
 /// Upper bounds, in milliseconds.
 const CALLS: [f64; 10] = [10.0, 50.0, 100.0, 300.0, 500.0, 1000.0, 1500.0, 2000.0, 5000.0, 10_000.0];
 const CLAIMS: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 3000.0];
-const ROLE: &str = "server";
+/// Who counts.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Server,
+    Client,
+}
 
-/// Counts what servers do.
+impl Role {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
+}
+
+/// Counts what servers and clients do.
 #[derive(Debug)]
 pub(super) struct Calls {
     received: CounterVec,
@@ -97,18 +111,29 @@ impl Observer for Calls {
         self.waits.with_label_values(&labels).observe(millis(waited));
     }
 
-    fn answered(&self, Rpc { service, method }: Rpc<'_>, call: Answered) {
+    fn answered(&self, rpc: Rpc<'_>, call: Answered) {
+        self.count(Role::Server, rpc, call);
+    }
+
+    fn called(&self, rpc: Rpc<'_>, call: Answered) {
+        self.count(Role::Client, rpc, call);
+    }
+}
+
+impl Calls {
+    fn count(&self, role: Role, Rpc { service, method }: Rpc<'_>, call: Answered) {
+        let role = role.as_str();
         let Answered { multi, took, error, received, sent } = call;
         let kind = if multi { "multirpc" } else { "rpc" };
         for (direction, bytes) in [("rx", received), ("tx", sent)] {
-            let counter = self.bytes.with_label_values(&[ROLE, kind, service, method, direction]);
+            let counter = self.bytes.with_label_values(&[role, kind, service, method, direction]);
             counter.inc_by(number(bytes as u64));
         }
         match error {
             Some(code) => {
-                self.errors.with_label_values(&[ROLE, kind, service, method, code.as_str()]).inc();
+                self.errors.with_label_values(&[role, kind, service, method, code.as_str()]).inc();
             }
-            None => self.times.with_label_values(&[ROLE, kind, service, method]).observe(millis(took)),
+            None => self.times.with_label_values(&[role, kind, service, method]).observe(millis(took)),
         }
     }
 }

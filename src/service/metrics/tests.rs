@@ -16,6 +16,7 @@ fn view(egress_id: &str, kind: Kind, pictures: u64) -> RecordingView {
         seconds: 1.5,
         pictures,
         dropped: 3,
+        audio_lead: (kind == Kind::Web).then_some(-0.25),
         bytes: 1000,
         stored: 400,
         waiting: 2,
@@ -103,6 +104,7 @@ fn livekits_dashboards_find_their_names() {
         ("livekit_load_ratio{type=\"memory\"}", 0.5),
         ("livekit_load_ratio{type=\"pulse\"}", 0.0),
         ("weir_recording_cpu_cores{egress_id=\"EG_1\",type=\"web\"}", 0.75),
+        ("weir_recording_audio_lead_seconds{egress_id=\"EG_1\",type=\"web\"}", -0.25),
         ("weir_recording_memory_bytes{egress_id=\"EG_2\",type=\"web\"}", 64.0),
         ("weir_uploads_waiting{egress_id=\"EG_2\",type=\"web\"}", 2.0),
         ("weir_uploads_waiting_bytes{egress_id=\"EG_2\",type=\"web\"}", 600.0),
@@ -241,6 +243,8 @@ fn calls_over_the_bus_are_counted_by_method() {
     observer.answered(rpc, call);
     observer.answered(rpc, Answered { error: Some(Code::AlreadyExists), sent: 0, ..call });
     observer.answered(Rpc { method: "ListActiveEgress", ..rpc }, Answered { multi: true, ..call });
+    let gone = Answered { error: Some(Code::Unavailable), received: 7, sent: 9, ..call };
+    observer.called(rpc, gone);
     let text = metrics.page(&snapshot(Vec::new())).unwrap();
     let page = read(&text);
     let of = |name: &str, more: [&str; 4], method: &str| {
@@ -262,6 +266,9 @@ fn calls_over_the_bus_are_counted_by_method() {
         let bound = format!(",le=\"{bound}\"");
         assert_eq!(of("request_time_ms_bucket", ["", rpc, role, &bound], start), count);
     }
+    let (client, rx) = ("role=\"client\",", ["direction=\"rx\",", rpc]);
+    assert_eq!(of("bytes_total", [rx[0], rx[1], client, ""], start), 7.0);
+    assert_eq!(of("error_total", ["error_code=\"unavailable\",", rpc, client, ""], start), 1.0);
     let multi = "kind=\"multirpc\",";
     assert_eq!(of("request_time_ms_count", ["", multi, role, ""], "ListActiveEgress"), 1.0);
     let (granted, timed_out) = ("outcome=\"granted\",", "outcome=\"timed_out\",");

@@ -40,7 +40,11 @@ pub(super) fn of(codec: TrackCodec, key_frame: &[u8]) -> Option<gst::Caps> {
         }
         TrackCodec::H264 => stream("video/x-h264", "byte-stream", "au"),
         TrackCodec::H265 => stream("video/x-h265", "byte-stream", "au"),
-        TrackCodec::Av1 => stream("video/x-av1", "obu-stream", "tu"),
+        TrackCodec::Av1 => gst::Caps::builder("video/x-av1")
+            .field("stream-format", "obu-stream")
+            .field("alignment", "tu")
+            .field("framerate", gst::Fraction::new(0, 1))
+            .build(),
     })
 }
 

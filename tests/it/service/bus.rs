@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
+use nix::sys::signal::Signal;
 use prost::Message;
 use proto::EgressStatus;
 use tokio::runtime::Runtime;
@@ -227,6 +228,45 @@ fn two_services_share_the_work_of_a_fleet() {
     for service in [second, first] {
         let done = service.end();
         assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
+    let fleet = Fleet::start();
+    let pages = PageServer::start();
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("clock.mp4");
+    let first = Serve::start(one.path(), &fleet.configuration());
+
+    // What is refused is left to others, under the same name.
+    std::fs::write(files.path().join("a file"), "").unwrap();
+    let refused = fleet.start_egress("EG_one", &pages, &files.path().join("a file/a.mp4")).unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    fleet.start_egress("EG_one", &pages, &file).unwrap();
+    fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
+
+    // Who has it can't claim it again; another node is idle.
+    let second = Serve::beside(other.path(), &fleet.configuration());
+    first.signal(Signal::SIGSTOP);
+    let again = fleet.start_egress("EG_one", &pages, &files.path().join("twice.mp4"));
+    let elsewhere = fleet.start_egress("EG_two", &pages, &files.path().join("two.mp4"));
+    first.signal(Signal::SIGCONT);
+    let again = again.unwrap_err();
+    assert_eq!((again.code(), again.text()), (Code::AlreadyExists, "egress already exists"));
+    elsewhere.unwrap();
+    assert!(second.log().contains("another node has it"), "{}", second.log());
+
+    for id in ["EG_one", "EG_two"] {
+        fleet.until_told(id, EgressStatus::EgressActive, PATIENCE);
+        fleet.stop_egress(id).unwrap();
+        fleet.until_told(id, EgressStatus::EgressComplete, PATIENCE);
+    }
+    assert_decodable(&file);
+    assert!(!files.path().join("twice.mp4").exists());
+    for service in [second, first] {
+        assert_eq!(service.end().status.code(), Some(0));
     }
 }
 

@@ -276,7 +276,7 @@ async fn a_recording_ends_with_what_was_drawn_last_and_has_its_length() {
     let length = rig.context.timeline.end();
     let ending = Instant::now();
     rig.pacer.finish().await;
-    assert!(ending.elapsed() < Duration::from_millis(500), "{:?}", ending.elapsed());
+    assert!(ending.elapsed() < Duration::from_secs(2), "{:?}", ending.elapsed());
     assert!(rig.kept.has_ended());
     let pictures = rig.kept.all();
     let last = pictures.last().unwrap();
@@ -284,7 +284,7 @@ async fn a_recording_ends_with_what_was_drawn_last_and_has_its_length() {
     assert_eq!(pts(last) + last.buffer().unwrap().duration().unwrap(), length);
     let stopping = Instant::now();
     drop(rig.capture);
-    assert!(stopping.elapsed() < Duration::from_millis(200), "{:?}", stopping.elapsed());
+    assert!(stopping.elapsed() < Duration::from_millis(800), "{:?}", stopping.elapsed());
 }
 
 #[tokio::test]
@@ -375,5 +375,5 @@ async fn sound_is_whole_and_as_long_as_the_recording_and_its_loss_is_noticed() {
     assert!(SoundCapture::start(&socket, device, Feed::new("raw audio"), timeline).is_err());
     let stopping = Instant::now();
     drop(capture);
-    assert!(stopping.elapsed() < Duration::from_millis(200), "{:?}", stopping.elapsed());
+    assert!(stopping.elapsed() < Duration::from_millis(800), "{:?}", stopping.elapsed());
 }

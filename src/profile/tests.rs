@@ -1,0 +1,67 @@
+use std::hint::black_box;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use flate2::read::GzDecoder;
+use pprof::protos::Profile;
+
+use super::*;
+
+#[inline(never)]
+fn burns_until_told(told: &AtomicBool) -> u64 {
+    let mut state = 1_u64;
+    while !told.load(Ordering::Relaxed) {
+        state = black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    }
+    state
+}
+
+/// How often a function was seen at work.
+fn samples_in(profile: &Profile, function: &str) -> i64 {
+    let text = |at: i64| profile.string_table[usize::try_from(at).unwrap()].as_str();
+    let functions: Vec<u64> =
+        profile.function.iter().filter(|of| text(of.name).contains(function)).map(|of| of.id).collect();
+    let is_there = |location: &u64| {
+        let location = profile.location.iter().find(|of| of.id == *location).unwrap();
+        location.line.iter().any(|line| functions.contains(&line.function_id))
+    };
+    let samples = profile.sample.iter().filter(|sample| sample.location_id.iter().any(is_there));
+    samples.map(|sample| sample.value[0]).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_profile_names_what_takes_the_time_and_there_is_one_at_a_time() {
+    let told = Arc::new(AtomicBool::new(false));
+    let burning = Arc::clone(&told);
+    let burner = std::thread::spawn(move || burns_until_told(&burning));
+    let length = Length::seconds(2).unwrap();
+    let (first, second) = tokio::join!(take(length), take(length));
+    told.store(true, Ordering::Relaxed);
+    burner.join().unwrap();
+    let (profile, refused) = match (first, second) {
+        (Ok(profile), Err(refused)) | (Err(refused), Ok(profile)) => (profile, refused),
+        both => panic!("one of two is taken: {both:?}"),
+    };
+    assert!(matches!(refused, ProfileError::Taken), "{refused}");
+
+    let mut bytes = Vec::new();
+    GzDecoder::new(profile.as_slice()).read_to_end(&mut bytes).unwrap();
+    let profile = Profile::parse_from_bytes(&bytes).unwrap();
+    let text = |at: i64| profile.string_table[usize::try_from(at).unwrap()].as_str();
+    let kinds: Vec<&str> = profile.sample_type.iter().map(|kind| text(kind.ty)).collect();
+    assert_eq!(kinds, ["samples", "cpu"]);
+    // One busy thread for two seconds is 198; a loaded machine gives it far less.
+    let samples = samples_in(&profile, "burns_until_told");
+    assert!((5..300).contains(&samples), "{samples} samples");
+
+    // What ended makes room for the next.
+    take(Length::seconds(1).unwrap()).await.unwrap();
+}
+
+#[test]
+fn lengths_have_bounds() {
+    assert_eq!(Length::seconds(0), None);
+    assert_eq!(Length::seconds(121), None);
+    assert_eq!(Length::seconds(120).unwrap().get(), Duration::from_secs(120));
+}

@@ -1,0 +1,274 @@
+//! The operator's console: a page that shows what this node records, and what the page asks for.
+//!
+//! ```text
+//! GET  /                                          the page (`pages`), and its assets beside it
+//! GET  /console/api/recordings                    the node, what runs, what has ended
+//! GET  /console/api/recordings/{id}/picture.jpg   what a recording shows now; 204: nothing can be seen
+//! POST /console/api/recordings/{id}/stop          {}
+//! POST /console/api/recordings/{id}/layout        {"layout": …}
+//! POST /console/api/recordings/{id}/streams       {"add": […], "remove": […]}
+//! POST /console/api/start                         a form
+//! ```
+//!
+//! The page itself says nothing and is for everybody; whoever asks for more is looked at first ([`access`]). Answers are
+//! LiveKit's JSON as the API gives it, with errors as `{"code", "message"}`.
+
+mod access;
+mod form;
+mod pictures;
+mod recent;
+mod view;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use livekit_protocol as proto;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
+
+use super::api::json::Answer;
+use super::egresses::Egresses;
+use super::error::{ServiceError, twirp_status};
+use super::keys::ApiKeys;
+use super::snapshot::{Live, Snapshots};
+use crate::pages::{self, File};
+use crate::secret::Secret;
+use form::Form;
+use pictures::Pictures;
+pub use recent::Recent;
+
+/// The largest request, in bytes. A form has some hundred.
+const LARGEST: usize = 64 << 10;
+
+/// What every answer says to browsers. The page's own scripts and styles alone run, it loads nothing from elsewhere, nobody
+/// shows it in a frame, and nobody else's page gets to see an answer.
+const RULES: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// What the console shows, and whom it asks.
+pub struct Console {
+    pub egresses: Arc<dyn Egresses>,
+    /// The node at this moment.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// What runs, and what it shows.
+    pub live: Arc<dyn Live>,
+    /// What has ended.
+    pub recent: Recent,
+    /// Whose tokens are taken.
+    pub keys: ApiKeys,
+    /// Where calls run to their end.
+    pub tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Console {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Console").finish_non_exhaustive()
+    }
+}
+
+struct Desk {
+    console: Console,
+    pictures: Pictures,
+}
+
+/// The routes. They have to be served with the peers' addresses ([`Router::into_make_service_with_connect_info`]): without, who
+/// is on this machine is not known, and everybody needs a token.
+pub fn router(console: Console) -> Router {
+    let pictures = Pictures::new(Arc::clone(&console.live));
+    let desk = Arc::new(Desk { console, pictures });
+    let api = Router::new()
+        .route("/console/api/recordings", get(recordings))
+        .route("/console/api/recordings/{id}/picture.jpg", get(picture))
+        .route("/console/api/recordings/{id}/stop", post(stop))
+        .route("/console/api/recordings/{id}/layout", post(layout))
+        .route("/console/api/recordings/{id}/streams", post(streams))
+        .route("/console/api/start", post(start))
+        .layer(middleware::from_fn_with_state(Arc::clone(&desk), guard))
+        .with_state(desk);
+    Router::new()
+        .route("/", get(page))
+        .route("/assets/{name}", get(asset))
+        .merge(api)
+        .layer(middleware::map_response(with_rules))
+}
+
+async fn with_rules(mut response: Response) -> Response {
+    for (name, value) in RULES {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Lets in who may see and do all of it.
+async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    let may = access::may(&desk.console.keys, peer(&request), request.method(), request.headers());
+    match may {
+        Ok(()) => next.run(request).await,
+        Err(error) => refusal(&error),
+    }
+}
+
+fn peer(request: &Request) -> Option<SocketAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer)
+}
+
+async fn page(request: Request) -> Response {
+    if access::is_led_here(peer(&request), request.headers()) {
+        let text = "Another page has led here. Open the console by its address instead: type it, or use a bookmark.\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    file(pages::console().lookup(""))
+}
+
+async fn asset(Path(name): Path<String>) -> Response {
+    file(pages::console().lookup(&format!("assets/{name}")))
+}
+
+fn file(found: Option<File>) -> Response {
+    let Some(File { bytes, content_type, cache_control }) = found else {
+        return (StatusCode::NOT_FOUND, "no such page\n").into_response();
+    };
+    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, cache_control)];
+    (headers, bytes.into_owned()).into_response()
+}
+
+async fn recordings(State(desk): State<Arc<Desk>>) -> Json<Value> {
+    let Console { snapshots, live, recent, .. } = &desk.console;
+    Json(view::all(&snapshots.snapshot(), &live.running(), &recent.all()))
+}
+
+async fn picture(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Response {
+    match desk.pictures.of(&id).await {
+        Ok(Some(jpeg)) => ([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response(),
+        Ok(None) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => refusal(&error),
+    }
+}
+
+/// Nothing is to be said but that.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+async fn stop(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match read::<Nothing>(&headers, body).await {
+        Ok(Nothing {}) => desk.apart(move |egresses| async move { egresses.stop(&id).await }).await,
+        Err(error) => refusal(&error),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Layout {
+    layout: String,
+}
+
+async fn layout(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match read::<Layout>(&headers, body).await {
+        Ok(Layout { layout }) => {
+            desk.apart(move |egresses| async move { egresses.update_layout(&id, &layout).await }).await
+        }
+        Err(error) => refusal(&error),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct Streams {
+    add: Secret<Vec<String>>,
+    /// As they are shown will do.
+    remove: Secret<Vec<String>>,
+}
+
+async fn streams(
+    State(desk): State<Arc<Desk>>,
+    Path(egress_id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match read::<Streams>(&headers, body).await {
+        Ok(Streams { add, remove }) => {
+            let asked = proto::UpdateStreamRequest {
+                egress_id,
+                add_output_urls: add.expose().clone(),
+                remove_output_urls: remove.expose().clone(),
+            };
+            desk.apart(move |egresses| async move { egresses.update_stream(asked).await }).await
+        }
+        Err(error) => refusal(&error),
+    }
+}
+
+async fn start(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Body) -> Response {
+    match read::<Form>(&headers, body).await.and_then(Form::request) {
+        Ok(request) => desk.apart(move |egresses| async move { egresses.start(request).await }).await,
+        Err(error) => refusal(&error),
+    }
+}
+
+impl Desk {
+    /// Runs a call in a task of its own, so that a page that is closed does not stop it half-way, and waits for it.
+    async fn apart<F>(&self, call: impl FnOnce(Arc<dyn Egresses>) -> F) -> Response
+    where
+        F: Future<Output = Result<proto::EgressInfo, ServiceError>> + Send + 'static,
+    {
+        let done = self.console.tasks.spawn(call(Arc::clone(&self.console.egresses))).await;
+        match done.unwrap_or_else(|_| Err(ServiceError::internal("the call broke off"))) {
+            Ok(info) => Json(info.json()).into_response(),
+            Err(error) => refusal(&error),
+        }
+    }
+}
+
+/// What was sent. What of it is wrong is not quoted: an address with its key may be in it.
+async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ServiceError> {
+    if !access::is_json(headers) {
+        return Err(ServiceError::invalid("send JSON, and say so: content-type: application/json"));
+    }
+    let bytes: Bytes = axum::body::to_bytes(body, LARGEST).await.map_err(|_| {
+        ServiceError::invalid(format!("the request can't be read, or is larger than {LARGEST} bytes"))
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        ServiceError::invalid(format!("the request could not be decoded (line {line}, column {column})"))
+    })
+}
+
+fn refusal(error: &ServiceError) -> Response {
+    let code = error.code.twirp();
+    let status = StatusCode::from_u16(twirp_status(code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, Json(json!({ "code": code, "message": error.message }))).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+// A grid, or a shared screen with a column beside it, on a ground of one's own, with a logo and a lower third.
+//
+//   logo         address of a picture, top right
+//   background   a colour of CSS (`%23102030`, `navy`), or the address of a picture
+//   title        the lower third's first line
+//   subtitle     its second
+import {
+  type Box,
+  besideStage,
+  gridShape,
+  inGrid,
+  type Layout,
+  type Options,
+  type Ornament,
+  type Size,
+  stageRanks,
+  type Tile,
+} from "@weir/layout";
+
+/** Where tiles are: what the logo and the lower third leave. Both scale with the stage, as layout.css has it. */
+function room(stage: Size, options: Options): Box {
+  const unit = stage.height / 100;
+  const top = options.has("logo") ? 14 * unit : 4 * unit;
+  const bottom = options.has("title") || options.has("subtitle") ? 20 * unit : 4 * unit;
+  return { x: 4 * unit, y: top, width: stage.width - 8 * unit, height: stage.height - top - bottom };
+}
+
+function isPicture(value: string): boolean {
+  return /^(https?:|data:image\/)/i.test(value);
+}
+
+function presents(tiles: readonly Tile[]): boolean {
+  return tiles.some((tile) => tile.kind === "screen-share");
+}
+
+const branded: Layout = {
+  ranks: (tiles, stage, options) => {
+    const box = room(stage, options);
+    if (presents(tiles)) {
+      return stageRanks(box);
+    }
+    const { columns, rows } = gridShape(tiles.length, box);
+    return [columns * rows];
+  },
+  arrange: (tiles, stage, options) => {
+    const box = room(stage, options);
+    return presents(tiles) ? besideStage(tiles, box) : inGrid(tiles, box);
+  },
+  ornaments: (options) => {
+    const background = options.get("background");
+    const logo = options.get("logo");
+    const title = options.get("title");
+    const subtitle = options.get("subtitle");
+    const ornaments: Ornament[] = [];
+    if (background) {
+      ornaments.push({
+        className: "background",
+        ...(isPicture(background) ? { image: background } : { color: background }),
+      });
+    }
+    if (logo && isPicture(logo)) {
+      ornaments.push({ className: "logo", image: logo });
+    }
+    if (title) {
+      ornaments.push({ className: "title", text: title });
+    }
+    if (subtitle) {
+      ornaments.push({ className: "subtitle", text: subtitle });
+    }
+    return ornaments;
+  },
+};
+export default branded;

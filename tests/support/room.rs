@@ -1,0 +1,238 @@
+//! Participants in a real room, in a Chromium of their own; and who is to be seen and heard in a recording of it.
+//!
+//! The participants' page is `web/src/publisher`: each shows a colour and a number and sounds a tone.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+use chromiumoxide::{Browser, Page};
+use futures::StreamExt;
+use livekit_token::{AccessToken, VideoGrants};
+use tokio::runtime::Runtime;
+
+use super::layout::Region;
+use super::livekit::LiveKitServer;
+use super::measure::pictures::Still;
+use super::measure::sound;
+use super::page_server::PageServer;
+use super::tool::{Tool, command};
+
+/// Joining and publishing, sixteen times, on a busy machine.
+const JOINED_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// As the page has them where none are given: a participant's colour by its place.
+const PALETTE: [[u8; 3]; 9] = [
+    [0xc0, 0x20, 0x20],
+    [0x20, 0xa0, 0x20],
+    [0x20, 0x40, 0xd0],
+    [0xc0, 0xa0, 0x00],
+    [0xa0, 0x20, 0xa0],
+    [0x00, 0xa0, 0xa0],
+    [0xd0, 0x60, 0x00],
+    [0x60, 0x70, 0x80],
+    [0x20, 0x40, 0x20],
+];
+
+/// The colour of participant 1, 2, …
+pub(crate) fn colour(number: u32) -> [u8; 3] {
+    PALETTE[(number as usize - 1) % PALETTE.len()]
+}
+
+/// The tone of participant 1, 2, … in hertz.
+pub(crate) fn tone(number: u32) -> f64 {
+    440.0 + 110.0 * f64::from(number - 1)
+}
+
+/// A built page of `web/dist-test`, with its assets; served under its name: `/publisher/`.
+pub(crate) fn serve(pages: &PageServer, name: &str) {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("web/dist-test").join(name);
+    let index = root.join("index.html");
+    assert!(
+        index.exists(),
+        "{} is missing: run `make {}`",
+        index.display(),
+        "web/dist-test/publisher/index.html"
+    );
+    pages.serve(&format!("/{name}/"), index);
+    for asset in std::fs::read_dir(root.join("assets")).unwrap().map(Result::unwrap) {
+        pages.serve(&format!("/{name}/assets/{}", asset.file_name().display()), asset.path());
+    }
+}
+
+/// Participants of one room, on one page; the first is number 0 here and shows 1.
+#[derive(Debug)]
+pub(crate) struct Publishers {
+    page: Page,
+    // The connection ends with them.
+    _devtools: Browser,
+    runtime: Runtime,
+    _chromium: Tool,
+    _profile: tempfile::TempDir,
+}
+
+impl Publishers {
+    /// Joins them in the order of their identities. `options`: more of the page's query, such as `codec=h264&beep=1`.
+    pub(crate) fn join(
+        livekit: &LiveKitServer,
+        pages: &PageServer,
+        room: &str,
+        identities: &[&str],
+        options: &str,
+    ) -> Self {
+        serve(pages, "publisher");
+        let mut query = format!("/publisher/?url={}&{options}", livekit.ws_url());
+        for identity in identities {
+            query += &format!("&token={}", token(livekit, room, identity));
+        }
+        let profile = tempfile::Builder::new().prefix("weir-publishers").tempdir().unwrap();
+        let mut chromium = chromium(profile.path());
+        let devtools = chromium.until("Chromium listens", ANSWER_WITHIN, {
+            let log = profile.path().join("DevToolsActivePort");
+            move || {
+                let text = std::fs::read_to_string(&log).ok()?;
+                let (port, path) = text.trim().split_once('\n')?;
+                Some(format!("ws://127.0.0.1:{port}{path}"))
+            }
+        });
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (devtools, page) = runtime.block_on(async {
+            let (browser, mut handler) = Browser::connect(devtools).await.unwrap();
+            tokio_util::task::TaskTracker::new()
+                .spawn(async move { while handler.next().await.is_some() {} });
+            let page = browser.new_page(pages.url(&query)).await.unwrap();
+            (browser, page)
+        });
+        let publishers = Self { page, _devtools: devtools, runtime, _chromium: chromium, _profile: profile };
+        publishers.evaluate("window.publishers.then(() => true)", JOINED_WITHIN);
+        publishers
+    }
+
+    /// Has a participant do something: `camera(false)`, `shareScreen()`, `leave()`.
+    pub(crate) fn act(&self, index: usize, call: &str) {
+        let expression = format!("window.publishers.then((all) => all[{index}].{call}).then(() => true)");
+        self.evaluate(&expression, ANSWER_WITHIN);
+    }
+
+    fn evaluate(&self, expression: &str, within: Duration) {
+        let mut wanted = EvaluateParams::new(expression);
+        wanted.await_promise = Some(true);
+        wanted.return_by_value = Some(true);
+        let answer = self.runtime.block_on(async {
+            tokio::time::timeout(within, self.page.execute(wanted)).await.map_err(|_| "no answer".to_owned())
+        });
+        let answer = answer.and_then(|answer| answer.map_err(|error| error.to_string()));
+        match answer {
+            Ok(answer) => {
+                let thrown = answer.result.exception_details;
+                assert!(thrown.is_none(), "{expression}: {thrown:?}");
+            }
+            Err(why) => panic!("{expression}: {why}"),
+        }
+    }
+}
+
+/// A token of somebody who publishes.
+pub(crate) fn token(livekit: &LiveKitServer, room: &str, identity: &str) -> String {
+    let grants = VideoGrants { room_join: true, room: room.to_owned(), ..VideoGrants::default() };
+    let keys = livekit.keys();
+    let token =
+        AccessToken::with_api_key(&keys.key, &keys.secret).with_identity(identity).with_grants(grants);
+    token.to_jwt().unwrap()
+}
+
+fn chromium(profile: &Path) -> Tool {
+    let mut chromium = command("setpriv");
+    // It dies with the thread that starts it, also when the tests are killed.
+    chromium.args(["--pdeathsig", "KILL", "--", "/usr/bin/chromium"]).args([
+        "--headless=new",
+        "--no-sandbox",
+        "--mute-audio",
+        "--autoplay-policy=no-user-gesture-required",
+        "--disable-background-timer-throttling",
+        "--disable-dev-shm-usage",
+        "--remote-debugging-port=0",
+        "about:blank",
+    ]);
+    chromium.arg(format!("--user-data-dir={}", profile.display())).env("TMPDIR", profile);
+    Tool::start(chromium, None)
+}
+
+/// The cells of a grid of `columns` by `rows` on a page, with a gap in pixels.
+pub(crate) fn grid(columns: usize, rows: usize, size: (f64, f64), gap: f64) -> Vec<Region> {
+    let side = |length: f64, count: usize| (length - gap * (count - 1) as f64) / count as f64 / length;
+    let (width, height) = (side(size.0, columns), side(size.1, rows));
+    let cell = |at: usize| {
+        let (column, row) = ((at % columns) as f64, (at / columns) as f64);
+        Region::new(column * (width + gap / size.0), row * (height + gap / size.1), width, height)
+    };
+    (0..columns * rows).map(cell).collect()
+}
+
+/// The number of the participant whose picture fills a tile, cut off where it does not fit; `None`: there is none whose number
+/// and colour go together.
+pub(crate) fn who(still: &Still, tile: Region) -> Option<u32> {
+    let number = number(still, picture_in(still, tile))?;
+    let seen = still.colour(part(picture_in(still, tile), 0.48, 0.68, 0.04, 0.04));
+    (number > 0 && is_near(seen, colour(number))).then_some(number)
+}
+
+/// Whether two colours are the same, but for what two codecs make of one.
+pub(crate) fn is_near(seen: [u8; 3], wanted: [u8; 3]) -> bool {
+    seen.iter().zip(wanted).all(|(&seen, wanted)| seen.abs_diff(wanted) < 40)
+}
+
+/// Where the whole picture of 16 to 9 would be whose middle fills a tile.
+pub(crate) fn picture_in(still: &Still, tile: Region) -> Region {
+    let (all_width, all_height) = (still.width as f64, still.height as f64);
+    let (width, height) = (tile.width * all_width, tile.height * all_height);
+    let scale = (width / 16.0).max(height / 9.0);
+    let (shown_width, shown_height) = (16.0 * scale / all_width, 9.0 * scale / all_height);
+    let (x, y) = (tile.x + (tile.width - shown_width) / 2.0, tile.y + (tile.height - shown_height) / 2.0);
+    Region::new(x, y, shown_width, shown_height)
+}
+
+/// A part of a region, in fractions of it.
+pub(crate) fn part(of: Region, x: f64, y: f64, width: f64, height: f64) -> Region {
+    Region::new(of.x + of.width * x, of.y + of.height * y, of.width * width, of.height * height)
+}
+
+/// The number in a picture's bar: see `web/src/publisher/picture.ts`.
+pub(crate) fn number(still: &Still, picture: Region) -> Option<u32> {
+    let cell = |at: usize| {
+        let cell = part(picture, 0.3 + 0.05 * at as f64, 0.4, 0.05, 0.2);
+        still.colour(cell).iter().map(|&value| u32::from(value)).sum::<u32>() / 3
+    };
+    let (white, black) = (cell(0), cell(1));
+    if white < black + 80 {
+        return None;
+    }
+    let bits: Vec<bool> = (2..8).map(|at| cell(at) > u32::midpoint(white, black)).collect();
+    let is_even = bits.iter().filter(|bit| **bit).count() % 2 == 0;
+    is_even.then(|| bits[..5].iter().fold(0, |number, bit| number * 2 + u32::from(*bit)))
+}
+
+/// Which of participants 1 to `of` are heard from `from` to `to` seconds.
+pub(crate) fn heard(samples: &[f32], from: f64, to: f64, of: u32) -> Vec<u32> {
+    let part = |seconds: f64| ((seconds * sound::RATE) as usize).min(samples.len());
+    let samples = &samples[part(from)..part(to)];
+    // Between two tones there is nothing but what the codec adds.
+    let noise = (1..=of).map(|number| level(samples, tone(number) + 55.0)).fold(0.001, f64::max);
+    (1..=of).filter(|number| level(samples, tone(*number)) > 4.0 * noise).collect()
+}
+
+/// The amplitude of one frequency, by Goertzel's algorithm, under a Hann window.
+fn level(samples: &[f32], hertz: f64) -> f64 {
+    use std::f64::consts::TAU;
+    let length = samples.len() as f64;
+    let coefficient = 2.0 * (TAU * hertz / sound::RATE).cos();
+    let (mut one, mut two) = (0.0, 0.0);
+    for (at, sample) in samples.iter().enumerate() {
+        let window = 0.5 - 0.5 * (TAU * at as f64 / length).cos();
+        let next = f64::from(*sample) * window + coefficient * one - two;
+        (two, one) = (one, next);
+    }
+    (one * one + two * two - coefficient * one * two).max(0.0).sqrt() * 4.0 / length
+}

@@ -1,0 +1,150 @@
+// Chromium, the pages in it, and what can be seen of them.
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { type LiveKitServer, until } from "./livekit";
+
+export async function startBrowser(): Promise<Browser> {
+  return chromium
+    .launch({
+      executablePath: process.env.WEIR_CHROMIUM ?? "/usr/bin/chromium",
+      args: ["--headless=new", "--autoplay-policy=no-user-gesture-required", "--no-sandbox", "--mute-audio"],
+      headless: true,
+    })
+    .catch((error: unknown) => {
+      throw new Error("Chromium is missing: run scripts/install.sh test", { cause: error });
+    });
+}
+
+/** A participant, by what the publisher's page calls. */
+type Action = "camera" | "microphone" | "shareScreen" | "stopScreen" | "leave" | "unpublish";
+
+export class Publishers {
+  constructor(readonly page: Page) {}
+
+  /** Joins as many as there are identities, in their order. */
+  static async join(
+    browser: Browser,
+    base: string,
+    server: LiveKitServer,
+    room: string,
+    identities: readonly string[],
+    options: Record<string, string | string[]> = {},
+  ): Promise<Publishers> {
+    const params = new URLSearchParams({ url: server.url });
+    for (const identity of identities) {
+      params.append("token", await server.token(room, identity, `Name of ${identity}`));
+    }
+    for (const [name, values] of Object.entries(options)) {
+      for (const value of [values].flat()) {
+        params.append(name, value);
+      }
+    }
+    const page = await browser.newPage();
+    await page.goto(`${base}/dist-test/publisher/?${params}`);
+    await page.evaluate("window.publishers.then(() => undefined)");
+    return new Publishers(page);
+  }
+
+  async act(index: number, action: Action, argument?: boolean | string): Promise<void> {
+    const words = argument === undefined ? "" : JSON.stringify(argument);
+    await this.page.evaluate(`window.publishers.then((all) => all[${index}].${action}(${words}))`);
+  }
+}
+
+export interface SeenTile {
+  readonly id: string;
+  readonly box: string;
+  readonly role: string | undefined;
+  readonly fit: string | undefined;
+  readonly camera: string | undefined;
+  readonly received: number;
+}
+
+/** A page that records a room. */
+export class Recorder {
+  readonly console: string[] = [];
+  /** When it said START_RECORDING, in ms since it was opened. */
+  started: number | undefined;
+
+  private constructor(
+    readonly page: Page,
+    private readonly context: BrowserContext,
+  ) {}
+
+  static async open(
+    browser: Browser,
+    address: string,
+    size: { width: number; height: number } = { width: 1280, height: 720 },
+  ): Promise<Recorder> {
+    const context = await browser.newContext({ viewport: size, deviceScaleFactor: 1 });
+    const page = await context.newPage();
+    const recorder = new Recorder(page, context);
+    const opened = Date.now();
+    page.on("console", (message) => {
+      recorder.console.push(message.text());
+      if (message.text() === "START_RECORDING") {
+        recorder.started ??= Date.now() - opened;
+      }
+    });
+    await page.goto(address);
+    return recorder;
+  }
+
+  async says(line: string, ms?: number): Promise<void> {
+    await until(
+      `the page says ${line}; it said ${JSON.stringify(this.console)}`,
+      async () => (this.console.includes(line) ? true : undefined),
+      ms,
+    );
+  }
+
+  tiles(): Promise<SeenTile[]> {
+    return this.page.evaluate(() =>
+      [...document.querySelectorAll<HTMLElement>(".tile:not(.leaving)")].map((tile) => {
+        const { x, y, width, height } = tile.getBoundingClientRect();
+        const video = tile.querySelector<HTMLVideoElement>("video:not(.former)");
+        return {
+          id: tile.dataset.id ?? "",
+          box: `${x},${y} ${width}x${height}`,
+          role: tile.dataset.role,
+          fit: tile.dataset.fit,
+          camera: tile.dataset.camera,
+          received: video?.videoWidth ?? 0,
+        };
+      }),
+    );
+  }
+
+  /** Waits until tiles are as a test wants them. */
+  async sees(what: string, test: (tiles: SeenTile[]) => boolean, ms?: number): Promise<SeenTile[]> {
+    let last: SeenTile[] = [];
+    return until(
+      what,
+      async () => {
+        last = await this.tiles();
+        return test(last) ? last : undefined;
+      },
+      ms,
+    ).catch((error: unknown) => {
+      throw new Error(`${error instanceof Error ? error.message : error}; there are ${JSON.stringify(last)}`);
+    });
+  }
+
+  /** The colour at a point of the page, from a real screenshot. */
+  async color(x: number, y: number): Promise<[number, number, number]> {
+    const png = await this.page.screenshot({ clip: { x, y, width: 1, height: 1 } });
+    const decoded = await this.page.evaluate(async (data) => {
+      const image = new Image();
+      image.src = `data:image/png;base64,${data}`;
+      await image.decode();
+      const context = new OffscreenCanvas(1, 1).getContext("2d");
+      context?.drawImage(image, 0, 0);
+      return [...(context?.getImageData(0, 0, 1, 1).data ?? [])];
+    }, png.toString("base64"));
+    const [red = 0, green = 0, blue = 0] = decoded;
+    return [red, green, blue];
+  }
+
+  async close(): Promise<void> {
+    await this.context.close();
+  }
+}

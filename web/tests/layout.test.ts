@@ -1,0 +1,172 @@
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Publishers, Recorder, startBrowser } from "./browser";
+import { LiveKitServer, servePages, until } from "./livekit";
+
+let server: LiveKitServer;
+let pages: { url: string; close: () => void };
+let browser: Browser;
+
+beforeAll(async () => {
+  [server, pages, browser] = await Promise.all([LiveKitServer.start(), servePages(), startBrowser()]);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  pages?.close();
+  await server?.close();
+});
+
+async function address(
+  room: string,
+  egressId: string,
+  options: Record<string, string> = {},
+): Promise<string> {
+  const token = await server.recorderToken(room, egressId);
+  // As the recorder makes it: sorted.
+  const params = new URLSearchParams({ layout: "grid", token, url: server.url, ...options });
+  return `${pages.url}/dist/layout/?${params}`;
+}
+
+const join = (room: string, identities: string[], options = {}) =>
+  Publishers.join(browser, pages.url, server, room, identities, options);
+
+test("shows who is there where the layout says, starts at the first picture and ends with the room", async () => {
+  const publishers = await join("four", ["ann", "ben", "cem", "dea"]);
+  const recorder = await Recorder.open(browser, await address("four", "EG_four"));
+  await recorder.says("START_RECORDING");
+  const tiles = await recorder.sees(
+    "four tiles with pictures",
+    (seen) => seen.filter((tile) => tile.received > 0).length === 4,
+  );
+  expect(tiles.map(({ box }) => box)).toEqual([
+    "0,0 636x356",
+    "644,0 636x356",
+    "0,364 636x356",
+    "644,364 636x356",
+  ]);
+  expect(tiles.map(({ id }) => id)).toEqual(["ann", "ben", "cem", "dea"].map((name) => `${name}/camera/0`));
+  // The colours of the publisher's palette, undisturbed at 70 % of a tile's height.
+  const [red, green, blue] = await recorder.color(318, 249);
+  expect([red > 150, green < 80, blue < 80]).toEqual([true, true, true]);
+
+  await publishers.act(1, "leave");
+  await recorder.sees("three tiles", (seen) => seen.length === 3);
+  await server.rooms.deleteRoom("four");
+  await recorder.says("END_RECORDING");
+  expect(recorder.console.filter((line) => line.endsWith("_RECORDING"))).toEqual([
+    "START_RECORDING",
+    "END_RECORDING",
+  ]);
+  await recorder.close();
+  await publishers.page.close();
+});
+
+test("changes the layout at once when the recorder's metadata say so", async () => {
+  const publishers = await join("layouts", ["ann", "ben", "cem"]);
+  const recorder = await Recorder.open(browser, await address("layouts", "EG_layouts"));
+  await recorder.says("START_RECORDING");
+  await recorder.sees(
+    "three tiles",
+    (seen) => seen.length === 3 && seen.every(({ box }) => box.endsWith("636x356")),
+  );
+  const loaded = await recorder.page.evaluate("performance.timeOrigin");
+
+  await server.rooms.updateParticipant("layouts", "EG_layouts", { metadata: '{"layout":"speaker-light"}' });
+  const seen = await recorder.sees("a stage", (tiles) => tiles.some(({ role }) => role === "stage"));
+  expect(seen.map(({ role }) => role).sort()).toEqual(["column", "column", "stage"]);
+  expect(await recorder.color(100, 700)).toEqual([255, 255, 255]);
+
+  for (const metadata of ["{", '{"layout":7}', "[]", '"grid"', "null"]) {
+    await server.rooms.updateParticipant("layouts", "EG_layouts", { metadata });
+  }
+  await server.rooms.updateParticipant("layouts", "EG_layouts", { metadata: '{"layout":"single-speaker"}' });
+  await recorder.sees("one tile", (tiles) => tiles.length === 1 && tiles[0]?.box === "0,0 1280x720");
+  expect(await recorder.page.evaluate("performance.timeOrigin")).toBe(loaded);
+  await recorder.close();
+  await publishers.page.close();
+});
+
+test("a shared screen takes the stage and gives it back", async () => {
+  const publishers = await join("screen", ["ann", "ben"]);
+  const recorder = await Recorder.open(browser, await address("screen", "EG_screen"));
+  await recorder.sees(
+    "two tiles",
+    (seen) => seen.length === 2 && seen.every(({ box }) => box.endsWith("636x720")),
+  );
+  await publishers.act(1, "shareScreen");
+  const tiles = await recorder.sees("three tiles", (seen) => seen.length === 3);
+  const stage = tiles.find(({ role }) => role === "stage");
+  expect(stage).toMatchObject({ id: "ben/screen_share/0", fit: "contain" });
+  await publishers.act(1, "stopScreen");
+  await recorder.sees(
+    "two tiles",
+    (seen) => seen.length === 2 && seen.every(({ box }) => box.endsWith("636x720")),
+  );
+  await recorder.close();
+  await publishers.page.close();
+});
+
+test("a camera that is off leaves its tile; one that is unpublished takes it along", async () => {
+  const publishers = await join("off", ["ann", "ben"]);
+  const recorder = await Recorder.open(browser, await address("off", "EG_off", { names: "1", muted: "1" }));
+  await recorder.sees("two tiles", (seen) => seen.length === 2 && seen.every(({ received }) => received > 0));
+  await publishers.act(1, "camera", false);
+  await recorder.sees("one camera off", (seen) => seen.filter(({ camera }) => camera === "off").length === 1);
+  expect(await recorder.page.locator(".tile[data-camera=off] .figure").isVisible()).toBe(true);
+  await publishers.act(1, "microphone", false);
+  await until("the microphone's mark", async () =>
+    (await recorder.page.locator(".label .microphone").filter({ visible: true }).count()) === 1
+      ? true
+      : undefined,
+  );
+  expect((await recorder.page.locator(".label").allTextContents()).sort()).toEqual([
+    "Name of ann",
+    "Name of ben",
+  ]);
+  await publishers.act(1, "unpublish", "camera");
+  await recorder.sees("one tile", (seen) => seen.length === 1 && seen[0]?.id === "ann/camera/0");
+  await recorder.close();
+  await publishers.page.close();
+});
+
+test("a tile receives no more than it shows", async () => {
+  const publishers = await join("layers", ["ann"], { simulcast: "1", width: "1280", height: "720" });
+  const recorder = await Recorder.open(browser, await address("layers", "EG_layers"), {
+    width: 320,
+    height: 180,
+  });
+  const small = await recorder.sees("a picture", (seen) => (seen[0]?.received ?? 0) > 0);
+  expect(small[0]?.received).toBeLessThanOrEqual(640);
+  await recorder.page.setViewportSize({ width: 1280, height: 720 });
+  await recorder.sees("the full picture", (seen) => seen[0]?.received === 1280);
+  await recorder.close();
+  await publishers.page.close();
+});
+
+test("starts with sound alone where there is no video, and not in an empty room", async () => {
+  const recorder = await Recorder.open(browser, await address("sound", "EG_sound"));
+  const publishers = await join("sound", [], {});
+  expect(recorder.started).toBeUndefined();
+  const one = await join("sound", ["ann"], { camera: "0" });
+  await recorder.says("START_RECORDING", 5_000);
+  const playing = await recorder.page.evaluate(
+    () => [...document.querySelectorAll("audio")].filter((element) => !element.paused).length,
+  );
+  expect(playing).toBe(1);
+  await Promise.all([recorder.close(), publishers.page.close(), one.page.close()]);
+});
+
+test("says what is wrong, and never the token", async () => {
+  const missing = await Recorder.open(browser, `${pages.url}/dist/layout/?layout=grid`);
+  expect(await missing.page.locator("div.error").innerText()).toBe("missing required params url and token");
+  const token = `${await server.recorderToken("wrong", "EG_wrong")}x`;
+  const params = new URLSearchParams({ layout: "grid", token, url: server.url });
+  const wrong = await Recorder.open(browser, `${pages.url}/dist/layout/?${params}`);
+  const text = await wrong.page.locator("div.error").innerText({ timeout: 20_000 });
+  expect(text).not.toBe("");
+  expect(text).not.toContain(token);
+  expect(wrong.console.filter((line) => line.endsWith("_RECORDING"))).toEqual([]);
+  await missing.close();
+  await wrong.close();
+});
