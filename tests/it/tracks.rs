@@ -10,7 +10,7 @@ use crate::support::livekit::{Client, LiveKitServer, Redis, room_service};
 use crate::support::measure::Probe;
 use crate::support::publisher::{Codec, Publisher, encoded, units_of};
 use crate::support::recorder::{Ended, Recorder, weir};
-use crate::support::service::Serve;
+use crate::support::service::{self, Serve};
 use crate::support::tool::succeed;
 
 const ROOM: &str = "studio";
@@ -258,15 +258,8 @@ fn a_killed_recording_of_a_track_is_recovered() {
 #[test]
 fn livekit_server_has_a_track_recorded() {
     let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
-    let livekit = LiveKitServer::start(&redis);
-    let keys = livekit.keys();
-    let configuration = format!(
-        "ws_url: {}\nredis: {}\napi_key: {}\napi_secret: {}\n",
-        livekit.ws_url(),
-        redis.config(),
-        keys.key,
-        keys.secret
-    );
+    let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
+    let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
     let mut weir = Serve::start(dir.path(), &configuration);
     let publisher = Publisher::join(&livekit, ROOM, "singer", Codec::Opus);
     let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());

@@ -17,6 +17,11 @@ use super::tool::{Finished, Tool, command};
 const KEY: &str = "test-key";
 const SECRET: &str = "a-secret-that-is-long-enough-to-be-one";
 
+/// The keys that every service has, for a livekit-server that is to have the same.
+pub(crate) fn keys() -> Keys {
+    Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
+}
+
 /// A service that runs. Everything it starts is watched; see [`Watch`].
 #[derive(Debug)]
 pub(crate) struct Serve {
@@ -165,7 +170,7 @@ impl Callers {
 
     /// What callers sign with.
     pub(crate) fn keys(&self) -> Keys {
-        Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
+        keys()
     }
 
     /// Calls a method of `livekit.Egress`.
