@@ -17,6 +17,9 @@ const FIRST: Duration = Duration::from_secs(10);
 const WINDOW: Duration = Duration::from_secs(10);
 /// A clock that jumps by more than this against arrival was set anew: the track is placed afresh.
 const JUMP: Duration = Duration::from_secs(5);
+/// What comes after a pause (a server makes up RTP's time while a track is muted) is placed afresh where it is off by so much.
+const PAUSE: Duration = Duration::from_millis(500);
+const OFF: Duration = Duration::from_millis(200);
 /// A sender report that is off by more than this is of another clock.
 const ABSURD: Duration = Duration::from_secs(3);
 
@@ -77,7 +80,9 @@ impl TrackClock {
         };
         let extended = extend(place.extended, rtp);
         let time = extended as f64 / rate;
-        if (place.zero + time - received).abs() > JUMP.as_secs_f64() {
+        let off = (place.zero + time - received).abs();
+        let paused = received - place.arrived > PAUSE.as_secs_f64();
+        if off > JUMP.as_secs_f64() || (paused && off > OFF.as_secs_f64()) {
             *place = Place::new(rtp, received.max(place.last), rate);
             return Duration::from_secs_f64(place.last);
         }

@@ -93,6 +93,24 @@ fn a_clock_that_jumps_is_placed_afresh_and_an_absurd_report_is_not_believed() {
     assert!((place - 12.0).abs() < 0.001, "{place}");
 }
 
+#[test]
+fn after_a_pause_a_clock_that_was_made_up_is_not_believed() {
+    let publisher = PublisherClock::default();
+    let millis = Duration::from_millis;
+    for ahead in [600, -600i64] {
+        let mut clock = TrackClock::new(48_000);
+        for step in 0..50u32 {
+            clock.place(step * 960, millis(1000 + u64::from(step) * 20), &publisher);
+        }
+        // Two seconds of nothing, which RTP's time counts otherwise.
+        let rtp = u32::try_from((2000 + ahead) * 48 + 50 * 960).unwrap();
+        assert_eq!(clock.place(rtp, millis(4000), &publisher), millis(4000), "{ahead}");
+        // A little is left to slewing.
+        let place = clock.place(rtp + 48_000, millis(5100), &publisher);
+        assert!((place.as_secs_f64() - 5.0).abs() < 0.1, "{place:?}");
+    }
+}
+
 proptest! {
     /// Whatever the network does: never backwards, never far from arrival.
     #[test]
