@@ -81,7 +81,9 @@ pub enum Job {
     Web(Box<WebArgs>),
     /// A LiveKit room: everybody in it, in a layout
     Room(Box<RoomArgs>),
-    /// What a LiveKit request asks for, as JSON: a v1 web or room composite request, or a v2 StartEgressRequest
+    /// One track of a LiveKit room, as it is published: nothing is decoded
+    Track(Box<TrackArgs>),
+    /// What a LiveKit request asks for, as JSON: a v1 web, room composite or track request, or a v2 StartEgressRequest
     Request(RequestArgs),
 }
 
@@ -92,6 +94,7 @@ impl Job {
         match self {
             Self::Web(args) => &args.general,
             Self::Room(args) => &args.general,
+            Self::Track(args) => &args.general,
             Self::Request(args) => &args.general,
         }
     }
@@ -102,6 +105,7 @@ impl Job {
         match self {
             Self::Web(_) => None,
             Self::Room(args) => Some(&args.server),
+            Self::Track(args) => Some(&args.server),
             Self::Request(args) => Some(&args.server),
         }
     }
@@ -112,6 +116,7 @@ impl Job {
         match self {
             Self::Web(args) => &args.run,
             Self::Room(args) => &args.run,
+            Self::Track(args) => &args.run,
             Self::Request(args) => &args.run,
         }
     }
@@ -140,6 +145,24 @@ pub struct RoomArgs {
     pub outputs: OutputArgs,
     #[command(flatten)]
     pub encoding: EncodingArgs,
+    #[command(flatten)]
+    pub general: GeneralArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TrackArgs {
+    /// The room's name
+    pub room: String,
+    /// The track's id: TR_…
+    pub track_id: String,
+    /// The file; its ending is that of what holds the track's codec: .ogg, .mp4 or .webm. {track_id}, {track_type},
+    /// {track_source}, {publisher_identity}, {room_name} and {time} are filled in [default: the track's id and the time]
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    pub file: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
     #[command(flatten)]
     pub general: GeneralArgs,
     #[command(flatten)]

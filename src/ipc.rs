@@ -104,12 +104,12 @@ impl Job {
         let id = EgressId::new(&self.egress_id);
         let mut plan = RecordingPlan::new(&request, &self.terms.provisions, id, &self.terms.planned_at)?;
         plan.limits = self.terms.session.apply(&plan.outputs, plan.limits);
-        let SourcePlan::Web(web) = &mut plan.source;
-        web.browser.clone_from(&self.terms.browser);
-        if web.browser.refuse_link_local && web.page.given().is_some_and(reach::names_link_local) {
-            let why =
-                "it is a link-local address, which pages of this service do not reach (`allow_link_local`)";
-            return Err(PlanError::invalid("web url", why));
+        if let SourcePlan::Web(web) = &mut plan.source {
+            web.browser.clone_from(&self.terms.browser);
+            if web.browser.refuse_link_local && web.page.given().is_some_and(reach::names_link_local) {
+                let why = "it is a link-local address, which pages of this service do not reach (`allow_link_local`)";
+                return Err(PlanError::invalid("web url", why));
+            }
         }
         Ok((request, plan))
     }

@@ -160,6 +160,9 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
         Job::Room(args) => {
             cli::request::room(args, &directory).map_err(|error| bad(error.field(), &error))?
         }
+        Job::Track(args) => {
+            cli::request::track(args, &directory).map_err(|error| bad(error.field(), &error))?
+        }
         Job::Request(args) => {
             let request = json::parse(&read(&args.file)?).map_err(|error| BadRequest(error.to_string()))?;
             cli::request::general(request, &args.general)
@@ -171,7 +174,7 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
     };
     let plan = RecordingPlan::new(&request, &provisions, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
         |error| match job {
-            Job::Web(_) | Job::Room(_) => bad(error.field(), &error),
+            Job::Web(_) | Job::Room(_) | Job::Track(_) => bad(error.field(), &error),
             Job::Request(_) => BadRequest(error.to_string()),
         },
     )?;

@@ -18,6 +18,7 @@ pub mod feed;
 pub mod graph;
 pub mod intake;
 pub mod keyframes;
+pub mod opus;
 pub mod pipeline;
 pub mod still;
 pub mod timeline;

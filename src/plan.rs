@@ -16,6 +16,7 @@ pub mod info;
 pub mod json;
 pub mod output;
 pub mod page;
+mod pass_through;
 pub mod provisions;
 pub mod reach;
 pub mod redact;
@@ -25,6 +26,7 @@ pub mod room;
 pub mod source;
 pub mod storage;
 pub mod stream_url;
+pub mod track;
 mod wire;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use proto::egress_info::Request;
 use crate::control::EndReason;
 use crate::plan::RecordingPlan;
 use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::source::SourcePlan;
 use crate::plan::stream_url::StreamUrl;
 pub use error_code::Fault;
 use manifest::Contents;
@@ -54,9 +55,13 @@ impl Report {
     /// The report of a recording that is starting. `request` is the redacted request.
     #[must_use]
     pub fn new(plan: &RecordingPlan, request: Option<Request>, now: Timestamp) -> Self {
+        let source_type = match plan.source {
+            SourcePlan::Web(_) => proto::EgressSourceType::Web,
+            SourcePlan::Tracks(_) => proto::EgressSourceType::Sdk,
+        };
         let mut info = proto::EgressInfo {
             egress_id: plan.egress_id.to_string(),
-            source_type: proto::EgressSourceType::Web.into(),
+            source_type: source_type.into(),
             status: proto::EgressStatus::EgressStarting.into(),
             started_at: nanoseconds(now),
             updated_at: nanoseconds(now),
@@ -109,6 +114,19 @@ impl Report {
         }
         let contents = Contents::new(plan);
         Self { info, places, streams, notes: Vec::new(), reason: None, contents, manifest_of: None }
+    }
+
+    /// What outputs are called is known now: the source told.
+    pub fn discovered(&mut self, plan: &RecordingPlan) {
+        for (index, output) in plan.outputs.iter().enumerate() {
+            let (OutputPlan::File(file), Some(Place::File(at))) = (output, self.places.get(&OutputId(index)))
+            else {
+                continue;
+            };
+            if let Some(result) = self.info.file_results.get_mut(*at) {
+                result.filename = file.name.to_string();
+            }
+        }
     }
 
     /// The report as it stands.

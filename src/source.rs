@@ -1,14 +1,22 @@
-//! Where pictures and sound come from, as raw samples put into feeds.
+//! Where pictures and sound come from, as samples put into feeds: raw ones of a page, those of a track as they were published.
+
+pub mod tracks;
+pub mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use gstreamer as gst;
 use tokio::sync::mpsc;
 
 use crate::media::{Feed, Timeline};
 use crate::plan::encoding::Cadence;
+use crate::plan::source::SourcePlan;
+use crate::plan::track::Discovered;
+use tracks::{TracksError, TracksSource};
+use web::{StartReport, WebError, WebSource};
 
 /// What a source fills, and what it needs to work.
 #[derive(Debug, Clone)]
@@ -19,6 +27,8 @@ pub struct SourceContext {
     pub video: Option<Feed>,
     /// S16LE, 48 kHz, stereo, interleaved, stamped with media time.
     pub audio: Option<Feed>,
+    /// What a track is handed on by, as it was published.
+    pub track: Feed,
     /// When a picture gets into the recording.
     pub pacing: Pacing,
     pub counters: Arc<CaptureCounters>,
@@ -53,18 +63,63 @@ pub struct CaptureCounters {
 /// What a source tells the recording.
 #[derive(Debug)]
 pub enum SourceEvent {
-    /// The page is loaded; with [`StartRule::OnSignal`](crate::plan::source::StartRule) the signal is still to come.
+    /// The page is loaded, or the track is found; with [`StartRule::OnSignal`](crate::plan::source::StartRule) the signal is still to come.
     Loaded,
     /// The recording may begin.
     Ready,
-    /// The page said that it is over.
+    /// The recording may begin, and did when its first frame came, at this running time: what that frame is.
+    Discovered(Discovered, gst::ClockTime),
+    /// The page said that it is over, or what was recorded is no longer published.
     Ended,
     /// A part died and is being brought back; meanwhile the last picture stands and there is silence.
     Interrupted { why: String },
     /// It is back; how long it was away.
     Resumed { gap: Duration },
     /// It can't be brought back, or the start failed.
-    Failed(web::WebError),
+    Failed(SourceError),
 }
 
-pub mod web;
+/// Why there is no source, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Web(#[from] WebError),
+    #[error(transparent)]
+    Tracks(#[from] TracksError),
+}
+
+/// Pictures and sound on their way. Dropping it ends all that it started.
+#[derive(Debug)]
+pub enum Source {
+    Web(WebSource),
+    Tracks(TracksSource),
+}
+
+impl Source {
+    /// Starts what the plan names. The context's channel tells how it goes on.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub async fn start(plan: &SourcePlan, context: SourceContext) -> Result<Self, SourceError> {
+        match plan {
+            SourcePlan::Web(plan) => Ok(Self::Web(WebSource::start(plan, context).await?)),
+            SourcePlan::Tracks(plan) => Ok(Self::Tracks(TracksSource::start(plan, context).await?)),
+        }
+    }
+
+    /// What a source did instead of saying that the recording may begin; `None` where there is nothing to tell.
+    pub async fn explain(&self) -> Option<StartReport> {
+        match self {
+            Self::Web(source) => source.explain().await,
+            Self::Tracks(_) => None,
+        }
+    }
+
+    /// Ends it, and the feeds after their last sample. To be called after [`Timeline::end`].
+    pub async fn close(self) {
+        match self {
+            Self::Web(source) => source.close().await,
+            Self::Tracks(source) => source.close().await,
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     AudioCodecArg, CaptureArg, EncodingArgs, FrameTimesArg, GeneralArgs, ImageSuffixArg, OutputArgs,
-    ProfileArg, RoomArgs, SegmentSuffixArg, Size, WebArgs,
+    ProfileArg, RoomArgs, SegmentSuffixArg, Size, TrackArgs, WebArgs,
 };
 use crate::plan::Limits;
 use crate::plan::codec::{AudioCodec, CONTAINERS};
@@ -14,7 +14,7 @@ use crate::plan::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use crate::plan::request::{
     AudioMixing, EgressRequest, EncodingRequest, FileRequest, FrameTimes, ImagesRequest, Manifest, Media,
     OutputKind, OutputRequest, RequestOrigin, RoomRequest, SegmentsRequest, SourceRequest, StreamRequest,
-    WebRequest,
+    TrackRequest, WebRequest,
 };
 use crate::plan::room::RoomTicket;
 use crate::plan::source::CaptureKind;
@@ -46,6 +46,35 @@ pub fn room(args: &RoomArgs, directory: &Path) -> Result<EgressRequest, PlanErro
         audio_mixing: AudioMixing::Both,
     });
     request(source, &args.outputs, &args.encoding, &args.general, directory)
+}
+
+/// What `record track` and `plan track` ask for.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub fn track(args: &TrackArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
+    let directory = if args.general.storage.is_some() { Path::new("") } else { directory };
+    let file = FileRequest { path: reachable(&args.file, directory), container: None };
+    let request = EgressRequest {
+        origin: RequestOrigin::CommandLine,
+        source: SourceRequest::Track(TrackRequest {
+            room: RoomTicket { name: args.room.clone(), ..RoomTicket::default() },
+            track_id: args.track_id.clone(),
+        }),
+        encoding: EncodingRequest::default(),
+        outputs: vec![OutputRequest {
+            field: "file".to_owned(),
+            storage: None,
+            manifest: Manifest::from_flag(!args.general.manifest),
+            kind: OutputKind::File(file),
+        }],
+        webhooks: Vec::new(),
+        capture: CaptureKind::Framebuffer,
+        frame_times: FrameTimes::AsDrawn,
+        limits: Limits::default(),
+        retry_count: 0,
+    };
+    Ok(general(request, &args.general))
 }
 
 fn request(
@@ -107,7 +136,7 @@ pub fn option_of(field: &str) -> Option<&'static str> {
         ("ws_url", "") => "--url, LIVEKIT_URL",
         ("token or api key/secret", "") => "--api-key, --api-secret",
         ("template base url", "") => "--template-url",
-        ("file_outputs", _) => "--file",
+        ("file_outputs", _) | ("file" | "file.filepath", "") => "--file",
         ("segment_outputs", "playlist_name") => "--playlist",
         ("segment_outputs", "live_playlist_name") => "--live-playlist",
         ("segment_outputs", "segment_duration") => "--segment-duration",

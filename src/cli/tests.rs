@@ -29,6 +29,7 @@ fn request_of(job: &Job) -> Result<EgressRequest, PlanError> {
     match job {
         Job::Web(args) => request::web(args, directory),
         Job::Room(args) => request::room(args, directory),
+        Job::Track(args) => request::track(args, directory),
         Job::Request(_) => panic!("a request is in a file"),
     }
 }

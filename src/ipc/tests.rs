@@ -90,7 +90,7 @@ fn both_ends_have_the_same_plan() {
     let (ours, theirs) = (job.plan().unwrap().1, read.plan().unwrap().1);
     assert_eq!(ours, theirs);
     assert_eq!(theirs.limits.session, Some(Duration::from_secs(90)));
-    let SourcePlan::Web(web) = &theirs.source;
+    let SourcePlan::Web(web) = &theirs.source else { panic!("{theirs:?}") };
     assert_eq!(web.browser, job.terms.browser, "an operator's terms reach the browser");
     assert!(web.browser.insecure && web.browser.flags.len() == 2);
     assert_eq!(read.terms.video_encoder_threads, 3);

@@ -66,7 +66,17 @@ impl Timeline {
 
     /// Begins the recording: media time is zero now. A second call changes nothing.
     pub fn begin(&self) {
-        self.inner.zero.get_or_init(|| Zero { running: self.now(), wall: jiff::Timestamp::now() });
+        self.begin_at(gst::ClockTime::MAX);
+    }
+
+    /// As [`Timeline::begin`], from a moment of running time that is past: media time was zero then.
+    pub fn begin_at(&self, running: gst::ClockTime) {
+        self.inner.zero.get_or_init(|| {
+            let (now, wall) = (self.now(), jiff::Timestamp::now());
+            let running = running.min(now);
+            let ago = std::time::Duration::from(now.saturating_sub(running));
+            Zero { running, wall: wall.checked_sub(ago).unwrap_or(wall) }
+        });
         // Zero is set before the list is taken, and `on_begin` looks at zero under the list's lock: nobody is missed.
         let waiting =
             std::mem::take(&mut *self.inner.waiting.0.lock().unwrap_or_else(PoisonError::into_inner));

@@ -12,6 +12,7 @@ use super::error::PlanError;
 use super::filename::{self, Naming, Subject};
 use super::output::{FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan};
 use super::page::{self, Page};
+use super::pass_through;
 use super::provisions::Provisions;
 use super::request::{
     AudioMixing, EgressRequest, FileRequest, ImagesRequest, Manifest, Media, OutputKind, OutputRequest,
@@ -38,6 +39,9 @@ impl RecordingPlan {
         let page = match &request.source {
             SourceRequest::Web(web) => page::web(web, &request.origin)?,
             SourceRequest::Room(room) => page::room(room, provisions, &egress_id)?,
+            SourceRequest::Track(track) => {
+                return pass_through::plan(request, track, provisions, egress_id, now);
+            }
         };
         if request.outputs.is_empty() {
             return Err(PlanError::invalid(
@@ -160,7 +164,7 @@ fn source(
 ) -> Result<SourcePlan, PlanError> {
     let start = match &request.source {
         SourceRequest::Web(web) if web.await_start_signal => StartRule::OnSignal,
-        SourceRequest::Web(_) => StartRule::OnLoad,
+        SourceRequest::Web(_) | SourceRequest::Track(_) => StartRule::OnLoad,
         SourceRequest::Room(room) => {
             if media == Media::AudioOnly && room.audio_mixing != AudioMixing::Both {
                 return Err(PlanError::not_yet(
@@ -277,6 +281,7 @@ impl Assembly<'_> {
             container: row.container,
             has_video,
             audio,
+            pass_through: None,
             name: filename::file(&name_field, &file.path, row, self.naming)?,
             storage: kept.storage,
             manifest: kept.manifest,

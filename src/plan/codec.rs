@@ -22,6 +22,8 @@ pub enum Container {
     Mp4,
     Ogg,
     Mp3,
+    /// Only of a track as it is.
+    WebM,
 }
 
 /// One row of the compatibility table. The first codec of a list is the container's default.
@@ -58,6 +60,7 @@ pub const CONTAINERS: &[ContainerRow] = &[
         audio: &[AudioCodec::Mp3],
         video: &[],
     },
+    ContainerRow { container: Container::WebM, name: "WebM", extension: ".webm", audio: &[], video: &[] },
 ];
 
 impl Container {

@@ -176,6 +176,15 @@ pub fn file(
     Ok(StoredName::new(name))
 }
 
+/// A file's name without an extension, for one whose container is not known yet; `default` where none was given.
+pub(super) fn stem(field: &str, path: &str, default: &str, naming: &Naming) -> Result<StoredName, PlanError> {
+    let mut name = naming.path(field, path)?;
+    if name.is_empty() || name.ends_with('/') {
+        name.push_str(&value(default).replace('/', "_"));
+    }
+    Ok(StoredName::new(without_known_extension(&name)))
+}
+
 /// The names of a segment output; see [`SegmentsPlan`](super::output::SegmentsPlan).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SegmentNames {

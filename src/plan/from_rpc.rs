@@ -26,15 +26,16 @@ pub fn start_egress(request: StartEgressRequest) -> Result<EgressRequest, PlanEr
         request,
     } = request;
     let ticket = RoomTicket { name: room_name, id: room_id, token: Secret::new(token), ws_url };
-    let not_yet =
-        |field, what| Err(PlanError::not_yet(field, what, "give a `room_composite` or a `web` request"));
+    let not_yet = |field, what| {
+        Err(PlanError::not_yet(field, what, "give a `room_composite`, a `track` or a `web` request"))
+    };
     let request = match request {
         Some(Request::Web(web)) => from_v1::web(web)?,
         Some(Request::Egress(egress)) => from_v2::start_egress(egress, ticket)?,
         Some(Request::RoomComposite(room)) => from_v1::room_composite(room, ticket)?,
         Some(Request::Participant(_)) => return not_yet("participant", "a participant"),
         Some(Request::TrackComposite(_)) => return not_yet("track_composite", "a track composite"),
-        Some(Request::Track(_)) => return not_yet("track", "a track"),
+        Some(Request::Track(track)) => from_v1::track(track, ticket)?,
         Some(Request::Replay(_)) => return not_yet("replay", "a replay"),
         None => return Err(PlanError::invalid("request", "say what to record, for example `web`")),
     };

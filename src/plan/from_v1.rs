@@ -2,11 +2,12 @@
 
 use livekit_protocol as proto;
 use proto::egress_info::Request as Wire;
-use proto::{room_composite_egress_request as room, web_egress_request as web_egress};
+use proto::{room_composite_egress_request as room, track_egress_request, web_egress_request as web_egress};
 
 use super::error::PlanError;
 use super::request::{
-    AudioMixing, EgressRequest, EncodingRequest, Media, OutputRequest, RoomRequest, SourceRequest, WebRequest,
+    AudioMixing, EgressRequest, EncodingRequest, Media, OutputRequest, RoomRequest, SourceRequest,
+    TrackRequest, WebRequest,
 };
 use super::room::RoomTicket;
 use super::wire;
@@ -92,6 +93,24 @@ pub fn room_composite(
     let room = ticket.named(room_name);
     let source = SourceRequest::Room(RoomRequest { room, layout, custom_base_url, media, audio_mixing });
     Ok(EgressRequest::of_wire(wire, source, encoding, outputs, wire::webhooks(webhooks)?))
+}
+
+/// A v1 track request; `ticket` is what its envelope says of the room.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub fn track(request: proto::TrackEgressRequest, ticket: RoomTicket) -> Result<EgressRequest, PlanError> {
+    let wire = Wire::Track(request.clone());
+    let proto::TrackEgressRequest { room_name, track_id, webhooks, output } = request;
+    let outputs = match output {
+        None => Vec::new(),
+        Some(track_egress_request::Output::File(file)) => vec![wire::direct_file("file".to_owned(), file)],
+        Some(track_egress_request::Output::WebsocketUrl(_)) => {
+            return Err(PlanError::not_yet("websocket_url", "a websocket output", "record to a `file`"));
+        }
+    };
+    let source = SourceRequest::Track(TrackRequest { room: ticket.named(room_name), track_id });
+    Ok(EgressRequest::of_wire(wire, source, EncodingRequest::default(), outputs, wire::webhooks(webhooks)?))
 }
 
 /// A v1 request's outputs: a list of each kind.

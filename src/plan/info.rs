@@ -3,8 +3,8 @@
 use livekit_protocol as proto;
 use proto::egress_info::Request;
 use proto::{
-    encoded_file_output, image_output, output, room_composite_egress_request, segmented_file_output,
-    start_egress_request, storage_config, web_egress_request,
+    direct_file_output, encoded_file_output, image_output, output, room_composite_egress_request,
+    segmented_file_output, start_egress_request, storage_config, track_egress_request, web_egress_request,
 };
 
 use super::codec::{AudioCodec, Container};
@@ -13,16 +13,22 @@ use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use super::redact;
 use super::request::{
     EgressRequest, EncodingRequest, Manifest, Media, OutputKind, OutputRequest, RequestOrigin, RoomRequest,
-    SourceRequest, WebRequest,
+    SourceRequest, TrackRequest, WebRequest,
 };
 
 /// What `EgressInfo.request` holds: the wire request with its secrets blotted out; for a request of the command line, the
 /// v2 request that says the same.
 #[must_use]
 pub fn redacted_request(request: &EgressRequest) -> Request {
-    match &request.origin {
-        RequestOrigin::Wire(wire) => redacted(wire.expose().as_ref().clone()),
-        RequestOrigin::CommandLine => Request::Egress(redacted_v2(as_v2(request))),
+    match (&request.origin, &request.source) {
+        (RequestOrigin::Wire(wire), _) => redacted(wire.expose().as_ref().clone()),
+        // v2 has no shorter word for it.
+        (RequestOrigin::CommandLine, SourceRequest::Track(track)) => {
+            Request::Track(track_as_v1(request, track))
+        }
+        (RequestOrigin::CommandLine, SourceRequest::Web(_) | SourceRequest::Room(_)) => {
+            Request::Egress(redacted_v2(as_v2(request)))
+        }
     }
 }
 
@@ -31,11 +37,45 @@ fn redacted(request: Request) -> Request {
         Request::Web(web) => Request::Web(redacted_web(web)),
         Request::RoomComposite(room) => Request::RoomComposite(redacted_room_composite(room)),
         Request::Egress(egress) => Request::Egress(redacted_v2(egress)),
+        Request::Track(track) => Request::Track(redacted_track(track)),
         // None of them becomes a request of ours.
         Request::Participant(_) => Request::Participant(proto::ParticipantEgressRequest::default()),
         Request::TrackComposite(_) => Request::TrackComposite(proto::TrackCompositeEgressRequest::default()),
-        Request::Track(_) => Request::Track(proto::TrackEgressRequest::default()),
         Request::Replay(_) => Request::Replay(proto::ExportReplayRequest::default()),
+    }
+}
+
+fn redacted_track(mut request: proto::TrackEgressRequest) -> proto::TrackEgressRequest {
+    redact_webhooks(&mut request.webhooks);
+    match &mut request.output {
+        Some(track_egress_request::Output::File(file)) => match file.output.as_mut() {
+            Some(direct_file_output::Output::S3(s3)) => redact_s3(s3),
+            Some(direct_file_output::Output::Gcp(gcp)) => redact_gcp(gcp),
+            Some(direct_file_output::Output::Azure(azure)) => redact_azure(azure),
+            Some(direct_file_output::Output::AliOss(ali)) => redact_ali_oss(ali),
+            None => {}
+        },
+        // There may be a key in it.
+        Some(track_egress_request::Output::WebsocketUrl(url)) => *url = redact::page_url(url),
+        None => {}
+    }
+    request
+}
+
+fn track_as_v1(request: &EgressRequest, track: &TrackRequest) -> proto::TrackEgressRequest {
+    let file = request.outputs.first().and_then(|output| match &output.kind {
+        OutputKind::File(file) => Some(track_egress_request::Output::File(proto::DirectFileOutput {
+            filepath: file.path.clone(),
+            disable_manifest: output.manifest == Manifest::OnlyWithBackup,
+            output: None,
+        })),
+        OutputKind::Segments(_) | OutputKind::Stream(_) | OutputKind::Images(_) => None,
+    });
+    proto::TrackEgressRequest {
+        room_name: track.room.name.clone(),
+        track_id: track.track_id.clone(),
+        webhooks: Vec::new(),
+        output: file,
     }
 }
 
@@ -194,6 +234,8 @@ fn as_v2(request: &EgressRequest) -> proto::StartEgressRequest {
     let (room_name, source) = match &request.source {
         SourceRequest::Web(web) => (String::new(), web_as_v2(web)),
         SourceRequest::Room(room) => (room.room.name.clone(), room_as_v2(room)),
+        // Shown in its own form; see above.
+        SourceRequest::Track(_) => return proto::StartEgressRequest::default(),
     };
     proto::StartEgressRequest {
         room_name,
@@ -262,7 +304,8 @@ fn output_as_v2(output: &OutputRequest) -> proto::Output {
     let config = match &output.kind {
         OutputKind::File(file) => {
             let file_type = match file.container {
-                None => proto::EncodedFileType::DefaultFiletype,
+                // No request can name WebM: it is what a track becomes by itself.
+                None | Some(Container::WebM) => proto::EncodedFileType::DefaultFiletype,
                 Some(Container::Mp4) => proto::EncodedFileType::Mp4,
                 Some(Container::Ogg) => proto::EncodedFileType::Ogg,
                 Some(Container::Mp3) => proto::EncodedFileType::Mp3,

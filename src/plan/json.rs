@@ -44,7 +44,7 @@ impl RequestError {
     }
 }
 
-/// Reads a v1 `WebEgressRequest` or `RoomCompositeEgressRequest`, a v2 `StartEgressRequest`, or any of them in the envelope
+/// Reads a v1 `WebEgressRequest`, `RoomCompositeEgressRequest` or `TrackEgressRequest`, a v2 `StartEgressRequest`, or any of them in the envelope
 /// that livekit-server puts around it; which one it is, its fields tell.
 ///
 /// # Errors
@@ -55,6 +55,7 @@ pub fn parse(text: &str) -> Result<EgressRequest, RequestError> {
     let request = match kind_of(object)? {
         Kind::V1Web => from_v1::web(strict(text)?)?,
         Kind::V1RoomComposite => from_v1::room_composite(strict(text)?, RoomTicket::default())?,
+        Kind::V1Track => from_v1::track(strict(text)?, RoomTicket::default())?,
         Kind::V2 => from_v2::start_egress(strict(text)?, RoomTicket::default())?,
         Kind::Envelope => from_envelope(strict(text)?)?,
     };
@@ -69,6 +70,7 @@ pub fn parse(text: &str) -> Result<EgressRequest, RequestError> {
 enum Kind {
     V1Web,
     V1RoomComposite,
+    V1Track,
     V2,
     Envelope,
 }
@@ -79,7 +81,7 @@ fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, 
         RequestError::Plan(PlanError::not_yet(
             "request",
             what,
-            "record a room or a web page, by a v1 or v2 request",
+            "record a room, a track or a web page, by a v1 or v2 request",
         ))
     };
     if has(&["outputs", "template", "media"]) {
@@ -91,14 +93,11 @@ fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, 
     if has(&["participant"]) {
         return Err(not_yet("a participant egress"));
     }
-    if has(&["track"]) {
-        return Err(not_yet("a track egress"));
-    }
     if has(&["replay", "replay_id", "replayId"]) {
         return Err(not_yet("a replay"));
     }
     // A v2 request without outputs is one for nobody; in the envelope the outputs stand inside of `web`.
-    if has(&["web", "egress", "room_composite", "roomComposite"]) {
+    if has(&["web", "egress", "room_composite", "roomComposite", "track"]) {
         return Ok(Kind::Envelope);
     }
     if has(&["url"]) {
@@ -108,7 +107,7 @@ fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, 
         return Err(not_yet("a track composite egress"));
     }
     if has(&["track_id", "trackId"]) {
-        return Err(not_yet("a track egress"));
+        return Ok(Kind::V1Track);
     }
     if has(&["identity"]) {
         return Err(not_yet("a participant egress"));
@@ -133,6 +132,7 @@ struct Envelope {
     egress: Option<proto::StartEgressRequest>,
     #[serde(alias = "roomComposite")]
     room_composite: Option<proto::RoomCompositeEgressRequest>,
+    track: Option<proto::TrackEgressRequest>,
     #[serde(alias = "retryCount")]
     retry_count: u32,
     #[serde(alias = "roomId")]
@@ -157,6 +157,7 @@ fn from_envelope(envelope: Envelope) -> Result<EgressRequest, RequestError> {
         web,
         egress,
         room_composite,
+        track,
         retry_count,
         room_id,
         room_name,
@@ -167,13 +168,14 @@ fn from_envelope(envelope: Envelope) -> Result<EgressRequest, RequestError> {
         estimated_cpu: _,
     } = envelope;
     let ticket = RoomTicket { name: room_name, id: room_id, token, ws_url };
-    let request = match (web, room_composite, egress) {
-        (Some(web), None, None) => from_v1::web(web)?,
-        (None, Some(room), None) => from_v1::room_composite(room, ticket)?,
-        (None, None, Some(egress)) => from_v2::start_egress(egress, ticket)?,
-        (None, None, None) => return Err(PlanError::invalid("request", "it is null").into()),
+    let request = match (web, room_composite, track, egress) {
+        (Some(web), None, None, None) => from_v1::web(web)?,
+        (None, Some(room), None, None) => from_v1::room_composite(room, ticket)?,
+        (None, None, Some(track), None) => from_v1::track(track, ticket)?,
+        (None, None, None, Some(egress)) => from_v2::start_egress(egress, ticket)?,
+        (None, None, None, None) => return Err(PlanError::invalid("request", "it is null").into()),
         _ => {
-            let help = "`web`, `room_composite` and `egress` exclude each other";
+            let help = "`web`, `room_composite`, `track` and `egress` exclude each other";
             return Err(PlanError::invalid("request", help).into());
         }
     };

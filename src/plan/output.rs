@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use jiff::Zoned;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{AudioCodec, Container};
 use super::request::Manifest;
 use super::storage::{Storage, StoredName};
 use super::stream_url::StreamUrl;
+use super::track::TrackCodec;
 
 /// An output's place in [`RecordingPlan::outputs`](super::RecordingPlan::outputs).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,9 +83,25 @@ pub struct FilePlan {
     pub container: Container,
     pub has_video: bool,
     pub audio: Option<AudioCodec>,
+    /// Of a track that is recorded as it is; `None`: what goes in is encoded here.
+    pub pass_through: Option<PassThrough>,
     pub name: StoredName,
     pub storage: Storage,
     pub manifest: Manifest,
+}
+
+/// A file of a track whose frames are not touched.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PassThrough {
+    /// Container, media and name of the file are those of the track, and not known yet.
+    Awaited {
+        /// As it was asked for.
+        path: String,
+        retry_count: u32,
+        /// The time that stands in its name.
+        planned_at: Zoned,
+    },
+    Of(TrackCodec),
 }
 
 /// An HLS playlist and its MPEG-TS segments.

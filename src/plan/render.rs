@@ -6,19 +6,24 @@ use std::time::Duration;
 use super::RecordingPlan;
 use super::encoding::{AudioEncoding, Cadence, VideoEncoding};
 use super::graph::{GraphPlan, X264Plan};
-use super::output::{FilePlan, ImageSuffix, ImagesPlan, OutputPlan, SegmentSuffix, SegmentsPlan, StreamPlan};
+use super::output::{
+    FilePlan, ImageSuffix, ImagesPlan, OutputPlan, PassThrough, SegmentSuffix, SegmentsPlan, StreamPlan,
+};
 use super::page::{Page, RoomPage, Template};
 use super::redact;
-use super::room::RoomEntry;
+use super::room::{RoomAccess, RoomEntry};
 use super::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
 use super::storage::{Storage, StorageTarget};
+use super::track::{TracksPlan, Wanted};
 
 /// What a recording would do, one fact a line; ends with a line feed.
 #[must_use]
 pub fn render(plan: &RecordingPlan, graph: &GraphPlan) -> String {
     let mut text = Lines::default();
-    let SourcePlan::Web(web) = &plan.source;
-    source(&mut text, web);
+    match &plan.source {
+        SourcePlan::Web(web) => source(&mut text, web),
+        SourcePlan::Tracks(tracks) => self::tracks(&mut text, tracks),
+    }
     if let Some(video) = &plan.video {
         pictures(&mut text, video);
         // Images alone need no encoder.
@@ -40,9 +45,13 @@ pub fn render(plan: &RecordingPlan, graph: &GraphPlan) -> String {
             stored(&mut text, storage);
         }
     }
+    let by_itself = match &plan.source {
+        SourcePlan::Web(_) => "when the page logs END_RECORDING",
+        SourcePlan::Tracks(_) => "when the track is no longer published",
+    };
     let ends = match plan.limits.duration {
-        Some(limit) => format!("after {}, when stopped, or when the page logs END_RECORDING", span(limit)),
-        None => "when stopped, or when the page logs END_RECORDING".to_owned(),
+        Some(limit) => format!("after {}, when stopped, or {by_itself}", span(limit)),
+        None => format!("when stopped, or {by_itself}"),
     };
     text.line("ends", &ends);
     text.0
@@ -81,19 +90,30 @@ fn source(text: &mut Lines, web: &WebPlan) {
     }
 }
 
+fn tracks(text: &mut Lines, tracks: &TracksPlan) {
+    let TracksPlan { room, identity, wanted: Wanted::Tracks(sids) } = tracks;
+    room_at(text, room, identity);
+    text.line("track", &format!("{}, as it is published, without decoding it", sids.join(", ")));
+    text.line("starts", "with its first frame");
+}
+
 fn room(text: &mut Lines, page: &RoomPage) {
     let RoomPage { room, identity, layout, template } = page;
-    let entry = match &room.entry {
-        RoomEntry::Token(_) => "with the request's token".to_owned(),
-        RoomEntry::Key(signer) => format!("by the key {}, as {identity}", signer.key),
-    };
-    text.line("room", &format!("{} at {}, {entry}", room.name, redact::page_url(room.server.as_str())));
+    room_at(text, room, identity);
     let layout = if layout.is_empty() { "the page's own choice" } else { layout };
     let page = match template {
         Template::Own => String::new(),
         Template::At(url) => format!(" (by {})", redact::page_url(url.as_str())),
     };
     text.line("layout", &format!("{layout}{page}"));
+}
+
+fn room_at(text: &mut Lines, room: &RoomAccess, identity: &str) {
+    let entry = match &room.entry {
+        RoomEntry::Token(_) => "with the request's token".to_owned(),
+        RoomEntry::Key(signer) => format!("by the key {}, as {identity}", signer.key),
+    };
+    text.line("room", &format!("{} at {}, {entry}", room.name, redact::page_url(room.server.as_str())));
 }
 
 fn pictures(text: &mut Lines, video: &VideoEncoding) {
@@ -135,6 +155,10 @@ fn sound(text: &mut Lines, audio: &AudioEncoding) {
 }
 
 fn file(text: &mut Lines, file: &FilePlan) {
+    if let Some(PassThrough::Awaited { .. }) = file.pass_through {
+        text.line("file", &format!("{} (OGG, MP4 or WebM, as the track's codec wants it)", file.name));
+        return;
+    }
     let mut media = Vec::new();
     if file.has_video {
         media.push("H.264".to_owned());

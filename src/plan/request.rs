@@ -73,6 +73,8 @@ pub enum SourceRequest {
     Web(WebRequest),
     /// A room composite: all of a room, as a page shows it.
     Room(RoomRequest),
+    /// One track of a room, as it is.
+    Track(TrackRequest),
 }
 
 impl SourceRequest {
@@ -81,6 +83,8 @@ impl SourceRequest {
         match self {
             Self::Web(web) => web.media,
             Self::Room(room) => room.media,
+            // Which one it is, the track tells.
+            Self::Track(_) => Media::AudioAndVideo,
         }
     }
 
@@ -90,8 +94,17 @@ impl SourceRequest {
         match self {
             Self::Web(_) => None,
             Self::Room(room) => Some(&room.room),
+            Self::Track(track) => Some(&track.room),
         }
     }
+}
+
+/// One track, recorded without decoding it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackRequest {
+    pub room: RoomTicket,
+    /// `TR_…`
+    pub track_id: String,
 }
 
 /// A web page.

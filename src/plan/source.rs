@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::page::Page;
 use super::room::RoomAccess;
+use super::track::TracksPlan;
 use crate::config::chrome::{self, ChromeFlag};
 
 /// Where pictures and sound come from.
@@ -14,6 +15,8 @@ use crate::config::chrome::{self, ChromeFlag};
 pub enum SourcePlan {
     /// A page in Chromium on a virtual display.
     Web(WebPlan),
+    /// Tracks of a room, as they are published.
+    Tracks(TracksPlan),
 }
 
 impl SourcePlan {
@@ -23,6 +26,7 @@ impl SourcePlan {
         match self {
             Self::Web(WebPlan { page: Page::Room(page), .. }) => Some(&page.room),
             Self::Web(_) => None,
+            Self::Tracks(tracks) => Some(&tracks.room),
         }
     }
 }

@@ -36,6 +36,8 @@ const REQUESTS: &[(&str, &str)] = requests![
     "v1-room-composite-audio-only",
     "v2-template",
     "rpc-room-composite",
+    "v1-track",
+    "rpc-track",
 ];
 
 fn now() -> jiff::Zoned {
@@ -272,11 +274,79 @@ fn what_livekit_server_sends_is_planned_or_refused_by_its_kind() {
     for kind in [
         Request::Participant(proto::ParticipantEgressRequest::default()),
         Request::TrackComposite(proto::TrackCompositeEgressRequest::default()),
-        Request::Track(proto::TrackEgressRequest::default()),
         Request::Replay(proto::ExportReplayRequest::default()),
     ] {
         let error = from_rpc::start_egress(request(Some(kind))).unwrap_err();
         assert!(error.to_string().contains("not yet supported"), "{error}");
     }
     assert_eq!(from_rpc::start_egress(request(None)).unwrap_err().field(), "request");
+}
+
+#[test]
+fn a_track_tells_what_its_file_is() {
+    use super::codec::{AudioCodec, Container};
+    use super::output::PassThrough;
+    use super::track::{Discovered, PublishedTrack, TrackCodec, TrackOrigin};
+
+    for (path, codec, name, container, has_video) in [
+        ("", TrackCodec::Opus, "TR_abc-2006-01-02T150405.ogg", Container::Ogg, false),
+        ("a/{publisher_identity}.mp4", TrackCodec::Vp8, "a/ann.webm", Container::WebM, true),
+        (
+            "{track_type}-{track_source}-{track_id}",
+            TrackCodec::H265,
+            "video-camera-TR_abc.mp4",
+            Container::Mp4,
+            true,
+        ),
+        ("call", TrackCodec::Pcma, "call.ogg", Container::Ogg, false),
+    ] {
+        let request =
+            serde_json::json!({ "room_name": "r", "track_id": "TR_abc", "file": { "filepath": path } });
+        let before = plan(&request.to_string()).unwrap();
+        let track = PublishedTrack {
+            sid: "TR_abc".to_owned(),
+            kind: codec.kind(),
+            origin: TrackOrigin::Camera,
+            publisher: "ann".to_owned(),
+            is_muted: false,
+        };
+        let after = before.discovered(&Discovered { track, codec }).unwrap();
+        let [OutputPlan::File(file)] = after.outputs.as_slice() else { panic!("{after:?}") };
+        assert_eq!(
+            (file.name.as_str(), file.container, file.has_video),
+            (name, container, has_video),
+            "{path}"
+        );
+        assert_eq!(file.audio, (!has_video).then_some(AudioCodec::Opus));
+        assert_eq!(file.pass_through, Some(PassThrough::Of(codec)));
+        // It is decided once.
+        assert_eq!(
+            after
+                .discovered(&Discovered {
+                    codec: TrackCodec::Vp9,
+                    track: PublishedTrack {
+                        sid: String::new(),
+                        kind: codec.kind(),
+                        origin: TrackOrigin::Unknown,
+                        publisher: String::new(),
+                        is_muted: false,
+                    }
+                })
+                .unwrap(),
+            after
+        );
+    }
+}
+
+#[test]
+fn bad_track_requests() {
+    for (text, field) in [
+        (r#"{"room_name":"r","track_id":"","file":{}}"#, "track_id"),
+        (r#"{"room_name":"","track_id":"TR_a","file":{}}"#, "room_name"),
+        (r#"{"room_name":"r","track_id":"TR_a"}"#, "output"),
+    ] {
+        assert_eq!(plan(text).unwrap_err().field(), field, "{text}");
+    }
+    let websocket = r#"{"room_name":"r","track_id":"TR_a","websocket_url":"wss://x/"}"#;
+    assert!(json::parse(websocket).unwrap_err().to_string().contains("is not yet supported"));
 }

@@ -5,7 +5,7 @@ pub(super) mod storage;
 use std::time::Duration;
 
 use livekit_protocol as proto;
-use proto::{encoded_file_output, image_output, segmented_file_output};
+use proto::{direct_file_output, encoded_file_output, image_output, segmented_file_output};
 
 use super::codec::{AudioCodec, Container};
 use super::encoding::{H264Profile, Preset};
@@ -135,6 +135,18 @@ pub(super) fn encoded_file(
         encoded_file_output::Output::AliOss(oss) => storage::ali_oss(oss),
     });
     file(field, file_type, filepath, disable_manifest, storage)
+}
+
+pub(super) fn direct_file(field: String, output: proto::DirectFileOutput) -> OutputRequest {
+    let proto::DirectFileOutput { filepath: path, disable_manifest, output: storage } = output;
+    let storage = storage.map(|storage| match storage {
+        direct_file_output::Output::S3(s3) => storage::s3(s3),
+        direct_file_output::Output::Gcp(gcp) => storage::gcs(gcp),
+        direct_file_output::Output::Azure(azure) => storage::azure(azure),
+        direct_file_output::Output::AliOss(oss) => storage::ali_oss(oss),
+    });
+    let manifest = Manifest::from_flag(disable_manifest);
+    OutputRequest { field, storage, manifest, kind: OutputKind::File(FileRequest { path, container: None }) }
 }
 
 /// `storage`: of the whole output in v2; in v1 it is inside of the message. (LiveKit does not look there in v2; what was

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use gstreamer as gst;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -29,12 +30,13 @@ use super::{Reporter, Setup};
 use crate::control::{Command, CommandError, Limit};
 use crate::encode::{EncoderEvents, Encoders};
 use crate::media::{Feed, PipelineEvent, Timeline, still};
+use crate::plan::codec::AudioCodec;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::source::SourcePlan;
+use crate::plan::track::Discovered;
 use crate::report::{Fault, Report};
 use crate::sink::{SinkContext, SinkEvent};
-use crate::source::web::{WebError, WebSource};
-use crate::source::{CaptureCounters, Pacing, SourceContext, SourceEvent};
+use crate::source::{CaptureCounters, Pacing, Source, SourceContext, SourceError, SourceEvent};
 use crate::upload::{LaneView, UploadEvent, Uploader};
 
 /// A recording is not degraded to fewer pictures a second.
@@ -45,7 +47,7 @@ const PICTURE_WITHIN: Duration = Duration::from_secs(1);
 /// Something that happened, wherever.
 pub(super) enum Input {
     Command(Option<Command>),
-    SourceStarted(Result<WebSource, StartFailure>),
+    SourceStarted(Result<Source, StartFailure>),
     Source(SourceEvent),
     Encoder(PipelineEvent),
     Sink(SinkEvent),
@@ -68,11 +70,15 @@ pub(super) struct Driver<'a> {
     counters: Arc<CaptureCounters>,
     raw_video: Option<Feed>,
     raw_audio: Option<Feed>,
+    /// A track as it was published, for a source that hands one on.
+    track: Feed,
+    /// When the first frame came, where that is when the recording began.
+    first_frame: Option<gst::ClockTime>,
     encoders: Option<Encoders>,
     outputs: Outputs,
     /// One for each output, in order.
     contexts: Vec<SinkContext>,
-    source: Option<WebSource>,
+    source: Option<Source>,
     tasks: TaskTracker,
     abandon: CancellationToken,
     sink_events: mpsc::UnboundedSender<SinkEvent>,
@@ -110,6 +116,8 @@ impl<'a> Driver<'a> {
         Self {
             raw_video: setup.plan.video.as_ref().map(|_| Feed::new("raw video")),
             raw_audio: (!setup.plan.audio.is_empty()).then(|| Feed::new("raw audio")),
+            track: Feed::new("track"),
+            first_frame: None,
             board: ProgressBoard::new(&setup.plan),
             setup,
             reporter,
@@ -143,22 +151,27 @@ impl<'a> Driver<'a> {
     /// Starts the source, and beside it encoders and sinks.
     pub(super) fn prepare(
         &mut self,
-        starting: &mut JoinSet<Result<WebSource, WebError>>,
+        starting: &mut JoinSet<Result<Source, SourceError>>,
         events: mpsc::UnboundedSender<SourceEvent>,
     ) -> Result<EncoderEvents, String> {
-        let SourcePlan::Web(web) = self.setup.plan.source.clone();
+        let source = self.setup.plan.source.clone();
         let pacing = self.pacing();
         let context = SourceContext {
             timeline: self.timeline.clone(),
             video: self.raw_video.clone(),
             audio: self.raw_audio.clone(),
+            track: self.track.clone(),
             pacing,
             counters: Arc::clone(&self.counters),
             run_dir: self.setup.work.run().to_owned(),
             report_dir: self.setup.work.report(),
             events,
         };
-        starting.spawn(async move { WebSource::start(&web, context).await });
+        let is_known = match source {
+            SourcePlan::Web(_) => true,
+            SourcePlan::Tracks(_) => false,
+        };
+        starting.spawn(async move { Source::start(&source, context).await });
         let (encoders, events) = Encoders::start(
             &self.setup.graph,
             pacing.key_interval,
@@ -167,13 +180,42 @@ impl<'a> Driver<'a> {
         )
         .map_err(|error| error.to_string())?;
         self.encoders = Some(encoders);
+        // What a track's file is, its first frame tells.
+        if is_known {
+            self.open_outputs()?;
+        }
+        Ok(events)
+    }
+
+    fn open_outputs(&mut self) -> Result<(), String> {
         self.contexts =
             (0..self.setup.plan.outputs.len()).map(|at| self.sink_context(OutputId(at))).collect();
         self.outputs = Outputs::open(&self.setup.plan, &self.contexts).map_err(|error| {
             self.fault = Fault::Destination;
             error.to_string()
         })?;
-        Ok(events)
+        Ok(())
+    }
+
+    /// The first frame is here: what the plan left open is decided, and the recording begins with that frame.
+    fn on_discovered(&mut self, found: &Discovered, first_frame: gst::ClockTime) -> Vec<Action> {
+        if !matches!(self.lifecycle.state(), State::Preparing { .. }) {
+            return Vec::new();
+        }
+        tracing::info!(track = found.track.sid, codec = %found.codec, "discovered");
+        let plan = self.setup.plan.discovered(found).map_err(|error| error.to_string());
+        let opened = plan.and_then(|plan| {
+            self.setup.plan = plan;
+            self.setup.work.discovered(&self.setup.plan).map_err(|error| error.to_string())?;
+            self.open_outputs()
+        });
+        if let Err(error) = opened {
+            return self.handle(Event::SourceFailed(error));
+        }
+        self.report.discovered(&self.setup.plan);
+        self.board = ProgressBoard::new(&self.setup.plan);
+        self.first_frame = Some(first_frame);
+        self.handle(Event::SourceReady)
     }
 
     fn pacing(&self) -> Pacing {
@@ -189,11 +231,20 @@ impl<'a> Driver<'a> {
 
     fn sink_context(&self, id: OutputId) -> SinkContext {
         let encoders = self.encoders.as_ref();
+        let (video, audio) = match &self.setup.plan.source {
+            SourcePlan::Web(_) => {
+                (encoders.and_then(Encoders::video), encoders.map(Encoders::audio).unwrap_or_default())
+            }
+            // Whichever of the two it is: that is the output's affair.
+            SourcePlan::Tracks(_) => {
+                (Some(self.track.clone()), BTreeMap::from([(AudioCodec::Opus, self.track.clone())]))
+            }
+        };
         SinkContext {
             timeline: self.timeline.clone(),
             raw_video: self.raw_video.clone(),
-            video: encoders.and_then(Encoders::video),
-            audio: encoders.map(Encoders::audio).unwrap_or_default(),
+            video,
+            audio,
             key_frames: encoders.map_or_else(crate::media::KeyFrames::none, Encoders::key_frames),
             dir: self.setup.work.output(id),
             events: self.sink_events.clone(),
@@ -296,6 +347,7 @@ impl<'a> Driver<'a> {
                 self.handle(Event::SourceLoaded)
             }
             SourceEvent::Ready => self.handle(Event::SourceReady),
+            SourceEvent::Discovered(found, first_frame) => self.on_discovered(&found, first_frame),
             SourceEvent::Ended => self.handle(Event::SourceEnded),
             SourceEvent::Interrupted { why } => {
                 let at = self.elapsed();
@@ -379,7 +431,10 @@ impl<'a> Driver<'a> {
     /// Media time is zero now. The streams attach first, so that the recording's first picture is theirs too.
     pub(super) fn begin(&mut self) -> Vec<Action> {
         let opened = self.outputs.open_streams(&self.setup.plan, &self.contexts);
-        self.timeline.begin();
+        match self.first_frame {
+            Some(at) => self.timeline.begin_at(at),
+            None => self.timeline.begin(),
+        }
         self.deadline = self.setup.plan.limits.duration.map(|limit| Instant::now() + limit);
         self.start_session();
         self.board.begin();

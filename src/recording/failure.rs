@@ -3,7 +3,9 @@
 use tokio::task::JoinError;
 
 use crate::report::Fault;
-use crate::source::web::{WebError, WebSource};
+use crate::source::tracks::{RoomError, SignalError, TracksError};
+use crate::source::web::WebError;
+use crate::source::{Source, SourceError};
 
 /// Why there is no source, and whose fault that is.
 pub(super) struct StartFailure {
@@ -11,11 +13,23 @@ pub(super) struct StartFailure {
     pub(super) fault: Fault,
 }
 
-impl From<WebError> for StartFailure {
-    fn from(error: WebError) -> Self {
-        let fault = match error {
-            WebError::Page { .. } => Fault::User,
-            _ => Fault::Service,
+impl From<SourceError> for StartFailure {
+    fn from(error: SourceError) -> Self {
+        let fault = match &error {
+            SourceError::Web(WebError::Page { .. }) => Fault::User,
+            SourceError::Tracks(TracksError::NotFound { .. }) => Fault::NotFound,
+            SourceError::Tracks(
+                TracksError::Refused { .. }
+                | TracksError::CodecChanged { .. }
+                | TracksError::Room(RoomError::Signal(
+                    SignalError::Refused { .. } | SignalError::Address { .. },
+                )),
+            ) => Fault::User,
+            // Where the room is: nothing of ours, and nothing of who asked.
+            SourceError::Tracks(TracksError::Room(_) | TracksError::Lost(_)) => Fault::Destination,
+            SourceError::Web(_) | SourceError::Tracks(TracksError::Duplicate | TracksError::Transcode(_)) => {
+                Fault::Service
+            }
         };
         Self { error: describe(&error), fault }
     }
@@ -23,8 +37,8 @@ impl From<WebError> for StartFailure {
 
 /// A source that started, or why it did not.
 pub(super) fn joined(
-    started: Result<Result<WebSource, WebError>, JoinError>,
-) -> Result<WebSource, StartFailure> {
+    started: Result<Result<Source, SourceError>, JoinError>,
+) -> Result<Source, StartFailure> {
     match started {
         Ok(started) => started.map_err(StartFailure::from),
         Err(panic) => Err(StartFailure { error: panic.to_string(), fault: Fault::Service }),

@@ -169,6 +169,19 @@ impl WorkDir {
         write_manifest(&self.root, &Manifest { kept, ..manifest })
     }
 
+    /// Writes down what outputs are, now that the source told: `weir recover` goes by it.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub(super) fn discovered(&self, plan: &RecordingPlan) -> Result<(), WorkDirError> {
+        let path = self.root.join(MANIFEST);
+        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
+        let outputs = plan.outputs.iter().map(entry_of).collect();
+        write_manifest(&self.root, &Manifest { outputs, ..manifest })
+    }
+
     /// Whether a failed start left something to look at.
     #[must_use]
     pub fn has_report(&self) -> bool {

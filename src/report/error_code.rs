@@ -5,6 +5,8 @@
 pub enum Fault {
     /// What was asked for can't be done: the page does not load, a value is wrong.
     User,
+    /// What was to be recorded is not there.
+    NotFound,
     /// Where the recording goes does not take it: a server, a full disk.
     Destination,
     /// A storage does not take what was recorded. LiveKit calls that the request's fault, too (service.md §5.6).
@@ -22,6 +24,7 @@ impl Fault {
         match self {
             Self::User | Self::Storage => 400,
             Self::Killed => 403,
+            Self::NotFound => 404,
             Self::Destination => 503,
             Self::Service => 500,
         }

@@ -12,7 +12,7 @@ use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::page::Page;
 use crate::plan::redact;
 use crate::plan::request::Manifest;
-use crate::plan::source::SourcePlan;
+use crate::plan::source::{SourcePlan, WebPlan};
 
 /// What a manifest lists beside the report itself: some hundred bytes for each segment and image.
 #[derive(Debug)]
@@ -73,11 +73,10 @@ impl Contents {
             output.manifest() == Some(Manifest::Stored)
                 || output.storage().is_some_and(|storage| storage.backup.is_some())
         };
-        let SourcePlan::Web(web) = &plan.source;
         // A room is known by its name.
-        let url = match &web.page {
-            Page::Address(url) => redact::user_info(url.as_str()),
-            Page::Room(_) => String::new(),
+        let url = match &plan.source {
+            SourcePlan::Web(WebPlan { page: Page::Address(url), .. }) => redact::user_info(url.as_str()),
+            SourcePlan::Web(WebPlan { page: Page::Room(_), .. }) | SourcePlan::Tracks(_) => String::new(),
         };
         plan.outputs.iter().any(is_wanted).then(|| Self {
             url,

@@ -1,4 +1,4 @@
-//! One file: MP4, OGG or MP3.
+//! One file: MP4, OGG, MP3 or WebM.
 //!
 //! ```text
 //! Feed(h264) ─► appsrc ─► h264parse ─┐
@@ -6,26 +6,31 @@
 //! Feed(aac) ──► appsrc ──────────────┘                             │ at the end: whole::make_whole
 //!                                                                  ▼
 //! Feed(opus) ─► appsrc ─► oggmux ─► filesink                    file-0.mp4   ─► Artifact
+//!
+//! Feed(track) ─► appsrc ─► parser of its codec ─► mp4mux or webmmux ─► filesink
 //! ```
 //!
 //! While it is written, a file is such that a crash loses its last second or two. What is written must never depend on
 //! something that is written later.
 
 mod from_zero;
+mod pass_through;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use self::from_zero::FromZero;
+use self::pass_through::{mend, parser};
 use super::run::{Ended, Failure, Run};
 use super::whole::{self, FinalizeError, Layout, Whole};
 use super::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkContext, SinkError, SinkEvent};
 use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError, Taker};
 use crate::plan::codec::{CONTAINERS, Container, ContainerRow};
-use crate::plan::output::{FilePlan, OutputId};
+use crate::plan::output::{FilePlan, OutputId, PassThrough};
 
 /// A disk that stalls must not cost a frame: so much waits in memory, some minutes of each.
 const PICTURES: Overflow = Overflow::Hold { max_bytes: 192 << 20 };
@@ -45,8 +50,6 @@ struct Muxing {
 
 struct VideoMuxing {
     pad: &'static str,
-    /// What makes of a byte stream what the muxer takes.
-    parser: &'static str,
 }
 
 const MUXINGS: &[Muxing] = &[
@@ -55,7 +58,7 @@ const MUXINGS: &[Muxing] = &[
         muxer: "mp4mux",
         set_up: fragmented,
         audio_pad: "audio_%u",
-        video: Some(VideoMuxing { pad: "video_%u", parser: "h264parse" }),
+        video: Some(VideoMuxing { pad: "video_%u" }),
         grows: None,
     },
     Muxing {
@@ -73,6 +76,14 @@ const MUXINGS: &[Muxing] = &[
         audio_pad: "sink",
         video: None,
         grows: Some(FileHead::Rewritten),
+    },
+    Muxing {
+        container: Container::WebM,
+        muxer: "webmmux",
+        set_up: as_it_is,
+        audio_pad: "audio_%u",
+        video: Some(VideoMuxing { pad: "video_%u" }),
+        grows: None,
     },
 ];
 
@@ -154,9 +165,21 @@ impl FileSink {
             let video = muxing.video.as_ref().ok_or_else(no_feed)?;
             let intake = Intake::new("pictures", PICTURES, true)?;
             pipeline.adopt(intake.element())?;
-            let parser = pipeline.add(video.parser)?;
-            pipeline.link(&[intake.element(), &parser])?;
-            let pad = link_to_pad(&pipeline, &parser, &mux, video.pad)?;
+            let mut last = intake.element().clone();
+            if let Some((parser, caps)) = parser(plan.pass_through.as_ref()) {
+                let parser = pipeline.add(parser)?;
+                pipeline.link(&[&last, &parser])?;
+                last = parser;
+                if let Some(caps) = caps.and_then(|caps| gst::Caps::from_str(caps).ok()) {
+                    let filter = pipeline.add_caps(&caps)?;
+                    pipeline.link(&[&last, &filter])?;
+                    last = filter;
+                }
+            }
+            let pad = link_to_pad(&pipeline, &last, &mux, video.pad)?;
+            if let Some((PassThrough::Of(_), from)) = plan.pass_through.as_ref().zip(last.static_pad("src")) {
+                mend(&from);
+            }
             if pad.has_property("trak-timescale") {
                 pad.set_property("trak-timescale", VIDEO_TIMESCALE);
             }

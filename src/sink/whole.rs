@@ -4,6 +4,7 @@
 //! MP4   fragments, each second its own          ──► one index, in front of the media    (copied, fragments stay)
 //! OGG   pages, the last one maybe half          ──► cut after the last whole page       (renamed)
 //! MP3   frames, maybe without their count       ──► with a Xing header that counts them (renamed, or remuxed)
+//! WebM  clusters, maybe without their index     ──► with a length and an index          (renamed, or remuxed)
 //! ```
 //!
 //! The same function finishes a recording that ended well and one that was killed. It blocks for as long as a copy of the
@@ -12,6 +13,8 @@
 mod mp3;
 mod mp4;
 mod ogg;
+mod remux;
+mod webm;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -69,7 +72,7 @@ pub enum FinalizeError {
 /// picture stands until then. `stop` ends the work early; nothing is lost by it.
 ///
 /// The result appears at `whole` at once and complete (`<whole>.part` until then), and is on the disk when this returns.
-/// An MP4's `recorded` is left for the caller to remove; an OGG or MP3 may have become `whole` itself.
+/// An MP4's `recorded` is left for the caller to remove; an OGG, MP3 or WebM may have become `whole` itself.
 ///
 /// # Errors
 /// [`FinalizeError`]; then there is no `whole`, and `recorded` is still there. A disk without room for the copy of an MP4
@@ -85,6 +88,7 @@ pub fn make_whole(
         Container::Mp4 => mp4::make_whole(recorded, whole, length, stop),
         Container::Ogg => ogg::make_whole(recorded, whole),
         Container::Mp3 => mp3::make_whole(recorded, whole, stop),
+        Container::WebM => webm::make_whole(recorded, whole, stop),
     }?;
     // The rename is durable only when the directory is.
     if let Some(dir) = whole.parent() {

@@ -19,6 +19,7 @@ mod licences;
 mod livekit;
 mod measuring;
 mod refusals;
+mod rooms;
 mod service;
 mod stillness;
 mod storage;
@@ -27,4 +28,5 @@ mod streams;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the bench uses the rest")]
 mod support;
+mod tracks;
 mod variants;

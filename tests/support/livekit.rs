@@ -204,6 +204,23 @@ impl LiveKitServer {
     }
 }
 
+/// Calls a method of livekit-server's `RoomService` about a room.
+pub(crate) fn room_service(server: &LiveKitServer, room: &str, method: &str, body: &Value) {
+    let keys = server.keys();
+    let grants = livekit_token::VideoGrants {
+        room_admin: true,
+        room_create: true,
+        room: room.to_owned(),
+        ..livekit_token::VideoGrants::default()
+    };
+    let token = livekit_token::AccessToken::with_api_key(&keys.key, &keys.secret).with_grants(grants);
+    let bearer = format!("Bearer {}", token.to_jwt().unwrap());
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let path = format!("/twirp/livekit.RoomService/{method}");
+    let answer = http1::ask(server.addr(), "POST", &path, &headers, body.to_string().as_bytes()).unwrap();
+    assert_eq!(answer.status, 200, "{method}");
+}
+
 /// LiveKit's own clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {

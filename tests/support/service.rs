@@ -17,6 +17,11 @@ use super::tool::{Finished, Tool, command};
 const KEY: &str = "test-key";
 const SECRET: &str = "a-secret-that-is-long-enough-to-be-one";
 
+/// The keys that every service has, for a livekit-server that is to have the same.
+pub(crate) fn keys() -> Keys {
+    Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
+}
+
 /// A service that runs. Everything it starts is watched; see [`Watch`].
 #[derive(Debug)]
 pub(crate) struct Serve {
@@ -40,11 +45,6 @@ pub(crate) struct Callers {
 pub(crate) struct Refused {
     pub(crate) code: String,
     pub(crate) message: String,
-}
-
-/// What its callers sign with, and so has a livekit-server that is to be its own.
-pub(crate) fn keys() -> Keys {
-    Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
 }
 
 impl Serve {

@@ -100,7 +100,6 @@ fn other_kinds_are_known_and_not_yet_supported() {
     for (text, kind) in [
         (r#"{"roomName":"r","identity":"i"}"#, "participant"),
         (r#"{"roomName":"r","audioTrackId":"t"}"#, "track composite"),
-        (r#"{"room_name":"r","track_id":"t"}"#, "track egress"),
         (r#"{"media":{},"outputs":[]}"#, "media"),
         (r#"{"replay_id":"x"}"#, "replay"),
     ] {

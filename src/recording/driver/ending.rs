@@ -49,7 +49,8 @@ impl Driver<'_> {
         self.reporter.changed(self.report.info());
         let (source, encoders) = (self.source.take(), self.encoders.take());
         let outputs = std::mem::take(&mut self.outputs);
-        let feeds: Vec<Feed> = self.raw_video.iter().chain(&self.raw_audio).cloned().collect();
+        let feeds: Vec<Feed> =
+            self.raw_video.iter().chain(&self.raw_audio).chain([&self.track]).cloned().collect();
         Box::pin(async move {
             let mut closing = None;
             match source {
@@ -141,10 +142,13 @@ impl Driver<'_> {
 
     /// What the page did instead of starting, if that is what it did.
     async fn explain(&self) -> Option<StartReport> {
-        let SourcePlan::Web(web) = &self.setup.plan.source;
+        let waits = match &self.setup.plan.source {
+            SourcePlan::Web(web) => web.start == StartRule::OnSignal,
+            SourcePlan::Tracks(_) => false,
+        };
         let never_began = matches!(self.lifecycle.outcome(), Some(Outcome::Aborted { .. }));
         match &self.source {
-            Some(source) if never_began && web.start == StartRule::OnSignal => source.explain().await,
+            Some(source) if never_began && waits => source.explain().await,
             _ => None,
         }
     }

@@ -27,6 +27,7 @@ fn plan(name: &Path) -> RecordingPlan {
             container: Container::Mp4,
             has_video: false,
             audio: None,
+            pass_through: None,
             name: StoredName::new(name.display().to_string()),
             storage: Storage::local(),
             manifest: crate::plan::request::Manifest::OnlyWithBackup,

@@ -15,6 +15,7 @@ fn plan(container: Container, has_video: bool, audio: Option<AudioCodec>) -> Fil
         container,
         has_video,
         audio,
+        pass_through: None,
         name,
         storage: Storage::local(),
         manifest: Manifest::OnlyWithBackup,

@@ -5,12 +5,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use gstreamer as gst;
-use gstreamer::prelude::*;
 use tokio_util::sync::CancellationToken;
 
+use super::remux::remux;
 use super::{FinalizeError, Layout, Whole, io, part_of};
-use crate::media::make;
 
 pub(super) fn make_whole(
     recorded: &Path,
@@ -25,7 +23,8 @@ pub(super) fn make_whole(
     }
     let was_cut = !counts_its_frames(&head);
     let part = part_of(whole);
-    let remuxed = if was_cut { Some(remux(recorded, &part, stop)) } else { None };
+    let remuxed =
+        if was_cut { Some(remux(&["mpegaudioparse", "xingmux"], recorded, &part, stop)) } else { None };
     if let Some(Err(_)) = &remuxed
         && let Err(error) = std::fs::remove_file(&part)
     {
@@ -53,49 +52,4 @@ pub(super) fn make_whole(
 fn counts_its_frames(head: &[u8]) -> bool {
     let tag = head.windows(12).find(|at| at.starts_with(b"Xing") || at.starts_with(b"Info"));
     tag.is_some_and(|tag| tag[7] & 1 == 1 && tag[8..12] != [0; 4])
-}
-
-/// `filesrc → mpegaudioparse → xingmux → filesink`
-fn remux(recorded: &Path, part: &Path, stop: &CancellationToken) -> Result<(), FinalizeError> {
-    let broken = |why: String| FinalizeError::Remux { path: recorded.to_owned(), why };
-    let pipeline = gst::Pipeline::with_name("remux");
-    let source = make("filesrc")?;
-    source.set_property("location", recorded);
-    let sink = make("filesink")?;
-    sink.set_property("location", part);
-    let chain = [&source, &make("mpegaudioparse")?, &make("xingmux")?, &sink];
-    pipeline.add_many(chain).map_err(|error| broken(error.to_string()))?;
-    gst::Element::link_many(chain).map_err(|error| broken(error.to_string()))?;
-    let ran = run(&pipeline, stop, recorded, broken);
-    if pipeline.set_state(gst::State::Null).is_err() {
-        tracing::warn!("the remux pipeline did not close cleanly");
-    }
-    ran
-}
-
-fn run(
-    pipeline: &gst::Pipeline,
-    stop: &CancellationToken,
-    recorded: &Path,
-    broken: impl Fn(String) -> FinalizeError,
-) -> Result<(), FinalizeError> {
-    // A pipeline has a bus from its making on.
-    let bus = pipeline.bus().ok_or_else(|| broken("its pipeline has no bus".to_owned()))?;
-    // A refusal is explained on the bus.
-    let refused = pipeline.set_state(gst::State::Playing).is_err();
-    let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
-    while !stop.is_cancelled() {
-        match bus.timed_pop_filtered(gst::ClockTime::from_mseconds(200), &wanted) {
-            Some(message) => match message.view() {
-                gst::MessageView::Error(error) if error.error().matches(gst::ResourceError::NoSpaceLeft) => {
-                    return Err(FinalizeError::NoSpaceLeft { path: recorded.to_owned() });
-                }
-                gst::MessageView::Error(error) => return Err(broken(error.error().to_string())),
-                _ => return Ok(()),
-            },
-            None if refused => return Err(broken("its pipeline refused to start".to_owned())),
-            None => {}
-        }
-    }
-    Err(FinalizeError::Stopped { path: recorded.to_owned() })
 }

@@ -91,7 +91,7 @@ impl Supervisor {
                 }
                 StageEvent::Refused(error) => {
                     let report = Box::new(stage.report(&self.context.report_dir).await);
-                    self.tell(SourceEvent::Failed(WebError::Page { error, report }));
+                    self.tell(SourceEvent::Failed(WebError::Page { error, report }.into()));
                     None
                 }
                 StageEvent::PageLost(why) => self.interrupted(why, Some(stage), &stop).await,
@@ -125,7 +125,7 @@ impl Supervisor {
         loop {
             if self.relapses.another(Instant::now()) == Verdict::GiveUp {
                 tracing::error!(why, "the page can't be brought back");
-                self.tell(SourceEvent::Failed(WebError::GaveUp { attempts: ATTEMPTS, why }));
+                self.tell(SourceEvent::Failed(WebError::GaveUp { attempts: ATTEMPTS, why }.into()));
                 return None;
             }
             let attempt = self.attempt(standing.take());

@@ -18,6 +18,7 @@ use crate::plan::encoding::Cadence;
 use crate::plan::page::Page;
 use crate::plan::source::{BrowserTerms, CaptureKind};
 use crate::source::Pacing;
+use crate::source::SourceError;
 use site::{Answer, Site};
 
 /// What a recording's environment would give, and what must be empty afterwards.
@@ -38,6 +39,7 @@ impl Scene {
             timeline: Timeline::new(),
             video: Some(Feed::new("video")),
             audio: Some(Feed::new("audio")),
+            track: Feed::new("track"),
             pacing: Pacing { cadence: Cadence::Grid, fps: 30, key_interval: Duration::from_secs(4) },
             counters: Default::default(),
             run_dir: run_dir.path().to_owned(),
@@ -325,7 +327,9 @@ async fn a_page_that_says_why_it_will_not_start_is_not_waited_for() {
     let source = WebSource::start(&plan, scene.context.clone()).await.unwrap();
     assert!(matches!(scene.event().await, SourceEvent::Loaded));
     let failed = scene.event().await;
-    let SourceEvent::Failed(WebError::Page { error: PageError::Template(text), report }) = &failed else {
+    let SourceEvent::Failed(SourceError::Web(WebError::Page { error: PageError::Template(text), report })) =
+        &failed
+    else {
         panic!("{failed:?}")
     };
     assert_eq!(text, "no permission");
@@ -351,7 +355,9 @@ async fn brings_browser_display_and_sound_back_and_gives_up_after_three() {
     scene.kill(&["Xvfb"]);
     assert!(matches!(scene.event().await, SourceEvent::Interrupted { .. }));
     let failed = scene.event().await;
-    let SourceEvent::Failed(WebError::GaveUp { attempts: 3, why }) = &failed else { panic!("{failed:?}") };
+    let SourceEvent::Failed(SourceError::Web(WebError::GaveUp { attempts: 3, why })) = &failed else {
+        panic!("{failed:?}")
+    };
     assert!(why.contains("display"), "{why}");
     source.close().await;
     scene.is_empty().await;

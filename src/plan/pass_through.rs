@@ -1,0 +1,116 @@
+//! One track, recorded as it is: what can be planned before it is there, and the rest when it is (media.md §1.7).
+
+use jiff::Zoned;
+
+use super::codec::{AudioCodec, Container};
+use super::error::PlanError;
+use super::filename::{self, Naming, Room, Subject, Track};
+use super::output::{FilePlan, OutputPlan, PassThrough};
+use super::provisions::Provisions;
+use super::request::{EgressRequest, OutputKind, TrackRequest};
+use super::source::SourcePlan;
+use super::storage::{StoredName, resolve as storage};
+use super::track::{Discovered, TrackKind, TracksPlan, Wanted};
+use super::{EgressId, RecordingPlan};
+
+pub(super) fn plan(
+    request: &EgressRequest,
+    track: &TrackRequest,
+    provisions: &Provisions,
+    egress_id: EgressId,
+    now: &Zoned,
+) -> Result<RecordingPlan, PlanError> {
+    if track.track_id.is_empty() {
+        return Err(PlanError::invalid("track_id", "it is empty; name the track to record, TR_…"));
+    }
+    let room = provisions.rooms.access(&track.room)?;
+    let [output] = request.outputs.as_slice() else {
+        let help =
+            if request.outputs.is_empty() { "there is none; give a file" } else { "a track has one file" };
+        return Err(PlanError::invalid("output", help));
+    };
+    let OutputKind::File(file) = &output.kind else {
+        return Err(PlanError::invalid(
+            &output.field,
+            "a track is recorded as it is, which only a file can be",
+        ));
+    };
+    let path_field = format!("{}.filepath", output.field);
+    let is_named = !file.path.is_empty() && !file.path.ends_with('/');
+    if request.retry_count > 0 && is_named && !file.path.contains("{retry}") {
+        return Err(PlanError::NoRetry { field: path_field });
+    }
+    let file = FilePlan {
+        // Until the track says otherwise.
+        container: Container::Ogg,
+        has_video: false,
+        audio: None,
+        name: provisional(track, &file.path, request.retry_count, now)?,
+        pass_through: Some(PassThrough::Awaited {
+            path: file.path.clone(),
+            retry_count: request.retry_count,
+            planned_at: now.clone(),
+        }),
+        storage: storage::resolve(&output.field, output.storage.as_ref(), &provisions.storage)?,
+        manifest: output.manifest,
+    };
+    let tracks = TracksPlan {
+        room,
+        identity: egress_id.to_string(),
+        wanted: Wanted::Tracks(vec![track.track_id.clone()]),
+    };
+    if request.limits.duration == Some(std::time::Duration::ZERO) {
+        return Err(PlanError::invalid("duration", "0 s records nothing; give a longer time, or none"));
+    }
+    Ok(RecordingPlan {
+        egress_id,
+        source: SourcePlan::Tracks(tracks),
+        video: None,
+        audio: Vec::new(),
+        outputs: vec![OutputPlan::File(file)],
+        limits: request.limits,
+        retry_count: request.retry_count,
+    })
+}
+
+impl RecordingPlan {
+    /// The plan with what the track told: container, media and name of its file.
+    ///
+    /// # Errors
+    /// When the name can't be made.
+    pub fn discovered(&self, found: &Discovered) -> Result<Self, PlanError> {
+        let mut plan = self.clone();
+        let Some(room) = self.source.room() else { return Ok(plan) };
+        let Discovered { track, codec } = found;
+        let subject = Subject::Track {
+            room: Room { name: &room.name, id: &room.id },
+            identity: &track.publisher,
+            track: Track { id: &track.sid, kind: codec.kind().as_str(), source: track.origin.as_str() },
+        };
+        for output in &mut plan.outputs {
+            let OutputPlan::File(file) = output else { continue };
+            let Some(PassThrough::Awaited { path, retry_count, planned_at }) = &file.pass_through else {
+                continue;
+            };
+            file.container = codec.container();
+            let naming = Naming::new(subject, planned_at, *retry_count);
+            file.name = filename::file("file.filepath", path, file.container.row(), &naming)?;
+            file.has_video = codec.kind() == TrackKind::Video;
+            file.audio = (!file.has_video).then_some(AudioCodec::Opus);
+            file.pass_through = Some(PassThrough::Of(*codec));
+        }
+        Ok(plan)
+    }
+}
+
+/// What can be said of a name before the track is there; placeholders that only it can fill stay, and there is no extension.
+fn provisional(
+    track: &TrackRequest,
+    path: &str,
+    retry_count: u32,
+    now: &Zoned,
+) -> Result<StoredName, PlanError> {
+    let room = Room { name: &track.room.name, id: &track.room.id };
+    let naming = Naming::new(Subject::Room { room }, now, retry_count);
+    filename::stem("file.filepath", path, &track.track_id, &naming)
+}

@@ -1,0 +1,53 @@
+//! What lies between a track as it was published and a muxer.
+
+use std::mem;
+use std::sync::{Mutex, PoisonError};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use crate::plan::output::PassThrough;
+use crate::plan::track::TrackCodec;
+
+/// What makes of encoded pictures what a muxer takes. Of a track as it was published, parameter sets stay where they are in the
+/// stream: another size may come at any time.
+pub(super) fn parser(pass_through: Option<&PassThrough>) -> Option<(&'static str, Option<&'static str>)> {
+    match pass_through {
+        None | Some(PassThrough::Awaited { .. }) => Some(("h264parse", None)),
+        Some(PassThrough::Of(codec)) => match codec {
+            TrackCodec::H264 => Some(("h264parse", Some("video/x-h264,stream-format=avc3,alignment=au"))),
+            TrackCodec::H265 => Some(("h265parse", Some("video/x-h265,stream-format=hev1,alignment=au"))),
+            TrackCodec::Av1 => Some(("av1parse", Some("video/x-av1,stream-format=obu-stream,alignment=tu"))),
+            TrackCodec::Vp9 => Some(("vp9parse", None)),
+            TrackCodec::Vp8 | TrackCodec::Opus | TrackCodec::Pcmu | TrackCodec::Pcma => None,
+        },
+    }
+}
+
+/// What a muxer would refuse of a track as it was published. It takes one description: key frames that have another one bring it
+/// along. And it wants a time for everything: where a parser makes two of one frame, the second has the first one's.
+pub(super) fn mend(pad: &gst::Pad) {
+    let (mut described, mut last) = (false, None);
+    let kinds = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER;
+    let state = Mutex::new(move |info: &mut gst::PadProbeInfo<'_>| match &mut info.data {
+        Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Caps => {
+            mem::replace(&mut described, true)
+        }
+        Some(gst::PadProbeData::Buffer(buffer)) => {
+            match (buffer.pts(), last) {
+                (None, Some(_)) => {
+                    let buffer = buffer.make_mut();
+                    buffer.set_pts(last);
+                    buffer.set_dts(last);
+                }
+                (pts, _) => last = pts,
+            }
+            false
+        }
+        _ => false,
+    });
+    pad.add_probe(kinds, move |_, info| {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state(info) { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+    });
+}

@@ -1,0 +1,159 @@
+//! Packets of sound, put one behind the other as a file wants them: without a hole. Pure.
+//!
+//! A packet stands where its time says; where nothing came, there is silence, or the pause that the encoder announced. So the
+//! file is as long as the recording, however little was said.
+
+use std::time::Duration;
+
+use super::codec::TrackCodec;
+use crate::media::opus;
+
+/// 20 ms of silence in G.711 (the codes of zero), µ-law and A-law.
+const MU_LAW: [u8; 160] = [0xff; 160];
+const A_LAW: [u8; 160] = [0xd5; 160];
+
+/// A packet in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// Samples since the recording began, in the codec's clock.
+    pub(super) at: u64,
+    pub(super) samples: u32,
+    pub(super) filling: Option<Vec<u8>>,
+}
+
+/// Where the sound ends so far.
+#[derive(Debug)]
+pub(super) struct SoundLine {
+    codec: TrackCodec,
+    end: u64,
+    /// What fills a hole behind the last packet, and how long that is.
+    filling: (Vec<u8>, u32),
+}
+
+impl SoundLine {
+    /// `codec`: one of sound.
+    pub(super) fn new(codec: TrackCodec) -> Self {
+        Self { codec, end: 0, filling: silence(codec) }
+    }
+
+    /// A packet that belongs at this media time. What comes before it in the file is given first; `None` in its place when it
+    /// makes no sense.
+    pub(super) fn packet(&mut self, at: Duration, bytes: &[u8]) -> (Vec<Placed>, Option<Placed>) {
+        let Some(samples) = self.samples(bytes) else { return (Vec::new(), None) };
+        let wanted = self.to_samples(at);
+        let mut before = Vec::new();
+        // A clock that is slowly followed moves by a fraction of a packet, and that is no hole.
+        let most = u64::from(self.filling.1.div_ceil(2));
+        while wanted >= self.end + most {
+            before.push(self.fill_one());
+        }
+        let placed = Placed { at: self.end, samples, filling: None };
+        self.end += u64::from(samples);
+        let pause = opus::pause(bytes).filter(|_| self.codec == TrackCodec::Opus && opus::is_pause(bytes));
+        let pause = pause.and_then(|pause| Some((pause.to_vec(), opus::samples(&pause)?)));
+        self.filling = pause.unwrap_or_else(|| silence(self.codec));
+        (before, Some(placed))
+    }
+
+    /// There is nothing else until this media time.
+    pub(super) fn fill(&mut self, until: Duration) -> Vec<Placed> {
+        let until = self.to_samples(until);
+        let mut placed = Vec::new();
+        while self.end + u64::from(self.filling.1) <= until {
+            placed.push(self.fill_one());
+        }
+        placed
+    }
+
+    /// The media time of a sample, in nanoseconds.
+    pub(super) fn nanoseconds(&self, samples: u64) -> u64 {
+        samples * 1_000_000_000 / u64::from(self.rate())
+    }
+
+    fn fill_one(&mut self) -> Placed {
+        let (bytes, samples) = self.filling.clone();
+        let placed = Placed { at: self.end, samples, filling: Some(bytes) };
+        self.end += u64::from(samples);
+        placed
+    }
+
+    fn samples(&self, bytes: &[u8]) -> Option<u32> {
+        match self.codec {
+            TrackCodec::Opus => opus::samples(bytes),
+            // One byte each.
+            _ => u32::try_from(bytes.len()).ok().filter(|samples| *samples > 0),
+        }
+    }
+
+    fn rate(&self) -> u32 {
+        if self.codec == TrackCodec::Opus { 48_000 } else { 8_000 }
+    }
+
+    fn to_samples(&self, time: Duration) -> u64 {
+        // A float to integer conversion saturates.
+        (time.as_secs_f64() * f64::from(self.rate())).round() as u64
+    }
+}
+
+fn silence(codec: TrackCodec) -> (Vec<u8>, u32) {
+    match codec {
+        TrackCodec::Pcmu => (MU_LAW.to_vec(), 160),
+        TrackCodec::Pcma => (A_LAW.to_vec(), 160),
+        _ => (opus::SILENCE.to_vec(), 960),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: &[u8] = &[0xfc, 1, 2, 3];
+    const PAUSE: &[u8] = &[0x78];
+
+    fn millis(time: u64) -> Duration {
+        Duration::from_millis(time)
+    }
+
+    #[test]
+    fn packets_that_follow_one_another_leave_no_hole_whatever_their_times_say() {
+        let mut line = SoundLine::new(TrackCodec::Opus);
+        for (number, jitter) in [0, 4, 9, 3, 0, 7].into_iter().enumerate() {
+            let number = number as u64;
+            let (before, placed) = line.packet(millis(number * 20 + jitter), PACKET);
+            assert_eq!((before, placed.unwrap().at), (vec![], number * 960));
+        }
+    }
+
+    #[test]
+    fn holes_are_filled_to_the_packet() {
+        let mut line = SoundLine::new(TrackCodec::Opus);
+        line.packet(millis(0), PACKET);
+        let (before, placed) = line.packet(millis(101), PACKET);
+        assert_eq!((before.len(), placed.unwrap().at), (4, 5 * 960));
+        assert!(before.iter().all(|placed| placed.filling.as_deref() == Some(opus::SILENCE)));
+        // A pause is kept as one; its kind is the encoder's.
+        line.packet(millis(120), PAUSE);
+        let (before, placed) = line.packet(millis(520), PACKET);
+        assert!(before.iter().all(|placed| placed.filling.as_deref() == Some(PAUSE)), "{before:?}");
+        assert_eq!(placed.unwrap().at, 520 * 48);
+    }
+
+    #[test]
+    fn it_is_as_long_as_the_recording_and_a_late_packet_is_put_behind() {
+        let mut line = SoundLine::new(TrackCodec::Opus);
+        let filled = line.fill(millis(1010));
+        assert_eq!((filled.len(), filled[49].at), (50, 49 * 960));
+        let (before, placed) = line.packet(millis(500), PACKET);
+        assert_eq!((before, placed.unwrap().at), (vec![], 50 * 960));
+        assert_eq!(line.packet(millis(0), &[]), (vec![], None));
+    }
+
+    #[test]
+    fn g711_is_counted_in_its_own_clock() {
+        let mut line = SoundLine::new(TrackCodec::Pcma);
+        line.packet(millis(0), &[1; 160]);
+        let (before, placed) = line.packet(millis(60), &[1; 160]);
+        assert_eq!((before.len(), before[0].filling.as_deref()), (2, Some(A_LAW.as_slice())));
+        assert_eq!(line.nanoseconds(placed.unwrap().at), 60_000_000);
+    }
+}

@@ -1,0 +1,638 @@
+//! A recorder in a room: one task that holds the websocket, the peer and its sockets together, for as long as the room lasts.
+//!
+//! ```text
+//! websocket ─► Signal ─► offers, candidates ─► Peer ─► frames ─► Listener
+//!                 └────► participants ─► Subscription ─► what to ask for
+//! UDP, TCP ──► Transport ◄────────────────────► Peer
+//! ```
+//!
+//! A lost websocket is opened again while media goes on; a lost peer, or a server that wants the recorder elsewhere, is a new
+//! session in the same recording. Only the room's own end, or too many attempts, end it.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::{BoxFuture, OptionFuture};
+use livekit_protocol as proto;
+use proto::leave_request::Action;
+use proto::signal_request::Message as Request;
+use proto::signal_response::Message as Response;
+use str0m::Candidate;
+use str0m::net::{Protocol, TcpType};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::blank;
+use super::peer::{Frame, Next, Peer, PeerError, PeerEvent, SenderReport};
+use super::reconnect::{Attempts, Way};
+use super::signal::{Entrance, Signal, SignalError, Welcome};
+use super::subscription::{Change, Subscription};
+use super::transport::{Transport, route_to};
+use crate::plan::room::{RoomAccess, RoomEntry};
+use crate::plan::track::{PublishedTrack, TracksPlan};
+use crate::secret::Secret;
+
+/// From the first offer to media that can flow, TCP included.
+const MEDIA_WITHIN: Duration = Duration::from_secs(15);
+/// UDP answers in milliseconds where it works at all.
+const TCP_AFTER: Duration = Duration::from_millis(1500);
+/// A way that broke is back by then, or is looked for anew.
+const RESTORED_WITHIN: Duration = Duration::from_secs(10);
+/// A server closes media before it says why (webrtc.md §2).
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A session that lasts for so long is one; what ends sooner was a failed attempt.
+const LASTING: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_millis(500);
+/// A goodbye, on a busy machine.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Why a recorder can't get into a room.
+#[derive(Debug, thiserror::Error)]
+pub enum RoomError {
+    #[error("the token could not be made: {0}")]
+    Token(String),
+    #[error(transparent)]
+    Signal(#[from] SignalError),
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error("no socket for media")]
+    Socket(#[source] std::io::Error),
+    /// `turn`: what there is to say about TURN.
+    #[error("no media came through within {} s: neither UDP nor TCP leads to the LiveKit server{turn}", .within.as_secs())]
+    NoMedia { within: Duration, turn: &'static str },
+    #[error("connection to room failed")]
+    Lost,
+}
+
+/// Said where a server offers TURN, which `str0m` has not.
+const TURN: &str = "; it offers TURN, which is not supported: open its UDP or TCP port to this machine";
+
+/// Why a recorder is no longer in its room.
+#[derive(Debug)]
+pub enum RoomEnd {
+    /// The room was closed or deleted, or the recorder was sent out of it.
+    Closed(proto::DisconnectReason),
+    /// Another one came into the room under this name: it records now.
+    Duplicate,
+    /// The connection was lost and could not be had again.
+    Failed(RoomError),
+    /// We left.
+    Left,
+}
+
+/// What happens in a room.
+#[derive(Debug)]
+pub enum RoomEvent {
+    /// A wanted track is there, and asked for.
+    Found(PublishedTrack),
+    /// Its frames come now, in a clock of their own: for the first time, or again.
+    Started(PublishedTrack),
+    Frame(Frame),
+    Report(SenderReport),
+    Muted(String),
+    Unmuted(String),
+    /// Unpublished, or its publisher left.
+    Ended(String),
+    /// The server can't send it.
+    Refused {
+        track: String,
+        why: &'static str,
+    },
+    /// Media may be missing from here on …
+    Reconnecting {
+        why: &'static str,
+    },
+    /// … until here.
+    Reconnected {
+        gap: Duration,
+    },
+}
+
+/// Is told what happens, on the room's task: it must not block.
+pub trait Listener: Send {
+    fn on_event(&mut self, event: RoomEvent);
+    /// Half a second went by.
+    fn on_tick(&mut self) {}
+    /// Nothing more comes.
+    fn on_end(&mut self, end: RoomEnd);
+}
+
+/// A recorder in a room. Dropping it leaves without a word, see [`RoomClient::leave`].
+#[derive(Debug)]
+pub struct RoomClient {
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl RoomClient {
+    /// Joins the room. What happens there is told to `listener`.
+    ///
+    /// # Errors
+    /// When the room can't be joined. What fails later is told.
+    pub async fn join(plan: &TracksPlan, listener: Box<dyn Listener>) -> Result<Self, RoomError> {
+        let token = token(&plan.room, &plan.identity)?;
+        let (signal, welcome) = Signal::open(&plan.room.server, &token, Entrance::Join).await?;
+        let Welcome::Joined(join) = welcome else { return Err(SignalError::Unexpected.into()) };
+        let stop = CancellationToken::new();
+        let mut room = Room {
+            access: plan.room.clone(),
+            identity: plan.identity.clone(),
+            listener,
+            subscription: Subscription::new(plan.wanted.clone()),
+            media: Media::new(&signal).await?,
+            link: Link::Up(signal),
+            participant: String::new(),
+            refreshed: None,
+            last_answer: None,
+            offers_turn: false,
+            broken_since: None,
+            came_back: None,
+            announced: HashSet::new(),
+        };
+        room.joined(*join);
+        let (stopped, tracker) = (stop.clone(), TaskTracker::new());
+        let task = AbortOnDropHandle::new(tracker.spawn(room.run(stopped)));
+        Ok(Self { stop, task })
+    }
+
+    /// Says goodbye to the server and ends.
+    pub async fn leave(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(LEAVE_WITHIN, self.task).await.is_err() {
+            tracing::debug!("leaving the room took too long");
+        }
+    }
+}
+
+fn token(access: &RoomAccess, identity: &str) -> Result<Secret<String>, RoomError> {
+    access.token(identity).map_err(|error| RoomError::Token(error.to_string()))
+}
+
+/// A peer and its sockets; made anew when the recorder comes in anew.
+struct Media {
+    peer: Peer,
+    transport: Transport,
+    /// The server's addresses for TCP, for when UDP does not work.
+    tcp: Vec<(SocketAddr, Candidate)>,
+    /// When the first offer was answered.
+    answered: Option<Instant>,
+    connected: bool,
+}
+
+impl Media {
+    async fn new(signal: &Signal) -> Result<Self, RoomError> {
+        let mut media = Self {
+            peer: Peer::new(Instant::now()),
+            transport: Transport::new(),
+            tcp: Vec::new(),
+            answered: None,
+            connected: false,
+        };
+        let local = media.transport.bind(signal.local()).await.map_err(RoomError::Socket)?;
+        if let Some(local) = local {
+            media.peer.listens_at(Protocol::Udp, local)?;
+        }
+        Ok(media)
+    }
+
+    /// When something is to be done about a connection that does not come up.
+    fn due(&self) -> Option<Instant> {
+        let answered = self.answered.filter(|_| !self.connected)?;
+        Some(answered + if self.tcp.is_empty() { MEDIA_WITHIN } else { TCP_AFTER })
+    }
+}
+
+/// The websocket, or the attempt to have one again.
+enum Link {
+    Up(Signal),
+    Dialling { attempts: Attempts, dialled: BoxFuture<'static, Result<(Signal, Welcome), SignalError>> },
+}
+
+struct Room {
+    access: RoomAccess,
+    identity: String,
+    listener: Box<dyn Listener>,
+    subscription: Subscription,
+    media: Media,
+    link: Link,
+    /// Our own sid, `PA_…`.
+    participant: String,
+    /// A token that the server gave for coming back.
+    refreshed: Option<Secret<String>>,
+    last_answer: Option<proto::SessionDescription>,
+    offers_turn: bool,
+    /// Since when media is not known to flow.
+    broken_since: Option<Instant>,
+    /// When the server was reached again, and by which attempts.
+    came_back: Option<(Instant, Attempts)>,
+    /// Tracks whose start was told for the present sections.
+    announced: HashSet<Arc<str>>,
+}
+
+/// Ends the task: with what.
+type Flow = Result<(), RoomEnd>;
+
+impl Room {
+    async fn run(mut self, stop: CancellationToken) {
+        let end = match self.live(&stop).await {
+            Err(end) => end,
+            Ok(()) => RoomEnd::Left,
+        };
+        if let Link::Up(signal) = self.link {
+            signal.leave().await;
+        }
+        self.listener.on_end(end);
+    }
+
+    async fn live(&mut self, stop: &CancellationToken) -> Flow {
+        let mut batch = Vec::new();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let now = Instant::now();
+            let wait = self.drain(now);
+            if !self.media.peer.is_alive() && !self.is_rejoining() {
+                self.last_words().await?;
+                self.rejoin("the connection for media ended")?;
+                continue;
+            }
+            self.watch(now).await?;
+            let wake =
+                [self.media.due(), self.restoring_due()].into_iter().flatten().fold(wait, Instant::min);
+            let (link, transport) = (&mut self.link, &mut self.media.transport);
+            let (mut signal, mut dialled) = match link {
+                Link::Up(signal) => (Some(signal), None),
+                Link::Dialling { dialled, .. } => (None, Some(dialled)),
+            };
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                Some(message) = OptionFuture::from(signal.as_mut().map(|signal| signal.next())) => {
+                    match message {
+                        Some(message) => self.on_message(message).await?,
+                        None => self.dial(self.attempts(Way::Resume))?,
+                    }
+                }
+                Some(dialled) = OptionFuture::from(dialled.as_mut()) => self.on_dialled(dialled).await?,
+                () = transport.arrived(&mut batch) => {
+                    for datagram in batch.drain(..) {
+                        let media = &mut self.media;
+                        let (remote, local) = (datagram.remote, datagram.local);
+                        media.peer.receive(datagram.at, datagram.protocol, remote, local, &datagram.bytes);
+                        // After every input everything is taken out before the next one: so `str0m` wants it.
+                        self.drain(datagram.at);
+                    }
+                }
+                _ = ticks.tick() => self.listener.on_tick(),
+                () = tokio::time::sleep_until(wake.into()) => {
+                    self.media.peer.tick(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Does what the peer wants; gives when it wants to be asked again.
+    fn drain(&mut self, now: Instant) -> Instant {
+        loop {
+            match self.media.peer.next(now) {
+                Next::Send(transmit) => self.media.transport.send(&transmit),
+                Next::Wait(until) => return until,
+                Next::Event(event) => self.on_peer(event, now),
+            }
+        }
+    }
+
+    fn on_peer(&mut self, event: PeerEvent, now: Instant) {
+        match event {
+            PeerEvent::Connected => {
+                self.media.connected = true;
+                tracing::debug!("media can flow");
+                self.is_whole(now);
+            }
+            PeerEvent::Restored => {
+                if self.media.connected {
+                    self.is_whole(now);
+                }
+            }
+            PeerEvent::Interrupted => self.is_broken(now, "the way to the server is interrupted"),
+            PeerEvent::Frame(frame) => {
+                if !blank::is_blank(frame.codec, &frame.bytes) {
+                    self.listener.on_event(RoomEvent::Frame(frame));
+                }
+            }
+            PeerEvent::Report(report) => self.listener.on_event(RoomEvent::Report(report)),
+        }
+    }
+
+    async fn on_message(&mut self, message: Response) -> Flow {
+        match message {
+            Response::Offer(offer) => self.on_offer(&offer).map_err(failed),
+            Response::Trickle(trickle) => {
+                self.on_candidate(&trickle).await;
+                Ok(())
+            }
+            Response::Update(update) => {
+                let changes = self.subscription.update(&update.participants);
+                self.on_changes(changes);
+                Ok(())
+            }
+            Response::SubscriptionResponse(response) => {
+                let why = match response.err() {
+                    proto::SubscriptionError::SeCodecUnsupported => "its codec is not supported",
+                    proto::SubscriptionError::SeTrackNotfound => "it was not found",
+                    proto::SubscriptionError::SeUnknown => return Ok(()),
+                };
+                self.listener.on_event(RoomEvent::Refused { track: response.track_sid, why });
+                Ok(())
+            }
+            Response::RefreshToken(token) => {
+                self.refreshed = Some(Secret::new(token));
+                Ok(())
+            }
+            Response::Leave(leave) => self.on_leave(&leave),
+            // Who speaks, how well things go, what we publish: nothing a recording needs.
+            _ => Ok(()),
+        }
+    }
+
+    fn on_leave(&mut self, leave: &proto::LeaveRequest) -> Flow {
+        tracing::info!(reason = leave.reason().as_str_name(), "the server ends the session");
+        match (leave.action(), leave.can_reconnect) {
+            (Action::Resume, _) => self.dial(self.attempts(Way::Resume)),
+            (Action::Reconnect, _) | (Action::Disconnect, true) => {
+                self.rejoin("the server moved the recorder")
+            }
+            (Action::Disconnect, false) => Err(match leave.reason() {
+                proto::DisconnectReason::DuplicateIdentity => RoomEnd::Duplicate,
+                proto::DisconnectReason::JoinFailure
+                | proto::DisconnectReason::SignalClose
+                | proto::DisconnectReason::StateMismatch => RoomEnd::Failed(RoomError::Lost),
+                reason => RoomEnd::Closed(reason),
+            }),
+        }
+    }
+
+    fn on_offer(&mut self, offer: &proto::SessionDescription) -> Result<(), PeerError> {
+        let now = Instant::now();
+        let before = self.media.peer.tracks();
+        let answer = self.media.peer.accept(now, offer)?;
+        self.last_answer = Some(answer.clone());
+        self.media.answered.get_or_insert(now);
+        self.send(Request::Answer(answer));
+        let tracks = self.media.peer.tracks();
+        self.announced.retain(|track| tracks.contains(track) && before.contains(track));
+        for track in tracks {
+            let known = self.subscription.track(&track).cloned();
+            if let Some(known) = known.filter(|_| self.announced.insert(track)) {
+                self.listener.on_event(RoomEvent::Started(known));
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_candidate(&mut self, trickle: &proto::TrickleRequest) {
+        let json: Result<serde_json::Value, _> = serde_json::from_str(&trickle.candidate_init);
+        let line = json.ok().and_then(|init| init.get("candidate")?.as_str().map(str::to_owned));
+        let parsed = line.as_deref().filter(|line| !line.is_empty()).map(Candidate::from_sdp_string);
+        let Some(Ok(candidate)) = parsed else {
+            tracing::debug!(candidate = trickle.candidate_init, "a candidate that makes no sense");
+            return;
+        };
+        match (candidate.proto(), candidate.tcptype()) {
+            (Protocol::Udp, _) => self.add_remote(candidate).await,
+            (Protocol::Tcp, Some(TcpType::Passive)) => {
+                self.media.tcp.push((candidate.addr(), candidate));
+            }
+            _ => {}
+        }
+    }
+
+    /// A server's UDP address, with a socket of ours that leads there.
+    async fn add_remote(&mut self, candidate: Candidate) {
+        let Ok(ip) = route_to(candidate.addr()).await else { return };
+        match self.media.transport.bind(ip).await {
+            Ok(Some(local)) => self.tell_candidate(Protocol::Udp, local),
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, %ip, "no socket for media"),
+        }
+        self.media.peer.remote_candidate(Instant::now(), candidate);
+    }
+
+    fn tell_candidate(&mut self, protocol: Protocol, local: SocketAddr) {
+        match self.media.peer.listens_at(protocol, local) {
+            Ok(Some(candidate)) => {
+                let candidate = candidate.trim_start_matches("a=").trim_end().to_owned();
+                let init = serde_json::json!({ "candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0 });
+                self.send(Request::Trickle(proto::TrickleRequest {
+                    candidate_init: init.to_string(),
+                    target: proto::SignalTarget::Subscriber.into(),
+                    r#final: false,
+                }));
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "an address of this machine was refused"),
+        }
+    }
+
+    fn on_changes(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Found(track) => {
+                    self.subscribe(vec![track.sid.clone()]);
+                    self.listener.on_event(RoomEvent::Found(track));
+                }
+                Change::Muted(sid) => self.listener.on_event(RoomEvent::Muted(sid)),
+                Change::Unmuted(sid) => {
+                    self.media.peer.need_key_frame(&sid, Instant::now());
+                    self.listener.on_event(RoomEvent::Unmuted(sid));
+                }
+                Change::Gone(sid) => self.listener.on_event(RoomEvent::Ended(sid)),
+            }
+        }
+    }
+
+    fn subscribe(&self, track_sids: Vec<String>) {
+        self.send(Request::Subscription(proto::UpdateSubscription {
+            track_sids,
+            subscribe: true,
+            ..proto::UpdateSubscription::default()
+        }));
+    }
+
+    fn send(&self, request: Request) {
+        if let Link::Up(signal) = &self.link {
+            signal.send(request);
+        }
+    }
+
+    fn joined(&mut self, join: proto::JoinResponse) {
+        let is_turn = |url: &String| url.starts_with("turn:") || url.starts_with("turns:");
+        self.offers_turn = join.ice_servers.iter().any(|server| server.urls.iter().any(is_turn));
+        self.participant = join.participant.map(|ours| ours.sid).unwrap_or_default();
+        let kept = self.subscription.sids();
+        let changes = self.subscription.replace(&join.other_participants);
+        let mut still_there = self.subscription.sids();
+        still_there.retain(|sid| kept.contains(sid));
+        if !still_there.is_empty() {
+            self.subscribe(still_there);
+        }
+        self.on_changes(changes);
+    }
+
+    // ── Coming back ──
+
+    fn is_rejoining(&self) -> bool {
+        matches!(&self.link, Link::Dialling { attempts, .. } if attempts.way() == Way::Rejoin)
+    }
+
+    fn is_broken(&mut self, now: Instant, why: &'static str) {
+        if self.broken_since.is_none() {
+            self.broken_since = Some(now);
+            self.listener.on_event(RoomEvent::Reconnecting { why });
+        }
+    }
+
+    fn is_whole(&mut self, now: Instant) {
+        if let Some(since) = self.broken_since.take() {
+            let gap = now.saturating_duration_since(since);
+            self.listener.on_event(RoomEvent::Reconnected { gap });
+            for sid in self.subscription.sids() {
+                self.media.peer.need_key_frame(&sid, now);
+            }
+        }
+    }
+
+    fn restoring_due(&self) -> Option<Instant> {
+        let since = self.broken_since.filter(|_| !self.is_rejoining() && self.media.connected)?;
+        Some(since + RESTORED_WITHIN)
+    }
+
+    /// Looks whether a connection takes too long to come up, or to come back.
+    async fn watch(&mut self, now: Instant) -> Flow {
+        if self.restoring_due().is_some_and(|due| due <= now) {
+            return self.rejoin("the way to the server did not come back");
+        }
+        if self.is_rejoining() || self.media.due().is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        let candidates = std::mem::take(&mut self.media.tcp);
+        if candidates.is_empty() {
+            if self.media.peer.was_connected() {
+                return Ok(());
+            }
+            let turn = if self.offers_turn { TURN } else { "" };
+            return Err(RoomEnd::Failed(RoomError::NoMedia { within: MEDIA_WITHIN, turn }));
+        }
+        tracing::debug!("UDP does not lead to the server: trying TCP");
+        for (remote, candidate) in candidates {
+            match self.media.transport.connect(remote).await {
+                Ok(local) => {
+                    self.tell_candidate(Protocol::Tcp, local);
+                    self.media.peer.remote_candidate(Instant::now(), candidate);
+                }
+                Err(error) => tracing::debug!(%error, %remote, "no way by TCP"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Media ended. What the server has still to say about it decides what to do.
+    async fn last_words(&mut self) -> Flow {
+        let deadline = tokio::time::Instant::now() + LAST_WORDS;
+        while let Link::Up(signal) = &mut self.link {
+            match tokio::time::timeout_at(deadline, signal.next()).await {
+                Ok(Some(Response::Leave(leave))) => return self.on_leave(&leave),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Comes into the room anew.
+    fn rejoin(&mut self, why: &'static str) -> Flow {
+        if self.is_rejoining() {
+            return Ok(());
+        }
+        tracing::info!(why, "coming into the room anew");
+        self.is_broken(Instant::now(), why);
+        self.dial(self.attempts(Way::Rejoin))
+    }
+
+    /// New attempts, unless the last ones led to something that did not last: then they go on.
+    fn attempts(&self, way: Way) -> Attempts {
+        match &self.came_back {
+            Some((at, attempts)) if at.elapsed() < LASTING => attempts.again(way),
+            Some(_) | None => Attempts::new(way),
+        }
+    }
+
+    fn dial(&mut self, mut attempts: Attempts) -> Flow {
+        let Some((way, wait)) = attempts.next() else { return Err(RoomEnd::Failed(RoomError::Lost)) };
+        let token = match (&self.refreshed, &self.access.entry) {
+            (Some(token), RoomEntry::Token(_)) => Ok(token.clone()),
+            _ => token(&self.access, &self.identity),
+        };
+        let token = token.map_err(RoomEnd::Failed)?;
+        let (server, participant) = (self.access.server.clone(), self.participant.clone());
+        let reason = match self.broken_since {
+            Some(_) => proto::ReconnectReason::RrSubscriberFailed,
+            None => proto::ReconnectReason::RrSignalDisconnected,
+        };
+        let dialled = Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            let entrance = match way {
+                Way::Resume => Entrance::Resume { participant: &participant, reason },
+                Way::Rejoin => Entrance::Join,
+            };
+            Signal::open(&server, &token, entrance).await
+        });
+        self.link = Link::Dialling { attempts, dialled };
+        Ok(())
+    }
+
+    async fn on_dialled(&mut self, dialled: Result<(Signal, Welcome), SignalError>) -> Flow {
+        let Link::Dialling { attempts, .. } = &self.link else { return Ok(()) };
+        let mut attempts = *attempts;
+        if dialled.is_ok() {
+            self.came_back = Some((Instant::now(), attempts));
+        }
+        match dialled {
+            Ok((signal, Welcome::Resumed)) => {
+                tracing::info!("signalling is back");
+                self.link = Link::Up(signal);
+                self.send(Request::SyncState(proto::SyncState {
+                    answer: self.last_answer.clone(),
+                    subscription: Some(proto::UpdateSubscription {
+                        track_sids: self.subscription.sids(),
+                        subscribe: true,
+                        ..proto::UpdateSubscription::default()
+                    }),
+                    ..proto::SyncState::default()
+                }));
+                Ok(())
+            }
+            Ok((signal, Welcome::Joined(join))) => {
+                tracing::info!("in the room again");
+                self.is_broken(Instant::now(), "the session began anew");
+                self.media = Media::new(&signal).await.map_err(RoomEnd::Failed)?;
+                self.announced.clear();
+                self.link = Link::Up(signal);
+                self.joined(*join);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not get back into the room");
+                if matches!(error, SignalError::Left(_) | SignalError::Refused { .. }) {
+                    attempts.give_up_resuming();
+                }
+                self.dial(attempts)
+            }
+        }
+    }
+}
+
+fn failed(error: impl Into<RoomError>) -> RoomEnd {
+    RoomEnd::Failed(error.into())
+}

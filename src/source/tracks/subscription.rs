@@ -1,0 +1,221 @@
+//! Which tracks a plan wants, as people come and go. Pure: what the server tells goes in, what is to be asked for and what
+//! has happened comes out.
+
+use std::collections::BTreeMap;
+
+use livekit_protocol as proto;
+use proto::participant_info::State;
+
+use crate::plan::track::{PublishedTrack, TrackKind, TrackOrigin, Wanted};
+
+/// Something about a wanted track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Published: to be subscribed to.
+    Found(PublishedTrack),
+    Muted(String),
+    Unmuted(String),
+    /// No longer published, or its publisher has left.
+    Gone(String),
+}
+
+/// The wanted tracks that are in the room.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    wanted: Wanted,
+    found: BTreeMap<String, Found>,
+}
+
+#[derive(Debug)]
+struct Found {
+    track: PublishedTrack,
+    participant: String,
+}
+
+impl Subscription {
+    pub(super) const fn new(wanted: Wanted) -> Self {
+        Self { wanted, found: BTreeMap::new() }
+    }
+
+    /// Sids of what is subscribed to.
+    pub(super) fn sids(&self) -> Vec<String> {
+        self.found.keys().cloned().collect()
+    }
+
+    pub(super) fn track(&self, sid: &str) -> Option<&PublishedTrack> {
+        self.found.get(sid).map(|found| &found.track)
+    }
+
+    /// Some participants changed; of others nothing is said.
+    pub(super) fn update(&mut self, participants: &[proto::ParticipantInfo]) -> Vec<Change> {
+        participants.iter().flat_map(|participant| self.update_one(participant)).collect()
+    }
+
+    /// All participants there are, after coming into the room anew.
+    pub(super) fn replace(&mut self, participants: &[proto::ParticipantInfo]) -> Vec<Change> {
+        let is_there = |sid: &str| {
+            let mut tracks = participants.iter().flat_map(|participant| &participant.tracks);
+            tracks.any(|track| track.sid == sid)
+        };
+        let gone: Vec<String> = self.found.keys().filter(|sid| !is_there(sid)).cloned().collect();
+        let mut changes: Vec<Change> = gone.into_iter().map(|sid| self.lose(sid)).collect();
+        // A participant may have come back under another sid, with the same tracks.
+        for participant in participants {
+            for track in &participant.tracks {
+                if let Some(found) = self.found.get_mut(&track.sid) {
+                    found.participant.clone_from(&participant.sid);
+                }
+            }
+        }
+        changes.extend(self.update(participants));
+        changes
+    }
+
+    fn update_one(&mut self, participant: &proto::ParticipantInfo) -> Vec<Change> {
+        let has_left = participant.state() == State::Disconnected;
+        let lists = |sid: &str| !has_left && participant.tracks.iter().any(|track| track.sid == sid);
+        let was_theirs = |(sid, found): (&String, &Found)| {
+            (found.participant == participant.sid && !lists(sid)).then(|| sid.clone())
+        };
+        let gone: Vec<String> = self.found.iter().filter_map(was_theirs).collect();
+        let mut changes: Vec<Change> = gone.into_iter().map(|sid| self.lose(sid)).collect();
+        if has_left {
+            return changes;
+        }
+        for info in &participant.tracks {
+            if self.is_wanted(info) {
+                changes.extend(self.see(participant, info));
+            }
+        }
+        changes
+    }
+
+    fn see(&mut self, participant: &proto::ParticipantInfo, info: &proto::TrackInfo) -> Option<Change> {
+        if let Some(found) = self.found.get_mut(&info.sid) {
+            let was_muted = std::mem::replace(&mut found.track.is_muted, info.muted);
+            return match (was_muted, info.muted) {
+                (false, true) => Some(Change::Muted(info.sid.clone())),
+                (true, false) => Some(Change::Unmuted(info.sid.clone())),
+                (false, false) | (true, true) => None,
+            };
+        }
+        let track = published(participant, info)?;
+        let found = Found { track: track.clone(), participant: participant.sid.clone() };
+        self.found.insert(info.sid.clone(), found);
+        Some(Change::Found(track))
+    }
+
+    fn lose(&mut self, sid: String) -> Change {
+        self.found.remove(&sid);
+        Change::Gone(sid)
+    }
+
+    fn is_wanted(&self, track: &proto::TrackInfo) -> bool {
+        match &self.wanted {
+            Wanted::Tracks(sids) => sids.contains(&track.sid),
+        }
+    }
+}
+
+/// `None` for what is neither sound nor picture.
+fn published(participant: &proto::ParticipantInfo, info: &proto::TrackInfo) -> Option<PublishedTrack> {
+    let kind = match info.r#type() {
+        proto::TrackType::Audio => TrackKind::Audio,
+        proto::TrackType::Video => TrackKind::Video,
+        proto::TrackType::Data => return None,
+    };
+    let origin = match info.source() {
+        proto::TrackSource::Unknown => TrackOrigin::Unknown,
+        proto::TrackSource::Camera => TrackOrigin::Camera,
+        proto::TrackSource::Microphone => TrackOrigin::Microphone,
+        proto::TrackSource::ScreenShare => TrackOrigin::ScreenShare,
+        proto::TrackSource::ScreenShareAudio => TrackOrigin::ScreenShareAudio,
+    };
+    Some(PublishedTrack {
+        sid: info.sid.clone(),
+        kind,
+        origin,
+        publisher: participant.identity.clone(),
+        is_muted: info.muted,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn participant(sid: &str, tracks: &[(&str, bool)]) -> proto::ParticipantInfo {
+        let track = |(sid, muted): &(&str, bool)| proto::TrackInfo {
+            sid: (*sid).to_owned(),
+            muted: *muted,
+            source: proto::TrackSource::Microphone.into(),
+            ..proto::TrackInfo::default()
+        };
+        proto::ParticipantInfo {
+            sid: sid.to_owned(),
+            identity: format!("identity of {sid}"),
+            state: State::Active.into(),
+            tracks: tracks.iter().map(track).collect(),
+            ..proto::ParticipantInfo::default()
+        }
+    }
+
+    /// A publisher's tracks, muted or not, and what changed by them.
+    type Step<'a> = (&'a [(&'a str, bool)], &'a [&'a str]);
+
+    fn subscription() -> Subscription {
+        Subscription::new(Wanted::Tracks(vec!["TR_a".to_owned(), "TR_b".to_owned()]))
+    }
+
+    fn names(changes: &[Change]) -> Vec<String> {
+        let name = |change: &Change| match change {
+            Change::Found(track) => format!("found {}", track.sid),
+            Change::Muted(sid) => format!("muted {sid}"),
+            Change::Unmuted(sid) => format!("unmuted {sid}"),
+            Change::Gone(sid) => format!("gone {sid}"),
+        };
+        changes.iter().map(name).collect()
+    }
+
+    #[test]
+    fn only_wanted_tracks_are_found_once_and_lost_with_their_publisher() {
+        let mut subscription = subscription();
+        let here = participant("PA_1", &[("TR_a", false), ("TR_x", false)]);
+        assert_eq!(names(&subscription.update(std::slice::from_ref(&here))), ["found TR_a"]);
+        assert_eq!(names(&subscription.update(&[here])), [""; 0]);
+        assert_eq!(subscription.track("TR_a").unwrap().publisher, "identity of PA_1");
+        let gone = proto::ParticipantInfo {
+            state: State::Disconnected.into(),
+            ..participant("PA_1", &[("TR_a", false)])
+        };
+        assert_eq!(names(&subscription.update(&[gone])), ["gone TR_a"]);
+        assert!(subscription.sids().is_empty());
+    }
+
+    #[test]
+    fn a_track_is_muted_unmuted_unpublished_and_published_again() {
+        let mut subscription = subscription();
+        let steps: &[Step] = &[
+            (&[("TR_a", true)], &["found TR_a"]),
+            (&[("TR_a", false)], &["unmuted TR_a"]),
+            (&[("TR_a", true)], &["muted TR_a"]),
+            (&[("TR_b", false)], &["gone TR_a", "found TR_b"]),
+            (&[("TR_a", false), ("TR_b", false)], &["found TR_a"]),
+        ];
+        for (tracks, expected) in steps {
+            assert_eq!(names(&subscription.update(&[participant("PA_1", tracks)])), *expected);
+        }
+    }
+
+    #[test]
+    fn coming_in_anew_loses_only_what_is_no_longer_there() {
+        let mut subscription = subscription();
+        subscription
+            .update(&[participant("PA_1", &[("TR_a", false)]), participant("PA_2", &[("TR_b", false)])]);
+        let changes = subscription.replace(&[participant("PA_3", &[("TR_b", true)])]);
+        assert_eq!(names(&changes), ["gone TR_a", "muted TR_b"]);
+        // It is PA_3's now.
+        assert_eq!(names(&subscription.update(&[participant("PA_2", &[])])), [""; 0]);
+        assert_eq!(names(&subscription.update(&[participant("PA_3", &[])])), ["gone TR_b"]);
+    }
+}

@@ -1,0 +1,259 @@
+//! A recorder in a room of an unmodified livekit-server, and what reaches it.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use weir::plan::room::{RoomAccess, RoomEntry};
+use weir::plan::track::{TracksPlan, Wanted};
+use weir::secret::Secret;
+use weir::source::tracks::{Listener, RoomClient, RoomEnd, RoomEvent};
+use weir::token::Signer;
+
+use crate::support::livekit::{LiveKitServer, Redis, room_service};
+use crate::support::publisher::{Codec, Publisher, units_of};
+use crate::support::signal_proxy::SignalProxy;
+
+/// What happened in the room, in order.
+#[derive(Debug, Clone, Default)]
+struct Seen(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<Received>>>);
+
+/// A frame, and the sid of its track.
+type Received = (Arc<str>, Arc<[u8]>);
+
+impl Seen {
+    fn note(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn frames(&self) -> Vec<Arc<[u8]>> {
+        self.1.lock().unwrap().iter().map(|(_, frame)| Arc::clone(frame)).collect()
+    }
+
+    fn count(&self) -> usize {
+        self.1.lock().unwrap().len()
+    }
+
+    /// Those of a track that came after so many frames of any.
+    fn frames_of(&self, sid: &str, after: usize) -> Vec<Arc<[u8]>> {
+        let frames = self.1.lock().unwrap();
+        let theirs = frames.iter().skip(after).filter(|(track, _)| **track == *sid);
+        theirs.map(|(_, frame)| Arc::clone(frame)).collect()
+    }
+}
+
+impl Listener for Seen {
+    fn on_event(&mut self, event: RoomEvent) {
+        match event {
+            RoomEvent::Frame(frame) => self.1.lock().unwrap().push((frame.track, frame.bytes)),
+            RoomEvent::Report(_) => {}
+            RoomEvent::Found(track) => self.note(format!("found {}", track.publisher)),
+            RoomEvent::Started(track) => self.note(format!("started {}", track.publisher)),
+            RoomEvent::Muted(_) => self.note("muted".to_owned()),
+            RoomEvent::Unmuted(_) => self.note("unmuted".to_owned()),
+            RoomEvent::Ended(_) => self.note("ended".to_owned()),
+            RoomEvent::Refused { why, .. } => self.note(format!("refused: {why}")),
+            RoomEvent::Reconnecting { .. } => self.note("reconnecting".to_owned()),
+            RoomEvent::Reconnected { .. } => self.note("reconnected".to_owned()),
+        }
+    }
+
+    fn on_end(&mut self, end: RoomEnd) {
+        self.note(match end {
+            RoomEnd::Closed(reason) => format!("closed: {}", reason.as_str_name()),
+            RoomEnd::Duplicate => "duplicate".to_owned(),
+            RoomEnd::Failed(error) => format!("failed: {error}"),
+            RoomEnd::Left => "left".to_owned(),
+        });
+    }
+}
+
+fn plan(server: &LiveKitServer, tracks: &[&str]) -> TracksPlan {
+    plan_at(&server.ws_url(), server, tracks)
+}
+
+fn plan_at(url: &str, server: &LiveKitServer, tracks: &[&str]) -> TracksPlan {
+    let keys = server.keys();
+    TracksPlan {
+        room: RoomAccess {
+            name: "studio".to_owned(),
+            id: String::new(),
+            server: url.parse().unwrap(),
+            entry: RoomEntry::Key(Signer { key: keys.key.clone(), secret: Secret::new(keys.secret.clone()) }),
+        },
+        identity: "EG_test".to_owned(),
+        wanted: Wanted::Tracks(tracks.iter().map(|sid| (*sid).to_owned()).collect()),
+    }
+}
+
+/// Waits for something, in steps in which the room goes on.
+async fn until(what: &str, seen: &Seen, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: {:?}, {} frames", seen.events(), seen.frames().len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Frames as the units in them: how those are marked off is nobody's payload.
+fn units(frames: &[Arc<[u8]>], codec: Codec) -> Vec<Vec<Vec<u8>>> {
+    frames.iter().map(|frame| units_of(frame, codec)).collect()
+}
+
+/// What was received is a stretch of what was sent: in order, nothing changed, nothing missing.
+#[track_caller]
+fn assert_all_of(sent: &[Arc<[u8]>], received: &[Arc<[u8]>], what: Codec) {
+    let (sent, received) = (units(sent, what), units(received, what));
+    // Frames are sent again and again, so that the first one was sent at several places.
+    let starts = (0..sent.len()).filter(|at| sent[*at] == received[0]);
+    let alike =
+        |start: usize| sent[start..].iter().zip(&received).take_while(|(sent, got)| sent == got).count();
+    let most = starts.map(alike).max();
+    assert_eq!(
+        most,
+        Some(received.len()),
+        "{what:?}: frames from the first one on that are as they were sent"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_arrive_as_they_were_published() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    for codec in [Codec::Opus, Codec::Pcmu, Codec::Vp8, Codec::Vp9, Codec::H264] {
+        let publisher = Publisher::join(&server, "studio", "painter", codec);
+        let sid = tokio::task::block_in_place(|| publisher.publish(codec, codec.frames()));
+        let seen = Seen::default();
+        let client = RoomClient::join(&plan(&server, &[&sid]), Box::new(seen.clone())).await.unwrap();
+        until("frames arrive", &seen, || seen.frames().len() > 90).await;
+        client.leave().await;
+        let received = seen.frames();
+        assert_all_of(&publisher.sent(&sid), &received, codec);
+        assert_eq!(seen.events(), ["found painter", "started painter", "left"], "{codec:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_media_section_is_used_again_and_again_and_loses_nothing() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    // Two participants, so that their packets are counted from different numbers: one of the two ways is down.
+    let painters = ["left", "right"].map(|name| Publisher::join(&server, "studio", name, Codec::Vp8));
+    let sids = tokio::task::block_in_place(|| {
+        painters.each_ref().map(|painter| painter.publish(Codec::Vp8, Codec::Vp8.frames()))
+    });
+    let seen = Seen::default();
+    let client =
+        RoomClient::join(&plan(&server, &[&sids[0], &sids[1]]), Box::new(seen.clone())).await.unwrap();
+    let both = || sids.iter().all(|sid| !seen.frames_of(sid, 0).is_empty());
+    until("both paint", &seen, both).await;
+    let subscribe = |sid: &str, subscribe: bool| {
+        let body = serde_json::json!({
+            "room": "studio", "identity": "EG_test", "track_sids": [sid], "subscribe": subscribe,
+        });
+        tokio::task::block_in_place(|| room_service(&server, "studio", "UpdateSubscriptions", &body));
+    };
+    for sid in &sids {
+        subscribe(sid, false);
+    }
+    for turn in 0..12 {
+        let (sid, painter) = (&sids[turn % 2], &painters[turn % 2]);
+        // The section is free when frames have stopped; then the other one gets it.
+        let mut last = (seen.count(), Instant::now());
+        until("nobody paints", &seen, || {
+            let count = seen.count();
+            if count != last.0 {
+                last = (count, Instant::now());
+            }
+            last.1.elapsed() > Duration::from_millis(400)
+        })
+        .await;
+        let before = seen.count();
+        subscribe(sid, true);
+        until("it paints again", &seen, || seen.frames_of(sid, before).len() > 30).await;
+        subscribe(sid, false);
+        assert_all_of(&painter.sent(sid), &seen.frames_of(sid, before), Codec::Vp8);
+    }
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_websocket_and_a_new_session_end_nothing() {
+    use livekit_protocol as proto;
+    use proto::simulate_scenario::Scenario;
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    let proxy = SignalProxy::start(server.ws_url());
+    let publisher = Publisher::join(&server, "studio", "singer", Codec::Opus);
+    let sid = tokio::task::block_in_place(|| publisher.publish(Codec::Opus, Codec::Opus.frames()));
+    let seen = Seen::default();
+    let plan = plan_at(&proxy.ws_url(), &server, &[&sid]);
+    let client = RoomClient::join(&plan, Box::new(seen.clone())).await.unwrap();
+    until("frames arrive", &seen, || seen.count() > 30).await;
+
+    proxy.cut();
+    let before = seen.count();
+    until("frames go on", &seen, || seen.count() > before + 100).await;
+    // Nothing was lost: media goes its own way.
+    assert_all_of(&publisher.sent(&sid), &seen.frames(), Codec::Opus);
+    assert_eq!(seen.events(), ["found singer", "started singer"]);
+    // Signalling works again: news come.
+    publisher.mute(&sid, true);
+    until("news come", &seen, || seen.events().iter().any(|event| event == "muted")).await;
+    publisher.mute(&sid, false);
+    until("news come", &seen, || seen.events().iter().any(|event| event == "unmuted")).await;
+
+    let moved = proto::LeaveRequest {
+        action: proto::leave_request::Action::Reconnect.into(),
+        ..proto::LeaveRequest::default()
+    };
+    for (round, ends) in
+        ["the server wants the recorder elsewhere", "the server forgets it"].iter().enumerate()
+    {
+        match round {
+            0 => proxy.tell(proto::signal_response::Message::Leave(moved.clone())),
+            _ => proxy.simulate(Scenario::NodeFailure(true)),
+        }
+        let count = |what: &str| seen.events().iter().filter(|event| *event == what).count();
+        until(ends, &seen, || count("reconnected") > round && count("started singer") > round + 1).await;
+        let before = seen.count();
+        until("frames come again", &seen, || seen.count() > before + 50).await;
+        assert_all_of(&publisher.sent(&sid), &seen.frames()[before..], Codec::Opus);
+        assert_eq!(count("reconnecting"), round + 1, "{:?}", seen.events());
+    }
+    client.leave().await;
+    let events = seen.events();
+    assert!(!events.iter().any(|event| event == "ended"), "{events:?}");
+    assert_eq!(events.last().map(String::as_str), Some("left"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_come_in_is_told_why() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    let mut plan = plan(&server, &["TR_none"]);
+    let stranger = Signer { key: "stranger".to_owned(), secret: Secret::new("x".repeat(40)) };
+    plan.room.entry = RoomEntry::Key(stranger);
+    let error = RoomClient::join(&plan, Box::new(Seen::default())).await.unwrap_err().to_string();
+    assert!(error.contains("refused to let the recorder in (401)"), "{error}");
+    plan.room.server = "ws://127.0.0.1:1".parse().unwrap();
+    let error = RoomClient::join(&plan, Box::new(Seen::default())).await.unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1 can't be reached"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_recorder_of_the_same_egress_takes_over() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    let plan = plan(&server, &["TR_none"]);
+    let seen = Seen::default();
+    let first = RoomClient::join(&plan, Box::new(seen.clone())).await.unwrap();
+    let second = RoomClient::join(&plan, Box::new(Seen::default())).await.unwrap();
+    until("the first one is told", &seen, || !seen.events().is_empty()).await;
+    assert_eq!(seen.events(), ["duplicate"]);
+    first.leave().await;
+    second.leave().await;
+}

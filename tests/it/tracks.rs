@@ -1,0 +1,291 @@
+//! Tracks of a room, recorded as they were published: frame by frame, and as long as they were.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::livekit::{Client, LiveKitServer, Redis, room_service};
+use crate::support::measure::Probe;
+use crate::support::publisher::{Codec, Publisher, encoded, units_of};
+use crate::support::recorder::{Ended, Recorder, weir};
+use crate::support::service::{self, Serve};
+use crate::support::tool::succeed;
+
+const ROOM: &str = "studio";
+/// A room's answers, on a busy machine.
+const SOON: Duration = Duration::from_secs(40);
+
+/// `weir record track` with more arguments.
+fn record(dir: &Path, server: &LiveKitServer, track: &str, arguments: &[&str]) -> Recorder {
+    let keys = server.keys().clone();
+    let all = [&["track", ROOM, track], arguments].concat();
+    Recorder::start_with(dir, &all, |command| {
+        command.env("LIVEKIT_URL", server.ws_url());
+        command.env("LIVEKIT_API_KEY", keys.key).env("LIVEKIT_API_SECRET", keys.secret);
+    })
+}
+
+/// The frames in a file, as they lie there.
+fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
+    let path = path.display();
+    let out = "appsink name=out";
+    encoded(&match codec {
+        Codec::Opus | Codec::Pcmu => format!("filesrc location={path} ! oggdemux ! {out}"),
+        Codec::Vp8 | Codec::Vp9 | Codec::Av1 => format!("filesrc location={path} ! matroskademux ! {out}"),
+        Codec::H264 => format!(
+            "filesrc location={path} ! qtdemux ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au ! {out}"
+        ),
+        Codec::H265 => format!("filesrc location={path} ! qtdemux ! {out}"),
+    })
+}
+
+/// Frames of a file are a stretch of those that were sent: in order, nothing changed, nothing missing.
+#[track_caller]
+fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec) {
+    let sent: Vec<_> = sent.iter().map(|frame| units_of(frame, codec)).collect();
+    let found: Vec<_> = found.iter().map(|frame| units_of(frame, codec)).collect();
+    let starts = (0..sent.len()).filter(|at| sent[*at] == found[0]);
+    let alike = |start: usize| sent[start..].iter().zip(&found).take_while(|(sent, got)| sent == got).count();
+    let most = starts.map(alike).max();
+    assert_eq!(most, Some(found.len()), "{codec:?}: frames that are as they were sent");
+}
+
+/// The one file of a recording that is complete.
+fn file_of(ended: &Ended) -> std::path::PathBuf {
+    let name = ended.info["fileResults"][0]["filename"].as_str().unwrap();
+    ended.path(name)
+}
+
+#[test]
+fn sound_is_kept_as_it_was_published_and_as_long_as_it_took() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    let publisher = Publisher::join(&server, ROOM, "singer", Codec::Opus);
+    let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());
+    let arguments = [
+        "--file",
+        "{room_name}/{publisher_identity}-{track_type}-{track_source}-{track_id}",
+        "--duration",
+        "4s",
+    ];
+    let ended = record(dir.path(), &server, &sid, &arguments).finish(SOON).complete();
+    assert_eq!(ended.info["sourceType"], "EGRESS_SOURCE_TYPE_SDK", "{}", ended.stdout);
+    assert_eq!(ended.info["roomName"], ROOM);
+    let file = file_of(&ended);
+    assert_eq!(file, ended.path(&format!("{ROOM}/singer-audio-microphone-{sid}.ogg")));
+    let found: Vec<_> =
+        frames_in(&file, Codec::Opus).into_iter().filter(|packet| !packet.starts_with(b"Opus")).collect();
+    // Four seconds of packets of 20 ms; those that the server had waiting when it was asked came at once.
+    assert!((199..=203).contains(&found.len()), "{}", found.len());
+    let sung: Vec<_> = found.into_iter().filter(|packet| packet.len() > 3).collect();
+    assert!(sung.len() > 190, "{}", sung.len());
+    assert_all_of(&publisher.sent(&sid), &sung, Codec::Opus);
+    let length = Probe::of(&file).duration;
+    assert!((length - 4.0).abs() < 0.08, "{length}");
+}
+
+#[test]
+fn pictures_are_kept_as_they_were_published() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    for (codec, extension) in
+        [(Codec::Vp8, "webm"), (Codec::Vp9, "webm"), (Codec::H264, "mp4"), (Codec::Av1, "webm")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::join(&server, ROOM, "painter", codec);
+        let sid = publisher.publish(codec, codec.frames());
+        let ended = record(dir.path(), &server, &sid, &["--duration", "3s"]).finish(SOON).complete();
+        let file = file_of(&ended);
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(name.starts_with(&format!("{sid}-")) && name.ends_with(extension), "{codec:?}: {name}");
+        let found = frames_in(&file, codec);
+        assert!((80..=95).contains(&found.len()), "{codec:?}: {} frames", found.len());
+        assert_all_of(&publisher.sent(&sid), &found, codec);
+        let length = Probe::of(&file).duration;
+        assert!((length - 3.0).abs() < 0.15, "{codec:?}: {length}");
+    }
+}
+
+#[test]
+fn what_is_muted_is_silent_and_holds_its_last_picture() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    for codec in [Codec::Opus, Codec::Vp8, Codec::H264] {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::join(&server, ROOM, "shy", codec);
+        let sid = publisher.publish(codec, codec.frames());
+        let mut recorder = record(dir.path(), &server, &sid, &["--duration", "7s"]);
+        recorder.runs_for(Duration::from_secs(2));
+        publisher.mute(&sid, true);
+        recorder.runs_for(Duration::from_millis(2500));
+        publisher.mute(&sid, false);
+        let ended = recorder.finish(SOON).complete();
+        let file = file_of(&ended);
+        let sent = publisher.sent(&sid);
+        let found = frames_in(&file, codec);
+        // Everything in the file was published, silence of three bytes apart: nothing that the server made.
+        let sent: Vec<_> = sent.iter().map(|frame| units_of(frame, codec)).collect();
+        let foreign: Vec<_> = found
+            .iter()
+            .filter(|frame| !frame.starts_with(b"Opus") && frame.as_slice() != [0xf8, 0xff, 0xfe])
+            .filter(|frame| !sent.contains(&units_of(frame, codec)))
+            .collect();
+        assert!(foreign.is_empty(), "{codec:?}: {} foreign frames, {:?}", foreign.len(), foreign[0]);
+        let expected = if codec == Codec::Opus { 350 } else { 210 - 75 };
+        assert!(found.len().abs_diff(expected) < 30, "{codec:?}: {} frames", found.len());
+        let length = Probe::of(&file).duration;
+        let most = if codec == Codec::Opus { 0.08 } else { 0.3 };
+        assert!((length - 7.0).abs() < most, "{codec:?}: {length}");
+    }
+}
+
+#[test]
+fn telephone_sound_becomes_opus() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    let publisher = Publisher::join(&server, ROOM, "caller", Codec::Pcmu);
+    let sid = publisher.publish(Codec::Pcmu, Codec::Pcmu.frames());
+    let ended = record(dir.path(), &server, &sid, &["--file", "call.ogg", "--duration", "3s"]);
+    let ended = ended.finish(SOON).complete();
+    let probe = Probe::of(&ended.path("call.ogg"));
+    assert!((probe.duration - 3.0).abs() < 0.1, "{}", probe.duration);
+    assert_eq!(probe.stream("audio").codec, "opus");
+}
+
+#[test]
+fn it_ends_with_its_track_and_with_its_room() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    for ends in ["publisher", "room"] {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::join(&server, ROOM, "guest", Codec::Opus);
+        let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());
+        let mut recorder = record(dir.path(), &server, &sid, &["--file", "guest"]);
+        recorder.runs_for(Duration::from_secs(3));
+        match ends {
+            "publisher" => drop(publisher),
+            _ => room_service(&server, ROOM, "DeleteRoom", &json!({ "room": ROOM })),
+        }
+        let ended = recorder.finish(SOON).complete();
+        assert_eq!(ended.info["details"], "End reason: Source closed", "{}", ended.stdout);
+        let length = Probe::of(&ended.path("guest.ogg")).duration;
+        assert!((1.0..4.5).contains(&length), "{ends}: {length}");
+    }
+}
+
+#[test]
+fn a_codec_that_is_not_supported_is_named() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    let publisher = Publisher::join(&server, ROOM, "modern", Codec::H265);
+    let sid = publisher.publish(Codec::H265, Codec::H265.frames());
+    let ended = record(dir.path(), &server, &sid, &[]).finish(SOON);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    let expected = format!("track {sid} can't be received: its codec is not supported");
+    assert_eq!(ended.info["error"], expected, "{}", ended.stdout);
+    assert_eq!(ended.info["errorCode"], 400);
+}
+
+#[test]
+fn a_track_that_is_not_there_is_not_found() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    let _publisher = Publisher::join(&server, ROOM, "nobody", Codec::Opus);
+    let ended = record(dir.path(), &server, "TR_none", &[]).finish(Duration::from_secs(60));
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    assert_eq!(ended.info["status"], "EGRESS_FAILED");
+    assert_eq!(ended.info["error"], "track TR_none not found");
+    assert_eq!(ended.info["errorCode"], 404);
+    assert!(!dir.path().join(".weir").exists());
+}
+
+#[test]
+fn a_publisher_may_change_its_size() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    let publisher = Publisher::join(&server, ROOM, "zoomer", Codec::H264);
+    let sid = publisher.publish(Codec::H264, Codec::H264.frames());
+    let larger = Codec::h264_frames(640, 480);
+    let mut recorder = record(dir.path(), &server, &sid, &["--file", "zoom", "--duration", "6s"]);
+    recorder.runs_for(Duration::from_secs(3));
+    publisher.replace(&sid, larger);
+    let ended = recorder.finish(SOON).complete();
+    let file = ended.path("zoom.mp4");
+    assert_all_of(&publisher.sent(&sid), &frames_in(&file, Codec::H264), Codec::H264);
+    let arguments = ["-v", "error", "-show_entries", "frame=width", "-of", "csv=p=0", file.to_str().unwrap()];
+    let decoded = succeed("ffprobe", &arguments, None).stdout;
+    let widths: Vec<&str> = std::str::from_utf8(&decoded)
+        .unwrap()
+        .lines()
+        .map(|line| line.trim_matches(','))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let count = |width: &str| widths.iter().filter(|seen| **seen == width).count();
+    assert!(
+        count("320") > 45 && count("640") > 45 && count("320") + count("640") == widths.len(),
+        "{widths:?}"
+    );
+}
+
+#[test]
+fn a_killed_recording_of_a_track_is_recovered() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    for codec in [Codec::Vp8, Codec::Opus] {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::join(&server, ROOM, "unlucky", codec);
+        let sid = publisher.publish(codec, codec.frames());
+        let mut recorder = record(dir.path(), &server, &sid, &["--file", "unlucky"]);
+        recorder.until_written(20_000);
+        recorder.runs_for(Duration::from_secs(3));
+        recorder.signal(nix::sys::signal::Signal::SIGKILL);
+        let ended = recorder.finish_and(SOON, || {
+            let recovered = weir(dir.path(), &["recover", "."]);
+            assert!(recovered.status.success(), "{}", recovered.stderr);
+        });
+        let file = ended.path(if codec == Codec::Vp8 { "unlucky.webm" } else { "unlucky.ogg" });
+        let found = frames_in(&file, codec);
+        assert!(found.len() > 50, "{codec:?}: {}", found.len());
+        let found: Vec<_> =
+            found.into_iter().filter(|frame| frame.len() > 3 && !frame.starts_with(b"Opus")).collect();
+        assert_all_of(&publisher.sent(&sid), &found, codec);
+        assert!(Probe::of(&file).duration > 1.5, "{codec:?}");
+    }
+}
+
+#[test]
+fn livekit_server_has_a_track_recorded() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
+    let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
+    let mut weir = Serve::start(dir.path(), &configuration);
+    let publisher = Publisher::join(&livekit, ROOM, "singer", Codec::Opus);
+    let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());
+    let path = dir.path().join("{room_name}-{track_source}");
+    let wanted =
+        json!({ "roomName": ROOM, "trackId": sid, "file": { "filepath": path.display().to_string() } });
+    let started = livekit.ask(Client::Python, "StartTrackEgress", &wanted).unwrap();
+    let id = started["egressId"].as_str().unwrap().to_owned();
+    let mut until = |status: &str| {
+        weir.until(&format!("it is {status}"), SOON, |_| {
+            let listed = livekit.ask(Client::Python, "ListEgress", &json!({ "egressId": id })).unwrap();
+            let found = listed["items"][0].clone();
+            assert!(found["status"] != "EGRESS_FAILED", "{found}");
+            (found["status"] == status).then_some(found)
+        })
+    };
+    until("EGRESS_ACTIVE");
+    std::thread::park_timeout(Duration::from_secs(2));
+    livekit.ask(Client::Python, "StopEgress", &json!({ "egressId": id })).unwrap();
+    let ended = until("EGRESS_COMPLETE");
+    let file = dir.path().join(format!("{ROOM}-microphone.ogg"));
+    assert_eq!(ended["fileResults"][0]["location"], file.display().to_string(), "{ended}");
+    assert_eq!(ended["track"]["trackId"], sid, "{ended}");
+    let sung: Vec<_> = frames_in(&file, Codec::Opus).into_iter().filter(|packet| packet.len() > 20).collect();
+    assert!(sung.len() > 80, "{}", sung.len());
+    assert_all_of(&publisher.sent(&sid), &sung, Codec::Opus);
+    drop(publisher);
+    assert!(weir.end().status.success());
+}
