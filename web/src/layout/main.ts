@@ -12,7 +12,7 @@ import { names } from "./layouts";
 import { layoutIn } from "./metadata";
 import { choose } from "./names";
 import { counts, type Showing, showings } from "./people";
-import { parseQuery, type Query } from "./query";
+import { asked, parseQuery, type Query } from "./query";
 import { onceShown, say, scrubbed, showError, warn } from "./signals";
 import { Stage } from "./stage";
 import { mayStart, type Signs, TOGETHER, WITHOUT_PICTURE, WITHOUT_VIDEO } from "./start";
@@ -50,7 +50,6 @@ class Page {
     this.#layout = query.layout;
     this.#stage = new Stage(
       document.body,
-      query.options,
       query,
       () => this.#pictured(),
       () => this.#change(),
@@ -175,7 +174,12 @@ class Page {
       this.#stage.forget();
     }
     const screenShared = shown.some(({ kind }) => kind === "screen-share");
-    this.#stage.render(choose(this.#layout, names, screenShared), shown);
+    const { name, options } = asked(this.#layout);
+    this.#stage.render(
+      choose(name, names, screenShared),
+      new Map([...this.#query.options, ...options]),
+      shown,
+    );
     this.#consider();
   }
 

@@ -30,7 +30,6 @@ export class Places {
 
 export class Stage {
   readonly #root: HTMLElement;
-  readonly #options: Options;
   readonly #labels: Labels;
   readonly #onPicture: () => void;
   readonly #onShape: () => void;
@@ -39,15 +38,8 @@ export class Stage {
   readonly #sheet = new CSSStyleSheet();
   #shown = "";
 
-  constructor(
-    root: HTMLElement,
-    options: Options,
-    labels: Labels,
-    onPicture: () => void,
-    onShape: () => void,
-  ) {
+  constructor(root: HTMLElement, labels: Labels, onPicture: () => void, onShape: () => void) {
     this.#root = root;
-    this.#options = options;
     this.#labels = labels;
     this.#onPicture = onPicture;
     this.#onShape = onShape;
@@ -71,15 +63,15 @@ export class Stage {
     return [...this.#tiles.values()].filter(({ settled }) => !settled).length;
   }
 
-  render(choice: Choice, showings: readonly Showing[]): void {
+  render(choice: Choice, options: Options, showings: readonly Showing[]): void {
     const chosen = template(choice.layout);
-    this.#dress(choice, chosen);
+    this.#dress(choice, options, chosen);
     const shown = showings.map((showing) => ({
       ...showing,
       aspect: this.#tiles.get(showing.id)?.aspect ?? showing.aspect,
     }));
     const size = { width: window.innerWidth, height: window.innerHeight };
-    const placements = this.#places.next(shown, chosen, size, this.#options);
+    const placements = this.#places.next(shown, chosen, size, options);
 
     const byId = new Map(shown.map((showing) => [showing.id, showing]));
     const fresh: TileView[] = [];
@@ -129,18 +121,19 @@ export class Stage {
   }
 
   /** Puts a layout's style sheet and ornaments in force. */
-  #dress({ layout, theme }: Choice, { name, css, layout: { ornaments } }: Template): void {
-    if (this.#shown === `${layout}/${theme}`) {
+  #dress({ layout, theme }: Choice, options: Options, { name, css, layout: { ornaments } }: Template): void {
+    const shown = JSON.stringify([layout, theme, ...options]);
+    if (this.#shown === shown) {
       return;
     }
-    this.#shown = `${layout}/${theme}`;
+    this.#shown = shown;
     document.documentElement.dataset.theme = theme;
     document.documentElement.dataset.layout = name;
     this.#sheet.replaceSync(css);
     for (const old of this.#root.querySelectorAll(":scope > .ornament")) {
       old.remove();
     }
-    this.#root.prepend(...(ornaments?.(this.#options) ?? []).map(ornament));
+    this.#root.prepend(...(ornaments?.(options) ?? []).map(ornament));
   }
 }
 
