@@ -126,8 +126,8 @@ impl Job {
 pub struct RoomArgs {
     /// The room's name
     pub room: String,
-    /// grid, speaker or single-speaker, each also as -light and -dark; or what another template calls its own [default: the
-    /// template's]
+    /// grid, speaker, single-speaker, picture-in-picture or branded, each also as -light; options stand behind the name:
+    /// 'branded?title=All hands'. Another template has names of its own [default: the template's]
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub layout: String,
     /// Base address of a template in place of our own: http:// or https://

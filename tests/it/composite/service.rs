@@ -165,6 +165,8 @@ fn a_service_that_stands_alone_records_a_room() {
     let updated = layout(&weir, "grid").unwrap();
     assert_eq!(updated["status"], "EGRESS_ACTIVE", "{updated}");
     let grid = moments.settled();
+    layout(&weir, "branded?background=%23204080&title=All+hands").unwrap();
+    let branded = moments.settled();
     weir.callers().stop(&id).unwrap();
     let info = weir.until_over(&id, PATIENCE);
     assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
@@ -175,6 +177,10 @@ fn a_service_that_stands_alone_records_a_room() {
     let still = |moment: usize| Still::at(&file, moments.0[moment] - started_at);
     assert!(room::who(&still(single), room::grid(1, 1, SIZE, GAP)[0]).is_some());
     assert_eq!(seen(&still(grid), 2, 1), [Some(1), Some(2)]);
+    let branded = still(branded);
+    for corner in [Region::new(0.0, 0.0, 1.0, 0.03), Region::new(0.9, 0.85, 0.1, 0.15)] {
+        assert!(room::is_near(branded.colour(corner), [0x20, 0x40, 0x80]), "its own ground");
+    }
     let done = weir.end();
     assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
 }
