@@ -138,9 +138,12 @@ fn a_request_that_can_not_be_recorded_is_refused_by_its_field() {
     let room = json!({ "room_name": "a", "file_outputs": file });
     let room = service.callers().call("StartRoomCompositeEgress", &room).unwrap_err();
     assert!(room.code == "invalid_argument" && room.message.contains("ws_url"), "{room:?}");
-    let track = json!({ "room_name": "a", "track_id": "TR_a" });
+    let track = json!({ "room_name": "a", "track_id": "TR_a", "file": { "filepath": "a" } });
     let track = service.callers().call("StartTrackEgress", &track).unwrap_err();
-    assert!(track.code == "invalid_argument" && track.message.contains("not yet supported"), "{track:?}");
+    assert!(track.code == "invalid_argument" && track.message.contains("ws_url"), "{track:?}");
+    let one = json!({ "room_name": "a", "identity": "ann", "file_outputs": file });
+    let one = service.callers().call("StartParticipantEgress", &one).unwrap_err();
+    assert!(one.code == "invalid_argument" && one.message.contains("not yet supported"), "{one:?}");
     assert_eq!(service.callers().list(&json!({ "active": true })).unwrap(), Vec::<Value>::new());
     service.end();
 }
