@@ -21,7 +21,7 @@ const SMALL: [&str; 6] = ["--size", "320x180", "--video-bitrate", "150", "--segm
 
 /// A storage configuration that is not patient.
 pub(crate) fn impatient(mut storage: Value) -> Value {
-    storage["request_timeout"] = json!("2s");
+    storage["request_timeout"] = json!("4s");
     if let Some(s3) = storage.get_mut("s3") {
         s3["max_retries"] = json!(2);
         s3["max_retry_delay"] = json!("200ms");

@@ -116,7 +116,7 @@ fn livekit_server_has_a_room_recorded() {
     assert!(room::who(&speaker, STAGE).is_some(), "somebody is on the stage");
     assert!(room::is_near(speaker.colour(BELOW), [255, 255, 255]));
     assert_eq!(seen(&still(three), 2, 2), [Some(1), Some(2), Some(3), None]);
-    assert_eq!(seen(&still(unseen), 2, 2), [Some(1), None, Some(3), None]);
+    assert_eq!(seen(&still(unseen), 2, 2), [Some(1), Some(3), None, None]);
     assert_eq!(seen(&still(left), 2, 1), [Some(1), Some(3)]);
     let screen = still(shared);
     let whole = room::whole_in(&screen, STAGE);
