@@ -75,6 +75,12 @@ impl SeaweedFs {
             // What S3 calls a bucket is a directory in its file system; this is quicker than `aws` by half a second.
             let made = ask(loopback(filer), "POST", &format!("/buckets/{bucket}/"), &[], b"").unwrap();
             assert_eq!(made.status, 201, "{bucket}: {}", String::from_utf8_lossy(&made.body));
+            // A bucket's first object has the server make its volumes, which can take seconds; they are the tests' own.
+            let first = format!("/buckets/{bucket}/first");
+            let stored = ask(loopback(filer), "PUT", &first, &[], &[0; 64 << 10]).unwrap();
+            assert_eq!(stored.status, 201, "{bucket}: {}", String::from_utf8_lossy(&stored.body));
+            let removed = ask(loopback(filer), "DELETE", &first, &[], b"").unwrap();
+            assert_eq!(removed.status, 204, "{bucket}: {}", String::from_utf8_lossy(&removed.body));
         }
         store
     }
