@@ -133,12 +133,8 @@ pub struct RoomArgs {
     /// Base address of a template in place of our own: http:// or https://
     #[arg(long, value_name = "URL", default_value = "", hide_default_value = true)]
     pub template_url: String,
-    /// Record no picture
-    #[arg(long)]
-    pub audio_only: bool,
-    /// Record no sound
-    #[arg(long)]
-    pub video_only: bool,
+    #[command(flatten)]
+    pub media: MediaArgs,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
@@ -217,6 +213,17 @@ impl ServerArgs {
     }
 }
 
+/// Which media of a page are recorded.
+#[derive(Debug, Args, Default)]
+pub struct MediaArgs {
+    /// Record no picture
+    #[arg(long)]
+    pub audio_only: bool,
+    /// Record no sound
+    #[arg(long)]
+    pub video_only: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct WebArgs {
     /// The page: http://, https://, file://, data:, chrome:// or about:
@@ -224,12 +231,8 @@ pub struct WebArgs {
     /// Wait for the page to log START_RECORDING
     #[arg(long)]
     pub await_start_signal: bool,
-    /// Record no picture
-    #[arg(long)]
-    pub audio_only: bool,
-    /// Record no sound
-    #[arg(long)]
-    pub video_only: bool,
+    #[command(flatten)]
+    pub media: MediaArgs,
     #[command(flatten)]
     pub outputs: OutputArgs,
     #[command(flatten)]

@@ -40,9 +40,9 @@ use crate::service::bus::Node;
 use crate::service::console::{Console, Recent};
 use crate::service::error::ServiceError;
 use crate::service::layout::Layouts;
-use crate::service::metrics::{Counted, Metrics};
+use crate::service::metrics::Metrics;
 use crate::service::monitor::{self, Monitor, Relief};
-use crate::service::registry::Registry;
+use crate::service::registry::{Registry, Watched, Watcher};
 use crate::service::snapshot::{Outlook, Snapshots};
 use crate::service::store::StoreError;
 use crate::service::{Service, Settings};
@@ -144,8 +144,8 @@ async fn run(
     if config.is_standalone() {
         recent.fill(connection.registry.list(ListEgressRequest::default()).await?.items);
     }
-    let registry = recent.beside(Arc::clone(&connection.registry));
-    let registry: Arc<dyn Registry> = Arc::new(Counted::new(registry, Arc::clone(&metrics)));
+    let watchers: Vec<Arc<dyn Watcher>> = vec![Arc::clone(&metrics) as _, Arc::new(recent.clone())];
+    let registry: Arc<dyn Registry> = Arc::new(Watched::new(Arc::clone(&connection.registry), watchers));
     let cores = monitor::available_cores(config.cpu_request);
     monitor::look_at_size(&config.cpu_cost, cores);
     let gate = Gate::new(config.cpu_cost.clone(), cores);

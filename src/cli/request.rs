@@ -27,7 +27,7 @@ use crate::secret::Secret;
 /// # Errors
 /// [`PlanError`], naming the field.
 pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
-    let media = Media::from_flags(args.audio_only, args.video_only)?;
+    let media = Media::from_flags(args.media.audio_only, args.media.video_only)?;
     let (url, await_start_signal) = (args.url.clone(), args.await_start_signal);
     let source = SourceRequest::Web(WebRequest { url, media, await_start_signal });
     request(source, &args.outputs, &args.encoding, &args.general, directory)
@@ -42,7 +42,7 @@ pub fn room(args: &RoomArgs, directory: &Path) -> Result<EgressRequest, PlanErro
         room: RoomTicket { name: args.room.clone(), ..RoomTicket::default() },
         layout: args.layout.clone(),
         custom_base_url: args.template_url.clone(),
-        media: Media::from_flags(args.audio_only, args.video_only)?,
+        media: Media::from_flags(args.media.audio_only, args.media.video_only)?,
         audio_mixing: AudioMixing::Both,
     });
     request(source, &args.outputs, &args.encoding, &args.general, directory)

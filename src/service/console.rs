@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::extract::{ConnectInfo, FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -177,13 +177,9 @@ struct Nothing {}
 async fn stop(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Sent(Nothing {}): Sent<Nothing>,
 ) -> Response {
-    match read::<Nothing>(&headers, body).await {
-        Ok(Nothing {}) => desk.apart(move |egresses| async move { egresses.stop(&id).await }).await,
-        Err(error) => refusal(&error),
-    }
+    desk.apart(move |egresses| async move { egresses.stop(&id).await }).await
 }
 
 #[derive(Deserialize)]
@@ -195,15 +191,9 @@ struct Layout {
 async fn layout(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Sent(Layout { layout }): Sent<Layout>,
 ) -> Response {
-    match read::<Layout>(&headers, body).await {
-        Ok(Layout { layout }) => {
-            desk.apart(move |egresses| async move { egresses.update_layout(&id, &layout).await }).await
-        }
-        Err(error) => refusal(&error),
-    }
+    desk.apart(move |egresses| async move { egresses.update_layout(&id, &layout).await }).await
 }
 
 #[derive(Deserialize)]
@@ -218,24 +208,18 @@ struct Streams {
 async fn streams(
     State(desk): State<Arc<Desk>>,
     Path(egress_id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Sent(Streams { add, remove }): Sent<Streams>,
 ) -> Response {
-    match read::<Streams>(&headers, body).await {
-        Ok(Streams { add, remove }) => {
-            let asked = proto::UpdateStreamRequest {
-                egress_id,
-                add_output_urls: add.expose().clone(),
-                remove_output_urls: remove.expose().clone(),
-            };
-            desk.apart(move |egresses| async move { egresses.update_stream(asked).await }).await
-        }
-        Err(error) => refusal(&error),
-    }
+    let asked = proto::UpdateStreamRequest {
+        egress_id,
+        add_output_urls: add.expose().clone(),
+        remove_output_urls: remove.expose().clone(),
+    };
+    desk.apart(move |egresses| async move { egresses.update_stream(asked).await }).await
 }
 
-async fn start(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Body) -> Response {
-    match read::<Form>(&headers, body).await.and_then(Form::request) {
+async fn start(State(desk): State<Arc<Desk>>, Sent(form): Sent<Form>) -> Response {
+    match form.request() {
         Ok(request) => desk.apart(move |egresses| async move { egresses.start(request).await }).await,
         Err(error) => refusal(&error),
     }
@@ -252,6 +236,18 @@ impl Desk {
             Ok(info) => Json(info.json()).into_response(),
             Err(error) => refusal(&error),
         }
+    }
+}
+
+/// What was sent, in the form that is asked for.
+struct Sent<T>(T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Sent<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let (head, body) = request.into_parts();
+        read(&head.headers, body).await.map(Self).map_err(|error| refusal(&error))
     }
 }
 

@@ -4,7 +4,6 @@
 //! added up here: those that live by their last progress, and those that are over by what they had reached. A sum never falls.
 
 mod calls;
-mod registry;
 mod tally;
 mod uploads;
 
@@ -16,12 +15,12 @@ use prometheus::core::Collector;
 use prometheus::{CounterVec, Gauge, GaugeVec, IntGauge, Opts, Registry, TextEncoder};
 
 use super::admission::{Kind, MEMORY_HEADROOM};
+use super::registry::Watcher;
 use super::snapshot::{Snapshot, Snapshots, State};
 use crate::ipc::Progress;
 use crate::psrpc::Observer;
 use crate::upload::Tried;
 use calls::Calls;
-pub use registry::Counted;
 use tally::Tally;
 pub use tally::{Result as EndResult, Totals};
 use uploads::Uploads;
@@ -34,6 +33,16 @@ pub struct Metrics {
     uploads: Uploads,
     calls: Arc<Calls>,
     source: OnceLock<Weak<dyn Snapshots>>,
+}
+
+impl Watcher for Metrics {
+    fn ended(&self, info: &proto::EgressInfo) {
+        Self::ended(self, info);
+    }
+
+    fn uploaded(&self, tried: &Tried) {
+        Self::uploaded(self, tried);
+    }
 }
 
 impl std::fmt::Debug for Metrics {

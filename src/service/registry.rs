@@ -1,7 +1,7 @@
 //! Where the state of every recording is told, and kept.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use livekit_protocol as proto;
@@ -67,6 +67,78 @@ pub fn is_over(info: &proto::EgressInfo) -> bool {
         | EgressStatus::EgressFailed
         | EgressStatus::EgressAborted
         | EgressStatus::EgressLimitReached => info.ended_at != 0,
+    }
+}
+
+/// Who only looks at what a registry is told.
+pub trait Watcher: Send + Sync {
+    /// A recording is over, as its last report says. It may be told again.
+    fn ended(&self, info: &proto::EgressInfo);
+
+    /// A recording has offered a file to a store.
+    fn uploaded(&self, tried: &Tried) {
+        let _ = tried;
+    }
+}
+
+/// A registry with watchers: they hear first.
+pub struct Watched {
+    registry: Arc<dyn Registry>,
+    watchers: Vec<Arc<dyn Watcher>>,
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watched").field("watchers", &self.watchers.len()).finish_non_exhaustive()
+    }
+}
+
+impl Watched {
+    #[must_use]
+    pub fn new(registry: Arc<dyn Registry>, watchers: Vec<Arc<dyn Watcher>>) -> Self {
+        Self { registry, watchers }
+    }
+}
+
+#[async_trait]
+impl Registry for Watched {
+    async fn create(&self, info: &proto::EgressInfo) -> Result<(), ServiceError> {
+        self.registry.create(info).await
+    }
+
+    fn update(&self, info: proto::EgressInfo) {
+        if is_over(&info) {
+            self.watchers.iter().for_each(|watcher| watcher.ended(&info));
+        }
+        self.registry.update(info);
+    }
+
+    fn uploaded(&self, tried: &Tried) {
+        self.watchers.iter().for_each(|watcher| watcher.uploaded(tried));
+        self.registry.uploaded(tried);
+    }
+
+    async fn delivered(&self, egress_id: &str) {
+        self.registry.delivered(egress_id).await;
+    }
+
+    async fn drained(&self) {
+        self.registry.drained().await;
+    }
+
+    async fn list(
+        &self,
+        request: proto::ListEgressRequest,
+    ) -> Result<proto::ListEgressResponse, ServiceError> {
+        self.registry.list(request).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<proto::EgressInfo>, ServiceError> {
+        self.registry.unfinished().await
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.registry.is_healthy()
     }
 }
 

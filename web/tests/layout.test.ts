@@ -1,21 +1,7 @@
-import type { Browser } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { Publishers, Recorder, startBrowser } from "./browser";
-import { LiveKitServer, servePages, until } from "./livekit";
-
-let server: LiveKitServer;
-let pages: { url: string; close: () => void };
-let browser: Browser;
-
-beforeAll(async () => {
-  [server, pages, browser] = await Promise.all([LiveKitServer.start(), servePages(), startBrowser()]);
-});
-
-afterAll(async () => {
-  await browser?.close();
-  pages?.close();
-  await server?.close();
-});
+import { expect, test } from "vitest";
+import { Publishers, Recorder } from "./browser";
+import { LiveKitServer, until } from "./livekit";
+import { browser, pages, server } from "./room";
 
 async function address(
   room: string,

@@ -1,9 +1,8 @@
 // Takes the picture of each layout that templates/ shows: `npm run previews`.
 import { readdir, writeFile } from "node:fs/promises";
-import type { Browser } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { Publishers, Recorder, startBrowser } from "./browser";
-import { LiveKitServer, servePages } from "./livekit";
+import { expect, test } from "vitest";
+import { Publishers, Recorder } from "./browser";
+import { browser, pages, server } from "./room";
 
 const ROOT = new URL("../../templates/", import.meta.url);
 const SIZE = { width: 480, height: 270 };
@@ -16,20 +15,6 @@ const LOGO =
 const OPTIONS: Record<string, Record<string, string>> = {
   branded: { background: "#16324f", logo: LOGO, title: "The state of the river", subtitle: "Annual meeting" },
 };
-
-let server: LiveKitServer;
-let pages: { url: string; close: () => void };
-let browser: Browser;
-
-beforeAll(async () => {
-  [server, pages, browser] = await Promise.all([LiveKitServer.start(), servePages(), startBrowser()]);
-});
-
-afterAll(async () => {
-  await browser?.close();
-  pages?.close();
-  await server?.close();
-});
 
 test("previews", { timeout: 300_000 }, async () => {
   const colors = ["#2d6a8e", "#8e4a2d", "#3c7a4e", "#6a4a8e", "#8e7a2d", "#4a5a6a"];

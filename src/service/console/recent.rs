@@ -3,12 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
 use livekit_protocol as proto;
 
-use crate::service::error::ServiceError;
-use crate::service::registry::{Registry, is_over};
-use crate::upload::Tried;
+use crate::service::registry::{Watcher, is_over};
 
 /// More than fits on a page.
 const MOST: usize = 50;
@@ -18,12 +15,6 @@ const MOST: usize = 50;
 pub struct Recent(Arc<Mutex<VecDeque<proto::EgressInfo>>>);
 
 impl Recent {
-    /// A registry that tells another one all, and this each end.
-    #[must_use]
-    pub fn beside(&self, registry: Arc<dyn Registry>) -> Arc<dyn Registry> {
-        Arc::new(Remembering { recent: self.clone(), registry })
-    }
-
     /// Takes what ended before, in any order: what the store of a service that stands alone has.
     pub fn fill(&self, infos: impl IntoIterator<Item = proto::EgressInfo>) {
         let mut infos: Vec<_> = infos.into_iter().filter(is_over).collect();
@@ -48,56 +39,16 @@ impl Recent {
     }
 }
 
-struct Remembering {
-    recent: Recent,
-    registry: Arc<dyn Registry>,
-}
-
-#[async_trait]
-impl Registry for Remembering {
-    async fn create(&self, info: &proto::EgressInfo) -> Result<(), ServiceError> {
-        self.registry.create(info).await
-    }
-
-    fn update(&self, info: proto::EgressInfo) {
-        if is_over(&info) {
-            self.recent.note(info.clone());
-        }
-        self.registry.update(info);
-    }
-
-    fn uploaded(&self, tried: &Tried) {
-        self.registry.uploaded(tried);
-    }
-
-    async fn delivered(&self, egress_id: &str) {
-        self.registry.delivered(egress_id).await;
-    }
-
-    async fn drained(&self) {
-        self.registry.drained().await;
-    }
-
-    async fn list(
-        &self,
-        request: proto::ListEgressRequest,
-    ) -> Result<proto::ListEgressResponse, ServiceError> {
-        self.registry.list(request).await
-    }
-
-    async fn unfinished(&self) -> Result<Vec<proto::EgressInfo>, ServiceError> {
-        self.registry.unfinished().await
-    }
-
-    fn is_healthy(&self) -> bool {
-        self.registry.is_healthy()
+impl Watcher for Recent {
+    fn ended(&self, info: &proto::EgressInfo) {
+        self.note(info.clone());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::registry::MemoryRegistry;
+    use crate::service::registry::{MemoryRegistry, Registry, Watched};
 
     fn info(at: i64, status: proto::EgressStatus) -> proto::EgressInfo {
         proto::EgressInfo {
@@ -112,7 +63,7 @@ mod tests {
     async fn the_latest_ends_are_known_newest_first() {
         use proto::EgressStatus::{EgressActive, EgressComplete, EgressFailed};
         let (recent, inner) = (Recent::default(), Arc::new(MemoryRegistry::new()));
-        let registry = recent.beside(Arc::clone(&inner) as Arc<dyn Registry>);
+        let registry = Watched::new(Arc::clone(&inner) as _, vec![Arc::new(recent.clone())]);
         recent.fill([info(2, EgressComplete), info(1, EgressFailed), info(0, EgressActive)]);
         registry.update(info(0, EgressActive));
         registry.update(info(3, EgressComplete));

@@ -11,7 +11,7 @@ use crate::protocol as rpc;
 use crate::service::Running;
 use crate::service::admission::Kind;
 use crate::service::monitor::Use;
-use crate::service::registry::{MemoryRegistry, Registry};
+use crate::service::registry::{MemoryRegistry, Registry, Watched};
 use crate::service::snapshot::{RecordingView, Snapshot};
 
 const KEY: &str = "devkey";
@@ -117,7 +117,7 @@ impl Site {
     async fn start() -> Self {
         let fake = Arc::new(Fake::default());
         let recent = Recent::default();
-        let registry = recent.beside(Arc::new(MemoryRegistry::new()) as Arc<dyn Registry>);
+        let registry = Watched::new(Arc::new(MemoryRegistry::new()), vec![Arc::new(recent.clone())]);
         registry.update(info("EG_over", proto::EgressStatus::EgressComplete, 7));
         let console = Console {
             egresses: Arc::clone(&fake) as _,

@@ -1,16 +1,62 @@
 //! Takes a file out of its container and puts it into one again, without a look at what is in it.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use super::FinalizeError;
+use super::{FinalizeError, Layout, Whole, io, part_of};
 use crate::media::make;
 
+/// Of what a muxer writes at the end, the place is kept in front of the first media.
+const HEAD: u64 = 4096;
+
+/// A recorded file's first bytes, by which it is told whether it was cut. Short where the file is.
+pub(super) fn head_of(recorded: &Path) -> Result<Vec<u8>, FinalizeError> {
+    let mut head = Vec::new();
+    let file = File::open(recorded).map_err(io("opening", recorded))?;
+    file.take(HEAD).read_to_end(&mut head).map_err(io("reading", recorded))?;
+    Ok(head)
+}
+
+/// Makes a file whole that plays as it was recorded: as it is, or, where it was cut, by `elements`. What keeps it from being
+/// remuxed and is `bearable` leaves it as it is, too.
+pub(super) fn make_whole(
+    elements: Option<&[&str]>,
+    bearable: fn(&FinalizeError) -> bool,
+    recorded: &Path,
+    whole: &Path,
+    stop: &CancellationToken,
+) -> Result<Whole, FinalizeError> {
+    let part = part_of(whole);
+    let remuxed = elements.map(|elements| remux(elements, recorded, &part, stop));
+    if let Some(Err(_)) = &remuxed
+        && let Err(error) = std::fs::remove_file(&part)
+    {
+        tracing::debug!(%error, part = %part.display(), "nothing to remove");
+    }
+    match remuxed {
+        Some(Ok(())) => {
+            File::open(&part).and_then(|part| part.sync_all()).map_err(io("syncing", &part))?;
+            std::fs::rename(&part, whole).map_err(io("renaming", &part))?;
+            // Its copy is complete and on the disk.
+            std::fs::remove_file(recorded).map_err(io("removing", recorded))?;
+        }
+        Some(Err(error)) if !bearable(&error) => return Err(error),
+        None | Some(Err(_)) => {
+            File::open(recorded).and_then(|file| file.sync_all()).map_err(io("syncing", recorded))?;
+            std::fs::rename(recorded, whole).map_err(io("renaming", recorded))?;
+        }
+    }
+    let size = std::fs::metadata(whole).map_err(io("reading", whole))?.len();
+    Ok(Whole { size, duration: None, layout: Layout::Ordinary, was_cut: elements.is_some() })
+}
+
 /// `filesrc → elements… → filesink`, each linked to the next one, also where its pad comes only with the file's first bytes.
-pub(super) fn remux(
+fn remux(
     elements: &[&str],
     recorded: &Path,
     part: &Path,

@@ -121,7 +121,7 @@ fn processes_of(run_dir: &Path) -> impl Iterator<Item = (i32, String)> + use<> {
     })
 }
 
-fn plan(url: &Url) -> WebPlan {
+pub(super) fn plan(url: &Url) -> WebPlan {
     WebPlan {
         page: Page::Address(url.clone()),
         start: StartRule::OnLoad,

@@ -2,21 +2,11 @@ use url::Url;
 
 use super::*;
 use crate::config::ChromeFlag;
-use crate::plan::page::Page;
-use crate::plan::source::{BrowserTerms, StartRule};
+use crate::plan::source::BrowserTerms;
 
 fn given(terms: BrowserTerms, is_heard: bool) -> Vec<String> {
-    let plan = WebPlan {
-        page: Page::Address(Url::parse("https://example.com").unwrap()),
-        start: StartRule::OnLoad,
-        capture: CaptureKind::Framebuffer,
-        width: 640,
-        height: 360,
-        fps: 30,
-        has_video: true,
-        has_audio: true,
-        browser: terms,
-    };
+    let url = Url::parse("https://example.com").unwrap();
+    let plan = WebPlan { browser: terms, ..crate::source::web::tests::plan(&url) };
     let way_out = ["--proxy-server=socks5://127.0.0.1:1".to_owned(), "--proxy-bypass-list=a".to_owned()];
     let way_out = if plan.browser.refuse_link_local { way_out.as_slice() } else { &[] };
     let arguments = arguments(&plan, Path::new("/run/profile"), &["--no-sandbox"], is_heard, way_out);
