@@ -42,6 +42,9 @@ impl RecordingPlan {
             SourceRequest::Track(track) => {
                 return pass_through::plan(request, track, provisions, egress_id, now);
             }
+            SourceRequest::Media(_) => {
+                return Err(PlanError::not_yet("source", "tracks that are put together", "record one track"));
+            }
         };
         if request.outputs.is_empty() {
             return Err(PlanError::invalid(
@@ -164,7 +167,7 @@ fn source(
 ) -> Result<SourcePlan, PlanError> {
     let start = match &request.source {
         SourceRequest::Web(web) if web.await_start_signal => StartRule::OnSignal,
-        SourceRequest::Web(_) | SourceRequest::Track(_) => StartRule::OnLoad,
+        SourceRequest::Web(_) | SourceRequest::Track(_) | SourceRequest::Media(_) => StartRule::OnLoad,
         SourceRequest::Room(room) => {
             if media == Media::AudioOnly && room.audio_mixing != AudioMixing::Both {
                 return Err(PlanError::not_yet(

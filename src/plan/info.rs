@@ -26,9 +26,10 @@ pub fn redacted_request(request: &EgressRequest) -> Request {
         (RequestOrigin::CommandLine, SourceRequest::Track(track)) => {
             Request::Track(track_as_v1(request, track))
         }
-        (RequestOrigin::CommandLine, SourceRequest::Web(_) | SourceRequest::Room(_)) => {
-            Request::Egress(redacted_v2(as_v2(request)))
-        }
+        (
+            RequestOrigin::CommandLine,
+            SourceRequest::Web(_) | SourceRequest::Room(_) | SourceRequest::Media(_),
+        ) => Request::Egress(redacted_v2(as_v2(request))),
     }
 }
 
@@ -235,7 +236,7 @@ fn as_v2(request: &EgressRequest) -> proto::StartEgressRequest {
         SourceRequest::Web(web) => (String::new(), web_as_v2(web)),
         SourceRequest::Room(room) => (room.room.name.clone(), room_as_v2(room)),
         // Shown in its own form; see above.
-        SourceRequest::Track(_) => return proto::StartEgressRequest::default(),
+        SourceRequest::Track(_) | SourceRequest::Media(_) => return proto::StartEgressRequest::default(),
     };
     proto::StartEgressRequest {
         room_name,

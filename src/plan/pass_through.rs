@@ -10,7 +10,7 @@ use super::provisions::Provisions;
 use super::request::{EgressRequest, OutputKind, TrackRequest};
 use super::source::SourcePlan;
 use super::storage::{StoredName, resolve as storage};
-use super::track::{Discovered, TrackKind, TracksPlan, Wanted};
+use super::track::{Discovered, Picture, Sound, TrackKind, TracksPlan, Wanted};
 use super::{EgressId, RecordingPlan};
 
 pub(super) fn plan(
@@ -57,7 +57,9 @@ pub(super) fn plan(
     let tracks = TracksPlan {
         room,
         identity: egress_id.to_string(),
-        wanted: Wanted::Tracks(vec![track.track_id.clone()]),
+        wanted: Wanted::track(&track.track_id),
+        picture: Picture::AsPublished,
+        sound: Sound::AsPublished,
     };
     if request.limits.duration == Some(std::time::Duration::ZERO) {
         return Err(PlanError::invalid("duration", "0 s records nothing; give a longer time, or none"));

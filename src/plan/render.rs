@@ -14,7 +14,7 @@ use super::redact;
 use super::room::{RoomAccess, RoomEntry};
 use super::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
 use super::storage::{Storage, StorageTarget};
-use super::track::{TracksPlan, Wanted};
+use super::track::TracksPlan;
 
 /// What a recording would do, one fact a line; ends with a line feed.
 #[must_use]
@@ -91,9 +91,9 @@ fn source(text: &mut Lines, web: &WebPlan) {
 }
 
 fn tracks(text: &mut Lines, tracks: &TracksPlan) {
-    let TracksPlan { room, identity, wanted: Wanted::Tracks(sids) } = tracks;
+    let TracksPlan { room, identity, wanted, .. } = tracks;
     room_at(text, room, identity);
-    text.line("track", &format!("{}, as it is published, without decoding it", sids.join(", ")));
+    text.line("track", &format!("{}, as it is published, without decoding it", wanted.sids().join(", ")));
     text.line("starts", "with its first frame");
 }
 

@@ -17,6 +17,7 @@ use super::redact;
 use super::room::RoomTicket;
 use super::source::CaptureKind;
 use super::storage::Backend;
+use super::track::{AudioChoice, VideoChoice};
 use crate::secret::Secret;
 
 /// What someone asked for.
@@ -75,6 +76,8 @@ pub enum SourceRequest {
     Room(RoomRequest),
     /// One track of a room, as it is.
     Track(TrackRequest),
+    /// Tracks of a room, decoded and put together.
+    Media(MediaRequest),
 }
 
 impl SourceRequest {
@@ -85,6 +88,11 @@ impl SourceRequest {
             Self::Room(room) => room.media,
             // Which one it is, the track tells.
             Self::Track(_) => Media::AudioAndVideo,
+            Self::Media(media) => match (&media.video, &media.audio) {
+                (Some(_), None) => Media::VideoOnly,
+                (None, Some(_)) => Media::AudioOnly,
+                (Some(_), Some(_)) | (None, None) => Media::AudioAndVideo,
+            },
         }
     }
 
@@ -95,6 +103,7 @@ impl SourceRequest {
             Self::Web(_) => None,
             Self::Room(room) => Some(&room.room),
             Self::Track(track) => Some(&track.room),
+            Self::Media(media) => Some(&media.room),
         }
     }
 }
@@ -105,6 +114,26 @@ pub struct TrackRequest {
     pub room: RoomTicket,
     /// `TR_…`
     pub track_id: String,
+}
+
+/// Tracks of a room, chosen by what they are: a participant, a track composite, a v2 media source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaRequest {
+    pub room: RoomTicket,
+    pub of: MediaOf,
+    pub video: Option<VideoChoice>,
+    pub audio: Option<AudioChoice>,
+}
+
+/// Whose media they are: decides how long the recording lasts, and what its outputs are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaOf {
+    /// One audio and one video track, or one of them.
+    Tracks,
+    /// One participant.
+    Participant(String),
+    /// Whoever fits.
+    Room,
 }
 
 /// A web page.

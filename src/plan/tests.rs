@@ -286,7 +286,7 @@ fn what_livekit_server_sends_is_planned_or_refused_by_its_kind() {
 fn a_track_tells_what_its_file_is() {
     use super::codec::{AudioCodec, Container};
     use super::output::PassThrough;
-    use super::track::{Discovered, PublishedTrack, TrackCodec, TrackOrigin};
+    use super::track::{Discovered, ParticipantKind, PublishedTrack, TrackCodec, TrackOrigin};
 
     for (path, codec, name, container, has_video) in [
         ("", TrackCodec::Opus, "TR_abc-2006-01-02T150405.ogg", Container::Ogg, false),
@@ -308,6 +308,7 @@ fn a_track_tells_what_its_file_is() {
             kind: codec.kind(),
             origin: TrackOrigin::Camera,
             publisher: "ann".to_owned(),
+            publisher_kind: ParticipantKind::Standard,
             is_muted: false,
         };
         let after = before.discovered(&Discovered { track, codec }).unwrap();
@@ -329,6 +330,7 @@ fn a_track_tells_what_its_file_is() {
                         kind: codec.kind(),
                         origin: TrackOrigin::Unknown,
                         publisher: String::new(),
+                        publisher_kind: ParticipantKind::Standard,
                         is_muted: false,
                     }
                 })

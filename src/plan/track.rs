@@ -97,6 +97,20 @@ impl TrackOrigin {
     }
 }
 
+/// What kind of participant someone is, as a server knows it from their token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ParticipantKind {
+    /// A person, or a program of the room's own.
+    #[default]
+    Standard,
+    Ingress,
+    Egress,
+    Sip,
+    Agent,
+    Connector,
+    Bridge,
+}
+
 /// One published track, as its room tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedTrack {
@@ -106,10 +120,11 @@ pub struct PublishedTrack {
     pub origin: TrackOrigin,
     /// Identity of who publishes it.
     pub publisher: String,
+    pub publisher_kind: ParticipantKind,
     pub is_muted: bool,
 }
 
-/// What a track egress found when its first frame came.
+/// What a recording found when its first frame came: for plans that leave something open until then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discovered {
     pub track: PublishedTrack,
@@ -123,11 +138,201 @@ pub struct TracksPlan {
     /// The recorder's name in the room.
     pub identity: String,
     pub wanted: Wanted,
+    pub picture: Picture,
+    pub sound: Sound,
+}
+
+/// What is done to the pictures of a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Picture {
+    /// They are handed on as they were published.
+    AsPublished,
+    /// They are decoded, and fitted into this size, in pixels.
+    Decoded { width: u32, height: u32 },
+}
+
+/// What is done to the sound of tracks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sound {
+    /// It is handed on as it was published.
+    AsPublished,
+    /// It is decoded, and all of it mixed.
+    Mixed,
 }
 
 /// Which tracks of a room are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
-    /// Exactly these; a recording of them ends when all are gone.
-    Tracks(Vec<String>),
+pub struct Wanted {
+    /// Of all tracks that fit one of these, one is shown. Empty: no picture.
+    pub video: Vec<VideoChoice>,
+    /// `None`: no sound.
+    pub audio: Option<AudioChoice>,
+    pub lasts: Lasts,
+}
+
+/// Whose picture is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VideoChoice {
+    /// This track, `TR_…`.
+    Track(String),
+    Participant {
+        identity: String,
+        shows: Shows,
+    },
+}
+
+/// Which of a participant's tracks are wanted (media.md §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shows {
+    /// Camera and microphone.
+    Person,
+    /// Everything else.
+    Screen,
+}
+
+/// Whose sound is wanted, and where in the mix it is heard. The first route that fits a track counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AudioChoice {
+    pub routes: Vec<AudioRoute>,
+    /// Of tracks that no route fits; `None`: they are not wanted.
+    pub rest: Option<Rest>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudioRoute {
+    pub from: AudioFrom,
+    pub channel: Channel,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AudioFrom {
+    /// This track, `TR_…`.
+    Track(String),
+    /// `shows`: `None` for all that they are heard by.
+    Participant {
+        identity: String,
+        shows: Option<Shows>,
+    },
+    Kind(ParticipantKind),
+}
+
+/// Where in a stereo mix something is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channel {
+    Both,
+    Left,
+    Right,
+}
+
+/// Where tracks are heard that no route fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rest {
+    On(Channel),
+    /// By turns left and right, as they come.
+    ByTurns,
+}
+
+/// What a recording waits for, and how long it goes on (media.md §4.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lasts {
+    /// For all tracks that are named; until all of them are gone.
+    Tracks,
+    /// For this participant; until they leave.
+    Participant(String),
+    /// For every track and participant that is named; until the room is closed.
+    Room,
+}
+
+impl Wanted {
+    /// One track, whichever medium it is.
+    #[must_use]
+    pub fn track(sid: &str) -> Self {
+        Self::tracks(Some(sid), Some(sid))
+    }
+
+    /// A track of each medium, or of one of them.
+    #[must_use]
+    pub fn tracks(video: Option<&str>, audio: Option<&str>) -> Self {
+        let route = |sid: &str| AudioRoute { from: AudioFrom::Track(sid.to_owned()), channel: Channel::Both };
+        Self {
+            video: video.iter().map(|sid| VideoChoice::Track((*sid).to_owned())).collect(),
+            audio: audio.map(|sid| AudioChoice { routes: vec![route(sid)], rest: None }),
+            lasts: Lasts::Tracks,
+        }
+    }
+
+    /// Whether a track is one of them.
+    #[must_use]
+    pub fn takes(&self, track: &PublishedTrack) -> bool {
+        match track.kind {
+            TrackKind::Video => self.video.iter().any(|video| video.fits(track)),
+            TrackKind::Audio => self.audio.as_ref().is_some_and(|audio| audio.channel(track, 0).is_some()),
+        }
+    }
+
+    /// Sids of the tracks that are named one by one.
+    #[must_use]
+    pub fn sids(&self) -> Vec<&str> {
+        let video = self.video.iter().filter_map(|video| match video {
+            VideoChoice::Track(sid) => Some(sid.as_str()),
+            VideoChoice::Participant { .. } => None,
+        });
+        let routes = self.audio.iter().flat_map(|audio| &audio.routes);
+        let audio = routes.filter_map(|route| match &route.from {
+            AudioFrom::Track(sid) => Some(sid.as_str()),
+            AudioFrom::Participant { .. } | AudioFrom::Kind(_) => None,
+        });
+        let mut sids: Vec<&str> = video.chain(audio).collect();
+        sids.sort_unstable();
+        sids.dedup();
+        sids
+    }
+}
+
+impl VideoChoice {
+    #[must_use]
+    pub fn fits(&self, track: &PublishedTrack) -> bool {
+        match self {
+            Self::Track(sid) => *sid == track.sid,
+            Self::Participant { identity, shows } => {
+                *identity == track.publisher && shows.shown_by(track.origin)
+            }
+        }
+    }
+}
+
+impl AudioChoice {
+    /// Where a track is heard, as the `turn`th one (from 0) that no route fits; `None`: it is not wanted.
+    #[must_use]
+    pub fn channel(&self, track: &PublishedTrack, turn: usize) -> Option<Channel> {
+        let route = self.routes.iter().find(|route| route.from.fits(track)).map(|route| route.channel);
+        route.or_else(|| {
+            self.rest.map(|rest| match rest {
+                Rest::On(channel) => channel,
+                Rest::ByTurns if turn.is_multiple_of(2) => Channel::Left,
+                Rest::ByTurns => Channel::Right,
+            })
+        })
+    }
+}
+
+impl AudioFrom {
+    #[must_use]
+    pub fn fits(&self, track: &PublishedTrack) -> bool {
+        match self {
+            Self::Track(sid) => *sid == track.sid,
+            Self::Participant { identity, shows } => {
+                *identity == track.publisher && shows.is_none_or(|shows| shows.shown_by(track.origin))
+            }
+            Self::Kind(kind) => *kind == track.publisher_kind,
+        }
+    }
+}
+
+impl Shows {
+    #[must_use]
+    pub const fn shown_by(self, origin: TrackOrigin) -> bool {
+        let is_person = matches!(origin, TrackOrigin::Camera | TrackOrigin::Microphone);
+        matches!(self, Self::Person) == is_person
+    }
 }

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use super::SourceContext;
 use crate::media::PipelineError;
-use crate::plan::track::{TrackCodec, TracksPlan, Wanted};
+use crate::plan::track::{TrackCodec, TracksPlan};
 use ingest::Ingest;
 pub use peer::{Frame, PeerError, SenderReport};
 pub use room::{Listener, RoomClient, RoomEnd, RoomError, RoomEvent};
@@ -82,8 +82,7 @@ impl TracksSource {
         let is_there = waiting.await.is_ok_and(|found| found.is_ok());
         if !is_there {
             client.leave().await;
-            let Wanted::Tracks(sids) = &plan.wanted;
-            return Err(TracksError::NotFound { track: sids.join(", ") });
+            return Err(TracksError::NotFound { track: plan.wanted.sids().join(", ") });
         }
         Ok(Self { client, ingest })
     }

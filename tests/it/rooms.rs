@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use weir::plan::room::{RoomAccess, RoomEntry};
-use weir::plan::track::{TracksPlan, Wanted};
+use weir::plan::track::{Picture, Sound, TracksPlan, VideoChoice, Wanted};
 use weir::secret::Secret;
 use weir::source::tracks::{Listener, RoomClient, RoomEnd, RoomEvent};
 use weir::token::Signer;
@@ -85,7 +85,12 @@ fn plan_at(url: &str, server: &LiveKitServer, tracks: &[&str]) -> TracksPlan {
             entry: RoomEntry::Key(Signer { key: keys.key.clone(), secret: Secret::new(keys.secret.clone()) }),
         },
         identity: "EG_test".to_owned(),
-        wanted: Wanted::Tracks(tracks.iter().map(|sid| (*sid).to_owned()).collect()),
+        wanted: Wanted {
+            video: tracks.iter().map(|sid| VideoChoice::Track((*sid).to_owned())).collect(),
+            ..Wanted::tracks(None, tracks.first().copied())
+        },
+        picture: Picture::AsPublished,
+        sound: Sound::AsPublished,
     }
 }
 

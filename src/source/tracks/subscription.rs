@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use livekit_protocol as proto;
 use proto::participant_info::State;
 
-use crate::plan::track::{PublishedTrack, TrackKind, TrackOrigin, Wanted};
+use crate::plan::track::{ParticipantKind, PublishedTrack, TrackKind, TrackOrigin, Wanted};
 
 /// Something about a wanted track.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,37 +83,31 @@ impl Subscription {
             return changes;
         }
         for info in &participant.tracks {
-            if self.is_wanted(info) {
-                changes.extend(self.see(participant, info));
+            if let Some(track) = published(participant, info).filter(|track| self.wanted.takes(track)) {
+                changes.extend(self.see(&participant.sid, track));
             }
         }
         changes
     }
 
-    fn see(&mut self, participant: &proto::ParticipantInfo, info: &proto::TrackInfo) -> Option<Change> {
-        if let Some(found) = self.found.get_mut(&info.sid) {
-            let was_muted = std::mem::replace(&mut found.track.is_muted, info.muted);
-            return match (was_muted, info.muted) {
-                (false, true) => Some(Change::Muted(info.sid.clone())),
-                (true, false) => Some(Change::Unmuted(info.sid.clone())),
+    fn see(&mut self, participant: &str, track: PublishedTrack) -> Option<Change> {
+        let (sid, is_muted) = (track.sid.clone(), track.is_muted);
+        if let Some(found) = self.found.get_mut(&sid) {
+            let was_muted = std::mem::replace(&mut found.track.is_muted, is_muted);
+            return match (was_muted, is_muted) {
+                (false, true) => Some(Change::Muted(sid)),
+                (true, false) => Some(Change::Unmuted(sid)),
                 (false, false) | (true, true) => None,
             };
         }
-        let track = published(participant, info)?;
-        let found = Found { track: track.clone(), participant: participant.sid.clone() };
-        self.found.insert(info.sid.clone(), found);
+        let found = Found { track: track.clone(), participant: participant.to_owned() };
+        self.found.insert(sid, found);
         Some(Change::Found(track))
     }
 
     fn lose(&mut self, sid: String) -> Change {
         self.found.remove(&sid);
         Change::Gone(sid)
-    }
-
-    fn is_wanted(&self, track: &proto::TrackInfo) -> bool {
-        match &self.wanted {
-            Wanted::Tracks(sids) => sids.contains(&track.sid),
-        }
     }
 }
 
@@ -136,8 +130,23 @@ fn published(participant: &proto::ParticipantInfo, info: &proto::TrackInfo) -> O
         kind,
         origin,
         publisher: participant.identity.clone(),
+        publisher_kind: kind_of(participant),
         is_muted: info.muted,
     })
+}
+
+/// A kind that this version does not know counts as a person.
+fn kind_of(participant: &proto::ParticipantInfo) -> ParticipantKind {
+    use proto::participant_info::Kind;
+    match participant.kind() {
+        Kind::Standard => ParticipantKind::Standard,
+        Kind::Ingress => ParticipantKind::Ingress,
+        Kind::Egress => ParticipantKind::Egress,
+        Kind::Sip => ParticipantKind::Sip,
+        Kind::Agent => ParticipantKind::Agent,
+        Kind::Connector => ParticipantKind::Connector,
+        Kind::Bridge => ParticipantKind::Bridge,
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +158,7 @@ mod tests {
             sid: (*sid).to_owned(),
             muted: *muted,
             source: proto::TrackSource::Microphone.into(),
+            r#type: if *sid == "TR_b" { proto::TrackType::Video } else { proto::TrackType::Audio }.into(),
             ..proto::TrackInfo::default()
         };
         proto::ParticipantInfo {
@@ -164,7 +174,7 @@ mod tests {
     type Step<'a> = (&'a [(&'a str, bool)], &'a [&'a str]);
 
     fn subscription() -> Subscription {
-        Subscription::new(Wanted::Tracks(vec!["TR_a".to_owned(), "TR_b".to_owned()]))
+        Subscription::new(Wanted::tracks(Some("TR_b"), Some("TR_a")))
     }
 
     fn names(changes: &[Change]) -> Vec<String> {
