@@ -79,11 +79,15 @@ pub struct ServeArgs {
 pub enum Job {
     /// A web page
     Web(Box<WebArgs>),
-    /// A LiveKit room: everybody in it, in a layout
+    /// A LiveKit room: everybody in it, in a layout; sound alone without one takes no browser
     Room(Box<RoomArgs>),
+    /// One participant of a LiveKit room, as they come, show and say: no browser
+    Participant(Box<ParticipantArgs>),
+    /// One track of sound and one of pictures of a LiveKit room, or one of them: no browser
+    TrackComposite(Box<TrackCompositeArgs>),
     /// One track of a LiveKit room, as it is published: nothing is decoded
     Track(Box<TrackArgs>),
-    /// What a LiveKit request asks for, as JSON: a v1 web, room composite or track request, or a v2 StartEgressRequest
+    /// What a LiveKit request asks for, as JSON: any v1 request, or a v2 StartEgressRequest
     Request(RequestArgs),
 }
 
@@ -94,6 +98,8 @@ impl Job {
         match self {
             Self::Web(args) => &args.general,
             Self::Room(args) => &args.general,
+            Self::Participant(args) => &args.general,
+            Self::TrackComposite(args) => &args.general,
             Self::Track(args) => &args.general,
             Self::Request(args) => &args.general,
         }
@@ -105,6 +111,8 @@ impl Job {
         match self {
             Self::Web(_) => None,
             Self::Room(args) => Some(&args.server),
+            Self::Participant(args) => Some(&args.server),
+            Self::TrackComposite(args) => Some(&args.server),
             Self::Track(args) => Some(&args.server),
             Self::Request(args) => Some(&args.server),
         }
@@ -116,6 +124,8 @@ impl Job {
         match self {
             Self::Web(args) => &args.run,
             Self::Room(args) => &args.run,
+            Self::Participant(args) => &args.run,
+            Self::TrackComposite(args) => &args.run,
             Self::Track(args) => &args.run,
             Self::Request(args) => &args.run,
         }
@@ -135,6 +145,49 @@ pub struct RoomArgs {
     pub template_url: String,
     #[command(flatten)]
     pub media: MediaArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub outputs: OutputArgs,
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
+    #[command(flatten)]
+    pub general: GeneralArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ParticipantArgs {
+    /// The room's name
+    pub room: String,
+    /// The participant's identity
+    pub identity: String,
+    /// Record what they share of their screen, and its sound, in place of camera and microphone
+    #[arg(long)]
+    pub screen_share: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub outputs: OutputArgs,
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
+    #[command(flatten)]
+    pub general: GeneralArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TrackCompositeArgs {
+    /// The room's name
+    pub room: String,
+    /// The track of sound: TR_…
+    #[arg(long = "audio-track", value_name = "ID", default_value = "", hide_default_value = true)]
+    pub audio_track: String,
+    /// The track of pictures: TR_…
+    #[arg(long = "video-track", value_name = "ID", default_value = "", hide_default_value = true)]
+    pub video_track: String,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]

@@ -160,6 +160,12 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
         Job::Room(args) => {
             cli::request::room(args, &directory).map_err(|error| bad(error.field(), &error))?
         }
+        Job::Participant(args) => {
+            cli::request::participant(args, &directory).map_err(|error| bad(error.field(), &error))?
+        }
+        Job::TrackComposite(args) => {
+            cli::request::track_composite(args, &directory).map_err(|error| bad(error.field(), &error))?
+        }
         Job::Track(args) => {
             cli::request::track(args, &directory).map_err(|error| bad(error.field(), &error))?
         }
@@ -174,8 +180,10 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
     };
     let plan = RecordingPlan::new(&request, &provisions, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
         |error| match job {
-            Job::Web(_) | Job::Room(_) | Job::Track(_) => bad(error.field(), &error),
             Job::Request(_) => BadRequest(error.to_string()),
+            Job::Web(_) | Job::Room(_) | Job::Participant(_) | Job::TrackComposite(_) | Job::Track(_) => {
+                bad(error.field(), &error)
+            }
         },
     )?;
     Ok((request, plan))

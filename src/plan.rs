@@ -14,6 +14,7 @@ pub mod from_v2;
 pub mod graph;
 pub mod info;
 pub mod json;
+mod media;
 pub mod output;
 pub mod page;
 mod pass_through;
@@ -27,6 +28,7 @@ pub mod source;
 pub mod storage;
 pub mod stream_url;
 pub mod track;
+mod unnamed;
 mod wire;
 
 #[cfg(test)]
@@ -39,6 +41,7 @@ use serde::{Deserialize, Serialize};
 use encoding::{AudioEncoding, VideoEncoding};
 use output::OutputPlan;
 use source::SourcePlan;
+use unnamed::Unnamed;
 
 /// Names one recording everywhere: `EG_` and twelve characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -72,9 +75,19 @@ pub struct RecordingPlan {
     pub audio: Vec<AudioEncoding>,
     /// At least one. An output's place in this list is its [`output::OutputId`].
     pub outputs: Vec<OutputPlan>,
+    /// What outputs are called is known when the source has told who publishes; until then their names are provisional.
+    pub unnamed: Option<Unnamed>,
     pub limits: Limits,
     /// How often it was tried before; 0 the first time.
     pub retry_count: u32,
+}
+
+impl RecordingPlan {
+    /// Whether nothing is left open until the source has told what it found (see [`RecordingPlan::discovered`]).
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.unnamed.is_none()
+    }
 }
 
 /// When a recording ends by itself.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     AudioCodecArg, CaptureArg, EncodingArgs, FrameTimesArg, GeneralArgs, ImageSuffixArg, OutputArgs,
-    ProfileArg, RoomArgs, SegmentSuffixArg, Size, TrackArgs, WebArgs,
+    ParticipantArgs, ProfileArg, RoomArgs, SegmentSuffixArg, Size, TrackArgs, TrackCompositeArgs, WebArgs,
 };
 use crate::plan::Limits;
 use crate::plan::codec::{AudioCodec, CONTAINERS};
@@ -13,12 +13,13 @@ use crate::plan::error::PlanError;
 use crate::plan::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use crate::plan::request::{
     AudioMixing, EgressRequest, EncodingRequest, FileRequest, FrameTimes, ImagesRequest, Manifest, Media,
-    OutputKind, OutputRequest, RequestOrigin, RoomRequest, SegmentsRequest, SourceRequest, StreamRequest,
-    TrackRequest, WebRequest,
+    MediaRequest, OutputKind, OutputRequest, RequestOrigin, RoomRequest, SegmentsRequest, SourceRequest,
+    StreamRequest, TrackRequest, WebRequest,
 };
 use crate::plan::room::RoomTicket;
 use crate::plan::source::CaptureKind;
 use crate::plan::stream_url::StreamUrl;
+use crate::plan::track::Shows;
 use crate::secret::Secret;
 
 /// What `record web` and `plan web` ask for. `directory` is where the command was started: a name that leads out of it
@@ -45,6 +46,27 @@ pub fn room(args: &RoomArgs, directory: &Path) -> Result<EgressRequest, PlanErro
         media: Media::from_flags(args.media.audio_only, args.media.video_only)?,
         audio_mixing: AudioMixing::Both,
     });
+    request(source, &args.outputs, &args.encoding, &args.general, directory)
+}
+
+/// What `record participant` and `plan participant` ask for; as [`web`] in all that is not about the room.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub fn participant(args: &ParticipantArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
+    let room = RoomTicket { name: args.room.clone(), ..RoomTicket::default() };
+    let shows = if args.screen_share { Shows::Screen } else { Shows::Person };
+    let source = SourceRequest::Media(MediaRequest::participant(room, args.identity.clone(), shows));
+    request(source, &args.outputs, &args.encoding, &args.general, directory)
+}
+
+/// What `record track-composite` and `plan track-composite` ask for; as [`web`] in all that is not about the room.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub fn track_composite(args: &TrackCompositeArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
+    let room = RoomTicket { name: args.room.clone(), ..RoomTicket::default() };
+    let source = SourceRequest::Media(MediaRequest::tracks(room, &args.audio_track, &args.video_track));
     request(source, &args.outputs, &args.encoding, &args.general, directory)
 }
 
@@ -133,6 +155,7 @@ pub fn option_of(field: &str) -> Option<&'static str> {
         ("audio_only images", "") => "--audio-only, --images",
         ("output", "") => "--file, --segments, --stream, --images",
         ("duration", "") => "--duration",
+        ("audio_track_id or video_track_id", "") => "--audio-track, --video-track",
         ("ws_url", "") => "--url, LIVEKIT_URL",
         ("token or api key/secret", "") => "--api-key, --api-secret",
         ("template base url", "") => "--template-url",

@@ -29,6 +29,8 @@ fn request_of(job: &Job) -> Result<EgressRequest, PlanError> {
     match job {
         Job::Web(args) => request::web(args, directory),
         Job::Room(args) => request::room(args, directory),
+        Job::Participant(args) => request::participant(args, directory),
+        Job::TrackComposite(args) => request::track_composite(args, directory),
         Job::Track(args) => request::track(args, directory),
         Job::Request(_) => panic!("a request is in a file"),
     }
@@ -56,6 +58,8 @@ fn every_word_of_the_help() {
     insta::assert_snapshot!(web);
     let room = record.find_subcommand_mut("room").unwrap().render_help();
     insta::assert_snapshot!("every_word_of_the_help_of_rooms", room);
+    let participant = record.find_subcommand_mut("participant").unwrap().render_help();
+    insta::assert_snapshot!("every_word_of_the_help_of_participants", participant);
 }
 
 #[test]
@@ -116,8 +120,23 @@ fn plans_of_command_lines() {
             "stand-up --url https://livekit.example --api-key devkey --api-secret secretsecret --audio-only \
              --template-url https://layouts.example/weir?theme=dark --file sound",
         ),
+        (
+            "room_sound",
+            "stand-up --url ws://h --api-key devkey --api-secret secretsecret --audio-only --file call.ogg",
+        ),
+        (
+            "participant",
+            "stand-up ann --url ws://h --api-key devkey --api-secret secretsecret --file {publisher_identity}.mp4 \
+             --stream rtmp://h/a/streamkey --size 640x360",
+        ),
+        (
+            "track-composite",
+            "stand-up --audio-track TR_a --video-track TR_v --url ws://h --api-key devkey --api-secret secretsecret \
+             --file {publisher_identity}.mp4 --segments hls/talk",
+        ),
     ] {
-        let kind = if name.starts_with("room") { "room" } else { "web" };
+        let kinds = ["room", "participant", "track-composite"];
+        let kind = kinds.into_iter().find(|kind| name.starts_with(kind)).unwrap_or("web");
         let line = format!("{kind} {line}");
         let (request, plan) = (parse(&line), plan(&line).unwrap());
         let graph = GraphPlan::new(&plan, Machine { cores: 2.0, encoder_threads: 0 });

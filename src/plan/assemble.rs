@@ -10,17 +10,20 @@ use super::encoding::resolve::{self, Needs};
 use super::encoding::{AudioEncoding, VideoEncoding};
 use super::error::PlanError;
 use super::filename::{self, Naming, Subject};
+use super::media;
 use super::output::{FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan};
 use super::page::{self, Page};
 use super::pass_through;
 use super::provisions::Provisions;
 use super::request::{
-    AudioMixing, EgressRequest, FileRequest, ImagesRequest, Manifest, Media, OutputKind, OutputRequest,
-    SegmentsRequest, SourceRequest, StreamRequest,
+    EgressRequest, FileRequest, ImagesRequest, Manifest, Media, MediaOf, MediaRequest, OutputKind,
+    OutputRequest, SegmentsRequest, SourceRequest, StreamRequest,
 };
 use super::source::{BrowserTerms, SourcePlan, StartRule, WebPlan};
 use super::storage::{Storage, resolve as storage};
 use super::stream_url::StreamUrl;
+use super::track::TracksPlan;
+use super::unnamed::Unnamed;
 use super::{EgressId, RecordingPlan};
 use crate::config::storage::ServerStorage;
 
@@ -36,14 +39,15 @@ impl RecordingPlan {
         egress_id: EgressId,
         now: &Zoned,
     ) -> Result<Self, PlanError> {
-        let page = match &request.source {
-            SourceRequest::Web(web) => page::web(web, &request.origin)?,
-            SourceRequest::Room(room) => page::room(room, provisions, &egress_id)?,
+        let shown = match &request.source {
+            SourceRequest::Web(web) => Shown::Page(page::web(web, &request.origin)?),
+            SourceRequest::Room(room) if room.is_sound_alone() => {
+                Shown::Tracks(media::sound_of_room(room, provisions, &egress_id)?)
+            }
+            SourceRequest::Room(room) => Shown::Page(page::room(room, provisions, &egress_id)?),
+            SourceRequest::Media(media) => Shown::Tracks(media::tracks(media, provisions, &egress_id)?),
             SourceRequest::Track(track) => {
                 return pass_through::plan(request, track, provisions, egress_id, now);
-            }
-            SourceRequest::Media(_) => {
-                return Err(PlanError::not_yet("source", "tracks that are put together", "record one track"));
             }
         };
         if request.outputs.is_empty() {
@@ -76,16 +80,18 @@ impl RecordingPlan {
             }
             outputs.push(assembly.output(output)?);
         }
-        nothing_is_written_twice(&request.outputs, &outputs)?;
+        let fields: Vec<&str> = request.outputs.iter().map(|output| output.field.as_str()).collect();
+        nothing_is_written_twice(&fields, &outputs)?;
         if request.limits.duration == Some(Duration::ZERO) {
             return Err(PlanError::invalid("duration", "0 s records nothing; give a longer time, or none"));
         }
         Ok(Self {
             egress_id,
-            source: source(request, page, media, video.as_ref())?,
+            source: source(request, shown, media, video.as_ref()),
             audio: audio_encodings(request, &outputs)?,
             video,
             outputs,
+            unnamed: unnamed(request, now),
             limits: request.limits,
             retry_count: request.retry_count,
         })
@@ -159,29 +165,28 @@ fn is_named(path: &str) -> bool {
     !path.is_empty() && !path.ends_with('/')
 }
 
-fn source(
-    request: &EgressRequest,
-    page: Page,
-    media: Media,
-    video: Option<&VideoEncoding>,
-) -> Result<SourcePlan, PlanError> {
+/// What is recorded, before it is known which of its media are.
+enum Shown {
+    Page(Page),
+    Tracks(TracksPlan),
+}
+
+fn source(request: &EgressRequest, shown: Shown, media: Media, video: Option<&VideoEncoding>) -> SourcePlan {
+    let page = match shown {
+        Shown::Page(page) => page,
+        Shown::Tracks(tracks) => {
+            let size = video.map(|video| (video.width, video.height));
+            return SourcePlan::Tracks(media::fitted(tracks, size, media.has_audio()));
+        }
+    };
     let start = match &request.source {
         SourceRequest::Web(web) if web.await_start_signal => StartRule::OnSignal,
         SourceRequest::Web(_) | SourceRequest::Track(_) | SourceRequest::Media(_) => StartRule::OnLoad,
-        SourceRequest::Room(room) => {
-            if media == Media::AudioOnly && room.audio_mixing != AudioMixing::Both {
-                return Err(PlanError::not_yet(
-                    "audio_mixing",
-                    "sound that is mixed by channel",
-                    "leave it out to have everybody on both channels",
-                ));
-            }
-            StartRule::OnSignal
-        }
+        SourceRequest::Room(_) => StartRule::OnSignal,
     };
     // Without a picture the display is as small as a display can be.
     let (width, height, fps) = video.map_or((16, 16, 1), |video| (video.width, video.height, video.fps));
-    Ok(SourcePlan::Web(WebPlan {
+    SourcePlan::Web(WebPlan {
         page,
         start,
         capture: request.capture,
@@ -191,14 +196,35 @@ fn source(
         has_video: media.has_video(),
         has_audio: media.has_audio(),
         browser: BrowserTerms::default(),
-    }))
+    })
 }
 
 /// Whose recording it is, for names.
 fn subject(source: &SourceRequest) -> Subject<'_> {
-    source.room().map_or(Subject::Web, |ticket| Subject::Room {
-        room: filename::Room { name: &ticket.name, id: &ticket.id },
-    })
+    let Some(ticket) = source.room() else { return Subject::Web };
+    let room = filename::Room { name: &ticket.name, id: &ticket.id };
+    match source {
+        SourceRequest::Media(MediaRequest { of: MediaOf::Participant(identity), .. }) => {
+            Subject::Publisher { room, identity }
+        }
+        SourceRequest::Web(_)
+        | SourceRequest::Room(_)
+        | SourceRequest::Track(_)
+        | SourceRequest::Media(_) => Subject::Room { room },
+    }
+}
+
+/// Who publishes a track, the room tells.
+fn unnamed(request: &EgressRequest, now: &Zoned) -> Option<Unnamed> {
+    match &request.source {
+        SourceRequest::Media(MediaRequest { of: MediaOf::Tracks, .. }) => {
+            Some(Unnamed::new(&request.outputs, now, request.retry_count)).filter(Unnamed::names_publisher)
+        }
+        SourceRequest::Web(_)
+        | SourceRequest::Room(_)
+        | SourceRequest::Track(_)
+        | SourceRequest::Media(_) => None,
+    }
 }
 
 /// One encode for each codec that an output takes.
@@ -441,10 +467,10 @@ fn image_size(images: &ImagesRequest, video: &VideoEncoding) -> (u32, u32) {
     }
 }
 
-/// Two outputs of one name in one storage would overwrite each other.
-fn nothing_is_written_twice(requests: &[OutputRequest], outputs: &[OutputPlan]) -> Result<(), PlanError> {
+/// Two outputs of one name in one storage would overwrite each other. `fields`: their paths in the request.
+pub(super) fn nothing_is_written_twice(fields: &[&str], outputs: &[OutputPlan]) -> Result<(), PlanError> {
     let mut writers: HashMap<(String, String), &str> = HashMap::new();
-    for (request, output) in requests.iter().zip(outputs) {
+    for (field, output) in fields.iter().zip(outputs) {
         // Its secrets print as stars; everything that tells two places apart does not.
         let place =
             output.storage().map(|storage| format!("{:?}", storage.primary.backend)).unwrap_or_default();
@@ -469,9 +495,9 @@ fn nothing_is_written_twice(requests: &[OutputRequest], outputs: &[OutputPlan]) 
         };
         for (part, name) in names {
             let shown = if part == "urls" { "this address".to_owned() } else { name.clone() };
-            if let Some(other) = writers.insert((place.clone(), name), &request.field) {
+            if let Some(other) = writers.insert((place.clone(), name), field) {
                 return Err(PlanError::invalid(
-                    format!("{}.{part}", request.field),
+                    format!("{field}.{part}"),
                     format!("{other} also writes to {shown}; give each its own name"),
                 ));
             }

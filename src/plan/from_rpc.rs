@@ -26,18 +26,28 @@ pub fn start_egress(request: StartEgressRequest) -> Result<EgressRequest, PlanEr
         request,
     } = request;
     let ticket = RoomTicket { name: room_name, id: room_id, token: Secret::new(token), ws_url };
-    let not_yet = |field, what| {
-        Err(PlanError::not_yet(field, what, "give a `room_composite`, a `track` or a `web` request"))
+    let Some(request) = request else {
+        return Err(PlanError::invalid("request", "say what to record, for example `web`"));
     };
-    let request = match request {
-        Some(Request::Web(web)) => from_v1::web(web)?,
-        Some(Request::Egress(egress)) => from_v2::start_egress(egress, ticket)?,
-        Some(Request::RoomComposite(room)) => from_v1::room_composite(room, ticket)?,
-        Some(Request::Participant(_)) => return not_yet("participant", "a participant"),
-        Some(Request::TrackComposite(_)) => return not_yet("track_composite", "a track composite"),
-        Some(Request::Track(track)) => from_v1::track(track, ticket)?,
-        Some(Request::Replay(_)) => return not_yet("replay", "a replay"),
-        None => return Err(PlanError::invalid("request", "say what to record, for example `web`")),
-    };
+    let request = self::request(request, ticket)?;
     Ok(EgressRequest { retry_count: u32::try_from(retry_count).unwrap_or_default(), ..request })
+}
+
+/// A request of any kind; `ticket` is what its envelope says of the room.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub(super) fn request(request: Request, ticket: RoomTicket) -> Result<EgressRequest, PlanError> {
+    match request {
+        Request::Web(web) => from_v1::web(web),
+        Request::Egress(egress) => from_v2::start_egress(egress, ticket),
+        Request::RoomComposite(room) => from_v1::room_composite(room, ticket),
+        Request::Participant(participant) => from_v1::participant(participant, ticket),
+        Request::TrackComposite(tracks) => from_v1::track_composite(tracks, ticket),
+        Request::Track(track) => from_v1::track(track, ticket),
+        Request::Replay(_) => {
+            let help = "record what is going on, for example by a `room_composite` request";
+            Err(PlanError::not_yet("replay", "a replay", help))
+        }
+    }
 }

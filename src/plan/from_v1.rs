@@ -2,14 +2,18 @@
 
 use livekit_protocol as proto;
 use proto::egress_info::Request as Wire;
-use proto::{room_composite_egress_request as room, track_egress_request, web_egress_request as web_egress};
+use proto::{
+    participant_egress_request, room_composite_egress_request as room,
+    track_composite_egress_request as tracks, track_egress_request, web_egress_request as web_egress,
+};
 
 use super::error::PlanError;
 use super::request::{
-    AudioMixing, EgressRequest, EncodingRequest, Media, OutputRequest, RoomRequest, SourceRequest,
-    TrackRequest, WebRequest,
+    AudioMixing, EgressRequest, EncodingRequest, Media, MediaRequest, OutputRequest, RoomRequest,
+    SourceRequest, TrackRequest, WebRequest,
 };
 use super::room::RoomTicket;
+use super::track::Shows;
 use super::wire;
 
 /// A v1 web request.
@@ -92,6 +96,75 @@ pub fn room_composite(
     let media = Media::from_flags(audio_only, video_only)?;
     let room = ticket.named(room_name);
     let source = SourceRequest::Room(RoomRequest { room, layout, custom_base_url, media, audio_mixing });
+    Ok(EgressRequest::of_wire(wire, source, encoding, outputs, wire::webhooks(webhooks)?))
+}
+
+/// A v1 participant request; `ticket` is what its envelope says of the room.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub fn participant(
+    request: proto::ParticipantEgressRequest,
+    ticket: RoomTicket,
+) -> Result<EgressRequest, PlanError> {
+    let wire = Wire::Participant(request.clone());
+    let proto::ParticipantEgressRequest {
+        room_name,
+        identity,
+        screen_share,
+        file_outputs: files,
+        stream_outputs: streams,
+        segment_outputs: segments,
+        image_outputs: images,
+        webhooks,
+        options,
+    } = request;
+    let outputs = Outputs { files, segments, streams, images }.requests()?;
+    let encoding = match options {
+        None => EncodingRequest::default(),
+        Some(participant_egress_request::Options::Preset(preset)) => wire::preset(preset)?,
+        Some(participant_egress_request::Options::Advanced(options)) => wire::advanced(options)?,
+    };
+    let shows = if screen_share { Shows::Screen } else { Shows::Person };
+    let source = SourceRequest::Media(MediaRequest::participant(ticket.named(room_name), identity, shows));
+    Ok(EgressRequest::of_wire(wire, source, encoding, outputs, wire::webhooks(webhooks)?))
+}
+
+/// A v1 track composite request; `ticket` is what its envelope says of the room.
+///
+/// # Errors
+/// [`PlanError`], naming the field.
+pub fn track_composite(
+    request: proto::TrackCompositeEgressRequest,
+    ticket: RoomTicket,
+) -> Result<EgressRequest, PlanError> {
+    let wire = Wire::TrackComposite(request.clone());
+    let proto::TrackCompositeEgressRequest {
+        room_name,
+        audio_track_id,
+        video_track_id,
+        file_outputs: files,
+        stream_outputs: streams,
+        segment_outputs: segments,
+        image_outputs: images,
+        webhooks,
+        output,
+        options,
+    } = request;
+    #[expect(deprecated, reason = "old clients still send it")]
+    let single = output.map(|output| match output {
+        tracks::Output::File(file) => Single::File(file),
+        tracks::Output::Stream(stream) => Single::Stream(stream),
+        tracks::Output::Segments(segments) => Single::Segments(segments),
+    });
+    let outputs = Outputs { files, segments, streams, images }.or(single).requests()?;
+    let encoding = match options {
+        None => EncodingRequest::default(),
+        Some(tracks::Options::Preset(preset)) => wire::preset(preset)?,
+        Some(tracks::Options::Advanced(options)) => wire::advanced(options)?,
+    };
+    let room = ticket.named(room_name);
+    let source = SourceRequest::Media(MediaRequest::tracks(room, &audio_track_id, &video_track_id));
     Ok(EgressRequest::of_wire(wire, source, encoding, outputs, wire::webhooks(webhooks)?))
 }
 

@@ -1,5 +1,7 @@
 //! v2 requests → [`EgressRequest`].
 
+mod media;
+
 use livekit_protocol as proto;
 use proto::output::Config;
 use proto::start_egress_request::{Encoding, Source};
@@ -21,7 +23,7 @@ pub fn start_egress(
     ticket: RoomTicket,
 ) -> Result<EgressRequest, PlanError> {
     let wire = proto::egress_info::Request::Egress(request.clone());
-    let proto::StartEgressRequest { room_name, outputs, storage, webhooks, source, encoding } = request;
+    let proto::StartEgressRequest { room_name, outputs, storage, webhooks, source, mut encoding } = request;
     let source = match source {
         // The room's name only says whose recording it is: a page joins no room.
         Some(Source::Web(web)) => {
@@ -35,9 +37,14 @@ pub fn start_egress(
             let (room, audio_mixing) = (ticket.named(room_name), AudioMixing::Both);
             SourceRequest::Room(RoomRequest { room, layout, custom_base_url, media, audio_mixing })
         }
-        Some(Source::Media(_)) => {
-            let help = "give a `template` or a `web` source";
-            return Err(PlanError::not_yet("media", "a media source", help));
+        Some(Source::Media(source)) => {
+            let media = media::request(source, ticket.named(room_name))?;
+            if media::is_passed_through(encoding.as_ref()) {
+                encoding = None;
+                SourceRequest::Track(media::passed_through(media, &outputs)?)
+            } else {
+                SourceRequest::Media(media)
+            }
         }
         None => return Err(PlanError::invalid("source", "say what to record, for example `web`")),
     };

@@ -1,10 +1,13 @@
 //! The request as an `EgressInfo` shows it: in LiveKit's form, without its secrets (media.md §6.2, service.md §5.5).
 
+mod as_v1;
+
 use livekit_protocol as proto;
 use proto::egress_info::Request;
 use proto::{
     direct_file_output, encoded_file_output, image_output, output, room_composite_egress_request,
-    segmented_file_output, start_egress_request, storage_config, track_egress_request, web_egress_request,
+    segmented_file_output, start_egress_request, storage_config, track_composite_egress_request,
+    track_egress_request, web_egress_request,
 };
 
 use super::codec::{AudioCodec, Container};
@@ -13,24 +16,26 @@ use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use super::redact;
 use super::request::{
     EgressRequest, EncodingRequest, Manifest, Media, OutputKind, OutputRequest, RequestOrigin, RoomRequest,
-    SourceRequest, TrackRequest, WebRequest,
+    SourceRequest, WebRequest,
 };
 
 /// What `EgressInfo.request` holds: the wire request with its secrets blotted out; for a request of the command line, the
-/// v2 request that says the same.
+/// request that says the same: in v2 where that has words for it.
 #[must_use]
 pub fn redacted_request(request: &EgressRequest) -> Request {
-    match (&request.origin, &request.source) {
-        (RequestOrigin::Wire(wire), _) => redacted(wire.expose().as_ref().clone()),
-        // v2 has no shorter word for it.
-        (RequestOrigin::CommandLine, SourceRequest::Track(track)) => {
-            Request::Track(track_as_v1(request, track))
+    redacted(match (&request.origin, &request.source) {
+        (RequestOrigin::Wire(wire), _) => wire.expose().as_ref().clone(),
+        (RequestOrigin::CommandLine, SourceRequest::Web(web)) => {
+            Request::Egress(as_v2(request, String::new(), web_as_v2(web)))
         }
-        (
-            RequestOrigin::CommandLine,
-            SourceRequest::Web(_) | SourceRequest::Room(_) | SourceRequest::Media(_),
-        ) => Request::Egress(redacted_v2(as_v2(request))),
-    }
+        (RequestOrigin::CommandLine, SourceRequest::Room(room)) => {
+            Request::Egress(as_v2(request, room.room.name.clone(), room_as_v2(room)))
+        }
+        (RequestOrigin::CommandLine, SourceRequest::Track(track)) => {
+            Request::Track(as_v1::track(request, track))
+        }
+        (RequestOrigin::CommandLine, SourceRequest::Media(media)) => as_v1::media(request, media),
+    })
 }
 
 fn redacted(request: Request) -> Request {
@@ -39,9 +44,9 @@ fn redacted(request: Request) -> Request {
         Request::RoomComposite(room) => Request::RoomComposite(redacted_room_composite(room)),
         Request::Egress(egress) => Request::Egress(redacted_v2(egress)),
         Request::Track(track) => Request::Track(redacted_track(track)),
-        // None of them becomes a request of ours.
-        Request::Participant(_) => Request::Participant(proto::ParticipantEgressRequest::default()),
-        Request::TrackComposite(_) => Request::TrackComposite(proto::TrackCompositeEgressRequest::default()),
+        Request::Participant(one) => Request::Participant(redacted_participant(one)),
+        Request::TrackComposite(tracks) => Request::TrackComposite(redacted_track_composite(tracks)),
+        // It never becomes a request of ours.
         Request::Replay(_) => Request::Replay(proto::ExportReplayRequest::default()),
     }
 }
@@ -63,23 +68,6 @@ fn redacted_track(mut request: proto::TrackEgressRequest) -> proto::TrackEgressR
     request
 }
 
-fn track_as_v1(request: &EgressRequest, track: &TrackRequest) -> proto::TrackEgressRequest {
-    let file = request.outputs.first().and_then(|output| match &output.kind {
-        OutputKind::File(file) => Some(track_egress_request::Output::File(proto::DirectFileOutput {
-            filepath: file.path.clone(),
-            disable_manifest: output.manifest == Manifest::OnlyWithBackup,
-            output: None,
-        })),
-        OutputKind::Segments(_) | OutputKind::Stream(_) | OutputKind::Images(_) => None,
-    });
-    proto::TrackEgressRequest {
-        room_name: track.room.name.clone(),
-        track_id: track.track_id.clone(),
-        webhooks: Vec::new(),
-        output: file,
-    }
-}
-
 fn redacted_room_composite(
     mut request: proto::RoomCompositeEgressRequest,
 ) -> proto::RoomCompositeEgressRequest {
@@ -94,6 +82,33 @@ fn redacted_room_composite(
         Some(room_composite_egress_request::Output::File(file)) => redact_file(file),
         Some(room_composite_egress_request::Output::Stream(stream)) => redact_stream(stream),
         Some(room_composite_egress_request::Output::Segments(segments)) => redact_segments(segments),
+        None => {}
+    }
+    request
+}
+
+fn redacted_participant(mut request: proto::ParticipantEgressRequest) -> proto::ParticipantEgressRequest {
+    request.file_outputs.iter_mut().for_each(redact_file);
+    request.stream_outputs.iter_mut().for_each(redact_stream);
+    request.segment_outputs.iter_mut().for_each(redact_segments);
+    request.image_outputs.iter_mut().for_each(redact_images);
+    redact_webhooks(&mut request.webhooks);
+    request
+}
+
+fn redacted_track_composite(
+    mut request: proto::TrackCompositeEgressRequest,
+) -> proto::TrackCompositeEgressRequest {
+    request.file_outputs.iter_mut().for_each(redact_file);
+    request.stream_outputs.iter_mut().for_each(redact_stream);
+    request.segment_outputs.iter_mut().for_each(redact_segments);
+    request.image_outputs.iter_mut().for_each(redact_images);
+    redact_webhooks(&mut request.webhooks);
+    #[expect(deprecated, reason = "old clients still send it")]
+    match &mut request.output {
+        Some(track_composite_egress_request::Output::File(file)) => redact_file(file),
+        Some(track_composite_egress_request::Output::Stream(stream)) => redact_stream(stream),
+        Some(track_composite_egress_request::Output::Segments(segments)) => redact_segments(segments),
         None => {}
     }
     request
@@ -231,13 +246,11 @@ fn blot(secret: &mut String, by: &str) {
     }
 }
 
-fn as_v2(request: &EgressRequest) -> proto::StartEgressRequest {
-    let (room_name, source) = match &request.source {
-        SourceRequest::Web(web) => (String::new(), web_as_v2(web)),
-        SourceRequest::Room(room) => (room.room.name.clone(), room_as_v2(room)),
-        // Shown in its own form; see above.
-        SourceRequest::Track(_) | SourceRequest::Media(_) => return proto::StartEgressRequest::default(),
-    };
+fn as_v2(
+    request: &EgressRequest,
+    room_name: String,
+    source: start_egress_request::Source,
+) -> proto::StartEgressRequest {
     proto::StartEgressRequest {
         room_name,
         outputs: request.outputs.iter().map(output_as_v2).collect(),

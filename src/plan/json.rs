@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use super::error::PlanError;
 use super::request::EgressRequest;
 use super::room::RoomTicket;
-use super::{from_v1, from_v2};
+use super::{from_rpc, from_v1, from_v2};
+use crate::protocol::start_egress_request::Request;
 use crate::secret::Secret;
 
 /// Why a text is no request.
@@ -24,7 +25,7 @@ pub enum RequestError {
     UnknownFields { paths: Vec<String> },
     #[error(
         "request has missing or invalid field: request: this is neither a v1 request (`url` or \
-         `room_name`, `file_outputs`, …) nor a v2 StartEgressRequest (`web` or `template`, `outputs`, …)"
+         `room_name`, `file_outputs`, …) nor a v2 StartEgressRequest (`web`, `template` or `media`, `outputs`, …)"
     )]
     Unrecognised,
     #[error(transparent)]
@@ -44,8 +45,8 @@ impl RequestError {
     }
 }
 
-/// Reads a v1 `WebEgressRequest`, `RoomCompositeEgressRequest` or `TrackEgressRequest`, a v2 `StartEgressRequest`, or any of them in the envelope
-/// that livekit-server puts around it; which one it is, its fields tell.
+/// Reads a v1 request (web, room composite, participant, track composite, track), a v2 `StartEgressRequest`, or any of them in
+/// the envelope that livekit-server puts around it; which one it is, its fields tell.
 ///
 /// # Errors
 /// [`RequestError`], with the path of the field at fault.
@@ -55,6 +56,8 @@ pub fn parse(text: &str) -> Result<EgressRequest, RequestError> {
     let request = match kind_of(object)? {
         Kind::V1Web => from_v1::web(strict(text)?)?,
         Kind::V1RoomComposite => from_v1::room_composite(strict(text)?, RoomTicket::default())?,
+        Kind::V1Participant => from_v1::participant(strict(text)?, RoomTicket::default())?,
+        Kind::V1TrackComposite => from_v1::track_composite(strict(text)?, RoomTicket::default())?,
         Kind::V1Track => from_v1::track(strict(text)?, RoomTicket::default())?,
         Kind::V2 => from_v2::start_egress(strict(text)?, RoomTicket::default())?,
         Kind::Envelope => from_envelope(strict(text)?)?,
@@ -70,6 +73,8 @@ pub fn parse(text: &str) -> Result<EgressRequest, RequestError> {
 enum Kind {
     V1Web,
     V1RoomComposite,
+    V1Participant,
+    V1TrackComposite,
     V1Track,
     V2,
     Envelope,
@@ -77,40 +82,29 @@ enum Kind {
 
 fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, RequestError> {
     let has = |names: &[&str]| names.iter().any(|name| object.contains_key(*name));
-    let not_yet = |what: &str| {
-        RequestError::Plan(PlanError::not_yet(
-            "request",
-            what,
-            "record a room, a track or a web page, by a v1 or v2 request",
-        ))
-    };
     if has(&["outputs", "template", "media"]) {
         return Ok(Kind::V2);
     }
-    if has(&["track_composite", "trackComposite"]) {
-        return Err(not_yet("a track composite egress"));
-    }
-    if has(&["participant"]) {
-        return Err(not_yet("a participant egress"));
-    }
     if has(&["replay", "replay_id", "replayId"]) {
-        return Err(not_yet("a replay"));
+        let help = "record what is going on: a room, a participant, tracks or a web page";
+        return Err(PlanError::not_yet("request", "a replay", help).into());
     }
     // A v2 request without outputs is one for nobody; in the envelope the outputs stand inside of `web`.
-    if has(&["web", "egress", "room_composite", "roomComposite", "track"]) {
+    let enveloped = ["web", "egress", "participant", "track"];
+    if has(&enveloped) || has(&["room_composite", "roomComposite", "track_composite", "trackComposite"]) {
         return Ok(Kind::Envelope);
     }
     if has(&["url"]) {
         return Ok(Kind::V1Web);
     }
     if has(&["audio_track_id", "audioTrackId", "video_track_id", "videoTrackId"]) {
-        return Err(not_yet("a track composite egress"));
+        return Ok(Kind::V1TrackComposite);
     }
     if has(&["track_id", "trackId"]) {
         return Ok(Kind::V1Track);
     }
     if has(&["identity"]) {
-        return Err(not_yet("a participant egress"));
+        return Ok(Kind::V1Participant);
     }
     if has(&["room_name", "roomName"]) {
         return Ok(Kind::V1RoomComposite);
@@ -132,6 +126,9 @@ struct Envelope {
     egress: Option<proto::StartEgressRequest>,
     #[serde(alias = "roomComposite")]
     room_composite: Option<proto::RoomCompositeEgressRequest>,
+    participant: Option<proto::ParticipantEgressRequest>,
+    #[serde(alias = "trackComposite")]
+    track_composite: Option<proto::TrackCompositeEgressRequest>,
     track: Option<proto::TrackEgressRequest>,
     #[serde(alias = "retryCount")]
     retry_count: u32,
@@ -157,6 +154,8 @@ fn from_envelope(envelope: Envelope) -> Result<EgressRequest, RequestError> {
         web,
         egress,
         room_composite,
+        participant,
+        track_composite,
         track,
         retry_count,
         room_id,
@@ -168,17 +167,24 @@ fn from_envelope(envelope: Envelope) -> Result<EgressRequest, RequestError> {
         estimated_cpu: _,
     } = envelope;
     let ticket = RoomTicket { name: room_name, id: room_id, token, ws_url };
-    let request = match (web, room_composite, track, egress) {
-        (Some(web), None, None, None) => from_v1::web(web)?,
-        (None, Some(room), None, None) => from_v1::room_composite(room, ticket)?,
-        (None, None, Some(track), None) => from_v1::track(track, ticket)?,
-        (None, None, None, Some(egress)) => from_v2::start_egress(egress, ticket)?,
-        (None, None, None, None) => return Err(PlanError::invalid("request", "it is null").into()),
-        _ => {
-            let help = "`web`, `room_composite`, `track` and `egress` exclude each other";
+    let requests = [
+        web.map(Request::Web),
+        egress.map(Request::Egress),
+        room_composite.map(Request::RoomComposite),
+        participant.map(Request::Participant),
+        track_composite.map(Request::TrackComposite),
+        track.map(Request::Track),
+    ];
+    let mut requests = requests.into_iter().flatten();
+    let request = match (requests.next(), requests.next()) {
+        (None, _) => return Err(PlanError::invalid("request", "it is null").into()),
+        (Some(_), Some(_)) => {
+            let help = "`web`, `room_composite`, `participant`, `track_composite`, `track` and `egress` exclude each other";
             return Err(PlanError::invalid("request", help).into());
         }
+        (Some(request), None) => request,
     };
+    let request = from_rpc::request(request, ticket)?;
     Ok(EgressRequest { retry_count, ..request })
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Zoned;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{AudioCodec, Container};
@@ -94,13 +93,7 @@ pub struct FilePlan {
 #[derive(Debug, Clone, PartialEq)]
 pub enum PassThrough {
     /// Container, media and name of the file are those of the track, and not known yet.
-    Awaited {
-        /// As it was asked for.
-        path: String,
-        retry_count: u32,
-        /// The time that stands in its name.
-        planned_at: Zoned,
-    },
+    Awaited,
     Of(TrackCodec),
 }
 

@@ -2,6 +2,7 @@
 
 use jiff::Zoned;
 
+use super::assemble;
 use super::codec::{AudioCodec, Container};
 use super::error::PlanError;
 use super::filename::{self, Naming, Room, Subject, Track};
@@ -11,6 +12,7 @@ use super::request::{EgressRequest, OutputKind, TrackRequest};
 use super::source::SourcePlan;
 use super::storage::{StoredName, resolve as storage};
 use super::track::{Discovered, Picture, Sound, TrackKind, TracksPlan, Wanted};
+use super::unnamed::Unnamed;
 use super::{EgressId, RecordingPlan};
 
 pub(super) fn plan(
@@ -46,11 +48,7 @@ pub(super) fn plan(
         has_video: false,
         audio: None,
         name: provisional(track, &file.path, request.retry_count, now)?,
-        pass_through: Some(PassThrough::Awaited {
-            path: file.path.clone(),
-            retry_count: request.retry_count,
-            planned_at: now.clone(),
-        }),
+        pass_through: Some(PassThrough::Awaited),
         storage: storage::resolve(&output.field, output.storage.as_ref(), &provisions.storage)?,
         manifest: output.manifest,
     };
@@ -70,37 +68,40 @@ pub(super) fn plan(
         video: None,
         audio: Vec::new(),
         outputs: vec![OutputPlan::File(file)],
+        unnamed: Some(Unnamed::new(&request.outputs, now, request.retry_count)),
         limits: request.limits,
         retry_count: request.retry_count,
     })
 }
 
 impl RecordingPlan {
-    /// The plan with what the track told: container, media and name of its file.
+    /// The plan with what the source told: names of outputs; of a track that is recorded as it is, its file's container and
+    /// media, too.
     ///
     /// # Errors
-    /// When the name can't be made.
+    /// When a name can't be made, or two outputs come to have one name.
     pub fn discovered(&self, found: &Discovered) -> Result<Self, PlanError> {
         let mut plan = self.clone();
-        let Some(room) = self.source.room() else { return Ok(plan) };
-        let Discovered { track, codec } = found;
-        let subject = Subject::Track {
-            room: Room { name: &room.name, id: &room.id },
-            identity: &track.publisher,
-            track: Track { id: &track.sid, kind: codec.kind().as_str(), source: track.origin.as_str() },
+        let (Some(room), Some(unnamed)) = (self.source.room(), plan.unnamed.take()) else {
+            return Ok(plan);
         };
+        let Discovered { track, codec } = found;
+        let room = Room { name: &room.name, id: &room.id };
+        let mut subject = Subject::Publisher { room, identity: &track.publisher };
         for output in &mut plan.outputs {
             let OutputPlan::File(file) = output else { continue };
-            let Some(PassThrough::Awaited { path, retry_count, planned_at }) = &file.pass_through else {
+            if file.pass_through != Some(PassThrough::Awaited) {
                 continue;
-            };
+            }
             file.container = codec.container();
-            let naming = Naming::new(subject, planned_at, *retry_count);
-            file.name = filename::file("file.filepath", path, file.container.row(), &naming)?;
             file.has_video = codec.kind() == TrackKind::Video;
             file.audio = (!file.has_video).then_some(AudioCodec::Opus);
             file.pass_through = Some(PassThrough::Of(*codec));
+            let track = Track { id: &track.sid, kind: codec.kind().as_str(), source: track.origin.as_str() };
+            subject = Subject::Track { room, identity: &found.track.publisher, track };
         }
+        unnamed.name(subject, &mut plan.outputs)?;
+        assemble::nothing_is_written_twice(&unnamed.fields(), &plan.outputs)?;
         Ok(plan)
     }
 }

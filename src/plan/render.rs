@@ -14,7 +14,9 @@ use super::redact;
 use super::room::{RoomAccess, RoomEntry};
 use super::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
 use super::storage::{Storage, StorageTarget};
-use super::track::TracksPlan;
+use super::track::{
+    AudioChoice, AudioFrom, AudioRoute, Channel, Lasts, Picture, Rest, Shows, Sound, TracksPlan, VideoChoice,
+};
 
 /// What a recording would do, one fact a line; ends with a line feed.
 #[must_use]
@@ -47,7 +49,11 @@ pub fn render(plan: &RecordingPlan, graph: &GraphPlan) -> String {
     }
     let by_itself = match &plan.source {
         SourcePlan::Web(_) => "when the page logs END_RECORDING",
-        SourcePlan::Tracks(_) => "when the track is no longer published",
+        SourcePlan::Tracks(tracks) => match &tracks.wanted.lasts {
+            Lasts::Tracks => "when nothing of it is published any more",
+            Lasts::Participant(_) => "when the participant leaves",
+            Lasts::Room => "when the room is closed",
+        },
     };
     let ends = match plan.limits.duration {
         Some(limit) => format!("after {}, when stopped, or {by_itself}", span(limit)),
@@ -91,10 +97,57 @@ fn source(text: &mut Lines, web: &WebPlan) {
 }
 
 fn tracks(text: &mut Lines, tracks: &TracksPlan) {
-    let TracksPlan { room, identity, wanted, .. } = tracks;
+    let TracksPlan { room, identity, wanted, picture, sound } = tracks;
     room_at(text, room, identity);
-    text.line("track", &format!("{}, as it is published, without decoding it", wanted.sids().join(", ")));
-    text.line("starts", "with its first frame");
+    if (picture, sound) == (&Picture::AsPublished, &Sound::AsPublished) {
+        text.line("track", &format!("{}, as it is published, without decoding it", wanted.sids().join(", ")));
+    } else {
+        for video in &wanted.video {
+            text.line("shows", &shown(video));
+        }
+        if let Some(audio) = &wanted.audio {
+            heard(text, audio);
+        }
+    }
+    text.line("starts", "with the first frame");
+}
+
+fn shown(video: &VideoChoice) -> String {
+    match video {
+        VideoChoice::Track(sid) => format!("track {sid}"),
+        VideoChoice::Participant { identity, shows: Shows::Person } => format!("the camera of {identity}"),
+        VideoChoice::Participant { identity, shows: Shows::Screen } => format!("the screen of {identity}"),
+    }
+}
+
+/// A line for each route, in the order in which they count.
+fn heard(text: &mut Lines, audio: &AudioChoice) {
+    let on = |channel: Channel| match channel {
+        Channel::Both => "",
+        Channel::Left => ", on the left",
+        Channel::Right => ", on the right",
+    };
+    let mut label = "hears";
+    for AudioRoute { from, channel } in &audio.routes {
+        let from = match from {
+            AudioFrom::Track(sid) => format!("track {sid}"),
+            AudioFrom::Participant { identity, shows: None } => identity.clone(),
+            AudioFrom::Participant { identity, shows: Some(Shows::Person) } => {
+                format!("the microphone of {identity}")
+            }
+            AudioFrom::Participant { identity, shows: Some(Shows::Screen) } => {
+                format!("the screen of {identity}")
+            }
+            AudioFrom::Kind(kind) => kind.everybody().to_owned(),
+        };
+        text.line(std::mem::take(&mut label), &format!("{from}{}", on(*channel)));
+    }
+    let who = if audio.routes.is_empty() { "everybody" } else { "everybody else" };
+    match audio.rest {
+        None => {}
+        Some(Rest::On(channel)) => text.line(label, &format!("{who}{}", on(channel))),
+        Some(Rest::ByTurns) => text.line(label, &format!("{who}, by turns on the left and on the right")),
+    }
 }
 
 fn room(text: &mut Lines, page: &RoomPage) {
@@ -155,7 +208,7 @@ fn sound(text: &mut Lines, audio: &AudioEncoding) {
 }
 
 fn file(text: &mut Lines, file: &FilePlan) {
-    if let Some(PassThrough::Awaited { .. }) = file.pass_through {
+    if let Some(PassThrough::Awaited) = file.pass_through {
         text.line("file", &format!("{} (OGG, MP4 or WebM, as the track's codec wants it)", file.name));
         return;
     }

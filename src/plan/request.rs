@@ -17,7 +17,7 @@ use super::redact;
 use super::room::RoomTicket;
 use super::source::CaptureKind;
 use super::storage::Backend;
-use super::track::{AudioChoice, VideoChoice};
+use super::track::{AudioChoice, AudioFrom, AudioRoute, Channel, Shows, VideoChoice};
 use crate::secret::Secret;
 
 /// What someone asked for.
@@ -125,6 +125,34 @@ pub struct MediaRequest {
     pub audio: Option<AudioChoice>,
 }
 
+impl MediaRequest {
+    /// What one participant shows and says.
+    #[must_use]
+    pub fn participant(room: RoomTicket, identity: String, shows: Shows) -> Self {
+        let from = AudioFrom::Participant { identity: identity.clone(), shows: Some(shows) };
+        let routes = vec![AudioRoute { from, channel: Channel::Both }];
+        Self {
+            room,
+            of: MediaOf::Participant(identity.clone()),
+            video: Some(VideoChoice::Participant { identity, shows }),
+            audio: Some(AudioChoice { routes, rest: None }),
+        }
+    }
+
+    /// One track of each medium, by their ids; an empty one is not said.
+    #[must_use]
+    pub fn tracks(room: RoomTicket, audio: &str, video: &str) -> Self {
+        let said = |sid: &str| (!sid.is_empty()).then(|| sid.to_owned());
+        let route = |sid| AudioRoute { from: AudioFrom::Track(sid), channel: Channel::Both };
+        Self {
+            room,
+            of: MediaOf::Tracks,
+            video: said(video).map(VideoChoice::Track),
+            audio: said(audio).map(|sid| AudioChoice { routes: vec![route(sid)], rest: None }),
+        }
+    }
+}
+
 /// Whose media they are: decides how long the recording lasts, and what its outputs are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaOf {
@@ -166,6 +194,14 @@ pub struct RoomRequest {
     pub custom_base_url: String,
     pub media: Media,
     pub audio_mixing: AudioMixing,
+}
+
+impl RoomRequest {
+    /// Whether there is nothing that only a page could show or mix.
+    #[must_use]
+    pub const fn is_sound_alone(&self) -> bool {
+        matches!(self.media, Media::AudioOnly) && self.layout.is_empty() && self.custom_base_url.is_empty()
+    }
 }
 
 impl fmt::Debug for RoomRequest {

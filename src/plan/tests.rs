@@ -38,6 +38,14 @@ const REQUESTS: &[(&str, &str)] = requests![
     "rpc-room-composite",
     "v1-track",
     "rpc-track",
+    "v1-participant",
+    "rpc-participant",
+    "v1-track-composite",
+    "v1-track-composite-sound",
+    "v1-room-composite-agents",
+    "v2-media",
+    "v2-media-images",
+    "v2-media-passthrough",
 ];
 
 fn now() -> jiff::Zoned {
@@ -149,11 +157,47 @@ fn bad_requests_of_the_wire() {
             "ws_url",
             "wss://livekit.example.com",
         ),
+        (r#"{"room_name":"r","identity":"","file_outputs":[{}]}"#, "identity", "name the participant"),
+        (r#"{"room_name":"","identity":"i","file_outputs":[{}]}"#, "room_name", "name the room"),
+        (r#"{"room_name":"r","identity":"i"}"#, "output", "at least one"),
         (
-            r#"{"room_name":"r","audio_only":true,"audio_mixing":"DUAL_CHANNEL_AGENT","file_outputs":[{}]}"#,
-            "audio_mixing",
-            "not yet supported",
+            r#"{"room_name":"r","audio_track_id":"","file_outputs":[{}]}"#,
+            "audio_track_id or video_track_id",
+            "at least one track",
         ),
+        (
+            r#"{"room_name":"r","audio_track_id":"TR_a","image_outputs":[{}]}"#,
+            "audio_only images",
+            "pictures",
+        ),
+        (
+            r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"file_type":"OGG"}]}"#,
+            "file_outputs[0].file_type",
+            "format OGG incompatible with codec H.264",
+        ),
+        (r#"{"room_name":"r","media":{},"outputs":[{"file":{}}]}"#, "audio or video", "capture_all"),
+        (
+            r#"{"room_name":"r","media":{"audio":{"routes":[]}},"outputs":[{"file":{}}]}"#,
+            "audio or video",
+            "capture_all",
+        ),
+        (
+            r#"{"room_name":"r","media":{"video_track_id":""},"outputs":[{"file":{}}]}"#,
+            "video_track_id",
+            "empty",
+        ),
+        (
+            r#"{"room_name":"r","media":{"participant_video":{}},"outputs":[{"file":{}}]}"#,
+            "participant_video.identity",
+            "empty",
+        ),
+        (
+            r#"{"room_name":"r","media":{"audio":{"routes":[{"track_id":""}]}},"outputs":[{"file":{}}]}"#,
+            "audio route track_id",
+            "empty",
+        ),
+        (r#"{"media":{"audio":{"capture_all":true}},"outputs":[{"file":{}}]}"#, "room_name", "name the room"),
+        (r#"{"room_name":"r","media":{"video_track_id":"TR_a"}}"#, "output", "at least one"),
         (
             r#"{"url":"https://x/","file_outputs":[{"s3":{"access_key":"SECRET","bucket":"b"}}]}"#,
             "file_outputs[0].storage.access_key",
@@ -274,11 +318,13 @@ fn what_livekit_server_sends_is_planned_or_refused_by_its_kind() {
     for kind in [
         Request::Participant(proto::ParticipantEgressRequest::default()),
         Request::TrackComposite(proto::TrackCompositeEgressRequest::default()),
-        Request::Replay(proto::ExportReplayRequest::default()),
     ] {
-        let error = from_rpc::start_egress(request(Some(kind))).unwrap_err();
-        assert!(error.to_string().contains("not yet supported"), "{error}");
+        let planned = from_rpc::start_egress(request(Some(kind))).unwrap();
+        assert!(matches!(planned.source, request::SourceRequest::Media(_)), "{planned:?}");
     }
+    let replay = Request::Replay(proto::ExportReplayRequest::default());
+    let error = from_rpc::start_egress(request(Some(replay))).unwrap_err();
+    assert!(error.to_string().contains("not yet supported"), "{error}");
     assert_eq!(from_rpc::start_egress(request(None)).unwrap_err().field(), "request");
 }
 
@@ -351,4 +397,97 @@ fn bad_track_requests() {
     }
     let websocket = r#"{"room_name":"r","track_id":"TR_a","websocket_url":"wss://x/"}"#;
     assert!(json::parse(websocket).unwrap_err().to_string().contains("is not yet supported"));
+}
+
+/// Whoever publishes names the outputs of a track composite, and that is known when the tracks are there.
+#[test]
+fn names_of_a_track_composite_wait_for_its_publisher() {
+    use super::track::{Discovered, ParticipantKind, PublishedTrack, TrackCodec, TrackOrigin};
+
+    let found = |publisher: &str| Discovered {
+        track: PublishedTrack {
+            sid: "TR_video".to_owned(),
+            kind: TrackCodec::Vp8.kind(),
+            origin: TrackOrigin::Camera,
+            publisher: publisher.to_owned(),
+            publisher_kind: ParticipantKind::Standard,
+            is_muted: false,
+        },
+        codec: TrackCodec::Vp8,
+    };
+    let (_, text) = REQUESTS.iter().find(|(name, _)| *name == "v1-track-composite").unwrap();
+    let before = plan(text).unwrap();
+    assert!(!before.is_complete());
+    let after = before.discovered(&found("bob/../x")).unwrap();
+    assert!(after.is_complete());
+    let [OutputPlan::File(file), OutputPlan::Segments(segments), OutputPlan::Images(images)] =
+        after.outputs.as_slice()
+    else {
+        panic!("{after:?}")
+    };
+    assert_eq!(file.name.as_str(), "calls/bob/x.mp4");
+    assert_eq!((segments.dir.as_str(), segments.playlist.as_str()), ("hls/", "list.m3u8"));
+    assert_eq!((segments.prefix.as_str(), images.prefix.as_str()), ("bob/x", "thumbs/bob/x"));
+    // All else is as it was.
+    assert_eq!((&after.source, &after.video, &after.audio), (&before.source, &before.video, &before.audio));
+
+    let same = r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"filepath":"{publisher_identity}"},{"filepath":"bob"}]}"#;
+    let error = plan(same).unwrap().discovered(&found("bob")).unwrap_err();
+    assert!(error.to_string().contains("its own name"), "{error}");
+
+    let named = r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"filepath":"a"}]}"#;
+    assert!(plan(named).unwrap().is_complete());
+}
+
+#[test]
+fn a_media_source_is_passed_through_where_it_names_one_track() {
+    let file = r#"{"file":{}}"#;
+    let request = |media: &str, outputs: &str| {
+        format!(r#"{{"room_name":"r","media":{media},"preset":"PASSTHROUGH","outputs":[{outputs}]}}"#)
+    };
+    let route = |route: &str| format!(r#"{{"audio":{{"routes":[{route}]}}}}"#);
+    for (media, outputs, field) in [
+        (r#"{"participant_video":{"identity":"i"}}"#, file, "participant_video"),
+        (r#"{"audio":{"capture_all":true}}"#, file, "capture_all"),
+        (&route(r#"{"participant_identity":"i"}"#), file, "audio route match"),
+        (&route(r#"{"track_id":""}"#), file, "audio route track_id"),
+        (&route(r#"{"track_id":"a"},{"track_id":"b"}"#), file, "audio routes"),
+        (r#"{"video_track_id":""}"#, file, "video_track_id"),
+        (r#"{"video_track_id":"a","audio":{"routes":[{"track_id":"b"}]}}"#, file, "track_id"),
+        ("{}", file, "track_id"),
+        (r#"{"video_track_id":"a"}"#, "", "outputs"),
+        (r#"{"video_track_id":"a"}"#, r#"{"file":{}},{"file":{"filepath":"b"}}"#, "outputs"),
+        (r#"{"video_track_id":"a"}"#, r#"{"segments":{"filename_prefix":"s"}}"#, "output"),
+        (r#"{"video_track_id":"a"}"#, r#"{"file":{"file_type":"MP4"}}"#, "file_type"),
+    ] {
+        let error = json::parse(&request(media, outputs)).expect_err(media);
+        assert_eq!(error.field(), format!("passthrough {field}"), "{media} {outputs}: {error}");
+    }
+    for other in [
+        r#"{"room_name":"r","template":{},"preset":"PASSTHROUGH","outputs":[{"file":{}}]}"#,
+        r#"{"room_name":"r","identity":"i","preset":"PASSTHROUGH","file_outputs":[{}]}"#,
+    ] {
+        assert_eq!(json::parse(other).unwrap_err().field(), "preset");
+    }
+}
+
+/// Where there is a layout, or a picture, everybody is heard on both channels.
+#[test]
+fn a_rooms_sound_is_mixed_by_channel_where_no_page_plays_it() {
+    use super::track::Rest;
+    for (mixing, layout, rest) in [
+        ("DEFAULT_MIXING", "", Some(Rest::On(track::Channel::Both))),
+        ("DUAL_CHANNEL_AGENT", "", Some(Rest::On(track::Channel::Right))),
+        ("DUAL_CHANNEL_ALTERNATE", "", Some(Rest::ByTurns)),
+        ("DUAL_CHANNEL_ALTERNATE", "grid", None),
+    ] {
+        let request = serde_json::json!({
+            "room_name": "r", "audio_only": true, "audio_mixing": mixing, "layout": layout, "file_outputs": [{}],
+        });
+        let found = match plan(&request.to_string()).unwrap().source {
+            SourcePlan::Web(_) => None,
+            SourcePlan::Tracks(tracks) => tracks.wanted.audio.unwrap().rest,
+        };
+        assert_eq!(found, rest, "{mixing} {layout}");
+    }
 }

@@ -111,6 +111,22 @@ pub enum ParticipantKind {
     Bridge,
 }
 
+impl ParticipantKind {
+    /// All of a kind, for people.
+    #[must_use]
+    pub const fn everybody(self) -> &'static str {
+        match self {
+            Self::Standard => "people",
+            Self::Ingress => "ingresses",
+            Self::Egress => "egresses",
+            Self::Sip => "callers by telephone",
+            Self::Agent => "agents",
+            Self::Connector => "connectors",
+            Self::Bridge => "bridges",
+        }
+    }
+}
+
 /// One published track, as its room tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedTrack {

@@ -96,16 +96,40 @@ fn fields_that_are_wrong_are_named_by_their_path() {
 }
 
 #[test]
-fn other_kinds_are_known_and_not_yet_supported() {
+fn kinds_are_told_by_their_fields() {
+    use livekit_protocol::egress_info::Request;
     for (text, kind) in [
-        (r#"{"roomName":"r","identity":"i"}"#, "participant"),
+        (r#"{"roomName":"r","identity":"i","fileOutputs":[{}]}"#, "participant"),
+        (r#"{"participant":{"roomName":"r","identity":"i"}}"#, "participant"),
         (r#"{"roomName":"r","audioTrackId":"t"}"#, "track composite"),
-        (r#"{"media":{},"outputs":[]}"#, "media"),
-        (r#"{"replay_id":"x"}"#, "replay"),
+        (r#"{"room_name":"r","track_composite":{"video_track_id":"t"}}"#, "track composite"),
+        (r#"{"roomName":"r","trackId":"t","file":{}}"#, "track"),
+        (r#"{"roomName":"r"}"#, "room composite"),
+        (r#"{"media":{"audio":{"captureAll":true}},"outputs":[]}"#, "v2"),
+        (r#"{"url":"https://x/"}"#, "web"),
     ] {
-        let (_, shown) = error(text);
-        assert!(shown.contains("is not yet supported") && shown.contains(kind), "{text}: {shown}");
+        let request = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let RequestOrigin::Wire(wire) = &request.origin else { panic!("{request:?}") };
+        let found = match wire.expose().as_ref() {
+            Request::Participant(_) => "participant",
+            Request::TrackComposite(_) => "track composite",
+            Request::Track(_) => "track",
+            Request::RoomComposite(_) => "room composite",
+            Request::Egress(_) => "v2",
+            Request::Web(_) => "web",
+            Request::Replay(_) => "replay",
+        };
+        assert_eq!(found, kind, "{text}");
     }
+    let two = r#"{"participant":{"roomName":"r","identity":"i"},"track":{"roomName":"r","trackId":"t"}}"#;
+    assert!(error(two).1.contains("exclude each other"));
+    assert!(error(r#"{"participant":null}"#).1.contains("null"));
+}
+
+#[test]
+fn what_is_no_request_is_told_apart() {
+    let (_, shown) = error(r#"{"replay_id":"x"}"#);
+    assert!(shown.contains("a replay is not yet supported"), "{shown}");
     for text in ["[]", "{}", "7", r#"{"foo":1}"#] {
         assert!(matches!(parse(text), Err(RequestError::Unrecognised)), "{text}");
     }

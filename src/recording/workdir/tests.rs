@@ -23,6 +23,7 @@ fn plan(name: &Path) -> RecordingPlan {
         }),
         video: None,
         audio: Vec::new(),
+        unnamed: None,
         outputs: vec![OutputPlan::File(FilePlan {
             container: Container::Mp4,
             has_video: false,

@@ -13,7 +13,7 @@ use crate::plan::track::TrackCodec;
 /// stream: another size may come at any time.
 pub(super) fn parser(pass_through: Option<&PassThrough>) -> Option<(&'static str, Option<&'static str>)> {
     match pass_through {
-        None | Some(PassThrough::Awaited { .. }) => Some(("h264parse", None)),
+        None | Some(PassThrough::Awaited) => Some(("h264parse", None)),
         Some(PassThrough::Of(codec)) => match codec {
             TrackCodec::H264 => Some(("h264parse", Some("video/x-h264,stream-format=avc3,alignment=au"))),
             TrackCodec::H265 => Some(("h265parse", Some("video/x-h265,stream-format=hev1,alignment=au"))),

@@ -1,0 +1,137 @@
+//! Tracks of a room that are decoded and put together, without a browser: a participant, a track composite, a media source,
+//! a room's sound alone (media.md §1.2). Which tracks are wanted, and how long the recording lasts.
+
+use super::EgressId;
+use super::error::PlanError;
+use super::provisions::Provisions;
+use super::request::{AudioMixing, MediaOf, MediaRequest, RoomRequest};
+use super::room::RoomTicket;
+use super::track::{
+    AudioChoice, AudioFrom, AudioRoute, Channel, Lasts, ParticipantKind, Picture, Rest, Sound, TracksPlan,
+    VideoChoice, Wanted,
+};
+
+/// The tracks that a request means. What is done to them is said when its outputs are known; see [`fitted`].
+///
+/// # Errors
+/// [`PlanError`], where nobody and nothing is named.
+pub(super) fn tracks(
+    request: &MediaRequest,
+    provisions: &Provisions,
+    egress_id: &EgressId,
+) -> Result<TracksPlan, PlanError> {
+    let MediaRequest { room, of, video, audio } = request;
+    if video.is_none() && audio.is_none() {
+        return Err(nothing(of));
+    }
+    if let MediaOf::Participant(identity) = of
+        && identity.is_empty()
+    {
+        return Err(PlanError::invalid("identity", "it is empty; name the participant to record"));
+    }
+    if let Some(video) = video {
+        named_video(video)?;
+    }
+    audio.iter().flat_map(|audio| &audio.routes).try_for_each(named_audio)?;
+    let lasts = match of {
+        MediaOf::Tracks => Lasts::Tracks,
+        MediaOf::Participant(identity) => Lasts::Participant(identity.clone()),
+        MediaOf::Room => Lasts::Room,
+    };
+    let wanted = Wanted { video: video.iter().cloned().collect(), audio: audio.clone(), lasts };
+    plan(room, wanted, provisions, egress_id)
+}
+
+/// A room's sound, and nothing that a page would have to show.
+///
+/// # Errors
+/// [`PlanError`], where it is not said how to get into the room.
+pub(super) fn sound_of_room(
+    request: &RoomRequest,
+    provisions: &Provisions,
+    egress_id: &EgressId,
+) -> Result<TracksPlan, PlanError> {
+    let audio = match request.audio_mixing {
+        AudioMixing::Both => AudioChoice { routes: Vec::new(), rest: Some(Rest::On(Channel::Both)) },
+        AudioMixing::DualChannelAgent => {
+            let from = AudioFrom::Kind(ParticipantKind::Agent);
+            let agents = AudioRoute { from, channel: Channel::Left };
+            AudioChoice { routes: vec![agents], rest: Some(Rest::On(Channel::Right)) }
+        }
+        AudioMixing::DualChannelAlternate => AudioChoice { routes: Vec::new(), rest: Some(Rest::ByTurns) },
+    };
+    let wanted = Wanted { video: Vec::new(), audio: Some(audio), lasts: Lasts::Room };
+    plan(&request.room, wanted, provisions, egress_id)
+}
+
+/// The plan for what its outputs take: pictures of `size`, if any, and sound. Media that nothing takes are not wanted.
+pub(super) fn fitted(tracks: TracksPlan, size: Option<(u32, u32)>, has_audio: bool) -> TracksPlan {
+    let TracksPlan { room, identity, mut wanted, .. } = tracks;
+    let picture = match size {
+        Some((width, height)) => Picture::Decoded { width, height },
+        None => {
+            wanted.video.clear();
+            Picture::AsPublished
+        }
+    };
+    let sound = match has_audio {
+        true => Sound::Mixed,
+        false => {
+            wanted.audio = None;
+            Sound::AsPublished
+        }
+    };
+    TracksPlan { room, identity, wanted, picture, sound }
+}
+
+fn plan(
+    room: &RoomTicket,
+    wanted: Wanted,
+    provisions: &Provisions,
+    egress_id: &EgressId,
+) -> Result<TracksPlan, PlanError> {
+    Ok(TracksPlan {
+        room: provisions.rooms.access(room)?,
+        identity: egress_id.to_string(),
+        wanted,
+        picture: Picture::AsPublished,
+        sound: Sound::AsPublished,
+    })
+}
+
+fn nothing(of: &MediaOf) -> PlanError {
+    match of {
+        MediaOf::Tracks => PlanError::invalid(
+            "audio_track_id or video_track_id",
+            "there is neither; name at least one track, TR_…",
+        ),
+        MediaOf::Participant(_) | MediaOf::Room => PlanError::invalid(
+            "audio or video",
+            "there is neither; name a `video_track_id`, a `participant_video`, or `audio` with `routes` or `capture_all`",
+        ),
+    }
+}
+
+fn named_video(video: &VideoChoice) -> Result<(), PlanError> {
+    match video {
+        VideoChoice::Track(sid) if sid.is_empty() => {
+            Err(PlanError::invalid("video_track_id", "it is empty; name the track, TR_…"))
+        }
+        VideoChoice::Participant { identity, .. } if identity.is_empty() => {
+            Err(PlanError::invalid("participant_video.identity", "it is empty; name the participant"))
+        }
+        VideoChoice::Track(_) | VideoChoice::Participant { .. } => Ok(()),
+    }
+}
+
+fn named_audio(route: &AudioRoute) -> Result<(), PlanError> {
+    match &route.from {
+        AudioFrom::Track(sid) if sid.is_empty() => {
+            Err(PlanError::invalid("audio route track_id", "it is empty; name the track, TR_…"))
+        }
+        AudioFrom::Participant { identity, .. } if identity.is_empty() => {
+            Err(PlanError::invalid("audio route participant_identity", "it is empty; name the participant"))
+        }
+        AudioFrom::Track(_) | AudioFrom::Participant { .. } | AudioFrom::Kind(_) => Ok(()),
+    }
+}

@@ -1,0 +1,105 @@
+//! Names that wait for what only the source can tell: who publishes what is recorded.
+
+use jiff::Zoned;
+
+use super::error::PlanError;
+use super::filename::{self, Naming, Subject};
+use super::output::OutputPlan;
+use super::request::{OutputKind, OutputRequest, SegmentsRequest};
+
+/// The one placeholder that a request for tracks leaves open.
+const PUBLISHER: &str = "{publisher_identity}";
+
+/// What outputs are called in their request, to be filled in when the source has told the rest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unnamed {
+    /// One for each output, in order: its path in the request, and its names.
+    asked: Vec<(String, Names)>,
+    /// The time that stands in names.
+    planned_at: Zoned,
+    retry_count: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Names {
+    File {
+        path: String,
+    },
+    Segments {
+        prefix: String,
+        playlist: String,
+        live_playlist: String,
+    },
+    Images {
+        prefix: String,
+    },
+    /// Keeps nothing.
+    Nothing,
+}
+
+impl Unnamed {
+    pub(super) fn new(outputs: &[OutputRequest], planned_at: &Zoned, retry_count: u32) -> Self {
+        let asked = outputs.iter().map(|output| {
+            let names = match &output.kind {
+                OutputKind::File(file) => Names::File { path: file.path.clone() },
+                OutputKind::Segments(SegmentsRequest { prefix, playlist, live_playlist, .. }) => {
+                    Names::Segments {
+                        prefix: prefix.clone(),
+                        playlist: playlist.clone(),
+                        live_playlist: live_playlist.clone(),
+                    }
+                }
+                OutputKind::Images(images) => Names::Images { prefix: images.prefix.clone() },
+                OutputKind::Stream(_) => Names::Nothing,
+            };
+            (output.field.clone(), names)
+        });
+        Self { asked: asked.collect(), planned_at: planned_at.clone(), retry_count }
+    }
+
+    /// Whether a name says who publishes.
+    pub(super) fn names_publisher(&self) -> bool {
+        self.asked.iter().any(|(_, names)| match names {
+            Names::File { path } => path.contains(PUBLISHER),
+            Names::Segments { prefix, playlist, live_playlist } => {
+                [prefix, playlist, live_playlist].iter().any(|name| name.contains(PUBLISHER))
+            }
+            Names::Images { prefix } => prefix.contains(PUBLISHER),
+            Names::Nothing => false,
+        })
+    }
+
+    /// Paths of the outputs in their request.
+    pub(super) fn fields(&self) -> Vec<&str> {
+        self.asked.iter().map(|(field, _)| field.as_str()).collect()
+    }
+
+    /// Names the outputs, which are those that this was made of.
+    ///
+    /// # Errors
+    /// When a name can't be made.
+    pub(super) fn name(&self, subject: Subject<'_>, outputs: &mut [OutputPlan]) -> Result<(), PlanError> {
+        let naming = Naming::new(subject, &self.planned_at, self.retry_count);
+        for ((field, names), output) in self.asked.iter().zip(outputs) {
+            match (names, output) {
+                (Names::File { path }, OutputPlan::File(file)) => {
+                    let field = format!("{field}.filepath");
+                    file.name = filename::file(&field, path, file.container.row(), &naming)?;
+                }
+                (Names::Segments { prefix, playlist, live_playlist }, OutputPlan::Segments(segments)) => {
+                    let names = filename::segments(field, (prefix, playlist, live_playlist), &naming)?;
+                    segments.dir = names.dir;
+                    segments.playlist = names.playlist;
+                    segments.live_playlist = names.live_playlist;
+                    segments.prefix = names.prefix;
+                }
+                (Names::Images { prefix }, OutputPlan::Images(images)) => {
+                    images.prefix =
+                        filename::image_prefix(&format!("{field}.filename_prefix"), prefix, &naming)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
