@@ -143,7 +143,10 @@ fn a_request_that_can_not_be_recorded_is_refused_by_its_field() {
     assert!(track.code == "invalid_argument" && track.message.contains("ws_url"), "{track:?}");
     let one = json!({ "room_name": "a", "identity": "ann", "file_outputs": file });
     let one = service.callers().call("StartParticipantEgress", &one).unwrap_err();
-    assert!(one.code == "invalid_argument" && one.message.contains("not yet supported"), "{one:?}");
+    assert!(one.code == "invalid_argument" && one.message.contains("ws_url"), "{one:?}");
+    let composite = json!({ "room_name": "a", "file_outputs": file });
+    let composite = service.callers().call("StartTrackCompositeEgress", &composite).unwrap_err();
+    assert!(composite.message.contains("audio_track_id or video_track_id"), "{composite:?}");
     assert_eq!(service.callers().list(&json!({ "active": true })).unwrap(), Vec::<Value>::new());
     service.end();
 }
