@@ -15,10 +15,10 @@ use tokio::sync::watch;
 
 use crate::media::{MissingElement, PipelineError, Timeline};
 use crate::plan::source::CaptureKind;
+use crate::source::pacing::FormatError;
 
 mod alignment;
 mod arrival;
-mod cadence;
 mod convert;
 mod display;
 mod framebuffer;
@@ -26,7 +26,6 @@ mod live;
 mod mapping;
 mod pacer;
 mod painting;
-mod picture;
 mod pulse;
 mod slot;
 mod ximage;
@@ -60,8 +59,8 @@ pub enum CaptureError {
     /// A defect of the caller: there is nothing to push pictures into.
     #[error("pictures are to be taken for a recording without video")]
     NoVideo,
-    #[error("a picture of {width}x{height} can't be recorded: both must be even, and from 2 to 16384")]
-    Size { width: u32, height: u32 },
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// A defect of the caller: pacer and capture were started for different sizes.
     #[error("the capture takes pictures of {capture}, and the recording has {recording}")]
     SizesDiffer { capture: String, recording: String },
@@ -81,8 +80,6 @@ pub enum CaptureError {
         "the display's framebuffer {path} can't be read: {what}; start Xvfb with a 24-bit screen, or use --capture ximagesrc"
     )]
     Header { path: PathBuf, what: String },
-    #[error("no memory for a picture of {bytes} bytes")]
-    Memory { bytes: usize },
     #[error("a picture can't be converted: {what}")]
     Conversion { what: String },
     #[error("no thread for the capture: raise the limit of processes or open files")]

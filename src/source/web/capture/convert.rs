@@ -6,8 +6,8 @@ use yuv::{BufferStoreMut, YuvBiPlanarImageMut, YuvConversionMode, YuvRange, YuvS
 
 use super::CaptureError;
 use super::mapping::Mapping;
-use super::picture::Format;
 use super::xwd::Layout;
+use crate::source::pacing::{Format, FormatError};
 
 /// Rows that are copied out of the mapping at a time and converted while they are in the processor's cache. Even, so that
 /// a band holds whole rows of chroma.
@@ -33,9 +33,9 @@ impl Converter {
     /// Takes the picture that is on the screen now.
     pub(super) fn convert(&mut self, screen: &Mapping, layout: &Layout) -> Result<gst::Buffer, CaptureError> {
         let info = self.format.info();
-        let memory = |_| CaptureError::Memory { bytes: info.size() };
+        let memory = |_| FormatError::Memory { bytes: info.size() };
         let mut buffer =
-            self.pool.acquire_buffer(None).map_err(|_| CaptureError::Memory { bytes: info.size() })?;
+            self.pool.acquire_buffer(None).map_err(|_| FormatError::Memory { bytes: info.size() })?;
         {
             let writable = buffer.get_mut().expect("a buffer just acquired has one owner");
             let mut map = writable.map_writable().map_err(memory)?;

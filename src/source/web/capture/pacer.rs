@@ -1,8 +1,6 @@
-//! The thread that pushes pictures into the recording when the [`Schedule`] says so.
+//! The thread that gives a display's pictures to the [`Presenter`], and tells it the time.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,11 +9,10 @@ use tokio::sync::{oneshot, watch};
 
 use super::CaptureError;
 use super::alignment::PATIENCE;
-use super::cadence::{Schedule, Step, Which};
-use super::picture::{Format, Picture};
-use super::slot::{Closing, PictureSlot};
-use crate::media::{Feed, Timeline};
-use crate::source::{CaptureCounters, SourceContext};
+use super::slot::{Closing, Picture, PictureSlot};
+use crate::media::Timeline;
+use crate::source::SourceContext;
+use crate::source::pacing::{Format, Presenter, Progress};
 
 /// The thread that decides when a picture gets into the recording; it holds the last one while a capture is gone.
 #[derive(Debug)]
@@ -38,13 +35,8 @@ impl Pacer {
         let (done, finished) = oneshot::channel();
         let pace = Pace {
             slot: slot.clone(),
-            feed,
             timeline: context.timeline.clone(),
-            counters: Arc::clone(&context.counters),
-            schedule: Schedule::new(context.pacing),
-            current: Current { buffer: format.black()?, shown: true },
-            waiting: VecDeque::new(),
-            format,
+            presenter: Presenter::new(feed, format, context.pacing, Arc::clone(&context.counters))?,
         };
         let thread = std::thread::Builder::new()
             .name("pacer".to_owned())
@@ -94,19 +86,8 @@ impl Drop for Pacer {
 /// What the thread owns.
 struct Pace {
     slot: PictureSlot,
-    feed: Feed,
     timeline: Timeline,
-    counters: Arc<CaptureCounters>,
-    schedule: Schedule,
-    current: Current,
-    /// Pictures drawn inside of the recording and not dealt with, in the order of their times.
-    waiting: VecDeque<(u64, gst::Buffer)>,
-    format: Format,
-}
-
-struct Current {
-    buffer: gst::Buffer,
-    shown: bool,
+    presenter: Presenter,
 }
 
 impl Pace {
@@ -133,13 +114,13 @@ impl Pace {
     /// Puts a picture in its place. Until the recording begins, the newest is the current one.
     fn receive(&mut self, picture: Picture) {
         let Some(begun) = self.timeline.begun() else {
-            self.adopt(picture.buffer);
+            self.presenter.adopt(picture.buffer);
             return;
         };
         match picture.drawn.checked_sub(begun) {
-            None => self.adopt(picture.buffer),
+            None => self.presenter.adopt(picture.buffer),
             Some(media) if self.timeline.place(picture.drawn).is_some() => {
-                self.waiting.push_back((media.nseconds(), picture.buffer));
+                self.presenter.add(media.nseconds(), picture.buffer);
             }
             // Drawn after the end.
             Some(_) => {}
@@ -160,75 +141,24 @@ impl Pace {
             return Some(Instant::now() + Duration::from(until_known - now));
         };
         loop {
-            match self.schedule.step(known.nseconds(), self.waiting.front().map(|(drawn, _)| *drawn)) {
-                Step::Wait { known: needed } => {
+            match self.presenter.step(known.nseconds()) {
+                Progress::Pushed => {}
+                Progress::Waits { known: needed } => {
                     let left = needed.saturating_sub(known.nseconds());
                     return Some(Instant::now() + Duration::from_nanos(left));
                 }
-                Step::Done => return None,
-                step => self.carry_out(step),
+                Progress::Done => return None,
             }
         }
     }
 
     fn finish(mut self) {
         if self.timeline.begun().is_some() {
-            self.schedule.end_at(self.timeline.end().nseconds());
-            loop {
-                match self.schedule.step(u64::MAX, self.waiting.front().map(|(drawn, _)| *drawn)) {
-                    Step::Wait { .. } | Step::Done => break,
-                    step => self.carry_out(step),
-                }
-            }
+            self.presenter.end_at(self.timeline.end().nseconds());
+            while self.presenter.step(u64::MAX) == Progress::Pushed {}
         }
-        self.feed.end();
+        self.presenter.end();
     }
-
-    fn carry_out(&mut self, step: Step) {
-        match step {
-            Step::Adopt | Step::Show { which: Which::Next, .. } => {
-                if let Some((_, buffer)) = self.waiting.pop_front() {
-                    if !self.current.shown {
-                        count(&self.counters.dropped);
-                    }
-                    self.adopt(buffer);
-                }
-            }
-            Step::Show { which: Which::Current, .. } | Step::Wait { .. } | Step::Done => {}
-        }
-        if let Step::Show { pts, duration, .. } = step {
-            self.push(pts, duration);
-        }
-    }
-
-    fn adopt(&mut self, buffer: gst::Buffer) {
-        self.current = Current { buffer, shown: false };
-    }
-
-    /// Pushes the current picture: the same memory under a new buffer, so that a repeated picture costs no copy.
-    fn push(&mut self, pts: u64, duration: Option<u64>) {
-        count(if self.current.shown { &self.counters.repeated } else { &self.counters.pictures });
-        self.current.shown = true;
-        let mut buffer = gst::Buffer::new();
-        {
-            let buffer = buffer.get_mut().expect("a buffer just made has one owner");
-            let flags = gst::BufferCopyFlags::MEMORY | gst::BufferCopyFlags::META;
-            if self.current.buffer.copy_into(buffer, flags, ..).is_err() {
-                // Only a buffer with too many pieces of memory is refused, and ours has one.
-                tracing::error!("a picture could not be pushed");
-                return;
-            }
-            // The pool gets its buffer back when the last push of it is gone, not before.
-            gst::ParentBufferMeta::add(buffer, &self.current.buffer);
-            buffer.set_pts(gst::ClockTime::from_nseconds(pts));
-            buffer.set_duration(duration.map(gst::ClockTime::from_nseconds));
-        }
-        self.feed.push(&gst::Sample::builder().buffer(&buffer).caps(self.format.caps()).build());
-    }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

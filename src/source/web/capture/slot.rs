@@ -8,8 +8,16 @@ use std::time::Instant;
 use gstreamer as gst;
 use tokio::sync::watch;
 
-use super::picture::{Format, Picture};
 use crate::source::CaptureCounters;
+use crate::source::pacing::Format;
+
+/// A picture on its way into the recording. Its buffer has no times: those are given when it is pushed.
+#[derive(Debug, Clone)]
+pub(super) struct Picture {
+    pub(super) buffer: gst::Buffer,
+    /// Running time at which the page drew it, as near as we know (see [`super::alignment`]).
+    pub(super) drawn: gst::ClockTime,
+}
 
 /// The newest picture of a display, on its way from a capture to the pacer. Cheap to clone.
 ///

@@ -319,7 +319,7 @@ fn what_can_not_be_captured_says_what_to_do() {
     let error = start(&large, 640, 480).unwrap_err();
     assert!(error.to_string().contains("322x242"), "{error}");
     assert!(matches!(start(&screen, 640, 480), Err(CaptureError::SizesDiffer { .. })));
-    assert!(matches!(start(&screen, 321, 240), Err(CaptureError::Size { .. })));
+    assert!(matches!(start(&screen, 321, 240), Err(CaptureError::Format(FormatError::Size { .. }))));
 }
 
 #[tokio::test]

@@ -12,8 +12,7 @@ use gstreamer_app as gst_app;
 use tokio::sync::watch;
 
 use super::live::LivePipeline;
-use super::picture::Picture;
-use super::slot::PictureSlot;
+use super::slot::{Picture, PictureSlot};
 use super::{CaptureError, Screen, alignment};
 use crate::media::{MediaPipeline, Timeline};
 use crate::plan::source::CaptureKind;

@@ -15,7 +15,7 @@ use crate::source::Pacing;
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(in crate::source) enum Step {
     /// Make the oldest waiting picture the current one, without pushing it.
     Adopt,
     /// Push a picture with this time; the duration is given where it is known.
@@ -27,7 +27,7 @@ pub(super) enum Step {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
+pub(in crate::source) enum Which {
     /// The oldest waiting picture, which becomes the current one.
     Next,
     /// The current picture: again, or for the first time if it was only adopted.
@@ -36,7 +36,7 @@ pub(super) enum Which {
 
 /// The schedule of one recording's pictures.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(in crate::source) struct Schedule {
     rule: Rule,
     /// Length of a picture at the full rate.
     frame: u64,
@@ -61,7 +61,7 @@ const APART: u64 = SECOND / 1000;
 const SNAP: u64 = 4 * SECOND / 1000;
 
 impl Schedule {
-    pub(super) fn new(pacing: Pacing) -> Self {
+    pub(in crate::source) fn new(pacing: Pacing) -> Self {
         let fps = u64::from(pacing.fps.max(1));
         let frame = SECOND / fps;
         let rule = match pacing.cadence {
@@ -75,13 +75,13 @@ impl Schedule {
     }
 
     /// The recording ends at `end`: from now on everything is known.
-    pub(super) fn end_at(&mut self, end: u64) {
+    pub(in crate::source) fn end_at(&mut self, end: u64) {
         self.end = Some(end);
     }
 
     /// What to do, when everything drawn up to `known` has arrived and the oldest picture not yet dealt with was drawn at
     /// `waiting`. The caller does it and asks again.
-    pub(super) fn step(&mut self, known: u64, waiting: Option<u64>) -> Step {
+    pub(in crate::source) fn step(&mut self, known: u64, waiting: Option<u64>) -> Step {
         let known = if self.end.is_some() { u64::MAX } else { known };
         let step = match self.rule {
             Rule::AsDrawn { longest, key } => self.as_drawn(longest, key, known, waiting),

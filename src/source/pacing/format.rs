@@ -1,29 +1,28 @@
-//! A picture, and its layout: NV12, bt709, limited range.
+//! The layout of all pictures of a recording: NV12, bt709, limited range.
 
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
-use super::CaptureError;
-
-/// A picture on its way into the recording. Its buffer has no times: those are given when it is pushed.
-#[derive(Debug, Clone)]
-pub(super) struct Picture {
-    pub(super) buffer: gst::Buffer,
-    /// Running time at which the page drew it, as near as we know (see [`super::alignment`]).
-    pub(super) drawn: gst::ClockTime,
+/// Why pictures can't be had in some layout.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    #[error("a picture of {width}x{height} can't be recorded: both must be even, and from 2 to 16384")]
+    Size { width: u32, height: u32 },
+    #[error("no memory for a picture of {bytes} bytes")]
+    Memory { bytes: usize },
 }
 
 /// Size, caps and memory layout of all pictures of a recording.
 #[derive(Debug, Clone)]
-pub(super) struct Format {
+pub(in crate::source) struct Format {
     info: gst_video::VideoInfo,
     caps: gst::Caps,
 }
 
 impl Format {
-    pub(super) fn new(width: u32, height: u32, fps: u32) -> Result<Self, CaptureError> {
-        let unusable = || CaptureError::Size { width, height };
+    pub(in crate::source) fn new(width: u32, height: u32, fps: u32) -> Result<Self, FormatError> {
+        let unusable = || FormatError::Size { width, height };
         // Chroma has half the size each way; and nobody's screen is larger.
         if width < 2
             || height < 2
@@ -47,24 +46,24 @@ impl Format {
     }
 
     /// `video/x-raw, format=NV12, …, framerate=fps/1`.
-    pub(super) const fn caps(&self) -> &gst::Caps {
+    pub(in crate::source) const fn caps(&self) -> &gst::Caps {
         &self.caps
     }
 
-    pub(super) const fn info(&self) -> &gst_video::VideoInfo {
+    pub(in crate::source) const fn info(&self) -> &gst_video::VideoInfo {
         &self.info
     }
 
-    pub(super) fn width(&self) -> u32 {
+    pub(in crate::source) fn width(&self) -> u32 {
         self.info.width()
     }
 
-    pub(super) fn height(&self) -> u32 {
+    pub(in crate::source) fn height(&self) -> u32 {
         self.info.height()
     }
 
     /// What is shown where no picture has ever come.
-    pub(super) fn black(&self) -> Result<gst::Buffer, CaptureError> {
+    pub(in crate::source) fn black(&self) -> Result<gst::Buffer, FormatError> {
         let mut bytes = vec![16; self.info.size()];
         if let Some(chroma) = bytes.get_mut(self.info.offset()[1]..) {
             chroma.fill(128);
@@ -73,12 +72,12 @@ impl Format {
     }
 
     /// A pool of buffers with this layout. It grows with what is held downstream, which the queues there bound.
-    pub(super) fn pool(&self) -> Result<gst::BufferPool, CaptureError> {
-        let refused = |_| CaptureError::Memory { bytes: self.info.size() };
+    pub(in crate::source) fn pool(&self) -> Result<gst::BufferPool, FormatError> {
+        let refused = |_| FormatError::Memory { bytes: self.info.size() };
         let pool = gst::BufferPool::new();
         let mut config = pool.config();
         let size = u32::try_from(self.info.size())
-            .map_err(|_| CaptureError::Size { width: self.width(), height: self.height() })?;
+            .map_err(|_| FormatError::Size { width: self.width(), height: self.height() })?;
         config.set_params(Some(&self.caps), size, 2, 0);
         pool.set_config(config).map_err(refused)?;
         pool.set_active(true).map_err(refused)?;
@@ -87,7 +86,7 @@ impl Format {
 }
 
 /// What the conversion makes, said in caps.
-pub(super) fn bt709() -> gst_video::VideoColorimetry {
+pub(in crate::source) fn bt709() -> gst_video::VideoColorimetry {
     gst_video::VideoColorimetry::new(
         gst_video::VideoColorRange::Range16_235,
         gst_video::VideoColorMatrix::Bt709,
