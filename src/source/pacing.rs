@@ -68,6 +68,16 @@ impl Presenter {
         self.waiting.push_back((at, buffer));
     }
 
+    /// How many pictures are not dealt with.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The time of the last picture that was pushed.
+    pub(super) const fn last(&self) -> Option<u64> {
+        self.schedule.last()
+    }
+
     /// The recording is this long: from now on everything is known.
     pub(super) fn end_at(&mut self, end: u64) {
         self.schedule.end_at(end);

@@ -13,6 +13,8 @@ mod line;
 mod peer;
 mod reconnect;
 pub mod room;
+#[allow(dead_code, reason = "its frames come with plans that decode pictures")]
+mod screen;
 mod signal;
 mod subscription;
 mod sync;
@@ -30,6 +32,7 @@ use crate::plan::track::{TrackCodec, TracksPlan};
 use ingest::Ingest;
 pub use peer::{Frame, PeerError, SenderReport};
 pub use room::{Listener, RoomClient, RoomEnd, RoomError, RoomEvent};
+pub use screen::ScreenError;
 pub use signal::SignalError;
 
 /// From joining to a published track (media.md §4.1).

@@ -79,6 +79,11 @@ impl Schedule {
         self.end = Some(end);
     }
 
+    /// The time of the last picture pushed.
+    pub(in crate::source) const fn last(&self) -> Option<u64> {
+        self.last
+    }
+
     /// What to do, when everything drawn up to `known` has arrived and the oldest picture not yet dealt with was drawn at
     /// `waiting`. The caller does it and asks again.
     pub(in crate::source) fn step(&mut self, known: u64, waiting: Option<u64>) -> Step {

@@ -1,0 +1,214 @@
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::*;
+use crate::media::{Attachment, Taker};
+
+const FRAME: u64 = 1000 * MS / 30;
+
+/// A picture as it came out: its time in milliseconds, and its first byte.
+type Shown = (u64, u8);
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Shown>>>);
+
+impl Taker for Kept {
+    fn take(&mut self, sample: &gst::Sample) {
+        let buffer = sample.buffer().unwrap();
+        let first = buffer.map_readable().unwrap()[0];
+        self.0.lock().unwrap().push((buffer.pts().unwrap().nseconds() / MS, first));
+    }
+
+    fn end(&mut self) {}
+}
+
+/// A reel in virtual time.
+struct Rig {
+    reel: Reel,
+    kept: Kept,
+    counters: Arc<CaptureCounters>,
+    _attached: Attachment,
+    now: u64,
+}
+
+impl Rig {
+    fn new(cadence: Cadence) -> Self {
+        crate::media::init().unwrap();
+        let (feed, kept, counters) = (Feed::new("raw video"), Kept::default(), Arc::default());
+        let attached = feed.attach(Box::new(kept.clone()));
+        let pacing = Pacing { cadence, fps: 30, key_interval: Duration::from_secs(2) };
+        let format = Format::new(16, 16, 30).unwrap();
+        let reel = Reel::new(feed, format, pacing, Arc::clone(&counters)).unwrap();
+        Self { reel, kept, counters, _attached: attached, now: 0 }
+    }
+
+    /// Lets time go on, and does what is due when it is.
+    fn until(&mut self, then: u64) {
+        loop {
+            match self.reel.advance(self.now, None) {
+                Turn::Pushed => {}
+                Turn::Waits(next) if next < then => {
+                    assert!(next > self.now, "a wait for what is past");
+                    self.now = next;
+                }
+                Turn::Waits(_) | Turn::Done => break,
+            }
+        }
+        self.now = then;
+    }
+
+    /// A picture whose bytes are all this, that comes so much later.
+    fn picture(&mut self, at: u64, late: u64, byte: u8) {
+        self.until(at + late);
+        self.reel.picture(at, gst::Buffer::from_slice(vec![byte; 384]), self.now);
+    }
+
+    fn finish(mut self, end: u64) -> Vec<Shown> {
+        self.reel.end_at(end);
+        while self.reel.advance(self.now, Some(end)) == Turn::Pushed {}
+        let shown = self.kept.0.lock().unwrap().clone();
+        assert!(shown.windows(2).all(|pair| pair[0].0 < pair[1].0), "{shown:?}");
+        assert!(shown.iter().all(|(at, _)| *at < end / MS));
+        shown
+    }
+}
+
+fn as_drawn() -> Cadence {
+    Cadence::AsDrawn { at_least: 5 }
+}
+
+#[test]
+fn pictures_are_shown_with_their_times_as_soon_as_they_are_there() {
+    let mut rig = Rig::new(as_drawn());
+    rig.reel.expect(true, None);
+    for n in 0..60u64 {
+        rig.picture(n * FRAME, 40 * MS, 100);
+        rig.until(rig.now + MS);
+        // It did not have to wait for the next one.
+        assert_eq!(rig.kept.0.lock().unwrap().len() as u64, n + 1);
+    }
+    let counters = Arc::clone(&rig.counters);
+    let shown = rig.finish(2000 * MS);
+    let times: Vec<u64> = shown.iter().map(|(at, _)| *at).collect();
+    let wanted: Vec<u64> = (0..60).map(|n| n * FRAME / MS).collect();
+    assert_eq!(times[..60], wanted);
+    assert_eq!(counters.pictures.load(Ordering::Relaxed), 60);
+    assert_eq!(counters.dropped.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn the_grid_has_a_picture_at_each_point_and_none_twice_where_pictures_come() {
+    let mut rig = Rig::new(Cadence::Grid);
+    rig.reel.expect(true, None);
+    for n in 0..90u64 {
+        rig.picture(n * FRAME + n * 7919 % 5 * MS, 30 * MS + n * 31 % 17 * MS, u8::try_from(n).unwrap() + 50);
+    }
+    let shown = rig.finish(3000 * MS);
+    assert_eq!(shown.len(), 90);
+    let bytes: Vec<u8> = shown.iter().map(|(_, byte)| *byte).collect();
+    let mut different = bytes.clone();
+    different.dedup();
+    assert!(different.len() >= 88, "{bytes:?}");
+}
+
+#[test]
+fn it_is_black_until_something_comes_and_a_stall_keeps_the_last_picture() {
+    let mut rig = Rig::new(as_drawn());
+    rig.until(1000 * MS);
+    rig.reel.expect(true, None);
+    rig.picture(1000 * MS, 50 * MS, 100);
+    rig.until(6000 * MS);
+    // Nobody else pushes, so the recording goes on by itself.
+    let so_far = rig.kept.0.lock().unwrap().last().unwrap().0;
+    assert!(so_far > 4500, "{so_far}");
+    let shown = rig.finish(6000 * MS);
+    assert!(shown.iter().filter(|(at, _)| *at < 1000).all(|(_, byte)| *byte == 16), "{shown:?}");
+    assert!(shown.iter().filter(|(at, _)| *at > 1001).all(|(_, byte)| *byte == 100), "{shown:?}");
+    assert_eq!(shown[0].0, 0);
+    assert!(shown.windows(2).all(|pair| pair[1].0 - pair[0].0 <= 220), "{shown:?}");
+}
+
+#[test]
+fn the_screen_turns_black_when_it_was_said_and_not_where_a_picture_comes_before() {
+    let mut rig = Rig::new(as_drawn());
+    rig.reel.expect(true, None);
+    for n in 0..30u64 {
+        rig.picture(n * FRAME, 20 * MS, 100);
+    }
+    rig.reel.expect(false, Some(1300 * MS));
+    // Said again, it is the same.
+    rig.until(1400 * MS);
+    rig.reel.expect(false, Some(1300 * MS));
+    rig.until(3000 * MS);
+    rig.reel.expect(true, None);
+    rig.picture(3000 * MS, 20 * MS, 101);
+    rig.reel.expect(false, Some(5000 * MS));
+    rig.until(3600 * MS);
+    rig.reel.expect(true, None);
+    rig.picture(3500 * MS, 200 * MS, 102);
+    rig.until(6000 * MS);
+    let shown = rig.finish(6000 * MS);
+    let at = |ms: u64| shown.iter().rev().find(|(at, _)| *at <= ms).unwrap().1;
+    assert_eq!([at(1200), at(1299), at(1301), at(2990)], [100, 100, 16, 16], "{shown:?}");
+    assert_eq!([at(3010), at(3450), at(3750), at(5500)], [101, 101, 102, 102], "{shown:?}");
+}
+
+#[test]
+fn too_many_pictures_are_thinned_and_the_last_one_is_shown() {
+    let mut rig = Rig::new(as_drawn());
+    rig.reel.expect(true, None);
+    for n in 0..120u64 {
+        rig.picture(n * FRAME / 2, 10 * MS, u8::try_from(n).unwrap() + 50);
+    }
+    rig.until(2500 * MS);
+    let shown = rig.finish(2500 * MS);
+    let moving = shown.iter().filter(|(at, _)| *at < 2000).count();
+    assert!((59..=62).contains(&moving), "{moving}");
+    assert_eq!(shown.last().unwrap().1, 169);
+    assert!(shown.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{shown:?}");
+    assert!(shown.iter().any(|(at, byte)| *byte == 169 && *at < 2050), "{shown:?}");
+}
+
+#[test]
+fn what_was_held_up_is_shown_in_its_place_where_that_is_still_open() {
+    let mut rig = Rig::new(as_drawn());
+    rig.reel.expect(true, None);
+    for n in 0..60u64 {
+        rig.picture(n * FRAME, 20 * MS, 100);
+    }
+    // Nothing for 700 ms, as the first time it is not known that so much can come late.
+    for n in 60..81u64 {
+        rig.picture(n * FRAME, (81 - n) * FRAME, 101);
+    }
+    for n in 81..150u64 {
+        rig.picture(n * FRAME, 20 * MS, 102);
+    }
+    // And again: it is waited for now.
+    for n in 150..171u64 {
+        rig.picture(n * FRAME, (171 - n) * FRAME, 103);
+    }
+    for n in 171..180u64 {
+        rig.picture(n * FRAME, 20 * MS, 104);
+    }
+    let shown = rig.finish(6000 * MS);
+    let second: Vec<u64> = shown.iter().filter(|(_, byte)| *byte == 103).map(|(at, _)| *at).collect();
+    let wanted: Vec<u64> = (150..171).map(|n| n * FRAME / MS).collect();
+    assert_eq!(second, wanted, "each with its time");
+    // The first time most came too late, and the rate holds all the same.
+    let first = shown.iter().filter(|(at, _)| (2000..2800).contains(at)).count();
+    assert!((5..=25).contains(&first), "{first}");
+}
+
+#[test]
+fn a_recording_without_pictures_is_black_and_as_long_as_it_took() {
+    for cadence in [as_drawn(), Cadence::Grid] {
+        let mut rig = Rig::new(cadence);
+        rig.until(3000 * MS);
+        let counters = Arc::clone(&rig.counters);
+        let shown = rig.finish(3000 * MS);
+        assert!(shown.iter().all(|(_, byte)| *byte == 16));
+        assert_eq!((shown[0].0, shown.last().unwrap().0), (0, 2966));
+        assert_eq!(counters.pictures.load(Ordering::Relaxed), 0);
+    }
+}
