@@ -8,13 +8,13 @@ use serde::Serialize;
 use crate::sample::{Costs, sample};
 use crate::support::layout::{self, Layout};
 use crate::support::livekit::{LiveKitServer, Redis};
-use crate::support::measure::pictures::pictures;
+use crate::support::measure::pictures::{changes, pictures};
 use crate::support::measure::sound::{beeps, samples};
 use crate::support::measure::timing::{cadence, millis_since, percentile, sound_lateness};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
+use crate::support::publisher::{Codec, Publisher, encoded};
 use crate::support::recorder::{Ended, Recorder};
-use crate::support::room::Publishers;
 use crate::support::synthetic::Synthetic;
 
 /// Seconds of each recording; the middle twelve are measured.
@@ -64,7 +64,7 @@ impl Page {
 
     fn layout(self) -> Layout {
         match self {
-            // The numbers of participants do not count pictures.
+            // Everybody's counters are elsewhere in each layout.
             Self::Slide | Self::Room(_) => Layout::default(),
             Self::Clock => layout::clock(),
             Self::Scroll => layout::scroll(),
@@ -95,6 +95,9 @@ pub(crate) fn all() -> Vec<Case> {
 #[derive(Debug)]
 pub(crate) struct Stage {
     pages: PageServer,
+    /// The video's frames, and the packets of its sound, as participants of a room send them.
+    pictures: Vec<Vec<u8>>,
+    sound: Vec<Vec<u8>>,
     _dir: tempfile::TempDir,
 }
 
@@ -119,28 +122,37 @@ impl Stage {
         ];
         // Longer than a recording, so that nothing depends on how a loop is joined.
         Synthetic::new(30, 40).write(&video, &codecs);
+        let frames = |kind: &str, parser: &str| {
+            let from = format!("filesrc location={} ! matroskademux name=demux", video.display());
+            encoded(&format!("{from} demux.{kind}_0 ! {parser} ! appsink name=out"))
+        };
+        let (pictures, sound) = (frames("video", "identity"), frames("audio", "identity"));
         let pages = PageServer::start();
         pages.serve("/video.webm", video);
-        Self { pages, _dir: dir }
+        Self { pages, pictures, sound, _dir: dir }
     }
 }
 
-/// A room with participants who send 640x360 at 30 pictures a second, and tones.
+/// A room with participants who send the video and its sound. They send what was encoded before, so that the recording has the
+/// machine almost to itself, as it has where participants are somewhere else.
 struct Room {
     // They leave before it is closed.
-    _publishers: Publishers,
+    _publishers: Vec<Publisher>,
     livekit: LiveKitServer,
     _redis: Redis,
 }
 
 impl Room {
-    fn open(pages: &PageServer, name: &str, count: u32) -> Self {
+    fn open(stage: &Stage, name: &str, count: u32) -> Self {
         let redis = Redis::start();
         let livekit = LiveKitServer::start(&redis);
-        let identities: Vec<String> = (1..=count).map(|number| format!("participant-{number}")).collect();
-        let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
-        let publishers = Publishers::join(&livekit, pages, name, &identities, "");
-        Self { _publishers: publishers, livekit, _redis: redis }
+        let join = |number: u32| {
+            let publisher = Publisher::join(&livekit, name, &format!("participant-{number}"), Codec::Vp8);
+            publisher.publish(Codec::Vp8, stage.pictures.clone());
+            publisher.publish(Codec::Opus, stage.sound.clone());
+            publisher
+        };
+        Self { _publishers: (1..=count).map(join).collect(), livekit, _redis: redis }
     }
 }
 
@@ -180,7 +192,7 @@ impl Case {
     pub(crate) fn measure(&self, stage: &Stage) -> Measured {
         let dir = tempfile::tempdir().unwrap();
         let room = match self.page {
-            Page::Room(count) => Some(Room::open(&stage.pages, &self.page.path(), count)),
+            Page::Room(count) => Some(Room::open(stage, &self.page.path(), count)),
             _ => None,
         };
         let (kind, what) = match self.page {
@@ -216,6 +228,10 @@ impl Case {
             all.iter().filter(|picture| picture.pts >= SETTLE.as_secs_f64()).cloned().collect();
         let is_counted = !matches!(self.page, Page::Slide | Page::Room(_));
         let moving = is_counted.then(|| cadence(&steady));
+        let distinct = match self.page {
+            Page::Room(_) => Some(steadily_different(&path)),
+            _ => moving.map(|cadence| cadence.distinct),
+        };
 
         let started = ended.started.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
         let in_picture = all.iter().find_map(|picture| picture.wall);
@@ -241,7 +257,7 @@ impl Case {
             costs,
             first_picture,
             stop: ended.since_start(&ended.over_nanos().into()) - ended_at,
-            distinct: moving.map(|cadence| cadence.distinct),
+            distinct,
             // Nine videos have nine counters, which never agree.
             torn: if self.page == Page::Videos { 0 } else { moving.map_or(0, |cadence| cadence.torn) },
             jitter_p95_ms: moving.map(|cadence| cadence.jitter_p95 * 1000.0),
@@ -250,4 +266,12 @@ impl Case {
             info: ended.info.clone(),
         }
     }
+}
+
+/// Different pictures a second while everybody is there.
+fn steadily_different(path: &std::path::Path) -> f64 {
+    let times = changes(path);
+    let steady: Vec<f64> = times.into_iter().filter(|at| *at >= SETTLE.as_secs_f64()).collect();
+    let span = steady.last().zip(steady.first()).map_or(f64::INFINITY, |(last, first)| last - first);
+    (steady.len().saturating_sub(1)) as f64 / span
 }

@@ -90,8 +90,10 @@ impl Codec {
 
     fn rtc(self) -> Rtc {
         let config = Rtc::builder().clear_codecs();
+        // Pictures come with sound, where there is some.
+        let config = if self == Self::Pcmu { config } else { config.enable_opus(true, false) };
         match self {
-            Self::Opus => config.enable_opus(true, false),
+            Self::Opus => config,
             Self::Pcmu => config.enable_pcmu(true, false),
             Self::Vp8 => config.enable_vp8(true),
             Self::Vp9 => config.enable_vp9(true),
@@ -156,7 +158,7 @@ pub(crate) fn units_of(frame: &[u8], codec: Codec) -> Vec<Vec<u8>> {
 
 /// What happens to a published track.
 enum Ask {
-    Publish { codec: Codec, frames: Vec<Vec<u8>>, sid: oneshot::Sender<String> },
+    Publish { codec: Codec, frames: Vec<Vec<u8>>, by_clock: bool, sid: oneshot::Sender<String> },
     Mute { sid: String, muted: bool },
     Replace { sid: String, frames: Vec<Vec<u8>> },
 }
@@ -210,8 +212,18 @@ impl Publisher {
 
     /// Publishes a track that sends these frames again and again; gives its sid.
     pub(crate) fn publish(&self, codec: Codec, frames: Vec<Vec<u8>>) -> String {
+        self.publish_so(codec, frames, false)
+    }
+
+    /// The same, but which frame is sent the participant's clock says alone, however late it is and whoever asks for a key frame:
+    /// frames of two tracks that have the same place in time are sent together.
+    pub(crate) fn publish_by_clock(&self, codec: Codec, frames: Vec<Vec<u8>>) -> String {
+        self.publish_so(codec, frames, true)
+    }
+
+    fn publish_so(&self, codec: Codec, frames: Vec<Vec<u8>>, by_clock: bool) -> String {
         let (sid, published) = oneshot::channel();
-        self.ask(Ask::Publish { codec, frames, sid });
+        self.ask(Ask::Publish { codec, frames, by_clock, sid });
         published.blocking_recv().expect("the track is published")
     }
 
@@ -260,6 +272,7 @@ struct Participant {
     waiting: Vec<Waiting>,
     tracks: Vec<Track>,
     sent: Arc<Mutex<HashMap<String, Sent>>>,
+    epoch: Instant,
 }
 
 /// A track that the server has still to take.
@@ -267,6 +280,7 @@ struct Waiting {
     cid: String,
     codec: Codec,
     frames: Vec<Vec<u8>>,
+    by_clock: bool,
     told: oneshot::Sender<String>,
 }
 
@@ -286,6 +300,8 @@ struct Track {
     codec: Codec,
     mid: Mid,
     frames: Vec<Vec<u8>>,
+    /// Since when frames are counted that are sent by the clock.
+    epoch: Option<Instant>,
     next: usize,
     ticks: u64,
     due: Instant,
@@ -349,7 +365,8 @@ impl Participant {
         let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
         let sending = Side::new(codec.rtc(), proto::SignalTarget::Publisher).await;
         let receiving = Side::new(Rtc::new(Instant::now()), proto::SignalTarget::Subscriber).await;
-        Self { socket, sending, receiving, pending: None, waiting: Vec::new(), tracks: Vec::new(), sent }
+        let (waiting, tracks) = (Vec::new(), Vec::new());
+        Self { socket, sending, receiving, pending: None, waiting, tracks, sent, epoch: Instant::now() }
     }
 
     async fn run(&mut self, mut asked: mpsc::UnboundedReceiver<Ask>) {
@@ -414,10 +431,16 @@ impl Participant {
             (track.due, track.ticks) = (track.due + length, track.ticks + step);
             let Some(writer) = self.sending.rtc.writer(track.mid) else { continue };
             let pt = writer.payload_params().next().unwrap().pt();
+            if let Some(epoch) = track.epoch {
+                // The one that was due, which is the one before what is due next.
+                let place = (track.due - epoch).as_secs_f64() / length.as_secs_f64();
+                track.next = place.round() as usize - 1;
+            }
             let frame: Arc<[u8]> = track.frames[track.next % track.frames.len()].clone().into();
             track.next += 1;
             let time = MediaTime::new(track.ticks, str0m::media::Frequency::new(rate as u32).unwrap());
-            writer.write(pt, now, time, Arc::clone(&frame)).unwrap();
+            // The moment it belongs to, which a sender report tells of, is when it was due.
+            writer.write(pt, track.due - length, time, Arc::clone(&frame)).unwrap();
             locked(&track.sent).push(frame);
             // One written, everything taken out: so str0m wants it.
             let mut wanted = Vec::new();
@@ -430,7 +453,7 @@ impl Participant {
 
     async fn on_ask(&mut self, ask: Ask) {
         match ask {
-            Ask::Publish { codec, frames, sid } => {
+            Ask::Publish { codec, frames, by_clock, sid } => {
                 let cid = format!("cid-{}", self.tracks.len() + self.waiting.len());
                 let kind = if codec.is_sound() { proto::TrackType::Audio } else { proto::TrackType::Video };
                 let source = if codec.is_sound() {
@@ -449,7 +472,7 @@ impl Participant {
                     ..proto::AddTrackRequest::default()
                 }))
                 .await;
-                self.waiting.push(Waiting { cid, codec, frames, told: sid });
+                self.waiting.push(Waiting { cid, codec, frames, by_clock, told: sid });
             }
             Ask::Mute { sid, muted } => {
                 self.send(Request::Mute(proto::MuteTrackRequest { sid: sid.clone(), muted })).await;
@@ -498,7 +521,7 @@ impl Participant {
             }
             Response::TrackPublished(published) => {
                 let at = self.waiting.iter().position(|waiting| waiting.cid == published.cid).unwrap();
-                let Waiting { cid, codec, frames, told } = self.waiting.swap_remove(at);
+                let Waiting { cid, codec, frames, by_clock, told } = self.waiting.swap_remove(at);
                 let sid = published.track.unwrap().sid;
                 let kind = if codec.is_sound() { MediaKind::Audio } else { MediaKind::Video };
                 let mut api = self.sending.rtc.sdp_api();
@@ -515,12 +538,18 @@ impl Participant {
                 .await;
                 let sent = Sent::default();
                 locked(&self.sent).insert(sid.clone(), Arc::clone(&sent));
-                let (next, ticks, due, muted) = (0, 0, Instant::now(), false);
+                let (next, ticks, muted) = (0, 0, false);
+                let epoch = by_clock.then_some(self.epoch);
+                // A whole second later than the epoch or a multiple of it, so that all tracks have a frame there.
+                let due = epoch.map_or_else(Instant::now, |epoch| {
+                    epoch + Duration::from_secs(epoch.elapsed().as_secs() + 1)
+                });
                 self.tracks.push(Track {
                     sid: sid.clone(),
                     codec,
                     mid,
                     frames,
+                    epoch,
                     next,
                     ticks,
                     due,

@@ -17,7 +17,7 @@ use crate::media::{MissingElement, PipelineError, Timeline};
 use crate::plan::source::CaptureKind;
 use crate::source::pacing::FormatError;
 
-mod alignment;
+pub(super) mod alignment;
 mod arrival;
 mod convert;
 mod display;

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::WebError;
 use super::address::{Address, Addresses};
 use super::browser::{Browser, Surroundings};
-use super::capture::{PictureCapture, PictureSlot, Screen, SoundCapture};
+use super::capture::{PictureCapture, PictureSlot, Screen, SoundCapture, alignment};
 use super::cdp::{Tab, TabEvent};
 use super::display::Display;
 use super::guard::Guard;
@@ -277,11 +277,12 @@ impl Captures {
         };
         let heard = sound.map(|sound| sound.socket().to_owned()).zip(context.audio.clone());
         let (kind, timeline) = (plan.capture, context.timeline.clone());
+        let earlier = alignment::sound(&plan.page);
         let start = move || {
             let picture =
                 slot.map(|slot| PictureCapture::start(kind, &screen, slot, &timeline)).transpose()?;
             let sound = heard
-                .map(|(socket, feed)| SoundCapture::start(&socket, MONITOR, feed, &timeline))
+                .map(|(socket, feed)| SoundCapture::start(&socket, MONITOR, earlier, feed, &timeline))
                 .transpose()?;
             Ok(Self { picture, sound })
         };

@@ -90,6 +90,25 @@ pub(crate) fn pictures(path: &Path, layout: &Layout) -> Vec<Picture> {
     times.into_iter().zip(done.stdout.chunks_exact(size)).map(picture).collect()
 }
 
+/// When pictures are shown that differ from the one before, in seconds after the file's start: for pages without counters. A picture
+/// that is encoded again changes a little; one in which anything of some size has moved has places that change much.
+pub(crate) fn changes(path: &Path) -> Vec<f64> {
+    const WIDTH: usize = 480;
+    const HEIGHT: usize = 270;
+    const MUCH: u8 = 16;
+    let start = Probe::of(path).start;
+    let scale = format!("showinfo=checksum=0,scale={WIDTH}:{HEIGHT}:flags=area");
+    let mut args = vec!["-v", "info", "-nostats", "-copyts", "-i", path.to_str().unwrap(), "-vf", &scale];
+    args.extend(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "pipe:1"]);
+    let done = succeed("ffmpeg", &args, None);
+    let pictures: Vec<&[u8]> = done.stdout.chunks_exact(WIDTH * HEIGHT).collect();
+    let times = showinfo(&done.stderr);
+    assert_eq!(times.len(), pictures.len(), "a time for each picture of {}", path.display());
+    let differ = |pair: &[&[u8]]| pair[0].iter().zip(pair[1]).any(|(a, b)| a.abs_diff(*b) > MUCH);
+    let pairs = pictures.windows(2).zip(&times[1..]);
+    pairs.filter(|(pair, _)| differ(pair)).map(|(_, (pts, _))| pts - start).collect()
+}
+
 fn filter(regions: &[Region]) -> String {
     let count = regions.len();
     if count == 0 {

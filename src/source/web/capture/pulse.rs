@@ -16,9 +16,9 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::watch;
 
+use super::CaptureError;
 use super::arrival::ArrivalClock;
 use super::live::LivePipeline;
-use super::{CaptureError, alignment};
 use crate::media::{Feed, MediaPipeline, Timeline};
 
 /// Frames (one sample of each channel) a second.
@@ -45,11 +45,17 @@ pub struct SoundCapture {
 }
 
 impl SoundCapture {
-    /// `server` is the server's socket, `device` the source (`weir.monitor`).
+    /// `server` is the server's socket, `device` the source (`weir.monitor`). What comes is stamped `earlier` than it came.
     ///
     /// # Errors
     /// When the server or the device can't be had.
-    pub fn start(server: &Path, device: &str, feed: Feed, timeline: &Timeline) -> Result<Self, CaptureError> {
+    pub fn start(
+        server: &Path,
+        device: &str,
+        earlier: Duration,
+        feed: Feed,
+        timeline: &Timeline,
+    ) -> Result<Self, CaptureError> {
         let pipeline = MediaPipeline::new("sound");
         let src = pipeline.add("pulsesrc")?;
         src.set_property("server", format!("unix:{}", server.display()));
@@ -65,7 +71,7 @@ impl SoundCapture {
         let format = pipeline.add_caps(&caps)?;
         let (reach, reached) = watch::channel(gst::ClockTime::ZERO);
         let (into, placed, mut clock) = (feed.clone(), timeline.clone(), ArrivalClock::new(RATE));
-        let earlier = u64::try_from(alignment::SOUND.as_nanos()).unwrap_or(0);
+        let earlier = u64::try_from(earlier.as_nanos()).unwrap_or(0);
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;

@@ -328,7 +328,8 @@ async fn sound_is_whole_and_as_long_as_the_recording_and_its_loss_is_noticed() {
     let context = context(None, as_drawn(), 30);
     let (feed, kept) = (Feed::new("raw audio"), Kept::default());
     let _attached = feed.attach(Box::new(kept.clone()));
-    let capture = SoundCapture::start(&socket, device, feed, &context.timeline).unwrap();
+    let capture =
+        SoundCapture::start(&socket, device, Duration::from_millis(15), feed, &context.timeline).unwrap();
 
     // A tone, played by a program of its own.
     let tone = crate::media::MediaPipeline::new("tone");
@@ -365,14 +366,19 @@ async fn sound_is_whole_and_as_long_as_the_recording_and_its_loss_is_noticed() {
     assert!(at.nseconds().abs_diff(length.nseconds()) <= 1_000_000, "{at} of {length}");
 
     let timeline = &context.timeline;
-    let capture = SoundCapture::start(&socket, device, Feed::new("raw audio"), timeline).unwrap();
+    let capture =
+        SoundCapture::start(&socket, device, Duration::from_millis(15), Feed::new("raw audio"), timeline)
+            .unwrap();
     let mut failure = capture.failure();
     tokio::task::spawn_blocking(move || drop(tone)).await.unwrap();
     let killed = Instant::now();
     server.kill();
     let why = tokio::time::timeout(DEADLINE, failure.wait_for(Option::is_some)).await.unwrap().is_ok();
     assert!(why && killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
-    assert!(SoundCapture::start(&socket, device, Feed::new("raw audio"), timeline).is_err());
+    assert!(
+        SoundCapture::start(&socket, device, Duration::from_millis(15), Feed::new("raw audio"), timeline)
+            .is_err()
+    );
     let stopping = Instant::now();
     drop(capture);
     assert!(stopping.elapsed() < Duration::from_millis(800), "{:?}", stopping.elapsed());
