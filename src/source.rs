@@ -28,8 +28,7 @@ pub struct SourceContext {
     pub video: Option<Feed>,
     /// S16LE, 48 kHz, stereo, interleaved, stamped with media time.
     pub audio: Option<Feed>,
-    /// What a track is handed on by, as it was published.
-    pub track: Feed,
+    pub published: Published,
     /// When a picture gets into the recording.
     pub pacing: Pacing,
     pub counters: Arc<CaptureCounters>,
@@ -38,6 +37,21 @@ pub struct SourceContext {
     /// A directory that is kept when the recording fails: screenshot, console, browser log.
     pub report_dir: PathBuf,
     pub events: mpsc::UnboundedSender<SourceEvent>,
+}
+
+/// What tracks are handed on by as they were published, stamped with media time: one of each medium.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// From a key frame on. Of H.264 and H.265 a byte stream, of AV1 units with their sizes.
+    pub video: Feed,
+    /// Opus, without a hole. What is silent was muted, or never came.
+    pub audio: Feed,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self { video: Feed::new("published pictures"), audio: Feed::new("published sound") }
+    }
 }
 
 /// When a picture gets into the recording; see [`Cadence`].
@@ -68,10 +82,15 @@ pub enum SourceEvent {
     Loaded,
     /// The recording may begin.
     Ready,
-    /// The recording may begin, and did when its first frame came, at this running time: what that frame is.
-    Discovered(Discovered, gst::ClockTime),
+    /// The recording may begin, and did when its first frame came, at this running time: the tracks that are known by then, so that
+    /// what the plan left open can be decided.
+    Discovered(Vec<Discovered>, gst::ClockTime),
     /// The page said that it is over, or what was recorded is no longer published.
     Ended,
+    /// All sound that is wanted is muted now, or no longer.
+    Muted(bool),
+    /// Something that is wanted is left out; the recording goes on.
+    Lacking { what: String, why: String },
     /// A part died and is being brought back; meanwhile the last picture stands and there is silence.
     Interrupted { why: String },
     /// It is back; how long it was away.

@@ -75,14 +75,23 @@ pub(super) fn plan(
 }
 
 impl RecordingPlan {
+    /// Whether outputs can be opened only when the source has told what it found.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let is_open = matches!(&self.source, SourcePlan::Tracks(tracks) if tracks.is_open());
+        is_open || self.unnamed.is_some()
+    }
+
     /// The plan with what the source told: names of outputs; of a track that is recorded as it is, its file's container and
     /// media, too.
     ///
     /// # Errors
     /// When a name can't be made, or two outputs come to have one name.
-    pub fn discovered(&self, found: &Discovered) -> Result<Self, PlanError> {
+    pub fn discovered(&self, found: &[Discovered]) -> Result<Self, PlanError> {
         let mut plan = self.clone();
-        let (Some(room), Some(unnamed)) = (self.source.room(), plan.unnamed.take()) else {
+        let (Some(room), Some(unnamed), Some(found)) =
+            (self.source.room(), plan.unnamed.take(), found.first())
+        else {
             return Ok(plan);
         };
         let Discovered { track, codec } = found;

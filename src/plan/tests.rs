@@ -357,7 +357,7 @@ fn a_track_tells_what_its_file_is() {
             publisher_kind: ParticipantKind::Standard,
             is_muted: false,
         };
-        let after = before.discovered(&Discovered { track, codec }).unwrap();
+        let after = before.discovered(&[Discovered { track, codec }]).unwrap();
         let [OutputPlan::File(file)] = after.outputs.as_slice() else { panic!("{after:?}") };
         assert_eq!(
             (file.name.as_str(), file.container, file.has_video),
@@ -369,7 +369,7 @@ fn a_track_tells_what_its_file_is() {
         // It is decided once.
         assert_eq!(
             after
-                .discovered(&Discovered {
+                .discovered(&[Discovered {
                     codec: TrackCodec::Vp9,
                     track: PublishedTrack {
                         sid: String::new(),
@@ -379,7 +379,7 @@ fn a_track_tells_what_its_file_is() {
                         publisher_kind: ParticipantKind::Standard,
                         is_muted: false,
                     }
-                })
+                }])
                 .unwrap(),
             after
         );
@@ -418,7 +418,7 @@ fn names_of_a_track_composite_wait_for_its_publisher() {
     let (_, text) = REQUESTS.iter().find(|(name, _)| *name == "v1-track-composite").unwrap();
     let before = plan(text).unwrap();
     assert!(!before.is_complete());
-    let after = before.discovered(&found("bob/../x")).unwrap();
+    let after = before.discovered(&[found("bob/../x")]).unwrap();
     assert!(after.is_complete());
     let [OutputPlan::File(file), OutputPlan::Segments(segments), OutputPlan::Images(images)] =
         after.outputs.as_slice()
@@ -432,7 +432,7 @@ fn names_of_a_track_composite_wait_for_its_publisher() {
     assert_eq!((&after.source, &after.video, &after.audio), (&before.source, &before.video, &before.audio));
 
     let same = r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"filepath":"{publisher_identity}"},{"filepath":"bob"}]}"#;
-    let error = plan(same).unwrap().discovered(&found("bob")).unwrap_err();
+    let error = plan(same).unwrap().discovered(&[found("bob")]).unwrap_err();
     assert!(error.to_string().contains("its own name"), "{error}");
 
     let named = r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"filepath":"a"}]}"#;

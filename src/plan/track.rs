@@ -73,6 +73,17 @@ impl TrackKind {
     }
 }
 
+impl TrackKind {
+    /// The field of a request that names a track of the other kind.
+    #[must_use]
+    pub const fn asked_by(self) -> &'static str {
+        match self {
+            Self::Audio => "video_track_id",
+            Self::Video => "audio_track_id",
+        }
+    }
+}
+
 /// What a publisher says that a track shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TrackOrigin {
@@ -140,7 +151,7 @@ pub struct PublishedTrack {
     pub is_muted: bool,
 }
 
-/// What a recording found when its first frame came: for plans that leave something open until then.
+/// A track whose codec a recording found when it began: for plans that leave something open until then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discovered {
     pub track: PublishedTrack,
@@ -302,6 +313,39 @@ impl Wanted {
         sids.sort_unstable();
         sids.dedup();
         sids
+    }
+}
+
+impl Wanted {
+    /// Identities of the participants that are named.
+    #[must_use]
+    pub fn identities(&self) -> Vec<&str> {
+        let lasts = match &self.lasts {
+            Lasts::Participant(identity) => Some(identity.as_str()),
+            Lasts::Tracks | Lasts::Room => None,
+        };
+        let video = self.video.iter().filter_map(|video| match video {
+            VideoChoice::Participant { identity, .. } => Some(identity.as_str()),
+            VideoChoice::Track(_) => None,
+        });
+        let routes = self.audio.iter().flat_map(|audio| &audio.routes);
+        let audio = routes.filter_map(|route| match &route.from {
+            AudioFrom::Participant { identity, .. } => Some(identity.as_str()),
+            AudioFrom::Track(_) | AudioFrom::Kind(_) => None,
+        });
+        let mut identities: Vec<&str> = lasts.into_iter().chain(video).chain(audio).collect();
+        identities.sort_unstable();
+        identities.dedup();
+        identities
+    }
+}
+
+impl TracksPlan {
+    /// Whether what its outputs are depends on what the tracks are.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let pictures = !self.wanted.video.is_empty() && self.picture == Picture::AsPublished;
+        pictures || (self.wanted.audio.is_some() && self.sound == Sound::AsPublished)
     }
 }
 

@@ -33,10 +33,10 @@ use crate::media::{Feed, PipelineEvent, Timeline, still};
 use crate::plan::codec::AudioCodec;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::source::SourcePlan;
-use crate::plan::track::Discovered;
+use crate::plan::track::{Discovered, Picture, Sound};
 use crate::report::{Fault, Report};
 use crate::sink::{SinkContext, SinkEvent};
-use crate::source::{CaptureCounters, Pacing, Source, SourceContext, SourceError, SourceEvent};
+use crate::source::{CaptureCounters, Pacing, Published, Source, SourceContext, SourceError, SourceEvent};
 use crate::upload::{LaneView, UploadEvent, Uploader};
 
 /// A recording is not degraded to fewer pictures a second.
@@ -70,8 +70,8 @@ pub(super) struct Driver<'a> {
     counters: Arc<CaptureCounters>,
     raw_video: Option<Feed>,
     raw_audio: Option<Feed>,
-    /// A track as it was published, for a source that hands one on.
-    track: Feed,
+    /// Tracks as they were published, for a source that hands them on.
+    published: Published,
     /// When the first frame came, where that is when the recording began.
     first_frame: Option<gst::ClockTime>,
     encoders: Option<Encoders>,
@@ -116,7 +116,7 @@ impl<'a> Driver<'a> {
         Self {
             raw_video: setup.plan.video.as_ref().map(|_| Feed::new("raw video")),
             raw_audio: (!setup.plan.audio.is_empty()).then(|| Feed::new("raw audio")),
-            track: Feed::new("track"),
+            published: Published::default(),
             first_frame: None,
             board: ProgressBoard::new(&setup.plan),
             setup,
@@ -160,16 +160,12 @@ impl<'a> Driver<'a> {
             timeline: self.timeline.clone(),
             video: self.raw_video.clone(),
             audio: self.raw_audio.clone(),
-            track: self.track.clone(),
+            published: self.published.clone(),
             pacing,
             counters: Arc::clone(&self.counters),
             run_dir: self.setup.work.run().to_owned(),
             report_dir: self.setup.work.report(),
             events,
-        };
-        let is_known = match source {
-            SourcePlan::Web(_) => true,
-            SourcePlan::Tracks(_) => false,
         };
         starting.spawn(async move { Source::start(&source, context).await });
         let (encoders, events) = Encoders::start(
@@ -180,8 +176,8 @@ impl<'a> Driver<'a> {
         )
         .map_err(|error| error.to_string())?;
         self.encoders = Some(encoders);
-        // What a track's file is, its first frame tells.
-        if is_known {
+        // What a track's file is, its frames tell.
+        if !self.setup.plan.is_open() {
             self.open_outputs()?;
         }
         Ok(events)
@@ -197,25 +193,31 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// The first frame is here: what the plan left open is decided, and the recording begins with that frame.
-    fn on_discovered(&mut self, found: &Discovered, first_frame: gst::ClockTime) -> Vec<Action> {
+    /// The first frames are here: what the plan left open is decided, and the recording begins with the first of them.
+    fn on_discovered(&mut self, found: &[Discovered], first_frame: gst::ClockTime) -> Vec<Action> {
         if !matches!(self.lifecycle.state(), State::Preparing { .. }) {
             return Vec::new();
         }
-        tracing::info!(track = found.track.sid, codec = %found.codec, "discovered");
-        let plan = self.setup.plan.discovered(found).map_err(|error| error.to_string());
-        let opened = plan.and_then(|plan| {
-            self.setup.plan = plan;
-            self.setup.work.discovered(&self.setup.plan).map_err(|error| error.to_string())?;
-            self.open_outputs()
-        });
-        if let Err(error) = opened {
+        for Discovered { track, codec } in found {
+            tracing::info!(track = track.sid, %codec, "discovered");
+        }
+        self.first_frame = Some(first_frame);
+        if self.setup.plan.is_open()
+            && let Err(error) = self.complete(found)
+        {
             return self.handle(Event::SourceFailed(error));
         }
+        self.handle(Event::SourceReady)
+    }
+
+    /// Decides what the plan left open, and opens the outputs.
+    fn complete(&mut self, found: &[Discovered]) -> Result<(), String> {
+        self.setup.plan = self.setup.plan.discovered(found).map_err(|error| error.to_string())?;
+        self.setup.work.discovered(&self.setup.plan).map_err(|error| error.to_string())?;
+        self.open_outputs()?;
         self.report.discovered(&self.setup.plan);
         self.board = ProgressBoard::new(&self.setup.plan);
-        self.first_frame = Some(first_frame);
-        self.handle(Event::SourceReady)
+        Ok(())
     }
 
     fn pacing(&self) -> Pacing {
@@ -231,15 +233,16 @@ impl<'a> Driver<'a> {
 
     fn sink_context(&self, id: OutputId) -> SinkContext {
         let encoders = self.encoders.as_ref();
-        let (video, audio) = match &self.setup.plan.source {
-            SourcePlan::Web(_) => {
-                (encoders.and_then(Encoders::video), encoders.map(Encoders::audio).unwrap_or_default())
+        let mut video = encoders.and_then(Encoders::video);
+        let mut audio = encoders.map(Encoders::audio).unwrap_or_default();
+        if let SourcePlan::Tracks(tracks) = &self.setup.plan.source {
+            if tracks.picture == Picture::AsPublished {
+                video = Some(self.published.video.clone());
             }
-            // Whichever of the two it is: that is the output's affair.
-            SourcePlan::Tracks(_) => {
-                (Some(self.track.clone()), BTreeMap::from([(AudioCodec::Opus, self.track.clone())]))
+            if tracks.sound == Sound::AsPublished {
+                audio.insert(AudioCodec::Opus, self.published.audio.clone());
             }
-        };
+        }
         SinkContext {
             timeline: self.timeline.clone(),
             raw_video: self.raw_video.clone(),
@@ -349,6 +352,15 @@ impl<'a> Driver<'a> {
             SourceEvent::Ready => self.handle(Event::SourceReady),
             SourceEvent::Discovered(found, first_frame) => self.on_discovered(&found, first_frame),
             SourceEvent::Ended => self.handle(Event::SourceEnded),
+            SourceEvent::Muted(is_muted) => {
+                tracing::info!(is_muted, "all sound");
+                Vec::new()
+            }
+            SourceEvent::Lacking { what, why } => {
+                tracing::warn!(what, why, "left out");
+                self.note(format!("without {what}: {why}"));
+                Vec::new()
+            }
             SourceEvent::Interrupted { why } => {
                 let at = self.elapsed();
                 self.note(format!("interrupted at {:.1} s: {why}", at.as_secs_f64()));

@@ -17,9 +17,12 @@ impl From<SourceError> for StartFailure {
     fn from(error: SourceError) -> Self {
         let fault = match &error {
             SourceError::Web(WebError::Page { .. }) => Fault::User,
-            SourceError::Tracks(TracksError::NotFound { .. }) => Fault::NotFound,
+            SourceError::Tracks(TracksError::NotFound { .. } | TracksError::NoParticipant { .. }) => {
+                Fault::NotFound
+            }
             SourceError::Tracks(
                 TracksError::Refused { .. }
+                | TracksError::WrongKind { .. }
                 | TracksError::CodecChanged { .. }
                 | TracksError::Room(RoomError::Signal(
                     SignalError::Refused { .. } | SignalError::Address { .. },

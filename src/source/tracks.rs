@@ -1,15 +1,18 @@
 //! Tracks of a LiveKit room as a source: received as they were published, without a browser.
 //!
 //! ```text
-//! RoomClient ─► frames, news ─► Ingest ─► Feed(track)
+//! RoomClient ─► frames, news ─► Desk ─► Lane ─► Feed(published)
 //!                                 └─► SourceEvents
 //! ```
 
 mod blank;
 mod caps;
 mod codec;
-mod ingest;
+mod desk;
+mod lane;
 mod line;
+mod muster;
+mod outlet;
 mod peer;
 mod reconnect;
 pub mod room;
@@ -28,14 +31,15 @@ use tokio::sync::watch;
 
 use super::SourceContext;
 use crate::media::PipelineError;
-use crate::plan::track::{TrackCodec, TracksPlan};
-use ingest::Ingest;
+use crate::plan::track::{TrackCodec, TrackKind, TracksPlan};
+use desk::Desk;
+use muster::{Awaited, Presence};
 pub use peer::{Frame, PeerError, SenderReport};
-pub use room::{Listener, RoomClient, RoomEnd, RoomError, RoomEvent};
+pub use room::{Listener, RoomClient, RoomEnd, RoomError, RoomEvent, Wishes};
 pub use screen::ScreenError;
 pub use signal::SignalError;
 
-/// From joining to a published track (media.md §4.1).
+/// From joining to everybody and everything that is named (media.md §4.1).
 const FOUND_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why tracks can't be recorded, or no longer.
@@ -49,6 +53,15 @@ pub enum TracksError {
     /// Nobody published it in time.
     #[error("track {track} not found")]
     NotFound { track: String },
+    /// They did not come in time.
+    #[error("participant {identity} not found")]
+    NoParticipant { identity: String },
+    /// Named for the other medium.
+    #[error(
+        "request has missing or invalid field: {}: track {track} is one of {}",
+        .kind.asked_by(), .kind.as_str()
+    )]
+    WrongKind { track: String, kind: TrackKind },
     #[error("track {track} can't be received: {why}")]
     Refused { track: String, why: &'static str },
     /// A file holds one codec.
@@ -62,51 +75,61 @@ pub enum TracksError {
     Transcode(#[from] PipelineError),
 }
 
-/// A recorder in a room, and the track that it hands on. Dropping it leaves the room.
+/// A recorder in a room, and the tracks that it hands on. Dropping it leaves the room.
 #[derive(Debug)]
 pub struct TracksSource {
     client: RoomClient,
-    ingest: Shared,
+    desk: Shared,
 }
 
 impl TracksSource {
-    /// Joins the room and waits until the track is there. Sends [`SourceEvent::Loaded`](super::SourceEvent) then, and
-    /// [`SourceEvent::Discovered`](super::SourceEvent) with the first frame that can be shown.
+    /// Joins the room and waits until everybody and everything is there that the plan names. Sends
+    /// [`SourceEvent::Loaded`](super::SourceEvent) then; with the first frame that can be shown or heard
+    /// [`SourceEvent::Ready`](super::SourceEvent), or [`SourceEvent::Discovered`](super::SourceEvent) where the plan leaves
+    /// something open.
     ///
     /// # Errors
-    /// When the room can't be joined, or has no such track within half a minute.
+    /// When the room can't be joined, or something is not there within half a minute.
     pub async fn start(plan: &TracksPlan, context: SourceContext) -> Result<Self, TracksError> {
-        let (found, mut is_found) = watch::channel(false);
-        let SourceContext { timeline, track, events, .. } = context;
-        let ingest = Shared(Arc::new(Mutex::new(Ingest::new(timeline, track, events, found))));
-        let client = RoomClient::join(plan, Box::new(ingest.clone())).await?;
-        let waiting = tokio::time::timeout(FOUND_WITHIN, is_found.wait_for(|found| *found));
-        // The ingest lives here: its end of the channel does not go first.
-        let is_there = waiting.await.is_ok_and(|found| found.is_ok());
-        if !is_there {
-            client.leave().await;
-            return Err(TracksError::NotFound { track: plan.wanted.sids().join(", ") });
-        }
-        Ok(Self { client, ingest })
+        let (presence, mut seen) = watch::channel(Presence::Awaited);
+        let desk = Shared(Arc::new(Mutex::new(Desk::new(plan, context, presence))));
+        let client = RoomClient::join(plan, Box::new(desk.clone())).await?;
+        let waiting = seen.wait_for(|presence| *presence != Presence::Awaited);
+        // The desk lives here: its end of the channel does not go first.
+        let presence = match tokio::time::timeout(FOUND_WITHIN, waiting).await {
+            Ok(Ok(presence)) => presence.clone(),
+            Ok(Err(_)) | Err(_) => Presence::Awaited,
+        };
+        let awaited = desk.lock().awaited();
+        let error = match presence {
+            Presence::Complete => return Ok(Self { client, desk }),
+            Presence::WrongKind { track, kind } => TracksError::WrongKind { track, kind },
+            Presence::Awaited => match awaited {
+                Some(Awaited::Participant(identity)) => TracksError::NoParticipant { identity },
+                Some(Awaited::Tracks(tracks)) => TracksError::NotFound { track: tracks.join(", ") },
+                // In this very moment.
+                None => return Ok(Self { client, desk }),
+            },
+        };
+        client.leave().await;
+        Err(error)
     }
 
-    /// Leaves the room, and ends the feed where the recording ends. To be called after
+    /// Leaves the room, and ends the feeds where the recording ends. To be called after
     /// [`Timeline::end`](crate::media::Timeline::end).
     pub async fn close(self) {
         self.client.leave().await;
-        let transcoder = self.ingest.lock().finish();
-        if let Some(transcoder) = transcoder {
-            transcoder.close().await;
-        }
+        let rest = self.desk.lock().finish();
+        rest.close().await;
     }
 }
 
-/// The ingest, of the room's task while there is one.
+/// The desk, of the room's task while there is one.
 #[derive(Debug, Clone)]
-struct Shared(Arc<Mutex<Ingest>>);
+struct Shared(Arc<Mutex<Desk>>);
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Ingest> {
+    fn lock(&self) -> MutexGuard<'_, Desk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -118,6 +141,10 @@ impl Listener for Shared {
 
     fn on_tick(&mut self) {
         self.lock().on_tick();
+    }
+
+    fn wishes(&mut self) -> Wishes {
+        self.lock().wishes()
     }
 
     fn on_end(&mut self, end: RoomEnd) {

@@ -49,8 +49,9 @@ impl Driver<'_> {
         self.reporter.changed(self.report.info());
         let (source, encoders) = (self.source.take(), self.encoders.take());
         let outputs = std::mem::take(&mut self.outputs);
+        let published = [&self.published.video, &self.published.audio];
         let feeds: Vec<Feed> =
-            self.raw_video.iter().chain(&self.raw_audio).chain([&self.track]).cloned().collect();
+            self.raw_video.iter().chain(&self.raw_audio).chain(published).cloned().collect();
         Box::pin(async move {
             let mut closing = None;
             match source {

@@ -33,7 +33,7 @@ use super::signal::{Entrance, Signal, SignalError, Welcome};
 use super::subscription::{Change, Subscription};
 use super::transport::{Transport, route_to};
 use crate::plan::room::RoomAccess;
-use crate::plan::track::{PublishedTrack, TracksPlan};
+use crate::plan::track::{Picture, PublishedTrack, TrackKind, TracksPlan};
 use crate::secret::Secret;
 
 /// From the first offer to media that can flow, TCP included.
@@ -88,6 +88,16 @@ pub enum RoomEvent {
     Unmuted(String),
     /// Unpublished, or its publisher left.
     Ended(String),
+    /// A track that the plan names for the other medium.
+    WrongKind {
+        track: String,
+        kind: TrackKind,
+    },
+    /// A participant whom the plan names is there; of those who were there, only after they were gone or missing.
+    Present(String),
+    Left(String),
+    /// They were there before the recorder had to come into the room anew, and are not now.
+    Missing(String),
     /// The server can't send it.
     Refused {
         track: String,
@@ -108,8 +118,21 @@ pub trait Listener: Send {
     fn on_event(&mut self, event: RoomEvent);
     /// Half a second went by.
     fn on_tick(&mut self) {}
+    /// What is wanted of the room; asked often.
+    fn wishes(&mut self) -> Wishes {
+        Wishes::default()
+    }
     /// Nothing more comes.
     fn on_end(&mut self, end: RoomEnd);
+}
+
+/// What a listener wants of the room.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wishes {
+    /// Sids of tracks that can't be shown before their next key frame.
+    pub key_frames: Vec<String>,
+    /// From now on pictures are shown no larger than this, in pixels.
+    pub size: Option<(u32, u32)>,
 }
 
 /// A recorder in a room. Dropping it leaves without a word, see [`RoomClient::leave`].
@@ -134,6 +157,10 @@ impl RoomClient {
             identity: plan.identity.clone(),
             listener,
             subscription: Subscription::new(plan.wanted.clone()),
+            size: match plan.picture {
+                Picture::Decoded { width, height } => Some((width, height)),
+                Picture::AsPublished => None,
+            },
             media: Media::new(&signal).await?,
             link: Link::Up(signal),
             participant: String::new(),
@@ -208,6 +235,8 @@ struct Room {
     identity: String,
     listener: Box<dyn Listener>,
     subscription: Subscription,
+    /// How large pictures are shown; `None`: as they are published.
+    size: Option<(u32, u32)>,
     media: Media,
     link: Link,
     /// Our own sid, `PA_…`.
@@ -245,6 +274,7 @@ impl Room {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let now = Instant::now();
+            self.heed_wishes(now);
             let wait = self.drain(now);
             if !self.media.peer.is_alive() && !self.is_rejoining() {
                 self.last_words().await?;
@@ -435,6 +465,12 @@ impl Room {
                     self.subscribe(vec![track.sid.clone()]);
                     self.listener.on_event(RoomEvent::Found(track));
                 }
+                Change::WrongKind { sid, kind } => {
+                    self.listener.on_event(RoomEvent::WrongKind { track: sid, kind });
+                }
+                Change::Present(identity) => self.listener.on_event(RoomEvent::Present(identity)),
+                Change::Left(identity) => self.listener.on_event(RoomEvent::Left(identity)),
+                Change::Missing(identity) => self.listener.on_event(RoomEvent::Missing(identity)),
                 Change::Muted(sid) => self.listener.on_event(RoomEvent::Muted(sid)),
                 Change::Unmuted(sid) => {
                     self.media.peer.need_key_frame(&sid, Instant::now());
@@ -447,10 +483,37 @@ impl Room {
 
     fn subscribe(&self, track_sids: Vec<String>) {
         self.send(Request::Subscription(proto::UpdateSubscription {
-            track_sids,
+            track_sids: track_sids.clone(),
             subscribe: true,
             ..proto::UpdateSubscription::default()
         }));
+        self.ask_for_size(track_sids);
+    }
+
+    /// Of a picture that is published in several sizes, the server sends the one that is enough; unasked, the largest.
+    fn ask_for_size(&self, mut track_sids: Vec<String>) {
+        let Some((width, height)) = self.size else { return };
+        track_sids
+            .retain(|sid| self.subscription.track(sid).is_some_and(|track| track.kind == TrackKind::Video));
+        if !track_sids.is_empty() {
+            self.send(Request::TrackSetting(proto::UpdateTrackSettings {
+                track_sids,
+                width,
+                height,
+                ..proto::UpdateTrackSettings::default()
+            }));
+        }
+    }
+
+    fn heed_wishes(&mut self, now: Instant) {
+        let Wishes { key_frames, size } = self.listener.wishes();
+        for sid in key_frames {
+            self.media.peer.need_key_frame(&sid, now);
+        }
+        if size.is_some() && size != self.size {
+            self.size = size;
+            self.ask_for_size(self.subscription.sids());
+        }
     }
 
     fn send(&self, request: Request) {

@@ -1,7 +1,7 @@
 //! Which tracks a plan wants, as people come and go. Pure: what the server tells goes in, what is to be asked for and what
 //! has happened comes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use livekit_protocol as proto;
 use proto::participant_info::State;
@@ -17,6 +17,16 @@ pub(super) enum Change {
     Unmuted(String),
     /// No longer published, or its publisher has left.
     Gone(String),
+    /// Named as a track of the other medium.
+    WrongKind {
+        sid: String,
+        kind: TrackKind,
+    },
+    /// A participant who is named is there, or is there again.
+    Present(String),
+    Left(String),
+    /// Was there before the room was lost, and is not now.
+    Missing(String),
 }
 
 /// The wanted tracks that are in the room.
@@ -24,6 +34,10 @@ pub(super) enum Change {
 pub(super) struct Subscription {
     wanted: Wanted,
     found: BTreeMap<String, Found>,
+    /// Of participants who are named: their sids by their identities.
+    present: BTreeMap<String, String>,
+    /// Named tracks of the wrong kind, told of once.
+    wrong: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -34,7 +48,7 @@ struct Found {
 
 impl Subscription {
     pub(super) const fn new(wanted: Wanted) -> Self {
-        Self { wanted, found: BTreeMap::new() }
+        Self { wanted, found: BTreeMap::new(), present: BTreeMap::new(), wrong: BTreeSet::new() }
     }
 
     /// Sids of what is subscribed to.
@@ -59,6 +73,13 @@ impl Subscription {
         };
         let gone: Vec<String> = self.found.keys().filter(|sid| !is_there(sid)).cloned().collect();
         let mut changes: Vec<Change> = gone.into_iter().map(|sid| self.lose(sid)).collect();
+        let is_here = |identity: &String| participants.iter().any(|other| other.identity == *identity);
+        let missing: Vec<String> =
+            self.present.keys().filter(|identity| !is_here(identity)).cloned().collect();
+        for identity in missing {
+            self.present.remove(&identity);
+            changes.push(Change::Missing(identity));
+        }
         // A participant may have come back under another sid, with the same tracks.
         for participant in participants {
             for track in &participant.tracks {
@@ -80,11 +101,23 @@ impl Subscription {
         let gone: Vec<String> = self.found.iter().filter_map(was_theirs).collect();
         let mut changes: Vec<Change> = gone.into_iter().map(|sid| self.lose(sid)).collect();
         if has_left {
+            // Under another sid they may be here again already.
+            if self.present.get(&participant.identity) == Some(&participant.sid) {
+                self.present.remove(&participant.identity);
+                changes.push(Change::Left(participant.identity.clone()));
+            }
             return changes;
         }
-        for info in &participant.tracks {
-            if let Some(track) = published(participant, info).filter(|track| self.wanted.takes(track)) {
+        if self.wanted.identities().contains(&&*participant.identity)
+            && self.present.insert(participant.identity.clone(), participant.sid.clone()).is_none()
+        {
+            changes.push(Change::Present(participant.identity.clone()));
+        }
+        for track in participant.tracks.iter().filter_map(|info| published(participant, info)) {
+            if self.wanted.takes(&track) {
                 changes.extend(self.see(&participant.sid, track));
+            } else if self.wanted.sids().contains(&&*track.sid) && self.wrong.insert(track.sid.clone()) {
+                changes.push(Change::WrongKind { sid: track.sid, kind: track.kind });
             }
         }
         changes
@@ -152,6 +185,7 @@ fn kind_of(participant: &proto::ParticipantInfo) -> ParticipantKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::track::Lasts;
 
     fn participant(sid: &str, tracks: &[(&str, bool)]) -> proto::ParticipantInfo {
         let track = |(sid, muted): &(&str, bool)| proto::TrackInfo {
@@ -183,6 +217,10 @@ mod tests {
             Change::Muted(sid) => format!("muted {sid}"),
             Change::Unmuted(sid) => format!("unmuted {sid}"),
             Change::Gone(sid) => format!("gone {sid}"),
+            Change::WrongKind { sid, kind } => format!("{} {sid}", kind.as_str()),
+            Change::Present(identity) => format!("{identity} is present"),
+            Change::Left(identity) => format!("{identity} left"),
+            Change::Missing(identity) => format!("{identity} is missing"),
         };
         changes.iter().map(name).collect()
     }
@@ -215,6 +253,38 @@ mod tests {
         for (tracks, expected) in steps {
             assert_eq!(names(&subscription.update(&[participant("PA_1", tracks)])), *expected);
         }
+    }
+
+    #[test]
+    fn a_track_of_the_wrong_kind_is_told_of_once() {
+        let mut subscription = Subscription::new(Wanted::tracks(Some("TR_a"), None));
+        let here = [participant("PA_1", &[("TR_a", false)])];
+        assert_eq!(names(&subscription.update(&here)), ["audio TR_a"]);
+        assert_eq!(names(&subscription.update(&here)), [""; 0]);
+    }
+
+    #[test]
+    fn a_participant_who_is_named_comes_goes_and_is_missing() {
+        let mut subscription = Subscription::new(Wanted {
+            lasts: Lasts::Participant("ann".to_owned()),
+            ..Wanted::tracks(None, None)
+        });
+        let ann = |sid: &str, state: State| proto::ParticipantInfo {
+            identity: "ann".to_owned(),
+            state: state.into(),
+            ..participant(sid, &[])
+        };
+        let mut see = |participant| names(&subscription.update(&[participant]));
+        assert_eq!(see(participant("PA_x", &[("TR_a", false)])), [""; 0]);
+        assert_eq!(see(ann("PA_1", State::Joined)), ["ann is present"]);
+        assert_eq!(see(ann("PA_1", State::Active)), [""; 0]);
+        // In again before the former one is known to be gone.
+        assert_eq!(see(ann("PA_2", State::Active)), [""; 0]);
+        assert_eq!(see(ann("PA_1", State::Disconnected)), [""; 0]);
+        assert_eq!(see(ann("PA_2", State::Disconnected)), ["ann left"]);
+        assert_eq!(see(ann("PA_3", State::Active)), ["ann is present"]);
+        assert_eq!(names(&subscription.replace(&[])), ["ann is missing"]);
+        assert_eq!(names(&subscription.replace(&[ann("PA_4", State::Active)])), ["ann is present"]);
     }
 
     #[test]

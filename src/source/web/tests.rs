@@ -39,7 +39,7 @@ impl Scene {
             timeline: Timeline::new(),
             video: Some(Feed::new("video")),
             audio: Some(Feed::new("audio")),
-            track: Feed::new("track"),
+            published: Default::default(),
             pacing: Pacing { cadence: Cadence::Grid, fps: 30, key_interval: Duration::from_secs(4) },
             counters: Default::default(),
             run_dir: run_dir.path().to_owned(),

@@ -151,6 +151,7 @@ impl Room {
                     }),
                     ..proto::SyncState::default()
                 }));
+                self.ask_for_size(self.subscription.sids());
                 Ok(())
             }
             Ok((signal, Welcome::Joined(join))) => {

@@ -209,7 +209,7 @@ pub(super) fn context(video: Option<Feed>, cadence: Cadence, fps: u32) -> Source
         timeline: Timeline::new(),
         video,
         audio: None,
-        track: Feed::new("track"),
+        published: Default::default(),
         pacing: Pacing { cadence, fps, key_interval: Duration::from_secs(2) },
         counters: Arc::<CaptureCounters>::default(),
         run_dir: PathBuf::new(),

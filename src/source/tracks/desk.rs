@@ -1,0 +1,378 @@
+//! The frames of a room's tracks, each put in its place in time and handed on to where the plan wants it.
+//!
+//! ```text
+//! frame ─► TrackClock ─► (held until the recording has begun) ─┬─► Pictures ─► Feed
+//!                                                              └─► Sounds ───► Feed
+//! ```
+//!
+//! The recording begins with the first frame that can be shown or heard. When it begins, what it waits for and when it is over
+//! is `muster`'s affair.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use gstreamer as gst;
+use tokio::sync::{mpsc, watch};
+
+use super::codec::{TrackCodec, TrackKind};
+use super::lane::Lane;
+use super::muster::{Awaited, Muster, Presence};
+use super::outlet::{Pictures, Rest, Sounds};
+use super::peer::{Frame, SenderReport};
+use super::room::{RoomEnd, RoomEvent, Wishes};
+use super::sync::{PublisherClock, TrackClock};
+use super::{TracksError, caps};
+use crate::media::{Feed, Timeline};
+use crate::plan::track::{AudioChoice, Channel, Discovered, Picture, PublishedTrack, Sound, TracksPlan};
+use crate::source::{SourceContext, SourceEvent};
+
+/// A recording begins milliseconds after its first frame. More than this is one that never will.
+const MOST_HELD: usize = 10_000;
+/// From the first frame: what has not shown its codec until then is not waited for.
+const KNOWN_WITHIN: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+pub(super) struct Desk {
+    timeline: Timeline,
+    events: mpsc::UnboundedSender<SourceEvent>,
+    muster: Muster,
+    presence: watch::Sender<Presence>,
+    begin: Begin,
+    tracks: BTreeMap<String, Track>,
+    publishers: HashMap<String, PublisherClock>,
+    /// With their running times, until the recording has begun.
+    held: Vec<(Frame, gst::ClockTime)>,
+    pictures: Pictures,
+    sounds: Sounds,
+    /// Feeds that end with the recording, whoever fills them.
+    feeds: Vec<Feed>,
+    /// How many tracks of sound no route fitted.
+    turns: usize,
+    audio: Option<AudioChoice>,
+    wishes: Wishes,
+    /// Whether all sound there is was muted when it was last told.
+    is_silent: bool,
+    ended: bool,
+}
+
+/// What is to be known before the recording can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// The first frame; and the codecs of tracks, where it depends on them what outputs are.
+    Awaited { pictures: bool, sound: bool },
+    /// It was said that it can.
+    Told,
+}
+
+/// One track that is there.
+#[derive(Debug)]
+struct Track {
+    published: PublishedTrack,
+    clock: Option<TrackClock>,
+    /// Of its first frame that can be shown or heard.
+    codec: Option<TrackCodec>,
+}
+
+impl Desk {
+    /// `presence` is told when everybody who is waited for is there, and when that can't be.
+    pub(super) fn new(plan: &TracksPlan, context: SourceContext, presence: watch::Sender<Presence>) -> Self {
+        let SourceContext { timeline, video, audio, published, events, .. } = context;
+        let feeds = [Some(published.video.clone()), Some(published.audio.clone()), video, audio]
+            .into_iter()
+            .flatten();
+        Self {
+            timeline,
+            events,
+            muster: Muster::new(&plan.wanted),
+            presence,
+            begin: Begin::Awaited {
+                pictures: plan.picture == Picture::AsPublished,
+                sound: plan.sound == Sound::AsPublished,
+            },
+            tracks: BTreeMap::new(),
+            publishers: HashMap::new(),
+            held: Vec::new(),
+            pictures: match plan.picture {
+                Picture::AsPublished => Pictures::Published(Lane::new(published.video)),
+                Picture::Decoded { .. } => Pictures::Nowhere,
+            },
+            sounds: match plan.sound {
+                Sound::AsPublished => Sounds::Published(Lane::new(published.audio)),
+                Sound::Mixed => Sounds::Nowhere,
+            },
+            feeds: feeds.collect(),
+            turns: 0,
+            audio: plan.wanted.audio.clone(),
+            wishes: Wishes::default(),
+            is_silent: false,
+            ended: false,
+        }
+    }
+
+    pub(super) fn on_event(&mut self, event: RoomEvent) {
+        match event {
+            RoomEvent::Found(track) => self.on_found(track),
+            // Its frames have another clock from here on.
+            RoomEvent::Started(track) => {
+                if let Some(known) = self.tracks.get_mut(&track.sid) {
+                    known.clock = None;
+                }
+                if track.kind == TrackKind::Video {
+                    self.pictures.is_broken();
+                }
+            }
+            RoomEvent::Frame(frame) => self.on_frame(frame),
+            RoomEvent::Report(report) => self.on_report(&report),
+            // What is missing is filled by time, whatever the reason.
+            RoomEvent::Muted(track) => self.on_muted(&track, true),
+            RoomEvent::Unmuted(track) => self.on_muted(&track, false),
+            RoomEvent::Ended(track) => self.on_gone(&track),
+            RoomEvent::Refused { track, why } => {
+                if self.muster.needs(&track) {
+                    self.end(SourceEvent::Failed(TracksError::Refused { track, why }.into()));
+                } else {
+                    self.tell(SourceEvent::Lacking { what: format!("track {track}"), why: why.to_owned() });
+                }
+            }
+            RoomEvent::WrongKind { track, kind } => {
+                self.presence.send_replace(Presence::WrongKind { track, kind });
+            }
+            RoomEvent::Present(identity) => {
+                self.muster.is_present(identity);
+                self.look();
+            }
+            RoomEvent::Left(identity) => {
+                tracing::info!(participant = identity, "left");
+                self.muster.has_left(&identity);
+                self.look();
+            }
+            RoomEvent::Missing(identity) => self.muster.is_missing(&identity, Instant::now()),
+            RoomEvent::Reconnecting { why } => {
+                self.tell(SourceEvent::Interrupted { why: why.to_owned() });
+            }
+            RoomEvent::Reconnected { gap } => {
+                self.pictures.is_broken();
+                self.tell(SourceEvent::Resumed { gap });
+            }
+        }
+    }
+
+    pub(super) fn on_end(&mut self, end: RoomEnd) {
+        match end {
+            RoomEnd::Closed(reason) => {
+                tracing::info!(reason = reason.as_str_name(), "the room is over");
+                self.end(SourceEvent::Ended);
+            }
+            RoomEnd::Duplicate => self.end(SourceEvent::Failed(TracksError::Duplicate.into())),
+            RoomEnd::Failed(error) => {
+                let error = match self.begin {
+                    Begin::Told => TracksError::Lost(error),
+                    Begin::Awaited { .. } => TracksError::Room(error),
+                };
+                self.end(SourceEvent::Failed(error.into()));
+            }
+            RoomEnd::Left => {}
+        }
+    }
+
+    /// Time goes on, also when nothing comes.
+    pub(super) fn on_tick(&mut self) {
+        if self.muster.give_up_missing(Instant::now()) {
+            self.look();
+        }
+        self.may_begin();
+        self.release();
+        if let Some(elapsed) = self.timeline.elapsed().map(Duration::from)
+            && self.held.is_empty()
+        {
+            self.pictures.advance(elapsed);
+            self.sounds.advance(elapsed);
+        }
+    }
+
+    /// What is waited for.
+    pub(super) fn awaited(&self) -> Option<Awaited> {
+        self.muster.awaited()
+    }
+
+    /// What is wanted of the room since this was last asked.
+    pub(super) fn wishes(&mut self) -> Wishes {
+        let mut wishes = std::mem::take(&mut self.wishes);
+        wishes.key_frames.extend(self.pictures.needs_key_frames());
+        wishes
+    }
+
+    /// The recording is over. Gives what is still to be emptied.
+    pub(super) fn finish(&mut self) -> Rest {
+        self.release();
+        let length = self.timeline.ended().map(Duration::from);
+        let pictures = std::mem::replace(&mut self.pictures, Pictures::Nowhere);
+        let sounds = std::mem::replace(&mut self.sounds, Sounds::Nowhere);
+        Rest::new(pictures, sounds, std::mem::take(&mut self.feeds), length)
+    }
+
+    fn on_found(&mut self, track: PublishedTrack) {
+        tracing::info!(track = track.sid, publisher = track.publisher, kind = track.kind.as_str(), "found");
+        self.muster.is_published(&track.sid);
+        match track.kind {
+            TrackKind::Video => self.pictures.add(&track),
+            TrackKind::Audio => {
+                let channel = self.channel_of(&track);
+                self.sounds.add(&track, channel);
+            }
+        }
+        let sid = track.sid.clone();
+        self.tracks.insert(sid, Track { published: track, clock: None, codec: None });
+        self.tell_silence();
+        self.look();
+    }
+
+    /// By turns, where the plan says so: each track of sound that no route fits is the next one.
+    fn channel_of(&mut self, track: &PublishedTrack) -> Channel {
+        let Some(audio) = &self.audio else { return Channel::Both };
+        let channel = audio.channel(track, self.turns).unwrap_or(Channel::Both);
+        if !audio.routes.iter().any(|route| route.from.fits(track)) {
+            self.turns += 1;
+        }
+        channel
+    }
+
+    fn on_muted(&mut self, sid: &str, muted: bool) {
+        tracing::info!(track = sid, muted, "muted or not");
+        let Some(track) = self.tracks.get_mut(sid) else { return };
+        track.published.is_muted = muted;
+        match track.published.kind {
+            TrackKind::Video => self.pictures.muted(sid, muted),
+            TrackKind::Audio => self.sounds.muted(sid, muted),
+        }
+        self.tell_silence();
+    }
+
+    fn on_gone(&mut self, sid: &str) {
+        tracing::info!(track = sid, "the track ended");
+        // What it sent before it went is still its.
+        self.release();
+        match self.tracks.remove(sid).map(|track| track.published.kind) {
+            Some(TrackKind::Video) => self.pictures.remove(sid),
+            Some(TrackKind::Audio) => self.sounds.remove(sid),
+            None => {}
+        }
+        self.muster.is_unpublished(sid);
+        self.tell_silence();
+        self.look();
+    }
+
+    /// Tells when all sound there is was muted, or no longer is.
+    fn tell_silence(&mut self) {
+        let mut sounds =
+            self.tracks.values().filter(|track| track.published.kind == TrackKind::Audio).peekable();
+        let is_silent = sounds.peek().is_some() && sounds.all(|track| track.published.is_muted);
+        if std::mem::replace(&mut self.is_silent, is_silent) != is_silent {
+            self.tell(SourceEvent::Muted(is_silent));
+        }
+    }
+
+    /// Looks who is there, and tells when that begins or ends something.
+    fn look(&mut self) {
+        if self.muster.is_over() {
+            self.end(SourceEvent::Ended);
+        }
+        let (is_first, missing) = (*self.presence.borrow() == Presence::Awaited, self.muster.awaited());
+        if missing.is_none() && is_first {
+            self.presence.send_replace(Presence::Complete);
+            self.tell(SourceEvent::Loaded);
+            // What came of a picture before is gone.
+            let pictures = self.tracks.values().filter(|track| track.published.kind == TrackKind::Video);
+            self.wishes.key_frames.extend(pictures.map(|track| track.published.sid.clone()));
+        }
+    }
+
+    fn on_report(&mut self, report: &SenderReport) {
+        let Some(track) = self.tracks.get_mut(&*report.track) else { return };
+        let Some(clock) = &mut track.clock else { return };
+        let wall = report.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let received = running(&self.timeline, report.received_at);
+        let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
+        publisher.report(wall, received.as_secs_f64());
+        clock.report(report.rtp_time, wall);
+    }
+
+    fn on_frame(&mut self, frame: Frame) {
+        let Some(track) = self.tracks.get_mut(&*frame.track) else { return };
+        let clock = track.clock.get_or_insert_with(|| TrackClock::new(frame.clock_rate));
+        let received = running(&self.timeline, frame.received_at);
+        let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
+        let at = clock.place(frame.rtp_time, received, publisher);
+        // Before all are there that are waited for, nothing is recorded.
+        if self.muster.awaited().is_some() {
+            return;
+        }
+        if track.codec.is_none() {
+            // What comes before can be shown to nobody.
+            if !frame.is_key || caps::of(frame.codec, &frame.bytes).is_none() {
+                return;
+            }
+            track.codec = Some(frame.codec);
+        }
+        let at = gst::ClockTime::try_from(at).unwrap_or(gst::ClockTime::MAX);
+        if self.held.len() < MOST_HELD {
+            self.held.push((frame, at));
+        }
+        self.may_begin();
+        self.release();
+    }
+
+    /// Says, once, that the recording may begin, when all is known that has to be.
+    fn may_begin(&mut self) {
+        let Begin::Awaited { pictures, sound } = self.begin else { return };
+        let Some(first) = self.held.iter().map(|(_, at)| *at).min() else { return };
+        let is_open = |track: &&Track| match track.published.kind {
+            TrackKind::Video => pictures,
+            TrackKind::Audio => sound,
+        };
+        let is_known = self.tracks.values().filter(is_open).all(|track| track.codec.is_some());
+        if !is_known && Duration::from(self.timeline.now().saturating_sub(first)) < KNOWN_WITHIN {
+            return;
+        }
+        let known = |track: &Track| Some(Discovered { track: track.published.clone(), codec: track.codec? });
+        let found = self.tracks.values().filter_map(known).collect();
+        self.tell(SourceEvent::Discovered(found, first));
+        self.begin = Begin::Told;
+    }
+
+    /// Hands on what was held, once the recording has begun.
+    fn release(&mut self) {
+        let Some(zero) = self.timeline.begun() else { return };
+        for (frame, at) in std::mem::take(&mut self.held) {
+            let media = at.saturating_sub(zero);
+            if self.timeline.ended().is_some_and(|end| media >= end) {
+                continue;
+            }
+            let handed = match frame.codec.kind() {
+                TrackKind::Audio => self.sounds.frame(&frame, media.into()),
+                TrackKind::Video => self.pictures.frame(&frame, media.into()),
+            };
+            if let Err(error) = handed {
+                self.end(SourceEvent::Failed(error.into()));
+            }
+        }
+    }
+
+    /// It is over, once.
+    fn end(&mut self, event: SourceEvent) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.tell(event);
+        }
+    }
+
+    fn tell(&self, event: SourceEvent) {
+        if self.events.send(event).is_err() {
+            tracing::debug!("nobody listens to the source any more");
+        }
+    }
+}
+
+/// The running time of a moment that is not long ago.
+fn running(timeline: &Timeline, at: Instant) -> Duration {
+    Duration::from(timeline.now()).saturating_sub(at.elapsed())
+}

@@ -1,0 +1,133 @@
+//! One track's frames into a feed as they were published: described by caps, from the first key frame on, sound without a hole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gstreamer as gst;
+
+use super::codec::{TrackCodec, TrackKind};
+use super::line::{Placed, SoundLine};
+use super::peer::Frame;
+use super::transcode::Transcoder;
+use super::{TracksError, caps};
+use crate::media::Feed;
+
+/// A feed that carries one track. Another codec than the first frame's is an error: whoever takes from it has been told one.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// Where the track goes, or where it is transcoded first.
+    feed: Feed,
+    transcoder: Option<Transcoder>,
+    described: Option<(TrackCodec, gst::Caps)>,
+    /// Of a track of sound, from its first packet on.
+    line: Option<SoundLine>,
+    broken: bool,
+}
+
+impl Lane {
+    pub(super) const fn new(feed: Feed) -> Self {
+        Self { feed, transcoder: None, described: None, line: None, broken: false }
+    }
+
+    /// Something may be missing from here on.
+    pub(super) const fn is_broken(&mut self) {
+        self.broken = true;
+    }
+
+    /// Hands a frame on. What comes before the first key frame that can be read goes nowhere.
+    ///
+    /// # Errors
+    /// When the publisher changed its codec, or sound can't be transcoded.
+    pub(super) fn frame(&mut self, frame: &Frame, at: Duration) -> Result<(), TracksError> {
+        match &self.described {
+            None => {
+                if !self.describe(frame)? {
+                    return Ok(());
+                }
+            }
+            Some((codec, _)) if *codec != frame.codec => {
+                return Err(TracksError::CodecChanged { now: frame.codec });
+            }
+            Some(_) => {}
+        }
+        match frame.codec.kind() {
+            TrackKind::Audio => self.sound(frame, at),
+            TrackKind::Video => self.picture(frame, at),
+        }
+        Ok(())
+    }
+
+    /// Nothing else comes until this media time.
+    pub(super) fn fill(&mut self, until: Duration) {
+        let filled = self.line.as_mut().map(|line| line.fill(until));
+        for placed in filled.unwrap_or_default() {
+            self.push_placed(placed, &Arc::default());
+        }
+    }
+
+    /// Ends the feed where the recording ends. Gives what is still to be emptied.
+    pub(super) fn finish(mut self, length: Option<Duration>) -> Option<Transcoder> {
+        if let Some(length) = length {
+            self.fill(length);
+        }
+        self.feed.end();
+        self.transcoder
+    }
+
+    fn describe(&mut self, frame: &Frame) -> Result<bool, TracksError> {
+        let Some(caps) = caps::of(frame.codec, &frame.bytes).filter(|_| frame.is_key) else {
+            return Ok(false);
+        };
+        if matches!(frame.codec, TrackCodec::Pcmu | TrackCodec::Pcma) {
+            let transcoder = Transcoder::start(frame.codec, &self.feed)?;
+            self.feed = transcoder.source().clone();
+            self.transcoder = Some(transcoder);
+        }
+        self.described = Some((frame.codec, caps));
+        Ok(true)
+    }
+
+    fn picture(&mut self, frame: &Frame, at: Duration) {
+        let at = gst::ClockTime::try_from(at).unwrap_or(gst::ClockTime::MAX);
+        let mut buffer = gst::Buffer::from_slice(Arc::clone(&frame.bytes));
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(at);
+            buffer.set_dts(at);
+            if !frame.is_key {
+                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
+            }
+            if std::mem::take(&mut self.broken) || !frame.is_contiguous {
+                buffer.set_flags(gst::BufferFlags::DISCONT);
+            }
+        }
+        self.push(&buffer);
+    }
+
+    fn sound(&mut self, frame: &Frame, at: Duration) {
+        let line = self.line.get_or_insert_with(|| SoundLine::new(frame.codec));
+        let (before, placed) = line.packet(at, &frame.bytes);
+        for placed in before.into_iter().chain(placed) {
+            self.push_placed(placed, &frame.bytes);
+        }
+    }
+
+    fn push_placed(&self, placed: Placed, bytes: &Arc<[u8]>) {
+        let Some(line) = &self.line else { return };
+        let mut buffer = match placed.filling {
+            Some(filling) => gst::Buffer::from_slice(filling),
+            None => gst::Buffer::from_slice(Arc::clone(bytes)),
+        };
+        if let Some(buffer) = buffer.get_mut() {
+            let begin = line.nanoseconds(placed.at);
+            let end = line.nanoseconds(placed.at + u64::from(placed.samples));
+            buffer.set_pts(gst::ClockTime::from_nseconds(begin));
+            buffer.set_duration(gst::ClockTime::from_nseconds(end - begin));
+        }
+        self.push(&buffer);
+    }
+
+    fn push(&self, buffer: &gst::Buffer) {
+        let Some((_, caps)) = &self.described else { return };
+        self.feed.push(&gst::Sample::builder().buffer(buffer).caps(caps).build());
+    }
+}

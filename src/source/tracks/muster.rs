@@ -1,0 +1,193 @@
+//! Who is waited for, who is there, and when all of it is over (media.md §4.1). Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::plan::track::{Lasts, TrackKind, Wanted};
+
+/// A participant who was gone when the recorder came back into the room has so long to come back, too: what threw us out may have
+/// thrown out everybody.
+const RETURNS_WITHIN: Duration = Duration::from_secs(15);
+
+/// Whether everybody who is waited for is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Presence {
+    Awaited,
+    Complete,
+    /// A track that is named as one of the other medium.
+    WrongKind {
+        track: String,
+        kind: TrackKind,
+    },
+}
+
+/// Who or what is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Tracks(Vec<String>),
+    Participant(String),
+}
+
+#[derive(Debug)]
+pub(super) struct Muster {
+    lasts: Lasts,
+    sids: Vec<String>,
+    identities: Vec<String>,
+    published: BTreeSet<String>,
+    present: BTreeSet<String>,
+    missing: BTreeMap<String, Instant>,
+    /// Everybody was there.
+    complete: bool,
+}
+
+impl Muster {
+    pub(super) fn new(wanted: &Wanted) -> Self {
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        Self {
+            lasts: wanted.lasts.clone(),
+            sids: owned(wanted.sids()),
+            identities: owned(wanted.identities()),
+            published: BTreeSet::new(),
+            present: BTreeSet::new(),
+            missing: BTreeMap::new(),
+            complete: false,
+        }
+    }
+
+    /// A recording without this track is none.
+    pub(super) fn needs(&self, sid: &str) -> bool {
+        self.sids.iter().any(|named| named == sid)
+    }
+
+    pub(super) fn is_published(&mut self, sid: &str) {
+        self.published.insert(sid.to_owned());
+        self.complete |= self.awaited().is_none();
+    }
+
+    pub(super) fn is_unpublished(&mut self, sid: &str) {
+        self.published.remove(sid);
+    }
+
+    pub(super) fn is_present(&mut self, identity: String) {
+        self.missing.remove(&identity);
+        self.present.insert(identity);
+        self.complete |= self.awaited().is_none();
+    }
+
+    pub(super) fn has_left(&mut self, identity: &str) {
+        self.missing.remove(identity);
+        self.present.remove(identity);
+    }
+
+    /// They were there before the recorder lost the room, and are not now.
+    pub(super) fn is_missing(&mut self, identity: &str, now: Instant) {
+        self.missing.entry(identity.to_owned()).or_insert(now);
+    }
+
+    /// Whether somebody was missing for too long: they left.
+    pub(super) fn give_up_missing(&mut self, now: Instant) -> bool {
+        let is_late = |since: &Instant| now.saturating_duration_since(*since) >= RETURNS_WITHIN;
+        let late: Vec<String> = self
+            .missing
+            .iter()
+            .filter(|(_, since)| is_late(since))
+            .map(|(identity, _)| identity.clone())
+            .collect();
+        late.iter().for_each(|identity| self.has_left(identity));
+        !late.is_empty()
+    }
+
+    /// What is waited for; `None`: everything is there, or was.
+    pub(super) fn awaited(&self) -> Option<Awaited> {
+        if self.complete {
+            return None;
+        }
+        let identity = self.identities.iter().find(|identity| !self.present.contains(*identity));
+        let sids: Vec<String> =
+            self.sids.iter().filter(|sid| !self.published.contains(*sid)).cloned().collect();
+        match identity {
+            Some(identity) => Some(Awaited::Participant(identity.clone())),
+            None => (!sids.is_empty()).then_some(Awaited::Tracks(sids)),
+        }
+    }
+
+    /// Whether what the recording lasts for has come and gone.
+    pub(super) fn is_over(&self) -> bool {
+        self.complete
+            && match &self.lasts {
+                Lasts::Tracks => self.published.is_empty(),
+                Lasts::Participant(identity) => !self.present.contains(identity),
+                Lasts::Room => false,
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::track::{AudioChoice, AudioFrom, AudioRoute, Channel, Shows, VideoChoice};
+
+    fn of_ann(lasts: Lasts) -> Wanted {
+        let from = AudioFrom::Participant { identity: "ann".to_owned(), shows: Some(Shows::Person) };
+        Wanted {
+            video: vec![VideoChoice::Participant { identity: "ann".to_owned(), shows: Shows::Person }],
+            audio: Some(AudioChoice {
+                routes: vec![AudioRoute { from, channel: Channel::Both }],
+                rest: None,
+            }),
+            lasts,
+        }
+    }
+
+    #[test]
+    fn tracks_are_waited_for_together_and_over_when_the_last_one_is() {
+        let mut muster = Muster::new(&Wanted::tracks(Some("TR_v"), Some("TR_a")));
+        assert_eq!(muster.awaited(), Some(Awaited::Tracks(vec!["TR_a".to_owned(), "TR_v".to_owned()])));
+        muster.is_published("TR_v");
+        assert_eq!(muster.awaited(), Some(Awaited::Tracks(vec!["TR_a".to_owned()])));
+        // Not there together: not yet.
+        muster.is_unpublished("TR_v");
+        muster.is_published("TR_a");
+        assert!(!muster.is_over() && muster.awaited().is_some());
+        muster.is_published("TR_v");
+        assert_eq!(muster.awaited(), None);
+        muster.is_unpublished("TR_a");
+        assert!(!muster.is_over());
+        muster.is_unpublished("TR_v");
+        assert!(muster.is_over() && muster.awaited().is_none());
+    }
+
+    #[test]
+    fn a_participant_without_tracks_is_there_until_they_leave() {
+        let mut muster = Muster::new(&of_ann(Lasts::Participant("ann".to_owned())));
+        assert_eq!(muster.awaited(), Some(Awaited::Participant("ann".to_owned())));
+        assert!(!muster.is_over());
+        muster.is_present("ann".to_owned());
+        muster.is_published("TR_x");
+        muster.is_unpublished("TR_x");
+        assert!(muster.awaited().is_none() && !muster.is_over());
+        muster.has_left("ann");
+        assert!(muster.is_over());
+    }
+
+    #[test]
+    fn who_comes_back_after_the_recorder_did_has_not_left() {
+        let mut muster = Muster::new(&of_ann(Lasts::Participant("ann".to_owned())));
+        let start = Instant::now();
+        muster.is_present("ann".to_owned());
+        muster.is_missing("ann", start);
+        assert!(!muster.give_up_missing(start + RETURNS_WITHIN / 2) && !muster.is_over());
+        muster.is_present("ann".to_owned());
+        assert!(!muster.give_up_missing(start + RETURNS_WITHIN) && !muster.is_over());
+        muster.is_missing("ann", start);
+        assert!(muster.give_up_missing(start + RETURNS_WITHIN) && muster.is_over());
+    }
+
+    #[test]
+    fn a_room_goes_on_without_those_it_waited_for() {
+        let mut muster = Muster::new(&of_ann(Lasts::Room));
+        muster.is_present("ann".to_owned());
+        muster.has_left("ann");
+        assert!(!muster.is_over() && muster.awaited().is_none());
+    }
+}

@@ -1,0 +1,154 @@
+//! Where the frames of a room go, once they have their place in time: one outlet for each medium.
+
+use std::time::Duration;
+
+use super::TracksError;
+use super::lane::Lane;
+use super::peer::Frame;
+use super::transcode::Transcoder;
+use crate::media::Feed;
+use crate::plan::track::{Channel, PublishedTrack};
+
+/// Nothing waits longer than this for packets that are missing: before then, what did not come will not.
+const SETTLED: Duration = Duration::from_millis(2500);
+
+/// Where pictures go. All times are media time.
+#[derive(Debug)]
+pub(super) enum Pictures {
+    Nowhere,
+    Published(Lane),
+}
+
+/// Where sound goes. All times are media time.
+#[derive(Debug)]
+pub(super) enum Sounds {
+    Nowhere,
+    Published(Lane),
+}
+
+impl Pictures {
+    /// A track is there.
+    pub(super) fn add(&mut self, track: &PublishedTrack) {
+        match self {
+            Self::Nowhere | Self::Published(_) => tracing::debug!(track = track.sid, "to be seen"),
+        }
+    }
+
+    pub(super) fn remove(&mut self, sid: &str) {
+        match self {
+            Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, "no longer to be seen"),
+        }
+    }
+
+    pub(super) fn muted(&mut self, sid: &str, muted: bool) {
+        match self {
+            Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, muted, "pictures"),
+        }
+    }
+
+    pub(super) fn frame(&mut self, frame: &Frame, at: Duration) -> Result<(), TracksError> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Published(lane) => lane.frame(frame, at),
+        }
+    }
+
+    /// Something may be missing from here on.
+    pub(super) fn is_broken(&mut self) {
+        match self {
+            Self::Nowhere => {}
+            Self::Published(lane) => lane.is_broken(),
+        }
+    }
+
+    /// Time goes on.
+    pub(super) fn advance(&mut self, _now: Duration) {
+        match self {
+            Self::Nowhere | Self::Published(_) => {}
+        }
+    }
+
+    /// Sids of tracks that can't be shown before their next key frame.
+    pub(super) fn needs_key_frames(&mut self) -> Vec<String> {
+        match self {
+            Self::Nowhere | Self::Published(_) => Vec::new(),
+        }
+    }
+}
+
+impl Sounds {
+    /// A track is there, and where in a mix it is heard.
+    pub(super) fn add(&mut self, track: &PublishedTrack, channel: Channel) {
+        match self {
+            Self::Nowhere | Self::Published(_) => {
+                tracing::debug!(track = track.sid, ?channel, "to be heard");
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, sid: &str) {
+        match self {
+            Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, "no longer to be heard"),
+        }
+    }
+
+    pub(super) fn muted(&mut self, sid: &str, muted: bool) {
+        match self {
+            Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, muted, "sound"),
+        }
+    }
+
+    pub(super) fn frame(&mut self, frame: &Frame, at: Duration) -> Result<(), TracksError> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Published(lane) => lane.frame(frame, at),
+        }
+    }
+
+    /// Time goes on: what did not come until long ago is silence.
+    pub(super) fn advance(&mut self, now: Duration) {
+        match self {
+            Self::Nowhere => {}
+            Self::Published(lane) => lane.fill(now.saturating_sub(SETTLED)),
+        }
+    }
+}
+
+/// What is left to empty when a recording is over.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pictures: Pictures,
+    sounds: Sounds,
+    /// All that end with the recording, whoever fills them.
+    feeds: Vec<Feed>,
+    length: Option<Duration>,
+}
+
+impl Rest {
+    /// `length`: of the recording, where it had begun.
+    pub(super) const fn new(
+        pictures: Pictures,
+        sounds: Sounds,
+        feeds: Vec<Feed>,
+        length: Option<Duration>,
+    ) -> Self {
+        Self { pictures, sounds, feeds, length }
+    }
+
+    /// Empties it; all feeds have ended then.
+    pub(super) async fn close(self) {
+        let Self { pictures, sounds, feeds, length } = self;
+        let transcoder: Option<Transcoder> = match sounds {
+            Sounds::Nowhere => None,
+            Sounds::Published(lane) => lane.finish(length),
+        };
+        match pictures {
+            Pictures::Nowhere => {}
+            Pictures::Published(lane) => drop(lane.finish(length)),
+        }
+        if let Some(transcoder) = transcoder {
+            transcoder.close().await;
+        }
+        feeds.iter().for_each(Feed::end);
+    }
+}
