@@ -1,8 +1,9 @@
 //! Tracks of a LiveKit room as a source: received as they were published, without a browser.
 //!
 //! ```text
-//! RoomClient ─► frames, news ─► Desk ─► Lane ─► Feed(published)
-//!                                 └─► SourceEvents
+//! RoomClient ─► frames, news ─► Desk ─┬─► Lane ───► Feed(published)
+//!                                      ├─► Screen ─► Feed(raw video)
+//!                                      └─► SourceEvents
 //! ```
 
 mod blank;
@@ -16,7 +17,6 @@ mod outlet;
 mod peer;
 mod reconnect;
 pub mod room;
-#[allow(dead_code, reason = "its frames come with plans that decode pictures")]
 mod screen;
 mod signal;
 mod subscription;
@@ -71,6 +71,8 @@ pub enum TracksError {
     CodecChanged { now: TrackCodec },
     #[error("another recorder came into the room for this egress")]
     Duplicate,
+    #[error(transparent)]
+    Screen(#[from] ScreenError),
     #[error("sound can't be transcoded")]
     Transcode(#[from] PipelineError),
 }
@@ -92,7 +94,7 @@ impl TracksSource {
     /// When the room can't be joined, or something is not there within half a minute.
     pub async fn start(plan: &TracksPlan, context: SourceContext) -> Result<Self, TracksError> {
         let (presence, mut seen) = watch::channel(Presence::Awaited);
-        let desk = Shared(Arc::new(Mutex::new(Desk::new(plan, context, presence))));
+        let desk = Shared(Arc::new(Mutex::new(Desk::new(plan, context, presence)?)));
         let client = RoomClient::join(plan, Box::new(desk.clone())).await?;
         let waiting = seen.wait_for(|presence| *presence != Presence::Awaited);
         // The desk lives here: its end of the channel does not go first.

@@ -20,6 +20,7 @@ use super::muster::{Awaited, Muster, Presence};
 use super::outlet::{Pictures, Rest, Sounds};
 use super::peer::{Frame, SenderReport};
 use super::room::{RoomEnd, RoomEvent, Wishes};
+use super::screen::Screen;
 use super::sync::{PublisherClock, TrackClock};
 use super::{TracksError, caps};
 use crate::media::{Feed, Timeline};
@@ -75,12 +76,27 @@ struct Track {
 
 impl Desk {
     /// `presence` is told when everybody who is waited for is there, and when that can't be.
-    pub(super) fn new(plan: &TracksPlan, context: SourceContext, presence: watch::Sender<Presence>) -> Self {
-        let SourceContext { timeline, video, audio, published, events, .. } = context;
+    ///
+    /// # Errors
+    /// When pictures are to be shown and can't be.
+    pub(super) fn new(
+        plan: &TracksPlan,
+        context: SourceContext,
+        presence: watch::Sender<Presence>,
+    ) -> Result<Self, TracksError> {
+        let SourceContext { timeline, video, audio, published, events, pacing, counters, .. } = context;
+        let pictures = match (plan.picture, &video) {
+            (Picture::AsPublished, _) => Pictures::Published(Lane::new(published.video.clone())),
+            (Picture::Decoded { width, height }, Some(feed)) => {
+                let (feed, size) = (feed.clone(), (width, height));
+                Pictures::Shown(Box::new(Screen::new(feed, size, pacing, counters, timeline.clone())?))
+            }
+            (Picture::Decoded { .. }, None) => Pictures::Nowhere,
+        };
         let feeds = [Some(published.video.clone()), Some(published.audio.clone()), video, audio]
             .into_iter()
             .flatten();
-        Self {
+        Ok(Self {
             timeline,
             events,
             muster: Muster::new(&plan.wanted),
@@ -92,10 +108,7 @@ impl Desk {
             tracks: BTreeMap::new(),
             publishers: HashMap::new(),
             held: Vec::new(),
-            pictures: match plan.picture {
-                Picture::AsPublished => Pictures::Published(Lane::new(published.video)),
-                Picture::Decoded { .. } => Pictures::Nowhere,
-            },
+            pictures,
             sounds: match plan.sound {
                 Sound::AsPublished => Sounds::Published(Lane::new(published.audio)),
                 Sound::Mixed => Sounds::Nowhere,
@@ -106,7 +119,7 @@ impl Desk {
             wishes: Wishes::default(),
             is_silent: false,
             ended: false,
-        }
+        })
     }
 
     pub(super) fn on_event(&mut self, event: RoomEvent) {
@@ -185,7 +198,7 @@ impl Desk {
         if let Some(elapsed) = self.timeline.elapsed().map(Duration::from)
             && self.held.is_empty()
         {
-            self.pictures.advance(elapsed);
+            self.pictures.advance();
             self.sounds.advance(elapsed);
         }
     }

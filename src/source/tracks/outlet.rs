@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::TracksError;
 use super::lane::Lane;
 use super::peer::Frame;
+use super::screen::Screen;
 use super::transcode::Transcoder;
 use crate::media::Feed;
 use crate::plan::track::{Channel, PublishedTrack};
@@ -17,6 +18,7 @@ const SETTLED: Duration = Duration::from_millis(2500);
 pub(super) enum Pictures {
     Nowhere,
     Published(Lane),
+    Shown(Box<Screen>),
 }
 
 /// Where sound goes. All times are media time.
@@ -31,18 +33,21 @@ impl Pictures {
     pub(super) fn add(&mut self, track: &PublishedTrack) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = track.sid, "to be seen"),
+            Self::Shown(screen) => screen.add(track),
         }
     }
 
     pub(super) fn remove(&mut self, sid: &str) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, "no longer to be seen"),
+            Self::Shown(screen) => screen.remove(sid),
         }
     }
 
     pub(super) fn muted(&mut self, sid: &str, muted: bool) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, muted, "pictures"),
+            Self::Shown(screen) => screen.muted(sid, muted),
         }
     }
 
@@ -50,21 +55,27 @@ impl Pictures {
         match self {
             Self::Nowhere => Ok(()),
             Self::Published(lane) => lane.frame(frame, at),
+            Self::Shown(screen) => {
+                screen.frame(frame, at);
+                Ok(())
+            }
         }
     }
 
     /// Something may be missing from here on.
     pub(super) fn is_broken(&mut self) {
         match self {
-            Self::Nowhere => {}
+            // Its frames say so themselves.
+            Self::Nowhere | Self::Shown(_) => {}
             Self::Published(lane) => lane.is_broken(),
         }
     }
 
     /// Time goes on.
-    pub(super) fn advance(&mut self, _now: Duration) {
+    pub(super) fn advance(&mut self) {
         match self {
             Self::Nowhere | Self::Published(_) => {}
+            Self::Shown(screen) => screen.advance(),
         }
     }
 
@@ -72,6 +83,7 @@ impl Pictures {
     pub(super) fn needs_key_frames(&mut self) -> Vec<String> {
         match self {
             Self::Nowhere | Self::Published(_) => Vec::new(),
+            Self::Shown(screen) => screen.needs_key_frames(),
         }
     }
 }
@@ -145,6 +157,7 @@ impl Rest {
         match pictures {
             Pictures::Nowhere => {}
             Pictures::Published(lane) => drop(lane.finish(length)),
+            Pictures::Shown(screen) => screen.finish().await,
         }
         if let Some(transcoder) = transcoder {
             transcoder.close().await;
