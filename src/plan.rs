@@ -21,6 +21,7 @@ mod pass_through;
 pub mod provisions;
 pub mod reach;
 pub mod redact;
+pub mod remux;
 pub mod render;
 pub mod request;
 pub mod room;

@@ -15,6 +15,7 @@ use super::output::{FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan};
 use super::page::{self, Page};
 use super::pass_through;
 use super::provisions::Provisions;
+use super::remux;
 use super::request::{
     EgressRequest, FileRequest, ImagesRequest, Manifest, Media, MediaOf, MediaRequest, OutputKind,
     OutputRequest, SegmentsRequest, SourceRequest, StreamRequest,
@@ -87,7 +88,7 @@ impl RecordingPlan {
         }
         Ok(Self {
             egress_id,
-            source: source(request, shown, media, video.as_ref()),
+            source: source(request, shown, media, video.as_ref(), &outputs),
             audio: audio_encodings(request, &outputs)?,
             video,
             outputs,
@@ -171,12 +172,19 @@ enum Shown {
     Tracks(TracksPlan),
 }
 
-fn source(request: &EgressRequest, shown: Shown, media: Media, video: Option<&VideoEncoding>) -> SourcePlan {
+fn source(
+    request: &EgressRequest,
+    shown: Shown,
+    media: Media,
+    video: Option<&VideoEncoding>,
+    outputs: &[OutputPlan],
+) -> SourcePlan {
     let page = match shown {
         Shown::Page(page) => page,
         Shown::Tracks(tracks) => {
             let size = video.map(|video| (video.width, video.height));
-            return SourcePlan::Tracks(media::fitted(tracks, size, media.has_audio()));
+            let fitted = media::fitted(tracks, size, media.has_audio());
+            return SourcePlan::Tracks(remux::leave_open(request, outputs, fitted));
         }
     };
     let start = match &request.source {

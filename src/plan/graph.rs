@@ -66,6 +66,13 @@ pub enum VideoFeed {
 }
 
 impl GraphPlan {
+    /// The graph of a plan of which less is encoded than was planned.
+    #[must_use]
+    pub fn reduced_to(&self, plan: &RecordingPlan) -> Self {
+        let Self { video, branches, .. } = self.clone();
+        Self { video: video.filter(|_| plan.video.is_some()), audio: plan.audio.clone(), branches }
+    }
+
     #[must_use]
     pub fn new(plan: &RecordingPlan, machine: Machine) -> Self {
         let branches: Vec<Branch> = plan

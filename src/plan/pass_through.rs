@@ -82,13 +82,20 @@ impl RecordingPlan {
         is_open || self.unnamed.is_some()
     }
 
-    /// The plan with what the source told: names of outputs; of a track that is recorded as it is, its file's container and
+    /// Whether it depends on what the source finds which media are encoded.
+    #[must_use]
+    pub fn is_by_codec(&self) -> bool {
+        matches!(&self.source, SourcePlan::Tracks(tracks) if tracks.is_by_codec())
+    }
+
+    /// The plan with what the source told: what is encoded, and names of outputs; of a track that is recorded as it is, its file's container and
     /// media, too.
     ///
     /// # Errors
     /// When a name can't be made, or two outputs come to have one name.
     pub fn discovered(&self, found: &[Discovered]) -> Result<Self, PlanError> {
         let mut plan = self.clone();
+        plan.decide(found);
         let (Some(room), Some(unnamed), Some(found)) =
             (self.source.room(), plan.unnamed.take(), found.first())
         else {

@@ -109,6 +109,10 @@ fn tracks(text: &mut Lines, tracks: &TracksPlan) {
             heard(text, audio);
         }
     }
+    if let Picture::ByCodec { .. } = picture {
+        let sound = if *sound == Sound::ByCodec { ", as sound is that is Opus" } else { "" };
+        text.line("copies", &format!("pictures that are H.264, without decoding them{sound}"));
+    }
     text.line("starts", "with the first frame");
 }
 

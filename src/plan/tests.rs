@@ -53,7 +53,7 @@ fn now() -> jiff::Zoned {
 }
 
 /// A server that knows where rooms are, and has a key for them.
-fn provisions() -> Provisions {
+pub(super) fn provisions() -> Provisions {
     let signer = Signer { key: "devkey".to_owned(), secret: Secret::new("SECRET-of-key".to_owned()) };
     let rooms = Rooms { ws_url: "ws://localhost:7880".to_owned(), signer: Some(signer), ..Rooms::default() };
     Provisions { rooms, ..Provisions::default() }

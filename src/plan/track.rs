@@ -176,6 +176,8 @@ pub enum Picture {
     AsPublished,
     /// They are decoded, and fitted into this size, in pixels.
     Decoded { width: u32, height: u32 },
+    /// Handed on where they are H.264, else decoded; see [`TracksPlan::decided`].
+    ByCodec { width: u32, height: u32 },
 }
 
 /// What is done to the sound of tracks.
@@ -185,6 +187,8 @@ pub enum Sound {
     AsPublished,
     /// It is decoded, and all of it mixed.
     Mixed,
+    /// Handed on where it is Opus, else mixed; see [`TracksPlan::decided`].
+    ByCodec,
 }
 
 /// Which tracks of a room are wanted.
@@ -344,8 +348,14 @@ impl TracksPlan {
     /// Whether what its outputs are depends on what the tracks are.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        let pictures = !self.wanted.video.is_empty() && self.picture == Picture::AsPublished;
-        pictures || (self.wanted.audio.is_some() && self.sound == Sound::AsPublished)
+        let pictures = !self.wanted.video.is_empty() && !matches!(self.picture, Picture::Decoded { .. });
+        pictures || (self.wanted.audio.is_some() && self.sound != Sound::Mixed)
+    }
+
+    /// Whether it depends on what the tracks are which of them are encoded.
+    #[must_use]
+    pub fn is_by_codec(&self) -> bool {
+        matches!(self.picture, Picture::ByCodec { .. }) || self.sound == Sound::ByCodec
     }
 }
 

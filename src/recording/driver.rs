@@ -75,6 +75,8 @@ pub(super) struct Driver<'a> {
     /// When the first frame came, where that is when the recording began.
     first_frame: Option<gst::ClockTime>,
     encoders: Option<Encoders>,
+    /// Of encoders that nobody listens to yet.
+    encoder_events: Option<EncoderEvents>,
     outputs: Outputs,
     /// One for each output, in order.
     contexts: Vec<SinkContext>,
@@ -126,6 +128,7 @@ impl<'a> Driver<'a> {
             timeline: Timeline::new(),
             counters: Arc::default(),
             encoders: None,
+            encoder_events: None,
             outputs: Outputs::default(),
             contexts: Vec::new(),
             source: None,
@@ -153,7 +156,7 @@ impl<'a> Driver<'a> {
         &mut self,
         starting: &mut JoinSet<Result<Source, SourceError>>,
         events: mpsc::UnboundedSender<SourceEvent>,
-    ) -> Result<EncoderEvents, String> {
+    ) -> Result<(), String> {
         let source = self.setup.plan.source.clone();
         let pacing = self.pacing();
         let context = SourceContext {
@@ -168,19 +171,28 @@ impl<'a> Driver<'a> {
             events,
         };
         starting.spawn(async move { Source::start(&source, context).await });
-        let (encoders, events) = Encoders::start(
-            &self.setup.graph,
-            pacing.key_interval,
-            self.raw_video.as_ref(),
-            self.raw_audio.as_ref(),
-        )
-        .map_err(|error| error.to_string())?;
-        self.encoders = Some(encoders);
-        // What a track's file is, its frames tell.
+        // What is encoded of a track, and what its file is, its frames tell.
+        if !self.setup.plan.is_by_codec() {
+            self.start_encoders()?;
+        }
         if !self.setup.plan.is_open() {
             self.open_outputs()?;
         }
-        Ok(events)
+        Ok(())
+    }
+
+    fn start_encoders(&mut self) -> Result<(), String> {
+        let (raw_video, raw_audio) = (self.raw_video.as_ref(), self.raw_audio.as_ref());
+        let started = Encoders::start(&self.setup.graph, self.pacing().key_interval, raw_video, raw_audio);
+        let (encoders, events) = started.map_err(|error| error.to_string())?;
+        self.encoders = Some(encoders);
+        self.encoder_events = Some(events);
+        Ok(())
+    }
+
+    /// What encoders have to say that were started since this was last asked.
+    pub(super) const fn take_encoder_events(&mut self) -> Option<EncoderEvents> {
+        self.encoder_events.take()
     }
 
     fn open_outputs(&mut self) -> Result<(), String> {
@@ -202,6 +214,10 @@ impl<'a> Driver<'a> {
             tracing::info!(track = track.sid, %codec, "discovered");
         }
         self.first_frame = Some(first_frame);
+        if let Some(handling) = self.setup.plan.handling(found) {
+            tracing::info!(handling, "tracks");
+            self.note(handling);
+        }
         if self.setup.plan.is_open()
             && let Err(error) = self.complete(found)
         {
@@ -212,7 +228,13 @@ impl<'a> Driver<'a> {
 
     /// Decides what the plan left open, and opens the outputs.
     fn complete(&mut self, found: &[Discovered]) -> Result<(), String> {
+        let is_by_codec = self.setup.plan.is_by_codec();
         self.setup.plan = self.setup.plan.discovered(found).map_err(|error| error.to_string())?;
+        if is_by_codec {
+            self.setup.graph = self.setup.graph.reduced_to(&self.setup.plan);
+            self.raw_video = self.raw_video.take().filter(|_| self.setup.plan.video.is_some());
+            self.start_encoders()?;
+        }
         self.setup.work.discovered(&self.setup.plan).map_err(|error| error.to_string())?;
         self.open_outputs()?;
         self.report.discovered(&self.setup.plan);

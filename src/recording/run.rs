@@ -44,10 +44,7 @@ pub async fn run(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
     let mut actions = VecDeque::from(match driver.prepare(&mut starting, source_events) {
-        Ok(events) => {
-            encoder_events = events;
-            Vec::new()
-        }
+        Ok(()) => Vec::new(),
         Err(error) => driver.handle(Event::EncoderFailed(error)),
     });
     loop {
@@ -61,6 +58,9 @@ pub async fn run(
                     return driver.finish().await;
                 }
             }
+        }
+        if let Some(events) = driver.take_encoder_events() {
+            encoder_events = events;
         }
         let input = tokio::select! {
             biased;

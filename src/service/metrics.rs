@@ -21,7 +21,7 @@ use crate::ipc::Progress;
 use crate::psrpc::Observer;
 use crate::upload::Tried;
 use calls::Calls;
-use tally::Tally;
+use tally::{Handling, Tally};
 pub use tally::{Result as EndResult, Totals};
 use uploads::Uploads;
 
@@ -94,7 +94,11 @@ impl Metrics {
         progress.bytes = progress.bytes.max(progress.stored);
         let mut tally = self.tally();
         tally.observe(&info.egress_id, kind, progress);
-        tally.ended(&info.egress_id, kind, EndResult::of(info));
+        if tally.ended(&info.egress_id, kind, EndResult::of(info))
+            && let Some(handling) = Handling::of(info)
+        {
+            tally.handled(handling);
+        }
     }
 
     /// The page that Prometheus reads.
@@ -106,7 +110,8 @@ impl Metrics {
         for recording in &snapshot.recordings {
             tally.observe(&recording.egress_id, recording.kind, recording.progress);
         }
-        let (totals, results) = (tally.totals(), tally.results().clone());
+        let (totals, results, handlings) =
+            (tally.totals(), tally.results().clone(), tally.handlings().clone());
         drop(tally);
         let page = Page::new(&self.node_id, &self.cluster_id)?;
         page.of_livekit(snapshot)?;
@@ -117,6 +122,15 @@ impl Metrics {
         )?;
         for ((kind, result), count) in results {
             ends.with_label_values(&[kind.as_str(), result.as_str()]).inc_by(number(count));
+        }
+        let handled = page.counters(
+            "weir_track_composites_total",
+            "Track composites that are over, by what was done to their pictures",
+            &["pictures"],
+        )?;
+        for handling in [Handling::Remuxed, Handling::Encoded] {
+            let count = handlings.get(&handling).copied().unwrap_or_default();
+            handled.with_label_values(&[handling.as_str()]).inc_by(number(count));
         }
         self.uploads.show(&page)?;
         self.calls.show(&page)?;

@@ -6,6 +6,7 @@ use livekit_protocol as proto;
 use proto::EgressStatus;
 
 use super::{Kind, Progress};
+use crate::plan::remux;
 
 /// How many recordings that are over are known by name. A picture of the service may be a moment older than the end of one.
 const REMEMBERED: usize = 4096;
@@ -59,6 +60,32 @@ impl Result {
     }
 }
 
+/// What was done to the tracks of a track composite, where there was something to decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Handling {
+    Remuxed,
+    Encoded,
+}
+
+impl Handling {
+    /// What the last report says.
+    pub(super) fn of(info: &proto::EgressInfo) -> Option<Self> {
+        let says = |words: &str| info.details.split("; ").any(|note| note.starts_with(words));
+        match (says(remux::REMUXED), says(remux::ENCODED)) {
+            (true, _) => Some(Self::Remuxed),
+            (false, true) => Some(Self::Encoded),
+            (false, false) => None,
+        }
+    }
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Remuxed => "remuxed",
+            Self::Encoded => "encoded",
+        }
+    }
+}
+
 /// What recordings have come to.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Totals {
@@ -107,6 +134,7 @@ pub(super) struct Tally {
     over: BTreeMap<Kind, Totals>,
     live: BTreeMap<String, (Kind, Totals)>,
     results: BTreeMap<(Kind, Result), u64>,
+    handled: BTreeMap<Handling, u64>,
     ended: BTreeSet<String>,
     order: VecDeque<String>,
 }
@@ -121,10 +149,10 @@ impl Tally {
         *totals = totals.furthest(Totals::of(progress));
     }
 
-    /// A recording is over. One that is told twice counts once.
-    pub(super) fn ended(&mut self, egress_id: &str, kind: Kind, result: Result) {
+    /// A recording is over. One that is told twice counts once: gives whether this is the first time.
+    pub(super) fn ended(&mut self, egress_id: &str, kind: Kind, result: Result) -> bool {
         if !self.ended.insert(egress_id.to_owned()) {
-            return;
+            return false;
         }
         self.order.push_back(egress_id.to_owned());
         if self.order.len() > REMEMBERED
@@ -135,6 +163,7 @@ impl Tally {
         *self.results.entry((kind, result)).or_default() += 1;
         let (kind, totals) = self.live.remove(egress_id).unwrap_or((kind, Totals::default()));
         self.over.entry(kind).or_default().add(totals);
+        true
     }
 
     /// Of those that are over and those that live.
@@ -144,6 +173,15 @@ impl Tally {
             sums.entry(*kind).or_default().add(*totals);
         }
         sums
+    }
+
+    /// A recording that is over, and not told of before, did so with its tracks.
+    pub(super) fn handled(&mut self, handling: Handling) {
+        *self.handled.entry(handling).or_default() += 1;
+    }
+
+    pub(super) const fn handlings(&self) -> &BTreeMap<Handling, u64> {
+        &self.handled
     }
 
     pub(super) const fn results(&self) -> &BTreeMap<(Kind, Result), u64> {

@@ -12,19 +12,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use gstreamer as gst;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::codec::{TrackCodec, TrackKind};
-use super::lane::Lane;
 use super::muster::{Awaited, Muster, Presence};
 use super::outlet::{Pictures, Rest, Sounds};
 use super::peer::{Frame, SenderReport};
 use super::room::{RoomEnd, RoomEvent, Wishes};
-use super::screen::Screen;
 use super::sync::{PublisherClock, TrackClock};
 use super::{TracksError, caps};
-use crate::media::{Feed, Timeline};
-use crate::plan::track::{AudioChoice, Channel, Discovered, Picture, PublishedTrack, Sound, TracksPlan};
+use crate::media::Timeline;
+use crate::plan::track::{Channel, Discovered, Picture, PublishedTrack, Sound, TracksPlan};
 use crate::source::{SourceContext, SourceEvent};
 
 /// A recording begins milliseconds after its first frame. More than this is one that never will.
@@ -34,35 +32,24 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Desk {
-    timeline: Timeline,
-    events: mpsc::UnboundedSender<SourceEvent>,
+    plan: TracksPlan,
+    context: SourceContext,
     muster: Muster,
     presence: watch::Sender<Presence>,
-    begin: Begin,
+    /// It was said that the recording may begin.
+    is_told: bool,
     tracks: BTreeMap<String, Track>,
     publishers: HashMap<String, PublisherClock>,
     /// With their running times, until the recording has begun.
     held: Vec<(Frame, gst::ClockTime)>,
     pictures: Pictures,
     sounds: Sounds,
-    /// Feeds that end with the recording, whoever fills them.
-    feeds: Vec<Feed>,
     /// How many tracks of sound no route fitted.
     turns: usize,
-    audio: Option<AudioChoice>,
     wishes: Wishes,
     /// Whether all sound there is was muted when it was last told.
     is_silent: bool,
     ended: bool,
-}
-
-/// What is to be known before the recording can begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begin {
-    /// The first frame; and the codecs of tracks, where it depends on them what outputs are.
-    Awaited { pictures: bool, sound: bool },
-    /// It was said that it can.
-    Told,
 }
 
 /// One track that is there.
@@ -72,50 +59,32 @@ struct Track {
     clock: Option<TrackClock>,
     /// Of its first frame that can be shown or heard.
     codec: Option<TrackCodec>,
+    /// Where in a mix it is heard.
+    channel: Channel,
 }
 
 impl Desk {
     /// `presence` is told when everybody who is waited for is there, and when that can't be.
     ///
     /// # Errors
-    /// When pictures are to be shown and can't be.
+    /// When what the plan does to media can't be had.
     pub(super) fn new(
         plan: &TracksPlan,
         context: SourceContext,
         presence: watch::Sender<Presence>,
     ) -> Result<Self, TracksError> {
-        let SourceContext { timeline, video, audio, published, events, pacing, counters, .. } = context;
-        let pictures = match (plan.picture, &video) {
-            (Picture::AsPublished, _) => Pictures::Published(Lane::new(published.video.clone())),
-            (Picture::Decoded { width, height }, Some(feed)) => {
-                let (feed, size) = (feed.clone(), (width, height));
-                Pictures::Shown(Box::new(Screen::new(feed, size, pacing, counters, timeline.clone())?))
-            }
-            (Picture::Decoded { .. }, None) => Pictures::Nowhere,
-        };
-        let feeds = [Some(published.video.clone()), Some(published.audio.clone()), video, audio]
-            .into_iter()
-            .flatten();
         Ok(Self {
-            timeline,
-            events,
+            plan: plan.clone(),
             muster: Muster::new(&plan.wanted),
             presence,
-            begin: Begin::Awaited {
-                pictures: plan.picture == Picture::AsPublished,
-                sound: plan.sound == Sound::AsPublished,
-            },
+            is_told: false,
             tracks: BTreeMap::new(),
             publishers: HashMap::new(),
             held: Vec::new(),
-            pictures,
-            sounds: match plan.sound {
-                Sound::AsPublished => Sounds::Published(Lane::new(published.audio)),
-                Sound::Mixed => Sounds::Nowhere,
-            },
-            feeds: feeds.collect(),
+            pictures: Pictures::new(plan.picture, &context)?,
+            sounds: Sounds::new(plan.sound, &context)?,
+            context,
             turns: 0,
-            audio: plan.wanted.audio.clone(),
             wishes: Wishes::default(),
             is_silent: false,
             ended: false,
@@ -178,9 +147,9 @@ impl Desk {
             }
             RoomEnd::Duplicate => self.end(SourceEvent::Failed(TracksError::Duplicate.into())),
             RoomEnd::Failed(error) => {
-                let error = match self.begin {
-                    Begin::Told => TracksError::Lost(error),
-                    Begin::Awaited { .. } => TracksError::Room(error),
+                let error = match self.is_told {
+                    true => TracksError::Lost(error),
+                    false => TracksError::Room(error),
                 };
                 self.end(SourceEvent::Failed(error.into()));
             }
@@ -195,7 +164,7 @@ impl Desk {
         }
         self.may_begin();
         self.release();
-        if let Some(elapsed) = self.timeline.elapsed().map(Duration::from)
+        if let Some(elapsed) = self.context.timeline.elapsed().map(Duration::from)
             && self.held.is_empty()
         {
             self.pictures.advance();
@@ -218,31 +187,33 @@ impl Desk {
     /// The recording is over. Gives what is still to be emptied.
     pub(super) fn finish(&mut self) -> Rest {
         self.release();
-        let length = self.timeline.ended().map(Duration::from);
+        let length = self.context.timeline.ended().map(Duration::from);
         let pictures = std::mem::replace(&mut self.pictures, Pictures::Nowhere);
         let sounds = std::mem::replace(&mut self.sounds, Sounds::Nowhere);
-        Rest::new(pictures, sounds, std::mem::take(&mut self.feeds), length)
+        let SourceContext { published, video, audio, .. } = &self.context;
+        let feeds = [&published.video, &published.audio].into_iter().chain(video).chain(audio);
+        Rest::new(pictures, sounds, feeds.cloned().collect(), length)
     }
 
     fn on_found(&mut self, track: PublishedTrack) {
         tracing::info!(track = track.sid, publisher = track.publisher, kind = track.kind.as_str(), "found");
         self.muster.is_published(&track.sid);
+        let channel = self.channel_of(&track);
         match track.kind {
             TrackKind::Video => self.pictures.add(&track),
-            TrackKind::Audio => {
-                let channel = self.channel_of(&track);
-                self.sounds.add(&track, channel);
-            }
+            TrackKind::Audio => self.sounds.add(&track, channel),
         }
         let sid = track.sid.clone();
-        self.tracks.insert(sid, Track { published: track, clock: None, codec: None });
+        self.tracks.insert(sid, Track { published: track, clock: None, codec: None, channel });
         self.tell_silence();
         self.look();
     }
 
     /// By turns, where the plan says so: each track of sound that no route fits is the next one.
     fn channel_of(&mut self, track: &PublishedTrack) -> Channel {
-        let Some(audio) = &self.audio else { return Channel::Both };
+        let Some(audio) = self.plan.wanted.audio.as_ref().filter(|_| track.kind == TrackKind::Audio) else {
+            return Channel::Both;
+        };
         let channel = audio.channel(track, self.turns).unwrap_or(Channel::Both);
         if !audio.routes.iter().any(|route| route.from.fits(track)) {
             self.turns += 1;
@@ -304,7 +275,7 @@ impl Desk {
         let Some(track) = self.tracks.get_mut(&*report.track) else { return };
         let Some(clock) = &mut track.clock else { return };
         let wall = report.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let received = running(&self.timeline, report.received_at);
+        let received = running(&self.context.timeline, report.received_at);
         let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
         publisher.report(wall, received.as_secs_f64());
         clock.report(report.rtp_time, wall);
@@ -313,7 +284,7 @@ impl Desk {
     fn on_frame(&mut self, frame: Frame) {
         let Some(track) = self.tracks.get_mut(&*frame.track) else { return };
         let clock = track.clock.get_or_insert_with(|| TrackClock::new(frame.clock_rate));
-        let received = running(&self.timeline, frame.received_at);
+        let received = running(&self.context.timeline, frame.received_at);
         let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
         let at = clock.place(frame.rtp_time, received, publisher);
         // Before all are there that are waited for, nothing is recorded.
@@ -335,30 +306,58 @@ impl Desk {
         self.release();
     }
 
-    /// Says, once, that the recording may begin, when all is known that has to be.
+    /// Says, once, that the recording may begin: with the first frame, when the codecs of those tracks are known of which it depends on
+    /// them what outputs are.
     fn may_begin(&mut self) {
-        let Begin::Awaited { pictures, sound } = self.begin else { return };
-        let Some(first) = self.held.iter().map(|(_, at)| *at).min() else { return };
+        let Some(first) = self.held.iter().map(|(_, at)| *at).min().filter(|_| !self.is_told) else { return };
         let is_open = |track: &&Track| match track.published.kind {
-            TrackKind::Video => pictures,
-            TrackKind::Audio => sound,
+            TrackKind::Video => !matches!(self.plan.picture, Picture::Decoded { .. }),
+            TrackKind::Audio => self.plan.sound != Sound::Mixed,
         };
         let is_known = self.tracks.values().filter(is_open).all(|track| track.codec.is_some());
-        if !is_known && Duration::from(self.timeline.now().saturating_sub(first)) < KNOWN_WITHIN {
+        if !is_known && Duration::from(self.context.timeline.now().saturating_sub(first)) < KNOWN_WITHIN {
             return;
         }
         let known = |track: &Track| Some(Discovered { track: track.published.clone(), codec: track.codec? });
-        let found = self.tracks.values().filter_map(known).collect();
+        let found: Vec<Discovered> = self.tracks.values().filter_map(known).collect();
+        self.is_told = true;
+        if let Err(error) = self.decide(&found) {
+            self.end(SourceEvent::Failed(error.into()));
+            return;
+        }
         self.tell(SourceEvent::Discovered(found, first));
-        self.begin = Begin::Told;
+    }
+
+    /// Does what the plan says of tracks like these.
+    fn decide(&mut self, found: &[Discovered]) -> Result<(), TracksError> {
+        let decided = self.plan.decided(found);
+        if decided.picture != self.plan.picture {
+            self.pictures = Pictures::new(decided.picture, &self.context)?;
+            if let Picture::Decoded { width, height } = decided.picture {
+                self.wishes.size = Some((width, height));
+            }
+            let is_video = |track: &&Track| track.published.kind == TrackKind::Video;
+            for track in self.tracks.values().filter(is_video) {
+                self.pictures.add(&track.published);
+            }
+        }
+        if decided.sound != self.plan.sound {
+            self.sounds = Sounds::new(decided.sound, &self.context)?;
+            let is_audio = |track: &&Track| track.published.kind == TrackKind::Audio;
+            for track in self.tracks.values().filter(is_audio) {
+                self.sounds.add(&track.published, track.channel);
+            }
+        }
+        self.plan = decided;
+        Ok(())
     }
 
     /// Hands on what was held, once the recording has begun.
     fn release(&mut self) {
-        let Some(zero) = self.timeline.begun() else { return };
+        let Some(zero) = self.context.timeline.begun() else { return };
         for (frame, at) in std::mem::take(&mut self.held) {
             let media = at.saturating_sub(zero);
-            if self.timeline.ended().is_some_and(|end| media >= end) {
+            if self.context.timeline.ended().is_some_and(|end| media >= end) {
                 continue;
             }
             let handed = match frame.codec.kind() {
@@ -379,7 +378,7 @@ impl Desk {
     }
 
     fn tell(&self, event: SourceEvent) {
-        if self.events.send(event).is_err() {
+        if self.context.events.send(event).is_err() {
             tracing::debug!("nobody listens to the source any more");
         }
     }

@@ -1,5 +1,6 @@
 //! Where the frames of a room go, once they have their place in time: one outlet for each medium.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::TracksError;
@@ -8,7 +9,8 @@ use super::peer::Frame;
 use super::screen::Screen;
 use super::transcode::Transcoder;
 use crate::media::Feed;
-use crate::plan::track::{Channel, PublishedTrack};
+use crate::plan::track::{Channel, Picture, PublishedTrack, Sound};
+use crate::source::SourceContext;
 
 /// Nothing waits longer than this for packets that are missing: before then, what did not come will not.
 const SETTLED: Duration = Duration::from_millis(2500);
@@ -29,6 +31,25 @@ pub(super) enum Sounds {
 }
 
 impl Pictures {
+    /// What does to pictures what the plan says; nothing, before codecs have decided it.
+    ///
+    /// # Errors
+    /// When a part of it can't be had.
+    pub(super) fn new(picture: Picture, context: &SourceContext) -> Result<Self, TracksError> {
+        Ok(match picture {
+            Picture::AsPublished => Self::Published(Lane::new(context.published.video.clone())),
+            Picture::Decoded { width, height } => match context.video.clone() {
+                Some(feed) => {
+                    let SourceContext { timeline, pacing, counters, .. } = context;
+                    let (counters, timeline) = (Arc::clone(counters), timeline.clone());
+                    Self::Shown(Box::new(Screen::new(feed, (width, height), *pacing, counters, timeline)?))
+                }
+                None => Self::Nowhere,
+            },
+            Picture::ByCodec { .. } => Self::Nowhere,
+        })
+    }
+
     /// A track is there.
     pub(super) fn add(&mut self, track: &PublishedTrack) {
         match self {
@@ -89,6 +110,17 @@ impl Pictures {
 }
 
 impl Sounds {
+    /// As [`Pictures::new`].
+    ///
+    /// # Errors
+    /// When a part of it can't be had.
+    pub(super) fn new(sound: Sound, context: &SourceContext) -> Result<Self, TracksError> {
+        Ok(match sound {
+            Sound::AsPublished => Self::Published(Lane::new(context.published.audio.clone())),
+            Sound::Mixed | Sound::ByCodec => Self::Nowhere,
+        })
+    }
+
     /// A track is there, and where in a mix it is heard.
     pub(super) fn add(&mut self, track: &PublishedTrack, channel: Channel) {
         match self {

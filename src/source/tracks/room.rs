@@ -159,7 +159,7 @@ impl RoomClient {
             subscription: Subscription::new(plan.wanted.clone()),
             size: match plan.picture {
                 Picture::Decoded { width, height } => Some((width, height)),
-                Picture::AsPublished => None,
+                Picture::AsPublished | Picture::ByCodec { .. } => None,
             },
             media: Media::new(&signal).await?,
             link: Link::Up(signal),

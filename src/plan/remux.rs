@@ -1,0 +1,228 @@
+//! Whether tracks that are put together keep their pictures and sound as they were published: a copy costs a hundredth of an encode,
+//! and loses nothing (design §4.7). What the request leaves to it is known before, the codecs only when the tracks are there.
+
+use super::RecordingPlan;
+use super::codec::{AudioCodec, Container};
+use super::output::{FilePlan, OutputPlan, PassThrough};
+use super::request::{EgressRequest, EncodingRequest, FrameTimes, MediaOf, SourceRequest};
+use super::source::SourcePlan;
+use super::track::{Discovered, Lasts, Picture, Sound, TrackCodec, TrackKind, TracksPlan};
+
+/// What `details` begin with of a recording that was remuxed …
+pub const REMUXED: &str = "remuxed: ";
+/// … and of one that could have been, had its tracks or its request been others.
+pub const ENCODED: &str = "decoded and encoded: ";
+
+/// Leaves open what codecs decide, where a request allows it: one picture and one sound, of named tracks, into one MP4 file, with
+/// nothing said about how the pictures are encoded.
+pub(super) fn leave_open(request: &EgressRequest, outputs: &[OutputPlan], tracks: TracksPlan) -> TracksPlan {
+    let is_of_tracks =
+        matches!(&request.source, SourceRequest::Media(media) if matches!(media.of, MediaOf::Tracks));
+    let (Picture::Decoded { width, height }, Some(file)) = (tracks.picture, one_mp4(outputs)) else {
+        return tracks;
+    };
+    if !is_of_tracks || says_how(&request.encoding) || request.frame_times != FrameTimes::AsDrawn {
+        return tracks;
+    }
+    let sound = match (tracks.sound, file.audio) {
+        (Sound::Mixed, Some(AudioCodec::Opus)) => Sound::ByCodec,
+        (sound, _) => sound,
+    };
+    TracksPlan { picture: Picture::ByCodec { width, height }, sound, ..tracks }
+}
+
+/// The one file with pictures that there is, where it is an MP4.
+fn one_mp4(outputs: &[OutputPlan]) -> Option<&FilePlan> {
+    match outputs {
+        [OutputPlan::File(file)] if file.container == Container::Mp4 && file.has_video => Some(file),
+        _ => None,
+    }
+}
+
+/// Whether anything is asked for about pictures.
+const fn says_how(encoding: &EncodingRequest) -> bool {
+    let EncodingRequest {
+        preset,
+        width,
+        height,
+        fps,
+        video_bitrate_kbps,
+        profile,
+        key_interval,
+        audio_codec: _,
+        audio_bitrate_kbps: _,
+        audio_rate_hz: _,
+    } = encoding;
+    preset.is_some()
+        || width.is_some()
+        || height.is_some()
+        || fps.is_some()
+        || video_bitrate_kbps.is_some()
+        || profile.is_some()
+        || key_interval.is_some()
+}
+
+impl TracksPlan {
+    /// The plan with what it left open to codecs decided. A track that is not among those found is decoded, whatever it will be.
+    #[must_use]
+    pub fn decided(&self, found: &[Discovered]) -> Self {
+        let all = |kind: TrackKind, codec: TrackCodec| {
+            let mut of_kind = found.iter().filter(|found| found.track.kind == kind).peekable();
+            of_kind.peek().is_some() && of_kind.all(|found| found.codec == codec)
+        };
+        let picture = match self.picture {
+            Picture::ByCodec { .. } if all(TrackKind::Video, TrackCodec::H264) => Picture::AsPublished,
+            Picture::ByCodec { width, height } => Picture::Decoded { width, height },
+            decided @ (Picture::AsPublished | Picture::Decoded { .. }) => decided,
+        };
+        let sound = match self.sound {
+            Sound::ByCodec if all(TrackKind::Audio, TrackCodec::Opus) => Sound::AsPublished,
+            Sound::ByCodec => Sound::Mixed,
+            decided @ (Sound::AsPublished | Sound::Mixed) => decided,
+        };
+        Self { picture, sound, ..self.clone() }
+    }
+}
+
+impl RecordingPlan {
+    /// Decides what was left open to the codecs of tracks: what is not encoded needs no encoder.
+    pub(super) fn decide(&mut self, found: &[Discovered]) {
+        let SourcePlan::Tracks(tracks) = &mut self.source else { return };
+        let decided = tracks.decided(found);
+        if matches!(tracks.picture, Picture::ByCodec { .. }) && decided.picture == Picture::AsPublished {
+            self.video = None;
+            for output in &mut self.outputs {
+                if let OutputPlan::File(file) = output {
+                    file.pass_through = Some(PassThrough::Of(TrackCodec::H264));
+                }
+            }
+        }
+        if tracks.sound == Sound::ByCodec && decided.sound == Sound::AsPublished {
+            self.audio.clear();
+        }
+        *tracks = decided;
+    }
+
+    /// How the tracks of a track composite get into its outputs, and why so, for people. `self` is the plan from before they were
+    /// found. `None`: of other recordings there is nothing to tell.
+    #[must_use]
+    pub fn handling(&self, found: &[Discovered]) -> Option<String> {
+        let SourcePlan::Tracks(tracks) = &self.source else { return None };
+        if tracks.wanted.lasts != Lasts::Tracks || tracks.wanted.video.is_empty() {
+            return None;
+        }
+        let decided = tracks.decided(found);
+        Some(match (tracks.picture, decided.picture) {
+            (Picture::AsPublished, _) => return None,
+            (Picture::ByCodec { .. }, Picture::AsPublished) if tracks.wanted.audio.is_none() => {
+                format!("{REMUXED}H.264 as published")
+            }
+            (Picture::ByCodec { .. }, Picture::AsPublished) if decided.sound == Sound::AsPublished => {
+                format!("{REMUXED}H.264 and Opus as published")
+            }
+            (Picture::ByCodec { .. }, Picture::AsPublished) => {
+                format!("{REMUXED}H.264 as published, sound decoded and encoded")
+            }
+            (Picture::ByCodec { .. }, _) => {
+                match found.iter().find(|found| found.track.kind == TrackKind::Video) {
+                    Some(found) => format!("{ENCODED}the picture is {}", found.codec),
+                    None => format!("{ENCODED}the picture's codec was not known when the sound began"),
+                }
+            }
+            (Picture::Decoded { .. }, _) => {
+                let why = match one_mp4(&self.outputs) {
+                    None => "only one MP4 file by itself holds pictures as they were published",
+                    Some(_) => "the request says how pictures are encoded",
+                };
+                format!("{ENCODED}{why}")
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::provisions;
+    use crate::plan::track::{ParticipantKind, PublishedTrack, TrackOrigin};
+    use crate::plan::{EgressId, json};
+
+    fn plan(body: &str) -> RecordingPlan {
+        let body = format!(r#"{{"room_name":"r","audio_track_id":"TR_a","video_track_id":"TR_v",{body}}}"#);
+        let request = json::parse(&body).unwrap();
+        let now = "2006-01-02T15:04:05Z[UTC]".parse().unwrap();
+        RecordingPlan::new(&request, &provisions(), EgressId::new("EG_test"), &now).unwrap()
+    }
+
+    fn found(codecs: &[TrackCodec]) -> Vec<Discovered> {
+        let one = |codec: &TrackCodec| Discovered {
+            track: PublishedTrack {
+                sid: "TR_x".to_owned(),
+                kind: codec.kind(),
+                origin: TrackOrigin::Camera,
+                publisher: "ann".to_owned(),
+                publisher_kind: ParticipantKind::Standard,
+                is_muted: false,
+            },
+            codec: *codec,
+        };
+        codecs.iter().map(one).collect()
+    }
+
+    const FILE: &str = r#""file_outputs":[{"filepath":"a.mp4"}]"#;
+
+    #[test]
+    fn what_is_remuxed_is_decided_by_request_and_codecs() {
+        use TrackCodec::{H264, Opus, Vp8};
+        let opus = format!(r#"{FILE},"advanced":{{"audio_codec":"OPUS"}}"#);
+        let hls = format!(r#"{FILE},"segment_outputs":[{{"filename_prefix":"b"}}]"#);
+        let preset = format!(r#"{FILE},"preset":"H264_1080P_30""#);
+        for (body, codecs, told, picture, sound) in [
+            (FILE, &[H264, Opus][..], "remuxed: H.264 as published, sound decoded and encoded", true, false),
+            (&*opus, &[H264, Opus], "remuxed: H.264 and Opus as published", true, true),
+            (
+                &opus,
+                &[H264, TrackCodec::Pcmu],
+                "remuxed: H.264 as published, sound decoded and encoded",
+                true,
+                false,
+            ),
+            (&opus, &[Vp8, Opus], "decoded and encoded: the picture is VP8", false, true),
+            (
+                FILE,
+                &[Opus],
+                "decoded and encoded: the picture's codec was not known when the sound began",
+                false,
+                false,
+            ),
+            (
+                &hls,
+                &[H264, Opus],
+                "decoded and encoded: only one MP4 file by itself holds pictures as they were published",
+                false,
+                false,
+            ),
+            (
+                &preset,
+                &[H264, Opus],
+                "decoded and encoded: the request says how pictures are encoded",
+                false,
+                false,
+            ),
+        ] {
+            let before = plan(body);
+            let found = found(codecs);
+            assert_eq!(before.handling(&found).as_deref(), Some(told), "{body}");
+            let after = before.discovered(&found).unwrap();
+            let SourcePlan::Tracks(tracks) = &after.source else { panic!("{after:?}") };
+            assert_eq!(
+                (tracks.picture == Picture::AsPublished, tracks.sound == Sound::AsPublished),
+                (picture, sound),
+                "{body}"
+            );
+            assert_eq!((after.video.is_none(), after.audio.is_empty()), (picture, sound), "{body}");
+            let OutputPlan::File(file) = &after.outputs[0] else { panic!("{after:?}") };
+            assert_eq!(file.pass_through.is_some(), picture, "{body}");
+        }
+    }
+}
