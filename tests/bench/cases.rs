@@ -15,6 +15,7 @@ use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::publisher::{Codec, Publisher, encoded};
 use crate::support::recorder::{Ended, Recorder};
+use crate::support::room::Publishers;
 use crate::support::synthetic::Synthetic;
 
 /// Seconds of each recording; the middle twelve are measured.
@@ -39,7 +40,18 @@ enum Page {
     Scroll,
     Videos,
     /// Everybody in a room, in a grid. Who publishes, and the server, are not counted.
-    Room(u32),
+    Room(u32, Sends),
+}
+
+/// What participants of a room send, 640x360 at 30 pictures a second and sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sends {
+    /// A colour, a number and something small that moves: from a Chromium, which encodes on the same machine, and whose program is in
+    /// memory once for both.
+    Canvas,
+    /// The bench's video, in which every pixel changes: as it was encoded before, so that the recording has the machine almost to
+    /// itself, as it has where participants are somewhere else.
+    Video,
 }
 
 impl Page {
@@ -49,14 +61,16 @@ impl Page {
             Self::Clock => "clock",
             Self::Scroll => "scroll",
             Self::Videos => "videos",
-            Self::Room(4) => "room of four",
-            Self::Room(_) => "room of nine",
+            Self::Room(4, Sends::Canvas) => "room of four",
+            Self::Room(4, Sends::Video) => "room of four videos",
+            Self::Room(_, Sends::Canvas) => "room of nine",
+            Self::Room(_, Sends::Video) => "room of nine videos",
         }
     }
 
     fn path(self) -> String {
         match self {
-            Self::Room(count) => format!("room-of-{count}"),
+            Self::Room(count, _) => format!("room-of-{count}"),
             Self::Videos => "/pages/videos.html?src=/video.webm".to_owned(),
             page => format!("/pages/{}.html", page.name()),
         }
@@ -65,7 +79,7 @@ impl Page {
     fn layout(self) -> Layout {
         match self {
             // Everybody's counters are elsewhere in each layout.
-            Self::Slide | Self::Room(_) => Layout::default(),
+            Self::Slide | Self::Room(..) => Layout::default(),
             Self::Clock => layout::clock(),
             Self::Scroll => layout::scroll(),
             Self::Videos => layout::videos(),
@@ -84,8 +98,10 @@ pub(crate) fn all() -> Vec<Case> {
                 cases.push(Case { page, preset, capture: "framebuffer", live: true });
             }
         }
-        for page in [Page::Room(4), Page::Room(9)] {
-            cases.push(Case { page, preset, capture: "framebuffer", live: false });
+        for (count, sends) in
+            [4, 9].into_iter().flat_map(|count| [(count, Sends::Canvas), (count, Sends::Video)])
+        {
+            cases.push(Case { page: Page::Room(count, sends), preset, capture: "framebuffer", live: false });
         }
     }
     cases
@@ -133,26 +149,33 @@ impl Stage {
     }
 }
 
-/// A room with participants who send the video and its sound. They send what was encoded before, so that the recording has the
-/// machine almost to itself, as it has where participants are somewhere else.
+/// A room with its participants, who leave before it is closed.
 struct Room {
-    // They leave before it is closed.
-    _publishers: Vec<Publisher>,
+    _painters: Option<Publishers>,
+    _players: Vec<Publisher>,
     livekit: LiveKitServer,
     _redis: Redis,
 }
 
 impl Room {
-    fn open(stage: &Stage, name: &str, count: u32) -> Self {
+    fn open(stage: &Stage, name: &str, count: u32, sends: Sends) -> Self {
         let redis = Redis::start();
         let livekit = LiveKitServer::start(&redis);
-        let join = |number: u32| {
-            let publisher = Publisher::join(&livekit, name, &format!("participant-{number}"), Codec::Vp8);
-            publisher.publish(Codec::Vp8, stage.pictures.clone());
-            publisher.publish(Codec::Opus, stage.sound.clone());
-            publisher
-        };
-        Self { _publishers: (1..=count).map(join).collect(), livekit, _redis: redis }
+        let identities: Vec<String> = (1..=count).map(|number| format!("participant-{number}")).collect();
+        let (mut painters, mut players) = (None, Vec::new());
+        match sends {
+            Sends::Canvas => {
+                let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
+                painters = Some(Publishers::join(&livekit, &stage.pages, name, &identities, ""));
+            }
+            Sends::Video => players.extend(identities.iter().map(|identity| {
+                let publisher = Publisher::join(&livekit, name, identity, Codec::Vp8);
+                publisher.publish(Codec::Vp8, stage.pictures.clone());
+                publisher.publish(Codec::Opus, stage.sound.clone());
+                publisher
+            })),
+        }
+        Self { _painters: painters, _players: players, livekit, _redis: redis }
     }
 }
 
@@ -192,11 +215,11 @@ impl Case {
     pub(crate) fn measure(&self, stage: &Stage) -> Measured {
         let dir = tempfile::tempdir().unwrap();
         let room = match self.page {
-            Page::Room(count) => Some(Room::open(stage, &self.page.path(), count)),
+            Page::Room(count, sends) => Some(Room::open(stage, &self.page.path(), count, sends)),
             _ => None,
         };
         let (kind, what) = match self.page {
-            Page::Room(_) => ("room", self.page.path()),
+            Page::Room(..) => ("room", self.page.path()),
             page => ("web", stage.pages.url(&page.path())),
         };
         let server = self.live.then(RtmpServer::start);
@@ -226,10 +249,10 @@ impl Case {
         let all = pictures(&path, &layout);
         let steady: Vec<_> =
             all.iter().filter(|picture| picture.pts >= SETTLE.as_secs_f64()).cloned().collect();
-        let is_counted = !matches!(self.page, Page::Slide | Page::Room(_));
+        let is_counted = !matches!(self.page, Page::Slide | Page::Room(..));
         let moving = is_counted.then(|| cadence(&steady));
         let distinct = match self.page {
-            Page::Room(_) => Some(steadily_different(&path)),
+            Page::Room(..) => Some(steadily_different(&path)),
             _ => moving.map(|cadence| cadence.distinct),
         };
 

@@ -268,7 +268,8 @@ struct Participant {
     socket: Socket,
     sending: Side,
     receiving: Side,
-    pending: Option<SdpPendingOffer>,
+    /// The offer of a track's section, and who waits for its answer to have the track's sid.
+    pending: Option<(SdpPendingOffer, oneshot::Sender<String>, String)>,
     waiting: Vec<Waiting>,
     tracks: Vec<Track>,
     sent: Arc<Mutex<HashMap<String, Sent>>>,
@@ -505,9 +506,10 @@ impl Participant {
             }
             Response::Answer(answer) => {
                 let parsed = SdpAnswer::from_sdp_string(&answer.sdp).unwrap();
-                let pending = self.pending.take().expect("an offer was made");
+                let (pending, told, sid) = self.pending.take().expect("an offer was made");
                 self.sending.rtc.sdp_api().accept_answer(pending, parsed).unwrap();
                 self.sending.has_remote();
+                drop(told.send(sid));
             }
             Response::Trickle(trickle) => {
                 let init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).unwrap();
@@ -528,7 +530,8 @@ impl Participant {
                 let mid =
                     api.add_media(kind, Direction::SendOnly, Some("stream".to_owned()), Some(cid), None);
                 let (offer, pending) = api.apply().unwrap();
-                assert!(self.pending.replace(pending).is_none(), "one offer at a time");
+                let before = self.pending.replace((pending, told, sid.clone()));
+                assert!(before.is_none(), "one offer at a time");
                 self.send(Request::Offer(proto::SessionDescription {
                     r#type: "offer".to_owned(),
                     sdp: offer.to_sdp_string(),
@@ -544,19 +547,7 @@ impl Participant {
                 let due = epoch.map_or_else(Instant::now, |epoch| {
                     epoch + Duration::from_secs(epoch.elapsed().as_secs() + 1)
                 });
-                self.tracks.push(Track {
-                    sid: sid.clone(),
-                    codec,
-                    mid,
-                    frames,
-                    epoch,
-                    next,
-                    ticks,
-                    due,
-                    muted,
-                    sent,
-                });
-                drop(told.send(sid));
+                self.tracks.push(Track { sid, codec, mid, frames, epoch, next, ticks, due, muted, sent });
             }
             _ => {}
         }
