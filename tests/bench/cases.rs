@@ -49,8 +49,10 @@ enum Sends {
     /// A colour, a number and something small that moves: from a Chromium, which encodes on the same machine, and whose program is in
     /// memory once for both.
     Canvas,
-    /// The bench's video, in which every pixel changes: as it was encoded before, so that the recording has the machine almost to
-    /// itself, as it has where participants are somewhere else.
+    /// A ball on black, encoded before, so that the recording has the machine almost to itself, as it has where participants are
+    /// somewhere else.
+    Ball,
+    /// The bench's video, in which every pixel changes; encoded before, too.
     Video,
 }
 
@@ -62,9 +64,11 @@ impl Page {
             Self::Scroll => "scroll",
             Self::Videos => "videos",
             Self::Room(4, Sends::Canvas) => "room of four",
-            Self::Room(4, Sends::Video) => "room of four videos",
+            Self::Room(4, Sends::Ball) => "room of four from elsewhere",
+            Self::Room(4, Sends::Video) => "room of four videos from elsewhere",
             Self::Room(_, Sends::Canvas) => "room of nine",
-            Self::Room(_, Sends::Video) => "room of nine videos",
+            Self::Room(_, Sends::Ball) => "room of nine from elsewhere",
+            Self::Room(_, Sends::Video) => "room of nine videos from elsewhere",
         }
     }
 
@@ -98,10 +102,11 @@ pub(crate) fn all() -> Vec<Case> {
                 cases.push(Case { page, preset, capture: "framebuffer", live: true });
             }
         }
-        for (count, sends) in
-            [4, 9].into_iter().flat_map(|count| [(count, Sends::Canvas), (count, Sends::Video)])
-        {
-            cases.push(Case { page: Page::Room(count, sends), preset, capture: "framebuffer", live: false });
+        for count in [4, 9] {
+            for sends in [Sends::Canvas, Sends::Ball, Sends::Video] {
+                let page = Page::Room(count, sends);
+                cases.push(Case { page, preset, capture: "framebuffer", live: false });
+            }
         }
     }
     cases
@@ -111,8 +116,9 @@ pub(crate) fn all() -> Vec<Case> {
 #[derive(Debug)]
 pub(crate) struct Stage {
     pages: PageServer,
-    /// The video's frames, and the packets of its sound, as participants of a room send them.
+    /// Frames of the video, of a ball that moves, and packets of the video's sound, as participants of a room send them.
     pictures: Vec<Vec<u8>>,
+    ball: Vec<Vec<u8>>,
     sound: Vec<Vec<u8>>,
     _dir: tempfile::TempDir,
 }
@@ -143,9 +149,13 @@ impl Stage {
             encoded(&format!("{from} demux.{kind}_0 ! {parser} ! appsink name=out"))
         };
         let (pictures, sound) = (frames("video", "identity"), frames("audio", "identity"));
+        let ball = encoded(
+            "videotestsrc num-buffers=300 pattern=ball ! video/x-raw,format=I420,width=640,height=360,framerate=30/1 ! \
+             vp8enc deadline=1 cpu-used=6 target-bitrate=600000 keyframe-max-dist=60 ! appsink name=out",
+        );
         let pages = PageServer::start();
         pages.serve("/video.webm", video);
-        Self { pages, pictures, sound, _dir: dir }
+        Self { pages, pictures, ball, sound, _dir: dir }
     }
 }
 
@@ -168,9 +178,10 @@ impl Room {
                 let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
                 painters = Some(Publishers::join(&livekit, &stage.pages, name, &identities, ""));
             }
-            Sends::Video => players.extend(identities.iter().map(|identity| {
+            Sends::Ball | Sends::Video => players.extend(identities.iter().map(|identity| {
                 let publisher = Publisher::join(&livekit, name, identity, Codec::Vp8);
-                publisher.publish(Codec::Vp8, stage.pictures.clone());
+                let pictures = if sends == Sends::Ball { &stage.ball } else { &stage.pictures };
+                publisher.publish(Codec::Vp8, pictures.clone());
                 publisher.publish(Codec::Opus, stage.sound.clone());
                 publisher
             })),
