@@ -210,6 +210,9 @@ pub struct TrackArgs {
     /// {track_source}, {publisher_identity}, {room_name} and {time} are filled in [default: the track's id and the time]
     #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
     pub file: String,
+    /// A websocket to send a track of sound to in place of a file: ws:// or wss://
+    #[arg(long, value_name = "URL", conflicts_with = "file")]
+    pub websocket: Option<String>,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
@@ -333,6 +336,10 @@ pub struct OutputArgs {
     /// An address to stream to: rtmp://, rtmps://, srt://, mux://KEY or twitch://KEY
     #[arg(long = "stream", value_name = "URL")]
     pub streams: Vec<String>,
+    /// A websocket to send sound to as it is, S16LE at 48 kHz, stereo: ws:// or wss://; nothing has a picture then. A user and a
+    /// password in it are sent as such, one called bearer with a token as that
+    #[arg(long = "websocket", value_name = "URL")]
+    pub websockets: Vec<String>,
     /// JPEG images whose names begin with this
     #[arg(long = "images", value_name = "PREFIX")]
     pub images: Vec<String>,

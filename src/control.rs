@@ -4,6 +4,7 @@ use std::fmt;
 
 use tokio::sync::oneshot;
 
+use crate::plan::output::StreamProtocol;
 use crate::plan::stream_url::StreamUrl;
 
 /// What may be asked of a running recording.
@@ -42,8 +43,10 @@ pub enum StopCause {
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    #[error("the recording does not stream over {0}: give it such an output when it is started")]
-    NoStreamOutput(&'static str),
+    #[error(
+        "the recording can't take one more address for {0}: give it a stream output of that when it is started"
+    )]
+    NoStreamOutput(StreamProtocol),
     #[error("stream {0} is already being streamed to: remove it first")]
     DuplicateStream(StreamUrl),
     #[error("stream {0} not found")]

@@ -9,6 +9,7 @@ pub mod profile;
 pub mod protocol;
 pub mod psrpc;
 pub mod secret;
+pub mod tls;
 pub mod token;
 
 pub mod config;

@@ -84,10 +84,10 @@ pub struct RecordingPlan {
 }
 
 impl RecordingPlan {
-    /// Whether nothing is left open until the source has told what it found (see [`RecordingPlan::discovered`]).
+    /// Whether sound is recorded, encoded or not.
     #[must_use]
-    pub const fn is_complete(&self) -> bool {
-        self.unnamed.is_none()
+    pub fn has_sound(&self) -> bool {
+        !self.audio.is_empty() || self.outputs.iter().any(|output| matches!(output, OutputPlan::WebSocket(_)))
     }
 }
 
@@ -120,7 +120,7 @@ impl SessionLimits {
     pub fn apply(&self, outputs: &[OutputPlan], asked: Limits) -> Limits {
         let limit = |output: &OutputPlan| match output {
             OutputPlan::File(_) => self.file,
-            OutputPlan::Stream(_) => self.stream,
+            OutputPlan::Stream(_) | OutputPlan::WebSocket(_) => self.stream,
             OutputPlan::Segments(_) => self.segments,
             OutputPlan::Images(_) => self.images,
         };

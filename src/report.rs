@@ -109,6 +109,11 @@ impl Report {
                     }
                     Place::Stream
                 }
+                OutputPlan::WebSocket(socket) => {
+                    info.stream_results.push(new_stream(&socket.url));
+                    streams.push((id, socket.url.clone()));
+                    Place::Stream
+                }
             };
             places.insert(id, place);
         }

@@ -1,4 +1,4 @@
-//! Where encoded media goes: files, segments, streams, images.
+//! Where media goes: files, segments, streams, images; sound as it is to websockets.
 //!
 //! A sink takes samples from [`Feed`]s into pipelines of its own, so that one that fails disturbs no other. It says what
 //! happened by [`SinkEvent`]s, and finishes when its feeds end.
@@ -11,6 +11,7 @@ mod playlist;
 mod run;
 pub mod segments;
 pub mod stream;
+pub mod websocket;
 pub mod whole;
 
 #[cfg(test)]
@@ -36,6 +37,8 @@ pub struct SinkContext {
     pub timeline: Timeline,
     /// NV12 pictures at the recording's size; for images.
     pub raw_video: Option<Feed>,
+    /// S16LE, 48 kHz, stereo; for websockets.
+    pub raw_audio: Option<Feed>,
     /// H.264, byte stream, one access unit a buffer, parameter sets before every key frame.
     pub video: Option<Feed>,
     pub audio: BTreeMap<AudioCodec, Feed>,

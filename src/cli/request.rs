@@ -76,7 +76,13 @@ pub fn track_composite(args: &TrackCompositeArgs, directory: &Path) -> Result<Eg
 /// [`PlanError`], naming the field.
 pub fn track(args: &TrackArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
     let directory = if args.general.storage.is_some() { Path::new("") } else { directory };
-    let file = FileRequest { path: reachable(&args.file, directory), container: None };
+    let (field, kind) = match &args.websocket {
+        Some(url) => ("websocket_url", OutputKind::Stream(websocket(url))),
+        None => {
+            let path = reachable(&args.file, directory);
+            ("file", OutputKind::File(FileRequest { path, container: None }))
+        }
+    };
     let request = EgressRequest {
         origin: RequestOrigin::CommandLine,
         source: SourceRequest::Track(TrackRequest {
@@ -85,10 +91,10 @@ pub fn track(args: &TrackArgs, directory: &Path) -> Result<EgressRequest, PlanEr
         }),
         encoding: EncodingRequest::default(),
         outputs: vec![OutputRequest {
-            field: "file".to_owned(),
+            field: field.to_owned(),
             storage: None,
             manifest: Manifest::from_flag(!args.general.manifest),
-            kind: OutputKind::File(file),
+            kind,
         }],
         webhooks: Vec::new(),
         capture: CaptureKind::Framebuffer,
@@ -153,7 +159,7 @@ pub fn option_of(field: &str) -> Option<&'static str> {
         ("key_frame_interval", "") => "--keyframe-interval",
         ("audio_only and video_only", "") => "--audio-only, --video-only",
         ("audio_only images", "") => "--audio-only, --images",
-        ("output", "") => "--file, --segments, --stream, --images",
+        ("output", "") => "--file, --segments, --stream, --images, --websocket",
         ("duration", "") => "--duration",
         ("audio_track_id or video_track_id", "") => "--audio-track, --video-track",
         ("ws_url", "") => "--url, LIVEKIT_URL",
@@ -169,7 +175,7 @@ pub fn option_of(field: &str) -> Option<&'static str> {
         ("image_outputs", "width" | "height") => "--image-size",
         ("image_outputs", "filename_suffix") => "--image-suffix",
         ("image_outputs", _) => "--images",
-        (list, _) if list.starts_with("stream") => "--stream",
+        (list, _) if list.starts_with("stream") => "--stream, --websocket",
         _ => return None,
     })
 }
@@ -244,7 +250,8 @@ fn outputs(args: &OutputArgs, manifest: Manifest, directory: &Path) -> Result<Ve
         });
         add(format!("segment_outputs[{at}]"), kind);
     }
-    for (at, stream) in streams(&args.streams)?.into_iter().enumerate() {
+    let websockets = args.websockets.iter().map(|url| websocket(url));
+    for (at, stream) in streams(&args.streams)?.into_iter().chain(websockets).enumerate() {
         add(format!("stream_outputs[{at}]"), OutputKind::Stream(stream));
     }
     for (at, prefix) in args.images.iter().enumerate() {
@@ -285,6 +292,10 @@ fn file(field: &str, path: &str, directory: &Path) -> Result<FileRequest, PlanEr
     Ok(FileRequest { path: reachable(path, directory), container })
 }
 
+fn websocket(url: &str) -> StreamRequest {
+    StreamRequest { protocol: Some(StreamProtocol::WebSocket), urls: vec![Secret::new(url.to_owned())] }
+}
+
 /// One output for each protocol: all its servers get the same encode.
 fn streams(urls: &[String]) -> Result<Vec<StreamRequest>, PlanError> {
     let mut streams: Vec<StreamRequest> = Vec::new();
@@ -293,7 +304,10 @@ fn streams(urls: &[String]) -> Result<Vec<StreamRequest>, PlanError> {
             .map_err(|error| PlanError::StreamUrl { field: format!("stream url {}", at + 1), error })?;
         let protocol: StreamProtocol = url.protocol();
         let secret = Secret::new(text.clone());
-        match streams.iter_mut().find(|stream| stream.protocol == Some(protocol)) {
+        let joins = |stream: &&mut StreamRequest| {
+            stream.protocol == Some(protocol) && protocol != StreamProtocol::WebSocket
+        };
+        match streams.iter_mut().find(joins) {
             Some(stream) => stream.urls.push(secret),
             None => streams.push(StreamRequest { protocol: Some(protocol), urls: vec![secret] }),
         }

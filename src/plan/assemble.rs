@@ -11,7 +11,9 @@ use super::encoding::{AudioEncoding, VideoEncoding};
 use super::error::PlanError;
 use super::filename::{self, Naming, Subject};
 use super::media;
-use super::output::{FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan};
+use super::output::{
+    FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan, StreamProtocol, Transport, WebSocketPlan,
+};
 use super::page::{self, Page};
 use super::pass_through;
 use super::provisions::Provisions;
@@ -47,6 +49,9 @@ impl RecordingPlan {
             }
             SourceRequest::Room(room) => Shown::Page(page::room(room, provisions, &egress_id)?),
             SourceRequest::Media(media) => Shown::Tracks(media::tracks(media, provisions, &egress_id)?),
+            SourceRequest::Track(track) if request.outputs.iter().any(is_websocket) => {
+                Shown::Tracks(media::sound_of_track(track, provisions, &egress_id)?)
+            }
             SourceRequest::Track(track) => {
                 return pass_through::plan(request, track, provisions, egress_id, now);
             }
@@ -99,13 +104,18 @@ impl RecordingPlan {
     }
 }
 
-/// Images have no sound: alone they need none.
+/// Images have no sound: alone they need none. A websocket has no picture, and as in LiveKit's recorder nothing beside it has.
 fn recorded_media(asked: Media, outputs: &[OutputRequest]) -> Media {
     let only_images = outputs.iter().all(|output| matches!(output.kind, OutputKind::Images(_)));
     match asked {
+        Media::AudioAndVideo if outputs.iter().any(is_websocket) => Media::AudioOnly,
         Media::AudioAndVideo if only_images => Media::VideoOnly,
         asked => asked,
     }
+}
+
+fn is_websocket(output: &OutputRequest) -> bool {
+    matches!(&output.kind, OutputKind::Stream(stream) if stream.is_websocket())
 }
 
 fn needs(request: &EgressRequest) -> Result<Needs, PlanError> {
@@ -115,7 +125,7 @@ fn needs(request: &EgressRequest) -> Result<Needs, PlanError> {
             OutputKind::Segments(segments) => {
                 needs.segment_durations.push(segment_duration(&output.field, segments)?);
             }
-            OutputKind::Stream(_) => needs.has_stream = true,
+            OutputKind::Stream(stream) => needs.has_stream |= !stream.is_websocket(),
             OutputKind::File(_) | OutputKind::Images(_) => {}
         }
     }
@@ -134,9 +144,10 @@ fn segment_duration(field: &str, segments: &SegmentsRequest) -> Result<Duration,
     Ok(duration)
 }
 
-const fn always_aac(output: &OutputRequest) -> bool {
-    match output.kind {
-        OutputKind::Segments(_) | OutputKind::Stream(_) => true,
+fn always_aac(output: &OutputRequest) -> bool {
+    match &output.kind {
+        OutputKind::Segments(_) => true,
+        OutputKind::Stream(stream) => !stream.is_websocket(),
         OutputKind::File(_) | OutputKind::Images(_) => false,
     }
 }
@@ -273,7 +284,7 @@ impl Assembly<'_> {
             OutputKind::Segments(segments) => {
                 self.segments(field, segments, kept()?).map(OutputPlan::Segments)
             }
-            OutputKind::Stream(stream) => self.stream(field, stream).map(OutputPlan::Stream),
+            OutputKind::Stream(stream) => self.stream(field, stream),
             OutputKind::Images(images) => self.images(field, images, kept()?).map(OutputPlan::Images),
         }
     }
@@ -397,7 +408,7 @@ impl Assembly<'_> {
         })
     }
 
-    fn stream(&self, field: &str, stream: &StreamRequest) -> Result<StreamPlan, PlanError> {
+    fn stream(&self, field: &str, stream: &StreamRequest) -> Result<OutputPlan, PlanError> {
         let url_field = |at: usize| format!("stream url ({field}.urls[{at}])");
         let mut protocol = stream.protocol;
         let mut urls: Vec<StreamUrl> = Vec::with_capacity(stream.urls.len());
@@ -423,12 +434,30 @@ impl Assembly<'_> {
                 format!("{field} has no address; the only output of a recording needs one"),
             ));
         }
-        Ok(StreamPlan {
-            protocol,
-            has_video: self.media.has_video(),
-            has_audio: self.media.has_audio(),
-            urls,
-        })
+        let transport = match protocol {
+            StreamProtocol::Rtmp => Transport::Rtmp,
+            StreamProtocol::Srt => Transport::Srt,
+            StreamProtocol::WebSocket => return self.websocket(field, urls).map(OutputPlan::WebSocket),
+        };
+        let (has_video, has_audio) = (self.media.has_video(), self.media.has_audio());
+        Ok(OutputPlan::Stream(StreamPlan { transport, has_video, has_audio, urls }))
+    }
+
+    fn websocket(&self, field: &str, urls: Vec<StreamUrl>) -> Result<WebSocketPlan, PlanError> {
+        let [url] = <[StreamUrl; 1]>::try_from(urls).map_err(|urls| {
+            let help =
+                format!("{field} has {} addresses; give each websocket an output of its own", urls.len());
+            PlanError::invalid("stream url", help)
+        })?;
+        if !self.media.has_audio() {
+            return Err(incompatible(
+                field.to_owned(),
+                "websocket",
+                VideoCodec::H264,
+                "a websocket takes sound alone; leave video_only out",
+            ));
+        }
+        Ok(WebSocketPlan { url })
     }
 
     fn images(&self, field: &str, images: &ImagesRequest, kept: Kept) -> Result<ImagesPlan, PlanError> {
@@ -499,6 +528,7 @@ pub(super) fn nothing_is_written_twice(fields: &[&str], outputs: &[OutputPlan]) 
                 // The address is told apart by its key, which must not get into the error.
                 .map(|url| ("urls", url.expose().to_owned()))
                 .collect(),
+            OutputPlan::WebSocket(socket) => vec![("urls", socket.url.expose().to_owned())],
             OutputPlan::Images(images) => vec![("filename_prefix", format!("{}*.jpeg", images.prefix))],
         };
         for (part, name) in names {

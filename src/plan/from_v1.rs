@@ -8,6 +8,7 @@ use proto::{
 };
 
 use super::error::PlanError;
+use super::output::StreamProtocol;
 use super::request::{
     AudioMixing, EgressRequest, EncodingRequest, Media, MediaRequest, OutputRequest, RoomRequest,
     SourceRequest, TrackRequest, WebRequest,
@@ -178,8 +179,9 @@ pub fn track(request: proto::TrackEgressRequest, ticket: RoomTicket) -> Result<E
     let outputs = match output {
         None => Vec::new(),
         Some(track_egress_request::Output::File(file)) => vec![wire::direct_file("file".to_owned(), file)],
-        Some(track_egress_request::Output::WebsocketUrl(_)) => {
-            return Err(PlanError::not_yet("websocket_url", "a websocket output", "record to a `file`"));
+        Some(track_egress_request::Output::WebsocketUrl(url)) => {
+            let protocol = Some(StreamProtocol::WebSocket);
+            vec![wire::stream_to("websocket_url".to_owned(), protocol, vec![url])]
         }
     };
     let source = SourceRequest::Track(TrackRequest { room: ticket.named(room_name), track_id });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::RecordingPlan;
 use super::codec::AudioCodec;
 use super::encoding::{AudioEncoding, Cadence, H264Profile, VideoEncoding};
-use super::output::{OutputId, OutputPlan, StreamProtocol};
+use super::output::{OutputId, OutputPlan, Transport};
 
 /// What a recording may use.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,7 +53,7 @@ pub struct X264Plan {
 pub struct Branch {
     pub output: OutputId,
     pub video: Option<VideoFeed>,
-    pub audio: Option<AudioCodec>,
+    pub audio: Option<AudioFeed>,
 }
 
 /// Which pictures a branch takes.
@@ -63,6 +63,15 @@ pub enum VideoFeed {
     Raw,
     /// Behind the encoder.
     H264,
+}
+
+/// Which sound a branch takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AudioFeed {
+    /// As captured.
+    Raw,
+    /// Behind an encoder.
+    Encoded(AudioCodec),
 }
 
 impl GraphPlan {
@@ -82,12 +91,20 @@ impl GraphPlan {
             .map(|(at, output)| Branch {
                 output: OutputId(at),
                 video: video_feed(output),
-                audio: output.audio(),
+                audio: audio_feed(output),
             })
             .collect();
         let is_encoded = branches.iter().any(|branch| branch.video == Some(VideoFeed::H264));
         let video = plan.video.as_ref().filter(|_| is_encoded);
         Self { video: video.map(|video| x264(video, plan, machine)), audio: plan.audio.clone(), branches }
+    }
+}
+
+const fn audio_feed(output: &OutputPlan) -> Option<AudioFeed> {
+    match (output, output.audio()) {
+        (OutputPlan::WebSocket(_), _) => Some(AudioFeed::Raw),
+        (_, Some(codec)) => Some(AudioFeed::Encoded(codec)),
+        (_, None) => None,
     }
 }
 
@@ -97,20 +114,25 @@ fn video_feed(output: &OutputPlan) -> Option<VideoFeed> {
         OutputPlan::File(file) => file.has_video,
         OutputPlan::Segments(segments) => segments.has_video,
         OutputPlan::Stream(stream) => stream.has_video,
+        OutputPlan::WebSocket(_) => false,
     };
     encoded.then_some(VideoFeed::H264)
 }
 
 fn x264(video: &VideoEncoding, plan: &RecordingPlan, machine: Machine) -> X264Plan {
-    let has_rtmp = plan.outputs.iter().any(
-        |output| matches!(output, OutputPlan::Stream(stream) if stream.protocol == StreamProtocol::Rtmp),
-    );
+    let has_rtmp = plan
+        .outputs
+        .iter()
+        .any(|output| matches!(output, OutputPlan::Stream(stream) if stream.transport == Transport::Rtmp));
     let segment = plan
         .outputs
         .iter()
         .filter_map(|output| match output {
             OutputPlan::Segments(segments) => Some(segments.duration),
-            OutputPlan::File(_) | OutputPlan::Stream(_) | OutputPlan::Images(_) => None,
+            OutputPlan::File(_)
+            | OutputPlan::Stream(_)
+            | OutputPlan::WebSocket(_)
+            | OutputPlan::Images(_) => None,
         })
         .min();
     // A key frame comes when its time has come, so the encoder must not put one where a scene changes.

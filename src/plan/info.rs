@@ -62,7 +62,7 @@ fn redacted_track(mut request: proto::TrackEgressRequest) -> proto::TrackEgressR
             None => {}
         },
         // There may be a key in it.
-        Some(track_egress_request::Output::WebsocketUrl(url)) => *url = redact::page_url(url),
+        Some(track_egress_request::Output::WebsocketUrl(url)) => *url = redact::stream_url(url),
         None => {}
     }
     request
@@ -351,6 +351,7 @@ fn output_as_v2(output: &OutputRequest) -> proto::Output {
                 None => proto::StreamProtocol::DefaultProtocol,
                 Some(StreamProtocol::Rtmp) => proto::StreamProtocol::Rtmp,
                 Some(StreamProtocol::Srt) => proto::StreamProtocol::Srt,
+                Some(StreamProtocol::WebSocket) => proto::StreamProtocol::Websocket,
             };
             let urls = stream.urls.iter().map(|url| url.expose().clone()).collect();
             output::Config::Stream(proto::StreamOutput { protocol: protocol.into(), urls })

@@ -4,7 +4,7 @@
 use super::EgressId;
 use super::error::PlanError;
 use super::provisions::Provisions;
-use super::request::{AudioMixing, MediaOf, MediaRequest, RoomRequest};
+use super::request::{AudioMixing, MediaOf, MediaRequest, RoomRequest, TrackRequest};
 use super::room::RoomTicket;
 use super::track::{
     AudioChoice, AudioFrom, AudioRoute, Channel, Lasts, ParticipantKind, Picture, Rest, Sound, TracksPlan,
@@ -62,6 +62,21 @@ pub(super) fn sound_of_room(
     };
     let wanted = Wanted { video: Vec::new(), audio: Some(audio), lasts: Lasts::Room };
     plan(&request.room, wanted, provisions, egress_id)
+}
+
+/// One track's sound, decoded.
+///
+/// # Errors
+/// [`PlanError`], where no track is named.
+pub(super) fn sound_of_track(
+    request: &TrackRequest,
+    provisions: &Provisions,
+    egress_id: &EgressId,
+) -> Result<TracksPlan, PlanError> {
+    if request.track_id.is_empty() {
+        return Err(PlanError::invalid("track_id", "it is empty; name the track to record, TR_…"));
+    }
+    plan(&request.room, Wanted::tracks(None, Some(&request.track_id)), provisions, egress_id)
 }
 
 /// The plan for what its outputs take: pictures of `size`, if any, and sound. Media that nothing takes are not wanted.

@@ -19,11 +19,12 @@ pub enum OutputPlan {
     File(FilePlan),
     Segments(SegmentsPlan),
     Stream(StreamPlan),
+    WebSocket(WebSocketPlan),
     Images(ImagesPlan),
 }
 
 impl OutputPlan {
-    /// The codec of the sound it takes; `None`: it takes none.
+    /// The codec of the sound it takes; `None`: it takes none, or takes it as it is.
     #[must_use]
     pub const fn audio(&self) -> Option<AudioCodec> {
         match self {
@@ -37,7 +38,8 @@ impl OutputPlan {
                     None
                 }
             }
-            Self::Images(_) => None,
+            // Its sound is not encoded.
+            Self::WebSocket(_) | Self::Images(_) => None,
         }
     }
 
@@ -48,7 +50,7 @@ impl OutputPlan {
             Self::File(file) => Some(&file.storage),
             Self::Segments(segments) => Some(&segments.storage),
             Self::Images(images) => Some(&images.storage),
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::WebSocket(_) => None,
         }
     }
 
@@ -59,7 +61,7 @@ impl OutputPlan {
             Self::File(file) => Some(file.manifest),
             Self::Segments(segments) => Some(segments.manifest),
             Self::Images(images) => Some(images.manifest),
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::WebSocket(_) => None,
         }
     }
 
@@ -71,7 +73,7 @@ impl OutputPlan {
             Self::File(file) => Some(&file.name.as_str()[..dir_of(file.name.as_str())]),
             Self::Segments(segments) => Some(&segments.dir),
             Self::Images(images) => Some(&images.prefix[..dir_of(&images.prefix)]),
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::WebSocket(_) => None,
         }
     }
 }
@@ -127,16 +129,47 @@ pub enum SegmentSuffix {
 /// One encode sent to any number of servers; may begin with none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamPlan {
-    pub protocol: StreamProtocol,
+    pub transport: Transport,
     pub has_video: bool,
     pub has_audio: bool,
     pub urls: Vec<StreamUrl>,
 }
 
+/// How an encoded stream is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Rtmp,
+    Srt,
+}
+
+impl std::fmt::Display for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        StreamProtocol::from(*self).fmt(f)
+    }
+}
+
+/// Sound as it is mixed, sent to one websocket: S16LE, 48 kHz, stereo (media.md §6.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSocketPlan {
+    pub url: StreamUrl,
+}
+
+/// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamProtocol {
     Rtmp,
     Srt,
+    /// Sound alone.
+    WebSocket,
+}
+
+impl From<Transport> for StreamProtocol {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Rtmp => Self::Rtmp,
+            Transport::Srt => Self::Srt,
+        }
+    }
 }
 
 impl std::fmt::Display for StreamProtocol {
@@ -144,6 +177,7 @@ impl std::fmt::Display for StreamProtocol {
         f.write_str(match self {
             Self::Rtmp => "RTMP",
             Self::Srt => "SRT",
+            Self::WebSocket => "WebSocket",
         })
     }
 }

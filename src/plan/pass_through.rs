@@ -96,8 +96,10 @@ impl RecordingPlan {
     pub fn discovered(&self, found: &[Discovered]) -> Result<Self, PlanError> {
         let mut plan = self.clone();
         plan.decide(found);
+        // Where there are two, whose picture it is gives the name.
+        let pictures = found.iter().find(|found| found.codec.kind() == TrackKind::Video);
         let (Some(room), Some(unnamed), Some(found)) =
-            (self.source.room(), plan.unnamed.take(), found.first())
+            (self.source.room(), plan.unnamed.take(), pictures.or(found.first()))
         else {
             return Ok(plan);
         };

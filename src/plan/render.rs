@@ -41,6 +41,9 @@ pub fn render(plan: &RecordingPlan, graph: &GraphPlan) -> String {
             OutputPlan::File(file) => self::file(&mut text, file),
             OutputPlan::Segments(segments) => self::segments(&mut text, segments),
             OutputPlan::Stream(stream) => self::stream(&mut text, stream),
+            OutputPlan::WebSocket(socket) => {
+                text.line("stream", &format!("{} (websocket: S16LE, 48000 Hz, stereo)", socket.url));
+            }
             OutputPlan::Images(images) => self::images(&mut text, images),
         }
         if let Some(storage) = output.storage() {
@@ -249,11 +252,11 @@ fn stored(text: &mut Lines, storage: &Storage) {
 
 fn stream(text: &mut Lines, stream: &StreamPlan) {
     if stream.urls.is_empty() {
-        text.line("stream", &format!("{} (no address yet)", stream.protocol));
+        text.line("stream", &format!("{} (no address yet)", stream.transport));
     }
     for url in &stream.urls {
         let lookup = if url.needs_lookup() { "; Twitch is asked for its server" } else { "" };
-        text.line("stream", &format!("{url} ({}{lookup})", stream.protocol));
+        text.line("stream", &format!("{url} ({}{lookup})", stream.transport));
     }
 }
 

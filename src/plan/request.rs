@@ -361,6 +361,21 @@ pub struct StreamRequest {
     pub urls: Vec<Secret<String>>,
 }
 
+impl StreamRequest {
+    /// Whether it is one of sound alone: the first address says so, where nothing else does.
+    #[must_use]
+    pub fn is_websocket(&self) -> bool {
+        let by_scheme = |url: &Secret<String>| {
+            let scheme = url.expose().trim().split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+            matches!(scheme.as_deref(), Some("ws" | "wss"))
+        };
+        match self.protocol {
+            Some(protocol) => protocol == StreamProtocol::WebSocket,
+            None => self.urls.first().is_some_and(by_scheme),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImagesRequest {
     pub prefix: String,

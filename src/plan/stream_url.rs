@@ -1,4 +1,4 @@
-//! Where a stream goes: `rtmp(s)://`, `srt://`, and the short forms `mux://` and `twitch://`.
+//! Where a stream goes: `rtmp(s)://`, `srt://`, the short forms `mux://` and `twitch://`, and `ws(s)://` for sound alone.
 //!
 //! Rules and redaction: media.md §6.2. Redaction here knows no invalid address: what can't be parsed may be a bare key.
 
@@ -37,7 +37,7 @@ impl StreamUrl {
         let fail = |reason: &str| StreamUrlError { url: redact::stream_url(text), reason: reason.to_owned() };
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(fail(
-                "it has no scheme; streams go to rtmp://, rtmps://, srt://, mux:// or twitch://",
+                "it has no scheme; streams go to rtmp://, rtmps://, srt://, mux://, twitch://, ws:// or wss://",
             ));
         };
         if text.chars().any(char::is_control) {
@@ -53,10 +53,10 @@ impl StreamUrl {
             }
             "twitch" => Self::twitch(short_form_key(rest).map_err(fail)?),
             "srt" => Self::srt(rest).map_err(|reason| fail(&reason))?,
-            "ws" | "wss" => return Err(fail("a websocket stream is not yet supported; use RTMP or SRT")),
+            "ws" | "wss" => Self::websocket(&scheme, rest).map_err(|reason| fail(&reason))?,
             _ => {
                 return Err(fail(
-                    "invalid scheme; streams go to rtmp://, rtmps://, srt://, mux:// or twitch://",
+                    "invalid scheme; streams go to rtmp://, rtmps://, srt://, mux://, twitch://, ws:// or wss://",
                 ));
             }
         };
@@ -105,7 +105,11 @@ impl StreamUrl {
     #[cfg(test)]
     pub(crate) fn for_tests(address: impl Into<String>, redacted: impl Into<String>) -> Self {
         let address = address.into();
-        let protocol = if address.starts_with("srt") { StreamProtocol::Srt } else { StreamProtocol::Rtmp };
+        let protocol = match address.split_once(':') {
+            Some(("srt", _)) => StreamProtocol::Srt,
+            Some(("ws" | "wss", _)) => StreamProtocol::WebSocket,
+            _ => StreamProtocol::Rtmp,
+        };
         Self { protocol, address: Secret::new(address), redacted: redacted.into() }
     }
 
@@ -117,6 +121,12 @@ impl StreamUrl {
             return Ok(Self::twitch(key));
         }
         Ok(Self::new(StreamProtocol::Rtmp, format!("{scheme}://{host}{path}{key}")))
+    }
+
+    fn websocket(scheme: &str, rest: &str) -> Result<Self, String> {
+        let url = Url::parse(&format!("{scheme}://{rest}"))
+            .map_err(|error| format!("{error}; write it as {scheme}://example.com/path"))?;
+        Ok(Self::new(StreamProtocol::WebSocket, url.into()))
     }
 
     fn srt(rest: &str) -> Result<Self, String> {

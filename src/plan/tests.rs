@@ -417,9 +417,9 @@ fn names_of_a_track_composite_wait_for_its_publisher() {
     };
     let (_, text) = REQUESTS.iter().find(|(name, _)| *name == "v1-track-composite").unwrap();
     let before = plan(text).unwrap();
-    assert!(!before.is_complete());
+    assert!(before.is_open());
     let after = before.discovered(&[found("bob/../x")]).unwrap();
-    assert!(after.is_complete());
+    assert!(!after.is_open());
     let [OutputPlan::File(file), OutputPlan::Segments(segments), OutputPlan::Images(images)] =
         after.outputs.as_slice()
     else {
@@ -436,7 +436,7 @@ fn names_of_a_track_composite_wait_for_its_publisher() {
     assert!(error.to_string().contains("its own name"), "{error}");
 
     let named = r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"filepath":"a"}]}"#;
-    assert!(plan(named).unwrap().is_complete());
+    assert!(!plan(named).unwrap().is_open());
 }
 
 #[test]

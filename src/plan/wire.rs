@@ -199,17 +199,16 @@ pub(super) fn stream(field: String, output: proto::StreamOutput) -> Result<Outpu
         proto::StreamProtocol::DefaultProtocol => None,
         proto::StreamProtocol::Rtmp => Some(StreamProtocol::Rtmp),
         proto::StreamProtocol::Srt => Some(StreamProtocol::Srt),
-        proto::StreamProtocol::Websocket => {
-            return Err(PlanError::not_yet("stream protocol", "a websocket stream", "use RTMP or SRT"));
-        }
+        proto::StreamProtocol::Websocket => Some(StreamProtocol::WebSocket),
     };
+    Ok(stream_to(field, protocol, urls))
+}
+
+/// A stream to these addresses.
+pub(super) fn stream_to(field: String, protocol: Option<StreamProtocol>, urls: Vec<String>) -> OutputRequest {
     let urls = urls.into_iter().map(Secret::new).collect();
-    Ok(OutputRequest {
-        field,
-        storage: None,
-        manifest: Manifest::OnlyWithBackup,
-        kind: OutputKind::Stream(StreamRequest { protocol, urls }),
-    })
+    let kind = OutputKind::Stream(StreamRequest { protocol, urls });
+    OutputRequest { field, storage: None, manifest: Manifest::OnlyWithBackup, kind }
 }
 
 /// `storage`: as for [`segments`].

@@ -117,7 +117,7 @@ impl<'a> Driver<'a> {
         reporter.changed(report.info());
         Self {
             raw_video: setup.plan.video.as_ref().map(|_| Feed::new("raw video")),
-            raw_audio: (!setup.plan.audio.is_empty()).then(|| Feed::new("raw audio")),
+            raw_audio: setup.plan.has_sound().then(|| Feed::new("raw audio")),
             published: Published::default(),
             first_frame: None,
             board: ProgressBoard::new(&setup.plan),
@@ -268,6 +268,7 @@ impl<'a> Driver<'a> {
         SinkContext {
             timeline: self.timeline.clone(),
             raw_video: self.raw_video.clone(),
+            raw_audio: self.raw_audio.clone(),
             video,
             audio,
             key_frames: encoders.map_or_else(crate::media::KeyFrames::none, Encoders::key_frames),
@@ -376,6 +377,7 @@ impl<'a> Driver<'a> {
             SourceEvent::Ended => self.handle(Event::SourceEnded),
             SourceEvent::Muted(is_muted) => {
                 tracing::info!(is_muted, "all sound");
+                self.outputs.muted(is_muted);
                 Vec::new()
             }
             SourceEvent::Lacking { what, why } => {
@@ -398,7 +400,13 @@ impl<'a> Driver<'a> {
 
     fn source_failed(&mut self, failure: StartFailure) -> Vec<Action> {
         self.fault = failure.fault;
-        self.handle(Event::SourceFailed(failure.error))
+        let takes_sound = |output: &OutputPlan| matches!(output, OutputPlan::WebSocket(_));
+        let error = match failure.is_picture && self.setup.plan.outputs.iter().all(takes_sound) {
+            // In the words of whoever asked for one track (media.md §1.7).
+            true => format!("format websocket incompatible with codec video: {}", failure.error),
+            false => failure.error,
+        };
+        self.handle(Event::SourceFailed(error))
     }
 
     fn on_tick(&mut self) -> Vec<Action> {
@@ -429,7 +437,7 @@ impl<'a> Driver<'a> {
 
     /// Says in good time that the disk gets full, and ends the recording while it still can be ended well.
     fn watch_disk(&mut self) -> Vec<Action> {
-        let writes = self.setup.plan.outputs.iter().any(|output| !matches!(output, OutputPlan::Stream(_)));
+        let writes = self.setup.plan.outputs.iter().any(|output| output.storage().is_some());
         let root = self.setup.work.root();
         let Some(free) = free_bytes(root).filter(|_| writes) else { return Vec::new() };
         let floor = self.setup.keep_free;

@@ -2,6 +2,7 @@
 
 use tokio::task::JoinError;
 
+use crate::plan::track::TrackKind;
 use crate::report::Fault;
 use crate::source::tracks::{RoomError, SignalError, TracksError};
 use crate::source::web::WebError;
@@ -11,6 +12,8 @@ use crate::source::{Source, SourceError};
 pub(super) struct StartFailure {
     pub(super) error: String,
     pub(super) fault: Fault,
+    /// A track of pictures was named where one of sound is wanted.
+    pub(super) is_picture: bool,
 }
 
 impl From<SourceError> for StartFailure {
@@ -35,7 +38,9 @@ impl From<SourceError> for StartFailure {
                 TracksError::Duplicate | TracksError::Screen(_) | TracksError::Transcode(_),
             ) => Fault::Service,
         };
-        Self { error: describe(&error), fault }
+        let is_picture =
+            matches!(&error, SourceError::Tracks(TracksError::WrongKind { kind: TrackKind::Video, .. }));
+        Self { error: describe(&error), fault, is_picture }
     }
 }
 
@@ -45,7 +50,9 @@ pub(super) fn joined(
 ) -> Result<Source, StartFailure> {
     match started {
         Ok(started) => started.map_err(StartFailure::from),
-        Err(panic) => Err(StartFailure { error: panic.to_string(), fault: Fault::Service }),
+        Err(panic) => {
+            Err(StartFailure { error: panic.to_string(), fault: Fault::Service, is_picture: false })
+        }
     }
 }
 

@@ -7,12 +7,13 @@ use futures::future::{BoxFuture, join_all};
 
 use crate::control::CommandError;
 use crate::plan::RecordingPlan;
-use crate::plan::output::{OutputId, OutputPlan, StreamProtocol};
+use crate::plan::output::{OutputId, OutputPlan, StreamProtocol, Transport};
 use crate::plan::stream_url::StreamUrl;
 use crate::sink::file::FileSink;
 use crate::sink::images::ImagesSink;
 use crate::sink::segments::SegmentsSink;
 use crate::sink::stream::{StreamError, StreamSink};
+use crate::sink::websocket::WebSocketSink;
 use crate::sink::{SinkContext, SinkError};
 
 /// The open sinks.
@@ -29,12 +30,14 @@ enum OpenSink {
     File(FileSink),
     Segments(SegmentsSink),
     Images(ImagesSink),
-    Stream { sink: StreamSink, protocol: StreamProtocol },
+    Stream { sink: StreamSink, transport: Transport },
+    WebSocket(WebSocketSink),
 }
 
 impl Outputs {
-    /// Opens everything that writes to disk. Streams wait for [`Outputs::open_streams`]: a server does not like a
-    /// connection on which nothing comes for a long time.
+    /// Opens everything that writes to disk, and dials websockets: whether they can be had is to be known before anything is
+    /// recorded. Streams wait for [`Outputs::open_streams`]: a server does not like a connection on which nothing comes for a
+    /// long time.
     pub(super) fn open(plan: &RecordingPlan, contexts: &[SinkContext]) -> Result<Self, SinkError> {
         let mut sinks = BTreeMap::new();
         for (index, (output, context)) in plan.outputs.iter().zip(contexts).enumerate() {
@@ -45,6 +48,9 @@ impl Outputs {
                     OpenSink::Segments(SegmentsSink::open(id, segments, context)?)
                 }
                 OutputPlan::Images(images) => OpenSink::Images(ImagesSink::open(id, images, context)?),
+                OutputPlan::WebSocket(socket) => {
+                    OpenSink::WebSocket(WebSocketSink::open(id, socket, context)?)
+                }
                 OutputPlan::Stream(_) => continue,
             };
             sinks.insert(id, sink);
@@ -62,7 +68,7 @@ impl Outputs {
             if let OutputPlan::Stream(stream) = output {
                 let id = OutputId(index);
                 let sink = StreamSink::open(id, stream, context)?;
-                self.sinks.insert(id, OpenSink::Stream { sink, protocol: stream.protocol });
+                self.sinks.insert(id, OpenSink::Stream { sink, transport: stream.transport });
             }
         }
         Ok(())
@@ -82,6 +88,15 @@ impl Outputs {
         sink.remove(url).map_err(refused)
     }
 
+    /// All sound is muted now, or no longer.
+    pub(super) fn muted(&self, is_muted: bool) {
+        for sink in self.sinks.values() {
+            if let OpenSink::WebSocket(sink) = sink {
+                sink.muted(is_muted);
+            }
+        }
+    }
+
     /// An output can't go on.
     pub(super) fn mark_failed(&mut self, id: OutputId) {
         self.failed.insert(id);
@@ -92,6 +107,7 @@ impl Outputs {
         self.sinks.iter().filter(|(id, _)| !self.failed.contains(id)).any(|(_, sink)| match sink {
             OpenSink::File(_) | OpenSink::Segments(_) | OpenSink::Images(_) => true,
             OpenSink::Stream { sink, .. } => !sink.is_empty(),
+            OpenSink::WebSocket(sink) => !sink.is_over(),
         })
     }
 
@@ -107,6 +123,10 @@ impl Outputs {
                     sink.finish(within).await;
                     Ok(())
                 }),
+                OpenSink::WebSocket(sink) => Box::pin(async move {
+                    sink.finish(within).await;
+                    Ok(())
+                }),
             };
             done.await.err().map(|error| (id, error))
         });
@@ -117,13 +137,10 @@ impl Outputs {
         self.sinks
             .iter_mut()
             .find_map(|(id, sink)| match sink {
-                OpenSink::Stream { sink, protocol } if *protocol == wanted => Some((*id, sink)),
+                OpenSink::Stream { sink, transport } if wanted == (*transport).into() => Some((*id, sink)),
                 _ => None,
             })
-            .ok_or(CommandError::NoStreamOutput(match wanted {
-                StreamProtocol::Rtmp => "RTMP",
-                StreamProtocol::Srt => "SRT",
-            }))
+            .ok_or(CommandError::NoStreamOutput(wanted))
     }
 }
 

@@ -38,7 +38,7 @@ pub fn check(plan: &RecordingPlan, base: &Path, keep_free: u64) -> Result<(), Pr
             OutputPlan::File(file) => (file.name.to_string(), true),
             OutputPlan::Segments(segments) => (format!("{}{}", segments.dir, segments.playlist), true),
             OutputPlan::Images(images) => (images.prefix.clone(), false),
-            OutputPlan::Stream(_) => continue,
+            OutputPlan::Stream(_) | OutputPlan::WebSocket(_) => continue,
         };
         let Some(Storage { primary, backup }) = output.storage() else { continue };
         for target in [Some(primary), backup.as_ref()].into_iter().flatten() {

@@ -80,6 +80,7 @@ impl ProgressBoard {
                         board.add_stream(id, url);
                     }
                 }
+                OutputPlan::WebSocket(socket) => board.add_stream(id, &socket.url),
             }
         }
         board

@@ -338,7 +338,7 @@ fn entry_of(output: &OutputPlan) -> OutputEntry {
             duration: segments.duration,
         },
         OutputPlan::Images(_) => OutputEntry::Images,
-        OutputPlan::Stream(_) => OutputEntry::Stream,
+        OutputPlan::Stream(_) | OutputPlan::WebSocket(_) => OutputEntry::Stream,
     }
 }
 

@@ -40,7 +40,7 @@ use timing::Timing;
 use super::{SinkContext, SinkError};
 use crate::media::{self, Feed};
 use crate::plan::codec::AudioCodec;
-use crate::plan::output::{OutputId, StreamPlan, StreamProtocol};
+use crate::plan::output::{OutputId, StreamPlan, Transport};
 use crate::plan::stream_url::StreamUrl;
 
 /// Why an address could not be added or removed.
@@ -71,7 +71,7 @@ pub struct StreamStats {
 pub struct StreamSink {
     output: OutputId,
     context: SinkContext,
-    protocol: StreamProtocol,
+    protocol: Transport,
     video: Option<Feed>,
     audio: Option<Feed>,
     timing: Timing,
@@ -123,13 +123,13 @@ impl StreamSink {
             true => Some(context.audio.get(&AudioCodec::Aac).cloned().ok_or_else(|| no_feed("AAC audio"))?),
             false => None,
         };
-        for element in elements(plan.protocol) {
+        for element in elements(plan.transport) {
             media::make(element)?;
         }
         let mut sink = Self {
             output: id,
             context: context.clone(),
-            protocol: plan.protocol,
+            protocol: plan.transport,
             video,
             audio,
             timing,
@@ -265,10 +265,10 @@ impl Drop for StreamSink {
     }
 }
 
-const fn elements(protocol: StreamProtocol) -> &'static [&'static str] {
+const fn elements(protocol: Transport) -> &'static [&'static str] {
     match protocol {
-        StreamProtocol::Rtmp => &["appsrc", "h264parse", "aacparse", "flvmux", "rtmp2sink"],
-        StreamProtocol::Srt => &["appsrc", "h264parse", "aacparse", "mpegtsmux", "srtsink"],
+        Transport::Rtmp => &["appsrc", "h264parse", "aacparse", "flvmux", "rtmp2sink"],
+        Transport::Srt => &["appsrc", "h264parse", "aacparse", "mpegtsmux", "srtsink"],
     }
 }
 

@@ -136,7 +136,7 @@ async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
         let gone = controls.remove(&good).await.unwrap_err();
         assert!(matches!(gone, CommandError::UnknownStream(_)), "{gone}");
         let other = controls.add("srt://127.0.0.1:9?mode=caller").await.unwrap_err();
-        assert_eq!(other, CommandError::NoStreamOutput("SRT"));
+        assert_eq!(other, CommandError::NoStreamOutput(StreamProtocol::Srt));
         controls.records_for(Duration::from_secs(2)).await;
         controls.commands.send(Command::Stop(StopCause::Request)).unwrap();
         let late = controls.add(&good).await.unwrap_err();

@@ -23,3 +23,4 @@ pub(crate) mod stores;
 pub(crate) mod synthetic;
 pub(crate) mod tool;
 pub(crate) mod webhook_receiver;
+pub(crate) mod websocket;

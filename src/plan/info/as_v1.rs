@@ -10,19 +10,23 @@ use super::super::track::{AudioFrom, Shows, VideoChoice};
 use super::{encoding_as_v2, output_as_v2};
 
 pub(super) fn track(request: &EgressRequest, track: &TrackRequest) -> proto::TrackEgressRequest {
-    let file = request.outputs.first().and_then(|output| match &output.kind {
+    let output = request.outputs.first().and_then(|output| match &output.kind {
         OutputKind::File(file) => Some(track_egress_request::Output::File(proto::DirectFileOutput {
             filepath: file.path.clone(),
             disable_manifest: output.manifest == Manifest::OnlyWithBackup,
             output: None,
         })),
-        OutputKind::Segments(_) | OutputKind::Stream(_) | OutputKind::Images(_) => None,
+        OutputKind::Stream(stream) => {
+            let url = stream.urls.first()?.expose().clone();
+            Some(track_egress_request::Output::WebsocketUrl(url))
+        }
+        OutputKind::Segments(_) | OutputKind::Images(_) => None,
     });
     proto::TrackEgressRequest {
         room_name: track.room.name.clone(),
         track_id: track.track_id.clone(),
         webhooks: Vec::new(),
-        output: file,
+        output,
     }
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::Driver;
 use crate::plan::output::OutputId;
 use crate::recording::failure::describe;
-use crate::recording::lifecycle::{Action, Event};
+use crate::recording::lifecycle::{Action, Event, State};
 use crate::recording::progress::OutputState;
 use crate::report::Fault;
 use crate::sink::{SinkEvent, StreamEvent};
@@ -52,7 +52,11 @@ impl Driver<'_> {
             }
             StreamEvent::Failed { url, error } => {
                 self.report.stream_ended(output, url, Some(error), now);
-                if !self.outputs.any_alive() {
+                if matches!(self.lifecycle.state(), State::Preparing { .. }) {
+                    // A websocket that was dialled ahead: the address is wrong (media.md §6.5).
+                    self.fault = Fault::User;
+                    actions = self.handle(Event::OutputFailed { error: error.clone(), others_left: false });
+                } else if !self.outputs.any_alive() {
                     self.fault = Fault::Destination;
                     actions = self.handle(Event::OutputFailed { error: error.clone(), others_left: false });
                 }

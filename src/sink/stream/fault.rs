@@ -9,7 +9,7 @@ use super::lifecycle::Loss;
 use super::outlet::OutletError;
 use super::twitch::TwitchError;
 use crate::media::PipelineError;
-use crate::plan::output::StreamProtocol;
+use crate::plan::output::Transport;
 
 /// A failure of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ const NO_TLS: &str = "TLS support is not available";
 const SRT_UNANSWERED: &str = "Connection does not exist";
 
 /// What a pipeline's error means for an address that has worked, or not.
-pub(super) fn of_pipeline(error: &PipelineError, protocol: StreamProtocol, has_worked: bool) -> Fault {
+pub(super) fn of_pipeline(error: &PipelineError, protocol: Transport, has_worked: bool) -> Fault {
     let PipelineError::Element { text, debug, .. } = error else {
         return Fault { text: error.to_string(), loss: Loss::Refused };
     };
@@ -42,15 +42,15 @@ pub(super) fn of_pipeline(error: &PipelineError, protocol: StreamProtocol, has_w
     Fault { text: words(text, debug, protocol, has_worked), loss }
 }
 
-fn words(text: &str, debug: &str, protocol: StreamProtocol, has_worked: bool) -> String {
+fn words(text: &str, debug: &str, protocol: Transport, has_worked: bool) -> String {
     if text.contains(NO_TLS) {
         return format!("{text}: install it with `apt-get install glib-networking`");
     }
-    if protocol == StreamProtocol::Srt && text.contains(SRT_UNANSWERED) {
+    if protocol == Transport::Srt && text.contains(SRT_UNANSWERED) {
         return "the SRT server does not answer, or turns the stream away (port, streamid, passphrase)"
             .to_owned();
     }
-    if protocol == StreamProtocol::Srt && has_worked {
+    if protocol == Transport::Srt && has_worked {
         return format!("the SRT connection broke: {text}");
     }
     // `srtsink` has its reason in the details alone.
@@ -66,7 +66,7 @@ fn ends_a_line(text: &str, what: &str) -> bool {
 }
 
 /// What it means that a connection could not be set up.
-pub(super) fn of_outlet(error: &OutletError, protocol: StreamProtocol) -> Fault {
+pub(super) fn of_outlet(error: &OutletError, protocol: Transport) -> Fault {
     match error {
         OutletError::Pipeline(error) => of_pipeline(error, protocol, false),
         OutletError::Address(_) => Fault { text: error.to_string(), loss: Loss::Refused },
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::media::pipeline::ErrorKind;
 
-    fn fault(text: &str, debug: &str, protocol: StreamProtocol) -> Fault {
+    fn fault(text: &str, debug: &str, protocol: Transport) -> Fault {
         let error = PipelineError::Element {
             pipeline: "p".into(),
             element: "e".into(),
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_from_an_interruption() {
-        let loss = |debug: &str| fault("Failed to connect", debug, StreamProtocol::Rtmp).loss;
+        let loss = |debug: &str| fault("Failed to connect", debug, Transport::Rtmp).loss;
         let at = "../gst/rtmp2/gstrtmp2sink.c(1117): send_connect_error (): /GstPipeline:p/GstRtmp2Sink:s:\n";
         assert_eq!(loss(&format!("{at}domain g-io-error-quark, code 24")), Loss::Interrupted);
         assert_eq!(loss(&format!("{at}domain g-resolver-error-quark, code 1")), Loss::Interrupted);
@@ -121,10 +121,10 @@ mod tests {
 
     #[test]
     fn texts_name_the_next_step() {
-        let text = fault("Failed to connect: TLS support is not available", "", StreamProtocol::Rtmp).text;
+        let text = fault("Failed to connect: TLS support is not available", "", Transport::Rtmp).text;
         assert!(text.ends_with("apt-get install glib-networking`"), "{text}");
         let debug = "gstsrtsink.c(1): start (): /p/s:\nFailed to open SRT: Failed to resolve host 'nowhere'";
-        let text = fault("Could not open resource for writing.", debug, StreamProtocol::Srt).text;
+        let text = fault("Could not open resource for writing.", debug, Transport::Srt).text;
         assert_eq!(text, "Failed to resolve host 'nowhere'");
     }
 }

@@ -27,7 +27,7 @@ use super::gate::{Follower, Gate, Lead, Times};
 use crate::media::{
     Attachment, Feed, Intake, KeyFrames, MediaPipeline, Overflow, PipelineError, PipelineEvent,
 };
-use crate::plan::output::StreamProtocol;
+use crate::plan::output::Transport;
 
 /// On top of an SRT connection's latency, for the way there and the receiver's own threads.
 const LATENCY_MARGIN: Duration = Duration::from_millis(150);
@@ -37,7 +37,7 @@ const LATENCY_MARGIN: Duration = Duration::from_millis(150);
 pub(super) struct OutletSpec {
     /// For logs and error texts; without any part of the address.
     pub(super) name: String,
-    pub(super) protocol: StreamProtocol,
+    pub(super) protocol: Transport,
     pub(super) video: Option<Feed>,
     pub(super) audio: Option<Feed>,
     pub(super) key_frames: KeyFrames,
@@ -90,11 +90,11 @@ impl Outlet {
     pub(super) fn open(spec: &OutletSpec, address: &str) -> Result<Self, OutletError> {
         let pipeline = MediaPipeline::new(&spec.name);
         let (muxer, sink) = match spec.protocol {
-            StreamProtocol::Rtmp => rtmp(&pipeline)?,
-            StreamProtocol::Srt => srt(&pipeline, address)?,
+            Transport::Rtmp => rtmp(&pipeline)?,
+            Transport::Srt => srt(&pipeline, address)?,
         };
         set_address(&sink, address)?;
-        let listens = spec.protocol == StreamProtocol::Srt && srt_mode(address) == SrtMode::Listener;
+        let listens = spec.protocol == Transport::Srt && srt_mode(address) == SrtMode::Listener;
         if listens {
             // Who calls in the middle of a group of pictures need not wait for the next.
             let key_frames = spec.key_frames.clone();
@@ -120,7 +120,7 @@ impl Outlet {
         let video = match &spec.video {
             Some(feed) => {
                 let parser = pipeline.add("h264parse")?;
-                if spec.protocol == StreamProtocol::Srt {
+                if spec.protocol == Transport::Srt {
                     // Who tunes in at any key frame finds the parameter sets there.
                     parser.set_property("config-interval", -1i32);
                 }
@@ -137,8 +137,8 @@ impl Outlet {
         pipeline.play()?;
 
         let times = match spec.protocol {
-            StreamProtocol::Rtmp => Times::FromZero,
-            StreamProtocol::Srt => Times::Media,
+            Transport::Rtmp => Times::FromZero,
+            Transport::Srt => Times::Media,
         };
         let gate = Gate::default();
         let mut attachments = Vec::new();
@@ -157,8 +157,8 @@ impl Outlet {
             events,
             sink,
             counter: match spec.protocol {
-                StreamProtocol::Rtmp => "out-bytes-total",
-                StreamProtocol::Srt => "bytes-sent-total",
+                Transport::Rtmp => "out-bytes-total",
+                Transport::Srt => "bytes-sent-total",
             },
             sources,
             attachments,

@@ -31,8 +31,8 @@ fn url(address: impl Into<String>) -> StreamUrl {
     StreamUrl::for_tests(address, redacted)
 }
 
-fn plan(protocol: StreamProtocol, urls: &[&StreamUrl]) -> StreamPlan {
-    StreamPlan { protocol, has_video: true, has_audio: true, urls: urls.iter().copied().cloned().collect() }
+fn plan(transport: Transport, urls: &[&StreamUrl]) -> StreamPlan {
+    StreamPlan { transport, has_video: true, has_audio: true, urls: urls.iter().copied().cloned().collect() }
 }
 
 fn open(studio: &Studio, plan: &StreamPlan, timing: Timing) -> StreamSink {
@@ -69,7 +69,7 @@ async fn an_rtmp_server_gets_it_whole_from_its_first_key_frame_to_the_last_frame
     // A stream that is added late begins at zero all the same.
     studio.wait_for_media(Duration::from_millis(2500)).await;
     let url = url(server.url("live", KEY));
-    let sink = open(&studio, &plan(StreamProtocol::Rtmp, &[&url]), Timing::DEFAULT);
+    let sink = open(&studio, &plan(Transport::Rtmp, &[&url]), Timing::DEFAULT);
     studio.until(SOON, |event| is_started(event, &url)).await;
     let from = studio.media_time();
     studio.wait_for_media(from + Duration::from_secs(4)).await;
@@ -100,7 +100,7 @@ async fn an_srt_server_gets_it_whole_and_encrypted() {
     let good = url(server.url(&format!("latency=200&passphrase={KEY}")));
     let other = SrtServer::start(&dir.path().join("none.ts"), "&passphrase=another-one-entirely");
     let bad = url(other.url(&format!("streamid=x&passphrase={KEY}")));
-    let sink = open(&studio, &plan(StreamProtocol::Srt, &[&good, &bad]), Timing::DEFAULT);
+    let sink = open(&studio, &plan(Transport::Srt, &[&good, &bad]), Timing::DEFAULT);
     studio.until(SOON, |event| is_started(event, &good)).await;
     let from = studio.media_time();
     let failed = |event: &StreamEvent| matches!(event, StreamEvent::Failed { url, .. } if *url == bad);
@@ -123,7 +123,7 @@ async fn an_srt_listener_waits_for_its_callers() {
     let mut studio = Studio::start(Picture::Plain);
     let port = free_udp_port();
     let own = url(format!("srt://127.0.0.1:{port}?mode=listener&latency=100"));
-    let sink = open(&studio, &plan(StreamProtocol::Srt, &[&own]), QUICK);
+    let sink = open(&studio, &plan(Transport::Srt, &[&own]), QUICK);
     // Longer than any connection of ours may take.
     studio.wait_for_media(QUICK.connect + QUICK.liveness).await;
     studio.drain();
@@ -178,7 +178,7 @@ async fn bad_addresses_fail_alone_and_addresses_come_and_go() {
         url(format!("twitch://{KEY}")),
     ];
     let all: Vec<&StreamUrl> = std::iter::once(&good).chain(&bad).collect();
-    let mut sink = open(&studio, &plan(StreamProtocol::Rtmp, &all), QUICK);
+    let mut sink = open(&studio, &plan(Transport::Rtmp, &all), QUICK);
     assert_eq!(sink.add(good.clone()), Err(StreamError::Duplicate { url: good.clone() }));
     studio.until(SOON, |event| is_started(event, &good)).await;
 
@@ -247,8 +247,8 @@ async fn a_server_that_comes_back_gets_the_stream_again() {
     let mut srt = SrtServer::start(&dir.path().join("got.ts"), "");
     let mut studio = Studio::start(Picture::Plain);
     let (to_rtmp, to_srt) = (url(rtmp.url("live", KEY)), url(srt.url("latency=100")));
-    let rtmp_sink = open(&studio, &plan(StreamProtocol::Rtmp, &[&to_rtmp]), Timing::DEFAULT);
-    let srt_sink = open(&studio, &plan(StreamProtocol::Srt, &[&to_srt]), Timing::DEFAULT);
+    let rtmp_sink = open(&studio, &plan(Transport::Rtmp, &[&to_rtmp]), Timing::DEFAULT);
+    let srt_sink = open(&studio, &plan(Transport::Srt, &[&to_srt]), Timing::DEFAULT);
     let both = [&to_rtmp, &to_srt];
     for times in 1..=2 {
         let are_started = |seen: &[StreamEvent]| {
@@ -297,7 +297,7 @@ async fn a_server_that_stops_reading_is_given_up_and_holds_nobody_up() {
     let server = RtmpServer::start(dir.path());
     let mut studio = Studio::start(Picture::Noise);
     let frozen = url(server.url("live", KEY));
-    let sink = open(&studio, &plan(StreamProtocol::Rtmp, &[&frozen]), QUICK);
+    let sink = open(&studio, &plan(Transport::Rtmp, &[&frozen]), QUICK);
     studio.until(SOON, |event| is_started(event, &frozen)).await;
     server.freeze();
     studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
@@ -322,7 +322,7 @@ async fn the_end_does_not_wait_for_a_server_that_stopped_reading() {
             server.thaw();
         }
         studio.seen.clear();
-        let sink = open(&studio, &plan(StreamProtocol::Rtmp, &[&frozen]), Timing::DEFAULT);
+        let sink = open(&studio, &plan(Transport::Rtmp, &[&frozen]), Timing::DEFAULT);
         studio.until(SOON, |event| is_started(event, &frozen)).await;
         server.freeze();
         // Until the network's buffers are full, and media is left out.
@@ -350,7 +350,7 @@ async fn a_server_that_never_speaks_is_tried_for_the_outage_and_given_up() {
     let server = DeafServer::start();
     let mut studio = Studio::start(Picture::Plain);
     let deaf = url(server.url(KEY));
-    let sink = open(&studio, &plan(StreamProtocol::Rtmp, &[&deaf]), QUICK);
+    let sink = open(&studio, &plan(Transport::Rtmp, &[&deaf]), QUICK);
     studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
     assert!(studio.seen.iter().any(|event| matches!(event, StreamEvent::Retrying { .. })));
     let Some(StreamEvent::Failed { error, .. }) = studio.seen.last() else { unreachable!() };
@@ -367,7 +367,7 @@ async fn a_short_form_is_resolved_when_it_connects() {
     let template = server.url("live", "{stream_key}");
     let ingests = twitch::test_server(format!(r#"{{"ingests":[{{"url_template":"{template}"}}]}}"#)).await;
     let short = url(format!("twitch://{KEY}"));
-    let plan = plan(StreamProtocol::Rtmp, &[&short]);
+    let plan = plan(Transport::Rtmp, &[&short]);
     let sink = StreamSink::open_with(OutputId(3), &plan, &studio.context, QUICK, &ingests).unwrap();
     studio.until(SOON, |event| is_started(event, &short)).await;
     studio.end().await;
@@ -386,8 +386,8 @@ async fn what_is_missing_is_said_before_anything_starts() {
     let studio = Studio::start(Picture::Plain);
     let mut context = studio.context.clone();
     context.audio.clear();
-    let error = StreamSink::open(OutputId(0), &plan(StreamProtocol::Rtmp, &[]), &context).unwrap_err();
+    let error = StreamSink::open(OutputId(0), &plan(Transport::Rtmp, &[]), &context).unwrap_err();
     assert_eq!(error.to_string(), "the output needs AAC audio, and the recording has none");
-    let empty = StreamSink::open(OutputId(0), &plan(StreamProtocol::Srt, &[]), &studio.context).unwrap();
+    let empty = StreamSink::open(OutputId(0), &plan(Transport::Srt, &[]), &studio.context).unwrap();
     assert!(empty.is_empty());
 }

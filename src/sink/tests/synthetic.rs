@@ -38,6 +38,7 @@ impl Stage {
         let context = SinkContext {
             timeline,
             raw_video: Some(Feed::new("raw video")),
+            raw_audio: Some(Feed::new("raw audio")),
             video: Some(Feed::new("h264")),
             audio: codecs.map(|codec| (codec, Feed::new("sound"))).into(),
             key_frames: KeyFrames::none(),

@@ -12,7 +12,6 @@ use livekit_protocol as proto;
 use prost::Message as _;
 use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -25,6 +24,7 @@ use url::Url;
 
 use crate::plan::redact;
 use crate::secret::Secret;
+use crate::tls;
 
 /// From the first packet to the server's first word.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -117,7 +117,7 @@ impl Signal {
         let local = tcp.local_addr().map_err(unreachable)?.ip();
         let request = handshake(&url, token).ok_or_else(bad_address)?;
         let connector = match url.scheme() {
-            "wss" => Connector::Rustls(Arc::new(tls())),
+            "wss" => Connector::Rustls(Arc::new(tls::client())),
             _ => Connector::Plain,
         };
         let (mut socket, _) = client_async_tls_with_config(request, tcp, None, Some(connector))
@@ -301,20 +301,6 @@ fn handshake(url: &Url, token: &Secret<String>) -> Option<Handshake> {
 }
 
 /// Trusts what the machine trusts.
-fn tls() -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    let (_, ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if ignored > 0 {
-        tracing::debug!(ignored, "certificates of this machine that make no sense");
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
-}
-
 fn refused(error: tungstenite::Error, host: &str) -> SignalError {
     match error {
         tungstenite::Error::Http(response) => {

@@ -137,6 +137,7 @@ impl Studio {
         let context = SinkContext {
             timeline,
             raw_video: None,
+            raw_audio: None,
             video: Some(video_feed.clone()),
             audio: BTreeMap::from([(AudioCodec::Aac, audio_feed.clone())]),
             key_frames,

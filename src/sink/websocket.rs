@@ -1,0 +1,113 @@
+//! Sound to a websocket, as it is mixed: S16LE, 48 kHz, stereo (media.md §6.5).
+//!
+//! ```text
+//! Feed(raw sound) ─► Cutter (pure): 10 ms each ─► Queue, bounded ─► Link (a task) ─► websocket
+//! ```
+//!
+//! A binary message is 10 ms of sound, 1920 bytes; a text message, `{"muted":true}` or `{"muted":false}`, says that all sound
+//! that is recorded was muted, or no longer is. The server is dialled when the recording is prepared, and one that can't be
+//! had then fails it. A connection that is lost later is made again for as long as the recording goes on; meanwhile the
+//! queue keeps the newest sound. An address that is not connected in the end has failed.
+//!
+//! A user and a password in the address become `Authorization: Basic`; where the user is called `bearer`, the password is a
+//! token and becomes `Authorization: Bearer`. Neither is in any event or log line.
+
+mod cutter;
+mod dial;
+mod link;
+mod queue;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::link::{Link, Timing};
+use self::queue::Queue;
+use super::{SinkContext, SinkError};
+use crate::media::Attachment;
+use crate::plan::output::{OutputId, WebSocketPlan};
+
+/// Sound on its way to a websocket. Dropping it drops the connection.
+#[derive(Debug)]
+pub struct WebSocketSink {
+    output: OutputId,
+    muted: watch::Sender<bool>,
+    finish: watch::Sender<Option<Instant>>,
+    abandon: CancellationToken,
+    link: JoinHandle<()>,
+    _taker: Attachment,
+}
+
+impl WebSocketSink {
+    /// Dials the server. What comes of it is told by [`StreamEvent`](super::StreamEvent)s: `Started` for each connection,
+    /// `Retrying` for each further attempt, and at the end exactly one of `Failed` and `Finished`. Must be called inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// [`SinkError::NoFeed`] where the recording has no sound.
+    pub fn open(id: OutputId, plan: &WebSocketPlan, context: &SinkContext) -> Result<Self, SinkError> {
+        Self::open_with(id, plan, context, Timing::DEFAULT)
+    }
+
+    fn open_with(
+        id: OutputId,
+        plan: &WebSocketPlan,
+        context: &SinkContext,
+        timing: Timing,
+    ) -> Result<Self, SinkError> {
+        let feed = context.raw_audio.clone().ok_or_else(|| SinkError::NoFeed("sound".to_owned()))?;
+        let queue = Arc::new(Queue::new(timing.queue));
+        let (muted, is_muted) = watch::channel(false);
+        let (finish, deadline) = watch::channel(None);
+        let abandon = context.abandon.child_token();
+        let link = Link {
+            output: id,
+            url: plan.url.clone(),
+            queue: Arc::clone(&queue),
+            muted: is_muted,
+            deadline,
+            events: context.events.clone(),
+            timing,
+        };
+        let stop = abandon.clone();
+        let link = context.tasks.spawn(async move {
+            stop.run_until_cancelled_owned(link.run()).await;
+        });
+        let taker = feed.attach(Box::new(queue::Filler::new(queue)));
+        Ok(Self { output: id, muted, finish, abandon, link, _taker: taker })
+    }
+
+    /// Tells the server whether all sound is muted.
+    pub fn muted(&self, is_muted: bool) {
+        self.muted.send_replace(is_muted);
+    }
+
+    /// Whether nothing is sent any more, nor will be.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.link.is_finished()
+    }
+
+    /// Sends what is queued and says goodbye, within this time. Call it after the feed has ended.
+    pub async fn finish(mut self, within: Duration) {
+        let by = Instant::now() + within.min(Timing::DEFAULT.drain);
+        self.finish.send_replace(Some(by));
+        // The task keeps the deadline itself; this one only holds if it does not.
+        if tokio::time::timeout_at(by + Timing::DEFAULT.goodbye, &mut self.link).await.is_err() {
+            tracing::warn!(output = self.output.0, "a websocket did not end in time and is abandoned");
+        }
+    }
+}
+
+impl Drop for WebSocketSink {
+    fn drop(&mut self) {
+        self.abandon.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests;
