@@ -124,6 +124,7 @@ fn plans_of_command_lines() {
             "room_sound",
             "stand-up --url ws://h --api-key devkey --api-secret secretsecret --audio-only --file call.ogg",
         ),
+        ("websocket", "https://x/ --websocket wss://bearer:secretsecret@ears.example/in --file a.mp4"),
         (
             "participant",
             "stand-up ann --url ws://h --api-key devkey --api-secret secretsecret --file {publisher_identity}.mp4 \

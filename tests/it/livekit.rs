@@ -113,10 +113,10 @@ fn livekit_server_has_a_page_recorded() {
     }
 
     // What Weir does not do, livekit-server's caller is told at once and with the reason.
-    let socket = json!({ "url": pages.url("/pages/clock.html"), "streamOutputs": [
-        { "protocol": "WEBSOCKET", "urls": ["ws://127.0.0.1:9/"] },
-    ] });
-    let refused = livekit.ask(Client::Python, "StartWebEgress", &socket).unwrap_err();
+    let advanced = json!({ "videoCodec": "VP8" });
+    let file = json!([{ "filepath": dir.path().join("vp8").display().to_string() }]);
+    let vp8 = json!({ "url": pages.url("/pages/clock.html"), "advanced": advanced, "fileOutputs": file });
+    let refused = livekit.ask(Client::Python, "StartWebEgress", &vp8).unwrap_err();
     assert_eq!(refused.code, "invalid_argument", "{refused:?}");
     assert!(refused.message.contains("not yet supported"), "{refused:?}");
 

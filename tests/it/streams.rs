@@ -8,6 +8,7 @@ use proto::stream_info::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 use weir::control::{Command, CommandError, StopCause};
 use weir::plan::graph::{GraphPlan, Machine};
+use weir::plan::output::StreamProtocol;
 use weir::plan::stream_url::StreamUrl;
 use weir::plan::{EgressId, RecordingPlan, json};
 use weir::recording::workdir::WorkDir;

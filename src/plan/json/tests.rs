@@ -70,11 +70,6 @@ fn fields_that_are_wrong_are_named_by_their_path() {
             "the command line sends none",
         ),
         (r#"{"url":"https://x/","webhooks":[{"url":"ftp://y/"}]}"#, "webhooks[0].url", "http://"),
-        (
-            r#"{"url":"https://x/","stream_outputs":[{"protocol":"WEBSOCKET"}]}"#,
-            "stream protocol",
-            "not yet supported",
-        ),
         (r#"{"url":"https://x/","preset":"PASSTHROUGH"}"#, "preset", "H264_720P_30"),
         (r#"{"url":"https://x/","advanced":{"width":-2}}"#, "width", "negative"),
         (r#"{"url":"https://x/","advanced":{"depth":7}}"#, "depth", "24"),

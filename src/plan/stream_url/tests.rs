@@ -49,6 +49,8 @@ fn addresses_and_what_is_shown_of_them() {
             "srt://host:9000?streamid=Abc&passphrase=verysecret",
             "srt://host:9000?streamid={...}&passphrase={...}",
         ),
+        ("WSS://Host/a?token=secret", "wss://host/a?token=secret", "wss://host/a?token={...}"),
+        ("ws://ann:secret@host:8080", "ws://ann:secret@host:8080/", "ws://{...}@host:8080/"),
     ] {
         let url = parse(text);
         assert_eq!((url.expose(), url.redacted()), (address, shown), "{text}");
@@ -68,7 +70,8 @@ fn bad_addresses() {
         ("mux://", "mux://{...}", "stream key"),
         ("twitch://a/b", "twitch://{a...b}", "stream key"),
         ("http://host/?key=1", "http://host/?key={...}", "invalid scheme"),
-        ("wss://host/?key=1", "wss://host/?key={...}", "not yet supported"),
+        ("wss://:9/?key=1", "wss://:9/?key={...}", "write it as wss://example.com/path"),
+        ("ws://", "ws://", "write it as ws://example.com/path"),
         ("srt://host", "srt://host", "srt://{host}:{port}"),
         ("srt://:9000?mode=listener", "srt://:9000?mode={...}", "srt://0.0.0.0:9000?mode=listener"),
         ("srt://host:port", "srt://host:port", "srt://{host}:{port}"),
@@ -87,6 +90,9 @@ fn the_scheme_must_be_of_the_protocol() {
         ("twitch://k", StreamProtocol::Rtmp, true),
         ("srt://h:1", StreamProtocol::Srt, true),
         ("srt://h:1", StreamProtocol::Rtmp, false),
+        ("ws://h/", StreamProtocol::WebSocket, true),
+        ("wss://h/", StreamProtocol::Srt, false),
+        ("https://h/", StreamProtocol::WebSocket, false),
         ("rtmps://h/a/k", StreamProtocol::Srt, false),
     ] {
         assert_eq!(StreamUrl::parse(text, Some(protocol)).is_ok(), fits, "{text} as {protocol}");
@@ -103,7 +109,7 @@ fn twitch_is_asked_at_the_connection() {
 proptest! {
     #[test]
     fn any_text_is_an_address_or_an_error_and_shows_no_key(
-        scheme in "(rtmp|rtmps|srt|mux|twitch|RTMP|x|)", sep in "(://|:|)", rest in ".{0,40}"
+        scheme in "(rtmp|rtmps|srt|mux|twitch|ws|wss|RTMP|x|)", sep in "(://|:|)", rest in ".{0,40}"
     ) {
         let text = format!("{scheme}{sep}{rest}");
         drop(redact::page_url(&text));
@@ -119,6 +125,7 @@ proptest! {
             format!("rtmp://host/app/{key}"), format!("rtmp://host/{key}"), format!("rtmp://{key}"), key.clone(),
             format!("mux://{key}"), format!("twitch://{key}"), format!("srt://host:1?passphrase={key}"),
             format!("srt://user:{key}@host:1"), format!("rtmp://host/app?k={key}/x"), format!("rtmp://h/a/k?{key}=/"),
+            format!("wss://host/?token={key}"), format!("wss://bearer:{key}@host/"), format!("wss://{key}@host/"),
             format!("foo://host/?{key}"), format!("rtmp://host/app/{key}?a=b/c/d"), format!("rtmp://u:{key}@h/app/key"),
         ] {
             let shown = match StreamUrl::parse(&text, None) {

@@ -1,0 +1,138 @@
+//! Participants and track composites, asked for as services are: by livekit-server, and over HTTP without it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::livekit::{Client, LiveKitServer, Redis};
+use crate::support::measure::{Probe, assert_decodable};
+use crate::support::publisher::{Codec, Publisher};
+use crate::support::service::{self, Serve};
+
+const ROOM: &str = "studio";
+const SOON: Duration = Duration::from_secs(60);
+
+/// A person with a voice and a picture, and the ids of both.
+fn person(server: &LiveKitServer, identity: &str, codec: Codec) -> (Publisher, String, String) {
+    let publisher = Publisher::join(server, ROOM, identity, codec);
+    let voice = publisher.publish(Codec::Opus, Codec::Opus.frames());
+    let picture = publisher.publish(codec, codec.frames());
+    (publisher, voice, picture)
+}
+
+/// Sound and picture, of one length with what was told.
+#[track_caller]
+fn assert_recorded(path: &Path, told: f64, size: (u64, u64)) {
+    let probe = Probe::of(path);
+    let video = probe.stream("video");
+    assert_eq!((video.codec.as_str(), video.width, video.height), ("h264", size.0, size.1), "{probe:?}");
+    assert_eq!(probe.stream("audio").codec, "aac", "{probe:?}");
+    assert!((probe.duration - told).abs() < 0.3 && probe.duration > 1.5, "told {told}: {probe:?}");
+    assert_decodable(path);
+}
+
+#[test]
+fn livekit_server_has_a_participant_and_two_tracks_recorded() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
+    let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
+    let mut weir = Serve::start(dir.path(), &configuration);
+    let (publisher, voice, picture) = person(&livekit, "ann", Codec::Vp8);
+    let advanced = json!({ "width": 640, "height": 360, "framerate": 15, "videoBitrate": 500 });
+    let file = |name: &str| json!([{ "filepath": dir.path().join(name).display().to_string() }]);
+    let wanted = [
+        (
+            "StartParticipantEgress",
+            json!({ "roomName": ROOM, "identity": "ann", "advanced": advanced, "fileOutputs": file("{publisher_identity}-all") }),
+            "ann-all.mp4",
+        ),
+        (
+            "StartTrackCompositeEgress",
+            json!({
+                "roomName": ROOM, "audioTrackId": voice, "videoTrackId": picture, "advanced": advanced,
+                "fileOutputs": file("{publisher_identity}-two"),
+            }),
+            "ann-two.mp4",
+        ),
+    ];
+    for (method, request, name) in wanted {
+        let started = livekit.ask(Client::Python, method, &request).unwrap();
+        let id = started["egressId"].as_str().unwrap().to_owned();
+        let mut until = |status: &str| {
+            weir.until(&format!("{method}: it is {status}"), SOON, |_| {
+                let listed = livekit.ask(Client::Python, "ListEgress", &json!({ "egressId": id })).unwrap();
+                let found = listed["items"][0].clone();
+                assert!(found["status"] != "EGRESS_FAILED" && found["status"] != "EGRESS_ABORTED", "{found}");
+                (found["status"] == status).then_some(found)
+            })
+        };
+        until("EGRESS_ACTIVE");
+        std::thread::park_timeout(Duration::from_secs(3));
+        livekit.ask(Client::Python, "StopEgress", &json!({ "egressId": id })).unwrap();
+        let ended = until("EGRESS_COMPLETE");
+        assert_eq!(ended["sourceType"], "EGRESS_SOURCE_TYPE_SDK", "{ended}");
+        let result = &ended["fileResults"][0];
+        let path = dir.path().join(name);
+        assert_eq!(result["location"], path.display().to_string(), "{ended}");
+        let told = result["duration"].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
+        assert_recorded(&path, told, (640, 360));
+    }
+    drop(publisher);
+    assert!(weir.end().status.success());
+}
+
+#[test]
+fn a_service_without_redis_takes_the_same_and_tells_of_who_published_nothing() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
+    let mut weir = Serve::start(dir.path(), &format!("ws_url: {}\n", livekit.ws_url()));
+    let file = |name: &str| json!([{ "filepath": dir.path().join(name).display().to_string() }]);
+    let start = |weir: &Serve, method: &str, request: &Value| {
+        let info =
+            weir.callers().call(method, request).unwrap_or_else(|refused| panic!("{method}: {refused:?}"));
+        info["egress_id"].as_str().unwrap().to_owned()
+    };
+
+    // Who is there, says nothing, shows nothing, and leaves.
+    let silent = Publisher::join(&livekit, ROOM, "bob", Codec::Vp8);
+    let request = json!({ "room_name": ROOM, "identity": "bob", "file_outputs": file("bob") });
+    let id = start(&weir, "StartParticipantEgress", &request);
+    weir.until("the recorder is in the room", SOON, |_| livekit.log().contains(&id).then_some(()));
+    std::thread::park_timeout(Duration::from_secs(2));
+    assert_eq!(weir.callers().info(&id)["status"], "EGRESS_STARTING");
+    drop(silent);
+    let info = weir.until_over(&id, SOON);
+    assert_eq!((&info["status"], &info["error_code"]), (&json!("EGRESS_ABORTED"), &json!(412)), "{info}");
+    assert_eq!(info["error"], "Start signal not received", "{info}");
+
+    let (publisher, voice, _) = person(&livekit, "ann", Codec::Vp8);
+    let request = json!({
+        "room_name": ROOM,
+        "media": { "audio": { "routes": [{ "track_id": voice, "channel": "AUDIO_CHANNEL_LEFT" }] } },
+        "outputs": [{ "file": { "filepath": dir.path().join("left").display().to_string() } }],
+    });
+    let id = start(&weir, "StartEgress", &request);
+    weir.until_status(&id, &["EGRESS_ACTIVE"], SOON);
+    std::thread::park_timeout(Duration::from_secs(2));
+    weir.callers().stop(&id).unwrap();
+    let info = weir.until_over(&id, SOON);
+    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
+    let probe = Probe::of(&dir.path().join("left.ogg"));
+    assert_eq!((probe.streams.len(), probe.stream("audio").codec.as_str()), (1, "opus"), "{probe:?}");
+
+    // The end of whom it records is its end.
+    let request = json!({
+        "room_name": ROOM, "identity": "ann", "advanced": { "width": 320, "height": 180 }, "file_outputs": file("ann"),
+    });
+    let id = start(&weir, "StartParticipantEgress", &request);
+    weir.until_status(&id, &["EGRESS_ACTIVE"], SOON);
+    std::thread::park_timeout(Duration::from_secs(3));
+    drop(publisher);
+    let info = weir.until_over(&id, SOON);
+    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
+    assert!(info["details"].as_str().unwrap().starts_with("End reason: Source closed"), "{info}");
+    let told = info["file_results"][0]["duration"].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
+    assert_recorded(&dir.path().join("ann.mp4"), told, (320, 180));
+    assert!(weir.end().status.success());
+}

@@ -1,0 +1,123 @@
+//! Sound sent to a websocket while it is recorded: of a page, of a track of a room.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::livekit::{LiveKitServer, Redis};
+use crate::support::measure::{Probe, sound};
+use crate::support::page_server::PageServer;
+use crate::support::publisher::{Codec, Publisher};
+use crate::support::recorder::Recorder;
+use crate::support::websocket::{Manners, WebSocketServer};
+
+const ROOM: &str = "studio";
+const SOON: Duration = Duration::from_secs(40);
+
+fn record_track(dir: &Path, server: &LiveKitServer, sid: &str, arguments: &[&str]) -> Recorder {
+    let keys = server.keys().clone();
+    Recorder::start_with(dir, &[&["track", ROOM, sid], arguments].concat(), |command| {
+        command.env("LIVEKIT_URL", server.ws_url());
+        command.env("LIVEKIT_API_KEY", keys.key).env("LIVEKIT_API_SECRET", keys.secret);
+    })
+}
+
+#[test]
+fn a_pages_sound_arrives_and_goes_on_after_the_server_was_away() {
+    let (pages, dir) = (PageServer::start(), tempfile::tempdir().unwrap());
+    let server = WebSocketServer::start(Manners { cuts_first_after: Some(250), ..Manners::default() });
+    let (page, url) = (pages.url("/pages/clock.html"), server.url("ann:hunter2@", "/?token=hunter2"));
+    let arguments = ["web", &page, "--websocket", &url, "--file", "talk.mp4", "--duration", "6s"];
+    let ended = Recorder::start(dir.path(), &arguments).finish(SOON).complete();
+
+    let connections = server.until("it says goodbye", SOON, |all| all.iter().any(|one| one.said_goodbye));
+    let [first, second] = connections.as_slice() else { panic!("{} connections", connections.len()) };
+    for connection in &connections {
+        assert!(connection.sound.iter().all(|message| message.len() == 1920), "10 ms, S16LE, stereo");
+        assert_eq!(connection.authorization.as_deref(), Some("Basic YW5uOmh1bnRlcjI="));
+        assert_eq!(
+            (connection.path.as_str(), connection.content_type.as_str()),
+            ("/?token=hunter2", "audio/x-raw")
+        );
+    }
+    // Six seconds but for what was on its way when the connection was cut.
+    let messages = first.sound.len() + second.sound.len();
+    assert!((500..=600).contains(&messages), "{messages}");
+    for connection in &connections {
+        let left: Vec<f32> =
+            connection.channels()[0].iter().map(|sample| f32::from(*sample) / 32768.0).collect();
+        let beeps = sound::beeps(&left);
+        assert!(beeps.len() >= 2, "{beeps:?}");
+        // One that was cut in two has another length.
+        let whole: Vec<_> = beeps.iter().filter(|beep| beep.length > 0.06).collect();
+        assert!(whole.iter().all(|beep| (beep.hertz - 1000.0).abs() < 30.0), "{beeps:?}");
+        assert!(whole.windows(2).all(|pair| (pair[1].at - pair[0].at - 1.0).abs() < 0.02), "{beeps:?}");
+    }
+    let stream = &ended.info["streamResults"][0];
+    assert_eq!(stream["status"], "FINISHED", "{stream}");
+    assert_eq!(stream["retries"], 1, "{stream}");
+    assert!(!ended.stdout.contains("hunter2") && !ended.log.contains("hunter2"), "{}", ended.log);
+    // Beside a websocket nothing has a picture.
+    let file = Probe::of(&ended.path("talk.mp4"));
+    let kinds: Vec<&str> = file.streams.iter().map(|stream| stream.kind.as_str()).collect();
+    assert_eq!(kinds, ["audio"]);
+    assert!((file.duration - 6.0).abs() < 0.2, "{}", file.duration);
+}
+
+#[test]
+fn a_websocket_that_can_not_be_had_fails_the_start() {
+    let (pages, dir) = (PageServer::start(), tempfile::tempdir().unwrap());
+    let server = WebSocketServer::start(Manners { refuses_with: Some(403), ..Manners::default() });
+    let (page, url) = (pages.url("/pages/clock.html"), server.url("", "/?token=hunter2"));
+    let arguments = ["web", &page, "--websocket", &url, "--file", "talk.ogg", "--duration", "5s"];
+    let ended = Recorder::start(dir.path(), &arguments).finish(SOON);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    assert_eq!((&ended.info["status"], &ended.info["errorCode"]), (&json!("EGRESS_FAILED"), &json!(400)));
+    let error = ended.info["error"].as_str().unwrap();
+    assert!(error.contains("403") && !error.contains("hunter2"), "{error}");
+    assert_eq!(ended.info["streamResults"][0]["status"], "FAILED", "{}", ended.stdout);
+}
+
+#[test]
+fn a_track_of_pictures_has_nothing_for_a_websocket() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let livekit = LiveKitServer::start(&redis);
+    let server = WebSocketServer::start(Manners::default());
+    let publisher = Publisher::join(&livekit, ROOM, "painter", Codec::Vp8);
+    let sid = publisher.publish(Codec::Vp8, Codec::Vp8.frames());
+    let ended = record_track(dir.path(), &livekit, &sid, &["--websocket", &server.url("", "/")]).finish(SOON);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    let error = ended.info["error"].as_str().unwrap();
+    assert!(error.starts_with("format websocket incompatible with codec"), "{error}");
+    assert_eq!(ended.info["errorCode"], 400);
+}
+
+#[test]
+fn a_tracks_sound_arrives_with_when_it_is_muted() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let livekit = LiveKitServer::start(&redis);
+    let server = WebSocketServer::start(Manners::default());
+    let publisher = Publisher::join(&livekit, ROOM, "singer", Codec::Opus);
+    let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());
+    let arguments = ["--websocket", &server.url("", "/ear"), "--duration", "6s"];
+    let recorder = record_track(dir.path(), &livekit, &sid, &arguments);
+    server.until("sound comes", SOON, |all| all.first().is_some_and(|one| one.sound.len() > 100));
+    publisher.mute(&sid, true);
+    server.until("it is muted", SOON, |all| all[0].texts.len() == 1);
+    publisher.mute(&sid, false);
+    server.until("it is not", SOON, |all| all[0].texts.len() == 2);
+    let ended = recorder.finish(SOON).complete();
+    let connections = server.until("it says goodbye", SOON, |all| all[0].said_goodbye);
+    let [connection] = connections.as_slice() else { panic!("{} connections", connections.len()) };
+    assert_eq!(connection.texts, [r#"{"muted":true}"#, r#"{"muted":false}"#]);
+    assert!(connection.sound.iter().all(|message| message.len() == 1920));
+    // As long as the recording, whatever was muted.
+    assert!((590..=610).contains(&connection.sound.len()), "{}", connection.sound.len());
+    let channels = connection.channels();
+    let loudest = channels[0].iter().map(|sample| sample.unsigned_abs()).max().unwrap();
+    assert!(loudest > 1000, "{loudest}");
+    assert_eq!(channels[0], channels[1]);
+    assert_eq!(ended.info["streamResults"][0]["status"], "FINISHED", "{}", ended.stdout);
+    assert_eq!(ended.info["track"]["websocketUrl"], server.url("", "/ear"), "{}", ended.stdout);
+}
