@@ -13,6 +13,7 @@ use crate::sink::synthetic::{SOON, Stage};
 use crate::sink::{SinkEvent, StreamEvent};
 
 #[path = "../../../tests/support/websocket.rs"]
+#[allow(dead_code, reason = "whole recordings use the rest")]
 mod server;
 
 use server::{Manners, WebSocketServer};
