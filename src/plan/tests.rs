@@ -467,7 +467,7 @@ fn names_of_a_track_composite_wait_for_its_publisher() {
     assert!(error.to_string().contains("its own name"), "{error}");
 
     let named = r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"filepath":"a"}]}"#;
-    assert!(!plan(named).unwrap().is_open());
+    assert_eq!(plan(named).unwrap().unnamed, None);
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl WebSocketServer {
         self.connections.lock().unwrap().clone()
     }
 
-    /// Waits until what was received is as it should be.
+    /// Waits until somebody came, and what was received is as it should be.
     pub(crate) fn until(
         &self,
         what: &str,
@@ -112,7 +112,7 @@ impl WebSocketServer {
         let by = Instant::now() + within;
         loop {
             let connections = self.connections();
-            if is_so(&connections) {
+            if !connections.is_empty() && is_so(&connections) {
                 return connections;
             }
             let counts: Vec<usize> = connections.iter().map(|connection| connection.sound.len()).collect();
