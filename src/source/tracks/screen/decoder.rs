@@ -91,8 +91,14 @@ impl Decoder {
     /// The next frame, from a key frame on; `false` when it can't take any more.
     pub(super) fn push(&mut self, frame: &Frame, at: Duration) -> bool {
         if frame.is_key
-            && let Some(caps) = caps::of(frame.codec, &frame.bytes)
+            && let Some(mut caps) = caps::of(frame.codec, &frame.bytes)
         {
+            if frame.codec == TrackCodec::Vp9
+                && let Some(colours) = vp9_colours(&frame.bytes)
+                && let Some(structure) = caps.make_mut().structure_mut(0)
+            {
+                structure.set("colorimetry", colours);
+            }
             self.caps = Some(caps);
         }
         let Some(caps) = &self.caps else { return true };
@@ -182,8 +188,8 @@ fn decoder(pipeline: &MediaPipeline, codec: TrackCodec) -> Result<gst::Element, 
     Ok(decoder)
 }
 
-/// Publishers make their pictures with BT.601's colours whatever the size and say nothing, where GStreamer takes large pictures
-/// for BT.709 unless told otherwise.
+/// Where a stream does not say which colours it is in, they are those that browsers show it in: of VP8, which can't say it, BT.601's
+/// (RFC 6386 §9.2); of all others BT.709's. GStreamer would go by the picture's size.
 fn mend_colours(decoder: &gst::Element, codec: TrackCodec) {
     let (Some(sink), Some(source)) = (decoder.static_pad("sink"), decoder.static_pad("src")) else { return };
     let sink = sink.downgrade();
@@ -191,17 +197,49 @@ fn mend_colours(decoder: &gst::Element, codec: TrackCodec) {
         let Some(gst::PadProbeData::Event(event)) = &info.data else { return gst::PadProbeReturn::Ok };
         let gst::EventView::Caps(told) = event.view() else { return gst::PadProbeReturn::Ok };
         let encoded = sink.upgrade().and_then(|sink| sink.current_caps());
-        let is_said = codec != TrackCodec::Vp8
-            && encoded
-                .and_then(|caps| caps.structure(0).map(|caps| caps.has_field("colorimetry")))
-                .unwrap_or(false);
+        let is_said = encoded
+            .and_then(|caps| caps.structure(0).map(|caps| caps.has_field("colorimetry")))
+            .unwrap_or(false);
         if !is_said {
+            let colours = if codec == TrackCodec::Vp8 { "bt601" } else { "bt709" };
             let mut caps = told.caps_owned();
             if let Some(structure) = caps.make_mut().structure_mut(0) {
-                structure.set("colorimetry", "bt601");
+                structure.set("colorimetry", colours);
             }
             info.data = Some(gst::PadProbeData::Event(gst::event::Caps::new(&caps)));
         }
         gst::PadProbeReturn::Ok
     });
+}
+
+/// What a key frame of VP9 says of its colours, where it does (its bitstream specification, §6.2 and §7.2.2): `vp9dec` knows, and does
+/// not tell whether it was said.
+fn vp9_colours(key_frame: &[u8]) -> Option<&'static str> {
+    // Behind two bits of marker come two of the profile; behind the first byte three that never change.
+    let (first, rest) = key_frame.split_first()?;
+    if first & 0b1111_0000 != 0b1000_0000 {
+        return None;
+    }
+    match rest.strip_prefix(&[0x49, 0x83, 0x42])?.first()? >> 5 {
+        0 | 6 => None,
+        1 | 3 => Some("bt601"),
+        5 => Some("bt2020"),
+        _ => Some("bt709"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_frame_of_vp9_says_its_colours_or_not() {
+        let key = |colours: u8| [0x82, 0x49, 0x83, 0x42, colours << 5 | 1, 0];
+        assert_eq!(vp9_colours(&key(0)), None);
+        assert_eq!(vp9_colours(&key(1)), Some("bt601"));
+        assert_eq!(vp9_colours(&key(2)), Some("bt709"));
+        assert_eq!(vp9_colours(&key(2)[..4]), None);
+        assert_eq!(vp9_colours(&[0x86, 0, 0, 0, 0x40]), None);
+        assert_eq!(vp9_colours(&[]), None);
+    }
 }

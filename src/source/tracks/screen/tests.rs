@@ -146,10 +146,11 @@ fn frames(codec: TrackCodec, colour: &str, (width, height): (u32, u32), count: u
         }
         _ => "vp8enc deadline=1 keyframe-max-dist=1000",
     };
-    // As publishers make them: BT.601, and nothing said about it.
+    // Of VP8, and of this encoder's AV1, nothing is said about it.
+    let colours = if codec == TrackCodec::Av1 { "bt709" } else { "bt601" };
     let pipeline = gst::parse::launch(&format!(
         "videotestsrc num-buffers={count} pattern={colour} ! video/x-raw,format=I420,width={width},height={height},framerate=30/1,\
-         colorimetry=bt601 ! {encoder} ! appsink name=out sync=false"
+         colorimetry={colours} ! {encoder} ! appsink name=out sync=false"
     ))
     .unwrap()
     .downcast::<gst::Pipeline>()
