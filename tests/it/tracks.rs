@@ -136,9 +136,7 @@ fn what_is_muted_is_silent_and_holds_its_last_picture() {
         let expected = if codec == Codec::Opus { 350 } else { 210 - 75 };
         assert!(found.len().abs_diff(expected) < 30, "{codec:?}: {} frames", found.len());
         let length = Probe::of(&file).duration;
-        // The first packet after the pause is held up, by 0.3 s at most, and so is then what follows it.
-        let most = 0.4;
-        assert!((length - 7.0).abs() < most, "{codec:?}: {length}");
+        assert!((length - 7.0).abs() < 0.1, "{codec:?}: {length}");
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Desk {
 #[derive(Debug)]
 struct Track {
     published: PublishedTrack,
-    clock: Option<TrackClock>,
+    clock: Option<TrackClock<Frame>>,
     /// Of its first frame that can be shown or heard.
     codec: Option<TrackCodec>,
     /// Where in a mix it is heard.
@@ -96,6 +96,7 @@ impl Desk {
             RoomEvent::Found(track) => self.on_found(track),
             // Its frames have another clock from here on.
             RoomEvent::Started(track) => {
+                self.settle(&track.sid);
                 if let Some(known) = self.tracks.get_mut(&track.sid) {
                     known.clock = None;
                 }
@@ -162,6 +163,7 @@ impl Desk {
         if self.muster.give_up_missing(Instant::now()) {
             self.look();
         }
+        self.settle_overdue();
         self.may_begin();
         self.release();
         if let Some(elapsed) = self.context.timeline.elapsed().map(Duration::from)
@@ -186,6 +188,8 @@ impl Desk {
 
     /// The recording is over. Gives what is still to be emptied.
     pub(super) fn finish(&mut self) -> Rest {
+        let sids: Vec<String> = self.tracks.keys().cloned().collect();
+        sids.iter().for_each(|sid| self.settle(sid));
         self.release();
         let length = self.context.timeline.ended().map(Duration::from);
         let pictures = std::mem::replace(&mut self.pictures, Pictures::Nowhere);
@@ -235,7 +239,7 @@ impl Desk {
     fn on_gone(&mut self, sid: &str) {
         tracing::info!(track = sid, "the track ended");
         // What it sent before it went is still its.
-        self.release();
+        self.settle(sid);
         match self.tracks.remove(sid).map(|track| track.published.kind) {
             Some(TrackKind::Video) => self.pictures.remove(sid),
             Some(TrackKind::Audio) => self.sounds.remove(sid),
@@ -278,29 +282,54 @@ impl Desk {
         let received = running(&self.context.timeline, report.received_at);
         let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
         publisher.report(wall, received.as_secs_f64());
-        clock.report(report.rtp_time, wall);
+        clock.report(report.rtp_time, wall, received.as_secs_f64());
     }
 
     fn on_frame(&mut self, frame: Frame) {
         let Some(track) = self.tracks.get_mut(&*frame.track) else { return };
         let clock = track.clock.get_or_insert_with(|| TrackClock::new(frame.clock_rate));
-        let received = running(&self.context.timeline, frame.received_at);
+        let (rtp, received) = (frame.rtp_time, running(&self.context.timeline, frame.received_at));
         let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
-        let at = clock.place(frame.rtp_time, received, publisher);
-        // Before all are there that are waited for, nothing is recorded.
-        if self.muster.awaited().is_some() {
-            return;
+        let placed = clock.take(frame, rtp, received, publisher);
+        self.on_placed(placed);
+    }
+
+    /// Frames of a track that wait for a place get one.
+    fn settle(&mut self, sid: &str) {
+        let Some(track) = self.tracks.get_mut(sid) else { return };
+        let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
+        let placed = track.clock.as_mut().map(|clock| clock.settle(publisher));
+        self.on_placed(placed.unwrap_or_default());
+    }
+
+    /// As [`Desk::settle`], where they waited long enough.
+    fn settle_overdue(&mut self) {
+        let (now, mut placed) = (self.context.timeline.now().into(), Vec::new());
+        for track in self.tracks.values_mut() {
+            let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
+            placed.extend(track.clock.iter_mut().flat_map(|clock| clock.overdue(now, publisher)));
         }
-        if track.codec.is_none() {
-            // What comes before can be shown to nobody.
-            if !frame.is_key || caps::of(frame.codec, &frame.bytes).is_none() {
-                return;
+        self.on_placed(placed);
+    }
+
+    fn on_placed(&mut self, placed: Vec<(Frame, Duration)>) {
+        for (frame, at) in placed {
+            // Before all are there that are waited for, nothing is recorded.
+            if self.muster.awaited().is_some() {
+                continue;
             }
-            track.codec = Some(frame.codec);
-        }
-        let at = gst::ClockTime::try_from(at).unwrap_or(gst::ClockTime::MAX);
-        if self.held.len() < MOST_HELD {
-            self.held.push((frame, at));
+            let Some(track) = self.tracks.get_mut(&*frame.track) else { continue };
+            if track.codec.is_none() {
+                // What comes before can be shown to nobody.
+                if !frame.is_key || caps::of(frame.codec, &frame.bytes).is_none() {
+                    continue;
+                }
+                track.codec = Some(frame.codec);
+            }
+            let at = gst::ClockTime::try_from(at).unwrap_or(gst::ClockTime::MAX);
+            if self.held.len() < MOST_HELD {
+                self.held.push((frame, at));
+            }
         }
         self.may_begin();
         self.release();

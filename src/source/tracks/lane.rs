@@ -70,6 +70,10 @@ impl Lane {
         if let Some(length) = length {
             self.fill(length);
         }
+        let left_out = self.line.as_ref().map_or(0, SoundLine::left_out);
+        if left_out > 0 {
+            tracing::info!(left_out, "packets of sound that there was no time for");
+        }
         self.feed.end();
         self.transcoder
     }

@@ -1,7 +1,8 @@
 //! Packets of sound, put one behind the other as a file wants them: without a hole. Pure.
 //!
 //! A packet stands where its time says; where nothing came, there is silence, or the pause that the encoder announced. So the
-//! file is as long as the recording, however little was said.
+//! file is as long as the recording, however little was said. A publisher whose clock is fast makes more packets than there is time
+//! for: one of them is left out now and then, of silence where there is some.
 
 use std::time::Duration;
 
@@ -11,6 +12,10 @@ use crate::media::opus;
 /// 20 ms of silence in G.711 (the codes of zero), µ-law and A-law.
 const MU_LAW: [u8; 160] = [0xff; 160];
 const A_LAW: [u8; 160] = [0xd5; 160];
+
+/// A packet that would come later than its time by more than this is left out: of silence first, then of what can be heard.
+const QUIET_LATE: Duration = Duration::from_millis(15);
+const LATE: Duration = Duration::from_millis(40);
 
 /// A packet in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,16 +33,22 @@ pub(super) struct SoundLine {
     end: u64,
     /// What fills a hole behind the last packet, and how long that is.
     filling: (Vec<u8>, u32),
+    left_out: u64,
 }
 
 impl SoundLine {
     /// `codec`: one of sound.
     pub(super) fn new(codec: TrackCodec) -> Self {
-        Self { codec, end: 0, filling: silence(codec) }
+        Self { codec, end: 0, filling: silence(codec), left_out: 0 }
+    }
+
+    /// How many packets were left out so far, because there was no time for them.
+    pub(super) const fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// A packet that belongs at this media time. What comes before it in the file is given first; `None` in its place when it
-    /// makes no sense.
+    /// makes no sense, or when there is no time for it.
     pub(super) fn packet(&mut self, at: Duration, bytes: &[u8]) -> (Vec<Placed>, Option<Placed>) {
         let Some(samples) = self.samples(bytes) else { return (Vec::new(), None) };
         let wanted = self.to_samples(at);
@@ -47,11 +58,18 @@ impl SoundLine {
         while wanted >= self.end + most {
             before.push(self.fill_one());
         }
-        let placed = Placed { at: self.end, samples, filling: None };
-        self.end += u64::from(samples);
         let pause = opus::pause(bytes).filter(|_| self.codec == TrackCodec::Opus && opus::is_pause(bytes));
         let pause = pause.and_then(|pause| Some((pause.to_vec(), opus::samples(&pause)?)));
+        let is_quiet = pause.is_some() || (self.codec == TrackCodec::Opus && bytes == opus::SILENCE);
         self.filling = pause.unwrap_or_else(|| silence(self.codec));
+        let late = self.to_samples(if is_quiet { QUIET_LATE } else { LATE });
+        // Of a long packet most is more than that, and to leave it out would make a hole.
+        if self.end.saturating_sub(wanted) > late.max(u64::from(samples) * 3 / 4) {
+            self.left_out += 1;
+            return (before, None);
+        }
+        let placed = Placed { at: self.end, samples, filling: None };
+        self.end += u64::from(samples);
         (before, Some(placed))
     }
 
@@ -139,13 +157,46 @@ mod tests {
     }
 
     #[test]
-    fn it_is_as_long_as_the_recording_and_a_late_packet_is_put_behind() {
+    fn it_is_as_long_as_the_recording_and_a_packet_is_late_or_too_late() {
         let mut line = SoundLine::new(TrackCodec::Opus);
         let filled = line.fill(millis(1010));
         assert_eq!((filled.len(), filled[49].at), (50, 49 * 960));
-        let (before, placed) = line.packet(millis(500), PACKET);
+        let (before, placed) = line.packet(millis(970), PACKET);
         assert_eq!((before, placed.unwrap().at), (vec![], 50 * 960));
+        assert_eq!(line.packet(millis(970), PACKET), (vec![], None));
+        assert_eq!(line.left_out(), 1);
         assert_eq!(line.packet(millis(0), &[]), (vec![], None));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_does_not_run_away_and_silence_makes_room_first() {
+        for (ppm, kinds) in [(200.0, 1), (200.0, 50), (-200.0, 50), (0.0, 50)] {
+            let mut line = SoundLine::new(TrackCodec::Opus);
+            let (mut heard_left_out, mut filled, mut farthest) = (0, 0, 0i64);
+            let packets = 3600 * 50;
+            for number in 0..packets {
+                // Every so often somebody breathes in.
+                let bytes = if number % kinds == kinds - 1 && kinds > 1 { opus::SILENCE } else { PACKET };
+                let at = Duration::from_secs_f64(f64::from(number) * 0.02 / (1.0 + ppm / 1e6));
+                let (before, placed) = line.packet(at, bytes);
+                filled += before.len();
+                match placed {
+                    Some(placed) => {
+                        let off = placed.at.cast_signed() - line.to_samples(at).cast_signed();
+                        farthest = farthest.max(off.abs());
+                    }
+                    None => heard_left_out += usize::from(bytes == PACKET),
+                }
+            }
+            assert!(farthest <= 40 * 48, "{ppm}: {farthest}");
+            // 200 ppm of an hour are 36 packets.
+            match (ppm, kinds) {
+                (200.0, 1) => assert!((34..=36).contains(&heard_left_out), "{heard_left_out}"),
+                (200.0, _) => assert_eq!((heard_left_out, line.left_out().abs_diff(36) < 2), (0, true)),
+                (-200.0, _) => assert!(line.left_out() == 0 && (35..=36).contains(&filled), "{filled}"),
+                _ => assert_eq!((line.left_out(), filled), (0, 0)),
+            }
+        }
     }
 
     #[test]
