@@ -477,7 +477,10 @@ impl<'a> Driver<'a> {
             Some(at) => self.timeline.begin_at(at),
             None => self.timeline.begin(),
         }
-        self.deadline = self.setup.plan.limits.duration.map(|limit| Instant::now() + limit);
+        // It may have begun a while ago, with the first frame.
+        let passed = self.elapsed();
+        self.deadline =
+            self.setup.plan.limits.duration.map(|limit| Instant::now() + limit.saturating_sub(passed));
         self.start_session();
         self.board.begin();
         self.report.active(Timestamp::now());
