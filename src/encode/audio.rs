@@ -7,8 +7,8 @@ use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError};
 use crate::plan::codec::AudioCodec;
 use crate::plan::encoding::AudioEncoding;
 
-/// Buffers of 10 ms that may wait for an encoder: two seconds, 384 kB.
-const MAX_WAITING_BUFFERS: u64 = 200;
+/// Buffers of 10 ms that may wait for an encoder: ten seconds, 2 MB. A mix of tracks is handed on in pieces of up to three.
+const MAX_WAITING_BUFFERS: u64 = 1000;
 
 /// Jitter of a sound server's time stamps that is smoothed over instead of filled or cut. What is above is a gap (a sound
 /// server that came back), and is filled with silence.
@@ -60,6 +60,11 @@ fn add_encoder(pipeline: &MediaPipeline, plan: &AudioEncoding) -> Result<gst::El
         AudioCodec::Aac => {
             let encoder = pipeline.add("avenc_aac")?;
             encoder.set_property("bitrate", bits);
+            // It would code two channels as their sum and difference whatever they are, and lose the difference: with one tone on the
+            // left and another one on the right, both were heard on both sides.
+            if encoder.find_property("aac-ms").is_some() {
+                encoder.set_property_from_str("aac-ms", "false");
+            }
             Ok(encoder)
         }
         AudioCodec::Opus => {
