@@ -4,7 +4,7 @@
 # To build.
 build=(
   build-essential pkg-config
-  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
+  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libopus-dev
 )
 
 # To build the pages in web/.
@@ -16,7 +16,7 @@ web=(
 record=(
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
   gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-pulseaudio
-  glib-networking ca-certificates
+  libopus0 glib-networking ca-certificates
   chromium xvfb pulseaudio
   fonts-noto-core fonts-noto-color-emoji fonts-dejavu-core
   util-linux

@@ -3,6 +3,7 @@
 //! ```text
 //! RoomClient ─► frames, news ─► Desk ─┬─► Lane ───► Feed(published)
 //!                                      ├─► Screen ─► Feed(raw video)
+//!                                      ├─► Mixer ──► Feed(raw audio)
 //!                                      └─► SourceEvents
 //! ```
 
@@ -12,6 +13,7 @@ mod codec;
 mod desk;
 mod lane;
 mod line;
+mod mixer;
 mod muster;
 mod outlet;
 mod peer;

@@ -18,6 +18,7 @@ mod kills;
 mod licences;
 mod livekit;
 mod measuring;
+mod mixes;
 mod participants;
 mod refusals;
 mod rooms;

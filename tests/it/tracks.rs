@@ -32,7 +32,7 @@ fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
     let path = path.display();
     let out = "appsink name=out";
     encoded(&match codec {
-        Codec::Opus | Codec::Pcmu => format!("filesrc location={path} ! oggdemux ! {out}"),
+        Codec::Opus | Codec::Pcmu | Codec::Pcma => format!("filesrc location={path} ! oggdemux ! {out}"),
         Codec::Vp8 | Codec::Vp9 | Codec::Av1 => format!("filesrc location={path} ! matroskademux ! {out}"),
         Codec::H264 => format!(
             "filesrc location={path} ! qtdemux ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au ! {out}"

@@ -37,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) enum Codec {
     Opus,
     Pcmu,
+    Pcma,
     Vp8,
     Vp9,
     H264,
@@ -46,7 +47,7 @@ pub(crate) enum Codec {
 
 impl Codec {
     const fn is_sound(self) -> bool {
-        matches!(self, Self::Opus | Self::Pcmu)
+        matches!(self, Self::Opus | Self::Pcmu | Self::Pcma)
     }
 
     /// Some frames of it, the first of them a key frame, encoded now.
@@ -55,13 +56,11 @@ impl Codec {
         const SOUND: &str = "audiotestsrc num-buffers=200 samplesperbuffer=960 wave=white-noise volume=0.2 ! audio/x-raw,rate=48000,channels=2";
         encoded(&match self {
             Self::Opus => format!("{SOUND} ! opusenc ! appsink name=out"),
-            Self::Pcmu => {
-                "audiotestsrc num-buffers=200 samplesperbuffer=160 wave=white-noise volume=0.2 ! audio/x-raw,rate=8000,channels=1 ! \
-                 mulawenc ! appsink name=out"
-                    .to_owned()
-            }
+            Self::Pcmu | Self::Pcma => return self.sound("wave=white-noise volume=0.2"),
             Self::Vp8 => format!("{PICTURES} ! vp8enc deadline=1 keyframe-max-dist=30 ! appsink name=out"),
-            Self::Vp9 => format!("{PICTURES} ! vp9enc deadline=1 cpu-used=8 keyframe-max-dist=30 ! appsink name=out"),
+            Self::Vp9 => {
+                format!("{PICTURES} ! vp9enc deadline=1 cpu-used=8 keyframe-max-dist=30 ! appsink name=out")
+            }
             Self::H264 => h264(320, 240),
             Self::H265 => format!(
                 "{PICTURES} ! x265enc speed-preset=ultrafast tune=zerolatency key-int-max=30 ! \
@@ -74,6 +73,31 @@ impl Codec {
         })
     }
 
+    /// Four seconds of a tone of so many hertz (whole ones, so that it goes on when it begins anew); full scale is 1.
+    pub(crate) fn tone(self, hertz: u32, level: f64) -> Vec<Vec<u8>> {
+        match self {
+            Self::Opus => {
+                encoded(&format!(
+                    "audiotestsrc num-buffers=250 samplesperbuffer=960 freq={hertz} volume={level} ! \
+                     audio/x-raw,rate=48000,channels=1 ! opusenc bitrate=64000 ! appsink name=out"
+                ))
+                // Before, the encoder knows nothing yet.
+                .split_off(50)[..200]
+                    .to_vec()
+            }
+            _ => self.sound(&format!("freq={hertz} volume={level}")),
+        }
+    }
+
+    /// Four seconds of telephone sound.
+    fn sound(self, of: &str) -> Vec<Vec<u8>> {
+        let encoder = if self == Self::Pcmu { "mulawenc" } else { "alawenc" };
+        encoded(&format!(
+            "audiotestsrc num-buffers=200 samplesperbuffer=160 {of} ! audio/x-raw,rate=8000,channels=1 ! {encoder} ! \
+             appsink name=out"
+        ))
+    }
+
     /// Frames of this size, one key frame at the beginning.
     pub(crate) fn h264_frames(width: u32, height: u32) -> Vec<Vec<u8>> {
         encoded(&h264(width, height))
@@ -83,7 +107,7 @@ impl Codec {
     const fn step(self) -> (u64, u64) {
         match self {
             Self::Opus => (960, 48_000),
-            Self::Pcmu => (160, 8_000),
+            Self::Pcmu | Self::Pcma => (160, 8_000),
             Self::Vp8 | Self::Vp9 | Self::H264 | Self::H265 | Self::Av1 => (3_000, 90_000),
         }
     }
@@ -91,10 +115,12 @@ impl Codec {
     fn rtc(self) -> Rtc {
         let config = Rtc::builder().clear_codecs();
         // Pictures come with sound, where there is some.
-        let config = if self == Self::Pcmu { config } else { config.enable_opus(true, false) };
+        let config =
+            if matches!(self, Self::Pcmu | Self::Pcma) { config } else { config.enable_opus(true, false) };
         match self {
             Self::Opus => config,
             Self::Pcmu => config.enable_pcmu(true, false),
+            Self::Pcma => config.enable_pcma(true, false),
             Self::Vp8 => config.enable_vp8(true),
             Self::Vp9 => config.enable_vp9(true),
             Self::H264 => config.enable_h264(true),
@@ -182,6 +208,17 @@ impl std::fmt::Debug for Ask {
 
 impl Publisher {
     pub(crate) fn join(server: &LiveKitServer, room: &str, identity: &str, codec: Codec) -> Self {
+        Self::join_as(server, room, identity, codec, "standard")
+    }
+
+    /// The same, as a kind of participant: `agent`.
+    pub(crate) fn join_as(
+        server: &LiveKitServer,
+        room: &str,
+        identity: &str,
+        codec: Codec,
+        kind: &str,
+    ) -> Self {
         let grants = VideoGrants {
             room_join: true,
             room: room.to_owned(),
@@ -191,7 +228,7 @@ impl Publisher {
         };
         let keys = server.keys();
         let token = AccessToken::with_api_key(&keys.key, &keys.secret).with_identity(identity);
-        let token = token.with_grants(grants).to_jwt().unwrap();
+        let token = token.with_kind(kind).with_grants(grants).to_jwt().unwrap();
         let url =
             format!("{}/rtc?protocol=15&version=0.1&sdk=rust&os=linux&auto_subscribe=0", server.ws_url());
         let (asks, asked) = mpsc::unbounded_channel();

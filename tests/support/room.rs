@@ -16,7 +16,7 @@ use weir::token::Signer;
 use super::layout::Region;
 use super::livekit::LiveKitServer;
 use super::measure::pictures::Still;
-use super::measure::sound;
+use super::measure::sound::{self, level};
 use super::page_server::PageServer;
 use super::tool::{Tool, command};
 
@@ -244,18 +244,4 @@ pub(crate) fn heard(samples: &[f32], from: f64, to: f64, of: u32) -> Vec<u32> {
         at > 0.08 * loudest && at > level(samples, tone - 50.0).max(level(samples, tone + 50.0))
     };
     (1..=of).filter(is_heard).collect()
-}
-
-/// The amplitude of one frequency, by Goertzel's algorithm, under a Hann window.
-fn level(samples: &[f32], hertz: f64) -> f64 {
-    use std::f64::consts::TAU;
-    let length = samples.len() as f64;
-    let coefficient = 2.0 * (TAU * hertz / sound::RATE).cos();
-    let (mut one, mut two) = (0.0, 0.0);
-    for (at, sample) in samples.iter().enumerate() {
-        let window = 0.5 - 0.5 * (TAU * at as f64 / length).cos();
-        let next = f64::from(*sample) * window + coefficient * one - two;
-        (two, one) = (one, next);
-    }
-    (one * one + two * two - coefficient * one * two).max(0.0).sqrt() * 4.0 / length
 }

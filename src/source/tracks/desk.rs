@@ -22,13 +22,15 @@ use super::room::{RoomEnd, RoomEvent, Wishes};
 use super::sync::{PublisherClock, TrackClock};
 use super::{TracksError, caps};
 use crate::media::Timeline;
-use crate::plan::track::{Channel, Discovered, Picture, PublishedTrack, Sound, TracksPlan};
+use crate::plan::track::{Channel, Discovered, Lasts, Picture, PublishedTrack, Sound, TracksPlan};
 use crate::source::{SourceContext, SourceEvent};
 
 /// A recording begins milliseconds after its first frame. More than this is one that never will.
 const MOST_HELD: usize = 10_000;
 /// From the first frame: what has not shown its codec until then is not waited for.
 const KNOWN_WITHIN: Duration = Duration::from_secs(3);
+/// A room in which nobody says anything is recorded all the same.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -38,6 +40,8 @@ pub(super) struct Desk {
     presence: watch::Sender<Presence>,
     /// It was said that the recording may begin.
     is_told: bool,
+    /// Since when everybody is there who is waited for.
+    complete_since: Option<gst::ClockTime>,
     tracks: BTreeMap<String, Track>,
     publishers: HashMap<String, PublisherClock>,
     /// With their running times, until the recording has begun.
@@ -78,6 +82,7 @@ impl Desk {
             muster: Muster::new(&plan.wanted),
             presence,
             is_told: false,
+            complete_since: None,
             tracks: BTreeMap::new(),
             publishers: HashMap::new(),
             held: Vec::new(),
@@ -160,9 +165,9 @@ impl Desk {
 
     /// Time goes on, also when nothing comes.
     pub(super) fn on_tick(&mut self) {
-        if self.muster.give_up_missing(Instant::now()) {
-            self.look();
-        }
+        self.muster.give_up_missing(Instant::now());
+        // Where nobody is waited for, nobody's coming tells that all are there.
+        self.look();
         self.settle_overdue();
         self.may_begin();
         self.release();
@@ -267,6 +272,7 @@ impl Desk {
         }
         let (is_first, missing) = (*self.presence.borrow() == Presence::Awaited, self.muster.awaited());
         if missing.is_none() && is_first {
+            self.complete_since = Some(self.context.timeline.now());
             self.presence.send_replace(Presence::Complete);
             self.tell(SourceEvent::Loaded);
             // What came of a picture before is gone.
@@ -338,7 +344,8 @@ impl Desk {
     /// Says, once, that the recording may begin: with the first frame, when the codecs of those tracks are known of which it depends on
     /// them what outputs are.
     fn may_begin(&mut self) {
-        let Some(first) = self.held.iter().map(|(_, at)| *at).min().filter(|_| !self.is_told) else { return };
+        let first = self.held.iter().map(|(_, at)| *at).min().or_else(|| self.begins_in_silence());
+        let Some(first) = first.filter(|_| !self.is_told) else { return };
         let is_open = |track: &&Track| match track.published.kind {
             TrackKind::Video => !matches!(self.plan.picture, Picture::Decoded { .. }),
             TrackKind::Audio => self.plan.sound != Sound::Mixed,
@@ -379,6 +386,14 @@ impl Desk {
         }
         self.plan = decided;
         Ok(())
+    }
+
+    /// When a room's sound begins in which nothing is heard: now, if it has been waited for.
+    fn begins_in_silence(&self) -> Option<gst::ClockTime> {
+        let TracksPlan { wanted, sound, .. } = &self.plan;
+        let needs_nobody = *sound == Sound::Mixed && wanted.video.is_empty() && wanted.lasts == Lasts::Room;
+        let (now, since) = (self.context.timeline.now(), self.complete_since.filter(|_| needs_nobody)?);
+        (Duration::from(now.saturating_sub(since)) >= HEARD_WITHIN).then_some(now)
     }
 
     /// Hands on what was held, once the recording has begun.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::TracksError;
 use super::lane::Lane;
+use super::mixer::Mixer;
 use super::peer::Frame;
 use super::screen::Screen;
 use super::transcode::Transcoder;
@@ -28,6 +29,7 @@ pub(super) enum Pictures {
 pub(super) enum Sounds {
     Nowhere,
     Published(Lane),
+    Mixed(Mixer),
 }
 
 impl Pictures {
@@ -117,7 +119,8 @@ impl Sounds {
     pub(super) fn new(sound: Sound, context: &SourceContext) -> Result<Self, TracksError> {
         Ok(match sound {
             Sound::AsPublished => Self::Published(Lane::new(context.published.audio.clone())),
-            Sound::Mixed | Sound::ByCodec => Self::Nowhere,
+            Sound::Mixed => context.audio.clone().map_or(Self::Nowhere, |feed| Self::Mixed(Mixer::new(feed))),
+            Sound::ByCodec => Self::Nowhere,
         })
     }
 
@@ -127,18 +130,24 @@ impl Sounds {
             Self::Nowhere | Self::Published(_) => {
                 tracing::debug!(track = track.sid, ?channel, "to be heard");
             }
+            Self::Mixed(mixer) => {
+                mixer.add(&track.sid, channel);
+                mixer.muted(&track.sid, track.is_muted);
+            }
         }
     }
 
     pub(super) fn remove(&mut self, sid: &str) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, "no longer to be heard"),
+            Self::Mixed(mixer) => mixer.remove(sid),
         }
     }
 
     pub(super) fn muted(&mut self, sid: &str, muted: bool) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, muted, "sound"),
+            Self::Mixed(mixer) => mixer.muted(sid, muted),
         }
     }
 
@@ -146,6 +155,10 @@ impl Sounds {
         match self {
             Self::Nowhere => Ok(()),
             Self::Published(lane) => lane.frame(frame, at),
+            Self::Mixed(mixer) => {
+                mixer.packet(&frame.track, frame.codec, &frame.bytes, at);
+                Ok(())
+            }
         }
     }
 
@@ -154,6 +167,7 @@ impl Sounds {
         match self {
             Self::Nowhere => {}
             Self::Published(lane) => lane.fill(now.saturating_sub(SETTLED)),
+            Self::Mixed(mixer) => mixer.advance(now),
         }
     }
 }
@@ -185,6 +199,10 @@ impl Rest {
         let transcoder: Option<Transcoder> = match sounds {
             Sounds::Nowhere => None,
             Sounds::Published(lane) => lane.finish(length),
+            Sounds::Mixed(mut mixer) => {
+                mixer.finish(length.unwrap_or_default());
+                None
+            }
         };
         match pictures {
             Pictures::Nowhere => {}

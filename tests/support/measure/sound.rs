@@ -23,8 +23,15 @@ pub(crate) struct Beep {
 /// sample there is, whenever that should sound. `-copyts`, because ffmpeg otherwise moves a transport stream to the start
 /// of the one stream that it reads.
 pub(crate) fn samples(path: &Path) -> Vec<f32> {
-    let filter =
-        format!("asetpts=PTS-{:.6}/TB,aresample=async=1:first_pts=0,pan=mono|c0=c0", Probe::of(path).start);
+    samples_of(path, 0)
+}
+
+/// The same of a channel: 0 is left, 1 right.
+pub(crate) fn samples_of(path: &Path, channel: usize) -> Vec<f32> {
+    let filter = format!(
+        "asetpts=PTS-{:.6}/TB,aresample=async=1:first_pts=0,pan=mono|c0=c{channel}",
+        Probe::of(path).start
+    );
     let args = [
         "-v",
         "error",
@@ -48,6 +55,20 @@ pub(crate) fn samples(path: &Path) -> Vec<f32> {
 /// The loudest sample, 0 to 1; 0 without any.
 pub(crate) fn peak(samples: &[f32]) -> f32 {
     samples.iter().fold(0.0, |peak, sample| peak.max(sample.abs()))
+}
+
+/// The amplitude of one frequency, by Goertzel's algorithm, under a Hann window.
+pub(crate) fn level(samples: &[f32], hertz: f64) -> f64 {
+    use std::f64::consts::TAU;
+    let length = samples.len() as f64;
+    let coefficient = 2.0 * (TAU * hertz / RATE).cos();
+    let (mut one, mut two) = (0.0, 0.0);
+    for (at, sample) in samples.iter().enumerate() {
+        let window = 0.5 - 0.5 * (TAU * at as f64 / length).cos();
+        let next = f64::from(*sample) * window + coefficient * one - two;
+        (two, one) = (one, next);
+    }
+    (one * one + two * two - coefficient * one * two).max(0.0).sqrt() * 4.0 / length
 }
 
 /// Finds every beep: sound of at least 20 ms with 200 ms of silence before it.
