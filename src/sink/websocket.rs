@@ -18,6 +18,7 @@ mod link;
 mod queue;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -39,6 +40,7 @@ pub struct WebSocketSink {
     finish: watch::Sender<Option<Instant>>,
     abandon: CancellationToken,
     link: JoinHandle<()>,
+    is_over: Arc<AtomicBool>,
     _taker: Attachment,
 }
 
@@ -64,6 +66,7 @@ impl WebSocketSink {
         let (muted, is_muted) = watch::channel(false);
         let (finish, deadline) = watch::channel(None);
         let abandon = context.abandon.child_token();
+        let is_over = Arc::<AtomicBool>::default();
         let link = Link {
             output: id,
             url: plan.url.clone(),
@@ -72,13 +75,14 @@ impl WebSocketSink {
             deadline,
             events: context.events.clone(),
             timing,
+            is_over: Arc::clone(&is_over),
         };
         let stop = abandon.clone();
         let link = context.tasks.spawn(async move {
             stop.run_until_cancelled_owned(link.run()).await;
         });
         let taker = feed.attach(Box::new(queue::Filler::new(queue)));
-        Ok(Self { output: id, muted, finish, abandon, link, _taker: taker })
+        Ok(Self { output: id, muted, finish, abandon, link, is_over, _taker: taker })
     }
 
     /// Tells the server whether all sound is muted.
@@ -89,7 +93,7 @@ impl WebSocketSink {
     /// Whether nothing is sent any more, nor will be.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.link.is_finished()
+        self.is_over.load(Ordering::Acquire)
     }
 
     /// Sends what is queued and says goodbye, within this time. Call it after the feed has ended.

@@ -1,6 +1,7 @@
 //! One address: dialled, kept up, dialled again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,6 +86,8 @@ pub(super) struct Link {
     pub(super) deadline: watch::Receiver<Option<Instant>>,
     pub(super) events: mpsc::UnboundedSender<SinkEvent>,
     pub(super) timing: Timing,
+    /// Nothing is sent any more: so when the last event comes.
+    pub(super) is_over: Arc<AtomicBool>,
 }
 
 impl Link {
@@ -188,11 +191,13 @@ impl Link {
 
     fn finished(&self) {
         self.tell_dropped();
+        self.is_over.store(true, Ordering::Release);
         self.tell(StreamEvent::Finished { url: self.url.clone() });
     }
 
     fn failed(&self, lost: &Lost) {
         self.tell_dropped();
+        self.is_over.store(true, Ordering::Release);
         let error = format!("websocket {}: {lost}", self.url);
         tracing::warn!(error, "a websocket is given up");
         self.tell(StreamEvent::Failed { url: self.url.clone(), error });
