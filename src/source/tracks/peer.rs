@@ -11,12 +11,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use livekit_protocol as proto;
 use str0m::change::SdpOffer;
-use str0m::format::Codec;
+use str0m::format::{Codec, CodecExtra};
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use super::codec::TrackCodec;
+use super::parameters::Parameters;
+use super::superframe;
 
 /// With these no packet is given up that a second retransmission would bring (webrtc.md §6: nothing lost at 10 % loss).
 const AUDIO_HOLD: usize = 100;
@@ -106,6 +108,8 @@ struct Section {
     track: Arc<str>,
     asks_again: bool,
     need: KeyFrameNeed,
+    /// Of H.265: what waits for its picture.
+    parameters: Parameters,
 }
 
 impl Peer {
@@ -118,9 +122,7 @@ impl Peer {
             .enable_vp8(true)
             .enable_vp9(true)
             .enable_h264(true)
-            // Not offered: on the way into an MP4 by GStreamer 1.22 most frames were lost, for a reason that is not known yet. So the
-            // server says at once that it is not supported.
-            .enable_h265(false)
+            .enable_h265(true)
             .enable_av1(true)
             .set_reordering_size_audio(AUDIO_HOLD)
             .set_reordering_timeout_audio(Some(AUDIO_HOLD_WITHIN))
@@ -208,7 +210,8 @@ impl Peer {
                 self.rtc.direct_api().remove_media(mid);
             }
             let need = KeyFrameNeed::new(now);
-            let section = Section { track: Arc::from(track.as_str()), asks_again: false, need };
+            let track = Arc::from(track.as_str());
+            let section = Section { track, asks_again: false, need, parameters: Parameters::default() };
             self.sections.insert(mid, section);
         }
         // What is gone leaves no entry: the same track, subscribed to again, is another one.
@@ -343,6 +346,10 @@ impl Peer {
             Event::MediaData(data) => {
                 let codec = codec(data.params.spec().codec)?;
                 let section = self.sections.get_mut(&data.mid)?;
+                let bytes = match codec {
+                    TrackCodec::H265 => section.parameters.complete(data.data.clone())?,
+                    _ => whole(data.data.clone(), &data.codec_extra),
+                };
                 let is_key = data.is_keyframe() || codec.kind() == super::codec::TrackKind::Audio;
                 if is_key {
                     section.need.satisfy();
@@ -361,7 +368,7 @@ impl Peer {
                     received_at: data.network_time,
                     is_key,
                     is_contiguous: data.contiguous,
-                    bytes: data.data,
+                    bytes,
                 }))
             }
             Event::SenderFeedback(feedback) => {
@@ -385,6 +392,17 @@ fn low(time: u64) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "RTP's time is 32 bits")]
     let low = time as u32;
     low
+}
+
+/// A picture of several spatial layers is one frame of a file.
+fn whole(bytes: Arc<[u8]>, extra: &CodecExtra) -> Arc<[u8]> {
+    match extra {
+        CodecExtra::Vp9(vp9) => {
+            let ends: Vec<usize> = vp9.layers_scheme.iter().copied().flatten().collect();
+            superframe::indexed(bytes, &ends)
+        }
+        _ => bytes,
+    }
 }
 
 fn codec(codec: Codec) -> Option<TrackCodec> {
