@@ -78,10 +78,23 @@ impl Intake {
     }
 }
 
+/// A buffer that says that nothing comes for its duration, as an event: a muxer then does not wait for it.
+fn gap(buffer: &gst::BufferRef) -> Option<gst::Event> {
+    let is_gap = buffer.size() == 0 && buffer.flags().contains(gst::BufferFlags::GAP);
+    let (at, duration) = buffer.pts().filter(|_| is_gap).zip(buffer.duration())?;
+    Some(gst::event::Gap::builder(at).duration(duration).build())
+}
+
 impl Taker for Intake {
     fn take(&mut self, sample: &gst::Sample) {
         let is_key =
             sample.buffer().is_some_and(|buffer| !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT));
+        if let Some(gap) = sample.buffer().and_then(gap) {
+            if !self.skipping && !self.src.send_event(gap) {
+                tracing::trace!(element = %self.src.name(), "a gap was refused");
+            }
+            return;
+        }
         let was_skipping = self.skipping;
         if self.skipping && is_key {
             self.skipping = false;

@@ -21,6 +21,7 @@ mod measuring;
 mod mixes;
 mod participants;
 mod refusals;
+mod remux;
 mod rooms;
 mod service;
 mod stillness;

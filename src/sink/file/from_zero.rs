@@ -23,7 +23,9 @@ impl<T> FromZero<T> {
 
 impl<T: Taker> Taker for FromZero<T> {
     fn take(&mut self, sample: &gst::Sample) {
-        if self.begun {
+        // What says that nothing comes is not what something begins with.
+        let is_gap = sample.buffer().is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::GAP));
+        if self.begun || is_gap {
             return self.inner.take(sample);
         }
         self.begun = true;

@@ -174,7 +174,7 @@ impl Desk {
         if let Some(elapsed) = self.context.timeline.elapsed().map(Duration::from)
             && self.held.is_empty()
         {
-            self.pictures.advance();
+            self.pictures.advance(elapsed);
             self.sounds.advance(elapsed);
         }
     }
@@ -432,3 +432,6 @@ impl Desk {
 fn running(timeline: &Timeline, at: Instant) -> Duration {
     Duration::from(timeline.now()).saturating_sub(at.elapsed())
 }
+
+#[cfg(test)]
+mod tests;

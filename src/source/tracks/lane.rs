@@ -21,12 +21,28 @@ pub(super) struct Lane {
     described: Option<(TrackCodec, gst::Caps)>,
     /// Of a track of sound, from its first packet on.
     line: Option<SoundLine>,
+    /// Of pictures beside sound: until when something came, or was said not to come.
+    told: Option<Duration>,
     broken: bool,
 }
 
+/// Whether a muxer waits for these pictures with something else in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    Nothing,
+    Sound,
+}
+
+/// A picture stands for so long before it is said that none comes.
+const LONG: Duration = Duration::from_secs(1);
+
 impl Lane {
-    pub(super) const fn new(feed: Feed) -> Self {
-        Self { feed, transcoder: None, described: None, line: None, broken: false }
+    pub(super) const fn new(feed: Feed, beside: Beside) -> Self {
+        let told = match beside {
+            Beside::Nothing => None,
+            Beside::Sound => Some(Duration::ZERO),
+        };
+        Self { feed, transcoder: None, described: None, line: None, told, broken: false }
     }
 
     /// Something may be missing from here on.
@@ -65,6 +81,19 @@ impl Lane {
         }
     }
 
+    /// As [`Lane::fill`], of pictures: says that there is none, so that no muxer waits for it.
+    pub(super) fn pass(&mut self, until: Duration) {
+        let Some(told) = self.told.filter(|told| until > *told + LONG) else { return };
+        self.told = Some(until);
+        let mut gap = gst::Buffer::new();
+        if let Some(gap) = gap.get_mut() {
+            gap.set_pts(gst::ClockTime::try_from(told).ok());
+            gap.set_duration(gst::ClockTime::try_from(until - told).ok());
+            gap.set_flags(gst::BufferFlags::GAP);
+        }
+        self.push(&gap);
+    }
+
     /// Ends the feed where the recording ends. Gives what is still to be emptied.
     pub(super) fn finish(mut self, length: Option<Duration>) -> Option<Transcoder> {
         if let Some(length) = length {
@@ -92,6 +121,7 @@ impl Lane {
     }
 
     fn picture(&mut self, frame: &Frame, at: Duration) {
+        self.told = self.told.map(|told| told.max(at));
         let at = gst::ClockTime::try_from(at).unwrap_or(gst::ClockTime::MAX);
         let mut buffer = gst::Buffer::from_slice(Arc::clone(&frame.bytes));
         if let Some(buffer) = buffer.get_mut() {

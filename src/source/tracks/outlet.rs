@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TracksError;
-use super::lane::Lane;
+use super::lane::{Beside, Lane};
 use super::mixer::Mixer;
 use super::peer::Frame;
 use super::screen::Screen;
@@ -38,8 +38,9 @@ impl Pictures {
     /// # Errors
     /// When a part of it can't be had.
     pub(super) fn new(picture: Picture, context: &SourceContext) -> Result<Self, TracksError> {
+        let beside = if context.audio.is_some() { Beside::Sound } else { Beside::Nothing };
         Ok(match picture {
-            Picture::AsPublished => Self::Published(Lane::new(context.published.video.clone())),
+            Picture::AsPublished => Self::Published(Lane::new(context.published.video.clone(), beside)),
             Picture::Decoded { width, height } => match context.video.clone() {
                 Some(feed) => {
                     let SourceContext { timeline, pacing, counters, .. } = context;
@@ -95,9 +96,10 @@ impl Pictures {
     }
 
     /// Time goes on.
-    pub(super) fn advance(&mut self) {
+    pub(super) fn advance(&mut self, now: Duration) {
         match self {
-            Self::Nowhere | Self::Published(_) => {}
+            Self::Nowhere => {}
+            Self::Published(lane) => lane.pass(now.saturating_sub(SETTLED)),
             Self::Shown(screen) => screen.advance(),
         }
     }
@@ -118,7 +120,9 @@ impl Sounds {
     /// When a part of it can't be had.
     pub(super) fn new(sound: Sound, context: &SourceContext) -> Result<Self, TracksError> {
         Ok(match sound {
-            Sound::AsPublished => Self::Published(Lane::new(context.published.audio.clone())),
+            Sound::AsPublished => {
+                Self::Published(Lane::new(context.published.audio.clone(), Beside::Nothing))
+            }
             Sound::Mixed => context.audio.clone().map_or(Self::Nowhere, |feed| Self::Mixed(Mixer::new(feed))),
             Sound::ByCodec => Self::Nowhere,
         })
