@@ -4,14 +4,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use weir::plan::room::{RoomAccess, RoomEntry};
-use weir::plan::track::{Picture, Sound, TracksPlan, VideoChoice, Wanted};
+use weir::plan::track::{Lasts, Picture, Shows, Sound, TracksPlan, VideoChoice, Wanted};
 use weir::secret::Secret;
 use weir::source::tracks::{Listener, RoomClient, RoomEnd, RoomEvent};
 use weir::token::Signer;
 
 use crate::support::livekit::{LiveKitServer, Redis, room_service};
+use crate::support::page_server::PageServer;
 use crate::support::publisher::{Codec, Publisher, units_of};
+use crate::support::room::Publishers;
 use crate::support::signal_proxy::SignalProxy;
+use crate::support::tool::succeed;
 
 /// What happened in the room, in order.
 #[derive(Debug, Clone, Default)]
@@ -143,6 +146,52 @@ async fn frames_arrive_as_they_were_published() {
         assert_all_of(&publisher.sent(&sid), &received, codec);
         assert_eq!(seen.events(), ["found painter", "started painter", "left"], "{codec:?}");
     }
+}
+
+/// Frames in the simplest of files, which says nothing of what is in them.
+fn ivf(frames: &[Arc<[u8]>]) -> Vec<u8> {
+    let mut file = b"DKIF\0\0\x20\0VP90".to_vec();
+    // A size that decoders do not look at; 30 frames a second.
+    file.extend([16, 0, 16, 0]);
+    for number in [30u32, 1, frames.len() as u32, 0] {
+        file.extend(number.to_le_bytes());
+    }
+    for (at, frame) in frames.iter().enumerate() {
+        file.extend((frame.len() as u32).to_le_bytes());
+        file.extend((at as u64).to_le_bytes());
+        file.extend(&**frame);
+    }
+    file
+}
+
+#[test]
+fn every_decoder_shows_the_largest_of_a_browsers_spatial_layers() {
+    let (redis, pages) = (Redis::start(), PageServer::start());
+    let server = LiveKitServer::start(&redis);
+    let options = "codec=vp9&layers=L3T3_KEY&width=1280&height=720&fps=15&microphone=0";
+    let _publishers = Publishers::join(&server, &pages, "studio", &["browser"], options);
+    let camera = VideoChoice::Participant { identity: "browser".to_owned(), shows: Shows::Person };
+    let wanted = Wanted { video: vec![camera], lasts: Lasts::Room, ..Wanted::tracks(None, None) };
+    let plan = TracksPlan { wanted, ..plan(&server, &[]) };
+    let seen = Seen::default();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let client = RoomClient::join(&plan, Box::new(seen.clone())).await.unwrap();
+        until("frames arrive", &seen, || seen.count() > 60).await;
+        client.leave().await;
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("layers.ivf");
+    std::fs::write(&file, ivf(&seen.frames())).unwrap();
+    let arguments =
+        ["-v", "error", "-show_entries", "frame=width,height", "-of", "csv=p=0", file.to_str().unwrap()];
+    let shown = succeed("ffprobe", &arguments, None).stdout;
+    let shown: Vec<&str> = std::str::from_utf8(&shown).unwrap().lines().collect();
+    let largest = shown.iter().filter(|size| **size == "1280,720").count();
+    // The smaller layers of a key frame are frames to be shown, at the same time as the largest: ffmpeg shows each. Without an index
+    // it shows nothing but the smallest.
+    let smaller = shown.len() - largest;
+    assert!(largest > 55 && smaller <= 4, "{largest} of {}: {shown:?}", shown.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@
 //                  and 440, 550, 660 … Hz
 //   codec          vp8 (the default), h264, vp9, av1
 //   simulcast      1: layers (the default: one)
+//   layers         of one stream in vp9 or av1: L3T3_KEY, … (the default: L1T1)
 //   width, height, fps     640, 360, 30
 //   camera, microphone     0: joins without
 //   beep           1: the tone is 100 ms long at each full second of the wall clock, with a flash
@@ -36,6 +37,7 @@ const format = {
   fps: integer("fps", 30),
   codec: (params.get("codec") ?? "vp8") as VideoCodec,
   simulcast: params.get("simulcast") === "1",
+  layers: (params.get("layers") ?? "L1T1") as NonNullable<TrackPublishOptions["scalabilityMode"]>,
   beep: params.get("beep") === "1",
 };
 
@@ -114,7 +116,7 @@ class Publisher {
   }
 
   async publishCamera(): Promise<void> {
-    const { width, height, fps, codec, simulcast } = format;
+    const { width, height, fps, codec, simulcast, layers } = format;
     const options: TrackPublishOptions = {
       source: Track.Source.Camera,
       name: "camera",
@@ -122,7 +124,7 @@ class Publisher {
       backupCodec: false,
       simulcast,
       videoEncoding: { maxBitrate: width * height * fps * 0.1, maxFramerate: fps },
-      ...(simulcast ? {} : { scalabilityMode: "L1T1" }),
+      ...(simulcast ? {} : { scalabilityMode: layers }),
     };
     await this.room.localParticipant.publishTrack(picture(this.#look, width, height), options);
   }
