@@ -3,6 +3,7 @@
 //! What was typed is here; what it means as a request is in [`request`].
 
 pub mod request;
+mod room;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,12 +14,11 @@ use clap_complete::Shell;
 use rand::Rng;
 use rand::distr::Alphanumeric;
 
+pub use self::room::{ParticipantArgs, RoomArgs, ServerArgs, TrackArgs, TrackCompositeArgs};
 use crate::config;
 use crate::plan::EgressId;
 use crate::plan::encoding::{PRESETS, Preset};
-use crate::plan::room::Rooms;
 use crate::secret::Secret;
-use crate::token::Signer;
 
 /// Records and streams what a browser shows.
 #[derive(Debug, Parser)]
@@ -129,143 +129,6 @@ impl Job {
             Self::Track(args) => &args.run,
             Self::Request(args) => &args.run,
         }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct RoomArgs {
-    /// The room's name
-    pub room: String,
-    /// grid, speaker, single-speaker, picture-in-picture or branded, each also as -light; options stand behind the name:
-    /// 'branded?title=All hands'. Another template has names of its own [default: the template's]
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
-    pub layout: String,
-    /// Base address of a template in place of our own: http:// or https://
-    #[arg(long, value_name = "URL", default_value = "", hide_default_value = true)]
-    pub template_url: String,
-    #[command(flatten)]
-    pub media: MediaArgs,
-    #[command(flatten)]
-    pub server: ServerArgs,
-    #[command(flatten)]
-    pub outputs: OutputArgs,
-    #[command(flatten)]
-    pub encoding: EncodingArgs,
-    #[command(flatten)]
-    pub general: GeneralArgs,
-    #[command(flatten)]
-    pub run: RunArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct ParticipantArgs {
-    /// The room's name
-    pub room: String,
-    /// The participant's identity
-    pub identity: String,
-    /// Record what they share of their screen, and its sound, in place of camera and microphone
-    #[arg(long)]
-    pub screen_share: bool,
-    #[command(flatten)]
-    pub server: ServerArgs,
-    #[command(flatten)]
-    pub outputs: OutputArgs,
-    #[command(flatten)]
-    pub encoding: EncodingArgs,
-    #[command(flatten)]
-    pub general: GeneralArgs,
-    #[command(flatten)]
-    pub run: RunArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct TrackCompositeArgs {
-    /// The room's name
-    pub room: String,
-    /// The track of sound: TR_…
-    #[arg(long = "audio-track", value_name = "ID", default_value = "", hide_default_value = true)]
-    pub audio_track: String,
-    /// The track of pictures: TR_…
-    #[arg(long = "video-track", value_name = "ID", default_value = "", hide_default_value = true)]
-    pub video_track: String,
-    #[command(flatten)]
-    pub server: ServerArgs,
-    #[command(flatten)]
-    pub outputs: OutputArgs,
-    #[command(flatten)]
-    pub encoding: EncodingArgs,
-    #[command(flatten)]
-    pub general: GeneralArgs,
-    #[command(flatten)]
-    pub run: RunArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct TrackArgs {
-    /// The room's name
-    pub room: String,
-    /// The track's id: TR_…
-    pub track_id: String,
-    /// The file; its ending is that of what holds the track's codec: .ogg, .mp4 or .webm. {track_id}, {track_type},
-    /// {track_source}, {publisher_identity}, {room_name} and {time} are filled in [default: the track's id and the time]
-    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
-    pub file: String,
-    /// A websocket to send a track of sound to in place of a file: ws:// or wss://
-    #[arg(long, value_name = "URL", conflicts_with = "file")]
-    pub websocket: Option<String>,
-    #[command(flatten)]
-    pub server: ServerArgs,
-    #[command(flatten)]
-    pub general: GeneralArgs,
-    #[command(flatten)]
-    pub run: RunArgs,
-}
-
-/// How a room is reached.
-#[derive(Debug, Args, Default)]
-#[command(next_help_heading = "LiveKit's server")]
-pub struct ServerArgs {
-    /// Its address: ws:// or wss://
-    #[arg(
-        id = "server_url",
-        long = "url",
-        value_name = "URL",
-        env = "LIVEKIT_URL",
-        default_value = "",
-        hide_env_values = true,
-        hide_default_value = true
-    )]
-    pub url: String,
-    /// Name of an API key of it
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "LIVEKIT_API_KEY",
-        default_value = "",
-        hide_env_values = true,
-        hide_default_value = true
-    )]
-    pub api_key: String,
-    /// The key's secret; better in the environment, as arguments are for everybody on the machine to read
-    #[arg(
-        long,
-        value_name = "SECRET",
-        value_parser = secret,
-        env = "LIVEKIT_API_SECRET",
-        default_value = "",
-        hide_env_values = true,
-        hide_default_value = true
-    )]
-    pub api_secret: Secret<String>,
-}
-
-impl ServerArgs {
-    /// What they say of rooms.
-    #[must_use]
-    pub fn rooms(&self) -> Rooms {
-        let Self { url, api_key, api_secret } = self;
-        let signer = Signer::new(api_key, api_secret);
-        Rooms { ws_url: url.clone(), signer, template_base: String::new() }
     }
 }
 

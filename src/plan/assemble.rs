@@ -1,32 +1,29 @@
 //! Request → plan: what was asked for, checked, completed, and fitted together.
 
+mod origin;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Zoned;
 
+use self::origin::Origin;
 use super::codec::{AudioCodec, CONTAINERS, ContainerRow, VideoCodec};
 use super::encoding::resolve::{self, Needs};
 use super::encoding::{AudioEncoding, VideoEncoding};
 use super::error::PlanError;
-use super::filename::{self, Naming, Subject};
-use super::media;
+use super::filename::{self, Naming};
 use super::output::{
     FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan, StreamProtocol, Transport, WebSocketPlan,
 };
-use super::page::{self, Page};
 use super::pass_through;
 use super::provisions::Provisions;
-use super::remux;
 use super::request::{
-    EgressRequest, FileRequest, ImagesRequest, Manifest, Media, MediaOf, MediaRequest, OutputKind,
-    OutputRequest, SegmentsRequest, SourceRequest, StreamRequest,
+    EgressRequest, FileRequest, ImagesRequest, Manifest, Media, OutputKind, OutputRequest, SegmentsRequest,
+    SourceRequest, StreamRequest,
 };
-use super::source::{BrowserTerms, SourcePlan, StartRule, WebPlan};
 use super::storage::{Storage, resolve as storage};
 use super::stream_url::StreamUrl;
-use super::track::TracksPlan;
-use super::unnamed::Unnamed;
 use super::{EgressId, RecordingPlan};
 use crate::config::storage::ServerStorage;
 
@@ -42,20 +39,12 @@ impl RecordingPlan {
         egress_id: EgressId,
         now: &Zoned,
     ) -> Result<Self, PlanError> {
-        let shown = match &request.source {
-            SourceRequest::Web(web) => Shown::Page(page::web(web, &request.origin)?),
-            SourceRequest::Room(room) if room.is_sound_alone() => {
-                Shown::Tracks(media::sound_of_room(room, provisions, &egress_id)?)
-            }
-            SourceRequest::Room(room) => Shown::Page(page::room(room, provisions, &egress_id)?),
-            SourceRequest::Media(media) => Shown::Tracks(media::tracks(media, provisions, &egress_id)?),
-            SourceRequest::Track(track) if request.outputs.iter().any(is_websocket) => {
-                Shown::Tracks(media::sound_of_track(track, provisions, &egress_id)?)
-            }
-            SourceRequest::Track(track) => {
-                return pass_through::plan(request, track, provisions, egress_id, now);
-            }
-        };
+        if let SourceRequest::Track(track) = &request.source
+            && !request.outputs.iter().any(is_websocket)
+        {
+            return pass_through::plan(request, track, provisions, egress_id, now);
+        }
+        let origin = Origin::new(request, provisions, &egress_id)?;
         if request.outputs.is_empty() {
             return Err(PlanError::invalid(
                 "output",
@@ -69,7 +58,7 @@ impl RecordingPlan {
             .then(|| resolve::video(&request.encoding, request.frame_times, &needs))
             .transpose()?;
 
-        let naming = Naming::new(subject(&request.source), now, request.retry_count);
+        let naming = Naming::new(origin::subject(&request.source), now, request.retry_count);
         let assembly = Assembly {
             media,
             video: video.as_ref(),
@@ -93,11 +82,11 @@ impl RecordingPlan {
         }
         Ok(Self {
             egress_id,
-            source: source(request, shown, media, video.as_ref(), &outputs),
+            source: origin.source(request, media, video.as_ref(), &outputs),
             audio: audio_encodings(request, &outputs)?,
             video,
             outputs,
-            unnamed: unnamed(request, now),
+            unnamed: origin::unnamed(request, now),
             limits: request.limits,
             retry_count: request.retry_count,
         })
@@ -175,75 +164,6 @@ fn supports_retry(output: &OutputRequest) -> Result<(), PlanError> {
 
 fn is_named(path: &str) -> bool {
     !path.is_empty() && !path.ends_with('/')
-}
-
-/// What is recorded, before it is known which of its media are.
-enum Shown {
-    Page(Page),
-    Tracks(TracksPlan),
-}
-
-fn source(
-    request: &EgressRequest,
-    shown: Shown,
-    media: Media,
-    video: Option<&VideoEncoding>,
-    outputs: &[OutputPlan],
-) -> SourcePlan {
-    let page = match shown {
-        Shown::Page(page) => page,
-        Shown::Tracks(tracks) => {
-            let size = video.map(|video| (video.width, video.height));
-            let fitted = media::fitted(tracks, size, media.has_audio());
-            return SourcePlan::Tracks(remux::leave_open(request, outputs, fitted));
-        }
-    };
-    let start = match &request.source {
-        SourceRequest::Web(web) if web.await_start_signal => StartRule::OnSignal,
-        SourceRequest::Web(_) | SourceRequest::Track(_) | SourceRequest::Media(_) => StartRule::OnLoad,
-        SourceRequest::Room(_) => StartRule::OnSignal,
-    };
-    // Without a picture the display is as small as a display can be.
-    let (width, height, fps) = video.map_or((16, 16, 1), |video| (video.width, video.height, video.fps));
-    SourcePlan::Web(WebPlan {
-        page,
-        start,
-        capture: request.capture,
-        width,
-        height,
-        fps,
-        has_video: media.has_video(),
-        has_audio: media.has_audio(),
-        browser: BrowserTerms::default(),
-    })
-}
-
-/// Whose recording it is, for names.
-fn subject(source: &SourceRequest) -> Subject<'_> {
-    let Some(ticket) = source.room() else { return Subject::Web };
-    let room = filename::Room { name: &ticket.name, id: &ticket.id };
-    match source {
-        SourceRequest::Media(MediaRequest { of: MediaOf::Participant(identity), .. }) => {
-            Subject::Publisher { room, identity }
-        }
-        SourceRequest::Web(_)
-        | SourceRequest::Room(_)
-        | SourceRequest::Track(_)
-        | SourceRequest::Media(_) => Subject::Room { room },
-    }
-}
-
-/// Who publishes a track, the room tells.
-fn unnamed(request: &EgressRequest, now: &Zoned) -> Option<Unnamed> {
-    match &request.source {
-        SourceRequest::Media(MediaRequest { of: MediaOf::Tracks, .. }) => {
-            Some(Unnamed::new(&request.outputs, now, request.retry_count)).filter(Unnamed::names_publisher)
-        }
-        SourceRequest::Web(_)
-        | SourceRequest::Room(_)
-        | SourceRequest::Track(_)
-        | SourceRequest::Media(_) => None,
-    }
 }
 
 /// One encode for each codec that an output takes.

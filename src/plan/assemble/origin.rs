@@ -1,0 +1,105 @@
+//! What is recorded: a page, or tracks; whose recording it is.
+
+use jiff::Zoned;
+
+use super::super::encoding::VideoEncoding;
+use super::super::error::PlanError;
+use super::super::filename::{Room, Subject};
+use super::super::output::OutputPlan;
+use super::super::page::{self, Page};
+use super::super::provisions::Provisions;
+use super::super::request::{EgressRequest, Media, MediaOf, MediaRequest, SourceRequest};
+use super::super::source::{BrowserTerms, SourcePlan, StartRule, WebPlan};
+use super::super::track::TracksPlan;
+use super::super::unnamed::Unnamed;
+use super::super::{EgressId, media, remux};
+
+/// What is recorded, before it is known which of its media are.
+pub(super) enum Origin {
+    Page(Page),
+    Tracks(Box<TracksPlan>),
+}
+
+impl Origin {
+    /// What a request means; a track, its sound.
+    pub(super) fn new(
+        request: &EgressRequest,
+        provisions: &Provisions,
+        egress_id: &EgressId,
+    ) -> Result<Self, PlanError> {
+        let tracks = match &request.source {
+            SourceRequest::Web(web) => return Ok(Self::Page(page::web(web, &request.origin)?)),
+            SourceRequest::Room(room) if room.is_sound_alone() => {
+                media::sound_of_room(room, provisions, egress_id)?
+            }
+            SourceRequest::Room(room) => return Ok(Self::Page(page::room(room, provisions, egress_id)?)),
+            SourceRequest::Media(media) => media::tracks(media, provisions, egress_id)?,
+            SourceRequest::Track(track) => media::sound_of_track(track, provisions, egress_id)?,
+        };
+        Ok(Self::Tracks(Box::new(tracks)))
+    }
+
+    /// Where sound and pictures come from, for these outputs.
+    pub(super) fn source(
+        self,
+        request: &EgressRequest,
+        media: Media,
+        video: Option<&VideoEncoding>,
+        outputs: &[OutputPlan],
+    ) -> SourcePlan {
+        let page = match self {
+            Self::Page(page) => page,
+            Self::Tracks(tracks) => {
+                let size = video.map(|video| (video.width, video.height));
+                let fitted = media::fitted(*tracks, size, media.has_audio());
+                return SourcePlan::Tracks(remux::leave_open(request, outputs, fitted));
+            }
+        };
+        let start = match &request.source {
+            SourceRequest::Web(web) if web.await_start_signal => StartRule::OnSignal,
+            SourceRequest::Web(_) | SourceRequest::Track(_) | SourceRequest::Media(_) => StartRule::OnLoad,
+            SourceRequest::Room(_) => StartRule::OnSignal,
+        };
+        // Without a picture the display is as small as a display can be.
+        let (width, height, fps) = video.map_or((16, 16, 1), |video| (video.width, video.height, video.fps));
+        SourcePlan::Web(WebPlan {
+            page,
+            start,
+            capture: request.capture,
+            width,
+            height,
+            fps,
+            has_video: media.has_video(),
+            has_audio: media.has_audio(),
+            browser: BrowserTerms::default(),
+        })
+    }
+}
+
+/// Whose recording it is, for names.
+pub(super) fn subject(source: &SourceRequest) -> Subject<'_> {
+    let Some(ticket) = source.room() else { return Subject::Web };
+    let room = Room { name: &ticket.name, id: &ticket.id };
+    match source {
+        SourceRequest::Media(MediaRequest { of: MediaOf::Participant(identity), .. }) => {
+            Subject::Publisher { room, identity }
+        }
+        SourceRequest::Web(_)
+        | SourceRequest::Room(_)
+        | SourceRequest::Track(_)
+        | SourceRequest::Media(_) => Subject::Room { room },
+    }
+}
+
+/// Who publishes a track, the room tells.
+pub(super) fn unnamed(request: &EgressRequest, now: &Zoned) -> Option<Unnamed> {
+    match &request.source {
+        SourceRequest::Media(MediaRequest { of: MediaOf::Tracks, .. }) => {
+            Some(Unnamed::new(&request.outputs, now, request.retry_count)).filter(Unnamed::names_publisher)
+        }
+        SourceRequest::Web(_)
+        | SourceRequest::Room(_)
+        | SourceRequest::Track(_)
+        | SourceRequest::Media(_) => None,
+    }
+}
