@@ -17,6 +17,7 @@ mod harness_stores;
 mod kills;
 mod licences;
 mod livekit;
+mod lossy;
 mod measuring;
 mod mixes;
 mod participants;

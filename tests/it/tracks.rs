@@ -28,7 +28,7 @@ fn record(dir: &Path, server: &LiveKitServer, track: &str, arguments: &[&str]) -
 }
 
 /// The frames in a file, as they lie there.
-fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
+pub(super) fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
     let path = path.display();
     let out = "appsink name=out";
     encoded(&match codec {
@@ -45,7 +45,7 @@ fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
 
 /// Frames of a file are a stretch of those that were sent: in order, nothing changed, nothing missing.
 #[track_caller]
-fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec) {
+pub(super) fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec) {
     let sent: Vec<_> = sent.iter().map(|frame| units_of(frame, codec)).collect();
     let found: Vec<_> = found.iter().map(|frame| units_of(frame, codec)).collect();
     let starts = (0..sent.len()).filter(|at| sent[*at] == found[0]);
@@ -55,7 +55,7 @@ fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec) {
 }
 
 /// The one file of a recording that is complete.
-fn file_of(ended: &Ended) -> std::path::PathBuf {
+pub(super) fn file_of(ended: &Ended) -> std::path::PathBuf {
     let name = ended.info["fileResults"][0]["filename"].as_str().unwrap();
     ended.path(name)
 }

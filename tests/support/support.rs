@@ -9,6 +9,7 @@ pub(crate) mod http1;
 pub(crate) mod layout;
 pub(crate) mod leftovers;
 pub(crate) mod livekit;
+pub(crate) mod lossy_link;
 pub(crate) mod measure;
 pub(crate) mod page_server;
 pub(crate) mod peers;

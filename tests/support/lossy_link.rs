@@ -1,0 +1,252 @@
+//! A bad network between a participant and a LiveKit server: datagrams that are lost, late or out of order, and a cable that is
+//! pulled.
+//!
+//! ```text
+//! participant ── websocket ──► link ──► server      candidates that the server tells of become the link's own
+//! participant ◄── datagrams ──► link ◄──► server      what happens to each, chance says
+//! ```
+//!
+//! There is no other way: the server's addresses for TCP are not told on.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use livekit_protocol as proto;
+use prost::Message as _;
+use proto::signal_response::Message as Response;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response as Reply};
+
+/// What happens on the way, in both directions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Weather {
+    /// Of datagrams, 0 to 1.
+    pub(crate) loss: f64,
+    /// Each datagram is late by a time of its own up to this: they overtake one another.
+    pub(crate) jitter: Duration,
+    /// Nothing gets through, neither datagrams nor what is on the websocket, which stays open.
+    pub(crate) cut: bool,
+}
+
+impl Weather {
+    pub(crate) const FAIR: Self = Self { loss: 0.0, jitter: Duration::ZERO, cut: false };
+    pub(crate) const CUT: Self = Self { cut: true, ..Self::FAIR };
+
+    pub(crate) const fn losing(loss: f64) -> Self {
+        Self { loss, ..Self::FAIR }
+    }
+
+    pub(crate) const fn jittery(jitter: Duration) -> Self {
+        Self { jitter, ..Self::FAIR }
+    }
+}
+
+/// Listens on loopback until it is dropped.
+#[derive(Debug)]
+pub(crate) struct LossyLink {
+    addr: SocketAddr,
+    weather: watch::Sender<Weather>,
+    end: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LossyLink {
+    /// `server`: `ws://127.0.0.1:…`
+    pub(crate) fn start(server: String, weather: Weather) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (weather, end) = (watch::Sender::new(weather), watch::Sender::new(false));
+        let (felt, mut ended) = (weather.clone(), end.subscribe());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = TcpListener::from_std(listener).unwrap();
+                let mut open = JoinSet::new();
+                loop {
+                    tokio::select! {
+                        accepted = listener.accept() => {
+                            open.spawn(pass_on(accepted.unwrap().0, server.clone(), felt.subscribe()));
+                        }
+                        _ = ended.wait_for(|ended| *ended) => return,
+                    }
+                }
+            });
+        });
+        Self { addr, weather, end, thread: Some(thread) }
+    }
+
+    pub(crate) fn ws_url(&self) -> String {
+        format!("ws://{}", self.addr)
+    }
+
+    pub(crate) fn turns(&self, weather: Weather) {
+        self.weather.send_replace(weather);
+    }
+}
+
+impl Drop for LossyLink {
+    fn drop(&mut self) {
+        self.end.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Until the cable is in.
+async fn connected(weather: &mut watch::Receiver<Weather>) {
+    drop(weather.wait_for(|weather| !weather.cut).await);
+}
+
+/// One participant's websocket, and the datagrams that belong to it.
+async fn pass_on(stream: TcpStream, server: String, mut weather: watch::Receiver<Weather>) {
+    connected(&mut weather).await;
+    let mut asked = None;
+    #[expect(clippy::result_large_err, reason = "the library's own type")]
+    let remember = |request: &Request, reply: Reply| -> Result<Reply, ErrorResponse> {
+        // A browser's token stands in the address.
+        asked = Some((request.uri().to_string(), request.headers().get("authorization").cloned()));
+        Ok(reply)
+    };
+    let Ok(mut client) = tokio_tungstenite::accept_hdr_async(stream, remember).await else { return };
+    let (path, token) = asked.expect("a handshake was made");
+    let mut request = format!("{server}{path}").into_client_request().unwrap();
+    if let Some(token) = token {
+        request.headers_mut().insert("Authorization", token);
+    }
+    let Ok((mut server, _)) = tokio_tungstenite::connect_async(request).await else { return };
+    let mut relays = Relays::new(weather.clone());
+    loop {
+        connected(&mut weather).await;
+        let mut changed = weather.clone();
+        tokio::select! {
+            // Looks at the weather again.
+            _ = changed.changed() => {}
+            message = client.next() => match message {
+                Some(Ok(message)) => if server.send(message).await.is_err() { return },
+                Some(Err(_)) | None => return,
+            },
+            message = server.next() => match message {
+                Some(Ok(Message::Binary(bytes))) => {
+                    let Some(bytes) = relays.rewrite(&bytes).await else { continue };
+                    if client.send(Message::Binary(bytes.into())).await.is_err() { return }
+                }
+                Some(Ok(message)) => if client.send(message).await.is_err() { return },
+                Some(Err(_)) | None => return,
+            },
+        }
+    }
+}
+
+/// A socket of the link's own for each address of the server.
+struct Relays {
+    weather: watch::Receiver<Weather>,
+    known: HashMap<SocketAddr, SocketAddr>,
+    running: JoinSet<()>,
+}
+
+impl Relays {
+    fn new(weather: watch::Receiver<Weather>) -> Self {
+        Self { weather, known: HashMap::new(), running: JoinSet::new() }
+    }
+
+    /// What the server says, with the link's addresses in it; `None` for an address that it has no way to.
+    async fn rewrite(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut said = proto::SignalResponse::decode(bytes).unwrap();
+        match &mut said.message {
+            Some(Response::Trickle(trickle)) => {
+                let mut init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).unwrap();
+                let candidate = init["candidate"].as_str().unwrap_or_default().to_owned();
+                init["candidate"] = self.candidate(&candidate).await?.into();
+                trickle.candidate_init = init.to_string();
+            }
+            Some(Response::Offer(description) | Response::Answer(description)) => {
+                let mut lines = Vec::new();
+                for line in description.sdp.lines() {
+                    match line.strip_prefix("a=") {
+                        Some(line) if line.starts_with("candidate:") => {
+                            lines.extend(self.candidate(line).await.map(|line| format!("a={line}")));
+                        }
+                        _ => lines.push(line.to_owned()),
+                    }
+                }
+                description.sdp = lines.join("\r\n") + "\r\n";
+            }
+            _ => {}
+        }
+        Some(said.encode_to_vec())
+    }
+
+    /// `candidate:<foundation> <component> <protocol> <priority> <address> <port> …` (RFC 8839 §5.1).
+    async fn candidate(&mut self, line: &str) -> Option<String> {
+        let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let address: SocketAddr = format!("{}:{}", words.get(4)?, words.get(5)?).parse().ok()?;
+        if !words[2].eq_ignore_ascii_case("udp") || !address.ip().is_loopback() {
+            return None;
+        }
+        let relay = match self.known.get(&address) {
+            Some(relay) => *relay,
+            None => {
+                let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                let relay = socket.local_addr().unwrap();
+                self.running.spawn(carry(socket, address, self.weather.clone()));
+                self.known.insert(address, relay);
+                relay
+            }
+        };
+        words[5] = relay.port().to_string();
+        Some(words.join(" "))
+    }
+}
+
+/// Carries datagrams between one participant and the server.
+async fn carry(near: UdpSocket, server: SocketAddr, weather: watch::Receiver<Weather>) {
+    let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    far.connect(server).await.unwrap();
+    let (near, far) = (Arc::new(near), Arc::new(far));
+    let mut chance = StdRng::seed_from_u64(7);
+    let mut participant = None;
+    let mut late = JoinSet::new();
+    let (mut out, mut back) = ([0; 2048], [0; 2048]);
+    loop {
+        let (bytes, target) = tokio::select! {
+            Ok((len, from)) = near.recv_from(&mut out) => {
+                participant = Some(from);
+                (out[..len].to_vec(), None)
+            }
+            Ok(len) = far.recv(&mut back) => match participant {
+                Some(participant) => (back[..len].to_vec(), Some(participant)),
+                None => continue,
+            },
+            Some(_) = late.join_next() => continue,
+        };
+        let Weather { loss, jitter, cut } = *weather.borrow();
+        if cut || chance.random_bool(loss) {
+            continue;
+        }
+        let delay = jitter.mul_f64(chance.random::<f64>());
+        let (near, far) = (Arc::clone(&near), Arc::clone(&far));
+        late.spawn(async move {
+            // Without a delay all stay in order.
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            // A socket that is full loses what it is given, as networks do.
+            match target {
+                Some(participant) => drop(near.send_to(&bytes, participant).await),
+                None => drop(far.send(&bytes).await),
+            }
+        });
+    }
+}
