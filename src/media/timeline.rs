@@ -22,6 +22,7 @@ struct Inner {
     base: gst::ClockTime,
     zero: OnceLock<Zero>,
     end: OnceLock<gst::ClockTime>,
+    limit: OnceLock<gst::ClockTime>,
     waiting: Waiting,
 }
 
@@ -53,6 +54,7 @@ impl Timeline {
                 base,
                 zero: OnceLock::new(),
                 end: OnceLock::new(),
+                limit: OnceLock::new(),
                 waiting: Waiting::default(),
             }),
         }
@@ -115,6 +117,18 @@ impl Timeline {
         *self.inner.end.get_or_init(|| self.elapsed_unbounded().unwrap_or(gst::ClockTime::ZERO).min(length))
     }
 
+    /// The recording will end by this length: nothing later has a place in it, also before its end is noticed. A second call
+    /// changes nothing.
+    pub fn limit(&self, length: gst::ClockTime) {
+        self.inner.limit.get_or_init(|| length);
+    }
+
+    /// From where on nothing has a place in the recording, as far as that is known.
+    #[must_use]
+    pub fn bound(&self) -> Option<gst::ClockTime> {
+        self.ended().or_else(|| self.inner.limit.get().copied())
+    }
+
     /// Media time now; `None` before the recording began; its length after it ended.
     #[must_use]
     pub fn elapsed(&self) -> Option<gst::ClockTime> {
@@ -131,10 +145,7 @@ impl Timeline {
     #[must_use]
     pub fn place(&self, running: gst::ClockTime) -> Option<gst::ClockTime> {
         let media = running.checked_sub(self.inner.zero.get()?.running)?;
-        match self.inner.end.get() {
-            Some(end) if media >= *end => None,
-            _ => Some(media),
-        }
+        self.bound().is_none_or(|end| media < end).then_some(media)
     }
 
     /// The wall clock's date of a moment of media time; `None` before the recording began.

@@ -477,6 +477,9 @@ impl<'a> Driver<'a> {
             Some(at) => self.timeline.begin_at(at),
             None => self.timeline.begin(),
         }
+        if let Some(limit) = self.setup.plan.limits.duration {
+            self.timeline.limit(gst::ClockTime::try_from(limit).unwrap_or(gst::ClockTime::MAX));
+        }
         // It may have begun a while ago, with the first frame.
         let passed = self.elapsed();
         self.deadline =

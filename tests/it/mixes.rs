@@ -51,9 +51,14 @@ fn singer(
     (publisher, sid)
 }
 
-/// How loud a tone is in each quarter of a second.
+/// How loud a tone is in each quarter of a second: the mean of short pieces, so that it need not be in tune. Where a clock is
+/// followed, it is higher or lower by up to two per cent.
 fn levels(samples: &[f32], hertz: u32) -> Vec<f64> {
-    samples.chunks_exact((RATE / 4.0) as usize).map(|part| level(part, f64::from(hertz))).collect()
+    let piece = (RATE / 20.0) as usize;
+    let level = |quarter: &[f32]| {
+        quarter.chunks_exact(piece).map(|piece| level(piece, f64::from(hertz))).sum::<f64>() / 5.0
+    };
+    samples.chunks_exact(piece * 5).map(level).collect()
 }
 
 /// Quarters of a second in which a tone is heard, as stretches.
@@ -69,19 +74,21 @@ fn heard(levels: &[f64]) -> Vec<Range<usize>> {
     stretches
 }
 
-/// Within a stretch everything is as loud as it was sent. Where its clock is followed, a tone is higher or lower by half a per
-/// cent, and then seems to be less loud by an eighth.
+/// Within a stretch everything is as loud as it was sent, as far as [`levels`] can tell.
 #[track_caller]
 fn assert_as_loud(levels: &[f64], stretch: &Range<usize>) {
     let inside = &levels[stretch.start + 1..stretch.end - 1];
-    let is_loud = |level: &f64| (LOUD * 0.8..LOUD * 1.05).contains(level);
+    let is_loud = |level: &f64| (LOUD * 0.6..LOUD * 1.05).contains(level);
     assert!(!inside.is_empty() && inside.iter().all(is_loud), "{stretch:?}: {levels:?}");
 }
 
 /// How loud the three tones are in the middle of a side's sound.
 fn tones(samples: &[f32]) -> [f64; 3] {
     let middle = &samples[samples.len() / 4..samples.len() * 3 / 4];
-    [ANN, BEN, EVE].map(|hertz| level(middle, f64::from(hertz)))
+    [ANN, BEN, EVE].map(|hertz| {
+        let levels = levels(middle, hertz);
+        levels.iter().sum::<f64>() / levels.len() as f64
+    })
 }
 
 #[track_caller]

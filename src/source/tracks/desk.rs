@@ -401,7 +401,7 @@ impl Desk {
         let Some(zero) = self.context.timeline.begun() else { return };
         for (frame, at) in std::mem::take(&mut self.held) {
             let media = at.saturating_sub(zero);
-            if self.context.timeline.ended().is_some_and(|end| media >= end) {
+            if self.context.timeline.bound().is_some_and(|end| media >= end) {
                 continue;
             }
             let handed = match frame.codec.kind() {

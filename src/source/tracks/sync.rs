@@ -12,7 +12,7 @@ use std::time::Duration;
 /// How fast a place moves: 0.5 % of the time that passes. A crystal that is 200 ppm off is followed 25 times over.
 const SLEW: f64 = 0.005;
 /// At the beginning little is known; what is found out then is followed fast.
-const FIRST_SLEW: f64 = 0.05;
+const FIRST_SLEW: f64 = 0.02;
 const FIRST: Duration = Duration::from_secs(10);
 /// The least delay of so long a time is taken for the way without a queue.
 const WINDOW: Duration = Duration::from_secs(10);

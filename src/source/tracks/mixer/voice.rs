@@ -1,7 +1,7 @@
 //! One track in a mix: its packets decoded and laid out by time.
 //!
 //! A packet goes behind the one before it. Where its time says otherwise by little, for no two clocks are the same, its sound is
-//! made longer or shorter by half a per cent until it is right; where it says so by much, there was a pause or a loss.
+//! made longer or shorter by half a per cent until it is right (by two, where it is far off); where it says so by much, there was a pause or a loss.
 
 use std::collections::VecDeque;
 
@@ -13,8 +13,12 @@ use crate::plan::track::{Channel, TrackCodec};
 const OFF: u64 = 96;
 /// … until it is off by no more than this (0.5 ms).
 const RIGHT: u64 = 24;
-/// By how much sound is made longer or shorter: one pair of so many.
+/// By how much sound is made longer or shorter: one pair of so many; at the beginning of a track its clock moves faster, and then more.
 const STRETCH: u64 = 200;
+const FAR: u64 = 240;
+const STRETCH_FAR: u64 = 50;
+/// What is missing in front of a packet is a hole, and no clock that moves (20 ms).
+const HOLE: u64 = 960;
 /// Sound that comes so much later than its time (40 ms) is left out.
 const TOO_FAR: u64 = 1920;
 /// Sound begins and ends within so many pairs (2.5 ms), so that it does not click.
@@ -104,7 +108,7 @@ impl Voice {
         let delay = decoder.delay();
         let (at, before) = (at.saturating_sub(delay), delay.saturating_sub(at));
         let hole = at.saturating_sub(self.begin + self.sound.len() as u64);
-        let is_hole = self.follows && hole >= OFF * 4;
+        let is_hole = self.follows && hole >= HOLE / 2;
         if is_hole && hole <= decoder.longest_hole() {
             let made_up = decoder.conceal(hole, bytes);
             self.sound.extend(made_up);
@@ -152,7 +156,7 @@ impl Voice {
     fn lay(&mut self, mut sound: Vec<Stereo>, at: u64) {
         let end = self.end();
         let (early, hole) = (end.saturating_sub(at), at.saturating_sub(end));
-        if !self.follows || hole >= OFF * 4 {
+        if !self.follows || hole >= HOLE {
             // It begins, or there was nothing.
             self.fade_out();
             let hole = usize::try_from(hole).unwrap_or(usize::MAX);
@@ -186,7 +190,12 @@ impl Voice {
         self.moves = off > OFF || (self.moves && off > RIGHT);
         if self.moves {
             let is_quiet = sound.iter().flatten().all(|sample| sample.abs() < QUIET);
-            let most = if is_quiet { sound.len() as u64 / 2 } else { sound.len() as u64 / STRETCH };
+            let length = sound.len() as u64;
+            let most = match off {
+                _ if is_quiet => length / 2,
+                FAR.. => length / STRETCH_FAR,
+                _ => length / STRETCH,
+            };
             let by = usize::try_from(off.min(most.max(1))).unwrap_or(0);
             let length = if early > 0 { sound.len().saturating_sub(by) } else { sound.len() + by };
             sound = stretched(&sound, self.sound.back().copied(), length);

@@ -45,11 +45,11 @@ fn where_the_first_packets_were_held_up_the_next_ones_tell() {
 #[test]
 fn a_long_delay_at_the_beginning_is_made_up_for() {
     let mut delays = vec![5.0; 1000];
-    delays[..40].fill(305.0);
+    delays[..40].fill(105.0);
     let places = run(0.0, 7, &delays, &PublisherClock::default());
     let (was, place) = places[0];
-    assert!((place - was - 0.305).abs() < 1e-6);
-    // 0.3 s at 5 % take six seconds.
+    assert!((place - was - 0.105).abs() < 1e-6);
+    // 0.1 s at 2 % take five seconds.
     let (was, place) = places[400];
     assert!((place - was).abs() < 0.01, "{was} {place}");
 }
