@@ -88,8 +88,8 @@ fn sound_and_picture_of_a_participant_are_together() {
     let redis = Redis::start();
     let livekit = LiveKitServer::start(&redis);
     let publisher = Publisher::join(&livekit, "sync", "ann", Codec::Vp8);
-    publisher.publish_by_clock(Codec::Vp8, flashing());
-    publisher.publish_by_clock(Codec::Opus, beeping());
+    publisher.publish_by_clock(Codec::Vp8, publisher::flashing());
+    publisher.publish_by_clock(Codec::Opus, publisher::beeping());
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = record(dir.path(), &livekit, &["sync", "--file", "sync.mp4", "--size", "640x360"]);
     recorder.until_written(5_000);
@@ -133,28 +133,6 @@ fn sound_alone_of_a_layout_is_a_pages() {
     let samples = sound::samples(&file);
     assert_eq!(room::heard(&samples, length - 6.5, length - 5.0, 9), [1, 2, 3]);
     assert_eq!(room::heard(&samples, length - 2.0, length - 0.7, 9), [1, 3]);
-}
-
-/// A second of pictures, the first three of them white, each to be decoded by itself.
-fn flashing() -> Vec<Vec<u8>> {
-    let pictures = |pattern: &str, count: u32| {
-        publisher::encoded(&format!(
-            "videotestsrc num-buffers={count} pattern={pattern} ! video/x-raw,format=I420,width=320,height=180,framerate=30/1 ! \
-             vp8enc deadline=1 keyframe-max-dist=1 ! appsink name=out"
-        ))
-    };
-    [pictures("white", 3), pictures("black", 27)].concat()
-}
-
-/// A second of sound, the first tenth of it a tone.
-fn beeping() -> Vec<Vec<u8>> {
-    let sound = |wave: &str, count: u32| {
-        publisher::encoded(&format!(
-            "audiotestsrc num-buffers={count} samplesperbuffer=960 freq=1000 wave={wave} volume=0.4 ! \
-             audio/x-raw,rate=48000,channels=2 ! opusenc ! appsink name=out"
-        ))
-    };
-    [&sound("sine", 10)[..5], &sound("silence", 50)[..45]].concat()
 }
 
 /// The browser dies in the middle, and the server stands still for ten seconds; the page comes back to its room with the token

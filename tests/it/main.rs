@@ -6,6 +6,7 @@ mod clients;
 mod composite;
 mod console;
 mod crashes;
+mod decoded;
 mod deployment;
 mod doors;
 mod endings;

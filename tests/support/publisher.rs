@@ -139,6 +139,28 @@ fn h264(width: u32, height: u32) -> String {
     )
 }
 
+/// A second of pictures, the first three of them white, each to be decoded by itself.
+pub(crate) fn flashing() -> Vec<Vec<u8>> {
+    let pictures = |pattern: &str, count: u32| {
+        encoded(&format!(
+            "videotestsrc num-buffers={count} pattern={pattern} ! video/x-raw,format=I420,width=320,height=180,framerate=30/1 ! \
+             vp8enc deadline=1 keyframe-max-dist=1 ! appsink name=out"
+        ))
+    };
+    [pictures("white", 3), pictures("black", 27)].concat()
+}
+
+/// A second of sound, the first tenth of it a tone.
+pub(crate) fn beeping() -> Vec<Vec<u8>> {
+    let sound = |wave: &str, count: u32| {
+        encoded(&format!(
+            "audiotestsrc num-buffers={count} samplesperbuffer=960 freq=1000 wave={wave} volume=0.4 ! \
+             audio/x-raw,rate=48000,channels=2 ! opusenc ! appsink name=out"
+        ))
+    };
+    [&sound("sine", 10)[..5], &sound("silence", 50)[..45]].concat()
+}
+
 /// The buffers that come out of a pipeline at its `appsink name=out`.
 pub(crate) fn encoded(pipeline: &str) -> Vec<Vec<u8>> {
     gst::init().unwrap();
@@ -185,6 +207,7 @@ pub(crate) fn units_of(frame: &[u8], codec: Codec) -> Vec<Vec<u8>> {
 /// What happens to a published track.
 enum Ask {
     Publish { codec: Codec, frames: Vec<Vec<u8>>, by_clock: bool, sid: oneshot::Sender<String> },
+    Vanish,
     Mute { sid: String, muted: bool },
     Replace { sid: String, frames: Vec<Vec<u8>> },
 }
@@ -271,6 +294,11 @@ impl Publisher {
     /// Sends other frames from now on, from their first one.
     pub(crate) fn replace(&self, sid: &str, frames: Vec<Vec<u8>>) {
         self.ask(Ask::Replace { sid: sid.to_owned(), frames });
+    }
+
+    /// Is gone without a word to anybody: no goodbye, and nothing more is sent.
+    pub(crate) fn vanish(self) {
+        self.ask(Ask::Vanish);
     }
 
     /// What was sent of a track so far.
@@ -421,6 +449,7 @@ impl Participant {
             let wake = due.fold(wake, Instant::min);
             tokio::select! {
                 ask = asked.recv() => match ask {
+                    Some(Ask::Vanish) => return,
                     Some(ask) => self.on_ask(ask).await,
                     None => break,
                 },
@@ -491,6 +520,8 @@ impl Participant {
 
     async fn on_ask(&mut self, ask: Ask) {
         match ask {
+            // Who is gone does nothing.
+            Ask::Vanish => {}
             Ask::Publish { codec, frames, by_clock, sid } => {
                 let cid = format!("cid-{}", self.tracks.len() + self.waiting.len());
                 let kind = if codec.is_sound() { proto::TrackType::Audio } else { proto::TrackType::Video };
