@@ -69,6 +69,8 @@ impl Room {
             is_contiguous: true,
             bytes: Arc::from([0xfc, 1, 2, 3]),
         }));
+        // The first packets wait for one another to have a place; what that is is the clock's affair.
+        self.desk.settle(sid);
     }
 }
 

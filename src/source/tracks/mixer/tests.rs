@@ -10,7 +10,10 @@ use crate::media::Taker;
 
 /// What comes out of a mixer.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<(Vec<i16>, Vec<u64>, bool)>>);
+struct Heard(Arc<Mutex<Sounded>>);
+
+/// Samples, the times of the buffers that they came in, and whether the feed has ended.
+type Sounded = (Vec<i16>, Vec<u64>, bool);
 
 impl Taker for Heard {
     fn take(&mut self, sample: &gst::Sample) {
@@ -299,9 +302,6 @@ fn sound_and_picture_stay_together_whatever_crystals_do_and_whenever_they_began(
         let most = sorted[sorted.len() * 95 / 100];
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
         let drift = mean(&apart[apart.len() - 20..]) - mean(&apart[..20]);
-        println!(
-            "{ppm} ppm, {later} s later, reports {has_reports}: p95 {most:.2} ms, drift {drift:.2} ms in {minutes} min"
-        );
         assert!(
             most < 10.0 && drift.abs() < 2.0,
             "{ppm} {later} {has_reports}: {most} ms, drifts by {drift} ms"
