@@ -38,6 +38,7 @@ use crate::media::PipelineError;
 use crate::plan::track::{TrackCodec, TrackKind, TracksPlan};
 use desk::Desk;
 use muster::{Awaited, Presence};
+use outlet::SETTLED;
 pub use peer::{Frame, PeerError, SenderReport};
 pub use room::{Listener, RoomClient, RoomEnd, RoomError, RoomEvent, Wishes};
 pub use screen::ScreenError;
@@ -121,9 +122,14 @@ impl TracksSource {
         Err(error)
     }
 
-    /// Leaves the room, and ends the feeds where the recording ends. To be called after
+    /// Waits for what is still on its way, leaves the room, and ends the feeds where the recording ends. To be called after
     /// [`Timeline::end`](crate::media::Timeline::end).
     pub async fn close(self) {
+        let mut whole = self.desk.lock().whole();
+        // Nothing waits longer than this for packets that are missing.
+        if tokio::time::timeout(SETTLED, whole.wait_for(|whole| *whole)).await.is_err() {
+            tracing::debug!("not all came that was on its way");
+        }
         self.client.leave().await;
         let rest = self.desk.lock().finish();
         rest.close().await;

@@ -15,7 +15,7 @@ use crate::support::page_server::PageServer;
 use crate::support::publisher::{Codec, Publisher, units_of};
 use crate::support::recorder::{Ended, Recorder};
 use crate::support::room::{self, Publishers};
-use crate::tracks::{assert_all_of, file_of, frames_in};
+use crate::tracks::{file_of, frames_in};
 
 const ROOM: &str = "afar";
 const SOON: Duration = Duration::from_secs(40);
@@ -29,53 +29,30 @@ fn record(dir: &Path, server: &LiveKitServer, link: &LossyLink, arguments: &[&st
     })
 }
 
-/// A track of pictures and one of sound, recorded side by side for so many seconds.
-struct Pair {
-    publishers: [Publisher; 2],
-    sids: [String; 2],
-    dirs: [tempfile::TempDir; 2],
-    recorders: [Recorder; 2],
-}
+const CODECS: [Codec; 2] = [Codec::Vp8, Codec::Opus];
 
-impl Pair {
-    const CODECS: [Codec; 2] = [Codec::Vp8, Codec::Opus];
-
-    fn start(server: &LiveKitServer, link: &LossyLink, seconds: u32) -> Self {
-        let publishers = Self::CODECS.map(|codec| {
-            let identity = format!("{codec:?}");
-            Publisher::join(server, ROOM, &identity, codec)
-        });
-        let [pictures, sound] = &publishers;
-        let sids = [
-            pictures.publish(Codec::Vp8, Codec::Vp8.frames()),
-            sound.publish(Codec::Opus, Codec::Opus.frames()),
-        ];
-        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let length = format!("{seconds}s");
-        let recorders = [0, 1].map(|at| {
-            let arguments = ["track", ROOM, &sids[at], "--duration", &length];
-            record(dirs[at].path(), server, link, &arguments)
-        });
-        Self { publishers, sids, dirs, recorders }
-    }
-
-    /// What was sent and what was found of each, silence that was filled in apart.
-    fn finish(self) -> [Found; 2] {
-        let Self { publishers, sids, dirs, recorders } = self;
-        let ended = recorders.map(|recorder| recorder.finish(SOON).complete());
-        let mut sent = publishers.iter().zip(&sids).map(|(publisher, sid)| publisher.sent(sid));
-        let found = ended.into_iter().zip(Self::CODECS).map(|(ended, codec)| {
-            let file = file_of(&ended);
-            assert_decodable(&file);
-            let is_silence =
-                |frame: &Vec<u8>| codec == Codec::Opus && (frame.len() <= 3 || frame.starts_with(b"Opus"));
-            let frames = frames_in(&file, codec).into_iter().filter(|frame| !is_silence(frame)).collect();
-            Found { codec, sent: sent.next().unwrap(), frames, length: Probe::of(&file).duration, ended }
-        });
-        let found: Vec<Found> = found.collect();
-        drop(dirs);
-        found.try_into().unwrap_or_else(|_| unreachable!("there are two"))
-    }
+/// Records a track for so many seconds, while something happens; gives what was sent and what was found, silence that was filled in
+/// apart.
+fn recorded(
+    server: &LiveKitServer,
+    link: &LossyLink,
+    codec: Codec,
+    seconds: u32,
+    happens: impl FnOnce(&mut Recorder),
+) -> Found {
+    let publisher = Publisher::join(server, ROOM, "ann", codec);
+    let sid = publisher.publish(codec, codec.frames());
+    let dir = tempfile::tempdir().unwrap();
+    let length = format!("{seconds}s");
+    let mut recorder = record(dir.path(), server, link, &["track", ROOM, &sid, "--duration", &length]);
+    happens(&mut recorder);
+    let ended = recorder.finish(SOON).complete();
+    let file = file_of(&ended);
+    assert_decodable(&file);
+    let is_silence =
+        |frame: &Vec<u8>| codec == Codec::Opus && (frame.len() <= 3 || frame.starts_with(b"Opus"));
+    let frames = frames_in(&file, codec).into_iter().filter(|frame| !is_silence(frame)).collect();
+    Found { codec, sent: publisher.sent(&sid), frames, length: Probe::of(&file).duration, ended }
 }
 
 #[derive(Debug)]
@@ -88,6 +65,20 @@ struct Found {
 }
 
 impl Found {
+    /// How many frames are missing between the first and the last one; those that are there are in order.
+    fn missing(&self) -> usize {
+        let units = |frame: &[u8]| units_of(frame, self.codec);
+        let sent: Vec<_> = self.sent.iter().map(|frame| units(frame)).collect();
+        let found: Vec<_> = self.frames.iter().map(|frame| units(frame)).collect();
+        // Frames are sent again and again, so that the first one was sent at several places.
+        let starts = (0..sent.len()).filter(|at| sent[*at] == found[0]);
+        let missing = |start: usize| {
+            let mut rest = sent[start..].iter();
+            found.iter().try_fold(0, |missing, frame| Some(missing + rest.position(|sent| sent == frame)?))
+        };
+        starts.filter_map(missing).min().expect("they are in order")
+    }
+
     /// Nothing that was not sent is in it.
     fn assert_nothing_foreign(&self) {
         let sent: Vec<_> = self.sent.iter().map(|frame| units_of(frame, self.codec)).collect();
@@ -104,12 +95,16 @@ fn nothing_is_missing_where_packets_are_lost_or_late() {
         [Weather::losing(0.01), Weather::losing(0.05), Weather::jittery(Duration::from_millis(100))]
     {
         let link = LossyLink::start(server.ws_url(), weather);
-        for found in Pair::start(&server, &link, 8).finish() {
-            let Found { codec, sent, frames, length, .. } = &found;
-            let expected = if *codec == Codec::Opus { 400 } else { 240 };
+        for codec in CODECS {
+            let found = recorded(&server, &link, codec, 6, |_| {});
+            found.assert_nothing_foreign();
+            let Found { frames, length, .. } = &found;
+            let expected = if codec == Codec::Opus { 300 } else { 180 };
             assert!(frames.len() + 20 > expected, "{weather:?}: {} frames of {codec:?}", frames.len());
-            assert_all_of(sent, frames, *codec);
-            assert!((length - 8.0).abs() < 0.3, "{weather:?}: {codec:?}: {length}");
+            // A packet of sound whose repetition is lost, too, is waited for in vain.
+            let most = if codec == Codec::Opus { 3 } else { 0 };
+            assert!(found.missing() <= most, "{weather:?}: {codec:?}: {} are missing", found.missing());
+            assert!((length - 6.0).abs() < 0.3, "{weather:?}: {codec:?}: {length}");
         }
     }
 }
@@ -120,13 +115,14 @@ fn a_network_that_loses_a_fifth_leaves_a_recording_of_the_right_length() {
     let redis = Redis::start();
     let server = LiveKitServer::start(&redis);
     let link = LossyLink::start(server.ws_url(), Weather::losing(0.2));
-    for found in Pair::start(&server, &link, 10).finish() {
+    for codec in CODECS {
+        let found = recorded(&server, &link, codec, 8, |_| {});
         found.assert_nothing_foreign();
-        let Found { codec, frames, length, .. } = &found;
-        let sent = if *codec == Codec::Opus { 500.0 } else { 300.0 };
+        let Found { frames, length, .. } = &found;
+        let sent = if codec == Codec::Opus { 400.0 } else { 240.0 };
         let share = frames.len() as f64 / sent;
-        assert!(share > 0.7, "{share:.2} of the frames of {codec:?}");
-        assert!((length - 10.0).abs() < 0.5, "{codec:?}: {length}");
+        assert!(share > 0.9, "{share:.2} of the frames of {codec:?}");
+        assert!((length - 8.0).abs() < 0.5, "{codec:?}: {length}");
     }
 }
 
@@ -134,23 +130,22 @@ fn a_network_that_loses_a_fifth_leaves_a_recording_of_the_right_length() {
 fn a_cable_that_is_pulled_for_five_seconds_costs_five_seconds_of_what_was_said() {
     let redis = Redis::start();
     let server = LiveKitServer::start(&redis);
-    let link = LossyLink::start(server.ws_url(), Weather::FAIR);
-    let mut pair = Pair::start(&server, &link, 16);
-    for recorder in &mut pair.recorders {
-        recorder.until_written(1_000);
-    }
-    pair.recorders[0].runs_for(Duration::from_secs(3));
-    link.turns(Weather::CUT);
-    pair.recorders[0].runs_for(Duration::from_secs(5));
-    link.turns(Weather::FAIR);
-    for found in pair.finish() {
+    for codec in CODECS {
+        let link = LossyLink::start(server.ws_url(), Weather::FAIR);
+        let found = recorded(&server, &link, codec, 14, |recorder| {
+            recorder.until_written(1_000);
+            recorder.runs_for(Duration::from_secs(2));
+            link.turns(Weather::CUT);
+            recorder.runs_for(Duration::from_secs(5));
+            link.turns(Weather::FAIR);
+        });
         found.assert_nothing_foreign();
-        let Found { codec, frames, length, ended, .. } = &found;
-        let rate = if *codec == Codec::Opus { 50.0 } else { 30.0 };
+        let Found { frames, length, ended, .. } = &found;
+        let rate = if codec == Codec::Opus { 50.0 } else { 30.0 };
         let seconds = frames.len() as f64 / rate;
         // What it takes to come back is lost, too; what the server kept meanwhile may still come.
-        assert!((7.0..=15.0).contains(&seconds), "{codec:?}: {seconds:.1} s of frames: {}", ended.info);
-        assert!((length - 16.0).abs() < 0.5, "{codec:?}: {length}");
+        assert!((5.0..=13.0).contains(&seconds), "{codec:?}: {seconds:.1} s of frames: {}", ended.info);
+        assert!((length - 14.0).abs() < 0.5, "{codec:?}: {length}");
     }
 }
 
@@ -159,7 +154,8 @@ fn a_cable_that_is_pulled_for_five_seconds_costs_five_seconds_of_what_was_said()
 fn a_page_survives_ten_seconds_without_its_network() {
     let (redis, pages) = (Redis::start(), PageServer::start());
     let server = LiveKitServer::start(&redis);
-    let _publishers = Publishers::join(&server, &pages, ROOM, &["ann", "ben"], "width=320&height=180");
+    let _publishers =
+        Publishers::join(&server, &pages, ROOM, &["ann", "ben", "cleo", "dora"], "width=320&height=180");
     let link = LossyLink::start(server.ws_url(), Weather::FAIR);
     let dir = tempfile::tempdir().unwrap();
     let mut recorder =
@@ -181,8 +177,8 @@ fn a_page_survives_ten_seconds_without_its_network() {
     assert!((8.0..=20.0).contains(&longest), "{longest:.1} s without a movement");
     assert!(moved.iter().filter(|at| **at > length - 2.0).count() > 15, "{:?}", moved.last());
     let still = Still::at(&file, length - 1.0);
-    let tiles = room::grid(2, 1, (1280.0, 720.0), 8.0);
+    let tiles = room::grid(2, 2, (1280.0, 720.0), 8.0);
     let mut seen: Vec<_> = tiles.into_iter().map(|tile| room::who(&still, tile)).collect();
     seen.sort_unstable();
-    assert_eq!(seen, [Some(1), Some(2)]);
+    assert_eq!(seen, [Some(1), Some(2), Some(3), Some(4)]);
 }

@@ -45,7 +45,7 @@ pub(super) fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
 
 /// Frames of a file are a stretch of those that were sent: in order, nothing changed, nothing missing.
 #[track_caller]
-pub(super) fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec) {
+fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec) {
     let sent: Vec<_> = sent.iter().map(|frame| units_of(frame, codec)).collect();
     let found: Vec<_> = found.iter().map(|frame| units_of(frame, codec)).collect();
     let starts = (0..sent.len()).filter(|at| sent[*at] == found[0]);

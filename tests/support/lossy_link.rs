@@ -6,7 +6,8 @@
 //! participant ◄── datagrams ──► link ◄──► server      what happens to each, chance says
 //! ```
 //!
-//! There is no other way: the server's addresses for TCP are not told on.
+//! There is no other way: neither the server's addresses for TCP are told on, nor any address of the participant, which the server
+//! would call by itself.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt};
 use livekit_protocol as proto;
 use prost::Message as _;
+use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -25,7 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response as Reply};
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request as Asked, Response as Reply};
 
 /// What happens on the way, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -114,7 +116,7 @@ async fn pass_on(stream: TcpStream, server: String, mut weather: watch::Receiver
     connected(&mut weather).await;
     let mut asked = None;
     #[expect(clippy::result_large_err, reason = "the library's own type")]
-    let remember = |request: &Request, reply: Reply| -> Result<Reply, ErrorResponse> {
+    let remember = |request: &Asked, reply: Reply| -> Result<Reply, ErrorResponse> {
         // A browser's token stands in the address.
         asked = Some((request.uri().to_string(), request.headers().get("authorization").cloned()));
         Ok(reply)
@@ -134,6 +136,10 @@ async fn pass_on(stream: TcpStream, server: String, mut weather: watch::Receiver
             // Looks at the weather again.
             _ = changed.changed() => {}
             message = client.next() => match message {
+                Some(Ok(Message::Binary(bytes))) => {
+                    let Some(bytes) = without_addresses(&bytes) else { continue };
+                    if server.send(Message::Binary(bytes.into())).await.is_err() { return }
+                }
                 Some(Ok(message)) => if server.send(message).await.is_err() { return },
                 Some(Err(_)) | None => return,
             },
@@ -147,6 +153,20 @@ async fn pass_on(stream: TcpStream, server: String, mut weather: watch::Receiver
             },
         }
     }
+}
+
+/// What a participant says, without where it is; `None` where that is all.
+fn without_addresses(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut said = proto::SignalRequest::decode(bytes).unwrap();
+    match &mut said.message {
+        Some(Request::Trickle(_)) => return None,
+        Some(Request::Offer(description) | Request::Answer(description)) => {
+            let lines = description.sdp.lines().filter(|line| !line.starts_with("a=candidate:"));
+            description.sdp = lines.collect::<Vec<_>>().join("\r\n") + "\r\n";
+        }
+        _ => {}
+    }
+    Some(said.encode_to_vec())
 }
 
 /// A socket of the link's own for each address of the server.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::codec::{TrackCodec, TrackKind};
 use super::muster::{Awaited, Muster, Presence};
-use super::outlet::{Pictures, Rest, Sounds};
+use super::outlet::{Pictures, Rest, SETTLED, Sounds};
 use super::peer::{Frame, SenderReport};
 use super::room::{RoomEnd, RoomEvent, Wishes};
 use super::sync::{PublisherClock, TrackClock};
@@ -38,6 +38,8 @@ pub(super) struct Desk {
     context: SourceContext,
     muster: Muster,
     presence: watch::Sender<Presence>,
+    /// Whether all has come that belongs in a recording that has ended.
+    whole: watch::Sender<bool>,
     /// It was said that the recording may begin.
     is_told: bool,
     /// Since when everybody is there who is waited for.
@@ -65,6 +67,8 @@ struct Track {
     codec: Option<TrackCodec>,
     /// Where in a mix it is heard.
     channel: Channel,
+    /// Running time of its last frame, and when that had its place.
+    reached: Option<(Duration, Instant)>,
 }
 
 impl Desk {
@@ -81,6 +85,7 @@ impl Desk {
             plan: plan.clone(),
             muster: Muster::new(&plan.wanted),
             presence,
+            whole: watch::Sender::new(false),
             is_told: false,
             complete_since: None,
             tracks: BTreeMap::new(),
@@ -146,6 +151,7 @@ impl Desk {
     }
 
     pub(super) fn on_end(&mut self, end: RoomEnd) {
+        self.whole.send_replace(true);
         match end {
             RoomEnd::Closed(reason) => {
                 tracing::info!(reason = reason.as_str_name(), "the room is over");
@@ -176,6 +182,27 @@ impl Desk {
         {
             self.pictures.advance(elapsed);
             self.sounds.advance(elapsed);
+        }
+        self.watch_whole();
+    }
+
+    /// Becomes true when all has come that belongs in the recording, which has ended: what was lost on its way and asked for again holds
+    /// up all that was sent after it.
+    pub(super) fn whole(&mut self) -> watch::Receiver<bool> {
+        self.watch_whole();
+        self.whole.subscribe()
+    }
+
+    fn watch_whole(&mut self) {
+        let timeline = &self.context.timeline;
+        let Some((zero, length)) = timeline.begun().zip(timeline.ended()) else { return };
+        let (end, now) = (Duration::from(zero + length), Instant::now());
+        let is_whole = |track: &Track| {
+            let is_behind = |(at, when): (Duration, Instant)| at < end && now.duration_since(when) < SETTLED;
+            track.published.is_muted || !track.reached.is_some_and(is_behind)
+        };
+        if self.tracks.values().all(is_whole) {
+            self.whole.send_replace(true);
         }
     }
 
@@ -213,7 +240,7 @@ impl Desk {
             TrackKind::Audio => self.sounds.add(&track, channel),
         }
         let sid = track.sid.clone();
-        self.tracks.insert(sid, Track { published: track, clock: None, codec: None, channel });
+        self.tracks.insert(sid, Track { published: track, clock: None, codec: None, channel, reached: None });
         self.tell_silence();
         self.look();
     }
@@ -325,6 +352,7 @@ impl Desk {
                 continue;
             }
             let Some(track) = self.tracks.get_mut(&*frame.track) else { continue };
+            track.reached = Some((at, Instant::now()));
             if track.codec.is_none() {
                 // What comes before can be shown to nobody.
                 if !frame.is_key || caps::of(frame.codec, &frame.bytes).is_none() {
@@ -339,6 +367,7 @@ impl Desk {
         }
         self.may_begin();
         self.release();
+        self.watch_whole();
     }
 
     /// Says, once, that the recording may begin: with the first frame, when the codecs of those tracks are known of which it depends on

@@ -14,7 +14,7 @@ use crate::plan::track::{Channel, Picture, PublishedTrack, Sound};
 use crate::source::SourceContext;
 
 /// Nothing waits longer than this for packets that are missing: before then, what did not come will not.
-const SETTLED: Duration = Duration::from_millis(2500);
+pub(super) const SETTLED: Duration = Duration::from_millis(2500);
 
 /// Where pictures go. All times are media time.
 #[derive(Debug)]
