@@ -17,7 +17,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
@@ -372,11 +372,19 @@ fn size_of(dir: &Path) -> u64 {
 }
 
 /// Removes a directory we made. What can't be removed is said and left: there is nothing else to do about it.
+/// What a killed recorder started dies with it, but not in the same moment: what still writes there is out-waited.
 fn remove(dir: &Path) {
-    if let Err(error) = fs::remove_dir_all(dir)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(dir = %dir.display(), %error, "could not be removed");
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let begin = Instant::now();
+    while let Err(error) = fs::remove_dir_all(dir) {
+        match error.kind() {
+            io::ErrorKind::NotFound => return,
+            io::ErrorKind::DirectoryNotEmpty if begin.elapsed() < PATIENCE => std::thread::yield_now(),
+            _ => {
+                tracing::warn!(dir = %dir.display(), %error, "could not be removed");
+                return;
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rooms as a page shows them: a real livekit-server, real participants, real recordings, read back.
 
+mod layouts;
 mod service;
 
 use std::path::Path;

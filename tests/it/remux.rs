@@ -84,9 +84,9 @@ fn pictures_and_sound_that_begin_seconds_apart_stay_as_they_are_and_in_step() {
     let heard = publisher.publish_by_clock(Codec::Opus, beeps());
     std::thread::park_timeout(Duration::from_millis(1700));
     let seen = publisher.publish_by_clock(Codec::H264, h264_flashes());
-    let arguments = ["--file", "drum.mp4", "--audio-codec", "opus", "--duration", "12s"];
+    let arguments = ["--file", "drum.mp4", "--audio-codec", "opus", "--duration", "16s"];
     let mut recorder = record(dir.path(), &server, &heard, &seen, &arguments);
-    recorder.until_written(20_000);
+    recorder.until_written(2_000);
     recorder.runs_for(Duration::from_secs(2));
     // Without a picture the sound goes on into the file.
     publisher.mute(&seen, true);
@@ -99,7 +99,7 @@ fn pictures_and_sound_that_begin_seconds_apart_stay_as_they_are_and_in_step() {
 
     let sent: Vec<_> = publisher.sent(&seen).iter().map(|frame| units_of(frame, Codec::H264)).collect();
     let found = frames_in(&file);
-    assert!((180..=300).contains(&found.len()), "{} frames", found.len());
+    assert!((280..=420).contains(&found.len()), "{} frames", found.len());
     let foreign = found.iter().filter(|frame| !sent.contains(frame)).count();
     assert_eq!(foreign, 0, "of {} frames", found.len());
     let probe = Probe::of(&file);
@@ -107,13 +107,13 @@ fn pictures_and_sound_that_begin_seconds_apart_stay_as_they_are_and_in_step() {
         (probe.stream("audio").codec.as_str(), probe.stream("video").codec.as_str()),
         ("opus", "h264")
     );
-    assert!((probe.duration - 12.0).abs() < 0.3, "{}", probe.duration);
+    assert!((probe.duration - 16.0).abs() < 0.3, "{}", probe.duration);
     assert_decodable(&file);
     let apart = lateness(&file);
     assert!(apart.len() >= 3, "{apart:?}");
     let in_step = apart.iter().filter(|apart| apart.abs() < 0.06).count();
-    // Of beeps in the pause there is no flash.
-    assert!(in_step >= 3 && apart.len() - in_step <= 3, "{apart:?}");
+    // Of beeps in the pause there is no flash, and the first one is no change.
+    assert!(in_step >= 3 && apart.len() - in_step <= 4, "{apart:?}");
 }
 
 #[test]

@@ -20,11 +20,11 @@ const LOOKED_AT: f64 = 0.7;
 
 /// The moments of a recording at which it is looked at.
 #[derive(Default)]
-struct Moments(Vec<f64>);
+pub(super) struct Moments(Vec<f64>);
 
 impl Moments {
     /// Lets what was changed be seen.
-    fn settled(&mut self) -> usize {
+    pub(super) fn settled(&mut self) -> usize {
         std::thread::park_timeout(SETTLED);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         self.0.push(now.as_secs_f64() - LOOKED_AT);
@@ -32,7 +32,7 @@ impl Moments {
     }
 
     /// In seconds of the recording.
-    fn at(&self, moment: usize, info: &Value) -> f64 {
+    pub(super) fn at(&self, moment: usize, info: &Value) -> f64 {
         self.0[moment] - seconds(&info["fileResults"][0]["startedAt"])
     }
 }
@@ -43,10 +43,10 @@ fn seconds(nanoseconds: &Value) -> f64 {
 }
 
 /// Where the stage of `speaker` is, and below its column.
-const STAGE: Region = Region::new(220.0 / 1280.0, 0.0, 1060.0 / 1280.0, 1.0);
+pub(super) const STAGE: Region = Region::new(220.0 / 1280.0, 0.0, 1060.0 / 1280.0, 1.0);
 const BELOW: Region = Region::new(0.0, 0.9, 0.1, 0.1);
 
-fn until(livekit: &LiveKitServer, weir: &mut Serve, id: &str, status: &str) -> Value {
+pub(super) fn until(livekit: &LiveKitServer, weir: &mut Serve, id: &str, status: &str) -> Value {
     weir.until(&format!("{id} is {status}"), PATIENCE, |_| {
         let listed = livekit.ask(Client::Python, "ListEgress", &json!({ "egressId": id })).unwrap();
         let found = listed["items"][0].clone();
