@@ -2,6 +2,7 @@
 
 mod ending;
 mod events;
+mod opening;
 mod storing;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,6 @@ use std::time::Duration;
 use gstreamer as gst;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,13 +30,10 @@ use super::{Reporter, Setup};
 use crate::control::{Command, CommandError, Limit};
 use crate::encode::{EncoderEvents, Encoders};
 use crate::media::{Feed, PipelineEvent, Timeline, still};
-use crate::plan::codec::AudioCodec;
 use crate::plan::output::{OutputId, OutputPlan};
-use crate::plan::source::SourcePlan;
-use crate::plan::track::{Discovered, Picture, Sound};
 use crate::report::{Fault, Report};
 use crate::sink::{SinkContext, SinkEvent};
-use crate::source::{CaptureCounters, Pacing, Published, Source, SourceContext, SourceError, SourceEvent};
+use crate::source::{CaptureCounters, Published, Source, SourceEvent};
 use crate::upload::{LaneView, UploadEvent, Uploader};
 
 /// A recording is not degraded to fewer pictures a second.
@@ -148,134 +145,6 @@ impl<'a> Driver<'a> {
             fault: Fault::Service,
             left_behind: false,
             kept: Vec::new(),
-        }
-    }
-
-    /// Starts the source, and beside it encoders and sinks.
-    pub(super) fn prepare(
-        &mut self,
-        starting: &mut JoinSet<Result<Source, SourceError>>,
-        events: mpsc::UnboundedSender<SourceEvent>,
-    ) -> Result<(), String> {
-        let source = self.setup.plan.source.clone();
-        let pacing = self.pacing();
-        let context = SourceContext {
-            timeline: self.timeline.clone(),
-            video: self.raw_video.clone(),
-            audio: self.raw_audio.clone(),
-            published: self.published.clone(),
-            pacing,
-            counters: Arc::clone(&self.counters),
-            run_dir: self.setup.work.run().to_owned(),
-            report_dir: self.setup.work.report(),
-            events,
-        };
-        starting.spawn(async move { Source::start(&source, context).await });
-        // What is encoded of a track, and what its file is, its frames tell.
-        if !self.setup.plan.is_by_codec() {
-            self.start_encoders()?;
-        }
-        if !self.setup.plan.is_open() {
-            self.open_outputs()?;
-        }
-        Ok(())
-    }
-
-    fn start_encoders(&mut self) -> Result<(), String> {
-        let (raw_video, raw_audio) = (self.raw_video.as_ref(), self.raw_audio.as_ref());
-        let started = Encoders::start(&self.setup.graph, self.pacing().key_interval, raw_video, raw_audio);
-        let (encoders, events) = started.map_err(|error| error.to_string())?;
-        self.encoders = Some(encoders);
-        self.encoder_events = Some(events);
-        Ok(())
-    }
-
-    /// What encoders have to say that were started since this was last asked.
-    pub(super) const fn take_encoder_events(&mut self) -> Option<EncoderEvents> {
-        self.encoder_events.take()
-    }
-
-    fn open_outputs(&mut self) -> Result<(), String> {
-        self.contexts =
-            (0..self.setup.plan.outputs.len()).map(|at| self.sink_context(OutputId(at))).collect();
-        self.outputs = Outputs::open(&self.setup.plan, &self.contexts).map_err(|error| {
-            self.fault = Fault::Destination;
-            error.to_string()
-        })?;
-        Ok(())
-    }
-
-    /// The first frames are here: what the plan left open is decided, and the recording begins with the first of them.
-    fn on_discovered(&mut self, found: &[Discovered], first_frame: gst::ClockTime) -> Vec<Action> {
-        if !matches!(self.lifecycle.state(), State::Preparing { .. }) {
-            return Vec::new();
-        }
-        for Discovered { track, codec } in found {
-            tracing::info!(track = track.sid, %codec, "discovered");
-        }
-        self.first_frame = Some(first_frame);
-        if let Some(handling) = self.setup.plan.handling(found) {
-            tracing::info!(handling, "tracks");
-            self.note(handling);
-        }
-        if self.setup.plan.is_open()
-            && let Err(error) = self.complete(found)
-        {
-            return self.handle(Event::SourceFailed(error));
-        }
-        self.handle(Event::SourceReady)
-    }
-
-    /// Decides what the plan left open, and opens the outputs.
-    fn complete(&mut self, found: &[Discovered]) -> Result<(), String> {
-        let is_by_codec = self.setup.plan.is_by_codec();
-        self.setup.plan = self.setup.plan.discovered(found).map_err(|error| error.to_string())?;
-        if is_by_codec {
-            self.setup.graph = self.setup.graph.reduced_to(&self.setup.plan);
-            self.raw_video = self.raw_video.take().filter(|_| self.setup.plan.video.is_some());
-            self.start_encoders()?;
-        }
-        self.setup.work.discovered(&self.setup.plan).map_err(|error| error.to_string())?;
-        self.open_outputs()?;
-        self.report.discovered(&self.setup.plan);
-        self.board = ProgressBoard::new(&self.setup.plan);
-        Ok(())
-    }
-
-    fn pacing(&self) -> Pacing {
-        self.setup.plan.video.as_ref().map_or(
-            Pacing {
-                cadence: crate::plan::encoding::Cadence::Grid,
-                fps: 1,
-                key_interval: Duration::from_secs(10),
-            },
-            |video| Pacing { cadence: video.cadence, fps: video.fps, key_interval: video.key_interval },
-        )
-    }
-
-    fn sink_context(&self, id: OutputId) -> SinkContext {
-        let encoders = self.encoders.as_ref();
-        let mut video = encoders.and_then(Encoders::video);
-        let mut audio = encoders.map(Encoders::audio).unwrap_or_default();
-        if let SourcePlan::Tracks(tracks) = &self.setup.plan.source {
-            if tracks.picture == Picture::AsPublished {
-                video = Some(self.published.video.clone());
-            }
-            if tracks.sound == Sound::AsPublished {
-                audio.insert(AudioCodec::Opus, self.published.audio.clone());
-            }
-        }
-        SinkContext {
-            timeline: self.timeline.clone(),
-            raw_video: self.raw_video.clone(),
-            raw_audio: self.raw_audio.clone(),
-            video,
-            audio,
-            key_frames: encoders.map_or_else(crate::media::KeyFrames::none, Encoders::key_frames),
-            dir: self.setup.work.output(id),
-            events: self.sink_events.clone(),
-            tasks: self.tasks.clone(),
-            abandon: self.abandon.child_token(),
         }
     }
 

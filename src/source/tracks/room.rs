@@ -10,6 +10,7 @@
 //! session in the same recording. Only the room's own end, or too many attempts, end it.
 
 mod coming_back;
+mod hearing;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -18,11 +19,9 @@ use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, OptionFuture};
 use livekit_protocol as proto;
-use proto::leave_request::Action;
 use proto::signal_request::Message as Request;
-use proto::signal_response::Message as Response;
 use str0m::Candidate;
-use str0m::net::{Protocol, TcpType};
+use str0m::net::Protocol;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -31,7 +30,7 @@ use super::peer::{Frame, Next, Peer, PeerError, PeerEvent, SenderReport};
 use super::reconnect::{Attempts, Way};
 use super::signal::{Entrance, Signal, SignalError, Welcome};
 use super::subscription::{Change, Subscription};
-use super::transport::{Transport, route_to};
+use super::transport::Transport;
 use crate::plan::room::RoomAccess;
 use crate::plan::track::{Picture, PublishedTrack, TrackKind, TracksPlan};
 use crate::secret::Secret;
@@ -345,116 +344,6 @@ impl Room {
                 }
             }
             PeerEvent::Report(report) => self.listener.on_event(RoomEvent::Report(report)),
-        }
-    }
-
-    async fn on_message(&mut self, message: Response) -> Flow {
-        match message {
-            Response::Offer(offer) => self.on_offer(&offer).map_err(failed),
-            Response::Trickle(trickle) => {
-                self.on_candidate(&trickle).await;
-                Ok(())
-            }
-            Response::Update(update) => {
-                let changes = self.subscription.update(&update.participants);
-                self.on_changes(changes);
-                Ok(())
-            }
-            Response::SubscriptionResponse(response) => {
-                let why = match response.err() {
-                    proto::SubscriptionError::SeCodecUnsupported => "its codec is not supported",
-                    proto::SubscriptionError::SeTrackNotfound => "it was not found",
-                    proto::SubscriptionError::SeUnknown => return Ok(()),
-                };
-                self.listener.on_event(RoomEvent::Refused { track: response.track_sid, why });
-                Ok(())
-            }
-            Response::RefreshToken(token) => {
-                self.refreshed = Some(Secret::new(token));
-                Ok(())
-            }
-            Response::Leave(leave) => self.on_leave(&leave),
-            // Who speaks, how well things go, what we publish: nothing a recording needs.
-            _ => Ok(()),
-        }
-    }
-
-    fn on_leave(&mut self, leave: &proto::LeaveRequest) -> Flow {
-        tracing::info!(reason = leave.reason().as_str_name(), "the server ends the session");
-        match (leave.action(), leave.can_reconnect) {
-            (Action::Resume, _) => self.dial(self.attempts(Way::Resume)),
-            (Action::Reconnect, _) | (Action::Disconnect, true) => {
-                self.rejoin("the server moved the recorder")
-            }
-            (Action::Disconnect, false) => Err(match leave.reason() {
-                proto::DisconnectReason::DuplicateIdentity => RoomEnd::Duplicate,
-                proto::DisconnectReason::JoinFailure
-                | proto::DisconnectReason::SignalClose
-                | proto::DisconnectReason::StateMismatch => RoomEnd::Failed(RoomError::Lost),
-                reason => RoomEnd::Closed(reason),
-            }),
-        }
-    }
-
-    fn on_offer(&mut self, offer: &proto::SessionDescription) -> Result<(), PeerError> {
-        let now = Instant::now();
-        let before = self.media.peer.tracks();
-        let answer = self.media.peer.accept(now, offer)?;
-        self.last_answer = Some(answer.clone());
-        self.media.answered.get_or_insert(now);
-        self.send(Request::Answer(answer));
-        let tracks = self.media.peer.tracks();
-        self.announced.retain(|track| tracks.contains(track) && before.contains(track));
-        for track in tracks {
-            let known = self.subscription.track(&track).cloned();
-            if let Some(known) = known.filter(|_| self.announced.insert(track)) {
-                self.listener.on_event(RoomEvent::Started(known));
-            }
-        }
-        Ok(())
-    }
-
-    async fn on_candidate(&mut self, trickle: &proto::TrickleRequest) {
-        let json: Result<serde_json::Value, _> = serde_json::from_str(&trickle.candidate_init);
-        let line = json.ok().and_then(|init| init.get("candidate")?.as_str().map(str::to_owned));
-        let parsed = line.as_deref().filter(|line| !line.is_empty()).map(Candidate::from_sdp_string);
-        let Some(Ok(candidate)) = parsed else {
-            tracing::debug!(candidate = trickle.candidate_init, "a candidate that makes no sense");
-            return;
-        };
-        match (candidate.proto(), candidate.tcptype()) {
-            (Protocol::Udp, _) => self.add_remote(candidate).await,
-            (Protocol::Tcp, Some(TcpType::Passive)) => {
-                self.media.tcp.push((candidate.addr(), candidate));
-            }
-            _ => {}
-        }
-    }
-
-    /// A server's UDP address, with a socket of ours that leads there.
-    async fn add_remote(&mut self, candidate: Candidate) {
-        let Ok(ip) = route_to(candidate.addr()).await else { return };
-        match self.media.transport.bind(ip).await {
-            Ok(Some(local)) => self.tell_candidate(Protocol::Udp, local),
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%error, %ip, "no socket for media"),
-        }
-        self.media.peer.remote_candidate(Instant::now(), candidate);
-    }
-
-    fn tell_candidate(&mut self, protocol: Protocol, local: SocketAddr) {
-        match self.media.peer.listens_at(protocol, local) {
-            Ok(Some(candidate)) => {
-                let candidate = candidate.trim_start_matches("a=").trim_end().to_owned();
-                let init = serde_json::json!({ "candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0 });
-                self.send(Request::Trickle(proto::TrickleRequest {
-                    candidate_init: init.to_string(),
-                    target: proto::SignalTarget::Subscriber.into(),
-                    r#final: false,
-                }));
-            }
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "an address of this machine was refused"),
         }
     }
 
