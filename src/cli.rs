@@ -96,10 +96,10 @@ impl Job {
     #[must_use]
     pub const fn general_args(&self) -> &GeneralArgs {
         match self {
-            Self::Web(args) => &args.general,
-            Self::Room(args) => &args.general,
-            Self::Participant(args) => &args.general,
-            Self::TrackComposite(args) => &args.general,
+            Self::Web(args) => &args.recording.general,
+            Self::Room(args) => &args.recording.general,
+            Self::Participant(args) => &args.recording.general,
+            Self::TrackComposite(args) => &args.recording.general,
             Self::Track(args) => &args.general,
             Self::Request(args) => &args.general,
         }
@@ -122,10 +122,10 @@ impl Job {
     #[must_use]
     pub const fn run_args(&self) -> &RunArgs {
         match self {
-            Self::Web(args) => &args.run,
-            Self::Room(args) => &args.run,
-            Self::Participant(args) => &args.run,
-            Self::TrackComposite(args) => &args.run,
+            Self::Web(args) => &args.recording.run,
+            Self::Room(args) => &args.recording.run,
+            Self::Participant(args) => &args.recording.run,
+            Self::TrackComposite(args) => &args.recording.run,
             Self::Track(args) => &args.run,
             Self::Request(args) => &args.run,
         }
@@ -143,6 +143,19 @@ pub struct MediaArgs {
     pub video_only: bool,
 }
 
+/// What comes out of a recording that is encoded, how, and all that is said of any recording.
+#[derive(Debug, Args)]
+pub struct RecordingArgs {
+    #[command(flatten)]
+    pub outputs: OutputArgs,
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
+    #[command(flatten)]
+    pub general: GeneralArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 #[derive(Debug, Args)]
 pub struct WebArgs {
     /// The page: http://, https://, file://, data:, chrome:// or about:
@@ -153,13 +166,7 @@ pub struct WebArgs {
     #[command(flatten)]
     pub media: MediaArgs,
     #[command(flatten)]
-    pub outputs: OutputArgs,
-    #[command(flatten)]
-    pub encoding: EncodingArgs,
-    #[command(flatten)]
-    pub general: GeneralArgs,
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub recording: RecordingArgs,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,7 @@ pub mod intake;
 pub mod keyframes;
 pub mod opus;
 pub mod pipeline;
+pub mod sound;
 pub mod still;
 pub mod timeline;
 pub mod watermark;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::{
     AudioCodecArg, CaptureArg, EncodingArgs, FrameTimesArg, GeneralArgs, ImageSuffixArg, OutputArgs,
-    ParticipantArgs, ProfileArg, RoomArgs, SegmentSuffixArg, Size, TrackArgs, TrackCompositeArgs, WebArgs,
+    ParticipantArgs, ProfileArg, RecordingArgs, RoomArgs, SegmentSuffixArg, Size, TrackArgs,
+    TrackCompositeArgs, WebArgs,
 };
 use crate::plan::Limits;
 use crate::plan::codec::{AudioCodec, CONTAINERS};
@@ -31,7 +32,7 @@ pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError>
     let media = Media::from_flags(args.media.audio_only, args.media.video_only)?;
     let (url, await_start_signal) = (args.url.clone(), args.await_start_signal);
     let source = SourceRequest::Web(WebRequest { url, media, await_start_signal });
-    request(source, &args.outputs, &args.encoding, &args.general, directory)
+    request(source, &args.recording, directory)
 }
 
 /// What `record room` and `plan room` ask for; as [`web`] in all that is not about the room.
@@ -46,7 +47,7 @@ pub fn room(args: &RoomArgs, directory: &Path) -> Result<EgressRequest, PlanErro
         media: Media::from_flags(args.media.audio_only, args.media.video_only)?,
         audio_mixing: AudioMixing::Both,
     });
-    request(source, &args.outputs, &args.encoding, &args.general, directory)
+    request(source, &args.recording, directory)
 }
 
 /// What `record participant` and `plan participant` ask for; as [`web`] in all that is not about the room.
@@ -57,7 +58,7 @@ pub fn participant(args: &ParticipantArgs, directory: &Path) -> Result<EgressReq
     let room = RoomTicket { name: args.room.clone(), ..RoomTicket::default() };
     let shows = if args.screen_share { Shows::Screen } else { Shows::Person };
     let source = SourceRequest::Media(MediaRequest::participant(room, args.identity.clone(), shows));
-    request(source, &args.outputs, &args.encoding, &args.general, directory)
+    request(source, &args.recording, directory)
 }
 
 /// What `record track-composite` and `plan track-composite` ask for; as [`web`] in all that is not about the room.
@@ -67,7 +68,7 @@ pub fn participant(args: &ParticipantArgs, directory: &Path) -> Result<EgressReq
 pub fn track_composite(args: &TrackCompositeArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
     let room = RoomTicket { name: args.room.clone(), ..RoomTicket::default() };
     let source = SourceRequest::Media(MediaRequest::tracks(room, &args.audio_track, &args.video_track));
-    request(source, &args.outputs, &args.encoding, &args.general, directory)
+    request(source, &args.recording, directory)
 }
 
 /// What `record track` and `plan track` ask for.
@@ -107,11 +108,10 @@ pub fn track(args: &TrackArgs, directory: &Path) -> Result<EgressRequest, PlanEr
 
 fn request(
     source: SourceRequest,
-    outputs: &OutputArgs,
-    encoding: &EncodingArgs,
-    general: &GeneralArgs,
+    args: &RecordingArgs,
     directory: &Path,
 ) -> Result<EgressRequest, PlanError> {
+    let RecordingArgs { outputs, encoding, general, run: _ } = args;
     let directory = if general.storage.is_some() { Path::new("") } else { directory };
     let request = EgressRequest {
         origin: RequestOrigin::CommandLine,

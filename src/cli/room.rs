@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{EncodingArgs, GeneralArgs, MediaArgs, OutputArgs, RunArgs, secret};
+use super::{GeneralArgs, MediaArgs, RecordingArgs, RunArgs, secret};
 use crate::plan::room::Rooms;
 use crate::secret::Secret;
 use crate::token::Signer;
@@ -23,13 +23,7 @@ pub struct RoomArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
-    pub outputs: OutputArgs,
-    #[command(flatten)]
-    pub encoding: EncodingArgs,
-    #[command(flatten)]
-    pub general: GeneralArgs,
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub recording: RecordingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -44,13 +38,7 @@ pub struct ParticipantArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
-    pub outputs: OutputArgs,
-    #[command(flatten)]
-    pub encoding: EncodingArgs,
-    #[command(flatten)]
-    pub general: GeneralArgs,
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub recording: RecordingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -66,13 +54,7 @@ pub struct TrackCompositeArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
-    pub outputs: OutputArgs,
-    #[command(flatten)]
-    pub encoding: EncodingArgs,
-    #[command(flatten)]
-    pub general: GeneralArgs,
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub recording: RecordingArgs,
 }
 
 #[derive(Debug, Args)]

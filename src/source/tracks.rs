@@ -38,12 +38,13 @@ use crate::media::PipelineError;
 use crate::plan::track::{TrackCodec, TrackKind, TracksPlan};
 use desk::Desk;
 use muster::{Awaited, Presence};
-use outlet::SETTLED;
 pub use peer::{Frame, PeerError, SenderReport};
 pub use room::{Listener, RoomClient, RoomEnd, RoomError, RoomEvent, Wishes};
 pub use screen::ScreenError;
 pub use signal::SignalError;
 
+/// Nothing waits longer than this for packets that are missing: before then, what did not come will not.
+const SETTLED: Duration = Duration::from_millis(2500);
 /// From joining to everybody and everything that is named (media.md §4.1).
 const FOUND_WITHIN: Duration = Duration::from_secs(30);
 
@@ -126,7 +127,6 @@ impl TracksSource {
     /// [`Timeline::end`](crate::media::Timeline::end).
     pub async fn close(self) {
         let mut whole = self.desk.lock().whole();
-        // Nothing waits longer than this for packets that are missing.
         if tokio::time::timeout(SETTLED, whole.wait_for(|whole| *whole)).await.is_err() {
             tracing::debug!("not all came that was on its way");
         }

@@ -241,10 +241,7 @@ impl Case {
 
         let mut recorder = Recorder::start_with(dir.path(), &arguments, |weir| {
             if let Some(room) = &room {
-                let keys = room.livekit.keys();
-                weir.env("LIVEKIT_URL", room.livekit.ws_url())
-                    .env("LIVEKIT_API_KEY", &keys.key)
-                    .env("LIVEKIT_API_SECRET", &keys.secret);
+                room.livekit.reached_by(weir);
             }
         });
         recorder.until_written(1_000);

@@ -29,11 +29,7 @@ const ENDED_WITHIN: Duration = Duration::from_secs(40);
 /// `weir record room` with the server in its environment.
 fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {
     let all = [&["room"], arguments].concat();
-    Recorder::start_with(dir, &all, |weir| {
-        weir.env("LIVEKIT_URL", livekit.ws_url())
-            .env("LIVEKIT_API_KEY", &livekit.keys().key)
-            .env("LIVEKIT_API_SECRET", &livekit.keys().secret);
-    })
+    Recorder::start_with(dir, &all, |weir| livekit.reached_by(weir))
 }
 
 /// Who is in the tiles of a grid, by number; tiles without anybody last. Who speaks comes first in a grid, and here everybody

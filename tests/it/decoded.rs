@@ -24,11 +24,7 @@ const WHOLE: Region = Region::new(0.0, 0.0, 1.0, 1.0);
 
 /// `weir record` with the server in its environment.
 fn record_at(dir: &Path, livekit: &LiveKitServer, url: &str, arguments: &[&str]) -> Recorder {
-    Recorder::start_with(dir, arguments, |weir| {
-        weir.env("LIVEKIT_URL", url)
-            .env("LIVEKIT_API_KEY", &livekit.keys().key)
-            .env("LIVEKIT_API_SECRET", &livekit.keys().secret);
-    })
+    Recorder::start_with(dir, arguments, |weir| livekit.reached_at(url, weir))
 }
 
 fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {

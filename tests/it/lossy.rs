@@ -22,11 +22,7 @@ const SOON: Duration = Duration::from_secs(40);
 
 /// `weir record` over the link.
 fn record(dir: &Path, server: &LiveKitServer, link: &LossyLink, arguments: &[&str]) -> Recorder {
-    let keys = server.keys().clone();
-    Recorder::start_with(dir, arguments, |command| {
-        command.env("LIVEKIT_URL", link.ws_url());
-        command.env("LIVEKIT_API_KEY", keys.key).env("LIVEKIT_API_SECRET", keys.secret);
-    })
+    Recorder::start_with(dir, arguments, |weir| server.reached_at(&link.ws_url(), weir))
 }
 
 const CODECS: [Codec; 2] = [Codec::Vp8, Codec::Opus];

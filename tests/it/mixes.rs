@@ -24,11 +24,7 @@ const EVE: u32 = 880;
 
 /// `weir record` with the server in its environment.
 fn record(dir: &Path, server: &LiveKitServer, arguments: &[&str]) -> Recorder {
-    let keys = server.keys().clone();
-    Recorder::start_with(dir, arguments, |command| {
-        command.env("LIVEKIT_URL", server.ws_url());
-        command.env("LIVEKIT_API_KEY", keys.key).env("LIVEKIT_API_SECRET", keys.secret);
-    })
+    Recorder::start_with(dir, arguments, |weir| server.reached_by(weir))
 }
 
 /// The same for a request as JSON, with the server's keys.

@@ -44,12 +44,8 @@ fn beeps() -> Vec<Vec<u8>> {
 }
 
 fn record(dir: &Path, server: &LiveKitServer, sound: &str, picture: &str, arguments: &[&str]) -> Recorder {
-    let keys = server.keys().clone();
     let tracks = ["track-composite", ROOM, "--audio-track", sound, "--video-track", picture];
-    Recorder::start_with(dir, &[&tracks, arguments].concat(), |command| {
-        command.env("LIVEKIT_URL", server.ws_url());
-        command.env("LIVEKIT_API_KEY", keys.key).env("LIVEKIT_API_SECRET", keys.secret);
-    })
+    Recorder::start_with(dir, &[&tracks, arguments].concat(), |weir| server.reached_by(weir))
 }
 
 /// The H.264 frames of an MP4, as they lie there.

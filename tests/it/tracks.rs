@@ -19,12 +19,8 @@ const SOON: Duration = Duration::from_secs(40);
 
 /// `weir record track` with more arguments.
 fn record(dir: &Path, server: &LiveKitServer, track: &str, arguments: &[&str]) -> Recorder {
-    let keys = server.keys().clone();
     let all = [&["track", ROOM, track], arguments].concat();
-    Recorder::start_with(dir, &all, |command| {
-        command.env("LIVEKIT_URL", server.ws_url());
-        command.env("LIVEKIT_API_KEY", keys.key).env("LIVEKIT_API_SECRET", keys.secret);
-    })
+    Recorder::start_with(dir, &all, |weir| server.reached_by(weir))
 }
 
 /// The frames in a file, as they lie there.

@@ -16,11 +16,7 @@ const ROOM: &str = "studio";
 const SOON: Duration = Duration::from_secs(40);
 
 fn record_track(dir: &Path, server: &LiveKitServer, sid: &str, arguments: &[&str]) -> Recorder {
-    let keys = server.keys().clone();
-    Recorder::start_with(dir, &[&["track", ROOM, sid], arguments].concat(), |command| {
-        command.env("LIVEKIT_URL", server.ws_url());
-        command.env("LIVEKIT_API_KEY", keys.key).env("LIVEKIT_API_SECRET", keys.secret);
-    })
+    Recorder::start_with(dir, &[&["track", ROOM, sid], arguments].concat(), |weir| server.reached_by(weir))
 }
 
 #[test]

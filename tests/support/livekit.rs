@@ -8,6 +8,7 @@ mod rust;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use livekit_token::{AccessToken, VideoGrants};
@@ -169,6 +170,17 @@ impl LiveKitServer {
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// Has a command of Weir's reach it, by its environment.
+    pub(crate) fn reached_by(&self, weir: &mut Command) {
+        self.reached_at(&self.ws_url(), weir);
+    }
+
+    /// The same, by way of something that stands before it.
+    pub(crate) fn reached_at(&self, url: &str, weir: &mut Command) {
+        let Keys { key, secret } = &self.keys;
+        weir.env("LIVEKIT_URL", url).env("LIVEKIT_API_KEY", key).env("LIVEKIT_API_SECRET", secret);
     }
 
     /// Freezes it: connections stay, nothing gets through.

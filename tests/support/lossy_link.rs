@@ -26,8 +26,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request as Asked, Response as Reply};
+
+use super::signal_proxy::both_sides;
 
 /// What happens on the way, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -114,20 +114,7 @@ async fn connected(weather: &mut watch::Receiver<Weather>) {
 /// One participant's websocket, and the datagrams that belong to it.
 async fn pass_on(stream: TcpStream, server: String, mut weather: watch::Receiver<Weather>) {
     connected(&mut weather).await;
-    let mut asked = None;
-    #[expect(clippy::result_large_err, reason = "the library's own type")]
-    let remember = |request: &Asked, reply: Reply| -> Result<Reply, ErrorResponse> {
-        // A browser's token stands in the address.
-        asked = Some((request.uri().to_string(), request.headers().get("authorization").cloned()));
-        Ok(reply)
-    };
-    let Ok(mut client) = tokio_tungstenite::accept_hdr_async(stream, remember).await else { return };
-    let (path, token) = asked.expect("a handshake was made");
-    let mut request = format!("{server}{path}").into_client_request().unwrap();
-    if let Some(token) = token {
-        request.headers_mut().insert("Authorization", token);
-    }
-    let Ok((mut server, _)) = tokio_tungstenite::connect_async(request).await else { return };
+    let Some((mut client, mut server)) = both_sides(stream, &server).await else { return };
     let mut relays = Relays::new(weather.clone());
     loop {
         connected(&mut weather).await;

@@ -6,11 +6,12 @@ use std::thread::JoinHandle;
 use futures::{SinkExt, StreamExt};
 use livekit_protocol as proto;
 use prost::Message as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// What happens to the websockets that are open.
 #[derive(Debug, Clone)]
@@ -91,18 +92,30 @@ impl Drop for SignalProxy {
     }
 }
 
-async fn pass_on(stream: tokio::net::TcpStream, server: String, mut orders: broadcast::Receiver<Order>) {
+/// Takes a participant's websocket, and opens one to the server that asks for the same; `None` where either can't be had.
+pub(super) async fn both_sides(
+    stream: TcpStream,
+    server: &str,
+) -> Option<(WebSocketStream<TcpStream>, WebSocketStream<MaybeTlsStream<TcpStream>>)> {
     let mut asked = None;
     #[expect(clippy::result_large_err, reason = "the library's own type")]
     let remember = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
-        asked = Some((request.uri().to_string(), request.headers()["authorization"].clone()));
+        // A browser's token stands in the address.
+        asked = Some((request.uri().to_string(), request.headers().get("authorization").cloned()));
         Ok(response)
     };
-    let mut client = tokio_tungstenite::accept_hdr_async(stream, remember).await.unwrap();
+    let client = tokio_tungstenite::accept_hdr_async(stream, remember).await.ok()?;
     let (path, token) = asked.expect("a handshake was made");
     let mut request = format!("{server}{path}").into_client_request().unwrap();
-    request.headers_mut().insert("Authorization", token);
-    let Ok((mut server, _)) = tokio_tungstenite::connect_async(request).await else { return };
+    if let Some(token) = token {
+        request.headers_mut().insert("Authorization", token);
+    }
+    let (server, _) = tokio_tungstenite::connect_async(request).await.ok()?;
+    Some((client, server))
+}
+
+async fn pass_on(stream: TcpStream, server: String, mut orders: broadcast::Receiver<Order>) {
+    let Some((mut client, mut server)) = both_sides(stream, &server).await else { return };
     loop {
         tokio::select! {
             message = client.next() => match message {

@@ -16,11 +16,11 @@ use tokio::sync::watch;
 
 use super::codec::{TrackCodec, TrackKind};
 use super::muster::{Awaited, Muster, Presence};
-use super::outlet::{Pictures, Rest, SETTLED, Sounds};
+use super::outlet::{Pictures, Rest, Sounds};
 use super::peer::{Frame, SenderReport};
 use super::room::{RoomEnd, RoomEvent, Wishes};
 use super::sync::{PublisherClock, TrackClock};
-use super::{TracksError, caps};
+use super::{SETTLED, TracksError, caps};
 use crate::media::Timeline;
 use crate::plan::track::{Channel, Discovered, Lasts, Picture, PublishedTrack, Sound, TracksPlan};
 use crate::source::{SourceContext, SourceEvent};
@@ -45,6 +45,7 @@ pub(super) struct Desk {
     /// Since when everybody is there who is waited for.
     complete_since: Option<gst::ClockTime>,
     tracks: BTreeMap<String, Track>,
+    /// Of everybody who published a track that was found.
     publishers: HashMap<String, PublisherClock>,
     /// With their running times, until the recording has begun.
     held: Vec<(Frame, gst::ClockTime)>,
@@ -240,6 +241,7 @@ impl Desk {
             TrackKind::Audio => self.sounds.add(&track, channel),
         }
         let sid = track.sid.clone();
+        self.publishers.entry(track.publisher.clone()).or_default();
         self.tracks.insert(sid, Track { published: track, clock: None, codec: None, channel, reached: None });
         self.tell_silence();
         self.look();
@@ -313,7 +315,7 @@ impl Desk {
         let Some(clock) = &mut track.clock else { return };
         let wall = report.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let received = running(&self.context.timeline, report.received_at);
-        let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
+        let Some(publisher) = self.publishers.get_mut(&track.published.publisher) else { return };
         publisher.report(wall, received.as_secs_f64());
         clock.report(report.rtp_time, wall, received.as_secs_f64());
     }
@@ -322,7 +324,7 @@ impl Desk {
         let Some(track) = self.tracks.get_mut(&*frame.track) else { return };
         let clock = track.clock.get_or_insert_with(|| TrackClock::new(frame.clock_rate));
         let (rtp, received) = (frame.rtp_time, running(&self.context.timeline, frame.received_at));
-        let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
+        let Some(publisher) = self.publishers.get(&track.published.publisher) else { return };
         let placed = clock.take(frame, rtp, received, publisher);
         self.on_placed(placed);
     }
@@ -330,7 +332,7 @@ impl Desk {
     /// Frames of a track that wait for a place get one.
     fn settle(&mut self, sid: &str) {
         let Some(track) = self.tracks.get_mut(sid) else { return };
-        let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
+        let Some(publisher) = self.publishers.get(&track.published.publisher) else { return };
         let placed = track.clock.as_mut().map(|clock| clock.settle(publisher));
         self.on_placed(placed.unwrap_or_default());
     }
@@ -339,7 +341,7 @@ impl Desk {
     fn settle_overdue(&mut self) {
         let (now, mut placed) = (self.context.timeline.now().into(), Vec::new());
         for track in self.tracks.values_mut() {
-            let publisher = self.publishers.entry(track.published.publisher.clone()).or_default();
+            let Some(publisher) = self.publishers.get(&track.published.publisher) else { continue };
             placed.extend(track.clock.iter_mut().flat_map(|clock| clock.overdue(now, publisher)));
         }
         self.on_placed(placed);

@@ -20,8 +20,9 @@ use std::time::Duration;
 use gstreamer as gst;
 
 use self::voice::Voice;
+use super::SETTLED;
 use super::codec::TrackCodec;
-use crate::media::Feed;
+use crate::media::{Feed, sound};
 use crate::plan::track::Channel;
 
 /// Of a stereo stream: a sample of each channel, left and right, full scale is 1.
@@ -31,8 +32,6 @@ type Stereo = [f32; 2];
 const RATE: u32 = 48_000;
 /// Pairs of a block: 10 ms, as a sound server's are.
 const BLOCK: usize = 480;
-/// Nothing waits longer than this for sound that is missing: before then, what did not come will not.
-const SETTLED: Duration = Duration::from_millis(2500);
 /// A track that begins, or begins again after a pause, is placed only when a few of its packets have come (`sync`): what it
 /// may then still have to say is waited for.
 const BEGINNING: Duration = Duration::from_secs(1);
@@ -54,7 +53,7 @@ pub(super) struct Mixer {
 impl Mixer {
     /// Fills `feed` with S16LE, 48 kHz, stereo, interleaved.
     pub(super) fn new(feed: Feed) -> Self {
-        Self { feed, caps: caps(), voices: BTreeMap::new(), mixed: 0, late: 0 }
+        Self { feed, caps: sound::caps(), voices: BTreeMap::new(), mixed: 0, late: 0 }
     }
 
     /// A track is there, and is heard in this place. One that was there before goes on.
@@ -131,16 +130,6 @@ impl Mixer {
         }
         self.feed.push(&gst::Sample::builder().buffer(&buffer).caps(&self.caps).build());
     }
-}
-
-fn caps() -> gst::Caps {
-    gst::Caps::builder("audio/x-raw")
-        .field("format", "S16LE")
-        .field("rate", 48_000)
-        .field("channels", 2)
-        .field("channel-mask", gst::Bitmask::new(0b11))
-        .field("layout", "interleaved")
-        .build()
 }
 
 /// How many pairs there are until a time.

@@ -3,18 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::TracksError;
 use super::lane::{Beside, Lane};
 use super::mixer::Mixer;
 use super::peer::Frame;
 use super::screen::Screen;
 use super::transcode::Transcoder;
+use super::{SETTLED, TracksError};
 use crate::media::Feed;
 use crate::plan::track::{Channel, Picture, PublishedTrack, Sound};
 use crate::source::SourceContext;
-
-/// Nothing waits longer than this for packets that are missing: before then, what did not come will not.
-pub(super) const SETTLED: Duration = Duration::from_millis(2500);
 
 /// Where pictures go. All times are media time.
 #[derive(Debug)]

@@ -1,15 +1,13 @@
 //! Who is where: a layout and another, and who speaks, while a room is recorded.
 
-use serde_json::json;
-
-use super::service::{Moments, STAGE, until};
+use super::service::{self, Moments, STAGE};
 use super::{GAP, SIZE};
 use crate::support::layout::Region;
-use crate::support::livekit::{Client, LiveKitServer, Redis};
+use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::pictures::Still;
 use crate::support::page_server::PageServer;
 use crate::support::room::{self, Publishers};
-use crate::support::service::{self, Serve};
+use crate::support::service::{Serve, keys};
 
 const WHOLE: Region = Region::new(0.0, 0.0, 1.0, 1.0);
 /// A third of the width at most, here a quarter, 24 pixels from the lower right corner.
@@ -24,10 +22,9 @@ fn beside(place: usize) -> Region {
 #[test]
 fn everybody_is_where_the_layout_has_them() {
     let (redis, pages) = (Redis::start(), PageServer::start());
-    let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
+    let livekit = LiveKitServer::start_with(&redis, keys(), &[]);
     let dir = tempfile::tempdir().unwrap();
-    let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
-    let mut weir = Serve::start(dir.path(), &configuration);
+    let mut weir = Serve::start(dir.path(), &service::beside(&livekit, &redis));
     // Nobody is heard at first, so that the order is who came first.
     let people = Publishers::join(
         &livekit,
@@ -36,19 +33,8 @@ fn everybody_is_where_the_layout_has_them() {
         &["ann", "ben", "cleo"],
         "width=320&height=180&fps=10&microphone=0",
     );
-    let wanted = json!({
-        "roomName": "places",
-        "layout": "grid",
-        "advanced": { "width": 1280, "height": 720, "framerate": 15, "videoBitrate": 2000 },
-        "fileOutputs": [{ "filepath": dir.path().join("places.mp4").display().to_string() }],
-    });
-    let started = livekit.ask(Client::Python, "StartRoomCompositeEgress", &wanted).unwrap();
-    let id = started["egressId"].as_str().unwrap().to_owned();
-    until(&livekit, &mut weir, &id, "EGRESS_ACTIVE");
-    let layout = |name: &str| {
-        let wanted = json!({ "egressId": id, "layout": name });
-        livekit.ask(Client::Python, "UpdateLayout", &wanted).unwrap();
-    };
+    let id = service::begin(&livekit, &mut weir, "places", &dir.path().join("places.mp4"));
+    let layout = |name: &str| service::show_as(&livekit, &id, name);
 
     let mut moments = Moments::default();
     let quiet = moments.settled();
@@ -64,7 +50,7 @@ fn everybody_is_where_the_layout_has_them() {
     layout("picture-in-picture");
     let inset = moments.settled();
     livekit.delete_room("places");
-    let info = until(&livekit, &mut weir, &id, "EGRESS_COMPLETE");
+    let info = service::until(&livekit, &mut weir, &id, "EGRESS_COMPLETE");
 
     let file = info["fileResults"][0]["location"].as_str().unwrap().to_owned();
     let who = |moment, places: &[Region]| {

@@ -1,5 +1,6 @@
 //! Rooms that a service records, with livekit-server before it and without.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -55,32 +56,42 @@ pub(super) fn until(livekit: &LiveKitServer, weir: &mut Serve, id: &str, status:
     })
 }
 
+/// The configuration of a service that works for this server.
+pub(super) fn beside(livekit: &LiveKitServer, redis: &Redis) -> String {
+    format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config())
+}
+
+/// Has livekit-server have a room recorded in a grid; gives the egress's id when it is.
+pub(super) fn begin(livekit: &LiveKitServer, weir: &mut Serve, room: &str, file: &Path) -> String {
+    let wanted = json!({
+        "roomName": room,
+        "layout": "grid",
+        "advanced": { "width": 1280, "height": 720, "framerate": 15, "videoBitrate": 2000 },
+        "fileOutputs": [{ "filepath": file.display().to_string() }],
+    });
+    let started = livekit.ask(Client::Python, "StartRoomCompositeEgress", &wanted).unwrap();
+    assert_eq!((&started["roomName"], &started["roomComposite"]["layout"]), (&json!(room), &json!("grid")));
+    let id = started["egressId"].as_str().unwrap().to_owned();
+    until(livekit, weir, &id, "EGRESS_ACTIVE");
+    id
+}
+
+/// Asks for another layout.
+pub(super) fn show_as(livekit: &LiveKitServer, id: &str, layout: &str) {
+    livekit.ask(Client::Python, "UpdateLayout", &json!({ "egressId": id, "layout": layout })).unwrap();
+}
+
 /// A room lives on while it is recorded: people come and go and fall silent, and another layout is asked for.
 #[test]
 fn livekit_server_has_a_room_recorded() {
     let (redis, pages) = (Redis::start(), PageServer::start());
     let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
     let dir = tempfile::tempdir().unwrap();
-    let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
-    let mut weir = Serve::start(dir.path(), &configuration);
+    let mut weir = Serve::start(dir.path(), &beside(&livekit, &redis));
     let small = "width=320&height=180&fps=10";
     let two = Publishers::join(&livekit, &pages, "live", &["ann", "ben"], small);
-
-    let file = dir.path().join("{room_name}-{room_id}.mp4");
-    let wanted = json!({
-        "roomName": "live",
-        "layout": "grid",
-        "advanced": { "width": 1280, "height": 720, "framerate": 15, "videoBitrate": 2000 },
-        "fileOutputs": [{ "filepath": file.display().to_string() }],
-    });
-    let started = livekit.ask(Client::Python, "StartRoomCompositeEgress", &wanted).unwrap();
-    assert_eq!((&started["roomName"], &started["roomComposite"]["layout"]), (&json!("live"), &json!("grid")));
-    let id = started["egressId"].as_str().unwrap().to_owned();
-    until(&livekit, &mut weir, &id, "EGRESS_ACTIVE");
-    let layout = |name: &str| {
-        let wanted = json!({ "egressId": id, "layout": name });
-        livekit.ask(Client::Python, "UpdateLayout", &wanted).unwrap();
-    };
+    let id = begin(&livekit, &mut weir, "live", &dir.path().join("{room_name}-{room_id}.mp4"));
+    let layout = |name: &str| show_as(&livekit, &id, name);
 
     let mut moments = Moments::default();
     let begun = moments.settled();
@@ -108,7 +119,7 @@ fn livekit_server_has_a_room_recorded() {
     let file = info["fileResults"][0]["location"].as_str().unwrap().to_owned();
     let room_id = info["roomId"].as_str().unwrap();
     assert!(room_id.starts_with("RM_") && file.ends_with(&format!("live-{room_id}.mp4")), "{info}");
-    let file = std::path::Path::new(&file);
+    let file = Path::new(&file);
     assert_decodable(file);
     let still = |moment| Still::at(file, moments.at(moment, &info));
     assert_eq!(seen(&still(begun), 2, 1), [Some(1), Some(2)]);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use gstreamer as gst;
 
+use super::super::SETTLED;
 use crate::media::Feed;
 use crate::plan::encoding::Cadence;
 use crate::source::pacing::{Format, FormatError, Presenter, Progress};
@@ -18,7 +19,7 @@ use crate::source::{CaptureCounters, Pacing};
 const MS: u64 = 1_000_000;
 /// Pictures are waited for so long at least, and at most.
 const LEAST_PATIENCE: u64 = 250 * MS;
-const MOST_PATIENCE: u64 = 2500 * MS;
+const MOST_PATIENCE: u64 = SETTLED.as_millis() as u64 * MS;
 /// Before the first one its decoder has to be set up.
 const FIRST_LATENESS: u64 = 400 * MS;
 /// How long it is remembered that a picture was late.

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::CaptureError;
 use super::arrival::ArrivalClock;
 use super::live::LivePipeline;
-use crate::media::{Feed, MediaPipeline, Timeline};
+use crate::media::{Feed, MediaPipeline, Timeline, sound};
 
 /// Frames (one sample of each channel) a second.
 const RATE: u64 = 48_000;
@@ -67,7 +67,7 @@ impl SoundCapture {
         src.set_property_from_str("slave-method", "none");
         src.set_property("latency-time", i64::try_from(PIECE.as_micros()).unwrap_or(i64::MAX));
         src.set_property("buffer-time", i64::try_from(BUFFER.as_micros()).unwrap_or(i64::MAX));
-        let caps = caps();
+        let caps = sound::caps();
         let format = pipeline.add_caps(&caps)?;
         let (reach, reached) = watch::channel(gst::ClockTime::ZERO);
         let (into, placed, mut clock) = (feed.clone(), timeline.clone(), ArrivalClock::new(RATE));
@@ -116,16 +116,6 @@ impl SoundCapture {
         }
         self.feed.end();
     }
-}
-
-fn caps() -> gst::Caps {
-    gst::Caps::builder("audio/x-raw")
-        .field("format", "S16LE")
-        .field("rate", 48_000)
-        .field("channels", 2)
-        .field("channel-mask", gst::Bitmask::new(0b11))
-        .field("layout", "interleaved")
-        .build()
 }
 
 /// Gives a piece of sound that was made at `start` (running time) its place in the recording.
