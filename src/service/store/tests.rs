@@ -19,6 +19,11 @@ fn in_room(room: &str, info: proto::EgressInfo) -> proto::EgressInfo {
     proto::EgressInfo { room_name: room.to_owned(), ..info }
 }
 
+/// Nothing is forgotten: what ends in these tests ended in 1970, and the first look for what is too old may come at any moment.
+fn kept() -> StoreOptions {
+    StoreOptions { retention: Duration::MAX, ..StoreOptions::default() }
+}
+
 /// A store in a directory of its own, closed by [`Open::close`].
 struct Open {
     store: Store,
@@ -47,7 +52,7 @@ fn ids(answer: &proto::ListEgressResponse) -> Vec<&str> {
 #[tokio::test]
 async fn what_was_kept_is_there_again() {
     let dir = tempfile::tempdir().unwrap();
-    let opened = open(dir.path(), StoreOptions::default()).await;
+    let opened = open(dir.path(), kept()).await;
     assert!(opened.store.create(&info("EG_one", 1, Status::EgressStarting)).await.unwrap());
     assert!(!opened.store.create(&info("EG_one", 9, Status::EgressActive)).await.unwrap(), "kept as it was");
     assert_eq!(opened.store.get("EG_one").unwrap().started_at, 1);
@@ -55,7 +60,7 @@ async fn what_was_kept_is_there_again() {
     assert_eq!(opened.store.put(info("EG_two", 2, Status::EgressComplete)), Put::News);
     opened.close().await;
 
-    let opened = open(dir.path(), StoreOptions::default()).await;
+    let opened = open(dir.path(), kept()).await;
     assert_eq!(opened.store.get("EG_one"), Some(info("EG_one", 1, Status::EgressActive)));
     assert_eq!(opened.store.get("EG_two"), Some(info("EG_two", 2, Status::EgressComplete)));
     assert_eq!(opened.store.active(), [info("EG_one", 1, Status::EgressActive)]);
@@ -65,14 +70,14 @@ async fn what_was_kept_is_there_again() {
 #[tokio::test]
 async fn a_killed_service_finds_what_it_knew() {
     let dir = tempfile::tempdir().unwrap();
-    let opened = open(dir.path(), StoreOptions::default()).await;
+    let opened = open(dir.path(), kept()).await;
     for at in 1..=20 {
         let info = info(&format!("EG_{at:02}"), at, Status::EgressStarting);
         opened.store.create(&info).await.unwrap();
         // As it is at this moment, without anything being closed.
         let killed = tempfile::tempdir().unwrap();
         std::fs::copy(dir.path().join(FILE_NAME), killed.path().join(FILE_NAME)).unwrap();
-        let found = open(killed.path(), StoreOptions::default()).await;
+        let found = open(killed.path(), kept()).await;
         assert_eq!(found.store.active().len(), usize::try_from(at).unwrap(), "created, and on the disk");
         found.close().await;
     }
@@ -80,14 +85,14 @@ async fn a_killed_service_finds_what_it_knew() {
     opened.store.drained().await;
     let killed = tempfile::tempdir().unwrap();
     std::fs::copy(dir.path().join(FILE_NAME), killed.path().join(FILE_NAME)).unwrap();
-    let found = open(killed.path(), StoreOptions::default()).await;
+    let found = open(killed.path(), kept()).await;
     assert_eq!(found.store.get("EG_20").unwrap().status(), Status::EgressComplete);
 }
 
 #[tokio::test]
 async fn what_ended_does_not_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let opened = open(dir.path(), StoreOptions::default()).await;
+    let opened = open(dir.path(), kept()).await;
     opened.store.create(&info("EG_one", 1, Status::EgressStarting)).await.unwrap();
     assert_eq!(opened.store.put(info("EG_one", 1, Status::EgressFailed)), Put::News);
     assert_eq!(opened.store.put(info("EG_one", 1, Status::EgressActive)), Put::Late);
@@ -105,9 +110,9 @@ async fn the_file_is_its_owners_alone_and_used_once() {
     // As if somebody had made it for all to read.
     std::fs::write(&file, b"").unwrap();
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
-    let opened = open(dir.path(), StoreOptions::default()).await;
+    let opened = open(dir.path(), kept()).await;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    let again = Store::open(&file, StoreOptions::default(), &opened.tasks, opened.stop.clone()).await;
+    let again = Store::open(&file, kept(), &opened.tasks, opened.stop.clone()).await;
     assert!(matches!(again, Err(StoreError::InUse { .. })), "{again:?}");
 }
 
@@ -117,14 +122,14 @@ async fn a_damaged_file_is_an_error_that_says_what_to_do() {
     let file = dir.path().join(FILE_NAME);
     let tasks = TaskTracker::new();
     let refused = async || {
-        let opened = Store::open(&file, StoreOptions::default(), &tasks, CancellationToken::new()).await;
+        let opened = Store::open(&file, kept(), &tasks, CancellationToken::new()).await;
         opened.unwrap_err().to_string()
     };
     std::fs::write(&file, vec![7; 100_000]).unwrap();
     assert!(refused().await.contains("move the file away"));
 
     std::fs::remove_file(&file).unwrap();
-    let opened = open(dir.path(), StoreOptions::default()).await;
+    let opened = open(dir.path(), kept()).await;
     for at in 0..50 {
         opened.store.create(&info(&format!("EG_{at}"), at, Status::EgressActive)).await.unwrap();
     }
@@ -135,8 +140,7 @@ async fn a_damaged_file_is_an_error_that_says_what_to_do() {
     std::fs::write(&file, &bytes).unwrap();
     assert!(refused().await.contains(FILE_NAME));
 
-    let nowhere =
-        Store::open(Path::new("/nowhere/at/all"), StoreOptions::default(), &tasks, CancellationToken::new());
+    let nowhere = Store::open(Path::new("/nowhere/at/all"), kept(), &tasks, CancellationToken::new());
     assert!(matches!(nowhere.await, Err(StoreError::File { .. })));
 }
 
@@ -172,7 +176,7 @@ async fn what_ended_long_ago_is_forgotten() {
 #[tokio::test]
 async fn a_list_holds_what_was_asked_for_the_newest_first() {
     let dir = tempfile::tempdir().unwrap();
-    let opened = open(dir.path(), StoreOptions::default()).await;
+    let opened = open(dir.path(), kept()).await;
     let store = &opened.store;
     store.put(in_room("one", info("EG_a", 10, Status::EgressActive)));
     store.put(in_room("one", info("EG_b", 30, Status::EgressComplete)));
@@ -197,7 +201,7 @@ async fn a_list_holds_what_was_asked_for_the_newest_first() {
 #[tokio::test]
 async fn pages_join_without_a_gap_while_egresses_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
-    let opened = open(dir.path(), StoreOptions { page: 3, ..StoreOptions::default() }).await;
+    let opened = open(dir.path(), StoreOptions { page: 3, ..kept() }).await;
     // Two of each time: the order is told by the id then.
     for at in 0..10 {
         opened.store.put(info(&format!("EG_{at}"), at / 2, Status::EgressActive));
@@ -225,7 +229,7 @@ async fn pages_join_without_a_gap_while_egresses_come_and_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_changes_the_last_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let opened = open(dir.path(), StoreOptions::default()).await;
+    let opened = open(dir.path(), kept()).await;
     let makers = TaskTracker::new();
     for egress in 0..8 {
         let store = opened.store.clone();
@@ -243,7 +247,7 @@ async fn of_many_changes_the_last_is_written() {
     opened.store.drained().await;
     let killed = tempfile::tempdir().unwrap();
     std::fs::copy(dir.path().join(FILE_NAME), killed.path().join(FILE_NAME)).unwrap();
-    let found = open(killed.path(), StoreOptions::default()).await;
+    let found = open(killed.path(), kept()).await;
     let all = found.store.list(&proto::ListEgressRequest::default()).unwrap().items;
     assert_eq!(all.len(), 8);
     assert!(all.iter().all(|info| info.started_at == 100), "{all:?}");
@@ -252,7 +256,7 @@ async fn of_many_changes_the_last_is_written() {
 #[tokio::test]
 async fn an_end_that_nobody_was_told_of_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
-    let opened = open(dir.path(), StoreOptions::default()).await;
+    let opened = open(dir.path(), kept()).await;
     for id in ["EG_one", "EG_two"] {
         opened.store.create(&info(id, 1, Status::EgressStarting)).await.unwrap();
         assert!(opened.store.untold().is_empty());
@@ -263,10 +267,10 @@ async fn an_end_that_nobody_was_told_of_is_remembered() {
     opened.store.told("EG_unknown");
     opened.close().await;
 
-    let opened = open(dir.path(), StoreOptions::default()).await;
+    let opened = open(dir.path(), kept()).await;
     assert_eq!(opened.store.untold(), [info("EG_one", 1, Status::EgressComplete)]);
     opened.store.told("EG_one");
     opened.store.put(info("EG_one", 1, Status::EgressComplete));
     opened.close().await;
-    assert!(open(dir.path(), StoreOptions::default()).await.store.untold().is_empty());
+    assert!(open(dir.path(), kept()).await.store.untold().is_empty());
 }
