@@ -1,0 +1,150 @@
+//! Requests for what a room's tracks are: what is known before the tracks are there, and what they tell.
+
+use super::{REQUESTS, plan};
+use crate::plan::codec::{AudioCodec, Container};
+use crate::plan::output::PassThrough;
+use crate::plan::track::{
+    Channel, Discovered, ParticipantKind, PublishedTrack, Rest, TrackCodec, TrackOrigin,
+};
+use crate::plan::{OutputPlan, SourcePlan, json};
+
+/// A track of the camera's.
+fn discovered(sid: &str, codec: TrackCodec, publisher: &str) -> Discovered {
+    let track = PublishedTrack {
+        sid: sid.to_owned(),
+        kind: codec.kind(),
+        origin: TrackOrigin::Camera,
+        publisher: publisher.to_owned(),
+        publisher_kind: ParticipantKind::Standard,
+        is_muted: false,
+    };
+    Discovered { track, codec }
+}
+
+#[test]
+fn a_track_tells_what_its_file_is() {
+    for (path, codec, name, container, has_video) in [
+        ("", TrackCodec::Opus, "TR_abc-2006-01-02T150405.ogg", Container::Ogg, false),
+        ("a/{publisher_identity}.mp4", TrackCodec::Vp8, "a/ann.webm", Container::WebM, true),
+        (
+            "{track_type}-{track_source}-{track_id}",
+            TrackCodec::H265,
+            "video-camera-TR_abc.mp4",
+            Container::Mp4,
+            true,
+        ),
+        ("call", TrackCodec::Pcma, "call.ogg", Container::Ogg, false),
+    ] {
+        let request =
+            serde_json::json!({ "room_name": "r", "track_id": "TR_abc", "file": { "filepath": path } });
+        let before = plan(&request.to_string()).unwrap();
+        let after = before.discovered(&[discovered("TR_abc", codec, "ann")]).unwrap();
+        let [OutputPlan::File(file)] = after.outputs.as_slice() else { panic!("{after:?}") };
+        assert_eq!(
+            (file.name.as_str(), file.container, file.has_video),
+            (name, container, has_video),
+            "{path}"
+        );
+        assert_eq!(file.audio, (!has_video).then_some(AudioCodec::Opus));
+        assert_eq!(file.pass_through, Some(PassThrough::Of(codec)));
+        // It is decided once.
+        assert_eq!(after.discovered(&[discovered("", TrackCodec::Vp9, "")]).unwrap(), after);
+    }
+}
+
+#[test]
+fn bad_track_requests() {
+    for (text, field) in [
+        (r#"{"room_name":"r","track_id":"","file":{}}"#, "track_id"),
+        (r#"{"room_name":"","track_id":"TR_a","file":{}}"#, "room_name"),
+        (r#"{"room_name":"r","track_id":"TR_a"}"#, "output"),
+        (r#"{"room_name":"r","track_id":"","websocket_url":"wss://x/"}"#, "track_id"),
+        (r#"{"room_name":"r","track_id":"TR_a","websocket_url":""}"#, "stream url (websocket_url.urls[0])"),
+        (
+            r#"{"room_name":"r","track_id":"TR_a","websocket_url":"rtmp://h/a/k"}"#,
+            "stream url (websocket_url.urls[0])",
+        ),
+    ] {
+        assert_eq!(plan(text).unwrap_err().field(), field, "{text}");
+    }
+}
+
+/// Whoever publishes names the outputs of a track composite, and that is known when the tracks are there.
+#[test]
+fn names_of_a_track_composite_wait_for_its_publisher() {
+    let found = |publisher: &str| discovered("TR_video", TrackCodec::Vp8, publisher);
+    let (_, text) = REQUESTS.iter().find(|(name, _)| *name == "v1-track-composite").unwrap();
+    let before = plan(text).unwrap();
+    assert!(before.is_open());
+    let after = before.discovered(&[found("bob/../x")]).unwrap();
+    assert!(!after.is_open());
+    let [OutputPlan::File(file), OutputPlan::Segments(segments), OutputPlan::Images(images)] =
+        after.outputs.as_slice()
+    else {
+        panic!("{after:?}")
+    };
+    assert_eq!(file.name.as_str(), "calls/bob/x.mp4");
+    assert_eq!((segments.dir.as_str(), segments.playlist.as_str()), ("hls/", "list.m3u8"));
+    assert_eq!((segments.prefix.as_str(), images.prefix.as_str()), ("bob/x", "thumbs/bob/x"));
+    // All else is as it was.
+    assert_eq!((&after.source, &after.video, &after.audio), (&before.source, &before.video, &before.audio));
+
+    let same = r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"filepath":"{publisher_identity}"},{"filepath":"bob"}]}"#;
+    let error = plan(same).unwrap().discovered(&[found("bob")]).unwrap_err();
+    assert!(error.to_string().contains("its own name"), "{error}");
+
+    let named = r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"filepath":"a"}]}"#;
+    assert_eq!(plan(named).unwrap().unnamed, None);
+}
+
+#[test]
+fn a_media_source_is_passed_through_where_it_names_one_track() {
+    let file = r#"{"file":{}}"#;
+    let request = |media: &str, outputs: &str| {
+        format!(r#"{{"room_name":"r","media":{media},"preset":"PASSTHROUGH","outputs":[{outputs}]}}"#)
+    };
+    let route = |route: &str| format!(r#"{{"audio":{{"routes":[{route}]}}}}"#);
+    for (media, outputs, field) in [
+        (r#"{"participant_video":{"identity":"i"}}"#, file, "participant_video"),
+        (r#"{"audio":{"capture_all":true}}"#, file, "capture_all"),
+        (&route(r#"{"participant_identity":"i"}"#), file, "audio route match"),
+        (&route(r#"{"track_id":""}"#), file, "audio route track_id"),
+        (&route(r#"{"track_id":"a"},{"track_id":"b"}"#), file, "audio routes"),
+        (r#"{"video_track_id":""}"#, file, "video_track_id"),
+        (r#"{"video_track_id":"a","audio":{"routes":[{"track_id":"b"}]}}"#, file, "track_id"),
+        ("{}", file, "track_id"),
+        (r#"{"video_track_id":"a"}"#, "", "outputs"),
+        (r#"{"video_track_id":"a"}"#, r#"{"file":{}},{"file":{"filepath":"b"}}"#, "outputs"),
+        (r#"{"video_track_id":"a"}"#, r#"{"segments":{"filename_prefix":"s"}}"#, "output"),
+        (r#"{"video_track_id":"a"}"#, r#"{"file":{"file_type":"MP4"}}"#, "file_type"),
+    ] {
+        let error = json::parse(&request(media, outputs)).expect_err(media);
+        assert_eq!(error.field(), format!("passthrough {field}"), "{media} {outputs}: {error}");
+    }
+    for other in [
+        r#"{"room_name":"r","template":{},"preset":"PASSTHROUGH","outputs":[{"file":{}}]}"#,
+        r#"{"room_name":"r","identity":"i","preset":"PASSTHROUGH","file_outputs":[{}]}"#,
+    ] {
+        assert_eq!(json::parse(other).unwrap_err().field(), "preset");
+    }
+}
+
+/// Where there is a layout, or a picture, everybody is heard on both channels.
+#[test]
+fn a_rooms_sound_is_mixed_by_channel_where_no_page_plays_it() {
+    for (mixing, layout, rest) in [
+        ("DEFAULT_MIXING", "", Some(Rest::On(Channel::Both))),
+        ("DUAL_CHANNEL_AGENT", "", Some(Rest::On(Channel::Right))),
+        ("DUAL_CHANNEL_ALTERNATE", "", Some(Rest::ByTurns)),
+        ("DUAL_CHANNEL_ALTERNATE", "grid", None),
+    ] {
+        let request = serde_json::json!({
+            "room_name": "r", "audio_only": true, "audio_mixing": mixing, "layout": layout, "file_outputs": [{}],
+        });
+        let found = match plan(&request.to_string()).unwrap().source {
+            SourcePlan::Web(_) => None,
+            SourcePlan::Tracks(tracks) => tracks.wanted.audio.unwrap().rest,
+        };
+        assert_eq!(found, rest, "{mixing} {layout}");
+    }
+}
