@@ -3,6 +3,7 @@
 
 mod architecture;
 mod clients;
+mod comings;
 mod composite;
 mod console;
 mod crashes;

@@ -39,15 +39,19 @@ pub(super) fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
     })
 }
 
-/// Frames of a file are a stretch of those that were sent: in order, nothing changed, nothing missing.
+/// Frames of a file are a stretch of those that were sent: in order, nothing changed, nothing missing. Gives how many were sent
+/// after them.
 #[track_caller]
-fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec) {
+pub(super) fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec) -> usize {
     let sent: Vec<_> = sent.iter().map(|frame| units_of(frame, codec)).collect();
     let found: Vec<_> = found.iter().map(|frame| units_of(frame, codec)).collect();
     let starts = (0..sent.len()).filter(|at| sent[*at] == found[0]);
     let alike = |start: usize| sent[start..].iter().zip(&found).take_while(|(sent, got)| sent == got).count();
-    let most = starts.map(alike).max();
-    assert_eq!(most, Some(found.len()), "{codec:?}: frames that are as they were sent");
+    // They are sent again and again; the last place at which they stand is meant.
+    let most = starts.map(|start| (alike(start), start)).max();
+    let (most, start) = most.unwrap_or_default();
+    assert_eq!(most, found.len(), "{codec:?}: frames that are as they were sent");
+    sent.len() - start - most
 }
 
 /// The one file of a recording that is complete.

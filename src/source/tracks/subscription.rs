@@ -46,6 +46,13 @@ struct Found {
     participant: String,
 }
 
+impl Found {
+    fn is_of(&mut self, participant: &proto::ParticipantInfo) {
+        self.participant.clone_from(&participant.sid);
+        self.track.publisher.clone_from(&participant.identity);
+    }
+}
+
 impl Subscription {
     pub(super) const fn new(wanted: Wanted) -> Self {
         Self { wanted, found: BTreeMap::new(), present: BTreeMap::new(), wrong: BTreeSet::new() }
@@ -84,7 +91,7 @@ impl Subscription {
         for participant in participants {
             for track in &participant.tracks {
                 if let Some(found) = self.found.get_mut(&track.sid) {
-                    found.participant.clone_from(&participant.sid);
+                    found.is_of(participant);
                 }
             }
         }
@@ -95,8 +102,11 @@ impl Subscription {
     fn update_one(&mut self, participant: &proto::ParticipantInfo) -> Vec<Change> {
         let has_left = participant.state() == State::Disconnected;
         let lists = |sid: &str| !has_left && participant.tracks.iter().any(|track| track.sid == sid);
+        // Of somebody who is thrown out because they came in again nothing more is said than that they are here, under another sid.
+        let is_again = |found: &Found| !has_left && found.track.publisher == participant.identity;
         let was_theirs = |(sid, found): (&String, &Found)| {
-            (found.participant == participant.sid && !lists(sid)).then(|| sid.clone())
+            let is_theirs = found.participant == participant.sid || is_again(found);
+            (is_theirs && !lists(sid)).then(|| sid.clone())
         };
         let gone: Vec<String> = self.found.iter().filter_map(was_theirs).collect();
         let mut changes: Vec<Change> = gone.into_iter().map(|sid| self.lose(sid)).collect();
@@ -115,7 +125,7 @@ impl Subscription {
         }
         for track in participant.tracks.iter().filter_map(|info| published(participant, info)) {
             if self.wanted.takes(&track) {
-                changes.extend(self.see(&participant.sid, track));
+                changes.extend(self.see(participant, track));
             } else if self.wanted.sids().contains(&&*track.sid) && self.wrong.insert(track.sid.clone()) {
                 changes.push(Change::WrongKind { sid: track.sid, kind: track.kind });
             }
@@ -123,9 +133,10 @@ impl Subscription {
         changes
     }
 
-    fn see(&mut self, participant: &str, track: PublishedTrack) -> Option<Change> {
+    fn see(&mut self, participant: &proto::ParticipantInfo, track: PublishedTrack) -> Option<Change> {
         let (sid, is_muted) = (track.sid.clone(), track.is_muted);
         if let Some(found) = self.found.get_mut(&sid) {
+            found.is_of(participant);
             let was_muted = std::mem::replace(&mut found.track.is_muted, is_muted);
             return match (was_muted, is_muted) {
                 (false, true) => Some(Change::Muted(sid)),
@@ -133,7 +144,7 @@ impl Subscription {
                 (false, false) | (true, true) => None,
             };
         }
-        let found = Found { track: track.clone(), participant: participant.to_owned() };
+        let found = Found { track: track.clone(), participant: participant.sid.clone() };
         self.found.insert(sid, found);
         Some(Change::Found(track))
     }
@@ -285,6 +296,27 @@ mod tests {
         assert_eq!(see(ann("PA_3", State::Active)), ["ann is present"]);
         assert_eq!(names(&subscription.replace(&[])), ["ann is missing"]);
         assert_eq!(names(&subscription.replace(&[ann("PA_4", State::Active)])), ["ann is present"]);
+    }
+
+    #[test]
+    fn who_comes_in_again_has_lost_what_they_published_before() {
+        let mut subscription = subscription();
+        let ann = |sid: &str, state: State, tracks: &[(&str, bool)]| proto::ParticipantInfo {
+            identity: "ann".to_owned(),
+            state: state.into(),
+            ..participant(sid, tracks)
+        };
+        let mut see = |participant| names(&subscription.update(&[participant]));
+        assert_eq!(see(ann("PA_1", State::Active, &[("TR_a", false)])), ["found TR_a"]);
+        // Others are others.
+        assert_eq!(see(participant("PA_x", &[])), [""; 0]);
+        assert_eq!(see(ann("PA_2", State::Joined, &[])), ["gone TR_a"]);
+        assert_eq!(see(ann("PA_2", State::Active, &[("TR_b", false)])), ["found TR_b"]);
+        // Where the end of the former session is told after all, it is not the present one's.
+        assert_eq!(see(ann("PA_1", State::Disconnected, &[("TR_a", false)])), [""; 0]);
+        // A session that goes on elsewhere has the same tracks.
+        assert_eq!(see(ann("PA_3", State::Active, &[("TR_b", false)])), [""; 0]);
+        assert_eq!(see(ann("PA_3", State::Disconnected, &[("TR_b", false)])), ["gone TR_b"]);
     }
 
     #[test]

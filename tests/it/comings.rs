@@ -1,0 +1,189 @@
+//! People who never come, and people who come twice under one name.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::layout::Region;
+use crate::support::livekit::{Client, LiveKitServer, Redis};
+use crate::support::measure::pictures::Still;
+use crate::support::measure::sound::{RATE, level, samples};
+use crate::support::measure::{Probe, assert_decodable};
+use crate::support::publisher::{Codec, Publisher, encoded};
+use crate::support::recorder::{Ended, Recorder};
+use crate::support::service::{self, Serve};
+use crate::tracks::{assert_all_of, file_of, frames_in};
+
+const ROOM: &str = "studio";
+/// A room's answers, on a busy machine.
+const SOON: Duration = Duration::from_secs(40);
+const LOUD: f64 = 0.4;
+
+/// How somebody sounds and looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub(super) hertz: u32,
+    /// As `videotestsrc` names it.
+    pub(super) colour: &'static str,
+    rgb: [u8; 3],
+}
+
+pub(super) const FIRST: Look = Look { hertz: 440, colour: "red", rgb: [255, 0, 0] };
+pub(super) const SECOND: Look = Look { hertz: 660, colour: "blue", rgb: [0, 0, 255] };
+
+/// Somebody with a microphone and a camera; the ids of both tracks.
+pub(super) fn person(
+    server: &LiveKitServer,
+    room: &str,
+    identity: &str,
+    look: Look,
+) -> (Publisher, [String; 2]) {
+    let publisher = Publisher::join(server, room, identity, Codec::Vp8);
+    let voice = publisher.publish(Codec::Opus, Codec::Opus.tone(look.hertz, LOUD));
+    let picture = encoded(&format!(
+        "videotestsrc num-buffers=60 pattern={} ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! \
+         vp8enc deadline=1 keyframe-max-dist=30 ! appsink name=out",
+        look.colour
+    ));
+    let picture = publisher.publish(Codec::Vp8, picture);
+    (publisher, [voice, picture])
+}
+
+/// Asserts that from one moment of a file to another somebody is seen at both ends, and heard all the while, and nobody else is.
+#[track_caller]
+pub(super) fn assert_there(file: &Path, look: Look, from: f64, to: f64) {
+    let other = if look.hertz == FIRST.hertz { SECOND } else { FIRST };
+    let samples = samples(file);
+    let heard = &samples[(from * RATE) as usize..((to * RATE) as usize).min(samples.len())];
+    // Where a clock is followed, a tone is a little higher or lower; in a twentieth of a second that does not show.
+    let mean = |hertz: u32| {
+        let levels: Vec<f64> =
+            heard.chunks_exact(RATE as usize / 20).map(|piece| level(piece, f64::from(hertz))).collect();
+        levels.iter().sum::<f64>() / levels.len() as f64
+    };
+    let (theirs, others) = (mean(look.hertz), mean(other.hertz));
+    assert!(
+        (LOUD * 0.8..LOUD * 1.1).contains(&theirs) && others < 0.03,
+        "{look:?} from {from:.1} to {to:.1} s: {theirs:.3}, and the other {others:.3}"
+    );
+    for at in [from, to] {
+        let seen = Still::at(file, at).colour(Region::new(0.0, 0.0, 1.0, 1.0));
+        let is_theirs = seen.iter().zip(look.rgb).all(|(seen, theirs)| seen.abs_diff(theirs) < 60);
+        assert!(is_theirs, "{look:?} at {at:.1} s: {seen:?}");
+    }
+}
+
+/// Where this moment lies in a recording that has begun, in seconds, once that has ended.
+pub(super) fn placed(ended: &Ended, moment: std::time::SystemTime) -> f64 {
+    let began: f64 = ended.info["fileResults"][0]["startedAt"].as_str().unwrap().parse().unwrap();
+    let moment = moment.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    moment.as_secs_f64() - began / 1e9
+}
+
+/// Asked for as services are, by livekit-server.
+#[test]
+fn who_never_comes_is_not_found_after_half_a_minute_and_leaves_nothing() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
+    let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
+    let mut weir = Serve::start(dir.path(), &configuration);
+    // Somebody else is there.
+    let (other, _) = person(&livekit, ROOM, "bob", FIRST);
+    let out = dir.path().join("out");
+    let wanted = json!({
+        "roomName": ROOM, "identity": "ann",
+        "fileOutputs": [{ "filepath": out.join("{publisher_identity}.mp4").display().to_string() }],
+        "segmentOutputs": [{
+            "filenamePrefix": out.join("hls/ann").display().to_string(), "playlistName": "ann.m3u8",
+        }],
+    });
+    let started = livekit.ask(Client::Python, "StartParticipantEgress", &wanted).unwrap();
+    let id = started["egressId"].as_str().unwrap().to_owned();
+    let ended = weir.until("it is over", SOON + SOON, |_| {
+        let listed = livekit.ask(Client::Python, "ListEgress", &json!({ "egressId": id })).unwrap();
+        let found = listed["items"][0].clone();
+        assert!(found["status"] != "EGRESS_ACTIVE", "{found}");
+        // Of its enum the first value, which is left out.
+        (!found["status"].is_null()).then_some(found)
+    });
+    assert_eq!(ended["status"], "EGRESS_FAILED", "{ended}");
+    assert_eq!(ended["error"], "participant ann not found", "{ended}");
+    assert_eq!(ended["errorCode"], 404, "{ended}");
+    assert_eq!(ended["details"], "End reason: Failure", "{ended}");
+    let time = |name: &str| ended[name].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
+    let took = time("endedAt") - time("startedAt");
+    assert!((30.0..40.0).contains(&took), "{took:.1} s");
+    drop(other);
+    assert!(weir.end().status.success());
+    let left: Vec<_> = std::fs::read_dir(&out).into_iter().flatten().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+    let cells: Vec<_> = std::fs::read_dir(dir.path().join("work/recordings")).into_iter().flatten().collect();
+    assert!(cells.is_empty(), "{cells:?}");
+}
+
+/// The server throws the first one out; the second one is who was asked for.
+#[test]
+fn a_participant_who_joins_a_second_time_goes_on_in_their_recording() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let livekit = LiveKitServer::start(&redis);
+    let (first, _) = person(&livekit, ROOM, "ann", FIRST);
+    let arguments = ["participant", ROOM, "ann", "--size", "320x240", "--file", "ann.mp4"];
+    let mut recorder = Recorder::start_with(dir.path(), &arguments, |weir| livekit.reached_by(weir));
+    recorder.until_written(20_000);
+    recorder.runs_for(Duration::from_secs(3));
+    let twice = std::time::SystemTime::now();
+    let (second, _) = person(&livekit, ROOM, "ann", SECOND);
+    let again = std::time::SystemTime::now();
+    recorder.runs_for(Duration::from_secs(4));
+    let left = std::time::SystemTime::now();
+    drop(second);
+    let ended = recorder.finish(SOON).complete();
+    drop(first);
+    let details = ended.info["details"].as_str().unwrap();
+    assert!(details.starts_with("End reason: Source closed"), "{details}");
+    let [twice, again, left] = [twice, again, left].map(|moment| placed(&ended, moment));
+    let file = ended.path("ann.mp4");
+    assert_decodable(&file);
+    let probe = Probe::of(&file);
+    assert!((probe.duration - left).abs() < 0.8, "{} s, left at {left:.2} s", probe.duration);
+    for stream in &probe.streams {
+        let length = stream.duration.unwrap();
+        assert!((length - probe.duration).abs() < 0.1, "{stream:?} of {}", probe.duration);
+    }
+    assert_there(&file, FIRST, 0.5, twice - 0.3);
+    assert_there(&file, SECOND, again + 1.5, left - 0.5);
+}
+
+/// A track is its publisher's session's: who comes again brings another one.
+#[test]
+fn a_track_whose_publisher_joins_a_second_time_ends_with_all_its_frames() {
+    let redis = Redis::start();
+    let livekit = LiveKitServer::start(&redis);
+    for codec in [Codec::Vp8, Codec::Opus] {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Publisher::join(&livekit, ROOM, "ann", codec);
+        let sid = first.publish(codec, codec.frames());
+        let mut recorder =
+            Recorder::start_with(dir.path(), &["track", ROOM, &sid], |weir| livekit.reached_by(weir));
+        recorder.until_written(20_000);
+        recorder.runs_for(Duration::from_secs(3));
+        let second = Publisher::join(&livekit, ROOM, "ann", codec);
+        let others = second.publish(codec, codec.frames());
+        assert_ne!(sid, others);
+        let ended = recorder.finish(SOON).complete();
+        assert_eq!(ended.info["details"], "End reason: Source closed", "{}", ended.stdout);
+        let file = file_of(&ended);
+        assert_decodable(&file);
+        let is_filled =
+            |frame: &Vec<u8>| codec == Codec::Opus && (frame.len() <= 3 || frame.starts_with(b"Opus"));
+        let found: Vec<_> = frames_in(&file, codec).into_iter().filter(|frame| !is_filled(frame)).collect();
+        let after = assert_all_of(&first.sent(&sid), &found, codec);
+        // What it sent until it knew that it was out.
+        assert!(after <= 15, "{codec:?}: {after} frames came after the last one in the file");
+        let length = Probe::of(&file).duration;
+        let rate = if codec == Codec::Opus { 50.0 } else { 30.0 };
+        let expected = found.len() as f64 / rate;
+        assert!(expected > 3.0 && (length - expected).abs() < 0.3, "{codec:?}: {length} s, {expected} s");
+    }
+}
