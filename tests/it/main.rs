@@ -26,6 +26,7 @@ mod participants;
 mod refusals;
 mod remux;
 mod rooms;
+mod server_restarts;
 mod service;
 mod stillness;
 mod storage;

@@ -103,7 +103,8 @@ impl Redis {
 /// An unmodified livekit-server.
 #[derive(Debug)]
 pub(crate) struct LiveKitServer {
-    server: Tool,
+    // Killed before the directory goes.
+    server: Option<Tool>,
     port: u16,
     keys: Keys,
     home: tempfile::TempDir,
@@ -136,17 +137,36 @@ impl LiveKitServer {
             config["webhook"] = json!({ "api_key": keys.key, "urls": webhooks });
         }
         // JSON is YAML.
-        let file = home.path().join("livekit.yaml");
-        std::fs::write(&file, config.to_string()).unwrap();
+        std::fs::write(home.path().join("livekit.yaml"), config.to_string()).unwrap();
+        let mut server = Self { server: None, port, keys, home };
+        server.come_back();
+        server
+    }
+
+    /// Kills it: connections are cut, and what it knew of its rooms is lost, but for what Redis has.
+    pub(crate) fn go_away(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        server.signal(Signal::SIGKILL);
+        // Its ports are free again when it is gone, not when the signal is sent.
+        drop(server.finish(START));
+    }
+
+    /// Starts it again, at the same addresses and with the same keys.
+    pub(crate) fn come_back(&mut self) {
+        let file = self.home.path().join("livekit.yaml");
         let arguments = ["--config".to_owned(), file.display().to_string()];
-        let program = peer("bin/livekit-server");
-        let mut server = start_server(&program, &arguments, home.path(), &[], loopback(port));
+        let (program, address) = (peer("bin/livekit-server"), loopback(self.port));
+        let mut server = start_server(&program, &arguments, self.home.path(), &[], address);
         // It listens before it is registered with Redis; this it answers afterwards.
         server.until("livekit-server is well", START, || {
-            let answer = http1::ask(loopback(port), "GET", "/", &[], b"").ok()?;
+            let answer = http1::ask(address, "GET", "/", &[], b"").ok()?;
             (answer.status == 200).then_some(())
         });
-        Self { server, port, keys, home }
+        self.server = Some(server);
+    }
+
+    fn server(&self) -> &Tool {
+        self.server.as_ref().expect("it runs")
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -185,12 +205,12 @@ impl LiveKitServer {
 
     /// Freezes it: connections stay, nothing gets through.
     pub(crate) fn freeze(&self) {
-        self.server.signal(Signal::SIGSTOP);
+        self.server().signal(Signal::SIGSTOP);
     }
 
     /// Lets it go on.
     pub(crate) fn thaw(&self) {
-        self.server.signal(Signal::SIGCONT);
+        self.server().signal(Signal::SIGCONT);
     }
 
     /// Closes a room on everybody who is in it.
@@ -207,7 +227,7 @@ impl LiveKitServer {
 
     /// What it logged so far.
     pub(crate) fn log(&self) -> String {
-        self.server.stderr()
+        self.server().stderr()
     }
 
     /// Asks its egress API: see [`ask`].

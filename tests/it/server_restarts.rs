@@ -1,0 +1,143 @@
+//! LiveKit servers that are killed in the middle of a recording: what there was is kept, and who comes back is recorded again.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::comings::{FIRST, SECOND, assert_there, person, placed};
+use crate::support::livekit::{LiveKitServer, Redis};
+use crate::support::measure::{Probe, assert_decodable};
+use crate::support::publisher::{Codec, Publisher};
+use crate::support::recorder::{Ended, Recorder};
+use crate::tracks::{assert_all_of, file_of, frames_in};
+
+const ROOM: &str = "studio";
+/// A room's answers, on a busy machine.
+const SOON: Duration = Duration::from_secs(40);
+/// What a server says when a participant's media can flow.
+pub(super) const IS_THERE: &str = "\"participant active\"";
+
+fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {
+    Recorder::start_with(dir, arguments, |weir| livekit.reached_by(weir))
+}
+
+/// Waits until the server has said something of the recorder so many times.
+pub(super) fn until_said(
+    livekit: &LiveKitServer,
+    dir: &Path,
+    recorder: &mut Recorder,
+    what: &str,
+    times: usize,
+) {
+    // It is in the room by its egress's id, which its work directory has for a name.
+    let work = std::fs::read_dir(dir.join(".weir")).unwrap().next().unwrap().unwrap();
+    let id = work.file_name().into_string().unwrap();
+    let by = Instant::now() + SOON;
+    loop {
+        let log = livekit.log();
+        let said: Vec<&str> = log.lines().filter(|line| line.contains(&id) && line.contains(what)).collect();
+        if said.len() >= times {
+            return;
+        }
+        assert!(Instant::now() < by, "{what:?}, {} of {times} times:\n{log}", said.len());
+        recorder.runs_for(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_participant_goes_on_when_the_server_is_back_and_so_are_they() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let mut livekit = LiveKitServer::start(&redis);
+    let (first, _) = person(&livekit, ROOM, "ann", FIRST);
+    let arguments = ["participant", ROOM, "ann", "--size", "320x240", "--file", "ann.mp4"];
+    let mut recorder = record(dir.path(), &livekit, &arguments);
+    recorder.until_written(20_000);
+    recorder.runs_for(Duration::from_secs(3));
+    let killed = SystemTime::now();
+    livekit.go_away();
+    livekit.come_back();
+    let (second, _) = person(&livekit, ROOM, "ann", SECOND);
+    until_said(&livekit, dir.path(), &mut recorder, IS_THERE, 1);
+    let whole = SystemTime::now();
+    recorder.runs_for(Duration::from_secs(5));
+    let left = SystemTime::now();
+    drop(second);
+    let ended = recorder.finish(SOON).complete();
+    drop(first);
+    let details = ended.info["details"].as_str().unwrap();
+    assert!(details.starts_with("End reason: Source closed"), "{details}");
+    assert!(details.contains("interrupted at") && details.contains("back after"), "{details}");
+    let [killed, whole, left] = [killed, whole, left].map(|moment| placed(&ended, moment));
+    let file = ended.path("ann.mp4");
+    assert_decodable(&file);
+    let probe = Probe::of(&file);
+    assert!((probe.duration - left).abs() < 0.8, "{} s, left at {left:.2} s", probe.duration);
+    for stream in &probe.streams {
+        let length = stream.duration.unwrap();
+        assert!((length - probe.duration).abs() < 0.1, "{stream:?} of {}", probe.duration);
+    }
+    assert_there(&file, FIRST, 0.5, killed - 0.3);
+    assert_there(&file, SECOND, whole + 2.0, left - 0.5);
+}
+
+/// The frames of a track that was recorded until the server was killed: all that was sent until then, as it was sent.
+#[track_caller]
+fn assert_kept(ended: &Ended, publisher: &Publisher, sid: &str, sent: usize, codec: Codec) -> f64 {
+    let file = file_of(ended);
+    assert_decodable(&file);
+    let is_filled =
+        |frame: &Vec<u8>| codec == Codec::Opus && (frame.len() <= 3 || frame.starts_with(b"Opus"));
+    let found: Vec<_> = frames_in(&file, codec).into_iter().filter(|frame| !is_filled(frame)).collect();
+    let all = publisher.sent(sid);
+    assert!(found.len() > if codec == Codec::Opus { 150 } else { 90 }, "{codec:?}: {}", found.len());
+    let after = assert_all_of(&all[..all.len().min(sent + 5)], &found, codec);
+    assert!(after <= 10, "{codec:?}: {after} frames came after the last one in the file");
+    Probe::of(&file).duration
+}
+
+/// The new server knows nothing of the track: it is over.
+#[test]
+fn a_track_ends_when_the_server_is_back_without_it() {
+    let redis = Redis::start();
+    for codec in [Codec::Vp8, Codec::Opus] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut livekit = LiveKitServer::start(&redis);
+        let publisher = Publisher::join(&livekit, ROOM, "ann", codec);
+        let sid = publisher.publish(codec, codec.frames());
+        let mut recorder = record(dir.path(), &livekit, &["track", ROOM, &sid]);
+        recorder.until_written(20_000);
+        recorder.runs_for(Duration::from_secs(4));
+        let (sent, killed) = (publisher.sent(&sid).len(), SystemTime::now());
+        livekit.go_away();
+        livekit.come_back();
+        let ended = recorder.finish(SOON).complete();
+        let details = ended.info["details"].as_str().unwrap();
+        assert!(details.starts_with("End reason: Source closed"), "{details}");
+        let length = assert_kept(&ended, &publisher, &sid, sent, codec);
+        let killed = placed(&ended, killed);
+        assert!(
+            length > killed - 0.3,
+            "{codec:?}: {length} s, and the server was killed after {killed:.1} s"
+        );
+    }
+}
+
+/// Ten times it is tried again, which takes a minute and a half.
+#[test]
+fn a_server_that_does_not_come_back_ends_a_recording_which_keeps_what_there_was() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let mut livekit = LiveKitServer::start(&redis);
+    let publisher = Publisher::join(&livekit, ROOM, "ann", Codec::Vp8);
+    let sid = publisher.publish(Codec::Vp8, Codec::Vp8.frames());
+    let mut recorder = record(dir.path(), &livekit, &["track", ROOM, &sid]);
+    recorder.until_written(20_000);
+    recorder.runs_for(Duration::from_secs(4));
+    let sent = publisher.sent(&sid).len();
+    livekit.go_away();
+    let ended = recorder.finish(Duration::from_secs(150));
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    assert_eq!(ended.info["status"], "EGRESS_FAILED", "{}", ended.stdout);
+    assert_eq!(ended.info["errorCode"], 503, "{}", ended.stdout);
+    let error = ended.info["error"].as_str().unwrap();
+    assert!(error.starts_with("recording ended early: connection to room failed"), "{error}");
+    assert_kept(&ended, &publisher, &sid, sent, Codec::Vp8);
+}
