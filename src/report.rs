@@ -140,10 +140,10 @@ impl Report {
         &self.info
     }
 
-    /// The recording began.
-    pub fn active(&mut self, now: Timestamp) {
+    /// The recording began. `began`: its first moment, which lies back where it was held until more was known.
+    pub fn active(&mut self, began: Timestamp, now: Timestamp) {
         self.set_status(proto::EgressStatus::EgressActive, now);
-        let at = nanoseconds(now);
+        let at = nanoseconds(began);
         for file in &mut self.info.file_results {
             file.started_at = at;
         }

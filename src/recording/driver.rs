@@ -355,7 +355,8 @@ impl<'a> Driver<'a> {
             self.setup.plan.limits.duration.map(|limit| Instant::now() + limit.saturating_sub(passed));
         self.start_session();
         self.board.begin();
-        self.report.active(Timestamp::now());
+        let now = Timestamp::now();
+        self.report.active(self.timeline.wall(gst::ClockTime::ZERO).unwrap_or(now), now);
         self.reporter.changed(self.report.info());
         match opened {
             Ok(()) => Vec::new(),

@@ -50,7 +50,7 @@ fn a_whole_life() {
     let url = StreamUrl::parse("rtmp://host/app/secretkey", Some(StreamProtocol::Rtmp)).unwrap();
     assert_eq!(report.info().status(), proto::EgressStatus::EgressStarting);
 
-    report.active(at(2));
+    report.active(at(1), at(2));
     report.stream_started(stream, &url, at(3));
     report.stream_retrying(stream, &url, 1, at(5));
     report.stream_started(stream, &url, at(6));
@@ -68,6 +68,9 @@ fn a_whole_life() {
     assert_eq!(info.status(), proto::EgressStatus::EgressComplete);
     assert_eq!(info.details, "End reason: StopEgress API; 2 pictures dropped");
     assert_eq!((info.file_results[0].size, info.file_results[0].duration), (5000, 10_000_000_000));
+    // It lies where its first moment was, not where that was decided.
+    let lies = (info.file_results[0].started_at, info.file_results[0].ended_at);
+    assert_eq!(lies, (nanoseconds(at(1)), nanoseconds(at(11))));
     assert_eq!(info.segment_results[0].segment_count, 1);
     assert_eq!(info.segment_results[0].live_playlist_location, "/x/hls/live.m3u8");
     assert_eq!(info.segment_results[0].playlist_location, "/x/hls/s.m3u8");
@@ -92,7 +95,7 @@ fn the_manifest_lists_what_was_stored() {
     let file = output(&plan, |output| matches!(output, OutputPlan::File(_)));
     let segments = output(&plan, |output| matches!(output, OutputPlan::Segments(_)));
     let images = output(&plan, |output| matches!(output, OutputPlan::Images(_)));
-    report.active(at(2));
+    report.active(at(2), at(2));
     report.segment_stored(segments, "hls/s_00000.ts", "https://s/hls/s_00000.ts", 1000);
     report.playlist_stored(segments, "hls/s.m3u8", "https://s/hls/s.m3u8");
     report.image_stored(images, "i/t_00000.jpeg", "https://s/<i>", Some(at(3)));
@@ -149,7 +152,7 @@ fn one_kind_of_output_fills_the_result_that_old_clients_read() {
 #[test]
 fn a_recorder_that_died_failed_and_keeps_what_was_told_of_it() {
     let (mut report, _) = report(REQUEST);
-    report.active(at(2));
+    report.active(at(2), at(2));
     report.note("back after 1.0 s".to_owned());
     report.ending(EndReason::StopRequested, Duration::from_secs(10), at(12));
     let notes = ["recovered: /x/a.mp4".to_owned()];
