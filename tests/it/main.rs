@@ -23,6 +23,7 @@ mod lossy;
 mod measuring;
 mod mixes;
 mod participants;
+mod reconnects;
 mod refusals;
 mod remux;
 mod rooms;

@@ -24,7 +24,7 @@ fn flashes(encoder: &str) -> Vec<Vec<u8>> {
     encoded(&format!("concat name=join ! {encoder} ! appsink name=out {sources}"))
 }
 
-fn h264_flashes() -> Vec<Vec<u8>> {
+pub(super) fn h264_flashes() -> Vec<Vec<u8>> {
     flashes(
         "x264enc speed-preset=ultrafast tune=zerolatency key-int-max=30 bitrate=500 aud=false ! \
          video/x-h264,stream-format=byte-stream,alignment=au,profile=constrained-baseline",
@@ -32,7 +32,7 @@ fn h264_flashes() -> Vec<Vec<u8>> {
 }
 
 /// Two seconds of silence but for a beep of 0.2 s at 1.0 s.
-fn beeps() -> Vec<Vec<u8>> {
+pub(super) fn beeps() -> Vec<Vec<u8>> {
     let heard = |wave: &str, count: u32| {
         format!(
             "audiotestsrc {wave} num-buffers={count} samplesperbuffer=960 ! \
@@ -49,7 +49,7 @@ fn record(dir: &Path, server: &LiveKitServer, sound: &str, picture: &str, argume
 }
 
 /// The H.264 frames of an MP4, as they lie there.
-fn frames_in(path: &Path) -> Vec<Vec<Vec<u8>>> {
+pub(super) fn frames_in(path: &Path) -> Vec<Vec<Vec<u8>>> {
     let frames = encoded(&format!(
         "filesrc location={} ! qtdemux name=d d.video_0 ! h264parse ! \
          video/x-h264,stream-format=byte-stream,alignment=au ! appsink name=out",
@@ -60,6 +60,11 @@ fn frames_in(path: &Path) -> Vec<Vec<Vec<u8>>> {
 
 /// How much later than its flash each beep begins, in seconds.
 fn lateness(path: &Path) -> Vec<f64> {
+    beeps_and_lateness(path).into_iter().map(|(_, apart)| apart).collect()
+}
+
+/// When each beep begins, and how much later than its flash that is, in seconds.
+pub(super) fn beeps_and_lateness(path: &Path) -> Vec<(f64, f64)> {
     let changes = pictures::changes(path);
     let beeps = sound::beeps(&sound::samples(path));
     // A flash is 0.2 s long; whatever else changes is none.
@@ -67,7 +72,7 @@ fn lateness(path: &Path) -> Vec<f64> {
     let flashes: Vec<f64> = changes.windows(2).filter(is_flash).map(|pair| pair[0]).collect();
     let nearest = |beep: &sound::Beep| {
         let apart = flashes.iter().map(|flash| beep.at - flash);
-        apart.min_by(|a, b| a.abs().total_cmp(&b.abs()))
+        Some((beep.at, apart.min_by(|a, b| a.abs().total_cmp(&b.abs()))?))
     };
     beeps.iter().filter_map(nearest).collect()
 }

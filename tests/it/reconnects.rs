@@ -1,0 +1,140 @@
+//! A recorder of two tracks whose way to the server breaks, and is made anew: both go on, and lie to each other as before.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use livekit_protocol as proto;
+use proto::simulate_scenario::Scenario;
+
+use crate::comings::placed;
+use crate::remux::{beeps, beeps_and_lateness, frames_in, h264_flashes};
+use crate::server_restarts::{IS_THERE, until_said};
+use crate::support::layout::{Layout, Region};
+use crate::support::livekit::{LiveKitServer, Redis};
+use crate::support::measure::pictures::pictures;
+use crate::support::measure::timing::flashes;
+use crate::support::measure::{Probe, assert_decodable, sound};
+use crate::support::publisher::{Codec, Publisher, beeping, flashing, units_of};
+use crate::support::recorder::Recorder;
+use crate::support::signal_proxy::SignalProxy;
+
+const ROOM: &str = "studio";
+/// A room's answers, on a busy machine.
+const SOON: Duration = Duration::from_secs(40);
+
+fn record(dir: &Path, livekit: &LiveKitServer, proxy: &SignalProxy, arguments: &[&str]) -> Recorder {
+    Recorder::start_with(dir, arguments, |weir| livekit.reached_at(&proxy.ws_url(), weir))
+}
+
+/// From when to when nothing is broken.
+type Stretch = (SystemTime, SystemTime);
+
+/// Breaks the recorder's way in every way there is, with some seconds between.
+fn break_its_way(
+    livekit: &LiveKitServer,
+    dir: &Path,
+    recorder: &mut Recorder,
+    proxy: &SignalProxy,
+) -> Vec<Stretch> {
+    let moved = proto::LeaveRequest {
+        action: proto::leave_request::Action::Reconnect.into(),
+        ..proto::LeaveRequest::default()
+    };
+    let breaks: [(&dyn Fn(), _, _); 4] = [
+        (&|| proxy.cut(), "\"resuming RTC session\"", 1),
+        (&|| proxy.tell(proto::signal_response::Message::Leave(moved.clone())), IS_THERE, 2),
+        (&|| proxy.simulate(Scenario::NodeFailure(true)), IS_THERE, 3),
+        (&|| proxy.simulate(Scenario::Migration(true)), IS_THERE, 4),
+    ];
+    let mut whole = SystemTime::now();
+    let mut stretches = Vec::new();
+    for (breaks, is_back, times) in breaks {
+        recorder.runs_for(Duration::from_secs(6));
+        stretches.push((whole, SystemTime::now()));
+        breaks();
+        until_said(livekit, dir, recorder, is_back, times);
+        whole = SystemTime::now();
+    }
+    recorder.runs_for(Duration::from_secs(6));
+    stretches.push((whole, SystemTime::now()));
+    stretches
+}
+
+/// How far apart what belongs together is in each stretch, without what it takes to get going again.
+#[track_caller]
+fn assert_in_step(apart: &[(f64, f64)], stretches: &[(f64, f64)], least: usize, most: f64) {
+    for (number, (from, to)) in stretches.iter().enumerate() {
+        // Before, it begins; later, key frames are waited for.
+        let from = if number == 0 { 1.2 } else { from + 2.0 };
+        let inside: Vec<_> = apart.iter().filter(|(at, _)| (from..to - 0.3).contains(at)).collect();
+        assert!(inside.len() >= least, "{number}: from {from:.2} to {to:.2} s: {apart:.3?}");
+        assert!(inside.iter().all(|(_, late)| late.abs() < most), "{number}: {inside:.3?}");
+    }
+}
+
+#[test]
+fn tracks_as_they_were_published_go_on_in_step() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let livekit = LiveKitServer::start(&redis);
+    let proxy = SignalProxy::start(livekit.ws_url());
+    let publisher = Publisher::join(&livekit, ROOM, "drummer", Codec::H264);
+    let heard = publisher.publish_by_clock(Codec::Opus, beeps());
+    let seen = publisher.publish_by_clock(Codec::H264, h264_flashes());
+    let tracks = ["track-composite", ROOM, "--audio-track", &heard, "--video-track", &seen];
+    let arguments = [&tracks[..], &["--file", "drum.mp4", "--audio-codec", "opus"]].concat();
+    let mut recorder = record(dir.path(), &livekit, &proxy, &arguments);
+    recorder.until_written(2_000);
+    let stretches = break_its_way(&livekit, dir.path(), &mut recorder, &proxy);
+    recorder.signal(nix::sys::signal::Signal::SIGINT);
+    let ended = recorder.finish(SOON).complete();
+    let details = ended.info["details"].as_str().unwrap();
+    assert!(details.contains("remuxed: H.264 and Opus as published"), "{details}");
+    let file = ended.path("drum.mp4");
+    assert_decodable(&file);
+    let stretches: Vec<_> =
+        stretches.into_iter().map(|(from, to)| (placed(&ended, from), placed(&ended, to))).collect();
+    let length = Probe::of(&file).duration;
+    let last = stretches.last().unwrap().1;
+    assert!((length - last).abs() < 0.8, "{length} s, stopped at {last:.2} s");
+    // Whole frames, as they were sent, and but for the gaps all of them.
+    let sent: Vec<_> = publisher.sent(&seen).iter().map(|frame| units_of(frame, Codec::H264)).collect();
+    let found = frames_in(&file);
+    assert!(found.iter().all(|frame| sent.contains(frame)), "frames that nobody sent");
+    let whole: f64 = stretches.iter().map(|(from, to)| to - from.max(0.0)).sum();
+    assert!(found.len() as f64 > (whole - 6.0) * 30.0, "{} frames in {whole:.1} s", found.len());
+    assert_in_step(&beeps_and_lateness(&file), &stretches, 1, 0.06);
+}
+
+#[test]
+fn a_participants_sound_and_picture_go_on_in_step() {
+    const WHOLE: Region = Region::new(0.0, 0.0, 1.0, 1.0);
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let livekit = LiveKitServer::start(&redis);
+    let proxy = SignalProxy::start(livekit.ws_url());
+    let publisher = Publisher::join(&livekit, ROOM, "ann", Codec::Vp8);
+    publisher.publish_by_clock(Codec::Vp8, flashing());
+    publisher.publish_by_clock(Codec::Opus, beeping());
+    let arguments = ["participant", ROOM, "ann", "--size", "320x180", "--file", "ann.mp4"];
+    let mut recorder = record(dir.path(), &livekit, &proxy, &arguments);
+    recorder.until_written(2_000);
+    let stretches = break_its_way(&livekit, dir.path(), &mut recorder, &proxy);
+    let left = SystemTime::now();
+    drop(publisher);
+    let ended = recorder.finish(SOON).complete();
+    let file = ended.path("ann.mp4");
+    assert_decodable(&file);
+    let stretches: Vec<_> =
+        stretches.into_iter().map(|(from, to)| (placed(&ended, from), placed(&ended, to))).collect();
+    let (length, left) = (Probe::of(&file).duration, placed(&ended, left));
+    assert!((length - left).abs() < 0.8, "{length} s, left at {left:.2} s");
+    let flashes = flashes(&pictures(&file, &Layout { flash: Some(WHOLE), ..Layout::default() }));
+    let beeps = sound::beeps(&sound::samples(&file));
+    let apart: Vec<_> = flashes
+        .iter()
+        .filter_map(|flash| {
+            let late = beeps.iter().map(|beep| beep.at - flash);
+            Some((*flash, late.min_by(|a, b| a.abs().total_cmp(&b.abs()))?))
+        })
+        .collect();
+    assert_in_step(&apart, &stretches, 2, 0.06);
+}
