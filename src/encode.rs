@@ -10,6 +10,7 @@
 //! quarter of a gigabyte, and an encoder that far behind does not catch up.
 
 mod audio;
+mod delay;
 mod thinning;
 mod video;
 

@@ -3,6 +3,7 @@
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
+use super::delay;
 use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError};
 use crate::plan::codec::AudioCodec;
 use crate::plan::encoding::AudioEncoding;
@@ -21,7 +22,9 @@ pub(super) struct BuiltAudio {
 }
 
 /// ```text
-/// appsrc(S16LE 48 kHz) ─► audiorate ─► audioconvert ─► audioresample ─► caps(rate) ─► encoder ─► parser ─► appsink
+/// appsrc(S16LE 48 kHz) ─► audiorate ─► audioconvert ─► audioresample ─► caps(rate) ─► encoder ─► caps(rate) ─► parser ─► appsink
+///                              │                                                                                └ moved to where it was
+///                              └ without as much as the encoder adds
 /// ```
 pub(super) fn build(plan: &AudioEncoding) -> Result<BuiltAudio, PipelineError> {
     let (name, feed) = match plan.codec {
@@ -43,14 +46,21 @@ pub(super) fn build(plan: &AudioEncoding) -> Result<BuiltAudio, PipelineError> {
     let raw = gst::Caps::builder("audio/x-raw").field("rate", rate_hz).field("channels", 2i32).build();
     let raw = pipeline.add_caps(&raw)?;
     let encoder = add_encoder(&pipeline, plan)?;
+    let (media_type, parser) = match plan.codec {
+        AudioCodec::Aac => ("audio/mpeg", "aacparse"),
+        AudioCodec::Opus => ("audio/x-opus", "opusparse"),
+        AudioCodec::Mp3 => ("audio/mpeg", "mpegaudioparse"),
+    };
+    // LAME would else choose a lower rate, where it finds the bit rate low.
+    let kept = pipeline.add_caps(&gst::Caps::builder(media_type).field("rate", rate_hz).build())?;
     // Says that its packets are whole frames, which the encoders leave unsaid and some muxers insist on.
-    let parser = pipeline.add(match plan.codec {
-        AudioCodec::Aac => "aacparse",
-        AudioCodec::Opus => "opusparse",
-        AudioCodec::Mp3 => "mpegaudioparse",
-    })?;
+    let parser = pipeline.add(parser)?;
     let sink = pipeline.add_feed(&output, |sample| sample)?;
-    pipeline.link(&[intake.element(), &rate, &convert, &resample, &raw, &encoder, &parser, &sink])?;
+    let chain = [intake.element(), &rate, &convert, &resample, &raw, &encoder, &kept, &parser, &sink];
+    pipeline.link(&chain)?;
+    if let Some((raw, encoded)) = rate.static_pad("src").zip(parser.static_pad("src")) {
+        delay::take_away(plan.codec, plan.rate_hz, &raw, &encoded);
+    }
     Ok(BuiltAudio { pipeline, output, intake })
 }
 

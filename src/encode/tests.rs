@@ -23,6 +23,17 @@ impl Taker for Collect {
     fn end(&mut self) {}
 }
 
+/// All that came out of a feed.
+#[derive(Clone, Default)]
+struct Keep(Arc<Mutex<Vec<gst::Sample>>>);
+
+impl Taker for Keep {
+    fn take(&mut self, sample: &gst::Sample) {
+        self.0.lock().unwrap().push(sample.clone());
+    }
+    fn end(&mut self) {}
+}
+
 fn graph(audio: Vec<AudioEncoding>) -> GraphPlan {
     let video = X264Plan {
         profile: H264Profile::Main,
@@ -161,6 +172,88 @@ async fn a_gap_in_the_sound_is_silence_and_not_a_shift() {
         assert!(times[0] <= 30, "{codec}: silence from the beginning, not from {} ms", times[0]);
         let widest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
         assert!(widest <= 60, "{codec}: a hole of {widest} ms");
+    }
+}
+
+/// A second of silence, then a tone, until 1.5 s.
+fn tone_from_a_second_on() -> Vec<gst::Sample> {
+    const STEP: u64 = 480;
+    let piece = |n: u64| {
+        let mut sample = sound(gst::ClockTime::from_mseconds(n * 10)).buffer_owned().unwrap();
+        let bytes: Vec<u8> = (n * STEP..(n + 1) * STEP)
+            .map(|at| if at < 48_000 { 0.0 } else { f64::from(u32::try_from(at - 48_000).unwrap()) })
+            .map(|at| ((at * std::f64::consts::TAU / 48.0).sin() * 16_000.0) as i16)
+            .flat_map(|value| [value.to_le_bytes(), value.to_le_bytes()].concat())
+            .collect();
+        sample.get_mut().unwrap().copy_from_slice(0, &bytes).unwrap();
+        gst::Sample::builder().buffer(&sample).caps(&crate::media::sound::caps()).build()
+    };
+    (0..150).map(piece).collect()
+}
+
+/// When a decoder lets sound be heard for the first time, and for the last, in milliseconds.
+fn heard(element: &str, encoded: &[gst::Sample]) -> (f64, f64) {
+    let launch = format!(
+        "appsrc name=in format=time ! {element} ! audioconvert ! audio/x-raw,format=S16LE,layout=interleaved ! \
+         appsink name=out sync=false"
+    );
+    let pipeline = gst::parse::launch(&launch).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let from = pipeline.by_name("in").unwrap().downcast::<gstreamer_app::AppSrc>().unwrap();
+    let out = pipeline.by_name("out").unwrap().downcast::<gstreamer_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    for sample in encoded {
+        from.push_sample(sample).unwrap();
+    }
+    from.end_of_stream().unwrap();
+    let mut loud = Vec::new();
+    while let Ok(sample) = out.pull_sample() {
+        let (buffer, caps) = (sample.buffer().unwrap(), sample.caps().unwrap().structure(0).unwrap());
+        let (rate, channels) =
+            (f64::from(caps.get::<i32>("rate").unwrap()), caps.get::<i32>("channels").unwrap());
+        let start = buffer.pts().unwrap().nseconds() as f64 / 1e6;
+        let map = buffer.map_readable().unwrap();
+        let frames = map.chunks_exact(2 * usize::try_from(channels).unwrap()).enumerate();
+        let is_loud = |frame: &[u8]| i16::from_le_bytes([frame[0], frame[1]]).unsigned_abs() > 4_000;
+        loud.extend(
+            frames.filter(|(_, frame)| is_loud(frame)).map(|(at, _)| start + at as f64 * 1000.0 / rate),
+        );
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    (*loud.first().expect("a tone"), *loud.last().unwrap())
+}
+
+/// What is encoded is heard when it was, whatever the encoder puts in front of it; and nothing of its end is missing.
+#[tokio::test]
+async fn sound_is_heard_at_its_time() {
+    crate::media::init().unwrap();
+    let cases = [
+        (AudioCodec::Aac, 48_000, "avdec_aac"),
+        (AudioCodec::Aac, 44_100, "avdec_aac"),
+        (AudioCodec::Aac, 16_000, "avdec_aac"),
+        (AudioCodec::Mp3, 48_000, "avdec_mp3"),
+        (AudioCodec::Mp3, 32_000, "avdec_mp3"),
+        (AudioCodec::Opus, 48_000, "opusdec"),
+    ];
+    for (codec, rate_hz, decoder) in cases {
+        let raw = Feed::new("raw");
+        let mut graph = graph(vec![AudioEncoding { codec, bitrate_kbps: 96, rate_hz }]);
+        graph.video = None;
+        let (encoders, events) = Encoders::start(&graph, Duration::from_secs(4), None, Some(&raw)).unwrap();
+        let out = Keep::default();
+        let _attached = encoders.audio()[&codec].attach(Box::new(out.clone()));
+        tone_from_a_second_on().iter().for_each(|sample| raw.push(sample));
+        raw.end();
+        encoders.finish(events, Duration::from_secs(20)).await.unwrap();
+        let encoded = out.0.lock().unwrap().clone();
+        let begins = encoded[0].buffer().unwrap().pts().unwrap();
+        assert!(begins < gst::ClockTime::from_useconds(50), "{codec} begins at {begins}");
+        let caps = encoded[0].caps().unwrap().structure(0).unwrap();
+        // LAME would encode at 32 kHz what is to have 48 and 96 kbit/s.
+        assert_eq!(caps.get::<i32>("rate").unwrap(), i32::try_from(rate_hz).unwrap(), "{codec}");
+        let (first, last) = heard(decoder, &encoded);
+        // An eighth of a wave to be loud, and what a codec smears before an attack.
+        assert!((first - 1000.0).abs() < 1.5, "{codec} at {rate_hz} Hz: heard at {first:.2} ms");
+        assert!((last - 1500.0).abs() < 1.5, "{codec} at {rate_hz} Hz: heard until {last:.2} ms");
     }
 }
 

@@ -251,7 +251,8 @@ fn sound_and_picture_of_a_track_composite_are_together() {
         let late = sound_lateness(&pictures, &sound::beeps(&sound::samples(path)));
         assert!(late.len() >= 11, "{}: {late:.3?}", path.display());
         let apart: Vec<f64> = late.iter().map(|(_, late)| late.abs()).collect();
-        assert!(percentile(&apart, 0.95) <= 0.06, "{}: {late:.3?}", path.display());
+        // The first flash may be one that had begun before.
+        assert!(percentile(&apart[1..], 0.95) <= 0.02, "{}: {late:.3?}", path.display());
     }
 }
 

@@ -11,6 +11,8 @@ use crate::support::recorder::Recorder;
 const ROOM: &str = "studio";
 /// A room's answers, on a busy machine.
 const SOON: Duration = Duration::from_secs(40);
+/// Seconds between a flash and its beep. Opus as it was published is late by the 6.5 ms that its encoder looked ahead.
+const TOGETHER: f64 = 0.02;
 
 /// Two seconds, black but for a flash at 1.0 s, two key frames.
 fn flashes(encoder: &str) -> Vec<Vec<u8>> {
@@ -112,7 +114,7 @@ fn pictures_and_sound_that_begin_seconds_apart_stay_as_they_are_and_in_step() {
     assert_decodable(&file);
     let apart = lateness(&file);
     assert!(apart.len() >= 3, "{apart:?}");
-    let in_step = apart.iter().filter(|apart| apart.abs() < 0.06).count();
+    let in_step = apart.iter().filter(|apart| apart.abs() <= TOGETHER).count();
     // Of beeps in the pause there is no flash, and the first one is no change.
     assert!(in_step >= 3 && apart.len() - in_step <= 4, "{apart:?}");
 }
@@ -137,7 +139,7 @@ fn pictures_stay_as_they_are_beside_sound_that_is_encoded() {
     assert_eq!((probe.stream("audio").codec.as_str(), probe.stream("video").width), ("aac", 320));
     assert!((probe.duration - 7.0).abs() < 0.3, "{}", probe.duration);
     let apart = lateness(&file);
-    let in_step = apart.iter().filter(|apart| apart.abs() < 0.08).count();
+    let in_step = apart.iter().filter(|apart| apart.abs() <= TOGETHER).count();
     assert!(in_step >= 3 && apart.len() - in_step <= 1, "{apart:?}");
 }
 
@@ -158,7 +160,7 @@ fn a_picture_in_another_codec_is_encoded_and_said_to_be() {
     assert!((probe.duration - 7.0).abs() < 0.3, "{}", probe.duration);
     let apart = lateness(&file);
     // The first beep may come before the first picture.
-    let in_step = apart.iter().filter(|apart| apart.abs() < 0.08).count();
+    let in_step = apart.iter().filter(|apart| apart.abs() <= TOGETHER).count();
     assert!(in_step >= 3 && apart.len() - in_step <= 1, "{apart:?}");
 }
 

@@ -1,0 +1,88 @@
+//! Takes away again what an encoder adds in front of the sound.
+//!
+//! The streams of AAC and MP3 say nothing of it, and of their containers MP4 alone could, by an edit list that not everybody reads: a
+//! decoder plays silence first and everything else late. So the first sound, as much of it as the encoder will add, is left out; the
+//! silence that it adds stands in its place, and what comes after is heard at its time, in every player and every container.
+//!
+//! ```text
+//! in       │aaaaa│bbbbbbbbbbbbbbbbbbbb            without: │     │aaaaa│bbbbbbbbbbbbbbbbbbbb
+//! leave_out      │bbbbbbbbbbbbbbbbbbbb            with:    │     │bbbbbbbbbbbbbbbbbbbb
+//! ```
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use crate::media::sound;
+use crate::plan::codec::AudioCodec;
+
+/// Samples, at the encoder's own rate, that are decoded before the first one that was encoded. Measured with each of the elements
+/// that we encode with; the test of it decodes a tone.
+const fn samples(codec: AudioCodec) -> u64 {
+    match codec {
+        // FFmpeg's encoder begins with one frame that overlaps with the first one of sound.
+        AudioCodec::Aac => 1024,
+        // LAME's 576, and 529 of every decoder (the header of LAME that tells of them is not what `xingmux` writes).
+        AudioCodec::Mp3 => 576 + 529,
+        // Its stream says how much to skip (RFC 7845 §4.2), its encoder's times know it, and every player goes by it.
+        AudioCodec::Opus => 0,
+    }
+}
+
+/// Of an encoder of `rate_hz`, puts the sound that comes out of `encoded` where it was at `raw`, which carries raw sound of ours
+/// (see [`sound`]) from media time zero on.
+pub(super) fn take_away(codec: AudioCodec, rate_hz: u32, raw: &gst::Pad, encoded: &gst::Pad) {
+    let scaled = |per_second: u64| {
+        let rate = u64::from(rate_hz.max(1));
+        (samples(codec) * per_second + rate / 2) / rate
+    };
+    let frames = scaled(u64::from(sound::RATE));
+    if frames == 0 {
+        return;
+    }
+    leave_out(raw, frames);
+    shift(encoded, gst::ClockTime::from_nseconds(scaled(1_000_000_000)));
+}
+
+/// The first `frames` samples of raw sound go no further.
+fn leave_out(pad: &gst::Pad, frames: u64) {
+    let left = AtomicUsize::new(usize::try_from(frames).unwrap_or(0) * sound::FRAME);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
+        // Buffers come one after the other: nobody else counts.
+        let from = left.load(Ordering::Relaxed);
+        left.store(from.saturating_sub(buffer.size()), Ordering::Relaxed);
+        if from == 0 {
+            return gst::PadProbeReturn::Remove;
+        }
+        let Some(rest) = rest_of(buffer, from) else { return gst::PadProbeReturn::Drop };
+        *buffer = rest;
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// A buffer without its first `from` bytes; `None` where nothing is left.
+fn rest_of(buffer: &gst::BufferRef, from: usize) -> Option<gst::Buffer> {
+    if from >= buffer.size() {
+        return None;
+    }
+    let mut rest = buffer.copy_region(gst::BufferCopyFlags::all(), from..).ok()?;
+    let cut = sound::duration(from);
+    let head = rest.make_mut();
+    head.set_pts(buffer.pts().map(|pts| pts + cut));
+    head.set_duration(buffer.duration().map(|duration| duration.saturating_sub(cut)));
+    Some(rest)
+}
+
+/// Moves everything that comes by to an earlier time.
+fn shift(pad: &gst::Pad, earlier: gst::ClockTime) {
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(buffer) = info.buffer_mut() {
+            let head = buffer.make_mut();
+            head.set_pts(head.pts().map(|pts| pts.saturating_sub(earlier)));
+            head.set_dts(head.dts().map(|dts| dts.saturating_sub(earlier)));
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
