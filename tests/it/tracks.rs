@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::livekit::{Client, LiveKitServer, Redis, room_service};
-use crate::support::measure::Probe;
+use crate::support::measure::{Probe, assert_decodable, sound};
 use crate::support::publisher::{Codec, Publisher, encoded, units_of};
 use crate::support::recorder::{Ended, Recorder, weir};
 use crate::support::service::{self, Serve};
@@ -150,13 +150,29 @@ fn what_is_muted_is_silent_and_holds_its_last_picture() {
 fn telephone_sound_becomes_opus() {
     let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
     let server = LiveKitServer::start(&redis);
-    let publisher = Publisher::join(&server, ROOM, "caller", Codec::Pcmu);
-    let sid = publisher.publish(Codec::Pcmu, Codec::Pcmu.frames());
-    let ended = record(dir.path(), &server, &sid, &["--file", "call.ogg", "--duration", "3s"]);
-    let ended = ended.finish(SOON).complete();
-    let probe = Probe::of(&ended.path("call.ogg"));
-    assert!((probe.duration - 3.0).abs() < 0.1, "{}", probe.duration);
-    assert_eq!(probe.stream("audio").codec, "opus");
+    for codec in [Codec::Pcmu, Codec::Pcma] {
+        let publisher = Publisher::join(&server, ROOM, "caller", codec);
+        let sid = publisher.publish(codec, codec.tone(440, 0.4));
+        let name = format!("{codec:?}.ogg");
+        let ended = record(dir.path(), &server, &sid, &["--file", &name, "--duration", "3s"]);
+        let file = ended.finish(SOON).complete().path(&name);
+        let probe = Probe::of(&file);
+        assert!((probe.duration - 3.0).abs() < 0.1, "{codec:?}: {}", probe.duration);
+        assert_eq!(probe.stream("audio").codec, "opus", "{codec:?}");
+        assert_decodable(&file);
+        // The tone that was published, as loud as it was, on both channels, and nothing that decoding by the other law would add.
+        for channel in [0, 1] {
+            let samples = sound::samples_of(&file, channel);
+            let heard = &samples[24_000..120_000];
+            let tone = sound::level(heard, 440.0);
+            let power = heard.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>();
+            let rest = (power / heard.len() as f64 - tone * tone / 2.0).max(0.0).sqrt();
+            assert!(
+                (tone - 0.4).abs() < 0.02 && rest < 0.02,
+                "{codec:?}: 440 Hz: {tone:.3}, the rest {rest:.3}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -171,7 +187,7 @@ fn it_ends_with_its_track_and_with_its_room() {
         recorder.runs_for(Duration::from_secs(3));
         match ends {
             "publisher" => drop(publisher),
-            _ => room_service(&server, ROOM, "DeleteRoom", &json!({ "room": ROOM })),
+            _ => drop(room_service(&server, ROOM, "DeleteRoom", &json!({ "room": ROOM }))),
         }
         let ended = recorder.finish(SOON).complete();
         assert_eq!(ended.info["details"], "End reason: Source closed", "{}", ended.stdout);
