@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 
-use crate::support::livekit::{LiveKitServer, Redis};
+use crate::support::livekit::{LiveKitServer, Redis, room_service};
 use crate::support::lossy_link::{LossyLink, Weather};
 use crate::support::measure::pictures::{Still, changes};
 use crate::support::measure::{Probe, assert_decodable};
@@ -37,6 +38,18 @@ fn recorded(
     happens: impl FnOnce(&mut Recorder),
 ) -> Found {
     let publisher = Publisher::join(server, ROOM, "ann", codec);
+    recorded_of(&publisher, server, link, codec, seconds, happens)
+}
+
+/// The same of somebody who is there already.
+fn recorded_of(
+    publisher: &Publisher,
+    server: &LiveKitServer,
+    link: &LossyLink,
+    codec: Codec,
+    seconds: u32,
+    happens: impl FnOnce(&mut Recorder),
+) -> Found {
     let sid = publisher.publish(codec, codec.frames());
     let dir = tempfile::tempdir().unwrap();
     let length = format!("{seconds}s");
@@ -102,6 +115,42 @@ fn nothing_is_missing_where_packets_are_lost_or_late() {
             assert!(found.missing() <= most, "{weather:?}: {codec:?}: {} are missing", found.missing());
             assert!((length - 6.0).abs() < 0.3, "{weather:?}: {codec:?}: {length}");
         }
+    }
+}
+
+/// The server takes what is sent twice apart for whoever asks for plain Opus; what is lost after that is asked for again.
+#[test]
+fn sound_that_is_sent_redundantly_is_kept_as_it_was_published() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    for (weather, most) in [(Weather::FAIR, 0), (Weather::losing(0.05), 3)] {
+        let publisher = Publisher::join_redundant(&server, ROOM, "ann");
+        let link = LossyLink::start(server.ws_url(), weather);
+        let found = recorded_of(&publisher, &server, &link, Codec::Opus, 6, |_| {});
+        let who = json!({ "room": ROOM, "identity": "ann" });
+        let ann = room_service(&server, ROOM, "GetParticipant", &who);
+        assert_eq!(ann["tracks"][0]["mime_type"], "audio/red", "{ann}");
+        found.assert_nothing_foreign();
+        let Found { frames, length, .. } = &found;
+        assert!(frames.len() > 280, "{weather:?}: {} packets", frames.len());
+        assert!(found.missing() <= most, "{weather:?}: {} are missing", found.missing());
+        assert!((length - 6.0).abs() < 0.3, "{weather:?}: {length}");
+    }
+}
+
+#[test]
+fn where_no_datagram_gets_through_everything_comes_by_tcp() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    let link = LossyLink::start_beside_tcp(server.ws_url(), Weather::losing(1.0));
+    for codec in CODECS {
+        let found = recorded(&server, &link, codec, 6, |_| {});
+        found.assert_nothing_foreign();
+        let Found { frames, length, .. } = &found;
+        let expected = if codec == Codec::Opus { 300 } else { 180 };
+        assert!(frames.len() + 15 > expected, "{} frames of {codec:?}", frames.len());
+        assert_eq!(found.missing(), 0, "{codec:?}");
+        assert!((length - 6.0).abs() < 0.15, "{codec:?}: {length}");
     }
 }
 

@@ -236,8 +236,8 @@ impl LiveKitServer {
     }
 }
 
-/// Calls a method of livekit-server's `RoomService` about a room.
-pub(crate) fn room_service(server: &LiveKitServer, room: &str, method: &str, body: &Value) {
+/// Calls a method of livekit-server's `RoomService` about a room; gives its answer.
+pub(crate) fn room_service(server: &LiveKitServer, room: &str, method: &str, body: &Value) -> Value {
     let keys = server.keys();
     let grants = livekit_token::VideoGrants {
         room_admin: true,
@@ -251,6 +251,7 @@ pub(crate) fn room_service(server: &LiveKitServer, room: &str, method: &str, bod
     let path = format!("/twirp/livekit.RoomService/{method}");
     let answer = http1::ask(server.addr(), "POST", &path, &headers, body.to_string().as_bytes()).unwrap();
     assert_eq!(answer.status, 200, "{method}");
+    serde_json::from_slice(&answer.body).unwrap()
 }
 
 /// LiveKit's own clients.

@@ -6,8 +6,8 @@
 //! participant ◄── datagrams ──► link ◄──► server      what happens to each, chance says
 //! ```
 //!
-//! There is no other way: neither the server's addresses for TCP are told on, nor any address of the participant, which the server
-//! would call by itself.
+//! There is no other way: neither the server's addresses for TCP are told on, but where they are wanted, nor any address of the
+//! participant, which the server would call by itself.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -65,6 +65,15 @@ pub(crate) struct LossyLink {
 impl LossyLink {
     /// `server`: `ws://127.0.0.1:…`
     pub(crate) fn start(server: String, weather: Weather) -> Self {
+        Self::start_beside(server, weather, Beside::Nothing)
+    }
+
+    /// The same, with the server's own addresses for TCP told on.
+    pub(crate) fn start_beside_tcp(server: String, weather: Weather) -> Self {
+        Self::start_beside(server, weather, Beside::Tcp)
+    }
+
+    fn start_beside(server: String, weather: Weather, beside: Beside) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -78,7 +87,7 @@ impl LossyLink {
                 loop {
                     tokio::select! {
                         accepted = listener.accept() => {
-                            open.spawn(pass_on(accepted.unwrap().0, server.clone(), felt.subscribe()));
+                            open.spawn(pass_on(accepted.unwrap().0, server.clone(), felt.subscribe(), beside));
                         }
                         _ = ended.wait_for(|ended| *ended) => return,
                     }
@@ -112,10 +121,10 @@ async fn connected(weather: &mut watch::Receiver<Weather>) {
 }
 
 /// One participant's websocket, and the datagrams that belong to it.
-async fn pass_on(stream: TcpStream, server: String, mut weather: watch::Receiver<Weather>) {
+async fn pass_on(stream: TcpStream, server: String, mut weather: watch::Receiver<Weather>, beside: Beside) {
     connected(&mut weather).await;
     let Some((mut client, mut server)) = both_sides(stream, &server).await else { return };
-    let mut relays = Relays::new(weather.clone());
+    let mut relays = Relays::new(weather.clone(), beside);
     loop {
         connected(&mut weather).await;
         let mut changed = weather.clone();
@@ -156,16 +165,24 @@ fn without_addresses(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(said.encode_to_vec())
 }
 
+/// The ways to the server that lead past the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Tcp,
+}
+
 /// A socket of the link's own for each address of the server.
 struct Relays {
     weather: watch::Receiver<Weather>,
+    beside: Beside,
     known: HashMap<SocketAddr, SocketAddr>,
     running: JoinSet<()>,
 }
 
 impl Relays {
-    fn new(weather: watch::Receiver<Weather>) -> Self {
-        Self { weather, known: HashMap::new(), running: JoinSet::new() }
+    fn new(weather: watch::Receiver<Weather>, beside: Beside) -> Self {
+        Self { weather, beside, known: HashMap::new(), running: JoinSet::new() }
     }
 
     /// What the server says, with the link's addresses in it; `None` for an address that it has no way to.
@@ -199,6 +216,9 @@ impl Relays {
     async fn candidate(&mut self, line: &str) -> Option<String> {
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let address: SocketAddr = format!("{}:{}", words.get(4)?, words.get(5)?).parse().ok()?;
+        if self.beside == Beside::Tcp && words[2].eq_ignore_ascii_case("tcp") {
+            return Some(line.to_owned());
+        }
         if !words[2].eq_ignore_ascii_case("udp") || !address.ip().is_loopback() {
             return None;
         }

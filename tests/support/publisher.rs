@@ -112,11 +112,13 @@ impl Codec {
         }
     }
 
-    fn rtc(self) -> Rtc {
+    fn rtc(self, is_redundant: bool) -> Rtc {
         let config = Rtc::builder().clear_codecs();
         // Pictures come with sound, where there is some.
-        let config =
-            if matches!(self, Self::Pcmu | Self::Pcma) { config } else { config.enable_opus(true, false) };
+        let config = match self {
+            Self::Pcmu | Self::Pcma => config,
+            _ => config.enable_opus(true, is_redundant),
+        };
         match self {
             Self::Opus => config,
             Self::Pcmu => config.enable_pcmu(true, false),
@@ -242,6 +244,22 @@ impl Publisher {
         codec: Codec,
         kind: &str,
     ) -> Self {
+        Self::join_with(server, room, identity, codec, kind, false)
+    }
+
+    /// The same, with each packet of Opus sent a second time, in the next one (RFC 2198).
+    pub(crate) fn join_redundant(server: &LiveKitServer, room: &str, identity: &str) -> Self {
+        Self::join_with(server, room, identity, Codec::Opus, "standard", true)
+    }
+
+    fn join_with(
+        server: &LiveKitServer,
+        room: &str,
+        identity: &str,
+        codec: Codec,
+        kind: &str,
+        is_redundant: bool,
+    ) -> Self {
         let grants = VideoGrants {
             room_join: true,
             room: room.to_owned(),
@@ -261,7 +279,8 @@ impl Publisher {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let mut participant = Participant::join(&url, &token, codec, shared).await;
+                let rtc = codec.rtc(is_redundant);
+                let mut participant = Participant::join(&url, &token, rtc, is_redundant, shared).await;
                 joined.send(()).unwrap();
                 participant.run(asked).await;
             });
@@ -333,6 +352,7 @@ struct Participant {
     socket: Socket,
     sending: Side,
     receiving: Side,
+    is_redundant: bool,
     /// The offer of a track's section, and who waits for its answer to have the track's sid.
     pending: Option<(SdpPendingOffer, oneshot::Sender<String>, String)>,
     waiting: Vec<Waiting>,
@@ -425,14 +445,21 @@ impl Side {
 }
 
 impl Participant {
-    async fn join(url: &str, token: &str, codec: Codec, sent: Arc<Mutex<HashMap<String, Sent>>>) -> Self {
+    async fn join(
+        url: &str,
+        token: &str,
+        rtc: Rtc,
+        is_redundant: bool,
+        sent: Arc<Mutex<HashMap<String, Sent>>>,
+    ) -> Self {
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("Authorization", format!("Bearer {token}").parse().unwrap());
         let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
-        let sending = Side::new(codec.rtc(), proto::SignalTarget::Publisher).await;
+        let sending = Side::new(rtc, proto::SignalTarget::Publisher).await;
         let receiving = Side::new(Rtc::new(Instant::now()), proto::SignalTarget::Subscriber).await;
         let (waiting, tracks) = (Vec::new(), Vec::new());
-        Self { socket, sending, receiving, pending: None, waiting, tracks, sent, epoch: Instant::now() }
+        let (pending, epoch) = (None, Instant::now());
+        Self { socket, sending, receiving, is_redundant, pending, waiting, tracks, sent, epoch }
     }
 
     async fn run(&mut self, mut asked: mpsc::UnboundedReceiver<Ask>) {
@@ -537,7 +564,7 @@ impl Participant {
                     source: source.into(),
                     width: 320,
                     height: 240,
-                    disable_red: true,
+                    disable_red: !self.is_redundant,
                     ..proto::AddTrackRequest::default()
                 }))
                 .await;
