@@ -10,6 +10,7 @@ use crate::support::measure::{Probe, sound};
 use crate::support::page_server::PageServer;
 use crate::support::publisher::{Codec, Publisher};
 use crate::support::recorder::Recorder;
+use crate::support::tls::TlsFront;
 use crate::support::websocket::{Manners, WebSocketServer};
 
 const ROOM: &str = "studio";
@@ -120,4 +121,50 @@ fn a_tracks_sound_arrives_with_when_it_is_muted() {
     }
     assert_eq!(ended.info["streamResults"][0]["status"], "FINISHED", "{}", ended.stdout);
     assert_eq!(ended.info["track"]["websocketUrl"], server.url("", "/ear"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_websocket_over_tls_is_had_where_its_authority_is_trusted_and_refused_by_name_where_not() {
+    let pages = PageServer::start();
+    let server = WebSocketServer::start(Manners::default());
+    let front = TlsFront::before(server.address());
+    let record = |host: &str, trusts: bool, dir: &Path| {
+        let (page, url) =
+            (pages.url("/pages/clock.html"), format!("wss://ann:hunter2@{host}:{}/ear", front.port()));
+        let arguments = ["web", &page, "--websocket", &url, "--duration", "4s"];
+        let recorder = Recorder::start_with(dir, &arguments, |weir| {
+            if trusts {
+                weir.env("SSL_CERT_FILE", front.authority());
+            }
+        });
+        recorder.finish(SOON)
+    };
+    // The one that is trusted is for an address, and not for a name.
+    for (host, trusts, why) in [
+        ("127.0.0.1", false, "UnknownIssuer"),
+        ("localhost", true, "certificate not valid for name \"localhost\""),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let ended = record(host, trusts, dir.path());
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+        assert_eq!((&ended.info["status"], &ended.info["errorCode"]), (&json!("EGRESS_FAILED"), &json!(400)));
+        let error = ended.info["error"].as_str().unwrap();
+        assert!(error.contains("its certificate is not trusted") && error.contains(why), "{error}");
+        assert!(error.contains("SSL_CERT_FILE") && !error.contains("hunter2"), "{error}");
+        assert_eq!(ended.info["streamResults"][0]["status"], "FAILED", "{}", ended.stdout);
+    }
+    assert!(server.connections().is_empty(), "nothing is told to who is not trusted");
+
+    let dir = tempfile::tempdir().unwrap();
+    let ended = record("127.0.0.1", true, dir.path()).complete();
+    let connections = server.until("it says goodbye", SOON, |all| all[0].said_goodbye);
+    let [connection] = connections.as_slice() else { panic!("{} connections", connections.len()) };
+    assert_eq!(connection.path, "/ear");
+    assert_eq!(connection.authorization.as_deref(), Some("Basic YW5uOmh1bnRlcjI="));
+    assert!((395..=405).contains(&connection.sound.len()), "{}", connection.sound.len());
+    let left: Vec<f32> = connection.channels()[0].iter().map(|sample| f32::from(*sample) / 32768.0).collect();
+    let beeps = sound::beeps(&left);
+    assert!(beeps.len() >= 3, "{beeps:?}");
+    assert!(beeps.iter().skip(1).all(|beep| (beep.hertz - 1000.0).abs() < 30.0), "{beeps:?}");
+    assert_eq!(ended.info["streamResults"][0]["status"], "FINISHED", "{}", ended.stdout);
 }

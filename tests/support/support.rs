@@ -22,6 +22,7 @@ pub(crate) mod service;
 pub(crate) mod signal_proxy;
 pub(crate) mod stores;
 pub(crate) mod synthetic;
+pub(crate) mod tls;
 pub(crate) mod tool;
 pub(crate) mod webhook_receiver;
 pub(crate) mod websocket;

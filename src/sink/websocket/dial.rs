@@ -26,6 +26,11 @@ pub(super) enum DialError {
     Address,
     #[error("the server can't be reached: {0}")]
     Unreachable(std::io::Error),
+    /// By whom it is not signed, or for whom it is not: `rustls`'s own words.
+    #[error(
+        "its certificate is not trusted ({0}): have this machine trust who signed it, or name their certificate in SSL_CERT_FILE"
+    )]
+    Mistrusted(rustls::Error),
     #[error("the server refused the connection: {0}")]
     Refused(StatusCode),
     #[error("the handshake failed: {0}")]
@@ -57,8 +62,16 @@ async fn connect(url: &StreamUrl) -> Result<Socket, DialError> {
     match client_async_tls_with_config(request, tcp, None, Some(connector)).await {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(response)) => Err(DialError::Refused(response.status())),
-        Err(tungstenite::Error::Io(error)) => Err(DialError::Unreachable(error)),
+        Err(tungstenite::Error::Io(error)) => Err(broken(error)),
         Err(error) => Err(DialError::Handshake(Box::new(error))),
+    }
+}
+
+/// What TLS says of a certificate comes as an error of the socket.
+fn broken(error: std::io::Error) -> DialError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(inner @ rustls::Error::InvalidCertificate(_)) => DialError::Mistrusted(inner.clone()),
+        Some(_) | None => DialError::Unreachable(error),
     }
 }
 
