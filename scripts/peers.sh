@@ -11,6 +11,7 @@ python_packages=(
   awscli==1.46.2                         # an S3 client
   azure-storage-blob==12.31.1            # an Azure client
   livekit-api==1.2.2                     # LiveKit's client for Python, which speaks protobuf
+  livekit==1.2.1                         # LiveKit's SDK for Python, which publishes as browsers do
 )
 # A server of Azure's blobs. 3.35.0 is the last one for the Node.js of Debian 12; 3.36.0 wants Node.js 21.
 # LiveKit's client for Node.js, which speaks JSON.

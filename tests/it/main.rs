@@ -27,6 +27,7 @@ mod reconnects;
 mod refusals;
 mod remux;
 mod rooms;
+mod sdks;
 mod server_restarts;
 mod service;
 mod stillness;

@@ -16,6 +16,7 @@ pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod processes;
 pub(crate) mod publisher;
+pub(crate) mod python;
 pub(crate) mod recorder;
 pub(crate) mod room;
 pub(crate) mod service;

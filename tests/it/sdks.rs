@@ -1,0 +1,118 @@
+//! Participants who publish as people do, with LiveKit's own SDKs: what is recorded of them without a browser is whole, and in step.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::layout::{self, Layout, Region};
+use crate::support::livekit::{LiveKitServer, Redis};
+use crate::support::measure::pictures::{Picture, pictures};
+use crate::support::measure::sound::{Beep, beeps, samples};
+use crate::support::measure::timing::{cadence, percentile, sound_lateness};
+use crate::support::measure::{Probe, assert_decodable};
+use crate::support::page_server::PageServer;
+use crate::support::python::PythonPublisher;
+use crate::support::recorder::{Ended, Recorder};
+use crate::support::room::Publishers;
+
+const ROOM: &str = "studio";
+/// A room's answers, on a busy machine.
+const SOON: Duration = Duration::from_secs(40);
+
+fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Ended {
+    Recorder::start_with(dir, arguments, |weir| livekit.reached_by(weir)).finish(SOON).complete()
+}
+
+/// A beep at each second, as it was sent. `within`: seconds.
+#[track_caller]
+fn assert_beeps(beeps: &[Beep], within: f64, at_least: usize) {
+    assert!(beeps.len() >= at_least, "{beeps:?}");
+    for pair in beeps.windows(2) {
+        assert!((pair[1].at - pair[0].at - 1.0).abs() < within, "{beeps:?}");
+    }
+    // The first and the last one may be cut.
+    for beep in &beeps[1..beeps.len() - 1] {
+        assert!((beep.hertz - 1000.0).abs() < 30.0 && (beep.length - 0.08).abs() < 0.015, "{beep:?}");
+    }
+}
+
+/// All pictures that were sent, each whole, once the first one was there.
+#[track_caller]
+fn assert_whole(pictures: &[Picture]) {
+    let there: Vec<_> = pictures.iter().filter(|picture| picture.pts > 0.5).cloned().collect();
+    let measured = cadence(&there);
+    let is_whole = measured.torn == 0 && measured.longest_gap < 0.12;
+    assert!(is_whole && measured.distinct > 29.0, "{measured:?}");
+}
+
+/// How much later than its flash each beep is, in ms, once browsers and networks have settled.
+fn late(pictures: &[Picture], beeps: &[Beep]) -> Vec<f64> {
+    let late = sound_lateness(pictures, beeps);
+    late.into_iter().filter(|(at, _)| *at > 2.0).map(|(_, late)| late * 1000.0).collect()
+}
+
+/// Where 95 of 100 are no further from `expected` than this, in ms.
+fn apart(late: &[f64], expected: f64) -> f64 {
+    let apart: Vec<f64> = late.iter().map(|late| (late - expected).abs()).collect();
+    percentile(&apart, 0.95)
+}
+
+/// The page beeps at the second, paints its flash by a timer up to 33 ms later, and captures its canvas when the browser paints that: the
+/// flash itself is that unsteady.
+#[test]
+fn a_participant_in_a_browser_is_in_step() {
+    let (redis, pages) = (Redis::start(), PageServer::start());
+    let livekit = LiveKitServer::start(&redis);
+    let options = "beep=1&width=640&height=360&fps=30";
+    let _publishers = Publishers::join(&livekit, &pages, ROOM, &["ann"], options);
+    let dir = tempfile::tempdir().unwrap();
+    let arguments =
+        ["participant", ROOM, "ann", "--size", "640x360", "--file", "ann.mp4", "--duration", "14s"];
+    let ended = record(dir.path(), &livekit, &arguments);
+    let file = ended.path("ann.mp4");
+    assert_decodable(&file);
+    assert!((Probe::of(&file).duration - 14.0).abs() < 0.1, "{:?}", Probe::of(&file));
+    let flash = Some(Region::new(0.4, 0.08, 0.2, 0.14));
+    let late = late(&pictures(&file, &Layout { flash, ..Layout::default() }), &beeps(&samples(&file)));
+    assert!(late.len() >= 10 && apart(&late, -15.0) <= 40.0, "{late:.0?}");
+}
+
+/// Both of its tracks as a participant, and each by itself as it was published.
+#[test]
+fn a_participant_with_pythons_sdk_is_whole_and_in_step() {
+    let redis = Redis::start();
+    let livekit = LiveKitServer::start(&redis);
+    for (codec, container, name) in [("VP8", "webm", "vp8"), ("H264", "mp4", "h264")] {
+        let room = &format!("{ROOM}-{name}");
+        let publisher = PythonPublisher::join(&livekit, room, "ann", codec);
+        let dir = tempfile::tempdir().unwrap();
+        let arguments =
+            ["participant", room, "ann", "--size", "640x360", "--file", "ann.mp4", "--duration", "12s"];
+        let ended = record(dir.path(), &livekit, &arguments);
+        let file = ended.path("ann.mp4");
+        assert_decodable(&file);
+        assert!((Probe::of(&file).duration - 12.0).abs() < 0.1, "{:?}", Probe::of(&file));
+        let (seen, heard) = (pictures(&file, &layout::synthetic()), beeps(&samples(&file)));
+        assert_whole(&seen);
+        assert_beeps(&heard, 0.03, 11);
+        // WebRTC reports the moment at which a packet was full for its first sample: sound that is handed on as it begins, in
+        // pieces of 10 ms, is 10 ms late by the sender's own clock.
+        let late = late(&seen, &heard);
+        assert!(late.len() >= 9 && apart(&late, 10.0) <= 20.0, "{name}: {late:.0?}");
+
+        let track = |sid: &str, name: &str| {
+            let arguments = ["track", room.as_str(), sid, "--file", name, "--duration", "6s"];
+            let file = record(dir.path(), &livekit, &arguments).path(name);
+            assert_decodable(&file);
+            let probe = Probe::of(&file);
+            assert!((probe.duration - 6.0).abs() < 0.3, "{probe:?}");
+            (file, probe)
+        };
+        let (file, probe) = track(&publisher.picture, &format!("picture.{container}"));
+        assert_eq!(probe.stream("video").codec, name);
+        assert_whole(&pictures(&file, &layout::synthetic()));
+        let (file, probe) = track(&publisher.sound, "sound.ogg");
+        assert_eq!(probe.stream("audio").codec, "opus");
+        // Where it follows the sender's clock, a packet of 20 ms is filled in or left out.
+        assert_beeps(&beeps(&samples(&file)), 0.045, 5);
+    }
+}

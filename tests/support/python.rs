@@ -1,0 +1,53 @@
+//! A participant that publishes by LiveKit's SDK for Python, which has the WebRTC of browsers in it: it encodes, paces and reports as
+//! they do.
+
+use std::time::Duration;
+
+use super::livekit::LiveKitServer;
+use super::room;
+use super::stores::{isolated, peer};
+use super::synthetic::Synthetic;
+use super::tool::{Tool, succeed};
+
+/// Coming into a room and publishing, on a busy machine.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(60);
+/// Of what is sent again and again; a flash and a beep at each full second.
+const SECONDS: usize = 4;
+
+/// Sends a [`Synthetic`], 640x360 at 30 pictures a second, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct PythonPublisher {
+    _program: Tool,
+    _home: tempfile::TempDir,
+    /// Its tracks' sids.
+    pub(crate) picture: String,
+    pub(crate) sound: String,
+}
+
+impl PythonPublisher {
+    /// `codec`: by its name in the SDK, `VP8` or `H264`.
+    pub(crate) fn join(livekit: &LiveKitServer, room: &str, identity: &str, codec: &str) -> Self {
+        let home = tempfile::Builder::new().prefix("weir-python").tempdir().unwrap();
+        let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+        let [both, pictures, sound] = ["both.nut", "pictures.yuv", "sound.s16"].map(path);
+        Synthetic::new(30, SECONDS).write(both.as_ref(), &["-c:v", "rawvideo", "-c:a", "pcm_s16le"]);
+        let apart = ["-v", "error", "-i", &both, "-map", "0:v", "-f", "rawvideo", &pictures];
+        let apart = [&apart[..], &["-map", "0:a", "-f", "s16le", &sound]].concat();
+        succeed("ffmpeg", &apart, None);
+
+        // It dies with the thread that starts it, also when the tests are killed.
+        let mut program = isolated("setpriv", home.path());
+        program.args(["--pdeathsig", "KILL", "--"]).arg(peer("python/bin/python"));
+        program.args(["-c", include_str!("../clients/publish.py"), &livekit.ws_url()]);
+        program.args([&room::token(livekit, room, identity), codec, &pictures, &sound]);
+        let mut program = Tool::start(program, None);
+        let told = home.path().join("published");
+        let told = program.until("it has published", PUBLISHED_WITHIN, || {
+            let told = std::fs::read_to_string(&told).ok()?;
+            let (picture, sound) = told.strip_suffix('\n')?.split_once(' ')?;
+            Some((picture.to_owned(), sound.to_owned()))
+        });
+        let (picture, sound) = told;
+        Self { _program: program, _home: home, picture, sound }
+    }
+}
