@@ -7,8 +7,9 @@ use nix::sys::signal::Signal;
 
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::{LiveKitServer, Redis};
+use crate::support::lossy_link::{LossyLink, Weather};
 use crate::support::measure::pictures::{Still, pictures};
-use crate::support::measure::timing::{percentile, sound_lateness};
+use crate::support::measure::timing::{flashes, percentile, sound_lateness};
 use crate::support::measure::{Probe, assert_decodable, sound};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
@@ -253,6 +254,41 @@ fn sound_and_picture_of_a_track_composite_are_together() {
         let apart: Vec<f64> = late.iter().map(|(_, late)| late.abs()).collect();
         // The first flash may be one that had begun before.
         assert!(percentile(&apart[1..], 0.95) <= 0.02, "{}: {late:.3?}", path.display());
+    }
+}
+
+/// Somebody speaks, and is seen only seconds later, in the middle of the recording; with and without the reports by which a sender
+/// tells how its tracks lie to each other.
+#[test]
+fn tracks_that_begin_seconds_apart_are_together_also_without_sender_reports() {
+    let redis = Redis::start();
+    let livekit = LiveKitServer::start(&redis);
+    for (name, weather) in [("told", Weather::FAIR), ("untold", Weather::UNREPORTED)] {
+        let link = LossyLink::start(livekit.ws_url(), weather);
+        let publisher = Publisher::join(&livekit, name, "ann", Codec::Vp8);
+        publisher.publish_by_clock(Codec::Opus, beeping());
+        let dir = tempfile::tempdir().unwrap();
+        let arguments =
+            ["participant", name, "ann", "--size", "320x180", "--file", "ann.mp4", "--duration", "14s"];
+        let mut recorder = record_at(dir.path(), &livekit, &link.ws_url(), &arguments);
+        recorder.until_written(2_000);
+        recorder.runs_for(Duration::from_secs(2));
+        publisher.publish_by_clock(Codec::Vp8, flashing());
+        let file = recorder.finish(SOON).complete().path("ann.mp4");
+        // The server tells of its tracks together, each 3 s.
+        let kept_back = link.kept_back();
+        assert!(if weather.unreported { kept_back >= 2 } else { kept_back == 0 }, "{name}: {kept_back}");
+
+        let flash = Layout { flash: Some(WHOLE), ..Layout::default() };
+        let (flashes, beeps) = (flashes(&pictures(&file, &flash)), sound::beeps(&sound::samples(&file)));
+        assert!(beeps[0].at < 1.5 && flashes[0] > 1.5, "{beeps:?} {flashes:.3?}");
+        let nearest = |flash: &f64| {
+            let apart = beeps.iter().map(|beep| (beep.at - flash).abs());
+            apart.min_by(f64::total_cmp).unwrap()
+        };
+        // The first flash may be one that had begun before.
+        let apart: Vec<f64> = flashes[1..].iter().map(nearest).collect();
+        assert!(apart.len() >= 6 && percentile(&apart, 0.95) <= 0.02, "{name}: {apart:.3?}");
     }
 }
 

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,11 +39,14 @@ pub(crate) struct Weather {
     pub(crate) jitter: Duration,
     /// Nothing gets through, neither datagrams nor what is on the websocket, which stays open.
     pub(crate) cut: bool,
+    /// Of what the server sends, sender reports are lost, all of them.
+    pub(crate) unreported: bool,
 }
 
 impl Weather {
-    pub(crate) const FAIR: Self = Self { loss: 0.0, jitter: Duration::ZERO, cut: false };
+    pub(crate) const FAIR: Self = Self { loss: 0.0, jitter: Duration::ZERO, cut: false, unreported: false };
     pub(crate) const CUT: Self = Self { cut: true, ..Self::FAIR };
+    pub(crate) const UNREPORTED: Self = Self { unreported: true, ..Self::FAIR };
 
     pub(crate) const fn losing(loss: f64) -> Self {
         Self { loss, ..Self::FAIR }
@@ -58,6 +62,8 @@ impl Weather {
 pub(crate) struct LossyLink {
     addr: SocketAddr,
     weather: watch::Sender<Weather>,
+    /// Sender reports that were kept back.
+    kept_back: Arc<AtomicUsize>,
     end: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -79,6 +85,8 @@ impl LossyLink {
         let addr = listener.local_addr().unwrap();
         let (weather, end) = (watch::Sender::new(weather), watch::Sender::new(false));
         let (felt, mut ended) = (weather.clone(), end.subscribe());
+        let kept_back = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&kept_back);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
@@ -87,14 +95,15 @@ impl LossyLink {
                 loop {
                     tokio::select! {
                         accepted = listener.accept() => {
-                            open.spawn(pass_on(accepted.unwrap().0, server.clone(), felt.subscribe(), beside));
+                            let relays = Relays::new(felt.subscribe(), beside, Arc::clone(&counted));
+                            open.spawn(pass_on(accepted.unwrap().0, server.clone(), felt.subscribe(), relays));
                         }
                         _ = ended.wait_for(|ended| *ended) => return,
                     }
                 }
             });
         });
-        Self { addr, weather, end, thread: Some(thread) }
+        Self { addr, weather, kept_back, end, thread: Some(thread) }
     }
 
     pub(crate) fn ws_url(&self) -> String {
@@ -103,6 +112,11 @@ impl LossyLink {
 
     pub(crate) fn turns(&self, weather: Weather) {
         self.weather.send_replace(weather);
+    }
+
+    /// How many sender reports were kept back.
+    pub(crate) fn kept_back(&self) -> usize {
+        self.kept_back.load(Ordering::Relaxed)
     }
 }
 
@@ -121,10 +135,14 @@ async fn connected(weather: &mut watch::Receiver<Weather>) {
 }
 
 /// One participant's websocket, and the datagrams that belong to it.
-async fn pass_on(stream: TcpStream, server: String, mut weather: watch::Receiver<Weather>, beside: Beside) {
+async fn pass_on(
+    stream: TcpStream,
+    server: String,
+    mut weather: watch::Receiver<Weather>,
+    mut relays: Relays,
+) {
     connected(&mut weather).await;
     let Some((mut client, mut server)) = both_sides(stream, &server).await else { return };
-    let mut relays = Relays::new(weather.clone(), beside);
     loop {
         connected(&mut weather).await;
         let mut changed = weather.clone();
@@ -176,13 +194,14 @@ enum Beside {
 struct Relays {
     weather: watch::Receiver<Weather>,
     beside: Beside,
+    kept_back: Arc<AtomicUsize>,
     known: HashMap<SocketAddr, SocketAddr>,
     running: JoinSet<()>,
 }
 
 impl Relays {
-    fn new(weather: watch::Receiver<Weather>, beside: Beside) -> Self {
-        Self { weather, beside, known: HashMap::new(), running: JoinSet::new() }
+    fn new(weather: watch::Receiver<Weather>, beside: Beside, kept_back: Arc<AtomicUsize>) -> Self {
+        Self { weather, beside, kept_back, known: HashMap::new(), running: JoinSet::new() }
     }
 
     /// What the server says, with the link's addresses in it; `None` for an address that it has no way to.
@@ -227,7 +246,8 @@ impl Relays {
             None => {
                 let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
                 let relay = socket.local_addr().unwrap();
-                self.running.spawn(carry(socket, address, self.weather.clone()));
+                let kept_back = Arc::clone(&self.kept_back);
+                self.running.spawn(carry(socket, address, self.weather.clone(), kept_back));
                 self.known.insert(address, relay);
                 relay
             }
@@ -238,7 +258,12 @@ impl Relays {
 }
 
 /// Carries datagrams between one participant and the server.
-async fn carry(near: UdpSocket, server: SocketAddr, weather: watch::Receiver<Weather>) {
+async fn carry(
+    near: UdpSocket,
+    server: SocketAddr,
+    weather: watch::Receiver<Weather>,
+    kept_back: Arc<AtomicUsize>,
+) {
     let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     far.connect(server).await.unwrap();
     let (near, far) = (Arc::new(near), Arc::new(far));
@@ -258,7 +283,11 @@ async fn carry(near: UdpSocket, server: SocketAddr, weather: watch::Receiver<Wea
             },
             Some(_) = late.join_next() => continue,
         };
-        let Weather { loss, jitter, cut } = *weather.borrow();
+        let Weather { loss, jitter, cut, unreported } = *weather.borrow();
+        if unreported && target.is_some() && is_sender_report(&bytes) {
+            kept_back.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
         if cut || chance.random_bool(loss) {
             continue;
         }
@@ -276,4 +305,9 @@ async fn carry(near: UdpSocket, server: SocketAddr, weather: watch::Receiver<Wea
             }
         });
     }
+}
+
+/// What a datagram of RTCP begins with is not encrypted (RFC 3711 §3.4): version 2, type 200 (RFC 3550 §6.4.1).
+fn is_sender_report(datagram: &[u8]) -> bool {
+    matches!(datagram, [first, 200, ..] if first >> 6 == 2)
 }
