@@ -1,7 +1,7 @@
 //! Records the reference pages with the release build and measures what it costs and what comes out.
 //!
 //! `make bench` runs everything and rewrites the figures of `docs/benchmarks.md` and its plot;
-//! `cargo bench --bench recordings -- clock 1080p30` runs what has all these words in its name and prints the table, and
+//! `cargo bench --bench recordings -- clock 1080p30` (or `-- track x50`) runs what has all these words in its name and prints the table, and
 //! with the word `write` among them it also writes the documents; `-- encoders` compares the encoder's settings alone, `-- upload`
 //! the uploader with `aws s3 cp`.
 //! All figures are kept as JSON in `bench/out/`.
@@ -16,6 +16,7 @@ mod sample;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod support;
+mod tracks;
 mod upload;
 
 use std::fs;
@@ -26,21 +27,27 @@ fn main() {
     let (write, words): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).filter(|word| !word.starts_with("--")).partition(|word| word == "write");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let wanted: Vec<cases::Case> = cases::all()
-        .into_iter()
-        .filter(|case| words.iter().all(|word| case.name().contains(word.as_str())))
-        .collect();
-
-    let stage = cases::Stage::new();
-    let mut measured = Vec::new();
-    for (i, case) in wanted.iter().enumerate() {
-        eprintln!("{:2} of {}: {}", i + 1, wanted.len(), case.name());
-        measured.push(case.measure(&stage));
-    }
+    let is_wanted = |name: String| words.iter().all(|word| name.contains(word.as_str()));
+    let pages = measured(
+        cases::all().into_iter().filter(|case| is_wanted(case.name())),
+        cases::Stage::new,
+        |case, stage| {
+            eprintln!("{}", case.name());
+            case.measure(stage)
+        },
+    );
+    let tracks = measured(
+        tracks::all().into_iter().filter(|case| is_wanted(case.name())),
+        tracks::Sent::new,
+        |case, sent| {
+            eprintln!("{}", case.name());
+            case.measure(sent)
+        },
+    );
     let whole = words.is_empty();
     let encoders = if whole || words == ["encoders"] { encoder::compare() } else { Vec::new() };
     let upload = (whole || words == ["upload"]).then(upload::compare);
-    let results = report::Results::new(measured, encoders, upload);
+    let results = report::Results::new(pages, tracks, encoders, upload);
 
     let out = root.join("bench/out");
     fs::create_dir_all(&out).unwrap();
@@ -53,4 +60,18 @@ fn main() {
         fs::write(root.join("docs/benchmarks.svg"), plot::svg(&results)).unwrap();
         report::replace_figures(&root.join("docs/benchmarks.md"), &results.markdown());
     }
+}
+
+/// Measures each of some cases with what all of them use, which is made where there are any.
+fn measured<C, S, M>(
+    cases: impl Iterator<Item = C>,
+    stage: impl FnOnce() -> S,
+    measure: impl Fn(&C, &S) -> M,
+) -> Vec<M> {
+    let cases: Vec<C> = cases.collect();
+    if cases.is_empty() {
+        return Vec::new();
+    }
+    let stage = stage();
+    cases.iter().map(|case| measure(case, &stage)).collect()
 }

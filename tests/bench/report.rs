@@ -9,12 +9,14 @@ use crate::cases::Measured;
 use crate::encoder::Encoder;
 use crate::support::recorder::first_line;
 use crate::support::tool::run;
+use crate::tracks;
 use crate::upload::Upload;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     machine: Machine,
     pub(crate) recordings: Vec<Measured>,
+    tracks: Vec<tracks::Measured>,
     encoders: Vec<Encoder>,
     upload: Option<Upload>,
 }
@@ -59,8 +61,13 @@ impl Machine {
 }
 
 impl Results {
-    pub(crate) fn new(recordings: Vec<Measured>, encoders: Vec<Encoder>, upload: Option<Upload>) -> Self {
-        Self { machine: Machine::this(), recordings, encoders, upload }
+    pub(crate) fn new(
+        recordings: Vec<Measured>,
+        tracks: Vec<tracks::Measured>,
+        encoders: Vec<Encoder>,
+        upload: Option<Upload>,
+    ) -> Self {
+        Self { machine: Machine::this(), recordings, tracks, encoders, upload }
     }
 
     /// A file name of this run.
@@ -75,8 +82,30 @@ impl Results {
             "{date}, commit {commit}, on {cores} cores of {processor}, {memory_gb} GB, {system}, {}, {gstreamer}.\n\n",
             chromium.split(" built").next().unwrap_or(chromium)
         );
-        text += "| page | size | capture | cores: browser | display | sound | recorder | **in all** | PSS | first picture \
-                 | pictures/s | jitter p95 | torn | sound late (worst) |\n";
+        if !self.recordings.is_empty() {
+            text += &self.pages();
+        }
+        if !self.tracks.is_empty() {
+            text += &tracks::markdown(&self.tracks);
+        }
+        if !self.encoders.is_empty() {
+            text += "\n| x264 at 3 Mb/s, 720p30, noisy zoom | SSIM | cores | kb/s |\n|---|--:|--:|--:|\n";
+            for Encoder { name, ssim_db, cores, kbps } in &self.encoders {
+                writeln!(text, "| {name} | {ssim_db:.2} dB | {cores:.2} | {kbps:.0} |")
+                    .expect("a string takes all");
+            }
+        }
+        if let Some(upload) = &self.upload {
+            text += &upload.markdown();
+        }
+        text
+    }
+
+    fn pages(&self) -> String {
+        let mut text = String::from(
+            "| page | size | capture | cores: browser | display | sound | recorder | **in all** | PSS | first picture \
+             | pictures/s | jitter p95 | torn | sound late (worst) |\n",
+        );
         text += "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
         for row in &self.recordings {
             let group = |name: &str| row.costs.cores.get(name).copied().unwrap_or_default();
@@ -101,16 +130,6 @@ impl Results {
                 or_none(row.sound_late_ms.map(|(median, worst)| format!("{median:.0} ms ({worst:.0})"))),
             )
             .expect("a string takes all");
-        }
-        if !self.encoders.is_empty() {
-            text += "\n| x264 at 3 Mb/s, 720p30, noisy zoom | SSIM | cores | kb/s |\n|---|--:|--:|--:|\n";
-            for Encoder { name, ssim_db, cores, kbps } in &self.encoders {
-                writeln!(text, "| {name} | {ssim_db:.2} dB | {cores:.2} | {kbps:.0} |")
-                    .expect("a string takes all");
-            }
-        }
-        if let Some(upload) = &self.upload {
-            text += &upload.markdown();
         }
         text
     }

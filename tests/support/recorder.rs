@@ -184,7 +184,7 @@ pub(crate) fn weir_with(
 }
 
 /// Bytes below a directory, without hidden files: they are room that is kept, and no media.
-fn size_of(dir: &Path) -> u64 {
+pub(crate) fn size_of(dir: &Path) -> u64 {
     let mut folders = vec![dir.to_owned()];
     let mut sum = 0;
     while let Some(folder) = folders.pop() {
