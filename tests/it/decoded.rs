@@ -268,12 +268,13 @@ fn tracks_that_begin_seconds_apart_are_together_also_without_sender_reports() {
         let publisher = Publisher::join(&livekit, name, "ann", Codec::Vp8);
         publisher.publish_by_clock(Codec::Opus, beeping());
         let dir = tempfile::tempdir().unwrap();
-        let arguments =
-            ["participant", name, "ann", "--size", "320x180", "--file", "ann.mp4", "--duration", "14s"];
+        let arguments = ["participant", name, "ann", "--size", "320x180", "--file", "ann.mp4"];
         let mut recorder = record_at(dir.path(), &livekit, &link.ws_url(), &arguments);
-        recorder.until_written(2_000);
-        recorder.runs_for(Duration::from_secs(2));
+        // A camera is waited for, for a while; then it is recorded without.
+        recorder.runs_for(Duration::from_secs(8));
         publisher.publish_by_clock(Codec::Vp8, flashing());
+        recorder.runs_for(Duration::from_secs(10));
+        recorder.signal(Signal::SIGINT);
         let file = recorder.finish(SOON).complete().path("ann.mp4");
         // The server tells of its tracks together, each 3 s.
         let kept_back = link.kept_back();
