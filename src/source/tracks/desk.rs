@@ -216,7 +216,21 @@ impl Desk {
     pub(super) fn wishes(&mut self) -> Wishes {
         let mut wishes = std::mem::take(&mut self.wishes);
         wishes.key_frames.extend(self.pictures.needs_key_frames());
+        wishes.rest = self.rest();
         wishes
+    }
+
+    /// What goes into a file as it was published may wait, once it is there: its times are those of its arrival. Of pictures more
+    /// arrives than the kernel keeps for long.
+    fn rest(&self) -> Duration {
+        let is_decoded =
+            matches!(self.pictures, Pictures::Shown(_)) || matches!(self.sounds, Sounds::Mixed(_));
+        let has_begun = self.tracks.values().all(|track| track.codec.is_some());
+        if is_decoded || !has_begun || self.tracks.is_empty() {
+            return Duration::ZERO;
+        }
+        let has_pictures = self.tracks.values().any(|track| track.published.kind == TrackKind::Video);
+        Duration::from_millis(if has_pictures { 50 } else { 100 })
     }
 
     /// The recording is over. Gives what is still to be emptied.

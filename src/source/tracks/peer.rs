@@ -97,6 +97,8 @@ pub(super) struct Peer {
     sections: HashMap<Mid, Section>,
     /// Candidates of the server that came before its first offer.
     early: Vec<Candidate>,
+    /// `str0m` lets no time pass for what arrived before the time that it knows already.
+    latest: Instant,
     has_offer: bool,
     connected: bool,
     failed: bool,
@@ -132,6 +134,7 @@ impl Peer {
             rtc,
             sections: HashMap::new(),
             early: Vec::new(),
+            latest: now,
             has_offer: false,
             connected: false,
             failed: false,
@@ -254,7 +257,8 @@ impl Peer {
         bytes: &[u8],
     ) {
         let Ok(receive) = Receive::new(protocol, remote, local, bytes) else { return };
-        let input = Input::Receive(at, receive);
+        self.latest = self.latest.max(at);
+        let input = Input::Receive(self.latest, receive);
         // Whatever arrives from a network ends nothing: a peer that is dead says so itself.
         if self.rtc.accepts(&input)
             && let Err(error) = self.rtc.handle_input(input)
@@ -265,7 +269,8 @@ impl Peer {
 
     /// Time goes on.
     pub(super) fn tick(&mut self, now: Instant) {
-        if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
+        self.latest = self.latest.max(now);
+        if let Err(error) = self.rtc.handle_input(Input::Timeout(self.latest)) {
             self.fail(&error);
         }
     }

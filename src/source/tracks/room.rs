@@ -30,7 +30,7 @@ use super::peer::{Frame, Next, Peer, PeerError, PeerEvent, SenderReport};
 use super::reconnect::{Attempts, Way};
 use super::signal::{Entrance, Signal, SignalError, Welcome};
 use super::subscription::{Change, Subscription};
-use super::transport::Transport;
+use super::transport::{Datagram, Transport};
 use crate::plan::room::RoomAccess;
 use crate::plan::track::{Picture, PublishedTrack, TrackKind, TracksPlan};
 use crate::secret::Secret;
@@ -132,6 +132,8 @@ pub struct Wishes {
     pub key_frames: Vec<String>,
     /// From now on pictures are shown no larger than this, in pixels.
     pub size: Option<(u32, u32)>,
+    /// How long media that arrives may wait before anybody looks at it.
+    pub rest: Duration,
 }
 
 /// A recorder in a room. Dropping it leaves without a word, see [`RoomClient::leave`].
@@ -160,7 +162,10 @@ impl RoomClient {
                 Picture::Decoded { width, height } => Some((width, height)),
                 Picture::AsPublished | Picture::ByCodec { .. } => None,
             },
-            media: Media::new(&signal).await?,
+            rest: Duration::ZERO,
+            looked: Instant::now(),
+            arrived: Vec::new(),
+            media: Media::new(&signal)?,
             link: Link::Up(signal),
             participant: String::new(),
             refreshed: None,
@@ -201,7 +206,7 @@ struct Media {
 }
 
 impl Media {
-    async fn new(signal: &Signal) -> Result<Self, RoomError> {
+    fn new(signal: &Signal) -> Result<Self, RoomError> {
         let mut media = Self {
             peer: Peer::new(Instant::now()),
             transport: Transport::new(),
@@ -209,7 +214,7 @@ impl Media {
             answered: None,
             connected: false,
         };
-        let local = media.transport.bind(signal.local()).await.map_err(RoomError::Socket)?;
+        let local = media.transport.bind(signal.local()).map_err(RoomError::Socket)?;
         if let Some(local) = local {
             media.peer.listens_at(Protocol::Udp, local)?;
         }
@@ -236,6 +241,11 @@ struct Room {
     subscription: Subscription,
     /// How large pictures are shown; `None`: as they are published.
     size: Option<(u32, u32)>,
+    /// How long media may wait, and when it was last looked at.
+    rest: Duration,
+    looked: Instant,
+    /// What arrived and is being handed on.
+    arrived: Vec<Datagram>,
     media: Media,
     link: Link,
     /// Our own sid, `PA_…`.
@@ -261,6 +271,8 @@ impl Room {
             Err(end) => end,
             Ok(()) => RoomEnd::Left,
         };
+        // What is here already was sent before.
+        self.look(Instant::now());
         if let Link::Up(signal) = self.link {
             signal.leave().await;
         }
@@ -268,7 +280,6 @@ impl Room {
     }
 
     async fn live(&mut self, stop: &CancellationToken) -> Flow {
-        let mut batch = Vec::new();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -283,6 +294,11 @@ impl Room {
             self.watch(now).await?;
             let wake =
                 [self.media.due(), self.restoring_due()].into_iter().flatten().fold(wait, Instant::min);
+            let is_resting = self.media.connected && !self.rest.is_zero();
+            if is_resting {
+                self.media.transport.is_looked_at();
+            }
+            let wake = if is_resting { self.looked + self.rest } else { wake };
             let (link, transport) = (&mut self.link, &mut self.media.transport);
             let (mut signal, mut dialled) = match link {
                 Link::Up(signal) => (Some(signal), None),
@@ -291,27 +307,35 @@ impl Room {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 Some(message) = OptionFuture::from(signal.as_mut().map(|signal| signal.next())) => {
+                    // Media that came before it is of the time before it.
+                    self.look(Instant::now());
                     match message {
                         Some(message) => self.on_message(message).await?,
                         None => self.dial(self.attempts(Way::Resume))?,
                     }
                 }
                 Some(dialled) = OptionFuture::from(dialled.as_mut()) => self.on_dialled(dialled).await?,
-                () = transport.arrived(&mut batch) => {
-                    for datagram in batch.drain(..) {
-                        let media = &mut self.media;
-                        let (remote, local) = (datagram.remote, datagram.local);
-                        media.peer.receive(datagram.at, datagram.protocol, remote, local, &datagram.bytes);
-                        // After every input everything is taken out before the next one: so `str0m` wants it.
-                        self.drain(datagram.at);
-                    }
-                }
+                () = transport.arrived() => self.look(Instant::now()),
                 _ = ticks.tick() => self.listener.on_tick(),
                 () = tokio::time::sleep_until(wake.into()) => {
-                    self.media.peer.tick(Instant::now());
+                    let now = Instant::now();
+                    self.look(now);
+                    self.media.peer.tick(now);
                 }
             }
         }
+    }
+
+    /// Hands on what has arrived.
+    fn look(&mut self, now: Instant) {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        self.media.transport.take(&mut arrived);
+        for Datagram { at, protocol, remote, local, bytes } in arrived.drain(..) {
+            self.media.peer.receive(at, protocol, remote, local, &bytes);
+            // After every input everything is taken out before the next one: so `str0m` wants it.
+            self.drain(at);
+        }
+        (self.arrived, self.looked) = (arrived, now);
     }
 
     /// Does what the peer wants; gives when it wants to be asked again.
@@ -395,7 +419,8 @@ impl Room {
     }
 
     fn heed_wishes(&mut self, now: Instant) {
-        let Wishes { key_frames, size } = self.listener.wishes();
+        let Wishes { key_frames, size, rest } = self.listener.wishes();
+        self.rest = rest;
         for sid in key_frames {
             self.media.peer.need_key_frame(&sid, now);
         }

@@ -1,11 +1,13 @@
 //! Sockets for a peer: UDP, and TCP to a server that is not reached otherwise (RFC 6544, framed as in RFC 4571).
 //!
-//! A socket for each address of this machine that leads to a server, bound when the first such server is heard of. Readers
-//! are tasks that end with this value; what they read waits in one bounded queue.
+//! A socket for each address of this machine that leads to a server, bound when the first such server is heard of. What came by
+//! UDP waits in the kernel until it is taken; of TCP, readers are tasks that end with this value, and what they read waits in one
+//! bounded queue.
+
+mod udp;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,10 +18,12 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use udp::Udp;
+
 /// Some 0.3 s of a busy room; when more waits, the machine is drowning, and what is lost is asked for again.
 const BACKLOG: usize = 1024;
-/// The largest datagram that a peer sends, with room.
-const DATAGRAM: usize = 2048;
+/// Taken at once of each socket, before anything else has its turn.
+const AT_ONCE: usize = 256;
 const TCP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Something that arrived.
@@ -35,9 +39,11 @@ pub(super) struct Datagram {
 
 #[derive(Debug)]
 pub(super) struct Transport {
-    udp: Vec<(SocketAddr, Arc<UdpSocket>)>,
+    udp: Vec<Udp>,
     tcp: Vec<Tcp>,
     arrivals: mpsc::Receiver<Datagram>,
+    /// The first of those that arrived by TCP.
+    arrived: Option<Datagram>,
     arrive: mpsc::Sender<Datagram>,
     tasks: JoinSet<()>,
 }
@@ -52,19 +58,23 @@ struct Tcp {
 impl Transport {
     pub(super) fn new() -> Self {
         let (arrive, arrivals) = mpsc::channel(BACKLOG);
-        Self { udp: Vec::new(), tcp: Vec::new(), arrivals, arrive, tasks: JoinSet::new() }
+        Self { udp: Vec::new(), tcp: Vec::new(), arrivals, arrived: None, arrive, tasks: JoinSet::new() }
     }
 
     /// Binds a socket at this address of the machine; gives where it is, `None` when there was one already.
-    pub(super) async fn bind(&mut self, ip: IpAddr) -> io::Result<Option<SocketAddr>> {
-        if self.udp.iter().any(|(local, _)| local.ip() == ip) {
+    pub(super) fn bind(&mut self, ip: IpAddr) -> io::Result<Option<SocketAddr>> {
+        if self.udp.iter().any(|udp| udp.local().ip() == ip) {
             return Ok(None);
         }
-        let socket = Arc::new(UdpSocket::bind((ip, 0)).await?);
-        let local = socket.local_addr()?;
-        self.udp.push((local, Arc::clone(&socket)));
-        self.tasks.spawn(read_udp(socket, local, self.arrive.clone()));
+        let udp = Udp::bind(ip)?;
+        let local = udp.local();
+        self.udp.push(udp);
         Ok(Some(local))
+    }
+
+    /// From now on what comes by UDP wakes nobody: it is taken now and then. Waking up costs more than a packet does.
+    pub(super) fn is_looked_at(&mut self) {
+        self.udp.iter_mut().for_each(Udp::is_looked_at);
     }
 
     /// Connects to a server's passive candidate; gives our end.
@@ -84,9 +94,8 @@ impl Transport {
     pub(super) fn send(&self, transmit: &Transmit) {
         let lost = match transmit.proto {
             Protocol::Udp => {
-                let socket = self.udp.iter().find(|(local, _)| *local == transmit.source);
-                socket
-                    .map(|(_, socket)| socket.try_send_to(&transmit.contents, transmit.destination).is_err())
+                let udp = self.udp.iter().find(|udp| udp.local() == transmit.source);
+                udp.map(|udp| udp.send(&transmit.contents, transmit.destination).is_err())
             }
             _ => {
                 let is_it = |tcp: &&Tcp| tcp.local == transmit.source && tcp.remote == transmit.destination;
@@ -99,11 +108,29 @@ impl Transport {
         }
     }
 
-    /// Waits for something to arrive, and takes what else is there. Nothing is lost when the future is dropped.
-    pub(super) async fn arrived(&mut self, into: &mut Vec<Datagram>) {
-        const AT_ONCE: usize = 64;
-        // `arrive` lives as long as this does: there is never nobody who could send.
-        self.arrivals.recv_many(into, AT_ONCE).await;
+    /// Waits for something to arrive. Nothing is lost when the future is dropped.
+    pub(super) async fn arrived(&mut self) {
+        let by_udp = async {
+            let sockets = self.udp.iter().map(|udp| Box::pin(udp.arrived()));
+            match self.udp.is_empty() {
+                true => std::future::pending().await,
+                false => drop(futures::future::select_all(sockets).await),
+            }
+        };
+        tokio::select! {
+            () = by_udp => {}
+            // `arrive` lives as long as this does: there is never nobody who could send.
+            datagram = self.arrivals.recv(), if self.arrived.is_none() => self.arrived = datagram,
+        }
+    }
+
+    /// Takes what is there.
+    pub(super) fn take(&mut self, into: &mut Vec<Datagram>) {
+        for udp in &mut self.udp {
+            udp.take(into, AT_ONCE);
+        }
+        into.extend(self.arrived.take());
+        into.extend(std::iter::from_fn(|| self.arrivals.try_recv().ok()).take(AT_ONCE));
     }
 }
 
@@ -116,27 +143,6 @@ pub(super) async fn route_to(remote: SocketAddr) -> io::Result<IpAddr> {
     let probe = UdpSocket::bind((any, 0)).await?;
     probe.connect(remote).await?;
     Ok(probe.local_addr()?.ip())
-}
-
-async fn read_udp(socket: Arc<UdpSocket>, local: SocketAddr, arrive: mpsc::Sender<Datagram>) {
-    let mut buffer = [0; DATAGRAM];
-    loop {
-        match socket.recv_from(&mut buffer).await {
-            Ok((len, remote)) => {
-                let bytes = Bytes::copy_from_slice(&buffer[..len]);
-                let datagram = Datagram { at: Instant::now(), protocol: Protocol::Udp, remote, local, bytes };
-                if arrive.send(datagram).await.is_err() {
-                    return;
-                }
-            }
-            // A port that nobody listens at (ICMP) says so here, for another packet than the next one.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            Err(error) => {
-                tracing::debug!(%error, %local, "a socket for media failed");
-                return;
-            }
-        }
-    }
 }
 
 async fn read_tcp(

@@ -157,7 +157,7 @@ impl Room {
             Ok((signal, Welcome::Joined(join))) => {
                 tracing::info!("in the room again");
                 self.is_broken(Instant::now(), "the session began anew");
-                self.media = Media::new(&signal).await.map_err(RoomEnd::Failed)?;
+                self.media = Media::new(&signal).map_err(RoomEnd::Failed)?;
                 self.announced.clear();
                 self.link = Link::Up(signal);
                 self.joined(*join);

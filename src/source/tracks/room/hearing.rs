@@ -103,7 +103,7 @@ impl Room {
     /// A server's UDP address, with a socket of ours that leads there.
     async fn add_remote(&mut self, candidate: Candidate) {
         let Ok(ip) = route_to(candidate.addr()).await else { return };
-        match self.media.transport.bind(ip).await {
+        match self.media.transport.bind(ip) {
             Ok(Some(local)) => self.tell_candidate(Protocol::Udp, local),
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, %ip, "no socket for media"),
