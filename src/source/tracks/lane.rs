@@ -23,6 +23,8 @@ pub(super) struct Lane {
     line: Option<SoundLine>,
     /// Of pictures beside sound: until when something came, or was said not to come.
     told: Option<Duration>,
+    /// Of the last picture.
+    last: Option<Duration>,
     broken: bool,
 }
 
@@ -35,6 +37,8 @@ pub(super) enum Beside {
 
 /// A picture stands for so long before it is said that none comes.
 const LONG: Duration = Duration::from_secs(1);
+/// No two pictures have one time, which a file could not hold: after a new session the first ones may be put where the last one was.
+const APART: Duration = Duration::from_millis(1);
 
 impl Lane {
     pub(super) const fn new(feed: Feed, beside: Beside) -> Self {
@@ -42,7 +46,7 @@ impl Lane {
             Beside::Nothing => None,
             Beside::Sound => Some(Duration::ZERO),
         };
-        Self { feed, transcoder: None, described: None, line: None, told, broken: false }
+        Self { feed, transcoder: None, described: None, line: None, told, last: None, broken: false }
     }
 
     /// Something may be missing from here on.
@@ -121,6 +125,8 @@ impl Lane {
     }
 
     fn picture(&mut self, frame: &Frame, at: Duration) {
+        let at = self.last.map_or(at, |last| at.max(last + APART));
+        self.last = Some(at);
         self.told = self.told.map(|told| told.max(at));
         let at = gst::ClockTime::try_from(at).unwrap_or(gst::ClockTime::MAX);
         let mut buffer = gst::Buffer::from_slice(Arc::clone(&frame.bytes));
