@@ -228,3 +228,49 @@ fn a_room_in_which_nobody_says_anything_is_silent_for_as_long_as_it_was_recorded
     assert!((length - 4.0).abs() < 0.1, "{length}");
     assert!(peak(&samples(&file)) < 0.001);
 }
+
+/// Forty people at once: each has a tone of their own, and each is heard.
+#[test]
+fn of_forty_tracks_every_one_is_heard() {
+    const PEOPLE: u32 = 40;
+    /// All of them together stay below full scale.
+    const QUIET: f64 = 0.02;
+    let hertz = |number: u32| 300 + 50 * number;
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    // A connection each would measure the machine's handshakes.
+    let groups: Vec<u32> = (0..PEOPLE).collect();
+    let _choirs: Vec<Publisher> = groups
+        .chunks(20)
+        .enumerate()
+        .map(|(at, voices)| {
+            let publisher = Publisher::join(&server, ROOM, &format!("choir-{at}"), Codec::Opus);
+            for voice in voices {
+                publisher.publish(Codec::Opus, Codec::Opus.tone(hertz(*voice), QUIET));
+            }
+            publisher
+        })
+        .collect();
+    let arguments = ["room", ROOM, "--audio-only", "--file", "choir.ogg", "--duration", "12s"];
+    let ended = record(dir.path(), &server, &arguments).finish(SOON).complete();
+    let file = ended.path("choir.ogg");
+    let length = Probe::of(&file).duration;
+    assert!((length - 12.0).abs() < 0.1, "{length}");
+    let all = samples(&file);
+    assert!(peak(&all) < 1.0, "{}", peak(&all));
+    // The last four seconds: everybody has come.
+    let late = &all[all.len() - 4 * RATE as usize..];
+    let piece = (RATE / 4.0) as usize;
+    let heard = |voice: u32| {
+        let levels = late.chunks_exact(piece).map(|piece| level(piece, f64::from(hertz(voice))));
+        levels.sum::<f64>() / 16.0
+    };
+    let levels: Vec<f64> = (0..PEOPLE).map(heard).collect();
+    let missing: Vec<(usize, f64)> = levels
+        .iter()
+        .copied()
+        .enumerate()
+        .filter(|(_, level)| !(QUIET * 0.5..QUIET * 1.5).contains(level))
+        .collect();
+    assert!(missing.is_empty(), "who, and how loud, not {QUIET}: {missing:?}");
+}

@@ -19,6 +19,9 @@ use super::Datagram;
 
 /// The largest datagram that a peer sends, with room.
 const DATAGRAM: usize = 2048;
+/// Bytes that wait in the kernel, its own words on each packet included: some seconds of a screen, or of fifty people. A kernel that
+/// allows less (`net.core.rmem_max`) gives what it allows.
+const WAITING: usize = 4 << 20;
 /// Nothing waits longer to be read; a time that says so comes of a clock that was set.
 const OLDEST: Duration = Duration::from_secs(1);
 
@@ -46,6 +49,7 @@ impl Udp {
         socket.set_nonblocking(true)?;
         // Without it a packet counts as arriving when it is read.
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+        setsockopt(&socket, sockopt::RcvBuf, &WAITING)?;
         let events = Some(tokio::net::UdpSocket::from_std(socket.try_clone()?)?);
         Ok(Self { local: socket.local_addr()?, socket, events, beside: nix::cmsg_space!(TimeSpec) })
     }
