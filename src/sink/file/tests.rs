@@ -3,7 +3,8 @@ use crate::plan::codec::AudioCodec;
 use crate::plan::request::Manifest;
 use crate::plan::storage::{Storage, StoredName};
 use crate::sink::synthetic::{
-    After, Probe, Rate, SOON, SmallDisk, Stage, Times, assert_close, output_of, play_audio, play_video, plays,
+    After, Probe, Rate, SOON, SmallDisk, Stage, Times, assert_close, decodes, output_of, play_audio,
+    play_video, plays,
 };
 
 /// Half a tick of 90 kHz, and what ffprobe rounds to.
@@ -277,7 +278,12 @@ async fn a_full_disk_ends_the_file_with_what_it_holds() {
         assert!(matches!(error, SinkError::NoSpaceLeft { .. }), "{error:?}");
         let length = Probe::of(&artifact.local).duration.unwrap();
         assert!(length > 5.0, "{:?}: {length} s on 300 kB", plan.container);
-        plays(&artifact.local);
+        if plan.container == Container::Mp3 {
+            // Whether the count of its frames was still written is chance: without it a player guesses the length, and says so.
+            decodes(&artifact.local);
+        } else {
+            plays(&artifact.local);
+        }
         stage.is_clean().await;
     }
 }

@@ -272,10 +272,16 @@ impl Probe {
     }
 }
 
-/// Decodes everything and fails where a decoder complains.
+/// Decodes everything and fails where a decoder complains, of the file as a whole or of what is in it.
 pub(super) fn plays(path: &Path) {
     let path = path.to_str().unwrap();
     output_of("ffmpeg", &["-v", "warning", "-i", path, "-f", "null", "-"]);
+}
+
+/// The same, but fails only at what is in it.
+pub(super) fn decodes(path: &Path) {
+    let path = path.to_str().unwrap();
+    output_of("ffmpeg", &["-v", "error", "-xerror", "-i", path, "-f", "null", "-"]);
 }
 
 #[track_caller]
