@@ -17,7 +17,7 @@ use crate::source::SourceContext;
 #[derive(Debug)]
 pub(super) enum Pictures {
     Nowhere,
-    Published(Lane),
+    Published(Box<Lane>),
     Shown(Box<Screen>),
 }
 
@@ -25,7 +25,7 @@ pub(super) enum Pictures {
 #[derive(Debug)]
 pub(super) enum Sounds {
     Nowhere,
-    Published(Lane),
+    Published(Box<Lane>),
     Mixed(Mixer),
 }
 
@@ -37,7 +37,9 @@ impl Pictures {
     pub(super) fn new(picture: Picture, context: &SourceContext) -> Result<Self, TracksError> {
         let beside = if context.audio.is_some() { Beside::Sound } else { Beside::Nothing };
         Ok(match picture {
-            Picture::AsPublished => Self::Published(Lane::new(context.published.video.clone(), beside)),
+            Picture::AsPublished => {
+                Self::Published(Box::new(Lane::new(context.published.video.clone(), beside)))
+            }
             Picture::Decoded { width, height } => match context.video.clone() {
                 Some(feed) => {
                     let SourceContext { timeline, pacing, counters, .. } = context;
@@ -118,7 +120,7 @@ impl Sounds {
     pub(super) fn new(sound: Sound, context: &SourceContext) -> Result<Self, TracksError> {
         Ok(match sound {
             Sound::AsPublished => {
-                Self::Published(Lane::new(context.published.audio.clone(), Beside::Nothing))
+                Self::Published(Box::new(Lane::new(context.published.audio.clone(), Beside::Nothing)))
             }
             Sound::Mixed => context.audio.clone().map_or(Self::Nowhere, |feed| Self::Mixed(Mixer::new(feed))),
             Sound::ByCodec => Self::Nowhere,

@@ -120,7 +120,7 @@ impl Now {
 fn received(
     socket: &UdpSocket,
     buffer: &mut [u8],
-    beside: &mut Vec<u8>,
+    beside: &mut [u8],
 ) -> io::Result<(usize, SocketAddr, Option<SystemTime>)> {
     let mut parts = [IoSliceMut::new(buffer)];
     let flags = MsgFlags::MSG_DONTWAIT;
