@@ -2,12 +2,12 @@
 //! pulled.
 //!
 //! ```text
-//! participant ── websocket ──► link ──► server      candidates that the server tells of become the link's own
+//! participant ── websocket ──► link ──► server      candidates that either tells of become the link's own
 //! participant ◄── datagrams ──► link ◄──► server      what happens to each, chance says
 //! ```
 //!
-//! There is no other way: neither the server's addresses for TCP are told on, but where they are wanted, nor any address of the
-//! participant, which the server would call by itself.
+//! There is no other way: the server's addresses for TCP are told on only where they are wanted, and no address of the participant's
+//! own, which the server would call by itself.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -151,7 +151,7 @@ async fn pass_on(
             _ = changed.changed() => {}
             message = client.next() => match message {
                 Some(Ok(Message::Binary(bytes))) => {
-                    let Some(bytes) = without_addresses(&bytes) else { continue };
+                    let Some(bytes) = relays.readdress(&bytes) else { continue };
                     if server.send(Message::Binary(bytes.into())).await.is_err() { return }
                 }
                 Some(Ok(message)) => if server.send(message).await.is_err() { return },
@@ -169,20 +169,6 @@ async fn pass_on(
     }
 }
 
-/// What a participant says, without where it is; `None` where that is all.
-fn without_addresses(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut said = proto::SignalRequest::decode(bytes).unwrap();
-    match &mut said.message {
-        Some(Request::Trickle(_)) => return None,
-        Some(Request::Offer(description) | Request::Answer(description)) => {
-            let lines = description.sdp.lines().filter(|line| !line.starts_with("a=candidate:"));
-            description.sdp = lines.collect::<Vec<_>>().join("\r\n") + "\r\n";
-        }
-        _ => {}
-    }
-    Some(said.encode_to_vec())
-}
-
 /// The ways to the server that lead past the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beside {
@@ -190,8 +176,9 @@ enum Beside {
     Tcp,
 }
 
-/// A socket of the link's own for each address of the server.
+/// A socket of the link's own for each address of the server, and one where the server finds the participant.
 struct Relays {
+    far: Arc<UdpSocket>,
     weather: watch::Receiver<Weather>,
     beside: Beside,
     kept_back: Arc<AtomicUsize>,
@@ -201,7 +188,44 @@ struct Relays {
 
 impl Relays {
     fn new(weather: watch::Receiver<Weather>, beside: Beside, kept_back: Arc<AtomicUsize>) -> Self {
-        Self { weather, beside, kept_back, known: HashMap::new(), running: JoinSet::new() }
+        // As std's, so that a link can be made without a wait; it is in a runtime.
+        let far = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        far.set_nonblocking(true).unwrap();
+        let far = Arc::new(UdpSocket::from_std(far).unwrap());
+        Self { far, weather, beside, kept_back, known: HashMap::new(), running: JoinSet::new() }
+    }
+
+    /// What a participant says, with the link's address in place of its own; `None` where nothing is left. A server that knows no
+    /// address of somebody does not always answer them.
+    fn readdress(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut said = proto::SignalRequest::decode(bytes).unwrap();
+        match &mut said.message {
+            Some(Request::Trickle(trickle)) => {
+                let mut init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).unwrap();
+                init["candidate"] = self.ours(init["candidate"].as_str().unwrap_or_default())?.into();
+                trickle.candidate_init = init.to_string();
+            }
+            Some(Request::Offer(description) | Request::Answer(description)) => {
+                let line = |line: &str| match line.strip_prefix("a=candidate:") {
+                    Some(candidate) => {
+                        self.ours(&format!("candidate:{candidate}")).map(|ours| format!("a={ours}"))
+                    }
+                    None => Some(line.to_owned()),
+                };
+                let lines: Vec<String> = description.sdp.lines().filter_map(line).collect();
+                description.sdp = lines.join("\r\n") + "\r\n";
+            }
+            _ => {}
+        }
+        Some(said.encode_to_vec())
+    }
+
+    /// A participant's candidate as one of the link's; `None` for one that is not at this machine's own address, or not of UDP.
+    fn ours(&self, line: &str) -> Option<String> {
+        let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let is_ours = words.get(2)?.eq_ignore_ascii_case("udp") && words.get(4)? == "127.0.0.1";
+        words[5] = self.far.local_addr().unwrap().port().to_string();
+        is_ours.then(|| words.join(" "))
     }
 
     /// What the server says, with the link's addresses in it; `None` for an address that it has no way to.
@@ -247,7 +271,8 @@ impl Relays {
                 let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
                 let relay = socket.local_addr().unwrap();
                 let kept_back = Arc::clone(&self.kept_back);
-                self.running.spawn(carry(socket, address, self.weather.clone(), kept_back));
+                let far = Arc::clone(&self.far);
+                self.running.spawn(carry(socket, far, address, self.weather.clone(), kept_back));
                 self.known.insert(address, relay);
                 relay
             }
@@ -260,13 +285,12 @@ impl Relays {
 /// Carries datagrams between one participant and the server.
 async fn carry(
     near: UdpSocket,
+    far: Arc<UdpSocket>,
     server: SocketAddr,
     weather: watch::Receiver<Weather>,
     kept_back: Arc<AtomicUsize>,
 ) {
-    let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    far.connect(server).await.unwrap();
-    let (near, far) = (Arc::new(near), Arc::new(far));
+    let near = Arc::new(near);
     let mut chance = StdRng::seed_from_u64(7);
     let mut participant = None;
     let mut late = JoinSet::new();
@@ -277,7 +301,7 @@ async fn carry(
                 participant = Some(from);
                 (out[..len].to_vec(), None)
             }
-            Ok(len) = far.recv(&mut back) => match participant {
+            Ok((len, _)) = far.recv_from(&mut back) => match participant {
                 Some(participant) => (back[..len].to_vec(), Some(participant)),
                 None => continue,
             },
@@ -301,7 +325,7 @@ async fn carry(
             // A socket that is full loses what it is given, as networks do.
             match target {
                 Some(participant) => drop(near.send_to(&bytes, participant).await),
-                None => drop(far.send(&bytes).await),
+                None => drop(far.send_to(&bytes, server).await),
             }
         });
     }
