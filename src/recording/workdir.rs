@@ -236,7 +236,7 @@ impl Abandoned {
     /// Removes it, with its directory on tmpfs.
     pub fn discard(self) {
         if run_dir::is_run_dir(&self.manifest.run_dir) {
-            remove(&self.manifest.run_dir);
+            remove_for_good(&self.manifest.run_dir);
         }
         remove(&self.root);
         if let Some(parent) = self.root.parent() {
@@ -384,6 +384,25 @@ fn remove(dir: &Path) {
                 tracing::warn!(dir = %dir.display(), %error, "could not be removed");
                 return;
             }
+        }
+    }
+}
+
+/// The same for a directory of a killed recorder's: a browser's helpers end a little later than the browser, and make what they
+/// write into anew, with all that it lies in. They are nobody's children any more: nothing tells when the last one is gone.
+fn remove_for_good(dir: &Path) {
+    const CALM: Duration = Duration::from_millis(400);
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let begin = Instant::now();
+    loop {
+        remove(dir);
+        std::thread::sleep(CALM);
+        if !dir.exists() {
+            return;
+        }
+        if begin.elapsed() > PATIENCE {
+            tracing::warn!(dir = %dir.display(), "somebody makes it again and again");
+            return;
         }
     }
 }
