@@ -389,7 +389,11 @@ fn remove(dir: &Path) {
 }
 
 /// The same for a directory of a killed recorder's: a browser's helpers end a little later than the browser, and make what they
-/// write into anew, with all that it lies in. They are nobody's children any more: nothing tells when the last one is gone.
+/// write into anew, with all that it lies in.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "they are nobody's children any more: nothing tells when the last one is gone"
+)]
 fn remove_for_good(dir: &Path) {
     const CALM: Duration = Duration::from_millis(400);
     const PATIENCE: Duration = Duration::from_secs(3);
