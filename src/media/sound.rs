@@ -12,7 +12,7 @@ pub const FRAME: usize = 4;
 pub fn caps() -> gst::Caps {
     gst::Caps::builder("audio/x-raw")
         .field("format", "S16LE")
-        .field("rate", 48_000)
+        .field("rate", RATE.cast_signed())
         .field("channels", 2)
         .field("channel-mask", gst::Bitmask::new(0b11))
         .field("layout", "interleaved")

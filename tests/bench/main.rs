@@ -27,23 +27,9 @@ fn main() {
     let (write, words): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).filter(|word| !word.starts_with("--")).partition(|word| word == "write");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let is_wanted = |name: String| words.iter().all(|word| name.contains(word.as_str()));
-    let pages = measured(
-        cases::all().into_iter().filter(|case| is_wanted(case.name())),
-        cases::Stage::new,
-        |case, stage| {
-            eprintln!("{}", case.name());
-            case.measure(stage)
-        },
-    );
-    let tracks = measured(
-        tracks::all().into_iter().filter(|case| is_wanted(case.name())),
-        tracks::Sent::new,
-        |case, sent| {
-            eprintln!("{}", case.name());
-            case.measure(sent)
-        },
-    );
+    let pages = measured(cases::all(), &words, cases::Case::name, cases::Stage::new, cases::Case::measure);
+    let tracks =
+        measured(tracks::all(), &words, tracks::Case::name, tracks::Sent::new, tracks::Case::measure);
     let whole = words.is_empty();
     let encoders = if whole || words == ["encoders"] { encoder::compare() } else { Vec::new() };
     let upload = (whole || words == ["upload"]).then(upload::compare);
@@ -62,16 +48,23 @@ fn main() {
     }
 }
 
-/// Measures each of some cases with what all of them use, which is made where there are any.
+/// Measures each case that has all the words in its name, with what all of them use, which is made where there are any.
 fn measured<C, S, M>(
-    cases: impl Iterator<Item = C>,
+    cases: Vec<C>,
+    words: &[String],
+    name: impl Fn(&C) -> String,
     stage: impl FnOnce() -> S,
     measure: impl Fn(&C, &S) -> M,
 ) -> Vec<M> {
-    let cases: Vec<C> = cases.collect();
-    if cases.is_empty() {
+    let is_wanted = |case: &&C| words.iter().all(|word| name(case).contains(word.as_str()));
+    let wanted: Vec<&C> = cases.iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
         return Vec::new();
     }
     let stage = stage();
-    cases.iter().map(|case| measure(case, &stage)).collect()
+    let measure = |(at, case): (usize, &C)| {
+        eprintln!("{:2} of {}: {}", at + 1, wanted.len(), name(case));
+        measure(case, &stage)
+    };
+    wanted.iter().copied().enumerate().map(measure).collect()
 }

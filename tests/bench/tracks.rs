@@ -11,7 +11,7 @@ use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::timing::percentile;
 use crate::support::processes::{self, Seen};
 use crate::support::publisher::{Codec, Publisher, encoded};
-use crate::support::recorder::size_of;
+use crate::support::recorder::{seconds_after, size_of};
 use crate::support::tool::{Tool, command, succeed};
 
 const ROOM: &str = "hall";
@@ -184,7 +184,10 @@ impl Case {
                 (started, serde_json::from_slice(&done.stdout).unwrap())
             })
             .collect();
-        let starts: Vec<f64> = ended.iter().map(|(started, info)| begun_after(*started, info)).collect();
+        let starts: Vec<f64> = ended
+            .iter()
+            .map(|(started, info)| seconds_after(*started, &info["fileResults"][0]["startedAt"]))
+            .collect();
         let files = ended.iter().enumerate().map(|(number, (_, info))| {
             let name = info["fileResults"][0]["filename"].as_str().unwrap();
             self.share_of_frames(&dir.path().join(number.to_string()).join(name))
@@ -288,12 +291,6 @@ fn idle_seconds() -> f64 {
     use procfs::CurrentSI;
     let stat = procfs::KernelStats::current().unwrap();
     stat.total.idle_ms() as f64 / 1000.0
-}
-
-/// Seconds from a command to the first frame of its file.
-fn begun_after(started: SystemTime, info: &Value) -> f64 {
-    let at: f64 = info["fileResults"][0]["startedAt"].as_str().unwrap().parse().unwrap();
-    at / 1e9 - started.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
 /// The figures as a table.

@@ -11,9 +11,9 @@ use crate::support::measure::pictures::Still;
 use crate::support::measure::sound::{RATE, level, samples};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher, encoded};
-use crate::support::recorder::{Ended, Recorder};
+use crate::support::recorder::{Ended, Recorder, seconds_after};
 use crate::support::service::{self, Serve};
-use crate::tracks::{assert_all_of, file_of, frames_in};
+use crate::tracks::{assert_all_of, file_of, published_in};
 
 const ROOM: &str = "studio";
 /// A room's answers, on a busy machine.
@@ -74,11 +74,21 @@ pub(super) fn assert_there(file: &Path, look: Look, from: f64, to: f64) {
     }
 }
 
+/// Asserts that a file, and all that is in it, lasts until they left.
+#[track_caller]
+pub(super) fn assert_lasts_until(file: &Path, left: f64) {
+    assert_decodable(file);
+    let probe = Probe::of(file);
+    assert!((probe.duration - left).abs() < 0.8, "{} s, left at {left:.2} s", probe.duration);
+    for stream in &probe.streams {
+        let length = stream.duration.unwrap();
+        assert!((length - probe.duration).abs() < 0.1, "{stream:?} of {}", probe.duration);
+    }
+}
+
 /// Where this moment lies in a recording that has begun, in seconds, once that has ended.
 pub(super) fn placed(ended: &Ended, moment: std::time::SystemTime) -> f64 {
-    let began: f64 = ended.info["fileResults"][0]["startedAt"].as_str().unwrap().parse().unwrap();
-    let moment = moment.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
-    moment.as_secs_f64() - began / 1e9
+    -seconds_after(moment, &ended.info["fileResults"][0]["startedAt"])
 }
 
 /// Asked for as services are, by livekit-server.
@@ -144,13 +154,7 @@ fn a_participant_who_joins_a_second_time_goes_on_in_their_recording() {
     assert!(details.starts_with("End reason: Source closed"), "{details}");
     let [twice, again, left] = [twice, again, left].map(|moment| placed(&ended, moment));
     let file = ended.path("ann.mp4");
-    assert_decodable(&file);
-    let probe = Probe::of(&file);
-    assert!((probe.duration - left).abs() < 0.8, "{} s, left at {left:.2} s", probe.duration);
-    for stream in &probe.streams {
-        let length = stream.duration.unwrap();
-        assert!((length - probe.duration).abs() < 0.1, "{stream:?} of {}", probe.duration);
-    }
+    assert_lasts_until(&file, left);
     assert_there(&file, FIRST, 0.5, twice - 0.3);
     assert_there(&file, SECOND, again + 1.5, left - 0.5);
 }
@@ -175,9 +179,7 @@ fn a_track_whose_publisher_joins_a_second_time_ends_with_all_its_frames() {
         assert_eq!(ended.info["details"], "End reason: Source closed", "{}", ended.stdout);
         let file = file_of(&ended);
         assert_decodable(&file);
-        let is_filled =
-            |frame: &Vec<u8>| codec == Codec::Opus && (frame.len() <= 3 || frame.starts_with(b"Opus"));
-        let found: Vec<_> = frames_in(&file, codec).into_iter().filter(|frame| !is_filled(frame)).collect();
+        let found = published_in(&file, codec);
         let after = assert_all_of(&first.sent(&sid), &found, codec);
         // What it sent until it knew that it was out.
         assert!(after <= 15, "{codec:?}: {after} frames came after the last one in the file");

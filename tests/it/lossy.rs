@@ -16,7 +16,7 @@ use crate::support::page_server::PageServer;
 use crate::support::publisher::{Codec, Publisher, units_of};
 use crate::support::recorder::{Ended, Recorder};
 use crate::support::room::{self, Publishers};
-use crate::tracks::{assert_all_of, file_of, frames_in};
+use crate::tracks::{assert_all_of, file_of, published_in};
 
 const ROOM: &str = "afar";
 const SOON: Duration = Duration::from_secs(40);
@@ -46,10 +46,8 @@ fn recorded(
     let ended = recorder.finish(SOON).complete();
     let file = file_of(&ended);
     assert_decodable(&file);
-    let is_silence =
-        |frame: &Vec<u8>| codec == Codec::Opus && (frame.len() <= 3 || frame.starts_with(b"Opus"));
-    let frames = frames_in(&file, codec).into_iter().filter(|frame| !is_silence(frame)).collect();
-    Found { codec, sent: publisher.sent(&sid), frames, length: Probe::of(&file).duration, ended }
+    let (sent, frames) = (publisher.sent(&sid), published_in(&file, codec));
+    Found { codec, sent, frames, length: Probe::of(&file).duration, ended }
 }
 
 #[derive(Debug)]
@@ -118,8 +116,7 @@ fn sound_that_is_sent_redundantly_is_kept_as_it_was_published() {
     let file = file_of(&recorder.finish(SOON).complete());
     let ann = room_service(&server, ROOM, "GetParticipant", &json!({ "room": ROOM, "identity": "ann" }));
     assert_eq!(ann["tracks"][0]["mime_type"], "audio/red", "{ann}");
-    let is_filled = |frame: &Vec<u8>| frame.len() <= 3 || frame.starts_with(b"Opus");
-    let found: Vec<_> = frames_in(&file, Codec::Opus).into_iter().filter(|frame| !is_filled(frame)).collect();
+    let found = published_in(&file, Codec::Opus);
     assert!(found.len() > 280, "{} packets", found.len());
     assert_all_of(&publisher.sent(&sid), &found, Codec::Opus);
     let length = Probe::of(&file).duration;

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::comings::{FIRST, SECOND, assert_there, person, placed};
+use crate::comings::{FIRST, SECOND, assert_lasts_until, assert_there, person, placed};
 use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher};
 use crate::support::recorder::{Ended, Recorder};
-use crate::tracks::{assert_all_of, file_of, frames_in};
+use crate::tracks::{assert_all_of, file_of, published_in};
 
 const ROOM: &str = "studio";
 /// A room's answers, on a busy machine.
@@ -68,13 +68,7 @@ fn a_participant_goes_on_when_the_server_is_back_and_so_are_they() {
     assert!(details.contains("interrupted at") && details.contains("back after"), "{details}");
     let [killed, whole, left] = [killed, whole, left].map(|moment| placed(&ended, moment));
     let file = ended.path("ann.mp4");
-    assert_decodable(&file);
-    let probe = Probe::of(&file);
-    assert!((probe.duration - left).abs() < 0.8, "{} s, left at {left:.2} s", probe.duration);
-    for stream in &probe.streams {
-        let length = stream.duration.unwrap();
-        assert!((length - probe.duration).abs() < 0.1, "{stream:?} of {}", probe.duration);
-    }
+    assert_lasts_until(&file, left);
     assert_there(&file, FIRST, 0.5, killed - 0.3);
     assert_there(&file, SECOND, whole + 2.0, left - 0.5);
 }
@@ -84,9 +78,7 @@ fn a_participant_goes_on_when_the_server_is_back_and_so_are_they() {
 fn assert_kept(ended: &Ended, publisher: &Publisher, sid: &str, sent: usize, codec: Codec) -> f64 {
     let file = file_of(ended);
     assert_decodable(&file);
-    let is_filled =
-        |frame: &Vec<u8>| codec == Codec::Opus && (frame.len() <= 3 || frame.starts_with(b"Opus"));
-    let found: Vec<_> = frames_in(&file, codec).into_iter().filter(|frame| !is_filled(frame)).collect();
+    let found = published_in(&file, codec);
     let all = publisher.sent(sid);
     assert!(found.len() > if codec == Codec::Opus { 150 } else { 90 }, "{codec:?}: {}", found.len());
     let after = assert_all_of(&all[..all.len().min(sent + 5)], &found, codec);

@@ -39,6 +39,13 @@ pub(super) fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
     })
 }
 
+/// The same, without what the recorder put in of its own: OGG's heads, and silence where nothing came.
+pub(super) fn published_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
+    let is_filled =
+        |frame: &Vec<u8>| codec == Codec::Opus && (frame.len() <= 3 || frame.starts_with(b"Opus"));
+    frames_in(path, codec).into_iter().filter(|frame| !is_filled(frame)).collect()
+}
+
 /// Frames of a file are a stretch of those that were sent: in order, nothing changed, nothing missing. Gives how many were sent
 /// after them.
 #[track_caller]

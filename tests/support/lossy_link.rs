@@ -159,7 +159,7 @@ async fn pass_on(
             },
             message = server.next() => match message {
                 Some(Ok(Message::Binary(bytes))) => {
-                    let Some(bytes) = relays.rewrite(&bytes).await else { continue };
+                    let Some(bytes) = relays.rewrite(&bytes) else { continue };
                     if client.send(Message::Binary(bytes.into())).await.is_err() { return }
                 }
                 Some(Ok(message)) => if client.send(message).await.is_err() { return },
@@ -188,11 +188,14 @@ struct Relays {
 
 impl Relays {
     fn new(weather: watch::Receiver<Weather>, beside: Beside, kept_back: Arc<AtomicUsize>) -> Self {
-        // As std's, so that a link can be made without a wait; it is in a runtime.
-        let far = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        far.set_nonblocking(true).unwrap();
-        let far = Arc::new(UdpSocket::from_std(far).unwrap());
-        Self { far, weather, beside, kept_back, known: HashMap::new(), running: JoinSet::new() }
+        Self {
+            far: Arc::new(bound()),
+            weather,
+            beside,
+            kept_back,
+            known: HashMap::new(),
+            running: JoinSet::new(),
+        }
     }
 
     /// What a participant says, with the link's address in place of its own; `None` where nothing is left. A server that knows no
@@ -200,20 +203,9 @@ impl Relays {
     fn readdress(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut said = proto::SignalRequest::decode(bytes).unwrap();
         match &mut said.message {
-            Some(Request::Trickle(trickle)) => {
-                let mut init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).unwrap();
-                init["candidate"] = self.ours(init["candidate"].as_str().unwrap_or_default())?.into();
-                trickle.candidate_init = init.to_string();
-            }
+            Some(Request::Trickle(trickle)) => in_trickle(trickle, |line| self.ours(line))?,
             Some(Request::Offer(description) | Request::Answer(description)) => {
-                let line = |line: &str| match line.strip_prefix("a=candidate:") {
-                    Some(candidate) => {
-                        self.ours(&format!("candidate:{candidate}")).map(|ours| format!("a={ours}"))
-                    }
-                    None => Some(line.to_owned()),
-                };
-                let lines: Vec<String> = description.sdp.lines().filter_map(line).collect();
-                description.sdp = lines.join("\r\n") + "\r\n";
+                in_description(description, |line| self.ours(line));
             }
             _ => {}
         }
@@ -229,26 +221,12 @@ impl Relays {
     }
 
     /// What the server says, with the link's addresses in it; `None` for an address that it has no way to.
-    async fn rewrite(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+    fn rewrite(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut said = proto::SignalResponse::decode(bytes).unwrap();
         match &mut said.message {
-            Some(Response::Trickle(trickle)) => {
-                let mut init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).unwrap();
-                let candidate = init["candidate"].as_str().unwrap_or_default().to_owned();
-                init["candidate"] = self.candidate(&candidate).await?.into();
-                trickle.candidate_init = init.to_string();
-            }
+            Some(Response::Trickle(trickle)) => in_trickle(trickle, |line| self.candidate(line))?,
             Some(Response::Offer(description) | Response::Answer(description)) => {
-                let mut lines = Vec::new();
-                for line in description.sdp.lines() {
-                    match line.strip_prefix("a=") {
-                        Some(line) if line.starts_with("candidate:") => {
-                            lines.extend(self.candidate(line).await.map(|line| format!("a={line}")));
-                        }
-                        _ => lines.push(line.to_owned()),
-                    }
-                }
-                description.sdp = lines.join("\r\n") + "\r\n";
+                in_description(description, |line| self.candidate(line));
             }
             _ => {}
         }
@@ -256,7 +234,7 @@ impl Relays {
     }
 
     /// `candidate:<foundation> <component> <protocol> <priority> <address> <port> …` (RFC 8839 §5.1).
-    async fn candidate(&mut self, line: &str) -> Option<String> {
+    fn candidate(&mut self, line: &str) -> Option<String> {
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let address: SocketAddr = format!("{}:{}", words.get(4)?, words.get(5)?).parse().ok()?;
         if self.beside == Beside::Tcp && words[2].eq_ignore_ascii_case("tcp") {
@@ -268,7 +246,7 @@ impl Relays {
         let relay = match self.known.get(&address) {
             Some(relay) => *relay,
             None => {
-                let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                let socket = bound();
                 let relay = socket.local_addr().unwrap();
                 let kept_back = Arc::clone(&self.kept_back);
                 let far = Arc::clone(&self.far);
@@ -280,6 +258,33 @@ impl Relays {
         words[5] = relay.port().to_string();
         Some(words.join(" "))
     }
+}
+
+/// A socket on loopback, had without a wait; within a runtime.
+fn bound() -> UdpSocket {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    UdpSocket::from_std(socket).unwrap()
+}
+
+/// Puts what `each` makes of the candidate in its place; `None` where that is nothing.
+fn in_trickle(trickle: &mut proto::TrickleRequest, each: impl FnOnce(&str) -> Option<String>) -> Option<()> {
+    let mut init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).unwrap();
+    init["candidate"] = each(init["candidate"].as_str().unwrap_or_default())?.into();
+    trickle.candidate_init = init.to_string();
+    Some(())
+}
+
+/// Puts what `each` makes of a candidate in its place, and leaves those out of which that is nothing.
+fn in_description(description: &mut proto::SessionDescription, mut each: impl FnMut(&str) -> Option<String>) {
+    let line = |line: &str| match line.strip_prefix("a=") {
+        Some(candidate) if candidate.starts_with("candidate:") => {
+            each(candidate).map(|candidate| format!("a={candidate}"))
+        }
+        _ => Some(line.to_owned()),
+    };
+    let lines: Vec<String> = description.sdp.lines().filter_map(line).collect();
+    description.sdp = lines.join("\r\n") + "\r\n";
 }
 
 /// Carries datagrams between one participant and the server.

@@ -1,7 +1,7 @@
 //! Real servers that receive streams: nginx with its RTMP module, and srt-live-transmit.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -29,14 +29,7 @@ impl RtmpServer {
                 live on; record all; record_path {root}; record_suffix .flv;
             }} }} }}"
         );
-        let file = dir.path().join("nginx.conf");
-        std::fs::write(&file, configuration).unwrap();
-        let mut nginx = command("/usr/sbin/nginx");
-        nginx.arg("-p").arg(dir.path()).arg("-c").arg(&file);
-        let mut nginx = Tool::start(nginx, None);
-        let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
-        nginx.until("nginx listens", Duration::from_secs(10), listens);
-        Self { nginx, port, dir }
+        Self { nginx: nginx(dir.path(), &configuration, port), port, dir }
     }
 
     pub(crate) fn url(&self, key: &str) -> String {
@@ -49,6 +42,18 @@ impl RtmpServer {
         self.nginx.finish(Duration::from_secs(10));
         (self.dir.path().join(format!("{key}.flv")), self.dir)
     }
+}
+
+/// nginx with this configuration, in a directory, once it listens.
+pub(crate) fn nginx(home: &Path, configuration: &str, port: u16) -> Tool {
+    let file = home.join("nginx.conf");
+    std::fs::write(&file, configuration).unwrap();
+    let mut nginx = command("/usr/sbin/nginx");
+    nginx.arg("-p").arg(home).arg("-c").arg(&file);
+    let mut nginx = Tool::start(nginx, None);
+    let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
+    nginx.until("nginx listens", Duration::from_secs(10), listens);
+    nginx
 }
 
 /// srt-live-transmit as a listener that keeps what it receives.

@@ -157,13 +157,17 @@ impl Ended {
 
     /// A time of the result in seconds after the recorder was started.
     pub(crate) fn since_start(&self, nanoseconds: &serde_json::Value) -> f64 {
-        let at: f64 = match nanoseconds {
-            serde_json::Value::String(text) => text.parse().unwrap(),
-            number => number.as_f64().unwrap_or_else(|| panic!("no time: {number}")),
-        };
-        let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        at / 1e9 - started.as_secs_f64()
+        seconds_after(self.started, nanoseconds)
     }
+}
+
+/// A time of a result in seconds after a moment.
+pub(crate) fn seconds_after(moment: SystemTime, nanoseconds: &serde_json::Value) -> f64 {
+    let at: f64 = match nanoseconds {
+        serde_json::Value::String(text) => text.parse().unwrap(),
+        number => number.as_f64().unwrap_or_else(|| panic!("no time: {number}")),
+    };
+    at / 1e9 - moment.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
 /// `weir` with any other arguments, run to its end in a directory.

@@ -1,11 +1,11 @@
 //! TLS in front of a server that has none: a certificate authority of one's own, and nginx with what it signed.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use super::peers::nginx;
 use super::ports;
-use super::tool::{Tool, command, succeed};
+use super::tool::{Tool, succeed};
 
 /// Listens on loopback until it is dropped; passes everything on, websockets included.
 #[derive(Debug)]
@@ -50,14 +50,7 @@ impl TlsFront {
                 }}
             }}"
         );
-        let file = home.path().join("nginx.conf");
-        std::fs::write(&file, configuration).unwrap();
-        let mut nginx = command("/usr/sbin/nginx");
-        nginx.arg("-p").arg(home.path()).arg("-c").arg(&file);
-        let mut nginx = Tool::start(nginx, None);
-        let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
-        nginx.until("nginx listens", Duration::from_secs(10), listens);
-        Self { _nginx: nginx, port, home }
+        Self { _nginx: nginx(home.path(), &configuration, port), port, home }
     }
 
     /// Who signed: what whoever trusts it names in `SSL_CERT_FILE`.

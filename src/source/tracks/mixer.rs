@@ -22,14 +22,13 @@ use gstreamer as gst;
 use self::voice::Voice;
 use super::SETTLED;
 use super::codec::TrackCodec;
-use crate::media::{Feed, sound};
+use crate::media::Feed;
+use crate::media::sound::{self, RATE};
 use crate::plan::track::Channel;
 
 /// Of a stereo stream: a sample of each channel, left and right, full scale is 1.
 type Stereo = [f32; 2];
 
-/// Such pairs a second.
-const RATE: u32 = 48_000;
 /// Pairs of a block: 10 ms, as a sound server's are.
 const BLOCK: usize = 480;
 /// A track that begins, or begins again after a pause, is placed only when a few of its packets have come (`sync`): what it

@@ -6,8 +6,10 @@
 
 mod udp;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -110,13 +112,11 @@ impl Transport {
 
     /// Waits for something to arrive. Nothing is lost when the future is dropped.
     pub(super) async fn arrived(&mut self) {
-        let by_udp = async {
-            let sockets = self.udp.iter().map(|udp| Box::pin(udp.arrived()));
-            match self.udp.is_empty() {
-                true => std::future::pending().await,
-                false => drop(futures::future::select_all(sockets).await),
-            }
-        };
+        let by_udp = poll_fn(|context| {
+            // Each is asked, so that each tells.
+            let ready = self.udp.iter().filter(|udp| udp.poll_arrived(context).is_ready()).count();
+            if ready > 0 { Poll::Ready(()) } else { Poll::Pending }
+        });
         tokio::select! {
             () = by_udp => {}
             // `arrive` lives as long as this does: there is never nobody who could send.

@@ -1,16 +1,14 @@
 //! A UDP socket that is waited for, or looked at now and then. What arrived has the time that the kernel saw it, however late it
 //! is read.
 
-use std::future::pending;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, recvmsg, setsockopt, sockopt,
-};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use str0m::net::Protocol;
 use tokio::io::Interest;
@@ -63,12 +61,15 @@ impl Udp {
         self.events = None;
     }
 
-    /// Waits until there is something; for ever where nobody is woken.
-    pub(super) async fn arrived(&self) {
-        let Some(events) = &self.events else { return pending().await };
-        if let Err(error) = events.readable().await {
-            tracing::debug!(%error, local = %self.local, "a socket for media failed");
-            pending::<()>().await;
+    /// Ready when there is something; never where nobody is woken. Whoever asked last is told.
+    pub(super) fn poll_arrived(&self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(events) = &self.events else { return Poll::Pending };
+        match events.poll_recv_ready(context) {
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, local = %self.local, "a socket for media failed");
+                Poll::Pending
+            }
+            other => other.map(drop),
         }
     }
 
@@ -136,11 +137,11 @@ fn received(
 fn address(of: &SockaddrStorage) -> Option<SocketAddr> {
     let four = of.as_sockaddr_in().map(|four| SocketAddr::V4((*four).into()));
     four.or_else(|| of.as_sockaddr_in6().map(|six| SocketAddr::V6((*six).into())))
-        .filter(|_| of.family().is_some())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::net::Ipv4Addr;
 
     use super::*;
@@ -175,15 +176,16 @@ mod tests {
     async fn it_is_told_of_what_arrives_until_it_looks_by_itself() {
         let (mut ours, theirs) = local();
         theirs.send_to(b"one", ours.local()).unwrap();
-        tokio::time::timeout(Duration::from_secs(20), ours.arrived()).await.expect("it is told");
+        let arrived = poll_fn(|context| ours.poll_arrived(context));
+        tokio::time::timeout(Duration::from_secs(20), arrived).await.expect("it is told");
         let mut taken = Vec::new();
         ours.take(&mut taken, 10);
         assert_eq!(taken.len(), 1);
         // Nothing is left of it.
-        assert!(futures::FutureExt::now_or_never(ours.arrived()).is_none());
+        assert!(futures::FutureExt::now_or_never(poll_fn(|context| ours.poll_arrived(context))).is_none());
         ours.is_looked_at();
         theirs.send_to(b"two", ours.local()).unwrap();
-        assert!(futures::FutureExt::now_or_never(ours.arrived()).is_none());
+        assert!(futures::FutureExt::now_or_never(poll_fn(|context| ours.poll_arrived(context))).is_none());
         ours.take(&mut taken, 10);
         assert_eq!(taken.len(), 2);
         ours.send(b"three", theirs.local_addr().unwrap()).unwrap();
