@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::layout;
 use crate::support::measure::pictures::{Picture, Still, pictures};
 use crate::support::measure::sound::{beeps, peak, samples};
-use crate::support::measure::timing::{cadence, millis_since, sound_lateness};
+use crate::support::measure::timing::{SCRIPTED, cadence, millis_since, sound_lateness};
 use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
 use crate::support::peers::{RtmpServer, SrtServer, closed_port};
 use crate::support::recorder::{Ended, Recorder, page};
@@ -82,7 +82,10 @@ fn assert_lip_sync(path: &Path, pictures: &[Picture], at_least: usize) {
     let lateness = sound_lateness(pictures, &beeps(&samples(path)));
     assert!(lateness.len() >= at_least, "{} beeps with their flashes in {}", lateness.len(), path.display());
     let millis: Vec<f64> = lateness.iter().map(|(_, late)| (late * 1000.0).round()).collect();
-    assert!(millis.iter().all(|late| late.abs() <= 40.0), "sound against picture, in ms: {millis:?}");
+    assert!(
+        millis.iter().all(|late| late.abs() <= SCRIPTED * 1000.0),
+        "sound against picture, in ms: {millis:?}"
+    );
 }
 
 #[track_caller]

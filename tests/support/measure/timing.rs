@@ -34,6 +34,11 @@ pub(crate) fn sound_lateness(pictures: &[Picture], beeps: &[Beep]) -> Vec<(f64, 
     pairs
 }
 
+/// How far sound may be from picture where a script makes both, in seconds. The browser shows what a script draws a frame after what a
+/// video plays, and in every fourth recording at 1080p two frames after, from the beginning to the end
+/// (`source::web::capture::alignment`). Within one recording it is steady to a few milliseconds.
+pub(crate) const SCRIPTED: f64 = 0.06;
+
 /// Different pictures, as their counters tell, and how evenly they come.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cadence {
