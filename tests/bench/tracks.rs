@@ -15,9 +15,13 @@ use crate::support::recorder::{seconds_after, size_of};
 use crate::support::tool::{Tool, command, succeed};
 
 const ROOM: &str = "hall";
-/// How many recordings run at once.
-const COUNTS: [usize; 4] = [1, 10, 50, 200];
-/// Decoding and encoding is work for a whole processor: more of them are no measurement of one.
+/// How many recordings of sound run at once.
+const SOUNDS: [usize; 4] = [1, 10, 50, 200];
+/// Of pictures as they were published: what two processors have room for beside who publishes them and the server.
+const PICTURES: [usize; 3] = [1, 10, 50];
+/// The same with sound, which is decoded and encoded.
+const REMUXED: [usize; 3] = [1, 10, 25];
+/// Decoding and encoding pictures is work for a whole processor: more of them are no measurement of one.
 const DECODED: [usize; 2] = [1, 2];
 /// A participant has so many tracks, which is what one thread of the bench sends with ease; and so many recordings begin together.
 const EACH: usize = 10;
@@ -84,7 +88,12 @@ pub(crate) struct Case {
 }
 
 pub(crate) fn all() -> Vec<Case> {
-    let counts = |kind: Kind| if kind == Kind::Participant { &DECODED[..] } else { &COUNTS[..] };
+    let counts = |kind: Kind| match kind {
+        Kind::Opus | Kind::Mixed => &SOUNDS[..],
+        Kind::Vp8 | Kind::H264 => &PICTURES[..],
+        Kind::Remuxed => &REMUXED[..],
+        Kind::Participant => &DECODED[..],
+    };
     Kind::ALL
         .into_iter()
         .flat_map(|kind| counts(kind).iter().map(move |&count| Case { kind, count }))
@@ -136,6 +145,8 @@ pub(crate) struct Measured {
     idle: f64,
     /// Proportional set size for one track in bytes.
     pss: u64,
+    /// Seconds from a command to the server's word that its track comes, median.
+    subscribed: f64,
     /// Seconds from a command to the first frame in its file, median and 95th percentile.
     start: f64,
     start_p95: f64,
@@ -176,11 +187,16 @@ impl Case {
         }
         running[0].tool.exit_within(SETTLE);
         let (cores, idle, pss) = watch(&mut running);
-        running.iter().for_each(|recorder| recorder.tool.signal(Signal::SIGTERM));
+        for Running { tool, .. } in &mut running {
+            assert!(tool.exit_within(Duration::ZERO).is_none(), "it ended by itself:\n{}", tool.stderr());
+            tool.signal(Signal::SIGTERM);
+        }
+        let mut subscriptions = Vec::new();
         let ended: Vec<(SystemTime, Value)> = running
             .into_iter()
             .map(|Running { tool, started }| {
                 let done = tool.finish(PATIENCE).succeeded();
+                subscriptions.push(subscribed_after(started, &done.stderr));
                 (started, serde_json::from_slice(&done.stdout).unwrap())
             })
             .collect();
@@ -199,6 +215,7 @@ impl Case {
             core: cores / self.count as f64,
             idle,
             pss: pss / self.count as u64,
+            subscribed: percentile(&subscriptions, 0.5),
             start: percentile(&starts, 0.5),
             start_p95: percentile(&starts, 0.95),
             kept,
@@ -248,15 +265,18 @@ impl Case {
         requests
     }
 
+    /// Of those that were to come from the second one on: the first picture of a composite stands from where its sound begins.
     fn share_of_frames(&self, file: &Path) -> f64 {
         let stream = if self.kind.picture().is_none() { "a:0" } else { "v:0" };
-        let entries = ["-count_packets", "-show_entries", "stream=nb_read_packets:format=duration"];
+        let entries = ["-show_entries", "packet=pts_time:format=duration"];
         let output = ["-select_streams", stream, "-of", "json", file.to_str().unwrap()];
         let said = succeed("ffprobe", &[&["-v", "error"], &entries[..], &output[..]].concat(), None);
         let said: Value = serde_json::from_slice(&said.stdout).unwrap();
         let number = |value: &Value| value.as_str().and_then(|text| text.parse::<f64>().ok()).unwrap();
-        let frames = number(&said["streams"][0]["nb_read_packets"]);
-        frames / (number(&said["format"]["duration"]) * self.kind.rate())
+        let mut times: Vec<f64> =
+            said["packets"].as_array().unwrap().iter().map(|packet| number(&packet["pts_time"])).collect();
+        times.sort_by(f64::total_cmp);
+        (times.len() - 1) as f64 / ((number(&said["format"]["duration"]) - times[1]) * self.kind.rate())
     }
 }
 
@@ -266,6 +286,17 @@ fn start(server: &LiveKitServer, home: &Path, request: &[String]) -> Running {
     server.reached_by(&mut weir);
     let started = SystemTime::now();
     Running { tool: Tool::start(weir, None), started }
+}
+
+/// When a recorder was told that what it asked for comes, in seconds after its start: the time of a line in its log.
+fn subscribed_after(started: SystemTime, log: &str) -> f64 {
+    let line = log
+        .lines()
+        .find(|line| line.contains(" subscribed "))
+        .unwrap_or_else(|| panic!("never subscribed:\n{log}"));
+    let time = line.split_whitespace().next().unwrap_or_default();
+    let at: jiff::Timestamp = time.parse().unwrap_or_else(|error| panic!("{error}: {line}"));
+    SystemTime::from(at).duration_since(started).unwrap().as_secs_f64()
 }
 
 /// CPU seconds a second of all recorders, the share of the machine that was idle, and their bytes.
@@ -296,14 +327,15 @@ fn idle_seconds() -> f64 {
 /// The figures as a table.
 pub(crate) fn markdown(rows: &[Measured]) -> String {
     let mut text = String::from(
-        "\n| recorded | at once | **core each** | PSS each | command → first frame (p95) | frames kept | machine idle |\n\
-         |---|--:|--:|--:|--:|--:|--:|\n",
+        "\n| recorded | at once | **core each** | PSS each | command → subscribed | command → first frame (p95) | frames kept | \
+         machine idle |\n|---|--:|--:|--:|--:|--:|--:|--:|\n",
     );
-    for Measured { kind, count, core, idle, pss, start, start_p95, kept } in rows {
+    for Measured { kind, count, core, idle, pss, subscribed, start, start_p95, kept } in rows {
         text += &format!(
-            "| {kind} | {count} | **{:.2} %** | {:.1} MB | {:.0} ms ({:.0}) | {:.1} % | {:.0} % |\n",
+            "| {kind} | {count} | **{:.2} %** | {:.1} MB | {:.0} ms | {:.0} ms ({:.0}) | {:.1} % | {:.0} % |\n",
             core * 100.0,
             *pss as f64 / f64::from(1 << 20),
+            subscribed * 1000.0,
             start * 1000.0,
             start_p95 * 1000.0,
             kept * 100.0,

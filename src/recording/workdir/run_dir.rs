@@ -4,12 +4,15 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::Flock;
 
 use super::{WorkDirError, io_error, lock, remove};
 
 const PREFIX: &str = "weir-";
+/// From a directory's making to its lock it takes a fraction of a millisecond.
+const MADE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A directory for what a crash may lose; gone when dropped. What a killed recorder left is removed by the next one.
 #[derive(Debug)]
@@ -60,15 +63,20 @@ fn parent() -> PathBuf {
 }
 
 /// Removes what killed recorders left: directories of ours whose lock nobody holds. One that is just being made has no
-/// lock file yet, and is left alone.
+/// lock file yet, and is left alone; after a while it is one that a killed recorder's browser made anew when it was removed.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_run_dir(path)) {
-        if path.join(super::LOCK).is_file() && lock(&path).is_ok() {
+        if (path.join(super::LOCK).is_file() || is_older_than(MADE_WITHIN, &path)) && lock(&path).is_ok() {
             tracing::info!(dir = %path.display(), "removing what a killed recorder left");
             remove(&path);
         }
     }
+}
+
+fn is_older_than(age: Duration, path: &Path) -> bool {
+    let changed = path.metadata().and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|elapsed| elapsed > age))
 }
 
 /// Whether a path is one that [`RunDir::create`] could have made, and so one to remove.
@@ -89,5 +97,21 @@ mod tests {
         fs::write(dead.join(super::super::LOCK), "").unwrap();
         let _next = RunDir::create().unwrap();
         assert!(!dead.exists() && alive.path().exists());
+    }
+
+    #[test]
+    fn what_was_made_anew_without_a_lock_is_removed_when_it_is_old_and_not_before() {
+        let [young, old] = ["young", "old"]
+            .map(|name| super::parent().join(format!("{PREFIX}{name}{:08x}", rand::random::<u32>())));
+        for dir in [&young, &old] {
+            fs::create_dir(dir).unwrap();
+        }
+        let long_ago = std::time::SystemTime::now() - 2 * MADE_WITHIN;
+        File::open(&old).unwrap().set_modified(long_ago).unwrap();
+        sweep(&super::parent());
+        let left = (young.exists(), old.exists());
+        remove(&young);
+        remove(&old);
+        assert_eq!(left, (true, false));
     }
 }

@@ -107,6 +107,7 @@ impl Desk {
             RoomEvent::Found(track) => self.on_found(track),
             // Its frames have another clock from here on.
             RoomEvent::Started(track) => {
+                tracing::info!(track = track.sid, "subscribed");
                 self.settle(&track.sid);
                 if let Some(known) = self.tracks.get_mut(&track.sid) {
                     known.clock = None;
