@@ -58,7 +58,9 @@ pub fn participant(args: &ParticipantArgs, directory: &Path) -> Result<EgressReq
     let room = RoomTicket { name: args.room.clone(), ..RoomTicket::default() };
     let shows = if args.screen_share { Shows::Screen } else { Shows::Person };
     let source = SourceRequest::Media(MediaRequest::participant(room, args.identity.clone(), shows));
-    request(source, &args.recording, directory)
+    let mut request = request(source, &args.recording, directory)?;
+    request.encoding.as_published = args.as_published;
+    Ok(request)
 }
 
 /// What `record track-composite` and `plan track-composite` ask for; as [`web`] in all that is not about the room.
@@ -192,6 +194,7 @@ fn encoding(args: &EncodingArgs) -> EncodingRequest {
         AudioCodecArg::Mp3 => AudioCodec::Mp3,
     });
     EncodingRequest {
+        as_published: false,
         preset: args.preset,
         width: args.size.map(|size| size.width),
         height: args.size.map(|size| size.height),

@@ -35,6 +35,9 @@ pub struct ParticipantArgs {
     /// Record what they share of their screen, and its sound, in place of camera and microphone
     #[arg(long)]
     pub screen_share: bool,
+    /// Copy their pictures as they are published where they are H.264: for one MP4 file by itself
+    #[arg(long, conflicts_with_all = ["preset", "size", "fps", "video_bitrate", "profile", "keyframe_interval"])]
+    pub as_published: bool,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]

@@ -17,6 +17,7 @@ use super::output::{
     FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan, StreamProtocol, Transport, WebSocketPlan,
 };
 use super::pass_through;
+use super::remux;
 use super::provisions::Provisions;
 use super::request::{
     EgressRequest, FileRequest, ImagesRequest, Manifest, Media, OutputKind, OutputRequest, SegmentsRequest,
@@ -77,6 +78,7 @@ impl RecordingPlan {
         }
         let fields: Vec<&str> = request.outputs.iter().map(|output| output.field.as_str()).collect();
         nothing_is_written_twice(&fields, &outputs)?;
+        remux::check(request, &outputs)?;
         if request.limits.duration == Some(Duration::ZERO) {
             return Err(PlanError::invalid("duration", "0 s records nothing; give a longer time, or none"));
         }

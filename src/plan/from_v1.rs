@@ -123,7 +123,7 @@ pub fn participant(
     let outputs = Outputs { files, segments, streams, images }.requests()?;
     let encoding = match options {
         None => EncodingRequest::default(),
-        Some(participant_egress_request::Options::Preset(preset)) => wire::preset(preset)?,
+        Some(participant_egress_request::Options::Preset(preset)) => wire::preset_or_as_published(preset)?,
         Some(participant_egress_request::Options::Advanced(options)) => wire::advanced(options)?,
     };
     let shows = if screen_share { Shows::Screen } else { Shows::Person };

@@ -281,6 +281,10 @@ fn room_as_v2(room: &RoomRequest) -> start_egress_request::Source {
 
 /// The wire knows a preset or options, not both: options come with the preset's numbers in them.
 fn encoding_as_v2(encoding: &EncodingRequest) -> Option<start_egress_request::Encoding> {
+    if encoding.as_published {
+        let preset = proto::EncodingOptionsPreset::Passthrough;
+        return Some(start_egress_request::Encoding::Preset(preset.into()));
+    }
     let bare = EncodingRequest { preset: encoding.preset, ..EncodingRequest::default() };
     if *encoding == bare {
         return encoding

@@ -3,6 +3,7 @@
 
 use super::RecordingPlan;
 use super::codec::{AudioCodec, Container};
+use super::error::PlanError;
 use super::output::{FilePlan, OutputPlan, PassThrough};
 use super::request::{EgressRequest, EncodingRequest, FrameTimes, MediaOf, SourceRequest};
 use super::source::SourcePlan;
@@ -13,20 +14,45 @@ pub const REMUXED: &str = "remuxed: ";
 /// … and of one that could have been, had its tracks or its request been others.
 pub const ENCODED: &str = "decoded and encoded: ";
 
-/// Leaves open what codecs decide, where a request allows it: one picture and one sound, of named tracks, into one MP4 file, with
-/// nothing said about how the pictures are encoded.
+/// Whether what is to be recorded as it is published goes where that can be had.
+///
+/// # Errors
+/// [`PlanError`], naming what stands in its way.
+pub(super) fn check(request: &EgressRequest, outputs: &[OutputPlan]) -> Result<(), PlanError> {
+    if !request.encoding.as_published {
+        return Ok(());
+    }
+    if one_mp4(outputs).is_none() {
+        return Err(PlanError::invalid(
+            "preset",
+            "only one MP4 file by itself holds a participant's pictures as they are published; give that output alone, or another preset",
+        ));
+    }
+    if request.frame_times != FrameTimes::AsDrawn {
+        return Err(PlanError::invalid(
+            "frame times",
+            "pictures that are recorded as they are published have their own times; leave the grid out",
+        ));
+    }
+    Ok(())
+}
+
+/// Leaves open what codecs decide, where a request allows it: into one MP4 file, with nothing said about how pictures are encoded,
+/// one picture and one sound of named tracks; a participant's, where it is asked for, as the next track of theirs may be of another codec.
 pub(super) fn leave_open(request: &EgressRequest, outputs: &[OutputPlan], tracks: TracksPlan) -> TracksPlan {
-    let is_of_tracks =
-        matches!(&request.source, SourceRequest::Media(media) if matches!(media.of, MediaOf::Tracks));
+    let SourceRequest::Media(media) = &request.source else { return tracks };
     let (Picture::Decoded { width, height }, Some(file)) = (tracks.picture, one_mp4(outputs)) else {
         return tracks;
     };
-    if !is_of_tracks || says_how(&request.encoding) || request.frame_times != FrameTimes::AsDrawn {
+    if says_how(&request.encoding) || request.frame_times != FrameTimes::AsDrawn {
         return tracks;
     }
-    let sound = match (tracks.sound, file.audio) {
-        (Sound::Mixed, Some(AudioCodec::Opus)) => Sound::ByCodec,
-        (sound, _) => sound,
+    let sound = match (&media.of, tracks.sound, file.audio) {
+        (MediaOf::Tracks, Sound::Mixed, Some(AudioCodec::Opus)) => Sound::ByCodec,
+        (MediaOf::Tracks, sound, _) => sound,
+        // They may have several tracks of it, and one after the other.
+        (MediaOf::Participant(_), sound, _) if request.encoding.as_published => sound,
+        (MediaOf::Participant(_) | MediaOf::Room, _, _) => return tracks,
     };
     TracksPlan { picture: Picture::ByCodec { width, height }, sound, ..tracks }
 }
@@ -42,6 +68,7 @@ fn one_mp4(outputs: &[OutputPlan]) -> Option<&FilePlan> {
 /// Whether anything is asked for about pictures.
 const fn says_how(encoding: &EncodingRequest) -> bool {
     let EncodingRequest {
+        as_published: _,
         preset,
         width,
         height,
@@ -103,12 +130,13 @@ impl RecordingPlan {
         *tracks = decided;
     }
 
-    /// How the tracks of a track composite get into its outputs, and why so, for people. `self` is the plan from before they were
+    /// How the tracks of a track composite, or of a participant who is to be recorded as published, get into its outputs, and why so, for people. `self` is the plan from before they were
     /// found. `None`: of other recordings there is nothing to tell.
     #[must_use]
     pub fn handling(&self, found: &[Discovered]) -> Option<String> {
         let SourcePlan::Tracks(tracks) = &self.source else { return None };
-        if tracks.wanted.lasts != Lasts::Tracks || tracks.wanted.video.is_empty() {
+        let is_by_codec = matches!(tracks.picture, Picture::ByCodec { .. });
+        if tracks.wanted.video.is_empty() || (tracks.wanted.lasts != Lasts::Tracks && !is_by_codec) {
             return None;
         }
         let decided = tracks.decided(found);

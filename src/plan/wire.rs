@@ -40,6 +40,16 @@ pub(super) fn preset(value: i32) -> Result<EncodingRequest, PlanError> {
     Ok(EncodingRequest { preset: Some(preset), ..EncodingRequest::default() })
 }
 
+/// As [`preset`], of what may be recorded as it is published.
+pub(super) fn preset_or_as_published(value: i32) -> Result<EncodingRequest, PlanError> {
+    match known(value, "preset")? {
+        proto::EncodingOptionsPreset::Passthrough => {
+            Ok(EncodingRequest { as_published: true, ..EncodingRequest::default() })
+        }
+        preset => self::preset(preset.into()),
+    }
+}
+
 pub(super) fn advanced(options: proto::EncodingOptions) -> Result<EncodingRequest, PlanError> {
     // Two of the fields are deprecated; they never had an effect.
     #[expect(deprecated, reason = "every field is named, so that a new one can't be forgotten")]
@@ -81,6 +91,7 @@ pub(super) fn advanced(options: proto::EncodingOptions) -> Result<EncodingReques
         }
     };
     Ok(EncodingRequest {
+        as_published: false,
         preset: None,
         width: said(width, "width")?,
         height: said(height, "height")?,

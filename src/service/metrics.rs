@@ -125,7 +125,7 @@ impl Metrics {
         }
         let handled = page.counters(
             "weir_track_composites_total",
-            "Track composites that are over, by what was done to their pictures",
+            "Track composites, and participants asked for as published, that are over, by what was done to their pictures",
             &["pictures"],
         )?;
         for handling in [Handling::Remuxed, Handling::Encoded] {

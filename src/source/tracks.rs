@@ -9,6 +9,8 @@
 
 mod blank;
 mod caps;
+mod choice;
+mod chosen;
 mod codec;
 mod desk;
 mod lane;

@@ -39,6 +39,8 @@ enum Kind {
     H264,
     /// H.264 and Opus as they were published, in one MP4.
     Remuxed,
+    /// The same of a participant.
+    ParticipantRemuxed,
     /// VP8 and Opus of a participant, decoded and encoded anew.
     Participant,
     /// Opus of everybody, decoded and mixed by one recorder.
@@ -46,7 +48,15 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [Self::Opus, Self::Vp8, Self::H264, Self::Remuxed, Self::Participant, Self::Mixed];
+    const ALL: [Self; 7] = [
+        Self::Opus,
+        Self::Vp8,
+        Self::H264,
+        Self::Remuxed,
+        Self::ParticipantRemuxed,
+        Self::Participant,
+        Self::Mixed,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -54,6 +64,7 @@ impl Kind {
             Self::Vp8 => "VP8 track 720p",
             Self::H264 => "H.264 track 720p",
             Self::Remuxed => "track composite 720p, remuxed",
+            Self::ParticipantRemuxed => "participant 720p, remuxed",
             Self::Participant => "participant 720p, encoded",
             Self::Mixed => "Opus track, mixed by one recorder",
         }
@@ -63,19 +74,19 @@ impl Kind {
         match self {
             Self::Opus | Self::Mixed => None,
             Self::Vp8 | Self::Participant => Some(Codec::Vp8),
-            Self::H264 | Self::Remuxed => Some(Codec::H264),
+            Self::H264 | Self::Remuxed | Self::ParticipantRemuxed => Some(Codec::H264),
         }
     }
 
     const fn has_sound(self) -> bool {
-        matches!(self, Self::Opus | Self::Remuxed | Self::Participant | Self::Mixed)
+        !matches!(self, Self::Vp8 | Self::H264)
     }
 
     /// Frames a second of the medium that is counted in the file.
     const fn rate(self) -> f64 {
         match self {
             Self::Opus | Self::Mixed => 50.0,
-            Self::Vp8 | Self::H264 | Self::Remuxed | Self::Participant => 30.0,
+            Self::Vp8 | Self::H264 | Self::Remuxed | Self::ParticipantRemuxed | Self::Participant => 30.0,
         }
     }
 }
@@ -91,7 +102,7 @@ pub(crate) fn all() -> Vec<Case> {
     let counts = |kind: Kind| match kind {
         Kind::Opus | Kind::Mixed => &SOUNDS[..],
         Kind::Vp8 | Kind::H264 => &PICTURES[..],
-        Kind::Remuxed => &REMUXED[..],
+        Kind::Remuxed | Kind::ParticipantRemuxed => &REMUXED[..],
         Kind::Participant => &DECODED[..],
     };
     Kind::ALL
@@ -231,7 +242,8 @@ impl Case {
     ) -> Vec<Vec<String>> {
         let Self { kind, count } = *self;
         // A participant is recorded as a whole.
-        let each = if kind == Kind::Participant { 1 } else { EACH };
+        let is_of_participant = matches!(kind, Kind::Participant | Kind::ParticipantRemuxed);
+        let each = if is_of_participant { 1 } else { EACH };
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let mut requests = Vec::new();
         for number in 0..count {
@@ -244,8 +256,11 @@ impl Case {
             let picture = kind.picture().map(|codec| publisher.publish(codec, sent.of(codec)));
             let sound = kind.has_sound().then(|| publisher.publish(Codec::Opus, sent.of(Codec::Opus)));
             requests.push(match (kind, picture, sound) {
-                (Kind::Participant, _, _) => {
-                    words(&["participant", ROOM, &format!("participant-{number}"), "--file", "out.mp4"])
+                (Kind::Participant | Kind::ParticipantRemuxed, _, _) => {
+                    let identity = format!("participant-{number}");
+                    let as_published = (kind == Kind::ParticipantRemuxed).then(|| "--as-published".to_owned());
+                    let request = words(&["participant", ROOM, &identity, "--file", "out.mp4"]);
+                    request.into_iter().chain(as_published).collect()
                 }
                 (_, Some(picture), Some(sound)) => words(&[
                     "track-composite",

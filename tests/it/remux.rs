@@ -143,6 +143,47 @@ fn pictures_stay_as_they_are_beside_sound_that_is_encoded() {
     assert!(in_step >= 3 && apart.len() - in_step <= 1, "{apart:?}");
 }
 
+/// One camera, then another beside it, which is shown until it is muted.
+#[test]
+fn a_participants_pictures_stay_as_they_are_where_it_is_asked_for() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let server = LiveKitServer::start(&redis);
+    let publisher = Publisher::join(&server, ROOM, "drummer", Codec::H264);
+    publisher.publish_by_clock(Codec::Opus, beeps());
+    let first = publisher.publish_by_clock(Codec::H264, h264_flashes());
+    let arguments = ["participant", ROOM, "drummer", "--as-published", "--file", "drum.mp4", "--duration", "12s"];
+    let mut recorder = Recorder::start_with(dir.path(), &arguments, |weir| server.reached_by(weir));
+    recorder.until_written(2_000);
+    recorder.runs_for(Duration::from_secs(3));
+    let second = publisher.publish(Codec::H264, Codec::h264_frames(640, 360));
+    recorder.runs_for(Duration::from_secs(3));
+    publisher.mute(&second, true);
+    let ended = recorder.finish(SOON).complete();
+    let details = ended.info["details"].as_str().unwrap();
+    assert!(details.contains("remuxed: H.264 as published, sound decoded and encoded"), "{details}");
+
+    let file = ended.path("drum.mp4");
+    let sent = |sid: &str| -> Vec<_> {
+        publisher.sent(sid).iter().map(|frame| units_of(frame, Codec::H264)).collect()
+    };
+    let sent = [sent(&first), sent(&second)];
+    let found = frames_in(&file);
+    let whose: Vec<Option<usize>> =
+        found.iter().map(|frame| sent.iter().position(|sent| sent.contains(frame))).collect();
+    assert!(whose.iter().all(Option::is_some), "{whose:?}");
+    let mut turns = whose.clone();
+    turns.dedup();
+    assert_eq!(turns, [Some(0), Some(1), Some(0)]);
+    // The first is without pictures while a key frame is awaited of it again: a second, and the server's answer.
+    assert!((270..=365).contains(&found.len()), "{} frames", found.len());
+    let probe = Probe::of(&file);
+    assert!((probe.duration - 12.0).abs() < 0.3, "{}", probe.duration);
+    assert_decodable(&file);
+    let apart = lateness(&file);
+    let in_step = apart.iter().filter(|apart| apart.abs() <= TOGETHER).count();
+    assert!(in_step >= 3, "{apart:?}");
+}
+
 #[test]
 fn a_picture_in_another_codec_is_encoded_and_said_to_be() {
     let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());

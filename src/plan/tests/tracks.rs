@@ -123,9 +123,33 @@ fn a_media_source_is_passed_through_where_it_names_one_track() {
     }
     for other in [
         r#"{"room_name":"r","template":{},"preset":"PASSTHROUGH","outputs":[{"file":{}}]}"#,
-        r#"{"room_name":"r","identity":"i","preset":"PASSTHROUGH","file_outputs":[{}]}"#,
+        r#"{"room_name":"r","preset":"PASSTHROUGH","file_outputs":[{}]}"#,
     ] {
         assert_eq!(json::parse(other).unwrap_err().field(), "preset");
+    }
+}
+
+#[test]
+fn a_participant_is_recorded_as_published_where_it_is_asked_for_and_can_be_had() {
+    let request = |preset: &str, outputs: &str| {
+        format!(r#"{{"room_name":"r","identity":"i"{preset},{outputs}}}"#)
+    };
+    let (passthrough, file) = (r#","preset":"PASSTHROUGH""#, r#""file_outputs":[{"filepath":"a.mp4"}]"#);
+    for (preset, by_codec) in [(passthrough, true), ("", false)] {
+        let planned = plan(&request(preset, file)).unwrap();
+        let SourcePlan::Tracks(tracks) = &planned.source else { panic!("{planned:?}") };
+        assert_eq!(matches!(tracks.picture, Picture::ByCodec { .. }), by_codec);
+        assert_eq!(tracks.sound, Sound::Mixed);
+        // What is not H.264 is encoded.
+        assert!(planned.video.is_some());
+    }
+    for outputs in [
+        r#""file_outputs":[{"filepath":"a.ogg","file_type":"OGG"}]"#,
+        r#""segment_outputs":[{"filename_prefix":"s"}]"#,
+        r#""file_outputs":[{"filepath":"a.mp4"},{"filepath":"b.mp4"}]"#,
+    ] {
+        let error = plan(&request(passthrough, outputs)).unwrap_err();
+        assert_eq!(error.field(), "preset", "{outputs}: {error}");
     }
 }
 

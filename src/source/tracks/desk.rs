@@ -92,7 +92,7 @@ impl Desk {
             tracks: BTreeMap::new(),
             publishers: HashMap::new(),
             held: Vec::new(),
-            pictures: Pictures::new(plan.picture, &context)?,
+            pictures: Pictures::new(plan.picture, &plan.wanted, &context)?,
             sounds: Sounds::new(plan.sound, &context)?,
             context,
             turns: 0,
@@ -414,7 +414,7 @@ impl Desk {
     fn decide(&mut self, found: &[Discovered]) -> Result<(), TracksError> {
         let decided = self.plan.decided(found);
         if decided.picture != self.plan.picture {
-            self.pictures = Pictures::new(decided.picture, &self.context)?;
+            self.pictures = Pictures::new(decided.picture, &decided.wanted, &self.context)?;
             if let Picture::Decoded { width, height } = decided.picture {
                 self.wishes.size = Some((width, height));
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::chosen::Chosen;
 use super::lane::{Beside, Lane};
 use super::mixer::Mixer;
 use super::peer::Frame;
@@ -10,7 +11,7 @@ use super::screen::Screen;
 use super::transcode::Transcoder;
 use super::{SETTLED, TracksError};
 use crate::media::Feed;
-use crate::plan::track::{Channel, Picture, PublishedTrack, Sound};
+use crate::plan::track::{Channel, Lasts, Picture, PublishedTrack, Sound, Wanted};
 use crate::source::SourceContext;
 
 /// Where pictures go. All times are media time.
@@ -18,6 +19,7 @@ use crate::source::SourceContext;
 pub(super) enum Pictures {
     Nowhere,
     Published(Box<Lane>),
+    Chosen(Box<Chosen>),
     Shown(Box<Screen>),
 }
 
@@ -30,15 +32,23 @@ pub(super) enum Sounds {
 }
 
 impl Pictures {
-    /// What does to pictures what the plan says; nothing, before codecs have decided it.
+    /// What does to wanted pictures what the plan says; nothing, before codecs have decided it.
     ///
     /// # Errors
     /// When a part of it can't be had.
-    pub(super) fn new(picture: Picture, context: &SourceContext) -> Result<Self, TracksError> {
+    pub(super) fn new(
+        picture: Picture,
+        wanted: &Wanted,
+        context: &SourceContext,
+    ) -> Result<Self, TracksError> {
         let beside = if context.audio.is_some() { Beside::Sound } else { Beside::Nothing };
+        let is_one_track = wanted.lasts == Lasts::Tracks;
+        let lane = || Lane::new(context.published.video.clone(), beside);
         Ok(match picture {
+            Picture::AsPublished if is_one_track => Self::Published(Box::new(lane())),
             Picture::AsPublished => {
-                Self::Published(Box::new(Lane::new(context.published.video.clone(), beside)))
+                let SourceContext { timeline, events, .. } = context;
+                Self::Chosen(Box::new(Chosen::new(lane(), timeline.clone(), events.clone())))
             }
             Picture::Decoded { width, height } => match context.video.clone() {
                 Some(feed) => {
@@ -56,6 +66,7 @@ impl Pictures {
     pub(super) fn add(&mut self, track: &PublishedTrack) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = track.sid, "to be seen"),
+            Self::Chosen(chosen) => chosen.add(track),
             Self::Shown(screen) => screen.add(track),
         }
     }
@@ -63,6 +74,7 @@ impl Pictures {
     pub(super) fn remove(&mut self, sid: &str) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, "no longer to be seen"),
+            Self::Chosen(chosen) => chosen.remove(sid),
             Self::Shown(screen) => screen.remove(sid),
         }
     }
@@ -70,6 +82,7 @@ impl Pictures {
     pub(super) fn muted(&mut self, sid: &str, muted: bool) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, muted, "pictures"),
+            Self::Chosen(chosen) => chosen.muted(sid, muted),
             Self::Shown(screen) => screen.muted(sid, muted),
         }
     }
@@ -78,6 +91,7 @@ impl Pictures {
         match self {
             Self::Nowhere => Ok(()),
             Self::Published(lane) => lane.frame(frame, at),
+            Self::Chosen(chosen) => chosen.frame(frame, at),
             Self::Shown(screen) => {
                 screen.frame(frame, at);
                 Ok(())
@@ -91,6 +105,7 @@ impl Pictures {
             // Its frames say so themselves.
             Self::Nowhere | Self::Shown(_) => {}
             Self::Published(lane) => lane.is_broken(),
+            Self::Chosen(chosen) => chosen.is_broken(),
         }
     }
 
@@ -99,14 +114,16 @@ impl Pictures {
         match self {
             Self::Nowhere => {}
             Self::Published(lane) => lane.pass(now.saturating_sub(SETTLED)),
+            Self::Chosen(chosen) => chosen.pass(now.saturating_sub(SETTLED)),
             Self::Shown(screen) => screen.advance(),
         }
     }
 
-    /// Sids of tracks that can't be shown before their next key frame.
+    /// Sids of tracks that can't be shown, or go on, before their next key frame.
     pub(super) fn needs_key_frames(&mut self) -> Vec<String> {
         match self {
             Self::Nowhere | Self::Published(_) => Vec::new(),
+            Self::Chosen(chosen) => chosen.needs_key_frames(),
             Self::Shown(screen) => screen.needs_key_frames(),
         }
     }
@@ -210,6 +227,7 @@ impl Rest {
         match pictures {
             Pictures::Nowhere => {}
             Pictures::Published(lane) => drop(lane.finish(length)),
+            Pictures::Chosen(chosen) => drop(chosen.into_lane().finish(length)),
             Pictures::Shown(screen) => screen.finish().await,
         }
         if let Some(transcoder) = transcoder {

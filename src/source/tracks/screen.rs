@@ -8,7 +8,6 @@
 //!
 //! What is shown is black before there is a picture and when there is none any more; a track that merely stalls keeps its last one.
 
-mod choice;
 mod decoder;
 mod projector;
 mod reel;
@@ -18,12 +17,12 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use super::choice::{Choice, Verdict};
 use super::peer::Frame;
 use crate::media::{Feed, Timeline};
 use crate::plan::track::PublishedTrack;
 use crate::source::pacing::{Format, FormatError};
 use crate::source::{CaptureCounters, Pacing};
-use choice::{Choice, Verdict};
 use decoder::Decoder;
 use projector::Projector;
 

@@ -80,6 +80,11 @@ impl Choice {
         }
     }
 
+    /// Whether it is one of those that may be shown.
+    pub(super) fn knows(&self, sid: &str) -> bool {
+        self.tracks.iter().any(|track| track.sid == sid)
+    }
+
     pub(super) fn remove(&mut self, sid: &str, now: Duration) {
         self.tracks.retain(|track| track.sid != sid);
         self.lose(sid, now);

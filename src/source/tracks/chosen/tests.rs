@@ -1,0 +1,113 @@
+//! Which frames get into the feed, and at which times.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use gstreamer as gst;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::super::lane::Beside;
+use super::*;
+use crate::media::{Attachment, Feed, Taker};
+use crate::plan::track::{ParticipantKind, TrackKind, TrackOrigin};
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<(u64, u8)>>>);
+
+impl Taker for Kept {
+    fn take(&mut self, sample: &gst::Sample) {
+        let buffer = sample.buffer().unwrap();
+        let byte = buffer.map_readable().unwrap().as_slice()[0];
+        self.0.lock().unwrap().push((buffer.pts().unwrap().mseconds(), byte));
+    }
+
+    fn end(&mut self) {}
+}
+
+struct Rig {
+    chosen: Chosen,
+    kept: Kept,
+    events: UnboundedReceiver<SourceEvent>,
+    _attached: Attachment,
+}
+
+impl Rig {
+    fn new() -> Self {
+        crate::media::init().unwrap();
+        let (feed, kept, timeline) = (Feed::new("published pictures"), Kept::default(), Timeline::new());
+        let attached = feed.attach(Box::new(kept.clone()));
+        let (told, events) = unbounded_channel();
+        timeline.begin();
+        let lane = Lane::new(feed, Beside::Nothing);
+        Self { chosen: Chosen::new(lane, timeline, told), kept, events, _attached: attached }
+    }
+
+    fn add(&mut self, sid: &str) {
+        self.chosen.add(&PublishedTrack {
+            sid: sid.to_owned(),
+            kind: TrackKind::Video,
+            origin: TrackOrigin::Camera,
+            publisher: "ann".to_owned(),
+            publisher_kind: ParticipantKind::Standard,
+            is_muted: false,
+        });
+    }
+
+    /// A frame whose one byte is `byte`, at this many milliseconds.
+    fn frame(&mut self, sid: &str, codec: TrackCodec, at: u64, byte: u8, is_key: bool) {
+        let frame = Frame {
+            track: sid.into(),
+            codec,
+            rtp_time: 0,
+            clock_rate: 90_000,
+            received_at: Instant::now(),
+            is_key,
+            is_contiguous: true,
+            bytes: Arc::from([byte]),
+        };
+        self.chosen.frame(&frame, Duration::from_millis(at)).unwrap();
+    }
+
+    fn kept(&self) -> Vec<(u64, u8)> {
+        self.kept.0.lock().unwrap().clone()
+    }
+}
+
+#[test]
+fn the_newest_track_goes_on_from_its_key_frame_and_the_former_one_when_it_is_gone() {
+    use TrackCodec::H264;
+    let mut rig = Rig::new();
+    rig.add("camera");
+    rig.frame("camera", H264, 0, 1, true);
+    rig.frame("camera", H264, 33, 2, false);
+    rig.add("other");
+    rig.frame("other", H264, 50, 10, false);
+    rig.frame("camera", H264, 66, 3, false);
+    rig.frame("other", H264, 90, 11, true);
+    rig.frame("camera", H264, 100, 4, true);
+    rig.frame("other", H264, 120, 12, false);
+    rig.chosen.remove("other");
+    assert_eq!(rig.chosen.needs_key_frames(), ["camera"]);
+    rig.frame("camera", H264, 133, 5, false);
+    rig.frame("camera", H264, 166, 6, true);
+    assert_eq!(rig.kept(), [(0, 1), (33, 2), (66, 3), (90, 11), (120, 12), (166, 6)]);
+    assert!(rig.events.try_recv().is_err());
+}
+
+#[test]
+fn a_track_of_another_codec_is_left_out_and_told_of_once() {
+    use TrackCodec::{H264, Vp8};
+    let mut rig = Rig::new();
+    rig.add("camera");
+    rig.frame("camera", H264, 0, 1, true);
+    rig.add("other");
+    for (at, is_key) in [(10, true), (43, false), (76, true)] {
+        rig.frame("other", Vp8, at, 10, is_key);
+    }
+    rig.frame("camera", H264, 100, 2, false);
+    assert_eq!(rig.kept(), [(0, 1), (100, 2)]);
+    let Ok(SourceEvent::Lacking { what, why }) = rig.events.try_recv() else { panic!("nothing told") };
+    assert_eq!(what, "track other");
+    assert_eq!(why, "its codec is VP8, and a file of H.264 as it was published holds nothing else");
+    assert!(rig.events.try_recv().is_err());
+}
