@@ -17,8 +17,8 @@ use super::output::{
     FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan, StreamProtocol, Transport, WebSocketPlan,
 };
 use super::pass_through;
-use super::remux;
 use super::provisions::Provisions;
+use super::remux;
 use super::request::{
     EgressRequest, FileRequest, ImagesRequest, Manifest, Media, OutputKind, OutputRequest, SegmentsRequest,
     SourceRequest, StreamRequest,

@@ -258,7 +258,8 @@ impl Case {
             requests.push(match (kind, picture, sound) {
                 (Kind::Participant | Kind::ParticipantRemuxed, _, _) => {
                     let identity = format!("participant-{number}");
-                    let as_published = (kind == Kind::ParticipantRemuxed).then(|| "--as-published".to_owned());
+                    let as_published =
+                        (kind == Kind::ParticipantRemuxed).then(|| "--as-published".to_owned());
                     let request = words(&["participant", ROOM, &identity, "--file", "out.mp4"]);
                     request.into_iter().chain(as_published).collect()
                 }

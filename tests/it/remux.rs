@@ -151,7 +151,8 @@ fn a_participants_pictures_stay_as_they_are_where_it_is_asked_for() {
     let publisher = Publisher::join(&server, ROOM, "drummer", Codec::H264);
     publisher.publish_by_clock(Codec::Opus, beeps());
     let first = publisher.publish_by_clock(Codec::H264, h264_flashes());
-    let arguments = ["participant", ROOM, "drummer", "--as-published", "--file", "drum.mp4", "--duration", "12s"];
+    let arguments =
+        ["participant", ROOM, "drummer", "--as-published", "--file", "drum.mp4", "--duration", "12s"];
     let mut recorder = Recorder::start_with(dir.path(), &arguments, |weir| server.reached_by(weir));
     recorder.until_written(2_000);
     recorder.runs_for(Duration::from_secs(3));

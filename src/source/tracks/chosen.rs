@@ -96,7 +96,10 @@ impl Chosen {
         self.choice.remove(&frame.track, at);
         let what = format!("track {}", frame.track);
         let first = self.codec.map_or_else(String::new, |codec| codec.to_string());
-        let why = format!("its codec is {}, and a file of {first} as it was published holds nothing else", frame.codec);
+        let why = format!(
+            "its codec is {}, and a file of {first} as it was published holds nothing else",
+            frame.codec
+        );
         if self.events.send(SourceEvent::Lacking { what, why }).is_err() {
             tracing::debug!("nobody listens to the source any more");
         }
