@@ -179,6 +179,33 @@ fn a_cable_that_is_pulled_for_five_seconds_costs_five_seconds_of_what_was_said()
     }
 }
 
+/// The first session loses every datagram, the second none.
+#[test]
+fn a_session_without_media_is_begun_anew_once() {
+    let redis = Redis::start();
+    let server = LiveKitServer::start(&redis);
+    let link = LossyLink::start(server.ws_url(), Weather::losing(1.0));
+    let found = recorded(&server, &link, Codec::Opus, 4, |recorder| {
+        recorder.until_said("coming into the room anew");
+        link.turns(Weather::FAIR);
+    });
+    found.assert_nothing_foreign();
+    assert!(found.frames.len() > 180 && found.missing() == 0, "{} frames", found.frames.len());
+    assert!((found.length - 4.0).abs() < 0.2, "{}", found.length);
+
+    link.turns(Weather::losing(1.0));
+    let publisher = Publisher::join(&server, ROOM, "ben", Codec::Opus);
+    let sid = publisher.publish(Codec::Opus, Codec::Opus.frames());
+    let dir = tempfile::tempdir().unwrap();
+    let ended = record(dir.path(), &server, &link, &["track", ROOM, &sid]).finish(SOON);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    assert!(
+        ended.log.contains("no media came through within 15 s: neither UDP nor TCP leads"),
+        "{}",
+        ended.log
+    );
+}
+
 /// A page in Chromium comes back by itself, and is recorded all the while.
 #[test]
 fn a_page_survives_ten_seconds_without_its_network() {

@@ -81,6 +81,13 @@ impl Recorder {
         self.tool.until("media is written", Duration::from_secs(20), enough);
     }
 
+    /// Waits until it says this in its log.
+    pub(crate) fn until_said(&mut self, what: &str) {
+        let tool = &mut self.tool;
+        let log = tool.log();
+        tool.until(what, Duration::from_secs(20), || log.lock().unwrap().contains(what).then_some(()));
+    }
+
     /// The process of its browser, which leads all of that's.
     pub(crate) fn browser(&self) -> i32 {
         let children = self.children(Group::Browser);

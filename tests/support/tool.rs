@@ -77,6 +77,11 @@ impl Tool {
         self.stderr.lock().unwrap().clone()
     }
 
+    /// The same, as it grows.
+    pub(crate) fn log(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.stderr)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         if self.status.is_none() {
             kill(self.pid, signal).unwrap_or_else(|error| panic!("{signal} to {}: {error}", self.name));

@@ -35,8 +35,10 @@ use crate::plan::room::RoomAccess;
 use crate::plan::track::{Picture, PublishedTrack, TrackKind, TracksPlan};
 use crate::secret::Secret;
 
-/// From the first offer to media that can flow, TCP included.
+/// From the first offer to media that can flow, TCP and a second session included.
 const MEDIA_WITHIN: Duration = Duration::from_secs(15);
+/// A session in which no media flows by then is begun anew, once: a server may lose sight of one and have another the moment after.
+const ANEW_AFTER: Duration = Duration::from_secs(7);
 /// UDP answers in milliseconds where it works at all.
 const TCP_AFTER: Duration = Duration::from_millis(1500);
 const TICK: Duration = Duration::from_millis(500);
@@ -173,6 +175,7 @@ impl RoomClient {
             offers_turn: false,
             broken_since: None,
             came_back: None,
+            is_second: false,
             announced: HashSet::new(),
         };
         room.joined(*join);
@@ -221,10 +224,17 @@ impl Media {
         Ok(media)
     }
 
-    /// When something is to be done about a connection that does not come up.
-    fn due(&self) -> Option<Instant> {
+    /// When something is to be done about a connection that does not come up; `is_second`: there was another session before.
+    fn due(&self, is_second: bool) -> Option<Instant> {
         let answered = self.answered.filter(|_| !self.connected)?;
-        Some(answered + if self.tcp.is_empty() { MEDIA_WITHIN } else { TCP_AFTER })
+        Some(
+            answered
+                + match (self.tcp.is_empty(), is_second) {
+                    (false, _) => TCP_AFTER,
+                    (true, false) => ANEW_AFTER,
+                    (true, true) => MEDIA_WITHIN - ANEW_AFTER,
+                },
+        )
     }
 }
 
@@ -258,6 +268,8 @@ struct Room {
     broken_since: Option<Instant>,
     /// When the server was reached again, and by which attempts.
     came_back: Option<(Instant, Attempts)>,
+    /// Whether a session was begun anew because no media ever flowed.
+    is_second: bool,
     /// Tracks whose start was told for the present sections.
     announced: HashSet<Arc<str>>,
 }
@@ -292,8 +304,10 @@ impl Room {
                 continue;
             }
             self.watch(now).await?;
-            let wake =
-                [self.media.due(), self.restoring_due()].into_iter().flatten().fold(wait, Instant::min);
+            let wake = [self.media.due(self.is_second), self.restoring_due()]
+                .into_iter()
+                .flatten()
+                .fold(wait, Instant::min);
             let is_resting = self.media.connected && !self.rest.is_zero();
             if is_resting {
                 self.media.transport.is_looked_at();

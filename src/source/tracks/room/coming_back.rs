@@ -53,13 +53,16 @@ impl Room {
         if self.restoring_due().is_some_and(|due| due <= now) {
             return self.rejoin("the way to the server did not come back");
         }
-        if self.is_rejoining() || self.media.due().is_none_or(|due| due > now) {
+        if self.is_rejoining() || self.media.due(self.is_second).is_none_or(|due| due > now) {
             return Ok(());
         }
         let candidates = std::mem::take(&mut self.media.tcp);
         if candidates.is_empty() {
             if self.media.peer.was_connected() {
                 return Ok(());
+            }
+            if !std::mem::replace(&mut self.is_second, true) {
+                return self.rejoin("no media came through");
             }
             let turn = if self.offers_turn { TURN } else { "" };
             return Err(RoomEnd::Failed(RoomError::NoMedia { within: MEDIA_WITHIN, turn }));
