@@ -130,8 +130,8 @@ impl RecordingPlan {
         *tracks = decided;
     }
 
-    /// How the tracks of a track composite, or of a participant who is to be recorded as published, get into its outputs, and why so, for people. `self` is the plan from before they were
-    /// found. `None`: of other recordings there is nothing to tell.
+    /// How the tracks of a track composite, or of a participant who is to be recorded as published, get into its outputs, and why so,
+    /// for people. `self` is the plan from before they were found. `None`: of other recordings there is nothing to tell.
     #[must_use]
     pub fn handling(&self, found: &[Discovered]) -> Option<String> {
         let SourcePlan::Tracks(tracks) = &self.source else { return None };

@@ -172,7 +172,7 @@ fn a_participants_pictures_stay_as_they_are_where_it_is_asked_for() {
     let whose: Vec<Option<usize>> =
         found.iter().map(|frame| sent.iter().position(|sent| sent.contains(frame))).collect();
     assert!(whose.iter().all(Option::is_some), "{whose:?}");
-    let mut turns = whose.clone();
+    let mut turns = whose;
     turns.dedup();
     assert_eq!(turns, [Some(0), Some(1), Some(0)]);
     // The first is without pictures while a key frame is awaited of it again: a second, and the server's answer.

@@ -26,15 +26,13 @@ use crate::source::SourceEvent;
 pub(super) struct Chosen {
     lane: Lane,
     choice: Choice,
-    /// Of the first frame.
-    codec: Option<TrackCodec>,
     timeline: Timeline,
     events: UnboundedSender<SourceEvent>,
 }
 
 impl Chosen {
     pub(super) fn new(lane: Lane, timeline: Timeline, events: UnboundedSender<SourceEvent>) -> Self {
-        Self { lane, choice: Choice::default(), codec: None, timeline, events }
+        Self { lane, choice: Choice::default(), timeline, events }
     }
 
     /// A track that may be shown.
@@ -56,8 +54,8 @@ impl Chosen {
     /// # Errors
     /// As [`Lane::frame`].
     pub(super) fn frame(&mut self, frame: &Frame, at: Duration) -> Result<(), TracksError> {
-        if self.codec.is_some_and(|codec| codec != frame.codec) {
-            self.leave_out(frame, at);
+        if let Some(first) = self.lane.codec().filter(|first| *first != frame.codec) {
+            self.leave_out(frame, first, at);
             return Ok(());
         }
         match self.choice.frame(&frame.track, frame.is_key, frame.is_contiguous, at) {
@@ -65,7 +63,6 @@ impl Chosen {
             Verdict::Switch => self.lane.is_broken(),
             Verdict::Decode => {}
         }
-        self.codec = Some(frame.codec);
         self.lane.frame(frame, at)
     }
 
@@ -89,13 +86,12 @@ impl Chosen {
     }
 
     /// Once for each track.
-    fn leave_out(&mut self, frame: &Frame, at: Duration) {
+    fn leave_out(&mut self, frame: &Frame, first: TrackCodec, at: Duration) {
         if !self.choice.knows(&frame.track) {
             return;
         }
         self.choice.remove(&frame.track, at);
         let what = format!("track {}", frame.track);
-        let first = self.codec.map_or_else(String::new, |codec| codec.to_string());
         let why = format!(
             "its codec is {}, and a file of {first} as it was published holds nothing else",
             frame.codec

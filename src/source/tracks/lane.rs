@@ -49,6 +49,11 @@ impl Lane {
         Self { feed, transcoder: None, described: None, line: None, told, last: None, broken: false }
     }
 
+    /// Of its first frame that could be read.
+    pub(super) fn codec(&self) -> Option<TrackCodec> {
+        self.described.as_ref().map(|(codec, _)| *codec)
+    }
+
     /// Something may be missing from here on.
     pub(super) const fn is_broken(&mut self) {
         self.broken = true;
