@@ -128,6 +128,9 @@ impl LiveKitServer {
                 "node_ip": "127.0.0.1",
                 "use_external_ip": false,
                 "enable_loopback_candidate": true,
+                // Otherwise it listens at every address of the machine, calls each of them `node_ip`, and tells of one of them, as
+                // chance has it: datagrams that go where it tells may reach a socket that knows nobody.
+                "ips": { "includes": ["127.0.0.1/32"] },
             },
             "redis": redis.config(),
             "keys": { &keys.key: &keys.secret },

@@ -76,6 +76,8 @@ export class LiveKitServer {
         node_ip: "127.0.0.1",
         use_external_ip: false,
         enable_loopback_candidate: true,
+        // Otherwise the address that it tells of may be that of a socket elsewhere, as chance has it.
+        ips: { includes: ["127.0.0.1/32"] },
       },
       keys: { [KEY]: SECRET },
     };

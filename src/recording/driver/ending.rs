@@ -43,8 +43,10 @@ impl Driver<'_> {
         let length = Duration::from(self.timeline.end_by(asked.unwrap_or(gst::ClockTime::MAX)));
         self.report.ending(reason, length, Timestamp::now());
         let dropped = self.dropped();
-        if dropped > 0 {
-            self.report.note(format!("{dropped} pictures dropped"));
+        match dropped {
+            0 => {}
+            1 => self.report.note("1 picture dropped".to_owned()),
+            _ => self.report.note(format!("{dropped} pictures dropped")),
         }
         self.reporter.changed(self.report.info());
         let (source, encoders) = (self.source.take(), self.encoders.take());

@@ -37,7 +37,8 @@ use crate::secret::Secret;
 
 /// From the first offer to media that can flow, TCP and a second session included.
 const MEDIA_WITHIN: Duration = Duration::from_secs(15);
-/// A session in which no media flows by then is begun anew, once: a server may lose sight of one and have another the moment after.
+/// A session in which no media flows by then is begun anew, once: servers give an address up that leaves their first checks of it
+/// unanswered (pion after 1.5 s), and do not come back to it in the same session.
 const ANEW_AFTER: Duration = Duration::from_secs(7);
 /// UDP answers in milliseconds where it works at all.
 const TCP_AFTER: Duration = Duration::from_millis(1500);
