@@ -213,8 +213,15 @@ fn every_codec_of_a_browser_is_recorded() {
         let file = ended.path("ann.mp4");
         assert_decodable(&file);
         assert!((Probe::of(&file).duration - 5.0).abs() < 0.1, "{name}: {}", Probe::of(&file).duration);
-        for at in [0.4, 2.5, 4.5] {
-            assert_eq!(shown(&file, at), SOMEBODY, "{name} at {at} s");
+        // A browser's encoders, which have just begun, take some tenths of a second to their first picture.
+        for at in [1.0, 2.5, 4.5] {
+            assert_eq!(shown(&file, at), SOMEBODY, "{name} at {at} s: {}", ended.log);
+        }
+        // Of these only H.264 says which colours a canvas is in; browsers, too, show the others a little off.
+        if name == "h264" {
+            let seen = Still::at(&file, 2.5).colour(room::part(WHOLE, 0.48, 0.68, 0.04, 0.04));
+            let far = seen.iter().zip(room::colour(1)).any(|(seen, sent)| seen.abs_diff(sent) > 6);
+            assert!(!far, "{seen:?} instead of {:?}", room::colour(1));
         }
         let samples = sound::samples(&file);
         assert_eq!(room::heard(&samples, 3.5, 4.5, 2), [1], "{name}");

@@ -8,6 +8,7 @@
 //!
 //! What is shown is black before there is a picture and when there is none any more; a track that merely stalls keeps its last one.
 
+mod colours;
 mod decoder;
 mod projector;
 mod reel;

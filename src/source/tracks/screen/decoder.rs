@@ -12,6 +12,7 @@ use gstreamer_app as gst_app;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::colours;
 use super::projector::Outlet;
 use crate::media::{Intake, MediaPipeline, Overflow, PipelineError, Taker};
 use crate::plan::track::TrackCodec;
@@ -48,7 +49,7 @@ impl Decoder {
             chain.push(pipeline.add(parser)?);
         }
         let decoder = decoder(&pipeline, codec)?;
-        mend_colours(&decoder, codec);
+        colours::mend(&decoder, codec);
         chain.push(decoder);
 
         let scale = pipeline.add("videoconvertscale")?;
@@ -94,10 +95,10 @@ impl Decoder {
             && let Some(mut caps) = caps::of(frame.codec, &frame.bytes)
         {
             if frame.codec == TrackCodec::Vp9
-                && let Some(colours) = vp9_colours(&frame.bytes)
+                && let Some(colours) = colours::of_vp9(&frame.bytes)
                 && let Some(structure) = caps.make_mut().structure_mut(0)
             {
-                structure.set("colorimetry", colours);
+                structure.set("colorimetry", colours.to_string());
             }
             self.caps = Some(caps);
         }
@@ -186,60 +187,4 @@ fn decoder(pipeline: &MediaPipeline, codec: TrackCodec) -> Result<gst::Element, 
         decoder.set_property("max-errors", -1i32);
     }
     Ok(decoder)
-}
-
-/// Where a stream does not say which colours it is in, they are those that browsers show it in: of VP8, which can't say it, BT.601's
-/// (RFC 6386 §9.2); of all others BT.709's. GStreamer would go by the picture's size.
-fn mend_colours(decoder: &gst::Element, codec: TrackCodec) {
-    let (Some(sink), Some(source)) = (decoder.static_pad("sink"), decoder.static_pad("src")) else { return };
-    let sink = sink.downgrade();
-    source.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-        let Some(gst::PadProbeData::Event(event)) = &info.data else { return gst::PadProbeReturn::Ok };
-        let gst::EventView::Caps(told) = event.view() else { return gst::PadProbeReturn::Ok };
-        let encoded = sink.upgrade().and_then(|sink| sink.current_caps());
-        let is_said = encoded
-            .and_then(|caps| caps.structure(0).map(|caps| caps.has_field("colorimetry")))
-            .unwrap_or(false);
-        if !is_said {
-            let colours = if codec == TrackCodec::Vp8 { "bt601" } else { "bt709" };
-            let mut caps = told.caps_owned();
-            if let Some(structure) = caps.make_mut().structure_mut(0) {
-                structure.set("colorimetry", colours);
-            }
-            info.data = Some(gst::PadProbeData::Event(gst::event::Caps::new(&caps)));
-        }
-        gst::PadProbeReturn::Ok
-    });
-}
-
-/// What a key frame of VP9 says of its colours, where it does (its bitstream specification, §6.2 and §7.2.2): `vp9dec` knows, and does
-/// not tell whether it was said.
-fn vp9_colours(key_frame: &[u8]) -> Option<&'static str> {
-    // Behind two bits of marker come two of the profile; behind the first byte three that never change.
-    let (first, rest) = key_frame.split_first()?;
-    if first & 0b1111_0000 != 0b1000_0000 {
-        return None;
-    }
-    match rest.strip_prefix(&[0x49, 0x83, 0x42])?.first()? >> 5 {
-        0 | 6 => None,
-        1 | 3 => Some("bt601"),
-        5 => Some("bt2020"),
-        _ => Some("bt709"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_frame_of_vp9_says_its_colours_or_not() {
-        let key = |colours: u8| [0x82, 0x49, 0x83, 0x42, colours << 5 | 1, 0];
-        assert_eq!(vp9_colours(&key(0)), None);
-        assert_eq!(vp9_colours(&key(1)), Some("bt601"));
-        assert_eq!(vp9_colours(&key(2)), Some("bt709"));
-        assert_eq!(vp9_colours(&key(2)[..4]), None);
-        assert_eq!(vp9_colours(&[0x86, 0, 0, 0, 0x40]), None);
-        assert_eq!(vp9_colours(&[]), None);
-    }
 }

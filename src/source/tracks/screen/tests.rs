@@ -130,7 +130,20 @@ fn track(sid: &str) -> PublishedTrack {
 }
 
 /// Encoded pictures of one colour, the first of them a key frame.
-fn frames(codec: TrackCodec, colour: &str, (width, height): (u32, u32), count: u32) -> Vec<(Vec<u8>, bool)> {
+fn frames(codec: TrackCodec, colour: &str, size: (u32, u32), count: u32) -> Vec<(Vec<u8>, bool)> {
+    // Of VP8, and of this encoder's AV1, nothing is said about it.
+    let colours = if codec == TrackCodec::Av1 { "bt709" } else { "bt601" };
+    frames_in(codec, colour, size, count, colours)
+}
+
+/// The same, drawn in these colours, by GStreamer's name.
+fn frames_in(
+    codec: TrackCodec,
+    colour: &str,
+    (width, height): (u32, u32),
+    count: u32,
+    colours: &str,
+) -> Vec<(Vec<u8>, bool)> {
     crate::media::init().unwrap();
     let encoder = match codec {
         TrackCodec::Vp9 => "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=1000",
@@ -146,11 +159,9 @@ fn frames(codec: TrackCodec, colour: &str, (width, height): (u32, u32), count: u
         }
         _ => "vp8enc deadline=1 keyframe-max-dist=1000",
     };
-    // Of VP8, and of this encoder's AV1, nothing is said about it.
-    let colours = if codec == TrackCodec::Av1 { "bt709" } else { "bt601" };
     let pipeline = gst::parse::launch(&format!(
-        "videotestsrc num-buffers={count} pattern={colour} ! video/x-raw,format=I420,width={width},height={height},framerate=30/1,\
-         colorimetry={colours} ! {encoder} ! appsink name=out sync=false"
+        "videotestsrc num-buffers={count} pattern={colour} ! video/x-raw,format=RGB,width={width},height={height},framerate=30/1 ! \
+         videoconvert ! video/x-raw,format=I420,colorimetry={colours} ! {encoder} ! appsink name=out sync=false"
     ))
     .unwrap()
     .downcast::<gst::Pipeline>()
@@ -225,6 +236,22 @@ async fn h265_is_decoded_in_every_size() {
 #[tokio::test(flavor = "multi_thread")]
 async fn av1_is_decoded_in_every_size() {
     every_size_of(TrackCodec::Av1).await;
+}
+
+/// As Chromium sends what is drawn on a canvas.
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_of_full_range_are_not_taken_for_others() {
+    for codec in [TrackCodec::H264, TrackCodec::H265, TrackCodec::Vp9] {
+        for (size, colours) in [(SIZE, "1:3:5:1"), ((640, 360), "1:3:5:1"), ((640, 360), "1:4:16:4")] {
+            let mut rig = Rig::new();
+            rig.screen.add(&track("TR_1"));
+            rig.play("TR_1", codec, &frames_in(codec, "red", size, 15, colours)).await;
+            rig.wait(200).await;
+            let at = rig.now();
+            let kept = rig.finish().await;
+            assert_near(kept.at(at, (160, 90)), RED, &format!("{codec} in {colours}"));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
