@@ -1,12 +1,12 @@
 //! Participants who publish as people do, with LiveKit's own SDKs: what is recorded of them without a browser is whole, and in step.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::support::layout::{self, Layout, Region};
 use crate::support::livekit::{LiveKitServer, Redis};
-use crate::support::measure::pictures::{Picture, pictures};
-use crate::support::measure::sound::{Beep, beeps, samples};
+use crate::support::measure::pictures::{Picture, changes, pictures};
+use crate::support::measure::sound::{Beep, beeps, beeps_of, samples};
 use crate::support::measure::timing::{cadence, percentile, sound_lateness};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
@@ -76,6 +76,56 @@ fn a_participant_in_a_browser_is_in_step() {
     assert!(late.len() >= 10 && apart(&late, -15.0) <= 60.0, "{late:.0?}");
 }
 
+/// Chromium's own devices: a picture in which something moves and the time is counted, and a beep of 20 ms each half second.
+#[test]
+fn what_a_browsers_camera_and_microphone_send_is_whole() {
+    let (redis, pages) = (Redis::start(), PageServer::start());
+    let livekit = LiveKitServer::start(&redis);
+    let options = "devices=1&width=640&height=480&fps=20";
+    let _publishers = Publishers::join(&livekit, &pages, ROOM, &["ann"], options);
+    let dir = tempfile::tempdir().unwrap();
+    let arguments =
+        ["participant", ROOM, "ann", "--size", "640x480", "--file", "ann.mp4", "--duration", "10s"];
+    let file = record(dir.path(), &livekit, &arguments).path("ann.mp4");
+    assert_decodable(&file);
+    assert!((Probe::of(&file).duration - 10.0).abs() < 0.1, "{:?}", Probe::of(&file));
+    let moved = changes(&file);
+    let longest = moved.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+    assert!(moved.len() > 180 && longest < 0.2, "{} pictures, none for {longest:.2} s", moved.len());
+    let heard = beeps_of(&samples(&file), 0.01);
+    assert!(heard.len() >= 19, "{heard:?}");
+    for pair in heard.windows(2) {
+        assert!((pair[1].at - pair[0].at - 0.5).abs() < 0.06, "{heard:?}");
+    }
+}
+
+/// Six seconds of a track as it was published.
+#[track_caller]
+fn track(dir: &Path, livekit: &LiveKitServer, room: &str, sid: &str, name: &str) -> (PathBuf, Probe) {
+    let arguments = ["track", room, sid, "--file", name, "--duration", "6s"];
+    let file = record(dir, livekit, &arguments).path(name);
+    assert_decodable(&file);
+    let probe = Probe::of(&file);
+    assert!((probe.duration - 6.0).abs() < 0.3, "{probe:?}");
+    (file, probe)
+}
+
+/// The codecs that cost more than two cores have for a second time.
+#[test]
+fn what_pythons_sdk_sends_in_vp9_and_av1_is_whole() {
+    let redis = Redis::start();
+    let livekit = LiveKitServer::start(&redis);
+    for (codec, container, name) in [("VP9", "webm", "vp9"), ("AV1", "mp4", "av1")] {
+        let room = &format!("{ROOM}-{name}");
+        let publisher = PythonPublisher::join(&livekit, room, "ann", codec);
+        let dir = tempfile::tempdir().unwrap();
+        let picture = format!("picture.{container}");
+        let (file, probe) = track(dir.path(), &livekit, room, &publisher.picture, &picture);
+        assert_eq!(probe.stream("video").codec, name);
+        assert_whole(&pictures(&file, &layout::synthetic()));
+    }
+}
+
 /// Both of its tracks as a participant, and each by itself as it was published.
 #[test]
 fn a_participant_with_pythons_sdk_is_whole_and_in_step() {
@@ -99,18 +149,11 @@ fn a_participant_with_pythons_sdk_is_whole_and_in_step() {
         let late = late(&seen, &heard);
         assert!(late.len() >= 9 && apart(&late, 10.0) <= 40.0, "{name}: {late:.0?}");
 
-        let track = |sid: &str, name: &str| {
-            let arguments = ["track", room.as_str(), sid, "--file", name, "--duration", "6s"];
-            let file = record(dir.path(), &livekit, &arguments).path(name);
-            assert_decodable(&file);
-            let probe = Probe::of(&file);
-            assert!((probe.duration - 6.0).abs() < 0.3, "{probe:?}");
-            (file, probe)
-        };
-        let (file, probe) = track(&publisher.picture, &format!("picture.{container}"));
+        let picture = format!("picture.{container}");
+        let (file, probe) = track(dir.path(), &livekit, room, &publisher.picture, &picture);
         assert_eq!(probe.stream("video").codec, name);
         assert_whole(&pictures(&file, &layout::synthetic()));
-        let (file, probe) = track(&publisher.sound, "sound.ogg");
+        let (file, probe) = track(dir.path(), &livekit, room, &publisher.sound, "sound.ogg");
         assert_eq!(probe.stream("audio").codec, "opus");
         // Where it follows the sender's clock, a packet of 20 ms is filled in or left out.
         assert_beeps(&beeps(&samples(&file)), 0.045, 5);

@@ -25,7 +25,7 @@ pub(crate) struct PythonPublisher {
 }
 
 impl PythonPublisher {
-    /// `codec`: by its name in the SDK, `VP8` or `H264`.
+    /// `codec`: by its name in the SDK, `VP8`, `H264`, `VP9` or `AV1`.
     pub(crate) fn join(livekit: &LiveKitServer, room: &str, identity: &str, codec: &str) -> Self {
         let home = tempfile::Builder::new().prefix("weir-python").tempdir().unwrap();
         let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();

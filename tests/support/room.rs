@@ -161,6 +161,9 @@ fn chromium(profile: &Path) -> Tool {
         "--mute-audio",
         "--autoplay-policy=no-user-gesture-required",
         "--disable-background-timer-throttling",
+        // Who asks for a camera gets one that shows the time, and a microphone that beeps.
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
         "--disable-dev-shm-usage",
         "--remote-debugging-port=0",
         "about:blank",

@@ -73,6 +73,11 @@ pub(crate) fn level(samples: &[f32], hertz: f64) -> f64 {
 
 /// Finds every beep: sound of at least 20 ms with 200 ms of silence before it.
 pub(crate) fn beeps(samples: &[f32]) -> Vec<Beep> {
+    beeps_of(samples, 0.02)
+}
+
+/// The same, of sound of at least so many seconds.
+pub(crate) fn beeps_of(samples: &[f32], length: f64) -> Vec<Beep> {
     // A quarter of the full beep: above what a codec smears ahead of an attack, reached within the first half wave.
     let threshold = peak(samples) / 4.0;
     if threshold < 0.005 {
@@ -86,7 +91,7 @@ pub(crate) fn beeps(samples: &[f32]) -> Vec<Beep> {
         while let Some(next) = loud.next_if(|next| next - last < silence) {
             last = next;
         }
-        if (last - start) as f64 > 0.02 * RATE {
+        if (last - start) as f64 > length * RATE {
             found.push(Beep {
                 at: start as f64 / RATE,
                 length: (last - start) as f64 / RATE,

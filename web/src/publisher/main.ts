@@ -9,6 +9,7 @@
 //   layers         of one stream in vp9 or av1: L3T3_KEY, … (the default: L1T1)
 //   width, height, fps     640, 360, 30
 //   camera, microphone     0: joins without
+//   devices        1: the browser's camera and microphone (Chromium has fake ones) in place of a colour and a tone
 //   beep           1: the tone is 100 ms long at each full second of the wall clock, with a flash
 //
 // `window.publishers` is a promise of all of them, once they have published; each has the methods of Publisher.
@@ -39,6 +40,7 @@ const format = {
   simulcast: params.get("simulcast") === "1",
   layers: (params.get("layers") ?? "L1T1") as NonNullable<TrackPublishOptions["scalabilityMode"]>,
   beep: params.get("beep") === "1",
+  devices: params.get("devices") === "1",
 };
 
 const audio = new AudioContext();
@@ -63,6 +65,20 @@ function picture(look: Look, width: number, height: number): MediaStreamTrack {
   };
   const timer = setInterval(paint, 1000 / format.fps);
   paint();
+  return track;
+}
+
+/** What a person would be asked for, without what a browser makes of a voice. */
+async function device(kind: "video" | "audio"): Promise<MediaStreamTrack> {
+  const { width, height, fps } = format;
+  const constraints =
+    kind === "video"
+      ? { video: { width, height, frameRate: fps } }
+      : { audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } };
+  const [track] = (await navigator.mediaDevices.getUserMedia(constraints)).getTracks();
+  if (!track) {
+    throw new Error(`there is no device for ${kind}`);
+  }
   return track;
 }
 
@@ -126,7 +142,8 @@ class Publisher {
       videoEncoding: { maxBitrate: width * height * fps * 0.1, maxFramerate: fps },
       ...(simulcast ? {} : { scalabilityMode: layers }),
     };
-    await this.room.localParticipant.publishTrack(picture(this.#look, width, height), options);
+    const track = format.devices ? await device("video") : picture(this.#look, width, height);
+    await this.room.localParticipant.publishTrack(track, options);
   }
 
   /** What the camera is really sent as: `video/vp8`. */
@@ -140,7 +157,8 @@ class Publisher {
 
   async publishMicrophone(): Promise<void> {
     const options = { source: Track.Source.Microphone, name: "microphone", dtx: false, red: false };
-    await this.room.localParticipant.publishTrack(sound(this.#tone), options);
+    const track = format.devices ? await device("audio") : sound(this.#tone);
+    await this.room.localParticipant.publishTrack(track, options);
   }
 
   /** Mutes and unmutes what is published. */
