@@ -106,12 +106,12 @@ impl RecordingPlan {
         let Discovered { track, codec } = found;
         let room = Room { name: &room.name, id: &room.id };
         let mut subject = Subject::Publisher { room, identity: &track.publisher };
-        for output in &mut plan.outputs {
+        for (at, output) in plan.outputs.iter_mut().enumerate() {
             let OutputPlan::File(file) = output else { continue };
             if file.pass_through != Some(PassThrough::Awaited) {
                 continue;
             }
-            file.container = codec.container();
+            file.container = codec.container_called(unnamed.file_path(at));
             file.has_video = codec.kind() == TrackKind::Video;
             file.audio = (!file.has_video).then_some(AudioCodec::Opus);
             file.pass_through = Some(PassThrough::Of(*codec));

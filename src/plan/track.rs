@@ -39,6 +39,15 @@ impl TrackCodec {
             Self::Vp8 | Self::Vp9 | Self::Av1 => Container::WebM,
         }
     }
+
+    /// The same, of a file that is to be called so: AV1 has two that hold it.
+    #[must_use]
+    pub fn container_called(self, path: &str) -> Container {
+        match self {
+            Self::Av1 if path.ends_with(Container::Mp4.row().extension) => Container::Mp4,
+            _ => self.container(),
+        }
+    }
 }
 
 impl fmt::Display for TrackCodec {

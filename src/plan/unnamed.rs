@@ -69,6 +69,14 @@ impl Unnamed {
         })
     }
 
+    /// What a file is to be called, of the output in this place; empty where that is not said.
+    pub(super) fn file_path(&self, output: usize) -> &str {
+        match self.asked.get(output) {
+            Some((_, Names::File { path })) => path,
+            _ => "",
+        }
+    }
+
     /// Paths of the outputs in their request.
     pub(super) fn fields(&self) -> Vec<&str> {
         self.asked.iter().map(|(field, _)| field.as_str()).collect()

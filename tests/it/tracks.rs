@@ -29,6 +29,9 @@ pub(super) fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
     let out = "appsink name=out";
     encoded(&match codec {
         Codec::Opus | Codec::Pcmu | Codec::Pcma => format!("filesrc location={path} ! oggdemux ! {out}"),
+        Codec::Av1 if path.to_string().ends_with("mp4") => {
+            format!("filesrc location={path} ! qtdemux ! {out}")
+        }
         Codec::Vp8 | Codec::Vp9 | Codec::Av1 => format!("filesrc location={path} ! matroskademux ! {out}"),
         Codec::H264 => format!(
             "filesrc location={path} ! qtdemux ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au ! {out}"
@@ -105,12 +108,18 @@ fn pictures_are_kept_as_they_were_published() {
         (Codec::H264, "mp4"),
         (Codec::H265, "mp4"),
         (Codec::Av1, "webm"),
+        (Codec::Av1, "mp4"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let publisher = Publisher::join(&server, ROOM, "painter", codec);
         let sid = publisher.publish(codec, codec.frames());
-        let ended = record(dir.path(), &server, &sid, &["--duration", "3s"]).finish(SOON).complete();
+        let mut arguments = vec!["--duration", "3s"];
+        if (codec, extension) == (Codec::Av1, "mp4") {
+            arguments.extend(["--file", "{track_id}-{time}.mp4"]);
+        }
+        let ended = record(dir.path(), &server, &sid, &arguments).finish(SOON).complete();
         let file = file_of(&ended);
+        assert_decodable(&file);
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         assert!(name.starts_with(&format!("{sid}-")) && name.ends_with(extension), "{codec:?}: {name}");
         let found = frames_in(&file, codec);

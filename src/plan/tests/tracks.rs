@@ -26,6 +26,8 @@ fn a_track_tells_what_its_file_is() {
     for (path, codec, name, container, has_video) in [
         ("", TrackCodec::Opus, "TR_abc-2006-01-02T150405.ogg", Container::Ogg, false),
         ("a/{publisher_identity}.mp4", TrackCodec::Vp8, "a/ann.webm", Container::WebM, true),
+        ("painted", TrackCodec::Av1, "painted.webm", Container::WebM, true),
+        ("painted.mp4", TrackCodec::Av1, "painted.mp4", Container::Mp4, true),
         (
             "{track_type}-{track_source}-{track_id}",
             TrackCodec::H265,

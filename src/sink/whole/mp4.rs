@@ -8,6 +8,7 @@
 //!
 //! No sample is looked at. Decode times, composition offsets and key frames are carried over number for number.
 
+mod av1;
 mod scan;
 mod tables;
 

@@ -4,6 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use mp4_atom::{Decode, Moof, Moov, Traf, Trex};
 
+use super::av1;
 use super::tables::{Sample, Tables};
 
 /// A `moov` or `moof` larger than this is not ours; a fragment of ours has some kilobytes.
@@ -56,7 +57,9 @@ pub(super) fn scan(source: &mut (impl Read + Seek), len: u64) -> Result<Scan, Sc
         match &header.kind {
             b"ftyp" if is_whole => ftyp = header.load(source)?,
             b"moov" if is_whole => {
-                let moov = Moov::decode(&mut header.load(source)?.as_slice())
+                let mut bytes = header.load(source)?;
+                av1::make_readable(&mut bytes);
+                let moov = Moov::decode(&mut bytes.as_slice())
                     .map_err(|error| ScanError::Foreign(format!("its moov can't be read: {error}")))?;
                 movie = Some(Movie::new(moov));
             }
@@ -78,10 +81,11 @@ pub(super) fn scan(source: &mut (impl Read + Seek), len: u64) -> Result<Scan, Sc
         }
         at = header.end;
     }
-    let Some(movie) = movie else { return Err(ScanError::Empty) };
+    let Some(mut movie) = movie else { return Err(ScanError::Empty) };
     if movie.tracks.iter().all(Tables::is_empty) {
         return Err(ScanError::Empty);
     }
+    av1::configure(&mut movie.moov, &movie.pieces, source)?;
     Ok(Scan { ftyp, moov: movie.moov, tracks: movie.tracks, pieces: movie.pieces, complete })
 }
 
