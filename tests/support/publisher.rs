@@ -206,9 +206,18 @@ pub(crate) fn units_of(frame: &[u8], codec: Codec) -> Vec<Vec<u8>> {
     starts.iter().zip(ends).map(unit).filter(|unit| !is_delimiter(unit[0])).collect()
 }
 
+/// What says which frame is sent when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    /// One after the other, and from the first one where a key frame is asked for.
+    InTurn,
+    /// The participant's clock. The track's own is faster by so many millionths: it makes more frames than there is time for.
+    ByClock { fast: f64 },
+}
+
 /// What happens to a published track.
 enum Ask {
-    Publish { codec: Codec, frames: Vec<Vec<u8>>, by_clock: bool, sid: oneshot::Sender<String> },
+    Publish { codec: Codec, frames: Vec<Vec<u8>>, order: Order, sid: oneshot::Sender<String> },
     Vanish,
     Mute { sid: String, muted: bool },
     Replace { sid: String, frames: Vec<Vec<u8>> },
@@ -291,18 +300,23 @@ impl Publisher {
 
     /// Publishes a track that sends these frames again and again; gives its sid.
     pub(crate) fn publish(&self, codec: Codec, frames: Vec<Vec<u8>>) -> String {
-        self.publish_so(codec, frames, false)
+        self.publish_so(codec, frames, Order::InTurn)
     }
 
     /// The same, but which frame is sent the participant's clock says alone, however late it is and whoever asks for a key frame:
     /// frames of two tracks that have the same place in time are sent together.
     pub(crate) fn publish_by_clock(&self, codec: Codec, frames: Vec<Vec<u8>>) -> String {
-        self.publish_so(codec, frames, true)
+        self.publish_so(codec, frames, Order::ByClock { fast: 0.0 })
     }
 
-    fn publish_so(&self, codec: Codec, frames: Vec<Vec<u8>>, by_clock: bool) -> String {
+    /// The same, by a crystal that is faster by so many millionths.
+    pub(crate) fn publish_by_fast_clock(&self, codec: Codec, frames: Vec<Vec<u8>>, fast: f64) -> String {
+        self.publish_so(codec, frames, Order::ByClock { fast })
+    }
+
+    fn publish_so(&self, codec: Codec, frames: Vec<Vec<u8>>, order: Order) -> String {
         let (sid, published) = oneshot::channel();
-        self.ask(Ask::Publish { codec, frames, by_clock, sid });
+        self.ask(Ask::Publish { codec, frames, order, sid });
         published.blocking_recv().expect("the track is published")
     }
 
@@ -366,7 +380,7 @@ struct Waiting {
     cid: String,
     codec: Codec,
     frames: Vec<Vec<u8>>,
-    by_clock: bool,
+    order: Order,
     told: oneshot::Sender<String>,
 }
 
@@ -388,6 +402,8 @@ struct Track {
     frames: Vec<Vec<u8>>,
     /// Since when frames are counted that are sent by the clock.
     epoch: Option<Instant>,
+    /// From one frame to the next, by the participant's clock.
+    period: Duration,
     next: usize,
     ticks: u64,
     due: Instant,
@@ -514,27 +530,26 @@ impl Participant {
         let now = Instant::now();
         for track in self.tracks.iter_mut().filter(|track| track.due <= now) {
             let (step, rate) = track.codec.step();
-            let length = Duration::from_secs_f64(step as f64 / rate as f64);
             if track.muted {
                 // Its clock goes on.
                 while track.due <= now {
-                    (track.due, track.ticks) = (track.due + length, track.ticks + step);
+                    (track.due, track.ticks) = (track.due + track.period, track.ticks + step);
                 }
                 continue;
             }
-            (track.due, track.ticks) = (track.due + length, track.ticks + step);
+            // The moment it belongs to, which a sender report tells of, is when it was due.
+            let moment = track.due;
+            (track.due, track.ticks) = (track.due + track.period, track.ticks + step);
             let Some(writer) = self.sending.rtc.writer(track.mid) else { continue };
             let pt = writer.payload_params().next().unwrap().pt();
             if let Some(epoch) = track.epoch {
-                // The one that was due, which is the one before what is due next.
-                let place = (track.due - epoch).as_secs_f64() / length.as_secs_f64();
-                track.next = place.round() as usize - 1;
+                let place = (moment - epoch).as_secs_f64() * rate as f64 / step as f64;
+                track.next = place.round() as usize;
             }
             let frame: Arc<[u8]> = track.frames[track.next % track.frames.len()].clone().into();
             track.next += 1;
             let time = MediaTime::new(track.ticks, str0m::media::Frequency::new(rate as u32).unwrap());
-            // The moment it belongs to, which a sender report tells of, is when it was due.
-            writer.write(pt, track.due - length, time, Arc::clone(&frame)).unwrap();
+            writer.write(pt, moment, time, Arc::clone(&frame)).unwrap();
             locked(&track.sent).push(frame);
             // One written, everything taken out: so str0m wants it.
             let mut wanted = Vec::new();
@@ -549,7 +564,7 @@ impl Participant {
         match ask {
             // Who is gone does nothing.
             Ask::Vanish => {}
-            Ask::Publish { codec, frames, by_clock, sid } => {
+            Ask::Publish { codec, frames, order, sid } => {
                 let cid = format!("cid-{}", self.tracks.len() + self.waiting.len());
                 let kind = if codec.is_sound() { proto::TrackType::Audio } else { proto::TrackType::Video };
                 let source = if codec.is_sound() {
@@ -568,7 +583,7 @@ impl Participant {
                     ..proto::AddTrackRequest::default()
                 }))
                 .await;
-                self.waiting.push(Waiting { cid, codec, frames, by_clock, told: sid });
+                self.waiting.push(Waiting { cid, codec, frames, order, told: sid });
             }
             Ask::Mute { sid, muted } => {
                 self.send(Request::Mute(proto::MuteTrackRequest { sid: sid.clone(), muted })).await;
@@ -618,7 +633,7 @@ impl Participant {
             }
             Response::TrackPublished(published) => {
                 let at = self.waiting.iter().position(|waiting| waiting.cid == published.cid).unwrap();
-                let Waiting { cid, codec, frames, by_clock, told } = self.waiting.swap_remove(at);
+                let Waiting { cid, codec, frames, order, told } = self.waiting.swap_remove(at);
                 let sid = published.track.unwrap().sid;
                 let kind = if codec.is_sound() { MediaKind::Audio } else { MediaKind::Video };
                 let mut api = self.sending.rtc.sdp_api();
@@ -637,12 +652,29 @@ impl Participant {
                 let sent = Sent::default();
                 locked(&self.sent).insert(sid.clone(), Arc::clone(&sent));
                 let (next, ticks, muted) = (0, 0, false);
-                let epoch = by_clock.then_some(self.epoch);
+                let (epoch, fast) = match order {
+                    Order::InTurn => (None, 0.0),
+                    Order::ByClock { fast } => (Some(self.epoch), fast),
+                };
+                let (step, rate) = codec.step();
+                let period = Duration::from_secs_f64(step as f64 / rate as f64 / (1.0 + fast / 1e6));
                 // A whole second later than the epoch or a multiple of it, so that all tracks have a frame there.
                 let due = epoch.map_or_else(Instant::now, |epoch| {
                     epoch + Duration::from_secs(epoch.elapsed().as_secs() + 1)
                 });
-                self.tracks.push(Track { sid, codec, mid, frames, epoch, next, ticks, due, muted, sent });
+                self.tracks.push(Track {
+                    sid,
+                    codec,
+                    mid,
+                    frames,
+                    epoch,
+                    period,
+                    next,
+                    ticks,
+                    due,
+                    muted,
+                    sent,
+                });
             }
             _ => {}
         }

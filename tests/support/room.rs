@@ -89,7 +89,7 @@ impl Publishers {
             query += &format!("&token={}", token(livekit, room, identity));
         }
         let profile = tempfile::Builder::new().prefix("weir-publishers").tempdir().unwrap();
-        let mut chromium = chromium(profile.path());
+        let mut chromium = chromium(profile.path(), options.contains("devices=1"));
         let devtools = chromium.until("Chromium listens", ANSWER_WITHIN, {
             let log = profile.path().join("DevToolsActivePort");
             move || {
@@ -152,7 +152,8 @@ pub(crate) fn recorder_token(livekit: &LiveKitServer, room: &str, egress_id: &st
     signer.recorder(room, egress_id).unwrap().expose().clone()
 }
 
-fn chromium(profile: &Path) -> Tool {
+/// `devices`: who asks for a camera gets one that shows the time, and a microphone that beeps.
+fn chromium(profile: &Path, devices: bool) -> Tool {
     let mut chromium = command("setpriv");
     // It dies with the thread that starts it, also when the tests are killed.
     chromium.args(["--pdeathsig", "KILL", "--", "/usr/bin/chromium"]).args([
@@ -161,13 +162,13 @@ fn chromium(profile: &Path) -> Tool {
         "--mute-audio",
         "--autoplay-policy=no-user-gesture-required",
         "--disable-background-timer-throttling",
-        // Who asks for a camera gets one that shows the time, and a microphone that beeps.
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
         "--disable-dev-shm-usage",
         "--remote-debugging-port=0",
         "about:blank",
     ]);
+    if devices {
+        chromium.args(["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]);
+    }
     chromium.arg(format!("--user-data-dir={}", profile.display())).env("TMPDIR", profile);
     Tool::start(chromium, None)
 }

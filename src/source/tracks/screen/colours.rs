@@ -87,11 +87,19 @@ fn is_plain(format: gst_video::VideoFormatInfo) -> bool {
 /// From full range to limited range, each rounded (ITU-R BT.709-6, table 3, and ITU-T H.264, E.2.1).
 fn narrow(buffer: &mut gst::BufferRef, layout: &gst_video::VideoInfo) {
     let Ok(mut frame) = gst_video::VideoFrameRef::from_buffer_ref_writable(buffer, layout) else { return };
-    for (plane, to) in [(0, luma as fn(u8) -> u8), (1, chroma), (2, chroma)] {
+    if let Ok(bytes) = frame.plane_data_mut(0) {
+        change(bytes, luma);
+    }
+    for plane in [1, 2] {
         if let Ok(bytes) = frame.plane_data_mut(plane) {
-            bytes.iter_mut().for_each(|byte| *byte = to(*byte));
+            change(bytes, chroma);
         }
     }
+}
+
+/// Made anew for each of what is done to a byte, so that the processor does it to many at once.
+fn change(bytes: &mut [u8], to: impl Fn(u8) -> u8) {
+    bytes.iter_mut().for_each(|byte| *byte = to(*byte));
 }
 
 /// 0–255 to 16–235.
