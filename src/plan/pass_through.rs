@@ -111,7 +111,7 @@ impl RecordingPlan {
             if file.pass_through != Some(PassThrough::Awaited) {
                 continue;
             }
-            file.container = codec.container_called(unnamed.file_path(at));
+            file.container = codec.container(unnamed.file_path(at));
             file.has_video = codec.kind() == TrackKind::Video;
             file.audio = (!file.has_video).then_some(AudioCodec::Opus);
             file.pass_through = Some(PassThrough::Of(*codec));

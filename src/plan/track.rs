@@ -30,22 +30,15 @@ impl TrackCodec {
         }
     }
 
-    /// The file that holds it as it is; of G.711, what it becomes (media.md §1.7).
+    /// The file that holds it as it is, and is to be called so; of G.711, what it becomes (media.md §1.7). AV1 has two: it is an MP4 that
+    /// is called one.
     #[must_use]
-    pub const fn container(self) -> Container {
+    pub fn container(self, path: &str) -> Container {
         match self {
+            Self::Av1 if path.ends_with(Container::Mp4.row().extension) => Container::Mp4,
             Self::Opus | Self::Pcmu | Self::Pcma => Container::Ogg,
             Self::H264 | Self::H265 => Container::Mp4,
             Self::Vp8 | Self::Vp9 | Self::Av1 => Container::WebM,
-        }
-    }
-
-    /// The same, of a file that is to be called so: AV1 has two that hold it.
-    #[must_use]
-    pub fn container_called(self, path: &str) -> Container {
-        match self {
-            Self::Av1 if path.ends_with(Container::Mp4.row().extension) => Container::Mp4,
-            _ => self.container(),
         }
     }
 }

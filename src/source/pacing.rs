@@ -12,8 +12,8 @@ use gstreamer as gst;
 use super::{CaptureCounters, Pacing};
 use crate::media::Feed;
 use cadence::{Schedule, Step, Which};
-pub(super) use format::Format;
 pub use format::FormatError;
+pub(super) use format::{Format, bt709};
 
 /// Puts pictures into a recording when the [`Schedule`] says so. It has no clock: who owns it says up to which moment all pictures
 /// are there. Times are nanoseconds of media time.

@@ -6,7 +6,7 @@
 //! whole      ftyp moov │ mdat ────────────────────────
 //! ```
 //!
-//! No sample is looked at. Decode times, composition offsets and key frames are carried over number for number.
+//! No sample is looked at, but the first one of AV1 (`av1`). Decode times, composition offsets and key frames are carried over number for number.
 
 mod av1;
 mod scan;

@@ -10,6 +10,7 @@ use gstreamer_video::{
 };
 
 use crate::plan::track::TrackCodec;
+use crate::source::pacing::bt709;
 
 /// Sees to the colours of what a decoder gives.
 ///
@@ -52,24 +53,16 @@ fn mended(
     codec: TrackCodec,
 ) -> Option<gst_video::VideoInfo> {
     let told = said_in(caps);
-    let range = told.map_or(VideoColorRange::Range16_235, |told| told.range());
     let said = encoded.and_then(|caps| said_in(&caps));
     let colours = match said.filter(|said| said.matrix() != VideoColorMatrix::Unknown) {
         Some(_) => told?,
-        None if codec == TrackCodec::Vp8 => bt601(range),
-        None => bt709(range),
+        None if codec == TrackCodec::Vp8 => bt601(),
+        None => bt709(),
     };
-    let layout = gst_video::VideoInfo::from_caps(caps).ok();
-    let full = layout.filter(|layout| range == VideoColorRange::Range0_255 && is_plain(layout.format_info()));
-    let colours = match &full {
-        Some(_) => VideoColorimetry::new(
-            VideoColorRange::Range16_235,
-            colours.matrix(),
-            colours.transfer(),
-            colours.primaries(),
-        ),
-        None => colours,
-    };
+    let is_full = told.is_some_and(|told| told.range() == VideoColorRange::Range0_255);
+    let layout = is_full.then(|| gst_video::VideoInfo::from_caps(caps).ok()).flatten();
+    let full = layout.filter(|layout| is_plain(layout.format_info()));
+    let colours = in_range(colours, is_full && full.is_none());
     if let Some(structure) = caps.make_mut().structure_mut(0) {
         structure.set("colorimetry", colours.to_string());
     }
@@ -122,19 +115,20 @@ fn said_in(caps: &gst::CapsRef) -> Option<VideoColorimetry> {
     caps.structure(0)?.get::<&str>("colorimetry").ok()?.parse().ok()
 }
 
-fn bt601(range: VideoColorRange) -> VideoColorimetry {
+/// The same colours, of full or of limited range.
+fn in_range(colours: VideoColorimetry, is_full: bool) -> VideoColorimetry {
+    let range = if is_full { VideoColorRange::Range0_255 } else { VideoColorRange::Range16_235 };
+    VideoColorimetry::new(range, colours.matrix(), colours.transfer(), colours.primaries())
+}
+
+fn bt601() -> VideoColorimetry {
     let (transfer, primaries) = (VideoTransferFunction::Bt601, VideoColorPrimaries::Smpte170m);
-    VideoColorimetry::new(range, VideoColorMatrix::Bt601, transfer, primaries)
+    VideoColorimetry::new(VideoColorRange::Range16_235, VideoColorMatrix::Bt601, transfer, primaries)
 }
 
-fn bt709(range: VideoColorRange) -> VideoColorimetry {
-    let (transfer, primaries) = (VideoTransferFunction::Bt709, VideoColorPrimaries::Bt709);
-    VideoColorimetry::new(range, VideoColorMatrix::Bt709, transfer, primaries)
-}
-
-fn bt2020(range: VideoColorRange) -> VideoColorimetry {
+fn bt2020() -> VideoColorimetry {
     let (transfer, primaries) = (VideoTransferFunction::Bt202010, VideoColorPrimaries::Bt2020);
-    VideoColorimetry::new(range, VideoColorMatrix::Bt2020, transfer, primaries)
+    VideoColorimetry::new(VideoColorRange::Range16_235, VideoColorMatrix::Bt2020, transfer, primaries)
 }
 
 /// The colours of a key frame of VP9 (its bitstream specification, §6.2 and §7.2.2): `vp9dec` knows, and does not tell whether it was
@@ -146,13 +140,12 @@ pub(super) fn of_vp9(key_frame: &[u8]) -> Option<VideoColorimetry> {
         return None;
     }
     let bits = rest.strip_prefix(&[0x49, 0x83, 0x42])?.first()?;
-    let is_full = bits & 0b0001_0000 != 0;
-    let range = if is_full { VideoColorRange::Range0_255 } else { VideoColorRange::Range16_235 };
-    Some(match bits >> 5 {
-        1 | 3 => bt601(range),
-        5 => bt2020(range),
-        _ => bt709(range),
-    })
+    let colours = match bits >> 5 {
+        1 | 3 => bt601(),
+        5 => bt2020(),
+        _ => bt709(),
+    };
+    Some(in_range(colours, bits & 0b0001_0000 != 0))
 }
 
 #[cfg(test)]
