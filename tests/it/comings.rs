@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::layout::Region;
 use crate::support::livekit::{Client, LiveKitServer, Redis};
-use crate::support::measure::pictures::Still;
+use crate::support::measure::pictures::{Still, colour_distance};
 use crate::support::measure::sound::{RATE, level, samples};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher, encoded};
@@ -69,8 +69,7 @@ pub(super) fn assert_there(file: &Path, look: Look, from: f64, to: f64) {
     );
     for at in [from, to] {
         let seen = Still::at(file, at).colour(Region::new(0.0, 0.0, 1.0, 1.0));
-        let is_theirs = seen.iter().zip(look.rgb).all(|(seen, theirs)| seen.abs_diff(theirs) < 60);
-        assert!(is_theirs, "{look:?} at {at:.1} s: {seen:?}");
+        assert!(colour_distance(seen, look.rgb) < 60, "{look:?} at {at:.1} s: {seen:?}");
     }
 }
 

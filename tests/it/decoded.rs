@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::lossy_link::{LossyLink, Weather};
-use crate::support::measure::pictures::{Still, pictures};
+use crate::support::measure::pictures::{Still, colour_distance, pictures};
 use crate::support::measure::timing::{flashes, percentile, sound_lateness};
 use crate::support::measure::{Probe, assert_decodable, sound};
 use crate::support::page_server::PageServer;
@@ -186,8 +186,8 @@ fn the_screen_of_a_participant_is_recorded_without_their_camera() {
         (again + 2.0, Some(1), [0x20, 0x40, 0xd0]),
     ] {
         let found = seen(at);
-        let far = found.1.iter().zip(colour).any(|(found, wanted): (&u8, u8)| found.abs_diff(wanted) > 40);
-        assert!(found.0 == number && !far, "at {at:.2} s: {found:?} instead of {number:?}, {colour:?}");
+        let is_near = colour_distance(found.1, colour) <= 40;
+        assert!(found.0 == number && is_near, "at {at:.2} s: {found:?} instead of {number:?}, {colour:?}");
     }
     // Their microphone is not a screen's sound.
     assert!(sound::peak(&sound::samples(&file)) < 0.01);
@@ -220,8 +220,7 @@ fn every_codec_of_a_browser_is_recorded() {
         // Of these only H.264 says which colours a canvas is in; browsers, too, show the others a little off.
         if name == "h264" {
             let seen = Still::at(&file, 2.5).colour(room::part(WHOLE, 0.48, 0.68, 0.04, 0.04));
-            let far = seen.iter().zip(room::colour(1)).any(|(seen, sent)| seen.abs_diff(sent) > 6);
-            assert!(!far, "{seen:?} instead of {:?}", room::colour(1));
+            assert!(colour_distance(seen, room::colour(1)) <= 6, "{seen:?} instead of {:?}", room::colour(1));
         }
         let samples = sound::samples(&file);
         assert_eq!(room::heard(&samples, 3.5, 4.5, 2), [1], "{name}");

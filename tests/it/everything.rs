@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::support::layout;
-use crate::support::measure::pictures::{Picture, Still, pictures};
+use crate::support::measure::pictures::{Picture, Still, colour_distance, pictures};
 use crate::support::measure::sound::{beeps, peak, samples};
 use crate::support::measure::timing::{SCRIPTED, cadence, millis_since, sound_lateness};
 use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
@@ -92,8 +92,7 @@ fn assert_lip_sync(path: &Path, pictures: &[Picture], at_least: usize) {
 fn assert_colours(still: &Still, tolerance: u8) {
     for (region, colour) in layout::clock_patches() {
         let seen = still.colour(region);
-        let worst = (0..3).map(|i| seen[i].abs_diff(colour[i])).max().unwrap();
-        assert!(worst <= tolerance, "{colour:?} is seen as {seen:?}");
+        assert!(colour_distance(seen, colour) <= tolerance, "{colour:?} is seen as {seen:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::support::layout::{self, Layout};
-use crate::support::measure::pictures::{Still, pictures};
+use crate::support::measure::pictures::{Still, colour_distance, pictures};
 use crate::support::measure::sound::{beeps, peak, samples};
 use crate::support::measure::timing::{cadence, flashes, sound_lateness};
 use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
@@ -152,8 +152,7 @@ fn a_still_has_the_colours_of_its_picture() {
     let still = Still::at(&path, 1.0);
     for (region, colour) in layout::clock_patches() {
         let seen = still.colour(region);
-        let worst = (0..3).map(|i| seen[i].abs_diff(colour[i])).max().unwrap();
-        assert!(worst <= 4, "{colour:?} is seen as {seen:?}");
+        assert!(colour_distance(seen, colour) <= 4, "{colour:?} is seen as {seen:?}");
     }
     assert_eq!((still.width, still.height), (1280, 720));
     assert!(still.pixel(-1, -1)[0] < 40);

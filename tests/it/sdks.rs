@@ -35,6 +35,17 @@ fn ann(dir: &Path, livekit: &LiveKitServer, room: &str, size: &str, seconds: u32
     file
 }
 
+/// The same, who publishes from a browser; `options` as in [`Publishers::join`]. The directory is the file's.
+#[track_caller]
+fn ann_in_a_browser(options: &str, size: &str, seconds: u32) -> (tempfile::TempDir, PathBuf) {
+    let (redis, pages) = (Redis::start(), PageServer::start());
+    let livekit = LiveKitServer::start(&redis);
+    let _publishers = Publishers::join(&livekit, &pages, ROOM, &["ann"], options);
+    let dir = tempfile::tempdir().unwrap();
+    let file = ann(dir.path(), &livekit, ROOM, size, seconds);
+    (dir, file)
+}
+
 /// A beep at each second, as it was sent. `within`: seconds.
 #[track_caller]
 fn assert_beeps(beeps: &[Beep], within: f64, at_least: usize) {
@@ -74,12 +85,7 @@ fn apart(late: &[f64], expected: f64) -> f64 {
 /// flash itself is that unsteady.
 #[test]
 fn a_participant_in_a_browser_is_in_step() {
-    let (redis, pages) = (Redis::start(), PageServer::start());
-    let livekit = LiveKitServer::start(&redis);
-    let options = "beep=1&width=640&height=360&fps=30";
-    let _publishers = Publishers::join(&livekit, &pages, ROOM, &["ann"], options);
-    let dir = tempfile::tempdir().unwrap();
-    let file = ann(dir.path(), &livekit, ROOM, "640x360", 14);
+    let (_dir, file) = ann_in_a_browser("beep=1&width=640&height=360&fps=30", "640x360", 14);
     let flash = Some(Region::new(0.4, 0.08, 0.2, 0.14));
     let late = late(&pictures(&file, &Layout { flash, ..Layout::default() }), &beeps(&samples(&file)));
     assert!(late.len() >= 10 && apart(&late, -15.0) <= 60.0, "{late:.0?}");
@@ -88,12 +94,7 @@ fn a_participant_in_a_browser_is_in_step() {
 /// Chromium's own devices: a picture in which something moves and the time is counted, and a beep of 20 ms each half second.
 #[test]
 fn what_a_browsers_camera_and_microphone_send_is_whole() {
-    let (redis, pages) = (Redis::start(), PageServer::start());
-    let livekit = LiveKitServer::start(&redis);
-    let options = "devices=1&width=640&height=480&fps=20";
-    let _publishers = Publishers::join(&livekit, &pages, ROOM, &["ann"], options);
-    let dir = tempfile::tempdir().unwrap();
-    let file = ann(dir.path(), &livekit, ROOM, "640x480", 10);
+    let (_dir, file) = ann_in_a_browser("devices=1&width=640&height=480&fps=20", "640x480", 10);
     let moved = changes(&file);
     let longest = moved.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
     assert!(moved.len() > 150 && longest < 0.5, "{} pictures, none for {longest:.2} s", moved.len());

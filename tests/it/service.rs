@@ -73,9 +73,12 @@ fn details(info: &Value) -> &str {
     info["details"].as_str().unwrap_or_default()
 }
 
-/// Why it ended. What a busy machine dropped stands behind it.
+/// Why it ended. Nothing may stand behind it but how many pictures a busy machine dropped.
+#[track_caller]
 fn end_reason(info: &Value) -> &str {
-    details(info).split(';').next().unwrap_or_default()
+    let (reason, more) = details(info).split_once("; ").unwrap_or((details(info), "0 pictures dropped"));
+    assert!(!more.contains(';') && more.ends_with(" dropped"), "{info}");
+    reason
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::layout;
-use crate::support::measure::pictures::{Still, pictures};
+use crate::support::measure::pictures::{Still, colour_distance, pictures};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Recorder, page};
 
@@ -43,7 +43,7 @@ fn a_page_that_stands_still_for_a_minute_is_recorded_in_its_whole_length() {
     let middle = Still::at(&path, all[stopped].pts + 30.0);
     for (region, colour) in layout::clock_patches() {
         let seen = middle.colour(region);
-        assert!((0..3).all(|i| seen[i].abs_diff(colour[i]) <= 8), "{colour:?} is seen as {seen:?}");
+        assert!(colour_distance(seen, colour) <= 8, "{colour:?} is seen as {seen:?}");
     }
 }
 

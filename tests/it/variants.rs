@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::layout;
-use crate::support::measure::pictures::{Still, pictures};
+use crate::support::measure::pictures::{Still, colour_distance, pictures};
 use crate::support::measure::sound::{beeps, samples};
 use crate::support::measure::timing::{SCRIPTED, cadence, sound_lateness};
 use crate::support::measure::{Probe, assert_decodable};
@@ -56,7 +56,7 @@ fn an_upright_page_fills_an_upright_picture() {
     assert_eq!((still.width, still.height), (720, 1280));
     for (region, colour) in layout::clock_patches() {
         let seen = still.colour(region);
-        assert!((0..3).all(|i| seen[i].abs_diff(colour[i]) <= 8), "{colour:?} is seen as {seen:?}");
+        assert!(colour_distance(seen, colour) <= 8, "{colour:?} is seen as {seen:?}");
     }
 }
 

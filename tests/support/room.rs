@@ -15,7 +15,7 @@ use weir::token::Signer;
 
 use super::layout::Region;
 use super::livekit::LiveKitServer;
-use super::measure::pictures::Still;
+use super::measure::pictures::{Still, colour_distance};
 use super::measure::sound::{self, level};
 use super::page_server::PageServer;
 use super::tool::{Tool, command};
@@ -194,7 +194,7 @@ pub(crate) fn who(still: &Still, tile: Region) -> Option<u32> {
 
 /// Whether two colours are the same, but for what two codecs make of one.
 pub(crate) fn is_near(seen: [u8; 3], wanted: [u8; 3]) -> bool {
-    seen.iter().zip(wanted).all(|(&seen, wanted)| seen.abs_diff(wanted) < 40)
+    colour_distance(seen, wanted) < 40
 }
 
 /// Where the whole picture of 16 to 9 would be whose middle fills a tile.

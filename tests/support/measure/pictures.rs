@@ -127,6 +127,12 @@ fn filter(regions: &[Region]) -> String {
     }
 }
 
+/// How far two colours are from each other, in the channel in which they are furthest.
+pub(crate) fn colour_distance(one: [u8; 3], other: [u8; 3]) -> u8 {
+    let [red, green, blue] = std::array::from_fn(|channel| one[channel].abs_diff(other[channel]));
+    red.max(green).max(blue)
+}
+
 /// Time and key flag of each picture that went through `showinfo`.
 fn showinfo(log: &str) -> Vec<(f64, bool)> {
     let lines = || log.lines().filter(|line| line.contains("showinfo"));
