@@ -2,18 +2,25 @@
 //!
 //! They are written in `web/` and `templates/` and built by `make web`; here they are files to be handed out by whoever has a
 //! server. All their addresses are relative, so each can be served under any path.
+//!
+//! A debug build without `web/dist` embeds a stub in place of each page (see `build.rs`).
 
 use std::borrow::Cow;
 
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 #[derive(RustEmbed)]
-#[folder = "web/dist/layout"]
+#[cfg_attr(weir_pages, folder = "web/dist/layout")]
+#[cfg_attr(not(weir_pages), folder = "src/pages/stub")]
 struct Layout;
 
 #[derive(RustEmbed)]
-#[folder = "web/dist/console"]
+#[cfg_attr(weir_pages, folder = "web/dist/console")]
+#[cfg_attr(not(weir_pages), folder = "src/pages/stub")]
 struct Console;
+
+/// Whether this build has the pages. Otherwise each is a stub that says how to build them.
+pub const ARE_BUILT: bool = cfg!(weir_pages);
 
 /// The page that shows a room. It takes the query that LiveKit's templates take: `layout`, `url`, `token`.
 pub const fn layout() -> Site {

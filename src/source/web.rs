@@ -59,6 +59,8 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 pub enum WebError {
     #[error("the directory {path} could not be made")]
     Directory { path: PathBuf, source: io::Error },
+    #[error("this build of Weir has no layouts: run `make web` and build again")]
+    NoPages,
     #[error("the layouts can't be served: {0}")]
     Templates(#[source] io::Error),
     #[error("the room's token could not be made: {0}")]

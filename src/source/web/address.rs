@@ -5,6 +5,7 @@ use url::Url;
 use super::WebError;
 use super::page;
 use super::templates::Templates;
+use crate::pages;
 use crate::plan::page::{Page, RoomPage, Template};
 use crate::secret::Secret;
 
@@ -20,6 +21,9 @@ impl Addresses {
     /// For a layout of our own a server is started, which ends with this.
     pub(super) async fn open(page: &Page) -> Result<Self, WebError> {
         let is_ours = matches!(page, Page::Room(room) if room.template == Template::Own);
+        if is_ours && !pages::ARE_BUILT {
+            return Err(WebError::NoPages);
+        }
         let templates =
             if is_ours { Some(Templates::serve().await.map_err(WebError::Templates)?) } else { None };
         Ok(Self { page: page.clone(), templates })
