@@ -23,6 +23,7 @@ use std::fs;
 use std::path::Path;
 
 fn main() {
+    let _slot = support::slots::machine();
     // Cargo adds `--bench`.
     let (write, words): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).filter(|word| !word.starts_with("--")).partition(|word| word == "write");

@@ -4,26 +4,30 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::support::disturbance::undisturbed;
 use crate::support::layout;
 use crate::support::measure::pictures::{Picture, Still, colour_distance, pictures};
 use crate::support::measure::sound::{beeps, peak, samples};
-use crate::support::measure::timing::{SCRIPTED, cadence, millis_since, sound_lateness};
+use crate::support::measure::timing::{Cadence, DISTURBED, SCRIPTED, cadence, millis_since, sound_lateness};
 use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
 use crate::support::peers::{RtmpServer, SrtServer, closed_port};
 use crate::support::recorder::{Ended, Recorder, page};
+use crate::support::slots;
 
 /// Seconds that are asked for.
-const LENGTH: f64 = 14.0;
+const LENGTH: f64 = 8.0;
 /// A key that must not be printed.
 const KEY: &str = "hunter2-hunter2";
 
 /// What the one recording left.
 struct Everything {
     ended: Ended,
-    rtmp: (PathBuf, tempfile::TempDir),
+    rtmp: PathBuf,
     srt: (PathBuf, tempfile::TempDir),
-    /// The MP4's pictures, which all others are compared with.
+    /// The MP4's frames, which all others are compared with.
     pictures: Vec<Picture>,
+    /// Whether the machine was left alone meanwhile: only then are offsets and delays exact.
+    is_calm: bool,
 }
 
 impl Everything {
@@ -32,49 +36,35 @@ impl Everything {
     }
 }
 
-/// Records once; every test of this file waits for it.
+/// Records once; every test of this file waits for it, and takes its own slot afterwards.
 fn everything() -> &'static Everything {
     static ONCE: OnceLock<Everything> = OnceLock::new();
     ONCE.get_or_init(|| {
-        // Not a temporary directory: it outlives every test, and nothing would remove it.
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("everything");
-        std::fs::remove_dir_all(&dir).ok();
-        std::fs::create_dir_all(&dir).unwrap();
-        let (rtmp, srt) = (RtmpServer::start(), SrtServer::start());
-        let bad = format!("rtmp://127.0.0.1:{}/live/{KEY}", closed_port());
-        let recorder = Recorder::start(
-            &dir,
-            &[
-                "web",
-                &page("clock.html"),
-                "--duration",
-                "14s",
-                "--file",
-                "clock.mp4",
-                "--segments",
-                "hls/clock",
-                "--live-playlist",
-                "hls/live",
-                "--images",
-                "thumbs/clock",
-                "--every",
-                "2s",
-                "--image-size",
-                "640x360",
-                "--stream",
-                &rtmp.url(KEY),
-                "--stream",
-                &bad,
-                "--stream",
-                &srt.url(),
-            ],
-        );
-        let ended = recorder.finish(Duration::from_secs(60)).complete();
-        let rtmp = rtmp.received(KEY);
-        let srt = srt.received();
-        let pictures = pictures(&dir.join("clock.mp4"), &layout::clock());
-        Everything { ended, rtmp, srt, pictures }
+        let _slot = slots::machine();
+        let measured = undisturbed("a page with every output", record);
+        Everything { is_calm: measured.is_calm, ..measured.value }
     })
+}
+
+fn record() -> Everything {
+    // Not a temporary directory: it outlives every test, and nothing would remove it.
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("everything");
+    std::fs::remove_dir_all(&dir).ok();
+    std::fs::create_dir_all(&dir).unwrap();
+    let (rtmp, srt) = (RtmpServer::start(), SrtServer::start());
+    let bad = format!("rtmp://127.0.0.1:{}/live/{KEY}", closed_port());
+    let (page, good, srt_url) = (page("clock.html"), rtmp.url(KEY), srt.url());
+    let arguments = [
+        &["web", &page, "--duration", "8s", "--file", "clock.mp4"][..],
+        &["--segments", "hls/clock", "--live-playlist", "hls/live", "--segment-duration", "2s"],
+        &["--images", "thumbs/clock", "--every", "1s", "--image-size", "640x360"],
+        &["--stream", &good, "--stream", &bad, "--stream", &srt_url],
+    ];
+    let recorder = Recorder::start(&dir, &arguments.concat());
+    let ended = recorder.finish(Duration::from_secs(60)).complete();
+    let (rtmp, srt) = (rtmp.received(KEY), srt.received());
+    let pictures = pictures(&dir.join("clock.mp4"), &layout::clock());
+    Everything { ended, rtmp, srt, pictures, is_calm: false }
 }
 
 #[track_caller]
@@ -82,10 +72,15 @@ fn assert_lip_sync(path: &Path, pictures: &[Picture], at_least: usize) {
     let lateness = sound_lateness(pictures, &beeps(&samples(path)));
     assert!(lateness.len() >= at_least, "{} beeps with their flashes in {}", lateness.len(), path.display());
     let millis: Vec<f64> = lateness.iter().map(|(_, late)| (late * 1000.0).round()).collect();
-    assert!(
-        millis.iter().all(|late| late.abs() <= SCRIPTED * 1000.0),
-        "sound against picture, in ms: {millis:?}"
-    );
+    let bound = if everything().is_calm { SCRIPTED * 1000.0 } else { DISTURBED * 1000.0 };
+    assert!(millis.iter().all(|late| late.abs() <= bound), "audio against video, in ms: {millis:?}");
+}
+
+/// Asserts that every frame that the page painted is there, each whole, or most of them on a machine that was disturbed.
+#[track_caller]
+fn assert_cadence(measured: Cadence) {
+    assert_eq!(measured.torn, 0, "{measured:?}");
+    assert!(measured.distinct >= if everything().is_calm { 29.0 } else { 10.0 }, "{measured:?}");
 }
 
 #[track_caller]
@@ -98,7 +93,9 @@ fn assert_colours(still: &Still, tolerance: u8) {
 
 #[test]
 fn the_file_is_as_long_as_was_asked_for() {
-    let probe = Probe::of(&everything().path("clock.mp4"));
+    let all = everything();
+    let _slot = slots::encoder();
+    let probe = Probe::of(&all.path("clock.mp4"));
     assert!((probe.duration - LENGTH).abs() <= 0.2, "{probe:?}");
     for kind in ["video", "audio"] {
         let length = probe.stream(kind).duration.unwrap();
@@ -109,7 +106,9 @@ fn the_file_is_as_long_as_was_asked_for() {
 
 #[test]
 fn the_file_has_its_index_first_and_decodes() {
-    let path = everything().path("clock.mp4");
+    let all = everything();
+    let _slot = slots::encoder();
+    let path = all.path("clock.mp4");
     let boxes = top_level_boxes(&path);
     let place = |name: &str| boxes.iter().position(|found| found == name).unwrap_or(usize::MAX);
     assert!(place("moov") < place("mdat"), "{boxes:?}");
@@ -119,7 +118,9 @@ fn the_file_has_its_index_first_and_decodes() {
 
 #[test]
 fn the_file_is_encoded_as_planned() {
-    let probe = Probe::of(&everything().path("clock.mp4"));
+    let all = everything();
+    let _slot = slots::encoder();
+    let probe = Probe::of(&all.path("clock.mp4"));
     let video = probe.stream("video");
     assert_eq!((video.codec.as_str(), video.profile.as_str()), ("h264", "Main"));
     assert_eq!((video.width, video.height), (1280, 720));
@@ -130,7 +131,8 @@ fn the_file_is_encoded_as_planned() {
 #[test]
 fn sound_and_picture_are_together_at_every_beep_of_the_file() {
     let all = everything();
-    assert_lip_sync(&all.path("clock.mp4"), &all.pictures, 12);
+    let _slot = slots::encoder();
+    assert_lip_sync(&all.path("clock.mp4"), &all.pictures, 6);
     let sound = samples(&all.path("clock.mp4"));
     assert!((peak(&sound) - 0.25).abs() < 0.08, "as loud as the page played it: {}", peak(&sound));
     assert!(beeps(&sound).iter().all(|beep| (beep.hertz - 1000.0).abs() < 25.0));
@@ -138,15 +140,18 @@ fn sound_and_picture_are_together_at_every_beep_of_the_file() {
 
 #[test]
 fn every_picture_that_the_page_painted_is_in_the_file() {
-    let measured = cadence(&everything().pictures);
-    assert!(measured.distinct >= 29.0, "{measured:?}");
-    assert_eq!(measured.torn, 0, "{measured:?}");
-    assert!(measured.jitter_p95 <= 0.02, "{measured:?}");
+    let all = everything();
+    let _slot = slots::encoder();
+    let measured = cadence(&all.pictures);
+    assert_cadence(measured);
+    assert!(!all.is_calm || measured.jitter_p95 <= 0.02, "{measured:?}");
 }
 
 #[test]
 fn colours_are_the_page_s_up_to_the_edges() {
-    let still = Still::at(&everything().path("clock.mp4"), 7.0);
+    let all = everything();
+    let _slot = slots::encoder();
+    let still = Still::at(&all.path("clock.mp4"), 5.0);
     assert_colours(&still, 8);
     // The page's background, and not a black line, on every side.
     for (x, y) in [(0, 300), (-1, 300), (600, 0), (600, -1)] {
@@ -161,6 +166,7 @@ fn colours_are_the_page_s_up_to_the_edges() {
 #[test]
 fn hls_segments_are_as_long_as_the_playlist_says_and_begin_with_key_frames() {
     let all = everything();
+    let _slot = slots::encoder();
     let playlist = playlist(&all.path("hls/clock.m3u8"));
     assert!(playlist.end_list, "{playlist:?}");
     assert_eq!(playlist.playlist_type, Some(m3u8_rs::MediaPlaylistType::Event));
@@ -191,6 +197,7 @@ fn hls_segments_are_as_long_as_the_playlist_says_and_begin_with_key_frames() {
 #[test]
 fn hls_dates_are_those_of_the_pictures() {
     let all = everything();
+    let _slot = slots::encoder();
     let playlist = playlist(&all.path("hls/clock.m3u8"));
     for segment in &playlist.segments {
         let date = segment.program_date_time.expect("a date for each segment").timestamp_millis();
@@ -198,16 +205,17 @@ fn hls_dates_are_those_of_the_pictures() {
         let drawn = first.iter().find_map(|picture| picture.wall).unwrap();
         // From drawing to showing it is some 45 ms.
         let late = (date - i64::from(drawn)).rem_euclid(1 << 24);
-        assert!(
-            (-20..=150).contains(&(if late > 1 << 23 { late - (1 << 24) } else { late })),
-            "{late} ms: {segment:?}"
-        );
+        let late = if late > 1 << 23 { late - (1 << 24) } else { late };
+        let expected = if all.is_calm { -20..=150 } else { -500..=2000 };
+        assert!(expected.contains(&late), "{late} ms: {segment:?}");
     }
 }
 
 #[test]
 fn hls_has_a_live_playlist_of_the_last_segments() {
-    let live = playlist(&everything().path("hls/live.m3u8"));
+    let all = everything();
+    let _slot = slots::light();
+    let live = playlist(&all.path("hls/live.m3u8"));
     assert!(live.end_list && live.segments.len() <= 5, "{live:?}");
     assert_eq!(live.segments.last().unwrap().uri, "clock_00003.ts");
 }
@@ -220,10 +228,11 @@ fn playlist(path: &Path) -> m3u8_rs::MediaPlaylist {
 #[test]
 fn images_show_what_was_on_the_page_at_their_times() {
     let all = everything();
+    let _slot = slots::encoder();
     let mut names: Vec<_> =
         std::fs::read_dir(all.path("thumbs")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert!((7..=8).contains(&names.len()), "every 2 s of 14 s: {names:?}");
+    assert!((7..=9).contains(&names.len()), "every second of 8 s: {names:?}");
     for (index, name) in names.iter().enumerate() {
         assert_eq!(name.to_str().unwrap(), format!("clock_{index:05}.jpeg"));
         let path = all.path("thumbs").join(name);
@@ -231,7 +240,7 @@ fn images_show_what_was_on_the_page_at_their_times() {
         let counter = image.counters[0].expect("a readable image");
         let shown = all.pictures.iter().find(|picture| picture.counters[0] == Some(counter));
         let shown = shown.unwrap_or_else(|| panic!("{name:?}: picture {counter} is not in the file")).pts;
-        assert!((shown - 2.0 * index as f64).abs() < 0.1, "{name:?} is of {shown:.3} s");
+        assert!((shown - index as f64).abs() < if all.is_calm { 0.1 } else { 0.9 }, "{name:?} is of {shown:.3} s");
 
         let still = Still::at(&path, 0.0);
         assert_eq!((still.width, still.height), (640, 360));
@@ -242,31 +251,33 @@ fn images_show_what_was_on_the_page_at_their_times() {
 #[test]
 fn an_rtmp_server_receives_the_recording() {
     let all = everything();
-    let (path, _dir) = &all.rtmp;
+    let _slot = slots::encoder();
+    let path = &all.rtmp;
     let received = pictures(path, &layout::clock());
-    let measured = cadence(&received);
-    assert!(measured.distinct >= 29.0 && measured.torn == 0, "{measured:?}");
+    assert_cadence(cadence(&received));
     let length = Probe::of(path).duration;
-    assert!(length >= LENGTH - 1.0, "{length} s");
-    assert_lip_sync(path, &received, 10);
+    assert!(length >= LENGTH - if all.is_calm { 1.0 } else { 4.0 }, "{length} s");
+    assert_lip_sync(path, &received, 3);
 }
 
 #[test]
 fn an_srt_receiver_receives_the_recording() {
     let all = everything();
+    let _slot = slots::encoder();
     let (path, _dir) = &all.srt;
     // What comes before the first key frame can't be decoded by anybody.
     let received: Vec<Picture> =
         pictures(path, &layout::clock()).into_iter().skip_while(|picture| picture.torn()).collect();
-    let measured = cadence(&received);
-    assert!(measured.distinct >= 29.0 && measured.torn == 0, "{measured:?}");
+    assert_cadence(cadence(&received));
     assert!(received.last().unwrap().pts - received[0].pts >= LENGTH - 5.0);
-    assert_lip_sync(path, &received, 8);
+    assert_lip_sync(path, &received, 2);
 }
 
 #[test]
 fn the_result_names_every_output_with_its_state() {
-    let info = &everything().ended.info;
+    let all = everything();
+    let _slot = slots::light();
+    let info = &all.ended.info;
     assert_eq!(info["fileResults"].as_array().map(Vec::len), Some(1), "{info}");
     assert_eq!(info["segmentResults"][0]["segmentCount"], "4", "{info}");
     assert!(info["imageResults"][0]["imageCount"].as_str().is_some_and(|count| count >= "7"), "{info}");
@@ -278,23 +289,26 @@ fn the_result_names_every_output_with_its_state() {
         .collect();
     assert_eq!(states, ["FINISHED", "FAILED", "FINISHED"], "{info}");
     let size: u64 = info["fileResults"][0]["size"].as_str().unwrap().parse().unwrap();
-    assert_eq!(size, std::fs::metadata(everything().path("clock.mp4")).unwrap().len());
+    assert_eq!(size, std::fs::metadata(all.path("clock.mp4")).unwrap().len());
 }
 
 #[test]
 fn a_stream_s_key_is_never_printed() {
-    let ended = &everything().ended;
+    let all = everything();
+    let _slot = slots::light();
+    let ended = &all.ended;
     assert!(!ended.stdout.contains(KEY) && !ended.log.contains(KEY), "{}\n{}", ended.stdout, ended.log);
 }
 
 #[test]
 fn the_first_picture_comes_soon_after_the_request() {
     let all = everything();
+    let _slot = slots::light();
     let first = all.pictures.iter().find_map(|picture| picture.wall).unwrap();
     let started = all.ended.started.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u32;
     let took = millis_since(started & 0x00ff_ffff, first);
-    // A generous limit for a machine that also runs tests; the bench measures it.
-    assert!(took < 5.0, "{took} s");
+    // How fast it is, the benchmark measures.
+    assert!(took < 20.0, "{took} s");
     let reported = all.ended.since_start(&all.ended.info["fileResults"][0]["startedAt"]);
-    assert!((reported - took).abs() < 0.3, "reported {reported:.3} s, in the picture {took:.3} s");
+    assert!((reported - took).abs() < if all.is_calm { 0.3 } else { 2.0 }, "reported {reported:.3} s, in the picture {took:.3} s");
 }

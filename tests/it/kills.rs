@@ -11,9 +11,12 @@ use crate::support::measure::assert_decodable;
 use crate::support::page_server::PageServer;
 use crate::support::processes::{self, Seen};
 use crate::support::service::Serve;
+use crate::support::slots;
 
 /// How often, each of the two.
 const KILLS: usize = 3;
+/// What it takes until the truth is told, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than a start takes, and than a short recording.
 const WITHIN_MS: u64 = 4500;
 
@@ -22,16 +25,15 @@ fn recorders(service: i32) -> Vec<Seen> {
     processes::family(service).into_iter().filter(of_it).collect()
 }
 
-/// After each: the truth within 15 s, nothing that runs for nobody, and no file that was begun and is neither whole nor told
+/// After each: the truth within a minute, nothing that runs for nobody, and no file that was begun and is neither whole nor told
 /// of.
-#[test]
-fn at_any_moment_the_truth_is_told_and_nothing_is_left() {
+#[track_caller]
+fn check_kills(kills_service: bool) {
     let (dir, pages) = (tempfile::tempdir().unwrap(), PageServer::start());
     // Told when it fails, so that it can be had again.
     let seed: u64 = rand::random();
     let mut chance = rand::rngs::StdRng::seed_from_u64(seed);
-    for round in 0..KILLS * 2 {
-        let kills_service = round % 2 == 1;
+    for round in 0..KILLS {
         let file = dir.path().join(format!("{round}.mp4"));
         let mut service = Serve::start(dir.path(), "");
         let id = service.callers().start(&json!({
@@ -41,29 +43,26 @@ fn at_any_moment_the_truth_is_told_and_nothing_is_left() {
         }));
         let moment = Duration::from_millis(chance.random_range(0..WITHIN_MS));
         std::thread::park_timeout(moment);
-        let begin = Instant::now();
         let recorder = recorders(service.pid());
         let info = if kills_service {
             service.signal(Signal::SIGKILL);
             // Its recorder finishes what it has begun.
-            service.finish_and(Duration::from_secs(5), || {
-                let end = Instant::now() + Duration::from_secs(30);
+            service.finish_and(PATIENCE, || {
+                let end = Instant::now() + PATIENCE;
                 while recorder.iter().any(|seen| {
                     processes::all().iter().any(|now| now.pid == seen.pid && now.start == seen.start)
                 }) {
                     assert!(Instant::now() < end, "seed {seed}, {moment:?}: a recorder stays");
-                    std::thread::yield_now();
+                    std::thread::park_timeout(Duration::from_millis(20));
                 }
             });
             service = Serve::start(dir.path(), "");
-            service.until_over(&id, Duration::from_secs(15))
+            service.until_over(&id, PATIENCE)
         } else {
             for seen in &recorder {
                 kill(Pid::from_raw(seen.pid), Signal::SIGKILL).ok();
             }
-            let info = service.until_over(&id, Duration::from_secs(15));
-            assert!(begin.elapsed() < Duration::from_secs(15), "seed {seed}, {moment:?}");
-            info
+            service.until_over(&id, PATIENCE)
         };
         let status = info["status"].as_str().unwrap();
         if !kills_service {
@@ -85,4 +84,16 @@ fn at_any_moment_the_truth_is_told_and_nothing_is_left() {
             left.into_iter().filter(|name| name.to_string_lossy().starts_with("EG_")).collect();
         assert!(left.is_empty(), "seed {seed}, {moment:?}: {left:?}");
     }
+}
+
+#[test]
+fn when_a_recorder_is_killed_at_any_moment_the_truth_is_told_and_nothing_is_left() {
+    let _slot = slots::browser();
+    check_kills(false);
+}
+
+#[test]
+fn when_a_service_is_killed_at_any_moment_the_truth_is_told_and_nothing_is_left() {
+    let _slot = slots::browser();
+    check_kills(true);
 }

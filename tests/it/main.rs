@@ -1,7 +1,6 @@
 //! What Weir does, measured: the recorder as a program, its results as media.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-mod architecture;
 mod clients;
 mod comings;
 mod composite;
@@ -30,6 +29,7 @@ mod rooms;
 mod sdks;
 mod server_restarts;
 mod service;
+mod soak;
 mod stillness;
 mod storage;
 mod storage_faults;
@@ -39,4 +39,5 @@ mod streams;
 mod support;
 mod tracks;
 mod variants;
+mod web;
 mod websockets;

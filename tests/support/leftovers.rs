@@ -1,9 +1,10 @@
 //! What a recording may have left behind: processes, display locks, sockets, directories.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,7 @@ use super::processes::{self, Seen};
 /// Follows a recorder while it runs, so that afterwards everything it started is known.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    stop: mpsc::Sender<()>,
-    family: thread::JoinHandle<HashMap<(i32, u64), Seen>>,
+    recorder: Followed,
     before: BTreeSet<PathBuf>,
 }
 
@@ -43,18 +43,7 @@ fn transient() -> BTreeSet<PathBuf> {
 impl Watch {
     /// To be called before the recorder has done anything.
     pub(crate) fn start(recorder: i32, before: BTreeSet<PathBuf>) -> Self {
-        let (stop, stopped) = mpsc::channel();
-        let family = thread::spawn(move || {
-            let mut known = HashMap::new();
-            // A process is seen when it lives for 50 ms; what is shorter leaves nothing.
-            while stopped.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
-                for seen in processes::family(recorder) {
-                    known.insert((seen.pid, seen.start), seen);
-                }
-            }
-            known
-        });
-        Self { stop, family, before }
+        Self { recorder: Followed::start(recorder), before }
     }
 
     /// What is there before a recorder is started.
@@ -62,20 +51,19 @@ impl Watch {
         transient()
     }
 
-    /// To be called when the recorder has ended. Panics when anything of it is still there a second later; ends what
+    /// To be called when the recorder has ended. Panics when anything of it is still there ten seconds later; ends what
     /// it finds, so that the next test is not disturbed. `tidy` is run when its processes are gone; what that removes
     /// does not count.
     pub(crate) fn assert_nothing_left(self, tidy: impl FnOnce()) {
-        self.stop.send(()).ok();
-        let family = self.family.join().unwrap();
+        let family = self.recorder.end();
         let paths: BTreeSet<PathBuf> =
             family.values().flat_map(|seen| named_places(&seen.arguments)).collect();
 
         // A killed recorder's children are told by the kernel and need a moment.
-        let deadline = Instant::now() + Duration::from_secs(1);
+        let deadline = Instant::now() + Duration::from_secs(10);
         let mut alive = still(&family);
         while !alive.is_empty() && Instant::now() < deadline {
-            thread::yield_now();
+            thread::park_timeout(Duration::from_millis(20));
             alive = still(&family);
         }
         for seen in &alive {
@@ -93,6 +81,62 @@ impl Watch {
             .collect();
         let left = [running, files].concat();
         assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+    }
+}
+
+/// How often a look is taken at what runs. A process that lives for less than this is not seen; it leaves nothing.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// All recorders that are watched, by number, with what they started so far.
+static FOLLOWED: Mutex<BTreeMap<u64, (i32, Family)>> = Mutex::new(BTreeMap::new());
+
+/// A recorder's processes, by id and start.
+type Family = HashMap<(i32, u64), Seen>;
+
+/// A recorder that is watched. One thread looks for all of them: a look goes through every process of the machine.
+#[derive(Debug)]
+struct Followed(u64);
+
+impl Followed {
+    fn start(recorder: i32) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        static LOOKS: Once = Once::new();
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        followed().insert(number, (recorder, Family::new()));
+        LOOKS.call_once(|| {
+            thread::spawn(|| {
+                loop {
+                    look();
+                    thread::park_timeout(LOOK);
+                }
+            });
+        });
+        Self(number)
+    }
+
+    fn end(self) -> Family {
+        followed().remove(&self.0).map(|(_, family)| family).unwrap_or_default()
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        followed().remove(&self.0);
+    }
+}
+
+fn followed() -> MutexGuard<'static, BTreeMap<u64, (i32, Family)>> {
+    FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn look() {
+    if followed().is_empty() {
+        return;
+    }
+    let all = processes::all();
+    for (recorder, family) in followed().values_mut() {
+        let seen = processes::family_among(&all, *recorder);
+        family.extend(seen.map(|seen| ((seen.pid, seen.start), seen.clone())));
     }
 }
 

@@ -1,14 +1,15 @@
 //! A real livekit-server with a real Redis, and LiveKit's own clients for Python, Node.js and Rust.
 //!
-//! Each server is a process of the test that starts it, listens on loopback alone, keeps what it has in a directory of its
-//! own, and is gone when it is dropped, or when the thread that started it ends. The clients know nothing of Weir: what they
-//! can't do with it, no application can.
+//! Most tests share one livekit-server ([`LiveKitServer::shared`]) and have rooms of their own in it. A server that a test starts
+//! itself is gone when it is dropped, or when the thread that started it ends. Each listens on loopback alone and keeps its files in a
+//! directory of its own. The clients know nothing of Weir: an application can do no more with it than they can.
 
 mod rust;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use livekit_token::{AccessToken, VideoGrants};
@@ -17,6 +18,8 @@ use serde_json::{Value, json};
 
 use super::http1;
 use super::ports;
+use super::service::{self, Serve};
+use super::shared::for_the_run;
 use super::stores::{isolated, loopback, peer, start_server, which};
 use super::tool::Tool;
 
@@ -24,7 +27,7 @@ use super::tool::Tool;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What livekit-server's start may take beyond the port that it opens first.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// An API key and its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +114,15 @@ pub(crate) struct LiveKitServer {
 }
 
 impl LiveKitServer {
+    /// The server of all tests, which knows [`Keys::default`] and the keys of services ([`service::keys`]).
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<&LiveKitServer> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let redis = for_the_run(Redis::start, |redis| vec![redis.home().to_owned()]);
+            for_the_run(move || Self::start(redis), |server| vec![server.home().to_owned()])
+        })
+    }
+
     pub(crate) fn start(redis: &Redis) -> Self {
         Self::start_with(redis, Keys::default(), &[])
     }
@@ -119,6 +131,7 @@ impl LiveKitServer {
     pub(crate) fn start_with(redis: &Redis, keys: Keys, webhooks: &[String]) -> Self {
         let home = tempfile::Builder::new().prefix("weir-livekit").tempdir().unwrap();
         let [port, rtc_tcp, rtc_udp] = ports::free();
+        let services = service::keys();
         let mut config = json!({
             "port": port,
             "bind_addresses": ["127.0.0.1"],
@@ -133,7 +146,7 @@ impl LiveKitServer {
                 "ips": { "includes": ["127.0.0.1/32"] },
             },
             "redis": redis.config(),
-            "keys": { &keys.key: &keys.secret },
+            "keys": { &keys.key: &keys.secret, services.key: services.secret },
             "logging": { "level": "info", "json": true },
         });
         if !webhooks.is_empty() {
@@ -233,6 +246,21 @@ impl LiveKitServer {
         self.server().stderr()
     }
 
+    /// Looks into what it logged so far, without a copy: after many tests it is much.
+    pub(crate) fn look_into_log<T>(&self, look: impl FnOnce(&str) -> T) -> T {
+        look(&self.server().log().lock().unwrap())
+    }
+
+    /// Waits until an egress has a status; gives what a client has of it. Panics when it fails instead.
+    pub(crate) fn until_status(&self, weir: &mut Serve, client: Client, id: &str, status: &str) -> Value {
+        until_egress(weir, (&self.url(), &self.keys), client, id, |found| {
+            let is_failed =
+                ["EGRESS_FAILED", "EGRESS_ABORTED"].iter().any(|failed| found["status"] == **failed);
+            assert!(found["status"] == status || !is_failed, "{found}");
+            found["status"] == status
+        })
+    }
+
     /// Asks its egress API: see [`ask`].
     pub(crate) fn ask(&self, client: Client, method: &str, request: &Value) -> Result<Value, Refusal> {
         ask(client, &self.url(), &self.keys, method, request)
@@ -255,6 +283,34 @@ pub(crate) fn room_service(server: &LiveKitServer, room: &str, method: &str, bod
     let answer = http1::ask(server.addr(), "POST", &path, &headers, body.to_string().as_bytes()).unwrap();
     assert_eq!(answer.status, 200, "{method}");
     serde_json::from_slice(&answer.body).unwrap()
+}
+
+/// Waits until an egress is as `is_so` wants it, which is shown it as JSON over HTTP has it, with the names of the `.proto` file. Gives
+/// it as a client has it: a client is a program, which costs too much to be asked again and again.
+///
+/// `url` and `keys`: of an egress API, as for [`ask`].
+pub(crate) fn until_egress(
+    weir: &mut Serve,
+    (url, keys): (&str, &Keys),
+    client: Client,
+    id: &str,
+    mut is_so: impl FnMut(&Value) -> bool,
+) -> Value {
+    let addr: SocketAddr = url.strip_prefix("http://").unwrap_or(url).parse().unwrap();
+    let grants = VideoGrants { room_record: true, ..VideoGrants::default() };
+    let token = AccessToken::with_api_key(&keys.key, &keys.secret).with_grants(grants).to_jwt().unwrap();
+    let bearer = format!("Bearer {token}");
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let body = json!({ "egress_id": id }).to_string();
+    weir.until(&format!("{id} has changed"), PATIENCE + PATIENCE, |_| {
+        let target = "/twirp/livekit.Egress/ListEgress";
+        let answer = http1::ask(addr, "POST", target, &headers, body.as_bytes()).ok()?;
+        let listed: Value = serde_json::from_slice(&answer.body).unwrap();
+        is_so(&listed["items"][0]).then_some(())
+    });
+    let listed = ask(client, url, keys, "ListEgress", &json!({ "egressId": id })).unwrap();
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(1), "{listed}");
+    listed["items"][0].clone()
 }
 
 /// LiveKit's own clients.

@@ -1,55 +1,120 @@
 //! Real servers that receive streams: nginx with its RTMP module, and srt-live-transmit.
 
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::ports;
+use super::shared::for_the_run;
 use super::tool::{Tool, command};
 
-/// nginx as an RTMP server that writes what it receives to FLV files.
+/// How many tests of one run can have an application.
+const APPLICATIONS: usize = 64;
+
+/// nginx as an RTMP server that writes what it receives to FLV files: one for all tests of a run.
 #[derive(Debug)]
-pub(crate) struct RtmpServer {
-    nginx: Tool,
+struct Nginx {
+    tool: Tool,
     port: u16,
-    dir: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
-impl RtmpServer {
-    pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let root = dir.path().display();
+impl Nginx {
+    fn start() -> Self {
+        let home = tempfile::Builder::new().prefix("weir-rtmp").tempdir().unwrap();
+        let [port] = ports::free();
+        let root = home.path().display();
+        // nginx knows applications by its configuration alone.
+        let applications: String = (0..APPLICATIONS)
+            .map(|number| {
+                let dir = home.path().join(number.to_string());
+                std::fs::create_dir(&dir).unwrap();
+                let path = dir.display();
+                format!("application live-{number} {{ live on; record all; record_path {path}; record_suffix .flv; }} ")
+            })
+            .collect();
         let configuration = format!(
             "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
             daemon off; master_process off; pid {root}/pid; error_log stderr warn;
             events {{}}
-            rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{
-                live on; record all; record_path {root}; record_suffix .flv;
-            }} }} }}"
+            rtmp {{ server {{ listen 127.0.0.1:{port}; {applications} }} }}"
         );
-        Self { nginx: nginx(dir.path(), &configuration, port), port, dir }
+        Self { tool: nginx(home.path(), &configuration, port), port, home }
+    }
+
+    fn shared() -> &'static Self {
+        static SHARED: OnceLock<&Nginx> = OnceLock::new();
+        SHARED.get_or_init(|| for_the_run(Self::start, |nginx| vec![nginx.home.path().to_owned()]))
+    }
+}
+
+/// An application of the RTMP server that is this test's own.
+#[derive(Debug)]
+pub(crate) struct RtmpServer {
+    nginx: &'static Nginx,
+    number: usize,
+}
+
+impl RtmpServer {
+    pub(crate) fn start() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(number < APPLICATIONS, "more than {APPLICATIONS} tests want an RTMP server");
+        Self { nginx: Nginx::shared(), number }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.nginx.port))
+    }
+
+    /// The server's directory, which goes with the run.
+    pub(crate) fn home(&self) -> &Path {
+        self.nginx.home.path()
     }
 
     pub(crate) fn url(&self, key: &str) -> String {
-        format!("rtmp://127.0.0.1:{}/live/{key}", self.port)
+        self.url_in(&format!("live-{}", self.number), key)
     }
 
-    /// Ends the server, which finishes the file; where it is, with the directory that holds it.
-    pub(crate) fn received(self, key: &str) -> (PathBuf, tempfile::TempDir) {
-        self.nginx.signal(Signal::SIGQUIT);
-        self.nginx.finish(Duration::from_secs(10));
-        (self.dir.path().join(format!("{key}.flv")), self.dir)
+    /// The address of a stream in an application that there may not be.
+    pub(crate) fn url_in(&self, application: &str, key: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/{application}/{key}", self.nginx.port)
     }
+
+    /// Where the file of a stream is, once the server has finished it. It stays until the end of the run.
+    pub(crate) fn received(&self, key: &str) -> PathBuf {
+        let file = self.nginx.home.path().join(self.number.to_string()).join(format!("{key}.flv"));
+        let end = Instant::now() + Duration::from_secs(30);
+        while !file.exists() || is_open_in(self.nginx.tool.pid(), &file) {
+            assert!(
+                Instant::now() < end,
+                "{} is not finished:\n{}",
+                file.display(),
+                self.nginx.tool.stderr()
+            );
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        file
+    }
+}
+
+/// Whether a process has a file open; no event tells that it closes one of many.
+fn is_open_in(pid: i32, file: &Path) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().filter_map(Result::ok);
+    open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|target| target == file)
 }
 
 /// nginx with this configuration, in a directory, once it listens.
 pub(crate) fn nginx(home: &Path, configuration: &str, port: u16) -> Tool {
     let file = home.join("nginx.conf");
     std::fs::write(&file, configuration).unwrap();
-    let mut nginx = command("/usr/sbin/nginx");
-    nginx.arg("-p").arg(home).arg("-c").arg(&file);
+    // It dies with the thread that starts it, also when the tests are killed.
+    let mut nginx = command("setpriv");
+    nginx.args(["--pdeathsig", "KILL", "--", "/usr/sbin/nginx", "-p"]).arg(home).arg("-c").arg(&file);
     let mut nginx = Tool::start(nginx, None);
     let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
     nginx.until("nginx listens", Duration::from_secs(10), listens);
@@ -65,7 +130,7 @@ pub(crate) struct SrtServer {
 
 impl SrtServer {
     pub(crate) fn start() -> Self {
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port] = ports::free();
         let mut receiver = command("srt-live-transmit");
         receiver.args(["-a", "no", &format!("srt://127.0.0.1:{port}?mode=listener"), "file://con"]);
         Self { receiver: Tool::start(receiver, None), port }
@@ -91,5 +156,6 @@ impl SrtServer {
 
 /// A port of loopback on which nothing listens.
 pub(crate) fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let [port] = ports::free();
+    port
 }

@@ -88,10 +88,14 @@ pub(crate) fn all() -> Vec<Seen> {
     all_processes().unwrap().filter_map(Result::ok).filter_map(|process| Seen::of(&process, ticks)).collect()
 }
 
-/// A process, what descends from it, and what shares a process group with one of them (which a helper that
-/// has cut its parent's thread still does).
+/// A process, its descendants, and what shares a process group with one of them (also a helper whose parent has ended).
 pub(crate) fn family(root: i32) -> Vec<Seen> {
     let all = all();
+    family_among(&all, root).cloned().collect()
+}
+
+/// The same among processes that were looked at before.
+pub(crate) fn family_among(all: &[Seen], root: i32) -> impl Iterator<Item = &Seen> {
     let mut members: HashSet<i32> = HashSet::from([root]);
     loop {
         let groups: HashSet<i32> = members.clone();
@@ -106,5 +110,5 @@ pub(crate) fn family(root: i32) -> Vec<Seen> {
         }
         members.extend(more);
     }
-    all.into_iter().filter(|seen| members.contains(&seen.pid)).collect()
+    all.iter().filter(move |seen| members.contains(&seen.pid))
 }

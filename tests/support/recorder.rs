@@ -2,28 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
 use super::leftovers::Watch;
 use super::processes::{self, Group, Seen};
+use super::slots;
 use super::tool::{Tool, command, run};
 
-/// On two cores a second recording would be measured in the first one's figures.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// Waits until no other test records. It may block for as long as those take.
-pub(crate) fn alone() -> Alone {
-    Alone { _guard: ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner) }
-}
-
-/// No other test records as long as this is held.
-#[derive(Debug)]
-pub(crate) struct Alone {
-    _guard: MutexGuard<'static, ()>,
-}
+/// What a recording takes to begin on a machine that runs several.
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A recorder that runs. Everything it starts is watched; see [`Watch`].
 #[derive(Debug)]
@@ -32,7 +21,6 @@ pub(crate) struct Recorder {
     watch: Option<Watch>,
     dir: PathBuf,
     pub(crate) started: SystemTime,
-    _alone: Alone,
 }
 
 impl Recorder {
@@ -43,7 +31,7 @@ impl Recorder {
 
     /// The same, with an environment: `set` changes the command before it is run.
     pub(crate) fn start_with(dir: &Path, arguments: &[&str], set: impl FnOnce(&mut Command)) -> Self {
-        let alone = alone();
+        slots::assert_taken();
         let before = Watch::before();
         let mut weir = command(env!("CARGO_BIN_EXE_weir"));
         weir.arg("record").args(arguments).arg("--json").current_dir(dir);
@@ -51,7 +39,7 @@ impl Recorder {
         let started = SystemTime::now();
         let tool = Tool::start(weir, None);
         let watch = Some(Watch::start(tool.pid(), before));
-        Self { tool, watch, dir: dir.to_owned(), started, _alone: alone }
+        Self { tool, watch, dir: dir.to_owned(), started }
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -78,14 +66,19 @@ impl Recorder {
     pub(crate) fn until_written(&mut self, bytes: u64) {
         let work = self.dir.join(".weir");
         let enough = || (size_of(&work) > bytes).then_some(());
-        self.tool.until("media is written", Duration::from_secs(20), enough);
+        self.tool.until("media is written", STARTED_WITHIN, enough);
     }
 
     /// Waits until it says this in its log.
     pub(crate) fn until_said(&mut self, what: &str) {
         let tool = &mut self.tool;
         let log = tool.log();
-        tool.until(what, Duration::from_secs(20), || log.lock().unwrap().contains(what).then_some(()));
+        tool.until(what, STARTED_WITHIN, || log.lock().unwrap().contains(what).then_some(()));
+    }
+
+    /// Waits until something is so that no event tells of.
+    pub(crate) fn until<T>(&mut self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.tool.until(what, STARTED_WITHIN, look)
     }
 
     /// The process of its browser, which leads all of that's.

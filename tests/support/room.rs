@@ -136,6 +136,28 @@ impl Publishers {
     }
 }
 
+/// The images that a recording takes each second and stores beside its file: what it shows while it runs.
+#[derive(Debug)]
+pub(crate) struct Images {
+    prefix: PathBuf,
+    next: usize,
+}
+
+impl Images {
+    /// `prefix`: the path of each image, up to `_00000.jpeg`.
+    pub(crate) fn new(prefix: PathBuf) -> Self {
+        Self { prefix, next: 0 }
+    }
+
+    /// The newest image, if it was not looked at before.
+    pub(crate) fn newest(&mut self) -> Option<Still> {
+        let path = |index: usize| PathBuf::from(format!("{}_{index:05}.jpeg", self.prefix.display()));
+        let new = (self.next..).take_while(|index| path(*index).exists()).last()?;
+        self.next = new + 1;
+        Some(Still::at(&path(new), 0.0))
+    }
+}
+
 /// A token of somebody who publishes.
 pub(crate) fn token(livekit: &LiveKitServer, room: &str, identity: &str) -> String {
     let grants = VideoGrants { room_join: true, room: room.to_owned(), ..VideoGrants::default() };

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use super::leftovers::Watch;
 use super::livekit::Keys;
 use super::ports;
-use super::recorder::{Alone, alone};
+use super::slots;
 use super::tool::{Finished, Tool, command};
 
 const KEY: &str = "test-key";
@@ -28,7 +28,6 @@ pub(crate) struct Serve {
     tool: Tool,
     watch: Option<Watch>,
     callers: Callers,
-    _alone: Option<Alone>,
 }
 
 /// Those who ask a service over HTTP.
@@ -48,24 +47,14 @@ pub(crate) struct Refused {
 }
 
 impl Serve {
-    /// `weir serve` in a directory, with its work in `work` there, and more lines of configuration. No other test records as
-    /// long as it is held.
+    /// `weir serve` in a directory, with its work in `work` there, and more lines of configuration.
     pub(crate) fn start(dir: &Path, configuration: &str) -> Self {
         Self::start_with(dir, configuration, &[])
     }
 
     /// The same with more of an environment.
     pub(crate) fn start_with(dir: &Path, configuration: &str, environment: &[(&str, &str)]) -> Self {
-        let alone = alone();
-        Self { _alone: Some(alone), ..Self::run(dir, configuration, environment) }
-    }
-
-    /// The same beside another one.
-    pub(crate) fn beside(dir: &Path, configuration: &str) -> Self {
-        Self::run(dir, configuration, &[])
-    }
-
-    fn run(dir: &Path, configuration: &str, environment: &[(&str, &str)]) -> Self {
+        slots::assert_taken();
         let [port] = ports::free();
         let work = dir.join("work");
         let file = dir.join("weir.yaml");
@@ -81,8 +70,8 @@ impl Serve {
         let mut tool = Tool::start(weir, None);
         let watch = Some(Watch::start(tool.pid(), before));
         let callers = Callers::new(port);
-        tool.until("the API answers", Duration::from_secs(20), || callers.list(&json!({})).ok());
-        Self { tool, watch, callers, _alone: None }
+        tool.until("the API answers", Duration::from_secs(60), || callers.list(&json!({})).ok());
+        Self { tool, watch, callers }
     }
 
     pub(crate) fn callers(&self) -> &Callers {

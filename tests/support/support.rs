@@ -3,6 +3,7 @@
 //! Everything here waits with a deadline and panics with what it saw; a test that can't go on has failed.
 
 pub(crate) mod barcode;
+pub(crate) mod disturbance;
 pub(crate) mod fault_proxy;
 pub(crate) mod forward_proxy;
 pub(crate) mod http1;
@@ -20,7 +21,9 @@ pub(crate) mod python;
 pub(crate) mod recorder;
 pub(crate) mod room;
 pub(crate) mod service;
+pub(crate) mod shared;
 pub(crate) mod signal_proxy;
+pub(crate) mod slots;
 pub(crate) mod stores;
 pub(crate) mod synthetic;
 pub(crate) mod tls;

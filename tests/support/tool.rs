@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,12 @@ use nix::unistd::Pid;
 pub(crate) struct Tool {
     name: String,
     pid: Pid,
-    exit: Receiver<ExitStatus>,
+    // Behind a lock, so that a server can be shared by threads; only its owner waits for its end.
+    exit: Mutex<Receiver<ExitStatus>>,
     status: Option<ExitStatus>,
     stdout: Option<thread::JoinHandle<Vec<u8>>>,
     stderr: Arc<Mutex<String>>,
-    stderr_ended: Receiver<()>,
+    stderr_ended: Mutex<Receiver<()>>,
 }
 
 impl Tool {
@@ -65,6 +66,7 @@ impl Tool {
         });
         let (done, exit) = mpsc::channel();
         thread::spawn(move || done.send(child.wait().unwrap()).ok());
+        let (exit, stderr_ended) = (Mutex::new(exit), Mutex::new(stderr_ended));
         Self { name, pid, exit, status: None, stdout: Some(stdout), stderr, stderr_ended }
     }
 
@@ -91,7 +93,8 @@ impl Tool {
     /// `None`: it still runs after `patience`.
     pub(crate) fn exit_within(&mut self, patience: Duration) -> Option<ExitStatus> {
         if self.status.is_none() {
-            self.status = match self.exit.recv_timeout(patience) {
+            let exit = self.exit.get_mut().unwrap_or_else(PoisonError::into_inner);
+            self.status = match exit.recv_timeout(patience) {
                 Ok(status) => Some(status),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the waiter sends before it ends"),
@@ -127,7 +130,8 @@ impl Tool {
         };
         let stdout = self.stdout.take().unwrap().join().unwrap();
         // A grandchild may hold the pipe open; what matters was written before the exit.
-        self.stderr_ended.recv_timeout(Duration::from_secs(2)).ok();
+        let stderr_ended = self.stderr_ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        stderr_ended.recv_timeout(Duration::from_secs(2)).ok();
         Finished { status, stdout, stderr: self.stderr() }
     }
 }

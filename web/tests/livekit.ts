@@ -17,17 +17,28 @@ globalThis.crypto ??= webcrypto as Crypto;
 const KEY = "testskey";
 const SECRET = "secret-of-the-tests-which-is-long-enough";
 
-/** Ports that nobody listens on at the moment. */
+/** The kernel takes ports of outgoing connections from 32768 on (Linux's default), so that these stay free until a server has them. */
+const FIRST = 15_000;
+const EPHEMERAL = 32_768;
+
+/** Ports that nobody listens on. */
 async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, "127.0.0.1");
-      await once(server, "listening");
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  const ports: number[] = [];
+  for (
+    let port = FIRST + Math.floor(Math.random() * (EPHEMERAL - FIRST - 1000));
+    ports.length < count;
+    port++
+  ) {
+    const server = createServer().listen(port, "127.0.0.1");
+    const isFree = await Promise.race([
+      once(server, "listening").then(() => true),
+      once(server, "error").then(() => false),
+    ]).catch(() => false);
+    if (isFree) {
+      ports.push(port);
+      await new Promise((resolve) => server.close(resolve));
+    }
+  }
   return ports;
 }
 

@@ -34,10 +34,23 @@ pub(crate) fn sound_lateness(pictures: &[Picture], beeps: &[Beep]) -> Vec<(f64, 
     pairs
 }
 
+/// The same for those beeps that have their flash within half a second. On a busy machine single ones may be missing, as what publishes
+/// them is short of time, too.
+pub(crate) fn lateness_of_pairs(pictures: &[Picture], beeps: &[Beep]) -> Vec<(f64, f64)> {
+    let nearest = |flash: f64| {
+        let apart = beeps.iter().map(|beep| beep.at - flash).filter(|late| late.abs() < 0.5);
+        apart.min_by(|one, other| one.abs().total_cmp(&other.abs())).map(|late| (flash, late))
+    };
+    flashes(pictures).into_iter().filter_map(nearest).collect()
+}
+
 /// How far sound may be from picture where a script makes both, in seconds. The browser shows what a script draws a frame after what a
 /// video plays, and in every fourth recording at 1080p two frames after, from the beginning to the end
 /// (`source::web::capture::alignment`). Within one recording it is steady to a few milliseconds.
 pub(crate) const SCRIPTED: f64 = 0.06;
+
+/// The same on a machine that was disturbed, where only gross errors show: audio of another place, or audio that drifts away.
+pub(crate) const DISTURBED: f64 = 0.3;
 
 /// Different pictures, as their counters tell, and how evenly they come.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,7 @@
 //! Azurite: Azure's blob service, and Microsoft's client for Python to look into it.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Store, Stored, isolated, loopback, peer, start_server, which};
 use crate::support::ports;
+use crate::support::shared::{for_the_run, unique};
 use crate::support::tool::{Finished, Tool};
 
 const ACCOUNT: &str = "weirtests";
@@ -42,10 +44,25 @@ impl Azurite {
         let accounts = format!("{ACCOUNT}:{key}");
         let server = start_server(&node, &arguments, home.path(), &[("AZURITE_ACCOUNTS", &accounts)], addr);
         let store = Self { _server: server, addr, key, home };
-        for container in containers {
-            store.client(&["make", container], None).succeeded();
-        }
+        containers.iter().for_each(|container| store.make(container));
         store
+    }
+
+    /// The server of all tests; each makes its own containers.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<&Azurite> = OnceLock::new();
+        SHARED.get_or_init(|| for_the_run(|| Self::start(&[]), |store| vec![store.home.path().to_owned()]))
+    }
+
+    /// Makes a container of this test alone; gives its name.
+    pub(crate) fn container(&self, name: &str) -> String {
+        let container = unique(name);
+        self.make(&container);
+        container
+    }
+
+    fn make(&self, container: &str) {
+        self.client(&["make", container], None).succeeded();
     }
 
     fn endpoint(addr: SocketAddr) -> String {

@@ -32,14 +32,13 @@ impl FakeGcs {
         );
         let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
         let server = start_server(&peer("bin/fake-gcs-server"), &arguments, home.path(), &[], addr);
-        let store = Self { _server: server, addr, _home: home };
         for bucket in buckets {
             let body = json!({ "name": bucket }).to_string();
             let json = ("Content-Type", "application/json");
             let made = ask(addr, "POST", "/storage/v1/b?project=tests", &[json], body.as_bytes()).unwrap();
             assert_eq!(made.status, 200, "{}", String::from_utf8_lossy(&made.body));
         }
-        store
+        Self { _server: server, addr, _home: home }
     }
 
     fn look(&self, target: &str) -> Answer {

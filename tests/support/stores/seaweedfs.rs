@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Store, Stored, isolated, loopback, peer, start_server};
 use crate::support::http1::{ask, percent};
 use crate::support::ports;
+use crate::support::shared::{for_the_run, unique};
 use crate::support::tool::{Finished, Tool};
 
 /// May do everything; makes the buckets and looks into them.
@@ -56,7 +58,7 @@ impl SeaweedFs {
         let arguments = format!(
             "-logtostderr server -dir={root} -ip=127.0.0.1 -ip.bind=127.0.0.1
              -master.port={master} -master.port.grpc={} -master.telemetry=false -master.volumeSizeLimitMB=1024
-             -volume.port={volume} -volume.port.grpc={} -volume.max=200
+             -volume.port={volume} -volume.port.grpc={} -volume.max=2000
              -filer -filer.port={filer} -filer.port.grpc={} -filer.localSocket={root}/filer.sock
              -s3 -s3.port={s3} -s3.port.grpc={} -s3.localSocket={root}/s3.sock -s3.port.iceberg=0 -s3.port.lance=0
              -s3.config={} -s3.iam=false -s3.autoCreateBucket=false",
@@ -71,18 +73,36 @@ impl SeaweedFs {
         // Made before the server is: what is left when its start panics is removed, too.
         let mut store = Self { server: None, addr, filer: loopback(filer), grpc, dir };
         store.server = Some(start_server(&peer("bin/weed"), &arguments, store.dir.path(), &[], addr));
-        for bucket in buckets {
-            // What S3 calls a bucket is a directory in its file system; this is quicker than `aws` by half a second.
-            let made = ask(loopback(filer), "POST", &format!("/buckets/{bucket}/"), &[], b"").unwrap();
-            assert_eq!(made.status, 201, "{bucket}: {}", String::from_utf8_lossy(&made.body));
-            // A bucket's first object has the server make its volumes, which can take seconds; they are the tests' own.
-            let first = format!("/buckets/{bucket}/first");
-            let stored = ask(loopback(filer), "PUT", &first, &[], &[0; 64 << 10]).unwrap();
-            assert_eq!(stored.status, 201, "{bucket}: {}", String::from_utf8_lossy(&stored.body));
-            let removed = ask(loopback(filer), "DELETE", &first, &[], b"").unwrap();
-            assert_eq!(removed.status, 204, "{bucket}: {}", String::from_utf8_lossy(&removed.body));
-        }
+        buckets.iter().for_each(|bucket| store.make(bucket));
         store
+    }
+
+    /// The server of all tests; each makes its own buckets.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<&SeaweedFs> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let places = |store: &Self| [store.sockets(), vec![store.dir.path().to_owned()]].concat();
+            for_the_run(|| Self::start(&[]), places)
+        })
+    }
+
+    /// Makes a bucket of this test alone; gives its name.
+    pub(crate) fn bucket(&self, name: &str) -> String {
+        let bucket = unique(name);
+        self.make(&bucket);
+        bucket
+    }
+
+    fn make(&self, bucket: &str) {
+        // What S3 calls a bucket is a directory in its file system; this is quicker than `aws` by half a second.
+        let made = ask(self.filer, "POST", &format!("/buckets/{bucket}/"), &[], b"").unwrap();
+        assert_eq!(made.status, 201, "{bucket}: {}", String::from_utf8_lossy(&made.body));
+        // A bucket's first object has the server make its volumes, which can take seconds; they are the tests' own.
+        let first = format!("/buckets/{bucket}/first");
+        let stored = ask(self.filer, "PUT", &first, &[], &[0; 64 << 10]).unwrap();
+        assert_eq!(stored.status, 201, "{bucket}: {}", String::from_utf8_lossy(&stored.body));
+        let removed = ask(self.filer, "DELETE", &first, &[], b"").unwrap();
+        assert_eq!(removed.status, 204, "{bucket}: {}", String::from_utf8_lossy(&removed.body));
     }
 
     /// Where it has its sockets, whatever it is told. It removes them only when it ends by itself, which takes 15 s.
@@ -116,6 +136,16 @@ impl SeaweedFs {
         let mut tags = strings(&found["TagSet"], |tag| (text(&tag["Key"]), text(&tag["Value"])));
         tags.sort();
         tags
+    }
+
+    /// Whether there is a multipart upload that was neither completed nor aborted: for those who look again and again, as it needs no
+    /// program.
+    pub(crate) fn has_unfinished(&self, bucket: &str) -> bool {
+        let json = ("Accept", "application/json");
+        let target = format!("/buckets/{bucket}/.uploads/?limit=1");
+        let answer = ask(self.filer, "GET", &target, &[json], b"").unwrap();
+        let found: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        found["Entries"].as_array().is_some_and(|entries| !entries.is_empty())
     }
 
     /// The keys of multipart uploads that were neither completed nor aborted.

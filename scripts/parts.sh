@@ -1,0 +1,15 @@
+# Runs the parts of a check one after the other; sourced by other scripts.
+# shellcheck shell=bash
+
+# part NAME COMMAND...: runs a command; says how long it took, also when it fails. `WEIR_PARTS` names a file in which the durations
+# are collected, so that whoever runs several scripts can print them together.
+part() {
+  local name="$1" begin=$SECONDS status=0 line
+  shift
+  "$@" || status=$?
+  line="$(printf '%-24s %4d s' "$name" $((SECONDS - begin)))"
+  ((status == 0)) || line+="  failed"
+  echo "== $line"
+  [[ -z "${WEIR_PARTS:-}" ]] || echo "$line" >>"$WEIR_PARTS"
+  return "$status"
+}

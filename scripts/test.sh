@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Runs the tests, or those whose name has a word in it, and says how long they took.
+#
+#   scripts/test.sh                every test but the long ones
+#   scripts/test.sh --soak         the long ones
+#   scripts/test.sh NAME           the tests with NAME in their path: `hls_dates` or `everything::`
+#
+# The integration tests all start at once; each takes a slot of the machine (tests/support/slots.rs) and waits for it on a thread of
+# its own, so there are as many threads as tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/parts.sh
+source scripts/parts.sh
+
+name="${1:-}"
+threads=1000
+report=target/tmp/test-report.tsv
+mkdir -p target/tmp
+: >"$report"
+
+# Runs the tests of some binaries. A failure does not keep the others from running. A name may be found in one binary and not in
+# another; it must be found in one of them.
+found=0
+failed=0
+tests() {
+  local part="$1" log=target/tmp/part.log
+  shift
+  part "$part" "$@" 2>&1 | tee "$log" || failed=1
+  if grep -qE '^test .* \.\.\. ' "$log"; then found=1; fi
+}
+
+case "$name" in
+  --soak)
+    tests "long tests" cargo test --locked --test it -- --test-threads=1 soak::
+    ;;
+  "")
+    # Built before, so that the durations below are those of tests.
+    part "build" cargo test --locked --no-run
+    tests "unit tests" cargo test --locked --lib --bins -- --test-threads=8
+    tests "documentation tests" cargo test --locked --doc
+    tests "integration tests" cargo test --locked --test it -- --test-threads="$threads" --skip soak::
+    ;;
+  *)
+    tests "unit tests" cargo test --locked --lib --bins -- "$name"
+    tests "integration tests" cargo test --locked --test it -- --test-threads="$threads" --skip soak:: "$name"
+    ;;
+esac
+
+scripts/report.sh "$report"
+if ((found == 0)); then
+  echo "no test has \`$name\` in its path; \`cargo test -- --list\` lists all" >&2
+  failed=1
+fi
+exit "$failed"

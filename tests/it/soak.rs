@@ -1,0 +1,28 @@
+//! Tests that take real minutes: `make soak` runs them, one after the other, and `make test` does not.
+//!
+//! `docs/testing.md` says when they last passed.
+
+use std::time::Duration;
+
+use crate::decoded::check_fast_clock;
+use crate::service::bus::check_without_redis;
+use crate::stillness::check_still;
+use crate::support::slots;
+
+#[test]
+fn a_page_that_stands_still_for_a_minute_is_recorded_in_its_whole_length() {
+    let _slot = slots::browser();
+    check_still(6, 66, 70);
+}
+
+#[test]
+fn nothing_is_lost_while_redis_is_away_for_five_minutes() {
+    let _slot = slots::browser();
+    check_without_redis(Duration::from_secs(40), Duration::from_secs(300));
+}
+
+#[test]
+fn sound_by_a_fast_crystal_stays_with_its_picture_for_minutes() {
+    let _slot = slots::encoder();
+    check_fast_clock(200);
+}

@@ -1,0 +1,203 @@
+//! Whether the machine was disturbed while something was measured.
+//!
+//! Some figures depend on the machine: how far audio is from video, how evenly frames come. A host that takes the CPU away for a
+//! moment changes them, and so does a program that nobody reckoned with. Where such a figure is asserted, [`undisturbed`] says
+//! first whether the measurement is one.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use procfs::process::{Process, all_processes};
+use procfs::{CurrentSI, KernelStats};
+
+use super::slots;
+
+/// How often a disturbed measurement is taken again.
+const ATTEMPTS: usize = 3;
+
+/// Share of the time of all cores that the host took from this machine.
+const STEAL: f64 = 0.02;
+/// Cores that programs used which are not part of the tests.
+const FOREIGN: f64 = 0.15;
+/// By how much a thread that sleeps is woken too late, once in a hundred times.
+const DELAY: Duration = Duration::from_millis(20);
+/// How often that thread looks.
+const TICK: Duration = Duration::from_millis(5);
+
+/// A measurement, and whether the machine was left alone during it.
+#[derive(Debug)]
+pub(crate) struct Measured<T> {
+    pub(crate) value: T,
+    /// False: the machine was disturbed each time. The value tells nothing of how fast or how even something is.
+    pub(crate) is_calm: bool,
+}
+
+/// Measures something that depends on the machine. A measurement during which the machine was disturbed is no result and is taken
+/// again, three times at most; each is printed, and noted in the run's report. It is not a second chance for an assertion: those
+/// come after it, and an undisturbed measurement is taken once.
+///
+/// Needs a slot of the whole machine ([`slots::machine`]): other tests are a disturbance, too.
+pub(crate) fn undisturbed<T>(what: &str, mut measure: impl FnMut() -> T) -> Measured<T> {
+    for attempt in 1.. {
+        let watch = Watch::start();
+        let value = measure();
+        let seen = watch.end();
+        let Some(why) = seen.disturbance() else {
+            return Measured { value, is_calm: true };
+        };
+        let said = format!("{what}: measurement {attempt} of {ATTEMPTS} was disturbed: {why}");
+        eprintln!("{said}");
+        slots::note(&["disturbed", &slots::test_name(), &said]);
+        if attempt == ATTEMPTS {
+            slots::note(&["no result", &slots::test_name(), what]);
+            return Measured { value, is_calm: false };
+        }
+    }
+    unreachable!("it returns at the last attempt")
+}
+
+/// What happened to the machine during a measurement.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    steal: f64,
+    foreign: f64,
+    delay: Duration,
+}
+
+impl Seen {
+    fn disturbance(&self) -> Option<String> {
+        let Self { steal, foreign, delay } = self;
+        let mut all = Vec::new();
+        if *steal > STEAL {
+            all.push(format!("the host took {:.0} % of the CPU", steal * 100.0));
+        }
+        if *foreign > FOREIGN {
+            all.push(format!("other programs used {foreign:.2} cores"));
+        }
+        if *delay > DELAY {
+            all.push(format!("a thread was woken {} ms too late", delay.as_millis()));
+        }
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+}
+
+/// Watches the machine until it is ended.
+#[derive(Debug)]
+struct Watch {
+    since: Instant,
+    before: Used,
+    stop: mpsc::Sender<()>,
+    delays: JoinHandle<Vec<Duration>>,
+}
+
+impl Watch {
+    fn start() -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let delays = std::thread::spawn(move || {
+            let mut delays = Vec::new();
+            loop {
+                let asleep = Instant::now();
+                match stopped.recv_timeout(TICK) {
+                    Err(RecvTimeoutError::Timeout) => delays.push(asleep.elapsed().saturating_sub(TICK)),
+                    _ => return delays,
+                }
+            }
+        });
+        Self { since: Instant::now(), before: Used::now(), stop, delays }
+    }
+
+    fn end(self) -> Seen {
+        let after = Used::now();
+        let seconds = self.since.elapsed().as_secs_f64().max(0.001);
+        self.stop.send(()).ok();
+        let mut delays = self.delays.join().unwrap_or_default();
+        delays.sort_unstable();
+        let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+        let busy = after.busy - self.before.busy;
+        let ours = after.ours - self.before.ours;
+        Seen {
+            steal: (after.steal - self.before.steal) / seconds / cores,
+            foreign: ((busy - ours) / seconds).max(0.0),
+            delay: delays.get(delays.len() * 99 / 100).copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// CPU seconds since the machine, or this program, was started.
+#[derive(Debug, Clone, Copy)]
+struct Used {
+    /// By all programs.
+    busy: f64,
+    /// By these tests and everything they started.
+    ours: f64,
+    /// By the host.
+    steal: f64,
+}
+
+impl Used {
+    fn now() -> Self {
+        let ticks = procfs::ticks_per_second() as f64;
+        let all = KernelStats::current().map(|stats| stats.total);
+        let all = all.unwrap_or_else(|error| panic!("/proc/stat: {error}"));
+        let busy = all.user + all.nice + all.system + all.irq.unwrap_or(0) + all.softirq.unwrap_or(0);
+        let ours = family_ticks();
+        Self {
+            busy: busy as f64 / ticks,
+            ours: ours as f64 / ticks,
+            steal: all.steal.unwrap_or(0) as f64 / ticks,
+        }
+    }
+}
+
+/// What this process, its descendants, and those of them that have ended used so far.
+fn family_ticks() -> u64 {
+    let all = all_processes().into_iter().flatten().filter_map(Result::ok);
+    let stats: Vec<_> = all.filter_map(|process: Process| process.stat().ok()).collect();
+    let mut family = vec![i32::try_from(std::process::id()).unwrap_or_default()];
+    let mut at = 0;
+    while at < family.len() {
+        let parent = family[at];
+        family.extend(stats.iter().filter(|stat| stat.ppid == parent).map(|stat| stat.pid));
+        at += 1;
+    }
+    let of_family = stats.iter().filter(|stat| family.contains(&stat.pid));
+    of_family
+        .map(|stat| {
+            let ended = stat.cutime.max(0) + stat.cstime.max(0);
+            stat.utime + stat.stime + u64::try_from(ended).unwrap_or_default()
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Seen = Seen { steal: 0.001, foreign: 0.02, delay: Duration::from_millis(2) };
+
+    #[test]
+    fn each_kind_of_disturbance_is_named() {
+        assert_eq!(CALM.disturbance(), None);
+        let stolen = Seen { steal: 0.25, ..CALM }.disturbance();
+        assert_eq!(stolen.as_deref(), Some("the host took 25 % of the CPU"));
+        let shared = Seen { foreign: 0.9, ..CALM }.disturbance();
+        assert_eq!(shared.as_deref(), Some("other programs used 0.90 cores"));
+        let late = Seen { delay: Duration::from_millis(80), ..CALM }.disturbance();
+        assert_eq!(late.as_deref(), Some("a thread was woken 80 ms too late"));
+    }
+
+    /// What the tests themselves compute is theirs, while they run and when they have ended.
+    #[test]
+    fn a_tests_own_processes_are_no_disturbance() {
+        let _slot = slots::machine();
+        let watch = Watch::start();
+        let begin = Instant::now();
+        // Half a second of a core, which counts once the program has ended and been waited for.
+        super::super::tool::succeed("bash", &["-c", "for ((i = 0; i < 300000; i++)); do :; done"], None);
+        let own = Used::now().ours - watch.before.ours;
+        assert!(own > 0.1 && own < begin.elapsed().as_secs_f64() * 1.5 + 0.5, "{own} s of CPU");
+        let seen = watch.end();
+        assert!(seen.foreign >= 0.0, "{seen:?}");
+    }
+}
