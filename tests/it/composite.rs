@@ -3,28 +3,34 @@
 mod layouts;
 mod service;
 
-use std::path::Path;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 
+use crate::support::disturbance::undisturbed;
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::pictures::{Still, pictures};
-use crate::support::measure::timing::{flashes, percentile};
+use crate::support::measure::timing::{DISTURBED, lateness_of_pairs, percentile};
 use crate::support::measure::{Probe, assert_decodable, sound};
 use crate::support::page_server::PageServer;
 use crate::support::processes;
 use crate::support::publisher::{self, Codec, Publisher};
 use crate::support::recorder::Recorder;
-use crate::support::room::{self, Publishers, part, picture_in};
+use crate::support::room::{self, Images, Publishers, part, picture_in};
+use crate::support::service::Serve;
+use crate::support::shared::{own_room, unique};
+use crate::support::slots;
 
 const SIZE: (f64, f64) = (1280.0, 720.0);
 /// Between two tiles, in pixels.
 const GAP: f64 = 8.0;
 /// An end, a room's included.
-const ENDED_WITHIN: Duration = Duration::from_secs(40);
+const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// `weir record room` with the server in its environment.
 fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {
@@ -41,86 +47,202 @@ fn seen(still: &Still, columns: usize, rows: usize) -> Vec<Option<u32>> {
     seen
 }
 
-/// One to sixteen, in every codec that a browser publishes.
-#[test]
-fn everybody_is_seen_and_heard() {
-    let (redis, pages) = (Redis::start(), PageServer::start());
-    let livekit = LiveKitServer::start(&redis);
-    let names: Vec<String> = (1..=16).map(|number| format!("participant-{number:02}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let small = "width=320&height=180&fps=10";
-    for (count, (columns, rows), options) in [
-        (1, (1, 1), "codec=av1&width=640&height=360&fps=10".to_owned()),
-        (2, (2, 1), format!("codec=h264&{small}")),
-        (4, (2, 2), "simulcast=1&fps=15".to_owned()),
-        (9, (3, 3), format!("codec=vp9&{small}")),
-        (16, (4, 4), small.to_owned()),
-    ] {
-        let room = format!("room-of-{count}");
-        let _publishers = Publishers::join(&livekit, &pages, &room, &names[..count], &options);
-        let dir = tempfile::tempdir().unwrap();
-        let file = ["--file", "{room_name}", "--fps", "15"];
-        let mut recorder = record(dir.path(), &livekit, &[&[room.as_str()], &file[..]].concat());
-        recorder.until_written(50_000);
-        recorder.runs_for(Duration::from_secs(4));
-        recorder.signal(Signal::SIGINT);
-        let ended = recorder.finish(ENDED_WITHIN).complete();
-        assert_eq!(ended.info["roomName"], room.as_str(), "{}", ended.info);
+/// What a recording is to show, one thing after the other: each is waited for in the images that it takes meanwhile, and is looked for
+/// in its file afterwards.
+struct Moments {
+    images: Images,
+    seen: Vec<Moment>,
+}
 
-        let file = ended.path(&format!("{room}.mp4"));
-        assert_decodable(&file);
-        let length = Probe::of(&file).duration;
-        let everybody: Vec<u32> = (1..=count as u32).collect();
-        let seen = seen(&Still::at(&file, length - 1.0), columns, rows);
-        assert_eq!(seen, everybody.iter().copied().map(Some).collect::<Vec<_>>(), "{room}");
-        let samples = sound::samples(&file);
-        let heard = room::heard(&samples, length - 2.0, length - 0.7, 18);
-        assert_eq!(heard, everybody, "{room}");
+struct Moment {
+    /// By the wall clock, in seconds.
+    at: f64,
+    /// What is seen instead; `None`: it is as it should be.
+    check: Box<dyn Fn(&Still) -> Option<String>>,
+}
+
+/// A recorder, or a service that records.
+trait Records {
+    fn until_so(&mut self, what: &str, look: &mut dyn FnMut() -> Option<()>);
+}
+
+impl Records for Recorder {
+    fn until_so(&mut self, what: &str, look: &mut dyn FnMut() -> Option<()>) {
+        self.until(what, look);
     }
+}
+
+impl Records for Serve {
+    fn until_so(&mut self, what: &str, look: &mut dyn FnMut() -> Option<()>) {
+        self.until(what, ENDED_WITHIN, |_| look());
+    }
+}
+
+impl Moments {
+    /// A moment lies so many seconds before the next thing is done; it is heard for half a second before it and after it.
+    const BEFORE_NEXT: f64 = 0.7;
+
+    /// `prefix`: of the images; see [`Images::new`].
+    fn of(prefix: PathBuf) -> Self {
+        Self { images: Images::new(prefix), seen: Vec::new() }
+    }
+
+    /// Waits until an image shows `expected`, as `look` sees it, and 1.5 s more for what is heard; gives the moment's number.
+    fn until<T: PartialEq + std::fmt::Debug + 'static>(
+        &mut self,
+        recording: &mut impl Records,
+        look: impl Fn(&Still) -> T + 'static,
+        expected: T,
+    ) -> usize {
+        let what = format!("an image shows {expected:?}");
+        let check = move |still: &Still| {
+            let found = look(still);
+            (found != expected).then(|| format!("{found:?}, not {expected:?}"))
+        };
+        let mut last = String::new();
+        let mut is_so = || match check(&self.images.newest()?) {
+            None => Some(()),
+            Some(instead) => {
+                if instead != last {
+                    eprintln!("{what}: {instead}");
+                    last = instead;
+                }
+                None
+            }
+        };
+        recording.until_so(&what, &mut is_so);
+        std::thread::park_timeout(Duration::from_millis(1500));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+        self.seen.push(Moment { at: now - Self::BEFORE_NEXT, check: Box::new(check) });
+        self.seen.len() - 1
+    }
+
+    /// Asserts that a file shows at each moment what was waited for; gives where the moments are in it, in seconds. `started_at`: of
+    /// the file, as its result has it.
+    #[track_caller]
+    fn assert_in(&self, file: &Path, started_at: &Value) -> Vec<f64> {
+        let started_at = started_at.as_str().unwrap_or_else(|| panic!("no time: {started_at}"));
+        let started_at = started_at.parse::<f64>().unwrap() / 1e9;
+        let check = |(number, moment): (usize, &Moment)| {
+            let at = moment.at - started_at;
+            let instead = (moment.check)(&Still::at(file, at));
+            assert_eq!(instead, None, "moment {number}, at {at:.2} s of {}", file.display());
+            at
+        };
+        self.seen.iter().enumerate().map(check).collect()
+    }
+}
+
+/// Records a room of `count` people in a grid of so many columns and rows; `options` as in [`Publishers::join`].
+#[track_caller]
+fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize), options: &str) {
+    let (livekit, pages) = (LiveKitServer::shared(), PageServer::start());
+    let names: Vec<String> = (1..=count).map(|number| format!("participant-{number:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let room = own_room();
+    let _publishers = Publishers::join(livekit, &pages, room, &names, options);
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = [room, "--file", "{room_name}", "--fps", "15", "--images", "seen", "--every", "1s"];
+    let mut recorder = record(dir.path(), livekit, &arguments);
+    let everybody: Vec<u32> = (1..=count).collect();
+    let shown: Vec<_> = everybody.iter().copied().map(Some).collect();
+    let mut moments = Moments::of(dir.path().join("seen"));
+    moments.until(&mut recorder, move |still| seen(still, columns, rows), shown);
+    // The sound of many may begin after what is seen of them.
+    recorder.runs_for(Duration::from_millis(2500));
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.finish(ENDED_WITHIN).complete();
+    assert_eq!(ended.info["roomName"], room, "{}", ended.info);
+
+    let file = ended.path(&format!("{room}.mp4"));
+    assert_decodable(&file);
+    moments.assert_in(&file, &ended.info["fileResults"][0]["startedAt"]);
+    // A second each: on a busy machine single voices stumble now and then.
+    let (samples, length) = (sound::samples(&file), Probe::of(&file).duration);
+    let pieces = [3.7, 2.7, 1.7].map(|before_the_end| {
+        let from = length - before_the_end;
+        room::heard(&samples, from, from + 1.0, 18)
+    });
+    let heard: BTreeSet<u32> = pieces.iter().flatten().copied().collect();
+    assert_eq!(heard.into_iter().collect::<Vec<_>>(), everybody, "{pieces:?}");
+}
+
+// One to sixteen, in every codec that a browser publishes.
+
+#[test]
+fn one_person_in_av1_is_seen_and_heard() {
+    let _slot = slots::heavy();
+    check_everybody_is_seen_and_heard(1, (1, 1), "codec=av1&width=640&height=360&fps=10");
+}
+
+#[test]
+fn two_people_in_h264_are_seen_and_heard() {
+    let _slot = slots::heavy();
+    check_everybody_is_seen_and_heard(2, (2, 1), "codec=h264&width=320&height=180&fps=10");
+}
+
+#[test]
+fn four_people_in_several_sizes_are_seen_and_heard() {
+    let _slot = slots::heavy();
+    check_everybody_is_seen_and_heard(4, (2, 2), "simulcast=1&fps=15");
+}
+
+#[test]
+fn nine_people_in_vp9_are_seen_and_heard() {
+    let _slot = slots::heavy();
+    check_everybody_is_seen_and_heard(9, (3, 3), "codec=vp9&width=320&height=180&fps=10");
+}
+
+#[test]
+fn sixteen_people_in_vp8_are_seen_and_heard() {
+    let _slot = slots::heavy();
+    check_everybody_is_seen_and_heard(16, (4, 4), "width=320&height=180&fps=5");
 }
 
 /// A flash and a beep of one participant, at each full second, sent together by a publisher that adds nothing of its own.
 #[test]
 fn sound_and_picture_of_a_participant_are_together() {
-    let redis = Redis::start();
-    let livekit = LiveKitServer::start(&redis);
-    let publisher = Publisher::join(&livekit, "sync", "ann", Codec::Vp8);
-    publisher.publish_by_clock(Codec::Vp8, publisher::flashing());
-    publisher.publish_by_clock(Codec::Opus, publisher::beeping());
-    let dir = tempfile::tempdir().unwrap();
-    let mut recorder = record(dir.path(), &livekit, &["sync", "--file", "sync.mp4", "--size", "640x360"]);
-    recorder.until_written(5_000);
-    recorder.runs_for(Duration::from_secs(12));
-    recorder.signal(Signal::SIGINT);
-    let ended = recorder.finish(ENDED_WITHIN).complete();
-    let file = ended.path("sync.mp4");
-    let flash = Some(Region::new(0.4, 0.4, 0.2, 0.2));
-    let pictures = pictures(&file, &Layout { flash, ..Layout::default() });
-    let beeps = sound::beeps(&sound::samples(&file));
-    // In the first seconds of a call browsers move sound and picture against one another, until they are together.
-    let late: Vec<f64> = flashes(&pictures)
-        .into_iter()
-        .filter(|at| *at > 4.0)
-        .filter_map(|at| beeps.iter().map(|beep| beep.at - at).min_by(|a, b| a.abs().total_cmp(&b.abs())))
-        .collect();
-    assert!(late.len() >= 6, "{late:.3?}");
+    let _slot = slots::machine();
+    let livekit = LiveKitServer::shared();
+    let measured = undisturbed("audio against video of a participant on a page", || {
+        let room = unique("sync");
+        let publisher = Publisher::join(livekit, &room, "ann", Codec::Vp8);
+        publisher.publish_by_clock(Codec::Vp8, publisher::flashing());
+        publisher.publish_by_clock(Codec::Opus, publisher::beeping());
+        let dir = tempfile::tempdir().unwrap();
+        let arguments = [room.as_str(), "--file", "sync.mp4", "--size", "640x360"];
+        let mut recorder = record(dir.path(), livekit, &arguments);
+        recorder.until_written(5_000);
+        recorder.runs_for(Duration::from_secs(8));
+        recorder.signal(Signal::SIGINT);
+        let ended = recorder.finish(ENDED_WITHIN).complete();
+        let file = ended.path("sync.mp4");
+        let flash = Some(Region::new(0.4, 0.4, 0.2, 0.2));
+        let pictures = pictures(&file, &Layout { flash, ..Layout::default() });
+        lateness_of_pairs(&pictures, &sound::beeps(&sound::samples(&file)))
+    });
+    // In the first seconds of a call browsers move audio and video against one another, until they are together.
+    let late: Vec<f64> =
+        measured.value.into_iter().filter(|(at, _)| *at > 4.0).map(|(_, late)| late).collect();
+    let (at_least, bound) = if measured.is_calm { (4, 0.06) } else { (2, DISTURBED) };
+    assert!(late.len() >= at_least, "{late:.3?}");
     let median = percentile(&late, 0.5);
-    assert!(median.abs() <= 0.06, "{median:.3} s: {late:.3?}");
+    assert!(median.abs() <= bound, "{median:.3} s: {late:.3?}");
 }
 
 /// A layout says that a page is wanted, also where only its sound is: then the browser has a display of 16x16.
 #[test]
 fn sound_alone_of_a_layout_is_a_pages() {
-    let (redis, pages) = (Redis::start(), PageServer::start());
-    let livekit = LiveKitServer::start(&redis);
+    let _slot = slots::heavy();
+    let (livekit, pages) = (LiveKitServer::shared(), PageServer::start());
     let names = ["ann", "ben", "cleo"];
-    let publishers = Publishers::join(&livekit, &pages, "sound", &names, "camera=0");
+    let publishers = Publishers::join(livekit, &pages, own_room(), &names, "camera=0");
     let dir = tempfile::tempdir().unwrap();
-    let arguments = ["sound", "--layout", "grid", "--audio-only", "--file", "sound"];
-    let mut recorder = record(dir.path(), &livekit, &arguments);
+    let arguments = [own_room(), "--layout", "grid", "--audio-only", "--file", "sound"];
+    let mut recorder = record(dir.path(), livekit, &arguments);
     recorder.until_written(20_000);
     assert!(recorder.browser() > 0);
-    recorder.runs_for(Duration::from_secs(4));
+    recorder.runs_for(Duration::from_secs(3));
     publishers.act(1, "leave()");
     recorder.runs_for(Duration::from_secs(4));
     recorder.signal(Signal::SIGINT);
@@ -128,7 +250,7 @@ fn sound_alone_of_a_layout_is_a_pages() {
     let Probe { duration: length, streams, .. } = Probe::of(&file);
     assert_eq!(streams.iter().map(|stream| stream.codec.as_str()).collect::<Vec<_>>(), ["opus"]);
     let samples = sound::samples(&file);
-    assert_eq!(room::heard(&samples, length - 6.5, length - 5.0, 9), [1, 2, 3]);
+    assert_eq!(room::heard(&samples, length - 6.0, length - 4.7, 9), [1, 2, 3]);
     assert_eq!(room::heard(&samples, length - 2.0, length - 0.7, 9), [1, 3]);
 }
 
@@ -136,13 +258,15 @@ fn sound_alone_of_a_layout_is_a_pages() {
 /// that the request brought, and nothing of that token is to be found anywhere.
 #[test]
 fn a_page_comes_back_to_its_room_and_tells_nobody_its_token() {
+    let _slot = slots::heavy();
     let (redis, pages) = (Redis::start(), PageServer::start());
+    // It is frozen.
     let livekit = LiveKitServer::start(&redis);
     let publishers =
-        Publishers::join(&livekit, &pages, "comes-back", &["ann", "ben"], "width=320&height=180");
+        Publishers::join(&livekit, &pages, "comes-back", &["ann", "ben"], "width=320&height=180&fps=15");
     let dir = tempfile::tempdir().unwrap();
     let token = room::recorder_token(&livekit, "comes-back", "EG_planted");
-    let request = serde_json::json!({
+    let request = json!({
         "room_id": "RM_planted",
         "token": token,
         "ws_url": livekit.ws_url(),
@@ -151,6 +275,7 @@ fn a_page_comes_back_to_its_room_and_tells_nobody_its_token() {
             "layout": "grid",
             "advanced": { "width": 1280, "height": 720, "framerate": 15 },
             "file_outputs": [{ "filepath": "{room_id}.mp4" }],
+            "image_outputs": [{ "filename_prefix": "seen", "capture_interval": 1 }],
         },
     });
     let asked = tempfile::NamedTempFile::new().unwrap();
@@ -166,31 +291,32 @@ fn a_page_comes_back_to_its_room_and_tells_nobody_its_token() {
         texts.extend(files_below(dir.path()));
         texts
     };
-    recorder.until_written(50_000);
-    recorder.runs_for(Duration::from_secs(3));
+    let mut moments = Moments::of(dir.path().join("seen"));
+    let both = |still: &Still| seen(still, 2, 1);
+    moments.until(&mut recorder, both, vec![Some(1), Some(2)]);
     assert!(!told(&recorder).iter().any(|text| text.contains(&signature)));
 
     let browser = recorder.browser();
     kill(Pid::from_raw(browser), Signal::SIGKILL).unwrap();
-    recorder.runs_for(Duration::from_secs(10));
+    recorder.until_said("the page is back");
+    moments.until(&mut recorder, both, vec![Some(1), Some(2)]);
     livekit.freeze();
     recorder.runs_for(Duration::from_secs(10));
     livekit.thaw();
-    // Whoever lost its connection comes back by itself.
-    recorder.runs_for(Duration::from_secs(15));
+    // Whoever lost its connection comes back by itself. What is seen may be from before; what changes is not.
+    publishers.act(1, "camera(false)");
+    moments.until(&mut recorder, both, vec![Some(1), None]);
+    publishers.act(1, "camera(true)");
+    moments.until(&mut recorder, both, vec![Some(1), Some(2)]);
     assert!(!told(&recorder).iter().any(|text| text.contains(&signature)));
     publishers.act(1, "leave()");
-    recorder.runs_for(Duration::from_secs(3));
+    moments.until(&mut recorder, |still| seen(still, 1, 1), vec![Some(1)]);
     livekit.delete_room("comes-back");
     let ended = recorder.finish(ENDED_WITHIN).complete();
 
     let file = ended.path("RM_planted.mp4");
     assert_decodable(&file);
-    let length = Probe::of(&file).duration;
-    let at = |before_the_end: f64| seen(&Still::at(&file, length - before_the_end), 2, 1);
-    assert_eq!(seen(&Still::at(&file, 2.0), 2, 1), [Some(1), Some(2)]);
-    assert_eq!(at(5.0), [Some(1), Some(2)], "both are back");
-    assert_eq!(seen(&Still::at(&file, length - 1.0), 1, 1), [Some(1)], "one has left");
+    moments.assert_in(&file, &ended.info["fileResults"][0]["startedAt"]);
     assert_eq!(ended.info["roomId"], "RM_planted");
     assert_eq!(ended.info["details"].as_str().map(|text| text.contains("End reason")), Some(true));
     for text in [&ended.stdout, &ended.log, &ended.info.to_string()] {
@@ -198,32 +324,42 @@ fn a_page_comes_back_to_its_room_and_tells_nobody_its_token() {
     }
 }
 
-/// A page of somebody else's, which knows nothing but LiveKit's contract, and one that says why it shows nothing.
+/// A page of somebody else's, which knows nothing but LiveKit's contract.
 #[test]
 fn other_templates_show_rooms_too() {
-    let (redis, pages) = (Redis::start(), PageServer::start());
-    let livekit = LiveKitServer::start(&redis);
+    let _slot = slots::heavy();
+    let (livekit, pages) = (LiveKitServer::shared(), PageServer::start());
     room::serve(&pages, "egress-sdk");
-    let _publishers = Publishers::join(&livekit, &pages, "theirs", &["ann"], "width=320&height=180");
+    let _publishers = Publishers::join(livekit, &pages, own_room(), &["ann"], "width=320&height=180&fps=15");
     let dir = tempfile::tempdir().unwrap();
     let template = pages.url("/egress-sdk/?brand=ours");
-    let arguments =
-        ["theirs", "--layout", "speaker", "--template-url", &template, "--file", "a.mp4", "--fps", "15"];
-    let mut recorder = record(dir.path(), &livekit, &arguments);
-    recorder.until_written(50_000);
-    recorder.runs_for(Duration::from_secs(2));
-    livekit.delete_room("theirs");
-    let ended = recorder.finish(ENDED_WITHIN).complete();
-    let still = Still::at(&ended.path("a.mp4"), 2.0);
-    let picture = picture_in(&still, Region::new(0.0, 0.0, 1.0, 1.0));
-    assert_eq!(room::number(&still, picture), Some(1));
+    let arguments = [
+        &[own_room(), "--layout", "speaker", "--template-url", &template, "--file", "a.mp4"][..],
+        &["--fps", "15", "--images", "seen", "--every", "1s"],
+    ];
+    let mut recorder = record(dir.path(), livekit, &arguments.concat());
     // What the layout is called reaches the page.
-    assert!(room::is_near(still.colour(part(picture, 0.6, 0.0, 0.3, 0.06)), [0, 0, 255]));
+    let look = |still: &Still| {
+        let picture = picture_in(still, Region::new(0.0, 0.0, 1.0, 1.0));
+        let brand = still.colour(part(picture, 0.6, 0.0, 0.3, 0.06));
+        (room::number(still, picture), room::is_near(brand, [0, 0, 255]))
+    };
+    let mut moments = Moments::of(dir.path().join("seen"));
+    moments.until(&mut recorder, look, (Some(1), true));
+    livekit.delete_room(own_room());
+    let ended = recorder.finish(ENDED_WITHIN).complete();
+    moments.assert_in(&ended.path("a.mp4"), &ended.info["fileResults"][0]["startedAt"]);
+}
 
-    // A room that nobody gets into: the page says why, and the token is not in what it says.
-    let wrong =
-        [&arguments[..3], &["--file", "b.mp4", "--api-secret", "another-secret-of-more-than-32-letters"]];
-    let refused = record(dir.path(), &livekit, &wrong.concat()).finish(ENDED_WITHIN);
+/// A room that nobody gets into: the page says why, and the token is not in what it says.
+#[test]
+fn a_page_that_gets_into_no_room_says_why_without_its_token() {
+    let _slot = slots::browser();
+    let livekit = LiveKitServer::shared();
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = [own_room(), "--layout", "speaker", "--file", "b.mp4"];
+    let wrong = ["--api-secret", "another-secret-of-more-than-32-letters"];
+    let refused = record(dir.path(), livekit, &[&arguments[..], &wrong].concat()).finish(ENDED_WITHIN);
     assert_eq!(refused.status.code(), Some(1), "{}", refused.log);
     let error = refused.info["error"].as_str().unwrap_or_default();
     assert!(error.contains("template error"), "{error}\n{}", refused.log);

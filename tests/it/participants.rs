@@ -9,13 +9,14 @@ use crate::support::livekit::{Client, LiveKitServer, Redis};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher};
 use crate::support::service::{self, Serve};
+use crate::support::shared::own_room;
+use crate::support::slots;
 
-const ROOM: &str = "studio";
 const SOON: Duration = Duration::from_secs(60);
 
 /// A person with a voice and a picture, and the ids of both.
 fn person(server: &LiveKitServer, identity: &str, codec: Codec) -> (Publisher, String, String) {
-    let publisher = Publisher::join(server, ROOM, identity, codec);
+    let publisher = Publisher::join(server, own_room(), identity, codec);
     let voice = publisher.publish(Codec::Opus, Codec::Opus.frames());
     let picture = publisher.publish(codec, codec.frames());
     (publisher, voice, picture)
@@ -28,12 +29,13 @@ fn assert_recorded(path: &Path, told: f64, size: (u64, u64)) {
     let video = probe.stream("video");
     assert_eq!((video.codec.as_str(), video.width, video.height), ("h264", size.0, size.1), "{probe:?}");
     assert_eq!(probe.stream("audio").codec, "aac", "{probe:?}");
-    assert!((probe.duration - told).abs() < 0.3 && probe.duration > 1.5, "told {told}: {probe:?}");
+    assert!((probe.duration - told).abs() < 0.5 && probe.duration > 1.0, "told {told}: {probe:?}");
     assert_decodable(path);
 }
 
 #[test]
 fn livekit_server_has_a_participant_and_two_tracks_recorded() {
+    let _slot = slots::browser();
     let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
     let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
     let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
@@ -44,33 +46,30 @@ fn livekit_server_has_a_participant_and_two_tracks_recorded() {
     let wanted = [
         (
             "StartParticipantEgress",
-            json!({ "roomName": ROOM, "identity": "ann", "advanced": advanced, "fileOutputs": file("{publisher_identity}-all") }),
+            json!({ "roomName": own_room(), "identity": "ann", "advanced": advanced, "fileOutputs": file("{publisher_identity}-all") }),
             "ann-all.mp4",
         ),
         (
             "StartTrackCompositeEgress",
             json!({
-                "roomName": ROOM, "audioTrackId": voice, "videoTrackId": picture, "advanced": advanced,
+                "roomName": own_room(), "audioTrackId": voice, "videoTrackId": picture, "advanced": advanced,
                 "fileOutputs": file("{publisher_identity}-two"),
             }),
             "ann-two.mp4",
         ),
     ];
-    for (method, request, name) in wanted {
+    // Both at the same time.
+    let ids = wanted.map(|(method, request, name)| {
         let started = livekit.ask(Client::Python, method, &request).unwrap();
-        let id = started["egressId"].as_str().unwrap().to_owned();
-        let mut until = |status: &str| {
-            weir.until(&format!("{method}: it is {status}"), SOON, |_| {
-                let listed = livekit.ask(Client::Python, "ListEgress", &json!({ "egressId": id })).unwrap();
-                let found = listed["items"][0].clone();
-                assert!(found["status"] != "EGRESS_FAILED" && found["status"] != "EGRESS_ABORTED", "{found}");
-                (found["status"] == status).then_some(found)
-            })
-        };
-        until("EGRESS_ACTIVE");
-        std::thread::park_timeout(Duration::from_secs(3));
+        (started["egressId"].as_str().unwrap().to_owned(), name)
+    });
+    for (id, _) in &ids {
+        livekit.until_status(&mut weir, Client::Python, id, "EGRESS_ACTIVE");
+    }
+    std::thread::park_timeout(Duration::from_secs(2));
+    for (id, name) in &ids {
         livekit.ask(Client::Python, "StopEgress", &json!({ "egressId": id })).unwrap();
-        let ended = until("EGRESS_COMPLETE");
+        let ended = livekit.until_status(&mut weir, Client::Python, id, "EGRESS_COMPLETE");
         assert_eq!(ended["sourceType"], "EGRESS_SOURCE_TYPE_SDK", "{ended}");
         let result = &ended["fileResults"][0];
         let path = dir.path().join(name);
@@ -84,8 +83,8 @@ fn livekit_server_has_a_participant_and_two_tracks_recorded() {
 
 #[test]
 fn a_service_without_redis_takes_the_same_and_tells_of_who_published_nothing() {
-    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
-    let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
+    let _slot = slots::encoder();
+    let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let mut weir = Serve::start(dir.path(), &format!("ws_url: {}\n", livekit.ws_url()));
     let file = |name: &str| json!([{ "filepath": dir.path().join(name).display().to_string() }]);
     let start = |weir: &Serve, method: &str, request: &Value| {
@@ -95,20 +94,20 @@ fn a_service_without_redis_takes_the_same_and_tells_of_who_published_nothing() {
     };
 
     // Who is there, says nothing, shows nothing, and leaves.
-    let silent = Publisher::join(&livekit, ROOM, "bob", Codec::Vp8);
-    let request = json!({ "room_name": ROOM, "identity": "bob", "file_outputs": file("bob") });
+    let silent = Publisher::join(livekit, own_room(), "bob", Codec::Vp8);
+    let request = json!({ "room_name": own_room(), "identity": "bob", "file_outputs": file("bob") });
     let id = start(&weir, "StartParticipantEgress", &request);
     weir.until("the recorder is in the room", SOON, |_| livekit.log().contains(&id).then_some(()));
-    std::thread::park_timeout(Duration::from_secs(2));
+    std::thread::park_timeout(Duration::from_secs(1));
     assert_eq!(weir.callers().info(&id)["status"], "EGRESS_STARTING");
     drop(silent);
     let info = weir.until_over(&id, SOON);
     assert_eq!((&info["status"], &info["error_code"]), (&json!("EGRESS_ABORTED"), &json!(412)), "{info}");
     assert_eq!(info["error"], "Start signal not received", "{info}");
 
-    let (publisher, voice, _) = person(&livekit, "ann", Codec::Vp8);
+    let (publisher, voice, _) = person(livekit, "ann", Codec::Vp8);
     let request = json!({
-        "room_name": ROOM,
+        "room_name": own_room(),
         "media": { "audio": { "routes": [{ "track_id": voice, "channel": "AUDIO_CHANNEL_LEFT" }] } },
         "outputs": [{ "file": { "filepath": dir.path().join("left").display().to_string() } }],
     });
@@ -123,11 +122,11 @@ fn a_service_without_redis_takes_the_same_and_tells_of_who_published_nothing() {
 
     // The end of whom it records is its end.
     let request = json!({
-        "room_name": ROOM, "identity": "ann", "advanced": { "width": 320, "height": 180 }, "file_outputs": file("ann"),
+        "room_name": own_room(), "identity": "ann", "advanced": { "width": 320, "height": 180 }, "file_outputs": file("ann"),
     });
     let id = start(&weir, "StartParticipantEgress", &request);
     weir.until_status(&id, &["EGRESS_ACTIVE"], SOON);
-    std::thread::park_timeout(Duration::from_secs(3));
+    std::thread::park_timeout(Duration::from_secs(2));
     drop(publisher);
     let info = weir.until_over(&id, SOON);
     assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");

@@ -17,7 +17,7 @@ use weir::recording::{Ended, Outcome, Progress, Reporter, Setup, run};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
-use crate::support::recorder::alone;
+use crate::support::slots;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -49,14 +49,14 @@ impl Controls {
         let (reply, answer) = oneshot::channel();
         let url = StreamUrl::parse(url, None).unwrap();
         self.commands.send(Command::AddStream { url, reply }).unwrap();
-        tokio::time::timeout(Duration::from_secs(2), answer).await.expect("an answer").unwrap()
+        tokio::time::timeout(PATIENCE, answer).await.expect("an answer").unwrap()
     }
 
     async fn remove(&self, url: &str) -> Result<(), CommandError> {
         let (reply, answer) = oneshot::channel();
         let url = StreamUrl::parse(url, None).unwrap();
         self.commands.send(Command::RemoveStream { url, reply }).unwrap();
-        tokio::time::timeout(Duration::from_secs(2), answer).await.expect("an answer").unwrap()
+        tokio::time::timeout(PATIENCE, answer).await.expect("an answer").unwrap()
     }
 
     async fn until(&mut self, what: &str, is_so: impl Fn(&proto::EgressInfo) -> bool) {
@@ -118,20 +118,20 @@ async fn record(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
-    let _alone = alone();
+    let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let (pages, rtmp) = (PageServer::start(), RtmpServer::start());
-    let (good, bad) = (rtmp.url("good"), rtmp.url("bad").replace("/live/", "/no-such-application/"));
+    let (good, bad) = (rtmp.url("good"), rtmp.url_in("no-such-application", "bad"));
     let outputs = r#""fileOutputs": [{"filepath": "a.mp4"}], "streamOutputs": [{"protocol": "RTMP"}]"#;
     let ended = record(dir.path(), &pages, outputs, async |controls| {
         controls.until_active().await;
         controls.add(&good).await.unwrap();
         let again = controls.add(&good).await.unwrap_err().to_string();
-        assert!(again.contains("already") && !again.contains("/live/good"), "{again}");
+        assert!(again.contains("already") && !again.contains("/good"), "{again}");
         controls.add(&bad).await.unwrap();
         controls.until_streaming(0).await;
         controls.until_stream_is(1, Status::Failed).await;
-        controls.records_for(Duration::from_secs(3)).await;
+        controls.records_for(Duration::from_secs(2)).await;
         controls.remove(&good).await.unwrap();
         controls.until_stream_is(0, Status::Finished).await;
         let gone = controls.remove(&good).await.unwrap_err();
@@ -146,22 +146,22 @@ async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
     .await;
     assert_eq!(ended.outcome, Outcome::Complete, "{:#?}", ended.info);
     let [good, bad] = ended.info.stream_results.as_slice() else { panic!("{:#?}", ended.info) };
-    assert!(good.error.is_empty() && good.duration > 2_000_000_000, "{good:#?}");
+    assert!(good.error.is_empty() && good.duration > 1_000_000_000, "{good:#?}");
     assert!(!bad.error.is_empty() && bad.status() == Status::Failed, "{bad:#?}");
 
     let file = dir.path().join("a.mp4");
     assert_decodable(&file);
     let (length, told) = (Probe::of(&file).duration, ended.info.file_results[0].duration as f64 / 1e9);
-    assert!((length - told).abs() < 0.1 && length > 5.0, "{length} s in the file, {told} s told");
-    let (received, _dir) = rtmp.received("good");
+    assert!((length - told).abs() < 0.3 && length > 3.5, "{length} s in the file, {told} s told");
+    let received = rtmp.received("good");
     assert_decodable(&received);
     let streamed = Probe::of(&received).duration;
-    assert!(streamed > 2.0 && streamed < length, "{streamed} s arrived");
+    assert!(streamed > 1.0 && streamed < length, "{streamed} s arrived");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_without_file_ends_with_its_last_stream() {
-    let _alone = alone();
+    let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let (pages, rtmp) = (PageServer::start(), RtmpServer::start());
     let (first, second) = (rtmp.url("first"), rtmp.url("second"));
@@ -178,6 +178,6 @@ async fn a_recording_without_file_ends_with_its_last_stream() {
     .await;
     assert_eq!(ended.outcome, Outcome::Complete, "{:#?}", ended.info);
     assert!(ended.info.details.contains("All streams stopped"), "{:#?}", ended.info);
-    let (received, _dir) = rtmp.received("second");
+    let received = rtmp.received("second");
     assert_decodable(&received);
 }

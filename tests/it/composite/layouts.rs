@@ -1,13 +1,17 @@
 //! Who is where: a layout and another, and who speaks, while a room is recorded.
 
-use super::service::{self, Moments, STAGE};
-use super::{GAP, SIZE};
+use std::path::Path;
+use std::time::Duration;
+
+use super::service::{self, STAGE};
+use super::{GAP, Moments, SIZE};
 use crate::support::layout::Region;
 use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::pictures::Still;
 use crate::support::page_server::PageServer;
 use crate::support::room::{self, Publishers};
 use crate::support::service::{Serve, keys};
+use crate::support::slots;
 
 const WHOLE: Region = Region::new(0.0, 0.0, 1.0, 1.0);
 /// A third of the width at most, here a quarter, 24 pixels from the lower right corner.
@@ -21,6 +25,7 @@ fn beside(place: usize) -> Region {
 
 #[test]
 fn everybody_is_where_the_layout_has_them() {
+    let _slot = slots::heavy();
     let (redis, pages) = (Redis::start(), PageServer::start());
     let livekit = LiveKitServer::start_with(&redis, keys(), &[]);
     let dir = tempfile::tempdir().unwrap();
@@ -35,35 +40,40 @@ fn everybody_is_where_the_layout_has_them() {
     );
     let id = service::begin(&livekit, &mut weir, "places", &dir.path().join("places.mp4"));
     let layout = |name: &str| service::show_as(&livekit, &id, name);
+    let who = |places: &[Region]| {
+        let places = places.to_vec();
+        move |still: &Still| -> Vec<u32> {
+            places.iter().map(|place| room::who(still, *place).unwrap_or_default()).collect()
+        }
+    };
+    let grid = room::grid(2, 2, SIZE, GAP);
+    let staged = [STAGE, beside(0), beside(1)];
 
-    let mut moments = Moments::default();
-    let quiet = moments.settled();
+    let mut moments = Moments::of(dir.path().join(service::SEEN));
+    // Who came first.
+    moments.until(&mut weir, who(&grid), vec![1, 2, 3, 0]);
     people.act(1, "publishMicrophone()");
-    let heard = moments.settled();
+    // All are seen, so that nobody needs another place. Nothing tells that somebody stays where they are.
+    std::thread::park_timeout(Duration::from_secs(2));
+    moments.until(&mut weir, who(&grid), vec![1, 2, 3, 0]);
     layout("speaker");
-    let second = moments.settled();
+    // Who speaks is on the stage,
+    moments.until(&mut weir, who(&staged), vec![2, 1, 3]);
     people.act(1, "microphone(false)");
     people.act(2, "publishMicrophone()");
-    let third = moments.settled();
+    // and the next who does takes it.
+    moments.until(&mut weir, who(&staged), vec![3, 1, 2]);
     layout("single-speaker");
-    let alone = moments.settled();
+    moments.until(&mut weir, who(&[WHOLE]), vec![3]);
     layout("picture-in-picture");
-    let inset = moments.settled();
+    // Who spoke before is in the corner.
+    moments.until(&mut weir, who(&[WHOLE, INSET]), vec![3, 2]);
     livekit.delete_room("places");
     let info = service::until(&livekit, &mut weir, &id, "EGRESS_COMPLETE");
 
-    let file = info["fileResults"][0]["location"].as_str().unwrap().to_owned();
-    let who = |moment, places: &[Region]| {
-        let still = Still::at(std::path::Path::new(&file), moments.at(moment, &info));
-        places.iter().map(|place| room::who(&still, *place).unwrap_or_default()).collect::<Vec<_>>()
-    };
-    let grid = room::grid(2, 2, SIZE, GAP);
-    assert_eq!(who(quiet, &grid), [1, 2, 3, 0], "who came first");
-    assert_eq!(who(heard, &grid), [1, 2, 3, 0], "all are seen, so that nobody needs another place");
-    assert_eq!(who(second, &[STAGE, beside(0), beside(1)]), [2, 1, 3], "who speaks is on the stage");
-    assert_eq!(who(third, &[STAGE, beside(0), beside(1)]), [3, 1, 2], "and the next who does takes it");
-    assert_eq!(who(alone, &[WHOLE]), [3]);
-    assert_eq!(who(inset, &[WHOLE, INSET]), [3, 2], "who spoke before is in the corner");
+    let result = &info["fileResults"][0];
+    let file = result["location"].as_str().unwrap();
+    moments.assert_in(Path::new(file), &result["startedAt"]);
     let done = weir.end();
     assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
 }
