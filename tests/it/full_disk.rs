@@ -5,9 +5,14 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::refusals::with_no_programs;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Ended, Recorder, page, weir};
+use crate::support::slots;
 use crate::support::tool::succeed;
+
+/// For whatever takes as long as the machine's load says.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A file system in memory of its own; unmounted when dropped.
 struct Disk(tempfile::TempDir);
@@ -83,9 +88,10 @@ fn check(ended: &Ended) {
 
 #[test]
 fn a_recording_that_fills_its_disk_ends_with_all_it_has() {
+    let _slot = slots::browser();
     let disk = Disk::new("size=28m");
     let segments = ["--segments", "hls/a", "--segment-duration", "2s", "--images", "a", "--every", "1s"];
-    let ended = record(&disk, &segments).finish(Duration::from_secs(60));
+    let ended = record(&disk, &segments).finish(PATIENCE + PATIENCE);
     check(&ended);
     let playlist = ended.path("hls/a.m3u8");
     assert_decodable(&playlist);
@@ -95,26 +101,28 @@ fn a_recording_that_fills_its_disk_ends_with_all_it_has() {
     assert!(details.contains("the disk had "), "it was told before it happened: {details}");
     let length = Probe::of(&ended.path("a.mp4")).duration;
     let segments: f64 = playlist.segments.iter().map(|segment| f64::from(segment.duration)).sum();
-    assert!((segments - length).abs() < 0.2, "{segments} s in segments, {length} s in the file");
+    assert!((segments - length).abs() < 0.5, "{segments} s in segments, {length} s in the file");
 }
 
 #[test]
 fn a_disk_that_somebody_else_fills_leaves_a_file_that_plays() {
+    let _slot = slots::browser();
     let disk = Disk::new("size=32m");
     let mut recorder = record(&disk, &[]);
     recorder.until_written(3_000_000);
     disk.fill();
-    check(&recorder.finish(Duration::from_secs(20)));
+    check(&recorder.finish(PATIENCE));
     assert_eq!(disk.files(), ["a.mp4", "ballast"]);
 }
 
 #[test]
 fn playlists_that_a_full_disk_has_no_room_for_are_ended_by_recover() {
+    let _slot = slots::browser();
     let disk = Disk::new("size=32m");
     let mut recorder = record(&disk, &["--segments", "hls/a", "--segment-duration", "4s"]);
     recorder.until_written(3_000_000);
     disk.fill();
-    let ended = recorder.finish(Duration::from_secs(20));
+    let ended = recorder.finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(1), "{}\n{}", ended.stdout, ended.log);
     std::fs::remove_file(disk.path().join("ballast")).unwrap();
     // Whether there was room for a playlist is a matter of luck: a file that is cut makes some.
@@ -133,21 +141,22 @@ fn playlists_that_a_full_disk_has_no_room_for_are_ended_by_recover() {
     assert_eq!(disk.files(), expected);
 }
 
-/// Asserts that a recording on a disk is not begun.
+/// Asserts that a recording on a disk is not begun: it is refused before any program is looked for.
 #[track_caller]
 fn check_refused(disk: &Disk, more: &[&str], words: &[&str]) {
     let outputs = ["web", "about:blank", "--file", "a.mp4"];
-    let ended = Recorder::start(disk.path(), &[&outputs[..], more].concat()).finish(Duration::from_secs(10));
+    let arguments = [&outputs[..], more].concat();
+    let ended = Recorder::start_with(disk.path(), &arguments, with_no_programs).finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.log);
     for word in words {
         assert!(ended.log.contains(word), "no word of {word:?} in:\n{}", ended.log);
     }
     assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0, "nothing is left");
-    assert!(ended.took < Duration::from_secs(2), "nothing is started, {:?}", ended.took);
 }
 
 #[test]
 fn a_disk_that_is_full_or_can_not_be_written_is_refused() {
+    let _slot = slots::light();
     check_refused(&Disk::new("size=300m"), &[], &["a.mp4", "314 MB free", "512 MB", "--keep-free"]);
     check_refused(&Disk::new("size=8m"), &["--keep-free", "16MB"], &["a.mp4", "8 MB free", "16 MB"]);
     check_refused(&Disk::new("size=32m,ro"), &["--keep-free", "8MB"], &["a.mp4", "not writable"]);

@@ -2,22 +2,30 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Ended, Recorder, page, weir};
+use crate::support::slots;
 use crate::support::stores::azurite::Azurite;
 use crate::support::stores::fake_gcs::FakeGcs;
 use crate::support::stores::seaweedfs::SeaweedFs;
 use crate::support::stores::{Store, config_yaml};
 
+/// For whatever takes as long as the machine's load says.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// For a recording, and its uploads, which may be tried again until they are given up.
+pub(crate) const UPLOADED_WITHIN: Duration = Duration::from_secs(120);
+
 /// Seconds that are recorded.
 const LENGTH: f64 = 4.0;
 
 /// What is recorded: small, so that a server at a kilobyte a second can be waited for.
-const SMALL: [&str; 6] = ["--size", "320x180", "--video-bitrate", "150", "--segment-duration", "1s"];
+const SMALL: [&str; 8] =
+    ["--size", "320x180", "--fps", "15", "--video-bitrate", "150", "--segment-duration", "1s"];
 
 /// A storage configuration that is not patient.
 pub(crate) fn impatient(mut storage: Value) -> Value {
@@ -80,7 +88,7 @@ pub(crate) fn assert_whole(store: &impl Store, bucket: &str, prefix: &str) -> BT
     assert!(file.exists(), "{keys:?}");
     assert_decodable(&file);
     let length = Probe::of(&file).duration;
-    assert!((length - LENGTH).abs() < 0.6, "{length} s in the file");
+    assert!((length - LENGTH).abs() < 1.0, "{length} s in the file");
 
     let mut named: BTreeSet<String> = BTreeSet::new();
     for (name, ended) in [("hls/talk.m3u8", true), ("hls/live.m3u8", true)] {
@@ -89,7 +97,7 @@ pub(crate) fn assert_whole(store: &impl Store, bucket: &str, prefix: &str) -> BT
         assert_eq!(playlist.end_list, ended, "{name}");
         if name == "hls/talk.m3u8" {
             let length: f32 = playlist.segments.iter().map(|segment| segment.duration).sum();
-            assert!((f64::from(length) - LENGTH).abs() < 0.6, "{length} s in segments");
+            assert!((f64::from(length) - LENGTH).abs() < 1.0, "{length} s in segments");
         }
         named.extend(playlist.segments.iter().map(|segment| format!("hls/{}", segment.uri)));
     }
@@ -101,7 +109,7 @@ pub(crate) fn assert_whole(store: &impl Store, bucket: &str, prefix: &str) -> BT
     let segments: BTreeSet<String> = keys.iter().filter(|key| key.ends_with(".ts")).cloned().collect();
     assert_eq!(segments, named, "every segment is named, and every named one is there");
     let images = keys.iter().filter(|key| key.ends_with(".jpeg")).count();
-    assert!((3..=5).contains(&images), "{keys:?}");
+    assert!((2..=5).contains(&images), "{keys:?}");
     keys
 }
 
@@ -132,15 +140,17 @@ fn assert_discreet(ended: &Ended, storage: &Value) {
 
 #[test]
 fn s3_gets_everything_with_all_that_was_asked_for() {
-    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
-    let mut storage = store.storage("recordings");
+    let _slot = slots::browser();
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
+    let bucket = store.bucket("recordings");
+    let mut storage = store.storage(&bucket);
     storage["prefix"] = json!("weir");
     storage["s3"]["metadata"] = json!({ "team": "video" });
     storage["s3"]["tagging"] = json!("kind=talk&year=2026");
     storage["s3"]["content_disposition"] = json!("attachment");
     write_storage(dir.path(), &storage, None);
-    let ended = record(dir.path(), &["--manifest"]).finish(Duration::from_secs(40)).complete();
-    let keys = assert_whole(&store, "recordings", "weir");
+    let ended = record(dir.path(), &["--manifest"]).finish(UPLOADED_WITHIN).complete();
+    let keys = assert_whole(store, &bucket, "weir");
     assert_nothing_here(dir.path());
     assert_discreet(&ended, &storage);
 
@@ -150,7 +160,7 @@ fn s3_gets_everything_with_all_that_was_asked_for() {
         ("weir/hls/talk_00000.ts", "video/mp2t"),
         ("weir/thumbs/talk_00000.jpeg", "image/jpeg"),
     ] {
-        let stored = store.head("recordings", key).unwrap();
+        let stored = store.head(&bucket, key).unwrap();
         assert_eq!(
             (stored.content_type.as_str(), stored.disposition.as_str()),
             (mime, "attachment"),
@@ -158,18 +168,18 @@ fn s3_gets_everything_with_all_that_was_asked_for() {
         );
         assert_eq!(stored.metadata, [("team".to_owned(), "video".to_owned())], "{key}");
     }
-    let tags = store.tags("recordings", "weir/talks/talk.mp4");
+    let tags = store.tags(&bucket, "weir/talks/talk.mp4");
     let expected =
         [("kind", "talk"), ("year", "2026")].map(|(key, value)| (key.to_owned(), value.to_owned()));
     assert_eq!(tags, expected);
-    assert!(store.unfinished("recordings").is_empty());
+    assert!(store.unfinished(&bucket).is_empty());
 
     let info = &ended.info;
-    let place = format!("http://{}/recordings/weir", store.addr());
+    let place = format!("http://{}/{bucket}/weir", store.addr());
     let file = &info["fileResults"][0];
     assert_eq!(file["filename"], "talks/talk.mp4");
     assert_eq!(file["location"], format!("{place}/talks/talk.mp4"));
-    let size = store.head("recordings", "weir/talks/talk.mp4").unwrap().length;
+    let size = store.head(&bucket, "weir/talks/talk.mp4").unwrap().length;
     assert_eq!(file["size"], size.to_string());
     let segments = &info["segmentResults"][0];
     assert_eq!(segments["playlistLocation"], format!("{place}/hls/talk.m3u8"));
@@ -182,7 +192,7 @@ fn s3_gets_everything_with_all_that_was_asked_for() {
     let id = info["egressId"].as_str().unwrap();
     assert_eq!(info["manifestLocation"], format!("{place}/talks/{id}.json"));
     let manifests: Vec<Vec<u8>> =
-        ["talks", "hls", "thumbs"].map(|at| store.get("recordings", &format!("weir/{at}/{id}.json"))).into();
+        ["talks", "hls", "thumbs"].map(|at| store.get(&bucket, &format!("weir/{at}/{id}.json"))).into();
     assert!(manifests.iter().all(|manifest| *manifest == manifests[0]));
     let manifest: Value = serde_json::from_slice(&manifests[0]).unwrap();
     assert_eq!(manifest["files"][0]["location"], file["location"]);
@@ -194,9 +204,10 @@ fn s3_gets_everything_with_all_that_was_asked_for() {
 
 #[test]
 fn google_gets_everything_and_links_are_plain_where_nothing_can_sign() {
+    let _slot = slots::browser();
     let (dir, store) = (tempfile::tempdir().unwrap(), FakeGcs::start(&["recordings"]));
     write_storage(dir.path(), &store.storage("recordings"), None);
-    let ended = record(dir.path(), &[]).finish(Duration::from_secs(40)).complete();
+    let ended = record(dir.path(), &[]).finish(UPLOADED_WITHIN).complete();
     assert_whole(&store, "recordings", "");
     assert_nothing_here(dir.path());
     let stored = store.head("recordings", "talks/talk.mp4").unwrap();
@@ -209,38 +220,42 @@ fn google_gets_everything_and_links_are_plain_where_nothing_can_sign() {
 
 #[test]
 fn azure_gets_everything() {
-    let (dir, store) = (tempfile::tempdir().unwrap(), Azurite::start(&["recordings"]));
-    let storage = store.storage("recordings");
+    let _slot = slots::browser();
+    let (dir, store) = (tempfile::tempdir().unwrap(), Azurite::shared());
+    let container = store.container("recordings");
+    let storage = store.storage(&container);
     write_storage(dir.path(), &storage, None);
-    let ended = record(dir.path(), &[]).finish(Duration::from_secs(40)).complete();
-    assert_whole(&store, "recordings", "");
+    let ended = record(dir.path(), &[]).finish(UPLOADED_WITHIN).complete();
+    assert_whole(store, &container, "");
     assert_nothing_here(dir.path());
     assert_discreet(&ended, &storage);
-    assert_eq!(store.head("recordings", "hls/talk_00000.ts").unwrap().content_type, "video/mp2t");
+    assert_eq!(store.head(&container, "hls/talk_00000.ts").unwrap().content_type, "video/mp2t");
 }
 
 /// A signed link is one that works without keys.
 #[test]
 fn signed_links_open_what_they_name() {
-    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
-    let mut storage = store.storage("recordings");
+    let _slot = slots::browser();
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
+    let bucket = store.bucket("recordings");
+    let mut storage = store.storage(&bucket);
     storage["generate_presigned_url"] = json!(true);
     write_storage(dir.path(), &storage, None);
     let clock = page("clock.html");
     let arguments = ["web", &clock, "--storage", "storage.yaml", "--audio-only", "--file", "a b/ü.ogg"];
     let ended = Recorder::start(dir.path(), &[&arguments[..], &["--duration", "2s"]].concat());
-    let ended = ended.finish(Duration::from_secs(30)).complete();
+    let ended = ended.finish(UPLOADED_WITHIN).complete();
     let link = ended.info["fileResults"][0]["location"].as_str().unwrap();
     assert!(link.contains("X-Amz-Signature=") && link.contains("X-Amz-Expires=604800"), "{link}");
     let target = link.strip_prefix(&format!("http://{}", store.addr())).expect("it leads to the store");
     let answer = crate::support::http1::ask(store.addr(), "GET", target, &[], b"").unwrap();
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.body, store.get("recordings", "a b/ü.ogg"));
+    assert_eq!(answer.body, store.get(&bucket, "a b/ü.ogg"));
     assert!(answer.body.starts_with(b"OggS"));
 }
 
 /// Records one long segment until some of it is at the store.
-pub(crate) fn long_segment(dir: &Path, store: &SeaweedFs) -> Recorder {
+pub(crate) fn long_segment(dir: &Path, store: &SeaweedFs, bucket: &str) -> Recorder {
     let noise = page("noise.html");
     let arguments = [
         "web",
@@ -258,24 +273,34 @@ pub(crate) fn long_segment(dir: &Path, store: &SeaweedFs) -> Recorder {
     ];
     let mut recorder = Recorder::start(dir, &arguments);
     recorder.until_written(20 << 20);
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while store.unfinished("recordings") != ["long_00000.ts"] {
-        assert!(std::time::Instant::now() < deadline, "{:?}", store.unfinished("recordings"));
-    }
+    until_begun(store, bucket);
+    assert_eq!(store.unfinished(bucket), ["long_00000.ts"]);
     recorder
+}
+
+/// Waits until an upload in parts has been begun.
+#[track_caller]
+fn until_begun(store: &SeaweedFs, bucket: &str) {
+    let end = Instant::now() + PATIENCE;
+    while !store.has_unfinished(bucket) {
+        assert!(Instant::now() < end, "nothing is sent while it grows");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
 }
 
 /// What only grows is at the store before it is over.
 #[test]
 fn a_long_segment_is_sent_while_it_is_recorded() {
-    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
-    write_storage(dir.path(), &store.storage("recordings"), None);
-    let recorder = long_segment(dir.path(), &store);
+    let _slot = slots::browser();
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
+    let bucket = store.bucket("recordings");
+    write_storage(dir.path(), &store.storage(&bucket), None);
+    let recorder = long_segment(dir.path(), store, &bucket);
     recorder.signal(nix::sys::signal::Signal::SIGINT);
-    let ended = recorder.finish(Duration::from_secs(30)).complete();
-    assert!(store.unfinished("recordings").is_empty());
+    let ended = recorder.finish(UPLOADED_WITHIN).complete();
+    assert!(store.unfinished(&bucket).is_empty());
     assert_nothing_here(dir.path());
-    let segment = store.get("recordings", "long_00000.ts");
+    let segment = store.get(&bucket, "long_00000.ts");
     assert!(segment.len() > 20 << 20);
     assert_eq!(ended.info["segmentResults"][0]["size"], segment.len().to_string());
     let path = dir.path().join("long.ts");
@@ -286,11 +311,13 @@ fn a_long_segment_is_sent_while_it_is_recorded() {
 /// A request says where it goes by itself, and a local manifest stands beside a local file.
 #[test]
 fn the_storage_of_a_request_is_nearer_than_that_of_the_file() {
-    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["own", "servers"]));
-    write_storage(dir.path(), &store.storage("servers"), None);
+    let _slot = slots::browser();
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
+    let (of_request, of_server) = (store.bucket("own"), store.bucket("servers"));
+    write_storage(dir.path(), &store.storage(&of_server), None);
     let clock = crate::support::page_server::PageServer::start();
     let url = clock.url("/pages/clock.html");
-    let own = store.storage("own")["s3"].clone();
+    let own = store.storage(&of_request)["s3"].clone();
     let request = json!({
         "url": url, "audio_only": true,
         "file_outputs": [
@@ -300,19 +327,20 @@ fn the_storage_of_a_request_is_nearer_than_that_of_the_file() {
     });
     std::fs::write(dir.path().join("request.yaml"), request.to_string()).unwrap();
     let arguments = ["request", "request.yaml", "--storage", "storage.yaml", "--duration", "2s"];
-    let ended = Recorder::start(dir.path(), &arguments).finish(Duration::from_secs(30)).complete();
+    let ended = Recorder::start(dir.path(), &arguments).finish(UPLOADED_WITHIN).complete();
     let id = ended.info["egressId"].as_str().unwrap();
     let mut expected = vec![format!("{id}.json"), "one.ogg".to_owned()];
     expected.sort();
-    assert_eq!(store.list("own"), expected);
-    assert_eq!(store.list("servers"), ["two.mp4"]);
+    assert_eq!(store.list(&of_request), expected);
+    assert_eq!(store.list(&of_server), ["two.mp4"]);
     let shown = ended.info["web"]["fileOutputs"][0]["s3"].clone();
     assert_eq!((&shown["accessKey"], &shown["secret"]), (&json!("{access_key}"), &json!("{secret}")));
-    assert_discreet(&ended, &store.storage("own"));
+    assert_discreet(&ended, &store.storage(&of_request));
 }
 
 #[test]
 fn a_storage_file_that_is_wrong_is_refused_with_its_line() {
+    let _slot = slots::light();
     let dir = tempfile::tempdir().unwrap();
     for (yaml, words) in [
         ("storage:\n  s3:\n    buckt: b\n", &["storage.yaml", "line 3", "buckt"][..]),
@@ -347,8 +375,10 @@ fn a_head_that_is_written_last_arrives_as_it_is_in_the_end() {
     use weir::upload::store::Head;
     use weir::upload::{Growing, LaneSetup, Upload, UploadEvent, Uploader, Versions};
 
-    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&["recordings"]));
-    let server = config_yaml(&store.storage("recordings"), None);
+    let _slot = slots::light();
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
+    let bucket = store.bucket("recordings");
+    let server = config_yaml(&store.storage(&bucket), None);
     let storage = weir::plan::storage::of_server(&weir::config::storage::parse(&server).unwrap()).unwrap();
     let output = OutputId(0);
     let (local, whole) = (dir.path().join("file.recording.mp3"), dir.path().join("file.mp3"));
@@ -366,10 +396,7 @@ fn a_head_that_is_written_last_arrives_as_it_is_in_the_end() {
             head: Head::Rewritten,
         });
         uploader.look();
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
-        while store.unfinished("recordings").is_empty() {
-            assert!(std::time::Instant::now() < deadline, "nothing is sent while it grows");
-        }
+        until_begun(store, &bucket);
         std::fs::write(&local, &content).unwrap();
         std::fs::rename(&local, &whole).unwrap();
         let (name, size) = ("file.mp3".to_owned(), content.len() as u64);
@@ -381,12 +408,12 @@ fn a_head_that_is_written_last_arrives_as_it_is_in_the_end() {
             versions: Versions::One,
             subject: (),
         });
-        let event = tokio::time::timeout(Duration::from_secs(60), events.recv()).await.unwrap();
+        let event = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap();
         assert!(matches!(event, Some(UploadEvent::Stored { .. })), "{event:?}");
         drop(uploader);
         assert!(events.recv().await.is_none());
     });
-    assert!(store.get("recordings", "file.mp3") == content, "what is stored is not what was written");
-    assert!(store.unfinished("recordings").is_empty());
+    assert!(store.get(&bucket, "file.mp3") == content, "what is stored is not what was written");
+    assert!(store.unfinished(&bucket).is_empty());
     assert!(!whole.exists());
 }

@@ -1,37 +1,52 @@
 //! Storage that fails: after each fault nothing is lost, and the result tells the truth.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::storage::{
-    assert_nothing_here, assert_whole, impatient, long_segment, record, record_for, write_storage,
+    PATIENCE, UPLOADED_WITHIN, assert_nothing_here, assert_whole, impatient, long_segment, record,
+    record_for, write_storage,
 };
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::forward_proxy::ForwardProxy;
 use crate::support::recorder::{Ended, Recorder, page, weir};
+use crate::support::slots;
 use crate::support::stores::Store;
 use crate::support::stores::seaweedfs::SeaweedFs;
 use crate::support::tool::with_clock_ahead;
 
-const BUCKET: &str = "recordings";
-
-/// A store behind a proxy, and a directory whose `storage.yaml` leads there.
+/// A store behind a proxy, and a directory whose `storage.yaml` leads there. Buckets, proxy and directory are this test's own.
 struct Fixture {
     dir: tempfile::TempDir,
-    store: SeaweedFs,
+    store: &'static SeaweedFs,
+    bucket: String,
+    backup: String,
     proxy: FaultProxy,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let store = SeaweedFs::start(&[BUCKET, "backup"]);
+        let store = SeaweedFs::shared();
+        let (bucket, backup) = (store.bucket("recordings"), store.bucket("backup"));
         let proxy = FaultProxy::to(store.addr());
         let dir = tempfile::tempdir().unwrap();
-        write_storage(dir.path(), &impatient(store.storage_at(proxy.addr(), BUCKET)), None);
-        Self { dir, store, proxy }
+        write_storage(dir.path(), &impatient(store.storage_at(proxy.addr(), &bucket)), None);
+        Self { dir, store, bucket, backup, proxy }
+    }
+
+    /// The store and its own bucket, reached directly.
+    fn storage(&self) -> Value {
+        self.store.storage(&self.bucket)
+    }
+
+    /// The keys of the segments that are stored.
+    fn segments(&self) -> Vec<String> {
+        let mut keys = self.store.list(&self.bucket);
+        keys.retain(|key| key.ends_with(".ts"));
+        keys
     }
 
     fn dir(&self) -> &Path {
@@ -41,231 +56,308 @@ impl Fixture {
     /// Asserts that a recording failed for its storage, that this was told, and that all of it is on the disk; then heals
     /// the store and asserts that `weir recover` brings everything there.
     #[track_caller]
-    fn assert_kept_and_recovered(&self, name: &str, ended: &Ended, words: &[&str]) {
-        assert_eq!(ended.status.code(), Some(1), "{name}: {}", ended.log);
+    fn assert_kept_and_recovered(&self, ended: &Ended, words: &[&str]) {
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
         let info = &ended.info;
-        assert_eq!(info["status"], "EGRESS_FAILED", "{name}: {info}");
-        assert_eq!(info["errorCode"], 400, "{name}: {info}");
+        assert_eq!(info["status"], "EGRESS_FAILED", "{info}");
+        assert_eq!(info["errorCode"], 400, "{info}");
         let error = info["error"].as_str().unwrap();
-        assert!(error.starts_with("S3 upload failed: "), "{name}: {error}");
+        assert!(error.starts_with("S3 upload failed: "), "{error}");
         let kept = ended.dir.join(".weir").join(info["egressId"].as_str().unwrap());
-        assert!(kept.is_dir() && error.contains(kept.to_str().unwrap()), "{name}: {error}");
-        assert!(info["details"].as_str().unwrap().contains("kept: "), "{name}: {info}");
+        assert!(kept.is_dir() && error.contains(kept.to_str().unwrap()), "{error}");
+        assert!(info["details"].as_str().unwrap().contains("kept: "), "{info}");
         for word in words {
-            assert!(error.contains(word), "{name}: no word of {word:?} in {error}");
+            assert!(error.contains(word), "no word of {word:?} in {error}");
         }
-        assert!(info["fileResults"][0].get("location").is_none(), "{name}: {info}");
+        assert!(info["fileResults"][0].get("location").is_none(), "{info}");
         let manifest: Value =
             serde_json::from_slice(&std::fs::read(kept.join("manifest.json")).unwrap()).unwrap();
         let listed = manifest["kept"].as_array().unwrap();
-        assert!(listed.iter().any(|file| file["name"] == "talks/talk.mp4"), "{name}: {manifest}");
-        assert!(
-            listed.iter().all(|file| Path::new(file["file"].as_str().unwrap()).exists()),
-            "{name}: {manifest}"
-        );
+        assert!(listed.iter().any(|file| file["name"] == "talks/talk.mp4"), "{manifest}");
+        assert!(listed.iter().all(|file| Path::new(file["file"].as_str().unwrap()).exists()), "{manifest}");
         self.proxy.set(Fault::None);
-        self.recover(name, &[]);
+        self.recover(&[]);
     }
 
     #[track_caller]
-    fn recover(&self, name: &str, more: &[&str]) {
+    fn recover(&self, more: &[&str]) {
         let recovered = weir(self.dir(), &[&["recover", "."][..], more].concat());
-        assert!(recovered.status.success(), "{name}: {}", recovered.stderr);
+        assert!(recovered.status.success(), "{}", recovered.stderr);
         let told = String::from_utf8(recovered.stdout).unwrap();
-        assert!(told.contains("talks/talk.mp4"), "{name}: {told}");
-        assert_whole(&self.store, BUCKET, "");
-        assert!(self.store.unfinished(BUCKET).is_empty(), "{name}");
+        assert!(told.contains("talks/talk.mp4"), "{told}");
+        assert_whole(self.store, &self.bucket, "");
+        assert!(self.store.unfinished(&self.bucket).is_empty());
         assert_nothing_here(self.dir());
-        self.empty(BUCKET);
-    }
-
-    fn empty(&self, bucket: &str) {
-        let all = format!("s3://{bucket}");
-        self.store.aws(&["s3", "rm", "--recursive", "--only-show-errors", &all]).succeeded();
     }
 }
 
-/// One server and one proxy for all: each recording begins with an empty bucket.
-#[test]
-fn a_store_that_fails_from_beginning_to_end_loses_nothing() {
+/// Records to a store that has a fault from beginning to end.
+#[track_caller]
+fn check_fault(fault: Fault, words: &[&str]) {
     let fixture = Fixture::new();
-    for (name, fault, words) in [
-        ("refused", Fault::Refused, &["127.0.0.1"][..]),
-        ("stalled", Fault::Stall { after_bytes: 5000 }, &["127.0.0.1"]),
-        ("500", Fault::Status { code: 500, requests: u64::MAX }, &["InternalError", "tried 2 times"]),
-        ("503", Fault::Status { code: 503, requests: u64::MAX }, &["tried 2 times"]),
-        ("slow", Fault::Slow { bytes_per_second: 1024 }, &["127.0.0.1"]),
-        ("cut at 99 %", Fault::CutAt { fraction: 0.99 }, &["127.0.0.1"]),
-    ] {
-        fixture.proxy.set(fault);
-        let ended = record(fixture.dir(), &[]).finish(Duration::from_secs(120));
-        fixture.assert_kept_and_recovered(name, &ended, words);
-    }
+    fixture.proxy.set(fault);
+    let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN);
+    fixture.assert_kept_and_recovered(&ended, words);
+}
+
+#[test]
+fn a_store_that_refuses_from_beginning_to_end_loses_nothing() {
+    let _slot = slots::browser();
+    check_fault(Fault::Refused, &["127.0.0.1"]);
+}
+
+#[test]
+fn a_store_that_stalls_from_beginning_to_end_loses_nothing() {
+    let _slot = slots::browser();
+    check_fault(Fault::Stall { after_bytes: 5000 }, &["127.0.0.1"]);
+}
+
+#[test]
+fn a_store_that_answers_500_from_beginning_to_end_loses_nothing() {
+    let _slot = slots::browser();
+    check_fault(Fault::Status { code: 500, requests: u64::MAX }, &["InternalError", "tried 2 times"]);
+}
+
+#[test]
+fn a_store_that_answers_503_from_beginning_to_end_loses_nothing() {
+    let _slot = slots::browser();
+    check_fault(Fault::Status { code: 503, requests: u64::MAX }, &["tried 2 times"]);
+}
+
+#[test]
+fn a_store_that_is_slow_from_beginning_to_end_loses_nothing() {
+    let _slot = slots::browser();
+    check_fault(Fault::Slow { bytes_per_second: 1024 }, &["127.0.0.1"]);
+}
+
+#[test]
+fn a_store_that_cuts_every_upload_at_99_percent_loses_nothing() {
+    let _slot = slots::browser();
+    check_fault(Fault::CutAt { fraction: 0.99 }, &["127.0.0.1"]);
+}
+
+#[test]
+fn a_store_that_fails_once_gets_everything() {
+    let _slot = slots::browser();
+    let fixture = Fixture::new();
+    // Two requests in a row, which is what one upload is tried.
+    fixture.proxy.set(Fault::Status { code: 503, requests: 1 });
+    let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN).complete();
+    assert!(!ended.info["details"].as_str().unwrap().contains("storage away"), "{}", ended.info);
+    assert_whole(fixture.store, &fixture.bucket, "");
 }
 
 #[test]
 fn a_store_that_fails_for_a_while_gets_everything_in_the_end() {
+    let _slot = slots::browser();
     let fixture = Fixture::new();
-    // Two requests in a row, which is what one upload is tried.
-    fixture.proxy.set(Fault::Status { code: 503, requests: 1 });
-    let ended = record(fixture.dir(), &[]).finish(Duration::from_secs(40)).complete();
-    assert!(!ended.info["details"].as_str().unwrap().contains("storage away"), "{}", ended.info);
-    assert_whole(&fixture.store, BUCKET, "");
-    fixture.empty(BUCKET);
-
-    // Away from the first segment on until long after the fourth.
+    // Away from the first segment on. What failed is tried again after 5 s.
     fixture.proxy.set(Fault::Refused);
-    let mut recorder = record_for(fixture.dir(), "14s", &[]);
-    recorder.until_written(100_000);
-    recorder.runs_for(Duration::from_secs(4));
+    let mut recorder = record_for(fixture.dir(), "600s", &[]);
+    recorder.until_said("can't be stored now");
+    recorder.runs_for(Duration::from_secs(3));
     fixture.proxy.set(Fault::None);
-    let ended = recorder.finish(Duration::from_secs(60)).complete();
+    recorder.until_said("stored again");
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.finish(UPLOADED_WITHIN).complete();
     let details = ended.info["details"].as_str().unwrap();
     assert!(details.contains("storage away at ") && details.contains("S3 upload failed"), "{details}");
-    let segments = fixture.store.list(BUCKET).iter().filter(|key| key.ends_with(".ts")).count();
-    assert!((13..=15).contains(&segments), "{segments}");
-    assert_eq!(ended.info["segmentResults"][0]["segmentCount"], segments.to_string());
+    assert!(details.contains("storage back at "), "{details}");
+    let segments = fixture.segments();
+    let expected: Vec<String> = (0..segments.len()).map(|at| format!("hls/talk_{at:05}.ts")).collect();
+    assert_eq!(segments, expected);
+    assert!(segments.len() >= 4, "{segments:?}");
+    assert_eq!(ended.info["segmentResults"][0]["segmentCount"], segments.len().to_string());
     assert_nothing_here(fixture.dir());
 }
 
 #[test]
 fn the_backup_takes_over_and_says_so() {
+    let _slot = slots::browser();
     let fixture = Fixture::new();
-    let primary = impatient(fixture.store.storage_at(fixture.proxy.addr(), BUCKET));
-    write_storage(fixture.dir(), &primary, Some(&fixture.store.storage("backup")));
+    let primary = impatient(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
+    write_storage(fixture.dir(), &primary, Some(&fixture.store.storage(&fixture.backup)));
     fixture.proxy.set(Fault::Status { code: 500, requests: u64::MAX });
-    let ended = record(fixture.dir(), &[]).finish(Duration::from_secs(60)).complete();
+    let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN).complete();
     assert_eq!(ended.info["backupStorageUsed"], true, "{}", ended.info);
-    let keys = assert_whole(&fixture.store, "backup", "");
+    let keys = assert_whole(fixture.store, &fixture.backup, "");
     let id = ended.info["egressId"].as_str().unwrap();
     assert!(keys.contains(&format!("talks/{id}.json")), "what was moved can be found: {keys:?}");
-    assert!(fixture.store.list(BUCKET).is_empty());
-    assert!(
-        ended.info["fileResults"][0]["location"].as_str().unwrap().contains("/backup/"),
-        "{}",
-        ended.info
-    );
+    assert!(fixture.store.list(&fixture.bucket).is_empty());
+    let location = ended.info["fileResults"][0]["location"].as_str().unwrap();
+    assert!(location.contains(&format!("/{}/", fixture.backup)), "{}", ended.info);
+}
 
-    // Both: each has its line.
-    let broken = impatient(fixture.store.storage_at(fixture.proxy.addr(), "backup"));
-    write_storage(fixture.dir(), &primary, Some(&broken));
-    let ended = record(fixture.dir(), &[]).finish(Duration::from_secs(60));
+#[test]
+fn when_storage_and_backup_fail_each_has_its_line() {
+    let _slot = slots::browser();
+    let fixture = Fixture::new();
+    let at_proxy = |bucket: &str| impatient(fixture.store.storage_at(fixture.proxy.addr(), bucket));
+    write_storage(fixture.dir(), &at_proxy(&fixture.bucket), Some(&at_proxy(&fixture.backup)));
+    fixture.proxy.set(Fault::Status { code: 500, requests: u64::MAX });
+    let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN);
     let error = ended.info["error"].as_str().unwrap();
     assert!(
         error.starts_with("primary: S3 upload failed: ") && error.contains("\nbackup: S3 upload failed: "),
         "{error}"
     );
     fixture.proxy.set(Fault::None);
-    fixture.recover("both", &[]);
+    fixture.recover(&[]);
 }
 
-#[test]
-fn wrong_keys_and_missing_buckets_are_named() {
+/// Records to a storage that is configured wrongly; what is right is said when it is recovered.
+#[track_caller]
+fn check_wrong(wrong: impl FnOnce(&Fixture) -> Value, word: &str) {
     let fixture = Fixture::new();
-    let right = fixture.store.storage(BUCKET);
-    let mut wrong_secret = right.clone();
-    wrong_secret["s3"]["secret"] = json!("not the secret");
-    let mut unknown_key = right.clone();
-    unknown_key["s3"]["access_key"] = json!("NOBODY");
-    for (name, storage, words) in [
-        ("wrong secret", &wrong_secret, &["SignatureDoesNotMatch"][..]),
-        ("unknown key", &unknown_key, &["InvalidAccessKeyId"]),
-        ("missing bucket", &fixture.store.storage("nowhere"), &["nowhere"]),
-    ] {
-        write_storage(fixture.dir(), storage, None);
-        let ended = record(fixture.dir(), &[]).finish(Duration::from_secs(40));
-        assert!(!ended.stdout.contains("not the secret") && !ended.log.contains("not the secret"), "{name}");
-        let error = ended.info["error"].as_str().unwrap_or_default();
-        assert!(words.iter().all(|word| error.contains(word)), "{name}: {error}");
-        assert_eq!(ended.info["status"], "EGRESS_FAILED", "{name}");
-        // What it was given does not help; what is right is said now.
-        write_storage(fixture.dir(), &right, None);
-        let again = weir(fixture.dir(), &["recover", "."]);
-        assert_eq!(again.status.code(), Some(1), "{name}");
-        fixture.recover(name, &["--storage", "storage.yaml"]);
-    }
+    let right = fixture.storage();
+    write_storage(fixture.dir(), &wrong(&fixture), None);
+    let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN);
+    assert!(!ended.stdout.contains("not the secret") && !ended.log.contains("not the secret"));
+    let error = ended.info["error"].as_str().unwrap_or_default();
+    assert!(error.contains(word), "{error}");
+    assert_eq!(ended.info["status"], "EGRESS_FAILED");
+    // What it was given does not help; what is right is said now.
+    write_storage(fixture.dir(), &right, None);
+    let again = weir(fixture.dir(), &["recover", "."]);
+    assert_eq!(again.status.code(), Some(1));
+    fixture.recover(&["--storage", "storage.yaml"]);
 }
 
 #[test]
-fn a_clock_that_is_an_hour_off_is_no_reason_to_fail() {
+fn a_wrong_secret_is_named() {
+    let _slot = slots::browser();
+    let wrong = |fixture: &Fixture| {
+        let mut storage = fixture.storage();
+        storage["s3"]["secret"] = json!("not the secret");
+        storage
+    };
+    check_wrong(wrong, "SignatureDoesNotMatch");
+}
+
+#[test]
+fn an_unknown_key_is_named() {
+    let _slot = slots::browser();
+    let wrong = |fixture: &Fixture| {
+        let mut storage = fixture.storage();
+        storage["s3"]["access_key"] = json!("NOBODY");
+        storage
+    };
+    check_wrong(wrong, "InvalidAccessKeyId");
+}
+
+#[test]
+fn a_missing_bucket_is_named() {
+    let _slot = slots::browser();
+    check_wrong(|fixture| fixture.store.storage("nowhere"), "nowhere");
+}
+
+/// Records on a machine whose clock is wrong.
+#[track_caller]
+fn check_clock(seconds_ahead: i64) {
     let fixture = Fixture::new();
     let clock = page("clock.html");
     let arguments =
         ["web", &clock, "--storage", "storage.yaml", "--audio-only", "--file", "a.ogg", "--duration", "2s"];
-    for seconds in [3600, -3600] {
-        let skewed = |command: &mut std::process::Command| with_clock_ahead(command, seconds);
-        let recorder = Recorder::start_with(fixture.dir(), &arguments, skewed);
-        recorder.finish(Duration::from_secs(30)).complete();
-        assert_eq!(fixture.store.list(BUCKET), ["a.ogg"]);
-        fixture.empty(BUCKET);
-    }
+    let skewed = |command: &mut std::process::Command| with_clock_ahead(command, seconds_ahead);
+    let recorder = Recorder::start_with(fixture.dir(), &arguments, skewed);
+    recorder.finish(UPLOADED_WITHIN).complete();
+    assert_eq!(fixture.store.list(&fixture.bucket), ["a.ogg"]);
+}
+
+#[test]
+fn a_clock_that_is_an_hour_fast_is_no_reason_to_fail() {
+    let _slot = slots::browser();
+    check_clock(3600);
+}
+
+#[test]
+fn a_clock_that_is_an_hour_slow_is_no_reason_to_fail() {
+    let _slot = slots::browser();
+    check_clock(-3600);
+}
+
+/// A store behind a proxy that wants `p:a ss`, reached with a password.
+fn behind_a_proxy(fixture: &Fixture, password: &str) -> (ForwardProxy, Value) {
+    let proxy = ForwardProxy::start("user", "p:a ss");
+    let mut storage = fixture.storage();
+    storage["s3"]["proxy_config"] = json!({ "url": proxy.url(), "username": "user", "password": password });
+    (proxy, storage)
 }
 
 #[test]
 fn a_proxy_gets_its_user_and_the_store_does_not() {
+    let _slot = slots::browser();
     let fixture = Fixture::new();
-    let proxy = ForwardProxy::start("user", "p:a ss");
-    let mut storage = fixture.store.storage(BUCKET);
-    storage["s3"]["proxy_config"] = json!({ "url": proxy.url(), "username": "user", "password": "p:a ss" });
+    let (proxy, storage) = behind_a_proxy(&fixture, "p:a ss");
     write_storage(fixture.dir(), &storage, None);
-    let ended = record(fixture.dir(), &[]).finish(Duration::from_secs(40)).complete();
-    assert_whole(&fixture.store, BUCKET, "");
+    let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN).complete();
+    assert_whole(fixture.store, &fixture.bucket, "");
     assert!(!proxy.passed().is_empty());
     assert!(!ended.stdout.contains("p:a ss") && !ended.log.contains("p:a ss"));
-    fixture.empty(BUCKET);
+}
 
-    storage["s3"]["proxy_config"]["password"] = json!("wrong");
+#[test]
+fn a_proxy_that_refuses_its_user_is_named() {
+    let _slot = slots::browser();
+    let fixture = Fixture::new();
+    let (proxy, storage) = behind_a_proxy(&fixture, "wrong");
     write_storage(fixture.dir(), &impatient(storage), None);
-    let ended = record(fixture.dir(), &[]).finish(Duration::from_secs(60));
+    let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN);
     assert!(proxy.refused() > 0);
     assert!(ended.info["error"].as_str().unwrap().contains("407"), "{}", ended.info);
-    write_storage(fixture.dir(), &fixture.store.storage(BUCKET), None);
-    fixture.recover("proxy", &["--storage", "storage.yaml"]);
+    write_storage(fixture.dir(), &fixture.storage(), None);
+    fixture.recover(&["--storage", "storage.yaml"]);
 }
 
 #[test]
 fn a_recorder_that_is_killed_leaves_what_recover_stores() {
+    let _slot = slots::browser();
     let fixture = Fixture::new();
     let mut recorder = record_for(fixture.dir(), "60s", &[]);
-    recorder.until_written(150_000);
-    recorder.runs_for(Duration::from_secs(3));
+    // Segments are stored as they close.
+    let end = Instant::now() + PATIENCE;
+    while fixture.segments().len() < 2 {
+        assert!(Instant::now() < end, "{:?}", fixture.segments());
+        recorder.runs_for(Duration::from_millis(50));
+    }
+    recorder.runs_for(Duration::from_millis(1500));
     recorder.signal(Signal::SIGKILL);
     let before = std::cell::Cell::new(0);
-    let ended = recorder.finish_and(Duration::from_secs(10), || {
-        before.set(fixture.store.list(BUCKET).iter().filter(|key| key.ends_with(".ts")).count());
+    let ended = recorder.finish_and(PATIENCE, || {
+        before.set(fixture.segments().len());
         let recovered = weir(fixture.dir(), &["recover", "."]);
         assert!(recovered.status.success(), "{}", recovered.stderr);
     });
     assert!(!ended.status.success());
-    assert!(before.get() >= 2, "segments are stored as they close");
-    let keys = fixture.store.list(BUCKET);
+    let keys = fixture.store.list(&fixture.bucket);
     assert!(keys.iter().filter(|key| key.ends_with(".ts")).count() > before.get(), "{keys:?}");
     assert!(
         ["talks/talk.mp4", "hls/talk.m3u8", "hls/live.m3u8"]
             .iter()
             .all(|key| keys.contains(&(*key).to_owned()))
     );
-    let playlist = fixture.store.get(BUCKET, "hls/talk.m3u8");
+    let playlist = fixture.store.get(&fixture.bucket, "hls/talk.m3u8");
     let playlist = m3u8_rs::parse_media_playlist_res(&playlist).unwrap();
     assert!(playlist.end_list);
     let named: Vec<String> = playlist.segments.iter().map(|segment| format!("hls/{}", segment.uri)).collect();
-    let stored: Vec<String> = keys.into_iter().filter(|key| key.ends_with(".ts")).collect();
-    assert_eq!(named, stored);
+    assert_eq!(named, fixture.segments());
     assert_nothing_here(fixture.dir());
 }
 
 #[test]
 fn parts_that_a_killed_recorder_sent_are_let_go_of() {
-    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::start(&[BUCKET]));
-    write_storage(dir.path(), &store.storage(BUCKET), None);
-    let recorder = long_segment(dir.path(), &store);
+    let _slot = slots::browser();
+    let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
+    let bucket = store.bucket("recordings");
+    write_storage(dir.path(), &store.storage(&bucket), None);
+    let recorder = long_segment(dir.path(), store, &bucket);
     recorder.signal(Signal::SIGKILL);
-    recorder.finish_and(Duration::from_secs(10), || {
+    recorder.finish_and(PATIENCE, || {
         let recovered = weir(dir.path(), &["recover", "."]);
         assert!(recovered.status.success(), "{}", recovered.stderr);
     });
-    assert_eq!(store.list(BUCKET), ["long.m3u8", "long_00000.ts"]);
-    assert!(store.unfinished(BUCKET).is_empty());
-    assert!(store.get(BUCKET, "long_00000.ts").len() > 20 << 20);
+    assert_eq!(store.list(&bucket), ["long.m3u8", "long_00000.ts"]);
+    assert!(store.unfinished(&bucket).is_empty());
+    assert!(store.get(&bucket, "long_00000.ts").len() > 20 << 20);
     assert_nothing_here(dir.path());
 }
