@@ -169,51 +169,63 @@ fn abstract_socket(number: u32) -> io::Result<UnixStream> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn comes_with_room_for_the_window_and_goes_without_leftovers() {
-        let sockets = || {
-            std::fs::read_dir("/tmp/.X11-unix").into_iter().flatten().flatten().map(|file| file.file_name())
-        };
-        let others: Vec<_> = sockets().collect();
-        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let (first, second) =
-            tokio::join!(Display::start(dir.path(), dir.path().join("log"), 320, 180), async {
-                let other = tempfile::tempdir_in("/dev/shm").unwrap();
-                let display = Display::start(other.path(), other.path().join("log"), 64, 64).await;
-                (display.unwrap(), other)
-            });
-        let (first, (second, _other)) = (first.unwrap(), second);
-        assert_ne!(first.name(), second.name(), "two at once get two numbers");
+    /// Tests with Xvfb.
+    mod with_processes {
+        use super::*;
 
-        // As the captures do: by name, without a cookie.
-        let (connection, screen) = connect(first.name()).unwrap();
-        let screen = &connection.setup().roots[screen];
-        assert_eq!((screen.width_in_pixels, screen.height_in_pixels, screen.root_depth), (322, 182, 24));
-        // XWD header and colours, then four bytes a pixel.
-        assert!(first.framebuffer().metadata().unwrap().len() > 322 * 182 * 4);
+        #[tokio::test]
+        async fn comes_with_room_for_the_window_and_goes_without_leftovers() {
+            let sockets = || {
+                std::fs::read_dir("/tmp/.X11-unix")
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .map(|file| file.file_name())
+            };
+            let others: Vec<_> = sockets().collect();
+            let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+            let (first, second) =
+                tokio::join!(Display::start(dir.path(), dir.path().join("log"), 320, 180), async {
+                    let other = tempfile::tempdir_in("/dev/shm").unwrap();
+                    let display = Display::start(other.path(), other.path().join("log"), 64, 64).await;
+                    (display.unwrap(), other)
+                });
+            let (first, (second, _other)) = (first.unwrap(), second);
+            assert_ne!(first.name(), second.name(), "two at once get two numbers");
 
-        let number = first.name().trim_start_matches(':').to_owned();
-        let (exit, pid) = (first.exit(), first.pid());
-        first.close().await;
-        exit.wait().await;
-        assert!(!Path::new(&format!("/proc/{pid}")).exists());
-        let ours = std::ffi::OsString::from(format!("X{number}"));
-        assert!(others.contains(&ours) || !sockets().any(|socket| socket == ours), "a socket file is left");
-        assert!(!Path::new(&format!("/tmp/.X{number}-lock")).exists());
-    }
+            // As the captures do: by name, without a cookie.
+            let (connection, screen) = connect(first.name()).unwrap();
+            let screen = &connection.setup().roots[screen];
+            assert_eq!((screen.width_in_pixels, screen.height_in_pixels, screen.root_depth), (322, 182, 24));
+            // XWD header and colours, then four bytes a pixel.
+            assert!(first.framebuffer().metadata().unwrap().len() > 322 * 182 * 4);
 
-    #[tokio::test]
-    async fn refuses_who_is_not_of_our_user_and_has_no_cookie() {
-        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let display = Display::start(dir.path(), dir.path().join("log"), 64, 64).await.unwrap();
-        let (connection, _) = connect(display.name()).unwrap();
-        let hosts = connection.list_hosts().unwrap().reply().unwrap();
-        assert_eq!(u8::from(hosts.mode), 1, "access control is on");
-        let names: Vec<String> = hosts
-            .hosts
-            .iter()
-            .map(|host| String::from_utf8_lossy(&host.address).replace('\0', ":"))
-            .collect();
-        assert_eq!(names, [format!("localuser:#{}", nix::unistd::getuid())]);
+            let number = first.name().trim_start_matches(':').to_owned();
+            let (exit, pid) = (first.exit(), first.pid());
+            first.close().await;
+            exit.wait().await;
+            assert!(!Path::new(&format!("/proc/{pid}")).exists());
+            let ours = std::ffi::OsString::from(format!("X{number}"));
+            assert!(
+                others.contains(&ours) || !sockets().any(|socket| socket == ours),
+                "a socket file is left"
+            );
+            assert!(!Path::new(&format!("/tmp/.X{number}-lock")).exists());
+        }
+
+        #[tokio::test]
+        async fn refuses_who_is_not_of_our_user_and_has_no_cookie() {
+            let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+            let display = Display::start(dir.path(), dir.path().join("log"), 64, 64).await.unwrap();
+            let (connection, _) = connect(display.name()).unwrap();
+            let hosts = connection.list_hosts().unwrap().reply().unwrap();
+            assert_eq!(u8::from(hosts.mode), 1, "access control is on");
+            let names: Vec<String> = hosts
+                .hosts
+                .iter()
+                .map(|host| String::from_utf8_lossy(&host.address).replace('\0', ":"))
+                .collect();
+            assert_eq!(names, [format!("localuser:#{}", nix::unistd::getuid())]);
+        }
     }
 }

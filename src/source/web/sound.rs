@@ -114,19 +114,24 @@ fn modules(socket: &Path) -> String {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn comes_with_a_socket_and_goes_without_leftovers() {
-        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let sound = Sound::start(dir.path(), dir.path().join("log")).await.unwrap();
-        tokio::net::UnixStream::connect(sound.socket()).await.unwrap();
-        let (exit, pid) = (sound.exit(), sound.pid());
-        sound.close().await;
-        exit.wait().await;
-        assert!(!Path::new(&format!("/proc/{pid}")).exists());
-        let home: Vec<_> = std::fs::read_dir(dir.path().join("sound"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(home.len(), 2, "only our settings: {home:?}");
+    /// Tests with PulseAudio.
+    mod with_processes {
+        use super::*;
+
+        #[tokio::test]
+        async fn comes_with_a_socket_and_goes_without_leftovers() {
+            let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+            let sound = Sound::start(dir.path(), dir.path().join("log")).await.unwrap();
+            tokio::net::UnixStream::connect(sound.socket()).await.unwrap();
+            let (exit, pid) = (sound.exit(), sound.pid());
+            sound.close().await;
+            exit.wait().await;
+            assert!(!Path::new(&format!("/proc/{pid}")).exists());
+            let home: Vec<_> = std::fs::read_dir(dir.path().join("sound"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            assert_eq!(home.len(), 2, "only our settings: {home:?}");
+        }
     }
 }

@@ -153,26 +153,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_arrived_is_as_old_as_it_is_and_not_as_its_reading() {
-        let (mut ours, theirs) = local();
-        ours.is_looked_at();
-        let before = Instant::now();
-        theirs.send_to(b"one", ours.local()).unwrap();
-        let sent = Instant::now();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        theirs.send_to(b"two", ours.local()).unwrap();
-        let mut taken = Vec::new();
-        ours.take(&mut taken, 10);
-        let [one, two] = taken.as_slice() else { panic!("{taken:?}") };
-        assert_eq!((&one.bytes[..], &two.bytes[..]), (&b"one"[..], &b"two"[..]));
-        assert_eq!((one.remote, one.local), (theirs.local_addr().unwrap(), ours.local()));
-        // Two clocks are read one after the other.
-        let slack = Duration::from_millis(50);
-        assert!(one.at + slack >= before && one.at <= sent + slack, "{:?}", one.at.duration_since(before));
-        assert!(two.at >= sent + Duration::from_millis(250), "{:?}", two.at.duration_since(sent));
-    }
-
-    #[tokio::test]
     async fn it_is_told_of_what_arrives_until_it_looks_by_itself() {
         let (mut ours, theirs) = local();
         theirs.send_to(b"one", ours.local()).unwrap();
@@ -201,5 +181,34 @@ mod tests {
         let at = |hours| now.of(Some(UNIX_EPOCH + Duration::from_hours(hours)));
         assert_eq!(at(101), now.monotonic, "set back since");
         assert_eq!(at(99), now.monotonic.checked_sub(OLDEST).unwrap(), "set forward since");
+    }
+
+    /// Tests that wait for the real clock.
+    mod real_time {
+        use super::*;
+
+        #[tokio::test]
+        async fn what_arrived_is_as_old_as_it_is_and_not_as_its_reading() {
+            let (mut ours, theirs) = local();
+            ours.is_looked_at();
+            let before = Instant::now();
+            theirs.send_to(b"one", ours.local()).unwrap();
+            let sent = Instant::now();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            theirs.send_to(b"two", ours.local()).unwrap();
+            let mut taken = Vec::new();
+            ours.take(&mut taken, 10);
+            let [one, two] = taken.as_slice() else { panic!("{taken:?}") };
+            assert_eq!((&one.bytes[..], &two.bytes[..]), (&b"one"[..], &b"two"[..]));
+            assert_eq!((one.remote, one.local), (theirs.local_addr().unwrap(), ours.local()));
+            // Two clocks are read one after the other.
+            let slack = Duration::from_millis(50);
+            assert!(
+                one.at + slack >= before && one.at <= sent + slack,
+                "{:?}",
+                one.at.duration_since(before)
+            );
+            assert!(two.at >= sent + Duration::from_millis(250), "{:?}", two.at.duration_since(sent));
+        }
     }
 }

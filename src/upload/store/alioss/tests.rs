@@ -1,6 +1,8 @@
 //! There is no server of Alibaba's to be had here, so that its published rules stand in: each request is signed again by
 //! them. (<https://www.alibabacloud.com/help/oss/developer-reference/include-signatures-in-the-authorization-header>)
 
+mod real_time;
+
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -143,15 +145,6 @@ async fn a_refusal_is_told_without_the_keys() {
     assert_eq!(server.requests().len(), 1);
     let text = refused.to_string();
     assert!(text.starts_with("SignatureDoesNotMatch: bad *** *** (bucket rec at oss.test"), "{text}");
-}
-
-#[tokio::test]
-async fn a_stall_is_too_slow() {
-    let server = Server::start(|_, _| Reply::Stall).await;
-    let dir = tempfile::tempdir().unwrap();
-    let (file, _) = file_of(dir.path(), 10);
-    let slow = open(&server, impatient()).put(&object(), &file, &Sent::default()).await.unwrap_err();
-    assert_eq!(slow.kind(), StoreErrorKind::TooSlow, "{slow}");
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+mod real_time;
+
 use super::*;
 use crate::plan::storage::{Backend, StorageTarget};
 use crate::secret::Secret;
@@ -71,16 +73,6 @@ async fn a_refusal_is_told_once_and_without_the_key() {
     let refused = put(&open(&server.url(), quick()), 10).await.unwrap_err();
     assert_eq!(server.requests().len(), 1);
     assert!(refused.to_string().starts_with("the server answered 403 Forbidden"), "{refused}");
-}
-
-#[tokio::test]
-async fn stalls_and_absences() {
-    let server = Server::reading(1000, |_, _| Reply::status(201)).await;
-    let slow = put(&open(&server.url(), impatient()), 9 * 1024 * 1024).await.unwrap_err();
-    assert_eq!(slow.kind(), StoreErrorKind::TooSlow, "{slow}");
-    let nobody = put(&open(&nobody().await, quick()), 10).await.unwrap_err();
-    assert_eq!(nobody.kind(), StoreErrorKind::Unreachable, "{nobody}");
-    assert!(nobody.to_string().contains("Connection refused"), "{nobody}");
 }
 
 #[tokio::test]

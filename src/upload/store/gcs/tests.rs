@@ -1,3 +1,5 @@
+mod real_time;
+
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -218,16 +220,6 @@ async fn refusals_are_told_without_secrets() {
     let unusable = GcsStore::open(&none, quick(), Scrub::default()).unwrap_err();
     assert_eq!(unusable.kind(), StoreErrorKind::Unusable);
     assert!(!unusable.to_string().contains("oops"), "{unusable}");
-}
-
-#[tokio::test]
-async fn stalls_and_absences() {
-    let server = Server::start(|_, _| Reply::Stall).await;
-    let slow = put(&open_with(&config(&server.url()), impatient()), 10).await.unwrap_err();
-    assert_eq!(slow.kind(), StoreErrorKind::TooSlow, "{slow}");
-    let nobody = put(&open(&nobody().await), 10).await.unwrap_err();
-    assert_eq!(nobody.kind(), StoreErrorKind::Unreachable, "{nobody}");
-    assert!(nobody.to_string().contains("Connection refused"), "{nobody}");
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+mod real_time;
+
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -181,19 +183,6 @@ async fn a_join_whose_answer_was_lost_is_no_failure() {
         .await;
         assert_eq!(put(&open(&config(&server.url())), size).await.is_ok(), is_ours, "{there}");
     }
-}
-
-#[tokio::test]
-async fn a_server_that_stalls_is_too_slow() {
-    let server = Server::reading(100_000, |_, _| Reply::status(200)).await;
-    let store = open_with(&config(&server.url()), impatient(), Peers::default());
-    let slow = put(&store, 8 * 1024 * 1024).await.unwrap_err();
-    assert_eq!(slow.kind(), StoreErrorKind::TooSlow, "{slow}");
-    let server = Server::start(|_, _| Reply::Stall).await;
-    let store = open_with(&config(&server.url()), impatient(), Peers::default());
-    let slow = put(&store, 100).await.unwrap_err();
-    assert_eq!(slow.kind(), StoreErrorKind::TooSlow, "{slow}");
-    assert!(slow.to_string().ends_with("tried 2 times"), "{slow}");
 }
 
 #[tokio::test]

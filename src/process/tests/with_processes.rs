@@ -1,0 +1,120 @@
+//! Tests that start programs.
+
+use super::*;
+
+#[tokio::test]
+async fn starts_with_the_given_environment_only_and_says_how_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "echo home=$HOME own=$OWN; echo noise; echo last >&2; exit 3";
+    let spec = shell(dir.path(), script).env("OWN", "yes").noise(&["noise"]);
+    let mut child = Child::start(spec).await.unwrap();
+    let exit = child.exit();
+    let line = child.says(SOON, |line| line.strip_prefix("home=").map(str::to_owned)).await.unwrap();
+    assert_eq!(line, " own=yes");
+    assert_eq!(exit.clone().wait().await.code(), Some(3));
+    assert_eq!(child.exit().wait().await.code(), Some(3), "any number may wait");
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(!log.contains("noise"), "{log}");
+}
+
+#[tokio::test]
+async fn an_end_before_it_is_ready_carries_its_last_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Child::start(shell(dir.path(), "echo no display >&2; exit 1")).await.unwrap();
+    let error = child.says(SOON, |line| (line == "ready").then_some(())).await.unwrap_err();
+    assert!(matches!(&error, ProcessError::Ended { said, .. } if said == "no display"), "{error}");
+}
+
+#[tokio::test]
+async fn silence_has_a_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Child::start(shell(dir.path(), "exec tail -f /dev/null")).await.unwrap();
+    let error = child.says(Duration::from_millis(50), |_| Some(())).await.unwrap_err();
+    assert!(matches!(error, ProcessError::NotReady { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn dropping_kills_and_reaps_the_whole_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "trap '' TERM; tail -f /dev/null & echo $!; wait";
+    let mut child = Child::start(shell(dir.path(), script)).await.unwrap();
+    let helper: i32 = child.says(SOON, |line| line.parse().ok()).await.unwrap();
+    let leader = child.pid();
+    assert!(is_there(leader) && is_there(helper));
+    drop(child);
+    assert!(is_gone(leader).await && is_gone(helper).await);
+}
+
+#[tokio::test]
+async fn a_leader_that_dies_takes_its_group_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "tail -f /dev/null & echo $!; exit 0";
+    let mut child = Child::start(shell(dir.path(), script)).await.unwrap();
+    let helper: i32 = child.says(SOON, |line| line.parse().ok()).await.unwrap();
+    child.exit().wait().await;
+    assert!(is_gone(helper).await);
+}
+
+#[tokio::test]
+async fn close_asks_first_and_kills_who_does_not_listen() {
+    let dir = tempfile::tempdir().unwrap();
+    let polite = "trap 'exit 7' TERM; echo up; while :; do read -r _ < /dev/null; done";
+    let mut child = Child::start(shell(dir.path(), polite)).await.unwrap();
+    child.says(SOON, |_| Some(())).await.unwrap();
+    let exit = child.exit();
+    child.close(SOON).await;
+    assert_eq!(exit.wait().await.code(), Some(7));
+
+    let deaf = "trap '' TERM; echo up; exec tail -f /dev/null";
+    let mut child = Child::start(shell(dir.path(), deaf)).await.unwrap();
+    child.says(SOON, |_| Some(())).await.unwrap();
+    let exit = child.exit();
+    child.close(Duration::from_millis(50)).await;
+    assert_eq!(exit.wait().await.code(), None, "killed by a signal");
+}
+
+#[tokio::test]
+async fn a_start_nobody_waits_for_leaves_no_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let sleeper = Program::of_tests("tail", &["tail"]);
+    let spec = Spec::new(sleeper, dir.path(), dir.path().join("log")).args(["-f", "/dev/null"]);
+    // One poll starts the thread; then the future is dropped.
+    drop(futures::FutureExt::now_or_never(Child::start(spec)));
+    let dir = dir.path().canonicalize().unwrap();
+    // The working directory tells our child from all others. The thread may not have forked yet: it is over when no
+    // thread that watches and no child is left.
+    let gone = async {
+        loop {
+            let threads = procfs::process::Process::myself().unwrap().tasks().unwrap();
+            let watches =
+                threads.flatten().any(|task| task.stat().is_ok_and(|stat| stat.comm == "watch tail"));
+            let children = procfs::process::all_processes().unwrap().flatten();
+            if !watches && !children.into_iter().any(|process| process.cwd().is_ok_and(|cwd| cwd == dir)) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_kernel_kills_it_when_its_parent_is_killed() {
+    // The recorder's own death is not to be tried from inside; what the kernel was told is.
+    let dir = tempfile::tempdir().unwrap();
+    let spec = Spec::new(SETPRIV, dir.path(), dir.path().join("log")).args(["--dump"]);
+    let mut child = Child::start(spec).await.unwrap();
+    let signal = child.says(SOON, |line| line.strip_prefix("Parent death signal: ").map(str::to_owned)).await;
+    assert_eq!(signal.unwrap(), "KILL");
+}
+
+#[tokio::test]
+async fn a_missing_program_names_its_package() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = Program::of_tests("no-such-program", &["no-such-program"]);
+    let error = Child::start(Spec::new(missing, dir.path(), dir.path().join("log"))).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`no-such-program` is missing: install it with `apt-get install no-such-package`"
+    );
+}

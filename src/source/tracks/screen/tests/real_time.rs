@@ -1,0 +1,133 @@
+//! Tests that play frames in real time.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vp8_is_decoded_in_every_size() {
+    every_size_of(TrackCodec::Vp8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vp9_is_decoded_in_every_size() {
+    every_size_of(TrackCodec::Vp9).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h264_is_decoded_in_every_size() {
+    every_size_of(TrackCodec::H264).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h265_is_decoded_in_every_size() {
+    every_size_of(TrackCodec::H265).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn av1_is_decoded_in_every_size() {
+    every_size_of(TrackCodec::Av1).await;
+}
+
+/// As Chromium sends what is drawn on a canvas.
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_of_full_range_are_not_taken_for_others() {
+    for codec in [TrackCodec::H264, TrackCodec::H265, TrackCodec::Vp9] {
+        for (size, colours) in [(SIZE, "1:3:5:1"), ((640, 360), "1:3:5:1"), ((640, 360), "1:4:16:4")] {
+            let mut rig = Rig::new();
+            rig.screen.add(&track("TR_1"));
+            rig.play("TR_1", codec, &frames_in(codec, "red", size, 15, colours)).await;
+            rig.wait(200).await;
+            let at = rig.now();
+            let kept = rig.finish().await;
+            assert_near(kept.at(at, (160, 90)), RED, &format!("{codec} in {colours}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tracks_follow_one_another_without_black_between_and_muting_turns_it_black() {
+    let red = frames(TrackCodec::Vp8, "red", (640, 360), 20);
+    let blue = frames(TrackCodec::H264, "blue", (640, 360), 20);
+    let mut rig = Rig::new();
+    rig.screen.add(&track("TR_1"));
+    rig.play("TR_1", TrackCodec::Vp8, &red).await;
+    rig.screen.add(&track("TR_2"));
+    let switched = rig.now();
+    rig.play("TR_2", TrackCodec::H264, &blue).await;
+    rig.wait(100).await;
+    let muted = rig.now();
+    rig.screen.muted("TR_2", true);
+    rig.screen.remove("TR_1");
+    rig.wait(1000).await;
+    let black = rig.now();
+    rig.screen.muted("TR_2", false);
+    rig.play("TR_2", TrackCodec::H264, &blue).await;
+    rig.wait(500).await;
+    let again = rig.now();
+    let counters = Arc::clone(&rig.counters);
+    let kept = rig.finish().await;
+    let ms = Duration::from_millis;
+    // Its first picture is some way behind on a busy machine; then red is there, and then blue, and never black.
+    let mut at = switched;
+    let mut seen = Vec::new();
+    while at < muted {
+        seen.push(kept.at(at, (160, 90))[1] > 200);
+        at += ms(10);
+    }
+    assert!(seen.is_sorted(), "red, then blue: {seen:?}");
+    assert_near(kept.at(switched, (160, 90)), RED, "before the second came");
+    assert_near(kept.at(muted, (160, 90)), BLUE, "the second");
+    assert_near(kept.at(muted + ms(200), (160, 90)), BLUE, "a moment later");
+    assert_near(kept.at(muted + ms(450), (160, 90)), BLACK, "muted");
+    assert_near(kept.at(black, (160, 90)), BLACK, "still muted");
+    assert_near(kept.at(again, (160, 90)), BLUE, "un-muted");
+    assert!(counters.pictures.load(std::sync::atomic::Ordering::Relaxed) > 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_ends_nothing() {
+    let red = frames(TrackCodec::H264, "red", (640, 360), 20);
+    for codec in [TrackCodec::Vp8, TrackCodec::Vp9, TrackCodec::H264, TrackCodec::H265, TrackCodec::Av1] {
+        let mut rig = Rig::new();
+        rig.screen.add(&track("TR_1"));
+        rig.screen.add(&track("TR_2"));
+        let mut nonsense: Vec<(Vec<u8>, bool)> = frames(codec, "green", (320, 180), 5);
+        for (n, (bytes, _)) in nonsense.iter_mut().enumerate().skip(1) {
+            for (at, byte) in bytes.iter_mut().enumerate().skip(3) {
+                *byte ^= u8::try_from((at * 31 + n * 7) % 251).unwrap();
+            }
+        }
+        nonsense.push((vec![0x10, 2, 0, 0x9d, 1, 0x2a, 0, 0, 0, 0, 7], true));
+        nonsense.push((Vec::new(), true));
+        nonsense.push((vec![0xff; 4000], true));
+        rig.play("TR_2", codec, &nonsense).await;
+        // What is asked for is a key frame of a track that is there.
+        assert!(rig.screen.needs_key_frames().iter().all(|sid| sid == "TR_2"), "{codec}");
+        rig.screen.remove("TR_2");
+        assert_eq!(rig.screen.needs_key_frames(), ["TR_1"]);
+        rig.play("TR_1", TrackCodec::H264, &red).await;
+        rig.wait(500).await;
+        let at = rig.now();
+        let kept = rig.finish().await;
+        assert_near(kept.at(at, (160, 90)), RED, "after nonsense");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_screen_that_is_dropped_or_never_began_leaves_nothing_running() {
+    let red = frames(TrackCodec::Vp8, "red", (640, 360), 10);
+    let mut rig = Rig::new();
+    rig.screen.add(&track("TR_1"));
+    rig.play("TR_1", TrackCodec::Vp8, &red).await;
+    let begun = Instant::now();
+    drop(rig.screen);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+
+    let (feed, kept, timeline) = (Feed::new("raw video"), Kept::default(), Timeline::new());
+    let _attached = feed.attach(Box::new(kept.clone()));
+    let pacing = Pacing { cadence: Cadence::Grid, fps: 30, key_interval: Duration::from_secs(2) };
+    let screen = Screen::new(feed, SIZE, pacing, Arc::default(), timeline.clone()).unwrap();
+    timeline.end();
+    tokio::time::timeout(Duration::from_secs(5), screen.finish()).await.unwrap();
+    assert!(kept.0.lock().unwrap().1);
+    assert!(kept.0.lock().unwrap().0.is_empty());
+}

@@ -1,0 +1,250 @@
+//! Tests with a display, an audio server and a browser.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_fills_the_picture_paints_thirty_times_a_second_and_signals() {
+    let site = Site::start().await;
+    let page = "<body style='margin:0;background:#20c040'><script>console.log('START_RECORDING')</script>";
+    let url = site.page("/page", Answer::html(page));
+    let scene = Scene::new();
+    let (mut stage, signals) =
+        Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
+            .await
+            .unwrap();
+    // Logged while it loaded: it comes with the load or right behind it.
+    match signals.as_slice() {
+        [] => assert_eq!(stage.next().await, StageEvent::Signal(Signal::Start)),
+        signals => assert_eq!(signals, [Signal::Start]),
+    }
+
+    let size = stage.tab().evaluate("[innerWidth, innerHeight, devicePixelRatio]").await.unwrap();
+    assert_eq!(size, serde_json::json!([640, 360, 1]));
+    // XWD: a header, colours, then lines of BGRx of the screen, which is two pixels larger.
+    let screen = std::fs::read(scene.run_dir.path().join("0/Xvfb_screen0")).unwrap();
+    let word = |at: usize| u32::from_be_bytes(screen[4 * at..4 * at + 4].try_into().unwrap()) as usize;
+    let (header, line) = (word(0) + 12 * word(19), word(12));
+    let pixel = |x: usize, y: usize| &screen[header + y * line + 4 * x..][..3];
+    for (x, y) in [(0, 0), (639, 0), (0, 359), (639, 359), (320, 180)] {
+        assert_eq!(pixel(x, y), [0x40, 0xc0, 0x20], "at {x},{y}");
+    }
+
+    let count = "new Promise(done => { let n = 0, begun; const step = now => { begun ??= now; \
+                 if (now - begun >= 2000) done(n / (now - begun) * 1000); else { n += 1; requestAnimationFrame(step); } }; \
+                 requestAnimationFrame(step); })";
+    let frames = stage.tab().evaluate(count).await.unwrap().as_f64().unwrap();
+    assert!((20.0..31.5).contains(&frames), "{frames} frames a second");
+    stage.close().await;
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_plays_to_our_sound_server_without_a_click() {
+    let site = Site::start().await;
+    let tone = "<script>const c = new AudioContext(), o = c.createOscillator(); o.connect(c.destination); o.start();\
+                </script>";
+    let url = site.page("/tone", Answer::html(tone));
+    let scene = Scene::new();
+    let (stage, _) =
+        Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
+            .await
+            .unwrap();
+    let log = scene.report_dir.path().join("sound.log");
+    let heard = async {
+        loop {
+            let said = std::fs::read_to_string(&log).unwrap();
+            if let Some(line) = said.lines().find(|line| line.contains("on weir with sample spec")) {
+                return line.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let line = tokio::time::timeout(Duration::from_secs(10), heard).await.expect("the page plays");
+    assert!(line.contains("2ch 48000Hz"), "{line}");
+    let running = stage.tab().evaluate("c.state").await.unwrap();
+    assert_eq!(running, "running");
+    stage.close().await;
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_way_of_not_loading_is_its_own_error() {
+    let site = Site::start().await;
+    let scene = Scene::new();
+    let good = site.page("/good", Answer::html("good"));
+    let (mut stage, _) =
+        Stage::start(&plan(&good), &addresses(&good).await, &scene.context, None, 0, Patience::START)
+            .await
+            .unwrap();
+
+    let missing = site.page("/missing", Answer { status: 404, ..Answer::html("not here") });
+    let shown = missing.to_string();
+    assert_eq!(stage.reload(&address(&missing)).await, Err(PageError::Status { url: shown, status: 404 }));
+    let empty = site.page("/empty", Answer { status: 503, ..Answer::html("") });
+    assert!(matches!(stage.reload(&address(&empty)).await, Err(PageError::Status { status: 503, .. })));
+    let login = site.page("/login", Answer { status: 401, ..Answer::html("who?") });
+    assert!(matches!(stage.reload(&address(&login)).await, Err(PageError::Status { status: 401, .. })));
+    let refused = Site::refused().await;
+    assert!(matches!(stage.reload(&address(&refused)).await, Err(PageError::Refused { .. })));
+    let nowhere: Url = "http://no-such-host.invalid/?token=s3cret".parse().unwrap();
+    assert_eq!(
+        stage.reload(&address(&nowhere)).await,
+        Err(PageError::NotFound { url: "http://no-such-host.invalid/".to_owned() })
+    );
+    let template = site.page("/template", Answer::html("<div class=error>no such room</div>"));
+    assert_eq!(stage.reload(&address(&template)).await, Err(PageError::Template("no such room".to_owned())));
+    // After all of this, a good page loads.
+    assert_eq!(stage.reload(&address(&good)).await, Ok(Vec::new()));
+    // Last: a navigation that ends nowhere blocks the tab, which is not used again then.
+    let download = site.page("/download", Answer { mime: "application/zip", ..Answer::html("PK") });
+    let loaded = stage.reload(&address(&download)).await;
+    assert!(matches!(loaded, Err(PageError::NotAPage { .. })), "{loaded:?}");
+    stage.close().await;
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_never_answers_is_tried_again_and_timed_out() {
+    let site = Site::start().await;
+    let url = site.page("/silent", Answer::silence());
+    let scene = Scene::new();
+    let patience = Patience { load: Duration::from_millis(700), attempts: 2 };
+    let error = WebSource::start_with(&plan(&url), scene.context.clone(), patience).await.unwrap_err();
+    assert!(matches!(error, WebError::Page { error: PageError::TimedOut { .. }, .. }), "{error}");
+    assert_eq!(site.hits("/silent"), 2);
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_fails_says_why() {
+    let site = Site::start().await;
+    let body =
+        "<script src='/lost.js?key=s3cret'></script><script>console.warn('no luck', 7); boom()</script>";
+    let url = site.page("/broken", Answer { status: 500, ..Answer::html(body) });
+    let url = Url::parse(&format!("{url}?token=s3cret")).unwrap();
+    let scene = Scene::new();
+    let error = WebSource::start(&plan(&url), scene.context.clone()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("page load error: http://127.0.0.1:"), "{text}");
+    assert!(text.contains("/broken answered 500 Internal Server Error"), "{text}");
+    assert!(text.contains("console: log: no luck 7"), "{text}");
+    assert!(text.contains("console: exception: ReferenceError: boom is not defined"), "{text}");
+    assert!(text.contains("/lost.js 404"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+    let shot = std::fs::read(scene.report_dir.path().join("screenshot.png")).unwrap();
+    assert!(shot.starts_with(b"\x89PNG"));
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_crashes_its_renderer_at_once_is_an_error() {
+    let scene = Scene::new();
+    let url = "chrome://crash".parse().unwrap();
+    let error = WebSource::start(&plan(&url), scene.context.clone()).await.unwrap_err();
+    assert!(matches!(error, WebError::Page { error: PageError::Crashed { .. }, .. }), "{error}");
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waits_for_the_pages_signal_and_brings_a_crashed_renderer_back() {
+    let site = Site::start().await;
+    let first = "<script>setTimeout(() => console.info('ready:', 'START_RECORDING'), 50)</script>first";
+    let url = site.page("/talk", Answer::html(first));
+    let mut scene = Scene::new();
+    let mut plan = plan(&url);
+    plan.start = StartRule::OnSignal;
+    let source = WebSource::start(&plan, scene.context.clone()).await.unwrap();
+    assert!(matches!(scene.event().await, SourceEvent::Loaded));
+    assert!(matches!(scene.event().await, SourceEvent::Ready));
+
+    // What the page says the second time is heard in the new renderer; that it is ready, only once.
+    site.page(
+        "/talk",
+        Answer::html("<script>console.log('START_RECORDING'); console.log('END_RECORDING')</script>"),
+    );
+    let browser = scene.pids(&["--remote-debugging-port=0"]);
+    let since = Instant::now();
+    scene.kill(&["--type=renderer"]);
+    let noticed = scene.cure(since).await;
+    assert!(noticed < Duration::from_secs(2), "{noticed:?}");
+    assert!(matches!(scene.event().await, SourceEvent::Ended));
+    assert_eq!(scene.pids(&["--remote-debugging-port=0"])[0], browser[0], "in the same browser");
+    source.close().await;
+    scene.is_empty().await;
+}
+
+/// A template that finds out only after a while that it can't show its room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_says_why_it_will_not_start_is_not_waited_for() {
+    let site = Site::start().await;
+    let says = "<body><script>setTimeout(() => document.body.insertAdjacentHTML('beforeend',\
+                '<div class=error>no permission</div>'), 500)</script>";
+    let url = site.page("/room", Answer::html(says));
+    let mut scene = Scene::new();
+    let mut plan = plan(&url);
+    plan.start = StartRule::OnSignal;
+    let source = WebSource::start(&plan, scene.context.clone()).await.unwrap();
+    assert!(matches!(scene.event().await, SourceEvent::Loaded));
+    let failed = scene.event().await;
+    let SourceEvent::Failed(SourceError::Web(WebError::Page { error: PageError::Template(text), report })) =
+        &failed
+    else {
+        panic!("{failed:?}")
+    };
+    assert_eq!(text, "no permission");
+    assert!(report.screenshot.is_some());
+    source.close().await;
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brings_browser_display_and_sound_back_and_gives_up_after_three() {
+    let site = Site::start().await;
+    let url = site.page("/page", Answer::html("page"));
+    let mut scene = Scene::new();
+    let source = WebSource::start(&plan(&url), scene.context.clone()).await.unwrap();
+    assert!(matches!(scene.event().await, SourceEvent::Loaded));
+    assert!(matches!(scene.event().await, SourceEvent::Ready));
+    for marks in [&["Xvfb"][..], &["pulseaudio"], &["--remote-debugging-port=0"]] {
+        let since = Instant::now();
+        scene.kill(marks);
+        let noticed = scene.cure(since).await;
+        assert!(noticed < Duration::from_secs(2), "{marks:?} {noticed:?}");
+    }
+    scene.kill(&["Xvfb"]);
+    assert!(matches!(scene.event().await, SourceEvent::Interrupted { .. }));
+    let failed = scene.event().await;
+    let SourceEvent::Failed(SourceError::Web(WebError::GaveUp { attempts: 3, why })) = &failed else {
+        panic!("{failed:?}")
+    };
+    assert!(why.contains("display"), "{why}");
+    source.close().await;
+    scene.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_dropped_at_any_moment_leaves_nothing() {
+    let site = Site::start().await;
+    let url = site.page("/silent", Answer::silence());
+    for after in [0, 15, 60, 150, 300, 700] {
+        let scene = Scene::new();
+        let plan = plan(&url);
+        let start = WebSource::start(&plan, scene.context.clone());
+        let started = tokio::time::timeout(Duration::from_millis(after), start).await;
+        assert!(started.is_err(), "the page never loads");
+        scene.is_empty().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_is_dropped_leaves_nothing() {
+    let site = Site::start().await;
+    let url = site.page("/page", Answer::html("page"));
+    let scene = Scene::new();
+    let mut plan = plan(&url);
+    plan.has_audio = false;
+    let source = WebSource::start(&plan, scene.context.clone()).await.unwrap();
+    assert!(scene.pids(&["pulseaudio"]).is_empty());
+    drop(source);
+    scene.is_empty().await;
+}
