@@ -89,7 +89,7 @@ async fn calls_in_the_works_outlive_their_registration_and_shutdown_waits_for_th
     house.empties().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn shutdown_does_not_wait_for_ever() {
     let house = House::new();
     let (server, _registration) = house.serves(&START, Named("a", Offer::Affinity(1.0))).await;

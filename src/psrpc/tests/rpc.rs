@@ -65,7 +65,7 @@ async fn only_the_chosen_one_begins_and_the_others_forget() {
     assert_eq!((loser.stats().answered, winner.stats().answered), (0, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn errors_come_back_as_they_were_given() {
     let house = House::new();
     let (server, _registration) = house.serves(&START, Named("a", Offer::Affinity(1.0))).await;
@@ -83,7 +83,7 @@ async fn errors_come_back_as_they_were_given() {
     assert_eq!(server.stats().answered, 3);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_taken_call_without_answer_times_out() {
     let house = House::new();
     let _server = house.serves(&START, Named("a", Offer::Affinity(1.0))).await;
@@ -149,7 +149,7 @@ async fn every_server_answers_a_broadcast() {
     assert!(failures.len() == 3 && failures.iter().all(|answer| answer.outcome.is_err()), "{failures:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn messages_are_read_and_written_by_themselves() {
     let house = House::new();
     let stop = Method::queued("StopEgress").on("EG_1");

@@ -61,7 +61,7 @@ fn registry(bus: &MemoryBus, tasks: &TaskTracker) -> IoRegistry {
 
 use proto::EgressStatus::{EgressActive as Active, EgressComplete as Complete, EgressEnding as Ending};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_egress_is_told_in_order_and_the_newest_of_what_waits() {
     let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
     let peer = Peer::start(&bus, &tasks).await;
@@ -78,7 +78,7 @@ async fn one_egress_is_told_in_order_and_the_newest_of_what_waits() {
     assert_eq!(peer.told(), [("EG_1".to_owned(), active), ("EG_1".to_owned(), complete)]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_egress_that_can_not_be_told_holds_up_no_other() {
     let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
     let peer = Peer::start(&bus, &tasks).await;
@@ -110,7 +110,7 @@ async fn it_is_told_again_until_somebody_takes_it() {
     assert!(registry.is_healthy());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_refused_is_not_told_again() {
     let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
     let peer = Peer::start(&bus, &tasks).await;
@@ -126,7 +126,7 @@ async fn what_is_refused_is_not_told_again() {
     assert!(registry.is_healthy());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_egress_is_not_begun_where_nobody_keeps_it() {
     let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
     let times = IoTimes { create: Duration::from_millis(200), ..IoTimes::default() };

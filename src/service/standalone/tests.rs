@@ -124,7 +124,7 @@ async fn every_end_is_one() {
 #[tokio::test]
 async fn an_end_is_told_by_the_next_run_when_it_must() {
     let directory = tempfile::tempdir().unwrap();
-    let unwilling = open(directory.path(), 503, Duration::from_millis(300)).await;
+    let unwilling = open(directory.path(), 503, Duration::from_millis(100)).await;
     unwilling.registry.create(&info(Status::EgressStarting)).await.unwrap();
     unwilling.registry.update(info(Status::EgressFailed));
     unwilling.told().await;

@@ -20,8 +20,8 @@ use server::{Manners, WebSocketServer};
 
 const ID: OutputId = OutputId(0);
 const QUICK: Timing = Timing {
-    first_wait: Duration::from_millis(20),
-    longest_wait: Duration::from_millis(100),
+    first_wait: Duration::from_millis(5),
+    longest_wait: Duration::from_millis(25),
     send: Duration::from_millis(500),
     ping: Duration::from_millis(100),
     ..Timing::DEFAULT
