@@ -40,3 +40,7 @@ pub mod recorder;
 pub mod recover;
 pub mod serve;
 pub mod telemetry;
+
+#[cfg(test)]
+#[path = "../tests/architecture.rs"]
+mod architecture;

@@ -1,4 +1,6 @@
 //! Holds the sources to the table "Who may import whom" of `ARCHITECTURE.md`, and to the absences that it names.
+//!
+//! A module of the unit tests (see `src/lib.rs`): it only reads files, so `make check` runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,25 +25,9 @@ impl Source {
     }
 
     fn all() -> Vec<Self> {
-        let root = Path::new(ROOT).join("src");
-        let mut found = Vec::new();
-        let mut folders = vec![root.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
-                    // Unit tests may use what they like.
-                    if !name.trim_end_matches(".rs").split('/').any(|part| part == "tests") {
-                        found.push(Self::new(name, &fs::read_to_string(&path).unwrap()));
-                    }
-                }
-            }
-        }
-        assert!(found.len() > 10, "the sources are in {}", root.display());
-        found
+        // Unit tests may use what they like.
+        let files = files().into_iter().filter(|(name, _)| !has_part(name, "tests"));
+        files.map(|(name, text)| Self::new(&name, &text)).collect()
     }
 
     fn top(&self) -> &str {
@@ -68,6 +54,31 @@ impl Source {
         found.remove(self.top());
         found
     }
+}
+
+/// Name below `src` and text of each source file.
+fn files() -> Vec<(String, String)> {
+    let root = Path::new(ROOT).join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(found.len() > 10, "the sources are in {}", root.display());
+    found
+}
+
+/// Whether a module of this name is on the way to a file: `tests` is on the way to `process/tests/with_processes.rs`.
+fn has_part(file: &str, module: &str) -> bool {
+    file.trim_end_matches(".rs").split('/').any(|part| part == module)
 }
 
 /// The first segment of each path that begins here: one, or those of a `{group}`.
@@ -161,10 +172,14 @@ fn char_end(text: &str) -> usize {
 
 /// Code up to its unit tests, which stand last in a file.
 fn without_tests(code: &str) -> String {
-    let end = code.match_indices("#[cfg(test)]").find(|(at, mark)| {
+    code[..start_of_tests(code)].to_owned()
+}
+
+fn start_of_tests(code: &str) -> usize {
+    let start = code.match_indices("#[cfg(test)]").find(|(at, mark)| {
         code[at + mark.len()..].trim_start().trim_start_matches("pub(crate) ").starts_with("mod ")
     });
-    end.map_or(code, |(at, _)| &code[..at]).to_owned()
+    start.map_or(code.len(), |(at, _)| at)
 }
 
 /// What each module may import; `None`: anything.
@@ -274,6 +289,24 @@ fn process_alone_spawns() {
     assert!(found.is_empty(), "only `process` starts children:\n{}", found.join("\n"));
 }
 
+/// The unit tests of a file that start processes outside of a module `with_processes`, which `make check` leaves out. A file
+/// without tests of its own supports others.
+fn starts_in_tests(file: &str, text: &str) -> Vec<String> {
+    let code = bare(text);
+    let tests = if has_part(file, "tests") { &code } else { &code[start_of_tests(&code)..] };
+    if has_part(file, "with_processes") || !tests.contains("#[test]") && !tests.contains("#[tokio::test") {
+        return Vec::new();
+    }
+    let starts = ["Command::new", "Child::start", "Program::of_tests"];
+    starts.iter().filter(|word| tests.contains(**word)).map(|word| format!("{file}: {word}")).collect()
+}
+
+#[test]
+fn unit_tests_start_processes_only_in_with_processes() {
+    let found: Vec<String> = files().iter().flat_map(|(file, text)| starts_in_tests(file, text)).collect();
+    assert!(found.is_empty(), "move these tests to a module `with_processes`:\n{}", found.join("\n"));
+}
+
 /// Whether code makes a value of the type, rather than naming it in a signature, an `impl` or a pattern.
 fn makes(code: &str, name: &str) -> bool {
     code.match_indices(name).any(|(at, _)| {
@@ -345,6 +378,17 @@ mod the_check_itself {
     fn a_module_without_a_row_is_found() {
         let found = breaches(&Source::new("helpers.rs", ""), &table(DOCUMENT));
         assert!(found[0].contains("no row"), "{found:?}");
+    }
+
+    #[test]
+    fn a_test_that_starts_a_process_elsewhere_is_found() {
+        let test = "#[test]\nfn t() { Command::new(\"true\"); }";
+        assert_eq!(starts_in_tests("media/tests.rs", test), ["media/tests.rs: Command::new"]);
+        assert_eq!(starts_in_tests("media/tests/with_processes.rs", test), [""; 0]);
+        assert_eq!(starts_in_tests("media/tests/support.rs", "fn f() { Command::new(\"true\"); }"), [""; 0]);
+        assert_eq!(starts_in_tests("process.rs", "fn f() { Command::new(\"true\"); }"), [""; 0]);
+        let inline = format!("#[cfg(test)]\nmod tests {{ {test} }}");
+        assert_eq!(starts_in_tests("media.rs", &inline), ["media.rs: Command::new"]);
     }
 
     #[test]
