@@ -1,7 +1,7 @@
 # The words that people and .ci/run share. Each installs what it needs (Debian, Ubuntu) and can be run again at no cost.
 
 .DEFAULT_GOAL := help
-.PHONY: help web demo test lint doc bench release install clean
+.PHONY: help web demo check test soak bench release install clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,23 +31,17 @@ demo: web ## record the clock for 10 s to demo/: MP4, HLS, thumbnails
 	cargo build --locked
 	@scripts/demo.sh target/debug/weir
 
-test: web $(test_pages) ## all tests; they measure real recordings
+test: web $(test_pages) ## every test but the long ones; T=name: those with the name in their path
 	@scripts/install.sh test
-	npm --prefix web test
-	npm --prefix web run test:browser
-	cargo test --locked --lib --bins
-	cargo test --locked --doc
-	cargo test --locked --test it -- --test-threads=1
+	@scripts/test.sh "$(T)"
 
-lint: web ## format, clippy, documentation, web/, docker/; warnings are errors
+soak: web ## the tests that take real minutes
 	@scripts/install.sh test
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --features console -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
-	npm --prefix web run lint
-	npm --prefix web run typecheck
-	@scripts/lint-docker.sh
+	@scripts/test.sh --soak
+
+check: web ## format, lints, types, docs and the tests that start no process and need no real time
+	@scripts/install.sh check
+	@scripts/check.sh
 
 bench: web ## record the reference pages and measure; writes docs/benchmarks.* (about 20 minutes)
 	@scripts/install.sh bench

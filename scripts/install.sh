@@ -3,6 +3,7 @@
 #
 #   scripts/install.sh web     to build the pages in web/
 #   scripts/install.sh demo    to build and record
+#   scripts/install.sh check   to build, record and lint
 #   scripts/install.sh test    to run the tests, too
 #   scripts/install.sh bench   to run the benchmark, too
 set -euo pipefail
@@ -13,9 +14,10 @@ source scripts/packages.sh
 case "${1:-}" in
   web) wanted=() ;;
   demo) wanted=("${build[@]}" "${record[@]}") ;;
+  check) wanted=("${build[@]}" "${record[@]}" "${lint[@]}") ;;
   test | bench) wanted=("${build[@]}" "${record[@]}" "${test[@]}" "${lint[@]}") ;;
   *)
-    echo "usage: scripts/install.sh web|demo|test|bench" >&2
+    echo "usage: scripts/install.sh web|demo|check|test|bench" >&2
     exit 2
     ;;
 esac
@@ -124,6 +126,6 @@ check_node
 [[ "$1" != web ]] || exit 0
 check_gstreamer
 check_rust
-if [[ "$1" != demo ]]; then
+if [[ "$1" == test || "$1" == bench ]]; then
   scripts/peers.sh
 fi

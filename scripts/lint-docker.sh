@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks what stands in docker/ as far as that goes without a container engine: shell, YAML, Dockerfile, compose file, seccomp
-# profile, Helm chart, systemd unit, Grafana board. Called by `make lint`.
+# profile, Helm chart, systemd unit, Grafana board. Called by `make check`.
 #
 # The linters that Debian has no packages of are in $WEIR_LINTERS, or else in ~/.cache/weir/linters. Two of them are built from
 # source by Go, which takes some minutes, once; where no Go is, PyPI's is used.

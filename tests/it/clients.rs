@@ -29,6 +29,7 @@ use weir::service::standalone::Standalone;
 use weir::service::store::{Store, StoreOptions};
 use weir::service::webhook::{Filter, Limits, Notifier, WebhookOptions};
 
+use crate::support::slots;
 use crate::support::stores::peer;
 use crate::support::tool::{Tool, command};
 
@@ -225,6 +226,7 @@ fn check(client: &str, tells_status: bool, (calls, webhooks): (Value, Value)) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn livekits_client_for_python_is_served() {
+    let _slot = slots::light();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.py");
     let client = Asker::Script { program: peer("python/bin/python3"), script, arguments: Vec::new() };
     check("PyPI's livekit-api", true, asked_by(client).await);
@@ -232,6 +234,7 @@ async fn livekits_client_for_python_is_served() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn livekits_client_for_node_is_served() {
+    let _slot = slots::light();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.mjs");
     let sdk = peer("node_modules/livekit-server-sdk");
     let peers = sdk.parent().unwrap().parent().unwrap().display().to_string();
@@ -241,5 +244,6 @@ async fn livekits_client_for_node_is_served() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn livekits_client_for_rust_is_served() {
+    let _slot = slots::light();
     check("the crate livekit-api", false, asked_by(Asker::Crate).await);
 }

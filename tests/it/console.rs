@@ -12,6 +12,7 @@ use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::ports;
 use crate::support::service::{Serve, keys};
+use crate::support::slots;
 use crate::support::tool::{Tool, command};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,6 +74,7 @@ fn board(at: &str) -> Value {
 
 #[test]
 fn a_recording_is_seen_and_stopped_by_whoever_sits_at_the_machine() {
+    let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let url = painted(dir.path(), &pages);
@@ -130,6 +132,7 @@ fn a_recording_is_seen_and_stopped_by_whoever_sits_at_the_machine() {
 
 #[test]
 fn in_a_fleet_the_console_has_a_port_of_its_own() {
+    let _slot = slots::browser();
     let redis = Redis::start();
     let livekit = LiveKitServer::start_with(&redis, keys(), &[]);
     let dir = tempfile::tempdir().unwrap();
@@ -180,6 +183,7 @@ fn in_a_fleet_the_console_has_a_port_of_its_own() {
 
 #[test]
 fn an_operator_sees_starts_streams_and_stops_in_a_browser() {
+    let _slot = slots::heavy();
     let dir = tempfile::tempdir().unwrap();
     let (pages, rtmp) = (PageServer::start(), RtmpServer::start());
     let url = painted(dir.path(), &pages);

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::page_server::PageServer;
+use crate::support::slots;
 use crate::support::tool::{Finished, Tool, command};
 
 /// Debian's `nobody`.
@@ -97,6 +98,7 @@ fn said(done: &Finished) -> Vec<String> {
 
 #[test]
 fn the_entry_point_prepares_and_becomes_weir() {
+    let _slot = slots::light();
     let entry = EntryPoint::new();
     let (pid, done) = entry.run(&[], &[("EGRESS_CONFIG_BODY", "redis: {address: a}")]);
     let done = done.succeeded();
@@ -123,6 +125,7 @@ fn the_entry_point_prepares_and_becomes_weir() {
 
 #[test]
 fn the_entry_point_leaves_what_a_killed_recording_left() {
+    let _slot = slots::light();
     let entry = EntryPoint::new();
     let left = entry.state().join("EG_left/0");
     fs::create_dir_all(&left).unwrap();
@@ -137,6 +140,7 @@ fn the_entry_point_leaves_what_a_killed_recording_left() {
 
 #[test]
 fn the_entry_point_says_what_is_missing() {
+    let _slot = slots::light();
     let entry = EntryPoint::new();
     // Nobody may write there.
     let (_, done) = entry.run(&["serve"], &[("STATE_DIRECTORY", "/proc/weir")]);
@@ -152,6 +156,7 @@ fn the_entry_point_says_what_is_missing() {
 
 #[test]
 fn the_health_check_believes_200_alone() {
+    let _slot = slots::light();
     let somebody = Somebody::new();
     let script = somebody.copy("docker/healthcheck.sh");
     let server = PageServer::start();
@@ -173,6 +178,7 @@ fn the_health_check_believes_200_alone() {
 
 #[test]
 fn the_browser_has_its_sandbox_behind_the_seccomp_profile() {
+    let _slot = slots::browser();
     let somebody = Somebody::new();
     let confined = somebody.copy("tests/support/confined.py").display().to_string();
     let profile = somebody.copy("docker/chromium-seccomp.json").display().to_string();

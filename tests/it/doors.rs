@@ -1,17 +1,14 @@
 //! The two front doors side by side: whichever an application comes through, LiveKit's clients get the same.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::livekit::{Client, Keys, LiveKitServer, Redis, Refusal, ask};
+use crate::support::livekit::{Client, Keys, LiveKitServer, Redis, Refusal, ask, until_egress};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::service::Serve;
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::slots;
 
 /// Where an application asks.
 struct Door<'a> {
@@ -27,14 +24,11 @@ impl Door<'_> {
     }
 
     fn until(&mut self, client: Client, id: &str, status: &str) -> Value {
-        let (url, keys) = (self.url.clone(), self.keys.clone());
-        self.weir.until(&format!("{id} is {status}"), PATIENCE, |_| {
-            let listed = ask(client, &url, &keys, "ListEgress", &json!({ "egressId": id })).unwrap();
-            let info = listed["items"][0].clone();
+        until_egress(self.weir, (&self.url, &self.keys), client, id, |info| {
             // A stream says when it began only when its server has taken it.
-            let streams = info["streamResults"].as_array().cloned().unwrap_or_default();
-            let all_began = streams.iter().all(|stream| stream.get("startedAt").is_some());
-            (info["status"] == status && all_began).then_some(info)
+            let streams = info["stream_results"].as_array().cloned().unwrap_or_default();
+            let all_began = streams.iter().all(|stream| stream["started_at"] != "0");
+            info["status"] == status && all_began
         })
     }
 }
@@ -113,32 +107,44 @@ fn shape(value: &Value) -> Value {
     }
 }
 
-#[test]
-fn both_doors_answer_livekits_clients_alike() {
+/// Goes through both doors, one after the other, and compares what they answered.
+#[track_caller]
+fn check_doors(client: Client) {
     let (redis, pages, rtmp) = (Redis::start(), PageServer::start(), RtmpServer::start());
     let livekit = LiveKitServer::start(&redis);
-    let (fleet, alone) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
-    let mut told: BTreeMap<(&str, &str), Vec<(&str, Value)>> = BTreeMap::new();
-    for door in ["fleet", "alone"] {
-        let (dir, configuration) =
-            if door == "fleet" { (fleet.path(), configuration.as_str()) } else { (alone.path(), "") };
-        let mut weir = Serve::start(dir, configuration);
-        let (url, keys) = match door {
-            "fleet" => (livekit.url(), Keys::default()),
+    let page = pages.url("/pages/clock.html");
+    let fleet = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
+    let [fleet, alone] = [("fleet", fleet.as_str()), ("alone", "")].map(|(name, configuration)| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut weir = Serve::start(dir.path(), configuration);
+        let (url, keys) = match name {
+            "fleet" => (livekit.url(), livekit.keys().clone()),
             _ => (weir.callers().url().to_owned(), weir.callers().keys()),
         };
-        for (client, name) in [(Client::Python, "Python"), (Client::Node, "Node"), (Client::Rust, "Rust")] {
-            let file = dir.join(format!("{name}.mp4"));
-            let mut door = Door { name: door, url: url.clone(), keys: keys.clone(), weir: &mut weir };
-            let page = pages.url("/pages/clock.html");
-            told.insert((door.name, name), live(&mut door, client, &page, &file, &rtmp));
-        }
+        let mut door = Door { name, url, keys, weir: &mut weir };
+        let told = live(&mut door, client, &page, &dir.path().join("clock.mp4"), &rtmp);
         assert_eq!(weir.end().status.code(), Some(0));
+        told
+    });
+    for ((call, fleet), (_, alone)) in fleet.iter().zip(&alone) {
+        assert_eq!(shape(fleet), shape(alone), "{client:?}: {call}\n{fleet:#}\n{alone:#}");
     }
-    for client in ["Python", "Node", "Rust"] {
-        for ((call, fleet), (_, alone)) in told[&("fleet", client)].iter().zip(&told[&("alone", client)]) {
-            assert_eq!(shape(fleet), shape(alone), "{client}: {call}\n{fleet:#}\n{alone:#}");
-        }
-    }
+}
+
+#[test]
+fn both_doors_answer_livekits_client_for_python_alike() {
+    let _slot = slots::browser();
+    check_doors(Client::Python);
+}
+
+#[test]
+fn both_doors_answer_livekits_client_for_node_alike() {
+    let _slot = slots::browser();
+    check_doors(Client::Node);
+}
+
+#[test]
+fn both_doors_answer_livekits_client_for_rust_alike() {
+    let _slot = slots::browser();
+    check_doors(Client::Rust);
 }

@@ -8,6 +8,10 @@ use serde_json::json;
 
 use crate::support::livekit::{Client, Keys, LiveKitServer, Redis, ask};
 use crate::support::processes;
+use crate::support::slots;
+
+/// For whatever takes as long as the machine's load says.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What runs in these directories, each a server's own.
 fn of_them(homes: &[PathBuf]) -> Vec<String> {
@@ -23,11 +27,9 @@ fn status(client: Client, status: u64) -> Option<u64> {
 
 #[test]
 fn livekit_server_comes_up_without_a_recorder_and_goes() {
-    let begin = Instant::now();
+    let _slot = slots::light();
     let redis = Redis::start();
     let livekit = LiveKitServer::start(&redis);
-    let started = begin.elapsed();
-    assert!(started < Duration::from_secs(20), "{started:?}");
 
     let web = json!({
         "url": "http://127.0.0.1:9/", "preset": "H264_1080P_30",
@@ -73,16 +75,17 @@ fn livekit_server_comes_up_without_a_recorder_and_goes() {
         let open = addrs.iter().filter(|addr| TcpStream::connect(addr).is_ok()).map(ToString::to_string);
         of_them(&homes).into_iter().chain(open).collect::<Vec<_>>()
     };
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
     while !left().is_empty() {
         assert!(Instant::now() < end, "still there: {:?}", left());
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(20));
     }
     assert!(!homes.iter().any(|home| home.exists()), "{homes:?}");
 }
 
 #[test]
 fn redis_goes_away_and_comes_back() {
+    let _slot = slots::light();
     let mut redis = Redis::start();
     let ping = |redis: &Redis, within| {
         use std::io::{Read, Write};
@@ -93,8 +96,7 @@ fn redis_goes_away_and_comes_back() {
         stream.read_exact(&mut answer)?;
         std::io::Result::Ok(answer)
     };
-    let long = Duration::from_secs(10);
-    assert_eq!(&ping(&redis, long).unwrap(), b"+PONG\r\n");
+    assert_eq!(&ping(&redis, PATIENCE).unwrap(), b"+PONG\r\n");
 
     redis.freeze();
     // The kernel still takes the connection; nobody answers.
@@ -104,10 +106,10 @@ fn redis_goes_away_and_comes_back() {
         "{silent}"
     );
     redis.thaw();
-    assert_eq!(&ping(&redis, long).unwrap(), b"+PONG\r\n");
+    assert_eq!(&ping(&redis, PATIENCE).unwrap(), b"+PONG\r\n");
 
     redis.go_away();
-    assert_eq!(ping(&redis, long).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(ping(&redis, PATIENCE).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
     redis.come_back();
-    assert_eq!(&ping(&redis, long).unwrap(), b"+PONG\r\n");
+    assert_eq!(&ping(&redis, PATIENCE).unwrap(), b"+PONG\r\n");
 }

@@ -11,20 +11,24 @@ use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::forward_proxy::ForwardProxy;
 use crate::support::http1::ask;
 use crate::support::processes;
+use crate::support::slots;
 use crate::support::stores::azurite::Azurite;
 use crate::support::stores::fake_gcs::FakeGcs;
 use crate::support::stores::seaweedfs::SeaweedFs;
 use crate::support::stores::{Store, config_yaml};
 use crate::support::tool::{Finished, Tool, command, with_clock_ahead};
 
-const SOON: Duration = Duration::from_secs(10);
+/// For whatever takes as long as the machine's load says.
+const SOON: Duration = Duration::from_secs(60);
 
 /// Drops a store; asserts that then its process, its directory and these other places are gone.
 fn gone_after(store: impl Store, places: Vec<PathBuf>) {
     let port = store.addr().port().to_string();
+    // Among the numbers of an argument: `-s3.port=19001`, but not `/tmp/weir-190012`, which is somebody else's.
+    let names_it = |word: &String| word.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part == port);
     let of_it = || {
         let all = processes::all().into_iter();
-        all.filter(|seen| seen.arguments.iter().any(|word| word.contains(&port))).collect::<Vec<_>>()
+        all.filter(|seen| seen.arguments.iter().any(names_it)).collect::<Vec<_>>()
     };
     let homes =
         of_it().into_iter().map(|seen| std::fs::read_link(format!("/proc/{}/cwd", seen.pid)).unwrap());
@@ -34,7 +38,7 @@ fn gone_after(store: impl Store, places: Vec<PathBuf>) {
     let end = Instant::now() + SOON;
     while !of_it().is_empty() {
         assert!(Instant::now() < end, "still there: {:?}", of_it());
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(20));
     }
     assert!(!places.iter().any(|place| place.exists()), "{places:?}");
 }
@@ -59,10 +63,8 @@ fn aws(store: &SeaweedFs, addr: SocketAddr, arguments: &[&str], stdin: &[u8]) ->
 
 #[test]
 fn seaweedfs_stores_and_refuses() {
-    let begin = Instant::now();
+    let _slot = slots::light();
     let store = SeaweedFs::start(&["recordings", "backup"]);
-    let started = begin.elapsed();
-    assert!(started < Duration::from_secs(15), "{started:?}");
     understood(&store);
     let addr = store.addr();
 
@@ -117,6 +119,7 @@ fn seaweedfs_stores_and_refuses() {
 
 #[test]
 fn a_clock_can_be_wrong() {
+    let _slot = slots::light();
     let date = |ahead: Option<i64>| -> i64 {
         let mut date = command("date");
         date.arg("+%s");
@@ -133,10 +136,8 @@ fn a_clock_can_be_wrong() {
 
 #[test]
 fn fake_gcs_stores() {
-    let begin = Instant::now();
+    let _slot = slots::light();
     let store = FakeGcs::start(&["recordings"]);
-    let started = begin.elapsed();
-    assert!(started < Duration::from_secs(5), "{started:?}");
     understood(&store);
     put(store.addr(), "a/b c", b"hello").unwrap();
     assert_eq!(store.get("recordings", "a/b c"), b"hello");
@@ -152,10 +153,8 @@ fn fake_gcs_stores() {
 
 #[test]
 fn azurite_stores() {
-    let begin = Instant::now();
+    let _slot = slots::light();
     let store = Azurite::start(&["recordings"]);
-    let started = begin.elapsed();
-    assert!(started < Duration::from_secs(10), "{started:?}");
     understood(&store);
     store.put("recordings", "a/b c", b"hello");
     assert_eq!(store.get("recordings", "a/b c"), b"hello");
@@ -174,6 +173,7 @@ fn put(addr: SocketAddr, key: &str, body: &[u8]) -> std::io::Result<u16> {
 
 #[test]
 fn faults_come_and_go() {
+    let _slot = slots::light();
     let store = FakeGcs::start(&["recordings"]);
     let proxy = FaultProxy::to(store.addr());
     let put = |key: &str, body: &[u8]| put(proxy.addr(), key, body);
@@ -217,7 +217,7 @@ fn faults_come_and_go() {
     let begin = Instant::now();
     assert_eq!(put("slow", &[1; 300_000]).unwrap(), 200);
     let took = begin.elapsed().as_secs_f64();
-    assert!((1.4..5.0).contains(&took), "{took} s");
+    assert!(took >= 1.4, "{took} s");
 
     // Stalled and offline: nothing arrives until it is over, then all of it does.
     let stall = Fault::Stall { after_bytes: 400_000 };
@@ -253,27 +253,31 @@ fn faults_come_and_go() {
 
 #[test]
 fn a_store_is_signed_for_behind_a_proxy_and_chunks_pass() {
-    let store = SeaweedFs::start(&["recordings"]);
+    let _slot = slots::light();
+    let store = SeaweedFs::shared();
+    let bucket = store.bucket("recordings");
+    let at = |key: &str| format!("s3://{bucket}/{key}");
     let proxy = FaultProxy::to(store.addr());
     let body = vec![9; 20 << 20];
-    aws(&store, proxy.addr(), &["s3", "cp", "-", "s3://recordings/big"], &body).succeeded();
-    assert!(store.get("recordings", "big") == body);
+    aws(store, proxy.addr(), &["s3", "cp", "-", &at("big")], &body).succeeded();
+    assert!(store.get(&bucket, "big") == body);
     let traffic = proxy.traffic();
     // Three parts of 8 MB at most, what begins and what completes them.
     assert!(traffic.requests >= 5 && traffic.bytes >= body.len() as u64, "{traffic:?}");
 
     proxy.set(Fault::CutAt { fraction: 0.99 });
-    let cut = aws(&store, proxy.addr(), &["s3", "cp", "-", "s3://recordings/cut"], &body);
+    let cut = aws(store, proxy.addr(), &["s3", "cp", "-", &at("cut")], &body);
     assert!(!cut.status.success() && proxy.traffic().cut > 0, "{}", cut.stderr);
-    assert_eq!(store.head("recordings", "cut"), None);
+    assert_eq!(store.head(&bucket, "cut"), None);
 
     proxy.set(Fault::Status { code: 403, requests: 1 });
-    let denied = aws(&store, proxy.addr(), &["s3", "cp", "-", "s3://recordings/denied"], b"x");
+    let denied = aws(store, proxy.addr(), &["s3", "cp", "-", &at("denied")], b"x");
     assert!(denied.stderr.contains("AccessDenied"), "{}", denied.stderr);
 }
 
 #[test]
 fn the_forward_proxy_wants_a_password() {
+    let _slot = slots::light();
     let store = FakeGcs::start(&["recordings"]);
     put(store.addr(), "key", b"hello").unwrap();
     let proxy = ForwardProxy::start("user", "pass word");

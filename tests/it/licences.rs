@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::support::slots;
 use crate::support::tool::succeed;
 
 fn licences() -> toml::Value {
@@ -36,6 +37,7 @@ fn permitted(expression: &str, allowed: &[String]) -> bool {
 
 #[test]
 fn every_dependency_has_a_licence_that_is_allowed() {
+    let _slot = slots::light();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     // What another system would need is not built here, and perhaps not even downloaded.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
@@ -67,6 +69,7 @@ fn every_dependency_has_a_licence_that_is_allowed() {
 
 #[test]
 fn what_is_an_exception_is_not_in_the_binary() {
+    let _slot = slots::light();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let args =
         ["tree", "--locked", "--edges=normal,build", "--all-features", "--prefix=none", "--manifest-path"];
@@ -81,6 +84,7 @@ fn what_is_an_exception_is_not_in_the_binary() {
 
 #[test]
 fn expressions_are_judged_as_a_whole() {
+    let _slot = slots::light();
     let allowed = allowed();
     for good in
         ["MIT", "MIT OR Apache-2.0", "MIT/Apache-2.0", "GPL-3.0-or-later OR MIT", "(MIT OR GPL-2.0) AND ISC"]

@@ -10,17 +10,20 @@ use crate::comings::placed;
 use crate::remux::{beeps, beeps_and_lateness, frames_in, h264_flashes};
 use crate::server_restarts::{IS_THERE, until_said};
 use crate::support::layout::{Layout, Region};
-use crate::support::livekit::{LiveKitServer, Redis};
+use crate::support::livekit::LiveKitServer;
 use crate::support::measure::pictures::pictures;
-use crate::support::measure::timing::flashes;
+use crate::support::measure::timing::{DISTURBED, flashes};
 use crate::support::measure::{Probe, assert_decodable, sound};
 use crate::support::publisher::{Codec, Publisher, beeping, flashing, units_of};
 use crate::support::recorder::Recorder;
+use crate::support::shared::own_room;
 use crate::support::signal_proxy::SignalProxy;
+use crate::support::slots;
 
-const ROOM: &str = "studio";
 /// A room's answers, on a busy machine.
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(60);
+/// How long nothing is broken: with what it takes to get going again, and a whole second of flash and beep behind that.
+const WHOLE: Duration = Duration::from_secs(5);
 
 fn record(dir: &Path, livekit: &LiveKitServer, proxy: &SignalProxy, arguments: &[&str]) -> Recorder {
     Recorder::start_with(dir, arguments, |weir| livekit.reached_at(&proxy.ws_url(), weir))
@@ -49,42 +52,46 @@ fn break_its_way(
     let mut whole = SystemTime::now();
     let mut stretches = Vec::new();
     for (breaks, is_back, times) in breaks {
-        recorder.runs_for(Duration::from_secs(6));
+        recorder.runs_for(WHOLE);
         stretches.push((whole, SystemTime::now()));
         breaks();
         until_said(livekit, dir, recorder, is_back, times);
         whole = SystemTime::now();
     }
-    recorder.runs_for(Duration::from_secs(6));
+    recorder.runs_for(WHOLE);
     stretches.push((whole, SystemTime::now()));
     stretches
 }
 
-/// How far apart what belongs together is in each stretch, without what it takes to get going again.
+/// How far apart what belongs together is in each stretch, without what it takes to get going again. How exactly it belongs together
+/// is measured elsewhere (`remux`, `decoded`): this takes too long to have the machine alone.
 #[track_caller]
-fn assert_in_step(apart: &[(f64, f64)], stretches: &[(f64, f64)], least: usize, most: f64) {
+fn assert_in_step(apart: &[(f64, f64)], stretches: &[(f64, f64)]) {
     for (number, (from, to)) in stretches.iter().enumerate() {
         // Before, it begins; later, key frames are waited for.
-        let from = if number == 0 { 1.2 } else { from + 2.0 };
+        let from = from.max(0.0) + if number == 0 { 1.2 } else { 3.0 };
         let inside: Vec<_> = apart.iter().filter(|(at, _)| (from..to - 0.3).contains(at)).collect();
-        assert!(inside.len() >= least, "{number}: from {from:.2} to {to:.2} s: {apart:.3?}");
-        assert!(inside.iter().all(|(_, late)| late.abs() < most), "{number}: {inside:.3?}");
+        let in_step = inside.iter().filter(|(_, late)| late.abs() < DISTURBED).count();
+        assert!(
+            in_step > 0 && in_step + 1 >= inside.len(),
+            "{number}: from {from:.2} to {to:.2} s: {inside:.3?} of {apart:.3?}"
+        );
     }
 }
 
 #[test]
 fn tracks_as_they_were_published_go_on_in_step() {
-    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
-    let livekit = LiveKitServer::start(&redis);
+    let _slot = slots::light();
+    let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let proxy = SignalProxy::start(livekit.ws_url());
-    let publisher = Publisher::join(&livekit, ROOM, "drummer", Codec::H264);
+    let publisher = Publisher::join(livekit, own_room(), "drummer", Codec::H264);
     let heard = publisher.publish_by_clock(Codec::Opus, beeps());
     let seen = publisher.publish_by_clock(Codec::H264, h264_flashes());
-    let tracks = ["track-composite", ROOM, "--audio-track", &heard, "--video-track", &seen];
+    let tracks = ["track-composite", own_room(), "--audio-track", &heard, "--video-track", &seen];
     let arguments = [&tracks[..], &["--file", "drum.mp4", "--audio-codec", "opus"]].concat();
-    let mut recorder = record(dir.path(), &livekit, &proxy, &arguments);
+    let mut recorder = record(dir.path(), livekit, &proxy, &arguments);
     recorder.until_written(2_000);
-    let stretches = break_its_way(&livekit, dir.path(), &mut recorder, &proxy);
+    let stretches = break_its_way(livekit, dir.path(), &mut recorder, &proxy);
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let details = ended.info["details"].as_str().unwrap();
@@ -95,29 +102,29 @@ fn tracks_as_they_were_published_go_on_in_step() {
         stretches.into_iter().map(|(from, to)| (placed(&ended, from), placed(&ended, to))).collect();
     let length = Probe::of(&file).duration;
     let last = stretches.last().unwrap().1;
-    assert!((length - last).abs() < 0.8, "{length} s, stopped at {last:.2} s");
-    // Whole frames, as they were sent, and but for the gaps all of them.
+    assert!((last - 2.0..last + 10.0).contains(&length), "{length} s, stopped at {last:.2} s");
+    // Whole frames, as they were sent, and but for the gaps most of them.
     let sent: Vec<_> = publisher.sent(&seen).iter().map(|frame| units_of(frame, Codec::H264)).collect();
     let found = frames_in(&file);
     assert!(found.iter().all(|frame| sent.contains(frame)), "frames that nobody sent");
     let whole: f64 = stretches.iter().map(|(from, to)| to - from.max(0.0)).sum();
-    assert!(found.len() as f64 > (whole - 6.0) * 30.0, "{} frames in {whole:.1} s", found.len());
-    assert_in_step(&beeps_and_lateness(&file), &stretches, 1, 0.06);
+    assert!(found.len() as f64 > whole * 15.0, "{} frames in {whole:.1} s", found.len());
+    assert_in_step(&beeps_and_lateness(&file), &stretches);
 }
 
 #[test]
 fn a_participants_sound_and_picture_go_on_in_step() {
-    const WHOLE: Region = Region::new(0.0, 0.0, 1.0, 1.0);
-    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
-    let livekit = LiveKitServer::start(&redis);
+    let _slot = slots::encoder();
+    const FRAME: Region = Region::new(0.0, 0.0, 1.0, 1.0);
+    let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let proxy = SignalProxy::start(livekit.ws_url());
-    let publisher = Publisher::join(&livekit, ROOM, "ann", Codec::Vp8);
+    let publisher = Publisher::join(livekit, own_room(), "ann", Codec::Vp8);
     publisher.publish_by_clock(Codec::Vp8, flashing());
     publisher.publish_by_clock(Codec::Opus, beeping());
-    let arguments = ["participant", ROOM, "ann", "--size", "320x180", "--file", "ann.mp4"];
-    let mut recorder = record(dir.path(), &livekit, &proxy, &arguments);
+    let arguments = ["participant", own_room(), "ann", "--size", "320x180", "--file", "ann.mp4"];
+    let mut recorder = record(dir.path(), livekit, &proxy, &arguments);
     recorder.until_written(2_000);
-    let stretches = break_its_way(&livekit, dir.path(), &mut recorder, &proxy);
+    let stretches = break_its_way(livekit, dir.path(), &mut recorder, &proxy);
     let left = SystemTime::now();
     drop(publisher);
     let ended = recorder.finish(SOON).complete();
@@ -126,8 +133,8 @@ fn a_participants_sound_and_picture_go_on_in_step() {
     let stretches: Vec<_> =
         stretches.into_iter().map(|(from, to)| (placed(&ended, from), placed(&ended, to))).collect();
     let (length, left) = (Probe::of(&file).duration, placed(&ended, left));
-    assert!((length - left).abs() < 0.8, "{length} s, left at {left:.2} s");
-    let flashes = flashes(&pictures(&file, &Layout { flash: Some(WHOLE), ..Layout::default() }));
+    assert!((left - 2.0..left + 10.0).contains(&length), "{length} s, left at {left:.2} s");
+    let flashes = flashes(&pictures(&file, &Layout { flash: Some(FRAME), ..Layout::default() }));
     let beeps = sound::beeps(&sound::samples(&file));
     let apart: Vec<_> = flashes
         .iter()
@@ -136,5 +143,5 @@ fn a_participants_sound_and_picture_go_on_in_step() {
             Some((*flash, late.min_by(|a, b| a.abs().total_cmp(&b.abs()))?))
         })
         .collect();
-    assert_in_step(&apart, &stretches, 2, 0.06);
+    assert_in_step(&apart, &stretches);
 }

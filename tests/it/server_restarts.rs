@@ -8,11 +8,12 @@ use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher};
 use crate::support::recorder::{Ended, Recorder};
+use crate::support::slots;
 use crate::tracks::{assert_all_of, file_of, published_in};
 
 const ROOM: &str = "studio";
 /// A room's answers, on a busy machine.
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(60);
 /// What a server says when a participant's media can flow.
 pub(super) const IS_THERE: &str = "\"participant active\"";
 
@@ -33,25 +34,29 @@ pub(super) fn until_said(
     let id = work.file_name().into_string().unwrap();
     let by = Instant::now() + SOON;
     loop {
-        let log = livekit.log();
-        let said: Vec<&str> = log.lines().filter(|line| line.contains(&id) && line.contains(what)).collect();
-        if said.len() >= times {
+        let of_the_recorder = |log: &str| -> Vec<String> {
+            log.lines().filter(|line| line.contains(&id)).map(str::to_owned).collect()
+        };
+        let log = livekit.look_into_log(of_the_recorder);
+        let said = log.iter().filter(|line| line.contains(what)).count();
+        if said >= times {
             return;
         }
-        assert!(Instant::now() < by, "{what:?}, {} of {times} times:\n{log}", said.len());
+        assert!(Instant::now() < by, "{what:?}, {said} of {times} times:\n{}", log.join("\n"));
         recorder.runs_for(Duration::from_millis(50));
     }
 }
 
 #[test]
 fn a_participant_goes_on_when_the_server_is_back_and_so_are_they() {
+    let _slot = slots::encoder();
     let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
     let mut livekit = LiveKitServer::start(&redis);
     let (first, _) = person(&livekit, ROOM, "ann", FIRST);
     let arguments = ["participant", ROOM, "ann", "--size", "320x240", "--file", "ann.mp4"];
     let mut recorder = record(dir.path(), &livekit, &arguments);
     recorder.until_written(20_000);
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.runs_for(Duration::from_secs(2));
     let killed = SystemTime::now();
     livekit.go_away();
     livekit.come_back();
@@ -70,7 +75,7 @@ fn a_participant_goes_on_when_the_server_is_back_and_so_are_they() {
     let file = ended.path("ann.mp4");
     assert_lasts_until(&file, left);
     assert_there(&file, FIRST, 0.5, killed - 0.3);
-    assert_there(&file, SECOND, whole + 2.0, left - 0.5);
+    assert_there(&file, SECOND, whole + 2.5, left - 0.5);
 }
 
 /// The frames of a track that was recorded until the server was killed: all that was sent until then, as it was sent.
@@ -80,36 +85,45 @@ fn assert_kept(ended: &Ended, publisher: &Publisher, sid: &str, sent: usize, cod
     assert_decodable(&file);
     let found = published_in(&file, codec);
     let all = publisher.sent(sid);
-    assert!(found.len() > if codec == Codec::Opus { 150 } else { 90 }, "{codec:?}: {}", found.len());
+    let rate = if codec == Codec::Opus { 50 } else { 30 };
+    assert!(found.len() > rate, "{codec:?}: {}", found.len());
     let after = assert_all_of(&all[..all.len().min(sent + 5)], &found, codec);
-    assert!(after <= 10, "{codec:?}: {after} frames came after the last one in the file");
+    // What the server had not yet passed on, on a busy machine.
+    assert!(after <= rate, "{codec:?}: {after} frames came after the last one in the file");
     Probe::of(&file).duration
 }
 
-/// The new server knows nothing of the track: it is over.
+/// The new server knows nothing of the tracks: they are over.
 #[test]
-fn a_track_ends_when_the_server_is_back_without_it() {
+fn tracks_end_when_the_server_is_back_without_them() {
+    let _slot = slots::light();
     let redis = Redis::start();
-    for codec in [Codec::Vp8, Codec::Opus] {
+    let mut livekit = LiveKitServer::start(&redis);
+    let mut running = [("ann", Codec::Vp8), ("ben", Codec::Opus)].map(|(identity, codec)| {
         let dir = tempfile::tempdir().unwrap();
-        let mut livekit = LiveKitServer::start(&redis);
-        let publisher = Publisher::join(&livekit, ROOM, "ann", codec);
+        let publisher = Publisher::join(&livekit, ROOM, identity, codec);
         let sid = publisher.publish(codec, codec.frames());
-        let mut recorder = record(dir.path(), &livekit, &["track", ROOM, &sid]);
-        recorder.until_written(20_000);
-        recorder.runs_for(Duration::from_secs(4));
-        let (sent, killed) = (publisher.sent(&sid).len(), SystemTime::now());
-        livekit.go_away();
-        livekit.come_back();
+        let recorder = record(dir.path(), &livekit, &["track", ROOM, &sid]);
+        (dir, publisher, sid, codec, recorder)
+    });
+    for (.., recorder) in &mut running {
+        recorder.until_written(1_000);
+    }
+    running[0].4.runs_for(Duration::from_secs(3));
+    let sent = running.each_ref().map(|(_, publisher, sid, ..)| publisher.sent(sid).len());
+    let killed = SystemTime::now();
+    livekit.go_away();
+    livekit.come_back();
+    for ((_dir, publisher, sid, codec, recorder), sent) in running.into_iter().zip(sent) {
         let ended = recorder.finish(SOON).complete();
         let details = ended.info["details"].as_str().unwrap();
         assert!(details.starts_with("End reason: Source closed"), "{details}");
         let length = assert_kept(&ended, &publisher, &sid, sent, codec);
         let (killed, over) = (placed(&ended, killed), placed(&ended, SystemTime::now()));
         // Sound goes on in silence until it is known that nothing comes; pictures end with the last one.
-        let latest = if codec == Codec::Opus { over } else { killed + 0.3 };
+        let latest = if codec == Codec::Opus { over } else { killed + 1.0 };
         assert!(
-            (killed - 0.3..latest).contains(&length),
+            (killed - 1.0..latest).contains(&length),
             "{codec:?}: {length:.2} s, killed at {killed:.2} s, over at {over:.2} s"
         );
     }
@@ -118,16 +132,21 @@ fn a_track_ends_when_the_server_is_back_without_it() {
 /// Ten times it is tried again, which takes a minute and a half.
 #[test]
 fn a_server_that_does_not_come_back_ends_a_recording_which_keeps_what_there_was() {
+    // Larger than it needs, so that it begins early: it takes longer than others.
+    let slot = slots::encoder();
     let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
     let mut livekit = LiveKitServer::start(&redis);
     let publisher = Publisher::join(&livekit, ROOM, "ann", Codec::Vp8);
     let sid = publisher.publish(Codec::Vp8, Codec::Vp8.frames());
     let mut recorder = record(dir.path(), &livekit, &["track", ROOM, &sid]);
-    recorder.until_written(20_000);
-    recorder.runs_for(Duration::from_secs(4));
+    recorder.until_written(1_000);
+    recorder.runs_for(Duration::from_secs(3));
     let sent = publisher.sent(&sid).len();
     livekit.go_away();
-    let ended = recorder.finish(Duration::from_secs(150));
+    // While it waits, it takes nothing of the machine, and nobody has to wait for it.
+    drop(slot);
+    let ended = recorder.finish(Duration::from_secs(240));
+    let _slot = slots::light();
     assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
     assert_eq!(ended.info["status"], "EGRESS_FAILED", "{}", ended.stdout);
     assert_eq!(ended.info["errorCode"], 503, "{}", ended.stdout);

@@ -22,6 +22,7 @@ use crate::support::livekit::Redis;
 use crate::support::measure::assert_decodable;
 use crate::support::page_server::PageServer;
 use crate::support::service::Serve;
+use crate::support::slots;
 
 /// What a service told.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,14 +93,25 @@ impl Fleet {
             request: Some(rpc::start_egress_request::Request::Web(web)),
             ..Default::default()
         };
-        let options =
-            CallOptions { timeout: Duration::from_secs(10), selection: SelectionRules::BY_AFFINITY };
-        self.runtime.block_on(self.internal.ask(&Method::claimed("StartEgress"), &request, options))
+        let options = CallOptions { timeout: PATIENCE, selection: SelectionRules::BY_AFFINITY };
+        let method = Method::claimed("StartEgress");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            // Services have a second to come forward. Where none does, livekit-server asks again.
+            match self.runtime.block_on(self.internal.ask(&method, &request, options)) {
+                Err(error) if error.text() == weir::psrpc::NO_RESPONSE && Instant::now() < end => {}
+                answer => return answer,
+            }
+        }
     }
 
     fn stop_egress(&self, id: &str) -> Result<proto::EgressInfo, Error> {
+        self.stop_egress_within(id, PATIENCE)
+    }
+
+    fn stop_egress_within(&self, id: &str, timeout: Duration) -> Result<proto::EgressInfo, Error> {
         let request = proto::StopEgressRequest { egress_id: id.to_owned() };
-        let options = CallOptions { timeout: Duration::from_secs(7), ..CallOptions::default() };
+        let options = CallOptions { timeout, ..CallOptions::default() };
         self.runtime.block_on(self.handler.ask(&Method::queued("StopEgress").on(id), &request, options))
     }
 
@@ -109,11 +121,11 @@ impl Fleet {
             add_output_urls: vec![add.to_owned()],
             ..Default::default()
         };
-        let options = CallOptions { timeout: Duration::from_secs(7), ..CallOptions::default() };
+        let options = CallOptions { timeout: PATIENCE, ..CallOptions::default() };
         self.runtime.block_on(self.handler.ask(&Method::queued("UpdateStream").on(id), &request, options))
     }
 
-    /// What each service answers.
+    /// What each service answers within two seconds.
     fn list_active(&self) -> Vec<Vec<String>> {
         let method = Method::broadcast("ListActiveEgress");
         let request = rpc::ListActiveEgressRequest {}.encode_to_vec().into();
@@ -182,23 +194,28 @@ async fn serve_io(
 
 #[test]
 fn two_services_share_the_work_of_a_fleet() {
+    let _slot = slots::heavy();
     let fleet = Fleet::start();
     let pages = PageServer::start();
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = Serve::start(one.path(), &fleet.configuration());
-    let second = Serve::beside(other.path(), &fleet.configuration());
+    let second = Serve::start(other.path(), &fleet.configuration());
     let files = tempfile::tempdir().unwrap();
     let file = |id: &str| files.path().join(format!("{id}.mp4"));
 
-    let begin = Instant::now();
     let started = fleet.start_egress("EG_one", &pages, &file("EG_one")).unwrap();
     assert_eq!(started.status(), EgressStatus::EgressStarting);
-    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
     fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
     fleet.start_egress("EG_two", &pages, &file("EG_two")).unwrap();
     fleet.until_told("EG_two", EgressStatus::EgressActive, PATIENCE);
-    let lists = fleet.list_active();
-    assert_eq!(lists.len(), 2, "each service answers: {lists:?}");
+    let end = Instant::now() + PATIENCE;
+    let lists = loop {
+        let lists = fleet.list_active();
+        assert!(lists.len() <= 2 && Instant::now() < end, "each service answers: {lists:?}");
+        if lists.len() == 2 {
+            break lists;
+        }
+    };
     let mut all: Vec<String> = lists.concat();
     all.sort();
     all.dedup();
@@ -207,7 +224,7 @@ fn two_services_share_the_work_of_a_fleet() {
     let refused = fleet.update_stream("EG_two", "rtmp://127.0.0.1/live/key").unwrap_err();
     let expected = (Code::InvalidArgument, "UpdateStream called on non-streaming egress");
     assert_eq!((refused.code(), refused.text()), expected);
-    let nobody = fleet.stop_egress("EG_nobody").unwrap_err();
+    let nobody = fleet.stop_egress_within("EG_nobody", Duration::from_secs(2)).unwrap_err();
     assert_eq!((nobody.code(), nobody.text()), (Code::Unavailable, weir::psrpc::NO_RESPONSE));
 
     for id in ["EG_one", "EG_two"] {
@@ -233,6 +250,7 @@ fn two_services_share_the_work_of_a_fleet() {
 
 #[test]
 fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
+    let _slot = slots::heavy();
     let fleet = Fleet::start();
     let pages = PageServer::start();
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -248,7 +266,7 @@ fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
     fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
 
     // Who has it can't claim it again; another node is idle.
-    let second = Serve::beside(other.path(), &fleet.configuration());
+    let second = Serve::start(other.path(), &fleet.configuration());
     first.signal(Signal::SIGSTOP);
     let again = fleet.start_egress("EG_one", &pages, &files.path().join("twice.mp4"));
     let elsewhere = fleet.start_egress("EG_two", &pages, &files.path().join("two.mp4"));
@@ -272,10 +290,17 @@ fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
 
 #[test]
 fn nothing_is_lost_while_redis_is_away() {
+    let _slot = slots::browser();
+    check_without_redis(Duration::from_secs(4), Duration::from_secs(10));
+}
+
+/// A recording of some length begins, and ends while Redis has been away for a longer time.
+#[track_caller]
+pub(crate) fn check_without_redis(length: Duration, away: Duration) {
     let mut fleet = Fleet::start();
     let pages = PageServer::start();
     let dir = tempfile::tempdir().unwrap();
-    let limit = "session_limits: {file_output_max_duration: 40s}";
+    let limit = format!("session_limits: {{file_output_max_duration: {}s}}", length.as_secs());
     let service = Serve::start(dir.path(), &format!("{}\n{limit}", fleet.configuration()));
     let file = dir.path().join("clock.mp4");
     fleet.start_egress("EG_one", &pages, &file).unwrap();
@@ -286,14 +311,11 @@ fn nothing_is_lost_while_redis_is_away() {
 
     // It goes on, and ends, while nobody can be told.
     fleet.redis.go_away();
-    std::thread::park_timeout(Duration::from_secs(60));
+    std::thread::park_timeout(away);
     fleet.redis.come_back();
     let mut link = fleet.bus.link();
     fleet.runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(10), link.wait_for(|link| *link == Link::Up))
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(PATIENCE, link.wait_for(|link| *link == Link::Up)).await.unwrap().unwrap();
     });
 
     let told = fleet.until_told("EG_one", EgressStatus::EgressLimitReached, PATIENCE);

@@ -11,12 +11,14 @@ use crate::support::measure::assert_decodable;
 use crate::support::measure::pictures::pictures;
 use crate::support::page_server::PageServer;
 use crate::support::service::Serve;
+use crate::support::slots;
 
 /// Where others fill the machine, nothing is done to a recording until they let it be the one that does.
 const PRESSED_WITHIN: Duration = Duration::from_secs(300);
 
 #[test]
 fn a_recording_that_fills_the_machine_has_half_as_many_pictures_and_goes_on() {
+    let _slot = slots::machine();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     // A fifth of a core is full at once. One measure alone, so that there is one change to be seen.
@@ -36,7 +38,7 @@ fn a_recording_that_fills_the_machine_has_half_as_many_pictures_and_goes_on() {
     // `15 pictures a second from 14 s on: the machine was short of CPU`
     let from = told.split_once("15 pictures a second from ").and_then(|(_, rest)| rest.split_once(" s on: "));
     let from: f64 = from.unwrap_or_else(|| panic!("{told}")).0.parse().unwrap();
-    std::thread::park_timeout(Duration::from_secs(8));
+    std::thread::park_timeout(Duration::from_secs(5));
     service.callers().stop(&id).unwrap();
     let info = service.until_over(&id, PATIENCE);
     assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
@@ -49,12 +51,14 @@ fn a_recording_that_fills_the_machine_has_half_as_many_pictures_and_goes_on() {
         let pairs = times.windows(2).filter(move |pair| pair[0] >= from && pair[1] <= to);
         pairs.map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()
     };
-    let rate = |gaps: &[f64]| gaps.len() as f64 / gaps.iter().sum::<f64>();
     let end = times.last().copied().unwrap();
     // It says the time to a second, and what the encoder holds comes later.
     let (before, after) = (gaps(0.0, from - 1.5), gaps(from + 1.5, end));
     let closest = after.iter().copied().fold(f64::MAX, f64::min);
     assert!(closest >= 0.058, "{closest} s apart");
-    assert!(rate(&after) <= 15.5 && rate(&after) >= 5.0, "{} a second", rate(&after));
-    assert!(rate(&before) >= 1.3 * rate(&after), "{} and then {} a second", rate(&before), rate(&after));
+    let rate = after.len() as f64 / after.iter().sum::<f64>();
+    assert!((3.0..=15.5).contains(&rate), "{rate} a second");
+    // How many there were before, the machine says; that they came at more than 15 a second, each two of them say.
+    let close = before.iter().filter(|gap| **gap < 0.05).count();
+    assert!(close >= 20, "{close} of {} closer than 15 a second has them: {before:.3?}", before.len());
 }

@@ -9,6 +9,7 @@ use crate::support::layout::Region;
 use crate::support::measure::pictures::Still;
 use crate::support::page_server::PageServer;
 use crate::support::service::Serve;
+use crate::support::slots;
 
 const YES: [u8; 3] = [40, 170, 80];
 const NO: [u8; 3] = [220, 50, 47];
@@ -44,6 +45,7 @@ fn assert_colours(seen: [[u8; 3]; 2], expected: [[u8; 3]; 2]) {
 
 #[test]
 fn a_page_is_kept_from_other_origins_and_from_the_link() {
+    let _slot = slots::browser();
     let (colours, log) = shown("");
     assert_colours(colours, [NO, NO]);
     for address in ["169.254.1.1:80", "169.254.1.2:80", "169.254.1.3:80", "[fe80::1]:80"] {
@@ -54,6 +56,7 @@ fn a_page_is_kept_from_other_origins_and_from_the_link() {
 
 #[test]
 fn an_operators_flags_reach_the_page_and_so_does_what_is_allowed() {
+    let _slot = slots::browser();
     let (colours, log) = shown("insecure: true\nallow_link_local: true\nchrome_flags: {user-agent: Terms/1}");
     assert_colours(colours, [YES, YES]);
     assert!(!log.contains("refused: a page wants"), "{log}");
@@ -61,6 +64,7 @@ fn an_operators_flags_reach_the_page_and_so_does_what_is_allowed() {
 
 #[test]
 fn a_link_local_page_is_refused_by_its_field() {
+    let _slot = slots::light();
     let dir = tempfile::tempdir().unwrap();
     let service = Serve::start(dir.path(), "");
     for url in
