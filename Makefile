@@ -45,14 +45,20 @@ check: web ## format, lints, types, docs and the tests that start no process and
 
 bench: web ## record the reference pages and measure; writes docs/benchmarks.* (about 20 minutes)
 	@scripts/install.sh bench
-	cargo bench --locked --bench recordings
+	cargo bench --locked --profile dist --bench recordings
 
-release: web ## the binary, optimised: target/release/weir
+# Cargo's directories; the environment may name others.
+target := $(or $(CARGO_TARGET_DIR),target)
+bin := $(or $(CARGO_INSTALL_ROOT),$(CARGO_HOME),$(HOME)/.cargo)/bin
+
+release: web ## the binary that is shipped, and weir.debug with its line tables: target/shipped
 	@scripts/install.sh demo
-	cargo build --locked --release
+	cargo build --locked --profile dist
+	@scripts/split-debug.sh $(target)/dist/weir $(target)/shipped
 
 install: release ## the same, into ~/.cargo/bin
-	cargo install --locked --path .
+	install -D -m 0644 $(target)/shipped/weir.debug $(bin)/weir.debug
+	install -D -m 0755 $(target)/shipped/weir $(bin)/weir
 
 clean: ## everything that was built or recorded
 	cargo clean

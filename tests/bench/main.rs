@@ -1,7 +1,7 @@
-//! Records the reference pages with the release build and measures what it costs and what comes out.
+//! Records the reference pages with the build that is shipped (profile `dist`) and measures what it costs and what comes out.
 //!
 //! `make bench` runs everything and rewrites the figures of `docs/benchmarks.md` and its plot;
-//! `cargo bench --bench recordings -- clock 1080p30` (or `-- track x50`) runs what has all these words in its name and prints the table, and
+//! `cargo bench --profile dist --bench recordings -- clock 1080p30` (or `-- track x50`) runs what has all these words in its name and prints the table, and
 //! with the word `write` among them it also writes the documents; `-- encoders` compares the encoder's settings alone, `-- upload`
 //! the uploader with `aws s3 cp`.
 //! All figures are kept as JSON in `bench/out/`.
