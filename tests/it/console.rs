@@ -74,7 +74,7 @@ fn board(at: &str) -> Value {
 
 #[test]
 fn a_recording_is_seen_and_stopped_by_whoever_sits_at_the_machine() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let url = painted(dir.path(), &pages);

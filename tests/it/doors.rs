@@ -133,18 +133,18 @@ fn check_doors(client: Client) {
 
 #[test]
 fn both_doors_answer_livekits_client_for_python_alike() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_doors(Client::Python);
 }
 
 #[test]
 fn both_doors_answer_livekits_client_for_node_alike() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_doors(Client::Node);
 }
 
 #[test]
 fn both_doors_answer_livekits_client_for_rust_alike() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_doors(Client::Rust);
 }

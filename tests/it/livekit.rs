@@ -117,19 +117,19 @@ fn check_recorded(client: Client, method: &str) {
 
 #[test]
 fn livekit_server_has_a_page_recorded_for_python() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_recorded(Client::Python, "StartWebEgress");
 }
 
 #[test]
 fn livekit_server_has_a_page_recorded_for_node() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_recorded(Client::Node, "StartEgress");
 }
 
 #[test]
 fn livekit_server_has_a_page_recorded_for_rust() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_recorded(Client::Rust, "StartWebEgress");
 }
 

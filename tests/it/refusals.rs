@@ -117,37 +117,37 @@ fn fails(url: &str, more: &[&str], words: &[&str]) -> Ended {
 
 #[test]
 fn a_page_that_is_not_there_says_so() {
-    let _slot = slots::browser();
+    let _slot = slots::light();
     fails(&PageServer::start().url("/status/404"), &[], &["404"]);
 }
 
 #[test]
 fn a_page_whose_server_has_a_fault_says_so() {
-    let _slot = slots::browser();
+    let _slot = slots::light();
     fails(&PageServer::start().url("/status/503"), &[], &["503"]);
 }
 
 #[test]
 fn a_page_without_a_server_says_so() {
-    let _slot = slots::browser();
+    let _slot = slots::light();
     fails(&format!("http://127.0.0.1:{}/", closed_port()), &[], &["refused"]);
 }
 
 #[test]
 fn a_page_of_a_host_without_an_address_says_so() {
-    let _slot = slots::browser();
+    let _slot = slots::light();
     fails("http://no-such-host.invalid/", &[], &["name"]);
 }
 
 #[test]
 fn a_page_that_shows_an_error_says_it() {
-    let _slot = slots::browser();
+    let _slot = slots::light();
     fails(&PageServer::start().url("/pages/error.html"), &[], &["The room is closed."]);
 }
 
 #[test]
 fn a_certificate_that_nobody_signed_is_refused() {
-    let _slot = slots::browser();
+    let _slot = slots::light();
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (key, certificate) = (path("key.pem"), path("certificate.pem"));
@@ -190,7 +190,7 @@ fn a_certificate_that_nobody_signed_is_refused() {
 
 #[test]
 fn a_start_that_fails_shows_the_page_s_own_words_and_a_screenshot() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let server = PageServer::start();
     let dir = tempfile::tempdir().unwrap();
     let url = server.url("/pages/waits.html");

@@ -90,7 +90,7 @@ fn end_reason(info: &Value) -> &str {
 
 #[test]
 fn a_recording_is_started_listed_and_stopped() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let mut service = Serve::start(dir.path(), "");
@@ -165,7 +165,7 @@ fn a_request_that_can_not_be_recorded_is_refused_by_its_field() {
 
 #[test]
 fn a_recorder_that_is_killed_is_told_and_recovered() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let Recording { mut service, id, file, pages, dir } = Recording::begin("");
     until_written(&mut service, dir.path(), &id);
     let recorder = recorder_of(&service);
@@ -190,7 +190,7 @@ fn a_recorder_that_is_killed_is_told_and_recovered() {
 
 #[test]
 fn a_recorder_outlives_a_killed_service_and_the_next_one_tells_of_it() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let Recording { service, id, file, pages: _pages, dir } = Recording::begin("");
     std::thread::park_timeout(Duration::from_secs(2));
     let recorder = recorder_of(&service);
@@ -215,7 +215,7 @@ fn a_recorder_outlives_a_killed_service_and_the_next_one_tells_of_it() {
 
 #[test]
 fn when_both_are_killed_the_next_service_recovers_and_tells() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     until_written(&mut service, dir.path(), &id);
     let recorder = recorder_of(&service);
@@ -236,7 +236,7 @@ fn when_both_are_killed_the_next_service_recovers_and_tells() {
 
 #[test]
 fn a_drain_takes_no_more_work_and_waits_for_what_is_recorded() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let Recording { mut service, id, file, pages, dir } = Recording::begin("cpu_cost: {web_cpu_cost: 1000}");
     service.signal(Signal::SIGTERM);
     let refused = service.until("work is refused", PATIENCE, |callers| {
@@ -260,7 +260,7 @@ fn a_drain_takes_no_more_work_and_waits_for_what_is_recorded() {
 
 #[test]
 fn an_interrupt_ends_everything_and_finishes_its_files() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let Recording { service, id, file, pages: _pages, dir } = Recording::begin("");
     std::thread::park_timeout(Duration::from_secs(2));
     service.signal(Signal::SIGINT);
@@ -279,7 +279,7 @@ fn an_interrupt_ends_everything_and_finishes_its_files() {
 
 #[test]
 fn of_many_requests_at_once_those_that_there_is_room_for_are_recorded() {
-    let _slot = slots::heavy();
+    let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     // Two at 0.75 of 1.6 cores.
@@ -316,7 +316,7 @@ fn of_many_requests_at_once_those_that_there_is_room_for_are_recorded() {
 
 #[test]
 fn a_session_limit_ends_a_recording_as_such() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let limits = "session_limits: {file_output_max_duration: 4s, segment_output_max_duration: 1h}";
@@ -338,7 +338,7 @@ fn a_session_limit_ends_a_recording_as_such() {
 
 #[test]
 fn health_and_metrics_show_a_recording_and_no_secret() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let [health, prometheus, debug] = ports::free();
@@ -441,7 +441,7 @@ fn a_recorder_takes_rubbish_for_no_job() {
 
 #[test]
 fn addresses_come_and_go_while_a_recording_streams() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let server = RtmpServer::start();
@@ -477,7 +477,7 @@ fn addresses_come_and_go_while_a_recording_streams() {
 
 #[test]
 fn what_a_failed_start_shows_is_kept_and_told_once() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let mut service = Serve::start(dir.path(), "");

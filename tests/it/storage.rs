@@ -140,7 +140,7 @@ fn assert_discreet(ended: &Ended, storage: &Value) {
 
 #[test]
 fn s3_gets_everything_with_all_that_was_asked_for() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
     let bucket = store.bucket("recordings");
     let mut storage = store.storage(&bucket);
@@ -204,7 +204,7 @@ fn s3_gets_everything_with_all_that_was_asked_for() {
 
 #[test]
 fn google_gets_everything_and_links_are_plain_where_nothing_can_sign() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let (dir, store) = (tempfile::tempdir().unwrap(), FakeGcs::start(&["recordings"]));
     write_storage(dir.path(), &store.storage("recordings"), None);
     let ended = record(dir.path(), &[]).finish(UPLOADED_WITHIN).complete();
@@ -220,7 +220,7 @@ fn google_gets_everything_and_links_are_plain_where_nothing_can_sign() {
 
 #[test]
 fn azure_gets_everything() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let (dir, store) = (tempfile::tempdir().unwrap(), Azurite::shared());
     let container = store.container("recordings");
     let storage = store.storage(&container);
@@ -235,7 +235,7 @@ fn azure_gets_everything() {
 /// A signed link is one that works without keys.
 #[test]
 fn signed_links_open_what_they_name() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
     let bucket = store.bucket("recordings");
     let mut storage = store.storage(&bucket);
@@ -311,7 +311,7 @@ fn a_long_segment_is_sent_while_it_is_recorded() {
 /// A request says where it goes by itself, and a local manifest stands beside a local file.
 #[test]
 fn the_storage_of_a_request_is_nearer_than_that_of_the_file() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
     let (of_request, of_server) = (store.bucket("own"), store.bucket("servers"));
     write_storage(dir.path(), &store.storage(&of_server), None);

@@ -102,43 +102,43 @@ fn check_fault(fault: Fault, words: &[&str]) {
 
 #[test]
 fn a_store_that_refuses_from_beginning_to_end_loses_nothing() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_fault(Fault::Refused, &["127.0.0.1"]);
 }
 
 #[test]
 fn a_store_that_stalls_from_beginning_to_end_loses_nothing() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_fault(Fault::Stall { after_bytes: 5000 }, &["127.0.0.1"]);
 }
 
 #[test]
 fn a_store_that_answers_500_from_beginning_to_end_loses_nothing() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_fault(Fault::Status { code: 500, requests: u64::MAX }, &["InternalError", "tried 2 times"]);
 }
 
 #[test]
 fn a_store_that_answers_503_from_beginning_to_end_loses_nothing() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_fault(Fault::Status { code: 503, requests: u64::MAX }, &["tried 2 times"]);
 }
 
 #[test]
 fn a_store_that_is_slow_from_beginning_to_end_loses_nothing() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_fault(Fault::Slow { bytes_per_second: 1024 }, &["127.0.0.1"]);
 }
 
 #[test]
 fn a_store_that_cuts_every_upload_at_99_percent_loses_nothing() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_fault(Fault::CutAt { fraction: 0.99 }, &["127.0.0.1"]);
 }
 
 #[test]
 fn a_store_that_fails_once_gets_everything() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let fixture = Fixture::new();
     // Two requests in a row, which is what one upload is tried.
     fixture.proxy.set(Fault::Status { code: 503, requests: 1 });
@@ -149,7 +149,7 @@ fn a_store_that_fails_once_gets_everything() {
 
 #[test]
 fn a_store_that_fails_for_a_while_gets_everything_in_the_end() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let fixture = Fixture::new();
     // Away from the first segment on. What failed is tried again after 5 s.
     fixture.proxy.set(Fault::Refused);
@@ -173,7 +173,7 @@ fn a_store_that_fails_for_a_while_gets_everything_in_the_end() {
 
 #[test]
 fn the_backup_takes_over_and_says_so() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let fixture = Fixture::new();
     let primary = impatient(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
     write_storage(fixture.dir(), &primary, Some(&fixture.store.storage(&fixture.backup)));
@@ -190,7 +190,7 @@ fn the_backup_takes_over_and_says_so() {
 
 #[test]
 fn when_storage_and_backup_fail_each_has_its_line() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let fixture = Fixture::new();
     let at_proxy = |bucket: &str| impatient(fixture.store.storage_at(fixture.proxy.addr(), bucket));
     write_storage(fixture.dir(), &at_proxy(&fixture.bucket), Some(&at_proxy(&fixture.backup)));
@@ -225,7 +225,7 @@ fn check_wrong(wrong: impl FnOnce(&Fixture) -> Value, word: &str) {
 
 #[test]
 fn a_wrong_secret_is_named() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let wrong = |fixture: &Fixture| {
         let mut storage = fixture.storage();
         storage["s3"]["secret"] = json!("not the secret");
@@ -236,7 +236,7 @@ fn a_wrong_secret_is_named() {
 
 #[test]
 fn an_unknown_key_is_named() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let wrong = |fixture: &Fixture| {
         let mut storage = fixture.storage();
         storage["s3"]["access_key"] = json!("NOBODY");
@@ -247,7 +247,7 @@ fn an_unknown_key_is_named() {
 
 #[test]
 fn a_missing_bucket_is_named() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_wrong(|fixture| fixture.store.storage("nowhere"), "nowhere");
 }
 
@@ -266,13 +266,13 @@ fn check_clock(seconds_ahead: i64) {
 
 #[test]
 fn a_clock_that_is_an_hour_fast_is_no_reason_to_fail() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_clock(3600);
 }
 
 #[test]
 fn a_clock_that_is_an_hour_slow_is_no_reason_to_fail() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_clock(-3600);
 }
 
@@ -286,7 +286,7 @@ fn behind_a_proxy(fixture: &Fixture, password: &str) -> (ForwardProxy, Value) {
 
 #[test]
 fn a_proxy_gets_its_user_and_the_store_does_not() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let fixture = Fixture::new();
     let (proxy, storage) = behind_a_proxy(&fixture, "p:a ss");
     write_storage(fixture.dir(), &storage, None);
@@ -298,7 +298,7 @@ fn a_proxy_gets_its_user_and_the_store_does_not() {
 
 #[test]
 fn a_proxy_that_refuses_its_user_is_named() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let fixture = Fixture::new();
     let (proxy, storage) = behind_a_proxy(&fixture, "wrong");
     write_storage(fixture.dir(), &impatient(storage), None);
@@ -311,7 +311,7 @@ fn a_proxy_that_refuses_its_user_is_named() {
 
 #[test]
 fn a_recorder_that_is_killed_leaves_what_recover_stores() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let fixture = Fixture::new();
     let mut recorder = record_for(fixture.dir(), "60s", &[]);
     // Segments are stored as they close.

@@ -88,7 +88,7 @@ impl RtmpServer {
     /// Where the file of a stream is, once the server has finished it. It stays until the end of the run.
     pub(crate) fn received(&self, key: &str) -> PathBuf {
         let file = self.nginx.home.path().join(self.number.to_string()).join(format!("{key}.flv"));
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + Duration::from_secs(60);
         while !file.exists() || is_open_in(self.nginx.tool.pid(), &file) {
             assert!(
                 Instant::now() < end,
@@ -117,7 +117,7 @@ pub(crate) fn nginx(home: &Path, configuration: &str, port: u16) -> Tool {
     nginx.args(["--pdeathsig", "KILL", "--", "/usr/sbin/nginx", "-p"]).arg(home).arg("-c").arg(&file);
     let mut nginx = Tool::start(nginx, None);
     let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
-    nginx.until("nginx listens", Duration::from_secs(10), listens);
+    nginx.until("nginx listens", Duration::from_secs(60), listens);
     nginx
 }
 

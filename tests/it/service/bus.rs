@@ -194,7 +194,7 @@ async fn serve_io(
 
 #[test]
 fn two_services_share_the_work_of_a_fleet() {
-    let _slot = slots::heavy();
+    let _slot = slots::browser();
     let fleet = Fleet::start();
     let pages = PageServer::start();
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -250,7 +250,7 @@ fn two_services_share_the_work_of_a_fleet() {
 
 #[test]
 fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
-    let _slot = slots::heavy();
+    let _slot = slots::browser();
     let fleet = Fleet::start();
     let pages = PageServer::start();
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -290,7 +290,7 @@ fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
 
 #[test]
 fn nothing_is_lost_while_redis_is_away() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     check_without_redis(Duration::from_secs(4), Duration::from_secs(10));
 }
 

@@ -9,6 +9,7 @@ use super::details;
 use crate::support::layout;
 use crate::support::measure::assert_decodable;
 use crate::support::measure::pictures::pictures;
+use crate::support::measure::timing::percentile;
 use crate::support::page_server::PageServer;
 use crate::support::service::Serve;
 use crate::support::slots;
@@ -54,11 +55,12 @@ fn a_recording_that_fills_the_machine_has_half_as_many_pictures_and_goes_on() {
     let end = times.last().copied().unwrap();
     // It says the time to a second, and what the encoder holds comes later.
     let (before, after) = (gaps(0.0, from - 1.5), gaps(from + 1.5, end));
-    let closest = after.iter().copied().fold(f64::MAX, f64::min);
-    assert!(closest >= 0.058, "{closest} s apart");
+    // One that is late may be close to the next; most are a fifteenth of a second apart, or more.
+    let median = percentile(&after, 0.5);
+    assert!(median >= 0.058, "{median} s apart: {after:.3?}");
     let rate = after.len() as f64 / after.iter().sum::<f64>();
     assert!((3.0..=15.5).contains(&rate), "{rate} a second");
     // How many there were before, the machine says; that they came at more than 15 a second, each two of them say.
     let close = before.iter().filter(|gap| **gap < 0.05).count();
-    assert!(close >= 20, "{close} of {} closer than 15 a second has them: {before:.3?}", before.len());
+    assert!(close >= 10, "{close} of {} closer than 15 a second has them: {before:.3?}", before.len());
 }

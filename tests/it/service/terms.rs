@@ -45,7 +45,7 @@ fn assert_colours(seen: [[u8; 3]; 2], expected: [[u8; 3]; 2]) {
 
 #[test]
 fn a_page_is_kept_from_other_origins_and_from_the_link() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let (colours, log) = shown("");
     assert_colours(colours, [NO, NO]);
     for address in ["169.254.1.1:80", "169.254.1.2:80", "169.254.1.3:80", "[fe80::1]:80"] {
@@ -56,7 +56,7 @@ fn a_page_is_kept_from_other_origins_and_from_the_link() {
 
 #[test]
 fn an_operators_flags_reach_the_page_and_so_does_what_is_allowed() {
-    let _slot = slots::browser();
+    let _slot = slots::encoder();
     let (colours, log) = shown("insecure: true\nallow_link_local: true\nchrome_flags: {user-agent: Terms/1}");
     assert_colours(colours, [YES, YES]);
     assert!(!log.contains("refused: a page wants"), "{log}");
