@@ -29,7 +29,8 @@ fn assert_recorded(path: &Path, told: f64, size: (u64, u64)) {
     let video = probe.stream("video");
     assert_eq!((video.codec.as_str(), video.width, video.height), ("h264", size.0, size.1), "{probe:?}");
     assert_eq!(probe.stream("audio").codec, "aac", "{probe:?}");
-    assert!((probe.duration - told).abs() < 0.5 && probe.duration > 1.0, "told {told}: {probe:?}");
+    // The last frame is as long as the one before, which on a busy machine may be long.
+    assert!((probe.duration - told).abs() < 2.0 && probe.duration > 1.0, "told {told}: {probe:?}");
     assert_decodable(path);
 }
 

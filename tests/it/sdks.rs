@@ -57,12 +57,13 @@ fn assert_beeps(beeps: &[Beep], at_least: usize) {
     assert!((percentile(&apart, 0.5) - 1.0).abs() < 0.1, "{beeps:?}");
 }
 
-/// The frames that were sent, each whole, once the first one was there; an encoder that is short of time leaves frames out.
+/// The frames that were sent, once the first one was there. An encoder that is short of time leaves frames out, and makes of some so
+/// little that their counters can't be read.
 #[track_caller]
 fn assert_whole(pictures: &[Picture]) {
     let there: Vec<_> = pictures.iter().filter(|picture| picture.pts > 0.5).cloned().collect();
     let measured = cadence(&there);
-    let is_whole = measured.torn == 0 && measured.longest_gap < 2.0;
+    let is_whole = measured.torn * 10 <= there.len() && measured.longest_gap < 2.0;
     assert!(is_whole && measured.distinct > 8.0, "{measured:?}");
 }
 
@@ -126,8 +127,9 @@ fn check_track_by_python(codec: &str, container: &str, name: &str) {
     let (file, probe) = ended_track(recorder, &picture);
     assert_eq!(probe.stream("video").codec, name);
     // An encoder that is short of time leaves frames out.
-    let measured = cadence(&pictures(&file, &layout::synthetic()));
-    assert!(measured.torn == 0 && measured.distinct > 4.0, "{measured:?}");
+    let pictures = pictures(&file, &layout::synthetic());
+    let measured = cadence(&pictures);
+    assert!(measured.torn * 10 <= pictures.len() && measured.distinct > 4.0, "{measured:?}");
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::livekit::LiveKitServer;
@@ -105,24 +104,21 @@ fn a_tracks_sound_arrives_with_when_it_is_muted() {
     let server = WebSocketServer::start(Manners::default());
     let publisher = Publisher::join(livekit, own_room(), "singer", Codec::Opus);
     let sid = publisher.publish(Codec::Opus, Codec::Opus.tone(440, 0.5));
-    let arguments = ["--websocket", &server.url("", "/ear")];
-    let mut recorder = record_track(dir.path(), livekit, &sid, &arguments);
+    // Long enough for everything to happen on a busy machine.
+    let arguments = ["--websocket", &server.url("", "/ear"), "--duration", "10s"];
+    let recorder = record_track(dir.path(), livekit, &sid, &arguments);
     server.until("sound comes", SOON, |all| all.first().is_some_and(|one| one.sound.len() > 100));
     publisher.mute(&sid, true);
     server.until("it is muted", SOON, |all| all[0].texts.len() == 1);
     publisher.mute(&sid, false);
     server.until("it is not", SOON, |all| all[0].texts.len() == 2);
-    recorder.runs_for(Duration::from_secs(1));
-    recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let connections = server.until("it says goodbye", SOON, |all| all[0].said_goodbye);
     let [connection] = connections.as_slice() else { panic!("{} connections", connections.len()) };
     assert_eq!(connection.texts, [r#"{"muted":true}"#, r#"{"muted":false}"#]);
     assert!(connection.sound.iter().all(|message| message.len() == 1920));
     // As long as the recording, whatever was muted.
-    let told = ended.info["streamResults"][0]["duration"].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
-    let length = connection.sound.len() as f64 / 100.0;
-    assert!((length - told).abs() < 0.3, "{length} s arrived, {told} s told");
+    assert!((950..=1010).contains(&connection.sound.len()), "{}", connection.sound.len());
     // The tone that was published, on both channels, as loud as it was.
     for channel in connection.channels() {
         let samples: Vec<f32> = channel.iter().map(|sample| f32::from(*sample) / 32768.0).collect();
