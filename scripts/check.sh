@@ -16,7 +16,7 @@ pure_tests() {
   local target
   target="$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')"
   env "CARGO_TARGET_${target}_RUNNER=env PATH=/nonexistent INSTA_WORKSPACE_ROOT=$PWD" \
-    cargo test --locked --quiet --lib -- --quiet --test-threads "$threads" --skip with_processes:: --skip real_time::
+    cargo test --locked --quiet --lib -- --test-threads "$threads" --skip with_processes:: --skip real_time::
 }
 
 documentation() {

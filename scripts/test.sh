@@ -14,8 +14,9 @@ source scripts/parts.sh
 
 name="${1:-}"
 threads=1000
-report=target/tmp/test-report.tsv
-mkdir -p target/tmp
+tmp="${CARGO_TARGET_DIR:-target}/tmp"
+report="$tmp/test-report.tsv"
+mkdir -p "$tmp"
 : >"$report"
 
 # Runs the tests of some binaries. A failure does not keep the others from running. A name may be found in one binary and not in
@@ -23,7 +24,7 @@ mkdir -p target/tmp
 found=0
 failed=0
 tests() {
-  local part="$1" log=target/tmp/part.log
+  local part="$1" log="$tmp/part.log"
   shift
   part "$part" "$@" 2>&1 | tee "$log" || failed=1
   if grep -qE '^test .* \.\.\. ' "$log"; then found=1; fi

@@ -189,13 +189,13 @@ fn four_people_in_several_sizes_are_seen_and_heard() {
 
 #[test]
 fn nine_people_in_vp9_are_seen_and_heard() {
-    let _slot = slots::heavy();
-    check_everybody_is_seen_and_heard(9, (3, 3), "codec=vp9&width=320&height=180&fps=10");
+    let _slot = slots::machine();
+    check_everybody_is_seen_and_heard(9, (3, 3), "codec=vp9&width=320&height=180&fps=5");
 }
 
 #[test]
 fn sixteen_people_in_vp8_are_seen_and_heard() {
-    let _slot = slots::heavy();
+    let _slot = slots::machine();
     check_everybody_is_seen_and_heard(16, (4, 4), "width=320&height=180&fps=5");
 }
 

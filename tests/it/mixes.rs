@@ -263,7 +263,7 @@ fn of_forty_tracks_every_one_is_heard() {
     const PEOPLE: u32 = 40;
     /// All of them together stay below full scale.
     const QUIET: f64 = 0.02;
-    let _slot = slots::heavy();
+    let _slot = slots::machine();
     let hertz = |number: u32| 300 + 50 * number;
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     // A connection each would measure the machine's handshakes.

@@ -34,8 +34,8 @@ pub(crate) struct Measured<T> {
 }
 
 /// Measures something that depends on the machine. A measurement during which the machine was disturbed is no result and is taken
-/// again, three times at most; each is printed, and noted in the run's report. It is not a second chance for an assertion: those
-/// come after it, and an undisturbed measurement is taken once.
+/// again, three times at most, and only if the machine is calm by then; each is printed, and noted in the run's report. It is not a
+/// second chance for an assertion: those come after it, and an undisturbed measurement is taken once.
 ///
 /// Needs a slot of the whole machine ([`slots::machine`]): other tests are a disturbance, too.
 pub(crate) fn undisturbed<T>(what: &str, mut measure: impl FnMut() -> T) -> Measured<T> {
@@ -49,12 +49,19 @@ pub(crate) fn undisturbed<T>(what: &str, mut measure: impl FnMut() -> T) -> Meas
         let said = format!("{what}: measurement {attempt} of {ATTEMPTS} was disturbed: {why}");
         eprintln!("{said}");
         slots::note(&["disturbed", &slots::test_name(), &said]);
-        if attempt == ATTEMPTS {
+        if attempt == ATTEMPTS || !is_calm_now() {
             slots::note(&["no result", &slots::test_name(), what]);
             return Measured { value, is_calm: false };
         }
     }
     unreachable!("it returns at the last attempt")
+}
+
+/// Whether another measurement has a chance: a load that goes on would disturb it, too.
+fn is_calm_now() -> bool {
+    let watch = Watch::start();
+    std::thread::park_timeout(Duration::from_secs(1));
+    watch.end().disturbance().is_none()
 }
 
 /// What happened to the machine during a measurement.

@@ -161,7 +161,8 @@ fn named_places(arguments: &[String]) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a path is the lock or the socket of a display whose server is one of the family or is gone.
+/// Whether a path is the lock or the socket of a display whose server is one of the family or is gone. A socket without a lock is not a
+/// recorder's: its display has neither.
 fn orphaned_display(path: &Path, family: &HashMap<(i32, u64), Seen>) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let number = match path.parent() {
@@ -179,6 +180,6 @@ fn orphaned_display(path: &Path, family: &HashMap<(i32, u64), Seen>) -> bool {
             family.keys().any(|(member, _)| *member == pid)
                 || kill(Pid::from_raw(pid), None::<Signal>).is_err()
         }
-        None => true,
+        None => false,
     }
 }

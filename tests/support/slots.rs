@@ -29,7 +29,7 @@ enum Need {
     Browser,
     /// Two browsers, or one that paints much.
     Heavy,
-    /// Nothing else may run: its figures depend on the machine.
+    /// Nothing else may run: it fills the machine, or its figures depend on the machine.
     Machine,
 }
 
@@ -39,7 +39,7 @@ impl Need {
             Self::Light => 1,
             Self::Encoder => 2,
             Self::Browser => 3,
-            Self::Heavy => 4,
+            Self::Heavy => 5,
             Self::Machine => all,
         }
     }
@@ -76,7 +76,7 @@ pub(crate) fn heavy() -> Slot {
     take(Need::Heavy)
 }
 
-/// For tests whose figures depend on the machine; see [`super::disturbance`].
+/// For tests that fill the machine by themselves, and for those whose figures depend on it; see [`super::disturbance`].
 pub(crate) fn machine() -> Slot {
     take(Need::Machine)
 }
