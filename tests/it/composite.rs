@@ -3,7 +3,6 @@
 mod layouts;
 mod service;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -163,8 +162,11 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
         let from = length - before_the_end;
         room::heard(&samples, from, from + 1.0, 18)
     });
-    let heard: BTreeSet<u32> = pieces.iter().flatten().copied().collect();
-    assert_eq!(heard.into_iter().collect::<Vec<_>>(), everybody, "{pieces:?}");
+    let is_heard = |number: &u32| pieces.iter().any(|piece| piece.contains(number));
+    assert!(everybody.iter().all(is_heard), "{pieces:?}");
+    // Voices that stumble sound at other pitches, too, but not all the time.
+    let is_always_heard = |number: &u32| pieces.iter().all(|piece| piece.contains(number));
+    assert!(!(1..=18).any(|number| !everybody.contains(&number) && is_always_heard(&number)), "{pieces:?}");
 }
 
 // One to sixteen, in every codec that a browser publishes.

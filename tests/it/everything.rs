@@ -79,8 +79,8 @@ fn assert_lip_sync(path: &Path, pictures: &[Picture], at_least: usize) {
 /// Asserts that every frame that the page painted is there, each whole, or most of them on a machine that was disturbed.
 #[track_caller]
 fn assert_cadence(measured: Cadence) {
-    assert_eq!(measured.torn, 0, "{measured:?}");
-    assert!(measured.distinct >= if everything().is_calm { 29.0 } else { 10.0 }, "{measured:?}");
+    let (distinct, torn) = if everything().is_calm { (29.0, 0) } else { (10.0, 20) };
+    assert!(measured.distinct >= distinct && measured.torn <= torn, "{measured:?}");
 }
 
 #[track_caller]

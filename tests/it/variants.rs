@@ -76,7 +76,9 @@ fn full_hd_keeps_its_pace() {
     let path = measured.value.0.path("a.mp4");
     let all = pictures(&path, &layout::clock());
     let frames = cadence(&all);
-    assert!(frames.distinct >= if measured.is_calm { 29.0 } else { 8.0 } && frames.torn == 0, "{frames:?}");
+    // A frame is captured 4 ms after its last damage event: a host that takes the CPU in the middle of it tears it.
+    let (distinct, torn) = if measured.is_calm { (29.0, 0) } else { (8.0, all.len() / 10) };
+    assert!(frames.distinct >= distinct && frames.torn <= torn, "{frames:?}");
     let late: Vec<f64> =
         sound_lateness(&all, &beeps(&samples(&path))).into_iter().map(|(_, late)| late).collect();
     let bound = if measured.is_calm { SCRIPTED } else { DISTURBED };
