@@ -53,11 +53,14 @@ struct Moments {
     seen: Vec<Moment>,
 }
 
+/// Looks at a frame; says what it shows instead of what is expected.
+type Check = Box<dyn Fn(&Still) -> Option<String>>;
+
 struct Moment {
     /// By the wall clock, in seconds.
     at: f64,
     /// What is seen instead; `None`: it is as it should be.
-    check: Box<dyn Fn(&Still) -> Option<String>>,
+    check: Check,
 }
 
 /// A recorder, or a service that records.

@@ -240,7 +240,10 @@ fn images_show_what_was_on_the_page_at_their_times() {
         let counter = image.counters[0].expect("a readable image");
         let shown = all.pictures.iter().find(|picture| picture.counters[0] == Some(counter));
         let shown = shown.unwrap_or_else(|| panic!("{name:?}: picture {counter} is not in the file")).pts;
-        assert!((shown - index as f64).abs() < if all.is_calm { 0.1 } else { 0.9 }, "{name:?} is of {shown:.3} s");
+        assert!(
+            (shown - index as f64).abs() < if all.is_calm { 0.1 } else { 0.9 },
+            "{name:?} is of {shown:.3} s"
+        );
 
         let still = Still::at(&path, 0.0);
         assert_eq!((still.width, still.height), (640, 360));
@@ -310,5 +313,8 @@ fn the_first_picture_comes_soon_after_the_request() {
     // How fast it is, the benchmark measures.
     assert!(took < 20.0, "{took} s");
     let reported = all.ended.since_start(&all.ended.info["fileResults"][0]["startedAt"]);
-    assert!((reported - took).abs() < if all.is_calm { 0.3 } else { 2.0 }, "reported {reported:.3} s, in the picture {took:.3} s");
+    assert!(
+        (reported - took).abs() < if all.is_calm { 0.3 } else { 2.0 },
+        "reported {reported:.3} s, in the picture {took:.3} s"
+    );
 }

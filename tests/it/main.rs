@@ -1,5 +1,6 @@
 //! What Weir does, measured: the recorder as a program, its results as media.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![allow(clippy::print_stderr, reason = "tests say what they saw, which is shown where one fails")]
 
 mod clients;
 mod comings;
