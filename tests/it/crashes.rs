@@ -14,6 +14,9 @@ use crate::support::processes::{Group, Seen};
 use crate::support::recorder::{Recorder, page, weir};
 use crate::support::slots;
 
+/// Nothing here depends on the size, and a small page leaves others their part of the machine.
+const SMALL: [&str; 2] = ["--size", "640x360"];
+
 fn wall_now() -> u32 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     (now.as_millis() % (1 << 24)) as u32
@@ -28,9 +31,9 @@ fn check_killed_after(seconds: f64) {
     let segments =
         ["--segments", "hls/clock", "--live-playlist", "hls/live.m3u8", "--segment-duration", "2s"];
     let images = ["--images", "images/clock", "--every", "1s"];
-    let outputs = [&file[..], &segments, &images].concat();
+    let outputs = [&file[..], &segments, &images, &SMALL].concat();
     let mut recorder = Recorder::start(dir.path(), &[&["web", page.as_str()], &outputs[..]].concat());
-    recorder.until_written(100_000);
+    recorder.until_written(120_000);
     recorder.runs_for(Duration::from_secs_f64(seconds));
     let killed = wall_now();
     recorder.signal(Signal::SIGKILL);
@@ -113,8 +116,9 @@ fn a_recorder_that_is_killed_later_loses_seconds_at_most() {
 fn check_survives(what: &str, victims: impl Fn(&Recorder) -> Vec<Seen>) {
     let dir = tempfile::tempdir().unwrap();
     let page = page("clock.html");
-    let mut recorder = Recorder::start(dir.path(), &["web", &page, "--file", "clock.mp4"]);
-    recorder.until_written(100_000);
+    let arguments = [&["web", &page, "--file", "clock.mp4"], &SMALL[..]].concat();
+    let mut recorder = Recorder::start(dir.path(), &arguments);
+    recorder.until_written(120_000);
     recorder.runs_for(Duration::from_secs(2));
     let killed = wall_now();
     let victims = victims(&recorder);

@@ -23,11 +23,11 @@ impl Door<'_> {
         ask(client, &self.url, &self.keys, method, request)
     }
 
-    fn until(&mut self, client: Client, id: &str, status: &str) -> Value {
+    fn until(&mut self, client: Client, id: &str, status: &str, streams: usize) -> Value {
         until_egress(self.weir, (&self.url, &self.keys), client, id, |info| {
             // A stream says when it began only when its server has taken it.
-            let streams = info["stream_results"].as_array().cloned().unwrap_or_default();
-            let all_began = streams.iter().all(|stream| stream["started_at"] != "0");
+            let began = info["stream_results"].as_array().cloned().unwrap_or_default();
+            let all_began = began.len() == streams && began.iter().all(|stream| stream["started_at"] != "0");
             info["status"] == status && all_began
         })
     }
@@ -50,12 +50,12 @@ fn live(
     });
     let started = door.ask(client, "StartWebEgress", &wanted).unwrap();
     let id = started["egressId"].as_str().unwrap().to_owned();
-    let active = door.until(client, &id, "EGRESS_ACTIVE");
+    let active = door.until(client, &id, "EGRESS_ACTIVE", 1);
     let add = json!({ "egressId": id, "addOutputUrls": [rtmp.url(&format!("{name}-more"))] });
     let updated = door.ask(client, "UpdateStream", &add).unwrap();
-    door.until(client, &id, "EGRESS_ACTIVE");
+    door.until(client, &id, "EGRESS_ACTIVE", 2);
     let stopped = door.ask(client, "StopEgress", &json!({ "egressId": id })).unwrap();
-    let ended = door.until(client, &id, "EGRESS_COMPLETE");
+    let ended = door.until(client, &id, "EGRESS_COMPLETE", 2);
     let refused = |error: Refusal| json!([error.code, error.status]);
     let late = door.ask(client, "StopEgress", &json!({ "egressId": id })).unwrap_err();
     let wrong = door.ask(

@@ -238,7 +238,7 @@ fn a_picture_in_another_codec_is_encoded_and_said_to_be() {
     assert!((probe.duration - 5.0).abs() < 0.5, "{}", probe.duration);
     let [in_step, others] = lateness(&file, DISTURBED);
     // The first beep may come before the first picture; a machine that is busy may leave out a flash.
-    assert!(in_step.len() >= 2 && others.len() <= 2, "{in_step:.3?}, and not {others:.3?}");
+    assert!(in_step.len() >= 2 && others.len() <= in_step.len(), "{in_step:.3?}, and not {others:.3?}");
 }
 
 #[test]

@@ -108,7 +108,7 @@ async fn a_page_that_never_answers_is_tried_again_and_timed_out() {
     let site = Site::start().await;
     let url = site.page("/silent", Answer::silence());
     let scene = Scene::new();
-    let patience = Patience { load: Duration::from_millis(700), attempts: 2 };
+    let patience = Patience { load: Duration::from_secs(3), attempts: 2 };
     let error = WebSource::start_with(&plan(&url), scene.context.clone(), patience).await.unwrap_err();
     assert!(matches!(error, WebError::Page { error: PageError::TimedOut { .. }, .. }), "{error}");
     assert_eq!(site.hits("/silent"), 2);
