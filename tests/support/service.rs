@@ -120,7 +120,7 @@ impl Serve {
     /// Ends it, and asserts that nothing that it started is left.
     pub(crate) fn end(self) -> Finished {
         self.signal(Signal::SIGTERM);
-        self.finish(Duration::from_secs(30))
+        self.finish(Duration::from_secs(60))
     }
 
     /// Waits for its end, and asserts that nothing that it started is left.
@@ -143,7 +143,7 @@ impl Callers {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let grants = VideoGrants { room_record: true, ..VideoGrants::default() };
         let token = AccessToken::with_api_key(KEY, SECRET).with_grants(grants).to_jwt().unwrap();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(180)).build().unwrap();
         Self { runtime, http, address: format!("http://127.0.0.1:{port}"), token }
     }
 
