@@ -229,7 +229,7 @@ fn sound_and_picture_of_a_participant_are_together() {
     // In the first seconds of a call browsers move audio and video against one another, until they are together.
     let late: Vec<f64> =
         measured.value.into_iter().filter(|(at, _)| *at > 4.0).map(|(_, late)| late).collect();
-    let (at_least, bound) = if measured.is_calm { (4, 0.06) } else { (2, DISTURBED) };
+    let (at_least, bound) = if measured.is_calm { (3, 0.08) } else { (2, DISTURBED) };
     assert!(late.len() >= at_least, "{late:.3?}");
     let median = percentile(&late, 0.5);
     assert!(median.abs() <= bound, "{median:.3} s: {late:.3?}");

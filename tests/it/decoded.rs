@@ -298,7 +298,7 @@ fn sound_and_picture_of_a_track_composite_are_together() {
     for (length, (pictures, beeps), path) in measured.value {
         let path = path.display();
         let (lengths, frames, pairs, bound) =
-            if measured.is_calm { (6.5..8.2, 180, 5, 0.02) } else { (2.0..8.5, 40, 2, DISTURBED) };
+            if measured.is_calm { (5.0..8.5, 120, 3, 0.03) } else { (2.0..8.5, 40, 2, DISTURBED) };
         assert!(lengths.contains(&length), "{path}: {length}");
         assert!(pictures.len() > frames, "{path}: {} frames", pictures.len());
         let late = if measured.is_calm {

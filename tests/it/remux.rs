@@ -18,7 +18,7 @@ use crate::support::slots;
 const SOON: Duration = Duration::from_secs(60);
 /// Seconds between a flash and its beep, on a machine that is left alone. Opus as it was published is late by the 6.5 ms that its
 /// encoder looked ahead.
-const TOGETHER: f64 = 0.02;
+const TOGETHER: f64 = 0.03;
 
 /// A second, black but for a flash of 0.2 s at 0.5 s, with a key frame at its beginning.
 fn flashes(encoder: &str) -> Vec<Vec<u8>> {

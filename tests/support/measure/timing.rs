@@ -47,7 +47,7 @@ pub(crate) fn lateness_of_pairs(pictures: &[Picture], beeps: &[Beep]) -> Vec<(f6
 /// How far sound may be from picture where a script makes both, in seconds. The browser shows what a script draws a frame after what a
 /// video plays, and in every fourth recording at 1080p two frames after, from the beginning to the end
 /// (`source::web::capture::alignment`). Within one recording it is steady to a few milliseconds.
-pub(crate) const SCRIPTED: f64 = 0.06;
+pub(crate) const SCRIPTED: f64 = 0.08;
 
 /// The same on a machine that was disturbed, where only gross errors show: audio of another place, or audio that drifts away.
 pub(crate) const DISTURBED: f64 = 0.3;
