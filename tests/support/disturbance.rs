@@ -13,7 +13,7 @@ use procfs::{CurrentSI, KernelStats};
 
 use super::slots;
 
-/// How often a disturbed measurement is taken again.
+/// How often a measurement is taken at most.
 const ATTEMPTS: usize = 3;
 
 /// Share of the time of all cores that the host took from this machine.

@@ -231,14 +231,7 @@ impl LiveKitServer {
 
     /// Closes a room on everybody who is in it.
     pub(crate) fn delete_room(&self, room: &str) {
-        let grants = VideoGrants { room_create: true, ..VideoGrants::default() };
-        let token = AccessToken::with_api_key(&self.keys.key, &self.keys.secret).with_grants(grants);
-        let token = format!("Bearer {}", token.to_jwt().unwrap());
-        let headers = [("Authorization", token.as_str()), ("Content-Type", "application/json")];
-        let body = json!({ "room": room }).to_string();
-        let target = "/twirp/livekit.RoomService/DeleteRoom";
-        let answer = http1::ask(self.addr(), "POST", target, &headers, body.as_bytes()).unwrap();
-        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        room_service(self, room, "DeleteRoom", &json!({ "room": room }));
     }
 
     /// What it logged so far.
@@ -269,20 +262,26 @@ impl LiveKitServer {
 
 /// Calls a method of livekit-server's `RoomService` about a room; gives its answer.
 pub(crate) fn room_service(server: &LiveKitServer, room: &str, method: &str, body: &Value) -> Value {
-    let keys = server.keys();
-    let grants = livekit_token::VideoGrants {
-        room_admin: true,
-        room_create: true,
-        room: room.to_owned(),
-        ..livekit_token::VideoGrants::default()
-    };
-    let token = livekit_token::AccessToken::with_api_key(&keys.key, &keys.secret).with_grants(grants);
-    let bearer = format!("Bearer {}", token.to_jwt().unwrap());
-    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-    let path = format!("/twirp/livekit.RoomService/{method}");
-    let answer = http1::ask(server.addr(), "POST", &path, &headers, body.to_string().as_bytes()).unwrap();
-    assert_eq!(answer.status, 200, "{method}");
+    let grants =
+        VideoGrants { room_admin: true, room_create: true, room: room.to_owned(), ..VideoGrants::default() };
+    let method_path = format!("RoomService/{method}");
+    let answer = twirp(server.addr(), server.keys(), grants, &method_path, body).unwrap();
+    assert_eq!(answer.status, 200, "{method}: {}", String::from_utf8_lossy(&answer.body));
     serde_json::from_slice(&answer.body).unwrap()
+}
+
+/// Calls a Twirp method of package `livekit`, in JSON, with a token of these grants. `method`: `RoomService/DeleteRoom`.
+fn twirp(
+    addr: SocketAddr,
+    keys: &Keys,
+    grants: VideoGrants,
+    method: &str,
+    body: &Value,
+) -> std::io::Result<http1::Answer> {
+    let token = AccessToken::with_api_key(&keys.key, &keys.secret).with_grants(grants).to_jwt().unwrap();
+    let bearer = format!("Bearer {token}");
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    http1::ask(addr, "POST", &format!("/twirp/livekit.{method}"), &headers, body.to_string().as_bytes())
 }
 
 /// Waits until an egress is as `is_so` wants it, which is shown it as JSON over HTTP has it, with the names of the `.proto` file. Gives
@@ -297,14 +296,10 @@ pub(crate) fn until_egress(
     mut is_so: impl FnMut(&Value) -> bool,
 ) -> Value {
     let addr: SocketAddr = url.strip_prefix("http://").unwrap_or(url).parse().unwrap();
-    let grants = VideoGrants { room_record: true, ..VideoGrants::default() };
-    let token = AccessToken::with_api_key(&keys.key, &keys.secret).with_grants(grants).to_jwt().unwrap();
-    let bearer = format!("Bearer {token}");
-    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-    let body = json!({ "egress_id": id }).to_string();
+    let body = json!({ "egress_id": id });
     weir.until(&format!("{id} has changed"), PATIENCE + PATIENCE, |_| {
-        let target = "/twirp/livekit.Egress/ListEgress";
-        let answer = http1::ask(addr, "POST", target, &headers, body.as_bytes()).ok()?;
+        let grants = VideoGrants { room_record: true, ..VideoGrants::default() };
+        let answer = twirp(addr, keys, grants, "Egress/ListEgress", &body).ok()?;
         let listed: Value = serde_json::from_slice(&answer.body).unwrap();
         is_so(&listed["items"][0]).then_some(())
     });
