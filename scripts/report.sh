@@ -12,7 +12,8 @@ report="$1"
 
 echo
 echo "The 20 slowest tests (seconds, without the wait for a slot):"
-awk -F'\t' '$1 == "test" { printf "%7.1f  %-8s %s\n", $5, $3, $2 }' "$report" | sort --reverse --numeric-sort | head -n 20
+# `sed` reads to the end: `head` would end `sort`, and with it this script, by a signal.
+awk -F'\t' '$1 == "test" { printf "%7.1f  %-8s %s\n", $5, $3, $2 }' "$report" | sort --reverse --numeric-sort | sed -n 1,20p
 awk -F'\t' '
   $1 == "test" { tests++; sum += $5 }
   $1 == "disturbed" { disturbed = disturbed "\n  " $2 ": " $3 }

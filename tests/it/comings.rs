@@ -144,7 +144,7 @@ fn a_participant_who_joins_a_second_time_goes_on_in_their_recording() {
     let arguments = ["participant", own_room(), "ann", "--size", "320x240", "--file", "ann.mp4"];
     let mut recorder = Recorder::start_with(dir.path(), &arguments, |weir| livekit.reached_by(weir));
     recorder.until_written(20_000);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.runs_for(Duration::from_secs(3));
     let twice = std::time::SystemTime::now();
     let (second, _) = person(livekit, own_room(), "ann", SECOND);
     let again = std::time::SystemTime::now();
@@ -158,7 +158,8 @@ fn a_participant_who_joins_a_second_time_goes_on_in_their_recording() {
     let [twice, again, left] = [twice, again, left].map(|moment| placed(&ended, moment));
     let file = ended.path("ann.mp4");
     assert_lasts_until(&file, left);
-    assert_there(&file, FIRST, 0.5, twice - 0.3);
+    // It begins with whichever of the two comes first; on a busy machine the other takes a while.
+    assert_there(&file, FIRST, 1.5, twice - 0.3);
     assert_there(&file, SECOND, again + 2.5, left - 0.5);
 }
 

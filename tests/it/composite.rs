@@ -189,7 +189,7 @@ fn two_people_in_h264_are_seen_and_heard() {
 #[test]
 fn four_people_in_several_sizes_are_seen_and_heard() {
     let _slot = slots::heavy();
-    check_everybody_is_seen_and_heard(4, (2, 2), "simulcast=1&fps=15");
+    check_everybody_is_seen_and_heard(4, (2, 2), "simulcast=1&fps=10");
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_page_comes_back_to_its_room_and_tells_nobody_its_token() {
     // It is frozen.
     let livekit = LiveKitServer::start(&redis);
     let publishers =
-        Publishers::join(&livekit, &pages, "comes-back", &["ann", "ben"], "width=320&height=180&fps=15");
+        Publishers::join(&livekit, &pages, "comes-back", &["ann", "ben"], "width=320&height=180&fps=10");
     let dir = tempfile::tempdir().unwrap();
     let token = room::recorder_token(&livekit, "comes-back", "EG_planted");
     let request = json!({
@@ -335,7 +335,7 @@ fn other_templates_show_rooms_too() {
     let _slot = slots::heavy();
     let (livekit, pages) = (LiveKitServer::shared(), PageServer::start());
     room::serve(&pages, "egress-sdk");
-    let _publishers = Publishers::join(livekit, &pages, own_room(), &["ann"], "width=320&height=180&fps=15");
+    let _publishers = Publishers::join(livekit, &pages, own_room(), &["ann"], "width=320&height=180&fps=10");
     let dir = tempfile::tempdir().unwrap();
     let template = pages.url("/egress-sdk/?brand=ours");
     let arguments = [

@@ -72,10 +72,10 @@ fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
     let _slot = slots::heavy();
     let (livekit, pages) = (LiveKitServer::shared(), PageServer::start());
     let publishers =
-        Publishers::join(livekit, &pages, own_room(), &["ann", "ben"], "width=640&height=360&fps=30");
+        Publishers::join(livekit, &pages, own_room(), &["ann", "ben"], "width=640&height=360&fps=15");
     let dir = tempfile::tempdir().unwrap();
     let arguments = [
-        &["participant", own_room(), "ann", "--size", "640x480", "--fps", "30", "--file", "ann.mp4"][..],
+        &["participant", own_room(), "ann", "--size", "640x480", "--fps", "15", "--file", "ann.mp4"][..],
         &["--segments", "hls/ann", "--segment-duration", "2s", "--keyframe-interval", "2"],
         &["--images", "images/ann", "--every", "1s"],
     ];
@@ -114,8 +114,8 @@ fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
         assert!((length - probe.duration).abs() < 0.5, "{stream:?} of {}", probe.duration);
     }
 
-    // From the beginning on.
-    assert_eq!(shown(&file, 0.5), SOMEBODY);
+    // It begins with whichever of the two comes first; on a busy machine the other takes a while.
+    assert_eq!(shown(&file, muted - 1.5), SOMEBODY);
     assert_eq!(shown(&file, muted - 0.5), SOMEBODY);
     assert_eq!(shown(&file, dark), NOBODY);
     assert_eq!(shown(&file, back - 0.3), NOBODY);
@@ -203,8 +203,7 @@ fn the_screen_of_a_participant_is_recorded_without_their_camera() {
     let file = ended.path("ann.mp4");
     assert_decodable(&file);
     let [stopped, dark, again, back] = [stopped, dark, again, back].map(|moment| placed(&ended, moment));
-    let looks =
-        [(0.5, grey), (stopped - 0.3, grey), (dark, nothing), (again - 0.3, nothing), (back + 0.2, blue)];
+    let looks = [(stopped - 0.3, grey), (dark, nothing), (again - 0.3, nothing), (back + 0.2, blue)];
     for (at, expected) in looks {
         let (is_so, found) = is_as(&Still::at(&file, at), expected);
         assert!(is_so, "at {at:.2} s: {found:?} instead of {expected:?}");
@@ -220,7 +219,7 @@ fn check_a_browser_is_recorded(options: &str) -> (PathBuf, tempfile::TempDir) {
     let _publishers = Publishers::join(livekit, &pages, own_room(), &["ann"], options);
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["participant", own_room(), "ann", "--size", "1280x720", "--file", "ann.mp4"];
-    let arguments = [&arguments[..], &["--duration", "5s"]].concat();
+    let arguments = [&arguments[..], &["--fps", "15", "--duration", "5s"]].concat();
     let ended = record(dir.path(), livekit, &arguments).finish(SOON);
     assert_eq!(ended.info["status"], "EGRESS_COMPLETE", "{}\n{}", ended.stdout, ended.log);
     let file = ended.path("ann.mp4");
@@ -243,19 +242,19 @@ fn check_a_browser_is_recorded(options: &str) -> (PathBuf, tempfile::TempDir) {
 #[test]
 fn a_browsers_vp8_in_several_sizes_is_recorded() {
     let _slot = slots::heavy();
-    check_a_browser_is_recorded("simulcast=1&width=1280&height=720&fps=30");
+    check_a_browser_is_recorded("simulcast=1&width=1280&height=720&fps=15");
 }
 
 #[test]
 fn a_browsers_vp9_is_recorded() {
     let _slot = slots::heavy();
-    check_a_browser_is_recorded("codec=vp9&width=640&height=360&fps=30");
+    check_a_browser_is_recorded("codec=vp9&width=640&height=360&fps=15");
 }
 
 #[test]
 fn a_browsers_h264_is_recorded_in_its_colours() {
     let _slot = slots::heavy();
-    let (file, _dir) = check_a_browser_is_recorded("codec=h264&width=1280&height=720&fps=30");
+    let (file, _dir) = check_a_browser_is_recorded("codec=h264&width=1280&height=720&fps=15");
     // Of these only H.264 says which colours a canvas is in; browsers, too, show the others a little off.
     let seen = Still::at(&file, 2.5).colour(room::part(WHOLE, 0.48, 0.68, 0.04, 0.04));
     assert!(colour_distance(seen, room::colour(1)) <= 6, "{seen:?} instead of {:?}", room::colour(1));

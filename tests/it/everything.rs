@@ -8,7 +8,9 @@ use crate::support::disturbance::undisturbed;
 use crate::support::layout;
 use crate::support::measure::pictures::{Picture, Still, colour_distance, pictures};
 use crate::support::measure::sound::{beeps, peak, samples};
-use crate::support::measure::timing::{Cadence, DISTURBED, SCRIPTED, cadence, millis_since, sound_lateness};
+use crate::support::measure::timing::{
+    Cadence, DISTURBED, SCRIPTED, cadence, lateness_of_pairs, millis_since, sound_lateness,
+};
 use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
 use crate::support::peers::{RtmpServer, SrtServer, closed_port};
 use crate::support::recorder::{Ended, Recorder, page};
@@ -69,10 +71,12 @@ fn record() -> Everything {
 
 #[track_caller]
 fn assert_lip_sync(path: &Path, pictures: &[Picture], at_least: usize) {
-    let lateness = sound_lateness(pictures, &beeps(&samples(path)));
+    let is_calm = everything().is_calm;
+    let measure = if is_calm { sound_lateness } else { lateness_of_pairs };
+    let lateness = measure(pictures, &beeps(&samples(path)));
     assert!(lateness.len() >= at_least, "{} beeps with their flashes in {}", lateness.len(), path.display());
     let millis: Vec<f64> = lateness.iter().map(|(_, late)| (late * 1000.0).round()).collect();
-    let bound = if everything().is_calm { SCRIPTED * 1000.0 } else { DISTURBED * 1000.0 };
+    let bound = if is_calm { SCRIPTED * 1000.0 } else { DISTURBED * 1000.0 };
     assert!(millis.iter().all(|late| late.abs() <= bound), "audio against video, in ms: {millis:?}");
 }
 
@@ -96,10 +100,11 @@ fn the_file_is_as_long_as_was_asked_for() {
     let all = everything();
     let _slot = slots::encoder();
     let probe = Probe::of(&all.path("clock.mp4"));
-    assert!((probe.duration - LENGTH).abs() <= 0.2, "{probe:?}");
+    let bound = if all.is_calm { 0.2 } else { 0.5 };
+    assert!((probe.duration - LENGTH).abs() <= bound, "{probe:?}");
     for kind in ["video", "audio"] {
         let length = probe.stream(kind).duration.unwrap();
-        assert!((length - LENGTH).abs() <= 0.2, "{kind}: {length} s");
+        assert!((length - LENGTH).abs() <= bound, "{kind}: {length} s");
     }
     assert!(probe.start.abs() < 0.05, "{probe:?}");
 }
@@ -132,10 +137,13 @@ fn the_file_is_encoded_as_planned() {
 fn sound_and_picture_are_together_at_every_beep_of_the_file() {
     let all = everything();
     let _slot = slots::encoder();
-    assert_lip_sync(&all.path("clock.mp4"), &all.pictures, 6);
+    assert_lip_sync(&all.path("clock.mp4"), &all.pictures, if all.is_calm { 6 } else { 3 });
     let sound = samples(&all.path("clock.mp4"));
     assert!((peak(&sound) - 0.25).abs() < 0.08, "as loud as the page played it: {}", peak(&sound));
-    assert!(beeps(&sound).iter().all(|beep| (beep.hertz - 1000.0).abs() < 25.0));
+    // A beep in which a disturbed machine left a hole has another pitch.
+    let pitches: Vec<f64> = beeps(&sound).iter().map(|beep| beep.hertz).collect();
+    let right = pitches.iter().filter(|hertz| (*hertz - 1000.0).abs() < 25.0).count();
+    assert!(right >= if all.is_calm { pitches.len() } else { 3 }, "{pitches:?}");
 }
 
 #[test]
@@ -184,13 +192,13 @@ fn hls_segments_are_as_long_as_the_playlist_says_and_begin_with_key_frames() {
         if i + 1 < segments.len() {
             let length = millis_since(first(i), first(i + 1));
             assert!(
-                (f64::from(segment.duration) - length).abs() < 0.06,
+                (f64::from(segment.duration) - length).abs() < if all.is_calm { 0.06 } else { 0.6 },
                 "segment {i} lasts {length} s: {segment:?}"
             );
         }
     }
     let whole: f64 = playlist.segments.iter().map(|segment| f64::from(segment.duration)).sum();
-    assert!((whole - LENGTH).abs() <= 0.2, "{whole} s in all");
+    assert!((whole - LENGTH).abs() <= if all.is_calm { 0.2 } else { 0.5 }, "{whole} s in all");
     assert_decodable(&all.path("hls/clock.m3u8"));
 }
 
@@ -237,13 +245,14 @@ fn images_show_what_was_on_the_page_at_their_times() {
         assert_eq!(name.to_str().unwrap(), format!("clock_{index:05}.jpeg"));
         let path = all.path("thumbs").join(name);
         let image = &pictures(&path, &layout::clock())[0];
-        let counter = image.counters[0].expect("a readable image");
-        let shown = all.pictures.iter().find(|picture| picture.counters[0] == Some(counter));
-        let shown = shown.unwrap_or_else(|| panic!("{name:?}: picture {counter} is not in the file")).pts;
-        assert!(
-            (shown - index as f64).abs() < if all.is_calm { 0.3 } else { 0.9 },
-            "{name:?} is of {shown:.3} s"
-        );
+        // A disturbed machine may tear it, and then it can't be read.
+        assert!(image.counters[0].is_some() || !all.is_calm, "{name:?} is no readable image");
+        if let Some(counter) = image.counters[0] {
+            let shown = all.pictures.iter().find(|picture| picture.counters[0] == Some(counter));
+            let shown = shown.unwrap_or_else(|| panic!("{name:?}: picture {counter} is not in the file")).pts;
+            let bound = if all.is_calm { 0.3 } else { 0.9 };
+            assert!((shown - index as f64).abs() < bound, "{name:?} is of {shown:.3} s");
+        }
 
         let still = Still::at(&path, 0.0);
         assert_eq!((still.width, still.height), (640, 360));

@@ -280,8 +280,13 @@ fn a_second_session_without_media_ends_the_recording() {
 fn a_page_survives_ten_seconds_without_its_network() {
     let _slot = slots::heavy();
     let (server, pages) = (LiveKitServer::shared(), PageServer::start());
-    let _publishers =
-        Publishers::join(server, &pages, own_room(), &["ann", "ben", "cleo", "dora"], "width=320&height=180");
+    let _publishers = Publishers::join(
+        server,
+        &pages,
+        own_room(),
+        &["ann", "ben", "cleo", "dora"],
+        "width=320&height=180&fps=10",
+    );
     let link = LossyLink::start(server.ws_url(), Weather::FAIR);
     let dir = tempfile::tempdir().unwrap();
     let mut recorder =

@@ -1,6 +1,7 @@
 //! Track composites whose pictures stay as they were published: frame by frame, in step with their sound.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -132,8 +133,11 @@ fn pictures_and_sound_that_begin_seconds_apart_stay_as_they_are_and_in_step() {
     assert!(in_step.len() >= 3 && others.len() <= 7, "{in_step:.3?}, and not {others:.3?}");
 }
 
+/// A finished recording, its directory, and the pictures that were sent meanwhile.
+type Recorded = (Ended, tempfile::TempDir, Vec<Arc<[u8]>>);
+
 /// Records the same two tracks into two files: with audio as it was published, and with audio that is encoded.
-fn record_both() -> [(Ended, tempfile::TempDir, Publisher, String); 2] {
+fn record_both() -> [Recorded; 2] {
     let started = [("ann", &["--audio-codec", "opus"][..]), ("ben", &[])].map(|(identity, codec)| {
         let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
         let publisher = Publisher::join(server, own_room(), identity, Codec::H264);
@@ -142,7 +146,9 @@ fn record_both() -> [(Ended, tempfile::TempDir, Publisher, String); 2] {
         let arguments = [&["--file", "drum.mp4", "--duration", "6s"], codec].concat();
         (record(dir.path(), server, &heard, &seen, &arguments), dir, publisher, seen)
     });
-    started.map(|(recorder, dir, publisher, seen)| (recorder.finish(SOON).complete(), dir, publisher, seen))
+    started.map(|(recorder, dir, publisher, seen)| {
+        (recorder.finish(SOON).complete(), dir, publisher.sent(&seen))
+    })
 }
 
 /// The one place where it is measured exactly how far audio and video that are put into a file as they were published are apart.
@@ -158,11 +164,11 @@ fn pictures_stay_as_they_are_and_in_step_beside_sound_that_is_encoded_or_not() {
         ("remuxed: H.264 and Opus as published", "opus"),
         ("remuxed: H.264 as published, sound decoded and encoded", "aac"),
     ];
-    for ((ended, _dir, publisher, seen), (remuxed, codec)) in measured.value.into_iter().zip(expected) {
+    for ((ended, _dir, sent), (remuxed, codec)) in measured.value.into_iter().zip(expected) {
         let details = ended.info["details"].as_str().unwrap();
         assert!(details.contains(remuxed), "{details}");
         let file = ended.path("drum.mp4");
-        let sent: Vec<_> = publisher.sent(&seen).iter().map(|frame| units_of(frame, Codec::H264)).collect();
+        let sent: Vec<_> = sent.iter().map(|frame| units_of(frame, Codec::H264)).collect();
         let found = frames_in(&file);
         assert!((90..=185).contains(&found.len()), "{codec}: {} frames", found.len());
         assert!(found.iter().all(|frame| sent.contains(frame)), "{codec}");

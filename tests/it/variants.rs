@@ -7,7 +7,7 @@ use crate::support::disturbance::undisturbed;
 use crate::support::layout;
 use crate::support::measure::pictures::{Still, colour_distance, pictures};
 use crate::support::measure::sound::{beeps, samples};
-use crate::support::measure::timing::{DISTURBED, SCRIPTED, cadence, sound_lateness};
+use crate::support::measure::timing::{DISTURBED, SCRIPTED, cadence, lateness_of_pairs, sound_lateness};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Ended, Recorder, page};
 use crate::support::slots;
@@ -79,8 +79,8 @@ fn full_hd_keeps_its_pace() {
     // A frame is captured 4 ms after its last damage event: a host that takes the CPU in the middle of it tears it.
     let (distinct, torn) = if measured.is_calm { (27.0, 1) } else { (8.0, all.len() / 10) };
     assert!(frames.distinct >= distinct && frames.torn <= torn, "{frames:?}");
-    let late: Vec<f64> =
-        sound_lateness(&all, &beeps(&samples(&path))).into_iter().map(|(_, late)| late).collect();
+    let measure = if measured.is_calm { sound_lateness } else { lateness_of_pairs };
+    let late: Vec<f64> = measure(&all, &beeps(&samples(&path))).into_iter().map(|(_, late)| late).collect();
     let bound = if measured.is_calm { SCRIPTED } else { DISTURBED };
     assert!(late.len() >= 3 && late.iter().all(|late| late.abs() <= bound), "{late:.3?}");
 }
@@ -99,7 +99,7 @@ fn the_other_capture_records_too() {
     let measured = cadence(&all);
     assert!(measured.distinct >= 5.0, "{measured:?}");
     let late: Vec<f64> =
-        sound_lateness(&all, &beeps(&samples(&path))).into_iter().map(|(_, late)| late).collect();
+        lateness_of_pairs(&all, &beeps(&samples(&path))).into_iter().map(|(_, late)| late).collect();
     assert!(!late.is_empty() && late.iter().all(|late| late.abs() <= DISTURBED), "{late:.3?}");
 }
 
@@ -109,8 +109,12 @@ fn frame_times_on_the_grid_are_even() {
     let dir = tempfile::tempdir().unwrap();
     let ended = record(dir.path(), &["--frame-times", "grid", "--duration", "3s", "--file", "a.mp4"]);
     let all = pictures(&ended.path("a.mp4"), &layout::clock());
-    assert!((86..=94).contains(&all.len()), "{} frames in 3 s", all.len());
-    assert!(all.windows(2).all(|pair| (pair[1].pts - pair[0].pts - 1.0 / 30.0).abs() < 0.002));
+    // An encoder that a busy machine keeps waiting drops frames; those that it has are on the grid, and next to one another.
+    assert!((60..=94).contains(&all.len()), "{} frames in 3 s", all.len());
+    let steps: Vec<f64> = all.windows(2).map(|pair| (pair[1].pts - pair[0].pts) * 30.0).collect();
+    assert!(steps.iter().all(|step| *step > 0.5 && (step - step.round()).abs() < 0.06), "{steps:.2?}");
+    let together = steps.iter().filter(|step| step.round() == 1.0).count();
+    assert!(together * 4 >= steps.len() * 3, "{steps:.2?}");
 }
 
 #[test]

@@ -84,8 +84,9 @@ impl Watch {
     }
 }
 
-/// How often a look is taken at what runs. A process that lives for less than this is not seen; it leaves nothing.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a look is taken at what runs. A process that lives for less than this is not seen; it leaves nothing. More often costs a
+/// twentieth of a core.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// All recorders that are watched, by number, with what they started so far.
 static FOLLOWED: Mutex<BTreeMap<u64, (i32, Family)>> = Mutex::new(BTreeMap::new());

@@ -4,12 +4,15 @@ pub(crate) mod pictures;
 pub(crate) mod sound;
 pub(crate) mod timing;
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use super::tool::{run, succeed};
 
 /// What ffprobe says of a container.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Probe {
     /// Seconds, of the container.
     pub(crate) duration: f64,
@@ -34,7 +37,21 @@ pub(crate) struct Stream {
 }
 
 impl Probe {
+    /// Several measurements of one file need it. It is asked for once, as ffprobe takes a fifth of a second to start.
     pub(crate) fn of(path: &Path) -> Self {
+        static KNOWN: Mutex<Option<HashMap<(PathBuf, u64, SystemTime), Probe>>> = Mutex::new(None);
+        let Ok(about) = path.metadata() else { return Self::run(path) };
+        let version = (path.to_owned(), about.len(), about.modified().unwrap());
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(probe) = known().as_ref().and_then(|known| known.get(&version)) {
+            return probe.clone();
+        }
+        let probe = Self::run(path);
+        known().get_or_insert_default().insert(version, probe.clone());
+        probe
+    }
+
+    fn run(path: &Path) -> Self {
         let args = ["-v", "error", "-of", "json", "-show_format", "-show_streams", path.to_str().unwrap()];
         let said: serde_json::Value =
             serde_json::from_slice(&succeed("ffprobe", &args, None).stdout).unwrap();

@@ -57,8 +57,8 @@ pub(crate) struct Seen {
 impl Seen {
     fn of(process: &Process, ticks: f64) -> Option<Self> {
         let stat = process.stat().ok()?;
-        // A zombie holds nothing but its number.
-        if stat.state == 'Z' || stat.state == 'X' {
+        // A zombie holds nothing but its number, and the kernel's own threads, children of process 2, nothing of ours.
+        if stat.state == 'Z' || stat.state == 'X' || stat.ppid == 2 {
             return None;
         }
         let arguments = process.cmdline().unwrap_or_default();

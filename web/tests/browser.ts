@@ -6,7 +6,13 @@ export async function startBrowser(): Promise<Browser> {
   return chromium
     .launch({
       executablePath: process.env.WEIR_CHROMIUM ?? "/usr/bin/chromium",
-      args: ["--headless=new", "--autoplay-policy=no-user-gesture-required", "--no-sandbox", "--mute-audio"],
+      args: [
+        "--headless=new",
+        "--autoplay-policy=no-user-gesture-required",
+        "--no-sandbox",
+        "--mute-audio",
+        "--disable-gpu",
+      ],
       headless: true,
     })
     .catch((error: unknown) => {

@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
 use super::Probe;
 use crate::support::barcode;
 use crate::support::layout::{Layout, Region};
@@ -163,30 +167,38 @@ pub(crate) struct Still {
 }
 
 impl Still {
-    /// The picture that is shown `at` seconds; found by seeking, as a player does.
+    /// The picture that is shown `at` seconds; found by seeking, as a player does. Of a JPEG: the one it is.
     pub(crate) fn at(path: &Path, at: f64) -> Self {
-        let probe = Probe::of(path);
-        let stream = probe.stream("video");
-        let (width, height) = (stream.width as usize, stream.height as usize);
-        let at = format!("{at:.3}");
-        let mut args = vec!["-v", "error"];
-        if path.extension().is_none_or(|extension| extension != "jpeg") {
-            args.extend(["-ss", at.as_str()]);
+        if path.extension().is_some_and(|extension| extension == "jpeg") {
+            return Self::of_jpeg(path);
         }
-        args.extend([
-            "-i",
-            path.to_str().unwrap(),
-            "-frames:v",
-            "1",
-            "-f",
-            "rawvideo",
-            "-pix_fmt",
-            "rgb24",
-            "pipe:1",
-        ]);
-        let rgb = succeed("ffmpeg", &args, None).stdout;
-        assert_eq!(rgb.len(), width * height * 3, "one picture at {at} s of {}", path.display());
+        let at = format!("{at:.3}");
+        let args = ["-v", "error", "-ss", &at, "-i", path.to_str().unwrap(), "-frames:v", "1"];
+        let output = ["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"];
+        let ppm = succeed("ffmpeg", &[&args[..], &output[..]].concat(), None).stdout;
+        Self::of_ppm(&ppm).unwrap_or_else(|| panic!("no picture at {at} s of {}", path.display()))
+    }
+
+    /// Tests that wait for what a recording shows look at many of these.
+    fn of_jpeg(path: &Path) -> Self {
+        let bytes = std::io::Cursor::new(std::fs::read(path).unwrap());
+        let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::RGB);
+        let mut decoder = JpegDecoder::new_with_options(bytes, options);
+        let rgb = decoder.decode().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (width, height) = decoder.dimensions().unwrap();
         Self { width, height, rgb }
+    }
+
+    /// `P6`, width, height and 255 in lines of text, then the colours (ppm(5)).
+    fn of_ppm(bytes: &[u8]) -> Option<Self> {
+        let mut parts = bytes.splitn(4, |byte| byte.is_ascii_whitespace());
+        let mut word = || std::str::from_utf8(parts.next()?).ok();
+        if word()? != "P6" {
+            return None;
+        }
+        let (width, height) = (word()?.parse().ok()?, word()?.parse().ok()?);
+        let rgb = parts.next()?.strip_prefix(b"255\n")?;
+        (rgb.len() == width * height * 3).then(|| Self { width, height, rgb: rgb.to_owned() })
     }
 
     /// The average colour in the middle of a region.

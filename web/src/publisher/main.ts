@@ -4,10 +4,10 @@
 //   token          one for each participant; repeat it
 //   color, number, tone    of each participant, in the order of the tokens; repeat them. Else they come from PALETTE, 1, 2, 3 …
 //                  and 440, 550, 660 … Hz
-//   codec          vp8 (the default), h264, vp9, av1
+//   codec          vp8 (the default), h264, vp9, av1: of all, or repeated of each
 //   simulcast      1: layers (the default: one)
 //   layers         of one stream in vp9 or av1: L3T3_KEY, … (the default: L1T1)
-//   width, height, fps     640, 360, 30
+//   width, height, fps     640, 360, 10
 //   camera, microphone     0: joins without
 //   devices        1: the browser's camera and microphone (Chromium has fake ones) in place of a colour and a tone
 //   beep           1: the tone is 100 ms long at each full second of the wall clock, with a flash
@@ -35,8 +35,7 @@ const integer = (name: string, otherwise: number) => Number(params.get(name) ?? 
 const format = {
   width: integer("width", 640),
   height: integer("height", 360),
-  fps: integer("fps", 30),
-  codec: (params.get("codec") ?? "vp8") as VideoCodec,
+  fps: integer("fps", 10),
   simulcast: params.get("simulcast") === "1",
   layers: (params.get("layers") ?? "L1T1") as NonNullable<TrackPublishOptions["scalabilityMode"]>,
   beep: params.get("beep") === "1",
@@ -112,11 +111,13 @@ class Publisher {
   readonly room = new Room({ dynacast: false, adaptiveStream: false });
   readonly #look: Look;
   readonly #tone: number;
+  readonly #codec: VideoCodec;
   #screen: LocalVideoTrack | undefined;
 
-  constructor(look: Look, tone: number) {
+  constructor(look: Look, tone: number, codec: VideoCodec) {
     this.#look = look;
     this.#tone = tone;
+    this.#codec = codec;
   }
 
   get identity(): string {
@@ -132,11 +133,11 @@ class Publisher {
   }
 
   async publishCamera(): Promise<void> {
-    const { width, height, fps, codec, simulcast, layers } = format;
+    const { width, height, fps, simulcast, layers } = format;
     const options: TrackPublishOptions = {
       source: Track.Source.Camera,
       name: "camera",
-      videoCodec: codec,
+      videoCodec: this.#codec,
       backupCodec: false,
       simulcast,
       videoEncoding: { maxBitrate: width * height * fps * 0.1, maxFramerate: fps },
@@ -213,7 +214,9 @@ async function joinAll(): Promise<Publisher[]> {
   const publishers = all("token").map((_, index) => {
     const color = all("color")[index] ?? PALETTE[index % PALETTE.length] ?? "#c02020";
     const number = Number(all("number")[index] ?? index + 1);
-    return new Publisher({ color, number }, Number(all("tone")[index] ?? 440 + 110 * index));
+    const tone = Number(all("tone")[index] ?? 440 + 110 * index);
+    const codec = (all("codec")[index] ?? all("codec")[0] ?? "vp8") as VideoCodec;
+    return new Publisher({ color, number }, tone, codec);
   });
   // One after the other: who comes first is then known.
   for (const [index, token] of all("token").entries()) {
