@@ -45,7 +45,8 @@ case "$name" in
     part "build" cargo test --locked --no-run
     part "clippy, tokio-console" cargo clippy --locked --features console -- -D warnings || failed=1
     # Beside other tests, the CPU profile has the functions of all of them in it and looks up their names for minutes.
-    tests "unit tests" cargo test --locked --lib --bins -- --skip profile::tests::real_time
+    # Those that start processes mostly wait, so that there are more than cores.
+    tests "unit tests" cargo test --locked --lib --bins -- --test-threads=4 --skip profile::tests::real_time
     tests "CPU profile" cargo test --locked --lib -- profile::tests::real_time
     tests "documentation tests" cargo test --locked --doc
     tests "integration tests" cargo test --locked --test it -- --test-threads="$threads" --skip soak::

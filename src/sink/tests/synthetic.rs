@@ -311,6 +311,6 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        output_of("umount", &[self.0.path().to_str().unwrap()]);
+        output_of("umount", &["--lazy", self.0.path().to_str().unwrap()]);
     }
 }
