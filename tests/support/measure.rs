@@ -36,12 +36,15 @@ pub(crate) struct Stream {
     pub(crate) duration: Option<f64>,
 }
 
+/// A file as it was at one time: its length, and when it was last written.
+type Version = (PathBuf, u64, SystemTime);
+
 impl Probe {
     /// Several measurements of one file need it. It is asked for once, as ffprobe takes a fifth of a second to start.
     pub(crate) fn of(path: &Path) -> Self {
-        static KNOWN: Mutex<Option<HashMap<(PathBuf, u64, SystemTime), Probe>>> = Mutex::new(None);
+        static KNOWN: Mutex<Option<HashMap<Version, Probe>>> = Mutex::new(None);
         let Ok(about) = path.metadata() else { return Self::run(path) };
-        let version = (path.to_owned(), about.len(), about.modified().unwrap());
+        let version: Version = (path.to_owned(), about.len(), about.modified().unwrap());
         let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(probe) = known().as_ref().and_then(|known| known.get(&version)) {
             return probe.clone();
