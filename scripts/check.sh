@@ -41,6 +41,7 @@ quiet_part() {
 rust() {
   quiet_part "format" cargo fmt --check
   quiet_part "clippy" cargo clippy --locked --quiet --all-targets -- -D warnings
+  quiet_part "clippy, tokio-console" cargo clippy --locked --quiet --features console -- -D warnings
   quiet_part "pure unit tests" pure_tests
   quiet_part "documentation" documentation
 }

@@ -43,7 +43,6 @@ case "$name" in
   "")
     # Built before, so that the durations below are those of tests.
     part "build" cargo test --locked --no-run
-    part "clippy, tokio-console" cargo clippy --locked --features console -- -D warnings || failed=1
     # Beside other tests, the CPU profile has the functions of all of them in it and looks up their names for minutes.
     # Those that start processes mostly wait, so that there are more than cores.
     tests "unit tests" cargo test --locked --lib --bins -- --test-threads=4 --skip profile::tests::real_time

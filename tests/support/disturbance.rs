@@ -4,6 +4,7 @@
 //! moment changes them, and so does a program that nobody reckoned with. Where such a figure is asserted, [`undisturbed`] says
 //! first whether the measurement is one.
 
+use std::collections::HashMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -122,7 +123,7 @@ impl Watch {
         delays.sort_unstable();
         let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
         let busy = after.busy - self.before.busy;
-        let ours = after.ours - self.before.ours;
+        let ours = after.ours.since(&self.before.ours);
         Seen {
             steal: (after.steal - self.before.steal) / seconds / cores,
             foreign: ((busy - ours) / seconds).max(0.0),
@@ -132,14 +133,37 @@ impl Watch {
 }
 
 /// CPU seconds since the machine, or this program, was started.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Used {
     /// By all programs.
     busy: f64,
     /// By these tests and everything they started.
-    ours: f64,
+    ours: Ours,
     /// By the host.
     steal: f64,
+}
+
+/// CPU ticks of this process and its descendants.
+#[derive(Debug, Clone)]
+struct Ours {
+    /// Of all, and of those of them that have ended and were waited for.
+    all: u64,
+    /// Of each that runs, by itself.
+    each: HashMap<i32, u64>,
+}
+
+impl Ours {
+    /// Seconds used since then.
+    fn since(&self, before: &Self) -> f64 {
+        // A process whose parent was killed is not waited for by any of ours: all that it ever used is missing then. What each of the
+        // others used is known.
+        let running: u64 = self
+            .each
+            .iter()
+            .map(|(pid, used)| used.saturating_sub(before.each.get(pid).copied().unwrap_or_default()))
+            .sum();
+        running.max(self.all.saturating_sub(before.all)) as f64 / procfs::ticks_per_second() as f64
+    }
 }
 
 impl Used {
@@ -148,17 +172,12 @@ impl Used {
         let all = KernelStats::current().map(|stats| stats.total);
         let all = all.unwrap_or_else(|error| panic!("/proc/stat: {error}"));
         let busy = all.user + all.nice + all.system + all.irq.unwrap_or(0) + all.softirq.unwrap_or(0);
-        let ours = family_ticks();
-        Self {
-            busy: busy as f64 / ticks,
-            ours: ours as f64 / ticks,
-            steal: all.steal.unwrap_or(0) as f64 / ticks,
-        }
+        Self { busy: busy as f64 / ticks, ours: ours(), steal: all.steal.unwrap_or(0) as f64 / ticks }
     }
 }
 
 /// What this process, its descendants, and those of them that have ended used so far.
-fn family_ticks() -> u64 {
+fn ours() -> Ours {
     let all = all_processes().into_iter().flatten().filter_map(Result::ok);
     let stats: Vec<_> = all.filter_map(|process: Process| process.stat().ok()).collect();
     let mut family = vec![i32::try_from(std::process::id()).unwrap_or_default()];
@@ -168,13 +187,13 @@ fn family_ticks() -> u64 {
         family.extend(stats.iter().filter(|stat| stat.ppid == parent).map(|stat| stat.pid));
         at += 1;
     }
-    let of_family = stats.iter().filter(|stat| family.contains(&stat.pid));
-    of_family
-        .map(|stat| {
-            let ended = stat.cutime.max(0) + stat.cstime.max(0);
-            stat.utime + stat.stime + u64::try_from(ended).unwrap_or_default()
-        })
-        .sum()
+    let mut ours = Ours { all: 0, each: HashMap::new() };
+    for stat in stats.iter().filter(|stat| family.contains(&stat.pid)) {
+        let (itself, ended) = (stat.utime + stat.stime, stat.cutime.max(0) + stat.cstime.max(0));
+        ours.all += itself + u64::try_from(ended).unwrap_or_default();
+        ours.each.insert(stat.pid, itself);
+    }
+    ours
 }
 
 #[cfg(test)]
@@ -194,6 +213,15 @@ mod tests {
         assert_eq!(late.as_deref(), Some("a thread was woken 80 ms too late"));
     }
 
+    #[test]
+    fn a_process_that_ends_unseen_is_nobody_elses() {
+        let before = Ours { all: 1_000, each: HashMap::from([(10, 100), (11, 900)]) };
+        // 11 is gone, and init has waited for it.
+        let after = Ours { all: 250, each: HashMap::from([(10, 150), (12, 100)]) };
+        let ticks = procfs::ticks_per_second() as f64;
+        assert!((after.since(&before) - 150.0 / ticks).abs() < 1e-9);
+    }
+
     /// What the tests themselves compute is theirs, while they run and when they have ended.
     #[test]
     fn a_tests_own_processes_are_no_disturbance() {
@@ -202,7 +230,7 @@ mod tests {
         let begin = Instant::now();
         // Half a second of a core, which counts once the program has ended and been waited for.
         super::super::tool::succeed("bash", &["-c", "for ((i = 0; i < 300000; i++)); do :; done"], None);
-        let own = Used::now().ours - watch.before.ours;
+        let own = Used::now().ours.since(&watch.before.ours);
         assert!(own > 0.1 && own < begin.elapsed().as_secs_f64() * 1.5 + 0.5, "{own} s of CPU");
         let seen = watch.end();
         assert!(seen.foreign >= 0.0, "{seen:?}");
