@@ -120,7 +120,7 @@ async fn a_screen_that_is_dropped_or_never_began_leaves_nothing_running() {
     rig.play("TR_1", TrackCodec::Vp8, &red).await;
     let begun = Instant::now();
     drop(rig.screen);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 
     let (feed, kept, timeline) = (Feed::new("raw video"), Kept::default(), Timeline::new());
     let _attached = feed.attach(Box::new(kept.clone()));

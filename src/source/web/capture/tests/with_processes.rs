@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What waits for nobody, on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
 #[test]
 fn every_size_has_its_colours_up_to_the_edges() {
     for (width, height) in [(16, 16), (854, 480), (720, 1280), (1922, 1082), (1280, 720), (18, 30)] {
@@ -175,7 +178,7 @@ async fn a_display_that_dies_is_noticed_and_the_recording_goes_on_with_the_next_
     rig.server.kill();
     let why =
         tokio::time::timeout(DEADLINE, failure.wait_for(Option::is_some)).await.unwrap().unwrap().clone();
-    assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < AT_ONCE, "{:?}", killed.elapsed());
     assert!(why.unwrap().contains(&rig.screen.display));
     drop(rig.capture);
     let gone = rig.kept.all().len();
@@ -206,7 +209,7 @@ async fn a_recording_ends_with_what_was_drawn_last_and_has_its_length() {
     let length = rig.context.timeline.end();
     let ending = Instant::now();
     rig.pacer.finish().await;
-    assert!(ending.elapsed() < Duration::from_secs(2), "{:?}", ending.elapsed());
+    assert!(ending.elapsed() < AT_ONCE, "{:?}", ending.elapsed());
     assert!(rig.kept.has_ended());
     let pictures = rig.kept.all();
     let last = pictures.last().unwrap();
@@ -214,7 +217,7 @@ async fn a_recording_ends_with_what_was_drawn_last_and_has_its_length() {
     assert_eq!(pts(last) + last.buffer().unwrap().duration().unwrap(), length);
     let stopping = Instant::now();
     drop(rig.capture);
-    assert!(stopping.elapsed() < Duration::from_millis(800), "{:?}", stopping.elapsed());
+    assert!(stopping.elapsed() < AT_ONCE, "{:?}", stopping.elapsed());
 }
 
 #[tokio::test]
@@ -304,12 +307,12 @@ async fn sound_is_whole_and_as_long_as_the_recording_and_its_loss_is_noticed() {
     let killed = Instant::now();
     server.kill();
     let why = tokio::time::timeout(DEADLINE, failure.wait_for(Option::is_some)).await.unwrap().is_ok();
-    assert!(why && killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
+    assert!(why && killed.elapsed() < AT_ONCE, "{:?}", killed.elapsed());
     assert!(
         SoundCapture::start(&socket, device, Duration::from_millis(15), Feed::new("raw audio"), timeline)
             .is_err()
     );
     let stopping = Instant::now();
     drop(capture);
-    assert!(stopping.elapsed() < Duration::from_millis(800), "{:?}", stopping.elapsed());
+    assert!(stopping.elapsed() < AT_ONCE, "{:?}", stopping.elapsed());
 }
