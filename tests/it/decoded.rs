@@ -12,7 +12,7 @@ use crate::support::livekit::LiveKitServer;
 use crate::support::lossy_link::{LossyLink, Weather};
 use crate::support::measure::pictures::{Picture, Still, colour_distance, pictures};
 use crate::support::measure::sound::Beep;
-use crate::support::measure::timing::{DISTURBED, flashes, lateness_of_pairs, percentile, sound_lateness};
+use crate::support::measure::timing::{DISTURBED, flashes, lateness, lateness_of_pairs, percentile};
 use crate::support::measure::{Probe, assert_decodable, sound};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
@@ -300,11 +300,7 @@ fn sound_and_picture_of_a_track_composite_are_together() {
             if measured.is_calm { (5.0..8.5, 120, 3, 0.03) } else { (2.0..8.5, 40, 2, DISTURBED) };
         assert!(lengths.contains(&length), "{path}: {length}");
         assert!(pictures.len() > frames, "{path}: {} frames", pictures.len());
-        let late = if measured.is_calm {
-            sound_lateness(&pictures, &beeps)
-        } else {
-            lateness_of_pairs(&pictures, &beeps)
-        };
+        let late = lateness(&pictures, &beeps, measured.is_calm);
         assert!(late.len() >= pairs, "{path}: {late:.3?}");
         let apart: Vec<f64> = late.iter().map(|(_, late)| late.abs()).collect();
         // The first flash may be one that had begun before.

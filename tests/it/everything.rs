@@ -8,9 +8,7 @@ use crate::support::disturbance::undisturbed;
 use crate::support::layout;
 use crate::support::measure::pictures::{Picture, Still, colour_distance, pictures};
 use crate::support::measure::sound::{beeps, peak, samples};
-use crate::support::measure::timing::{
-    Cadence, DISTURBED, SCRIPTED, cadence, lateness_of_pairs, millis_since, sound_lateness,
-};
+use crate::support::measure::timing::{Cadence, DISTURBED, SCRIPTED, cadence, lateness, millis_since};
 use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
 use crate::support::peers::{RtmpServer, SrtServer, closed_port};
 use crate::support::recorder::{Ended, Recorder, page};
@@ -72,8 +70,7 @@ fn record() -> Everything {
 #[track_caller]
 fn assert_lip_sync(path: &Path, pictures: &[Picture], at_least: usize) {
     let is_calm = everything().is_calm;
-    let measure = if is_calm { sound_lateness } else { lateness_of_pairs };
-    let lateness = measure(pictures, &beeps(&samples(path)));
+    let lateness = lateness(pictures, &beeps(&samples(path)), is_calm);
     assert!(lateness.len() >= at_least, "{} beeps with their flashes in {}", lateness.len(), path.display());
     let millis: Vec<f64> = lateness.iter().map(|(_, late)| (late * 1000.0).round()).collect();
     let bound = if is_calm { SCRIPTED * 1000.0 } else { DISTURBED * 1000.0 };
@@ -246,7 +243,7 @@ fn images_show_what_was_on_the_page_at_their_times() {
         let path = all.path("thumbs").join(name);
         let image = &pictures(&path, &layout::clock())[0];
         // A disturbed machine may tear it, and then it can't be read.
-        assert!(image.counters[0].is_some() || !all.is_calm, "{name:?} is no readable image");
+        assert!(image.counters[0].is_some() || !all.is_calm, "{name:?} cannot be read");
         if let Some(counter) = image.counters[0] {
             let shown = all.pictures.iter().find(|picture| picture.counters[0] == Some(counter));
             let shown = shown.unwrap_or_else(|| panic!("{name:?}: picture {counter} is not in the file")).pts;

@@ -7,7 +7,7 @@ use crate::support::disturbance::undisturbed;
 use crate::support::layout;
 use crate::support::measure::pictures::{Still, colour_distance, pictures};
 use crate::support::measure::sound::{beeps, samples};
-use crate::support::measure::timing::{DISTURBED, SCRIPTED, cadence, lateness_of_pairs, sound_lateness};
+use crate::support::measure::timing::{DISTURBED, SCRIPTED, cadence, lateness, lateness_of_pairs};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Ended, Recorder, page};
 use crate::support::slots;
@@ -79,8 +79,8 @@ fn full_hd_keeps_its_pace() {
     // A frame is captured 4 ms after its last damage event: a host that takes the CPU in the middle of it tears it.
     let (distinct, torn) = if measured.is_calm { (27.0, 1) } else { (8.0, all.len() / 10) };
     assert!(frames.distinct >= distinct && frames.torn <= torn, "{frames:?}");
-    let measure = if measured.is_calm { sound_lateness } else { lateness_of_pairs };
-    let late: Vec<f64> = measure(&all, &beeps(&samples(&path))).into_iter().map(|(_, late)| late).collect();
+    let late = lateness(&all, &beeps(&samples(&path)), measured.is_calm);
+    let late: Vec<f64> = late.into_iter().map(|(_, late)| late).collect();
     let bound = if measured.is_calm { SCRIPTED } else { DISTURBED };
     assert!(late.len() >= 3 && late.iter().all(|late| late.abs() <= bound), "{late:.3?}");
 }

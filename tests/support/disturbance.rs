@@ -146,13 +146,33 @@ struct Used {
 /// CPU ticks of this process and its descendants.
 #[derive(Debug, Clone)]
 struct Ours {
-    /// Of all, and of those of them that have ended and were waited for.
+    /// The sum over all of them, with the children that have ended and that one of them has waited for.
     all: u64,
-    /// Of each that runs, by itself.
+    /// What each running process has used itself, by process id.
     each: HashMap<i32, u64>,
 }
 
 impl Ours {
+    /// They have used this since they started.
+    fn now() -> Self {
+        let all = all_processes().into_iter().flatten().filter_map(Result::ok);
+        let stats: Vec<_> = all.filter_map(|process: Process| process.stat().ok()).collect();
+        let mut family = vec![i32::try_from(std::process::id()).unwrap_or_default()];
+        let mut at = 0;
+        while at < family.len() {
+            let parent = family[at];
+            family.extend(stats.iter().filter(|stat| stat.ppid == parent).map(|stat| stat.pid));
+            at += 1;
+        }
+        let mut ours = Self { all: 0, each: HashMap::new() };
+        for stat in stats.iter().filter(|stat| family.contains(&stat.pid)) {
+            let (itself, ended) = (stat.utime + stat.stime, stat.cutime.max(0) + stat.cstime.max(0));
+            ours.all += itself + u64::try_from(ended).unwrap_or_default();
+            ours.each.insert(stat.pid, itself);
+        }
+        ours
+    }
+
     /// Seconds used since then.
     fn since(&self, before: &Self) -> f64 {
         // A process whose parent was killed is not waited for by any of ours: all that it ever used is missing then. What each of the
@@ -172,28 +192,8 @@ impl Used {
         let all = KernelStats::current().map(|stats| stats.total);
         let all = all.unwrap_or_else(|error| panic!("/proc/stat: {error}"));
         let busy = all.user + all.nice + all.system + all.irq.unwrap_or(0) + all.softirq.unwrap_or(0);
-        Self { busy: busy as f64 / ticks, ours: ours(), steal: all.steal.unwrap_or(0) as f64 / ticks }
+        Self { busy: busy as f64 / ticks, ours: Ours::now(), steal: all.steal.unwrap_or(0) as f64 / ticks }
     }
-}
-
-/// What this process, its descendants, and those of them that have ended used so far.
-fn ours() -> Ours {
-    let all = all_processes().into_iter().flatten().filter_map(Result::ok);
-    let stats: Vec<_> = all.filter_map(|process: Process| process.stat().ok()).collect();
-    let mut family = vec![i32::try_from(std::process::id()).unwrap_or_default()];
-    let mut at = 0;
-    while at < family.len() {
-        let parent = family[at];
-        family.extend(stats.iter().filter(|stat| stat.ppid == parent).map(|stat| stat.pid));
-        at += 1;
-    }
-    let mut ours = Ours { all: 0, each: HashMap::new() };
-    for stat in stats.iter().filter(|stat| family.contains(&stat.pid)) {
-        let (itself, ended) = (stat.utime + stat.stime, stat.cutime.max(0) + stat.cstime.max(0));
-        ours.all += itself + u64::try_from(ended).unwrap_or_default();
-        ours.each.insert(stat.pid, itself);
-    }
-    ours
 }
 
 #[cfg(test)]

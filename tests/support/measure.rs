@@ -6,7 +6,7 @@ pub(crate) mod timing;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::tool::{run, succeed};
@@ -42,15 +42,15 @@ type Version = (PathBuf, u64, SystemTime);
 impl Probe {
     /// Several measurements of one file need it. It is asked for once, as ffprobe takes a fifth of a second to start.
     pub(crate) fn of(path: &Path) -> Self {
-        static KNOWN: Mutex<Option<HashMap<Version, Probe>>> = Mutex::new(None);
+        static KNOWN: LazyLock<Mutex<HashMap<Version, Probe>>> = LazyLock::new(Mutex::default);
         let Ok(about) = path.metadata() else { return Self::run(path) };
         let version: Version = (path.to_owned(), about.len(), about.modified().unwrap());
         let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(probe) = known().as_ref().and_then(|known| known.get(&version)) {
+        if let Some(probe) = known().get(&version) {
             return probe.clone();
         }
         let probe = Self::run(path);
-        known().get_or_insert_default().insert(version, probe.clone());
+        known().insert(version, probe.clone());
         probe
     }
 

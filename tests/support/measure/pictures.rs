@@ -167,7 +167,8 @@ pub(crate) struct Still {
 }
 
 impl Still {
-    /// The picture that is shown `at` seconds; found by seeking, as a player does. Of a JPEG: the one it is.
+    /// The picture that is shown `at` seconds; found by seeking, as a player does. A JPEG has one picture, whatever `at`
+    /// is.
     pub(crate) fn at(path: &Path, at: f64) -> Self {
         if path.extension().is_some_and(|extension| extension == "jpeg") {
             return Self::of_jpeg(path);

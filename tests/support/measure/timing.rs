@@ -44,6 +44,11 @@ pub(crate) fn lateness_of_pairs(pictures: &[Picture], beeps: &[Beep]) -> Vec<(f6
     flashes(pictures).into_iter().filter_map(nearest).collect()
 }
 
+/// Measures by [`sound_lateness`] where the machine was calm, and by [`lateness_of_pairs`] where it was disturbed.
+pub(crate) fn lateness(pictures: &[Picture], beeps: &[Beep], is_calm: bool) -> Vec<(f64, f64)> {
+    if is_calm { sound_lateness(pictures, beeps) } else { lateness_of_pairs(pictures, beeps) }
+}
+
 /// How far sound may be from picture where a script makes both, in seconds. The browser shows what a script draws a frame after what a
 /// video plays, and in every fourth recording at 1080p two frames after, from the beginning to the end
 /// (`source::web::capture::alignment`). Within one recording it is steady to a few milliseconds.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What waits for nobody, on a busy machine.
+/// A busy machine takes no longer than this for what does not wait for anything.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 #[test]
