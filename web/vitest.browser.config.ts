@@ -9,7 +9,8 @@ export default defineConfig(({ mode }) => ({
     include: [mode === "previews" ? "tests/previews.ts" : "tests/**/*.test.ts"],
     environment: "node",
     fileParallelism: false,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Longer than any wait in a test, which says what it waited for.
+    testTimeout: 240_000,
+    hookTimeout: 120_000,
   },
 }));

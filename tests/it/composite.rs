@@ -201,7 +201,7 @@ fn nine_people_in_vp9_are_seen_and_heard() {
 #[test]
 fn sixteen_people_in_vp8_are_seen_and_heard() {
     let _slot = slots::machine();
-    check_everybody_is_seen_and_heard(16, (4, 4), "width=320&height=180&fps=5");
+    check_everybody_is_seen_and_heard(16, (4, 4), "width=192&height=108&fps=4");
 }
 
 /// A flash and a beep of one participant, at each full second, sent together by a publisher that adds nothing of its own.

@@ -13,7 +13,7 @@ fn the_pages_pass_their_tests_in_a_browser() {
     assert!(web.join("node_modules/vitest").is_dir(), "vitest is missing: `make web` installs it");
     let mut npm = command("npm");
     npm.args(["run", "test:browser"]).env("NO_COLOR", "1").current_dir(web);
-    let done = Tool::start(npm, None).finish(Duration::from_secs(300));
+    let done = Tool::start(npm, None).finish(Duration::from_secs(600));
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success(), "{said}\n{}", done.stderr);
     // `      Tests  14 passed (14)`

@@ -2,6 +2,9 @@
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { type LiveKitServer, until } from "./livekit";
 
+/** What a page needs to load or to show something, in ms; on a busy machine, too. */
+const PAGE_WITHIN = 60_000;
+
 export async function startBrowser(): Promise<Browser> {
   return chromium
     .launch({
@@ -45,6 +48,7 @@ export class Publishers {
       }
     }
     const page = await browser.newPage();
+    page.setDefaultTimeout(PAGE_WITHIN);
     await page.goto(`${base}/dist-test/publisher/?${params}`);
     await page.evaluate("window.publishers.then(() => undefined)");
     return new Publishers(page);
@@ -87,6 +91,7 @@ export class Recorder {
     size: { width: number; height: number } = { width: 1280, height: 720 },
   ): Promise<Recorder> {
     const context = await browser.newContext({ viewport: size, deviceScaleFactor: 1 });
+    context.setDefaultTimeout(PAGE_WITHIN);
     const page = await context.newPage();
     const recorder = new Recorder(page, context);
     const opened = Date.now();
@@ -148,6 +153,18 @@ export class Recorder {
       }
       const stream = document.querySelector<HTMLVideoElement>(".tile video")?.srcObject;
       return stream instanceof MediaStream ? stream.getVideoTracks()[0]?.id : undefined;
+    });
+  }
+
+  /** Waits until the colour at a point of the page is as a test expects it. */
+  async shows(x: number, y: number, test: (color: [number, number, number]) => boolean): Promise<void> {
+    let last: number[] = [];
+    await until(`the colour at ${x},${y}`, async () => {
+      const color = await this.color(x, y);
+      last = color;
+      return test(color) ? true : undefined;
+    }).catch((error: unknown) => {
+      throw new Error(`${error instanceof Error ? error.message : error}; it is ${last}`);
     });
   }
 

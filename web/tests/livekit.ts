@@ -42,8 +42,8 @@ async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-/** Asks again and again until it holds, or the time is over. */
-export async function until<T>(what: string, probe: () => Promise<T | undefined>, ms = 20_000): Promise<T> {
+/** Asks again and again until it holds, or the time is over: a minute, which a busy machine does not need. */
+export async function until<T>(what: string, probe: () => Promise<T | undefined>, ms = 60_000): Promise<T> {
   const deadline = Date.now() + ms;
   for (;;) {
     const found = await probe();

@@ -28,6 +28,8 @@ const PALETTE = [
   "#204020",
 ];
 const BEEP = 0.1;
+/** In bit/s. WebRTC sends nothing at all where it may only send a few thousand. */
+const MIN_BITRATE = 50_000;
 
 const params = new URLSearchParams(window.location.search);
 const integer = (name: string, otherwise: number) => Number(params.get(name) ?? otherwise);
@@ -140,7 +142,7 @@ class Publisher {
       videoCodec: this.#codec,
       backupCodec: false,
       simulcast,
-      videoEncoding: { maxBitrate: width * height * fps * 0.1, maxFramerate: fps },
+      videoEncoding: { maxBitrate: Math.max(MIN_BITRATE, width * height * fps * 0.1), maxFramerate: fps },
       ...(simulcast ? {} : { scalabilityMode: layers }),
     };
     const track = format.devices ? await device("video") : picture(this.#look, width, height);
