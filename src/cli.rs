@@ -2,6 +2,7 @@
 //!
 //! What was typed is here; what it means as a request is in [`request`].
 
+pub mod recovered;
 pub mod request;
 mod room;
 
@@ -45,9 +46,15 @@ pub enum Command {
     /// Is everything here that a recording needs? Each missing thing with the command that installs it
     Doctor,
     /// Finish what a killed recording left
+    ///
+    /// Media that can't be turned into a finished file is kept in the work directory, and named. Exit code: 0 everything is
+    /// finished and stored, 1 something is kept.
     Recover {
         /// The recording's work directory, or a directory with such directories in it
         dir: PathBuf,
+        /// Print a JSON line for each work directory, finished file, kept file and problem
+        #[arg(long)]
+        json: bool,
         /// Store by this instead of what the recording was given: YAML as for `record`
         #[arg(long, value_name = "FILE")]
         storage: Option<PathBuf>,

@@ -10,6 +10,7 @@
 
 pub mod cell;
 mod lines;
+pub mod recovery;
 
 use std::path::PathBuf;
 

@@ -1,7 +1,9 @@
 //! What must outlive a killed process: one line of JSON for each entry, appended, and the kernel's when a call returns.
+//!
+//! A line that could not be written in full never takes another one with it: it is cut off again, or ended before the next one.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -14,13 +16,25 @@ pub struct Journal<T> {
     path: PathBuf,
     /// Made with the first entry.
     file: Option<File>,
+    /// The file may end in half a line that could not be cut off.
+    is_torn: bool,
     entries: PhantomData<fn(&T)>,
+}
+
+/// What a journal holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entries<T> {
+    /// Those that can be read, in order.
+    pub entries: Vec<T>,
+    /// Lines that can't be read: what they said is not known. A last line without its end is not counted, its entry was
+    /// never added.
+    pub unreadable: usize,
 }
 
 impl<T: Serialize + DeserializeOwned> Journal<T> {
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
-        Self { path, file: None, entries: PhantomData }
+        Self { path, file: None, is_torn: false, entries: PhantomData }
     }
 
     #[must_use]
@@ -31,27 +45,72 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// Adds an entry.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// When it can't be written; the journal is as it was then, and others can be added.
     pub fn add(&mut self, entry: &T) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
-        let file = match &mut self.file {
+        let mut file = match self.file.take() {
             Some(file) => file,
-            none => none.insert(File::options().create(true).append(true).open(&self.path)?),
+            None => self.open()?,
         };
-        file.write_all(&line)
+        let added = append(&mut file, &line, &mut self.is_torn);
+        self.file = Some(file);
+        added
     }
 
-    /// Every entry, in order; none when there is no file. A line that was cut off is none.
+    /// Opens the file, without half a line at its end that an earlier process left.
+    fn open(&mut self) -> io::Result<File> {
+        let mut file = File::options().create(true).read(true).append(true).open(&self.path)?;
+        let mut text = Vec::new();
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut text)?;
+        let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if complete < text.len() {
+            self.is_torn = file.set_len(complete as u64).is_err();
+        }
+        Ok(file)
+    }
+
+    /// Every entry; none when there is no file. Lines that can't be read are counted, and a warning is logged.
     ///
     /// # Errors
-    /// When the file is there and can't be read, or a whole line is no entry.
-    pub fn read(&self) -> io::Result<Vec<T>> {
+    /// When the file is there and can't be read.
+    pub fn read(&self) -> io::Result<Entries<T>> {
         let text = match std::fs::read(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
-        let whole = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-        whole.map(|line| serde_json::from_slice(line).map_err(io::Error::from)).collect()
+        let mut read = Entries { entries: Vec::new(), unreadable: 0 };
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            // A blank line ends half a line that was cut off.
+            let Some(line) = line.strip_suffix(b"\n").filter(|line| !line.is_empty()) else { continue };
+            match serde_json::from_slice(line) {
+                Ok(entry) => read.entries.push(entry),
+                Err(_) => read.unreadable += 1,
+            }
+        }
+        if read.unreadable > 0 {
+            let (path, lines) = (self.path.display(), read.unreadable);
+            tracing::warn!(%path, lines, "journal has lines that can't be read");
+        }
+        Ok(read)
     }
 }
+
+/// Appends a line. One that could not be written in full is cut off again; where that fails, too, `is_torn` says that the
+/// next line has to begin with the end of this one.
+fn append(file: &mut File, line: &[u8], is_torn: &mut bool) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    let written = match *is_torn {
+        true => file.write_all(&[b"\n", line].concat()),
+        false => file.write_all(line),
+    };
+    match written {
+        Ok(()) => *is_torn = false,
+        Err(_) => *is_torn |= file.set_len(before).is_err(),
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Command::Record { job } => record(&job),
         Command::Plan { job } => plan(&job),
         Command::Doctor => examine(),
-        Command::Recover { dir, storage } => finish(&dir, storage.as_deref()),
+        Command::Recover { dir, json, storage } => finish(&dir, json, storage.as_deref()),
         Command::Serve(args) => serve(&args),
         Command::Recorder => record_for_service(),
         Command::Completions { shell } => {
@@ -132,25 +132,19 @@ fn examine() -> anyhow::Result<u8> {
     Ok(u8::from(!doctor::is_sound(&findings)))
 }
 
-fn finish(dir: &Path, storage: Option<&Path>) -> anyhow::Result<u8> {
+fn finish(dir: &Path, json: bool, storage: Option<&Path>) -> anyhow::Result<u8> {
     telemetry::init(Verbosity::Beside, Display::Logs.bar());
     weir::media::init().context("GStreamer does not start (try `weir doctor`)")?;
     let server = storage.map(|file| server_storage(Some(file))).transpose()?;
     let recovered = runtime()?.block_on(recover::recover(dir, server.as_ref()))?;
-    if recovered.is_empty() {
-        say(&mut std::io::stdout(), &format!("nothing to recover in {}", dir.display()));
-    }
-    let mut is_whole = true;
-    for recording in &recovered {
-        for file in &recording.files {
-            say(&mut std::io::stdout(), file);
-        }
-        for problem in &recording.problems {
-            is_whole = false;
-            say(&mut std::io::stderr(), &format!("weir: {}: {problem}", recording.root.display()));
-        }
-    }
-    Ok(u8::from(!is_whole))
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let printed = match json {
+        true => cli::recovered::print_json(&recovered, &mut out),
+        false => cli::recovered::print(dir, &recovered, &mut out, &mut err),
+    };
+    // Where nobody reads any more there is nobody to tell.
+    printed.ok();
+    Ok(u8::from(!recovered.iter().all(recover::Recovered::is_whole)))
 }
 
 fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {

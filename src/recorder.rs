@@ -88,7 +88,8 @@ pub async fn record(
     preflight::check(&plan, &base, options.keep_free)?;
     let work = WorkDir::create(&plan, options.work_dir.as_deref(), &base)?;
     if let Err(error) = media::init() {
-        work.discard();
+        // Nothing was recorded yet; what is there all the same is warned of.
+        work.discard().ok();
         return Err(RefusedError::GStreamer(error.to_string()));
     }
     let graph = GraphPlan::new(&plan, Machine { cores: available_cores(), encoder_threads: 0 });

@@ -1,5 +1,5 @@
 //! Finishes what a recording left that was killed, or that could not store everything: every file is made whole and put
-//! where it belongs.
+//! where it belongs. What can't be finished stays: a work directory is removed only when nothing recorded is left in it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,11 @@ use crate::plan::codec::{CONTAINERS, Container};
 use crate::plan::error::PlanError;
 use crate::plan::output::OutputId;
 use crate::plan::storage::{Storage, of_server};
-use crate::recording::workdir::{self, Abandoned, OutputEntry, WorkDirError};
+use crate::recording::workdir::{self, Abandoned, OutputEntry, Remain, WorkDirError, remains_in};
 use crate::sink::file::FilePaths;
 use crate::sink::segments::Places;
-use crate::sink::whole::{FinalizeError, make_whole};
-use crate::sink::{Leftover, RescueError, images, segments};
+use crate::sink::whole::{FinalizeError, Whole, make_whole};
+use crate::sink::{Leftover, RescueError, Rescued, images, segments};
 use crate::upload::UploadError;
 use crate::upload::ledger::{self, Accounts};
 use crate::upload::rescue::Rescuer;
@@ -23,10 +23,22 @@ use crate::upload::rescue::Rescuer;
 #[derive(Debug)]
 pub struct Recovered {
     pub root: PathBuf,
-    /// Where each recovered file is now.
+    /// Files with something recorded that were there before.
+    pub found: Vec<Remain>,
+    /// Where each finished file is now.
     pub files: Vec<String>,
-    /// What could not be recovered. Empty: the work directory is gone.
+    /// Files that were not turned into finished ones: they stay, and the work directory with them.
+    pub kept: Vec<Remain>,
+    /// What could not be recovered. Empty, and nothing kept: the work directory is gone.
     pub problems: Vec<RecoverError>,
+}
+
+impl Recovered {
+    /// Whether everything that was there is finished and where it belongs.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.problems.is_empty() && self.kept.is_empty()
+    }
 }
 
 /// Why something could not be recovered. What is there stays there.
@@ -40,6 +52,11 @@ pub enum RecoverError {
     Rescue(#[from] RescueError),
     #[error("{name}: {error}")]
     Store { name: String, error: UploadError },
+    /// What could be read of it is finished all the same.
+    #[error(
+        "{name}: the recorded file is {damage}; the rest is finished, and the recorded file is kept as {kept}"
+    )]
+    Damaged { name: String, damage: String, kept: PathBuf },
     #[error("what is stored of it can't be read in {path}: {source}")]
     Ledger { path: PathBuf, source: std::io::Error },
     /// Of a storage that was given to it.
@@ -65,14 +82,27 @@ pub async fn recover(dir: &Path, server: Option<&ServerStorage>) -> Result<Vec<R
 }
 
 async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
-    let mut recovered = Recovered { root: root.to_owned(), files: Vec::new(), problems: Vec::new() };
+    let mut recovered = Recovered {
+        root: root.to_owned(),
+        found: Vec::new(),
+        files: Vec::new(),
+        kept: Vec::new(),
+        problems: Vec::new(),
+    };
     let abandoned = match Abandoned::open(root) {
         Ok(abandoned) => abandoned,
         Err(error) => {
+            if !matches!(error, WorkDirError::Busy { .. }) {
+                recovered.kept = remains_in(root);
+            }
             recovered.problems.push(error.into());
             return recovered;
         }
     };
+    recovered.found = remains_in(root);
+    if abandoned.manifest.is_lost() && !recovered.found.is_empty() {
+        recovered.problems.push(WorkDirError::NoManifest { root: root.to_owned() }.into());
+    }
     let storage = match server {
         // Of what the recordings were given nothing is needed then.
         Some(server) => of_server(server)
@@ -80,24 +110,22 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
             .map_err(RecoverError::from),
         None => abandoned.storage().map_err(RecoverError::from),
     };
-    let storage = match storage {
-        Ok(storage) => storage,
-        Err(error) => {
-            recovered.problems.push(error);
-            return recovered;
+    match storage {
+        Ok(storage) => {
+            for (index, entry) in abandoned.manifest.outputs.iter().enumerate() {
+                let storage = storage.get(index).cloned().flatten().unwrap_or_else(Storage::local);
+                // What could be stored before something went wrong is told all the same.
+                let done = recover_output(&abandoned, OutputId(index), entry, storage, &mut recovered).await;
+                recovered.problems.extend(done.err());
+            }
         }
-    };
-    for (index, entry) in abandoned.manifest.outputs.iter().enumerate() {
-        let storage = storage.get(index).cloned().flatten().unwrap_or_else(Storage::local);
-        // What could be stored before something went wrong is told all the same.
-        if let Err(error) =
-            recover_output(&abandoned, OutputId(index), entry, storage, &mut recovered.files).await
-        {
-            recovered.problems.push(error);
-        }
+        // Where they belong is not known: they stay as they are.
+        Err(error) => recovered.problems.push(error),
     }
     if recovered.problems.is_empty() {
-        abandoned.discard();
+        recovered.kept = abandoned.discard().map_or_else(|remains| remains.files, |()| Vec::new());
+    } else {
+        recovered.kept = remains_in(root);
     }
     recovered
 }
@@ -107,9 +135,10 @@ async fn recover_output(
     output: OutputId,
     entry: &OutputEntry,
     storage: Storage,
-    files: &mut Vec<String>,
+    recovered: &mut Recovered,
 ) -> Result<(), RecoverError> {
     let dir = abandoned.output(output);
+    Rescuer::remove_links(&dir);
     let accounts = ledger::read(&dir).map_err(|source| RecoverError::Ledger { path: dir.clone(), source })?;
     let base = &abandoned.manifest.base;
     let mut rescuer = Rescuer::new(&storage, base);
@@ -117,12 +146,26 @@ async fn recover_output(
         // What can't be let go of is forgotten by its store in time.
         rescuer.discard(unfinished).await;
     }
-    let left = leftovers(abandoned, output, entry, &storage, &accounts)?;
+    let Rescued { left, obsolete } =
+        leftovers(abandoned, output, entry, &storage, &accounts, &mut recovered.problems)?;
     for Leftover { local, name } in left {
         let stored = rescuer.store(&dir, &name, &local).await;
-        files.push(stored.map_err(|error| RecoverError::Store { name, error })?);
+        recovered.files.push(stored.map_err(|error| RecoverError::Store { name, error })?);
+    }
+    for path in obsolete {
+        remove(&path);
     }
     Ok(())
+}
+
+/// Removes a file of which everything is stored.
+fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "could not be removed");
+        }
+        _ => {}
+    }
 }
 
 /// What is there of an output, made whole, in the order in which to store it.
@@ -132,7 +175,8 @@ fn leftovers(
     entry: &OutputEntry,
     storage: &Storage,
     accounts: &Accounts,
-) -> Result<Vec<Leftover>, RecoverError> {
+    problems: &mut Vec<RecoverError>,
+) -> Result<Rescued, RecoverError> {
     let dir = abandoned.output(output);
     let base = &abandoned.manifest.base;
     Ok(match entry {
@@ -141,7 +185,9 @@ fn leftovers(
                 let (root, container) = (abandoned.root.clone(), container.clone());
                 return Err(RecoverError::UnknownContainer { root, container });
             };
-            finish_file(&dir, output, row.container, name)?
+            let left =
+                finish_file(&FilePaths::new(&dir, output, row.container), row.container, name, problems);
+            Rescued { left, obsolete: Vec::new() }
         }
         OutputEntry::Segments { dir: name, playlist, live_playlist, duration } => {
             let live_playlist = live_playlist.as_deref();
@@ -159,6 +205,8 @@ fn leftovers(
             };
             let places = Places {
                 is_stored: &is_stored,
+                may_be_stored: !storage.primary.is_local()
+                    && (accounts.unreadable > 0 || !ledger::exists(&dir)),
                 stored: &local,
                 dir: name,
                 playlist,
@@ -168,29 +216,34 @@ fn leftovers(
             segments::rescue(&dir, output, &places)?
         }
         OutputEntry::Images => images::rescue(&dir, output)?,
-        OutputEntry::Stream => Vec::new(),
+        OutputEntry::Stream => Rescued::default(),
     })
 }
 
-/// Makes a file whole, if there is one.
+/// Makes a file whole, if there is one. What is wrong with it is added to the problems.
 fn finish_file(
-    dir: &Path,
-    output: OutputId,
+    paths: &FilePaths,
     container: Container,
     name: &str,
-) -> Result<Vec<Leftover>, FinalizeError> {
-    let paths = FilePaths::new(dir, output, container);
-    if !paths.whole.exists() {
-        if !paths.recorded.exists() {
-            // Stored before the recorder died, or never begun.
-            return Ok(Vec::new());
-        }
-        match make_whole(container, &paths.recorded, &paths.whole, None, &CancellationToken::new()) {
+    problems: &mut Vec<RecoverError>,
+) -> Vec<Leftover> {
+    let FilePaths { recorded, whole } = paths;
+    // Where both are there, its recorder was killed before it removed the first: it is made once more.
+    if recorded.exists() {
+        match make_whole(container, recorded, whole, None, &CancellationToken::new()) {
+            Ok(Whole { damage: Some(damage), kept, .. }) => {
+                let (name, kept) = (name.to_owned(), kept.unwrap_or_else(|| recorded.clone()));
+                problems.push(RecoverError::Damaged { name, damage, kept });
+            }
             Ok(_) => {}
-            // Killed in its first second: there is nothing to keep.
-            Err(FinalizeError::Empty { .. }) => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+            // Killed before its first second was written: there is nothing but a header.
+            Err(FinalizeError::Empty { .. }) => remove(recorded),
+            Err(error) => problems.push(error.into()),
         }
     }
-    Ok(vec![Leftover { local: paths.whole, name: name.to_owned() }])
+    // Without one it was stored before its recorder died, or never begun.
+    if whole.exists() { vec![Leftover { local: whole.clone(), name: name.to_owned() }] } else { Vec::new() }
 }
+
+#[cfg(test)]
+mod tests;

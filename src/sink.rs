@@ -179,6 +179,15 @@ pub struct Leftover {
     pub name: String,
 }
 
+/// What a killed recording left of an output, as far as it can be finished.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rescued {
+    /// In the order in which to store it.
+    pub left: Vec<Leftover>,
+    /// Files that repeat what others say, and are of no use once everything that is left is stored.
+    pub obsolete: Vec<PathBuf>,
+}
+
 /// Why what a killed recording left can't be finished. It is all still there.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {path}: {source}")]

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -82,6 +83,8 @@ pub enum UploadEvent<T> {
     Resumed { output: OutputId },
     /// It is still at `upload.local`, and is not tried again.
     Kept { upload: Upload<T>, error: Arc<UploadError> },
+    /// Files of an output are not stored, nobody knows any more which, and none of them is tried again. They are where they were.
+    LeftBehind { output: OutputId, error: String },
 }
 
 /// What a lane is made of.
@@ -124,13 +127,19 @@ impl<T: Subject> Uploader<T> {
                 let (sender, receiver) = mpsc::unbounded_channel();
                 let (output, view) = (setup.output, Arc::new(LaneView::default()));
                 let lane = Lane::new(setup, base, Arc::clone(&view), results.clone());
-                let abandoned = abandon.clone().cancelled_owned();
+                let (abandoned, results) = (abandon.clone().cancelled_owned(), results.clone());
                 tasks.spawn(async move {
+                    let mut running = JoinSet::new();
+                    running.spawn(lane.run(receiver));
                     tokio::select! {
                         biased;
                         // What is left is for `weir recover`.
-                        () = abandoned => {}
-                        () = lane.run(receiver) => {}
+                        () = abandoned => running.shutdown().await,
+                        ended = running.join_next() => if let Some(Err(panic)) = ended {
+                            let error = format!("uploads ended unexpectedly: {panic}; some files were not uploaded");
+                            // Where nobody listens, the work directory says it.
+                            results.send(UploadEvent::LeftBehind { output, error }).ok();
+                        },
                     }
                 });
                 (output, (sender, view))

@@ -214,9 +214,9 @@ async fn record(setup: Setup, stdin: pipe::Receiver, mouth: &mut Mouth) -> Optio
 fn never_began(setup: Setup, error: &str, mouth: &mut Mouth) -> Option<PathBuf> {
     let report = Report::new(&setup.plan, setup.request, Timestamp::now());
     let info: proto::EgressInfo = failed(report.info().clone(), error, Fault::Service, &[], Timestamp::now());
-    setup.work.discard();
+    let kept = setup.work.discard().err().map(|remains| remains.root);
     recording::Reporter::changed(mouth, &info);
-    None
+    kept
 }
 
 /// Takes commands until there will be none any more.

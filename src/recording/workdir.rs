@@ -11,6 +11,7 @@
 //! <tmpfs>/weir-<…>/      display framebuffer, sockets, browser profile: worth nothing after a crash
 //! ```
 
+mod remains;
 mod run_dir;
 
 use std::fs::{self, File};
@@ -23,7 +24,10 @@ use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use self::run_dir::RunDir;
+pub(super) use self::remains::RECORDING_MANIFEST;
+pub use self::remains::{Remain, Remains, remains_in};
+use self::remains::{is_work_dir, look_before_removing};
+use self::run_dir::{MADE_WITHIN, RunDir, is_older_than};
 use crate::plan::RecordingPlan;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::storage::Storage;
@@ -33,6 +37,7 @@ pub const WORK_ROOT: &str = ".weir";
 const MANIFEST: &str = "manifest.json";
 const STORAGE: &str = "storage.json";
 const LOCK: &str = "lock";
+const REPORT: &str = "report";
 
 /// Why a work directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +46,12 @@ pub enum WorkDirError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{path} is no work directory of a recording: {source}")]
     Manifest { path: PathBuf, source: serde_json::Error },
-    #[error("{path} can't be understood: say with --storage where the recording belongs")]
+    #[error("{path}: missing or unreadable; say with --storage where the recording belongs")]
     Storage { path: PathBuf },
+    #[error(
+        "{root}: manifest.json is missing, which says where its files belong; look at them, then remove the directory"
+    )]
+    NoManifest { root: PathBuf },
     #[error("{path} belongs to a recording that is still running: stop it first")]
     Busy { path: PathBuf },
 }
@@ -137,7 +146,7 @@ impl WorkDir {
     /// Where a failed start leaves its screenshot and logs.
     #[must_use]
     pub fn report(&self) -> PathBuf {
-        self.root.join("report")
+        self.root.join(REPORT)
     }
 
     /// Where an output keeps what is not stored yet.
@@ -146,9 +155,15 @@ impl WorkDir {
         output_dir(&self.root, id)
     }
 
-    /// Removes everything: all of it is stored, or there is nothing worth keeping.
-    pub fn discard(self) {
+    /// Removes everything, if it looks as if all of it were stored: no file with something recorded may be left. It looks
+    /// for itself, whatever the recording thinks has become of its files.
+    ///
+    /// # Errors
+    /// [`Remains`]: files that were not stored. Nothing is removed then but the directory on tmpfs.
+    pub fn discard(self) -> Result<(), Remains> {
+        look_before_removing(&self.root)?;
         remove_made(&self.root, &self.made);
+        Ok(())
     }
 
     /// Keeps what outlives a crash, and gives its place.
@@ -204,16 +219,26 @@ pub struct Abandoned {
 }
 
 impl Abandoned {
-    /// Takes over a work directory.
+    /// Takes over a work directory. One without a manifest has no outputs: what lies in it is kept.
     ///
     /// # Errors
-    /// When its recorder still lives, or it is no work directory.
+    /// When its recorder still lives, or its manifest can't be read.
     pub fn open(root: &Path) -> Result<Self, WorkDirError> {
+        if !is_work_dir(root) {
+            return Err(WorkDirError::NoManifest { root: root.to_owned() });
+        }
         let path = root.join(MANIFEST);
-        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        if !path.exists() && !is_older_than(MADE_WITHIN, &root.join(REPORT)) {
+            // Its recorder may be about to write it.
+            look_before_removing(root)
+                .map_or(Ok(()), |()| Err(WorkDirError::Busy { path: root.to_owned() }))?;
+        }
         let lock = lock(root)?;
-        let manifest =
-            serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
+        let manifest = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::lost(root),
+            text => serde_json::from_slice(&text.map_err(io_error("read", &path))?)
+                .map_err(|source| WorkDirError::Manifest { path, source })?,
+        };
         Ok(Self { root: root.to_owned(), manifest, _lock: lock })
     }
 
@@ -225,23 +250,33 @@ impl Abandoned {
     /// Each output's storage, in order; `None` for one that keeps nothing.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// When it can't be read, or is not that of these outputs.
     pub fn storage(&self) -> Result<Vec<Option<Storage>>, WorkDirError> {
         let path = self.root.join(STORAGE);
-        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let outputs = &self.manifest.outputs;
+        if outputs.is_empty() {
+            return Ok(Vec::new());
+        }
         // What the parser says may quote what it reads.
-        serde_json::from_slice(&text).map_err(|_| WorkDirError::Storage { path })
+        let storage = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let storage: Vec<Option<Storage>> = storage.ok_or(WorkDirError::Storage { path: path.clone() })?;
+        if storage.len() == outputs.len() { Ok(storage) } else { Err(WorkDirError::Storage { path }) }
     }
 
-    /// Removes it, with its directory on tmpfs.
-    pub fn discard(self) {
+    /// Removes it, with its directory on tmpfs, if nothing recorded is left in it.
+    ///
+    /// # Errors
+    /// [`Remains`]: files that were not stored. The directory stays then.
+    pub fn discard(self) -> Result<(), Remains> {
         if run_dir::is_run_dir(&self.manifest.run_dir) {
             remove_for_good(&self.manifest.run_dir);
         }
+        look_before_removing(&self.root)?;
         remove(&self.root);
         if let Some(parent) = self.root.parent() {
             remove_if_empty(parent);
         }
+        Ok(())
     }
 }
 
@@ -250,7 +285,6 @@ impl Abandoned {
 /// # Errors
 /// When the directory can't be read.
 pub fn find(dir: &Path) -> Result<Vec<PathBuf>, WorkDirError> {
-    let is_work_dir = |path: &Path| path.join(MANIFEST).is_file();
     if is_work_dir(dir) {
         return Ok(vec![dir.to_owned()]);
     }
@@ -287,7 +321,7 @@ fn default_location(plan: &RecordingPlan, base: &Path) -> PathBuf {
 }
 
 fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Flock<File>, WorkDirError> {
-    let report = root.join("report");
+    let report = root.join(REPORT);
     fs::create_dir_all(&report).map_err(io_error("make", &report))?;
     let lock = lock(root)?;
     for index in 0..plan.outputs.len() {

@@ -15,6 +15,7 @@ use super::registry::{Registry, is_over};
 use super::roster::Orphans;
 use crate::ipc::Lines;
 use crate::ipc::cell::Cell;
+use crate::ipc::recovery::RecoveryLine;
 use crate::process::{Own, OwnSpec, Stdin};
 use crate::report;
 
@@ -83,7 +84,7 @@ pub(super) async fn settle(
 pub(super) async fn clear(cell: &Cell) {
     // It knows the directory on tmpfs, too.
     let recovered = recover(cell).await;
-    if recovered.is_whole && recovered.files.is_empty() {
+    if recovered.is_whole && recovered.files.is_empty() && !cell.has_work() {
         remove(cell);
     }
 }
@@ -226,14 +227,27 @@ async fn until_alone(cell: &Cell, orphans: &Orphans) -> std::io::Result<crate::i
 }
 
 /// What a recovery brought.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Recovered {
     is_whole: bool,
     /// Where each file is now.
     files: Vec<String>,
+    /// Files that could not be finished, and are where they were.
+    kept: Vec<String>,
+    /// Why not.
+    problems: Vec<String>,
 }
 
 impl Recovered {
+    fn add(&mut self, line: RecoveryLine) {
+        match line {
+            RecoveryLine::Finished { location, .. } => self.files.push(location),
+            RecoveryLine::Kept { path, .. } => self.kept.push(path),
+            RecoveryLine::Problem { error, .. } => self.problems.push(error),
+            RecoveryLine::Found { .. } | RecoveryLine::Done { .. } => {}
+        }
+    }
+
     fn notes(&self, cell: &Cell) -> Vec<String> {
         let mut notes: Vec<String> =
             self.files.iter().take(MANY_FILES).map(|file| format!("recovered: {file}")).collect();
@@ -241,6 +255,7 @@ impl Recovered {
             notes.push(format!("and {} more", self.files.len() - MANY_FILES));
         }
         if !self.is_whole {
+            notes.extend(self.problems.iter().take(MANY_FILES).cloned());
             notes.push(kept(cell));
         }
         notes
@@ -255,9 +270,9 @@ fn kept(cell: &Cell) -> String {
 /// happens here.
 async fn recover(cell: &Cell) -> Recovered {
     if !cell.has_work() {
-        return Recovered { is_whole: true, files: Vec::new() };
+        return Recovered { is_whole: true, ..Recovered::default() };
     }
-    let args = vec!["recover".into(), cell.work_dir().into_os_string()];
+    let args = vec!["recover".into(), "--json".into(), cell.work_dir().into_os_string()];
     let mut own = match Own::start(OwnSpec { args, cwd: "/".into(), stdin: Stdin::Nothing }).await {
         Ok(own) => own,
         Err(error) => {
@@ -265,14 +280,46 @@ async fn recover(cell: &Cell) -> Recovered {
             return Recovered::default();
         }
     };
-    let mut files = Vec::new();
+    let mut recovered = Recovered::default();
     if let Some(stdout) = own.stdout.take() {
         let mut lines = Lines::new(stdout);
         while let Some(line) = lines.next().await {
-            files.extend(line.ok().and_then(|line| String::from_utf8(line).ok()));
+            match line.map(|line| serde_json::from_slice(&line)) {
+                Ok(Ok(line)) => recovered.add(line),
+                Ok(Err(_)) | Err(_) => tracing::warn!("`weir recover` said something that is not understood"),
+            }
         }
     }
-    let is_whole = own.exit().wait().await.success();
-    files.retain(|file| !file.starts_with("nothing to recover"));
-    Recovered { is_whole, files }
+    recovered.is_whole = own.exit().wait().await.success();
+    for (path, dir) in recovered.kept.iter().map(|path| (path, cell.work_dir())) {
+        tracing::warn!(path, dir = %dir.display(), "could not be finished and is kept");
+    }
+    recovered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_what_was_recovered_why_not_all_and_where_the_rest_is() {
+        let cell = Cell::of(Path::new("/work"), "EG_1").unwrap();
+        let mut recovered = Recovered::default();
+        for line in [
+            r#"{"kind":"found","dir":"/work","files":2,"bytes":10}"#,
+            r#"{"kind":"finished","dir":"/work","location":"/r/a.mp4"}"#,
+            r#"{"kind":"kept","dir":"/work","path":"/work/0/file-0.damaged.mp4","bytes":10}"#,
+            r#"{"kind":"problem","dir":"/work","error":"a.mp4: damaged"}"#,
+            r#"{"kind":"done","dir":"/work","is_whole":false}"#,
+        ] {
+            recovered.add(serde_json::from_str(line).unwrap());
+        }
+        assert_eq!(recovered.kept, ["/work/0/file-0.damaged.mp4"]);
+        assert_eq!(
+            recovered.notes(&cell),
+            ["recovered: /r/a.mp4", "a.mp4: damaged", "kept for recovery: /work/recordings/EG_1/EG_1"]
+        );
+        let whole = Recovered { is_whole: true, files: vec!["/r/a.mp4".into()], ..Recovered::default() };
+        assert_eq!(whole.notes(&cell), ["recovered: /r/a.mp4"]);
+    }
 }

@@ -26,7 +26,7 @@ use gstreamer::prelude::*;
 use self::from_zero::FromZero;
 use self::pass_through::{mend, parser};
 use super::run::{Ended, Failure, Run};
-use super::whole::{self, FinalizeError, Layout, Whole};
+use super::whole::{self, Layout, Whole};
 use super::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkContext, SinkError, SinkEvent};
 use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError, Taker};
 use crate::plan::codec::{CONTAINERS, Container, ContainerRow};
@@ -232,7 +232,7 @@ impl FileSink {
             }
         }
         let whole = self.make_whole().await?;
-        self.report(whole);
+        self.report(&whole);
         ended.map(drop)
     }
 
@@ -243,15 +243,7 @@ impl FileSink {
         let stop = self.context.abandon.child_token();
         let _guard = stop.clone().drop_guard();
         let work = self.context.tasks.spawn_blocking(move || {
-            let made = whole::make_whole(container, &paths.recorded, &paths.whole, length, &stop)?;
-            // The one place where recorded data is removed: its copy is complete and on the disk.
-            match std::fs::remove_file(&paths.recorded) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(file = %paths.recorded.display(), %error, "could not be removed");
-                }
-                _ => {}
-            }
-            Ok::<_, FinalizeError>(made)
+            whole::make_whole(container, &paths.recorded, &paths.whole, length, &stop)
         });
         match work.await {
             Ok(made) => Ok(made?),
@@ -263,9 +255,13 @@ impl FileSink {
         }
     }
 
-    fn report(&self, whole: Whole) {
+    fn report(&self, whole: &Whole) {
         if whole.layout == Layout::Fragmented {
             tracing::warn!(name = %self.plan.name, "its index could not be put first: the disk is full");
+        }
+        if let (Some(damage), Some(kept)) = (&whole.damage, &whole.kept) {
+            // The work directory stays for it.
+            tracing::error!(name = %self.plan.name, damage, kept = %kept.display(), "the recorded file is damaged");
         }
         let artifact = Artifact {
             output: self.output,

@@ -92,7 +92,7 @@ impl ImagesSink {
                 "images were left out: the machine or its disk was too slow"
             );
         }
-        written(self.writer, self.run.name(), within).await.map(drop)
+        written(self.writer, self.run.name(), within).await
     }
 }
 

@@ -45,19 +45,20 @@ pub(super) fn of(dir: &Path, output: OutputId) -> Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Entries;
 
     #[test]
     fn notes_read_as_written_without_a_line_that_was_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let mut notes = of(dir.path(), OutputId(3));
-        assert_eq!(notes.read().unwrap(), []);
+        assert_eq!(notes.read().unwrap().entries, []);
         let image = Note::Image { local: "image-3-000000.jpeg".into(), name: "a/b\n_00000.jpeg".into() };
         let end = Note::End { at: Duration::from_nanos(4_000_000_001) };
         notes.add(&image).unwrap();
         notes.add(&end).unwrap();
-        assert_eq!(notes.read().unwrap(), [image.clone(), end]);
+        assert_eq!(notes.read().unwrap().entries, [image.clone(), end]);
         let text = std::fs::read(notes.path()).unwrap();
         std::fs::write(notes.path(), &text[..text.len() - 1]).unwrap();
-        assert_eq!(notes.read().unwrap(), [image]);
+        assert_eq!(notes.read().unwrap(), Entries { entries: vec![image], unreadable: 0 });
     }
 }

@@ -142,14 +142,14 @@ pub(super) fn to_writer() -> (gst_app::AppSinkCallbacks, mpsc::Receiver<Outcome>
     (callbacks, receiver)
 }
 
-/// Waits for a writer after its pipeline has ended, and gives what it gives; `None` from one that panicked.
-pub(super) async fn written<T>(
-    writer: JoinHandle<T>,
-    name: &str,
-    within: Duration,
-) -> Result<Option<T>, SinkError> {
+/// Waits for a writer after its pipeline has ended, and gives what it gives. One that panicked has not written everything.
+pub(super) async fn written<T>(writer: JoinHandle<T>, name: &str, within: Duration) -> Result<T, SinkError> {
     match tokio::time::timeout(within, writer).await {
-        Ok(done) => Ok(done.ok()),
+        Ok(done) => done.map_err(|panic| SinkError::Io {
+            action: "writing",
+            path: name.into(),
+            source: std::io::Error::other(panic),
+        }),
         Err(_) => Err(PipelineError::Frozen { pipeline: name.to_owned(), within }.into()),
     }
 }

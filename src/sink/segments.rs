@@ -103,7 +103,7 @@ impl SegmentsSink {
         if self.run.ended(within).await? == Ended::Abandoned {
             return Ok(());
         }
-        written(self.writer, self.run.name(), within).await?.unwrap_or(Ok(()))
+        written(self.writer, self.run.name(), within).await?
     }
 }
 

@@ -8,8 +8,10 @@
 //! ```
 //!
 //! The same function finishes a recording that ended well and one that was killed. It blocks for as long as a copy of the
-//! file takes: call it where that is allowed. It must never lose what was complete, and never panic on any bytes.
+//! file takes: call it where that is allowed. It must never lose what was complete, and never panic on any bytes. Of a damaged
+//! file it makes what can be read, and leaves the damaged one beside it.
 
+mod damage;
 mod mp3;
 mod mp4;
 mod ogg;
@@ -26,7 +28,7 @@ use crate::media::MissingElement;
 use crate::plan::codec::Container;
 
 /// A file that was made whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whole {
     /// Bytes.
     pub size: u64,
@@ -35,6 +37,10 @@ pub struct Whole {
     pub layout: Layout,
     /// The recording had been cut off in the middle, and what was incomplete at its end was left out.
     pub was_cut: bool,
+    /// Parts of the recorded file could not be read: which, in words.
+    pub damage: Option<String>,
+    /// Where the damaged file is kept.
+    pub kept: Option<PathBuf>,
 }
 
 /// How the media lies in a whole file.
@@ -58,7 +64,7 @@ pub enum FinalizeError {
     NoSpaceLeft { path: PathBuf },
     #[error("{path} holds no complete media: the recording ended before its first second was written")]
     Empty { path: PathBuf },
-    #[error("{path} is not a recording of ours: {why}")]
+    #[error("{path} is damaged, or not a recording of ours: {why}")]
     Foreign { path: PathBuf, why: String },
     #[error(transparent)]
     Missing(#[from] MissingElement),
@@ -71,8 +77,9 @@ pub enum FinalizeError {
 /// Makes `recorded` whole, at `whole` (same file system). `length` is the recording's length where it is known: the last
 /// picture stands until then. `stop` ends the work early; nothing is lost by it.
 ///
-/// The result appears at `whole` at once and complete (`<whole>.part` until then), and is on the disk when this returns.
-/// An MP4's `recorded` is left for the caller to remove; an OGG, MP3 or WebM may have become `whole` itself.
+/// The result appears at `whole` at once and complete (`<whole>.part` until then), and is on the disk when this returns. This is the
+/// one place where recorded data is removed: `recorded` is gone then, unless it is damaged. A damaged one is called so, and
+/// stays ([`Whole::kept`]).
 ///
 /// # Errors
 /// [`FinalizeError`]; then there is no `whole`, and `recorded` is still there. A disk without room for the copy of an MP4
@@ -84,7 +91,7 @@ pub fn make_whole(
     length: Option<Duration>,
     stop: &CancellationToken,
 ) -> Result<Whole, FinalizeError> {
-    let made = match container {
+    let mut made = match container {
         Container::Mp4 => mp4::make_whole(recorded, whole, length, stop),
         Container::Ogg => ogg::make_whole(recorded, whole),
         Container::Mp3 => mp3::make_whole(recorded, whole, stop),
@@ -94,7 +101,43 @@ pub fn make_whole(
     if let Some(dir) = whole.parent() {
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("syncing the directory of", whole))?;
     }
+    // Half a copy that somebody began who was killed.
+    remove(&part_of(whole));
+    match made.damage {
+        Some(_) => made.kept = Some(set_aside(recorded)?),
+        None => remove(recorded),
+    }
     Ok(made)
+}
+
+/// Removes a file that a finished one repeats, if it is there.
+fn remove(file: &Path) {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(file = %file.display(), %error, "could not be removed");
+        }
+        _ => {}
+    }
+}
+
+/// Gives a damaged file a name that says so, and that no other file has.
+fn set_aside(recorded: &Path) -> Result<PathBuf, FinalizeError> {
+    let name = recorded.file_name().and_then(|name| name.to_str()).unwrap_or("file");
+    let (stem, extension) = name.split_at(name.rfind('.').unwrap_or(name.len()));
+    let stem = stem.strip_suffix(".recording").unwrap_or(stem);
+    let named = |number: usize| {
+        let number = if number == 1 { String::new() } else { format!("-{number}") };
+        recorded.with_file_name(format!("{stem}.damaged{number}{extension}"))
+    };
+    let kept = (1..).map(named).find(|kept| !kept.exists()).unwrap_or_else(|| named(0));
+    std::fs::rename(recorded, &kept).map_err(io("renaming", recorded))?;
+    Ok(kept)
+}
+
+/// Why a file of which no sound or frame could be read is kept all the same.
+fn nothing_readable(recorded: &Path, damage: damage::Damage) -> FinalizeError {
+    let why = damage.described().unwrap_or_else(|| "no complete frame or sound is in it".to_owned());
+    FinalizeError::Foreign { path: recorded.to_owned(), why }
 }
 
 /// Where a file is written before it appears at `whole`.

@@ -28,6 +28,9 @@ pub enum UploadError {
     /// Both places.
     #[error("primary: {primary}\nbackup: {backup}")]
     Both { primary: Box<Self>, backup: Box<Self> },
+    /// A defect of ours; nothing is known of what came of it.
+    #[error("the upload ended unexpectedly: {0}")]
+    Panicked(String),
 }
 
 impl UploadError {
@@ -36,6 +39,7 @@ impl UploadError {
         match self {
             Self::Failed { error, .. } => error.kind().into(),
             Self::Both { backup, .. } => backup.status(),
+            Self::Panicked(_) => Status::Internal,
         }
     }
 
@@ -57,6 +61,7 @@ fn with_sources(error: &UploadError) -> String {
         UploadError::Both { primary, backup } => {
             format!("primary: {}\nbackup: {}", with_sources(primary), with_sources(backup))
         }
+        UploadError::Panicked(_) => error.to_string(),
     }
 }
 

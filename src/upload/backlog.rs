@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Subject, Upload, Versions};
@@ -21,6 +21,8 @@ pub(super) struct Backlog<T> {
     spill: Spill<T>,
     versions: Vec<(u64, Upload<T>)>,
     bytes: u64,
+    /// Those that waited in the file and can't be read from it any more, since it was last asked for.
+    lost: u64,
 }
 
 impl<T: Subject> Backlog<T> {
@@ -32,7 +34,13 @@ impl<T: Subject> Backlog<T> {
             spill: Spill::new(dir.join("waiting.jsonl")),
             versions: Vec::new(),
             bytes: 0,
+            lost: 0,
         }
+    }
+
+    /// Uploads that were forgotten since this was last called: their files are where they were, and nobody will store them.
+    pub(super) const fn take_lost(&mut self) -> u64 {
+        std::mem::replace(&mut self.lost, 0)
     }
 
     /// Files that wait.
@@ -77,16 +85,26 @@ impl<T: Subject> Backlog<T> {
     /// Takes the next one.
     pub(super) fn pop(&mut self) -> Option<(u64, Upload<T>)> {
         if self.once.is_empty() {
-            self.once = self.spill.take(IN_MEMORY);
+            self.once = self.take_spilled(IN_MEMORY);
         }
         let version_first = match (self.versions.first(), self.once.front()) {
             (Some((version, _)), Some((once, _))) => version < once,
             (Some(_), None) => true,
             (None, _) => false,
         };
-        let next = if version_first { Some(self.versions.remove(0)) } else { self.once.pop_front() }?;
-        self.bytes = self.bytes.saturating_sub(next.1.size);
-        Some(next)
+        let next = if version_first { Some(self.versions.remove(0)) } else { self.once.pop_front() };
+        match &next {
+            Some((_, upload)) => self.bytes = self.bytes.saturating_sub(upload.size),
+            // Also of those that were lost.
+            None => self.bytes = 0,
+        }
+        next
+    }
+
+    fn take_spilled(&mut self, most: usize) -> VecDeque<(u64, Upload<T>)> {
+        let (taken, lost) = self.spill.take(most);
+        self.lost += lost;
+        taken
     }
 
     /// Puts back one that was taken, to its place.
@@ -107,7 +125,7 @@ impl<T: Subject> Backlog<T> {
             // Better too much memory than a lost file.
             tracing::warn!(%error, path = %self.spill.path.display(), "what waits is kept in memory");
             // Behind everything in the file: that comes first.
-            let before = self.spill.take(usize::MAX);
+            let before = self.take_spilled(usize::MAX);
             self.once.extend(before);
             self.once.push_back((at, upload));
         }
@@ -120,51 +138,71 @@ struct Spill<T> {
     path: PathBuf,
     len: u64,
     read: u64,
+    /// Half a line that could not be cut off: it is no entry.
+    torn: u64,
+    /// Some entry could not be read: the file is left for somebody to look at.
+    is_damaged: bool,
     kind: std::marker::PhantomData<fn() -> T>,
 }
 
 impl<T: Subject> Spill<T> {
     const fn new(path: PathBuf) -> Self {
-        Self { path, len: 0, read: 0, kind: std::marker::PhantomData }
+        Self { path, len: 0, read: 0, torn: 0, is_damaged: false, kind: std::marker::PhantomData }
     }
 
     fn add(&mut self, at: u64, upload: &Upload<T>) -> io::Result<()> {
         let mut line = serde_json::to_vec(&(at, upload))?;
         line.push(b'\n');
-        let mut file = File::options().create(true).append(true).open(&self.path)?;
+        let mut file = File::options().create(true).read(true).append(true).open(&self.path)?;
         let before = file.metadata()?.len();
+        if before > 0 && !ends_a_line(&mut file)? {
+            // What is in front of it could not be cut off, and takes nothing with it.
+            line.insert(0, b'\n');
+            self.torn += 1;
+        }
         if let Err(error) = file.write_all(&line) {
-            // Half a line would be read as the beginning of the next.
-            file.set_len(before)?;
+            // Half a line would be read as the beginning of the next; where it stays, the next one ends it.
+            if let Err(error) = file.set_len(before) {
+                tracing::warn!(%error, path = %self.path.display(), "half a line stays");
+            }
             return Err(error);
         }
         self.len += 1;
         Ok(())
     }
 
-    /// Takes the first `most` of them. One that can't be read is on the disk all the same, and is `weir recover`'s.
-    fn take(&mut self, most: usize) -> VecDeque<(u64, Upload<T>)> {
+    /// Takes the first `most` of them, and says how many can't be read: their files are on the disk all the same, and are `weir
+    /// recover`'s.
+    fn take(&mut self, most: usize) -> (VecDeque<(u64, Upload<T>)>, u64) {
+        let (mut taken, mut lost) = (VecDeque::new(), 0);
         if self.len == 0 {
-            return VecDeque::new();
+            return (taken, lost);
         }
-        let taken = self.read_some(most).unwrap_or_else(|error| {
+        if let Err(error) = self.read_some(most, &mut taken, &mut lost) {
             tracing::error!(%error, path = %self.path.display(), files = self.len, "what waits can't be read");
-            self.len = 0;
-            VecDeque::new()
-        });
-        if self.len == 0 {
-            self.read = 0;
+            lost += std::mem::replace(&mut self.len, 0);
+        }
+        self.is_damaged |= lost > 0;
+        if self.len == 0 && !self.is_damaged {
+            (self.read, self.torn) = (0, 0);
             // Empty; what can't be removed goes with the directory.
             std::fs::remove_file(&self.path).ok();
+        } else if self.len == 0 {
+            // Others are added behind what is there.
+            self.read = std::fs::metadata(&self.path).map_or(0, |meta| meta.len());
         }
-        taken
+        (taken, lost)
     }
 
-    fn read_some(&mut self, most: usize) -> io::Result<VecDeque<(u64, Upload<T>)>> {
+    fn read_some(
+        &mut self,
+        most: usize,
+        taken: &mut VecDeque<(u64, Upload<T>)>,
+        lost: &mut u64,
+    ) -> io::Result<()> {
         let mut file = File::open(&self.path)?;
         file.seek(SeekFrom::Start(self.read))?;
         let mut reader = BufReader::new(file);
-        let mut taken = VecDeque::new();
         let mut line = Vec::new();
         while taken.len() < most && self.len > 0 {
             line.clear();
@@ -173,11 +211,28 @@ impl<T: Subject> Spill<T> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.read += read as u64;
-            self.len -= 1;
-            taken.push_back(serde_json::from_slice(&line)?);
+            match serde_json::from_slice(&line) {
+                Ok(entry) => {
+                    self.len -= 1;
+                    taken.push_back(entry);
+                }
+                Err(_) if self.torn > 0 => self.torn -= 1,
+                Err(error) => {
+                    tracing::error!(%error, path = %self.path.display(), "an upload that waits can't be read");
+                    self.len -= 1;
+                    *lost += 1;
+                }
+            }
         }
-        Ok(taken)
+        Ok(())
     }
+}
+
+fn ends_a_line(file: &mut File) -> io::Result<bool> {
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == [b'\n'])
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ use super::{Growing, UploadError};
 /// Smaller ones are stored when they are finished: it takes one request.
 const BEGIN_AT: u64 = 16 << 20;
 
+/// What the second name of a growing file begins with.
+pub(super) const LINK_PREFIX: &str = ".growing-";
+
 /// A growing file and its object.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -46,7 +49,7 @@ impl Session {
     /// Takes hold of a growing file; `None` when it is gone already, or its store can't be had.
     pub(super) fn new(growing: Growing, side: &Side) -> Option<Self> {
         let file = growing.local.file_name()?.to_str()?;
-        let link = Link(growing.local.with_file_name(format!(".growing-{file}")));
+        let link = Link(growing.local.with_file_name(format!("{LINK_PREFIX}{file}")));
         fs::hard_link(&growing.local, &link.0).ok()?;
         let store = Arc::clone(side.store().ok()?);
         let object = side.object(&growing.name);

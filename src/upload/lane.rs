@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, OptionFuture};
 use rand::Rng;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::attempt::{Place, Sides, UploadError};
@@ -228,7 +229,9 @@ impl<T: Subject> Lane<T> {
         if self.pause.as_ref().is_some_and(|pause| pause.until.is_some()) {
             return None;
         }
-        if let Some((at, upload)) = self.backlog.pop() {
+        let next = self.backlog.pop();
+        self.tell_lost();
+        if let Some((at, upload)) = next {
             let session = self.sessions.iter().position(|session| session.is_for(&upload.name));
             let session = session.map(|at| self.sessions.swap_remove(at));
             let begun = session.as_ref().and_then(Session::handle);
@@ -261,7 +264,7 @@ impl<T: Subject> Lane<T> {
                     })
                 }
             };
-            return Some(Work::Put(Put { at, upload, begun, put }));
+            return Some(Work::Put(Put { at, upload, begun, put: unless_panicked(put) }));
         }
         if !std::mem::take(&mut self.look) {
             return None;
@@ -304,6 +307,7 @@ impl<T: Subject> Lane<T> {
             while let Some((_, upload)) = self.backlog.pop() {
                 self.tell(UploadEvent::Kept { upload, error: Arc::clone(&error) });
             }
+            self.tell_lost();
             return;
         }
         self.backlog.put_back(at, upload);
@@ -358,9 +362,49 @@ impl<T: Subject> Lane<T> {
         view.is_away.store(self.pause.is_some(), Ordering::Relaxed);
     }
 
+    /// Reports uploads that were forgotten: their files are still there.
+    fn tell_lost(&mut self) {
+        let files = match self.backlog.take_lost() {
+            0 => return,
+            1 => "1 file".to_owned(),
+            lost => format!("{lost} files"),
+        };
+        let error = format!("{files} not uploaded: waiting.jsonl, which lists them, can't be read");
+        self.tell(UploadEvent::LeftBehind { output: self.output, error });
+    }
+
     fn tell(&self, event: UploadEvent<T>) {
         if self.results.send(event).is_err() {
             tracing::debug!("nobody listens to the uploads any more");
         }
+    }
+}
+
+/// A panic of an upload is an error of that file, which is not stored then, and nothing of the lane.
+fn unless_panicked<S: Send + 'static>(
+    put: BoxFuture<'static, Result<S, UploadError>>,
+) -> BoxFuture<'static, Result<S, UploadError>> {
+    Box::pin(async move {
+        let mut task = JoinSet::new();
+        // Dropped, it ends the upload.
+        task.spawn(put);
+        match task.join_next().await {
+            Some(Ok(stored)) => stored,
+            Some(Err(error)) => Err(UploadError::Panicked(error.to_string())),
+            None => Err(UploadError::Panicked("it was never begun".to_owned())),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_that_panics_is_an_error_of_its_file() {
+        let put: BoxFuture<'static, Result<u32, UploadError>> = Box::pin(async { panic!("a defect") });
+        let error = unless_panicked(put).await.unwrap_err();
+        assert!(matches!(&error, UploadError::Panicked(what) if what.contains("panic")), "{error}");
+        assert_eq!(unless_panicked::<u32>(Box::pin(async { Ok(7) })).await.unwrap(), 7);
     }
 }

@@ -40,6 +40,8 @@ pub struct Accounts {
     pub stored: BTreeSet<String>,
     /// What was begun and not finished.
     pub unfinished: Vec<Unfinished>,
+    /// Lines that can't be read: more may be stored than is said here.
+    pub unreadable: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,13 +75,16 @@ impl Ledger {
     }
 }
 
-/// Reads an output's ledger; empty when there is none. A line that was cut off is none.
+/// Reads an output's ledger; empty when there is none. A line that was cut off is none, and others that can't be read are
+/// counted.
 ///
 /// # Errors
 /// When it is there and can't be read.
 pub fn read(dir: &Path) -> io::Result<Accounts> {
     let mut accounts = Accounts::default();
-    for entry in Journal::new(path(dir)).read()? {
+    let read = Journal::new(path(dir)).read()?;
+    accounts.unreadable = read.unreadable;
+    for entry in read.entries {
         match entry {
             Entry::Stored { name } => {
                 accounts.stored.insert(name);
@@ -91,6 +96,12 @@ pub fn read(dir: &Path) -> io::Result<Accounts> {
         }
     }
     Ok(accounts)
+}
+
+/// Whether there is one. An output that has stored nothing has none, nor has one whose ledger is lost.
+#[must_use]
+pub fn exists(dir: &Path) -> bool {
+    path(dir).exists()
 }
 
 fn path(dir: &Path) -> PathBuf {
@@ -114,10 +125,14 @@ mod tests {
         let whole = Accounts {
             stored: ["a/b\n.ts", "c.ts"].map(str::to_owned).into(),
             unfinished: vec![Unfinished { key: "k2".into(), handle: "h2".into(), place: Place::Backup }],
+            unreadable: 0,
         };
         assert_eq!(read(dir.path()).unwrap(), whole);
         let text = std::fs::read(path(dir.path())).unwrap();
         std::fs::write(path(dir.path()), &text[..text.len() - 1]).unwrap();
         assert_eq!(read(dir.path()).unwrap().stored.len(), 1);
+        std::fs::write(path(dir.path()), [b"{\"kind\":\"sto", text.as_slice()].concat()).unwrap();
+        let accounts = read(dir.path()).unwrap();
+        assert_eq!((accounts.stored.len(), accounts.unreadable), (1, 1), "the others are there");
     }
 }

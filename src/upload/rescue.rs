@@ -1,10 +1,12 @@
 //! Stores what a recording left, file by file, for `weir recover`.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Place;
 use super::attempt::{Sides, UploadError};
+use super::growing::LINK_PREFIX;
 use super::ledger::{Ledger, Unfinished};
 use crate::plan::storage::Storage;
 
@@ -19,6 +21,16 @@ impl Rescuer {
     #[must_use]
     pub fn new(storage: &Storage, base: &Path) -> Self {
         Self { sides: Sides::open(storage, base) }
+    }
+
+    /// Removes the second names of files that were stored while they grew (`growing`), as far as these have their first ones still.
+    pub fn remove_links(dir: &Path) {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let is_link = entry.file_name().as_encoded_bytes().starts_with(LINK_PREFIX.as_bytes());
+            if is_link && entry.metadata().is_ok_and(|meta| meta.is_file() && meta.nlink() > 1) {
+                super::forget(&entry.path());
+            }
+        }
     }
 
     /// Lets go of an object that was begun and not finished.
@@ -44,5 +56,22 @@ impl Rescuer {
         Ledger::new(dir).stored(name);
         super::forget(local);
         Ok(location)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_name_goes_where_the_first_one_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("file-0.recording.ogg"), "sound").unwrap();
+        std::fs::hard_link(path("file-0.recording.ogg"), path(".growing-file-0.recording.ogg")).unwrap();
+        std::fs::write(path(".growing-segment-1-000000.ts.part"), "the only name that is left").unwrap();
+        Rescuer::remove_links(dir.path());
+        assert!(path("file-0.recording.ogg").exists() && !path(".growing-file-0.recording.ogg").exists());
+        assert!(path(".growing-segment-1-000000.ts.part").exists());
     }
 }

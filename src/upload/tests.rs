@@ -247,3 +247,81 @@ async fn without_lanes_the_end_comes_with_the_uploader() {
     drop(uploader);
     assert!(events.recv().await.is_none());
 }
+
+/// What a defect is: it can't be written down, which it is when many others wait.
+#[derive(Debug)]
+struct Defect;
+
+impl Serialize for Defect {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("a defect");
+    }
+}
+
+impl<'de> Deserialize<'de> for Defect {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Ok(Self)
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_panics_says_that_its_files_are_left_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = of_server(&ServerStorage::default()).unwrap();
+    let setup = LaneSetup { output: OutputId(3), storage, dir: dir.path().to_owned() };
+    let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
+    let (uploader, mut events) = Uploader::start(vec![setup], dir.path(), &tasks, &abandon);
+    for at in 0..2000 {
+        uploader.store(Upload {
+            output: OutputId(3),
+            local: dir.path().join(at.to_string()),
+            name: format!("{at}.ts"),
+            size: 1,
+            versions: Versions::One,
+            subject: Defect,
+        });
+    }
+    drop(uploader);
+    let told = async {
+        loop {
+            match events.recv().await.expect("it is told before the end") {
+                UploadEvent::LeftBehind { output, error } => break (output, error),
+                _ => continue,
+            }
+        }
+    };
+    let (output, error) = tokio::time::timeout(SOON, told).await.unwrap();
+    assert_eq!(output, OutputId(3));
+    assert!(error.contains("panic"), "{error}");
+    tasks.close();
+    tokio::time::timeout(SOON, tasks.wait()).await.expect("nothing runs on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_whose_list_is_gone_are_told_as_left_behind() {
+    let mut lane = Fixture::new(false);
+    lane.break_place("primary");
+    lane.store("0.ts", Versions::One, 0);
+    assert!(matches!(lane.next().await, Some(UploadEvent::Delayed { .. })));
+    for at in 1..1100 {
+        lane.store(&format!("{at}.ts"), Versions::One, at);
+    }
+    // Until all of them are in the backlog.
+    while lane.uploader.as_ref().unwrap().views()[&OutputId(0)].progress().waiting < 1100 {
+        tokio::task::yield_now().await;
+    }
+    std::fs::write(lane.path("work/waiting.jsonl"), "rubbish\n").unwrap();
+    lane.heal_place("primary");
+    let mut seen = 0;
+    let error = loop {
+        match lane.next().await {
+            Some(UploadEvent::Stored { .. }) => seen += 1,
+            Some(UploadEvent::LeftBehind { error, .. }) => break error,
+            Some(UploadEvent::Delayed { .. } | UploadEvent::Resumed { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(error.contains("files not uploaded: waiting.jsonl"), "{error}");
+    assert!(seen >= 1024 && lane.path("work/1099").exists(), "{seen}");
+    lane.ends().await;
+}

@@ -189,3 +189,79 @@ fn a_sound_server_that_dies_costs_a_gap() {
     let _slot = slots::browser();
     check_survives("sound server", |recorder| recorder.children(Group::Sound));
 }
+
+/// Kills a recorder, damages what it left, and recovers it.
+#[track_caller]
+fn check_damaged(damage: impl FnOnce(&Path), finished: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let page = page("clock.html");
+    let arguments = [&["web", page.as_str(), "--file", "clock.mp4"], &SMALL[..]].concat();
+    let mut recorder = Recorder::start(dir.path(), &arguments);
+    recorder.until_written(200_000);
+    recorder.runs_for(Duration::from_secs(3));
+    recorder.signal(Signal::SIGKILL);
+    recorder.finish(Duration::from_secs(5));
+    let work = std::fs::read_dir(dir.path().join(".weir")).unwrap().next().unwrap().unwrap().path();
+    damage(&work);
+    let before = recorded_bytes(&work);
+    assert!(!before.is_empty());
+    // Again and again, it comes to the same.
+    for _ in 0..2 {
+        let recovered = weir(dir.path(), &["recover", "."]);
+        assert_eq!(recovered.status.code(), Some(1), "{}", recovered.stderr);
+        let told = String::from_utf8(recovered.stdout).unwrap();
+        assert!(
+            told.contains("kept: ") && recovered.stderr.contains("ffplay"),
+            "{told}\n{}",
+            recovered.stderr
+        );
+        assert_eq!(recorded_bytes(&work), before, "every byte is still there");
+        assert_eq!(dir.path().join("clock.mp4").exists(), finished);
+    }
+    if finished {
+        assert_decodable(&dir.path().join("clock.mp4"));
+    }
+}
+
+/// The contents of a work directory's recorded files, whatever these are called.
+fn recorded_bytes(work: &Path) -> Vec<Vec<u8>> {
+    let files = std::fs::read_dir(work.join("0")).unwrap().map(|entry| entry.unwrap().path());
+    let media = files.filter(|path| path.extension().is_some_and(|extension| extension == "mp4"));
+    media.map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+fn change(work: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let file = work.join("0/file-0.recording.mp4");
+    let mut bytes = std::fs::read(&file).unwrap();
+    change(&mut bytes);
+    std::fs::write(&file, bytes).unwrap();
+}
+
+#[test]
+fn a_recording_whose_beginning_is_lost_is_kept_and_named() {
+    let _slot = slots::browser();
+    check_damaged(|work| change(work, |bytes| bytes[..4096].fill(0)), false);
+}
+
+#[test]
+fn a_recording_with_a_damaged_fragment_is_finished_around_it_and_kept() {
+    let _slot = slots::browser();
+    let size_of_a_moof = |bytes: &mut Vec<u8>| {
+        let half = bytes.len() / 2;
+        let moof = half + bytes[half..].windows(4).position(|at| at == b"moof").unwrap();
+        bytes[moof - 1] ^= 0x40;
+    };
+    check_damaged(|work| change(work, size_of_a_moof), true);
+}
+
+#[test]
+fn a_recording_that_its_manifest_does_not_know_is_kept_and_named() {
+    let _slot = slots::browser();
+    let forget = |work: &Path| {
+        let path = work.join("manifest.json");
+        let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        manifest["outputs"] = serde_json::json!([]);
+        std::fs::write(&path, manifest.to_string()).unwrap();
+    };
+    check_damaged(forget, false);
+}

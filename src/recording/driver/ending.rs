@@ -132,8 +132,8 @@ impl Driver<'_> {
         let kept = if self.left_behind || ((is_the_source || explanation.is_some()) && work.has_report()) {
             Some(work.keep())
         } else {
-            work.discard();
-            None
+            // It looks for itself: what it finds was not stored, whatever was heard of it.
+            work.discard().err().map(|remains| remains.root)
         };
         if let Some(kept) = &kept {
             self.report.note(format!("kept: {}", kept.display()));
@@ -168,12 +168,7 @@ impl Driver<'_> {
         ));
         let outcome = Outcome::Failed { error: "abandoned before it was finished".to_owned() };
         let work = self.setup.work;
-        let kept = if began {
-            Some(work.keep())
-        } else {
-            work.discard();
-            None
-        };
+        let kept = if began { Some(work.keep()) } else { work.discard().err().map(|remains| remains.root) };
         if let Some(kept) = &kept {
             self.report.note(format!("kept for `weir recover`: {}", kept.display()));
         }

@@ -10,7 +10,7 @@ use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::request::Manifest;
 use crate::recording::lifecycle::Action;
 use crate::recording::progress::OutputState;
-use crate::recording::workdir::Kept;
+use crate::recording::workdir::{Kept, RECORDING_MANIFEST};
 use crate::report::Fault;
 use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile};
 use crate::upload::store::Head;
@@ -96,6 +96,13 @@ impl Driver<'_> {
                 self.note(format!("storage back at {at:.1} s"));
                 Vec::new()
             }
+            UploadEvent::LeftBehind { output, error } => {
+                self.left_behind = true;
+                tracing::error!(output = output.0, error, "uploads ended early; files are kept");
+                let error =
+                    format!("{error} (kept at {}: run `weir recover`)", self.setup.work.root().display());
+                self.output_failed(output, error, Fault::Storage)
+            }
             UploadEvent::Kept { upload, error } => {
                 let error = error.kept_at(&upload.local);
                 match upload.subject {
@@ -157,7 +164,7 @@ impl Driver<'_> {
         let (mut lanes, mut uploads) = (Vec::new(), Vec::new());
         for (output, plan) in wanted {
             let (Some(storage), Some(dir)) = (plan.storage(), plan.dir()) else { continue };
-            let local = self.setup.work.output(output).join(&name);
+            let local = self.setup.work.output(output).join(RECORDING_MANIFEST);
             if let Err(error) = std::fs::write(&local, &text) {
                 tracing::warn!(%error, path = %local.display(), "the manifest can't be written");
                 continue;

@@ -12,7 +12,7 @@ use super::{WorkDirError, io_error, lock, remove};
 
 const PREFIX: &str = "weir-";
 /// From a directory's making to its lock it takes a fraction of a millisecond.
-const MADE_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const MADE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A directory for what a crash may lose; gone when dropped. What a killed recorder left is removed by the next one.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ fn sweep(parent: &Path) {
     }
 }
 
-fn is_older_than(age: Duration, path: &Path) -> bool {
+pub(super) fn is_older_than(age: Duration, path: &Path) -> bool {
     let changed = path.metadata().and_then(|metadata| metadata.modified());
     changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|elapsed| elapsed > age))
 }

@@ -46,7 +46,7 @@ fn it_is_beside_the_output_and_gone_afterwards() {
     assert_eq!(root, dir.path().join("out/.weir/EG_test"));
     assert!(work.output(OutputId(0)).is_dir() && run.is_dir());
     assert!(run.as_os_str().len() < 40, "sockets in it need short names: {}", run.display());
-    work.discard();
+    work.discard().unwrap();
     assert!(!run.exists() && !dir.path().join("out").exists());
 }
 
@@ -65,7 +65,7 @@ fn what_is_kept_can_be_found_and_taken_over_but_not_while_it_is_in_use() {
         abandoned.manifest.outputs,
         [OutputEntry::File { container: "MP4".into(), name: "a.mp4".into() }]
     );
-    abandoned.discard();
+    abandoned.discard().unwrap();
     assert_eq!(find(dir.path()).unwrap(), Vec::<PathBuf>::new());
 }
 
@@ -88,6 +88,86 @@ fn a_manifest_of_somebody_else_removes_nothing_else() {
     manifest.run_dir.clone_from(&precious);
     fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
     let root = work.keep();
-    Abandoned::open(&root).unwrap().discard();
+    Abandoned::open(&root).unwrap().discard().unwrap();
     assert!(precious.exists());
+}
+
+/// A work directory of a recorder that is gone, with a file of an output in it.
+fn left_with(dir: &Path, file: &str, text: &str) -> PathBuf {
+    let work = WorkDir::create(&plan(Path::new("a.mp4")), None, dir).unwrap();
+    fs::write(work.root().join(file), text).unwrap();
+    work.keep()
+}
+
+#[test]
+fn what_is_not_stored_is_not_discarded_whatever_the_recording_thinks() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).unwrap();
+    let (root, run) = (work.root().to_owned(), work.run().to_owned());
+    fs::write(work.output(OutputId(0)).join("waiting.jsonl"), "rubbish").unwrap();
+    fs::write(work.output(OutputId(0)).join("file-0.mp4"), "media").unwrap();
+    let remains = work.discard().unwrap_err();
+    assert_eq!(remains.root, root);
+    assert_eq!(remains.files, [Remain { path: root.join("0/file-0.mp4"), bytes: 5 }]);
+    assert!(root.join("manifest.json").exists() && !run.exists());
+    Abandoned::open(&root).unwrap().discard().unwrap_err();
+    assert!(root.join("manifest.json").exists(), "`weir recover` can still look at it");
+}
+
+#[test]
+fn bookkeeping_and_empty_files_hold_no_work_directory_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).unwrap();
+    let output = work.output(OutputId(0));
+    for name in ["notes-0.jsonl", "uploads.jsonl", "waiting.jsonl", ".reserve-0", RECORDING_MANIFEST] {
+        fs::write(output.join(name), "text").unwrap();
+    }
+    fs::write(output.join("file-0.recording.mp4"), "").unwrap();
+    work.discard().unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_work_directory_without_its_manifest_is_found_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = left_with(dir.path(), "0/file-0.recording.mp4", "media");
+    fs::remove_file(root.join(MANIFEST)).unwrap();
+    assert_eq!(find(dir.path()).unwrap(), std::slice::from_ref(&root));
+    let abandoned = Abandoned::open(&root).unwrap();
+    assert!(abandoned.manifest.is_lost() && abandoned.storage().unwrap().is_empty());
+    abandoned.discard().unwrap_err();
+    fs::remove_file(root.join(STORAGE)).unwrap();
+    assert_eq!(find(dir.path()).unwrap(), std::slice::from_ref(&root));
+}
+
+/// As a service's recordings have them: a lock, and no work directory.
+#[test]
+fn a_lock_alone_makes_no_work_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("EG_cell")).unwrap();
+    fs::write(dir.path().join("EG_cell/lock"), "").unwrap();
+    assert_eq!(find(dir.path()).unwrap(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn one_that_is_being_made_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = left_with(dir.path(), "0/file-0.recording.mp4", "");
+    fs::remove_file(root.join(MANIFEST)).unwrap();
+    assert!(matches!(Abandoned::open(&root), Err(WorkDirError::Busy { .. })));
+    let long_ago = std::time::SystemTime::now() - 2 * MADE_WITHIN;
+    File::open(root.join(REPORT)).unwrap().set_modified(long_ago).unwrap();
+    Abandoned::open(&root).unwrap().discard().unwrap();
+    assert!(!root.exists());
+}
+
+#[test]
+fn storages_of_other_outputs_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = left_with(dir.path(), "0/file-0.mp4", "media");
+    for text in ["", "[", "[]", "[null,null]", "{}"] {
+        fs::write(root.join(STORAGE), text).unwrap();
+        let error = Abandoned::open(&root).unwrap().storage().unwrap_err();
+        assert!(error.to_string().contains("--storage"), "{text}: {error}");
+    }
 }

@@ -8,6 +8,9 @@ use super::tables::PACKET;
 const HZ: u64 = 90_000;
 const MODULUS: u64 = 1 << 33;
 
+/// What each packet begins with.
+pub(super) const SYNC: u8 = 0x47;
+
 /// What a segment that was cut off anywhere holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
@@ -35,9 +38,14 @@ pub(super) fn span(stream: &[u8]) -> Option<Span> {
     complete.map(|complete| Span { complete, duration })
 }
 
+/// Whether a picture or piece of sound begins in a stream.
+pub(super) fn has_media(stream: &[u8]) -> bool {
+    stream.chunks_exact(PACKET).any(|packet| pts(packet).is_some())
+}
+
 /// The time of a picture or piece of sound that begins in a packet.
 fn pts(packet: &[u8]) -> Option<u64> {
-    let [0x47, flags, _, control, ..] = packet else { return None };
+    let [SYNC, flags, _, control, ..] = packet else { return None };
     let begins = flags & 0x40 != 0 && control & 0x10 != 0;
     let adaptation = if control & 0x20 != 0 { 1 + usize::from(*packet.get(4)?) } else { 0 };
     let payload = packet.get(4 + adaptation..).filter(|_| begins)?;

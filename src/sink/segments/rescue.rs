@@ -8,10 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::pes::{self, Span};
+use super::tables::PACKET;
 use crate::plan::output::OutputId;
 use crate::sink::notes::{self, Note, Notes};
 use crate::sink::playlist::{Playlist, PlaylistKind, State};
-use crate::sink::{Leftover, RescueError};
+use crate::sink::{Leftover, RescueError, Rescued};
 
 /// Where segments and playlists belong.
 #[derive(Clone, Copy)]
@@ -19,6 +20,8 @@ use crate::sink::{Leftover, RescueError};
 pub struct Places<'a> {
     /// Whether something of this name is stored where it belongs.
     pub is_stored: &'a dyn Fn(&str) -> bool,
+    /// What is stored was noted, and the notes are damaged or gone: a segment that is not here may be there.
+    pub may_be_stored: bool,
     /// Where the stored file of a name can be read, if it can.
     pub stored: &'a dyn Fn(&str) -> Option<PathBuf>,
     /// Of everything below, with a `/` at its end or empty.
@@ -37,14 +40,22 @@ struct Noted {
     date: Timestamp,
 }
 
+/// Shorter than any frame: how long a segment is told to be of which no second frame was written.
+const ONE_FRAME: Duration = Duration::from_millis(40);
+/// Tables at the head of a segment have some packets.
+const MOST_TABLES: usize = 8;
+
 /// Makes whole what lies in a sink's directory, and tells where it belongs, in the order in which to store it. May be
 /// called again after it was interrupted.
 ///
+/// Where the notes do not tell of every segment that is here, a playlist that is stored already stays as it is: it may name more
+/// segments than the one that is made of the notes.
+///
 /// # Errors
 /// When something can't be read or written; nothing is lost then.
-pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Vec<Leftover>, RescueError> {
+pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Rescued, RescueError> {
     let mut notes = notes::of(dir, output);
-    let (segments, mut end) = read(dir, &notes)?;
+    let (segments, mut end, unreadable) = read(dir, &notes)?;
     if end.is_none()
         && let Some(last) = segments.last()
     {
@@ -62,34 +73,78 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Vec<L
     let mut left = Vec::new();
     let mut event = Playlist::new(PlaylistKind::Event, places.duration);
     let mut live = Playlist::new(PlaylistKind::Live, places.duration);
+    let mut listed = 0;
     let ends = segments.iter().skip(1).map(|next| next.start).chain(end);
-    for (segment, end) in segments.iter().zip(ends) {
+    for (at, (segment, end)) in segments.iter().zip(ends).enumerate() {
         let name = format!("{}{}", places.dir, segment.uri);
+        let part = super::part_of(&segment.local);
+        if !segment.local.exists() && part.exists() {
+            // Where it ends was noted: it was closed, but for its name.
+            let bytes = fs::read(&part).map_err(RescueError::io("reading", &part))?;
+            if matches!(Left::of(&bytes), Left::Media { .. }) {
+                fs::rename(&part, &segment.local).map_err(RescueError::io("renaming", &part))?;
+            }
+        }
+        let is_last = at + 1 == segments.len();
         if segment.local.exists() {
             left.push(Leftover { local: segment.local.clone(), name: name.clone() });
-        } else if !(places.is_stored)(&name) {
+        } else if !(places.is_stored)(&name) && (is_last || !places.may_be_stored) {
             // Killed before it had a picture, or removed by somebody.
             continue;
         }
         let duration = end.saturating_sub(segment.start);
         event.push(&segment.uri, duration, segment.date);
         live.push(&segment.uri, duration, segment.date);
+        listed += 1;
     }
     if segments.is_empty() {
-        return Ok(left);
+        return Ok(Rescued { left, obsolete: Vec::new() });
     }
+    let (written, is_noted) = survey(dir, output, &segments)?;
+    let stored = (places.stored)(&format!("{}{}", places.dir, places.playlist));
+    let is_sure = unreadable == 0 && is_noted && !stored.is_some_and(|stored| names_more(&stored, listed));
+    let obsolete = if is_sure { written } else { Vec::new() };
     let playlists = [Some((places.playlist, event)), places.live_playlist.map(|name| (name, live))];
     for (at, (name, playlist)) in playlists.into_iter().flatten().enumerate() {
         let local = dir.join(format!("playlist-{}-rescued-{at}.m3u8", output.0));
         fs::write(&local, playlist.text(State::Ended)).map_err(RescueError::io("writing", &local))?;
-        left.push(Leftover { local, name: format!("{}{name}", places.dir) });
+        let name = format!("{}{name}", places.dir);
+        if is_sure || !(places.is_stored)(&name) {
+            left.push(Leftover { local, name });
+        } else {
+            tracing::warn!(name, kept = %local.display(), "notes are damaged: the stored playlist stays as it is");
+        }
     }
-    Ok(left)
+    Ok(Rescued { left, obsolete })
 }
 
-fn read(dir: &Path, notes: &Notes) -> Result<(Vec<Noted>, Option<Duration>), RescueError> {
+/// The playlists that the sink wrote, and whether every segment that is here was noted.
+fn survey(dir: &Path, output: OutputId, noted: &[Noted]) -> Result<(Vec<PathBuf>, bool), RescueError> {
+    let (segment, playlist) = (format!("segment-{}-", output.0), format!("playlist-{}-", output.0));
+    let (mut playlists, mut is_noted) = (Vec::new(), true);
+    for entry in fs::read_dir(dir).map_err(RescueError::io("reading", dir))? {
+        let path = entry.map_err(RescueError::io("reading", dir))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(&playlist) {
+            playlists.push(path);
+        } else if name.starts_with(&segment) {
+            is_noted &= noted.iter().any(|noted| noted.local == path || super::part_of(&noted.local) == path);
+        }
+    }
+    Ok((playlists, is_noted))
+}
+
+/// Whether a playlist has more segments than so many.
+fn names_more(playlist: &Path, listed: usize) -> bool {
+    let text = fs::read_to_string(playlist).unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("#EXTINF:")).count() > listed
+}
+
+/// Segments in their order, where the last one ends, and how many lines of the notes can't be read.
+fn read(dir: &Path, notes: &Notes) -> Result<(Vec<Noted>, Option<Duration>, usize), RescueError> {
     let (mut segments, mut end) = (Vec::new(), None);
-    for note in notes.read().map_err(RescueError::io("reading", notes.path()))? {
+    let read = notes.read().map_err(RescueError::io("reading", notes.path()))?;
+    for note in read.entries {
         match note {
             Note::Segment { local, uri, start, date } => {
                 segments.push(Noted { local: dir.join(local), uri, start, date });
@@ -98,7 +153,7 @@ fn read(dir: &Path, notes: &Notes) -> Result<(Vec<Noted>, Option<Duration>), Res
             Note::Image { .. } => {}
         }
     }
-    Ok((segments, end))
+    Ok((segments, end, read.unreadable))
 }
 
 /// Finishes the last segment, if it isn't, and gives its length.
@@ -111,22 +166,68 @@ fn close(segment: &Noted, stored: Option<&Path>) -> Result<Duration, RescueError
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Duration::ZERO),
         bytes => bytes.map_err(RescueError::io("reading", path))?,
     };
-    let Some(span) = pes::span(&bytes) else { return Ok(Duration::ZERO) };
+    let left = Left::of(&bytes);
     if finished.is_none() {
-        cut(&part, &span).map_err(RescueError::io("cutting", &part))?;
-        fs::rename(&part, &segment.local).map_err(RescueError::io("renaming", &part))?;
+        match left {
+            Left::Nothing => fs::remove_file(&part).map_err(RescueError::io("removing", &part))?,
+            Left::Unknown => {}
+            Left::Media { len, .. } => {
+                if len < bytes.len() {
+                    cut(&part, len).map_err(RescueError::io("cutting", &part))?;
+                }
+                fs::rename(&part, &segment.local).map_err(RescueError::io("renaming", &part))?;
+            }
+        }
     }
-    Ok(span.duration)
+    Ok(match left {
+        Left::Media { duration, .. } => duration,
+        Left::Nothing | Left::Unknown => Duration::ZERO,
+    })
+}
+
+/// What is in a segment that was cut off, or damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Not more than tables: killed before its first picture.
+    Nothing,
+    /// So many bytes are worth a segment: those before its last picture or piece of sound, which may be incomplete, if there are
+    /// others; all of them where what follows is damaged.
+    Media { len: usize, duration: Duration },
+    /// No transport stream.
+    Unknown,
+}
+
+impl Left {
+    fn of(bytes: &[u8]) -> Self {
+        let packets = bytes.chunks_exact(PACKET);
+        let count = packets.len();
+        let is_stream = |bytes: &[u8]| bytes.chunks_exact(PACKET).all(|packet| packet[0] == pes::SYNC);
+        match pes::span(bytes) {
+            Some(Span { complete, duration }) => {
+                let is_clean = bytes.get(complete..).is_some_and(is_stream);
+                Self::Media { len: if is_clean { complete } else { bytes.len() }, duration }
+            }
+            None if !is_stream(bytes) || count == 0 && !bytes.is_empty() && bytes[0] != pes::SYNC => {
+                Self::Unknown
+            }
+            None if count <= MOST_TABLES && !pes::has_media(bytes) => Self::Nothing,
+            // Its first picture: it is written at once.
+            None => Self::Media { len: count * PACKET, duration: ONE_FRAME },
+        }
+    }
 }
 
 /// Leaves of a segment what is complete, and gives what that is; `None` when it is nothing.
 pub(super) fn cut_to_complete(part: &Path) -> io::Result<Option<Span>> {
     let span = pes::span(&fs::read(part)?);
-    span.map(|span| cut(part, &span).map(|()| span)).transpose()
+    span.map(|span| cut(part, span.complete).map(|()| span)).transpose()
 }
 
-fn cut(part: &Path, span: &Span) -> io::Result<()> {
+fn cut(part: &Path, len: usize) -> io::Result<()> {
     let file = File::options().write(true).open(part)?;
-    file.set_len(span.complete as u64)?;
+    file.set_len(len as u64)?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,13 +38,14 @@ fn rescued(dir: &Path, root: &Path) -> Vec<crate::sink::Leftover> {
     let stored = |name: &str| Some(root.join(name)).filter(|path| path.exists());
     let places = Places {
         is_stored: &|name| stored(name).is_some(),
+        may_be_stored: false,
         stored: &stored,
         dir: &plan.dir,
         playlist: &plan.playlist,
         live_playlist: plan.live_playlist.as_deref(),
         duration: plan.duration,
     };
-    rescue(dir, OutputId(1), &places).unwrap()
+    rescue(dir, OutputId(1), &places).unwrap().left
 }
 
 async fn record(stage: &Stage, plan: &SegmentsPlan, seconds: u64, rate: Rate) {

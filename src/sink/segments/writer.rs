@@ -229,7 +229,11 @@ impl<'a> Work<'a> {
             let local =
                 self.writer.dir.join(format!("playlist-{}-{:06}.m3u8", self.writer.output.0, self.version));
             self.version += 1;
-            std::fs::write(&local, &text).map_err(io("writing", &local))?;
+            if let Err(error) = std::fs::write(&local, &text) {
+                // Half a playlist says less than the notes do.
+                std::fs::remove_file(&local).ok();
+                return Err(io("writing", &local)(error));
+            }
             self.emit(Artifact {
                 output: self.writer.output,
                 kind: ArtifactKind::Playlist,

@@ -9,8 +9,11 @@
 //! No sample is looked at, but the first one of AV1 (`av1`). Decode times, composition offsets and key frames are carried over number for number.
 
 mod av1;
+mod boxes;
+mod fragment;
 mod scan;
 mod tables;
+mod track;
 
 use std::fs::File;
 use std::io::{self as stdio, BufReader, Read, Seek, SeekFrom, Write};
@@ -43,7 +46,7 @@ pub(super) fn make_whole(
         }
     };
     let was_cut = scan.complete < len;
-    let complete = scan.complete;
+    let (complete, damage) = (scan.complete, scan.damage);
     let (movie, duration) = Movie::lay_out(scan, length).map_err(|error| FinalizeError::Foreign {
         path: recorded.to_owned(),
         why: format!("its index can't be written: {error}"),
@@ -53,19 +56,28 @@ pub(super) fn make_whole(
         Ok(()) => {
             std::fs::rename(&part, whole).map_err(io("renaming", &part))?;
             let (size, layout) = (movie.size(), Layout::Ordinary);
-            Ok(Whole { size, duration: Some(duration), layout, was_cut })
+            Ok(Whole {
+                size,
+                duration: Some(duration),
+                layout,
+                was_cut,
+                damage: damage.described(),
+                kept: None,
+            })
         }
         Err(error) => {
             if let Err(error) = std::fs::remove_file(&part) {
                 tracing::debug!(%error, part = %part.display(), "nothing to remove");
             }
             let is_full = matches!(error, FinalizeError::NoSpaceLeft { .. });
-            if !is_full || complete == 0 {
+            // A damaged one stays as it is: what can't be read of it now may be readable for somebody else.
+            if !is_full || complete == 0 || !damage.is_none() {
                 return Err(error);
             }
             tracing::warn!(file = %whole.display(), "no room for a copy with its index first: the fragments stay");
             keep_fragments(recorded, whole, complete)?;
-            Ok(Whole { size: complete, duration: Some(duration), layout: Layout::Fragmented, was_cut })
+            let layout = Layout::Fragmented;
+            Ok(Whole { size: complete, duration: Some(duration), layout, was_cut, damage: None, kept: None })
         }
     }
 }

@@ -8,6 +8,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio_util::sync::CancellationToken;
 
+use super::damage::Damage;
 use super::{FinalizeError, Layout, Whole, io, part_of};
 use crate::media::make;
 
@@ -22,15 +23,24 @@ pub(super) fn head_of(recorded: &Path) -> Result<Vec<u8>, FinalizeError> {
     Ok(head)
 }
 
-/// Makes a file whole that plays as it was recorded: as it is, or, where it was cut, by `elements`. What keeps it from being
-/// remuxed and is `bearable` leaves it as it is, too.
+/// How a file is made whole that plays as it was recorded.
+pub(super) struct Remux<'a> {
+    /// What it goes through where it was cut; `None`: it stays as it is.
+    pub(super) elements: Option<&'a [&'a str]>,
+    /// What keeps it from being remuxed and leaves it as it is, too.
+    pub(super) bearable: fn(&FinalizeError) -> bool,
+    /// What the remuxed file lacks.
+    pub(super) damage: Damage,
+}
+
+/// Makes a file whole: as it is, or by remuxing it. A damaged one that was remuxed stays; one that can't be remuxed is not whole.
 pub(super) fn make_whole(
-    elements: Option<&[&str]>,
-    bearable: fn(&FinalizeError) -> bool,
+    how: Remux<'_>,
     recorded: &Path,
     whole: &Path,
     stop: &CancellationToken,
 ) -> Result<Whole, FinalizeError> {
+    let Remux { elements, bearable, damage } = how;
     let part = part_of(whole);
     let remuxed = elements.map(|elements| remux(elements, recorded, &part, stop));
     if let Some(Err(_)) = &remuxed
@@ -42,17 +52,18 @@ pub(super) fn make_whole(
         Some(Ok(())) => {
             File::open(&part).and_then(|part| part.sync_all()).map_err(io("syncing", &part))?;
             std::fs::rename(&part, whole).map_err(io("renaming", &part))?;
-            // Its copy is complete and on the disk.
-            std::fs::remove_file(recorded).map_err(io("removing", recorded))?;
         }
-        Some(Err(error)) if !bearable(&error) => return Err(error),
+        Some(Err(error)) if !bearable(&error) || !damage.is_none() => return Err(error),
         None | Some(Err(_)) => {
             File::open(recorded).and_then(|file| file.sync_all()).map_err(io("syncing", recorded))?;
             std::fs::rename(recorded, whole).map_err(io("renaming", recorded))?;
         }
     }
     let size = std::fs::metadata(whole).map_err(io("reading", whole))?.len();
-    Ok(Whole { size, duration: None, layout: Layout::Ordinary, was_cut: elements.is_some() })
+    // As it is, nothing is lacking.
+    let damage = damage.described().filter(|_| recorded.exists());
+    let (layout, was_cut) = (Layout::Ordinary, elements.is_some());
+    Ok(Whole { size, duration: None, layout, was_cut, damage, kept: None })
 }
 
 /// `filesrc → elements… → filesink`, each linked to the next one, also where its pad comes only with the file's first bytes.

@@ -80,6 +80,60 @@ fn a_disk_that_takes_nothing_costs_memory_and_no_upload() {
     assert_eq!(drain(&mut backlog), (0..3000).collect::<Vec<u32>>());
 }
 
+#[test]
+fn an_entry_that_can_not_be_read_is_counted_and_costs_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::new(dir.path());
+    for at in 0..1034 {
+        backlog.push(segment(at));
+    }
+    let path = dir.path().join("waiting.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    // The third of ten that are in the file.
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines[2].truncate(20);
+    std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    let expected: Vec<u32> = (0..1034).filter(|at| *at != 1026).collect();
+    assert_eq!(drain(&mut backlog), expected);
+    assert_eq!((backlog.take_lost(), backlog.take_lost(), backlog.len(), backlog.bytes()), (1, 0, 0, 0));
+    assert!(path.exists(), "somebody may look at it");
+    // And it goes on.
+    for at in 0..1034 {
+        backlog.push(segment(at));
+    }
+    assert_eq!(drain(&mut backlog), (0..1034).collect::<Vec<u32>>());
+    assert_eq!(backlog.take_lost(), 0);
+}
+
+#[test]
+fn half_a_line_that_stays_costs_no_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::new(dir.path());
+    for at in 0..1030 {
+        backlog.push(segment(at));
+    }
+    // A disk that is full, and then has room again.
+    let mut file = File::options().append(true).open(dir.path().join("waiting.jsonl")).unwrap();
+    file.write_all(b"[1030,{\"output").unwrap();
+    for at in 1030..1040 {
+        backlog.push(segment(at));
+    }
+    assert_eq!(drain(&mut backlog), (0..1040).collect::<Vec<u32>>());
+    assert_eq!(backlog.take_lost(), 0);
+}
+
+#[test]
+fn a_file_that_is_gone_loses_what_was_in_it_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::new(dir.path());
+    for at in 0..1034 {
+        backlog.push(segment(at));
+    }
+    std::fs::remove_file(dir.path().join("waiting.jsonl")).unwrap();
+    assert_eq!(drain(&mut backlog).len(), 1024);
+    assert_eq!((backlog.take_lost(), backlog.len(), backlog.bytes()), (10, 0, 0));
+}
+
 proptest! {
     #[test]
     fn nothing_is_lost_and_the_order_is_kept(steps in prop::collection::vec(0u8..4, 0..4000)) {

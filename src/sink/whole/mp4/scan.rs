@@ -1,14 +1,19 @@
-//! Reads through a fragmented MP4, box by box, up to where it ends or was cut off.
+//! Reads through a fragmented MP4, box by box, up to where it ends or was cut off. What can't be understood is passed over up to
+//! the next fragment, and counted: nothing but the end of the file inside its last box is taken for an end.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 
-use mp4_atom::{Decode, Moof, Moov, Traf, Trex};
+use mp4_atom::{Decode, Moof, Moov};
 
 use super::av1;
-use super::tables::{Sample, Tables};
+use super::boxes::{Header, begins_a_header, begins_with_mvhd, find_next, names_a_fragment};
+use super::fragment::runs_of;
+use super::tables::Tables;
+use super::track::Track;
+use crate::sink::whole::damage::Damage;
 
-/// A `moov` or `moof` larger than this is not ours; a fragment of ours has some kilobytes.
-const LARGEST_HEADER: u64 = 64 << 20;
+/// What stands at the beginning of a file whose own `ftyp` is damaged.
+const FTYP: &[u8] = b"\0\0\0\x18ftypisom\0\0\0\0isommp42";
 
 /// What a fragmented file holds.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub(super) struct Scan {
     pub(super) pieces: Vec<Piece>,
     /// Where the last complete fragment ends, with what follows it (an index of the fragments).
     pub(super) complete: u64,
+    /// What is in none of the pieces, but for half a fragment where the file was cut off.
+    pub(super) damage: Damage,
 }
 
 /// Samples of one track that lie together: one chunk of the new file.
@@ -45,170 +52,203 @@ pub(super) enum ScanError {
     Empty,
 }
 
-/// Reads all headers of `source`, which is `len` bytes long. A tail that makes no sense is taken for where the file was
-/// cut off; a sample that is not there to its last byte is left out with everything after it in its track.
+/// Reads all headers of `source`, which is `len` bytes long.
+///
+/// The media of a fragment is taken only when its headers account for every byte of it. Of the last fragment, where the file was
+/// cut off, that is what is there: a sample that is not there to its last byte is left out with everything after it in its track.
 pub(super) fn scan(source: &mut (impl Read + Seek), len: u64) -> Result<Scan, ScanError> {
-    let mut ftyp = Vec::new();
-    let mut movie: Option<Movie> = None;
+    let mut walk =
+        Walk { len, ftyp: Vec::new(), movie: None, complete: 0, has_media: false, damage: Damage::default() };
     let mut at = 0;
-    let mut complete = 0;
-    while let Some(header) = Header::read(source, at, len)? {
-        let is_whole = header.end <= len;
-        match &header.kind {
-            b"ftyp" if is_whole => ftyp = header.load(source)?,
-            b"moov" if is_whole => {
-                let mut bytes = header.load(source)?;
-                av1::make_readable(&mut bytes);
-                let moov = Moov::decode(&mut bytes.as_slice())
-                    .map_err(|error| ScanError::Foreign(format!("its moov can't be read: {error}")))?;
-                movie = Some(Movie::new(moov));
+    while at < len {
+        at = match walk.step(source, at)? {
+            Step::To(next) => next,
+            Step::Cut => break,
+            Step::Damaged => {
+                let next = find_next(source, at + 1, len)?.unwrap_or(len);
+                walk.damage.add(at, next);
+                next
             }
-            b"moof" if is_whole => {
-                let Some(movie) = &mut movie else { break };
-                match Moof::decode(&mut header.load(source)?.as_slice()) {
-                    Ok(moof) => movie.add(&moof, header.start, len),
-                    Err(_) => break,
-                }
-            }
-            _ => {}
-        }
-        if !is_whole {
-            break;
-        }
-        // A fragment is complete with its media, which follows its header.
-        if header.kind != *b"moof" {
-            complete = header.end;
-        }
-        at = header.end;
-    }
-    let Some(mut movie) = movie else { return Err(ScanError::Empty) };
-    if movie.tracks.iter().all(Tables::is_empty) {
-        return Err(ScanError::Empty);
-    }
-    av1::configure(&mut movie.moov, &movie.pieces, source)?;
-    Ok(Scan { ftyp, moov: movie.moov, tracks: movie.tracks, pieces: movie.pieces, complete })
-}
-
-struct Header {
-    kind: [u8; 4],
-    start: u64,
-    /// One past the box's last byte; may lie past the end of the file.
-    end: u64,
-}
-
-impl Header {
-    /// The header at `at`; `None` where there is no sensible one.
-    fn read(source: &mut (impl Read + Seek), at: u64, len: u64) -> io::Result<Option<Self>> {
-        if at.checked_add(8).is_none_or(|end| end > len) {
-            return Ok(None);
-        }
-        source.seek(SeekFrom::Start(at))?;
-        let mut bytes = [0; 8];
-        source.read_exact(&mut bytes)?;
-        let [a, b, c, d, kind @ ..] = bytes;
-        let size = match u32::from_be_bytes([a, b, c, d]) {
-            0 => len - at,
-            1 if at + 16 <= len => {
-                let mut large = [0; 8];
-                source.read_exact(&mut large)?;
-                u64::from_be_bytes(large)
-            }
-            size => u64::from(size),
         };
-        let Some(end) = at.checked_add(size).filter(|_| size >= 8) else { return Ok(None) };
-        Ok(Some(Self { kind, start: at, end }))
     }
+    walk.finish(source)
+}
 
-    /// The whole box; it must end within the file.
-    fn load(&self, source: &mut (impl Read + Seek)) -> Result<Vec<u8>, ScanError> {
-        let size = self.end - self.start;
-        if size > LARGEST_HEADER {
-            return Err(ScanError::Foreign(format!("a header of {size} bytes")));
-        }
-        source.seek(SeekFrom::Start(self.start))?;
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-        source.read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
+struct Walk {
+    len: u64,
+    ftyp: Vec<u8>,
+    movie: Option<Movie>,
+    complete: u64,
+    /// Bytes of media were seen.
+    has_media: bool,
+    damage: Damage,
 }
 
 struct Movie {
     moov: Moov,
-    tracks: Vec<Tables>,
-    pieces: Vec<Piece>,
-    /// Bytes of media so far: a file can't hold more than its size, whatever its headers say.
-    bytes: u64,
+    tracks: Vec<Track>,
 }
 
-impl Movie {
-    fn new(moov: Moov) -> Self {
-        let tracks = moov.trak.iter().map(|trak| Tables::new(trak.tkhd.track_id, trak.mdia.mdhd.timescale));
-        Self { tracks: tracks.collect(), moov, pieces: Vec::new(), bytes: 0 }
+/// What is at some place of the file.
+enum Step {
+    /// A box, or a fragment, that ends here.
+    To(u64),
+    /// The last box: the file was cut off in it.
+    Cut,
+    /// Nothing that can be understood.
+    Damaged,
+}
+
+impl Walk {
+    fn step(&mut self, source: &mut (impl Read + Seek), at: u64) -> Result<Step, ScanError> {
+        if self.len - at < 8 {
+            return Ok(if begins_a_header(source, at, self.len)? { Step::Cut } else { Step::Damaged });
+        }
+        if self.movie.is_none() && begins_with_mvhd(source, at, self.len)? {
+            return Ok(self.begin(source, at)?);
+        }
+        let Some(header) = Header::read(source, at, self.len)? else { return Ok(Step::Damaged) };
+        let (is_whole, has_movie) = (header.end <= self.len, self.movie.is_some());
+        Ok(match &header.kind {
+            b"ftyp" if at == 0 && is_whole => match header.load(source)? {
+                Some(bytes) if self.is_followed(source, &header)? => {
+                    self.ftyp = bytes;
+                    self.complete = header.end;
+                    Step::To(header.end)
+                }
+                _ => Step::Damaged,
+            },
+            b"moof" if has_movie && is_whole => self.fragment(source, &header)?,
+            b"ftyp" if at == 0 => self.cut_in(source, &header)?,
+            b"moov" if !has_movie && !is_whole => self.cut_in(source, &header)?,
+            b"moof" if has_movie => self.cut_in(source, &header)?,
+            _ if header.is_harmless() && !is_whole => self.cut_in(source, &header)?,
+            _ if header.is_harmless() && self.is_followed(source, &header)? => {
+                self.complete = header.end;
+                Step::To(header.end)
+            }
+            _ => Step::Damaged,
+        })
     }
 
-    fn add(&mut self, moof: &Moof, moof_start: u64, len: u64) {
-        // Data without an offset of its own follows that of the fragment before (ISO/IEC 14496-12 §8.8.7.1).
-        let mut follows = moof_start;
-        for traf in &moof.traf {
-            let Some(track) = self.tracks.iter().position(|track| track.id == traf.tfhd.track_id) else {
-                continue;
-            };
-            let base = match traf.tfhd.base_data_offset {
-                Some(base) => base,
-                None if traf.tfhd.default_base_is_moof => moof_start,
-                None => follows,
-            };
-            follows = self.add_track(traf, track, base, len);
+    /// The movie's own header: without it nothing can be understood, only it says what its samples are. It ends where it says, or in
+    /// front of the first fragment, whatever its first eight bytes say.
+    fn begin(&mut self, source: &mut (impl Read + Seek), at: u64) -> io::Result<Step> {
+        let header = Header::read(source, at, self.len)?;
+        let said = header.map(|header| header.end).filter(|end| *end <= self.len);
+        let next = find_next(source, at + 16, self.len)?;
+        for end in [said, next].into_iter().flatten() {
+            let Some(moov) = read_moov(source, at, end)? else { continue };
+            let is_sound = said == Some(end) && header.is_some_and(|header| header.kind == *b"moov");
+            if !is_sound || moov.mvex.is_none() {
+                // A fragmented file has an `mvex`; it may say how long samples are.
+                self.damage.add(at, end);
+            }
+            let tracks = moov.trak.iter().enumerate();
+            let tracks =
+                tracks.map(|(at, trak)| Track::new(at, trak.tkhd.track_id, trak.mdia.mdhd.timescale));
+            self.movie = Some(Movie { tracks: tracks.collect(), moov });
+            self.complete = end;
+            return Ok(Step::To(end));
+        }
+        let is_cut =
+            next.is_none() && header.is_some_and(|header| header.kind == *b"moov" && header.end > self.len);
+        Ok(if is_cut { Step::Cut } else { Step::Damaged })
+    }
+
+    /// A `moof` with its `mdat`.
+    fn fragment(&mut self, source: &mut (impl Read + Seek), header: &Header) -> io::Result<Step> {
+        let Some(bytes) = header.load(source)? else { return Ok(Step::Damaged) };
+        let Ok(moof) = Moof::decode(&mut bytes.as_slice()) else { return Ok(Step::Damaged) };
+        if self.len - header.end < 8 {
+            let is_cut = begins_a_header(source, header.end, self.len)?;
+            return Ok(if is_cut { Step::Cut } else { Step::Damaged });
+        }
+        let mdat = Header::read(source, header.end, self.len)?.filter(|mdat| mdat.kind == *b"mdat");
+        let (Some(mdat), Some(movie)) = (mdat, &self.movie) else { return Ok(Step::Damaged) };
+        let Some(runs) = runs_of(&movie.moov, &moof, header.start, &mdat, self.len) else {
+            return Ok(Step::Damaged);
+        };
+        if self.hides_a_fragment(source, &mdat)? {
+            return Ok(Step::Damaged);
+        }
+        let Some(movie) = &mut self.movie else { return Ok(Step::Damaged) };
+        self.has_media |= self.len.min(mdat.end) > mdat.content;
+        for run in runs {
+            if let Some(track) = movie.tracks.get_mut(run.track) {
+                track.add(run, (header.start, mdat.end.min(self.len)));
+            }
+        }
+        if mdat.end > self.len {
+            return Ok(Step::Cut);
+        }
+        // A fragment is complete with its media, which follows its header.
+        self.complete = mdat.end;
+        Ok(Step::To(mdat.end))
+    }
+
+    /// Whether a box ends where the file does or another one begins: one whose size is damaged does not.
+    fn is_followed(&self, source: &mut (impl Read + Seek), header: &Header) -> io::Result<bool> {
+        match self.len - header.end {
+            0 => Ok(true),
+            1..8 => begins_a_header(source, header.end, self.len),
+            _ => Ok(Header::read(source, header.end, self.len)?.is_some_and(|next| next.is_known())),
         }
     }
 
-    /// Returns where the data of this track fragment ends.
-    fn add_track(&mut self, traf: &Traf, track: usize, base: u64, len: u64) -> u64 {
-        let trex = self.defaults(traf.tfhd.track_id);
-        let mut at = base;
-        let mut begun = false;
-        for run in &traf.trun {
-            if let Some(offset) = run.data_offset {
-                at = base.saturating_add_signed(i64::from(offset));
-            }
-            let (start, mut samples) = (at, 0);
-            for entry in run.samples.iter() {
-                let sample = Sample {
-                    duration: entry
-                        .duration
-                        .or(traf.tfhd.default_sample_duration)
-                        .unwrap_or(trex.default_sample_duration),
-                    size: entry.size.or(traf.tfhd.default_sample_size).unwrap_or(trex.default_sample_size),
-                    flags: entry
-                        .flags
-                        .or(traf.tfhd.default_sample_flags)
-                        .unwrap_or(trex.default_sample_flags),
-                    composition: entry.cts.unwrap_or(0),
-                };
-                let end = at.saturating_add(u64::from(sample.size));
-                let bytes = self.bytes + u64::from(sample.size);
-                // An empty sample takes no byte, and a hostile header could ask for millions of them.
-                if sample.size == 0 || end > len || bytes > len {
-                    break;
-                }
-                if !begun {
-                    self.tracks[track]
-                        .begin_fragment(traf.tfdt.as_ref().map(|tfdt| tfdt.base_media_decode_time));
-                    begun = true;
-                }
-                self.tracks[track].push(sample);
-                (self.bytes, at, samples) = (bytes, end, samples + 1);
-            }
-            if samples > 0 {
-                self.tracks[track].end_chunk(samples);
-                self.pieces.push(Piece { track, offset: start, len: at - start });
-            }
+    /// Whether the next fragment begins before this one's media ends: some of it is missing then.
+    fn hides_a_fragment(&self, source: &mut (impl Read + Seek), mdat: &Header) -> io::Result<bool> {
+        if mdat.end <= self.len && self.is_followed(source, mdat)? {
+            return Ok(false);
         }
-        at
+        let within = self.len.min(mdat.end.saturating_add(16));
+        Ok(find_next(source, mdat.content, within)?.is_some_and(|next| next < mdat.end))
     }
 
-    fn defaults(&self, track: u32) -> Trex {
-        let all = self.moov.mvex.iter().flat_map(|mvex| &mvex.trex);
-        all.into_iter().find(|trex| trex.track_id == track).cloned().unwrap_or_default()
+    /// A box that would end behind the file is the last one, if no fragment is in it: else its size is damaged.
+    fn cut_in(&self, source: &mut (impl Read + Seek), header: &Header) -> io::Result<Step> {
+        let is_damaged = names_a_fragment(source, header.start + 8, self.len)?;
+        Ok(if is_damaged { Step::Damaged } else { Step::Cut })
     }
+
+    fn finish(mut self, source: &mut (impl Read + Seek)) -> Result<Scan, ScanError> {
+        let Some(Movie { mut moov, tracks }) = self.movie else {
+            return Err(match self.damage.is_none() {
+                true => ScanError::Empty,
+                false => ScanError::Foreign(
+                    "its moov is missing or damaged, without which nothing can be read".into(),
+                ),
+            });
+        };
+        if tracks.iter().all(Track::is_empty) {
+            return Err(match self.damage.is_none() && !self.has_media {
+                true => ScanError::Empty,
+                false => ScanError::Foreign("no complete frame or sound can be found in it".into()),
+            });
+        }
+        let mut pieces = Vec::new();
+        let tracks: Vec<Tables> =
+            tracks.into_iter().map(|track| track.finish(&mut pieces, &mut self.damage)).collect();
+        if pieces.is_empty() {
+            return Err(ScanError::Foreign("no fragment in it agrees with those around it".into()));
+        }
+        pieces.sort_unstable_by_key(|piece| piece.offset);
+        av1::configure(&mut moov, &pieces, source)?;
+        if self.ftyp.is_empty() {
+            self.ftyp = FTYP.to_vec();
+        }
+        let Self { ftyp, complete, damage, .. } = self;
+        Ok(Scan { ftyp, moov, tracks, pieces, complete, damage })
+    }
+}
+
+/// The `moov` between two places, whatever its own header says; `None` where it can't be read.
+fn read_moov(source: &mut (impl Read + Seek), start: u64, end: u64) -> io::Result<Option<Moov>> {
+    let header = Header { kind: *b"moov", start, content: start + 8, end };
+    let Some(mut bytes) = header.load(source)? else { return Ok(None) };
+    let Ok(size) = u32::try_from(bytes.len()) else { return Ok(None) };
+    let Some(head) = bytes.get_mut(..8) else { return Ok(None) };
+    head.copy_from_slice(&[&size.to_be_bytes(), b"moov".as_slice()].concat());
+    av1::make_readable(&mut bytes);
+    Ok(Moov::decode(&mut bytes.as_slice()).ok())
 }

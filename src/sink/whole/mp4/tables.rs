@@ -38,7 +38,7 @@ impl Tables {
         Self { id, timescale, ..Self::default() }
     }
 
-    /// A fragment begins at this decode time. Where it is later than the last sample's end, that sample lasts until then.
+    /// A fragment begins at this decode time. The last sample lasts until then, if it began before.
     pub(super) fn begin_fragment(&mut self, decode_time: Option<u64>) {
         let time = decode_time.unwrap_or(self.end);
         if self.sizes.is_empty() {
@@ -46,6 +46,7 @@ impl Tables {
             self.end = time;
         } else {
             self.stretch(time);
+            self.shorten(time);
         }
     }
 
@@ -76,6 +77,23 @@ impl Tables {
         let Some(missing) = end.checked_sub(self.end).filter(|missing| *missing > 0) else { return };
         let Some(last) = self.durations.last_mut() else { return };
         let delta = u32::try_from(u64::from(last.sample_delta) + missing).unwrap_or(u32::MAX);
+        if last.sample_count == 1 {
+            last.sample_delta = delta;
+        } else {
+            last.sample_count -= 1;
+            self.durations.push(SttsEntry { sample_count: 1, sample_delta: delta });
+        }
+        self.end = end;
+    }
+
+    /// Makes the last sample end at `end`, where it ends later and begins before.
+    fn shorten(&mut self, end: u64) {
+        let Some(over) = self.end.checked_sub(end).filter(|over| *over > 0) else { return };
+        let Some(last) = self.durations.last_mut() else { return };
+        let Some(delta) = u64::from(last.sample_delta).checked_sub(over).filter(|delta| *delta > 0) else {
+            return;
+        };
+        let delta = u32::try_from(delta).unwrap_or(u32::MAX);
         if last.sample_count == 1 {
             last.sample_delta = delta;
         } else {

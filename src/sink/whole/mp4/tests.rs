@@ -59,10 +59,12 @@ fn check_cut(cut: usize) {
         Ok(scan) => {
             assert!(scan.pieces.starts_with(&expected), "cut at {cut}");
             assert_eq!(scan.complete, complete, "cut at {cut}");
+            assert!(scan.damage.is_none(), "cut at {cut}: {}", scan.damage);
             // And of what follows no more than is there.
             assert!(scan.pieces.iter().all(|piece| piece.offset + piece.len <= cut as u64), "cut at {cut}");
         }
-        Err(ScanError::Empty) => assert!(expected.is_empty(), "cut at {cut}"),
+        // Half a frame is kept.
+        Err(ScanError::Empty | ScanError::Foreign(_)) => assert!(expected.is_empty(), "cut at {cut}"),
         Err(error) => panic!("cut at {cut}: {error}"),
     }
 }
@@ -97,6 +99,8 @@ proptest! {
             let at = if in_headers { headers[index.index(headers.len())] } else { index.index(bytes.len()) };
             bytes[at] = value;
         }
+        // What is damaged is counted, or the file is refused: it is never taken for empty.
+        prop_assert!(!matches!(scan_of(&bytes), Err(ScanError::Empty)));
         if let Ok(scan) = scan_of(&bytes) {
             let media: u64 = scan.pieces.iter().map(|piece| piece.len).sum();
             prop_assert!(media <= bytes.len() as u64);
@@ -110,6 +114,164 @@ proptest! {
     #[test]
     fn any_bytes_at_all(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         prop_assert!(scan_of(&bytes).is_err());
+    }
+}
+
+/// Where each fragment begins and ends.
+fn fragments() -> Vec<(usize, usize)> {
+    let boxes = boxes(&RECORDED);
+    boxes.windows(2).filter(|pair| pair[0].0 == *b"moof").map(|pair| (pair[0].1, pair[1].2)).collect()
+}
+
+/// The media of a scan, each piece as (offset, bytes).
+fn pieces(scan: &Scan) -> Vec<(u64, u64)> {
+    scan.pieces.iter().map(|piece| (piece.offset, piece.len)).collect()
+}
+
+static UNDAMAGED: LazyLock<Scan> = LazyLock::new(|| scan_of(&RECORDED).unwrap());
+
+/// Asserts that everything outside of the damaged fragments is found, at its time, and that the damage is told.
+fn check_damage(damaged: &[u8], from: usize, to: usize) {
+    let (before, fragments) = (&*UNDAMAGED, fragments());
+    let head = fragments[0].0;
+    let touched = |piece: &scan::Piece| {
+        fragments.iter().any(|(start, end)| {
+            (*start as u64..*end as u64).contains(&piece.offset) && *start < to && from < *end
+        })
+    };
+    match scan_of(damaged) {
+        Ok(after) => {
+            let found = pieces(&after);
+            let is_less = after.pieces.len() < before.pieces.len();
+            assert!(!is_less || !after.damage.is_none(), "{from}..{to}: nobody is told");
+            if from < head {
+                // It may be about a whole track.
+                return;
+            }
+            for piece in before.pieces.iter().filter(|piece| !touched(piece)) {
+                assert!(found.contains(&(piece.offset, piece.len)), "{from}..{to}: {piece:?} is lost");
+            }
+            // What follows is not moved, where enough follows to tell what is right.
+            if to <= fragments[fragments.len() - 6].0 {
+                for (before, after) in before.tracks.iter().zip(&after.tracks) {
+                    assert_eq!(before.end(), after.end(), "{from}..{to}");
+                }
+            }
+        }
+        // Without its own header nothing of a movie can be read: all of it is kept.
+        Err(ScanError::Foreign(_)) => assert!(from < head, "{from}..{to}: refused"),
+        Err(error) => panic!("{from}..{to}: {error}"),
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_any_header_loses_nothing_outside_of_its_fragment() {
+    for (kind, start, end) in boxes(&RECORDED) {
+        let header = if kind == *b"mdat" { start..start + 8 } else { start..end };
+        for at in header {
+            // All bits of what every box has, and some of the rest.
+            let bits = if at < start + 16 { 0..8 } else { at % 8..at % 8 + usize::from(at % 3 == 0) };
+            for bit in bits {
+                let mut bytes = RECORDED.clone();
+                bytes[at] ^= 1 << bit;
+                check_damage(&bytes, at, at + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_movie_header_whose_first_bytes_are_damaged_is_still_read() {
+    let (_, start, end) = boxes(&RECORDED).into_iter().find(|(kind, ..)| kind == b"moov").unwrap();
+    for damage in [(0, 8), (start, start + 4), (start + 4, start + 8), (0, start + 8)] {
+        let mut bytes = RECORDED.clone();
+        bytes[damage.0..damage.1].fill(0);
+        let scan = scan_of(&bytes).unwrap();
+        assert_eq!(pieces(&scan), pieces(&UNDAMAGED), "{damage:?}");
+        assert!(!scan.damage.is_none(), "{damage:?}");
+    }
+    // What is in it can't be guessed.
+    let mut bytes = RECORDED.clone();
+    bytes[start + 8..end].fill(0);
+    assert!(matches!(scan_of(&bytes), Err(ScanError::Foreign(_))));
+    bytes[..end].fill(0);
+    assert!(matches!(scan_of(&bytes), Err(ScanError::Foreign(_))));
+}
+
+#[test]
+fn zeros_behind_the_end_are_no_end() {
+    let bytes = [RECORDED.as_slice(), &[0; 4096]].concat();
+    let scan = scan_of(&bytes).unwrap();
+    assert!(scan.damage.places == 1 && scan.damage.bytes >= 4096, "{}", scan.damage);
+    assert_eq!(pieces(&scan), pieces(&UNDAMAGED));
+}
+
+#[test]
+fn a_damaged_file_stays_beside_the_one_that_is_made_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (recorded, whole) = (dir.path().join("file-0.recording.mp4"), dir.path().join("file-0.mp4"));
+    let mut bytes = RECORDED.clone();
+    let (start, end) = fragments()[3];
+    bytes[start..end].fill(0);
+    std::fs::write(&recorded, &bytes).unwrap();
+    let stop = CancellationToken::new();
+    let made =
+        crate::sink::whole::make_whole(crate::plan::codec::Container::Mp4, &recorded, &whole, None, &stop);
+    let made = made.unwrap();
+    let kept = made.kept.unwrap();
+    assert_eq!(kept, dir.path().join("file-0.damaged.mp4"));
+    assert_eq!(std::fs::read(&kept).unwrap(), bytes);
+    assert!(made.damage.unwrap().contains(&format!("byte {start}")) && !recorded.exists());
+    // A second one has another name.
+    std::fs::write(&recorded, &bytes).unwrap();
+    let again =
+        crate::sink::whole::make_whole(crate::plan::codec::Container::Mp4, &recorded, &whole, None, &stop);
+    assert_eq!(again.unwrap().kept.unwrap(), dir.path().join("file-0.damaged-2.mp4"));
+}
+
+proptest! {
+    #[test]
+    fn damage_anywhere_loses_nothing_outside_of_its_fragments(
+        at in any::<prop::sample::Index>(),
+        damage in prop::collection::vec(any::<u8>(), 1..6000),
+        is_zeros in any::<bool>(),
+    ) {
+        let mut bytes = RECORDED.clone();
+        let from = at.index(bytes.len());
+        let to = (from + damage.len()).min(bytes.len());
+        match is_zeros {
+            true => bytes[from..to].fill(0),
+            false => bytes[from..to].copy_from_slice(&damage[..to - from]),
+        }
+        check_damage(&bytes, from, to);
+    }
+
+    #[test]
+    fn bytes_that_are_missing_or_too_many_lose_nothing_outside_of_their_fragments(
+        at in any::<prop::sample::Index>(), len in 1usize..3000, is_missing in any::<bool>(),
+    ) {
+        let mut bytes = RECORDED.clone();
+        let from = at.index(bytes.len());
+        let fragments = fragments();
+        match is_missing {
+            true => drop(bytes.drain(from..(from + len).min(RECORDED.len()))),
+            false => drop(bytes.splice(from..from, std::iter::repeat_n(0x55, len))),
+        }
+        let to = if is_missing { (from + len).min(RECORDED.len()) } else { from + 1 };
+        let whole = |piece: &&scan::Piece| {
+            let place = |(start, end): &&(usize, usize)| (*start as u64..*end as u64).contains(&piece.offset);
+            let (start, end) = fragments.iter().find(place).unwrap();
+            *end <= from || *start >= to
+        };
+        // Every fragment that is as it was is found, wherever it is now.
+        let after = scan_of(&bytes);
+        prop_assert!(after.is_ok() || from < fragments[0].0);
+        if let Ok(after) = after && from >= fragments[0].0 {
+            let found: Vec<u64> = pieces(&after).into_iter().map(|(_, len)| len).collect();
+            for piece in UNDAMAGED.pieces.iter().filter(whole) {
+                prop_assert!(found.contains(&piece.len), "{}: {:?} is lost", from, piece);
+            }
+        }
     }
 }
 

@@ -1,0 +1,153 @@
+//! What `weir recover` prints: for a person what was found, finished and kept, for programs a line of JSON each.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::ipc::recovery::RecoveryLine;
+use crate::recording::workdir::Remain;
+use crate::recover::Recovered;
+
+/// Prints what became of the work directories in `dir`: results to `out`, problems and what to do about them to `err`.
+///
+/// # Errors
+/// When it can't be printed.
+pub fn print(
+    dir: &Path,
+    recovered: &[Recovered],
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<()> {
+    if recovered.is_empty() {
+        writeln!(out, "nothing to recover in {}", dir.display())?;
+    }
+    for recording in recovered {
+        let root = recording.root.display();
+        writeln!(out, "{root}: found {}", described(&recording.found))?;
+        for file in &recording.files {
+            writeln!(out, "finished: {file}")?;
+        }
+        for Remain { path, bytes } in &recording.kept {
+            writeln!(out, "kept: {} ({bytes} bytes)", path.display())?;
+        }
+        for problem in &recording.problems {
+            writeln!(err, "weir: {root}: {problem}")?;
+        }
+        if let [first, others @ ..] = &recording.kept[..] {
+            let others = match others.len() {
+                0 => String::new(),
+                1 => " and 1 other file".to_owned(),
+                more => format!(" and {more} other files"),
+            };
+            writeln!(
+                err,
+                "weir: {root}: {}{others} could not be turned into finished files and are kept; look at them with `ffprobe` \
+                 or `ffplay`, put the cause right and run `weir recover` again, or remove the directory",
+                first.path.display()
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for programs ([`RecoveryLine`]).
+///
+/// # Errors
+/// When it can't be printed.
+pub fn print_json(recovered: &[Recovered], out: &mut dyn Write) -> io::Result<()> {
+    for recording in recovered {
+        let dir = || recording.root.display().to_string();
+        let found =
+            RecoveryLine::Found { dir: dir(), files: recording.found.len(), bytes: bytes(&recording.found) };
+        let finished = recording.files.iter();
+        let finished =
+            finished.map(|location| RecoveryLine::Finished { dir: dir(), location: location.clone() });
+        let kept = recording.kept.iter().map(|Remain { path, bytes }| RecoveryLine::Kept {
+            dir: dir(),
+            path: path.display().to_string(),
+            bytes: *bytes,
+        });
+        let problems = recording.problems.iter();
+        let problems =
+            problems.map(|problem| RecoveryLine::Problem { dir: dir(), error: problem.to_string() });
+        let done = RecoveryLine::Done { dir: dir(), is_whole: recording.is_whole() };
+        for line in std::iter::once(found).chain(finished).chain(kept).chain(problems).chain([done]) {
+            writeln!(out, "{}", serde_json::to_string(&line)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn described(files: &[Remain]) -> String {
+    match files.len() {
+        0 => "no recorded media".to_owned(),
+        1 => format!("1 file with {} bytes", bytes(files)),
+        count => format!("{count} files with {} bytes", bytes(files)),
+    }
+}
+
+fn bytes(files: &[Remain]) -> u64 {
+    files.iter().map(|file| file.bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recover::RecoverError;
+
+    fn remain(path: &str, bytes: u64) -> Remain {
+        Remain { path: path.into(), bytes }
+    }
+
+    fn damaged() -> Recovered {
+        let kept = "/r/.weir/EG_1/0/file-0.damaged.mp4";
+        let damage = "damaged at byte 0: 4096 bytes can't be read".to_owned();
+        Recovered {
+            root: "/r/.weir/EG_1".into(),
+            found: vec![remain("/r/.weir/EG_1/0/file-0.recording.mp4", 9000)],
+            files: vec!["/r/talk.mp4".into()],
+            kept: vec![remain(kept, 9000)],
+            problems: vec![RecoverError::Damaged { name: "talk.mp4".into(), damage, kept: kept.into() }],
+        }
+    }
+
+    fn printed(recovered: &[Recovered]) -> (String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        print(Path::new("/r"), recovered, &mut out, &mut err).unwrap();
+        (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn a_person_reads_what_was_found_finished_and_kept_and_what_to_do() {
+        let (out, err) = printed(&[damaged()]);
+        assert_eq!(
+            out,
+            "/r/.weir/EG_1: found 1 file with 9000 bytes\nfinished: /r/talk.mp4\n\
+             kept: /r/.weir/EG_1/0/file-0.damaged.mp4 (9000 bytes)\n"
+        );
+        for words in [
+            "talk.mp4: the recorded file is damaged at byte 0",
+            "ffplay",
+            "weir recover",
+            "file-0.damaged.mp4",
+        ] {
+            assert!(err.contains(words), "{words}: {err}");
+        }
+        assert_eq!(printed(&[]).0, "nothing to recover in /r\n");
+    }
+
+    #[test]
+    fn a_program_reads_a_line_for_each() {
+        let mut out = Vec::new();
+        print_json(&[damaged()], &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<RecoveryLine> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let dir = || "/r/.weir/EG_1".to_owned();
+        assert_eq!(lines[0], RecoveryLine::Found { dir: dir(), files: 1, bytes: 9000 });
+        assert_eq!(lines[1], RecoveryLine::Finished { dir: dir(), location: "/r/talk.mp4".into() });
+        assert!(
+            matches!(&lines[2], RecoveryLine::Kept { path, bytes: 9000, .. } if path.ends_with("damaged.mp4"))
+        );
+        assert!(matches!(&lines[3], RecoveryLine::Problem { error, .. } if error.starts_with("talk.mp4: ")));
+        assert_eq!(lines[4..], [RecoveryLine::Done { dir: dir(), is_whole: false }]);
+    }
+}

@@ -1,0 +1,279 @@
+use std::fs;
+use std::sync::LazyLock;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use super::*;
+
+/// Ten seconds of sound in a container, as the recorder writes it.
+fn recorded(muxer: &str, encoder: &str) -> Vec<u8> {
+    crate::media::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("recorded");
+    let pipeline = gst::parse::launch(&format!(
+        "audiotestsrc num-buffers=470 ! audio/x-raw,rate=48000,channels=2 ! {encoder} ! {muxer} ! filesink location={}",
+        path.display()
+    ))
+    .unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let types = [gst::MessageType::Eos, gst::MessageType::Error];
+    let message =
+        pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &types).unwrap();
+    assert_eq!(message.type_(), gst::MessageType::Eos);
+    pipeline.set_state(gst::State::Null).unwrap();
+    fs::read(path).unwrap()
+}
+
+static MP4: LazyLock<Vec<u8>> = LazyLock::new(|| recorded("mp4mux fragment-duration=1000", "avenc_aac"));
+static OGG: LazyLock<Vec<u8>> = LazyLock::new(|| recorded("oggmux", "opusenc"));
+static WEBM: LazyLock<Vec<u8>> = LazyLock::new(|| recorded("webmmux", "opusenc"));
+static MP3: LazyLock<Vec<u8>> = LazyLock::new(|| recorded("xingmux", "lamemp3enc ! mpegaudioparse"));
+
+const FILE: &str = r#"{"kind":"file","container":"MP4","name":"talk.mp4"}"#;
+const IMAGES: &str = r#"{"kind":"images"}"#;
+const SEGMENTS: &str = r#"{"kind":"segments","dir":"","playlist":"a.m3u8","live_playlist":null,"duration":{"secs":4,"nanos":0}}"#;
+
+/// A work directory of a recorder that was killed.
+struct Scene {
+    dir: tempfile::TempDir,
+    root: PathBuf,
+}
+
+impl Scene {
+    fn new(outputs: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join(".weir/EG_1");
+        fs::create_dir_all(root.join("report")).unwrap();
+        for output in 0..outputs.len() {
+            fs::create_dir(root.join(output.to_string())).unwrap();
+        }
+        let manifest = format!(
+            r#"{{"egress_id":"EG_1","created_at":"2026-01-01T00:00:00Z","base":"{}","run_dir":"/dev/shm/none","outputs":[{}]}}"#,
+            dir.path().display(),
+            outputs.join(",")
+        );
+        fs::write(root.join("manifest.json"), manifest).unwrap();
+        let local = serde_json::to_string(&vec![Some(Storage::local()); outputs.len()]).unwrap();
+        fs::write(root.join("storage.json"), local).unwrap();
+        fs::write(root.join("lock"), "").unwrap();
+        Self { dir, root }
+    }
+
+    /// One with one file output.
+    fn with_file(container: &str, extension: &str, bytes: &[u8]) -> Self {
+        let output = FILE.replace("MP4", container).replace(".mp4", extension);
+        let scene = Self::new(&[&output]);
+        scene.write(&format!("0/file-0.recording{extension}"), bytes);
+        scene
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.root.join(name), bytes).unwrap();
+    }
+
+    async fn recover(&self) -> Recovered {
+        let mut recovered = recover(self.dir.path(), None).await.unwrap();
+        assert_eq!(recovered.len(), 1, "{recovered:?}");
+        recovered.remove(0)
+    }
+
+    /// The names of what is kept, once it is known that it was said, that it is there, and that a second recovery changes nothing.
+    async fn kept(&self) -> Vec<String> {
+        let recovered = self.recover().await;
+        assert!(!recovered.is_whole() && !recovered.kept.is_empty(), "{recovered:?}");
+        let again = self.recover().await;
+        assert!(!again.is_whole(), "{again:?}");
+        assert_eq!(again.kept, recovered.kept);
+        let name = |remain: &Remain| remain.path.strip_prefix(&self.root).unwrap().display().to_string();
+        recovered.kept.iter().map(name).collect()
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.root.join(name)).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_recording_that_was_cut_is_finished_and_its_directory_goes() {
+    for (container, extension, bytes) in
+        [("MP4", ".mp4", &*MP4), ("OGG", ".ogg", &*OGG), ("WebM", ".webm", &*WEBM), ("MP3", ".mp3", &*MP3)]
+    {
+        let scene = Scene::with_file(container, extension, &bytes[..bytes.len() * 3 / 4]);
+        let recovered = scene.recover().await;
+        assert!(recovered.is_whole(), "{container}: {recovered:?}");
+        let file = scene.dir.path().join(format!("talk{extension}"));
+        assert_eq!(recovered.files, [file.display().to_string()]);
+        assert!(fs::metadata(file).unwrap().len() as usize > bytes.len() / 2, "{container}");
+        assert!(!scene.root.exists(), "{container}");
+    }
+}
+
+#[tokio::test]
+async fn a_recording_without_media_is_tidied_up() {
+    for (extension, header) in
+        [(".mp4", &MP4[..60]), (".mp4", &MP4[..0]), (".ogg", &OGG[..40]), (".webm", &WEBM[..30])]
+    {
+        let container = extension.trim_start_matches('.').to_uppercase().replace("WEBM", "WebM");
+        let scene = Scene::with_file(&container, extension, header);
+        let recovered = scene.recover().await;
+        assert!(recovered.is_whole() && recovered.files.is_empty(), "{extension}: {recovered:?}");
+        assert!(!scene.root.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_file_without_its_beginning_is_kept_as_it_is() {
+    for (container, extension, bytes) in
+        [("MP4", ".mp4", &*MP4), ("OGG", ".ogg", &*OGG), ("WebM", ".webm", &*WEBM)]
+    {
+        let mut bytes = bytes.clone();
+        bytes[..4096].fill(0);
+        let scene = Scene::with_file(container, extension, &bytes);
+        let name = format!("0/file-0.recording{extension}");
+        assert_eq!(scene.kept().await, [name.as_str()]);
+        assert_eq!(scene.read(&name), bytes);
+    }
+    for (container, extension) in [("MP4", ".mp4"), ("OGG", ".ogg"), ("WebM", ".webm"), ("MP3", ".mp3")] {
+        let scene = Scene::with_file(container, extension, &[0; 5000]);
+        assert_eq!(scene.kept().await, [format!("0/file-0.recording{extension}")]);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_kept_beside_what_could_be_read_of_it() {
+    for (container, extension, bytes) in
+        [("MP4", ".mp4", &*MP4), ("OGG", ".ogg", &*OGG), ("MP3", ".mp3", &*MP3)]
+    {
+        let mut bytes = bytes.clone();
+        // A recorder that was killed has not counted its frames.
+        if container == "MP3" {
+            let count = bytes.windows(4).position(|at| at == b"Xing" || at == b"Info").unwrap();
+            bytes[count + 7] = 0;
+        }
+        // In an MP4, what is in the media itself is read by nobody.
+        let half = bytes.len() / 2;
+        let fragment = bytes[half..].windows(4).position(|at| at == b"moof").unwrap_or(0);
+        bytes[half + fragment..][..6000].fill(0);
+        let scene = Scene::with_file(container, extension, &bytes);
+        let recovered = scene.recover().await;
+        assert!(
+            matches!(&recovered.problems[..], [RecoverError::Damaged { .. }]),
+            "{container}: {recovered:?}"
+        );
+        let finished = scene.dir.path().join(format!("talk{extension}"));
+        let (size, name) =
+            (fs::metadata(&finished).unwrap().len() as usize, format!("0/file-0.damaged{extension}"));
+        assert!(size > bytes.len() / 2, "{container}: {size} of {}", bytes.len());
+        // What was stored may be taken away: it does not come back.
+        fs::remove_file(&finished).unwrap();
+        assert_eq!(scene.kept().await, [name.as_str()]);
+        assert_eq!(scene.read(&name), bytes);
+        assert!(!finished.exists(), "{container}");
+    }
+}
+
+#[tokio::test]
+async fn flipped_bits_of_a_header_lose_nothing() {
+    // Every byte is tried where the file is read (`sink::whole`).
+    for at in (0..1200).step_by(37) {
+        let mut bytes = MP4.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let scene = Scene::with_file("MP4", ".mp4", &bytes);
+        let recovered = scene.recover().await;
+        let finished = scene.dir.path().join("talk.mp4");
+        let size = fs::metadata(&finished).map_or(0, |meta| meta.len() as usize);
+        if recovered.is_whole() {
+            assert!(size > bytes.len() * 3 / 4, "byte {at}: {size} of {}", bytes.len());
+        } else {
+            let kept = &recovered.kept[0].path;
+            assert_eq!(fs::read(kept).unwrap(), bytes, "byte {at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_that_nobody_knows_are_kept_and_the_others_finished() {
+    let scene = Scene::with_file("MP4", ".mp4", &MP4);
+    scene.write("0/file-0.recording.ogg", b"of another container");
+    scene.write("0/copy.mp4", b"somebody's");
+    scene.write("stray", b"at the top");
+    assert_eq!(scene.kept().await, ["0/copy.mp4", "0/file-0.recording.ogg", "stray"]);
+    assert!(scene.dir.path().join("talk.mp4").exists());
+}
+
+#[tokio::test]
+async fn outputs_that_the_manifest_does_not_know_are_kept() {
+    let scene = Scene::new(&[]);
+    fs::create_dir(scene.root.join("0")).unwrap();
+    scene.write("0/file-0.recording.mp4", &MP4);
+    assert_eq!(scene.kept().await, ["0/file-0.recording.mp4"]);
+
+    let scene = Scene::with_file("MP4", ".mp4", &MP4);
+    fs::create_dir(scene.root.join("1")).unwrap();
+    scene.write("1/segment-1-000000.ts", b"segment");
+    assert_eq!(scene.kept().await, ["1/segment-1-000000.ts"]);
+    assert!(scene.dir.path().join("talk.mp4").exists());
+}
+
+#[tokio::test]
+async fn without_manifest_or_storage_everything_is_kept() {
+    for (name, text) in [
+        ("manifest.json", None),
+        ("manifest.json", Some("")),
+        ("storage.json", None),
+        ("storage.json", Some("{")),
+        ("storage.json", Some("[]")),
+    ] {
+        let scene = Scene::with_file("MP4", ".mp4", &MP4);
+        match text {
+            Some(text) => scene.write(name, text.as_bytes()),
+            None => fs::remove_file(scene.root.join(name)).unwrap(),
+        }
+        assert_eq!(scene.kept().await, ["0/file-0.recording.mp4"], "{name}: {text:?}");
+        assert_eq!(scene.read("0/file-0.recording.mp4"), *MP4);
+    }
+}
+
+#[tokio::test]
+async fn segments_and_images_without_their_notes_are_kept() {
+    let scene = Scene::new(&[SEGMENTS, IMAGES]);
+    scene.write("0/segment-0-000004.ts", b"segment");
+    scene.write("0/segment-0-000005.ts.part", b"segment");
+    scene.write("0/playlist-0-000003.m3u8", b"#EXTM3U");
+    scene.write("1/image-1-000000.jpeg", b"image");
+    let expected = [
+        "0/playlist-0-000003.m3u8",
+        "0/segment-0-000004.ts",
+        "0/segment-0-000005.ts.part",
+        "1/image-1-000000.jpeg",
+    ];
+    assert_eq!(scene.kept().await, expected);
+}
+
+#[tokio::test]
+async fn a_torn_ledger_or_notes_cost_their_lines_alone() {
+    let scene = Scene::new(&[IMAGES]);
+    let note = |at: usize| format!(r#"{{"kind":"image","local":"image-0-{at}.jpeg","name":"a_{at}.jpeg"}}"#);
+    scene.write(
+        "0/notes-0.jsonl",
+        format!("{}\n{{\"kind\":\"im{}\n{}\n", note(0), note(1), note(2)).as_bytes(),
+    );
+    scene.write("0/uploads.jsonl", b"{\"kind\":\"stor\n\0\0\0\n");
+    for at in 0..3 {
+        scene.write(&format!("0/image-0-{at}.jpeg"), b"image");
+    }
+    assert_eq!(scene.kept().await, ["0/image-0-1.jpeg"]);
+    assert!(["a_0.jpeg", "a_2.jpeg"].iter().all(|name| scene.dir.path().join(name).exists()));
+}
+
+#[tokio::test]
+async fn a_second_name_of_a_growing_file_holds_nothing_up() {
+    let scene = Scene::with_file("OGG", ".ogg", &OGG);
+    let link = scene.root.join("0/.growing-file-0.recording.ogg");
+    fs::hard_link(scene.root.join("0/file-0.recording.ogg"), &link).unwrap();
+    assert!(scene.recover().await.is_whole());
+    let scene = Scene::new(&[&FILE.replace("MP4", "OGG")]);
+    scene.write("0/.growing-file-0.recording.ogg", &OGG);
+    assert_eq!(scene.kept().await, ["0/.growing-file-0.recording.ogg"], "its first name is gone");
+}

@@ -1,0 +1,189 @@
+use super::*;
+
+const OUTPUT: OutputId = OutputId(1);
+
+/// Packets of a stream: tables, then pictures of two packets each that begin every 40 ms.
+fn stream(pictures: u64) -> Vec<u8> {
+    let packet = |head: &[u8]| {
+        let mut packet = vec![0xff; PACKET];
+        packet[..head.len()].copy_from_slice(head);
+        packet
+    };
+    let mut bytes = packet(&[0x47, 0x40, 0x00, 0x10, 0]);
+    for at in 0..pictures {
+        let time = at * 3600;
+        let byte = |shift: u64, mask: u64| u8::try_from(time >> shift & mask).unwrap();
+        let times = [
+            0x21 | byte(30, 7) << 1,
+            byte(22, 0xff),
+            byte(15, 0x7f) << 1 | 1,
+            byte(7, 0xff),
+            byte(0, 0x7f) << 1 | 1,
+        ];
+        let head = [&[0x47, 0x41, 0x00, 0x10, 0, 0, 1, 0xe0, 0, 0, 0x80, 0x80, 5][..], &times].concat();
+        bytes.extend(packet(&head));
+        bytes.extend(packet(&[0x47, 0x01, 0x00, 0x10]));
+    }
+    bytes
+}
+
+struct Scene {
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    /// Segments of two seconds that are noted, from the first.
+    fn with_notes(count: u64) -> Self {
+        let scene = Self { dir: tempfile::tempdir().unwrap() };
+        let mut notes = notes::of(scene.dir.path(), OUTPUT);
+        for at in 0..count {
+            let (local, uri) = (format!("segment-1-{at:06}.ts"), format!("a_{at:05}.ts"));
+            let (start, date) = (Duration::from_secs(2 * at), Timestamp::UNIX_EPOCH);
+            notes.add(&Note::Segment { local, uri, start, date }).unwrap();
+        }
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn rescue(&self, may_be_stored: bool) -> Rescued {
+        let stored = |name: &str| Some(self.path("stored").join(name)).filter(|path| path.exists());
+        let places = Places {
+            is_stored: &|name| stored(name).is_some(),
+            may_be_stored,
+            stored: &stored,
+            dir: "",
+            playlist: "a.m3u8",
+            live_playlist: None,
+            duration: Duration::from_secs(2),
+        };
+        rescue(self.dir.path(), OUTPUT, &places).unwrap()
+    }
+}
+
+fn names(rescued: &Rescued) -> Vec<&str> {
+    rescued.left.iter().map(|left| left.name.as_str()).collect()
+}
+
+fn listed(rescued: &Rescued) -> Vec<String> {
+    let playlist = fs::read_to_string(&rescued.left.last().unwrap().local).unwrap();
+    playlist.lines().filter(|line| line.ends_with(".ts")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_last_segment_is_cut_to_what_is_complete_and_old_playlists_are_obsolete() {
+    let scene = Scene::with_notes(2);
+    scene.write("segment-1-000000.ts", &stream(50));
+    scene.write("segment-1-000001.ts.part", &stream(3)[..1300]);
+    scene.write("playlist-1-000000.m3u8", b"#EXTM3U");
+    let rescued = scene.rescue(false);
+    assert_eq!(names(&rescued), ["a_00000.ts", "a_00001.ts", "a.m3u8"]);
+    assert_eq!(fs::read(&rescued.left[1].local).unwrap(), stream(2));
+    assert_eq!(listed(&rescued), ["a_00000.ts", "a_00001.ts"]);
+    assert_eq!(rescued.obsolete, [scene.path("playlist-1-000000.m3u8")]);
+}
+
+#[test]
+fn a_segment_with_one_picture_is_one_and_one_with_tables_alone_is_none() {
+    let scene = Scene::with_notes(1);
+    scene.write("segment-1-000000.ts.part", &stream(1));
+    let rescued = scene.rescue(false);
+    assert_eq!(
+        (names(&rescued), fs::read(&rescued.left[0].local).unwrap()),
+        (vec!["a_00000.ts", "a.m3u8"], stream(1))
+    );
+
+    for nothing in [&stream(0)[..], &[], &stream(0)[..100]] {
+        let scene = Scene::with_notes(1);
+        scene.write("segment-1-000000.ts.part", nothing);
+        assert_eq!(names(&scene.rescue(false)), ["a.m3u8"]);
+        assert!(!scene.path("segment-1-000000.ts.part").exists());
+    }
+}
+
+#[test]
+fn a_damaged_segment_is_not_cut() {
+    let scene = Scene::with_notes(1);
+    let mut bytes = stream(20);
+    let half = bytes.len() / PACKET / 2 * PACKET;
+    bytes[half..].fill(0);
+    scene.write("segment-1-000000.ts.part", &bytes);
+    let rescued = scene.rescue(false);
+    assert_eq!(fs::read(&rescued.left[0].local).unwrap(), bytes);
+
+    // What is no stream stays under its name.
+    let scene = Scene::with_notes(1);
+    scene.write("segment-1-000000.ts.part", &[0; 5000]);
+    for _ in 0..2 {
+        assert_eq!(names(&scene.rescue(false)), ["a.m3u8"]);
+        assert_eq!(fs::read(scene.path("segment-1-000000.ts.part")).unwrap(), [0; 5000]);
+    }
+}
+
+/// Killed between the note of its end and its renaming.
+#[test]
+fn a_segment_whose_end_was_noted_is_given_its_name() {
+    let scene = Scene::with_notes(1);
+    notes::of(scene.dir.path(), OUTPUT).add(&Note::End { at: Duration::from_secs(2) }).unwrap();
+    scene.write("segment-1-000000.ts.part", &stream(50));
+    let rescued = scene.rescue(false);
+    assert_eq!(fs::read(&rescued.left[0].local).unwrap(), stream(50));
+}
+
+#[test]
+fn without_notes_segments_and_playlists_stay() {
+    let scene = Scene::with_notes(0);
+    scene.write("segment-1-000000.ts", &stream(50));
+    scene.write("playlist-1-000000.m3u8", b"#EXTM3U");
+    assert_eq!(scene.rescue(false), Rescued::default());
+    assert!(scene.path("segment-1-000000.ts").exists() && scene.path("playlist-1-000000.m3u8").exists());
+}
+
+#[test]
+fn with_torn_notes_a_stored_playlist_stays_as_it_is() {
+    for is_stored in [false, true] {
+        let scene = Scene::with_notes(2);
+        let notes = scene.path("notes-1.jsonl");
+        let text = fs::read_to_string(&notes).unwrap();
+        fs::write(&notes, text.replacen('\n', "", 1)).unwrap();
+        let mut more = notes::of(scene.dir.path(), OUTPUT);
+        let (local, uri) = ("segment-1-000002.ts".to_owned(), "a_00002.ts".to_owned());
+        let (start, date) = (Duration::from_secs(4), Timestamp::UNIX_EPOCH);
+        more.add(&Note::Segment { local, uri, start, date }).unwrap();
+        scene.write("segment-1-000001.ts", &stream(50));
+        scene.write("segment-1-000002.ts", &stream(50));
+        scene.write("playlist-1-000000.m3u8", b"#EXTM3U");
+        if is_stored {
+            scene.write("stored/a.m3u8", b"#EXTM3U");
+        }
+        let rescued = scene.rescue(false);
+        let expected = if is_stored { vec!["a_00002.ts"] } else { vec!["a_00002.ts", "a.m3u8"] };
+        assert_eq!((names(&rescued), &rescued.obsolete), (expected, &Vec::new()));
+        assert!(scene.path("segment-1-000001.ts").exists(), "nobody knows what it is called");
+    }
+}
+
+#[test]
+fn a_stored_playlist_that_names_more_segments_stays_as_it_is() {
+    let scene = Scene::with_notes(1);
+    scene.write("segment-1-000000.ts", &stream(50));
+    scene.write("stored/a.m3u8", b"#EXTINF:2,\na_00000.ts\n#EXTINF:2,\na_00001.ts\n");
+    assert_eq!(names(&scene.rescue(false)), ["a_00000.ts"]);
+}
+
+#[test]
+fn where_notes_of_what_is_stored_are_lost_a_missing_segment_is_taken_for_stored() {
+    for (may_be_stored, expected) in [(false, vec!["a_00001.ts"]), (true, vec!["a_00000.ts", "a_00001.ts"])] {
+        let scene = Scene::with_notes(2);
+        scene.write("segment-1-000001.ts", &stream(50));
+        assert_eq!(listed(&scene.rescue(may_be_stored)), expected);
+    }
+}
