@@ -45,7 +45,7 @@ impl Playlist {
         // A segment that came out longer than meant (a source that stood still) must not break the promise of the header.
         let rounded = (duration.as_millis() + 500) / 1000;
         self.target = self.target.max(u64::try_from(rounded).unwrap_or(u64::MAX));
-        let date = date.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+        let date = self::date(date);
         let seconds = duration.as_secs_f64();
         let uri = escape(uri);
         self.entries.push(format!("#EXT-X-PROGRAM-DATE-TIME:{date}\n#EXTINF:{seconds:.3},\n{uri}\n"));
@@ -69,6 +69,11 @@ impl Playlist {
         }
         text
     }
+}
+
+/// A segment's date as a playlist has it.
+pub(super) fn date(date: jiff::Timestamp) -> String {
+    date.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 /// A file's name as part of an address (RFC 3986 §3.3): everything that is not a plain character of a path is escaped.

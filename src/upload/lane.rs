@@ -400,10 +400,13 @@ fn unless_panicked<S: Send + 'static>(
 mod tests {
     use super::*;
 
+    async fn defect() -> Result<u32, UploadError> {
+        panic!("a defect");
+    }
+
     #[tokio::test]
     async fn an_upload_that_panics_is_an_error_of_its_file() {
-        let put: BoxFuture<'static, Result<u32, UploadError>> = Box::pin(async { panic!("a defect") });
-        let error = unless_panicked(put).await.unwrap_err();
+        let error = unless_panicked(Box::pin(defect())).await.unwrap_err();
         assert!(matches!(&error, UploadError::Panicked(what) if what.contains("panic")), "{error}");
         assert_eq!(unless_panicked::<u32>(Box::pin(async { Ok(7) })).await.unwrap(), 7);
     }

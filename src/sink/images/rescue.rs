@@ -55,8 +55,8 @@ mod tests {
             let note = Note::Image { local: format!("image-1-{at:06}.jpeg"), name: format!("a_{at}.jpeg") };
             notes.add(&note).unwrap();
         }
-        let files = [
-            ("image-1-000000.jpeg", b"\xff\xd8 0 \xff\xd9".as_slice()),
+        let files: [(&str, &[u8]); 4] = [
+            ("image-1-000000.jpeg", b"\xff\xd8 0 \xff\xd9"),
             ("image-1-000001.jpeg.part", b"\xff\xd8 1 \xff\xd9"),
             ("image-1-000002.jpeg.part", b"\xff\xd8 2"),
             ("image-1-000009.jpeg", b"\xff\xd8 9 \xff\xd9"),

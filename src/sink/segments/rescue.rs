@@ -11,7 +11,7 @@ use super::pes::{self, Span};
 use super::tables::PACKET;
 use crate::plan::output::OutputId;
 use crate::sink::notes::{self, Note, Notes};
-use crate::sink::playlist::{Playlist, PlaylistKind, State};
+use crate::sink::playlist::{self, Playlist, PlaylistKind, State};
 use crate::sink::{Leftover, RescueError, Rescued};
 
 /// Where segments and playlists belong.
@@ -97,12 +97,11 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Rescu
         live.push(&segment.uri, duration, segment.date);
         listed += 1;
     }
-    if segments.is_empty() {
-        return Ok(Rescued { left, obsolete: Vec::new() });
-    }
+    let Some(first) = segments.first() else { return Ok(Rescued { left, obsolete: Vec::new() }) };
     let (written, is_noted) = survey(dir, output, &segments)?;
     let stored = (places.stored)(&format!("{}{}", places.dir, places.playlist));
-    let is_sure = unreadable == 0 && is_noted && !stored.is_some_and(|stored| names_more(&stored, listed));
+    let is_sure =
+        unreadable == 0 && is_noted && !stored.is_some_and(|stored| names_more(&stored, first.date, listed));
     let obsolete = if is_sure { written } else { Vec::new() };
     let playlists = [Some((places.playlist, event)), places.live_playlist.map(|name| (name, live))];
     for (at, (name, playlist)) in playlists.into_iter().flatten().enumerate() {
@@ -134,10 +133,11 @@ fn survey(dir: &Path, output: OutputId, noted: &[Noted]) -> Result<(Vec<PathBuf>
     Ok((playlists, is_noted))
 }
 
-/// Whether a playlist has more segments than so many.
-fn names_more(playlist: &Path, listed: usize) -> bool {
-    let text = fs::read_to_string(playlist).unwrap_or_default();
-    text.lines().filter(|line| line.starts_with("#EXTINF:")).count() > listed
+/// Whether a playlist is of the recording that began with a segment of this date, and has more segments than so many.
+fn names_more(stored: &Path, first: Timestamp, listed: usize) -> bool {
+    let text = fs::read_to_string(stored).unwrap_or_default();
+    text.contains(&playlist::date(first))
+        && text.lines().filter(|line| line.starts_with("#EXTINF:")).count() > listed
 }
 
 /// Segments in their order, where the last one ends, and how many lines of the notes can't be read.

@@ -173,10 +173,15 @@ fn with_torn_notes_a_stored_playlist_stays_as_it_is() {
 
 #[test]
 fn a_stored_playlist_that_names_more_segments_stays_as_it_is() {
-    let scene = Scene::with_notes(1);
-    scene.write("segment-1-000000.ts", &stream(50));
-    scene.write("stored/a.m3u8", b"#EXTINF:2,\na_00000.ts\n#EXTINF:2,\na_00001.ts\n");
-    assert_eq!(names(&scene.rescue(false)), ["a_00000.ts"]);
+    for (date, is_its_own) in [("1970-01-01T00:00:00.000Z", true), ("1969-01-01T00:00:00.000Z", false)] {
+        let scene = Scene::with_notes(1);
+        scene.write("segment-1-000000.ts", &stream(50));
+        let text =
+            format!("#EXT-X-PROGRAM-DATE-TIME:{date}\n#EXTINF:2,\na_00000.ts\n#EXTINF:2,\na_00001.ts\n");
+        scene.write("stored/a.m3u8", text.as_bytes());
+        let expected = if is_its_own { vec!["a_00000.ts"] } else { vec!["a_00000.ts", "a.m3u8"] };
+        assert_eq!(names(&scene.rescue(false)), expected, "that of an earlier recording is replaced");
+    }
 }
 
 #[test]

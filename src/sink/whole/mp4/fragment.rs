@@ -9,7 +9,7 @@ use super::tables::Sample;
 const MOST_SAMPLES: usize = 1 << 20;
 
 /// Samples of one track that lie together.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct Run {
     /// Place in the `moov`'s tracks.
     pub(super) track: usize,
