@@ -125,6 +125,7 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
     if recovered.problems.is_empty() {
         recovered.kept = abandoned.discard().map_or_else(|remains| remains.files, |()| Vec::new());
     } else {
+        abandoned.remove_run_dir();
         recovered.kept = remains_in(root);
     }
     recovered

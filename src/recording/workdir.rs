@@ -263,14 +263,19 @@ impl Abandoned {
         if storage.len() == outputs.len() { Ok(storage) } else { Err(WorkDirError::Storage { path }) }
     }
 
+    /// Removes its directory on tmpfs, in which nothing is recorded.
+    pub fn remove_run_dir(&self) {
+        if run_dir::is_run_dir(&self.manifest.run_dir) {
+            remove_for_good(&self.manifest.run_dir);
+        }
+    }
+
     /// Removes it, with its directory on tmpfs, if nothing recorded is left in it.
     ///
     /// # Errors
     /// [`Remains`]: files that were not stored. The directory stays then.
     pub fn discard(self) -> Result<(), Remains> {
-        if run_dir::is_run_dir(&self.manifest.run_dir) {
-            remove_for_good(&self.manifest.run_dir);
-        }
+        self.remove_run_dir();
         look_before_removing(&self.root)?;
         remove(&self.root);
         if let Some(parent) = self.root.parent() {

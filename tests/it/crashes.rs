@@ -200,24 +200,25 @@ fn check_damaged(damage: impl FnOnce(&Path), finished: bool) {
     recorder.until_written(200_000);
     recorder.runs_for(Duration::from_secs(3));
     recorder.signal(Signal::SIGKILL);
-    recorder.finish(Duration::from_secs(5));
-    let work = std::fs::read_dir(dir.path().join(".weir")).unwrap().next().unwrap().unwrap().path();
-    damage(&work);
-    let before = recorded_bytes(&work);
-    assert!(!before.is_empty());
-    // Again and again, it comes to the same.
-    for _ in 0..2 {
-        let recovered = weir(dir.path(), &["recover", "."]);
-        assert_eq!(recovered.status.code(), Some(1), "{}", recovered.stderr);
-        let told = String::from_utf8(recovered.stdout).unwrap();
-        assert!(
-            told.contains("kept: ") && recovered.stderr.contains("ffplay"),
-            "{told}\n{}",
-            recovered.stderr
-        );
-        assert_eq!(recorded_bytes(&work), before, "every byte is still there");
-        assert_eq!(dir.path().join("clock.mp4").exists(), finished);
-    }
+    recorder.finish_and(Duration::from_secs(5), || {
+        let work = std::fs::read_dir(dir.path().join(".weir")).unwrap().next().unwrap().unwrap().path();
+        damage(&work);
+        let before = recorded_bytes(&work);
+        assert!(!before.is_empty());
+        // Again and again, it comes to the same.
+        for _ in 0..2 {
+            let recovered = weir(dir.path(), &["recover", "."]);
+            assert_eq!(recovered.status.code(), Some(1), "{}", recovered.stderr);
+            let told = String::from_utf8(recovered.stdout).unwrap();
+            assert!(
+                told.contains("kept: ") && recovered.stderr.contains("ffplay"),
+                "{told}\n{}",
+                recovered.stderr
+            );
+            assert_eq!(recorded_bytes(&work), before, "every byte is still there");
+            assert_eq!(dir.path().join("clock.mp4").exists(), finished);
+        }
+    });
     if finished {
         assert_decodable(&dir.path().join("clock.mp4"));
     }
