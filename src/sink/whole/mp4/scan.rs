@@ -145,8 +145,7 @@ impl Walk {
                 self.damage.add(at, end);
             }
             let tracks = moov.trak.iter().enumerate();
-            let tracks =
-                tracks.map(|(at, trak)| Track::new(at, trak.tkhd.track_id, trak.mdia.mdhd.timescale));
+            let tracks = tracks.map(|(at, trak)| Track::new(at, trak.mdia.mdhd.timescale));
             self.movie = Some(Movie { tracks: tracks.collect(), moov });
             self.complete = end;
             return Ok(Step::To(end));

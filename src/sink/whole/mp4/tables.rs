@@ -19,7 +19,6 @@ pub(super) struct Sample {
 
 #[derive(Debug, Default)]
 pub(super) struct Tables {
-    pub(super) id: u32,
     pub(super) timescale: u32,
     /// Decode time of the first sample.
     start: Option<u64>,
@@ -34,8 +33,8 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(id: u32, timescale: u32) -> Self {
-        Self { id, timescale, ..Self::default() }
+    pub(super) fn new(timescale: u32) -> Self {
+        Self { timescale, ..Self::default() }
     }
 
     /// A fragment begins at this decode time. The last sample lasts until then, if it began before.

@@ -26,10 +26,10 @@ type Fragment = (u64, u64);
 
 impl Track {
     /// `at`: its place in the `moov`'s tracks.
-    pub(super) fn new(at: usize, id: u32, timescale: u32) -> Self {
+    pub(super) fn new(at: usize, timescale: u32) -> Self {
         Self {
             at,
-            tables: Tables::new(id, timescale),
+            tables: Tables::new(timescale),
             waiting: VecDeque::new(),
             pieces: Vec::new(),
             damage: Vec::new(),
@@ -123,7 +123,7 @@ mod tests {
 
     /// A track of 1000 units a second whose runs have ten samples of 100 bytes; `None`: a run that says no time.
     fn tracked(runs: &[(Option<u64>, u32)]) -> (Tables, Vec<u64>, u64) {
-        let mut track = Track::new(0, 1, 1000);
+        let mut track = Track::new(0, 1000);
         for (at, (time, duration)) in runs.iter().enumerate() {
             let sample = Sample { duration: *duration, size: 100, flags: 0, composition: 0 };
             let (offset, samples) = (at as u64 * 1000, vec![sample; 10]);
