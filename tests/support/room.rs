@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+use chromiumoxide::handler::HandlerConfig;
 use chromiumoxide::{Browser, Page};
 use futures::StreamExt;
 use livekit_token::{AccessToken, VideoGrants};
@@ -21,7 +22,7 @@ use super::page_server::PageServer;
 use super::tool::{Tool, command};
 
 /// Joining and publishing, sixteen times, on a busy machine.
-const JOINED_WITHIN: Duration = Duration::from_secs(60);
+const JOINED_WITHIN: Duration = Duration::from_secs(120);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// As the page has them where none are given: a participant's colour by its place.
@@ -101,7 +102,9 @@ impl Publishers {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (devtools, page) = runtime.block_on(async {
-            let (browser, mut handler) = Browser::connect(devtools).await.unwrap();
+            // Each wait has its own deadline.
+            let settings = HandlerConfig { request_timeout: JOINED_WITHIN, ..HandlerConfig::default() };
+            let (browser, mut handler) = Browser::connect_with_config(devtools, settings).await.unwrap();
             tokio_util::task::TaskTracker::new()
                 .spawn(async move { while handler.next().await.is_some() {} });
             let page = browser.new_page(pages.url(&query)).await.unwrap();
