@@ -288,6 +288,9 @@ pub struct RunArgs {
     /// End before the disk has less free space than this: 512MB, 2GB, or a number of bytes
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512MB")]
     pub keep_free: u64,
+    /// After the end, wait this long for a storage that does not answer: 60s, 5m, or a number of seconds
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub upload_patience: Duration,
 }
 
 /// `1280x720`.

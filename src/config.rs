@@ -142,6 +142,9 @@ pub struct ServiceConfig {
     /// Ours: recordings end before a local disk has less free space than this. Bytes.
     #[serde(deserialize_with = "bytes::deserialize")]
     pub keep_free: u64,
+    /// Ours: how long the end of a recording waits for a storage that does not answer. 0: it does not wait.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub upload_patience: Duration,
     /// Ours: the embedded store of a service that stands alone. `None` only in what was not loaded: `weir.redb` in the work
     /// directory.
     pub store: Option<PathBuf>,
@@ -192,6 +195,7 @@ impl Default for ServiceConfig {
             test_overrides: TestOverrides::default(),
             work_dir: None,
             keep_free: 512_000_000,
+            upload_patience: Duration::from_secs(60),
             store: None,
             webhook: WebhookConfig::default(),
         }

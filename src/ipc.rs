@@ -12,6 +12,7 @@ pub mod cell;
 mod lines;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -72,6 +73,8 @@ pub struct JobTerms {
     pub session: SessionLimits,
     /// Bytes of the disk that stay free.
     pub keep_free: u64,
+    /// How long the end waits for a storage that is away, for each output.
+    pub upload_patience: Duration,
     /// The recording's [`cell::Cell`].
     pub cell: PathBuf,
     /// What relative names of local outputs are relative to.

@@ -55,7 +55,12 @@ fn record(job: &Job) -> anyhow::Result<u8> {
     let run = job.run_args();
     let (display, verbosity) = display(run);
     telemetry::init(verbosity, display.bar());
-    let options = Options { display, work_dir: run.work_dir.clone(), keep_free: run.keep_free };
+    let options = Options {
+        display,
+        work_dir: run.work_dir.clone(),
+        keep_free: run.keep_free,
+        upload_patience: run.upload_patience,
+    };
     let request = info::redacted_request(&request);
     let runtime = runtime()?;
     let verdict = runtime

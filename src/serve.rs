@@ -231,6 +231,7 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
         provisions,
         session: session_limits(&config.session_limits),
         keep_free: config.keep_free,
+        upload_patience: config.upload_patience,
         work_dir: here.join(work_dir),
         base: here,
         logs,

@@ -39,6 +39,7 @@ fn job() -> Job {
         planned_at: "2026-11-24T12:30:05.123456789+01:00[Europe/Berlin]".parse().unwrap(),
         session: SessionLimits { file: Some(Duration::from_secs(90)), ..Default::default() },
         keep_free: 512_000_000,
+        upload_patience: Duration::from_secs(90),
         cell: "/work/recordings/EG_1".into(),
         base: "/".into(),
         logs: Logs { filter: "info".to_owned(), json: true },

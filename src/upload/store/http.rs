@@ -82,7 +82,8 @@ impl Http {
         let said = said_in_json(&text)
             .or_else(|| said_in_xml(&text))
             .unwrap_or_else(|| format!("the server answered {}", answer.status));
-        let hint = match (said.split(':').next().unwrap_or_default(), status) {
+        let code = said.split(':').next().unwrap_or_default();
+        let hint = match (code, status) {
             ("RequestTimeTooSkewed", _) => "; set this machine's clock",
             ("NoSuchBucket" | "ContainerNotFound", _) => "; create it, or check its name and the endpoint",
             (_, 401) => "; check the credentials",
@@ -90,7 +91,7 @@ impl Http {
             (_, 404) => "; check that it exists, and the endpoint",
             _ => "",
         };
-        self.error(StoreErrorKind::of_status(status), &said, hint)
+        self.error(StoreErrorKind::of_status(status), &said, hint).answered(code, Some(status))
     }
 
     /// An error with the place it happened at.

@@ -101,7 +101,7 @@ impl Identity {
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(cause) = next {
             if let Some(own) = cause.downcast_ref::<StoreError>() {
-                return StoreError::new(own.kind(), format!("no token: {own}"));
+                return own.reworded(format!("no token: {own}"));
             }
             next = cause.source();
         }

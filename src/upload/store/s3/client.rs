@@ -193,7 +193,7 @@ impl Connection {
             _ => "",
         };
         let text = format!("{} (bucket {} at {host}{hint})", self.scrub.clean(&said), self.config.bucket);
-        StoreError::new(kind, text)
+        StoreError::new(kind, text).answered(&code, status)
     }
 }
 
