@@ -51,6 +51,9 @@ pub enum Command {
         /// Store by this instead of what the recording was given: YAML as for `record`
         #[arg(long, value_name = "FILE")]
         storage: Option<PathBuf>,
+        /// Connect to no link-local address, as a service does not
+        #[arg(long, hide = true)]
+        refuse_link_local: bool,
     },
     /// Take requests, as LiveKit Egress does: from livekit-server through Redis, or over HTTP
     ///

@@ -92,7 +92,8 @@ pub struct ServiceConfig {
     pub enable_chrome_sandbox: bool,
     /// Pages may read what other origins have, and load what is not encrypted.
     pub insecure: bool,
-    /// Ours: pages may reach link-local addresses, and clouds' metadata services, which hand out a machine's keys.
+    /// Ours: pages, storages, streams and webhooks may reach link-local addresses, and clouds' metadata services, which hand out a
+    /// machine's keys.
     pub allow_link_local: bool,
     /// Flags for Chromium, by name, after and over our own. For everybody on the machine to read, as all arguments are.
     pub chrome_flags: BTreeMap<String, ChromeFlag>,

@@ -114,6 +114,9 @@ impl Job {
                 return Err(PlanError::invalid("web url", why));
             }
         }
+        if self.terms.browser.refuse_link_local {
+            reach::check_outputs(&request, &plan)?;
+        }
         Ok((request, plan))
     }
 }

@@ -29,6 +29,7 @@ use url::Url;
 
 use super::error::ServiceError;
 use super::keys::ApiKeys;
+use crate::outbound::Guard;
 use crate::secret::Secret;
 use crate::token::Signer;
 pub use event::{Event, requested};
@@ -107,6 +108,7 @@ struct Shared {
     keys: ApiKeys,
     /// `None`: there is no key, and nothing can be sent.
     signer: Option<Signer>,
+    guard: Guard,
     http: reqwest::Client,
     tasks: TaskTracker,
     given_up: CancellationToken,
@@ -131,6 +133,15 @@ impl Notifier {
     /// # Errors
     /// When there are receivers but no such key, or the HTTP client does not start.
     pub fn new(options: WebhookOptions, keys: ApiKeys, tasks: TaskTracker) -> Result<Self, ServiceError> {
+        Self::guarded(Guard::of_process(), options, keys, tasks)
+    }
+
+    fn guarded(
+        guard: Guard,
+        options: WebhookOptions,
+        keys: ApiKeys,
+        tasks: TaskTracker,
+    ) -> Result<Self, ServiceError> {
         let signer = match options.api_key.as_str() {
             "" => keys.first(),
             name => keys.signer(name),
@@ -138,7 +149,8 @@ impl Notifier {
         if signer.is_none() && !options.urls.is_empty() {
             return Err(ServiceError::invalid("webhook.api_key: no API key has this name"));
         }
-        let http = reqwest::Client::builder()
+        let http = guard
+            .http()
             .user_agent("LiveKit")
             .connect_timeout(options.limits.attempt)
             .timeout(options.limits.attempt)
@@ -150,6 +162,7 @@ impl Notifier {
             options,
             keys,
             signer,
+            guard,
             http,
             tasks,
             given_up: CancellationToken::new(),
