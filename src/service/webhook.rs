@@ -79,17 +79,32 @@ impl Default for Limits {
     }
 }
 
-/// Whether all keys exist that a request's webhooks are to be signed with.
+/// Whether all keys exist that a request's webhooks are to be signed with, and their addresses are no link-local ones.
 ///
 /// # Errors
 /// `invalid_argument`, naming the field.
 pub fn check(keys: &ApiKeys, webhooks: &[proto::WebhookConfig]) -> Result<(), ServiceError> {
+    check_guarded(Guard::of_process(), keys, webhooks)
+}
+
+fn check_guarded(
+    guard: Guard,
+    keys: &ApiKeys,
+    webhooks: &[proto::WebhookConfig],
+) -> Result<(), ServiceError> {
     for (at, webhook) in webhooks.iter().enumerate() {
         let key = &webhook.signing_key;
         if !key.is_empty() && keys.secret(key).is_none() {
             return Err(ServiceError::invalid(format!(
                 "request has missing or invalid field: webhooks[{at}].signing_key: no API key has this name; leave it out \
                  for the service's own"
+            )));
+        }
+        if let Ok(url) = Url::parse(&webhook.url)
+            && let Err(error) = guard.check(&url)
+        {
+            return Err(ServiceError::invalid(format!(
+                "request has missing or invalid field: webhooks[{at}].url: {error}"
             )));
         }
     }

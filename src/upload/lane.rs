@@ -231,6 +231,7 @@ impl<T: Subject> Lane<T> {
             return None;
         }
         if !self.turns.is_last_round() {
+            self.view.set_patience(None);
             let is_away = self.ending.as_ref().is_some_and(Patience::is_failing);
             self.turns.begin_last_round(is_away && !self.patience.is_zero());
             if is_away {

@@ -54,6 +54,15 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
+#[test]
+fn a_receiver_on_the_link_is_refused_by_its_field() {
+    let guard = Guard::refusing(crate::plan::reach::is_link_local);
+    let webhooks = [webhook("http://10.0.0.1/", ""), webhook("http://2852039166/latest/meta-data/", "")];
+    let refused = check_guarded(guard, &keys(), &webhooks).unwrap_err().to_string();
+    assert!(refused.contains("webhooks[1].url") && refused.contains("allow_link_local"), "{refused}");
+    check_guarded(Guard::open(), &keys(), &webhooks).unwrap();
+}
+
 #[tokio::test]
 async fn a_receiver_on_the_link_is_given_up_at_once() {
     let receiver = Receiver::start().await;
