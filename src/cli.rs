@@ -51,6 +51,9 @@ pub enum Command {
         /// Store by this instead of what the recording was given: YAML as for `record`
         #[arg(long, value_name = "FILE")]
         storage: Option<PathBuf>,
+        /// Connect to no link-local address, as a service does not
+        #[arg(long, hide = true)]
+        refuse_link_local: bool,
     },
     /// Take requests, as LiveKit Egress does: from livekit-server through Redis, or over HTTP
     ///
@@ -288,6 +291,9 @@ pub struct RunArgs {
     /// End before the disk has less free space than this: 512MB, 2GB, or a number of bytes
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512MB")]
     pub keep_free: u64,
+    /// After the end, wait this long for a storage that does not answer: 60s, 5m, or a number of seconds
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub upload_patience: Duration,
 }
 
 /// `1280x720`.

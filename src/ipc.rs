@@ -12,6 +12,7 @@ pub mod cell;
 mod lines;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -72,6 +73,8 @@ pub struct JobTerms {
     pub session: SessionLimits,
     /// Bytes of the disk that stay free.
     pub keep_free: u64,
+    /// How long the end waits for a storage that is away, for each output.
+    pub upload_patience: Duration,
     /// The recording's [`cell::Cell`].
     pub cell: PathBuf,
     /// What relative names of local outputs are relative to.
@@ -110,6 +113,9 @@ impl Job {
                 let why = "it is a link-local address, which pages of this service do not reach (`allow_link_local`)";
                 return Err(PlanError::invalid("web url", why));
             }
+        }
+        if self.terms.browser.refuse_link_local {
+            reach::check_outputs(&request, &plan)?;
         }
         Ok((request, plan))
     }

@@ -16,6 +16,7 @@ pub mod config;
 
 pub mod bus;
 
+pub mod outbound;
 pub mod plan;
 
 pub mod media;

@@ -16,7 +16,7 @@ use weir::plan::{RecordingPlan, info, json, render};
 use weir::recorder::supervised;
 use weir::recorder::{self, Display, Options};
 use weir::telemetry::{self, Verbosity};
-use weir::{doctor, recover, serve};
+use weir::{doctor, outbound, recover, serve};
 
 /// A request that can't be recorded; nothing was started.
 const BAD_REQUEST: u8 = 2;
@@ -27,7 +27,12 @@ fn main() -> ExitCode {
         Command::Record { job } => record(&job),
         Command::Plan { job } => plan(&job),
         Command::Doctor => examine(),
-        Command::Recover { dir, storage } => finish(&dir, storage.as_deref()),
+        Command::Recover { dir, storage, refuse_link_local } => {
+            if refuse_link_local {
+                outbound::refuse_link_local();
+            }
+            finish(&dir, storage.as_deref())
+        }
         Command::Serve(args) => serve(&args),
         Command::Recorder => record_for_service(),
         Command::Completions { shell } => {
@@ -55,7 +60,12 @@ fn record(job: &Job) -> anyhow::Result<u8> {
     let run = job.run_args();
     let (display, verbosity) = display(run);
     telemetry::init(verbosity, display.bar());
-    let options = Options { display, work_dir: run.work_dir.clone(), keep_free: run.keep_free };
+    let options = Options {
+        display,
+        work_dir: run.work_dir.clone(),
+        keep_free: run.keep_free,
+        upload_patience: run.upload_patience,
+    };
     let request = info::redacted_request(&request);
     let runtime = runtime()?;
     let verdict = runtime
@@ -95,6 +105,9 @@ fn record_for_service() -> anyhow::Result<u8> {
     recorder::hold_signals();
     let pipes = supervised::Pipes::claim()?;
     let job = pipes.read_job()?;
+    if job.terms.browser.refuse_link_local {
+        outbound::refuse_link_local();
+    }
     telemetry::init_service(&job.terms.logs.filter, job.terms.logs.json, None);
     let span = tracing::info_span!("egress", egress_id = job.egress_id);
     let runtime = tokio::runtime::Builder::new_multi_thread()

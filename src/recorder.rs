@@ -4,6 +4,7 @@ pub mod supervised;
 mod terminal;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::signal::SigSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,6 +27,8 @@ pub struct Options {
     pub work_dir: Option<PathBuf>,
     /// Bytes of the disk that stay free: a recording ends before there are fewer.
     pub keep_free: u64,
+    /// How long the end waits for a storage that is away, for each output.
+    pub upload_patience: Duration,
 }
 
 /// Why a recording was not even begun. Nothing was started, nothing is left behind.
@@ -92,7 +95,15 @@ pub async fn record(
         return Err(RefusedError::GStreamer(error.to_string()));
     }
     let graph = GraphPlan::new(&plan, Machine { cores: available_cores(), encoder_threads: 0 });
-    let setup = Setup { plan, graph, request, work, base, keep_free: options.keep_free };
+    let setup = Setup {
+        plan,
+        graph,
+        request,
+        work,
+        base,
+        keep_free: options.keep_free,
+        upload_patience: options.upload_patience,
+    };
 
     let (commands, received) = mpsc::unbounded_channel();
     let mut display = options.display.start(&setup.plan);

@@ -89,10 +89,8 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
     };
     for (index, entry) in abandoned.manifest.outputs.iter().enumerate() {
         let storage = storage.get(index).cloned().flatten().unwrap_or_else(Storage::local);
-        // What could be stored before something went wrong is told all the same.
-        if let Err(error) =
-            recover_output(&abandoned, OutputId(index), entry, storage, &mut recovered.files).await
-        {
+        let output = OutputId(index);
+        if let Err(error) = recover_output(&abandoned, output, entry, storage, &mut recovered).await {
             recovered.problems.push(error);
         }
     }
@@ -102,12 +100,16 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
     recovered
 }
 
+/// Stores what is left of an output: what it can't, is among the problems.
+///
+/// # Errors
+/// When what is left can't be found out, or not be made whole.
 async fn recover_output(
     abandoned: &Abandoned,
     output: OutputId,
     entry: &OutputEntry,
     storage: Storage,
-    files: &mut Vec<String>,
+    recovered: &mut Recovered,
 ) -> Result<(), RecoverError> {
     let dir = abandoned.output(output);
     let accounts = ledger::read(&dir).map_err(|source| RecoverError::Ledger { path: dir.clone(), source })?;
@@ -119,8 +121,11 @@ async fn recover_output(
     }
     let left = leftovers(abandoned, output, entry, &storage, &accounts)?;
     for Leftover { local, name } in left {
-        let stored = rescuer.store(&dir, &name, &local).await;
-        files.push(stored.map_err(|error| RecoverError::Store { name, error })?);
+        // A file that is refused holds up none behind it.
+        match rescuer.store(&dir, &name, &local).await {
+            Ok(location) => recovered.files.push(location),
+            Err(error) => recovered.problems.push(RecoverError::Store { name, error }),
+        }
     }
     Ok(())
 }

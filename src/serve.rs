@@ -30,6 +30,7 @@ use crate::config::Loaded;
 use crate::config::ServiceConfig;
 use crate::config::limits::SessionLimits as ConfiguredLimits;
 use crate::ipc::Logs;
+use crate::outbound;
 use crate::plan::SessionLimits;
 use crate::plan::provisions::Provisions;
 use crate::plan::room::Rooms;
@@ -109,6 +110,9 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     telemetry::init_service(&logs.filter, logs.json, config.tokio_console_port());
     for finding in &loaded.warnings {
         tracing::warn!("configuration: {finding}");
+    }
+    if !config.allow_link_local {
+        outbound::refuse_link_local();
     }
     let settings = settings(config, logs)?;
     let _claim = claim(&settings.work_dir)?;
@@ -231,6 +235,7 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
         provisions,
         session: session_limits(&config.session_limits),
         keep_free: config.keep_free,
+        upload_patience: config.upload_patience,
         work_dir: here.join(work_dir),
         base: here,
         logs,

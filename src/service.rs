@@ -69,6 +69,8 @@ pub struct Settings {
     pub session: SessionLimits,
     /// Bytes of a local disk that stay free.
     pub keep_free: u64,
+    /// How long the end of a recording waits for a storage that is away, for each output.
+    pub upload_patience: Duration,
     /// Where recordings are while they are made. Absolute.
     pub work_dir: PathBuf,
     /// What relative names of local outputs are relative to. Absolute.

@@ -39,6 +39,7 @@ fn job() -> Job {
         planned_at: "2026-11-24T12:30:05.123456789+01:00[Europe/Berlin]".parse().unwrap(),
         session: SessionLimits { file: Some(Duration::from_secs(90)), ..Default::default() },
         keep_free: 512_000_000,
+        upload_patience: Duration::from_secs(90),
         cell: "/work/recordings/EG_1".into(),
         base: "/".into(),
         logs: Logs { filter: "info".to_owned(), json: true },
@@ -78,6 +79,55 @@ fn a_link_local_page_is_planned_only_where_an_operator_allows_it() {
     assert!(refused.contains("web url") && refused.contains("allow_link_local"), "{refused}");
     for (url, refuse) in [("http://169.254.169.254/a", false), ("http://10.0.0.1/a", true)] {
         planned(url, refuse).unwrap();
+    }
+}
+
+#[test]
+fn link_local_streams_storages_and_proxies_are_refused_by_their_fields() {
+    let Job { terms, .. } = job();
+    let planned = |stream: Option<&str>, s3: Option<proto::S3Upload>, refuse_link_local| {
+        let output = s3.map(proto::encoded_file_output::Output::S3);
+        let file = proto::EncodedFileOutput { filepath: "a.mp4".to_owned(), output, ..Default::default() };
+        let stream_output =
+            |url: &str| proto::StreamOutput { urls: vec![url.to_owned()], ..Default::default() };
+        let web = proto::WebEgressRequest {
+            url: "http://10.0.0.1/a".to_owned(),
+            file_outputs: vec![file],
+            stream_outputs: stream.map(stream_output).into_iter().collect(),
+            ..Default::default()
+        };
+        let request = StartEgressRequest {
+            egress_id: "EG_1".to_owned(),
+            request: Some(Request::Web(web)),
+            ..Default::default()
+        };
+        let browser = BrowserTerms { refuse_link_local, ..BrowserTerms::default() };
+        Job::new(&request, JobTerms { browser, ..terms.clone() }).plan()
+    };
+    let s3 = |endpoint: &str, proxy: Option<&str>| {
+        let proxy = proxy.map(|url| proto::ProxyConfig { url: url.to_owned(), ..Default::default() });
+        Some(proto::S3Upload {
+            access_key: "k".to_owned(),
+            secret: "s".to_owned(),
+            bucket: "b".to_owned(),
+            endpoint: endpoint.to_owned(),
+            proxy,
+            ..Default::default()
+        })
+    };
+    for (stream, s3, field) in [
+        (Some("rtmp://169.254.169.254/app/key"), None, "stream_outputs[0].urls[0]"),
+        (Some("srt://[fe80::1]:9000"), None, "stream_outputs[0].urls[0]"),
+        (None, s3("http://169.254.169.254", None), "file_outputs[0].storage.endpoint"),
+        (
+            None,
+            s3("s3.example.com", Some("http://169.254.169.254:3128")),
+            "file_outputs[0].storage.proxy.url",
+        ),
+    ] {
+        let refused = planned(stream, s3.clone(), true).unwrap_err().to_string();
+        assert!(refused.contains(field) && refused.contains("allow_link_local"), "{refused}");
+        planned(stream, s3, false).unwrap();
     }
 }
 

@@ -166,6 +166,7 @@ fn prepare(job: &Job, cell: &Cell) -> Result<Prepared, Refusal> {
         work,
         base: job.terms.base.clone(),
         keep_free: job.terms.keep_free,
+        upload_patience: job.terms.upload_patience,
     };
     Ok(Prepared { setup, alive })
 }

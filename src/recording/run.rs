@@ -116,7 +116,8 @@ fn lanes(setup: &Setup) -> Vec<LaneSetup> {
     let lane = |(at, output): (usize, &OutputPlan)| {
         let output_id = OutputId(at);
         let storage = output.storage()?.clone();
-        Some(LaneSetup { output: output_id, storage, dir: setup.work.output(output_id) })
+        let dir = setup.work.output(output_id);
+        Some(LaneSetup { output: output_id, storage, dir, patience: setup.upload_patience })
     };
     setup.plan.outputs.iter().enumerate().filter_map(lane).collect()
 }

@@ -15,6 +15,7 @@ use super::registry::{Registry, is_over};
 use super::roster::Orphans;
 use crate::ipc::Lines;
 use crate::ipc::cell::Cell;
+use crate::outbound::Guard;
 use crate::process::{Own, OwnSpec, Stdin};
 use crate::report;
 
@@ -257,7 +258,10 @@ async fn recover(cell: &Cell) -> Recovered {
     if !cell.has_work() {
         return Recovered { is_whole: true, files: Vec::new() };
     }
-    let args = vec!["recover".into(), cell.work_dir().into_os_string()];
+    let mut args = vec!["recover".into(), cell.work_dir().into_os_string()];
+    if Guard::of_process().refuses_link_local() {
+        args.push("--refuse-link-local".into());
+    }
     let mut own = match Own::start(OwnSpec { args, cwd: "/".into(), stdin: Stdin::Nothing }).await {
         Ok(own) => own,
         Err(error) => {

@@ -68,6 +68,7 @@ async fn begin(
             planned_at: Zoned::now(),
             session: settings.session,
             keep_free: settings.keep_free,
+            upload_patience: settings.upload_patience,
             cell: cell.dir().to_owned(),
             base: settings.base.clone(),
             logs: settings.logs.clone(),

@@ -13,6 +13,7 @@ fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<Memo
         layouts: None,
         session: SessionLimits::default(),
         keep_free: 0,
+        upload_patience: Duration::ZERO,
         work_dir: dir.join("work"),
         base: dir.to_owned(),
         logs: Logs { filter: "info".to_owned(), json: false },

@@ -29,6 +29,7 @@ use url::Url;
 
 use super::error::ServiceError;
 use super::keys::ApiKeys;
+use crate::outbound::Guard;
 use crate::secret::Secret;
 use crate::token::Signer;
 pub use event::{Event, requested};
@@ -78,17 +79,32 @@ impl Default for Limits {
     }
 }
 
-/// Whether all keys exist that a request's webhooks are to be signed with.
+/// Whether all keys exist that a request's webhooks are to be signed with, and their addresses are no link-local ones.
 ///
 /// # Errors
 /// `invalid_argument`, naming the field.
 pub fn check(keys: &ApiKeys, webhooks: &[proto::WebhookConfig]) -> Result<(), ServiceError> {
+    check_guarded(Guard::of_process(), keys, webhooks)
+}
+
+fn check_guarded(
+    guard: Guard,
+    keys: &ApiKeys,
+    webhooks: &[proto::WebhookConfig],
+) -> Result<(), ServiceError> {
     for (at, webhook) in webhooks.iter().enumerate() {
         let key = &webhook.signing_key;
         if !key.is_empty() && keys.secret(key).is_none() {
             return Err(ServiceError::invalid(format!(
                 "request has missing or invalid field: webhooks[{at}].signing_key: no API key has this name; leave it out \
                  for the service's own"
+            )));
+        }
+        if let Ok(url) = Url::parse(&webhook.url)
+            && let Err(error) = guard.check(&url)
+        {
+            return Err(ServiceError::invalid(format!(
+                "request has missing or invalid field: webhooks[{at}].url: {error}"
             )));
         }
     }
@@ -107,6 +123,7 @@ struct Shared {
     keys: ApiKeys,
     /// `None`: there is no key, and nothing can be sent.
     signer: Option<Signer>,
+    guard: Guard,
     http: reqwest::Client,
     tasks: TaskTracker,
     given_up: CancellationToken,
@@ -131,6 +148,15 @@ impl Notifier {
     /// # Errors
     /// When there are receivers but no such key, or the HTTP client does not start.
     pub fn new(options: WebhookOptions, keys: ApiKeys, tasks: TaskTracker) -> Result<Self, ServiceError> {
+        Self::guarded(Guard::of_process(), options, keys, tasks)
+    }
+
+    fn guarded(
+        guard: Guard,
+        options: WebhookOptions,
+        keys: ApiKeys,
+        tasks: TaskTracker,
+    ) -> Result<Self, ServiceError> {
         let signer = match options.api_key.as_str() {
             "" => keys.first(),
             name => keys.signer(name),
@@ -138,7 +164,8 @@ impl Notifier {
         if signer.is_none() && !options.urls.is_empty() {
             return Err(ServiceError::invalid("webhook.api_key: no API key has this name"));
         }
-        let http = reqwest::Client::builder()
+        let http = guard
+            .http()
             .user_agent("LiveKit")
             .connect_timeout(options.limits.attempt)
             .timeout(options.limits.attempt)
@@ -150,6 +177,7 @@ impl Notifier {
             options,
             keys,
             signer,
+            guard,
             http,
             tasks,
             given_up: CancellationToken::new(),

@@ -12,6 +12,7 @@
 //!
 //! Keys and passphrases are in no event and no log line.
 
+mod destination;
 mod fault;
 mod gate;
 mod lifecycle;

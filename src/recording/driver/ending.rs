@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Driver;
+use super::storing::not_stored;
 use crate::control::EndReason;
 use crate::encode::EncoderEvents;
 use crate::media::Feed;
@@ -121,6 +122,7 @@ impl Driver<'_> {
         };
         let work = self.setup.work;
         if !self.kept.is_empty() {
+            self.report.note(not_stored(&self.kept));
             tracing::error!(files = self.kept.len(), dir = %work.root().display(), "kept for `weir recover`");
             if let Err(error) = work.list_kept(std::mem::take(&mut self.kept)) {
                 tracing::warn!(%error, "what is kept could not be listed");

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::Driver;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::request::Manifest;
-use crate::recording::lifecycle::Action;
+use crate::recording::lifecycle::{Action, Event, State};
 use crate::recording::progress::OutputState;
 use crate::recording::workdir::Kept;
 use crate::report::Fault;
@@ -30,6 +30,19 @@ pub(super) struct Manifests {
     /// They were asked to be stored, or there are none.
     are_done: bool,
     backup_used: bool,
+}
+
+/// Files of which a report or a log names each.
+const MOST_NAMED: usize = 20;
+
+/// `not stored: hls/talk_00003.ts, hls/talk_00004.ts and 5 more`
+pub(super) fn not_stored(kept: &[Kept]) -> String {
+    let names: Vec<&str> = kept.iter().take(MOST_NAMED).map(|kept| kept.name.as_str()).collect();
+    let more = match kept.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("not stored: {}{more}", names.join(", "))
 }
 
 type Events = mpsc::UnboundedReceiver<UploadEvent<Stored>>;
@@ -106,12 +119,18 @@ impl Driver<'_> {
                     }
                     Stored::Artifact(_) => {
                         self.left_behind = true;
-                        // One for each output; the others are counted in the end.
-                        if !self.kept.iter().any(|kept| kept.output == upload.output.0) {
+                        // A storage that is away would fill the log; the report names them in the end.
+                        let before = self.kept.iter().filter(|kept| kept.output == upload.output.0).count();
+                        if before < MOST_NAMED {
                             tracing::error!(name = upload.name, error, "not stored");
                         }
                         let file = upload.local;
                         self.kept.push(Kept { output: upload.output.0, file, name: upload.name });
+                        if self.lifecycle.state() == State::Active {
+                            // The output goes on: its storage takes other files.
+                            self.fault = Fault::Storage;
+                            return self.handle(Event::OutputFailed { error, others_left: true });
+                        }
                         self.output_failed(upload.output, error, Fault::Storage)
                     }
                 }
@@ -163,7 +182,9 @@ impl Driver<'_> {
                 continue;
             }
             let lane_dir = self.setup.work.output(output);
-            lanes.push(LaneSetup { output, storage: storage.clone(), dir: lane_dir });
+            let unused = self.views.get(&output).and_then(|view| view.unused_patience());
+            let patience = unused.unwrap_or(self.setup.upload_patience);
+            lanes.push(LaneSetup { output, storage: storage.clone(), dir: lane_dir, patience });
             uploads.push(Upload {
                 output,
                 local,
@@ -198,5 +219,21 @@ impl Driver<'_> {
             }
         }
         wanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_not_stored_are_named_and_many_counted() {
+        let kept = |count: usize| -> Vec<Kept> {
+            let one = |at| Kept { output: 0, file: format!("/w/{at}").into(), name: format!("a/{at}.ts") };
+            (0..count).map(one).collect()
+        };
+        assert_eq!(not_stored(&kept(2)), "not stored: a/0.ts, a/1.ts");
+        let many = not_stored(&kept(1000));
+        assert!(many.ends_with("a/18.ts, a/19.ts and 980 more"), "{many}");
     }
 }

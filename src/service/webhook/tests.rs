@@ -54,6 +54,44 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
+#[test]
+fn a_receiver_on_the_link_is_refused_by_its_field() {
+    let guard = Guard::refusing(crate::plan::reach::is_link_local);
+    let webhooks = [webhook("http://10.0.0.1/", ""), webhook("http://2852039166/latest/meta-data/", "")];
+    let refused = check_guarded(guard, &keys(), &webhooks).unwrap_err().to_string();
+    assert!(refused.contains("webhooks[1].url") && refused.contains("allow_link_local"), "{refused}");
+    check_guarded(Guard::open(), &keys(), &webhooks).unwrap();
+}
+
+#[tokio::test]
+async fn a_receiver_on_the_link_is_given_up_at_once() {
+    let receiver = Receiver::start().await;
+    // The guard takes the loopback for the link.
+    let guard = Guard::refusing(|_| true);
+    let by_name = receiver.url.replace("127.0.0.1", "localhost");
+    for url in [receiver.url.as_str(), &by_name, "http://169.254.169.254/latest/meta-data/"] {
+        let tasks = TaskTracker::new();
+        let options = WebhookOptions {
+            urls: vec![Secret::new(Url::parse(url).unwrap())],
+            api_key: "devkey".to_owned(),
+            filter: Filter::default(),
+            limits: Limits {
+                longest_pause: Duration::from_secs(60),
+                pause: Duration::from_secs(60),
+                ..quick()
+            },
+        };
+        let notifier = Notifier::guarded(guard, options, keys(), tasks.clone()).unwrap();
+        let (settled, told) = tokio::sync::oneshot::channel();
+        notifier.notify(Event::Started, &info("EG_link", Status::EgressStarting), now(), || {
+            settled.send(()).ok();
+        });
+        let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+        told.expect("it is given up without another attempt").unwrap();
+    }
+    assert!(receiver.all().is_empty(), "nobody came");
+}
+
 #[tokio::test]
 async fn a_receiver_can_check_what_it_gets() {
     let receiver = Receiver::start().await;

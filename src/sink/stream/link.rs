@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::destination;
 use super::fault::{self, Fault};
 use super::lifecycle::{Action, Cause, Event, Lifecycle, Loss};
 use super::outlet::{Outlet, OutletSpec};
@@ -17,6 +18,7 @@ use super::redact::Redactor;
 use super::timing::Timing;
 use super::twitch;
 use crate::media::PipelineEvent;
+use crate::outbound::Guard;
 use crate::plan::output::OutputId;
 use crate::plan::stream_url::StreamUrl;
 use crate::sink::{SinkEvent, StreamEvent};
@@ -150,6 +152,11 @@ impl Link {
             }
         };
         let (spec, protocol) = (self.spec.clone(), self.spec.protocol);
+        let checked = destination::checked(Guard::of_process(), &address, protocol, self.timing.resolve);
+        let address = tokio::select! {
+            checked = checked => checked?,
+            _ = finish_order(&mut self.orders) => return Ok(None),
+        };
         let mut opening = self.spec.tasks.spawn_blocking(move || Outlet::open(&spec, &address));
         tokio::select! {
             opened = &mut opening => match opened {

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::dial::{DialError, Socket, dial};
 use super::queue::Queue;
+use crate::outbound::Guard;
 use crate::plan::output::OutputId;
 use crate::plan::stream_url::StreamUrl;
 use crate::sink::{SinkEvent, StreamEvent};
@@ -100,7 +101,7 @@ impl Link {
         loop {
             // There is one more attempt after the recording is over.
             let is_last = self.deadline.borrow().is_some();
-            let lost = match dial(&self.url, self.timing.connect).await {
+            let lost = match dial(Guard::of_process(), &self.url, self.timing.connect).await {
                 Ok(socket) => {
                     has_worked = true;
                     self.tell(StreamEvent::Started { url: self.url.clone() });

@@ -22,6 +22,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use url::Url;
 
+use crate::outbound::Guard;
 use crate::plan::redact;
 use crate::secret::Secret;
 use crate::tls;
@@ -112,8 +113,8 @@ impl Signal {
         let port = url.port_or_known_default().ok_or_else(bad_address)?;
         let unreachable = |source| SignalError::Unreachable { host: host.clone(), source };
         // An address of IPv6 stands in brackets in a URL.
-        let name = host.trim_matches(['[', ']']).to_owned();
-        let tcp = TcpStream::connect((name, port)).await.map_err(unreachable)?;
+        let name = host.trim_matches(['[', ']']);
+        let tcp = Guard::of_process().connect(name, port).await.map_err(unreachable)?;
         let local = tcp.local_addr().map_err(unreachable)?.ip();
         let request = handshake(&url, token).ok_or_else(bad_address)?;
         let connector = match url.scheme() {

@@ -80,3 +80,27 @@ fn a_link_local_page_is_refused_by_its_field() {
     }
     service.end();
 }
+
+#[test]
+fn link_local_streams_and_storages_are_refused_by_their_fields() {
+    let _slot = slots::light();
+    let dir = tempfile::tempdir().unwrap();
+    let service = Serve::start(dir.path(), "");
+    let s3 = json!({ "bucket": "b", "access_key": "k", "secret": "s", "endpoint": "http://169.254.169.254" });
+    let stream = |url: &str| json!({ "stream_outputs": [{ "urls": [url] }] });
+    for (outputs, field) in [
+        (stream("rtmp://169.254.169.254/app/key"), "stream_outputs[0].urls[0]"),
+        (stream("srt://[fe80::1]:9000"), "stream_outputs[0].urls[0]"),
+        (json!({ "file_outputs": [{ "filepath": "a.mp4", "s3": s3 }] }), "storage.endpoint"),
+    ] {
+        let mut request = outputs;
+        request["url"] = json!("http://127.0.0.1:1/");
+        let refused = service.callers().call("StartWebEgress", &request).unwrap_err();
+        assert_eq!(refused.code, "invalid_argument", "{refused:?}");
+        assert!(
+            refused.message.contains(field) && refused.message.contains("allow_link_local"),
+            "{refused:?}"
+        );
+    }
+    service.end();
+}
