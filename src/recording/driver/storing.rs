@@ -11,7 +11,7 @@ use crate::plan::request::Manifest;
 use crate::recording::lifecycle::Action;
 use crate::recording::progress::OutputState;
 use crate::recording::workdir::Kept;
-use crate::report::Fault;
+use crate::report::{Failure, Fault};
 use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile};
 use crate::upload::store::Head;
 use crate::upload::{Growing, LaneSetup, Place, Upload, UploadEvent, Uploader, Versions};
@@ -106,13 +106,17 @@ impl Driver<'_> {
                     }
                     Stored::Artifact(_) => {
                         self.left_behind = true;
-                        // One for each output; the others are counted in the end.
-                        if !self.kept.iter().any(|kept| kept.output == upload.output.0) {
+                        // The first of each output is its failure; the others are counted in the end.
+                        let is_first = !self.kept.iter().any(|kept| kept.output == upload.output.0);
+                        if is_first {
                             tracing::error!(name = upload.name, error, "not stored");
                         }
                         let file = upload.local;
                         self.kept.push(Kept { output: upload.output.0, file, name: upload.name });
-                        self.output_failed(upload.output, error, Fault::Storage)
+                        match is_first {
+                            true => self.output_failed(upload.output, Failure::new(error, Fault::Storage)),
+                            false => Vec::new(),
+                        }
                     }
                 }
             }
