@@ -21,6 +21,7 @@ pub(super) use self::ending::Emptied;
 use self::storing::Manifests;
 pub(super) use self::storing::Stored;
 use super::failure::{StartFailure, of_service, of_sink};
+use super::incidents::Incidents;
 use super::lifecycle::{Action, Event, Lifecycle, State};
 use super::outputs::Outputs;
 use super::preflight::free_bytes;
@@ -93,6 +94,7 @@ pub(super) struct Driver<'a> {
     told_of_disk: bool,
     /// Pictures a second, where they are fewer than planned.
     thinned_to: Option<u32>,
+    incidents: Incidents,
     /// Something is left in the work directory that belongs elsewhere.
     left_behind: bool,
     kept: Vec<Kept>,
@@ -138,6 +140,7 @@ impl<'a> Driver<'a> {
             stored_bytes: 0,
             told_of_disk: false,
             thinned_to: None,
+            incidents: Incidents::default(),
             left_behind: false,
             kept: Vec::new(),
         }
@@ -260,6 +263,16 @@ impl<'a> Driver<'a> {
             }
             SourceEvent::Resumed { gap } => {
                 self.note(format!("back after {:.1} s", gap.as_secs_f64()));
+                Vec::new()
+            }
+            SourceEvent::Stalled { what, from, to } => {
+                let note = self.incidents.stall(what, from, to);
+                note.into_iter().for_each(|note| self.note(note));
+                Vec::new()
+            }
+            SourceEvent::Died { what } => {
+                let note = self.incidents.death(what, self.elapsed());
+                note.into_iter().for_each(|note| self.note(note));
                 Vec::new()
             }
             SourceEvent::Failed(error) => self.source_failed(error.into()),

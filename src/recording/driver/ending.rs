@@ -139,6 +139,7 @@ impl Driver<'_> {
         if let Some(kept) = &kept {
             self.report.note(format!("kept: {}", kept.display()));
         }
+        self.incidents.rest().into_iter().for_each(|note| self.report.note(note));
         self.report.end(&ending, reason, Timestamp::now());
         self.reporter.changed(self.report.info());
         Ended { outcome, info: self.report.info().clone(), kept, explanation }

@@ -173,3 +173,25 @@ async fn a_stream_that_never_started_fails_alone_beside_what_worked() {
     assert_eq!(info.status(), proto::EgressStatus::EgressComplete, "{info:#?}");
     assert_eq!(info.stream_results[0].status(), Status::Failed);
 }
+
+#[tokio::test]
+async fn what_stood_still_is_told_from_when_to_when() {
+    let seconds = Duration::from_secs;
+    let ended = ended(FILE, |driver| {
+        let what = "the page did not respond";
+        driver.take(Input::Source(SourceEvent::Stalled { what, from: seconds(12), to: seconds(22) }));
+        driver.take(Input::Source(SourceEvent::Died { what: "the browser's GPU process" }));
+        stop(driver);
+        // Also what is told while it ends.
+        let what = "audio capture stood still";
+        driver.take(Input::Source(SourceEvent::Stalled { what, from: seconds(30), to: seconds(40) }));
+    });
+    let details = ended.await.info.details;
+    for note in [
+        "; the page did not respond from 12 s to 22 s",
+        "; the browser's GPU process died at 0.0 s",
+        "; audio capture stood still from 30 s to 40 s",
+    ] {
+        assert!(details.contains(note), "{details}");
+    }
+}
