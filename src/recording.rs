@@ -12,6 +12,7 @@
 
 mod driver;
 mod failure;
+mod incidents;
 pub mod lifecycle;
 mod outputs;
 pub mod preflight;

@@ -45,7 +45,7 @@ pub async fn run(
 
     let mut actions = VecDeque::from(match driver.prepare(&mut starting, source_events) {
         Ok(()) => Vec::new(),
-        Err(error) => driver.handle(Event::EncoderFailed(error)),
+        Err(failure) => driver.handle(Event::EncoderFailed(failure)),
     });
     loop {
         while let Some(action) = actions.pop_front() {

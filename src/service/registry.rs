@@ -58,7 +58,8 @@ pub trait Registry: Send + Sync {
     }
 }
 
-/// Whether a recording is over.
+/// Whether a recording is over: the one answer for all of the service. A limit that was reached is in the status before the
+/// files are finished, and a status from a version to come counts as one that goes on.
 #[must_use]
 pub fn is_over(info: &proto::EgressInfo) -> bool {
     match info.status() {

@@ -31,6 +31,7 @@ mod sdks;
 mod server_restarts;
 mod service;
 mod soak;
+mod stalls;
 mod stillness;
 mod storage;
 mod storage_faults;

@@ -11,7 +11,7 @@ use crate::plan::request::Manifest;
 use crate::recording::lifecycle::{Action, Event, State};
 use crate::recording::progress::OutputState;
 use crate::recording::workdir::Kept;
-use crate::report::Fault;
+use crate::report::{Failure, Fault};
 use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile};
 use crate::upload::store::Head;
 use crate::upload::{Growing, LaneSetup, Place, Upload, UploadEvent, Uploader, Versions};
@@ -119,19 +119,23 @@ impl Driver<'_> {
                     }
                     Stored::Artifact(_) => {
                         self.left_behind = true;
-                        // A storage that is away would fill the log; the report names them in the end.
+                        // A storage that is away would fill the log; the report names the others in the end, too.
                         let before = self.kept.iter().filter(|kept| kept.output == upload.output.0).count();
                         if before < MOST_NAMED {
                             tracing::error!(name = upload.name, error, "not stored");
                         }
                         let file = upload.local;
                         self.kept.push(Kept { output: upload.output.0, file, name: upload.name });
+                        // The first of each output is its failure.
+                        if before > 0 {
+                            return Vec::new();
+                        }
+                        let failure = Failure::new(error, Fault::Storage);
                         if self.lifecycle.state() == State::Active {
                             // The output goes on: its storage takes other files.
-                            self.fault = Fault::Storage;
-                            return self.handle(Event::OutputFailed { error, others_left: true });
+                            return self.handle(Event::OutputFailed { failure, others_left: true });
                         }
-                        self.output_failed(upload.output, error, Fault::Storage)
+                        self.output_failed(upload.output, failure)
                     }
                 }
             }

@@ -182,6 +182,11 @@ impl Outlet {
         self.gate.is_open() && !self.listens
     }
 
+    /// Whether it waits for callers instead of calling a server.
+    pub(super) const fn listens(&self) -> bool {
+        self.listens
+    }
+
     /// Whether any media has come in.
     pub(super) fn has_media(&self) -> bool {
         self.gate.is_open()
