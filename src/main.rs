@@ -16,13 +16,14 @@ use weir::plan::{RecordingPlan, info, json, render};
 use weir::recorder::supervised;
 use weir::recorder::{self, Display, Options};
 use weir::telemetry::{self, Verbosity};
-use weir::{doctor, recover, serve};
+use weir::{doctor, process, recover, serve};
 
 /// A request that can't be recorded; nothing was started.
 const BAD_REQUEST: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    process::raise_open_files();
     let done = match cli.command {
         Command::Record { job } => record(&job),
         Command::Plan { job } => plan(&job),

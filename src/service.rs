@@ -27,6 +27,7 @@ pub mod standalone;
 pub mod store;
 pub mod webhook;
 
+mod body;
 mod leftovers;
 mod roster;
 mod start;

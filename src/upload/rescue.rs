@@ -1,12 +1,22 @@
 //! Stores what a recording left, file by file, for `weir recover`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Place;
 use super::attempt::{Sides, UploadError};
 use super::ledger::{Ledger, Unfinished};
+use crate::files;
 use crate::plan::storage::Storage;
+
+/// Why a file that a recording left can't be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum RescueStoreError {
+    #[error("{path} is not a regular file of the recording's directory: it stays where it is")]
+    NotOurs { path: PathBuf },
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+}
 
 /// An output's storage, for what was left of it.
 #[derive(Debug)]
@@ -34,8 +44,12 @@ impl Rescuer {
     /// Stores a file, notes it in `dir`'s ledger, and removes it; where it is now.
     ///
     /// # Errors
-    /// When neither storage nor backup takes it; it is still there.
-    pub async fn store(&mut self, dir: &Path, name: &str, local: &Path) -> Result<String, UploadError> {
+    /// When it is no regular file of `dir`, or neither storage nor backup takes it; it is still there.
+    pub async fn store(&mut self, dir: &Path, name: &str, local: &Path) -> Result<String, RescueStoreError> {
+        // What lies elsewhere is nothing that a recording left, and a link may lead there.
+        if local.parent() != Some(dir) || !files::is_regular(local).is_ok_and(|is_there| is_there) {
+            return Err(RescueStoreError::NotOurs { path: local.to_owned() });
+        }
         let put = self.sides.clone().put(name.to_owned(), local.to_owned(), Arc::default());
         let (place, location) = put.await?;
         if place == Place::Backup {
