@@ -4,6 +4,7 @@
 //! repository says who may import whom; a test holds the code to it.
 
 pub mod files;
+pub mod http_listener;
 pub mod journal;
 pub mod pages;
 pub mod profile;

@@ -6,7 +6,6 @@
 //! ```
 
 mod doors;
-mod http_listener;
 mod pages;
 mod signals;
 

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ServeError;
-use super::http_listener::{self, Bounds};
 use crate::config::ServiceConfig;
+use crate::http_listener::{self, Bounds};
 use crate::process::raise_open_files;
 use crate::service::http;
 use crate::service::metrics::Metrics;

@@ -70,8 +70,12 @@ pub fn page_secrets(text: &str) -> String {
     let text = super::user_info(&text);
     let (rest, fragment) = split(&text, '#');
     let (rest, query) = split(rest, '?');
-    let start = rest.find("://").map_or(0, |at| at + 3);
-    let (before, path) = rest.split_at(rest[start..].find('/').map_or(rest.len(), |at| start + at));
+    // What has no host is all path.
+    let path_at = rest.find("://").map_or(0, |at| {
+        let host = at + "://".len();
+        rest[host..].find('/').map_or(rest.len(), |at| host + at)
+    });
+    let (before, path) = rest.split_at(path_at);
     let mut shown = before.to_owned() + &pieces(path, &['/', ';']);
     for (mark, part) in [('?', query), ('#', fragment)] {
         if let Some(part) = part {
@@ -293,6 +297,7 @@ mod tests {
         }
         let jwt = "https://a.example/join/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.hunter2";
         assert_eq!(page_secrets(jwt), "https://a.example/join/{...}");
+        assert_eq!(page_secrets("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.hunter2"), "{...}");
         for text in [
             "https:me:hunter2@a.example/b",
             "https:\\\\me:hunter2@a.example\\b",

@@ -37,16 +37,17 @@ const PART: u64 = 16;
 /// The pauses after a connection that could not be taken, as there are no descriptors: from the first to the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
-/// What a listener bears.
+/// What a listener bears: connections at the same time, and how long a head may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) connections: usize,
-    pub(super) head_within: Duration,
+pub struct Bounds {
+    pub connections: usize,
+    pub head_within: Duration,
 }
 
 impl Bounds {
     /// For a process that may have so many open files.
-    pub(super) fn of(open_files: u64) -> Self {
+    #[must_use]
+    pub fn of(open_files: u64) -> Self {
         let connections = usize::try_from(open_files / PART).unwrap_or(MOST).clamp(4, MOST);
         Self { connections, head_within: HEAD_WITHIN }
     }
@@ -66,7 +67,7 @@ impl Connection {
 }
 
 /// Serves until `stop`, and then until what is being answered is answered.
-pub(super) async fn serve(
+pub async fn serve(
     key: &'static str,
     listener: TcpListener,
     router: Router,
