@@ -23,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::errno::Errno;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -56,14 +57,20 @@ impl Bounds {
 /// One connection, from the outside.
 struct Connection {
     task: AbortHandle,
-    /// Requests that are being answered.
-    in_flight: Arc<AtomicUsize>,
+    answering: Answering,
 }
 
 impl Connection {
     fn is_idle(&self) -> bool {
-        self.in_flight.load(Ordering::Acquire) == 0
+        self.answering.count.load(Ordering::Acquire) == 0
     }
+}
+
+/// How many requests of a connection are being answered, and who is told when none is any more.
+#[derive(Debug, Clone)]
+struct Answering {
+    count: Arc<AtomicUsize>,
+    idle: Arc<Notify>,
 }
 
 /// Serves until `stop`, and then until what is being answered is answered.
@@ -77,29 +84,28 @@ pub async fn serve(
     let mut tasks = JoinSet::new();
     let mut open: VecDeque<Connection> = VecDeque::new();
     let mut shortage = Shortage::default();
+    let idle = Arc::new(Notify::new());
     loop {
         // Those that have ended.
         while tasks.try_join_next().is_some() {}
         open.retain(|connection| !connection.task.is_finished());
-        if open.len() >= bounds.connections && !close_oldest_idle(&mut open) {
-            // All of them are being answered, which takes them a bounded time.
-            tokio::select! {
-                _ = tasks.join_next() => continue,
-                () = stop.cancelled() => break,
-            }
-        }
+        let has_room = open.len() < bounds.connections || open.iter().any(Connection::is_idle);
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            // Where all are being answered, which takes them a bounded time, others wait with the kernel.
+            accepted = listener.accept(), if has_room => accepted,
+            () = idle.notified() => continue,
             Some(_) = tasks.join_next() => continue,
             () = stop.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 shortage = Shortage::default();
-                let in_flight = Arc::new(AtomicUsize::new(0));
-                let one =
-                    connection(stream, peer, router.clone(), bounds, Arc::clone(&in_flight), stop.clone());
-                open.push_back(Connection { task: tasks.spawn(one), in_flight });
+                if open.len() >= bounds.connections {
+                    close_oldest_idle(&mut open);
+                }
+                let answering = Answering { count: Arc::default(), idle: Arc::clone(&idle) };
+                let one = connection(stream, peer, router.clone(), bounds, answering.clone(), stop.clone());
+                open.push_back(Connection { task: tasks.spawn(one), answering });
             }
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {
@@ -116,10 +122,11 @@ pub async fn serve(
     while tasks.join_next().await.is_some() {}
 }
 
-/// Makes room; `false`: every connection is being answered.
-fn close_oldest_idle(open: &mut VecDeque<Connection>) -> bool {
-    let oldest = open.iter().position(Connection::is_idle).and_then(|at| open.remove(at));
-    oldest.inspect(|connection| connection.task.abort()).is_some()
+/// Makes room, where one of them is not being answered.
+fn close_oldest_idle(open: &mut VecDeque<Connection>) {
+    if let Some(oldest) = open.iter().position(Connection::is_idle).and_then(|at| open.remove(at)) {
+        oldest.task.abort();
+    }
 }
 
 /// Whether a connection failed before it was taken.
@@ -156,7 +163,7 @@ async fn connection(
     peer: SocketAddr,
     router: Router,
     bounds: Bounds,
-    in_flight: Arc<AtomicUsize>,
+    answering: Answering,
     stop: CancellationToken,
 ) {
     stream.set_nodelay(true).ok();
@@ -164,7 +171,7 @@ async fn connection(
     let answer = service_fn(move |mut request: Request<Incoming>| {
         // Who asks matters to the console.
         request.extensions_mut().insert(ConnectInfo(peer));
-        let answered = InFlight::new(Arc::clone(&in_flight));
+        let answered = InFlight::new(answering.clone());
         let answer = router.call(request);
         async move {
             let answer = answer.await;
@@ -192,18 +199,20 @@ async fn connection(
 }
 
 /// A request that is being answered.
-struct InFlight(Arc<AtomicUsize>);
+struct InFlight(Answering);
 
 impl InFlight {
-    fn new(count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::AcqRel);
-        Self(count)
+    fn new(answering: Answering) -> Self {
+        answering.count.fetch_add(1, Ordering::AcqRel);
+        Self(answering)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_one();
+        }
     }
 }
 
