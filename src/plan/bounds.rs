@@ -117,7 +117,8 @@ fn walk(path: &str, name: &str, value: &Value) -> Result<(), PlanError> {
             items.try_for_each(|(at, item)| walk(&format!("{path}[{at}]"), name, item))
         }
         Value::Object(fields) => {
-            entries(path, name, fields.len())?;
+            // A message, or a map of a caller's own.
+            entries(path, "", fields.len())?;
             for (name, value) in fields {
                 // A key of a map is a caller's own.
                 bytes(path, name, OTHER_BYTES)?;
@@ -292,6 +293,26 @@ mod tests {
         let url = format!("https://a.example/{}", "x".repeat(20_000));
         let error = refused(Start::Web(proto::WebEgressRequest { url, ..web() }));
         assert!(error.contains("url: 20018 bytes"), "{error}");
+    }
+
+    /// A message has as many fields as it has, whatever list it stands in.
+    #[test]
+    fn a_message_with_all_its_fields_is_no_long_list() {
+        let output = proto::SegmentedFileOutput {
+            protocol: proto::SegmentedFileProtocol::HlsProtocol.into(),
+            filename_prefix: "a".to_owned(),
+            playlist_name: "a.m3u8".to_owned(),
+            live_playlist_name: "live.m3u8".to_owned(),
+            segment_duration: 4,
+            filename_suffix: proto::SegmentedFileSuffix::Timestamp.into(),
+            disable_manifest: true,
+            output: None,
+        };
+        let mut value = serde_json::to_value(output).unwrap();
+        for extra in ["one", "two", "three"] {
+            value[extra] = Value::Bool(true);
+        }
+        walk("segment_outputs", "segment_outputs", &Value::Array(vec![value; 8])).unwrap();
     }
 
     #[test]
