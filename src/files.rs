@@ -213,11 +213,11 @@ pub fn trusted_dir(dir: &Path) -> io::Result<()> {
         Err(_) => {}
     }
     let found = directory(dir)?;
-    let shared = dir
-        .parent()
-        .map(fs::metadata)
-        .transpose()?
-        .is_some_and(|parent| parent.mode() & STICKY != 0 && parent.mode() & OTHERS_MAY_WRITE != 0);
+    // A plain name is in the current directory.
+    let parent =
+        dir.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    let mode = parent.map_or(Ok(0), |parent| fs::metadata(parent).map(|parent| parent.mode()))?;
+    let shared = mode & STICKY != 0 && mode & OTHERS_MAY_WRITE != 0;
     if shared && !is_trusted_owner(found.uid()) {
         return Err(denied(format!(
             "it belongs to user {}; have it removed, or use another place",

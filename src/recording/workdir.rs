@@ -114,6 +114,7 @@ impl WorkDir {
     /// # Errors
     /// When a directory or file can't be made; nothing is left behind then.
     pub fn create(plan: &RecordingPlan, location: Option<&Path>, base: &Path) -> Result<Self, WorkDirError> {
+        let is_given = location.is_some();
         let location = match location {
             Some(location) => location.to_owned(),
             None => default_location(plan, base)?,
@@ -121,7 +122,7 @@ impl WorkDir {
         let run = RunDir::create()?;
         let root = location.join(plan.egress_id.as_str());
         let made = location.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
-        let filled = private_dir::make(&root).and_then(|lock| {
+        let filled = private_dir::make(&root, is_given).and_then(|lock| {
             // Only what was made here is removed: another recording's directory may have stood in the way.
             fill(&root, plan, base, run.path()).inspect_err(|_| remove(&root)).map(|()| lock)
         });

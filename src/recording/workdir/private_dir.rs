@@ -16,14 +16,19 @@ pub(super) fn temporary() -> Result<PathBuf, WorkDirError> {
     Ok(dir.join(WORK_ROOT))
 }
 
-/// Makes a work directory, which must not exist, for its owner alone, and locks it. Until its manifest is written nobody takes it for one, so that its lock is
-/// held before anybody looks at it.
-pub(super) fn make(root: &Path) -> Result<Flock<File>, WorkDirError> {
+/// Makes a work directory, which must not exist, for its owner alone, and locks it. Until its manifest is written nobody
+/// takes it for one, so that its lock is held before anybody looks at it.
+///
+/// `is_given`: its location was chosen, so that it may be a symbolic link.
+pub(super) fn make(root: &Path, is_given: bool) -> Result<Flock<File>, WorkDirError> {
     if let Some(location) = root.parent() {
         if let Some(parent) = location.parent() {
             fs::create_dir_all(parent).map_err(io_error("make", parent))?;
         }
-        files::trusted_dir(location).map_err(io_error("use", location))?;
+        let leads_to_one = is_given && location.is_symlink() && location.is_dir();
+        if !leads_to_one {
+            files::trusted_dir(location).map_err(io_error("use", location))?;
+        }
     }
     DirBuilder::new().mode(0o700).create(root).map_err(io_error("make", root))?;
     lock(root).inspect_err(|_| {
@@ -49,9 +54,9 @@ mod tests {
     fn a_directory_of_another_recording_is_not_taken_and_stays() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join(".weir/EG_a");
-        let _lock = make(&root).unwrap();
+        let _lock = make(&root, false).unwrap();
         std::fs::write(root.join("recorded"), "media").unwrap();
-        assert!(make(&root).is_err());
+        assert!(make(&root, false).is_err());
         assert_eq!(std::fs::read_to_string(root.join("recorded")).unwrap(), "media");
     }
 
@@ -61,11 +66,14 @@ mod tests {
         let elsewhere = dir.path().join("elsewhere");
         std::fs::create_dir(&elsewhere).unwrap();
         symlink(&elsewhere, dir.path().join(".weir")).unwrap();
-        let error = make(&dir.path().join(".weir/EG_a")).unwrap_err();
+        let error = make(&dir.path().join(".weir/EG_a"), false).unwrap_err();
         assert!(error.to_string().contains("symbolic link"), "{error}");
         symlink(&elsewhere, dir.path().join("EG_b")).unwrap();
-        assert!(make(&dir.path().join("EG_b")).is_err());
+        assert!(make(&dir.path().join("EG_b"), false).is_err());
         assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+        // Who chose the place may have chosen a link.
+        make(&dir.path().join(".weir/EG_c"), true).unwrap();
+        assert!(elsewhere.join("EG_c").is_dir());
     }
 
     #[test]
