@@ -2,8 +2,10 @@
 //!
 //! What was typed is here; what it means as a request is in [`request`].
 
+pub mod errors;
 pub mod request;
 mod room;
+mod stream_file;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -207,8 +209,11 @@ pub struct OutputArgs {
     #[arg(long = "segment-suffix", value_name = "SUFFIX", requires = "segments")]
     pub segment_suffixes: Vec<SegmentSuffixArg>,
     /// An address to stream to: rtmp://, rtmps://, srt://, mux://KEY or twitch://KEY
-    #[arg(long = "stream", value_name = "URL")]
+    #[arg(long = "stream", value_name = "URL", env = "WEIR_STREAM", hide_env_values = true)]
     pub streams: Vec<String>,
+    /// The same, one address a line: keys in a file, or in WEIR_STREAM, are not among the arguments that everybody on the machine can read
+    #[arg(long = "stream-file", value_name = "FILE")]
+    pub stream_files: Vec<PathBuf>,
     /// A websocket to send sound to as it is, S16LE at 48 kHz, stereo: ws:// or wss://; nothing has a picture then. A user and a
     /// password in it are sent as such, one called bearer with a token as that
     #[arg(long = "websocket", value_name = "URL")]

@@ -1,6 +1,6 @@
 //! The `weir` command: arguments to a mode, outcomes to an exit code.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,13 +16,17 @@ use weir::plan::{RecordingPlan, info, json, render};
 use weir::recorder::supervised;
 use weir::recorder::{self, Display, Options};
 use weir::telemetry::{self, Verbosity};
-use weir::{doctor, outbound, recover, serve};
+use weir::{doctor, outbound, process, recover, serve};
 
 /// A request that can't be recorded; nothing was started.
 const BAD_REQUEST: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
+    process::raise_open_files();
     let done = match cli.command {
         Command::Record { job } => record(&job),
         Command::Plan { job } => plan(&job),
@@ -35,10 +39,7 @@ fn main() -> ExitCode {
         }
         Command::Serve(args) => serve(&args),
         Command::Recorder => record_for_service(),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "weir", &mut std::io::stdout());
-            Ok(0)
-        }
+        Command::Completions { shell } => completions(shell),
     };
     ExitCode::from(done.unwrap_or_else(|error| {
         say(&mut std::io::stderr(), &format!("weir: {error:#}"));
@@ -78,7 +79,9 @@ fn record(job: &Job) -> anyhow::Result<u8> {
         let explanation = ended.explanation.clone().unwrap_or_default();
         say(&mut std::io::stderr(), &format!("weir: {}{explanation}", ended.info.error));
     }
-    recorder::print_result(ended, run.json, &mut std::io::stdout()).context("the result can't be printed")?;
+    let mut result = Vec::new();
+    recorder::print_result(ended, run.json, &mut result).context("the result can't be written")?;
+    print(&result)?;
     Ok(verdict.exit_code())
 }
 
@@ -86,9 +89,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     let loaded = ServiceConfig::read(args.config.as_deref(), &Environment::of_process())
         .map_err(|error| BadRequest(error.to_string()))?;
     if args.check {
-        for finding in &loaded.warnings {
-            say(&mut std::io::stdout(), &finding.to_string());
-        }
+        print(lines(&loaded.warnings).as_bytes())?;
         return Ok(u8::from(!loaded.warnings.is_empty()));
     }
     let runtime = runtime()?;
@@ -133,15 +134,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn plan(job: &Job) -> anyhow::Result<u8> {
     let (_, plan) = decide(job)?;
     let graph = GraphPlan::new(&plan, Machine { cores: recorder::available_cores(), encoder_threads: 0 });
-    say(&mut std::io::stdout(), render::render(&plan, &graph).trim_end());
+    print(format!("{}\n", render::render(&plan, &graph).trim_end()).as_bytes())?;
     Ok(0)
 }
 
 fn examine() -> anyhow::Result<u8> {
     let findings = doctor::examine();
-    for finding in &findings {
-        say(&mut std::io::stdout(), &finding.to_string());
-    }
+    print(lines(&findings).as_bytes())?;
     Ok(u8::from(!doctor::is_sound(&findings)))
 }
 
@@ -150,18 +149,16 @@ fn finish(dir: &Path, storage: Option<&Path>) -> anyhow::Result<u8> {
     weir::media::init().context("GStreamer does not start (try `weir doctor`)")?;
     let server = storage.map(|file| server_storage(Some(file))).transpose()?;
     let recovered = runtime()?.block_on(recover::recover(dir, server.as_ref()))?;
-    if recovered.is_empty() {
-        say(&mut std::io::stdout(), &format!("nothing to recover in {}", dir.display()));
-    }
     let mut is_whole = true;
     for recording in &recovered {
-        for file in &recording.files {
-            say(&mut std::io::stdout(), file);
-        }
         for problem in &recording.problems {
             is_whole = false;
             say(&mut std::io::stderr(), &format!("weir: {}: {problem}", recording.root.display()));
         }
+    }
+    match recovered.is_empty() {
+        true => print(format!("nothing to recover in {}\n", dir.display()).as_bytes())?,
+        false => print(lines(recovered.iter().flat_map(|recording| &recording.files)).as_bytes())?,
     }
     Ok(u8::from(!is_whole))
 }
@@ -238,7 +235,47 @@ fn display(run: &RunArgs) -> (Display, Verbosity) {
     }
 }
 
-/// Writes a line. Where nobody reads any more there is nobody to tell.
+/// Says what is wrong with the command line, or what was asked about it (`--help`). No key or token is quoted.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let printed = match cli::errors::without_secrets(error, &arguments) {
+        Some(text) if error.use_stderr() => std::io::stderr().write_all(text.as_bytes()),
+        Some(_) | None => error.print(),
+    };
+    match printed {
+        // What is on standard error is said for people, who know when nobody listens.
+        Err(unprinted) if !error.use_stderr() && unprinted.kind() != ErrorKind::BrokenPipe => {
+            say(&mut std::io::stderr(), &format!("weir: the result can't be printed: {unprinted}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(BAD_REQUEST)),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<u8> {
+    // It panics where it can't write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "weir", &mut script);
+    print(&script)?;
+    Ok(0)
+}
+
+/// Each as a line.
+fn lines<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| format!("{item}\n")).collect()
+}
+
+/// Writes a result to standard output. That nobody reads any more (`weir plan … | head`) is no error.
+fn print(result: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    match out.write_all(result).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("the result can't be printed"),
+    }
+}
+
+/// Writes a line for a person. Where nobody reads any more there is nobody to tell.
 fn say(to: &mut dyn Write, line: &str) {
     writeln!(to, "{line}").ok();
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::storage::ServerStorage;
+use crate::files;
 use crate::plan::codec::{CONTAINERS, Container};
 use crate::plan::error::PlanError;
 use crate::plan::output::OutputId;
@@ -15,9 +16,8 @@ use crate::sink::file::FilePaths;
 use crate::sink::segments::Places;
 use crate::sink::whole::{FinalizeError, make_whole};
 use crate::sink::{Leftover, RescueError, images, segments};
-use crate::upload::UploadError;
 use crate::upload::ledger::{self, Accounts};
-use crate::upload::rescue::Rescuer;
+use crate::upload::rescue::{RescueStoreError, Rescuer};
 
 /// What became of one work directory.
 #[derive(Debug)]
@@ -39,7 +39,9 @@ pub enum RecoverError {
     #[error(transparent)]
     Rescue(#[from] RescueError),
     #[error("{name}: {error}")]
-    Store { name: String, error: UploadError },
+    Store { name: String, error: RescueStoreError },
+    #[error("{path}: {source}")]
+    Directory { path: PathBuf, source: std::io::Error },
     #[error("what is stored of it can't be read in {path}: {source}")]
     Ledger { path: PathBuf, source: std::io::Error },
     /// Of a storage that was given to it.
@@ -112,6 +114,7 @@ async fn recover_output(
     recovered: &mut Recovered,
 ) -> Result<(), RecoverError> {
     let dir = abandoned.output(output);
+    files::check_entries(&dir).map_err(|(path, source)| RecoverError::Directory { path, source })?;
     let accounts = ledger::read(&dir).map_err(|source| RecoverError::Ledger { path: dir.clone(), source })?;
     let base = &abandoned.manifest.base;
     let mut rescuer = Rescuer::new(&storage, base);
@@ -199,3 +202,6 @@ fn finish_file(
     }
     Ok(vec![Leftover { local: paths.whole, name: name.to_owned() }])
 }
+
+#[cfg(test)]
+mod foreign_files;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use livekit_protocol::ListEgressRequest;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use tokio::time::timeout;
@@ -29,6 +29,7 @@ use crate::bus::RedisConfigError;
 use crate::config::Loaded;
 use crate::config::ServiceConfig;
 use crate::config::limits::SessionLimits as ConfiguredLimits;
+use crate::files;
 use crate::ipc::Logs;
 use crate::outbound;
 use crate::plan::SessionLimits;
@@ -269,9 +270,6 @@ fn session_limits(config: &ConfiguredLimits) -> SessionLimits {
 fn claim(work_dir: &Path) -> Result<Flock<File>, ServeError> {
     let failed = |source: io::Error| ServeError::WorkDir { path: work_dir.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(work_dir).map_err(failed)?;
-    let file = File::create(work_dir.join("lock")).map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => ServeError::WorkDirTaken(work_dir.to_owned()),
-        errno => failed(errno.into()),
-    })
+    let lock = files::lock(&work_dir.join("lock")).map_err(failed)?;
+    lock.ok_or_else(|| ServeError::WorkDirTaken(work_dir.to_owned()))
 }

@@ -27,6 +27,7 @@ pub mod standalone;
 pub mod store;
 pub mod webhook;
 
+mod body;
 mod leftovers;
 mod roster;
 mod start;
@@ -45,6 +46,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ipc::{Logs, Progress};
 use crate::plan::SessionLimits;
+use crate::plan::bounds;
 use crate::plan::provisions::Provisions;
 use crate::plan::source::BrowserTerms;
 use crate::profile::Length;
@@ -244,6 +246,12 @@ impl Service {
         !self.closed.is_cancelled() && self.registry.is_healthy()
     }
 
+    /// Whether requests can reach it, and its reports get through.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.registry.is_healthy() && self.registry.is_connected()
+    }
+
     /// Whether it is shutting down.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -365,7 +373,18 @@ impl Egresses for Service {
         request: proto::UpdateStreamRequest,
     ) -> Result<proto::EgressInfo, ServiceError> {
         let proto::UpdateStreamRequest { egress_id, add_output_urls, remove_output_urls } = request;
+        bounds::stream_update(&add_output_urls, &remove_output_urls)?;
         if let Some(handle) = self.up(&egress_id).await {
+            let streams = handle.info().stream_results;
+            let active =
+                streams.iter().filter(|stream| stream.status() == proto::stream_info::Status::Active);
+            if !add_output_urls.is_empty() && active.count() + add_output_urls.len() > bounds::STREAMS {
+                return Err(ServiceError::invalid(format!(
+                    "request has missing or invalid field: add_output_urls: an egress streams to at most {} addresses; \
+                     remove some first",
+                    bounds::STREAMS
+                )));
+            }
             return handle.update_stream(add_output_urls, remove_output_urls).await;
         }
         let info = self.known(&egress_id).await?;

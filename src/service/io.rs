@@ -230,6 +230,10 @@ impl Registry for IoRegistry {
     fn is_healthy(&self) -> bool {
         !self.0.unhealthy.load(Ordering::Relaxed)
     }
+
+    fn is_connected(&self) -> bool {
+        *self.0.link.borrow() == Link::Up
+    }
 }
 
 #[cfg(test)]

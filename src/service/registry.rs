@@ -56,6 +56,12 @@ pub trait Registry: Send + Sync {
     fn is_healthy(&self) -> bool {
         true
     }
+
+    /// Whether there is a connection to where reports go, and where requests may come from. One that is lost is made again; what is
+    /// recorded goes on meanwhile.
+    fn is_connected(&self) -> bool {
+        true
+    }
 }
 
 /// Whether a recording is over: the one answer for all of the service. A limit that was reached is in the status before the
@@ -140,6 +146,10 @@ impl Registry for Watched {
 
     fn is_healthy(&self) -> bool {
         self.registry.is_healthy()
+    }
+
+    fn is_connected(&self) -> bool {
+        self.registry.is_connected()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Stores what a recording left, file by file, for `weir recover`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,17 @@ use super::Place;
 use super::attempt::{Sides, Stores, UploadError};
 use super::ledger::{Ledger, Unfinished};
 use super::patience::{FIRST_STALL, shorter_stall};
+use crate::files;
 use crate::plan::storage::Storage;
+
+/// Why a file that a recording left can't be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum RescueStoreError {
+    #[error("{path} is not a regular file of the recording's directory: it stays where it is")]
+    NotOurs { path: PathBuf },
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+}
 
 /// An output's storage, for what was left of it.
 #[derive(Debug)]
@@ -39,8 +49,12 @@ impl Rescuer {
     /// has less time for this one.
     ///
     /// # Errors
-    /// When neither storage nor backup takes it; it is still there.
-    pub async fn store(&mut self, dir: &Path, name: &str, local: &Path) -> Result<String, UploadError> {
+    /// When it is no regular file of `dir`, or neither storage nor backup takes it; it is still there.
+    pub async fn store(&mut self, dir: &Path, name: &str, local: &Path) -> Result<String, RescueStoreError> {
+        // What lies elsewhere is nothing that a recording left, and a link may lead there.
+        if local.parent() != Some(dir) || !files::is_regular(local).is_ok_and(|is_there| is_there) {
+            return Err(RescueStoreError::NotOurs { path: local.to_owned() });
+        }
         let sides = if self.hurry.is_some() { self.sides.hurried() } else { self.sides.clone() };
         let since = Instant::now();
         let put = sides.put(name.to_owned(), local.to_owned(), Arc::default(), self.hurry).await;

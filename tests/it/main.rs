@@ -13,6 +13,7 @@ mod doors;
 mod endings;
 mod everything;
 mod full_disk;
+mod half_open;
 mod harness;
 mod harness_livekit;
 mod harness_stores;
@@ -40,6 +41,7 @@ mod streams;
 #[allow(dead_code, reason = "the bench uses the rest")]
 mod support;
 mod tracks;
+mod unprintable;
 mod variants;
 mod web;
 mod websockets;

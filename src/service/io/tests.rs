@@ -134,3 +134,15 @@ async fn an_egress_is_not_begun_where_nobody_keeps_it() {
     let refused = registry.create(&info("EG_1", Active)).await.unwrap_err();
     assert_eq!((refused.code, &*refused.message), (Code::Unavailable, crate::psrpc::NO_RESPONSE));
 }
+
+/// `/healthz` said "ok" for as long as nothing had to be told.
+#[tokio::test]
+async fn a_bus_that_is_away_is_known_before_there_is_something_to_tell() {
+    let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
+    let registry = registry(&bus, &tasks);
+    assert!(registry.is_connected());
+    bus.set_link(crate::psrpc::Link::Down);
+    assert!(!registry.is_connected() && registry.is_healthy());
+    bus.set_link(crate::psrpc::Link::Up);
+    assert!(registry.is_connected());
+}

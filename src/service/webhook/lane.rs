@@ -83,6 +83,9 @@ fn pause(limits: &Limits, failures: u32) -> Duration {
 }
 
 async fn attempt(shared: &Shared, target: &Target, delivery: &Delivery) -> Result<(), Failure> {
+    // A host that is slow has only its own; neither is closed.
+    let _to_host = target.host_connections.acquire().await;
+    let _to_any = shared.connections.acquire().await;
     let digest = BASE64_STANDARD.encode(Sha256::digest(&delivery.body));
     // A token for each attempt: it is good for minutes, a delivery may take longer.
     let token = target.signer.body(&digest).map_err(|error| Failure::Final(error.to_string()))?;
