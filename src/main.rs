@@ -68,7 +68,10 @@ fn record(job: &Job) -> anyhow::Result<u8> {
         let explanation = ended.explanation.clone().unwrap_or_default();
         say(&mut std::io::stderr(), &format!("weir: {}{explanation}", ended.info.error));
     }
-    recorder::print_result(ended, run.json, &mut std::io::stdout()).context("the result can't be printed")?;
+    match recorder::print_result(ended, run.json, &mut std::io::stdout()) {
+        Err(error) if !is_nobody_there(&error) => Err(error).context("the result can't be printed")?,
+        Ok(()) | Err(_) => {}
+    }
     Ok(verdict.exit_code())
 }
 
@@ -223,6 +226,13 @@ fn display(run: &RunArgs) -> (Display, Verbosity) {
         (false, true) => (Display::line(), Verbosity::Beside),
         (false, false) => (Display::Logs, Verbosity::Normal),
     }
+}
+
+/// Whether the other end of standard output is gone: a pipe that nobody reads, a terminal that was closed. The recording is none the
+/// worse for it.
+fn is_nobody_there(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
+        || error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
 }
 
 /// Writes a line. Where nobody reads any more there is nobody to tell.

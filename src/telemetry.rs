@@ -34,6 +34,9 @@ pub fn init(verbosity: Verbosity, line: ProgressBar) {
     let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A terminal may be closed while a recording goes on. What says that a line can't be written is itself written there, and
+        // would panic.
+        .log_internal_errors(false)
         .with_writer(Around(line))
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
