@@ -142,6 +142,10 @@ pub struct ServiceConfig {
     /// Ours: recordings end before a local disk has less free space than this. Bytes.
     #[serde(deserialize_with = "bytes::deserialize")]
     pub keep_free: u64,
+    /// Ours: how long a recording goes on when its service is gone and no other comes. Then it ends, finishes its files, and has failed;
+    /// 0: at once.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub orphan_timeout: Duration,
     /// Ours: the embedded store of a service that stands alone. `None` only in what was not loaded: `weir.redb` in the work
     /// directory.
     pub store: Option<PathBuf>,
@@ -192,6 +196,7 @@ impl Default for ServiceConfig {
             test_overrides: TestOverrides::default(),
             work_dir: None,
             keep_free: 512_000_000,
+            orphan_timeout: Duration::from_hours(1),
             store: None,
             webhook: WebhookConfig::default(),
         }
