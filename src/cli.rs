@@ -59,8 +59,8 @@ pub enum Command {
     },
     /// Take requests, as LiveKit Egress does: from livekit-server through Redis, or over HTTP
     ///
-    /// SIGTERM: no more work is taken, and what is recorded is recorded to its end. SIGINT: everything ends now, and its files
-    /// are finished; a second one leaves that to the recorders. Exit code: 0 ended, 1 failed, 2 bad configuration.
+    /// SIGTERM, SIGQUIT, SIGHUP: drain; running recordings continue to their end. SIGINT: end every recording now and finish its
+    /// files; a second one leaves that to the recorders. Exit code: 0 ended, 1 failed, 2 bad configuration.
     Serve(ServeArgs),
     /// One recording for `weir serve`
     #[command(hide = true)]

@@ -146,6 +146,10 @@ pub struct ServiceConfig {
     /// Ours: how long the end of a recording waits for a storage that does not answer. 0: it does not wait.
     #[serde(deserialize_with = "duration::deserialize")]
     pub upload_patience: Duration,
+    /// Ours: how long a recording goes on when its service is gone and no other comes. Then it ends, finishes its files, and has failed;
+    /// 0: at once.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub orphan_timeout: Duration,
     /// Ours: the embedded store of a service that stands alone. `None` only in what was not loaded: `weir.redb` in the work
     /// directory.
     pub store: Option<PathBuf>,
@@ -197,6 +201,7 @@ impl Default for ServiceConfig {
             work_dir: None,
             keep_free: 512_000_000,
             upload_patience: Duration::from_secs(60),
+            orphan_timeout: Duration::from_hours(1),
             store: None,
             webhook: WebhookConfig::default(),
         }

@@ -245,7 +245,7 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
     };
     match printed {
         // What is on standard error is said for people, who know when nobody listens.
-        Err(unprinted) if !error.use_stderr() && unprinted.kind() != ErrorKind::BrokenPipe => {
+        Err(unprinted) if !error.use_stderr() && !is_nobody_there(&unprinted) => {
             say(&mut std::io::stderr(), &format!("weir: the result can't be printed: {unprinted}"));
             ExitCode::FAILURE
         }
@@ -266,13 +266,18 @@ fn lines<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| format!("{item}\n")).collect()
 }
 
-/// Writes a result to standard output. That nobody reads any more (`weir plan … | head`) is no error.
+/// Writes a result to standard output. A reader that is gone (`weir plan … | head`, a closed terminal) is not an error.
 fn print(result: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     match out.write_all(result).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if is_nobody_there(&error) => Ok(()),
         printed => printed.context("the result can't be printed"),
     }
+}
+
+/// Whether the other end of standard output is gone: a pipe without a reader, a terminal that was closed.
+fn is_nobody_there(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::BrokenPipe || error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
 }
 
 /// Writes a line for a person. Where nobody reads any more there is nobody to tell.

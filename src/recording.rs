@@ -10,6 +10,7 @@
 //!
 //! Nothing here knows a terminal, a parent process or a network API.
 
+mod disk_usage;
 mod driver;
 mod failure;
 mod incidents;

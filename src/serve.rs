@@ -38,7 +38,7 @@ use crate::plan::room::Rooms;
 use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
-use crate::service::bus::Node;
+use crate::service::bus::{BusDoor, Node};
 use crate::service::console::{Console, Recent};
 use crate::service::error::ServiceError;
 use crate::service::layout::Layouts;
@@ -158,6 +158,7 @@ async fn run(
     let readings = monitor.readings();
     let service = Service::new(settings.clone(), Arc::clone(&registry), Arc::new(gate.clone()), tasks);
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
+    let bus = connection.bus.map(|bus| BusDoor::new(bus, &service, node.id, &metrics.observer(), tasks));
     let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
     service.take_over().await.map_err(unreadable)?;
     let outlook = Arc::new(Outlook::new(&service, gate, readings));
@@ -169,7 +170,11 @@ async fn run(
         keys: doors::keys(config),
         tasks: tasks.clone(),
     };
-    let bus = doors::open_bus(connection.bus, &service, node, &metrics.observer(), tasks).await?;
+    // Not before all that is here already has its place.
+    let bus = match bus {
+        Some(bus) => Some(bus.open(&service, node).await?),
+        None => None,
+    };
     let doors = Doors::open(config, bus, &service, console, tasks, stop).await?;
     metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
     pages::open(config, &outlook, &metrics, tasks, stop).await?;
@@ -246,6 +251,7 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
             flags: config.chrome_flags.clone(),
         },
         video_encoder_threads: config.video_encoder_threads,
+        orphan_timeout: config.orphan_timeout,
     })
 }
 

@@ -5,6 +5,7 @@
 //! <work dir>/recordings/<egress id>/
 //!     lock           held by the recorder as long as it lives
 //!     info           the last `EgressInfo`, protobuf
+//!     socket         where the recorder hears the next service (`ipc::socket`)
 //!     told           there when the registry has its end, and something is kept all the same
 //!     <egress id>/   the recording's own work directory (`recording::workdir`)
 //! ```
@@ -109,6 +110,12 @@ impl Cell {
     pub fn enter(&self) -> io::Result<Option<Alive>> {
         let lock = files::lock(&self.dir.join(LOCK))?;
         Ok(lock.map(|lock| Alive { _lock: lock }))
+    }
+
+    /// Whether its recorder lives.
+    #[must_use]
+    pub fn is_occupied(&self) -> bool {
+        matches!(self.enter(), Ok(None))
     }
 
     /// Replaces the last report, so that there is always a whole one.

@@ -53,6 +53,7 @@ fn job() -> Job {
             .into(),
         },
         video_encoder_threads: 3,
+        orphan_timeout: Duration::from_secs(3600),
     };
     Job::new(&request, terms)
 }
@@ -238,6 +239,36 @@ fn a_cell_has_one_recorder_and_always_a_whole_report() {
     cell.remove().unwrap();
     cell.remove().unwrap();
     assert!(cell::Cell::all(dir.path()).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_recorder_is_reached_by_the_socket_in_its_directory_however_long_that_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a".repeat(100)).join("b".repeat(100));
+    let cell = cell::Cell::of(&deep, &"E".repeat(128)).unwrap();
+    assert!(socket::connect(&cell).await.is_err(), "there is no directory");
+    cell.create(&proto::EgressInfo { egress_id: "E".repeat(128), ..Default::default() }).unwrap();
+    assert!(socket::connect(&cell).await.is_err(), "nobody listens");
+    // What a recorder leaves that was killed.
+    drop(std::os::unix::net::UnixListener::bind(dir.path().join("stale")).unwrap());
+    std::fs::rename(dir.path().join("stale"), cell.dir().join("socket")).unwrap();
+    assert!(socket::connect(&cell).await.is_err(), "nobody listens any more");
+
+    let listening = socket::RecorderSocket::bind(&cell).unwrap();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(cell.dir()), mode(&cell.dir().join("socket"))), (0o700, 0o600));
+    let (accepted, connected) = tokio::join!(listening.accept(), socket::connect(&cell));
+    let (mut recorder, (mut service, pid)) = (accepted.unwrap(), connected.unwrap());
+    assert_eq!(pid, i32::try_from(std::process::id()).unwrap());
+    service.write_all(b"one").await.unwrap();
+    let mut read = [0; 3];
+    recorder.read_exact(&mut read).await.unwrap();
+    assert_eq!(&read, b"one");
+    drop(listening);
+    assert!(!cell.dir().join("socket").exists(), "nothing is left of it");
 }
 
 proptest! {

@@ -20,13 +20,14 @@ use tokio_util::task::TaskTracker;
 pub(super) use self::ending::Emptied;
 use self::storing::Manifests;
 pub(super) use self::storing::Stored;
+use super::disk_usage::DiskMeter;
 use super::failure::{StartFailure, of_service, of_sink};
 use super::incidents::Incidents;
 use super::lifecycle::{Action, Event, Lifecycle, State};
 use super::outputs::Outputs;
 use super::preflight::free_bytes;
 use super::progress::{Progress, ProgressBoard};
-use super::workdir::Kept;
+use super::workdir::{self, Kept};
 use super::{Reporter, Setup};
 use crate::control::{Command, CommandError, Limit};
 use crate::encode::{EncoderEvents, Encoders};
@@ -90,7 +91,7 @@ pub(super) struct Driver<'a> {
     deadline: Option<Instant>,
     /// When `Limits::session` is over; known when the page is loaded.
     session_deadline: Option<Instant>,
-    stored_bytes: u64,
+    disk: DiskMeter,
     told_of_disk: bool,
     /// Pictures a second, where they are fewer than planned.
     thinned_to: Option<u32>,
@@ -111,6 +112,9 @@ impl<'a> Driver<'a> {
     ) -> Self {
         let report = Report::new(&setup.plan, setup.request.clone(), Timestamp::now());
         reporter.changed(report.info());
+        let (root, dirs) = (setup.work.root().to_owned(), setup.work.outputs(setup.plan.outputs.len()));
+        let disk =
+            DiskMeter::start(move || (workdir::size_of_all(&dirs), free_bytes(&root)), &tasks, &abandon);
         Self {
             raw_video: setup.plan.video.as_ref().map(|_| Feed::new("raw video")),
             raw_audio: setup.plan.has_sound().then(|| Feed::new("raw audio")),
@@ -137,7 +141,7 @@ impl<'a> Driver<'a> {
             awaits_uploads: true,
             deadline: None,
             session_deadline: None,
-            stored_bytes: 0,
+            disk,
             told_of_disk: false,
             thinned_to: None,
             incidents: Incidents::default(),
@@ -290,7 +294,7 @@ impl<'a> Driver<'a> {
     }
 
     fn on_tick(&mut self) -> Vec<Action> {
-        let size = self.stored_bytes + self.setup.work.size(self.setup.plan.outputs.len());
+        let size = self.disk.usage().size;
         let progress = Progress {
             state: self.lifecycle.state(),
             elapsed: self.elapsed(),
@@ -298,7 +302,7 @@ impl<'a> Driver<'a> {
             dropped: self.dropped(),
             audio_lead: self.encoders.as_ref().and_then(Encoders::audio_lead),
             size,
-            stored: self.stored_bytes,
+            stored: self.disk.stored(),
             outputs: self.board.outputs(|output| self.views.get(&output).map(|view| view.progress())),
         };
         self.reporter.progress(&progress);
@@ -319,7 +323,7 @@ impl<'a> Driver<'a> {
     fn watch_disk(&mut self) -> Vec<Action> {
         let writes = self.setup.plan.outputs.iter().any(|output| output.storage().is_some());
         let root = self.setup.work.root();
-        let Some(free) = free_bytes(root).filter(|_| writes) else { return Vec::new() };
+        let Some(free) = self.disk.usage().free.filter(|_| writes) else { return Vec::new() };
         let floor = self.setup.keep_free;
         if free < floor {
             let error = format!(

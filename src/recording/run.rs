@@ -76,7 +76,7 @@ pub async fn run(
             event = uploads.recv(), if driver.awaits_uploads => match event {
                 Some(event) => Input::Uploaded(event),
                 // What was stored is known now, and so what the manifests say.
-                None => match driver.store_manifests() {
+                None => match driver.store_manifests().await {
                     Some(manifests) => {
                         uploads = manifests;
                         continue;

@@ -201,10 +201,10 @@ impl WorkDir {
         fs::read_dir(self.report()).is_ok_and(|mut entries| entries.next().is_some())
     }
 
-    /// Bytes in the outputs' directories.
+    /// The outputs' directories.
     #[must_use]
-    pub fn size(&self, outputs: usize) -> u64 {
-        (0..outputs).map(|index| size_of(&self.output(OutputId(index)))).sum()
+    pub fn outputs(&self, outputs: usize) -> Vec<PathBuf> {
+        (0..outputs).map(|index| self.output(OutputId(index))).collect()
     }
 }
 
@@ -358,6 +358,12 @@ fn entry_of(output: &OutputPlan) -> OutputEntry {
 
 fn output_dir(root: &Path, OutputId(index): OutputId) -> PathBuf {
     root.join(index.to_string())
+}
+
+/// Bytes in directories.
+#[must_use]
+pub(super) fn size_of_all(dirs: &[PathBuf]) -> u64 {
+    dirs.iter().map(|dir| size_of(dir)).sum()
 }
 
 fn size_of(dir: &Path) -> u64 {

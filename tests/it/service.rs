@@ -2,10 +2,11 @@
 
 pub(crate) mod bus;
 mod pressure;
+mod takeover;
 mod terms;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -191,31 +192,6 @@ fn a_recorder_that_is_killed_is_told_and_recovered() {
     assert_eq!(service.until_over(&next, PATIENCE)["status"], "EGRESS_COMPLETE");
     service.end();
     assert!(!cell(dir.path(), &id).exists(), "what is recovered is not kept");
-}
-
-#[test]
-fn a_recorder_outlives_a_killed_service_and_the_next_one_tells_of_it() {
-    let _slot = slots::encoder();
-    let Recording { service, id, file, pages: _pages, dir } = Recording::begin("");
-    std::thread::park_timeout(Duration::from_secs(2));
-    let recorder = recorder_of(&service);
-    service.signal(Signal::SIGKILL);
-    service.finish_and(PATIENCE, || {
-        let end = Instant::now() + PATIENCE;
-        while is_there(recorder) {
-            assert!(Instant::now() < end, "the recorder does not end");
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-    });
-    assert_decodable(&file);
-
-    let mut next = Serve::start(dir.path(), "");
-    let info = next.until_over(&id, PATIENCE);
-    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
-    assert_eq!(end_reason(&info), "End reason: Process killed");
-    assert_eq!(info["file_results"][0]["location"], file.display().to_string());
-    next.end();
-    assert!(!cell(dir.path(), &id).exists());
 }
 
 #[test]

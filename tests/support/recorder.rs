@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::leftovers::Watch;
 use super::processes::{self, Group, Seen};
 use super::slots;
-use super::tool::{Tool, command, run};
+use super::tool::{Tool, command, command_with_signals, run};
 
 /// What a recording takes to begin on a machine that runs several.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ impl Recorder {
     pub(crate) fn start_with(dir: &Path, arguments: &[&str], set: impl FnOnce(&mut Command)) -> Self {
         slots::assert_taken();
         let before = Watch::before();
-        let mut weir = command(env!("CARGO_BIN_EXE_weir"));
+        let mut weir = command_with_signals(env!("CARGO_BIN_EXE_weir"));
         weir.arg("record").args(arguments).arg("--json").current_dir(dir);
         set(&mut weir);
         let started = SystemTime::now();

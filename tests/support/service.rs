@@ -12,7 +12,7 @@ use super::leftovers::Watch;
 use super::livekit::Keys;
 use super::ports;
 use super::slots;
-use super::tool::{Finished, Tool, command};
+use super::tool::{Finished, Tool, command_with_signals};
 
 const KEY: &str = "test-key";
 const SECRET: &str = "a-secret-that-is-long-enough-to-be-one";
@@ -64,7 +64,7 @@ impl Serve {
         );
         std::fs::write(&file, text).unwrap();
         let before = Watch::before();
-        let mut weir = command(env!("CARGO_BIN_EXE_weir"));
+        let mut weir = command_with_signals(env!("CARGO_BIN_EXE_weir"));
         weir.arg("serve").arg("--config").arg(&file).current_dir(dir);
         weir.envs(environment.iter().copied());
         let mut tool = Tool::start(weir, None);
@@ -121,6 +121,14 @@ impl Serve {
     pub(crate) fn end(self) -> Finished {
         self.signal(Signal::SIGTERM);
         self.finish(Duration::from_secs(60))
+    }
+
+    /// Kills it as `kill -9` does. Its recorders go on; what this gives asserts, when they have ended, that nothing is left of them.
+    pub(crate) fn kill(mut self) -> Watch {
+        let watch = self.watch.take().expect("taken only here");
+        self.signal(Signal::SIGKILL);
+        self.tool.finish(Duration::from_secs(60));
+        watch
     }
 
     /// Waits for its end, and asserts that nothing that it started is left.

@@ -185,6 +185,14 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
+/// The same with SIGHUP and SIGQUIT as they are by default: who runs the tests by `nohup`, or in a script's background, has them
+/// ignored, and programs that honour it would take neither.
+pub(crate) fn command_with_signals(program: impl AsRef<OsStr>) -> Command {
+    let mut command = command("env");
+    command.arg("--default-signal=HUP,QUIT").arg(program);
+    command
+}
+
 /// Runs a program to its end.
 pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S], stdin: Option<Vec<u8>>) -> Finished {
     let mut command = command(program);

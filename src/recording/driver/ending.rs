@@ -23,6 +23,8 @@ use crate::source::web::StartReport;
 const ENCODERS_WITHIN: Duration = Duration::from_secs(10);
 /// From empty encoders to closed files, the rewrite of an MP4 not counted (media.md §9.3).
 const SINKS_WITHIN: Duration = Duration::from_secs(30);
+/// What is written at the end are small files. A service takes a recorder that says nothing for 120 s for one that hangs.
+const DISK_WITHIN: Duration = Duration::from_secs(30);
 /// Stray tasks (a stream that says goodbye, a log that is read to its end) get this long at the end.
 const TASKS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -119,25 +121,32 @@ impl Driver<'_> {
             Outcome::Aborted { error } => Ending::Aborted { error: (*error).to_owned() },
             Outcome::Failed(failure) => Ending::Failed(failure.clone()),
         };
-        let work = self.setup.work;
         if !self.kept.is_empty() {
             self.report.note(not_stored(&self.kept));
-            tracing::error!(files = self.kept.len(), dir = %work.root().display(), "kept for `weir recover`");
-            if let Err(error) = work.list_kept(std::mem::take(&mut self.kept)) {
-                tracing::warn!(%error, "what is kept could not be listed");
-            }
         }
+        let (work, unstored) = (self.setup.work, std::mem::take(&mut self.kept));
         // What the browser logged says nothing about a disk or a server.
         let is_the_source = self
             .lifecycle
             .failure()
             .is_some_and(|failure| !matches!(failure.fault, Fault::Destination | Fault::Storage));
-        let kept = if self.left_behind || ((is_the_source || explanation.is_some()) && work.has_report()) {
-            Some(work.keep())
-        } else {
+        let (left_behind, is_explained) = (self.left_behind, is_the_source || explanation.is_some());
+        let root = work.root().to_owned();
+        let tidied = off_task(move || {
+            if !unstored.is_empty() {
+                tracing::error!(files = unstored.len(), dir = %work.root().display(), "kept for `weir recover`");
+                if let Err(error) = work.list_kept(unstored) {
+                    tracing::warn!(%error, "what is kept could not be listed");
+                }
+            }
+            if left_behind || (is_explained && work.has_report()) {
+                return Some(work.keep());
+            }
             work.discard();
             None
-        };
+        });
+        // What could not be looked at is still there.
+        let kept = tidied.await.unwrap_or(Some(root));
         if let Some(kept) = &kept {
             self.report.note(format!("kept: {}", kept.display()));
         }
@@ -200,6 +209,17 @@ impl Driver<'_> {
         self.report.end(&Ending::Failed(failure.clone()), EndReason::Killed, Timestamp::now());
         self.reporter.changed(self.report.info());
         Ended { outcome: Outcome::Failed(failure), info: self.report.info().clone(), kept, explanation: None }
+    }
+}
+
+/// Does on another thread what waits for a file system; `None`: it hangs, and is left to itself.
+pub(super) async fn off_task<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::time::timeout(DISK_WITHIN, tokio::task::spawn_blocking(job)).await {
+        Ok(done) => done.inspect_err(|error| tracing::error!(%error, "work on the disk")).ok(),
+        Err(_) => {
+            tracing::error!(seconds = DISK_WITHIN.as_secs(), "the disk does not answer");
+            None
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::Driver;
+use super::ending::off_task;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::request::Manifest;
 use crate::recording::lifecycle::{Action, Event, State};
@@ -152,17 +153,17 @@ impl Driver<'_> {
             Stored::Artifact(ArtifactKind::File) => {
                 self.board.set(*output, OutputState::Done);
                 self.report.file_stored(*output, location, *size);
-                self.stored_bytes += size;
+                self.disk.add_stored(*size);
             }
             Stored::Artifact(ArtifactKind::Segment { .. }) => {
                 self.report.segment_stored(*output, name, location, *size);
-                self.stored_bytes += size;
+                self.disk.add_stored(*size);
             }
             Stored::Artifact(ArtifactKind::Playlist) => self.report.playlist_stored(*output, name, location),
             Stored::Artifact(ArtifactKind::Image { at, .. }) => {
                 let at = gst::ClockTime::try_from(*at).ok().and_then(|at| self.timeline.wall(at));
                 self.report.image_stored(*output, name, location, at);
-                self.stored_bytes += size;
+                self.disk.add_stored(*size);
             }
             Stored::Manifest => self.report.manifest_stored(*output, location),
         }
@@ -170,7 +171,7 @@ impl Driver<'_> {
     }
 
     /// Has the manifests stored, once, when everything else is; `None` when there are none, or it is done.
-    pub(in crate::recording) fn store_manifests(&mut self) -> Option<Events> {
+    pub(in crate::recording) async fn store_manifests(&mut self) -> Option<Events> {
         if std::mem::replace(&mut self.manifests.are_done, true) || !self.lifecycle.is_sound() {
             return None;
         }
@@ -181,9 +182,15 @@ impl Driver<'_> {
         for (output, plan) in wanted {
             let (Some(storage), Some(dir)) = (plan.storage(), plan.dir()) else { continue };
             let local = self.setup.work.output(output).join(&name);
-            if let Err(error) = std::fs::write(&local, &text) {
-                tracing::warn!(%error, path = %local.display(), "the manifest can't be written");
-                continue;
+            let (path, bytes) = (local.clone(), text.clone());
+            match off_task(move || std::fs::write(path, bytes)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::warn!(%error, path = %local.display(), "the manifest can't be written");
+                    continue;
+                }
+                // Those that follow would hang, too.
+                None => break,
             }
             let lane_dir = self.setup.work.output(output);
             let unused = self.views.get(&output).and_then(|view| view.unused_patience());
