@@ -42,7 +42,15 @@ async fn ended(outputs: &str, happen: impl FnOnce(&mut Driver<'_>)) -> Ended {
     let graph = GraphPlan::new(&plan, Machine { cores: 2.0, encoder_threads: 0 });
     let work = WorkDir::create(&plan, Some(&dir.path().join(".weir")), dir.path()).unwrap();
     let base = dir.path().to_owned();
-    let setup = Setup { plan, graph, request: None, work, base: base.clone(), keep_free: 0 };
+    let setup = Setup {
+        plan,
+        graph,
+        request: None,
+        work,
+        base: base.clone(),
+        keep_free: 0,
+        upload_patience: Duration::ZERO,
+    };
     let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
     let (sink_events, _from_sinks) = mpsc::unbounded_channel();
     let (uploader, _uploads) = Uploader::start(Vec::new(), &base, &tasks, &abandon);
