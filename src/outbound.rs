@@ -138,7 +138,6 @@ impl Guard {
     }
 
     /// An HTTP client that connects to nothing else.
-    #[must_use]
     pub fn http(self) -> reqwest::ClientBuilder {
         let builder = reqwest::Client::builder();
         if self.refuses_link_local() { builder.dns_resolver(Arc::new(self)) } else { builder }

@@ -20,10 +20,13 @@ enum Answer {
     Silent,
 }
 
+/// What to answer for a key, so long after the storage was made.
+type Answers = dyn Fn(&str, Duration) -> Answer + Send + Sync;
+
 /// A storage whose answers go by key and time since it was made.
 struct Fake {
     began: Instant,
-    answer: Box<dyn Fn(&str, Duration) -> Answer + Send + Sync>,
+    answer: Box<Answers>,
     attempts: Mutex<Vec<(String, Duration)>>,
 }
 

@@ -79,8 +79,8 @@ async fn the_next_service_hears_how_the_recording_stands_and_all_that_follows() 
     mouth.changed(&info(Complete, "the end"));
     mouth.say(FromRecorder::Ended { kept: None });
     let (heard, ()) = tokio::join!(words(next), mouth.close());
-    let reports = heard.iter().filter(|word| matches!(word, FromRecorder::Info(_)));
-    assert_eq!(reports.last(), Some(&FromRecorder::Info(Info::new(&info(Complete, "the end")))));
+    let newest = heard.iter().rfind(|word| matches!(word, FromRecorder::Info(_)));
+    assert_eq!(newest, Some(&FromRecorder::Info(Info::new(&info(Complete, "the end")))));
     assert!(matches!(heard[0], FromRecorder::Info(_)), "{heard:?}");
     assert!(heard.contains(&FromRecorder::Ended { kept: None }), "{heard:?}");
 }
