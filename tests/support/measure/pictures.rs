@@ -170,14 +170,19 @@ impl Still {
     /// The picture that is shown `at` seconds; found by seeking, as a player does. A JPEG has one picture, whatever `at`
     /// is.
     pub(crate) fn at(path: &Path, at: f64) -> Self {
+        Self::found_at(path, at).unwrap_or_else(|| panic!("no picture at {at:.3} s of {}", path.display()))
+    }
+
+    /// The same; `None`: the last picture is shown before that.
+    pub(crate) fn found_at(path: &Path, at: f64) -> Option<Self> {
         if path.extension().is_some_and(|extension| extension == "jpeg") {
-            return Self::of_jpeg(path);
+            return Some(Self::of_jpeg(path));
         }
         let at = format!("{at:.3}");
         let args = ["-v", "error", "-ss", &at, "-i", path.to_str().unwrap(), "-frames:v", "1"];
         let output = ["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"];
         let ppm = succeed("ffmpeg", &[&args[..], &output[..]].concat(), None).stdout;
-        Self::of_ppm(&ppm).unwrap_or_else(|| panic!("no picture at {at} s of {}", path.display()))
+        Self::of_ppm(&ppm)
     }
 
     /// Tests that wait for what a recording shows look at many of these.
