@@ -161,7 +161,7 @@ impl Images {
     }
 }
 
-/// The audio that a recording has written so far of its first file, read while it runs.
+/// The audio that a recording has written so far of its one file, read while it runs.
 #[derive(Debug)]
 pub(crate) struct Hearing {
     dir: PathBuf,
@@ -199,15 +199,19 @@ impl Hearing {
     }
 }
 
-/// The first file of a recording, as it is named while it grows.
+/// The file of a recording, as it is named while it grows.
 fn recorded_below(dir: &Path) -> Option<PathBuf> {
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(entry.path());
-            } else if entry.file_name().to_string_lossy().starts_with("file-0.recording.") {
-                return Some(entry.path());
+            } else {
+                // `file-0.recording.mp4`
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.starts_with("file-") && name.contains(".recording.") {
+                    return Some(entry.path());
+                }
             }
         }
     }
