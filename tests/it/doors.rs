@@ -52,7 +52,11 @@ fn live(
     let id = started["egressId"].as_str().unwrap().to_owned();
     let active = door.until(client, &id, "EGRESS_ACTIVE", 1);
     let add = json!({ "egressId": id, "addOutputUrls": [rtmp.url(&format!("{name}-more"))] });
-    let updated = door.ask(client, "UpdateStream", &add).unwrap();
+    let updated = match door.ask(client, "UpdateStream", &add) {
+        // livekit-server asks again where no answer came for 3 s, and then it is there already.
+        Err(refused) if refused.message.contains("already") => door.until(client, &id, "EGRESS_ACTIVE", 2),
+        answer => answer.unwrap(),
+    };
     door.until(client, &id, "EGRESS_ACTIVE", 2);
     let stopped = door.ask(client, "StopEgress", &json!({ "egressId": id })).unwrap();
     let ended = door.until(client, &id, "EGRESS_COMPLETE", 2);
