@@ -66,12 +66,7 @@ pub(super) fn left_out(log: &str) -> usize {
 /// Frames of a file are a stretch of those that were sent: in order, nothing changed, nothing missing but as many as the recorder says
 /// that it left out. Gives how many were sent after them.
 #[track_caller]
-pub(super) fn assert_all_of(
-    sent: &[Arc<[u8]>],
-    found: &[Vec<u8>],
-    codec: Codec,
-    left_out: usize,
-) -> usize {
+pub(super) fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec, left_out: usize) -> usize {
     let sent: Vec<_> = sent.iter().map(|frame| units_of(frame, codec)).collect();
     let found: Vec<_> = found.iter().map(|frame| units_of(frame, codec)).collect();
     let starts = (0..sent.len()).filter(|at| Some(&sent[*at]) == found.first());

@@ -226,11 +226,24 @@ enum Order {
 
 /// What happens to a published track.
 enum Ask {
-    Publish { codec: Codec, frames: Vec<Vec<u8>>, order: Order, sid: oneshot::Sender<String> },
+    Publish {
+        codec: Codec,
+        frames: Vec<Vec<u8>>,
+        order: Order,
+        sid: oneshot::Sender<String>,
+    },
     Vanish,
     /// `done`: a channel of the standard library, as tests wait for it within runtimes, too.
-    Mute { sid: String, muted: bool, done: std::sync::mpsc::Sender<()> },
-    Replace { sid: String, frames: Vec<Vec<u8>>, done: std::sync::mpsc::Sender<()> },
+    Mute {
+        sid: String,
+        muted: bool,
+        done: std::sync::mpsc::Sender<()>,
+    },
+    Replace {
+        sid: String,
+        frames: Vec<Vec<u8>>,
+        done: std::sync::mpsc::Sender<()>,
+    },
 }
 
 /// Frames that were sent of a track, in order.

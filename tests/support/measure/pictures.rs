@@ -206,7 +206,8 @@ impl Still {
     pub(crate) fn differs_from(&self, other: &Self) -> bool {
         const MUCH: u8 = 32;
         let pixels = self.rgb.chunks_exact(3).zip(other.rgb.chunks_exact(3));
-        let differs = |(one, other): &(&[u8], &[u8])| one.iter().zip(*other).any(|(a, b)| a.abs_diff(*b) > MUCH);
+        let differs =
+            |(one, other): &(&[u8], &[u8])| one.iter().zip(*other).any(|(a, b)| a.abs_diff(*b) > MUCH);
         pixels.filter(differs).count() * 5_000 > self.width * self.height
     }
 
