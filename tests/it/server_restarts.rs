@@ -118,7 +118,7 @@ fn tracks_end_when_the_server_is_back_without_them() {
     // Three seconds of both, at the same time.
     let begun = running.each_ref().map(|(_, publisher, sid, ..)| publisher.sent(sid).len());
     for ((_, publisher, sid, codec, recorder), begun) in running.iter_mut().zip(begun) {
-        let rate = if *codec == Codec::Opus { 50 } else { 30 };
+        let rate: usize = if *codec == Codec::Opus { 50 } else { 30 };
         let since = publisher.sent(sid).len() - begun;
         publisher.until_sent(recorder, sid, (rate * 3).saturating_sub(since));
     }
