@@ -139,7 +139,7 @@ fn check_nothing_missing(weather: Weather) {
         let (codec, count) = (found.codec, found.frames.len());
         assert!(count as f64 > 1.5 * rate(codec), "{weather:?}: {count} frames of {codec:?}");
         // A packet of sound whose repetition is lost, too, is waited for in vain.
-        let most = if codec == Codec::Opus { 4 + left_out(&found.ended.log) } else { 0 };
+        let most = if codec == Codec::Opus { 6 + left_out(&found.ended.log) } else { 0 };
         assert!(found.missing() <= most, "{weather:?}: {codec:?}: {} are missing", found.missing());
     }
 }
@@ -312,7 +312,8 @@ fn a_page_survives_ten_seconds_without_its_network() {
     recorder.runs_for(Duration::from_secs(2));
     images.newest();
     until_all_four_move(&mut recorder, &mut images);
-    recorder.runs_for(Duration::from_secs(2));
+    let seen = SystemTime::now();
+    recorder.runs_for(Duration::from_secs(1));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let file = ended.path("afar.mp4");
@@ -323,9 +324,9 @@ fn a_page_survives_ten_seconds_without_its_network() {
     let moved = changes(&file);
     let longest = moved.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
     assert!((6.0..60.0).contains(&longest), "{longest:.1} s without a movement");
-    let back = placed(&ended, back);
+    let [back, seen] = [back, seen].map(|moment| placed(&ended, moment));
     assert!(moved.iter().filter(|at| **at > back).count() > 3, "{:?}, back at {back:.1} s", moved.last());
-    let still = Still::at(&file, length - 1.0);
+    let still = Still::at(&file, seen.min(length - 0.2));
     assert_eq!(in_tiles(&still), ALL_FOUR);
 }
 

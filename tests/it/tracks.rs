@@ -141,9 +141,9 @@ fn check_kept(codec: Codec, extension: &str) {
     assert!((10..=300).contains(&found.len()), "{codec:?}: {} frames", found.len());
     assert_all_of(&publisher.sent(&sid), &found, codec, 0);
     let length = Probe::of(&file).duration;
-    // They have the publisher's times; only its end a busy machine may delay.
+    // They have the publisher's times, which are known better and better; a busy machine may delay the end.
     let expected = found.len() as f64 / 30.0;
-    assert!((expected - 0.3..expected + 0.5).contains(&length) && length < 10.0, "{codec:?}: {length}");
+    assert!((expected - 0.3..expected + 3.0).contains(&length) && length < 10.0, "{codec:?}: {length}");
 }
 
 #[test]
