@@ -51,7 +51,7 @@ fn singer(
 /// Waits until media is written and all of these tracks are subscribed to: on a busy machine some come seconds after the first one.
 fn until_all_come<'a>(recorder: &mut Recorder, sids: impl IntoIterator<Item = &'a String>) {
     for sid in sids {
-        recorder.until_said(&format!("subscribed track={sid}"));
+        recorder.until_said(&format!("subscribed track=\"{sid}\""));
     }
     recorder.until_written(5_000);
 }

@@ -202,7 +202,7 @@ fn a_participants_pictures_stay_as_they_are_where_it_is_asked_for() {
     let written = Instant::now();
     publisher.until_sent(&mut recorder, &first, 60);
     let second = publisher.publish(Codec::H264, Codec::h264_frames(640, 360));
-    recorder.until_said(&format!("subscribed track={second}"));
+    recorder.until_said(&format!("subscribed track=\"{second}\""));
     publisher.until_sent(&mut recorder, &second, 75);
     publisher.mute(&second, true);
     publisher.until_sent(&mut recorder, &first, 120);
