@@ -57,8 +57,10 @@ pub(super) fn published_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
 pub(super) fn left_out(log: &str) -> usize {
     let said = log.lines().filter(|line| line.contains("packets of sound that there was no time for"));
     let count = |line: &str| {
-        let (_, count) = line.split_once("left_out=")?;
-        count.split_whitespace().next()?.parse::<usize>().ok()
+        // As text or as JSON.
+        let (_, rest) = line.split_once("left_out")?;
+        let count = rest.trim_start_matches(|other: char| !other.is_ascii_digit());
+        count.split(|other: char| !other.is_ascii_digit()).next()?.parse::<usize>().ok()
     };
     said.filter_map(count).sum()
 }
