@@ -52,8 +52,8 @@ pub(super) fn published_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
     frames_in(path, codec).into_iter().filter(|frame| !is_filled(frame)).collect()
 }
 
-/// How many packets of sound a recorder says in its log that it left out, as they came when their time had been filled with silence: those of a
-/// publisher, a server or a recorder that a busy machine kept waiting.
+/// How many packets of sound a recorder says in its log that it left out, as they came when their time had been filled with silence:
+/// those of a publisher, a server or a recorder that a busy machine kept waiting.
 pub(super) fn left_out(log: &str) -> usize {
     let said = log.lines().filter(|line| line.contains("packets of sound that there was no time for"));
     let count = |line: &str| {
