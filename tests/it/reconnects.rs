@@ -63,8 +63,8 @@ fn break_its_way(
     stretches
 }
 
-/// How far apart what belongs together is in each stretch; what is apart counts only after what it takes to get going again. How exactly it belongs together
-/// is measured elsewhere (`remux`, `decoded`): this takes too long to have the machine alone.
+/// How far apart what belongs together is in each stretch; what is apart counts only after what it takes to get going again. How exactly
+/// it belongs together is measured elsewhere (`remux`, `decoded`): this takes too long to have the machine alone.
 #[track_caller]
 fn assert_in_step(apart: &[(f64, f64)], stretches: &[(f64, f64)]) {
     for (number, (from, to)) in stretches.iter().enumerate() {

@@ -51,8 +51,8 @@ fn ann_in_a_browser(options: &str, size: &str, seconds: u32) -> (tempfile::TempD
     (dir, file)
 }
 
-/// A beep at each second, a good part of them as they were sent: an encoder and a network that are short of time cost single ones, or a part of
-/// them.
+/// A beep at each second, a good part of them as they were sent: an encoder and a network that are short of time cost single ones, or
+/// a part of them.
 #[track_caller]
 fn assert_beeps(beeps: &[Beep], at_least: usize) {
     assert!(beeps.len() >= at_least, "{beeps:?}");
@@ -74,8 +74,8 @@ fn assert_whole(pictures: &[Picture]) {
     assert!(is_whole && measured.distinct > 3.0, "{measured:?}");
 }
 
-/// Asserts that beeps come with their flashes, once browsers and networks have settled: a good part of them. Single ones say more of how busy
-/// the publisher's machine was; what recording does to each is measured with publishers who send by the clock, in `decoded`.
+/// Asserts that beeps come with their flashes, once browsers and networks have settled: a good part of them. Single ones say more of how
+/// busy the publisher's machine was; what recording does to each is measured with publishers who send by the clock, in `decoded`.
 #[track_caller]
 fn assert_in_step(pictures: &[Picture], beeps: &[Beep]) {
     let late = lateness_of_pairs(pictures, beeps).into_iter().filter(|(at, _)| *at > 2.0);
