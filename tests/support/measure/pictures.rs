@@ -207,6 +207,15 @@ impl Still {
         (rgb.len() == width * height * 3).then(|| Self { width, height, rgb: rgb.to_owned() })
     }
 
+    /// Whether anything of some size is not as in another picture of the same size.
+    pub(crate) fn differs_from(&self, other: &Self) -> bool {
+        const MUCH: u8 = 32;
+        let pixels = self.rgb.chunks_exact(3).zip(other.rgb.chunks_exact(3));
+        let differs =
+            |(one, other): &(&[u8], &[u8])| one.iter().zip(*other).any(|(a, b)| a.abs_diff(*b) > MUCH);
+        pixels.filter(differs).count() * 5_000 > self.width * self.height
+    }
+
     /// The average colour in the middle of a region.
     pub(crate) fn colour(&self, region: Region) -> [u8; 3] {
         let Region { x, y, width, height } = region.middle();
