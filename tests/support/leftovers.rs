@@ -61,16 +61,21 @@ impl Watch {
         transient()
     }
 
-    /// To be called when the recorder has ended. Panics when anything of it is still there ten seconds later; ends what
+    /// To be called when the recorder has ended. Panics when anything of it is still there a minute later; ends what
     /// it finds, so that the next test is not disturbed. `tidy` is run when its processes are gone; what that removes
     /// does not count.
     pub(crate) fn assert_nothing_left(self, tidy: impl FnOnce()) {
+        self.assert_nothing_left_within(Duration::from_secs(60), tidy);
+    }
+
+    /// The same with another deadline.
+    pub(crate) fn assert_nothing_left_within(self, within: Duration, tidy: impl FnOnce()) {
         let family = self.recorder.end();
         let paths: BTreeSet<PathBuf> =
             family.values().flat_map(|seen| named_places(&seen.arguments)).collect();
 
         // A killed recorder's children are told by the kernel and need a moment.
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + within;
         let mut alive = still(&family);
         while !alive.is_empty() && Instant::now() < deadline {
             thread::park_timeout(Duration::from_millis(20));

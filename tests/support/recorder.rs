@@ -69,6 +69,12 @@ impl Recorder {
         self.tool.until("media is written", STARTED_WITHIN, enough);
     }
 
+    /// Waits until more than `bytes` of media have been written from now on.
+    pub(crate) fn until_grown(&mut self, bytes: u64) {
+        let written = size_of(&self.dir.join(".weir"));
+        self.until_written(written + bytes);
+    }
+
     /// Waits until it says this in its log.
     pub(crate) fn until_said(&mut self, what: &str) {
         let tool = &mut self.tool;

@@ -117,6 +117,26 @@ impl Serve {
         self.until_status(egress_id, &OVER, within)
     }
 
+    /// Waits until it has a line in its log that is as wanted.
+    pub(crate) fn until_logged(&mut self, what: &str, is_it: impl Fn(&str) -> bool) {
+        let tool = &mut self.tool;
+        let log = tool.log();
+        tool.until(what, Duration::from_secs(60), || log.lock().unwrap().lines().any(&is_it).then_some(()));
+    }
+
+    /// Starts one as soon as there is room for it: the end of another is told just before its room is free.
+    pub(crate) fn start_when_there_is_room(&mut self, request: &Value) -> String {
+        self.until("there is room for another", Duration::from_secs(60), |callers| {
+            match callers.call("StartWebEgress", request) {
+                Ok(info) => Some(id(&info)),
+                Err(refused) => {
+                    assert_eq!(refused.message, "not enough CPU", "{refused:?}");
+                    None
+                }
+            }
+        })
+    }
+
     /// Ends it, and asserts that nothing that it started is left.
     pub(crate) fn end(self) -> Finished {
         self.signal(Signal::SIGTERM);
@@ -241,6 +261,18 @@ impl Callers {
 
 fn id(info: &Value) -> String {
     info["egress_id"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Asserts what a stop that took so long was answered with: that the egress ends. It waits 2.5 s for the recorder to say so, which a
+/// busy machine may take longer for.
+#[track_caller]
+pub(crate) fn assert_is_ending(info: &Value, took: Duration) {
+    let is_ending = match info["status"].as_str() {
+        Some("EGRESS_ENDING" | "EGRESS_COMPLETE") => true,
+        Some("EGRESS_ACTIVE") => took >= Duration::from_millis(2500),
+        _ => false,
+    };
+    assert!(is_ending, "after {took:?}: {info}");
 }
 
 /// The cell of an egress in a service's work directory.

@@ -117,6 +117,10 @@ impl Tool {
                 return found;
             }
             if let Some(status) = self.exit_within(Duration::from_millis(20)) {
+                // It may have become so just before the end.
+                if let Some(found) = look() {
+                    return found;
+                }
                 panic!("{} ended ({status}) before {what}:\n{}", self.name, self.stderr());
             }
             assert!(Instant::now() < end, "{what}: not within {deadline:?}:\n{}", self.stderr());
