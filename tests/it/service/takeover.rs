@@ -33,7 +33,7 @@ fn a_recording_goes_on_under_the_next_service_and_is_changed_and_stopped_there()
     request["stream_outputs"] = json!([{ "protocol": "RTMP", "urls": [server.url("first-key")] }]);
     let id = service.callers().start(&request);
     service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
-    let recorder = recorder_of(&service);
+    let recorder = recorder_of(&mut service);
     let watch = service.kill();
     // Nothing tells that nothing happens.
     std::thread::park_timeout(Duration::from_secs(3));
@@ -68,8 +68,8 @@ fn a_recording_goes_on_under_the_next_service_and_is_changed_and_stopped_there()
 #[test]
 fn a_recording_that_no_service_comes_back_to_ends_and_the_next_one_tells_of_it() {
     let _slot = slots::encoder();
-    let Recording { service, id, file, pages: _pages, dir } = Recording::begin("orphan_timeout: 2s");
-    let recorder = recorder_of(&service);
+    let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("orphan_timeout: 2s");
+    let recorder = recorder_of(&mut service);
     let watch = service.kill();
     until_gone(recorder);
     watch.assert_nothing_left(|| {});
@@ -88,8 +88,8 @@ fn a_recording_that_no_service_comes_back_to_ends_and_the_next_one_tells_of_it()
 #[test]
 fn a_drain_of_the_next_service_waits_for_what_it_has_taken_over() {
     let _slot = slots::encoder();
-    let Recording { service, id, file, pages: _pages, dir } = Recording::begin("");
-    let recorder = recorder_of(&service);
+    let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
+    let recorder = recorder_of(&mut service);
     let watch = service.kill();
     let mut next = Serve::start(dir.path(), "");
     next.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
@@ -109,8 +109,8 @@ fn a_drain_of_the_next_service_waits_for_what_it_has_taken_over() {
 fn a_recorder_that_was_taken_over_and_is_killed_is_told_and_recovered() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
-    super::until_written(&mut service, dir.path(), &id);
-    let recorder = recorder_of(&service);
+    super::until_written(&mut service, dir.path(), &id, super::SOME);
+    let recorder = recorder_of(&mut service);
     drop(service.kill());
     let mut next = Serve::start(dir.path(), "");
     next.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
@@ -132,7 +132,7 @@ fn a_recorder_that_was_taken_over_and_is_killed_is_told_and_recovered() {
 fn a_recording_that_ends_while_its_service_stands_still_is_complete() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
-    let recorder = recorder_of(&service);
+    let recorder = recorder_of(&mut service);
     service.signal(Signal::SIGSTOP);
     std::thread::park_timeout(Duration::from_secs(2));
     // A terminal that goes away is no failure.
