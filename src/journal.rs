@@ -3,12 +3,17 @@
 //! A line that could not be written in full never takes another one with it: it is cut off again, or ended before the next one.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::files;
+
+/// The largest journal that is read, in bytes: a week of segments of a second each has a tenth of it.
+const LARGEST: u64 = 1 << 30;
 
 /// A file of entries.
 #[derive(Debug)]
@@ -60,10 +65,8 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
 
     /// Opens the file, without half a line at its end that an earlier process left.
     fn open(&mut self) -> io::Result<File> {
-        let mut file = File::options().create(true).read(true).append(true).open(&self.path)?;
-        let mut text = Vec::new();
-        file.seek(SeekFrom::Start(0))?;
-        file.read_to_end(&mut text)?;
+        let file = files::open(&self.path, files::options().create(true).append(true))?;
+        let text = files::read(&self.path, LARGEST)?;
         let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         if complete < text.len() {
             self.is_torn = file.set_len(complete as u64).is_err();
@@ -74,9 +77,9 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// Every entry; none when there is no file. Lines that can't be read are counted, and a warning is logged.
     ///
     /// # Errors
-    /// When the file is there and can't be read.
+    /// When the file is there and can't be read, or is no regular file.
     pub fn read(&self) -> io::Result<Entries<T>> {
-        let text = match std::fs::read(&self.path) {
+        let text = match files::read(&self.path, LARGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read?,
         };

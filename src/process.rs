@@ -13,6 +13,7 @@
 //! a child started from a worker of a runtime would be killed when that worker ends. And it reaps: no zombie waits for
 //! somebody to ask, in whatever state the runtime is.
 
+mod open_files;
 mod output;
 mod own;
 mod program;
@@ -32,9 +33,10 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use open_files::raise_open_files;
 use output::{LastWords, Output};
 pub use own::{Own, OwnSpec, Stdin};
-pub use program::{CHROMIUM, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
+pub use program::{CHROMIUM, PRLIMIT, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
 
 /// What is to be started.
 #[derive(Debug, Clone)]
@@ -272,7 +274,10 @@ fn command(spec: &Spec) -> Result<std::process::Command, ProcessError> {
     // `setpriv` sets the parent-death signal and becomes the program: std offers no safe way to do it between fork and
     // exec. If we are killed within the millisecond before it has done so, the child stays; nothing else is that small.
     let mut command = std::process::Command::new(SETPRIV.find()?);
-    command.args(["--pdeathsig", "KILL", "--"]).arg(spec.program.find()?).args(&spec.args);
+    command.args(["--pdeathsig", "KILL", "--"]);
+    // Our own limit of open files is as high as can be, which is not for everybody.
+    command.arg(PRLIMIT.find()?).arg(open_files::of_child());
+    command.arg(spec.program.find()?).args(&spec.args);
     command.env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
     command.current_dir(&spec.cwd);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

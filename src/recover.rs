@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::storage::ServerStorage;
+use crate::files;
 use crate::plan::codec::{CONTAINERS, Container};
 use crate::plan::error::PlanError;
 use crate::plan::output::OutputId;
@@ -15,9 +16,8 @@ use crate::sink::file::FilePaths;
 use crate::sink::segments::Places;
 use crate::sink::whole::{FinalizeError, Whole, make_whole};
 use crate::sink::{Leftover, RescueError, Rescued, images, segments};
-use crate::upload::UploadError;
 use crate::upload::ledger::{self, Accounts};
-use crate::upload::rescue::Rescuer;
+use crate::upload::rescue::{RescueStoreError, Rescuer};
 
 /// What became of one work directory.
 #[derive(Debug)]
@@ -51,7 +51,9 @@ pub enum RecoverError {
     #[error(transparent)]
     Rescue(#[from] RescueError),
     #[error("{name}: {error}")]
-    Store { name: String, error: UploadError },
+    Store { name: String, error: RescueStoreError },
+    #[error("{path}: {source}")]
+    Directory { path: PathBuf, source: std::io::Error },
     /// What could be read of it is finished all the same.
     #[error(
         "{name}: the recorded file is {damage}; the rest is finished, and the recorded file is kept as {kept}"
@@ -131,6 +133,10 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
     recovered
 }
 
+/// Stores what is left of an output: what it can't, is among the problems.
+///
+/// # Errors
+/// When what is left can't be found out, or not be made whole.
 async fn recover_output(
     abandoned: &Abandoned,
     output: OutputId,
@@ -139,6 +145,7 @@ async fn recover_output(
     recovered: &mut Recovered,
 ) -> Result<(), RecoverError> {
     let dir = abandoned.output(output);
+    files::check_entries(&dir).map_err(|(path, source)| RecoverError::Directory { path, source })?;
     Rescuer::remove_links(&dir);
     let accounts = ledger::read(&dir).map_err(|source| RecoverError::Ledger { path: dir.clone(), source })?;
     let base = &abandoned.manifest.base;
@@ -149,12 +156,19 @@ async fn recover_output(
     }
     let Rescued { left, obsolete } =
         leftovers(abandoned, output, entry, &storage, &accounts, &mut recovered.problems)?;
+    let mut is_stored = true;
     for Leftover { local, name } in left {
-        let stored = rescuer.store(&dir, &name, &local).await;
-        recovered.files.push(stored.map_err(|error| RecoverError::Store { name, error })?);
+        // A file that is refused holds up none behind it.
+        match rescuer.store(&dir, &name, &local).await {
+            Ok(location) => recovered.files.push(location),
+            Err(error) => {
+                recovered.problems.push(RecoverError::Store { name, error });
+                is_stored = false;
+            }
+        }
     }
-    for path in obsolete {
-        remove(&path);
+    for path in obsolete.iter().filter(|_| is_stored) {
+        remove(path);
     }
     Ok(())
 }
@@ -246,5 +260,7 @@ fn finish_file(
     if whole.exists() { vec![Leftover { local: whole.clone(), name: name.to_owned() }] } else { Vec::new() }
 }
 
+#[cfg(test)]
+mod foreign_files;
 #[cfg(test)]
 mod tests;

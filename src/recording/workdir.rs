@@ -8,9 +8,10 @@
 //!     0/ 1/ 2/ …         one directory for each output: what is not yet stored where it belongs,
 //!                        and notes of where that is (`sink::notes`, `upload::ledger`)
 //!     report/            screenshot, console and browser log of a start that failed
-//! <tmpfs>/weir-<…>/      display framebuffer, sockets, browser profile: worth nothing after a crash
+//! <tmpfs>/weir-<user id>/run-<…>/   display framebuffer, sockets, browser profile: worth nothing after a crash
 //! ```
 
+mod private_dir;
 mod remains;
 mod run_dir;
 
@@ -21,13 +22,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
+use self::private_dir::lock;
 pub(super) use self::remains::RECORDING_MANIFEST;
 pub use self::remains::{Remain, Remains, remains_in};
 use self::remains::{is_work_dir, look_before_removing};
 use self::run_dir::{MADE_WITHIN, RunDir, is_older_than};
+use crate::files;
 use crate::plan::RecordingPlan;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::storage::Storage;
@@ -38,6 +41,8 @@ const MANIFEST: &str = "manifest.json";
 const STORAGE: &str = "storage.json";
 const LOCK: &str = "lock";
 const REPORT: &str = "report";
+/// The largest manifest, and the largest list of storages, that is read. Real ones have some kilobytes.
+const LARGEST: u64 = 16 << 20;
 
 /// Why a work directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -118,14 +123,22 @@ impl WorkDir {
     /// # Errors
     /// When a directory or file can't be made; nothing is left behind then.
     pub fn create(plan: &RecordingPlan, location: Option<&Path>, base: &Path) -> Result<Self, WorkDirError> {
-        let location = location.map_or_else(|| default_location(plan, base), Path::to_owned);
+        let is_given = location.is_some();
+        let location = match location {
+            Some(location) => location.to_owned(),
+            None => default_location(plan, base)?,
+        };
         let run = RunDir::create()?;
         let root = location.join(plan.egress_id.as_str());
         let made = location.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
-        match fill(&root, plan, base, run.path()) {
+        let filled = private_dir::make(&root, is_given).and_then(|lock| {
+            // Only what was made here is removed: another recording's directory may have stood in the way.
+            fill(&root, plan, base, run.path()).inspect_err(|_| remove(&root)).map(|()| lock)
+        });
+        match filled {
             Ok(lock) => Ok(Self { root, run, made, _lock: lock }),
             Err(error) => {
-                remove_made(&root, &made);
+                remove_empty(&root, &made);
                 Err(error)
             }
         }
@@ -178,7 +191,7 @@ impl WorkDir {
     /// When it can't be written. `weir recover` finds the files without it.
     pub fn list_kept(&self, kept: Vec<Kept>) -> Result<(), WorkDirError> {
         let path = self.root.join(MANIFEST);
-        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let text = files::read(&path, LARGEST).map_err(io_error("read", &path))?;
         let manifest: Manifest =
             serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
         write_manifest(&self.root, &Manifest { kept, ..manifest })
@@ -190,7 +203,7 @@ impl WorkDir {
     /// When it can't be written.
     pub(super) fn discovered(&self, plan: &RecordingPlan) -> Result<(), WorkDirError> {
         let path = self.root.join(MANIFEST);
-        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let text = files::read(&path, LARGEST).map_err(io_error("read", &path))?;
         let manifest: Manifest =
             serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
         let outputs = plan.outputs.iter().map(entry_of).collect();
@@ -203,10 +216,10 @@ impl WorkDir {
         fs::read_dir(self.report()).is_ok_and(|mut entries| entries.next().is_some())
     }
 
-    /// Bytes in the outputs' directories.
+    /// The outputs' directories.
     #[must_use]
-    pub fn size(&self, outputs: usize) -> u64 {
-        (0..outputs).map(|index| size_of(&self.output(OutputId(index)))).sum()
+    pub fn outputs(&self, outputs: usize) -> Vec<PathBuf> {
+        (0..outputs).map(|index| self.output(OutputId(index))).collect()
     }
 }
 
@@ -228,13 +241,15 @@ impl Abandoned {
             return Err(WorkDirError::NoManifest { root: root.to_owned() });
         }
         let path = root.join(MANIFEST);
-        if !path.exists() && !is_older_than(MADE_WITHIN, &root.join(REPORT)) {
+        files::check_owner(root).map_err(io_error("take over", root))?;
+        let has_manifest = files::is_regular(&path).map_err(io_error("read", &path))?;
+        if !has_manifest && !is_older_than(MADE_WITHIN, &root.join(REPORT)) {
             // Its recorder may be about to write it.
             look_before_removing(root)
                 .map_or(Ok(()), |()| Err(WorkDirError::Busy { path: root.to_owned() }))?;
         }
         let lock = lock(root)?;
-        let manifest = match fs::read(&path) {
+        let manifest = match files::read(&path, LARGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::lost(root),
             text => serde_json::from_slice(&text.map_err(io_error("read", &path))?)
                 .map_err(|source| WorkDirError::Manifest { path, source })?,
@@ -257,17 +272,22 @@ impl Abandoned {
         if outputs.is_empty() {
             return Ok(Vec::new());
         }
+        let text = match files::read(&path, LARGEST) {
+            // Somebody has put something else there, and has to see to it.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Err(io_error("read", &path)(error));
+            }
+            read => read.ok(),
+        };
         // What the parser says may quote what it reads.
-        let storage = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let storage = text.and_then(|text| serde_json::from_slice(&text).ok());
         let storage: Vec<Option<Storage>> = storage.ok_or(WorkDirError::Storage { path: path.clone() })?;
         if storage.len() == outputs.len() { Ok(storage) } else { Err(WorkDirError::Storage { path }) }
     }
 
     /// Removes its directory on tmpfs, in which nothing is recorded.
     pub fn remove_run_dir(&self) {
-        if run_dir::is_run_dir(&self.manifest.run_dir) {
-            remove_for_good(&self.manifest.run_dir);
-        }
+        run_dir::discard(&self.manifest.run_dir);
     }
 
     /// Removes it, with its directory on tmpfs, if nothing recorded is left in it.
@@ -309,7 +329,7 @@ pub fn find(dir: &Path) -> Result<Vec<PathBuf>, WorkDirError> {
     Ok(found)
 }
 
-fn default_location(plan: &RecordingPlan, base: &Path) -> PathBuf {
+fn default_location(plan: &RecordingPlan, base: &Path) -> Result<PathBuf, WorkDirError> {
     let local_dir = |output: &OutputPlan| {
         let target = &output.storage()?.primary;
         let dir = output.dir()?;
@@ -319,16 +339,17 @@ fn default_location(plan: &RecordingPlan, base: &Path) -> PathBuf {
             .flatten()
     };
     let keeps_something = plan.outputs.iter().any(|output| output.storage().is_some());
-    let dir = plan.outputs.iter().find_map(local_dir);
-    // What goes elsewhere must outlive a restart of the machine, too.
-    let elsewhere = || if keeps_something { base.to_owned() } else { std::env::temp_dir() };
-    dir.unwrap_or_else(elsewhere).join(WORK_ROOT)
+    match plan.outputs.iter().find_map(local_dir) {
+        Some(dir) => Ok(dir.join(WORK_ROOT)),
+        // What goes elsewhere must outlive a restart of the machine, too.
+        None if keeps_something => Ok(base.join(WORK_ROOT)),
+        None => private_dir::temporary(),
+    }
 }
 
-fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Flock<File>, WorkDirError> {
+fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<(), WorkDirError> {
     let report = root.join(REPORT);
-    fs::create_dir_all(&report).map_err(io_error("make", &report))?;
-    let lock = lock(root)?;
+    fs::create_dir(&report).map_err(io_error("make", &report))?;
     for index in 0..plan.outputs.len() {
         let dir = output_dir(root, OutputId(index));
         fs::create_dir(&dir).map_err(io_error("make", &dir))?;
@@ -342,16 +363,15 @@ fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Fl
         kept: Vec::new(),
     };
     write_manifest(root, &manifest)?;
-    write_storage(root, plan)?;
-    Ok(lock)
+    write_storage(root, plan)
 }
 
 /// Replaces the manifest in one step.
 fn write_manifest(root: &Path, manifest: &Manifest) -> Result<(), WorkDirError> {
-    let (path, part) = (root.join(MANIFEST), root.join("manifest.part"));
+    let path = root.join(MANIFEST);
     let text = serde_json::to_vec_pretty(manifest)
         .map_err(|source| WorkDirError::Manifest { path: path.clone(), source })?;
-    fs::write(&part, text).and_then(|()| fs::rename(&part, &path)).map_err(io_error("write", &path))
+    files::replace(&path, &text, 0o600).map_err(io_error("write", &path))
 }
 
 /// Where everything belongs, with the keys that open it. It is there as long as the work directory is.
@@ -385,14 +405,10 @@ fn output_dir(root: &Path, OutputId(index): OutputId) -> PathBuf {
     root.join(index.to_string())
 }
 
-fn lock(root: &Path) -> Result<Flock<File>, WorkDirError> {
-    let path = root.join(LOCK);
-    let file = File::create(&path).map_err(io_error("make", &path))?;
-    // The kernel releases it however the process ends.
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => WorkDirError::Busy { path: root.to_owned() },
-        errno => WorkDirError::Io { action: "lock", path, source: errno.into() },
-    })
+/// Bytes in directories.
+#[must_use]
+pub(super) fn size_of_all(dirs: &[PathBuf]) -> u64 {
+    dirs.iter().map(|dir| size_of(dir)).sum()
 }
 
 fn size_of(dir: &Path) -> u64 {
@@ -453,6 +469,11 @@ fn remove_for_good(dir: &Path) {
 /// Removes a work directory, and what was made for it as far as it is empty.
 fn remove_made(root: &Path, made: &[PathBuf]) {
     remove(root);
+    remove_empty(root, made);
+}
+
+/// Removes what was made above a work directory, as far as it is empty.
+fn remove_empty(root: &Path, made: &[PathBuf]) {
     if let Some(parent) = root.parent() {
         remove_if_empty(parent);
     }

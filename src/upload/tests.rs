@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+mod faults;
+
 use super::*;
 use crate::config::storage::{self, ServerStorage};
 use crate::plan::storage::of_server;
@@ -28,7 +30,8 @@ impl Fixture {
         let work = dir.path().join("work");
         std::fs::create_dir(&work).unwrap();
         let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
-        let setup = LaneSetup { output: OutputId(0), storage: of_server(&server).unwrap(), dir: work };
+        let storage = of_server(&server).unwrap();
+        let setup = LaneSetup { output: OutputId(0), storage, dir: work, patience: Duration::from_secs(60) };
         let (uploader, events) = Uploader::start(vec![setup], dir.path(), &tasks, &abandon);
         Self { dir, tasks, abandon, uploader: Some(uploader), events }
     }
@@ -268,7 +271,8 @@ impl<'de> Deserialize<'de> for Defect {
 async fn a_lane_that_panics_says_that_its_files_are_left_behind() {
     let dir = tempfile::tempdir().unwrap();
     let storage = of_server(&ServerStorage::default()).unwrap();
-    let setup = LaneSetup { output: OutputId(3), storage, dir: dir.path().to_owned() };
+    let patience = Duration::from_secs(60);
+    let setup = LaneSetup { output: OutputId(3), storage, dir: dir.path().to_owned(), patience };
     let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
     let (uploader, mut events) = Uploader::start(vec![setup], dir.path(), &tasks, &abandon);
     for at in 0..2000 {

@@ -118,3 +118,16 @@ async fn a_missing_program_names_its_package() {
         "`no-such-program` is missing: install it with `apt-get install no-such-package`"
     );
 }
+
+/// Programs that go through all descriptors that there may be take minutes where those are a thousand million.
+#[tokio::test]
+async fn a_child_has_a_modest_limit_of_open_files_and_may_raise_it() {
+    use nix::sys::resource::{Resource, getrlimit};
+    let hard = raise_open_files();
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Child::start(shell(dir.path(), "echo $(ulimit -S -n) $(ulimit -H -n)")).await.unwrap();
+    let limits = child.says(SOON, |line| Some(line.to_owned())).await.unwrap();
+    assert_eq!(limits.split(' ').next().unwrap(), hard.min(4096).to_string());
+    assert!(!limits.ends_with(" 4096") || hard == 4096, "{limits}");
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard), "ours stays");
+}

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{LOCK, MANIFEST, Manifest, REPORT, STORAGE};
+use crate::files;
 
 /// A file with bytes in it that was not turned into a stored one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Manifest {
 /// Whether a directory was made as a work directory. Its manifest may be lost; a recording's directory in a service has a lock,
 /// too, but no reports.
 pub(super) fn is_work_dir(path: &Path) -> bool {
-    let is_file = |name: &str| path.join(name).is_file();
+    let is_file = |name: &str| files::is_regular(&path.join(name)).unwrap_or_default();
     is_file(MANIFEST) || is_file(STORAGE) || is_file(LOCK) && path.join(REPORT).is_dir()
 }
 

@@ -1,6 +1,6 @@
 //! Finishes what killed segments left: the segment that was being written becomes the last one, and the playlists end.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,10 +9,14 @@ use jiff::Timestamp;
 
 use super::pes::{self, Span};
 use super::tables::PACKET;
+use crate::files;
 use crate::plan::output::OutputId;
 use crate::sink::notes::{self, Note, Notes};
 use crate::sink::playlist::{self, Playlist, PlaylistKind, State};
 use crate::sink::{Leftover, RescueError, Rescued};
+
+/// The largest segment that is read, in bytes: ten minutes at 100 Mbit/s have 7.5 GB.
+const LARGEST: u64 = 8 << 30;
 
 /// Where segments and playlists belong.
 #[derive(Clone, Copy)]
@@ -70,6 +74,7 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Rescu
         end = Some(at);
     }
 
+    let is_there = |path: &Path| files::is_regular(path).map_err(RescueError::io("reading", path));
     let mut left = Vec::new();
     let mut event = Playlist::new(PlaylistKind::Event, places.duration);
     let mut live = Playlist::new(PlaylistKind::Live, places.duration);
@@ -78,15 +83,15 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Rescu
     for (at, (segment, end)) in segments.iter().zip(ends).enumerate() {
         let name = format!("{}{}", places.dir, segment.uri);
         let part = super::part_of(&segment.local);
-        if !segment.local.exists() && part.exists() {
+        if !is_there(&segment.local)? && is_there(&part)? {
             // Where it ends was noted: it was closed, but for its name.
-            let bytes = fs::read(&part).map_err(RescueError::io("reading", &part))?;
+            let bytes = files::read(&part, LARGEST).map_err(RescueError::io("reading", &part))?;
             if matches!(Left::of(&bytes), Left::Media { .. }) {
                 fs::rename(&part, &segment.local).map_err(RescueError::io("renaming", &part))?;
             }
         }
         let is_last = at + 1 == segments.len();
-        if segment.local.exists() {
+        if is_there(&segment.local)? {
             left.push(Leftover { local: segment.local.clone(), name: name.clone() });
         } else if !(places.is_stored)(&name) && (is_last || !places.may_be_stored) {
             // Killed before it had a picture, or removed by somebody.
@@ -106,7 +111,8 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Rescu
     let playlists = [Some((places.playlist, event)), places.live_playlist.map(|name| (name, live))];
     for (at, (name, playlist)) in playlists.into_iter().flatten().enumerate() {
         let local = dir.join(format!("playlist-{}-rescued-{at}.m3u8", output.0));
-        fs::write(&local, playlist.text(State::Ended)).map_err(RescueError::io("writing", &local))?;
+        let text = playlist.text(State::Ended);
+        files::replace(&local, text.as_bytes(), 0o666).map_err(RescueError::io("writing", &local))?;
         let name = format!("{}{name}", places.dir);
         if is_sure || !(places.is_stored)(&name) {
             left.push(Leftover { local, name });
@@ -135,7 +141,8 @@ fn survey(dir: &Path, output: OutputId, noted: &[Noted]) -> Result<(Vec<PathBuf>
 
 /// Whether a playlist is of the recording that began with a segment of this date, and has more segments than so many.
 fn names_more(stored: &Path, first: Timestamp, listed: usize) -> bool {
-    let text = fs::read_to_string(stored).unwrap_or_default();
+    let text = files::read(stored, LARGEST).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
     text.contains(&playlist::date(first))
         && text.lines().filter(|line| line.starts_with("#EXTINF:")).count() > listed
 }
@@ -147,7 +154,8 @@ fn read(dir: &Path, notes: &Notes) -> Result<(Vec<Noted>, Option<Duration>, usiz
     for note in read.entries {
         match note {
             Note::Segment { local, uri, start, date } => {
-                segments.push(Noted { local: dir.join(local), uri, start, date });
+                let local = files::in_dir(dir, &local).map_err(RescueError::io("reading", notes.path()))?;
+                segments.push(Noted { local, uri, start, date });
             }
             Note::End { at } => end = Some(at),
             Note::Image { .. } => {}
@@ -161,7 +169,7 @@ fn close(segment: &Noted, stored: Option<&Path>) -> Result<Duration, RescueError
     let part = super::part_of(&segment.local);
     let finished = [Some(segment.local.as_path()), stored].into_iter().flatten().find(|path| path.exists());
     let path = finished.unwrap_or(&part);
-    let bytes = match fs::read(path) {
+    let bytes = match files::read(path, LARGEST) {
         // Killed before it was made.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Duration::ZERO),
         bytes => bytes.map_err(RescueError::io("reading", path))?,
@@ -219,12 +227,12 @@ impl Left {
 
 /// Leaves of a segment what is complete, and gives what that is; `None` when it is nothing.
 pub(super) fn cut_to_complete(part: &Path) -> io::Result<Option<Span>> {
-    let span = pes::span(&fs::read(part)?);
+    let span = pes::span(&files::read(part, LARGEST)?);
     span.map(|span| cut(part, span.complete).map(|()| span)).transpose()
 }
 
 fn cut(part: &Path, len: usize) -> io::Result<()> {
-    let file = File::options().write(true).open(part)?;
+    let file = files::open(part, files::options().write(true))?;
     file.set_len(len as u64)?;
     file.sync_all()
 }

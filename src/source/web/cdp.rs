@@ -7,8 +7,10 @@
 //! A tab whose renderer is gone answers nothing, so every question has a deadline.
 
 mod events;
+mod probe;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chromiumoxide::cdp::browser_protocol::browser::{SetDownloadBehaviorBehavior, SetDownloadBehaviorParams};
@@ -28,6 +30,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::address::Address;
 use super::page::{PageError, Signal, StartReport};
 use events::{PageEvent, Whose};
+pub(super) use probe::{Answer, Probe};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -71,7 +74,7 @@ pub(super) struct Tab {
     /// Of the page that was loaded last; what the page says may quote it.
     address: Option<Address>,
     /// The handler ends when the last of its senders is gone.
-    _browser: Browser,
+    browser: Arc<Browser>,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -83,6 +86,8 @@ pub(super) enum TabEvent {
     Refused(String),
     /// The renderer is gone; the browser is not.
     Crashed,
+    /// The renderer of a frame in the page, or of a worker, is gone; the page is not.
+    PartCrashed,
     /// The connection is gone.
     Lost(String),
 }
@@ -127,9 +132,14 @@ impl Tab {
             events,
             report: StartReport::default(),
             address: None,
-            _browser: browser,
+            browser: Arc::new(browser),
             _tasks: [handler, watch],
         })
+    }
+
+    /// For whoever watches that the tab works.
+    pub(super) fn probe(&self) -> Probe {
+        Probe { page: self.page.clone(), browser: Arc::clone(&self.browser) }
     }
 
     /// Loads a page and answers with the signals it gave meanwhile.
@@ -271,6 +281,7 @@ impl Tab {
             }
             match event {
                 Some(PageEvent::Crashed) => return TabEvent::Crashed,
+                Some(PageEvent::PartCrashed) => return TabEvent::PartCrashed,
                 Some(PageEvent::Gone(why)) => return TabEvent::Lost(why),
                 None => return TabEvent::Lost("the connection ended".to_owned()),
                 Some(event) => {
@@ -311,7 +322,7 @@ impl Tab {
             }
             PageEvent::Response { status, .. } => self.report.status = Some(status),
             PageEvent::RequestFailed { url, reason, .. } => self.report.failed(&url, &reason),
-            PageEvent::Requested => {}
+            PageEvent::Requested | PageEvent::PartCrashed => {}
             // The caller has seen to them.
             PageEvent::Crashed | PageEvent::Gone(_) => {}
         }

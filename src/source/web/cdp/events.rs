@@ -39,6 +39,8 @@ pub(super) enum PageEvent {
         whose: Whose,
     },
     Crashed,
+    /// Something else in the browser crashed: a frame of the page, a worker.
+    PartCrashed,
     /// The connection is gone.
     Gone(String),
 }
@@ -158,9 +160,8 @@ impl Watch {
                 self.meet(failed.request_id.inner().clone(), half);
             }
             Seen::Crashed(crashed) => {
-                if crashed.target_id == *self.page.target_id() {
-                    self.tell(PageEvent::Crashed);
-                }
+                let is_page = crashed.target_id == *self.page.target_id();
+                self.tell(if is_page { PageEvent::Crashed } else { PageEvent::PartCrashed });
             }
         }
     }
