@@ -25,6 +25,8 @@ pub enum StoreErrorKind {
     TooSlow,
     /// The file itself can't be read, or (local disk) written.
     File,
+    /// A file on the local disk has the name already, and is to stay.
+    Exists,
     /// The configuration makes no store: an address that is none, a key that is none.
     Unusable,
 }
@@ -35,7 +37,7 @@ impl StoreErrorKind {
     pub const fn is_passing(self) -> bool {
         match self {
             Self::Busy | Self::Unreachable | Self::TooSlow => true,
-            Self::Refused | Self::File | Self::Unusable => false,
+            Self::Refused | Self::File | Self::Exists | Self::Unusable => false,
         }
     }
 
@@ -60,7 +62,11 @@ impl StoreError {
     #[must_use]
     pub fn file(path: &std::path::Path, source: io::Error) -> Self {
         let text = format!("{}: {source}", path.display());
-        Self { kind: StoreErrorKind::File, text, source: Some(source) }
+        let kind = match source.kind() {
+            io::ErrorKind::AlreadyExists => StoreErrorKind::Exists,
+            _ => StoreErrorKind::File,
+        };
+        Self { kind, text, source: Some(source) }
     }
 
     #[must_use]
