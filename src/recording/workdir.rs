@@ -14,8 +14,7 @@
 mod run_dir;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +23,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use self::run_dir::RunDir;
+use crate::disk;
 use crate::plan::RecordingPlan;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::storage::Storage;
@@ -45,6 +45,8 @@ pub enum WorkDirError {
     Storage { path: PathBuf },
     #[error("{path} belongs to a recording that is still running: stop it first")]
     Busy { path: PathBuf },
+    #[error("{path} is there already, and not this recording's: `weir recover` it, or remove it")]
+    Exists { path: PathBuf },
 }
 
 /// What `weir recover` has to know of a recording.
@@ -96,7 +98,7 @@ pub enum OutputEntry {
 pub struct WorkDir {
     root: PathBuf,
     run: RunDir,
-    /// The directories above `root` that were not there before, the innermost first.
+    /// The directories above `root` that were made for it, the innermost first.
     made: Vec<PathBuf>,
     /// Released by the kernel however the process ends.
     _lock: Flock<File>,
@@ -107,16 +109,18 @@ impl WorkDir {
     /// the first local output, or among the system's temporary files. `base` is what relative names are relative to.
     ///
     /// # Errors
-    /// When a directory or file can't be made; nothing is left behind then.
+    /// When a directory or file can't be made, or the recording's directory is there already; nothing is left behind then, and
+    /// what others made is as it was.
     pub fn create(plan: &RecordingPlan, location: Option<&Path>, base: &Path) -> Result<Self, WorkDirError> {
         let location = location.map_or_else(|| default_location(plan, base), Path::to_owned);
         let run = RunDir::create()?;
         let root = location.join(plan.egress_id.as_str());
-        let made = location.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
+        let made = make_root(&location, &root)?;
         match fill(&root, plan, base, run.path()) {
             Ok(lock) => Ok(Self { root, run, made, _lock: lock }),
             Err(error) => {
-                remove_made(&root, &made);
+                remove(&root);
+                disk::remove_empty(&made);
                 Err(error)
             }
         }
@@ -286,9 +290,40 @@ fn default_location(plan: &RecordingPlan, base: &Path) -> PathBuf {
     dir.unwrap_or_else(elsewhere).join(WORK_ROOT)
 }
 
+/// Makes a recording's directory, which must be a new one, and those above it as far as they are missing. Gives those, the
+/// innermost first.
+fn make_root(location: &Path, root: &Path) -> Result<Vec<PathBuf>, WorkDirError> {
+    /// Another recording that ends removes the directory of work directories with its last one, maybe just now.
+    const ATTEMPTS: usize = 16;
+    let mut made: Vec<PathBuf> = Vec::new();
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let step = disk::make_dirs(location).and_then(|new| {
+            made.retain(|dir| !new.contains(dir));
+            drop(made.splice(0..0, new));
+            fs::create_dir(root)
+        });
+        match step {
+            Ok(()) => {
+                disk::sync_parent(root);
+                return Ok(made);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempts < ATTEMPTS => {}
+            Err(error) => {
+                disk::remove_empty(&made);
+                return Err(match error.kind() {
+                    io::ErrorKind::AlreadyExists => WorkDirError::Exists { path: root.to_owned() },
+                    _ => io_error("make", root)(error),
+                });
+            }
+        }
+    }
+}
+
 fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Flock<File>, WorkDirError> {
     let report = root.join("report");
-    fs::create_dir_all(&report).map_err(io_error("make", &report))?;
+    fs::create_dir(&report).map_err(io_error("make", &report))?;
     let lock = lock(root)?;
     for index in 0..plan.outputs.len() {
         let dir = output_dir(root, OutputId(index));
@@ -309,21 +344,18 @@ fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Fl
 
 /// Replaces the manifest in one step.
 fn write_manifest(root: &Path, manifest: &Manifest) -> Result<(), WorkDirError> {
-    let (path, part) = (root.join(MANIFEST), root.join("manifest.part"));
+    let path = root.join(MANIFEST);
     let text = serde_json::to_vec_pretty(manifest)
         .map_err(|source| WorkDirError::Manifest { path: path.clone(), source })?;
-    fs::write(&part, text).and_then(|()| fs::rename(&part, &path)).map_err(io_error("write", &path))
+    disk::write_whole(&path, &text, 0o666).map_err(io_error("write", &path))
 }
 
 /// Where everything belongs, with the keys that open it. It is there as long as the work directory is.
 fn write_storage(root: &Path, plan: &RecordingPlan) -> Result<(), WorkDirError> {
     let path = root.join(STORAGE);
     let storage: Vec<Option<&Storage>> = plan.outputs.iter().map(OutputPlan::storage).collect();
-    let written = || -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(&serde_json::to_vec(&storage)?)
-    };
-    written().map_err(io_error("write", &path))
+    let written = serde_json::to_vec(&storage).map_err(io::Error::from);
+    written.and_then(|text| disk::write_whole(&path, &text, 0o600)).map_err(io_error("write", &path))
 }
 
 fn entry_of(output: &OutputPlan) -> OutputEntry {
