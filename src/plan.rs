@@ -31,6 +31,7 @@ pub mod stream_url;
 pub mod track;
 mod unnamed;
 mod wire;
+pub mod written;
 
 #[cfg(test)]
 mod tests;

@@ -253,6 +253,7 @@ impl Assembly<'_> {
             audio,
             pass_through: None,
             name: filename::file(&name_field, &file.path, row, self.naming)?,
+            named: filename::origin(&file.path),
             storage: kept.storage,
             manifest: kept.manifest,
         })
@@ -315,6 +316,7 @@ impl Assembly<'_> {
             ));
         }
         let names = (&*segments.prefix, &*segments.playlist, &*segments.live_playlist);
+        let named = filename::segments_origin(names);
         let names = filename::segments(field, names, self.naming)?;
         Ok(SegmentsPlan {
             has_video: self.media.has_video(),
@@ -325,6 +327,7 @@ impl Assembly<'_> {
             prefix: names.prefix,
             suffix: segments.suffix,
             duration: segment_duration(field, segments)?,
+            named,
             storage: kept.storage,
             manifest: kept.manifest,
         })
@@ -408,7 +411,8 @@ impl Assembly<'_> {
         let prefix =
             filename::image_prefix(&format!("{field}.filename_prefix"), &images.prefix, self.naming)?;
         let Kept { storage, manifest } = kept;
-        Ok(ImagesPlan { interval, width, height, prefix, suffix: images.suffix, storage, manifest })
+        let named = filename::origin(&images.prefix);
+        Ok(ImagesPlan { interval, width, height, prefix, suffix: images.suffix, named, storage, manifest })
     }
 }
 

@@ -1,7 +1,6 @@
 use super::*;
 use crate::plan::codec::Container;
-use crate::plan::output::FilePlan;
-
+use crate::plan::output::{FilePlan, NameOrigin};
 use crate::plan::page::Page;
 use crate::plan::source::{BrowserTerms, CaptureKind, SourcePlan, StartRule, WebPlan};
 use crate::plan::storage::{Storage, StoredName};
@@ -30,6 +29,7 @@ fn plan(name: &Path) -> RecordingPlan {
             audio: None,
             pass_through: None,
             name: StoredName::new(name.display().to_string()),
+            named: NameOrigin::Given,
             storage: Storage::local(),
             manifest: crate::plan::request::Manifest::OnlyWithBackup,
         })],
