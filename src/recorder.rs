@@ -13,6 +13,7 @@ use crate::control::{Command, StopCause};
 use crate::media;
 use crate::plan::RecordingPlan;
 use crate::plan::graph::{GraphPlan, Machine};
+use crate::recording::names::{NameError, Names, OlderFiles};
 use crate::recording::preflight::{self, PreflightError};
 use crate::recording::workdir::{WorkDir, WorkDirError};
 use crate::recording::{self, Ended, Outcome, Setup};
@@ -33,6 +34,8 @@ pub struct Options {
 pub enum RefusedError {
     #[error(transparent)]
     Preflight(#[from] PreflightError),
+    #[error(transparent)]
+    Names(#[from] NameError),
     #[error(transparent)]
     WorkDir(#[from] WorkDirError),
     #[error("GStreamer does not start: {0} (try `weir doctor`)")]
@@ -76,9 +79,9 @@ impl Verdict {
 /// Records what the plan says until it is over. The first SIGINT or SIGTERM ends it gracefully, the second at once.
 ///
 /// # Errors
-/// When it can't be begun: an output can't be written, or GStreamer does not start.
+/// When it can't be begun: an output can't be written or is there already, or GStreamer does not start.
 pub async fn record(
-    plan: RecordingPlan,
+    mut plan: RecordingPlan,
     request: Option<livekit_protocol::egress_info::Request>,
     options: &Options,
 ) -> Result<Verdict, RefusedError> {
@@ -86,13 +89,15 @@ pub async fn record(
     let mut signals = Signals::listen().map_err(RefusedError::Signals)?;
     let base = std::env::current_dir().map_err(RefusedError::CurrentDir)?;
     preflight::check(&plan, &base, options.keep_free)?;
+    let mut names = Names::new(&base, OlderFiles::Refuse);
+    names.claim(&mut plan)?;
     let work = WorkDir::create(&plan, options.work_dir.as_deref(), &base)?;
     if let Err(error) = media::init() {
         work.discard();
         return Err(RefusedError::GStreamer(error.to_string()));
     }
     let graph = GraphPlan::new(&plan, Machine { cores: available_cores(), encoder_threads: 0 });
-    let setup = Setup { plan, graph, request, work, base, keep_free: options.keep_free };
+    let setup = Setup { plan, graph, request, work, names, base, keep_free: options.keep_free };
 
     let (commands, received) = mpsc::unbounded_channel();
     let mut display = options.display.start(&setup.plan);

@@ -13,6 +13,7 @@
 mod driver;
 mod failure;
 pub mod lifecycle;
+pub mod names;
 mod outputs;
 pub mod preflight;
 pub mod progress;
@@ -28,6 +29,7 @@ use crate::plan::graph::GraphPlan;
 use crate::source::web::StartReport;
 use crate::upload::Tried;
 pub use lifecycle::Outcome;
+use names::Names;
 pub use progress::Progress;
 pub use run::run;
 use workdir::WorkDir;
@@ -40,6 +42,8 @@ pub struct Setup {
     /// The request, redacted, for the report.
     pub request: Option<proto::egress_info::Request>,
     pub work: WorkDir,
+    /// What the plan's outputs write to, taken as far as it is known.
+    pub names: Names,
     /// What relative names of local outputs are relative to.
     pub base: PathBuf,
     /// Bytes of the disk that stay free: a recording ends before there are fewer.

@@ -15,9 +15,9 @@ use crate::sink::file::FilePaths;
 use crate::sink::segments::Places;
 use crate::sink::whole::{FinalizeError, make_whole};
 use crate::sink::{Leftover, RescueError, images, segments};
-use crate::upload::UploadError;
 use crate::upload::ledger::{self, Accounts};
 use crate::upload::rescue::Rescuer;
+use crate::upload::{IfTaken, UploadError};
 
 /// What became of one work directory.
 #[derive(Debug)]
@@ -119,10 +119,24 @@ async fn recover_output(
     }
     let left = leftovers(abandoned, output, entry, &storage, &accounts)?;
     for Leftover { local, name } in left {
-        let stored = rescuer.store(&dir, &name, &local).await;
+        let if_taken = if_taken(entry, &name, &abandoned.manifest.egress_id);
+        let stored = rescuer.store(&dir, &name, if_taken, &local).await;
         files.push(stored.map_err(|error| RecoverError::Store { name, error })?);
     }
     Ok(())
+}
+
+/// Whoever recorded by the same name since the recorder died keeps the file, and the recovered one gets the egress id. Playlists
+/// replace their own last version.
+fn if_taken(entry: &OutputEntry, name: &str, egress_id: &str) -> IfTaken {
+    match (entry, Path::new(name).extension().and_then(|extension| extension.to_str())) {
+        (OutputEntry::File { .. }, Some(extension)) => {
+            let stem = &name[..name.len() - extension.len() - 1];
+            IfTaken::Rename(format!("{stem}-{egress_id}.{extension}"))
+        }
+        (OutputEntry::File { .. }, None) => IfTaken::Rename(format!("{name}-{egress_id}")),
+        (OutputEntry::Segments { .. } | OutputEntry::Images | OutputEntry::Stream, _) => IfTaken::Replace,
+    }
 }
 
 /// What is there of an output, made whole, in the order in which to store it.
@@ -193,4 +207,17 @@ fn finish_file(
         }
     }
     Ok(vec![Leftover { local: paths.whole, name: name.to_owned() }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recovered_file_does_not_replace_one_that_was_recorded_since() {
+        let file = OutputEntry::File { container: "MP4".to_owned(), name: "a/v1.2.mp4".to_owned() };
+        assert_eq!(if_taken(&file, "a/v1.2.mp4", "EG_a"), IfTaken::Rename("a/v1.2-EG_a.mp4".to_owned()));
+        assert_eq!(if_taken(&file, "a.b/talk", "EG_a"), IfTaken::Rename("a.b/talk-EG_a".to_owned()));
+        assert_eq!(if_taken(&OutputEntry::Images, "poster.jpeg", "EG_a"), IfTaken::Replace);
+    }
 }

@@ -114,6 +114,7 @@ async fn bring_up(
     match (created, topics, launched) {
         (Ok(()), Ok(topics), Ok(launched)) => {
             seat.take(Arc::clone(&launched.handle));
+            let info = launched.handle.info();
             // Said while it was on its way.
             if let Some(error) = service.killed.get() {
                 launched.handle.kill(error);
@@ -164,9 +165,11 @@ const fn fault(code: Code) -> Fault {
     match code {
         Code::Unavailable | Code::DeadlineExceeded | Code::Canceled => Fault::Destination,
         Code::PermissionDenied => Fault::Killed,
-        Code::InvalidArgument | Code::NotFound | Code::MalformedRequest | Code::FailedPrecondition => {
-            Fault::User
-        }
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::MalformedRequest
+        | Code::FailedPrecondition
+        | Code::AlreadyExists => Fault::User,
         _ => Fault::Service,
     }
 }

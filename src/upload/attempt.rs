@@ -7,9 +7,9 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::lane::LaneView;
-use super::mime;
-use super::store::{self, Object, SIGNED_FOR, Sent, Store, StoreError};
+use super::store::{self, Object, SIGNED_FOR, Sent, Store, StoreError, StoreErrorKind};
 use super::tried::{Status, Tried, millis};
+use super::{IfTaken, mime};
 use crate::plan::storage::{Links, Storage, StorageTarget};
 
 /// Which of an output's two places.
@@ -18,6 +18,15 @@ use crate::plan::storage::{Links, Storage, StorageTarget};
 pub enum Place {
     Primary,
     Backup,
+}
+
+/// A file that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) place: Place,
+    /// The name that it got.
+    pub(super) name: String,
+    pub(super) location: String,
 }
 
 /// Why a file could not be stored (media.md §8.4, service.md §5.6).
@@ -97,19 +106,47 @@ impl Side {
         Object { key: self.target.key(name), mime: mime::of(name) }
     }
 
-    async fn put(&self, name: &str, file: &Path, view: &LaneView) -> Result<String, UploadError> {
+    async fn put(
+        &self,
+        name: &str,
+        if_taken: &IfTaken,
+        file: &Path,
+        view: &LaneView,
+    ) -> Result<Stored, UploadError> {
         view.sent().reset();
         let since = Instant::now();
-        let result = self.put_uncounted(name, file, view.sent()).await;
+        let result = self.put_uncounted(name, if_taken, file, view.sent()).await;
         view.add_tried(self.tried(name, &result, since));
         result
     }
 
-    async fn put_uncounted(&self, name: &str, file: &Path, sent: &Sent) -> Result<String, UploadError> {
+    async fn put_uncounted(
+        &self,
+        name: &str,
+        if_taken: &IfTaken,
+        file: &Path,
+        sent: &Sent,
+    ) -> Result<Stored, UploadError> {
         let store = self.store()?;
-        let object = self.object(name);
-        store.put(&object, file, sent).await.map_err(|error| self.failed(error))?;
-        Ok(self.link(&object.key).await)
+        let (mut name, mut object) = (name, self.object(name));
+        let mut put = match if_taken {
+            IfTaken::Replace => store.put(&object, file, sent).await,
+            IfTaken::Rename(_) => store.put_new(&object, file, sent).await,
+        };
+        if let (Err(error), IfTaken::Rename(other)) = (&put, if_taken)
+            && error.kind() == StoreErrorKind::Exists
+        {
+            tracing::warn!(
+                name,
+                other,
+                "the name was taken while it was recorded; the file gets another one"
+            );
+            (name, object) = (other.as_str(), self.object(other));
+            put = store.put_new(&object, file, sent).await;
+        }
+        put.map_err(|error| self.failed(error))?;
+        let location = self.link(&object.key).await;
+        Ok(Stored { place: self.place, name: name.to_owned(), location })
     }
 
     /// Where an object is, as the target wants it told. A link that can't be signed is no reason to call a stored file
@@ -176,24 +213,25 @@ impl Sides {
         self.on_backup = true;
     }
 
-    /// Stores a file at the first place that takes it; where that was, and its link.
+    /// Stores a file at the first place that takes it.
     pub(super) async fn put(
         self,
         name: String,
+        if_taken: IfTaken,
         file: PathBuf,
         view: Arc<LaneView>,
-    ) -> Result<(Place, String), UploadError> {
+    ) -> Result<Stored, UploadError> {
         let first = self.current();
-        let error = match first.put(&name, &file, &view).await {
-            Ok(link) => return Ok((first.place, link)),
+        let error = match first.put(&name, &if_taken, &file, &view).await {
+            Ok(stored) => return Ok(stored),
             Err(error) => error,
         };
         let Some(backup) = self.backup.as_ref().filter(|_| first.place == Place::Primary) else {
             return Err(error);
         };
         tracing::warn!(%error, "the primary storage failed; the backup takes over");
-        match backup.put(&name, &file, &view).await {
-            Ok(link) => Ok((Place::Backup, link)),
+        match backup.put(&name, &if_taken, &file, &view).await {
+            Ok(stored) => Ok(stored),
             Err(second) => Err(UploadError::Both { primary: Box::new(error), backup: Box::new(second) }),
         }
     }

@@ -10,7 +10,7 @@ use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::attempt::{Place, Sides, UploadError};
+use super::attempt::{Place, Sides, Stored, UploadError};
 use super::backlog::Backlog;
 use super::growing::Session;
 use super::ledger::Ledger;
@@ -121,11 +121,11 @@ struct Put<T> {
     upload: Upload<T>,
     /// What was begun at the store and is settled by this.
     begun: Option<String>,
-    put: BoxFuture<'static, Result<(Place, String), UploadError>>,
+    put: BoxFuture<'static, Result<Stored, UploadError>>,
 }
 
 enum Done {
-    Put(Result<(Place, String), UploadError>),
+    Put(Result<Stored, UploadError>),
     Advanced(Box<Session>, Result<bool, StoreError>),
 }
 
@@ -185,9 +185,7 @@ impl<T: Subject> Lane<T> {
                 },
                 Some(done) = OptionFuture::from(work.as_mut().map(Work::done)) => {
                     match (work.take(), done) {
-                        (Some(Work::Put(put)), Done::Put(Ok((place, location)))) => {
-                            self.stored(put, place, location);
-                        }
+                        (Some(Work::Put(put)), Done::Put(Ok(stored))) => self.stored(put, stored),
                         (Some(Work::Put(put)), Done::Put(Err(error))) => self.failed(put, error, is_open),
                         (_, Done::Advanced(session, result)) => self.advanced(*session, result).await,
                         // Work's end is its own.
@@ -236,13 +234,14 @@ impl<T: Subject> Lane<T> {
                 Some(session) if session.grew_to(&upload.name, &upload.local) => {
                     let (sides, name, local) =
                         (self.sides.clone(), upload.name.clone(), upload.local.clone());
+                    let if_taken = upload.if_taken.clone();
                     let view = Arc::clone(&self.view);
                     Box::pin(async move {
                         match session.finish(&view).await {
                             Ok(stored) => Ok(stored),
                             Err(error) => {
                                 tracing::warn!(%error, name, "not stored in parts; it is stored whole");
-                                sides.put(name, local, view).await
+                                sides.put(name, if_taken, local, view).await
                             }
                         }
                     })
@@ -250,6 +249,7 @@ impl<T: Subject> Lane<T> {
                 session => {
                     let put = self.sides.clone().put(
                         upload.name.clone(),
+                        upload.if_taken.clone(),
                         upload.local.clone(),
                         Arc::clone(&self.view),
                     );
@@ -274,8 +274,9 @@ impl<T: Subject> Lane<T> {
         })))
     }
 
-    fn stored(&mut self, put: Put<T>, place: Place, location: String) {
-        let Put { upload, begun, .. } = put;
+    fn stored(&mut self, put: Put<T>, stored: Stored) {
+        let Put { mut upload, begun, .. } = put;
+        let Stored { place, name, location } = stored;
         if place == Place::Backup {
             self.sides.set_on_backup();
         }
@@ -284,6 +285,7 @@ impl<T: Subject> Lane<T> {
             self.ledger.settled(&handle);
         }
         super::forget(&upload.local);
+        upload.name = name;
         if self.pause.take().is_some() {
             self.tell(UploadEvent::Resumed { output: self.output });
         }

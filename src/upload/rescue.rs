@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Place;
-use super::attempt::{Sides, UploadError};
+use super::attempt::{Sides, Stored, UploadError};
 use super::ledger::{Ledger, Unfinished};
+use super::{IfTaken, Place};
 use crate::plan::storage::Storage;
 
 /// An output's storage, for what was left of it.
@@ -33,11 +33,19 @@ impl Rescuer {
 
     /// Stores a file, notes it in `dir`'s ledger, and removes it; where it is now.
     ///
+    /// `if_taken`: meanwhile another recording may have got the name.
+    ///
     /// # Errors
     /// When neither storage nor backup takes it; it is still there.
-    pub async fn store(&mut self, dir: &Path, name: &str, local: &Path) -> Result<String, UploadError> {
-        let put = self.sides.clone().put(name.to_owned(), local.to_owned(), Arc::default());
-        let (place, location) = put.await?;
+    pub async fn store(
+        &mut self,
+        dir: &Path,
+        name: &str,
+        if_taken: IfTaken,
+        local: &Path,
+    ) -> Result<String, UploadError> {
+        let put = self.sides.clone().put(name.to_owned(), if_taken, local.to_owned(), Arc::default());
+        let Stored { place, location, .. } = put.await?;
         if place == Place::Backup {
             self.sides.set_on_backup();
         }

@@ -138,6 +138,8 @@ impl Driver<'_> {
         if let Some(kept) = &kept {
             self.report.note(format!("kept: {}", kept.display()));
         }
+        // Who reads that it has ended may record by its names at once.
+        self.setup.names.release();
         self.report.end(&ending, reason, Timestamp::now());
         self.reporter.changed(self.report.info());
         Ended { outcome, info: self.report.info().clone(), kept, explanation }
@@ -177,6 +179,7 @@ impl Driver<'_> {
         if let Some(kept) = &kept {
             self.report.note(format!("kept for `weir recover`: {}", kept.display()));
         }
+        self.setup.names.release();
         let ending =
             Ending::Failed { error: "abandoned before it was finished".to_owned(), fault: Fault::User };
         self.report.end(&ending, EndReason::Killed, Timestamp::now());

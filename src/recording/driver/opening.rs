@@ -14,6 +14,7 @@ use crate::plan::output::OutputId;
 use crate::plan::source::SourcePlan;
 use crate::plan::track::{Discovered, Picture, Sound};
 use crate::recording::lifecycle::{Action, Event, State};
+use crate::recording::names::NameError;
 use crate::recording::outputs::Outputs;
 use crate::recording::progress::ProgressBoard;
 use crate::report::Fault;
@@ -100,6 +101,14 @@ impl Driver<'_> {
     fn complete(&mut self, found: &[Discovered]) -> Result<(), String> {
         let is_by_codec = self.setup.plan.is_by_codec();
         self.setup.plan = self.setup.plan.discovered(found).map_err(|error| error.to_string())?;
+        // Names that say who publishes are known only now.
+        if let Err(error) = self.setup.names.claim(&mut self.setup.plan) {
+            self.fault = match error {
+                NameError::Registry { .. } => Fault::Service,
+                NameError::Taken { .. } | NameError::Exists { .. } | NameError::Twice { .. } => Fault::User,
+            };
+            return Err(error.to_string());
+        }
         if is_by_codec {
             self.setup.graph = self.setup.graph.reduced_to(&self.setup.plan);
             self.raw_video = self.raw_video.take().filter(|_| self.setup.plan.video.is_some());
