@@ -42,6 +42,13 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         file.write_all(&line)
     }
 
+    /// What syncs the entries that were added so far to the disk, which takes a while: they outlive a power cut then. `None`:
+    /// nothing was added, or the file can't be had.
+    pub fn syncer(&self) -> Option<impl FnOnce() -> io::Result<()> + Send + use<T>> {
+        let file = self.file.as_ref()?.try_clone().ok()?;
+        Some(move || file.sync_data())
+    }
+
     /// Every entry, in order; none when there is no file. A line that was cut off is none.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 //!
 //! Nothing here knows a terminal, a parent process or a network API.
 
+mod disk_sync;
 mod driver;
 mod failure;
 pub mod lifecycle;

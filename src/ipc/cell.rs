@@ -18,6 +18,8 @@ use livekit_protocol as proto;
 use nix::fcntl::{Flock, FlockArg};
 use prost::Message;
 
+use crate::disk::{self, Existing};
+
 const LOCK: &str = "lock";
 const INFO: &str = "info";
 const TOLD: &str = "told";
@@ -75,6 +77,7 @@ impl Cell {
             make.recursive(true).create(parent)?;
         }
         make.recursive(false).create(&self.dir)?;
+        disk::sync_parent(&self.dir);
         self.write_info(info)
     }
 
@@ -110,6 +113,10 @@ impl Cell {
         let new = self.dir.join(format!("{INFO}.new"));
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&info.encode_to_vec())?;
+        // The last one must outlive a power cut: nobody can make it again. Those before it are not worth the wait.
+        if info.ended_at != 0 {
+            return disk::place(&new, &self.dir.join(INFO), Existing::Replace);
+        }
         fs::rename(&new, self.dir.join(INFO))
     }
 

@@ -185,7 +185,7 @@ impl<T: Subject> Lane<T> {
                 },
                 Some(done) = OptionFuture::from(work.as_mut().map(Work::done)) => {
                     match (work.take(), done) {
-                        (Some(Work::Put(put)), Done::Put(Ok(stored))) => self.stored(put, stored),
+                        (Some(Work::Put(put)), Done::Put(Ok(stored))) => self.stored(put, stored).await,
                         (Some(Work::Put(put)), Done::Put(Err(error))) => self.failed(put, error, is_open),
                         (_, Done::Advanced(session, result)) => self.advanced(*session, result).await,
                         // Work's end is its own.
@@ -274,7 +274,7 @@ impl<T: Subject> Lane<T> {
         })))
     }
 
-    fn stored(&mut self, put: Put<T>, stored: Stored) {
+    async fn stored(&mut self, put: Put<T>, stored: Stored) {
         let Put { mut upload, begun, .. } = put;
         let Stored { place, name, location } = stored;
         if place == Place::Backup {
@@ -283,6 +283,11 @@ impl<T: Subject> Lane<T> {
         self.ledger.stored(&upload.name);
         if let Some(handle) = begun {
             self.ledger.settled(&handle);
+        }
+        if upload.local.exists() {
+            // After a power cut nothing else says that the copy is not needed any more, and that a playlist has it. Where the local
+            // disk moved the file, the file itself says so.
+            self.ledger.sync().await;
         }
         super::forget(&upload.local);
         upload.name = name;

@@ -13,6 +13,7 @@ use crate::plan::codec::AudioCodec;
 use crate::plan::output::OutputId;
 use crate::plan::source::SourcePlan;
 use crate::plan::track::{Discovered, Picture, Sound};
+use crate::recording::disk_sync;
 use crate::recording::lifecycle::{Action, Event, State};
 use crate::recording::names::NameError;
 use crate::recording::outputs::Outputs;
@@ -42,6 +43,12 @@ impl Driver<'_> {
             events,
         };
         starting.spawn(async move { Source::start(&source, context).await });
+        let outputs = self.setup.plan.outputs.iter().enumerate();
+        let kept = outputs.filter(|(_, output)| output.storage().is_some());
+        let dirs: Vec<_> = kept.map(|(at, _)| self.setup.work.output(OutputId(at))).collect();
+        if !dirs.is_empty() {
+            disk_sync::start(dirs, &self.tasks, &self.abandon);
+        }
         // What is encoded of a track, and what its file is, its frames tell.
         if !self.setup.plan.is_by_codec() {
             self.start_encoders()?;
