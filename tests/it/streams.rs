@@ -105,7 +105,8 @@ async fn record(
     let graph =
         GraphPlan::new(&plan, Machine { cores: weir::recorder::available_cores(), encoder_threads: 0 });
     let work = WorkDir::create(&plan, Some(&dir.join(".weir")), dir).unwrap();
-    let setup = Setup { plan, graph, request: None, work, base: dir.to_owned(), keep_free: 0 };
+    let names = weir::recording::names::Names::new(dir, weir::recording::names::OlderFiles::Replace);
+    let setup = Setup { plan, graph, request: None, work, names, base: dir.to_owned(), keep_free: 0 };
     let (commands, received) = mpsc::unbounded_channel();
     let (info, elapsed) = (watch::Sender::default(), watch::Sender::default());
     let mut controls = Controls { commands, info: info.subscribe(), elapsed: elapsed.subscribe() };
