@@ -10,6 +10,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::geteuid;
 
+use crate::disk::{self, Existing};
+
 /// A directory in which anybody may make entries, and nobody may remove another's: `/tmp`, `/dev/shm`.
 const STICKY: u32 = 0o1000;
 const OTHERS_MAY_WRITE: u32 = 0o022;
@@ -87,11 +89,27 @@ pub fn check_entries(dir: &Path) -> Result<(), (PathBuf, io::Error)> {
     Ok(())
 }
 
-/// Writes a file in one step: whatever has its name is replaced, and not written into.
+/// Writes a file in one step: whatever has its name is replaced, and not written into. Also after a power cut it has its old
+/// content or its new one. `<name>.new` until then.
 ///
 /// # Errors
 /// When it can't be written; what was there before is still there.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let new = write_new(path, bytes, mode)?;
+    disk::place(&new, path, Existing::Replace)
+}
+
+/// As [`replace`], but a power cut may cost its content.
+///
+/// # Errors
+/// As there.
+pub fn replace_unsynced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let new = write_new(path, bytes, mode)?;
+    fs::rename(&new, path)
+}
+
+/// Writes what is to replace a file, beside it.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
@@ -101,7 +119,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     }
     let mut file = open(&new, options().write(true).create_new(true).mode(mode))?;
     file.write_all(bytes)?;
-    fs::rename(&new, path)
+    Ok(new)
 }
 
 /// Whether a name is one component of a path: a name in a directory that leads nowhere else.
@@ -202,13 +220,13 @@ pub fn of_this_user(shared: &Path) -> PathBuf {
 }
 
 /// Makes a directory, where it is missing, in a place that may belong to others. What a stranger may have made in its place is refused: a
-/// symbolic link, and in a directory like `/tmp` another user's directory.
+/// symbolic link, and in a directory like `/tmp` another user's directory. Gives whether it was missing.
 ///
 /// # Errors
 /// When it can't be made, or is not to be trusted.
-pub fn trusted_dir(dir: &Path) -> io::Result<()> {
+pub fn trusted_dir(dir: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(dir) {
-        Ok(()) => return Ok(()),
+        Ok(()) => return Ok(true),
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Err(_) => {}
     }
@@ -224,7 +242,7 @@ pub fn trusted_dir(dir: &Path) -> io::Result<()> {
             found.uid()
         )));
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Whether a directory is one, and nobody's but this user's or the administrator's.

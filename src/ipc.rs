@@ -199,8 +199,8 @@ impl From<Cause> for StopCause {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromRecorder {
-    /// Everything can be written where it belongs; the source is being started.
-    Ready,
+    /// Everything can be written where it belongs; the source is being started. The report has the names that the outputs got.
+    Ready(Info),
     /// It can't be recorded. The last word.
     Refused(Refusal),
     Info(Info),
@@ -324,6 +324,8 @@ pub enum RefusalKind {
     Unavailable,
     /// It is ending.
     Ending,
+    /// Another recording writes to the same name.
+    NameTaken,
     /// It is being done already.
     Busy,
     /// Ours.

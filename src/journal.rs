@@ -74,6 +74,13 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         Ok(file)
     }
 
+    /// What syncs the entries that were added so far to the disk, which takes a while: they outlive a power cut then. `None`:
+    /// nothing was added, or the file can't be had.
+    pub fn syncer(&self) -> Option<impl FnOnce() -> io::Result<()> + Send + use<T>> {
+        let file = self.file.as_ref()?.try_clone().ok()?;
+        Some(move || file.sync_data())
+    }
+
     /// Every entry; none when there is no file. Lines that can't be read are counted, and a warning is logged.
     ///
     /// # Errors

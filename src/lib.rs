@@ -3,6 +3,7 @@
 //! The modules stand in the order in which a recording passes through them. `ARCHITECTURE.md` at the root of the
 //! repository says who may import whom; a test holds the code to it.
 
+pub mod disk;
 pub mod files;
 pub mod http_listener;
 pub mod journal;

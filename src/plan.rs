@@ -32,6 +32,7 @@ pub mod stream_url;
 pub mod track;
 mod unnamed;
 mod wire;
+pub mod written;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::media;
 use crate::plan::RecordingPlan;
 use crate::plan::graph::{GraphPlan, Machine};
+use crate::recording::names::{NameError, Names, OlderFiles};
 use crate::recording::preflight::{self, PreflightError};
 use crate::recording::workdir::{WorkDir, WorkDirError};
 use crate::recording::{self, Ended, Outcome, Setup};
@@ -36,6 +37,8 @@ pub struct Options {
 pub enum RefusedError {
     #[error(transparent)]
     Preflight(#[from] PreflightError),
+    #[error(transparent)]
+    Names(#[from] NameError),
     #[error(transparent)]
     WorkDir(#[from] WorkDirError),
     #[error("GStreamer does not start: {0} (try `weir doctor`)")]
@@ -80,9 +83,9 @@ impl Verdict {
 /// ends it gracefully.
 ///
 /// # Errors
-/// When it can't be begun: an output can't be written, or GStreamer does not start.
+/// When it can't be begun: an output can't be written or is there already, or GStreamer does not start.
 pub async fn record(
-    plan: RecordingPlan,
+    mut plan: RecordingPlan,
     request: Option<livekit_protocol::egress_info::Request>,
     options: &Options,
 ) -> Result<Verdict, RefusedError> {
@@ -90,6 +93,8 @@ pub async fn record(
     let mut signals = Signals::listen().map_err(RefusedError::Signals)?;
     let base = std::env::current_dir().map_err(RefusedError::CurrentDir)?;
     preflight::check(&plan, &base, options.keep_free)?;
+    let mut names = Names::new(&base, OlderFiles::Refuse);
+    names.claim(&mut plan)?;
     let work = WorkDir::create(&plan, options.work_dir.as_deref(), &base)?;
     if let Err(error) = media::init() {
         // Nothing was recorded yet; what is there all the same is warned of.
@@ -102,6 +107,7 @@ pub async fn record(
         graph,
         request,
         work,
+        names,
         base,
         keep_free: options.keep_free,
         upload_patience: options.upload_patience,

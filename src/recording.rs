@@ -10,11 +10,13 @@
 //!
 //! Nothing here knows a terminal, a parent process or a network API.
 
+mod disk_sync;
 mod disk_usage;
 mod driver;
 mod failure;
 mod incidents;
 pub mod lifecycle;
+pub mod names;
 mod outputs;
 pub mod preflight;
 pub mod progress;
@@ -31,6 +33,7 @@ use crate::plan::graph::GraphPlan;
 use crate::source::web::StartReport;
 use crate::upload::Tried;
 pub use lifecycle::Outcome;
+use names::Names;
 pub use progress::Progress;
 pub use run::run;
 use workdir::WorkDir;
@@ -43,6 +46,8 @@ pub struct Setup {
     /// The request, redacted, for the report.
     pub request: Option<proto::egress_info::Request>,
     pub work: WorkDir,
+    /// What the plan's outputs write to, taken as far as it is known.
+    pub names: Names,
     /// What relative names of local outputs are relative to.
     pub base: PathBuf,
     /// Bytes of the disk that stay free: a recording ends before there are fewer.

@@ -16,6 +16,7 @@ use crate::sink::file::FilePaths;
 use crate::sink::segments::Places;
 use crate::sink::whole::{FinalizeError, Whole, make_whole};
 use crate::sink::{Leftover, RescueError, Rescued, images, segments};
+use crate::upload::IfTaken;
 use crate::upload::ledger::{self, Accounts};
 use crate::upload::rescue::{RescueStoreError, Rescuer};
 
@@ -158,8 +159,9 @@ async fn recover_output(
         leftovers(abandoned, output, entry, &storage, &accounts, &mut recovered.problems)?;
     let mut is_stored = true;
     for Leftover { local, name } in left {
+        let if_taken = if_taken(entry, &name, &abandoned.manifest.egress_id);
         // A file that is refused holds up none behind it.
-        match rescuer.store(&dir, &name, &local).await {
+        match rescuer.store(&dir, &name, if_taken, &local).await {
             Ok(location) => recovered.files.push(location),
             Err(error) => {
                 recovered.problems.push(RecoverError::Store { name, error });
@@ -180,6 +182,19 @@ fn remove(path: &Path) {
             tracing::warn!(path = %path.display(), %error, "could not be removed");
         }
         _ => {}
+    }
+}
+
+/// Whoever recorded by the same name since the recorder died keeps the file, and the recovered one gets the egress id. Playlists
+/// replace their own last version.
+fn if_taken(entry: &OutputEntry, name: &str, egress_id: &str) -> IfTaken {
+    match (entry, Path::new(name).extension().and_then(|extension| extension.to_str())) {
+        (OutputEntry::File { .. }, Some(extension)) => {
+            let stem = &name[..name.len() - extension.len() - 1];
+            IfTaken::Rename(format!("{stem}-{egress_id}.{extension}"))
+        }
+        (OutputEntry::File { .. }, None) => IfTaken::Rename(format!("{name}-{egress_id}")),
+        (OutputEntry::Segments { .. } | OutputEntry::Images | OutputEntry::Stream, _) => IfTaken::Replace,
     }
 }
 

@@ -138,12 +138,26 @@ impl Report {
     /// What outputs are called is known now: the source told.
     pub fn discovered(&mut self, plan: &RecordingPlan) {
         for (index, output) in plan.outputs.iter().enumerate() {
-            let (OutputPlan::File(file), Some(Place::File(at))) = (output, self.places.get(&OutputId(index)))
-            else {
-                continue;
-            };
-            if let Some(result) = self.info.file_results.get_mut(*at) {
-                result.filename = file.name.to_string();
+            match (output, self.places.get(&OutputId(index))) {
+                (OutputPlan::File(file), Some(Place::File(at))) => {
+                    if let Some(result) = self.info.file_results.get_mut(*at) {
+                        result.filename = file.name.to_string();
+                    }
+                }
+                (OutputPlan::Segments(segments), Some(Place::Segments(at))) => {
+                    if let Some(result) = self.info.segment_results.get_mut(*at) {
+                        result.playlist_name = format!("{}{}", segments.dir, segments.playlist);
+                        let live = segments.live_playlist.as_ref();
+                        result.live_playlist_name =
+                            live.map(|name| format!("{}{name}", segments.dir)).unwrap_or_default();
+                    }
+                }
+                (OutputPlan::Images(images), Some(Place::Images(at))) => {
+                    if let Some(result) = self.info.image_results.get_mut(*at) {
+                        result.filename_prefix.clone_from(&images.prefix);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -199,11 +213,12 @@ impl Report {
         self.write_details();
     }
 
-    /// A file is where it belongs.
-    pub fn file_stored(&mut self, output: OutputId, location: &str, size: u64) {
+    /// A file is where it belongs, by this name.
+    pub fn file_stored(&mut self, output: OutputId, name: &str, location: &str, size: u64) {
         if let Some(Place::File(at)) = self.places.get(&output)
             && let Some(file) = self.info.file_results.get_mut(*at)
         {
+            name.clone_into(&mut file.filename);
             location.clone_into(&mut file.location);
             file.size = i64::try_from(size).unwrap_or(i64::MAX);
         }

@@ -58,6 +58,7 @@ pub struct Upload<T> {
     /// Bytes.
     pub size: u64,
     pub versions: Versions,
+    pub if_taken: IfTaken,
     /// What whoever asked wants to have back with the result.
     pub subject: T,
 }
@@ -68,6 +69,15 @@ pub enum Versions {
     One,
     /// Only the newest counts: an older one that still waits may be left out.
     NewestCounts,
+}
+
+/// What happens where a file on the local disk has the name already. At other storages it is replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IfTaken {
+    Replace,
+    /// The file there stays, and this one gets another name.
+    Rename(String),
 }
 
 /// A file that has begun and only grows; the finished one will be asked to be stored by [`Uploader::store`].
@@ -83,7 +93,7 @@ pub struct Growing {
 /// What became of an upload.
 #[derive(Debug)]
 pub enum UploadEvent<T> {
-    /// It is at `location`, and no longer where it was.
+    /// It is at `location`, by the name that it got, and no longer where it was.
     Stored { upload: Upload<T>, location: String, place: Place },
     /// The store does not take it now. It waits, with everything behind it, and is tried again.
     Delayed { output: OutputId, error: Arc<UploadError> },

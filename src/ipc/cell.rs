@@ -19,7 +19,7 @@ use livekit_protocol as proto;
 use nix::fcntl::Flock;
 use prost::Message;
 
-use crate::files;
+use crate::{disk, files};
 
 const LOCK: &str = "lock";
 const INFO: &str = "info";
@@ -89,6 +89,7 @@ impl Cell {
             files::trusted_dir(parent)?;
         }
         make.recursive(false).create(&self.dir)?;
+        disk::sync_parent(&self.dir);
         self.write_info(info)
     }
 
@@ -123,7 +124,12 @@ impl Cell {
     /// # Errors
     /// When it can't be written.
     pub fn write_info(&self, info: &proto::EgressInfo) -> io::Result<()> {
-        files::replace(&self.dir.join(INFO), &info.encode_to_vec(), 0o600)
+        let (path, bytes) = (self.dir.join(INFO), info.encode_to_vec());
+        // The last one must outlive a power cut: nobody can make it again. Those before it are not worth the wait.
+        match info.ended_at {
+            0 => files::replace_unsynced(&path, &bytes, 0o600),
+            _ => files::replace(&path, &bytes, 0o600),
+        }
     }
 
     /// The last report; `None`: there is none that can be read.

@@ -162,7 +162,10 @@ fn messages_read_back() {
         assert_eq!(parse::<ToRecorder>(&line(&message)).as_ref(), Ok(&message));
     }
     for message in [
-        FromRecorder::Ready,
+        FromRecorder::Ready(Info::new(&proto::EgressInfo {
+            egress_id: "EG_1".to_owned(),
+            ..Default::default()
+        })),
         FromRecorder::Progress(Progress {
             seconds: 1.5,
             pictures: 45,

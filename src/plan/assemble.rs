@@ -255,6 +255,7 @@ impl Assembly<'_> {
             audio,
             pass_through: None,
             name: filename::file(&name_field, &file.path, row, self.naming)?,
+            named: filename::origin(&file.path),
             storage: kept.storage,
             manifest: kept.manifest,
         })
@@ -317,6 +318,7 @@ impl Assembly<'_> {
             ));
         }
         let names = (&*segments.prefix, &*segments.playlist, &*segments.live_playlist);
+        let named = filename::segments_origin(names);
         let names = filename::segments(field, names, self.naming)?;
         Ok(SegmentsPlan {
             has_video: self.media.has_video(),
@@ -327,6 +329,7 @@ impl Assembly<'_> {
             prefix: names.prefix,
             suffix: segments.suffix,
             duration: segment_duration(field, segments)?,
+            named,
             storage: kept.storage,
             manifest: kept.manifest,
         })
@@ -410,7 +413,8 @@ impl Assembly<'_> {
         let prefix =
             filename::image_prefix(&format!("{field}.filename_prefix"), &images.prefix, self.naming)?;
         let Kept { storage, manifest } = kept;
-        Ok(ImagesPlan { interval, width, height, prefix, suffix: images.suffix, storage, manifest })
+        let named = filename::origin(&images.prefix);
+        Ok(ImagesPlan { interval, width, height, prefix, suffix: images.suffix, named, storage, manifest })
     }
 }
 

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::codec::{CONTAINERS, ContainerRow};
 use super::error::PlanError;
+use super::output::NameOrigin;
 use super::storage::StoredName;
 
 /// Whose recording it is, as far as names can tell of it (media.md §7). Which placeholders a name may have depends on it;
@@ -183,6 +184,33 @@ pub(super) fn stem(field: &str, path: &str, default: &str, naming: &Naming) -> R
         name.push_str(&value(default).replace('/', "_"));
     }
     Ok(StoredName::new(without_known_extension(&name)))
+}
+
+/// Who chooses the name of a file, or the prefix of images.
+pub(super) fn origin(path: &str) -> NameOrigin {
+    let path = clean(path);
+    match path.is_empty() || path.ends_with('/') || has_time(&path) {
+        true => NameOrigin::Generated,
+        false => NameOrigin::Given,
+    }
+}
+
+/// Who chooses the names of segments and playlists. One that is given makes all of them so: the others belong to it.
+pub(super) fn segments_origin((prefix, playlist, live_playlist): (&str, &str, &str)) -> NameOrigin {
+    let [prefix, playlist, live_playlist] = [prefix, playlist, live_playlist].map(clean);
+    let [(prefix_dir, prefix), (playlist_dir, playlist), (_, live)] =
+        [&prefix, &playlist, &live_playlist].map(|path| split(path));
+    let dir = if playlist_dir.is_empty() { prefix_dir } else { playlist_dir };
+    let is_ours = |name: &str| without_known_extension(name).is_empty() || has_time(name);
+    match has_time(dir) || [prefix, playlist, live].into_iter().all(is_ours) {
+        true => NameOrigin::Generated,
+        false => NameOrigin::Given,
+    }
+}
+
+/// Whether a template has a time in it: who wrote it wants a name for each recording.
+fn has_time(template: &str) -> bool {
+    ["{time}", "{utc}"].iter().any(|placeholder| template.contains(placeholder))
 }
 
 /// The names of a segment output; see [`SegmentsPlan`](super::output::SegmentsPlan).

@@ -14,6 +14,15 @@ use super::track::TrackCodec;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OutputId(pub usize);
 
+/// Who chose the names of an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameOrigin {
+    /// The request.
+    Given,
+    /// Weir, or a time that stands in them. Where they are taken, the egress id is added.
+    Generated,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutputPlan {
     File(FilePlan),
@@ -87,6 +96,7 @@ pub struct FilePlan {
     /// Of a track that is recorded as it is; `None`: what goes in is encoded here.
     pub pass_through: Option<PassThrough>,
     pub name: StoredName,
+    pub named: NameOrigin,
     pub storage: Storage,
     pub manifest: Manifest,
 }
@@ -114,6 +124,8 @@ pub struct SegmentsPlan {
     pub prefix: String,
     pub suffix: SegmentSuffix,
     pub duration: Duration,
+    /// Of all its names.
+    pub named: NameOrigin,
     pub storage: Storage,
     pub manifest: Manifest,
 }
@@ -191,6 +203,7 @@ pub struct ImagesPlan {
     /// With its directory. An image is called `<prefix>_<suffix>.jpeg`.
     pub prefix: String,
     pub suffix: ImageSuffix,
+    pub named: NameOrigin,
     pub storage: Storage,
     pub manifest: Manifest,
 }

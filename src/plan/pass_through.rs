@@ -48,6 +48,7 @@ pub(super) fn plan(
         has_video: false,
         audio: None,
         name: provisional(track, &file.path, request.retry_count, now)?,
+        named: filename::origin(&file.path),
         pass_through: Some(PassThrough::Awaited),
         storage: storage::resolve(&output.field, output.storage.as_ref(), &provisions.storage)?,
         manifest: output.manifest,

@@ -112,6 +112,22 @@ impl StorageTarget {
         }
     }
 
+    /// What tells this storage from others, whoever asks it and with whichever keys: its server and its bucket. Not for people:
+    /// the name of an Azure account may be in it.
+    #[must_use]
+    pub(super) fn identity(&self) -> String {
+        match &self.backend {
+            Backend::Local => "local".to_owned(),
+            Backend::S3(s3) => format!("s3 {} {}", server(&s3.endpoint), s3.bucket),
+            Backend::Gcs(gcs) => format!("gcs {} {}", server(&gcs.endpoint), gcs.bucket),
+            Backend::Azure(azure) => {
+                let (account, container) = (azure.account_name.expose(), &azure.container_name);
+                format!("azure {} {account} {container}", server(&azure.endpoint))
+            }
+            Backend::AliOss(oss) => format!("oss {} {}", server(&oss.endpoint), oss.bucket),
+        }
+    }
+
     /// `s3://bucket/prefix`, for people: no credentials.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -161,6 +177,22 @@ impl StorageTarget {
             Backend::Azure(azure) => vec![&azure.account_key],
             Backend::AliOss(oss) => vec![&oss.access_key, &oss.secret],
         }
+    }
+}
+
+/// A server's address without what may be written in several ways. Empty for the provider's own servers: a bucket has one name at
+/// all of them.
+fn server(endpoint: &str) -> String {
+    const PROVIDERS: [&str; 4] = ["amazonaws.com", "googleapis.com", "aliyuncs.com", "core.windows.net"];
+    let endpoint = endpoint.to_ascii_lowercase();
+    let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", &endpoint));
+    let rest = rest.trim_end_matches('/');
+    let port = if scheme == "http" { ":80" } else { ":443" };
+    let host = rest.strip_suffix(port).unwrap_or(rest);
+    let is_of = |provider: &&str| host.strip_suffix(*provider).is_some_and(|name| name.ends_with('.'));
+    match PROVIDERS.iter().any(is_of) {
+        true => String::new(),
+        false => host.to_owned(),
     }
 }
 

@@ -30,10 +30,11 @@ use super::signals::Signals;
 use crate::control::{Command, StopCause};
 use crate::ipc::cell::{Alive, Cell};
 use crate::ipc::socket::RecorderSocket;
-use crate::ipc::{self, FromRecorder, IpcError, Job, LONGEST_LINE, Refusal, RefusalKind};
+use crate::ipc::{self, FromRecorder, Info, IpcError, Job, LONGEST_LINE, Refusal, RefusalKind};
 use crate::media;
 use crate::plan::graph::{GraphPlan, Machine};
 use crate::plan::info::redacted_request;
+use crate::recording::names::{NameError, Names, OlderFiles};
 use crate::recording::preflight::{self, PreflightError};
 use crate::recording::workdir::WorkDir;
 use crate::recording::{self, Setup};
@@ -127,7 +128,8 @@ pub async fn run(job: &Job, pipes: Pipes) -> Result<bool, NoJobError> {
                 socket: RecorderSocket::bind(&cell).inspect_err(without).ok(),
                 orphan_timeout: job.terms.orphan_timeout,
             };
-            mouth.say(FromRecorder::Ready);
+            let report = Report::new(&setup.plan, setup.request.clone(), Timestamp::now());
+            mouth.say(FromRecorder::Ready(Info::new(report.info())));
             let kept = record(setup, door, &mut mouth).await;
             mouth.say(FromRecorder::Ended { kept });
             mouth.close().await;
@@ -165,8 +167,10 @@ fn prepare(job: &Job, cell: &Cell) -> Result<Prepared, Refusal> {
     let taken = || internal(&"another recorder is at work for this egress");
     let alive = cell.enter().map_err(|error| internal(&error))?.ok_or_else(taken)?;
     // The service has planned the same before.
-    let (request, plan) = job.plan().map_err(|error| internal(&error))?;
+    let (request, mut plan) = job.plan().map_err(|error| internal(&error))?;
     preflight::check(&plan, &job.terms.base, job.terms.keep_free).map_err(|error| not_writable(&error))?;
+    let mut names = Names::new(&job.terms.base, OlderFiles::Replace);
+    names.claim(&mut plan).map_err(|error| not_named(&error))?;
     let work = WorkDir::create(&plan, Some(cell.dir()), &job.terms.base).map_err(|error| internal(&error))?;
     let graph = GraphPlan::new(
         &plan,
@@ -177,6 +181,7 @@ fn prepare(job: &Job, cell: &Cell) -> Result<Prepared, Refusal> {
         plan,
         graph,
         work,
+        names,
         base: job.terms.base.clone(),
         keep_free: job.terms.keep_free,
         upload_patience: job.terms.upload_patience,
@@ -192,6 +197,15 @@ fn not_writable(error: &PreflightError) -> Refusal {
         | PreflightError::NotWritable { .. }
         | PreflightError::IsADirectory { .. }
         | PreflightError::Storage { .. } => RefusalKind::Invalid,
+    };
+    Refusal { kind, message: error.to_string() }
+}
+
+fn not_named(error: &NameError) -> Refusal {
+    let kind = match error {
+        NameError::Taken { .. } | NameError::Exists { .. } => RefusalKind::NameTaken,
+        NameError::Twice { .. } => RefusalKind::Invalid,
+        NameError::Registry { .. } => RefusalKind::Internal,
     };
     Refusal { kind, message: error.to_string() }
 }

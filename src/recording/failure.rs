@@ -3,6 +3,7 @@
 use tokio::task::JoinError;
 
 use crate::plan::track::TrackKind;
+use crate::recording::names::NameError;
 use crate::report::{Failure, Fault};
 use crate::sink::SinkError;
 use crate::source::tracks::{RoomError, SignalError, TracksError};
@@ -57,6 +58,15 @@ pub(super) fn joined(
 /// A failure that is nobody's fault but ours.
 pub(super) fn of_service(error: &dyn std::error::Error) -> Failure {
     Failure::new(describe(error), Fault::Service)
+}
+
+/// Why a recording can't have its names.
+pub(super) fn of_names(error: &NameError) -> Failure {
+    let fault = match error {
+        NameError::Registry { .. } => Fault::Service,
+        NameError::Taken { .. } | NameError::Exists { .. } | NameError::Twice { .. } => Fault::User,
+    };
+    Failure::new(describe(error), fault)
 }
 
 /// Why a sink could not start, go on, or finish.

@@ -16,8 +16,7 @@ mod remains;
 mod run_dir;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,10 +29,10 @@ pub(super) use self::remains::RECORDING_MANIFEST;
 pub use self::remains::{Remain, Remains, remains_in};
 use self::remains::{is_work_dir, look_before_removing};
 use self::run_dir::{MADE_WITHIN, RunDir, is_older_than};
-use crate::files;
 use crate::plan::RecordingPlan;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::storage::Storage;
+use crate::{disk, files};
 
 /// Name of the directory that work directories are in.
 pub const WORK_ROOT: &str = ".weir";
@@ -59,6 +58,8 @@ pub enum WorkDirError {
     NoManifest { root: PathBuf },
     #[error("{path} belongs to a recording that is still running: stop it first")]
     Busy { path: PathBuf },
+    #[error("{path} is there already, and not this recording's: `weir recover` it, or remove it")]
+    Exists { path: PathBuf },
 }
 
 /// What `weir recover` has to know of a recording.
@@ -110,7 +111,7 @@ pub enum OutputEntry {
 pub struct WorkDir {
     root: PathBuf,
     run: RunDir,
-    /// The directories above `root` that were not there before, the innermost first.
+    /// The directories above `root` that were made for it, the innermost first.
     made: Vec<PathBuf>,
     /// Released by the kernel however the process ends.
     _lock: Flock<File>,
@@ -121,7 +122,8 @@ impl WorkDir {
     /// the first local output, or among the system's temporary files. `base` is what relative names are relative to.
     ///
     /// # Errors
-    /// When a directory or file can't be made; nothing is left behind then.
+    /// When a directory or file can't be made, or the recording's directory is there already; nothing is left behind then, and
+    /// what others made is as it was.
     pub fn create(plan: &RecordingPlan, location: Option<&Path>, base: &Path) -> Result<Self, WorkDirError> {
         let is_given = location.is_some();
         let location = match location {
@@ -130,15 +132,12 @@ impl WorkDir {
         };
         let run = RunDir::create()?;
         let root = location.join(plan.egress_id.as_str());
-        let made = location.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
-        let filled = private_dir::make(&root, is_given).and_then(|lock| {
-            // Only what was made here is removed: another recording's directory may have stood in the way.
-            fill(&root, plan, base, run.path()).inspect_err(|_| remove(&root)).map(|()| lock)
-        });
-        match filled {
-            Ok(lock) => Ok(Self { root, run, made, _lock: lock }),
+        let (made, lock) = private_dir::make(&root, is_given)?;
+        match fill(&root, plan, base, run.path()) {
+            Ok(()) => Ok(Self { root, run, made, _lock: lock }),
             Err(error) => {
-                remove_empty(&root, &made);
+                remove(&root);
+                disk::remove_empty(&made);
                 Err(error)
             }
         }
@@ -378,11 +377,8 @@ fn write_manifest(root: &Path, manifest: &Manifest) -> Result<(), WorkDirError> 
 fn write_storage(root: &Path, plan: &RecordingPlan) -> Result<(), WorkDirError> {
     let path = root.join(STORAGE);
     let storage: Vec<Option<&Storage>> = plan.outputs.iter().map(OutputPlan::storage).collect();
-    let written = || -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(&serde_json::to_vec(&storage)?)
-    };
-    written().map_err(io_error("write", &path))
+    let written = serde_json::to_vec(&storage).map_err(io::Error::from);
+    written.and_then(|text| files::replace(&path, &text, 0o600)).map_err(io_error("write", &path))
 }
 
 fn entry_of(output: &OutputPlan) -> OutputEntry {
@@ -469,18 +465,10 @@ fn remove_for_good(dir: &Path) {
 /// Removes a work directory, and what was made for it as far as it is empty.
 fn remove_made(root: &Path, made: &[PathBuf]) {
     remove(root);
-    remove_empty(root, made);
-}
-
-/// Removes what was made above a work directory, as far as it is empty.
-fn remove_empty(root: &Path, made: &[PathBuf]) {
     if let Some(parent) = root.parent() {
         remove_if_empty(parent);
     }
-    for dir in made {
-        // It fails when results are in it, which is as it should be.
-        fs::remove_dir(dir).ok();
-    }
+    disk::remove_empty(made);
 }
 
 /// Removes the directory of work directories with the last of them.

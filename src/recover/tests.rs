@@ -277,3 +277,11 @@ async fn a_second_name_of_a_growing_file_holds_nothing_up() {
     scene.write("0/.growing-file-0.recording.ogg", &OGG);
     assert_eq!(scene.kept().await, ["0/.growing-file-0.recording.ogg"], "its first name is gone");
 }
+
+#[test]
+fn a_recovered_file_does_not_replace_one_that_was_recorded_since() {
+    let file = OutputEntry::File { container: "MP4".to_owned(), name: "a/v1.2.mp4".to_owned() };
+    assert_eq!(if_taken(&file, "a/v1.2.mp4", "EG_a"), IfTaken::Rename("a/v1.2-EG_a.mp4".to_owned()));
+    assert_eq!(if_taken(&file, "a.b/talk", "EG_a"), IfTaken::Rename("a.b/talk-EG_a".to_owned()));
+    assert_eq!(if_taken(&OutputEntry::Images, "poster.jpeg", "EG_a"), IfTaken::Replace);
+}

@@ -60,7 +60,7 @@ fn a_whole_life() {
     report.ending(EndReason::StopRequested, Duration::from_secs(10), at(12));
     assert_eq!(report.info().status(), proto::EgressStatus::EgressEnding);
     report.stream_ended(stream, &url, None, at(12));
-    report.file_stored(file, "/x/a.mp4", 5000);
+    report.file_stored(file, "a.mp4", "/x/a.mp4", 5000);
     report.note("2 pictures dropped".to_owned());
     report.end(&Ending::Complete, EndReason::StopRequested, at(13));
 
@@ -99,7 +99,7 @@ fn the_manifest_lists_what_was_stored() {
     report.segment_stored(segments, "hls/s_00000.ts", "https://s/hls/s_00000.ts", 1000);
     report.playlist_stored(segments, "hls/s.m3u8", "https://s/hls/s.m3u8");
     report.image_stored(images, "i/t_00000.jpeg", "https://s/<i>", Some(at(3)));
-    report.file_stored(file, "https://s/a.mp4", 5000);
+    report.file_stored(file, "a.mp4", "https://s/a.mp4", 5000);
     assert_eq!(
         report.manifest(at(9)).unwrap(),
         concat!(

@@ -123,6 +123,7 @@ async fn bring_up(
     match (created, topics, launched) {
         (Ok(()), Ok(topics), Ok(launched)) => {
             seat.take(Arc::clone(&launched.handle));
+            let info = launched.handle.info();
             // Said while it was on its way.
             if let Some(error) = service.killed.get() {
                 launched.handle.kill(error);
@@ -220,9 +221,11 @@ const fn fault(code: Code) -> Fault {
     match code {
         Code::Unavailable | Code::DeadlineExceeded | Code::Canceled => Fault::Destination,
         Code::PermissionDenied => Fault::Killed,
-        Code::InvalidArgument | Code::NotFound | Code::MalformedRequest | Code::FailedPrecondition => {
-            Fault::User
-        }
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::MalformedRequest
+        | Code::FailedPrecondition
+        | Code::AlreadyExists => Fault::User,
         _ => Fault::Service,
     }
 }

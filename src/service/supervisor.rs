@@ -68,7 +68,7 @@ pub(super) struct Departed {
 ///
 /// # Errors
 /// When it does not start or does not take the job. Nothing of it runs any more then.
-pub(super) async fn launch(job: &Job, info: proto::EgressInfo) -> Result<Launched, ServiceError> {
+pub(super) async fn launch(job: &Job, mut info: proto::EgressInfo) -> Result<Launched, ServiceError> {
     let failed =
         |error: &dyn std::fmt::Display| ServiceError::internal(format!("handler failed to start: {error}"));
     let spec = OwnSpec { args: vec!["recorder".into()], cwd: "/".into(), stdin: Stdin::Piped };
@@ -84,7 +84,7 @@ pub(super) async fn launch(job: &Job, info: proto::EgressInfo) -> Result<Launche
     let first_word = async {
         stdin.write_all(&ipc::line(job)).await.map_err(|error| failed(&error))?;
         match lines.next().await.map(|line| line.and_then(|line| ipc::parse(&line))) {
-            Some(Ok(FromRecorder::Ready)) => Ok(()),
+            Some(Ok(FromRecorder::Ready(info))) => Ok(info.read().ok()),
             Some(Ok(FromRecorder::Refused(refusal))) => Err(refused(refusal)),
             Some(Ok(_) | Err(_)) => Err(failed(&"it does not speak our words")),
             None => Err(failed(&"it ended before it said anything")),
@@ -92,9 +92,18 @@ pub(super) async fn launch(job: &Job, info: proto::EgressInfo) -> Result<Launche
     };
     let said = timeout(FIRST_WORD_WITHIN, first_word).await;
     let silent = || failed(&format_args!("it said nothing within {} s", FIRST_WORD_WITHIN.as_secs()));
-    if let Err(error) = said.unwrap_or_else(|_| Err(silent())) {
-        recorder.kill(EXIT_WITHIN).await;
-        return Err(error);
+    match said.unwrap_or_else(|_| Err(silent())) {
+        // Outputs may have got other names than those that were planned.
+        Ok(Some(named)) if named.egress_id == info.egress_id => {
+            info.file_results = named.file_results;
+            info.segment_results = named.segment_results;
+            info.image_results = named.image_results;
+        }
+        Ok(_) => tracing::warn!("the recorder's first report can't be read"),
+        Err(error) => {
+            recorder.kill(EXIT_WITHIN).await;
+            return Err(error);
+        }
     }
     Ok(Launched::new(recorder, stdin, lines, info))
 }
@@ -178,7 +187,7 @@ impl Launched {
                                 tracing::warn!(kept = %kept.display(), "something is left of it");
                             }
                         }
-                        Ok(word @ (FromRecorder::Ready | FromRecorder::Refused(_))) => {
+                        Ok(word @ (FromRecorder::Ready(_) | FromRecorder::Refused(_))) => {
                             tracing::warn!(?word, "unexpected of a recorder");
                         }
                         // A recorder of another version may say it twice a second.
@@ -303,7 +312,7 @@ fn read_profile(taken: Taken) -> Result<Vec<u8>, ServiceError> {
 
 fn refused(refusal: Refusal) -> ServiceError {
     let code = match refusal.kind {
-        RefusalKind::Busy => Code::AlreadyExists,
+        RefusalKind::Busy | RefusalKind::NameTaken => Code::AlreadyExists,
         RefusalKind::Invalid => Code::InvalidArgument,
         RefusalKind::NotFound => Code::NotFound,
         RefusalKind::Unavailable => Code::Unavailable,

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::mime;
 use super::store::{self, Object, SIGNED_FOR, Scope, Sent, Store, StoreError, StoreErrorKind};
 use super::tried::{Status, Tried, millis};
 use super::verdict::{Trouble, Verdict};
 use super::view::LaneView;
+use super::{IfTaken, mime};
 use crate::plan::storage::{Links, Storage, StorageTarget};
 
 /// How long a request of [`Sides::hurried`] may take, the time for its body not counted.
@@ -22,6 +22,15 @@ const HURRIED: Duration = Duration::from_secs(1);
 pub enum Place {
     Primary,
     Backup,
+}
+
+/// A file that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) place: Place,
+    /// The name that it got.
+    pub(super) name: String,
+    pub(super) location: String,
 }
 
 /// Why a file could not be stored (media.md §8.4, service.md §5.6).
@@ -185,13 +194,14 @@ impl Side {
     async fn put(
         &self,
         name: &str,
+        if_taken: &IfTaken,
         file: &Path,
         view: &LaneView,
         stalled_after: Option<Duration>,
-    ) -> Result<String, UploadError> {
+    ) -> Result<Stored, UploadError> {
         view.sent().reset();
         let since = Instant::now();
-        let put = self.put_uncounted(name, file, view.sent());
+        let put = self.put_uncounted(name, if_taken, file, view.sent());
         let result = match stalled_after {
             None => put.await,
             Some(stalled_after) => self.unless_stalled(put, view.sent(), stalled_after).await,
@@ -200,20 +210,42 @@ impl Side {
         result
     }
 
-    async fn put_uncounted(&self, name: &str, file: &Path, sent: &Sent) -> Result<String, UploadError> {
+    async fn put_uncounted(
+        &self,
+        name: &str,
+        if_taken: &IfTaken,
+        file: &Path,
+        sent: &Sent,
+    ) -> Result<Stored, UploadError> {
         let store = self.store()?;
-        let object = self.object(name);
-        store.put(&object, file, sent).await.map_err(|error| self.failed(error))?;
-        Ok(self.link(&object.key).await)
+        let (mut name, mut object) = (name, self.object(name));
+        let mut put = match if_taken {
+            IfTaken::Replace => store.put(&object, file, sent).await,
+            IfTaken::Rename(_) => store.put_new(&object, file, sent).await,
+        };
+        if let (Err(error), IfTaken::Rename(other)) = (&put, if_taken)
+            && error.kind() == StoreErrorKind::Exists
+        {
+            tracing::warn!(
+                name,
+                other,
+                "the name was taken while it was recorded; the file gets another one"
+            );
+            (name, object) = (other.as_str(), self.object(other));
+            put = store.put_new(&object, file, sent).await;
+        }
+        put.map_err(|error| self.failed(error))?;
+        let location = self.link(&object.key).await;
+        Ok(Stored { place: self.place, name: name.to_owned(), location })
     }
 
     /// Gives an upload up that makes no progress for `stalled_after`.
     async fn unless_stalled(
         &self,
-        put: impl Future<Output = Result<String, UploadError>>,
+        put: impl Future<Output = Result<Stored, UploadError>>,
         sent: &Sent,
         stalled_after: Duration,
-    ) -> Result<String, UploadError> {
+    ) -> Result<Stored, UploadError> {
         tokio::pin!(put);
         loop {
             let before = sent.bytes();
@@ -307,26 +339,27 @@ impl Sides {
         Self { stores, primary: hurried(&self.primary), backup, on_backup: self.on_backup }
     }
 
-    /// Stores a file at the first place that takes it; where that was, and its link. With `stalled_after` an upload that makes
-    /// no progress for so long is given up.
+    /// Stores a file at the first place that takes it. With `stalled_after` an upload that makes no progress for so long is
+    /// given up.
     pub(super) async fn put(
         self,
         name: String,
+        if_taken: IfTaken,
         file: PathBuf,
         view: Arc<LaneView>,
         stalled_after: Option<Duration>,
-    ) -> Result<(Place, String), UploadError> {
+    ) -> Result<Stored, UploadError> {
         let first = self.current();
-        let error = match first.put(&name, &file, &view, stalled_after).await {
-            Ok(link) => return Ok((first.place, link)),
+        let error = match first.put(&name, &if_taken, &file, &view, stalled_after).await {
+            Ok(stored) => return Ok(stored),
             Err(error) => error,
         };
         let Some(backup) = self.backup.as_ref().filter(|_| first.place == Place::Primary) else {
             return Err(error);
         };
         tracing::warn!(%error, "the primary storage failed; the backup takes over");
-        match backup.put(&name, &file, &view, stalled_after).await {
-            Ok(link) => Ok((Place::Backup, link)),
+        match backup.put(&name, &if_taken, &file, &view, stalled_after).await {
+            Ok(stored) => Ok(stored),
             Err(second) => Err(UploadError::Both { primary: Box::new(error), backup: Box::new(second) }),
         }
     }

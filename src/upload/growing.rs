@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::attempt::{Place, Side};
+use super::attempt::{Place, Side, Stored};
 use super::store::{FileRange, Object, Parts, Store, StoreError};
 use super::view::LaneView;
 use super::{Growing, UploadError};
@@ -113,14 +113,14 @@ impl Session {
     }
 
     /// Sends the rest of the finished file; its link. What came of it goes into the view.
-    pub(super) async fn finish(self, view: &LaneView) -> Result<(Place, String), UploadError> {
+    pub(super) async fn finish(self, view: &LaneView) -> Result<Stored, UploadError> {
         let (side, name, since) = (self.side.clone(), self.growing.name.clone(), Instant::now());
         let result = self.finish_uncounted().await;
         view.add_tried(side.tried(&name, &result, since));
         result
     }
 
-    async fn finish_uncounted(mut self) -> Result<(Place, String), UploadError> {
+    async fn finish_uncounted(mut self) -> Result<Stored, UploadError> {
         let written = self.written();
         let Some(mut parts) = self.parts.take() else {
             return Err(self.side.failed(StoreError::new(
@@ -138,7 +138,8 @@ impl Session {
             self.sent += len;
         }
         parts.finish().await.map_err(|error| self.side.failed(error))?;
-        Ok((self.side.place, self.side.link(&self.object.key).await))
+        let location = self.side.link(&self.object.key).await;
+        Ok(Stored { place: self.side.place, name: self.growing.name.clone(), location })
     }
 
     /// Lets go of what is at the store.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{Place, Sides, Stores, UploadError};
+use super::attempt::{Place, Sides, Stored, Stores, UploadError};
 use super::growing::Session;
 use super::ledger::Ledger;
 use super::patience::{FIRST_STALL, Patience, shorter_stall};
@@ -78,11 +78,11 @@ struct Put<T> {
     /// What was begun at the store and is settled by this.
     begun: Option<String>,
     since: Instant,
-    put: BoxFuture<'static, Result<(Place, String), UploadError>>,
+    put: BoxFuture<'static, Result<Stored, UploadError>>,
 }
 
 enum Done {
-    Put(Result<(Place, String), UploadError>),
+    Put(Result<Stored, UploadError>),
     Advanced(Box<Session>, Result<bool, StoreError>),
 }
 
@@ -145,9 +145,7 @@ impl<T: Subject> Lane<T> {
                 },
                 Some(done) = OptionFuture::from(work.as_mut().map(Work::done)) => {
                     match (work.take(), done) {
-                        (Some(Work::Put(put)), Done::Put(Ok((place, location)))) => {
-                            self.stored(put, place, location);
-                        }
+                        (Some(Work::Put(put)), Done::Put(Ok(stored))) => self.stored(put, stored).await,
                         (Some(Work::Put(put)), Done::Put(Err(error))) => self.failed(put, error),
                         (_, Done::Advanced(session, result)) => self.advanced(*session, result).await,
                         // Work's end is its own.
@@ -300,6 +298,7 @@ impl<T: Subject> Lane<T> {
         let begun = session.as_ref().and_then(Session::handle);
         let (sides, name, local) = (self.sides.clone(), upload.name.clone(), upload.local.clone());
         let (view, stalled_after) = (Arc::clone(&self.view), self.stalled_after);
+        let if_taken = upload.if_taken.clone();
         let grown = session.as_ref().is_some_and(|session| session.grew_to(&name, &local));
         let put: BoxFuture<'static, _> = Box::pin(async move {
             match session {
@@ -310,13 +309,14 @@ impl<T: Subject> Lane<T> {
                 Some(session) => session.abort().await,
                 None => {}
             }
-            sides.put(name, local, view, stalled_after).await
+            sides.put(name, if_taken, local, view, stalled_after).await
         });
         Work::Put(Put { at, upload, begun, since: Instant::now(), put: unless_panicked(put) })
     }
 
-    fn stored(&mut self, put: Put<T>, place: Place, location: String) {
-        let Put { at, upload, begun, .. } = put;
+    async fn stored(&mut self, put: Put<T>, stored: Stored) {
+        let Put { at, mut upload, begun, .. } = put;
+        let Stored { place, name, location } = stored;
         if place == Place::Backup {
             self.sides.set_on_backup();
         }
@@ -324,10 +324,16 @@ impl<T: Subject> Lane<T> {
         if let Some(handle) = begun {
             self.ledger.settled(&handle);
         }
+        if upload.local.exists() {
+            // After a power cut nothing else says that the copy is not needed any more, and that a playlist has it. Where the local
+            // disk moved the file, the file itself says so.
+            self.ledger.sync().await;
+        }
         super::forget(&upload.local);
         for superseded in self.turns.stored(at, &upload) {
             super::forget(&superseded.local);
         }
+        upload.name = name;
         if let Some(patience) = &mut self.ending {
             patience.on_success(Instant::now());
             self.view.set_patience(None);

@@ -68,6 +68,16 @@ impl Ledger {
         self.add(&Entry::Settled { handle: handle.to_owned() });
     }
 
+    /// Waits until what was noted would outlive a power cut.
+    pub(super) async fn sync(&self) {
+        let Some(sync) = self.0.syncer() else { return };
+        let synced =
+            tokio::task::spawn_blocking(sync).await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        if let Err(error) = synced {
+            tracing::warn!(path = %self.0.path().display(), %error, "what is stored could not be synced");
+        }
+    }
+
     fn add(&mut self, entry: &Entry) {
         if let Err(error) = self.0.add(entry) {
             tracing::warn!(path = %self.0.path().display(), %error, "what is stored could not be noted");

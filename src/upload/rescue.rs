@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Place;
-use super::attempt::{Sides, Stores, UploadError};
+use super::attempt::{Sides, Stored, Stores, UploadError};
 use super::growing::LINK_PREFIX;
 use super::ledger::{Ledger, Unfinished};
 use super::patience::{FIRST_STALL, shorter_stall};
+use super::{IfTaken, Place};
 use crate::files;
 use crate::plan::storage::Storage;
 
@@ -60,17 +60,25 @@ impl Rescuer {
     /// Stores a file, notes it in `dir`'s ledger, and removes it; where it is now. A storage that was away for the file before
     /// has less time for this one.
     ///
+    /// `if_taken`: meanwhile another recording may have got the name.
+    ///
     /// # Errors
     /// When it is no regular file of `dir`, or neither storage nor backup takes it; it is still there.
-    pub async fn store(&mut self, dir: &Path, name: &str, local: &Path) -> Result<String, RescueStoreError> {
+    pub async fn store(
+        &mut self,
+        dir: &Path,
+        name: &str,
+        if_taken: IfTaken,
+        local: &Path,
+    ) -> Result<String, RescueStoreError> {
         // What lies elsewhere is nothing that a recording left, and a link may lead there.
         if local.parent() != Some(dir) || !files::is_regular(local).is_ok_and(|is_there| is_there) {
             return Err(RescueStoreError::NotOurs { path: local.to_owned() });
         }
         let sides = if self.hurry.is_some() { self.sides.hurried() } else { self.sides.clone() };
         let since = Instant::now();
-        let put = sides.put(name.to_owned(), local.to_owned(), Arc::default(), self.hurry).await;
-        let (place, location) = put.inspect_err(|error| self.after(error, since.elapsed()))?;
+        let put = sides.put(name.to_owned(), if_taken, local.to_owned(), Arc::default(), self.hurry).await;
+        let Stored { place, location, .. } = put.inspect_err(|error| self.after(error, since.elapsed()))?;
         self.hurry = None;
         if place == Place::Backup {
             self.sides.set_on_backup();

@@ -115,6 +115,14 @@ pub trait Store: Debug + Send + Sync {
     /// [`StoreError`]; nothing of it is to be seen at the store then.
     async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError>;
 
+    /// As [`Store::put`], but what has the name already stays. A server's store can't promise that, and replaces it.
+    ///
+    /// # Errors
+    /// As there; [`StoreErrorKind::Exists`] where the name is taken.
+    async fn put_new(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {
+        self.put(object, file, sent).await
+    }
+
     /// Begins an object whose content is still growing; `None` where the store can't take it in parts, or not with a head
     /// that is rewritten at the end.
     ///

@@ -43,7 +43,16 @@ impl Fixture {
     fn store(&self, name: &str, versions: Versions, subject: u32) {
         let local = self.path(&format!("work/{subject}"));
         std::fs::write(&local, format!("{name} {subject}")).unwrap();
-        let upload = Upload { output: OutputId(0), local, name: name.to_owned(), size: 3, versions, subject };
+        let (name, if_taken) = (name.to_owned(), IfTaken::Replace);
+        let upload = Upload { output: OutputId(0), local, name, size: 3, versions, if_taken, subject };
+        self.uploader.as_ref().unwrap().store(upload);
+    }
+
+    fn store_as(&self, name: &str, if_taken: IfTaken, subject: u32) {
+        let local = self.path(&format!("work/{subject}"));
+        std::fs::write(&local, format!("{name} {subject}")).unwrap();
+        let (name, versions) = (name.to_owned(), Versions::One);
+        let upload = Upload { output: OutputId(0), local, name, size: 3, versions, if_taken, subject };
         self.uploader.as_ref().unwrap().store(upload);
     }
 
@@ -142,6 +151,28 @@ async fn the_backup_takes_over_and_keeps_the_place() {
     lane.heal_place("primary");
     lane.store("2.ts", Versions::One, 2);
     assert_eq!(stored(lane.next().await).2, Place::Backup, "for the rest");
+    lane.ends().await;
+}
+
+/// What was a free name at the start may be taken when the file is finished. Neither of the two files is lost.
+#[tokio::test]
+async fn a_name_that_was_taken_meanwhile_keeps_its_file_and_the_new_one_gets_another() {
+    let mut lane = Fixture::new(false);
+    std::fs::create_dir(lane.path("primary")).unwrap();
+    std::fs::write(lane.path("primary/talk.mp4"), "somebody else's").unwrap();
+    lane.store_as("talk.mp4", IfTaken::Rename("talk-EG_a.mp4".to_owned()), 0);
+    match lane.next().await {
+        Some(UploadEvent::Stored { upload, location, .. }) => {
+            assert_eq!(upload.name, "talk-EG_a.mp4");
+            assert_eq!(Path::new(&location), lane.path("primary/talk-EG_a.mp4"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(std::fs::read_to_string(lane.path("primary/talk.mp4")).unwrap(), "somebody else's");
+    assert_eq!(std::fs::read_to_string(lane.path("primary/talk-EG_a.mp4")).unwrap(), "talk.mp4 0");
+    lane.store_as("talk.mp4", IfTaken::Replace, 1);
+    stored(lane.next().await);
+    assert_eq!(std::fs::read_to_string(lane.path("primary/talk.mp4")).unwrap(), "talk.mp4 1");
     lane.ends().await;
 }
 
@@ -282,6 +313,7 @@ async fn a_lane_that_panics_says_that_its_files_are_left_behind() {
             name: format!("{at}.ts"),
             size: 1,
             versions: Versions::One,
+            if_taken: IfTaken::Replace,
             subject: Defect,
         });
     }

@@ -59,6 +59,7 @@ impl From<StoreErrorKind> for Status {
             StoreErrorKind::Unreachable
             | StoreErrorKind::TooSlow
             | StoreErrorKind::File
+            | StoreErrorKind::Exists
             | StoreErrorKind::Unusable => Self::Internal,
         }
     }

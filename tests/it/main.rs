@@ -23,6 +23,7 @@ mod livekit;
 mod lossy;
 mod measuring;
 mod mixes;
+mod names;
 mod participants;
 mod reconnects;
 mod refusals;

@@ -406,6 +406,7 @@ fn a_head_that_is_written_last_arrives_as_it_is_in_the_end() {
             name,
             size,
             versions: Versions::One,
+            if_taken: weir::upload::IfTaken::Replace,
             subject: (),
         });
         let event = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap();

@@ -108,11 +108,13 @@ async fn record(
     let graph =
         GraphPlan::new(&plan, Machine { cores: weir::recorder::available_cores(), encoder_threads: 0 });
     let work = WorkDir::create(&plan, Some(&dir.join(".weir")), dir).unwrap();
+    let names = weir::recording::names::Names::new(dir, weir::recording::names::OlderFiles::Replace);
     let setup = Setup {
         plan,
         graph,
         request: None,
         work,
+        names,
         base: dir.to_owned(),
         keep_free: 0,
         upload_patience: std::time::Duration::ZERO,

@@ -151,6 +151,8 @@ impl Driver<'_> {
             self.report.note(format!("kept: {}", kept.display()));
         }
         self.incidents.rest().into_iter().for_each(|note| self.report.note(note));
+        // Who reads that it has ended may record by its names at once.
+        self.setup.names.release();
         self.report.end(&ending, reason, Timestamp::now());
         self.reporter.changed(self.report.info());
         Ended { outcome, info: self.report.info().clone(), kept, explanation }
@@ -201,6 +203,7 @@ impl Driver<'_> {
         if let Some(kept) = &kept {
             self.report.note(format!("kept for `weir recover`: {}", kept.display()));
         }
+        self.setup.names.release();
         self.report.end(&Ending::Failed(failure.clone()), EndReason::Killed, Timestamp::now());
         self.reporter.changed(self.report.info());
         Ended { outcome: Outcome::Failed(failure), info: self.report.info().clone(), kept, explanation: None }

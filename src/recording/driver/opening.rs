@@ -13,7 +13,8 @@ use crate::plan::codec::AudioCodec;
 use crate::plan::output::OutputId;
 use crate::plan::source::SourcePlan;
 use crate::plan::track::{Discovered, Picture, Sound};
-use crate::recording::failure::{of_service, of_sink};
+use crate::recording::disk_sync;
+use crate::recording::failure::{of_names, of_service, of_sink};
 use crate::recording::lifecycle::{Action, Event, State};
 use crate::recording::outputs::Outputs;
 use crate::recording::progress::ProgressBoard;
@@ -42,6 +43,12 @@ impl Driver<'_> {
             events,
         };
         starting.spawn(async move { Source::start(&source, context).await });
+        let outputs = self.setup.plan.outputs.iter().enumerate();
+        let kept = outputs.filter(|(_, output)| output.storage().is_some());
+        let dirs: Vec<_> = kept.map(|(at, _)| self.setup.work.output(OutputId(at))).collect();
+        if !dirs.is_empty() {
+            disk_sync::start(dirs, &self.tasks, &self.abandon);
+        }
         // What is encoded of a track, and what its file is, its frames tell.
         if !self.setup.plan.is_by_codec() {
             self.start_encoders()?;
@@ -98,6 +105,8 @@ impl Driver<'_> {
     fn complete(&mut self, found: &[Discovered]) -> Result<(), Failure> {
         let is_by_codec = self.setup.plan.is_by_codec();
         self.setup.plan = self.setup.plan.discovered(found).map_err(|error| of_service(&error))?;
+        // Names that say who publishes are known only now.
+        self.setup.names.claim(&mut self.setup.plan).map_err(|error| of_names(&error))?;
         if is_by_codec {
             self.setup.graph = self.setup.graph.reduced_to(&self.setup.plan);
             self.raw_video = self.raw_video.take().filter(|_| self.setup.plan.video.is_some());

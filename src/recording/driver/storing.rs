@@ -15,7 +15,7 @@ use crate::recording::workdir::{Kept, RECORDING_MANIFEST};
 use crate::report::{Failure, Fault};
 use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile};
 use crate::upload::store::Head;
-use crate::upload::{Growing, LaneSetup, Place, Upload, UploadEvent, Uploader, Versions};
+use crate::upload::{Growing, IfTaken, LaneSetup, Place, Upload, UploadEvent, Uploader, Versions};
 
 /// What an upload is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,11 @@ impl Driver<'_> {
             ArtifactKind::Playlist => Versions::NewestCounts,
             ArtifactKind::File | ArtifactKind::Segment { .. } | ArtifactKind::Image { .. } => Versions::One,
         };
+        let other_name = match kind {
+            ArtifactKind::File => self.setup.names.name_if_taken(&self.setup.plan, output),
+            // Segments and images belong to a playlist or a prefix, which is this recording's.
+            ArtifactKind::Segment { .. } | ArtifactKind::Playlist | ArtifactKind::Image { .. } => None,
+        };
         match &self.uploader {
             Some(uploader) => {
                 uploader.store(Upload {
@@ -64,6 +69,7 @@ impl Driver<'_> {
                     name,
                     size,
                     versions,
+                    if_taken: other_name.map_or(IfTaken::Replace, IfTaken::Rename),
                     subject: Stored::Artifact(kind),
                 });
             }
@@ -159,7 +165,7 @@ impl Driver<'_> {
         match subject {
             Stored::Artifact(ArtifactKind::File) => {
                 self.board.set(*output, OutputState::Done);
-                self.report.file_stored(*output, location, *size);
+                self.report.file_stored(*output, name, location, *size);
                 self.disk.add_stored(*size);
             }
             Stored::Artifact(ArtifactKind::Segment { .. }) => {
@@ -209,6 +215,7 @@ impl Driver<'_> {
                 name: format!("{dir}{name}"),
                 size: text.len() as u64,
                 versions: Versions::One,
+                if_taken: IfTaken::Replace,
                 subject: Stored::Manifest,
             });
         }

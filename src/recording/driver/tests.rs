@@ -12,13 +12,14 @@ use crate::plan::provisions::Provisions;
 use crate::plan::stream_url::StreamUrl;
 use crate::plan::{EgressId, RecordingPlan, json};
 use crate::recording::lifecycle::Outcome;
+use crate::recording::names::{Names, OlderFiles};
 use crate::recording::workdir::WorkDir;
 use crate::recording::{Ended, Setup};
 use crate::sink::{ArtifactKind, StreamEvent};
 use crate::source::SourceError;
 use crate::source::web::WebError;
 use crate::upload::store::{StoreError, StoreErrorKind};
-use crate::upload::{Upload, UploadError, Versions};
+use crate::upload::{IfTaken, Upload, UploadError, Versions};
 
 const FILE: &str = r#""fileOutputs": [{"filepath": "a.mp4"}]"#;
 const STREAM: &str = r#""streamOutputs": [{"protocol": "RTMP", "urls": ["rtmp://host/app/secretkey"]}]"#;
@@ -47,6 +48,7 @@ async fn ended(outputs: &str, happen: impl FnOnce(&mut Driver<'_>)) -> Ended {
         graph,
         request: None,
         work,
+        names: Names::new(&base, OlderFiles::Replace),
         base: base.clone(),
         keep_free: 0,
         upload_patience: Duration::ZERO,
@@ -78,6 +80,7 @@ fn store_fails(driver: &mut Driver<'_>) {
             name: number.to_string(),
             size: 1,
             versions: Versions::One,
+            if_taken: IfTaken::Replace,
             subject: Stored::Artifact(ArtifactKind::File),
         };
         let error = StoreError::new(StoreErrorKind::Refused, "no such bucket");

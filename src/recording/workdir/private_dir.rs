@@ -1,13 +1,14 @@
 //! Makes work directories in places where others may write, and looks at those that are taken over.
 
 use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
 
 use super::{LOCK, WORK_ROOT, WorkDirError, io_error};
-use crate::files;
+use crate::{disk, files};
 
 /// Work directories of recordings that keep nothing, and so have no place of their own: among the system's temporary files.
 pub(super) fn temporary() -> Result<PathBuf, WorkDirError> {
@@ -16,21 +17,56 @@ pub(super) fn temporary() -> Result<PathBuf, WorkDirError> {
     Ok(dir.join(WORK_ROOT))
 }
 
-/// Makes a work directory, which must not exist, for its owner alone, and locks it. Until its manifest is written nobody
-/// takes it for one, so that its lock is held before anybody looks at it.
+/// Makes a work directory, which must be a new one, for its owner alone, and locks it; those above it as far as they are missing.
+/// Gives those, the innermost first. As long as it has no manifest and no reports nobody takes it for a work directory, so that its
+/// lock is held before anybody looks at it.
 ///
 /// `is_given`: its location was chosen, so that it may be a symbolic link.
-pub(super) fn make(root: &Path, is_given: bool) -> Result<Flock<File>, WorkDirError> {
-    if let Some(location) = root.parent() {
-        if let Some(parent) = location.parent() {
-            fs::create_dir_all(parent).map_err(io_error("make", parent))?;
-        }
-        let leads_to_one = is_given && location.is_symlink() && location.is_dir();
-        if !leads_to_one {
-            files::trusted_dir(location).map_err(io_error("use", location))?;
+pub(super) fn make(root: &Path, is_given: bool) -> Result<(Vec<PathBuf>, Flock<File>), WorkDirError> {
+    /// Another recording that ends removes the directory of work directories with its last one, maybe just now.
+    const ATTEMPTS: usize = 16;
+    let mut made = Vec::new();
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match make_above(root, is_given, &mut made).and_then(|()| make_new(root)) {
+            Ok(lock) => {
+                disk::sync_parent(root);
+                return Ok((made, lock));
+            }
+            Err(WorkDirError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && attempts < ATTEMPTS => {}
+            Err(error) => {
+                disk::remove_empty(&made);
+                return Err(error);
+            }
         }
     }
-    DirBuilder::new().mode(0o700).create(root).map_err(io_error("make", root))?;
+}
+
+/// Makes the directories above a work directory, and adds those that were missing to `made`.
+fn make_above(root: &Path, is_given: bool, made: &mut Vec<PathBuf>) -> Result<(), WorkDirError> {
+    let mut add = |new: Vec<PathBuf>| {
+        made.retain(|dir| !new.contains(dir));
+        drop(made.splice(0..0, new));
+    };
+    let Some(location) = root.parent() else { return Ok(()) };
+    if let Some(parent) = location.parent() {
+        add(disk::make_dirs(parent).map_err(io_error("make", parent))?);
+    }
+    let leads_to_one = is_given && location.is_symlink() && location.is_dir();
+    if !leads_to_one && files::trusted_dir(location).map_err(io_error("use", location))? {
+        disk::sync_parent(location);
+        add(vec![location.to_owned()]);
+    }
+    Ok(())
+}
+
+fn make_new(root: &Path) -> Result<Flock<File>, WorkDirError> {
+    DirBuilder::new().mode(0o700).create(root).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => WorkDirError::Exists { path: root.to_owned() },
+        _ => io_error("make", root)(error),
+    })?;
     lock(root).inspect_err(|_| {
         fs::remove_dir_all(root).ok();
     })

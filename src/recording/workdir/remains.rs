@@ -101,8 +101,9 @@ pub fn remains_in(root: &Path) -> Vec<Remain> {
 /// When a directory can't be read: what is in it is not known.
 pub(super) fn remains(root: &Path) -> io::Result<Vec<Remain>> {
     let mut found = Vec::new();
-    // The manifest has other names while it is replaced.
-    let own = |name: &str| [STORAGE, LOCK, REPORT].contains(&name) || name.starts_with("manifest.");
+    // Manifest and storages have other names while they are replaced.
+    let is_own = |name: &str| name.starts_with("manifest.") || name.starts_with("storage.");
+    let own = |name: &str| [LOCK, REPORT].contains(&name) || is_own(name);
     collect(root, &own, &mut found)?;
     found.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(found)
@@ -167,7 +168,9 @@ mod tests {
         for name in [
             "manifest.json",
             "manifest.part",
+            "manifest.json.new",
             "storage.json",
+            "storage.json.new",
             "lock",
             "report/screenshot.png",
             "0/notes-0.jsonl",

@@ -1,7 +1,6 @@
 use super::*;
 use crate::plan::codec::Container;
-use crate::plan::output::FilePlan;
-
+use crate::plan::output::{FilePlan, NameOrigin};
 use crate::plan::page::Page;
 use crate::plan::source::{BrowserTerms, CaptureKind, SourcePlan, StartRule, WebPlan};
 use crate::plan::storage::{Storage, StoredName};
@@ -30,6 +29,7 @@ fn plan(name: &Path) -> RecordingPlan {
             audio: None,
             pass_through: None,
             name: StoredName::new(name.display().to_string()),
+            named: NameOrigin::Given,
             storage: Storage::local(),
             manifest: crate::plan::request::Manifest::OnlyWithBackup,
         })],
@@ -75,6 +75,67 @@ fn a_place_that_can_not_be_written_leaves_nothing_behind() {
     fs::write(dir.path().join(WORK_ROOT), "a file").unwrap();
     assert!(WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).is_err());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+/// Two recordings of one egress id: the second must not take the first one's recorded files with it.
+#[test]
+fn a_directory_of_another_recording_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).unwrap();
+    let recorded = first.output(OutputId(0)).join("file-0.recording.mp4");
+    fs::write(&recorded, "recorded").unwrap();
+    let refused = WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).unwrap_err();
+    assert!(matches!(refused, WorkDirError::Exists { .. }), "{refused}");
+    assert_eq!(fs::read_to_string(&recorded).unwrap(), "recorded");
+    // Also when its recorder is gone.
+    let root = first.keep();
+    assert!(WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).is_err());
+    assert_eq!(fs::read_to_string(&recorded).unwrap(), "recorded");
+    // And when it is no directory of a recording at all.
+    fs::remove_dir_all(&root).unwrap();
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("notes"), "somebody's").unwrap();
+    assert!(WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).is_err());
+    assert!(root.join("notes").exists());
+}
+
+#[test]
+fn a_failure_removes_no_directory_that_was_there_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("out/.weir");
+    fs::create_dir_all(&root).unwrap();
+    fs::write(root.join("EG_test"), "in the way").unwrap();
+    assert!(WorkDir::create(&plan(Path::new("out/a.mp4")), None, dir.path()).is_err());
+    assert_eq!(fs::read_to_string(root.join("EG_test")).unwrap(), "in the way");
+    fs::remove_file(root.join("EG_test")).unwrap();
+    // Empty now, and somebody else's all the same.
+    let long = "x".repeat(300);
+    let refused = WorkDir::create(
+        &RecordingPlan { egress_id: EgressId::new(long), ..plan(Path::new("out/a.mp4")) },
+        None,
+        dir.path(),
+    );
+    assert!(refused.is_err() && root.is_dir());
+}
+
+#[test]
+fn recordings_that_begin_and_end_together_do_not_remove_each_others_directories() {
+    let dir = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let dir = dir.path();
+            scope.spawn(move || {
+                for round in 0..20 {
+                    let egress_id = EgressId::new(format!("EG_{thread}_{round}"));
+                    let plan = RecordingPlan { egress_id, ..plan(Path::new("out/a.mp4")) };
+                    let work = WorkDir::create(&plan, None, dir).unwrap();
+                    assert!(work.output(OutputId(0)).is_dir());
+                    work.discard().unwrap();
+                }
+            });
+        }
+    });
+    assert!(!dir.path().join("out/.weir").exists());
 }
 
 #[test]

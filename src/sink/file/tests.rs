@@ -2,6 +2,7 @@ mod with_processes;
 
 use super::*;
 use crate::plan::codec::AudioCodec;
+use crate::plan::output::NameOrigin;
 use crate::plan::request::Manifest;
 use crate::plan::storage::{Storage, StoredName};
 use crate::sink::synthetic::{
@@ -20,6 +21,7 @@ fn plan(container: Container, has_video: bool, audio: Option<AudioCodec>) -> Fil
         audio,
         pass_through: None,
         name,
+        named: NameOrigin::Given,
         storage: Storage::local(),
         manifest: Manifest::OnlyWithBackup,
     }

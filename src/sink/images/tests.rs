@@ -2,7 +2,7 @@ mod with_processes;
 
 use super::*;
 use crate::media::Feed;
-use crate::plan::output::ImageSuffix;
+use crate::plan::output::{ImageSuffix, NameOrigin};
 use crate::plan::request::Manifest;
 use crate::plan::storage::Storage;
 use crate::sink::synthetic::{SOON, Stage, output_of};
@@ -42,6 +42,7 @@ fn plan(interval: Duration) -> ImagesPlan {
         height: 90,
         prefix: "thumbs/page".to_owned(),
         suffix: ImageSuffix::Index,
+        named: NameOrigin::Given,
         storage: Storage::local(),
         manifest: Manifest::OnlyWithBackup,
     }

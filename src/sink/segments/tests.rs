@@ -6,7 +6,7 @@ use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
 
 use super::*;
 use crate::plan::codec::AudioCodec;
-use crate::plan::output::SegmentSuffix;
+use crate::plan::output::{NameOrigin, SegmentSuffix};
 use crate::plan::request::Manifest;
 use crate::plan::storage::Storage;
 use crate::sink::synthetic::{
@@ -27,6 +27,7 @@ fn plan(has_video: bool, audio: Option<AudioCodec>) -> SegmentsPlan {
         prefix: "parts/talk".to_owned(),
         suffix: SegmentSuffix::Index,
         duration: Duration::from_secs(2),
+        named: NameOrigin::Given,
         storage: Storage::local(),
         manifest: Manifest::OnlyWithBackup,
     }

@@ -2,10 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::plan::output::OutputId;
+use crate::upload::IfTaken;
 
 fn upload(name: &str, versions: Versions, subject: u32) -> Upload<u32> {
     let local = PathBuf::from(format!("/work/{subject}"));
-    Upload { output: OutputId(0), local, name: name.to_owned(), size: 10, versions, subject }
+    let (name, if_taken) = (name.to_owned(), IfTaken::Replace);
+    Upload { output: OutputId(0), local, name, size: 10, versions, if_taken, subject }
 }
 
 fn segment(subject: u32) -> Upload<u32> {

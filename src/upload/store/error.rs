@@ -27,6 +27,8 @@ pub enum StoreErrorKind {
     TooSlow,
     /// The file itself can't be read, or (local disk) written.
     File,
+    /// A file on the local disk has the name already, and is to stay.
+    Exists,
     /// The configuration makes no store: an address that is none, a key that is none.
     Unusable,
 }
@@ -77,7 +79,10 @@ impl Scope {
     fn of_write(error: &io::Error) -> Self {
         use io::ErrorKind;
         match error.kind() {
-            ErrorKind::InvalidFilename | ErrorKind::IsADirectory | ErrorKind::InvalidInput => Self::Object,
+            ErrorKind::InvalidFilename
+            | ErrorKind::IsADirectory
+            | ErrorKind::InvalidInput
+            | ErrorKind::AlreadyExists => Self::Object,
             _ => Self::Unclear,
         }
     }
@@ -89,7 +94,7 @@ impl StoreErrorKind {
     pub const fn is_passing(self) -> bool {
         match self {
             Self::Busy | Self::Unreachable | Self::TooSlow => true,
-            Self::Refused | Self::File | Self::Unusable => false,
+            Self::Refused | Self::File | Self::Exists | Self::Unusable => false,
         }
     }
 
@@ -126,7 +131,11 @@ impl StoreError {
 
     fn of_disk(path: &std::path::Path, source: io::Error) -> Self {
         let text = format!("{}: {source}", path.display());
-        Self { source: Some(source), ..Self::new(StoreErrorKind::File, text) }
+        let kind = match source.kind() {
+            io::ErrorKind::AlreadyExists => StoreErrorKind::Exists,
+            _ => StoreErrorKind::File,
+        };
+        Self { source: Some(source), ..Self::new(kind, text) }
     }
 
     /// The same of an answer with this error code (empty: it had none) and status.

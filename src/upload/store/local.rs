@@ -1,13 +1,15 @@
 //! Local disk as a storage.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sha2::{Digest, Sha256};
 
 use super::{Object, Sent, Store, StoreError, file_size};
+use crate::disk::{self, Existing};
 
 /// A directory. Keys that begin with `/` are elsewhere.
 #[derive(Debug)]
@@ -38,10 +40,26 @@ impl Store for LocalStore {
     }
 
     async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {
+        self.place(object, file, sent, Existing::Replace).await
+    }
+
+    async fn put_new(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {
+        self.place(object, file, sent, Existing::Keep).await
+    }
+}
+
+impl LocalStore {
+    async fn place(
+        &self,
+        object: &Object,
+        file: &Path,
+        sent: &Sent,
+        existing: Existing,
+    ) -> Result<(), StoreError> {
         let (local, target) = (file.to_owned(), self.target(&object.key));
         let size = file_size(file).await?;
         let failed = |error| StoreError::unwritable(&self.target(&object.key), error);
-        let moved = tokio::task::spawn_blocking(move || store(&local, &target)).await;
+        let moved = tokio::task::spawn_blocking(move || store(&local, &target, existing)).await;
         moved.map_err(|panic| failed(io::Error::other(panic)))?.map_err(failed)?;
         sent.add(size);
         Ok(())
@@ -49,35 +67,47 @@ impl Store for LocalStore {
 }
 
 /// Puts a finished file to its final place: a rename where it can be one, else a copy that gets its name only when it is
-/// whole and on the disk. What stood there before is replaced in one step. Gives the absolute place.
+/// whole and on the disk. Both outlive a power cut from then on.
 ///
 /// # Errors
-/// When a directory can't be made, or the file can't be moved; `local` is there then as before.
-pub(in crate::upload) fn store(local: &Path, target: &Path) -> io::Result<PathBuf> {
-    if let Some(dir) = target.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        fs::create_dir_all(dir)?;
+/// When a directory can't be made, the file can't be moved, or the name is taken and [`Existing::Keep`]; `local` is there then
+/// as before.
+fn store(local: &Path, target: &Path, existing: Existing) -> io::Result<()> {
+    const ATTEMPTS: usize = 16;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let made = target.parent().map_or_else(|| Ok(Vec::new()), disk::make_dirs);
+        let stored = made.and_then(|_| match disk::place(local, target, existing) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy_over(local, target, existing),
+            placed => placed,
+        });
+        match stored {
+            // Another recording that ended removed the directory, which was empty until now.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && attempts < ATTEMPTS && local.exists() => {}
+            stored => return stored,
+        }
     }
-    match fs::rename(local, target) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy_over(local, target)?,
-        Err(error) => return Err(error),
-    }
-    std::path::absolute(target)
 }
 
-fn copy_over(local: &Path, target: &Path) -> io::Result<()> {
-    let mut name = target.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = target.with_file_name(name);
-    let copied = fs::copy(local, &part)
-        .and_then(|_| File::open(&part)?.sync_all())
-        .and_then(|()| fs::rename(&part, target));
+fn copy_over(local: &Path, target: &Path, existing: Existing) -> io::Result<()> {
+    let part = target.with_file_name(part_name(local));
+    let copied = fs::copy(local, &part).and_then(|_| disk::place(&part, target, existing));
     if let Err(error) = copied {
         // The copy is of no use; that it can't be removed is the smaller of the two errors.
         fs::remove_file(&part).ok();
         return Err(error);
     }
     fs::remove_file(local)
+}
+
+/// The name of a copy until it is whole. It is this file's alone, as two recordings may want one name; and the same when a killed
+/// one is recovered, so that half a copy does not stay.
+fn part_name(local: &Path) -> String {
+    let digest = Sha256::digest(local.as_os_str().as_encoded_bytes());
+    let digits: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!(".weir-{digits}.part")
 }
 
 #[cfg(test)]
@@ -91,7 +121,7 @@ mod tests {
         let (local, target) = (dir.path().join("a"), dir.path().join("x/y/b"));
         for content in ["one", "two"] {
             fs::write(&local, content).unwrap();
-            assert_eq!(store(&local, &target).unwrap(), target);
+            store(&local, &target, Existing::Replace).unwrap();
             assert_eq!(fs::read_to_string(&target).unwrap(), content);
             assert!(!local.exists());
         }
@@ -102,7 +132,7 @@ mod tests {
         let (disk, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
         let (local, target) = (memory.path().join("a"), disk.path().join("b"));
         fs::write(&local, vec![7; 100_000]).unwrap();
-        store(&local, &target).unwrap();
+        store(&local, &target, Existing::Replace).unwrap();
         assert_eq!(fs::read(&target).unwrap().len(), 100_000);
         assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 1);
         assert!(!local.exists());
@@ -137,7 +167,46 @@ mod tests {
         let local = dir.path().join("a");
         fs::write(&local, "kept").unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
-        assert!(store(&local, &dir.path().join("file/b")).is_err());
+        assert!(store(&local, &dir.path().join("file/b"), Existing::Replace).is_err());
         assert_eq!(fs::read_to_string(&local).unwrap(), "kept");
+    }
+
+    /// Two recordings with one name and their work directories on another file system once shared one `.part`.
+    #[test]
+    fn copies_of_one_name_do_not_mix() {
+        let (disk, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let target = disk.path().join("talk.mp4");
+        let files: Vec<PathBuf> = (0..4).map(|index| memory.path().join(format!("{index}.mp4"))).collect();
+        for (index, file) in (0u8..).zip(&files) {
+            fs::write(file, vec![index; 3_000_000]).unwrap();
+        }
+        let shared = &target;
+        let stored: Vec<bool> = std::thread::scope(|scope| {
+            let threads: Vec<_> = files
+                .iter()
+                .map(|file| scope.spawn(move || store(file, shared, Existing::Keep).is_ok()))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(stored.iter().filter(|stored| **stored).count(), 1, "{stored:?}");
+        let winner = stored.iter().position(|stored| *stored).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), vec![u8::try_from(winner).unwrap(); 3_000_000]);
+        for (index, file) in files.iter().enumerate() {
+            assert_eq!(file.exists(), index != winner, "who lost has the file still");
+        }
+        assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 1, "no part is left");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_taken_is_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = LocalStore::new(dir.path());
+        fs::write(dir.path().join("talk.mp4"), "older").unwrap();
+        fs::write(dir.path().join("new"), "newer").unwrap();
+        let object = Object { key: "talk.mp4".to_owned(), mime: "video/mp4" };
+        let taken = local.put_new(&object, &dir.path().join("new"), &Sent::default()).await.unwrap_err();
+        assert_eq!(taken.kind(), super::super::StoreErrorKind::Exists);
+        assert_eq!(fs::read_to_string(dir.path().join("talk.mp4")).unwrap(), "older");
+        assert_eq!(fs::read_to_string(dir.path().join("new")).unwrap(), "newer");
     }
 }

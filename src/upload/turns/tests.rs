@@ -1,5 +1,6 @@
 use super::*;
 use crate::plan::output::OutputId;
+use crate::upload::IfTaken;
 use crate::upload::store::{StoreError, StoreErrorKind};
 
 struct Fixture {
@@ -21,8 +22,8 @@ impl Fixture {
 
     fn push(&mut self, name: &str, versions: Versions, subject: u32) {
         let local = format!("/work/{subject}").into();
-        let upload =
-            Upload { output: OutputId(0), local, name: name.to_owned(), size: 10, versions, subject };
+        let (name, if_taken) = (name.to_owned(), IfTaken::Replace);
+        let upload = Upload { output: OutputId(0), local, name, size: 10, versions, if_taken, subject };
         assert!(self.turns.push(upload).is_none());
     }
 

@@ -1,0 +1,314 @@
+//! The names that a recording writes to, so that no other one writes to them at the same time; and how it gets others.
+//!
+//! Manifests are not among them: their names have the egress id.
+
+use super::RecordingPlan;
+use super::output::{ImageSuffix, NameOrigin, OutputId, OutputPlan, SegmentSuffix};
+use super::storage::{StorageTarget, StoredName};
+
+/// A name that an output writes to in one of its storages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenName {
+    /// As the request has it, for people.
+    pub name: String,
+    /// With the storage's prefix. In a name that stands for many files, `*` is what differs.
+    pub key: String,
+    /// On the local disk: `key` is a path there.
+    pub is_local: bool,
+    /// What tells its storage from others.
+    pub storage: String,
+    /// Written to only when the primary storage fails.
+    pub is_backup: bool,
+    pub files: WrittenFiles,
+}
+
+/// The files that have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrittenFiles {
+    One,
+    /// Numbered from zero, with five digits or more in place of the `*`.
+    Numbered,
+    /// With the time at which each begins.
+    Timed,
+}
+
+impl RecordingPlan {
+    /// The names that an output writes to, at its primary and at its backup storage.
+    #[must_use]
+    pub fn written(&self, OutputId(output): OutputId) -> Vec<WrittenName> {
+        let Some(output) = self.outputs.get(output) else { return Vec::new() };
+        let Some(storage) = output.storage() else { return Vec::new() };
+        let names = names(output);
+        let places = [(Some(&storage.primary), false), (storage.backup.as_ref(), true)];
+        let at = |(target, is_backup): (Option<&StorageTarget>, bool)| -> Vec<WrittenName> {
+            let Some(target) = target else { return Vec::new() };
+            let written = |(name, files): &(String, WrittenFiles)| WrittenName {
+                name: name.clone(),
+                key: target.key(name),
+                is_local: target.is_local(),
+                storage: target.identity(),
+                is_backup,
+                files: *files,
+            };
+            names.iter().map(written).collect()
+        };
+        places.into_iter().flat_map(at).collect()
+    }
+
+    /// Who chose an output's names.
+    #[must_use]
+    pub fn named(&self, OutputId(output): OutputId) -> NameOrigin {
+        match self.outputs.get(output) {
+            Some(OutputPlan::File(file)) => file.named,
+            Some(OutputPlan::Segments(segments)) => segments.named,
+            Some(OutputPlan::Images(images)) => images.named,
+            Some(OutputPlan::Stream(_) | OutputPlan::WebSocket(_)) | None => NameOrigin::Given,
+        }
+    }
+
+    /// Adds the egress id to the names of an output: no other recording has them then.
+    pub fn add_id_to_names(&mut self, OutputId(output): OutputId) {
+        let id = self.egress_id.clone();
+        let add = |name: &str, extension: &str| {
+            let stem = name.strip_suffix(extension).unwrap_or(name);
+            format!("{stem}-{id}{extension}")
+        };
+        match self.outputs.get_mut(output) {
+            Some(OutputPlan::File(file)) => {
+                file.name = StoredName::new(add(file.name.as_str(), file.container.row().extension));
+            }
+            Some(OutputPlan::Segments(segments)) => {
+                segments.playlist = add(&segments.playlist, ".m3u8");
+                segments.live_playlist = segments.live_playlist.as_ref().map(|name| add(name, ".m3u8"));
+                segments.prefix = add(&segments.prefix, "");
+            }
+            Some(OutputPlan::Images(images)) => images.prefix = add(&images.prefix, ""),
+            Some(OutputPlan::Stream(_) | OutputPlan::WebSocket(_)) | None => {}
+        }
+    }
+
+    /// A file's name with the egress id in it, for when its own is taken at the end.
+    #[must_use]
+    pub fn file_name_with_id(&self, output: OutputId) -> Option<String> {
+        let mut plan = self.clone();
+        plan.add_id_to_names(output);
+        match plan.outputs.into_iter().nth(output.0) {
+            Some(OutputPlan::File(file)) => Some(file.name.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Puts an output's backup below a directory of the egress id: another recording's backup may need the same names.
+    pub fn move_backup(&mut self, OutputId(output): OutputId) {
+        let id = self.egress_id.clone();
+        let storage = match self.outputs.get_mut(output) {
+            Some(OutputPlan::File(file)) => &mut file.storage,
+            Some(OutputPlan::Segments(segments)) => &mut segments.storage,
+            Some(OutputPlan::Images(images)) => &mut images.storage,
+            Some(OutputPlan::Stream(_) | OutputPlan::WebSocket(_)) | None => return,
+        };
+        if let Some(backup) = &mut storage.backup {
+            backup.prefix = match backup.prefix.as_str() {
+                "" => id.to_string(),
+                prefix => format!("{prefix}/{id}"),
+            };
+        }
+    }
+}
+
+fn names(output: &OutputPlan) -> Vec<(String, WrittenFiles)> {
+    match output {
+        OutputPlan::File(file) => vec![(file.name.to_string(), WrittenFiles::One)],
+        OutputPlan::Segments(segments) => {
+            let dir = &segments.dir;
+            let files = match segments.suffix {
+                SegmentSuffix::Index => WrittenFiles::Numbered,
+                SegmentSuffix::Timestamp => WrittenFiles::Timed,
+            };
+            let playlists = std::iter::once(&segments.playlist).chain(&segments.live_playlist);
+            let mut names: Vec<_> =
+                playlists.map(|name| (format!("{dir}{name}"), WrittenFiles::One)).collect();
+            names.push((format!("{dir}{}_*.ts", segments.prefix), files));
+            names
+        }
+        OutputPlan::Images(images) => {
+            let prefix = &images.prefix;
+            vec![match images.suffix {
+                ImageSuffix::Index => (format!("{prefix}_*.jpeg"), WrittenFiles::Numbered),
+                ImageSuffix::Timestamp => (format!("{prefix}_*.jpeg"), WrittenFiles::Timed),
+                ImageSuffix::NoneOverwrite => (format!("{prefix}.jpeg"), WrittenFiles::One),
+            }]
+        }
+        OutputPlan::Stream(_) | OutputPlan::WebSocket(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::storage::{self, ServerStorage};
+    use crate::plan::provisions::Provisions;
+    use crate::plan::{EgressId, json};
+
+    fn plan_with(outputs: &str, server: &str) -> RecordingPlan {
+        let request = json::parse(&format!(r#"{{"url":"https://example.com",{outputs}}}"#)).unwrap();
+        let storage = match server {
+            "" => ServerStorage::default(),
+            text => storage::parse(text).unwrap(),
+        };
+        let provisions = Provisions { storage, ..Provisions::default() };
+        let now = "2006-01-02T15:04:05Z[UTC]".parse().unwrap();
+        RecordingPlan::new(&request, &provisions, EgressId::new("EG_test"), &now).unwrap()
+    }
+
+    fn keys(plan: &RecordingPlan) -> Vec<String> {
+        let outputs = (0..plan.outputs.len()).map(OutputId);
+        outputs.flat_map(|output| plan.written(output)).map(|written| written.key).collect()
+    }
+
+    /// Request, who chose its names, what it writes to, and what with the id.
+    #[test]
+    fn names_that_are_written_to() {
+        use NameOrigin::{Generated, Given};
+        let web = "web-2006-01-02T150405";
+        for (outputs, named, written, unique) in [
+            (
+                r#""file_outputs":[{}]"#,
+                Generated,
+                vec![format!("{web}.mp4")],
+                vec![format!("{web}-EG_test.mp4")],
+            ),
+            (
+                r#""file_outputs":[{"filepath":"a/"}]"#,
+                Generated,
+                vec![format!("a/{web}.mp4")],
+                vec![format!("a/{web}-EG_test.mp4")],
+            ),
+            (
+                r#""file_outputs":[{"filepath":"a-{time}.mp4"}]"#,
+                Generated,
+                vec!["a-2006-01-02T150405.mp4".to_owned()],
+                vec!["a-2006-01-02T150405-EG_test.mp4".to_owned()],
+            ),
+            (
+                r#""file_outputs":[{"filepath":"b/../a.mp4"}]"#,
+                Given,
+                vec!["a.mp4".to_owned()],
+                vec!["a-EG_test.mp4".to_owned()],
+            ),
+            (
+                r#""segment_outputs":[{}]"#,
+                Generated,
+                vec![format!("{web}.m3u8"), format!("{web}_*.ts")],
+                vec![format!("{web}-EG_test.m3u8"), format!("{web}-EG_test_*.ts")],
+            ),
+            (
+                r#""segment_outputs":[{"filename_prefix":"d/","live_playlist_name":"live"}]"#,
+                Given,
+                vec![format!("d/{web}.m3u8"), "d/live.m3u8".to_owned(), format!("d/{web}_*.ts")],
+                vec![
+                    format!("d/{web}-EG_test.m3u8"),
+                    "d/live-EG_test.m3u8".to_owned(),
+                    format!("d/{web}-EG_test_*.ts"),
+                ],
+            ),
+            (
+                r#""segment_outputs":[{"playlist_name":"{utc}/p","live_playlist_name":"live"}]"#,
+                Generated,
+                vec![
+                    "20060102150405000/p.m3u8".to_owned(),
+                    "20060102150405000/live.m3u8".to_owned(),
+                    "20060102150405000/p_*.ts".to_owned(),
+                ],
+                vec![
+                    "20060102150405000/p-EG_test.m3u8".to_owned(),
+                    "20060102150405000/live-EG_test.m3u8".to_owned(),
+                    "20060102150405000/p-EG_test_*.ts".to_owned(),
+                ],
+            ),
+            (
+                r#""segment_outputs":[{"filename_prefix":"d/{time}/x","playlist_name":"d/p"}]"#,
+                Given,
+                vec!["d/p.m3u8".to_owned(), "d/2006-01-02T150405/x_*.ts".to_owned()],
+                vec!["d/p-EG_test.m3u8".to_owned(), "d/2006-01-02T150405/x-EG_test_*.ts".to_owned()],
+            ),
+            (
+                r#""image_outputs":[{"filename_prefix":"thumb"}]"#,
+                Given,
+                vec!["thumb_*.jpeg".to_owned()],
+                vec!["thumb-EG_test_*.jpeg".to_owned()],
+            ),
+            (
+                r#""image_outputs":[{"filename_suffix":"IMAGE_SUFFIX_NONE_OVERWRITE"}]"#,
+                Generated,
+                vec![format!("{web}.jpeg")],
+                vec![format!("{web}-EG_test.jpeg")],
+            ),
+        ] {
+            let mut plan = plan_with(outputs, "");
+            assert_eq!((plan.named(OutputId(0)), keys(&plan)), (named, written), "{outputs}");
+            plan.add_id_to_names(OutputId(0));
+            assert_eq!(keys(&plan), unique, "{outputs}");
+        }
+    }
+
+    #[test]
+    fn streams_write_to_no_name() {
+        let plan = plan_with(r#""stream_outputs":[{"urls":["rtmp://example.com/live/key"]}]"#, "");
+        assert_eq!(keys(&plan), [""; 0]);
+    }
+
+    fn storages(server: &str) -> Vec<(String, String)> {
+        let plan = plan_with(r#""file_outputs":[{"filepath":"a.mp4"}]"#, server);
+        plan.written(OutputId(0)).into_iter().map(|written| (written.storage, written.key)).collect()
+    }
+
+    /// Whose keys open a bucket, and how its server's address is written, makes no other bucket of it.
+    #[test]
+    fn one_bucket_is_one_place_however_it_is_written() {
+        for (one, other) in [
+            ("s3: {bucket: b, access_key: k, secret: s}", "s3: {bucket: b, region: eu-central-1}"),
+            (
+                "s3: {bucket: b, endpoint: 'https://s3.eu-central-1.amazonaws.com'}",
+                "s3: {bucket: b, force_path_style: true}",
+            ),
+            (
+                "s3: {bucket: b, endpoint: 'http://Store.example:80/'}",
+                "s3: {bucket: b, endpoint: 'http://store.example'}",
+            ),
+            ("gcp: {bucket: b}", "gcp: {bucket: b, endpoint: 'https://storage.googleapis.com'}"),
+        ] {
+            let [one, other] = [one, other].map(|own| storages(&format!("storage: {{{own}}}")));
+            assert_eq!(one, other);
+        }
+        let others = [
+            "storage: {s3: {bucket: b}}",
+            "storage: {s3: {bucket: c}}",
+            "storage: {prefix: p, s3: {bucket: b}}",
+            "storage: {s3: {bucket: b, endpoint: 'http://store.example'}}",
+            "storage: {gcp: {bucket: b}}",
+            "",
+        ];
+        let different: std::collections::BTreeSet<_> = others.map(storages).into_iter().collect();
+        assert_eq!(different.len(), others.len());
+    }
+
+    #[test]
+    fn a_backup_is_told_apart_and_can_be_moved() {
+        let server = "storage: {s3: {bucket: b}}\nbackup: {prefix: spare}";
+        let mut plan = plan_with(r#""file_outputs":[{"filepath":"a.mp4"}]"#, server);
+        let written = |plan: &RecordingPlan| -> Vec<_> {
+            let written = plan.written(OutputId(0)).into_iter();
+            written.map(|written| (written.key, written.is_local, written.is_backup)).collect()
+        };
+        assert_eq!(
+            written(&plan),
+            [("a.mp4".to_owned(), false, false), ("spare/a.mp4".to_owned(), true, true)]
+        );
+        plan.move_backup(OutputId(0));
+        assert_eq!(
+            written(&plan),
+            [("a.mp4".to_owned(), false, false), ("spare/EG_test/a.mp4".to_owned(), true, true)]
+        );
+    }
+}

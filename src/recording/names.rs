@@ -1,0 +1,238 @@
+//! The names that running recordings write to: no two recordings of a user on one machine write to the same.
+//!
+//! A name that was given in a request and that another recording writes to is refused. One that was generated gets the egress id.
+//! Names on the local disk are compared as paths without symbolic links, those in a bucket with their server and bucket. Users
+//! do not see one another's recordings, and containers only those that share their `/dev/shm`: there the last
+//! resort is that a file never replaces one that was not there when its recording began, unless its name was given to a service.
+
+mod registry;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use self::registry::{Entry, Registry};
+use crate::plan::RecordingPlan;
+use crate::plan::output::{NameOrigin, OutputId, OutputPlan};
+use crate::plan::written::{WrittenFiles, WrittenName};
+
+/// What is done about a file on the local disk that has a given name, and that no running recording writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OlderFiles {
+    /// It is replaced, as LiveKit Egress does.
+    Replace,
+    /// The recording is refused.
+    Refuse,
+}
+
+/// Why a recording can't have its names.
+#[derive(Debug, thiserror::Error)]
+pub enum NameError {
+    #[error(
+        "output {name}: the recording {other} writes to it; give another name or one with {{time}} in it, or wait until {other} \
+         has ended"
+    )]
+    Taken { name: String, other: String },
+    #[error(
+        "output {name}: {path} exists already; give another name or one with {{time}} in it, or move the file away"
+    )]
+    Exists { name: String, path: PathBuf },
+    #[error("output {name}: another output of this recording writes to it, too; give each its own name")]
+    Twice { name: String },
+    #[error("can't {action} {path}, where running recordings note their names: {source}")]
+    Registry { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// The names of one recording. Others can have them when this is dropped, or its process is gone, however it ended.
+#[derive(Debug)]
+pub struct Names {
+    registry: Registry,
+    base: PathBuf,
+    older: OlderFiles,
+    entry: Option<Entry>,
+}
+
+impl Names {
+    /// Of a recording whose relative local names are relative to `base`.
+    #[must_use]
+    pub fn new(base: &Path, older: OlderFiles) -> Self {
+        Self::in_registry(Registry::of_user(), base, older)
+    }
+
+    fn in_registry(registry: Registry, base: &Path, older: OlderFiles) -> Self {
+        Self { registry, base: base.to_owned(), older, entry: None }
+    }
+
+    /// Takes the names of a plan, once; those that were generated and are taken get the egress id. Nothing is done as long as they
+    /// are provisional: they are taken when the source has told what they say.
+    ///
+    /// # Errors
+    /// [`NameError`]; nothing is taken then.
+    pub fn claim(&mut self, plan: &mut RecordingPlan) -> Result<(), NameError> {
+        if plan.unnamed.is_some() || self.entry.is_some() {
+            return Ok(());
+        }
+        // Whatever may wait for a disk comes before the registry is locked.
+        let mut candidates = Vec::new();
+        for output in (0..plan.outputs.len()).map(OutputId) {
+            candidates.extend(self.candidate(plan, output)?);
+        }
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let registry = self.registry.lock()?;
+        let others = registry.others()?;
+        let mut keys = BTreeSet::new();
+        for Candidate { output, mut names, with_id } in candidates {
+            let taken = |names: &[Keyed]| {
+                let mut names = names.iter().filter(|name| !name.is_backup);
+                names.find_map(|name| Some((name.name.clone(), others.get(&name.key)?.clone())))
+            };
+            if let Some((name, other)) = taken(&names) {
+                names = with_id.ok_or(NameError::Taken { name, other })?;
+                plan.add_id_to_names(output);
+                if let Some((name, other)) = taken(&names) {
+                    return Err(NameError::Taken { name, other });
+                }
+            }
+            let is_used = |key: &String| others.contains_key(key) || keys.contains(key);
+            if names.iter().any(|name| name.is_backup && is_used(&name.key)) {
+                plan.move_backup(output);
+                names.retain(|name| !name.is_backup);
+            }
+            for Keyed { name, key, is_backup } in names {
+                // A backup may be the primary storage once more.
+                if !keys.insert(key) && !is_backup {
+                    return Err(NameError::Twice { name });
+                }
+            }
+        }
+        self.entry = Some(registry.enter(plan.egress_id.as_str(), keys)?);
+        Ok(())
+    }
+
+    /// Leaves the names to others.
+    pub fn release(&mut self) {
+        self.entry = None;
+    }
+
+    /// What a finished file of an output is called if its name is taken by then; `None`: what is there is replaced.
+    #[must_use]
+    pub fn name_if_taken(&self, plan: &RecordingPlan, output: OutputId) -> Option<String> {
+        let replaces = self.older == OlderFiles::Replace && plan.named(output) == NameOrigin::Given;
+        match plan.outputs.get(output.0) {
+            Some(OutputPlan::File(_)) if !replaces => plan.file_name_with_id(output),
+            _ => None,
+        }
+    }
+
+    /// An output's names, as far as the disk says that they may be had; `None`: it keeps nothing.
+    fn candidate(&self, plan: &mut RecordingPlan, output: OutputId) -> Result<Option<Candidate>, NameError> {
+        let mut written = plan.written(output);
+        if written.is_empty() {
+            return Ok(None);
+        }
+        let is_generated = plan.named(output) == NameOrigin::Generated;
+        let mut has_id = false;
+        if (is_generated || self.older == OlderFiles::Refuse)
+            && let Some((name, path)) = self.older(&written)
+        {
+            if !is_generated {
+                return Err(NameError::Exists { name, path });
+            }
+            plan.add_id_to_names(output);
+            has_id = true;
+            written = plan.written(output);
+        }
+        let with_id = (is_generated && !has_id).then(|| {
+            let mut plan = plan.clone();
+            plan.add_id_to_names(output);
+            self.keyed(plan.written(output))
+        });
+        Ok(Some(Candidate { output, names: self.keyed(written), with_id }))
+    }
+
+    /// The first file that is there already of those that would be written to.
+    fn older(&self, written: &[WrittenName]) -> Option<(String, PathBuf)> {
+        let mut local = written.iter().filter(|written| written.is_local && !written.is_backup);
+        local.find_map(|written| Some((written.name.clone(), existing(written, &self.base)?)))
+    }
+
+    fn keyed(&self, written: Vec<WrittenName>) -> Vec<Keyed> {
+        let keyed = |written: WrittenName| Keyed {
+            key: key(&written, &self.base),
+            name: written.name,
+            is_backup: written.is_backup,
+        };
+        written.into_iter().map(keyed).collect()
+    }
+}
+
+/// An output's names, and the ones that it may get instead.
+struct Candidate {
+    output: OutputId,
+    names: Vec<Keyed>,
+    with_id: Option<Vec<Keyed>>,
+}
+
+struct Keyed {
+    name: String,
+    key: String,
+    is_backup: bool,
+}
+
+/// What a name is called in the registry: a digest, as buckets and paths are nobody's business.
+fn key(written: &WrittenName, base: &Path) -> String {
+    let mut digest = Sha256::new();
+    digest.update(written.storage.as_bytes());
+    digest.update(b"\0");
+    if written.is_local {
+        digest.update(without_links(&base.join(&written.key)).as_os_str().as_encoded_bytes());
+    } else {
+        digest.update(written.key.as_bytes());
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A path whose directories are no symbolic links, as far as they exist. The file itself may be one: it is replaced, not followed.
+fn without_links(path: &Path) -> PathBuf {
+    let Some((dir, name)) = path.parent().zip(path.file_name()) else { return path.to_owned() };
+    let mut missing = vec![name];
+    for dir in dir.ancestors() {
+        if let Ok(found) = fs::canonicalize(dir) {
+            return missing.iter().rev().fold(found, |path, name| path.join(name));
+        }
+        missing.extend(dir.file_name());
+    }
+    path.to_owned()
+}
+
+/// A file on the local disk that has a name already.
+fn existing(written: &WrittenName, base: &Path) -> Option<PathBuf> {
+    let path = base.join(&written.key);
+    match written.files {
+        WrittenFiles::One => fs::symlink_metadata(&path).is_ok().then_some(path),
+        WrittenFiles::Numbered => {
+            let (before, after) = path.file_name()?.to_str()?.rsplit_once('*')?;
+            let is_one = |name: &str| {
+                let number = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+                number.is_some_and(|number| {
+                    number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit())
+                })
+            };
+            let entries = fs::read_dir(path.parent()?).ok()?.flatten();
+            entries
+                .filter(|entry| entry.file_name().to_str().is_some_and(is_one))
+                .map(|entry| entry.path())
+                .next()
+        }
+        // None of them comes a second time.
+        WrittenFiles::Timed => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
