@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::marker::PhantomData;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -65,11 +66,10 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
 
     /// Opens the file, without half a line at its end that an earlier process left.
     fn open(&mut self) -> io::Result<File> {
-        let file = files::open(&self.path, files::options().create(true).append(true))?;
-        let text = files::read(&self.path, LARGEST)?;
-        let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        if complete < text.len() {
-            self.is_torn = file.set_len(complete as u64).is_err();
+        let file = files::open(&self.path, files::options().create(true).read(true).append(true))?;
+        let (len, complete) = (file.metadata()?.len(), end_of_lines(&file)?);
+        if complete < len {
+            self.is_torn = file.set_len(complete).is_err();
         }
         Ok(file)
     }
@@ -105,6 +105,22 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         }
         Ok(read)
     }
+}
+
+/// Where the last line that has its end ends, looked for from the end of the file.
+fn end_of_lines(file: &File) -> io::Result<u64> {
+    let mut chunk = [0; 4096];
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let start = end.saturating_sub(chunk.len() as u64);
+        let part = &mut chunk[..usize::try_from(end - start).map_err(io::Error::other)?];
+        file.read_exact_at(part, start)?;
+        if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 /// Appends a line. One that could not be written in full is cut off again; where that fails, too, `is_torn` says that the

@@ -34,11 +34,17 @@ fn a_line_that_can_not_be_written_costs_no_other() {
 
 #[test]
 fn half_a_line_of_a_killed_process_is_cut_off_by_the_next_one() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(journal(&dir).path(), "\"one\"\n\"tw").unwrap();
-    assert_eq!(read(&journal(&dir)), (vec!["one".to_owned()], 0));
-    journal(&dir).add(&"three".to_owned()).unwrap();
-    assert_eq!(read(&journal(&dir)), (vec!["one".to_owned(), "three".to_owned()], 0));
+    for half in [3, 4090, 4096, 10_000] {
+        let (dir, half) = (tempfile::tempdir().unwrap(), "x".repeat(half));
+        std::fs::write(journal(&dir).path(), format!("\"one\"\n{half}")).unwrap();
+        assert_eq!(read(&journal(&dir)), (vec!["one".to_owned()], 0));
+        journal(&dir).add(&"three".to_owned()).unwrap();
+        assert_eq!(read(&journal(&dir)), (vec!["one".to_owned(), "three".to_owned()], 0));
+        // Nothing but half a line.
+        std::fs::write(journal(&dir).path(), &half).unwrap();
+        journal(&dir).add(&"four".to_owned()).unwrap();
+        assert_eq!(read(&journal(&dir)), (vec!["four".to_owned()], 0));
+    }
 }
 
 #[test]
