@@ -104,6 +104,7 @@ impl Faulty {
                     kept.push(upload.subject);
                 }
                 UploadEvent::Delayed { .. } | UploadEvent::Resumed { .. } => {}
+                UploadEvent::LeftBehind { error, .. } => panic!("{error}"),
             }
         }
         (stored, kept, since.elapsed())

@@ -62,8 +62,10 @@ impl Track {
     fn settle_first(&mut self) {
         let Some((run, fragment)) = self.waiting.pop_front() else { return };
         let scale = u64::from(self.tables.timescale);
-        // Times that differ by less than half of a sample agree: the last one is made to fit.
-        let tolerance = run.samples.last().map_or(0, |last| u64::from(last.duration) / 2).min(scale / 10);
+        // Times that differ by less than half of a sample agree: the last one is made to fit. Sums of rounded durations differ by some
+        // units, however short that sample is.
+        let half = run.samples.last().map_or(0, |last| u64::from(last.duration) / 2);
+        let tolerance = half.min(scale / 10).max(scale / 500);
         let agree = |early: u64, late: u64| early <= late.saturating_add(tolerance);
         let length = length_of(&run);
         // Zero before the first one: a track may begin late.
