@@ -16,6 +16,7 @@
 mod output;
 mod own;
 mod program;
+pub mod text;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -30,10 +31,12 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use output::{LastWords, Output};
+use output::{LastWords, Output, WAITING_LINES};
 pub use own::{Own, OwnSpec, Stdin};
+use program::SHELL;
 pub use program::{CHROMIUM, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
 
 /// What is to be started.
@@ -48,12 +51,22 @@ pub struct Spec {
     pub log: PathBuf,
     /// Lines that contain one of these are known and not worth a place in the log.
     pub noise: &'static [&'static str],
+    /// Whether the child gets two pipes: it reads descriptor 3 and writes descriptor 4. See [`Child::take_pipes`].
+    pub has_pipes: bool,
 }
 
 impl Spec {
     #[must_use]
     pub fn new(program: Program, cwd: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
-        Self { program, args: Vec::new(), env: Vec::new(), cwd: cwd.into(), log: log.into(), noise: &[] }
+        Self {
+            program,
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: cwd.into(),
+            log: log.into(),
+            noise: &[],
+            has_pipes: false,
+        }
     }
 
     #[must_use]
@@ -73,6 +86,12 @@ impl Spec {
         self.noise = noise;
         self
     }
+
+    #[must_use]
+    pub const fn with_pipes(mut self) -> Self {
+        self.has_pipes = true;
+        self
+    }
 }
 
 /// Why a child could not be started, or did not get ready.
@@ -90,6 +109,15 @@ pub enum ProcessError {
     NotReady { program: &'static str, within: Duration, said: String },
 }
 
+/// Our ends of a child's two pipes. They are private: no other process has them.
+#[derive(Debug)]
+pub struct Pipes {
+    /// To the child's descriptor 3.
+    pub to: pipe::Sender,
+    /// From the child's descriptor 4.
+    pub from: pipe::Receiver,
+}
+
 /// A running process and its group; killed when dropped.
 #[derive(Debug)]
 pub struct Child {
@@ -97,7 +125,9 @@ pub struct Child {
     leash: Arc<Leash>,
     exit: Exit,
     /// Each line of its stdout and stderr, until somebody has read what he waited for.
-    lines: Option<mpsc::UnboundedReceiver<String>>,
+    lines: Option<mpsc::Receiver<String>>,
+    /// Of a child with pipes, until they are taken.
+    pipes: Option<Pipes>,
     last_words: LastWords,
     output: Output,
 }
@@ -120,17 +150,25 @@ impl Child {
         let ended = |_| failed(io::Error::other("the thread that starts it ended"));
         let mut started = handed.await.map_err(ended)?.map_err(failed)?;
 
-        let (lines, read) = mpsc::unbounded_channel();
+        let (lines, read) = mpsc::channel(WAITING_LINES);
         // Made first, so that it is killed if its output can't be read.
         let mut child = Self {
             program,
             leash: Arc::clone(&started.leash),
             exit: started.exit.clone(),
             lines: Some(read),
+            pipes: None,
             last_words: LastWords::default(),
             output: Output::default(),
         };
-        let pipes = [started.stdout.take().map(OwnedFd::from), started.stderr.take().map(OwnedFd::from)];
+        let mut stdout = started.stdout.take().map(OwnedFd::from);
+        if spec.has_pipes {
+            let to = started.stdin.take().map(|stdin| pipe::Sender::from_owned_fd(stdin.into()));
+            let from = stdout.take().map(pipe::Receiver::from_owned_fd);
+            let ends = to.zip(from).map(|(to, from)| Ok(Pipes { to: to?, from: from? }));
+            child.pipes = ends.transpose().map_err(failed)?;
+        }
+        let pipes = [stdout, started.stderr.take().map(OwnedFd::from)];
         child.output = Output::start(&spec, pipes, &lines, &child.last_words)?;
         Ok(child)
     }
@@ -165,6 +203,37 @@ impl Child {
             },
             Err(_) => Err(self.not_ready(within)),
         }
+    }
+
+    /// Waits until `ready` succeeds. Use it in place of [`Child::says`]. `ready` has to fail when the process ends.
+    ///
+    /// # Errors
+    /// When the process ends first, or is not ready in time.
+    pub async fn await_ready<T, E>(
+        &mut self,
+        within: Duration,
+        ready: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ProcessError> {
+        // The lines are not needed. If they stayed, they would fill memory.
+        self.lines = None;
+        let up = async {
+            match ready.await {
+                Ok(up) => Ok(up),
+                Err(_) => Err(self.exit().wait().await),
+            }
+        };
+        match tokio::time::timeout(within, up).await {
+            Ok(Ok(up)) => Ok(up),
+            Ok(Err(status)) => {
+                Err(ProcessError::Ended { program: self.program, status, said: self.last_words.get() })
+            }
+            Err(_) => Err(self.not_ready(within)),
+        }
+    }
+
+    /// Takes the pipes of a child that was started with [`Spec::with_pipes`]. `None`: it has none, or they were taken.
+    pub const fn take_pipes(&mut self) -> Option<Pipes> {
+        self.pipes.take()
     }
 
     /// Its end, to be awaited by any number of others.
@@ -272,10 +341,17 @@ fn command(spec: &Spec) -> Result<std::process::Command, ProcessError> {
     // `setpriv` sets the parent-death signal and becomes the program: std offers no safe way to do it between fork and
     // exec. If we are killed within the millisecond before it has done so, the child stays; nothing else is that small.
     let mut command = std::process::Command::new(SETPRIV.find()?);
-    command.args(["--pdeathsig", "KILL", "--"]).arg(spec.program.find()?).args(&spec.args);
+    command.args(["--pdeathsig", "KILL", "--"]);
+    if spec.has_pipes {
+        // std passes the pipes as standard input and output. A shell moves them to descriptors 3 and 4 and then becomes the
+        // program: std offers no safe way to do this between fork and exec either.
+        command.arg(SHELL.find()?).args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 0</dev/null 1>&2"]);
+    }
+    command.arg(spec.program.find()?).args(&spec.args);
     command.env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
     command.current_dir(&spec.cwd);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let stdin = if spec.has_pipes { Stdio::piped() } else { Stdio::null() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0);
     Ok(command)
 }
