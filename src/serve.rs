@@ -237,6 +237,7 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
         browser: BrowserTerms {
             insecure: config.insecure,
             refuse_link_local: !config.allow_link_local,
+            own_ports: config.own_ports(),
             flags: config.chrome_flags.clone(),
         },
         video_encoder_threads: config.video_encoder_threads,
