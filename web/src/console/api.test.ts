@@ -11,7 +11,17 @@ describe("a one-time key", () => {
   });
 
   it("is nothing else", () => {
-    for (const text of ["", "#", "#key=", "wk_", "eyJh.eyJz.c2ln", "ws_0aZ9", "xwk_0aZ9", "wk_0a Z9", "#other=wk_0"]) {
+    for (const text of [
+      "",
+      "#",
+      "#key=",
+      "wk_",
+      "eyJh.eyJz.c2ln",
+      "ws_0aZ9",
+      "xwk_0aZ9",
+      "wk_0a Z9",
+      "#other=wk_0",
+    ]) {
       expect(keyIn(text)).toBeUndefined();
     }
   });
