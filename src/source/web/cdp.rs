@@ -30,7 +30,12 @@ use events::{PageEvent, Watch, Whose};
 use inbox::Inbox;
 use session::{Navigated, Refusal, Session, within};
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The first tab comes some time after the browser answers.
+const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+/// When to attach again to pages that had no address yet.
+const ATTACH_AGAIN: Duration = Duration::from_millis(500);
+/// Pages of a browser that has just been started; it has one, and perhaps a few of its own.
+const PAGES: usize = 16;
 const SCREENSHOT_WITHIN: Duration = Duration::from_secs(2);
 /// How long the page of a refusal may take to be shown, once its status is known; for the screenshot's sake.
 const REFUSAL_SHOWN_WITHIN: Duration = Duration::from_secs(2);
@@ -127,17 +132,7 @@ impl Tab {
         let browser =
             async |method, params: Value| connection.call::<IgnoredAny>(None, method, params).await.map(drop);
         browser("Target.setDiscoverTargets", json!({"discover": true})).await?;
-        let id = loop {
-            match inbox.next().await {
-                PageEvent::Appeared(target) => {
-                    let attach = json!({"targetId": target, "flatten": true});
-                    connection.post(None, "Target.attachToTarget", attach).await?;
-                }
-                PageEvent::Attached { session } => break session,
-                PageEvent::Gone(why) => return Err(DevToolsError::Ended(why)),
-                _ => {}
-            }
-        };
+        let id = attach(&connection, &inbox).await?;
         browser("Browser.setDownloadBehavior", json!({"behavior": "deny", "eventsEnabled": false})).await?;
         let page = Session { connection, id };
         for (method, params) in [
@@ -381,6 +376,34 @@ impl Tab {
     pub(super) async fn evaluate(&self, expression: &str) -> Result<Value, DevToolsError> {
         within("evaluate", session::ANSWER_WITHIN, self.page.value(expression)).await
     }
+}
+
+/// Attaches to the first page; returns the session's id.
+async fn attach(connection: &Connection, inbox: &Inbox) -> Result<String, DevToolsError> {
+    let mut pages: Vec<String> = Vec::new();
+    loop {
+        match tokio::time::timeout(ATTACH_AGAIN, inbox.next()).await {
+            Ok(PageEvent::Appeared(target)) => {
+                attach_to(connection, &target).await?;
+                if !pages.contains(&target) && pages.len() < PAGES {
+                    pages.push(target);
+                }
+            }
+            Ok(PageEvent::Attached { session }) => return Ok(session),
+            Ok(PageEvent::Gone(why)) => return Err(DevToolsError::Ended(why)),
+            Ok(_) => {}
+            // A page that was attached to before it was at `about:blank` is there now.
+            Err(_) => {
+                for target in &pages {
+                    attach_to(connection, target).await?;
+                }
+            }
+        }
+    }
+}
+
+async fn attach_to(connection: &Connection, target: &str) -> Result<(), DevToolsError> {
+    connection.post(None, "Target.attachToTarget", json!({"targetId": target, "flatten": true})).await
 }
 
 /// Accepts every dialog: the page would wait for an answer.

@@ -120,10 +120,18 @@ impl Watch {
                     self.tell(PageEvent::Appeared(info.id));
                 }
             }
+            // It was created without an address.
+            "Target.targetInfoChanged" => {
+                if let Some(Target { info }) = event.params()
+                    && info.is_first_page()
+                    && self.page.is_none()
+                {
+                    self.tell(PageEvent::Appeared(info.id));
+                }
+            }
             "Target.attachedToTarget" => {
                 if let Some(Attached { session, info }) = event.params()
-                    && info.is_page()
-                    && info.url == "about:blank"
+                    && info.is_first_page()
                     && self.page.is_none()
                 {
                     self.page = Some((info.id, session.clone()));
@@ -322,6 +330,11 @@ struct TargetInfo {
 impl TargetInfo {
     fn is_page(&self) -> bool {
         self.r#type == "page"
+    }
+
+    /// Whether it is the page that the browser starts with.
+    fn is_first_page(&self) -> bool {
+        self.is_page() && self.url == "about:blank"
     }
 }
 

@@ -136,6 +136,31 @@ async fn a_page_is_loaded_when_its_document_is_another_one_and_whole() {
 }
 
 #[tokio::test]
+async fn a_tab_that_is_attached_to_too_early_is_attached_to_again() {
+    let (devtools, mut browser) = Browser::new();
+    let mut attached = 0;
+    let special = |method: &str, _: &Value| {
+        if method != "Target.attachToTarget" {
+            return None;
+        }
+        attached += 1;
+        let url = if attached == 1 { "" } else { "about:blank" };
+        let info = json!({"targetId": "P", "type": "page", "title": "", "url": url, "attached": true});
+        let session = format!("S{attached}");
+        let params = json!({"sessionId": session, "targetInfo": info, "waitingForDebugger": false});
+        Some((
+            vec![json!({"method": "Target.attachedToTarget", "params": params})],
+            json!({"sessionId": session}),
+        ))
+    };
+    let tab = tokio::select! {
+        tab = Tab::open(devtools, None) => tab.unwrap(),
+        () = browser.run(special) => panic!("it hung up"),
+    };
+    assert_eq!(tab.page.id, "S2");
+}
+
+#[tokio::test]
 async fn each_way_of_not_loading_is_its_own_error() {
     let (devtools, mut browser) = Browser::new();
     let mut tab = browser.opens(devtools, None).await;

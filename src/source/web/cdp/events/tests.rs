@@ -75,6 +75,24 @@ async fn the_first_empty_page_is_watched_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_page_that_appears_without_an_address_is_attached_to_again() {
+    let targets = |method: &str, url: &str| json!({"method": method, "params": {"targetInfo": target("page", url, "P")}});
+    let early = json!({"method": "Target.attachedToTarget", "params":
+        {"sessionId": "early", "targetInfo": target("page", "", "P"), "waitingForDebugger": false}});
+    let events = heard(&[
+        targets("Target.targetCreated", ""),
+        early,
+        targets("Target.targetInfoChanged", "chrome://omnibox/"),
+        targets("Target.targetInfoChanged", "about:blank"),
+        attached(),
+        targets("Target.targetInfoChanged", "about:blank"),
+    ])
+    .await;
+    let appeared = || PageEvent::Appeared("P".to_owned());
+    assert_eq!(events, [appeared(), appeared(), PageEvent::Attached { session: "S".to_owned() }]);
+}
+
+#[tokio::test]
 async fn what_the_page_logs_is_a_line_and_perhaps_a_signal() {
     let object = json!({"type": "object", "className": "Object", "description": "Object", "objectId": "1"});
     let events = of_page(&[
