@@ -189,7 +189,7 @@ async fn what_a_child_writes_reaches_no_terminal_as_it_is() {
     let mut child = Child::start(shell(dir.path(), script)).await.unwrap();
     child.says(SOON, |line| (line == "over").then_some(())).await.unwrap();
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
-    assert!(log.starts_with("\\u{1b}]0;owned\\u{7}\nä\nxxxx"), "{:.80}", log);
+    assert!(log.starts_with("\\u{1b}]0;owned\\u{7}\nä\nxxxx"), "{log:.80}");
     assert!(log.contains("x… (995904 more characters)\nover\n"), "{}", log.len());
     assert!(!child.last_words().contains('\u{1b}'));
 }

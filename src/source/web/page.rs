@@ -302,7 +302,7 @@ mod tests {
         }
         let text = report.to_string();
         assert!(text.len() < 66 << 10, "{}", text.len());
-        assert!(text.contains("console: 49\\n  status: 200\\u{1b}[2Jxxx"), "{:.300}", text);
+        assert!(text.contains("console: 49\\n  status: 200\\u{1b}[2Jxxx"), "{text:.300}");
         assert!(text.lines().all(|line| line.len() < LINE + 100 && !line.contains('\u{1b}')));
         // The note counts everything beyond 4 KiB, and what was cut before.
         let left =

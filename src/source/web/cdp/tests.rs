@@ -220,7 +220,7 @@ async fn what_a_page_says_is_told_in_lines_without_its_secret() {
         () = browser.run(|_, _| None) => panic!("it hung up"),
     };
     let text = report.to_string();
-    assert!(text.contains("console: log: \\u{1b}]0;x\\u{7} at http://a.example/talk\\nxxx"), "{:.300}", text);
+    assert!(text.contains("console: log: \\u{1b}]0;x\\u{7} at http://a.example/talk\\nxxx"), "{text:.300}");
     assert!(text.contains(" more characters)") && text.len() < 64 << 10, "{}", text.len());
     assert!(!text.contains("s3cret") && !text.contains('\u{1b}'));
 }
