@@ -2,8 +2,10 @@
 //!
 //! What was typed is here; what it means as a request is in [`request`].
 
+pub mod errors;
 pub mod request;
 mod room;
+mod stream_file;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,11 +53,14 @@ pub enum Command {
         /// Store by this instead of what the recording was given: YAML as for `record`
         #[arg(long, value_name = "FILE")]
         storage: Option<PathBuf>,
+        /// Connect to no link-local address, as a service does not
+        #[arg(long, hide = true)]
+        refuse_link_local: bool,
     },
     /// Take requests, as LiveKit Egress does: from livekit-server through Redis, or over HTTP
     ///
-    /// SIGTERM: no more work is taken, and what is recorded is recorded to its end. SIGINT: everything ends now, and its files
-    /// are finished; a second one leaves that to the recorders. Exit code: 0 ended, 1 failed, 2 bad configuration.
+    /// SIGTERM, SIGQUIT, SIGHUP: drain; running recordings continue to their end. SIGINT: end every recording now and finish its
+    /// files; a second one leaves that to the recorders. Exit code: 0 ended, 1 failed, 2 bad configuration.
     Serve(ServeArgs),
     /// Print the address of the running service's console, with a key that opens it once
     ///
@@ -215,8 +220,11 @@ pub struct OutputArgs {
     #[arg(long = "segment-suffix", value_name = "SUFFIX", requires = "segments")]
     pub segment_suffixes: Vec<SegmentSuffixArg>,
     /// An address to stream to: rtmp://, rtmps://, srt://, mux://KEY or twitch://KEY
-    #[arg(long = "stream", value_name = "URL")]
+    #[arg(long = "stream", value_name = "URL", env = "WEIR_STREAM", hide_env_values = true)]
     pub streams: Vec<String>,
+    /// The same, one address a line: keys in a file, or in WEIR_STREAM, are not among the arguments that everybody on the machine can read
+    #[arg(long = "stream-file", value_name = "FILE")]
+    pub stream_files: Vec<PathBuf>,
     /// A websocket to send sound to as it is, S16LE at 48 kHz, stereo: ws:// or wss://; nothing has a picture then. A user and a
     /// password in it are sent as such, one called bearer with a token as that
     #[arg(long = "websocket", value_name = "URL")]
@@ -299,6 +307,9 @@ pub struct RunArgs {
     /// End before the disk has less free space than this: 512MB, 2GB, or a number of bytes
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512MB")]
     pub keep_free: u64,
+    /// After the end, wait this long for a storage that does not answer: 60s, 5m, or a number of seconds
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub upload_patience: Duration,
 }
 
 /// `1280x720`.

@@ -92,7 +92,8 @@ pub struct ServiceConfig {
     pub enable_chrome_sandbox: bool,
     /// Pages may read what other origins have, and load what is not encrypted.
     pub insecure: bool,
-    /// Ours: pages may reach link-local addresses, and clouds' metadata services, which hand out a machine's keys.
+    /// Ours: pages, storages, streams and webhooks may reach link-local addresses, and clouds' metadata services, which hand out a
+    /// machine's keys.
     pub allow_link_local: bool,
     /// Flags for Chromium, by name, after and over our own. For everybody on the machine to read, as all arguments are.
     pub chrome_flags: BTreeMap<String, ChromeFlag>,
@@ -142,6 +143,13 @@ pub struct ServiceConfig {
     /// Ours: recordings end before a local disk has less free space than this. Bytes.
     #[serde(deserialize_with = "bytes::deserialize")]
     pub keep_free: u64,
+    /// Ours: how long the end of a recording waits for a storage that does not answer. 0: it does not wait.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub upload_patience: Duration,
+    /// Ours: how long a recording goes on when its service is gone and no other comes. Then it ends, finishes its files, and has failed;
+    /// 0: at once.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub orphan_timeout: Duration,
     /// Ours: the embedded store of a service that stands alone. `None` only in what was not loaded: `weir.redb` in the work
     /// directory.
     pub store: Option<PathBuf>,
@@ -192,6 +200,8 @@ impl Default for ServiceConfig {
             test_overrides: TestOverrides::default(),
             work_dir: None,
             keep_free: 512_000_000,
+            upload_patience: Duration::from_secs(60),
+            orphan_timeout: Duration::from_hours(1),
             store: None,
             webhook: WebhookConfig::default(),
         }

@@ -36,7 +36,7 @@ pub enum StopCause {
     Request,
     /// A signal: Ctrl-C.
     Signal,
-    /// The recorder alone was told to end, or the service that started it is gone.
+    /// The recorder alone was told to end, by a signal.
     Orphaned,
 }
 

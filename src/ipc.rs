@@ -1,17 +1,27 @@
 //! What a service and its recorders say to one another: JSON, one message a line.
 //!
 //! ```text
-//! service ── stdin ──► recorder     the job, then commands; its end: finish your files, nobody will ask for more
+//! service ── stdin ──► recorder     the job, then commands; its end: the service is gone, another one may come
 //! service ◄─ stdout ── recorder     ready or refused, then reports and answers, then that it has ended
+//!
+//! next service ◄─ socket ─► recorder     commands in; out: the newest report, then as before
 //! ```
 //!
-//! Both ends are the same binary, so that the words may change with it. The pipes are private: a job holds keys as they are.
-//! Whatever comes through them is only read, never trusted: a line that is no message, or too long, is an error and not the end.
+//! A recorder whose service is gone goes on. The next service finds its directory ([`cell`]) and takes it over by the socket in it
+//! ([`socket`]).
+//!
+//! A service and the recorder that it started are the same binary. One that it takes over may be of another version: the forms of
+//! `Info`, `Progress`, `Ended`, `Stop` and `Kill` are kept, and what one of them does not know is passed over.
+//!
+//! The pipes are private: a job holds keys as they are. Whatever comes through pipe or socket is only read, never trusted: a line that
+//! is no message, or too long, is an error and not the end.
 
 pub mod cell;
 mod lines;
+pub mod socket;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +30,7 @@ use livekit_protocol as proto;
 use prost::Message;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::control::StopCause;
 use crate::plan::error::PlanError;
@@ -31,6 +42,11 @@ use crate::protocol::StartEgressRequest;
 use crate::secret::{Secret, exposed};
 use crate::upload::Tried;
 pub use lines::{LONGEST_LINE, Lines};
+
+/// What the other end says: a pipe or a socket.
+pub type Incoming = Box<dyn AsyncRead + Send + Unpin>;
+/// What is said to the other end: a pipe or a socket.
+pub type Outgoing = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// Why something that came through a pipe is no message. Nothing of it is quoted: keys may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +88,8 @@ pub struct JobTerms {
     pub session: SessionLimits,
     /// Bytes of the disk that stay free.
     pub keep_free: u64,
+    /// How long the end waits for a storage that is away, for each output.
+    pub upload_patience: Duration,
     /// The recording's [`cell::Cell`].
     pub cell: PathBuf,
     /// What relative names of local outputs are relative to.
@@ -80,6 +98,8 @@ pub struct JobTerms {
     pub browser: BrowserTerms,
     /// 0: by the machine's share.
     pub video_encoder_threads: u32,
+    /// How long the recording goes on without a service. Then it ends, finishes its files, and has failed.
+    pub orphan_timeout: Duration,
 }
 
 impl Job {
@@ -110,6 +130,9 @@ impl Job {
                 let why = "it is a link-local address, which pages of this service do not reach (`allow_link_local`)";
                 return Err(PlanError::invalid("web url", why));
             }
+        }
+        if self.terms.browser.refuse_link_local {
+            reach::check_outputs(&request, &plan)?;
         }
         Ok((request, plan))
     }

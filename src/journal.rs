@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::files;
+
+/// The largest journal that is read, in bytes: a week of segments of a second each has a tenth of it.
+const LARGEST: u64 = 1 << 30;
+
 /// A file of entries.
 #[derive(Debug)]
 pub struct Journal<T> {
@@ -37,7 +42,7 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         line.push(b'\n');
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(File::options().create(true).append(true).open(&self.path)?),
+            none => none.insert(files::open(&self.path, files::options().create(true).append(true))?),
         };
         file.write_all(&line)
     }
@@ -45,9 +50,9 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// Every entry, in order; none when there is no file. A line that was cut off is none.
     ///
     /// # Errors
-    /// When the file is there and can't be read, or a whole line is no entry.
+    /// When the file is there and can't be read, is no regular file, or a whole line is no entry.
     pub fn read(&self) -> io::Result<Vec<T>> {
-        let text = match std::fs::read(&self.path) {
+        let text = match files::read(&self.path, LARGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             read => read?,
         };

@@ -3,6 +3,8 @@
 //! The modules stand in the order in which a recording passes through them. `ARCHITECTURE.md` at the root of the
 //! repository says who may import whom; a test holds the code to it.
 
+pub mod files;
+pub mod http_listener;
 pub mod journal;
 pub mod pages;
 pub mod profile;
@@ -16,6 +18,7 @@ pub mod config;
 
 pub mod bus;
 
+pub mod outbound;
 pub mod plan;
 
 pub mod media;

@@ -1,6 +1,6 @@
 //! The `weir` command: arguments to a mode, outcomes to an exit code.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,25 +16,31 @@ use weir::plan::{RecordingPlan, info, json, render};
 use weir::recorder::supervised;
 use weir::recorder::{self, Display, Options};
 use weir::telemetry::{self, Verbosity};
-use weir::{doctor, recover, serve};
+use weir::{doctor, outbound, process, recover, serve};
 
 /// A request that can't be recorded; nothing was started.
 const BAD_REQUEST: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
+    process::raise_open_files();
     let done = match cli.command {
         Command::Record { job } => record(&job),
         Command::Plan { job } => plan(&job),
         Command::Doctor => examine(),
-        Command::Recover { dir, storage } => finish(&dir, storage.as_deref()),
+        Command::Recover { dir, storage, refuse_link_local } => {
+            if refuse_link_local {
+                outbound::refuse_link_local();
+            }
+            finish(&dir, storage.as_deref())
+        }
         Command::Serve(args) => serve(&args),
         Command::Console(args) => console(&args),
         Command::Recorder => record_for_service(),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "weir", &mut std::io::stdout());
-            Ok(0)
-        }
+        Command::Completions { shell } => completions(shell),
     };
     ExitCode::from(done.unwrap_or_else(|error| {
         say(&mut std::io::stderr(), &format!("weir: {error:#}"));
@@ -56,7 +62,12 @@ fn record(job: &Job) -> anyhow::Result<u8> {
     let run = job.run_args();
     let (display, verbosity) = display(run);
     telemetry::init(verbosity, display.bar());
-    let options = Options { display, work_dir: run.work_dir.clone(), keep_free: run.keep_free };
+    let options = Options {
+        display,
+        work_dir: run.work_dir.clone(),
+        keep_free: run.keep_free,
+        upload_patience: run.upload_patience,
+    };
     let request = info::redacted_request(&request);
     let runtime = runtime()?;
     let verdict = runtime
@@ -69,7 +80,9 @@ fn record(job: &Job) -> anyhow::Result<u8> {
         let explanation = ended.explanation.clone().unwrap_or_default();
         say(&mut std::io::stderr(), &format!("weir: {}{explanation}", ended.info.error));
     }
-    recorder::print_result(ended, run.json, &mut std::io::stdout()).context("the result can't be printed")?;
+    let mut result = Vec::new();
+    recorder::print_result(ended, run.json, &mut result).context("the result can't be written")?;
+    print(&result)?;
     Ok(verdict.exit_code())
 }
 
@@ -77,9 +90,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     let loaded = ServiceConfig::read(args.config.as_deref(), &Environment::of_process())
         .map_err(|error| BadRequest(error.to_string()))?;
     if args.check {
-        for finding in &loaded.warnings {
-            say(&mut std::io::stdout(), &finding.to_string());
-        }
+        print(lines(&loaded.warnings).as_bytes())?;
         return Ok(u8::from(!loaded.warnings.is_empty()));
     }
     let runtime = runtime()?;
@@ -104,6 +115,9 @@ fn record_for_service() -> anyhow::Result<u8> {
     recorder::hold_signals();
     let pipes = supervised::Pipes::claim()?;
     let job = pipes.read_job()?;
+    if job.terms.browser.refuse_link_local {
+        outbound::refuse_link_local();
+    }
     telemetry::init_service(&job.terms.logs.filter, job.terms.logs.json, None);
     let span = tracing::info_span!("egress", egress_id = job.egress_id);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -129,15 +143,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn plan(job: &Job) -> anyhow::Result<u8> {
     let (_, plan) = decide(job)?;
     let graph = GraphPlan::new(&plan, Machine { cores: recorder::available_cores(), encoder_threads: 0 });
-    say(&mut std::io::stdout(), render::render(&plan, &graph).trim_end());
+    print(format!("{}\n", render::render(&plan, &graph).trim_end()).as_bytes())?;
     Ok(0)
 }
 
 fn examine() -> anyhow::Result<u8> {
     let findings = doctor::examine();
-    for finding in &findings {
-        say(&mut std::io::stdout(), &finding.to_string());
-    }
+    print(lines(&findings).as_bytes())?;
     Ok(u8::from(!doctor::is_sound(&findings)))
 }
 
@@ -146,18 +158,16 @@ fn finish(dir: &Path, storage: Option<&Path>) -> anyhow::Result<u8> {
     weir::media::init().context("GStreamer does not start (try `weir doctor`)")?;
     let server = storage.map(|file| server_storage(Some(file))).transpose()?;
     let recovered = runtime()?.block_on(recover::recover(dir, server.as_ref()))?;
-    if recovered.is_empty() {
-        say(&mut std::io::stdout(), &format!("nothing to recover in {}", dir.display()));
-    }
     let mut is_whole = true;
     for recording in &recovered {
-        for file in &recording.files {
-            say(&mut std::io::stdout(), file);
-        }
         for problem in &recording.problems {
             is_whole = false;
             say(&mut std::io::stderr(), &format!("weir: {}: {problem}", recording.root.display()));
         }
+    }
+    match recovered.is_empty() {
+        true => print(format!("nothing to recover in {}\n", dir.display()).as_bytes())?,
+        false => print(lines(recovered.iter().flat_map(|recording| &recording.files)).as_bytes())?,
     }
     Ok(u8::from(!is_whole))
 }
@@ -234,7 +244,52 @@ fn display(run: &RunArgs) -> (Display, Verbosity) {
     }
 }
 
-/// Writes a line. Where nobody reads any more there is nobody to tell.
+/// Says what is wrong with the command line, or what was asked about it (`--help`). No key or token is quoted.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let printed = match cli::errors::without_secrets(error, &arguments) {
+        Some(text) if error.use_stderr() => std::io::stderr().write_all(text.as_bytes()),
+        Some(_) | None => error.print(),
+    };
+    match printed {
+        // What is on standard error is said for people, who know when nobody listens.
+        Err(unprinted) if !error.use_stderr() && !is_nobody_there(&unprinted) => {
+            say(&mut std::io::stderr(), &format!("weir: the result can't be printed: {unprinted}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(BAD_REQUEST)),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<u8> {
+    // It panics where it can't write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "weir", &mut script);
+    print(&script)?;
+    Ok(0)
+}
+
+/// Each as a line.
+fn lines<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| format!("{item}\n")).collect()
+}
+
+/// Writes a result to standard output. A reader that is gone (`weir plan … | head`, a closed terminal) is not an error.
+fn print(result: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    match out.write_all(result).and_then(|()| out.flush()) {
+        Err(error) if is_nobody_there(&error) => Ok(()),
+        printed => printed.context("the result can't be printed"),
+    }
+}
+
+/// Whether the other end of standard output is gone: a pipe without a reader, a terminal that was closed.
+fn is_nobody_there(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::BrokenPipe || error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
+}
+
+/// Writes a line for a person. Where nobody reads any more there is nobody to tell.
 fn say(to: &mut dyn Write, line: &str) {
     writeln!(to, "{line}").ok();
 }

@@ -4,6 +4,7 @@
 //! values in, values out, the time as an argument; it imports no runtime, no GStreamer, no file system, no clock.
 
 mod assemble;
+pub mod bounds;
 pub mod codec;
 pub mod encoding;
 pub mod error;

@@ -13,6 +13,7 @@
 //! a child started from a worker of a runtime would be killed when that worker ends. And it reaps: no zombie waits for
 //! somebody to ask, in whatever state the runtime is.
 
+mod open_files;
 mod output;
 mod own;
 mod program;
@@ -27,6 +28,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use command_fds::{CommandFdExt, FdMapping};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -34,10 +36,10 @@ use nix::unistd::Pid;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use open_files::raise_open_files;
 use output::{LastWords, Output, WAITING_LINES};
 pub use own::{Own, OwnSpec, Stdin};
-use program::SHELL;
-pub use program::{CHROMIUM, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
+pub use program::{CHROMIUM, PRLIMIT, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
 
 /// What is to be started.
 #[derive(Debug, Clone)]
@@ -139,9 +141,10 @@ impl Child {
     /// When the program is missing, can't be executed, or its log can't be written.
     pub async fn start(spec: Spec) -> Result<Self, ProcessError> {
         let program = spec.program.name;
-        let command = command(&spec)?;
-        let (handover, handed) = oneshot::channel();
         let failed = |source| ProcessError::Spawn { program, source };
+        let mut command = command(&spec)?;
+        let pipes = spec.has_pipes.then(|| add_pipes(&mut command)).transpose().map_err(failed)?;
+        let (handover, handed) = oneshot::channel();
         std::thread::Builder::new()
             .name(format!("watch {program}"))
             .stack_size(256 * 1024)
@@ -157,18 +160,11 @@ impl Child {
             leash: Arc::clone(&started.leash),
             exit: started.exit.clone(),
             lines: Some(read),
-            pipes: None,
+            pipes,
             last_words: LastWords::default(),
             output: Output::default(),
         };
-        let mut stdout = started.stdout.take().map(OwnedFd::from);
-        if spec.has_pipes {
-            let to = started.stdin.take().map(|stdin| pipe::Sender::from_owned_fd(stdin.into()));
-            let from = stdout.take().map(pipe::Receiver::from_owned_fd);
-            let ends = to.zip(from).map(|(to, from)| Ok(Pipes { to: to?, from: from? }));
-            child.pipes = ends.transpose().map_err(failed)?;
-        }
-        let pipes = [stdout, started.stderr.take().map(OwnedFd::from)];
+        let pipes = [started.stdout.take().map(OwnedFd::from), started.stderr.take().map(OwnedFd::from)];
         child.output = Output::start(&spec, pipes, &lines, &child.last_words)?;
         Ok(child)
     }
@@ -342,23 +338,34 @@ fn command(spec: &Spec) -> Result<std::process::Command, ProcessError> {
     // exec. If we are killed within the millisecond before it has done so, the child stays; nothing else is that small.
     let mut command = std::process::Command::new(SETPRIV.find()?);
     command.args(["--pdeathsig", "KILL", "--"]);
-    if spec.has_pipes {
-        // std passes the pipes as standard input and output. A shell moves them to descriptors 3 and 4 and then becomes the
-        // program: std offers no safe way to do this between fork and exec either.
-        command.arg(SHELL.find()?).args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 0</dev/null 1>&2"]);
-    }
+    // Our own limit of open files is as high as can be, which is not for everybody.
+    command.arg(PRLIMIT.find()?).arg(open_files::of_child());
     command.arg(spec.program.find()?).args(&spec.args);
     command.env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
     command.current_dir(&spec.cwd);
-    let stdin = if spec.has_pipes { Stdio::piped() } else { Stdio::null() };
-    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0);
     Ok(command)
 }
 
+/// Gives a child the ends of two pipes as descriptors 3 and 4, and returns ours. The child's ends are closed here when the command
+/// is dropped.
+fn add_pipes(command: &mut std::process::Command) -> io::Result<Pipes> {
+    let (reads, to) = io::pipe()?;
+    let (from, writes) = io::pipe()?;
+    let reads = FdMapping { parent_fd: reads.into(), child_fd: 3 };
+    let writes = FdMapping { parent_fd: writes.into(), child_fd: 4 };
+    command.fd_mappings(vec![reads, writes]).map_err(io::Error::other)?;
+    let (to, from) = (pipe::Sender::from_owned_fd(to.into())?, pipe::Receiver::from_owned_fd(from.into())?);
+    Ok(Pipes { to, from })
+}
+
 /// The life of one child, on a thread of its own.
 fn watch(mut command: std::process::Command, handover: oneshot::Sender<io::Result<Started>>) {
-    let mut child = match command.spawn() {
+    let spawned = command.spawn();
+    // Its ends of pipes are its own now: the other ends have to see when it closes them.
+    drop(command);
+    let mut child = match spawned {
         Ok(child) => child,
         Err(error) => {
             // Who does not wait any more needs no error.

@@ -1,21 +1,22 @@
 //! One recording at a terminal: signals become commands, progress becomes a line, the result is printed.
 
+mod signals;
 pub mod supervised;
 mod terminal;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use nix::sys::signal::SigSet;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::control::{Command, StopCause};
 use crate::media;
 use crate::plan::RecordingPlan;
 use crate::plan::graph::{GraphPlan, Machine};
 use crate::recording::preflight::{self, PreflightError};
 use crate::recording::workdir::{WorkDir, WorkDirError};
 use crate::recording::{self, Ended, Outcome, Setup};
+use signals::{Asked, Signals};
+pub use signals::{hold_signals, is_ignored};
 pub use terminal::{Display, print_result};
 
 /// What a person said about a recording beside the request itself.
@@ -26,6 +27,8 @@ pub struct Options {
     pub work_dir: Option<PathBuf>,
     /// Bytes of the disk that stay free: a recording ends before there are fewer.
     pub keep_free: u64,
+    /// How long the end waits for a storage that is away, for each output.
+    pub upload_patience: Duration,
 }
 
 /// Why a recording was not even begun. Nothing was started, nothing is left behind.
@@ -73,7 +76,8 @@ impl Verdict {
     }
 }
 
-/// Records what the plan says until it is over. The first SIGINT or SIGTERM ends it gracefully, the second at once.
+/// Records what the plan says until it is over. The first SIGINT, SIGTERM or SIGQUIT ends it gracefully, the second at once; SIGHUP
+/// ends it gracefully.
 ///
 /// # Errors
 /// When it can't be begun: an output can't be written, or GStreamer does not start.
@@ -92,31 +96,37 @@ pub async fn record(
         return Err(RefusedError::GStreamer(error.to_string()));
     }
     let graph = GraphPlan::new(&plan, Machine { cores: available_cores(), encoder_threads: 0 });
-    let setup = Setup { plan, graph, request, work, base, keep_free: options.keep_free };
+    let setup = Setup {
+        plan,
+        graph,
+        request,
+        work,
+        base,
+        keep_free: options.keep_free,
+        upload_patience: options.upload_patience,
+    };
 
     let (commands, received) = mpsc::unbounded_channel();
     let mut display = options.display.start(&setup.plan);
-    let mut interrupted_twice = false;
+    let mut asked = Asked::default();
     let ended = {
         let recording = recording::run(setup, received, &mut *display);
         tokio::pin!(recording);
-        let mut asked = false;
         loop {
             tokio::select! {
                 ended = &mut recording => break ended,
-                () = signals.next() => {
-                    let command = if asked { Command::Abandon } else { Command::Stop(StopCause::Signal) };
-                    interrupted_twice = asked;
-                    asked = true;
-                    // It fails when the recording is over, and then there is nothing to stop.
-                    commands.send(command).ok();
+                wish = signals.next() => {
+                    if let Some(command) = asked.on(wish) {
+                        // It fails when the recording is over, and then there is nothing to stop.
+                        commands.send(command).ok();
+                    }
                 }
             }
         }
     };
     drop(display);
     let ended = Box::new(ended);
-    Ok(if interrupted_twice { Verdict::Abandoned(ended) } else { Verdict::Ended(ended) })
+    Ok(if asked.twice { Verdict::Abandoned(ended) } else { Verdict::Ended(ended) })
 }
 
 /// The cores that this process may use: what the scheduler allows, and no more than the control group's quota. A part
@@ -136,38 +146,4 @@ fn quota(file: &Path) -> Option<f32> {
     let (quota, period) = text.trim().split_once(' ')?;
     let (quota, period): (f32, f32) = (quota.parse().ok()?, period.parse().ok()?);
     (period > 0.0).then(|| quota / period)
-}
-
-/// The signals that end a recording wait from here on until the recorder listens to them. To be called on the main thread
-/// before any other is started (threads inherit what is held back; children do not): a Ctrl-C while the runtime comes up is
-/// neither lost nor the end of a process that has something to clean up.
-pub fn hold_signals() {
-    // It can't fail: the set is valid. If it did, signals would come as they always do.
-    ending_signals().thread_block().ok();
-}
-
-fn ending_signals() -> SigSet {
-    [nix::sys::signal::SIGINT, nix::sys::signal::SIGTERM].into_iter().collect()
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        let signals =
-            Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
-        // As above.
-        ending_signals().thread_unblock().ok();
-        Ok(signals)
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

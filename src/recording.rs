@@ -10,8 +10,10 @@
 //!
 //! Nothing here knows a terminal, a parent process or a network API.
 
+mod disk_usage;
 mod driver;
 mod failure;
+mod incidents;
 pub mod lifecycle;
 mod outputs;
 pub mod preflight;
@@ -20,6 +22,7 @@ mod run;
 pub mod workdir;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use livekit_protocol as proto;
 
@@ -44,6 +47,8 @@ pub struct Setup {
     pub base: PathBuf,
     /// Bytes of the disk that stay free: a recording ends before there are fewer.
     pub keep_free: u64,
+    /// How long the end waits for a storage that is away, for each output.
+    pub upload_patience: Duration,
 }
 
 /// Who is told how a recording fares. Called by the recording's task: it must not block.

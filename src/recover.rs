@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::storage::ServerStorage;
+use crate::files;
 use crate::plan::codec::{CONTAINERS, Container};
 use crate::plan::error::PlanError;
 use crate::plan::output::OutputId;
@@ -15,9 +16,8 @@ use crate::sink::file::FilePaths;
 use crate::sink::segments::Places;
 use crate::sink::whole::{FinalizeError, make_whole};
 use crate::sink::{Leftover, RescueError, images, segments};
-use crate::upload::UploadError;
 use crate::upload::ledger::{self, Accounts};
-use crate::upload::rescue::Rescuer;
+use crate::upload::rescue::{RescueStoreError, Rescuer};
 
 /// What became of one work directory.
 #[derive(Debug)]
@@ -39,7 +39,9 @@ pub enum RecoverError {
     #[error(transparent)]
     Rescue(#[from] RescueError),
     #[error("{name}: {error}")]
-    Store { name: String, error: UploadError },
+    Store { name: String, error: RescueStoreError },
+    #[error("{path}: {source}")]
+    Directory { path: PathBuf, source: std::io::Error },
     #[error("what is stored of it can't be read in {path}: {source}")]
     Ledger { path: PathBuf, source: std::io::Error },
     /// Of a storage that was given to it.
@@ -89,10 +91,8 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
     };
     for (index, entry) in abandoned.manifest.outputs.iter().enumerate() {
         let storage = storage.get(index).cloned().flatten().unwrap_or_else(Storage::local);
-        // What could be stored before something went wrong is told all the same.
-        if let Err(error) =
-            recover_output(&abandoned, OutputId(index), entry, storage, &mut recovered.files).await
-        {
+        let output = OutputId(index);
+        if let Err(error) = recover_output(&abandoned, output, entry, storage, &mut recovered).await {
             recovered.problems.push(error);
         }
     }
@@ -102,14 +102,19 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
     recovered
 }
 
+/// Stores what is left of an output: what it can't, is among the problems.
+///
+/// # Errors
+/// When what is left can't be found out, or not be made whole.
 async fn recover_output(
     abandoned: &Abandoned,
     output: OutputId,
     entry: &OutputEntry,
     storage: Storage,
-    files: &mut Vec<String>,
+    recovered: &mut Recovered,
 ) -> Result<(), RecoverError> {
     let dir = abandoned.output(output);
+    files::check_entries(&dir).map_err(|(path, source)| RecoverError::Directory { path, source })?;
     let accounts = ledger::read(&dir).map_err(|source| RecoverError::Ledger { path: dir.clone(), source })?;
     let base = &abandoned.manifest.base;
     let mut rescuer = Rescuer::new(&storage, base);
@@ -119,8 +124,11 @@ async fn recover_output(
     }
     let left = leftovers(abandoned, output, entry, &storage, &accounts)?;
     for Leftover { local, name } in left {
-        let stored = rescuer.store(&dir, &name, &local).await;
-        files.push(stored.map_err(|error| RecoverError::Store { name, error })?);
+        // A file that is refused holds up none behind it.
+        match rescuer.store(&dir, &name, &local).await {
+            Ok(location) => recovered.files.push(location),
+            Err(error) => recovered.problems.push(RecoverError::Store { name, error }),
+        }
     }
     Ok(())
 }
@@ -194,3 +202,6 @@ fn finish_file(
     }
     Ok(vec![Leftover { local: paths.whole, name: name.to_owned() }])
 }
+
+#[cfg(test)]
+mod foreign_files;

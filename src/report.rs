@@ -1,7 +1,9 @@
 //! What a recording tells the world: an `EgressInfo`, folded out of what happens. Nobody else makes one.
 
 mod error_code;
+mod failure;
 mod manifest;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +18,10 @@ use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::source::SourcePlan;
 use crate::plan::stream_url::StreamUrl;
 pub use error_code::Fault;
+pub use failure::Failure;
+use failure::Failures;
 use manifest::Contents;
+use streams::Streams;
 
 /// How a recording ended, as far as the report cares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub enum Ending {
     Complete,
     LimitReached,
     Aborted { error: String },
-    Failed { error: String, fault: Fault },
+    Failed(Failure),
 }
 
 /// The growing report of one recording.
@@ -33,9 +38,9 @@ pub struct Report {
     info: proto::EgressInfo,
     /// Which entry of which list an output's results are in.
     places: BTreeMap<OutputId, Place>,
-    /// Each stream address, in the order of `info.stream_results`.
-    streams: Vec<(OutputId, StreamUrl)>,
+    streams: Streams,
     notes: Vec<String>,
+    failures: Failures,
     reason: Option<EndReason>,
     /// `None`: nobody wants one.
     contents: Option<Contents>,
@@ -74,7 +79,7 @@ impl Report {
             info.room_id.clone_from(&room.id);
         }
         let mut places = BTreeMap::new();
-        let mut streams = Vec::new();
+        let mut streams = Streams::default();
         for (index, output) in plan.outputs.iter().enumerate() {
             let id = OutputId(index);
             let place = match output {
@@ -105,20 +110,29 @@ impl Report {
                 OutputPlan::Stream(stream) => {
                     for url in &stream.urls {
                         info.stream_results.push(new_stream(url));
-                        streams.push((id, url.clone()));
+                        streams.add(id, url);
                     }
                     Place::Stream
                 }
                 OutputPlan::WebSocket(socket) => {
                     info.stream_results.push(new_stream(&socket.url));
-                    streams.push((id, socket.url.clone()));
+                    streams.add(id, &socket.url);
                     Place::Stream
                 }
             };
             places.insert(id, place);
         }
         let contents = Contents::new(plan);
-        Self { info, places, streams, notes: Vec::new(), reason: None, contents, manifest_of: None }
+        Self {
+            info,
+            places,
+            streams,
+            notes: Vec::new(),
+            failures: Failures::default(),
+            reason: None,
+            contents,
+            manifest_of: None,
+        }
     }
 
     /// What outputs are called is known now: the source told.
@@ -248,60 +262,15 @@ impl Report {
         }
     }
 
-    /// An address was added while the recording runs.
-    pub fn stream_added(&mut self, output: OutputId, url: &StreamUrl) {
-        if self.stream(output, url).is_none() {
-            self.info.stream_results.push(new_stream(url));
-            self.streams.push((output, url.clone()));
-        }
-    }
-
-    /// Media is going out to an address. Only the first time counts as its start.
-    pub fn stream_started(&mut self, output: OutputId, url: &StreamUrl, now: Timestamp) {
-        if let Some(stream) = self.stream(output, url)
-            && stream.started_at == 0
-        {
-            stream.started_at = nanoseconds(now);
-        }
-    }
-
-    /// The connection to an address was lost and is tried again.
-    pub fn stream_retrying(&mut self, output: OutputId, url: &StreamUrl, retries: u32, now: Timestamp) {
-        if let Some(stream) = self.stream(output, url) {
-            stream.retries = retries;
-            stream.last_retry_at = nanoseconds(now);
-        }
-    }
-
-    /// An address is over: `error` says why it was given up, `None` that it was removed or the recording ended.
-    pub fn stream_ended(&mut self, output: OutputId, url: &StreamUrl, error: Option<&str>, now: Timestamp) {
-        if let Some(stream) = self.stream(output, url) {
-            stream.ended_at = nanoseconds(now);
-            if stream.started_at == 0 {
-                stream.started_at = stream.ended_at;
-            }
-            stream.duration = stream.ended_at.saturating_sub(stream.started_at);
-            match error {
-                Some(error) => {
-                    stream.status = proto::stream_info::Status::Failed.into();
-                    error.clone_into(&mut stream.error);
-                }
-                None => stream.status = proto::stream_info::Status::Finished.into(),
-            }
-        }
-    }
-
-    /// An address was removed while the recording runs.
-    pub fn stream_removed(&mut self, url: &StreamUrl, now: Timestamp) {
-        let output = self.streams.iter().rev().find(|(_, known)| known == url).map(|(output, _)| *output);
-        if let Some(output) = output {
-            self.stream_ended(output, url, None, now);
-        }
-    }
-
     /// Something worth telling that is no error: a gap, dropped pictures, a file left behind. Ends up in `details`.
     pub fn note(&mut self, note: String) {
         self.notes.push(note);
+        self.write_details();
+    }
+
+    /// Something failed. The first failure becomes the error at the end; the others stay in `details`.
+    pub fn fail(&mut self, failure: &Failure) {
+        self.failures.add(failure);
         self.write_details();
     }
 
@@ -320,26 +289,20 @@ impl Report {
                 self.info.error_code = 412;
                 proto::EgressStatus::EgressAborted
             }
-            Ending::Failed { error, fault } => {
-                error.clone_into(&mut self.info.error);
-                self.info.error_code = fault.code();
+            Ending::Failed(failure) => {
+                failure.text.clone_into(&mut self.info.error);
+                self.info.error_code = failure.fault.code();
+                self.failures.set_error(failure);
                 proto::EgressStatus::EgressFailed
             }
         };
         self.set_status(status, now);
         self.info.ended_at = nanoseconds(now);
-        let failed = matches!(ending, Ending::Failed { .. });
-        for stream in &mut self.info.stream_results {
-            if stream.ended_at == 0 {
-                stream.ended_at = nanoseconds(now);
-                stream.started_at = if stream.started_at == 0 { stream.ended_at } else { stream.started_at };
-                stream.duration = stream.ended_at.saturating_sub(stream.started_at);
-                stream.status = if failed {
-                    proto::stream_info::Status::Failed.into()
-                } else {
-                    proto::stream_info::Status::Finished.into()
-                };
-            }
+        let open = self.info.stream_results.iter().map(|stream| stream.ended_at == 0).collect::<Vec<_>>();
+        self.end_streams(now);
+        if matches!(ending, Ending::Failed(_)) {
+            let streams = self.info.stream_results.iter_mut().zip(open).filter(|(_, is_open)| *is_open);
+            streams.for_each(|(stream, _)| stream.status = proto::stream_info::Status::Failed.into());
         }
         self.write_details();
         self.fill_deprecated_result();
@@ -352,7 +315,9 @@ impl Report {
 
     fn write_details(&mut self) {
         let reason = self.reason.map(|reason| format!("End reason: {reason}"));
-        let parts: Vec<&str> = reason.iter().chain(&self.notes).map(String::as_str).collect();
+        let failures = self.failures.details();
+        let parts: Vec<&str> =
+            reason.iter().chain(&self.notes).chain(&failures).map(String::as_str).collect();
         self.info.details = parts.join("; ");
     }
 
@@ -361,12 +326,6 @@ impl Report {
             Some(Place::Segments(at)) => self.info.segment_results.get_mut(*at),
             _ => None,
         }
-    }
-
-    /// The newest result of an address: one that was removed and added again has two.
-    fn stream(&mut self, output: OutputId, url: &StreamUrl) -> Option<&mut proto::StreamInfo> {
-        let at = self.streams.iter().rposition(|(id, known)| *id == output && known == url)?;
-        self.info.stream_results.get_mut(at).filter(|stream| stream.ended_at == 0)
     }
 
     /// Old clients read the one result of a recording with one kind of output here (media.md §1.5).
@@ -413,13 +372,14 @@ pub fn failed(
     let mut report = Report {
         info,
         places: BTreeMap::new(),
-        streams: Vec::new(),
+        streams: Streams::default(),
         notes,
+        failures: Failures::default(),
         reason: None,
         contents: None,
         manifest_of: None,
     };
-    report.end(&Ending::Failed { error: error.to_owned(), fault }, EndReason::Failure, now);
+    report.end(&Ending::Failed(Failure::new(error, fault)), EndReason::Failure, now);
     report.info
 }
 

@@ -39,6 +39,34 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
     }
 }
 
+/// A text of somebody who was shown a token, such as a server's refusal, without the token and without parts of it: servers quote
+/// what they refuse, and cut it.
+#[must_use]
+pub fn without_token(text: &str, token: &Secret<String>) -> String {
+    /// So much of a token is no accident.
+    const PART: usize = 8;
+    let token = token.expose().as_str();
+    let text = if token.is_empty() { text.to_owned() } else { text.replace(token, "***") };
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_part = |word: &str| {
+        let word = word.trim_matches('.');
+        let mut parts = word.as_bytes().windows(PART);
+        // Other tokens look alike: the base64 of a JSON object.
+        (word.len() >= PART && word.starts_with("eyJ"))
+            || parts.any(|part| token.as_bytes().windows(PART).any(|of_token| of_token == part))
+    };
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(begin) = rest.find(is_of_word) {
+        let (before, from) = rest.split_at(begin);
+        let (word, after) = from.split_at(from.find(|c| !is_of_word(c)).unwrap_or(from.len()));
+        shown.push_str(before);
+        shown.push_str(if is_part(word) { "***" } else { word });
+        rest = after;
+    }
+    shown + rest
+}
+
 /// `#[serde(with = "exposed")]`: a secret written down as it is, for a file or a pipe that only its owner can read. There
 /// is no `Serialize` otherwise, so that none gets into a log or a report by being part of something else.
 pub mod exposed {
@@ -70,5 +98,24 @@ mod tests {
         let key = Secret::new("hunter2".to_owned());
         assert_eq!(format!("{key} {key:?} {:?}", Some(&key)), "*** *** Some(***)");
         assert_eq!(key.expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_refusal_shows_no_part_of_the_token() {
+        let token = Secret::new("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJFR18xIn0.c2lnbmF0dXJl-_9".to_owned());
+        for (text, shown) in [
+            (format!("invalid token: {}, error: bad", token.expose()), "invalid token: ***, error: bad"),
+            ("invalid token: eyJhbGciOiJIUzI1NiJ9.eyJzdWIi...".to_owned(), "invalid token: ***"),
+            ("token=c2lnbmF0dXJl rejected".to_owned(), "token=*** rejected"),
+            ("\"...EG_1. In0.c2lnbmF0d\"".to_owned(), "\"...EG_1. ***\""),
+            ("eyJvdGhlciI6MX0.x.y is no better".to_owned(), "*** is no better"),
+            ("no permissions to access the room".to_owned(), "no permissions to access the room"),
+            (String::new(), ""),
+        ] {
+            assert_eq!(without_token(&text, &token), shown);
+        }
+        let own = Secret::new("correct-horse-battery".to_owned());
+        assert_eq!(without_token("unknown: correct-horse", &own), "unknown: ***");
+        assert_eq!(without_token("a ä b", &Secret::default()), "a ä b");
     }
 }

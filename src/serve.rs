@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use livekit_protocol::ListEgressRequest;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use tokio::time::timeout;
@@ -30,14 +30,16 @@ use crate::bus::RedisConfigError;
 use crate::config::Loaded;
 use crate::config::ServiceConfig;
 use crate::config::limits::SessionLimits as ConfiguredLimits;
+use crate::files;
 use crate::ipc::Logs;
+use crate::outbound;
 use crate::plan::SessionLimits;
 use crate::plan::provisions::Provisions;
 use crate::plan::room::Rooms;
 use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
-use crate::service::bus::Node;
+use crate::service::bus::{BusDoor, Node};
 use crate::service::console::{Console, OneTimeKeys, Recent};
 use crate::service::error::ServiceError;
 use crate::service::layout::Layouts;
@@ -112,6 +114,9 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     for finding in &loaded.warnings {
         tracing::warn!("configuration: {finding}");
     }
+    if !config.allow_link_local {
+        outbound::refuse_link_local();
+    }
     let settings = settings(config, logs)?;
     let _claim = claim(&settings.work_dir)?;
 
@@ -155,6 +160,7 @@ async fn run(
     let readings = monitor.readings();
     let service = Service::new(settings.clone(), Arc::clone(&registry), Arc::new(gate.clone()), tasks);
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
+    let bus = connection.bus.map(|bus| BusDoor::new(bus, &service, node.id, &metrics.observer(), tasks));
     let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
     service.take_over().await.map_err(unreadable)?;
     let outlook = Arc::new(Outlook::new(&service, gate, readings));
@@ -167,7 +173,11 @@ async fn run(
         one_time_keys: OneTimeKeys::of(&settings.work_dir),
         tasks: tasks.clone(),
     };
-    let bus = doors::open_bus(connection.bus, &service, node, &metrics.observer(), tasks).await?;
+    // Not before all that is here already has its place.
+    let bus = match bus {
+        Some(bus) => Some(bus.open(&service, node).await?),
+        None => None,
+    };
     let doors = Doors::open(config, bus, &service, console, tasks, stop).await?;
     metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
     pages::open(config, &outlook, &metrics, tasks, stop).await?;
@@ -235,6 +245,7 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
         provisions,
         session: session_limits(&config.session_limits),
         keep_free: config.keep_free,
+        upload_patience: config.upload_patience,
         work_dir: here.join(work_dir),
         base: here,
         logs,
@@ -245,6 +256,7 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
             flags: config.chrome_flags.clone(),
         },
         video_encoder_threads: config.video_encoder_threads,
+        orphan_timeout: config.orphan_timeout,
     })
 }
 
@@ -269,9 +281,6 @@ fn session_limits(config: &ConfiguredLimits) -> SessionLimits {
 fn claim(work_dir: &Path) -> Result<Flock<File>, ServeError> {
     let failed = |source: io::Error| ServeError::WorkDir { path: work_dir.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(work_dir).map_err(failed)?;
-    let file = File::create(work_dir.join("lock")).map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => ServeError::WorkDirTaken(work_dir.to_owned()),
-        errno => failed(errno.into()),
-    })
+    let lock = files::lock(&work_dir.join("lock")).map_err(failed)?;
+    lock.ok_or_else(|| ServeError::WorkDirTaken(work_dir.to_owned()))
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
-//! on the disk (`ipc::cell`), so that its next run can tell how that ended.
+//! on the disk (`ipc::cell`), so that its next run can take over what still records, and tell how the rest ended.
 
 pub mod admission;
 pub mod api;
@@ -27,6 +27,7 @@ pub mod standalone;
 pub mod store;
 pub mod webhook;
 
+mod body;
 mod leftovers;
 mod roster;
 mod start;
@@ -45,6 +46,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ipc::{Logs, Progress};
 use crate::plan::SessionLimits;
+use crate::plan::bounds;
 use crate::plan::provisions::Provisions;
 use crate::plan::source::BrowserTerms;
 use crate::profile::Length;
@@ -69,6 +71,8 @@ pub struct Settings {
     pub session: SessionLimits,
     /// Bytes of a local disk that stay free.
     pub keep_free: u64,
+    /// How long the end of a recording waits for a storage that is away, for each output.
+    pub upload_patience: Duration,
     /// Where recordings are while they are made. Absolute.
     pub work_dir: PathBuf,
     /// What relative names of local outputs are relative to. Absolute.
@@ -78,6 +82,8 @@ pub struct Settings {
     pub browser: BrowserTerms,
     /// Threads of one H.264 encoder; 0: by the machine's share.
     pub video_encoder_threads: u32,
+    /// How long a recording goes on without a service.
+    pub orphan_timeout: Duration,
 }
 
 /// Who decides whether there is room for a recording.
@@ -90,6 +96,12 @@ pub trait Admission: Send + Sync {
 
     /// How much the request is wanted, 0 to 1; below 0: not at all (service.md §3.4).
     fn affinity(&self, request: &rpc::StartEgressRequest) -> f32;
+
+    /// Room for a recording that is being made already, as its report says. There is room for it: it has it.
+    fn retake(&self, info: &proto::EgressInfo) -> Box<dyn Any + Send + Sync> {
+        let _ = info;
+        Box::new(())
+    }
 
     /// The recording that a permit was given for is made by a process.
     fn recorded_by(&self, permit: &(dyn Any + Send + Sync), pid: i32) {
@@ -189,20 +201,22 @@ impl Service {
         })
     }
 
-    /// Says where egresses are spoken to. To be called once, before the first is started.
+    /// Says where egresses are spoken to. To be called once, before the first is started or taken over.
     pub fn set_topics(&self, topics: Arc<dyn Topics>) {
         if self.topics.set(topics).is_err() {
             tracing::error!("the topics were set before");
         }
     }
 
-    /// Takes over what an earlier run left, and looks after what is kept from then on. What has to be waited for goes on beside.
+    /// Takes over what an earlier run left, recorders that still record among it, and looks after what is kept from then on. What has to
+    /// be waited for goes on beside.
     ///
     /// # Errors
     /// When the work directory can't be read.
     pub async fn take_over(&self) -> std::io::Result<()> {
-        let registry = &self.registry;
-        leftovers::take_over(registry, &self.settings.work_dir, &self.orphans, &self.tasks).await?;
+        if let Some(this) = self.this.upgrade() {
+            leftovers::take_over(&this).await?;
+        }
         let roster = self.roster.clone();
         let is_here = move |egress_id: &str| roster.has(egress_id);
         let work_dir = self.settings.work_dir.clone();
@@ -210,7 +224,7 @@ impl Service {
         Ok(())
     }
 
-    /// Names of the egresses that live here, in order; those of former runs among them, whose files are being finished.
+    /// Names of the egresses that live here, in order; those of former runs among them.
     #[must_use]
     pub fn active(&self) -> Vec<String> {
         let mut names = self.roster.names();
@@ -219,7 +233,7 @@ impl Service {
         names
     }
 
-    /// The last reports of recordings of former runs, whose recorders still finish their files.
+    /// The last reports of recordings of former runs whose recorders can't be reached, as they finish their files.
     #[must_use]
     pub fn orphans(&self) -> Vec<proto::EgressInfo> {
         self.orphans.list()
@@ -240,6 +254,12 @@ impl Service {
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.closed.is_cancelled() && self.registry.is_healthy()
+    }
+
+    /// Whether requests can reach it, and its reports get through.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.registry.is_healthy() && self.registry.is_connected()
     }
 
     /// Whether it is shutting down.
@@ -363,7 +383,18 @@ impl Egresses for Service {
         request: proto::UpdateStreamRequest,
     ) -> Result<proto::EgressInfo, ServiceError> {
         let proto::UpdateStreamRequest { egress_id, add_output_urls, remove_output_urls } = request;
+        bounds::stream_update(&add_output_urls, &remove_output_urls)?;
         if let Some(handle) = self.up(&egress_id).await {
+            let streams = handle.info().stream_results;
+            let active =
+                streams.iter().filter(|stream| stream.status() == proto::stream_info::Status::Active);
+            if !add_output_urls.is_empty() && active.count() + add_output_urls.len() > bounds::STREAMS {
+                return Err(ServiceError::invalid(format!(
+                    "request has missing or invalid field: add_output_urls: an egress streams to at most {} addresses; \
+                     remove some first",
+                    bounds::STREAMS
+                )));
+            }
             return handle.update_stream(add_output_urls, remove_output_urls).await;
         }
         let info = self.known(&egress_id).await?;

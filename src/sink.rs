@@ -3,6 +3,7 @@
 //! A sink takes samples from [`Feed`]s into pipelines of its own, so that one that fails disturbs no other. It says what
 //! happened by [`SinkEvent`]s, and finishes when its feeds end.
 
+mod drops;
 pub mod file;
 pub mod images;
 mod names;
@@ -60,6 +61,9 @@ pub enum SinkEvent {
     Growing(GrowingFile),
     /// A stream changed its state.
     Stream(OutputId, StreamEvent),
+    /// Frames (of sound: pieces) of a feed are missing from what was written: the disk was too slow for minutes. Reported at
+    /// the end.
+    Dropped { output: OutputId, feed: &'static str, samples: u64 },
     /// The sink can't go on. What it has written so far stays where it is.
     Failed { output: OutputId, error: SinkError },
 }
@@ -131,14 +135,15 @@ pub enum StreamEvent {
         retries: u32,
         error: String,
     },
-    /// Given up.
+    /// Given up, or ended before any media went out.
     Failed {
         url: crate::plan::stream_url::StreamUrl,
         error: String,
     },
-    /// Removed, or the recording ended.
+    /// Removed, or the recording ended, after media had gone out. `missing`: why the last of it did not.
     Finished {
         url: crate::plan::stream_url::StreamUrl,
+        missing: Option<String>,
     },
 }
 

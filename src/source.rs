@@ -95,6 +95,11 @@ pub enum SourceEvent {
     Interrupted { why: String },
     /// It is back; how long it was away.
     Resumed { gap: Duration },
+    /// Something gave nothing for a while although it lives: all that is recorded of it is the last frame, or silence. `what`:
+    /// `the page did not respond`. Media time. Told when it is over.
+    Stalled { what: &'static str, from: Duration, to: Duration },
+    /// A part died and was replaced by itself.
+    Died { what: &'static str },
     /// It can't be brought back, or the start failed.
     Failed(SourceError),
 }

@@ -8,8 +8,9 @@
 //!
 //! Each output has a lane: its uploads are carried out one after the other, in the order in which they were asked for, so
 //! that a playlist comes after the segments it names, and a slow store holds up no other output. A store that is away
-//! costs nothing but disk: what is finished waits there, is tried again, and what could not be stored at the end is
-//! reported and left for `weir recover`.
+//! costs nothing but disk: what is finished waits there and is tried again, for as long as the recording lasts and for
+//! [`LaneSetup::patience`] after it. A file that a store refuses is set aside (`turns`), so that it holds up none behind it. What
+//! could not be stored at the end had an attempt each, is reported, and is left for `weir recover`.
 
 mod attempt;
 mod backlog;
@@ -17,13 +18,18 @@ mod growing;
 mod lane;
 pub mod ledger;
 pub mod mime;
+mod patience;
 pub mod rescue;
 pub mod store;
 mod tried;
+mod turns;
+mod verdict;
+mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -31,11 +37,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::attempt::Stores;
 pub use self::attempt::{Place, UploadError};
 use self::lane::{Lane, Message};
-pub use self::lane::{LaneView, UploadProgress};
 use self::store::Head;
 pub use self::tried::{Status, Tried};
+pub use self::verdict::Trouble;
+pub use self::view::{LaneView, PatienceLeft, UploadProgress};
 use crate::plan::output::OutputId;
 use crate::plan::storage::Storage;
 
@@ -77,7 +85,7 @@ pub enum UploadEvent<T> {
     /// It is at `location`, and no longer where it was.
     Stored { upload: Upload<T>, location: String, place: Place },
     /// The store does not take it now. It waits, with everything behind it, and is tried again.
-    Delayed { output: OutputId, error: UploadError },
+    Delayed { output: OutputId, error: Arc<UploadError> },
     /// The store takes files again.
     Resumed { output: OutputId },
     /// It is still at `upload.local`, and is not tried again.
@@ -91,6 +99,8 @@ pub struct LaneSetup {
     pub storage: Storage,
     /// The output's directory, which outlives a crash.
     pub dir: PathBuf,
+    /// How long the lane waits for a storage that is away when nothing more comes.
+    pub patience: Duration,
 }
 
 /// What an upload may carry along: it may wait on the disk.
@@ -117,13 +127,22 @@ impl<T: Subject> Uploader<T> {
         tasks: &TaskTracker,
         abandon: &CancellationToken,
     ) -> (Self, mpsc::UnboundedReceiver<UploadEvent<T>>) {
+        Self::start_with(lanes, &Stores::new(base), tasks, abandon)
+    }
+
+    fn start_with(
+        lanes: Vec<LaneSetup>,
+        stores: &Stores,
+        tasks: &TaskTracker,
+        abandon: &CancellationToken,
+    ) -> (Self, mpsc::UnboundedReceiver<UploadEvent<T>>) {
         let (results, events) = mpsc::unbounded_channel();
         let lanes = lanes
             .into_iter()
             .map(|setup| {
                 let (sender, receiver) = mpsc::unbounded_channel();
                 let (output, view) = (setup.output, Arc::new(LaneView::default()));
-                let lane = Lane::new(setup, base, Arc::clone(&view), results.clone());
+                let lane = Lane::new(setup, stores, Arc::clone(&view), results.clone());
                 let abandoned = abandon.clone().cancelled_owned();
                 tasks.spawn(async move {
                     tokio::select! {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     AudioCodecArg, CaptureArg, EncodingArgs, FrameTimesArg, GeneralArgs, ImageSuffixArg, OutputArgs,
     ParticipantArgs, ProfileArg, RecordingArgs, RoomArgs, SegmentSuffixArg, Size, TrackArgs,
-    TrackCompositeArgs, WebArgs,
+    TrackCompositeArgs, WebArgs, stream_file,
 };
 use crate::plan::Limits;
 use crate::plan::codec::{AudioCodec, CONTAINERS};
@@ -161,6 +161,7 @@ pub fn option_of(field: &str) -> Option<&'static str> {
         ("key_frame_interval", "") => "--keyframe-interval",
         ("audio_only and video_only", "") => "--audio-only, --video-only",
         ("audio_only images", "") => "--audio-only, --images",
+        ("stream_file", "") => "--stream-file",
         ("output", "") => "--file, --segments, --stream, --images, --websocket",
         ("duration", "") => "--duration",
         ("audio_track_id or video_track_id", "") => "--audio-track, --video-track",
@@ -254,7 +255,7 @@ fn outputs(args: &OutputArgs, manifest: Manifest, directory: &Path) -> Result<Ve
         add(format!("segment_outputs[{at}]"), kind);
     }
     let websockets = args.websockets.iter().map(|url| websocket(url));
-    for (at, stream) in streams(&args.streams)?.into_iter().chain(websockets).enumerate() {
+    for (at, stream) in streams(&stream_urls(args)?)?.into_iter().chain(websockets).enumerate() {
         add(format!("stream_outputs[{at}]"), OutputKind::Stream(stream));
     }
     for (at, prefix) in args.images.iter().enumerate() {
@@ -299,14 +300,25 @@ fn websocket(url: &str) -> StreamRequest {
     StreamRequest { protocol: Some(StreamProtocol::WebSocket), urls: vec![Secret::new(url.to_owned())] }
 }
 
+/// Those that were typed, or stand in the environment, and then those in files.
+fn stream_urls(args: &OutputArgs) -> Result<Vec<Secret<String>>, PlanError> {
+    // A variable that is set to nothing says nothing.
+    let typed = args.streams.iter().filter(|url| !url.is_empty());
+    let mut urls: Vec<_> = typed.map(|url| Secret::new(url.clone())).collect();
+    for path in &args.stream_files {
+        urls.extend(stream_file::read(path)?);
+    }
+    Ok(urls)
+}
+
 /// One output for each protocol: all its servers get the same encode.
-fn streams(urls: &[String]) -> Result<Vec<StreamRequest>, PlanError> {
+fn streams(urls: &[Secret<String>]) -> Result<Vec<StreamRequest>, PlanError> {
     let mut streams: Vec<StreamRequest> = Vec::new();
     for (at, text) in urls.iter().enumerate() {
-        let url = StreamUrl::parse(text, None)
+        let url = StreamUrl::parse(text.expose(), None)
             .map_err(|error| PlanError::StreamUrl { field: format!("stream url {}", at + 1), error })?;
         let protocol: StreamProtocol = url.protocol();
-        let secret = Secret::new(text.clone());
+        let secret = text.clone();
         let joins = |stream: &&mut StreamRequest| {
             stream.protocol == Some(protocol) && protocol != StreamProtocol::WebSocket
         };

@@ -72,6 +72,7 @@ fn every_key_is_read() {
     assert_eq!(unexpected, Vec::<String>::new());
     assert_eq!(all.session_limits.image_output_max_duration, Duration::from_mins(90));
     assert_eq!((all.io_selection_timeout, all.keep_free), (Duration::from_millis(500), 2_000_000_000));
+    assert_eq!(all.upload_patience, Duration::from_mins(5));
     assert_eq!(all.chrome_flags["disable-gpu"], ChromeFlag::Switch(true));
     assert_eq!(all.chrome_flags["js-flags"], ChromeFlag::Value("5".to_owned()));
     assert_eq!(all.cpu_cost.memory_source, cost::MemorySource::Cgroup);

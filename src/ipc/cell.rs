@@ -5,23 +5,28 @@
 //! <work dir>/recordings/<egress id>/
 //!     lock           held by the recorder as long as it lives
 //!     info           the last `EgressInfo`, protobuf
+//!     socket         where the recorder hears the next service (`ipc::socket`)
 //!     told           there when the registry has its end, and something is kept all the same
 //!     <egress id>/   the recording's own work directory (`recording::workdir`)
 //! ```
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use livekit_protocol as proto;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use prost::Message;
+
+use crate::files;
 
 const LOCK: &str = "lock";
 const INFO: &str = "info";
 const TOLD: &str = "told";
 const RECORDINGS: &str = "recordings";
+/// The largest report that is read, in bytes. Real ones have some kilobytes.
+const LARGEST_INFO: u64 = 64 << 20;
 
 /// A recording's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +63,14 @@ impl Cell {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let dirs = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
-        let mut cells: Vec<Self> = dirs.into_iter().filter(|dir| dir.is_dir()).map(Self::at).collect();
+        let mut cells = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // A symbolic link is none.
+            if entry.file_type()?.is_dir() && entry.file_name().to_str().is_some_and(is_plain) {
+                cells.push(Self::at(entry.path()));
+            }
+        }
         cells.sort_by(|one, other| one.dir.cmp(&other.dir));
         Ok(cells)
     }
@@ -72,7 +83,10 @@ impl Cell {
         let mut make = DirBuilder::new();
         make.mode(0o700);
         if let Some(parent) = self.dir.parent() {
-            make.recursive(true).create(parent)?;
+            if let Some(work_dir) = parent.parent() {
+                make.recursive(true).create(work_dir)?;
+            }
+            files::trusted_dir(parent)?;
         }
         make.recursive(false).create(&self.dir)?;
         self.write_info(info)
@@ -94,12 +108,14 @@ impl Cell {
     /// # Errors
     /// When the lock can't be made.
     pub fn enter(&self) -> io::Result<Option<Alive>> {
-        let file = File::create(self.dir.join(LOCK))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Alive { _lock: lock })),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(errno.into()),
-        }
+        let lock = files::lock(&self.dir.join(LOCK))?;
+        Ok(lock.map(|lock| Alive { _lock: lock }))
+    }
+
+    /// Whether its recorder lives.
+    #[must_use]
+    pub fn is_occupied(&self) -> bool {
+        matches!(self.enter(), Ok(None))
     }
 
     /// Replaces the last report, so that there is always a whole one.
@@ -107,16 +123,13 @@ impl Cell {
     /// # Errors
     /// When it can't be written.
     pub fn write_info(&self, info: &proto::EgressInfo) -> io::Result<()> {
-        let new = self.dir.join(format!("{INFO}.new"));
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&info.encode_to_vec())?;
-        fs::rename(&new, self.dir.join(INFO))
+        files::replace(&self.dir.join(INFO), &info.encode_to_vec(), 0o600)
     }
 
     /// The last report; `None`: there is none that can be read.
     #[must_use]
     pub fn info(&self) -> Option<proto::EgressInfo> {
-        let bytes = fs::read(self.dir.join(INFO)).ok()?;
+        let bytes = files::read(&self.dir.join(INFO), LARGEST_INFO).ok()?;
         proto::EgressInfo::decode(bytes.as_slice()).ok().filter(|info| !info.egress_id.is_empty())
     }
 
@@ -125,7 +138,7 @@ impl Cell {
     /// # Errors
     /// When it can't be written.
     pub fn mark_told(&self) -> io::Result<()> {
-        File::create(self.dir.join(TOLD)).map(drop)
+        files::replace(&self.dir.join(TOLD), &[], 0o600)
     }
 
     /// Whether the registry has its end.
@@ -137,9 +150,8 @@ impl Cell {
     /// Whether somebody is at work in the recording's own work directory: its recorder, or a recovery that outlived who began it.
     #[must_use]
     pub fn is_worked_on(&self) -> bool {
-        let Ok(file) = File::open(self.work_dir().join(LOCK)) else { return false };
         // It is let go of at once.
-        matches!(Flock::lock(file, FlockArg::LockExclusiveNonblock), Err((_, nix::errno::Errno::EWOULDBLOCK)))
+        matches!(files::lock_existing(&self.work_dir().join(LOCK)), Ok(None))
     }
 
     /// Whether the recording's own work directory is still there.

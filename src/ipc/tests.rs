@@ -39,6 +39,7 @@ fn job() -> Job {
         planned_at: "2026-11-24T12:30:05.123456789+01:00[Europe/Berlin]".parse().unwrap(),
         session: SessionLimits { file: Some(Duration::from_secs(90)), ..Default::default() },
         keep_free: 512_000_000,
+        upload_patience: Duration::from_secs(90),
         cell: "/work/recordings/EG_1".into(),
         base: "/".into(),
         logs: Logs { filter: "info".to_owned(), json: true },
@@ -53,6 +54,7 @@ fn job() -> Job {
             .into(),
         },
         video_encoder_threads: 3,
+        orphan_timeout: Duration::from_secs(3600),
     };
     Job::new(&request, terms)
 }
@@ -79,6 +81,55 @@ fn a_link_local_page_is_planned_only_where_an_operator_allows_it() {
     assert!(refused.contains("web url") && refused.contains("allow_link_local"), "{refused}");
     for (url, refuse) in [("http://169.254.169.254/a", false), ("http://10.0.0.1/a", true)] {
         planned(url, refuse).unwrap();
+    }
+}
+
+#[test]
+fn link_local_streams_storages_and_proxies_are_refused_by_their_fields() {
+    let Job { terms, .. } = job();
+    let planned = |stream: Option<&str>, s3: Option<proto::S3Upload>, refuse_link_local| {
+        let output = s3.map(proto::encoded_file_output::Output::S3);
+        let file = proto::EncodedFileOutput { filepath: "a.mp4".to_owned(), output, ..Default::default() };
+        let stream_output =
+            |url: &str| proto::StreamOutput { urls: vec![url.to_owned()], ..Default::default() };
+        let web = proto::WebEgressRequest {
+            url: "http://10.0.0.1/a".to_owned(),
+            file_outputs: vec![file],
+            stream_outputs: stream.map(stream_output).into_iter().collect(),
+            ..Default::default()
+        };
+        let request = StartEgressRequest {
+            egress_id: "EG_1".to_owned(),
+            request: Some(Request::Web(web)),
+            ..Default::default()
+        };
+        let browser = BrowserTerms { refuse_link_local, ..BrowserTerms::default() };
+        Job::new(&request, JobTerms { browser, ..terms.clone() }).plan()
+    };
+    let s3 = |endpoint: &str, proxy: Option<&str>| {
+        let proxy = proxy.map(|url| proto::ProxyConfig { url: url.to_owned(), ..Default::default() });
+        Some(proto::S3Upload {
+            access_key: "k".to_owned(),
+            secret: "s".to_owned(),
+            bucket: "b".to_owned(),
+            endpoint: endpoint.to_owned(),
+            proxy,
+            ..Default::default()
+        })
+    };
+    for (stream, s3, field) in [
+        (Some("rtmp://169.254.169.254/app/key"), None, "stream_outputs[0].urls[0]"),
+        (Some("srt://[fe80::1]:9000"), None, "stream_outputs[0].urls[0]"),
+        (None, s3("http://169.254.169.254", None), "file_outputs[0].storage.endpoint"),
+        (
+            None,
+            s3("s3.example.com", Some("http://169.254.169.254:3128")),
+            "file_outputs[0].storage.proxy.url",
+        ),
+    ] {
+        let refused = planned(stream, s3.clone(), true).unwrap_err().to_string();
+        assert!(refused.contains(field) && refused.contains("allow_link_local"), "{refused}");
+        planned(stream, s3, false).unwrap();
     }
 }
 
@@ -189,6 +240,36 @@ fn a_cell_has_one_recorder_and_always_a_whole_report() {
     cell.remove().unwrap();
     cell.remove().unwrap();
     assert!(cell::Cell::all(dir.path()).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_recorder_is_reached_by_the_socket_in_its_directory_however_long_that_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a".repeat(100)).join("b".repeat(100));
+    let cell = cell::Cell::of(&deep, &"E".repeat(128)).unwrap();
+    assert!(socket::connect(&cell).await.is_err(), "there is no directory");
+    cell.create(&proto::EgressInfo { egress_id: "E".repeat(128), ..Default::default() }).unwrap();
+    assert!(socket::connect(&cell).await.is_err(), "nobody listens");
+    // What a recorder leaves that was killed.
+    drop(std::os::unix::net::UnixListener::bind(dir.path().join("stale")).unwrap());
+    std::fs::rename(dir.path().join("stale"), cell.dir().join("socket")).unwrap();
+    assert!(socket::connect(&cell).await.is_err(), "nobody listens any more");
+
+    let listening = socket::RecorderSocket::bind(&cell).unwrap();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(cell.dir()), mode(&cell.dir().join("socket"))), (0o700, 0o600));
+    let (accepted, connected) = tokio::join!(listening.accept(), socket::connect(&cell));
+    let (mut recorder, (mut service, pid)) = (accepted.unwrap(), connected.unwrap());
+    assert_eq!(pid, i32::try_from(std::process::id()).unwrap());
+    service.write_all(b"one").await.unwrap();
+    let mut read = [0; 3];
+    recorder.read_exact(&mut read).await.unwrap();
+    assert_eq!(&read, b"one");
+    drop(listening);
+    assert!(!cell.dir().join("socket").exists(), "nothing is left of it");
 }
 
 proptest! {

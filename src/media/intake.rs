@@ -17,8 +17,19 @@ pub enum Overflow {
     Skip { max_buffers: u64 },
     /// Leave out everything up to the next key frame, so that what follows can be decoded (encoded video and its sound).
     SkipToKeyFrame { max_time: gst::ClockTime },
-    /// Take it all the same up to `max_bytes`, then refuse: for files, where a slow disk must not lose a frame.
+    /// Take it all the same up to `max_bytes`: for files, where a slow disk must not lose a frame. Beyond that, leave out
+    /// everything up to the next key frame, as above.
     Hold { max_bytes: u64 },
+}
+
+impl Overflow {
+    /// Whether what follows a sample that was left out is of no use before the next key frame.
+    const fn needs_key_frame(self) -> bool {
+        match self {
+            Self::Skip { .. } => false,
+            Self::SkipToKeyFrame { .. } | Self::Hold { .. } => true,
+        }
+    }
 }
 
 /// The taker that puts samples into an `appsrc`. The `appsrc` never blocks, is not live, and carries media time.
@@ -100,8 +111,10 @@ impl Taker for Intake {
             self.skipping = false;
         }
         if self.is_full() {
-            self.skipping = matches!(self.overflow, Overflow::SkipToKeyFrame { .. });
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.skipping = self.overflow.needs_key_frame();
+            if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!(element = %self.src.name(), overflow = ?self.overflow, "queue is full, samples are dropped");
+            }
             return;
         }
         if self.skipping {
@@ -122,5 +135,52 @@ impl Taker for Intake {
         if let Err(error) = self.src.end_of_stream() {
             tracing::debug!(element = %self.src.name(), ?error, "end of stream refused");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(number: u64, is_key: bool, bytes: usize) -> gst::Sample {
+        let mut buffer = gst::Buffer::from_slice(vec![0u8; bytes]);
+        let head = buffer.get_mut().unwrap();
+        head.set_pts(gst::ClockTime::from_mseconds(number));
+        if !is_key {
+            head.set_flags(gst::BufferFlags::DELTA_UNIT);
+        }
+        gst::Sample::builder().buffer(&buffer).build()
+    }
+
+    fn number(sample: &gst::Sample) -> u64 {
+        sample.buffer().unwrap().pts().unwrap().mseconds()
+    }
+
+    #[test]
+    fn what_follows_an_overflow_of_a_file_begins_with_a_key_frame() {
+        super::super::init().unwrap();
+        let mut intake = Intake::new("in", Overflow::Hold { max_bytes: 1000 }, false).unwrap();
+        let (pipeline, sink) = (gst::Pipeline::new(), make("appsink").unwrap());
+        sink.set_property("sync", false);
+        pipeline.add_many([intake.element(), &sink]).unwrap();
+        intake.element().link(&sink).unwrap();
+        // Nobody takes anything yet: ten frames of 100 bytes fit.
+        for number in 0..15 {
+            intake.take(&sample(number, number == 0, 100));
+        }
+        assert_eq!(intake.dropped().load(Ordering::Relaxed), 5);
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let sink = sink.downcast::<gst_app::AppSink>().unwrap();
+        let held: Vec<u64> = (0..10).map(|_| number(&sink.pull_sample().unwrap())).collect();
+        assert_eq!(held, (0..10).collect::<Vec<_>>());
+        // There is room again, and nothing to do with it before the key frame.
+        for number in 15..25 {
+            intake.take(&sample(number, number == 20, 100));
+        }
+        intake.end();
+        let rest: Vec<u64> = std::iter::from_fn(|| sink.pull_sample().ok()).map(|it| number(&it)).collect();
+        assert_eq!(rest, (20..25).collect::<Vec<_>>());
+        assert_eq!(intake.dropped().load(Ordering::Relaxed), 10);
+        pipeline.set_state(gst::State::Null).unwrap();
     }
 }

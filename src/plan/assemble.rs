@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Zoned;
 
 use self::origin::Origin;
+use super::bounds;
 use super::codec::{AudioCodec, CONTAINERS, ContainerRow, VideoCodec};
 use super::encoding::resolve::{self, Needs};
 use super::encoding::{AudioEncoding, VideoEncoding};
@@ -40,6 +41,7 @@ impl RecordingPlan {
         egress_id: EgressId,
         now: &Zoned,
     ) -> Result<Self, PlanError> {
+        bounds::check(request)?;
         if let SourceRequest::Track(track) = &request.source
             && !request.outputs.iter().any(is_websocket)
         {

@@ -71,7 +71,7 @@ fn redacted_track(mut request: proto::TrackEgressRequest) -> proto::TrackEgressR
 fn redacted_room_composite(
     mut request: proto::RoomCompositeEgressRequest,
 ) -> proto::RoomCompositeEgressRequest {
-    request.custom_base_url = redact::user_info(&request.custom_base_url);
+    request.custom_base_url = redact::page_secrets(&request.custom_base_url);
     request.file_outputs.iter_mut().for_each(redact_file);
     request.stream_outputs.iter_mut().for_each(redact_stream);
     request.segment_outputs.iter_mut().for_each(redact_segments);
@@ -115,7 +115,7 @@ fn redacted_track_composite(
 }
 
 fn redacted_web(mut request: proto::WebEgressRequest) -> proto::WebEgressRequest {
-    request.url = redact::user_info(&request.url);
+    request.url = redact::page_secrets(&request.url);
     request.file_outputs.iter_mut().for_each(redact_file);
     request.stream_outputs.iter_mut().for_each(redact_stream);
     request.segment_outputs.iter_mut().for_each(redact_segments);
@@ -133,9 +133,9 @@ fn redacted_web(mut request: proto::WebEgressRequest) -> proto::WebEgressRequest
 
 fn redacted_v2(mut request: proto::StartEgressRequest) -> proto::StartEgressRequest {
     match &mut request.source {
-        Some(start_egress_request::Source::Web(web)) => web.url = redact::user_info(&web.url),
+        Some(start_egress_request::Source::Web(web)) => web.url = redact::page_secrets(&web.url),
         Some(start_egress_request::Source::Template(template)) => {
-            template.custom_base_url = redact::user_info(&template.custom_base_url);
+            template.custom_base_url = redact::page_secrets(&template.custom_base_url);
         }
         Some(start_egress_request::Source::Media(_)) | None => {}
     }

@@ -201,9 +201,20 @@ fn strict<T: DeserializeOwned>(text: &str) -> Result<T, RequestError> {
     match message {
         Ok(message) if unknown.is_empty() => Ok(message),
         Ok(_) => Err(RequestError::UnknownFields { paths: unknown }),
-        Err(error) => {
-            Err(RequestError::Mistyped { path: track.path().to_string(), problem: error.to_string() })
+        Err(error) => Err(RequestError::Mistyped {
+            path: track.path().to_string(),
+            problem: unquoted(&error.to_string()),
+        }),
+    }
+}
+
+/// A problem without the text that it quotes, which may be a key that stands in the wrong place.
+fn unquoted(problem: &str) -> String {
+    match (problem.find("string \""), problem.rfind("\", expected")) {
+        (Some(begin), Some(end)) if begin < end => {
+            format!("{}a text{}", &problem[..begin], &problem[end + 1..])
         }
+        _ => problem.to_owned(),
     }
 }
 

@@ -1,9 +1,19 @@
-//! Which addresses pages do not reach, unless an operator lets them: the link's own, where clouds tell a machine its keys.
+//! Which addresses a service's recordings do not reach, unless an operator lets them: the link's own, where clouds tell a machine its
+//! keys.
 
 // `core`: there is nothing in it to connect with.
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
+
+use super::RecordingPlan;
+use super::error::PlanError;
+use super::output::OutputPlan;
+use super::request::EgressRequest;
+use super::storage::{Backend, StorageTarget};
+use super::stream_url::StreamUrl;
+
+const WHY: &str = "it is a link-local address, which this service does not connect to (`allow_link_local`)";
 
 /// Metadata services that are not link-local: Alibaba Cloud's, Amazon's and Google's by IPv6.
 const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
@@ -40,9 +50,81 @@ pub fn names_link_local(url: &Url) -> bool {
     }
 }
 
+/// Whether a stream's address names such an address itself.
+#[must_use]
+pub fn stream_names_link_local(url: &StreamUrl) -> bool {
+    authority_names_link_local(url.expose())
+}
+
+/// The same of an address in any scheme, or without one. The URL standard reads numbers in the hosts of `http` alone.
+fn authority_names_link_local(address: &str) -> bool {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();
+    Url::parse(&format!("http://{authority}/")).is_ok_and(|url| names_link_local(&url))
+}
+
+/// Looks at every address that a plan's outputs go to, of storages and of their proxies.
+///
+/// # Errors
+/// For the first that is link-local, with the field of the request that has it.
+pub fn check_outputs(request: &EgressRequest, plan: &RecordingPlan) -> Result<(), PlanError> {
+    for (at, output) in plan.outputs.iter().enumerate() {
+        let field = request.outputs.get(at).map_or("output", |output| output.field.as_str());
+        let urls: &[StreamUrl] = match output {
+            OutputPlan::Stream(stream) => stream.urls.as_slice(),
+            OutputPlan::WebSocket(socket) => std::slice::from_ref(&socket.url),
+            OutputPlan::File(_) | OutputPlan::Segments(_) | OutputPlan::Images(_) => &[],
+        };
+        if let Some(at) = urls.iter().position(stream_names_link_local) {
+            return Err(PlanError::invalid(format!("stream url ({field}.urls[{at}])"), WHY));
+        }
+        let Some(storage) = output.storage() else { continue };
+        for target in std::iter::once(&storage.primary).chain(&storage.backup) {
+            if let Some(part) = link_local_part(target) {
+                return Err(PlanError::invalid(format!("{field}.storage.{part}"), WHY));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn link_local_part(target: &StorageTarget) -> Option<&'static str> {
+    let proxy = match &target.backend {
+        Backend::S3(s3) => s3.proxy_config.as_ref(),
+        Backend::Gcs(gcs) => gcs.proxy_config.as_ref(),
+        Backend::Local | Backend::Azure(_) | Backend::AliOss(_) => None,
+    };
+    if target.host().is_some_and(authority_names_link_local) {
+        return Some("endpoint");
+    }
+    proxy.filter(|proxy| authority_names_link_local(proxy.url.expose())).map(|_| "proxy.url")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_streams_and_storages_are_looked_at_in_every_form() {
+        for refused in [
+            "rtmp://169.254.169.254/app/key",
+            "rtmps://user@[fe80::1]:443/app/key",
+            "srt://2852039166:9000?streamid=a",
+            "wss://[fd00:ec2::254]/audio",
+            "169.254.169.254:9000",
+            "http://user:pass@0xA9FEA9FE:3128",
+        ] {
+            assert!(authority_names_link_local(refused), "{refused}");
+        }
+        for allowed in [
+            "rtmp://h/169.254.169.254/key",
+            "twitch://169.254.1.1.x",
+            "srt://10.0.0.1:9000",
+            "s3.example.com",
+        ] {
+            assert!(!authority_names_link_local(allowed), "{allowed}");
+        }
+    }
 
     #[test]
     fn addresses_of_the_link_are_told_from_others_in_every_form() {

@@ -1,4 +1,11 @@
 //! Blots keys, passwords and query values out of addresses. These functions take any text.
+//!
+//! Errors and logs show a page's address without any value of its query ([`page_url`]); reports show it with those that are no
+//! secrets by their names ([`page_secrets`]).
+
+mod secret_values;
+
+pub use secret_values::{is_secret_name, page_secrets};
 
 /// A stream's address without its secrets: an RTMP key keeps its ends (`{str...key}`), the short forms likewise, all other
 /// schemes lose their query values. Text without a scheme is taken for a key.

@@ -52,7 +52,7 @@ pub struct WebPlan {
 pub struct BrowserTerms {
     /// Pages may read what other origins have, and load what is not encrypted.
     pub insecure: bool,
-    /// Pages do not reach link-local addresses and metadata services.
+    /// Pages, and all that a recording connects to beside them, are no link-local addresses and metadata services.
     pub refuse_link_local: bool,
     /// Ports of this service on its own machine. Pages are refused there, so that nobody records the console or the metrics.
     pub own_ports: BTreeSet<u16>,

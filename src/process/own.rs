@@ -1,6 +1,6 @@
 //! This program again: a recorder of its own for each recording of a service.
 //!
-//! Unlike every other child it outlives the one that started it: it finishes its files when its standard input ends. So it has no
+//! Unlike every other child it outlives the one that started it: it goes on when its standard input ends. So it has no
 //! parent-death signal, and a log that does not end with its parent either: it inherits standard error.
 
 use std::ffi::OsString;

@@ -33,12 +33,11 @@ pub const XVFB: Program = Program { name: "Xvfb", package: "xvfb", candidates: &
 pub const PULSEAUDIO: Program =
     Program { name: "pulseaudio", package: "pulseaudio", candidates: &["pulseaudio"] };
 pub const SETPRIV: Program = Program { name: "setpriv", package: "util-linux", candidates: &["setpriv"] };
-/// Moves the pipes of a child to descriptors 3 and 4.
-pub(super) const SHELL: Program = Program { name: "sh", package: "dash", candidates: &["/bin/sh"] };
+pub const PRLIMIT: Program = Program { name: "prlimit", package: "util-linux", candidates: &["prlimit"] };
 pub const UNSHARE: Program = Program { name: "unshare", package: "util-linux", candidates: &["unshare"] };
 
 /// Every program a recording starts.
-pub const PROGRAMS: &[Program] = &[CHROMIUM, XVFB, PULSEAUDIO, SETPRIV];
+pub const PROGRAMS: &[Program] = &[CHROMIUM, XVFB, PULSEAUDIO, SETPRIV, PRLIMIT];
 
 /// Where programs are when `PATH` does not say: as in a login of Debian's.
 const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";

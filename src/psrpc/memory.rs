@@ -38,6 +38,11 @@ impl MemoryBus {
         Self::default()
     }
 
+    /// Has the connection be lost, or come back, as far as [`MessageBus::link`] tells.
+    pub fn set_link(&self, link: Link) {
+        self.link.send_replace(link);
+    }
+
     /// The locks that hold now.
     fn locks(&self) -> MutexGuard<'_, HashMap<String, Lock>> {
         let now = Instant::now();

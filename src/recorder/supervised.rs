@@ -1,50 +1,49 @@
 //! One recording for a service: the hidden `weir recorder`. The job comes in by standard input, and so do commands; reports go out by
 //! standard output (`ipc`).
 //!
-//! When its standard input ends, the service is gone. The recording then ends as if it had been stopped, its files are finished
-//! and stored, and its last report waits in its cell. Only a signal to this process itself ends it sooner: SIGINT gracefully.
-//! SIGTERM is held back: who stops a service sends it to every process of the service, and the service alone knows what it means.
+//! When its standard input ends, the service is gone. The recording goes on, and waits for the next service at the socket in its
+//! directory (`orders`). It comes to its own end, or to that of the time for which it may go on alone; its files are finished and stored,
+//! and its last report waits in its directory.
+//!
+//! Signals to this process itself: SIGINT, SIGHUP and SIGQUIT end it gracefully. SIGTERM is held back: who stops a service sends it to
+//! every process of the service, and the service alone knows what it means.
 
+mod directory;
 mod mouth;
+mod orders;
 mod streams;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use livekit_protocol as proto;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
 use tokio::net::unix::pipe;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use super::available_cores;
+use super::signals::Signals;
 use crate::control::{Command, StopCause};
 use crate::ipc::cell::{Alive, Cell};
-use crate::ipc::{
-    self, FromRecorder, IpcError, Job, LONGEST_LINE, Lines, Refusal, RefusalKind, Taken, ToRecorder,
-};
+use crate::ipc::socket::RecorderSocket;
+use crate::ipc::{self, FromRecorder, IpcError, Job, LONGEST_LINE, Refusal, RefusalKind};
 use crate::media;
 use crate::plan::graph::{GraphPlan, Machine};
 use crate::plan::info::redacted_request;
-use crate::profile::{self, Length, ProfileError};
 use crate::recording::preflight::{self, PreflightError};
 use crate::recording::workdir::WorkDir;
 use crate::recording::{self, Setup};
 use crate::report::{Fault, Report, failed};
-use mouth::{Mouth, Words};
+use mouth::Mouth;
+use orders::Orders;
 use streams::Streams;
 
 /// A service writes the job at once.
 const JOB_WITHIN: Duration = Duration::from_secs(10);
-/// From the wish for a picture to the picture.
-const PICTURE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why there is nothing to record.
 #[derive(Debug, thiserror::Error)]
@@ -119,11 +118,17 @@ pub async fn run(job: &Job, pipes: Pipes) -> Result<bool, NoJobError> {
     let stdin = pipe::Receiver::from_owned_fd(pipes.stdin).map_err(NoJobError::Pipes)?;
     let stdout = pipe::Sender::from_owned_fd(pipes.stdout).map_err(NoJobError::Pipes)?;
     let cell = Cell::at(job.terms.cell.clone());
-    let mut mouth = Mouth::open(stdout, cell.clone());
+    let mut mouth = Mouth::open(Box::new(stdout), cell.clone());
     let accepted = match prepare(job, &cell) {
         Ok(Prepared { setup, alive }) => {
+            let without = |error: &std::io::Error| tracing::warn!(%error, "the next service can't take over the recording");
+            let door = Door {
+                stdin,
+                socket: RecorderSocket::bind(&cell).inspect_err(without).ok(),
+                orphan_timeout: job.terms.orphan_timeout,
+            };
             mouth.say(FromRecorder::Ready);
-            let kept = record(setup, stdin, &mut mouth).await;
+            let kept = record(setup, door, &mut mouth).await;
             mouth.say(FromRecorder::Ended { kept });
             mouth.close().await;
             // The last report is in the cell: now, and not before, another may take it from there.
@@ -138,6 +143,14 @@ pub async fn run(job: &Job, pipes: Pipes) -> Result<bool, NoJobError> {
     };
     mouth.close().await;
     Ok(accepted)
+}
+
+/// Where commands come in.
+struct Door {
+    stdin: pipe::Receiver,
+    /// `None`: nobody can take over.
+    socket: Option<RecorderSocket>,
+    orphan_timeout: Duration,
 }
 
 struct Prepared {
@@ -166,6 +179,7 @@ fn prepare(job: &Job, cell: &Cell) -> Result<Prepared, Refusal> {
         work,
         base: job.terms.base.clone(),
         keep_free: job.terms.keep_free,
+        upload_patience: job.terms.upload_patience,
     };
     Ok(Prepared { setup, alive })
 }
@@ -183,8 +197,9 @@ fn not_writable(error: &PreflightError) -> Refusal {
 }
 
 /// Records until it is over. Gives what is kept of it.
-async fn record(setup: Setup, stdin: pipe::Receiver, mouth: &mut Mouth) -> Option<PathBuf> {
-    let mut interrupts = interrupts();
+async fn record(setup: Setup, door: Door, mouth: &mut Mouth) -> Option<PathBuf> {
+    let unheard = |error: &std::io::Error| tracing::warn!(%error, "signals can't be listened to");
+    let mut signals = Signals::supervised().inspect_err(unheard).ok();
     if let Err(error) = media::init() {
         let text = format!("GStreamer does not start: {error} (try `weir doctor`)");
         return never_began(setup, &text, mouth);
@@ -193,14 +208,16 @@ async fn record(setup: Setup, stdin: pipe::Receiver, mouth: &mut Mouth) -> Optio
     let has_streams =
         setup.plan.outputs.iter().any(|output| matches!(output, crate::plan::output::OutputPlan::Stream(_)));
     let streams = Streams::new(commands.clone(), mouth.words(), mouth.infos(), has_streams);
+    let Door { stdin, socket, orphan_timeout } = door;
+    let orders = Orders { commands: commands.clone(), streams, words: mouth.words(), socket, orphan_timeout };
     let mut listening = JoinSet::new();
-    listening.spawn(listen(stdin, commands.clone(), streams, mouth.words()));
+    listening.spawn(orders.take(Box::new(stdin)));
     let recording = recording::run(setup, received, mouth);
     tokio::pin!(recording);
     let ended = loop {
         tokio::select! {
             ended = &mut recording => break ended,
-            Some(_) = next(&mut interrupts) => {
+            () = next(&mut signals) => {
                 tracing::info!("interrupted");
                 // It fails when the recording is over, and then there is nothing to stop.
                 commands.send(Command::Stop(StopCause::Orphaned)).ok();
@@ -219,97 +236,12 @@ fn never_began(setup: Setup, error: &str, mouth: &mut Mouth) -> Option<PathBuf> 
     None
 }
 
-/// Takes commands until there will be none any more.
-async fn listen(
-    stdin: pipe::Receiver,
-    commands: mpsc::UnboundedSender<Command>,
-    streams: Arc<Streams>,
-    words: Words,
-) {
-    let mut lines = Lines::new(stdin);
-    let mut updates = JoinSet::new();
-    loop {
-        let line = tokio::select! {
-            line = lines.next() => line,
-            Some(_) = updates.join_next() => continue,
-        };
-        let command = match line {
-            None => {
-                tracing::warn!("the service is gone: the recording is finished");
-                commands.send(Command::Stop(StopCause::Orphaned)).ok();
-                while updates.join_next().await.is_some() {}
-                return;
-            }
-            Some(line) => line.and_then(|line| ipc::parse(&line)),
-        };
-        match command {
-            Ok(ToRecorder::Stop { cause }) => drop(commands.send(Command::Stop(cause.into()))),
-            Ok(ToRecorder::Degrade { why }) => drop(commands.send(Command::Degrade { why })),
-            Ok(ToRecorder::Kill { error }) => drop(commands.send(Command::Kill { error })),
-            Ok(ToRecorder::UpdateStream { id, add, remove }) => {
-                let streams = Arc::clone(&streams);
-                // It may wait for the recording to begin, and a stop must not wait for it.
-                updates.spawn(async move { streams.update(id, &add, &remove).await });
-            }
-            Ok(ToRecorder::DumpGraph { id }) => {
-                let words = words.clone();
-                // It waits for elements that may be at work.
-                updates
-                    .spawn_blocking(move || words.say(FromRecorder::Graph { id, dot: media::graph::dot() }));
-            }
-            Ok(ToRecorder::Picture { id, width }) => {
-                let (commands, words) = (commands.clone(), words.clone());
-                updates.spawn(async move {
-                    let jpeg = picture(&commands, width).await;
-                    words.say(FromRecorder::Picture { id, jpeg });
-                });
-            }
-            Ok(ToRecorder::Profile { id, seconds }) => {
-                let words = words.clone();
-                updates.spawn(async move {
-                    let taken = profiled(seconds).await;
-                    words.say(FromRecorder::Profile { id, taken });
-                });
-            }
-            Err(error) => tracing::warn!(%error, "the service said something that is no command"),
+/// The next signal that ends the recording. Where they can't be listened to they stay held back.
+async fn next(signals: &mut Option<Signals>) {
+    match signals {
+        Some(signals) => {
+            signals.next().await;
         }
-    }
-}
-
-/// What is being recorded, for somebody who looks; `None`: nothing can be seen.
-async fn picture(commands: &mpsc::UnboundedSender<Command>, width: u32) -> Option<ipc::Picture> {
-    let (reply, shown) = oneshot::channel();
-    commands.send(Command::Picture { width, reply }).ok()?;
-    let jpeg = timeout(PICTURE_WITHIN, shown).await.ok()?.ok()??;
-    ipc::Picture::new(&jpeg)
-}
-
-/// A CPU profile of this process, or why there is none.
-async fn profiled(seconds: u64) -> Taken {
-    let refused = |kind, message: String| Taken::Refused(Refusal { kind, message });
-    let Some(length) = Length::seconds(seconds) else {
-        return refused(RefusalKind::Invalid, format!("seconds: 1 to {}", Length::LONGEST));
-    };
-    match profile::take(length).await {
-        Ok(profile) => Taken::Profile(ipc::Profile::new(&profile)),
-        Err(error @ ProfileError::Taken) => refused(RefusalKind::Busy, error.to_string()),
-        Err(error) => refused(RefusalKind::Internal, error.to_string()),
-    }
-}
-
-/// SIGINT, which was held back until now; `None`: it can't be listened to, and stays held back.
-fn interrupts() -> Option<tokio::signal::unix::Signal> {
-    let listening = signal(SignalKind::interrupt())
-        .inspect_err(|error| tracing::warn!(%error, "SIGINT can't be listened to"))
-        .ok()?;
-    let set: SigSet = [nix::sys::signal::Signal::SIGINT].into_iter().collect();
-    set.thread_unblock().ok()?;
-    Some(listening)
-}
-
-async fn next(interrupts: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
-    match interrupts {
-        Some(interrupts) => interrupts.recv().await,
         None => std::future::pending().await,
     }
 }

@@ -11,7 +11,7 @@ use crate::plan::RecordingPlan;
 use crate::recording::lifecycle::State;
 use crate::recording::progress::{OutputProgress, OutputState};
 use crate::recording::{Ended, Progress, Reporter};
-use crate::upload::UploadProgress;
+use crate::upload::{PatienceLeft, UploadProgress};
 
 /// How a recording is shown while it runs.
 #[derive(Debug, Clone)]
@@ -123,6 +123,7 @@ fn line(progress: &Progress, has_video: bool, fps: f64) -> String {
     }
     parts.push(HumanBytes(progress.size).to_string());
     parts.push(progress.outputs.iter().map(output_text).collect::<Vec<_>>().join("  "));
+    parts.extend(patience_text(progress));
     parts.join(" · ")
 }
 
@@ -149,6 +150,13 @@ fn upload_text(upload: &UploadProgress) -> String {
             format!(" ⇡ {waiting} {files}, {}", HumanBytes(*waiting_bytes))
         }
     }
+}
+
+/// What the end waits for, and how long it will: of several outputs, the one that waits longest.
+fn patience_text(progress: &Progress) -> Option<String> {
+    let waiting = progress.outputs.iter().filter_map(|output| output.upload?.patience);
+    let PatienceLeft { trouble, left } = waiting.max_by_key(|waiting| waiting.left)?;
+    Some(format!("upload: {trouble}, trying again for {} s", left.as_secs_f64().ceil()))
 }
 
 const fn state_name(state: State) -> &'static str {
@@ -222,6 +230,7 @@ fn length(nanoseconds: i64) -> String {
 mod tests {
     use super::*;
     use crate::plan::output::OutputId;
+    use crate::upload::Trouble;
 
     #[test]
     fn the_line_says_it_all() {
@@ -254,6 +263,38 @@ mod tests {
             line(&progress, true, 29.96),
             "recording 1:02:05 · 300 pictures, 30.0/s · 2 dropped · 1.43 MiB · ▶ a.mp4  ↻ rtmp://h/app/{...}"
         );
+    }
+
+    #[test]
+    fn the_end_says_what_it_waits_for_and_how_long() {
+        let output = |patience| OutputProgress {
+            output: OutputId(0),
+            label: "a.mp4".into(),
+            state: OutputState::Retrying,
+            is_segments: false,
+            upload: Some(UploadProgress { waiting: 1, is_away: true, patience, ..UploadProgress::default() }),
+        };
+        let left = |seconds: u64, trouble| {
+            Some(PatienceLeft { trouble, left: Duration::from_millis(seconds * 1000 - 300) })
+        };
+        let progress = |outputs| Progress {
+            state: State::Storing,
+            elapsed: Duration::from_secs(5),
+            pictures: 0,
+            dropped: 0,
+            audio_lead: None,
+            size: 0,
+            stored: 0,
+            outputs,
+        };
+        let said = line(
+            &progress(vec![output(left(9, Trouble::Silent)), output(left(41, Trouble::Answers(503)))]),
+            false,
+            0.0,
+        );
+        assert!(said.ends_with(" · upload: storage answers 503, trying again for 41 s"), "{said}");
+        let said = line(&progress(vec![output(None)]), false, 0.0);
+        assert!(!said.contains("upload:"), "{said}");
     }
 
     #[test]

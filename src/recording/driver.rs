@@ -20,18 +20,20 @@ use tokio_util::task::TaskTracker;
 pub(super) use self::ending::Emptied;
 use self::storing::Manifests;
 pub(super) use self::storing::Stored;
-use super::failure::{StartFailure, describe};
+use super::disk_usage::DiskMeter;
+use super::failure::{StartFailure, of_service, of_sink};
+use super::incidents::Incidents;
 use super::lifecycle::{Action, Event, Lifecycle, State};
 use super::outputs::Outputs;
 use super::preflight::free_bytes;
 use super::progress::{Progress, ProgressBoard};
-use super::workdir::Kept;
+use super::workdir::{self, Kept};
 use super::{Reporter, Setup};
 use crate::control::{Command, CommandError, Limit};
 use crate::encode::{EncoderEvents, Encoders};
 use crate::media::{Feed, PipelineEvent, Timeline, still};
 use crate::plan::output::{OutputId, OutputPlan};
-use crate::report::{Fault, Report};
+use crate::report::{Failure, Fault, Report};
 use crate::sink::{SinkContext, SinkEvent};
 use crate::source::{CaptureCounters, Published, Source, SourceEvent};
 use crate::upload::{LaneView, UploadEvent, Uploader};
@@ -89,13 +91,11 @@ pub(super) struct Driver<'a> {
     deadline: Option<Instant>,
     /// When `Limits::session` is over; known when the page is loaded.
     session_deadline: Option<Instant>,
-    /// It fails because it was not to go on.
-    killed: bool,
-    stored_bytes: u64,
+    disk: DiskMeter,
     told_of_disk: bool,
     /// Pictures a second, where they are fewer than planned.
     thinned_to: Option<u32>,
-    fault: Fault,
+    incidents: Incidents,
     /// Something is left in the work directory that belongs elsewhere.
     left_behind: bool,
     kept: Vec<Kept>,
@@ -112,6 +112,9 @@ impl<'a> Driver<'a> {
     ) -> Self {
         let report = Report::new(&setup.plan, setup.request.clone(), Timestamp::now());
         reporter.changed(report.info());
+        let (root, dirs) = (setup.work.root().to_owned(), setup.work.outputs(setup.plan.outputs.len()));
+        let disk =
+            DiskMeter::start(move || (workdir::size_of_all(&dirs), free_bytes(&root)), &tasks, &abandon);
         Self {
             raw_video: setup.plan.video.as_ref().map(|_| Feed::new("raw video")),
             raw_audio: setup.plan.has_sound().then(|| Feed::new("raw audio")),
@@ -138,17 +141,20 @@ impl<'a> Driver<'a> {
             awaits_uploads: true,
             deadline: None,
             session_deadline: None,
-            killed: false,
-            stored_bytes: 0,
+            disk,
             told_of_disk: false,
             thinned_to: None,
-            fault: Fault::Service,
+            incidents: Incidents::default(),
             left_behind: false,
             kept: Vec::new(),
         }
     }
 
     pub(super) fn handle(&mut self, event: Event) -> Vec<Action> {
+        if let Some(failure) = event.failure() {
+            self.report.fail(failure);
+            self.reporter.changed(self.report.info());
+        }
         let before = self.lifecycle.state();
         let actions = self.lifecycle.handle(event);
         let after = self.lifecycle.state();
@@ -168,7 +174,7 @@ impl<'a> Driver<'a> {
             Input::SourceStarted(Err(failure)) => self.source_failed(failure),
             Input::Source(event) => self.on_source(event),
             Input::Encoder(PipelineEvent::Error(error)) => {
-                self.handle(Event::EncoderFailed(describe(&error)))
+                self.handle(Event::EncoderFailed(of_service(&error)))
             }
             Input::Encoder(PipelineEvent::Warning { element, text }) => {
                 tracing::warn!(element, text, "encoder");
@@ -179,11 +185,12 @@ impl<'a> Driver<'a> {
             Input::Uploaded(event) => self.on_upload(event),
             Input::EverythingStored => {
                 self.awaits_uploads = false;
-                self.handle(Event::Stored { error: None })
+                self.handle(Event::Stored)
             }
             Input::Drained(emptied) => {
                 self.left_behind |= emptied.left_behind;
-                self.handle(Event::Drained { error: emptied.error })
+                emptied.failures.iter().for_each(|failure| self.report.fail(failure));
+                self.handle(Event::Drained { failure: emptied.failures.into_iter().next() })
             }
             Input::DurationReached => self.handle(Event::DurationReached),
             Input::SessionOver => {
@@ -199,8 +206,7 @@ impl<'a> Driver<'a> {
         match command {
             Command::Stop(cause) => return self.handle(Event::Stop(cause)),
             Command::Kill { error } => {
-                self.killed |= self.lifecycle.is_sound();
-                return self.handle(Event::Kill(error));
+                return self.handle(Event::Kill(Failure::new(error, Fault::Killed)));
             }
             // Dealt with by the loop, which must return at once.
             Command::Abandon => {}
@@ -263,23 +269,32 @@ impl<'a> Driver<'a> {
                 self.note(format!("back after {:.1} s", gap.as_secs_f64()));
                 Vec::new()
             }
+            SourceEvent::Stalled { what, from, to } => {
+                let note = self.incidents.stall(what, from, to);
+                note.into_iter().for_each(|note| self.note(note));
+                Vec::new()
+            }
+            SourceEvent::Died { what } => {
+                let note = self.incidents.death(what, self.elapsed());
+                note.into_iter().for_each(|note| self.note(note));
+                Vec::new()
+            }
             SourceEvent::Failed(error) => self.source_failed(error.into()),
         }
     }
 
-    fn source_failed(&mut self, failure: StartFailure) -> Vec<Action> {
-        self.fault = failure.fault;
+    fn source_failed(&mut self, failed: StartFailure) -> Vec<Action> {
         let takes_sound = |output: &OutputPlan| matches!(output, OutputPlan::WebSocket(_));
-        let error = match failure.is_picture && self.setup.plan.outputs.iter().all(takes_sound) {
+        let mut failure = failed.failure;
+        if failed.is_picture && self.setup.plan.outputs.iter().all(takes_sound) {
             // In the words of whoever asked for one track (media.md §1.7).
-            true => format!("format websocket incompatible with codec video: {}", failure.error),
-            false => failure.error,
-        };
-        self.handle(Event::SourceFailed(error))
+            failure.text = format!("format websocket incompatible with codec video: {}", failure.text);
+        }
+        self.handle(Event::SourceFailed(failure))
     }
 
     fn on_tick(&mut self) -> Vec<Action> {
-        let size = self.stored_bytes + self.setup.work.size(self.setup.plan.outputs.len());
+        let size = self.disk.usage().size;
         let progress = Progress {
             state: self.lifecycle.state(),
             elapsed: self.elapsed(),
@@ -287,7 +302,7 @@ impl<'a> Driver<'a> {
             dropped: self.dropped(),
             audio_lead: self.encoders.as_ref().and_then(Encoders::audio_lead),
             size,
-            stored: self.stored_bytes,
+            stored: self.disk.stored(),
             outputs: self.board.outputs(|output| self.views.get(&output).map(|view| view.progress())),
         };
         self.reporter.progress(&progress);
@@ -308,10 +323,9 @@ impl<'a> Driver<'a> {
     fn watch_disk(&mut self) -> Vec<Action> {
         let writes = self.setup.plan.outputs.iter().any(|output| output.storage().is_some());
         let root = self.setup.work.root();
-        let Some(free) = free_bytes(root).filter(|_| writes) else { return Vec::new() };
+        let Some(free) = self.disk.usage().free.filter(|_| writes) else { return Vec::new() };
         let floor = self.setup.keep_free;
         if free < floor {
-            self.fault = Fault::Destination;
             let error = format!(
                 "no space left on the disk of {}: {} MB free, and {} MB are to stay so; free some, record to another disk, or \
                  lower --keep-free",
@@ -319,7 +333,8 @@ impl<'a> Driver<'a> {
                 free / 1_000_000,
                 floor / 1_000_000,
             );
-            return self.handle(Event::OutputFailed { error, others_left: false });
+            let failure = Failure::new(error, Fault::Destination);
+            return self.handle(Event::OutputFailed { failure, others_left: false });
         }
         if free < floor.saturating_mul(2) && !self.told_of_disk {
             self.told_of_disk = true;
@@ -361,9 +376,8 @@ impl<'a> Driver<'a> {
         match opened {
             Ok(()) => Vec::new(),
             Err(error) => {
-                self.fault = Fault::Destination;
                 let others_left = self.outputs.any_alive();
-                self.handle(Event::OutputFailed { error: error.to_string(), others_left })
+                self.handle(Event::OutputFailed { failure: of_sink(&error), others_left })
             }
         }
     }
@@ -410,3 +424,6 @@ impl<'a> Driver<'a> {
         self.reporter.changed(self.report.info());
     }
 }
+
+#[cfg(test)]
+mod tests;

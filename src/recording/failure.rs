@@ -3,15 +3,15 @@
 use tokio::task::JoinError;
 
 use crate::plan::track::TrackKind;
-use crate::report::Fault;
+use crate::report::{Failure, Fault};
+use crate::sink::SinkError;
 use crate::source::tracks::{RoomError, SignalError, TracksError};
 use crate::source::web::WebError;
 use crate::source::{Source, SourceError};
 
-/// Why there is no source, and whose fault that is.
+/// Why there is no source.
 pub(super) struct StartFailure {
-    pub(super) error: String,
-    pub(super) fault: Fault,
+    pub(super) failure: Failure,
     /// A track of pictures was named where one of sound is wanted.
     pub(super) is_picture: bool,
 }
@@ -40,7 +40,7 @@ impl From<SourceError> for StartFailure {
         };
         let is_picture =
             matches!(&error, SourceError::Tracks(TracksError::WrongKind { kind: TrackKind::Video, .. }));
-        Self { error: describe(&error), fault, is_picture }
+        Self { failure: Failure::new(describe(&error), fault), is_picture }
     }
 }
 
@@ -50,10 +50,26 @@ pub(super) fn joined(
 ) -> Result<Source, StartFailure> {
     match started {
         Ok(started) => started.map_err(StartFailure::from),
-        Err(panic) => {
-            Err(StartFailure { error: panic.to_string(), fault: Fault::Service, is_picture: false })
-        }
+        Err(panic) => Err(StartFailure { failure: of_service(&panic), is_picture: false }),
     }
+}
+
+/// A failure that is nobody's fault but ours.
+pub(super) fn of_service(error: &dyn std::error::Error) -> Failure {
+    Failure::new(describe(error), Fault::Service)
+}
+
+/// Why a sink could not start, go on, or finish.
+pub(super) fn of_sink(error: &SinkError) -> Failure {
+    let fault = match error {
+        // Of this installation, or of the plan: where it was to go has nothing to do with it.
+        SinkError::Missing(_) | SinkError::NoFeed(_) => Fault::Service,
+        SinkError::Pipeline(_)
+        | SinkError::NoSpaceLeft { .. }
+        | SinkError::Io { .. }
+        | SinkError::Finalize(_) => Fault::Destination,
+    };
+    Failure::new(describe(error), fault)
 }
 
 /// An error with its causes, which its own text leaves to them.

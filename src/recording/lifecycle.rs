@@ -5,10 +5,11 @@
 //!     └────────────────end, nothing recorded─────────────────────────────────────►┘
 //! ```
 //!
-//! A recording ends once, with one reason: the first. A failure while it is ending adds to the outcome and changes no
-//! reason.
+//! A recording ends once, with one reason: the first. The first failure is its error, also one that happens while it is
+//! ending; that changes no reason. Further failures are for the report, and change nothing here.
 
 use crate::control::{EndReason, Limit, StopCause};
+use crate::report::Failure;
 
 /// Where a recording stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,29 +34,49 @@ pub enum Event {
     /// The page said that it is over.
     SourceEnded,
     /// The source could not start, or can't go on.
-    SourceFailed(String),
+    SourceFailed(Failure),
     Stop(StopCause),
-    /// It is not to go on, and to fail with this text.
-    Kill(String),
+    /// It is not to go on, and to fail with this.
+    Kill(Failure),
     /// The recording is as long as was asked for.
     DurationReached,
     LimitReached(Limit),
     /// One output can't go on; `others_left`: some other still can.
     OutputFailed {
-        error: String,
+        failure: Failure,
         others_left: bool,
     },
     /// The last stream address was removed, and there is no other output.
     AllStreamsStopped,
-    EncoderFailed(String),
-    /// Encoders and sinks are empty and closed.
+    EncoderFailed(Failure),
+    /// Encoders and sinks are empty and closed. `failure`: the first of those that could not be.
     Drained {
-        error: Option<String>,
+        failure: Option<Failure>,
     },
     /// Everything is where it belongs, or reported as left behind.
-    Stored {
-        error: Option<String>,
-    },
+    Stored,
+}
+
+impl Event {
+    /// What failed, if something did.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::SourceFailed(failure)
+            | Self::Kill(failure)
+            | Self::OutputFailed { failure, .. }
+            | Self::EncoderFailed(failure) => Some(failure),
+            Self::Drained { failure } => failure.as_ref(),
+            Self::SourceLoaded
+            | Self::SourceReady
+            | Self::SourceEnded
+            | Self::Stop(_)
+            | Self::DurationReached
+            | Self::LimitReached(_)
+            | Self::AllStreamsStopped
+            | Self::Stored => None,
+        }
+    }
 }
 
 /// What is to be done about it.
@@ -80,9 +101,7 @@ pub enum Outcome {
     Aborted {
         error: &'static str,
     },
-    Failed {
-        error: String,
-    },
+    Failed(Failure),
 }
 
 /// Stopped while the page had still to say `START_RECORDING` (service.md §5.1).
@@ -99,7 +118,7 @@ pub struct Lifecycle {
     reason: Option<EndReason>,
     began: bool,
     /// The first thing that went wrong.
-    error: Option<String>,
+    failure: Option<Failure>,
     aborted: Option<&'static str>,
 }
 
@@ -116,7 +135,7 @@ impl Lifecycle {
             state: State::Preparing { loaded: false },
             reason: None,
             began: false,
-            error: None,
+            failure: None,
             aborted: None,
         }
     }
@@ -138,18 +157,24 @@ impl Lifecycle {
         if self.state != State::Ended {
             return None;
         }
-        Some(match (&self.error, self.aborted, self.reason) {
-            (Some(error), _, _) => Outcome::Failed { error: error.clone() },
+        Some(match (&self.failure, self.aborted, self.reason) {
+            (Some(failure), _, _) => Outcome::Failed(failure.clone()),
             (None, Some(error), _) => Outcome::Aborted { error },
             (None, None, Some(EndReason::LimitReached(_))) => Outcome::LimitReached,
             (None, None, _) => Outcome::Complete,
         })
     }
 
+    /// The first thing that went wrong.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
     /// Whether nothing has gone wrong so far.
     #[must_use]
     pub const fn is_sound(&self) -> bool {
-        self.error.is_none() && self.aborted.is_none()
+        self.failure.is_none() && self.aborted.is_none()
     }
 
     /// Takes in what happened; answers what is to be done.
@@ -166,27 +191,25 @@ impl Lifecycle {
             Event::SourceEnded => self.end(EndReason::SourceClosed, None),
             Event::Stop(StopCause::Request | StopCause::Signal) => self.end(EndReason::StopRequested, None),
             Event::Stop(StopCause::Orphaned) => self.end(EndReason::Killed, None),
-            Event::Kill(error) => self.end(EndReason::Killed, Some(error)),
+            Event::Kill(failure) => self.end(EndReason::Killed, Some(failure)),
             Event::DurationReached => self.end(EndReason::DurationReached, None),
             Event::LimitReached(limit) => self.end(EndReason::LimitReached(limit), None),
             Event::AllStreamsStopped => self.end(EndReason::AllStreamsStopped, None),
-            Event::SourceFailed(error) | Event::EncoderFailed(error) => {
-                self.end(EndReason::Failure, Some(error))
+            Event::SourceFailed(failure)
+            | Event::EncoderFailed(failure)
+            | Event::OutputFailed { failure, others_left: false } => {
+                self.end(EndReason::Failure, Some(failure))
             }
-            Event::OutputFailed { error, others_left: false } => self.end(EndReason::Failure, Some(error)),
             // The recording goes on for the others, and says at its end what it lost.
-            Event::OutputFailed { error, others_left: true } => {
-                self.note(Some(error));
+            Event::OutputFailed { failure, others_left: true } => {
+                self.note(Some(failure));
                 Vec::new()
             }
-            Event::Drained { error } => {
-                self.note(error);
+            Event::Drained { failure } => {
+                self.note(failure);
                 self.step(State::Draining, State::Storing, Action::Store)
             }
-            Event::Stored { error } => {
-                self.note(error);
-                self.step(State::Storing, State::Ended, Action::Finish)
-            }
+            Event::Stored => self.step(State::Storing, State::Ended, Action::Finish),
         }
     }
 
@@ -199,30 +222,30 @@ impl Lifecycle {
         vec![Action::Begin]
     }
 
-    fn end(&mut self, reason: EndReason, error: Option<String>) -> Vec<Action> {
+    fn end(&mut self, reason: EndReason, failure: Option<Failure>) -> Vec<Action> {
         match self.state {
             State::Preparing { loaded } => {
-                if error.is_none() {
+                if failure.is_none() {
                     self.aborted = Some(match (loaded, reason) {
                         (true, _) => NO_START_SIGNAL,
                         (false, EndReason::LimitReached(_)) => LIMIT_BEFORE_START,
                         (false, _) => STOPPED_BEFORE_START,
                     });
                 }
-                self.note(error);
+                self.note(failure);
                 self.reason = Some(reason);
                 self.state = State::Ended;
                 vec![Action::Finish]
             }
             State::Active => {
-                self.note(error);
+                self.note(failure);
                 self.reason = Some(reason);
                 self.state = State::Draining;
                 vec![Action::Drain]
             }
             // The first reason stands; what goes wrong later is told all the same.
             State::Draining | State::Storing => {
-                self.note(error);
+                self.note(failure);
                 Vec::new()
             }
             State::Ended => Vec::new(),
@@ -237,9 +260,9 @@ impl Lifecycle {
         vec![action]
     }
 
-    fn note(&mut self, error: Option<String>) {
-        if self.state != State::Ended && self.error.is_none() {
-            self.error = error;
+    fn note(&mut self, failure: Option<Failure>) {
+        if self.state != State::Ended && self.failure.is_none() {
+            self.failure = failure;
         }
     }
 }

@@ -118,14 +118,14 @@ impl ProgressBoard {
             StreamEvent::Started { url } => (url, OutputState::Running),
             StreamEvent::Retrying { url, .. } => (url, OutputState::Retrying),
             StreamEvent::Failed { url, .. } => (url, OutputState::Failed),
-            StreamEvent::Finished { url } => (url, OutputState::Done),
+            StreamEvent::Finished { url, .. } => (url, OutputState::Done),
         };
-        // The newest row of an address: one that was removed and added again has two.
+        // An address that was removed and added again has two rows. The second waits for the end of the first.
+        let has_ended = |row: &Row| matches!(row.progress.state, OutputState::Failed | OutputState::Done);
         let row = self
             .rows
             .iter_mut()
-            .rev()
-            .find(|row| row.progress.output == output && row.url.as_ref() == Some(url));
+            .find(|row| row.progress.output == output && row.url.as_ref() == Some(url) && !has_ended(row));
         if let Some(row) = row {
             row.progress.state = state;
         }

@@ -45,7 +45,7 @@ pub async fn run(
 
     let mut actions = VecDeque::from(match driver.prepare(&mut starting, source_events) {
         Ok(()) => Vec::new(),
-        Err(error) => driver.handle(Event::EncoderFailed(error)),
+        Err(failure) => driver.handle(Event::EncoderFailed(failure)),
     });
     loop {
         while let Some(action) = actions.pop_front() {
@@ -76,7 +76,7 @@ pub async fn run(
             event = uploads.recv(), if driver.awaits_uploads => match event {
                 Some(event) => Input::Uploaded(event),
                 // What was stored is known now, and so what the manifests say.
-                None => match driver.store_manifests() {
+                None => match driver.store_manifests().await {
                     Some(manifests) => {
                         uploads = manifests;
                         continue;
@@ -116,7 +116,8 @@ fn lanes(setup: &Setup) -> Vec<LaneSetup> {
     let lane = |(at, output): (usize, &OutputPlan)| {
         let output_id = OutputId(at);
         let storage = output.storage()?.clone();
-        Some(LaneSetup { output: output_id, storage, dir: setup.work.output(output_id) })
+        let dir = setup.work.output(output_id);
+        Some(LaneSetup { output: output_id, storage, dir, patience: setup.upload_patience })
     };
     setup.plan.outputs.iter().enumerate().filter_map(lane).collect()
 }

@@ -8,9 +8,10 @@
 //!     0/ 1/ 2/ …         one directory for each output: what is not yet stored where it belongs,
 //!                        and notes of where that is (`sink::notes`, `upload::ledger`)
 //!     report/            screenshot, console and browser log of a start that failed
-//! <tmpfs>/weir-<…>/      display framebuffer, sockets, browser profile: worth nothing after a crash
+//! <tmpfs>/weir-<user id>/run-<…>/   display framebuffer, sockets, browser profile: worth nothing after a crash
 //! ```
 
+mod private_dir;
 mod run_dir;
 
 use std::fs::{self, File};
@@ -20,10 +21,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
+use self::private_dir::lock;
 use self::run_dir::RunDir;
+use crate::files;
 use crate::plan::RecordingPlan;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::storage::Storage;
@@ -33,6 +36,8 @@ pub const WORK_ROOT: &str = ".weir";
 const MANIFEST: &str = "manifest.json";
 const STORAGE: &str = "storage.json";
 const LOCK: &str = "lock";
+/// The largest manifest, and the largest list of storages, that is read. Real ones have some kilobytes.
+const LARGEST: u64 = 16 << 20;
 
 /// Why a work directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -109,14 +114,22 @@ impl WorkDir {
     /// # Errors
     /// When a directory or file can't be made; nothing is left behind then.
     pub fn create(plan: &RecordingPlan, location: Option<&Path>, base: &Path) -> Result<Self, WorkDirError> {
-        let location = location.map_or_else(|| default_location(plan, base), Path::to_owned);
+        let is_given = location.is_some();
+        let location = match location {
+            Some(location) => location.to_owned(),
+            None => default_location(plan, base)?,
+        };
         let run = RunDir::create()?;
         let root = location.join(plan.egress_id.as_str());
         let made = location.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
-        match fill(&root, plan, base, run.path()) {
+        let filled = private_dir::make(&root, is_given).and_then(|lock| {
+            // Only what was made here is removed: another recording's directory may have stood in the way.
+            fill(&root, plan, base, run.path()).inspect_err(|_| remove(&root)).map(|()| lock)
+        });
+        match filled {
             Ok(lock) => Ok(Self { root, run, made, _lock: lock }),
             Err(error) => {
-                remove_made(&root, &made);
+                remove_empty(&root, &made);
                 Err(error)
             }
         }
@@ -163,7 +176,7 @@ impl WorkDir {
     /// When it can't be written. `weir recover` finds the files without it.
     pub fn list_kept(&self, kept: Vec<Kept>) -> Result<(), WorkDirError> {
         let path = self.root.join(MANIFEST);
-        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let text = files::read(&path, LARGEST).map_err(io_error("read", &path))?;
         let manifest: Manifest =
             serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
         write_manifest(&self.root, &Manifest { kept, ..manifest })
@@ -175,7 +188,7 @@ impl WorkDir {
     /// When it can't be written.
     pub(super) fn discovered(&self, plan: &RecordingPlan) -> Result<(), WorkDirError> {
         let path = self.root.join(MANIFEST);
-        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let text = files::read(&path, LARGEST).map_err(io_error("read", &path))?;
         let manifest: Manifest =
             serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
         let outputs = plan.outputs.iter().map(entry_of).collect();
@@ -188,10 +201,10 @@ impl WorkDir {
         fs::read_dir(self.report()).is_ok_and(|mut entries| entries.next().is_some())
     }
 
-    /// Bytes in the outputs' directories.
+    /// The outputs' directories.
     #[must_use]
-    pub fn size(&self, outputs: usize) -> u64 {
-        (0..outputs).map(|index| size_of(&self.output(OutputId(index)))).sum()
+    pub fn outputs(&self, outputs: usize) -> Vec<PathBuf> {
+        (0..outputs).map(|index| self.output(OutputId(index))).collect()
     }
 }
 
@@ -210,8 +223,11 @@ impl Abandoned {
     /// When its recorder still lives, or it is no work directory.
     pub fn open(root: &Path) -> Result<Self, WorkDirError> {
         let path = root.join(MANIFEST);
-        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        files::check_owner(root).map_err(io_error("take over", root))?;
+        // Nothing is made in a directory that is none of ours.
+        files::open(&path, files::options().read(true)).map_err(io_error("read", &path))?;
         let lock = lock(root)?;
+        let text = files::read(&path, LARGEST).map_err(io_error("read", &path))?;
         let manifest =
             serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
         Ok(Self { root: root.to_owned(), manifest, _lock: lock })
@@ -228,16 +244,14 @@ impl Abandoned {
     /// When it can't be read.
     pub fn storage(&self) -> Result<Vec<Option<Storage>>, WorkDirError> {
         let path = self.root.join(STORAGE);
-        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let text = files::read(&path, LARGEST).map_err(io_error("read", &path))?;
         // What the parser says may quote what it reads.
         serde_json::from_slice(&text).map_err(|_| WorkDirError::Storage { path })
     }
 
     /// Removes it, with its directory on tmpfs.
     pub fn discard(self) {
-        if run_dir::is_run_dir(&self.manifest.run_dir) {
-            remove_for_good(&self.manifest.run_dir);
-        }
+        run_dir::discard(&self.manifest.run_dir);
         remove(&self.root);
         if let Some(parent) = self.root.parent() {
             remove_if_empty(parent);
@@ -250,7 +264,7 @@ impl Abandoned {
 /// # Errors
 /// When the directory can't be read.
 pub fn find(dir: &Path) -> Result<Vec<PathBuf>, WorkDirError> {
-    let is_work_dir = |path: &Path| path.join(MANIFEST).is_file();
+    let is_work_dir = |path: &Path| files::is_regular(&path.join(MANIFEST)).unwrap_or_default();
     if is_work_dir(dir) {
         return Ok(vec![dir.to_owned()]);
     }
@@ -270,7 +284,7 @@ pub fn find(dir: &Path) -> Result<Vec<PathBuf>, WorkDirError> {
     Ok(found)
 }
 
-fn default_location(plan: &RecordingPlan, base: &Path) -> PathBuf {
+fn default_location(plan: &RecordingPlan, base: &Path) -> Result<PathBuf, WorkDirError> {
     let local_dir = |output: &OutputPlan| {
         let target = &output.storage()?.primary;
         let dir = output.dir()?;
@@ -280,16 +294,17 @@ fn default_location(plan: &RecordingPlan, base: &Path) -> PathBuf {
             .flatten()
     };
     let keeps_something = plan.outputs.iter().any(|output| output.storage().is_some());
-    let dir = plan.outputs.iter().find_map(local_dir);
-    // What goes elsewhere must outlive a restart of the machine, too.
-    let elsewhere = || if keeps_something { base.to_owned() } else { std::env::temp_dir() };
-    dir.unwrap_or_else(elsewhere).join(WORK_ROOT)
+    match plan.outputs.iter().find_map(local_dir) {
+        Some(dir) => Ok(dir.join(WORK_ROOT)),
+        // What goes elsewhere must outlive a restart of the machine, too.
+        None if keeps_something => Ok(base.join(WORK_ROOT)),
+        None => private_dir::temporary(),
+    }
 }
 
-fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Flock<File>, WorkDirError> {
+fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<(), WorkDirError> {
     let report = root.join("report");
-    fs::create_dir_all(&report).map_err(io_error("make", &report))?;
-    let lock = lock(root)?;
+    fs::create_dir(&report).map_err(io_error("make", &report))?;
     for index in 0..plan.outputs.len() {
         let dir = output_dir(root, OutputId(index));
         fs::create_dir(&dir).map_err(io_error("make", &dir))?;
@@ -303,16 +318,15 @@ fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<Fl
         kept: Vec::new(),
     };
     write_manifest(root, &manifest)?;
-    write_storage(root, plan)?;
-    Ok(lock)
+    write_storage(root, plan)
 }
 
 /// Replaces the manifest in one step.
 fn write_manifest(root: &Path, manifest: &Manifest) -> Result<(), WorkDirError> {
-    let (path, part) = (root.join(MANIFEST), root.join("manifest.part"));
+    let path = root.join(MANIFEST);
     let text = serde_json::to_vec_pretty(manifest)
         .map_err(|source| WorkDirError::Manifest { path: path.clone(), source })?;
-    fs::write(&part, text).and_then(|()| fs::rename(&part, &path)).map_err(io_error("write", &path))
+    files::replace(&path, &text, 0o600).map_err(io_error("write", &path))
 }
 
 /// Where everything belongs, with the keys that open it. It is there as long as the work directory is.
@@ -346,14 +360,10 @@ fn output_dir(root: &Path, OutputId(index): OutputId) -> PathBuf {
     root.join(index.to_string())
 }
 
-fn lock(root: &Path) -> Result<Flock<File>, WorkDirError> {
-    let path = root.join(LOCK);
-    let file = File::create(&path).map_err(io_error("make", &path))?;
-    // The kernel releases it however the process ends.
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => WorkDirError::Busy { path: root.to_owned() },
-        errno => WorkDirError::Io { action: "lock", path, source: errno.into() },
-    })
+/// Bytes in directories.
+#[must_use]
+pub(super) fn size_of_all(dirs: &[PathBuf]) -> u64 {
+    dirs.iter().map(|dir| size_of(dir)).sum()
 }
 
 fn size_of(dir: &Path) -> u64 {
@@ -414,6 +424,11 @@ fn remove_for_good(dir: &Path) {
 /// Removes a work directory, and what was made for it as far as it is empty.
 fn remove_made(root: &Path, made: &[PathBuf]) {
     remove(root);
+    remove_empty(root, made);
+}
+
+/// Removes what was made above a work directory, as far as it is empty.
+fn remove_empty(root: &Path, made: &[PathBuf]) {
     if let Some(parent) = root.parent() {
         remove_if_empty(parent);
     }

@@ -75,7 +75,7 @@ impl Contents {
         };
         // A room is known by its name.
         let url = match &plan.source {
-            SourcePlan::Web(WebPlan { page: Page::Address(url), .. }) => redact::user_info(url.as_str()),
+            SourcePlan::Web(WebPlan { page: Page::Address(url), .. }) => redact::page_secrets(url.as_str()),
             SourcePlan::Web(WebPlan { page: Page::Room(_), .. }) | SourcePlan::Tracks(_) => String::new(),
         };
         plan.outputs.iter().any(is_wanted).then(|| Self {

@@ -130,8 +130,11 @@ fn an_address_removed_and_added_again_has_two_results() {
     let (mut report, plan) = report(REQUEST);
     let stream = output(&plan, |output| matches!(output, OutputPlan::Stream(_)));
     let url = StreamUrl::parse("rtmp://host/app/secretkey", None).unwrap();
-    report.stream_ended(stream, &url, None, at(1));
+    report.stream_started(stream, &url, at(1));
+    report.stream_removed(&url, at(1));
     report.stream_added(stream, &url);
+    // The first one's task still sends what is queued, and then reports its end.
+    report.stream_ended(stream, &url, None, at(2));
     report.stream_ended(stream, &url, Some("refused"), at(2));
     let results = &report.info().stream_results;
     assert_eq!(results.len(), 2);
@@ -144,7 +147,7 @@ fn an_address_removed_and_added_again_has_two_results() {
 fn one_kind_of_output_fills_the_result_that_old_clients_read() {
     let (mut report, _) =
         report(r#"{"url": "https://example.com", "file_outputs": [{"filepath": "a.mp4"}]}"#);
-    report.end(&Ending::Failed { error: "no".into(), fault: Fault::User }, EndReason::Failure, at(1));
+    report.end(&Ending::Failed(Failure::new("no", Fault::User)), EndReason::Failure, at(1));
     assert!(matches!(report.info().result, Some(proto::egress_info::Result::File(_))));
     assert_eq!((report.info().error.as_str(), report.info().error_code), ("no", 400));
 }
@@ -162,4 +165,66 @@ fn a_recorder_that_died_failed_and_keeps_what_was_told_of_it() {
     assert_eq!(info.error, "the recorder died: it was killed by SIGKILL");
     assert_eq!(info.details, "End reason: Failure; back after 1.0 s; recovered: /x/a.mp4");
     assert_eq!(info.stream_results[0].status(), proto::stream_info::Status::Failed);
+}
+
+#[test]
+fn a_stream_that_never_started_has_failed_however_it_ended() {
+    use proto::stream_info::Status;
+    let stream_of = |report: &Report| report.info().stream_results[0].clone();
+    let url = StreamUrl::parse("rtmp://host/app/secretkey", None).unwrap();
+    // Its task says why, or nothing, or never anything.
+    let (mut told, plan) = report(REQUEST);
+    let id = output(&plan, |output| matches!(output, OutputPlan::Stream(_)));
+    told.stream_ended(id, &url, Some("no connection within 12 s"), at(5));
+    let (mut untold, _) = report(REQUEST);
+    untold.stream_ended(id, &url, None, at(5));
+    let (mut open, _) = report(REQUEST);
+    open.end(&Ending::Complete, EndReason::StopRequested, at(5));
+    let (mut removed, _) = report(REQUEST);
+    removed.stream_removed(&url, at(5));
+    for (report, why) in [
+        (&told, "no connection within 12 s"),
+        (&untold, "the recording ended before media could be sent"),
+        (&open, "the recording ended before media could be sent"),
+        (&removed, "it was removed before media could be sent"),
+    ] {
+        let stream = stream_of(report);
+        assert_eq!((stream.status(), stream.error.as_str(), stream.duration), (Status::Failed, why, 0));
+    }
+    let unsent = told.unsent().unwrap();
+    assert!(unsent.ends_with(": no connection within 12 s") && !unsent.contains("secretkey"), "{unsent}");
+    assert!(removed.unsent().is_some());
+
+    // Its task knows better than whoever removed it.
+    removed.stream_ended(id, &url, Some("no connection within 12 s"), at(7));
+    assert_eq!(stream_of(&removed).error, "no connection within 12 s");
+    let (mut late, _) = report(REQUEST);
+    late.stream_removed(&url, at(5));
+    late.stream_started(id, &url, at(6));
+    late.stream_ended(id, &url, None, at(7));
+    let late = stream_of(&late);
+    assert_eq!((late.status(), late.error.as_str(), late.duration), (Status::Finished, "", 1_000_000_000));
+
+    let (mut good, _) = report(REQUEST);
+    good.stream_started(id, &url, at(1));
+    assert_eq!(good.unsent(), None);
+    good.stream_removed(&url, at(5));
+    good.stream_ended(id, &url, None, at(7));
+    assert_eq!((stream_of(&good).status(), stream_of(&good).duration), (Status::Finished, 4_000_000_000));
+    assert_eq!(good.unsent(), None);
+}
+
+#[test]
+fn the_first_failure_is_the_error_and_the_others_stand_in_the_details() {
+    let (mut report, _) = report(REQUEST);
+    let browser = Failure::new("the browser is gone", Fault::Service);
+    let store = Failure::new("S3 upload failed: no such bucket", Fault::Storage);
+    report.fail(&browser);
+    report.fail(&store);
+    // As long as it runs, a recorder that is killed has told of both.
+    assert!(report.info().details.contains("failed: the browser is gone; failed: S3 upload failed"));
+    report.end(&Ending::Failed(browser), EndReason::Failure, at(9));
+    let info = report.info();
+    assert_eq!((info.error.as_str(), info.error_code), ("the browser is gone", 500));
+    assert_eq!(info.details, "End reason: Failure; failed: S3 upload failed: no such bucket");
 }

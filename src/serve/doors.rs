@@ -16,7 +16,7 @@ use crate::psrpc::{MessageBus, Observer, RedisBus};
 use crate::secret::Secret;
 use crate::service::Service;
 use crate::service::api::{self, Api};
-use crate::service::bus::{BusDoor, Node};
+use crate::service::bus::BusDoor;
 use crate::service::console::{self, Console};
 use crate::service::io::{IoRegistry, IoTimes};
 use crate::service::keys::ApiKeys;
@@ -71,20 +71,6 @@ pub(super) async fn connect(
 pub(super) fn keys(config: &ServiceConfig) -> ApiKeys {
     let key = (config.api_key.clone(), config.api_secret.clone());
     std::iter::once(key).filter(|(name, _)| !name.is_empty()).collect()
-}
-
-/// Takes requests from livekit-server, where there is a bus to it.
-pub(super) async fn open_bus(
-    bus: Option<Arc<dyn MessageBus>>,
-    service: &Arc<Service>,
-    node: Node<'_>,
-    observer: &Arc<dyn Observer>,
-    tasks: &TaskTracker,
-) -> Result<Option<BusDoor>, ServeError> {
-    Ok(match bus {
-        Some(bus) => Some(BusDoor::open(bus, service, node, observer, tasks).await?),
-        None => None,
-    })
 }
 
 /// The open doors.

@@ -10,6 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use super::ServeError;
 use crate::config::ServiceConfig;
+use crate::http_listener::{self, Bounds};
+use crate::process::raise_open_files;
 use crate::service::http;
 use crate::service::metrics::Metrics;
 use crate::service::snapshot::{Insight, Outlook, Snapshots};
@@ -47,13 +49,7 @@ pub(super) async fn listen(
     let failed = |source| ServeError::Listen { key, address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     tracing::info!(key, %address, "listening");
-    tasks.spawn(async move {
-        // Who asks matters to the console.
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = serving.await {
-            tracing::error!(key, %error, "not listening any more");
-        }
-    });
+    let bounds = Bounds::of(raise_open_files());
+    tasks.spawn(http_listener::serve(key, listener, router, bounds, stop));
     Ok(())
 }

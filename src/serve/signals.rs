@@ -4,10 +4,13 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::recorder::is_ignored;
+
 /// What somebody wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// SIGTERM, SIGQUIT: take no more work, and end when what is recorded has come to its own end.
+    /// SIGTERM, SIGQUIT, and SIGHUP of a terminal that goes away: take no more work, and end when what is recorded has come to its own
+    /// end.
     Drain,
     /// SIGINT: end now, and finish every file.
     End,
@@ -17,11 +20,15 @@ pub(super) struct Signals {
     terminate: Signal,
     quit: Signal,
     interrupt: Signal,
+    /// `None`: started by `nohup` or the like, it goes on without its terminal.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
+        let stays = is_ignored(nix::sys::signal::Signal::SIGHUP);
         Ok(Self {
+            hang_up: if stays { None } else { Some(signal(SignalKind::hangup())?) },
             terminate: signal(SignalKind::terminate())?,
             quit: signal(SignalKind::quit())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -32,7 +39,17 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Wish::Drain,
             _ = self.quit.recv() => Wish::Drain,
+            () = hung_up(self.hang_up.as_mut()) => Wish::Drain,
             _ = self.interrupt.recv() => Wish::End,
         }
+    }
+}
+
+async fn hung_up(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }

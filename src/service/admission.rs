@@ -177,10 +177,15 @@ impl Ledger {
     /// As [`Ledger::check`].
     pub fn admit(&mut self, cost: Cost, required: Option<f64>, now: Duration) -> Result<Id, Refusal> {
         self.check(cost, required, now)?;
+        Ok(self.hold(cost, now))
+    }
+
+    /// Holds room for a recording that has it already, whether there is any or not.
+    pub fn hold(&mut self, cost: Cost, now: Duration) -> Id {
         self.last += 1;
         let id = Id(self.last);
         self.held.insert(id, Hold { since: now, cost, measured: 0.0 });
-        Ok(id)
+        id
     }
 
     /// How much a request is wanted.

@@ -100,9 +100,7 @@ async fn answer(api: &Api, request: Request<Body>) -> Result<Response, TwirpErro
     let end = tokio::time::Instant::now() + patience(&head.headers);
     let whole = async {
         auth::may_record(&api.keys, &head)?;
-        let bytes = axum::body::to_bytes(body, LARGEST).await.map_err(|_| {
-            TwirpError::malformed(format!("the request can't be read, or is larger than {LARGEST} bytes"))
-        })?;
+        let bytes = super::body::read(body, LARGEST).await.map_err(TwirpError::malformed)?;
         dispatch(api, method, &Incoming { format, bytes }).await
     };
     match tokio::time::timeout_at(end, whole).await {

@@ -40,34 +40,40 @@ pub struct Node<'a> {
 pub struct BusDoor {
     internal: Server,
     handlers: Arc<Handlers>,
-    /// `None`: no more work is taken.
+    /// `None`: no work is taken yet, or no more.
     start: Mutex<Option<Registration>>,
-    _list: Registration,
+    list: Option<Registration>,
 }
 
 impl BusDoor {
-    /// Takes requests for a service from now on. `observer` counts them.
-    ///
-    /// # Errors
-    /// [`BusError`], when the bus does not confirm it.
-    pub async fn open(
+    /// Says to a service that its egresses are spoken to over the bus: those that it takes over, and those that it starts once this is
+    /// open. `observer` counts requests.
+    pub fn new(
         bus: Arc<dyn MessageBus>,
         service: &Arc<Service>,
-        node: Node<'_>,
+        node_id: &str,
         observer: &Arc<dyn Observer>,
         tasks: &TaskTracker,
-    ) -> Result<Self, BusError> {
+    ) -> Self {
         let internal = Server::new(Arc::clone(&bus), INTERNAL, tasks, ServerOptions::default());
         internal.observed_by(Arc::clone(observer));
         let handlers = Arc::new(Handlers {
             server: Server::new(Arc::clone(&bus), HANDLER, tasks, ServerOptions::default()),
             bus,
-            node_id: node.id.to_owned(),
+            node_id: node_id.to_owned(),
             service: Arc::downgrade(service),
         });
         handlers.server.observed_by(Arc::clone(observer));
         service.set_topics(Arc::clone(&handlers) as Arc<dyn Topics>);
+        Self { internal, handlers, start: Mutex::default(), list: None }
+    }
 
+    /// Takes requests for a service from now on.
+    ///
+    /// # Errors
+    /// [`BusError`], when the bus does not confirm it.
+    pub async fn open(mut self, service: &Arc<Service>, node: Node<'_>) -> Result<Self, BusError> {
+        let internal = &self.internal;
         let listing = Arc::downgrade(service);
         let list = typed(
             |_: &rpc::ListActiveEgressRequest| Offer::Affinity(1.0),
@@ -76,7 +82,7 @@ impl BusDoor {
                 async move { Ok(rpc::ListActiveEgressResponse { egress_ids }) }
             },
         );
-        let list = internal.register(Method::broadcast("ListActiveEgress"), list).await?;
+        self.list = Some(internal.register(Method::broadcast("ListActiveEgress"), list).await?);
 
         let (offering, starting) = (Arc::downgrade(service), Arc::downgrade(service));
         let start = typed(
@@ -96,7 +102,8 @@ impl BusDoor {
             },
         );
         let start = internal.register(Method::claimed("StartEgress").on(node.cluster_id), start).await?;
-        Ok(Self { internal, handlers, start: Mutex::new(Some(start)), _list: list })
+        self.start = Mutex::new(Some(start));
+        Ok(self)
     }
 
     /// Takes no more work. What is recorded is still spoken to.
@@ -107,7 +114,7 @@ impl BusDoor {
     /// Leaves the bus; `false`: calls were still in the works after `within`.
     pub async fn shutdown(self, within: Duration) -> bool {
         self.close();
-        let Self { internal, handlers, .. } = self;
+        let Self { internal, handlers, list: _list, .. } = self;
         // Those of egresses have ended with them.
         drop(handlers);
         internal.shutdown(within).await

@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -292,9 +292,7 @@ async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T,
     if !access::is_json(headers) {
         return Err(ServiceError::invalid("send JSON, and say so: content-type: application/json"));
     }
-    let bytes: Bytes = axum::body::to_bytes(body, LARGEST).await.map_err(|_| {
-        ServiceError::invalid(format!("the request can't be read, or is larger than {LARGEST} bytes"))
-    })?;
+    let bytes = super::body::read(body, LARGEST).await.map_err(ServiceError::invalid)?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         ServiceError::invalid(format!("the request could not be decoded (line {line}, column {column})"))

@@ -4,6 +4,10 @@
 //! update ──► the egress's slot (the newest counts) ──► a task, as long as there is something to tell
 //!                                                          └─ asks again until it is taken; at once when the bus is back
 //! ```
+//!
+//! Three answers end a report without its being taken: `not_found`, `invalid_argument` and `permission_denied`. Any other error
+//! passes (livekit-server hands its store's errors on as `unknown`), and the report is sent again, with growing pauses, for as
+//! long as the service runs. An egress's directory stays until its end is taken or refused, so the next run sends it again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +24,7 @@ use tracing::Instrument;
 
 use super::error::ServiceError;
 use super::registry::{Registry, is_over};
-use crate::psrpc::{CallOptions, Client, Link, MessageBus, Method, Observer, Retry, SelectionRules};
+use crate::psrpc::{CallOptions, Client, Code, Link, MessageBus, Method, Observer, Retry, SelectionRules};
 
 /// How long answers are awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,28 @@ struct Io {
     /// Changes whenever a slot is emptied.
     emptied: watch::Sender<u64>,
     unhealthy: AtomicBool,
+}
+
+/// What a call that failed says of the next one with the same report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// livekit-server was not reached, or did not answer in time.
+    Unanswered,
+    /// livekit-server answered; the same report may be taken later.
+    Passing,
+    /// The same report will never be taken.
+    Final,
+}
+
+impl Failure {
+    const fn of(code: Code) -> Self {
+        match code {
+            // As `is_passing` has it; `canceled` is a call that was given up on this side.
+            Code::DeadlineExceeded | Code::Unavailable | Code::Canceled => Self::Unanswered,
+            Code::NotFound | Code::InvalidArgument | Code::PermissionDenied => Self::Final,
+            _ => Self::Passing,
+        }
+    }
 }
 
 /// An egress with something to tell, which is being told.
@@ -125,34 +151,51 @@ impl Io {
         }
     }
 
-    /// Sends a report until it is taken; while it is not, a newer one takes its place.
+    /// Sends a report until livekit-server has taken it, or has refused it for good; while it does neither, a newer report takes
+    /// its place.
     async fn send(&self, egress_id: &str, mut info: proto::EgressInfo) {
         const UPDATE: Method = Method::queued("UpdateEgress");
         let mut failed = 0;
         loop {
             let request = info.encode_to_vec().into();
-            match self.client.call(&UPDATE, request, self.options(self.times.update)).await {
-                Ok(_) => {
-                    if self.unhealthy.swap(false, Ordering::Relaxed) {
-                        tracing::info!("livekit-server takes reports again");
-                    }
-                    return;
-                }
-                Err(error) if error.is_passing() => {
-                    failed += 1;
+            let error = match self.client.call(&UPDATE, request, self.options(self.times.update)).await {
+                Ok(_) => return self.note_answer(),
+                Err(error) => error,
+            };
+            match Failure::of(error.code()) {
+                Failure::Unanswered => {
                     if !self.unhealthy.swap(true, Ordering::Relaxed) {
                         tracing::warn!(%error, "livekit-server takes no reports, no more work is taken");
                     }
-                    self.pause(failed).await;
                 }
-                Err(error) => {
+                // It is there, and hands on an error of what it keeps egresses in, or of a proxy: that passes.
+                Failure::Passing => {
+                    self.note_answer();
+                    let code = error.code();
+                    if failed == 0 {
+                        tracing::warn!(%code, %error, "livekit-server could not take a report, it is sent again");
+                    } else {
+                        tracing::debug!(%code, %error, failed, "livekit-server could not take a report");
+                    }
+                }
+                Failure::Final => {
+                    self.note_answer();
                     tracing::error!(code = %error.code(), %error, "livekit-server refuses a report");
                     return;
                 }
             }
+            failed += 1;
+            self.pause(failed).await;
             if let Some(newer) = self.slots().get_mut(egress_id).and_then(|slot| slot.newer.take()) {
                 info = newer;
             }
+        }
+    }
+
+    /// livekit-server is there.
+    fn note_answer(&self) {
+        if self.unhealthy.swap(false, Ordering::Relaxed) {
+            tracing::info!("livekit-server answers reports again");
         }
     }
 
@@ -229,6 +272,10 @@ impl Registry for IoRegistry {
 
     fn is_healthy(&self) -> bool {
         !self.0.unhealthy.load(Ordering::Relaxed)
+    }
+
+    fn is_connected(&self) -> bool {
+        *self.0.link.borrow() == Link::Up
     }
 }
 

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::error::{Code, ServiceError};
 use crate::plan::room::Rooms;
+use crate::secret::without_token;
 use crate::token::Signer;
 
 /// How long LiveKit may take to answer.
@@ -104,7 +105,7 @@ impl Layouts {
         let refusal: Refusal = answer.json().await.unwrap_or_default();
         Err(match refusal.code.as_str() {
             "" => ServiceError::unavailable(format!("LiveKit answers with status {}", status.as_u16())),
-            code => ServiceError::new(Code::from_wire(code), refusal.msg),
+            code => ServiceError::new(Code::from_wire(code), without_token(&refusal.msg, &token)),
         })
     }
 }

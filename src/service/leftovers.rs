@@ -1,6 +1,7 @@
-//! What recorders leave: work directories to be finished, and reports that nobody has told yet.
+//! What recorders and former runs of the service leave: recorders that still live, work directories to be finished, and reports that
+//! nobody has told yet.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,15 @@ use jiff::Timestamp;
 use livekit_protocol as proto;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::registry::{Registry, is_over};
-use super::roster::Orphans;
+use super::roster::Seat;
+use super::supervisor::{self, Launched};
+use super::{Service, start};
 use crate::ipc::Lines;
-use crate::ipc::cell::Cell;
+use crate::ipc::cell::{Alive, Cell};
+use crate::outbound::Guard;
 use crate::process::{Own, OwnSpec, Stdin};
 use crate::report;
 
@@ -34,6 +37,8 @@ const MANY_FILES: usize = 8;
 pub(super) enum Death {
     /// What it has left it has left on purpose, and has said so.
     Natural,
+    /// It ended as it should, and its service has not heard that: what it has written down counts.
+    Unheard,
     /// With the text for its report.
     Sudden(String),
 }
@@ -56,13 +61,13 @@ pub(super) async fn settle(
         told();
         // What it could not store is kept, and tried again when the service starts. Only a crash at the very end leaves
         // something behind of which its report does not speak.
-        if death != Death::Natural && cell.has_media() {
+        if matches!(death, Death::Sudden(_)) && cell.has_media() {
             let said = recovery.await;
             tracing::info!(recovery = ?said, "recovered");
         }
     } else {
         let error = match death {
-            Death::Natural => "the recorder ended without a last report".to_owned(),
+            Death::Natural | Death::Unheard => "the recorder ended without a last report".to_owned(),
             Death::Sudden(error) => error,
         };
         tracing::error!("{error}");
@@ -88,25 +93,23 @@ pub(super) async fn clear(cell: &Cell) {
     }
 }
 
-/// Takes over what former runs of the service left: waits for recorders that still live, ends and recovers the others, and
-/// tells the registry. Each has a task of its own on `tasks`; those that are still unfinished in the registry and have left
-/// nothing here are ended, too. Gives the ids of those that it takes care of.
+/// Takes over what former runs of the service left: recorders that still live, which are attended from now on; what dead ones left, which
+/// is recovered and told. Each has a task of its own; those that are still unfinished in the registry and have left nothing here are
+/// ended, too. Gives the ids of those that it takes care of. Where egresses are spoken to has to be set by now.
 ///
 /// # Errors
 /// When the work directory can't be read.
-pub(super) async fn take_over(
-    registry: &Arc<dyn Registry>,
-    work_dir: &Path,
-    orphans: &Orphans,
-    tasks: &TaskTracker,
-) -> std::io::Result<Vec<String>> {
-    let cells = Cell::all(work_dir)?;
+pub(super) async fn take_over(service: &Arc<Service>) -> std::io::Result<Vec<String>> {
+    let cells = Cell::all(&service.settings.work_dir)?;
     let ids: Vec<String> = cells.iter().map(|cell| cell.egress_id().to_owned()).collect();
     for cell in cells {
-        let (registry, orphans) = (Arc::clone(registry), orphans.clone());
+        // Whoever asks for it from now on waits until it is taken over.
+        let seat = cell.is_occupied().then(|| service.roster.seat(cell.egress_id())).flatten();
         let span = tracing::info_span!("egress", egress_id = cell.egress_id());
-        tasks.spawn(async move { take_over_one(&*registry, &cell, &orphans).await }.instrument(span));
+        let taking = take_over_one(Arc::clone(service), cell, seat);
+        service.tasks.spawn(taking.instrument(span));
     }
+    let registry = &service.registry;
     match registry.unfinished().await {
         Ok(unfinished) => {
             for info in unfinished.into_iter().filter(|info| !ids.contains(&info.egress_id)) {
@@ -120,30 +123,32 @@ pub(super) async fn take_over(
     Ok(ids)
 }
 
-async fn take_over_one(registry: &dyn Registry, cell: &Cell, orphans: &Orphans) {
-    let alive = match until_alone(cell, orphans).await {
-        Ok(alive) => alive,
+async fn take_over_one(service: Arc<Service>, cell: Cell, seat: Option<Seat>) {
+    let alive = match find(&service, &cell, seat).await {
+        Ok(Found::Recorder(launched, seat)) => return start::resume(service, *launched, cell, seat).await,
+        Ok(Found::Left(alive)) => alive,
         Err(error) => {
             tracing::warn!(%error, dir = %cell.dir().display(), "can't be taken over");
             return;
         }
     };
+    let registry = &*service.registry;
     let Some(info) = cell.info() else {
         // It was never announced: the service died when it made the directory.
-        let recovered = recover(cell).await;
+        let recovered = recover(&cell).await;
         tracing::info!(?recovered, "a recording without a report");
-        return close(cell);
+        return close(&cell);
     };
     if !is_over(&info) {
         let error = "the recorder died while the service was away".to_owned();
-        return settle(registry, cell, info, Death::Sudden(error), || {}).await;
+        return settle(registry, &cell, info, Death::Sudden(error), || {}).await;
     }
     if !cell.is_told() {
         tracing::info!(status = info.status().as_str_name(), "ended while the service was away");
         registry.update(info.clone());
         registry.delivered(cell.egress_id()).await;
     }
-    tidy(cell, &info).await;
+    tidy(&cell, &info).await;
     drop(alive);
 }
 
@@ -204,23 +209,44 @@ fn remove(cell: &Cell) {
     }
 }
 
-/// Waits until no recorder, and no recovery, is at work in a cell. It ends by itself, as soon as its files are stored: its service is gone.
-/// Until then it is among the orphans.
-async fn until_alone(cell: &Cell, orphans: &Orphans) -> std::io::Result<crate::ipc::cell::Alive> {
+/// What a former run of the service has left of a recording.
+enum Found {
+    /// Its recorder, and its name's place.
+    Recorder(Box<Launched>, Seat),
+    /// Files at most. Nobody is at work there, and nobody will be as long as this is held.
+    Left(Alive),
+}
+
+/// Finds the recorder of a cell, or waits until neither a recorder nor a recovery is at work in it.
+///
+/// A recorder that is ending, or has no socket, can't be reached. It comes to its end by itself, and until then it is among the orphans.
+async fn find(service: &Service, cell: &Cell, seat: Option<Seat>) -> std::io::Result<Found> {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut orphan = None;
+    let (mut seat, mut orphan) = (seat, None);
     loop {
         looks.tick().await;
-        if let Some(alive) = cell.enter()?.filter(|_| !cell.is_worked_on()) {
-            return Ok(alive);
+        match cell.enter()? {
+            Some(alive) if !cell.is_worked_on() => return Ok(Found::Left(alive)),
+            Some(_) => {}
+            None => match supervisor::take_over(cell).await {
+                Ok(launched) => {
+                    drop(orphan.take());
+                    if let Some(seat) = seat.take().or_else(|| service.roster.seat(cell.egress_id())) {
+                        return Ok(Found::Recorder(Box::new(launched), seat));
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "its recorder can't be reached"),
+            },
         }
+        // Whoever asks for it waits no longer.
+        drop(seat.take());
         // One whose end is told is nobody's any more: what is left of it is being stored.
         if orphan.is_none()
             && let Some(info) = cell.info().filter(|_| !cell.is_told())
         {
             tracing::info!("still being finished");
-            orphan = Some(orphans.enter(info));
+            orphan = Some(service.orphans.enter(info));
         }
     }
 }
@@ -257,7 +283,10 @@ async fn recover(cell: &Cell) -> Recovered {
     if !cell.has_work() {
         return Recovered { is_whole: true, files: Vec::new() };
     }
-    let args = vec!["recover".into(), cell.work_dir().into_os_string()];
+    let mut args = vec!["recover".into(), cell.work_dir().into_os_string()];
+    if Guard::of_process().refuses_link_local() {
+        args.push("--refuse-link-local".into());
+    }
     let mut own = match Own::start(OwnSpec { args, cwd: "/".into(), stdin: Stdin::Nothing }).await {
         Ok(own) => own,
         Err(error) => {

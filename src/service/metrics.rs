@@ -14,6 +14,7 @@ use livekit_protocol as proto;
 use prometheus::core::Collector;
 use prometheus::{CounterVec, Gauge, GaugeVec, IntGauge, Opts, Registry, TextEncoder};
 
+use super::admission::cost::request_of;
 use super::admission::{Kind, MEMORY_HEADROOM};
 use super::registry::Watcher;
 use super::snapshot::{Snapshot, Snapshots, State};
@@ -337,20 +338,7 @@ impl Kind {
     /// As [`Kind::of`], by what a report says was asked for.
     #[must_use]
     pub fn of_report(info: &proto::EgressInfo) -> Self {
-        use crate::protocol::{StartEgressRequest, start_egress_request};
-        use proto::egress_info::Request;
-        match &info.request {
-            Some(Request::RoomComposite(_)) => Self::RoomComposite,
-            Some(Request::Web(_)) => Self::Web,
-            Some(Request::Participant(_)) => Self::Participant,
-            Some(Request::TrackComposite(_)) => Self::TrackComposite,
-            Some(Request::Track(_)) => Self::Track,
-            Some(Request::Egress(egress)) => Self::of(&StartEgressRequest {
-                request: Some(start_egress_request::Request::Egress(egress.clone())),
-                ..Default::default()
-            }),
-            Some(Request::Replay(_)) | None => Self::Unknown,
-        }
+        Self::of(&request_of(info))
     }
 }
 

@@ -178,8 +178,8 @@ impl Monitor {
                     tracing::warn!(
                         egress_id,
                         load = reading.load,
-                        ?step,
-                        "the machine is full: made cheaper"
+                        frame_rate = ?step,
+                        "the machine is full: fewer frames per second"
                     );
                     relief.degrade(egress_id, step);
                 }

@@ -56,9 +56,16 @@ pub trait Registry: Send + Sync {
     fn is_healthy(&self) -> bool {
         true
     }
+
+    /// Whether there is a connection to where reports go, and where requests may come from. One that is lost is made again; what is
+    /// recorded goes on meanwhile.
+    fn is_connected(&self) -> bool {
+        true
+    }
 }
 
-/// Whether a recording is over.
+/// Whether a recording is over: the one answer for all of the service. A limit that was reached is in the status before the
+/// files are finished, and a status from a version to come counts as one that goes on.
 #[must_use]
 pub fn is_over(info: &proto::EgressInfo) -> bool {
     match info.status() {
@@ -139,6 +146,10 @@ impl Registry for Watched {
 
     fn is_healthy(&self) -> bool {
         self.registry.is_healthy()
+    }
+
+    fn is_connected(&self) -> bool {
+        self.registry.is_connected()
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Snapshot {
 pub enum State {
     #[default]
     Serving,
-    /// What is told of recordings does not get through: nothing new is begun.
+    /// What is told of recordings does not get through, or Redis is away: nothing new is begun.
     Unheard,
     /// It ends when its recordings have.
     Terminating,
@@ -148,7 +148,7 @@ impl Snapshots for Outlook {
             }
         });
         let state = match &service {
-            Some(service) if !service.is_closed() && service.is_open() => State::Serving,
+            Some(service) if !service.is_closed() && service.is_heard() => State::Serving,
             Some(service) if !service.is_closed() => State::Unheard,
             Some(_) | None => State::Terminating,
         };

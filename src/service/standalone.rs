@@ -42,10 +42,8 @@ impl Registry for Standalone {
     }
 
     fn update(&self, info: proto::EgressInfo) {
-        // A status from a version to come is news of one that goes on.
-        let status = info.status.try_into().unwrap_or(proto::EgressStatus::EgressActive);
         match self.store.put(info.clone()) {
-            Put::News => match Event::of_update(status) {
+            Put::News => match Event::of_update(&info) {
                 Some(Event::Ended) => self.tell_end(&info),
                 Some(event) => self.webhooks.notify(event, &info, Timestamp::now(), || ()),
                 None => {}

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
 use livekit_protocol as proto;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 use super::error::ServiceError;
 use super::leftovers::settle;
+use super::registry::is_over;
 use super::roster::Seat;
 use super::supervisor::{Launched, launch};
 use super::{Service, leftovers};
@@ -23,10 +24,16 @@ use crate::report::{self, Fault, Report};
 
 /// livekit-server asks again after ten seconds.
 const CREATED_WITHIN: Duration = Duration::from_secs(9);
+/// From topics that could not be opened to the next attempt.
+const OPENED_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Topics, open as long as this is held.
+type Opened = Box<dyn Any + Send + Sync>;
 
 /// What is held as long as an egress lives.
-struct Held {
-    _topics: Option<Box<dyn Any + Send + Sync>>,
+struct Held<T> {
+    /// Gives them when they are open; `None`: there are none.
+    topics: T,
     permit: Box<dyn Any + Send + Sync>,
     seat: Seat,
 }
@@ -68,11 +75,13 @@ async fn begin(
             planned_at: Zoned::now(),
             session: settings.session,
             keep_free: settings.keep_free,
+            upload_patience: settings.upload_patience,
             cell: cell.dir().to_owned(),
             base: settings.base.clone(),
             logs: settings.logs.clone(),
             browser: settings.browser.clone(),
             video_encoder_threads: settings.video_encoder_threads,
+            orphan_timeout: settings.orphan_timeout,
         },
     );
     let (wanted, plan) = job.plan()?;
@@ -119,7 +128,7 @@ async fn bring_up(
                 launched.handle.kill(error);
             }
             service.admission.recorded_by(&*permit, launched.handle.pid());
-            let held = Held { _topics: topics, permit, seat };
+            let held = Held { topics: std::future::ready(topics), permit, seat };
             let attending = attend(Arc::clone(service), launched, cell, held);
             service.tasks.spawn(attending.in_current_span());
             Ok(info)
@@ -148,14 +157,61 @@ async fn create(service: &Service, info: &proto::EgressInfo) -> Result<(), Servi
     created.unwrap_or_else(|_| Err(ServiceError::new(Code::DeadlineExceeded, "request timed out")))
 }
 
+/// Attends a recorder that a former run of the service has started: as if it had been started now, whether there is room or not.
+pub(super) async fn resume(service: Arc<Service>, launched: Launched, cell: Cell, seat: Seat) {
+    let info = launched.handle.info();
+    tracing::info!(status = info.status().as_str_name(), pid = launched.handle.pid(), "taken over");
+    let permit = service.admission.retake(&info);
+    service.admission.recorded_by(&*permit, launched.handle.pid());
+    seat.take(Arc::clone(&launched.handle));
+    // Said while it was looked for.
+    if let Some(error) = service.killed.get() {
+        launched.handle.kill(error);
+    }
+    // The last one is told when it is known how the recorder ended.
+    if !is_over(&info) {
+        service.registry.update(info);
+    }
+    let egress_id = cell.egress_id().to_owned();
+    let topics = open_topics(Arc::clone(&service), egress_id);
+    attend(service, launched, cell, Held { topics, permit, seat }).await;
+}
+
+/// Opens the topics of an egress that was taken over; `None`: it has none.
+async fn open_topics(service: Arc<Service>, egress_id: String) -> Option<Opened> {
+    let topics = service.topics.get()?;
+    loop {
+        match topics.open(&egress_id).await {
+            Ok(opened) => return Some(opened),
+            Err(error) => tracing::warn!(%error, "it can't be spoken to over the bus; that is tried again"),
+        }
+        sleep(OPENED_AGAIN_AFTER).await;
+    }
+}
+
 /// Watches a recorder to its end, and tells it.
-async fn attend(service: Arc<Service>, launched: Launched, cell: Cell, held: Held) {
+async fn attend<T: Future<Output = Option<Opened>>>(
+    service: Arc<Service>,
+    launched: Launched,
+    cell: Cell,
+    held: Held<T>,
+) {
     let registry = &service.registry;
-    let departed =
-        launched.attend(|info| registry.update(info.clone()), |tried| registry.uploaded(tried)).await;
-    let Held { _topics, permit, seat } = held;
+    let Held { topics, permit, seat } = held;
+    let departed = {
+        let watching =
+            launched.attend(|info| registry.update(info.clone()), |tried| registry.uploaded(tried));
+        tokio::pin!(watching, topics);
+        let mut opened = None;
+        loop {
+            tokio::select! {
+                biased;
+                departed = &mut watching => break departed,
+                topics = &mut topics, if opened.is_none() => opened = Some(topics),
+            }
+        }
+    };
     // It can't be asked anything any more. Its room and its name are taken until its end is told, and counted.
-    drop(_topics);
     settle(&**registry, &cell, departed.info, departed.death, || drop((permit, seat))).await;
 }
 

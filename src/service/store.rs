@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::{Code, ServiceError};
+use super::registry::is_over;
 use disk::Disk;
 pub use disk::StoreError;
 
@@ -155,11 +156,11 @@ impl Store {
         let mut known = self.shared.lock();
         let before = known.infos.get(&info.egress_id);
         let found = match before {
-            Some(before) if has_ended(before) && !has_ended(&info) => return Put::Late,
-            Some(before) if has_ended(before) => Put::Same,
+            Some(before) if is_over(before) && !is_over(&info) => return Put::Late,
+            Some(before) if is_over(before) => Put::Same,
             Some(_) | None => Put::News,
         };
-        if found == Put::News && has_ended(&info) {
+        if found == Put::News && is_over(&info) {
             known.untold.insert(info.egress_id.clone());
         }
         known.set(info);
@@ -193,7 +194,7 @@ impl Store {
     /// Those that have not ended. After a start, they are what the service did not see the end of.
     #[must_use]
     pub fn active(&self) -> Vec<proto::EgressInfo> {
-        self.shared.lock().infos.values().filter(|info| !has_ended(info)).cloned().collect()
+        self.shared.lock().infos.values().filter(|info| !is_over(info)).cloned().collect()
     }
 
     /// The egresses that a request asks for, the newest first, a page at a time.
@@ -246,7 +247,7 @@ impl Shared {
         let old: Vec<String> = known
             .infos
             .values()
-            .filter(|info| has_ended(info) && i128::from(info.ended_at.max(info.updated_at)) < before)
+            .filter(|info| is_over(info) && i128::from(info.ended_at.max(info.updated_at)) < before)
             .map(|info| info.egress_id.clone())
             .collect();
         for egress_id in old {
@@ -307,25 +308,13 @@ impl Known {
     }
 }
 
-/// A status that is none counts as one that goes on: it is from a version to come.
-fn has_ended(info: &proto::EgressInfo) -> bool {
-    use proto::EgressStatus as Status;
-    matches!(
-        Status::try_from(info.status),
-        Ok(Status::EgressComplete
-            | Status::EgressFailed
-            | Status::EgressAborted
-            | Status::EgressLimitReached)
-    )
-}
-
 /// Writes what changes until `stop`, and then what is left.
 async fn write(shared: Arc<Shared>, disk: Arc<Disk>, tasks: TaskTracker, stop: CancellationToken) {
     let mut sweep = tokio::time::interval(shared.options.sweep);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failed = false;
     loop {
-        let is_over = tokio::select! {
+        let is_last = tokio::select! {
             () = stop.cancelled() => true,
             _ = sweep.tick() => {
                 shared.sweep(Timestamp::now());
@@ -335,7 +324,7 @@ async fn write(shared: Arc<Shared>, disk: Arc<Disk>, tasks: TaskTracker, stop: C
             () = tokio::time::sleep(shared.options.pause), if failed => false,
         };
         failed = !flush(&shared, &disk, &tasks).await;
-        if is_over {
+        if is_last {
             shared.written.send_modify(|written| written.is_closed = true);
             return;
         }

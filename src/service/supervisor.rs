@@ -4,173 +4,52 @@
 //! launch ──► Launched ──► attend: reports ──► registry      Handle: orders in, the latest report out
 //!   │ job out, first word in       │ orders out
 //!   └─ refused, silent: killed     └─ the end: the recorder's own last report, or that it died
+//!
+//! take_over ──► Launched           a recorder of a former run of the service, by the socket in its directory
 //! ```
 
-use std::process::ExitStatus;
+mod handle;
+mod recorder;
+mod silence;
+
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use livekit_protocol as proto;
-use nix::sys::signal::Signal;
 use proto::EgressStatus;
 use tokio::io::AsyncWriteExt;
-use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::error::ServiceError;
 use super::leftovers::Death;
-use crate::ipc::{self, FromRecorder, Job, Lines, Progress, Refusal, RefusalKind, Taken, ToRecorder};
+use crate::ipc::cell::Cell;
+use crate::ipc::{
+    self, FromRecorder, Incoming, Job, Lines, Outgoing, Progress, Refusal, RefusalKind, Taken, ToRecorder,
+    socket,
+};
 use crate::process::{Own, OwnSpec, Stdin};
-use crate::profile::Length;
 use crate::psrpc::Code;
 use crate::secret::Secret;
 use crate::upload::Tried;
+pub(super) use handle::Handle;
+use handle::Order;
+use recorder::Recorder;
+use silence::Silence;
 
 /// From its start to its first word. livekit-server asks again after ten seconds.
 const FIRST_WORD_WITHIN: Duration = Duration::from_secs(9);
-/// A recorder speaks twice a second. One that says nothing for this long has hung.
-const SILENCE: Duration = Duration::from_secs(120);
 /// From the end of its output to its exit.
 const EXIT_WITHIN: Duration = Duration::from_secs(20);
 /// A recorder reads at once; its pipe has room for far more than one order.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
-/// From an order to stop to the report of it.
-const ENDING_WITHIN: Duration = Duration::from_millis(2500);
-/// From the end of a profile to its arrival: names are looked up in the debug information.
-const PROFILED_WITHIN: Duration = Duration::from_secs(60);
-/// From an update of its streams to the answer. It waits for a recording that has not begun.
-const UPDATED_WITHIN: Duration = Duration::from_secs(125);
-
-/// From the wish for its pipelines to the drawing.
-const DRAWN_WITHIN: Duration = Duration::from_secs(5);
-/// From the wish for a picture to the picture.
-const SHOWN_WITHIN: Duration = Duration::from_secs(6);
-
-/// What may be asked of a recorder that lives, by anybody.
-#[derive(Debug)]
-pub(super) struct Handle {
-    orders: mpsc::UnboundedSender<Order>,
-    info: watch::Receiver<proto::EgressInfo>,
-    progress: watch::Receiver<Progress>,
-    pid: i32,
-}
-
-#[derive(Debug)]
-enum Order {
-    Say(ToRecorder),
-    UpdateStream { add: Vec<String>, remove: Vec<String>, answer: oneshot::Sender<Result<(), ServiceError>> },
-    DumpGraph { answer: oneshot::Sender<String> },
-    Picture { width: u32, answer: oneshot::Sender<Option<ipc::Picture>> },
-    Profile { length: Length, answer: oneshot::Sender<Result<Vec<u8>, ServiceError>> },
-}
-
-impl Handle {
-    /// Asks it to end gracefully. Gives its report when it says that it does.
-    pub(super) async fn stop(&self) -> proto::EgressInfo {
-        // It fails when the recorder is gone, and then the report says so.
-        self.orders.send(Order::Say(ToRecorder::Stop { cause: ipc::Cause::Request })).ok();
-        let mut info = self.info.clone();
-        let is_ending = |info: &proto::EgressInfo| {
-            !matches!(info.status(), EgressStatus::EgressStarting | EgressStatus::EgressActive)
-        };
-        drop(timeout(ENDING_WITHIN, info.wait_for(is_ending)).await);
-        self.info()
-    }
-
-    /// Has it end and finish its files, and fail with a text.
-    pub(super) fn kill(&self, error: &str) {
-        self.orders.send(Order::Say(ToRecorder::Kill { error: error.to_owned() })).ok();
-    }
-
-    /// Has it cost less; its report says why.
-    pub(super) fn degrade(&self, why: &str) {
-        self.orders.send(Order::Say(ToRecorder::Degrade { why: why.to_owned() })).ok();
-    }
-
-    /// Adds and removes addresses.
-    ///
-    /// # Errors
-    /// What could not be done; the rest is.
-    pub(super) async fn update_stream(
-        &self,
-        add: Vec<String>,
-        remove: Vec<String>,
-    ) -> Result<proto::EgressInfo, ServiceError> {
-        let (answer, answered) = oneshot::channel();
-        let gone = |_| ServiceError::egress_not_found();
-        self.orders.send(Order::UpdateStream { add, remove, answer }).map_err(|_| gone(()))?;
-        match timeout(UPDATED_WITHIN, answered).await {
-            Ok(Ok(done)) => done.map(|()| self.info()),
-            Ok(Err(_)) => Err(gone(())),
-            Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
-        }
-    }
-
-    /// Its pipelines, in Graphviz's language.
-    ///
-    /// # Errors
-    /// `not_found` when it is gone, `deadline_exceeded` when it does not answer.
-    pub(super) async fn graph(&self) -> Result<String, ServiceError> {
-        let (answer, answered) = oneshot::channel();
-        self.orders.send(Order::DumpGraph { answer }).map_err(|_| ServiceError::egress_not_found())?;
-        match timeout(DRAWN_WITHIN, answered).await {
-            Ok(drawn) => drawn.map_err(|_| ServiceError::egress_not_found()),
-            Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
-        }
-    }
-
-    /// What it records, as a JPEG of at most this width; `None`: nothing can be seen.
-    ///
-    /// # Errors
-    /// `not_found` when it is gone, `deadline_exceeded` when it does not answer.
-    pub(super) async fn picture(&self, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
-        let (answer, answered) = oneshot::channel();
-        let gone = |_| ServiceError::egress_not_found();
-        self.orders.send(Order::Picture { width, answer }).map_err(|_| gone(()))?;
-        let picture = match timeout(SHOWN_WITHIN, answered).await {
-            Ok(Ok(picture)) => picture,
-            Ok(Err(_)) => return Err(gone(())),
-            Err(_) => return Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
-        };
-        let picture = picture.map(|picture| picture.read()).transpose();
-        picture.map_err(|_| ServiceError::internal("the recorder's picture can't be read"))
-    }
-
-    /// Where it spends its CPU time: pprof's protobuf in gzip.
-    ///
-    /// # Errors
-    /// `not_found` when it is gone, `already_exists` when one is being taken, `deadline_exceeded` when it does not answer.
-    pub(super) async fn profile(&self, length: Length) -> Result<Vec<u8>, ServiceError> {
-        let (answer, answered) = oneshot::channel();
-        let gone = |_| ServiceError::egress_not_found();
-        self.orders.send(Order::Profile { length, answer }).map_err(|_| gone(()))?;
-        match timeout(length.get() + PROFILED_WITHIN, answered).await {
-            Ok(taken) => taken.map_err(|_| gone(()))?,
-            Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
-        }
-    }
-
-    /// Its latest report.
-    pub(super) fn info(&self) -> proto::EgressInfo {
-        self.info.borrow().clone()
-    }
-
-    pub(super) fn progress(&self) -> Progress {
-        *self.progress.borrow()
-    }
-
-    pub(super) const fn pid(&self) -> i32 {
-        self.pid
-    }
-}
 
 /// A recorder that has said that it can record.
-#[derive(Debug)]
 pub(super) struct Launched {
-    own: Own,
-    stdin: pipe::Sender,
-    lines: Lines<pipe::Receiver>,
+    recorder: Recorder,
+    stdin: Outgoing,
+    lines: Lines<Incoming>,
     orders: mpsc::UnboundedReceiver<Order>,
     info: watch::Sender<proto::EgressInfo>,
     progress: watch::Sender<Progress>,
@@ -194,10 +73,13 @@ pub(super) async fn launch(job: &Job, info: proto::EgressInfo) -> Result<Launche
         |error: &dyn std::fmt::Display| ServiceError::internal(format!("handler failed to start: {error}"));
     let spec = OwnSpec { args: vec!["recorder".into()], cwd: "/".into(), stdin: Stdin::Piped };
     let mut own = Own::start(spec).await.map_err(|error| failed(&error))?;
-    let (Some(mut stdin), Some(stdout)) = (own.stdin.take(), own.stdout.take()) else {
-        kill(&own).await;
+    let pipes = (own.stdin.take(), own.stdout.take());
+    let recorder = Recorder::Started(own);
+    let (Some(stdin), Some(stdout)) = pipes else {
+        recorder.kill(EXIT_WITHIN).await;
         return Err(failed(&"it has no pipes"));
     };
+    let (mut stdin, stdout): (Outgoing, Incoming) = (Box::new(stdin), Box::new(stdout));
     let mut lines = Lines::new(stdout);
     let first_word = async {
         stdin.write_all(&ipc::line(job)).await.map_err(|error| failed(&error))?;
@@ -211,22 +93,50 @@ pub(super) async fn launch(job: &Job, info: proto::EgressInfo) -> Result<Launche
     let said = timeout(FIRST_WORD_WITHIN, first_word).await;
     let silent = || failed(&format_args!("it said nothing within {} s", FIRST_WORD_WITHIN.as_secs()));
     if let Err(error) = said.unwrap_or_else(|_| Err(silent())) {
-        kill(&own).await;
+        recorder.kill(EXIT_WITHIN).await;
         return Err(error);
     }
-    let (give_orders, orders) = mpsc::unbounded_channel();
-    let info = watch::Sender::new(info);
-    let progress = watch::Sender::new(Progress::default());
-    let handle = Handle {
-        orders: give_orders,
-        info: info.subscribe(),
-        progress: progress.subscribe(),
-        pid: own.pid(),
+    Ok(Launched::new(recorder, stdin, lines, info))
+}
+
+/// Takes over a recorder that a former run of the service has started, and that lives without one now.
+///
+/// # Errors
+/// When it can't be reached, or does not say in time how its recording stands. It goes on all the same.
+pub(super) async fn take_over(cell: &Cell) -> io::Result<Launched> {
+    let taking = async {
+        let (stream, pid) = socket::connect(cell).await?;
+        let (incoming, outgoing) = stream.into_split();
+        let mut lines: Lines<Incoming> = Lines::new(Box::new(incoming));
+        // How its recording stands comes first, in whatever words follow.
+        loop {
+            let line = lines.next().await.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let Ok(FromRecorder::Info(info)) = line.and_then(|line| ipc::parse(&line)) else { continue };
+            if let Ok(info) = info.read()
+                && info.egress_id == cell.egress_id()
+            {
+                let recorder = Recorder::TakenOver { cell: cell.clone(), pid };
+                return Ok(Launched::new(recorder, Box::new(outgoing), lines, info));
+            }
+        }
     };
-    Ok(Launched { own, stdin, lines, orders, info, progress, handle: Arc::new(handle) })
+    timeout(FIRST_WORD_WITHIN, taking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 impl Launched {
+    fn new(recorder: Recorder, stdin: Outgoing, lines: Lines<Incoming>, info: proto::EgressInfo) -> Self {
+        let (give_orders, orders) = mpsc::unbounded_channel();
+        let info = watch::Sender::new(info);
+        let progress = watch::Sender::new(Progress::default());
+        let handle = Handle {
+            orders: give_orders,
+            info: info.subscribe(),
+            progress: progress.subscribe(),
+            pid: recorder.pid(),
+        };
+        Self { recorder, stdin, lines, orders, info, progress, handle: Arc::new(handle) }
+    }
+
     /// Watches it to its end. Each report goes to `tell` in its order, the last one excepted: what it means is decided by
     /// who knows how the recorder ended. Each upload goes to `count`.
     pub(super) async fn attend(
@@ -236,12 +146,16 @@ impl Launched {
     ) -> Departed {
         let (mut updates, mut graphs) = (Questions::new(), Questions::new());
         let (mut pictures, mut profiles) = (Questions::new(), Questions::new());
-        let mut ended = false;
-        let mut silent_at = Instant::now() + SILENCE;
+        let (mut ended, mut is_understood) = (false, true);
+        let mut silence = Silence::begin(Instant::now());
+        let mut looks = interval(silence::LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let hung = loop {
             tokio::select! {
+                // What it has said counts before that it has said nothing; and orders, each of which may take a while, come last.
+                biased;
                 line = self.lines.next() => {
-                    silent_at = Instant::now() + SILENCE;
+                    silence.end(Instant::now());
                     let Some(line) = line else { break false };
                     match line.and_then(|line| ipc::parse(&line)) {
                         Ok(FromRecorder::Info(info)) => match info.read() {
@@ -267,7 +181,16 @@ impl Launched {
                         Ok(word @ (FromRecorder::Ready | FromRecorder::Refused(_))) => {
                             tracing::warn!(?word, "unexpected of a recorder");
                         }
-                        Err(error) => tracing::warn!(%error, "the recorder says something that is no message"),
+                        // A recorder of another version may say it twice a second.
+                        Err(error) if std::mem::take(&mut is_understood) => {
+                            tracing::warn!(%error, "the recorder says something that is no message");
+                        }
+                        Err(error) => tracing::debug!(%error, "the recorder says something that is no message"),
+                    }
+                }
+                _ = looks.tick() => {
+                    if silence.look(Instant::now()) {
+                        break true;
                     }
                 }
                 Some(order) = self.orders.recv() => {
@@ -289,33 +212,28 @@ impl Launched {
                     };
                     self.write(&order).await;
                 }
-                () = tokio::time::sleep_until(silent_at) => break true,
             }
         };
-        let how = if hung {
-            let silence = SILENCE.as_secs();
+        let death = if hung {
+            let silence = silence::LONGEST.as_secs();
             tracing::error!(silence, "the recorder hangs, and is killed");
-            kill(&self.own).await;
-            format!("it said nothing for {silence} s and was killed")
+            self.recorder.kill(EXIT_WITHIN).await;
+            Death::Sudden(format!("the recorder died: it said nothing for {silence} s and was killed"))
+        } else if let Ok(exit) = timeout(EXIT_WITHIN, self.recorder.exit()).await {
+            exit.death()
         } else {
-            match timeout_at(Instant::now() + EXIT_WITHIN, self.own.exit().wait()).await {
-                Ok(status) => how(status),
-                Err(_) => {
-                    if !ended {
-                        tracing::error!("the recorder does not end, and is killed");
-                    }
-                    kill(&self.own).await;
-                    "it closed its output, did not end, and was killed".to_owned()
-                }
-            }
+            tracing::error!(ended, "the recorder does not end, and is killed");
+            self.recorder.kill(EXIT_WITHIN).await;
+            Death::Sudden("the recorder died: it closed its output, did not end, and was killed".to_owned())
         };
-        let death = if ended { Death::Natural } else { Death::Sudden(format!("the recorder died: {how}")) };
+        // Who has said that all is over has nothing more to lose.
+        let death = if ended { Death::Natural } else { death };
         Departed { info: self.info.borrow().clone(), death }
     }
 
     /// Ends it at once, before it has recorded anything.
     pub(super) async fn abort(self) {
-        kill(&self.own).await;
+        self.recorder.kill(EXIT_WITHIN).await;
     }
 
     fn on_info(&self, info: proto::EgressInfo, tell: &impl Fn(&proto::EgressInfo)) {
@@ -353,8 +271,9 @@ struct Questions<T> {
 }
 
 impl<T> Questions<T> {
-    const fn new() -> Self {
-        Self { last: 0, open: Vec::new() }
+    /// Numbers begin somewhere: a recorder that is taken over may still answer what its former service has asked.
+    fn new() -> Self {
+        Self { last: rand::random::<u32>().into(), open: Vec::new() }
     }
 
     /// A question's number.
@@ -394,22 +313,5 @@ fn refused(refusal: Refusal) -> ServiceError {
     ServiceError::new(code, refusal.message)
 }
 
-/// Kills a recorder; its children die with it. Waits until it is gone.
-async fn kill(own: &Own) {
-    own.signal(Signal::SIGKILL);
-    if timeout(EXIT_WITHIN, own.exit().wait()).await.is_err() {
-        tracing::error!(pid = own.pid(), "killed, and still there");
-    }
-}
-
-fn how(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("it ended with exit code {code}"),
-        (None, Some(signal)) => match Signal::try_from(signal) {
-            Ok(signal) => format!("it was killed by {}", signal.as_str()),
-            Err(_) => format!("it was killed by signal {signal}"),
-        },
-        (None, None) => "it ended".to_owned(),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,14 @@ mod real_time;
 
 use std::path::Path;
 
+use tokio::io::AsyncWriteExt;
+
+use super::leftovers::{Death, settle};
 use super::registry::MemoryRegistry;
 use super::*;
 use crate::ipc::cell::Cell;
+use crate::ipc::socket::RecorderSocket;
+use crate::ipc::{self, FromRecorder, ToRecorder};
 
 /// A service on a directory, with a registry that is looked into.
 fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<MemoryRegistry>, TaskTracker) {
@@ -13,11 +18,13 @@ fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<Memo
         layouts: None,
         session: SessionLimits::default(),
         keep_free: 0,
+        upload_patience: Duration::ZERO,
         work_dir: dir.join("work"),
         base: dir.to_owned(),
         logs: Logs { filter: "info".to_owned(), json: false },
         browser: BrowserTerms::default(),
         video_encoder_threads: 0,
+        orphan_timeout: Duration::from_secs(3600),
     };
     let registry = Arc::new(MemoryRegistry::new());
     let tasks = TaskTracker::new();
@@ -109,4 +116,115 @@ async fn an_egress_whose_files_are_still_here_is_not_started_again() {
     cell.create(&info("EG_1", proto::EgressStatus::EgressActive, 0)).unwrap();
     let refused = service.start(web("EG_1", "https://example.com")).await.unwrap_err();
     assert_eq!(refused, ServiceError::egress_exists());
+}
+
+#[tokio::test]
+async fn a_recorder_that_ended_well_is_believed_though_nobody_heard_its_last_word() {
+    use proto::EgressStatus::{EgressActive, EgressComplete, EgressFailed};
+    let dir = tempfile::tempdir().unwrap();
+    for (id, last, death, status) in [
+        // It ended with exit code 0 while its service stood still: its last report is in its directory.
+        ("EG_whole", Some(EgressComplete), Death::Unheard, EgressComplete),
+        ("EG_killed", Some(EgressComplete), Death::Sudden("the recorder died".to_owned()), EgressComplete),
+        ("EG_silent", None, Death::Unheard, EgressFailed),
+    ] {
+        let registry = MemoryRegistry::new();
+        let cell = Cell::of(dir.path(), id).unwrap();
+        cell.create(&info(id, EgressActive, 0)).unwrap();
+        if let Some(last) = last {
+            cell.write_info(&info(id, last, 7)).unwrap();
+        }
+        settle(&registry, &cell, info(id, EgressActive, 0), death, || {}).await;
+        let request = proto::ListEgressRequest { egress_id: id.to_owned(), ..Default::default() };
+        let told = registry.list(request).await.unwrap().items;
+        assert_eq!(told[0].status(), status, "{told:?}");
+        assert!(!told[0].error.contains("exit code 0"), "{told:?}");
+        assert!(!cell.dir().exists(), "it is told");
+    }
+}
+
+/// A recorder of a former run, as this test plays it.
+struct Recorder {
+    lines: crate::ipc::Lines<tokio::net::unix::OwnedReadHalf>,
+    says: tokio::net::unix::OwnedWriteHalf,
+    _alive: crate::ipc::cell::Alive,
+}
+
+impl Recorder {
+    async fn say(&mut self, word: &FromRecorder) {
+        self.says.write_all(&ipc::line(word)).await.unwrap();
+    }
+
+    async fn next(&mut self) -> ToRecorder {
+        ipc::parse(&self.lines.next().await.unwrap().unwrap()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_recording_of_a_former_run_is_stopped_and_told_like_any_other() {
+    use proto::EgressStatus::{EgressActive, EgressComplete, EgressEnding};
+    let dir = tempfile::tempdir().unwrap();
+    let gate = admission::Gate::new(crate::config::cost::CpuCost::default(), 4.0);
+    let (service, registry, tasks) = service(dir.path(), Arc::new(gate.clone()));
+    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
+    let mut active = info("EG_1", EgressActive, 0);
+    active.request = Some(proto::egress_info::Request::Web(proto::WebEgressRequest::default()));
+    registry.create(&active).await.unwrap();
+    cell.create(&active).unwrap();
+    let alive = cell.enter().unwrap().unwrap();
+    let listening = RecorderSocket::bind(&cell).unwrap();
+
+    service.take_over().await.unwrap();
+    // Whoever asks for it waits until it is taken over, and it is not started again.
+    assert_eq!(service.active(), ["EG_1"]);
+    let refused = service.start(web("EG_1", "https://example.com")).await.unwrap_err();
+    assert_eq!(refused, ServiceError::egress_exists());
+    let (lines, says) = listening.accept().await.unwrap().into_split();
+    let mut recorder = Recorder { lines: crate::ipc::Lines::new(lines), says, _alive: alive };
+    let report = |info: &proto::EgressInfo| FromRecorder::Info(ipc::Info::new(info));
+    recorder.say(&report(&active)).await;
+    recorder.say(&FromRecorder::Progress(Progress { pictures: 7, ..Progress::default() })).await;
+    let playing = async {
+        assert_eq!(recorder.next().await, ToRecorder::Stop { cause: ipc::Cause::Request });
+        let ending = proto::EgressInfo { status: EgressEnding.into(), ..active.clone() };
+        recorder.say(&report(&ending)).await;
+    };
+    let (stopped, ()) = tokio::join!(service.stop("EG_1"), playing);
+    assert_eq!(stopped.unwrap().status(), EgressEnding);
+    let running = service.running();
+    assert_eq!((running.len(), running[0].progress.pictures), (1, 7));
+    let occupants: Vec<_> = gate.occupants().into_values().collect();
+    assert_eq!((occupants.len(), occupants[0].kind), (1, admission::Kind::Web));
+    assert!(service.orphans().is_empty());
+
+    let complete = proto::EgressInfo { status: EgressComplete.into(), ended_at: 7, ..active.clone() };
+    recorder.say(&report(&complete)).await;
+    recorder.say(&FromRecorder::Ended { kept: None }).await;
+    drop((recorder, listening));
+    timeout(Duration::from_secs(30), service.idle()).await.expect("it is over");
+    assert_eq!(service.known("EG_1").await.unwrap(), complete);
+    assert!(gate.occupants().is_empty(), "its room is free again");
+    service.close();
+    tasks.close();
+    timeout(Duration::from_secs(30), tasks.wait()).await.expect("all is told");
+    assert!(!cell.dir().exists());
+}
+
+#[tokio::test]
+async fn a_recording_of_a_former_run_ends_with_its_new_service() {
+    use proto::EgressStatus::EgressActive;
+    let dir = tempfile::tempdir().unwrap();
+    let (service, ..) = service(dir.path(), Arc::new(RoomForAll));
+    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
+    let active = info("EG_1", EgressActive, 0);
+    cell.create(&active).unwrap();
+    let alive = cell.enter().unwrap().unwrap();
+    let listening = RecorderSocket::bind(&cell).unwrap();
+    service.take_over().await.unwrap();
+    // Said while it is looked for.
+    service.kill_all("server is shutting down");
+    let (lines, says) = listening.accept().await.unwrap().into_split();
+    let mut recorder = Recorder { lines: crate::ipc::Lines::new(lines), says, _alive: alive };
+    recorder.say(&FromRecorder::Info(ipc::Info::new(&active))).await;
+    assert_eq!(recorder.next().await, ToRecorder::Kill { error: "server is shutting down".to_owned() });
 }

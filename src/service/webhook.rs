@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A lane keeps the order of one egress's events and knows nothing of other lanes, so that a receiver that is slow or away
-//! delays nobody but itself. Lanes are bounded in length and in time; what is given up is logged.
+//! delays nobody but itself. Lanes are bounded in length and in time; what is given up is logged. So are connections, of each receiver and
+//! of all, and what waits for all of them.
 //!
 //! What is sent is what livekit-server sends, and receivers check it with the same libraries: the body is protobuf JSON, the
 //! header `Authorization` holds a token that vouches for the body's digest. `User-Agent` says `LiveKit`, too.
@@ -17,18 +18,19 @@ mod lane;
 mod receipt;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use livekit_protocol as proto;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::error::ServiceError;
 use super::keys::ApiKeys;
+use crate::outbound::Guard;
 use crate::secret::Secret;
 use crate::token::Signer;
 pub use event::{Event, requested};
@@ -63,6 +65,12 @@ pub struct Limits {
     pub longest_pause: Duration,
     /// How long [`Notifier::drained`] waits.
     pub flush: Duration,
+    /// Attempts at the same time.
+    pub connections: usize,
+    /// Of those, to one host and port.
+    pub to_one_host: usize,
+    /// Events that wait, of all egresses for all receivers.
+    pub waiting: usize,
 }
 
 impl Default for Limits {
@@ -74,21 +82,39 @@ impl Default for Limits {
             pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(30),
             flush: Duration::from_secs(10),
+            connections: 64,
+            to_one_host: 8,
+            waiting: 10_000,
         }
     }
 }
 
-/// Whether all keys exist that a request's webhooks are to be signed with.
+/// Whether all keys exist that a request's webhooks are to be signed with, and their addresses are no link-local ones.
 ///
 /// # Errors
 /// `invalid_argument`, naming the field.
 pub fn check(keys: &ApiKeys, webhooks: &[proto::WebhookConfig]) -> Result<(), ServiceError> {
+    check_guarded(Guard::of_process(), keys, webhooks)
+}
+
+fn check_guarded(
+    guard: Guard,
+    keys: &ApiKeys,
+    webhooks: &[proto::WebhookConfig],
+) -> Result<(), ServiceError> {
     for (at, webhook) in webhooks.iter().enumerate() {
         let key = &webhook.signing_key;
         if !key.is_empty() && keys.secret(key).is_none() {
             return Err(ServiceError::invalid(format!(
                 "request has missing or invalid field: webhooks[{at}].signing_key: no API key has this name; leave it out \
                  for the service's own"
+            )));
+        }
+        if let Ok(url) = Url::parse(&webhook.url)
+            && let Err(error) = guard.check(&url)
+        {
+            return Err(ServiceError::invalid(format!(
+                "request has missing or invalid field: webhooks[{at}].url: {error}"
             )));
         }
     }
@@ -107,12 +133,17 @@ struct Shared {
     keys: ApiKeys,
     /// `None`: there is no key, and nothing can be sent.
     signer: Option<Signer>,
+    guard: Guard,
     http: reqwest::Client,
     tasks: TaskTracker,
     given_up: CancellationToken,
     lanes: Mutex<BTreeMap<LaneKey, VecDeque<Delivery>>>,
     /// A lane ended.
     ended: Notify,
+    /// Attempts at the same time.
+    connections: Semaphore,
+    /// The same to one host and port; as long as a lane leads there.
+    hosts: Mutex<BTreeMap<(String, u16), Weak<Semaphore>>>,
 }
 
 /// Which lane: the egress, the receiver, and who signs.
@@ -123,6 +154,8 @@ type LaneKey = (String, String, String);
 struct Target {
     url: Secret<Url>,
     signer: Signer,
+    /// Attempts at its host at the same time.
+    host_connections: Arc<Semaphore>,
 }
 
 impl Notifier {
@@ -131,6 +164,15 @@ impl Notifier {
     /// # Errors
     /// When there are receivers but no such key, or the HTTP client does not start.
     pub fn new(options: WebhookOptions, keys: ApiKeys, tasks: TaskTracker) -> Result<Self, ServiceError> {
+        Self::guarded(Guard::of_process(), options, keys, tasks)
+    }
+
+    fn guarded(
+        guard: Guard,
+        options: WebhookOptions,
+        keys: ApiKeys,
+        tasks: TaskTracker,
+    ) -> Result<Self, ServiceError> {
         let signer = match options.api_key.as_str() {
             "" => keys.first(),
             name => keys.signer(name),
@@ -138,7 +180,8 @@ impl Notifier {
         if signer.is_none() && !options.urls.is_empty() {
             return Err(ServiceError::invalid("webhook.api_key: no API key has this name"));
         }
-        let http = reqwest::Client::builder()
+        let http = guard
+            .http()
             .user_agent("LiveKit")
             .connect_timeout(options.limits.attempt)
             .timeout(options.limits.attempt)
@@ -147,9 +190,12 @@ impl Notifier {
             .build()
             .map_err(|error| ServiceError::internal(format!("webhooks: {error}")))?;
         let shared = Shared {
+            connections: Semaphore::new(options.limits.connections),
+            hosts: Mutex::default(),
             options,
             keys,
             signer,
+            guard,
             http,
             tasks,
             given_up: CancellationToken::new(),
@@ -213,7 +259,7 @@ impl Notifier {
             .urls
             .iter()
             .filter(|_| shared.options.filter.passes(event))
-            .filter_map(|url| Some(Target { url: url.clone(), signer: shared.signer.clone()? }));
+            .filter_map(|url| Some(shared.target(url.expose().clone(), shared.signer.clone()?)));
         let requested = event::webhooks_of(info).iter().filter_map(|webhook| {
             let filter = webhook.filter_params.as_ref().map(Filter::from).unwrap_or_default();
             if !filter.passes(event) {
@@ -231,7 +277,7 @@ impl Notifier {
                 );
                 return None;
             };
-            Some(Target { url: Secret::new(url), signer })
+            Some(shared.target(url, signer))
         });
         own.chain(requested).collect()
     }
@@ -239,6 +285,20 @@ impl Notifier {
     fn queue(&self, egress_id: &str, target: Target, delivery: Delivery) {
         let key = (egress_id.to_owned(), target.url.expose().to_string(), target.signer.key.clone());
         let mut lanes = self.shared.lock();
+        let waiting: usize = lanes.values().map(VecDeque::len).sum();
+        if waiting >= self.shared.options.limits.waiting {
+            // How things are it will hear again; and the end of an egress is told by the next run.
+            tracing::warn!(
+                egress_id,
+                receiver = target.host(),
+                waiting,
+                "a webhook is dropped: too many wait"
+            );
+            if delivery.event != Event::Ended {
+                delivery.receipt.settle();
+            }
+            return;
+        }
         if let Some(lane) = lanes.get_mut(&key) {
             // Of many that say how things are, the first to go is the oldest; what began and what ended stays.
             if lane.len() >= self.shared.options.limits.depth {
@@ -271,6 +331,22 @@ impl Shared {
             self.ended.notify_waiters();
         }
         next
+    }
+}
+
+impl Shared {
+    fn target(&self, url: Url, signer: Signer) -> Target {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.retain(|_, connections| connections.strong_count() > 0);
+        let port = url.port_or_known_default().unwrap_or_default();
+        let host = (url.host_str().unwrap_or_default().to_owned(), port);
+        let known = hosts.get(&host).and_then(Weak::upgrade);
+        let host_connections = known.unwrap_or_else(|| {
+            let connections = Arc::new(Semaphore::new(self.options.limits.to_one_host));
+            hosts.insert(host, Arc::downgrade(&connections));
+            connections
+        });
+        Target { url: Secret::new(url), signer, host_connections }
     }
 }
 

@@ -25,6 +25,7 @@ use gstreamer::prelude::*;
 
 use self::from_zero::FromZero;
 use self::pass_through::{mend, parser};
+use super::drops::Drops;
 use super::run::{Ended, Failure, Run};
 use super::whole::{self, FinalizeError, Layout, Whole};
 use super::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkContext, SinkError, SinkEvent};
@@ -128,7 +129,7 @@ pub struct FileSink {
     paths: FilePaths,
     run: Run,
     context: SinkContext,
-    intakes: Vec<(&'static str, std::sync::Arc<std::sync::atomic::AtomicU64>)>,
+    drops: Drops,
 }
 
 impl FileSink {
@@ -158,7 +159,7 @@ impl FileSink {
         pipeline.link(&[&mux, &sink])?;
 
         let mut takers: Vec<(Feed, Box<dyn Taker>)> = Vec::new();
-        let mut intakes = Vec::new();
+        let mut drops = Drops::new(output, context);
         if plan.has_video {
             let no_feed = || SinkError::NoFeed("pictures".to_owned());
             let feed = context.video.clone().ok_or_else(no_feed)?;
@@ -183,7 +184,7 @@ impl FileSink {
             if pad.has_property("trak-timescale") {
                 pad.set_property("trak-timescale", VIDEO_TIMESCALE);
             }
-            intakes.push((feed.name(), intake.dropped()));
+            drops.count(&feed, &intake);
             takers.push((feed, Box::new(FromZero::new(intake))));
         }
         if let Some(codec) = plan.audio {
@@ -192,7 +193,7 @@ impl FileSink {
             let intake = Intake::new("sound", SOUND, false)?;
             pipeline.adopt(intake.element())?;
             link_to_pad(&pipeline, intake.element(), &mux, muxing.audio_pad)?;
-            intakes.push((feed.name(), intake.dropped()));
+            drops.count(&feed, &intake);
             takers.push((feed, Box::new(FromZero::new(intake))));
         }
         let run = Run::start(context, pipeline, takers, &failure)?;
@@ -203,7 +204,7 @@ impl FileSink {
                 tracing::debug!("nobody listens to a sink any more");
             }
         }
-        Ok(Self { output, plan: plan.clone(), paths, run, context: context.clone(), intakes })
+        Ok(Self { output, plan: plan.clone(), paths, run, context: context.clone(), drops })
     }
 
     /// Closes the file after its feeds have ended, makes it whole, and reports it as an [`Artifact`]. Waits `within` for
@@ -220,16 +221,9 @@ impl FileSink {
         if matches!(ended, Ok(Ended::Abandoned)) {
             return Ok(());
         }
-        for (feed, dropped) in &self.intakes {
-            let dropped = dropped.load(std::sync::atomic::Ordering::Relaxed);
-            if dropped > 0 {
-                tracing::warn!(
-                    output = self.output.0,
-                    feed,
-                    dropped,
-                    "the disk was too slow: frames are missing"
-                );
-            }
+        // What a sink that failed did not take, its failure says.
+        if !matches!(ended, Ok(Ended::Failed)) {
+            self.drops.report();
         }
         let whole = self.make_whole().await?;
         self.report(whole);

@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 
 pub use self::rescue::{Places, rescue};
 use self::writer::Writer;
+use super::drops::Drops;
 use super::run::{Ended, Failure, Run, to_writer, written};
 use super::{SinkContext, SinkError};
 use crate::media::{Feed, Intake, MediaPipeline, Overflow, Taker};
@@ -42,6 +43,7 @@ const SOUND: Overflow = Overflow::Hold { max_bytes: 16 << 20 };
 pub struct SegmentsSink {
     run: Run,
     writer: JoinHandle<Result<(), SinkError>>,
+    drops: Drops,
 }
 
 impl SegmentsSink {
@@ -61,12 +63,14 @@ impl SegmentsSink {
 
         let media_end = Arc::new(AtomicU64::new(0));
         let mut takers: Vec<(Feed, Box<dyn Taker>)> = Vec::new();
+        let mut drops = Drops::new(output, context);
         if plan.has_video {
             let feed = context.video.clone().ok_or_else(|| SinkError::NoFeed("pictures".to_owned()))?;
             let intake = Intake::new("pictures", PICTURES, true)?;
             let parse = pipeline.add("h264parse")?;
             pipeline.adopt(intake.element())?;
             pipeline.link(&[intake.element(), &parse, &mux])?;
+            drops.count(&feed, &intake);
             takers.push((feed, Box::new(NotingEnd { inner: intake, end: Arc::clone(&media_end) })));
         }
         if let Some(codec) = plan.audio {
@@ -77,6 +81,7 @@ impl SegmentsSink {
             let parse = pipeline.add("aacparse")?;
             pipeline.adopt(intake.element())?;
             pipeline.link(&[intake.element(), &parse, &mux])?;
+            drops.count(&feed, &intake);
             takers.push((feed, Box::new(NotingEnd { inner: intake, end: Arc::clone(&media_end) })));
         }
         let writer = Writer {
@@ -90,7 +95,7 @@ impl SegmentsSink {
         };
         let run = Run::start(context, pipeline, takers, &failure)?;
         let writer = context.tasks.spawn_blocking(move || writer.run(muxed));
-        Ok(Self { run, writer })
+        Ok(Self { run, writer, drops })
     }
 
     /// Closes the last segment after the feeds have ended, and ends the playlists. All that is finished has been reported as
@@ -100,8 +105,13 @@ impl SegmentsSink {
     /// When it takes longer than `within`, or the playlists of a sink that had failed could not be ended: that is left for
     /// `weir recover`. The failure itself was reported while the sink ran, and is not told again.
     pub async fn finish(mut self, within: Duration) -> Result<(), SinkError> {
-        if self.run.ended(within).await? == Ended::Abandoned {
+        let ended = self.run.ended(within).await?;
+        if ended == Ended::Abandoned {
             return Ok(());
+        }
+        // What a sink that failed did not take, its failure says.
+        if ended == Ended::Complete {
+            self.drops.report();
         }
         written(self.writer, self.run.name(), within).await?.unwrap_or(Ok(()))
     }

@@ -8,10 +8,12 @@
 //!
 //! Addresses share nothing but the feeds, so one that fails, hangs, comes or goes disturbs no other. What an address
 //! does is told by [`StreamEvent`](super::StreamEvent)s: `Connecting` once, `Started` whenever media goes out after it did
-//! not, `Retrying` for each further attempt, and at the end exactly one of `Failed` and `Finished`.
+//! not, `Retrying` for each further attempt, and at the end exactly one of `Failed` and `Finished`. A stream that ends before
+//! any media went out has failed, whoever ended it.
 //!
 //! Keys and passphrases are in no event and no log line.
 
+mod destination;
 mod fault;
 mod gate;
 mod lifecycle;
@@ -32,6 +34,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use lifecycle::Lifecycle;
 use link::{Counters, Link, Order};
 use outlet::OutletSpec;
 use redact::Redactor;
@@ -181,6 +184,8 @@ impl StreamSink {
             ingests: self.ingests.clone(),
             redactor: Redactor::new(&url, None),
             zero: Instant::now(),
+            life: Lifecycle::new(self.timing),
+            last_error: None,
             url: url.clone(),
         };
         self.made += 1;
@@ -189,7 +194,7 @@ impl StreamSink {
         Ok(())
     }
 
-    /// Ends the stream to an address: what is queued is still sent, then it is `Finished`. Who only knows the address as it is
+    /// Ends the stream to an address: what is queued is still sent, then it is `Finished`, or `Failed` where nothing was. Who only knows the address as it is
     /// shown, without its key, may give that. Gives the address that it was.
     ///
     /// # Errors
@@ -252,7 +257,7 @@ impl StreamSink {
             tasks.push(link.task);
         }
         // Each task keeps the deadline itself; this one only holds if a task does not.
-        let all_down = tokio::time::timeout_at(by + self.timing.close, join_all(tasks));
+        let all_down = tokio::time::timeout_at(by + self.timing.close * 2, join_all(tasks));
         if all_down.await.is_err() {
             tracing::warn!(output = self.output.0, "streams did not end in time and are abandoned");
         }

@@ -16,12 +16,14 @@ pub mod capture;
 mod cdp;
 mod display;
 mod guard;
+mod helpers;
 mod page;
 mod relapses;
 mod sound;
 mod stage;
 mod supervisor;
 mod templates;
+mod vitals;
 
 use std::io;
 use std::path::PathBuf;

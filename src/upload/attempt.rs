@@ -2,15 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::lane::LaneView;
 use super::mime;
-use super::store::{self, Object, SIGNED_FOR, Sent, Store, StoreError};
+use super::store::{self, Object, SIGNED_FOR, Scope, Sent, Store, StoreError, StoreErrorKind};
 use super::tried::{Status, Tried, millis};
+use super::verdict::{Trouble, Verdict};
+use super::view::LaneView;
 use crate::plan::storage::{Links, Storage, StorageTarget};
+
+/// How long a request of [`Sides::hurried`] may take, the time for its body not counted.
+const HURRIED: Duration = Duration::from_secs(1);
 
 /// Which of an output's two places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,47 @@ impl UploadError {
         match self {
             Self::Failed { error, .. } => error.kind().into(),
             Self::Both { backup, .. } => backup.status(),
+        }
+    }
+
+    /// What it means for this file and for those behind it. With two places the file waits for the one that may still take it.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Failed { error, .. } => match (error.kind().is_passing(), error.scope()) {
+                (true, _) => Verdict::Passing,
+                (false, Scope::Unclear) => Verdict::Unclear,
+                (false, Scope::Object) => Verdict::Permanent,
+            },
+            Self::Both { primary, backup } => primary.verdict().min(backup.verdict()),
+        }
+    }
+
+    /// Whether the storage is away, and may take the file later.
+    pub(super) fn is_passing(&self) -> bool {
+        self.verdict() == Verdict::Passing
+    }
+
+    /// What is wrong with the storage, in short.
+    pub(super) fn trouble(&self) -> Trouble {
+        match self {
+            Self::Failed { error, .. } => match (error.status(), error.kind()) {
+                (Some(status), _) => Trouble::Answers(status),
+                (None, StoreErrorKind::TooSlow) => Trouble::Silent,
+                (None, StoreErrorKind::Unreachable) => Trouble::Unreachable,
+                (None, _) => Trouble::Other,
+            },
+            Self::Both { primary, backup } => match primary.verdict() {
+                Verdict::Passing => primary.trouble(),
+                Verdict::Unclear | Verdict::Permanent => backup.trouble(),
+            },
+        }
+    }
+
+    /// Whether a store did not answer in time.
+    pub(super) fn is_too_slow(&self) -> bool {
+        match self {
+            Self::Failed { error, .. } => error.kind() == StoreErrorKind::TooSlow,
+            Self::Both { primary, backup } => primary.is_too_slow() || backup.is_too_slow(),
         }
     }
 
@@ -65,12 +110,44 @@ fn with_sources(error: &UploadError) -> String {
 pub(super) struct Side {
     pub(super) place: Place,
     target: StorageTarget,
-    store: Result<Arc<dyn Store>, Arc<(store::StoreErrorKind, String)>>,
+    store: Result<Arc<dyn Store>, Arc<StoreError>>,
+}
+
+/// What opens stores. `base` is what relative local names are relative to.
+#[derive(Debug, Clone)]
+pub(super) struct Stores {
+    base: PathBuf,
+    /// In place of every other.
+    #[cfg(test)]
+    fake: Option<Arc<dyn Store>>,
+}
+
+impl Stores {
+    pub(super) fn new(base: &Path) -> Self {
+        Self {
+            base: base.to_owned(),
+            #[cfg(test)]
+            fake: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn fake(store: Arc<dyn Store>) -> Self {
+        Self { base: PathBuf::new(), fake: Some(store) }
+    }
+
+    fn open(&self, target: &StorageTarget) -> Result<Arc<dyn Store>, StoreError> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(Arc::clone(fake));
+        }
+        store::open(target, &self.base)
+    }
 }
 
 impl Side {
-    fn open(place: Place, target: StorageTarget, base: &Path) -> Self {
-        let store = store::open(&target, base).map_err(|error| Arc::new((error.kind(), error.to_string())));
+    fn open(place: Place, target: StorageTarget, stores: &Stores) -> Self {
+        let store = stores.open(&target).map_err(Arc::new);
         Self { place, target, store }
     }
 
@@ -78,7 +155,7 @@ impl Side {
     pub(super) fn store(&self) -> Result<&Arc<dyn Store>, UploadError> {
         self.store.as_ref().map_err(|made| UploadError::Failed {
             store: store::name_of(&self.target.backend),
-            error: StoreError::new(made.0, made.1.clone()),
+            error: made.reworded(made.to_string()),
         })
     }
 
@@ -97,10 +174,20 @@ impl Side {
         Object { key: self.target.key(name), mime: mime::of(name) }
     }
 
-    async fn put(&self, name: &str, file: &Path, view: &LaneView) -> Result<String, UploadError> {
+    async fn put(
+        &self,
+        name: &str,
+        file: &Path,
+        view: &LaneView,
+        stalled_after: Option<Duration>,
+    ) -> Result<String, UploadError> {
         view.sent().reset();
         let since = Instant::now();
-        let result = self.put_uncounted(name, file, view.sent()).await;
+        let put = self.put_uncounted(name, file, view.sent());
+        let result = match stalled_after {
+            None => put.await,
+            Some(stalled_after) => self.unless_stalled(put, view.sent(), stalled_after).await,
+        };
         view.add_tried(self.tried(name, &result, since));
         result
     }
@@ -110,6 +197,27 @@ impl Side {
         let object = self.object(name);
         store.put(&object, file, sent).await.map_err(|error| self.failed(error))?;
         Ok(self.link(&object.key).await)
+    }
+
+    /// Gives an upload up that makes no progress for `stalled_after`.
+    async fn unless_stalled(
+        &self,
+        put: impl Future<Output = Result<String, UploadError>>,
+        sent: &Sent,
+        stalled_after: Duration,
+    ) -> Result<String, UploadError> {
+        tokio::pin!(put);
+        loop {
+            let before = sent.bytes();
+            match tokio::time::timeout(stalled_after, &mut put).await {
+                Ok(result) => return result,
+                Err(_) if sent.bytes() > before => {}
+                Err(_) => {
+                    let text = format!("no answer within {stalled_after:.1?}, after attempts that failed");
+                    return Err(self.failed(StoreError::new(StoreErrorKind::TooSlow, text)));
+                }
+            }
+        }
     }
 
     /// Where an object is, as the target wants it told. A link that can't be signed is no reason to call a stored file
@@ -145,6 +253,7 @@ impl Side {
 /// An output's places, and which of them has the turn.
 #[derive(Debug, Clone)]
 pub(super) struct Sides {
+    stores: Stores,
     primary: Side,
     backup: Option<Side>,
     /// The backup has taken a file, and so all that follow.
@@ -152,9 +261,10 @@ pub(super) struct Sides {
 }
 
 impl Sides {
-    pub(super) fn open(storage: &Storage, base: &Path) -> Self {
-        let backup = storage.backup.clone().map(|backup| Side::open(Place::Backup, backup, base));
-        Self { primary: Side::open(Place::Primary, storage.primary.clone(), base), backup, on_backup: false }
+    pub(super) fn open(storage: &Storage, stores: &Stores) -> Self {
+        let backup = storage.backup.clone().map(|backup| Side::open(Place::Backup, backup, stores));
+        let primary = Side::open(Place::Primary, storage.primary.clone(), stores);
+        Self { stores: stores.clone(), primary, backup, on_backup: false }
     }
 
     /// The one whose turn it is.
@@ -176,15 +286,30 @@ impl Sides {
         self.on_backup = true;
     }
 
-    /// Stores a file at the first place that takes it; where that was, and its link.
+    /// The same places, asked once and not again, with little patience: for the last attempt of files whose storage is away.
+    pub(super) fn hurried(&self) -> Self {
+        let hurried = |side: &Side| {
+            let mut target = side.target.clone();
+            target.retry.attempts = 1;
+            target.request_timeout = target.request_timeout.min(HURRIED);
+            Side::open(side.place, target, &self.stores)
+        };
+        let backup = self.backup.as_ref().map(hurried);
+        let stores = self.stores.clone();
+        Self { stores, primary: hurried(&self.primary), backup, on_backup: self.on_backup }
+    }
+
+    /// Stores a file at the first place that takes it; where that was, and its link. With `stalled_after` an upload that makes
+    /// no progress for so long is given up.
     pub(super) async fn put(
         self,
         name: String,
         file: PathBuf,
         view: Arc<LaneView>,
+        stalled_after: Option<Duration>,
     ) -> Result<(Place, String), UploadError> {
         let first = self.current();
-        let error = match first.put(&name, &file, &view).await {
+        let error = match first.put(&name, &file, &view, stalled_after).await {
             Ok(link) => return Ok((first.place, link)),
             Err(error) => error,
         };
@@ -192,7 +317,7 @@ impl Sides {
             return Err(error);
         };
         tracing::warn!(%error, "the primary storage failed; the backup takes over");
-        match backup.put(&name, &file, &view).await {
+        match backup.put(&name, &file, &view, stalled_after).await {
             Ok(link) => Ok((Place::Backup, link)),
             Err(second) => Err(UploadError::Both { primary: Box::new(error), backup: Box::new(second) }),
         }

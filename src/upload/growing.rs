@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::attempt::{Place, Side};
-use super::lane::LaneView;
 use super::store::{FileRange, Object, Parts, Store, StoreError};
+use super::view::LaneView;
 use super::{Growing, UploadError};
 
 /// Smaller ones are stored when they are finished: it takes one request.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture};
@@ -10,18 +9,23 @@ use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::attempt::{Place, Sides, UploadError};
-use super::backlog::Backlog;
+use super::attempt::{Place, Sides, Stores, UploadError};
 use super::growing::Session;
 use super::ledger::Ledger;
-use super::store::{Sent, StoreError};
-use super::tried::{Tried, Tries};
+use super::patience::{FIRST_STALL, Patience, shorter_stall};
+use super::store::{Scope, StoreError};
+use super::turns::Turns;
+use super::verdict::Verdict;
+use super::view::{LaneView, UploadProgress};
 use super::{Growing, LaneSetup, Subject, Upload, UploadEvent, Versions};
 use crate::plan::output::OutputId;
 
 /// After a round that failed: the next one comes after this, then after twice as long, …
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The same when the recording is over and somebody waits for its end.
+const FIRST_PAUSE_AT_END: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE_AT_END: Duration = Duration::from_secs(8);
 /// Growing files that are held at once; more are stored when they are finished.
 const SESSIONS: usize = 4;
 
@@ -32,74 +36,25 @@ pub(super) enum Message<T> {
     Look,
 }
 
-/// How far an output's uploads are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct UploadProgress {
-    /// Finished files on the disk that wait, the one under way included.
-    pub waiting: u64,
-    /// Their bytes.
-    pub waiting_bytes: u64,
-    /// Those of them that have versions: playlists.
-    pub waiting_versions: u64,
-    /// Of the file under way: bytes that are at the store.
-    pub sent: u64,
-    /// Of the file under way; 0: there is none.
-    pub total: u64,
-    /// The last round failed; there will be others.
-    pub is_away: bool,
-}
-
-/// What others may see of a lane at any time.
-#[derive(Debug, Default)]
-pub struct LaneView {
-    waiting: AtomicU64,
-    waiting_bytes: AtomicU64,
-    waiting_versions: AtomicU64,
-    total: AtomicU64,
-    sent: Sent,
-    is_away: AtomicBool,
-    tries: Tries,
-}
-
-impl LaneView {
-    #[must_use]
-    pub fn progress(&self) -> UploadProgress {
-        UploadProgress {
-            waiting: self.waiting.load(Ordering::Relaxed),
-            waiting_bytes: self.waiting_bytes.load(Ordering::Relaxed),
-            waiting_versions: self.waiting_versions.load(Ordering::Relaxed),
-            sent: self.sent.bytes(),
-            total: self.total.load(Ordering::Relaxed),
-            is_away: self.is_away.load(Ordering::Relaxed),
-        }
-    }
-
-    /// What was tried since this was called last.
-    #[must_use]
-    pub fn take_tried(&self) -> Vec<Tried> {
-        self.tries.take()
-    }
-
-    pub(super) fn add_tried(&self, tried: Tried) {
-        self.tries.add(tried);
-    }
-
-    pub(super) const fn sent(&self) -> &Sent {
-        &self.sent
-    }
-}
-
 pub(super) struct Lane<T> {
     output: OutputId,
     sides: Sides,
     keeps_growing: bool,
-    backlog: Backlog<T>,
+    turns: Turns<T>,
     ledger: Ledger,
     sessions: Vec<Session>,
     /// Growing files may have enough for a part.
     look: bool,
-    /// Since when rounds fail, and when the next one is.
+    /// Something failed: when it is tried again.
     pause: Option<Pause>,
+    /// The storage takes nothing, and that was told.
+    is_away: bool,
+    /// The recording is over, and nothing more comes.
+    ending: Option<Patience>,
+    /// See [`LaneSetup::patience`].
+    patience: Duration,
+    /// In the last round of a storage that is away: see [`FIRST_STALL`].
+    stalled_after: Option<Duration>,
     view: Arc<LaneView>,
     results: mpsc::UnboundedSender<UploadEvent<T>>,
 }
@@ -121,6 +76,7 @@ struct Put<T> {
     upload: Upload<T>,
     /// What was begun at the store and is settled by this.
     begun: Option<String>,
+    since: Instant,
     put: BoxFuture<'static, Result<(Place, String), UploadError>>,
 }
 
@@ -144,20 +100,24 @@ impl<T> Work<T> {
 impl<T: Subject> Lane<T> {
     pub(super) fn new(
         setup: LaneSetup,
-        base: &Path,
+        stores: &Stores,
         view: Arc<LaneView>,
         results: mpsc::UnboundedSender<UploadEvent<T>>,
     ) -> Self {
-        let LaneSetup { output, storage, dir } = setup;
+        let LaneSetup { output, storage, dir, patience } = setup;
         Self {
             output,
-            sides: Sides::open(&storage, base),
+            sides: Sides::open(&storage, stores),
             keeps_growing: !storage.primary.is_local(),
-            backlog: Backlog::new(&dir),
+            turns: Turns::new(&dir),
             ledger: Ledger::new(&dir),
             sessions: Vec::new(),
             look: false,
             pause: None,
+            is_away: false,
+            ending: None,
+            patience,
+            stalled_after: None,
             view,
             results,
         }
@@ -179,8 +139,7 @@ impl<T: Subject> Lane<T> {
                     Some(message) => self.take(message),
                     None => {
                         is_open = false;
-                        // One more round, without waiting for its time.
-                        self.pause = self.pause.take().map(|pause| Pause { until: None, ..pause });
+                        self.end();
                     }
                 },
                 Some(done) = OptionFuture::from(work.as_mut().map(Work::done)) => {
@@ -188,7 +147,7 @@ impl<T: Subject> Lane<T> {
                         (Some(Work::Put(put)), Done::Put(Ok((place, location)))) => {
                             self.stored(put, place, location);
                         }
-                        (Some(Work::Put(put)), Done::Put(Err(error))) => self.failed(put, error, is_open),
+                        (Some(Work::Put(put)), Done::Put(Err(error))) => self.failed(put, error),
                         (_, Done::Advanced(session, result)) => self.advanced(*session, result).await,
                         // Work's end is its own.
                         (_, Done::Put(_)) => {}
@@ -196,6 +155,7 @@ impl<T: Subject> Lane<T> {
                 }
                 () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
                     self.pause = self.pause.take().map(|pause| Pause { until: None, ..pause });
+                    self.turns.begin_round();
                 }
                 else => break,
             }
@@ -203,16 +163,17 @@ impl<T: Subject> Lane<T> {
         for session in std::mem::take(&mut self.sessions) {
             self.let_go(session).await;
         }
+        if let Some(patience) = &self.ending {
+            self.view.set_unused_patience(patience.left_at(Instant::now()));
+        }
         self.show(None);
     }
 
     fn take(&mut self, message: Message<T>) {
         match message {
             Message::Store(upload) => {
-                if let Some(superseded) = self.backlog.push(upload)
-                    && let Err(error) = std::fs::remove_file(&superseded.local)
-                {
-                    tracing::debug!(%error, path = %superseded.local.display(), "could not be removed");
+                if let Some(superseded) = self.turns.push(upload) {
+                    super::forget(&superseded.local);
                 }
             }
             Message::Grow(growing) => {
@@ -224,44 +185,26 @@ impl<T: Subject> Lane<T> {
         }
     }
 
+    /// The recording is over. What waits has a round at once.
+    fn end(&mut self) {
+        let mut patience = Patience::new(self.patience);
+        if self.turns.awaits_storage() {
+            patience.on_failure(Instant::now());
+        }
+        self.ending = Some(patience);
+        self.pause = None;
+        self.turns.end();
+    }
+
     fn next_work(&mut self) -> Option<Work<T>> {
-        if self.pause.as_ref().is_some_and(|pause| pause.until.is_some()) {
+        // Where the storage takes other files, only those that it does not take wait.
+        let rests = self.pause.as_ref().is_some_and(|pause| pause.until.is_some());
+        if rests && !self.turns.works() {
             return None;
         }
-        if let Some((at, upload)) = self.backlog.pop() {
-            let session = self.sessions.iter().position(|session| session.is_for(&upload.name));
-            let session = session.map(|at| self.sessions.swap_remove(at));
-            let begun = session.as_ref().and_then(Session::handle);
-            let put: BoxFuture<'static, _> = match session {
-                Some(session) if session.grew_to(&upload.name, &upload.local) => {
-                    let (sides, name, local) =
-                        (self.sides.clone(), upload.name.clone(), upload.local.clone());
-                    let view = Arc::clone(&self.view);
-                    Box::pin(async move {
-                        match session.finish(&view).await {
-                            Ok(stored) => Ok(stored),
-                            Err(error) => {
-                                tracing::warn!(%error, name, "not stored in parts; it is stored whole");
-                                sides.put(name, local, view).await
-                            }
-                        }
-                    })
-                }
-                session => {
-                    let put = self.sides.clone().put(
-                        upload.name.clone(),
-                        upload.local.clone(),
-                        Arc::clone(&self.view),
-                    );
-                    Box::pin(async move {
-                        if let Some(session) = session {
-                            session.abort().await;
-                        }
-                        put.await
-                    })
-                }
-            };
-            return Some(Work::Put(Put { at, upload, begun, put }));
+        let next = if self.has_lost_patience() { None } else { self.turns.next() };
+        if let Some(next) = next.or_else(|| self.next_round()) {
+            return Some(self.put(next));
         }
         if !std::mem::take(&mut self.look) {
             return None;
@@ -274,8 +217,103 @@ impl<T: Subject> Lane<T> {
         })))
     }
 
+    /// A round is over. What failed in it waits for the next one; or this gives the first of the last round, or all has ended.
+    fn next_round(&mut self) -> Option<(u64, Upload<T>)> {
+        let now = Instant::now();
+        let until = self.pause.as_ref().and_then(|pause| pause.until);
+        if self.ending.is_none() || (self.waits_at_end() && !self.has_lost_patience()) {
+            if !self.turns.has_held() {
+                self.pause = None;
+            } else if until.is_none() {
+                self.rest(now);
+            }
+            self.tell_away();
+            return None;
+        }
+        if !self.turns.is_last_round() {
+            self.view.set_patience(None);
+            let is_away = self.ending.as_ref().is_some_and(Patience::is_failing);
+            self.turns.begin_last_round(is_away && !self.patience.is_zero());
+            if is_away {
+                self.sides = self.sides.hurried();
+                self.stalled_after = Some(FIRST_STALL);
+            }
+        }
+        let next = self.turns.next();
+        if next.is_none() {
+            for (upload, error) in self.turns.take_failed() {
+                self.tell(UploadEvent::Kept { upload, error });
+            }
+            (self.pause, self.is_away) = (None, false);
+            self.view.set_patience(None);
+        }
+        next
+    }
+
+    /// Whether the end waits for a storage that is away.
+    fn waits_at_end(&self) -> bool {
+        !self.turns.is_last_round() && self.turns.awaits_storage()
+    }
+
+    /// Whether it has waited long enough.
+    fn has_lost_patience(&self) -> bool {
+        let is_over = |patience: &Patience| patience.left_at(Instant::now()).is_zero();
+        self.waits_at_end() && self.ending.as_ref().is_some_and(is_over)
+    }
+
+    fn rest(&mut self, now: Instant) {
+        let (first, longest) = match self.ending {
+            None => (FIRST_PAUSE, LONGEST_PAUSE),
+            Some(_) => (FIRST_PAUSE_AT_END, LONGEST_PAUSE_AT_END),
+        };
+        let length = self.pause.as_ref().map_or(first, |pause| (pause.length * 2).min(longest));
+        let mut until = now + length.mul_f64(rand::rng().random_range(0.5..1.0));
+        let over = self.ending.as_ref().and_then(Patience::until);
+        if let Some((over, error)) = over.zip(self.turns.first_error()) {
+            until = until.min(over);
+            let trouble = error.trouble();
+            let seconds = over.saturating_duration_since(now).as_secs();
+            tracing::info!(output = self.output.0, %trouble, seconds, "upload failed, trying again");
+            self.view.set_patience(Some((trouble, over)));
+        }
+        self.pause = Some(Pause { length, until: Some(until) });
+    }
+
+    fn tell_away(&mut self) {
+        if self.is_away || self.turns.works() {
+            return;
+        }
+        if let Some(error) = self.turns.first_error() {
+            self.is_away = true;
+            self.tell(UploadEvent::Delayed { output: self.output, error });
+        }
+    }
+
+    fn put(&mut self, (at, upload): (u64, Upload<T>)) -> Work<T> {
+        let session = self.sessions.iter().position(|session| session.is_for(&upload.name));
+        let session = session.map(|at| self.sessions.swap_remove(at));
+        // In the last round there is no time for many requests. What was begun stays in the ledger, for `weir recover`.
+        let session = session.filter(|_| self.stalled_after.is_none());
+        let begun = session.as_ref().and_then(Session::handle);
+        let (sides, name, local) = (self.sides.clone(), upload.name.clone(), upload.local.clone());
+        let (view, stalled_after) = (Arc::clone(&self.view), self.stalled_after);
+        let grown = session.as_ref().is_some_and(|session| session.grew_to(&name, &local));
+        let put: BoxFuture<'static, _> = Box::pin(async move {
+            match session {
+                Some(session) if grown => match session.finish(&view).await {
+                    Ok(stored) => return Ok(stored),
+                    Err(error) => tracing::warn!(%error, name, "not stored in parts; it is stored whole"),
+                },
+                Some(session) => session.abort().await,
+                None => {}
+            }
+            sides.put(name, local, view, stalled_after).await
+        });
+        Work::Put(Put { at, upload, begun, since: Instant::now(), put })
+    }
+
     fn stored(&mut self, put: Put<T>, place: Place, location: String) {
-        let Put { upload, begun, .. } = put;
+        let Put { at, upload, begun, .. } = put;
         if place == Place::Backup {
             self.sides.set_on_backup();
         }
@@ -284,38 +322,40 @@ impl<T: Subject> Lane<T> {
             self.ledger.settled(&handle);
         }
         super::forget(&upload.local);
-        if self.pause.take().is_some() {
+        for superseded in self.turns.stored(at, &upload) {
+            super::forget(&superseded.local);
+        }
+        if let Some(patience) = &mut self.ending {
+            patience.on_success(Instant::now());
+            self.view.set_patience(None);
+        }
+        self.stalled_after = self.stalled_after.map(|_| FIRST_STALL);
+        if std::mem::take(&mut self.is_away) {
+            self.pause = None;
             self.tell(UploadEvent::Resumed { output: self.output });
         }
         self.tell(UploadEvent::Stored { upload, location, place });
     }
 
-    fn failed(&mut self, put: Put<T>, error: UploadError, is_open: bool) {
-        let Put { at, upload, .. } = put;
-        if !upload.local.exists() {
-            // Nothing to try again with.
-            self.tell(UploadEvent::Kept { upload, error: Arc::new(error) });
-            return;
-        }
-        if !is_open {
-            // The others would fail as this one did, and each would take its time for it.
-            let error = Arc::new(error);
-            self.tell(UploadEvent::Kept { upload, error: Arc::clone(&error) });
-            while let Some((_, upload)) = self.backlog.pop() {
-                self.tell(UploadEvent::Kept { upload, error: Arc::clone(&error) });
-            }
-            return;
-        }
-        self.backlog.put_back(at, upload);
-        let length = match &self.pause {
-            Some(pause) => (pause.length * 2).min(LONGEST_PAUSE),
-            None => {
-                self.tell(UploadEvent::Delayed { output: self.output, error });
-                FIRST_PAUSE
-            }
+    fn failed(&mut self, put: Put<T>, error: UploadError) {
+        let Put { at, upload, since, .. } = put;
+        let verdict = match is_readable(&upload.local) {
+            true => error.verdict(),
+            // Whatever its store said: there is nothing to try again with.
+            false => Verdict::Permanent,
         };
-        let jitter = rand::rng().random_range(0.5..1.0);
-        self.pause = Some(Pause { length, until: Some(Instant::now() + length.mul_f64(jitter)) });
+        if verdict == Verdict::Passing
+            && let Some(patience) = &mut self.ending
+        {
+            patience.on_failure(Instant::now());
+        }
+        if error.is_too_slow() {
+            self.stalled_after = self.stalled_after.map(|limit| shorter_stall(limit, since.elapsed()));
+        }
+        tracing::debug!(%error, name = upload.name, ?verdict, "upload failed");
+        if let Some((upload, error)) = self.turns.failed(at, upload, Arc::new(error), verdict) {
+            self.tell(UploadEvent::Kept { upload, error });
+        }
     }
 
     async fn advanced(&mut self, mut session: Session, result: Result<bool, StoreError>) {
@@ -350,17 +390,36 @@ impl<T: Subject> Lane<T> {
         };
         let size = upload.map(|upload| upload.size);
         let is_version = upload.is_some_and(|upload| upload.versions == Versions::NewestCounts);
-        let view = &self.view;
-        view.waiting.store(self.backlog.len() + u64::from(size.is_some()), Ordering::Relaxed);
-        view.waiting_bytes.store(self.backlog.bytes() + size.unwrap_or_default(), Ordering::Relaxed);
-        view.waiting_versions.store(self.backlog.versions() + u64::from(is_version), Ordering::Relaxed);
-        view.total.store(size.unwrap_or_default(), Ordering::Relaxed);
-        view.is_away.store(self.pause.is_some(), Ordering::Relaxed);
+        self.view.set(UploadProgress {
+            waiting: self.turns.len() + u64::from(size.is_some()),
+            waiting_bytes: self.turns.bytes() + size.unwrap_or_default(),
+            waiting_versions: self.turns.versions() + u64::from(is_version),
+            total: size.unwrap_or_default(),
+            is_away: self.is_away || !self.turns.works(),
+            ..UploadProgress::default()
+        });
     }
 
     fn tell(&self, event: UploadEvent<T>) {
         if self.results.send(event).is_err() {
             tracing::debug!("nobody listens to the uploads any more");
         }
+    }
+}
+
+/// Whether a file is one, and its first byte can be read.
+fn is_readable(local: &Path) -> bool {
+    use std::io::Read;
+    let read = || -> std::io::Result<()> {
+        if !std::fs::metadata(local)?.is_file() {
+            return Err(std::io::ErrorKind::IsADirectory.into());
+        }
+        let file = std::fs::File::open(local)?;
+        std::io::copy(&mut file.take(1), &mut std::io::sink()).map(drop)
+    };
+    match read() {
+        Ok(()) => true,
+        // A machine that is out of descriptors says nothing about the file.
+        Err(error) => StoreError::file(local, error).scope() != Scope::Object,
     }
 }

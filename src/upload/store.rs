@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use self::error::{StoreError, StoreErrorKind};
+pub use self::error::{Scope, StoreError, StoreErrorKind};
 use self::retry::{Patience, Persistence};
 use self::scrub::Scrub;
 use crate::plan::storage::{Backend, StorageTarget};

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+mod faults;
+
 use super::*;
 use crate::config::storage::{self, ServerStorage};
 use crate::plan::storage::of_server;
@@ -28,7 +30,8 @@ impl Fixture {
         let work = dir.path().join("work");
         std::fs::create_dir(&work).unwrap();
         let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
-        let setup = LaneSetup { output: OutputId(0), storage: of_server(&server).unwrap(), dir: work };
+        let storage = of_server(&server).unwrap();
+        let setup = LaneSetup { output: OutputId(0), storage, dir: work, patience: Duration::from_secs(60) };
         let (uploader, events) = Uploader::start(vec![setup], dir.path(), &tasks, &abandon);
         Self { dir, tasks, abandon, uploader: Some(uploader), events }
     }

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 
+import aiohttp
 from google.protobuf.json_format import MessageToDict, Parse
 from livekit import api
 
@@ -28,7 +29,9 @@ async def main(url: str, key: str, secret: str, method: str, text: str) -> int:
     request = Parse(text, (REQUESTS.get(method) or getattr(api, f"{method}Request"))())
     # StartWebEgress is `start_web_egress`.
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
-    async with api.LiveKitAPI(url, key, secret) as livekit:
+    # It gives up after ten seconds by itself, sooner than livekit-server does.
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with api.LiveKitAPI(url, key, secret, timeout=timeout) as livekit:
         try:
             answer = await getattr(livekit.egress, name)(request)
         except api.TwirpError as error:

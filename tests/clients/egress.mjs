@@ -6,6 +6,9 @@ import { createRequire } from "node:module";
 const [task, peers, ...rest] = process.argv.slice(2);
 const sdk = createRequire(`${peers}/`)("livekit-server-sdk");
 
+/** Of one call; by itself the client waits for ten seconds. */
+const OPTIONS = { requestTimeout: 60 };
+
 const name = (info) => sdk.EgressStatus[info.status];
 
 async function refusal(call) {
@@ -19,7 +22,7 @@ async function refusal(call) {
 
 async function calls(url, key, secret) {
   const told = {};
-  const client = new sdk.EgressClient(url, key, secret);
+  const client = new sdk.EgressClient(url, key, secret, OPTIONS);
   const s3 = new sdk.S3Upload({ accessKey: "k", secret: "s", bucket: "b" });
   const web = await client.startWebEgress(
     "https://example.com/",
@@ -58,7 +61,7 @@ async function calls(url, key, secret) {
   told.no_layout = await refusal(client.updateLayout(web.egressId, "grid"));
   told.stopped = name(await client.stopEgress(web.egressId));
   told.unknown = await refusal(client.stopEgress("EG_unknown"));
-  told.stranger = await refusal(new sdk.EgressClient(url, key, "not the secret").listEgress());
+  told.stranger = await refusal(new sdk.EgressClient(url, key, "not the secret", OPTIONS).listEgress());
   return told;
 }
 

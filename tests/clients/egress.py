@@ -4,7 +4,11 @@ import asyncio
 import json
 import sys
 
+import aiohttp
 from livekit import api
+
+# Of one call; by itself the client waits for ten seconds.
+TIMEOUT = aiohttp.ClientTimeout(total=60)
 
 
 def name(info):
@@ -21,7 +25,7 @@ async def refusal(call):
 
 async def calls(url, key, secret):
     told = {}
-    async with api.LiveKitAPI(url, key, secret) as lk:
+    async with api.LiveKitAPI(url, key, secret, timeout=TIMEOUT) as lk:
         s3 = api.S3Upload(access_key="k", secret="s", bucket="b")
         web = await lk.egress.start_web_egress(
             api.WebEgressRequest(
@@ -63,7 +67,7 @@ async def calls(url, key, secret):
         stopped = await lk.egress.stop_egress(api.StopEgressRequest(egress_id=web.egress_id))
         told["stopped"] = name(stopped)
         told["unknown"] = await refusal(lk.egress.stop_egress(api.StopEgressRequest(egress_id="EG_unknown")))
-    async with api.LiveKitAPI(url, key, "not the secret") as stranger:
+    async with api.LiveKitAPI(url, key, "not the secret", timeout=TIMEOUT) as stranger:
         told["stranger"] = await refusal(stranger.egress.list_egress(api.ListEgressRequest()))
     return told
 

@@ -153,7 +153,7 @@ impl Asker {
         let mut command = command(program);
         command.arg(script).arg(task).args(arguments).args(words);
         let client =
-            tasks.spawn_blocking(move || Tool::start(command, stdin).finish(PATIENCE).succeeded().stdout);
+            tasks.spawn_blocking(move || Tool::start(command, stdin).finish(PATIENCE * 3).succeeded().stdout);
         serde_json::from_slice(&client.await.unwrap()).unwrap()
     }
 }

@@ -20,7 +20,7 @@ use crate::support::page_server::PageServer;
 use crate::support::processes;
 use crate::support::publisher::{self, Codec, Publisher};
 use crate::support::recorder::Recorder;
-use crate::support::room::{self, Images, Publishers, part, picture_in};
+use crate::support::room::{self, Hearing, Images, Publishers, part, picture_in};
 use crate::support::service::Serve;
 use crate::support::shared::{own_room, unique};
 use crate::support::slots;
@@ -81,7 +81,7 @@ impl Records for Serve {
 }
 
 impl Moments {
-    /// A moment lies so many seconds before the next thing is done; it is heard for half a second before it and after it.
+    /// A moment lies so many seconds before the next thing is done.
     const BEFORE_NEXT: f64 = 0.7;
 
     /// `prefix`: of the images; see [`Images::new`].
@@ -89,13 +89,13 @@ impl Moments {
         Self { images: Images::new(prefix), seen: Vec::new() }
     }
 
-    /// Waits until an image shows `expected`, as `look` sees it, and 1.5 s more for what is heard; gives the moment's number.
+    /// Waits until an image shows `expected`, as `look` sees it, and 1.5 s more, so that it is seen in the file, too.
     fn until<T: PartialEq + std::fmt::Debug + 'static>(
         &mut self,
         recording: &mut impl Records,
         look: impl Fn(&Still) -> T + 'static,
         expected: T,
-    ) -> usize {
+    ) {
         let what = format!("an image shows {expected:?}");
         let check = move |still: &Still| {
             let found = look(still);
@@ -116,23 +116,64 @@ impl Moments {
         std::thread::park_timeout(Duration::from_millis(1500));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
         self.seen.push(Moment { at: now - Self::BEFORE_NEXT, check: Box::new(check) });
-        self.seen.len() - 1
     }
 
-    /// Asserts that a file shows at each moment what was waited for; gives where the moments are in it, in seconds. `started_at`: of
-    /// the file, as its result has it.
+    /// Asserts that a file shows around each moment what was waited for. `started_at`: of the file, as its result has it.
+    ///
+    /// What was waited for stayed until after the moment. A single frame around it may still be of a change: who speaks takes another
+    /// tile, and a voice that stumbles on a busy machine is taken for one that speaks.
     #[track_caller]
-    fn assert_in(&self, file: &Path, started_at: &Value) -> Vec<f64> {
+    fn assert_in(&self, file: &Path, started_at: &Value) {
         let started_at = started_at.as_str().unwrap_or_else(|| panic!("no time: {started_at}"));
         let started_at = started_at.parse::<f64>().unwrap() / 1e9;
-        let check = |(number, moment): (usize, &Moment)| {
+        for (number, moment) in self.seen.iter().enumerate() {
             let at = moment.at - started_at;
-            let instead = (moment.check)(&Still::at(file, at));
-            assert_eq!(instead, None, "moment {number}, at {at:.2} s of {}", file.display());
-            at
-        };
-        self.seen.iter().enumerate().map(check).collect()
+            let mut instead = Vec::new();
+            let is_seen = [-0.5, 0.0, 0.5].into_iter().any(|by| {
+                // A page that is painted seldom may have its last frame before that.
+                let found = Still::found_at(file, at + by)
+                    .map_or_else(|| Some("no frame".to_owned()), |still| (moment.check)(&still));
+                instead.extend(found.clone());
+                found.is_none()
+            });
+            assert!(is_seen, "moment {number}, at {at:.2} s of {}: {instead:?}", file.display());
+        }
     }
+}
+
+/// Waits until those are heard in the newest second of what a recording has written whom `is_so` wants, who is told where that
+/// second begins and who of participants 1 to `of` is heard in it; gives where it begins.
+fn until_heard(
+    recording: &mut impl Records,
+    hearing: &mut Hearing,
+    of: u32,
+    mut is_so: impl FnMut(f64, &[u32]) -> bool,
+) -> f64 {
+    let (mut found, mut last) = (0.0, None);
+    let mut look = || {
+        let samples = hearing.so_far()?;
+        let from = samples.len() as f64 / sound::RATE - 1.0;
+        let heard = room::heard(&samples, from, from + 1.0, of);
+        let is_found = from >= 0.0 && is_so(from, &heard);
+        if last.as_ref() != Some(&heard) {
+            eprintln!("heard from {from:.1} s on: {heard:?}");
+            last = Some(heard);
+        }
+        found = from;
+        is_found.then_some(())
+    };
+    recording.until_so("who is to be heard is heard", &mut look);
+    found
+}
+
+/// Asserts that a file has what [`until_heard`] found. Its beginning may be cut a little differently while it is written.
+#[track_caller]
+fn assert_heard(samples: &[f32], from: f64, of: u32, expected: &[u32]) {
+    let pieces = [0.0, -0.25, 0.25].map(|by| room::heard(samples, from + by, from + by + 1.0, of));
+    assert!(
+        pieces.iter().any(|piece| piece == expected),
+        "from {from:.1} s on: {pieces:?}, not {expected:?}"
+    );
 }
 
 /// Records a room of `count` people in a grid of so many columns and rows; `options` as in [`Publishers::join`].
@@ -150,8 +191,14 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     let shown: Vec<_> = everybody.iter().copied().map(Some).collect();
     let mut moments = Moments::of(dir.path().join("seen"));
     moments.until(&mut recorder, move |still| seen(still, columns, rows), shown);
-    // The sound of many may begin after what is seen of them.
-    recorder.runs_for(Duration::from_millis(2500));
+    // The sound of many may begin after what is seen of them, and on a busy machine single voices stumble now and then.
+    let (mut missing, mut pieces) = (everybody.clone(), Vec::new());
+    let mut hearing = Hearing::of(dir.path().join(".weir"));
+    until_heard(&mut recorder, &mut hearing, 18, |from, heard| {
+        pieces.push(from);
+        missing.retain(|number| !heard.contains(number));
+        missing.is_empty()
+    });
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(ENDED_WITHIN).complete();
     assert_eq!(ended.info["roomName"], room, "{}", ended.info);
@@ -159,15 +206,17 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     let file = ended.path(&format!("{room}.mp4"));
     assert_decodable(&file);
     moments.assert_in(&file, &ended.info["fileResults"][0]["startedAt"]);
-    // A second each: on a busy machine single voices stumble now and then.
     let (samples, length) = (sound::samples(&file), Probe::of(&file).duration);
+    // The file's beginning may be cut a little differently while it is written.
+    let around = pieces.iter().flat_map(|from| [from - 0.25, *from, from + 0.25]);
+    let found: Vec<_> = around.map(|from| room::heard(&samples, from, from + 1.0, 18)).collect();
+    let is_heard = |number: &u32| found.iter().any(|piece| piece.contains(number));
+    assert!(everybody.iter().all(is_heard), "{found:?}");
+    // Voices that stumble sound at other pitches, too, but not all the time.
     let pieces = [3.7, 2.7, 1.7].map(|before_the_end| {
         let from = length - before_the_end;
         room::heard(&samples, from, from + 1.0, 18)
     });
-    let is_heard = |number: &u32| pieces.iter().any(|piece| piece.contains(number));
-    assert!(everybody.iter().all(is_heard), "{pieces:?}");
-    // Voices that stumble sound at other pitches, too, but not all the time.
     let is_always_heard = |number: &u32| pieces.iter().all(|piece| piece.contains(number));
     assert!(!(1..=18).any(|number| !everybody.contains(&number) && is_always_heard(&number)), "{pieces:?}");
 }
@@ -229,7 +278,8 @@ fn sound_and_picture_of_a_participant_are_together() {
     // In the first seconds of a call browsers move audio and video against one another, until they are together.
     let late: Vec<f64> =
         measured.value.into_iter().filter(|(at, _)| *at > 4.0).map(|(_, late)| late).collect();
-    let (at_least, bound) = if measured.is_calm { (3, 0.08) } else { (2, DISTURBED) };
+    // A busy machine drops frames, and flashes with them.
+    let (at_least, bound) = if measured.is_calm { (3, 0.08) } else { (1, DISTURBED) };
     assert!(late.len() >= at_least, "{late:.3?}");
     let median = percentile(&late, 0.5);
     assert!(median.abs() <= bound, "{median:.3} s: {late:.3?}");
@@ -245,18 +295,18 @@ fn sound_alone_of_a_layout_is_a_pages() {
     let dir = tempfile::tempdir().unwrap();
     let arguments = [own_room(), "--layout", "grid", "--audio-only", "--file", "sound"];
     let mut recorder = record(dir.path(), livekit, &arguments);
-    recorder.until_written(20_000);
+    let mut hearing = Hearing::of(dir.path().join(".weir"));
+    let all = until_heard(&mut recorder, &mut hearing, 9, |_, heard| heard == [1, 2, 3]);
     assert!(recorder.browser() > 0);
-    recorder.runs_for(Duration::from_secs(3));
     publishers.act(1, "leave()");
-    recorder.runs_for(Duration::from_secs(4));
+    let left = until_heard(&mut recorder, &mut hearing, 9, |_, heard| heard == [1, 3]);
     recorder.signal(Signal::SIGINT);
     let file = recorder.finish(ENDED_WITHIN).complete().path("sound.ogg");
-    let Probe { duration: length, streams, .. } = Probe::of(&file);
+    let Probe { streams, .. } = Probe::of(&file);
     assert_eq!(streams.iter().map(|stream| stream.codec.as_str()).collect::<Vec<_>>(), ["opus"]);
     let samples = sound::samples(&file);
-    assert_eq!(room::heard(&samples, length - 6.0, length - 4.7, 9), [1, 2, 3]);
-    assert_eq!(room::heard(&samples, length - 2.0, length - 0.7, 9), [1, 3]);
+    assert_heard(&samples, all, 9, &[1, 2, 3]);
+    assert_heard(&samples, left, 9, &[1, 3]);
 }
 
 /// The browser dies in the middle, and the server stands still for ten seconds; the page comes back to its room with the token
@@ -304,13 +354,13 @@ fn a_page_comes_back_to_its_room_and_tells_nobody_its_token() {
     let browser = recorder.browser();
     kill(Pid::from_raw(browser), Signal::SIGKILL).unwrap();
     recorder.until_said("the page is back");
-    moments.until(&mut recorder, both, vec![Some(1), Some(2)]);
+    // What is seen may be from before; what changes is not.
+    publishers.act(1, "camera(false)");
+    moments.until(&mut recorder, both, vec![Some(1), None]);
     livekit.freeze();
     recorder.runs_for(Duration::from_secs(10));
     livekit.thaw();
-    // Whoever lost its connection comes back by itself. What is seen may be from before; what changes is not.
-    publishers.act(1, "camera(false)");
-    moments.until(&mut recorder, both, vec![Some(1), None]);
+    // Whoever lost its connection comes back by itself.
     publishers.act(1, "camera(true)");
     moments.until(&mut recorder, both, vec![Some(1), Some(2)]);
     assert!(!told(&recorder).iter().any(|text| text.contains(&signature)));
@@ -364,7 +414,7 @@ fn a_page_that_gets_into_no_room_says_why_without_its_token() {
     let dir = tempfile::tempdir().unwrap();
     let arguments = [own_room(), "--layout", "speaker", "--file", "b.mp4"];
     let wrong = ["--api-secret", "another-secret-of-more-than-32-letters"];
-    let refused = record(dir.path(), livekit, &[&arguments[..], &wrong].concat()).finish(ENDED_WITHIN);
+    let refused = record(dir.path(), livekit, &[&arguments[..], &wrong].concat()).finish(ENDED_WITHIN * 2);
     assert_eq!(refused.status.code(), Some(1), "{}", refused.log);
     let error = refused.info["error"].as_str().unwrap_or_default();
     assert!(error.contains("template error"), "{error}\n{}", refused.log);

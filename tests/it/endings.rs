@@ -11,6 +11,7 @@ use crate::support::measure::pictures::pictures;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Recorder, page, weir};
 use crate::support::slots;
+use crate::support::tool::{Tool, command};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -95,9 +96,8 @@ fn a_second_ctrl_c_stops_at_once_and_leaves_what_recover_needs() {
     let mut recorder = record(dir.path(), "", &[]);
     recorder.until_written(400_000);
     recorder.signal(Signal::SIGINT);
-    // Two signals at the same moment would be one.
-    recorder.exit_within(Duration::from_millis(5));
-    recorder.signal(Signal::SIGINT);
+    // Either signal counts. The kernel makes one of two that are alike and wait for the same process.
+    recorder.signal(Signal::SIGTERM);
     let ended = recorder.finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(130), "{}", ended.log);
     // Nothing is finished, so nothing is waited for.
@@ -107,4 +107,51 @@ fn a_second_ctrl_c_stops_at_once_and_leaves_what_recover_needs() {
     assert!(recovered.status.success(), "{}", recovered.stderr);
     assert_decodable(&dir.path().join("clock.mp4"));
     assert!(!dir.path().join(".weir").exists(), "recover removes what it has brought home");
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_a_recording_with_a_whole_file() {
+    let _slot = slots::browser();
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = record(dir.path(), "", &[]);
+    recorder.until_written(100_000);
+    recorder.signal(Signal::SIGHUP);
+    // The shell hands it on, the kernel sends another one when the shell ends, and the session ends with SIGTERM. Two signals at the
+    // same moment would be one.
+    for signal in [Signal::SIGHUP, Signal::SIGHUP, Signal::SIGTERM] {
+        if recorder.exit_within(Duration::from_millis(20)).is_none() {
+            recorder.signal(signal);
+        }
+    }
+    let ended = recorder.finish(PATIENCE).complete();
+    assert_decodable(&ended.path("clock.mp4"));
+}
+
+#[test]
+fn sigquit_ends_a_recording_with_a_whole_file() {
+    let _slot = slots::browser();
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = record(dir.path(), "", &[]);
+    recorder.until_written(100_000);
+    recorder.signal(Signal::SIGQUIT);
+    let ended = recorder.finish(PATIENCE).complete();
+    assert_decodable(&ended.path("clock.mp4"));
+}
+
+#[test]
+fn a_recording_that_nobody_reads_is_complete() {
+    let _slot = slots::browser();
+    let dir = tempfile::tempdir().unwrap();
+    let weir = env!("CARGO_BIN_EXE_weir");
+    // The other end of its standard output and error is gone when it begins.
+    let script = format!(
+        "'{weir}' record web '{}' --file clock.mp4 --duration 3s --json 2>&1 | true; exit ${{PIPESTATUS[0]}}",
+        page("clock.html")
+    );
+    let mut bash = command("bash");
+    bash.arg("-c").arg(script).current_dir(dir.path());
+    let done = Tool::start(bash, None).finish(PATIENCE);
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    assert_decodable(&dir.path().join("clock.mp4"));
+    assert!(!dir.path().join(".weir").exists(), "nothing is left of it");
 }

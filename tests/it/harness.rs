@@ -28,7 +28,9 @@ fn left_by(script: &str) -> Option<String> {
     let tool = Tool::start(shell, None);
     let watch = Watch::start(tool.pid(), before);
     tool.finish(Duration::from_secs(60));
-    let caught = catch_unwind(AssertUnwindSafe(|| watch.assert_nothing_left(|| {})));
+    // Sooner than what the scripts leave ends by itself.
+    let look = || watch.assert_nothing_left_within(Duration::from_secs(10), || {});
+    let caught = catch_unwind(AssertUnwindSafe(look));
     caught.err().map(|panic| *panic.downcast::<String>().unwrap())
 }
 

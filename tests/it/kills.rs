@@ -45,19 +45,27 @@ fn check_kills(kills_service: bool) {
         std::thread::park_timeout(moment);
         let recorder = recorders(service.pid());
         let info = if kills_service {
-            service.signal(Signal::SIGKILL);
-            // Its recorder finishes what it has begun.
-            service.finish_and(PATIENCE, || {
-                let end = Instant::now() + PATIENCE;
-                while recorder.iter().any(|seen| {
-                    processes::all().iter().any(|now| now.pid == seen.pid && now.start == seen.start)
-                }) {
-                    assert!(Instant::now() < end, "seed {seed}, {moment:?}: a recorder stays");
-                    std::thread::park_timeout(Duration::from_millis(20));
-                }
-            });
+            let watch = service.kill();
             service = Serve::start(dir.path(), "");
-            service.until_over(&id, PATIENCE)
+            // Its recorder goes on under the next one, and ends there when it is asked to.
+            let info = service.until("it is over", PATIENCE, |callers| {
+                let info = callers.info(&id);
+                if info["ended_at"].as_str().is_some_and(|at| at != "0") {
+                    return Some(info);
+                }
+                callers.stop(&id).ok();
+                None
+            });
+            let end = Instant::now() + PATIENCE;
+            while recorder
+                .iter()
+                .any(|seen| processes::all().iter().any(|now| now.pid == seen.pid && now.start == seen.start))
+            {
+                assert!(Instant::now() < end, "seed {seed}, {moment:?}: a recorder stays");
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            watch.assert_nothing_left(|| {});
+            info
         } else {
             for seen in &recorder {
                 kill(Pid::from_raw(seen.pid), Signal::SIGKILL).ok();

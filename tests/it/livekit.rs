@@ -1,15 +1,16 @@
 //! The whole stack but for rooms: an unmodified livekit-server, Redis, Weir, and LiveKit's own clients.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::livekit::{Client, Keys, LiveKitServer, Redis};
+use crate::support::livekit::{Client, Keys, LiveKitServer, Redis, until_egress};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
-use crate::support::service::Serve;
+use crate::support::recorder::size_of;
+use crate::support::service::{Serve, assert_is_ending, cell};
 use crate::support::slots;
 use crate::support::webhook_receiver::WebhookReceiver;
 
@@ -73,17 +74,26 @@ fn check_recorded(client: Client, method: &str) {
 
     let more = format!("{name}-more");
     let add = json!({ "egressId": id, "addOutputUrls": [rtmp.url(&more)] });
-    let updated = livekit.ask(client, "UpdateStream", &add).unwrap();
+    let updated = match livekit.ask(client, "UpdateStream", &add) {
+        // livekit-server asks again where no answer came for 3 s, and then it is there already.
+        Err(refused) if refused.message.contains("already") => {
+            let has_both = |found: &Value| found["stream_results"].as_array().map(Vec::len) == Some(2);
+            until_egress(&mut weir, (&livekit.url(), livekit.keys()), client, &id, has_both)
+        }
+        answer => answer.unwrap(),
+    };
     assert_eq!(updated["streamResults"].as_array().map(Vec::len), Some(2), "{updated}");
     let again = livekit.ask(client, "UpdateStream", &add).unwrap_err();
     assert!(again.message.contains("already"), "{again:?}");
     // A stream's key is in nothing that livekit-server knows.
     assert!(!updated.to_string().contains(&more), "{updated}");
-    // Something to look at.
-    std::thread::park_timeout(Duration::from_secs(2));
+    // Something to look at: two seconds.
+    let work = cell(dir.path(), &id);
+    weir.until("media is written", PATIENCE, |_| (size_of(&work) > 200_000).then_some(()));
 
+    let begin = Instant::now();
     let stopped = livekit.ask(client, "StopEgress", &json!({ "egressId": id })).unwrap();
-    assert_eq!(stopped["status"], "EGRESS_ENDING", "{stopped}");
+    assert_is_ending(&stopped, begin.elapsed());
     let ended = livekit.until_status(&mut weir, client, &id, "EGRESS_COMPLETE");
     assert_eq!(ended.get("error"), None, "{ended}");
     let result = &ended["fileResults"][0];
@@ -92,7 +102,8 @@ fn check_recorded(client: Client, method: &str) {
     assert_eq!(result["size"], size, "{ended}");
     assert_decodable(&file);
     let told: f64 = result["duration"].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
-    assert!((Probe::of(&file).duration - told).abs() < 1.0, "{ended}");
+    // The last frame is as long as the one before, which on a busy machine may be long.
+    assert!((Probe::of(&file).duration - told).abs() < 3.0, "{ended}");
     for stream in ended["streamResults"].as_array().unwrap() {
         assert_eq!(stream["status"], "FINISHED", "{ended}");
     }

@@ -1,8 +1,10 @@
 //! The service as a program: what callers ask, what recorders and services that die leave, and how it ends.
 
 pub(crate) mod bus;
+mod health;
 mod own_ports;
 mod pressure;
+mod takeover;
 mod terms;
 
 use std::path::{Path, PathBuf};
@@ -16,10 +18,9 @@ use tempfile::TempDir;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
-use crate::support::ports;
 use crate::support::processes::{self, Group};
 use crate::support::recorder::{size_of, weir};
-use crate::support::service::{Callers, Serve, cell};
+use crate::support::service::{Callers, Serve, assert_is_ending, cell};
 use crate::support::slots;
 use crate::support::tool::{Tool, command};
 
@@ -59,18 +60,37 @@ impl Recording {
 }
 
 /// The recorder that a service started.
-fn recorder_of(service: &Serve) -> i32 {
-    let family = processes::family(service.pid());
-    let recorder = family.iter().find(|seen| {
-        seen.group == Group::Recorder && seen.arguments.iter().any(|argument| argument == "recorder")
-    });
-    recorder.unwrap_or_else(|| panic!("no recorder among {family:?}")).pid
+fn recorder_of(service: &mut Serve) -> i32 {
+    let pid = service.pid();
+    service.until("a recorder runs", PATIENCE, |_| {
+        let is_recorder = |seen: &processes::Seen| {
+            seen.group == Group::Recorder && seen.arguments.iter().any(|argument| argument == "recorder")
+        };
+        processes::family(pid).into_iter().find(is_recorder).map(|seen| seen.pid)
+    })
 }
 
-/// Waits until enough is written that something can be recovered of it.
-fn until_written(service: &mut Serve, dir: &Path, id: &str) {
+/// Bytes of a recording from which something can be recovered: four seconds.
+const ENOUGH: u64 = 400_000;
+/// Bytes of a recording of two seconds, which may be longer on a busy machine, but not shorter than one.
+const SOME: u64 = 200_000;
+
+/// Waits until so much is written.
+fn until_written(service: &mut Serve, dir: &Path, id: &str, bytes: u64) {
     let work = cell(dir, id);
-    service.until("media is written", PATIENCE, |_| (size_of(&work) > 400_000).then_some(()));
+    service.until("media is written", PATIENCE, |_| (size_of(&work) > bytes).then_some(()));
+}
+
+/// Waits until it is told that an egress failed, and until its files are recovered: what takes more than eight seconds comes after the
+/// report.
+fn until_recovered(service: &mut Serve, id: &str) -> Value {
+    let info = service.until_over(id, PATIENCE);
+    if !details(&info).contains("recovered: ") {
+        assert!(details(&info).contains("kept for recovery: "), "{info}");
+        let is_told = |line: &str| line.contains("recovered") && line.contains("recovery=");
+        service.until_logged("its files are recovered", is_told);
+    }
+    info
 }
 
 fn is_there(pid: i32) -> bool {
@@ -81,11 +101,19 @@ fn details(info: &Value) -> &str {
     info["details"].as_str().unwrap_or_default()
 }
 
-/// Why it ended. Nothing may stand behind it but how many pictures a busy machine dropped.
+/// Why it ended. Nothing may stand behind it but what a busy machine cost: frames that it dropped, and moments in which something stood
+/// still.
 #[track_caller]
 fn end_reason(info: &Value) -> &str {
-    let (reason, more) = details(info).split_once("; ").unwrap_or((details(info), "0 pictures dropped"));
-    assert!(!more.contains(';') && more.ends_with(" dropped"), "{info}");
+    let mut notes = details(info).split("; ");
+    let reason = notes.next().unwrap_or_default();
+    let is_cost = |note: &str| {
+        note.ends_with(" dropped")
+            || note.ends_with("the machine was short of CPU")
+            || note.contains("did not respond from")
+            || note.contains("stood still from")
+    };
+    assert!(notes.all(is_cost), "{info}");
     reason
 }
 
@@ -98,7 +126,7 @@ fn a_recording_is_started_listed_and_stopped() {
     let file = dir.path().join("out/clock.mp4");
     // Answered before anything is recorded: livekit-server asks again after 10 s.
     let id = service.callers().start(&clock(&pages, &file));
-    let recorder = recorder_of(&service);
+    let recorder = recorder_of(&mut service);
     service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
     let active = service.callers().list(&json!({ "active": true })).unwrap();
     assert_eq!(active.len(), 1, "{active:?}");
@@ -111,9 +139,10 @@ fn a_recording_is_started_listed_and_stopped() {
             "no secret is where others look"
         );
     }
-    std::thread::park_timeout(Duration::from_secs(2));
+    until_written(&mut service, dir.path(), &id, SOME);
+    let begin = Instant::now();
     let stopped = service.callers().stop(&id).unwrap();
-    assert_eq!(stopped["status"], "EGRESS_ENDING", "{stopped}");
+    assert_is_ending(&stopped, begin.elapsed());
     let info = service.until_over(&id, PATIENCE);
     assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
     assert_eq!(end_reason(&info), "End reason: StopEgress API");
@@ -168,20 +197,21 @@ fn a_request_that_can_not_be_recorded_is_refused_by_its_field() {
 fn a_recorder_that_is_killed_is_told_and_recovered() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages, dir } = Recording::begin("");
-    until_written(&mut service, dir.path(), &id);
-    let recorder = recorder_of(&service);
+    until_written(&mut service, dir.path(), &id, ENOUGH);
+    let recorder = recorder_of(&mut service);
     kill(Pid::from_raw(recorder), Signal::SIGKILL).unwrap();
-    let info = service.until_over(&id, PATIENCE);
+    let info = until_recovered(&mut service, &id);
     assert_eq!(info["status"], "EGRESS_FAILED", "{info}");
     assert_eq!(info["error_code"], 500);
     assert_eq!(info["error"], "the recorder died: it was killed by SIGKILL");
-    assert!(details(&info).contains(&format!("recovered: {}", file.display())), "{info}");
+    let is_named = details(&info).contains(&format!("recovered: {}", file.display()));
+    assert!(is_named || details(&info).contains("kept for recovery: "), "{info}");
     assert_decodable(&file);
     assert!(Probe::of(&file).duration >= 1.0, "what was written is there");
 
     // The service goes on.
     let other = dir.path().join("other.mp4");
-    let next = service.callers().start(&clock(&pages, &other));
+    let next = service.start_when_there_is_room(&clock(&pages, &other));
     service.until_status(&next, &["EGRESS_ACTIVE"], PATIENCE);
     service.callers().stop(&next).unwrap();
     assert_eq!(service.until_over(&next, PATIENCE)["status"], "EGRESS_COMPLETE");
@@ -190,46 +220,22 @@ fn a_recorder_that_is_killed_is_told_and_recovered() {
 }
 
 #[test]
-fn a_recorder_outlives_a_killed_service_and_the_next_one_tells_of_it() {
-    let _slot = slots::encoder();
-    let Recording { service, id, file, pages: _pages, dir } = Recording::begin("");
-    std::thread::park_timeout(Duration::from_secs(2));
-    let recorder = recorder_of(&service);
-    service.signal(Signal::SIGKILL);
-    service.finish_and(PATIENCE, || {
-        let end = Instant::now() + PATIENCE;
-        while is_there(recorder) {
-            assert!(Instant::now() < end, "the recorder does not end");
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-    });
-    assert_decodable(&file);
-
-    let mut next = Serve::start(dir.path(), "");
-    let info = next.until_over(&id, PATIENCE);
-    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
-    assert_eq!(end_reason(&info), "End reason: Process killed");
-    assert_eq!(info["file_results"][0]["location"], file.display().to_string());
-    next.end();
-    assert!(!cell(dir.path(), &id).exists());
-}
-
-#[test]
 fn when_both_are_killed_the_next_service_recovers_and_tells() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
-    until_written(&mut service, dir.path(), &id);
-    let recorder = recorder_of(&service);
+    until_written(&mut service, dir.path(), &id, ENOUGH);
+    let recorder = Pid::from_raw(recorder_of(&mut service));
+    // It would end by itself, and well, if there was time between the two.
+    kill(recorder, Signal::SIGSTOP).unwrap();
     service.signal(Signal::SIGKILL);
-    kill(Pid::from_raw(recorder), Signal::SIGKILL).unwrap();
+    kill(recorder, Signal::SIGKILL).unwrap();
     // The directory on tmpfs stays until it is recovered.
     drop(service);
 
     let mut next = Serve::start(dir.path(), "");
-    let info = next.until_over(&id, PATIENCE);
+    let info = until_recovered(&mut next, &id);
     assert_eq!(info["status"], "EGRESS_FAILED", "{info}");
     assert_eq!(info["error"], "the recorder died while the service was away");
-    assert!(details(&info).contains("recovered: "), "{info}");
     assert_decodable(&file);
     next.end();
     assert!(!cell(dir.path(), &id).exists());
@@ -248,11 +254,12 @@ fn a_drain_takes_no_more_work_and_waits_for_what_is_recorded() {
     });
     assert_eq!(refused.code, "unavailable");
     // Whoever stops a service often signals all of its processes.
-    kill(Pid::from_raw(recorder_of(&service)), Signal::SIGTERM).unwrap();
+    kill(Pid::from_raw(recorder_of(&mut service)), Signal::SIGTERM).unwrap();
     // Nothing tells that nothing happens.
     std::thread::park_timeout(Duration::from_secs(1));
     assert_eq!(service.callers().info(&id)["status"], "EGRESS_ACTIVE", "{}", service.log());
-    assert_eq!(service.callers().stop(&id).unwrap()["status"], "EGRESS_ENDING");
+    let begin = Instant::now();
+    assert_is_ending(&service.callers().stop(&id).unwrap(), begin.elapsed());
     let done = service.finish(PATIENCE);
     assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
     assert_decodable(&file);
@@ -262,15 +269,15 @@ fn a_drain_takes_no_more_work_and_waits_for_what_is_recorded() {
 #[test]
 fn an_interrupt_ends_everything_and_finishes_its_files() {
     let _slot = slots::encoder();
-    let Recording { service, id, file, pages: _pages, dir } = Recording::begin("");
-    std::thread::park_timeout(Duration::from_secs(2));
+    let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
+    until_written(&mut service, dir.path(), &id, SOME);
     service.signal(Signal::SIGINT);
     let done = service.finish(PATIENCE);
     assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
     assert_decodable(&file);
 
-    let next = Serve::start(dir.path(), "");
-    let info = next.callers().info(&id);
+    let mut next = Serve::start(dir.path(), "");
+    let info = next.until_over(&id, PATIENCE);
     assert_eq!(info["status"], "EGRESS_FAILED", "{info}");
     assert_eq!(info["error_code"], 403);
     assert_eq!(info["error"], "server is shutting down");
@@ -294,8 +301,8 @@ fn of_many_requests_at_once_those_that_there_is_room_for_are_recorded() {
     for (answer, took) in &answers {
         let Err(refused) = answer else { continue };
         assert_eq!((&*refused.code, &*refused.message), ("unavailable", "not enough CPU"));
-        // Two pages are opened at the same time.
-        assert!(*took < Duration::from_secs(20), "a refusal waits for nothing: {took:?}");
+        // Two pages are opened at the same time. If it waited for room, it would wait until the call is given up, after 180 s.
+        assert!(*took < Duration::from_secs(90), "a refusal waits for nothing: {took:?}");
     }
     for id in &started {
         service.until_status(id, &["EGRESS_ACTIVE"], PATIENCE);
@@ -308,7 +315,7 @@ fn of_many_requests_at_once_those_that_there_is_room_for_are_recorded() {
         assert_eq!(service.until_over(id, PATIENCE)["status"], "EGRESS_COMPLETE");
     }
     // Their room is free again.
-    let id = service.callers().start(&request(50));
+    let id = service.start_when_there_is_room(&request(50));
     service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
     service.callers().stop(&id).unwrap();
     service.until_over(&id, PATIENCE);
@@ -333,74 +340,7 @@ fn a_session_limit_ends_a_recording_as_such() {
     assert_eq!(info["error_code"], 413);
     assert_eq!(end_reason(&info), "End reason: Session limit reached");
     let length = Probe::of(&file).duration;
-    assert!((1.0..=10.0).contains(&length), "{length} s");
-    service.end();
-}
-
-#[test]
-fn health_and_metrics_show_a_recording_and_no_secret() {
-    let _slot = slots::encoder();
-    let dir = tempfile::tempdir().unwrap();
-    let pages = PageServer::start();
-    let [health, prometheus, debug] = ports::free();
-    let configuration =
-        format!("health_port: {health}\nprometheus_port: {prometheus}\ndebug_handler_port: {debug}");
-    let mut service = Serve::start(dir.path(), &configuration);
-    let health = format!("http://127.0.0.1:{health}");
-    let prometheus = format!("http://127.0.0.1:{prometheus}/metrics");
-    let (status, idle) = service.callers().get(&health);
-    let idle: Value = serde_json::from_str(&idle).unwrap();
-    assert_eq!((status, idle.as_object().unwrap().len()), (200, 1), "{idle}");
-    let id = service.callers().start(&clock(&pages, &dir.path().join("clock.mp4")));
-    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
-    let busy = service.callers().get(&health).1;
-    assert!(busy.contains(&id) && !busy.contains("clock.html"), "{busy}");
-    assert_eq!(service.callers().get(&format!("{health}/healthz")).0, 200);
-    let running = service.callers().get(&prometheus).1;
-    assert!(running.contains("livekit_egress_requests"), "{running}");
-    let pipelines = format!("http://127.0.0.1:{debug}/gst_pipeline");
-    let (status, drawn) = service.callers().get(&format!("{pipelines}/{id}"));
-    assert_eq!(status, 200, "{drawn}");
-    // Sound, its encoder, the pictures' encoder, the file: each a pipeline of its own.
-    assert!(drawn.matches("digraph pipeline {").count() >= 4, "{drawn}");
-    for part in ["encode-video", "GstX264Enc", "file-0", "GstPulseSrc"] {
-        assert!(drawn.contains(part), "{part}: {drawn}");
-    }
-    assert!(!drawn.contains("clock.mp4"), "properties are not shown: {drawn}");
-    assert_eq!(service.callers().get(&format!("{pipelines}/EG_nobody")).0, 404);
-    let profile = format!("http://127.0.0.1:{debug}/pprof/profile");
-    for url in [format!("{profile}/{id}?seconds=1"), format!("{profile}?seconds=1")] {
-        let (status, taken) = service.callers().get_bytes(&url);
-        assert_eq!((status, taken.get(..2)), (200, Some(&[0x1f, 0x8b][..])), "{url}: gzip");
-    }
-    let lead = service.until("sound is measured against pictures", PATIENCE, |callers| {
-        let page = callers.get(&prometheus).1;
-        let line = page.lines().find(|line| line.starts_with("weir_recording_audio_lead_seconds{"))?;
-        line.rsplit_once(' ')?.1.parse::<f64>().ok()
-    });
-    // What the video encoder looks ahead, and what a machine that is busy adds.
-    assert!((-2.0..10.0).contains(&lead), "{lead} s");
-    service.callers().stop(&id).unwrap();
-    service.until_over(&id, PATIENCE);
-    let ended = service.until("the end is counted", PATIENCE, |callers| {
-        let page = callers.get(&prometheus).1;
-        page.contains("livekit_egress_handler_results_total").then_some(page)
-    });
-    assert!(ended.contains("completed"), "{ended}");
-    // What the recorder stored, its manifest included, before its end was.
-    for (name, mime) in [
-        ("pipeline_uploads", "video/mp4"),
-        ("pipeline_uploads", "application/json"),
-        ("pipline_upload_response_time_ms_count", "video/mp4"),
-    ] {
-        let line = ended.lines().find(|line| {
-            line.starts_with(&format!("livekit_egress_{name}{{"))
-                && line.contains("custom_endpoint=\"false\"")
-                && line.contains("status=\"success\"")
-                && line.contains(&format!("type=\"{mime}\""))
-        });
-        assert!(line.is_some_and(|line| line.ends_with("} 1")), "{name} {mime}: {ended}");
-    }
+    assert!((0.5..=30.0).contains(&length), "{length} s");
     service.end();
 }
 

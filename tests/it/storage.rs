@@ -29,7 +29,7 @@ const SMALL: [&str; 8] =
 
 /// A storage configuration that is not patient.
 pub(crate) fn impatient(mut storage: Value) -> Value {
-    storage["request_timeout"] = json!("4s");
+    storage["request_timeout"] = json!("3s");
     if let Some(s3) = storage.get_mut("s3") {
         s3["max_retries"] = json!(2);
         s3["max_retry_delay"] = json!("200ms");
@@ -386,7 +386,7 @@ fn a_head_that_is_written_last_arrives_as_it_is_in_the_end() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
-        let lane = LaneSetup { output, storage, dir: dir.path().to_owned() };
+        let lane = LaneSetup { output, storage, dir: dir.path().to_owned(), patience: Duration::ZERO };
         let (uploader, mut events) = Uploader::<()>::start(vec![lane], dir.path(), &tasks, &abandon);
         std::fs::write(&local, [&[0; 400], &content[400..30 << 20]].concat()).unwrap();
         uploader.grow(Growing {

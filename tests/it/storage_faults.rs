@@ -91,12 +91,15 @@ impl Fixture {
     }
 }
 
+/// The end of a recording does not wait for a storage that is away.
+const NO_PATIENCE: [&str; 2] = ["--upload-patience", "0"];
+
 /// Records to a store that has a fault from beginning to end.
 #[track_caller]
 fn check_fault(fault: Fault, words: &[&str]) {
     let fixture = Fixture::new();
     fixture.proxy.set(fault);
-    let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN);
+    let ended = record(fixture.dir(), &NO_PATIENCE).finish(UPLOADED_WITHIN);
     fixture.assert_kept_and_recovered(&ended, words);
 }
 
@@ -172,6 +175,105 @@ fn a_store_that_fails_for_a_while_gets_everything_in_the_end() {
 }
 
 #[test]
+fn a_store_that_is_back_soon_after_the_end_gets_everything() {
+    let _slot = slots::encoder();
+    let fixture = Fixture::new();
+    fixture.proxy.set(Fault::Status { code: 503, requests: u64::MAX });
+    let mut recorder = record(fixture.dir(), &[]);
+    recorder.until_said("upload failed, trying again");
+    fixture.proxy.set(Fault::None);
+    let ended = recorder.finish(UPLOADED_WITHIN).complete();
+    assert!(ended.info["details"].as_str().unwrap().contains("storage back at "), "{}", ended.info);
+    assert_whole(fixture.store, &fixture.bucket, "");
+    assert_nothing_here(fixture.dir());
+}
+
+#[test]
+fn a_second_interrupt_ends_the_wait_for_a_store_and_keeps_everything() {
+    let _slot = slots::encoder();
+    let fixture = Fixture::new();
+    fixture.proxy.set(Fault::Status { code: 503, requests: u64::MAX });
+    let mut recorder = record(fixture.dir(), &["--upload-patience", "10m"]);
+    recorder.until_said("upload failed, trying again");
+    // It has ended by itself: the first one asks for what has happened already.
+    recorder.signal(Signal::SIGINT);
+    recorder.runs_for(Duration::from_secs(1));
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.finish(PATIENCE);
+    assert_eq!(ended.status.code(), Some(130), "{}", ended.log);
+    fixture.proxy.set(Fault::None);
+    fixture.recover(&[]);
+}
+
+/// Records to a store that refuses one segment for good: it is named and kept, and everything else is stored.
+#[track_caller]
+fn check_refused(code: u16, word: &str) {
+    let fixture = Fixture::new();
+    fixture.proxy.set(Fault::StatusOf { code, part: "talk_00001.ts" });
+    let ended = record(fixture.dir(), &NO_PATIENCE).finish(UPLOADED_WITHIN);
+    let info = &ended.info;
+    assert_eq!((&info["status"], &info["errorCode"]), (&json!("EGRESS_FAILED"), &json!(400)), "{info}");
+    let (error, details) = (info["error"].as_str().unwrap(), info["details"].as_str().unwrap());
+    assert!(error.starts_with("S3 upload failed: ") && error.contains(word), "{error}");
+    assert!(error.contains("weir recover"), "{error}");
+    assert!(details.contains("not stored: hls/talk_00001.ts"), "{details}");
+    let segments = fixture.segments();
+    assert!(segments.len() >= 3 && !segments.contains(&"hls/talk_00001.ts".to_owned()), "{segments:?}");
+    let keys = fixture.store.list(&fixture.bucket);
+    for key in ["talks/talk.mp4", "hls/talk.m3u8", "hls/live.m3u8"] {
+        assert!(keys.contains(&key.to_owned()), "{key}: {keys:?}");
+    }
+    let length = Duration::from_nanos(info["fileResults"][0]["duration"].as_str().unwrap().parse().unwrap());
+    assert!(length >= Duration::from_secs(3), "a refused segment ends no recording: {length:?}");
+    fixture.proxy.set(Fault::None);
+    let recovered = weir(fixture.dir(), &["recover", "."]);
+    assert!(recovered.status.success(), "{}", recovered.stderr);
+    assert_whole(fixture.store, &fixture.bucket, "");
+    assert_nothing_here(fixture.dir());
+}
+
+#[test]
+fn a_segment_whose_key_is_refused_holds_up_none() {
+    let _slot = slots::encoder();
+    check_refused(400, "KeyTooLongError");
+}
+
+#[test]
+fn a_segment_that_is_forbidden_holds_up_none() {
+    let _slot = slots::encoder();
+    check_refused(403, "AccessDenied");
+}
+
+#[test]
+fn a_segment_that_always_fails_holds_up_none() {
+    let _slot = slots::encoder();
+    check_refused(500, "InternalError");
+}
+
+#[test]
+fn recover_stores_what_is_behind_a_file_that_is_refused() {
+    let _slot = slots::encoder();
+    let fixture = Fixture::new();
+    fixture.proxy.set(Fault::Refused);
+    record(fixture.dir(), &NO_PATIENCE).finish(UPLOADED_WITHIN);
+    fixture.proxy.set(Fault::StatusOf { code: 403, part: "talk_00000.ts" });
+    let recovered = weir(fixture.dir(), &["recover", "."]);
+    assert_eq!(recovered.status.code(), Some(1));
+    assert!(
+        recovered.stderr.contains("hls/talk_00000.ts") && recovered.stderr.contains("AccessDenied"),
+        "{}",
+        recovered.stderr
+    );
+    let segments = fixture.segments();
+    assert!(segments.len() >= 3 && !segments.contains(&"hls/talk_00000.ts".to_owned()), "{segments:?}");
+    fixture.proxy.set(Fault::None);
+    let recovered = weir(fixture.dir(), &["recover", "."]);
+    assert!(recovered.status.success(), "{}", recovered.stderr);
+    assert_whole(fixture.store, &fixture.bucket, "");
+    assert_nothing_here(fixture.dir());
+}
+
+#[test]
 fn the_backup_takes_over_and_says_so() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
@@ -195,7 +297,7 @@ fn when_storage_and_backup_fail_each_has_its_line() {
     let at_proxy = |bucket: &str| impatient(fixture.store.storage_at(fixture.proxy.addr(), bucket));
     write_storage(fixture.dir(), &at_proxy(&fixture.bucket), Some(&at_proxy(&fixture.backup)));
     fixture.proxy.set(Fault::Status { code: 500, requests: u64::MAX });
-    let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN);
+    let ended = record(fixture.dir(), &NO_PATIENCE).finish(UPLOADED_WITHIN);
     let error = ended.info["error"].as_str().unwrap();
     assert!(
         error.starts_with("primary: S3 upload failed: ") && error.contains("\nbackup: S3 upload failed: "),

@@ -1,9 +1,11 @@
 //! Streams that are added and removed while a recording runs: the library as a service uses it.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
 use livekit_protocol as proto;
+use nix::sys::signal::Signal;
 use proto::stream_info::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 use weir::control::{Command, CommandError, StopCause};
@@ -17,6 +19,7 @@ use weir::recording::{Ended, Outcome, Progress, Reporter, Setup, run};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
+use crate::support::recorder::{Ended as Finished, Recorder, page};
 use crate::support::slots;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -105,7 +108,15 @@ async fn record(
     let graph =
         GraphPlan::new(&plan, Machine { cores: weir::recorder::available_cores(), encoder_threads: 0 });
     let work = WorkDir::create(&plan, Some(&dir.join(".weir")), dir).unwrap();
-    let setup = Setup { plan, graph, request: None, work, base: dir.to_owned(), keep_free: 0 };
+    let setup = Setup {
+        plan,
+        graph,
+        request: None,
+        work,
+        base: dir.to_owned(),
+        keep_free: 0,
+        upload_patience: std::time::Duration::ZERO,
+    };
     let (commands, received) = mpsc::unbounded_channel();
     let (info, elapsed) = (watch::Sender::default(), watch::Sender::default());
     let mut controls = Controls { commands, info: info.subscribe(), elapsed: elapsed.subscribe() };
@@ -180,4 +191,113 @@ async fn a_recording_without_file_ends_with_its_last_stream() {
     assert!(ended.info.details.contains("All streams stopped"), "{:#?}", ended.info);
     let received = rtmp.received("second");
     assert_decodable(&received);
+}
+
+/// Takes connections, and never reads or answers.
+struct DeafServer(TcpListener);
+
+impl DeafServer {
+    fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    fn rtmp(&self) -> String {
+        format!("rtmp://{}/app/key", self.0.local_addr().unwrap())
+    }
+}
+
+/// Asserts that the one stream of a recording never started, and that the recording has failed of it.
+#[track_caller]
+fn assert_never_started(info: &proto::EgressInfo) {
+    let [stream] = info.stream_results.as_slice() else { panic!("{info:#?}") };
+    assert_eq!((stream.status(), stream.duration), (Status::Failed, 0), "{info:#?}");
+    assert!(!stream.error.is_empty(), "{info:#?}");
+    assert_eq!((info.status(), info.error_code), (proto::EgressStatus::EgressFailed, 503), "{info:#?}");
+    assert!(info.error.contains(&stream.error), "{info:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_never_started_fails_the_recording_that_has_no_other() {
+    let _slot = slots::browser();
+    let (pages, deaf) = (PageServer::start(), DeafServer::start());
+    let stream = deaf.rtmp();
+    let outputs = format!(r#""streamOutputs": [{{"protocol": "RTMP", "urls": ["{stream}"]}}]"#);
+
+    // Stopped between two attempts.
+    let dir = tempfile::tempdir().unwrap();
+    let ended = record(dir.path(), &pages, &outputs, async |controls| {
+        controls.until("it is tried again", |info| info.stream_results[0].retries > 0).await;
+        controls.commands.send(Command::Stop(StopCause::Request)).unwrap();
+    })
+    .await;
+    assert_never_started(&ended.info);
+    assert!(matches!(ended.outcome, Outcome::Failed(_)), "{:?}", ended.outcome);
+
+    // Removed.
+    let dir = tempfile::tempdir().unwrap();
+    let ended = record(dir.path(), &pages, &outputs, async |controls| {
+        controls.until_active().await;
+        controls.remove(&stream).await.unwrap();
+        controls.until_stream_is(0, Status::Failed).await;
+    })
+    .await;
+    assert_never_started(&ended.info);
+    assert!(ended.info.details.contains("All streams stopped"), "{:#?}", ended.info);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_never_started_fails_alone_beside_another_output() {
+    let _slot = slots::browser();
+    let dir = tempfile::tempdir().unwrap();
+    let (pages, deaf) = (PageServer::start(), DeafServer::start());
+    let outputs = format!(
+        r#""fileOutputs": [{{"filepath": "a.mp4"}}], "streamOutputs": [{{"protocol": "RTMP", "urls": ["{}"]}}]"#,
+        deaf.rtmp()
+    );
+    let ended = record(dir.path(), &pages, &outputs, async |controls| {
+        controls.until_active().await;
+        controls.records_for(Duration::from_secs(2)).await;
+        controls.commands.send(Command::Stop(StopCause::Request)).unwrap();
+    })
+    .await;
+    assert_eq!(ended.outcome, Outcome::Complete, "{:#?}", ended.info);
+    let stream = &ended.info.stream_results[0];
+    assert!(stream.status() == Status::Failed && !stream.error.is_empty(), "{:#?}", ended.info);
+    assert_decodable(&dir.path().join("a.mp4"));
+}
+
+/// Records to one stream as a person does.
+fn recorded(arguments: &[&str], ends_by_signal: bool) -> Finished {
+    let dir = tempfile::tempdir().unwrap();
+    let page = page("clock.html");
+    let mut recorder = Recorder::start(dir.path(), &[&["web", page.as_str()], arguments].concat());
+    if ends_by_signal {
+        recorder.until_said("stream lost, will connect again");
+        recorder.signal(Signal::SIGINT);
+    }
+    recorder.finish(PATIENCE)
+}
+
+#[track_caller]
+fn assert_failed(ended: &Finished) {
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    assert_eq!(ended.info["status"], "EGRESS_FAILED", "{}", ended.stdout);
+    let stream = &ended.info["streamResults"][0];
+    assert_eq!(stream["status"], "FAILED", "{}", ended.stdout);
+    assert!(stream["error"].as_str().is_some_and(|error| !error.is_empty()), "{}", ended.stdout);
+}
+
+#[test]
+fn a_stream_that_never_started_is_a_failure_to_who_interrupts_and_to_who_waits() {
+    let _slot = slots::browser();
+    let deaf = DeafServer::start();
+    assert_failed(&recorded(&["--stream", &deaf.rtmp()], true));
+    assert_failed(&recorded(&["--stream", &deaf.rtmp(), "--duration", "4s"], false));
+    // An SRT listener that nobody calls.
+    let [port] = crate::support::ports::free();
+    let own = format!("srt://127.0.0.1:{port}?mode=listener");
+    assert_failed(&recorded(&["--stream", &own, "--duration", "4s"], false));
+    // A websocket that is never opened, by a recording that is shorter than its patience.
+    let socket = format!("ws://{}/", deaf.0.local_addr().unwrap());
+    assert_failed(&recorded(&["--websocket", &socket, "--duration", "3s"], false));
 }

@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Stall { after_bytes: u64 },
     /// The next `requests` whole requests are taken and answered with this status; after them the fault is over.
     Status { code: u16, requests: u64 },
+    /// Requests whose first line has `part` in it are taken and answered with this status; all others go through.
+    StatusOf { code: u16, part: &'static str },
     /// So much goes to the store, over all connections. Answers are as fast as ever.
     Slow { bytes_per_second: u64 },
     /// Of each new request's body so much goes through, between 0 and 1; then the connection is cut. A body whose length
@@ -284,7 +286,12 @@ impl Shared {
             let Some(head) = Head::read(&mut from)? else { return Ok(()) };
             self.online()?;
             let fault = self.begin_request();
-            if let Fault::Status { code, .. } = fault {
+            let status = match fault {
+                Fault::Status { code, .. } => Some(code),
+                Fault::StatusOf { code, part } => head.first.contains(part).then_some(code),
+                _ => None,
+            };
+            if let Some(code) = status {
                 take(&head, &mut from, client)?;
                 self.count(|traffic| traffic.answered += 1);
                 refuse(code, &head, client)?;
@@ -389,6 +396,7 @@ fn take(head: &Head, from: &mut BufReader<&TcpStream>, mut client: &TcpStream) -
 /// Answers a request as S3 does.
 fn refuse(code: u16, head: &Head, mut client: &TcpStream) -> io::Result<()> {
     let (reason, name) = match code {
+        400 => ("Bad Request", "KeyTooLongError"),
         403 => ("Forbidden", "AccessDenied"),
         503 => ("Service Unavailable", "SlowDown"),
         _ => ("As Asked", "InternalError"),

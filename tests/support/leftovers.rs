@@ -34,10 +34,20 @@ fn transient() -> BTreeSet<PathBuf> {
     for folder in ["/tmp", "/tmp/.X11-unix", "/dev/shm", "/var/tmp", "/run"] {
         found.extend(entries(Path::new(folder)));
     }
-    for folder in entries(Path::new("/run/user")) {
+    let is_of_a_user =
+        |folder: &PathBuf| folder.parent() == Some(Path::new("/run/user")) || is_users_run_dirs(folder);
+    for folder in entries(Path::new("/run/user")).into_iter().chain(found.clone()).filter(is_of_a_user) {
+        // It stays; what is in it does not.
+        found.remove(&folder);
         found.extend(entries(&folder));
     }
     found
+}
+
+/// Whether a directory is the one in which a user's recorders keep what a crash may lose.
+fn is_users_run_dirs(folder: &Path) -> bool {
+    folder.parent() == Some(Path::new("/dev/shm"))
+        && folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"weir-"))
 }
 
 impl Watch {
@@ -51,16 +61,21 @@ impl Watch {
         transient()
     }
 
-    /// To be called when the recorder has ended. Panics when anything of it is still there ten seconds later; ends what
+    /// To be called when the recorder has ended. Panics when anything of it is still there a minute later; ends what
     /// it finds, so that the next test is not disturbed. `tidy` is run when its processes are gone; what that removes
     /// does not count.
     pub(crate) fn assert_nothing_left(self, tidy: impl FnOnce()) {
+        self.assert_nothing_left_within(Duration::from_secs(60), tidy);
+    }
+
+    /// The same with another deadline.
+    pub(crate) fn assert_nothing_left_within(self, within: Duration, tidy: impl FnOnce()) {
         let family = self.recorder.end();
         let paths: BTreeSet<PathBuf> =
             family.values().flat_map(|seen| named_places(&seen.arguments)).collect();
 
         // A killed recorder's children are told by the kernel and need a moment.
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + within;
         let mut alive = still(&family);
         while !alive.is_empty() && Instant::now() < deadline {
             thread::park_timeout(Duration::from_millis(20));
@@ -145,15 +160,17 @@ fn still(family: &HashMap<(i32, u64), Seen>) -> Vec<Seen> {
     processes::all().into_iter().filter(|seen| family.contains_key(&(seen.pid, seen.start))).collect()
 }
 
-/// The entries of temporary places that a command line names: `/dev/shm/x` for `--profile=/dev/shm/x/y`.
+/// The entries of temporary places that a command line names: `/tmp/x` for `--profile=/tmp/x/y`, and `/dev/shm/weir-0/x` for what is below
+/// it.
 fn named_places(arguments: &[String]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for word in arguments.iter().flat_map(|argument| argument.split([' ', '='])) {
         for place in ["/tmp", "/dev/shm", "/var/tmp", "/run"] {
             let inside = Path::new(word).strip_prefix(place).ok();
-            if let Some(first) = inside.and_then(|rest| rest.components().next()) {
-                found.push(Path::new(place).join(first));
-            }
+            let Some(inside) = inside else { continue };
+            let first = Path::new(place).join(inside.components().take(1).collect::<PathBuf>());
+            let depth = if is_users_run_dirs(&first) { 2 } else { 1 };
+            found.push(Path::new(place).join(inside.components().take(depth).collect::<PathBuf>()));
         }
         if let Ok(rest) = Path::new(word).strip_prefix("/run/user") {
             found.push(Path::new("/run/user").join(rest.components().take(2).collect::<PathBuf>()));

@@ -364,7 +364,8 @@ pub(crate) fn ask(
         .args(words)
         .args([url, &keys.key, &keys.secret, method, &request.to_string()])
         .current_dir(peer(""));
-    let done = Tool::start(command, None).finish(PATIENCE);
+    // The client's own deadline is PATIENCE, and a busy machine takes a while to start it.
+    let done = Tool::start(command, None).finish(PATIENCE * 2);
     let Ok(answer) = serde_json::from_slice::<Value>(&done.stdout) else {
         panic!("{client:?} {method} {url}: {}: {}", done.status, done.stderr);
     };

@@ -28,6 +28,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::livekit::LiveKitServer;
+use super::recorder::Recorder;
 
 /// What a room takes to answer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -225,10 +226,24 @@ enum Order {
 
 /// What happens to a published track.
 enum Ask {
-    Publish { codec: Codec, frames: Vec<Vec<u8>>, order: Order, sid: oneshot::Sender<String> },
+    Publish {
+        codec: Codec,
+        frames: Vec<Vec<u8>>,
+        order: Order,
+        sid: oneshot::Sender<String>,
+    },
     Vanish,
-    Mute { sid: String, muted: bool },
-    Replace { sid: String, frames: Vec<Vec<u8>> },
+    /// `done`: a channel of the standard library, as tests wait for it within runtimes, too.
+    Mute {
+        sid: String,
+        muted: bool,
+        done: std::sync::mpsc::Sender<()>,
+    },
+    Replace {
+        sid: String,
+        frames: Vec<Vec<u8>>,
+        done: std::sync::mpsc::Sender<()>,
+    },
 }
 
 /// Frames that were sent of a track, in order.
@@ -328,13 +343,18 @@ impl Publisher {
         published.blocking_recv().expect("the track is published")
     }
 
+    /// Mutes a track, or un-mutes it. Waits until the participant has done so: on a busy machine it would otherwise do both at once.
     pub(crate) fn mute(&self, sid: &str, muted: bool) {
-        self.ask(Ask::Mute { sid: sid.to_owned(), muted });
+        let (done, is_done) = std::sync::mpsc::channel();
+        self.ask(Ask::Mute { sid: sid.to_owned(), muted, done });
+        is_done.recv_timeout(PATIENCE).expect("the track is muted or not");
     }
 
     /// Sends other frames from now on, from their first one.
     pub(crate) fn replace(&self, sid: &str, frames: Vec<Vec<u8>>) {
-        self.ask(Ask::Replace { sid: sid.to_owned(), frames });
+        let (done, is_done) = std::sync::mpsc::channel();
+        self.ask(Ask::Replace { sid: sid.to_owned(), frames, done });
+        is_done.recv_timeout(PATIENCE).expect("the frames are replaced");
     }
 
     /// Is gone without a word to anybody: no goodbye, and nothing more is sent.
@@ -346,6 +366,14 @@ impl Publisher {
     pub(crate) fn sent(&self, sid: &str) -> Vec<Arc<[u8]>> {
         let sent = Arc::clone(&locked(&self.sent)[sid]);
         locked(&sent).clone()
+    }
+
+    /// Has a recorder wait until so many more frames of a track have been sent.
+    #[track_caller]
+    pub(crate) fn until_sent(&self, recorder: &mut Recorder, sid: &str, more: usize) {
+        let all = self.sent(sid).len() + more;
+        let is_sent = || (self.sent(sid).len() >= all).then_some(());
+        recorder.until(&format!("{more} more frames are sent"), is_sent);
     }
 
     fn ask(&self, ask: Ask) {
@@ -593,17 +621,19 @@ impl Participant {
                 .await;
                 self.waiting.push(Waiting { cid, codec, frames, order, told: sid });
             }
-            Ask::Mute { sid, muted } => {
+            Ask::Mute { sid, muted, done } => {
                 self.send(Request::Mute(proto::MuteTrackRequest { sid: sid.clone(), muted })).await;
                 if let Some(track) = self.tracks.iter_mut().find(|track| track.sid == sid) {
                     track.muted = muted;
                     track.next = 0;
                 }
+                done.send(()).ok();
             }
-            Ask::Replace { sid, frames } => {
+            Ask::Replace { sid, frames, done } => {
                 if let Some(track) = self.tracks.iter_mut().find(|track| track.sid == sid) {
                     (track.frames, track.next) = (frames, 0);
                 }
+                done.send(()).ok();
             }
         }
     }

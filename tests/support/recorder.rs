@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::leftovers::Watch;
 use super::processes::{self, Group, Seen};
 use super::slots;
-use super::tool::{Tool, command, run};
+use super::tool::{Tool, command, command_with_signals, run};
 
 /// What a recording takes to begin on a machine that runs several.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ impl Recorder {
     pub(crate) fn start_with(dir: &Path, arguments: &[&str], set: impl FnOnce(&mut Command)) -> Self {
         slots::assert_taken();
         let before = Watch::before();
-        let mut weir = command(env!("CARGO_BIN_EXE_weir"));
+        let mut weir = command_with_signals(env!("CARGO_BIN_EXE_weir"));
         weir.arg("record").args(arguments).arg("--json").current_dir(dir);
         set(&mut weir);
         let started = SystemTime::now();
@@ -67,6 +67,12 @@ impl Recorder {
         let work = self.dir.join(".weir");
         let enough = || (size_of(&work) > bytes).then_some(());
         self.tool.until("media is written", STARTED_WITHIN, enough);
+    }
+
+    /// Waits until more than `bytes` of media have been written from now on.
+    pub(crate) fn until_grown(&mut self, bytes: u64) {
+        let written = size_of(&self.dir.join(".weir"));
+        self.until_written(written + bytes);
     }
 
     /// Waits until it says this in its log.

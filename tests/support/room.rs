@@ -3,9 +3,10 @@
 //! The participants' page is `web/src/publisher`: each shows a colour and a number and sounds a tone.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+use chromiumoxide::handler::HandlerConfig;
 use chromiumoxide::{Browser, Page};
 use futures::StreamExt;
 use livekit_token::{AccessToken, VideoGrants};
@@ -18,10 +19,10 @@ use super::livekit::LiveKitServer;
 use super::measure::pictures::{Still, colour_distance};
 use super::measure::sound::{self, level};
 use super::page_server::PageServer;
-use super::tool::{Tool, command};
+use super::tool::{Tool, command, run};
 
 /// Joining and publishing, sixteen times, on a busy machine.
-const JOINED_WITHIN: Duration = Duration::from_secs(60);
+const JOINED_WITHIN: Duration = Duration::from_secs(120);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// As the page has them where none are given: a participant's colour by its place.
@@ -101,7 +102,9 @@ impl Publishers {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (devtools, page) = runtime.block_on(async {
-            let (browser, mut handler) = Browser::connect(devtools).await.unwrap();
+            // Each wait has its own deadline.
+            let settings = HandlerConfig { request_timeout: JOINED_WITHIN, ..HandlerConfig::default() };
+            let (browser, mut handler) = Browser::connect_with_config(devtools, settings).await.unwrap();
             tokio_util::task::TaskTracker::new()
                 .spawn(async move { while handler.next().await.is_some() {} });
             let page = browser.new_page(pages.url(&query)).await.unwrap();
@@ -156,6 +159,63 @@ impl Images {
         self.next = new + 1;
         Some(Still::at(&path(new), 0.0))
     }
+}
+
+/// The audio that a recording has written so far of its one file, read while it runs.
+#[derive(Debug)]
+pub(crate) struct Hearing {
+    dir: PathBuf,
+    looked: Option<Instant>,
+}
+
+impl Hearing {
+    /// A decoder is started for each look.
+    const EVERY: Duration = Duration::from_secs(1);
+
+    /// `dir`: that no other recording works in, or below.
+    pub(crate) fn of(dir: PathBuf) -> Self {
+        Self { dir, looked: None }
+    }
+
+    /// The left channel, from the file's start. `None`: there is none yet, or the last look was less than a second ago.
+    pub(crate) fn so_far(&mut self) -> Option<Vec<f32>> {
+        if self.looked.is_some_and(|looked| looked.elapsed() < Self::EVERY) {
+            return None;
+        }
+        self.looked = Some(Instant::now());
+        let file = recorded_below(&self.dir)?;
+        let input = ["-v", "quiet", "-i", file.to_str().unwrap(), "-map", "0:a:0"];
+        let output = ["-af", "aresample=async=1:first_pts=0,pan=mono|c0=c0", "-ar", "48000", "-f", "f32le"];
+        // What is being written may end anywhere, which is no error here.
+        let bytes = run("ffmpeg", &[&input[..], &output[..], &["pipe:1"]].concat(), None).stdout;
+        let samples: Vec<f32> =
+            bytes.chunks_exact(4).map(|sample| f32::from_le_bytes(sample.try_into().unwrap())).collect();
+        (!samples.is_empty()).then_some(samples)
+    }
+
+    /// Whether so many seconds are written. `None`: not yet, or it was asked less than a second ago.
+    pub(crate) fn has(&mut self, seconds: f64) -> Option<()> {
+        (self.so_far()?.len() as f64 >= seconds * sound::RATE).then_some(())
+    }
+}
+
+/// The file of a recording, as it is named while it grows.
+fn recorded_below(dir: &Path) -> Option<PathBuf> {
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            } else {
+                // `file-0.recording.mp4`
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.starts_with("file-") && name.contains(".recording.") {
+                    return Some(entry.path());
+                }
+            }
+        }
+    }
+    None
 }
 
 /// A token of somebody who publishes.

@@ -12,7 +12,7 @@ use super::leftovers::Watch;
 use super::livekit::Keys;
 use super::ports;
 use super::slots;
-use super::tool::{Finished, Tool, command, succeed};
+use super::tool::{Finished, Tool, command_with_signals, succeed};
 
 const KEY: &str = "test-key";
 const SECRET: &str = "a-secret-that-is-long-enough-to-be-one";
@@ -65,7 +65,7 @@ impl Serve {
         );
         std::fs::write(&file, text).unwrap();
         let before = Watch::before();
-        let mut weir = command(env!("CARGO_BIN_EXE_weir"));
+        let mut weir = command_with_signals(env!("CARGO_BIN_EXE_weir"));
         weir.arg("serve").arg("--config").arg(&file).current_dir(dir);
         weir.envs(environment.iter().copied());
         let mut tool = Tool::start(weir, None);
@@ -125,10 +125,38 @@ impl Serve {
         self.until_status(egress_id, &OVER, within)
     }
 
+    /// Waits until it has a line in its log that is as wanted.
+    pub(crate) fn until_logged(&mut self, what: &str, is_it: impl Fn(&str) -> bool) {
+        let tool = &mut self.tool;
+        let log = tool.log();
+        tool.until(what, Duration::from_secs(60), || log.lock().unwrap().lines().any(&is_it).then_some(()));
+    }
+
+    /// Starts one as soon as there is room for it: the end of another is told just before its room is free.
+    pub(crate) fn start_when_there_is_room(&mut self, request: &Value) -> String {
+        self.until("there is room for another", Duration::from_secs(60), |callers| {
+            match callers.call("StartWebEgress", request) {
+                Ok(info) => Some(id(&info)),
+                Err(refused) => {
+                    assert_eq!(refused.message, "not enough CPU", "{refused:?}");
+                    None
+                }
+            }
+        })
+    }
+
     /// Ends it, and asserts that nothing that it started is left.
     pub(crate) fn end(self) -> Finished {
         self.signal(Signal::SIGTERM);
         self.finish(Duration::from_secs(60))
+    }
+
+    /// Kills it as `kill -9` does. Its recorders go on; what this gives asserts, when they have ended, that nothing is left of them.
+    pub(crate) fn kill(mut self) -> Watch {
+        let watch = self.watch.take().expect("taken only here");
+        self.signal(Signal::SIGKILL);
+        self.tool.finish(Duration::from_secs(60));
+        watch
     }
 
     /// Waits for its end, and asserts that nothing that it started is left.
@@ -241,6 +269,18 @@ impl Callers {
 
 fn id(info: &Value) -> String {
     info["egress_id"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Asserts what a stop that took so long was answered with: that the egress ends. It waits 2.5 s for the recorder to say so, which a
+/// busy machine may take longer for.
+#[track_caller]
+pub(crate) fn assert_is_ending(info: &Value, took: Duration) {
+    let is_ending = match info["status"].as_str() {
+        Some("EGRESS_ENDING" | "EGRESS_COMPLETE") => true,
+        Some("EGRESS_ACTIVE") => took >= Duration::from_millis(2500),
+        _ => false,
+    };
+    assert!(is_ending, "after {took:?}: {info}");
 }
 
 /// The cell of an egress in a service's work directory.

@@ -117,6 +117,10 @@ impl Tool {
                 return found;
             }
             if let Some(status) = self.exit_within(Duration::from_millis(20)) {
+                // It may have become so just before the end.
+                if let Some(found) = look() {
+                    return found;
+                }
                 panic!("{} ended ({status}) before {what}:\n{}", self.name, self.stderr());
             }
             assert!(Instant::now() < end, "{what}: not within {deadline:?}:\n{}", self.stderr());
@@ -183,6 +187,14 @@ pub(crate) fn with_clock_ahead(command: &mut Command, seconds: i64) {
 )]
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
+}
+
+/// The same with SIGHUP and SIGQUIT as they are by default: who runs the tests by `nohup`, or in a script's background, has them
+/// ignored, and programs that honour it would take neither.
+pub(crate) fn command_with_signals(program: impl AsRef<OsStr>) -> Command {
+    let mut command = command("env");
+    command.arg("--default-signal=HUP,QUIT").arg(program);
+    command
 }
 
 /// Runs a program to its end.

@@ -17,6 +17,7 @@ export async function startBrowser(): Promise<Browser> {
         "--disable-gpu",
       ],
       headless: true,
+      timeout: PAGE_WITHIN,
     })
     .catch((error: unknown) => {
       throw new Error("Chromium is missing: run scripts/install.sh test", { cause: error });

@@ -8,6 +8,7 @@ const complaints = [];
 
 const browser = await chromium.launch({
   executablePath: asked.browser,
+  timeout: 2 * PATIENCE,
   args: ["--host-resolver-rules=MAP weir.example 127.0.0.1"],
 });
 
@@ -31,6 +32,23 @@ async function shot(page, name) {
 /** How far the page can be pushed sideways, in pixels. */
 const overhang = (page) =>
   page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+
+/** Asks until it is so, or the time is over; gives the last answer. */
+async function until(ask, isSo) {
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    const answer = await ask();
+    if (isSo(answer) || Date.now() > deadline) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** The colour in the middle of a card's picture, once that is of the painted page. */
+const painted = (card) =>
+  until(
+    () => colour(card),
+    ({ rgb }) => rgb.every((value, channel) => Math.abs(value - asked.colour[channel]) <= 12),
+  );
 
 /** The colour in the middle of a card's picture. */
 const colour = (card) =>
@@ -67,7 +85,7 @@ try {
   const first = page.locator(`[data-egress="${asked.egress}"]`);
   await first.locator(".status", { hasText: "recording" }).waitFor();
   await first.locator("img").waitFor();
-  seen.picture = await colour(first);
+  seen.picture = await painted(first);
   seen.title = await first.locator("h3").textContent();
   const elapsed = () => first.locator(".elapsed").textContent();
   const before = await elapsed();
@@ -80,10 +98,11 @@ try {
   await page.getByRole("button", { name: "New recording" }).click();
   const form = page.getByRole("dialog", { name: "New recording" });
   await form.getByRole("button", { name: "Start recording" }).click();
-  seen.missing = await form.getByText("Give the page's address").isVisible();
-  seen.focus = await form
-    .getByLabel("Address", { exact: true })
-    .evaluate((field) => field === document.activeElement);
+  const isSo = (answer) => answer;
+  const missing = form.getByText("Give the page's address");
+  seen.missing = await until(() => missing.isVisible(), isSo);
+  const focused = form.getByLabel("Address", { exact: true });
+  seen.focus = await until(() => focused.evaluate((field) => field === document.activeElement), isSo);
   await form.getByLabel("Address", { exact: true }).fill(asked.page);
   await form.getByLabel("File").fill(asked.file);
   await form.getByLabel("Let streams be added").check();
@@ -99,7 +118,8 @@ try {
   const address = second.getByLabel("Stream to another address");
   await address.fill("not-an-address");
   await second.getByRole("button", { name: "Add", exact: true }).click();
-  seen.wrongStream = await second.getByText("An address begins with").isVisible();
+  const wrong = second.getByText("An address begins with");
+  seen.wrongStream = await until(() => wrong.isVisible(), isSo);
   await address.fill(asked.stream);
   await second.getByRole("button", { name: "Add", exact: true }).click();
   const stream = second.locator(".outputs li", { hasText: "rtmp://" });
@@ -147,7 +167,7 @@ try {
   await stranger.getByRole("button", { name: "Open" }).click();
   const shown = stranger.locator(`[data-egress="${asked.egress}"]`);
   await shown.locator("img").waitFor();
-  seen.withToken = await colour(shown);
+  seen.withToken = await painted(shown);
   seen.kept = await stranger.evaluate(() => [sessionStorage.length, localStorage.length, document.cookie]);
   await stranger.getByRole("button", { name: "Forget token" }).click();
   await field.waitFor();

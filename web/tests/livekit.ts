@@ -66,7 +66,8 @@ export class LiveKitServer {
     private readonly home: string,
     private readonly program: string,
   ) {
-    this.rooms = new RoomServiceClient(`http://127.0.0.1:${port}`, KEY, SECRET);
+    // By itself it waits for ten seconds, which a busy machine may need.
+    this.rooms = new RoomServiceClient(`http://127.0.0.1:${port}`, KEY, SECRET, { requestTimeout: 60 });
   }
 
   static async start(): Promise<LiveKitServer> {

@@ -180,6 +180,19 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+/// A key that stands in the wrong place is still one.
+#[test]
+fn a_value_of_the_wrong_type_is_not_quoted() {
+    for text in [
+        r#"{"url":"https://x/","stream_outputs":"rtmp://a/b/HUNTER2"}"#,
+        r#"{"url":"https://x/","audio_only":"HUNTER2\", expected"}"#,
+        r#"{"url":"https://x/","stream_outputs":[{"urls":"rtmp://a/b/HUNTER2"}]}"#,
+    ] {
+        let (_, said) = error(text);
+        assert!(said.contains("expected") && !said.contains("HUNTER2"), "{said}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_json_is_a_request_or_an_error(value in json()) {

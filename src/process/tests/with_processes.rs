@@ -193,3 +193,16 @@ async fn what_a_child_writes_reaches_no_terminal_as_it_is() {
     assert!(log.contains("x… (995904 more characters)\nover\n"), "{}", log.len());
     assert!(!child.last_words().contains('\u{1b}'));
 }
+
+/// Programs that go through all descriptors that there may be take minutes where those are a thousand million.
+#[tokio::test]
+async fn a_child_has_a_modest_limit_of_open_files_and_may_raise_it() {
+    use nix::sys::resource::{Resource, getrlimit};
+    let hard = raise_open_files();
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Child::start(shell(dir.path(), "echo $(ulimit -S -n) $(ulimit -H -n)")).await.unwrap();
+    let limits = child.says(SOON, |line| Some(line.to_owned())).await.unwrap();
+    assert_eq!(limits.split(' ').next().unwrap(), hard.min(4096).to_string());
+    assert!(!limits.ends_with(" 4096") || hard == 4096, "{limits}");
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard), "ours stays");
+}

@@ -1,4 +1,12 @@
-//! What a recorder says to its service, and writes into its cell.
+//! What a recorder says to its service. Its directory, from which the next service learns the same, is written apart (`directory`).
+//!
+//! ```text
+//!                 ┌─► directory ──► info           the newest report, on a thread of its own
+//! recording ──► report
+//!                 └─► Writer ──► pipe or socket    words in order; of reports and progress the newest
+//! ```
+//!
+//! A service that does not read, or a disk that hangs, keeps neither the recording waiting nor the other of the two.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,18 +14,23 @@ use std::time::Duration;
 
 use livekit_protocol as proto;
 use tokio::io::AsyncWriteExt;
-use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use super::directory;
 use crate::ipc::cell::Cell;
-use crate::ipc::{self, FromRecorder, Info};
+use crate::ipc::{self, FromRecorder, Info, Outgoing};
 use crate::recording::progress::OutputProgress;
 use crate::recording::{Progress, Reporter};
 use crate::upload::{Tried, UploadProgress};
 
-/// A service that does not read for this long when all is over learns the end from the cell.
+/// A service that does not read for this long when all is over learns the end from the directory.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(10);
+/// From the end to a last report in the directory, where a service has heard it.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
+/// The same where none has: the directory alone has it.
+const WRITTEN_UNHEARD_WITHIN: Duration = Duration::from_secs(300);
 
 /// Uploads that wait to be told. More of them, that a service does not read, are not counted.
 const UPLOADS: usize = 1024;
@@ -28,6 +41,8 @@ pub(super) struct Mouth {
     info: watch::Sender<Option<proto::EgressInfo>>,
     progress: watch::Sender<ipc::Progress>,
     uploads: mpsc::Sender<Tried>,
+    /// Gives whether a service has heard everything.
+    saying: JoinSet<bool>,
     writing: JoinSet<()>,
 }
 
@@ -42,6 +57,7 @@ enum Turn {
 #[derive(Clone)]
 pub(super) struct Words {
     turns: mpsc::UnboundedSender<Turn>,
+    listeners: mpsc::UnboundedSender<Outgoing>,
     /// The newest report has its turn already.
     report_waits: Arc<AtomicBool>,
 }
@@ -53,6 +69,11 @@ impl Words {
         self.turns.send(Turn::Word(word)).ok();
     }
 
+    /// Says everything to another service from now on, which first hears the newest report.
+    pub(super) fn switch_to(&self, service: Outgoing) {
+        self.listeners.send(service).ok();
+    }
+
     fn report(&self) {
         if !self.report_waits.swap(true, Ordering::AcqRel) {
             self.turns.send(Turn::Report).ok();
@@ -61,17 +82,20 @@ impl Words {
 }
 
 impl Mouth {
-    pub(super) fn open(pipe: pipe::Sender, cell: Cell) -> Self {
+    pub(super) fn open(service: Outgoing, cell: Cell) -> Self {
         let (turns, from_turns) = mpsc::unbounded_channel();
-        let words = Words { turns, report_waits: Arc::default() };
+        let (listeners, from_listeners) = mpsc::unbounded_channel();
+        let words = Words { turns, listeners, report_waits: Arc::default() };
         let (info, infos) = watch::channel(None);
         let (progress, progresses) = watch::channel(ipc::Progress::default());
         let (uploads, tries) = mpsc::channel(UPLOADS);
-        let report_waits = Arc::clone(&words.report_waits);
-        let writer = Writer { pipe: Some(pipe), cell, infos, report_waits };
         let mut writing = JoinSet::new();
-        writing.spawn(writer.run(from_turns, tries, progresses));
-        Self { words, info, progress, uploads, writing }
+        writing.spawn(directory::keep(cell, infos.clone()));
+        let report_waits = Arc::clone(&words.report_waits);
+        let writer = Writer { service: Some(service), listeners: from_listeners, infos, report_waits };
+        let mut saying = JoinSet::new();
+        saying.spawn(writer.run(from_turns, tries, progresses));
+        Self { words, info, progress, uploads, saying, writing }
     }
 
     /// Says it after everything that was said and reported before.
@@ -87,14 +111,19 @@ impl Mouth {
         self.info.subscribe()
     }
 
-    /// Waits until everything is said and written down.
+    /// Waits until everything is said and written down, or it is certain enough that it can't be.
     pub(super) async fn close(self) {
-        let Self { words, info, progress, uploads, mut writing } = self;
-        drop((words, progress, uploads));
-        if tokio::time::timeout(LAST_WORDS_WITHIN, writing.join_next()).await.is_err() {
-            tracing::warn!("the service does not listen");
+        let Self { words, info, progress, uploads, mut saying, mut writing } = self;
+        drop((words, info, progress, uploads));
+        let heard = timeout(LAST_WORDS_WITHIN, saying.join_next()).await;
+        let is_heard = matches!(heard, Ok(Some(Ok(true))));
+        if !is_heard {
+            tracing::warn!("no service listens: the end is in the directory for the next one");
         }
-        drop(info);
+        let within = if is_heard { WRITTEN_WITHIN } else { WRITTEN_UNHEARD_WITHIN };
+        if timeout(within, writing.join_next()).await.is_err() {
+            tracing::error!(is_heard, "the last report can't be written down");
+        }
     }
 }
 
@@ -143,23 +172,29 @@ fn queues(outputs: &[OutputProgress]) -> Option<ipc::Queues> {
 }
 
 struct Writer {
-    /// `None`: nobody reads any more.
-    pipe: Option<pipe::Sender>,
-    cell: Cell,
+    /// `None`: nobody listens.
+    service: Option<Outgoing>,
+    /// Services that listen from then on.
+    listeners: mpsc::UnboundedReceiver<Outgoing>,
     infos: watch::Receiver<Option<proto::EgressInfo>>,
     report_waits: Arc<AtomicBool>,
 }
 
 impl Writer {
+    /// Writes until nothing more will be said. Gives whether somebody heard the last of it.
     async fn run(
         mut self,
         mut turns: mpsc::UnboundedReceiver<Turn>,
         mut uploads: mpsc::Receiver<Tried>,
         mut progress: watch::Receiver<ipc::Progress>,
-    ) {
+    ) -> bool {
         loop {
             tokio::select! {
                 biased;
+                Some(service) = self.listeners.recv() => {
+                    self.service = Some(service);
+                    self.report().await;
+                }
                 turn = turns.recv() => match turn {
                     Some(Turn::Word(word)) => self.write(&word).await,
                     Some(Turn::Report) => self.report().await,
@@ -175,24 +210,42 @@ impl Writer {
         while let Ok(tried) = uploads.try_recv() {
             self.write(&FromRecorder::Uploaded(tried)).await;
         }
+        self.service.is_some()
     }
 
     async fn report(&mut self) {
         // Before it is read: what comes after that has a turn of its own.
         self.report_waits.store(false, Ordering::Release);
-        let Some(info) = self.infos.borrow().clone() else { return };
-        if let Err(error) = self.cell.write_info(&info) {
-            tracing::warn!(%error, "the report can't be written down");
+        if let Some(word) = self.newest() {
+            self.write(&word).await;
         }
-        self.write(&FromRecorder::Info(Info::new(&info))).await;
+    }
+
+    fn newest(&self) -> Option<FromRecorder> {
+        self.infos.borrow().as_ref().map(|info| FromRecorder::Info(Info::new(info)))
     }
 
     async fn write(&mut self, word: &FromRecorder) {
-        let Some(pipe) = &mut self.pipe else { return };
-        if let Err(error) = pipe.write_all(&ipc::line(word)).await {
-            // The other pipe says so, too, and there something is done about it.
-            tracing::debug!(%error, "nobody reads");
-            self.pipe = None;
+        let mut line = ipc::line(word);
+        while let Some(service) = &mut self.service {
+            let next = tokio::select! {
+                biased;
+                Some(next) = self.listeners.recv() => next,
+                written = service.write_all(&line) => {
+                    if let Err(error) = written {
+                        // Its commands end, too, and there something is done about it.
+                        tracing::debug!(%error, "nobody reads");
+                        self.service = None;
+                    }
+                    return;
+                }
+            };
+            self.service = Some(next);
+            line = self.newest().as_ref().map(ipc::line).unwrap_or_default();
+            line.extend(ipc::line(word));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::mouth::Words;
 use crate::control::{Command, CommandError};
 use crate::ipc::{FromRecorder, Refusal, RefusalKind};
+use crate::outbound::Guard;
+use crate::plan::reach;
 use crate::plan::stream_url::StreamUrl;
 use crate::secret::Secret;
 
@@ -60,6 +62,12 @@ impl Streams {
         }
         let mut refusals = Vec::new();
         for url in add.expose() {
+            if StreamUrl::parse(url, None).is_ok_and(|url| refuses(&url)) {
+                let why = "stream url: it is a link-local address, which this service does not connect to (`allow_link_local`)";
+                let message = format!("request has missing or invalid field: {why}");
+                refusals.push(refusal(RefusalKind::Invalid, message));
+                continue;
+            }
             let done = self.one(url, |url, reply| Command::AddStream { url, reply }).await;
             refusals.extend(done.err());
         }
@@ -93,6 +101,10 @@ impl Streams {
             Err(_) => Err(refusal(RefusalKind::Internal, "the recording does not answer")),
         }
     }
+}
+
+fn refuses(url: &StreamUrl) -> bool {
+    Guard::of_process().refuses_link_local() && reach::stream_names_link_local(url)
 }
 
 const fn kind(error: &CommandError) -> RefusalKind {

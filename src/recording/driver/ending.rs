@@ -8,26 +8,29 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Driver;
+use super::storing::not_stored;
 use crate::control::EndReason;
 use crate::encode::EncoderEvents;
 use crate::media::Feed;
 use crate::plan::source::{SourcePlan, StartRule};
 use crate::recording::Ended;
-use crate::recording::failure::describe;
+use crate::recording::failure::{of_service, of_sink};
 use crate::recording::lifecycle::Outcome;
-use crate::report::{Ending, Fault};
+use crate::report::{Ending, Failure, Fault};
 use crate::source::web::StartReport;
 
 /// From the last picture to empty encoders. They hold less than a second; this is for a machine that is drowning.
 const ENCODERS_WITHIN: Duration = Duration::from_secs(10);
 /// From empty encoders to closed files, the rewrite of an MP4 not counted (media.md §9.3).
 const SINKS_WITHIN: Duration = Duration::from_secs(30);
+/// What is written at the end are small files. A service takes a recorder that says nothing for 120 s for one that hangs.
+const DISK_WITHIN: Duration = Duration::from_secs(30);
 /// Stray tasks (a stream that says goodbye, a log that is read to its end) get this long at the end.
 const TASKS_WITHIN: Duration = Duration::from_secs(2);
 
 /// How emptying encoders and sinks went.
 pub(in crate::recording) struct Emptied {
-    pub(super) error: Option<String>,
+    pub(super) failures: Vec<Failure>,
     /// Some sink could not finish: what it recorded is in the work directory.
     pub(super) left_behind: bool,
 }
@@ -62,14 +65,15 @@ impl Driver<'_> {
                 None => feeds.iter().for_each(Feed::end),
             }
             let emptied = async {
-                let mut errors = Vec::new();
+                let mut failures = Vec::new();
                 if let Some(encoders) = encoders {
-                    errors.extend(encoders.finish(events, ENCODERS_WITHIN).await.err().map(|e| describe(&e)));
+                    let finished = encoders.finish(events, ENCODERS_WITHIN).await;
+                    failures.extend(finished.err().map(|error| of_service(&error)));
                 }
                 let unfinished = outputs.finish(SINKS_WITHIN).await;
                 let left_behind = !unfinished.is_empty();
-                errors.extend(unfinished.iter().map(|(_, error)| describe(error)));
-                Emptied { error: (!errors.is_empty()).then(|| errors.join("; ")), left_behind }
+                failures.extend(unfinished.iter().map(|(_, error)| of_sink(error)));
+                Emptied { failures, left_behind }
             };
             let (emptied, _) = futures::join!(emptied, OptionFuture::from(closing));
             emptied
@@ -108,39 +112,61 @@ impl Driver<'_> {
         let outcome = self
             .lifecycle
             .outcome()
-            .unwrap_or(Outcome::Failed { error: "the recording was given up".into() });
+            .unwrap_or_else(|| Outcome::Failed(Failure::new("the recording was given up", Fault::Service)));
+        let outcome = self.unless_nothing_was_sent(outcome);
         let reason = self.lifecycle.reason().unwrap_or(EndReason::Failure);
         let ending = match &outcome {
             Outcome::Complete => Ending::Complete,
             Outcome::LimitReached => Ending::LimitReached,
             Outcome::Aborted { error } => Ending::Aborted { error: (*error).to_owned() },
-            Outcome::Failed { error } => {
-                let fault = if self.killed { Fault::Killed } else { self.fault };
-                Ending::Failed { error: error.clone(), fault }
-            }
+            Outcome::Failed(failure) => Ending::Failed(failure.clone()),
         };
-        let work = self.setup.work;
         if !self.kept.is_empty() {
-            tracing::error!(files = self.kept.len(), dir = %work.root().display(), "kept for `weir recover`");
-            if let Err(error) = work.list_kept(std::mem::take(&mut self.kept)) {
-                tracing::warn!(%error, "what is kept could not be listed");
-            }
+            self.report.note(not_stored(&self.kept));
         }
+        let (work, unstored) = (self.setup.work, std::mem::take(&mut self.kept));
         // What the browser logged says nothing about a disk or a server.
-        let is_the_source = matches!(outcome, Outcome::Failed { .. })
-            && !matches!(self.fault, Fault::Destination | Fault::Storage);
-        let kept = if self.left_behind || ((is_the_source || explanation.is_some()) && work.has_report()) {
-            Some(work.keep())
-        } else {
+        let is_the_source = self
+            .lifecycle
+            .failure()
+            .is_some_and(|failure| !matches!(failure.fault, Fault::Destination | Fault::Storage));
+        let (left_behind, is_explained) = (self.left_behind, is_the_source || explanation.is_some());
+        let root = work.root().to_owned();
+        let tidied = off_task(move || {
+            if !unstored.is_empty() {
+                tracing::error!(files = unstored.len(), dir = %work.root().display(), "kept for `weir recover`");
+                if let Err(error) = work.list_kept(unstored) {
+                    tracing::warn!(%error, "what is kept could not be listed");
+                }
+            }
+            if left_behind || (is_explained && work.has_report()) {
+                return Some(work.keep());
+            }
             work.discard();
             None
-        };
+        });
+        // What could not be looked at is still there.
+        let kept = tidied.await.unwrap_or(Some(root));
         if let Some(kept) = &kept {
             self.report.note(format!("kept: {}", kept.display()));
         }
+        self.incidents.rest().into_iter().for_each(|note| self.report.note(note));
         self.report.end(&ending, reason, Timestamp::now());
         self.reporter.changed(self.report.info());
         Ended { outcome, info: self.report.info().clone(), kept, explanation }
+    }
+
+    /// A recording that went to streams alone, and to none of them, has failed. Mostly a stream's own last event says so
+    /// before; this is for those that had no time left for one.
+    fn unless_nothing_was_sent(&mut self, outcome: Outcome) -> Outcome {
+        if !matches!(outcome, Outcome::Complete | Outcome::LimitReached) || self.writes_files() {
+            return outcome;
+        }
+        self.report.end_streams(Timestamp::now());
+        match self.report.unsent() {
+            Some(why) => Outcome::Failed(Failure::new(why, Fault::Destination)),
+            None => outcome,
+        }
     }
 
     /// What the page did instead of starting, if that is what it did.
@@ -166,7 +192,10 @@ impl Driver<'_> {
             std::mem::take(&mut self.outputs),
             self.uploader.take(),
         ));
-        let outcome = Outcome::Failed { error: "abandoned before it was finished".to_owned() };
+        let abandoned = Failure::new("abandoned before it was finished", Fault::User);
+        self.report.fail(&abandoned);
+        // What failed before is still what it failed of.
+        let failure = self.lifecycle.failure().cloned().unwrap_or(abandoned);
         let work = self.setup.work;
         let kept = if began {
             Some(work.keep())
@@ -177,11 +206,20 @@ impl Driver<'_> {
         if let Some(kept) = &kept {
             self.report.note(format!("kept for `weir recover`: {}", kept.display()));
         }
-        let ending =
-            Ending::Failed { error: "abandoned before it was finished".to_owned(), fault: Fault::User };
-        self.report.end(&ending, EndReason::Killed, Timestamp::now());
+        self.report.end(&Ending::Failed(failure.clone()), EndReason::Killed, Timestamp::now());
         self.reporter.changed(self.report.info());
-        Ended { outcome, info: self.report.info().clone(), kept, explanation: None }
+        Ended { outcome: Outcome::Failed(failure), info: self.report.info().clone(), kept, explanation: None }
+    }
+}
+
+/// Does on another thread what waits for a file system; `None`: it hangs, and is left to itself.
+pub(super) async fn off_task<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::time::timeout(DISK_WITHIN, tokio::task::spawn_blocking(job)).await {
+        Ok(done) => done.inspect_err(|error| tracing::error!(%error, "work on the disk")).ok(),
+        Err(_) => {
+            tracing::error!(seconds = DISK_WITHIN.as_secs(), "the disk does not answer");
+            None
+        }
     }
 }
 

@@ -13,10 +13,11 @@ use crate::plan::codec::AudioCodec;
 use crate::plan::output::OutputId;
 use crate::plan::source::SourcePlan;
 use crate::plan::track::{Discovered, Picture, Sound};
+use crate::recording::failure::{of_service, of_sink};
 use crate::recording::lifecycle::{Action, Event, State};
 use crate::recording::outputs::Outputs;
 use crate::recording::progress::ProgressBoard;
-use crate::report::Fault;
+use crate::report::Failure;
 use crate::sink::SinkContext;
 use crate::source::{Pacing, Source, SourceContext, SourceError, SourceEvent};
 
@@ -26,7 +27,7 @@ impl Driver<'_> {
         &mut self,
         starting: &mut JoinSet<Result<Source, SourceError>>,
         events: mpsc::UnboundedSender<SourceEvent>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let source = self.setup.plan.source.clone();
         let pacing = self.pacing();
         let context = SourceContext {
@@ -51,10 +52,10 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn start_encoders(&mut self) -> Result<(), String> {
+    fn start_encoders(&mut self) -> Result<(), Failure> {
         let (raw_video, raw_audio) = (self.raw_video.as_ref(), self.raw_audio.as_ref());
         let started = Encoders::start(&self.setup.graph, self.pacing().key_interval, raw_video, raw_audio);
-        let (encoders, events) = started.map_err(|error| error.to_string())?;
+        let (encoders, events) = started.map_err(|error| of_service(&error))?;
         self.encoders = Some(encoders);
         self.encoder_events = Some(events);
         Ok(())
@@ -65,13 +66,10 @@ impl Driver<'_> {
         self.encoder_events.take()
     }
 
-    fn open_outputs(&mut self) -> Result<(), String> {
+    fn open_outputs(&mut self) -> Result<(), Failure> {
         self.contexts =
             (0..self.setup.plan.outputs.len()).map(|at| self.sink_context(OutputId(at))).collect();
-        self.outputs = Outputs::open(&self.setup.plan, &self.contexts).map_err(|error| {
-            self.fault = Fault::Destination;
-            error.to_string()
-        })?;
+        self.outputs = Outputs::open(&self.setup.plan, &self.contexts).map_err(|error| of_sink(&error))?;
         Ok(())
     }
 
@@ -89,23 +87,23 @@ impl Driver<'_> {
             self.note(handling);
         }
         if self.setup.plan.is_open()
-            && let Err(error) = self.complete(found)
+            && let Err(failure) = self.complete(found)
         {
-            return self.handle(Event::SourceFailed(error));
+            return self.handle(Event::SourceFailed(failure));
         }
         self.handle(Event::SourceReady)
     }
 
     /// Decides what the plan left open, and opens the outputs.
-    fn complete(&mut self, found: &[Discovered]) -> Result<(), String> {
+    fn complete(&mut self, found: &[Discovered]) -> Result<(), Failure> {
         let is_by_codec = self.setup.plan.is_by_codec();
-        self.setup.plan = self.setup.plan.discovered(found).map_err(|error| error.to_string())?;
+        self.setup.plan = self.setup.plan.discovered(found).map_err(|error| of_service(&error))?;
         if is_by_codec {
             self.setup.graph = self.setup.graph.reduced_to(&self.setup.plan);
             self.raw_video = self.raw_video.take().filter(|_| self.setup.plan.video.is_some());
             self.start_encoders()?;
         }
-        self.setup.work.discovered(&self.setup.plan).map_err(|error| error.to_string())?;
+        self.setup.work.discovered(&self.setup.plan).map_err(|error| of_service(&error))?;
         self.open_outputs()?;
         self.report.discovered(&self.setup.plan);
         self.board = ProgressBoard::new(&self.setup.plan);

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::Driver;
+use super::ending::off_task;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::request::Manifest;
-use crate::recording::lifecycle::Action;
+use crate::recording::lifecycle::{Action, Event, State};
 use crate::recording::progress::OutputState;
 use crate::recording::workdir::Kept;
-use crate::report::Fault;
+use crate::report::{Failure, Fault};
 use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile};
 use crate::upload::store::Head;
 use crate::upload::{Growing, LaneSetup, Place, Upload, UploadEvent, Uploader, Versions};
@@ -30,6 +31,19 @@ pub(super) struct Manifests {
     /// They were asked to be stored, or there are none.
     are_done: bool,
     backup_used: bool,
+}
+
+/// Files of which a report or a log names each.
+const MOST_NAMED: usize = 20;
+
+/// `not stored: hls/talk_00003.ts, hls/talk_00004.ts and 5 more`
+pub(super) fn not_stored(kept: &[Kept]) -> String {
+    let names: Vec<&str> = kept.iter().take(MOST_NAMED).map(|kept| kept.name.as_str()).collect();
+    let more = match kept.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("not stored: {}{more}", names.join(", "))
 }
 
 type Events = mpsc::UnboundedReceiver<UploadEvent<Stored>>;
@@ -106,13 +120,23 @@ impl Driver<'_> {
                     }
                     Stored::Artifact(_) => {
                         self.left_behind = true;
-                        // One for each output; the others are counted in the end.
-                        if !self.kept.iter().any(|kept| kept.output == upload.output.0) {
+                        // A storage that is away would fill the log; the report names the others in the end, too.
+                        let before = self.kept.iter().filter(|kept| kept.output == upload.output.0).count();
+                        if before < MOST_NAMED {
                             tracing::error!(name = upload.name, error, "not stored");
                         }
                         let file = upload.local;
                         self.kept.push(Kept { output: upload.output.0, file, name: upload.name });
-                        self.output_failed(upload.output, error, Fault::Storage)
+                        // The first of each output is its failure.
+                        if before > 0 {
+                            return Vec::new();
+                        }
+                        let failure = Failure::new(error, Fault::Storage);
+                        if self.lifecycle.state() == State::Active {
+                            // The output goes on: its storage takes other files.
+                            return self.handle(Event::OutputFailed { failure, others_left: true });
+                        }
+                        self.output_failed(upload.output, failure)
                     }
                 }
             }
@@ -129,17 +153,17 @@ impl Driver<'_> {
             Stored::Artifact(ArtifactKind::File) => {
                 self.board.set(*output, OutputState::Done);
                 self.report.file_stored(*output, location, *size);
-                self.stored_bytes += size;
+                self.disk.add_stored(*size);
             }
             Stored::Artifact(ArtifactKind::Segment { .. }) => {
                 self.report.segment_stored(*output, name, location, *size);
-                self.stored_bytes += size;
+                self.disk.add_stored(*size);
             }
             Stored::Artifact(ArtifactKind::Playlist) => self.report.playlist_stored(*output, name, location),
             Stored::Artifact(ArtifactKind::Image { at, .. }) => {
                 let at = gst::ClockTime::try_from(*at).ok().and_then(|at| self.timeline.wall(at));
                 self.report.image_stored(*output, name, location, at);
-                self.stored_bytes += size;
+                self.disk.add_stored(*size);
             }
             Stored::Manifest => self.report.manifest_stored(*output, location),
         }
@@ -147,7 +171,7 @@ impl Driver<'_> {
     }
 
     /// Has the manifests stored, once, when everything else is; `None` when there are none, or it is done.
-    pub(in crate::recording) fn store_manifests(&mut self) -> Option<Events> {
+    pub(in crate::recording) async fn store_manifests(&mut self) -> Option<Events> {
         if std::mem::replace(&mut self.manifests.are_done, true) || !self.lifecycle.is_sound() {
             return None;
         }
@@ -158,12 +182,20 @@ impl Driver<'_> {
         for (output, plan) in wanted {
             let (Some(storage), Some(dir)) = (plan.storage(), plan.dir()) else { continue };
             let local = self.setup.work.output(output).join(&name);
-            if let Err(error) = std::fs::write(&local, &text) {
-                tracing::warn!(%error, path = %local.display(), "the manifest can't be written");
-                continue;
+            let (path, bytes) = (local.clone(), text.clone());
+            match off_task(move || std::fs::write(path, bytes)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::warn!(%error, path = %local.display(), "the manifest can't be written");
+                    continue;
+                }
+                // Those that follow would hang, too.
+                None => break,
             }
             let lane_dir = self.setup.work.output(output);
-            lanes.push(LaneSetup { output, storage: storage.clone(), dir: lane_dir });
+            let unused = self.views.get(&output).and_then(|view| view.unused_patience());
+            let patience = unused.unwrap_or(self.setup.upload_patience);
+            lanes.push(LaneSetup { output, storage: storage.clone(), dir: lane_dir, patience });
             uploads.push(Upload {
                 output,
                 local,
@@ -198,5 +230,21 @@ impl Driver<'_> {
             }
         }
         wanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_not_stored_are_named_and_many_counted() {
+        let kept = |count: usize| -> Vec<Kept> {
+            let one = |at| Kept { output: 0, file: format!("/w/{at}").into(), name: format!("a/{at}.ts") };
+            (0..count).map(one).collect()
+        };
+        assert_eq!(not_stored(&kept(2)), "not stored: a/0.ts, a/1.ts");
+        let many = not_stored(&kept(1000));
+        assert!(many.ends_with("a/18.ts, a/19.ts and 980 more"), "{many}");
     }
 }

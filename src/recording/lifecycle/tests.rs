@@ -1,6 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::report::Fault;
+
+fn failure(text: &str, fault: Fault) -> Failure {
+    Failure::new(text, fault)
+}
 
 fn run(events: impl IntoIterator<Item = Event>) -> (Lifecycle, Vec<Action>) {
     let mut life = Lifecycle::new();
@@ -9,11 +14,11 @@ fn run(events: impl IntoIterator<Item = Event>) -> (Lifecycle, Vec<Action>) {
 }
 
 fn drained() -> Event {
-    Event::Drained { error: None }
+    Event::Drained { failure: None }
 }
 
 fn stored() -> Event {
-    Event::Stored { error: None }
+    Event::Stored
 }
 
 #[test]
@@ -53,13 +58,13 @@ fn a_limit_is_told_from_the_end_that_was_asked_for() {
 
 #[test]
 fn one_output_failing_beside_others_fails_the_recording_only_at_its_end() {
-    let failed = Event::OutputFailed { error: "disk".into(), others_left: true };
-    let (life, actions) = run([Event::SourceReady, failed]);
+    let disk = failure("disk", Fault::Destination);
+    let failed = || Event::OutputFailed { failure: disk.clone(), others_left: true };
+    let (life, actions) = run([Event::SourceReady, failed()]);
     assert_eq!((life.state(), actions), (State::Active, vec![Action::Begin]));
 
-    let failed = Event::OutputFailed { error: "disk".into(), others_left: true };
-    let (life, _) = run([Event::SourceReady, failed, Event::SourceEnded, drained(), stored()]);
-    assert_eq!(life.outcome(), Some(Outcome::Failed { error: "disk".into() }));
+    let (life, _) = run([Event::SourceReady, failed(), Event::SourceEnded, drained(), stored()]);
+    assert_eq!(life.outcome(), Some(Outcome::Failed(disk.clone())));
     assert_eq!(life.reason(), Some(EndReason::SourceClosed));
 }
 
@@ -68,12 +73,14 @@ fn the_first_reason_and_the_first_error_stand() {
     let (life, _) = run([
         Event::SourceReady,
         Event::Stop(StopCause::Request),
-        Event::SourceFailed("browser".into()),
-        Event::Drained { error: Some("frozen".into()) },
+        Event::SourceFailed(failure("browser", Fault::Service)),
+        Event::OutputFailed { failure: failure("store", Fault::Storage), others_left: false },
+        Event::Drained { failure: Some(failure("frozen", Fault::Destination)) },
         stored(),
     ]);
     assert_eq!(life.reason(), Some(EndReason::StopRequested));
-    assert_eq!(life.outcome(), Some(Outcome::Failed { error: "browser".into() }));
+    // Text and fault of one and the same failure.
+    assert_eq!(life.outcome(), Some(Outcome::Failed(failure("browser", Fault::Service))));
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -82,15 +89,19 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::SourceReady),
         Just(Event::SourceEnded),
         Just(Event::DurationReached),
-        Just(Event::SourceFailed("source".into())),
+        Just(Event::SourceFailed(failure("source", Fault::User))),
         Just(Event::Stop(StopCause::Request)),
         Just(Event::Stop(StopCause::Signal)),
         Just(Event::LimitReached(Limit::Size)),
-        any::<bool>().prop_map(|others_left| Event::OutputFailed { error: "output".into(), others_left }),
+        any::<bool>().prop_map(|others_left| Event::OutputFailed {
+            failure: failure("output", Fault::Destination),
+            others_left
+        }),
         Just(Event::AllStreamsStopped),
-        Just(Event::EncoderFailed("encoder".into())),
-        proptest::option::of(Just("drain".to_owned())).prop_map(|error| Event::Drained { error }),
-        proptest::option::of(Just("store".to_owned())).prop_map(|error| Event::Stored { error }),
+        Just(Event::EncoderFailed(failure("encoder", Fault::Service))),
+        proptest::option::of(Just(failure("drain", Fault::Service)))
+            .prop_map(|failure| Event::Drained { failure }),
+        Just(Event::Stored),
     ]
 }
 
@@ -100,7 +111,10 @@ proptest! {
     fn it_ends_once_with_a_reason(events in proptest::collection::vec(any_event(), 0..40)) {
         let mut life = Lifecycle::new();
         let mut actions = Vec::new();
+        let mut first = None;
         for event in events {
+            let failed = event.failure().cloned().filter(|_| life.state() != State::Ended);
+            first = first.or(failed);
             let was_over = life.state() == State::Ended;
             let now = life.handle(event);
             prop_assert!(!was_over || (now.is_empty() && life.state() == State::Ended));
@@ -110,6 +124,7 @@ proptest! {
             prop_assert!(actions.iter().filter(|done| **done == action).count() <= 1);
         }
         prop_assert_eq!(life.outcome().is_some(), life.state() == State::Ended);
+        prop_assert_eq!(life.failure(), first.as_ref());
         if life.state() == State::Ended {
             prop_assert!(life.reason().is_some());
             prop_assert_eq!(actions.last(), Some(&Action::Finish));
@@ -119,8 +134,9 @@ proptest! {
 
 #[test]
 fn a_killed_recording_finishes_its_files_and_fails_with_the_text() {
-    let kill = || Event::Kill("server is shutting down".to_owned());
-    let failed = Some(Outcome::Failed { error: "server is shutting down".to_owned() });
+    let killed = failure("server is shutting down", Fault::Killed);
+    let kill = || Event::Kill(killed.clone());
+    let failed = Some(Outcome::Failed(killed.clone()));
     let (life, actions) = run([Event::SourceReady, kill(), drained(), stored()]);
     assert_eq!(actions, [Action::Begin, Action::Drain, Action::Store, Action::Finish]);
     assert_eq!((life.outcome(), life.reason()), (failed.clone(), Some(EndReason::Killed)));

@@ -1,16 +1,19 @@
 //! The directory on tmpfs.
+//!
+//! It is in a directory of this user's alone, so that nobody else can put anything in its place. It gets its name with its lock
+//! held: one whose lock is free belongs to a recorder that was killed.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::Flock;
 
-use super::{WorkDirError, io_error, lock, remove};
+use super::{LOCK, WorkDirError, io_error, remove, remove_for_good};
+use crate::files;
 
-const PREFIX: &str = "weir-";
+const PREFIX: &str = "run-";
 /// From a directory's making to its lock it takes a fraction of a millisecond.
 const MADE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -25,25 +28,25 @@ impl RunDir {
     /// In `/dev/shm`, which is tmpfs; else among the system's temporary files. Only its owner may look into it.
     pub(super) fn create() -> Result<Self, WorkDirError> {
         let parent = parent();
+        files::private_dir(&parent).map_err(io_error("use", &parent))?;
         sweep(&parent);
+        Self::create_in(&parent)
+    }
+
+    fn create_in(parent: &Path) -> Result<Self, WorkDirError> {
         for _ in 0..16 {
             let path = parent.join(format!("{PREFIX}{:08x}", rand::random::<u32>()));
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => match lock(&path) {
-                    Ok(lock) => return Ok(Self { path, _lock: lock }),
-                    // Somebody who sweeps was between our making the lock and our taking it.
-                    Err(WorkDirError::Busy { .. }) => {}
-                    Err(error) => {
-                        remove(&path);
-                        return Err(error);
-                    }
+            match files::create_locked_dir(&path, LOCK) {
+                Ok(lock) => return Ok(Self { path, _lock: lock }),
+                Err(error) => match error.kind() {
+                    // The name is taken.
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => {}
+                    _ => return Err(io_error("make", &path)(error)),
                 },
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(io_error("make", &path)(error)),
             }
         }
         let taken = io::Error::from(io::ErrorKind::AlreadyExists);
-        Err(io_error("make a directory in", &parent)(taken))
+        Err(io_error("make a directory in", parent)(taken))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -57,61 +60,133 @@ impl Drop for RunDir {
     }
 }
 
+/// This user's directory of run directories.
 fn parent() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+    files::of_this_user(&if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() })
 }
 
-/// Removes what killed recorders left: directories of ours whose lock nobody holds. One that is just being made has no
-/// lock file yet, and is left alone; after a while it is one that a killed recorder's browser made anew when it was removed.
+/// Removes what killed recorders left: directories whose lock nobody holds. One without a lock is, after a while, one that a killed
+/// recorder's browser made anew when it was removed, or one whose recorder was killed in the moment of making it.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
-    for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_run_dir(path)) {
-        if (path.join(super::LOCK).is_file() || is_older_than(MADE_WITHIN, &path)) && lock(&path).is_ok() {
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let Some(name) = name.to_str() else { continue };
+        let is_made = name.starts_with(PREFIX);
+        if !(is_made || files::is_hidden(name)) || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        // Held until the directory is removed: nobody else removes it.
+        let lock = files::lock_existing(&path.join(LOCK));
+        let is_dead = match &lock {
+            Ok(None) => false,
+            Ok(Some(_)) if is_made => true,
+            Ok(Some(_)) | Err(_) => is_older_than(MADE_WITHIN, &path),
+        };
+        if is_dead {
             tracing::info!(dir = %path.display(), "removing what a killed recorder left");
             remove(&path);
         }
     }
 }
 
+/// Removes the directory of a killed recorder, as its manifest names it; one that lives, or that is no run directory of this user's,
+/// stays.
+pub(super) fn discard(path: &Path) {
+    if !is_run_dir(path) || matches!(files::lock_existing(&path.join(LOCK)), Ok(None)) {
+        return;
+    }
+    remove_for_good(path);
+}
+
 fn is_older_than(age: Duration, path: &Path) -> bool {
-    let changed = path.metadata().and_then(|metadata| metadata.modified());
+    let changed = path.symlink_metadata().and_then(|metadata| metadata.modified());
     changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|elapsed| elapsed > age))
 }
 
-/// Whether a path is one that [`RunDir::create`] could have made, and so one to remove.
-pub(super) fn is_run_dir(path: &Path) -> bool {
+/// Whether a path is one that [`RunDir::create`] could have made.
+fn is_run_dir(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.starts_with(PREFIX) && path.parent() == Some(parent().as_path())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
     fn the_next_recorder_removes_what_a_killed_one_left_and_nothing_else() {
-        let alive = RunDir::create().unwrap();
-        let dead = parent().join(format!("{PREFIX}dead{:08x}", rand::random::<u32>()));
-        fs::create_dir(&dead).unwrap();
-        fs::write(dead.join(super::super::LOCK), "").unwrap();
-        let _next = RunDir::create().unwrap();
-        assert!(!dead.exists() && alive.path().exists());
+        let dir = tempfile::tempdir().unwrap();
+        let alive = RunDir::create_in(dir.path()).unwrap();
+        let dead = dir.path().join(format!("{PREFIX}dead"));
+        let (other, link) = (dir.path().join("other"), dir.path().join(format!("{PREFIX}link")));
+        for dir in [&dead, &other] {
+            fs::create_dir(dir).unwrap();
+            fs::write(dir.join(LOCK), "").unwrap();
+        }
+        symlink(&other, &link).unwrap();
+        sweep(dir.path());
+        assert!(!dead.exists() && alive.path().exists() && other.join(LOCK).exists() && link.is_symlink());
+        drop(alive);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    /// However often somebody sweeps while others begin, nobody's directory goes.
+    #[test]
+    fn a_directory_that_is_being_made_is_not_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let sweeping = scope.spawn(|| (0..300).for_each(|_| sweep(dir.path())));
+            let made: Vec<RunDir> = (0..300).map(|_| RunDir::create_in(dir.path()).unwrap()).collect();
+            sweeping.join().unwrap();
+            assert!(made.iter().all(|made| made.path().join(LOCK).is_file()));
+        });
     }
 
     #[test]
     fn what_was_made_anew_without_a_lock_is_removed_when_it_is_old_and_not_before() {
-        let [young, old] = ["young", "old"]
-            .map(|name| super::parent().join(format!("{PREFIX}{name}{:08x}", rand::random::<u32>())));
-        for dir in [&young, &old] {
+        let dir = tempfile::tempdir().unwrap();
+        let [young, old, hidden] =
+            ["run-young", "run-old", ".new-0123456789abcdef"].map(|name| dir.path().join(name));
+        for dir in [&young, &old, &hidden] {
             fs::create_dir(dir).unwrap();
         }
+        fs::write(hidden.join(LOCK), "").unwrap();
+        sweep(dir.path());
+        assert!(young.exists() && old.exists() && hidden.exists());
         let long_ago = std::time::SystemTime::now() - 2 * MADE_WITHIN;
-        File::open(&old).unwrap().set_modified(long_ago).unwrap();
-        sweep(&super::parent());
-        let left = (young.exists(), old.exists());
-        remove(&young);
-        remove(&old);
-        assert_eq!(left, (true, false));
+        for dir in [&old, &hidden] {
+            File::open(dir).unwrap().set_modified(long_ago).unwrap();
+        }
+        sweep(dir.path());
+        assert_eq!((young.exists(), old.exists(), hidden.exists()), (true, false, false));
+    }
+
+    /// A pipe in place of a lock held up every start of every recorder.
+    #[test]
+    fn a_pipe_or_a_link_in_place_of_a_lock_holds_up_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        for name in ["run-pipe", "run-link"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        nix::unistd::mkfifo(&dir.path().join("run-pipe").join(LOCK), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        symlink(&victim, dir.path().join("run-link").join(LOCK)).unwrap();
+        sweep(dir.path());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_manifest_removes_no_live_directory() {
+        let alive = RunDir::create().unwrap();
+        discard(alive.path());
+        assert!(alive.path().join(LOCK).is_file());
+        assert!(
+            !is_run_dir(&parent()) && !is_run_dir(&parent().join("run-a/..")) && !is_run_dir(Path::new("/"))
+        );
     }
 }

@@ -97,6 +97,22 @@ pub fn cost(request: &rpc::StartEgressRequest, table: &CpuCost) -> Cost {
     Cost { cpu, memory }
 }
 
+/// What a report says was asked for, as far as its kind and its cost go: it is shown without what is secret.
+#[must_use]
+pub fn request_of(info: &proto::EgressInfo) -> rpc::StartEgressRequest {
+    use proto::egress_info::Request as Reported;
+    let request = info.request.clone().map(|request| match request {
+        Reported::RoomComposite(room) => Request::RoomComposite(room),
+        Reported::Web(web) => Request::Web(web),
+        Reported::Participant(participant) => Request::Participant(participant),
+        Reported::TrackComposite(tracks) => Request::TrackComposite(tracks),
+        Reported::Track(track) => Request::Track(track),
+        Reported::Egress(egress) => Request::Egress(egress),
+        Reported::Replay(replay) => Request::Replay(replay),
+    });
+    rpc::StartEgressRequest { egress_id: info.egress_id.clone(), request, ..Default::default() }
+}
+
 /// The table's rows.
 enum Work {
     Composite,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use livekit_protocol as proto;
+
 use super::cost::{self, Cost, Kind};
 use super::{Claim, Id, Ledger, Refusal};
 use crate::config::cost::CpuCost;
@@ -87,6 +89,20 @@ impl Gate {
         state.occupants.insert(id, occupant);
         drop(state);
         Ok(Permit { shared: Arc::clone(&self.shared), id })
+    }
+
+    /// Room for a recording that is being made already, whether there is any or not.
+    #[must_use]
+    pub fn reenter(&self, info: &proto::EgressInfo) -> Permit {
+        let now = self.now();
+        let request = cost::request_of(info);
+        let mut state = self.shared.state();
+        let cost = cost::cost(&request, state.ledger.costs());
+        let id = state.ledger.hold(cost, now);
+        let egress_id = info.egress_id.clone();
+        state.occupants.insert(id, Occupant { egress_id, kind: Kind::of(&request), cost, pid: None });
+        drop(state);
+        Permit { shared: Arc::clone(&self.shared), id }
     }
 
     /// How much a request is wanted.
@@ -175,6 +191,10 @@ impl Admission for Gate {
 
     fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
         self.claim(request).affinity()
+    }
+
+    fn retake(&self, info: &proto::EgressInfo) -> Box<dyn Any + Send + Sync> {
+        Box::new(self.reenter(info))
     }
 
     fn recorded_by(&self, permit: &(dyn Any + Send + Sync), pid: i32) {

@@ -2,13 +2,14 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::*;
-use crate::psrpc::{Code, Error, MemoryBus, Offer, Registration, Server, ServerOptions, typed};
+use crate::psrpc::{Error, MemoryBus, Offer, Registration, Server, ServerOptions, typed};
 
 /// livekit-server's end: notes what it is told, when it is let.
 struct Peer {
     told: Arc<Mutex<Vec<(String, i32)>>>,
     let_in: Arc<Semaphore>,
-    refuses: Arc<AtomicBool>,
+    /// What it answers instead of taking a report; `None`: it takes it.
+    refuses: Arc<Mutex<Option<Code>>>,
     _server: Server,
     _registration: Registration,
 }
@@ -18,17 +19,18 @@ impl Peer {
         let server = Server::new(Arc::new(bus.clone()), "IOInfo", tasks, ServerOptions::default());
         let told: Arc<Mutex<Vec<(String, i32)>>> = Arc::default();
         let let_in = Arc::new(Semaphore::new(0));
-        let refuses = Arc::new(AtomicBool::new(false));
+        let refuses: Arc<Mutex<Option<Code>>> = Arc::default();
         let (noted, gate, refusing) = (Arc::clone(&told), Arc::clone(&let_in), Arc::clone(&refuses));
         let update = typed(
             |_: &proto::EgressInfo| Offer::Affinity(1.0),
             move |info: proto::EgressInfo, _| {
                 let (noted, gate) = (Arc::clone(&noted), Arc::clone(&gate));
-                let refuses = refusing.load(Ordering::Relaxed);
+                let refusing = Arc::clone(&refusing);
                 async move {
                     gate.acquire().await.unwrap().forget();
-                    if refuses {
-                        return Err(Error::new(Code::InvalidArgument, "no"));
+                    let refused = *refusing.lock().unwrap();
+                    if let Some(code) = refused {
+                        return Err(Error::new(code, "no"));
                     }
                     noted.lock().unwrap().push((info.egress_id, info.status));
                     Ok(())
@@ -37,6 +39,10 @@ impl Peer {
         );
         let registration = server.register(Method::queued("UpdateEgress"), update).await.unwrap();
         Self { told, let_in, refuses, _server: server, _registration: registration }
+    }
+
+    fn refuse(&self, code: Option<Code>) {
+        *self.refuses.lock().unwrap() = code;
     }
 
     fn told(&self) -> Vec<(String, i32)> {
@@ -111,19 +117,60 @@ async fn it_is_told_again_until_somebody_takes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_is_not_told_again() {
+async fn what_is_refused_for_good_is_not_told_again() {
+    for code in [Code::InvalidArgument, Code::NotFound, Code::PermissionDenied] {
+        let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
+        let peer = Peer::start(&bus, &tasks).await;
+        let registry = registry(&bus, &tasks);
+        peer.refuse(Some(code));
+        peer.let_in.add_permits(10);
+        registry.update(info("EG_1", Active));
+        timeout(Duration::from_secs(2), registry.delivered("EG_1")).await.expect("it is over");
+        peer.refuse(None);
+        registry.update(info("EG_1", Complete));
+        timeout(Duration::from_secs(2), registry.delivered("EG_1")).await.expect("it is taken");
+        assert_eq!(peer.told(), [("EG_1".to_owned(), i32::from(Complete))], "{code}");
+        assert!(registry.is_healthy());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_other_error_passes_and_the_end_is_told() {
+    for code in Code::ALL.iter().filter(|code| Failure::of(**code) != Failure::Final) {
+        let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
+        let peer = Peer::start(&bus, &tasks).await;
+        let registry = registry(&bus, &tasks);
+        peer.refuse(Some(*code));
+        peer.let_in.add_permits(1000);
+        registry.update(info("EG_1", Complete));
+        let hour = Duration::from_secs(3600);
+        assert!(timeout(hour, registry.delivered("EG_1")).await.is_err(), "{code}: it is kept");
+        let asked = 1000 - peer.let_in.available_permits();
+        assert!((30..80).contains(&asked), "{code}: {asked} times in an hour");
+        peer.refuse(None);
+        timeout(Duration::from_secs(70), registry.delivered("EG_1")).await.expect("it is taken");
+        assert_eq!(peer.told(), [("EG_1".to_owned(), i32::from(Complete))], "{code}");
+        assert!(registry.is_healthy(), "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_answer_ends_the_silence_and_the_report_is_still_told() {
     let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
-    let peer = Peer::start(&bus, &tasks).await;
     let registry = registry(&bus, &tasks);
-    peer.refuses.store(true, Ordering::Relaxed);
-    peer.let_in.add_permits(10);
     registry.update(info("EG_1", Active));
-    timeout(Duration::from_secs(2), registry.delivered("EG_1")).await.expect("it is over");
-    peer.refuses.store(false, Ordering::Relaxed);
+    assert!(timeout(Duration::from_secs(30), registry.delivered("EG_1")).await.is_err(), "nobody is there");
+    assert!(!registry.is_healthy());
     registry.update(info("EG_1", Complete));
-    timeout(Duration::from_secs(2), registry.delivered("EG_1")).await.expect("it is taken");
+    let peer = Peer::start(&bus, &tasks).await;
+    // As livekit-server answers when its Redis is away.
+    peer.refuse(Some(Code::Unknown));
+    peer.let_in.add_permits(1000);
+    assert!(timeout(Duration::from_secs(120), registry.delivered("EG_1")).await.is_err(), "it is kept");
+    assert!(registry.is_healthy(), "livekit-server answers: work is taken");
+    peer.refuse(None);
+    timeout(Duration::from_secs(70), registry.delivered("EG_1")).await.expect("it is taken");
     assert_eq!(peer.told(), [("EG_1".to_owned(), i32::from(Complete))]);
-    assert!(registry.is_healthy());
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,4 +180,16 @@ async fn an_egress_is_not_begun_where_nobody_keeps_it() {
     let registry = IoRegistry::new(Arc::new(bus), times, &tasks);
     let refused = registry.create(&info("EG_1", Active)).await.unwrap_err();
     assert_eq!((refused.code, &*refused.message), (Code::Unavailable, crate::psrpc::NO_RESPONSE));
+}
+
+/// `/healthz` said "ok" for as long as nothing had to be told.
+#[tokio::test]
+async fn a_bus_that_is_away_is_known_before_there_is_something_to_tell() {
+    let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
+    let registry = registry(&bus, &tasks);
+    assert!(registry.is_connected());
+    bus.set_link(crate::psrpc::Link::Down);
+    assert!(!registry.is_connected() && registry.is_healthy());
+    bus.set_link(crate::psrpc::Link::Up);
+    assert!(registry.is_connected());
 }

@@ -1,6 +1,6 @@
 //! When the machine is full: whom to make cheaper, and, where memory runs out, whom to end (service.md §3.5). Pure.
 //!
-//! LiveKit ends the recording that takes the most. We make it cheaper: fewer pictures first, then an encoder that works less. A
+//! LiveKit ends the recording that takes the most. We make it cheaper: half the frames per second, then a quarter. A
 //! recording that runs is never ended for its CPU. Memory is another matter: what is beyond the limit takes the whole service
 //! with it.
 
@@ -46,18 +46,18 @@ pub struct Consumer {
 /// How a recording is made cheaper, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// Half as many pictures.
-    FrameRate,
-    /// The encoder's cheapest preset.
-    Preset,
+    /// Half the frames per second.
+    Half,
+    /// A quarter of them.
+    Quarter,
 }
 
 impl Step {
     const fn after(taken: Option<Self>) -> Option<Self> {
         match taken {
-            None => Some(Self::FrameRate),
-            Some(Self::FrameRate) => Some(Self::Preset),
-            Some(Self::Preset) => None,
+            None => Some(Self::Half),
+            Some(Self::Half) => Some(Self::Quarter),
+            Some(Self::Quarter) => None,
         }
     }
 }

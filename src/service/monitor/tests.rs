@@ -64,7 +64,7 @@ fn a_full_machine_makes_recordings_cheaper() {
         let reading = Reading { load: 1.0, cores: 2.0, recordings, ..Reading::default() };
         monitor.take(reading, &occupants, Duration::from_secs(second), &notes);
     }
-    assert_eq!(*notes.0.lock().unwrap(), ["EG_1 FrameRate", "EG_1 Preset"]);
+    assert_eq!(*notes.0.lock().unwrap(), ["EG_1 Half", "EG_1 Quarter"]);
 }
 
 #[test]

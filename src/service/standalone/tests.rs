@@ -65,6 +65,10 @@ fn info(status: Status) -> proto::EgressInfo {
     proto::EgressInfo {
         egress_id: "EG_one".to_owned(),
         status: status.into(),
+        ended_at: i64::from(!matches!(
+            status,
+            Status::EgressStarting | Status::EgressActive | Status::EgressEnding
+        )),
         ..proto::EgressInfo::default()
     }
 }
@@ -106,6 +110,21 @@ async fn a_life_is_told_once_from_its_beginning_to_its_end() {
     ]);
     assert_eq!(bench.told().await, expected);
     assert_eq!(registry.store.get("EG_one").unwrap().status(), Status::EgressComplete);
+}
+
+#[tokio::test]
+async fn a_limit_is_told_as_the_end_when_its_files_are_finished() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = open(directory.path(), 200, PATIENCE).await;
+    bench.registry.create(&info(Status::EgressStarting)).await.unwrap();
+    bench.registry.update(proto::EgressInfo { ended_at: 0, ..info(Status::EgressLimitReached) });
+    bench.registry.update(info(Status::EgressLimitReached));
+    let expected = events(&[
+        ("egress_started", "EGRESS_STARTING"),
+        ("egress_updated", "EGRESS_LIMIT_REACHED"),
+        ("egress_ended", "EGRESS_LIMIT_REACHED"),
+    ]);
+    assert_eq!(bench.told().await, expected);
 }
 
 #[tokio::test]

@@ -10,8 +10,9 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use livekit_protocol as proto;
 
-use super::{has_ended, unknown};
+use super::unknown;
 use crate::service::error::ServiceError;
+use crate::service::registry::is_over;
 
 pub(super) fn list(
     infos: &BTreeMap<String, proto::EgressInfo>,
@@ -20,7 +21,7 @@ pub(super) fn list(
 ) -> Result<proto::ListEgressResponse, ServiceError> {
     let proto::ListEgressRequest { room_name, egress_id, active, page_token } = request;
     let is_asked_for = |info: &proto::EgressInfo| {
-        (room_name.is_empty() || info.room_name == *room_name) && (!active || !has_ended(info))
+        (room_name.is_empty() || info.room_name == *room_name) && (!active || !is_over(info))
     };
     if !egress_id.is_empty() {
         let info = infos.get(egress_id).ok_or_else(unknown)?;

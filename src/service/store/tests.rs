@@ -11,6 +11,10 @@ fn info(egress_id: &str, started_at: i64, status: Status) -> proto::EgressInfo {
         egress_id: egress_id.to_owned(),
         started_at,
         status: status.into(),
+        ended_at: i64::from(!matches!(
+            status,
+            Status::EgressStarting | Status::EgressActive | Status::EgressEnding
+        )),
         ..proto::EgressInfo::default()
     }
 }
@@ -101,6 +105,21 @@ async fn what_ended_does_not_go_on() {
         proto::EgressInfo { details: "recovered".to_owned(), ..info("EG_one", 1, Status::EgressFailed) };
     assert_eq!(opened.store.put(recovered.clone()), Put::Same);
     assert_eq!(opened.store.get("EG_one"), Some(recovered));
+}
+
+#[tokio::test]
+async fn a_limit_that_was_reached_is_not_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path(), kept()).await;
+    opened.store.create(&info("EG_one", 1, Status::EgressStarting)).await.unwrap();
+    // Its files are being finished.
+    let limited = proto::EgressInfo { ended_at: 0, ..info("EG_one", 1, Status::EgressLimitReached) };
+    assert_eq!(opened.store.put(limited.clone()), Put::News);
+    assert_eq!(opened.store.active(), [limited]);
+    assert!(opened.store.untold().is_empty());
+    let ended = info("EG_one", 1, Status::EgressLimitReached);
+    assert_eq!(opened.store.put(ended.clone()), Put::News);
+    assert_eq!(opened.store.untold(), [ended]);
 }
 
 #[tokio::test]

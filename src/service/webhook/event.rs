@@ -8,6 +8,7 @@ use rand::Rng;
 use rand::distr::Alphanumeric;
 
 use crate::protocol::start_egress_request;
+use crate::service::registry::is_over;
 
 /// What happened to an egress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,16 +19,17 @@ pub enum Event {
 }
 
 impl Event {
-    /// What a new status is told as. Nobody is told that an egress is still starting.
+    /// What a new report is told as. Nobody is told that an egress is still starting. A limit that was reached is no end yet:
+    /// the files are still being finished.
     #[must_use]
-    pub const fn of_update(status: proto::EgressStatus) -> Option<Self> {
-        match status {
-            proto::EgressStatus::EgressStarting => None,
-            proto::EgressStatus::EgressActive | proto::EgressStatus::EgressEnding => Some(Self::Updated),
-            proto::EgressStatus::EgressComplete
-            | proto::EgressStatus::EgressFailed
-            | proto::EgressStatus::EgressAborted
-            | proto::EgressStatus::EgressLimitReached => Some(Self::Ended),
+    pub fn of_update(info: &proto::EgressInfo) -> Option<Self> {
+        if is_over(info) {
+            return Some(Self::Ended);
+        }
+        // A status from a version to come is news of one that goes on.
+        match proto::EgressStatus::try_from(info.status) {
+            Ok(proto::EgressStatus::EgressStarting) => None,
+            Ok(_) | Err(_) => Some(Self::Updated),
         }
     }
 

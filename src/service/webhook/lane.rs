@@ -14,6 +14,7 @@ use url::Url;
 
 use super::receipt::Receipt;
 use super::{Event, LaneKey, Limits, Shared, Target};
+use crate::outbound::{self, SendError};
 
 /// The type that receivers' libraries ask for.
 const WEBHOOK_JSON: &str = "application/webhook+json";
@@ -82,19 +83,26 @@ fn pause(limits: &Limits, failures: u32) -> Duration {
 }
 
 async fn attempt(shared: &Shared, target: &Target, delivery: &Delivery) -> Result<(), Failure> {
+    // A host that is slow has only its own; neither is closed.
+    let _to_host = target.host_connections.acquire().await;
+    let _to_any = shared.connections.acquire().await;
     let digest = BASE64_STANDARD.encode(Sha256::digest(&delivery.body));
     // A token for each attempt: it is good for minutes, a delivery may take longer.
     let token = target.signer.body(&digest).map_err(|error| Failure::Final(error.to_string()))?;
-    let sent = shared
+    let request = shared
         .http
         .post(without_user(target.url.expose().clone()))
         .header(AUTHORIZATION, token.expose())
         .header(CONTENT_TYPE, WEBHOOK_JSON)
-        .body(delivery.body.clone())
-        .send()
-        .await;
-    // The error's address may hold a receiver's secret.
-    let answer = sent.map_err(|error| Failure::Passing(causes(&error.without_url())))?;
+        .body(delivery.body.clone());
+    let answer = shared.guard.send(request).await.map_err(|error| match error {
+        SendError::LinkLocal(error) => Failure::Final(error.to_string()),
+        SendError::Http(error) => match outbound::refusal_in(&error) {
+            Some(refusal) => Failure::Final(refusal.to_string()),
+            // The error's address may hold a receiver's secret.
+            None => Failure::Passing(causes(&error.without_url())),
+        },
+    })?;
     let status = answer.status();
     let text = format!("the receiver answers with status {}", status.as_u16());
     match status.as_u16() {

@@ -54,6 +54,44 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
+#[test]
+fn a_receiver_on_the_link_is_refused_by_its_field() {
+    let guard = Guard::refusing(crate::plan::reach::is_link_local);
+    let webhooks = [webhook("http://10.0.0.1/", ""), webhook("http://2852039166/latest/meta-data/", "")];
+    let refused = check_guarded(guard, &keys(), &webhooks).unwrap_err().to_string();
+    assert!(refused.contains("webhooks[1].url") && refused.contains("allow_link_local"), "{refused}");
+    check_guarded(Guard::open(), &keys(), &webhooks).unwrap();
+}
+
+#[tokio::test]
+async fn a_receiver_on_the_link_is_given_up_at_once() {
+    let receiver = Receiver::start().await;
+    // The guard takes the loopback for the link.
+    let guard = Guard::refusing(|_| true);
+    let by_name = receiver.url.replace("127.0.0.1", "localhost");
+    for url in [receiver.url.as_str(), &by_name, "http://169.254.169.254/latest/meta-data/"] {
+        let tasks = TaskTracker::new();
+        let options = WebhookOptions {
+            urls: vec![Secret::new(Url::parse(url).unwrap())],
+            api_key: "devkey".to_owned(),
+            filter: Filter::default(),
+            limits: Limits {
+                longest_pause: Duration::from_secs(60),
+                pause: Duration::from_secs(60),
+                ..quick()
+            },
+        };
+        let notifier = Notifier::guarded(guard, options, keys(), tasks.clone()).unwrap();
+        let (settled, told) = tokio::sync::oneshot::channel();
+        notifier.notify(Event::Started, &info("EG_link", Status::EgressStarting), now(), || {
+            settled.send(()).ok();
+        });
+        let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+        told.expect("it is given up without another attempt").unwrap();
+    }
+    assert!(receiver.all().is_empty(), "nobody came");
+}
+
 #[tokio::test]
 async fn a_receiver_can_check_what_it_gets() {
     let receiver = Receiver::start().await;
@@ -282,4 +320,50 @@ async fn a_service_that_ends_does_not_wait_for_ever() {
     tokio::time::timeout(PATIENCE, tasks.wait()).await.expect("nothing is left behind");
     assert!(begin.elapsed() >= Duration::from_millis(150));
     assert!(!receiver.all().is_empty());
+}
+
+/// One request with 20,000 receivers opened 36,082 connections.
+#[tokio::test]
+async fn a_host_gets_so_many_connections_at_the_same_time_and_no_more() {
+    let receiver = Receiver::start().await;
+    receiver.hold();
+    let limits = Limits { to_one_host: 2, attempt: 2 * PATIENCE, ..quick() };
+    let (notifier, _tasks) = notifier(&[&receiver.url], limits);
+    let urls: Vec<String> = (0..10).map(|at| format!("{}&at={at}", receiver.url)).collect();
+    for (at, url) in urls.iter().enumerate() {
+        let info = asking(vec![webhook(url, "")], info(&format!("EG_{at}"), Status::EgressComplete));
+        notifier.notify(Event::Ended, &info, now(), || ());
+    }
+    receiver.arrived(2).await;
+    // Nothing else is sent before one of them is answered.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(receiver.arrivals(), 2);
+    receiver.release();
+    notifier.drained().await;
+    assert_eq!(receiver.all().len(), 20);
+}
+
+#[tokio::test]
+async fn of_all_egresses_only_so_many_events_wait() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let receiver = Receiver::start().await;
+    let (notifier, _tasks) = notifier(&[&receiver.url], Limits { waiting: 5, ..quick() });
+    let settled = Arc::new(AtomicUsize::new(0));
+    let tell = |event, id: String, status| {
+        let settled = Arc::clone(&settled);
+        notifier.notify(event, &info(&id, status), now(), move || {
+            settled.fetch_add(1, Ordering::Relaxed);
+        });
+    };
+    // Nothing is sent before somebody waits.
+    for at in 0..50 {
+        tell(Event::Updated, format!("EG_{at}"), Status::EgressActive);
+    }
+    assert_eq!(settled.load(Ordering::Relaxed), 45, "so many are given up");
+    tell(Event::Ended, "EG_end".to_owned(), Status::EgressComplete);
+    notifier.drained().await;
+    assert_eq!(receiver.all().len(), 5);
+    assert_eq!(settled.load(Ordering::Relaxed), 50, "the end is left to the next run");
 }

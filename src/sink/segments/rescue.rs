@@ -1,6 +1,6 @@
 //! Finishes what killed segments left: the segment that was being written becomes the last one, and the playlists end.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,10 +8,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::pes::{self, Span};
+use crate::files;
 use crate::plan::output::OutputId;
 use crate::sink::notes::{self, Note, Notes};
 use crate::sink::playlist::{Playlist, PlaylistKind, State};
 use crate::sink::{Leftover, RescueError};
+
+/// The largest segment that is read, in bytes: ten minutes at 100 Mbit/s have 7.5 GB.
+const LARGEST: u64 = 8 << 30;
 
 /// Where segments and playlists belong.
 #[derive(Clone, Copy)]
@@ -65,7 +69,7 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Vec<L
     let ends = segments.iter().skip(1).map(|next| next.start).chain(end);
     for (segment, end) in segments.iter().zip(ends) {
         let name = format!("{}{}", places.dir, segment.uri);
-        if segment.local.exists() {
+        if files::is_regular(&segment.local).map_err(RescueError::io("reading", &segment.local))? {
             left.push(Leftover { local: segment.local.clone(), name: name.clone() });
         } else if !(places.is_stored)(&name) {
             // Killed before it had a picture, or removed by somebody.
@@ -81,7 +85,8 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Vec<L
     let playlists = [Some((places.playlist, event)), places.live_playlist.map(|name| (name, live))];
     for (at, (name, playlist)) in playlists.into_iter().flatten().enumerate() {
         let local = dir.join(format!("playlist-{}-rescued-{at}.m3u8", output.0));
-        fs::write(&local, playlist.text(State::Ended)).map_err(RescueError::io("writing", &local))?;
+        let text = playlist.text(State::Ended);
+        files::replace(&local, text.as_bytes(), 0o666).map_err(RescueError::io("writing", &local))?;
         left.push(Leftover { local, name: format!("{}{name}", places.dir) });
     }
     Ok(left)
@@ -92,7 +97,8 @@ fn read(dir: &Path, notes: &Notes) -> Result<(Vec<Noted>, Option<Duration>), Res
     for note in notes.read().map_err(RescueError::io("reading", notes.path()))? {
         match note {
             Note::Segment { local, uri, start, date } => {
-                segments.push(Noted { local: dir.join(local), uri, start, date });
+                let local = files::in_dir(dir, &local).map_err(RescueError::io("reading", notes.path()))?;
+                segments.push(Noted { local, uri, start, date });
             }
             Note::End { at } => end = Some(at),
             Note::Image { .. } => {}
@@ -106,7 +112,7 @@ fn close(segment: &Noted, stored: Option<&Path>) -> Result<Duration, RescueError
     let part = super::part_of(&segment.local);
     let finished = [Some(segment.local.as_path()), stored].into_iter().flatten().find(|path| path.exists());
     let path = finished.unwrap_or(&part);
-    let bytes = match fs::read(path) {
+    let bytes = match files::read(path, LARGEST) {
         // Killed before it was made.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Duration::ZERO),
         bytes => bytes.map_err(RescueError::io("reading", path))?,
@@ -121,12 +127,12 @@ fn close(segment: &Noted, stored: Option<&Path>) -> Result<Duration, RescueError
 
 /// Leaves of a segment what is complete, and gives what that is; `None` when it is nothing.
 pub(super) fn cut_to_complete(part: &Path) -> io::Result<Option<Span>> {
-    let span = pes::span(&fs::read(part)?);
+    let span = pes::span(&files::read(part, LARGEST)?);
     span.map(|span| cut(part, &span).map(|()| span)).transpose()
 }
 
 fn cut(part: &Path, span: &Span) -> io::Result<()> {
-    let file = File::options().write(true).open(part)?;
+    let file = files::open(part, files::options().write(true))?;
     file.set_len(span.complete as u64)?;
     file.sync_all()
 }

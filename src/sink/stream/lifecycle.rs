@@ -5,7 +5,7 @@
 //!            Attempt            Sent (progress)
 //!  Waiting ─────────► Connecting ─────────────► Sending          Over: given up, nothing more happens
 //!     ▲                   │ Lost, Tick (overdue)    │
-//!     └───────────────────┴─────────────────────────┘ Lost
+//!     └───────────────────┴─────────────────────────┘ Lost, Tick (stalled)
 //! ```
 
 use std::time::Duration;
@@ -161,8 +161,7 @@ impl Lifecycle {
                 self.lost(now, Loss::Interrupted, jitter, Cause::NotConnected)
             }
             Phase::Sending { progress, .. } if now.saturating_sub(progress) >= self.timing.liveness => {
-                self.phase = Phase::Over;
-                Some(Action::GiveUp { cause: Cause::Stalled })
+                self.lost(now, Loss::Interrupted, jitter, Cause::Stalled)
             }
             Phase::Connecting { .. } | Phase::Sending { .. } | Phase::Waiting | Phase::Over => None,
         }

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::destination;
 use super::fault::{self, Fault};
 use super::lifecycle::{Action, Cause, Event, Lifecycle, Loss};
 use super::outlet::{Outlet, OutletSpec};
@@ -17,6 +18,7 @@ use super::redact::Redactor;
 use super::timing::Timing;
 use super::twitch;
 use crate::media::PipelineEvent;
+use crate::outbound::Guard;
 use crate::plan::output::OutputId;
 use crate::plan::stream_url::StreamUrl;
 use crate::sink::{SinkEvent, StreamEvent};
@@ -41,6 +43,9 @@ pub(super) enum Order {
     },
 }
 
+/// Where a stream stands between two connections.
+const NOT_CONNECTED: &str = "it was not connected";
+
 /// Everything the task needs.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -59,10 +64,16 @@ pub(super) struct Link {
     pub(super) redactor: Redactor,
     /// The zero of the lifecycle's time.
     pub(super) zero: Instant,
+    pub(super) life: Lifecycle,
+    /// Why the last connection was lost, or could not be made; without secrets.
+    pub(super) last_error: Option<String>,
 }
 
 enum End {
-    Finished,
+    /// `missing`: why the last media was not sent.
+    Finished {
+        missing: Option<String>,
+    },
     Failed(String),
 }
 
@@ -82,13 +93,18 @@ enum Broken {
 impl Link {
     pub(super) async fn run(mut self) {
         let abandon = self.abandon.clone();
-        let end = abandon.run_until_cancelled(self.serve()).await.unwrap_or(End::Finished);
+        let served = abandon.run_until_cancelled(self.serve()).await;
+        let end = served.unwrap_or_else(|| self.cut_short("it was abandoned"));
         self.counters.over.store(true, Ordering::Release);
         let url = self.url.clone();
         self.tell(match end {
-            End::Finished => {
+            End::Finished { missing: None } => {
                 tracing::info!(%url, "stream finished");
-                StreamEvent::Finished { url }
+                StreamEvent::Finished { url, missing: None }
+            }
+            End::Finished { missing: Some(why) } => {
+                tracing::warn!(%url, why, "the end of the stream is missing");
+                StreamEvent::Finished { url, missing: Some(why) }
             }
             End::Failed(error) => {
                 tracing::warn!(%url, error, "stream failed");
@@ -98,25 +114,25 @@ impl Link {
     }
 
     async fn serve(&mut self) -> End {
-        self.tell(StreamEvent::Connecting { url: self.url.clone() });
         if let Some(before) = self.after.take() {
-            // It ends by its own deadline; how it ended, it has told itself.
+            // It ends by its own deadline. How it ended, it has told itself, before anything that is told here.
             if let Err(error) = before.await {
                 tracing::debug!(%error, "the address's last task broke off");
             }
         }
-        let mut life = Lifecycle::new(self.timing);
+        self.tell(StreamEvent::Connecting { url: self.url.clone() });
         loop {
-            life.handle(self.now(), Event::Attempt);
-            match self.connection(&mut life).await {
+            self.life.handle(self.now(), Event::Attempt);
+            match self.connection().await {
                 Broken::Over(end) => return end,
                 Broken::Retry { at, retries, error } => {
                     self.counters.retries.store(retries.into(), Ordering::Relaxed);
                     tracing::info!(url = %self.url, retries, error, "stream lost, will connect again");
+                    self.last_error = Some(error.clone());
                     self.tell(StreamEvent::Retrying { url: self.url.clone(), retries, error });
                     let wait = tokio::time::timeout_at(self.zero + at, finish_order(&mut self.orders));
                     if wait.await.is_ok() {
-                        return End::Finished;
+                        return self.cut_short(NOT_CONNECTED);
                     }
                 }
             }
@@ -124,13 +140,13 @@ impl Link {
     }
 
     /// One connection from its beginning to its end.
-    async fn connection(&mut self, life: &mut Lifecycle) -> Broken {
+    async fn connection(&mut self) -> Broken {
         let mut outlet = match self.open().await {
             Ok(Some(outlet)) => outlet,
-            Ok(None) => return Broken::Over(End::Finished),
-            Err(fault) => return self.lost(life, &fault),
+            Ok(None) => return Broken::Over(self.cut_short("it was still connecting")),
+            Err(fault) => return self.lost(&fault),
         };
-        let broken = self.watch(life, &mut outlet).await;
+        let broken = self.watch(&mut outlet).await;
         outlet.close(self.timing.close).await;
         broken
     }
@@ -150,6 +166,11 @@ impl Link {
             }
         };
         let (spec, protocol) = (self.spec.clone(), self.spec.protocol);
+        let checked = destination::checked(Guard::of_process(), &address, protocol, self.timing.resolve);
+        let address = tokio::select! {
+            checked = checked => checked?,
+            _ = finish_order(&mut self.orders) => return Ok(None),
+        };
         let mut opening = self.spec.tasks.spawn_blocking(move || Outlet::open(&spec, &address));
         tokio::select! {
             opened = &mut opening => match opened {
@@ -163,7 +184,7 @@ impl Link {
     }
 
     /// Watches a connection until it ends.
-    async fn watch(&mut self, life: &mut Lifecycle, outlet: &mut Outlet) -> Broken {
+    async fn watch(&mut self, outlet: &mut Outlet) -> Broken {
         let before = Before {
             bytes: self.counters.bytes.load(Ordering::Relaxed),
             dropped: self.counters.dropped.load(Ordering::Relaxed),
@@ -174,15 +195,12 @@ impl Link {
         loop {
             tokio::select! {
                 event = outlet.events().next() => match event {
-                    Some(PipelineEvent::Eos) => {
-                        self.goodbye(life, outlet, before, finish_by).await;
-                        return Broken::Over(End::Finished);
-                    }
+                    Some(PipelineEvent::Eos) => return Broken::Over(self.goodbye(outlet, before, finish_by).await),
                     Some(PipelineEvent::Error(error)) => {
-                        let fault = fault::of_pipeline(&error, self.spec.protocol, life.has_worked());
+                        let fault = fault::of_pipeline(&error, self.spec.protocol, self.life.has_worked());
                         return match finish_by {
-                            None => self.lost(life, &fault),
-                            Some(_) => Broken::Over(self.cut_short(life, &fault.text)),
+                            None => self.lost(&fault),
+                            Some(_) => Broken::Over(self.cut_short(&fault.text)),
                         };
                     }
                     Some(PipelineEvent::Warning { element, text }) => {
@@ -190,17 +208,20 @@ impl Link {
                         tracing::warn!(url = %self.url, element, text, "the stream's pipeline warns");
                     }
                     Some(PipelineEvent::Element(_)) => {}
-                    None => return self.lost(life, &fault::of_silence()),
+                    None => return self.lost(&fault::of_silence()),
                 },
                 by = finish_order(&mut self.orders), if finish_by.is_none() => {
                     finish_by = Some(by);
                     outlet.end();
                 }
                 () = moment(finish_by) => {
-                    return Broken::Over(self.cut_short(life, "the server took the last media too slowly"));
+                    return Broken::Over(self.cut_short(match self.life.has_worked() {
+                        true => "the server took the last media too slowly",
+                        false => "the server did not take the stream in time",
+                    }));
                 }
                 _ = looks.tick() => {
-                    if let Some(broken) = self.look(life, outlet, before).await {
+                    if let Some(broken) = self.look(outlet, before).await {
                         return broken;
                     }
                 }
@@ -209,40 +230,47 @@ impl Link {
     }
 
     /// Looks at what was sent, and whether that is enough.
-    async fn look(&mut self, life: &mut Lifecycle, outlet: &mut Outlet, before: Before) -> Option<Broken> {
-        let sent = self.count(outlet, before).await;
+    async fn look(&mut self, outlet: &mut Outlet, before: Before) -> Option<Broken> {
+        let sent = self.count(outlet, before, self.timing.look).await;
+        let now = self.now();
         if outlet.is_due() {
-            life.handle(self.now(), Event::Offered);
+            self.life.handle(now, Event::Offered);
         }
         if let Some(sent) = sent
-            && life.handle(self.now(), Event::Sent(sent)) == Some(Action::Started)
+            && self.life.handle(now, Event::Sent(sent)) == Some(Action::Started)
         {
             self.started(outlet);
         }
         if !outlet.is_due() {
             return None;
         }
-        let action = life.handle(self.now(), Event::Tick { jitter: rand::random() });
+        let action = self.life.handle(self.now(), Event::Tick { jitter: rand::random() });
         action.and_then(|action| self.broken(action, ""))
     }
 
     /// After the end of the stream has reached the sink.
-    async fn goodbye(
-        &mut self,
-        life: &Lifecycle,
-        outlet: &mut Outlet,
-        before: Before,
-        finish_by: Option<Instant>,
-    ) {
-        if outlet.has_media() && !life.has_worked() {
-            // Too short to have been looked at twice, and all of it went out.
+    async fn goodbye(&mut self, outlet: &mut Outlet, before: Before, finish_by: Option<Instant>) -> End {
+        let by = finish_by.unwrap_or_else(|| Instant::now() + self.timing.drain);
+        // Counted before the wait, which depends on what is agreed with the other end, and after it: nothing may have been
+        // sent before.
+        let left = by.saturating_duration_since(Instant::now()).max(self.timing.look);
+        let mut sent = self.count(outlet, before, left).await;
+        let lingered = tokio::time::timeout_at(by, outlet.linger()).await.is_ok();
+        if !self.life.has_worked() {
+            if sent.is_none_or(|sent| sent == 0) {
+                sent = self.count(outlet, before, self.timing.look).await;
+            }
+            // A stream that is too short to be looked at twice has still gone out.
+            if !outlet.has_media() || sent.is_none_or(|sent| sent == 0) {
+                return self.cut_short(match (outlet.has_media(), outlet.listens()) {
+                    (false, _) => "there was no media for it",
+                    (true, true) => "nobody called",
+                    (true, false) => "the server took nothing",
+                });
+            }
             self.started(outlet);
         }
-        self.count(outlet, before).await;
-        let by = finish_by.unwrap_or_else(|| Instant::now() + self.timing.drain);
-        if tokio::time::timeout_at(by, outlet.linger()).await.is_err() {
-            tracing::warn!(url = %self.url, "the end of the stream may be missing: there was no time left for it");
-        }
+        End::Finished { missing: (!lingered).then(|| "there was no time left for it".to_owned()) }
     }
 
     fn started(&self, outlet: &Outlet) {
@@ -255,8 +283,8 @@ impl Link {
     }
 
     /// Adds up what this connection did; gives its bytes, where they could be had.
-    async fn count(&self, outlet: &mut Outlet, before: Before) -> Option<u64> {
-        let sent = outlet.sent(self.timing.look).await;
+    async fn count(&self, outlet: &mut Outlet, before: Before, within: Duration) -> Option<u64> {
+        let sent = outlet.sent(within).await;
         if let Some(sent) = sent {
             self.counters.bytes.store(before.bytes + sent, Ordering::Relaxed);
         }
@@ -264,8 +292,8 @@ impl Link {
         sent
     }
 
-    fn lost(&self, life: &mut Lifecycle, fault: &Fault) -> Broken {
-        let action = life.handle(self.now(), Event::Lost { loss: fault.loss, jitter: rand::random() });
+    fn lost(&mut self, fault: &Fault) -> Broken {
+        let action = self.life.handle(self.now(), Event::Lost { loss: fault.loss, jitter: rand::random() });
         let broken = action.and_then(|action| self.broken(action, &fault.text));
         // The lifecycle answers every loss of a connection that it knows of.
         broken.unwrap_or_else(|| Broken::Over(End::Failed(self.redactor.clean(&fault.text))))
@@ -288,14 +316,21 @@ impl Link {
         }
     }
 
-    /// How an address ends whose last media could not be sent.
-    fn cut_short(&self, life: &Lifecycle, why: &str) -> End {
+    /// How an address ends that is ended while it is not connected, or whose last media can't be sent. A stream that never
+    /// started has failed.
+    fn cut_short(&self, why: &str) -> End {
         let why = self.redactor.clean(why);
-        if life.has_worked() {
-            tracing::warn!(url = %self.url, why, "the end of the stream is missing");
-            return End::Finished;
+        if self.life.has_worked() {
+            let why = match &self.last_error {
+                Some(error) if why == NOT_CONNECTED => format!("{why}: {error}"),
+                _ => why,
+            };
+            return End::Finished { missing: Some(why) };
         }
-        End::Failed(format!("it ended before media could be sent: {why}"))
+        End::Failed(match &self.last_error {
+            Some(error) => format!("it ended before media could be sent: {error}"),
+            None => format!("it ended before media could be sent: {why}"),
+        })
     }
 
     fn now(&self) -> Duration {

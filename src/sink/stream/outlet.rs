@@ -182,6 +182,11 @@ impl Outlet {
         self.gate.is_open() && !self.listens
     }
 
+    /// Whether it waits for callers instead of calling a server.
+    pub(super) const fn listens(&self) -> bool {
+        self.listens
+    }
+
     /// Whether any media has come in.
     pub(super) fn has_media(&self) -> bool {
         self.gate.is_open()
@@ -282,13 +287,13 @@ fn srt(pipeline: &MediaPipeline, address: &str) -> Result<(gst::Element, gst::El
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SrtMode {
+pub(super) enum SrtMode {
     Caller,
     Listener,
 }
 
 /// Who calls whom: `mode=` says so, and an address without a host listens.
-fn srt_mode(address: &str) -> SrtMode {
+pub(super) fn srt_mode(address: &str) -> SrtMode {
     let (place, query) = address.split_once('?').unwrap_or((address, ""));
     match query.split('&').find_map(|pair| pair.strip_prefix("mode=")) {
         Some("listener") => SrtMode::Listener,

@@ -85,7 +85,7 @@ fn address(event: &StreamEvent) -> &StreamUrl {
         | StreamEvent::Started { url }
         | StreamEvent::Retrying { url, .. }
         | StreamEvent::Failed { url, .. }
-        | StreamEvent::Finished { url } => url,
+        | StreamEvent::Finished { url, .. } => url,
     }
 }
 

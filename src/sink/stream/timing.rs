@@ -14,7 +14,7 @@ pub(super) struct Timing {
     /// An attempt that has sent nothing after this counts as failed. Longer than what the elements allow themselves for
     /// each step (5 s in `rtmp2sink`, 3 s in `srtsink`), so that they can say what was wrong.
     pub(super) connect: Duration,
-    /// A connection that makes no progress for this is given up: the server takes nothing any more.
+    /// A connection that makes no progress for this is lost, and made again: the server takes nothing any more.
     pub(super) liveness: Duration,
     /// Progress is more than this many bytes.
     pub(super) progress: u64,

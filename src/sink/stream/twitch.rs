@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::outbound::Guard;
+
 /// Twitch's list of ingests, the best for who asks first.
 pub(super) const INGESTS: &str = "https://ingest.twitch.tv/ingests";
 /// The scheme of the short form.
@@ -40,7 +42,7 @@ pub(super) fn key(address: &str) -> Option<&str> {
 /// When there is no answer in time, or none that helps.
 pub(super) async fn resolve(ingests: &str, key: &str, within: Duration) -> Result<String, TwitchError> {
     let failed = |source| TwitchError::Ask { at: ingests.to_owned(), source };
-    let client = reqwest::Client::builder().timeout(within).build().map_err(failed)?;
+    let client = Guard::of_process().http().timeout(within).build().map_err(failed)?;
     let answer =
         client.get(ingests).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
     let list: Ingests = answer.json().await.map_err(failed)?;

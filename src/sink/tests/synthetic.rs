@@ -55,7 +55,7 @@ impl Stage {
         std::iter::from_fn(|| self.events.try_recv().ok())
             .filter_map(|event| match event {
                 SinkEvent::Artifact(artifact) => Some(artifact),
-                SinkEvent::Growing(_) => None,
+                SinkEvent::Growing(_) | SinkEvent::Dropped { .. } => None,
                 other => panic!("{other:?}"),
             })
             .collect()

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::{self, handshake::client::Request};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
 
+use crate::outbound::Guard;
 use crate::plan::stream_url::StreamUrl;
 use crate::tls;
 
@@ -40,21 +41,21 @@ pub(super) enum DialError {
 }
 
 /// Connects, and tells the server what will come.
-pub(super) async fn dial(url: &StreamUrl, within: Duration) -> Result<Socket, DialError> {
-    tokio::time::timeout(within, connect(url)).await.unwrap_or(Err(DialError::Silent(within)))
+pub(super) async fn dial(guard: Guard, url: &StreamUrl, within: Duration) -> Result<Socket, DialError> {
+    tokio::time::timeout(within, connect(guard, url)).await.unwrap_or(Err(DialError::Silent(within)))
 }
 
-async fn connect(url: &StreamUrl) -> Result<Socket, DialError> {
+async fn connect(guard: Guard, url: &StreamUrl) -> Result<Socket, DialError> {
     let url = Url::parse(url.expose()).map_err(|_| DialError::Address)?;
     let (host, port) = url.host_str().zip(url.port_or_known_default()).ok_or(DialError::Address)?;
     // An address of IPv6 stands in brackets in a URL.
-    let name = host.trim_matches(['[', ']']).to_owned();
+    let name = host.trim_matches(['[', ']']);
     let request = handshake(&url).ok_or(DialError::Address)?;
     let connector = match url.scheme() {
         "wss" => Connector::Rustls(Arc::new(tls::client())),
         _ => Connector::Plain,
     };
-    let tcp = TcpStream::connect((name, port)).await.map_err(DialError::Unreachable)?;
+    let tcp = guard.connect(name, port).await.map_err(DialError::Unreachable)?;
     // 10 ms of sound are to arrive as such.
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%error, "a socket waits for more to send");
@@ -109,6 +110,16 @@ fn authorization(url: &Url) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_on_the_link_is_not_dialled() {
+        let guard = Guard::refusing(crate::plan::reach::is_link_local);
+        for address in ["ws://169.254.169.254/", "wss://[fd00:ec2::254]/", "ws://2852039166/"] {
+            let url = StreamUrl::parse(address, None).unwrap();
+            let refused = dial(guard, &url, Duration::from_secs(20)).await.unwrap_err().to_string();
+            assert!(refused.contains("allow_link_local"), "{address}: {refused}");
+        }
+    }
 
     #[test]
     fn users_stand_in_a_header_and_not_in_the_address() {

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::dial::{DialError, Socket, dial};
 use super::queue::Queue;
+use crate::outbound::Guard;
 use crate::plan::output::OutputId;
 use crate::plan::stream_url::StreamUrl;
 use crate::sink::{SinkEvent, StreamEvent};
@@ -63,6 +64,8 @@ enum Lost {
     Broken(Box<tungstenite::Error>),
     #[error("the server takes nothing any more")]
     Stalled,
+    #[error("the recording ended before the server could be reached")]
+    TooLate,
 }
 
 impl From<tungstenite::Error> for Lost {
@@ -100,7 +103,11 @@ impl Link {
         loop {
             // There is one more attempt after the recording is over.
             let is_last = self.deadline.borrow().is_some();
-            let lost = match dial(&self.url, self.timing.connect).await {
+            let dialled = tokio::select! {
+                dialled = dial(Guard::of_process(), &self.url, self.timing.connect) => dialled.map_err(Lost::from),
+                () = late(self.deadline.clone()) => Err(Lost::TooLate),
+            };
+            let lost = match dialled {
                 Ok(socket) => {
                     has_worked = true;
                     self.tell(StreamEvent::Started { url: self.url.clone() });
@@ -115,7 +122,7 @@ impl Link {
                         }
                     }
                 }
-                Err(error) => error.into(),
+                Err(lost) => lost,
             };
             // One that can't be had at the start is a mistake in the request, not a fault of the network.
             if !has_worked || is_last || self.is_late() {
@@ -165,9 +172,12 @@ impl Link {
     }
 
     async fn put(&self, socket: &mut Socket, message: Message) -> Result<(), Lost> {
-        match tokio::time::timeout(self.timing.send, socket.send(message)).await {
-            Ok(sent) => Ok(sent?),
-            Err(_) => Err(Lost::Stalled),
+        tokio::select! {
+            sent = tokio::time::timeout(self.timing.send, socket.send(message)) => match sent {
+                Ok(sent) => Ok(sent?),
+                Err(_) => Err(Lost::Stalled),
+            },
+            () = late(self.deadline.clone()) => Err(Lost::Stalled),
         }
     }
 
@@ -192,7 +202,7 @@ impl Link {
     fn finished(&self) {
         self.tell_dropped();
         self.is_over.store(true, Ordering::Release);
-        self.tell(StreamEvent::Finished { url: self.url.clone() });
+        self.tell(StreamEvent::Finished { url: self.url.clone(), missing: None });
     }
 
     fn failed(&self, lost: &Lost) {

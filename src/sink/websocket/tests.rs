@@ -195,3 +195,20 @@ async fn one_that_can_not_be_had_at_the_start_fails_at_once() {
     let error = WebSocketSink::open(ID, &plan("ws://127.0.0.1:1/"), &context).unwrap_err();
     assert!(matches!(error, SinkError::NoFeed(_)), "{error}");
 }
+
+/// Takes connections, and answers no handshake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_never_answers_has_failed_when_the_recording_ends() {
+    let mut stage = Stage::new();
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", deaf.local_addr().unwrap());
+    let timing = Timing { connect: SOON, ..QUICK };
+    let sink = WebSocketSink::open_with(ID, &plan(&url), &stage.context, timing).unwrap();
+    until(&mut stage.events, |event| matches!(event, StreamEvent::Connecting { .. })).await;
+    feed(&stage).end();
+    sink.finish(Duration::from_millis(100)).await;
+    let events = until(&mut stage.events, |event| matches!(event, StreamEvent::Failed { .. })).await;
+    let [StreamEvent::Failed { error, .. }] = events.as_slice() else { panic!("{events:?}") };
+    assert!(error.ends_with("the recording ended before the server could be reached"), "{error}");
+    stage.is_clean().await;
+}

@@ -22,8 +22,9 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use url::Url;
 
+use crate::outbound::Guard;
 use crate::plan::redact;
-use crate::secret::Secret;
+use crate::secret::{Secret, without_token};
 use crate::tls;
 
 /// From the first packet to the server's first word.
@@ -112,8 +113,8 @@ impl Signal {
         let port = url.port_or_known_default().ok_or_else(bad_address)?;
         let unreachable = |source| SignalError::Unreachable { host: host.clone(), source };
         // An address of IPv6 stands in brackets in a URL.
-        let name = host.trim_matches(['[', ']']).to_owned();
-        let tcp = TcpStream::connect((name, port)).await.map_err(unreachable)?;
+        let name = host.trim_matches(['[', ']']);
+        let tcp = Guard::of_process().connect(name, port).await.map_err(unreachable)?;
         let local = tcp.local_addr().map_err(unreachable)?.ip();
         let request = handshake(&url, token).ok_or_else(bad_address)?;
         let connector = match url.scheme() {
@@ -122,7 +123,7 @@ impl Signal {
         };
         let (mut socket, _) = client_async_tls_with_config(request, tcp, None, Some(connector))
             .await
-            .map_err(|error| refused(error, &host))?;
+            .map_err(|error| refused(error, &host, token))?;
         let socket_error = |source| SignalError::Socket { host: host.clone(), source: Box::new(source) };
         let (welcome, pings) = loop {
             match next(&mut socket).await.map_err(socket_error)? {
@@ -300,12 +301,14 @@ fn handshake(url: &Url, token: &Secret<String>) -> Option<Handshake> {
     Some(request)
 }
 
-/// Trusts what the machine trusts.
-fn refused(error: tungstenite::Error, host: &str) -> SignalError {
+/// Servers quote the token that they refuse.
+fn refused(error: tungstenite::Error, host: &str, token: &Secret<String>) -> SignalError {
     match error {
         tungstenite::Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
-            let body: String = String::from_utf8_lossy(body).trim().chars().take(BODY).collect();
+            // Cut afterwards: a part of a token is less easy to tell.
+            let body = without_token(&String::from_utf8_lossy(body), token);
+            let body: String = body.trim().chars().take(BODY).collect();
             SignalError::Refused { status: response.status().as_u16(), body }
         }
         error => SignalError::Socket { host: host.to_owned(), source: Box::new(error) },
@@ -343,5 +346,16 @@ mod tests {
             Pings { every: Duration::from_secs(7), within: Duration::from_secs(21) }
         );
         assert_eq!(Pings::new(0, -1), Pings::DEFAULT);
+    }
+
+    #[test]
+    fn a_refusal_is_told_without_the_token() {
+        let token = Secret::new(format!("eyJhbGciOiJIUzI1NiJ9.{}.c2lnbmF0dXJl", "x".repeat(300)));
+        let body = format!("invalid token: {}, error: could not verify", token.expose());
+        let mut response = tungstenite::http::Response::new(Some(body.into_bytes()));
+        *response.status_mut() = tungstenite::http::StatusCode::UNAUTHORIZED;
+        let error = refused(tungstenite::Error::Http(Box::new(response)), "h", &token);
+        let text = error.to_string();
+        assert!(text.ends_with("(401): invalid token: ***, error: could not verify"), "{text}");
     }
 }

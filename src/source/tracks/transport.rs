@@ -15,12 +15,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use str0m::net::{Protocol, Transmit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UdpSocket;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use udp::Udp;
+
+use crate::outbound::Guard;
 
 /// Some 0.3 s of a busy room; when more waits, the machine is drowning, and what is lost is asked for again.
 const BACKLOG: usize = 1024;
@@ -81,7 +83,8 @@ impl Transport {
 
     /// Connects to a server's passive candidate; gives our end.
     pub(super) async fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
-        let stream = tokio::time::timeout(TCP_WITHIN, TcpStream::connect(remote)).await??;
+        let connecting = Guard::of_process().connect_to(remote);
+        let stream = tokio::time::timeout(TCP_WITHIN, connecting).await??;
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
         let (read, write) = stream.into_split();

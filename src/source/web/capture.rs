@@ -19,6 +19,7 @@ use crate::source::pacing::FormatError;
 
 pub(super) mod alignment;
 mod arrival;
+mod beat;
 mod convert;
 mod display;
 mod framebuffer;
@@ -31,6 +32,7 @@ mod slot;
 mod ximage;
 mod xwd;
 
+pub use beat::Beat;
 pub use pacer::Pacer;
 pub use pulse::SoundCapture;
 pub use slot::PictureSlot;
@@ -127,6 +129,16 @@ impl PictureCapture {
             CaptureKind::XImageSrc => Kind::XImage(XImageCapture::start(screen, slot, timeline)?),
         };
         Ok(Self { kind })
+    }
+
+    /// When a frame was grabbed last, where that goes on without a pause. `None`: frames come when something is drawn, and
+    /// a display that is silent is asked whether it still works.
+    #[must_use]
+    pub fn beat(&self) -> Option<Beat> {
+        match &self.kind {
+            Kind::Framebuffer(_) => None,
+            Kind::XImage(capture) => Some(capture.beat()),
+        }
     }
 
     /// Becomes `Some(why)` when the capture can't go on (the display is gone).

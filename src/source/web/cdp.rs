@@ -11,6 +11,7 @@ mod connection;
 mod events;
 mod framing;
 mod inbox;
+mod probe;
 mod session;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ pub use connection::DevToolsError;
 use connection::{Connection, Running};
 use events::{PageEvent, Watch, Whose};
 use inbox::Inbox;
+pub(super) use probe::{Answer, Probe};
 use session::{Navigated, Refusal, Session, within};
 
 /// The first tab comes some time after the browser answers.
@@ -110,6 +112,8 @@ pub(super) enum TabEvent {
     Refused(PageError),
     /// The renderer is gone; the browser is not.
     Crashed,
+    /// The renderer of a frame in the page, or of a worker, is gone; the page is not.
+    PartCrashed,
     /// The connection is gone.
     Lost(String),
 }
@@ -160,6 +164,11 @@ impl Tab {
             _dialogs: AbortOnDropHandle::new(dialogs),
             _running: running,
         })
+    }
+
+    /// For whoever watches that the tab works.
+    pub(super) fn probe(&self) -> Probe {
+        Probe { page: self.page.clone() }
     }
 
     /// Loads a page and answers with the signals it gave meanwhile.
@@ -314,6 +323,7 @@ impl Tab {
             }
             match event {
                 PageEvent::Crashed => return TabEvent::Crashed,
+                PageEvent::PartCrashed => return TabEvent::PartCrashed,
                 PageEvent::Gone(why) => return TabEvent::Lost(why),
                 event => {
                     let mut signals = Vec::new();
@@ -347,7 +357,11 @@ impl Tab {
             PageEvent::Signal(signal) => signals.push(signal),
             PageEvent::Response { status } => self.report.status = Some(status),
             PageEvent::RequestFailed { url, reason, .. } => self.report.failed(&url, &reason),
-            PageEvent::Requested | PageEvent::Document(_) | PageEvent::Loading | PageEvent::Loaded => {}
+            PageEvent::Requested
+            | PageEvent::Document(_)
+            | PageEvent::Loading
+            | PageEvent::Loaded
+            | PageEvent::PartCrashed => {}
             // Only of interest while connecting.
             PageEvent::Appeared(_) | PageEvent::Attached { .. } => {}
             // The caller has seen to them.

@@ -37,6 +37,8 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(30);
 const HEAD_START: Duration = Duration::from_millis(250);
 /// After a connection that could not be taken.
 const BREATH: Duration = Duration::from_millis(100);
+/// At the same time. Chromium opens at most 256, and 255 of websockets; every process of the machine can connect.
+const CONNECTIONS: usize = 600;
 /// Bytes in each direction.
 const BUFFER: usize = 64 << 10;
 
@@ -156,7 +158,8 @@ async fn serve(listener: TcpListener, refusals: Arc<Refusals>, last: Arc<Mutex<O
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            // Others wait with the kernel until one ends.
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     let (refusals, last) = (Arc::clone(&refusals), Arc::clone(&last));
                     connections.spawn(async move {

@@ -23,6 +23,7 @@ use super::display::Display;
 use super::guard::{Guard, Refusals};
 use super::page::{PageError, Signal, StartReport};
 use super::sound::{MONITOR, SINK, Sound};
+use super::vitals::{News, Part, Vitals};
 use crate::plan::source::{StartRule, WebPlan};
 use crate::source::SourceContext;
 
@@ -42,6 +43,8 @@ impl Patience {
 
 #[derive(Debug)]
 pub(super) struct Stage {
+    /// `None` while the page is loaded again.
+    vitals: Option<Vitals>,
     picture: Option<PictureCapture>,
     sound_capture: Option<SoundCapture>,
     tab: Tab,
@@ -65,6 +68,8 @@ pub(super) enum StageEvent {
     PageLost(String),
     /// Anything else is gone.
     StageLost(String),
+    /// Something stands still, goes on, or was replaced by itself.
+    News(News),
 }
 
 impl Stage {
@@ -114,7 +119,8 @@ impl Stage {
         };
         let (captures, (browser, tab, signals)) = tokio::try_join!(captures, browser)?;
         step("the page is loaded");
-        let stage = Self {
+        let mut stage = Self {
+            vitals: None,
             picture: captures.picture,
             sound_capture: captures.sound,
             tab,
@@ -126,16 +132,26 @@ impl Stage {
             _dir: dir,
         };
         stage.settle().await;
+        stage.watch();
         tracing::info!(stage = number, ms = begun.elapsed().as_millis(), "the page is shown");
         Ok((stage, signals))
     }
 
     /// Loads the page again in the same browser.
     pub(super) async fn reload(&mut self, address: &Address) -> Result<Vec<Signal>, PageError> {
+        self.vitals = None;
         let loaded = self.tab.load(address, Patience::AGAIN.load).await;
         let signals = loaded.map_err(|error| explained(error, self.guard.as_ref()))?;
         self.settle().await;
+        self.watch();
         Ok(signals)
+    }
+
+    fn watch(&mut self) {
+        let video = self.picture.as_ref().and_then(PictureCapture::beat).map(|beat| (Part::Video, beat));
+        let audio = self.sound_capture.as_ref().map(|capture| (Part::Audio, capture.beat()));
+        let captures = video.into_iter().chain(audio).collect();
+        self.vitals = Some(Vitals::start(self.tab.probe(), captures));
     }
 
     async fn settle(&self) {
@@ -177,16 +193,28 @@ impl Stage {
                 TabEvent::Signal(signal) => StageEvent::Signal(signal),
                 TabEvent::Refused(error) => StageEvent::Refused(error),
                 TabEvent::Crashed => StageEvent::PageLost("the page's renderer crashed".to_owned()),
+                TabEvent::PartCrashed => StageEvent::News(News::Died("a frame or worker of the page")),
                 TabEvent::Lost(why) => StageEvent::StageLost(format!("the browser was lost: {why}")),
             },
+            news = maybe(self.vitals.as_mut().map(Vitals::next)) => StageEvent::News(news),
         }
     }
 
     /// Ends everything, and waits until it has ended.
     pub(super) async fn close(self) {
-        let Self { picture, sound_capture, tab, browser, guard, sound, display, awaits_start: _, _dir } =
-            self;
-        drop(tab);
+        let Self {
+            vitals,
+            picture,
+            sound_capture,
+            tab,
+            browser,
+            guard,
+            sound,
+            display,
+            awaits_start: _,
+            _dir,
+        } = self;
+        drop((vitals, tab));
         let last_sound = async {
             if let Some(capture) = sound_capture {
                 capture.finish().await;
@@ -212,6 +240,11 @@ impl Stage {
     #[cfg(test)]
     pub(super) fn tab(&self) -> &Tab {
         &self.tab
+    }
+
+    #[cfg(test)]
+    pub(super) fn sound_beat(&self) -> Option<super::capture::Beat> {
+        self.sound_capture.as_ref().map(SoundCapture::beat)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The task that watches a stage and brings back what it loses.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use super::capture::PictureSlot;
 use super::page::{Signal, StartReport};
 use super::relapses::{ATTEMPTS, Relapses, Verdict};
 use super::stage::{Patience, Stage, StageEvent};
+use super::vitals::{News, Part};
 use crate::plan::source::WebPlan;
 use crate::source::{SourceContext, SourceEvent};
 
@@ -30,6 +32,8 @@ pub(super) struct Supervisor {
     ready: bool,
     ended: bool,
     stages: u32,
+    /// What stands still, and since when.
+    stalled: BTreeMap<Part, Instant>,
 }
 
 impl Supervisor {
@@ -40,7 +44,8 @@ impl Supervisor {
         slot: Option<PictureSlot>,
     ) -> Self {
         let relapses = Relapses::default();
-        Self { plan, addresses, context, slot, relapses, ready: false, ended: false, stages: 1 }
+        let stalled = BTreeMap::new();
+        Self { plan, addresses, context, slot, relapses, ready: false, ended: false, stages: 1, stalled }
     }
 
     pub(super) fn tell(&self, event: SourceEvent) {
@@ -56,6 +61,49 @@ impl Supervisor {
         if !std::mem::replace(said, true) {
             self.tell(event);
         }
+    }
+
+    pub(super) fn on_news(&mut self, news: News) {
+        match news {
+            News::Stalled { part, since } => {
+                let silent_ms = since.elapsed().as_millis();
+                tracing::warn!(what = part.stalled(), silent_ms, "stall began");
+                self.stalled.insert(part, since);
+            }
+            News::Resumed { part, since, until } => {
+                let gap = until.saturating_duration_since(since);
+                tracing::info!(what = part.stalled(), gap_ms = gap.as_millis(), "stall ended");
+                self.stalled.remove(&part);
+                self.tell_stall(part, since, until);
+            }
+            News::Died(what) => {
+                tracing::warn!(what, "a part of the browser died");
+                self.tell(SourceEvent::Died { what });
+            }
+        }
+    }
+
+    /// Tells of what still stands still when it is lost, or the recording ends.
+    pub(super) fn end_stalls(&mut self) {
+        for (part, since) in std::mem::take(&mut self.stalled) {
+            self.tell_stall(part, since, Instant::now());
+        }
+    }
+
+    fn tell_stall(&self, part: Part, since: Instant, until: Instant) {
+        if let (Some(from), Some(to)) = (self.media_time(since), self.media_time(until))
+            && from < to
+        {
+            self.tell(SourceEvent::Stalled { what: part.stalled(), from, to });
+        }
+    }
+
+    /// Where a moment lies in the recording, or the edge of it that is nearest; `None` before it has begun.
+    fn media_time(&self, at: Instant) -> Option<Duration> {
+        let timeline = &self.context.timeline;
+        let running = Duration::from(timeline.now()).saturating_sub(at.elapsed());
+        let media = running.saturating_sub(Duration::from(timeline.begun()?));
+        Some(timeline.ended().map_or(media, |length| media.min(length.into())))
     }
 
     /// Runs until it is stopped. Aborted, it leaves nothing behind either: the stage is a value.
@@ -84,9 +132,16 @@ impl Supervisor {
                 }
                 event = stage.next() => event,
             };
+            if !matches!(event, StageEvent::Signal(_) | StageEvent::News(_)) {
+                self.end_stalls();
+            }
             let recovered = match event {
                 StageEvent::Signal(signal) => {
                     self.on_signal(signal);
+                    continue;
+                }
+                StageEvent::News(news) => {
+                    self.on_news(news);
                     continue;
                 }
                 StageEvent::Refused(error) => {
@@ -109,6 +164,7 @@ impl Supervisor {
                 }
             }
         }
+        self.end_stalls();
         stage.close().await;
     }
 

@@ -2,16 +2,24 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{StatusCode, Uri};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use url::Url;
 
+use crate::http_listener::{self, Bounds};
 use crate::pages;
+
+/// A browser opens six to one host.
+const CONNECTIONS: usize = 64;
+/// A browser opens some connections ahead of need.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
 
 /// A server on the loopback interface; gone when dropped. What it serves is the same for everybody and has nothing secret.
 #[derive(Debug)]
@@ -27,11 +35,9 @@ impl Templates {
         // A page from here is as trustworthy to the browser as one over TLS, by this name or its number.
         let url = format!("http://localhost:{port}/");
         let url = Url::parse(&url).map_err(io::Error::other)?;
-        let serve = async move {
-            if let Err(error) = axum::serve(listener, router()).await {
-                tracing::warn!(%error, "the layouts are not served any more");
-            }
-        };
+        // Every process of the machine can connect.
+        let bounds = Bounds { connections: CONNECTIONS, head_within: HEAD_WITHIN };
+        let serve = http_listener::serve("templates", listener, router(), bounds, CancellationToken::new());
         Ok(Self { url, _server: AbortOnDropHandle::new(TaskTracker::new().spawn(serve)) })
     }
 

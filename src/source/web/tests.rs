@@ -13,6 +13,7 @@ use url::Url;
 
 use super::address::Address;
 use super::stage::StageEvent;
+use super::vitals::{News, Part};
 use super::*;
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;
@@ -77,10 +78,14 @@ impl Scene {
     }
 
     fn kill(&self, marks: &[&str]) {
+        self.signal(marks, Kill::SIGKILL);
+    }
+
+    fn signal(&self, marks: &[&str], signal: Kill) {
         let pids = self.pids(marks);
         assert!(!pids.is_empty(), "no process {marks:?}");
         for pid in pids {
-            kill(Pid::from_raw(pid), Kill::SIGKILL).unwrap();
+            kill(Pid::from_raw(pid), signal).unwrap();
         }
     }
 
@@ -142,4 +147,29 @@ fn address(url: &Url) -> Address {
 
 async fn addresses(url: &Url) -> Addresses {
     Addresses::open(&Page::Address(url.clone())).await.unwrap()
+}
+
+/// What stands still when the recording ends is told all the same, up to its end.
+#[tokio::test]
+async fn what_stands_still_at_the_end_is_told() {
+    let scene = Scene::new();
+    let url = Url::parse("http://127.0.0.1/").unwrap();
+    let (timeline, mut events) = (scene.context.timeline.clone(), scene.events);
+    let mut supervisor = Supervisor::new(plan(&url), Arc::new(addresses(&url).await), scene.context, None);
+    timeline.begin();
+    let since = Instant::now();
+    supervisor.on_news(News::Stalled { part: Part::Page, since });
+    supervisor.on_news(News::Stalled { part: Part::Audio, since });
+    supervisor.on_news(News::Resumed { part: Part::Audio, since, until: Instant::now() });
+    let SourceEvent::Stalled { what, .. } = events.recv().await.unwrap() else { panic!("nothing is told") };
+    assert_eq!(what, "audio capture stood still");
+    let length = Duration::from(timeline.end());
+    supervisor.end_stalls();
+    let SourceEvent::Stalled { what, from, to } = events.recv().await.unwrap() else {
+        panic!("nothing is told")
+    };
+    assert_eq!((what, to), ("the page did not respond", length));
+    assert!(from < to);
+    supervisor.end_stalls();
+    assert!(events.try_recv().is_err(), "told once");
 }

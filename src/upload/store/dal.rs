@@ -84,8 +84,9 @@ impl Dal {
     pub(super) async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {
         let size = file_size(file).await?;
         let block = size.div_ceil(self.most_blocks).max(self.block).next_multiple_of(MIB);
-        let unusable =
-            || self.http.error(StoreErrorKind::Unusable, "the file is too large for this store", "");
+        let unusable = || {
+            self.http.error(StoreErrorKind::Unusable, "the file is too large for this store", "").of_object()
+        };
         let block_len = usize::try_from(block).map_err(|_| unusable())?;
         // Large blocks, of files beyond what memory is meant for, go one at a time.
         let at_once = usize::try_from((AT_ONCE as u64 * self.block / block).max(1)).unwrap_or(1);
@@ -129,7 +130,7 @@ impl Dal {
         let mut next = std::error::Error::source(error);
         while let Some(cause) = next {
             if let Some(own) = cause.downcast_ref::<StoreError>() {
-                return StoreError::new(own.kind(), own.to_string());
+                return own.reworded(own.to_string());
             }
             next = cause.source();
         }

@@ -9,6 +9,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use super::error::{StoreError, StoreErrorKind};
 use super::scrub::Scrub;
 use crate::config::storage::ProxyConfig;
+use crate::outbound::{self, Guard, SendError};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// No answer that is looked at is longer.
@@ -21,6 +22,8 @@ pub(super) struct Http {
     pub(super) scrub: Scrub,
     /// `bucket rec at storage.googleapis.com`
     place: String,
+    proxy: Option<ProxyConfig>,
+    guard: Guard,
 }
 
 /// An answer with its whole body.
@@ -33,11 +36,25 @@ pub(super) struct Answer {
 
 impl Http {
     pub(super) fn new(proxy: Option<&ProxyConfig>, scrub: Scrub, place: String) -> Result<Self, StoreError> {
+        Self::guarded(Guard::of_process(), proxy, scrub, place)
+    }
+
+    /// The same for what this machine itself asks for: a cloud's metadata service has its credentials.
+    pub(super) fn unguarded(&self) -> Result<Self, StoreError> {
+        Self::guarded(Guard::open(), self.proxy.as_ref(), self.scrub.clone(), self.place.clone())
+    }
+
+    fn guarded(
+        guard: Guard,
+        proxy: Option<&ProxyConfig>,
+        scrub: Scrub,
+        place: String,
+    ) -> Result<Self, StoreError> {
         let unusable = |text: &str| StoreError::new(StoreErrorKind::Unusable, text);
         // A redirect would carry a body, and a signature, to where nobody meant it to go.
-        let mut builder =
-            Client::builder().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
+        let mut builder = guard.http().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
         if let Some(given) = proxy {
+            super::place::check_proxy(given, guard)?;
             let mut proxy = reqwest::Proxy::all(given.url.expose())
                 .map_err(|_| unusable("the proxy's url is no address; write it as http://host:port"))?;
             if !given.username.is_empty() {
@@ -46,7 +63,7 @@ impl Http {
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|_| unusable("the HTTP client can't be made"))?;
-        Ok(Self { client, scrub, place })
+        Ok(Self { client, scrub, place, proxy: proxy.cloned(), guard })
     }
 
     /// The same for a host that no name server knows.
@@ -57,7 +74,10 @@ impl Http {
 
     /// Sends a request once, and gives whatever answer there is.
     pub(super) async fn ask(&self, request: RequestBuilder) -> Result<Answer, StoreError> {
-        let mut answer = request.send().await.map_err(|error| self.broken(&error))?;
+        let mut answer = self.guard.send(request).await.map_err(|error| match error {
+            SendError::LinkLocal(error) => self.error(StoreErrorKind::Unusable, &error.to_string(), ""),
+            SendError::Http(error) => self.broken(&error),
+        })?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(&error))? {
@@ -82,7 +102,8 @@ impl Http {
         let said = said_in_json(&text)
             .or_else(|| said_in_xml(&text))
             .unwrap_or_else(|| format!("the server answered {}", answer.status));
-        let hint = match (said.split(':').next().unwrap_or_default(), status) {
+        let code = said.split(':').next().unwrap_or_default();
+        let hint = match (code, status) {
             ("RequestTimeTooSkewed", _) => "; set this machine's clock",
             ("NoSuchBucket" | "ContainerNotFound", _) => "; create it, or check its name and the endpoint",
             (_, 401) => "; check the credentials",
@@ -90,7 +111,7 @@ impl Http {
             (_, 404) => "; check that it exists, and the endpoint",
             _ => "",
         };
-        self.error(StoreErrorKind::of_status(status), &said, hint)
+        self.error(StoreErrorKind::of_status(status), &said, hint).answered(code, Some(status))
     }
 
     /// An error with the place it happened at.
@@ -110,6 +131,7 @@ impl Http {
             next = cause.source();
         }
         let kind = match () {
+            () if outbound::refusal_in(error).is_some() => StoreErrorKind::Unusable,
             () if error.is_builder() => StoreErrorKind::Unusable,
             () if error.is_timeout() && !error.is_connect() => StoreErrorKind::TooSlow,
             () => StoreErrorKind::Unreachable,
@@ -155,6 +177,24 @@ fn join(code: &str, message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
+
+    #[tokio::test]
+    async fn neither_server_nor_proxy_may_be_on_the_link() {
+        let guarded = |proxy: Option<&str>| {
+            let proxy =
+                proxy.map(|url| ProxyConfig { url: Secret::new(url.to_owned()), ..ProxyConfig::default() });
+            Http::guarded(Guard::refusing(|_| true), proxy.as_ref(), Scrub::default(), "bucket a".to_owned())
+        };
+        let http = guarded(None).unwrap();
+        for url in ["http://169.254.169.254/", "http://[fd00:ec2::254]/", "http://localhost/"] {
+            let refused = http.ask(http.client.get(url)).await.unwrap_err();
+            assert_eq!(refused.kind(), StoreErrorKind::Unusable, "{url}: {refused}");
+            assert!(refused.to_string().contains("allow_link_local"), "{url}: {refused}");
+        }
+        let refused = guarded(Some("http://user:pass@169.254.169.254:3128")).unwrap_err().to_string();
+        assert!(refused.contains("allow_link_local") && !refused.contains("pass"), "{refused}");
+    }
 
     #[test]
     fn errors_of_all_kinds_are_read() {

@@ -40,7 +40,7 @@ impl Store for LocalStore {
     async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {
         let (local, target) = (file.to_owned(), self.target(&object.key));
         let size = file_size(file).await?;
-        let failed = |error| StoreError::file(&self.target(&object.key), error);
+        let failed = |error| StoreError::unwritable(&self.target(&object.key), error);
         let moved = tokio::task::spawn_blocking(move || store(&local, &target)).await;
         moved.map_err(|panic| failed(io::Error::other(panic)))?.map_err(failed)?;
         sent.add(size);

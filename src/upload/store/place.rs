@@ -4,6 +4,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::error::{StoreError, StoreErrorKind};
+use crate::config::storage::ProxyConfig;
+use crate::outbound::Guard;
 
 /// All that may not stand in a path as it is (RFC 3986 §3.3), and what some stores read otherwise (`+`, `:`, `@`).
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -27,6 +29,17 @@ pub(super) fn segment(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
 }
 
+/// Looks at a proxy's address whose host is a number.
+///
+/// # Errors
+/// When it is one that is not connected to.
+pub(super) fn check_proxy(proxy: &ProxyConfig, guard: Guard) -> Result<(), StoreError> {
+    let Ok(url) = Url::parse(proxy.url.expose()) else { return Ok(()) };
+    guard
+        .check(&url)
+        .map_err(|error| StoreError::new(StoreErrorKind::Unusable, format!("the proxy's url {error}")))
+}
+
 /// Where a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
@@ -44,6 +57,10 @@ impl Endpoint {
     /// # Errors
     /// When it is none, or carries a user, a password or a query.
     pub(super) fn parse(configured: &str) -> Result<Option<Self>, StoreError> {
+        Self::guarded(configured, Guard::of_process())
+    }
+
+    fn guarded(configured: &str, guard: Guard) -> Result<Option<Self>, StoreError> {
         let given = configured.trim();
         if given.is_empty() {
             return Ok(None);
@@ -63,6 +80,9 @@ impl Endpoint {
                 "the endpoint is no address of a server; write it as https://host or https://host:port";
             return Err(StoreError::new(StoreErrorKind::Unusable, text));
         };
+        if let Some(Err(error)) = parsed.as_ref().map(|url| guard.check(url)) {
+            return Err(StoreError::new(StoreErrorKind::Unusable, format!("the endpoint {error}")));
+        }
         Ok(Some(Self { host: host.to_owned(), authority: authority.to_owned(), url }))
     }
 
@@ -86,6 +106,19 @@ mod tests {
         assert_eq!(path("a b/ü+c:d?e#f.mp4"), "a%20b/%C3%BC%2Bc%3Ad%3Fe%23f.mp4");
         assert_eq!(path("/a//b/"), "a/b");
         assert_eq!(segment("a/b c"), "a%2Fb%20c");
+    }
+
+    #[test]
+    fn an_endpoint_on_the_link_is_refused() {
+        let guard = Guard::refusing(crate::plan::reach::is_link_local);
+        for endpoint in
+            ["http://169.254.169.254", "169.254.169.254:80", "https://[fe80::1]", "http://0xA9FEA9FE"]
+        {
+            let refused = Endpoint::guarded(endpoint, guard).unwrap_err();
+            assert!(refused.to_string().contains("allow_link_local"), "{endpoint}: {refused}");
+            assert!(Endpoint::guarded(endpoint, Guard::open()).unwrap().is_some());
+        }
+        assert!(Endpoint::guarded("http://10.0.0.1:9000", guard).unwrap().is_some());
     }
 
     #[test]

@@ -131,6 +131,16 @@ fn ranges(whole: &FileRange) -> impl Iterator<Item = (i32, FileRange)> + use<> {
     }))
 }
 
+/// The system's own error, where there is one: it says whether the file is at fault.
+fn read_error(error: aws_sdk_s3::primitives::ByteStreamError) -> std::io::Error {
+    let causes =
+        std::iter::successors(std::error::Error::source(&error), |cause| std::error::Error::source(*cause));
+    let code = causes
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .find_map(std::io::Error::raw_os_error);
+    code.map_or_else(|| std::io::Error::other(error), std::io::Error::from_raw_os_error)
+}
+
 async fn body(range: &FileRange) -> Result<ByteStream, StoreError> {
     ByteStream::read_from()
         .path(&range.file)
@@ -138,7 +148,7 @@ async fn body(range: &FileRange) -> Result<ByteStream, StoreError> {
         .length(Length::Exact(range.len))
         .build()
         .await
-        .map_err(|error| StoreError::file(&range.file, std::io::Error::other(error)))
+        .map_err(|error| StoreError::file(&range.file, read_error(error)))
 }
 
 impl Bucket {

@@ -9,8 +9,10 @@ use livekit_api::webhooks::WebhookReceiver;
 use livekit_protocol as livekit;
 use serde_json::{Value, json};
 
+use super::PATIENCE;
+
 pub(super) async fn calls(url: &str, key: &str, secret: &str) -> Value {
-    let client = EgressClient::with_api_key(url, key, secret);
+    let client = EgressClient::with_api_key(url, key, secret).with_request_timeout(PATIENCE);
     let s3 = livekit::S3Upload {
         access_key: "k".to_owned(),
         secret: "s".to_owned(),
@@ -66,7 +68,7 @@ pub(super) async fn calls(url: &str, key: &str, secret: &str) -> Value {
     let no_layout = refusal(client.update_layout(&web.egress_id, "grid").await);
     let stopped = client.stop_egress(&web.egress_id).await.unwrap();
     let unknown = refusal(client.stop_egress("EG_unknown").await);
-    let stranger = EgressClient::with_api_key(url, key, "not the secret");
+    let stranger = EgressClient::with_api_key(url, key, "not the secret").with_request_timeout(PATIENCE);
     let ids =
         |infos: &[livekit::EgressInfo]| infos.iter().map(|info| info.egress_id.clone()).collect::<Vec<_>>();
     json!({

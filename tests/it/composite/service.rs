@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{GAP, Moments, SIZE, seen};
+use super::{GAP, Moments, SIZE, assert_heard, seen, until_heard};
 use crate::support::layout::Region;
 use crate::support::livekit::{Client, LiveKitServer, Redis};
 use crate::support::measure::pictures::Still;
 use crate::support::measure::{assert_decodable, sound};
 use crate::support::page_server::PageServer;
-use crate::support::room::{self, Publishers};
-use crate::support::service::{self, Serve};
+use crate::support::room::{self, Hearing, Publishers};
+use crate::support::service::{self, Serve, cell};
 use crate::support::shared::own_room;
 use crate::support::slots;
 
@@ -70,7 +70,9 @@ fn livekit_server_has_a_room_recorded() {
     let layout = |name: &str| show_as(&livekit, &id, name);
 
     let mut moments = Moments::of(dir.path().join(SEEN));
-    let begun = moments.until(&mut weir, |still| seen(still, 2, 1), vec![Some(1), Some(2)]);
+    let mut hearing = Hearing::of(cell(dir.path(), &id));
+    moments.until(&mut weir, |still| seen(still, 2, 1), vec![Some(1), Some(2)]);
+    let begun = until_heard(&mut weir, &mut hearing, 4, |_, heard| heard == [1, 2]);
     layout("speaker-light");
     let stage = |still: &Still| {
         (room::who(still, STAGE).is_some(), room::is_near(still.colour(BELOW), [255, 255, 255]))
@@ -86,11 +88,14 @@ fn livekit_server_has_a_room_recorded() {
         &format!("{small}&number=3&tone=660&color=%232040d0"),
     );
     let all = vec![Some(1), Some(2), Some(3), None];
-    let three = moments.until(&mut weir, |still| seen(still, 2, 2), all);
+    moments.until(&mut weir, |still| seen(still, 2, 2), all);
+    // One has no microphone any more.
+    let three = until_heard(&mut weir, &mut hearing, 4, |_, heard| heard == [2, 3]);
     two.act(1, "camera(false)");
     moments.until(&mut weir, |still| seen(still, 2, 2), vec![Some(1), Some(3), None, None]);
     two.act(1, "leave()");
-    let left = moments.until(&mut weir, |still| seen(still, 2, 1), vec![Some(1), Some(3)]);
+    moments.until(&mut weir, |still| seen(still, 2, 1), vec![Some(1), Some(3)]);
+    let left = until_heard(&mut weir, &mut hearing, 4, |_, heard| heard == [3]);
     third.act(0, "shareScreen()");
     let screen = |still: &Still| {
         let whole = room::whole_in(still, STAGE);
@@ -106,12 +111,11 @@ fn livekit_server_has_a_room_recorded() {
     assert!(room_id.starts_with("RM_") && file.ends_with(&format!("live-{room_id}.mp4")), "{info}");
     let file = Path::new(file);
     assert_decodable(file);
-    let at = moments.assert_in(file, &result["startedAt"]);
+    moments.assert_in(file, &result["startedAt"]);
     let samples = sound::samples(file);
-    let heard = |moment: usize| room::heard(&samples, at[moment] - 0.5, at[moment] + 0.5, 4);
-    assert_eq!(heard(begun), [1, 2]);
-    assert_eq!(heard(three), [2, 3], "one has no microphone any more");
-    assert_eq!(heard(left), [3]);
+    assert_heard(&samples, begun, 4, &[1, 2]);
+    assert_heard(&samples, three, 4, &[2, 3]);
+    assert_heard(&samples, left, 4, &[3]);
 
     let late = livekit.ask(Client::Python, "UpdateLayout", &json!({ "egressId": id, "layout": "grid" }));
     assert_eq!(late.unwrap_err().code, "not_found");

@@ -21,7 +21,7 @@ use super::PATIENCE;
 use crate::support::livekit::Redis;
 use crate::support::measure::assert_decodable;
 use crate::support::page_server::PageServer;
-use crate::support::service::Serve;
+use crate::support::service::{Serve, assert_is_ending};
 use crate::support::slots;
 
 /// What a service told.
@@ -228,14 +228,16 @@ fn two_services_share_the_work_of_a_fleet() {
     assert_eq!((nobody.code(), nobody.text()), (Code::Unavailable, weir::psrpc::NO_RESPONSE));
 
     for id in ["EG_one", "EG_two"] {
+        let begin = Instant::now();
         let stopped = fleet.stop_egress(id).unwrap();
-        assert_eq!(stopped.status(), EgressStatus::EgressEnding, "{id}");
+        let status = serde_json::json!({ "status": stopped.status().as_str_name() });
+        assert_is_ending(&status, begin.elapsed());
     }
     for id in ["EG_one", "EG_two"] {
         let told = fleet.until_told(id, EgressStatus::EgressComplete, PATIENCE);
-        assert_eq!(told[0], Told::Created, "{told:?}");
-        let created = told.iter().filter(|told| **told == Told::Created).count();
-        assert_eq!(created, 1, "{told:?}");
+        // Told again where the answer came late, but before anything else.
+        let created = told.iter().take_while(|told| **told == Told::Created).count();
+        assert!(created > 0 && !told[created..].contains(&Told::Created), "{told:?}");
         let status = |status| told.iter().position(|told| *told == Told::Updated(status));
         let order = [EgressStatus::EgressActive, EgressStatus::EgressEnding, EgressStatus::EgressComplete];
         let order: Vec<_> = order.into_iter().filter_map(status).collect();
@@ -266,7 +268,7 @@ fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
     fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
 
     // Who has it can't claim it again; another node is idle.
-    let second = Serve::start(other.path(), &fleet.configuration());
+    let mut second = Serve::start(other.path(), &fleet.configuration());
     first.signal(Signal::SIGSTOP);
     let again = fleet.start_egress("EG_one", &pages, &files.path().join("twice.mp4"));
     let elsewhere = fleet.start_egress("EG_two", &pages, &files.path().join("two.mp4"));
@@ -274,7 +276,7 @@ fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
     let again = again.unwrap_err();
     assert_eq!((again.code(), again.text()), (Code::AlreadyExists, "egress already exists"));
     elsewhere.unwrap();
-    assert!(second.log().contains("another node has it"), "{}", second.log());
+    second.until_logged("it leaves it to the other", |line| line.contains("another node has it"));
 
     for id in ["EG_one", "EG_two"] {
         fleet.until_told(id, EgressStatus::EgressActive, PATIENCE);

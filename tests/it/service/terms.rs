@@ -1,21 +1,21 @@
 //! What an operator decides about every browser, seen in what is recorded.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::PATIENCE;
 use crate::support::layout::Region;
-use crate::support::measure::pictures::Still;
+use crate::support::measure::assert_decodable;
 use crate::support::page_server::PageServer;
+use crate::support::room::Images;
 use crate::support::service::Serve;
 use crate::support::slots;
 
 const YES: [u8; 3] = [40, 170, 80];
 const NO: [u8; 3] = [220, 50, 47];
 
-/// Records the page that shows its terms. Gives the colours of its halves, and the service's log.
-fn shown(configuration: &str) -> ([[u8; 3]; 2], String) {
+/// Records the page that shows its terms until the colours of its halves are these in an image that is taken of it, and `says` is in
+/// the service's log. Gives that log.
+fn shown(configuration: &str, expected: [[u8; 3]; 2], says: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let (pages, other) = (PageServer::start(), PageServer::start());
     let mut service = Serve::start(dir.path(), configuration);
@@ -24,41 +24,49 @@ fn shown(configuration: &str) -> ([[u8; 3]; 2], String) {
         "url": pages.url(&format!("/pages/terms.html?other={}", other.url(""))),
         "await_start_signal": true,
         "file_outputs": [{ "filepath": file.display().to_string() }],
+        "image_outputs": [{
+            "filename_prefix": dir.path().join("seen").display().to_string(), "capture_interval": 1,
+        }],
         "advanced": { "width": 640, "height": 360, "framerate": 15, "video_bitrate": 800 },
     }));
     service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
-    std::thread::park_timeout(Duration::from_secs(2));
+    let halves = [Region::new(0.0, 0.0, 0.5, 1.0), Region::new(0.5, 0.0, 0.5, 1.0)];
+    let mut images = Images::new(dir.path().join("seen"));
+    let mut last = None;
+    service.until(&format!("an image shows {expected:?}"), PATIENCE, |_| {
+        let still = images.newest()?;
+        let seen = halves.map(|half| still.colour(half));
+        if last.replace(seen) != Some(seen) {
+            eprintln!("an image shows {seen:?}");
+        }
+        are_near(seen, expected).then_some(())
+    });
+    for &words in says {
+        service.until_logged(words, |line| line.contains("refused: a page wants") && line.contains(words));
+    }
     service.callers().stop(&id).unwrap();
     let info = service.until_over(&id, PATIENCE);
     assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
-    let still = Still::at(&file, 0.5);
-    let halves = [Region::new(0.0, 0.0, 0.5, 1.0), Region::new(0.5, 0.0, 0.5, 1.0)];
-    let done = service.end();
-    (halves.map(|half| still.colour(half)), done.stderr)
+    assert_decodable(&file);
+    service.end().stderr
 }
 
-fn assert_colours(seen: [[u8; 3]; 2], expected: [[u8; 3]; 2]) {
+fn are_near(seen: [[u8; 3]; 2], expected: [[u8; 3]; 2]) -> bool {
     let near = |(seen, expected): (&u8, &u8)| seen.abs_diff(*expected) <= 12;
-    let is_same = seen.as_flattened().iter().zip(expected.as_flattened()).all(near);
-    assert!(is_same, "{seen:?} is not {expected:?}");
+    seen.as_flattened().iter().zip(expected.as_flattened()).all(near)
 }
 
 #[test]
 fn a_page_is_kept_from_other_origins_and_from_the_link() {
     let _slot = slots::encoder();
-    let (colours, log) = shown("");
-    assert_colours(colours, [NO, NO]);
-    for address in ["169.254.1.1:80", "169.254.1.2:80", "169.254.1.3:80", "[fe80::1]:80"] {
-        let refused = |line: &str| line.contains("refused: a page wants") && line.contains(address);
-        assert!(log.lines().any(refused), "{address}: {log}");
-    }
+    shown("", [NO, NO], &["169.254.1.1:80", "169.254.1.2:80", "169.254.1.3:80", "[fe80::1]:80"]);
 }
 
 #[test]
 fn an_operators_flags_reach_the_page_and_so_does_what_is_allowed() {
     let _slot = slots::encoder();
-    let (colours, log) = shown("insecure: true\nallow_link_local: true\nchrome_flags: {user-agent: Terms/1}");
-    assert_colours(colours, [YES, YES]);
+    let allowed = "insecure: true\nallow_link_local: true\nchrome_flags: {user-agent: Terms/1}";
+    let log = shown(allowed, [YES, YES], &[]);
     assert!(!log.contains("refused: a page wants"), "{log}");
 }
 
@@ -75,6 +83,30 @@ fn a_link_local_page_is_refused_by_its_field() {
         assert_eq!(refused.code, "invalid_argument", "{refused:?}");
         assert!(
             refused.message.contains("web url") && refused.message.contains("allow_link_local"),
+            "{refused:?}"
+        );
+    }
+    service.end();
+}
+
+#[test]
+fn link_local_streams_and_storages_are_refused_by_their_fields() {
+    let _slot = slots::light();
+    let dir = tempfile::tempdir().unwrap();
+    let service = Serve::start(dir.path(), "");
+    let s3 = json!({ "bucket": "b", "access_key": "k", "secret": "s", "endpoint": "http://169.254.169.254" });
+    let stream = |url: &str| json!({ "stream_outputs": [{ "urls": [url] }] });
+    for (outputs, field) in [
+        (stream("rtmp://169.254.169.254/app/key"), "stream_outputs[0].urls[0]"),
+        (stream("srt://[fe80::1]:9000"), "stream_outputs[0].urls[0]"),
+        (json!({ "file_outputs": [{ "filepath": "a.mp4", "s3": s3 }] }), "storage.endpoint"),
+    ] {
+        let mut request = outputs;
+        request["url"] = json!("http://127.0.0.1:1/");
+        let refused = service.callers().call("StartWebEgress", &request).unwrap_err();
+        assert_eq!(refused.code, "invalid_argument", "{refused:?}");
+        assert!(
+            refused.message.contains(field) && refused.message.contains("allow_link_local"),
             "{refused:?}"
         );
     }

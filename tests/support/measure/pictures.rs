@@ -170,14 +170,19 @@ impl Still {
     /// The picture that is shown `at` seconds; found by seeking, as a player does. A JPEG has one picture, whatever `at`
     /// is.
     pub(crate) fn at(path: &Path, at: f64) -> Self {
+        Self::found_at(path, at).unwrap_or_else(|| panic!("no picture at {at:.3} s of {}", path.display()))
+    }
+
+    /// The same; `None`: the last picture is shown before that.
+    pub(crate) fn found_at(path: &Path, at: f64) -> Option<Self> {
         if path.extension().is_some_and(|extension| extension == "jpeg") {
-            return Self::of_jpeg(path);
+            return Some(Self::of_jpeg(path));
         }
         let at = format!("{at:.3}");
         let args = ["-v", "error", "-ss", &at, "-i", path.to_str().unwrap(), "-frames:v", "1"];
         let output = ["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"];
         let ppm = succeed("ffmpeg", &[&args[..], &output[..]].concat(), None).stdout;
-        Self::of_ppm(&ppm).unwrap_or_else(|| panic!("no picture at {at} s of {}", path.display()))
+        Self::of_ppm(&ppm)
     }
 
     /// Tests that wait for what a recording shows look at many of these.
@@ -200,6 +205,15 @@ impl Still {
         let (width, height) = (word()?.parse().ok()?, word()?.parse().ok()?);
         let rgb = parts.next()?.strip_prefix(b"255\n")?;
         (rgb.len() == width * height * 3).then(|| Self { width, height, rgb: rgb.to_owned() })
+    }
+
+    /// Whether anything of some size is not as in another picture of the same size.
+    pub(crate) fn differs_from(&self, other: &Self) -> bool {
+        const MUCH: u8 = 32;
+        let pixels = self.rgb.chunks_exact(3).zip(other.rgb.chunks_exact(3));
+        let differs =
+            |(one, other): &(&[u8], &[u8])| one.iter().zip(*other).any(|(a, b)| a.abs_diff(*b) > MUCH);
+        pixels.filter(differs).count() * 5_000 > self.width * self.height
     }
 
     /// The average colour in the middle of a region.

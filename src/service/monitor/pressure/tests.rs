@@ -39,12 +39,12 @@ fn who_takes_more_than_expected_is_made_cheaper_step_by_step() {
     assert_eq!(
         done,
         [
-            (10, degrade(a, Step::FrameRate)),
-            (40, degrade(a, Step::Preset)),
-            (70, degrade(b, Step::FrameRate)),
-            (100, degrade(b, Step::Preset)),
-            (130, degrade(c, Step::FrameRate)),
-            (160, degrade(c, Step::Preset)),
+            (10, degrade(a, Step::Half)),
+            (40, degrade(a, Step::Quarter)),
+            (70, degrade(b, Step::Half)),
+            (100, degrade(b, Step::Quarter)),
+            (130, degrade(c, Step::Half)),
+            (160, degrade(c, Step::Quarter)),
         ]
     );
 }

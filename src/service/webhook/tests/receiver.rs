@@ -117,6 +117,11 @@ impl Receiver {
         tokio::time::timeout(PATIENCE, there).await.expect("webhooks arrive").unwrap();
     }
 
+    /// How many are here, answered or not.
+    pub(super) fn arrivals(&self) -> usize {
+        *self.shared.arrivals.borrow()
+    }
+
     pub(super) fn answered(&self) -> usize {
         self.shared.all.lock().unwrap().len()
     }

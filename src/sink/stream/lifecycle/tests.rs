@@ -81,13 +81,21 @@ fn an_outage_is_over_when_the_next_connection_has_settled() {
 }
 
 #[test]
-fn no_progress_for_thirty_seconds_is_the_end() {
+fn no_progress_for_thirty_seconds_is_a_loss() {
     let mut life = working();
     life.handle(ms(20_000), Event::Sent(30_000));
     // Drops of 4096 B and less are keep-alives.
     life.handle(ms(40_000), Event::Sent(34_096));
     assert_eq!(life.handle(ms(49_999), TICK), None);
-    assert_eq!(life.handle(ms(50_000), TICK), Some(Action::GiveUp { cause: Cause::Stalled }));
+    let stalled = life.handle(ms(50_000), TICK);
+    assert_eq!(stalled, Some(Action::Retry { at: ms(50_250), retries: 1, cause: Cause::Stalled }));
+    // A server that takes connections and nothing else is given up when the outage's time is over.
+    life.handle(ms(50_250), Event::Attempt);
+    life.handle(ms(50_250), Event::Offered);
+    assert!(matches!(life.handle(ms(62_250), TICK), Some(Action::Retry { .. })));
+    life.handle(ms(70_000), Event::Attempt);
+    life.handle(ms(70_000), Event::Offered);
+    assert_eq!(life.handle(ms(82_000), TICK), Some(Action::GiveUp { cause: Cause::NotConnected }));
 }
 
 #[test]

@@ -119,7 +119,8 @@ async fn bad_addresses_fail_alone_and_addresses_come_and_go() {
     assert_ne!(shown, brief);
     assert_eq!(sink.remove(&shown), Ok(brief.clone()));
     assert_eq!(sink.remove(&brief), Err(StreamError::Unknown { url: brief.clone() }));
-    let is_finished = |event: &StreamEvent| matches!(event, StreamEvent::Finished { url } if *url == brief);
+    let is_finished =
+        |event: &StreamEvent| matches!(event, StreamEvent::Finished { url, .. } if *url == brief);
     studio.until(SOON, is_finished).await;
 
     studio.wait_for_media(begun + Duration::from_secs(6)).await;
@@ -208,7 +209,7 @@ async fn a_server_that_comes_back_gets_the_stream_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_reading_is_given_up_and_holds_nobody_up() {
+async fn a_server_that_stops_reading_is_dialled_again_given_up_and_holds_nobody_up() {
     let dir = tempfile::tempdir().unwrap();
     let server = RtmpServer::start(dir.path());
     let mut studio = Studio::start(Picture::Noise);
@@ -216,9 +217,10 @@ async fn a_server_that_stops_reading_is_given_up_and_holds_nobody_up() {
     let sink = open(&studio, &plan(Transport::Rtmp, &[&frozen]), QUICK);
     studio.until(SOON, |event| is_started(event, &frozen)).await;
     server.freeze();
-    studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
-    let Some(StreamEvent::Failed { error, .. }) = studio.seen.last() else { unreachable!() };
+    studio.until(SOON, |event| matches!(event, StreamEvent::Retrying { .. })).await;
+    let Some(StreamEvent::Retrying { error, .. }) = studio.seen.last() else { unreachable!() };
     assert_eq!(error, "no outbound progress for 2 s");
+    studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
     assert!(sink.is_empty());
     let asked = Instant::now();
     sink.finish(FINISH).await;
@@ -275,4 +277,38 @@ async fn a_short_form_is_resolved_when_it_connects() {
     studio.end().await;
     sink.finish(FINISH).await;
     assert!(server.recordings()[0].to_str().unwrap().contains(KEY));
+}
+
+#[tokio::test]
+async fn a_server_that_reads_again_gets_the_stream_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = RtmpServer::start(dir.path());
+    let mut studio = Studio::start(Picture::Noise);
+    let frozen = url(server.url("live", KEY));
+    // Time enough for a busy server to come back.
+    let timing = Timing { outage: SOON, ..QUICK };
+    let sink = open(&studio, &plan(Transport::Rtmp, &[&frozen]), timing);
+    studio.until(SOON, |event| is_started(event, &frozen)).await;
+    server.freeze();
+    studio.until(SOON, |event| matches!(event, StreamEvent::Retrying { .. })).await;
+    server.thaw();
+    studio.until_all(SOON, |seen| seen.iter().filter(|event| is_started(event, &frozen)).count() == 2).await;
+    studio.end().await;
+    sink.finish(FINISH).await;
+    studio.until(SOON, |event| matches!(event, StreamEvent::Finished { .. })).await;
+    all_gone(&studio).await;
+}
+
+#[tokio::test]
+async fn an_srt_listener_that_nobody_calls_has_failed() {
+    let mut studio = Studio::start(Picture::Plain);
+    let own = url(format!("srt://127.0.0.1:{}?mode=listener&latency=100", free_udp_port()));
+    let sink = open(&studio, &plan(Transport::Srt, &[&own]), QUICK);
+    studio.wait_for_media(Duration::from_secs(2)).await;
+    studio.end().await;
+    sink.finish(FINISH).await;
+    studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
+    let Some(StreamEvent::Failed { error, .. }) = studio.seen.last() else { unreachable!() };
+    assert_eq!(error, "it ended before media could be sent: nobody called");
+    all_gone(&studio).await;
 }

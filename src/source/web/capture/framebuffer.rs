@@ -21,6 +21,11 @@ use crate::plan::source::CaptureKind;
 
 /// A display of this machine answers in less than a millisecond. One that takes so long is frozen.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A display that says nothing for this long is asked whether it still works: a page that does not change and a display that
+/// is stopped look alike.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How long it has for that answer. Nothing waits for it, so that it may take longer.
+const SILENCE_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a picture that changed while it was read is read again, before it is taken as it is.
 const RETRIES: u32 = 2;
 
@@ -132,12 +137,21 @@ impl Taking {
                         return Ok(());
                     }
                 }
-                deadline => {
-                    let within = deadline.map(|at| Duration::from_nanos(at - now));
-                    if self.display.wait(&self.stop, within)? == Woken::Stopped {
+                Some(at) => {
+                    if self.display.wait(&self.stop, Some(Duration::from_nanos(at - now)))? == Woken::Stopped
+                    {
                         return Ok(());
                     }
                 }
+                None => match self.display.wait(&self.stop, Some(SILENCE))? {
+                    Woken::Stopped => return Ok(()),
+                    Woken::Ready => {}
+                    Woken::Deadline => match self.await_answer(SILENCE_PATIENCE)? {
+                        Ok(Some(at)) => self.painting.drawn(at),
+                        Ok(None) => {}
+                        Err(Stopped) => return Ok(()),
+                    },
+                },
             }
         }
     }
@@ -146,7 +160,7 @@ impl Taking {
     fn take_what_stands_there(&mut self) -> Result<(), CaptureError> {
         let drawn = self.timeline.now().saturating_sub(self.earlier);
         let buffer = self.converter.convert(&self.screen, &self.layout)?;
-        match self.await_answer()? {
+        match self.await_answer(PATIENCE)? {
             // Something is being drawn just now. It is taken when it is whole.
             Ok(Some(at)) => self.painting.drawn(at),
             Ok(None) => {
@@ -180,7 +194,7 @@ impl Taking {
     fn take(&mut self) -> Result<Option<Stopped>, CaptureError> {
         for retry in 0..=RETRIES {
             let buffer = self.converter.convert(&self.screen, &self.layout)?;
-            let touched = match self.await_answer()? {
+            let touched = match self.await_answer(PATIENCE)? {
                 Ok(touched) => touched,
                 Err(stopped) => return Ok(Some(stopped)),
             };
@@ -204,11 +218,11 @@ impl Taking {
         Ok(None)
     }
 
-    /// Waits for the display to say all it did until now; when it last drew meanwhile.
-    fn await_answer(&mut self) -> Result<Result<Option<u64>, Stopped>, CaptureError> {
+    /// Waits for the display to say all it did until now, at most `within`; when it last drew meanwhile.
+    fn await_answer(&mut self, within: Duration) -> Result<Result<Option<u64>, Stopped>, CaptureError> {
         let asked = self.display.ask()?;
         let deadline =
-            self.timeline.now() + gst::ClockTime::try_from(PATIENCE).unwrap_or(gst::ClockTime::SECOND);
+            self.timeline.now() + gst::ClockTime::try_from(within).unwrap_or(gst::ClockTime::SECOND);
         let mut touched = None;
         loop {
             while let Some(said) = self.display.next()? {
@@ -220,7 +234,7 @@ impl Taking {
             }
             let left = deadline.saturating_sub(self.timeline.now());
             if left.is_zero() {
-                return Err(self.display.silent(PATIENCE));
+                return Err(self.display.silent(within));
             }
             if self.display.wait(&self.stop, Some(left.into()))? == Woken::Stopped {
                 return Ok(Err(Stopped));

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::CaptureError;
 use super::arrival::ArrivalClock;
+use super::beat::Beat;
 use super::live::LivePipeline;
 use crate::media::{Feed, MediaPipeline, Timeline, sound};
 
@@ -42,6 +43,7 @@ pub struct SoundCapture {
     timeline: Timeline,
     /// Running time up to which sound has come.
     reached: watch::Receiver<gst::ClockTime>,
+    beat: Beat,
 }
 
 impl SoundCapture {
@@ -72,9 +74,12 @@ impl SoundCapture {
         let (reach, reached) = watch::channel(gst::ClockTime::ZERO);
         let (into, placed, mut clock) = (feed.clone(), timeline.clone(), ArrivalClock::new(RATE));
         let earlier = u64::try_from(earlier.as_nanos()).unwrap_or(0);
+        let beat = Beat::new();
+        let strikes = beat.clone();
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                strikes.strike();
                 if let Some(buffer) = sample.buffer_owned() {
                     let frames = buffer.size() / FRAME;
                     let recording = placed.begun().is_some();
@@ -89,13 +94,19 @@ impl SoundCapture {
         let sink = pipeline.add_sink(callbacks)?;
         pipeline.link(&[&src, &format, &sink])?;
         let live = LivePipeline::start(pipeline, timeline)?;
-        Ok(Self { live, feed, timeline: timeline.clone(), reached })
+        Ok(Self { live, feed, timeline: timeline.clone(), reached, beat })
     }
 
     /// Becomes `Some(why)` when the capture can't go on (the server is gone).
     #[must_use]
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.live.failure()
+    }
+
+    /// When sound came last. An audio server sends without a pause, silence too.
+    #[must_use]
+    pub fn beat(&self) -> Beat {
+        self.beat.clone()
     }
 
     /// Waits for the sound up to the end of the recording (call after [`Timeline::end`]) and ends the feed. Takes less than

@@ -11,6 +11,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::watch;
 
+use super::beat::Beat;
 use super::live::LivePipeline;
 use super::slot::{Picture, PictureSlot};
 use super::{CaptureError, Screen, alignment};
@@ -20,6 +21,7 @@ use crate::plan::source::CaptureKind;
 #[derive(Debug)]
 pub(super) struct XImageCapture {
     live: LivePipeline,
+    beat: Beat,
 }
 
 impl XImageCapture {
@@ -45,9 +47,12 @@ impl XImageCapture {
         let format = pipeline.add_caps(slot.format().caps())?;
         let earlier = gst::ClockTime::try_from(alignment::earlier(CaptureKind::XImageSrc, screen.fps))
             .unwrap_or(gst::ClockTime::ZERO);
+        let beat = Beat::new();
+        let strikes = beat.clone();
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                strikes.strike();
                 if let Some((buffer, pts)) = sample.buffer_owned().and_then(|b| b.pts().map(|pts| (b, pts))) {
                     slot.offer(Picture { buffer, drawn: pts.saturating_sub(earlier) });
                 }
@@ -56,7 +61,12 @@ impl XImageCapture {
             .build();
         let sink = pipeline.add_sink(callbacks)?;
         pipeline.link(&[&src, &rate, &convert, &format, &sink])?;
-        Ok(Self { live: LivePipeline::start(pipeline, timeline)? })
+        Ok(Self { live: LivePipeline::start(pipeline, timeline)?, beat })
+    }
+
+    /// When a frame was grabbed last, new or not.
+    pub(super) fn beat(&self) -> Beat {
+        self.beat.clone()
     }
 
     pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {

@@ -43,6 +43,8 @@ pub(super) enum PageEvent {
     /// The document is loaded.
     Loaded,
     Crashed,
+    /// Something else in the browser crashed: a frame of the page, a worker.
+    PartCrashed,
     /// The browser has another page; its target's id.
     Appeared(String),
     /// Attached to the empty page that the browser starts with. From now on its events are reported.
@@ -65,7 +67,7 @@ pub(super) enum Whose {
 impl PageEvent {
     /// Whether older ones may be dropped when there are too many.
     pub(super) const fn is_talk(&self) -> bool {
-        matches!(self, Self::Said { .. } | Self::RequestFailed { whose: Whose::Part, .. })
+        matches!(self, Self::Said { .. } | Self::RequestFailed { whose: Whose::Part, .. } | Self::PartCrashed)
     }
 
     /// Whether a repetition may be dropped.
@@ -140,9 +142,9 @@ impl Watch {
             }
             "Target.targetCrashed" => {
                 if let Some(Crash { id }) = event.params()
-                    && self.page.as_ref().is_some_and(|(target, _)| *target == id)
+                    && let Some((page, _)) = &self.page
                 {
-                    self.tell(PageEvent::Crashed);
+                    self.tell(if *page == id { PageEvent::Crashed } else { PageEvent::PartCrashed });
                 }
             }
             _ => {}

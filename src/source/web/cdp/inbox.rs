@@ -109,7 +109,9 @@ mod tests {
         for number in 0..100_000 {
             inbox.push(said(&format!("{number} {}", "x".repeat(number % 9000))));
             inbox.push(PageEvent::Signal(Signal::Start));
+            inbox.push(PageEvent::PartCrashed);
         }
+        inbox.push(said("99999 "));
         let state = inbox.0.state.lock().unwrap();
         assert!(state.bytes <= BYTES && state.waiting.len() <= EVENTS);
         assert_eq!(state.bytes, state.waiting.iter().map(PageEvent::bytes).sum::<usize>());

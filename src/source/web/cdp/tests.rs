@@ -253,3 +253,56 @@ async fn a_dialog_is_answered_whoever_looks() {
         () = answering => panic!("it hung up"),
     }
 }
+
+#[tokio::test]
+async fn a_probe_asks_for_a_frame_and_for_the_browsers_helpers() {
+    let (devtools, mut browser) = Browser::new();
+    let tab = browser.opens(devtools, None).await;
+    let probe = tab.probe();
+    let processes = json!([
+        {"type": "browser", "id": 10, "cpuTime": 1.5},
+        {"type": "GPU", "id": 11, "cpuTime": 0},
+        {"type": "renderer", "id": 12, "cpuTime": 0},
+        {"type": "network.mojom.NetworkService", "id": 13, "cpuTime": 0},
+    ]);
+    let asked = async { tokio::join!(probe.clone().frame(), probe.clone().helpers()) };
+    let answers = tokio::select! {
+        answers = asked => answers,
+        () = browser.run(|method, _| {
+            (method == "SystemInfo.getProcessInfo").then(|| (Vec::new(), json!({"processInfo": processes})))
+        }) => panic!("it hung up"),
+    };
+    assert_eq!(answers, (Answer::Alive, Some(vec![11, 13])));
+    let of_browser =
+        browser.called.iter().find(|call| call["method"] == "SystemInfo.getProcessInfo").unwrap();
+    assert_eq!(of_browser.get("sessionId"), None, "a page is not told of processes");
+
+    drop(browser);
+    let (frame, helpers) = tokio::join!(probe.clone().frame(), probe.helpers());
+    assert_eq!((frame, helpers), (Answer::Gone, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_gives_no_frame_is_silent_and_one_that_goes_elsewhere_is_alive() {
+    let (devtools, mut browser) = Browser::new();
+    let tab = browser.opens(devtools, None).await;
+    let silent = tokio::select! {
+        answer = tab.probe().frame() => answer,
+        () = browser.run(|method, _| (method == "Runtime.evaluate").then(|| (Vec::new(), Value::Null))) => {
+            panic!("it hung up")
+        }
+    };
+    assert_eq!(silent, Answer::Silent);
+    let last = browser.called.last().unwrap()["id"].as_u64().unwrap();
+    let error = json!({"code": -32000, "message": "Inspected target navigated or closed"});
+    let refusal = json!({"id": last + 1, "error": error, "sessionId": "S"});
+    let went = async {
+        tokio::select! {
+            () = browser.run(|method, _| (method == "Runtime.evaluate").then(|| (Vec::new(), Value::Null))) => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        browser.say(&refusal).await;
+    };
+    let (answer, ()) = tokio::join!(tab.probe().frame(), went);
+    assert_eq!(answer, Answer::Alive);
+}

@@ -342,3 +342,47 @@ async fn a_source_that_is_dropped_leaves_nothing() {
     drop(source);
     scene.is_empty().await;
 }
+
+/// What a page needs is stopped for a while: nothing dies, and nothing of it comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_still_is_noticed_and_so_is_that_it_goes_on() {
+    let site = Site::start().await;
+    // It shows nothing new, and is watched all the same.
+    let url = site.page("/page", Answer::html("page"));
+    let scene = Scene::new();
+    let (mut stage, _) =
+        Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
+            .await
+            .unwrap();
+    // What was never heard is not missed. The watch has asked for a frame before this does.
+    stage.tab().evaluate("new Promise(done => requestAnimationFrame(() => done(0)))").await.unwrap();
+    let sound = async {
+        while stage.sound_beat().unwrap().last().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), sound).await.expect("an audio server sends silence");
+    for (marks, part) in [
+        (&["--type=renderer"][..], Part::Page),
+        (&["--type=gpu-process"], Part::Page),
+        (&["pulseaudio"], Part::Audio),
+    ] {
+        scene.signal(marks, Kill::SIGSTOP);
+        let News::Stalled { part: stalled, since } = news(&mut stage).await else { panic!("{marks:?}") };
+        scene.signal(marks, Kill::SIGCONT);
+        let News::Resumed { part: resumed, since: from, until } = news(&mut stage).await else {
+            panic!("{marks:?}")
+        };
+        assert_eq!((stalled, resumed, from), (part, part, since), "{marks:?}");
+        assert!(until - since >= Duration::from_secs(3), "{marks:?}");
+    }
+    stage.close().await;
+    scene.is_empty().await;
+}
+
+async fn news(stage: &mut Stage) -> News {
+    match tokio::time::timeout(Duration::from_secs(30), stage.next()).await.expect("it is noticed") {
+        StageEvent::News(news) => news,
+        other => panic!("{other:?}"),
+    }
+}

@@ -38,7 +38,8 @@ impl Identity {
     ) -> Result<Self, StoreError> {
         let json = config.credentials_json.expose();
         let token_uri = if json.trim().is_empty() { None } else { token_uri(json)? };
-        let sender = Sender { http: http.clone(), token_uri };
+        let is_machines = json.trim().is_empty() && endpoint.is_none();
+        let sender = Sender { http: if is_machines { http.unguarded()? } else { http.clone() }, token_uri };
         let context = Context::new().with_file_read(TokioFileRead).with_env(OsEnv).with_http_send(sender);
         let sign = RequestSigner::new("storage").with_scope(SCOPE);
         let signer = match (json.trim(), endpoint) {
@@ -101,7 +102,7 @@ impl Identity {
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(cause) = next {
             if let Some(own) = cause.downcast_ref::<StoreError>() {
-                return StoreError::new(own.kind(), format!("no token: {own}"));
+                return own.reworded(format!("no token: {own}"));
             }
             next = cause.source();
         }

@@ -21,7 +21,8 @@ use tokio::sync::OnceCell;
 
 use super::failure::Failure;
 use crate::config::storage::{ProxyConfig, S3Config};
-use crate::upload::store::place::Endpoint;
+use crate::outbound::Guard;
+use crate::upload::store::place::{self, Endpoint};
 use crate::upload::store::scrub::Scrub;
 use crate::upload::store::{StoreError, StoreErrorKind};
 
@@ -31,13 +32,14 @@ const NANOS: i64 = 1_000_000_000;
 /// How far a clock may be off before a server's refusal is laid to it, in nanoseconds. Amazon allows 15 minutes.
 const SKEW: i64 = 4 * 60 * NANOS;
 
-/// Where Amazon's own services are, when not at Amazon.
+/// Where Amazon's own services are, when not at Amazon, and what is not connected to.
 #[derive(Debug, Clone, Default)]
 pub(in crate::upload::store) struct Peers {
     /// The token service, for roles that are assumed.
     pub(in crate::upload::store) sts: Option<String>,
     /// S3 itself, for a configuration without an endpoint.
     pub(in crate::upload::store) s3: Option<String>,
+    pub(in crate::upload::store) guard: Guard,
 }
 
 /// What a client is made of, and the client once it was needed: the region of a bucket and the usual chain of credentials
@@ -60,7 +62,7 @@ impl Connection {
         scrub: Scrub,
         peers: Peers,
     ) -> Result<Self, StoreError> {
-        let http = http_client(config.proxy_config.as_ref())?;
+        let http = http_client(config.proxy_config.as_ref(), peers.guard)?;
         let (config, endpoint) = (config.clone(), endpoint.cloned());
         Ok(Self { config, endpoint, http, clock: Clock::default(), scrub, peers, client: OnceCell::new() })
     }
@@ -193,14 +195,15 @@ impl Connection {
             _ => "",
         };
         let text = format!("{} (bucket {} at {host}{hint})", self.scrub.clean(&said), self.config.bucket);
-        StoreError::new(kind, text)
+        StoreError::new(kind, text).answered(&code, status)
     }
 }
 
-fn http_client(proxy: Option<&ProxyConfig>) -> Result<SharedHttpClient, StoreError> {
+fn http_client(proxy: Option<&ProxyConfig>, guard: Guard) -> Result<SharedHttpClient, StoreError> {
     let proxy = match proxy {
         None => proxy::ProxyConfig::from_env(),
         Some(given) => {
+            place::check_proxy(given, guard)?;
             // The library's own error would repeat the address, and a password in it.
             let all = proxy::ProxyConfig::all(given.url.expose().as_str()).map_err(|_| {
                 StoreError::new(
@@ -221,7 +224,9 @@ fn http_client(proxy: Option<&ProxyConfig>) -> Result<SharedHttpClient, StoreErr
         let mut connector = Connector::builder().proxy_config(proxy.clone());
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        connector.tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc)).build()
+        let connector =
+            connector.tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc));
+        if guard.refuses_link_local() { connector.build_with_resolver(guard) } else { connector.build() }
     }))
 }
 

@@ -7,6 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::Failed;
+use crate::outbound;
 use crate::upload::store::StoreErrorKind;
 
 /// A request that failed.
@@ -51,6 +52,9 @@ impl Failure {
 }
 
 fn kind<E: Error + 'static>(error: &SdkError<E>, status: Option<u16>, code: &str) -> StoreErrorKind {
+    if outbound::refusal_in(error).is_some() {
+        return StoreErrorKind::Unusable;
+    }
     // Credentials are asked for while a request is made, by requests of their own.
     if let Some(kind) = for_want_of_credentials(error) {
         return kind;

@@ -42,7 +42,9 @@ impl GrowingParts {
         let number = i32::try_from(number)
             .ok()
             .filter(|number| u64::from(number.unsigned_abs()) <= MOST_PARTS)
-            .ok_or_else(|| StoreError::new(StoreErrorKind::Refused, "S3 takes no more than 10000 parts"))?;
+            .ok_or_else(|| {
+                StoreError::new(StoreErrorKind::Refused, "S3 takes no more than 10000 parts").of_object()
+            })?;
         let (bucket, key, upload) = (Arc::clone(&self.bucket), self.object.key.clone(), self.upload.clone());
         self.sending.spawn(async move { bucket.put_part(&key, &upload, number, &part).await });
         Ok(())

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::config::storage::ProxyConfig;
+use crate::outbound::Guard;
 use crate::plan::storage::{Backend, StorageTarget};
 use crate::secret::Secret;
 use crate::upload::store::testing::{Reply, Request, Server, file_of, impatient, nobody, quick};
@@ -411,4 +412,28 @@ fn parts_are_few_enough() {
         assert!(parts.windows(2).all(|pair| pair[0].1.offset + pair[0].1.len == pair[1].1.offset));
         assert_eq!(parts.last().map(|(number, _)| number.unsigned_abs() as usize), Some(parts.len()));
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_or_proxy_that_leads_to_the_link_is_refused_and_not_waited_for() {
+    // The guard takes the loopback for the link.
+    let guarded = || Peers { guard: Guard::refusing(|_| true), ..Peers::default() };
+    let server = Server::start(|_, _| Reply::status(200)).await;
+    let port = server.address.port();
+    let named = open_with(&config(&format!("http://localhost:{port}")), quick(), guarded());
+    let refused = put(&named, 10).await.unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Unusable, "{refused}");
+    assert!(refused.to_string().contains("allow_link_local"), "{refused}");
+    let through = |url: String| {
+        let proxy = ProxyConfig { url: Secret::new(url), ..ProxyConfig::default() };
+        S3Config { proxy_config: Some(proxy), ..config("http://s3.example.com") }
+    };
+    let refused = put(&open_with(&through(format!("http://localhost:{port}")), quick(), guarded()), 10).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.to_string().contains("allow_link_local"), "{refused}");
+    let persistence = quick();
+    let literal = through("http://169.254.169.254:3128".to_owned());
+    let refused = S3Store::open(&literal, persistence, Scrub::default(), guarded()).unwrap_err();
+    assert!(refused.to_string().contains("allow_link_local"), "{refused}");
+    assert!(server.requests().is_empty());
 }

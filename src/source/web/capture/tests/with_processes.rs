@@ -199,6 +199,21 @@ async fn a_display_that_dies_is_noticed_and_the_recording_goes_on_with_the_next_
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] <= 520 * gst::ClockTime::MSECOND), "{times:?}");
 }
 
+/// A page that does not change and a display that is stopped look alike.
+#[tokio::test]
+async fn a_display_that_is_stopped_is_noticed_though_nothing_is_drawn() {
+    let rig = rig(CaptureKind::Framebuffer, 320, 240, as_drawn());
+    let painter = Painter::new(&rig.screen);
+    painter.fill(RED, [0, 0, 320, 240]);
+    painter.sync();
+    tokio::time::timeout(DEADLINE, rig.pacer.first_picture()).await.unwrap();
+    let mut failure = rig.capture.failure();
+    assert_eq!(*failure.borrow_and_update(), None);
+    rig.server.stop();
+    let why = tokio::time::timeout(DEADLINE, failure.wait_for(Option::is_some)).await.unwrap().unwrap();
+    assert!(why.as_ref().unwrap().contains("no answer within"), "{why:?}");
+}
+
 #[tokio::test]
 async fn a_recording_ends_with_what_was_drawn_last_and_has_its_length() {
     let rig = rig(CaptureKind::Framebuffer, 320, 240, as_drawn());

@@ -71,7 +71,8 @@ async fn the_first_empty_page_is_watched_and_nothing_else() {
     ])
     .await;
     let attached = PageEvent::Attached { session: "S".to_owned() };
-    assert_eq!(events, [PageEvent::Appeared("P".to_owned()), attached, PageEvent::Crashed]);
+    let appeared = PageEvent::Appeared("P".to_owned());
+    assert_eq!(events, [appeared, attached, PageEvent::PartCrashed, PageEvent::Crashed]);
 }
 
 #[tokio::test]

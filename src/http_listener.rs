@@ -1,0 +1,220 @@
+//! HTTP/1.1 on one address, whoever connects and however many: a flood of connections takes neither the descriptors that recordings need
+//! nor the place of a caller who says something.
+//!
+//! ```text
+//! accept ─► connection ─► head within 5 s ─► router ─► answer ─► next head within 5 s, or the end
+//!    └── too many: the oldest that is not being answered is closed
+//! ```
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use nix::errno::Errno;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// A request's head has to be there within this, the next one of a connection too: an idle connection is closed then.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of a request's head.
+const LARGEST_HEAD: usize = 64 << 10;
+/// Connections of one listener.
+const MOST: usize = 256;
+/// One listener takes at most this part of all descriptors: five of them leave two thirds for recorders, uploads and Redis.
+const PART: u64 = 16;
+/// The pauses after a connection that could not be taken, as there are no descriptors: from the first to the longest.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// What a listener bears: connections at the same time, and how long a head may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub connections: usize,
+    pub head_within: Duration,
+}
+
+impl Bounds {
+    /// For a process that may have so many open files.
+    #[must_use]
+    pub fn of(open_files: u64) -> Self {
+        let connections = usize::try_from(open_files / PART).unwrap_or(MOST).clamp(4, MOST);
+        Self { connections, head_within: HEAD_WITHIN }
+    }
+}
+
+/// One connection, from the outside.
+struct Connection {
+    task: AbortHandle,
+    answering: Answering,
+}
+
+impl Connection {
+    fn is_idle(&self) -> bool {
+        self.answering.count.load(Ordering::Acquire) == 0
+    }
+}
+
+/// How many requests of a connection are being answered, and who is told when none is any more.
+#[derive(Debug, Clone)]
+struct Answering {
+    count: Arc<AtomicUsize>,
+    idle: Arc<Notify>,
+}
+
+/// Serves until `stop`, and then until what is being answered is answered.
+pub async fn serve(
+    key: &'static str,
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    stop: CancellationToken,
+) {
+    let mut tasks = JoinSet::new();
+    let mut open: VecDeque<Connection> = VecDeque::new();
+    let mut shortage = Shortage::default();
+    let idle = Arc::new(Notify::new());
+    loop {
+        // Those that have ended.
+        while tasks.try_join_next().is_some() {}
+        open.retain(|connection| !connection.task.is_finished());
+        let has_room = open.len() < bounds.connections || open.iter().any(Connection::is_idle);
+        let accepted = tokio::select! {
+            // Where all are being answered, which takes them a bounded time, others wait with the kernel.
+            accepted = listener.accept(), if has_room => accepted,
+            () = idle.notified() => continue,
+            Some(_) = tasks.join_next() => continue,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                shortage = Shortage::default();
+                if open.len() >= bounds.connections {
+                    close_oldest_idle(&mut open);
+                }
+                let answering = Answering { count: Arc::default(), idle: Arc::clone(&idle) };
+                let one = connection(stream, peer, router.clone(), bounds, answering.clone(), stop.clone());
+                open.push_back(Connection { task: tasks.spawn(one), answering });
+            }
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) => {
+                let pause = shortage.next(key, &error);
+                close_oldest_idle(&mut open);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => break,
+                }
+            }
+        }
+    }
+    drop(listener);
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Makes room, where one of them is not being answered.
+fn close_oldest_idle(open: &mut VecDeque<Connection>) {
+    if let Some(oldest) = open.iter().position(Connection::is_idle).and_then(|at| open.remove(at)) {
+        oldest.task.abort();
+    }
+}
+
+/// Whether a connection failed before it was taken.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Connections that can't be taken, one after the other. Nothing tells when there are descriptors again.
+#[derive(Debug, Default)]
+struct Shortage {
+    pause: Option<Duration>,
+}
+
+impl Shortage {
+    /// How long to wait. The first one is logged.
+    fn next(&mut self, key: &str, error: &io::Error) -> Duration {
+        let [first, longest] = PAUSES;
+        if self.pause.is_none() {
+            let is_short =
+                matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE));
+            let help = if is_short { "raise the limit of open files (ulimit -n)" } else { "" };
+            tracing::warn!(key, %error, help, "connections can't be taken");
+        }
+        let pause = self.pause.map_or(first, |pause| (pause * 2).min(longest));
+        self.pause = Some(pause);
+        pause
+    }
+}
+
+/// One connection, from its first request to its end.
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    bounds: Bounds,
+    answering: Answering,
+    stop: CancellationToken,
+) {
+    stream.set_nodelay(true).ok();
+    let router = TowerToHyperService::new(router);
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        // Who asks matters to the console.
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let answered = InFlight::new(answering.clone());
+        let answer = router.call(request);
+        async move {
+            let answer = answer.await;
+            drop(answered);
+            answer
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_within)
+        .max_buf_size(LARGEST_HEAD)
+        .serve_connection(TokioIo::new(stream), answer);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        // A peer that is gone, says nothing, or does not speak HTTP.
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// A request that is being answered.
+struct InFlight(Answering);
+
+impl InFlight {
+    fn new(answering: Answering) -> Self {
+        answering.count.fetch_add(1, Ordering::AcqRel);
+        Self(answering)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

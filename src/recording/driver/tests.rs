@@ -1,0 +1,205 @@
+//! A driver without source, encoders and sinks: what happens to them is told to it, and what it reports of that is looked at.
+
+use std::path::Path;
+
+use livekit_protocol as proto;
+use proto::stream_info::Status;
+
+use super::*;
+use crate::control::StopCause;
+use crate::plan::graph::{GraphPlan, Machine};
+use crate::plan::provisions::Provisions;
+use crate::plan::stream_url::StreamUrl;
+use crate::plan::{EgressId, RecordingPlan, json};
+use crate::recording::lifecycle::Outcome;
+use crate::recording::workdir::WorkDir;
+use crate::recording::{Ended, Setup};
+use crate::sink::{ArtifactKind, StreamEvent};
+use crate::source::SourceError;
+use crate::source::web::WebError;
+use crate::upload::store::{StoreError, StoreErrorKind};
+use crate::upload::{Upload, UploadError, Versions};
+
+const FILE: &str = r#""fileOutputs": [{"filepath": "a.mp4"}]"#;
+const STREAM: &str = r#""streamOutputs": [{"protocol": "RTMP", "urls": ["rtmp://host/app/secretkey"]}]"#;
+const TWO_STREAMS: &str = r#""streamOutputs": [{"protocol": "RTMP",
+    "urls": ["rtmp://host/app/secretkey", "rtmp://other/app/secretkey"]}]"#;
+
+struct Silent;
+
+impl Reporter for Silent {
+    fn changed(&mut self, _: &proto::EgressInfo) {}
+    fn progress(&mut self, _: &Progress) {}
+}
+
+/// Lets a recording with these outputs begin, has `happen` tell what happens until it ends, and ends it.
+async fn ended(outputs: &str, happen: impl FnOnce(&mut Driver<'_>)) -> Ended {
+    crate::media::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let request = json::parse(&format!(r#"{{"url": "https://example.com", {outputs}}}"#)).unwrap();
+    let id = EgressId::new("EG_driver");
+    let plan = RecordingPlan::new(&request, &Provisions::default(), id, &jiff::Zoned::now()).unwrap();
+    let graph = GraphPlan::new(&plan, Machine { cores: 2.0, encoder_threads: 0 });
+    let work = WorkDir::create(&plan, Some(&dir.path().join(".weir")), dir.path()).unwrap();
+    let base = dir.path().to_owned();
+    let setup = Setup {
+        plan,
+        graph,
+        request: None,
+        work,
+        base: base.clone(),
+        keep_free: 0,
+        upload_patience: Duration::ZERO,
+    };
+    let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
+    let (sink_events, _from_sinks) = mpsc::unbounded_channel();
+    let (uploader, _uploads) = Uploader::start(Vec::new(), &base, &tasks, &abandon);
+    let mut reporter = Silent;
+    let mut driver = Driver::new(setup, &mut reporter, tasks, sink_events, uploader, abandon);
+    assert_eq!(driver.handle(Event::SourceReady), [Action::Begin]);
+    happen(&mut driver);
+    let emptied = Emptied { failures: Vec::new(), left_behind: false };
+    assert_eq!(driver.take(Input::Drained(emptied)), [Action::Store]);
+    assert_eq!(driver.take(Input::EverythingStored), [Action::Finish]);
+    driver.finish().await
+}
+
+fn browser_fails(driver: &mut Driver<'_>) {
+    let error = WebError::GaveUp { attempts: 3, why: "the browser ended".to_owned() };
+    driver.take(Input::Source(SourceEvent::Failed(SourceError::Web(error))));
+}
+
+/// A store takes none of an output's files.
+fn store_fails(driver: &mut Driver<'_>) {
+    for number in 0..40 {
+        let upload = Upload {
+            output: OutputId(0),
+            local: Path::new("/work").join(number.to_string()),
+            name: number.to_string(),
+            size: 1,
+            versions: Versions::One,
+            subject: Stored::Artifact(ArtifactKind::File),
+        };
+        let error = StoreError::new(StoreErrorKind::Refused, "no such bucket");
+        let error = Arc::new(UploadError::Failed { store: "S3", error });
+        driver.take(Input::Uploaded(UploadEvent::Kept { upload, error }));
+    }
+}
+
+fn stop(driver: &mut Driver<'_>) {
+    assert_eq!(driver.handle(Event::Stop(StopCause::Request)), [Action::Drain]);
+}
+
+fn url(host: &str) -> StreamUrl {
+    StreamUrl::parse(&format!("rtmp://{host}/app/secretkey"), None).unwrap()
+}
+
+fn tell(driver: &mut Driver<'_>, event: StreamEvent) {
+    driver.take(Input::Sink(SinkEvent::Stream(OutputId(0), event)));
+}
+
+#[tokio::test]
+async fn the_first_failure_is_the_error_with_its_own_code_and_the_others_are_named() {
+    const BROWSER: &str = "given up after 3 attempts to bring the page back: the browser ended";
+    const STORE: &str = "S3 upload failed: no such bucket";
+    let browser_first = ended(FILE, |driver| {
+        browser_fails(driver);
+        store_fails(driver);
+    });
+    let info = browser_first.await.info;
+    assert_eq!((info.error.as_str(), info.error_code), (BROWSER, 500));
+    assert_eq!(info.details.matches(STORE).count(), 1, "once for each output: {}", info.details);
+    assert!(!info.details.contains(BROWSER), "{}", info.details);
+
+    let store_first = ended(FILE, |driver| {
+        store_fails(driver);
+        browser_fails(driver);
+        driver.take(Input::Command(Some(Command::Kill { error: "OOM: 4.26 GB used".to_owned() })));
+    });
+    let info = store_first.await.info;
+    assert!(info.error.starts_with(STORE), "{}", info.error);
+    assert_eq!(info.error_code, 400);
+    assert!(info.details.contains(BROWSER) && info.details.contains("OOM: 4.26 GB used"), "{}", info.details);
+}
+
+#[tokio::test]
+async fn a_recording_fails_that_went_to_nothing_but_streams_that_never_started() {
+    let failed = |host: &str| StreamEvent::Failed { url: url(host), error: "no connection".to_owned() };
+    let told = ended(STREAM, |driver| {
+        stop(driver);
+        tell(driver, failed("host"));
+    });
+    // It had no time left for a word.
+    let untold = ended(STREAM, stop);
+    let both = ended(TWO_STREAMS, |driver| {
+        stop(driver);
+        tell(driver, failed("host"));
+        tell(driver, failed("other"));
+    });
+    let limited = ended(STREAM, |driver| {
+        assert_eq!(driver.handle(Event::LimitReached(Limit::Duration)), [Action::Drain]);
+    });
+    for ended in [told.await, untold.await, both.await, limited.await] {
+        let info = ended.info;
+        assert!(matches!(ended.outcome, Outcome::Failed(_)), "{info:#?}");
+        assert_eq!((info.status(), info.error_code), (proto::EgressStatus::EgressFailed, 503), "{info:#?}");
+        for stream in &info.stream_results {
+            assert!(stream.status() == Status::Failed && !stream.error.is_empty(), "{info:#?}");
+        }
+        let first = &info.stream_results[0];
+        assert!(info.error.contains(&first.error) && info.error.contains(&first.url), "{info:#?}");
+        assert!(!info.error.contains("secretkey"), "{info:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_never_started_fails_alone_beside_what_worked() {
+    let failed = |url: StreamUrl| StreamEvent::Failed { url, error: "no connection".to_owned() };
+    let beside_a_stream = ended(TWO_STREAMS, |driver| {
+        tell(driver, StreamEvent::Started { url: url("other") });
+        stop(driver);
+        tell(driver, failed(url("host")));
+        tell(
+            driver,
+            StreamEvent::Finished { url: url("other"), missing: Some("it was not connected".into()) },
+        );
+    });
+    let info = beside_a_stream.await.info;
+    let states: Vec<Status> = info.stream_results.iter().map(proto::StreamInfo::status).collect();
+    assert_eq!(states, [Status::Failed, Status::Finished]);
+    assert_eq!(info.status(), proto::EgressStatus::EgressComplete, "{info:#?}");
+    assert!(info.details.contains("is missing: it was not connected"), "{}", info.details);
+
+    let outputs = format!("{STREAM}, {FILE}");
+    let beside_a_file = ended(&outputs, |driver| {
+        let is_stream = |output: &OutputPlan| matches!(output, OutputPlan::Stream(_));
+        let at = driver.setup.plan.outputs.iter().position(is_stream).unwrap();
+        stop(driver);
+        driver.take(Input::Sink(SinkEvent::Stream(OutputId(at), failed(url("host")))));
+    });
+    let info = beside_a_file.await.info;
+    assert_eq!(info.status(), proto::EgressStatus::EgressComplete, "{info:#?}");
+    assert_eq!(info.stream_results[0].status(), Status::Failed);
+}
+
+#[tokio::test]
+async fn what_stood_still_is_told_from_when_to_when() {
+    let seconds = Duration::from_secs;
+    let ended = ended(FILE, |driver| {
+        let what = "the page did not respond";
+        driver.take(Input::Source(SourceEvent::Stalled { what, from: seconds(12), to: seconds(22) }));
+        driver.take(Input::Source(SourceEvent::Died { what: "the browser's GPU process" }));
+        stop(driver);
+        // Also what is told while it ends.
+        let what = "audio capture stood still";
+        driver.take(Input::Source(SourceEvent::Stalled { what, from: seconds(30), to: seconds(40) }));
+    });
+    let details = ended.await.info.details;
+    for note in [
+        "; the page did not respond from 12 s to 22 s",
+        "; the browser's GPU process died at 0.0 s",
+        "; audio capture stood still from 30 s to 40 s",
+    ] {
+        assert!(details.contains(note), "{details}");
+    }
+}

@@ -1,0 +1,151 @@
+use std::sync::Mutex;
+
+use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, duplex};
+use tokio::time::advance;
+
+use super::*;
+use crate::ipc::Info;
+
+use proto::EgressStatus::{EgressActive as Active, EgressComplete as Complete, EgressEnding as Ending};
+
+fn info(status: EgressStatus) -> proto::EgressInfo {
+    let ended_at = i64::from(status == Complete);
+    proto::EgressInfo { egress_id: "EG_1".to_owned(), status: status.into(), ended_at, ..Default::default() }
+}
+
+fn report(status: EgressStatus) -> Vec<u8> {
+    ipc::line(&FromRecorder::Info(Info::new(&info(status))))
+}
+
+/// A directory in which no recorder lives, and what it lies in.
+fn cell() -> (Cell, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let cell = Cell::of(dir.path(), "EG_1").unwrap();
+    cell.create(&info(Active)).unwrap();
+    (cell, dir)
+}
+
+/// A recorder that is this test: what it says goes into the first end, and orders come out of the second. It has gone already, so
+/// that nothing is killed.
+fn launched(cell: &Cell) -> (Launched, DuplexStream, DuplexStream) {
+    let (says, hears) = duplex(1 << 20);
+    let (orders, takes) = duplex(1 << 20);
+    let recorder = Recorder::TakenOver { cell: cell.clone(), pid: i32::MAX };
+    let lines = Lines::new(Box::new(hears) as Incoming);
+    (Launched::new(recorder, Box::new(orders), lines, info(Active)), says, takes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorder_that_says_nothing_has_hung() {
+    let (cell, _dir) = cell();
+    let (launched, says, _takes) = launched(&cell);
+    let begun = Instant::now();
+    let departed = launched.attend(|_| {}, |_| {}).await;
+    assert!(matches!(&departed.death, Death::Sudden(how) if how.contains("120 s")), "{departed:?}");
+    assert!(begun.elapsed() >= silence::LONGEST && begun.elapsed() < silence::LONGEST * 2);
+    drop(says);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_stall_of_the_service_what_the_recorder_said_meanwhile_counts() {
+    let (cell, _dir) = cell();
+    let (launched, mut says, _takes) = launched(&cell);
+    let told = Mutex::new(Vec::new());
+    let attending = launched.attend(|info| told.lock().unwrap().push(info.status()), |_| {});
+    let recorder = async {
+        // The service stands still for ten minutes, while its recorder goes on and then comes to its end.
+        for _ in 0..3 {
+            says.write_all(&ipc::line(&FromRecorder::Progress(Progress::default()))).await.unwrap();
+            says.write_all(&report(Active)).await.unwrap();
+            advance(Duration::from_secs(600)).await;
+        }
+        // Both stand still: there is nothing to be read afterwards, and the recorder gets its time again.
+        advance(Duration::from_secs(600)).await;
+        tokio::time::sleep(silence::LONGEST - silence::LOOK_EVERY * 2).await;
+        says.write_all(&report(Ending)).await.unwrap();
+        says.write_all(&report(Complete)).await.unwrap();
+        says.write_all(&ipc::line(&FromRecorder::Ended { kept: None })).await.unwrap();
+        drop(says);
+    };
+    let (departed, ()) = tokio::join!(attending, recorder);
+    assert_eq!((departed.death, departed.info), (Death::Natural, info(Complete)));
+    assert_eq!(*told.lock().unwrap(), [Active, Active, Active, Ending]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn orders_that_pile_up_do_not_hide_that_a_recorder_has_hung() {
+    let (cell, _dir) = cell();
+    let (launched, _says, takes) = launched(&cell);
+    let handle = Arc::clone(&launched.handle);
+    drop(takes);
+    let asking = async {
+        // Somebody asks something of it all the time.
+        for _ in 0..10_000 {
+            handle.degrade("a test");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let departed = tokio::select! {
+        departed = launched.attend(|_| {}, |_| {}) => departed,
+        () = asking => panic!("it is attended for ever"),
+    };
+    assert!(matches!(departed.death, Death::Sudden(_)), "{departed:?}");
+}
+
+#[tokio::test]
+async fn a_recorder_of_a_former_run_is_taken_over_and_attended_to_its_end() {
+    let (cell, _dir) = cell();
+    assert!(take_over(&cell).await.is_err(), "nobody is there");
+    let alive = cell.enter().unwrap().unwrap();
+    let listening = socket::RecorderSocket::bind(&cell).unwrap();
+    let recorder = async {
+        let mut service = listening.accept().await.unwrap();
+        // What comes before its report, and of another egress, is passed over.
+        service.write_all(&ipc::line(&FromRecorder::Progress(Progress::default()))).await.unwrap();
+        let mut stranger = info(Active);
+        stranger.egress_id = "EG_2".to_owned();
+        service.write_all(&ipc::line(&FromRecorder::Info(Info::new(&stranger)))).await.unwrap();
+        service.write_all(&report(Active)).await.unwrap();
+        service
+    };
+    let (launched, service) = tokio::join!(take_over(&cell), recorder);
+    let launched = launched.unwrap();
+    let handle = Arc::clone(&launched.handle);
+    assert_eq!(handle.info(), info(Active));
+    assert_eq!(handle.pid(), i32::try_from(std::process::id()).unwrap());
+
+    let recorder = async move {
+        let mut service = BufReader::new(service);
+        let mut line = String::new();
+        service.read_line(&mut line).await.unwrap();
+        assert_eq!(
+            ipc::parse::<ToRecorder>(line.as_bytes()),
+            Ok(ToRecorder::Stop { cause: ipc::Cause::Request })
+        );
+        line.clear();
+        service.write_all(&report(Ending)).await.unwrap();
+        service.read_line(&mut line).await.unwrap();
+        let Ok(ToRecorder::UpdateStream { id, .. }) = ipc::parse(line.as_bytes()) else { panic!("{line}") };
+        let stale = Refusal { kind: RefusalKind::Internal, message: "to its former service".to_owned() };
+        service.write_all(&ipc::line(&FromRecorder::Reply { id: 1, refusal: Some(stale) })).await.unwrap();
+        service.write_all(&ipc::line(&FromRecorder::Reply { id, refusal: None })).await.unwrap();
+        service.write_all(&report(Complete)).await.unwrap();
+        service.write_all(&ipc::line(&FromRecorder::Ended { kept: None })).await.unwrap();
+        drop((service, alive));
+    };
+    let asking = async {
+        assert_eq!(handle.stop().await, info(Ending));
+        handle.update_stream(vec!["rtmp://a/b/c".to_owned()], Vec::new()).await.unwrap();
+    };
+    let (departed, (), ()) = tokio::join!(launched.attend(|_| {}, |_| {}), recorder, asking);
+    assert_eq!((departed.death, departed.info), (Death::Natural, info(Complete)));
+}
+
+#[tokio::test]
+async fn of_a_recorder_that_was_taken_over_only_that_it_died_is_known() {
+    let (cell, _dir) = cell();
+    let (launched, says, _takes) = launched(&cell);
+    drop(says);
+    let departed = launched.attend(|_| {}, |_| {}).await;
+    assert_eq!(departed.death, Death::Sudden("the recorder died".to_owned()));
+}

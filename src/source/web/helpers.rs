@@ -1,0 +1,87 @@
+//! The browser's helper processes of which a page that is recorded depends. Pure, but for [`role`].
+
+use std::collections::BTreeMap;
+
+/// Marks in a command line, and what such a process is called.
+const ROLES: &[(&str, &str)] = &[
+    ("--type=gpu-process", "the browser's GPU process"),
+    ("--utility-sub-type=network.mojom.NetworkService", "the browser's network process"),
+];
+
+/// What is known of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One that is missed when it is gone.
+    Named(&'static str),
+    Other,
+    /// It has just been forked, and not yet become what it will be.
+    Unsettled,
+}
+
+/// What a process is by its command line.
+pub(super) async fn role(pid: i32) -> Role {
+    let line = tokio::fs::read(format!("/proc/{pid}/cmdline")).await.unwrap_or_default();
+    role_of(&String::from_utf8_lossy(&line))
+}
+
+fn role_of(line: &str) -> Role {
+    if line.is_empty() || line.contains("--type=zygote") {
+        return Role::Unsettled;
+    }
+    ROLES.iter().find(|(mark, _)| line.contains(mark)).map_or(Role::Other, |(_, name)| Role::Named(name))
+}
+
+/// The helpers that were there when it was last looked.
+#[derive(Debug, Default)]
+pub(super) struct Helpers(BTreeMap<i32, Role>);
+
+impl Helpers {
+    /// Those of which it is not known yet what they are.
+    pub(super) fn unknown(&self, there: &[i32]) -> Vec<i32> {
+        let is_unknown = |pid: &i32| self.0.get(pid).is_none_or(|role| *role == Role::Unsettled);
+        there.iter().copied().filter(is_unknown).collect()
+    }
+
+    pub(super) fn learn(&mut self, pid: i32, role: Role) {
+        self.0.insert(pid, role);
+    }
+
+    /// Who is missing among those that are there now. Each is told once.
+    pub(super) fn missing(&mut self, there: &[i32]) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        self.0.retain(|pid, role| {
+            let is_there = there.contains(pid);
+            if let (false, Role::Named(name)) = (is_there, *role) {
+                missing.push(name);
+            }
+            is_there
+        });
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_died_is_told_once_by_its_name() {
+        let mut helpers = Helpers::default();
+        assert_eq!(helpers.unknown(&[5, 6, 7]), [5, 6, 7]);
+        for (pid, line) in [
+            // Chromium writes its arguments into one string.
+            (5, "/usr/lib/chromium/chromium --type=gpu-process --ozone-platform=x11"),
+            (6, "/usr/lib/chromium/chromium --type=zygote"),
+            (7, "chromium\0--type=utility\0--utility-sub-type=network.mojom.NetworkService\0"),
+        ] {
+            helpers.learn(pid, role_of(line));
+        }
+        assert_eq!(helpers.unknown(&[5, 6, 7, 8]), [6, 8], "a fork becomes what it will be");
+        helpers.learn(6, role_of("chromium --type=utility --utility-sub-type=storage.mojom.StorageService"));
+        assert!(helpers.missing(&[5, 6, 7]).is_empty());
+        assert!(helpers.missing(&[5, 7]).is_empty(), "nobody misses it");
+        assert_eq!(helpers.missing(&[7, 9]), ["the browser's GPU process"]);
+        assert_eq!(helpers.missing(&[9]), ["the browser's network process"]);
+        assert!(helpers.missing(&[]).is_empty());
+    }
+}

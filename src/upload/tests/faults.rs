@@ -1,0 +1,241 @@
+//! A storage that refuses, fails and comes back, in virtual time.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::*;
+use crate::upload::store::{Object, Sent, Store, StoreError, StoreErrorKind};
+
+/// What becomes of an attempt.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Taken,
+    Status(u16),
+    /// `KeyTooLongError`
+    TooLong,
+    Unreachable,
+    /// Never.
+    Silent,
+}
+
+/// What to answer for a key, so long after the storage was made.
+type Answers = dyn Fn(&str, Duration) -> Answer + Send + Sync;
+
+/// A storage whose answers go by key and time since it was made.
+struct Fake {
+    began: Instant,
+    answer: Box<Answers>,
+    attempts: Mutex<Vec<(String, Duration)>>,
+}
+
+impl std::fmt::Debug for Fake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fake")
+    }
+}
+
+#[async_trait]
+impl Store for Fake {
+    fn location(&self, key: &str) -> String {
+        format!("fake://{key}")
+    }
+
+    async fn signed_url(&self, key: &str, _: Duration) -> Result<String, StoreError> {
+        Ok(self.location(key))
+    }
+
+    async fn put(&self, object: &Object, _: &Path, _: &Sent) -> Result<(), StoreError> {
+        let now = self.began.elapsed();
+        self.attempts.lock().unwrap().push((object.key.clone(), now));
+        let error = |code: &str, status| {
+            let kind = StoreErrorKind::of_status(status);
+            Err(StoreError::new(kind, format!("answered {status}")).answered(code, Some(status)))
+        };
+        match (self.answer)(&object.key, now) {
+            Answer::Taken => Ok(()),
+            Answer::Status(status) => error("", status),
+            Answer::TooLong => error("KeyTooLongError", 400),
+            Answer::Unreachable => Err(StoreError::new(StoreErrorKind::Unreachable, "connection refused")),
+            Answer::Silent => std::future::pending().await,
+        }
+    }
+}
+
+struct Faulty {
+    fixture: Fixture,
+    store: Arc<Fake>,
+}
+
+impl Faulty {
+    fn new(patience: Duration, answer: impl Fn(&str, Duration) -> Answer + Send + Sync + 'static) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (began, attempts) = (Instant::now(), Mutex::default());
+        let store = Arc::new(Fake { began, answer: Box::new(answer), attempts });
+        let work = dir.path().join("work");
+        std::fs::create_dir(&work).unwrap();
+        let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
+        let storage = crate::plan::storage::Storage::local();
+        let setup = LaneSetup { output: OutputId(0), storage, dir: work, patience };
+        let stores = Stores::fake(Arc::clone(&store) as Arc<dyn Store>);
+        let (uploader, events) = Uploader::start_with(vec![setup], &stores, &tasks, &abandon);
+        let fixture = Fixture { dir, tasks, abandon, uploader: Some(uploader), events };
+        Self { fixture, store }
+    }
+
+    /// Stores segments `from..to`.
+    fn store(&self, from: u32, to: u32) {
+        for at in from..to {
+            self.fixture.store(&format!("{at}.ts"), Versions::One, at);
+        }
+    }
+
+    /// Ends, and gives what was stored, what was kept, and the time it took.
+    async fn end(&mut self) -> (Vec<u32>, Vec<u32>, Duration) {
+        let since = Instant::now();
+        self.fixture.close();
+        let (mut stored, mut kept) = (Vec::new(), Vec::new());
+        while let Some(event) = self.fixture.events.recv().await {
+            match event {
+                UploadEvent::Stored { upload, .. } => stored.push(upload.subject),
+                UploadEvent::Kept { upload, .. } => {
+                    assert!(upload.local.exists());
+                    kept.push(upload.subject);
+                }
+                UploadEvent::Delayed { .. } | UploadEvent::Resumed { .. } => {}
+            }
+        }
+        (stored, kept, since.elapsed())
+    }
+
+    fn tries(&self, key: &str) -> usize {
+        self.store.attempts.lock().unwrap().iter().filter(|(tried, _)| tried == key).count()
+    }
+
+    fn view(&self) -> Arc<LaneView> {
+        let views = self.fixture.uploader.as_ref().unwrap().views();
+        Arc::clone(&views[&OutputId(0)])
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn one_refused_file_is_kept_while_the_recording_goes_on_and_the_others_are_stored() {
+    for answer in [Answer::TooLong, Answer::Status(403), Answer::Status(400), Answer::Status(404)] {
+        let refused = move |key: &str, _: Duration| if key == "1.ts" { answer } else { Answer::Taken };
+        let mut lane = Faulty::new(MINUTE, refused);
+        lane.store(0, 20);
+        let (mut stored, mut kept) = (Vec::new(), None);
+        while stored.len() < 19 || kept.is_none() {
+            match lane.fixture.next().await {
+                Some(UploadEvent::Stored { upload, .. }) => stored.push(upload.subject),
+                Some(UploadEvent::Kept { upload, error }) => {
+                    let text = error.kept_at(&upload.local);
+                    assert!(text.contains("work/1") && text.contains("weir recover"), "{text}");
+                    assert!(kept.replace(upload.subject).is_none());
+                }
+                other => panic!("{answer:?}: {other:?}"),
+            }
+        }
+        assert_eq!(kept, Some(1), "{answer:?}");
+        assert_eq!(lane.end().await.2, Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_file_that_always_fails_is_kept_at_the_end_and_holds_up_none() {
+    for answer in [Answer::Status(500), Answer::Unreachable] {
+        let fails = move |key: &str, _: Duration| if key == "0.ts" { answer } else { Answer::Taken };
+        let mut lane = Faulty::new(MINUTE, fails);
+        lane.store(0, 20);
+        let (stored, kept, took) = lane.end().await;
+        assert_eq!((stored, kept), ((1..20).collect(), vec![0]), "{answer:?}");
+        assert!(took <= MINUTE + Duration::from_secs(2), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_can_not_be_read_holds_up_none() {
+    // What a store says of a body that ends too early looks like a connection that broke.
+    let broken = |key: &str, _: Duration| if key == "0.ts" { Answer::Unreachable } else { Answer::Taken };
+    let mut lane = Faulty::new(MINUTE, broken);
+    lane.store(0, 3);
+    let local = lane.fixture.path("work/0");
+    std::fs::remove_file(&local).unwrap();
+    std::fs::create_dir(&local).unwrap();
+    let (stored, kept, took) = lane.end().await;
+    assert_eq!((stored, kept, took), (vec![1, 2], vec![0], Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_refuses_everything_is_asked_for_each_file_at_the_end_and_not_waited_for() {
+    let mut lane = Faulty::new(MINUTE, |_, _| Answer::Status(403));
+    lane.store(0, 50);
+    let (stored, kept, took) = lane.end().await;
+    assert_eq!((stored, kept), (Vec::new(), (0..50).collect()));
+    assert!(took.is_zero(), "{took:?}");
+    assert!((0..50).all(|at| lane.tries(&format!("{at}.ts")) >= 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_waits_for_a_storage_that_comes_back_in_time() {
+    for away in [Answer::Status(500), Answer::Status(503), Answer::Unreachable] {
+        for seconds in [2, 20, 55] {
+            let back = Duration::from_secs(seconds);
+            let mut lane = Faulty::new(MINUTE, move |_, now| if now < back { away } else { Answer::Taken });
+            lane.store(0, 20);
+            let (mut stored, kept, took) = lane.end().await;
+            stored.sort_unstable();
+            assert_eq!((stored, kept), ((0..20).collect(), Vec::new()), "{away:?}, back after {seconds} s");
+            assert!(took <= back + Duration::from_secs(9), "{took:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_is_that_of_the_whole_end_and_each_file_has_an_attempt() {
+    for patience in [Duration::ZERO, Duration::from_secs(10), MINUTE] {
+        let mut lane = Faulty::new(patience, |_, _| Answer::Status(503));
+        lane.store(0, 300);
+        let (stored, kept, took) = lane.end().await;
+        assert_eq!((stored, kept), (Vec::new(), (0..300).collect()));
+        assert!(took >= patience && took <= patience + Duration::from_secs(1), "{patience:?}: {took:?}");
+        assert!((0..300).all(|at| lane.tries(&format!("{at}.ts")) >= 1));
+        let attempts = lane.store.attempts.lock().unwrap().len();
+        assert!(attempts < 400, "{attempts} attempts");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_storage_is_asked_for_thousands_of_files_in_minutes() {
+    let silent = Duration::from_secs(30);
+    // The attempts before the last round end by their requests' own deadlines, which a fake has none of: it is unreachable then.
+    let answer =
+        move |_: &str, now: Duration| if now < silent { Answer::Unreachable } else { Answer::Silent };
+    let mut lane = Faulty::new(Duration::from_secs(30), answer);
+    lane.store(0, 2000);
+    let (stored, kept, took) = lane.end().await;
+    assert_eq!((stored.len(), kept.len()), (0, 2000));
+    assert!((0..2000).all(|at| lane.tries(&format!("{at}.ts")) >= 1));
+    assert!(took < Duration::from_secs(30 + 20 + 110), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_shows_what_it_waits_for_and_an_impatient_person_ends_it_at_once() {
+    let mut lane = Faulty::new(MINUTE, |_, _| Answer::Status(503));
+    lane.store(0, 3);
+    let view = lane.view();
+    assert_eq!(view.progress().patience, None);
+    lane.fixture.close();
+    tokio::time::sleep(Duration::from_secs(19)).await;
+    let PatienceLeft { trouble, left } = view.progress().patience.expect("it waits");
+    assert_eq!((trouble, left.as_secs_f64().ceil()), (Trouble::Answers(503), 41.0));
+    assert_eq!(trouble.to_string(), "storage answers 503");
+    lane.fixture.abandon.cancel();
+    let since = Instant::now();
+    while lane.fixture.events.recv().await.is_some() {}
+    assert!(since.elapsed().is_zero());
+    assert!((0..3).all(|at| lane.fixture.path(&format!("work/{at}")).exists()));
+}

@@ -1,0 +1,123 @@
+//! Connections that say nothing: they take nothing from recordings, and no place from callers who say something.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::page_server::PageServer;
+use crate::support::ports;
+use crate::support::recorder::{Recorder, page};
+use crate::support::service::Serve;
+use crate::support::slots;
+
+/// For whatever takes as long as the machine's load says.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Begins a request and says no more; what the listener has closed in between is opened again.
+fn hold(port: u16, count: usize) -> Vec<TcpStream> {
+    let open = |_| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n").ok()?;
+        Some(stream)
+    };
+    (0..count).filter_map(open).collect()
+}
+
+#[test]
+fn a_thousand_half_open_connections_stop_neither_callers_nor_recordings() {
+    let _slot = slots::encoder();
+    // Both ends of all connections are in two processes; this one is the test's.
+    weir::process::raise_open_files();
+    let dir = tempfile::tempdir().unwrap();
+    let pages = PageServer::start();
+    let [health] = ports::free();
+    let mut service = Serve::start(dir.path(), &format!("health_port: {health}"));
+    let api: u16 = service.callers().url().rsplit(':').next().unwrap().parse().unwrap();
+    let held = [hold(api, 1024), hold(health, 1024)];
+    assert!(held.iter().all(|held| held.len() > 900), "the listeners take connections");
+
+    // While they are held: the health page, a start, what the recorder needs, a stop.
+    let (status, body) = service.callers().get(&format!("http://127.0.0.1:{health}/healthz"));
+    assert_eq!((status, body.contains("ok")), (200, true), "{body}");
+    let file = dir.path().join("clock.mp4");
+    let id = service.callers().start(&json!({
+        "url": pages.url("/pages/clock.html"),
+        "file_outputs": [{ "filepath": file.display().to_string() }],
+        "advanced": { "width": 640, "height": 360, "framerate": 15, "video_bitrate": 800 },
+    }));
+    service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
+    let more = [hold(api, 512), hold(health, 512)];
+    service.callers().stop(&id).unwrap();
+    let info = service.until_over(&id, PATIENCE);
+    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
+    assert!(!service.log().contains("Too many open files"), "{}", service.log());
+    drop((held, more));
+    service.end();
+}
+
+#[test]
+fn a_head_that_does_not_come_ends_its_connection() {
+    let _slot = slots::light();
+    let dir = tempfile::tempdir().unwrap();
+    let [health] = ports::free();
+    let service = Serve::start(dir.path(), &format!("health_port: {health}"));
+    let mut held = hold(health, 1);
+    let mut said = Vec::new();
+    held[0].set_read_timeout(Some(PATIENCE)).unwrap();
+    held[0].read_to_end(&mut said).expect("the connection is closed");
+    assert!(!String::from_utf8_lossy(&said).contains("200 OK"));
+    service.end();
+}
+
+#[test]
+fn a_request_with_thousands_of_receivers_is_refused() {
+    let _slot = slots::light();
+    let dir = tempfile::tempdir().unwrap();
+    let service = Serve::start(dir.path(), "");
+    let webhooks: Vec<_> =
+        (0..20_000).map(|at| json!({ "url": format!("http://127.0.0.1:9/{at}") })).collect();
+    let request = json!({
+        "url": "https://example.com",
+        "file_outputs": [{ "filepath": "a.mp4" }],
+        "webhooks": webhooks,
+    });
+    let refused = service.callers().call("StartWebEgress", &request).unwrap_err();
+    assert_eq!(refused.code, "invalid_argument");
+    assert!(refused.message.contains("webhooks: 20000 entries"), "{refused:?}");
+    service.end();
+}
+
+/// What somebody else may have put into `/dev/shm` and beside an output.
+#[test]
+fn what_others_put_in_the_way_of_a_recording_is_left_alone() {
+    let _slot = slots::encoder();
+    let dir = tempfile::tempdir().unwrap();
+    let victim = dir.path().join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    std::fs::set_permissions(&victim, std::fs::Permissions::from_mode(0o600)).unwrap();
+    // As a killed recorder's directory looked to every start.
+    let traps = [PathBuf::from("/dev/shm/weir-trap-link"), PathBuf::from("/dev/shm/weir-trap-pipe")];
+    for trap in &traps {
+        std::fs::create_dir_all(trap).unwrap();
+    }
+    symlink(&victim, traps[0].join("lock")).ok();
+    nix::unistd::mkfifo(&traps[1].join("lock"), nix::sys::stat::Mode::S_IRWXU).ok();
+    let url = page("clock.html");
+    let arguments = ["web", url.as_str(), "--file", "a.mp4", "--duration", "2s", "--size", "640x360"];
+    let ended = Recorder::start(dir.path(), &arguments).finish(PATIENCE + PATIENCE);
+    for trap in &traps {
+        std::fs::remove_dir_all(trap).ok();
+    }
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+
+    // A directory that leads elsewhere is refused, and says so.
+    symlink("/nowhere", dir.path().join(".weir")).unwrap();
+    let ended = Recorder::start(dir.path(), &arguments).finish(PATIENCE);
+    assert_ne!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(ended.log.contains("symbolic link"), "{}", ended.log);
+}

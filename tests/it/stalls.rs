@@ -1,0 +1,146 @@
+//! What is stopped in the middle of a recording and goes on: nothing dies of it, and the report says so all the same.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::measure::assert_decodable;
+use crate::support::processes::{Group, Seen};
+use crate::support::recorder::{Ended, Recorder, page};
+use crate::support::slots;
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn helpers(recorder: &Recorder, mark: &str) -> Vec<Seen> {
+    let mut helpers = recorder.children(Group::Browser);
+    helpers.retain(|seen| seen.arguments.join(" ").contains(mark));
+    helpers
+}
+
+fn signal(what: &str, seen: &[Seen], signal: Signal) {
+    assert!(!seen.is_empty(), "{what}: there is none");
+    for one in seen {
+        kill(Pid::from_raw(one.pid), signal).unwrap();
+    }
+}
+
+/// Records a page, has `disturb` do something to it, and ends the recording.
+fn record(query: &str, disturb: impl FnOnce(&mut Recorder)) -> (tempfile::TempDir, Ended) {
+    let dir = tempfile::tempdir().unwrap();
+    let page = page(&format!("clock.html{query}"));
+    let arguments = ["web", &page, "--file", "clock.mp4", "--size", "640x360"];
+    let mut recorder = Recorder::start(dir.path(), &arguments);
+    recorder.until_written(50_000);
+    // Who is to be missed has to have been heard once.
+    recorder.runs_for(Duration::from_secs(3));
+    disturb(&mut recorder);
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.finish(SOON).complete();
+    assert_decodable(&ended.path("clock.mp4"));
+    (dir, ended)
+}
+
+/// Stops something for `time`, and gives what the report says of it: from when to when.
+#[track_caller]
+fn check_stopped(what: &str, victims: impl Fn(&Recorder) -> Vec<Seen>, query: &str, told: &str) {
+    const STOPPED: Duration = Duration::from_secs(10);
+    let (_dir, ended) = record(query, |recorder| {
+        let victims = victims(recorder);
+        signal(what, &victims, Signal::SIGSTOP);
+        recorder.until_said("stall began");
+        recorder.runs_for(STOPPED);
+        signal(what, &victims, Signal::SIGCONT);
+        recorder.until_said("stall ended");
+    });
+    let details = ended.info["details"].as_str().unwrap_or_default();
+    let note = details.split("; ").find(|note| note.starts_with(told));
+    let note = note.unwrap_or_else(|| panic!("{what}: {details}\n{}", ended.log));
+    let seconds: Vec<f64> = note.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [from, to] = seconds.as_slice() else { panic!("{note}") };
+    assert!(to - from >= STOPPED.as_secs_f64() - 1.0, "{what}: {note}");
+}
+
+fn renderers(recorder: &Recorder) -> Vec<Seen> {
+    helpers(recorder, "--type=renderer")
+}
+
+#[test]
+fn a_renderer_that_is_stopped_is_told() {
+    let _slot = slots::browser();
+    check_stopped("renderer", renderers, "", "the page did not respond from ");
+}
+
+/// A page that paints nothing from its second second on misses no frame.
+#[test]
+fn a_renderer_of_a_still_page_that_is_stopped_is_told() {
+    let _slot = slots::browser();
+    check_stopped("renderer", renderers, "?stop=2&resume=600", "the page did not respond from ");
+}
+
+#[test]
+fn a_gpu_process_that_is_stopped_is_told() {
+    let _slot = slots::browser();
+    let victims = |recorder: &Recorder| helpers(recorder, "--type=gpu-process");
+    check_stopped("GPU process", victims, "", "the page did not respond from ");
+}
+
+#[test]
+fn an_audio_server_that_is_stopped_is_told() {
+    let _slot = slots::browser();
+    let victims = |recorder: &Recorder| recorder.children(Group::Sound);
+    check_stopped("audio server", victims, "", "audio capture stood still from ");
+}
+
+#[test]
+fn what_still_stands_at_the_end_is_told() {
+    let _slot = slots::browser();
+    let (_dir, ended) = record("", |recorder| {
+        signal("renderer", &renderers(recorder), Signal::SIGSTOP);
+        recorder.until_said("stall began");
+    });
+    let details = ended.info["details"].as_str().unwrap_or_default();
+    assert!(details.contains("the page did not respond from "), "{details}");
+}
+
+/// Nothing that it does is waited for: a display that is stopped is replaced.
+#[test]
+fn a_display_of_a_still_page_that_is_stopped_is_replaced() {
+    let _slot = slots::browser();
+    let (_dir, ended) = record("?stop=2&resume=600", |recorder| {
+        signal("display", &recorder.children(Group::Display), Signal::SIGSTOP);
+        recorder.until_said("the page is back");
+    });
+    let details = ended.info["details"].as_str().unwrap_or_default();
+    assert!(details.contains("interrupted at ") && details.contains("back after "), "{details}");
+}
+
+#[track_caller]
+fn check_killed(mark: &str, name: &str) {
+    let (_dir, ended) = record("", |recorder| {
+        signal(name, &helpers(recorder, mark), Signal::SIGKILL);
+        recorder.until_said("a part of the browser died");
+    });
+    let details = ended.info["details"].as_str().unwrap_or_default();
+    assert!(details.contains(&format!("{name} died at ")), "{details}");
+}
+
+#[test]
+fn a_gpu_process_that_dies_is_told() {
+    let _slot = slots::browser();
+    check_killed("--type=gpu-process", "the browser's GPU process");
+}
+
+#[test]
+fn a_network_process_that_dies_is_told() {
+    let _slot = slots::browser();
+    check_killed("network.mojom.NetworkService", "the browser's network process");
+}
+
+#[test]
+fn nothing_is_told_of_a_page_that_only_shows_nothing_new() {
+    let _slot = slots::browser();
+    let (_dir, ended) = record("?stop=2&resume=600", |recorder| recorder.runs_for(Duration::from_secs(8)));
+    let details = ended.info["details"].as_str().unwrap_or_default();
+    assert!(!details.contains("did not respond") && !details.contains("stood still"), "{details}");
+}
