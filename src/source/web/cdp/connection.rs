@@ -158,7 +158,9 @@ impl Connection {
         let shared = Arc::new(Shared::default());
         let (queue, calls) = mpsc::channel(QUEUE);
         let tasks = TaskTracker::new();
-        let reader = AbortOnDropHandle::new(tasks.spawn(read(from, Arc::clone(&shared), listener)));
+        // Made here: a task that is ended before it ran at all has to fail calls, too.
+        let closing = Closing(Arc::clone(&shared));
+        let reader = AbortOnDropHandle::new(tasks.spawn(read(from, closing, listener)));
         let writer = AbortOnDropHandle::new(tasks.spawn(write(to, Arc::clone(&shared), calls)));
         (Self { shared, queue }, Running { _tasks: [reader, writer] })
     }
@@ -305,13 +307,13 @@ impl Drop for Closing {
     }
 }
 
-async fn read(mut from: impl AsyncRead + Unpin, shared: Arc<Shared>, mut listener: impl Listener) {
-    let _closing = Closing(Arc::clone(&shared));
+async fn read(mut from: impl AsyncRead + Unpin, closing: Closing, mut listener: impl Listener) {
+    let shared = &closing.0;
     let (mut splitter, mut chunk) = (framing::Splitter::default(), vec![0; CHUNK]);
     let why = loop {
         match from.read(&mut chunk).await {
             Ok(0) => break "the browser closed the connection".to_owned(),
-            Ok(read) => feed(&mut splitter, &chunk[..read], &shared, &mut listener),
+            Ok(read) => feed(&mut splitter, &chunk[..read], shared, &mut listener),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => break format!("the browser can't be read from: {error}"),
         }
