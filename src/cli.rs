@@ -69,6 +69,10 @@ pub enum Command {
     /// SIGTERM, SIGQUIT, SIGHUP: drain; running recordings continue to their end. SIGINT: end every recording now and finish its
     /// files; a second one leaves that to the recorders. Exit code: 0 ended, 1 failed, 2 bad configuration.
     Serve(ServeArgs),
+    /// Print the address of the running service's console, with a key that opens it once
+    ///
+    /// Run it on the service's machine, as the service's user. The key is valid for ten minutes.
+    Console(ConsoleArgs),
     /// One recording for `weir serve`
     #[command(hide = true)]
     Recorder,
@@ -84,6 +88,13 @@ pub struct ServeArgs {
     /// Only read the configuration, and name what is wrong with it, unknown keys included
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
+    /// The configuration that the service was started with [env: EGRESS_CONFIG_FILE, or the text itself in EGRESS_CONFIG_BODY]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// What to record.

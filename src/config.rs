@@ -19,7 +19,7 @@ pub mod redis;
 pub mod storage;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -227,6 +227,14 @@ impl ServiceConfig {
     pub fn console_port(&self) -> Option<u16> {
         let own = Some(self.console_port).filter(|port| *port != 0);
         own.or_else(|| self.api_port()).filter(|_| self.console)
+    }
+
+    /// Every port that the service listens on.
+    #[must_use]
+    pub fn own_ports(&self) -> BTreeSet<u16> {
+        let pages = [self.health_port, self.prometheus_port, self.debug_handler_port];
+        let rest = [self.api_port(), self.console_port(), self.tokio_console_port()];
+        pages.into_iter().filter(|port| *port != 0).chain(rest.into_iter().flatten()).collect()
     }
 
     /// Where tokio-console is answered; `None`: nowhere.

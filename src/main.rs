@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use weir::cli::{self, Cli, Command, Job, RunArgs, ServeArgs, ServerArgs};
+use weir::cli::{self, Cli, Command, ConsoleArgs, Job, RunArgs, ServeArgs, ServerArgs};
 use weir::config::storage::{self, ServerStorage};
 use weir::config::{Environment, ServiceConfig};
 use weir::plan::graph::{GraphPlan, Machine};
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             finish(&dir, json, storage.as_deref())
         }
         Command::Serve(args) => serve(&args),
+        Command::Console(args) => console(&args),
         Command::Recorder => record_for_service(),
         Command::Completions { shell } => completions(shell),
     };
@@ -100,6 +101,14 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
         serve::Done::Ended => 0,
         serve::Done::Left => 1,
     })
+}
+
+fn console(args: &ConsoleArgs) -> anyhow::Result<u8> {
+    let loaded = ServiceConfig::read(args.config.as_deref(), &Environment::of_process())
+        .map_err(|error| BadRequest(error.to_string()))?;
+    let address = serve::console_address(&loaded.config)?;
+    say(&mut std::io::stdout(), &address);
+    Ok(0)
 }
 
 fn record_for_service() -> anyhow::Result<u8> {

@@ -17,6 +17,7 @@ mod open_files;
 mod output;
 mod own;
 mod program;
+pub mod text;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -27,14 +28,16 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use command_fds::{CommandFdExt, FdMapping};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use open_files::raise_open_files;
-use output::{LastWords, Output};
+use output::{LastWords, Output, WAITING_LINES};
 pub use own::{Own, OwnSpec, Stdin};
 pub use program::{CHROMIUM, PRLIMIT, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
 
@@ -50,12 +53,22 @@ pub struct Spec {
     pub log: PathBuf,
     /// Lines that contain one of these are known and not worth a place in the log.
     pub noise: &'static [&'static str],
+    /// Whether the child gets two pipes: it reads descriptor 3 and writes descriptor 4. See [`Child::take_pipes`].
+    pub has_pipes: bool,
 }
 
 impl Spec {
     #[must_use]
     pub fn new(program: Program, cwd: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
-        Self { program, args: Vec::new(), env: Vec::new(), cwd: cwd.into(), log: log.into(), noise: &[] }
+        Self {
+            program,
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: cwd.into(),
+            log: log.into(),
+            noise: &[],
+            has_pipes: false,
+        }
     }
 
     #[must_use]
@@ -75,6 +88,12 @@ impl Spec {
         self.noise = noise;
         self
     }
+
+    #[must_use]
+    pub const fn with_pipes(mut self) -> Self {
+        self.has_pipes = true;
+        self
+    }
 }
 
 /// Why a child could not be started, or did not get ready.
@@ -92,6 +111,15 @@ pub enum ProcessError {
     NotReady { program: &'static str, within: Duration, said: String },
 }
 
+/// Our ends of a child's two pipes. They are private: no other process has them.
+#[derive(Debug)]
+pub struct Pipes {
+    /// To the child's descriptor 3.
+    pub to: pipe::Sender,
+    /// From the child's descriptor 4.
+    pub from: pipe::Receiver,
+}
+
 /// A running process and its group; killed when dropped.
 #[derive(Debug)]
 pub struct Child {
@@ -99,7 +127,9 @@ pub struct Child {
     leash: Arc<Leash>,
     exit: Exit,
     /// Each line of its stdout and stderr, until somebody has read what he waited for.
-    lines: Option<mpsc::UnboundedReceiver<String>>,
+    lines: Option<mpsc::Receiver<String>>,
+    /// Of a child with pipes, until they are taken.
+    pipes: Option<Pipes>,
     last_words: LastWords,
     output: Output,
 }
@@ -111,9 +141,10 @@ impl Child {
     /// When the program is missing, can't be executed, or its log can't be written.
     pub async fn start(spec: Spec) -> Result<Self, ProcessError> {
         let program = spec.program.name;
-        let command = command(&spec)?;
-        let (handover, handed) = oneshot::channel();
         let failed = |source| ProcessError::Spawn { program, source };
+        let mut command = command(&spec)?;
+        let pipes = spec.has_pipes.then(|| add_pipes(&mut command)).transpose().map_err(failed)?;
+        let (handover, handed) = oneshot::channel();
         std::thread::Builder::new()
             .name(format!("watch {program}"))
             .stack_size(256 * 1024)
@@ -122,13 +153,14 @@ impl Child {
         let ended = |_| failed(io::Error::other("the thread that starts it ended"));
         let mut started = handed.await.map_err(ended)?.map_err(failed)?;
 
-        let (lines, read) = mpsc::unbounded_channel();
+        let (lines, read) = mpsc::channel(WAITING_LINES);
         // Made first, so that it is killed if its output can't be read.
         let mut child = Self {
             program,
             leash: Arc::clone(&started.leash),
             exit: started.exit.clone(),
             lines: Some(read),
+            pipes,
             last_words: LastWords::default(),
             output: Output::default(),
         };
@@ -167,6 +199,37 @@ impl Child {
             },
             Err(_) => Err(self.not_ready(within)),
         }
+    }
+
+    /// Waits until `ready` succeeds. Use it in place of [`Child::says`]. `ready` has to fail when the process ends.
+    ///
+    /// # Errors
+    /// When the process ends first, or is not ready in time.
+    pub async fn await_ready<T, E>(
+        &mut self,
+        within: Duration,
+        ready: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ProcessError> {
+        // The lines are not needed. If they stayed, they would fill memory.
+        self.lines = None;
+        let up = async {
+            match ready.await {
+                Ok(up) => Ok(up),
+                Err(_) => Err(self.exit().wait().await),
+            }
+        };
+        match tokio::time::timeout(within, up).await {
+            Ok(Ok(up)) => Ok(up),
+            Ok(Err(status)) => {
+                Err(ProcessError::Ended { program: self.program, status, said: self.last_words.get() })
+            }
+            Err(_) => Err(self.not_ready(within)),
+        }
+    }
+
+    /// Takes the pipes of a child that was started with [`Spec::with_pipes`]. `None`: it has none, or they were taken.
+    pub const fn take_pipes(&mut self) -> Option<Pipes> {
+        self.pipes.take()
     }
 
     /// Its end, to be awaited by any number of others.
@@ -285,9 +348,24 @@ fn command(spec: &Spec) -> Result<std::process::Command, ProcessError> {
     Ok(command)
 }
 
+/// Gives a child the ends of two pipes as descriptors 3 and 4, and returns ours. The child's ends are closed here when the command
+/// is dropped.
+fn add_pipes(command: &mut std::process::Command) -> io::Result<Pipes> {
+    let (reads, to) = io::pipe()?;
+    let (from, writes) = io::pipe()?;
+    let reads = FdMapping { parent_fd: reads.into(), child_fd: 3 };
+    let writes = FdMapping { parent_fd: writes.into(), child_fd: 4 };
+    command.fd_mappings(vec![reads, writes]).map_err(io::Error::other)?;
+    let (to, from) = (pipe::Sender::from_owned_fd(to.into())?, pipe::Receiver::from_owned_fd(from.into())?);
+    Ok(Pipes { to, from })
+}
+
 /// The life of one child, on a thread of its own.
 fn watch(mut command: std::process::Command, handover: oneshot::Sender<io::Result<Started>>) {
-    let mut child = match command.spawn() {
+    let spawned = command.spawn();
+    // Its ends of pipes are its own now: the other ends have to see when it closes them.
+    drop(command);
+    let mut child = match spawned {
         Ok(child) => child,
         Err(error) => {
             // Who does not wait any more needs no error.

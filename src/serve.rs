@@ -5,6 +5,7 @@
 //! without            callers ────────── Twirp ──► API ──────► Service ──► store, webhooks
 //! ```
 
+mod console;
 mod doors;
 mod pages;
 mod signals;
@@ -39,7 +40,7 @@ use crate::plan::source::BrowserTerms;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
 use crate::service::bus::{BusDoor, Node};
-use crate::service::console::{Console, Recent};
+use crate::service::console::{Console, OneTimeKeys, Recent};
 use crate::service::error::ServiceError;
 use crate::service::layout::Layouts;
 use crate::service::metrics::Metrics;
@@ -50,6 +51,7 @@ use crate::service::store::StoreError;
 use crate::service::{Service, Settings};
 use crate::telemetry;
 use crate::token::Signer;
+pub use console::{ConsoleError, console_address};
 use doors::Doors;
 use signals::{Signals, Wish};
 
@@ -168,6 +170,7 @@ async fn run(
         live: Arc::clone(&outlook) as _,
         recent,
         keys: doors::keys(config),
+        one_time_keys: OneTimeKeys::of(&settings.work_dir),
         tasks: tasks.clone(),
     };
     // Not before all that is here already has its place.
@@ -178,6 +181,7 @@ async fn run(
     let doors = Doors::open(config, bus, &service, console, tasks, stop).await?;
     metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
     pages::open(config, &outlook, &metrics, tasks, stop).await?;
+    console::announce(config, &settings.work_dir);
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");
 
     let done = until_told(signals, &service, &doors, &*registry).await;
@@ -248,6 +252,7 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
         browser: BrowserTerms {
             insecure: config.insecure,
             refuse_link_local: !config.allow_link_local,
+            own_ports: config.own_ports(),
             flags: config.chrome_flags.clone(),
         },
         video_encoder_threads: config.video_encoder_threads,

@@ -17,9 +17,8 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 /// Libraries that log what they send below `info`: credentials, signed requests, handshakes with tokens, a page's address. Nothing that
 /// somebody asks for in `WEIR_LOG` shows it.
-const INDISCREET: [&str; 12] = [
+const INDISCREET: [&str; 11] = [
     "aws_",
-    "chromiumoxide",
     "fast_socks5",
     "h2::",
     "hyper",
@@ -47,9 +46,8 @@ pub enum Verbosity {
 pub fn init(verbosity: Verbosity, line: ProgressBar) {
     let default = match verbosity {
         Verbosity::Quiet => "error",
-        // What Chromium's messages do not fit is chromiumoxide's to know, and nobody's to read.
-        Verbosity::Beside => "warn,chromiumoxide=error",
-        Verbosity::Normal => "info,chromiumoxide=error",
+        Verbosity::Beside => "warn",
+        Verbosity::Normal => "info",
     };
     let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let layer = tracing_subscriber::fmt::layer()
@@ -62,11 +60,11 @@ pub fn init(verbosity: Verbosity, line: ProgressBar) {
     tracing_subscriber::registry().with(layer.with_filter(discreet(filter))).try_init().ok();
 }
 
-/// What is logged of a service and its recorders, where `WEIR_LOG` says nothing: `level` of ours, and nothing of what Chromium's
-/// messages do not fit.
+/// What is logged of a service and its recorders, unless `WEIR_LOG` is set: `level`, and only warnings of the SOCKS5
+/// library.
 #[must_use]
 pub fn service_filter(level: &str) -> String {
-    std::env::var("WEIR_LOG").unwrap_or_else(|_| format!("{level},chromiumoxide=error,fast_socks5=warn"))
+    std::env::var("WEIR_LOG").unwrap_or_else(|_| format!("{level},fast_socks5=warn"))
 }
 
 /// Sends a service's logs, or those of its recorders, to stderr: as text, or as one JSON object a line. `console`: a port of the

@@ -86,7 +86,7 @@ pub fn breaks(key: &str, flag: &ChromeFlag) -> Option<&'static str> {
     // Its own value takes nothing away.
     let ours = match name(key) {
         "kiosk" => !is_off,
-        "remote-debugging-port" => value == "0",
+        "remote-debugging-pipe" => !is_off && value.is_empty(),
         "window-position" => value == "0,0",
         "ozone-platform" => value == "x11",
         "force-device-scale-factor" => value == "1",
@@ -95,13 +95,17 @@ pub fn breaks(key: &str, flag: &ChromeFlag) -> Option<&'static str> {
         "headless"
         | "no-startup-window"
         | "silent-launch"
-        | "remote-debugging-pipe"
+        | "remote-debugging-port"
+        | "remote-debugging-address"
         | "mute-audio"
         | "disable-audio-output" => is_off,
         _ => return None,
     };
     (!ours).then_some(match name(key) {
-        "remote-debugging-port" | "remote-debugging-pipe" => "recordings speak to the browser this way",
+        "remote-debugging-pipe" => "recordings speak to the browser this way",
+        "remote-debugging-port" | "remote-debugging-address" => {
+            "whoever reaches the port, a page included, sees and does all that the browser can"
+        }
         "user-data-dir" => "two recordings can't share a profile",
         "mute-audio" | "disable-audio-output" => "recordings have no sound so",
         "headless" | "no-startup-window" | "silent-launch" | "ozone-platform" => {
@@ -133,7 +137,11 @@ mod tests {
             ("--headless", value("new"), true),
             ("headless", ChromeFlag::Switch(false), false),
             ("remote-debugging-port", value("9222"), true),
-            ("remote-debugging-port", value("0"), false),
+            ("remote-debugging-port", value("0"), true),
+            ("remote-debugging-port", ChromeFlag::Switch(false), false),
+            ("remote-debugging-pipe", ChromeFlag::Switch(true), false),
+            ("remote-debugging-pipe", ChromeFlag::Switch(false), true),
+            ("remote-debugging-pipe", value("cbor"), true),
             ("user-data-dir", value("/tmp/profile"), true),
             ("mute-audio", ChromeFlag::Switch(true), true),
             ("disable-gpu", ChromeFlag::Switch(false), false),

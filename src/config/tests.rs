@@ -334,3 +334,13 @@ fn the_console_is_at_the_apis_port_or_at_its_own() {
     assert!(idle.len() == 1 && idle[0].contains("console_port"), "{idle:?}");
     assert!(errors(&format!("{ALONE}port: 81\nconsole_port: 81")).contains("port of"));
 }
+
+#[test]
+fn a_service_knows_each_port_that_it_listens_on() {
+    let ports =
+        |text: &str| load(&format!("{ALONE}{text}")).config.own_ports().into_iter().collect::<Vec<_>>();
+    assert_eq!(ports(""), [DEFAULT_PORT]);
+    let all = "port: 1\nconsole_port: 2\nhealth_port: 3\nprometheus_port: 4\ndebug_handler_port: 5";
+    assert_eq!(ports(all), [1, 2, 3, 4, 5]);
+    assert_eq!(ports("port: 0\nhealth_port: 3"), [3]);
+}

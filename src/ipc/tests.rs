@@ -46,6 +46,7 @@ fn job() -> Job {
         browser: BrowserTerms {
             refuse_link_local: true,
             insecure: true,
+            own_ports: [7981, 9090].into(),
             flags: [
                 ("disable-gpu".to_owned(), ChromeFlag::Switch(false)),
                 ("lang".to_owned(), ChromeFlag::Value("de".to_owned())),
@@ -143,7 +144,7 @@ fn both_ends_have_the_same_plan() {
     assert_eq!(theirs.limits.session, Some(Duration::from_secs(90)));
     let SourcePlan::Web(web) = &theirs.source else { panic!("{theirs:?}") };
     assert_eq!(web.browser, job.terms.browser, "an operator's terms reach the browser");
-    assert!(web.browser.insecure && web.browser.flags.len() == 2);
+    assert!(web.browser.insecure && web.browser.flags.len() == 2 && web.browser.own_ports.contains(&9090));
     assert_eq!(read.terms.video_encoder_threads, 3);
     assert_eq!(read.terms.provisions.rooms, rooms());
     assert!(!format!("{read:?}").contains("hunter"), "a job prints no secrets");

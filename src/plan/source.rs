@@ -1,6 +1,6 @@
 //! Where pictures and sound come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,8 @@ pub struct BrowserTerms {
     pub insecure: bool,
     /// Pages, and all that a recording connects to beside them, are no link-local addresses and metadata services.
     pub refuse_link_local: bool,
+    /// Ports of this service on its own machine. Pages are refused there, so that nobody records the console or the metrics.
+    pub own_ports: BTreeSet<u16>,
     /// By name; after and over our own.
     pub flags: BTreeMap<String, ChromeFlag>,
 }
@@ -86,11 +88,12 @@ impl BrowserTerms {
 impl fmt::Debug for BrowserTerms {
     /// Flags print by name: a value may be more than that.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { insecure, refuse_link_local, flags } = self;
+        let Self { insecure, refuse_link_local, own_ports, flags } = self;
         let names: Vec<&str> = flags.keys().map(String::as_str).collect();
         f.debug_struct("BrowserTerms")
             .field("insecure", insecure)
             .field("refuse_link_local", refuse_link_local)
+            .field("own_ports", own_ports)
             .field("flags", &names)
             .finish()
     }

@@ -8,19 +8,22 @@
 //! POST /console/api/recordings/{id}/layout        {"layout": …}
 //! POST /console/api/recordings/{id}/streams       {"add": […], "remove": […]}
 //! POST /console/api/start                         a form
+//! POST /console/api/session                       {"key": …}: a session for a one-time key
 //! ```
 //!
-//! The page itself says nothing and is for everybody; whoever asks for more is looked at first (`access`). Answers are
+//! The page itself is public and holds no data. Every other request is authenticated (`access`, `login`). Answers are
 //! LiveKit's JSON as the API gives it, with errors as `{"code", "message"}`.
 
 mod access;
 mod form;
+mod login;
 mod pictures;
 mod recent;
 mod view;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequest, Path, Request, State};
@@ -44,6 +47,8 @@ use crate::pages::{self, File};
 use crate::secret::Secret;
 use access::Asker;
 use form::Form;
+pub use login::{KEY_LASTS, OneTimeKeys};
+use login::{SESSION_LASTS, Sessions};
 use pictures::Pictures;
 pub use recent::Recent;
 
@@ -75,6 +80,8 @@ pub struct Console {
     pub recent: Recent,
     /// Whose tokens are taken.
     pub keys: ApiKeys,
+    /// For logins on this machine.
+    pub one_time_keys: OneTimeKeys,
     /// Where calls run to their end.
     pub tasks: TaskTracker,
 }
@@ -88,13 +95,14 @@ impl std::fmt::Debug for Console {
 struct Desk {
     console: Console,
     pictures: Pictures,
+    sessions: Sessions,
 }
 
 /// The routes. They have to be served with the peers' addresses ([`Router::into_make_service_with_connect_info`]): without, who
 /// is on this machine is not known, and everybody needs a token.
 pub fn router(console: Console) -> Router {
     let pictures = Pictures::new(Arc::clone(&console.live));
-    let desk = Arc::new(Desk { console, pictures });
+    let desk = Arc::new(Desk { console, pictures, sessions: Sessions::default() });
     let api = Router::new()
         .route("/console/api/recordings", get(recordings))
         .route("/console/api/recordings/{id}/picture.jpg", get(picture))
@@ -103,6 +111,8 @@ pub fn router(console: Console) -> Router {
         .route("/console/api/recordings/{id}/streams", post(streams))
         .route("/console/api/start", post(start))
         .layer(middleware::from_fn_with_state(Arc::clone(&desk), guard))
+        // Not behind the guard: a login has no token yet.
+        .route("/console/api/session", post(session))
         .with_state(desk);
     Router::new()
         .route("/", get(page))
@@ -121,7 +131,8 @@ async fn with_rules(mut response: Response) -> Response {
 
 /// Lets in who may see and do all of it.
 async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    match access::may(&desk.console.keys, asker(&request)) {
+    let has_session = |token: &str| desk.sessions.has(token, Instant::now());
+    match access::may(&desk.console.keys, has_session, asker(&request)) {
         Ok(()) => next.run(request).await,
         Err(error) => refusal(&error),
     }
@@ -134,6 +145,31 @@ fn asker(request: &Request) -> Asker<'_> {
         method: request.method(),
         headers: request.headers(),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    key: Secret<String>,
+}
+
+/// Exchanges a one-time key for a session.
+async fn session(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    if let Err(error) = access::may_begin(asker(&request)) {
+        return refusal(&error);
+    }
+    let Key { key } = match Sent::from_request(request, &()).await {
+        Ok(Sent(key)) => key,
+        Err(refused) => return refused,
+    };
+    let keys = desk.console.one_time_keys.clone();
+    let taken = tokio::task::spawn_blocking(move || keys.take(key.expose())).await;
+    if !taken.unwrap_or_default() {
+        let why = "the key is not known, was used, or is too old: `weir console` prints an address with a fresh one";
+        return refusal(&ServiceError::unauthenticated(why));
+    }
+    let token = desk.sessions.begin(Instant::now());
+    Json(json!({ "token": token.expose(), "seconds": SESSION_LASTS.as_secs() })).into_response()
 }
 
 async fn page(request: Request) -> Response {

@@ -57,10 +57,11 @@ fn ask(url: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, Vec<u
 }
 
 /// Starts what a form says as soon as there is room for it; gives the egress.
-fn started(service: &mut Serve, at: &str, form: &Value) -> Value {
+fn started(service: &mut Serve, at: &str, bearer: &str, form: &Value) -> Value {
     // The end of another is told just before its room is free.
     service.until("there is room for it", PATIENCE, |_| {
-        let (status, answer) = ask(&format!("{at}/console/api/start"), &[], Some(form));
+        let (status, answer) =
+            ask(&format!("{at}/console/api/start"), &[("authorization", bearer)], Some(form));
         let text = String::from_utf8_lossy(&answer);
         assert!(status == 200 || text.contains("not enough CPU"), "{status}: {text}");
         (status == 200).then(|| serde_json::from_slice(&answer).unwrap())
@@ -77,21 +78,42 @@ fn browser() -> PathBuf {
     found.expect("Chromium is missing: `scripts/install.sh test` installs it")
 }
 
-fn board(at: &str) -> Value {
-    let (status, body) = ask(&format!("{at}/console/api/recordings"), &[], None);
+/// Begins a session as the page does, with the key that `weir console` prints; gives what to show then.
+fn log_in(service: &Serve) -> String {
+    let address = service.console_address();
+    let (at, key) = address.split_once("/#key=").expect("it has a key");
+    let begin = |key: &str| ask(&format!("{at}/console/api/session"), &[], Some(&json!({ "key": key })));
+    let (status, session) = begin(key);
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&session));
+    assert_eq!(begin(key).0, 401, "a key is good once");
+    let session: Value = serde_json::from_slice(&session).unwrap();
+    format!("Bearer {}", session["token"].as_str().unwrap())
+}
+
+fn board(at: &str, bearer: &str) -> Value {
+    let shown = [("authorization", bearer)];
+    let (status, body) = ask(&format!("{at}/console/api/recordings"), &shown, None);
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
     serde_json::from_slice(&body).unwrap()
 }
 
 #[test]
-fn a_recording_is_seen_and_stopped_by_whoever_sits_at_the_machine() {
+fn a_recording_is_seen_and_stopped_by_who_has_a_key() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let url = painted(dir.path(), &pages);
     let mut service = Serve::start(dir.path(), "");
     let at = service.callers().url().to_owned();
-    assert_eq!(board(&at)["recordings"], json!([]));
+    for (path, body) in [("recordings", None), ("recordings/EG_x/stop", Some(json!({})))] {
+        let url = format!("{at}/console/api/{path}");
+        assert_eq!(ask(&url, &[], body.as_ref()).0, 401, "{path}: nobody is let in for being here");
+        let typed = [("sec-fetch-site", "none")];
+        assert_eq!(ask(&url, &typed, None).0 / 100, 4, "{path}");
+    }
+    let bearer = log_in(&service);
+    let shown = ("authorization", bearer.as_str());
+    assert_eq!(board(&at, &bearer)["recordings"], json!([]));
     let file = dir.path().join("painted.mp4");
     let id = service.callers().start(&recording(&url, &file));
     service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
@@ -99,7 +121,7 @@ fn a_recording_is_seen_and_stopped_by_whoever_sits_at_the_machine() {
     let of = |what: &str| format!("{at}/console/api/recordings/{id}/{what}");
     // A page that is loaded is not yet painted.
     service.until("there is a picture of the painted page", PATIENCE, |_| {
-        let (status, jpeg) = ask(&of("picture.jpg"), &[], None);
+        let (status, jpeg) = ask(&of("picture.jpg"), &[shown], None);
         if status != 200 {
             return None;
         }
@@ -112,33 +134,36 @@ fn a_recording_is_seen_and_stopped_by_whoever_sits_at_the_machine() {
     });
 
     service.until("it is shown how long it is", PATIENCE, |_| {
-        let shown = &board(&at)["recordings"][0];
-        assert_eq!(shown["info"]["egress_id"], id, "{shown}");
-        shown["progress"]["seconds"].as_f64()
+        let one = &board(&at, &bearer)["recordings"][0];
+        assert_eq!(one["info"]["egress_id"], id, "{one}");
+        one["progress"]["seconds"].as_f64()
     });
-    assert_eq!(ask(&of("picture.jpg"), &[("host", "evil.example")], None).0, 401);
-    assert_eq!(ask(&of("picture.jpg"), &[("x-forwarded-for", "203.0.113.9")], None).0, 401);
+    assert_eq!(ask(&of("picture.jpg"), &[shown, ("host", "evil.example")], None).0, 401);
+    assert_eq!(ask(&of("picture.jpg"), &[shown, ("x-forwarded-for", "203.0.113.9")], None).0, 401);
     let nothing = json!({});
-    assert_eq!(ask(&of("stop"), &[("origin", "https://evil.example")], Some(&nothing)).0, 403);
+    assert_eq!(ask(&of("stop"), &[shown, ("origin", "https://evil.example")], Some(&nothing)).0, 403);
     assert_eq!(service.callers().info(&id)["status"], "EGRESS_ACTIVE", "it goes on");
 
-    let (status, stopped) = ask(&of("stop"), &[("origin", &at)], Some(&nothing));
+    let (status, stopped) = ask(&of("stop"), &[shown, ("origin", &at)], Some(&nothing));
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&stopped));
     let info = service.until_over(&id, PATIENCE);
     assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
     assert_decodable(&file);
     service.until("it is among the finished", PATIENCE, |_| {
-        let board = board(&at);
+        let board = board(&at, &bearer);
         (board["recordings"] == json!([]) && board["finished"][0]["egress_id"] == *id).then_some(())
     });
     service.until("there is no picture of it any more", PATIENCE, |_| {
-        (ask(&of("picture.jpg"), &[], None).0 == 404).then_some(())
+        (ask(&of("picture.jpg"), &[shown], None).0 == 404).then_some(())
     });
-    service.end();
+    let log = service.end().stderr;
+    assert!(log.contains("/#key=wk_"), "the start tells where the console is: {log}");
 
     // What is kept is still shown by the next run, and where there is to be no console there is none.
     let next = Serve::start(dir.path(), "");
-    assert_eq!(board(next.callers().url())["finished"][0]["egress_id"], id);
+    assert_eq!(ask(&format!("{}/console/api/recordings", next.callers().url()), &[shown], None).0, 401);
+    let bearer = log_in(&next);
+    assert_eq!(board(next.callers().url(), &bearer)["finished"][0]["egress_id"], id);
     next.end();
     let without = Serve::start(dir.path(), "console: false");
     assert_eq!(ask(without.callers().url(), &[], None).0, 404);
@@ -160,17 +185,19 @@ fn in_a_fleet_the_console_has_a_port_of_its_own() {
     assert_eq!(ask(service.callers().url(), &[], None).0, 404, "it is not at the API's");
     let at = format!("http://127.0.0.1:{port}");
     assert_eq!(ask(&at, &[], None).0, 200);
+    let bearer = log_in(&service);
+    let shown = [("authorization", bearer.as_str())];
     let file = dir.path().join("painted.mp4").display().to_string();
     let form = json!({ "source": { "type": "web", "url": url }, "outputs": { "file": file } });
-    let web = started(&mut service, &at, &form);
+    let web = started(&mut service, &at, &bearer, &form);
     let id = web["egress_id"].as_str().unwrap().to_owned();
     service.until("it is recorded", PATIENCE, |_| {
-        (board(&at)["recordings"][0]["info"]["status"] == "EGRESS_ACTIVE").then_some(())
+        (board(&at, &bearer)["recordings"][0]["info"]["status"] == "EGRESS_ACTIVE").then_some(())
     });
-    let (status, _) = ask(&format!("{at}/console/api/recordings/{id}/stop"), &[], Some(&json!({})));
+    let (status, _) = ask(&format!("{at}/console/api/recordings/{id}/stop"), &shown, Some(&json!({})));
     assert_eq!(status, 200);
     service.until("it is among the finished", PATIENCE, |_| {
-        let finished = &board(&at)["finished"][0];
+        let finished = &board(&at, &bearer)["finished"][0];
         (finished["egress_id"] == *id && finished["status"] == "EGRESS_COMPLETE").then_some(())
     });
 
@@ -179,16 +206,16 @@ fn in_a_fleet_the_console_has_a_port_of_its_own() {
     let form = json!({
         "source": { "type": "room", "room": "standup", "layout": "speaker" }, "outputs": { "file": file },
     });
-    let room = started(&mut service, &at, &form);
+    let room = started(&mut service, &at, &bearer, &form);
     assert_eq!(room["room_composite"]["layout"], "speaker", "{room}");
     let of =
         |what: &str| format!("{at}/console/api/recordings/{}/{what}", room["egress_id"].as_str().unwrap());
     service.until("it is laid out", PATIENCE, |_| {
-        (ask(&of("layout"), &[], Some(&json!({ "layout": "grid" }))).0 == 200).then_some(())
+        (ask(&of("layout"), &shown, Some(&json!({ "layout": "grid" }))).0 == 200).then_some(())
     });
-    assert_eq!(board(&at)["recordings"][0]["info"]["room_name"], "standup");
-    assert_eq!(ask(&of("stop"), &[], Some(&json!({}))).0, 200);
-    service.until("it is over", PATIENCE, |_| (board(&at)["recordings"] == json!([])).then_some(()));
+    assert_eq!(board(&at, &bearer)["recordings"][0]["info"]["room_name"], "standup");
+    assert_eq!(ask(&of("stop"), &shown, Some(&json!({}))).0, 200);
+    service.until("it is over", PATIENCE, |_| (board(&at, &bearer)["recordings"] == json!([])).then_some(()));
     service.end();
 }
 
@@ -207,6 +234,7 @@ fn an_operator_sees_starts_streams_and_stops_in_a_browser() {
     let asked = json!({
         "browser": browser(),
         "console": format!("{at}/"),
+        "withKey": service.console_address().replace("localhost", "127.0.0.1"),
         "egress": id,
         "page": pages.url("/pages/clock.html"),
         "file": file.display().to_string(),
@@ -233,6 +261,8 @@ fn an_operator_sees_starts_streams_and_stops_in_a_browser() {
         let rgb: [u8; 3] = serde_json::from_value(picture["rgb"].clone()).unwrap();
         assert!(is_painted(rgb), "{rgb:?}");
     }
+    assert_eq!((&seen["withoutKey"], &seen["again"]), (&json!(0), &json!(0)), "{seen}");
+    assert_eq!((&seen["address"], &seen["cookies"]), (&json!(format!("{at}/")), &json!(0)), "{seen}");
     assert_eq!(seen["title"], url);
     assert_eq!((&seen["missing"], &seen["focus"]), (&json!(true), &json!(true)), "{seen}");
     assert_eq!(seen["wrongStream"], true, "{seen}");

@@ -2,6 +2,7 @@
 
 pub(crate) mod bus;
 mod health;
+mod own_ports;
 mod pressure;
 mod takeover;
 mod terms;

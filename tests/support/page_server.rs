@@ -11,6 +11,7 @@ use std::thread;
 ///
 /// - `/pages/NAME`: a file of `tests/pages`
 /// - `/status/CODE`: an empty page with that status
+/// - `/redirect/PLACE`: leads to `http://PLACE`
 /// - `/hang`: takes the request and never answers
 /// - what [`PageServer::serve`] was given
 #[derive(Debug)]
@@ -90,6 +91,9 @@ fn answer(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     if let Some(code) = path.strip_prefix("/status/") {
         let body = format!("<!doctype html><title>{code}</title>");
         return respond(stream, &format!("{code} As Asked"), "text/html", "", body.as_bytes());
+    }
+    if let Some(place) = path.strip_prefix("/redirect/") {
+        return respond(stream, "302 Found", "text/plain", &format!("Location: http://{place}\r\n"), b"");
     }
     let file = match path.strip_prefix("/pages/") {
         Some(name) => Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pages").join(name)),

@@ -12,7 +12,7 @@ use super::leftovers::Watch;
 use super::livekit::Keys;
 use super::ports;
 use super::slots;
-use super::tool::{Finished, Tool, command_with_signals};
+use super::tool::{Finished, Tool, command_with_signals, succeed};
 
 const KEY: &str = "test-key";
 const SECRET: &str = "a-secret-that-is-long-enough-to-be-one";
@@ -28,6 +28,7 @@ pub(crate) struct Serve {
     tool: Tool,
     watch: Option<Watch>,
     callers: Callers,
+    configuration: PathBuf,
 }
 
 /// Those who ask a service over HTTP.
@@ -71,7 +72,14 @@ impl Serve {
         let watch = Some(Watch::start(tool.pid(), before));
         let callers = Callers::new(port);
         tool.until("the API answers", Duration::from_secs(60), || callers.list(&json!({})).ok());
-        Self { tool, watch, callers }
+        Self { tool, watch, callers, configuration: file }
+    }
+
+    /// Runs `weir console`; returns the console's address with a one-time key.
+    pub(crate) fn console_address(&self) -> String {
+        let file = self.configuration.to_str().unwrap();
+        let done = succeed(env!("CARGO_BIN_EXE_weir"), &["console", "--config", file], None);
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
     }
 
     pub(crate) fn callers(&self) -> &Callers {

@@ -64,7 +64,22 @@ const colour = (card) =>
 const seen = {};
 try {
   const page = await open({ viewport: { width: 1280, height: 900 } });
+  // Nobody is let in without a key or a token, not even here; a key is good once, and does not stay in the address.
   await page.goto(asked.console);
+  const door = page.getByLabel("LiveKit access token");
+  await door.waitFor();
+  seen.withoutKey = await page.locator("article").count();
+  await page.goto(asked.withKey);
+  await page.locator(`[data-egress="${asked.egress}"]`).waitFor();
+  seen.address = page.url();
+  seen.cookies = (await page.context().cookies()).length;
+  const again = await open({});
+  await again.goto(asked.withKey);
+  await again.getByText("The key is not known, was used, or is too old").waitFor();
+  seen.again = await again.locator("article").count();
+  await again.close();
+  // The session stays with the tab.
+  await page.reload();
 
   // What runs, with its picture.
   const first = page.locator(`[data-egress="${asked.egress}"]`);

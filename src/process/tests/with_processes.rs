@@ -1,5 +1,7 @@
 //! Tests that start programs.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 
 #[tokio::test]
@@ -117,6 +119,79 @@ async fn a_missing_program_names_its_package() {
         error.to_string(),
         "`no-such-program` is missing: install it with `apt-get install no-such-package`"
     );
+}
+
+#[tokio::test]
+async fn pipes_are_the_childs_third_and_fourth_descriptor_and_nobody_elses() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "echo up $0; echo loud >&2; ls -l /proc/self/fd/ >&2; exec cat <&3 >&4";
+    let mut child = Child::start(shell(dir.path(), script).args(["it's $HOME"]).with_pipes()).await.unwrap();
+    let Pipes { mut to, mut from } = child.take_pipes().unwrap();
+    assert!(child.take_pipes().is_none());
+    let sent = "x".repeat(300_000);
+    let (mut got, mut chunk) = (Vec::new(), vec![0; 1 << 16]);
+    let echoed = async {
+        let writing = async {
+            to.write_all(sent.as_bytes()).await.unwrap();
+            drop(to);
+        };
+        let reading = async {
+            loop {
+                match from.read(&mut chunk).await.unwrap() {
+                    0 => break,
+                    read => got.extend_from_slice(&chunk[..read]),
+                }
+            }
+        };
+        tokio::join!(writing, reading);
+    };
+    tokio::time::timeout(SOON, echoed).await.unwrap();
+    assert!(got == sent.as_bytes(), "{} bytes", got.len());
+    assert_eq!(child.exit().wait().await.code(), Some(0), "the end of its pipe is told");
+    // What it says beside is its output as ever.
+    let said = async {
+        loop {
+            let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+            if log.contains("up it's $HOME") && log.contains("loud") && log.contains("/dev/null") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, said).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_ends_before_it_is_up_carries_its_last_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child =
+        Child::start(shell(dir.path(), "echo no display >&2; exit 1").with_pipes()).await.unwrap();
+    let Pipes { to: _to, mut from } = child.take_pipes().unwrap();
+    let up = async {
+        let mut byte = [0];
+        match from.read(&mut byte).await {
+            Ok(0) | Err(_) => Err(()),
+            Ok(_) => Ok(()),
+        }
+    };
+    let error = child.await_ready(SOON, up).await.unwrap_err();
+    assert!(matches!(&error, ProcessError::Ended { .. }), "{error}");
+    let mut child = Child::start(shell(dir.path(), "exec tail -f /dev/null").with_pipes()).await.unwrap();
+    let never = std::future::pending::<Result<(), ()>>();
+    let error = child.await_ready(Duration::from_millis(50), never).await.unwrap_err();
+    assert!(matches!(error, ProcessError::NotReady { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_child_writes_reaches_no_terminal_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = r"printf '\033]0;owned\007\n'; printf '\303\244\n'; head -c 1000000 /dev/zero | tr '\0' x; echo; echo over";
+    let mut child = Child::start(shell(dir.path(), script)).await.unwrap();
+    child.says(SOON, |line| (line == "over").then_some(())).await.unwrap();
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.starts_with("\\u{1b}]0;owned\\u{7}\nä\nxxxx"), "{log:.80}");
+    assert!(log.contains("x… (995904 more characters)\nover\n"), "{}", log.len());
+    assert!(!child.last_words().contains('\u{1b}'));
 }
 
 /// Programs that go through all descriptors that there may be take minutes where those are a thousand million.

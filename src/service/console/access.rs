@@ -1,7 +1,8 @@
-//! Who is let in: whoever shows a token with the grant `roomRecord`, and whoever sits at this machine.
+//! Authentication: a LiveKit access token with the grant `roomRecord`, from anywhere; on this machine also a session (`login`),
+//! which begins with a one-time key.
 //!
-//! Who is at this machine has no token to show, so that it takes care to tell them from pages that only run here: those of
-//! other origins, a recorded one among them, in a browser of this machine.
+//! A session is valid on this machine only, and never for pages of other origins in a browser of this machine, such as a recorded
+//! page.
 //!
 //! - A name that is not this machine's may still lead here (DNS rebinding): `Host` has to be a loopback name.
 //! - A page of another origin can send a request, and show a picture: browsers say where a request comes from (`Origin`,
@@ -15,6 +16,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, Method, Version, header};
 
+use super::login;
 use crate::service::error::{Code, ServiceError};
 use crate::service::keys::ApiKeys;
 
@@ -44,18 +46,43 @@ pub(super) struct Asker<'a> {
     pub(super) headers: &'a HeaderMap,
 }
 
+const HOW_HERE: &str = "on the service's own machine, `weir console` prints the address to open";
+
+/// Authenticates a request. `has_session`: whether this token belongs to a session that has not expired.
+///
 /// # Errors
 /// `unauthenticated`, with what to do; `permission_denied` for what another site's page asks for.
-pub(super) fn may(keys: &ApiKeys, asker: Asker<'_>) -> Result<(), ServiceError> {
-    // Who shows a token is judged by it. No page of another origin can make a browser send one.
-    if let Some(value) = asker.headers.get(header::AUTHORIZATION) {
-        let token = value.to_str().ok().and_then(|value| value.strip_prefix(SCHEME)).map(str::trim);
-        return by_token(keys, token.unwrap_or_default());
+pub(super) fn may(
+    keys: &ApiKeys,
+    has_session: impl FnOnce(&str) -> bool,
+    asker: Asker<'_>,
+) -> Result<(), ServiceError> {
+    // Being local is not enough: other users of this machine and recorded pages are local, too.
+    let Some(value) = asker.headers.get(header::AUTHORIZATION) else {
+        may_begin(asker)?;
+        return Err(ServiceError::unauthenticated(format!("{HOW_HERE}; or {HOW}")));
+    };
+    let token = value.to_str().ok().and_then(|value| value.strip_prefix(SCHEME)).map(str::trim);
+    let token = token.unwrap_or_default();
+    if !login::is_session(token) {
+        // A token is sufficient. No page of another origin can make a browser send one.
+        return by_token(keys, token);
     }
+    may_begin(asker)?;
+    if has_session(token) {
+        Ok(())
+    } else {
+        Err(ServiceError::unauthenticated(format!("the session is over: {HOW_HERE}; or {HOW}")))
+    }
+}
+
+/// Whether a request may exchange a key for a session.
+///
+/// # Errors
+/// As [`may`].
+pub(super) fn may_begin(asker: Asker<'_>) -> Result<(), ServiceError> {
     if !asker.is_here() {
-        return Err(ServiceError::unauthenticated(format!(
-            "{HOW}; only on the service's own machine none is needed"
-        )));
+        return Err(ServiceError::unauthenticated(format!("{HOW}; {HOW_HERE}")));
     }
     if asker.is_foreign() {
         return Err(ServiceError::new(

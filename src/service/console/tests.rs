@@ -109,14 +109,25 @@ impl Snapshots for Fake {
 struct Site {
     fake: Arc<Fake>,
     at: String,
+    /// Sends a session's token.
     http: reqwest::Client,
+    /// Sends no token.
+    stranger: reqwest::Client,
+    keys: OneTimeKeys,
+    _work_dir: tempfile::TempDir,
     _server: TaskTracker,
+}
+
+fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().timeout(Duration::from_secs(20))
 }
 
 impl Site {
     async fn start() -> Self {
         let fake = Arc::new(Fake::default());
         let recent = Recent::default();
+        let work_dir = tempfile::tempdir().unwrap();
+        let one_time_keys = OneTimeKeys::of(work_dir.path());
         let registry = Watched::new(Arc::new(MemoryRegistry::new()), vec![Arc::new(recent.clone())]);
         registry.update(info("EG_over", proto::EgressStatus::EgressComplete, 7));
         let console = Console {
@@ -125,6 +136,7 @@ impl Site {
             live: Arc::clone(&fake) as _,
             recent,
             keys: [(KEY.to_owned(), Secret::new(SECRET.to_owned()))].into_iter().collect(),
+            one_time_keys: one_time_keys.clone(),
             tasks: TaskTracker::new(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -132,8 +144,14 @@ impl Site {
         let service = router(console).into_make_service_with_connect_info::<SocketAddr>();
         let server = TaskTracker::new();
         server.spawn(axum::serve(listener, service).into_future());
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { fake, at, http, _server: server }
+        let stranger = client().build().unwrap();
+        let begin = stranger.post(format!("{at}/console/api/session"));
+        let begin = begin.json(&json!({ "key": one_time_keys.create().unwrap().expose() }));
+        let session: Value = begin.send().await.unwrap().json().await.unwrap();
+        let bearer = format!("Bearer {}", session["token"].as_str().unwrap());
+        let headers = [(header::AUTHORIZATION, HeaderValue::from_str(&bearer).unwrap())];
+        let http = client().default_headers(headers.into_iter().collect()).build().unwrap();
+        Self { fake, at, http, stranger, keys: one_time_keys, _work_dir: work_dir, _server: server }
     }
 
     async fn post(&self, path: &str, body: Value) -> (u16, Value) {
@@ -261,7 +279,9 @@ async fn strangers_are_shown_the_page_and_nothing_else() {
     let token = AccessToken::with_api_key(KEY, SECRET).with_grants(grants).to_jwt().unwrap();
     let paths = ["/console/api/recordings", "/console/api/recordings/EG_one/picture.jpg"];
     for path in paths {
-        let call = || site.http.get(format!("{}{path}", site.at)).header("host", "weir.example");
+        let nothing_shown = site.stranger.get(format!("{}{path}", site.at)).send().await.unwrap();
+        assert_eq!(nothing_shown.status(), 401, "{path}, on this machine");
+        let call = || site.stranger.get(format!("{}{path}", site.at)).header("host", "weir.example");
         let refused = call().send().await.unwrap();
         assert_eq!(refused.status(), 401, "{path}");
         assert!(refused.headers().contains_key("content-security-policy"));
@@ -278,4 +298,43 @@ async fn strangers_are_shown_the_page_and_nothing_else() {
     assert!(site.fake.asked.lock().unwrap().is_empty());
     let page = site.http.get(&site.at).header("host", "weir.example").send().await.unwrap();
     assert_eq!(page.status(), 200);
+}
+
+#[tokio::test]
+async fn a_session_begins_with_a_key_that_is_good_once() {
+    let site = Site::start().await;
+    let begin = |key: &str| {
+        let call = site.stranger.post(format!("{}/console/api/session", site.at));
+        call.json(&json!({ "key": key }))
+    };
+    let key = site.keys.create().unwrap();
+    for (name, value, status) in [
+        ("origin", "https://evil.example", 403),
+        ("sec-fetch-site", "same-site", 403),
+        ("host", "weir.example", 401),
+        ("x-forwarded-for", "203.0.113.9", 401),
+    ] {
+        let refused = begin(key.expose()).header(name, value).send().await.unwrap();
+        assert_eq!(refused.status(), status, "{name}");
+    }
+    let begun = begin(key.expose()).send().await.unwrap();
+    assert_eq!(
+        (begun.status().as_u16(), &begun.headers()["cache-control"]),
+        (200, &HeaderValue::from_static("no-store"))
+    );
+    assert!(!begun.headers().contains_key("set-cookie"), "other ports of this machine would see it");
+    let session: Value = begun.json().await.unwrap();
+    assert_eq!(session["seconds"], 43_200);
+    let ask =
+        |token: &str| site.stranger.get(format!("{}/console/api/recordings", site.at)).bearer_auth(token);
+    let token = session["token"].as_str().unwrap();
+    assert_eq!(ask(token).send().await.unwrap().status(), 200);
+    assert_eq!(ask(token).header("host", "weir.example").send().await.unwrap().status(), 401);
+    assert_eq!(ask(key.expose()).send().await.unwrap().status(), 401, "a key is no token");
+    for used in [key.expose().as_str(), "", "wk_"] {
+        let refused = begin(used).send().await.unwrap();
+        assert_eq!(refused.status(), 401);
+        let says: Value = refused.json().await.unwrap();
+        assert!(says["message"].as_str().unwrap().contains("weir console"), "{says}");
+    }
 }

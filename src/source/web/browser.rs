@@ -1,17 +1,22 @@
 //! Chromium on the recording's display: its flags, its profile, its life.
 //!
-//! It runs with a window, never headless: only then does it paint to a display at its own pace, as for a person. All that
-//! it keeps lies in the stage's directory. Nobody needs its farewell, so it is killed, not closed.
+//! It runs with a window, never headless: only then does it paint to a display at its own pace, as for a person. DevTools runs
+//! over two pipes: every user of the machine, and every page, could find a port. All that it keeps lies in the stage's
+//! directory. Nobody needs its farewell, so it is killed, not closed.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::cdp::DevTools;
 use crate::plan::source::{CaptureKind, WebPlan};
 use crate::process::{CHROMIUM, Child, Exit, ProcessError, Spec, UNSHARE};
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// The smallest window in pixels. Chromium's own minimum width is 500; its minimum height depends on bars that a kiosk hides.
+const SMALLEST: (u32, u32) = (500, 300);
 
 /// What the browser needs in shared memory, with room to spare; containers often have 64 MB.
 const SHARED_MEMORY: u64 = 1 << 30;
@@ -23,6 +28,9 @@ pub enum BrowserError {
     Process(#[from] ProcessError),
     #[error("the browser's profile {path} could not be written")]
     Profile { path: PathBuf, source: io::Error },
+    /// A defect of Weir.
+    #[error("the browser has no DevTools pipes")]
+    NoPipes,
 }
 
 /// Where a browser shows and plays.
@@ -43,7 +51,8 @@ pub(super) struct Surroundings<'a> {
 #[derive(Debug)]
 pub(super) struct Browser {
     process: Child,
-    devtools: String,
+    /// `None` after they were taken.
+    devtools: Option<DevTools>,
 }
 
 impl Browser {
@@ -72,6 +81,7 @@ impl Browser {
             // The page comes by DevTools: its address may carry a secret, and arguments are for everybody to read.
             .args(["about:blank"])
             .noise(NOISE)
+            .with_pipes()
             .env("DISPLAY", around.display)
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", dir)
@@ -105,15 +115,14 @@ impl Browser {
         }
 
         let mut process = Child::start(spec).await?;
-        let devtools = process
-            .says(READY_WITHIN, |line| line.strip_prefix("DevTools listening on ").map(str::to_owned))
-            .await?;
-        Ok(Self { process, devtools })
+        let devtools = DevTools::open(process.take_pipes().ok_or(BrowserError::NoPipes)?);
+        process.await_ready(READY_WITHIN, devtools.answers()).await?;
+        Ok(Self { process, devtools: Some(devtools) })
     }
 
-    /// The address of its DevTools, a websocket on the loopback interface.
-    pub(super) fn devtools(&self) -> &str {
-        &self.devtools
+    /// Takes its DevTools connection. `None`: it was taken.
+    pub(super) const fn take_devtools(&mut self) -> Option<DevTools> {
+        self.devtools.take()
     }
 
     pub(super) fn exit(&self) -> Exit {
@@ -162,7 +171,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("--metrics-recording-only", "no upload of usage figures"),
     ("--disable-quic", "UDP is often dropped without a word, and a page would wait for it"),
     ("--password-store=basic", "no keyring of whoever is logged in"),
-    ("--remote-debugging-port=0", "how we speak to it; a free port, on loopback"),
+    ("--remote-debugging-pipe", "how we speak to it: on its descriptors 3 and 4"),
     (
         "--disable-features=\
          AudioServiceOutOfProcess,\
@@ -214,6 +223,13 @@ fn arguments(
         .collect();
     arguments.extend(terms.arguments().into_iter().map(OsString::from));
     arguments
+}
+
+/// The size to emulate, where the recording is smaller than the smallest window. Without it the page would be laid out for the window and
+/// cut off.
+pub(super) fn emulated_size(plan: &WebPlan) -> Option<(u32, u32)> {
+    let is_small = plan.width < SMALLEST.0 || plan.height < SMALLEST.1;
+    (plan.has_video && is_small).then_some((plan.width, plan.height))
 }
 
 fn flags_of(plan: &WebPlan, profile: &Path) -> Vec<OsString> {

@@ -1,39 +1,43 @@
-//! The DevTools connection: one tab, what is asked of it, and what it tells.
+//! DevTools: the browser's one tab, its commands and its events.
 //!
 //! ```text
-//! browser ◄── websocket ──► handler task ──► one stream for each kind of event ──► watch task ──► Tab::next
+//! browser ◄══ two pipes ══► Connection ──► Watch: filters events ──► Inbox (bounded) ──► Tab::next
 //! ```
 //!
-//! A tab whose renderer is gone answers nothing, so every question has a deadline.
+//! The pipes are the browser's descriptors 3 and 4. There is no port that another user or a page could connect to. A tab without a
+//! renderer does not answer, so every call has a deadline.
 
+mod connection;
 mod events;
+mod framing;
+mod inbox;
 mod probe;
+mod session;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use chromiumoxide::cdp::browser_protocol::browser::{SetDownloadBehaviorBehavior, SetDownloadBehaviorParams};
-use chromiumoxide::cdp::browser_protocol::network;
-use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotFormat, CrashParams, NavigateParams};
-use chromiumoxide::cdp::browser_protocol::target::EventAttachedToTarget;
-use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
-use chromiumoxide::error::CdpError;
-use chromiumoxide::handler::HandlerConfig;
-use chromiumoxide::page::ScreenshotParams;
-use chromiumoxide::{Browser, Command, Handler, Page};
-use futures::StreamExt;
-use tokio::sync::mpsc;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::address::Address;
 use super::page::{PageError, Signal, StartReport};
-use events::{PageEvent, Whose};
+use crate::process::Pipes;
+pub use connection::DevToolsError;
+use connection::{Connection, Running};
+use events::{PageEvent, Watch, Whose};
+use inbox::Inbox;
 pub(super) use probe::{Answer, Probe};
+use session::{Navigated, Refusal, Session, within};
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The first tab comes some time after the browser answers.
+const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+/// When to attach again to pages that had no address yet.
+const ATTACH_AGAIN: Duration = Duration::from_millis(500);
+/// Pages of a browser that has just been started; it has one, and perhaps a few of its own.
+const PAGES: usize = 16;
 const SCREENSHOT_WITHIN: Duration = Duration::from_secs(2);
 /// How long the page of a refusal may take to be shown, once its status is known; for the screenshot's sake.
 const REFUSAL_SHOWN_WITHIN: Duration = Duration::from_secs(2);
@@ -45,37 +49,59 @@ const PAINTED_WITHIN: Duration = Duration::from_millis(500);
 /// The page that crashes its renderer.
 const CRASH: &str = "chrome://crash";
 
-/// What [`refusal`] has the page wait for; shorter than an answer may take.
-const REFUSAL: &str = "new Promise((done) => {
-    const said = () => document.querySelector('div.error')?.innerText;
-    const look = () => { if (said() !== undefined) end(); };
-    const watch = new MutationObserver(look);
-    const timer = setTimeout(() => end(), 3000);
-    const end = () => { watch.disconnect(); clearTimeout(timer); done(said() ?? null); };
-    watch.observe(document, { subtree: true, childList: true, attributes: true });
-    look();
-})";
-
-/// Why there is no talking to a browser.
-#[derive(Debug, thiserror::Error)]
-pub enum DevToolsError {
-    #[error("the browser's DevTools: {0}")]
-    Protocol(#[from] CdpError),
-    #[error("the browser's DevTools: no answer within {} s ({asked})", .within.as_secs_f32())]
-    NoAnswer { asked: &'static str, within: Duration },
+/// A DevTools connection without a tab yet. Dropping it ends the connection and so the browser.
+#[derive(Debug)]
+pub(super) struct DevTools {
+    connection: Connection,
+    inbox: Inbox,
+    running: Running,
 }
 
-/// The browser's one tab. Dropping it ends the connection, not the browser.
+impl DevTools {
+    /// Connects to a browser that was started with pipes.
+    pub(super) fn open(Pipes { to, from }: Pipes) -> Self {
+        let inbox = Inbox::default();
+        let (connection, running) = Connection::open(from, to, Watch::new(inbox.clone()));
+        Self { connection, inbox, running }
+    }
+
+    /// Waits until the browser answers.
+    pub(super) async fn answers(&self) -> Result<(), DevToolsError> {
+        self.connection.call::<IgnoredAny>(None, "Browser.getVersion", json!({})).await.map(drop)
+    }
+}
+
+/// The browser's one tab. Dropping it ends the connection and so the browser.
 #[derive(Debug)]
 pub(super) struct Tab {
-    page: Page,
-    events: mpsc::UnboundedReceiver<PageEvent>,
+    page: Session,
+    inbox: Inbox,
     report: StartReport,
     /// Of the page that was loaded last; what the page says may quote it.
     address: Option<Address>,
-    /// The handler ends when the last of its senders is gone.
-    browser: Arc<Browser>,
-    _tasks: [AbortOnDropHandle<()>; 2],
+    document: Document,
+    _dialogs: AbortOnDropHandle<()>,
+    _running: Running,
+}
+
+/// The document in the page, as known from events.
+#[derive(Debug, Default)]
+struct Document {
+    loader: Option<String>,
+    is_loaded: bool,
+}
+
+impl Document {
+    fn note(&mut self, event: &PageEvent) {
+        match event {
+            PageEvent::Document(loader) => {
+                *self = Self { loader: Some(loader.clone()), is_loaded: false };
+            }
+            PageEvent::Loading => self.is_loaded = false,
+            PageEvent::Loaded => self.is_loaded = true,
+            _ => {}
+        }
+    }
 }
 
 /// What a loaded page tells.
@@ -83,7 +109,7 @@ pub(super) struct Tab {
 pub(super) enum TabEvent {
     Signal(Signal),
     /// Why it won't start, in its words.
-    Refused(String),
+    Refused(PageError),
     /// The renderer is gone; the browser is not.
     Crashed,
     /// The renderer of a frame in the page, or of a worker, is gone; the page is not.
@@ -93,53 +119,56 @@ pub(super) enum TabEvent {
 }
 
 impl Tab {
-    /// Connects to a browser that has just been started, and takes its first tab.
-    pub(super) async fn connect(devtools: &str) -> Result<Self, DevToolsError> {
-        within("connect", CONNECT_WITHIN, Self::connect_unbounded(devtools)).await
+    /// Attaches to the first tab of a browser that has just been started. `emulated`: the page's size in pixels, where the window
+    /// can't be that small.
+    pub(super) async fn open(
+        devtools: DevTools,
+        emulated: Option<(u32, u32)>,
+    ) -> Result<Self, DevToolsError> {
+        within("connect", CONNECT_WITHIN, Self::open_unbounded(devtools, emulated)).await
     }
 
-    async fn connect_unbounded(devtools: &str) -> Result<Self, DevToolsError> {
-        let settings = HandlerConfig {
-            ignore_https_errors: false,
-            // The window has its size already; to "emulate" one would paint into a part of it.
-            viewport: None,
-            // Ours are shorter, each for its purpose.
-            request_timeout: Duration::from_secs(60),
-            ..HandlerConfig::default()
-        };
-        let (browser, handler) = Browser::connect_with_config(devtools, settings).await?;
-        // Asked for before the handler runs, so that the tab can't come before we listen.
-        let mut attached = browser.event_listener::<EventAttachedToTarget>().await?;
-        let (gone, events) = mpsc::unbounded_channel();
-        let tasks = TaskTracker::new();
-        let handler = AbortOnDropHandle::new(tasks.spawn(drive(handler, gone.clone())));
-
-        let target = loop {
-            let event = attached.next().await.ok_or(CdpError::NoResponse)?;
-            if event.target_info.r#type == "page" && event.target_info.url == "about:blank" {
-                break event.target_info.target_id.clone();
-            }
-        };
-        let page = browser.get_page(target).await?;
-        let watch = events::watch(&browser, &page, gone).await?;
-        let watch = AbortOnDropHandle::new(tasks.spawn(watch));
-
-        let mut no_downloads = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
-        no_downloads.events_enabled = Some(false);
-        browser.execute(no_downloads).await?;
+    async fn open_unbounded(
+        DevTools { connection, inbox, running }: DevTools,
+        emulated: Option<(u32, u32)>,
+    ) -> Result<Self, DevToolsError> {
+        // `Watch` listens already, so the tab's events are not missed.
+        let browser =
+            async |method, params: Value| connection.call::<IgnoredAny>(None, method, params).await.map(drop);
+        browser("Target.setDiscoverTargets", json!({"discover": true})).await?;
+        let id = attach(&connection, &inbox).await?;
+        browser("Browser.setDownloadBehavior", json!({"behavior": "deny", "eventsEnabled": false})).await?;
+        let page = Session { connection, id };
+        for (method, params) in [
+            ("Page.enable", json!({})),
+            ("Page.setLifecycleEventsEnabled", json!({"enabled": true})),
+            ("Runtime.enable", json!({})),
+            ("Network.enable", json!({})),
+        ] {
+            page.call::<IgnoredAny>(method, params).await?;
+        }
+        if let Some((width, height)) = emulated {
+            let size = json!({
+                "width": width, "height": height, "screenWidth": width, "screenHeight": height,
+                "deviceScaleFactor": 1, "mobile": false,
+            });
+            page.call::<IgnoredAny>("Emulation.setDeviceMetricsOverride", size).await?;
+        }
+        let dialogs = TaskTracker::new().spawn(answer_dialogs(page.clone(), inbox.clone()));
         Ok(Self {
             page,
-            events,
+            inbox,
             report: StartReport::default(),
             address: None,
-            browser: Arc::new(browser),
-            _tasks: [handler, watch],
+            document: Document::default(),
+            _dialogs: AbortOnDropHandle::new(dialogs),
+            _running: running,
         })
     }
 
     /// For whoever watches that the tab works.
     pub(super) fn probe(&self) -> Probe {
-        Probe { page: self.page.clone(), browser: Arc::clone(&self.browser) }
+        Probe { page: self.page.clone() }
     }
 
     /// Loads a page and answers with the signals it gave meanwhile.
@@ -150,53 +179,76 @@ impl Tab {
     ) -> Result<Vec<Signal>, PageError> {
         let url = address.expose();
         let lost = |why: String| PageError::BrowserLost { url: address.shown(), why };
+        let crashed = || PageError::Crashed { url: address.shown() };
+        let (mut signals, mut refusal) = (Vec::new(), None);
+        // Events of the previous document. A crash among them is the reason for this load.
+        while let Some(event) = self.inbox.try_next() {
+            match event {
+                PageEvent::Gone(why) => return Err(lost(why)),
+                event => self.note(event, &mut signals),
+            }
+        }
         self.report = StartReport::default();
         self.address = Some(address.clone());
-        let page = self.page.clone();
+        let before = self.document.loader.clone();
         // A page that is loaded again finds its network events off. A crashed renderer takes note of that only when the
-        // navigation has brought a new one, so the one does not wait for the other; but it is sent first.
-        let enable = page.execute(network::EnableParams::default());
-        let navigate = page.goto(NavigateParams::new(url.as_str()));
+        // navigation has brought a new one, so the command is sent first and its answer is not awaited.
+        self.page.post("Network.enable", json!({})).await.map_err(|error| lost(error.to_string()))?;
+        let page = self.page.clone();
         let navigate = async {
             if url.as_str() == CRASH {
                 // Chromium goes there for a person who types it alone. There is no answer from the one that crashed.
-                drop(page.execute(CrashParams::default()).await);
+                page.post("Page.crash", json!({})).await?;
+                std::future::pending::<()>().await;
             }
-            tokio::join!(enable, navigate).1
+            page.call::<Navigated>("Page.navigate", json!({"url": url.as_str()})).await
         };
         tokio::pin!(navigate);
         let last = Instant::now() + deadline;
         let give_up = tokio::time::sleep_until(last);
         tokio::pin!(give_up);
-        let (mut signals, mut refusal) = (Vec::new(), None);
-        let navigated = loop {
+        let mut navigated: Option<Navigated> = None;
+        let is_over = loop {
+            match &navigated {
+                Some(Navigated { loader_id: None, error_text: None }) => break true,
+                Some(_) if self.document.is_loaded && self.document.loader != before => break true,
+                Some(_) | None => {}
+            }
+            let soon = || last.min(Instant::now() + REFUSAL_SHOWN_WITHIN);
             tokio::select! {
                 biased;
-                event = self.events.recv() => match event {
-                    Some(PageEvent::Crashed) => return Err(PageError::Crashed { url: address.shown() }),
-                    Some(PageEvent::Gone(why)) => return Err(lost(why)),
-                    None => return Err(lost("the connection ended".to_owned())),
-                    Some(PageEvent::Response { status, .. }) if status >= 400 => {
+                event = self.inbox.next() => match event {
+                    PageEvent::Crashed => return Err(crashed()),
+                    PageEvent::Gone(why) => return Err(lost(why)),
+                    PageEvent::Response { status } if status >= 400 => {
                         self.report.status = Some(status);
-                        give_up.as_mut().reset(last.min(Instant::now() + REFUSAL_SHOWN_WITHIN));
+                        give_up.as_mut().reset(soon());
                     }
                     // What is not a page to show never ends its navigation.
-                    Some(PageEvent::RequestFailed { reason, whose: Whose::Page, .. }) => {
+                    PageEvent::RequestFailed { reason, whose: Whose::Page, .. } => {
                         refusal = Some(reason);
-                        give_up.as_mut().reset(last.min(Instant::now() + REFUSAL_SHOWN_WITHIN));
+                        give_up.as_mut().reset(soon());
                     }
                     // A script went elsewhere.
-                    Some(PageEvent::Requested) if refusal.take().is_some() => give_up.as_mut().reset(last),
-                    Some(event) => self.note(event, &mut signals),
+                    PageEvent::Requested if refusal.take().is_some() => give_up.as_mut().reset(last),
+                    event => self.note(event, &mut signals),
                 },
-                done = &mut navigate => break Some(done.map(drop)),
-                () = &mut give_up => break None,
+                done = &mut navigate, if navigated.is_none() => match done {
+                    Ok(done) => {
+                        if done.error_text.is_some() {
+                            give_up.as_mut().reset(soon());
+                        }
+                        navigated = Some(done);
+                    }
+                    Err(error) => return Err(lost(error.to_string())),
+                },
+                () = &mut give_up => break false,
             }
         };
         // What came with the end of the load.
-        while let Ok(event) = self.events.try_recv() {
+        while let Some(event) = self.inbox.try_next() {
             match event {
-                PageEvent::Crashed => return Err(PageError::Crashed { url: address.shown() }),
+                PageEvent::Crashed => return Err(crashed()),
                 PageEvent::Gone(why) => return Err(lost(why)),
                 event => self.note(event, &mut signals),
             }
@@ -204,18 +256,18 @@ impl Tab {
         if let Some(status) = self.report.status.filter(|status| *status >= 400) {
             return Err(PageError::Status { url: address.shown(), status });
         }
-        let timed_out = || PageError::TimedOut { url: address.shown(), seconds: deadline.as_secs() };
-        match navigated {
-            Some(Ok(())) => {}
-            None if refusal.is_some() => {
-                return Err(PageError::of_network(url, &refusal.unwrap_or_default()));
-            }
-            None | Some(Err(CdpError::Timeout)) => return Err(timed_out()),
-            Some(Err(CdpError::ChromeMessage(code))) => return Err(PageError::of_network(url, &code)),
-            Some(Err(error)) => return Err(lost(error.to_string())),
+        if let Some(code) = navigated.and_then(|done| done.error_text) {
+            return Err(PageError::of_network(url, &code));
         }
-        if let Some(text) = self.template_error().await {
-            return Err(PageError::Template(address.scrub(&text)));
+        match (is_over, refusal) {
+            (true, _) => {}
+            (false, Some(code)) => return Err(PageError::of_network(url, &code)),
+            (false, None) => {
+                return Err(PageError::TimedOut { url: address.shown(), seconds: deadline.as_secs() });
+            }
+        }
+        if let Some(error) = self.template_error().await {
+            return Err(error);
         }
         Ok(signals)
     }
@@ -224,21 +276,14 @@ impl Tab {
     pub(super) async fn painted(&self) {
         let two_frames =
             "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))";
-        let mut wait = EvaluateParams::new(two_frames);
-        wait.await_promise = Some(true);
         // Either it is painted or it won't be: both are fine.
-        let painted = tokio::time::timeout(PAINTED_WITHIN, self.page.execute(wait)).await;
+        let painted = tokio::time::timeout(PAINTED_WITHIN, self.page.value::<IgnoredAny>(two_frames)).await;
         tracing::debug!(painted = painted.is_ok(), "the page's first picture");
     }
 
     /// Ends what only a start needs: each request of the page would cost two messages all through the recording.
     pub(super) async fn quieten(&self) {
-        use chromiumoxide::cdp::browser_protocol::{log, performance};
-        let quiet = async {
-            self.ask("network", network::DisableParams::default()).await?;
-            self.ask("log", log::DisableParams::default()).await?;
-            self.ask("performance", performance::DisableParams::default()).await
-        };
+        let quiet = self.page.call::<IgnoredAny>("Network.disable", json!({}));
         let quiet = tokio::time::timeout(QUIET_WITHIN, quiet).await;
         if !matches!(quiet, Ok(Ok(_))) {
             tracing::debug!(?quiet, "the page goes on telling of its requests");
@@ -248,7 +293,7 @@ impl Tab {
     /// What the page tells next. Nothing is lost when the future is dropped. `awaits_start`: it may still say that it can't.
     pub(super) async fn next(&mut self, awaits_start: bool) -> TabEvent {
         let page = self.page.clone();
-        let refusal = || awaits_start.then(|| Box::pin(refusal(&page)));
+        let refusal = || awaits_start.then(|| Box::pin(page.refusal()));
         let mut refused = refusal();
         loop {
             let asked = async {
@@ -259,12 +304,9 @@ impl Tab {
             };
             let event = tokio::select! {
                 biased;
-                event = self.events.recv() => event,
+                event = self.inbox.next() => event,
                 said = asked => match said {
-                    Ok(Some(text)) => {
-                        let text = self.address.as_ref().map(|address| address.scrub(&text)).unwrap_or(text);
-                        return TabEvent::Refused(text);
-                    }
+                    Ok(Some(said)) => return TabEvent::Refused(self.refused(&said)),
                     Ok(None) => {
                         refused = refusal();
                         continue;
@@ -280,11 +322,10 @@ impl Tab {
                 refused = refusal();
             }
             match event {
-                Some(PageEvent::Crashed) => return TabEvent::Crashed,
-                Some(PageEvent::PartCrashed) => return TabEvent::PartCrashed,
-                Some(PageEvent::Gone(why)) => return TabEvent::Lost(why),
-                None => return TabEvent::Lost("the connection ended".to_owned()),
-                Some(event) => {
+                PageEvent::Crashed => return TabEvent::Crashed,
+                PageEvent::PartCrashed => return TabEvent::PartCrashed,
+                PageEvent::Gone(why) => return TabEvent::Lost(why),
+                event => {
                     let mut signals = Vec::new();
                     self.note(event, &mut signals);
                     if let Some(signal) = signals.first() {
@@ -298,9 +339,8 @@ impl Tab {
     /// What the page did since it was loaded last, with a picture of it in `directory` if the page can still be asked for one.
     pub(super) async fn report(&mut self, directory: &Path) -> StartReport {
         let mut report = std::mem::take(&mut self.report);
-        let format = ScreenshotParams::builder().format(CaptureScreenshotFormat::Png).build();
-        let shot = tokio::time::timeout(SCREENSHOT_WITHIN, self.page.screenshot(format)).await;
-        if let Ok(Ok(png)) = shot {
+        let shot = tokio::time::timeout(SCREENSHOT_WITHIN, self.page.screenshot()).await;
+        if let Ok(Ok(Some(png))) = shot {
             let path = directory.join("screenshot.png");
             match tokio::fs::write(&path, png).await {
                 Ok(()) => report.screenshot = Some(path),
@@ -311,75 +351,84 @@ impl Tab {
     }
 
     fn note(&mut self, event: PageEvent, signals: &mut Vec<Signal>) {
+        self.document.note(&event);
         match event {
-            PageEvent::Console { arguments, kind } => {
-                signals.extend(super::page::signals(&arguments));
-                let line = format!("{kind}: {}", arguments.join(" "));
-                self.report.logged(match &self.address {
-                    Some(address) => address.scrub(&line),
-                    None => line,
-                });
-            }
-            PageEvent::Response { status, .. } => self.report.status = Some(status),
+            PageEvent::Said { line, more } => self.report.logged(&self.scrubbed(&line), more),
+            PageEvent::Signal(signal) => signals.push(signal),
+            PageEvent::Response { status } => self.report.status = Some(status),
             PageEvent::RequestFailed { url, reason, .. } => self.report.failed(&url, &reason),
-            PageEvent::Requested | PageEvent::PartCrashed => {}
+            PageEvent::Requested
+            | PageEvent::Document(_)
+            | PageEvent::Loading
+            | PageEvent::Loaded
+            | PageEvent::PartCrashed => {}
+            // Only of interest while connecting.
+            PageEvent::Appeared(_) | PageEvent::Attached { .. } => {}
             // The caller has seen to them.
             PageEvent::Crashed | PageEvent::Gone(_) => {}
         }
     }
 
+    /// Removes the secrets of the page's address from a text.
+    fn scrubbed(&self, text: &str) -> String {
+        self.address.as_ref().map_or_else(|| text.to_owned(), |address| address.scrub(text))
+    }
+
+    fn refused(&self, Refusal(text, more): &Refusal) -> PageError {
+        let text = if *more > 0 { &text[..super::page::whole_words(text)] } else { text };
+        PageError::of_template(&self.scrubbed(text), *more)
+    }
+
     /// The contract of LiveKit's templates: an element `div.error` says why they can't show a room.
-    async fn template_error(&self) -> Option<String> {
-        let text = self.evaluate("document.querySelector('div.error')?.innerText ?? null").await.ok()?;
-        Some(text.as_str()?.trim().to_owned())
+    async fn template_error(&self) -> Option<PageError> {
+        let said = self.page.template_error().await.ok()??;
+        Some(self.refused(&said))
     }
 
     /// The value of an expression in the page.
-    pub(super) async fn evaluate(&self, expression: &str) -> Result<serde_json::Value, DevToolsError> {
-        let mut evaluate = EvaluateParams::new(expression);
-        evaluate.return_by_value = Some(true);
-        evaluate.await_promise = Some(true);
-        let answer = self.ask("evaluate", evaluate).await?;
-        Ok(answer.result.value.unwrap_or_default())
-    }
-
-    async fn ask<C: Command>(&self, asked: &'static str, command: C) -> Result<C::Response, DevToolsError> {
-        let answer = async { Ok(self.page.execute(command).await?.result) };
-        within(asked, ANSWER_WITHIN, answer).await
+    #[cfg(test)]
+    pub(super) async fn evaluate(&self, expression: &str) -> Result<Value, DevToolsError> {
+        within("evaluate", session::ANSWER_WITHIN, self.page.value(expression)).await
     }
 }
 
-/// Waits for a page to say in a `div.error` why it can't start. `None`: it has not said so for a while.
-async fn refusal(page: &Page) -> Result<Option<String>, DevToolsError> {
-    let mut evaluate = EvaluateParams::new(REFUSAL);
-    evaluate.return_by_value = Some(true);
-    evaluate.await_promise = Some(true);
-    let answer = async { Ok(page.execute(evaluate).await?.result) };
-    let said = within("refusal", ANSWER_WITHIN, answer).await?.result.value;
-    Ok(said.as_ref().and_then(serde_json::Value::as_str).map(|text| text.trim().to_owned()))
-}
-
-async fn within<T>(
-    asked: &'static str,
-    within: Duration,
-    answer: impl Future<Output = Result<T, DevToolsError>>,
-) -> Result<T, DevToolsError> {
-    match tokio::time::timeout(within, answer).await {
-        Ok(answer) => answer,
-        Err(_) => Err(DevToolsError::NoAnswer { asked, within }),
-    }
-}
-
-/// Runs the connection until it ends.
-async fn drive(mut handler: Handler, gone: mpsc::UnboundedSender<PageEvent>) {
-    let why = loop {
-        match handler.next().await {
-            Some(Ok(())) => {}
-            // A killed browser ends as an error, a closed one without.
-            Some(Err(error)) => break error.to_string(),
-            None => break "the browser closed the connection".to_owned(),
+/// Attaches to the first page; returns the session's id.
+async fn attach(connection: &Connection, inbox: &Inbox) -> Result<String, DevToolsError> {
+    let mut pages: Vec<String> = Vec::new();
+    loop {
+        match tokio::time::timeout(ATTACH_AGAIN, inbox.next()).await {
+            Ok(PageEvent::Appeared(target)) => {
+                attach_to(connection, &target).await?;
+                if !pages.contains(&target) && pages.len() < PAGES {
+                    pages.push(target);
+                }
+            }
+            Ok(PageEvent::Attached { session }) => return Ok(session),
+            Ok(PageEvent::Gone(why)) => return Err(DevToolsError::Ended(why)),
+            Ok(_) => {}
+            // A page that was attached to before it was at `about:blank` is there now.
+            Err(_) => {
+                for target in &pages {
+                    attach_to(connection, target).await?;
+                }
+            }
         }
-    };
-    // Nobody listens any more when the tab is dropped.
-    drop(gone.send(PageEvent::Gone(why)));
+    }
 }
+
+async fn attach_to(connection: &Connection, target: &str) -> Result<(), DevToolsError> {
+    connection.post(None, "Target.attachToTarget", json!({"targetId": target, "flatten": true})).await
+}
+
+/// Accepts every dialog: the page would wait for an answer.
+async fn answer_dialogs(page: Session, inbox: Inbox) {
+    loop {
+        inbox.dialog().await;
+        if page.post("Page.handleJavaScriptDialog", json!({"accept": true})).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

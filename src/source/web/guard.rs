@@ -1,5 +1,5 @@
-//! Keeps a page from link-local addresses and metadata services: whatever it connects to but this machine's own loopback goes
-//! through here.
+//! SOCKS5 proxy of the browser. Refuses link-local addresses, metadata services, and the ports of the service that records the page. All
+//! of the browser's connections go through it, those to loopback included.
 //!
 //! ```text
 //! browser ── SOCKS5 on loopback (RFC 1928) ──► Guard: looks the name up, drops what is refused ──► what is left
@@ -8,8 +8,9 @@
 //! The addresses that were looked at are those that are connected to, so that a name which changes its mind (DNS rebinding) gains
 //! nothing. Redirects, frames, images and websockets are connections like any other. WebRTC's packets do not come through here.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use tokio::time::{sleep, timeout};
 
 use super::page::PageError;
 use crate::plan::reach::is_link_local;
+use crate::plan::source::BrowserTerms;
 
 /// A browser says at once what it wants.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
@@ -44,9 +46,69 @@ const BUFFER: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
     LinkLocal,
+    OwnPort,
     NotFound,
     Refused,
     Unreachable,
+}
+
+/// Refused addresses that are logged per browser.
+const LOGGED: usize = 64;
+
+/// The addresses that a page may not connect to.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    link_local: Option<fn(IpAddr) -> bool>,
+    /// Refused on every address of this machine.
+    own_ports: BTreeSet<u16>,
+    /// Addresses that were logged.
+    logged: Mutex<BTreeSet<SocketAddr>>,
+}
+
+impl Refusals {
+    pub(super) fn of(terms: &BrowserTerms) -> Self {
+        Self {
+            link_local: terms.refuse_link_local.then_some(is_link_local as fn(IpAddr) -> bool),
+            own_ports: terms.own_ports.clone(),
+            logged: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.link_local.is_none() && self.own_ports.is_empty()
+    }
+
+    /// Why an address is refused; `None`: it is allowed.
+    fn refuse(&self, address: SocketAddr) -> Option<Failure> {
+        if self.link_local.is_some_and(|is_refused| is_refused(address.ip())) {
+            return Some(Failure::LinkLocal);
+        }
+        let is_own = self.own_ports.contains(&address.port()) && is_this_machine(address);
+        is_own.then_some(Failure::OwnPort)
+    }
+
+    /// Logs a refused address, each once, up to [`LOGGED`] of them.
+    fn log(&self, address: SocketAddr, why: Failure) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < LOGGED && logged.insert(address) {
+            tracing::warn!(%address, ?why, "refused: a page wants to connect to what it must not reach");
+            if logged.len() == LOGGED {
+                tracing::warn!("further refusals of this browser are not logged");
+            }
+        }
+    }
+}
+
+/// Whether an address is one of this machine's, in any form. Binding a socket succeeds on these only, also on addresses that were added
+/// later.
+fn is_this_machine(address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    ip.is_loopback() || ip.is_unspecified() || {
+        let mut here = address;
+        here.set_ip(ip);
+        here.set_port(0);
+        UdpSocket::bind(here).is_ok()
+    }
 }
 
 /// The way out for one browser. Gone, with all its connections, when dropped.
@@ -59,24 +121,20 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Opens it on a free port of the loopback interface.
-    pub(super) async fn open() -> io::Result<Self> {
-        Self::refusing(is_link_local).await
-    }
-
-    async fn refusing(is_refused: fn(IpAddr) -> bool) -> io::Result<Self> {
+    pub(super) async fn open(refusals: Refusals) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let last = Arc::default();
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, is_refused, Arc::clone(&last)));
+        serving.spawn(serve(listener, Arc::new(refusals), Arc::clone(&last)));
         Ok(Self { port, last, _serving: serving })
     }
 
-    /// What makes Chromium go through it. It leaves addresses of the link out of every proxy by itself, unless told not to.
+    /// Chromium's flags for this proxy. `<-loopback>`: by default Chromium connects to loopback and link-local addresses directly.
     pub(super) fn flags(&self) -> [String; 2] {
         [
             format!("--proxy-server=socks5://127.0.0.1:{}", self.port),
-            "--proxy-bypass-list=<-loopback>;localhost;*.localhost;127.0.0.0/8;[::1]".to_owned(),
+            "--proxy-bypass-list=<-loopback>".to_owned(),
         ]
     }
 
@@ -86,6 +144,7 @@ impl Guard {
         match (error, last) {
             (PageError::Network { url, code }, Some(why)) if code.contains("SOCKS") => match why {
                 Failure::LinkLocal => PageError::LinkLocal { url },
+                Failure::OwnPort => PageError::OwnPort { url },
                 Failure::NotFound => PageError::NotFound { url },
                 Failure::Refused => PageError::Refused { url },
                 Failure::Unreachable => PageError::Network { url, code },
@@ -95,16 +154,16 @@ impl Guard {
     }
 }
 
-async fn serve(listener: TcpListener, is_refused: fn(IpAddr) -> bool, last: Arc<Mutex<Option<Failure>>>) {
+async fn serve(listener: TcpListener, refusals: Arc<Refusals>, last: Arc<Mutex<Option<Failure>>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             // Others wait with the kernel until one ends.
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    let last = Arc::clone(&last);
+                    let (refusals, last) = (Arc::clone(&refusals), Arc::clone(&last));
                     connections.spawn(async move {
-                        if let Err(error) = relay(stream, is_refused, &last).await {
+                        if let Err(error) = relay(stream, &refusals, &last).await {
                             tracing::debug!(%error, "the browser says what is no SOCKS5");
                         }
                     });
@@ -122,7 +181,7 @@ async fn serve(listener: TcpListener, is_refused: fn(IpAddr) -> bool, last: Arc<
 /// One connection, from its request to its end.
 async fn relay(
     stream: TcpStream,
-    is_refused: fn(IpAddr) -> bool,
+    refusals: &Refusals,
     last: &Mutex<Option<Failure>>,
 ) -> Result<(), SocksServerError> {
     stream.set_nodelay(true).ok();
@@ -135,7 +194,7 @@ async fn relay(
     if command != Socks5Command::TCPConnect {
         return client.reply_error(&ReplyError::CommandNotSupported).await;
     }
-    match connect(target, is_refused).await {
+    match connect(target, refusals).await {
         Ok(mut there) => {
             let unspecified = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
             let mut here = client.reply_success(unspecified).await?;
@@ -146,7 +205,7 @@ async fn relay(
         Err(failure) => {
             *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
             let reply = match failure {
-                Failure::LinkLocal => ReplyError::ConnectionNotAllowed,
+                Failure::LinkLocal | Failure::OwnPort => ReplyError::ConnectionNotAllowed,
                 Failure::NotFound | Failure::Unreachable => ReplyError::HostUnreachable,
                 Failure::Refused => ReplyError::ConnectionRefused,
             };
@@ -155,21 +214,29 @@ async fn relay(
     }
 }
 
-async fn connect(target: TargetAddr, is_refused: fn(IpAddr) -> bool) -> Result<TcpStream, Failure> {
+async fn connect(target: TargetAddr, refusals: &Refusals) -> Result<TcpStream, Failure> {
     let found: Vec<SocketAddr> = match target {
         TargetAddr::Ip(address) => vec![address],
+        TargetAddr::Domain(name, port) if is_localhost(&name) => {
+            vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+        }
         TargetAddr::Domain(name, port) => match timeout(RESOLVED_WITHIN, lookup_host((name, port))).await {
             Ok(Ok(found)) => found.collect(),
             Ok(Err(_)) | Err(_) => return Err(Failure::NotFound),
         },
     };
-    let (refused, allowed): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|address| is_refused(address.ip()));
-    if let Some(address) = refused.first() {
-        tracing::warn!(%address, "refused: a page wants to connect to a link-local address");
+    let (mut allowed, mut refused) = (Vec::new(), None);
+    for address in found {
+        match refusals.refuse(address) {
+            Some(why) => {
+                refusals.log(address, why);
+                refused = Some(why);
+            }
+            None => allowed.push(address),
+        }
     }
     if allowed.is_empty() {
-        return Err(if refused.is_empty() { Failure::NotFound } else { Failure::LinkLocal });
+        return Err(refused.unwrap_or(Failure::NotFound));
     }
     let there = timeout(CONNECTED_WITHIN, dial(allowed)).await.map_err(|_| Failure::Unreachable)?;
     let there = there.map_err(|error| match error.kind() {
@@ -178,6 +245,12 @@ async fn connect(target: TargetAddr, is_refused: fn(IpAddr) -> bool) -> Result<T
     })?;
     there.set_nodelay(true).ok();
     Ok(there)
+}
+
+/// Names that always mean loopback (RFC 6761 §6.3). Not every resolver knows `*.localhost`.
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// The first of a host's addresses that answers. Each is tried when the one before it has failed, or has not answered for a while.

@@ -6,6 +6,16 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use crate::process::text::{head, shown};
+
+/// Bytes that are shown of a console line.
+pub(super) const LINE: usize = 4 << 10;
+/// Bytes that are shown of a failed request's reason, and of its address.
+pub(super) const REASON: usize = 256;
+pub(super) const ADDRESS: usize = 512;
+/// Bytes that are shown of a `div.error`.
+const TEMPLATE_ERROR: usize = 2 << 10;
+
 /// What a page can say to the recording, by logging exactly this text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
@@ -44,6 +54,11 @@ pub enum PageError {
         "page load error: {url} leads to a link-local address, which pages of this service do not reach (`allow_link_local`)"
     )]
     LinkLocal { url: String },
+    #[error(
+        "page load error: {url} leads to a port of the service that records it (API, console, health, metrics, debug), \
+         which its pages do not reach"
+    )]
+    OwnPort { url: String },
     #[error("page load error: {url}: {code}")]
     Network { url: String, code: String },
     /// The page holds a `div.error`.
@@ -57,6 +72,11 @@ pub enum PageError {
 }
 
 impl PageError {
+    /// The error of a page with a `div.error`. `more`: characters that were cut from its text before.
+    pub(super) fn of_template(text: &str, more: usize) -> Self {
+        Self::Template(shown(text.trim(), TEMPLATE_ERROR, more))
+    }
+
     /// What Chromium calls `net::ERR_…`, put into our words.
     pub(super) fn of_network(url: &Url, code: &str) -> Self {
         let url = redacted(url);
@@ -89,6 +109,7 @@ impl PageError {
             | Self::Certificate { .. }
             | Self::NotAPage { .. }
             | Self::LinkLocal { .. }
+            | Self::OwnPort { .. }
             | Self::Template(_)
             | Self::Crashed { .. } => false,
         }
@@ -119,13 +140,24 @@ pub(super) fn without_query(text: &str, url: &Url) -> String {
     })
 }
 
-/// An address out of the browser, which may be anything, without what may be secret in it.
+/// An address from the browser, which may be anything, without secrets, cut at [`ADDRESS`] bytes.
 pub(super) fn redacted_text(url: &str) -> String {
-    Url::parse(url).map_or_else(|_| "(not an address)".to_owned(), |url| redacted(&url))
+    let url = Url::parse(url).map_or_else(|_| "(not an address)".to_owned(), |url| redacted(&url));
+    shown(&url, ADDRESS, 0)
+}
+
+/// Length of a cut text without a split secret at its end: half a query or half a token would not be recognized and hidden.
+pub(super) fn whole_words(text: &str) -> usize {
+    let begins = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`');
+    let word = text.rfind(begins).map_or(0, |at| at + 1);
+    let secret = [text[word..].find(['?', '#']), text[word..].find("eyJ")].into_iter().flatten().min();
+    secret.map_or(text.len(), |at| word + at)
 }
 
 const CONSOLE_LINES: usize = 20;
 const FAILED_REQUESTS: usize = 20;
+/// Bytes that are kept of each list.
+const KEPT: usize = 32 << 10;
 
 /// What a start looked like from inside the page: for the error's text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -141,12 +173,15 @@ pub struct StartReport {
 }
 
 impl StartReport {
-    pub(super) fn logged(&mut self, line: String) {
-        keep(&mut self.console, line, CONSOLE_LINES);
+    /// Adds a console line without secrets. `more`: characters that were cut before.
+    pub(super) fn logged(&mut self, line: &str, more: usize) {
+        keep(&mut self.console, shown(line, LINE, more), CONSOLE_LINES);
     }
 
+    /// Adds a failed request. `url` has no query.
     pub(super) fn failed(&mut self, url: &str, reason: &str) {
-        keep(&mut self.failed_requests, format!("{} {reason}", redacted_text(url)), FAILED_REQUESTS);
+        let reason = shown(head(reason, REASON).0, REASON, 0);
+        keep(&mut self.failed_requests, format!("{url} {reason}"), FAILED_REQUESTS);
     }
 }
 
@@ -170,10 +205,10 @@ impl fmt::Display for StartReport {
 }
 
 fn keep(list: &mut VecDeque<String>, line: String, limit: usize) {
-    if list.len() == limit {
+    list.push_back(line);
+    while list.len() > limit || list.iter().map(String::len).sum::<usize>() > KEPT {
         list.pop_front();
     }
-    list.push_back(line);
 }
 
 fn reason(status: u16) -> &'static str {
@@ -250,11 +285,51 @@ mod tests {
         let mut report = StartReport::default();
         assert_eq!(report.to_string(), "");
         for line in 0..50 {
-            report.logged(format!("line {line}"));
+            report.logged(&format!("line {line}"), 0);
         }
-        report.failed("https://cdn.example/app.js?v=secret", "net::ERR_FAILED");
+        report.failed(&redacted_text("https://cdn.example/app.js?v=secret"), "net::ERR_FAILED");
         let text = report.to_string();
         assert!(text.starts_with("\n  failed request: https://cdn.example/app.js net::ERR_FAILED"), "{text}");
         assert!(!text.contains("line 29\n") && text.ends_with("line 49"), "{text}");
+    }
+
+    #[test]
+    fn a_report_is_for_reading_however_much_a_page_says() {
+        let mut report = StartReport::default();
+        for line in 0..50 {
+            report.logged(&format!("{line}\n  status: 200\u{1b}[2J{}", "x".repeat(1 << 20)), 3);
+            report.failed(&redacted_text(&format!("https://a.example/{}", "y".repeat(1 << 20))), "why\u{1b}");
+        }
+        let text = report.to_string();
+        assert!(text.len() < 66 << 10, "{}", text.len());
+        assert!(text.contains("console: 49\\n  status: 200\\u{1b}[2Jxxx"), "{text:.300}");
+        assert!(text.lines().all(|line| line.len() < LINE + 100 && !line.contains('\u{1b}')));
+        // The note counts everything beyond 4 KiB, and what was cut before.
+        let left =
+            (1 << 20) + "49\n  status: 200\u{1b}[2J".len() + 3 - (LINE - "\\n".len() - "\\u{1b}".len() + 2);
+        assert!(text.contains(&format!("… ({left} more characters)")), "{left}");
+    }
+
+    #[test]
+    fn a_template_has_two_kilobytes_for_its_error() {
+        let PageError::Template(text) = PageError::of_template(" no\tsuch\u{7} room\n", 0) else { panic!() };
+        assert_eq!(text, "no such\\u{7} room");
+        let long = PageError::of_template(&"ü".repeat(3 << 20), 5).to_string();
+        assert!(long.len() < 2200 && long.ends_with("ü… (3144709 more characters)"), "{}", long.len());
+    }
+
+    #[test]
+    fn a_cut_leaves_no_beginning_of_a_secret() {
+        for (text, kept) in [
+            ("all of it", "all of it"),
+            ("at https://a.example/b", "at https://a.example/b"),
+            ("at https://a.example/?token=ab", "at https://a.example/"),
+            ("at https://a.example/?token=ab, then", "at https://a.example/?token=ab, then"),
+            ("token \"eyJhbGci", "token \""),
+            ("eyJ", ""),
+            ("", ""),
+        ] {
+            assert_eq!(&text[..whole_words(text)], kept);
+        }
     }
 }

@@ -16,11 +16,11 @@ use tokio::sync::watch;
 
 use super::WebError;
 use super::address::{Address, Addresses};
-use super::browser::{Browser, Surroundings};
+use super::browser::{Browser, BrowserError, Surroundings, emulated_size};
 use super::capture::{PictureCapture, PictureSlot, Screen, SoundCapture, alignment};
 use super::cdp::{Tab, TabEvent};
 use super::display::Display;
-use super::guard::Guard;
+use super::guard::{Guard, Refusals};
 use super::page::{PageError, Signal, StartReport};
 use super::sound::{MONITOR, SINK, Sound};
 use super::vitals::{News, Part, Vitals};
@@ -101,8 +101,9 @@ impl Stage {
         let step = |what: &str| tracing::debug!(stage = number, ms = begun.elapsed().as_millis(), "{what}");
         step("display and sound are up");
 
-        let guard = match plan.browser.refuse_link_local && !plan.browser.sets_proxy() {
-            true => Some(Guard::open().await.map_err(WebError::Guard)?),
+        let refusals = Refusals::of(&plan.browser);
+        let guard = match !refusals.is_empty() && !plan.browser.sets_proxy() {
+            true => Some(Guard::open(refusals).await.map_err(WebError::Guard)?),
             false => None,
         };
         let captures = Captures::start(plan, context, slot, &display, sound.as_ref());
@@ -190,7 +191,7 @@ impl Stage {
             why = maybe(listening.map(failed)) => StageEvent::StageLost(format!("the sound was lost: {why}")),
             event = self.tab.next(self.awaits_start) => match event {
                 TabEvent::Signal(signal) => StageEvent::Signal(signal),
-                TabEvent::Refused(text) => StageEvent::Refused(PageError::Template(text)),
+                TabEvent::Refused(error) => StageEvent::Refused(error),
                 TabEvent::Crashed => StageEvent::PageLost("the page's renderer crashed".to_owned()),
                 TabEvent::PartCrashed => StageEvent::News(News::Died("a frame or worker of the page")),
                 TabEvent::Lost(why) => StageEvent::StageLost(format!("the browser was lost: {why}")),
@@ -259,9 +260,10 @@ async fn open<'a>(
 ) -> Result<(Browser, Tab, Vec<Signal>), WebError> {
     let mut attempt = 1;
     loop {
-        let browser = Browser::start(around(), plan).await?;
+        let mut browser = Browser::start(around(), plan).await?;
         step("the browser is up");
-        let mut tab = Tab::connect(browser.devtools()).await?;
+        let devtools = browser.take_devtools().ok_or(BrowserError::NoPipes)?;
+        let mut tab = Tab::open(devtools, emulated_size(plan)).await?;
         step("the browser listens");
         match tab.load(&addresses.next()?, patience.load).await {
             Ok(signals) => return Ok((browser, tab, signals)),

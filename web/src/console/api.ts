@@ -1,4 +1,5 @@
-// Asks the service. The token is kept as long as the tab is.
+// Asks the service. What lets the page in, an access token or a session's, is kept as long as the tab is: no cookie, which other ports of
+// this machine would get to see.
 
 import type { Board, EgressInfo } from "./info";
 
@@ -31,6 +32,18 @@ export const token = {
     sessionStorage.removeItem(KEPT);
   },
 };
+
+/** The one-time key in what somebody typed or opened: the key itself, or the address with it. */
+export function keyIn(text: string): string | undefined {
+  return /(?:^|#key=)(wk_[A-Za-z0-9]+)$/.exec(text.trim())?.[1];
+}
+
+/** Begins a session with a key that is good once. */
+export async function begin(key: string): Promise<void> {
+  token.forget();
+  const answer = (await (await ask("session", PATIENCE, { key })).json()) as { token: string };
+  token.keep(answer.token);
+}
 
 async function ask(path: string, patience: number, body?: unknown): Promise<Response> {
   const shown = token.get();

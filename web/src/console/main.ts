@@ -41,6 +41,8 @@ class Console {
   #timer: number | undefined;
   #looks = 0;
   #shownFinished = "";
+  /** Why the last key was not taken. */
+  #refusedKey = "";
 
   constructor(root: HTMLElement) {
     const [running, finished] = [fresh("running"), fresh("finished")];
@@ -70,8 +72,30 @@ class Console {
       this.#form.element,
     );
     document.addEventListener("visibilitychange", () => this.#soon());
+    window.addEventListener("hashchange", () => void this.#enter());
     window.setInterval(() => this.#tick(), 500);
+    void this.#enter();
+  }
+
+  /** Begins a session, where the address has a key, and looks. */
+  async #enter(): Promise<void> {
+    const key = api.keyIn(location.hash);
+    if (key !== undefined) {
+      // It is good once: it need not stay in the address, nor in the history.
+      history.replaceState(null, "", location.pathname + location.search);
+      await this.#begin(key);
+    }
     this.#soon();
+  }
+
+  /** Begins a session; a key that is not taken is told of. */
+  async #begin(key: string): Promise<void> {
+    try {
+      await api.begin(key);
+      this.#refusedKey = "";
+    } catch (error) {
+      this.#refusedKey = error instanceof Error ? error.message : String(error);
+    }
   }
 
   #tick(): void {
@@ -107,8 +131,9 @@ class Console {
   #fail(error: unknown): void {
     const refused = error instanceof api.Refused && error.needsToken;
     // Who has shown none yet is only asked for it.
-    if (refused && api.token.get() === "") this.#trouble.hidden = true;
-    else this.#tell(error);
+    if (!refused || api.token.get() !== "") this.#tell(error);
+    else if (this.#refusedKey !== "") this.#tell(new Error(this.#refusedKey));
+    else this.#trouble.hidden = true;
     if (refused) {
       this.#content.hidden = true;
       this.#leave.hidden = true;
@@ -197,12 +222,12 @@ class Console {
       "form",
       { class: "door", hidden: true, novalidate: true },
       h("h2", {}, "Who are you?"),
-      h("label", { for: id }, "LiveKit access token"),
+      h("label", { for: id }, "Key, or LiveKit access token"),
       h("div", { class: "row" }, input, go),
       h(
         "p",
         { id: hint, class: "quiet-text" },
-        "One with the grant roomRecord, signed with the service's API key. It is kept until this tab is closed. On the service's own machine none is needed.",
+        "On the service's own machine, weir console prints a key that opens this page once. From anywhere, show a token with the grant roomRecord, signed with the service's API key. It is kept until this tab is closed.",
       ),
     );
     form.addEventListener("submit", (event) => {
@@ -212,9 +237,14 @@ class Console {
         input.focus();
         return;
       }
-      api.token.keep(text);
       input.value = "";
-      void busy(go, () => this.#look());
+      const key = api.keyIn(text);
+      void busy(go, async () => {
+        this.#refusedKey = "";
+        if (key === undefined) api.token.keep(text);
+        else await this.#begin(key);
+        await this.#look();
+      });
     });
     return form;
   }

@@ -29,15 +29,45 @@ fn asker<'a>(peer: &str, method: &'a Method, headers: &'a HeaderMap) -> Asker<'a
     Asker { peer: peer.parse().ok(), version: Version::HTTP_11, method, headers }
 }
 
+/// With a session's token, unless the lines have an `authorization` header.
 fn ask(peer: &str, method: &Method, lines: &[(&'static str, &str)]) -> Result<(), Code> {
-    may(&keys(), asker(peer, method, &headers(lines))).map_err(|error| {
-        assert!(!error.message.contains(SECRET));
+    let mut all = lines.to_vec();
+    if !lines.iter().any(|(name, _)| *name == "authorization") {
+        all.push(("authorization", "Bearer ws_on"));
+    }
+    judged(peer, method, &all)
+}
+
+fn judged(peer: &str, method: &Method, lines: &[(&'static str, &str)]) -> Result<(), Code> {
+    may(&keys(), is_on, asker(peer, method, &headers(lines))).map_err(|error| {
+        assert!(!error.message.contains(SECRET) && !error.message.contains("ws_"));
         error.code
     })
 }
 
+fn is_on(token: &str) -> bool {
+    token == "ws_on"
+}
+
 #[test]
-fn who_sits_at_the_machine_needs_no_token() {
+fn nobody_is_let_in_for_sitting_at_the_machine() {
+    let host = ("host", "localhost:7981");
+    for lines in
+        [vec![host], vec![host, ("sec-fetch-site", "none")], vec![host, ("sec-fetch-site", "same-origin")]]
+    {
+        assert_eq!(judged(HERE, &Method::GET, &lines), Err(Code::Unauthenticated), "{lines:?}");
+    }
+    for value in ["Bearer ws_over", "Bearer ws_", "Basic ws_on", "ws_on", "Bearer wk_on", "Bearer", ""] {
+        let lines = [host, ("authorization", value)];
+        assert_eq!(judged(HERE, &Method::GET, &lines), Err(Code::Unauthenticated), "{value}");
+    }
+    let lines = headers(&[host]);
+    let refused = may(&keys(), is_on, asker(HERE, &Method::GET, &lines)).unwrap_err();
+    assert!(refused.message.contains("weir console"), "it says what to do: {refused}");
+}
+
+#[test]
+fn a_session_is_good_at_the_machine_by_its_names() {
     for peer in [HERE, "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
         for host in ["localhost", "localhost:7981", "LocalHost:80", "127.0.0.1:7981", "[::1]:7981", "[::1]"] {
             for method in [Method::GET, Method::POST] {
@@ -79,13 +109,13 @@ fn who_comes_from_elsewhere_needs_a_token() {
         let lines = [("host", "localhost:7981"), (name, "203.0.113.9")];
         assert_eq!(ask(HERE, &Method::GET, &lines), Err(Code::Unauthenticated), "{name}");
     }
-    let here = headers(&[("host", "localhost")]);
-    let unknown = may(&keys(), asker("not known", &Method::GET, &here)).unwrap_err();
+    let here = headers(&[("host", "localhost"), ("authorization", "Bearer ws_on")]);
+    let unknown = may(&keys(), is_on, asker("not known", &Method::GET, &here)).unwrap_err();
     assert!(unknown.message.contains("roomRecord"), "it says what to do: {unknown}");
     // As nginx asks when nobody has told it to say more.
     let old = Asker { version: Version::HTTP_10, ..asker(HERE, &Method::GET, &here) };
-    assert_eq!(may(&keys(), old).unwrap_err().code, Code::Unauthenticated);
-    assert_eq!(may(&keys(), Asker { version: Version::HTTP_11, ..old }), Ok(()));
+    assert_eq!(may(&keys(), is_on, old).unwrap_err().code, Code::Unauthenticated);
+    assert_eq!(may(&keys(), is_on, Asker { version: Version::HTTP_11, ..old }), Ok(()));
 }
 
 #[test]
@@ -114,7 +144,7 @@ fn a_token_lets_in_from_anywhere_and_a_wrong_one_from_nowhere() {
     }
     // Without a key there is no token, and never one that is let in.
     let shown = headers(&[("authorization", &good)]);
-    let none = may(&ApiKeys::default(), asker(LAN, &Method::GET, &shown));
+    let none = may(&ApiKeys::default(), is_on, asker(LAN, &Method::GET, &shown));
     assert_eq!(none.unwrap_err().code, Code::Unauthenticated);
 }
 

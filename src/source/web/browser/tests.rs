@@ -55,3 +55,24 @@ fn pages_are_kept_apart_unless_they_need_not_be() {
     assert!(!ours.contains(&"--disable-audio-output".to_owned()));
     assert!(silent.contains(&"--disable-audio-output".to_owned()));
 }
+
+#[test]
+fn the_browser_is_spoken_to_over_pipes_and_listens_nowhere() {
+    let ours = given(BrowserTerms::default(), true);
+    assert!(ours.contains(&"--remote-debugging-pipe".to_owned()));
+    assert!(!ours.iter().any(|flag| flag.contains("remote-debugging-port")), "{ours:?}");
+}
+
+#[test]
+fn a_page_smaller_than_any_window_is_laid_out_by_itself() {
+    let url = Url::parse("https://example.com").unwrap();
+    let of = |width, height, has_video| {
+        emulated_size(&WebPlan { width, height, has_video, ..crate::source::web::tests::plan(&url) })
+    };
+    assert_eq!(of(320, 180, true), Some((320, 180)));
+    assert_eq!(of(498, 1080, true), Some((498, 1080)));
+    assert_eq!(of(1920, 108, true), Some((1920, 108)));
+    assert_eq!(of(500, 300, true), None);
+    assert_eq!(of(1920, 1080, true), None);
+    assert_eq!(of(16, 16, false), None, "nobody sees it");
+}

@@ -1,46 +1,56 @@
-//! The page's events, out of one stream for each kind into one channel.
+//! Filters the browser's events: DevTools events → [`PageEvent`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use chromiumoxide::cdp::browser_protocol::network::{
-    EventLoadingFailed, EventRequestWillBeSent, EventResponseReceived, ResourceType,
-};
-use chromiumoxide::cdp::browser_protocol::page::{
-    EventJavascriptDialogOpening, FrameId, HandleJavaScriptDialogParams,
-};
-use chromiumoxide::cdp::browser_protocol::target::EventTargetCrashed;
-use chromiumoxide::cdp::js_protocol::runtime::{EventConsoleApiCalled, EventExceptionThrown, RemoteObject};
-use chromiumoxide::error::CdpError;
-use chromiumoxide::{Browser, Page};
-use futures::StreamExt;
-use futures::stream::select_all;
-use tokio::sync::mpsc;
+use serde::Deserialize;
+
+use super::connection::{Event, Listener, Said};
+use super::framing::LIMIT;
+use super::inbox::Inbox;
+use crate::process::text::head;
+use crate::source::web::page::{self, Signal};
+
+/// Bytes that are kept of a console line: twice what is shown ([`page::LINE`]), as hiding secrets shortens it.
+const LINE: usize = 2 * page::LINE;
+/// Requests without an answer that are remembered.
+const REQUESTS: usize = 4096;
 
 /// What a page and its browser tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PageEvent {
-    /// A call of a console method, or an exception that nobody caught.
-    Console {
-        kind: &'static str,
-        arguments: Vec<String>,
+    /// A console call or an uncaught exception. `more`: characters that were cut.
+    Said {
+        line: String,
+        more: usize,
     },
+    Signal(Signal),
     /// The page's own request was answered.
     Response {
         status: u16,
     },
     /// The page's own request was sent: the first, or where a script or a redirection leads.
     Requested,
-    /// Any request of the page failed, or was answered with an error status.
+    /// Any request of the page failed, or was answered with an error status. Its address has no query.
     RequestFailed {
         url: String,
         reason: String,
         whose: Whose,
     },
+    /// Another document was committed; its loader's id.
+    Document(String),
+    /// The document began to load.
+    Loading,
+    /// The document is loaded.
+    Loaded,
     Crashed,
     /// Something else in the browser crashed: a frame of the page, a worker.
     PartCrashed,
+    /// The browser has another page; its target's id.
+    Appeared(String),
+    /// Attached to the empty page that the browser starts with. From now on its events are reported.
+    Attached {
+        session: String,
+    },
     /// The connection is gone.
     Gone(String),
 }
@@ -54,115 +64,177 @@ pub(super) enum Whose {
     Part,
 }
 
-/// Which of the two halves of a failed request is known. The streams are not in step with one another.
+impl PageEvent {
+    /// Whether older ones may be dropped when there are too many.
+    pub(super) const fn is_talk(&self) -> bool {
+        matches!(self, Self::Said { .. } | Self::RequestFailed { whose: Whose::Part, .. } | Self::PartCrashed)
+    }
+
+    /// Whether a repetition may be dropped.
+    pub(super) const fn is_once(&self) -> bool {
+        matches!(self, Self::Signal(_) | Self::Crashed)
+    }
+
+    /// Length of its texts.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Said { line, .. } => line.len(),
+            Self::RequestFailed { url, reason, .. } => url.len() + reason.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// The half of a failed request that is known.
 #[derive(Debug)]
 enum Half {
     Url(String, Whose),
     Reason(String),
 }
 
-/// Subscribes to a page's events; the future that comes back puts them into `out` for as long as the page is there.
-pub(super) async fn watch(
-    browser: &Browser,
-    page: &Page,
-    out: mpsc::UnboundedSender<PageEvent>,
-) -> Result<impl Future<Output = ()> + Send + use<>, CdpError> {
-    let console = page.event_listener::<EventConsoleApiCalled>().await?.map(Seen::Console);
-    let exceptions = page.event_listener::<EventExceptionThrown>().await?.map(Seen::Exception);
-    let dialogs = page.event_listener::<EventJavascriptDialogOpening>().await?.map(|_| Seen::Dialog);
-    let requests = page.event_listener::<EventRequestWillBeSent>().await?.map(Seen::Request);
-    let responses = page.event_listener::<EventResponseReceived>().await?.map(Seen::Response);
-    let failures = page.event_listener::<EventLoadingFailed>().await?.map(Seen::Failed);
-    // Of the browser, and of every tab and worker: told apart by the target.
-    let crashes = browser.event_listener::<EventTargetCrashed>().await?.map(Seen::Crashed);
-    let mut seen = select_all([
-        console.boxed(),
-        exceptions.boxed(),
-        dialogs.boxed(),
-        requests.boxed(),
-        responses.boxed(),
-        failures.boxed(),
-        crashes.boxed(),
-    ]);
-    let mut watch = Watch { page: page.clone(), requests: HashMap::new(), out };
-    Ok(async move {
-        while let Some(event) = seen.next().await {
-            watch.on(event).await;
-        }
-    })
-}
-
-/// How many requests without an answer are remembered; a page with more has other troubles.
-const REQUESTS: usize = 4096;
-
-enum Seen {
-    Console(Arc<EventConsoleApiCalled>),
-    Exception(Arc<EventExceptionThrown>),
-    Dialog,
-    Request(Arc<EventRequestWillBeSent>),
-    Response(Arc<EventResponseReceived>),
-    Failed(Arc<EventLoadingFailed>),
-    Crashed(Arc<EventTargetCrashed>),
-}
-
-struct Watch {
-    page: Page,
+/// Puts the events that matter into an inbox.
+#[derive(Debug)]
+pub(super) struct Watch {
+    inbox: Inbox,
+    /// Target and session of the page.
+    page: Option<(String, String)>,
     /// By request id.
     requests: HashMap<String, Half>,
-    out: mpsc::UnboundedSender<PageEvent>,
 }
 
 impl Watch {
-    async fn on(&mut self, event: Seen) {
-        match event {
-            Seen::Console(call) => {
-                let arguments = call.args.iter().map(text_of).collect();
-                self.tell(PageEvent::Console { kind: "log", arguments });
-            }
-            Seen::Exception(thrown) => {
-                let details = &thrown.exception_details;
-                let description =
-                    details.exception.as_ref().and_then(|exception| exception.description.clone());
-                let text = description.unwrap_or_else(|| details.text.clone());
-                self.tell(PageEvent::Console { kind: "exception", arguments: vec![text] });
-            }
-            Seen::Dialog => self.answer_dialog().await,
-            Seen::Request(request) => {
-                if self.requests.len() == REQUESTS {
-                    self.requests.clear();
+    pub(super) fn new(inbox: Inbox) -> Self {
+        Self { inbox, page: None, requests: HashMap::new() }
+    }
+
+    fn tell(&self, event: PageEvent) {
+        self.inbox.push(event);
+    }
+
+    /// Events of the browser.
+    fn on_target(&mut self, event: &Event<'_>) {
+        match event.method {
+            "Target.targetCreated" => {
+                if let Some(Target { info }) = event.params()
+                    && info.is_page()
+                    && self.page.is_none()
+                {
+                    self.tell(PageEvent::Appeared(info.id));
                 }
-                let whose = self.whose(request.r#type.as_ref(), request.frame_id.as_ref());
-                if whose == Whose::Page {
-                    self.tell(PageEvent::Requested);
-                }
-                let half = Half::Url(request.request.url.clone(), whose);
-                self.meet(request.request_id.inner().clone(), half);
             }
-            Seen::Response(response) => {
-                self.requests.remove(response.request_id.inner());
-                let status = u16::try_from(response.response.status).unwrap_or_default();
-                match self.whose(Some(&response.r#type), response.frame_id.as_ref()) {
-                    Whose::Page => {
-                        // Kept: it may still turn out not to be a page.
-                        let half = Half::Url(response.response.url.clone(), Whose::Page);
-                        self.requests.insert(response.request_id.inner().clone(), half);
-                        self.tell(PageEvent::Response { status });
+            // It was created without an address.
+            "Target.targetInfoChanged" => {
+                if let Some(Target { info }) = event.params()
+                    && info.is_first_page()
+                    && self.page.is_none()
+                {
+                    self.tell(PageEvent::Appeared(info.id));
+                }
+            }
+            "Target.attachedToTarget" => {
+                if let Some(Attached { session, info }) = event.params()
+                    && info.is_first_page()
+                    && self.page.is_none()
+                {
+                    self.page = Some((info.id, session.clone()));
+                    self.tell(PageEvent::Attached { session });
+                }
+            }
+            "Target.targetCrashed" => {
+                if let Some(Crash { id }) = event.params()
+                    && let Some((page, _)) = &self.page
+                {
+                    self.tell(if *page == id { PageEvent::Crashed } else { PageEvent::PartCrashed });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Events of the page.
+    fn on_page(&mut self, event: &Event<'_>, page: &str) {
+        match event.method {
+            "Runtime.consoleAPICalled" => {
+                if let Some(Console { args }) = event.params() {
+                    self.on_console(&args);
+                }
+            }
+            "Runtime.exceptionThrown" => {
+                if let Some(Thrown { details: Details { text, exception } }) = event.params() {
+                    let text = exception.and_then(|exception| exception.description).unwrap_or(text);
+                    self.tell(line("exception", &[text]));
+                }
+            }
+            "Page.javascriptDialogOpening" => self.inbox.on_dialog(),
+            "Page.lifecycleEvent" => {
+                if let Some(Lifecycle { frame, loader, name }) = event.params()
+                    && frame == page
+                {
+                    match name.as_str() {
+                        "init" => self.tell(PageEvent::Document(loader)),
+                        "load" => self.tell(PageEvent::Loaded),
+                        _ => {}
                     }
-                    Whose::Part if status >= 400 => {
-                        let (url, reason) = (response.response.url.clone(), status.to_string());
-                        self.tell(PageEvent::RequestFailed { url, reason, whose: Whose::Part });
-                    }
-                    Whose::Part => {}
                 }
             }
-            Seen::Failed(failed) => {
-                let half = Half::Reason(failed.error_text.clone());
-                self.meet(failed.request_id.inner().clone(), half);
+            "Page.frameStartedLoading" | "Page.frameStoppedLoading" => {
+                if let Some(Frame { frame }) = event.params()
+                    && frame == page
+                {
+                    let is_over = event.method == "Page.frameStoppedLoading";
+                    self.tell(if is_over { PageEvent::Loaded } else { PageEvent::Loading });
+                }
             }
-            Seen::Crashed(crashed) => {
-                let is_page = crashed.target_id == *self.page.target_id();
-                self.tell(if is_page { PageEvent::Crashed } else { PageEvent::PartCrashed });
+            "Network.requestWillBeSent" => {
+                if let Some(request) = event.params() {
+                    self.on_request(request, page);
+                }
             }
+            "Network.responseReceived" => {
+                if let Some(response) = event.params() {
+                    self.on_response(response, page);
+                }
+            }
+            "Network.loadingFailed" => {
+                if let Some(Failed { id, reason }) = event.params() {
+                    self.meet(id, Half::Reason(head(&reason, page::REASON).0.to_owned()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_console(&self, args: &[Remote]) {
+        let texts: Vec<String> = args.iter().map(Remote::text).collect();
+        for signal in page::signals(&texts) {
+            self.tell(PageEvent::Signal(signal));
+        }
+        self.tell(line("log", &texts));
+    }
+
+    fn on_request(&mut self, Request { id, request, kind, frame }: Request, page: &str) {
+        let whose = whose(kind.as_deref(), frame.as_deref(), page);
+        if whose == Whose::Page {
+            self.tell(PageEvent::Requested);
+        }
+        self.meet(id, Half::Url(page::redacted_text(&request.url), whose));
+    }
+
+    fn on_response(&mut self, Response { id, response, kind, frame }: Response, page: &str) {
+        self.requests.remove(&id);
+        let status = u16::try_from(response.status).unwrap_or_default();
+        match whose(Some(&kind), frame.as_deref(), page) {
+            Whose::Page => {
+                // Kept: it may still turn out to be a download.
+                let half = Half::Url(page::redacted_text(&response.url), Whose::Page);
+                self.remember(id, half);
+                self.tell(PageEvent::Response { status });
+            }
+            Whose::Part if status >= 400 => {
+                let (url, reason) = (page::redacted_text(&response.url), status.to_string());
+                self.tell(PageEvent::RequestFailed { url, reason, whose: Whose::Part });
+            }
+            Whose::Part => {}
         }
     }
 
@@ -173,39 +245,198 @@ impl Watch {
             | (Some(Half::Reason(reason)), Half::Url(url, whose)) => {
                 self.tell(PageEvent::RequestFailed { url, reason, whose });
             }
-            (_, half) => {
-                self.requests.insert(id, half);
+            (_, half) => self.remember(id, half),
+        }
+    }
+
+    fn remember(&mut self, id: String, half: Half) {
+        if self.requests.len() >= REQUESTS {
+            self.requests.clear();
+        }
+        self.requests.insert(id, half);
+    }
+}
+
+impl Listener for Watch {
+    fn on(&mut self, said: Said<'_>) {
+        match said {
+            Said::Event(event) => match (event.session, self.page.take()) {
+                (None, page) => {
+                    self.page = page;
+                    self.on_target(&event);
+                }
+                (Some(session), Some((target, own))) => {
+                    if session == own {
+                        self.on_page(&event, &target);
+                    }
+                    self.page = Some((target, own));
+                }
+                (Some(_), None) => {}
+            },
+            // Only console calls, exceptions and data addresses get that long.
+            Said::TooLong { bytes } => {
+                let line = format!("(left out: a message of {bytes} bytes, which is more than {LIMIT})");
+                self.tell(PageEvent::Said { line, more: 0 });
             }
+            Said::Ended(why) => self.tell(PageEvent::Gone(why.to_owned())),
         }
-    }
-
-    /// The main frame has the target's id.
-    fn whose(&self, kind: Option<&ResourceType>, frame: Option<&FrameId>) -> Whose {
-        let main = frame.is_some_and(|frame| frame.inner() == self.page.target_id().inner());
-        if main && kind == Some(&ResourceType::Document) { Whose::Page } else { Whose::Part }
-    }
-
-    /// Nobody is there to answer, and the page stands still until somebody does.
-    async fn answer_dialog(&self) {
-        let answer = self.page.execute(HandleJavaScriptDialogParams::new(true));
-        let answered = tokio::time::timeout(Duration::from_secs(2), answer).await;
-        if !matches!(answered, Ok(Ok(_))) {
-            tracing::debug!("a dialog of the page could not be answered");
-        }
-    }
-
-    fn tell(&self, event: PageEvent) {
-        // The tab may be gone already.
-        drop(self.out.send(event));
     }
 }
 
-/// What a console shows of a value, in short.
-fn text_of(value: &RemoteObject) -> String {
-    match (&value.value, &value.description) {
-        (Some(serde_json::Value::String(text)), _) => text.clone(),
-        (Some(value), _) => value.to_string(),
-        (None, Some(description)) => description.clone(),
-        (None, None) => "undefined".to_owned(),
+/// One line of all arguments, cut at [`LINE`] bytes.
+fn line(kind: &str, texts: &[String]) -> PageEvent {
+    let mut line = format!("{kind}:");
+    let mut more = 0;
+    for text in texts {
+        if more == 0 {
+            line.push(' ');
+        }
+        let (kept, cut) = head(text, if more == 0 { LINE.saturating_sub(line.len()) } else { 0 });
+        line.push_str(kept);
+        more += cut;
+    }
+    if more > 0 {
+        // Half a secret would not be recognized and hidden.
+        line.truncate(page::whole_words(&line));
+    }
+    PageEvent::Said { line, more }
+}
+
+/// The main frame has the target's id.
+fn whose(kind: Option<&str>, frame: Option<&str>, page: &str) -> Whose {
+    if frame == Some(page) && kind == Some("Document") { Whose::Page } else { Whose::Part }
+}
+
+#[derive(Deserialize)]
+struct Target {
+    #[serde(rename = "targetInfo")]
+    info: TargetInfo,
+}
+
+#[derive(Deserialize)]
+struct Attached {
+    #[serde(rename = "sessionId")]
+    session: String,
+    #[serde(rename = "targetInfo")]
+    info: TargetInfo,
+}
+
+#[derive(Deserialize)]
+struct TargetInfo {
+    #[serde(rename = "targetId")]
+    id: String,
+    r#type: String,
+    url: String,
+}
+
+impl TargetInfo {
+    fn is_page(&self) -> bool {
+        self.r#type == "page"
+    }
+
+    /// Whether it is the page that the browser starts with.
+    fn is_first_page(&self) -> bool {
+        self.is_page() && self.url == "about:blank"
     }
 }
+
+#[derive(Deserialize)]
+struct Crash {
+    #[serde(rename = "targetId")]
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Console {
+    args: Vec<Remote>,
+}
+
+#[derive(Deserialize)]
+struct Thrown {
+    #[serde(rename = "exceptionDetails")]
+    details: Details,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    text: String,
+    exception: Option<Remote>,
+}
+
+/// A value in the page.
+#[derive(Deserialize)]
+struct Remote {
+    value: Option<serde_json::Value>,
+    description: Option<String>,
+}
+
+impl Remote {
+    /// What a console shows of it, in short.
+    fn text(&self) -> String {
+        match (&self.value, &self.description) {
+            (Some(serde_json::Value::String(text)), _) => text.clone(),
+            (Some(value), _) => value.to_string(),
+            (None, Some(description)) => description.clone(),
+            (None, None) => "undefined".to_owned(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Lifecycle {
+    #[serde(rename = "frameId")]
+    frame: String,
+    #[serde(rename = "loaderId")]
+    loader: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Frame {
+    #[serde(rename = "frameId")]
+    frame: String,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    #[serde(rename = "requestId")]
+    id: String,
+    request: Sent,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(rename = "frameId")]
+    frame: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Sent {
+    url: String,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    #[serde(rename = "requestId")]
+    id: String,
+    response: Answered,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(rename = "frameId")]
+    frame: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    url: String,
+    status: i64,
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    #[serde(rename = "requestId")]
+    id: String,
+    #[serde(rename = "errorText")]
+    reason: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,16 @@
 //! Asks a browser whether it still works, beside everything else that it is asked.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use chromiumoxide::cdp::browser_protocol::system_info::GetProcessInfoParams;
-use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
-use chromiumoxide::error::CdpError;
-use chromiumoxide::{Browser, Page};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
+
+use super::connection::DevToolsError;
+use super::session::{Session, within};
+
+/// How long a frame is waited for before it is asked for again.
+const FRAME_WITHIN: Duration = Duration::from_secs(60);
 
 /// The page's next frame. Browser, renderer and GPU process all have a part in it, and a page that shows nothing new has
 /// frames, too.
@@ -14,42 +19,54 @@ const NEXT_FRAME: &str = "new Promise(done => requestAnimationFrame(() => done(0
 /// A tab, to be asked by somebody who does not own it.
 #[derive(Debug, Clone)]
 pub(in crate::source::web) struct Probe {
-    pub(super) page: Page,
-    pub(super) browser: Arc<Browser>,
+    pub(super) page: Session,
 }
 
 /// What came of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::web) enum Answer {
     Alive,
-    /// There was none in all the time that the connection waits for one.
+    /// There was none in all the time that was waited for one.
     Silent,
     /// There is no connection any more.
     Gone,
 }
 
+#[derive(Deserialize)]
+struct Processes {
+    #[serde(rename = "processInfo")]
+    list: Vec<Process>,
+}
+
+#[derive(Deserialize)]
+struct Process {
+    #[serde(rename = "type")]
+    kind: String,
+    id: i64,
+}
+
 impl Probe {
     /// Waits for the page's next frame. A page that goes elsewhere meanwhile is alive.
     pub(in crate::source::web) async fn frame(self) -> Answer {
-        let mut evaluate = EvaluateParams::new(NEXT_FRAME);
-        evaluate.await_promise = Some(true);
-        match self.page.execute(evaluate).await {
-            Ok(_) | Err(CdpError::Chrome(_) | CdpError::ChromeMessage(_)) => Answer::Alive,
-            Err(CdpError::Timeout) => Answer::Silent,
-            Err(error) => {
-                tracing::debug!(%error, "the page can't be asked for a frame");
-                Answer::Gone
-            }
+        let frame = self.page.value::<IgnoredAny>(NEXT_FRAME);
+        match within("frame", FRAME_WITHIN, frame).await {
+            Err(
+                DevToolsError::Refused { .. }
+                | DevToolsError::TooLong { .. }
+                | DevToolsError::Unreadable { .. },
+            )
+            | Ok(_) => Answer::Alive,
+            Err(DevToolsError::NoAnswer { .. }) => Answer::Silent,
+            Err(DevToolsError::Ended(_)) => Answer::Gone,
         }
     }
 
     /// The browser's helpers: its processes but for itself and the renderers. `None`: it does not tell.
     pub(in crate::source::web) async fn helpers(self) -> Option<Vec<i32>> {
-        let told = self.browser.execute(GetProcessInfoParams::default()).await;
-        let told =
-            told.inspect_err(|error| tracing::debug!(%error, "the browser's processes are unknown")).ok()?;
-        let is_helper = |kind: &str| kind != "browser" && kind != "renderer";
-        let helpers = told.result.process_info.iter().filter(|process| is_helper(&process.r#type));
+        let told = self.page.connection.call(None, "SystemInfo.getProcessInfo", json!({})).await;
+        let told = told.inspect_err(|error| tracing::debug!(%error, "the browser's processes are unknown"));
+        let Processes { list } = told.ok()?;
+        let helpers = list.iter().filter(|process| process.kind != "browser" && process.kind != "renderer");
         Some(helpers.filter_map(|process| i32::try_from(process.id).ok()).collect())
     }
 }

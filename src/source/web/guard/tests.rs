@@ -11,6 +11,15 @@ fn is_secret(address: IpAddr) -> bool {
     address == IpAddr::V4(SECRET) || is_link_local(address)
 }
 
+fn refusing(is_refused: fn(IpAddr) -> bool) -> Refusals {
+    Refusals { link_local: Some(is_refused), ..Refusals::of(&BrowserTerms::default()) }
+}
+
+fn guarding(ports: &[u16]) -> Refusals {
+    let own_ports = ports.iter().copied().collect();
+    Refusals::of(&BrowserTerms { refuse_link_local: true, own_ports, ..BrowserTerms::default() })
+}
+
 async fn through(guard: &Guard, host: &str, port: u16) -> Result<TcpStream, String> {
     let proxy = (Ipv4Addr::LOCALHOST, guard.port);
     let connected = Socks5Stream::connect(proxy, host.to_owned(), port, Config::default());
@@ -35,8 +44,8 @@ async fn what_is_allowed_is_connected_both_ways_to_its_end() {
     let port = listener.local_addr().unwrap().port();
     let mut serving = JoinSet::new();
     serving.spawn(echo(listener));
-    let guard = Guard::open().await.unwrap();
-    for host in ["127.0.0.1", "localhost"] {
+    let guard = Guard::open(refusing(is_link_local)).await.unwrap();
+    for host in ["127.0.0.1", "localhost", "a.LocalHost."] {
         let mut stream = through(&guard, host, port).await.unwrap();
         let sent: Vec<u8> = (0..500_000_u32).map(|at| (at % 251) as u8).collect();
         let (mut from, mut to) = stream.split();
@@ -56,26 +65,27 @@ async fn what_is_allowed_is_connected_both_ways_to_its_end() {
 async fn what_is_refused_is_never_connected_to_by_number_or_by_name() {
     let listener = TcpListener::bind((SECRET, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let guard = Guard::refusing(is_secret).await.unwrap();
+    let guard = Guard::open(refusing(is_secret)).await.unwrap();
     // Resolvers take numbers for names, too.
     for host in ["127.0.0.2", "169.254.169.254", "2852039166", "::ffff:169.254.169.254", "fe80::1"] {
         let refused = through(&guard, host, port).await.unwrap_err();
         assert!(refused.to_lowercase().contains("not allowed"), "{host}: {refused}");
         assert_eq!(last(&guard), Some(Failure::LinkLocal), "{host}");
     }
-    let refused = connect(TargetAddr::Domain("127.0.0.2".to_owned(), port), is_secret).await.unwrap_err();
+    let refused =
+        connect(TargetAddr::Domain("127.0.0.2".to_owned(), port), &refusing(is_secret)).await.unwrap_err();
     assert_eq!(refused, Failure::LinkLocal);
     let came = timeout(Duration::from_millis(200), listener.accept()).await;
     assert!(came.is_err(), "nobody came: {came:?}");
     // There it is, and who may gets there.
-    let open = Guard::open().await.unwrap();
+    let open = Guard::open(refusing(is_link_local)).await.unwrap();
     through(&open, "127.0.0.2", port).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_page_is_told_what_stood_in_its_way() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let guard = Guard::open().await.unwrap();
+    let guard = Guard::open(refusing(is_link_local)).await.unwrap();
     let url = || "http://a.test/".to_owned();
     let failed = || PageError::Network { url: url(), code: "net::ERR_SOCKS_CONNECTION_FAILED".to_owned() };
     assert_eq!(guard.explain(failed()), failed(), "nothing is known");
@@ -93,7 +103,7 @@ async fn a_page_is_told_what_stood_in_its_way() {
 
 #[tokio::test]
 async fn what_is_no_socks_is_let_go_and_all_ends_with_the_guard() {
-    let guard = Guard::open().await.unwrap();
+    let guard = Guard::open(refusing(is_link_local)).await.unwrap();
     let port = guard.port;
     let mut rubbish = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     rubbish.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -107,4 +117,87 @@ async fn what_is_no_socks_is_let_go_and_all_ends_with_the_guard() {
     let read = timeout(Duration::from_secs(5), silent.read_to_end(&mut answer)).await.expect("it ends");
     drop(read);
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err());
+}
+
+/// This machine's address towards other machines, if it has one.
+fn outward() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    // Sends nothing: the kernel only chooses a source address.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+#[tokio::test]
+async fn the_services_own_ports_are_reached_by_no_name_and_no_number() {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let guard = Guard::open(guarding(&[port])).await.unwrap();
+    let hosts = [
+        "127.0.0.1",
+        "127.0.0.2",
+        "127.255.255.254",
+        "localhost",
+        "LOCALHOST.",
+        "any.localhost",
+        "0.0.0.0",
+        "::1",
+        "::",
+        "::ffff:127.0.0.1",
+        "::ffff:0.0.0.0",
+        // Resolvers read these as addresses.
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0",
+    ];
+    let outward = outward().map(|ip| [ip.to_string(), format!("::ffff:{ip}")]);
+    let hosts = hosts.iter().map(|host| (*host).to_owned()).chain(outward.into_iter().flatten());
+    for host in hosts {
+        let refused = through(&guard, &host, port).await.unwrap_err();
+        assert!(refused.to_lowercase().contains("not allowed"), "{host}: {refused}");
+        assert_eq!(last(&guard), Some(Failure::OwnPort), "{host}");
+    }
+    let came = timeout(Duration::from_millis(200), listener.accept()).await;
+    assert!(came.is_err(), "nobody came: {came:?}");
+    let url = || "http://a.test/".to_owned();
+    let failed = PageError::Network { url: url(), code: "net::ERR_SOCKS_CONNECTION_FAILED".to_owned() };
+    assert_eq!(guard.explain(failed), PageError::OwnPort { url: url() });
+
+    // Other servers on this machine are reachable.
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for host in ["127.0.0.1", "localhost", "0.0.0.0", "any.localhost"] {
+        through(&guard, host, other.local_addr().unwrap().port()).await.unwrap();
+    }
+}
+
+#[test]
+fn only_this_machines_ports_are_its_own() {
+    let refusals = guarding(&[7981]);
+    let of = |address: &str| refusals.refuse(address.parse().unwrap());
+    assert_eq!(of("127.0.0.1:7981"), Some(Failure::OwnPort));
+    assert_eq!(of("127.0.0.1:7982"), None);
+    assert_eq!(of("192.0.2.1:7981"), None, "another machine has ports, too");
+    assert_eq!(of("[2001:db8::1]:7981"), None);
+    assert_eq!(of("169.254.169.254:7981"), Some(Failure::LinkLocal));
+    let none = Refusals::of(&BrowserTerms::default());
+    assert!(none.is_empty() && !refusals.is_empty());
+    assert_eq!(none.refuse("169.254.169.254:80".parse().unwrap()), None);
+}
+
+#[test]
+fn a_page_that_tries_without_end_does_not_fill_the_log() {
+    let refusals = guarding(&[]);
+    for port in 0..10_000 {
+        refusals.log(SocketAddr::new(SECRET.into(), port), Failure::LinkLocal);
+        refusals.log(SocketAddr::new(SECRET.into(), 1), Failure::LinkLocal);
+    }
+    assert_eq!(refusals.logged.lock().unwrap().len(), LOGGED);
+}
+
+#[tokio::test]
+async fn all_of_a_browsers_connections_go_through_it() {
+    let guard = Guard::open(guarding(&[1])).await.unwrap();
+    let [server, bypass] = guard.flags();
+    assert_eq!(server, format!("--proxy-server=socks5://127.0.0.1:{}", guard.port));
+    assert_eq!(bypass, "--proxy-bypass-list=<-loopback>", "nothing goes past it");
 }

@@ -38,6 +38,100 @@ async fn a_page_fills_the_picture_paints_thirty_times_a_second_and_signals() {
     scene.is_empty().await;
 }
 
+/// Chromium's smallest window is 500 pixels wide.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_smaller_than_any_window_is_laid_out_and_seen_whole() {
+    let site = Site::start().await;
+    let corners = "<body style='margin:0;background:#20c040'><style>i{position:fixed;width:20px;height:20px;\
+                   background:#c02040}</style><i style='left:0;top:0'></i><i style='right:0;top:0'></i>\
+                   <i style='left:0;bottom:0'></i><i style='right:0;bottom:0'></i>";
+    let url = site.page("/small", Answer::html(corners));
+    let scene = Scene::new();
+    let plan = WebPlan { width: 320, height: 180, ..plan(&url) };
+    let (stage, _) =
+        Stage::start(&plan, &addresses(&url).await, &scene.context, None, 0, Patience::START).await.unwrap();
+    let size =
+        stage.tab().evaluate("[innerWidth, innerHeight, screen.width, devicePixelRatio]").await.unwrap();
+    assert_eq!(size, serde_json::json!([320, 180, 320, 1]));
+    let screen = scene.run_dir.path().join("0/Xvfb_screen0");
+    let shown = async {
+        loop {
+            let bytes = std::fs::read(&screen).unwrap();
+            let word = |at: usize| u32::from_be_bytes(bytes[4 * at..4 * at + 4].try_into().unwrap()) as usize;
+            let (header, line) = (word(0) + 12 * word(19), word(12));
+            let is = |x: usize, y: usize, colour: [u8; 3]| bytes[header + y * line + 4 * x..][..3] == colour;
+            let corners = [(2, 2), (317, 2), (2, 177), (317, 177)];
+            if corners.iter().all(|(x, y)| is(*x, *y, [0x40, 0x20, 0xc0])) && is(160, 90, [0x40, 0xc0, 0x20])
+            {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), shown).await.expect("all four corners are seen");
+    stage.close().await;
+    scene.is_empty().await;
+}
+
+/// A DevTools port would give the page's token and the browser to everybody on the machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_but_us_can_speak_to_the_browser() {
+    let site = Site::start().await;
+    let url = site.page("/page", Answer::html("page"));
+    let scene = Scene::new();
+    let (stage, _) =
+        Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
+            .await
+            .unwrap();
+    let sockets: Vec<String> = processes_of(scene.run_dir.path())
+        .filter(|(_, line)| line.contains("chrom"))
+        .flat_map(|(pid, _)| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten())
+        .filter_map(|fd| {
+            std::fs::read_link(fd.path()).ok()?.to_str()?.strip_prefix("socket:[").map(str::to_owned)
+        })
+        .map(|socket| socket.trim_end_matches(']').to_owned())
+        .collect();
+    assert!(!sockets.is_empty(), "it speaks to its display");
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = std::fs::read_to_string(table).unwrap_or_default();
+        let listening = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|fields| {
+            fields.get(3) == Some(&"0A")
+                && fields.get(9).is_some_and(|inode| sockets.iter().any(|socket| socket == inode))
+        });
+        assert_eq!(listening, None);
+    }
+    assert!(!scene.run_dir.path().join("0/browser/DevToolsActivePort").exists());
+    stage.close().await;
+    scene.is_empty().await;
+}
+
+/// Directly, and by a script of another page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_the_services_own_is_not_shown_and_others_of_this_machine_are() {
+    let (site, own) = (Site::start().await, Site::start().await);
+    let secret = own.page("/", Answer::html("everybody's pictures"));
+    let port = secret.port().unwrap();
+    let led = format!("<script>location.href = 'http://any.localhost:{port}/'</script>");
+    let led = site.page("/led", Answer::html(&led));
+    let good = site.page("/good", Answer::html("good"));
+    let scene = Scene::new();
+    let browser = BrowserTerms { own_ports: [port].into(), ..BrowserTerms::default() };
+    let plan = WebPlan { browser, ..plan(&good) };
+    let (mut stage, _) =
+        Stage::start(&plan, &addresses(&good).await, &scene.context, None, 0, Patience::START).await.unwrap();
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+        let url = format!("http://{host}:{port}/").parse().unwrap();
+        let refused = stage.reload(&address(&url)).await;
+        assert!(matches!(refused, Err(PageError::OwnPort { .. })), "{host}: {refused:?}");
+    }
+    // The result depends on what is faster, the load or the script.
+    drop(stage.reload(&address(&led)).await);
+    assert_eq!(stage.reload(&address(&good)).await, Ok(Vec::new()));
+    assert_eq!(own.hits("/"), 0, "nobody came");
+    stage.close().await;
+    scene.is_empty().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_plays_to_our_sound_server_without_a_click() {
     let site = Site::start().await;
@@ -162,13 +256,13 @@ async fn waits_for_the_pages_signal_and_brings_a_crashed_renderer_back() {
         "/talk",
         Answer::html("<script>console.log('START_RECORDING'); console.log('END_RECORDING')</script>"),
     );
-    let browser = scene.pids(&["--remote-debugging-port=0"]);
+    let browser = scene.pids(&["--remote-debugging-pipe"]);
     let since = Instant::now();
     scene.kill(&["--type=renderer"]);
     let noticed = scene.cure(since).await;
     assert!(noticed < Duration::from_secs(2), "{noticed:?}");
     assert!(matches!(scene.event().await, SourceEvent::Ended));
-    assert_eq!(scene.pids(&["--remote-debugging-port=0"])[0], browser[0], "in the same browser");
+    assert_eq!(scene.pids(&["--remote-debugging-pipe"])[0], browser[0], "in the same browser");
     source.close().await;
     scene.is_empty().await;
 }
@@ -205,7 +299,7 @@ async fn brings_browser_display_and_sound_back_and_gives_up_after_three() {
     let source = WebSource::start(&plan(&url), scene.context.clone()).await.unwrap();
     assert!(matches!(scene.event().await, SourceEvent::Loaded));
     assert!(matches!(scene.event().await, SourceEvent::Ready));
-    for marks in [&["Xvfb"][..], &["pulseaudio"], &["--remote-debugging-port=0"]] {
+    for marks in [&["Xvfb"][..], &["pulseaudio"], &["--remote-debugging-pipe"]] {
         let since = Instant::now();
         scene.kill(marks);
         let noticed = scene.cure(since).await;
