@@ -11,7 +11,7 @@ use crate::support::slots;
 use crate::support::tool::succeed;
 
 /// For whatever takes as long as the machine's load says.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Has a recorder find none of the programs that it starts: a refusal before any of them is looked for is the same without them.
 pub(crate) fn with_no_programs(command: &mut Command) {
