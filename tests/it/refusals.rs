@@ -200,7 +200,9 @@ fn a_start_that_fails_shows_the_page_s_own_words_and_a_screenshot() {
     };
     let mut recorder = Recorder::start_with(dir.path(), &arguments, steps);
     recorder.until_said("the page is loaded");
-    // What the page asked for is answered meanwhile, which nothing tells before the end.
+    let is_answered = || server.was_asked_for("/pages/clock.html").then_some(());
+    recorder.until("the page has its answer", is_answered);
+    // The recorder hears of it meanwhile, which nothing tells before the end.
     recorder.runs_for(Duration::from_secs(2));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(PATIENCE);
