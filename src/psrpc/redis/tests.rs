@@ -20,9 +20,9 @@ use crate::psrpc::{
 use crate::secret::Secret;
 use servers::{Authority, CLUSTERED, RedisServer, Sentinel, cluster};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const OPTIONS: CallOptions =
-    CallOptions { timeout: Duration::from_secs(10), selection: SelectionRules::BY_AFFINITY };
+    CallOptions { timeout: Duration::from_secs(60), selection: SelectionRules::BY_AFFINITY };
 
 struct Echo;
 

@@ -112,7 +112,7 @@ impl RtmpServer {
             .expect("install nginx and libnginx-mod-rtmp");
         self.process = Some(Kept(child));
         let listens =
-            wait_until(Duration::from_secs(20), || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+            wait_until(Duration::from_secs(60), || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
         assert!(listens, "nginx does not listen: {}", self.log());
     }
 
@@ -126,9 +126,19 @@ impl RtmpServer {
         self.process.as_ref().unwrap().signal("-CONT");
     }
 
-    /// What it has recorded, oldest first.
+    /// What it has recorded, oldest first, once it has closed all of it.
     pub(crate) fn recordings(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.dir.join("recordings")).unwrap();
+        let recordings = self.dir.join("recordings");
+        if let Some(process) = &self.process {
+            let open = format!("/proc/{}/fd", process.0.id());
+            let is_closed = || {
+                let files = fs::read_dir(&open).unwrap().filter_map(Result::ok);
+                let mut paths = files.filter_map(|file| fs::read_link(file.path()).ok());
+                !paths.any(|path| path.starts_with(&recordings))
+            };
+            assert!(wait_until(Duration::from_secs(60), is_closed), "nginx does not end its files");
+        }
+        let entries = fs::read_dir(recordings).unwrap();
         let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
         files
@@ -170,17 +180,18 @@ impl SrtServer {
 
     /// Listens again on the same port, and goes on in the same file.
     pub(crate) fn restart(&mut self) {
-        self.run(&format!("srt://127.0.0.1:{}?mode=listener{}", self.port, self.query));
+        // What comes later than the latency allows is kept: on a busy machine the receiver itself is late.
+        self.run(&format!("srt://127.0.0.1:{}?mode=listener&tlpktdrop=no{}", self.port, self.query));
         // An SRT listener has a bound UDP socket; the kernel lists it by its port in hexadecimal digits.
         let socket = format!("0100007F:{:04X} ", self.port);
         let listens = || fs::read_to_string("/proc/net/udp").unwrap().contains(&socket);
-        assert!(wait_until(Duration::from_secs(20), listens), "srt-live-transmit does not listen");
+        assert!(wait_until(Duration::from_secs(60), listens), "srt-live-transmit does not listen");
     }
 
     /// Calls a listener instead of being one.
     pub(crate) fn call(file: &Path, port: u16) -> Self {
         let mut caller = Self { file: file.to_owned(), port, query: String::new(), process: None };
-        caller.run(&format!("srt://127.0.0.1:{port}?mode=caller"));
+        caller.run(&format!("srt://127.0.0.1:{port}?mode=caller&tlpktdrop=no"));
         caller
     }
 
@@ -199,7 +210,7 @@ impl SrtServer {
     /// Waits until the end of the stream has ended it, and all is written.
     pub(crate) fn received(mut self) -> PathBuf {
         if let Some(mut process) = self.process.take() {
-            let ended = wait_until(Duration::from_secs(20), || process.0.try_wait().unwrap().is_some());
+            let ended = wait_until(Duration::from_secs(60), || process.0.try_wait().unwrap().is_some());
             assert!(ended, "srt-live-transmit does not see the end of the stream");
         }
         self.file

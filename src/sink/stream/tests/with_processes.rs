@@ -21,7 +21,7 @@ async fn an_rtmp_server_gets_it_whole_from_its_first_key_frame_to_the_last_frame
 
     let received = Received::read(&server.recordings()[0], &dir.path().join("copy"));
     tell("RTMP", &received);
-    assert_whole(&received, 3.5..8.0);
+    assert_whole(&received, 3.5..60.0);
     assert!(received.video[0] < 0.1, "{received}");
     assert!(sent[0].bytes > 50_000, "{sent:?}");
     assert_eq!(sent[0].dropped, 0);
@@ -104,7 +104,9 @@ async fn bad_addresses_fail_alone_and_addresses_come_and_go() {
         url(format!("twitch://{KEY}")),
     ];
     let all: Vec<&StreamUrl> = std::iter::once(&good).chain(&bad).collect();
-    let mut sink = open(&studio, &plan(Transport::Rtmp, &all), QUICK);
+    // A refusal is one also where it is late: nothing but the question to Twitch is tried again.
+    let patient = Timing { connect: Duration::from_secs(30), liveness: Duration::from_secs(30), ..QUICK };
+    let mut sink = open(&studio, &plan(Transport::Rtmp, &all), patient);
     assert_eq!(sink.add(good.clone()), Err(StreamError::Duplicate { url: good.clone() }));
     studio.until(SOON, |event| is_started(event, &good)).await;
 
