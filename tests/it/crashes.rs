@@ -105,7 +105,7 @@ fn assert_segments_agree(dir: &Path, length: f64) {
         assert!(is - said <= 0.3 && said - is <= 1.5, "segment {index}: {said} s said, {is} s there");
         sum += said;
     }
-    // Of the file up to a fragment is lost, of the segments less. Either may be held up when it is killed.
+    // The file loses up to a fragment, the segments lose less. Either may be late when the recorder is killed.
     assert!(sum >= length - 2.0 && sum <= length + 4.0, "{sum} s in segments, {length} s in the file");
 }
 

@@ -12,7 +12,7 @@ use crate::storage::{
 };
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::forward_proxy::ForwardProxy;
-use crate::support::recorder::{Ended, Recorder, page, size_of, weir};
+use crate::support::recorder::{Ended, Recorder, page, weir};
 use crate::support::slots;
 use crate::support::stores::Store;
 use crate::support::stores::seaweedfs::SeaweedFs;
@@ -328,7 +328,7 @@ fn a_recorder_that_is_killed_leaves_what_recover_stores() {
     }
     // From here on nothing gets there: what is recorded now is left when it is killed.
     fixture.proxy.set(Fault::Offline);
-    recorder.until_written(size_of(&fixture.dir().join(".weir")) + 60_000);
+    recorder.until_grown(60_000);
     recorder.signal(Signal::SIGKILL);
     let before = std::cell::Cell::new(0);
     let ended = recorder.finish_and(PATIENCE, || {

@@ -126,7 +126,7 @@ impl RtmpServer {
         self.process.as_ref().unwrap().signal("-CONT");
     }
 
-    /// What it has recorded, oldest first, once it has closed all of it.
+    /// Waits until nginx has closed its recordings, and returns them, the oldest first.
     pub(crate) fn recordings(&self) -> Vec<PathBuf> {
         let recordings = self.dir.join("recordings");
         if let Some(process) = &self.process {
@@ -180,7 +180,7 @@ impl SrtServer {
 
     /// Listens again on the same port, and goes on in the same file.
     pub(crate) fn restart(&mut self) {
-        // What comes later than the latency allows is kept: on a busy machine the receiver itself is late.
+        // The receiver keeps late packets: on a busy machine it is late itself.
         self.run(&format!("srt://127.0.0.1:{}?mode=listener&tlpktdrop=no{}", self.port, self.query));
         // An SRT listener has a bound UDP socket; the kernel lists it by its port in hexadecimal digits.
         let socket = format!("0100007F:{:04X} ", self.port);
