@@ -12,7 +12,8 @@ use crate::support::measure::timing::{
     Cadence, DISTURBED, SCRIPTED, cadence, lateness, millis_since, percentile,
 };
 use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
-use crate::support::peers::{RtmpServer, SrtServer, closed_port};
+use crate::support::peers::{RtmpServer, SrtServer};
+use crate::support::ports;
 use crate::support::recorder::{Ended, Recorder, page};
 use crate::support::slots;
 
@@ -54,7 +55,7 @@ fn record() -> Everything {
     std::fs::remove_dir_all(&dir).ok();
     std::fs::create_dir_all(&dir).unwrap();
     let (rtmp, srt) = (RtmpServer::start(), SrtServer::start());
-    let bad = format!("rtmp://127.0.0.1:{}/live/{KEY}", closed_port());
+    let bad = format!("rtmp://127.0.0.1:{}/live/{KEY}", ports::closed());
     let (page, good, srt_url) = (page("clock.html"), rtmp.url(KEY), srt.url());
     let arguments = [
         &["web", &page, "--duration", "8s", "--file", "clock.mp4"][..],

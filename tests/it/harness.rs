@@ -1,9 +1,10 @@
 //! The tests' own tools: that what watches for leftovers finds them, and that the peers receive.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -15,6 +16,7 @@ use crate::support::measure::sound::{beeps, samples};
 use crate::support::measure::timing::{cadence, sound_lateness};
 use crate::support::page_server::PageServer;
 use crate::support::peers::{RtmpServer, SrtServer};
+use crate::support::ports;
 use crate::support::slots;
 use crate::support::synthetic::Synthetic;
 use crate::support::tool::{Tool, command, succeed};
@@ -143,6 +145,36 @@ fn the_page_server_serves_pages_statuses_and_parts() {
 const NESTED: &str = "WEIR_TEST_NESTED";
 
 /// A server of the run, started by whichever test is first.
+/// A child has copies of all sockets until it executes its program; enough of them are begun here that some do while a
+/// socket stops listening.
+#[test]
+fn who_stops_listening_has_stopped_whatever_is_begun_meanwhile() {
+    let _slot = slots::light();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    assert!(command("true").status().unwrap().success());
+                }
+            });
+        }
+        for _ in 0..500 {
+            let address = SocketAddr::from(([127, 0, 0, 1], ports::closed()));
+            let refused = TcpStream::connect(address).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+            for _ in 0..2 {
+                let listener = TcpListener::bind(address).unwrap();
+                ports::stop_listening(&listener);
+                drop(listener);
+                let refused = TcpStream::connect(address).unwrap_err();
+                assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
 #[test]
 fn a_run_has_servers_of_its_own() {
     let nested = std::env::var(NESTED);

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::page_server::PageServer;
-use crate::support::peers::closed_port;
+use crate::support::ports;
 use crate::support::recorder::{Ended, Recorder, page, weir};
 use crate::support::slots;
 use crate::support::tool::succeed;
@@ -130,7 +130,7 @@ fn a_page_whose_server_has_a_fault_says_so() {
 #[test]
 fn a_page_without_a_server_says_so() {
     let _slot = slots::light();
-    fails(&format!("http://127.0.0.1:{}/", closed_port()), &[], &["refused"]);
+    fails(&format!("http://127.0.0.1:{}/", ports::closed()), &[], &["refused"]);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_certificate_that_nobody_signed_is_refused() {
         ],
         None,
     );
-    let port = closed_port();
+    let port = ports::closed();
     let mut server = crate::support::tool::command("openssl");
     server.args([
         "s_server",

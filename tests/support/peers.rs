@@ -161,9 +161,3 @@ impl SrtServer {
         (path, dir)
     }
 }
-
-/// A port of loopback on which nothing listens.
-pub(crate) fn closed_port() -> u16 {
-    let [port] = ports::free();
-    port
-}

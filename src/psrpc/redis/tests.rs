@@ -13,6 +13,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::ports;
+use crate::ports;
 use crate::psrpc::{
     Call, CallOptions, Client, Error, Handler, MessageBus, Method, Offer, Registration, SelectionRules,
     Server, ServerOptions,

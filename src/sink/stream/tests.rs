@@ -8,8 +8,9 @@ mod with_processes;
 use std::time::Duration;
 
 use super::*;
+use crate::ports;
 use crate::sink::StreamEvent;
-use peers::{DeafServer, RtmpServer, SrtServer, free_tcp_port, free_udp_port};
+use peers::{DeafServer, RtmpServer, SrtServer};
 use studio::{Picture, Received, Studio};
 
 const KEY: &str = "sup3r-s3cret-k3y";

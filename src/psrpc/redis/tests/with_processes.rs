@@ -226,7 +226,7 @@ async fn a_sentinel_leads_to_the_master_and_to_its_successor() {
     let sentinel = Sentinel::watch(&first);
     let topology = Topology::Sentinel {
         // One that is not there is passed over.
-        addresses: vec![format!("127.0.0.1:{}", servers::free_port()), sentinel.address()],
+        addresses: vec![format!("127.0.0.1:{}", ports::closed()), sentinel.address()],
         master: "main".into(),
         username: String::new(),
         password: Secret::new(String::new()),
@@ -284,7 +284,7 @@ async fn a_cluster_carries_frames_and_locks_between_its_nodes() {
 async fn a_cluster_s_addresses_are_tried_one_after_the_other() {
     let nodes = cluster((0..2).map(|_| RedisServer::start(&CLUSTERED)).collect());
     let topology = Topology::Cluster {
-        addresses: vec![format!("127.0.0.1:{}", servers::free_port()), nodes[1].address()],
+        addresses: vec![format!("127.0.0.1:{}", ports::closed()), nodes[1].address()],
         max_redirects: 2,
     };
     Pair::new(&RedisOptions::new(topology)).await.works().await;

@@ -9,10 +9,12 @@
 )]
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::ports;
 
 /// A child that is killed when it is dropped.
 struct Kept(Child);
@@ -45,16 +47,6 @@ pub(crate) fn wait_until(within: Duration, mut is_so: impl FnMut() -> bool) -> b
     }
 }
 
-/// A free TCP port of this machine. Another process could take it before it is used; the port range is large.
-pub(crate) fn free_tcp_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A free UDP port of this machine.
-pub(crate) fn free_udp_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// nginx with three applications: `live` records every publisher to a file, `denied` refuses every publisher by its hook,
 /// `unlisted` drops every publisher after it was let in.
 pub(crate) struct RtmpServer {
@@ -69,7 +61,7 @@ impl RtmpServer {
         let recordings = dir.join("recordings");
         fs::create_dir(&recordings).unwrap();
         // nginx changes its user in the worker; in the foreground without a master it does not, but be safe.
-        let (port, hook) = (free_tcp_port(), free_tcp_port());
+        let [port, hook] = ports::free();
         let conf = format!(
             "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
              daemon off; master_process off; error_log stderr info; pid {dir}/pid;
@@ -165,7 +157,7 @@ impl SrtServer {
     /// Listens on a free port. `query` is added to the listener's address (`&passphrase=…`), and may be empty.
     pub(crate) fn start(file: &Path, query: &str) -> Self {
         let mut server =
-            Self { file: file.to_owned(), port: free_udp_port(), query: query.to_owned(), process: None };
+            Self { file: file.to_owned(), port: ports::closed(), query: query.to_owned(), process: None };
         server.restart();
         server
     }

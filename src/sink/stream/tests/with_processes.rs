@@ -62,7 +62,7 @@ async fn an_srt_server_gets_it_whole_and_encrypted() {
 async fn an_srt_listener_waits_for_its_callers() {
     let dir = tempfile::tempdir().unwrap();
     let mut studio = Studio::start(Picture::Plain);
-    let port = free_udp_port();
+    let port = ports::closed();
     let own = url(format!("srt://127.0.0.1:{port}?mode=listener&latency=100"));
     let sink = open(&studio, &plan(Transport::Srt, &[&own]), QUICK);
     // Longer than any connection of ours may take.
@@ -96,7 +96,7 @@ async fn bad_addresses_fail_alone_and_addresses_come_and_go() {
     let good = url(server.url("live", KEY));
     let bad = [
         url(format!("rtmp://no-such-host.invalid/app/{KEY}")),
-        url(format!("rtmp://127.0.0.1:{}/app/{KEY}", free_tcp_port())),
+        url(format!("rtmp://127.0.0.1:{}/app/{KEY}", ports::closed())),
         url(server.url("denied", KEY)),
         url(server.url("unlisted", KEY)),
         url(server.url("no-such-app", KEY)),

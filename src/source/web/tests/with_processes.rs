@@ -85,7 +85,7 @@ async fn each_way_of_not_loading_is_its_own_error() {
     assert!(matches!(stage.reload(&address(&empty)).await, Err(PageError::Status { status: 503, .. })));
     let login = site.page("/login", Answer { status: 401, ..Answer::html("who?") });
     assert!(matches!(stage.reload(&address(&login)).await, Err(PageError::Status { status: 401, .. })));
-    let refused = Site::refused().await;
+    let refused = Site::refused();
     assert!(matches!(stage.reload(&address(&refused)).await, Err(PageError::Refused { .. })));
     let nowhere: Url = "http://no-such-host.invalid/?token=s3cret".parse().unwrap();
     assert_eq!(
