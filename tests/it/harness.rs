@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -150,29 +149,26 @@ const NESTED: &str = "WEIR_TEST_NESTED";
 #[test]
 fn who_stops_listening_has_stopped_whatever_is_begun_meanwhile() {
     let _slot = slots::light();
-    let over = AtomicBool::new(false);
-    std::thread::scope(|threads| {
-        for _ in 0..3 {
-            threads.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    assert!(command("true").status().unwrap().success());
-                }
-            });
+    let children = std::thread::spawn(|| {
+        for _ in 0..1000 {
+            assert!(command("true").status().unwrap().success());
         }
-        for _ in 0..500 {
-            let address = SocketAddr::from(([127, 0, 0, 1], ports::closed()));
-            let refused = TcpStream::connect(address).unwrap_err();
-            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-            for _ in 0..2 {
-                let listener = TcpListener::bind(address).unwrap();
-                ports::stop_listening(&listener);
-                drop(listener);
-                let refused = TcpStream::connect(address).unwrap_err();
-                assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-            }
-        }
-        over.store(true, Ordering::Relaxed);
     });
+    let is_refused = |address: SocketAddr| {
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    };
+    while !children.is_finished() {
+        let address = SocketAddr::from(([127, 0, 0, 1], ports::closed()));
+        is_refused(address);
+        for _ in 0..2 {
+            let listener = TcpListener::bind(address).unwrap();
+            ports::stop_listening(&listener);
+            drop(listener);
+            is_refused(address);
+        }
+    }
+    children.join().unwrap();
 }
 
 #[test]
