@@ -48,3 +48,7 @@ pub mod telemetry;
 #[cfg(test)]
 #[path = "../tests/architecture.rs"]
 mod architecture;
+
+#[cfg(test)]
+#[path = "../tests/support/ports.rs"]
+mod ports;

@@ -3,7 +3,7 @@ mod with_processes;
 use super::*;
 
 const SHELL: Program = Program::of_tests("sh", &["sh"]);
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(60);
 
 fn shell(dir: &std::path::Path, script: &str) -> Spec {
     Spec::new(SHELL, dir, dir.join("log")).args(["-c", script]).env("PATH", "/usr/bin:/bin")

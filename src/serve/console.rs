@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn no_key_is_made_where_nobody_would_take_it() {
         let dir = tempfile::tempdir().unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = crate::ports::closed();
         let refused = console_address(&config("127.0.0.1", free, dir.path())).unwrap_err();
         assert!(
             matches!(refused, ConsoleError::NotServed { .. }) && refused.to_string().contains("weir serve")

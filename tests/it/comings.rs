@@ -202,7 +202,7 @@ fn check_ended_by_a_second_session(codec: Codec, rate: usize) {
     assert_decodable(&file);
     let (found, sent) = (published_in(&file, codec), first.sent(&sid));
     let after = assert_all_of(&sent, &found, codec, left_out(&ended.log));
-    // What it sent until it knew that it was out, and what a busy server had not yet passed on.
+    // The first session sends until it knows that it is out, and a busy server passes its last frames on late.
     let most = sent.len() - before + rate;
     assert!(after <= most, "{codec:?}: {after} frames came after the last one in the file, and not {most}");
     let length = Probe::of(&file).duration;

@@ -120,8 +120,8 @@ impl Moments {
 
     /// Asserts that a file shows around each moment what was waited for. `started_at`: of the file, as its result has it.
     ///
-    /// What was waited for stayed until after the moment. A single frame around it may still be of a change: who speaks takes another
-    /// tile, and a voice that stumbles on a busy machine is taken for one that speaks.
+    /// The expected frame is shown until after the moment. A single frame near it may still differ: a speaker takes another tile, and a
+    /// voice that stumbles on a busy machine is taken for a speaker.
     #[track_caller]
     fn assert_in(&self, file: &Path, started_at: &Value) {
         let started_at = started_at.as_str().unwrap_or_else(|| panic!("no time: {started_at}"));
@@ -141,8 +141,8 @@ impl Moments {
     }
 }
 
-/// Waits until those are heard in the newest second of what a recording has written whom `is_so` wants, who is told where that
-/// second begins and who of participants 1 to `of` is heard in it; gives where it begins.
+/// Waits until `is_so` accepts the newest second that a recording has written, and returns where that second begins. `is_so` gets
+/// this beginning, in seconds, and the numbers of those among participants 1 to `of` who are heard in the second.
 fn until_heard(
     recording: &mut impl Records,
     hearing: &mut Hearing,
@@ -343,7 +343,7 @@ fn a_page_comes_back_to_its_room_and_tells_nobody_its_token() {
     let told = |recorder: &Recorder| -> Vec<String> {
         let mut texts: Vec<String> =
             processes::family(recorder.pid()).into_iter().map(|seen| seen.arguments.join(" ")).collect();
-        texts.extend(files_below(dir.path()));
+        texts.extend(texts_below(dir.path()));
         texts
     };
     let mut moments = Moments::of(dir.path().join("seen"));
@@ -354,7 +354,7 @@ fn a_page_comes_back_to_its_room_and_tells_nobody_its_token() {
     let browser = recorder.browser();
     kill(Pid::from_raw(browser), Signal::SIGKILL).unwrap();
     recorder.until_said("the page is back");
-    // What is seen may be from before; what changes is not.
+    // An image may be from before; a change in it is not.
     publishers.act(1, "camera(false)");
     moments.until(&mut recorder, both, vec![Some(1), None]);
     livekit.freeze();
@@ -422,18 +422,7 @@ fn a_page_that_gets_into_no_room_says_why_without_its_token() {
 }
 
 /// The text of every file below a directory.
-fn files_below(dir: &Path) -> Vec<String> {
-    let (mut folders, mut texts) = (vec![dir.to_owned()], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                Ok(_) => texts.extend(
-                    std::fs::read(entry.path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-                ),
-                Err(_) => {}
-            }
-        }
-    }
-    texts
+fn texts_below(dir: &Path) -> Vec<String> {
+    let files = room::files_below(dir).into_iter();
+    files.filter_map(|path| Some(String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned())).collect()
 }

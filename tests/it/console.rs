@@ -58,7 +58,7 @@ fn ask(url: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, Vec<u
 
 /// Starts what a form says as soon as there is room for it; gives the egress.
 fn started(service: &mut Serve, at: &str, bearer: &str, form: &Value) -> Value {
-    // The end of another is told just before its room is free.
+    // The end of another recording is reported just before its room is free.
     service.until("there is room for it", PATIENCE, |_| {
         let (status, answer) =
             ask(&format!("{at}/console/api/start"), &[("authorization", bearer)], Some(form));

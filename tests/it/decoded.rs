@@ -364,7 +364,7 @@ pub(super) fn check_fast_clock(seconds: u32) {
     let (pictures, beeps) = beeps_and_flashes(&ended.path("ann.mp4"));
     let late = lateness_of_pairs(&pictures, &beeps);
     assert!(late.len() >= seconds as usize / 4, "{late:.3?}");
-    // Half of them: what is late on a busy machine is no matter of clocks.
+    // The better quarter of the pairs: a busy machine makes others late, not the clocks.
     for some in late.chunks_exact(late.len().min(4)) {
         let apart: Vec<f64> = some.iter().map(|(_, late)| late.abs()).collect();
         assert!(percentile(&apart, 0.25) < DISTURBED, "{some:.3?} of {late:.3?}");

@@ -15,7 +15,7 @@ use crate::support::tool::{Finished, Tool, command};
 
 /// Debian's `nobody`.
 const NOBODY: u32 = 65534;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Directories and programs of somebody without rights. Its files can be read by everybody.
 struct Somebody {

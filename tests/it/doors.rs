@@ -82,7 +82,7 @@ fn live(
 /// What of an answer must be the same: which fields there are, and what is in those that say neither when, nor which, nor
 /// how much. What is zero is left out, so that of what changes meanwhile it is chance whether it is there.
 fn shape(call: &str, value: &Value) -> Value {
-    // Of an egress that goes on, and of a stream that a server was slow to take.
+    // These values change while the egress runs, and while a server is slow to take a stream.
     const CHANGES: [&str; 6] = ["startedAt", "endedAt", "updatedAt", "duration", "size", "details"];
     const ALWAYS_CHANGES: [&str; 2] = ["lastRetryAt", "retries"];
     const VARIES: [&str; 13] = [

@@ -1,7 +1,7 @@
 //! The tests' own tools: that what watches for leftovers finds them, and that the peers receive.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,18 +15,21 @@ use crate::support::measure::sound::{beeps, samples};
 use crate::support::measure::timing::{cadence, sound_lateness};
 use crate::support::page_server::PageServer;
 use crate::support::peers::{RtmpServer, SrtServer};
+use crate::support::ports;
 use crate::support::slots;
 use crate::support::synthetic::Synthetic;
 use crate::support::tool::{Tool, command, succeed};
 
-/// Runs a shell script as if it were the recorder; what the watch says when it has ended. What it starts must run for so long that a
-/// busy machine sees it, too.
-fn left_by(script: &str) -> Option<String> {
+/// Runs a shell script as if it were the recorder; what the watch says when it has ended. The script is sent SIGTERM when the watch has
+/// seen a process of it with the argument `seen`.
+fn left_by(script: &str, seen: &str) -> Option<String> {
     let before = Watch::before();
     let mut shell = command("bash");
     shell.args(["-c", script]);
     let tool = Tool::start(shell, None);
     let watch = Watch::start(tool.pid(), before);
+    watch.until_seen(seen);
+    tool.signal(Signal::SIGTERM);
     tool.finish(Duration::from_secs(60));
     // Sooner than what the scripts leave ends by itself.
     let look = || watch.assert_nothing_left_within(Duration::from_secs(10), || {});
@@ -37,21 +40,23 @@ fn left_by(script: &str) -> Option<String> {
 #[test]
 fn what_leaves_nothing_passes() {
     let _slot = slots::light();
-    assert_eq!(left_by("sleep 2 & wait"), None);
+    assert_eq!(left_by("trap 'kill $!; exit' TERM; sleep 119 & wait", "119"), None);
 }
 
 #[test]
 fn a_process_that_stays_is_found() {
     let _slot = slots::light();
-    let found = left_by("sleep 20 >/dev/null 2>&1 & sleep 2").expect("the sleeper is found");
-    assert!(found.contains("sleep 20"), "{found}");
+    let script = "trap exit TERM; sleep 120 >/dev/null 2>&1 & wait";
+    let found = left_by(script, "120").expect("the sleeper is found");
+    assert!(found.contains("sleep 120"), "{found}");
 }
 
 #[test]
 fn a_process_that_has_left_its_group_is_found() {
     let _slot = slots::light();
-    let found = left_by("setsid sleep 21 >/dev/null 2>&1 & sleep 2").expect("the sleeper is found");
-    assert!(found.contains("sleep 21"), "{found}");
+    let script = "trap exit TERM; setsid sleep 121 >/dev/null 2>&1 & wait";
+    let found = left_by(script, "121").expect("the sleeper is found");
+    assert!(found.contains("sleep 121"), "{found}");
 }
 
 #[test]
@@ -62,8 +67,11 @@ fn a_directory_that_a_child_was_given_and_that_stays_is_found() {
     // Made after the watch has begun: what was there before is not the recorder's.
     let name = dir.path().to_str().unwrap().to_owned();
     dir.close().unwrap();
-    let script = format!("mkdir {name}; bash -c 'sleep 2; exit' --dir={}; true", inside.display());
-    let found = left_by(&script);
+    let child = format!("--dir={}", inside.display());
+    // All of the group ends, and the directory alone stays.
+    let script =
+        format!("trap 'trap - TERM; kill 0' TERM; mkdir {name}; bash -c 'sleep 122; exit' {child} & wait");
+    let found = left_by(&script, &child);
     std::fs::remove_dir(&name).unwrap();
     assert!(found.expect("the directory is found").contains(&name));
 }
@@ -100,7 +108,7 @@ fn the_peers_receive_what_is_sent_to_them() {
     assert_received(&flv, 110);
 
     let srt = SrtServer::start();
-    // What comes later than the latency allows is dropped, also because the machine was late.
+    // A second of latency, as both may be late.
     push(&video, "mpegts", &srt.url().replace("latency=200", "latency=1000000"));
     let (ts, _dir) = srt.received();
     assert_received(&ts, 40);
@@ -136,6 +144,33 @@ fn the_page_server_serves_pages_statuses_and_parts() {
 const NESTED: &str = "WEIR_TEST_NESTED";
 
 /// A server of the run, started by whichever test is first.
+/// A child has copies of all sockets until it executes its program; enough of them are begun here that some do while a
+/// socket stops listening.
+#[test]
+fn who_stops_listening_has_stopped_whatever_is_begun_meanwhile() {
+    let _slot = slots::light();
+    let children = std::thread::spawn(|| {
+        for _ in 0..1000 {
+            assert!(command("true").status().unwrap().success());
+        }
+    });
+    let is_refused = |address: SocketAddr| {
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    };
+    while !children.is_finished() {
+        let address = SocketAddr::from(([127, 0, 0, 1], ports::closed()));
+        is_refused(address);
+        for _ in 0..2 {
+            let listener = TcpListener::bind(address).unwrap();
+            ports::stop_listening(&listener);
+            drop(listener);
+            is_refused(address);
+        }
+    }
+    children.join().unwrap();
+}
+
 #[test]
 fn a_run_has_servers_of_its_own() {
     let nested = std::env::var(NESTED);

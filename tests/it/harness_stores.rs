@@ -28,10 +28,12 @@ fn gone_after(store: impl Store, places: Vec<PathBuf>) {
     let names_it = |word: &String| word.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part == port);
     let of_it = || {
         let all = processes::all().into_iter();
-        all.filter(|seen| seen.arguments.iter().any(names_it)).collect::<Vec<_>>()
+        // A browser of another test is given numbers of all kinds, which may be this one.
+        let ours = all.filter(|seen| seen.group != processes::Group::Browser);
+        ours.filter(|seen| seen.arguments.iter().any(names_it)).collect::<Vec<_>>()
     };
     let homes =
-        of_it().into_iter().map(|seen| std::fs::read_link(format!("/proc/{}/cwd", seen.pid)).unwrap());
+        of_it().into_iter().filter_map(|seen| std::fs::read_link(format!("/proc/{}/cwd", seen.pid)).ok());
     let places: Vec<PathBuf> = homes.chain(places).collect();
     assert!(!places.is_empty() && places.iter().all(|place| place.exists()), "{places:?}");
     drop(store);
@@ -58,7 +60,7 @@ fn understood(store: &impl Store) {
 fn aws(store: &SeaweedFs, addr: SocketAddr, arguments: &[&str], stdin: &[u8]) -> Finished {
     let mut aws = store.aws_at(addr);
     aws.env("AWS_MAX_ATTEMPTS", "1").args(arguments);
-    Tool::start(aws, Some(stdin.to_vec())).finish(Duration::from_secs(60))
+    Tool::start(aws, Some(stdin.to_vec())).finish(Duration::from_secs(120))
 }
 
 #[test]
@@ -130,8 +132,9 @@ fn a_clock_can_be_wrong() {
         String::from_utf8(said).unwrap().trim().parse().unwrap()
     };
     let (now, ahead, behind) = (date(None), date(Some(3600)), date(Some(-3600)));
-    assert!((3600..3605).contains(&(ahead - now)), "{ahead} {now}");
-    assert!((3595..=3600).contains(&(now - behind)), "{behind} {now}");
+    // They are asked one after the other, which takes time of its own.
+    assert!((3600..3720).contains(&(ahead - now)), "{ahead} {now}");
+    assert!((3480..=3600).contains(&(now - behind)), "{behind} {now}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::support::slots;
 /// How often, each of the two.
 const KILLS: usize = 3;
 /// What it takes until the truth is told, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Longer than a start takes, and than a short recording.
 const WITHIN_MS: u64 = 4500;
 
@@ -43,7 +43,14 @@ fn check_kills(kills_service: bool) {
         }));
         let moment = Duration::from_millis(chance.random_range(0..WITHIN_MS));
         std::thread::park_timeout(moment);
-        let recorder = recorders(service.pid());
+        let mut recorder = recorders(service.pid());
+        let end = Instant::now() + PATIENCE;
+        // A busy machine may not have started it yet, and then there is nothing to kill.
+        while recorder.is_empty() && !kills_service {
+            assert!(Instant::now() < end, "seed {seed}, {moment:?}: no recorder is started");
+            std::thread::park_timeout(Duration::from_millis(5));
+            recorder = recorders(service.pid());
+        }
         let info = if kills_service {
             let watch = service.kill();
             service = Serve::start(dir.path(), "");

@@ -5,13 +5,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::page_server::PageServer;
-use crate::support::peers::closed_port;
+use crate::support::ports;
 use crate::support::recorder::{Ended, Recorder, page, weir};
 use crate::support::slots;
 use crate::support::tool::succeed;
 
 /// For whatever takes as long as the machine's load says.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Has a recorder find none of the programs that it starts: a refusal before any of them is looked for is the same without them.
 pub(crate) fn with_no_programs(command: &mut Command) {
@@ -130,7 +130,7 @@ fn a_page_whose_server_has_a_fault_says_so() {
 #[test]
 fn a_page_without_a_server_says_so() {
     let _slot = slots::light();
-    fails(&format!("http://127.0.0.1:{}/", closed_port()), &[], &["refused"]);
+    fails(&format!("http://127.0.0.1:{}/", ports::closed()), &[], &["refused"]);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_certificate_that_nobody_signed_is_refused() {
         ],
         None,
     );
-    let port = closed_port();
+    let port = ports::closed();
     let mut server = crate::support::tool::command("openssl");
     server.args([
         "s_server",
@@ -200,7 +200,9 @@ fn a_start_that_fails_shows_the_page_s_own_words_and_a_screenshot() {
     };
     let mut recorder = Recorder::start_with(dir.path(), &arguments, steps);
     recorder.until_said("the page is loaded");
-    // What the page asked for is answered meanwhile, which nothing tells before the end.
+    let is_answered = || server.was_asked_for("/pages/clock.html").then_some(());
+    recorder.until("the page has its answer", is_answered);
+    // The recorder hears of it meanwhile, which nothing tells before the end.
     recorder.runs_for(Duration::from_secs(2));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(PATIENCE);

@@ -98,6 +98,12 @@ const NO_PATIENCE: [&str; 2] = ["--upload-patience", "0"];
 #[track_caller]
 fn check_fault(fault: Fault, words: &[&str]) {
     let fixture = Fixture::new();
+    // These leave requests without an answer, which are waited for.
+    if matches!(fault, Fault::Stall { .. } | Fault::Slow { .. }) {
+        let mut storage = impatient(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
+        storage["request_timeout"] = json!("4s");
+        write_storage(fixture.dir(), &storage, None);
+    }
     fixture.proxy.set(fault);
     let ended = record(fixture.dir(), &NO_PATIENCE).finish(UPLOADED_WITHIN);
     fixture.assert_kept_and_recovered(&ended, words);
@@ -169,7 +175,7 @@ fn a_store_that_fails_for_a_while_gets_everything_in_the_end() {
     let segments = fixture.segments();
     let expected: Vec<String> = (0..segments.len()).map(|at| format!("hls/talk_{at:05}.ts")).collect();
     assert_eq!(segments, expected);
-    assert!(segments.len() >= 4, "{segments:?}");
+    assert!(segments.len() >= 2, "{segments:?}");
     assert_eq!(ended.info["segmentResults"][0]["segmentCount"], segments.len().to_string());
     assert_nothing_here(fixture.dir());
 }
@@ -415,18 +421,21 @@ fn a_proxy_that_refuses_its_user_is_named() {
 fn a_recorder_that_is_killed_leaves_what_recover_stores() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
-    let mut recorder = record_for(fixture.dir(), "60s", &[]);
+    let mut recorder = record_for(fixture.dir(), "600s", &[]);
     // Segments are stored as they close.
     let end = Instant::now() + PATIENCE;
     while fixture.segments().len() < 2 {
         assert!(Instant::now() < end, "{:?}", fixture.segments());
         recorder.runs_for(Duration::from_millis(50));
     }
-    recorder.runs_for(Duration::from_millis(1500));
+    // From here on nothing gets there: what is recorded now is left when it is killed.
+    fixture.proxy.set(Fault::Offline);
+    recorder.until_grown(60_000);
     recorder.signal(Signal::SIGKILL);
     let before = std::cell::Cell::new(0);
     let ended = recorder.finish_and(PATIENCE, || {
         before.set(fixture.segments().len());
+        fixture.proxy.set(Fault::None);
         let recovered = weir(fixture.dir(), &["recover", "."]);
         assert!(recovered.status.success(), "{}", recovered.stderr);
     });
@@ -460,6 +469,6 @@ fn parts_that_a_killed_recorder_sent_are_let_go_of() {
     });
     assert_eq!(store.list(&bucket), ["long.m3u8", "long_00000.ts"]);
     assert!(store.unfinished(&bucket).is_empty());
-    assert!(store.get(&bucket, "long_00000.ts").len() > 20 << 20);
+    assert!(store.get(&bucket, "long_00000.ts").len() > 16 << 20);
     assert_nothing_here(dir.path());
 }

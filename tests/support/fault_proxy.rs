@@ -208,6 +208,7 @@ impl Shared {
                     break;
                 }
             }
+            ports::stop_listening(&listener);
             drop(listener);
             self.lock().listening = false;
             self.changed.notify_all();

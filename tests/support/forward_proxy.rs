@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use super::http1::Head;
+use super::ports;
 
 /// Serves `CONNECT` and requests in absolute form until it is dropped. Then all its connections are closed.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl ForwardProxy {
                         break;
                     }
                 }
+                ports::stop_listening(&listener);
             }
         });
         Self { addr, shared, listener: Some(listener) }

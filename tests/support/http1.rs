@@ -150,8 +150,8 @@ pub(crate) fn ask(
     body: &[u8],
 ) -> io::Result<Answer> {
     let stream = TcpStream::connect(addr)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(60)))?;
     let more: String = headers.iter().map(|(key, value)| format!("{key}: {value}\r\n")).collect();
     let length = body.len();
     let head =

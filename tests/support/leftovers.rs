@@ -61,6 +61,15 @@ impl Watch {
         transient()
     }
 
+    /// Waits until a process has been seen that has this argument.
+    pub(crate) fn until_seen(&self, argument: &str) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !self.recorder.has_seen(argument) {
+            assert!(Instant::now() < end, "no process with {argument:?} is seen");
+            thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
     /// To be called when the recorder has ended. Panics when anything of it is still there a minute later; ends what
     /// it finds, so that the next test is not disturbed. `tidy` is run when its processes are gone; what that removes
     /// does not count.
@@ -128,6 +137,11 @@ impl Followed {
             });
         });
         Self(number)
+    }
+
+    fn has_seen(&self, argument: &str) -> bool {
+        let has_it = |seen: &Seen| seen.arguments.iter().any(|word| word == argument);
+        followed().get(&self.0).is_some_and(|(_, family)| family.values().any(has_it))
     }
 
     fn end(self) -> Family {

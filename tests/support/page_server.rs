@@ -23,6 +23,8 @@ pub(crate) struct PageServer {
 #[derive(Debug, Default)]
 struct Shared {
     files: Mutex<HashMap<String, PathBuf>>,
+    /// Paths that somebody asked for.
+    asked: Mutex<Vec<String>>,
     open: Mutex<Option<Vec<TcpStream>>>,
 }
 
@@ -57,6 +59,11 @@ impl PageServer {
         self.shared.files.lock().unwrap().insert(path.to_owned(), file);
     }
 
+    /// Whether somebody has asked for a path.
+    pub(crate) fn was_asked_for(&self, path: &str) -> bool {
+        self.shared.asked.lock().unwrap().iter().any(|asked| asked == path)
+    }
+
     pub(crate) fn url(&self, path_and_query: &str) -> String {
         format!("http://127.0.0.1:{}{path_and_query}", self.port)
     }
@@ -83,6 +90,7 @@ fn answer(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         }
     }
     let path = request.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
+    shared.asked.lock().unwrap().push(path.to_owned());
 
     if path == "/hang" {
         // Until the browser or the server gives up.

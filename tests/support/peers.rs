@@ -132,8 +132,16 @@ impl SrtServer {
     pub(crate) fn start() -> Self {
         let [port] = ports::free();
         let mut receiver = command("srt-live-transmit");
-        receiver.args(["-a", "no", &format!("srt://127.0.0.1:{port}?mode=listener"), "file://con"]);
-        Self { receiver: Tool::start(receiver, None), port }
+        // What comes later than the latency allows is kept: on a busy machine the receiver itself is late.
+        let listener = format!("srt://127.0.0.1:{port}?mode=listener&tlpktdrop=no");
+        receiver.args(["-a", "no", &listener, "file://con"]);
+        let mut receiver = Tool::start(receiver, None);
+        let is_bound = || {
+            let sockets = procfs::net::udp().unwrap_or_default();
+            sockets.iter().any(|socket| socket.local_address.port() == port).then_some(())
+        };
+        receiver.until("srt-live-transmit listens", Duration::from_secs(60), is_bound);
+        Self { receiver, port }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -145,17 +153,11 @@ impl SrtServer {
         if self.receiver.exit_within(Duration::from_secs(5)).is_none() {
             self.receiver.signal(Signal::SIGINT);
         }
-        let done = self.receiver.finish(Duration::from_secs(5));
+        let done = self.receiver.finish(Duration::from_secs(60));
         assert!(!done.stdout.is_empty(), "SRT: nothing arrived:\n{}", done.stderr);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("received.ts");
         std::fs::write(&path, done.stdout).unwrap();
         (path, dir)
     }
-}
-
-/// A port of loopback on which nothing listens.
-pub(crate) fn closed_port() -> u16 {
-    let [port] = ports::free();
-    port
 }

@@ -1,14 +1,23 @@
-//! Ports that stay free until somebody listens on them.
+//! Ports that stay free until somebody listens on them, and sockets that stop listening at once.
+//!
+//! Other tests start programs at the same time. Between `fork` and `exec` each of those children has a copy of every
+//! socket of this process, so a listening socket that is only dropped here goes on listening there for some
+//! milliseconds: who connects is not refused, and nobody else can listen on the port.
 
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
+
+use nix::sys::socket::{
+    AddressFamily, Shutdown, SockFlag, SockType, SockaddrIn, bind, setsockopt, shutdown, socket, sockopt,
+};
 
 /// The kernel takes the ports of outgoing connections, and those that are asked for as 0, from here on (Linux's default).
 const EPHEMERAL: u16 = 32768;
 const FIRST: u16 = 15000;
 
 /// Different ports of loopback on which nothing listens, and none of which the kernel gives away by itself: a server takes
-/// seconds from its first port to its last, and connects meanwhile.
+/// seconds from its first port to its last, and connects meanwhile. They are free for TCP and for UDP.
 pub(crate) fn free<const N: usize>() -> [u16; N] {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let room = EPHEMERAL - FIRST;
@@ -16,7 +25,27 @@ pub(crate) fn free<const N: usize>() -> [u16; N] {
     let start = (std::process::id() % u32::from(room)) as u16;
     let mut candidates = (0..room).filter_map(|_| {
         let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % room) % room;
-        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+        [SockType::Stream, SockType::Datagram].into_iter().all(|kind| is_free(kind, port)).then_some(port)
     });
     std::array::from_fn(|_| candidates.next().expect("a port is free"))
+}
+
+/// A port of loopback on which nothing listens.
+pub(crate) fn closed() -> u16 {
+    let [port] = free();
+    port
+}
+
+/// Makes a socket stop listening, whoever has a copy of it. It still has to be dropped.
+pub(crate) fn stop_listening(listener: &impl AsFd) {
+    shutdown(listener.as_fd().as_raw_fd(), Shutdown::Both).expect("a listening socket");
+}
+
+/// Whether a port can be taken. It is taken without listening, and such that another can take it, too: a child's copy
+/// of this socket is in nobody's way.
+fn is_free(kind: SockType, port: u16) -> bool {
+    let socket = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+    setsockopt(&socket, sockopt::ReuseAddr, &true).expect("any socket has this option");
+    let [a, b, c, d] = Ipv4Addr::LOCALHOST.octets();
+    bind(socket.as_raw_fd(), &SockaddrIn::new(a, b, c, d, port)).is_ok()
 }

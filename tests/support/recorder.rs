@@ -12,7 +12,7 @@ use super::slots;
 use super::tool::{Tool, command, command_with_signals, run};
 
 /// What a recording takes to begin on a machine that runs several.
-const STARTED_WITHIN: Duration = Duration::from_secs(60);
+const STARTED_WITHIN: Duration = Duration::from_secs(120);
 
 /// A recorder that runs. Everything it starts is watched; see [`Watch`].
 #[derive(Debug)]
@@ -190,7 +190,7 @@ pub(crate) fn weir_with(
     let mut command = command(env!("CARGO_BIN_EXE_weir"));
     command.args(arguments).current_dir(dir);
     set(&mut command);
-    Tool::start(command, None).finish(Duration::from_secs(60))
+    Tool::start(command, None).finish(Duration::from_secs(120))
 }
 
 /// Bytes below a directory, without hidden files: they are room that is kept, and no media.

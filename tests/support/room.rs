@@ -199,23 +199,27 @@ impl Hearing {
     }
 }
 
-/// The file of a recording, as it is named while it grows.
+/// The file of a recording, as it is named while it grows: `file-0.recording.mp4`.
 fn recorded_below(dir: &Path) -> Option<PathBuf> {
-    let mut folders = vec![dir.to_owned()];
+    files_below(dir).into_iter().find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("file-") && name.contains(".recording.")
+    })
+}
+
+/// Every file below a directory; those that are removed meanwhile may be among them.
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![dir.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(entry.path());
-            } else {
-                // `file-0.recording.mp4`
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name.starts_with("file-") && name.contains(".recording.") {
-                    return Some(entry.path());
-                }
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(_) => files.push(entry.path()),
+                Err(_) => {}
             }
         }
     }
-    None
+    files
 }
 
 /// A token of somebody who publishes.

@@ -144,6 +144,8 @@ impl Drop for Tool {
     fn drop(&mut self) {
         if self.exit_within(Duration::ZERO).is_none() {
             killpg(self.pid, Signal::SIGKILL).ok();
+            // Its directory is removed next, and must not get another file while that goes on.
+            self.exit_within(Duration::from_secs(10));
         }
     }
 }

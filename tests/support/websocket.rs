@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, accept_hdr};
 
+use super::ports;
+
 /// How often a connection looks whether the server is still to be there.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -82,6 +84,7 @@ impl WebSocketServer {
                     Err(_) => std::thread::park_timeout(LOOK),
                 }
             }
+            ports::stop_listening(&listener);
             for thread in served {
                 thread.join().unwrap();
             }

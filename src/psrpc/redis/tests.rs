@@ -13,6 +13,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::ports;
+use crate::ports;
 use crate::psrpc::{
     Call, CallOptions, Client, Error, Handler, MessageBus, Method, Offer, Registration, SelectionRules,
     Server, ServerOptions,
@@ -20,9 +22,9 @@ use crate::psrpc::{
 use crate::secret::Secret;
 use servers::{Authority, CLUSTERED, RedisServer, Sentinel, cluster};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const OPTIONS: CallOptions =
-    CallOptions { timeout: Duration::from_secs(10), selection: SelectionRules::BY_AFFINITY };
+    CallOptions { timeout: Duration::from_secs(60), selection: SelectionRules::BY_AFFINITY };
 
 struct Echo;
 

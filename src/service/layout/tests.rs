@@ -6,6 +6,7 @@ use axum::response::IntoResponse;
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::ports;
 use crate::secret::Secret;
 use crate::service::keys::ApiKeys;
 
@@ -86,11 +87,11 @@ async fn an_egress_in_no_room_is_not_asked_about() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_unavailable() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = format!("127.0.0.1:{}", ports::closed());
     let layouts = Layouts::new(&format!("ws://{closed}"), signer(), reqwest::Client::new()).unwrap();
     let refused = layouts.update(&in_room("room"), "grid").await.unwrap_err();
     assert_eq!(refused.code, Code::Unavailable);
-    assert!(!refused.message.contains(&closed.to_string()), "{refused}");
+    assert!(!refused.message.contains(&closed), "{refused}");
 }
 
 #[test]

@@ -22,12 +22,18 @@ async fn what_a_former_run_left_is_told_and_tidied_up() {
     service.take_over().await.unwrap();
     service.close();
     tasks.close();
-    assert!(timeout(Duration::from_secs(2), tasks.wait()).await.is_err(), "one still lives");
+    let one_is_left = async {
+        while service.active() != ["EG_alive"] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), one_is_left).await.expect("the others are told");
+    assert!(timeout(Duration::from_secs(1), tasks.wait()).await.is_err(), "one still lives");
     assert_eq!(service.active(), ["EG_alive"]);
     // It ends by itself, and says how.
     cell("EG_alive").write_info(&info("EG_alive", EgressComplete, now)).unwrap();
     drop(alive);
-    timeout(Duration::from_secs(5), tasks.wait()).await.expect("all is told");
+    timeout(Duration::from_secs(60), tasks.wait()).await.expect("all is told");
     assert!(service.active().is_empty());
 
     let known = async |id: &str| service.known(id).await.unwrap();

@@ -8,14 +8,15 @@ mod with_processes;
 use std::time::Duration;
 
 use super::*;
+use crate::ports;
 use crate::sink::StreamEvent;
-use peers::{DeafServer, RtmpServer, SrtServer, free_tcp_port, free_udp_port};
+use peers::{DeafServer, RtmpServer, SrtServer};
 use studio::{Picture, Received, Studio};
 
 const KEY: &str = "sup3r-s3cret-k3y";
-const FINISH: Duration = Duration::from_secs(10);
+const FINISH: Duration = Duration::from_secs(30);
 /// For anything that is to happen soon; the machine may be busy.
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(90);
 
 /// The default, with an outage that a test can wait for.
 const QUICK: Timing = Timing {
@@ -59,8 +60,8 @@ fn assert_whole(received: &Received, seconds: std::ops::Range<f64>) {
     assert!(received.longest_video_step() < 0.05, "{received}");
     assert!(received.longest_audio_step() < 0.05, "{received}");
     // Where a server begins and ends to keep a medium, a busy machine says.
-    assert!(received.start_offset().abs() < 0.5, "{received}");
-    assert!(received.end_offset().abs() < 2.0, "{received}");
+    assert!(received.start_offset().abs() < 2.0, "{received}");
+    assert!(received.end_offset().abs() < 4.0, "{received}");
     assert_eq!(received.decoded_frames, received.video.len() as u64, "{received}");
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::media::Feed;
 use crate::plan::output::StreamProtocol;
 use crate::plan::stream_url::StreamUrl;
+use crate::ports;
 use crate::sink::synthetic::{SOON, Stage};
 use crate::sink::{SinkEvent, StreamEvent};
 

@@ -52,13 +52,13 @@ impl Scene {
     }
 
     async fn event(&mut self) -> SourceEvent {
-        let event = tokio::time::timeout(Duration::from_secs(30), self.events.recv()).await;
-        event.expect("an event within 30 s").expect("a source")
+        let event = tokio::time::timeout(Duration::from_secs(120), self.events.recv()).await;
+        event.expect("an event within two minutes").expect("a source")
     }
 
     /// Fails unless every process, socket and file of the scene is gone within moments.
     async fn is_empty(&self) {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let left = leftovers(self.run_dir.path());
             if left.is_empty() {

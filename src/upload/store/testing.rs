@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::retry::{Patience, Persistence};
 use crate::plan::storage::RetryPolicy;
+use crate::ports;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -226,9 +227,8 @@ pub(super) fn impatient() -> Persistence {
 }
 
 /// An address nobody listens at.
-pub(super) async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+pub(super) fn nobody() -> String {
+    format!("http://127.0.0.1:{}", ports::closed())
 }
 
 /// A file of `size` bytes, no two MiB of which are alike.

@@ -1,6 +1,6 @@
 //! Redis servers on free ports of loopback, gone when their values are.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,17 +8,15 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use crate::ports;
+
 #[path = "../../../../tests/support/tool.rs"]
 #[allow(dead_code, reason = "the integration tests use the rest of it")]
 mod tool;
 
 use tool::{Tool, command, succeed};
 
-const DEADLINE: Duration = Duration::from_secs(20);
-
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One redis-server, without persistence.
 #[derive(Debug)]
@@ -33,7 +31,7 @@ pub(super) struct RedisServer {
 
 impl RedisServer {
     pub(super) fn start(args: &[&str]) -> Self {
-        let port = free_port();
+        let port = ports::closed();
         let mut all = vec!["--port".to_owned(), port.to_string()];
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         Self::start_with(port, all, Vec::new())
@@ -41,7 +39,7 @@ impl RedisServer {
 
     /// With TLS alone, asking clients for a certificate; its own is called `name`.
     pub(super) fn start_tls(authority: &Authority, name: &str, args: &[&str]) -> Self {
-        let port = free_port();
+        let port = ports::closed();
         let (certificate, key) =
             (authority.text(&format!("{name}.crt")), authority.text(&format!("{name}.key")));
         let ca = authority.text("ca.crt");
@@ -128,7 +126,7 @@ impl Sentinel {
     /// Watches a server by the name `main`.
     pub(super) fn watch(master: &RedisServer) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (port, watched) = (free_port(), master.port());
+        let (port, watched) = (ports::closed(), master.port());
         let file = dir.path().join("sentinel.conf");
         let configuration = format!(
             "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {watched} 1\n\

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::PATIENCE;
+use crate::ports;
 
 pub(super) const SECRET: &str = "a secret of some length";
 
@@ -50,6 +52,8 @@ pub(super) struct Receiver {
     arriving: tokio::sync::Mutex<mpsc::UnboundedReceiver<Got>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// The listening socket.
+    listens: OwnedFd,
 }
 
 struct Shared {
@@ -68,6 +72,7 @@ impl Receiver {
     pub(super) async fn start_at(address: SocketAddr) -> Self {
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
+        let listens = listener.as_fd().try_clone_to_owned().unwrap();
         let (to, arriving) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             all: Mutex::default(),
@@ -81,7 +86,7 @@ impl Receiver {
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         tasks.spawn(serving.into_future());
         let url = format!("http://{address}/hook?token=hush");
-        Self { url, address, shared, arriving: tokio::sync::Mutex::new(arriving), tasks, stop }
+        Self { url, address, shared, arriving: tokio::sync::Mutex::new(arriving), tasks, stop, listens }
     }
 
     /// Nobody listens there afterwards.
@@ -89,6 +94,7 @@ impl Receiver {
         self.stop.cancel();
         self.tasks.close();
         tokio::time::timeout(PATIENCE, self.tasks.wait()).await.expect("the receiver stops");
+        ports::stop_listening(&self.listens);
         self.address
     }
 

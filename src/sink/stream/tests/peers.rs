@@ -9,10 +9,12 @@
 )]
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::ports;
 
 /// A child that is killed when it is dropped.
 struct Kept(Child);
@@ -45,16 +47,6 @@ pub(crate) fn wait_until(within: Duration, mut is_so: impl FnMut() -> bool) -> b
     }
 }
 
-/// A free TCP port of this machine. Another process could take it before it is used; the port range is large.
-pub(crate) fn free_tcp_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A free UDP port of this machine.
-pub(crate) fn free_udp_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// nginx with three applications: `live` records every publisher to a file, `denied` refuses every publisher by its hook,
 /// `unlisted` drops every publisher after it was let in.
 pub(crate) struct RtmpServer {
@@ -69,7 +61,7 @@ impl RtmpServer {
         let recordings = dir.join("recordings");
         fs::create_dir(&recordings).unwrap();
         // nginx changes its user in the worker; in the foreground without a master it does not, but be safe.
-        let (port, hook) = (free_tcp_port(), free_tcp_port());
+        let [port, hook] = ports::free();
         let conf = format!(
             "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
              daemon off; master_process off; error_log stderr info; pid {dir}/pid;
@@ -112,7 +104,7 @@ impl RtmpServer {
             .expect("install nginx and libnginx-mod-rtmp");
         self.process = Some(Kept(child));
         let listens =
-            wait_until(Duration::from_secs(20), || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+            wait_until(Duration::from_secs(60), || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
         assert!(listens, "nginx does not listen: {}", self.log());
     }
 
@@ -126,9 +118,19 @@ impl RtmpServer {
         self.process.as_ref().unwrap().signal("-CONT");
     }
 
-    /// What it has recorded, oldest first.
+    /// Waits until nginx has closed its recordings, and returns them, the oldest first.
     pub(crate) fn recordings(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.dir.join("recordings")).unwrap();
+        let recordings = self.dir.join("recordings");
+        if let Some(process) = &self.process {
+            let open = format!("/proc/{}/fd", process.0.id());
+            let is_closed = || {
+                let files = fs::read_dir(&open).unwrap().filter_map(Result::ok);
+                let mut paths = files.filter_map(|file| fs::read_link(file.path()).ok());
+                !paths.any(|path| path.starts_with(&recordings))
+            };
+            assert!(wait_until(Duration::from_secs(60), is_closed), "nginx does not end its files");
+        }
+        let entries = fs::read_dir(recordings).unwrap();
         let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
         files
@@ -155,7 +157,7 @@ impl SrtServer {
     /// Listens on a free port. `query` is added to the listener's address (`&passphrase=…`), and may be empty.
     pub(crate) fn start(file: &Path, query: &str) -> Self {
         let mut server =
-            Self { file: file.to_owned(), port: free_udp_port(), query: query.to_owned(), process: None };
+            Self { file: file.to_owned(), port: ports::closed(), query: query.to_owned(), process: None };
         server.restart();
         server
     }
@@ -170,17 +172,18 @@ impl SrtServer {
 
     /// Listens again on the same port, and goes on in the same file.
     pub(crate) fn restart(&mut self) {
-        self.run(&format!("srt://127.0.0.1:{}?mode=listener{}", self.port, self.query));
+        // The receiver keeps late packets: on a busy machine it is late itself.
+        self.run(&format!("srt://127.0.0.1:{}?mode=listener&tlpktdrop=no{}", self.port, self.query));
         // An SRT listener has a bound UDP socket; the kernel lists it by its port in hexadecimal digits.
         let socket = format!("0100007F:{:04X} ", self.port);
         let listens = || fs::read_to_string("/proc/net/udp").unwrap().contains(&socket);
-        assert!(wait_until(Duration::from_secs(20), listens), "srt-live-transmit does not listen");
+        assert!(wait_until(Duration::from_secs(60), listens), "srt-live-transmit does not listen");
     }
 
     /// Calls a listener instead of being one.
     pub(crate) fn call(file: &Path, port: u16) -> Self {
         let mut caller = Self { file: file.to_owned(), port, query: String::new(), process: None };
-        caller.run(&format!("srt://127.0.0.1:{port}?mode=caller"));
+        caller.run(&format!("srt://127.0.0.1:{port}?mode=caller&tlpktdrop=no"));
         caller
     }
 
@@ -199,7 +202,7 @@ impl SrtServer {
     /// Waits until the end of the stream has ended it, and all is written.
     pub(crate) fn received(mut self) -> PathBuf {
         if let Some(mut process) = self.process.take() {
-            let ended = wait_until(Duration::from_secs(20), || process.0.try_wait().unwrap().is_some());
+            let ended = wait_until(Duration::from_secs(60), || process.0.try_wait().unwrap().is_some());
             assert!(ended, "srt-live-transmit does not see the end of the stream");
         }
         self.file

@@ -19,7 +19,7 @@ async fn a_server_that_never_speaks_is_tried_for_the_outage_and_given_up() {
 #[tokio::test]
 async fn a_stream_that_never_started_has_failed_whenever_it_is_ended() {
     let server = DeafServer::start();
-    let nobody = url(format!("srt://127.0.0.1:{}?mode=caller", free_udp_port()));
+    let nobody = url(format!("srt://127.0.0.1:{}?mode=caller", ports::closed()));
     let deaf = url(server.url(KEY));
     // While it connects, between two attempts, and when it is abandoned.
     for (retries, abandons) in [(0, false), (1, false), (0, true)] {

@@ -39,10 +39,15 @@ impl Taker for Kept {
 
 impl Kept {
     /// What is shown at a moment, at a place of the picture.
-    fn at(&self, at: Duration, (x, y): (u32, u32)) -> [u8; 3] {
+    fn at(&self, at: Duration, place: (u32, u32)) -> [u8; 3] {
+        self.find(at, place).expect("a picture by then")
+    }
+
+    /// The same; `None`: nothing is.
+    fn find(&self, at: Duration, (x, y): (u32, u32)) -> Option<[u8; 3]> {
         let kept = self.0.lock().unwrap();
         let pts = |sample: &gst::Sample| Duration::from(sample.buffer().unwrap().pts().unwrap());
-        let sample = kept.0.iter().rev().find(|sample| pts(sample) <= at).expect("a picture by then");
+        let sample = kept.0.iter().rev().find(|sample| pts(sample) <= at)?;
         let info = gst_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
         assert_eq!((info.width(), info.height()), SIZE);
         let frame =
@@ -51,7 +56,7 @@ impl Kept {
             frame.plane_data(plane).unwrap()
                 [(row * frame.plane_stride()[plane as usize].unsigned_abs() + at) as usize]
         };
-        [byte(0, x, y), byte(1, x / 2 * 2, y / 2), byte(1, x / 2 * 2 + 1, y / 2)]
+        Some([byte(0, x, y), byte(1, x / 2 * 2, y / 2), byte(1, x / 2 * 2 + 1, y / 2)])
     }
 }
 
@@ -82,6 +87,17 @@ impl Rig {
         self.screen.advance();
     }
 
+    /// Waits until a colour is shown in the middle, and so many milliseconds more; gives the moment.
+    async fn until(&mut self, colour: [u8; 3], more_ms: u64) -> Duration {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !self.kept.find(self.now(), (160, 90)).is_some_and(|seen| is_near(seen, colour)) {
+            assert!(Instant::now() < end, "{colour:?} is not shown");
+            self.wait(20).await;
+        }
+        self.wait(more_ms).await;
+        self.now()
+    }
+
     /// Frames at 30 a second, in real time.
     async fn play(&mut self, sid: &str, codec: TrackCodec, frames: &[(Vec<u8>, bool)]) {
         let from = Instant::now();
@@ -109,7 +125,7 @@ impl Rig {
     async fn finish(self) -> Kept {
         self.timeline.end();
         let length = self.timeline.ended().unwrap();
-        tokio::time::timeout(Duration::from_secs(20), self.screen.finish()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), self.screen.finish()).await.unwrap();
         let kept = self.kept.0.lock().unwrap();
         assert!(kept.1, "the feed ends");
         let last = kept.0.last().unwrap().buffer().unwrap();
@@ -181,10 +197,13 @@ fn frames_in(
     frames
 }
 
+fn is_near(seen: [u8; 3], wanted: [u8; 3]) -> bool {
+    seen.iter().zip(wanted).all(|(seen, wanted)| seen.abs_diff(wanted) <= 6)
+}
+
 #[track_caller]
 fn assert_near(seen: [u8; 3], wanted: [u8; 3], what: &str) {
-    let far = seen.iter().zip(wanted).any(|(seen, wanted)| seen.abs_diff(wanted) > 6);
-    assert!(!far, "{what}: {seen:?} instead of {wanted:?}");
+    assert!(is_near(seen, wanted), "{what}: {seen:?} instead of {wanted:?}");
 }
 
 /// One size, then another one of another shape, in one track.
@@ -196,14 +215,11 @@ async fn every_size_of(codec: TrackCodec) {
     let mut rig = Rig::new();
     rig.screen.add(&track("TR_1"));
     rig.play("TR_1", codec, &wide).await;
-    rig.wait(200).await;
-    let first = rig.now();
+    let first = rig.until(RED, 100).await;
     rig.play("TR_1", codec, &tall).await;
-    rig.wait(200).await;
-    let second = rig.now();
+    let second = rig.until(GREEN, 100).await;
     rig.play("TR_1", codec, &large).await;
-    rig.wait(600).await;
-    let third = rig.now();
+    let third = rig.until(BLUE, 100).await;
     let kept = rig.finish().await;
     assert_near(kept.at(first, (160, 90)), RED, "the first");
     assert_near(kept.at(first, (2, 2)), RED, "the first one's corner");

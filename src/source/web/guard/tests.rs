@@ -2,6 +2,7 @@ use fast_socks5::client::{Config, Socks5Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::ports;
 
 /// Where something listens that a page must not reach. Nothing may listen on a link-local address here: one of the loopback stands
 /// for it.
@@ -84,7 +85,7 @@ async fn what_is_refused_is_never_connected_to_by_number_or_by_name() {
 
 #[tokio::test]
 async fn a_page_is_told_what_stood_in_its_way() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let closed = ports::closed();
     let guard = Guard::open(refusing(is_link_local)).await.unwrap();
     let url = || "http://a.test/".to_owned();
     let failed = || PageError::Network { url: url(), code: "net::ERR_SOCKS_CONNECTION_FAILED".to_owned() };

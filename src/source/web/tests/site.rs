@@ -8,6 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use url::Url;
 
+use crate::ports;
+
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     /// 0: none ever.
@@ -67,9 +69,8 @@ impl Site {
     }
 
     /// An address at which nobody listens.
-    pub(super) async fn refused() -> Url {
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        format!("http://127.0.0.1:{port}/").parse().unwrap()
+    pub(super) fn refused() -> Url {
+        format!("http://127.0.0.1:{}/", ports::closed()).parse().unwrap()
     }
 }
 

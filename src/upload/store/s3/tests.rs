@@ -188,7 +188,7 @@ async fn a_join_whose_answer_was_lost_is_no_failure() {
 
 #[tokio::test]
 async fn nobody_there_is_unreachable() {
-    let refused = put(&open(&config(&nobody().await)), 10).await.unwrap_err();
+    let refused = put(&open(&config(&nobody())), 10).await.unwrap_err();
     assert_eq!(refused.kind(), StoreErrorKind::Unreachable, "{refused}");
     assert!(refused.to_string().contains("Connection refused"), "{refused}");
     let unknown = put(&open(&config("http://no-such-host.invalid")), 10).await.unwrap_err();
@@ -382,7 +382,7 @@ async fn discarding_what_is_gone_is_no_error() {
 
 #[tokio::test]
 async fn a_file_that_is_not_there_is_the_files_error() {
-    let store = open(&config(&nobody().await));
+    let store = open(&config(&nobody()));
     let error = store.put(&object(), Path::new("/no/such/file"), &Sent::default()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::File);
     assert!(error.to_string().starts_with("/no/such/file: "), "{error}");

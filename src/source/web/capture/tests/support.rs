@@ -24,7 +24,7 @@ use crate::source::web::capture::Screen;
 use crate::source::{CaptureCounters, Pacing, SourceContext};
 
 /// Longer than anything here takes, also on a busy machine.
-pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A child that is killed when it goes.
 pub(super) struct Server {
