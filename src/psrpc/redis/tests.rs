@@ -14,7 +14,6 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::ports;
-use crate::ports;
 use crate::psrpc::{
     Call, CallOptions, Client, Error, Handler, MessageBus, Method, Offer, Registration, SelectionRules,
     Server, ServerOptions,
