@@ -38,7 +38,7 @@ pub fn place(file: &Path, target: &Path, existing: Existing) -> io::Result<()> {
 fn rename_new(file: &Path, target: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, file, AT_FDCWD, target, RenameFlags::RENAME_NOREPLACE) {
         // The file system or the kernel does not know the flag.
-        Err(Errno::EINVAL | Errno::ENOSYS) => link_new(file, target),
+        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => link_new(file, target),
         renamed => renamed.map_err(io::Error::from),
     }
 }
@@ -47,7 +47,13 @@ fn rename_new(file: &Path, target: &Path) -> io::Result<()> {
 /// which is taken by nobody else, and is replaced.
 fn link_new(file: &Path, target: &Path) -> io::Result<()> {
     match fs::hard_link(file, target) {
-        Ok(()) => fs::remove_file(file),
+        Ok(()) => {
+            // It has the name. Its first one is no reason to call that a failure.
+            if let Err(error) = fs::remove_file(file) {
+                tracing::debug!(file = %file.display(), %error, "could not be removed");
+            }
+            Ok(())
+        }
         Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::CrossesDevices) => {
             Err(error)
         }

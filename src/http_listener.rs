@@ -5,12 +5,15 @@
 //! accept ─► connection ─► head within 5 s ─► router ─► answer ─► next head within 5 s, or the end
 //!    └── too many: the oldest that is not being answered is closed
 //! ```
+//!
+//! A request is being answered from when its body is there, too: what is half sent keeps no place.
+
+mod in_flight;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -26,6 +29,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+
+use in_flight::Answering;
 
 /// A request's head has to be there within this, the next one of a connection too: an idle connection is closed then.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
@@ -62,15 +67,8 @@ struct Connection {
 
 impl Connection {
     fn is_idle(&self) -> bool {
-        self.answering.count.load(Ordering::Acquire) == 0
+        self.answering.is_idle()
     }
-}
-
-/// How many requests of a connection are being answered, and who is told when none is any more.
-#[derive(Debug, Clone)]
-struct Answering {
-    count: Arc<AtomicUsize>,
-    idle: Arc<Notify>,
 }
 
 /// Serves until `stop`, and then until what is being answered is answered.
@@ -89,21 +87,22 @@ pub async fn serve(
         // Those that have ended.
         while tasks.try_join_next().is_some() {}
         open.retain(|connection| !connection.task.is_finished());
-        let has_room = open.len() < bounds.connections || open.iter().any(Connection::is_idle);
         let accepted = tokio::select! {
-            // Where all are being answered, which takes them a bounded time, others wait with the kernel.
-            accepted = listener.accept(), if has_room => accepted,
-            () = idle.notified() => continue,
+            accepted = listener.accept() => accepted,
             Some(_) = tasks.join_next() => continue,
             () = stop.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 shortage = Shortage::default();
-                if open.len() >= bounds.connections {
-                    close_oldest_idle(&mut open);
+                let has_room = tokio::select! {
+                    () = make_room(&mut open, &mut tasks, &idle, bounds.connections) => true,
+                    () = stop.cancelled() => false,
+                };
+                if !has_room {
+                    break;
                 }
-                let answering = Answering { count: Arc::default(), idle: Arc::clone(&idle) };
+                let answering = Answering::new(&idle);
                 let one = connection(stream, peer, router.clone(), bounds, answering.clone(), stop.clone());
                 open.push_back(Connection { task: tasks.spawn(one), answering });
             }
@@ -122,11 +121,33 @@ pub async fn serve(
     while tasks.join_next().await.is_some() {}
 }
 
-/// Makes room, where one of them is not being answered.
-fn close_oldest_idle(open: &mut VecDeque<Connection>) {
-    if let Some(oldest) = open.iter().position(Connection::is_idle).and_then(|at| open.remove(at)) {
+/// Waits until there is room for one more. Where all are being answered, which takes them a bounded time, it waits, and others with the
+/// kernel.
+async fn make_room(
+    open: &mut VecDeque<Connection>,
+    tasks: &mut JoinSet<()>,
+    idle: &Notify,
+    connections: usize,
+) {
+    loop {
+        open.retain(|connection| !connection.task.is_finished());
+        if open.len() < connections || close_oldest_idle(open) {
+            return;
+        }
+        tokio::select! {
+            () = idle.notified() => {}
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+/// Closes the oldest connection that is not being answered; `false`: there is none.
+fn close_oldest_idle(open: &mut VecDeque<Connection>) -> bool {
+    let oldest = open.iter().position(Connection::is_idle).and_then(|at| open.remove(at));
+    if let Some(oldest) = &oldest {
         oldest.task.abort();
     }
+    oldest.is_some()
 }
 
 /// Whether a connection failed before it was taken.
@@ -171,11 +192,11 @@ async fn connection(
     let answer = service_fn(move |mut request: Request<Incoming>| {
         // Who asks matters to the console.
         request.extensions_mut().insert(ConnectInfo(peer));
-        let answered = InFlight::new(answering.clone());
+        let (request, in_flight) = answering.follow(request);
         let answer = router.call(request);
         async move {
             let answer = answer.await;
-            drop(answered);
+            drop(in_flight);
             answer
         }
     });
@@ -195,24 +216,6 @@ async fn connection(
     if let Err(error) = ended {
         // A peer that is gone, says nothing, or does not speak HTTP.
         tracing::debug!(%peer, %error, "connection ended");
-    }
-}
-
-/// A request that is being answered.
-struct InFlight(Answering);
-
-impl InFlight {
-    fn new(answering: Answering) -> Self {
-        answering.count.fetch_add(1, Ordering::AcqRel);
-        Self(answering)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_one();
-        }
     }
 }
 

@@ -57,8 +57,9 @@ fn main() -> ExitCode {
 struct BadRequest(String);
 
 fn record(job: &Job) -> anyhow::Result<u8> {
-    recorder::hold_signals();
+    // It may wait for a pipe (`--stream-file`, a request on standard input), which Ctrl-C ends as long as nothing is begun.
     let (request, plan) = decide(job)?;
+    recorder::hold_signals();
     let run = job.run_args();
     let (display, verbosity) = display(run);
     telemetry::init(verbosity, display.bar());
@@ -107,7 +108,7 @@ fn console(args: &ConsoleArgs) -> anyhow::Result<u8> {
     let loaded = ServiceConfig::read(args.config.as_deref(), &Environment::of_process())
         .map_err(|error| BadRequest(error.to_string()))?;
     let address = serve::console_address(&loaded.config)?;
-    say(&mut std::io::stdout(), &address);
+    print(format!("{address}\n").as_bytes())?;
     Ok(0)
 }
 

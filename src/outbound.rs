@@ -12,10 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect;
 use tokio::net::{TcpStream, lookup_host};
 use url::{Host, Url};
 
 use crate::plan::reach::is_link_local;
+
+/// As many as its own policy lets pass.
+const MOST_REDIRECTS: usize = 10;
 
 static REFUSES_LINK_LOCAL: AtomicBool = AtomicBool::new(false);
 
@@ -105,19 +109,40 @@ impl Guard {
     /// # Errors
     /// The system's, where it has none; [`LinkLocalError`], where all are refused.
     pub async fn lookup(self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let mut refused = None;
-        let mut allowed = Vec::new();
-        for address in lookup_host((host, port)).await? {
-            match self.check_ip(Some(address.ip()), host) {
-                Ok(()) => allowed.push(address),
-                Err(error) => refused = Some(error),
-            }
-        }
+        let (allowed, refused) = self.sift(host, lookup_host((host, port)).await?);
         match (allowed.is_empty(), refused) {
             (false, _) => Ok(allowed),
             (true, Some(error)) => Err(error.into()),
             (true, None) => Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"))),
         }
+    }
+
+    /// The same for who connects by name: with one address that is refused all are.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn lookup_all(self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match self.sift(host, lookup_host((host, port)).await?) {
+            (_, Some(refused)) => Err(refused.into()),
+            (allowed, None) => Ok(allowed),
+        }
+    }
+
+    /// Those of a host's addresses that may be connected to, and a refusal where there are others.
+    fn sift(
+        self,
+        host: &str,
+        addresses: impl Iterator<Item = SocketAddr>,
+    ) -> (Vec<SocketAddr>, Option<LinkLocalError>) {
+        let mut refused = None;
+        let mut allowed = Vec::new();
+        for address in addresses {
+            match self.check_ip(Some(address.ip()), host) {
+                Ok(()) => allowed.push(address),
+                Err(error) => refused = Some(error),
+            }
+        }
+        (allowed, refused)
     }
 
     /// Connects to the first address of a host that answers.
@@ -137,10 +162,18 @@ impl Guard {
         TcpStream::connect(address).await
     }
 
-    /// An HTTP client that connects to nothing else.
+    /// An HTTP client that connects to nothing else, also where it is redirected.
     pub fn http(self) -> reqwest::ClientBuilder {
         let builder = reqwest::Client::builder();
-        if self.refuses_link_local() { builder.dns_resolver(Arc::new(self)) } else { builder }
+        if !self.refuses_link_local() {
+            return builder;
+        }
+        let redirects = redirect::Policy::custom(move |attempt| match self.check(attempt.url()) {
+            Err(refused) => attempt.error(refused),
+            Ok(()) if attempt.previous().len() > MOST_REDIRECTS => attempt.error("too many redirects"),
+            Ok(()) => attempt.follow(),
+        });
+        builder.dns_resolver(Arc::new(self)).redirect(redirects)
     }
 
     /// Sends a request of such a client.
@@ -199,68 +232,4 @@ impl ResolveDns for Guard {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    /// Nothing may listen on a link-local address here: one of the loopback stands for it.
-    const SECRET: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-
-    fn guard() -> Guard {
-        Guard::refusing(|address| address == IpAddr::V4(SECRET) || is_link_local(address))
-    }
-
-    fn is_refused(error: &(dyn Error + 'static)) -> bool {
-        refusal_in(error).is_some_and(|refusal| refusal.to_string().contains("allow_link_local"))
-    }
-
-    #[tokio::test]
-    async fn what_is_refused_is_not_connected_to_by_number_or_by_name() {
-        let listener = TcpListener::bind((SECRET, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        // Resolvers take numbers for names, too.
-        for host in ["127.0.0.2", "169.254.169.254", "2852039166", "fe80::1", "::ffff:169.254.169.254"] {
-            let refused = guard().connect(host, port).await.unwrap_err();
-            assert!(is_refused(&refused), "{host}: {refused}");
-        }
-        Guard::open().connect("127.0.0.2", port).await.unwrap();
-        drop(listener);
-        let refused = guard().lookup("does-not-exist.invalid", 80).await.unwrap_err();
-        assert!(!is_refused(&refused), "{refused}");
-    }
-
-    #[tokio::test]
-    async fn an_http_client_does_not_get_there_by_number_or_by_name() {
-        let listener = TcpListener::bind((SECRET, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let client = guard().http().no_proxy().build().unwrap();
-        for host in ["127.0.0.2", "169.254.169.254", "[fd00:ec2::254]", "2852039166"] {
-            let refused = guard().send(client.get(format!("http://{host}:{port}/"))).await.unwrap_err();
-            assert!(is_refused(&refused), "{host}: {refused}");
-        }
-        // A name that leads there.
-        let refusing_all = Guard::refusing(|_| true);
-        let client = refusing_all.http().no_proxy().build().unwrap();
-        let refused = refusing_all.send(client.get(format!("http://localhost:{port}/"))).await.unwrap_err();
-        assert!(is_refused(&refused), "{refused}");
-        let came = tokio::time::timeout(std::time::Duration::from_millis(100), listener.accept()).await;
-        assert!(came.is_err(), "nobody came: {came:?}");
-    }
-
-    #[test]
-    fn addresses_of_streams_are_looked_at_too() {
-        for (url, is_refused) in [
-            ("rtmp://169.254.169.254/app/key", true),
-            ("srt://169.254.169.254:9000", true),
-            ("srt://[fe80::1]:9000", true),
-            ("wss://[::ffff:169.254.169.254]/", true),
-            ("srt://10.0.0.1:9000", false),
-            ("rtmps://example.com/app/key", false),
-        ] {
-            assert_eq!(guard().check(&Url::parse(url).unwrap()).is_err(), is_refused, "{url}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! Finishes what a recording left that was killed, or that could not store everything: every file is made whole and put
 //! where it belongs. What can't be finished stays: a work directory is removed only when nothing recorded is left in it.
 
+mod taken;
+
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
@@ -19,6 +21,7 @@ use crate::sink::{Leftover, RescueError, Rescued, images, segments};
 use crate::upload::IfTaken;
 use crate::upload::ledger::{self, Accounts};
 use crate::upload::rescue::{RescueStoreError, Rescuer};
+pub use taken::Rival;
 
 /// What became of one work directory.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub enum RecoverError {
     Damaged { name: String, damage: String, kept: PathBuf },
     #[error("what is stored of it can't be read in {path}: {source}")]
     Ledger { path: PathBuf, source: std::io::Error },
+    #[error("{name}: {rival}, then run `weir recover` again; what is left of the recording is kept in {dir}")]
+    Taken { name: String, rival: Rival, dir: PathBuf },
     /// Of a storage that was given to it.
     #[error(transparent)]
     Storage(#[from] PlanError),
@@ -155,11 +160,24 @@ async fn recover_output(
         // What can't be let go of is forgotten by its store in time.
         rescuer.discard(unfinished).await;
     }
-    let Rescued { left, obsolete } =
+    let Rescued { mut left, obsolete } =
         leftovers(abandoned, output, entry, &storage, &accounts, &mut recovered.problems)?;
+    let running = taken::running(&storage, base, &left);
+    if !matches!(entry, OutputEntry::File { .. }) {
+        taken::forget_empty(&storage, &abandoned.manifest, running.as_ref(), &mut left);
+        let rival = running.clone().or_else(|| taken::since(&storage, &abandoned.manifest, &left));
+        if let Some((rival, first)) = rival.zip(left.first()) {
+            return Err(RecoverError::Taken { name: first.name.clone(), rival, dir });
+        }
+    }
     let mut is_stored = true;
     for Leftover { local, name } in left {
         let if_taken = if_taken(entry, &name, &abandoned.manifest.egress_id);
+        let name = match (&if_taken, &running) {
+            // Who writes to it may replace what comes to stand there.
+            (IfTaken::Rename(other), Some(_)) => other.clone(),
+            _ => name,
+        };
         // A file that is refused holds up none behind it.
         match rescuer.store(&dir, &name, if_taken, &local).await {
             Ok(location) => recovered.files.push(location),

@@ -6,13 +6,13 @@ pub mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gstreamer as gst;
 use tokio::sync::mpsc;
 
-use crate::media::{Feed, Timeline};
+use crate::media::{Feed, KeyFrames, Timeline};
 use crate::plan::encoding::Cadence;
 use crate::plan::source::SourcePlan;
 use crate::plan::track::Discovered;
@@ -46,11 +46,31 @@ pub struct Published {
     pub video: Feed,
     /// Opus, without a hole. What is silent was muted, or never came.
     pub audio: Feed,
+    /// Something that takes the video can't go on before the next one.
+    needs_key_frame: Arc<AtomicBool>,
 }
 
 impl Default for Published {
     fn default() -> Self {
-        Self { video: Feed::new("published pictures"), audio: Feed::new("published sound") }
+        Self {
+            video: Feed::new("published pictures"),
+            audio: Feed::new("published sound"),
+            needs_key_frame: Arc::default(),
+        }
+    }
+}
+
+impl Published {
+    /// Asks whoever publishes the video for a key frame.
+    #[must_use]
+    pub fn key_frames(&self) -> KeyFrames {
+        let needs = Arc::clone(&self.needs_key_frame);
+        KeyFrames::new(move || needs.store(true, Ordering::Relaxed))
+    }
+
+    /// Whether a key frame was asked for since this was last called.
+    fn take_request(&self) -> bool {
+        self.needs_key_frame.swap(false, Ordering::Relaxed)
     }
 }
 

@@ -18,6 +18,7 @@ mod growing;
 mod lane;
 pub mod ledger;
 pub mod mime;
+mod off_worker;
 mod patience;
 pub mod rescue;
 pub mod store;
@@ -41,6 +42,7 @@ use tokio_util::task::TaskTracker;
 use self::attempt::Stores;
 pub use self::attempt::{Place, UploadError};
 use self::lane::{Lane, Message};
+use self::off_worker::off_worker;
 use self::store::Head;
 pub use self::tried::{Status, Tried};
 pub use self::verdict::Trouble;
@@ -99,7 +101,8 @@ pub enum UploadEvent<T> {
     Delayed { output: OutputId, error: Arc<UploadError> },
     /// The store takes files again.
     Resumed { output: OutputId },
-    /// It is still at `upload.local`, and is not tried again.
+    /// It is still at `upload.local`, and is not tried again. Of what has versions the newest is: older ones that were kept are gone
+    /// then, and when a newer one is stored.
     Kept { upload: Upload<T>, error: Arc<UploadError> },
     /// Files of an output are not stored, nobody knows any more which, and none of them is tried again. They are where they were.
     LeftBehind { output: OutputId, error: String },
@@ -159,7 +162,7 @@ impl<T: Subject> Uploader<T> {
                 let (abandoned, results) = (abandon.clone().cancelled_owned(), results.clone());
                 tasks.spawn(async move {
                     let mut running = JoinSet::new();
-                    running.spawn(lane.run(receiver));
+                    running.spawn(off_worker(lane.run(receiver)));
                     tokio::select! {
                         biased;
                         // What is left is for `weir recover`.

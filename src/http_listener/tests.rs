@@ -1,4 +1,4 @@
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -6,10 +6,11 @@ use tokio_util::task::TaskTracker;
 use super::*;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+const SLOW_REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
 /// Longer than any test lasts.
 const NEVER: Duration = Duration::from_secs(600);
 
-/// A listener on a free port; `/` answers at once, `/slow` when it is told to.
+/// A listener on a free port; `/` answers at once, `/slow` when it is told to, `/echo` when it has heard all.
 struct Served {
     address: SocketAddr,
     go: Arc<Notify>,
@@ -35,7 +36,8 @@ impl Served {
             }
         };
         let peer = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string();
-        let router = Router::new().route("/", get(peer)).route("/slow", get(slow));
+        let echo = async |body: String| body;
+        let router = Router::new().route("/", get(peer)).route("/slow", get(slow)).route("/echo", post(echo));
         tasks.spawn(serve("test", listener, router, bounds, stop.clone()));
         Self { address, go, waits, stop, tasks }
     }
@@ -107,7 +109,7 @@ async fn who_is_being_answered_is_not_put_out() {
     let mut asking = Vec::new();
     for _ in 0..2 {
         let mut stream = served.connect().await;
-        stream.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.write_all(SLOW_REQUEST).await.unwrap();
         asking.push(stream);
     }
     served.waits.acquire_many(2).await.unwrap().forget();
@@ -127,12 +129,62 @@ async fn who_is_being_answered_is_not_put_out() {
     assert!(heard.await.starts_with("HTTP/1.1 200 OK"));
 }
 
+/// The listener may already wait for the next connection when those it has begin to ask.
+#[tokio::test]
+async fn connections_that_ask_again_let_in_none_above_the_bound() {
+    let served = Served::new(bounds(2, NEVER)).await;
+    let mut asking = Vec::new();
+    for _ in 0..2 {
+        let mut stream = served.connect().await;
+        stream.write_all(REQUEST).await.unwrap();
+        assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200 OK"));
+        asking.push(stream);
+    }
+    for stream in &mut asking {
+        stream.write_all(SLOW_REQUEST).await.unwrap();
+    }
+    served.waits.acquire_many(2).await.unwrap().forget();
+    let mut waiting = served.connect().await;
+    waiting.write_all(REQUEST).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(300), answer(&mut waiting)).await;
+    assert!(early.is_err(), "{early:?}");
+    for _ in 0..2 {
+        served.go.notify_one();
+    }
+    for stream in &mut asking {
+        assert!(answer(stream).await.ends_with("late"));
+    }
+    assert!(answer(&mut waiting).await.starts_with("HTTP/1.1 200 OK"));
+}
+
+/// A head that promises a body is no more than half a head.
+#[tokio::test]
+async fn bodies_that_do_not_come_take_no_place() {
+    let served = Served::new(bounds(4, NEVER)).await;
+    let head = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        let mut stream = served.connect().await;
+        stream.write_all(head).await.unwrap();
+        stream.write_all(b"he").await.unwrap();
+        held.push(stream);
+    }
+    assert!(served.asks().await.starts_with("HTTP/1.1 200 OK"));
+    let mut late = served.connect().await;
+    late.write_all(head).await.unwrap();
+    late.write_all(b"he").await.unwrap();
+    assert!(served.asks().await.starts_with("HTTP/1.1 200 OK"));
+    late.write_all(b"llo").await.unwrap();
+    assert!(answer(&mut late).await.ends_with("hello"));
+    assert_eq!(answer(&mut held[0]).await, "");
+}
+
 #[tokio::test]
 async fn stopping_answers_what_was_asked_and_closes_the_rest() {
     let served = Served::new(bounds(8, NEVER)).await;
     let mut idle = served.connect().await;
     let mut asking = served.connect().await;
-    asking.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    asking.write_all(SLOW_REQUEST).await.unwrap();
     served.waits.acquire().await.unwrap().forget();
     served.stop.cancel();
     assert_eq!(answer(&mut idle).await, "");

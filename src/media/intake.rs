@@ -9,6 +9,7 @@ use gstreamer_app as gst_app;
 
 use super::element::{MissingElement, make};
 use super::feed::Taker;
+use super::keyframes::KeyFrames;
 
 /// What an [`Intake`] does with a sample when its queue is at the bound. Each refused sample is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,9 @@ pub struct Intake {
     src: gst_app::AppSrc,
     overflow: Overflow,
     skipping: bool,
+    key_frames: KeyFrames,
+    /// A key frame is to be asked for when there is room again.
+    must_ask: bool,
     dropped: Arc<AtomicU64>,
 }
 
@@ -60,7 +64,22 @@ impl Intake {
         src.set_max_bytes(0);
         src.set_max_buffers(0);
         src.set_max_time(gst::ClockTime::ZERO);
-        Ok(Self { src, overflow, skipping: from_key_frame, dropped: Arc::default() })
+        let key_frames = KeyFrames::none();
+        Ok(Self {
+            src,
+            overflow,
+            skipping: from_key_frame,
+            key_frames,
+            must_ask: false,
+            dropped: Arc::default(),
+        })
+    }
+
+    /// Asks for a key frame after an overflow: for video that has none by itself.
+    #[must_use]
+    pub fn asking(mut self, key_frames: KeyFrames) -> Self {
+        self.key_frames = key_frames;
+        self
     }
 
     /// The element to add to a pipeline and link.
@@ -109,15 +128,20 @@ impl Taker for Intake {
         let was_skipping = self.skipping;
         if self.skipping && is_key {
             self.skipping = false;
+            self.must_ask = false;
         }
         if self.is_full() {
             self.skipping = self.overflow.needs_key_frame();
+            self.must_ask = self.skipping;
             if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(element = %self.src.name(), overflow = ?self.overflow, "queue is full, samples are dropped");
             }
             return;
         }
         if self.skipping {
+            if std::mem::take(&mut self.must_ask) {
+                self.key_frames.request();
+            }
             // Before the first key frame nothing is lost; after an overflow each frame left out is.
             if was_skipping && self.dropped.load(Ordering::Relaxed) > 0 {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -159,7 +183,13 @@ mod tests {
     #[test]
     fn what_follows_an_overflow_of_a_file_begins_with_a_key_frame() {
         super::super::init().unwrap();
-        let mut intake = Intake::new("in", Overflow::Hold { max_bytes: 1000 }, false).unwrap();
+        let asked = Arc::<AtomicU64>::default();
+        let asks = Arc::clone(&asked);
+        let key_frames = KeyFrames::new(move || {
+            asks.fetch_add(1, Ordering::Relaxed);
+        });
+        let intake = Intake::new("in", Overflow::Hold { max_bytes: 1000 }, false).unwrap();
+        let mut intake = intake.asking(key_frames);
         let (pipeline, sink) = (gst::Pipeline::new(), make("appsink").unwrap());
         sink.set_property("sync", false);
         pipeline.add_many([intake.element(), &sink]).unwrap();
@@ -169,6 +199,7 @@ mod tests {
             intake.take(&sample(number, number == 0, 100));
         }
         assert_eq!(intake.dropped().load(Ordering::Relaxed), 5);
+        assert_eq!(asked.load(Ordering::Relaxed), 0, "there is no room for one");
         pipeline.set_state(gst::State::Playing).unwrap();
         let sink = sink.downcast::<gst_app::AppSink>().unwrap();
         let held: Vec<u64> = (0..10).map(|_| number(&sink.pull_sample().unwrap())).collect();
@@ -181,6 +212,7 @@ mod tests {
         let rest: Vec<u64> = std::iter::from_fn(|| sink.pull_sample().ok()).map(|it| number(&it)).collect();
         assert_eq!(rest, (20..25).collect::<Vec<_>>());
         assert_eq!(intake.dropped().load(Ordering::Relaxed), 10);
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
         pipeline.set_state(gst::State::Null).unwrap();
     }
 }

@@ -33,11 +33,17 @@ pub fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address in one of IPv6: mapped, compatible (RFC 4291 §2.5.5), or by NAT64's prefix (RFC 6052).
+/// The IPv4 address in one of IPv6: mapped, compatible (RFC 4291 §2.5.5), translated (RFC 7915), by a prefix of NAT64 (RFC 6052, and for
+/// one network RFC 8215), or of 6to4 (RFC 3056).
 fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
-    let nat64 = matches!(v6.segments(), [0x64, 0xff9b, 0, 0, 0, 0, ..]);
-    let [.., a, b, c, d] = v6.octets();
-    v6.to_ipv4().or_else(|| nat64.then(|| Ipv4Addr::new(a, b, c, d)))
+    let is_at_end = matches!(
+        v6.segments(),
+        [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..]
+    );
+    match v6.octets() {
+        [0x20, 0x02, a, b, c, d, ..] => Some(Ipv4Addr::new(a, b, c, d)),
+        [.., a, b, c, d] => v6.to_ipv4().or_else(|| is_at_end.then(|| Ipv4Addr::new(a, b, c, d))),
+    }
 }
 
 /// Whether an address of a page names such an address itself. What a name comes to is known when it is looked up.
@@ -145,6 +151,9 @@ mod tests {
             "http://[::ffff:a9fe:a9fe]/",
             "http://[::169.254.169.254]/",
             "http://[64:ff9b::169.254.169.254]/",
+            "http://[64:ff9b:1::169.254.169.254]/",
+            "http://[2002:a9fe:a9fe::1]/",
+            "http://[::ffff:0:169.254.169.254]/",
             "http://[::ffff:100.100.100.200]/",
         ] {
             assert!(names_link_local(&Url::parse(refused).unwrap()), "{refused}");
@@ -160,6 +169,7 @@ mod tests {
             "http://[fec0::1]/",
             "http://[2001:db8::1]/",
             "http://[64:ff9b::8.8.8.8]/",
+            "http://[2002:808:808::1]/",
             "http://169.254.169.254.example.com/",
             "https://example.com/169.254.169.254",
         ] {

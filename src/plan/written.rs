@@ -32,6 +32,24 @@ pub enum WrittenFiles {
     Timed,
 }
 
+impl WrittenName {
+    fn at(target: &StorageTarget, name: &str, files: WrittenFiles, is_backup: bool) -> Self {
+        let (key, is_local, storage) = (target.key(name), target.is_local(), target.identity());
+        Self { name: name.to_owned(), key, is_local, storage, is_backup, files }
+    }
+
+    /// The names of a storage under which a recording may write a file of this name: its own, and the one that stands for many.
+    #[must_use]
+    pub fn of_file(target: &StorageTarget, name: &str) -> Vec<Self> {
+        let many = name.rsplit_once('_').and_then(|(before, after)| {
+            let (_, extension) = after.rsplit_once('.')?;
+            Some(format!("{before}_*.{extension}"))
+        });
+        let many = many.map(|name| Self::at(target, &name, WrittenFiles::Numbered, false));
+        std::iter::once(Self::at(target, name, WrittenFiles::One, false)).chain(many).collect()
+    }
+}
+
 impl RecordingPlan {
     /// The names that an output writes to, at its primary and at its backup storage.
     #[must_use]
@@ -42,15 +60,7 @@ impl RecordingPlan {
         let places = [(Some(&storage.primary), false), (storage.backup.as_ref(), true)];
         let at = |(target, is_backup): (Option<&StorageTarget>, bool)| -> Vec<WrittenName> {
             let Some(target) = target else { return Vec::new() };
-            let written = |(name, files): &(String, WrittenFiles)| WrittenName {
-                name: name.clone(),
-                key: target.key(name),
-                is_local: target.is_local(),
-                storage: target.identity(),
-                is_backup,
-                files: *files,
-            };
-            names.iter().map(written).collect()
+            names.iter().map(|(name, files)| WrittenName::at(target, name, *files, is_backup)).collect()
         };
         places.into_iter().flat_map(at).collect()
     }
@@ -291,6 +301,18 @@ mod tests {
         ];
         let different: std::collections::BTreeSet<_> = others.map(storages).into_iter().collect();
         assert_eq!(different.len(), others.len());
+    }
+
+    #[test]
+    fn a_file_has_its_own_name_and_that_of_many() {
+        let names = |name: &str| -> Vec<String> {
+            let names = WrittenName::of_file(&StorageTarget::local(), name).into_iter();
+            names.map(|written| written.key).collect()
+        };
+        assert_eq!(names("a/s_00003.ts"), ["a/s_00003.ts", "a/s_*.ts"]);
+        assert_eq!(names("a/s.m3u8"), ["a/s.m3u8"]);
+        let plan = plan_with(r#""segment_outputs":[{"playlist_name":"a/s"}]"#, "");
+        assert_eq!(keys(&plan), ["a/s.m3u8", "a/s_*.ts"]);
     }
 
     #[test]

@@ -125,7 +125,8 @@ impl Response {
         if self.error.is_empty() {
             return Ok(self.raw_response);
         }
-        Err(Error::new(Code::from_wire(&self.code), self.error).with_details(self.error_details))
+        let error = Error::new(Code::from_wire(&self.code), self.error);
+        Err(error.with_details(self.error_details).of_server())
     }
 }
 

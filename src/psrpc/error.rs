@@ -85,12 +85,20 @@ impl fmt::Display for Code {
 }
 
 /// A call that failed, here or at its server.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{text}")]
 pub struct Error {
     code: Code,
     text: String,
     details: Vec<Any>,
+    is_answer: bool,
+}
+
+/// Who said it makes no difference.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        (self.code, &self.text, &self.details) == (other.code, &other.text, &other.details)
+    }
 }
 
 impl Error {
@@ -100,7 +108,7 @@ impl Error {
         if text.is_empty() {
             code.as_str().clone_into(&mut text);
         }
-        Self { code, text, details: Vec::new() }
+        Self { code, text, details: Vec::new(), is_answer: false }
     }
 
     /// Adds messages that say more, such as those of `google.rpc`.
@@ -123,6 +131,19 @@ impl Error {
     #[must_use]
     pub fn details(&self) -> &[Any] {
         &self.details
+    }
+
+    /// The same, as a server has said it.
+    #[must_use]
+    pub(super) const fn of_server(mut self) -> Self {
+        self.is_answer = true;
+        self
+    }
+
+    /// Whether a server has said it: it is there, whatever the code.
+    #[must_use]
+    pub const fn is_answer(&self) -> bool {
+        self.is_answer
     }
 
     /// Whether the same request may succeed when it is made again. What happened to this one is not known then.

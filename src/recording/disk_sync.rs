@@ -62,7 +62,14 @@ fn ticks() -> Interval {
 fn round(dirs: &[PathBuf], since: SystemTime, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let mut result = Ok(());
     for dir in dirs {
-        for path in changed(dir, since)? {
+        let changed = match changed(dir, since) {
+            Ok(changed) => changed,
+            Err(error) => {
+                result = result.and(Err(error));
+                continue;
+            }
+        };
+        for path in changed {
             match sync(&path) {
                 // It was stored meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -167,6 +174,10 @@ mod tests {
         let result = round(&[dir.path().to_owned()], SystemTime::UNIX_EPOCH, fails_for_b);
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(*synced.borrow(), 2, "the third file, and the directory");
+        let dirs = [dir.path().join("gone"), dir.path().to_owned()];
+        let result = round(&dirs, SystemTime::UNIX_EPOCH, fails_for_b);
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(*synced.borrow(), 4, "nor does a directory that can't be read");
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use self::registry::{Entry, Registry};
 use crate::plan::RecordingPlan;
 use crate::plan::output::{NameOrigin, OutputId, OutputPlan};
+use crate::plan::storage::StorageTarget;
 use crate::plan::written::{WrittenFiles, WrittenName};
 
 /// What is done about a file on the local disk that has a given name, and that no running recording writes to.
@@ -169,6 +170,18 @@ impl Names {
         };
         written.into_iter().map(keyed).collect()
     }
+}
+
+/// The running recording that writes to one of these files of a storage, if there is one. `base` is what relative local names are
+/// relative to.
+///
+/// # Errors
+/// When the registry can't be used.
+pub fn writer(target: &StorageTarget, base: &Path, names: &[&str]) -> Result<Option<String>, NameError> {
+    let written = names.iter().flat_map(|name| WrittenName::of_file(target, name));
+    let keys: Vec<String> = written.map(|written| key(&written, base)).collect();
+    let others = Registry::of_user().lock()?.others()?;
+    Ok(keys.iter().find_map(|key| others.get(key).cloned()))
 }
 
 /// An output's names, and the ones that it may get instead.

@@ -278,6 +278,116 @@ async fn a_second_name_of_a_growing_file_holds_nothing_up() {
     assert_eq!(scene.kept().await, ["0/.growing-file-0.recording.ogg"], "its first name is gone");
 }
 
+const SEGMENT: &str = concat!(
+    r#"{"kind":"segment","local":"segment-0-000000.ts","uri":"a_00000.ts","start":{"secs":0,"nanos":0},"date":"2026-01-01T00:00:00Z"}"#,
+    "\n",
+    r#"{"kind":"end","at":{"secs":4,"nanos":0}}"#,
+    "\n"
+);
+
+/// One that was killed in its first segment, or between it and the playlist.
+fn with_segment() -> Scene {
+    let scene = Scene::new(&[SEGMENTS]);
+    scene.write("0/notes-0.jsonl", SEGMENT.as_bytes());
+    scene.write("0/segment-0-000000.ts", b"segment");
+    scene
+}
+
+#[tokio::test]
+async fn recovered_segments_replace_nothing_that_was_recorded_since() {
+    let scene = with_segment();
+    let (segment, playlist) = (scene.dir.path().join("a_00000.ts"), scene.dir.path().join("a.m3u8"));
+    fs::write(&segment, "since").unwrap();
+    fs::write(&playlist, "since").unwrap();
+    for taken in [&segment, &playlist] {
+        let kept = scene.kept().await;
+        assert!(kept.contains(&"0/segment-0-000000.ts".to_owned()), "{kept:?}");
+        assert_eq!(fs::read_to_string(&playlist).unwrap(), "since");
+        assert_eq!(fs::read_to_string(taken).unwrap(), "since");
+        // Then the playlist alone is in the way, and then nothing.
+        fs::remove_file(taken).unwrap();
+    }
+    let recovered = scene.recover().await;
+    assert!(recovered.is_whole(), "{recovered:?}");
+    assert_eq!(fs::read(&segment).unwrap(), b"segment");
+    assert!(fs::read_to_string(&playlist).unwrap().contains("a_00000.ts"));
+}
+
+#[tokio::test]
+async fn recovered_segments_replace_what_is_older_and_their_own_last_version() {
+    let scene = with_segment();
+    let (segment, playlist) = (scene.dir.path().join("a_00000.ts"), scene.dir.path().join("a.m3u8"));
+    fs::write(&segment, "older").unwrap();
+    fs::File::options().write(true).open(&segment).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    fs::write(&playlist, "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:00.000Z\n").unwrap();
+    let recovered = scene.recover().await;
+    assert!(recovered.is_whole(), "{recovered:?}");
+    assert_eq!(fs::read(&segment).unwrap(), b"segment");
+    assert!(fs::read_to_string(&playlist).unwrap().contains("a_00000.ts"));
+}
+
+#[tokio::test]
+async fn nothing_that_was_recorded_keeps_no_directory_and_replaces_no_playlist() {
+    let scene = with_segment();
+    fs::remove_file(scene.root.join("0/segment-0-000000.ts")).unwrap();
+    let playlist = scene.dir.path().join("a.m3u8");
+    fs::write(&playlist, "since").unwrap();
+    let recovered = scene.recover().await;
+    assert!(recovered.is_whole() && recovered.files.is_empty(), "{recovered:?}");
+    assert_eq!(fs::read_to_string(&playlist).unwrap(), "since");
+    assert!(!scene.root.exists());
+}
+
+#[tokio::test]
+async fn a_recovered_image_replaces_none_that_was_recorded_since() {
+    let scene = Scene::new(&[IMAGES]);
+    let note =
+        |at: usize, name: &str| format!(r#"{{"kind":"image","local":"image-0-{at}.jpeg","name":"{name}"}}"#);
+    scene
+        .write("0/notes-0.jsonl", format!("{}\n{}\n", note(0, "a_00000.jpeg"), note(1, "b.jpeg")).as_bytes());
+    for at in 0..2 {
+        scene.write(&format!("0/image-0-{at}.jpeg"), b"image");
+    }
+    let image = |name: &str| scene.dir.path().join(name);
+    fs::write(image("a_00000.jpeg"), "since").unwrap();
+    fs::write(image("b.jpeg"), "an earlier version").unwrap();
+    assert_eq!(scene.kept().await, ["0/image-0-0.jpeg", "0/image-0-1.jpeg"]);
+    assert_eq!(fs::read_to_string(image("a_00000.jpeg")).unwrap(), "since");
+    fs::remove_file(image("a_00000.jpeg")).unwrap();
+    assert!(scene.recover().await.is_whole());
+    assert_eq!(fs::read(image("b.jpeg")).unwrap(), b"image");
+}
+
+/// Whoever asks again for what was killed gets its names, and would replace what is recovered meanwhile.
+#[tokio::test]
+async fn names_of_a_running_recording_are_left_to_it() {
+    use crate::plan::provisions::Provisions;
+    use crate::plan::{EgressId, RecordingPlan, json};
+    use crate::recording::names::{Names, OlderFiles};
+
+    let (file, segments) = (Scene::with_file("MP4", ".mp4", &MP4), with_segment());
+    let run = |scene: &Scene, outputs: &str| {
+        let request = json::parse(&format!(r#"{{"url":"https://example.com",{outputs}}}"#)).unwrap();
+        let (id, now) = (EgressId::new("EG_other"), "2006-01-02T15:04:05Z[UTC]".parse().unwrap());
+        let mut plan = RecordingPlan::new(&request, &Provisions::default(), id, &now).unwrap();
+        let mut names = Names::new(scene.dir.path(), OlderFiles::Replace);
+        names.claim(&mut plan).unwrap();
+        names
+    };
+    let _running = run(&file, r#""file_outputs":[{"filepath":"talk.mp4"}]"#);
+    let recovered = file.recover().await;
+    assert!(recovered.is_whole(), "{recovered:?}");
+    assert_eq!(recovered.files, [file.dir.path().join("talk-EG_1.mp4").display().to_string()]);
+
+    let running = run(&segments, r#""segment_outputs":[{"playlist_name":"a","filename_prefix":"a"}]"#);
+    let recovered = segments.recover().await;
+    assert!(matches!(&recovered.problems[..], [RecoverError::Taken { .. }]), "{recovered:?}");
+    assert!(recovered.problems[0].to_string().contains("EG_other"), "{recovered:?}");
+    assert!(!segments.dir.path().join("a.m3u8").exists());
+    drop(running);
+    assert!(segments.recover().await.is_whole());
+}
+
 #[test]
 fn a_recovered_file_does_not_replace_one_that_was_recorded_since() {
     let file = OutputEntry::File { container: "MP4".to_owned(), name: "a/v1.2.mp4".to_owned() };

@@ -24,7 +24,9 @@ use tracing::Instrument;
 
 use super::error::ServiceError;
 use super::registry::{Registry, is_over};
-use crate::psrpc::{CallOptions, Client, Code, Link, MessageBus, Method, Observer, Retry, SelectionRules};
+use crate::psrpc::{
+    CallOptions, Client, Code, Error, Link, MessageBus, Method, Observer, Retry, SelectionRules,
+};
 
 /// How long answers are awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,12 +77,12 @@ enum Failure {
 }
 
 impl Failure {
-    const fn of(code: Code) -> Self {
-        match code {
-            // As `is_passing` has it; `canceled` is a call that was given up on this side.
-            Code::DeadlineExceeded | Code::Unavailable | Code::Canceled => Self::Unanswered,
+    const fn of(error: &Error) -> Self {
+        match error.code() {
             Code::NotFound | Code::InvalidArgument | Code::PermissionDenied => Self::Final,
-            _ => Self::Passing,
+            // `unavailable` or `deadline_exceeded` among them, where livekit-server itself says so.
+            _ if error.is_answer() => Self::Passing,
+            _ => Self::Unanswered,
         }
     }
 }
@@ -162,7 +164,7 @@ impl Io {
                 Ok(_) => return self.note_answer(),
                 Err(error) => error,
             };
-            match Failure::of(error.code()) {
+            match Failure::of(&error) {
                 Failure::Unanswered => {
                     if !self.unhealthy.swap(true, Ordering::Relaxed) {
                         tracing::warn!(%error, "livekit-server takes no reports, no more work is taken");

@@ -55,7 +55,7 @@ pub(super) async fn settle(
     told: impl FnOnce(),
 ) {
     // A recorder whose service does not read any more writes it down.
-    let info = cell.info().filter(|written| is_over(written) && !is_over(&info)).unwrap_or(info);
+    let info = cell.info().filter(|written| is_newer(written, &info)).unwrap_or(info);
     let mut recovery = std::pin::pin!(recover(cell));
     if is_over(&info) {
         registry.update(info);
@@ -82,6 +82,18 @@ pub(super) async fn settle(
         }
     }
     registry.delivered(cell.egress_id()).await;
+    close(cell);
+}
+
+/// Whether what a recorder has written down is more than its service has heard.
+fn is_newer(written: &proto::EgressInfo, heard: &proto::EgressInfo) -> bool {
+    !is_over(heard) && (is_over(written) || written.updated_at > heard.updated_at)
+}
+
+/// Removes what is left of a recording that was announced and did not begin, when its registry has its end.
+pub(super) async fn clear_when_told(registry: &dyn Registry, cell: &Cell) {
+    registry.delivered(cell.egress_id()).await;
+    clear(cell).await;
     close(cell);
 }
 
@@ -134,7 +146,13 @@ async fn take_over_one(service: Arc<Service>, cell: Cell, seat: Option<Seat>) {
         }
     };
     let registry = &*service.registry;
-    let Some(info) = cell.info() else {
+    let written = cell.info();
+    let known = match written {
+        Some(_) => written,
+        // A power cut may take it.
+        None => unfinished(registry, cell.egress_id()).await,
+    };
+    let Some(info) = known else {
         // It was never announced: the service died when it made the directory.
         let recovered = recover(&cell).await;
         tracing::info!(?recovered, "a recording without a report");
@@ -151,6 +169,12 @@ async fn take_over_one(service: Arc<Service>, cell: Cell, seat: Option<Seat>) {
     }
     tidy(&cell, &info).await;
     drop(alive);
+}
+
+/// The last that a registry knows of an egress that has not ended there.
+async fn unfinished(registry: &dyn Registry, egress_id: &str) -> Option<proto::EgressInfo> {
+    let infos = registry.unfinished().await.unwrap_or_default();
+    infos.into_iter().find(|info| info.egress_id == egress_id)
 }
 
 /// Looks every now and then at what is kept: what a store did not take it may take now.

@@ -24,6 +24,8 @@ use crate::report::{self, Fault, Report};
 
 /// livekit-server asks again after ten seconds.
 const CREATED_WITHIN: Duration = Duration::from_secs(9);
+/// From the end of an egress that did not start to what is left of it. A registry that is away takes longer, and nobody waits for it.
+const CLEARED_WITHIN: Duration = Duration::from_secs(1);
 /// From topics that could not be opened to the next attempt.
 const OPENED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -144,9 +146,19 @@ async fn bring_up(
             if created.is_ok() {
                 let fault = fault(error.code);
                 let info = report::failed(info, &error.message, fault, &[], Timestamp::now());
+                // The next run of the service tells it if this one has no time left for it.
+                if let Err(error) = cell.write_info(&info) {
+                    tracing::warn!(%error, "that it did not start can't be written down");
+                }
                 service.registry.update(info);
+                let registry = Arc::clone(&service.registry);
+                let clearing = async move { leftovers::clear_when_told(&*registry, &cell).await };
+                let clearing = service.tasks.spawn(clearing.in_current_span());
+                // It goes on all the same.
+                timeout(CLEARED_WITHIN, clearing).await.ok();
+            } else {
+                leftovers::clear(&cell).await;
             }
-            leftovers::clear(&cell).await;
             Err(error)
         }
     }

@@ -49,6 +49,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Launched {
     recorder: Recorder,
     stdin: Outgoing,
+    /// What was written last may end in the middle of a line.
+    is_torn: bool,
     lines: Lines<Incoming>,
     orders: mpsc::UnboundedReceiver<Order>,
     info: watch::Sender<proto::EgressInfo>,
@@ -143,7 +145,7 @@ impl Launched {
             progress: progress.subscribe(),
             pid: recorder.pid(),
         };
-        Self { recorder, stdin, lines, orders, info, progress, handle: Arc::new(handle) }
+        Self { recorder, stdin, is_torn: false, lines, orders, info, progress, handle: Arc::new(handle) }
     }
 
     /// Watches it to its end. Each report goes to `tell` in its order, the last one excepted: what it means is decided by
@@ -262,7 +264,13 @@ impl Launched {
     }
 
     async fn write(&mut self, order: &ToRecorder) {
-        let written = timeout(WRITE_WITHIN, self.stdin.write_all(&ipc::line(order))).await;
+        let mut line = ipc::line(order);
+        if self.is_torn {
+            // Half an order takes no other with it.
+            line.insert(0, b'\n');
+        }
+        let written = timeout(WRITE_WITHIN, self.stdin.write_all(&line)).await;
+        self.is_torn = written.is_err();
         match written {
             Ok(Ok(())) => {}
             // Its output ends, too, and there something is done about it.

@@ -3,8 +3,9 @@ mod real_time;
 use std::path::Path;
 
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 
-use super::leftovers::{Death, settle};
+use super::leftovers::{Death, clear_when_told, settle};
 use super::registry::MemoryRegistry;
 use super::*;
 use crate::ipc::cell::Cell;
@@ -141,6 +142,95 @@ async fn a_recorder_that_ended_well_is_believed_though_nobody_heard_its_last_wor
         assert!(!told[0].error.contains("exit code 0"), "{told:?}");
         assert!(!cell.dir().exists(), "it is told");
     }
+}
+
+#[tokio::test]
+async fn a_recorder_that_died_is_told_by_the_newest_of_what_it_has_said_and_written() {
+    use proto::EgressStatus::{EgressActive, EgressFailed, EgressStarting};
+    let dir = tempfile::tempdir().unwrap();
+    let registry = MemoryRegistry::new();
+    let cell = Cell::of(dir.path(), "EG_1").unwrap();
+    let heard = info("EG_1", EgressStarting, 0);
+    cell.create(&heard).unwrap();
+    // Its service stood still when it said this.
+    let (details, updated_at) = ("storage away at 3.0 s".to_owned(), 5);
+    let written = proto::EgressInfo { details, updated_at, ..info("EG_1", EgressActive, 0) };
+    cell.write_info(&written).unwrap();
+    settle(&registry, &cell, heard, Death::Sudden("the recorder died".to_owned()), || {}).await;
+    let told = registry.list(proto::ListEgressRequest::default()).await.unwrap().items.remove(0);
+    assert_eq!((told.status(), &*told.error), (EgressFailed, "the recorder died"));
+    assert!(told.details.contains("storage away at 3.0 s"), "{told:?}");
+}
+
+/// A registry that is away until it is said to be back.
+#[derive(Default)]
+struct Away {
+    registry: MemoryRegistry,
+    is_back: Notify,
+}
+
+#[async_trait]
+impl Registry for Away {
+    async fn create(&self, info: &proto::EgressInfo) -> Result<(), ServiceError> {
+        self.registry.create(info).await
+    }
+
+    fn update(&self, info: proto::EgressInfo) {
+        self.registry.update(info);
+    }
+
+    async fn delivered(&self, _: &str) {
+        self.is_back.notified().await;
+    }
+
+    async fn drained(&self) {
+        self.is_back.notified().await;
+    }
+
+    async fn list(
+        &self,
+        request: proto::ListEgressRequest,
+    ) -> Result<proto::ListEgressResponse, ServiceError> {
+        self.registry.list(request).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<proto::EgressInfo>, ServiceError> {
+        self.registry.unfinished().await
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_start_leaves_stays_until_its_registry_has_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let cell = Cell::of(dir.path(), "EG_1").unwrap();
+    cell.create(&info("EG_1", proto::EgressStatus::EgressFailed, 7)).unwrap();
+    let registry = Away::default();
+    let clearing = clear_when_told(&registry, &cell);
+    tokio::pin!(clearing);
+    assert!(timeout(Duration::from_millis(100), &mut clearing).await.is_err());
+    assert!(cell.info().is_some(), "the next run can tell it");
+    registry.is_back.notify_one();
+    timeout(Duration::from_secs(60), clearing).await.expect("it is told");
+    assert!(!cell.dir().exists());
+}
+
+#[tokio::test]
+async fn a_recording_whose_report_is_lost_ends_in_the_registry_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
+    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
+    let active = info("EG_1", proto::EgressStatus::EgressActive, 0);
+    registry.create(&active).await.unwrap();
+    cell.create(&active).unwrap();
+    // As a power cut may leave it.
+    std::fs::write(cell.dir().join("info"), "").unwrap();
+    service.take_over().await.unwrap();
+    service.close();
+    tasks.close();
+    timeout(Duration::from_secs(60), tasks.wait()).await.expect("it is told");
+    let told = service.known("EG_1").await.unwrap();
+    assert_eq!(told.status(), proto::EgressStatus::EgressFailed, "{told:?}");
+    assert!(!cell.dir().exists());
 }
 
 /// A recorder of a former run, as this test plays it.

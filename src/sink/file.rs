@@ -164,7 +164,11 @@ impl FileSink {
             let no_feed = || SinkError::NoFeed("pictures".to_owned());
             let feed = context.video.clone().ok_or_else(no_feed)?;
             let video = muxing.video.as_ref().ok_or_else(no_feed)?;
-            let intake = Intake::new("pictures", PICTURES, true)?;
+            let mut intake = Intake::new("pictures", PICTURES, true)?;
+            if plan.pass_through.is_some() {
+                // Encoders make key frames by themselves, publishers only when they are asked.
+                intake = intake.asking(context.key_frames.clone());
+            }
             pipeline.adopt(intake.element())?;
             let mut last = intake.element().clone();
             if let Some((parser, caps)) = parser(plan.pass_through.as_ref()) {

@@ -194,8 +194,8 @@ impl StreamSink {
         Ok(())
     }
 
-    /// Ends the stream to an address: what is queued is still sent, then it is `Finished`, or `Failed` where nothing was. Who only knows the address as it is
-    /// shown, without its key, may give that. Gives the address that it was.
+    /// Ends the stream to an address: what is queued is still sent, then it is `Finished`, or `Failed` where nothing was. Who
+    /// only knows the address as it is shown, without its key, may give that. Gives the address that it was.
     ///
     /// # Errors
     /// [`StreamError::Unknown`] when there is no stream to that address (any more), [`StreamError::Ambiguous`] when several are

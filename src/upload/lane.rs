@@ -54,7 +54,9 @@ pub(super) struct Lane<T> {
     ending: Option<Patience>,
     /// See [`LaneSetup::patience`].
     patience: Duration,
-    /// In the last round of a storage that is away: see [`FIRST_STALL`].
+    /// In the last round after a storage was away: `sides` in a hurry.
+    hurried: Option<Sides>,
+    /// The same: see [`FIRST_STALL`].
     stalled_after: Option<Duration>,
     view: Arc<LaneView>,
     results: mpsc::UnboundedSender<UploadEvent<T>>,
@@ -118,6 +120,7 @@ impl<T: Subject> Lane<T> {
             is_away: false,
             ending: None,
             patience,
+            hurried: None,
             stalled_after: None,
             view,
             results,
@@ -162,6 +165,7 @@ impl<T: Subject> Lane<T> {
         for session in std::mem::take(&mut self.sessions) {
             self.let_go(session).await;
         }
+        self.ledger.write_waiting();
         if let Some(patience) = &self.ending {
             self.view.set_unused_patience(patience.left_at(Instant::now()));
         }
@@ -236,14 +240,14 @@ impl<T: Subject> Lane<T> {
             let is_away = self.ending.as_ref().is_some_and(Patience::is_failing);
             self.turns.begin_last_round(is_away && !self.patience.is_zero());
             if is_away {
-                self.sides = self.sides.hurried();
+                self.hurried = Some(self.sides.hurried());
                 self.stalled_after = Some(FIRST_STALL);
             }
         }
         let next = self.turns.next();
         if next.is_none() {
             for (upload, error) in self.turns.take_failed() {
-                self.tell(UploadEvent::Kept { upload, error });
+                self.keep(upload, error);
             }
             (self.pause, self.is_away) = (None, false);
             self.view.set_patience(None);
@@ -293,11 +297,15 @@ impl<T: Subject> Lane<T> {
     fn put(&mut self, (at, upload): (u64, Upload<T>)) -> Work<T> {
         let session = self.sessions.iter().position(|session| session.is_for(&upload.name));
         let session = session.map(|at| self.sessions.swap_remove(at));
-        // In the last round there is no time for many requests. What was begun stays in the ledger, for `weir recover`.
-        let session = session.filter(|_| self.stalled_after.is_none());
+        // A storage that takes other files is given its time for those that it has not refused yet.
+        let is_urgent = !self.turns.works() || self.turns.has_failed(at);
+        let hurried = self.hurried.as_ref().filter(|_| is_urgent);
+        let stalled_after = self.stalled_after.filter(|_| hurried.is_some());
+        // In a hurry there is no time for many requests. What was begun stays in the ledger, for `weir recover`.
+        let session = session.filter(|_| stalled_after.is_none());
         let begun = session.as_ref().and_then(Session::handle);
-        let (sides, name, local) = (self.sides.clone(), upload.name.clone(), upload.local.clone());
-        let (view, stalled_after) = (Arc::clone(&self.view), self.stalled_after);
+        let sides = hurried.unwrap_or(&self.sides).clone();
+        let (view, name, local) = (Arc::clone(&self.view), upload.name.clone(), upload.local.clone());
         let if_taken = upload.if_taken.clone();
         let grown = session.as_ref().is_some_and(|session| session.grew_to(&name, &local));
         let put: BoxFuture<'static, _> = Box::pin(async move {
@@ -318,7 +326,10 @@ impl<T: Subject> Lane<T> {
         let Put { at, mut upload, begun, .. } = put;
         let Stored { place, name, location } = stored;
         if place == Place::Backup {
-            self.sides.set_on_backup();
+            [Some(&mut self.sides), self.hurried.as_mut()]
+                .into_iter()
+                .flatten()
+                .for_each(Sides::set_on_backup);
         }
         self.ledger.stored(&upload.name);
         if let Some(handle) = begun {
@@ -330,6 +341,7 @@ impl<T: Subject> Lane<T> {
             self.ledger.sync().await;
         }
         super::forget(&upload.local);
+        self.turns.take_kept(&upload).iter().for_each(|older| super::forget(older));
         for superseded in self.turns.stored(at, &upload) {
             super::forget(&superseded.local);
         }
@@ -363,8 +375,13 @@ impl<T: Subject> Lane<T> {
         }
         tracing::debug!(%error, name = upload.name, ?verdict, "upload failed");
         if let Some((upload, error)) = self.turns.failed(at, upload, Arc::new(error), verdict) {
-            self.tell(UploadEvent::Kept { upload, error });
+            self.keep(upload, error);
         }
+    }
+
+    fn keep(&mut self, upload: Upload<T>, error: Arc<UploadError>) {
+        self.turns.keep(&upload).iter().for_each(|older| super::forget(older));
+        self.tell(UploadEvent::Kept { upload, error });
     }
 
     async fn advanced(&mut self, mut session: Session, result: Result<bool, StoreError>) {

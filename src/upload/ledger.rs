@@ -1,7 +1,7 @@
 //! What an output's uploads leave on the disk for `weir recover`: what is stored, and what was begun at a store and never
 //! finished. Lines of JSON in the output's directory, the kernel's when a call returns.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,9 +29,14 @@ enum Entry {
     },
 }
 
-/// An output's ledger while it is recorded. Writing never fails a recording: what is not noted is stored once more.
+/// An output's ledger while it is recorded. Writing never fails a recording: what a full disk does not take is written when it has
+/// room again.
 #[derive(Debug)]
-pub(super) struct Ledger(Journal<Entry>);
+pub(super) struct Ledger {
+    journal: Journal<Entry>,
+    /// What could not be written yet, in order.
+    waiting: VecDeque<Entry>,
+}
 
 /// What an output's uploads had come to when its recorder died.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,34 +58,45 @@ pub struct Unfinished {
 
 impl Ledger {
     pub(super) fn new(dir: &Path) -> Self {
-        Self(Journal::new(path(dir)))
+        Self { journal: Journal::new(path(dir)), waiting: VecDeque::new() }
     }
 
     pub(super) fn stored(&mut self, name: &str) {
-        self.add(&Entry::Stored { name: name.to_owned() });
+        self.add(Entry::Stored { name: name.to_owned() });
     }
 
     pub(super) fn begun(&mut self, key: &str, handle: &str, place: Place) {
-        self.add(&Entry::Begun { key: key.to_owned(), handle: handle.to_owned(), place });
+        self.add(Entry::Begun { key: key.to_owned(), handle: handle.to_owned(), place });
     }
 
     pub(super) fn settled(&mut self, handle: &str) {
-        self.add(&Entry::Settled { handle: handle.to_owned() });
+        self.add(Entry::Settled { handle: handle.to_owned() });
     }
 
     /// Waits until what was noted would outlive a power cut.
     pub(super) async fn sync(&self) {
-        let Some(sync) = self.0.syncer() else { return };
+        let Some(sync) = self.journal.syncer() else { return };
         let synced =
             tokio::task::spawn_blocking(sync).await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
         if let Err(error) = synced {
-            tracing::warn!(path = %self.0.path().display(), %error, "what is stored could not be synced");
+            tracing::warn!(path = %self.journal.path().display(), %error, "what is stored could not be synced");
         }
     }
 
-    fn add(&mut self, entry: &Entry) {
-        if let Err(error) = self.0.add(entry) {
-            tracing::warn!(path = %self.0.path().display(), %error, "what is stored could not be noted");
+    fn add(&mut self, entry: Entry) {
+        self.waiting.push_back(entry);
+        self.write_waiting();
+    }
+
+    /// Writes what could not be written before.
+    pub(super) fn write_waiting(&mut self) {
+        while let Some(entry) = self.waiting.front() {
+            if let Err(error) = self.journal.add(entry) {
+                let (path, lines) = (self.journal.path().display(), self.waiting.len());
+                tracing::warn!(%path, lines, %error, "what is stored could not be noted yet");
+                return;
+            }
+            self.waiting.pop_front();
         }
     }
 }
@@ -121,6 +137,20 @@ fn path(dir: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_not_be_noted_is_noted_later() {
+        let dir = tempfile::tempdir().unwrap();
+        // Takes no line, as a full disk does.
+        std::fs::create_dir(path(dir.path())).unwrap();
+        let mut ledger = Ledger::new(dir.path());
+        ledger.stored("a.ts");
+        ledger.begun("k", "h", Place::Primary);
+        std::fs::remove_dir(path(dir.path())).unwrap();
+        ledger.settled("h");
+        let accounts = Accounts { stored: ["a.ts".to_owned()].into(), ..Accounts::default() };
+        assert_eq!(read(dir.path()).unwrap(), accounts);
+    }
 
     #[test]
     fn what_was_noted_is_read_without_a_line_that_was_cut_off() {

@@ -5,7 +5,7 @@
 //! the file is at fault: it is kept, and not tried any more. Pure, but for the backlog's file.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backlog::Backlog;
@@ -50,6 +50,8 @@ pub(super) struct Turns<T> {
     held_bytes: u64,
     /// Of files that failed and have another attempt.
     former: BTreeMap<u64, Former>,
+    /// Of things that have versions: by name, the newest version that is kept.
+    kept: BTreeMap<String, PathBuf>,
     weight: u32,
     /// The same of repetitions, which say nothing about the storage.
     weight_of_repetitions: u32,
@@ -72,6 +74,7 @@ impl<T: Subject> Turns<T> {
             held: VecDeque::new(),
             held_bytes: 0,
             former: BTreeMap::new(),
+            kept: BTreeMap::new(),
             weight: 0,
             weight_of_repetitions: 0,
             owed: 0,
@@ -120,6 +123,11 @@ impl<T: Subject> Turns<T> {
     /// Whether the storage took the last file that was no repetition.
     pub(super) const fn works(&self) -> bool {
         self.works
+    }
+
+    /// Whether this one, whose turn it is, failed before.
+    pub(super) fn has_failed(&self, at: u64) -> bool {
+        self.former.contains_key(&at)
     }
 
     pub(super) const fn is_last_round(&self) -> bool {
@@ -241,6 +249,19 @@ impl<T: Subject> Turns<T> {
         let tried_at_end = self.is_ending;
         self.held.push_back(Held { at, upload, error, verdict, again, tried_at_end });
         None
+    }
+
+    /// One is kept. Gives the file of an older version that was, which nobody needs any more.
+    pub(super) fn keep(&mut self, upload: &Upload<T>) -> Option<PathBuf> {
+        match upload.versions {
+            Versions::One => None,
+            Versions::NewestCounts => self.kept.insert(upload.name.clone(), upload.local.clone()),
+        }
+    }
+
+    /// Gives the file of an older version that is kept, now that this one was stored.
+    pub(super) fn take_kept(&mut self, upload: &Upload<T>) -> Option<PathBuf> {
+        self.kept.remove(&upload.name)
     }
 
     /// Takes all that failed, in the order in which it was pushed, each with why.

@@ -218,7 +218,7 @@ fn check_damaged(damage: impl FnOnce(&Path), finished: bool) {
     recorder.until_written(200_000);
     recorder.runs_for(Duration::from_secs(3));
     recorder.signal(Signal::SIGKILL);
-    recorder.finish_and(Duration::from_secs(5), || {
+    recorder.finish_and(Duration::from_secs(60), || {
         let work = std::fs::read_dir(dir.path().join(".weir")).unwrap().next().unwrap().unwrap().path();
         damage(&work);
         let before = recorded_bytes(&work);

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
@@ -99,16 +99,30 @@ fn what_others_put_in_the_way_of_a_recording_is_left_alone() {
     let victim = dir.path().join("victim");
     std::fs::write(&victim, "precious").unwrap();
     std::fs::set_permissions(&victim, std::fs::Permissions::from_mode(0o600)).unwrap();
-    // As a killed recorder's directory looked to every start.
-    let traps = [PathBuf::from("/dev/shm/weir-trap-link"), PathBuf::from("/dev/shm/weir-trap-pipe")];
+    // As a killed recorder's directory looks to every start, by its place now and by its old one.
+    let shared = Path::new("/dev/shm");
+    let own = weir::files::of_this_user(shared);
+    weir::files::private_dir(&own).unwrap();
+    let places = [shared.join("weir-trap"), own.join("run-trap"), own.join(".new-trap")];
+    let traps: Vec<PathBuf> = places
+        .iter()
+        .flat_map(|place| ["link", "pipe"].map(|kind| PathBuf::from(format!("{}-{kind}", place.display()))))
+        .collect();
     for trap in &traps {
         std::fs::create_dir_all(trap).unwrap();
+        let lock = trap.join("lock");
+        std::fs::remove_file(&lock).ok();
+        match trap.to_str().unwrap().ends_with("link") {
+            true => symlink(&victim, &lock).unwrap(),
+            false => nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        }
     }
-    symlink(&victim, traps[0].join("lock")).ok();
-    nix::unistd::mkfifo(&traps[1].join("lock"), nix::sys::stat::Mode::S_IRWXU).ok();
     let url = page("clock.html");
-    let arguments = ["web", url.as_str(), "--file", "a.mp4", "--duration", "2s", "--size", "640x360"];
-    let ended = Recorder::start(dir.path(), &arguments).finish(PATIENCE + PATIENCE);
+    let record = |file: &str| {
+        let arguments = ["web", url.as_str(), "--file", file, "--duration", "2s", "--size", "640x360"];
+        Recorder::start(dir.path(), &arguments).finish(PATIENCE + PATIENCE)
+    };
+    let ended = record("a.mp4");
     for trap in &traps {
         std::fs::remove_dir_all(trap).ok();
     }
@@ -117,7 +131,7 @@ fn what_others_put_in_the_way_of_a_recording_is_left_alone() {
 
     // A directory that leads elsewhere is refused, and says so.
     symlink("/nowhere", dir.path().join(".weir")).unwrap();
-    let ended = Recorder::start(dir.path(), &arguments).finish(PATIENCE);
+    let ended = record("b.mp4");
     assert_ne!(ended.status.code(), Some(0), "{}", ended.log);
     assert!(ended.log.contains("symbolic link"), "{}", ended.log);
 }

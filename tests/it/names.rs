@@ -10,12 +10,26 @@ use serde_json::{Value, json};
 use crate::support::measure::assert_decodable;
 use crate::support::page_server::PageServer;
 use crate::support::processes::{self, Group};
-use crate::support::recorder::{Recorder, page, weir};
-use crate::support::service::Serve;
+use crate::support::recorder::{Recorder, page, size_of, weir};
+use crate::support::service::{Serve, cell};
 use crate::support::slots;
 
 /// For whatever takes as long as the machine's load says.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes of a recording of one second or more.
+const SOME: u64 = 50_000;
+
+/// A service that has room for several recordings on every machine.
+fn serve(dir: &Path) -> Serve {
+    Serve::start_with(dir, "cpu_cost: {web_cpu_cost: 0.5}", &[("LIVEKIT_CPU_REQUEST", "16")])
+}
+
+/// Waits until something of a recording is written.
+fn until_written(service: &mut Serve, dir: &Path, id: &str) {
+    service.until_status(id, &["EGRESS_ACTIVE"], PATIENCE);
+    let work = cell(dir, id);
+    service.until("media is written", PATIENCE, |_| (size_of(&work) > SOME).then_some(()));
+}
 
 fn clock(pages: &PageServer, outputs: &Value) -> Value {
     let mut request = json!({
@@ -39,15 +53,11 @@ fn complete(service: &mut Serve, id: &str) -> Value {
 fn two_requests_without_a_name_in_one_moment_become_two_files() {
     let _slot = slots::browser();
     let (dir, pages) = (tempfile::tempdir().unwrap(), PageServer::start());
-    let mut service = Serve::start(dir.path(), "");
+    let mut service = serve(dir.path());
     let request = clock(&pages, &json!({ "file_outputs": {}, "segment_outputs": {} }));
     let started = service.callers().start_all(&[request.clone(), request]);
     let ids: Vec<String> = started.into_iter().map(|(id, _)| id.unwrap()).collect();
-    for id in &ids {
-        service.until_status(id, &["EGRESS_ACTIVE"], PATIENCE);
-    }
-    // Long enough for something to be in each.
-    std::thread::park_timeout(Duration::from_secs(2));
+    ids.iter().for_each(|id| until_written(&mut service, dir.path(), id));
     let infos: Vec<Value> = ids.iter().map(|id| complete(&mut service, id)).collect();
     let of = |info: &Value, list: &str, name: &str| info[list][0][name].as_str().unwrap().to_owned();
     for (list, name) in [("file_results", "location"), ("segment_results", "playlist_location")] {
@@ -66,7 +76,7 @@ fn two_requests_without_a_name_in_one_moment_become_two_files() {
 fn a_name_of_a_running_recording_is_refused_and_free_when_that_is_killed_or_has_ended() {
     let _slot = slots::browser();
     let (dir, pages) = (tempfile::tempdir().unwrap(), PageServer::start());
-    let mut service = Serve::start(dir.path(), "");
+    let mut service = serve(dir.path());
     let file = dir.path().join("talk.mp4");
     let request = clock(&pages, &json!({ "file_outputs": { "filepath": file.display().to_string() } }));
     let first = service.callers().start(&request);
@@ -88,8 +98,7 @@ fn a_name_of_a_running_recording_is_refused_and_free_when_that_is_killed_or_has_
     // Each replaces what the one before has left, as the API does.
     for _ in 0..2 {
         let id = service.callers().start(&request);
-        service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
-        std::thread::park_timeout(Duration::from_secs(2));
+        until_written(&mut service, dir.path(), &id);
         complete(&mut service, &id);
         assert_decodable(&file);
     }
@@ -133,7 +142,8 @@ fn what_is_recovered_does_not_replace_what_was_recorded_since() {
     });
     let recovered = recovered.into_inner();
     assert_eq!(std::fs::read_to_string(&since).unwrap(), "recorded since");
-    let name = Path::new(recovered.trim()).file_name().unwrap().to_str().unwrap();
+    let finished = recovered.lines().find_map(|line| line.strip_prefix("finished: ")).unwrap_or_default();
+    let name = finished.rsplit('/').next().unwrap();
     assert!(name.starts_with("clock-EG_") && name.ends_with(".mp4"), "{recovered}");
     assert_decodable(&dir.path().join(name));
 }

@@ -11,7 +11,7 @@ const HIDDEN: &str = "{...}";
 const ENCODED: usize = 4;
 
 /// Words that alone make a name that of a secret: `key`, `api-key`, `apiKey`, `auth[key]`.
-const WORDS: [&str; 32] = [
+const WORDS: [&str; 33] = [
     "token",
     "tokens",
     "jwt",
@@ -44,10 +44,21 @@ const WORDS: [&str; 32] = [
     "session",
     "sessionid",
     "cookie",
+    "ticket",
 ];
 /// Endings of names that are written as one word: `accesstoken`, `streamkey`.
-const ENDINGS: [&str; 9] =
-    ["token", "secret", "password", "passwd", "signature", "credential", "credentials", "key", "sessionid"];
+const ENDINGS: [&str; 10] = [
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "signature",
+    "credential",
+    "credentials",
+    "key",
+    "sessionid",
+    "sessid",
+];
 /// Beginnings of the names of signed addresses, of which every value belongs to the signature.
 const BEGINNINGS: [&str; 2] = ["xamz", "xgoog"];
 /// Names of the same whose words say nothing.
@@ -250,6 +261,8 @@ mod tests {
             "credential",
             "jwt",
             "session_id",
+            "PHPSESSID",
+            "ticket",
             "t%6Fken",
             "%74oken",
             "t%256Fken",

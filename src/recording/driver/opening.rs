@@ -134,9 +134,11 @@ impl Driver<'_> {
         let encoders = self.encoders.as_ref();
         let mut video = encoders.and_then(Encoders::video);
         let mut audio = encoders.map(Encoders::audio).unwrap_or_default();
+        let mut key_frames = encoders.map_or_else(crate::media::KeyFrames::none, Encoders::key_frames);
         if let SourcePlan::Tracks(tracks) = &self.setup.plan.source {
             if tracks.picture == Picture::AsPublished {
                 video = Some(self.published.video.clone());
+                key_frames = self.published.key_frames();
             }
             if tracks.sound == Sound::AsPublished {
                 audio.insert(AudioCodec::Opus, self.published.audio.clone());
@@ -148,7 +150,7 @@ impl Driver<'_> {
             raw_audio: self.raw_audio.clone(),
             video,
             audio,
-            key_frames: encoders.map_or_else(crate::media::KeyFrames::none, Encoders::key_frames),
+            key_frames,
             dir: self.setup.work.output(id),
             events: self.sink_events.clone(),
             tasks: self.tasks.clone(),

@@ -121,7 +121,7 @@ impl Driver<'_> {
                 tracing::error!(output = output.0, error, "uploads ended early; files are kept");
                 let error =
                     format!("{error} (kept at {}: run `weir recover`)", self.setup.work.root().display());
-                self.output_failed(output, Failure::new(error, Fault::Storage))
+                self.upload_failed(output, Failure::new(error, Fault::Storage))
             }
             UploadEvent::Kept { upload, error } => {
                 let error = error.kept_at(&upload.local);
@@ -133,6 +133,14 @@ impl Driver<'_> {
                     }
                     Stored::Artifact(_) => {
                         self.left_behind = true;
+                        let (output, name) = (upload.output.0, &upload.name);
+                        let mut kept = self.kept.iter_mut();
+                        if upload.versions == Versions::NewestCounts
+                            && let Some(older) = kept.find(|kept| (kept.output, &kept.name) == (output, name))
+                        {
+                            older.file = upload.local;
+                            return Vec::new();
+                        }
                         // A storage that is away would fill the log; the report names the others in the end, too.
                         let before = self.kept.iter().filter(|kept| kept.output == upload.output.0).count();
                         if before < MOST_NAMED {
@@ -144,16 +152,20 @@ impl Driver<'_> {
                         if before > 0 {
                             return Vec::new();
                         }
-                        let failure = Failure::new(error, Fault::Storage);
-                        if self.lifecycle.state() == State::Active {
-                            // The output goes on: its storage takes other files.
-                            return self.handle(Event::OutputFailed { failure, others_left: true });
-                        }
-                        self.output_failed(upload.output, failure)
+                        self.upload_failed(upload.output, Failure::new(error, Fault::Storage))
                     }
                 }
             }
         }
+    }
+
+    /// Something of an output will not be stored. The output itself goes on as long as it is recorded: its storage may take other
+    /// files, and what it does not take is kept.
+    fn upload_failed(&mut self, output: OutputId, failure: Failure) -> Vec<Action> {
+        if self.lifecycle.state() == State::Active {
+            return self.handle(Event::OutputFailed { failure, others_left: true });
+        }
+        self.output_failed(output, failure)
     }
 
     fn on_stored(&mut self, upload: &Upload<Stored>, location: &str, place: Place) {
@@ -172,7 +184,11 @@ impl Driver<'_> {
                 self.report.segment_stored(*output, name, location, *size);
                 self.disk.add_stored(*size);
             }
-            Stored::Artifact(ArtifactKind::Playlist) => self.report.playlist_stored(*output, name, location),
+            Stored::Artifact(ArtifactKind::Playlist) => {
+                // Of an older version nothing is left.
+                self.kept.retain(|kept| (kept.output, &kept.name) != (output.0, name));
+                self.report.playlist_stored(*output, name, location);
+            }
             Stored::Artifact(ArtifactKind::Image { at, .. }) => {
                 let at = gst::ClockTime::try_from(*at).ok().and_then(|at| self.timeline.wall(at));
                 self.report.image_stored(*output, name, location, at);

@@ -126,6 +126,20 @@ async fn the_first_failure_is_the_error_with_its_own_code_and_the_others_are_nam
 }
 
 #[tokio::test]
+async fn what_is_not_stored_ends_no_recording() {
+    let ended = ended(FILE, |driver| {
+        store_fails(driver);
+        let (output, error) = (OutputId(0), "1 file not uploaded: waiting.jsonl can't be read".to_owned());
+        let actions = driver.take(Input::Uploaded(UploadEvent::LeftBehind { output, error }));
+        assert_eq!(actions, []);
+        stop(driver);
+    });
+    let ended = ended.await;
+    assert!(ended.info.details.contains("waiting.jsonl"), "{}", ended.info.details);
+    assert!(ended.kept.is_some() && matches!(ended.outcome, Outcome::Failed(_)));
+}
+
+#[tokio::test]
 async fn a_recording_fails_that_went_to_nothing_but_streams_that_never_started() {
     let failed = |host: &str| StreamEvent::Failed { url: url(host), error: "no connection".to_owned() };
     let told = ended(STREAM, |driver| {

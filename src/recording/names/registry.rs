@@ -23,6 +23,7 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::NameError;
+use crate::files;
 
 const LOCK: &str = "lock";
 /// Who has the lock reads and writes a few small files in memory.
@@ -88,13 +89,9 @@ impl Registry {
             return Err(failed("use", dir)(error));
         }
         let path = dir.join(LOCK);
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed("make", &path))?;
+        let mut options = files::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let mut file = files::open(&path, &options).map_err(failed("make", &path))?;
         let begin = Instant::now();
         loop {
             file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -127,9 +124,13 @@ impl Locked {
             if path.file_name().is_some_and(|name| name == LOCK) {
                 continue;
             }
-            let file = match File::open(&path) {
+            let file = match files::open(&path, files::options().read(true)) {
                 // Its recording has ended.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    tracing::warn!(%error, path = %path.display(), "not a recording's names");
+                    continue;
+                }
                 file => file.map_err(failed("read", &path))?,
             };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

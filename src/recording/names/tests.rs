@@ -356,6 +356,27 @@ fn a_registry_that_others_can_write_to_is_not_used() {
     assert!(machine.start("EG_a", TALK).is_err());
 }
 
+/// A pipe is not waited for, a link not followed, and neither keeps anybody from recording.
+#[test]
+fn what_is_no_regular_file_in_the_registry_holds_up_nothing() {
+    let machine = Machine::new();
+    let registry = machine.dir.path().join("registry");
+    drop(machine.start("EG_a", TALK).unwrap());
+    let fifo = |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let victim = machine.dir.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    fifo(&registry.join("00ff"));
+    symlink(&victim, registry.join("00fe")).unwrap();
+    drop(machine.start("EG_b", TALK).unwrap());
+    fs::remove_file(registry.join("lock")).unwrap();
+    fifo(&registry.join("lock"));
+    assert!(machine.start("EG_c", TALK).is_err());
+    fs::remove_file(registry.join("lock")).unwrap();
+    symlink(&victim, registry.join("lock")).unwrap();
+    assert!(machine.start("EG_d", TALK).is_err());
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
+
 /// Of many that start in one moment, one gets the name.
 #[test]
 fn of_many_that_want_a_name_at_once_one_gets_it() {

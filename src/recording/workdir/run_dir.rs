@@ -82,7 +82,8 @@ fn sweep(parent: &Path) {
         let is_dead = match &lock {
             Ok(None) => false,
             Ok(Some(_)) if is_made => true,
-            Ok(Some(_)) | Err(_) => is_older_than(MADE_WITHIN, &path),
+            Ok(Some(_)) => is_older_than(MADE_WITHIN, &path),
+            Err(error) => is_no_lock(error) && is_older_than(MADE_WITHIN, &path),
         };
         if is_dead {
             tracing::info!(dir = %path.display(), "removing what a killed recorder left");
@@ -94,10 +95,24 @@ fn sweep(parent: &Path) {
 /// Removes the directory of a killed recorder, as its manifest names it; one that lives, or that is no run directory of this user's,
 /// stays.
 pub(super) fn discard(path: &Path) {
-    if !is_run_dir(path) || matches!(files::lock_existing(&path.join(LOCK)), Ok(None)) {
+    if !is_run_dir(path) {
         return;
     }
-    remove_for_good(path);
+    // As above.
+    let lock = files::lock_existing(&path.join(LOCK));
+    let is_dead = match &lock {
+        Ok(lock) => lock.is_some(),
+        Err(error) => is_no_lock(error),
+    };
+    if is_dead {
+        remove_for_good(path);
+    }
+}
+
+/// Whether there is no lock, or something else in its place. Any other error, such as too many open files, says nothing: a recorder may
+/// hold it.
+fn is_no_lock(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
 pub(super) fn is_older_than(age: Duration, path: &Path) -> bool {
@@ -114,6 +129,8 @@ fn is_run_dir(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use nix::errno::Errno;
 
     use super::*;
 
@@ -163,6 +180,16 @@ mod tests {
         }
         sweep(dir.path());
         assert_eq!((young.exists(), old.exists(), hidden.exists()), (true, false, false));
+    }
+
+    #[test]
+    fn a_lock_that_can_not_be_looked_at_may_be_held() {
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::EACCES, Errno::ENOMEM, Errno::EIO, Errno::ENOLCK] {
+            assert!(!is_no_lock(&errno.into()), "{errno}");
+        }
+        assert!(is_no_lock(&Errno::ENOENT.into()));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(is_no_lock(&files::lock_existing(dir.path()).unwrap_err()), "a directory is none");
     }
 
     /// A pipe in place of a lock held up every start of every recorder.

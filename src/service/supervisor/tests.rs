@@ -28,8 +28,13 @@ fn cell() -> (Cell, tempfile::TempDir) {
 /// A recorder that is this test: what it says goes into the first end, and orders come out of the second. It has gone already, so
 /// that nothing is killed.
 fn launched(cell: &Cell) -> (Launched, DuplexStream, DuplexStream) {
+    launched_with_room(cell, 1 << 20)
+}
+
+/// The same with room for so many bytes of orders that it has not read.
+fn launched_with_room(cell: &Cell, room: usize) -> (Launched, DuplexStream, DuplexStream) {
     let (says, hears) = duplex(1 << 20);
-    let (orders, takes) = duplex(1 << 20);
+    let (orders, takes) = duplex(room);
     let recorder = Recorder::TakenOver { cell: cell.clone(), pid: i32::MAX };
     let lines = Lines::new(Box::new(hears) as Incoming);
     (Launched::new(recorder, Box::new(orders), lines, info(Active)), says, takes)
@@ -90,6 +95,30 @@ async fn orders_that_pile_up_do_not_hide_that_a_recorder_has_hung() {
         () = asking => panic!("it is attended for ever"),
     };
     assert!(matches!(departed.death, Death::Sudden(_)), "{departed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_is_not_read_in_time_takes_no_other_with_it() {
+    let (cell, _dir) = cell();
+    let (launched, says, takes) = launched_with_room(&cell, 16);
+    let handle = Arc::clone(&launched.handle);
+    let recorder = async move {
+        // Half of it gets through.
+        handle.degrade("a test");
+        tokio::time::sleep(WRITE_WITHIN * 2).await;
+        handle.kill("the end");
+        let mut takes = BufReader::new(takes);
+        loop {
+            let mut line = String::new();
+            assert!(takes.read_line(&mut line).await.unwrap() > 0, "it is lost");
+            if let Ok(order) = ipc::parse::<ToRecorder>(line.as_bytes()) {
+                drop(says);
+                return order;
+            }
+        }
+    };
+    let (_, order) = tokio::join!(launched.attend(|_| {}, |_| {}), recorder);
+    assert_eq!(order, ToRecorder::Kill { error: "the end".to_owned() });
 }
 
 #[tokio::test]

@@ -27,7 +27,14 @@ pub(super) async fn checked(
     let Some(Place { before, host, port, after }) = Place::of(address) else {
         return Err(refused("the address has no host that can be looked up".to_owned()));
     };
-    let found = match tokio::time::timeout(within, guard.lookup(host, port)).await {
+    let lookup = async {
+        match protocol {
+            Transport::Srt => guard.lookup(host, port).await,
+            // It may connect to any of them.
+            Transport::Rtmp => guard.lookup_all(host, port).await,
+        }
+    };
+    let found = match tokio::time::timeout(within, lookup).await {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => {
             let text = match outbound::refusal_in(&error) {

@@ -161,6 +161,10 @@ impl Lifecycle {
                 self.lost(now, Loss::Interrupted, jitter, Cause::NotConnected)
             }
             Phase::Sending { progress, .. } if now.saturating_sub(progress) >= self.timing.liveness => {
+                // Nothing was tried meanwhile: an outage before it goes on where the connection stalled, so that a server that
+                // came back and stalls is still dialled again.
+                let stalled = now.saturating_sub(progress);
+                self.outage_since = self.outage_since.map(|since| since + stalled);
                 self.lost(now, Loss::Interrupted, jitter, Cause::Stalled)
             }
             Phase::Connecting { .. } | Phase::Sending { .. } | Phase::Waiting | Phase::Over => None,

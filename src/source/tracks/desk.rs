@@ -217,6 +217,9 @@ impl Desk {
     pub(super) fn wishes(&mut self) -> Wishes {
         let mut wishes = std::mem::take(&mut self.wishes);
         wishes.key_frames.extend(self.pictures.needs_key_frames());
+        if self.context.published.take_request() {
+            wishes.key_frames.extend(self.video_sids());
+        }
         wishes.rest = self.rest();
         wishes
     }
@@ -320,9 +323,13 @@ impl Desk {
             self.presence.send_replace(Presence::Complete);
             self.tell(SourceEvent::Loaded);
             // What came of a picture before is gone.
-            let pictures = self.tracks.values().filter(|track| track.published.kind == TrackKind::Video);
-            self.wishes.key_frames.extend(pictures.map(|track| track.published.sid.clone()));
+            self.wishes.key_frames.extend(self.video_sids());
         }
+    }
+
+    fn video_sids(&self) -> Vec<String> {
+        let videos = self.tracks.values().filter(|track| track.published.kind == TrackKind::Video);
+        videos.map(|track| track.published.sid.clone()).collect()
     }
 
     fn on_report(&mut self, report: &SenderReport) {

@@ -30,7 +30,7 @@ use connection::{Connection, Running};
 use events::{PageEvent, Watch, Whose};
 use inbox::Inbox;
 pub(super) use probe::{Answer, Probe};
-use session::{Navigated, Refusal, Session, within};
+use session::{ANSWER_WITHIN, Navigated, Refusal, Session, within};
 
 /// The first tab comes some time after the browser answers.
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
@@ -193,7 +193,8 @@ impl Tab {
         let before = self.document.loader.clone();
         // A page that is loaded again finds its network events off. A crashed renderer takes note of that only when the
         // navigation has brought a new one, so the command is sent first and its answer is not awaited.
-        self.page.post("Network.enable", json!({})).await.map_err(|error| lost(error.to_string()))?;
+        let enabled = within("Network.enable", ANSWER_WITHIN, self.page.post("Network.enable", json!({})));
+        enabled.await.map_err(|error| lost(error.to_string()))?;
         let page = self.page.clone();
         let navigate = async {
             if url.as_str() == CRASH {
@@ -388,7 +389,7 @@ impl Tab {
     /// The value of an expression in the page.
     #[cfg(test)]
     pub(super) async fn evaluate(&self, expression: &str) -> Result<Value, DevToolsError> {
-        within("evaluate", session::ANSWER_WITHIN, self.page.value(expression)).await
+        within("evaluate", ANSWER_WITHIN, self.page.value(expression)).await
     }
 }
 

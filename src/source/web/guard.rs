@@ -19,6 +19,7 @@ use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use nix::errno::Errno;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::task::JoinSet;
@@ -107,7 +108,18 @@ fn is_this_machine(address: SocketAddr) -> bool {
         let mut here = address;
         here.set_ip(ip);
         here.set_port(0);
-        UdpSocket::bind(here).is_ok()
+        may_be_here(&UdpSocket::bind(here))
+    }
+}
+
+/// What binding says of an address. A page may have used up the descriptors: nobody knows then, so it may be this machine's.
+fn may_be_here(bound: &io::Result<UdpSocket>) -> bool {
+    match bound {
+        Ok(_) => true,
+        Err(error) => matches!(
+            error.raw_os_error().map(Errno::from_raw),
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+        ),
     }
 }
 

@@ -149,7 +149,9 @@ pub(super) fn redacted_text(url: &str) -> String {
 /// Length of a cut text without a split secret at its end: half a query or half a token would not be recognized and hidden.
 pub(super) fn whole_words(text: &str) -> usize {
     let begins = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`');
-    let word = text.rfind(begins).map_or(0, |at| at + 1);
+    // Some of them are longer than a byte.
+    let before = text.char_indices().rfind(|(_, c)| begins(*c));
+    let word = before.map_or(0, |(at, c)| at + c.len_utf8());
     let secret = [text[word..].find(['?', '#']), text[word..].find("eyJ")].into_iter().flatten().min();
     secret.map_or(text.len(), |at| word + at)
 }
@@ -327,6 +329,8 @@ mod tests {
             ("at https://a.example/?token=ab, then", "at https://a.example/?token=ab, then"),
             ("token \"eyJhbGci", "token \""),
             ("eyJ", ""),
+            ("at\u{3000}https://a.example/?token=ab", "at\u{3000}https://a.example/"),
+            ("all of it\u{a0}", "all of it\u{a0}"),
             ("", ""),
         ] {
             assert_eq!(&text[..whole_words(text)], kept);

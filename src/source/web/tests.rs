@@ -13,7 +13,7 @@ use url::Url;
 
 use super::address::Address;
 use super::stage::StageEvent;
-use super::vitals::{News, Part};
+use super::vitals::{News, Part, STALL};
 use super::*;
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;

@@ -1,9 +1,9 @@
-//! Whether what a stage is made of still works: asked once a second, noticed after three seconds of silence.
+//! Whether what a stage is made of still works: asked four times a second, noticed within two seconds of silence.
 //!
 //! ```text
 //! page     next frame asked for ─► answer           (renderer, GPU process, browser)
 //! capture  each piece ─► Beat                       (audio server, display)
-//! helpers  list of processes, compared with the one before
+//! helpers  list of processes, compared with the one before; the network process by its state
 //! ```
 //!
 //! A process that is stopped, or waits for ever, dies of nothing: it is only seen by what does not come. The recording goes on
@@ -18,13 +18,19 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+pub(super) use self::silence::STALL;
 use self::silence::{Change, Silence};
 use super::capture::Beat;
 use super::cdp::{Answer, Probe};
 use super::helpers::{self, Helpers};
 
-/// From one look to the next.
-const PERIOD: Duration = Duration::from_secs(1);
+/// From one look at the page and the captures to the next.
+const PERIOD: Duration = Duration::from_millis(250);
+/// From one list of the browser's processes to the next.
+const LIST_PERIOD: Duration = Duration::from_secs(1);
+/// Who stops is noticed within this time.
+const NOTICED_WITHIN: Duration = Duration::from_secs(2);
+const _: () = assert!(STALL.as_millis() + PERIOD.as_millis() < NOTICED_WITHIN.as_millis());
 
 /// What can stand still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +38,8 @@ pub(super) enum Part {
     Page,
     Video,
     Audio,
+    /// The browser's network process. What a page shows meanwhile has frames all the same.
+    Network,
 }
 
 impl Part {
@@ -41,6 +49,7 @@ impl Part {
             Self::Page => "the page did not respond",
             Self::Video => "video capture stood still",
             Self::Audio => "audio capture stood still",
+            Self::Network => "the browser's network process stood still",
         }
     }
 }
@@ -83,6 +92,7 @@ impl Vitals {
 struct Watch {
     probe: Probe,
     page: Silence,
+    network: Silence,
     captures: Vec<(Part, Beat, Silence)>,
     helpers: Helpers,
     told: mpsc::UnboundedSender<News>,
@@ -94,13 +104,15 @@ struct Watch {
 impl Watch {
     fn new(probe: Probe, captures: Vec<(Part, Beat)>, told: mpsc::UnboundedSender<News>) -> Self {
         let captures = captures.into_iter().map(|(part, beat)| (part, beat, Silence::default())).collect();
-        let (page, helpers) = (Silence::default(), Helpers::default());
-        Self { probe, page, captures, helpers, told, asks_page: true, asks_browser: true }
+        let (page, network, helpers) = (Silence::default(), Silence::default(), Helpers::default());
+        Self { probe, page, network, captures, helpers, told, asks_page: true, asks_browser: true }
     }
 
     async fn run(mut self) {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut lists = tokio::time::interval(LIST_PERIOD);
+        lists.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Instant::now();
         let mut frame: Option<BoxFuture<'static, Answer>> = None;
         let mut list: Option<BoxFuture<'static, Option<Vec<i32>>>> = None;
@@ -130,16 +142,18 @@ impl Watch {
                     let now = Instant::now();
                     self.look(now, now.saturating_duration_since(last).saturating_sub(PERIOD));
                     last = now;
+                    self.look_at_network().await;
                     if self.asks_page && frame.is_none() {
                         frame = Some(Box::pin(self.probe.clone().frame()));
                     }
-                    if self.asks_browser && list.is_none() {
-                        list = Some(Box::pin(self.probe.clone().helpers()));
-                    }
+                }
+                _ = lists.tick(), if self.asks_browser && list.is_none() => {
+                    list = Some(Box::pin(self.probe.clone().helpers()));
                 }
             }
         }
     }
+
     /// `late`: how much later than it should be this look is. Meanwhile nobody could hear the page.
     fn look(&mut self, now: Instant, late: Duration) {
         self.page.excuse(late);
@@ -155,6 +169,18 @@ impl Watch {
             self.tell(part, heard);
             self.tell(part, stalled);
         }
+    }
+
+    /// A network process that is stopped costs the page no frame: it is seen by its state alone. One that is gone is missed
+    /// elsewhere.
+    async fn look_at_network(&mut self) {
+        let mut is_stopped = false;
+        for pid in self.helpers.named(helpers::NETWORK) {
+            is_stopped |= helpers::is_stopped(pid).await;
+        }
+        let now = Instant::now();
+        let change = if is_stopped { self.network.look(now) } else { self.network.heard(now) };
+        self.tell(Part::Network, change);
     }
 
     async fn compare(&mut self, there: &[i32]) {

@@ -1,6 +1,6 @@
 //! Local disk as a storage.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,13 +93,29 @@ fn store(local: &Path, target: &Path, existing: Existing) -> io::Result<()> {
 
 fn copy_over(local: &Path, target: &Path, existing: Existing) -> io::Result<()> {
     let part = target.with_file_name(part_name(local));
-    let copied = fs::copy(local, &part).and_then(|_| disk::place(&part, target, existing));
+    let copied = copy(local, &part).and_then(|()| disk::place(&part, target, existing));
     if let Err(error) = copied {
         // The copy is of no use; that it can't be removed is the smaller of the two errors.
         fs::remove_file(&part).ok();
         return Err(error);
     }
-    fs::remove_file(local)
+    // It is stored. Whoever asked for that removes what is left here.
+    fs::remove_file(local).ok();
+    Ok(())
+}
+
+/// Copies a file with its mode. What has the name of the copy is removed: half a copy of before, or a link that somebody put there,
+/// which is not followed.
+fn copy(local: &Path, part: &Path) -> io::Result<()> {
+    match fs::remove_file(part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut source = File::open(local)?;
+    let mut copy = File::options().write(true).create_new(true).open(part)?;
+    copy.set_permissions(source.metadata()?.permissions())?;
+    io::copy(&mut source, &mut copy)?;
+    Ok(())
 }
 
 /// The name of a copy until it is whole. It is this file's alone, as two recordings may want one name; and the same when a killed
@@ -195,6 +211,19 @@ mod tests {
             assert_eq!(file.exists(), index != winner, "who lost has the file still");
         }
         assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 1, "no part is left");
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_copy_is_not_followed() {
+        let (disk, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let (local, victim) = (memory.path().join("a"), disk.path().join("victim"));
+        fs::write(&local, "video").unwrap();
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, disk.path().join(part_name(&local))).unwrap();
+        store(&local, &disk.path().join("b"), Existing::Keep).unwrap();
+        assert_eq!(fs::read_to_string(disk.path().join("b")).unwrap(), "video");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 2);
     }
 
     #[tokio::test]

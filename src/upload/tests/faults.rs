@@ -16,6 +16,8 @@ enum Answer {
     /// `KeyTooLongError`
     TooLong,
     Unreachable,
+    /// It is taken after this.
+    Slow(Duration),
     /// Never.
     Silent,
 }
@@ -58,6 +60,10 @@ impl Store for Fake {
             Answer::Status(status) => error("", status),
             Answer::TooLong => error("KeyTooLongError", 400),
             Answer::Unreachable => Err(StoreError::new(StoreErrorKind::Unreachable, "connection refused")),
+            Answer::Slow(time) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
             Answer::Silent => std::future::pending().await,
         }
     }
@@ -207,6 +213,41 @@ async fn patience_is_that_of_the_whole_end_and_each_file_has_an_attempt() {
         let attempts = lane.store.attempts.lock().unwrap().len();
         assert!(attempts < 400, "{attempts} attempts");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_playlist_that_is_refused_the_newest_version_is_kept() {
+    let refused = |key: &str, _: Duration| if key == "a.m3u8" { Answer::Status(403) } else { Answer::Taken };
+    let mut lane = Faulty::new(MINUTE, refused);
+    for at in 0..4 {
+        lane.store(at, at + 1);
+        lane.fixture.store("a.m3u8", Versions::NewestCounts, 100 + at);
+    }
+    lane.fixture.close();
+    let mut kept = Vec::new();
+    while let Some(event) = lane.fixture.events.recv().await {
+        if let UploadEvent::Kept { upload, .. } = event {
+            kept.push(upload.subject);
+        }
+    }
+    assert_eq!(kept, [100, 103]);
+    let left = (100..104).filter(|at| lane.fixture.path(&format!("work/{at}")).exists());
+    assert_eq!(left.collect::<Vec<_>>(), [103]);
+}
+
+/// One file fails for good, and nobody waits for it: that is no reason to hurry those that are taken.
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_takes_other_files_has_its_time_for_those_that_are_left_at_the_end() {
+    let answer = |key: &str, _: Duration| match key {
+        "0.ts" => Answer::Status(500),
+        _ => Answer::Slow(Duration::from_secs(15)),
+    };
+    let mut lane = Faulty::new(Duration::ZERO, answer);
+    lane.store(0, 2);
+    assert_eq!(stored(lane.fixture.next().await).0, 1);
+    lane.store(2, 6);
+    let (stored, kept, _) = lane.end().await;
+    assert_eq!((stored, kept), ((2..6).collect(), vec![0]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -198,3 +198,19 @@ fn an_attempt_in_a_hurry_replaces_no_error_that_says_more() {
     let (_, error) = fixture.turns.take_failed().remove(0);
     assert!(error.to_string().ends_with("tried 5 times"), "{error}");
 }
+
+#[test]
+fn of_what_has_versions_one_is_kept() {
+    let mut fixture = Fixture::new(0);
+    let mut version = |name: &str, subject| {
+        fixture.push(name, Versions::NewestCounts, subject);
+        fixture.turns.next().unwrap().1
+    };
+    let (first, other, second) = (version("a.m3u8", 1), version("b.m3u8", 2), version("a.m3u8", 3));
+    let segment = Upload { versions: Versions::One, ..version("a.m3u8", 4) };
+    let turns = &mut fixture.turns;
+    assert_eq!([&first, &other, &segment].map(|upload| turns.keep(upload)), [None, None, None]);
+    assert_eq!(turns.keep(&second), Some(first.local));
+    assert_eq!(turns.take_kept(&second), Some(second.local.clone()));
+    assert_eq!(turns.take_kept(&second), None);
+}

@@ -38,9 +38,8 @@ export function keyIn(text: string): string | undefined {
   return /(?:^|#key=)(wk_[A-Za-z0-9]+)$/.exec(text.trim())?.[1];
 }
 
-/** Begins a session with a key that is good once. */
+/** Begins a session with a key that is good once. One that is refused ends no session. */
 export async function begin(key: string): Promise<void> {
-  token.forget();
   const answer = (await (await ask("session", PATIENCE, { key })).json()) as { token: string };
   token.keep(answer.token);
 }

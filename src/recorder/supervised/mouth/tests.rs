@@ -108,6 +108,8 @@ async fn a_directory_that_is_written_late_gets_the_newest_report() {
     keeping.spawn(directory::keep(cell.clone(), infos));
     // Its directory is not there yet, so that it can't be written.
     sender.send_replace(Some(info(Active, "first")));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(cell.info(), None);
     cell.create(&info(Active, "")).unwrap();
     sender.send_replace(Some(info(Complete, "the end")));
     drop(sender);

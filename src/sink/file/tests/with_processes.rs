@@ -75,7 +75,7 @@ async fn the_fragments_and_the_whole_hold_the_same_packets_at_the_same_times() {
     let fragments = stage.dir.path().join("fragments.mp4");
     std::fs::copy(&sink.paths.recorded, &fragments).unwrap();
     let whole = sink.make_whole().await.unwrap();
-    assert_eq!((whole.layout, whole.was_cut), (Layout::Ordinary, false));
+    assert_eq!((whole.layout, whole.was_cut, &whole.damage), (Layout::Ordinary, false, &None));
 
     let (before, after) = (packets(&fragments), packets(&sink.paths.whole));
     assert_eq!(before.len(), after.len());
@@ -132,7 +132,7 @@ async fn a_killed_recording_loses_no_more_than_its_last_two_seconds() {
     for plan in all {
         let (left, whole, stage) = left_when_killed(&plan).await;
         assert!((8.0..=10.1).contains(&left), "{:?}: {left} s left of 10", plan.container);
-        assert_eq!(whole.layout, Layout::Ordinary);
+        assert_eq!((whole.layout, &whole.damage), (Layout::Ordinary, &None), "{:?}", plan.container);
         assert_eq!(
             stage
                 .dir

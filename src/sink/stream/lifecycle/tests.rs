@@ -99,6 +99,30 @@ fn no_progress_for_thirty_seconds_is_a_loss() {
 }
 
 #[test]
+fn a_server_that_came_back_and_stalls_is_dialled_again_but_not_for_ever() {
+    let mut life = working();
+    life.handle(ms(1000), LOST);
+    let (mut now, mut stalls) = (ms(1250), 0);
+    // It takes a few kilobytes each time, and nothing after them.
+    let ended = loop {
+        life.handle(now, Event::Attempt);
+        life.handle(now, Event::Offered);
+        life.handle(now, Event::Sent(3500));
+        now += ms(500);
+        assert_eq!(life.handle(now, Event::Sent(20_000)), Some(Action::Started));
+        now += ms(30_000);
+        match life.handle(now, TICK) {
+            Some(Action::Retry { at, cause: Cause::Stalled, .. }) => now = at,
+            other => break other,
+        }
+        stalls += 1;
+        assert!(stalls < 100, "it is tried for ever");
+    };
+    assert!(stalls >= 1, "it is given up at the first stall");
+    assert_eq!(ended, Some(Action::GiveUp { cause: Cause::Stalled }));
+}
+
+#[test]
 fn connecting_takes_its_time_only_from_the_first_media_on() {
     let mut life = Lifecycle::new(Timing::DEFAULT);
     life.handle(ms(0), Event::Attempt);

@@ -122,6 +122,19 @@ fn a_picture_that_is_decoded_is_asked_for_in_its_size() {
 }
 
 #[test]
+fn a_file_that_had_to_leave_frames_out_has_a_key_frame_asked_for() {
+    let wanted = Wanted::tracks(Some("TR_v"), Some("TR_a"));
+    let mut room = Room::new(wanted, Picture::AsPublished, Sound::AsPublished);
+    room.found("TR_v", TrackKind::Video);
+    room.found("TR_a", TrackKind::Audio);
+    room.desk.wishes();
+    assert!(room.desk.wishes().key_frames.is_empty());
+    room.desk.context.published.key_frames().request();
+    assert_eq!(room.desk.wishes().key_frames, ["TR_v"]);
+    assert!(room.desk.wishes().key_frames.is_empty(), "asked for once");
+}
+
+#[test]
 fn a_track_that_is_refused_ends_what_can_not_be_without_it() {
     let refused = || RoomEvent::Refused { track: "TR_v".to_owned(), why: "its codec is not supported" };
     let mut room = Room::new(Wanted::track("TR_v"), Picture::AsPublished, Sound::AsPublished);

@@ -1,6 +1,8 @@
 //! A small live pipeline whose end is a sink of ours: what `ximagesrc` and `pulsesrc` have in common.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -8,11 +10,14 @@ use tokio::sync::watch;
 
 use crate::media::{MediaPipeline, PipelineError, Timeline};
 
+/// How long it is waited for when a pipeline is brought down.
+const DOWN_WITHIN: Duration = Duration::from_secs(1);
+
 /// A capture pipeline on the recording's clock, and its first error.
 #[derive(Debug)]
 pub(super) struct LivePipeline {
     /// Brought down when this is dropped.
-    _pipeline: MediaPipeline,
+    pipeline: Option<MediaPipeline>,
     failure: watch::Receiver<Option<String>>,
 }
 
@@ -41,10 +46,34 @@ impl LivePipeline {
             });
         }
         pipeline.play()?;
-        Ok(Self { _pipeline: pipeline, failure })
+        Ok(Self { pipeline: Some(pipeline), failure })
     }
 
     pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
         self.failure.clone()
+    }
+}
+
+impl Drop for LivePipeline {
+    /// On another thread: to say goodbye, `pulsesrc` waits for an answer of its server, and one that is stopped gives none. That
+    /// thread ends when the server is killed, which comes next.
+    fn drop(&mut self) {
+        let Some(pipeline) = self.pipeline.take() else { return };
+        let name = pipeline.name();
+        let (down, is_down) = mpsc::channel();
+        let started = std::thread::Builder::new().name("capture-down".to_owned()).spawn(move || {
+            drop(pipeline);
+            // Nobody waits any more after a while.
+            down.send(()).ok();
+        });
+        match started {
+            Ok(_) => {
+                if is_down.recv_timeout(DOWN_WITHIN).is_err() {
+                    tracing::warn!(pipeline = name, "a capture does not close; it is left to itself");
+                }
+            }
+            // What the thread was to do was done here: the pipeline is gone with it.
+            Err(error) => tracing::warn!(pipeline = name, %error, "no thread to close a capture"),
+        }
     }
 }

@@ -16,10 +16,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::framing::{self, LIMIT, Piece, Splitter, answered};
+use super::framing::{self, LIMIT, Piece, Splitter, answered, well_formed};
 use crate::process::text::shown;
 
 /// Calls that wait to be written. If the browser reads nothing, further callers wait.
@@ -48,8 +48,9 @@ pub enum DevToolsError {
 #[derive(Debug)]
 pub(super) enum Said<'a> {
     Event(Event<'a>),
-    /// An event longer than [`LIMIT`] was dropped.
+    /// An event longer than [`LIMIT`] was dropped. `head`: its first bytes.
     TooLong {
+        head: &'a [u8],
         bytes: usize,
     },
     /// The connection ended, with the reason. Nothing follows.
@@ -72,7 +73,7 @@ impl Event<'_> {
         struct Params<T> {
             params: T,
         }
-        match serde_json::from_slice::<Params<T>>(self.message) {
+        match parse::<Params<T>>(self.message) {
             Ok(Params { params }) => Some(params),
             Err(error) => {
                 tracing::debug!(method = self.method, %error, "an event of the browser can't be read");
@@ -80,6 +81,14 @@ impl Event<'_> {
             }
         }
     }
+}
+
+/// Parses a message. Halves of characters in it are replaced.
+fn parse<T: DeserializeOwned>(message: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(message).or_else(|error| match well_formed(message) {
+        Some(message) => serde_json::from_slice(&message),
+        None => Err(error),
+    })
 }
 
 /// Receives events on the reading task. Must not block.
@@ -101,7 +110,11 @@ pub(super) struct Running {
 }
 
 #[derive(Debug, Default)]
-struct Shared(Mutex<Calls>);
+struct Shared {
+    calls: Mutex<Calls>,
+    /// Nothing can be written any more.
+    unwritable: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Calls {
@@ -193,7 +206,7 @@ impl Connection {
         self.send(Call { id, method, session, params }).await?;
         let message = answered.await.map_err(|_| self.shared.ended())??;
         let unreadable = |source| DevToolsError::Unreadable { method, source };
-        match serde_json::from_slice(&message).map_err(unreadable)? {
+        match parse(&message).map_err(unreadable)? {
             Answer { error: Some(Refusal { message }), .. } => {
                 Err(DevToolsError::Refused { method, message: shown(&message, TEXT, 0) })
             }
@@ -227,7 +240,7 @@ impl Connection {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Calls> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn expect(&self, waiting: Waiting) -> Result<u64, DevToolsError> {
@@ -311,7 +324,13 @@ async fn read(mut from: impl AsyncRead + Unpin, closing: Closing, mut listener: 
     let shared = &closing.0;
     let (mut splitter, mut chunk) = (framing::Splitter::default(), vec![0; CHUNK]);
     let why = loop {
-        match from.read(&mut chunk).await {
+        let read = tokio::select! {
+            biased;
+            read = from.read(&mut chunk) => read,
+            // Half a connection is none. The reason is known already.
+            () = shared.unwritable.notified() => break "it was closed".to_owned(),
+        };
+        match read {
             Ok(0) => break "the browser closed the connection".to_owned(),
             Ok(read) => feed(&mut splitter, &chunk[..read], shared, &mut listener),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -330,7 +349,7 @@ fn feed(splitter: &mut Splitter, read: &[u8], shared: &Shared, listener: &mut im
             Piece::Message(message) => dispatch(message, shared, listener),
             Piece::TooLong { head, bytes } => {
                 if !shared.refuse(head, bytes) {
-                    listener.on(Said::TooLong { bytes });
+                    listener.on(Said::TooLong { head, bytes });
                 }
             }
         },
@@ -352,8 +371,8 @@ fn dispatch(message: &[u8], shared: &Shared, listener: &mut impl Listener) {
 async fn write(mut to: impl AsyncWrite + Unpin, shared: Arc<Shared>, mut calls: mpsc::Receiver<Vec<u8>>) {
     while let Some(message) = calls.recv().await {
         if let Err(error) = to.write_all(&message).await {
-            // The reader notices the end by itself.
             shared.end(&format!("the browser can't be written to: {error}"));
+            shared.unwritable.notify_one();
             return;
         }
     }

@@ -14,6 +14,8 @@ use crate::source::web::page::{self, Signal};
 const LINE: usize = 2 * page::LINE;
 /// Requests without an answer that are remembered.
 const REQUESTS: usize = 4096;
+/// How the event of an open dialog begins. A page decides how long it is, by its address and by what `prompt` suggests.
+const DIALOG: &[u8] = b"{\"method\":\"Page.javascriptDialogOpening\"";
 
 /// What a page and its browser tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +142,14 @@ impl Watch {
                     self.tell(PageEvent::Attached { session });
                 }
             }
+            // It closed itself, and another window keeps the browser alive.
+            "Target.detachedFromTarget" => {
+                if let Some(Detached { session }) = event.params()
+                    && self.page.as_ref().is_some_and(|(_, own)| *own == session)
+                {
+                    self.tell(PageEvent::Gone("the page was closed".to_owned()));
+                }
+            }
             "Target.targetCrashed" => {
                 if let Some(Crash { id }) = event.params()
                     && let Some((page, _)) = &self.page
@@ -257,6 +267,13 @@ impl Watch {
     }
 }
 
+/// Whatever ended the reading task, the tab gets to know.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.tell(PageEvent::Gone("it was closed".to_owned()));
+    }
+}
+
 impl Listener for Watch {
     fn on(&mut self, said: Said<'_>) {
         match said {
@@ -273,8 +290,10 @@ impl Listener for Watch {
                 }
                 (Some(_), None) => {}
             },
+            // A page that waits for an answer would wait for ever.
+            Said::TooLong { head, .. } if head.starts_with(DIALOG) => self.inbox.on_dialog(),
             // Only console calls, exceptions and data addresses get that long.
-            Said::TooLong { bytes } => {
+            Said::TooLong { bytes, .. } => {
                 let line = format!("(left out: a message of {bytes} bytes, which is more than {LIMIT})");
                 self.tell(PageEvent::Said { line, more: 0 });
             }
@@ -338,6 +357,12 @@ impl TargetInfo {
     fn is_first_page(&self) -> bool {
         self.is_page() && self.url == "about:blank"
     }
+}
+
+#[derive(Deserialize)]
+struct Detached {
+    #[serde(rename = "sessionId")]
+    session: String,
 }
 
 #[derive(Deserialize)]

@@ -88,6 +88,34 @@ pub(super) fn answered(head: &[u8]) -> Option<u64> {
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
+/// JSON in which halves of characters (lone surrogates) are replaced by U+FFFD: pages may log them, and no `String` holds them. `None`:
+/// it has none.
+pub(super) fn well_formed(json: &[u8]) -> Option<Vec<u8>> {
+    let mut whole = json.to_vec();
+    let (mut at, mut is_changed) = (0, false);
+    while let Some(next) = whole.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
+        at += next;
+        match code_unit(&whole[at..]) {
+            Some(0xd800..=0xdbff) if matches!(code_unit(&whole[at + 6..]), Some(0xdc00..=0xdfff)) => at += 12,
+            Some(0xd800..=0xdfff) => {
+                whole[at + 2..at + 6].copy_from_slice(b"fffd");
+                is_changed = true;
+                at += 6;
+            }
+            Some(_) => at += 6,
+            // Another escape: a backslash and one character.
+            None => at += 2,
+        }
+    }
+    is_changed.then_some(whole)
+}
+
+/// The UTF-16 code unit of an escape at the beginning of a text: `\ud83d`.
+fn code_unit(text: &[u8]) -> Option<u16> {
+    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +174,22 @@ mod tests {
         assert_eq!(pieces(&[&of(7, (3 << 20) + 1)], allowed), ["too long 3145729 {\"id\":7,"]);
         assert_eq!(pieces(&[&of(8, 2 << 20)], allowed), ["too long 2097152 {\"id\":8,"]);
         assert_eq!(pieces(&[&of(7, 2 << 20), &of(8, 2 << 20)], allowed).len(), 2, "one allowance each");
+    }
+
+    #[test]
+    fn halves_of_characters_are_replaced_and_nothing_else() {
+        for (json, whole) in [
+            (r#"["a","\ud83d\ude00","\n\\ud83d"]"#, None),
+            (r#"["\ud83d"]"#, Some(r#"["\ufffd"]"#)),
+            (r#"["\uDE00\ud83d\ud83d\ude00x"]"#, Some(r#"["\ufffd\ufffd\ud83d\ude00x"]"#)),
+            (r#"["\\\ud83d\n"]"#, Some(r#"["\\\ufffd\n"]"#)),
+            (r#"["\ud8"#, None),
+            ("\\", None),
+            ("", None),
+        ] {
+            let found = well_formed(json.as_bytes()).map(|whole| String::from_utf8(whole).unwrap());
+            assert_eq!(found.as_deref(), whole, "{json}");
+        }
     }
 
     #[test]

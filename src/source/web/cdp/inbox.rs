@@ -11,7 +11,8 @@ use super::events::PageEvent;
 const BYTES: usize = 64 << 10;
 const EVENTS: usize = 512;
 
-/// Events on their way from the reading task to the tab. When it is full, the oldest console line or failed request is dropped first.
+/// Events on their way from the reading task to the tab. When it is full, the oldest console line or failed request is dropped first;
+/// a signal or a crash never.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inbox(Arc<Inner>);
 
@@ -78,10 +79,10 @@ impl State {
         self.bytes += event.bytes();
         self.waiting.push_back(event);
         while self.bytes > BYTES || self.waiting.len() > EVENTS {
-            let oldest = self.waiting.iter().position(PageEvent::is_talk).unwrap_or(0);
-            if self.pop(oldest).is_none() {
-                break;
-            }
+            let talk = self.waiting.iter().position(PageEvent::is_talk);
+            let oldest = talk.or_else(|| self.waiting.iter().position(|event| !event.is_once()));
+            let Some(oldest) = oldest else { break };
+            self.pop(oldest);
         }
     }
 
@@ -125,11 +126,15 @@ mod tests {
     #[test]
     fn what_happens_without_end_takes_no_more_room_either() {
         let inbox = Inbox::default();
+        inbox.push(PageEvent::Signal(Signal::End));
+        inbox.push(PageEvent::Crashed);
         for number in 0..10_000 {
             inbox.push(PageEvent::Document(format!("loader {number}")));
             inbox.push(PageEvent::Requested);
         }
         assert!(inbox.0.state.lock().unwrap().waiting.len() <= EVENTS);
+        assert_eq!(inbox.try_next(), Some(PageEvent::Signal(Signal::End)), "what matters stays");
+        assert_eq!(inbox.try_next(), Some(PageEvent::Crashed));
     }
 
     #[tokio::test]

@@ -236,10 +236,20 @@ async fn a_page_too_small_for_a_window_is_laid_out_in_its_own_size() {
 }
 
 #[tokio::test]
-async fn a_dialog_is_answered_whoever_looks() {
+async fn a_dialog_is_answered_whoever_looks_and_however_long_it_is() {
+    for message in ["sure?".to_owned(), "x".repeat(3 << 20)] {
+        answered_dialog(&message).await;
+    }
+}
+
+async fn answered_dialog(message: &str) {
     let (devtools, mut browser) = Browser::new();
     let _tab = browser.opens(devtools, None).await;
-    browser.say(&event("Page.javascriptDialogOpening", json!({"message": "sure?"}))).await;
+    // `method` first, as Chromium has it.
+    let dialog = format!(
+        "{{\"method\":\"Page.javascriptDialogOpening\",\"params\":{{\"message\":\"{message}\"}},\"sessionId\":\"S\"}}\0"
+    );
+    browser.to.write_all(dialog.as_bytes()).await.unwrap();
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let answering = browser.run(|method, params| {
         if method == "Page.handleJavaScriptDialog" {
@@ -252,6 +262,36 @@ async fn a_dialog_is_answered_whoever_looks() {
         params = answer => assert_eq!(params, json!({"accept": true})),
         () = answering => panic!("it hung up"),
     }
+}
+
+#[tokio::test]
+async fn a_page_that_closes_itself_is_lost() {
+    let (devtools, mut browser) = Browser::new();
+    let mut tab = browser.opens(devtools, None).await;
+    let detached = |session: &str| json!({"method": "Target.detachedFromTarget", "params": {"sessionId": session, "targetId": "P"}});
+    browser.say(&detached("another")).await;
+    let log = json!({"type": "log", "args": [{"type": "string", "value": "END_RECORDING"}]});
+    browser.say(&event("Runtime.consoleAPICalled", log)).await;
+    browser.say(&detached("S")).await;
+    let mut next = async || tokio::time::timeout(LONG, tab.next(false)).await.unwrap();
+    assert_eq!(next().await, TabEvent::Signal(Signal::End));
+    assert_eq!(next().await, TabEvent::Lost("the page was closed".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_that_reads_nothing_is_lost_in_time() {
+    let (devtools, mut browser) = Browser::new();
+    let mut tab = browser.opens(devtools, None).await;
+    let text = "x".repeat(1 << 15);
+    let full = async {
+        loop {
+            tab.page.post("A.b", json!({"text": text})).await.unwrap();
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(1), full).await.is_err());
+    let address = Address::plain("http://a.example/".parse().unwrap());
+    let lost = tab.load(&address, LONG).await;
+    assert!(matches!(lost, Err(PageError::BrowserLost { .. })), "{lost:?}");
 }
 
 #[tokio::test]

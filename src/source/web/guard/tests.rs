@@ -186,6 +186,16 @@ fn only_this_machines_ports_are_its_own() {
 }
 
 #[test]
+fn an_address_that_can_not_be_looked_at_is_refused() {
+    for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS] {
+        assert!(may_be_here(&Err(errno.into())), "{errno}");
+    }
+    for errno in [Errno::EADDRNOTAVAIL, Errno::EINVAL, Errno::EAFNOSUPPORT] {
+        assert!(!may_be_here(&Err(errno.into())), "{errno}");
+    }
+}
+
+#[test]
 fn a_page_that_tries_without_end_does_not_fill_the_log() {
     let refusals = guarding(&[]);
     for port in 0..10_000 {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// From here on it is called a stall: longer than a busy machine makes anybody wait.
-pub(super) const STALL: Duration = Duration::from_secs(3);
+/// From here on it is called a stall. With the time from one look to the next, it is noticed within two seconds.
+pub(in crate::source::web) const STALL: Duration = Duration::from_millis(1600);
 
 /// Something that is heard of again and again.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,15 +52,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_seconds_of_silence_are_a_stall_and_it_is_told_once_when_it_is_over() {
+    fn a_long_silence_is_a_stall_and_it_is_told_once_when_it_is_over() {
         let begun = Instant::now();
         let at = |millis| begun + Duration::from_millis(millis);
         let mut silence = Silence::default();
         assert_eq!(silence.look(at(9000)), None, "it was never heard");
         assert_eq!(silence.heard(at(10_000)), None);
         assert_eq!(silence.heard(at(10_500)), None);
-        assert_eq!(silence.look(at(13_499)), None);
-        assert_eq!(silence.look(at(13_500)), Some(Change::Stalled { since: at(10_500) }));
+        assert_eq!(silence.look(at(12_099)), None);
+        assert_eq!(silence.look(at(12_100)), Some(Change::Stalled { since: at(10_500) }));
         assert_eq!(silence.look(at(20_000)), None, "told once");
         // The same last sign of life is looked at again and again.
         assert_eq!(silence.heard(at(10_500)), None);
@@ -79,7 +79,7 @@ mod tests {
         silence.excuse(Duration::from_secs(9));
         assert_eq!(silence.look(at(11)), None);
         // A stall that is known began when it did.
-        assert_eq!(silence.look(at(13)), Some(Change::Stalled { since: at(10) }));
+        assert_eq!(silence.look(at(12)), Some(Change::Stalled { since: at(10) }));
         silence.excuse(Duration::from_secs(5));
         let resumed = silence.heard(at(20));
         assert_eq!(resumed, Some(Change::Resumed { since: at(10), until: at(20) }));

@@ -18,7 +18,7 @@ impl Listener for Notes {
                 let params = event.params::<Value>();
                 format!("{} {:?} {}", event.method, event.session, params.unwrap_or_default())
             }
-            Said::TooLong { bytes } => format!("too long: {bytes}"),
+            Said::TooLong { bytes, .. } => format!("too long: {bytes}"),
             Said::Ended(why) => format!("ended: {why}"),
         };
         drop(self.0.send(note));
@@ -114,6 +114,16 @@ async fn all_calls_fail_when_the_browser_is_gone() {
     assert!(peer.note().await.starts_with("ended: "));
     let late = timeout(SOON, connection.call::<Value>(None, "A.b", json!({}))).await.unwrap();
     assert!(matches!(late, Err(DevToolsError::Ended(_))), "{late:?}");
+}
+
+/// One that only writes is of no use: whoever listens has to know.
+#[tokio::test]
+async fn a_browser_that_takes_nothing_any_more_is_gone() {
+    let (connection, _running, mut peer) = Peer::connect();
+    (peer.calls, _) = duplex(1);
+    connection.post(None, "A.b", json!({})).await.unwrap();
+    let note = peer.note().await;
+    assert!(note.starts_with("ended: the browser can't be written to"), "{note}");
 }
 
 #[tokio::test]

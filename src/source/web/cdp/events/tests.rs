@@ -119,6 +119,23 @@ async fn what_the_page_logs_is_a_line_and_perhaps_a_signal() {
     );
 }
 
+/// JavaScript's strings may have them, and JSON as Chromium writes it, too.
+#[tokio::test]
+async fn half_a_character_costs_neither_line_nor_signal() {
+    let half = "{\"method\":\"Runtime.consoleAPICalled\",\"sessionId\":\"S\",\"params\":{\"type\":\"log\",\"args\":\
+                [{\"type\":\"string\",\"value\":\"a\\ud83d\"},{\"type\":\"string\",\"value\":\"END_RECORDING\"}]}}\0";
+    let mut bytes = serde_json::to_vec(&attached()).unwrap();
+    bytes.push(0);
+    bytes.extend_from_slice(half.as_bytes());
+    let inbox = Inbox::default();
+    let reader = std::io::Cursor::new(bytes);
+    let (_connection, _running) = Connection::open(reader, tokio::io::sink(), Watch::new(inbox.clone()));
+    assert!(matches!(inbox.next().await, PageEvent::Attached { .. }));
+    assert_eq!(inbox.next().await, PageEvent::Signal(Signal::End));
+    let line = "log: a\u{fffd} END_RECORDING".to_owned();
+    assert_eq!(inbox.next().await, PageEvent::Said { line, more: 0 });
+}
+
 #[tokio::test]
 async fn a_line_is_cut_and_what_is_left_of_a_secret_with_it() {
     let long = "ä".repeat(300_000);
@@ -128,6 +145,12 @@ async fn a_line_is_cut_and_what_is_left_of_a_secret_with_it() {
     };
     assert!(line.len() <= LINE, "{}", line.len());
     assert_eq!(line.chars().filter(|c| *c == 'ä').count() + more, 300_000 + 14);
+    // Spaces of more than a byte.
+    for space in ['\u{a0}', '\u{3000}'] {
+        let spaced = "ab".repeat(50) + &space.to_string().repeat(LINE);
+        let events = of_page(&[log(json!([text(&spaced)]))]).await;
+        assert!(matches!(events.as_slice(), [PageEvent::Said { line, .. }] if line.ends_with(space)));
+    }
     // The cut splits a token.
     let torn =
         format!("{} at https://a.example/?token=eyJh.eyJz.{}", "x".repeat(LINE - 60), "c".repeat(5000));
@@ -199,6 +222,13 @@ async fn the_pages_own_request_is_told_from_its_parts() {
         reason.len(),
         long.len()
     );
+}
+
+#[tokio::test]
+async fn a_reader_that_is_gone_is_told_of() {
+    let inbox = Inbox::default();
+    drop(Watch::new(inbox.clone()));
+    assert!(matches!(inbox.next().await, PageEvent::Gone(_)));
 }
 
 #[test]
