@@ -286,9 +286,13 @@ impl Tab {
 
     /// What the page did since it was loaded last, with a picture of it in `directory` if the page can still be asked for one.
     pub(super) async fn report(&mut self, directory: &Path) -> StartReport {
-        let mut report = std::mem::take(&mut self.report);
         let format = ScreenshotParams::builder().format(CaptureScreenshotFormat::Png).build();
         let shot = tokio::time::timeout(SCREENSHOT_WITHIN, self.page.screenshot(format)).await;
+        // What the page said just before its load ended may have been on its way still.
+        while let Ok(event) = self.events.try_recv() {
+            self.note(event, &mut Vec::new());
+        }
+        let mut report = std::mem::take(&mut self.report);
         if let Ok(Ok(png)) = shot {
             let path = directory.join("screenshot.png");
             match tokio::fs::write(&path, png).await {
