@@ -130,7 +130,7 @@ fn a_page_whose_server_has_a_fault_says_so() {
 #[test]
 fn a_page_without_a_server_says_so() {
     let _slot = slots::light();
-    fails(&format!("http://127.0.0.1:{}/", ports::closed()), &[], &["refused"]);
+    fails(&format!("{}/", ports::nobody()), &[], &["refused"]);
 }
 
 #[test]

@@ -36,6 +36,11 @@ pub(crate) fn closed() -> u16 {
     port
 }
 
+/// An address of this machine at which no web server listens.
+pub(crate) fn nobody() -> String {
+    format!("http://127.0.0.1:{}", closed())
+}
+
 /// Makes a socket stop listening, whoever has a copy of it. It still has to be dropped.
 pub(crate) fn stop_listening(listener: &impl AsFd) {
     shutdown(listener.as_fd().as_raw_fd(), Shutdown::Both).expect("a listening socket");

@@ -339,9 +339,12 @@ impl Tab {
 
     /// What the page did since it was loaded last, with a picture of it in `directory` if the page can still be asked for one.
     pub(super) async fn report(&mut self, directory: &Path) -> StartReport {
-        let mut report = std::mem::take(&mut self.report);
         let shot = tokio::time::timeout(SCREENSHOT_WITHIN, self.page.screenshot()).await;
-        if let Ok(Ok(Some(png))) = shot {
+        // What the page said just before its load ended may have been on its way still.
+        while let Some(event) = self.inbox.try_next() {
+            self.note(event, &mut Vec::new());
+        }
+        let mut report = std::mem::take(&mut self.report);
             let path = directory.join("screenshot.png");
             match tokio::fs::write(&path, png).await {
                 Ok(()) => report.screenshot = Some(path),

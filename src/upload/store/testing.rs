@@ -10,7 +10,6 @@ use tokio::task::JoinSet;
 
 use super::retry::{Patience, Persistence};
 use crate::plan::storage::RetryPolicy;
-use crate::ports;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -224,11 +223,6 @@ pub(super) fn impatient() -> Persistence {
     quick.patience =
         Patience { grace: Duration::from_millis(400), floor_bytes_per_second: 100 * 1024 * 1024 };
     quick
-}
-
-/// An address nobody listens at.
-pub(super) fn nobody() -> String {
-    format!("http://127.0.0.1:{}", ports::closed())
 }
 
 /// A file of `size` bytes, no two MiB of which are alike.

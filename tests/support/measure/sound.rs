@@ -71,6 +71,21 @@ pub(crate) fn level(samples: &[f32], hertz: f64) -> f64 {
     (one * one + two * two - coefficient * one * two).max(0.0).sqrt() * 4.0 / length
 }
 
+/// The amplitude of a frequency of which the samples hold whole periods, and the effective value of all that is not this tone.
+/// Without a window: an encoder that makes one of its frames louder would add to one of the two and not to the other.
+pub(crate) fn tone_and_rest(samples: &[f32], hertz: f64) -> (f64, f64) {
+    let length = samples.len() as f64;
+    let (mut sine, mut cosine, mut power) = (0.0, 0.0, 0.0);
+    for (at, sample) in samples.iter().enumerate() {
+        let (sample, angle) = (f64::from(*sample), std::f64::consts::TAU * hertz * at as f64 / RATE);
+        sine += sample * angle.sin() * 2.0 / length;
+        cosine += sample * angle.cos() * 2.0 / length;
+        power += sample * sample / length;
+    }
+    let tone = f64::hypot(sine, cosine);
+    (tone, (power - tone * tone / 2.0).max(0.0).sqrt())
+}
+
 /// Finds every beep: sound of at least 20 ms with 200 ms of silence before it.
 pub(crate) fn beeps(samples: &[f32]) -> Vec<Beep> {
     beeps_of(samples, 0.02)

@@ -70,7 +70,7 @@ impl Site {
 
     /// An address at which nobody listens.
     pub(super) fn refused() -> Url {
-        format!("http://127.0.0.1:{}/", ports::closed()).parse().unwrap()
+        format!("{}/", ports::nobody()).parse().unwrap()
     }
 }
 

@@ -2,8 +2,9 @@ mod real_time;
 
 use super::*;
 use crate::plan::storage::{Backend, StorageTarget};
+use crate::ports::nobody;
 use crate::secret::Secret;
-use crate::upload::store::testing::{Reply, Server, file_of, impatient, nobody, quick};
+use crate::upload::store::testing::{Reply, Server, file_of, impatient, quick};
 
 /// "planted key" in base64.
 const KEY: &str = "cGxhbnRlZCBrZXk=";

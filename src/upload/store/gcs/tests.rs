@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::*;
 use crate::config::storage::ProxyConfig;
 use crate::plan::storage::{Backend, StorageTarget};
+use crate::ports::nobody;
 use crate::secret::Secret;
-use crate::upload::store::testing::{Reply, Request, Server, file_of, impatient, nobody, quick};
+use crate::upload::store::testing::{Reply, Request, Server, file_of, impatient, quick};
 
 fn open_with(config: &GcsConfig, persistence: Persistence) -> GcsStore {
     let target = StorageTarget { backend: Backend::Gcs(config.clone()), ..StorageTarget::local() };

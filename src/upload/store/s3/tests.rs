@@ -7,8 +7,9 @@ use super::*;
 use crate::config::storage::ProxyConfig;
 use crate::outbound::Guard;
 use crate::plan::storage::{Backend, StorageTarget};
+use crate::ports::nobody;
 use crate::secret::Secret;
-use crate::upload::store::testing::{Reply, Request, Server, file_of, impatient, nobody, quick};
+use crate::upload::store::testing::{Reply, Request, Server, file_of, impatient, quick};
 
 fn secret(value: &str) -> Secret<String> {
     Secret::new(value.to_owned())
