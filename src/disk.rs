@@ -175,7 +175,7 @@ mod tests {
         fs::create_dir(dir.path().join("a")).unwrap();
         let made = make_dirs(&dir.path().join("a/b/c")).unwrap();
         assert_eq!(made, [dir.path().join("a/b/c"), dir.path().join("a/b")]);
-        assert_eq!(make_dirs(&dir.path().join("a/b/c")).unwrap(), [PathBuf::new(); 0]);
+        assert!(make_dirs(&dir.path().join("a/b/c")).unwrap().is_empty());
         remove_empty(&made);
         assert!(dir.path().join("a").is_dir() && !dir.path().join("a/b").exists());
     }

@@ -342,9 +342,13 @@ impl Tab {
         let shot = tokio::time::timeout(SCREENSHOT_WITHIN, self.page.screenshot()).await;
         // What the page said just before its load ended may have been on its way still.
         while let Some(event) = self.inbox.try_next() {
+            if matches!(event, PageEvent::Gone(_)) {
+                break;
+            }
             self.note(event, &mut Vec::new());
         }
         let mut report = std::mem::take(&mut self.report);
+        if let Ok(Ok(Some(png))) = shot {
             let path = directory.join("screenshot.png");
             match tokio::fs::write(&path, png).await {
                 Ok(()) => report.screenshot = Some(path),
