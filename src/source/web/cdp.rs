@@ -288,7 +288,7 @@ impl Tab {
     pub(super) async fn report(&mut self, directory: &Path) -> StartReport {
         let format = ScreenshotParams::builder().format(CaptureScreenshotFormat::Png).build();
         let shot = tokio::time::timeout(SCREENSHOT_WITHIN, self.page.screenshot(format)).await;
-        // What the page said just before its load ended may have been on its way still.
+        // The screenshot gave the page's last messages time to arrive.
         while let Ok(event) = self.events.try_recv() {
             self.note(event, &mut Vec::new());
         }
