@@ -139,13 +139,8 @@ fn the_page_server_serves_pages_statuses_and_parts() {
     assert!(head.starts_with("HTTP/1.1 206") && body == page[10..20], "{head}");
 }
 
-/// Says that a test of this program runs in a program of its own, which has a part of its starter's slot. Its value is `waits` where it
-/// is to be killed.
-const NESTED: &str = "WEIR_TEST_NESTED";
-
-/// A server of the run, started by whichever test is first.
-/// A child has copies of all sockets until it executes its program; enough of them are begun here that some do while a
-/// socket stops listening.
+/// A child has copies of all sockets until it executes its program. With 1,000 children, some have them at the moment at which
+/// a socket stops listening.
 #[test]
 fn who_stops_listening_has_stopped_whatever_is_begun_meanwhile() {
     let _slot = slots::light();
@@ -163,14 +158,18 @@ fn who_stops_listening_has_stopped_whatever_is_begun_meanwhile() {
         is_refused(address);
         for _ in 0..2 {
             let listener = TcpListener::bind(address).unwrap();
-            ports::stop_listening(&listener);
-            drop(listener);
+            ports::stop_listening(listener);
             is_refused(address);
         }
     }
     children.join().unwrap();
 }
 
+/// Says that a test of this program runs in a program of its own, which has a part of its starter's slot. Its value is `waits` where it
+/// is to be killed.
+const NESTED: &str = "WEIR_TEST_NESTED";
+
+/// A server of the run, started by whichever test is first.
 #[test]
 fn a_run_has_servers_of_its_own() {
     let nested = std::env::var(NESTED);
