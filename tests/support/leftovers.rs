@@ -61,6 +61,11 @@ impl Watch {
         transient()
     }
 
+    /// What it follows may go on, and is watched by somebody else.
+    pub(crate) fn forget(self) {
+        self.recorder.end();
+    }
+
     /// Waits until a process has been seen that has this argument.
     pub(crate) fn until_seen(&self, argument: &str) {
         let end = Instant::now() + Duration::from_secs(60);
