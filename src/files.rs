@@ -230,19 +230,53 @@ pub fn trusted_dir(dir: &Path) -> io::Result<bool> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Err(_) => {}
     }
-    let found = directory(dir)?;
+    check_trusted(dir)?;
+    Ok(false)
+}
+
+/// As [`trusted_dir`], for a place that was chosen: it may be a symbolic link to a directory, unless a stranger may have made that.
+///
+/// # Errors
+/// As there.
+pub fn chosen_dir(dir: &Path) -> io::Result<bool> {
+    if !(dir.is_symlink() && dir.is_dir()) {
+        return trusted_dir(dir);
+    }
+    let owner = fs::symlink_metadata(dir)?.uid();
+    if is_in_shared(dir)? && !is_trusted_owner(owner) {
+        return Err(denied(format!("it is a symbolic link of user {owner}; have it removed")));
+    }
+    trusted_dir(&fs::canonicalize(dir)?)
+}
+
+/// Whether an existing directory is one that [`trusted_dir`] takes.
+///
+/// # Errors
+/// When it is missing, or is not to be trusted.
+pub fn check_trusted(dir: &Path) -> io::Result<()> {
+    let owner = directory(dir)?.uid();
+    if is_in_shared(dir)? && !is_trusted_owner(owner) {
+        return Err(denied(format!("it belongs to user {owner}; have it removed, or use another place")));
+    }
+    Ok(())
+}
+
+/// Opens a directory itself, not what a symbolic link in its place leads to.
+///
+/// # Errors
+/// When it can't be opened, or is anything but a directory.
+pub fn open_dir(dir: &Path) -> io::Result<File> {
+    directory(dir)?;
+    options().read(true).open(dir)
+}
+
+/// Whether a path is in a directory like `/tmp`.
+fn is_in_shared(dir: &Path) -> io::Result<bool> {
     // A plain name is in the current directory.
     let parent =
         dir.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
     let mode = parent.map_or(Ok(0), |parent| fs::metadata(parent).map(|parent| parent.mode()))?;
-    let shared = mode & STICKY != 0 && mode & OTHERS_MAY_WRITE != 0;
-    if shared && !is_trusted_owner(found.uid()) {
-        return Err(denied(format!(
-            "it belongs to user {}; have it removed, or use another place",
-            found.uid()
-        )));
-    }
-    Ok(false)
+    Ok(mode & STICKY != 0 && mode & OTHERS_MAY_WRITE != 0)
 }
 
 /// Whether a directory is one, and nobody's but this user's or the administrator's.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! accept ─► connection ─► head within 5 s ─► router ─► answer ─► kept for two minutes ─► next head within 5 s of its first byte
-//!    └── too many: the oldest is closed whose request is not whole; else the oldest that is kept
+//!    └── too many: the oldest is closed whose request is not whole; else the one that has asked nothing for the longest time
 //! ```
 //!
 //! A request is being answered from when its body is there, too: what is half sent keeps no place.
@@ -150,10 +150,12 @@ async fn make_room(
     }
 }
 
-/// Closes a connection that is not being answered, the oldest whose request is not whole first; `false`: there is none.
+/// Closes a connection that is not being answered: the oldest whose request is not whole; else the one that was answered before all
+/// others, for who asks again and again is a caller. `false`: there is none.
 fn close_oldest_idle(open: &mut VecDeque<Connection>) -> bool {
-    let is_sending = |connection: &Connection| connection.is_idle() && !connection.heads.is_answered();
-    let oldest = open.iter().position(is_sending).or_else(|| open.iter().position(Connection::is_idle));
+    let idle = open.iter().enumerate().filter(|(_, connection)| connection.is_idle());
+    // `None` is less than any time, and of several the first is taken.
+    let oldest = idle.min_by_key(|(_, connection)| connection.heads.answered_at()).map(|(at, _)| at);
     let oldest = oldest.and_then(|at| open.remove(at));
     if let Some(oldest) = &oldest {
         oldest.task.abort();

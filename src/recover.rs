@@ -16,7 +16,7 @@ use crate::plan::storage::{Storage, of_server};
 use crate::recording::workdir::{self, Abandoned, OutputEntry, Remain, WorkDirError, remains_in};
 use crate::sink::file::FilePaths;
 use crate::sink::segments::Places;
-use crate::sink::whole::{FinalizeError, Whole, make_whole};
+use crate::sink::whole::{Beside, FinalizeError, Whole, make_whole, settle};
 use crate::sink::{Leftover, RescueError, Rescued, images, segments};
 use crate::upload::IfTaken;
 use crate::upload::ledger::{self, Accounts};
@@ -63,6 +63,11 @@ pub enum RecoverError {
         "{name}: the recorded file is {damage}; the rest is finished, and the recorded file is kept as {kept}"
     )]
     Damaged { name: String, damage: String, kept: PathBuf },
+    /// It had been finished already when its recorder was killed.
+    #[error(
+        "{name}: two files of it are left, and {why}; the fuller one is finished, and the other is kept as {kept}"
+    )]
+    Beside { name: String, why: String, kept: PathBuf },
     #[error("what is stored of it can't be read in {path}: {source}")]
     Ledger { path: PathBuf, source: std::io::Error },
     #[error("{name}: {rival}, then run `weir recover` again; what is left of the recording is kept in {dir}")]
@@ -100,8 +105,10 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
     let abandoned = match Abandoned::open(root) {
         Ok(abandoned) => abandoned,
         Err(error) => {
+            recovered.found = remains_in(root);
+            // What is still being recorded is nothing that is left.
             if !matches!(error, WorkDirError::Busy { .. }) {
-                recovered.kept = remains_in(root);
+                recovered.kept.clone_from(&recovered.found);
             }
             recovered.problems.push(error.into());
             return recovered;
@@ -276,8 +283,21 @@ fn finish_file(
     problems: &mut Vec<RecoverError>,
 ) -> Vec<Leftover> {
     let FilePaths { recorded, whole } = paths;
-    // Where both are there, its recorder was killed before it removed the first: it is made once more.
-    if recorded.exists() {
+    // Its recorder was killed before it removed the first.
+    if recorded.exists() && whole.exists() {
+        match settle(container, recorded, whole) {
+            Ok(None) => {}
+            Ok(Some(Beside { why, kept })) => {
+                problems.push(RecoverError::Beside { name: name.to_owned(), why, kept });
+            }
+            Err(error) => {
+                problems.push(error.into());
+                return Vec::new();
+            }
+        }
+    }
+    // What is finished is never made once more.
+    if recorded.exists() && !whole.exists() {
         match make_whole(container, recorded, whole, None, &CancellationToken::new()) {
             Ok(Whole { damage: Some(damage), kept, .. }) => {
                 let (name, kept) = (name.to_owned(), kept.unwrap_or_else(|| recorded.clone()));

@@ -67,25 +67,26 @@ const SHUTTING_DOWN: &str = "server is shutting down";
 pub enum ServeError {
     #[error("no work directory is known: set work_dir in the configuration")]
     NoWorkDir,
-    #[error("{}: {source}", path.display())]
-    WorkDir { path: PathBuf, source: io::Error },
+    // The texts have the error in them; as a source it would be said twice.
+    #[error("{}: {error}", path.display())]
+    WorkDir { path: PathBuf, error: io::Error },
     #[error("{} is another service's work directory: stop that one, or set work_dir", .0.display())]
     WorkDirTaken(PathBuf),
     #[error("the current directory can't be read: {0}")]
     CurrentDir(io::Error),
     #[error("can't listen for signals: {0}")]
     Signals(io::Error),
-    #[error("can't listen on {address} ({key}): {source}")]
-    Listen { key: &'static str, address: SocketAddr, source: io::Error },
+    #[error("can't listen on {address} ({key}): {error}")]
+    Listen { key: &'static str, address: SocketAddr, error: io::Error },
     #[error(transparent)]
     RedisConfig(#[from] RedisConfigError),
-    #[error("redis: {0}")]
+    #[error("redis")]
     Redis(#[from] BusError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Service(#[from] ServiceError),
-    #[error("metrics: {0}")]
+    #[error("metrics")]
     Metrics(#[from] prometheus::Error),
     #[error("webhook.urls: one is no address")]
     WebhookUrl,
@@ -161,7 +162,7 @@ async fn run(
     let service = Service::new(settings.clone(), Arc::clone(&registry), Arc::new(gate.clone()), tasks);
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
     let bus = connection.bus.map(|bus| BusDoor::new(bus, &service, node.id, &metrics.observer(), tasks));
-    let unreadable = |source| ServeError::WorkDir { path: settings.work_dir.clone(), source };
+    let unreadable = |error| ServeError::WorkDir { path: settings.work_dir.clone(), error };
     service.take_over().await.map_err(unreadable)?;
     let outlook = Arc::new(Outlook::new(&service, gate, readings));
     let console = Console {
@@ -279,8 +280,38 @@ fn session_limits(config: &ConfiguredLimits) -> SessionLimits {
 
 /// Makes the work directory, for its owner alone, and holds it as long as what this gives lives.
 fn claim(work_dir: &Path) -> Result<Flock<File>, ServeError> {
-    let failed = |source: io::Error| ServeError::WorkDir { path: work_dir.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(work_dir).map_err(failed)?;
+    let failed = |error: io::Error| ServeError::WorkDir { path: work_dir.to_owned(), error };
+    if let Some(parent) = work_dir.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
+    }
+    files::chosen_dir(work_dir).map_err(failed)?;
     let lock = files::lock(&work_dir.join("lock")).map_err(failed)?;
     lock.ok_or_else(|| ServeError::WorkDirTaken(work_dir.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_work_directory_is_made_held_once_and_may_be_a_link_that_was_chosen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (work, link) = (dir.path().join("a/work"), dir.path().join("link"));
+        symlink(&work, &link).unwrap();
+        let held = claim(&work).unwrap();
+        assert!(matches!(claim(&link), Err(ServeError::WorkDirTaken(_))));
+        drop(held);
+        drop(claim(&link).unwrap());
+    }
+
+    #[test]
+    fn a_work_directory_that_is_a_pipe_is_an_error_that_says_why_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let work = dir.path().join("work");
+        nix::unistd::mkfifo(&work, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let error = format!("{:#}", anyhow::Error::from(claim(&work).unwrap_err()));
+        assert_eq!(error.matches("not a directory").count(), 1, "{error}");
+    }
 }

@@ -233,7 +233,7 @@ impl Service {
         names
     }
 
-    /// The last reports of recordings of former runs whose recorders can't be reached, as they finish their files.
+    /// The last reports of recordings of former runs whose recorders can't be reached: they finish their files, or stand still.
     #[must_use]
     pub fn orphans(&self) -> Vec<proto::EgressInfo> {
         self.orphans.list()
@@ -283,9 +283,17 @@ impl Service {
         self.closed.cancel();
     }
 
-    /// Comes back when nothing is recorded any more. Nothing new is begun meanwhile only after [`Service::close`].
+    /// Comes back when nothing is recorded any more, but by recorders that can't be reached. Nothing new is begun meanwhile only after
+    /// [`Service::close`].
     pub async fn idle(&self) {
         self.roster.empty().await;
+        for info in self.orphans.list().into_iter().filter(|info| !registry::is_over(info)) {
+            tracing::warn!(
+                egress_id = info.egress_id,
+                status = info.status().as_str_name(),
+                "its recorder can't be reached and may go on; the next run tells how it ends"
+            );
+        }
     }
 
     /// Takes no more work, and has everything end, finish its files, and fail with a text.
@@ -306,32 +314,48 @@ impl Service {
     /// The pipelines of a recording that is up, in Graphviz's language.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `deadline_exceeded` when it does not answer.
+    /// `not_found` when it is not here, `unavailable` when it can't be reached, `deadline_exceeded` when it does not answer.
     pub async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
-        let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
+        let handle = self.present(egress_id)?;
         handle.graph().await
     }
 
     /// What a recording that is up shows, as a JPEG of at most this width; `None`: nothing can be seen.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `deadline_exceeded` when it does not answer.
+    /// `not_found` when it is not here, `unavailable` when it can't be reached, `deadline_exceeded` when it does not answer.
     pub async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
-        let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
+        let handle = self.present(egress_id)?;
         handle.picture(width).await
     }
 
     /// Where a recorder spends its CPU time: pprof's protobuf in gzip.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `already_exists` when one is being taken, `deadline_exceeded` when it does not answer.
+    /// `not_found` when it is not here, `unavailable` when it can't be reached, `already_exists` when one is being taken,
+    /// `deadline_exceeded` when it does not answer.
     pub async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
-        let handle = self.roster.handle(egress_id).ok_or_else(ServiceError::egress_not_found)?;
+        let handle = self.present(egress_id)?;
         handle.profile(length).await
     }
 
-    /// What is known of an egress that is not here.
+    /// A recording that is up, for what can only be asked now.
+    fn present(&self, egress_id: &str) -> Result<Arc<Handle>, ServiceError> {
+        self.roster.handle(egress_id).ok_or_else(|| {
+            if self.orphans.has_unfinished(egress_id) {
+                ServiceError::unreached()
+            } else {
+                ServiceError::egress_not_found()
+            }
+        })
+    }
+
+    /// What is known of an egress that is not up.
     async fn known(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
+        // Its directory knows more than who was told by its former service.
+        if let Some(info) = self.orphans.info(egress_id) {
+            return Ok(info);
+        }
         let request = proto::ListEgressRequest { egress_id: egress_id.to_owned(), ..Default::default() };
         let found = self.registry.list(request).await?.items;
         // Without an id all of them were asked for.
@@ -370,6 +394,15 @@ impl Egresses for Service {
             tracing::info!(egress_id, "asked to stop");
             return Ok(handle.stop().await);
         }
+        if let Some(noted) = self.orphans.stop(egress_id) {
+            let is_kept = noted.is_ok();
+            tracing::info!(egress_id, is_kept, "asked to stop; its recorder can't be reached now");
+            return noted;
+        }
+        // It was reached between the two, or is still on its way.
+        if self.roster.has(egress_id) {
+            return Err(ServiceError::unreached());
+        }
         let info = self.known(egress_id).await?;
         let status = info.status().as_str_name();
         Err(ServiceError::new(
@@ -396,6 +429,9 @@ impl Egresses for Service {
                 )));
             }
             return handle.update_stream(add_output_urls, remove_output_urls).await;
+        }
+        if self.orphans.has_unfinished(&egress_id) || self.roster.has(&egress_id) {
+            return Err(ServiceError::unreached());
         }
         let info = self.known(&egress_id).await?;
         let status = info.status().as_str_name();

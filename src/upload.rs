@@ -15,12 +15,14 @@
 mod attempt;
 mod backlog;
 mod growing;
+mod guarded;
 mod lane;
 pub mod ledger;
 pub mod mime;
 mod off_worker;
 mod patience;
 pub mod rescue;
+mod silence;
 pub mod store;
 mod tried;
 mod turns;

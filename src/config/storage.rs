@@ -93,7 +93,7 @@ pub struct S3Config {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GcsConfig {
-    /// A service account's key file. Empty: application-default credentials.
+    /// A service account's key file, or an authorized user's. Empty: application-default credentials.
     #[serde(with = "exposed")]
     pub credentials_json: Secret<String>,
     pub bucket: String,
@@ -101,6 +101,15 @@ pub struct GcsConfig {
     pub proxy_config: Option<ProxyConfig>,
     /// Empty: Google.
     pub endpoint: String,
+}
+
+impl GcsConfig {
+    /// Whether credentials of this `type` are all that they need. Those of other types name a file, a variable, a program or a
+    /// server that has the secret: of the machine that reads them, whoever sent them.
+    #[must_use]
+    pub fn is_key(kind: &str) -> bool {
+        matches!(kind, "service_account" | "authorized_user")
+    }
 }
 
 /// Azure Blob Storage, by an account's shared key.

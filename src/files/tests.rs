@@ -158,6 +158,21 @@ fn a_link_is_no_trusted_directory() {
     trusted_dir(Path::new(".")).unwrap();
 }
 
+#[test]
+fn a_place_that_was_chosen_may_be_a_link_to_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (there, link) = (dir.path().join("there"), dir.path().join("link"));
+    assert!(chosen_dir(&there).unwrap() && !chosen_dir(&there).unwrap());
+    symlink(&there, &link).unwrap();
+    assert!(!chosen_dir(&link).unwrap() && check_trusted(&link).is_err() && open_dir(&link).is_err());
+    check_trusted(&there).unwrap();
+    open_dir(&there).unwrap();
+    let (dangling, pipe) = (dir.path().join("dangling"), dir.path().join("pipe"));
+    symlink("nowhere", &dangling).unwrap();
+    fifo(&pipe);
+    assert!(chosen_dir(&dangling).is_err() && chosen_dir(&pipe).is_err() && open_dir(&pipe).is_err());
+}
+
 /// Only the administrator can give a directory to somebody else.
 #[test]
 fn a_strangers_directory_is_refused() {

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -13,8 +13,8 @@ enum Phase {
     Awaited,
     /// It has come.
     There,
-    /// Its request has its answer, and of the next one nothing has come.
-    None,
+    /// Its request got its answer then, and of the next one nothing has come.
+    Answered(Instant),
 }
 
 /// The heads of one connection, one after the other.
@@ -26,15 +26,18 @@ impl Heads {
         Self(watch::Sender::new(Phase::Awaited))
     }
 
-    /// Whether the last request has its answer, and nothing of the next one has come.
-    pub(super) fn is_answered(&self) -> bool {
-        *self.0.borrow() == Phase::None
+    /// When the last request got its answer; `None` if a request is being sent.
+    pub(super) fn answered_at(&self) -> Option<Instant> {
+        match *self.0.borrow() {
+            Phase::Answered(at) => Some(at),
+            Phase::Awaited | Phase::There => None,
+        }
     }
 
     /// Something came from the peer.
     pub(super) fn read(&self) {
         self.0.send_if_modified(|phase| {
-            let is_next = *phase == Phase::None;
+            let is_next = matches!(phase, Phase::Answered(_));
             if is_next {
                 *phase = Phase::Awaited;
             }
@@ -47,7 +50,7 @@ impl Heads {
     }
 
     pub(super) fn answered(&self) {
-        self.0.send_replace(Phase::None);
+        self.0.send_replace(Phase::Answered(Instant::now()));
     }
 
     /// Waits until a head takes longer than `within`.

@@ -103,7 +103,7 @@ async fn a_connection_is_kept_between_requests_and_the_next_head_has_its_time_to
 }
 
 #[tokio::test]
-async fn a_kept_connection_is_closed_after_those_whose_heads_are_not_there() {
+async fn a_connection_that_asks_again_is_closed_after_all_others() {
     let served = Served::new(bounds(4, NEVER)).await;
     let mut kept = served.connect().await;
     kept.write_all(REQUEST).await.unwrap();
@@ -113,6 +113,15 @@ async fn a_kept_connection_is_closed_after_those_whose_heads_are_not_there() {
         held.push(served.connect().await);
     }
     assert!(served.asks().await.starts_with("HTTP/1.1 200 OK"));
+    // Nor before those that asked once, and keep their place.
+    for _ in 0..20 {
+        let mut other = served.connect().await;
+        other.write_all(REQUEST).await.unwrap();
+        assert!(answer(&mut other).await.starts_with("HTTP/1.1 200 OK"));
+        held.push(other);
+        kept.write_all(REQUEST).await.unwrap();
+        assert!(answer(&mut kept).await.starts_with("HTTP/1.1 200 OK"));
+    }
     kept.write_all(REQUEST).await.unwrap();
     assert!(answer(&mut kept).await.starts_with("HTTP/1.1 200 OK"));
 }

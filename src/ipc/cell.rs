@@ -56,12 +56,13 @@ impl Cell {
     /// Every cell in a service's work directory, in order of their names.
     ///
     /// # Errors
-    /// When the directory can't be read; that it does not exist is none.
+    /// When the directory can't be read, or is not to be trusted, such as a symbolic link; that it does not exist is none.
     pub fn all(work_dir: &Path) -> io::Result<Vec<Self>> {
-        let entries = match fs::read_dir(work_dir.join(RECORDINGS)) {
+        let recordings = work_dir.join(RECORDINGS);
+        let entries = match files::check_trusted(&recordings).and_then(|()| fs::read_dir(&recordings)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{RECORDINGS}: {error}"))),
         };
         let mut cells = Vec::new();
         for entry in entries {
@@ -150,7 +151,7 @@ impl Cell {
     /// Whether the registry has its end.
     #[must_use]
     pub fn is_told(&self) -> bool {
-        self.dir.join(TOLD).exists()
+        files::is_regular(&self.dir.join(TOLD)).unwrap_or_default()
     }
 
     /// Whether somebody is at work in the recording's own work directory: its recorder, or a recovery that outlived who began it.

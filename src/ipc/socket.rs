@@ -7,7 +7,7 @@
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 
 use nix::unistd::Uid;
@@ -15,6 +15,7 @@ use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::cell::Cell;
+use crate::files;
 
 /// Its name in the directory.
 const SOCKET: &str = "socket";
@@ -38,7 +39,7 @@ impl RecorderSocket {
             // One of a recorder that was killed is nobody's.
             _ => {}
         }
-        let dir = File::open(cell.dir())?;
+        let dir = files::open_dir(cell.dir())?;
         let listener = UnixListener::bind(address(&dir))?;
         let socket = Self { listener, path };
         fs::set_permissions(&socket.path, Permissions::from_mode(0o600))?;
@@ -72,7 +73,11 @@ impl Drop for RecorderSocket {
 /// # Errors
 /// When nobody listens, or it is another user's.
 pub async fn connect(cell: &Cell) -> io::Result<(UnixStream, i32)> {
-    let dir = File::open(cell.dir())?;
+    let dir = files::open_dir(cell.dir())?;
+    // A symbolic link would lead to somebody else's.
+    if !fs::symlink_metadata(address(&dir))?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a socket"));
+    }
     let stream = UnixStream::connect(address(&dir)).await?;
     let peer = stream.peer_cred()?;
     check(peer)?;

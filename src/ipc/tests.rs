@@ -245,6 +245,20 @@ fn a_cell_has_one_recorder_and_always_a_whole_report() {
     assert!(cell::Cell::all(dir.path()).unwrap().is_empty());
 }
 
+#[test]
+fn recordings_behind_a_link_or_a_pipe_are_none_of_the_services() {
+    let dir = tempfile::tempdir().unwrap();
+    let (elsewhere, recordings) = (dir.path().join("elsewhere"), dir.path().join("recordings"));
+    std::fs::create_dir_all(elsewhere.join("EG_1")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &recordings).unwrap();
+    let error = cell::Cell::all(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("recordings: it is a symbolic link"), "{error}");
+    std::fs::remove_file(&recordings).unwrap();
+    nix::unistd::mkfifo(&recordings, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let error = cell::Cell::all(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("recordings: it is not a directory"), "{error}");
+}
+
 #[tokio::test]
 async fn a_recorder_is_reached_by_the_socket_in_its_directory_however_long_that_is_named() {
     use std::os::unix::fs::PermissionsExt;

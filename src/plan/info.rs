@@ -38,6 +38,29 @@ pub fn redacted_request(request: &EgressRequest) -> Request {
     })
 }
 
+/// What people and receivers see of an egress: without the values of what is named as a secret in its webhooks' addresses. Whoever
+/// sends those needs them whole, also when the egress ends under another service than it began; so they are kept.
+#[must_use]
+pub fn shown(mut info: proto::EgressInfo) -> proto::EgressInfo {
+    for webhook in webhooks_of(&mut info) {
+        webhook.url = redact::page_secrets(&webhook.url);
+    }
+    info
+}
+
+fn webhooks_of(info: &mut proto::EgressInfo) -> &mut [proto::WebhookConfig] {
+    match &mut info.request {
+        None => &mut [],
+        Some(Request::Egress(request)) => &mut request.webhooks,
+        Some(Request::RoomComposite(request)) => &mut request.webhooks,
+        Some(Request::Web(request)) => &mut request.webhooks,
+        Some(Request::Participant(request)) => &mut request.webhooks,
+        Some(Request::TrackComposite(request)) => &mut request.webhooks,
+        Some(Request::Track(request)) => &mut request.webhooks,
+        Some(Request::Replay(request)) => &mut request.webhooks,
+    }
+}
+
 fn redacted(request: Request) -> Request {
     match request {
         Request::Web(web) => Request::Web(redacted_web(web)),
@@ -155,7 +178,7 @@ fn redacted_v2(mut request: proto::StartEgressRequest) -> proto::StartEgressRequ
 }
 
 /// A user and a password in the address are never sent. All else stays: the receivers of an egress are known by its request,
-/// also when it ends under another service than it began.
+/// also when it ends under another service than it began. [`shown`] leaves out the rest.
 fn redact_webhooks(webhooks: &mut [proto::WebhookConfig]) {
     for webhook in webhooks {
         webhook.url = redact::user_info(&webhook.url);

@@ -306,6 +306,22 @@ fn a_webhooks_address_is_shown_without_its_user() {
 }
 
 #[test]
+fn a_webhooks_secrets_are_kept_for_its_sender_and_shown_to_nobody() {
+    let asked = r#"{"url":"https://x/","file_outputs":[{"filepath":"a.mp4"}]}"#;
+    let mut request: livekit_protocol::WebEgressRequest = serde_json::from_str(asked).unwrap();
+    let url = "https://hooks.example/a?token=hunter2&b=c".to_owned();
+    request.webhooks = vec![livekit_protocol::WebhookConfig { url: url.clone(), ..Default::default() }];
+    let kept = info::redacted_request(&from_v1::web(request).unwrap());
+    let kept = livekit_protocol::EgressInfo { request: Some(kept), ..Default::default() };
+    let address = |info: &livekit_protocol::EgressInfo| match &info.request {
+        Some(livekit_protocol::egress_info::Request::Web(web)) => web.webhooks[0].url.clone(),
+        _ => panic!("a v1 request is kept as one"),
+    };
+    assert_eq!(address(&kept), url);
+    assert_eq!(address(&info::shown(kept)), "https://hooks.example/a?token={...}&b=c");
+}
+
+#[test]
 fn the_tightest_limit_of_a_session_holds_for_all_of_its_outputs() {
     let seconds = |seconds| Some(std::time::Duration::from_secs(seconds));
     let limits = SessionLimits {

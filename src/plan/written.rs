@@ -28,8 +28,25 @@ pub enum WrittenFiles {
     One,
     /// Numbered from zero, with five digits or more in place of the `*`.
     Numbered,
-    /// With the time at which each begins.
+    /// With the time at which each begins, seventeen digits, in place of the `*`.
     Timed,
+}
+
+impl WrittenFiles {
+    /// The many of which one has these digits in its name; `None`: no output writes them.
+    fn with_digits(digits: &str) -> Option<Self> {
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        match digits.len() {
+            // No recording has so many files that it could be a number.
+            17 => Some(Self::Timed),
+            5 => Some(Self::Numbered),
+            // A longer number is not filled up with zeros.
+            6.. if !digits.starts_with('0') => Some(Self::Numbered),
+            _ => None,
+        }
+    }
 }
 
 impl WrittenName {
@@ -41,12 +58,32 @@ impl WrittenName {
     /// The names of a storage under which a recording may write a file of this name: its own, and the one that stands for many.
     #[must_use]
     pub fn of_file(target: &StorageTarget, name: &str) -> Vec<Self> {
-        let many = name.rsplit_once('_').and_then(|(before, after)| {
-            let (_, extension) = after.rsplit_once('.')?;
-            Some(format!("{before}_*.{extension}"))
-        });
-        let many = many.map(|name| Self::at(target, &name, WrittenFiles::Numbered, false));
+        let many = many(name).map(|(name, files)| Self::at(target, &name, files, false));
         std::iter::once(Self::at(target, name, WrittenFiles::One, false)).chain(many).collect()
+    }
+
+    /// The name that stands for many files, this one among them: its own, or for a single file the one whose number or time it has.
+    #[must_use]
+    pub fn of_many(&self) -> Option<Self> {
+        match self.files {
+            WrittenFiles::One => {
+                let (key, files) = many(&self.key)?;
+                Some(Self { key, files, ..self.clone() })
+            }
+            WrittenFiles::Numbered | WrittenFiles::Timed => Some(self.clone()),
+        }
+    }
+
+    /// Whether there may be a file that both are the name of. Symbolic links are not looked at.
+    #[must_use]
+    pub fn shares_files_with(&self, other: &Self) -> bool {
+        // Two single files of different names are two files, however much alike.
+        let is_one_of_many = (self.files == WrittenFiles::One) != (other.files == WrittenFiles::One)
+            && self
+                .of_many()
+                .zip(other.of_many())
+                .is_some_and(|(one, other)| one.key == other.key && one.files == other.files);
+        self.storage == other.storage && (self.key == other.key || is_one_of_many)
     }
 }
 
@@ -124,6 +161,15 @@ impl RecordingPlan {
             };
         }
     }
+}
+
+/// The name that stands for many files of which one has this name, and how these differ.
+fn many(name: &str) -> Option<(String, WrittenFiles)> {
+    let (before, after) = name.rsplit_once('_')?;
+    let (digits, extension) = after.rsplit_once('.')?;
+    let files = WrittenFiles::with_digits(digits)?;
+    // Otherwise it was a directory's.
+    (!extension.contains('/')).then(|| (format!("{before}_*.{extension}"), files))
 }
 
 fn names(output: &OutputPlan) -> Vec<(String, WrittenFiles)> {
@@ -311,8 +357,55 @@ mod tests {
         };
         assert_eq!(names("a/s_00003.ts"), ["a/s_00003.ts", "a/s_*.ts"]);
         assert_eq!(names("a/s.m3u8"), ["a/s.m3u8"]);
+        assert_eq!(names("poster_final.jpeg"), ["poster_final.jpeg"]);
         let plan = plan_with(r#""segment_outputs":[{"playlist_name":"a/s"}]"#, "");
         assert_eq!(keys(&plan), ["a/s.m3u8", "a/s_*.ts"]);
+    }
+
+    #[test]
+    fn a_name_is_one_of_many_only_with_digits_that_these_get() {
+        use WrittenFiles::{Numbered, Timed};
+        for (name, expected) in [
+            ("a/im_00006.jpeg", Some(("a/im_*.jpeg", Numbered))),
+            ("a/im_99999.jpeg", Some(("a/im_*.jpeg", Numbered))),
+            ("im_100000.jpeg", Some(("im_*.jpeg", Numbered))),
+            ("_00000.ts", Some(("_*.ts", Numbered))),
+            ("a_b_00001.ts", Some(("a_b_*.ts", Numbered))),
+            ("im_20060102150405000.jpeg", Some(("im_*.jpeg", Timed))),
+            ("im_0006.jpeg", None),
+            ("im_000006.jpeg", None),
+            ("im_0000a.jpeg", None),
+            ("im_\u{0661}\u{0661}\u{0661}.jpeg", None),
+            ("im_+0001.jpeg", None),
+            ("im_.jpeg", None),
+            ("im_00006", None),
+            ("im-00006.jpeg", None),
+            ("00006.jpeg", None),
+            ("im_00006.d/a", None),
+            ("im_00006/a.jpeg", None),
+        ] {
+            assert_eq!(many(name), expected.map(|(name, files)| (name.to_owned(), files)), "{name}");
+        }
+    }
+
+    #[test]
+    fn single_files_share_no_file_with_one_another_and_one_with_the_many_they_are_of() {
+        use WrittenFiles::{Numbered, One, Timed};
+        let written = |name: &str, files| WrittenName::at(&StorageTarget::local(), name, files, false);
+        for (one, other, expected) in [
+            (("im_00006.jpeg", One), ("im_00006.jpeg", One), true),
+            (("im_00006.jpeg", One), ("im_00007.jpeg", One), false),
+            (("im_00006.jpeg", One), ("im_*.jpeg", Numbered), true),
+            (("im_00006.jpeg", One), ("im_*.jpeg", Timed), false),
+            (("im_20060102150405000.jpeg", One), ("im_*.jpeg", Timed), true),
+            (("im_00006.jpeg", One), ("im_*.ts", Numbered), false),
+            (("im_*.jpeg", Numbered), ("im_*.jpeg", Timed), true),
+            (("im_*.jpeg", Numbered), ("im_00006_*.jpeg", Numbered), false),
+        ] {
+            let (one, other) = (written(one.0, one.1), written(other.0, other.1));
+            assert_eq!(one.shares_files_with(&other), expected, "{one:?} {other:?}");
+            assert_eq!(other.shares_files_with(&one), expected, "{other:?} {one:?}");
+        }
     }
 
     #[test]

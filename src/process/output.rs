@@ -13,6 +13,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::text::shown;
 use super::{ProcessError, Spec};
+use crate::files;
 
 /// A log is for reading: what says more than this says the same again and again.
 const LOG_LIMIT: usize = 4 << 20;
@@ -36,7 +37,7 @@ impl Output {
         last_words: &LastWords,
     ) -> Result<Self, ProcessError> {
         let in_log = |source| ProcessError::Log { path: spec.log.clone(), source };
-        let file = File::options().create(true).append(true).open(&spec.log).map_err(in_log)?;
+        let file = files::open(&spec.log, files::options().create(true).append(true)).map_err(in_log)?;
         let log = Arc::new(Mutex::new(Log { file, room: LOG_LIMIT }));
         let tasks = TaskTracker::new();
         let readers = pipes

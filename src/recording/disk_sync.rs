@@ -6,7 +6,7 @@
 //! It runs on a thread that may block, one round after the other, and never on a thread of GStreamer: a slow disk makes rounds
 //! rarer and no frame late. A round costs one listing and one `fdatasync` for each changed file.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::files;
 
 /// From one round to the next.
 const EVERY: Duration = Duration::from_secs(3);
@@ -103,7 +105,7 @@ fn changed(dir: &Path, since: SystemTime) -> io::Result<Vec<PathBuf>> {
 }
 
 fn sync(path: &Path) -> io::Result<()> {
-    let file = File::open(path)?;
+    let file = files::options().read(true).open(path)?;
     match file.metadata()?.is_dir() {
         // Some network file systems can't.
         true => file.sync_all().or(Ok(())),
@@ -114,6 +116,7 @@ fn sync(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::fs::File;
 
     use tokio::time::Instant;
 

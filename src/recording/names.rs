@@ -1,6 +1,7 @@
 //! The names that running recordings write to: no two recordings of a user on one machine write to the same.
 //!
 //! A name that was given in a request and that another recording writes to is refused. One that was generated gets the egress id.
+//! A name that stands for many files (`im_*.jpeg`) is that of each of them (`im_00006.jpeg`), too.
 //! Names on the local disk are compared as paths without symbolic links, those in a bucket with their server and bucket. Users
 //! do not see one another's recordings, and containers only those that share their `/dev/shm`: there the last
 //! resort is that a file never replaces one that was not there when its recording began, unless its name was given to a service.
@@ -86,11 +87,15 @@ impl Names {
         }
         let registry = self.registry.lock()?;
         let others = registry.others()?;
-        let mut keys = BTreeSet::new();
+        let mut keys: BTreeSet<String> = BTreeSet::new();
+        let mut moved: Vec<WrittenName> = Vec::new();
         for Candidate { output, mut names, with_id } in candidates {
             let taken = |names: &[Keyed]| {
                 let mut names = names.iter().filter(|name| !name.is_backup);
-                names.find_map(|name| Some((name.name.clone(), others.get(&name.key)?.clone())))
+                names.find_map(|name| {
+                    let other = name.rivals.iter().find_map(|key| others.get(key))?;
+                    Some((name.name.clone(), other.clone()))
+                })
             };
             if let Some((name, other)) = taken(&names) {
                 names = with_id.ok_or(NameError::Taken { name, other })?;
@@ -100,15 +105,16 @@ impl Names {
                 }
             }
             let is_used = |key: &String| others.contains_key(key) || keys.contains(key);
-            if names.iter().any(|name| name.is_backup && is_used(&name.key)) {
-                plan.move_backup(output);
+            if names.iter().any(|name| name.is_backup && name.rivals.iter().any(is_used)) {
+                move_backup(plan, output, &mut moved);
                 names.retain(|name| !name.is_backup);
             }
-            for Keyed { name, key, is_backup } in names {
+            for Keyed { name, noted, rivals, is_backup } in names {
                 // A backup may be the primary storage once more.
-                if !keys.insert(key) && !is_backup {
+                if !is_backup && rivals.iter().any(|key| keys.contains(key)) {
                     return Err(NameError::Twice { name });
                 }
+                keys.extend(noted);
             }
         }
         self.entry = Some(registry.enter(plan.egress_id.as_str(), keys)?);
@@ -163,12 +169,21 @@ impl Names {
     }
 
     fn keyed(&self, written: Vec<WrittenName>) -> Vec<Keyed> {
-        let keyed = |written: WrittenName| Keyed {
-            key: key(&written, &self.base),
-            name: written.name,
-            is_backup: written.is_backup,
-        };
-        written.into_iter().map(keyed).collect()
+        written.into_iter().map(|written| Keyed::new(written, &self.base)).collect()
+    }
+}
+
+/// Puts an output's backup below a directory of the egress id: one directory deeper for each that has the same names there.
+fn move_backup(plan: &mut RecordingPlan, output: OutputId, moved: &mut Vec<WrittenName>) {
+    for _ in 0..plan.outputs.len() {
+        plan.move_backup(output);
+        let mut written = plan.written(output);
+        written.retain(|written| written.is_backup);
+        let is_used = |name: &WrittenName| moved.iter().any(|other| name.shares_files_with(other));
+        if !written.iter().any(is_used) {
+            moved.extend(written);
+            return;
+        }
     }
 }
 
@@ -179,7 +194,7 @@ impl Names {
 /// When the registry can't be used.
 pub fn writer(target: &StorageTarget, base: &Path, names: &[&str]) -> Result<Option<String>, NameError> {
     let written = names.iter().flat_map(|name| WrittenName::of_file(target, name));
-    let keys: Vec<String> = written.map(|written| key(&written, base)).collect();
+    let keys: Vec<String> = written.map(|written| key(&written, base, Part::Name)).collect();
     let others = Registry::of_user().lock()?.others()?;
     Ok(keys.iter().find_map(|key| others.get(key).cloned()))
 }
@@ -193,12 +208,40 @@ struct Candidate {
 
 struct Keyed {
     name: String,
-    key: String,
+    /// What the registry has of it while it is written to.
+    noted: Vec<String>,
+    /// With one of these in the registry, somebody else writes to a file of this name.
+    rivals: Vec<String>,
     is_backup: bool,
 }
 
+impl Keyed {
+    fn new(written: WrittenName, base: &Path) -> Self {
+        let own = key(&written, base, Part::Name);
+        let (mut noted, mut rivals) = (vec![own.clone()], vec![own]);
+        // Many files and one of them have different names. Two of them are no rivals.
+        if let Some(many) = written.of_many() {
+            let (one, all) = (key(&many, base, Part::One), key(&many, base, Part::All));
+            let (own, rival) = if written.files == WrittenFiles::One { (one, all) } else { (all, one) };
+            noted.push(own);
+            rivals.push(rival);
+        }
+        Self { name: written.name, noted, rivals, is_backup: written.is_backup }
+    }
+}
+
+/// What of a name a key stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Name,
+    /// A single file among the many that have the name.
+    One,
+    /// All of these.
+    All,
+}
+
 /// What a name is called in the registry: a digest, as buckets and paths are nobody's business.
-fn key(written: &WrittenName, base: &Path) -> String {
+fn key(written: &WrittenName, base: &Path, part: Part) -> String {
     let mut digest = Sha256::new();
     digest.update(written.storage.as_bytes());
     digest.update(b"\0");
@@ -207,6 +250,15 @@ fn key(written: &WrittenName, base: &Path) -> String {
     } else {
         digest.update(written.key.as_bytes());
     }
+    // A numbered file and one with a time are never the same.
+    let part: &[u8] = match (part, written.files) {
+        (Part::Name, _) => b"",
+        (Part::One, WrittenFiles::Timed) => b"\0one timed",
+        (Part::One, WrittenFiles::One | WrittenFiles::Numbered) => b"\0one numbered",
+        (Part::All, WrittenFiles::Timed) => b"\0all timed",
+        (Part::All, WrittenFiles::One | WrittenFiles::Numbered) => b"\0all numbered",
+    };
+    digest.update(part);
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

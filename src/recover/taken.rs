@@ -84,7 +84,12 @@ fn others(target: &StorageTarget, base: &Path, begin: SystemTime, left: &Leftove
         return None;
     }
     let path = base.join(target.key(&left.name));
-    let modified = fs::symlink_metadata(&path).and_then(|there| there.modified()).ok()?;
+    let there = fs::symlink_metadata(&path).ok()?;
+    let modified = there.modified().ok()?;
+    // What a power cut has emptied is nobody's.
+    if there.is_file() && there.len() == 0 || is_playlist(&left.name) && lists_nothing(&path) {
+        return None;
+    }
     let is_own = match is_playlist(&left.name) {
         // An earlier version of it.
         true => {
@@ -108,6 +113,15 @@ fn is_one_of_many_versions(name: &str) -> bool {
     number.len() < 5 || !number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Whether a playlist can be read and names no file: it is empty, of zeros, or has not more than a head.
+fn lists_nothing(playlist: &Path) -> bool {
+    let is_nothing = |line: &[u8]| {
+        let mut bytes = line.iter().filter(|byte| **byte != 0 && !byte.is_ascii_whitespace());
+        bytes.next().is_none_or(|first| *first == b'#')
+    };
+    files::read(playlist, LARGEST).is_ok_and(|text| text.split(|byte| *byte == b'\n').all(is_nothing))
+}
+
 /// The dates of a playlist's segments.
 fn dates(playlist: &Path) -> Vec<String> {
     let text = files::read(playlist, LARGEST).unwrap_or_default();
@@ -126,5 +140,44 @@ fn is_same(one: &Path, other: &Path) -> bool {
             read(one).is_some_and(|bytes| read(other) == Some(bytes))
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a file with this content, written since, has the name of what is left.
+    fn is_taken(name: &str, there: &[u8]) -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        let (local, path) = (dir.path().join("left"), dir.path().join(name));
+        fs::write(&local, format!("#EXTM3U\n{DATE}2026-01-01T00:00:00.000Z\n#EXTINF:2,\na_00000.ts\n"))
+            .unwrap();
+        fs::write(&path, there).unwrap();
+        let left = Leftover { local, name: name.to_owned() };
+        others(&Storage::local().primary, dir.path(), SystemTime::UNIX_EPOCH, &left) == Some(path)
+    }
+
+    #[test]
+    fn what_a_power_cut_emptied_is_nobodys() {
+        for nothing in [&b""[..], &[0; 300], b"\n\n", b"#EXTM3U\n#EXT-X-VERSION:4\n#EXT-X-ENDLIST\n"] {
+            assert!(!is_taken("a.m3u8", nothing), "{nothing:?}");
+        }
+        assert!(!is_taken("a_00000.ts", b"") && !is_taken("a_00000.jpeg", b""));
+        for somebodys in [&b"since"[..], b"#EXTM3U\n#EXTINF:2,\nb.ts\n", b"\0\0since", &[0xff; 9]] {
+            assert!(is_taken("a.m3u8", somebodys), "{somebodys:?}");
+        }
+        assert!(is_taken("a_00000.ts", b"since") && is_taken("a_00000.ts", b"#"));
+    }
+
+    #[test]
+    fn a_playlist_that_cannot_be_read_is_somebodys() {
+        let dir = tempfile::tempdir().unwrap();
+        let (local, path) = (dir.path().join("left"), dir.path().join("a.m3u8"));
+        fs::write(&local, "#EXTM3U\n").unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        let left = Leftover { local, name: "a.m3u8".to_owned() };
+        let found = others(&Storage::local().primary, dir.path(), SystemTime::UNIX_EPOCH, &left);
+        assert_eq!(found, Some(path));
     }
 }

@@ -173,6 +173,91 @@ async fn a_damaged_file_is_kept_beside_what_could_be_read_of_it() {
     }
 }
 
+/// What a recorder makes of what it has recorded.
+fn finished(container: Container, bytes: &[u8]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let (recorded, whole) = (dir.path().join("recorded"), dir.path().join("whole"));
+    fs::write(&recorded, bytes).unwrap();
+    make_whole(container, &recorded, &whole, None, &CancellationToken::new()).unwrap();
+    fs::read(whole).unwrap()
+}
+
+/// Each container's file as it is before it is finished.
+fn unfinished() -> [(Container, &'static str, Vec<u8>); 4] {
+    let (mut mp3, mut webm) = (MP3.clone(), WEBM.clone());
+    // Frames that are not counted, and a length that is not known.
+    let count = mp3.windows(4).position(|at| at == b"Xing" || at == b"Info").unwrap();
+    mp3[count + 7] = 0;
+    let segment = webm.windows(4).position(|at| at == [0x18, 0x53, 0x80, 0x67]).unwrap();
+    webm[segment + 4] = 1;
+    webm[segment + 5..segment + 12].fill(0xff);
+    [
+        (Container::Mp4, ".mp4", MP4.clone()),
+        (Container::Ogg, ".ogg", OGG.clone()),
+        (Container::Mp3, ".mp3", mp3),
+        (Container::WebM, ".webm", webm),
+    ]
+}
+
+#[tokio::test]
+async fn a_finished_file_is_not_made_once_more_of_what_is_left_of_the_recorded_one() {
+    for (container, extension, bytes) in unfinished() {
+        let whole = finished(container, &bytes);
+        for len in [bytes.len(), bytes.len() / 3, 0] {
+            let scene = Scene::with_file(container.row().name, extension, &bytes[..len]);
+            scene.write(&format!("0/file-0{extension}"), &whole);
+            // Of an attempt that was killed, too.
+            scene.write(&format!("0/file-0{extension}.part"), b"half");
+            let recovered = scene.recover().await;
+            assert!(recovered.is_whole(), "{container}, {len}: {recovered:?}");
+            let stored = fs::read(scene.dir.path().join(format!("talk{extension}"))).unwrap();
+            assert!(stored == whole, "{container}, {len}: {} of {}", stored.len(), whole.len());
+        }
+        let (half, mut damaged) = (bytes.len() / 2, bytes.clone());
+        let fragment = bytes[half..].windows(4).position(|at| at == b"moof").unwrap_or(0);
+        damaged[half + fragment..][..6000].fill(0);
+        for damaged in [damaged, vec![0; 5000]] {
+            let scene = Scene::with_file(container.row().name, extension, &damaged);
+            scene.write(&format!("0/file-0{extension}"), &whole);
+            let recovered = scene.recover().await;
+            let is_told = matches!(&recovered.problems[..], [RecoverError::Beside { .. }]);
+            assert!(is_told, "{container}: {recovered:?}");
+            let stored = fs::read(scene.dir.path().join(format!("talk{extension}"))).unwrap();
+            assert!(stored == whole, "{container}: {} of {}", stored.len(), whole.len());
+            let kept = format!("0/file-0.damaged{extension}");
+            assert_eq!(scene.kept().await, [kept.as_str()]);
+            assert!(scene.read(&kept) == damaged, "{container}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_finished_file_that_lost_its_end_gives_way_to_the_recorded_one() {
+    let whole = finished(Container::Mp4, &MP4);
+    for len in [whole.len() / 2, 0] {
+        let scene = Scene::with_file("MP4", ".mp4", &MP4);
+        scene.write("0/file-0.mp4", &whole[..len]);
+        let recovered = scene.recover().await;
+        assert!(fs::read(scene.dir.path().join("talk.mp4")).unwrap() == whole, "{len}: {recovered:?}");
+        assert_eq!(recovered.is_whole(), len == 0, "{recovered:?}");
+        if len > 0 {
+            assert!(recovered.problems[0].to_string().contains("holds less"), "{recovered:?}");
+            assert!(scene.read("0/file-0.damaged.mp4") == whole[..len]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_is_told_as_found_also_where_the_manifest_can_not_be_read() {
+    for text in ["", "{", "\0\0\0\0"] {
+        let scene = Scene::with_file("MP4", ".mp4", &MP4);
+        scene.write("manifest.json", text.as_bytes());
+        let recovered = scene.recover().await;
+        assert_eq!(recovered.found.len(), 1, "{recovered:?}");
+        assert_eq!(recovered.found, recovered.kept);
+    }
+}
+
 #[tokio::test]
 async fn flipped_bits_of_a_header_lose_nothing() {
     // Every byte is tried where the file is read (`sink::whole`).

@@ -18,16 +18,17 @@ pub enum ConsoleError {
         "this configuration has no console: remove `console: false`, or set `console_port` (beside `redis`)"
     )]
     None,
-    #[error("nothing answers at {address}: start `weir serve` with this configuration ({source})")]
-    NotServed { address: SocketAddr, source: io::Error },
+    #[error("nothing answers at {address}: start `weir serve` with this configuration ({error})")]
+    // Not as a source, which would be said twice.
+    NotServed { address: SocketAddr, error: io::Error },
     #[error(
         "the console listens on {0}, which is not the loopback interface: open http://{0}/ and show an access token"
     )]
     NotLocal(SocketAddr),
     #[error("no work directory is known: set `work_dir` in the configuration")]
     NoWorkDir,
-    #[error("{}: no key can be made there; run this as the service's user ({source})", path.display())]
-    WorkDir { path: PathBuf, source: io::Error },
+    #[error("{}: no key can be made there; run this as the service's user ({error})", path.display())]
+    WorkDir { path: PathBuf, error: io::Error },
     #[error("the current directory can't be read: {0}")]
     CurrentDir(io::Error),
 }
@@ -40,7 +41,7 @@ pub enum ConsoleError {
 pub fn console_address(config: &ServiceConfig) -> Result<String, ConsoleError> {
     let listens = listens_on(config)?;
     TcpStream::connect_timeout(&listens, TAKEN_WITHIN)
-        .map_err(|source| ConsoleError::NotServed { address: listens, source })?;
+        .map_err(|error| ConsoleError::NotServed { address: listens, error })?;
     let here = std::env::current_dir().map_err(ConsoleError::CurrentDir)?;
     let work_dir = here.join(config.work_dir.as_ref().ok_or(ConsoleError::NoWorkDir)?);
     with_key(listens, &work_dir)
@@ -76,7 +77,7 @@ fn listens_on(config: &ServiceConfig) -> Result<SocketAddr, ConsoleError> {
 
 fn with_key(listens: SocketAddr, work_dir: &Path) -> Result<String, ConsoleError> {
     let made = OneTimeKeys::of(work_dir).create();
-    let key = made.map_err(|source| ConsoleError::WorkDir { path: work_dir.to_owned(), source })?;
+    let key = made.map_err(|error| ConsoleError::WorkDir { path: work_dir.to_owned(), error })?;
     let port = listens.port();
     let host = match listens.ip() {
         IpAddr::V4(Ipv4Addr::LOCALHOST) => format!("localhost:{port}"),
@@ -122,6 +123,7 @@ mod tests {
         assert!(
             matches!(refused, ConsoleError::NotServed { .. }) && refused.to_string().contains("weir serve")
         );
+        assert!(std::error::Error::source(&refused).is_none(), "said twice otherwise");
         let refused = console_address(&config("192.0.2.1", 80, dir.path())).unwrap_err();
         assert!(matches!(refused, ConsoleError::NotLocal(_)), "{refused}");
         let none = ServiceConfig { console: false, ..config("127.0.0.1", 80, dir.path()) };

@@ -41,7 +41,9 @@ pub(super) async fn connect(
     stop: &CancellationToken,
 ) -> Result<Connection, ServeError> {
     if config.is_standalone() {
-        let file = config.store.clone().unwrap_or_else(|| work_dir.join("weir.redb"));
+        // A place that was chosen may be a link. What has no file yet is no link, or leads nowhere.
+        let chosen = config.store.as_ref().map(|file| file.canonicalize().unwrap_or_else(|_| file.clone()));
+        let file = chosen.unwrap_or_else(|| work_dir.join("weir.redb"));
         let store = Store::open(&file, StoreOptions::default(), tasks, stop.clone()).await?;
         let urls = config.webhook.urls.iter().map(|url| Url::parse(url.expose()).map(Secret::new));
         let WebhookFilter { include_events: include, exclude_events: exclude } =

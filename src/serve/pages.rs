@@ -46,7 +46,7 @@ pub(super) async fn listen(
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let failed = |source| ServeError::Listen { key, address, source };
+    let failed = |error| ServeError::Listen { key, address, error };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     tracing::info!(key, %address, "listening");
     let bounds = Bounds::of(raise_open_files());

@@ -43,6 +43,12 @@ impl ServiceError {
         Self::not_found("egress not found")
     }
 
+    /// The egress is recorded, and its recorder can't be reached now. Nothing was done, so that it may be asked again.
+    #[must_use]
+    pub fn unreached() -> Self {
+        Self::unavailable("the recorder does not answer; try again")
+    }
+
     /// An egress of this name is here already.
     #[must_use]
     pub fn egress_exists() -> Self {

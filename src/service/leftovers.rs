@@ -1,6 +1,8 @@
 //! What recorders and former runs of the service leave: recorders that still live, work directories to be finished, and reports that
 //! nobody has told yet.
 
+mod find;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +15,17 @@ use tracing::Instrument;
 
 use super::registry::{Registry, is_over};
 use super::roster::Seat;
-use super::supervisor::{self, Launched};
 use super::{Service, start};
 use crate::ipc::Lines;
-use crate::ipc::cell::{Alive, Cell};
+use crate::ipc::cell::Cell;
 use crate::ipc::recovery::RecoveryLine;
 use crate::outbound::Guard;
 use crate::process::{Own, OwnSpec, Stdin};
 use crate::report;
+use find::{Found, find};
 
 /// How long the truth about a recorder that died waits for what its recovery brings. Longer ones go on, and are told of as such.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(8);
-/// How often it is looked whether a recorder still lives that another run of the service started. Nothing tells.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// From one look at what is kept to the next.
 const HOUSE_EVERY: Duration = Duration::from_mins(30);
 /// What is kept of recordings that failed is removed after this.
@@ -137,9 +137,13 @@ pub(super) async fn take_over(service: &Arc<Service>) -> std::io::Result<Vec<Str
 }
 
 async fn take_over_one(service: Arc<Service>, cell: Cell, seat: Option<Seat>) {
-    let alive = match find(&service, &cell, seat).await {
+    // Nobody is at work there as long as the second is held.
+    let (death, alive) = match find(&service, &cell, seat).await {
         Ok(Found::Recorder(launched, seat)) => return start::resume(service, *launched, cell, seat).await,
-        Ok(Found::Left(alive)) => alive,
+        Ok(Found::Left(alive)) => {
+            (Death::Sudden("the recorder died while the service was away".to_owned()), Some(alive))
+        }
+        Ok(Found::Hung(death)) => (death, None),
         Err(error) => {
             tracing::warn!(%error, dir = %cell.dir().display(), "can't be taken over");
             return;
@@ -159,8 +163,7 @@ async fn take_over_one(service: Arc<Service>, cell: Cell, seat: Option<Seat>) {
         return close(&cell);
     };
     if !is_over(&info) {
-        let error = "the recorder died while the service was away".to_owned();
-        return settle(registry, &cell, info, Death::Sudden(error), || {}).await;
+        return settle(registry, &cell, info, death, || {}).await;
     }
     if !cell.is_told() {
         tracing::info!(status = info.status().as_str_name(), "ended while the service was away");
@@ -231,48 +234,6 @@ fn close(cell: &Cell) {
 fn remove(cell: &Cell) {
     if let Err(error) = cell.remove() {
         tracing::warn!(%error, dir = %cell.dir().display(), "could not be removed");
-    }
-}
-
-/// What a former run of the service has left of a recording.
-enum Found {
-    /// Its recorder, and its name's place.
-    Recorder(Box<Launched>, Seat),
-    /// Files at most. Nobody is at work there, and nobody will be as long as this is held.
-    Left(Alive),
-}
-
-/// Finds the recorder of a cell, or waits until neither a recorder nor a recovery is at work in it.
-///
-/// A recorder that is ending, or has no socket, can't be reached. It comes to its end by itself, and until then it is among the orphans.
-async fn find(service: &Service, cell: &Cell, seat: Option<Seat>) -> std::io::Result<Found> {
-    let mut looks = interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut seat, mut orphan) = (seat, None);
-    loop {
-        looks.tick().await;
-        match cell.enter()? {
-            Some(alive) if !cell.is_worked_on() => return Ok(Found::Left(alive)),
-            Some(_) => {}
-            None => match supervisor::take_over(cell).await {
-                Ok(launched) => {
-                    drop(orphan.take());
-                    if let Some(seat) = seat.take().or_else(|| service.roster.seat(cell.egress_id())) {
-                        return Ok(Found::Recorder(Box::new(launched), seat));
-                    }
-                }
-                Err(error) => tracing::debug!(%error, "its recorder can't be reached"),
-            },
-        }
-        // Whoever asks for it waits no longer.
-        drop(seat.take());
-        // One whose end is told is nobody's any more: what is left of it is being stored.
-        if orphan.is_none()
-            && let Some(info) = cell.info().filter(|_| !cell.is_told())
-        {
-            tracing::info!("still being finished");
-            orphan = Some(service.orphans.enter(info));
-        }
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use livekit_protocol as proto;
 use tokio::sync::watch;
 
+use super::error::ServiceError;
+use super::registry::is_over;
 use super::supervisor::Handle;
 
 /// A recorder that may still be on its way.
@@ -91,9 +93,20 @@ impl Drop for Seat {
     }
 }
 
-/// Egresses of former runs whose recorders are still at work, with their last reports.
+/// Egresses of former runs whose recorders are still at work and can't be reached.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Orphans(Arc<Mutex<BTreeMap<String, proto::EgressInfo>>>);
+pub(super) struct Orphans(Arc<Mutex<BTreeMap<String, Sought>>>);
+
+/// What is known of an orphan, and wanted of it.
+#[derive(Debug)]
+struct Sought {
+    /// Its last report.
+    info: proto::EgressInfo,
+    /// Its recorder has a socket: it reads what it is told as soon as it can.
+    listens: bool,
+    /// Somebody has asked it to stop.
+    is_to_stop: bool,
+}
 
 /// An orphan's entry. Gone when this is dropped.
 #[derive(Debug)]
@@ -104,18 +117,62 @@ pub(super) struct Orphan {
 
 impl Orphans {
     /// Enters one.
-    pub(super) fn enter(&self, info: proto::EgressInfo) -> Orphan {
+    pub(super) fn enter(&self, info: proto::EgressInfo, listens: bool) -> Orphan {
         let egress_id = info.egress_id.clone();
-        self.lock().insert(egress_id.clone(), info);
+        self.lock().insert(egress_id.clone(), Sought { info, listens, is_to_stop: false });
         Orphan { orphans: self.clone(), egress_id }
     }
 
     pub(super) fn list(&self) -> Vec<proto::EgressInfo> {
-        self.lock().values().cloned().collect()
+        self.lock().values().map(|orphan| orphan.info.clone()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, proto::EgressInfo>> {
+    /// The last report of one.
+    pub(super) fn info(&self, egress_id: &str) -> Option<proto::EgressInfo> {
+        self.lock().get(egress_id).map(|orphan| orphan.info.clone())
+    }
+
+    /// Whether there is one that is not over.
+    pub(super) fn has_unfinished(&self, egress_id: &str) -> bool {
+        self.lock().get(egress_id).is_some_and(|orphan| !is_over(&orphan.info))
+    }
+
+    /// Has one stop as soon as it is reached. Gives its last report; `None`: it is not here, or is over.
+    ///
+    /// # Errors
+    /// `unavailable` when nothing of its recorder listens, so that no order would come through.
+    pub(super) fn stop(&self, egress_id: &str) -> Option<Result<proto::EgressInfo, ServiceError>> {
+        let mut orphans = self.lock();
+        let orphan = orphans.get_mut(egress_id).filter(|orphan| !is_over(&orphan.info))?;
+        // One that is ending needs no order.
+        if !orphan.listens && orphan.info.status() != proto::EgressStatus::EgressEnding {
+            return Some(Err(ServiceError::unreached()));
+        }
+        orphan.is_to_stop = true;
+        Some(Ok(orphan.info.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Sought>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Orphan {
+    /// How it stands now.
+    pub(super) fn update(&self, info: proto::EgressInfo, listens: bool) {
+        if let Some(orphan) = self.orphans.lock().get_mut(&self.egress_id) {
+            (orphan.info, orphan.listens) = (info, listens);
+        }
+    }
+
+    /// Whether somebody has asked it to stop.
+    pub(super) fn is_to_stop(&self) -> bool {
+        self.orphans.lock().get(&self.egress_id).is_some_and(|orphan| orphan.is_to_stop)
+    }
+
+    /// Ends its entry: it is reached. Gives whether it is to stop; nobody can ask for that here from now on.
+    pub(super) fn leave(self) -> bool {
+        self.orphans.lock().remove(&self.egress_id).is_some_and(|orphan| orphan.is_to_stop)
     }
 }
 

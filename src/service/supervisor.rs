@@ -6,6 +6,7 @@
 //!   └─ refused, silent: killed     └─ the end: the recorder's own last report, or that it died
 //!
 //! take_over ──► Launched           a recorder of a former run of the service, by the socket in its directory
+//!   └─ Unreached: tried again, and given up when it has hung
 //! ```
 
 mod handle;
@@ -20,7 +21,7 @@ use livekit_protocol as proto;
 use proto::EgressStatus;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::error::ServiceError;
 use super::leftovers::Death;
@@ -36,7 +37,7 @@ use crate::upload::Tried;
 pub(super) use handle::Handle;
 use handle::Order;
 use recorder::Recorder;
-use silence::Silence;
+pub(super) use silence::Silence;
 
 /// From its start to its first word. livekit-server asks again after ten seconds.
 const FIRST_WORD_WITHIN: Duration = Duration::from_secs(9);
@@ -110,14 +111,45 @@ pub(super) async fn launch(job: &Job, mut info: proto::EgressInfo) -> Result<Lau
     Ok(Launched::new(recorder, stdin, lines, info))
 }
 
-/// Takes over a recorder that a former run of the service has started, and that lives without one now.
+/// Why a recorder of a former run was not taken over. It goes on all the same.
+#[derive(Debug)]
+pub(super) enum Unreached {
+    /// Nobody listens: it is ending, or has no socket.
+    Away(io::Error),
+    /// It listens, and does not say in time how its recording stands.
+    Silent(Silent),
+}
+
+/// A recorder of a former run that says nothing.
+#[derive(Debug)]
+pub(super) struct Silent {
+    cell: Cell,
+    pid: i32,
+}
+
+impl Silent {
+    /// Kills it: it has hung.
+    pub(super) async fn give_up(self) -> Death {
+        let Self { cell, pid } = self;
+        give_up(&Recorder::TakenOver { cell, pid }).await
+    }
+}
+
+/// Takes over a recorder that a former run of the service has started, and that lives without one now. The `orders` are in its socket
+/// before anything is heard of it: one that stands still carries them out when it goes on, whatever has become of the service by then.
 ///
 /// # Errors
-/// When it can't be reached, or does not say in time how its recording stands. It goes on all the same.
-pub(super) async fn take_over(cell: &Cell) -> io::Result<Launched> {
+/// When it can't be reached, or does not say in time how its recording stands.
+pub(super) async fn take_over(cell: &Cell, orders: &[ToRecorder]) -> Result<Launched, Unreached> {
+    let deadline = Instant::now() + FIRST_WORD_WITHIN;
+    let connected = timeout_at(deadline, socket::connect(cell)).await;
+    let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let (stream, pid) = connected.map_err(Unreached::Away)?;
     let taking = async {
-        let (stream, pid) = socket::connect(cell).await?;
-        let (incoming, outgoing) = stream.into_split();
+        let (incoming, mut outgoing) = stream.into_split();
+        for order in orders {
+            outgoing.write_all(&ipc::line(order)).await?;
+        }
         let mut lines: Lines<Incoming> = Lines::new(Box::new(incoming));
         // How its recording stands comes first, in whatever words follow.
         loop {
@@ -126,12 +158,26 @@ pub(super) async fn take_over(cell: &Cell) -> io::Result<Launched> {
             if let Ok(info) = info.read()
                 && info.egress_id == cell.egress_id()
             {
-                let recorder = Recorder::TakenOver { cell: cell.clone(), pid };
-                return Ok(Launched::new(recorder, Box::new(outgoing), lines, info));
+                return Ok::<_, io::Error>((outgoing, lines, info));
             }
         }
     };
-    timeout(FIRST_WORD_WITHIN, taking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    match timeout_at(deadline, taking).await {
+        Ok(Ok((outgoing, lines, info))) => {
+            let recorder = Recorder::TakenOver { cell: cell.clone(), pid };
+            Ok(Launched::new(recorder, Box::new(outgoing), lines, info))
+        }
+        Ok(Err(error)) => Err(Unreached::Away(error)),
+        Err(_) => Err(Unreached::Silent(Silent { cell: cell.clone(), pid })),
+    }
+}
+
+/// Kills a recorder that has said nothing for too long.
+async fn give_up(recorder: &Recorder) -> Death {
+    let silence = silence::LONGEST.as_secs();
+    tracing::error!(silence, "the recorder hangs, and is killed");
+    recorder.kill(EXIT_WITHIN).await;
+    Death::Sudden(format!("the recorder died: it said nothing for {silence} s and was killed"))
 }
 
 impl Launched {
@@ -226,10 +272,7 @@ impl Launched {
             }
         };
         let death = if hung {
-            let silence = silence::LONGEST.as_secs();
-            tracing::error!(silence, "the recorder hangs, and is killed");
-            self.recorder.kill(EXIT_WITHIN).await;
-            Death::Sudden(format!("the recorder died: it said nothing for {silence} s and was killed"))
+            give_up(&self.recorder).await
         } else if let Ok(exit) = timeout(EXIT_WITHIN, self.recorder.exit()).await {
             exit.death()
         } else {

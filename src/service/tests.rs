@@ -1,4 +1,5 @@
 mod real_time;
+mod unreached;
 
 use std::path::Path;
 

@@ -11,6 +11,7 @@
 //! file takes: call it where that is allowed. It must never lose what was complete, and never panic on any bytes. Of a damaged
 //! file it makes what can be read, and leaves the damaged one beside it.
 
+mod beside;
 mod damage;
 mod mp3;
 mod mp4;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub use self::beside::{Beside, settle};
 use crate::media::MissingElement;
 use crate::plan::codec::Container;
 
@@ -77,8 +79,8 @@ pub enum FinalizeError {
 /// Makes `recorded` whole, at `whole` (same file system). `length` is the recording's length where it is known: the last
 /// picture stands until then. `stop` ends the work early; nothing is lost by it.
 ///
-/// The result appears at `whole` at once and complete (`<whole>.part` until then), and is on the disk when this returns. This is the
-/// one place where recorded data is removed: `recorded` is gone then, unless it is damaged. A damaged one is called so, and
+/// The result appears at `whole` at once and complete (`<whole>.part` until then), and is on the disk when this returns. Only here and in
+/// [`settle`], which is for a `whole` that is there already, recorded data is removed: `recorded` is gone then, unless it is damaged. A damaged one is called so, and
 /// stays ([`Whole::kept`]).
 ///
 /// # Errors

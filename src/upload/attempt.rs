@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::silence::unless_silent;
 use super::store::{self, Object, SIGNED_FOR, Scope, Sent, Store, StoreError, StoreErrorKind};
 use super::tried::{Status, Tried, millis};
 use super::verdict::{Trouble, Verdict};
@@ -202,10 +203,19 @@ impl Side {
         view.sent().reset();
         let since = Instant::now();
         let put = self.put_uncounted(name, if_taken, file, view.sent());
-        let result = match stalled_after {
-            None => put.await,
-            Some(stalled_after) => self.unless_stalled(put, view.sent(), stalled_after).await,
+        let moved = || self.store.as_ref().ok().and_then(|store| store.moved());
+        let moved = || moved().map(|moved| moved.saturating_add(view.sent().bytes()));
+        let put = async {
+            match stalled_after {
+                None => put.await,
+                Some(stalled_after) => {
+                    let progress = || moved().unwrap_or_else(|| view.sent().bytes());
+                    self.unless_stalled(put, progress, stalled_after).await
+                }
+            }
         };
+        let result = unless_silent(view, moved, put).await;
+        let result = result.unwrap_or_else(|silent| Err(self.failed(silent)));
         view.add_tried(self.tried(name, &result, since));
         result
     }
@@ -243,15 +253,15 @@ impl Side {
     async fn unless_stalled(
         &self,
         put: impl Future<Output = Result<Stored, UploadError>>,
-        sent: &Sent,
+        progress: impl Fn() -> u64,
         stalled_after: Duration,
     ) -> Result<Stored, UploadError> {
         tokio::pin!(put);
         loop {
-            let before = sent.bytes();
+            let before = progress();
             match tokio::time::timeout(stalled_after, &mut put).await {
                 Ok(result) => return result,
-                Err(_) if sent.bytes() > before => {}
+                Err(_) if progress() > before => {}
                 Err(_) => {
                     let text = format!("no answer within {stalled_after:.1?}, after attempts that failed");
                     return Err(self.failed(StoreError::new(StoreErrorKind::TooSlow, text)));

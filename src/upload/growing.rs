@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::attempt::{Place, Side, Stored};
+use super::silence::unless_silent;
 use super::store::{FileRange, Object, Parts, Store, StoreError};
 use super::view::LaneView;
 use super::{Growing, UploadError};
@@ -98,7 +99,12 @@ impl Session {
     }
 
     /// Sends what there is enough of. `Ok(false)`: the store does not take it in parts.
-    pub(super) async fn advance(&mut self) -> Result<bool, StoreError> {
+    pub(super) async fn advance(&mut self, view: &LaneView) -> Result<bool, StoreError> {
+        let store = Arc::clone(&self.store);
+        unless_silent(view, || store.moved(), self.advance_unwatched()).await?
+    }
+
+    async fn advance_unwatched(&mut self) -> Result<bool, StoreError> {
         if self.parts.is_none() {
             self.parts = self.store.begin(&self.object, self.growing.head).await?;
         }
@@ -115,7 +121,9 @@ impl Session {
     /// Sends the rest of the finished file; its link. What came of it goes into the view.
     pub(super) async fn finish(self, view: &LaneView) -> Result<Stored, UploadError> {
         let (side, name, since) = (self.side.clone(), self.growing.name.clone(), Instant::now());
-        let result = self.finish_uncounted().await;
+        let store = Arc::clone(&self.store);
+        let result = unless_silent(view, || store.moved(), self.finish_uncounted()).await;
+        let result = result.unwrap_or_else(|silent| Err(side.failed(silent)));
         view.add_tried(side.tried(&name, &result, since));
         result
     }

@@ -1,20 +1,20 @@
 //! The uploads of one output.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture};
 use rand::Rng;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::attempt::{Place, Sides, Stored, Stores, UploadError};
 use super::growing::Session;
+use super::guarded::{is_readable, unless_panicked};
 use super::ledger::Ledger;
 use super::patience::{FIRST_STALL, Patience, shorter_stall};
-use super::store::{Scope, StoreError};
+use super::silence::{USUAL, short_for};
+use super::store::{StoreError, StoreErrorKind};
 use super::turns::Turns;
 use super::verdict::Verdict;
 use super::view::{LaneView, UploadProgress};
@@ -29,6 +29,8 @@ const FIRST_PAUSE_AT_END: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE_AT_END: Duration = Duration::from_secs(8);
 /// Growing files that are held at once; more are stored when they are finished.
 const SESSIONS: usize = 4;
+/// A store has so long to let go of what was begun; what it does not is in the ledger.
+const LET_GO_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) enum Message<T> {
@@ -163,7 +165,9 @@ impl<T: Subject> Lane<T> {
             }
         }
         for session in std::mem::take(&mut self.sessions) {
-            self.let_go(session).await;
+            if !self.let_go(session).await {
+                break;
+            }
         }
         self.ledger.write_waiting();
         if let Some(patience) = &self.ending {
@@ -190,13 +194,31 @@ impl<T: Subject> Lane<T> {
 
     /// The recording is over. What waits has a round at once.
     fn end(&mut self) {
-        let mut patience = Patience::new(self.patience);
-        if self.turns.awaits_storage() {
-            patience.on_failure(Instant::now());
-        }
-        self.ending = Some(patience);
+        let now = Instant::now();
+        self.ending = Some(Patience::new(self.patience));
+        self.view.silence().on_sign(now);
+        let is_away = self.turns.awaits_storage();
+        self.change_patience(|patience| {
+            if is_away {
+                patience.on_failure(now);
+            }
+        });
         self.pause = None;
         self.turns.end();
+    }
+
+    /// Changes the patience of the end, if that has come, also for what is under way.
+    fn change_patience(&mut self, change: impl FnOnce(&mut Patience)) {
+        if let Some(patience) = &mut self.ending {
+            change(patience);
+            self.view.silence().set_patience(*patience);
+        }
+    }
+
+    /// The storage failed: its silence counts from where that began.
+    fn use_patience(&mut self, was_silent: bool) {
+        let since = self.view.silence().since().filter(|_| was_silent);
+        self.change_patience(|patience| patience.on_failure(since.unwrap_or_else(Instant::now)));
     }
 
     fn next_work(&mut self) -> Option<Work<T>> {
@@ -216,8 +238,10 @@ impl<T: Subject> Lane<T> {
         }
         let at = self.sessions.iter().position(Session::can_advance)?;
         let mut session = self.sessions.swap_remove(at);
+        let view = Arc::clone(&self.view);
+        view.silence().begin(Instant::now(), short_for(u64::MAX));
         Some(Work::Advance(Box::pin(async move {
-            let result = session.advance().await;
+            let result = session.advance(&view).await;
             (session, result)
         })))
     }
@@ -304,6 +328,9 @@ impl<T: Subject> Lane<T> {
         // In a hurry there is no time for many requests. What was begun stays in the ledger, for `weir recover`.
         let session = session.filter(|_| stalled_after.is_none());
         let begun = session.as_ref().and_then(Session::handle);
+        let has_time = self.turns.is_last_round() && !is_urgent;
+        let least = if has_time { USUAL } else { short_for(upload.size) };
+        self.view.silence().begin(Instant::now(), least);
         let sides = hurried.unwrap_or(&self.sides).clone();
         let (view, name, local) = (Arc::clone(&self.view), upload.name.clone(), upload.local.clone());
         let if_taken = upload.if_taken.clone();
@@ -314,7 +341,8 @@ impl<T: Subject> Lane<T> {
                     Ok(stored) => return Ok(stored),
                     Err(error) => tracing::warn!(%error, name, "not stored in parts; it is stored whole"),
                 },
-                Some(session) => session.abort().await,
+                // What stays is forgotten by the store's own rules.
+                Some(session) => drop(tokio::time::timeout(LET_GO_WITHIN, session.abort()).await),
                 None => {}
             }
             sides.put(name, if_taken, local, view, stalled_after).await
@@ -346,8 +374,8 @@ impl<T: Subject> Lane<T> {
             super::forget(&superseded.local);
         }
         upload.name = name;
-        if let Some(patience) = &mut self.ending {
-            patience.on_success(Instant::now());
+        if self.ending.is_some() {
+            self.change_patience(|patience| patience.on_success(Instant::now()));
             self.view.set_patience(None);
         }
         self.stalled_after = self.stalled_after.map(|_| FIRST_STALL);
@@ -365,10 +393,8 @@ impl<T: Subject> Lane<T> {
             // Whatever its store said: there is nothing to try again with.
             false => Verdict::Permanent,
         };
-        if verdict == Verdict::Passing
-            && let Some(patience) = &mut self.ending
-        {
-            patience.on_failure(Instant::now());
+        if verdict == Verdict::Passing {
+            self.use_patience(error.is_too_slow());
         }
         if error.is_too_slow() {
             self.stalled_after = self.stalled_after.map(|limit| shorter_stall(limit, since.elapsed()));
@@ -395,18 +421,23 @@ impl<T: Subject> Lane<T> {
             // It is stored when it is finished.
             Ok(false) => {}
             Err(error) => {
+                if error.kind() == StoreErrorKind::TooSlow {
+                    self.use_patience(true);
+                }
                 tracing::warn!(%error, key = session.key(), "can't be stored while it grows; it is when it is finished");
                 self.let_go(session).await;
             }
         }
     }
 
-    async fn let_go(&mut self, session: Session) {
+    /// Gives whether the store did so in time.
+    async fn let_go(&mut self, session: Session) -> bool {
         let handle = session.handle();
-        session.abort().await;
-        if let Some(handle) = handle {
+        let is_gone = tokio::time::timeout(LET_GO_WITHIN, session.abort()).await.is_ok();
+        if let Some(handle) = handle.filter(|_| is_gone) {
             self.ledger.settled(&handle);
         }
+        is_gone
     }
 
     fn show(&self, work: Option<&Work<T>>) {
@@ -441,54 +472,5 @@ impl<T: Subject> Lane<T> {
         if self.results.send(event).is_err() {
             tracing::debug!("nobody listens to the uploads any more");
         }
-    }
-}
-
-/// Whether a file is one, and its first byte can be read.
-fn is_readable(local: &Path) -> bool {
-    use std::io::Read;
-    let read = || -> std::io::Result<()> {
-        if !std::fs::metadata(local)?.is_file() {
-            return Err(std::io::ErrorKind::IsADirectory.into());
-        }
-        let file = std::fs::File::open(local)?;
-        std::io::copy(&mut file.take(1), &mut std::io::sink()).map(drop)
-    };
-    match read() {
-        Ok(()) => true,
-        // A machine that is out of descriptors says nothing about the file.
-        Err(error) => StoreError::file(local, error).scope() != Scope::Object,
-    }
-}
-
-/// A panic of an upload is an error of that file, which is not stored then, and nothing of the lane.
-fn unless_panicked<S: Send + 'static>(
-    put: BoxFuture<'static, Result<S, UploadError>>,
-) -> BoxFuture<'static, Result<S, UploadError>> {
-    Box::pin(async move {
-        let mut task = JoinSet::new();
-        // Dropped, it ends the upload.
-        task.spawn(put);
-        match task.join_next().await {
-            Some(Ok(stored)) => stored,
-            Some(Err(error)) => Err(UploadError::Panicked(error.to_string())),
-            None => Err(UploadError::Panicked("it was never begun".to_owned())),
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn defect() -> Result<u32, UploadError> {
-        panic!("a defect");
-    }
-
-    #[tokio::test]
-    async fn an_upload_that_panics_is_an_error_of_its_file() {
-        let error = unless_panicked(Box::pin(defect())).await.unwrap_err();
-        assert!(matches!(&error, UploadError::Panicked(what) if what.contains("panic")), "{error}");
-        assert_eq!(unless_panicked::<u32>(Box::pin(async { Ok(7) })).await.unwrap(), 7);
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn shorter_stall(stall: Duration, took: Duration) -> Duration {
 
 /// One output's patience since its recording ended: time in which its storage fails uses it up, time in which files are taken
 /// does not.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     left: Duration,
     failing_since: Option<Instant>,
@@ -44,6 +44,11 @@ impl Patience {
     /// When it is over if nothing is taken any more; `None`: nothing has failed.
     pub(super) fn until(&self) -> Option<Instant> {
         self.failing_since.map(|since| since + self.left)
+    }
+
+    /// When an upload is given up of which nothing has moved since `since`, and not before `least`.
+    pub(super) fn silent_until(&self, since: Instant, least: Instant) -> Instant {
+        self.until().unwrap_or(since + self.left).max(least)
     }
 
     pub(super) fn left_at(&self, now: Instant) -> Duration {
@@ -73,6 +78,17 @@ mod tests {
         assert_eq!((patience.until(), patience.left_at(at(500))), (None, Duration::from_secs(40)));
         patience.on_failure(at(500));
         assert_eq!((patience.until(), patience.left_at(at(600))), (Some(at(540)), Duration::ZERO));
+    }
+
+    #[test]
+    fn silence_has_what_is_left_and_a_short_attempt_at_least() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut patience = Patience::new(Duration::from_secs(60));
+        assert_eq!(patience.silent_until(at(10), at(15)), at(70));
+        patience.on_failure(at(10));
+        assert_eq!(patience.silent_until(at(40), at(45)), at(70));
+        assert_eq!(patience.silent_until(at(69), at(74)), at(74));
     }
 
     #[test]

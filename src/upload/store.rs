@@ -11,6 +11,7 @@ mod error;
 mod gcs;
 mod http;
 pub(super) mod local;
+mod moved;
 mod place;
 mod retry;
 mod s3;
@@ -107,6 +108,12 @@ pub trait Store: Debug + Send + Sync {
     /// # Errors
     /// When credentials can't be had, or can't sign.
     async fn signed_url(&self, key: &str, valid: Duration) -> Result<String, StoreError>;
+
+    /// A count that grows while bodies of requests go out to a server and answers come, of all of this store's requests; `None`: it
+    /// is not known, as on a local disk.
+    fn moved(&self) -> Option<u64> {
+        None
+    }
 
     /// Stores a finished file under the object's key, replacing what was there, in one step as far as readers see. The
     /// file is still there afterwards, unless the store is the local disk and could rename it. `sent` grows as it goes.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::silence::Silence;
 use super::store::Sent;
 use super::tried::{Tried, Tries};
 use super::verdict::Trouble;
@@ -50,6 +51,7 @@ pub struct LaneView {
     /// What the end did not use of its patience.
     unused: Mutex<Option<Duration>>,
     tries: Tries,
+    silence: Silence,
 }
 
 impl LaneView {
@@ -88,6 +90,10 @@ impl LaneView {
 
     pub(super) const fn sent(&self) -> &Sent {
         &self.sent
+    }
+
+    pub(super) const fn silence(&self) -> &Silence {
+        &self.silence
     }
 
     /// Shows everything but [`UploadProgress::sent`] and [`UploadProgress::patience`].

@@ -109,6 +109,38 @@ fn an_audio_server_that_is_stopped_is_told() {
     check_stopped("audio server", victims, "", "audio capture stood still from ");
 }
 
+/// Stops the recorder alone for a while, and ends the recording some time after. What it could not hear meanwhile is not told.
+#[track_caller]
+fn check_recorder_stopped(ends_after: Duration) {
+    const STOPPED: Duration = Duration::from_secs(6);
+    let (_dir, ended) = record("", |recorder| {
+        recorder.signal(Signal::SIGSTOP);
+        recorder.runs_for(STOPPED);
+        recorder.signal(Signal::SIGCONT);
+        recorder.runs_for(ends_after);
+    });
+    let details = ended.info["details"].as_str().unwrap_or_default();
+    let longest = |told: &str| stalls(details, told).into_iter().fold(0.0, f64::max);
+    let least = STOPPED.as_secs_f64() - 1.0;
+    assert!(longest("the recorder stood still from ") >= least, "{details}\n{}", ended.log);
+    for other in ["did not respond", "capture stood still", "process stood still"] {
+        assert!(longest(other) < least, "{details}\n{}", ended.log);
+    }
+}
+
+#[test]
+fn a_recorder_that_is_stopped_is_told_and_nothing_else_for_that_time() {
+    let _slot = slots::browser();
+    check_recorder_stopped(Duration::from_secs(4));
+}
+
+/// The order to end is carried out before anything is looked at.
+#[test]
+fn a_recorder_that_is_stopped_and_ends_as_it_goes_on_is_told() {
+    let _slot = slots::browser();
+    check_recorder_stopped(Duration::ZERO);
+}
+
 #[test]
 fn what_still_stands_at_the_end_is_told() {
     let _slot = slots::browser();

@@ -147,14 +147,7 @@ fn check(field: &str, backend: &Backend) -> Result<(), PlanError> {
         Backend::Gcs(gcs) => {
             let GcsConfig { credentials_json, bucket, proxy_config, endpoint } = gcs;
             given("bucket", bucket)?;
-            let json = credentials_json.expose();
-            // The parser's own words may quote the key.
-            if !json.is_empty() && serde_json::from_str::<serde_json::Map<_, _>>(json).is_err() {
-                return Err(PlanError::invalid(
-                    format!("{field}.credentials"),
-                    "this is no JSON; give the content of the service account's key file",
-                ));
-            }
+            check_google(field, credentials_json.expose())?;
             address(field, "endpoint", endpoint)?;
             check_proxy(field, proxy_config.as_ref())
         }
@@ -173,6 +166,25 @@ fn check(field: &str, backend: &Backend) -> Result<(), PlanError> {
             given("endpoint", endpoint)?;
             address(field, "endpoint", endpoint)
         }
+    }
+}
+
+/// A key, and nothing that says where on this machine there is one. Empty: the machine's own credentials.
+fn check_google(field: &str, json: &str) -> Result<(), PlanError> {
+    if json.is_empty() {
+        return Ok(());
+    }
+    let invalid = |help: &str| PlanError::invalid(format!("{field}.credentials"), help);
+    // The parser's own words may quote the key.
+    let file: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)
+        .map_err(|_| invalid("this is no JSON; give the content of the service account's key file"))?;
+    let kind = file.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
+    match GcsConfig::is_key(kind) {
+        true => Ok(()),
+        false => Err(invalid(
+            "its type is neither service_account nor authorized_user; others are taken only as the machine's own \
+             (GOOGLE_APPLICATION_CREDENTIALS), with no credentials given",
+        )),
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::Driver;
 use super::ending::off_task;
+use crate::files;
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::request::Manifest;
 use crate::recording::lifecycle::{Action, Event, State};
@@ -212,7 +213,7 @@ impl Driver<'_> {
             let (Some(storage), Some(dir)) = (plan.storage(), plan.dir()) else { continue };
             let local = self.setup.work.output(output).join(RECORDING_MANIFEST);
             let (path, bytes) = (local.clone(), text.clone());
-            match off_task(move || std::fs::write(path, bytes)).await {
+            match off_task(move || files::replace_unsynced(&path, bytes.as_bytes(), 0o666)).await {
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
                     tracing::warn!(%error, path = %local.display(), "the manifest can't be written");

@@ -1,3 +1,5 @@
+mod of_many;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 
@@ -187,6 +189,22 @@ fn two_outputs_of_one_recording_do_not_write_to_one_file() {
     machine.start("EG_b", TALK).unwrap();
 }
 
+fn numbered(prefix: &str) -> String {
+    format!(r#"{{"filename_prefix":"{prefix}"}}"#)
+}
+
+fn timed(prefix: &str) -> String {
+    format!(r#"{{"filename_prefix":"{prefix}","filename_suffix":"IMAGE_SUFFIX_TIMESTAMP"}}"#)
+}
+
+fn single(prefix: &str) -> String {
+    format!(r#"{{"filename_prefix":"{prefix}","filename_suffix":"IMAGE_SUFFIX_NONE_OVERWRITE"}}"#)
+}
+
+fn images(outputs: &[&str]) -> String {
+    format!(r#""image_outputs":[{}]"#, outputs.join(","))
+}
+
 #[test]
 fn an_older_file_is_replaced_by_a_service_and_refused_at_a_terminal() {
     for (outputs, older) in [
@@ -279,6 +297,17 @@ fn backups_of_one_name_are_kept_apart() {
     let outputs = format!(r#""file_outputs":[{},{}]"#, file("one"), file("other"));
     let both = machine.start("EG_c", &outputs).unwrap();
     assert_eq!(both.keys(), ["both.mp4", "spare/both.mp4", "both.mp4", "spare/EG_c/both.mp4"]);
+    // Both of which another recording's is in the way of.
+    let outputs = format!(r#""file_outputs":[{},{}]"#, file("three"), file("four"));
+    let moved = machine.start("EG_d", &outputs).unwrap();
+    assert_eq!(moved.keys(), ["both.mp4", "spare/EG_d/both.mp4", "both.mp4", "spare/EG_d/EG_d/both.mp4"]);
+    // An image's backup, of which there are many in another recording.
+    let image = |bucket: &str, output: &str| {
+        format!(r#""image_outputs":[{{"s3":{{"bucket":"{bucket}"}},{}]"#, output.trim_start_matches('{'))
+    };
+    let _many = machine.start("EG_e", &image("one", &numbered("im"))).unwrap();
+    let poster = machine.start("EG_f", &image("other", &single("im_00006"))).unwrap();
+    assert_eq!(poster.keys(), ["im_00006.jpeg", "spare/EG_f/im_00006.jpeg"]);
 }
 
 #[test]

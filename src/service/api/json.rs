@@ -9,22 +9,37 @@ use prost::Message;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::plan::info;
+
 /// A message that calls are answered with.
-pub(in crate::service) trait Answer: Message + Send + 'static {
+pub(in crate::service) trait Answer: Message + Send + Sized + 'static {
+    /// The message as callers may see it.
+    fn shown(&self) -> Self;
+
+    /// The same as JSON.
     fn json(&self) -> Value;
 }
 
 impl Answer for EgressInfo {
+    fn shown(&self) -> Self {
+        info::shown(self.clone())
+    }
+
     fn json(&self) -> Value {
-        let mut value = written(self);
+        let mut value = written(&self.shown());
         complete_info(&mut value);
         value
     }
 }
 
 impl Answer for ListEgressResponse {
+    fn shown(&self) -> Self {
+        let items = self.items.iter().map(Answer::shown).collect();
+        Self { items, next_page_token: self.next_page_token.clone() }
+    }
+
     fn json(&self) -> Value {
-        let mut value = written(self);
+        let mut value = written(&self.shown());
         if let Value::Object(fields) = &mut value {
             complete(fields, &json!({ "items": [], "next_page_token": null }));
             each(fields, "items", complete_info);

@@ -110,7 +110,7 @@ impl Incoming {
 
 pub(super) fn response(format: Format, answer: &impl Answer) -> Response {
     let (content_type, bytes) = match format {
-        Format::Protobuf => (PROTOBUF, answer.encode_to_vec()),
+        Format::Protobuf => (PROTOBUF, answer.shown().encode_to_vec()),
         Format::Json => (JSON, answer.json().to_string().into_bytes()),
     };
     ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], bytes).into_response()

@@ -9,9 +9,9 @@
 //! pages can't make one.
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use rand::Rng;
 use rand::distr::Alphanumeric;
 use sha2::{Digest, Sha256};
 
+use crate::files;
 use crate::secret::Secret;
 
 /// How long a key is valid.
@@ -33,6 +34,8 @@ const KEY: &str = "wk_";
 const SESSION: &str = "ws_";
 /// Random letters and digits after the prefix: more than 256 bits.
 const LENGTH: usize = 44;
+/// The keys' directory in the work directory.
+const DIRECTORY: &str = "console";
 
 /// The one-time keys of a service: one file each in its work directory, named by the key's hash.
 #[derive(Debug, Clone)]
@@ -43,18 +46,19 @@ pub struct OneTimeKeys {
 impl OneTimeKeys {
     #[must_use]
     pub fn of(work_dir: &Path) -> Self {
-        Self { dir: work_dir.join("console") }
+        Self { dir: work_dir.join(DIRECTORY) }
     }
 
     /// Creates a key that is valid once, for [`KEY_LASTS`].
     ///
     /// # Errors
-    /// When the work directory is not writable.
+    /// When the work directory is not writable, or the directory of the keys is not this user's alone.
     pub fn create(&self) -> io::Result<Secret<String>> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        let in_dir = |error: io::Error| io::Error::new(error.kind(), format!("{DIRECTORY}: {error}"));
+        files::private_dir(&self.dir).map_err(in_dir)?;
         self.remove_old()?;
         let key = random(KEY);
-        File::options().write(true).create_new(true).mode(0o600).open(self.file(&key))?;
+        files::open(&self.file(&key), files::options().write(true).create_new(true).mode(0o600))?;
         Ok(Secret::new(key))
     }
 
@@ -64,7 +68,7 @@ impl OneTimeKeys {
         let file = self.file(key);
         let is_good = is_young(&file);
         // Removing is atomic: of two requests with the same key one succeeds.
-        std::fs::remove_file(&file).is_ok() && is_good
+        is_key_file(&file) && fs::remove_file(&file).is_ok() && is_good
     }
 
     fn file(&self, key: &str) -> PathBuf {
@@ -72,12 +76,12 @@ impl OneTimeKeys {
         self.dir.join(hash)
     }
 
-    /// Removes expired keys.
+    /// Removes expired keys, and nothing else.
     fn remove_old(&self) -> io::Result<()> {
-        for file in std::fs::read_dir(&self.dir)? {
+        for file in fs::read_dir(&self.dir)? {
             let path = file?.path();
-            if !is_young(&path) {
-                match std::fs::remove_file(&path) {
+            if is_key_file(&path) && !is_young(&path) {
+                match fs::remove_file(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     Err(_) | Ok(()) => {}
                 }
@@ -87,9 +91,17 @@ impl OneTimeKeys {
     }
 }
 
+/// Whether a path is a regular file that is named like a key: by a hash in hexadecimal digits.
+fn is_key_file(path: &Path) -> bool {
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_hash = |name: &str| name.len() == 64 && name.as_bytes().iter().all(is_digit);
+    path.file_name().and_then(|name| name.to_str()).is_some_and(is_hash)
+        && files::is_regular(path).unwrap_or_default()
+}
+
 /// A file from the future counts as expired: the clock was set.
 fn is_young(file: &Path) -> bool {
-    let made = file.metadata().and_then(|file| file.modified());
+    let made = file.symlink_metadata().and_then(|file| file.modified());
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age <= KEY_LASTS))
 }
 
@@ -137,7 +149,8 @@ fn hash(text: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::File;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::time::SystemTime;
 
     use super::*;
@@ -189,6 +202,40 @@ mod tests {
         age(&old, now - KEY_LASTS - Duration::from_secs(2));
         drop(keys.create().unwrap());
         assert_eq!(std::fs::read_dir(&keys.dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn keys_are_made_and_removed_in_a_directory_of_their_own_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, keys) = (dir.path().join("victim"), OneTimeKeys::of(dir.path()));
+        let precious = victim.join("0".repeat(64));
+        fs::create_dir(&victim).unwrap();
+        fs::write(&precious, "precious").unwrap();
+        File::options().write(true).open(&precious).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        symlink(&victim, &keys.dir).unwrap();
+        let refused = keys.create().unwrap_err().to_string();
+        assert!(refused.contains("console: it is a symbolic link"), "{refused}");
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 1);
+
+        fs::remove_file(&keys.dir).unwrap();
+        fs::create_dir(&keys.dir).unwrap();
+        fs::set_permissions(&keys.dir, PermissionsExt::from_mode(0o777)).unwrap();
+        let refused = keys.create().unwrap_err().to_string();
+        assert!(refused.contains("chmod 700"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_key_stays_however_old_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = OneTimeKeys::of(dir.path());
+        drop(keys.create().unwrap());
+        let (other, link) = (keys.dir.join("file.txt"), keys.dir.join("0".repeat(64)));
+        fs::write(&other, "precious").unwrap();
+        File::options().write(true).open(&other).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        symlink(&other, &link).unwrap();
+        drop(keys.create().unwrap());
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
     }
 
     #[test]

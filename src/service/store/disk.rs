@@ -1,15 +1,16 @@
 //! The store's file: a table from an egress's id to its `EgressInfo` as protobuf, and one of those whose end is untold.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use livekit_protocol as proto;
 use prost::Message;
+use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::Entry;
+use crate::files;
 
 const EGRESSES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("egresses");
 const UNTOLD: TableDefinition<'_, &str, ()> = TableDefinition::new("untold");
@@ -41,12 +42,15 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let io = |error| StoreError::File { path: path.to_owned(), error };
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(io)?;
+        let mut options = files::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = files::open(path, &options).map_err(io)?;
         // It may have been made by somebody else.
         file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(io)?;
-        drop(file);
-        // What was damaged from outside is an error then, and no panic.
-        let opened = Database::builder().set_check_integrity_on_open(true).create(path);
+        // What was damaged from outside is an error then, and no panic. The file itself: its name may lead elsewhere by now.
+        let opened = FileBackend::new(file).and_then(|backend| {
+            Database::builder().set_check_integrity_on_open(true).create_with_backend(backend)
+        });
         let database = opened.map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
             error => StoreError::Database { path: path.to_owned(), error: Box::new(error.into()) },

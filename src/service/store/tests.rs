@@ -135,6 +135,27 @@ async fn the_file_is_its_owners_alone_and_used_once() {
     assert!(matches!(again, Err(StoreError::InUse { .. })), "{again:?}");
 }
 
+/// A pipe would be waited for for ever, a link be written through.
+#[tokio::test]
+async fn a_store_is_a_regular_file_and_neither_a_link_nor_a_pipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, victim) = (dir.path().join(FILE_NAME), dir.path().join("victim"));
+    let tasks = TaskTracker::new();
+    let refused = async || {
+        let opened = Store::open(&file, kept(), &tasks, CancellationToken::new()).await;
+        opened.unwrap_err().to_string()
+    };
+    std::fs::write(&victim, "").unwrap();
+    std::os::unix::fs::symlink(&victim, &file).unwrap();
+    let error = refused().await;
+    assert!(error.contains("symbolic link"), "{error}");
+    assert_eq!(std::fs::metadata(&victim).unwrap().len(), 0);
+    std::fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+    let error = refused().await;
+    assert!(error.contains("not a regular file"), "{error}");
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_an_error_that_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();

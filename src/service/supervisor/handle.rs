@@ -46,14 +46,19 @@ pub(super) enum Order {
 impl Handle {
     /// Asks it to end gracefully. Gives its report when it says that it does.
     pub(in crate::service) async fn stop(&self) -> proto::EgressInfo {
-        // It fails when the recorder is gone, and then the report says so.
-        self.orders.send(Order::Say(ToRecorder::Stop { cause: ipc::Cause::Request })).ok();
+        self.ask_to_stop();
         let mut info = self.info.clone();
         let is_ending = |info: &proto::EgressInfo| {
             !matches!(info.status(), EgressStatus::EgressStarting | EgressStatus::EgressActive)
         };
         drop(timeout(ENDING_WITHIN, info.wait_for(is_ending)).await);
         self.info()
+    }
+
+    /// Asks it to end gracefully.
+    pub(in crate::service) fn ask_to_stop(&self) {
+        // It fails when the recorder is gone, and then the report says so.
+        self.orders.send(Order::Say(ToRecorder::Stop { cause: ipc::Cause::Request })).ok();
     }
 
     /// Has it end and finish its files, and fail with a text.

@@ -16,24 +16,24 @@ const LATE: Duration = Duration::from_secs(15);
 
 /// A recorder's silence.
 #[derive(Debug)]
-pub(super) struct Silence {
+pub(in crate::service) struct Silence {
     lasted: Duration,
     /// Up to here it is counted.
     counted: Instant,
 }
 
 impl Silence {
-    pub(super) const fn begin(now: Instant) -> Self {
+    pub(in crate::service) const fn begin(now: Instant) -> Self {
         Self { lasted: Duration::ZERO, counted: now }
     }
 
     /// It has said something.
-    pub(super) const fn end(&mut self, now: Instant) {
+    pub(in crate::service) const fn end(&mut self, now: Instant) {
         *self = Self::begin(now);
     }
 
     /// Counts what has passed. Whether it has hung.
-    pub(super) fn look(&mut self, now: Instant) -> bool {
+    pub(in crate::service) fn look(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.counted);
         self.counted = now;
         self.lasted = if passed < LATE { self.lasted + passed } else { Duration::ZERO };

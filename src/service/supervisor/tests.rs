@@ -124,7 +124,7 @@ async fn an_order_that_is_not_read_in_time_takes_no_other_with_it() {
 #[tokio::test]
 async fn a_recorder_of_a_former_run_is_taken_over_and_attended_to_its_end() {
     let (cell, _dir) = cell();
-    assert!(take_over(&cell).await.is_err(), "nobody is there");
+    assert!(take_over(&cell, &[]).await.is_err(), "nobody is there");
     let alive = cell.enter().unwrap().unwrap();
     let listening = socket::RecorderSocket::bind(&cell).unwrap();
     let recorder = async {
@@ -137,7 +137,7 @@ async fn a_recorder_of_a_former_run_is_taken_over_and_attended_to_its_end() {
         service.write_all(&report(Active)).await.unwrap();
         service
     };
-    let (launched, service) = tokio::join!(take_over(&cell), recorder);
+    let (launched, service) = tokio::join!(take_over(&cell, &[]), recorder);
     let launched = launched.unwrap();
     let handle = Arc::clone(&launched.handle);
     assert_eq!(handle.info(), info(Active));
@@ -177,4 +177,29 @@ async fn of_a_recorder_that_was_taken_over_only_that_it_died_is_known() {
     drop(says);
     let departed = launched.attend(|_| {}, |_| {}).await;
     assert_eq!(departed.death, Death::Sudden("the recorder died".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorder_that_stands_still_finds_its_orders_when_it_goes_on_and_has_hung_otherwise() {
+    let (cell, _dir) = cell();
+    let alive = cell.enter().unwrap().unwrap();
+    let listening = socket::RecorderSocket::bind(&cell).unwrap();
+    let orders = [
+        ToRecorder::Stop { cause: ipc::Cause::Request },
+        ToRecorder::Kill { error: "server is shutting down".to_owned() },
+    ];
+    let Err(Unreached::Silent(silent)) = take_over(&cell, &orders).await else { panic!("it says nothing") };
+    // Nobody is there any more who would say them again.
+    let (incoming, _outgoing) = listening.accept().await.unwrap().into_split();
+    let mut lines = Lines::new(incoming);
+    for order in orders {
+        assert_eq!(ipc::parse::<ToRecorder>(&lines.next().await.unwrap().unwrap()), Ok(order));
+    }
+    assert!(lines.next().await.is_none());
+
+    // It is gone when it would be killed: it is this test.
+    drop((alive, listening));
+    let death = silent.give_up().await;
+    assert!(matches!(&death, Death::Sudden(how) if how.contains("120 s")), "{death:?}");
+    assert!(matches!(take_over(&cell, &[]).await, Err(Unreached::Away(_))));
 }

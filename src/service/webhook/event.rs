@@ -7,6 +7,7 @@ use proto::egress_info;
 use rand::Rng;
 use rand::distr::Alphanumeric;
 
+use crate::plan::info::shown;
 use crate::protocol::start_egress_request;
 use crate::service::registry::is_over;
 
@@ -43,7 +44,8 @@ impl Event {
     }
 }
 
-/// The body of the webhook: a `WebhookEvent` as protobuf JSON. Whoever gets it twice knows it by its id.
+/// The body of the webhook: a `WebhookEvent` as protobuf JSON. Whoever gets it twice knows it by its id. A receiver reads no secrets
+/// of the others in it.
 pub(super) fn body(
     event: Event,
     info: &proto::EgressInfo,
@@ -58,7 +60,7 @@ pub(super) fn body(
     let event = proto::WebhookEvent {
         event: event.name().to_owned(),
         room,
-        egress_info: Some(info.clone()),
+        egress_info: Some(shown(info.clone())),
         id: "EV_".chars().chain(random).collect(),
         created_at: now.as_second(),
         ..proto::WebhookEvent::default()

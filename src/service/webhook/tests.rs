@@ -136,6 +136,19 @@ async fn a_user_in_the_address_is_not_sent() {
 }
 
 #[tokio::test]
+async fn a_receiver_reads_no_secret_of_another() {
+    let (one, other) = (Receiver::start().await, Receiver::start().await);
+    let (notifier, _tasks) = notifier(&[], quick());
+    let webhooks = vec![webhook(&one.url, ""), webhook(&other.url, "")];
+    let asked = asking(webhooks, info("EG_one", Status::EgressActive));
+    notifier.notify(Event::Updated, &asked, now(), || ());
+    for receiver in [&one, &other] {
+        let body = String::from_utf8(receiver.next().await.body.to_vec()).unwrap();
+        assert!(body.contains("/hook?token={...}") && !body.contains("hush"), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn events_of_one_egress_arrive_in_order_once_each() {
     let receiver = Receiver::start().await;
     // Every second attempt fails.

@@ -1,5 +1,7 @@
 //! Finishes what killed segments left: the segment that was being written becomes the last one, and the playlists end.
 
+mod damage;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,11 +55,20 @@ const MOST_TABLES: usize = 8;
 /// called again after it was interrupted.
 ///
 /// Where the notes do not tell of every segment that is here, a playlist that is stored already stays as it is: it may name more
-/// segments than the one that is made of the notes.
+/// segments than the one that is made of the notes. Once the ended playlists are stored they are made again only when a segment is
+/// left: somebody else may have their names by then.
+///
+/// `damaged` is told of each damaged segment: where it belongs, what is wrong with it, and what it is kept as. It is among what is
+/// left all the same.
 ///
 /// # Errors
 /// When something can't be read or written; nothing is lost then.
-pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Rescued, RescueError> {
+pub fn rescue(
+    dir: &Path,
+    output: OutputId,
+    places: &Places<'_>,
+    damaged: &mut dyn FnMut(String, String, PathBuf),
+) -> Result<Rescued, RescueError> {
     let mut notes = notes::of(dir, output);
     let (segments, mut end, unreadable) = read(dir, &notes)?;
     if end.is_none()
@@ -92,6 +103,13 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Rescu
         }
         let is_last = at + 1 == segments.len();
         if is_there(&segment.local)? {
+            // Before it is stored, and gone from here.
+            let reading = RescueError::io("reading", &segment.local);
+            if let Some(what) = damage::of(&segment.local).map_err(reading)? {
+                let kept =
+                    damage::keep(&segment.local).map_err(RescueError::io("keeping", &segment.local))?;
+                damaged(name.clone(), what, kept);
+            }
             left.push(Leftover { local: segment.local.clone(), name: name.clone() });
         } else if !(places.is_stored)(&name) && (is_last || !places.may_be_stored) {
             // Killed before it had a picture, or removed by somebody.
@@ -108,19 +126,34 @@ pub fn rescue(dir: &Path, output: OutputId, places: &Places<'_>) -> Result<Rescu
     let is_sure =
         unreadable == 0 && is_noted && !stored.is_some_and(|stored| names_more(&stored, first.date, listed));
     let obsolete = if is_sure { written } else { Vec::new() };
+    // Made when all playlists were: one that is gone since is stored.
+    let made = dir.join(format!("rescued-{}", output.0));
+    let (has_segments, were_made) = (!left.is_empty(), is_there(&made)?);
     let playlists = [Some((places.playlist, event)), places.live_playlist.map(|name| (name, live))];
     for (at, (name, playlist)) in playlists.into_iter().flatten().enumerate() {
         let local = dir.join(format!("playlist-{}-rescued-{at}.m3u8", output.0));
+        if were_made && !has_segments && !is_there(&local)? {
+            continue;
+        }
         let text = playlist.text(State::Ended);
         files::replace(&local, text.as_bytes(), 0o666).map_err(RescueError::io("writing", &local))?;
         let name = format!("{}{name}", places.dir);
-        if is_sure || !(places.is_stored)(&name) {
+        if is_sure || !(places.is_stored)(&name) || (places.stored)(&name).is_some_and(|path| is_empty(&path))
+        {
             left.push(Leftover { local, name });
         } else {
             tracing::warn!(name, kept = %local.display(), "notes are damaged: the stored playlist stays as it is");
         }
     }
+    // Empty: it holds nothing that was recorded, and keeps no work directory.
+    files::open(&made, files::options().write(true).create(true).truncate(false))
+        .map_err(RescueError::io("writing", &made))?;
     Ok(Rescued { left, obsolete })
+}
+
+/// Whether a file has lost its content to a power cut.
+fn is_empty(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.len() == 0)
 }
 
 /// The playlists that the sink wrote, and whether every segment that is here was noted.
@@ -133,7 +166,9 @@ fn survey(dir: &Path, output: OutputId, noted: &[Noted]) -> Result<(Vec<PathBuf>
         if name.starts_with(&playlist) {
             playlists.push(path);
         } else if name.starts_with(&segment) {
-            is_noted &= noted.iter().any(|noted| noted.local == path || super::part_of(&noted.local) == path);
+            is_noted &= noted.iter().map(|noted| &noted.local).any(|local| {
+                *local == path || super::part_of(local) == path || damage::kept_as(local) == path
+            });
         }
     }
     Ok((playlists, is_noted))
@@ -199,7 +234,7 @@ enum Left {
     /// Not more than tables: killed before its first picture.
     Nothing,
     /// So many bytes are worth a segment: those before its last picture or piece of sound, which may be incomplete, if there are
-    /// others; all of them where what follows is damaged.
+    /// others; all of them where any are damaged.
     Media { len: usize, duration: Duration },
     /// No transport stream.
     Unknown,
@@ -212,8 +247,7 @@ impl Left {
         let is_stream = |bytes: &[u8]| bytes.chunks_exact(PACKET).all(|packet| packet[0] == pes::SYNC);
         match pes::span(bytes) {
             Some(Span { complete, duration }) => {
-                let is_clean = bytes.get(complete..).is_some_and(is_stream);
-                Self::Media { len: if is_clean { complete } else { bytes.len() }, duration }
+                Self::Media { len: if is_stream(bytes) { complete } else { bytes.len() }, duration }
             }
             None if !is_stream(bytes) || count == 0 && !bytes.is_empty() && bytes[0] != pes::SYNC => {
                 Self::Unknown

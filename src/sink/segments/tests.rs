@@ -46,7 +46,7 @@ fn rescued(dir: &Path, root: &Path) -> Vec<crate::sink::Leftover> {
         live_playlist: plan.live_playlist.as_deref(),
         duration: plan.duration,
     };
-    rescue(dir, OutputId(1), &places).unwrap().left
+    rescue(dir, OutputId(1), &places, &mut |name, damage, _| panic!("{name}: {damage}")).unwrap().left
 }
 
 async fn record(stage: &Stage, plan: &SegmentsPlan, seconds: u64, rate: Rate) {

@@ -22,6 +22,7 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
+use url::form_urlencoded;
 
 use super::gate::{Follower, Gate, Lead, Times};
 use crate::media::{
@@ -292,10 +293,13 @@ pub(super) enum SrtMode {
     Listener,
 }
 
-/// Who calls whom: `mode=` says so, and an address without a host listens.
+/// Who calls whom: `mode=` says so, and an address without a host listens. As GStreamer reads it, names are decoded and the last one
+/// counts: the guard lets listeners pass.
 pub(super) fn srt_mode(address: &str) -> SrtMode {
+    let address = address.split('#').next().unwrap_or_default();
     let (place, query) = address.split_once('?').unwrap_or((address, ""));
-    match query.split('&').find_map(|pair| pair.strip_prefix("mode=")) {
+    let modes = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "mode");
+    match modes.last().as_ref().map(|(_, mode)| mode.as_ref()) {
         Some("listener") => SrtMode::Listener,
         Some(_) => SrtMode::Caller,
         None if place.starts_with("srt://:") => SrtMode::Listener,
@@ -340,6 +344,10 @@ mod tests {
         assert_eq!(srt_mode("srt://h:9000?latency=200&mode=listener"), SrtMode::Listener);
         assert_eq!(srt_mode("srt://:9000"), SrtMode::Listener);
         assert_eq!(srt_mode("srt://:9000?mode=caller"), SrtMode::Caller);
+        for caller in ["mode=listener&mode=caller", "mode=listener&m%6fde=caller", "mode=listener&mode", "a#&mode=listener"] {
+            assert_eq!(srt_mode(&format!("srt://h:9000?{caller}")), SrtMode::Caller, "{caller}");
+        }
+        assert_eq!(srt_mode("srt://h:9000?mode=caller&m%6Fde=liste%6eer"), SrtMode::Listener);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
+use super::beside::Content;
 use super::damage::Damage;
 use super::remux::{self, Remux, head_of};
 use super::{FinalizeError, Whole, io as failed, nothing_readable};
@@ -30,6 +31,14 @@ pub(super) fn make_whole(
     // Without its count it plays as well, only its length is a guess.
     let bearable = |error: &_| matches!(error, FinalizeError::NoSpaceLeft { .. });
     remux::make_whole(Remux { elements, bearable, damage: frames.damage }, recorded, whole, stop)
+}
+
+/// What can be read of a file.
+pub(super) fn content(path: &Path) -> Result<Content, FinalizeError> {
+    let file = File::open(path).map_err(failed("opening", path))?;
+    let Frames { count, cut, damage } = Frames::of(BufReader::new(file)).map_err(failed("reading", path))?;
+    let amount = if count < 2 { 0 } else { count };
+    Ok(Content { amount, damage: damage.described(), is_cut: cut > 0 })
 }
 
 /// Whether a Xing (or Info) header is there and filled in: its first flag says that it has the number of frames.

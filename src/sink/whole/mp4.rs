@@ -10,6 +10,7 @@
 
 mod av1;
 mod boxes;
+mod content;
 mod fragment;
 mod scan;
 mod tables;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use mp4_atom::{Edts, Elst, ElstEntry, Encode, Moov};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::content::{recorded_content, whole_content};
 use self::scan::{Scan, ScanError};
 use super::{FinalizeError, Layout, Whole, io, part_of};
 

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::beside::Content;
 use super::damage::Damage;
 use super::{FinalizeError, Layout, Whole, io, nothing_readable, part_of};
 
@@ -48,6 +49,20 @@ pub(super) fn make_whole(recorded: &Path, whole: &Path) -> Result<Whole, Finaliz
     let size = pages.whole.iter().map(|(start, end)| end - start).sum();
     let (was_cut, damage) = (pages.end < len, pages.damage.described());
     Ok(Whole { size, duration: None, layout: Layout::Ordinary, was_cut, damage, kept: None })
+}
+
+/// What can be read of a file.
+pub(super) fn content(path: &Path) -> Result<Content, FinalizeError> {
+    let file = File::open(path).map_err(io("opening", path))?;
+    let len = file.metadata().map_err(io("reading", path))?.len();
+    let pages = whole_pages(BufReader::new(file), len).map_err(io("reading", path))?;
+    let is_readable = pages.count >= 3 && pages.has_start;
+    let size = pages.whole.iter().map(|(start, end)| end - start).sum();
+    Ok(Content {
+        amount: if is_readable { size } else { 0 },
+        damage: pages.damage.described(),
+        is_cut: pages.end < len,
+    })
 }
 
 /// Writes parts of a file into another one.

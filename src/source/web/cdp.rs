@@ -24,6 +24,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::address::Address;
 use super::page::{PageError, Signal, StartReport};
+use crate::files;
 use crate::process::Pipes;
 pub use connection::DevToolsError;
 use connection::{Connection, Running};
@@ -350,7 +351,10 @@ impl Tab {
         let mut report = std::mem::take(&mut self.report);
         if let Ok(Ok(Some(png))) = shot {
             let path = directory.join("screenshot.png");
-            match tokio::fs::write(&path, png).await {
+            let file = path.clone();
+            let write = move || files::replace_unsynced(&file, &png, 0o666);
+            let written = tokio::task::spawn_blocking(write).await;
+            match written.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
                 Ok(()) => report.screenshot = Some(path),
                 Err(error) => tracing::warn!(%error, path = %path.display(), "no screenshot"),
             }

@@ -200,6 +200,11 @@ impl Stage {
         }
     }
 
+    /// What the watch has noticed until now, and nobody has asked for. Ends what it is good for.
+    pub(super) fn last_news(&mut self) -> Vec<News> {
+        self.vitals.as_mut().map(|vitals| vitals.last_news(Instant::now())).unwrap_or_default()
+    }
+
     /// Ends everything, and waits until it has ended.
     pub(super) async fn close(self) {
         let Self {

@@ -13,7 +13,7 @@ use super::capture::PictureSlot;
 use super::page::{Signal, StartReport};
 use super::relapses::{ATTEMPTS, Relapses, Verdict};
 use super::stage::{Patience, Stage, StageEvent};
-use super::vitals::{News, Part};
+use super::vitals::{News, Part, RECORDER_STALLED};
 use crate::plan::source::WebPlan;
 use crate::source::{SourceContext, SourceEvent};
 
@@ -74,7 +74,16 @@ impl Supervisor {
                 let gap = until.saturating_duration_since(since);
                 tracing::info!(what = part.stalled(), gap_ms = gap.as_millis(), "stall ended");
                 self.stalled.remove(&part);
-                self.tell_stall(part, since, until);
+                self.tell_stall(part.stalled(), since, until);
+            }
+            News::StoodStill { since, until } => {
+                let gap = until.saturating_duration_since(since);
+                tracing::warn!(gap_ms = gap.as_millis(), "{RECORDER_STALLED}");
+                // The same time is told once: what stood still before is told up to here.
+                for (part, began) in std::mem::take(&mut self.stalled) {
+                    self.tell_stall(part.stalled(), began, since);
+                }
+                self.tell_stall(RECORDER_STALLED, since, until);
             }
             News::Died(what) => {
                 tracing::warn!(what, "a part of the browser died");
@@ -83,18 +92,26 @@ impl Supervisor {
         }
     }
 
+    /// Tells what is left to tell of a stage that is lost or ends.
+    fn end_watch(&mut self, stage: &mut Stage) {
+        for news in stage.last_news() {
+            self.on_news(news);
+        }
+        self.end_stalls();
+    }
+
     /// Tells of what still stands still when it is lost, or the recording ends.
     pub(super) fn end_stalls(&mut self) {
         for (part, since) in std::mem::take(&mut self.stalled) {
-            self.tell_stall(part, since, Instant::now());
+            self.tell_stall(part.stalled(), since, Instant::now());
         }
     }
 
-    fn tell_stall(&self, part: Part, since: Instant, until: Instant) {
+    fn tell_stall(&self, what: &'static str, since: Instant, until: Instant) {
         if let (Some(from), Some(to)) = (self.media_time(since), self.media_time(until))
             && from < to
         {
-            self.tell(SourceEvent::Stalled { what: part.stalled(), from, to });
+            self.tell(SourceEvent::Stalled { what, from, to });
         }
     }
 
@@ -133,7 +150,7 @@ impl Supervisor {
                 event = stage.next() => event,
             };
             if !matches!(event, StageEvent::Signal(_) | StageEvent::News(_)) {
-                self.end_stalls();
+                self.end_watch(&mut stage);
             }
             let recovered = match event {
                 StageEvent::Signal(signal) => {
@@ -164,7 +181,7 @@ impl Supervisor {
                 }
             }
         }
-        self.end_stalls();
+        self.end_watch(&mut stage);
         stage.close().await;
     }
 

@@ -173,3 +173,31 @@ async fn what_stands_still_at_the_end_is_told() {
     supervisor.end_stalls();
     assert!(events.try_recv().is_err(), "told once");
 }
+
+/// No time is told twice: what stood still before the recorder did is told up to there.
+#[tokio::test]
+async fn what_stood_still_before_the_recorder_did_is_told_up_to_there() {
+    let scene = Scene::new();
+    let url = Url::parse("http://127.0.0.1/").unwrap();
+    let (timeline, mut events) = (scene.context.timeline.clone(), scene.events);
+    let mut supervisor = Supervisor::new(plan(&url), Arc::new(addresses(&url).await), scene.context, None);
+    timeline.begin();
+    let mut moments = Vec::new();
+    for _ in 0..3 {
+        moments.push(Instant::now());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let [page, since, until] = moments[..] else { panic!("three moments") };
+    supervisor.on_news(News::Stalled { part: Part::Page, since: page });
+    supervisor.on_news(News::StoodStill { since, until });
+    supervisor.end_stalls();
+    let mut told = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        let SourceEvent::Stalled { what, from, to } = event else { panic!("{event:?}") };
+        told.push((what, from, to));
+    }
+    let [(first, _, up_to), (second, from, to)] = told[..] else { panic!("{told:?}") };
+    assert_eq!((first, second), ("the page did not respond", "the recorder stood still"));
+    assert!(up_to.abs_diff(from) < Duration::from_millis(25), "{told:?}");
+    assert!(to > from, "{told:?}");
+}

@@ -4,13 +4,18 @@
 //! page     next frame asked for ─► answer           (renderer, GPU process, browser)
 //! capture  each piece ─► Beat                       (audio server, display)
 //! helpers  list of processes, compared with the one before; the network process by its state
+//! itself   each wake ─► Pulse                       (the recorder)
 //! ```
 //!
 //! A process that is stopped, or waits for ever, dies of nothing: it is only seen by what does not come. The recording goes on
-//! meanwhile, with the last frame and with silence, and its report says from when to when.
+//! meanwhile, with the last frame and with silence, and its report says from when to when. A recorder that stood still itself has heard
+//! nobody: that is told instead, and all others are listened to anew.
 
+mod pulse;
+mod signs;
 mod silence;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, OptionFuture};
@@ -18,11 +23,12 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use self::pulse::{Pulse, Woken};
+use self::signs::Signs;
 pub(super) use self::silence::STALL;
-use self::silence::{Change, Silence};
 use super::capture::Beat;
 use super::cdp::{Answer, Probe};
-use super::helpers::{self, Helpers};
+use super::helpers::{self, Helpers, Role};
 
 /// From one look at the page and the captures to the next.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -31,6 +37,9 @@ const LIST_PERIOD: Duration = Duration::from_secs(1);
 /// Who stops is noticed within this time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 const _: () = assert!(STALL.as_millis() + PERIOD.as_millis() < NOTICED_WITHIN.as_millis());
+
+/// What it is called when the recorder itself stands still.
+pub(super) const RECORDER_STALLED: &str = "the recorder stood still";
 
 /// What can stand still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +70,8 @@ pub(super) enum News {
     Stalled { part: Part, since: Instant },
     /// It goes on.
     Resumed { part: Part, since: Instant, until: Instant },
+    /// The recorder itself did, and heard nobody meanwhile. What had stalled before is noticed anew if it still stands still.
+    StoodStill { since: Instant, until: Instant },
     /// A process is gone, and the browser starts another.
     Died(&'static str),
 }
@@ -69,14 +80,16 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) struct Vitals {
     news: mpsc::UnboundedReceiver<News>,
+    pulse: Arc<Pulse>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Vitals {
     pub(super) fn start(probe: Probe, captures: Vec<(Part, Beat)>) -> Self {
         let (told, news) = mpsc::unbounded_channel();
-        let task = TaskTracker::new().spawn(Watch::new(probe, captures, told).run());
-        Self { news, _task: AbortOnDropHandle::new(task) }
+        let pulse = Arc::new(Pulse::new(Instant::now(), told));
+        let task = TaskTracker::new().spawn(Watch::new(probe, captures, Arc::clone(&pulse)).run());
+        Self { news, pulse, _task: AbortOnDropHandle::new(task) }
     }
 
     /// What is noticed next. Nothing is lost when the future is dropped.
@@ -86,26 +99,39 @@ impl Vitals {
             None => std::future::pending().await,
         }
     }
+
+    /// What was noticed, but not asked for, until the end of the watch. An order to end that came while the recorder stood still
+    /// is carried out before the watch wakes.
+    pub(super) fn last_news(&mut self, now: Instant) -> Vec<News> {
+        let woken = self.pulse.wake(now);
+        let mut last = Vec::new();
+        while let Ok(news) = self.news.try_recv() {
+            last.push(news);
+            // The watch was not told of it, and calls silent whom it could not hear.
+            if woken == Woken::StoodStill(news) {
+                break;
+            }
+        }
+        last
+    }
 }
 
-/// What the task owns.
+/// What the task owns. It waits for nothing but its next wake: what it asks for is a future beside the others.
 struct Watch {
     probe: Probe,
-    page: Silence,
-    network: Silence,
-    captures: Vec<(Part, Beat, Silence)>,
+    signs: Signs,
+    captures: Vec<(Part, Beat)>,
     helpers: Helpers,
-    told: mpsc::UnboundedSender<News>,
+    pulse: Arc<Pulse>,
     /// There is somebody to ask.
     asks_page: bool,
     asks_browser: bool,
 }
 
 impl Watch {
-    fn new(probe: Probe, captures: Vec<(Part, Beat)>, told: mpsc::UnboundedSender<News>) -> Self {
-        let captures = captures.into_iter().map(|(part, beat)| (part, beat, Silence::default())).collect();
-        let (page, network, helpers) = (Silence::default(), Silence::default(), Helpers::default());
-        Self { probe, page, network, captures, helpers, told, asks_page: true, asks_browser: true }
+    fn new(probe: Probe, captures: Vec<(Part, Beat)>, pulse: Arc<Pulse>) -> Self {
+        let (signs, helpers) = (Signs::new(Arc::clone(&pulse)), Helpers::default());
+        Self { probe, signs, captures, helpers, pulse, asks_page: true, asks_browser: true }
     }
 
     async fn run(mut self) {
@@ -113,19 +139,18 @@ impl Watch {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lists = tokio::time::interval(LIST_PERIOD);
         lists.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last = Instant::now();
         let mut frame: Option<BoxFuture<'static, Answer>> = None;
         let mut list: Option<BoxFuture<'static, Option<Vec<i32>>>> = None;
+        let mut roles: Option<BoxFuture<'static, Vec<(i32, Role)>>> = None;
+        let mut network: Option<BoxFuture<'static, bool>> = None;
         loop {
             tokio::select! {
                 biased;
                 Some(answer) = OptionFuture::from(frame.as_mut()) => {
                     frame = None;
+                    let now = self.wake();
                     match answer {
-                        Answer::Alive => {
-                            let change = self.page.heard(Instant::now());
-                            self.tell(Part::Page, change);
-                        }
+                        Answer::Alive => self.signs.heard(Part::Page, now),
                         Answer::Silent => {}
                         // Whoever owns the connection notices that it is gone.
                         Answer::Gone => self.asks_page = false,
@@ -133,72 +158,106 @@ impl Watch {
                 }
                 Some(there) = OptionFuture::from(list.as_mut()) => {
                     list = None;
+                    self.wake();
                     match there {
-                        Some(there) => self.compare(&there).await,
+                        Some(there) => roles = Some(Box::pin(roles_of(self.compare(&there)))),
                         None => self.asks_browser = false,
                     }
                 }
+                Some(known) = OptionFuture::from(roles.as_mut()) => {
+                    roles = None;
+                    self.wake();
+                    for (pid, role) in known {
+                        self.helpers.learn(pid, role);
+                    }
+                }
+                Some(is_stopped) = OptionFuture::from(network.as_mut()) => {
+                    network = None;
+                    let now = self.wake();
+                    match is_stopped {
+                        true => self.signs.look(Part::Network, now),
+                        false => self.signs.heard(Part::Network, now),
+                    }
+                }
                 _ = ticks.tick() => {
-                    let now = Instant::now();
-                    self.look(now, now.saturating_duration_since(last).saturating_sub(PERIOD));
-                    last = now;
-                    self.look_at_network().await;
+                    let now = self.wake();
+                    self.look(now);
+                    if network.is_none() {
+                        network = Some(Box::pin(is_any_stopped(self.helpers.named(helpers::NETWORK))));
+                    }
                     if self.asks_page && frame.is_none() {
                         frame = Some(Box::pin(self.probe.clone().frame()));
                     }
                 }
-                _ = lists.tick(), if self.asks_browser && list.is_none() => {
+                _ = lists.tick(), if self.asks_browser && list.is_none() && roles.is_none() => {
+                    self.wake();
                     list = Some(Box::pin(self.probe.clone().helpers()));
                 }
             }
         }
     }
 
-    /// `late`: how much later than it should be this look is. Meanwhile nobody could hear the page.
-    fn look(&mut self, now: Instant, late: Duration) {
-        self.page.excuse(late);
-        if self.asks_page {
-            let change = self.page.look(now);
-            self.tell(Part::Page, change);
-        }
-        for at in 0..self.captures.len() {
-            let Some((part, beat, silence)) = self.captures.get_mut(at) else { continue };
-            let part = *part;
-            let heard = beat.last().and_then(|last| silence.heard(last));
-            let stalled = silence.look(now);
-            self.tell(part, heard);
-            self.tell(part, stalled);
-        }
-    }
-
-    /// A network process that is stopped costs the page no frame: it is seen by its state alone. One that is gone is missed
-    /// elsewhere.
-    async fn look_at_network(&mut self) {
-        let mut is_stopped = false;
-        for pid in self.helpers.named(helpers::NETWORK) {
-            is_stopped |= helpers::is_stopped(pid).await;
-        }
+    /// Comes first, whatever it was that woke the watch.
+    fn wake(&mut self) -> Instant {
         let now = Instant::now();
-        let change = if is_stopped { self.network.look(now) } else { self.network.heard(now) };
-        self.tell(Part::Network, change);
+        self.signs.wake(now);
+        now
     }
 
-    async fn compare(&mut self, there: &[i32]) {
+    fn look(&mut self, now: Instant) {
+        if self.asks_page {
+            self.signs.look(Part::Page, now);
+        }
+        for (part, beat) in &self.captures {
+            if let Some(last) = beat.last() {
+                self.signs.heard(*part, last);
+            }
+            self.signs.look(*part, now);
+        }
+    }
+
+    /// Tells who is gone. Gives those of whom it is not known yet what they are.
+    fn compare(&mut self, there: &[i32]) -> Vec<i32> {
         for name in self.helpers.missing(there) {
-            self.told.send(News::Died(name)).ok();
+            self.pulse.tell(News::Died(name));
         }
-        for pid in self.helpers.unknown(there) {
-            self.helpers.learn(pid, helpers::role(pid).await);
+        self.helpers.unknown(there)
+    }
+}
+
+async fn roles_of(pids: Vec<i32>) -> Vec<(i32, Role)> {
+    let mut roles = Vec::new();
+    for pid in pids {
+        roles.push((pid, helpers::role(pid).await));
+    }
+    roles
+}
+
+/// A network process that is stopped costs the page no frame: it is seen by its state alone. One that is gone is missed elsewhere.
+async fn is_any_stopped(pids: Vec<i32>) -> bool {
+    for pid in pids {
+        if helpers::is_stopped(pid).await {
+            return true;
         }
     }
+    false
+}
 
-    fn tell(&self, part: Part, change: Option<Change>) {
-        let news = match change {
-            Some(Change::Stalled { since }) => News::Stalled { part, since },
-            Some(Change::Resumed { since, until }) => News::Resumed { part, since, until },
-            None => return,
-        };
-        // The stage may be gone already.
-        self.told.send(news).ok();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stall_of_the_recorder_that_its_end_comes_upon_is_told_and_nothing_behind_it() {
+        let begun = Instant::now();
+        let (told, news) = mpsc::unbounded_channel();
+        let pulse = Arc::new(Pulse::new(begun, told));
+        let task = TaskTracker::new().spawn(std::future::pending::<()>());
+        let mut vitals = Vitals { news, pulse: Arc::clone(&pulse), _task: AbortOnDropHandle::new(task) };
+        let died = News::Died("the browser's GPU process");
+        pulse.tell(died);
+        let back = begun + Duration::from_secs(9);
+        assert_eq!(vitals.last_news(back), [died, News::StoodStill { since: begun, until: back }]);
+        assert!(vitals.last_news(back + PERIOD).is_empty(), "told once");
     }
 }

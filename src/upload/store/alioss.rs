@@ -74,6 +74,10 @@ impl Store for AliOssStore {
         signed.map(|request| request.uri().to_string()).map_err(|error| self.dal.explain(&error))
     }
 
+    fn moved(&self) -> Option<u64> {
+        Some(self.dal.moved())
+    }
+
     async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {
         self.dal.put(object, file, sent).await
     }

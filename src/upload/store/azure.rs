@@ -88,6 +88,10 @@ impl Store for AzureStore {
         Ok(format!("{}?{}", self.location(key), parts.uri.query().unwrap_or_default()))
     }
 
+    fn moved(&self) -> Option<u64> {
+        Some(self.dal.moved())
+    }
+
     async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError> {
         self.dal.put(object, file, sent).await
     }

@@ -36,7 +36,7 @@ impl HttpTransport for Transport {
                 let mut request =
                     self.http.client.request(parts.method.clone(), &url).headers(parts.headers.clone());
                 if !body.is_empty() {
-                    request = request.body(body.clone());
+                    request = request.body(self.http.moved.body(body.clone()));
                 }
                 self.http.send(request).await
             })
@@ -78,6 +78,10 @@ impl Dal {
 
     pub(super) const fn operator(&self) -> &Operator {
         &self.operator
+    }
+
+    pub(super) fn moved(&self) -> u64 {
+        self.http.moved.bytes()
     }
 
     /// Stores a file in blocks, a few at once.

@@ -94,7 +94,7 @@ impl GcsStore {
         let url = self.upload_url("media", &object.key);
         let request = || {
             let post = self.http.client.post(&url).header(header::CONTENT_TYPE, object.mime);
-            post.header(header::CONTENT_LENGTH, bytes.len()).body(bytes.clone())
+            post.header(header::CONTENT_LENGTH, bytes.len()).body(self.http.moved.body(bytes.clone()))
         };
         self.authorized(bytes.len() as u64, request).await.map(drop)
     }
@@ -202,7 +202,8 @@ impl GcsStore {
             len => format!("bytes {from}-{}/{total}", from + len - 1),
         };
         let put = self.http.client.put(session).header(header::CONTENT_RANGE, content_range);
-        let answer = self.http.ask(put.header(header::CONTENT_LENGTH, len).body(bytes)).await?;
+        let put = put.header(header::CONTENT_LENGTH, len).body(self.http.moved.body(bytes));
+        let answer = self.http.ask(put).await?;
         self.progress_in(&answer)
     }
 
@@ -278,6 +279,10 @@ impl Store for GcsStore {
             None => format!("https://{bucket}.storage.googleapis.com/{key}"),
             Some(endpoint) => format!("{}/{bucket}/{key}", endpoint.url),
         }
+    }
+
+    fn moved(&self) -> Option<u64> {
+        Some(self.http.moved.bytes())
     }
 
     async fn signed_url(&self, key: &str, valid: Duration) -> Result<String, StoreError> {

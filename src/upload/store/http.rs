@@ -7,6 +7,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, StatusCode};
 
 use super::error::{StoreError, StoreErrorKind};
+use super::moved::Moved;
 use super::scrub::Scrub;
 use crate::config::storage::ProxyConfig;
 use crate::outbound::{self, Guard, SendError};
@@ -20,6 +21,7 @@ const LONGEST_ANSWER: usize = 1024 * 1024;
 pub(super) struct Http {
     pub(super) client: Client,
     pub(super) scrub: Scrub,
+    pub(super) moved: Moved,
     /// `bucket rec at storage.googleapis.com`
     place: String,
     proxy: Option<ProxyConfig>,
@@ -39,13 +41,25 @@ impl Http {
         Self::guarded(Guard::of_process(), proxy, scrub, place)
     }
 
-    /// The same for what this machine itself asks for: a cloud's metadata service has its credentials.
+    /// The same for what this machine itself asks for: a cloud's metadata service has its credentials. That is asked directly: a
+    /// request's proxy sees nothing of it.
     pub(super) fn unguarded(&self) -> Result<Self, StoreError> {
-        Self::guarded(Guard::open(), self.proxy.as_ref(), self.scrub.clone(), self.place.clone())
+        Self::made(Guard::open(), true, self.proxy.as_ref(), self.scrub.clone(), self.place.clone())
     }
 
     fn guarded(
         guard: Guard,
+        proxy: Option<&ProxyConfig>,
+        scrub: Scrub,
+        place: String,
+    ) -> Result<Self, StoreError> {
+        Self::made(guard, false, proxy, scrub, place)
+    }
+
+    /// `is_machines`: what is not encrypted does not go through the proxy.
+    fn made(
+        guard: Guard,
+        is_machines: bool,
         proxy: Option<&ProxyConfig>,
         scrub: Scrub,
         place: String,
@@ -55,15 +69,17 @@ impl Http {
         let mut builder = guard.http().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
         if let Some(given) = proxy {
             super::place::check_proxy(given, guard)?;
-            let mut proxy = reqwest::Proxy::all(given.url.expose())
-                .map_err(|_| unusable("the proxy's url is no address; write it as http://host:port"))?;
+            let url = given.url.expose();
+            let made = if is_machines { reqwest::Proxy::https(url) } else { reqwest::Proxy::all(url) };
+            let mut proxy =
+                made.map_err(|_| unusable("the proxy's url is no address; write it as http://host:port"))?;
             if !given.username.is_empty() {
                 proxy = proxy.basic_auth(&given.username, given.password.expose());
             }
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|_| unusable("the HTTP client can't be made"))?;
-        Ok(Self { client, scrub, place, proxy: proxy.cloned(), guard })
+        Ok(Self { client, scrub, moved: Moved::default(), place, proxy: proxy.cloned(), guard })
     }
 
     /// The same for a host that no name server knows.
@@ -85,6 +101,9 @@ impl Http {
                 break;
             }
             body.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            self.moved.on_answer();
         }
         Ok(Answer { status, headers, body: body.into() })
     }
@@ -178,6 +197,7 @@ fn join(code: &str, message: &str) -> String {
 mod tests {
     use super::*;
     use crate::secret::Secret;
+    use crate::upload::store::testing::{Reply, Server};
 
     #[tokio::test]
     async fn neither_server_nor_proxy_may_be_on_the_link() {
@@ -194,6 +214,20 @@ mod tests {
         }
         let refused = guarded(Some("http://user:pass@169.254.169.254:3128")).unwrap_err().to_string();
         assert!(refused.contains("allow_link_local") && !refused.contains("pass"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_sees_nothing_of_what_the_machine_asks_its_metadata_service() {
+        let proxy = Server::start(|_, _| Reply::status(200)).await;
+        let metadata = Server::start(|_, _| Reply::status(200)).await;
+        let given = ProxyConfig { url: Secret::new(proxy.url()), ..ProxyConfig::default() };
+        let place = "bucket a".to_owned();
+        let http = Http::guarded(Guard::open(), Some(&given), Scrub::default(), place).unwrap();
+        let machines = http.unguarded().unwrap();
+        machines.send(machines.client.get(metadata.url())).await.unwrap();
+        assert_eq!((proxy.requests().len(), metadata.requests().len()), (0, 1));
+        http.send(http.client.get(metadata.url())).await.unwrap();
+        assert_eq!((proxy.requests().len(), metadata.requests().len()), (1, 1));
     }
 
     #[test]

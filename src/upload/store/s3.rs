@@ -17,13 +17,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::primitives::{ByteStream, Length};
+use aws_sdk_s3::primitives::{ByteStream, Length, SdkBody};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::{StreamExt, TryStreamExt};
 
 use self::client::Connection;
 pub(super) use self::client::Peers;
 use self::parts::GrowingParts;
+use super::moved::Moved;
 use super::place::{self, Endpoint};
 use super::retry::Persistence;
 use super::scrub::Scrub;
@@ -51,6 +52,7 @@ struct Bucket {
     endpoint: Option<Endpoint>,
     persistence: Persistence,
     connection: Connection,
+    moved: Moved,
 }
 
 impl S3Store {
@@ -64,7 +66,8 @@ impl S3Store {
     ) -> Result<Self, StoreError> {
         let endpoint = Endpoint::parse(&config.endpoint)?;
         let connection = Connection::new(config, endpoint.as_ref(), scrub, peers)?;
-        let bucket = Bucket { config: config.clone(), endpoint, persistence, connection };
+        let (config, moved) = (config.clone(), Moved::default());
+        let bucket = Bucket { config, endpoint, persistence, connection, moved };
         Ok(Self { bucket: Arc::new(bucket) })
     }
 }
@@ -73,6 +76,10 @@ impl S3Store {
 impl Store for S3Store {
     fn location(&self, key: &str) -> String {
         location(&self.bucket.config, self.bucket.endpoint.as_ref(), key)
+    }
+
+    fn moved(&self) -> Option<u64> {
+        Some(self.bucket.moved.bytes())
     }
 
     async fn signed_url(&self, key: &str, valid: Duration) -> Result<String, StoreError> {
@@ -141,14 +148,16 @@ fn read_error(error: aws_sdk_s3::primitives::ByteStreamError) -> std::io::Error 
     code.map_or_else(|| std::io::Error::other(error), std::io::Error::from_raw_os_error)
 }
 
-async fn body(range: &FileRange) -> Result<ByteStream, StoreError> {
-    ByteStream::read_from()
+async fn body(range: &FileRange, moved: &Moved) -> Result<ByteStream, StoreError> {
+    let read = ByteStream::read_from()
         .path(&range.file)
         .offset(range.offset)
         .length(Length::Exact(range.len))
         .build()
         .await
-        .map_err(|error| StoreError::file(&range.file, read_error(error)))
+        .map_err(|error| StoreError::file(&range.file, read_error(error)))?;
+    let moved = moved.clone();
+    Ok(read.map(move |body| SdkBody::from_body_1_x(moved.counted(body))))
 }
 
 impl Bucket {
@@ -186,7 +195,10 @@ impl Bucket {
                 let mut may_learn = true;
                 loop {
                     match request(client.clone()).await {
-                        Ok(answer) => return Ok(answer),
+                        Ok(answer) => {
+                            self.moved.on_answer();
+                            return Ok(answer);
+                        }
                         Err(Failed::File(error)) => return Err(error),
                         Err(Failed::Answer(failure))
                             if may_learn && self.connection.clock().learn(&failure) =>
@@ -205,7 +217,7 @@ impl Bucket {
         let bytes = range.map_or(0, |range| range.len);
         self.request(bytes, |client| async move {
             let body = match range {
-                Some(range) if range.len > 0 => body(range).await?,
+                Some(range) if range.len > 0 => body(range, &self.moved).await?,
                 _ => ByteStream::from_static(b""),
             };
             client
@@ -273,7 +285,7 @@ impl Bucket {
     ) -> Result<CompletedPart, StoreError> {
         let answer = self
             .request(range.len, |client| async move {
-                let body = body(range).await?;
+                let body = body(range, &self.moved).await?;
                 let part = client
                     .upload_part()
                     .bucket(&self.config.bucket)

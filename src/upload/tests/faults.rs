@@ -1,6 +1,7 @@
 //! A storage that refuses, fails and comes back, in virtual time.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -18,6 +19,8 @@ enum Answer {
     Unreachable,
     /// It is taken after this.
     Slow(Duration),
+    /// The same, and each second something moves until then.
+    Moving(Duration),
     /// Never.
     Silent,
 }
@@ -30,6 +33,7 @@ struct Fake {
     began: Instant,
     answer: Box<Answers>,
     attempts: Mutex<Vec<(String, Duration)>>,
+    moved: AtomicU64,
 }
 
 impl std::fmt::Debug for Fake {
@@ -48,6 +52,10 @@ impl Store for Fake {
         Ok(self.location(key))
     }
 
+    fn moved(&self) -> Option<u64> {
+        Some(self.moved.load(Ordering::Relaxed))
+    }
+
     async fn put(&self, object: &Object, _: &Path, _: &Sent) -> Result<(), StoreError> {
         let now = self.began.elapsed();
         self.attempts.lock().unwrap().push((object.key.clone(), now));
@@ -64,6 +72,14 @@ impl Store for Fake {
                 tokio::time::sleep(time).await;
                 Ok(())
             }
+            Answer::Moving(time) => {
+                let until = Instant::now() + time;
+                while Instant::now() < until {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    self.moved.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            }
             Answer::Silent => std::future::pending().await,
         }
     }
@@ -77,8 +93,8 @@ struct Faulty {
 impl Faulty {
     fn new(patience: Duration, answer: impl Fn(&str, Duration) -> Answer + Send + Sync + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (began, attempts) = (Instant::now(), Mutex::default());
-        let store = Arc::new(Fake { began, answer: Box::new(answer), attempts });
+        let (began, attempts, moved) = (Instant::now(), Mutex::default(), AtomicU64::new(0));
+        let store = Arc::new(Fake { began, answer: Box::new(answer), attempts, moved });
         let work = dir.path().join("work");
         std::fs::create_dir(&work).unwrap();
         let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
@@ -275,6 +291,72 @@ async fn the_end_shows_what_it_waits_for_and_an_impatient_person_ends_it_at_once
     let PatienceLeft { trouble, left } = view.progress().patience.expect("it waits");
     assert_eq!((trouble, left.as_secs_f64().ceil()), (Trouble::Answers(503), 41.0));
     assert_eq!(trouble.to_string(), "storage answers 503");
+    lane.fixture.abandon.cancel();
+    let since = Instant::now();
+    while lane.fixture.events.recv().await.is_some() {}
+    assert!(since.elapsed().is_zero());
+    assert!((0..3).all(|at| lane.fixture.path(&format!("work/{at}")).exists()));
+}
+
+/// A short attempt of a file of the fixture, and what looking at it costs.
+const ATTEMPT: Duration = Duration::from_secs(6);
+
+#[tokio::test(start_paused = true)]
+async fn the_end_waits_for_a_storage_that_says_nothing_no_longer_than_its_patience() {
+    for patience in [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(10), MINUTE] {
+        let mut lane = Faulty::new(patience, |_, _| Answer::Silent);
+        lane.store(0, 1);
+        let (stored, kept, took) = lane.end().await;
+        assert_eq!((stored, kept), (Vec::new(), vec![0]));
+        assert!(took >= patience && took <= patience + 2 * ATTEMPT, "{patience:?}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_silent_already_when_the_end_comes_is_given_up_as_well() {
+    let mut lane = Faulty::new(Duration::from_secs(10), |_, _| Answer::Silent);
+    lane.store(0, 5);
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(lane.tries("0.ts"), 1, "while it is recorded the store's own deadlines are enough");
+    let (stored, kept, took) = lane.end().await;
+    assert_eq!((stored, kept), (Vec::new(), (0..5).collect()));
+    assert!(took >= Duration::from_secs(10) && took <= Duration::from_secs(10) + 3 * ATTEMPT, "{took:?}");
+    assert!((0..5).all(|at| lane.tries(&format!("{at}.ts")) >= 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_goes_silent_after_it_took_files_is_waited_for_no_longer() {
+    let answer = |key: &str, _: Duration| if key == "0.ts" { Answer::Taken } else { Answer::Silent };
+    let mut lane = Faulty::new(Duration::from_secs(10), answer);
+    lane.store(0, 4);
+    assert_eq!(stored(lane.fixture.next().await).0, 0);
+    let (stored, kept, took) = lane.end().await;
+    assert_eq!((stored, kept), (Vec::new(), (1..4).collect()));
+    assert!(took <= Duration::from_secs(10) + 3 * ATTEMPT, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_upload_that_moves_is_not_cut_at_the_end() {
+    for patience in [Duration::ZERO, Duration::from_secs(2), MINUTE] {
+        let mut lane = Faulty::new(patience, |_, _| Answer::Moving(10 * MINUTE));
+        lane.store(0, 2);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let (stored, kept, _) = lane.end().await;
+        assert_eq!((stored, kept), (vec![0, 1], Vec::new()), "{patience:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_shows_that_a_storage_says_nothing_and_an_impatient_person_ends_it_at_once() {
+    let mut lane = Faulty::new(MINUTE, |_, _| Answer::Silent);
+    lane.store(0, 3);
+    let view = lane.view();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(view.progress().patience, None, "nobody waits yet");
+    lane.fixture.close();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let PatienceLeft { trouble, left } = view.progress().patience.expect("it waits");
+    assert_eq!((trouble, left.as_secs_f64().round()), (Trouble::Silent, 40.0));
     lane.fixture.abandon.cancel();
     let since = Instant::now();
     while lane.fixture.events.recv().await.is_some() {}

@@ -158,6 +158,31 @@ fn a_recorder_that_was_taken_over_and_is_killed_is_told_and_recovered() {
 }
 
 #[test]
+fn a_recorder_that_stands_still_stops_when_it_goes_on() {
+    let _slot = slots::encoder();
+    let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
+    super::until_written(&mut service, dir.path(), &id, super::SOME);
+    let recorder = recorder_of(&mut service);
+    // Not the other way around: a kernel hangs up on what is stopped when its parent dies, and has it go on.
+    let watch = service.kill();
+    kill(Pid::from_raw(recorder), Signal::SIGSTOP).unwrap();
+    let mut next = Serve::start(dir.path(), "");
+    let stopped = next.callers().stop(&id).unwrap();
+    assert_eq!(stopped["status"], "EGRESS_ACTIVE", "{stopped}");
+    let update = json!({ "egress_id": id, "add_output_urls": ["rtmp://127.0.0.1:1/live/key"] });
+    assert_eq!(next.callers().call("UpdateStream", &update).unwrap_err().code, "unavailable");
+    kill(Pid::from_raw(recorder), Signal::SIGCONT).unwrap();
+    let info = next.until_over(&id, PATIENCE);
+    assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
+    assert!(details(&info).starts_with("End reason: StopEgress API"), "{info}");
+    assert_decodable(&file);
+    until_gone(recorder);
+    watch.assert_nothing_left(|| {});
+    next.end();
+    assert!(!cell(dir.path(), &id).exists());
+}
+
+#[test]
 fn a_recording_that_ends_while_its_service_stands_still_is_complete() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");

@@ -118,3 +118,27 @@ fn what_is_missing_or_wrong_is_named_and_no_secret_is_shown() {
     assert_eq!(resolve("f", None, &local).unwrap_err().field(), "output");
     assert!(resolve("f", of_request(bucket("b")).as_ref(), &local).is_ok());
 }
+
+#[test]
+fn google_s_credentials_are_a_key_and_never_say_where_one_is() {
+    let with = |json: &str| {
+        let credentials_json = Secret::new(json.to_owned());
+        Backend::Gcs(GcsConfig { credentials_json, bucket: "b".into(), ..GcsConfig::default() })
+    };
+    let none = ServerStorage::default();
+    for json in ["", r#"{"type":"service_account"}"#, r#"{"type":"authorized_user"}"#] {
+        resolve("f", Some(&with(json)), &none).unwrap();
+    }
+    for json in [
+        r#"{"type":"external_account","credential_source":{"file":"/SECRET"}}"#,
+        r#"{"type":"external_account","credential_source":{"executable":{"command":"/SECRET"}}}"#,
+        r#"{"type":"impersonated_service_account","source_credentials":{"type":"SECRET"}}"#,
+        r#"{"type":"SECRET"}"#,
+        r#"{"type":["service_account"]}"#,
+        "{}",
+    ] {
+        let error = resolve("f", Some(&with(json)), &none).unwrap_err();
+        assert_eq!(error.field(), "f.storage.credentials", "{json}");
+        assert!(!error.to_string().contains("SECRET"), "{error}");
+    }
+}

@@ -55,6 +55,11 @@ impl Scene {
     }
 
     fn rescue(&self, may_be_stored: bool) -> Rescued {
+        self.rescue_and_tell(may_be_stored).0
+    }
+
+    /// Also what it says of damaged segments.
+    fn rescue_and_tell(&self, may_be_stored: bool) -> (Rescued, Vec<(String, String, PathBuf)>) {
         let stored = |name: &str| Some(self.path("stored").join(name)).filter(|path| path.exists());
         let places = Places {
             is_stored: &|name| stored(name).is_some(),
@@ -65,7 +70,18 @@ impl Scene {
             live_playlist: None,
             duration: Duration::from_secs(2),
         };
-        rescue(self.dir.path(), OUTPUT, &places).unwrap()
+        let mut damaged = Vec::new();
+        let mut tell = |name, damage, kept| damaged.push((name, damage, kept));
+        let rescued = rescue(self.dir.path(), OUTPUT, &places, &mut tell).unwrap();
+        (rescued, damaged)
+    }
+
+    /// Stores what is left, as `weir recover` does.
+    fn store(&self, rescued: &Rescued) {
+        for Leftover { local, name } in &rescued.left {
+            self.write(&format!("stored/{name}"), &fs::read(local).unwrap());
+            fs::remove_file(local).unwrap();
+        }
     }
 }
 
@@ -128,6 +144,73 @@ fn a_damaged_segment_is_not_cut() {
     }
 }
 
+#[test]
+fn a_damaged_segment_is_named_and_kept_beside_the_stored_one() {
+    let half = stream(50).len() / PACKET / 2 * PACKET;
+    let whole = stream(50);
+    for (local, from, to) in [
+        ("segment-1-000000.ts.part", 0, 400),
+        ("segment-1-000000.ts.part", half, half + 400),
+        ("segment-1-000000.ts.part", whole.len() - 400, whole.len()),
+        // One that was closed, too.
+        ("segment-1-000000.ts", 0, whole.len()),
+        ("segment-1-000000.ts", half, half + 400),
+    ] {
+        let scene = Scene::with_notes(1);
+        let mut bytes = whole.clone();
+        bytes[from..to].fill(0);
+        scene.write(local, &bytes);
+        let kept = scene.path("segment-1-000000.damaged.ts");
+        // A recovery that could not store it changes nothing.
+        for _ in 0..2 {
+            let (rescued, damaged) = scene.rescue_and_tell(false);
+            assert_eq!(names(&rescued), ["a_00000.ts", "a.m3u8"], "{local} {from}");
+            assert_eq!(fs::read(&rescued.left[0].local).unwrap(), bytes, "{local} {from}");
+            let [(name, damage, at)] = &damaged[..] else { panic!("{local} {from}: {damaged:?}") };
+            assert_eq!((name.as_str(), at), ("a_00000.ts", &kept));
+            assert!(damage.starts_with("damaged from byte "), "{damage}");
+        }
+        scene.store(&scene.rescue(false));
+        assert_eq!(fs::read(&kept).unwrap(), bytes, "{local} {from}");
+        // What is kept is no segment that the notes do not know.
+        let (rescued, damaged) = scene.rescue_and_tell(false);
+        assert_eq!((rescued.left, damaged), (Vec::new(), Vec::new()), "{local} {from}");
+    }
+    let scene = Scene::with_notes(2);
+    scene.write("segment-1-000000.ts", &[]);
+    scene.write("segment-1-000001.ts", &whole);
+    let (_, damaged) = scene.rescue_and_tell(false);
+    assert_eq!(damaged.len(), 1, "{damaged:?}");
+    assert_eq!((damaged[0].0.as_str(), damaged[0].1.as_str()), ("a_00000.ts", "empty"));
+}
+
+#[test]
+fn ended_playlists_that_are_stored_are_not_stored_again() {
+    let scene = Scene::with_notes(2);
+    scene.write("segment-1-000000.ts", &stream(50));
+    scene.write("segment-1-000001.ts.part", &stream(3));
+    let rescued = scene.rescue(false);
+    assert_eq!(names(&rescued), ["a_00000.ts", "a_00001.ts", "a.m3u8"]);
+    // Killed before the playlist was stored, though one that had not ended is there: it comes again.
+    let (playlist, segments) = rescued.left.split_last().unwrap();
+    scene.store(&Rescued { left: segments.to_vec(), obsolete: Vec::new() });
+    scene.write("stored/a.m3u8", b"#EXTM3U");
+    let again = scene.rescue(false);
+    assert_eq!(again.left, [playlist.clone()]);
+    assert_eq!(listed(&again), ["a_00000.ts", "a_00001.ts"]);
+    scene.store(&again);
+    // Somebody else may have the name now.
+    scene.write("stored/a.m3u8", b"since");
+    for _ in 0..2 {
+        assert_eq!(scene.rescue(false).left, []);
+    }
+    fs::remove_file(scene.path("stored/a.m3u8")).unwrap();
+    assert_eq!(scene.rescue(false).left, [], "what was taken away does not come back");
+    // A segment that is there again is listed again.
+    scene.write("segment-1-000001.ts", &stream(3));
+    assert_eq!(names(&scene.rescue(false)), ["a_00001.ts", "a.m3u8"]);
+}
+
 /// Killed between the note of its end and its renaming.
 #[test]
 fn a_segment_whose_end_was_noted_is_given_its_name() {
@@ -168,6 +251,9 @@ fn with_torn_notes_a_stored_playlist_stays_as_it_is() {
         let expected = if is_stored { vec!["a_00002.ts"] } else { vec!["a_00002.ts", "a.m3u8"] };
         assert_eq!((names(&rescued), &rescued.obsolete), (expected, &Vec::new()));
         assert!(scene.path("segment-1-000001.ts").exists(), "nobody knows what it is called");
+        // One that a power cut has emptied names no more than the new one.
+        scene.write("stored/a.m3u8", b"");
+        assert_eq!(names(&scene.rescue(false)), ["a_00002.ts", "a.m3u8"]);
     }
 }
 

@@ -4,6 +4,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 /// A `moov` or `moof` larger than this is not ours; a fragment of ours has some kilobytes.
 const LARGEST_HEADER: u64 = 64 << 20;
+/// Kinds that say nothing of where media lies.
+const HARMLESS: [[u8; 4]; 8] =
+    [*b"mfra", *b"free", *b"skip", *b"styp", *b"sidx", *b"uuid", *b"udta", *b"meta"];
+/// One of them that is larger, and neither free room nor an index, is not ours: media may be in it.
+const LARGEST_HARMLESS: u64 = 16 << 10;
 /// Read at once while a fragment is looked for.
 const STRIDE: usize = 64 << 10;
 
@@ -53,19 +58,40 @@ impl Header {
         Ok(Some(bytes))
     }
 
-    /// Whether it is of a kind that says nothing of where media lies.
-    pub(super) fn is_harmless(&self) -> bool {
-        is_harmless(self.kind)
+    /// Whether it may be passed over: it says nothing of where media lies, and has none in it, as far as the file goes. `len`: of
+    /// the file.
+    pub(super) fn is_harmless(&self, source: &mut (impl Read + Seek), len: u64) -> io::Result<bool> {
+        let end = self.end.min(len);
+        match &self.kind {
+            b"mfra" => is_index(source, self.content, end),
+            b"free" | b"skip" => is_zeros(source, self.content, end),
+            kind => Ok(HARMLESS.contains(kind) && self.end - self.start <= LARGEST_HARMLESS),
+        }
     }
 
     /// Whether it is of a kind that stands at the top of a file.
     pub(super) fn is_known(&self) -> bool {
-        is_harmless(self.kind) || [*b"ftyp", *b"moov", *b"moof", *b"mdat"].contains(&self.kind)
+        HARMLESS.contains(&self.kind) || [*b"ftyp", *b"moov", *b"moof", *b"mdat"].contains(&self.kind)
     }
 }
 
-fn is_harmless(kind: [u8; 4]) -> bool {
-    [*b"mfra", *b"free", *b"skip", *b"styp", *b"sidx", *b"uuid", *b"udta", *b"meta"].contains(&kind)
+/// Whether between two places there are the boxes of an index of fragments (ISO/IEC 14496-12 §8.8.9), the last one maybe cut.
+fn is_index(source: &mut (impl Read + Seek), from: u64, end: u64) -> io::Result<bool> {
+    let mut at = from;
+    while at < end {
+        // Fewer bytes than a header has are the beginning of one.
+        let Some(header) = Header::read(source, at, end)? else { return Ok(end - at < 8) };
+        if ![*b"tfra", *b"mfro"].contains(&header.kind) {
+            return Ok(false);
+        }
+        at = header.end;
+    }
+    Ok(true)
+}
+
+/// Whether between two places there is nothing: room that was kept free.
+fn is_zeros(source: &mut (impl Read + Seek), from: u64, end: u64) -> io::Result<bool> {
+    find(source, from, end, 1, |byte| byte != b"\0").map(|found| found.is_none())
 }
 
 /// Whether the last bytes of a file, fewer than a header has, are the beginning of one.

@@ -122,8 +122,10 @@ impl Walk {
             b"ftyp" if at == 0 => self.cut_in(source, &header)?,
             b"moov" if !has_movie && !is_whole => self.cut_in(source, &header)?,
             b"moof" if has_movie => self.cut_in(source, &header)?,
-            _ if header.is_harmless() && !is_whole => self.cut_in(source, &header)?,
-            _ if header.is_harmless() && self.is_followed(source, &header)? => {
+            // What is in it besides would be lost without a word.
+            _ if !header.is_harmless(source, self.len)? => Step::Damaged,
+            _ if !is_whole => self.cut_in(source, &header)?,
+            _ if self.is_followed(source, &header)? => {
                 self.complete = header.end;
                 Step::To(header.end)
             }

@@ -208,6 +208,30 @@ fn zeros_behind_the_end_are_no_end() {
 }
 
 #[test]
+fn bytes_in_a_box_that_says_nothing_are_damage_and_not_passed_over() {
+    let with_box = |kind: &[u8; 4], said: u32, content: &[u8]| {
+        let head = [(said + 8).to_be_bytes(), *kind].concat();
+        scan_of(&[RECORDED.as_slice(), &head, content].concat()).unwrap()
+    };
+    for kind in [b"free", b"skip", b"uuid", b"udta", b"meta", b"sidx", b"styp", b"mfra"] {
+        // Also one that the file seems to be cut in.
+        for said in [40_000, 50_000] {
+            let scan = with_box(kind, said, &[0x55; 40_000]);
+            let name = String::from_utf8_lossy(kind);
+            assert!(scan.damage.bytes >= 40_000, "{name}, {said}: {}", scan.damage);
+            assert_eq!(pieces(&scan), pieces(&UNDAMAGED), "{name}");
+        }
+    }
+    // Free room, and a few words about the file.
+    for said in [40_000, 50_000] {
+        assert!(with_box(b"free", said, &[0; 40_000]).damage.is_none(), "{said}");
+    }
+    assert!(with_box(b"uuid", 4000, &[0x55; 4000]).damage.is_none());
+    let index = [b"\0\0\x75\x30tfra".as_slice(), &[7; 29_992], b"\0\0\0\x10mfro", &[7; 8]].concat();
+    assert!(with_box(b"mfra", 30_016, &index).damage.is_none());
+}
+
+#[test]
 fn a_damaged_file_stays_beside_the_one_that_is_made_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let (recorded, whole) = (dir.path().join("file-0.recording.mp4"), dir.path().join("file-0.mp4"));

@@ -38,6 +38,12 @@ impl Silence {
         }
     }
 
+    /// Nobody was there to hear it, and what was noticed before is told up to then: all its time again.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.last = self.last.map(|_| now);
+        self.is_stalled = false;
+    }
+
     /// Looks whether it is silent for too long.
     pub(super) fn look(&mut self, now: Instant) -> Option<Change> {
         let since =

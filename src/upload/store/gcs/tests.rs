@@ -223,6 +223,19 @@ async fn refusals_are_told_without_secrets() {
     assert!(!unusable.to_string().contains("oops"), "{unusable}");
 }
 
+#[test]
+fn credentials_that_name_a_file_or_a_program_are_never_opened() {
+    for source in [json!({ "file": "/etc/hostname" }), json!({ "executable": { "command": "/bin/true" } })] {
+        let json = json!({
+            "type": "external_account", "audience": "a", "subject_token_type": "t",
+            "token_url": "http://127.0.0.1:1/${HOME}", "credential_source": source,
+        });
+        let named = GcsConfig { credentials_json: Secret::new(json.to_string()), ..config("") };
+        let unusable = GcsStore::open(&named, quick(), Scrub::default()).unwrap_err();
+        assert_eq!(unusable.kind(), StoreErrorKind::Unusable, "{unusable}");
+    }
+}
+
 #[tokio::test]
 async fn a_proxy_gets_its_user_and_password() {
     let proxy = Server::start(|request, _| match request.method.as_str() {

@@ -36,19 +36,20 @@ impl Identity {
         endpoint: Option<&Endpoint>,
         http: &Http,
     ) -> Result<Self, StoreError> {
-        let json = config.credentials_json.expose();
-        let token_uri = if json.trim().is_empty() { None } else { token_uri(json)? };
-        let is_machines = json.trim().is_empty() && endpoint.is_none();
-        let sender = Sender { http: if is_machines { http.unguarded()? } else { http.clone() }, token_uri };
-        let context = Context::new().with_file_read(TokioFileRead).with_env(OsEnv).with_http_send(sender);
         let sign = RequestSigner::new("storage").with_scope(SCOPE);
-        let signer = match (json.trim(), endpoint) {
+        let signer = match (config.credentials_json.expose().trim(), endpoint) {
             ("", Some(_)) => None,
             ("", None) => {
+                let sender = Sender { http: http.unguarded()?, token_uri: None };
+                let context =
+                    Context::new().with_file_read(TokioFileRead).with_env(OsEnv).with_http_send(sender);
                 let default = DefaultCredentialProvider::builder().build();
                 Some(Signer::new(context, default, sign))
             }
             (json, _) => {
+                // They may be a request's: no files, variables and programs of this machine are for them.
+                let sender = Sender { http: http.clone(), token_uri: token_uri(json)? };
+                let context = Context::new().with_http_send(sender);
                 let given = StaticCredentialProvider::new(json).with_scope(SCOPE);
                 Some(Signer::new(context, given, sign))
             }
@@ -111,7 +112,7 @@ impl Identity {
     }
 }
 
-/// Where the tokens of a key file come from.
+/// Where the tokens of a key file come from. What is no key, but says where one is, is refused.
 fn token_uri(json: &str) -> Result<Option<String>, StoreError> {
     // Its text is a secret as a whole, so that no error may show where in it something is wrong.
     let file: serde_json::Value = serde_json::from_str(json).map_err(|_| {
@@ -120,6 +121,13 @@ fn token_uri(json: &str) -> Result<Option<String>, StoreError> {
             "credentials_json is no JSON; give the content of a key file",
         )
     })?;
+    let kind = file.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
+    if !GcsConfig::is_key(kind) {
+        return Err(StoreError::new(
+            StoreErrorKind::Unusable,
+            "credentials_json is no key of a service account; give the content of its key file",
+        ));
+    }
     Ok(file.get("token_uri").and_then(serde_json::Value::as_str).map(str::to_owned))
 }
 
