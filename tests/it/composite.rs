@@ -26,8 +26,6 @@ use crate::support::shared::{own_room, unique};
 use crate::support::slots;
 
 const SIZE: (f64, f64) = (1280.0, 720.0);
-/// Between two tiles, in pixels.
-const GAP: f64 = 8.0;
 /// An end, a room's included.
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -40,7 +38,7 @@ fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {
 /// Who is in the tiles of a grid, by number; tiles without anybody last. Who speaks comes first in a grid, and here everybody
 /// does, so that the order is left to how loud each is heard; what a layout makes of an order is tested where it is made.
 fn seen(still: &Still, columns: usize, rows: usize) -> Vec<Option<u32>> {
-    let tiles = room::grid(columns, rows, SIZE, GAP).into_iter();
+    let tiles = room::grid(columns, rows).into_iter();
     let mut seen: Vec<_> = tiles.map(|tile| room::who(still, tile)).collect();
     seen.sort_unstable_by_key(|who| (who.is_none(), *who));
     seen
