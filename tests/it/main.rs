@@ -41,6 +41,7 @@ mod streams;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the bench uses the rest")]
 mod support;
+mod three;
 mod tracks;
 mod unprintable;
 mod variants;
