@@ -37,6 +37,7 @@ mod stalls;
 mod stillness;
 mod storage;
 mod storage_faults;
+mod stream_faults;
 mod streams;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the bench uses the rest")]
