@@ -28,6 +28,7 @@ mod participants;
 mod reconnects;
 mod refusals;
 mod remux;
+mod room_ends;
 mod rooms;
 mod sdks;
 mod server_restarts;
