@@ -311,17 +311,20 @@ fn of_one() -> &'static OfOne {
     })
 }
 
-/// Asserts that ann is seen and heard, and nobody else.
+/// Asserts that somebody is seen and heard, and nobody else; gives when they flash and when they beep.
 #[track_caller]
-fn assert_ann_alone(path: &Path) -> (Vec<f64>, Vec<f64>) {
+fn assert_alone(path: &Path, who: Person) -> (Vec<f64>, Vec<f64>) {
     assert_decodable(path);
-    let Seen { who, flashes } = seen_in(path, WHOLE, SOON);
-    assert_eq!(who, Some(Person::Ann), "{}", path.display());
+    let seen = seen_in(path, WHOLE, SOON);
+    assert_eq!(seen.who, Some(who), "{}: {seen:.2?}", path.display());
     let beeps = beeps(path, 0, 0.0);
-    let [anns, bens, cleos] = EVERYBODY.map(beeps);
-    assert!(bens.is_empty() && cleos.is_empty(), "{}: {bens:.2?} {cleos:.2?}", path.display());
-    assert_together(path, Person::Ann, &flashes, &anns);
-    (flashes, anns)
+    for other in EVERYBODY.into_iter().filter(|other| *other != who) {
+        let heard = beeps(other);
+        assert!(heard.is_empty(), "{}, {other:?}: {heard:.2?}", path.display());
+    }
+    let heard = beeps(who);
+    assert_together(path, who, &seen.flashes, &heard);
+    (seen.flashes, heard)
 }
 
 #[test]
@@ -329,7 +332,7 @@ fn one_of_three_is_heard_when_they_speak_and_seen_unless_they_are_muted() {
     let all = of_one();
     let _slot = slots::encoder();
     let file = all.outputs.file();
-    let (flashes, beeps) = assert_ann_alone(&file);
+    let (flashes, beeps) = assert_alone(&file, Person::Ann);
     let moments = [all.spoke, all.muted, all.back, all.left];
     let [spoke, muted, back, left] = moments.map(|moment| placed(&all.outputs.ended, moment));
     assert!(beeps.iter().all(|at| *at > spoke - 0.3), "before {spoke:.2} s: {beeps:.2?}");
@@ -351,12 +354,80 @@ fn one_of_three_is_heard_when_they_speak_and_seen_unless_they_are_muted() {
 fn one_of_three_is_alone_in_their_segments() {
     let all = of_one();
     let _slot = slots::encoder();
-    assert_ann_alone(&all.outputs.playlist());
+    assert_alone(&all.outputs.playlist(), Person::Ann);
 }
 
 #[test]
 fn one_of_three_is_alone_in_their_stream() {
     let all = of_one();
     let _slot = slots::encoder();
-    assert_ann_alone(&all.outputs.stream);
+    assert_alone(&all.outputs.stream, Person::Ann);
+}
+
+/// Two tracks, and when nothing of them came.
+struct OfTracks {
+    outputs: Outputs,
+    lost: SystemTime,
+    back: SystemTime,
+}
+
+/// Ben's two tracks, while the others perform, too: for a while nothing of both gets through.
+fn of_tracks() -> &'static OfTracks {
+    static ONCE: OnceLock<OfTracks> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let _slot = slots::encoder();
+        let (livekit, room) = (LiveKitServer::shared(), unique("three"));
+        let people = EVERYBODY.map(|person| person.performs(livekit, &room));
+        let [_, ben, _] = &people;
+        let place = Place::new("two-tracks-of-three");
+        let tracks = ["track-composite", &room, "--video-track", &ben.picture, "--audio-track", &ben.voice];
+        let mut recorder = place.record(&tracks);
+        recorder.until_said(&format!("shown track={}", ben.picture));
+        recorder.runs_for(Duration::from_secs(5));
+        let lost = SystemTime::now();
+        for sid in [&ben.picture, &ben.voice] {
+            ben.publisher.pause(sid, true);
+        }
+        recorder.runs_for(Duration::from_secs(4));
+        let back = SystemTime::now();
+        for sid in [&ben.picture, &ben.voice] {
+            ben.publisher.pause(sid, false);
+        }
+        recorder.runs_for(Duration::from_secs(6));
+        recorder.signal(Signal::SIGINT);
+        OfTracks { outputs: place.finish(recorder), lost, back }
+    })
+}
+
+#[test]
+fn two_tracks_that_are_lost_for_a_while_go_on_together() {
+    let all = of_tracks();
+    let _slot = slots::encoder();
+    let file = all.outputs.file();
+    let (flashes, beeps) = assert_alone(&file, Person::Ben);
+    let [lost, back] = [all.lost, all.back].map(|moment| placed(&all.outputs.ended, moment));
+    for times in [&flashes, &beeps] {
+        let count = |from: f64, to: f64| times.iter().filter(|at| (from..to).contains(*at)).count();
+        let found = [count(0.0, lost), count(lost + 1.0, back), count(back, f64::INFINITY)];
+        assert!(
+            found[0] > 0 && found[1] == 0 && found[2] > 0,
+            "lost from {lost:.2} to {back:.2} s: {times:.2?}"
+        );
+    }
+    let after: Vec<f64> = flashes.into_iter().filter(|at| *at > back).collect();
+    assert_together(&file, Person::Ben, &after, &beeps);
+}
+
+#[test]
+fn two_tracks_are_alone_in_their_segments() {
+    let all = of_tracks();
+    let _slot = slots::encoder();
+    assert_alone(&all.outputs.playlist(), Person::Ben);
+}
+
+#[test]
+fn two_tracks_are_alone_in_their_stream() {
+    let all = of_tracks();
+    let _slot = slots::encoder();
+    assert_alone(&all.outputs.stream, Person::Ben);
 }
