@@ -123,7 +123,7 @@ const ROOM_FOR_ALL: (&str, &str) = ("LIVEKIT_CPU_REQUEST", "64");
 /// Somebody is there who publishes nothing.
 #[test]
 fn a_room_that_closes_before_anything_is_published_aborts_its_recordings() {
-    let _slot = slots::light();
+    let _slot = slots::encoder();
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let configuration = format!("ws_url: {}\n", livekit.ws_url());
     let mut weir = Serve::start_with(dir.path(), &configuration, &[ROOM_FOR_ALL]);
@@ -136,8 +136,10 @@ fn a_room_that_closes_before_anything_is_published_aborts_its_recordings() {
         request["segment_outputs"] = json!([{ "filename_prefix": place(format!("{name}/part")) }]);
         request
     };
+    let small = json!({ "width": 640, "height": 360, "framerate": 15 });
     let requests = [
         ("StartRoomCompositeEgress", outputs(json!({ "audio_only": true }), "room")),
+        ("StartRoomCompositeEgress", outputs(json!({ "layout": "grid", "advanced": small }), "page")),
         ("StartParticipantEgress", outputs(json!({ "identity": "ann" }), "ann")),
     ];
     let ids = requests.map(|(method, request)| {
