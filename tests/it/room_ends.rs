@@ -177,7 +177,7 @@ fn a_recorder_whose_twin_comes_says_nothing_more_and_uploads_nothing() {
     let livekit = LiveKitServer::start_with(&redis, service::keys(), &[webhooks.url()]);
     let dir = tempfile::tempdir().unwrap();
     let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
-    let mut weir = Serve::start(dir.path(), &configuration);
+    let mut weir = Serve::start_with(dir.path(), &configuration, &[ROOM_FOR_ALL]);
     let ann = Publisher::join(&livekit, own_room(), "ann", Codec::Opus);
     ann.publish(Codec::Opus, Codec::Opus.tone(ANN, 0.3));
     let bucket = store.bucket("twins");
