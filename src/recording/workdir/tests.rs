@@ -11,6 +11,7 @@ fn plan(name: &Path) -> RecordingPlan {
         egress_id: EgressId::new("EG_test"),
         source: SourcePlan::Web(WebPlan {
             page: Page::Address(url::Url::parse("https://example.com").unwrap()),
+            room: None,
             start: StartRule::OnLoad,
             capture: CaptureKind::Framebuffer,
             width: 16,
