@@ -82,6 +82,16 @@ pub trait Watcher: Send + Sync {
     /// A recording is over, as its last report says. It may be told again.
     fn ended(&self, info: &proto::EgressInfo);
 
+/// Whether a report says that its recording goes on. One with a last status that is not over is finishing its files: its end is
+/// reported when they are finished.
+#[must_use]
+pub fn goes_on(info: &proto::EgressInfo) -> bool {
+    matches!(
+        info.status(),
+        EgressStatus::EgressStarting | EgressStatus::EgressActive | EgressStatus::EgressEnding
+    )
+}
+
     /// A recording has offered a file to a store.
     fn uploaded(&self, tried: &Tried) {
         let _ = tried;

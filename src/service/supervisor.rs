@@ -17,13 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use livekit_protocol as proto;
-use proto::EgressStatus;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::error::ServiceError;
 use super::leftovers::Death;
+use super::registry::goes_on;
 use crate::ipc::cell::Cell;
 use crate::ipc::{
     self, FromRecorder, Incoming, Job, Lines, Outgoing, Progress, Refusal, RefusalKind, Taken, ToRecorder,
@@ -100,6 +100,7 @@ pub(super) async fn launch(job: &Job, mut info: proto::EgressInfo) -> Result<Lau
             info.file_results = named.file_results;
             info.segment_results = named.segment_results;
             info.image_results = named.image_results;
+            info.result = named.result;
         }
         Ok(_) => tracing::warn!("the recorder's first report can't be read"),
         Err(error) => {
@@ -252,12 +253,8 @@ impl Launched {
             tracing::warn!("the recorder reports of another egress");
             return;
         }
-        // A limit that was reached is told when the recording is over, not while its files are finished.
-        let goes_on = matches!(
-            info.status(),
-            EgressStatus::EgressStarting | EgressStatus::EgressActive | EgressStatus::EgressEnding
-        );
-        if goes_on {
+        // A limit that was reached, and a failure, are reported when the recording is over, not while its files are finished.
+        if goes_on(&info) {
             tell(&info);
         }
         self.info.send_replace(info);

@@ -6,7 +6,10 @@ use tokio::time::advance;
 use super::*;
 use crate::ipc::Info;
 
-use proto::EgressStatus::{EgressActive as Active, EgressComplete as Complete, EgressEnding as Ending};
+use proto::EgressStatus;
+use proto::EgressStatus::{
+    EgressActive as Active, EgressComplete as Complete, EgressEnding as Ending, EgressFailed as Failed,
+};
 
 fn info(status: EgressStatus) -> proto::EgressInfo {
     let ended_at = i64::from(status == Complete);
