@@ -253,9 +253,18 @@ impl<'a> Driver<'a> {
                 self.start_session();
                 self.handle(Event::SourceLoaded)
             }
-            SourceEvent::Ready => self.handle(Event::SourceReady),
+            SourceEvent::InRoom { room_id } => {
+                if self.setup.plan.source.set_room_id(&room_id) {
+                    self.report.set_room_id(&room_id);
+                    self.reporter.changed(self.report.info());
+                }
+                Vec::new()
+            }
+            SourceEvent::Ready => self.on_ready(),
             SourceEvent::Discovered(found, first_frame) => self.on_discovered(&found, first_frame),
             SourceEvent::Ended => self.handle(Event::SourceEnded),
+            // Dealt with by the loop, which must return at once.
+            SourceEvent::Evicted => Vec::new(),
             SourceEvent::Muted(is_muted) => {
                 tracing::info!(is_muted, "all sound");
                 self.outputs.muted(is_muted);

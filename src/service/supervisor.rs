@@ -158,7 +158,7 @@ impl Launched {
     ) -> Departed {
         let (mut updates, mut graphs) = (Questions::new(), Questions::new());
         let (mut pictures, mut profiles) = (Questions::new(), Questions::new());
-        let (mut ended, mut is_understood) = (false, true);
+        let (mut ended, mut is_evicted, mut is_understood) = (false, false, true);
         let mut silence = Silence::begin(Instant::now());
         let mut looks = interval(silence::LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -189,6 +189,10 @@ impl Launched {
                             if let Some(kept) = kept {
                                 tracing::warn!(kept = %kept.display(), "something is left of it");
                             }
+                        }
+                        Ok(FromRecorder::Evicted { kept }) => {
+                            is_evicted = true;
+                            tracing::warn!(?kept, "another recorder has its egress");
                         }
                         Ok(word @ (FromRecorder::Ready(_) | FromRecorder::Refused(_))) => {
                             tracing::warn!(?word, "unexpected of a recorder");
@@ -239,7 +243,11 @@ impl Launched {
             Death::Sudden("the recorder died: it closed its output, did not end, and was killed".to_owned())
         };
         // Who has said that all is over has nothing more to lose.
-        let death = if ended { Death::Natural } else { death };
+        let death = match (is_evicted, ended) {
+            (true, _) => Death::Evicted,
+            (false, true) => Death::Natural,
+            (false, false) => death,
+        };
         Departed { info: self.info.borrow().clone(), death }
     }
 
