@@ -204,6 +204,7 @@ fn not_writable(error: &PreflightError) -> Refusal {
         PreflightError::NotADirectory { .. }
         | PreflightError::NotWritable { .. }
         | PreflightError::IsADirectory { .. }
+        | PreflightError::TooLong { .. }
         | PreflightError::Storage { .. } => RefusalKind::Invalid,
     };
     Refusal { kind, message: error.to_string() }
