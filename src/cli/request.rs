@@ -31,7 +31,7 @@ use crate::secret::Secret;
 pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
     let media = Media::from_flags(args.media.audio_only, args.media.video_only)?;
     let (url, await_start_signal) = (args.url.clone(), args.await_start_signal);
-    let source = SourceRequest::Web(WebRequest { url, media, await_start_signal });
+    let source = SourceRequest::Web(WebRequest { room: None, url, media, await_start_signal });
     request(source, &args.recording, directory)
 }
 

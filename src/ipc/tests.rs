@@ -186,6 +186,7 @@ fn messages_read_back() {
         FromRecorder::Picture { id: 9, jpeg: None },
         FromRecorder::Picture { id: 10, jpeg: Picture::new(&[0xff, 0xd8, 0, 10]) },
         FromRecorder::Ended { kept: Some("/a/b".into()) },
+        FromRecorder::Evicted { kept: None },
     ] {
         assert_eq!(parse::<FromRecorder>(&line(&message)).as_ref(), Ok(&message));
     }

@@ -49,7 +49,7 @@ pub fn web(request: proto::WebEgressRequest) -> Result<EgressRequest, PlanError>
         Some(web_egress::Options::Advanced(options)) => wire::advanced(options)?,
     };
     let media = Media::from_flags(audio_only, video_only)?;
-    let source = SourceRequest::Web(WebRequest { url, media, await_start_signal });
+    let source = SourceRequest::Web(WebRequest { room: None, url, media, await_start_signal });
     Ok(EgressRequest::of_wire(wire, source, encoding, outputs, wire::webhooks(webhooks)?))
 }
 

@@ -96,11 +96,11 @@ impl SourceRequest {
         }
     }
 
-    /// The room that is to be recorded, where it is one.
+    /// The room whose recording it is, where it is one's. A page does not join it.
     #[must_use]
     pub const fn room(&self) -> Option<&RoomTicket> {
         match self {
-            Self::Web(_) => None,
+            Self::Web(web) => web.room.as_ref(),
             Self::Room(room) => Some(&room.room),
             Self::Track(track) => Some(&track.room),
             Self::Media(media) => Some(&media.room),
@@ -167,6 +167,8 @@ pub enum MediaOf {
 /// A web page.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebRequest {
+    /// Whose recording it is, where a v2 request says so: for names and reports alone.
+    pub room: Option<RoomTicket>,
     pub url: String,
     pub media: Media,
     pub await_start_signal: bool,
@@ -175,8 +177,9 @@ pub struct WebRequest {
 impl fmt::Debug for WebRequest {
     /// The address prints without what may be secret in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, media, await_start_signal } = self;
+        let Self { room, url, media, await_start_signal } = self;
         f.debug_struct("WebRequest")
+            .field("room", room)
             .field("url", &redact::page_url(url))
             .field("media", media)
             .field("await_start_signal", await_start_signal)

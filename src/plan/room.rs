@@ -48,7 +48,22 @@ impl fmt::Debug for RoomTicket {
     }
 }
 
+/// A room whose recording it is, where a page that joins no room is recorded for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomLabel {
+    pub name: String,
+    /// As livekit-server looked it up; empty: unknown.
+    pub id: String,
+}
+
 impl RoomTicket {
+    /// What is said of the room itself; `None`: it has no name.
+    #[must_use]
+    pub(super) fn label(&self) -> Option<RoomLabel> {
+        let Self { name, id, .. } = self;
+        (!name.is_empty()).then(|| RoomLabel { name: name.clone(), id: id.clone() })
+    }
+
     /// The same ticket for the room that a request names; an envelope's name counts where the request has none.
     #[must_use]
     pub(super) fn named(self, name: String) -> Self {

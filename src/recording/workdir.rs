@@ -184,6 +184,14 @@ impl WorkDir {
         self.root.clone()
     }
 
+    /// Removes what says where it all belongs: that is another recording's place now. `weir recover` asks for one (`--storage`).
+    pub fn forget_storage(&self) {
+        let path = self.root.join(STORAGE);
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::error!(%error, path = %path.display(), "an evicted recording still says where it belongs");
+        }
+    }
+
     /// Lists in the manifest what could not be stored.
     ///
     /// # Errors

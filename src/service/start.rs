@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use super::error::ServiceError;
 use super::leftovers::settle;
-use super::registry::is_over;
+use super::registry::goes_on;
 use super::roster::Seat;
 use super::supervisor::{Launched, launch};
 use super::{Service, leftovers};
@@ -182,7 +182,7 @@ pub(super) async fn resume(service: Arc<Service>, launched: Launched, cell: Cell
         launched.handle.kill(error);
     }
     // The last one is told when it is known how the recorder ended.
-    if !is_over(&info) {
+    if goes_on(&info) {
         service.registry.update(info);
     }
     let egress_id = cell.egress_id().to_owned();

@@ -183,7 +183,8 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     let room = own_room();
     let _publishers = Publishers::join(livekit, &pages, room, &names, options);
     let dir = tempfile::tempdir().unwrap();
-    let arguments = [room, "--file", "{room_name}", "--fps", "15", "--images", "seen", "--every", "1s"];
+    let name = "{room_name}-{room_id}";
+    let arguments = [room, "--file", name, "--fps", "15", "--images", "seen", "--every", "1s"];
     let mut recorder = record(dir.path(), livekit, &arguments);
     let everybody: Vec<u32> = (1..=count).collect();
     let shown: Vec<_> = everybody.iter().copied().map(Some).collect();
@@ -201,7 +202,10 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     let ended = recorder.finish(ENDED_WITHIN).complete();
     assert_eq!(ended.info["roomName"], room, "{}", ended.info);
 
-    let file = ended.path(&format!("{room}.mp4"));
+    // The page has told it.
+    let room_id = ended.info["roomId"].as_str().unwrap();
+    assert!(room_id.starts_with("RM_"), "{}", ended.info);
+    let file = ended.path(&format!("{room}-{room_id}.mp4"));
     assert_decodable(&file);
     moments.assert_in(&file, &ended.info["fileResults"][0]["startedAt"]);
     let (samples, length) = (sound::samples(&file), Probe::of(&file).duration);

@@ -278,9 +278,13 @@ fn routes_say_where_a_kind_and_a_person_are_heard_and_the_rest_is_not() {
 fn a_room_in_which_nobody_says_anything_is_silent_for_as_long_as_it_was_recorded() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let arguments = ["room", own_room(), "--audio-only", "--file", "silence.ogg", "--duration", "4s"];
+    let (ann, sid) = singer(server, "ann", Codec::Opus, ANN, "standard");
+    ann.mute(&sid, true);
+    let arguments = ["room", own_room(), "--audio-only", "--file", "{room_id}.ogg", "--duration", "4s"];
     let ended = record(dir.path(), server, &arguments).finish(SOON).complete();
-    let file = ended.path("silence.ogg");
+    let room_id = ended.info["roomId"].as_str().unwrap();
+    assert!(room_id.starts_with("RM_"), "{}", ended.info);
+    let file = ended.path(&format!("{room_id}.ogg"));
     let length = Probe::of(&file).duration;
     // A busy machine ends it late.
     assert!((3.7..10.0).contains(&length), "{length}");

@@ -63,16 +63,26 @@ fn complete_info(info: &mut Value) {
     complete_results(fields, "file_results", &file);
     complete_results(fields, "segment_results", &segments);
     complete_results(fields, "image_results", &images);
+    // The one result of a recording with one kind of output stands here, too.
+    for (name, own) in [("file", &file), ("segments", &segments)] {
+        if let Some(result) = fields.get_mut(name) {
+            complete_result(result, own);
+        }
+    }
+    if let Some(Value::Object(streams)) = fields.get_mut("stream") {
+        complete_results(streams, "info", &stream);
+    }
 }
 
 fn complete_results(info: &mut Map<String, Value>, list: &str, own: &Value) {
-    let times = json!({ "started_at": "0", "ended_at": "0" });
-    each(info, list, |result| {
-        if let Value::Object(fields) = result {
-            complete(fields, &times);
-            complete(fields, own);
-        }
-    });
+    each(info, list, |result| complete_result(result, own));
+}
+
+fn complete_result(result: &mut Value, own: &Value) {
+    if let Value::Object(fields) = result {
+        complete(fields, &json!({ "started_at": "0", "ended_at": "0" }));
+        complete(fields, own);
+    }
 }
 
 fn complete(fields: &mut Map<String, Value>, values: &Value) {

@@ -21,6 +21,7 @@ pub enum Result {
     KilledOom,
     KilledShutdown,
     ProcessError,
+    DuplicateIdentity,
 }
 
 impl Result {
@@ -56,6 +57,7 @@ impl Result {
             Self::KilledOom => "killed_oom",
             Self::KilledShutdown => "killed_shutdown",
             Self::ProcessError => "process_error",
+            Self::DuplicateIdentity => "duplicate_identity",
         }
     }
 }

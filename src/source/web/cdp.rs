@@ -329,8 +329,8 @@ impl Tab {
                 event => {
                     let mut signals = Vec::new();
                     self.note(event, &mut signals);
-                    if let Some(signal) = signals.first() {
-                        return TabEvent::Signal(*signal);
+                    if let Some(signal) = signals.into_iter().next() {
+                        return TabEvent::Signal(signal);
                     }
                 }
             }
@@ -362,7 +362,14 @@ impl Tab {
         self.document.note(&event);
         match event {
             PageEvent::Said { line, more } => self.report.logged(&self.scrubbed(&line), more),
-            PageEvent::Signal(signal) => signals.push(signal),
+            PageEvent::Signal(signal) => {
+                // The first of a kind counts, however often a page repeats it.
+                let is_known =
+                    |known: &Signal| std::mem::discriminant(known) == std::mem::discriminant(&signal);
+                if !signals.iter().any(is_known) {
+                    signals.push(signal);
+                }
+            }
             PageEvent::Response { status } => self.report.status = Some(status),
             PageEvent::RequestFailed { url, reason, .. } => self.report.failed(&url, &reason),
             PageEvent::Requested

@@ -14,6 +14,7 @@ use super::page::{Signal, StartReport};
 use super::relapses::{ATTEMPTS, Relapses, Verdict};
 use super::stage::{Patience, Stage, StageEvent};
 use super::vitals::{News, Part};
+use crate::plan::page::Page;
 use crate::plan::source::WebPlan;
 use crate::source::{SourceContext, SourceEvent};
 
@@ -54,9 +55,14 @@ impl Supervisor {
     }
 
     pub(super) fn on_signal(&mut self, signal: Signal) {
+        // Any other page joins no room as this egress, whatever it logs.
+        let is_room = matches!(self.plan.page, Page::Room(_));
         let (said, event) = match signal {
             Signal::Start => (&mut self.ready, SourceEvent::Ready),
             Signal::End => (&mut self.ended, SourceEvent::Ended),
+            Signal::Evicted if is_room => (&mut self.ended, SourceEvent::Evicted),
+            Signal::InRoom(room_id) if is_room => return self.tell(SourceEvent::InRoom { room_id }),
+            Signal::Evicted | Signal::InRoom(_) => return,
         };
         if !std::mem::replace(said, true) {
             self.tell(event);

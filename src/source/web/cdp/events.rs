@@ -74,7 +74,8 @@ impl PageEvent {
 
     /// Whether a repetition may be dropped.
     pub(super) const fn is_once(&self) -> bool {
-        matches!(self, Self::Signal(_) | Self::Crashed)
+        // Of ids a page can make any number.
+        matches!(self, Self::Signal(Signal::Start | Signal::End | Signal::Evicted) | Self::Crashed)
     }
 
     /// Length of its texts.
@@ -82,6 +83,7 @@ impl PageEvent {
         match self {
             Self::Said { line, .. } => line.len(),
             Self::RequestFailed { url, reason, .. } => url.len() + reason.len(),
+            Self::Signal(Signal::InRoom(id)) => id.len(),
             _ => 0,
         }
     }

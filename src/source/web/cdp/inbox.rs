@@ -130,6 +130,7 @@ mod tests {
         inbox.push(PageEvent::Crashed);
         for number in 0..10_000 {
             inbox.push(PageEvent::Document(format!("loader {number}")));
+            inbox.push(PageEvent::Signal(Signal::InRoom(format!("RM_{number}"))));
             inbox.push(PageEvent::Requested);
         }
         assert!(inbox.0.state.lock().unwrap().waiting.len() <= EVENTS);
