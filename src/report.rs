@@ -123,16 +123,18 @@ impl Report {
             places.insert(id, place);
         }
         let contents = Contents::new(plan);
-        Self {
+        let mut report = Self {
             info,
             places,
             streams,
-            notes: Vec::new(),
+            notes: plan.adjustments.clone(),
             failures: Failures::default(),
             reason: None,
             contents,
             manifest_of: None,
-        }
+        };
+        report.write_details();
+        report
     }
 
     /// What outputs are called is known now: the source told.

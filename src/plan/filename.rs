@@ -201,8 +201,9 @@ pub(super) fn segments_origin((prefix, playlist, live_playlist): (&str, &str, &s
     let [(prefix_dir, prefix), (playlist_dir, playlist), (_, live)] =
         [&prefix, &playlist, &live_playlist].map(|path| split(path));
     let dir = if playlist_dir.is_empty() { prefix_dir } else { playlist_dir };
-    let is_ours = |name: &str| without_known_extension(name).is_empty() || has_time(name);
-    match has_time(dir) || [prefix, playlist, live].into_iter().all(is_ours) {
+    let is_ours = |name: &str| name.is_empty() || has_time(name);
+    let names = [without_known_extension(prefix), without_extension(playlist), without_extension(live)];
+    match has_time(dir) || names.into_iter().all(is_ours) {
         true => NameOrigin::Generated,
         false => NameOrigin::Given,
     }
@@ -229,40 +230,38 @@ pub(super) fn segments(
 ) -> Result<SegmentNames, PlanError> {
     let live_field = format!("{field}.live_playlist_name");
     let prefix = naming.path(&format!("{field}.filename_prefix"), prefix)?;
-    let playlist = naming.path(&format!("{field}.playlist_name"), playlist)?;
-    let live = naming.path(&live_field, live_playlist)?;
+    // Before placeholders are filled in: a dot in the name of a room begins no extension.
+    let playlist = naming.path(&format!("{field}.playlist_name"), without_extension(playlist))?;
+    let live = naming.path(&live_field, without_extension(live_playlist))?;
     let (prefix_dir, prefix_name) = split(&prefix);
     let (playlist_dir, playlist_name) = split(&playlist);
     let (live_dir, live_name) = split(&live);
 
     let dir = if playlist_dir.is_empty() { prefix_dir } else { playlist_dir };
-    // Segments may lie below their playlist, which names them by their path from there.
-    let below = prefix_dir.strip_prefix(dir).unwrap_or(prefix_dir);
-    if below.starts_with('/') {
-        return Err(PlanError::invalid(
-            format!("{field}.filename_prefix"),
-            format!("segments must lie in the directory of their playlist ({dir}) or below it"),
-        ));
-    }
-    let playlist_name = match (without_known_extension(playlist_name), prefix_name) {
+    // Segments lie in the directory of their playlist or below it, which names them by their path from there. Another directory
+    // is made below it, as LiveKit does.
+    let below = prefix_dir.strip_prefix(dir).unwrap_or(prefix_dir).trim_start_matches('/');
+    let playlist_name = match (playlist_name, prefix_name) {
         ("", "") => naming.default_name(),
         ("", prefix) => prefix.to_owned(),
         (playlist, _) => playlist.to_owned(),
     };
     let prefix_name = if prefix_name.is_empty() { &playlist_name } else { prefix_name };
-    let live_playlist = match (live_dir, without_known_extension(live_name)) {
+    let live_playlist = match (live_dir, live_name) {
         ("", "") => None,
         (_, "") => return Err(PlanError::invalid(live_field, "it names a directory; give it a file name")),
         (live_dir, _) if !live_dir.is_empty() && live_dir != dir => {
-            return Err(PlanError::invalid(
+            return Err(PlanError::worded(
+                "live_playlist_name must be in same directory as playlist_name",
                 live_field,
-                "live_playlist_name must be in same directory as playlist_name; a name without directory is put there",
+                "a name without directory is put there",
             ));
         }
         (_, live) if live == playlist_name => {
-            return Err(PlanError::invalid(
+            return Err(PlanError::worded(
+                "live_playlist_name cannot be identical to playlist_name",
                 live_field,
-                "live_playlist_name cannot be identical to playlist_name; give it another name",
+                "give it another name; what stands behind the last dot of either is its extension",
             ));
         }
         (_, live) => Some(format!("{live}.m3u8")),
@@ -295,6 +294,18 @@ const KNOWN_EXTENSIONS: [&str; 9] =
 
 fn without_known_extension(name: &str) -> &str {
     KNOWN_EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(name)
+}
+
+/// The path of a playlist without what stands behind the last dot of its name, whatever that is, as LiveKit has it.
+fn without_extension(path: &str) -> &str {
+    let (dir, name) = split(path);
+    match name.rfind('.').map(|dot| &name[..dot]) {
+        // `.` and `..` are directories, before and after.
+        Some(stem) if !matches!(name, "." | "..") && !matches!(stem, "." | "..") => {
+            &path[..dir.len() + stem.len()]
+        }
+        Some(_) | None => path,
+    }
 }
 
 /// Directory with its `/`, and name.

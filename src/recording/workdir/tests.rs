@@ -35,6 +35,7 @@ fn plan(name: &Path) -> RecordingPlan {
         })],
         limits: Limits::default(),
         retry_count: 0,
+        adjustments: Vec::new(),
     }
 }
 
