@@ -130,13 +130,14 @@ impl Report {
             info,
             places,
             streams,
-            notes: Vec::new(),
+            notes: plan.adjustments.clone(),
             failures: Failures::default(),
             reason: None,
             contents,
             manifest_of: None,
         };
         report.fill_deprecated_result();
+        report.write_details();
         report
     }
 

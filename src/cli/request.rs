@@ -70,7 +70,9 @@ pub fn participant(args: &ParticipantArgs, directory: &Path) -> Result<EgressReq
 pub fn track_composite(args: &TrackCompositeArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
     let room = RoomTicket { name: args.room.clone(), ..RoomTicket::default() };
     let source = SourceRequest::Media(MediaRequest::tracks(room, &args.audio_track, &args.video_track));
-    request(source, &args.recording, directory)
+    let mut request = request(source, &args.recording, directory)?;
+    request.encoding.as_published = args.as_published;
+    Ok(request)
 }
 
 /// What `record track` and `plan track` ask for.

@@ -229,8 +229,9 @@ pub(super) fn segments_origin((prefix, playlist, live_playlist): (&str, &str, &s
     let [(prefix_dir, prefix), (playlist_dir, playlist), (_, live)] =
         [&prefix, &playlist, &live_playlist].map(|path| split(path));
     let dir = if playlist_dir.is_empty() { prefix_dir } else { playlist_dir };
-    let is_ours = |name: &str| without_known_extension(name).is_empty() || has_time(name);
-    match has_time(dir) || [prefix, playlist, live].into_iter().all(is_ours) {
+    let is_ours = |name: &str| name.is_empty() || has_time(name);
+    let names = [without_known_extension(prefix), without_extension(playlist), without_extension(live)];
+    match has_time(dir) || names.into_iter().all(is_ours) {
         true => NameOrigin::Generated,
         false => NameOrigin::Given,
     }
@@ -258,45 +259,40 @@ pub(super) fn segments(
     let live_field = format!("{field}.live_playlist_name");
     let playlist_field = format!("{field}.playlist_name");
     // A playlist without a prefix beside it is the prefix of its segments, too.
-    let playlist_ending = match split(prefix).1 {
-        "" => NUMBER_AND_EXTENSION,
-        _ => added(playlist, PLAYLIST),
-    };
+    let playlist_ending = if split(prefix).1.is_empty() { NUMBER_AND_EXTENSION } else { PLAYLIST.len() };
     let prefix = naming.path(&format!("{field}.filename_prefix"), prefix, NUMBER_AND_EXTENSION)?;
-    let playlist = naming.path(&playlist_field, playlist, playlist_ending)?;
-    let live = naming.path(&live_field, live_playlist, added(live_playlist, PLAYLIST))?;
+    // Before placeholders are filled in: a dot in the name of a room begins no extension.
+    let playlist = naming.path(&playlist_field, without_extension(playlist), playlist_ending)?;
+    let live = naming.path(&live_field, without_extension(live_playlist), PLAYLIST.len())?;
     let (prefix_dir, prefix_name) = split(&prefix);
     let (playlist_dir, playlist_name) = split(&playlist);
     let (live_dir, live_name) = split(&live);
 
     let dir = if playlist_dir.is_empty() { prefix_dir } else { playlist_dir };
-    // Segments may lie below their playlist, which names them by their path from there.
-    let below = prefix_dir.strip_prefix(dir).unwrap_or(prefix_dir);
-    if below.starts_with('/') {
-        return Err(PlanError::invalid(
-            format!("{field}.filename_prefix"),
-            format!("segments must lie in the directory of their playlist ({dir}) or below it"),
-        ));
-    }
-    let playlist_name = match (without_known_extension(playlist_name), prefix_name) {
+    // Segments lie in the directory of their playlist or below it, which names them by their path from there. Another directory
+    // is made below it, as LiveKit does.
+    let below = prefix_dir.strip_prefix(dir).unwrap_or(prefix_dir).trim_start_matches('/');
+    let playlist_name = match (playlist_name, prefix_name) {
         ("", "") => fitted(&playlist_field, NUMBER_AND_EXTENSION, |longest| naming.default_name(longest))?,
         ("", prefix) => prefix.to_owned(),
         (playlist, _) => playlist.to_owned(),
     };
     let prefix_name = if prefix_name.is_empty() { &playlist_name } else { prefix_name };
-    let live_playlist = match (live_dir, without_known_extension(live_name)) {
+    let live_playlist = match (live_dir, live_name) {
         ("", "") => None,
         (_, "") => return Err(PlanError::invalid(live_field, "it names a directory; give it a file name")),
         (live_dir, _) if !live_dir.is_empty() && live_dir != dir => {
-            return Err(PlanError::invalid(
+            return Err(PlanError::worded(
+                "live_playlist_name must be in same directory as playlist_name",
                 live_field,
-                "live_playlist_name must be in same directory as playlist_name; a name without directory is put there",
+                "a name without directory is put there",
             ));
         }
         (_, live) if live == playlist_name => {
-            return Err(PlanError::invalid(
+            return Err(PlanError::worded(
+                "live_playlist_name cannot be identical to playlist_name",
                 live_field,
-                "live_playlist_name cannot be identical to playlist_name; give it another name",
+                "give it another name; what stands behind the last dot of either is its extension",
             ));
         }
         (_, live) => Some(format!("{live}{PLAYLIST}")),
@@ -329,6 +325,18 @@ const KNOWN_EXTENSIONS: [&str; 9] =
 
 fn without_known_extension(name: &str) -> &str {
     KNOWN_EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(name)
+}
+
+/// The path of a playlist without what stands behind the last dot of its name, whatever that is, as LiveKit has it.
+fn without_extension(path: &str) -> &str {
+    let (dir, name) = split(path);
+    match name.rfind('.').map(|dot| &name[..dot]) {
+        // `.` and `..` are directories, before and after.
+        Some(stem) if !matches!(name, "." | "..") && !matches!(stem, "." | "..") => {
+            &path[..dir.len() + stem.len()]
+        }
+        Some(_) | None => path,
+    }
 }
 
 /// Directory with its `/`, and name.

@@ -161,7 +161,7 @@ pub fn track_composite(
     let outputs = Outputs { files, segments, streams, images }.or(single).requests()?;
     let encoding = match options {
         None => EncodingRequest::default(),
-        Some(tracks::Options::Preset(preset)) => wire::preset(preset)?,
+        Some(tracks::Options::Preset(preset)) => wire::preset_or_as_published(preset)?,
         Some(tracks::Options::Advanced(options)) => wire::advanced(options)?,
     };
     let room = ticket.named(room_name);

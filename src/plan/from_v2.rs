@@ -49,6 +49,10 @@ pub fn start_egress(
         }
         None => return Err(PlanError::invalid("source", "say what to record, for example `web`")),
     };
+    if media::is_passed_through(encoding.as_ref()) {
+        let help = "PASSTHROUGH can't be used here; give a `media` source with one track, or another preset";
+        return Err(PlanError::worded("passthrough source", "preset", help));
+    }
     let encoding = match encoding {
         None => EncodingRequest::default(),
         Some(Encoding::Preset(preset)) => wire::preset(preset)?,

@@ -72,6 +72,7 @@ pub(super) fn plan(
         unnamed: Some(Unnamed::new(&request.outputs, Owner::Publisher, now, request.retry_count)),
         limits: request.limits,
         retry_count: request.retry_count,
+        adjustments: Vec::new(),
     })
 }
 

@@ -293,7 +293,8 @@ pub enum FrameTimes {
 /// A preset, and what differs from it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EncodingRequest {
-    /// A participant's pictures are not to be encoded where that can be had: the preset PASSTHROUGH. The rest holds where it can't.
+    /// Pictures of a participant or a track composite are copied where they are H.264: the preset PASSTHROUGH. The rest holds where they
+    /// are not.
     pub as_published: bool,
     pub preset: Option<Preset>,
     pub width: Option<u32>,

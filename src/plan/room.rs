@@ -79,7 +79,8 @@ impl Rooms {
     pub fn access(&self, ticket: &RoomTicket) -> Result<RoomAccess, PlanError> {
         let RoomTicket { name, id, token, ws_url } = ticket;
         if name.is_empty() {
-            return Err(PlanError::invalid("room_name", "it is empty; name the room to record"));
+            let words = "token or api key/secret";
+            return Err(PlanError::worded(words, "room_name", "it is empty; name the room to record"));
         }
         let entry = match (token.expose().as_str(), &self.signer) {
             ("", Some(signer)) if !signer.key.is_empty() && !signer.secret.expose().is_empty() => {

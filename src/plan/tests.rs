@@ -1,6 +1,8 @@
 //! Requests on the wire → plan, graph plan and the request as it is shown again, as snapshots. A new option starts here: put a
 //! request into `tests/data/requests` and its name into the list.
 
+mod adjustments;
+mod livekits_words;
 mod tracks;
 
 use livekit_protocol as proto;
@@ -96,24 +98,19 @@ fn bad_requests_of_the_wire() {
         (r#"{"url":"https://x/"}"#, "output", "at least one"),
         (r#"{"web":{"url":"https://x/"},"outputs":[]}"#, "output", "at least one"),
         (
-            r#"{"url":"https://x/","file_outputs":[{"file_type":"MP4","filepath":"a.ogg"}]}"#,
-            "file_outputs[0].filepath",
-            ".mp4",
-        ),
-        (
             r#"{"url":"https://x/","file_outputs":[{"file_type":"OGG"}]}"#,
             "file_outputs[0].file_type",
-            "format OGG incompatible with codec H.264",
+            "no supported codec is compatible with all outputs",
         ),
         (
             r#"{"web":{"url":"https://x/"},"outputs":[{"file":{"file_type":"MP3"}}]}"#,
             "outputs[0].file.file_type",
-            "format MP3 incompatible with codec H.264",
+            "no supported codec is compatible with all outputs",
         ),
         (
             r#"{"url":"https://x/","advanced":{"audio_codec":"OPUS"},"segment_outputs":[{"filename_prefix":"s"}]}"#,
             "audio_codec",
-            "format HLS incompatible with codec Opus",
+            "format application/x-mpegurl incompatible with codec audio/opus",
         ),
         (r#"{"url":"https://x/","stream_outputs":[{}]}"#, "stream protocol", "neither"),
         (r#"{"url":"https://x/","stream_outputs":[{"protocol":"RTMP"}]}"#, "stream url", "no address"),
@@ -136,7 +133,7 @@ fn bad_requests_of_the_wire() {
         (
             r#"{"url":"https://x/","video_only":true,"stream_outputs":[{"urls":["wss://h/"]}]}"#,
             "stream_outputs[0]",
-            "format websocket incompatible with codec H.264",
+            "format audio/x-raw incompatible with codec video/h264",
         ),
         (
             r#"{"url":"https://x/","stream_outputs":[{"urls":["wss://h/"]}],"image_outputs":[{}]}"#,
@@ -202,7 +199,7 @@ fn bad_requests_of_the_wire() {
         (
             r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"file_type":"OGG"}]}"#,
             "file_outputs[0].file_type",
-            "format OGG incompatible with codec H.264",
+            "no supported codec is compatible with all outputs",
         ),
         (r#"{"room_name":"r","media":{},"outputs":[{"file":{}}]}"#, "audio or video", "capture_all"),
         (

@@ -41,6 +41,24 @@ fn how_often_it_was_tried_before_is_said() {
     assert_eq!(again.info().retry_count, 2);
 }
 
+/// From the first answer on, and to the end.
+#[test]
+fn what_was_adjusted_of_a_request_stands_in_the_details() {
+    let asked = r#"{
+        "url": "https://example.com", "file_outputs": [{"filepath": "a.mp4"}],
+        "advanced": {"framerate": 240, "audio_frequency": 96000}
+    }"#;
+    let (mut report, _) = report(asked);
+    let adjusted = "framerate: 240 was requested, 120 is recorded, the highest possible; \
+                    audio_frequency: 96000 Hz was requested, AAC is recorded at 48000 Hz";
+    assert_eq!(report.info().details, adjusted);
+    report.note("a gap".to_owned());
+    report.ending(EndReason::StopRequested, Duration::from_secs(1), at(1));
+    report.end(&Ending::Complete, EndReason::StopRequested, at(2));
+    let details = &report.info().details;
+    assert!(details.contains(adjusted) && details.ends_with("; a gap"), "{details}");
+}
+
 #[test]
 fn a_whole_life() {
     let (mut report, plan) = report(REQUEST);

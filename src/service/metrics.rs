@@ -134,7 +134,7 @@ impl Metrics {
         }
         let handled = page.counters(
             "weir_track_composites_total",
-            "Track composites, and participants asked for as published, that are over, by what was done to their pictures",
+            "Recordings of tracks as published that are over, by what was done to their video",
             &["pictures"],
         )?;
         for handling in [Handling::Remuxed, Handling::Encoded] {

@@ -62,7 +62,7 @@ async fn begin(
     }
     let settings = &service.settings;
     let cell = Cell::of(&settings.work_dir, &request.egress_id).ok_or_else(|| {
-        let help = "request has missing or invalid field: egress_id: use letters, digits, _ and -";
+        let help = "request has missing or invalid field: egressID: use letters, digits, _ and -";
         ServiceError::new(Code::InvalidArgument, help)
     })?;
     // A former run's egress lives here, too, as long as its files are being finished.

@@ -151,8 +151,18 @@ fn playlists_and_segments() {
         ("e/filename", "d/playlist", "", "d/", "playlist.m3u8", None, "e/filename"),
         // Below the playlist's directory: not once more below it.
         ("d/e/filename", "d/playlist", "", "d/", "playlist.m3u8", None, "e/filename"),
-        // Only an extension that we know is one.
-        ("", "v1.0", "v1.0-live", "", "v1.0.m3u8", Some("v1.0-live.m3u8"), "v1.0"),
+        // Whatever stands behind the last dot of a playlist's name is its extension; a prefix has none.
+        ("", "a.b.c", "live.b", "", "a.b.m3u8", Some("live.m3u8"), "a.b"),
+        ("seg.v2", "v1.0-live", "", "", "v1.m3u8", None, "seg.v2"),
+        ("seg.v2", "", "", "", "seg.v2.m3u8", None, "seg.v2"),
+        ("", "d.x/list", "", "d.x/", "list.m3u8", None, "list"),
+        ("", "d/..b", "", "d/", "..b.m3u8", None, "..b"),
+        ("d/seg", ".m3u8", ".m3u8", "d/", "seg.m3u8", None, "seg"),
+        // Another directory than the playlist's is made below it.
+        ("/elsewhere/q", "/out/p", "", "/out/", "p.m3u8", None, "elsewhere/q"),
+        ("/elsewhere/", "/out/p", "", "/out/", "p.m3u8", None, "elsewhere/p"),
+        ("/q", "out/p", "", "out/", "p.m3u8", None, "q"),
+        ("../../q", "/out/p", "", "/out/", "p.m3u8", None, "q"),
         ("", "playlist.m3u8", "live", "", "playlist.m3u8", Some("live.m3u8"), "playlist"),
         ("", "", "", "", &default, None, time),
         ("d/", "", "", "d/", &default, None, time),
@@ -178,14 +188,24 @@ fn bad_playlists() {
         ("", "d/playlist", "e/live", "s.live_playlist_name", "same directory"),
         ("", "playlist", "e/live", "s.live_playlist_name", "same directory"),
         ("", "playlist", "playlist.m3u8", "s.live_playlist_name", "identical"),
+        ("", "v1.0", "v1.0-live", "s.live_playlist_name", "identical"),
         ("same", "", "same", "s.live_playlist_name", "identical"),
         ("", "d/playlist", "d/", "s.live_playlist_name", "file name"),
-        ("/else/seg", "d/playlist", "", "s.filename_prefix", "directory of their playlist"),
         ("a\0", "", "", "s.filename_prefix", "NUL"),
     ] {
         let error = segments("s", (prefix, playlist, live), &naming()).unwrap_err();
         assert_eq!(error.field(), field);
         assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+/// A dot in what is filled in begins no extension: the rooms `team.a` and `team.b` have a playlist each.
+#[test]
+fn a_playlist_of_a_room_keeps_the_rooms_whole_name() {
+    let subject = Subject::Room { room: Room { name: "team.a", id: "RM_x" } };
+    let naming = Naming::new(subject, &"2022-10-04T01:13:06[UTC]".parse().unwrap(), 0);
+    for (playlist, expected) in [("{room_name}", "team.a.m3u8"), ("{room_name}.m3u8", "team.a.m3u8")] {
+        assert_eq!(segments("s", ("", playlist, ""), &naming).unwrap().playlist, expected);
     }
 }
 

@@ -36,6 +36,7 @@ fn plan(name: &Path) -> RecordingPlan {
         })],
         limits: Limits::default(),
         retry_count: 0,
+        adjustments: Vec::new(),
     }
 }
 

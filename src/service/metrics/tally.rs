@@ -62,7 +62,7 @@ impl Result {
     }
 }
 
-/// What was done to the tracks of a track composite, where there was something to decide.
+/// What was done to the tracks of a recording that was to have them as published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Handling {
     Remuxed,
