@@ -13,6 +13,7 @@
 //! a child started from a worker of a runtime would be killed when that worker ends. And it reaps: no zombie waits for
 //! somebody to ask, in whatever state the runtime is.
 
+pub mod desktop;
 mod open_files;
 mod output;
 mod own;
