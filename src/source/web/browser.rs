@@ -279,10 +279,15 @@ fn local_state(plan: &WebPlan) -> String {
 }
 
 /// The origin whose user and password stand in the page's address: the only one that is given a password. `None`: there is none.
-pub(super) fn password_origin(plan: &WebPlan) -> Option<String> {
+fn password_origin(plan: &WebPlan) -> Option<String> {
     let Page::Address(url) = &plan.page else { return None };
     let has_password = !url.username().is_empty() || url.password().is_some();
     (has_password && matches!(url.scheme(), "http" | "https")).then(|| url.origin().ascii_serialization())
+}
+
+/// Whether the page's address has a user or a password in it.
+pub(super) fn has_password(plan: &WebPlan) -> bool {
+    password_origin(plan).is_some()
 }
 
 /// On where the kernel allows it: a page is untrusted.

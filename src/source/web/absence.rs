@@ -1,0 +1,133 @@
+//! A page whose server is away: what is shown stays, and where it wanted to go is tried again. Pure: the time is an argument.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::address::Address;
+use super::page::PageError;
+
+/// From one try to the next.
+const PERIOD: Duration = Duration::from_secs(1);
+/// The same, after [`OFTEN_FOR`].
+const LATE_PERIOD: Duration = Duration::from_secs(5);
+const OFTEN_FOR: Duration = Duration::from_secs(60);
+
+/// From a navigation that failed until the page is where it wanted to be.
+#[derive(Debug)]
+pub(super) struct Absence {
+    since: Instant,
+    /// When to try next.
+    next: Instant,
+    /// Where the page wanted to go last.
+    address: Address,
+    /// The document that is shown meanwhile.
+    document: Option<String>,
+}
+
+/// What a try came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Something is shown that the server gave.
+    Back,
+    /// To be tried again.
+    Away,
+    /// The page itself is lost.
+    Lost(String),
+}
+
+impl Absence {
+    pub(super) fn new(now: Instant, address: Address, document: Option<&str>) -> Self {
+        Self { since: now, next: now + PERIOD, address, document: document.map(str::to_owned) }
+    }
+
+    /// The page wants to go elsewhere, and can't either.
+    pub(super) fn redirect(&mut self, address: Address) {
+        self.address = address;
+    }
+
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(super) const fn next(&self) -> Instant {
+        self.next
+    }
+
+    pub(super) fn gap(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    /// Whether the page has come back by itself.
+    pub(super) fn is_over(&self, document: Option<&str>) -> bool {
+        document != self.document.as_deref()
+    }
+
+    /// Notes that a try failed.
+    pub(super) fn failed(&mut self, now: Instant) {
+        let period = if self.gap(now) < OFTEN_FOR { PERIOD } else { LATE_PERIOD };
+        self.next = now + period;
+    }
+}
+
+/// What a try that failed means. A server that refuses a page says so on a page of its own, which is shown.
+pub(super) fn verdict(error: &PageError) -> Verdict {
+    match error {
+        PageError::Status { status, .. } if *status < 500 => Verdict::Back,
+        PageError::Template(_) => Verdict::Back,
+        PageError::Crashed { .. } => Verdict::Lost(error.to_string()),
+        // A browser that is lost is noticed by whoever owns it.
+        PageError::Status { .. }
+        | PageError::NotFound { .. }
+        | PageError::Refused { .. }
+        | PageError::Certificate { .. }
+        | PageError::TimedOut { .. }
+        | PageError::NotAPage { .. }
+        | PageError::LinkLocal { .. }
+        | PageError::OwnPort { .. }
+        | PageError::Network { .. }
+        | PageError::BrowserLost { .. } => Verdict::Away,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn absence(now: Instant) -> Absence {
+        let address = Address::plain("http://a.example/".parse().unwrap());
+        Absence::new(now, address, Some("L1"))
+    }
+
+    #[test]
+    fn a_server_is_tried_each_second_and_later_each_five() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut absence = absence(begun);
+        assert_eq!(absence.next(), at(1));
+        absence.failed(at(30));
+        assert_eq!(absence.next(), at(31));
+        absence.failed(at(61));
+        assert_eq!(absence.next(), at(66));
+        assert_eq!(absence.gap(at(70)), Duration::from_secs(70));
+    }
+
+    #[test]
+    fn a_page_that_comes_back_by_itself_is_seen_by_its_document() {
+        let absence = absence(Instant::now());
+        assert!(!absence.is_over(Some("L1")));
+        assert!(absence.is_over(Some("L2")));
+    }
+
+    #[test]
+    fn what_the_server_gives_is_shown_and_what_it_does_not_give_is_tried_again() {
+        let url = || "http://a.example/".to_owned();
+        let status = |status| PageError::Status { url: url(), status };
+        assert_eq!(verdict(&status(404)), Verdict::Back);
+        assert_eq!(verdict(&PageError::Template("closed".to_owned())), Verdict::Back);
+        for away in [status(503), PageError::Refused { url: url() }, PageError::NotFound { url: url() }] {
+            assert_eq!(verdict(&away), Verdict::Away, "{away}");
+        }
+        assert!(matches!(verdict(&PageError::Crashed { url: url() }), Verdict::Lost(_)));
+    }
+}
