@@ -240,6 +240,8 @@ impl Watch {
             "Fetch.requestPaused" => {
                 if let Some(paused) = event.params() {
                     self.on_paused(paused, page);
+                } else if let Some(OfRequest { id }) = event.params() {
+                    self.inbox.reply(Reply::Continue { request: id });
                 }
             }
             "Fetch.authRequired" => {

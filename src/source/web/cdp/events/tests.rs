@@ -341,12 +341,13 @@ async fn a_navigation_of_the_page_that_fails_is_given_up_where_the_page_is_kept(
         paused("3", "P", json!({"responseStatusCode": 503})),
         paused("4", "P", json!({"responseStatusCode": 404})),
         said("S", "Fetch.authRequired", json!({"requestId": "5", "frameId": "F"})),
+        said("S", "Fetch.requestPaused", json!({"requestId": "6", "request": "of another form"})),
     ];
     let go_on = |id: &str| Reply::Continue { request: id.to_owned() };
     let give_up = |id: &str| Reply::Abort { request: id.to_owned() };
     let cancel = || Reply::CancelAuth { request: "5".to_owned() };
     let (events, replies) = answered(true, &said).await;
-    assert_eq!(replies, [give_up("1"), go_on("2"), give_up("3"), go_on("4"), cancel()]);
+    assert_eq!(replies, [give_up("1"), go_on("2"), give_up("3"), go_on("4"), cancel(), go_on("6")]);
     let [PageEvent::NavigationFailed(refused), PageEvent::NavigationFailed(status)] = events.as_slice()
     else {
         panic!("{events:?}")
@@ -355,6 +356,6 @@ async fn a_navigation_of_the_page_that_fails_is_given_up_where_the_page_is_kept(
     assert!(matches!(status.error, page::PageError::Status { status: 503, .. }), "{status:?}");
     // While it is loaded for the first time, the browser's own error says why not.
     let (events, replies) = answered(false, &said).await;
-    assert_eq!(replies, [go_on("1"), go_on("2"), go_on("3"), go_on("4"), cancel()]);
+    assert_eq!(replies, [go_on("1"), go_on("2"), go_on("3"), go_on("4"), cancel(), go_on("6")]);
     assert_eq!(events, []);
 }
