@@ -196,13 +196,14 @@ const FLAGS: &[(&str, &str)] = &[
          LocalNetworkAccessForWorkers,\
          MediaRouter,\
          OptimizationHints,\
+         SecurePaymentConfirmationBrowser,\
          SpareRendererForSitePerProcess,\
          Translate,\
          WebUIOmniboxAimPopup,\
          WebUIOmniboxPopup",
         "sound without a further process and its start at the first beep; no search for cast devices; no media bubble; \
          an http address stays one; pages reach loopback and private networks (the guard refuses what a service must not \
-         reach); no model downloads; no renderer kept in reserve (80 MB); no translation bubble; no \
+         reach); no model downloads; no payment dialog; no renderer kept in reserve (80 MB); no translation bubble; no \
          renderer for the suggestions of an address bar that isn't shown (160 MB)",
     ),
 ];
@@ -214,9 +215,9 @@ const INSECURE: &[&str] = &["--disable-web-security", "--allow-running-insecure-
 const NOISE: &[&str] = &["dbus/", "ERROR:gpu/", "vaInitialize", "GetVSyncParametersIfAvailable"];
 
 /// Nothing of the browser's own over the page: no bubbles about passwords, translation or addresses, no print preview, no screen
-/// picker. Notifications and accounts of other sites (`webid_api`: FedCM) are denied (2) without a question; their interfaces are
-/// defined, as pages use them unguarded.
-const PREFERENCES: &str = r#"{"credentials_enable_service":false,"profile":{"password_manager_enabled":false,"default_content_setting_values":{"notifications":2,"webid_api":2}},"translate":{"enabled":false},"autofill":{"profile_enabled":false,"credit_card_enabled":false},"printing":{"enabled":false},"hardware":{"screen_capture_enabled":false}}"#;
+/// picker. Notifications, payment apps and accounts of other sites (`webid_api`: FedCM) are denied (2) without a question; their
+/// interfaces are defined, as pages use them unguarded.
+const PREFERENCES: &str = r#"{"credentials_enable_service":false,"profile":{"password_manager_enabled":false,"default_content_setting_values":{"notifications":2,"payment_handler":2,"webid_api":2}},"translate":{"enabled":false},"autofill":{"profile_enabled":false,"credit_card_enabled":false},"printing":{"enabled":false},"hardware":{"screen_capture_enabled":false}}"#;
 
 /// The authentication schemes of HTTP that the browser knows. Others (Basic, Digest, NTLM) would ask for a password, in a dialog
 /// that holds up the page; a part that wants one is answered 401, and that is all. This one asks for nothing.

@@ -161,13 +161,21 @@ impl Tab {
             ("Page.setLifecycleEventsEnabled", json!({"enabled": true})),
             ("Runtime.enable", json!({})),
             ("Network.enable", json!({})),
-            // The page is shown as to a person who has clicked on it: carets, hover and what pauses without focus.
-            ("Emulation.setFocusEmulationEnabled", json!({"enabled": true})),
-            // A browser without an authenticator, and without a dialog about it.
-            ("WebAuthn.enable", json!({"enableUI": false})),
             ("Fetch.enable", reply::interception(has_password)),
         ] {
             page.call::<IgnoredAny>(method, params).await?;
+        }
+        for (method, params) in [
+            // The page is shown as to a person who has clicked on it: some pages stop without focus.
+            ("Emulation.setFocusEmulationEnabled", json!({"enabled": true})),
+            // A browser without an authenticator, and without a dialog about it.
+            ("WebAuthn.enable", json!({"enableUI": false})),
+        ] {
+            match page.call::<IgnoredAny>(method, params).await {
+                // A recording does without it.
+                Err(error @ DevToolsError::Refused { .. }) => tracing::warn!(%error, "not set"),
+                done => done.map(drop)?,
+            }
         }
         if let Some((width, height)) = emulated {
             let size = json!({

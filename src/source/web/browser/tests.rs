@@ -62,7 +62,7 @@ fn nothing_of_the_browsers_own_covers_the_page() {
     assert_eq!(preferences["printing"]["enabled"], false);
     assert_eq!(preferences["hardware"]["screen_capture_enabled"], false);
     let settings = &preferences["profile"]["default_content_setting_values"];
-    assert_eq!((&settings["notifications"], &settings["webid_api"]), (&json!(2), &json!(2)));
+    assert_eq!(settings, &json!({"notifications": 2, "payment_handler": 2, "webid_api": 2}));
     let ours = given(BrowserTerms::default(), true);
     // `Notification` is defined, and denied by the preference.
     assert!(!ours.contains(&"--disable-notifications".to_owned()));

@@ -74,7 +74,7 @@ impl Inbox {
         {
             let mut replies = self.0.replies.lock().unwrap_or_else(PoisonError::into_inner);
             if replies.len() >= REPLIES {
-                tracing::warn!(?reply, "the browser waits for too much at once; this has no answer");
+                tracing::warn!("the browser waits for too much at once; something of it has no answer");
                 return;
             }
             replies.push_back(reply);

@@ -147,6 +147,7 @@ impl Tab {
                 event => self.note(event, &mut signals),
             }
         }
+        let is_painted = navigated.is_some() && self.document.is_painted && self.document.loader != before;
         // It explains the others. What is shown still has said what it has said.
         if let Some(error) = failed {
             signals.into_iter().for_each(|signal| self.inbox.push(PageEvent::Signal(signal)));
@@ -158,7 +159,6 @@ impl Tab {
         if let Some(code) = navigated.and_then(|done| done.error_text) {
             return Err(PageError::of_network(url, &code));
         }
-        let is_painted = self.document.is_painted && self.document.loader != before;
         match (outcome, refusal) {
             (Outcome::Loaded, _) => {}
             (Outcome::GivenUp, Some(code)) => return Err(PageError::of_network(url, &code)),
