@@ -12,6 +12,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The same, after [`OFTEN_FOR`].
 const LATE_PERIOD: Duration = Duration::from_secs(5);
 const OFTEN_FOR: Duration = Duration::from_secs(60);
+/// How many are told as they begin and end. A page that finds its server away again and again would fill a report.
+const TOLD: u32 = 20;
 
 /// From a navigation that failed until the page is where it wanted to be.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(super) struct Absence {
     address: Address,
     /// The document that is shown meanwhile.
     document: Option<String>,
+    is_told: bool,
 }
 
 /// What a try came to.
@@ -37,8 +40,19 @@ pub(super) enum Verdict {
 }
 
 impl Absence {
-    pub(super) fn new(now: Instant, address: Address, document: Option<&str>) -> Self {
-        Self { since: now, next: now + PERIOD, address, document: document.map(str::to_owned) }
+    /// `before`: how many there were in this recording.
+    pub(super) fn new(now: Instant, address: Address, document: Option<&str>, before: u32) -> Self {
+        let document = document.map(str::to_owned);
+        Self { since: now, next: now + PERIOD, address, document, is_told: before < TOLD }
+    }
+
+    /// Whether it is told as it begins and as it ends; the others are told as stalls, which are added up.
+    pub(super) const fn is_told(&self) -> bool {
+        self.is_told
+    }
+
+    pub(super) const fn since(&self) -> Instant {
+        self.since
     }
 
     /// The page wants to go elsewhere, and can't either.
@@ -96,7 +110,7 @@ mod tests {
 
     fn absence(now: Instant) -> Absence {
         let address = Address::plain("http://a.example/".parse().unwrap());
-        Absence::new(now, address, Some("L1"))
+        Absence::new(now, address, Some("L1"), 0)
     }
 
     #[test]
@@ -110,6 +124,13 @@ mod tests {
         absence.failed(at(61));
         assert_eq!(absence.next(), at(66));
         assert_eq!(absence.gap(at(70)), Duration::from_secs(70));
+    }
+
+    #[test]
+    fn many_are_not_told_one_by_one() {
+        let address = || Address::plain("http://a.example/".parse().unwrap());
+        let is_told = |before| Absence::new(Instant::now(), address(), None, before).is_told();
+        assert_eq!([0, 19, 20, 5000].map(is_told), [true, true, false, false]);
     }
 
     #[test]

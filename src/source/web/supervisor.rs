@@ -38,6 +38,8 @@ pub(super) struct Supervisor {
     stalled: BTreeMap<Part, Instant>,
     /// The page's server is away.
     absence: Option<Absence>,
+    /// How often it was.
+    absences: u32,
 }
 
 impl Supervisor {
@@ -49,8 +51,8 @@ impl Supervisor {
     ) -> Self {
         let relapses = Relapses::default();
         let stalled = BTreeMap::new();
-        let (ready, ended, absence) = (false, false, None);
-        Self { plan, addresses, context, slot, relapses, ready, ended, stages: 1, stalled, absence }
+        let (ready, ended, absence, absences) = (false, false, None, 0);
+        Self { plan, addresses, context, slot, relapses, ready, ended, stages: 1, stalled, absence, absences }
     }
 
     pub(super) fn tell(&self, event: SourceEvent) {
@@ -215,8 +217,13 @@ impl Supervisor {
             return;
         }
         tracing::warn!(%error, "a navigation of the page failed; the page is kept, and its server is tried again");
-        self.absence = Some(Absence::new(tokio::time::Instant::now(), address, stage.document()));
-        self.tell(SourceEvent::Interrupted { why: error.to_string() });
+        let now = tokio::time::Instant::now();
+        let absence = Absence::new(now, address, stage.document(), self.absences);
+        self.absences = self.absences.saturating_add(1);
+        if absence.is_told() {
+            self.tell(SourceEvent::Interrupted { why: error.to_string() });
+        }
+        self.absence = Some(absence);
     }
 
     /// Goes where the page could not go. Gives why the page itself was lost by that.
@@ -239,10 +246,17 @@ impl Supervisor {
                 },
             }
         }
-        let gap = absence.gap(tokio::time::Instant::now());
+        let now = tokio::time::Instant::now();
+        let gap = absence.gap(now);
         tracing::info!(gap_ms = gap.as_millis(), "the page is back");
-        self.tell(SourceEvent::Resumed { gap });
-        self.on_pending(stage.take_pending());
+        if absence.is_told() {
+            self.tell(SourceEvent::Resumed { gap });
+            self.on_pending(stage.take_pending());
+        } else if let (Some(from), Some(to)) =
+            (self.media_time(absence.since().into_std()), self.media_time(now.into_std()))
+        {
+            self.tell(SourceEvent::Stalled { what: "the page's server was away", from, to });
+        }
         None
     }
 

@@ -112,7 +112,7 @@ impl Tab {
                         refusal = Some(reason);
                         give_up.as_mut().reset(soon());
                     }
-                    PageEvent::NavigationFailed(navigation) => {
+                    PageEvent::NavigationFailed(navigation) if self.inbox.keeps_page() => {
                         failed = Some(navigation.error);
                         give_up.as_mut().reset(soon());
                     }
