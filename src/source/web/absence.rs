@@ -72,35 +72,25 @@ impl Absence {
         now.saturating_duration_since(self.since)
     }
 
-    /// Whether the page has come back by itself.
+    /// Whether the page has come somewhere, by itself or by a try. `document`: what is shown now.
     pub(super) fn is_over(&self, document: Option<&str>) -> bool {
         document != self.document.as_deref()
+    }
+
+    /// What a try that failed means. A server that refuses a page says so on a page of its own, which is shown then.
+    pub(super) fn verdict(&self, error: &PageError, document: Option<&str>) -> Verdict {
+        match error {
+            PageError::Crashed { .. } => Verdict::Lost(error.to_string()),
+            _ if self.is_over(document) => Verdict::Back,
+            // A browser that is lost is noticed by whoever owns it.
+            _ => Verdict::Away,
+        }
     }
 
     /// Notes that a try failed.
     pub(super) fn failed(&mut self, now: Instant) {
         let period = if self.gap(now) < OFTEN_FOR { PERIOD } else { LATE_PERIOD };
         self.next = now + period;
-    }
-}
-
-/// What a try that failed means. A server that refuses a page says so on a page of its own, which is shown.
-pub(super) fn verdict(error: &PageError) -> Verdict {
-    match error {
-        PageError::Status { status, .. } if *status < 500 => Verdict::Back,
-        PageError::Template(_) => Verdict::Back,
-        PageError::Crashed { .. } => Verdict::Lost(error.to_string()),
-        // A browser that is lost is noticed by whoever owns it.
-        PageError::Status { .. }
-        | PageError::NotFound { .. }
-        | PageError::Refused { .. }
-        | PageError::Certificate { .. }
-        | PageError::TimedOut { .. }
-        | PageError::NotAPage { .. }
-        | PageError::LinkLocal { .. }
-        | PageError::OwnPort { .. }
-        | PageError::Network { .. }
-        | PageError::BrowserLost { .. } => Verdict::Away,
     }
 }
 
@@ -142,13 +132,13 @@ mod tests {
 
     #[test]
     fn what_the_server_gives_is_shown_and_what_it_does_not_give_is_tried_again() {
+        let absence = absence(Instant::now());
         let url = || "http://a.example/".to_owned();
-        let status = |status| PageError::Status { url: url(), status };
-        assert_eq!(verdict(&status(404)), Verdict::Back);
-        assert_eq!(verdict(&PageError::Template("closed".to_owned())), Verdict::Back);
-        for away in [status(503), PageError::Refused { url: url() }, PageError::NotFound { url: url() }] {
-            assert_eq!(verdict(&away), Verdict::Away, "{away}");
-        }
-        assert!(matches!(verdict(&PageError::Crashed { url: url() }), Verdict::Lost(_)));
+        let gone = PageError::Status { url: url(), status: 404 };
+        assert_eq!(absence.verdict(&gone, Some("L2")), Verdict::Back, "with a page about it");
+        assert_eq!(absence.verdict(&gone, Some("L1")), Verdict::Away);
+        assert_eq!(absence.verdict(&PageError::Refused { url: url() }, Some("L1")), Verdict::Away);
+        let crashed = PageError::Crashed { url: url() };
+        assert!(matches!(absence.verdict(&crashed, Some("L2")), Verdict::Lost(_)));
     }
 }

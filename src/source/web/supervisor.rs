@@ -232,7 +232,7 @@ impl Supervisor {
         if !absence.is_over(stage.document()) {
             match stage.retry(absence.address()).await {
                 Ok(signals) => signals.into_iter().for_each(|signal| self.on_signal(signal)),
-                Err(error) => match absence::verdict(&error) {
+                Err(error) => match absence.verdict(&error, stage.document()) {
                     absence::Verdict::Back => {
                         tracing::warn!(%error, "the page's server is back, without the page")
                     }

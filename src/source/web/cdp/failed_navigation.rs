@@ -24,6 +24,8 @@ impl FailedNavigation {
             (Some(reason), _) => PageError::of_network(&url, &code(reason)),
             // A server that is away behind a proxy, or starts again.
             (None, Some(status @ 500..=599)) => PageError::of_status(&url, status),
+            // Chromium fills in a page of its own.
+            (None, Some(status @ 400..=499)) if paused.is_empty() => PageError::of_status(&url, status),
             (None, _) => return None,
         };
         let url = (paused.request.method == "GET").then(|| Secret::new(url));
@@ -76,6 +78,10 @@ mod tests {
                 PageError::Network { url: url(), code: "net::ERR_CONNECTION_RESET".to_owned() },
             ),
             (json!({"responseStatusCode": 502}), PageError::Status { url: url(), status: 502 }),
+            (
+                json!({"responseStatusCode": 404, "responseHeaders": [{"name": "Content-Length", "value": "0"}]}),
+                PageError::Status { url: url(), status: 404 },
+            ),
         ] {
             let failed = failed("GET", &more).unwrap();
             assert_eq!(failed.error, error, "{more}");
@@ -91,7 +97,7 @@ mod tests {
             json!({}),
             json!({"responseStatusCode": 200}),
             json!({"responseStatusCode": 302}),
-            json!({"responseStatusCode": 404}),
+            json!({"responseStatusCode": 404, "responseHeaders": [{"name": "content-length", "value": "10"}]}),
             json!({"responseErrorReason": "Aborted"}),
         ] {
             assert_eq!(failed("GET", &more), None, "{more}");

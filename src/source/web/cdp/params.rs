@@ -177,6 +177,22 @@ pub(super) struct Paused {
     pub(super) error: Option<String>,
     #[serde(rename = "responseStatusCode")]
     pub(super) status: Option<i64>,
+    #[serde(rename = "responseHeaders", default)]
+    pub(super) headers: Vec<Header>,
+}
+
+impl Paused {
+    /// Whether the answer says that nothing follows.
+    pub(super) fn is_empty(&self) -> bool {
+        let is_length = |header: &&Header| header.name.eq_ignore_ascii_case("content-length");
+        self.headers.iter().find(is_length).is_some_and(|header| header.value.trim() == "0")
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Header {
+    pub(super) name: String,
+    pub(super) value: String,
 }
 
 #[derive(Deserialize)]
