@@ -22,6 +22,10 @@ use weir::{doctor, outbound, process, recover, serve};
 const BAD_REQUEST: u8 = 2;
 
 fn main() -> ExitCode {
+    // A recording's browser starts it in place of programs of a desktop.
+    if let Some(answer) = process::desktop::answer(std::env::args_os().next().as_deref()) {
+        return if print(answer.as_bytes()).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error),

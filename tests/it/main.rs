@@ -12,6 +12,7 @@ mod deployment;
 mod doors;
 mod endings;
 mod everything;
+mod field_pages;
 mod full_disk;
 mod half_open;
 mod harness;

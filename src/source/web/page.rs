@@ -106,6 +106,11 @@ impl PageError {
         }
     }
 
+    /// An answer that is no page to show.
+    pub(super) fn of_status(url: &Url, status: i64) -> Self {
+        Self::Status { url: redacted(url), status: u16::try_from(status).unwrap_or_default() }
+    }
+
     /// Whether it may be another time.
     pub(super) fn is_passing(&self) -> bool {
         match self {
