@@ -1,3 +1,5 @@
+mod sides;
+
 use std::sync::Mutex;
 
 use gstreamer as gst;
