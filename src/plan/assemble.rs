@@ -56,10 +56,9 @@ impl RecordingPlan {
         }
         let media = recorded_media(request.source.media(), &request.outputs);
         let needs = needs(request)?;
-        let video = media
-            .has_video()
-            .then(|| resolve::video(&request.encoding, request.frame_times, &needs))
-            .transpose()?;
+        let frame_times = request.frame_times.unwrap_or(provisions.frame_times);
+        let video =
+            media.has_video().then(|| resolve::video(&request.encoding, frame_times, &needs)).transpose()?;
 
         let naming = Naming::new(origin::subject(&request.source), now, request.retry_count);
         let assembly = Assembly {
@@ -121,6 +120,7 @@ fn needs(request: &EgressRequest) -> Result<Needs, PlanError> {
             OutputKind::Stream(stream) => needs.has_stream |= !stream.is_websocket(),
             OutputKind::File(_) | OutputKind::Images(_) => {}
         }
+        needs.is_encoded |= !matches!(output.kind, OutputKind::Images(_));
     }
     Ok(needs)
 }

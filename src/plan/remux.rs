@@ -5,9 +5,10 @@ use super::RecordingPlan;
 use super::codec::{AudioCodec, Container};
 use super::error::PlanError;
 use super::output::{FilePlan, OutputPlan, PassThrough};
-use super::request::{EgressRequest, EncodingRequest, FrameTimes, MediaOf, SourceRequest};
+use super::request::{EgressRequest, EncodingRequest, MediaOf, SourceRequest};
 use super::source::SourcePlan;
 use super::track::{Discovered, Lasts, Picture, Sound, TrackCodec, TrackKind, TracksPlan};
+use crate::config::frame_times::FrameTimes;
 
 /// What `details` begin with of a recording that was remuxed …
 pub const REMUXED: &str = "remuxed: ";
@@ -28,7 +29,7 @@ pub(super) fn check(request: &EgressRequest, outputs: &[OutputPlan]) -> Result<(
             "only one MP4 file by itself holds a participant's pictures as they are published; give that output alone, or another preset",
         ));
     }
-    if request.frame_times != FrameTimes::AsDrawn {
+    if request.frame_times == Some(FrameTimes::Grid) {
         return Err(PlanError::invalid(
             "frame times",
             "pictures that are recorded as they are published have their own times; leave the grid out",
@@ -44,7 +45,8 @@ pub(super) fn leave_open(request: &EgressRequest, outputs: &[OutputPlan], tracks
     let (Picture::Decoded { width, height }, Some(file)) = (tracks.picture, one_mp4(outputs)) else {
         return tracks;
     };
-    if says_how(&request.encoding) || request.frame_times != FrameTimes::AsDrawn {
+    // The server's default is about encoded frames, and does not prevent a copy.
+    if says_how(&request.encoding) || request.frame_times == Some(FrameTimes::Grid) {
         return tracks;
     }
     let sound = match (&media.of, tracks.sound, file.audio) {

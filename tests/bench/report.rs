@@ -126,9 +126,10 @@ impl Results {
             let or_none = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
             writeln!(
                 text,
-                "| {}{} | {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | **{:.2}** | {} MB | {:.2} s | {} | {} | {} | {} |",
+                "| {}{}{} | {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | **{:.2}** | {} MB | {:.2} s | {} | {} | {} | {} |",
                 row.page,
                 if row.live { ", with a live stream" } else { "" },
+                if row.grid { ", on the grid" } else { "" },
                 row.size,
                 row.capture,
                 group("browser"),
