@@ -198,6 +198,7 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
     let provisions = Provisions {
         storage: server_storage(job.general_args().storage.as_deref())?,
         rooms: job.server_args().map(ServerArgs::rooms).unwrap_or_default(),
+        ..Provisions::default()
     };
     let plan = RecordingPlan::new(&request, &provisions, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
         |error| match job {

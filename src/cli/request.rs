@@ -7,15 +7,16 @@ use super::{
     ParticipantArgs, ProfileArg, RecordingArgs, RoomArgs, SegmentSuffixArg, Size, TrackArgs,
     TrackCompositeArgs, WebArgs, stream_file,
 };
+use crate::config::frame_times::FrameTimes;
 use crate::plan::Limits;
 use crate::plan::codec::{AudioCodec, CONTAINERS};
 use crate::plan::encoding::{H264Profile, PRESETS};
 use crate::plan::error::PlanError;
 use crate::plan::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use crate::plan::request::{
-    AudioMixing, EgressRequest, EncodingRequest, FileRequest, FrameTimes, ImagesRequest, Manifest, Media,
-    MediaRequest, OutputKind, OutputRequest, RequestOrigin, RoomRequest, SegmentsRequest, SourceRequest,
-    StreamRequest, TrackRequest, WebRequest,
+    AudioMixing, EgressRequest, EncodingRequest, FileRequest, ImagesRequest, Manifest, Media, MediaRequest,
+    OutputKind, OutputRequest, RequestOrigin, RoomRequest, SegmentsRequest, SourceRequest, StreamRequest,
+    TrackRequest, WebRequest,
 };
 use crate::plan::room::RoomTicket;
 use crate::plan::source::CaptureKind;
@@ -103,7 +104,7 @@ pub fn track(args: &TrackArgs, directory: &Path) -> Result<EgressRequest, PlanEr
         }],
         webhooks: Vec::new(),
         capture: CaptureKind::Framebuffer,
-        frame_times: FrameTimes::AsDrawn,
+        frame_times: None,
         limits: Limits::default(),
         retry_count: 0,
     };
@@ -124,7 +125,7 @@ fn request(
         outputs: self::outputs(outputs, Manifest::from_flag(!general.manifest), directory)?,
         webhooks: Vec::new(),
         capture: CaptureKind::Framebuffer,
-        frame_times: FrameTimes::AsDrawn,
+        frame_times: None,
         limits: Limits::default(),
         retry_count: 0,
     };
@@ -139,11 +140,11 @@ pub fn general(request: EgressRequest, args: &GeneralArgs) -> EgressRequest {
         CaptureArg::XImageSrc => CaptureKind::XImageSrc,
     };
     let frame_times = match args.frame_times {
-        FrameTimesArg::True => FrameTimes::AsDrawn,
+        FrameTimesArg::Source => FrameTimes::Source,
         FrameTimesArg::Grid => FrameTimes::Grid,
     };
     let limits = Limits { duration: args.duration.or(request.limits.duration), ..request.limits };
-    EgressRequest { capture, frame_times, limits, ..request }
+    EgressRequest { capture, frame_times: Some(frame_times), limits, ..request }
 }
 
 /// The option that sets a field of a command line's request, to be shown beside an error that names the field.

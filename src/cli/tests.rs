@@ -63,6 +63,21 @@ fn every_word_of_the_help() {
 }
 
 #[test]
+fn frames_have_the_times_of_the_source_where_nothing_is_said() {
+    use crate::config::frame_times::FrameTimes::{Grid, Source};
+    for (option, times) in [
+        ("", Source),
+        ("--frame-times source", Source),
+        // What it was called.
+        ("--frame-times true", Source),
+        ("--frame-times grid", Grid),
+    ] {
+        let request = parse(&format!("web https://example.com/ --file a.mp4 {option}"));
+        assert_eq!(request.frame_times, Some(times), "{option}");
+    }
+}
+
+#[test]
 fn times_and_sizes_as_people_write_them() {
     for (text, millis) in [
         ("30s", 30_000),

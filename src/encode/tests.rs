@@ -1,3 +1,5 @@
+mod sides;
+
 use std::sync::Mutex;
 
 use gstreamer as gst;
@@ -255,6 +257,39 @@ async fn sound_is_heard_at_its_time() {
         assert!((first - 1000.0).abs() < 1.5, "{codec} at {rate_hz} Hz: heard at {first:.2} ms");
         assert!((last - 1500.0).abs() < 1.5, "{codec} at {rate_hz} Hz: heard until {last:.2} ms");
     }
+}
+
+/// A repeated frame, as the grid has them on a static page, is coded as a skipped frame of a few bytes.
+#[tokio::test]
+async fn frames_that_repeat_are_skipped_frames() {
+    crate::media::init().unwrap();
+    let raw = Feed::new("raw");
+    let (encoders, events) =
+        Encoders::start(&graph(Vec::new()), Duration::from_secs(10), Some(&raw), None).unwrap();
+    let out = Keep::default();
+    let _attached = encoders.video().unwrap().attach(Box::new(out.clone()));
+    let times: Vec<_> = (0..90).map(|n| gst::ClockTime::from_nseconds(n * 1_000_000_000 / 30)).collect();
+    let intake = encoders.video.as_ref().unwrap().pipeline.gst().by_name("pictures").unwrap();
+    for pts in &times {
+        // The same content at another time.
+        let mut buffer = picture(gst::ClockTime::from_seconds(4)).buffer_owned().unwrap();
+        buffer.get_mut().unwrap().set_pts(*pts);
+        let caps = picture(*pts).caps_owned().unwrap();
+        raw.push(&gst::Sample::builder().buffer(&buffer).caps(&caps).build());
+        let taken = async {
+            while intake.property::<u64>("current-level-buffers") > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), taken).await.expect("the encoder takes what it gets");
+    }
+    raw.end();
+    encoders.finish(events, Duration::from_secs(20)).await.unwrap();
+    let frames = out.0.lock().unwrap().clone();
+    let came: Vec<_> = frames.iter().map(|sample| sample.buffer().unwrap().pts().unwrap()).collect();
+    assert_eq!(came, times);
+    let sizes: Vec<_> = frames.iter().map(|sample| sample.buffer().unwrap().size()).collect();
+    assert!(sizes[30..].iter().all(|size| *size < 60), "{sizes:?}");
 }
 
 #[tokio::test]

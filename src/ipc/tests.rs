@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::ChromeFlag;
+use crate::config::frame_times::FrameTimes;
 use crate::plan::room::Rooms;
 use crate::protocol::start_egress_request::Request;
 use crate::token::Signer;
@@ -35,7 +36,7 @@ fn job() -> Job {
         "storage: {s3: {bucket: recordings, access_key: key-of-mine, secret: hunter2}}",
     );
     let terms = JobTerms {
-        provisions: Provisions { storage: storage.unwrap(), rooms: rooms() },
+        provisions: Provisions { storage: storage.unwrap(), rooms: rooms(), frame_times: FrameTimes::Grid },
         planned_at: "2026-11-24T12:30:05.123456789+01:00[Europe/Berlin]".parse().unwrap(),
         session: SessionLimits { file: Some(Duration::from_secs(90)), ..Default::default() },
         keep_free: 512_000_000,

@@ -58,10 +58,11 @@ impl RecordingPlan {
         }
         let media = recorded_media(request.source.media(), &request.outputs);
         let needs = needs(request)?;
+        let frame_times = request.frame_times.unwrap_or(provisions.frame_times);
         let mut adjustments = Adjustments::new(&request.origin);
         let video = media
             .has_video()
-            .then(|| resolve::video(&request.encoding, request.frame_times, &needs, &mut adjustments))
+            .then(|| resolve::video(&request.encoding, frame_times, &needs, &mut adjustments))
             .transpose()?;
 
         let naming = Naming::new(origin::subject(&request.source), now, request.retry_count);
@@ -125,6 +126,7 @@ fn needs(request: &EgressRequest) -> Result<Needs, PlanError> {
             OutputKind::Stream(stream) => needs.has_stream |= !stream.is_websocket(),
             OutputKind::File(_) | OutputKind::Images(_) => {}
         }
+        needs.is_encoded |= !matches!(output.kind, OutputKind::Images(_));
     }
     Ok(needs)
 }

@@ -6,9 +6,10 @@ use super::RecordingPlan;
 use super::codec::{AudioCodec, Container};
 use super::error::PlanError;
 use super::output::{FilePlan, OutputPlan, PassThrough};
-use super::request::{EgressRequest, EncodingRequest, FrameTimes, MediaOf, RequestOrigin, SourceRequest};
+use super::request::{EgressRequest, EncodingRequest, MediaOf, SourceRequest};
 use super::source::SourcePlan;
 use super::track::{Discovered, Picture, Sound, TrackCodec, TrackKind, TracksPlan};
+use crate::config::frame_times::FrameTimes;
 
 /// What `details` begin with of a recording that was remuxed …
 pub const REMUXED: &str = "remuxed: ";
@@ -29,9 +30,7 @@ pub(super) fn check(request: &EgressRequest, outputs: &[OutputPlan]) -> Result<(
             "only one MP4 file by itself holds pictures as they are published; give that output alone, or another preset",
         ));
     }
-    // A service's own choice of times is one for what it encodes.
-    let is_typed = matches!(request.origin, RequestOrigin::CommandLine);
-    if is_typed && request.frame_times != FrameTimes::AsDrawn {
+    if request.frame_times == Some(FrameTimes::Grid) {
         return Err(PlanError::invalid(
             "frame times",
             "pictures that are recorded as they are published have their own times; leave the grid out",
@@ -50,7 +49,8 @@ pub(super) fn leave_open(request: &EgressRequest, outputs: &[OutputPlan], tracks
     let (Picture::Decoded { width, height }, Some(file)) = (tracks.picture, one_mp4(outputs)) else {
         return tracks;
     };
-    if says_how(&request.encoding) {
+    // The server's default is about encoded frames, and does not prevent a copy.
+    if says_how(&request.encoding) || request.frame_times == Some(FrameTimes::Grid) {
         return tracks;
     }
     let sound = match (&media.of, tracks.sound, file.audio) {
@@ -264,11 +264,8 @@ mod tests {
             let error = plan(&preset(outputs)).unwrap_err();
             assert_eq!(error.field(), "preset", "{error}");
         }
-        // A service that records on a grid copies all the same; a command that asks for both is refused.
         let mut on_grid = preset(FILE);
-        on_grid.frame_times = FrameTimes::Grid;
-        assert!(plan(&on_grid).is_ok());
-        on_grid.origin = RequestOrigin::CommandLine;
+        on_grid.frame_times = Some(FrameTimes::Grid);
         assert_eq!(plan(&on_grid).unwrap_err().field(), "frame times");
     }
 }

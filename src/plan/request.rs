@@ -18,6 +18,7 @@ use super::room::RoomTicket;
 use super::source::CaptureKind;
 use super::storage::Backend;
 use super::track::{AudioChoice, AudioFrom, AudioRoute, Channel, Shows, VideoChoice};
+use crate::config::frame_times::FrameTimes;
 use crate::secret::Secret;
 
 /// What someone asked for.
@@ -30,7 +31,8 @@ pub struct EgressRequest {
     /// Who wants to be told. Only a service tells anybody.
     pub webhooks: Vec<WebhookRequest>,
     pub capture: CaptureKind,
-    pub frame_times: FrameTimes,
+    /// The times of encoded frames. `None`: what the server provides; a request on the wire can't say it.
+    pub frame_times: Option<FrameTimes>,
     pub limits: Limits,
     /// How often this recording was tried before; 0 the first time.
     pub retry_count: u32,
@@ -52,7 +54,7 @@ impl EgressRequest {
             outputs,
             webhooks,
             capture: CaptureKind::Framebuffer,
-            frame_times: FrameTimes::AsDrawn,
+            frame_times: None,
             limits: Limits::default(),
             retry_count: 0,
         }
@@ -278,16 +280,6 @@ impl Media {
     pub const fn has_video(self) -> bool {
         !matches!(self, Self::AudioOnly)
     }
-}
-
-/// Which times the pictures get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FrameTimes {
-    /// When they were drawn.
-    #[default]
-    AsDrawn,
-    /// The grid of the frame rate.
-    Grid,
 }
 
 /// A preset, and what differs from it.

@@ -258,6 +258,34 @@ fn pictures_come_as_drawn_and_at_the_full_rate_where_somebody_watches() {
     }
 }
 
+/// A service's default is a constant frame rate for everything that is encoded. Images and copied tracks have none.
+#[test]
+fn a_servers_grid_is_for_encoded_frames_only() {
+    use crate::config::frame_times::FrameTimes;
+    use encoding::Cadence;
+    let grid = Provisions { frame_times: FrameTimes::Grid, ..provisions() };
+    let plan = |text: &str, said: Option<FrameTimes>| {
+        let mut request = json::parse(text).unwrap_or_else(|error| panic!("{error}"));
+        request.frame_times = said;
+        RecordingPlan::new(&request, &grid, EgressId::new("EG_test"), &now()).unwrap()
+    };
+    for (outputs, said, cadence) in [
+        (r#""file_outputs":[{}]"#, None, Cadence::Grid),
+        (r#""segment_outputs":[{}],"image_outputs":[{"filename_prefix":"t"}]"#, None, Cadence::Grid),
+        (r#""stream_outputs":[{"urls":["mux://k"]}]"#, None, Cadence::Grid),
+        (r#""image_outputs":[{"filename_prefix":"t"}]"#, None, Cadence::AsDrawn { at_least: 5 }),
+        (r#""file_outputs":[{}]"#, Some(FrameTimes::Source), Cadence::AsDrawn { at_least: 5 }),
+    ] {
+        let web = plan(&format!(r#"{{"url":"https://x/",{outputs}}}"#), said);
+        assert_eq!(web.video.unwrap().cadence, cadence, "{outputs} {said:?}");
+        let participant = plan(&format!(r#"{{"room_name":"r","identity":"ann",{outputs}}}"#), said);
+        assert_eq!(participant.video.unwrap().cadence, cadence, "{outputs} {said:?}");
+    }
+    let copied =
+        r#"{"room_name":"r","identity":"ann","preset":"PASSTHROUGH","file_outputs":[{"filepath":"a.mp4"}]}"#;
+    assert!(plan(copied, None).is_by_codec());
+}
+
 #[test]
 fn encoder_threads_follow_the_share_of_the_machine() {
     for (encoding, cores, threads) in [

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::{AudioEncoding, Cadence, H264Profile, PRESETS, VideoEncoding};
+use crate::config::frame_times::FrameTimes;
 use crate::plan::adjust::Adjustments;
 use crate::plan::codec::{AudioCodec, VideoCodec};
 use crate::plan::error::PlanError;
-use crate::plan::request::{EncodingRequest, FrameTimes};
+use crate::plan::request::EncodingRequest;
 
 /// What the outputs ask of the encode.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +16,8 @@ pub(in crate::plan) struct Needs {
     pub segment_durations: Vec<Duration>,
     /// Somebody may be watching.
     pub has_stream: bool,
+    /// At least one output takes encoded frames. Images take raw ones.
+    pub is_encoded: bool,
 }
 
 const SMALLEST: u32 = 16;
@@ -45,10 +48,10 @@ pub(in crate::plan) fn video(
     let bitrate_kbps = request.video_bitrate_kbps.unwrap_or(base.bitrate_kbps);
     within(&VIDEO_KBPS, bitrate_kbps, "video_bitrate", "kbit/s")?;
     let cadence = match frame_times {
-        FrameTimes::Grid => Cadence::Grid,
+        FrameTimes::Grid if needs.is_encoded => Cadence::Grid,
         // A server drops a stream that does not move, and a viewer who joins waits for the next picture.
-        FrameTimes::AsDrawn if needs.has_stream => Cadence::AsDrawn { at_least: fps },
-        FrameTimes::AsDrawn => Cadence::AsDrawn { at_least: STILL_FPS.min(fps) },
+        FrameTimes::Source if needs.has_stream => Cadence::AsDrawn { at_least: fps },
+        FrameTimes::Source | FrameTimes::Grid => Cadence::AsDrawn { at_least: STILL_FPS.min(fps) },
     };
     Ok(VideoEncoding {
         codec: VideoCodec::H264,
@@ -305,6 +308,7 @@ mod tests {
             let needs = Needs {
                 segment_durations: segments.iter().copied().map(Duration::from_secs).collect(),
                 has_stream,
+                is_encoded: true,
             };
             let asked = asked.map(Duration::from_secs_f64);
             let interval = key_interval(asked, &needs, &mut terminal()).unwrap();

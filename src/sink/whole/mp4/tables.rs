@@ -134,6 +134,22 @@ impl Tables {
         set_offsets(stbl, offsets.iter().copied());
     }
 
+    /// The frames that can be decoded on their own: the chunk of each, where in it it begins, and its size in bytes.
+    pub(super) fn key_frames(&self) -> Vec<(usize, u64, u64)> {
+        let (mut found, mut sizes) = (Vec::new(), self.sizes.iter().zip(1u32..));
+        let mut keys = self.keys.iter().peekable();
+        for (chunk, samples) in self.chunks.iter().enumerate() {
+            let mut at = 0;
+            for (size, sample) in sizes.by_ref().take(usize::try_from(*samples).unwrap_or(usize::MAX)) {
+                if keys.next_if(|key| **key == sample).is_some() {
+                    found.push((chunk, at, u64::from(*size)));
+                }
+                at += u64::from(*size);
+            }
+        }
+        found
+    }
+
     pub(super) fn count(&self) -> u32 {
         u32::try_from(self.sizes.len()).unwrap_or(u32::MAX)
     }
