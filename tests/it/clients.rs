@@ -70,7 +70,9 @@ impl Egresses for Fake {
     async fn stop(&self, egress_id: &str) -> Result<livekit::EgressInfo, ServiceError> {
         let info = livekit::EgressInfo { status: Status::EgressEnding.into(), ..self.known(egress_id)? };
         self.0.update(info.clone());
-        self.0.update(livekit::EgressInfo { status: Status::EgressComplete.into(), ..info.clone() });
+        let ended_at = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap();
+        let over = livekit::EgressInfo { status: Status::EgressComplete.into(), ended_at, ..info.clone() };
+        self.0.update(over);
         Ok(info)
     }
 

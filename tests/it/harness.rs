@@ -171,13 +171,8 @@ fn a_proxy_that_is_offline_takes_little_and_passes_it_on_later() {
     assert!(all.iter().all(|byte| *byte == 7));
 }
 
-/// Says that a test of this program runs in a program of its own, which has a part of its starter's slot. Its value is `waits` where it
-/// is to be killed.
-const NESTED: &str = "WEIR_TEST_NESTED";
-
-/// A server of the run, started by whichever test is first.
-/// A child has copies of all sockets until it executes its program; enough of them are begun here that some do while a
-/// socket stops listening.
+/// A child has copies of all sockets until it executes its program. With 1,000 children, some have them at the moment at which
+/// a socket stops listening.
 #[test]
 fn who_stops_listening_has_stopped_whatever_is_begun_meanwhile() {
     let _slot = slots::light();
@@ -195,14 +190,18 @@ fn who_stops_listening_has_stopped_whatever_is_begun_meanwhile() {
         is_refused(address);
         for _ in 0..2 {
             let listener = TcpListener::bind(address).unwrap();
-            ports::stop_listening(&listener);
-            drop(listener);
+            ports::stop_listening(listener);
             is_refused(address);
         }
     }
     children.join().unwrap();
 }
 
+/// Says that a test of this program runs in a program of its own, which has a part of its starter's slot. Its value is `waits` where it
+/// is to be killed.
+const NESTED: &str = "WEIR_TEST_NESTED";
+
+/// A server of the run, started by whichever test is first.
 #[test]
 fn a_run_has_servers_of_its_own() {
     let nested = std::env::var(NESTED);

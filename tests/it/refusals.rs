@@ -170,7 +170,7 @@ fn a_certificate_that_nobody_signed_is_refused() {
         ],
         None,
     );
-    let port = ports::closed();
+    let [port] = ports::free();
     let mut server = crate::support::tool::command("openssl");
     server.args([
         "s_server",

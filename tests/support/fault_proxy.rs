@@ -235,8 +235,7 @@ impl Shared {
                     break;
                 }
             }
-            ports::stop_listening(&listener);
-            drop(listener);
+            ports::stop_listening(listener);
             self.lock().listening = false;
             self.changed.notify_all();
         }

@@ -50,7 +50,7 @@ impl ForwardProxy {
                         break;
                     }
                 }
-                ports::stop_listening(&listener);
+                ports::stop_listening(listener);
             }
         });
         Self { addr, shared, listener: Some(listener) }

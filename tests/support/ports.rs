@@ -2,7 +2,7 @@
 //!
 //! Other tests start programs at the same time. Between `fork` and `exec` each of those children has a copy of every
 //! socket of this process, so a listening socket that is only dropped here goes on listening there for some
-//! milliseconds: who connects is not refused, and nobody else can listen on the port.
+//! milliseconds: connections are not refused, and nobody else can listen on the port.
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -30,7 +30,7 @@ pub(crate) fn free<const N: usize>() -> [u16; N] {
     std::array::from_fn(|_| candidates.next().expect("a port is free"))
 }
 
-/// A port of loopback on which nothing listens.
+/// A port of loopback on which nothing listens, and nothing will.
 pub(crate) fn closed() -> u16 {
     let [port] = free();
     port
@@ -41,13 +41,13 @@ pub(crate) fn nobody() -> String {
     format!("http://127.0.0.1:{}", closed())
 }
 
-/// Makes a socket stop listening, whoever has a copy of it. It still has to be dropped.
-pub(crate) fn stop_listening(listener: &impl AsFd) {
+/// Closes a listening socket, and stops the copies of it from listening.
+pub(crate) fn stop_listening(listener: impl AsFd) {
     shutdown(listener.as_fd().as_raw_fd(), Shutdown::Both).expect("a listening socket");
 }
 
-/// Whether a port can be taken. It is taken without listening, and such that another can take it, too: a child's copy
-/// of this socket is in nobody's way.
+/// Whether a port can be bound. The probe does not listen and allows others to bind the port, so that a child's copy of it
+/// does no harm.
 fn is_free(kind: SockType, port: u16) -> bool {
     let socket = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
     setsockopt(&socket, sockopt::ReuseAddr, &true).expect("any socket has this option");

@@ -84,7 +84,7 @@ impl WebSocketServer {
                     Err(_) => std::thread::park_timeout(LOOK),
                 }
             }
-            ports::stop_listening(&listener);
+            ports::stop_listening(listener);
             for thread in served {
                 thread.join().unwrap();
             }

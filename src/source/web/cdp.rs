@@ -284,7 +284,7 @@ impl Tab {
     /// What the page did since it was loaded last, with a picture of it in `directory` if the page can still be asked for one.
     pub(super) async fn report(&mut self, directory: &Path) -> StartReport {
         let shot = tokio::time::timeout(SCREENSHOT_WITHIN, self.page.screenshot()).await;
-        // What the page said just before its load ended may have been on its way still.
+        // The screenshot gave the page's last messages time to arrive.
         while let Some(event) = self.inbox.try_next() {
             if matches!(event, PageEvent::Gone(_)) {
                 break;

@@ -8,6 +8,8 @@
 //! The addresses that were looked at are those that are connected to, so that a name which changes its mind (DNS rebinding) gains
 //! nothing. Redirects, frames, images and websockets are connections like any other. WebRTC's packets do not come through here.
 
+mod failures;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -28,6 +30,7 @@ use tokio::time::{sleep, timeout};
 use super::page::PageError;
 use crate::plan::reach::is_link_local;
 use crate::plan::source::BrowserTerms;
+use failures::{Failure, Failures, Target};
 
 /// A browser says at once what it wants.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
@@ -42,16 +45,6 @@ const BREATH: Duration = Duration::from_millis(100);
 const CONNECTIONS: usize = 600;
 /// Bytes in each direction.
 const BUFFER: usize = 64 << 10;
-
-/// Why a connection was not made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
-    LinkLocal,
-    OwnPort,
-    NotFound,
-    Refused,
-    Unreachable,
-}
 
 /// Refused addresses that are logged per browser.
 const LOGGED: usize = 64;
@@ -127,7 +120,7 @@ fn may_be_here(bound: &io::Result<UdpSocket>) -> bool {
 #[derive(Debug)]
 pub(super) struct Guard {
     port: u16,
-    last: Arc<Mutex<Option<Failure>>>,
+    failures: Arc<Failures>,
     _serving: JoinSet<()>,
 }
 
@@ -136,10 +129,10 @@ impl Guard {
     pub(super) async fn open(refusals: Refusals) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let last = Arc::default();
+        let failures = Arc::default();
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, Arc::new(refusals), Arc::clone(&last)));
-        Ok(Self { port, last, _serving: serving })
+        serving.spawn(serve(listener, Arc::new(refusals), Arc::clone(&failures)));
+        Ok(Self { port, failures, _serving: serving })
     }
 
     /// Chromium's flags for this proxy. `<-loopback>`: by default Chromium connects to loopback and link-local addresses directly.
@@ -152,30 +145,29 @@ impl Guard {
 
     /// Chromium knows only that its proxy did not connect; the page's error says why.
     pub(super) fn explain(&self, error: PageError) -> PageError {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match (error, last) {
-            (PageError::Network { url, code }, Some(why)) if code.contains("SOCKS") => match why {
-                Failure::LinkLocal => PageError::LinkLocal { url },
-                Failure::OwnPort => PageError::OwnPort { url },
-                Failure::NotFound => PageError::NotFound { url },
-                Failure::Refused => PageError::Refused { url },
-                Failure::Unreachable => PageError::Network { url, code },
+        match error {
+            PageError::Network { url, code } if code.contains("SOCKS") => match self.failures.of(&url) {
+                Some(Failure::LinkLocal) => PageError::LinkLocal { url },
+                Some(Failure::OwnPort) => PageError::OwnPort { url },
+                Some(Failure::NotFound) => PageError::NotFound { url },
+                Some(Failure::Refused) => PageError::Refused { url },
+                Some(Failure::Unreachable) | None => PageError::Network { url, code },
             },
-            (error, _) => error,
+            error => error,
         }
     }
 }
 
-async fn serve(listener: TcpListener, refusals: Arc<Refusals>, last: Arc<Mutex<Option<Failure>>>) {
+async fn serve(listener: TcpListener, refusals: Arc<Refusals>, failures: Arc<Failures>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             // Others wait with the kernel until one ends.
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    let (refusals, last) = (Arc::clone(&refusals), Arc::clone(&last));
+                    let (refusals, failures) = (Arc::clone(&refusals), Arc::clone(&failures));
                     connections.spawn(async move {
-                        if let Err(error) = relay(stream, &refusals, &last).await {
+                        if let Err(error) = relay(stream, &refusals, &failures).await {
                             tracing::debug!(%error, "the browser says what is no SOCKS5");
                         }
                     });
@@ -191,11 +183,7 @@ async fn serve(listener: TcpListener, refusals: Arc<Refusals>, last: Arc<Mutex<O
 }
 
 /// One connection, from its request to its end.
-async fn relay(
-    stream: TcpStream,
-    refusals: &Refusals,
-    last: &Mutex<Option<Failure>>,
-) -> Result<(), SocksServerError> {
+async fn relay(stream: TcpStream, refusals: &Refusals, failures: &Failures) -> Result<(), SocksServerError> {
     stream.set_nodelay(true).ok();
     let asked = async {
         let client = Socks5ServerProtocol::accept_no_auth(stream).await?;
@@ -206,7 +194,10 @@ async fn relay(
     if command != Socks5Command::TCPConnect {
         return client.reply_error(&ReplyError::CommandNotSupported).await;
     }
-    match connect(target, refusals).await {
+    let asked = Target::asked(&target);
+    let connected = connect(target, refusals).await;
+    failures.set(&asked, connected.as_ref().err().copied());
+    match connected {
         Ok(mut there) => {
             let unspecified = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
             let mut here = client.reply_success(unspecified).await?;
@@ -215,7 +206,6 @@ async fn relay(
             Ok(())
         }
         Err(failure) => {
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
             let reply = match failure {
                 Failure::LinkLocal | Failure::OwnPort => ReplyError::ConnectionNotAllowed,
                 Failure::NotFound | Failure::Unreachable => ReplyError::HostUnreachable,

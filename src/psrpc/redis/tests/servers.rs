@@ -31,7 +31,7 @@ pub(super) struct RedisServer {
 
 impl RedisServer {
     pub(super) fn start(args: &[&str]) -> Self {
-        let port = ports::closed();
+        let [port] = ports::free();
         let mut all = vec!["--port".to_owned(), port.to_string()];
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         Self::start_with(port, all, Vec::new())
@@ -39,7 +39,7 @@ impl RedisServer {
 
     /// With TLS alone, asking clients for a certificate; its own is called `name`.
     pub(super) fn start_tls(authority: &Authority, name: &str, args: &[&str]) -> Self {
-        let port = ports::closed();
+        let [port] = ports::free();
         let (certificate, key) =
             (authority.text(&format!("{name}.crt")), authority.text(&format!("{name}.key")));
         let ca = authority.text("ca.crt");
@@ -126,7 +126,7 @@ impl Sentinel {
     /// Watches a server by the name `main`.
     pub(super) fn watch(master: &RedisServer) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (port, watched) = (ports::closed(), master.port());
+        let ([port], watched) = (ports::free(), master.port());
         let file = dir.path().join("sentinel.conf");
         let configuration = format!(
             "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {watched} 1\n\

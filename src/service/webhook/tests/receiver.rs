@@ -94,7 +94,7 @@ impl Receiver {
         self.stop.cancel();
         self.tasks.close();
         tokio::time::timeout(PATIENCE, self.tasks.wait()).await.expect("the receiver stops");
-        ports::stop_listening(&self.listens);
+        ports::stop_listening(self.listens);
         self.address
     }
 

@@ -156,8 +156,8 @@ pub(crate) struct SrtServer {
 impl SrtServer {
     /// Listens on a free port. `query` is added to the listener's address (`&passphrase=…`), and may be empty.
     pub(crate) fn start(file: &Path, query: &str) -> Self {
-        let mut server =
-            Self { file: file.to_owned(), port: ports::closed(), query: query.to_owned(), process: None };
+        let [port] = ports::free();
+        let mut server = Self { file: file.to_owned(), port, query: query.to_owned(), process: None };
         server.restart();
         server
     }

@@ -62,7 +62,7 @@ async fn an_srt_server_gets_it_whole_and_encrypted() {
 async fn an_srt_listener_waits_for_its_callers() {
     let dir = tempfile::tempdir().unwrap();
     let mut studio = Studio::start(Picture::Plain);
-    let port = ports::closed();
+    let [port] = ports::free();
     let own = url(format!("srt://127.0.0.1:{port}?mode=listener&latency=100"));
     let sink = open(&studio, &plan(Transport::Srt, &[&own]), QUICK);
     // Longer than any connection of ours may take.
