@@ -2,12 +2,13 @@
 //! nor the place of a caller who says something.
 //!
 //! ```text
-//! accept ─► connection ─► head within 5 s ─► router ─► answer ─► next head within 5 s, or the end
-//!    └── too many: the oldest that is not being answered is closed
+//! accept ─► connection ─► head within 5 s ─► router ─► answer ─► kept for two minutes ─► next head within 5 s of its first byte
+//!    └── too many: the oldest is closed whose request is not whole; else the oldest that is kept
 //! ```
 //!
 //! A request is being answered from when its body is there, too: what is half sent keeps no place.
 
+mod heads;
 mod in_flight;
 
 use std::collections::VecDeque;
@@ -28,12 +29,17 @@ use nix::errno::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
+use heads::Heads;
 use in_flight::Answering;
 
-/// A request's head has to be there within this, the next one of a connection too: an idle connection is closed then.
+/// A request's head has to be there within this: after its connection is made, or after its first byte.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection is kept between two requests. Longer than clients keep theirs (Go's and reqwest's 90 s): a request that is sent
+/// while its connection is being closed is lost.
+const KEPT_FOR: Duration = Duration::from_secs(120);
 /// Bytes of a request's head.
 const LARGEST_HEAD: usize = 64 << 10;
 /// Connections of one listener.
@@ -63,6 +69,7 @@ impl Bounds {
 struct Connection {
     task: AbortHandle,
     answering: Answering,
+    heads: Heads,
 }
 
 impl Connection {
@@ -103,8 +110,10 @@ pub async fn serve(
                     break;
                 }
                 let answering = Answering::new(&idle);
-                let one = connection(stream, peer, router.clone(), bounds, answering.clone(), stop.clone());
-                open.push_back(Connection { task: tasks.spawn(one), answering });
+                let heads = Heads::new();
+                let followed = (answering.clone(), heads.clone());
+                let one = connection(stream, peer, router.clone(), bounds, followed, stop.clone());
+                open.push_back(Connection { task: tasks.spawn(one), answering, heads });
             }
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {
@@ -141,9 +150,11 @@ async fn make_room(
     }
 }
 
-/// Closes the oldest connection that is not being answered; `false`: there is none.
+/// Closes a connection that is not being answered, the oldest whose request is not whole first; `false`: there is none.
 fn close_oldest_idle(open: &mut VecDeque<Connection>) -> bool {
-    let oldest = open.iter().position(Connection::is_idle).and_then(|at| open.remove(at));
+    let is_sending = |connection: &Connection| connection.is_idle() && !connection.heads.is_answered();
+    let oldest = open.iter().position(is_sending).or_else(|| open.iter().position(Connection::is_idle));
+    let oldest = oldest.and_then(|at| open.remove(at));
     if let Some(oldest) = &oldest {
         oldest.task.abort();
     }
@@ -184,30 +195,43 @@ async fn connection(
     peer: SocketAddr,
     router: Router,
     bounds: Bounds,
-    answering: Answering,
+    (answering, heads): (Answering, Heads),
     stop: CancellationToken,
 ) {
     stream.set_nodelay(true).ok();
     let router = TowerToHyperService::new(router);
+    let read = heads.clone();
+    let stream = InspectReader::new(stream, move |bytes| {
+        if !bytes.is_empty() {
+            read.read();
+        }
+    });
+    let followed = heads.clone();
     let answer = service_fn(move |mut request: Request<Incoming>| {
+        followed.arrived();
         // Who asks matters to the console.
         request.extensions_mut().insert(ConnectInfo(peer));
         let (request, in_flight) = answering.follow(request);
-        let answer = router.call(request);
+        let (answer, heads) = (router.call(request), followed.clone());
         async move {
             let answer = answer.await;
             drop(in_flight);
+            heads.answered();
             answer
         }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head_within)
+        .header_read_timeout(KEPT_FOR)
         .max_buf_size(LARGEST_HEAD)
         .serve_connection(TokioIo::new(stream), answer);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
+        () = heads.late(bounds.head_within) => {
+            tracing::debug!(%peer, "a request's head took too long");
+            return;
+        }
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await

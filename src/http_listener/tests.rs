@@ -86,6 +86,37 @@ async fn a_head_that_does_not_come_ends_the_connection() {
     assert!(served.asks().await.contains("127.0.0.1"));
 }
 
+/// Clients keep their connections, and send the next request on one that they think is open.
+#[tokio::test]
+async fn a_connection_is_kept_between_requests_and_the_next_head_has_its_time_too() {
+    let within = Duration::from_millis(100);
+    let served = Served::new(bounds(8, within)).await;
+    let mut stream = served.connect().await;
+    for _ in 0..3 {
+        stream.write_all(REQUEST).await.unwrap();
+        assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200 OK"));
+        let closed = tokio::time::timeout(within * 3, answer(&mut stream)).await;
+        assert!(closed.is_err(), "{closed:?}");
+    }
+    stream.write_all(&REQUEST[..9]).await.unwrap();
+    assert_eq!(answer(&mut stream).await, "", "it is closed");
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_closed_after_those_whose_heads_are_not_there() {
+    let served = Served::new(bounds(4, NEVER)).await;
+    let mut kept = served.connect().await;
+    kept.write_all(REQUEST).await.unwrap();
+    assert!(answer(&mut kept).await.starts_with("HTTP/1.1 200 OK"));
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(served.connect().await);
+    }
+    assert!(served.asks().await.starts_with("HTTP/1.1 200 OK"));
+    kept.write_all(REQUEST).await.unwrap();
+    assert!(answer(&mut kept).await.starts_with("HTTP/1.1 200 OK"));
+}
+
 /// 1,024 connections that said nothing took every descriptor of the service.
 #[tokio::test]
 async fn callers_are_answered_while_others_hold_more_connections_than_there_may_be() {

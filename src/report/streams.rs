@@ -88,6 +88,8 @@ impl Report {
         let is_reported = info.ended_at != 0 && info.status() == Status::Finished;
         // What a removed stream still had to send changes nothing of it.
         if !is_reported {
+            // A removal may have ended it before, which counted as its start, too.
+            info.started_at = if stream.has_started { info.started_at } else { 0 };
             close(info, error, now);
         }
         self.fill_deprecated_result();

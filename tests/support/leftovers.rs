@@ -61,6 +61,11 @@ impl Watch {
         transient()
     }
 
+    /// What it follows may go on, and is watched by somebody else.
+    pub(crate) fn forget(self) {
+        self.recorder.end();
+    }
+
     /// Waits until a process has been seen that has this argument.
     pub(crate) fn until_seen(&self, argument: &str) {
         let end = Instant::now() + Duration::from_secs(60);
@@ -90,9 +95,7 @@ impl Watch {
             thread::park_timeout(Duration::from_millis(20));
             alive = still(&family);
         }
-        for seen in &alive {
-            kill(Pid::from_raw(seen.pid), Signal::SIGKILL).ok();
-        }
+        kill_all(&alive);
         let running: Vec<String> =
             alive.iter().map(|seen| format!("process {}: {}", seen.pid, seen.arguments.join(" "))).collect();
 
@@ -149,9 +152,13 @@ impl Followed {
     }
 }
 
+/// What a test that fails leaves running is killed: the recorders of a killed service go on, and would take the machine from others.
 impl Drop for Followed {
     fn drop(&mut self) {
-        followed().remove(&self.0);
+        let family = followed().remove(&self.0).map(|(_, family)| family).unwrap_or_default();
+        if !family.is_empty() {
+            kill_all(&still(&family));
+        }
     }
 }
 
@@ -167,6 +174,12 @@ fn look() {
     for (recorder, family) in followed().values_mut() {
         let seen = processes::family_among(&all, *recorder);
         family.extend(seen.map(|seen| ((seen.pid, seen.start), seen.clone())));
+    }
+}
+
+fn kill_all(processes: &[Seen]) {
+    for seen in processes {
+        kill(Pid::from_raw(seen.pid), Signal::SIGKILL).ok();
     }
 }
 

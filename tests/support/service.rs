@@ -179,7 +179,9 @@ impl Callers {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let grants = VideoGrants { room_record: true, ..VideoGrants::default() };
         let token = AccessToken::with_api_key(KEY, SECRET).with_grants(grants).to_jwt().unwrap();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(180)).build().unwrap();
+        // Nothing of the client runs between two calls, so that it does not notice which connections were closed meanwhile.
+        let client = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(60));
+        let http = client.timeout(Duration::from_secs(180)).build().unwrap();
         Self { runtime, http, address: format!("http://127.0.0.1:{port}"), token }
     }
 

@@ -194,7 +194,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 /// The same with SIGHUP and SIGQUIT as they are by default: who runs the tests by `nohup`, or in a script's background, has them
 /// ignored, and programs that honour it would take neither.
 pub(crate) fn command_with_signals(program: impl AsRef<OsStr>) -> Command {
-    let mut command = command("env");
+    let mut command = command("/usr/bin/env");
     command.arg("--default-signal=HUP,QUIT").arg(program);
     command
 }

@@ -20,7 +20,7 @@ use x11rb::rust_connection::{DefaultStream, RustConnection};
 use crate::process::{Child, Exit, ProcessError, Spec, XVFB};
 
 /// A server on a busy machine takes some hundred milliseconds.
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// How much larger than the recorded area the screen is, each way. A Chromium window as large as its screen comes out one
 /// pixel short.

@@ -15,7 +15,7 @@ pub(super) const SINK: &str = "weir";
 /// What the capture listens to.
 pub(super) const MONITOR: &str = "weir.monitor";
 
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why there is no sound server.
 #[derive(Debug, thiserror::Error)]

@@ -22,21 +22,14 @@ fn is_taken_over(line: &str) -> bool {
     line.contains("taken over") && line.contains("pid=")
 }
 
-/// The pipes over which a service and its recorder speak, as the service's entries in `/proc`.
-fn pipes_between(service: i32, recorder: i32) -> Vec<PathBuf> {
-    let entries =
-        |pid: i32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().map(|entry| entry.path());
-    let pipe = |entry: &PathBuf| {
-        fs::read_link(entry).ok().filter(|to| to.as_os_str().as_encoded_bytes().starts_with(b"pipe:"))
-    };
-    // Standard error is everybody's.
-    let log = pipe(&PathBuf::from(format!("/proc/{service}/fd/2")));
-    let of_recorder: Vec<PathBuf> = entries(recorder).filter_map(|entry| pipe(&entry)).collect();
-    let is_between = |entry: &PathBuf| {
-        let pipe = pipe(entry);
-        pipe != log && pipe.is_some_and(|pipe| of_recorder.contains(&pipe))
-    };
-    entries(service).filter(is_between).collect()
+/// A recorder's pipes from and to its service.
+fn pipes_of(recorder: i32) -> [PathBuf; 2] {
+    [0, 1].map(|descriptor| {
+        let pipe = PathBuf::from(format!("/proc/{recorder}/fd/{descriptor}"));
+        let to = fs::read_link(&pipe).unwrap();
+        assert!(to.as_os_str().as_encoded_bytes().starts_with(b"pipe:"), "{to:?}");
+        pipe
+    })
 }
 
 /// Leaves a pipe room for one page.
@@ -150,7 +143,7 @@ fn a_recorder_that_was_taken_over_and_is_killed_is_told_and_recovered() {
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     super::until_written(&mut service, dir.path(), &id, super::ENOUGH);
     let recorder = recorder_of(&mut service);
-    drop(service.kill());
+    service.kill().forget();
     let mut next = Serve::start(dir.path(), "");
     next.until_logged("it is taken over", is_taken_over);
     kill(Pid::from_raw(recorder), Signal::SIGKILL).unwrap();
@@ -170,9 +163,7 @@ fn a_recording_that_ends_while_its_service_stands_still_is_complete() {
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     let recorder = recorder_of(&mut service);
     // Pipes are so large that it takes minutes to fill one.
-    let pipes = pipes_between(service.pid(), recorder);
-    assert_eq!(pipes.len(), 2, "{pipes:?}");
-    pipes.iter().for_each(|pipe| make_small(pipe));
+    pipes_of(recorder).iter().for_each(|pipe| make_small(pipe));
     service.signal(Signal::SIGSTOP);
     std::thread::park_timeout(Duration::from_secs(20));
     // A terminal that goes away is no failure.
