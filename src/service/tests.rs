@@ -73,7 +73,7 @@ async fn what_is_refused_leaves_nothing() {
     for id in ["", "../EG_1", "a/b"] {
         let refused = start(web(id, page)).await;
         assert!(
-            refused.code == Code::InvalidArgument && refused.message.contains("egress_id"),
+            refused.code == Code::InvalidArgument && refused.message.contains("egressID"),
             "{refused:?}"
         );
     }
