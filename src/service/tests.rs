@@ -72,10 +72,7 @@ async fn what_is_refused_leaves_nothing() {
     let page = "https://example.com";
     for id in ["", "../EG_1", "a/b"] {
         let refused = start(web(id, page)).await;
-        assert!(
-            refused.code == Code::InvalidArgument && refused.message.contains("egressID"),
-            "{refused:?}"
-        );
+        assert!(refused.code == Code::InvalidArgument && refused.message.contains("egressID"), "{refused:?}");
     }
     let wrong = start(web("EG_1", "nowhere")).await;
     assert!(wrong.code == Code::InvalidArgument && wrong.message.contains("web url"), "{wrong:?}");
