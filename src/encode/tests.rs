@@ -193,10 +193,10 @@ fn tone_from_a_second_on() -> Vec<gst::Sample> {
     (0..150).map(piece).collect()
 }
 
-/// When a decoder lets sound be heard for the first time, and for the last, in milliseconds.
-fn heard(element: &str, encoded: &[gst::Sample]) -> (f64, f64) {
+/// What a decoder makes of encoded audio, as interleaved raw audio with these fields.
+fn decoded(element: &str, fields: &str, encoded: &[gst::Sample]) -> Vec<gst::Sample> {
     let launch = format!(
-        "appsrc name=in format=time ! {element} ! audioconvert ! audio/x-raw,format=S16LE,layout=interleaved ! \
+        "appsrc name=in format=time ! {element} ! audioconvert ! audio/x-raw,{fields},layout=interleaved ! \
          appsink name=out sync=false"
     );
     let pipeline = gst::parse::launch(&launch).unwrap().downcast::<gst::Pipeline>().unwrap();
@@ -207,8 +207,15 @@ fn heard(element: &str, encoded: &[gst::Sample]) -> (f64, f64) {
         from.push_sample(sample).unwrap();
     }
     from.end_of_stream().unwrap();
+    let all = std::iter::from_fn(|| out.pull_sample().ok()).collect();
+    pipeline.set_state(gst::State::Null).unwrap();
+    all
+}
+
+/// When a decoder lets sound be heard for the first time, and for the last, in milliseconds.
+fn heard(element: &str, encoded: &[gst::Sample]) -> (f64, f64) {
     let mut loud = Vec::new();
-    while let Ok(sample) = out.pull_sample() {
+    for sample in decoded(element, "format=S16LE", encoded) {
         let (buffer, caps) = (sample.buffer().unwrap(), sample.caps().unwrap().structure(0).unwrap());
         let (rate, channels) =
             (f64::from(caps.get::<i32>("rate").unwrap()), caps.get::<i32>("channels").unwrap());
@@ -220,7 +227,6 @@ fn heard(element: &str, encoded: &[gst::Sample]) -> (f64, f64) {
             frames.filter(|(_, frame)| is_loud(frame)).map(|(at, _)| start + at as f64 * 1000.0 / rate),
         );
     }
-    pipeline.set_state(gst::State::Null).unwrap();
     (*loud.first().expect("a tone"), *loud.last().unwrap())
 }
 

@@ -60,9 +60,20 @@ fn job() -> Job {
     Job::new(&request, terms)
 }
 
+/// The plan of a request to a service that refuses link-local addresses, or does not.
+fn planned_of(web: proto::WebEgressRequest, refuse_link_local: bool) -> Result<RecordingPlan, PlanError> {
+    let Job { terms, .. } = job();
+    let request = StartEgressRequest {
+        egress_id: "EG_1".to_owned(),
+        request: Some(Request::Web(web)),
+        ..Default::default()
+    };
+    let browser = BrowserTerms { refuse_link_local, ..BrowserTerms::default() };
+    Job::new(&request, JobTerms { browser, ..terms }).plan().map(|(_, plan)| plan)
+}
+
 #[test]
 fn a_link_local_page_is_planned_only_where_an_operator_allows_it() {
-    let Job { terms, .. } = job();
     let file = proto::EncodedFileOutput { filepath: "a.mp4".to_owned(), ..Default::default() };
     let planned = |url: &str, refuse_link_local| {
         let web = proto::WebEgressRequest {
@@ -70,13 +81,7 @@ fn a_link_local_page_is_planned_only_where_an_operator_allows_it() {
             file_outputs: vec![file.clone()],
             ..Default::default()
         };
-        let request = StartEgressRequest {
-            egress_id: "EG_1".to_owned(),
-            request: Some(Request::Web(web)),
-            ..Default::default()
-        };
-        let browser = BrowserTerms { refuse_link_local, ..BrowserTerms::default() };
-        Job::new(&request, JobTerms { browser, ..terms.clone() }).plan()
+        planned_of(web, refuse_link_local)
     };
     let refused = planned("http://169.254.169.254/a", true).unwrap_err().to_string();
     assert!(refused.contains("web url") && refused.contains("allow_link_local"), "{refused}");
@@ -87,7 +92,6 @@ fn a_link_local_page_is_planned_only_where_an_operator_allows_it() {
 
 #[test]
 fn link_local_streams_storages_and_proxies_are_refused_by_their_fields() {
-    let Job { terms, .. } = job();
     let planned = |stream: Option<&str>, s3: Option<proto::S3Upload>, refuse_link_local| {
         let output = s3.map(proto::encoded_file_output::Output::S3);
         let file = proto::EncodedFileOutput { filepath: "a.mp4".to_owned(), output, ..Default::default() };
@@ -99,13 +103,7 @@ fn link_local_streams_storages_and_proxies_are_refused_by_their_fields() {
             stream_outputs: stream.map(stream_output).into_iter().collect(),
             ..Default::default()
         };
-        let request = StartEgressRequest {
-            egress_id: "EG_1".to_owned(),
-            request: Some(Request::Web(web)),
-            ..Default::default()
-        };
-        let browser = BrowserTerms { refuse_link_local, ..BrowserTerms::default() };
-        Job::new(&request, JobTerms { browser, ..terms.clone() }).plan()
+        planned_of(web, refuse_link_local)
     };
     let s3 = |endpoint: &str, proxy: Option<&str>| {
         let proxy = proxy.map(|url| proto::ProxyConfig { url: url.to_owned(), ..Default::default() });

@@ -52,28 +52,14 @@ async fn through_aac(sound: &[[i16; 2]], kbps: u32) -> Vec<[f32; 2]> {
     raw.end();
     encoders.finish(events, Duration::from_secs(20)).await.unwrap();
     let encoded = out.0.lock().unwrap().clone();
-    decoded(&encoded)
+    decoded("avdec_aac", "format=F32LE,channels=2", &encoded).iter().flat_map(values).collect()
 }
 
-fn decoded(encoded: &[gst::Sample]) -> Vec<[f32; 2]> {
-    let launch = "appsrc name=in format=time ! avdec_aac ! audioconvert ! \
-                  audio/x-raw,format=F32LE,channels=2,layout=interleaved ! appsink name=out sync=false";
-    let pipeline = gst::parse::launch(launch).unwrap().downcast::<gst::Pipeline>().unwrap();
-    let from = pipeline.by_name("in").unwrap().downcast::<gstreamer_app::AppSrc>().unwrap();
-    let out = pipeline.by_name("out").unwrap().downcast::<gstreamer_app::AppSink>().unwrap();
-    pipeline.set_state(gst::State::Playing).unwrap();
-    for sample in encoded {
-        from.push_sample(sample).unwrap();
-    }
-    from.end_of_stream().unwrap();
-    let mut all = Vec::new();
-    while let Ok(sample) = out.pull_sample() {
-        let map = sample.buffer().unwrap().map_readable().unwrap();
-        let value = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap());
-        all.extend(map.chunks_exact(8).map(|pair| [value(&pair[..4]), value(&pair[4..])]));
-    }
-    pipeline.set_state(gst::State::Null).unwrap();
-    all
+/// The values of both channels.
+fn values(sample: &gst::Sample) -> Vec<[f32; 2]> {
+    let map = sample.buffer().unwrap().map_readable().unwrap();
+    let value = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap());
+    map.chunks_exact(8).map(|pair| [value(&pair[..4]), value(&pair[4..])]).collect()
 }
 
 /// The amplitude of a tone in a mixture.

@@ -9,6 +9,8 @@ use prost::Message;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::plan::bounds;
+
 /// A message that calls are answered with.
 pub(in crate::service) trait Answer: Message + Send + 'static {
     fn json(&self) -> Value;
@@ -105,22 +107,11 @@ fn snake_case(value: Value) -> Value {
                 ("metadata", value) => (name, value),
                 // The one name that is in camel case there, too.
                 ("aliOSS", value) => (name, snake_case(value)),
-                (_, value) => (snake(&name), snake_case(value)),
+                (_, value) => (bounds::snake_case(&name), snake_case(value)),
             });
             Value::Object(renamed.collect())
         }
         Value::Array(items) => Value::Array(items.into_iter().map(snake_case).collect()),
         other => other,
     }
-}
-
-fn snake(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 4);
-    for c in name.chars() {
-        if c.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
 }

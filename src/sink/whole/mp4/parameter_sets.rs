@@ -73,8 +73,10 @@ pub(super) fn configure(
             let mut sets = described(codec, types);
             for (chunk, at, size) in tables.key_frames() {
                 let Some(chunk) = chunks.get(chunk) else { break };
+                // With several sets, the other key frames need not be read.
+                let Some(known) = sets.take() else { break };
                 let begin = read(source, chunk.offset.saturating_add(at), size)?;
-                sets = sets.and_then(|sets| sets.with_those_of(&begin, usize::from(length)));
+                sets = known.with_those_of(&begin, usize::from(length));
             }
             match sets.filter(Sets::is_complete) {
                 Some(sets) => describe(codec, sets),
