@@ -18,7 +18,7 @@ record=(
   gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-pulseaudio
   libopus0 glib-networking ca-certificates
   chromium xvfb pulseaudio
-  fonts-noto-core fonts-noto-color-emoji fonts-dejavu-core
+  fontconfig fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji fonts-dejavu-core
   util-linux
 )
 

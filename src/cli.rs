@@ -294,8 +294,8 @@ pub struct GeneralArgs {
     /// Also store a list of what was recorded, EGRESS_ID.json, beside each output
     #[arg(long)]
     pub manifest: bool,
-    /// Times of the pictures: when they were drawn, or evenly on the grid of the frame rate
-    #[arg(long, default_value = "true")]
+    /// Frame times: those of the source, or a constant frame rate (grid)
+    #[arg(long, default_value = "source")]
     pub frame_times: FrameTimesArg,
 }
 
@@ -366,8 +366,11 @@ pub enum CaptureArg {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
 pub enum FrameTimesArg {
+    /// When frames were drawn or taken by a camera; fewer while nothing changes
     #[default]
-    True,
+    #[value(alias = "true")]
+    Source,
+    /// A constant frame rate, also while nothing changes
     Grid,
 }
 

@@ -11,6 +11,7 @@ pub mod cost;
 pub mod debug;
 mod duration;
 mod environment;
+pub mod frame_times;
 pub mod latency;
 pub mod limits;
 mod load;
@@ -31,6 +32,7 @@ pub use chrome::ChromeFlag;
 use cost::CpuCost;
 use debug::DebugConfig;
 pub use environment::Environment;
+use frame_times::FrameTimes;
 use latency::{Latency, LatencyOverrides};
 use limits::SessionLimits;
 pub use load::{LoadError, Loaded};
@@ -121,6 +123,9 @@ pub struct ServiceConfig {
     #[serde(skip)]
     pub cpu_request: Option<f64>,
 
+    /// Ours: the frame times of recordings. The service's default is a constant frame rate, as LiveKit Egress has.
+    #[serde(deserialize_with = "frame_times::deserialize")]
+    pub frame_times: FrameTimes,
     pub latency: Latency,
     pub latency_overrides: LatencyOverrides,
     /// Threads of one H.264 encoder; 0: by the machine's share.
@@ -189,6 +194,7 @@ impl Default for ServiceConfig {
             session_limits: SessionLimits::default(),
             cpu_cost: CpuCost::default(),
             cpu_request: None,
+            frame_times: FrameTimes::Grid,
             latency: Latency::default(),
             latency_overrides: LatencyOverrides::default(),
             video_encoder_threads: 0,

@@ -1,10 +1,16 @@
 //! Is everything here that a recording needs? Each missing thing with the command that installs it.
 
+mod scripts;
+
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::media;
-use crate::process::{PROGRAMS, Program};
+use crate::process::{self, FC_LIST, PROGRAMS, ProcessError, Program};
+
+/// The first list after fonts were installed takes seconds.
+const LISTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// One thing that a recording needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +47,7 @@ pub fn examine() -> Vec<Finding> {
     let mut findings: Vec<Finding> = PROGRAMS.iter().map(program).collect();
     findings.extend(gstreamer());
     findings.push(fonts(Path::new("/usr/share/fonts")));
+    findings.extend(missing_scripts(process::ask(&FC_LIST, &["--format", "%{charset}\n"], LISTED_WITHIN)));
     findings.push(memory(Path::new("/dev/shm")));
     findings
 }
@@ -81,9 +88,25 @@ fn fonts(dir: &Path) -> Finding {
     let state = if has_some {
         State::Here(dir.display().to_string())
     } else {
-        State::Missing { package: "fonts-noto-core fonts-noto-color-emoji" }
+        State::Missing { package: "fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji" }
     };
     Finding { name: "fonts".to_owned(), state }
+}
+
+/// Text without a font is recorded as boxes. `charsets`: the characters of all fonts.
+fn missing_scripts(charsets: Result<String, ProcessError>) -> Vec<Finding> {
+    let finding = |name: &str, why: String| Finding { name: name.to_owned(), state: State::Degraded(why) };
+    match charsets {
+        Ok(charsets) => scripts::missing(&charsets)
+            .into_iter()
+            .map(|script| {
+                let why =
+                    format!("text is recorded as boxes; install it with: apt-get install {}", script.package);
+                finding(&format!("font for {}", script.name), why)
+            })
+            .collect(),
+        Err(error) => vec![finding("scripts of the fonts", format!("not known: {error}"))],
+    }
 }
 
 fn memory(dir: &Path) -> Finding {
@@ -109,6 +132,21 @@ mod tests {
         let finding = Finding { name: "Xvfb".to_owned(), state: State::Missing { package: "xvfb" } };
         assert_eq!(finding.to_string(), "missing  Xvfb  install it with: apt-get install xvfb");
         assert!(!is_sound(&[finding]));
+    }
+
+    #[test]
+    fn a_script_without_a_font_comes_with_its_package() {
+        let all = "20-2fff 1f600".to_owned();
+        let shown: Vec<String> = missing_scripts(Ok(all)).iter().map(Finding::to_string).collect();
+        let boxes = "text is recorded as boxes; install it with: apt-get install fonts-noto-cjk";
+        let expected =
+            ["Chinese", "Japanese", "Korean"].map(|script| format!("warning  font for {script}  {boxes}"));
+        assert_eq!(shown, expected);
+        assert!(missing_scripts(Ok("20-10ffff".to_owned())).is_empty());
+        let unknown =
+            missing_scripts(Err(ProcessError::Missing { program: "fc-list", package: "fontconfig" }));
+        assert!(unknown[0].to_string().contains("apt-get install fontconfig"), "{unknown:?}");
+        assert!(is_sound(&unknown), "recordings go without");
     }
 
     /// Tests that need the programs of a recording.

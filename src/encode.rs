@@ -9,6 +9,7 @@
 //! Each encoder is a pipeline of its own. Raw queues hold frames, not seconds: three seconds of 1080p pictures would be a
 //! quarter of a gigabyte, and an encoder that far behind does not catch up.
 
+mod aac;
 mod audio;
 mod delay;
 mod thinning;

@@ -229,6 +229,10 @@ pub enum FromRecorder {
     Ended {
         kept: Option<PathBuf>,
     },
+    /// The last word of a recording whose egress another recorder has: there is nothing to report. `kept`: what was recorded.
+    Evicted {
+        kept: Option<PathBuf>,
+    },
 }
 
 /// The largest picture that goes through a pipe, in bytes. One of 480 pixels' width has some 30,000.

@@ -22,6 +22,10 @@ use weir::{doctor, outbound, process, recover, serve};
 const BAD_REQUEST: u8 = 2;
 
 fn main() -> ExitCode {
+    // A recording's browser starts it in place of programs of a desktop.
+    if let Some(answer) = process::desktop::answer(std::env::args_os().next().as_deref()) {
+        return if print(answer.as_bytes()).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error),
@@ -194,6 +198,7 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
     let provisions = Provisions {
         storage: server_storage(job.general_args().storage.as_deref())?,
         rooms: job.server_args().map(ServerArgs::rooms).unwrap_or_default(),
+        ..Provisions::default()
     };
     let plan = RecordingPlan::new(&request, &provisions, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
         |error| match job {

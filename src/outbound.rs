@@ -2,7 +2,7 @@
 //!
 //! A service keeps them from link-local addresses and clouds' metadata services ([`reach`](crate::plan::reach)), as it does its
 //! pages: [`refuse_link_local`] says so once for the process. What was looked at is what is connected to, so that a name that
-//! changes its mind (DNS rebinding) gains nothing. HTTP clients do not look numbers up: [`check`] is for those.
+//! changes its mind (DNS rebinding) gains nothing. HTTP clients do not look numbers up: [`Guard::check`] is for those.
 
 use std::error::Error;
 use std::io;

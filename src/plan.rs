@@ -3,6 +3,7 @@
 //! Wire request → [`request::EgressRequest`] → [`RecordingPlan`] → [`graph::GraphPlan`]. Everything in this folder is pure:
 //! values in, values out, the time as an argument; it imports no runtime, no GStreamer, no file system, no clock.
 
+mod adjust;
 mod assemble;
 pub mod bounds;
 pub mod codec;
@@ -83,6 +84,8 @@ pub struct RecordingPlan {
     pub limits: Limits,
     /// How often it was tried before; 0 the first time.
     pub retry_count: u32,
+    /// What is recorded differently from the request, whose values are out of range: a sentence each, for `details`.
+    pub adjustments: Vec<String>,
 }
 
 impl RecordingPlan {

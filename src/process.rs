@@ -13,6 +13,8 @@
 //! a child started from a worker of a runtime would be killed when that worker ends. And it reaps: no zombie waits for
 //! somebody to ask, in whatever state the runtime is.
 
+mod ask;
+pub mod desktop;
 mod open_files;
 mod output;
 mod own;
@@ -36,10 +38,11 @@ use nix::unistd::Pid;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use ask::ask;
 pub use open_files::raise_open_files;
 use output::{LastWords, Output, WAITING_LINES};
 pub use own::{Own, OwnSpec, Stdin};
-pub use program::{CHROMIUM, PRLIMIT, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
+pub use program::{CHROMIUM, FC_LIST, PRLIMIT, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
 
 /// What is to be started.
 #[derive(Debug, Clone)]

@@ -77,4 +77,6 @@ pub struct Ended {
     pub kept: Option<PathBuf>,
     /// What the page did instead of saying `START_RECORDING`: lines to follow the error, for a person.
     pub explanation: Option<StartReport>,
+    /// Another recorder of this egress came into the room: nothing of the end was reported, and nobody is to hear of it.
+    pub is_evicted: bool,
 }

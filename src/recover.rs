@@ -11,6 +11,7 @@ use crate::config::storage::ServerStorage;
 use crate::files;
 use crate::plan::codec::{CONTAINERS, Container};
 use crate::plan::error::PlanError;
+use crate::plan::filename;
 use crate::plan::output::OutputId;
 use crate::plan::storage::{Storage, of_server};
 use crate::recording::workdir::{self, Abandoned, OutputEntry, Remain, WorkDirError, remains_in};
@@ -214,11 +215,10 @@ fn remove(path: &Path) {
 /// replace their own last version.
 fn if_taken(entry: &OutputEntry, name: &str, egress_id: &str) -> IfTaken {
     match (entry, Path::new(name).extension().and_then(|extension| extension.to_str())) {
-        (OutputEntry::File { .. }, Some(extension)) => {
-            let stem = &name[..name.len() - extension.len() - 1];
-            IfTaken::Rename(format!("{stem}-{egress_id}.{extension}"))
+        (OutputEntry::File { .. }, extension) => {
+            let extension = extension.map_or_else(String::new, |extension| format!(".{extension}"));
+            IfTaken::Rename(filename::with_id(name, egress_id, &extension, 0))
         }
-        (OutputEntry::File { .. }, None) => IfTaken::Rename(format!("{name}-{egress_id}")),
         (OutputEntry::Segments { .. } | OutputEntry::Images | OutputEntry::Stream, _) => IfTaken::Replace,
     }
 }
@@ -268,7 +268,9 @@ fn leftovers(
                 live_playlist,
                 duration: *duration,
             };
-            segments::rescue(&dir, output, &places)?
+            let mut damaged =
+                |name, damage, kept| problems.push(RecoverError::Damaged { name, damage, kept });
+            segments::rescue(&dir, output, &places, &mut damaged)?
         }
         OutputEntry::Images => images::rescue(&dir, output)?,
         OutputEntry::Stream => Rescued::default(),

@@ -1,5 +1,6 @@
 //! What a recording tells the world: an `EgressInfo`, folded out of what happens. Nobody else makes one.
 
+mod details;
 mod error_code;
 mod failure;
 mod manifest;
@@ -14,9 +15,11 @@ use proto::egress_info::Request;
 
 use crate::control::EndReason;
 use crate::plan::RecordingPlan;
-use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::output::{OutputId, OutputPlan, StreamProtocol};
 use crate::plan::source::SourcePlan;
 use crate::plan::stream_url::StreamUrl;
+use crate::plan::track::Discovered;
+use details::without_local_paths;
 pub use error_code::Fault;
 pub use failure::Failure;
 use failure::Failures;
@@ -74,9 +77,9 @@ impl Report {
             retry_count: i32::try_from(plan.retry_count).unwrap_or(i32::MAX),
             ..Default::default()
         };
-        if let Some(room) = plan.source.room() {
-            info.room_name.clone_from(&room.name);
-            info.room_id.clone_from(&room.id);
+        if let Some((name, id)) = plan.source.room_label() {
+            name.clone_into(&mut info.room_name);
+            id.clone_into(&mut info.room_id);
         }
         let mut places = BTreeMap::new();
         let mut streams = Streams::default();
@@ -109,13 +112,13 @@ impl Report {
                 }
                 OutputPlan::Stream(stream) => {
                     for url in &stream.urls {
-                        info.stream_results.push(new_stream(url));
+                        info.stream_results.push(new_stream(url, now));
                         streams.add(id, url);
                     }
                     Place::Stream
                 }
                 OutputPlan::WebSocket(socket) => {
-                    info.stream_results.push(new_stream(&socket.url));
+                    info.stream_results.push(new_stream(&socket.url, now));
                     streams.add(id, &socket.url);
                     Place::Stream
                 }
@@ -123,15 +126,32 @@ impl Report {
             places.insert(id, place);
         }
         let contents = Contents::new(plan);
-        Self {
+        let mut report = Self {
             info,
             places,
             streams,
-            notes: Vec::new(),
+            notes: plan.adjustments.clone(),
             failures: Failures::default(),
             reason: None,
             contents,
             manifest_of: None,
+        };
+        report.fill_deprecated_result();
+        report.write_details();
+        report
+    }
+
+    /// The source is in its room, whose id the server told.
+    pub fn set_room_id(&mut self, room_id: &str) {
+        if self.info.room_id.is_empty() {
+            room_id.clone_into(&mut self.info.room_id);
+        }
+    }
+
+    /// These tracks are recorded: the manifest says whose they are.
+    pub fn note_tracks(&mut self, tracks: &[Discovered]) {
+        if let Some(contents) = &mut self.contents {
+            contents.note_tracks(tracks);
         }
     }
 
@@ -160,6 +180,7 @@ impl Report {
                 _ => {}
             }
         }
+        self.fill_deprecated_result();
     }
 
     /// The report as it stands.
@@ -181,20 +202,23 @@ impl Report {
         for images in &mut self.info.image_results {
             images.started_at = at;
         }
+        self.stamp_stream_starts(at);
+        self.fill_deprecated_result();
     }
 
-    /// The recording takes in no more; `length` of what it recorded.
+    /// The recording takes in no more; `length` of what it recorded. One that failed, or that reached a limit, has its last status
+    /// from here on; it is over when `ended_at` is set.
     pub fn ending(&mut self, reason: EndReason, length: Duration, now: Timestamp) {
         self.reason = Some(reason);
         self.set_status(
             match reason {
                 EndReason::LimitReached(_) => proto::EgressStatus::EgressLimitReached,
+                EndReason::Failure => proto::EgressStatus::EgressFailed,
                 EndReason::StopRequested
                 | EndReason::Killed
                 | EndReason::SourceClosed
                 | EndReason::DurationReached
-                | EndReason::AllStreamsStopped
-                | EndReason::Failure => proto::EgressStatus::EgressEnding,
+                | EndReason::AllStreamsStopped => proto::EgressStatus::EgressEnding,
             },
             now,
         );
@@ -211,6 +235,7 @@ impl Report {
             images.ended_at = images.started_at.saturating_add(duration);
         }
         self.write_details();
+        self.fill_deprecated_result();
     }
 
     /// A file is where it belongs, by this name.
@@ -222,6 +247,7 @@ impl Report {
             location.clone_into(&mut file.location);
             file.size = i64::try_from(size).unwrap_or(i64::MAX);
         }
+        self.fill_deprecated_result();
     }
 
     /// A segment is where it belongs; `name` is its stored name.
@@ -233,6 +259,7 @@ impl Report {
             segments.segment_count += 1;
             segments.size = segments.size.saturating_add(i64::try_from(size).unwrap_or(i64::MAX));
         }
+        self.fill_deprecated_result();
     }
 
     /// A playlist is where it belongs; `name` is its stored name.
@@ -244,6 +271,7 @@ impl Report {
                 location.clone_into(&mut segments.playlist_location);
             }
         }
+        self.fill_deprecated_result();
     }
 
     /// An image is where it belongs; `name` is its stored name, `at` when it was on the screen.
@@ -331,8 +359,8 @@ impl Report {
     fn write_details(&mut self) {
         let reason = self.reason.map(|reason| format!("End reason: {reason}"));
         let failures = self.failures.details();
-        let parts: Vec<&str> =
-            reason.iter().chain(&self.notes).chain(&failures).map(String::as_str).collect();
+        let texts = self.notes.iter().chain(&failures).map(|text| without_local_paths(text));
+        let parts: Vec<String> = reason.into_iter().chain(texts).collect();
         self.info.details = parts.join("; ");
     }
 
@@ -343,7 +371,8 @@ impl Report {
         }
     }
 
-    /// Old clients read the one result of a recording with one kind of output here (media.md §1.5).
+    /// Old clients read the one result of a recording with one kind of output here, from its start on (media.md §1.5): each change of a
+    /// result ends with this.
     #[allow(deprecated)]
     fn fill_deprecated_result(&mut self) {
         use proto::egress_info::Result;
@@ -398,9 +427,15 @@ pub fn failed(
     report.info
 }
 
-fn new_stream(url: &StreamUrl) -> proto::StreamInfo {
+/// An address that is not sent to yet. Only of RTMP it counts as started when media goes out (service.md §5.3).
+fn new_stream(url: &StreamUrl, now: Timestamp) -> proto::StreamInfo {
+    let started_at = match url.protocol() {
+        StreamProtocol::Rtmp => 0,
+        StreamProtocol::Srt | StreamProtocol::WebSocket => nanoseconds(now),
+    };
     proto::StreamInfo {
         url: url.redacted().to_owned(),
+        started_at,
         status: proto::stream_info::Status::Active.into(),
         ..Default::default()
     }

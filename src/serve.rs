@@ -264,7 +264,8 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
 fn provisions(config: &ServiceConfig) -> Provisions {
     let signer = Signer::new(&config.api_key, &config.api_secret);
     let (ws_url, template_base) = (config.ws_url.clone(), config.template_base.clone());
-    Provisions { storage: config.storage.clone(), rooms: Rooms { ws_url, signer, template_base } }
+    let rooms = Rooms { ws_url, signer, template_base };
+    Provisions { storage: config.storage.clone(), rooms, frame_times: config.frame_times }
 }
 
 fn session_limits(config: &ConfiguredLimits) -> SessionLimits {

@@ -100,6 +100,8 @@ pub struct CaptureCounters {
 pub enum SourceEvent {
     /// The page is loaded, or the track is found; with [`StartRule::OnSignal`](crate::plan::source::StartRule) the signal is still to come.
     Loaded,
+    /// A room was joined, with this id.
+    InRoom { room_id: String },
     /// The recording may begin.
     Ready,
     /// The recording may begin, and did when its first frame came, at this running time: the tracks that are known by then, so that
@@ -107,6 +109,8 @@ pub enum SourceEvent {
     Discovered(Vec<Discovered>, gst::ClockTime),
     /// The page said that it is over, or what was recorded is no longer published.
     Ended,
+    /// Another recorder came into the room as this one: the egress is that one's now.
+    Evicted,
     /// All sound that is wanted is muted now, or no longer.
     Muted(bool),
     /// Something that is wanted is left out; the recording goes on.

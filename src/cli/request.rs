@@ -7,15 +7,16 @@ use super::{
     ParticipantArgs, ProfileArg, RecordingArgs, RoomArgs, SegmentSuffixArg, Size, TrackArgs,
     TrackCompositeArgs, WebArgs, stream_file,
 };
+use crate::config::frame_times::FrameTimes;
 use crate::plan::Limits;
 use crate::plan::codec::{AudioCodec, CONTAINERS};
 use crate::plan::encoding::{H264Profile, PRESETS};
 use crate::plan::error::PlanError;
 use crate::plan::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
 use crate::plan::request::{
-    AudioMixing, EgressRequest, EncodingRequest, FileRequest, FrameTimes, ImagesRequest, Manifest, Media,
-    MediaRequest, OutputKind, OutputRequest, RequestOrigin, RoomRequest, SegmentsRequest, SourceRequest,
-    StreamRequest, TrackRequest, WebRequest,
+    AudioMixing, EgressRequest, EncodingRequest, FileRequest, ImagesRequest, Manifest, Media, MediaRequest,
+    OutputKind, OutputRequest, RequestOrigin, RoomRequest, SegmentsRequest, SourceRequest, StreamRequest,
+    TrackRequest, WebRequest,
 };
 use crate::plan::room::RoomTicket;
 use crate::plan::source::CaptureKind;
@@ -31,7 +32,7 @@ use crate::secret::Secret;
 pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
     let media = Media::from_flags(args.media.audio_only, args.media.video_only)?;
     let (url, await_start_signal) = (args.url.clone(), args.await_start_signal);
-    let source = SourceRequest::Web(WebRequest { url, media, await_start_signal });
+    let source = SourceRequest::Web(WebRequest { room: None, url, media, await_start_signal });
     request(source, &args.recording, directory)
 }
 
@@ -70,7 +71,9 @@ pub fn participant(args: &ParticipantArgs, directory: &Path) -> Result<EgressReq
 pub fn track_composite(args: &TrackCompositeArgs, directory: &Path) -> Result<EgressRequest, PlanError> {
     let room = RoomTicket { name: args.room.clone(), ..RoomTicket::default() };
     let source = SourceRequest::Media(MediaRequest::tracks(room, &args.audio_track, &args.video_track));
-    request(source, &args.recording, directory)
+    let mut request = request(source, &args.recording, directory)?;
+    request.encoding.as_published = args.as_published;
+    Ok(request)
 }
 
 /// What `record track` and `plan track` ask for.
@@ -101,7 +104,7 @@ pub fn track(args: &TrackArgs, directory: &Path) -> Result<EgressRequest, PlanEr
         }],
         webhooks: Vec::new(),
         capture: CaptureKind::Framebuffer,
-        frame_times: FrameTimes::AsDrawn,
+        frame_times: None,
         limits: Limits::default(),
         retry_count: 0,
     };
@@ -122,7 +125,7 @@ fn request(
         outputs: self::outputs(outputs, Manifest::from_flag(!general.manifest), directory)?,
         webhooks: Vec::new(),
         capture: CaptureKind::Framebuffer,
-        frame_times: FrameTimes::AsDrawn,
+        frame_times: None,
         limits: Limits::default(),
         retry_count: 0,
     };
@@ -137,11 +140,11 @@ pub fn general(request: EgressRequest, args: &GeneralArgs) -> EgressRequest {
         CaptureArg::XImageSrc => CaptureKind::XImageSrc,
     };
     let frame_times = match args.frame_times {
-        FrameTimesArg::True => FrameTimes::AsDrawn,
+        FrameTimesArg::Source => FrameTimes::Source,
         FrameTimesArg::Grid => FrameTimes::Grid,
     };
     let limits = Limits { duration: args.duration.or(request.limits.duration), ..request.limits };
-    EgressRequest { capture, frame_times, limits, ..request }
+    EgressRequest { capture, frame_times: Some(frame_times), limits, ..request }
 }
 
 /// The option that sets a field of a command line's request, to be shown beside an error that names the field.

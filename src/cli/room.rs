@@ -54,6 +54,9 @@ pub struct TrackCompositeArgs {
     /// The track of pictures: TR_…
     #[arg(long = "video-track", value_name = "ID", default_value = "", hide_default_value = true)]
     pub video_track: String,
+    /// Copy the pictures as they are published where they are H.264: for one MP4 file by itself
+    #[arg(long, conflicts_with_all = ["preset", "size", "fps", "video_bitrate", "profile", "keyframe_interval"])]
+    pub as_published: bool,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]

@@ -73,6 +73,8 @@ fn every_key_is_read() {
     assert_eq!(all.session_limits.image_output_max_duration, Duration::from_mins(90));
     assert_eq!((all.io_selection_timeout, all.keep_free), (Duration::from_millis(500), 2_000_000_000));
     assert_eq!(all.upload_patience, Duration::from_mins(5));
+    assert_eq!(all.frame_times, FrameTimes::Source);
+    assert_eq!(load("api_key: k\napi_secret: s\nframe_times:\n").config.frame_times, FrameTimes::Grid);
     assert_eq!(all.chrome_flags["disable-gpu"], ChromeFlag::Switch(true));
     assert_eq!(all.chrome_flags["js-flags"], ChromeFlag::Value("5".to_owned()));
     assert_eq!(all.cpu_cost.memory_source, cost::MemorySource::Cgroup);
@@ -147,6 +149,7 @@ fn bad_values_are_told_with_line_and_remedy() {
         ("keep_free: lots", "keep_free: `lots` is not a size like 512MB or 2GB, or a number of bytes"),
         ("keep_free: -1", "`-1` is not a size"),
         ("keep_free: 99999999999GB", "is not a size"),
+        ("frame_times: fast", "frame_times: `fast` is not grid or source"),
         ("bind: everywhere", "line 1, column 7: bind: invalid IP address syntax"),
         ("redis:\n  db: first", "line 2, column 7: redis.db: `first` is not a whole number"),
         ("cpu_cost: {web_cpu_cost: much}", "cpu_cost.web_cpu_cost: `much` is not a number"),

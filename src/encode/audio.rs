@@ -3,6 +3,7 @@
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
+use super::aac::AacEncoder;
 use super::delay;
 use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError};
 use crate::plan::codec::AudioCodec;
@@ -43,9 +44,14 @@ pub(super) fn build(plan: &AudioEncoding) -> Result<BuiltAudio, PipelineError> {
     let convert = pipeline.add("audioconvert")?;
     let resample = pipeline.add("audioresample")?;
     let rate_hz = i32::try_from(plan.rate_hz).unwrap_or(48_000);
-    let raw = gst::Caps::builder("audio/x-raw").field("rate", rate_hz).field("channels", 2i32).build();
-    let raw = pipeline.add_caps(&raw)?;
-    let encoder = add_encoder(&pipeline, plan)?;
+    let aac = (plan.codec == AudioCodec::Aac).then(AacEncoder::installed);
+    let raw = gst::Caps::builder("audio/x-raw").field("rate", rate_hz).field("channels", 2i32);
+    let raw = pipeline.add_caps(&raw.field_if_some("format", aac.map(AacEncoder::format)).build())?;
+    let stage = match aac {
+        Some(encoder) => encoder.add(&pipeline, plan, &raw)?,
+        None if plan.codec == AudioCodec::Mp3 => lame(&pipeline, plan)?,
+        None => opus(&pipeline, plan)?,
+    };
     let (media_type, parser) = match plan.codec {
         AudioCodec::Aac => ("audio/mpeg", "aacparse"),
         AudioCodec::Opus => ("audio/x-opus", "opusparse"),
@@ -56,38 +62,45 @@ pub(super) fn build(plan: &AudioEncoding) -> Result<BuiltAudio, PipelineError> {
     // Says that its packets are whole frames, which the encoders leave unsaid and some muxers insist on.
     let parser = pipeline.add(parser)?;
     let sink = pipeline.add_feed(&output, |sample| sample)?;
-    let chain = [intake.element(), &rate, &convert, &resample, &raw, &encoder, &kept, &parser, &sink];
-    pipeline.link(&chain)?;
+    pipeline.link(&[intake.element(), &rate, &convert, &resample, &raw, &stage.entry])?;
+    pipeline.link(&[&stage.exit, &kept, &parser, &sink])?;
     if let Some((raw, encoded)) = rate.static_pad("src").zip(parser.static_pad("src")) {
-        delay::take_away(plan.codec, plan.rate_hz, &raw, &encoded);
+        delay::take_away(stage.delay, plan.rate_hz, &raw, &encoded);
     }
     Ok(BuiltAudio { pipeline, output, intake })
 }
 
-fn add_encoder(pipeline: &MediaPipeline, plan: &AudioEncoding) -> Result<gst::Element, PipelineError> {
-    let bits = i32::try_from(plan.bitrate_kbps.saturating_mul(1000)).unwrap_or(128_000);
-    match plan.codec {
-        AudioCodec::Aac => {
-            let encoder = pipeline.add("avenc_aac")?;
-            encoder.set_property("bitrate", bits);
-            // It would code two channels as their sum and difference whatever they are, and lose the difference: with one tone on the
-            // left and another one on the right, both were heard on both sides.
-            if encoder.find_property("aac-ms").is_some() {
-                encoder.set_property_from_str("aac-ms", "false");
-            }
-            Ok(encoder)
-        }
-        AudioCodec::Opus => {
-            let encoder = pipeline.add("opusenc")?;
-            encoder.set_property("bitrate", bits);
-            Ok(encoder)
-        }
-        AudioCodec::Mp3 => {
-            let encoder = pipeline.add("lamemp3enc")?;
-            encoder.set_property_from_str("target", "bitrate");
-            encoder.set_property("cbr", true);
-            encoder.set_property("bitrate", i32::try_from(plan.bitrate_kbps).unwrap_or(128));
-            Ok(encoder)
-        }
+/// An encoder in its pipeline: one element, or several that are linked.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// What raw sound goes into.
+    pub(super) entry: gst::Element,
+    /// What encoded sound comes out of.
+    pub(super) exit: gst::Element,
+    /// Samples, at the encoder's own rate, that are decoded before the first one that was encoded. Measured with each of the elements
+    /// that we encode with; the test of it decodes a tone.
+    pub(super) delay: u64,
+}
+
+impl Stage {
+    fn of(encoder: gst::Element, delay: u64) -> Self {
+        Self { entry: encoder.clone(), exit: encoder, delay }
     }
+}
+
+fn opus(pipeline: &MediaPipeline, plan: &AudioEncoding) -> Result<Stage, PipelineError> {
+    let encoder = pipeline.add("opusenc")?;
+    let bits = plan.bitrate_kbps.saturating_mul(1000);
+    encoder.set_property("bitrate", i32::try_from(bits).unwrap_or(128_000));
+    // Its stream says how much to skip (RFC 7845 §4.2), its encoder's times know it, and every player goes by it.
+    Ok(Stage::of(encoder, 0))
+}
+
+fn lame(pipeline: &MediaPipeline, plan: &AudioEncoding) -> Result<Stage, PipelineError> {
+    let encoder = pipeline.add("lamemp3enc")?;
+    encoder.set_property_from_str("target", "bitrate");
+    encoder.set_property("cbr", true);
+    encoder.set_property("bitrate", i32::try_from(plan.bitrate_kbps).unwrap_or(128));
+    // LAME's 576, and 529 of every decoder (the header of LAME that tells of them is not what `xingmux` writes).
+    Ok(Stage::of(encoder, 576 + 529))
 }

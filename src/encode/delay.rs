@@ -15,27 +15,13 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::media::sound;
-use crate::plan::codec::AudioCodec;
 
-/// Samples, at the encoder's own rate, that are decoded before the first one that was encoded. Measured with each of the elements
-/// that we encode with; the test of it decodes a tone.
-const fn samples(codec: AudioCodec) -> u64 {
-    match codec {
-        // FFmpeg's encoder begins with one frame that overlaps with the first one of sound.
-        AudioCodec::Aac => 1024,
-        // LAME's 576, and 529 of every decoder (the header of LAME that tells of them is not what `xingmux` writes).
-        AudioCodec::Mp3 => 576 + 529,
-        // Its stream says how much to skip (RFC 7845 §4.2), its encoder's times know it, and every player goes by it.
-        AudioCodec::Opus => 0,
-    }
-}
-
-/// Of an encoder of `rate_hz`, puts the sound that comes out of `encoded` where it was at `raw`, which carries raw sound of ours
-/// (see [`sound`]) from media time zero on.
-pub(super) fn take_away(codec: AudioCodec, rate_hz: u32, raw: &gst::Pad, encoded: &gst::Pad) {
+/// Of an encoder of `rate_hz` that adds `samples` in front, puts the sound that comes out of `encoded` where it was at `raw`, which
+/// carries raw sound of ours (see [`sound`]) from media time zero on.
+pub(super) fn take_away(samples: u64, rate_hz: u32, raw: &gst::Pad, encoded: &gst::Pad) {
     let scaled = |per_second: u64| {
         let rate = u64::from(rate_hz.max(1));
-        (samples(codec) * per_second + rate / 2) / rate
+        (samples * per_second + rate / 2) / rate
     };
     let frames = scaled(u64::from(sound::RATE));
     if frames == 0 {

@@ -7,6 +7,7 @@
 //!     info           the last `EgressInfo`, protobuf
 //!     socket         where the recorder hears the next service (`ipc::socket`)
 //!     told           there when the registry has its end, and something is kept all the same
+//!     evicted        there when another recorder has the egress: nothing more is reported of it here, and nothing uploaded
 //!     <egress id>/   the recording's own work directory (`recording::workdir`)
 //! ```
 
@@ -24,6 +25,7 @@ use crate::{disk, files};
 const LOCK: &str = "lock";
 const INFO: &str = "info";
 const TOLD: &str = "told";
+const EVICTED: &str = "evicted";
 const RECORDINGS: &str = "recordings";
 /// The largest report that is read, in bytes. Real ones have some kilobytes.
 const LARGEST_INFO: u64 = 64 << 20;
@@ -152,6 +154,20 @@ impl Cell {
     #[must_use]
     pub fn is_told(&self) -> bool {
         files::is_regular(&self.dir.join(TOLD)).unwrap_or_default()
+    }
+
+    /// Notes that another recorder has its egress: nobody reports of it or uploads what is kept.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn mark_evicted(&self) -> io::Result<()> {
+        files::replace(&self.dir.join(EVICTED), &[], 0o600)
+    }
+
+    /// Whether another recorder has its egress.
+    #[must_use]
+    pub fn is_evicted(&self) -> bool {
+        self.dir.join(EVICTED).exists()
     }
 
     /// Whether somebody is at work in the recording's own work directory: its recorder, or a recovery that outlived who began it.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::ChromeFlag;
+use crate::config::frame_times::FrameTimes;
 use crate::plan::room::Rooms;
 use crate::protocol::start_egress_request::Request;
 use crate::token::Signer;
@@ -35,7 +36,7 @@ fn job() -> Job {
         "storage: {s3: {bucket: recordings, access_key: key-of-mine, secret: hunter2}}",
     );
     let terms = JobTerms {
-        provisions: Provisions { storage: storage.unwrap(), rooms: rooms() },
+        provisions: Provisions { storage: storage.unwrap(), rooms: rooms(), frame_times: FrameTimes::Grid },
         planned_at: "2026-11-24T12:30:05.123456789+01:00[Europe/Berlin]".parse().unwrap(),
         session: SessionLimits { file: Some(Duration::from_secs(90)), ..Default::default() },
         keep_free: 512_000_000,
@@ -59,9 +60,20 @@ fn job() -> Job {
     Job::new(&request, terms)
 }
 
+/// The plan of a request to a service that refuses link-local addresses, or does not.
+fn planned_of(web: proto::WebEgressRequest, refuse_link_local: bool) -> Result<RecordingPlan, PlanError> {
+    let Job { terms, .. } = job();
+    let request = StartEgressRequest {
+        egress_id: "EG_1".to_owned(),
+        request: Some(Request::Web(web)),
+        ..Default::default()
+    };
+    let browser = BrowserTerms { refuse_link_local, ..BrowserTerms::default() };
+    Job::new(&request, JobTerms { browser, ..terms }).plan().map(|(_, plan)| plan)
+}
+
 #[test]
 fn a_link_local_page_is_planned_only_where_an_operator_allows_it() {
-    let Job { terms, .. } = job();
     let file = proto::EncodedFileOutput { filepath: "a.mp4".to_owned(), ..Default::default() };
     let planned = |url: &str, refuse_link_local| {
         let web = proto::WebEgressRequest {
@@ -69,13 +81,7 @@ fn a_link_local_page_is_planned_only_where_an_operator_allows_it() {
             file_outputs: vec![file.clone()],
             ..Default::default()
         };
-        let request = StartEgressRequest {
-            egress_id: "EG_1".to_owned(),
-            request: Some(Request::Web(web)),
-            ..Default::default()
-        };
-        let browser = BrowserTerms { refuse_link_local, ..BrowserTerms::default() };
-        Job::new(&request, JobTerms { browser, ..terms.clone() }).plan()
+        planned_of(web, refuse_link_local)
     };
     let refused = planned("http://169.254.169.254/a", true).unwrap_err().to_string();
     assert!(refused.contains("web url") && refused.contains("allow_link_local"), "{refused}");
@@ -86,7 +92,6 @@ fn a_link_local_page_is_planned_only_where_an_operator_allows_it() {
 
 #[test]
 fn link_local_streams_storages_and_proxies_are_refused_by_their_fields() {
-    let Job { terms, .. } = job();
     let planned = |stream: Option<&str>, s3: Option<proto::S3Upload>, refuse_link_local| {
         let output = s3.map(proto::encoded_file_output::Output::S3);
         let file = proto::EncodedFileOutput { filepath: "a.mp4".to_owned(), output, ..Default::default() };
@@ -98,13 +103,7 @@ fn link_local_streams_storages_and_proxies_are_refused_by_their_fields() {
             stream_outputs: stream.map(stream_output).into_iter().collect(),
             ..Default::default()
         };
-        let request = StartEgressRequest {
-            egress_id: "EG_1".to_owned(),
-            request: Some(Request::Web(web)),
-            ..Default::default()
-        };
-        let browser = BrowserTerms { refuse_link_local, ..BrowserTerms::default() };
-        Job::new(&request, JobTerms { browser, ..terms.clone() }).plan()
+        planned_of(web, refuse_link_local)
     };
     let s3 = |endpoint: &str, proxy: Option<&str>| {
         let proxy = proxy.map(|url| proto::ProxyConfig { url: url.to_owned(), ..Default::default() });
@@ -186,6 +185,7 @@ fn messages_read_back() {
         FromRecorder::Picture { id: 9, jpeg: None },
         FromRecorder::Picture { id: 10, jpeg: Picture::new(&[0xff, 0xd8, 0, 10]) },
         FromRecorder::Ended { kept: Some("/a/b".into()) },
+        FromRecorder::Evicted { kept: None },
     ] {
         assert_eq!(parse::<FromRecorder>(&line(&message)).as_ref(), Ok(&message));
     }

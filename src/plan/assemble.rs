@@ -1,15 +1,17 @@
 //! Request → plan: what was asked for, checked, completed, and fitted together.
 
+mod collisions;
 mod origin;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Zoned;
 
+pub(super) use self::collisions::nothing_is_written_twice;
 use self::origin::Origin;
+use super::adjust::Adjustments;
 use super::bounds;
-use super::codec::{AudioCodec, CONTAINERS, ContainerRow, VideoCodec};
+use super::codec::{AudioCodec, CONTAINERS, Container, ContainerRow, VideoCodec};
 use super::encoding::resolve::{self, Needs};
 use super::encoding::{AudioEncoding, VideoEncoding};
 use super::error::PlanError;
@@ -56,9 +58,11 @@ impl RecordingPlan {
         }
         let media = recorded_media(request.source.media(), &request.outputs);
         let needs = needs(request)?;
+        let frame_times = request.frame_times.unwrap_or(provisions.frame_times);
+        let mut adjustments = Adjustments::new(&request.origin);
         let video = media
             .has_video()
-            .then(|| resolve::video(&request.encoding, request.frame_times, &needs))
+            .then(|| resolve::video(&request.encoding, frame_times, &needs, &mut adjustments))
             .transpose()?;
 
         let naming = Naming::new(origin::subject(&request.source), now, request.retry_count);
@@ -76,7 +80,7 @@ impl RecordingPlan {
             if request.retry_count > 0 {
                 supports_retry(output)?;
             }
-            outputs.push(assembly.output(output)?);
+            outputs.push(assembly.output(output, &mut adjustments)?);
         }
         let fields: Vec<&str> = request.outputs.iter().map(|output| output.field.as_str()).collect();
         nothing_is_written_twice(&fields, &outputs)?;
@@ -87,12 +91,13 @@ impl RecordingPlan {
         Ok(Self {
             egress_id,
             source: origin.source(request, media, video.as_ref(), &outputs),
-            audio: audio_encodings(request, &outputs)?,
+            audio: audio_encodings(request, &outputs, &mut adjustments)?,
             video,
             outputs,
             unnamed: origin::unnamed(request, now),
             limits: request.limits,
             retry_count: request.retry_count,
+            adjustments: adjustments.into_notes(),
         })
     }
 }
@@ -121,17 +126,19 @@ fn needs(request: &EgressRequest) -> Result<Needs, PlanError> {
             OutputKind::Stream(stream) => needs.has_stream |= !stream.is_websocket(),
             OutputKind::File(_) | OutputKind::Images(_) => {}
         }
+        needs.is_encoded |= !matches!(output.kind, OutputKind::Images(_));
     }
     Ok(needs)
 }
 
 fn segment_duration(field: &str, segments: &SegmentsRequest) -> Result<Duration, PlanError> {
     let duration = segments.duration.unwrap_or(Duration::from_secs(4));
-    let allowed = Duration::from_secs(1)..=Duration::from_secs(600);
+    // As a request has it on the wire.
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(u32::MAX.into());
     if !allowed.contains(&duration) || duration.subsec_nanos() != 0 {
         return Err(PlanError::invalid(
             format!("{field}.segment_duration"),
-            format!("{} s; give whole seconds, 1 to 600", duration.as_secs_f64()),
+            format!("{} s; give whole seconds, 1 or more", duration.as_secs_f64()),
         ));
     }
     Ok(duration)
@@ -171,11 +178,15 @@ fn is_named(path: &str) -> bool {
 }
 
 /// One encode for each codec that an output takes.
-fn audio_encodings(request: &EgressRequest, outputs: &[OutputPlan]) -> Result<Vec<AudioEncoding>, PlanError> {
+fn audio_encodings(
+    request: &EgressRequest,
+    outputs: &[OutputPlan],
+    adjustments: &mut Adjustments,
+) -> Result<Vec<AudioEncoding>, PlanError> {
     let mut codecs: Vec<AudioCodec> = outputs.iter().filter_map(OutputPlan::audio).collect();
     codecs.sort_unstable();
     codecs.dedup();
-    codecs.into_iter().map(|codec| resolve::audio(&request.encoding, codec)).collect()
+    codecs.into_iter().map(|codec| resolve::audio(&request.encoding, codec, adjustments)).collect()
 }
 
 /// What every output of a request is fitted to.
@@ -197,28 +208,36 @@ struct Kept {
 }
 
 impl Assembly<'_> {
-    fn output(&self, output: &OutputRequest) -> Result<OutputPlan, PlanError> {
+    fn output(&self, output: &OutputRequest, adjustments: &mut Adjustments) -> Result<OutputPlan, PlanError> {
         let OutputRequest { field, storage, manifest, kind } = output;
         let kept = || -> Result<Kept, PlanError> {
             let storage = storage::resolve(field, storage.as_ref(), self.server)?;
             Ok(Kept { storage, manifest: *manifest })
         };
         match kind {
-            OutputKind::File(file) => self.file(field, file, kept()?).map(OutputPlan::File),
+            OutputKind::File(file) => self.file(field, file, kept()?, adjustments).map(OutputPlan::File),
             OutputKind::Segments(segments) => {
                 self.segments(field, segments, kept()?).map(OutputPlan::Segments)
             }
-            OutputKind::Stream(stream) => self.stream(field, stream),
+            OutputKind::Stream(stream) => self.stream(field, stream, adjustments),
             OutputKind::Images(images) => self.images(field, images, kept()?).map(OutputPlan::Images),
         }
     }
 
-    fn file(&self, field: &str, file: &FileRequest, kept: Kept) -> Result<FilePlan, PlanError> {
+    fn file(
+        &self,
+        field: &str,
+        file: &FileRequest,
+        kept: Kept,
+        adjustments: &mut Adjustments,
+    ) -> Result<FilePlan, PlanError> {
         let name_field = format!("{field}.filepath");
         let row = match file.container {
             Some(container) => {
+                // A service gives the file the ending of its container.
                 if let Some(other) =
                     filename::container_of(&file.path).filter(|row| row.container != container)
+                    && !adjustments.are_allowed()
                 {
                     return Err(PlanError::invalid(
                         name_field,
@@ -234,18 +253,19 @@ impl Assembly<'_> {
             None => self.default_container(field)?,
         };
         let has_video = self.media.has_video();
+        // In this order, as LiveKit names the audio codec first.
+        let audio = self.media.has_audio().then(|| self.file_codec(row, adjustments)).transpose()?;
         if has_video && !row.video.contains(&VideoCodec::H264) {
-            return Err(incompatible(
-                format!("{field}.file_type"),
-                row.name,
-                VideoCodec::H264,
-                format!(
-                    "{} can't hold a picture; record sound alone (audio_only), or the file as MP4",
-                    shown(&file.path)
-                ),
-            ));
+            let field = format!("{field}.file_type");
+            let help = format!(
+                "{} can't hold a picture; record sound alone (audio_only), or the file as MP4",
+                shown(&file.path)
+            );
+            return Err(match self.requested {
+                None => PlanError::NoCodec { field, help },
+                Some(_) => incompatible(field, row.mime, VideoCodec::H264.mime(), help),
+            });
         }
-        let audio = self.media.has_audio().then(|| self.file_codec(row)).transpose()?;
         if !has_video && row.audio.is_empty() {
             return Err(PlanError::invalid(name_field, format!("{} can't hold sound", row.name)));
         }
@@ -273,32 +293,39 @@ impl Assembly<'_> {
         };
         let for_sound = CONTAINERS.iter().filter(|row| row.video.is_empty());
         let for_pictures = CONTAINERS.iter().filter(|row| !row.video.is_empty());
-        for_sound.chain(for_pictures).find(fits).ok_or_else(|| {
-            let codec = codec.map_or_else(String::new, |codec| codec.to_string());
-            incompatible(
-                format!("{field}.file_type"),
-                "MP4",
-                codec,
-                "with pictures the sound must be AAC or Opus; choose one of them, or leave audio_codec out",
-            )
+        for_sound.chain(for_pictures).find(fits).ok_or_else(|| PlanError::NoFileType {
+            field: format!("{field}.file_type"),
+            help: "with pictures the sound must be AAC or Opus; choose one of them, or leave audio_codec out"
+                .to_owned(),
         })
     }
 
-    fn file_codec(&self, row: &ContainerRow) -> Result<AudioCodec, PlanError> {
+    fn file_codec(&self, row: &ContainerRow, adjustments: &mut Adjustments) -> Result<AudioCodec, PlanError> {
         let codec = match self.requested {
             Some(requested) => Some(requested).filter(|codec| row.audio.contains(codec)),
             None => row.audio.first().copied(),
         };
-        codec.ok_or_else(|| {
-            let possible: Vec<String> = row.audio.iter().map(AudioCodec::to_string).collect();
-            let requested = self.requested.map_or_else(String::new, |codec| codec.to_string());
-            incompatible(
-                "audio_codec".to_owned(),
-                row.name,
-                requested,
-                format!("use {}, or leave audio_codec out", possible.join(" or ")),
-            )
-        })
+        if let Some(codec) = codec {
+            return Ok(codec);
+        }
+        let possible: Vec<String> = row.audio.iter().map(AudioCodec::to_string).collect();
+        let refused = incompatible(
+            "audio_codec".to_owned(),
+            row.mime,
+            self.requested.map_or("", AudioCodec::mime),
+            format!("use {}, or leave audio_codec out", possible.join(" or ")),
+        );
+        match (row.container, self.requested) {
+            // LiveKit takes every codec for a file of this name, and writes MP3.
+            (Container::Mp3, Some(requested)) => {
+                let note = format!(
+                    "audio_codec: {requested} was requested, {} is recorded for a .mp3 file",
+                    row.name
+                );
+                adjustments.replace(AudioCodec::Mp3, note, refused)
+            }
+            _ => Err(refused),
+        }
     }
 
     fn segments(
@@ -312,8 +339,8 @@ impl Assembly<'_> {
         {
             return Err(incompatible(
                 "audio_codec".to_owned(),
-                "HLS",
-                codec,
+                "application/x-mpegurl",
+                codec.mime(),
                 "segments carry AAC; choose AAC, leave audio_codec out, or leave the segments out",
             ));
         }
@@ -335,7 +362,12 @@ impl Assembly<'_> {
         })
     }
 
-    fn stream(&self, field: &str, stream: &StreamRequest) -> Result<OutputPlan, PlanError> {
+    fn stream(
+        &self,
+        field: &str,
+        stream: &StreamRequest,
+        adjustments: &mut Adjustments,
+    ) -> Result<OutputPlan, PlanError> {
         let url_field = |at: usize| format!("stream url ({field}.urls[{at}])");
         let mut protocol = stream.protocol;
         let mut urls: Vec<StreamUrl> = Vec::with_capacity(stream.urls.len());
@@ -345,7 +377,11 @@ impl Assembly<'_> {
             // The first address decides for the others, where nothing was said.
             protocol = Some(url.protocol());
             if urls.contains(&url) {
-                return Err(PlanError::invalid(url_field(at), format!("{url} is there twice; give it once")));
+                let refused =
+                    PlanError::invalid(url_field(at), format!("{url} is there twice; give it once"));
+                let note = format!("{field}.urls[{at}]: {url} is there twice, it gets one stream");
+                adjustments.replace((), note, refused)?;
+                continue;
             }
             urls.push(url);
         }
@@ -356,8 +392,10 @@ impl Assembly<'_> {
             ));
         };
         if urls.is_empty() && self.is_only_output {
+            // LiveKit names another field for each version of its API.
+            let name = if field.starts_with("outputs[") { "output" } else { "stream url" };
             return Err(PlanError::invalid(
-                "stream url",
+                name,
                 format!("{field} has no address; the only output of a recording needs one"),
             ));
         }
@@ -379,8 +417,8 @@ impl Assembly<'_> {
         if !self.media.has_audio() {
             return Err(incompatible(
                 field.to_owned(),
-                "websocket",
-                VideoCodec::H264,
+                "audio/x-raw",
+                VideoCodec::H264.mime(),
                 "a websocket takes sound alone; leave video_only out",
             ));
         }
@@ -432,51 +470,16 @@ fn image_size(images: &ImagesRequest, video: &VideoEncoding) -> (u32, u32) {
     }
 }
 
-/// Two outputs of one name in one storage would overwrite each other. `fields`: their paths in the request.
-pub(super) fn nothing_is_written_twice(fields: &[&str], outputs: &[OutputPlan]) -> Result<(), PlanError> {
-    let mut writers: HashMap<(String, String), &str> = HashMap::new();
-    for (field, output) in fields.iter().zip(outputs) {
-        // Its secrets print as stars; everything that tells two places apart does not.
-        let place =
-            output.storage().map(|storage| format!("{:?}", storage.primary.backend)).unwrap_or_default();
-        let names: Vec<(&str, String)> = match output {
-            OutputPlan::File(file) => vec![("filepath", file.name.as_str().to_owned())],
-            OutputPlan::Segments(segments) => {
-                let SegmentsPlan { dir, playlist, live_playlist, prefix, .. } = segments;
-                let live = live_playlist.iter().map(|live| ("live_playlist_name", format!("{dir}{live}")));
-                let names = [
-                    ("playlist_name", format!("{dir}{playlist}")),
-                    ("filename_prefix", format!("{dir}{prefix}_*.ts")),
-                ];
-                names.into_iter().chain(live).collect()
-            }
-            OutputPlan::Stream(stream) => stream
-                .urls
-                .iter()
-                // The address is told apart by its key, which must not get into the error.
-                .map(|url| ("urls", url.expose().to_owned()))
-                .collect(),
-            OutputPlan::WebSocket(socket) => vec![("urls", socket.url.expose().to_owned())],
-            OutputPlan::Images(images) => vec![("filename_prefix", format!("{}*.jpeg", images.prefix))],
-        };
-        for (part, name) in names {
-            let shown = if part == "urls" { "this address".to_owned() } else { name.clone() };
-            if let Some(other) = writers.insert((place.clone(), name), field) {
-                return Err(PlanError::invalid(
-                    format!("{field}.{part}"),
-                    format!("{other} also writes to {shown}; give each its own name"),
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// A file's name, where it has one.
 fn shown(path: &str) -> &str {
     if path.is_empty() { "it" } else { path }
 }
 
-fn incompatible(field: String, format: &str, codec: impl ToString, help: impl Into<String>) -> PlanError {
-    PlanError::Incompatible { field, format: format.to_owned(), codec: codec.to_string(), help: help.into() }
+fn incompatible(
+    field: String,
+    format: &'static str,
+    codec: &'static str,
+    help: impl Into<String>,
+) -> PlanError {
+    PlanError::Incompatible { field, format, codec, help: help.into() }
 }

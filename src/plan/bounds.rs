@@ -150,7 +150,8 @@ fn bytes(field: &str, text: &str, most: usize) -> Result<(), PlanError> {
     }
 }
 
-fn snake_case(name: &str) -> String {
+/// A field's name as `.proto` files have it: `file_outputs` for `fileOutputs`.
+pub(crate) fn snake_case(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
     for c in name.chars() {
         if c.is_ascii_uppercase() {

@@ -31,6 +31,8 @@ pub enum Container {
 pub struct ContainerRow {
     pub container: Container,
     pub name: &'static str,
+    /// As LiveKit's error texts name it.
+    pub mime: &'static str,
     /// With its dot.
     pub extension: &'static str,
     pub audio: &'static [AudioCodec],
@@ -42,6 +44,7 @@ pub const CONTAINERS: &[ContainerRow] = &[
     ContainerRow {
         container: Container::Mp4,
         name: "MP4",
+        mime: "video/mp4",
         extension: ".mp4",
         audio: &[AudioCodec::Aac, AudioCodec::Opus],
         video: &[VideoCodec::H264],
@@ -49,6 +52,7 @@ pub const CONTAINERS: &[ContainerRow] = &[
     ContainerRow {
         container: Container::Ogg,
         name: "OGG",
+        mime: "audio/ogg",
         extension: ".ogg",
         audio: &[AudioCodec::Opus],
         video: &[],
@@ -56,11 +60,19 @@ pub const CONTAINERS: &[ContainerRow] = &[
     ContainerRow {
         container: Container::Mp3,
         name: "MP3",
+        mime: "audio/mpeg",
         extension: ".mp3",
         audio: &[AudioCodec::Mp3],
         video: &[],
     },
-    ContainerRow { container: Container::WebM, name: "WebM", extension: ".webm", audio: &[], video: &[] },
+    ContainerRow {
+        container: Container::WebM,
+        name: "WebM",
+        mime: "video/webm",
+        extension: ".webm",
+        audio: &[],
+        video: &[],
+    },
 ];
 
 impl Container {
@@ -68,6 +80,28 @@ impl Container {
     #[must_use]
     pub fn row(self) -> &'static ContainerRow {
         CONTAINERS.iter().find(|row| row.container == self).unwrap_or(&CONTAINERS[0])
+    }
+}
+
+impl AudioCodec {
+    /// As LiveKit's error texts name it.
+    #[must_use]
+    pub const fn mime(self) -> &'static str {
+        match self {
+            Self::Aac => "audio/aac",
+            Self::Opus => "audio/opus",
+            Self::Mp3 => "audio/mpeg",
+        }
+    }
+}
+
+impl VideoCodec {
+    /// As LiveKit's error texts name it.
+    #[must_use]
+    pub const fn mime(self) -> &'static str {
+        match self {
+            Self::H264 => "video/h264",
+        }
     }
 }
 

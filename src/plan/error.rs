@@ -4,18 +4,27 @@ use super::stream_url::StreamUrlError;
 
 /// Why a request can't become a plan. Each error knows the field at fault, and its text says what would be right.
 ///
-/// Fields are called what the field's other software calls them (media.md §1, service.md §5.6), or by their path in a v1
-/// request (`file_outputs[0].filepath`) or v2 request (`outputs[2].file.filepath`).
+/// Where LiveKit Egress refuses the same request, the text begins with LiveKit's (media.md §1, service.md §5.6); a field that it does
+/// not name is called by its path in a v1 request (`file_outputs[0].filepath`) or v2 request (`outputs[2].file.filepath`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     #[error("request has missing or invalid field: {field}: {help}")]
     Field { field: String, help: String },
+    /// As [`Self::Field`], where LiveKit has other words for what is wrong than the field's name.
+    #[error("request has missing or invalid field: {words}: {field}: {help}")]
+    Worded { words: &'static str, field: String, help: String },
     #[error("{what} is not yet supported (field {field}): {help}")]
     NotYetSupported { field: String, what: String, help: String },
-    /// A codec that the output's format can't carry.
+    /// A codec that the output's format can't carry. Both are MIME types.
     #[error("format {format} incompatible with codec {codec} (field {field}): {help}")]
-    Incompatible { field: String, format: String, codec: String, help: String },
-    #[error("request has missing or invalid field: {field}: {error}")]
+    Incompatible { field: String, format: &'static str, codec: &'static str, help: String },
+    /// No codec was named, and the output's format can't carry any that is recorded.
+    #[error("no supported codec is compatible with all outputs (field {field}): {help}")]
+    NoCodec { field: String, help: String },
+    /// No format was named, and none carries the codecs that were.
+    #[error("no supported file output type is compatible with the selected codecs (field {field}): {help}")]
+    NoFileType { field: String, help: String },
+    #[error("{error} (field {field})")]
     StreamUrl { field: String, error: StreamUrlError },
     /// It could be had, but not here.
     #[error("{what} (field {field}): {help}")]
@@ -33,6 +42,11 @@ impl PlanError {
         Self::Field { field: field.into(), help: help.into() }
     }
 
+    /// `words`: LiveKit's.
+    pub(crate) fn worded(words: &'static str, field: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Worded { words, field: field.into(), help: help.into() }
+    }
+
     pub(crate) fn not_yet(
         field: impl Into<String>,
         what: impl Into<String>,
@@ -46,8 +60,11 @@ impl PlanError {
     pub fn field(&self) -> &str {
         match self {
             Self::Field { field, .. }
+            | Self::Worded { field, .. }
             | Self::NotYetSupported { field, .. }
             | Self::Incompatible { field, .. }
+            | Self::NoCodec { field, .. }
+            | Self::NoFileType { field, .. }
             | Self::StreamUrl { field, .. }
             | Self::Forbidden { field, .. }
             | Self::NoRetry { field } => field,

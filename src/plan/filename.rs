@@ -1,11 +1,17 @@
 //! What outputs are called: placeholders, clean paths, extensions, default names (media.md §7).
 //!
 //! Names in a request may come from far away, so that they never leave the directory they are meant for: placeholders are
-//! filled in first, then the path is cleaned; what is filled in never leads upwards.
+//! filled in first, then the path is cleaned; what is filled in never leads upwards. Names that are too long for a file system are
+//! shortened where values stand in them (`length`).
+
+mod length;
 
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
+pub(super) use self::length::NUMBER_AND_EXTENSION;
+pub use self::length::with_id;
+use self::length::{fitted, shortened};
 use super::codec::{CONTAINERS, ContainerRow};
 use super::error::PlanError;
 use super::output::NameOrigin;
@@ -44,8 +50,8 @@ pub struct Track<'a> {
 #[derive(Debug, Clone)]
 pub struct Naming {
     placeholders: Vec<(&'static str, String)>,
-    /// For an output that was given no name.
-    default: String,
+    /// For an output that was given no name: whose recording it is, and what is added to that.
+    default: (String, String),
 }
 
 impl Naming {
@@ -80,17 +86,18 @@ impl Naming {
         };
         // A default name is one name, and no directory.
         let identifier = identifier.replace('/', "_");
-        let mut default = format!("{identifier}-{time}");
+        let mut added = format!("-{time}");
         placeholders.extend([("{time}", time), ("{utc}", utc)]);
         if retry_count > 0 {
-            default = format!("{default}-{retry_count}");
+            added = format!("{added}-{retry_count}");
             placeholders.push(("{retry}", retry_count.to_string()));
         }
-        Self { placeholders, default }
+        Self { placeholders, default: (identifier, added) }
     }
 
-    /// Fills in what is known, in one pass: what a value brings along is no placeholder.
-    fn fill(&self, name: &str) -> String {
+    /// Fills in what is known, in one pass: what a value brings along is no placeholder. Each component of a value has at most
+    /// `longest` bytes.
+    fn fill(&self, name: &str, longest: usize) -> String {
         let mut filled = String::with_capacity(name.len());
         let mut rest = name;
         while let Some(at) = rest.find('{') {
@@ -98,7 +105,8 @@ impl Naming {
             rest = &rest[at..];
             match self.placeholders.iter().find(|(placeholder, _)| rest.starts_with(placeholder)) {
                 Some((placeholder, value)) => {
-                    filled.push_str(value);
+                    let parts: Vec<_> = value.split('/').map(|part| shortened(part, longest)).collect();
+                    filled.push_str(&parts.join("/"));
                     rest = &rest[placeholder.len()..];
                 }
                 None => {
@@ -110,29 +118,44 @@ impl Naming {
         filled + rest
     }
 
-    fn default_name(&self) -> String {
-        self.default.clone()
+    /// As [`Naming::fill`].
+    fn default_name(&self, longest: usize) -> String {
+        let (identifier, added) = &self.default;
+        format!("{}{added}", shortened(identifier, longest))
     }
 
-    fn path(&self, field: &str, name: &str) -> Result<String, PlanError> {
-        if name.contains('\0') {
-            return Err(PlanError::invalid(field, "a name can't have a NUL character"));
-        }
-        Ok(clean(&self.fill(name)))
+    /// A path from its template. `ending`: bytes that are still added to it.
+    fn path(&self, field: &str, name: &str, ending: usize) -> Result<String, PlanError> {
+        no_nul(field, name)?;
+        fitted(field, ending, |longest| clean(&self.fill(name, longest)))
+    }
+
+    /// The same, and a default name where the template has none.
+    fn path_or_default(&self, field: &str, name: &str, ending: usize) -> Result<String, PlanError> {
+        no_nul(field, name)?;
+        fitted(field, ending, |longest| {
+            let mut path = clean(&self.fill(name, longest));
+            if path.is_empty() || path.ends_with('/') {
+                path.push_str(&self.default_name(longest));
+            }
+            path
+        })
     }
 }
 
-/// A file system takes 255 bytes for one name; a number, a time and an extension must still fit beside a value.
-const LONGEST_PART: usize = 160;
+fn no_nul(field: &str, name: &str) -> Result<(), PlanError> {
+    match name.contains('\0') {
+        true => Err(PlanError::invalid(field, "a name can't have a NUL character")),
+        false => Ok(()),
+    }
+}
 
 /// The value of a placeholder as part of a path. Whoever names a room or a participant need not be who chose where files
 /// go: a value may add directories below (a room called `sales/2024`, as LiveKit has it) and never leads out of the one it
 /// stands in, nor back to it. It is never empty: `.{room_name}.` must not become `..`.
 fn value(text: &str) -> String {
-    let part = |part: &str| {
-        let part: String = part.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
-        part[..part.floor_char_boundary(LONGEST_PART)].to_owned()
-    };
+    let part =
+        |part: &str| -> String { part.chars().map(|c| if c.is_control() { '_' } else { c }).collect() };
     let parts: Vec<String> =
         text.split('/').filter(|part| !matches!(*part, "" | "." | "..")).map(part).collect();
     if parts.is_empty() { "_".to_owned() } else { parts.join("/") }
@@ -159,17 +182,14 @@ pub(super) fn clean(path: &str) -> String {
 /// The name of a file of a container.
 ///
 /// # Errors
-/// When it has a NUL character.
+/// When it has a NUL character, or is too long.
 pub fn file(
     field: &str,
     path: &str,
     container: &ContainerRow,
     naming: &Naming,
 ) -> Result<StoredName, PlanError> {
-    let mut name = naming.path(field, path)?;
-    if name.is_empty() || name.ends_with('/') {
-        name.push_str(&naming.default_name());
-    }
+    let mut name = naming.path_or_default(field, path, added(path, container.extension))?;
     if !name.ends_with(container.extension) {
         name.truncate(without_known_extension(&name).len());
         name.push_str(container.extension);
@@ -179,11 +199,19 @@ pub fn file(
 
 /// A file's name without an extension, for one whose container is not known yet; `default` where none was given.
 pub(super) fn stem(field: &str, path: &str, default: &str, naming: &Naming) -> Result<StoredName, PlanError> {
-    let mut name = naming.path(field, path)?;
+    let mut name = naming.path(field, path, added(path, LONGEST_EXTENSION))?;
     if name.is_empty() || name.ends_with('/') {
         name.push_str(&value(default).replace('/', "_"));
     }
     Ok(StoredName::new(without_known_extension(&name)))
+}
+
+/// Bytes by which a name gets longer when it gets an extension. One that it has is replaced.
+fn added(name: &str, extension: &str) -> usize {
+    match name.ends_with(extension) {
+        true => 0,
+        false => extension.len().saturating_sub(name.len() - without_known_extension(name).len()),
+    }
 }
 
 /// Who chooses the name of a file, or the prefix of images.
@@ -201,8 +229,9 @@ pub(super) fn segments_origin((prefix, playlist, live_playlist): (&str, &str, &s
     let [(prefix_dir, prefix), (playlist_dir, playlist), (_, live)] =
         [&prefix, &playlist, &live_playlist].map(|path| split(path));
     let dir = if playlist_dir.is_empty() { prefix_dir } else { playlist_dir };
-    let is_ours = |name: &str| without_known_extension(name).is_empty() || has_time(name);
-    match has_time(dir) || [prefix, playlist, live].into_iter().all(is_ours) {
+    let is_ours = |name: &str| name.is_empty() || has_time(name);
+    let names = [without_known_extension(prefix), without_extension(playlist), without_extension(live)];
+    match has_time(dir) || names.into_iter().all(is_ours) {
         true => NameOrigin::Generated,
         false => NameOrigin::Given,
     }
@@ -228,48 +257,49 @@ pub(super) fn segments(
     naming: &Naming,
 ) -> Result<SegmentNames, PlanError> {
     let live_field = format!("{field}.live_playlist_name");
-    let prefix = naming.path(&format!("{field}.filename_prefix"), prefix)?;
-    let playlist = naming.path(&format!("{field}.playlist_name"), playlist)?;
-    let live = naming.path(&live_field, live_playlist)?;
+    let playlist_field = format!("{field}.playlist_name");
+    // A playlist without a prefix beside it is the prefix of its segments, too.
+    let playlist_ending = if split(prefix).1.is_empty() { NUMBER_AND_EXTENSION } else { PLAYLIST.len() };
+    let prefix = naming.path(&format!("{field}.filename_prefix"), prefix, NUMBER_AND_EXTENSION)?;
+    // Before placeholders are filled in: a dot in the name of a room begins no extension.
+    let playlist = naming.path(&playlist_field, without_extension(playlist), playlist_ending)?;
+    let live = naming.path(&live_field, without_extension(live_playlist), PLAYLIST.len())?;
     let (prefix_dir, prefix_name) = split(&prefix);
     let (playlist_dir, playlist_name) = split(&playlist);
     let (live_dir, live_name) = split(&live);
 
     let dir = if playlist_dir.is_empty() { prefix_dir } else { playlist_dir };
-    // Segments may lie below their playlist, which names them by their path from there.
-    let below = prefix_dir.strip_prefix(dir).unwrap_or(prefix_dir);
-    if below.starts_with('/') {
-        return Err(PlanError::invalid(
-            format!("{field}.filename_prefix"),
-            format!("segments must lie in the directory of their playlist ({dir}) or below it"),
-        ));
-    }
-    let playlist_name = match (without_known_extension(playlist_name), prefix_name) {
-        ("", "") => naming.default_name(),
+    // Segments lie in the directory of their playlist or below it, which names them by their path from there. Another directory
+    // is made below it, as LiveKit does.
+    let below = prefix_dir.strip_prefix(dir).unwrap_or(prefix_dir).trim_start_matches('/');
+    let playlist_name = match (playlist_name, prefix_name) {
+        ("", "") => fitted(&playlist_field, NUMBER_AND_EXTENSION, |longest| naming.default_name(longest))?,
         ("", prefix) => prefix.to_owned(),
         (playlist, _) => playlist.to_owned(),
     };
     let prefix_name = if prefix_name.is_empty() { &playlist_name } else { prefix_name };
-    let live_playlist = match (live_dir, without_known_extension(live_name)) {
+    let live_playlist = match (live_dir, live_name) {
         ("", "") => None,
         (_, "") => return Err(PlanError::invalid(live_field, "it names a directory; give it a file name")),
         (live_dir, _) if !live_dir.is_empty() && live_dir != dir => {
-            return Err(PlanError::invalid(
+            return Err(PlanError::worded(
+                "live_playlist_name must be in same directory as playlist_name",
                 live_field,
-                "live_playlist_name must be in same directory as playlist_name; a name without directory is put there",
+                "a name without directory is put there",
             ));
         }
         (_, live) if live == playlist_name => {
-            return Err(PlanError::invalid(
+            return Err(PlanError::worded(
+                "live_playlist_name cannot be identical to playlist_name",
                 live_field,
-                "live_playlist_name cannot be identical to playlist_name; give it another name",
+                "give it another name; what stands behind the last dot of either is its extension",
             ));
         }
-        (_, live) => Some(format!("{live}.m3u8")),
+        (_, live) => Some(format!("{live}{PLAYLIST}")),
     };
     Ok(SegmentNames {
         dir: dir.to_owned(),
-        playlist: format!("{playlist_name}.m3u8"),
+        playlist: format!("{playlist_name}{PLAYLIST}"),
         live_playlist,
         prefix: format!("{below}{prefix_name}"),
     })
@@ -277,11 +307,7 @@ pub(super) fn segments(
 
 /// An image output's prefix, with its directory.
 pub(super) fn image_prefix(field: &str, prefix: &str, naming: &Naming) -> Result<String, PlanError> {
-    let mut prefix = naming.path(field, prefix)?;
-    if prefix.is_empty() || prefix.ends_with('/') {
-        prefix.push_str(&naming.default_name());
-    }
-    Ok(prefix)
+    naming.path_or_default(field, prefix, NUMBER_AND_EXTENSION)
 }
 
 /// The container that a name asks for by its extension.
@@ -289,12 +315,28 @@ pub(super) fn container_of(name: &str) -> Option<&'static ContainerRow> {
     CONTAINERS.iter().find(|row| name.ends_with(row.extension))
 }
 
+const PLAYLIST: &str = ".m3u8";
+/// Of a file whose container is not known yet.
+const LONGEST_EXTENSION: &str = ".webm";
+
 /// Extensions that are replaced rather than kept; all others belong to the name (`v1.2`).
 const KNOWN_EXTENSIONS: [&str; 9] =
     [".raw", ".ogg", ".mp3", ".ivf", ".mp4", ".ts", ".webm", ".m3u8", ".jpeg"];
 
 fn without_known_extension(name: &str) -> &str {
     KNOWN_EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(name)
+}
+
+/// The path of a playlist without what stands behind the last dot of its name, whatever that is, as LiveKit has it.
+fn without_extension(path: &str) -> &str {
+    let (dir, name) = split(path);
+    match name.rfind('.').map(|dot| &name[..dot]) {
+        // `.` and `..` are directories, before and after.
+        Some(stem) if !matches!(name, "." | "..") && !matches!(stem, "." | "..") => {
+            &path[..dir.len() + stem.len()]
+        }
+        Some(_) | None => path,
+    }
 }
 
 /// Directory with its `/`, and name.

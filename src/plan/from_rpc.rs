@@ -46,8 +46,8 @@ pub(super) fn request(request: Request, ticket: RoomTicket) -> Result<EgressRequ
         Request::TrackComposite(tracks) => from_v1::track_composite(tracks, ticket),
         Request::Track(track) => from_v1::track(track, ticket),
         Request::Replay(_) => {
-            let help = "record what is going on, for example by a `room_composite` request";
-            Err(PlanError::not_yet("replay", "a replay", help))
+            let help = "a replay is not yet supported; record what is going on, for example by a `room_composite` request";
+            Err(PlanError::worded("source", "replay", help))
         }
     }
 }

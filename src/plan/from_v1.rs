@@ -49,7 +49,7 @@ pub fn web(request: proto::WebEgressRequest) -> Result<EgressRequest, PlanError>
         Some(web_egress::Options::Advanced(options)) => wire::advanced(options)?,
     };
     let media = Media::from_flags(audio_only, video_only)?;
-    let source = SourceRequest::Web(WebRequest { url, media, await_start_signal });
+    let source = SourceRequest::Web(WebRequest { room: None, url, media, await_start_signal });
     Ok(EgressRequest::of_wire(wire, source, encoding, outputs, wire::webhooks(webhooks)?))
 }
 
@@ -161,7 +161,7 @@ pub fn track_composite(
     let outputs = Outputs { files, segments, streams, images }.or(single).requests()?;
     let encoding = match options {
         None => EncodingRequest::default(),
-        Some(tracks::Options::Preset(preset)) => wire::preset(preset)?,
+        Some(tracks::Options::Preset(preset)) => wire::preset_or_as_published(preset)?,
         Some(tracks::Options::Advanced(options)) => wire::advanced(options)?,
     };
     let room = ticket.named(room_name);

@@ -25,11 +25,12 @@ pub fn start_egress(
     let wire = proto::egress_info::Request::Egress(request.clone());
     let proto::StartEgressRequest { room_name, outputs, storage, webhooks, source, mut encoding } = request;
     let source = match source {
-        // The room's name only says whose recording it is: a page joins no room.
         Some(Source::Web(web)) => {
             let proto::WebSource { url, audio_only, video_only, await_start_signal } = web;
             let media = Media::from_flags(audio_only, video_only)?;
-            SourceRequest::Web(WebRequest { url, media, await_start_signal })
+            // It only says whose recording it is: a page joins no room.
+            let room = Some(ticket.named(room_name)).filter(|room| !room.name.is_empty());
+            SourceRequest::Web(WebRequest { room, url, media, await_start_signal })
         }
         Some(Source::Template(template)) => {
             let proto::TemplateSource { layout, audio_only, video_only, custom_base_url } = template;
@@ -48,6 +49,10 @@ pub fn start_egress(
         }
         None => return Err(PlanError::invalid("source", "say what to record, for example `web`")),
     };
+    if media::is_passed_through(encoding.as_ref()) {
+        let help = "PASSTHROUGH can't be used here; give a `media` source with one track, or another preset";
+        return Err(PlanError::worded("passthrough source", "preset", help));
+    }
     let encoding = match encoding {
         None => EncodingRequest::default(),
         Some(Encoding::Preset(preset)) => wire::preset(preset)?,

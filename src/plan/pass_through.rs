@@ -12,7 +12,7 @@ use super::request::{EgressRequest, OutputKind, TrackRequest};
 use super::source::SourcePlan;
 use super::storage::{StoredName, resolve as storage};
 use super::track::{Discovered, Picture, Sound, TrackKind, TracksPlan, Wanted};
-use super::unnamed::Unnamed;
+use super::unnamed::{Owner, Unnamed};
 use super::{EgressId, RecordingPlan};
 
 pub(super) fn plan(
@@ -69,9 +69,10 @@ pub(super) fn plan(
         video: None,
         audio: Vec::new(),
         outputs: vec![OutputPlan::File(file)],
-        unnamed: Some(Unnamed::new(&request.outputs, now, request.retry_count)),
+        unnamed: Some(Unnamed::new(&request.outputs, Owner::Publisher, now, request.retry_count)),
         limits: request.limits,
         retry_count: request.retry_count,
+        adjustments: Vec::new(),
     })
 }
 
@@ -99,19 +100,22 @@ impl RecordingPlan {
         plan.decide(found);
         // Where there are two, whose picture it is gives the name.
         let pictures = found.iter().find(|found| found.codec.kind() == TrackKind::Video);
-        let (Some(room), Some(unnamed), Some(found)) =
-            (self.source.room(), plan.unnamed.take(), pictures.or(found.first()))
-        else {
+        let (Some(room), Some(unnamed)) = (self.source.room(), plan.unnamed.take()) else {
             return Ok(plan);
         };
-        let Discovered { track, codec } = found;
         let room = Room { name: &room.name, id: &room.id };
-        let mut subject = Subject::Publisher { room, identity: &track.publisher };
+        let found = pictures.or(found.first());
+        let mut subject = match (unnamed.owner(), found) {
+            (Owner::Participant(identity), _) => Subject::Publisher { room, identity },
+            (Owner::Publisher, Some(found)) => Subject::Publisher { room, identity: &found.track.publisher },
+            (Owner::Publisher, None) | (Owner::Room, _) => Subject::Room { room },
+        };
         for (at, output) in plan.outputs.iter_mut().enumerate() {
-            let OutputPlan::File(file) = output else { continue };
+            let (OutputPlan::File(file), Some(found)) = (output, found) else { continue };
             if file.pass_through != Some(PassThrough::Awaited) {
                 continue;
             }
+            let Discovered { track, codec } = found;
             file.container = codec.container(unnamed.file_path(at));
             file.has_video = codec.kind() == TrackKind::Video;
             file.audio = (!file.has_video).then_some(AudioCodec::Opus);

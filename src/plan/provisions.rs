@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::room::Rooms;
+use crate::config::frame_times::FrameTimes;
 use crate::config::storage::ServerStorage;
 
 /// What an operator, or a command line, provides. Written down, its secrets are in it: for a pipe that only its owner can
@@ -14,4 +15,6 @@ pub struct Provisions {
     pub storage: ServerStorage,
     /// How rooms are reached.
     pub rooms: Rooms,
+    /// The times of encoded frames, for requests that don't say.
+    pub frame_times: FrameTimes,
 }

@@ -4,19 +4,22 @@
 //! secrets by their names ([`page_secrets`]).
 
 mod secret_values;
+mod srt;
 
 pub use secret_values::{is_secret_name, page_secrets};
+pub use srt::is_harmless_srt_option;
 
-/// A stream's address without its secrets: an RTMP key keeps its ends (`{str...key}`), the short forms likewise, all other
-/// schemes lose their query values. Text without a scheme is taken for a key.
+/// A stream's address without its secrets: an RTMP key keeps its ends (`{str...key}`), the short forms and an SRT stream id likewise;
+/// options of SRT that are no secrets stay. All other schemes lose their query values. Text without a scheme is taken for a key.
 #[must_use]
 pub fn stream_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return key(text);
+        return if text.is_empty() { String::new() } else { key(text) };
     };
     match scheme.to_ascii_lowercase().as_str() {
         "rtmp" | "rtmps" => format!("{scheme}://{}", rtmp(rest)),
         "mux" | "twitch" => format!("{scheme}://{}", key(rest)),
+        "srt" => format!("{scheme}://{}", srt::address(rest)),
         _ => page_url(text),
     }
 }

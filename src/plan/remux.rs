@@ -1,13 +1,15 @@
 //! Whether tracks that are put together keep their pictures and sound as they were published: a copy costs a hundredth of an encode,
-//! and loses nothing (design §4.7). What the request leaves to it is known before, the codecs only when the tracks are there.
+//! and loses nothing (design §4.7). Only where the request says so: a copy has the size, the profile and the frame rate that the publisher
+//! sends at the moment, and a request without a preset means 1280x720 in Main profile. The codecs are known when the tracks are there.
 
 use super::RecordingPlan;
 use super::codec::{AudioCodec, Container};
 use super::error::PlanError;
 use super::output::{FilePlan, OutputPlan, PassThrough};
-use super::request::{EgressRequest, EncodingRequest, FrameTimes, MediaOf, SourceRequest};
+use super::request::{EgressRequest, EncodingRequest, MediaOf, SourceRequest};
 use super::source::SourcePlan;
-use super::track::{Discovered, Lasts, Picture, Sound, TrackCodec, TrackKind, TracksPlan};
+use super::track::{Discovered, Picture, Sound, TrackCodec, TrackKind, TracksPlan};
+use crate::config::frame_times::FrameTimes;
 
 /// What `details` begin with of a recording that was remuxed …
 pub const REMUXED: &str = "remuxed: ";
@@ -25,10 +27,10 @@ pub(super) fn check(request: &EgressRequest, outputs: &[OutputPlan]) -> Result<(
     if one_mp4(outputs).is_none() {
         return Err(PlanError::invalid(
             "preset",
-            "only one MP4 file by itself holds a participant's pictures as they are published; give that output alone, or another preset",
+            "only one MP4 file by itself holds pictures as they are published; give that output alone, or another preset",
         ));
     }
-    if request.frame_times != FrameTimes::AsDrawn {
+    if request.frame_times == Some(FrameTimes::Grid) {
         return Err(PlanError::invalid(
             "frame times",
             "pictures that are recorded as they are published have their own times; leave the grid out",
@@ -37,22 +39,25 @@ pub(super) fn check(request: &EgressRequest, outputs: &[OutputPlan]) -> Result<(
     Ok(())
 }
 
-/// Leaves open what codecs decide, where a request allows it: into one MP4 file, with nothing said about how pictures are encoded,
-/// one picture and one sound of named tracks; a participant's, where it is asked for, as the next track of theirs may be of another codec.
+/// Leaves open what codecs decide, where a request says that pictures are copied: into one MP4 file. Beside the pictures of named tracks
+/// Opus is copied, too, where it is the codec of the file; a participant's is not, as their next track may be of another codec.
 pub(super) fn leave_open(request: &EgressRequest, outputs: &[OutputPlan], tracks: TracksPlan) -> TracksPlan {
+    if !request.encoding.as_published {
+        return tracks;
+    }
     let SourceRequest::Media(media) = &request.source else { return tracks };
     let (Picture::Decoded { width, height }, Some(file)) = (tracks.picture, one_mp4(outputs)) else {
         return tracks;
     };
-    if says_how(&request.encoding) || request.frame_times != FrameTimes::AsDrawn {
+    // The server's default is about encoded frames, and does not prevent a copy.
+    if says_how(&request.encoding) || request.frame_times == Some(FrameTimes::Grid) {
         return tracks;
     }
     let sound = match (&media.of, tracks.sound, file.audio) {
         (MediaOf::Tracks, Sound::Mixed, Some(AudioCodec::Opus)) => Sound::ByCodec,
-        (MediaOf::Tracks, sound, _) => sound,
         // They may have several tracks of it, and one after the other.
-        (MediaOf::Participant(_), sound, _) if request.encoding.as_published => sound,
-        (MediaOf::Participant(_) | MediaOf::Room, _, _) => return tracks,
+        (MediaOf::Tracks | MediaOf::Participant(_), sound, _) => sound,
+        (MediaOf::Room, _, _) => return tracks,
     };
     TracksPlan { picture: Picture::ByCodec { width, height }, sound, ..tracks }
 }
@@ -130,39 +135,28 @@ impl RecordingPlan {
         *tracks = decided;
     }
 
-    /// How the tracks of a track composite, or of a participant who is to be recorded as published, get into its outputs, and why so,
-    /// for people. `self` is the plan from before they were found. `None`: of other recordings there is nothing to tell.
+    /// How tracks that are to be recorded as published get into the file, and why so, for people. `self` is the plan from before they
+    /// were found. `None`: of other recordings there is nothing to tell.
     #[must_use]
     pub fn handling(&self, found: &[Discovered]) -> Option<String> {
         let SourcePlan::Tracks(tracks) = &self.source else { return None };
-        let is_by_codec = matches!(tracks.picture, Picture::ByCodec { .. });
-        if tracks.wanted.video.is_empty() || (tracks.wanted.lasts != Lasts::Tracks && !is_by_codec) {
-            return None;
-        }
+        let Picture::ByCodec { .. } = tracks.picture else { return None };
         let decided = tracks.decided(found);
-        Some(match (tracks.picture, decided.picture) {
-            (Picture::AsPublished, _) => return None,
-            (Picture::ByCodec { .. }, Picture::AsPublished) if tracks.wanted.audio.is_none() => {
+        Some(match (decided.picture, decided.sound) {
+            (Picture::AsPublished, _) if tracks.wanted.audio.is_none() => {
                 format!("{REMUXED}H.264 as published")
             }
-            (Picture::ByCodec { .. }, Picture::AsPublished) if decided.sound == Sound::AsPublished => {
+            (Picture::AsPublished, Sound::AsPublished) => {
                 format!("{REMUXED}H.264 and Opus as published")
             }
-            (Picture::ByCodec { .. }, Picture::AsPublished) => {
+            (Picture::AsPublished, _) => {
                 format!("{REMUXED}H.264 as published, sound decoded and encoded")
             }
-            (Picture::ByCodec { .. }, _) => {
+            (Picture::ByCodec { .. } | Picture::Decoded { .. }, _) => {
                 match found.iter().find(|found| found.track.kind == TrackKind::Video) {
                     Some(found) => format!("{ENCODED}the picture is {}", found.codec),
                     None => format!("{ENCODED}the picture's codec was not known when the sound began"),
                 }
-            }
-            (Picture::Decoded { .. }, _) => {
-                let why = match one_mp4(&self.outputs) {
-                    None => "only one MP4 file by itself holds pictures as they were published",
-                    Some(_) => "the request says how pictures are encoded",
-                };
-                format!("{ENCODED}{why}")
             }
         })
     }
@@ -175,11 +169,14 @@ mod tests {
     use crate::plan::track::{ParticipantKind, PublishedTrack, TrackOrigin};
     use crate::plan::{EgressId, json};
 
-    fn plan(body: &str) -> RecordingPlan {
+    fn request(body: &str) -> EgressRequest {
         let body = format!(r#"{{"room_name":"r","audio_track_id":"TR_a","video_track_id":"TR_v",{body}}}"#);
-        let request = json::parse(&body).unwrap();
+        json::parse(&body).unwrap()
+    }
+
+    fn plan(request: &EgressRequest) -> Result<RecordingPlan, PlanError> {
         let now = "2006-01-02T15:04:05Z[UTC]".parse().unwrap();
-        RecordingPlan::new(&request, &provisions(), EgressId::new("EG_test"), &now).unwrap()
+        RecordingPlan::new(request, &provisions(), EgressId::new("EG_test"), &now)
     }
 
     fn found(codecs: &[TrackCodec]) -> Vec<Discovered> {
@@ -203,8 +200,6 @@ mod tests {
     fn what_is_remuxed_is_decided_by_request_and_codecs() {
         use TrackCodec::{H264, Opus, Vp8};
         let opus = format!(r#"{FILE},"advanced":{{"audio_codec":"OPUS"}}"#);
-        let hls = format!(r#"{FILE},"segment_outputs":[{{"filename_prefix":"b"}}]"#);
-        let preset = format!(r#"{FILE},"preset":"H264_1080P_30""#);
         for (body, codecs, told, picture, sound) in [
             (FILE, &[H264, Opus][..], "remuxed: H.264 as published, sound decoded and encoded", true, false),
             (&*opus, &[H264, Opus], "remuxed: H.264 and Opus as published", true, true),
@@ -223,22 +218,11 @@ mod tests {
                 false,
                 false,
             ),
-            (
-                &hls,
-                &[H264, Opus],
-                "decoded and encoded: only one MP4 file by itself holds pictures as they were published",
-                false,
-                false,
-            ),
-            (
-                &preset,
-                &[H264, Opus],
-                "decoded and encoded: the request says how pictures are encoded",
-                false,
-                false,
-            ),
         ] {
-            let before = plan(body);
+            let mut request = request(body);
+            // A request on the wire has a preset or options, a command line both.
+            request.encoding.as_published = true;
+            let before = plan(&request).unwrap();
             let found = found(codecs);
             assert_eq!(before.handling(&found).as_deref(), Some(told), "{body}");
             let after = before.discovered(&found).unwrap();
@@ -252,5 +236,36 @@ mod tests {
             let OutputPlan::File(file) = &after.outputs[0] else { panic!("{after:?}") };
             assert_eq!(file.pass_through.is_some(), picture, "{body}");
         }
+    }
+
+    /// Size, profile and codecs are those that a request means, whatever is published.
+    #[test]
+    fn nothing_is_copied_that_was_not_asked_for() {
+        let found = found(&[TrackCodec::H264, TrackCodec::Opus]);
+        for body in [FILE.to_owned(), format!(r#"{FILE},"advanced":{{"audio_codec":"OPUS"}}"#)] {
+            let before = plan(&request(&body)).unwrap();
+            assert_eq!(before.handling(&found), None, "{body}");
+            let after = before.discovered(&found).unwrap();
+            assert_eq!(after, before, "{body}");
+            let SourcePlan::Tracks(tracks) = &after.source else { panic!("{after:?}") };
+            let picture = Picture::Decoded { width: 1280, height: 720 };
+            assert_eq!((tracks.picture, tracks.sound), (picture, Sound::Mixed), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_preset_of_a_composite_asks_for_it_where_it_can_be_had() {
+        let preset = |outputs: &str| request(&format!(r#""preset":"PASSTHROUGH",{outputs}"#));
+        let asked = plan(&preset(FILE)).unwrap();
+        let SourcePlan::Tracks(tracks) = &asked.source else { panic!("{asked:?}") };
+        assert!(matches!(tracks.picture, Picture::ByCodec { .. }), "{asked:?}");
+        let hls = format!(r#"{FILE},"segment_outputs":[{{"filename_prefix":"b"}}]"#);
+        for outputs in [&*hls, r#""stream_outputs":[{"urls":["rtmp://h/a/k"]}]"#] {
+            let error = plan(&preset(outputs)).unwrap_err();
+            assert_eq!(error.field(), "preset", "{error}");
+        }
+        let mut on_grid = preset(FILE);
+        on_grid.frame_times = Some(FrameTimes::Grid);
+        assert_eq!(plan(&on_grid).unwrap_err().field(), "frame times");
     }
 }

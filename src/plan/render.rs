@@ -63,6 +63,9 @@ pub fn render(plan: &RecordingPlan, graph: &GraphPlan) -> String {
         None => format!("when stopped, or {by_itself}"),
     };
     text.line("ends", &ends);
+    for adjustment in &plan.adjustments {
+        text.line("adjusted", adjustment);
+    }
     text.0
 }
 

@@ -18,6 +18,7 @@ use super::room::RoomTicket;
 use super::source::CaptureKind;
 use super::storage::Backend;
 use super::track::{AudioChoice, AudioFrom, AudioRoute, Channel, Shows, VideoChoice};
+use crate::config::frame_times::FrameTimes;
 use crate::secret::Secret;
 
 /// What someone asked for.
@@ -30,7 +31,8 @@ pub struct EgressRequest {
     /// Who wants to be told. Only a service tells anybody.
     pub webhooks: Vec<WebhookRequest>,
     pub capture: CaptureKind,
-    pub frame_times: FrameTimes,
+    /// The times of encoded frames. `None`: what the server provides; a request on the wire can't say it.
+    pub frame_times: Option<FrameTimes>,
     pub limits: Limits,
     /// How often this recording was tried before; 0 the first time.
     pub retry_count: u32,
@@ -52,7 +54,7 @@ impl EgressRequest {
             outputs,
             webhooks,
             capture: CaptureKind::Framebuffer,
-            frame_times: FrameTimes::AsDrawn,
+            frame_times: None,
             limits: Limits::default(),
             retry_count: 0,
         }
@@ -96,11 +98,11 @@ impl SourceRequest {
         }
     }
 
-    /// The room that is to be recorded, where it is one.
+    /// The room whose recording it is, where it is one's. A page does not join it.
     #[must_use]
     pub const fn room(&self) -> Option<&RoomTicket> {
         match self {
-            Self::Web(_) => None,
+            Self::Web(web) => web.room.as_ref(),
             Self::Room(room) => Some(&room.room),
             Self::Track(track) => Some(&track.room),
             Self::Media(media) => Some(&media.room),
@@ -167,6 +169,8 @@ pub enum MediaOf {
 /// A web page.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebRequest {
+    /// Whose recording it is, where a v2 request says so: for names and reports alone.
+    pub room: Option<RoomTicket>,
     pub url: String,
     pub media: Media,
     pub await_start_signal: bool,
@@ -175,8 +179,9 @@ pub struct WebRequest {
 impl fmt::Debug for WebRequest {
     /// The address prints without what may be secret in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, media, await_start_signal } = self;
+        let Self { room, url, media, await_start_signal } = self;
         f.debug_struct("WebRequest")
+            .field("room", room)
             .field("url", &redact::page_url(url))
             .field("media", media)
             .field("await_start_signal", await_start_signal)
@@ -277,20 +282,11 @@ impl Media {
     }
 }
 
-/// Which times the pictures get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FrameTimes {
-    /// When they were drawn.
-    #[default]
-    AsDrawn,
-    /// The grid of the frame rate.
-    Grid,
-}
-
 /// A preset, and what differs from it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EncodingRequest {
-    /// A participant's pictures are not to be encoded where that can be had: the preset PASSTHROUGH. The rest holds where it can't.
+    /// Pictures of a participant or a track composite are copied where they are H.264: the preset PASSTHROUGH. The rest holds where they
+    /// are not.
     pub as_published: bool,
     pub preset: Option<Preset>,
     pub width: Option<u32>,

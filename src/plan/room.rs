@@ -48,7 +48,22 @@ impl fmt::Debug for RoomTicket {
     }
 }
 
+/// A room whose recording it is, where a page that joins no room is recorded for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomLabel {
+    pub name: String,
+    /// As livekit-server looked it up; empty: unknown.
+    pub id: String,
+}
+
 impl RoomTicket {
+    /// What is said of the room itself; `None`: it has no name.
+    #[must_use]
+    pub(super) fn label(&self) -> Option<RoomLabel> {
+        let Self { name, id, .. } = self;
+        (!name.is_empty()).then(|| RoomLabel { name: name.clone(), id: id.clone() })
+    }
+
     /// The same ticket for the room that a request names; an envelope's name counts where the request has none.
     #[must_use]
     pub(super) fn named(self, name: String) -> Self {
@@ -64,7 +79,8 @@ impl Rooms {
     pub fn access(&self, ticket: &RoomTicket) -> Result<RoomAccess, PlanError> {
         let RoomTicket { name, id, token, ws_url } = ticket;
         if name.is_empty() {
-            return Err(PlanError::invalid("room_name", "it is empty; name the room to record"));
+            let words = "token or api key/secret";
+            return Err(PlanError::worded(words, "room_name", "it is empty; name the room to record"));
         }
         let entry = match (token.expose().as_str(), &self.signer) {
             ("", Some(signer)) if !signer.key.is_empty() && !signer.secret.expose().is_empty() => {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::page::Page;
-use super::room::RoomAccess;
+use super::room::{RoomAccess, RoomLabel};
 use super::track::TracksPlan;
 use crate::config::chrome::{self, ChromeFlag};
 
@@ -20,7 +20,32 @@ pub enum SourcePlan {
 }
 
 impl SourcePlan {
-    /// The room that is recorded, where it is one.
+    /// Name and id of the room whose recording it is. The id is empty where it is unknown.
+    #[must_use]
+    pub fn room_label(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Web(WebPlan { page: Page::Address(_), room, .. }) => {
+                room.as_ref().map(|room| (room.name.as_str(), room.id.as_str()))
+            }
+            Self::Web(_) | Self::Tracks(_) => self.room().map(|room| (room.name.as_str(), room.id.as_str())),
+        }
+    }
+
+    /// Takes the id of the room that was joined, where the request did not have it. Gives whether it was missing.
+    pub fn set_room_id(&mut self, id: &str) -> bool {
+        let room = match self {
+            Self::Web(WebPlan { page: Page::Room(page), .. }) => &mut page.room,
+            Self::Web(_) => return false,
+            Self::Tracks(tracks) => &mut tracks.room,
+        };
+        let is_missing = room.id.is_empty();
+        if is_missing {
+            id.clone_into(&mut room.id);
+        }
+        is_missing
+    }
+
+    /// The room that is joined, where one is.
     #[must_use]
     pub fn room(&self) -> Option<&RoomAccess> {
         match self {
@@ -34,6 +59,8 @@ impl SourcePlan {
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebPlan {
     pub page: Page,
+    /// Whose recording it is, where the page is one that joins no room.
+    pub room: Option<RoomLabel>,
     pub start: StartRule,
     pub capture: CaptureKind,
     /// Of the display, in pixels: that of the video, or 16x16 where there is none.
@@ -102,10 +129,13 @@ impl fmt::Debug for BrowserTerms {
 impl fmt::Debug for WebPlan {
     /// The browser's terms print where there are any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { page, start, capture, width, height, fps, has_video, has_audio, browser } = self;
+        let Self { page, room, start, capture, width, height, fps, has_video, has_audio, browser } = self;
         let mut shown = f.debug_struct("WebPlan");
+        shown.field("page", page);
+        if let Some(room) = room {
+            shown.field("room", room);
+        }
         shown
-            .field("page", page)
             .field("start", start)
             .field("capture", capture)
             .field("width", width)

@@ -2,7 +2,7 @@
 //!
 //! Rules and redaction: media.md §6.2. Redaction here knows no invalid address: what can't be parsed may be a bare key.
 
-use url::Url;
+use url::{Host, Url};
 
 use super::output::StreamProtocol;
 use super::redact;
@@ -35,16 +35,27 @@ impl StreamUrl {
     pub fn parse(text: &str, protocol: Option<StreamProtocol>) -> Result<Self, StreamUrlError> {
         let text = text.trim();
         let fail = |reason: &str| StreamUrlError { url: redact::stream_url(text), reason: reason.to_owned() };
+        // LiveKit's words, which depend on whether a protocol is given.
+        let unknown = if protocol.is_some() { "invalid scheme" } else { "invalid protocol" };
+        let unknown = || fail(&format!("{unknown}; {SCHEMES}"));
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(fail(
-                "it has no scheme; streams go to rtmp://, rtmps://, srt://, mux://, twitch://, ws:// or wss://",
-            ));
+            return Err(unknown());
         };
         if text.chars().any(char::is_control) {
             return Err(fail("it has a control character in it"));
         }
         let scheme = scheme.to_ascii_lowercase();
-        let url = match scheme.as_str() {
+        let of_scheme = protocol_of(&scheme).ok_or_else(unknown)?;
+        if !matches!(scheme.as_str(), "mux" | "twitch") {
+            authority(rest).map_err(|why| {
+                let shown = redact::stream_url(text);
+                fail(&format!("parse \"{shown}\": {why}; write host:port, and an IPv6 address as [::1]"))
+            })?;
+        }
+        if let Some(protocol) = protocol.filter(|protocol| *protocol != of_scheme) {
+            return Err(fail(&format!("invalid scheme for a stream output of protocol {protocol}")));
+        }
+        Ok(match scheme.as_str() {
             "rtmp" | "rtmps" => Self::rtmp(&scheme, rest).map_err(fail)?,
             "mux" => {
                 let key = short_form_key(rest).map_err(fail)?;
@@ -53,19 +64,8 @@ impl StreamUrl {
             }
             "twitch" => Self::twitch(short_form_key(rest).map_err(fail)?),
             "srt" => Self::srt(rest).map_err(|reason| fail(&reason))?,
-            "ws" | "wss" => Self::websocket(&scheme, rest).map_err(|reason| fail(&reason))?,
-            _ => {
-                return Err(fail(
-                    "invalid scheme; streams go to rtmp://, rtmps://, srt://, mux://, twitch://, ws:// or wss://",
-                ));
-            }
-        };
-        match protocol {
-            Some(protocol) if protocol != url.protocol => {
-                Err(fail(&format!("invalid scheme for a stream output of protocol {protocol}")))
-            }
-            _ => Ok(url),
-        }
+            _ => Self::websocket(&scheme, rest).map_err(|reason| fail(&reason))?,
+        })
     }
 
     /// How it is sent.
@@ -147,6 +147,48 @@ impl StreamUrl {
         let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let address = format!("srt://{}{}", rest[..host_end].to_ascii_lowercase(), &rest[host_end..]);
         Ok(Self::new(StreamProtocol::Srt, address))
+    }
+}
+
+const SCHEMES: &str = "streams go to rtmp://, rtmps://, srt://, mux://, twitch://, ws:// or wss://";
+
+/// `scheme`: in lower case.
+fn protocol_of(scheme: &str) -> Option<StreamProtocol> {
+    match scheme {
+        "rtmp" | "rtmps" | "mux" | "twitch" => Some(StreamProtocol::Rtmp),
+        "srt" => Some(StreamProtocol::Srt),
+        "ws" | "wss" => Some(StreamProtocol::WebSocket),
+        _ => None,
+    }
+}
+
+/// Whether host and port in front of a path can be read, with Go's words where they can't, which LiveKit's texts have. Whether there
+/// is a host at all is checked elsewhere.
+fn authority(rest: &str) -> Result<(), &'static str> {
+    let authority = &rest[..rest.find(['/', '?', '#', ' ']).unwrap_or(rest.len())];
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let (host, port) = match place.strip_prefix('[') {
+        Some(v6) => {
+            let (host, port) = v6.split_once(']').ok_or("missing ']' in host")?;
+            // A zone may stand behind it.
+            let number = host.split('%').next().unwrap_or_default();
+            if !matches!(Host::parse(&format!("[{number}]")), Ok(Host::Ipv6(_))) {
+                return Err("invalid host");
+            }
+            (host, port)
+        }
+        None => place.split_at(place.rfind(':').unwrap_or(place.len())),
+    };
+    let is_port = match port.strip_prefix(':') {
+        Some("") => true,
+        Some(number) => number.chars().all(|c| c.is_ascii_digit()) && number.parse::<u16>().is_ok(),
+        None => port.is_empty(),
+    };
+    // The port is not quoted: whoever forgets a slash has a key there.
+    match (is_port, host.contains([':', '[', ']']) && !place.starts_with('[')) {
+        (false, _) => Err("invalid port after host"),
+        (true, true) => Err("invalid host"),
+        (true, false) => Ok(()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Requests on the wire → plan, graph plan and the request as it is shown again, as snapshots. A new option starts here: put a
 //! request into `tests/data/requests` and its name into the list.
 
+mod adjustments;
+mod livekits_words;
 mod tracks;
 
 use livekit_protocol as proto;
@@ -96,24 +98,19 @@ fn bad_requests_of_the_wire() {
         (r#"{"url":"https://x/"}"#, "output", "at least one"),
         (r#"{"web":{"url":"https://x/"},"outputs":[]}"#, "output", "at least one"),
         (
-            r#"{"url":"https://x/","file_outputs":[{"file_type":"MP4","filepath":"a.ogg"}]}"#,
-            "file_outputs[0].filepath",
-            ".mp4",
-        ),
-        (
             r#"{"url":"https://x/","file_outputs":[{"file_type":"OGG"}]}"#,
             "file_outputs[0].file_type",
-            "format OGG incompatible with codec H.264",
+            "no supported codec is compatible with all outputs",
         ),
         (
             r#"{"web":{"url":"https://x/"},"outputs":[{"file":{"file_type":"MP3"}}]}"#,
             "outputs[0].file.file_type",
-            "format MP3 incompatible with codec H.264",
+            "no supported codec is compatible with all outputs",
         ),
         (
             r#"{"url":"https://x/","advanced":{"audio_codec":"OPUS"},"segment_outputs":[{"filename_prefix":"s"}]}"#,
             "audio_codec",
-            "format HLS incompatible with codec Opus",
+            "format application/x-mpegurl incompatible with codec audio/opus",
         ),
         (r#"{"url":"https://x/","stream_outputs":[{}]}"#, "stream protocol", "neither"),
         (r#"{"url":"https://x/","stream_outputs":[{"protocol":"RTMP"}]}"#, "stream url", "no address"),
@@ -136,7 +133,7 @@ fn bad_requests_of_the_wire() {
         (
             r#"{"url":"https://x/","video_only":true,"stream_outputs":[{"urls":["wss://h/"]}]}"#,
             "stream_outputs[0]",
-            "format websocket incompatible with codec H.264",
+            "format audio/x-raw incompatible with codec video/h264",
         ),
         (
             r#"{"url":"https://x/","stream_outputs":[{"urls":["wss://h/"]}],"image_outputs":[{}]}"#,
@@ -202,7 +199,7 @@ fn bad_requests_of_the_wire() {
         (
             r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"file_type":"OGG"}]}"#,
             "file_outputs[0].file_type",
-            "format OGG incompatible with codec H.264",
+            "no supported codec is compatible with all outputs",
         ),
         (r#"{"room_name":"r","media":{},"outputs":[{"file":{}}]}"#, "audio or video", "capture_all"),
         (
@@ -259,6 +256,34 @@ fn pictures_come_as_drawn_and_at_the_full_rate_where_somebody_watches() {
         let plan = plan(&format!(r#"{{"url":"https://x/",{outputs}}}"#)).unwrap();
         assert_eq!(plan.video.unwrap().cadence, cadence, "{outputs}");
     }
+}
+
+/// A service's default is a constant frame rate for everything that is encoded. Images and copied tracks have none.
+#[test]
+fn a_servers_grid_is_for_encoded_frames_only() {
+    use crate::config::frame_times::FrameTimes;
+    use encoding::Cadence;
+    let grid = Provisions { frame_times: FrameTimes::Grid, ..provisions() };
+    let plan = |text: &str, said: Option<FrameTimes>| {
+        let mut request = json::parse(text).unwrap_or_else(|error| panic!("{error}"));
+        request.frame_times = said;
+        RecordingPlan::new(&request, &grid, EgressId::new("EG_test"), &now()).unwrap()
+    };
+    for (outputs, said, cadence) in [
+        (r#""file_outputs":[{}]"#, None, Cadence::Grid),
+        (r#""segment_outputs":[{}],"image_outputs":[{"filename_prefix":"t"}]"#, None, Cadence::Grid),
+        (r#""stream_outputs":[{"urls":["mux://k"]}]"#, None, Cadence::Grid),
+        (r#""image_outputs":[{"filename_prefix":"t"}]"#, None, Cadence::AsDrawn { at_least: 5 }),
+        (r#""file_outputs":[{}]"#, Some(FrameTimes::Source), Cadence::AsDrawn { at_least: 5 }),
+    ] {
+        let web = plan(&format!(r#"{{"url":"https://x/",{outputs}}}"#), said);
+        assert_eq!(web.video.unwrap().cadence, cadence, "{outputs} {said:?}");
+        let participant = plan(&format!(r#"{{"room_name":"r","identity":"ann",{outputs}}}"#), said);
+        assert_eq!(participant.video.unwrap().cadence, cadence, "{outputs} {said:?}");
+    }
+    let copied =
+        r#"{"room_name":"r","identity":"ann","preset":"PASSTHROUGH","file_outputs":[{"filepath":"a.mp4"}]}"#;
+    assert!(plan(copied, None).is_by_codec());
 }
 
 #[test]

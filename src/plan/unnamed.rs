@@ -1,4 +1,4 @@
-//! Names that wait for what only the source can tell: who publishes what is recorded.
+//! Names that wait for what only the source can tell: who publishes what is recorded, and the id of its room.
 
 use jiff::Zoned;
 
@@ -7,14 +7,28 @@ use super::filename::{self, Naming, Subject};
 use super::output::OutputPlan;
 use super::request::{OutputKind, OutputRequest, SegmentsRequest};
 
-/// The one placeholder that a request for tracks leaves open.
+/// The placeholder that a request for tracks leaves open.
 const PUBLISHER: &str = "{publisher_identity}";
+/// The placeholder that a request for a room leaves open whose id nobody has looked up.
+const ROOM_ID: &str = "{room_id}";
+
+/// Whose recording it is, for its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Whoever publishes the tracks: the source tells.
+    Publisher,
+    /// The participant of this identity.
+    Participant(String),
+    /// The room.
+    Room,
+}
 
 /// What outputs are called in their request, to be filled in when the source has told the rest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unnamed {
     /// One for each output, in order: its path in the request, and its names.
     asked: Vec<(String, Names)>,
+    owner: Owner,
     /// The time that stands in names.
     planned_at: Zoned,
     retry_count: u32,
@@ -38,7 +52,7 @@ enum Names {
 }
 
 impl Unnamed {
-    pub(super) fn new(outputs: &[OutputRequest], planned_at: &Zoned, retry_count: u32) -> Self {
+    pub(super) fn new(outputs: &[OutputRequest], owner: Owner, planned_at: &Zoned, retry_count: u32) -> Self {
         let asked = outputs.iter().map(|output| {
             let names = match &output.kind {
                 OutputKind::File(file) => Names::File { path: file.path.clone() },
@@ -54,19 +68,33 @@ impl Unnamed {
             };
             (output.field.clone(), names)
         });
-        Self { asked: asked.collect(), planned_at: planned_at.clone(), retry_count }
+        Self { asked: asked.collect(), owner, planned_at: planned_at.clone(), retry_count }
     }
 
     /// Whether a name says who publishes.
     pub(super) fn names_publisher(&self) -> bool {
+        self.contains(PUBLISHER)
+    }
+
+    /// Whether a name has the id of its room in it.
+    pub(super) fn names_room_id(&self) -> bool {
+        self.contains(ROOM_ID)
+    }
+
+    fn contains(&self, placeholder: &str) -> bool {
         self.asked.iter().any(|(_, names)| match names {
-            Names::File { path } => path.contains(PUBLISHER),
+            Names::File { path } => path.contains(placeholder),
             Names::Segments { prefix, playlist, live_playlist } => {
-                [prefix, playlist, live_playlist].iter().any(|name| name.contains(PUBLISHER))
+                [prefix, playlist, live_playlist].iter().any(|name| name.contains(placeholder))
             }
-            Names::Images { prefix } => prefix.contains(PUBLISHER),
+            Names::Images { prefix } => prefix.contains(placeholder),
             Names::Nothing => false,
         })
+    }
+
+    /// Whose recording it is.
+    pub(super) const fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// What a file is to be called, of the output in this place; empty where that is not said.

@@ -238,10 +238,16 @@ pub(super) fn images(
         disable_manifest,
         output: own_storage,
     } = output;
-    match known(image_codec, &format!("{field}.image_codec"))? {
-        proto::ImageCodec::IcDefault | proto::ImageCodec::IcJpeg => {}
+    match proto::ImageCodec::try_from(image_codec) {
+        Ok(proto::ImageCodec::IcDefault | proto::ImageCodec::IcJpeg) => {}
+        Err(_) => {
+            let help =
+                format!("{image_codec} is not one of the values it can have; leave it out, or give IC_JPEG");
+            return Err(PlanError::NoCodec { field: format!("{field}.image_codec"), help });
+        }
     }
-    let suffix = match known(filename_suffix, &format!("{field}.filename_suffix"))? {
+    // As LiveKit calls it, with the output behind it.
+    let suffix = match known(filename_suffix, &format!("filename_suffix ({field})"))? {
         proto::ImageFileSuffix::ImageSuffixIndex => ImageSuffix::Index,
         proto::ImageFileSuffix::ImageSuffixTimestamp => ImageSuffix::Timestamp,
         proto::ImageFileSuffix::ImageSuffixNoneOverwrite => ImageSuffix::NoneOverwrite,

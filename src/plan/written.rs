@@ -3,6 +3,7 @@
 //! Manifests are not among them: their names have the egress id.
 
 use super::RecordingPlan;
+use super::filename;
 use super::output::{ImageSuffix, NameOrigin, OutputId, OutputPlan, SegmentSuffix};
 use super::storage::{StorageTarget, StoredName};
 
@@ -116,10 +117,9 @@ impl RecordingPlan {
     /// Adds the egress id to the names of an output: no other recording has them then.
     pub fn add_id_to_names(&mut self, OutputId(output): OutputId) {
         let id = self.egress_id.clone();
-        let add = |name: &str, extension: &str| {
-            let stem = name.strip_suffix(extension).unwrap_or(name);
-            format!("{stem}-{id}{extension}")
-        };
+        let add = |name: &str, extension: &str| filename::with_id(name, id.as_str(), extension, 0);
+        let add_to_prefix =
+            |name: &str| filename::with_id(name, id.as_str(), "", filename::NUMBER_AND_EXTENSION);
         match self.outputs.get_mut(output) {
             Some(OutputPlan::File(file)) => {
                 file.name = StoredName::new(add(file.name.as_str(), file.container.row().extension));
@@ -127,9 +127,9 @@ impl RecordingPlan {
             Some(OutputPlan::Segments(segments)) => {
                 segments.playlist = add(&segments.playlist, ".m3u8");
                 segments.live_playlist = segments.live_playlist.as_ref().map(|name| add(name, ".m3u8"));
-                segments.prefix = add(&segments.prefix, "");
+                segments.prefix = add_to_prefix(&segments.prefix);
             }
-            Some(OutputPlan::Images(images)) => images.prefix = add(&images.prefix, ""),
+            Some(OutputPlan::Images(images)) => images.prefix = add_to_prefix(&images.prefix),
             Some(OutputPlan::Stream(_) | OutputPlan::WebSocket(_)) | None => {}
         }
     }

@@ -128,8 +128,9 @@ fn command(spec: &OwnSpec) -> std::process::Command {
     command
 }
 
-/// This very program, also where its file was replaced meanwhile: another version may speak otherwise.
-fn program() -> PathBuf {
-    let link = PathBuf::from("/proc/self/exe");
+/// This very program, also where its file was replaced meanwhile: another version may speak otherwise. By this process's number, as
+/// others follow the link, too.
+pub(super) fn program() -> PathBuf {
+    let link = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
     std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or(link)
 }

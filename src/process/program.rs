@@ -36,6 +36,9 @@ pub const SETPRIV: Program = Program { name: "setpriv", package: "util-linux", c
 pub const PRLIMIT: Program = Program { name: "prlimit", package: "util-linux", candidates: &["prlimit"] };
 pub const UNSHARE: Program = Program { name: "unshare", package: "util-linux", candidates: &["unshare"] };
 
+/// Fontconfig's list of fonts. Recordings go without it.
+pub const FC_LIST: Program = Program { name: "fc-list", package: "fontconfig", candidates: &["fc-list"] };
+
 /// Every program a recording starts.
 pub const PROGRAMS: &[Program] = &[CHROMIUM, XVFB, PULSEAUDIO, SETPRIV, PRLIMIT];
 

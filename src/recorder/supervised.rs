@@ -130,8 +130,16 @@ pub async fn run(job: &Job, pipes: Pipes) -> Result<bool, NoJobError> {
             };
             let report = Report::new(&setup.plan, setup.request.clone(), Timestamp::now());
             mouth.say(FromRecorder::Ready(Info::new(report.info())));
-            let kept = record(setup, door, &mut mouth).await;
-            mouth.say(FromRecorder::Ended { kept });
+            let Over { kept, is_evicted } = record(setup, door, &mut mouth).await;
+            if is_evicted {
+                // Before anybody can miss its last report: there is none.
+                if let Err(error) = cell.mark_evicted() {
+                    tracing::error!(%error, "the next service may report of an evicted recording");
+                }
+                mouth.say(FromRecorder::Evicted { kept });
+            } else {
+                mouth.say(FromRecorder::Ended { kept });
+            }
             mouth.close().await;
             // The last report is in the cell: now, and not before, another may take it from there.
             drop(alive);
@@ -196,6 +204,7 @@ fn not_writable(error: &PreflightError) -> Refusal {
         PreflightError::NotADirectory { .. }
         | PreflightError::NotWritable { .. }
         | PreflightError::IsADirectory { .. }
+        | PreflightError::TooLong { .. }
         | PreflightError::Storage { .. } => RefusalKind::Invalid,
     };
     Refusal { kind, message: error.to_string() }
@@ -210,13 +219,21 @@ fn not_named(error: &NameError) -> Refusal {
     Refusal { kind, message: error.to_string() }
 }
 
-/// Records until it is over. Gives what is kept of it.
-async fn record(setup: Setup, door: Door, mouth: &mut Mouth) -> Option<PathBuf> {
+/// What is left of a recording that is over.
+struct Over {
+    /// What is kept of it.
+    kept: Option<PathBuf>,
+    /// Another recorder has its egress.
+    is_evicted: bool,
+}
+
+/// Records until it is over.
+async fn record(setup: Setup, door: Door, mouth: &mut Mouth) -> Over {
     let unheard = |error: &std::io::Error| tracing::warn!(%error, "signals can't be listened to");
     let mut signals = Signals::supervised().inspect_err(unheard).ok();
     if let Err(error) = media::init() {
         let text = format!("GStreamer does not start: {error} (try `weir doctor`)");
-        return never_began(setup, &text, mouth);
+        return Over { kept: never_began(setup, &text, mouth), is_evicted: false };
     }
     let (commands, received) = mpsc::unbounded_channel();
     let has_streams =
@@ -239,7 +256,7 @@ async fn record(setup: Setup, door: Door, mouth: &mut Mouth) -> Option<PathBuf> 
         }
     };
     listening.shutdown().await;
-    ended.kept
+    Over { kept: ended.kept, is_evicted: ended.is_evicted }
 }
 
 fn never_began(setup: Setup, error: &str, mouth: &mut Mouth) -> Option<PathBuf> {

@@ -43,6 +43,11 @@ const FEWEST_PICTURES: u32 = 5;
 /// A page that does not move gives five pictures a second.
 const PICTURE_WITHIN: Duration = Duration::from_secs(1);
 
+/// Whether these end the recording. Both report how it stands.
+fn is_end(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Drain | Action::Finish))
+}
+
 /// Something that happened, wherever.
 pub(super) enum Input {
     Command(Option<Command>),
@@ -151,13 +156,14 @@ impl<'a> Driver<'a> {
     }
 
     pub(super) fn handle(&mut self, event: Event) -> Vec<Action> {
-        if let Some(failure) = event.failure() {
-            self.report.fail(failure);
-            self.reporter.changed(self.report.info());
-        }
+        let has_failed = event.failure().inspect(|failure| self.report.fail(failure)).is_some();
         let before = self.lifecycle.state();
         let actions = self.lifecycle.handle(event);
         let after = self.lifecycle.state();
+        // Where it ends the recording, the end is reported: nobody hears of a recording that goes on and failed.
+        if has_failed && !is_end(&actions) {
+            self.reporter.changed(self.report.info());
+        }
         if before != after {
             tracing::info!(state = ?after, "recording");
         }
@@ -216,7 +222,7 @@ impl<'a> Driver<'a> {
                 let answer =
                     if active { self.outputs.add_stream(url.clone()) } else { Err(CommandError::Ending) };
                 if let Ok(output) = &answer {
-                    self.report.stream_added(*output, &url);
+                    self.report.stream_added(*output, &url, Timestamp::now());
                     self.board.add_stream(*output, &url);
                     self.reporter.changed(self.report.info());
                 }
@@ -247,9 +253,18 @@ impl<'a> Driver<'a> {
                 self.start_session();
                 self.handle(Event::SourceLoaded)
             }
-            SourceEvent::Ready => self.handle(Event::SourceReady),
+            SourceEvent::InRoom { room_id } => {
+                if self.setup.plan.source.set_room_id(&room_id) {
+                    self.report.set_room_id(&room_id);
+                    self.reporter.changed(self.report.info());
+                }
+                Vec::new()
+            }
+            SourceEvent::Ready => self.on_ready(),
             SourceEvent::Discovered(found, first_frame) => self.on_discovered(&found, first_frame),
             SourceEvent::Ended => self.handle(Event::SourceEnded),
+            // Dealt with by the loop, which must return at once.
+            SourceEvent::Evicted => Vec::new(),
             SourceEvent::Muted(is_muted) => {
                 tracing::info!(is_muted, "all sound");
                 self.outputs.muted(is_muted);

@@ -10,6 +10,13 @@ use crate::plan::output::OutputPlan;
 use crate::plan::storage::{Storage, StorageTarget};
 use crate::upload::store::{self, StoreError};
 
+/// Bytes of a path, with its directories (`PATH_MAX` without the byte that ends it). A single name is the plan's affair.
+const LONGEST_PATH: usize = 4095;
+/// Bytes that are added to a path: numbers and an extension, or the work directory beside it.
+const ADDED: usize = 160;
+/// Bytes of a path in an error.
+const SHOWN: usize = 80;
+
 /// Why an output can't be written.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
@@ -19,6 +26,10 @@ pub enum PreflightError {
     NotWritable { name: String, dir: PathBuf },
     #[error("output {name}: it is a directory: give a file name")]
     IsADirectory { name: String },
+    #[error(
+        "output {head}…: its path has {bytes} bytes, and the system takes {LONGEST_PATH}: give a shorter one"
+    )]
+    TooLong { head: String, bytes: usize },
     #[error(
         "output {name}: the disk of {dir} has {free_mb} MB free, and {floor_mb} MB are to stay so: free some, or lower --keep-free"
     )]
@@ -64,6 +75,13 @@ fn check_local(
 ) -> Result<(), PreflightError> {
     let name = name.to_owned();
     let path = base.join(target.key(&name));
+    let bytes = path.as_os_str().len();
+    if bytes > LONGEST_PATH - ADDED {
+        return Err(PreflightError::TooLong {
+            head: name[..name.floor_char_boundary(SHOWN)].to_owned(),
+            bytes,
+        });
+    }
     if is_file && path.is_dir() {
         return Err(PreflightError::IsADirectory { name });
     }
@@ -93,4 +111,20 @@ pub fn free_bytes(dir: &Path) -> Option<u64> {
 
 fn nearest_existing(dir: &Path) -> PathBuf {
     dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_too_long_for_the_system_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |bytes: usize| format!("{}/a.mp4", ["d"; 1 << 11][..bytes / 2].join("/"));
+        let checked = |name: &str| check_local(&StorageTarget::local(), name, true, dir.path(), 0);
+        checked(&path(2000)).unwrap();
+        let error = checked(&path(4000)).unwrap_err();
+        assert!(matches!(&error, PreflightError::TooLong { .. }), "{error}");
+        assert!(error.to_string().len() < 300, "{error}");
+    }
 }

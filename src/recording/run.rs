@@ -17,6 +17,7 @@ use super::{Ended, Reporter, Setup};
 use crate::control::Command;
 use crate::encode::EncoderEvents;
 use crate::plan::output::{OutputId, OutputPlan};
+use crate::source::SourceEvent;
 use crate::upload::{LaneSetup, Uploader};
 
 /// How often the reporter hears of progress, and limits and disk are looked at.
@@ -96,6 +97,10 @@ pub async fn run(
             Input::Command(Some(Command::Abandon)) => {
                 starting.abort_all();
                 return driver.abandon().await;
+            }
+            Input::Source(SourceEvent::Evicted) => {
+                starting.abort_all();
+                return driver.end_evicted().await;
             }
             Input::Drained(emptied) => {
                 // What the sinks said while they finished comes first: their last artifacts.

@@ -184,15 +184,20 @@ impl WorkDir {
         self.root.clone()
     }
 
+    /// Removes what says where it all belongs: that is another recording's place now. `weir recover` asks for one (`--storage`).
+    pub fn forget_storage(&self) {
+        let path = self.root.join(STORAGE);
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::error!(%error, path = %path.display(), "an evicted recording still says where it belongs");
+        }
+    }
+
     /// Lists in the manifest what could not be stored.
     ///
     /// # Errors
     /// When it can't be written. `weir recover` finds the files without it.
     pub fn list_kept(&self, kept: Vec<Kept>) -> Result<(), WorkDirError> {
-        let path = self.root.join(MANIFEST);
-        let text = files::read(&path, LARGEST).map_err(io_error("read", &path))?;
-        let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
+        let manifest = read_manifest(&self.root)?;
         write_manifest(&self.root, &Manifest { kept, ..manifest })
     }
 
@@ -201,10 +206,7 @@ impl WorkDir {
     /// # Errors
     /// When it can't be written.
     pub(super) fn discovered(&self, plan: &RecordingPlan) -> Result<(), WorkDirError> {
-        let path = self.root.join(MANIFEST);
-        let text = files::read(&path, LARGEST).map_err(io_error("read", &path))?;
-        let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })?;
+        let manifest = read_manifest(&self.root)?;
         let outputs = plan.outputs.iter().map(entry_of).collect();
         write_manifest(&self.root, &Manifest { outputs, ..manifest })
     }
@@ -248,10 +250,11 @@ impl Abandoned {
                 .map_or(Ok(()), |()| Err(WorkDirError::Busy { path: root.to_owned() }))?;
         }
         let lock = lock(root)?;
-        let manifest = match files::read(&path, LARGEST) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::lost(root),
-            text => serde_json::from_slice(&text.map_err(io_error("read", &path))?)
-                .map_err(|source| WorkDirError::Manifest { path, source })?,
+        let manifest = match read_manifest(root) {
+            Err(WorkDirError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Manifest::lost(root)
+            }
+            read => read?,
         };
         Ok(Self { root: root.to_owned(), manifest, _lock: lock })
     }
@@ -366,6 +369,12 @@ fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<()
 }
 
 /// Replaces the manifest in one step.
+fn read_manifest(root: &Path) -> Result<Manifest, WorkDirError> {
+    let path = root.join(MANIFEST);
+    let text = files::read(&path, LARGEST).map_err(io_error("read", &path))?;
+    serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })
+}
+
 fn write_manifest(root: &Path, manifest: &Manifest) -> Result<(), WorkDirError> {
     let path = root.join(MANIFEST);
     let text = serde_json::to_vec_pretty(manifest)

@@ -13,13 +13,34 @@ use crate::plan::page::Page;
 use crate::plan::redact;
 use crate::plan::request::Manifest;
 use crate::plan::source::{SourcePlan, WebPlan};
+use crate::plan::track::{AudioFrom, Discovered, Lasts, TrackKind, TracksPlan, VideoChoice};
 
 /// What a manifest lists beside the report itself: some hundred bytes for each segment and image.
 #[derive(Debug)]
 pub(super) struct Contents {
     url: String,
+    subject: Subject,
     segments: BTreeMap<OutputId, Vec<Entry>>,
     images: Vec<Image>,
+}
+
+/// Whose media they are, where a participant or single tracks are recorded.
+#[derive(Debug, Default, Serialize)]
+struct Subject {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    publisher_identity: String,
+    /// Of a track that is recorded alone.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    track_id: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    track_kind: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    track_source: &'static str,
+    /// Of tracks that are recorded together.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    audio_track_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    video_track_id: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -58,12 +79,64 @@ struct File<'a> {
     url: &'a str,
     started_at: i64,
     ended_at: i64,
+    #[serde(flatten)]
+    subject: &'a Subject,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     files: Vec<Entry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     playlists: Vec<Playlist<'a>>,
     #[serde(skip_serializing_if = "<[Image]>::is_empty")]
     images: &'a [Image],
+}
+
+impl Subject {
+    /// What the request names.
+    fn of(tracks: &TracksPlan) -> Self {
+        let wanted = &tracks.wanted;
+        let video = wanted.video.iter().find_map(|video| match video {
+            VideoChoice::Track(sid) => Some(sid.clone()),
+            VideoChoice::Participant { .. } => None,
+        });
+        let routes = wanted.audio.iter().flat_map(|audio| &audio.routes);
+        let mut named = routes.filter_map(|route| match &route.from {
+            AudioFrom::Track(sid) => Some(sid.clone()),
+            AudioFrom::Participant { .. } | AudioFrom::Kind(_) => None,
+        });
+        // Of several, none is the one.
+        let audio = named.next().filter(|_| named.next().is_none());
+        let shown = wanted.video.iter().find_map(|video| match video {
+            VideoChoice::Participant { identity, .. } => Some(identity.clone()),
+            VideoChoice::Track(_) => None,
+        });
+        let publisher_identity = match &wanted.lasts {
+            Lasts::Participant(identity) => identity.clone(),
+            Lasts::Tracks | Lasts::Room => shown.unwrap_or_default(),
+        };
+        let (audio, video) = (audio.unwrap_or_default(), video.unwrap_or_default());
+        // Whichever medium it is: a request for one track names it for both.
+        match audio == video {
+            true => Self { publisher_identity, track_id: audio, ..Self::default() },
+            false => {
+                Self { publisher_identity, audio_track_id: audio, video_track_id: video, ..Self::default() }
+            }
+        }
+    }
+
+    /// What the room tells of tracks that are named. Of two publishers, the manifest names whose video it is, as file names do.
+    fn note(&mut self, tracks: &[Discovered]) {
+        let is_named =
+            |sid: &String| [&self.track_id, &self.audio_track_id, &self.video_track_id].contains(&sid);
+        let named = || tracks.iter().filter(|found| is_named(&found.track.sid));
+        let first = named().find(|found| found.codec.kind() == TrackKind::Video).or_else(|| named().next());
+        let Some(Discovered { track, codec }) = first else { return };
+        if !self.track_id.is_empty() {
+            self.track_kind = codec.kind().as_str();
+            self.track_source = track.origin.as_str();
+        }
+        if self.publisher_identity.is_empty() {
+            self.publisher_identity.clone_from(&track.publisher);
+        }
+    }
 }
 
 impl Contents {
@@ -78,11 +151,21 @@ impl Contents {
             SourcePlan::Web(WebPlan { page: Page::Address(url), .. }) => redact::page_secrets(url.as_str()),
             SourcePlan::Web(WebPlan { page: Page::Room(_), .. }) | SourcePlan::Tracks(_) => String::new(),
         };
+        let subject = match &plan.source {
+            SourcePlan::Tracks(tracks) => Subject::of(tracks),
+            SourcePlan::Web(_) => Subject::default(),
+        };
         plan.outputs.iter().any(is_wanted).then(|| Self {
             url,
+            subject,
             segments: BTreeMap::new(),
             images: Vec::new(),
         })
+    }
+
+    /// These tracks are recorded.
+    pub(super) fn note_tracks(&mut self, tracks: &[Discovered]) {
+        self.subject.note(tracks);
     }
 
     pub(super) fn segment(&mut self, output: OutputId, name: &str, location: &str) {
@@ -124,6 +207,7 @@ impl Contents {
             url: &self.url,
             started_at: info.started_at,
             ended_at: nanoseconds(now),
+            subject: &self.subject,
             files,
             playlists,
             images: &self.images,

@@ -8,7 +8,7 @@ use livekit_protocol as proto;
 use proto::stream_info::Status;
 
 use super::{Report, nanoseconds};
-use crate::plan::output::OutputId;
+use crate::plan::output::{OutputId, StreamProtocol};
 use crate::plan::stream_url::StreamUrl;
 
 /// The error of a stream that was removed before media was sent, until its task reports what it waited for.
@@ -43,18 +43,31 @@ impl Streams {
 
 impl Report {
     /// An address was added while the recording runs.
-    pub fn stream_added(&mut self, output: OutputId, url: &StreamUrl) {
-        self.info.stream_results.push(super::new_stream(url));
+    pub fn stream_added(&mut self, output: OutputId, url: &StreamUrl, now: Timestamp) {
+        self.info.stream_results.push(super::new_stream(url, now));
         self.streams.add(output, url);
+        self.fill_deprecated_result();
     }
 
-    /// Media is going out to an address. Only the first time counts as its start.
+    /// The recording began: streams that count as started before media goes out have started now.
+    pub(super) fn stamp_stream_starts(&mut self, began: i64) {
+        let open = self.info.stream_results.iter_mut().zip(&self.streams.0);
+        for (info, stream) in open.filter(|(info, _)| info.ended_at == 0) {
+            if stream.url.protocol() != StreamProtocol::Rtmp {
+                info.started_at = began;
+            }
+        }
+    }
+
+    /// Media is going out to an address. Of RTMP the first time counts as its start.
     pub fn stream_started(&mut self, output: OutputId, url: &StreamUrl, now: Timestamp) {
         if let Some((stream, info)) = self.stream(output, url)
             && !std::mem::replace(&mut stream.has_started, true)
+            && url.protocol() == StreamProtocol::Rtmp
         {
             info.started_at = nanoseconds(now);
         }
+        self.fill_deprecated_result();
     }
 
     /// The connection to an address was lost and is tried again.
@@ -63,6 +76,7 @@ impl Report {
             info.retries = retries;
             info.last_retry_at = nanoseconds(now);
         }
+        self.fill_deprecated_result();
     }
 
     /// An address is over: `error` says why it was given up, `None` that it was removed or the recording ended. A stream
@@ -78,6 +92,7 @@ impl Report {
             info.started_at = if stream.has_started { info.started_at } else { 0 };
             close(info, error, now);
         }
+        self.fill_deprecated_result();
     }
 
     /// An address was removed while the recording runs. One that has not started yet has failed, unless its task reports that
@@ -88,14 +103,19 @@ impl Report {
         if let Some((stream, info)) = newest {
             close(info, (!stream.has_started).then_some(REMOVED), now);
         }
+        self.fill_deprecated_result();
     }
 
     /// Ends the streams that are still open: no more is heard of them.
     pub fn end_streams(&mut self, now: Timestamp) {
-        for stream in self.info.stream_results.iter_mut().filter(|stream| stream.ended_at == 0) {
-            let never_started = stream.started_at == 0;
-            close(stream, never_started.then_some(NEVER_STARTED), now);
+        let results = self.info.stream_results.iter_mut().enumerate();
+        for (at, info) in results.filter(|(_, info)| info.ended_at == 0) {
+            // Of a recorder that is gone no more is known than its report says.
+            let known = self.streams.0.get(at);
+            let never_started = known.map_or(info.started_at == 0, |stream| !stream.has_started);
+            close(info, never_started.then_some(NEVER_STARTED), now);
         }
+        self.fill_deprecated_result();
     }
 
     /// Why nothing was sent, where there are streams and all of them have failed.

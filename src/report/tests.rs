@@ -41,6 +41,24 @@ fn how_often_it_was_tried_before_is_said() {
     assert_eq!(again.info().retry_count, 2);
 }
 
+/// From the first answer on, and to the end.
+#[test]
+fn what_was_adjusted_of_a_request_stands_in_the_details() {
+    let asked = r#"{
+        "url": "https://example.com", "file_outputs": [{"filepath": "a.mp4"}],
+        "advanced": {"framerate": 240, "audio_frequency": 96000}
+    }"#;
+    let (mut report, _) = report(asked);
+    let adjusted = "framerate: 240 was requested, 120 is recorded, the highest possible; \
+                    audio_frequency: 96000 Hz was requested, AAC is recorded at 48000 Hz";
+    assert_eq!(report.info().details, adjusted);
+    report.note("a gap".to_owned());
+    report.ending(EndReason::StopRequested, Duration::from_secs(1), at(1));
+    report.end(&Ending::Complete, EndReason::StopRequested, at(2));
+    let details = &report.info().details;
+    assert!(details.contains(adjusted) && details.ends_with("; a gap"), "{details}");
+}
+
 #[test]
 fn a_whole_life() {
     let (mut report, plan) = report(REQUEST);
@@ -132,7 +150,7 @@ fn an_address_removed_and_added_again_has_two_results() {
     let url = StreamUrl::parse("rtmp://host/app/secretkey", None).unwrap();
     report.stream_started(stream, &url, at(1));
     report.stream_removed(&url, at(1));
-    report.stream_added(stream, &url);
+    report.stream_added(stream, &url, at(1));
     // The first one's task still sends what is queued, and then reports its end.
     report.stream_ended(stream, &url, None, at(2));
     report.stream_ended(stream, &url, Some("refused"), at(2));
@@ -142,14 +160,197 @@ fn an_address_removed_and_added_again_has_two_results() {
     assert_eq!(results[1].status(), proto::stream_info::Status::Failed);
 }
 
-#[test]
+/// The one result that old clients read, as the lists have it.
+#[track_caller]
 #[allow(deprecated)]
-fn one_kind_of_output_fills_the_result_that_old_clients_read() {
-    let (mut report, _) =
-        report(r#"{"url": "https://example.com", "file_outputs": [{"filepath": "a.mp4"}]}"#);
-    report.end(&Ending::Failed(Failure::new("no", Fault::User)), EndReason::Failure, at(1));
-    assert!(matches!(report.info().result, Some(proto::egress_info::Result::File(_))));
-    assert_eq!((report.info().error.as_str(), report.info().error_code), ("no", 400));
+fn assert_one_result(report: &Report) {
+    use proto::egress_info::Result;
+    let info = report.info();
+    match info.result.as_ref().expect("there is one kind of output") {
+        Result::File(file) => assert_eq!(file, &info.file_results[0]),
+        Result::Segments(segments) => assert_eq!(segments, &info.segment_results[0]),
+        Result::Stream(streams) => assert_eq!(streams.info, info.stream_results),
+    }
+}
+
+#[test]
+fn one_kind_of_output_fills_the_result_that_old_clients_read_from_the_start_on() {
+    const ID: OutputId = OutputId(0);
+    let url = |url: &str| StreamUrl::parse(url, None).unwrap();
+    for outputs in [
+        r#""file_outputs": [{"filepath": "a.mp4"}]"#,
+        r#""segment_outputs": [{"filename_prefix": "s"}]"#,
+        r#""stream_outputs": [{"urls": ["rtmp://host/app/secretkey"]}]"#,
+    ] {
+        let (mut report, _) = report(&format!(r#"{{"url": "https://example.com", {outputs}}}"#));
+        assert_one_result(&report);
+        report.active(at(1), at(2));
+        assert_one_result(&report);
+        report.file_stored(ID, "a.mp4", "/x/a.mp4", 5000);
+        report.segment_stored(ID, "s_00000.ts", "/x/s_00000.ts", 1000);
+        assert_one_result(&report);
+        report.playlist_stored(ID, "s.m3u8", "/x/s.m3u8");
+        assert_one_result(&report);
+        if outputs.contains("rtmp") {
+            report.stream_started(ID, &url("rtmp://host/app/secretkey"), at(3));
+            assert_one_result(&report);
+            report.stream_added(ID, &url("srt://other:1"), at(4));
+            assert_one_result(&report);
+            report.stream_retrying(ID, &url("srt://other:1"), 1, at(5));
+            assert_one_result(&report);
+            report.stream_ended(ID, &url("srt://other:1"), Some("refused"), at(6));
+            assert_one_result(&report);
+            report.stream_removed(&url("rtmp://host/app/secretkey"), at(7));
+            assert_one_result(&report);
+        }
+        report.ending(EndReason::StopRequested, Duration::from_secs(8), at(9));
+        assert_one_result(&report);
+        report.end(&Ending::Failed(Failure::new("no", Fault::User)), EndReason::Failure, at(10));
+        assert_one_result(&report);
+        assert_eq!((report.info().error.as_str(), report.info().error_code), ("no", 400));
+    }
+    let (images, _) = report(
+        r#"{"url": "https://example.com", "file_outputs": [{}], "image_outputs": [{"filename_prefix": "i"}]}"#,
+    );
+    assert!(images.info().result.is_none(), "there are two kinds");
+}
+
+#[test]
+fn streams_but_rtmp_have_started_at_once_and_again_with_the_recording() {
+    use proto::stream_info::Status::{Failed, Finished};
+    let request =
+        |url: &str| format!(r#"{{"url": "https://example.com", "stream_outputs": [{{"urls": ["{url}"]}}]}}"#);
+    for (address, from_the_start) in
+        [("rtmp://host/app/key", false), ("srt://host:1", true), ("wss://host/", true)]
+    {
+        let url = StreamUrl::parse(address, None).unwrap();
+        let (mut report, _) = report(&request(address));
+        let started = |report: &Report| report.info().stream_results.last().unwrap().started_at;
+        let then = |at: Timestamp| if from_the_start { nanoseconds(at) } else { 0 };
+        assert_eq!(started(&report), then(at(0)), "{address}");
+        report.active(at(2), at(3));
+        assert_eq!(started(&report), then(at(2)), "{address}");
+        report.stream_started(OutputId(0), &url, at(4));
+        assert_eq!(started(&report), nanoseconds(if from_the_start { at(2) } else { at(4) }), "{address}");
+        report.stream_added(OutputId(0), &StreamUrl::parse(&format!("{address}2"), None).unwrap(), at(5));
+        assert_eq!(started(&report), then(at(5)), "{address}");
+        // That it counts as started sends nothing.
+        report.end(&Ending::Complete, EndReason::StopRequested, at(9));
+        let states: Vec<_> = report.info().stream_results.iter().map(proto::StreamInfo::status).collect();
+        assert_eq!(states, [Finished, Failed], "{address}");
+    }
+}
+
+#[test]
+fn a_recording_that_failed_says_so_before_it_is_over() {
+    let (mut report, _) = report(REQUEST);
+    report.active(at(1), at(1));
+    report.ending(EndReason::Failure, Duration::from_secs(3), at(4));
+    assert_eq!((report.info().status(), report.info().ended_at), (proto::EgressStatus::EgressFailed, 0));
+    report.end(&Ending::Failed(Failure::new("no", Fault::Destination)), EndReason::Failure, at(5));
+    assert_eq!(report.info().ended_at, nanoseconds(at(5)));
+}
+
+#[test]
+fn details_have_no_path_of_this_machine() {
+    let (mut report, _) = report(REQUEST);
+    report.note("kept: /var/lib/weir/recordings/EG_x/EG_x".to_owned());
+    report.fail(&Failure::new("S3 upload failed: no such bucket (kept at /w/0/file-0.mp4)", Fault::Storage));
+    assert_eq!(
+        report.info().details,
+        "kept: EG_x; failed: S3 upload failed: no such bucket (kept at file-0.mp4)"
+    );
+    let info =
+        failed(report.info().clone(), "gone", Fault::Service, &["recovered: /out/a.mp4".to_owned()], at(1));
+    assert!(info.details.ends_with("; recovered: a.mp4") && !info.details.contains('/'), "{}", info.details);
+}
+
+#[test]
+fn a_web_recording_for_a_room_has_the_rooms_name() {
+    let request = r#"{
+        "room_name": "stand-up", "web": {"url": "https://example.com"},
+        "outputs": [{"file": {"filepath": "{room_name}/{time}"}}, {"images": {}}]
+    }"#;
+    let (of_room, plan) = report(request);
+    assert_eq!((of_room.info().room_name.as_str(), of_room.info().room_id.as_str()), ("stand-up", ""));
+    assert_eq!(of_room.info().file_results[0].filename, "stand-up/2023-11-14T221320.mp4");
+    assert_eq!(of_room.info().image_results[0].filename_prefix, "stand-up-2023-11-14T221320");
+    assert!(of_room.manifest(at(9)).unwrap().contains(r#""room_name":"stand-up""#));
+    assert_eq!(of_room.info().source_type(), proto::EgressSourceType::Web);
+    assert!(plan.unnamed.is_none(), "it joins no room that could tell more");
+    let (of_none, _) = report(REQUEST);
+    assert_eq!(of_none.info().room_name, "");
+}
+
+/// LiveKit's keys for whose media they are, and what the room tells of them.
+#[test]
+fn the_manifest_says_whose_media_they_are() {
+    use crate::plan::track::{ParticipantKind, PublishedTrack, TrackCodec, TrackOrigin};
+    let found = |sid: &str, codec: TrackCodec, origin, publisher: &str| {
+        let (sid, publisher) = (sid.to_owned(), publisher.to_owned());
+        let (kind, publisher_kind) = (codec.kind(), ParticipantKind::Standard);
+        let track = PublishedTrack { sid, kind, origin, publisher, publisher_kind, is_muted: false };
+        Discovered { track, codec }
+    };
+    let camera = found("TR_v", TrackCodec::Vp8, TrackOrigin::Camera, "ann");
+    let voice = found("TR_a", TrackCodec::Opus, TrackOrigin::Microphone, "ben");
+    let file = r#""file_outputs": [{}]"#;
+    let cases = [
+        (
+            "track",
+            r#"{"room_name": "r", "track_id": "TR_a", "file": {}}"#.to_owned(),
+            vec![voice.clone()],
+            serde_json::json!({
+                "publisher_identity": "ben", "track_id": "TR_a", "track_kind": "audio", "track_source": "microphone",
+            }),
+        ),
+        (
+            "track_composite",
+            format!(r#"{{"room_name": "r", "audio_track_id": "TR_a", "video_track_id": "TR_v", {file}}}"#),
+            vec![voice.clone(), camera.clone()],
+            serde_json::json!({
+                "publisher_identity": "ann", "audio_track_id": "TR_a", "video_track_id": "TR_v",
+            }),
+        ),
+        (
+            "participant",
+            format!(r#"{{"room_name": "r", "identity": "cem", {file}}}"#),
+            vec![camera.clone()],
+            serde_json::json!({ "publisher_identity": "cem" }),
+        ),
+        (
+            "egress",
+            r#"{"room_name": "r", "media": {"video_track_id": "TR_v"}, "outputs": [{"file": {}}]}"#
+                .to_owned(),
+            vec![camera],
+            serde_json::json!({ "publisher_identity": "ann", "video_track_id": "TR_v" }),
+        ),
+        (
+            "room_composite",
+            format!(r#"{{"room_name": "r", "audio_only": true, {file}}}"#),
+            vec![voice],
+            serde_json::json!({}),
+        ),
+    ];
+    for (kind, request, tracks, expected) in cases {
+        let request =
+            format!(r#"{{"egress_id": "EG_x", "token": "t", "ws_url": "ws://h", "{kind}": {request}}}"#);
+        let (mut report, _) = report(&request);
+        report.note_tracks(&tracks);
+        let manifest = report.manifest(at(9)).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        let keys = [
+            "publisher_identity",
+            "track_id",
+            "track_kind",
+            "track_source",
+            "audio_track_id",
+            "video_track_id",
+        ];
+        for key in keys {
+            assert_eq!(manifest.get(key), expected.get(key), "{key} of {request}");
+        }
+    }
 }
 
 #[test]
@@ -163,7 +364,7 @@ fn a_recorder_that_died_failed_and_keeps_what_was_told_of_it() {
     assert_eq!(info.status(), proto::EgressStatus::EgressFailed);
     assert_eq!((info.error_code, info.ended_at), (500, nanoseconds(at(13))));
     assert_eq!(info.error, "the recorder died: it was killed by SIGKILL");
-    assert_eq!(info.details, "End reason: Failure; back after 1.0 s; recovered: /x/a.mp4");
+    assert_eq!(info.details, "End reason: Failure; back after 1.0 s; recovered: a.mp4");
     assert_eq!(info.stream_results[0].status(), proto::stream_info::Status::Failed);
 }
 

@@ -66,8 +66,11 @@ impl From<PlanError> for ServiceError {
     fn from(error: PlanError) -> Self {
         let code = match error {
             PlanError::Field { .. }
+            | PlanError::Worded { .. }
             | PlanError::NotYetSupported { .. }
             | PlanError::Incompatible { .. }
+            | PlanError::NoCodec { .. }
+            | PlanError::NoFileType { .. }
             | PlanError::StreamUrl { .. } => Code::InvalidArgument,
             PlanError::Forbidden { .. } => Code::PermissionDenied,
             PlanError::NoRetry { .. } => Code::FailedPrecondition,

@@ -40,6 +40,8 @@ pub(super) enum Death {
     Natural,
     /// It ended as it should, and its service has not heard that: what it has written down counts.
     Unheard,
+    /// Another recorder has its egress: nothing more is reported of it.
+    Evicted,
     /// With the text for its report.
     Sudden(String),
 }
@@ -54,6 +56,11 @@ pub(super) async fn settle(
     death: Death,
     told: impl FnOnce(),
 ) {
+    if death == Death::Evicted {
+        registry.evicted(&info);
+        told();
+        return leave_to_other(cell);
+    }
     // A recorder whose service does not read any more writes it down.
     let info = cell.info().filter(|written| is_newer(written, &info)).unwrap_or(info);
     let mut recovery = std::pin::pin!(recover(cell));
@@ -68,7 +75,9 @@ pub(super) async fn settle(
         }
     } else {
         let error = match death {
-            Death::Natural | Death::Unheard => "the recorder ended without a last report".to_owned(),
+            Death::Natural | Death::Unheard | Death::Evicted => {
+                "the recorder ended without a last report".to_owned()
+            }
             Death::Sudden(error) => error,
         };
         tracing::error!("{error}");
@@ -149,6 +158,9 @@ async fn take_over_one(service: Arc<Service>, cell: Cell, seat: Option<Seat>) {
             return;
         }
     };
+    if cell.is_evicted() {
+        return leave_to_other(&cell);
+    }
     let registry = &*service.registry;
     let written = cell.info();
     let known = match written {
@@ -220,6 +232,15 @@ fn has_begun(info: &proto::EgressInfo) -> bool {
     info.file_results.iter().any(|file| file.started_at != 0)
         || info.segment_results.iter().any(|segments| segments.started_at != 0)
         || info.image_results.iter().any(|images| images.started_at != 0)
+}
+
+/// Leaves an egress to the recorder that has it. What was recorded here stays until a person looks at it.
+fn leave_to_other(cell: &Cell) {
+    if cell.has_work() {
+        tracing::warn!(dir = %cell.work_dir().display(), "kept; `weir recover --storage` puts it where it is told");
+    } else {
+        remove(cell);
+    }
 }
 
 /// Removes a cell whose end is told, unless something is kept in it.

@@ -41,6 +41,10 @@ impl Watcher for Metrics {
         Self::ended(self, info);
     }
 
+    fn evicted(&self, info: &proto::EgressInfo) {
+        self.over(info, EndResult::DuplicateIdentity);
+    }
+
     fn uploaded(&self, tried: &Tried) {
         Self::uploaded(self, tried);
     }
@@ -84,6 +88,10 @@ impl Metrics {
 
     /// A recording is over, as its last report says. One that is told twice counts once.
     pub fn ended(&self, info: &proto::EgressInfo) {
+        self.over(info, EndResult::of(info));
+    }
+
+    fn over(&self, info: &proto::EgressInfo, result: EndResult) {
         let last = self.source.get().and_then(Weak::upgrade).and_then(|source| {
             let recordings = source.snapshot().recordings;
             let own = recordings.into_iter().find(|recording| recording.egress_id == info.egress_id)?;
@@ -95,7 +103,7 @@ impl Metrics {
         progress.bytes = progress.bytes.max(progress.stored);
         let mut tally = self.tally();
         tally.observe(&info.egress_id, kind, progress);
-        if tally.ended(&info.egress_id, kind, EndResult::of(info))
+        if tally.ended(&info.egress_id, kind, result)
             && let Some(handling) = Handling::of(info)
         {
             tally.handled(handling);
@@ -126,7 +134,7 @@ impl Metrics {
         }
         let handled = page.counters(
             "weir_track_composites_total",
-            "Track composites, and participants asked for as published, that are over, by what was done to their pictures",
+            "Recordings of tracks as published that are over, by what was done to their video",
             &["pictures"],
         )?;
         for handling in [Handling::Remuxed, Handling::Encoded] {

@@ -25,6 +25,11 @@ pub trait Registry: Send + Sync {
     /// A recording's report has changed. Does not wait.
     fn update(&self, info: proto::EgressInfo);
 
+    /// A recording ended of which nothing more is reported: another service has its egress. Only who counts wants to know.
+    fn evicted(&self, info: &proto::EgressInfo) {
+        let _ = info;
+    }
+
     /// A recording has offered a file to a store. Only who counts wants to know.
     fn uploaded(&self, tried: &Tried) {
         let _ = tried;
@@ -77,10 +82,25 @@ pub fn is_over(info: &proto::EgressInfo) -> bool {
     }
 }
 
+/// Whether a report says that its recording goes on. One with a last status that is not over is finishing its files: its end is
+/// reported when they are finished.
+#[must_use]
+pub fn goes_on(info: &proto::EgressInfo) -> bool {
+    matches!(
+        info.status(),
+        EgressStatus::EgressStarting | EgressStatus::EgressActive | EgressStatus::EgressEnding
+    )
+}
+
 /// Who only looks at what a registry is told.
 pub trait Watcher: Send + Sync {
     /// A recording is over, as its last report says. It may be told again.
     fn ended(&self, info: &proto::EgressInfo);
+
+    /// A recording ended of which nothing more is reported: another service has its egress.
+    fn evicted(&self, info: &proto::EgressInfo) {
+        let _ = info;
+    }
 
     /// A recording has offered a file to a store.
     fn uploaded(&self, tried: &Tried) {
@@ -118,6 +138,11 @@ impl Registry for Watched {
             self.watchers.iter().for_each(|watcher| watcher.ended(&info));
         }
         self.registry.update(info);
+    }
+
+    fn evicted(&self, info: &proto::EgressInfo) {
+        self.watchers.iter().for_each(|watcher| watcher.evicted(info));
+        self.registry.evicted(info);
     }
 
     fn uploaded(&self, tried: &Tried) {

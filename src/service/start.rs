@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use super::error::ServiceError;
 use super::leftovers::settle;
-use super::registry::is_over;
+use super::registry::goes_on;
 use super::roster::Seat;
 use super::supervisor::{Launched, launch};
 use super::{Service, leftovers};
@@ -62,7 +62,7 @@ async fn begin(
     }
     let settings = &service.settings;
     let cell = Cell::of(&settings.work_dir, &request.egress_id).ok_or_else(|| {
-        let help = "request has missing or invalid field: egress_id: use letters, digits, _ and -";
+        let help = "request has missing or invalid field: egressID: use letters, digits, _ and -";
         ServiceError::new(Code::InvalidArgument, help)
     })?;
     // A former run's egress lives here, too, as long as its files are being finished.
@@ -182,7 +182,7 @@ pub(super) async fn resume(service: Arc<Service>, launched: Launched, cell: Cell
         launched.handle.kill(error);
     }
     // The last one is told when it is known how the recorder ended.
-    if !is_over(&info) {
+    if goes_on(&info) {
         service.registry.update(info);
     }
     let egress_id = cell.egress_id().to_owned();

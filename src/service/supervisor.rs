@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use livekit_protocol as proto;
-use proto::EgressStatus;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::error::ServiceError;
 use super::leftovers::Death;
+use super::registry::goes_on;
 use crate::ipc::cell::Cell;
 use crate::ipc::{
     self, FromRecorder, Incoming, Job, Lines, Outgoing, Progress, Refusal, RefusalKind, Taken, ToRecorder,
@@ -101,6 +101,7 @@ pub(super) async fn launch(job: &Job, mut info: proto::EgressInfo) -> Result<Lau
             info.file_results = named.file_results;
             info.segment_results = named.segment_results;
             info.image_results = named.image_results;
+            info.result = named.result;
         }
         Ok(_) => tracing::warn!("the recorder's first report can't be read"),
         Err(error) => {
@@ -203,7 +204,7 @@ impl Launched {
     ) -> Departed {
         let (mut updates, mut graphs) = (Questions::new(), Questions::new());
         let (mut pictures, mut profiles) = (Questions::new(), Questions::new());
-        let (mut ended, mut is_understood) = (false, true);
+        let (mut ended, mut is_evicted, mut is_understood) = (false, false, true);
         let mut silence = Silence::begin(Instant::now());
         let mut looks = interval(silence::LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -234,6 +235,10 @@ impl Launched {
                             if let Some(kept) = kept {
                                 tracing::warn!(kept = %kept.display(), "something is left of it");
                             }
+                        }
+                        Ok(FromRecorder::Evicted { kept }) => {
+                            is_evicted = true;
+                            tracing::warn!(?kept, "another recorder has its egress");
                         }
                         Ok(word @ (FromRecorder::Ready(_) | FromRecorder::Refused(_))) => {
                             tracing::warn!(?word, "unexpected of a recorder");
@@ -281,7 +286,11 @@ impl Launched {
             Death::Sudden("the recorder died: it closed its output, did not end, and was killed".to_owned())
         };
         // Who has said that all is over has nothing more to lose.
-        let death = if ended { Death::Natural } else { death };
+        let death = match (is_evicted, ended) {
+            (true, _) => Death::Evicted,
+            (false, true) => Death::Natural,
+            (false, false) => death,
+        };
         Departed { info: self.info.borrow().clone(), death }
     }
 
@@ -295,12 +304,8 @@ impl Launched {
             tracing::warn!("the recorder reports of another egress");
             return;
         }
-        // A limit that was reached is told when the recording is over, not while its files are finished.
-        let goes_on = matches!(
-            info.status(),
-            EgressStatus::EgressStarting | EgressStatus::EgressActive | EgressStatus::EgressEnding
-        );
-        if goes_on {
+        // A limit that was reached, and a failure, are reported when the recording is over, not while its files are finished.
+        if goes_on(&info) {
             tell(&info);
         }
         self.info.send_replace(info);

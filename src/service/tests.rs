@@ -73,10 +73,7 @@ async fn what_is_refused_leaves_nothing() {
     let page = "https://example.com";
     for id in ["", "../EG_1", "a/b"] {
         let refused = start(web(id, page)).await;
-        assert!(
-            refused.code == Code::InvalidArgument && refused.message.contains("egress_id"),
-            "{refused:?}"
-        );
+        assert!(refused.code == Code::InvalidArgument && refused.message.contains("egressID"), "{refused:?}");
     }
     let wrong = start(web("EG_1", "nowhere")).await;
     assert!(wrong.code == Code::InvalidArgument && wrong.message.contains("web url"), "{wrong:?}");
@@ -161,6 +158,37 @@ async fn a_recorder_that_died_is_told_by_the_newest_of_what_it_has_said_and_writ
     let told = registry.list(proto::ListEgressRequest::default()).await.unwrap().items.remove(0);
     assert_eq!((told.status(), &*told.error), (EgressFailed, "the recorder died"));
     assert!(told.details.contains("storage away at 3.0 s"), "{told:?}");
+}
+
+/// Another recorder has the egress: nobody reports of it, neither this service nor its next run, and what is kept stays.
+#[tokio::test]
+async fn of_an_evicted_recording_nothing_is_reported_and_nothing_stored() {
+    use proto::EgressStatus::EgressActive;
+    let dir = tempfile::tempdir().unwrap();
+    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
+    let work = dir.path().join("work");
+    let [kept, empty] = ["EG_kept", "EG_empty"].map(|id| Cell::of(&work, id).unwrap());
+    for cell in [&kept, &empty] {
+        let active = info(cell.egress_id(), EgressActive, 0);
+        registry.create(&active).await.unwrap();
+        cell.create(&active).unwrap();
+        cell.mark_evicted().unwrap();
+    }
+    let recorded = kept.work_dir().join("0/file-0.mp4");
+    std::fs::create_dir_all(recorded.parent().unwrap()).unwrap();
+    std::fs::write(&recorded, "frames").unwrap();
+    let mut is_told = false;
+    settle(&*registry, &kept, info("EG_kept", EgressActive, 0), Death::Evicted, || is_told = true).await;
+    assert!(is_told, "its place is free");
+    settle(&*registry, &empty, info("EG_empty", EgressActive, 0), Death::Evicted, || {}).await;
+    assert!(!empty.dir().exists(), "nothing is left of it");
+
+    service.take_over().await.unwrap();
+    service.close();
+    tasks.close();
+    timeout(Duration::from_secs(60), tasks.wait()).await.expect("there is nothing to do");
+    assert_eq!(service.known("EG_kept").await.unwrap().status(), EgressActive);
+    assert!(recorded.exists() && !kept.is_told());
 }
 
 /// A registry that is away until it is said to be back.

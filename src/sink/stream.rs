@@ -20,6 +20,7 @@ mod lifecycle;
 mod link;
 mod outlet;
 mod redact;
+mod srt_uri;
 mod timing;
 mod twitch;
 

@@ -106,11 +106,10 @@ impl Presenter {
         self.feed.end();
     }
 
+    /// Makes the oldest waiting frame the current one. The one before, if it was never pushed, shared a point of the grid with this one: that
+    /// is no dropped frame.
     fn adopt_next(&mut self) {
         if let Some((_, buffer)) = self.waiting.pop_front() {
-            if !self.current.shown {
-                count(&self.counters.dropped);
-            }
             self.adopt(buffer);
         }
     }

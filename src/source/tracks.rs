@@ -77,8 +77,6 @@ pub enum TracksError {
         "the track's publisher changed its codec to {now}, which the file can't hold beside the former one"
     )]
     CodecChanged { now: TrackCodec },
-    #[error("another recorder came into the room for this egress")]
-    Duplicate,
     #[error(transparent)]
     Screen(#[from] ScreenError),
     #[error("sound can't be transcoded")]

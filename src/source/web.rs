@@ -10,6 +10,7 @@
 //! A stage dies as a whole or loses its page; either is brought back behind the pacer, which holds the last picture
 //! meanwhile, so that what records never notices more than an event.
 
+mod absence;
 mod address;
 mod browser;
 pub mod capture;
@@ -120,7 +121,8 @@ impl WebSource {
         };
         let slot = pacer.as_ref().map(Pacer::slot);
         let addresses = Arc::new(Addresses::open(&plan.page).await?);
-        let (stage, signals) = Stage::start(plan, &addresses, &context, slot.clone(), 0, patience).await?;
+        let (mut stage, signals) =
+            Stage::start(plan, &addresses, &context, slot.clone(), 0, patience).await?;
         if let Some(pacer) = &pacer
             && tokio::time::timeout(FIRST_PICTURE_WITHIN, pacer.first_picture()).await.is_err()
         {
@@ -131,6 +133,7 @@ impl WebSource {
         let audio = context.audio.clone();
         let mut supervisor = Supervisor::new(plan.clone(), addresses, context, slot);
         supervisor.tell(SourceEvent::Loaded);
+        supervisor.on_pending(stage.take_pending());
         if plan.start == StartRule::OnLoad {
             supervisor.on_signal(Signal::Start);
         }

@@ -17,6 +17,9 @@ import {
   type Tile,
 } from "@weir/layout";
 
+/** Between tiles, in pixels: each is a card with round corners on the ground. */
+const GAP = 8;
+
 /** Where tiles are: what the logo and the lower third leave. Both scale with the stage, as layout.css has it. */
 function room(stage: Size, options: Options): Box {
   const unit = stage.height / 100;
@@ -37,7 +40,7 @@ const branded: Layout = {
   ranks: (tiles, stage, options) => {
     const box = room(stage, options);
     if (presents(tiles)) {
-      return stageRanks(box);
+      return stageRanks(box, GAP);
     }
     const { columns, rows } = gridShape(tiles.length, box);
     return [columns * rows];
@@ -45,11 +48,11 @@ const branded: Layout = {
   arrange: (tiles, stage, options) => {
     const box = room(stage, options);
     if (presents(tiles)) {
-      return besideStage(tiles, box);
+      return besideStage(tiles, box, GAP);
     }
     // Rows that would be empty are left out.
     const { columns, rows } = gridShape(tiles.length, box);
-    return inGrid(tiles, box, { columns, rows: Math.min(rows, Math.ceil(tiles.length / columns)) });
+    return inGrid(tiles, box, { columns, rows: Math.min(rows, Math.ceil(tiles.length / columns)) }, GAP);
   },
   ornaments: (options) => {
     const background = options.get("background");

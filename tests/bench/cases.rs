@@ -31,6 +31,8 @@ pub(crate) struct Case {
     capture: &'static str,
     /// Whether it also goes to a server.
     live: bool,
+    /// Whether its frames are on the grid, as those of a service are, and not at the times when they were drawn.
+    grid: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,16 +98,17 @@ pub(crate) fn all() -> Vec<Case> {
     for preset in ["h264-720p-30", "h264-1080p-30"] {
         for page in [Page::Slide, Page::Clock, Page::Scroll, Page::Videos] {
             for capture in ["framebuffer", "ximagesrc"] {
-                cases.push(Case { page, preset, capture, live: false });
+                cases.push(Case { page, preset, capture, live: false, grid: false });
             }
             if page == Page::Slide {
-                cases.push(Case { page, preset, capture: "framebuffer", live: true });
+                cases.push(Case { page, preset, capture: "framebuffer", live: true, grid: false });
+                cases.push(Case { page, preset, capture: "framebuffer", live: false, grid: true });
             }
         }
         for count in [4, 9] {
             for sends in [Sends::Canvas, Sends::Ball, Sends::Video] {
                 let page = Page::Room(count, sends);
-                cases.push(Case { page, preset, capture: "framebuffer", live: false });
+                cases.push(Case { page, preset, capture: "framebuffer", live: false, grid: false });
             }
         }
     }
@@ -197,6 +200,7 @@ pub(crate) struct Measured {
     pub(crate) size: &'static str,
     pub(crate) capture: &'static str,
     pub(crate) live: bool,
+    pub(crate) grid: bool,
     pub(crate) costs: Costs,
     /// Seconds from the command to the first picture that is in the file.
     pub(crate) first_picture: f64,
@@ -216,7 +220,8 @@ pub(crate) struct Measured {
 impl Case {
     pub(crate) fn name(&self) -> String {
         let live = if self.live { " live" } else { "" };
-        format!("{} {} {}{live}", self.page.name(), self.size(), self.capture)
+        let grid = if self.grid { " grid" } else { "" };
+        format!("{} {} {}{live}{grid}", self.page.name(), self.size(), self.capture)
     }
 
     fn size(&self) -> &'static str {
@@ -237,6 +242,7 @@ impl Case {
         let stream = server.as_ref().map(|server| server.url("bench"));
         let mut arguments = vec![kind, what.as_str(), "--preset", self.preset, "--capture", self.capture];
         arguments.extend(["--duration", LENGTH, "--file", "out.mp4"]);
+        arguments.extend(self.grid.then_some(["--frame-times", "grid"]).into_iter().flatten());
         arguments.extend(stream.iter().flat_map(|url| ["--stream", url.as_str()]));
 
         let mut recorder = Recorder::start_with(dir.path(), &arguments, |weir| {
@@ -285,6 +291,7 @@ impl Case {
             size: self.size(),
             capture: self.capture,
             live: self.live,
+            grid: self.grid,
             costs,
             first_picture,
             stop: ended.since_start(&ended.over_nanos().into()) - ended_at,

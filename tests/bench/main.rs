@@ -2,12 +2,13 @@
 //!
 //! `make bench` runs everything and rewrites the figures of `docs/benchmarks.md` and its plot;
 //! `cargo bench --profile dist --bench recordings -- clock 1080p30` (or `-- track x50`) runs what has all these words in its name and prints the table, and
-//! with the word `write` among them it also writes the documents; `-- encoders` compares the encoder's settings alone, `-- upload`
-//! the uploader with `aws s3 cp`.
+//! with the word `write` among them it also writes the documents; `-- encoders` compares the encoder's settings alone, `-- aac`
+//! encoders of AAC, `-- upload` the uploader with `aws s3 cp`.
 //! All figures are kept as JSON in `bench/out/`.
 #![allow(clippy::unwrap_used, reason = "a bench that can't go on has failed")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for a terminal")]
 
+mod aac;
 mod cases;
 mod encoder;
 mod plot;
@@ -33,8 +34,9 @@ fn main() {
         measured(tracks::all(), &words, tracks::Case::name, tracks::Sent::new, tracks::Case::measure);
     let whole = words.is_empty();
     let encoders = if whole || words == ["encoders"] { encoder::compare() } else { Vec::new() };
+    let aac = if whole || words == ["aac"] { aac::compare() } else { Vec::new() };
     let upload = (whole || words == ["upload"]).then(upload::compare);
-    let results = report::Results::new(pages, tracks, encoders, upload);
+    let results = report::Results::new(pages, tracks, encoders, aac, upload);
 
     let out = root.join("bench/out");
     fs::create_dir_all(&out).unwrap();

@@ -41,7 +41,8 @@ pub(crate) fn svg(results: &Results) -> String {
 
 fn bar(text: &mut String, row: &Measured, y: f64, scale: f64) {
     let live = if row.live { ", live" } else { "" };
-    let label = format!("{}{live}, {}, {}", row.page, row.size, row.capture);
+    let grid = if row.grid { ", grid" } else { "" };
+    let label = format!("{}{live}{grid}, {}, {}", row.page, row.size, row.capture);
     draw(text, format_args!(r#"<text x="{}" y="{}" text-anchor="end">{label}</text>"#, LEFT - 8.0, y + 14.0));
     let mut x = LEFT;
     for (name, colour) in GROUPS {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::aac::Aac;
 use crate::cases::Measured;
 use crate::encoder::Encoder;
 use crate::support::recorder::first_line;
@@ -18,6 +19,7 @@ pub(crate) struct Results {
     pub(crate) recordings: Vec<Measured>,
     tracks: Vec<tracks::Measured>,
     encoders: Vec<Encoder>,
+    aac: Vec<Aac>,
     upload: Option<Upload>,
 }
 
@@ -65,9 +67,10 @@ impl Results {
         recordings: Vec<Measured>,
         tracks: Vec<tracks::Measured>,
         encoders: Vec<Encoder>,
+        aac: Vec<Aac>,
         upload: Option<Upload>,
     ) -> Self {
-        Self { machine: Machine::this(), recordings, tracks, encoders, upload }
+        Self { machine: Machine::this(), recordings, tracks, encoders, aac, upload }
     }
 
     /// A file name of this run.
@@ -95,6 +98,17 @@ impl Results {
                     .expect("a string takes all");
             }
         }
+        if !self.aac.is_empty() {
+            text += "\n| AAC at 128 kb/s, 48 kHz | SNR, same sides | sides differ by | SNR, different sides | crosstalk | cores |\n\
+                     |---|--:|--:|--:|--:|--:|\n";
+            for Aac { name, snr_db, sides_differ, stereo_snr_db, crosstalk_db, cores } in &self.aac {
+                writeln!(
+                    text,
+                    "| {name} | {snr_db:.1} dB | {sides_differ:.4} | {stereo_snr_db:.1} dB | {crosstalk_db:.0} dB | {cores:.3} |"
+                )
+                .expect("a string takes all");
+            }
+        }
         if let Some(upload) = &self.upload {
             text += &upload.markdown();
         }
@@ -112,9 +126,10 @@ impl Results {
             let or_none = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
             writeln!(
                 text,
-                "| {}{} | {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | **{:.2}** | {} MB | {:.2} s | {} | {} | {} | {} |",
+                "| {}{}{} | {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | **{:.2}** | {} MB | {:.2} s | {} | {} | {} | {} |",
                 row.page,
                 if row.live { ", with a live stream" } else { "" },
+                if row.grid { ", on the grid" } else { "" },
                 row.size,
                 row.capture,
                 group("browser"),

@@ -270,6 +270,7 @@ impl Case {
                     &sound,
                     "--video-track",
                     &picture,
+                    "--as-published",
                     "--file",
                     "out.mp4",
                 ]),

@@ -26,8 +26,6 @@ use crate::support::shared::{own_room, unique};
 use crate::support::slots;
 
 const SIZE: (f64, f64) = (1280.0, 720.0);
-/// Between two tiles, in pixels.
-const GAP: f64 = 8.0;
 /// An end, a room's included.
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -40,7 +38,7 @@ fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {
 /// Who is in the tiles of a grid, by number; tiles without anybody last. Who speaks comes first in a grid, and here everybody
 /// does, so that the order is left to how loud each is heard; what a layout makes of an order is tested where it is made.
 fn seen(still: &Still, columns: usize, rows: usize) -> Vec<Option<u32>> {
-    let tiles = room::grid(columns, rows, SIZE, GAP).into_iter();
+    let tiles = room::grid(columns, rows).into_iter();
     let mut seen: Vec<_> = tiles.map(|tile| room::who(still, tile)).collect();
     seen.sort_unstable_by_key(|who| (who.is_none(), *who));
     seen
@@ -185,7 +183,8 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     let room = own_room();
     let _publishers = Publishers::join(livekit, &pages, room, &names, options);
     let dir = tempfile::tempdir().unwrap();
-    let arguments = [room, "--file", "{room_name}", "--fps", "15", "--images", "seen", "--every", "1s"];
+    let name = "{room_name}-{room_id}";
+    let arguments = [room, "--file", name, "--fps", "15", "--images", "seen", "--every", "1s"];
     let mut recorder = record(dir.path(), livekit, &arguments);
     let everybody: Vec<u32> = (1..=count).collect();
     let shown: Vec<_> = everybody.iter().copied().map(Some).collect();
@@ -203,7 +202,10 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     let ended = recorder.finish(ENDED_WITHIN).complete();
     assert_eq!(ended.info["roomName"], room, "{}", ended.info);
 
-    let file = ended.path(&format!("{room}.mp4"));
+    // The page has told it.
+    let room_id = ended.info["roomId"].as_str().unwrap();
+    assert!(room_id.starts_with("RM_"), "{}", ended.info);
+    let file = ended.path(&format!("{room}-{room_id}.mp4"));
     assert_decodable(&file);
     moments.assert_in(&file, &ended.info["fileResults"][0]["startedAt"]);
     let (samples, length) = (sound::samples(&file), Probe::of(&file).duration);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::disturbance::undisturbed;
 use crate::support::layout;
 use crate::support::measure::pictures::{Picture, Still, colour_distance, pictures};
-use crate::support::measure::sound::{beeps, peak, samples};
+use crate::support::measure::sound::{beeps, peak, samples, samples_of};
 use crate::support::measure::timing::{
     Cadence, DISTURBED, SCRIPTED, cadence, lateness, millis_since, percentile,
 };
@@ -141,6 +141,8 @@ fn sound_and_picture_are_together_at_every_beep_of_the_file() {
     let _slot = slots::encoder();
     assert_lip_sync(&all.path("clock.mp4"), &all.pictures, if all.is_calm { 6 } else { 2 });
     let sound = samples(&all.path("clock.mp4"));
+    // The page beeps in mono.
+    assert!(sound == samples_of(&all.path("clock.mp4"), 1), "left and right differ");
     let bound = if all.is_calm { 0.08 } else { 0.15 };
     assert!((peak(&sound) - 0.25).abs() < bound, "as loud as the page played it: {}", peak(&sound));
     // A beep in which a disturbed machine left a hole has another pitch.

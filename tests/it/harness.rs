@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::layout;
 use crate::support::leftovers::Watch;
 use crate::support::measure::pictures::pictures;
@@ -137,6 +138,37 @@ fn the_page_server_serves_pages_statuses_and_parts() {
     assert!(ask(&server.url("/elsewhere"), "").0.starts_with("HTTP/1.1 404"));
     let (head, body) = ask(&server.url("/pages/clock.html"), "Range: bytes=10-19\r\n");
     assert!(head.starts_with("HTTP/1.1 206") && body == page[10..20], "{head}");
+}
+
+/// Who sends to a server that takes nothing any more is to notice within seconds, and loses nothing.
+#[test]
+fn a_proxy_that_is_offline_takes_little_and_passes_it_on_later() {
+    let _slot = slots::light();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = FaultProxy::of_bytes(listener.local_addr().unwrap());
+    let mut client = TcpStream::connect(proxy.addr()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut word = [0; 5];
+    client.write_all(b"there").unwrap();
+    server.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"there");
+    server.write_all(b"back!").unwrap();
+    client.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"back!");
+
+    proxy.set(Fault::Offline);
+    client.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut taken = 0;
+    while let Ok(more) = client.write(&[7; 4096]) {
+        taken += more;
+        assert!(taken < 500_000, "it goes on to take what is sent");
+    }
+    proxy.set(Fault::None);
+    let mut all = vec![0; taken];
+    server.read_exact(&mut all).unwrap();
+    assert!(all.iter().all(|byte| *byte == 7));
 }
 
 /// A child has copies of all sockets until it executes its program. With 1,000 children, some have them at the moment at which

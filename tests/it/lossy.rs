@@ -334,7 +334,7 @@ const ALL_FOUR: [Option<u32>; 4] = [Some(1), Some(2), Some(3), Some(4)];
 
 /// Who is in the four tiles of a page, in the order of their numbers.
 fn in_tiles(still: &Still) -> Vec<Option<u32>> {
-    let tiles = room::grid(2, 2, (1280.0, 720.0), 8.0).into_iter();
+    let tiles = room::grid(2, 2).into_iter();
     let mut seen: Vec<_> = tiles.map(|tile| room::who(still, tile)).collect();
     seen.sort_unstable();
     seen

@@ -12,6 +12,7 @@ mod deployment;
 mod doors;
 mod endings;
 mod everything;
+mod field_pages;
 mod full_disk;
 mod half_open;
 mod harness;
@@ -28,6 +29,7 @@ mod participants;
 mod reconnects;
 mod refusals;
 mod remux;
+mod room_ends;
 mod rooms;
 mod sdks;
 mod server_restarts;
@@ -37,10 +39,12 @@ mod stalls;
 mod stillness;
 mod storage;
 mod storage_faults;
+mod stream_faults;
 mod streams;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the bench uses the rest")]
 mod support;
+mod three;
 mod tracks;
 mod unprintable;
 mod variants;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::livekit::LiveKitServer;
 use crate::support::measure::sound::{RATE, level, peak, samples, samples_of};
 use crate::support::measure::{Probe, assert_decodable};
+use crate::support::peers::RtmpServer;
 use crate::support::processes::Group;
 use crate::support::publisher::{Codec, Publisher};
 use crate::support::recorder::Recorder;
@@ -176,10 +177,11 @@ fn everybody_of_a_room_is_heard_while_they_are_there_and_not_muted() {
     assert!(eve[there.end + 2..].iter().all(|level| *level < 0.002), "{eve:?}");
 }
 
-/// Records an agent and two people whose audio is mixed in this way; gives the file and the playlist of its segments.
+/// Records an agent and two people whose audio is mixed in this way; gives the file, the playlist of its segments, and what a server
+/// received of its stream.
 #[track_caller]
-fn record_mixed(dir: &Path, mixing: &str) -> (PathBuf, PathBuf) {
-    let server = LiveKitServer::shared();
+fn record_mixed(dir: &Path, mixing: &str) -> [PathBuf; 3] {
+    let (server, rtmp) = (LiveKitServer::shared(), RtmpServer::start());
     let singers = [
         singer(server, "ann", Codec::Opus, ANN, "agent"),
         singer(server, "ben", Codec::Opus, BEN, "standard"),
@@ -189,6 +191,7 @@ fn record_mixed(dir: &Path, mixing: &str) -> (PathBuf, PathBuf) {
         "room_name": own_room(), "audio_only": true, "audio_mixing": mixing,
         "file_outputs": [{ "filepath": "talk.mp4" }],
         "segment_outputs": [{ "filename_prefix": "parts/talk", "playlist_name": "talk.m3u8", "segment_duration": 2 }],
+        "stream_outputs": [{ "protocol": "RTMP", "urls": [rtmp.url("talk")] }],
     }});
     let mut recorder = record_request(dir, server, &request);
     until_all_come(&mut recorder, singers.iter().map(|(_, sid)| sid));
@@ -198,15 +201,14 @@ fn record_mixed(dir: &Path, mixing: &str) -> (PathBuf, PathBuf) {
     let (file, playlist) = (ended.path("talk.mp4"), ended.path("parts/talk.m3u8"));
     assert_decodable(&file);
     assert_eq!(Probe::of(&file).stream("audio").codec, "aac");
-    (file, playlist)
+    [file, playlist, rtmp.received("talk")]
 }
 
 #[test]
 fn agents_and_people_are_kept_apart() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
-    let (file, playlist) = record_mixed(dir.path(), "DUAL_CHANNEL_AGENT");
-    for path in [file, playlist] {
+    for path in record_mixed(dir.path(), "DUAL_CHANNEL_AGENT") {
         assert_tones(&path, [LOUD, 0.0, 0.0], [0.0, LOUD, LOUD]);
     }
 }
@@ -215,7 +217,7 @@ fn agents_and_people_are_kept_apart() {
 fn those_who_take_turns_are_kept_apart() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
-    let (file, _) = record_mixed(dir.path(), "DUAL_CHANNEL_ALTERNATE");
+    let [file, ..] = record_mixed(dir.path(), "DUAL_CHANNEL_ALTERNATE");
     // Two on the left and one on the right, whoever they are.
     let sides = [0, 1].map(|channel| {
         let loud = tones(&samples_of(&file, channel)).map(|level| level > LOUD * 0.25);
@@ -276,9 +278,13 @@ fn routes_say_where_a_kind_and_a_person_are_heard_and_the_rest_is_not() {
 fn a_room_in_which_nobody_says_anything_is_silent_for_as_long_as_it_was_recorded() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let arguments = ["room", own_room(), "--audio-only", "--file", "silence.ogg", "--duration", "4s"];
+    let (ann, sid) = singer(server, "ann", Codec::Opus, ANN, "standard");
+    ann.mute(&sid, true);
+    let arguments = ["room", own_room(), "--audio-only", "--file", "{room_id}.ogg", "--duration", "4s"];
     let ended = record(dir.path(), server, &arguments).finish(SOON).complete();
-    let file = ended.path("silence.ogg");
+    let room_id = ended.info["roomId"].as_str().unwrap();
+    assert!(room_id.starts_with("RM_"), "{}", ended.info);
+    let file = ended.path(&format!("{room_id}.ogg"));
     let length = Probe::of(&file).duration;
     // A busy machine ends it late.
     assert!((3.7..10.0).contains(&length), "{length}");

@@ -6,12 +6,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::server_restarts::IS_THERE;
+use crate::support::layout::Layout;
 use crate::support::livekit::{Client, LiveKitServer, Redis};
+use crate::support::measure::pictures::pictures;
+use crate::support::measure::timing::percentile;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher};
 use crate::support::room::Hearing;
 use crate::support::service::{self, Serve, cell};
-use crate::support::shared::own_room;
+use crate::support::shared::{own_room, unique};
 use crate::support::slots;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -32,9 +35,9 @@ fn until_recorded(weir: &mut Serve, dir: &Path, id: &str) {
     weir.until("two seconds are recorded", SOON, |_| hearing.has(2.0));
 }
 
-/// Sound and picture, of one length with what was told.
+/// Sound and picture, of one length with what was told, and a constant frame rate, which is a service's default.
 #[track_caller]
-fn assert_recorded(path: &Path, told: f64, size: (u64, u64)) {
+fn assert_recorded(path: &Path, told: f64, size: (u64, u64), fps: f64) {
     let probe = Probe::of(path);
     let video = probe.stream("video");
     assert_eq!((video.codec.as_str(), video.width, video.height), ("h264", size.0, size.1), "{probe:?}");
@@ -42,6 +45,11 @@ fn assert_recorded(path: &Path, told: f64, size: (u64, u64)) {
     // The last frame is as long as the one before, which on a busy machine may be long.
     assert!((probe.duration - told).abs() < 3.0 && probe.duration > 1.0, "told {told}: {probe:?}");
     assert_decodable(path);
+    let times: Vec<f64> = pictures(path, &Layout::default()).iter().map(|picture| picture.pts).collect();
+    let steps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]) * fps).collect();
+    // On a busy machine the encoder drops frames; the others are on the grid.
+    assert!(steps.iter().all(|step| *step > 0.5 && (step - step.round()).abs() < 0.06), "{steps:.2?}");
+    assert!((percentile(&steps, 0.5) - 1.0).abs() < 0.06, "{steps:.2?}");
 }
 
 #[test]
@@ -88,7 +96,7 @@ fn livekit_server_has_a_participant_and_two_tracks_recorded() {
         let path = dir.path().join(name);
         assert_eq!(result["location"], path.display().to_string(), "{ended}");
         let told = result["duration"].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
-        assert_recorded(&path, told, (640, 360));
+        assert_recorded(&path, told, (640, 360), 15.0);
     }
     drop(publisher);
     assert!(weir.end().status.success());
@@ -106,6 +114,11 @@ fn a_service_without_redis_takes_the_same_and_tells_of_who_published_nothing() {
             weir.callers().call(method, request).unwrap_or_else(|refused| panic!("{method}: {refused:?}"));
         info["egress_id"].as_str().unwrap().to_owned()
     };
+
+    // Nobody comes into this room: its audio does not begin, however long that takes.
+    let nowhere = unique("nobody");
+    let request = json!({ "room_name": nowhere, "audio_only": true, "file_outputs": file("nobody") });
+    let of_nobody = start(&weir, "StartRoomCompositeEgress", &request);
 
     // Who is there, says nothing, shows nothing, and leaves.
     let silent = Publisher::join(livekit, own_room(), "bob", Codec::Vp8);
@@ -150,6 +163,46 @@ fn a_service_without_redis_takes_the_same_and_tells_of_who_published_nothing() {
     assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
     assert!(info["details"].as_str().unwrap().starts_with("End reason: Source closed"), "{info}");
     let told = info["file_results"][0]["duration"].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
-    assert_recorded(&dir.path().join("ann.mp4"), told, (320, 180));
+    assert_recorded(&dir.path().join("ann.mp4"), told, (320, 180), 30.0);
+    let manifest = std::fs::read_to_string(dir.path().join(format!("{id}.json"))).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["publisher_identity"], "ann", "{manifest}");
+
+    assert_eq!(weir.callers().info(&of_nobody)["status"], "EGRESS_STARTING");
+    weir.callers().stop(&of_nobody).unwrap();
+    let info = weir.until_over(&of_nobody, SOON);
+    assert_eq!((&info["status"], &info["error_code"]), (&json!("EGRESS_ABORTED"), &json!(412)), "{info}");
+    assert_eq!(info["error"], "Start signal not received", "{info}");
+    assert!(weir.end().status.success());
+}
+
+/// Another instance has the egress: this one says nothing more, and leaves the place of its file to the other.
+#[test]
+fn a_recorder_that_its_own_identity_throws_out_is_silent_and_keeps_its_file() {
+    let _slot = slots::encoder();
+    let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
+    let configuration = format!("ws_url: {}\n", livekit.ws_url());
+    let mut weir = Serve::start_with(dir.path(), &configuration, &[ROOM_FOR_ALL]);
+    let (publisher, voice, _) = person(livekit, "ann", Codec::Vp8);
+    let file = dir.path().join("voice.ogg");
+    let request = json!({
+        "room_name": own_room(), "audio_track_id": voice, "file_outputs": [{ "filepath": file.display().to_string() }],
+    });
+    let started = weir.callers().call("StartTrackCompositeEgress", &request).unwrap();
+    let id = started["egress_id"].as_str().unwrap().to_owned();
+    // Old clients read this one.
+    assert_eq!(started["file"]["filename"], file.display().to_string(), "{started}");
+    weir.until_status(&id, &["EGRESS_ACTIVE"], SOON);
+    until_recorded(&mut weir, dir.path(), &id);
+    let twin = Publisher::join(livekit, own_room(), &id, Codec::Opus);
+    weir.until_logged("its recorder is gone", |line| line.contains("puts it where it is told"));
+    drop(publisher);
+    let info = weir.callers().info(&id);
+    assert_eq!((&info["status"], &info["error"]), (&json!("EGRESS_ACTIVE"), &json!("")), "{info}");
+    assert!(!file.exists() && !dir.path().join(format!("{id}.json")).exists());
+    let work = cell(dir.path(), &id).join(&id);
+    assert!(work.join("0").read_dir().unwrap().next().is_some(), "what was recorded is kept");
+    assert!(!work.join("storage.json").exists());
+    drop(twin);
     assert!(weir.end().status.success());
 }

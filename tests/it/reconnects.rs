@@ -89,7 +89,8 @@ fn tracks_as_they_were_published_go_on_in_step() {
     let heard = publisher.publish_by_clock(Codec::Opus, beeps());
     let seen = publisher.publish_by_clock(Codec::H264, h264_flashes());
     let tracks = ["track-composite", own_room(), "--audio-track", &heard, "--video-track", &seen];
-    let arguments = [&tracks[..], &["--file", "drum.mp4", "--audio-codec", "opus"]].concat();
+    let arguments =
+        [&tracks[..], &["--as-published", "--file", "drum.mp4", "--audio-codec", "opus"]].concat();
     let mut recorder = record(dir.path(), livekit, &proxy, &arguments);
     recorder.until_written(2_000);
     let stretches = break_its_way(livekit, dir.path(), &mut recorder, &proxy);

@@ -1,4 +1,4 @@
-//! Track composites whose pictures stay as they were published: frame by frame, in step with their sound.
+//! Track composites and participants whose pictures stay as they were published: frame by frame, in step with their sound.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ fn pictures_and_sound_that_begin_seconds_apart_stay_as_they_are_and_in_step() {
     std::thread::park_timeout(Duration::from_millis(1700));
     let seen = publisher.publish_by_clock(Codec::H264, h264_flashes());
     let begin = Instant::now();
-    let arguments = ["--file", "drum.mp4", "--audio-codec", "opus"];
+    let arguments = ["--as-published", "--file", "drum.mp4", "--audio-codec", "opus"];
     let mut recorder = record(dir.path(), server, &heard, &seen, &arguments);
     recorder.until_written(2_000);
     let written = Instant::now();
@@ -144,7 +144,7 @@ fn record_both() -> [Recorded; 2] {
         let publisher = Publisher::join(server, own_room(), identity, Codec::H264);
         let heard = publisher.publish_by_clock(Codec::Opus, beeps());
         let seen = publisher.publish_by_clock(Codec::H264, h264_flashes());
-        let arguments = [&["--file", "drum.mp4", "--duration", "6s"], codec].concat();
+        let arguments = [&["--as-published", "--file", "drum.mp4", "--duration", "6s"], codec].concat();
         (record(dir.path(), server, &heard, &seen, &arguments), dir, publisher, seen)
     });
     started.map(|(recorder, dir, publisher, seen)| {
@@ -242,7 +242,7 @@ fn a_picture_in_another_codec_is_encoded_and_said_to_be() {
     let publisher = Publisher::join(server, own_room(), "drummer", Codec::Vp8);
     let heard = publisher.publish_by_clock(Codec::Opus, beeps());
     let seen = publisher.publish_by_clock(Codec::Vp8, flashes("vp8enc deadline=1 keyframe-max-dist=30"));
-    let arguments = ["--file", "drum.mp4", "--audio-codec", "opus"];
+    let arguments = ["--as-published", "--file", "drum.mp4", "--audio-codec", "opus"];
     let mut recorder = record(dir.path(), server, &heard, &seen, &arguments);
     // Until it is decoded, there is nothing to see; on a busy machine that takes a while.
     recorder.until_said(&format!("shown track={seen}"));

@@ -65,6 +65,7 @@ impl Listener for Seen {
         match event {
             RoomEvent::Frame(frame) => self.1.lock().unwrap().push((frame.track, frame.bytes)),
             RoomEvent::Report(_) => {}
+            RoomEvent::Joined { .. } => {}
             RoomEvent::Found(track) => self.note(format!("found {}", track.publisher)),
             RoomEvent::Started(track) => self.note(format!("started {}", track.publisher)),
             RoomEvent::Muted(_) => self.note("muted".to_owned()),

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::storage::download;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
@@ -22,6 +23,8 @@ use crate::support::processes::{self, Group};
 use crate::support::recorder::{size_of, weir};
 use crate::support::service::{Callers, Serve, assert_is_ending, cell};
 use crate::support::slots;
+use crate::support::stores::Store;
+use crate::support::stores::seaweedfs::SeaweedFs;
 use crate::support::tool::{Tool, command};
 
 /// For whatever takes as long as the machine's load says.
@@ -204,7 +207,8 @@ fn a_recorder_that_is_killed_is_told_and_recovered() {
     assert_eq!(info["status"], "EGRESS_FAILED", "{info}");
     assert_eq!(info["error_code"], 500);
     assert_eq!(info["error"], "the recorder died: it was killed by SIGKILL");
-    let is_named = details(&info).contains(&format!("recovered: {}", file.display()));
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let is_named = details(&info).contains(&format!("recovered: {name}"));
     assert!(is_named || details(&info).contains("kept for recovery: "), "{info}");
     assert_decodable(&file);
     assert!(Probe::of(&file).duration >= 1.0, "what was written is there");
@@ -344,6 +348,41 @@ fn a_session_limit_ends_a_recording_as_such() {
     service.end();
 }
 
+/// Of all that a recording with a file writes; what there is of it by then is finished and uploaded.
+#[test]
+fn a_file_that_reaches_its_size_ends_a_recording_whose_outputs_are_uploaded() {
+    const MOST: u64 = 300_000;
+    let _slot = slots::encoder();
+    let (pages, store) = (PageServer::start(), SeaweedFs::shared());
+    let (dir, bucket) = (tempfile::tempdir().unwrap(), store.bucket("sized"));
+    let limits = format!("session_limits: {{file_output_max_size: {MOST}}}");
+    let mut service = Serve::start(dir.path(), &limits);
+    let mut request = clock(&pages, Path::new("clock.mp4"));
+    let s3 = store.storage(&bucket)["s3"].clone();
+    request["file_outputs"][0]["s3"] = s3.clone();
+    request["segment_outputs"] = json!([{ "filename_prefix": "hls/clock", "playlist_name": "clock.m3u8", "segment_duration": 1, "s3": s3 }]);
+    let id = service.callers().start(&request);
+    let info = service.until_over(&id, PATIENCE);
+    assert_eq!(
+        (&info["status"], &info["error_code"]),
+        (&json!("EGRESS_LIMIT_REACHED"), &json!(413)),
+        "{info}"
+    );
+    assert_eq!(info["error"], "Session limit reached");
+    assert_eq!(end_reason(&info), "End reason: Session limit reached");
+    let out = dir.path().join("stored");
+    let keys = download(store, &bucket, &out);
+    let file = out.join("clock.mp4");
+    assert_decodable(&file);
+    assert_decodable(&out.join("hls/clock.m3u8"));
+    let size = |path: &Path| path.metadata().unwrap().len();
+    assert_eq!(info["file_results"][0]["size"], size(&file).to_string(), "{info}");
+    // How much is written is looked at from time to time.
+    let all: u64 = keys.iter().map(|key| size(&out.join(key))).sum();
+    assert!((MOST / 2..MOST * 20).contains(&all), "{all} bytes: {keys:?}");
+    service.end();
+}
+
 #[test]
 fn a_configuration_is_checked_and_a_work_directory_has_one_service() {
     let _slot = slots::light();
@@ -428,7 +467,9 @@ fn what_a_failed_start_shows_is_kept_and_told_once() {
     let info = service.until_over(&id, PATIENCE);
     assert_eq!((&info["status"], &info["error_code"]), (&json!("EGRESS_FAILED"), &json!(400)), "{info}");
     let kept = cell(dir.path(), &id).join(&id);
-    assert!(details(&info).contains(&format!("kept: {}", kept.display())), "{info}");
+    // Logs say where.
+    assert!(details(&info).contains(&format!("kept: {id}")), "{info}");
+    assert!(!details(&info).contains("/recordings/"), "{info}");
     service.until("it is told", PATIENCE, |_| cell(dir.path(), &id).join("told").exists().then_some(()));
     service.end();
     let next = Serve::start(dir.path(), "");

@@ -69,7 +69,7 @@ pub(crate) fn record_for(dir: &Path, time: &str, more: &[&str]) -> Recorder {
 }
 
 /// Takes everything out of a bucket into a directory.
-fn download(store: &impl Store, bucket: &str, dir: &Path) -> BTreeSet<String> {
+pub(crate) fn download(store: &impl Store, bucket: &str, dir: &Path) -> BTreeSet<String> {
     let keys = store.list(bucket);
     for key in &keys {
         let path = dir.join(key);

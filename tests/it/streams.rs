@@ -135,7 +135,8 @@ async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
     let dir = tempfile::tempdir().unwrap();
     let (pages, rtmp) = (PageServer::start(), RtmpServer::start());
     let (good, bad) = (rtmp.url("good"), rtmp.url_in("no-such-application", "bad"));
-    let outputs = r#""fileOutputs": [{"filepath": "a.mp4"}], "streamOutputs": [{"protocol": "RTMP"}]"#;
+    let outputs = r#""fileOutputs": [{"filepath": "a.mp4"}], "streamOutputs": [{"protocol": "RTMP"}],
+        "segmentOutputs": [{"filenamePrefix": "hls/a", "playlistName": "a.m3u8", "segmentDuration": 2}]"#;
     let ended = record(dir.path(), &pages, outputs, async |controls| {
         controls.until_active().await;
         controls.add(&good).await.unwrap();
@@ -166,6 +167,16 @@ async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
     assert_decodable(&file);
     let (length, told) = (Probe::of(&file).duration, ended.info.file_results[0].duration as f64 / 1e9);
     assert!((length - told).abs() < 1.5 && length > 3.0, "{length} s in the file, {told} s told");
+    // Nor do its segments, also while there is no stream at all.
+    let playlist = dir.path().join("hls/a.m3u8");
+    assert_decodable(&playlist);
+    let text = std::fs::read(&playlist).unwrap();
+    let playlist = m3u8_rs::parse_media_playlist_res(&text).unwrap();
+    let seconds: f64 = playlist.segments.iter().map(|segment| f64::from(segment.duration)).sum();
+    assert!(
+        playlist.end_list && (seconds - length).abs() < 1.5,
+        "{seconds} s in segments, {length} s in the file"
+    );
     let received = rtmp.received("good");
     assert_decodable(&received);
     let streamed = Probe::of(&received).duration;

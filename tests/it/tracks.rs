@@ -138,6 +138,10 @@ fn check_kept(codec: Codec, extension: &str) {
     assert_decodable(&file);
     let name = file.file_name().unwrap().to_str().unwrap().to_owned();
     assert!(name.starts_with(&format!("{sid}-")) && name.ends_with(extension), "{codec:?}: {name}");
+    // The publisher has one parameter set, so that it is in the index, where Safari and QuickTime want it.
+    let written = std::fs::read(&file).unwrap();
+    let names = |entry: &[u8]| written.windows(4).any(|bytes| bytes == entry);
+    assert!(!names(b"avc3") && !names(b"hev1"), "{codec:?}: no parameter sets in the index");
     let found = frames_in(&file, codec);
     // Of 90 none is missing between the first and the last; where the publisher stands still, the last ones come too late.
     assert!((10..=300).contains(&found.len()), "{codec:?}: {} frames", found.len());

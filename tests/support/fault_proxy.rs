@@ -1,4 +1,4 @@
-//! A proxy in front of a store that makes its network or the store itself fail.
+//! A proxy in front of a store, or of any other server, that makes its network or the server itself fail.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
@@ -6,6 +6,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::http1::{Body, Head};
 use super::ports;
@@ -39,7 +41,7 @@ pub(crate) struct Traffic {
     pub(crate) connections: u64,
     /// Requests whose heads arrived.
     pub(crate) requests: u64,
-    /// Bytes of bodies that go to the store, with chunks' framing.
+    /// Bytes of bodies that go to the store, with chunks' framing; of plain bytes, all that clients send.
     pub(crate) bytes: u64,
     /// Requests that the proxy answered itself.
     pub(crate) answered: u64,
@@ -47,7 +49,7 @@ pub(crate) struct Traffic {
     pub(crate) cut: u64,
 }
 
-/// Listens on loopback, and passes HTTP/1.1 on, until it is dropped. Then all its connections are closed.
+/// Listens on loopback, and passes HTTP/1.1 or plain bytes on, until it is dropped. Then all its connections are closed.
 #[derive(Debug)]
 pub(crate) struct FaultProxy {
     addr: SocketAddr,
@@ -58,8 +60,16 @@ pub(crate) struct FaultProxy {
 #[derive(Debug)]
 struct Shared {
     store: SocketAddr,
+    passes: Passes,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// What goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passes {
+    Http,
+    Bytes,
 }
 
 #[derive(Debug)]
@@ -77,6 +87,17 @@ struct State {
 
 impl FaultProxy {
     pub(crate) fn to(store: SocketAddr) -> Self {
+        Self::passing(Passes::Http, store)
+    }
+
+    /// Passes on whatever comes, such as RTMP. There are no requests here, so that of the faults only [`Fault::None`],
+    /// [`Fault::Refused`] and [`Fault::Offline`] make sense. Its sockets hold some ten kilobytes: who sends notices within seconds that
+    /// nothing is taken any more.
+    pub(crate) fn of_bytes(server: SocketAddr) -> Self {
+        Self::passing(Passes::Bytes, server)
+    }
+
+    fn passing(passes: Passes, store: SocketAddr) -> Self {
         // A port that stays free while it is closed.
         let [port] = ports::free();
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
@@ -89,7 +110,7 @@ impl FaultProxy {
             workers: Vec::new(),
             pace: Instant::now(),
         };
-        let shared = Arc::new(Shared { store, state: Mutex::new(state), changed: Condvar::new() });
+        let shared = Arc::new(Shared { store, passes, state: Mutex::new(state), changed: Condvar::new() });
         let listener = thread::spawn({
             let shared = shared.clone();
             move || shared.listen(addr)
@@ -200,6 +221,12 @@ impl Shared {
                 return;
             }
             let listener = TcpListener::bind(addr).unwrap();
+            if self.passes == Passes::Bytes {
+                // The kernel keeps megabytes for a client on loopback, as much as its large segments ask for. Connections have these
+                // from the socket that listens.
+                setsockopt(&listener, sockopt::RcvBuf, &(8 << 10)).unwrap();
+                setsockopt(&listener, sockopt::TcpMaxSeg, &1400).unwrap();
+            }
             state.listening = true;
             self.changed.notify_all();
             drop(state);
@@ -233,7 +260,10 @@ impl Shared {
                 (self.clone(), client.try_clone().unwrap(), store.try_clone().unwrap());
             move || {
                 // A connection that ends in the middle of something has ended.
-                shared.requests(&client, &store).ok();
+                match shared.passes {
+                    Passes::Http => shared.requests(&client, &store).ok(),
+                    Passes::Bytes => shared.bytes(&client, &store).ok(),
+                };
                 client.shutdown(Shutdown::Read).ok();
                 store.shutdown(Shutdown::Write).ok();
             }
@@ -265,6 +295,21 @@ impl Shared {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(())
+    }
+
+    /// What a client sends, whatever it is.
+    fn bytes(&self, mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
+        let mut buffer = vec![0; 4 << 10];
+        loop {
+            self.online()?;
+            let n = from.read(&mut buffer)?;
+            if n == 0 {
+                return Ok(());
+            }
+            self.online()?;
+            self.count(|traffic| traffic.bytes += n as u64);
+            to.write_all(&buffer[..n])?;
+        }
     }
 
     fn answers(&self, mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {

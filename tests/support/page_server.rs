@@ -2,22 +2,27 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// Serves until it is dropped.
 ///
 /// - `/pages/NAME`: a file of `tests/pages`
+/// - `/basic/pages/NAME`: the same for the user `ann` with the password `s3cret`
+/// - `/401/…`: asks everybody for a password
 /// - `/status/CODE`: an empty page with that status
 /// - `/redirect/PLACE`: leads to `http://PLACE`
 /// - `/hang`: takes the request and never answers
 /// - what [`PageServer::serve`] was given
 #[derive(Debug)]
 pub(crate) struct PageServer {
+    address: Ipv4Addr,
     port: u16,
     shared: Arc<Shared>,
+    /// `None`: it is away.
+    listening: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -29,29 +34,38 @@ struct Shared {
 }
 
 impl PageServer {
+    /// On loopback.
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on(Ipv4Addr::LOCALHOST)
+    }
+
+    /// On another address of this machine.
+    pub(crate) fn start_on(address: Ipv4Addr) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared { open: Mutex::new(Some(Vec::new())), ..Shared::default() });
-        thread::spawn({
-            let shared = shared.clone();
-            move || {
-                for stream in listener.incoming().map_while(Result::ok) {
-                    match shared.open.lock().unwrap().as_mut() {
-                        Some(open) => open.push(stream.try_clone().unwrap()),
-                        None => break,
-                    }
-                    let shared = shared.clone();
-                    thread::spawn(move || {
-                        // A client that goes away in the middle of an answer is no concern of the server.
-                        answer(&stream, &shared).ok();
-                        // The list of open streams holds it, too: dropping it would not close it.
-                        stream.shutdown(Shutdown::Both).ok();
-                    });
-                }
-            }
-        });
-        Self { port, shared }
+        let listening = Some(listen(listener, shared.clone()));
+        Self { address, port, shared, listening }
+    }
+
+    /// Listens no more, and hangs up on everybody.
+    pub(crate) fn go_away(&mut self) {
+        let Some(listening) = self.listening.take() else { return };
+        let open = self.shared.open.lock().unwrap().take();
+        // One more connection wakes the listener, which then finds that it is over.
+        TcpStream::connect((self.address, self.port)).ok();
+        listening.join().ok();
+        for stream in open.into_iter().flatten() {
+            stream.shutdown(Shutdown::Both).ok();
+        }
+    }
+
+    /// Listens again, on the same port.
+    pub(crate) fn come_back(&mut self) {
+        assert!(self.listening.is_none(), "it is not away");
+        let listener = TcpListener::bind((self.address, self.port)).unwrap();
+        *self.shared.open.lock().unwrap() = Some(Vec::new());
+        self.listening = Some(listen(listener, self.shared.clone()));
     }
 
     /// Serves a file under a path.
@@ -65,29 +79,44 @@ impl PageServer {
     }
 
     pub(crate) fn url(&self, path_and_query: &str) -> String {
-        format!("http://127.0.0.1:{}{path_and_query}", self.port)
+        format!("http://{}:{}{path_and_query}", self.address, self.port)
     }
 }
 
 impl Drop for PageServer {
     fn drop(&mut self) {
-        let open = self.shared.open.lock().unwrap().take();
-        for stream in open.into_iter().flatten() {
-            stream.shutdown(Shutdown::Both).ok();
-        }
-        // One more connection wakes the listener, which then finds that it is over.
-        TcpStream::connect(("127.0.0.1", self.port)).ok();
+        self.go_away();
     }
+}
+
+fn listen(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            match shared.open.lock().unwrap().as_mut() {
+                Some(open) => open.push(stream.try_clone().unwrap()),
+                None => break,
+            }
+            let shared = shared.clone();
+            thread::spawn(move || {
+                // A client that goes away in the middle of an answer is no concern of the server.
+                answer(&stream, &shared).ok();
+                // The list of open streams holds it, too: dropping it would not close it.
+                stream.shutdown(Shutdown::Both).ok();
+            });
+        }
+    })
 }
 
 fn answer(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
-    let mut range = None;
+    let (mut range, mut is_ann) = (None, false);
     for line in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("range: bytes=") {
             range = value.split_once('-').map(|(from, to)| (from.to_owned(), to.trim().to_owned()));
         }
+        // `ann:s3cret`
+        is_ann |= line.ends_with(" Basic YW5uOnMzY3JldA==");
     }
     let path = request.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
     shared.asked.lock().unwrap().push(path.to_owned());
@@ -103,7 +132,12 @@ fn answer(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     if let Some(place) = path.strip_prefix("/redirect/") {
         return respond(stream, "302 Found", "text/plain", &format!("Location: http://{place}\r\n"), b"");
     }
-    let file = match path.strip_prefix("/pages/") {
+    let is_private = path.starts_with("/basic/") && !is_ann;
+    if is_private || path.starts_with("/401/") {
+        let login = "WWW-Authenticate: Basic realm=\"pages\"\r\n";
+        return respond(stream, "401 Unauthorized", "text/html", login, b"<!doctype html>who?");
+    }
+    let file = match path.strip_prefix("/basic").unwrap_or(path).strip_prefix("/pages/") {
         Some(name) => Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pages").join(name)),
         None => shared.files.lock().unwrap().get(path).cloned(),
     };

@@ -1,13 +1,15 @@
 //! Real servers that receive streams: nginx with its RTMP module, and srt-live-transmit.
 
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::http1::Head;
 use super::ports;
 use super::shared::for_the_run;
 use super::tool::{Tool, command};
@@ -80,6 +82,11 @@ impl RtmpServer {
         self.url_in(&format!("live-{}", self.number), key)
     }
 
+    /// The address of a stream by way of something that stands before the server.
+    pub(crate) fn url_at(&self, addr: SocketAddr, key: &str) -> String {
+        format!("rtmp://{addr}/live-{}/{key}", self.number)
+    }
+
     /// The address of a stream in an application that there may not be.
     pub(crate) fn url_in(&self, application: &str, key: &str) -> String {
         format!("rtmp://127.0.0.1:{}/{application}/{key}", self.nginx.port)
@@ -119,6 +126,81 @@ pub(crate) fn nginx(home: &Path, configuration: &str, port: u16) -> Tool {
     let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
     nginx.until("nginx listens", Duration::from_secs(60), listens);
     nginx
+}
+
+/// nginx as an RTMP server that takes the first publisher, and turns away everybody who wants to publish later.
+#[derive(Debug)]
+pub(crate) struct RejectingRtmpServer {
+    _nginx: Tool,
+    port: u16,
+    gate: SocketAddr,
+    shared: Arc<Asked>,
+    _home: tempfile::TempDir,
+}
+
+/// Who asked whether they may publish.
+#[derive(Debug, Default)]
+struct Asked {
+    publishers: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl RejectingRtmpServer {
+    pub(crate) fn start() -> Self {
+        let gate = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (gate_addr, shared) = (gate.local_addr().unwrap(), Arc::new(Asked::default()));
+        std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                for stream in gate.incoming().map_while(Result::ok) {
+                    if shared.is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    // nginx may go away in the middle.
+                    answer_publisher(&stream, &shared).ok();
+                }
+            }
+        });
+        let home = tempfile::Builder::new().prefix("weir-rtmp").tempdir().unwrap();
+        let [port] = ports::free();
+        let root = home.path().display();
+        let configuration = format!(
+            "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
+            daemon off; master_process off; pid {root}/pid; error_log stderr warn;
+            events {{}}
+            rtmp {{ server {{ listen 127.0.0.1:{port};
+                application live {{ live on; on_publish http://{gate_addr}/; }} }} }}"
+        );
+        Self { _nginx: nginx(home.path(), &configuration, port), port, gate: gate_addr, shared, _home: home }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// How many wanted to publish after the first one, and were turned away.
+    pub(crate) fn rejected(&self) -> usize {
+        self.shared.publishers.load(Ordering::Relaxed).saturating_sub(1)
+    }
+}
+
+impl Drop for RejectingRtmpServer {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        // It waits for somebody.
+        drop(TcpStream::connect(self.gate));
+    }
+}
+
+/// Tells nginx that the first publisher may, and that others may not.
+fn answer_publisher(stream: &TcpStream, asked: &Asked) -> std::io::Result<()> {
+    let mut from = BufReader::new(stream);
+    let Some(head) = Head::read(&mut from)? else { return Ok(()) };
+    head.body().read(&mut from, || 64 << 10, |_| Ok(()))?;
+    let is_first = asked.publishers.fetch_add(1, Ordering::Relaxed) == 0;
+    let status = if is_first { "200 OK" } else { "403 Forbidden" };
+    let mut to = stream;
+    write!(to, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 }
 
 /// srt-live-transmit as a listener that keeps what it receives.

@@ -237,6 +237,8 @@ enum Ask {
     Mute {
         sid: String,
         muted: bool,
+        /// Whether the server is told.
+        is_told: bool,
         done: std::sync::mpsc::Sender<()>,
     },
     Replace {
@@ -346,8 +348,15 @@ impl Publisher {
     /// Mutes a track, or un-mutes it. Waits until the participant has done so: on a busy machine it would otherwise do both at once.
     pub(crate) fn mute(&self, sid: &str, muted: bool) {
         let (done, is_done) = std::sync::mpsc::channel();
-        self.ask(Ask::Mute { sid: sid.to_owned(), muted, done });
+        self.ask(Ask::Mute { sid: sid.to_owned(), muted, is_told: true, done });
         is_done.recv_timeout(PATIENCE).expect("the track is muted or not");
+    }
+
+    /// Sends nothing of a track, or goes on, without a word to anybody: as where the network loses everything. Its clock goes on.
+    pub(crate) fn pause(&self, sid: &str, paused: bool) {
+        let (done, is_done) = std::sync::mpsc::channel();
+        self.ask(Ask::Mute { sid: sid.to_owned(), muted: paused, is_told: false, done });
+        is_done.recv_timeout(PATIENCE).expect("the track is paused or not");
     }
 
     /// Sends other frames from now on, from their first one.
@@ -621,8 +630,10 @@ impl Participant {
                 .await;
                 self.waiting.push(Waiting { cid, codec, frames, order, told: sid });
             }
-            Ask::Mute { sid, muted, done } => {
-                self.send(Request::Mute(proto::MuteTrackRequest { sid: sid.clone(), muted })).await;
+            Ask::Mute { sid, muted, is_told, done } => {
+                if is_told {
+                    self.send(Request::Mute(proto::MuteTrackRequest { sid: sid.clone(), muted })).await;
+                }
                 if let Some(track) = self.tracks.iter_mut().find(|track| track.sid == sid) {
                     track.muted = muted;
                     track.next = 0;

@@ -265,13 +265,12 @@ fn chromium(profile: &Path, devices: bool) -> Tool {
     Tool::start(chromium, None)
 }
 
-/// The cells of a grid of `columns` by `rows` on a page, with a gap in pixels.
-pub(crate) fn grid(columns: usize, rows: usize, size: (f64, f64), gap: f64) -> Vec<Region> {
-    let side = |length: f64, count: usize| (length - gap * (count - 1) as f64) / count as f64 / length;
-    let (width, height) = (side(size.0, columns), side(size.1, rows));
+/// The cells of a grid of `columns` by `rows`, which touch one another.
+pub(crate) fn grid(columns: usize, rows: usize) -> Vec<Region> {
+    let (width, height) = (1.0 / columns as f64, 1.0 / rows as f64);
     let cell = |at: usize| {
         let (column, row) = ((at % columns) as f64, (at / columns) as f64);
-        Region::new(column * (width + gap / size.0), row * (height + gap / size.1), width, height)
+        Region::new(column * width, row * height, width, height)
     };
     (0..columns * rows).map(cell).collect()
 }

@@ -28,5 +28,6 @@ pub(crate) mod stores;
 pub(crate) mod synthetic;
 pub(crate) mod tls;
 pub(crate) mod tool;
+pub(crate) mod trio;
 pub(crate) mod webhook_receiver;
 pub(crate) mod websocket;

@@ -26,10 +26,10 @@ test("shows who is there where the layout says, starts at the first picture and 
     (seen) => seen.filter((tile) => tile.received > 0).length === 4,
   );
   expect(tiles.map(({ box }) => box)).toEqual([
-    "0,0 636x356",
-    "644,0 636x356",
-    "0,364 636x356",
-    "644,364 636x356",
+    "0,0 640x360",
+    "640,0 640x360",
+    "0,360 640x360",
+    "640,360 640x360",
   ]);
   expect(tiles.map(({ id }) => id)).toEqual(["ann", "ben", "cem", "dea"].map((name) => `${name}/camera/0`));
   // The colours of the publisher's palette, undisturbed at 70 % of a tile's height.
@@ -53,7 +53,7 @@ test("changes the layout at once when the recorder's metadata say so", async () 
   await recorder.says("START_RECORDING");
   await recorder.sees(
     "three tiles",
-    (seen) => seen.length === 3 && seen.every(({ box }) => box.endsWith("636x356")),
+    (seen) => seen.length === 3 && seen.every(({ box }) => box.endsWith("640x360")),
   );
   const loaded = await recorder.page.evaluate("performance.timeOrigin");
 
@@ -77,7 +77,7 @@ test("a shared screen takes the stage and gives it back", async () => {
   const recorder = await Recorder.open(browser, await address("screen", "EG_screen"));
   await recorder.sees(
     "two tiles",
-    (seen) => seen.length === 2 && seen.every(({ box }) => box.endsWith("636x720")),
+    (seen) => seen.length === 2 && seen.every(({ box }) => box.endsWith("640x720")),
   );
   await publishers.act(1, "shareScreen");
   const tiles = await recorder.sees("three tiles", (seen) => seen.length === 3);
@@ -86,7 +86,7 @@ test("a shared screen takes the stage and gives it back", async () => {
   await publishers.act(1, "stopScreen");
   await recorder.sees(
     "two tiles",
-    (seen) => seen.length === 2 && seen.every(({ box }) => box.endsWith("636x720")),
+    (seen) => seen.length === 2 && seen.every(({ box }) => box.endsWith("640x720")),
   );
   await recorder.close();
   await publishers.page.close();

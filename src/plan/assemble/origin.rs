@@ -9,9 +9,10 @@ use super::super::output::OutputPlan;
 use super::super::page::{self, Page};
 use super::super::provisions::Provisions;
 use super::super::request::{EgressRequest, Media, MediaOf, MediaRequest, SourceRequest};
+use super::super::room::RoomTicket;
 use super::super::source::{BrowserTerms, SourcePlan, StartRule, WebPlan};
 use super::super::track::TracksPlan;
-use super::super::unnamed::Unnamed;
+use super::super::unnamed::{Owner, Unnamed};
 use super::super::{EgressId, media, remux};
 
 /// What is recorded, before it is known which of its media are.
@@ -60,10 +61,15 @@ impl Origin {
             SourceRequest::Web(_) | SourceRequest::Track(_) | SourceRequest::Media(_) => StartRule::OnLoad,
             SourceRequest::Room(_) => StartRule::OnSignal,
         };
+        let room = match &request.source {
+            SourceRequest::Web(web) => web.room.as_ref().and_then(RoomTicket::label),
+            SourceRequest::Room(_) | SourceRequest::Track(_) | SourceRequest::Media(_) => None,
+        };
         // Without a picture the display is as small as a display can be.
         let (width, height, fps) = video.map_or((16, 16, 1), |video| (video.width, video.height, video.fps));
         SourcePlan::Web(WebPlan {
             page,
+            room,
             start,
             capture: request.capture,
             width,
@@ -91,15 +97,20 @@ pub(super) fn subject(source: &SourceRequest) -> Subject<'_> {
     }
 }
 
-/// Who publishes a track, the room tells.
+/// Who publishes a track, and the id of a room that nobody has looked up, the room tells when it is joined.
 pub(super) fn unnamed(request: &EgressRequest, now: &Zoned) -> Option<Unnamed> {
-    match &request.source {
-        SourceRequest::Media(MediaRequest { of: MediaOf::Tracks, .. }) => {
-            Some(Unnamed::new(&request.outputs, now, request.retry_count)).filter(Unnamed::names_publisher)
+    let owner = match &request.source {
+        SourceRequest::Media(MediaRequest { of: MediaOf::Tracks, .. }) => Owner::Publisher,
+        SourceRequest::Media(MediaRequest { of: MediaOf::Participant(identity), .. }) => {
+            Owner::Participant(identity.clone())
         }
-        SourceRequest::Web(_)
-        | SourceRequest::Room(_)
-        | SourceRequest::Track(_)
-        | SourceRequest::Media(_) => None,
-    }
+        SourceRequest::Room(_) | SourceRequest::Track(_) | SourceRequest::Media(_) => Owner::Room,
+        // It joins no room.
+        SourceRequest::Web(_) => return None,
+    };
+    let has_publisher = owner != Owner::Publisher;
+    let has_room_id = request.source.room().is_some_and(|room| !room.id.is_empty());
+    let unnamed = Unnamed::new(&request.outputs, owner, now, request.retry_count);
+    let is_open = (!has_publisher && unnamed.names_publisher()) || (!has_room_id && unnamed.names_room_id());
+    is_open.then_some(unnamed)
 }

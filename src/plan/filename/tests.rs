@@ -87,7 +87,7 @@ fn of_room<'a>(name: &'a str, identity: &'a str) -> Subject<'a> {
 
 #[test]
 fn a_name_stays_in_its_directory_whatever_a_room_or_identity_is_called() {
-    let long = "ü".repeat(300);
+    let long = "ü".repeat(125);
     for (room, identity, path, expected) in [
         ("../../etc", "../passwd", "recs/{room_name}/{publisher_identity}", "recs/etc/passwd.mp4"),
         ("..", "..", "recs/{room_name}/{publisher_identity}/x", "recs/_/_/x.mp4"),
@@ -98,7 +98,8 @@ fn a_name_stays_in_its_directory_whatever_a_room_or_identity_is_called() {
         ("a\nb\0c", "x", "{room_name}", "a_b_c.mp4"),
         ("{publisher_identity}", "x", "{room_name}", "{publisher_identity}.mp4"),
         ("../..", "x", "", "_-2022-10-04T011306.mp4"),
-        (&long, "x", "{room_name}", &format!("{}.mp4", "ü".repeat(80))),
+        // What fits is whole.
+        (&long, "x", "{room_name}", &format!("{long}.mp4")),
     ] {
         assert_eq!(name_of(of_room(room, identity), path, Container::Mp4), expected, "{room:?} {identity:?}");
     }
@@ -131,7 +132,7 @@ fn a_second_try_has_its_number() {
 #[test]
 fn local_time_and_utc() {
     let naming = Naming::new(Subject::Web, &"2006-01-02T15:04:05.789+02:00[+02:00]".parse().unwrap(), 0);
-    assert_eq!(naming.fill("{time} {utc}"), "2006-01-02T150405 20060102130405789");
+    assert_eq!(naming.fill("{time} {utc}", usize::MAX), "2006-01-02T150405 20060102130405789");
 }
 
 /// The second table of media.md §7, and what the defects it lists become here.
@@ -150,8 +151,18 @@ fn playlists_and_segments() {
         ("e/filename", "d/playlist", "", "d/", "playlist.m3u8", None, "e/filename"),
         // Below the playlist's directory: not once more below it.
         ("d/e/filename", "d/playlist", "", "d/", "playlist.m3u8", None, "e/filename"),
-        // Only an extension that we know is one.
-        ("", "v1.0", "v1.0-live", "", "v1.0.m3u8", Some("v1.0-live.m3u8"), "v1.0"),
+        // Whatever stands behind the last dot of a playlist's name is its extension; a prefix has none.
+        ("", "a.b.c", "live.b", "", "a.b.m3u8", Some("live.m3u8"), "a.b"),
+        ("seg.v2", "v1.0-live", "", "", "v1.m3u8", None, "seg.v2"),
+        ("seg.v2", "", "", "", "seg.v2.m3u8", None, "seg.v2"),
+        ("", "d.x/list", "", "d.x/", "list.m3u8", None, "list"),
+        ("", "d/..b", "", "d/", "..b.m3u8", None, "..b"),
+        ("d/seg", ".m3u8", ".m3u8", "d/", "seg.m3u8", None, "seg"),
+        // Another directory than the playlist's is made below it.
+        ("/elsewhere/q", "/out/p", "", "/out/", "p.m3u8", None, "elsewhere/q"),
+        ("/elsewhere/", "/out/p", "", "/out/", "p.m3u8", None, "elsewhere/p"),
+        ("/q", "out/p", "", "out/", "p.m3u8", None, "q"),
+        ("../../q", "/out/p", "", "/out/", "p.m3u8", None, "q"),
         ("", "playlist.m3u8", "live", "", "playlist.m3u8", Some("live.m3u8"), "playlist"),
         ("", "", "", "", &default, None, time),
         ("d/", "", "", "d/", &default, None, time),
@@ -177,14 +188,24 @@ fn bad_playlists() {
         ("", "d/playlist", "e/live", "s.live_playlist_name", "same directory"),
         ("", "playlist", "e/live", "s.live_playlist_name", "same directory"),
         ("", "playlist", "playlist.m3u8", "s.live_playlist_name", "identical"),
+        ("", "v1.0", "v1.0-live", "s.live_playlist_name", "identical"),
         ("same", "", "same", "s.live_playlist_name", "identical"),
         ("", "d/playlist", "d/", "s.live_playlist_name", "file name"),
-        ("/else/seg", "d/playlist", "", "s.filename_prefix", "directory of their playlist"),
         ("a\0", "", "", "s.filename_prefix", "NUL"),
     ] {
         let error = segments("s", (prefix, playlist, live), &naming()).unwrap_err();
         assert_eq!(error.field(), field);
         assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+/// A dot in what is filled in begins no extension: the rooms `team.a` and `team.b` have a playlist each.
+#[test]
+fn a_playlist_of_a_room_keeps_the_rooms_whole_name() {
+    let subject = Subject::Room { room: Room { name: "team.a", id: "RM_x" } };
+    let naming = Naming::new(subject, &"2022-10-04T01:13:06[UTC]".parse().unwrap(), 0);
+    for (playlist, expected) in [("{room_name}", "team.a.m3u8"), ("{room_name}.m3u8", "team.a.m3u8")] {
+        assert_eq!(segments("s", ("", playlist, ""), &naming).unwrap().playlist, expected);
     }
 }
 

@@ -186,7 +186,7 @@ fn has_user(text: &str) -> bool {
 }
 
 /// `…token=x…`, `…"token": "x"…`.
-fn names_secret(text: &str) -> bool {
+pub(super) fn names_secret(text: &str) -> bool {
     text.match_indices(['=', ':']).any(|(at, _)| {
         let before = text[..at].trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
         let is_of_name =

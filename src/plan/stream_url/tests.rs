@@ -47,7 +47,12 @@ fn addresses_and_what_is_shown_of_them() {
         (
             "srt://host:9000?streamid=Abc&passphrase=verysecret",
             "srt://host:9000?streamid=Abc&passphrase=verysecret",
-            "srt://host:9000?streamid={...}&passphrase={...}",
+            "srt://host:9000?streamid={A...c}&passphrase={...}",
+        ),
+        (
+            "srt://Host:9000?streamid=#!::r=live/room,m=publish&passphrase=very#secret&latency=200",
+            "srt://host:9000?streamid=#!::r=live/room,m=publish&passphrase=very#secret&latency=200",
+            "srt://host:9000?streamid=#!::r={liv...oom},m=publish&passphrase={...}&latency=200",
         ),
         ("WSS://Host/a?token=secret", "wss://host/a?token=secret", "wss://host/a?token={...}"),
         ("ws://ann:secret@host:8080", "ws://ann:secret@host:8080/", "ws://{...}@host:8080/"),
@@ -66,15 +71,26 @@ fn bad_addresses() {
         ("rtmp://host", "rtmp://{...}/", "must be of format"),
         ("rtmp:///app/key123", "rtmp:///app/{ke...23}", "must be of format"),
         ("rtmp://host/app/my key", "rtmp://host/app/{my...ey}", "must be of format"),
-        ("live_123_abc", "{liv...abc}", "no scheme"),
+        ("live_123_abc", "{liv...abc}", "invalid protocol"),
+        ("", "", "invalid protocol"),
+        ("rtmp://[::1/a/b", "rtmp://[::1/a/{...}", "parse \"rtmp://[::1/a/{...}\": missing ']' in host"),
+        ("rtmps://u:p@[::1/a/b", "rtmps://{...}@[::1/a/{...}", "missing ']' in host"),
+        ("rtmp://[::g]/a/b", "rtmp://[::g]/a/{...}", "invalid host"),
+        ("rtmp://[::1]x/a/b", "rtmp://[::1]x/a/{...}", "invalid port after host"),
+        ("rtmp://::1/a/b", "rtmp://::1/a/{...}", "invalid host"),
+        ("rtmp://host:port/a/b", "rtmp://host:port/a/{...}", "invalid port after host"),
+        ("rtmp://host:99999/a/b", "rtmp://host:99999/a/{...}", "invalid port after host"),
+        ("rtmp://host]/a/b", "rtmp://host]/a/{...}", "invalid host"),
+        ("srt://[::1:9000", "srt://[::1:9000", "missing ']' in host"),
+        ("wss://[::1/x", "wss://[::1/x", "missing ']' in host"),
         ("mux://", "mux://{...}", "stream key"),
         ("twitch://a/b", "twitch://{a...b}", "stream key"),
-        ("http://host/?key=1", "http://host/?key={...}", "invalid scheme"),
+        ("http://host/?key=1", "http://host/?key={...}", "invalid protocol"),
         ("wss://:9/?key=1", "wss://:9/?key={...}", "write it as wss://example.com/path"),
         ("ws://", "ws://", "write it as ws://example.com/path"),
         ("srt://host", "srt://host", "srt://{host}:{port}"),
-        ("srt://:9000?mode=listener", "srt://:9000?mode={...}", "srt://0.0.0.0:9000?mode=listener"),
-        ("srt://host:port", "srt://host:port", "srt://{host}:{port}"),
+        ("srt://:9000?mode=listener", "srt://:9000?mode=listener", "srt://0.0.0.0:9000?mode=listener"),
+        ("srt://host:port", "srt://host:port", "invalid port after host"),
     ] {
         let error = StreamUrl::parse(text, None).unwrap_err();
         assert_eq!(error.url, shown);
@@ -95,7 +111,38 @@ fn the_scheme_must_be_of_the_protocol() {
         ("https://h/", StreamProtocol::WebSocket, false),
         ("rtmps://h/a/k", StreamProtocol::Srt, false),
     ] {
-        assert_eq!(StreamUrl::parse(text, Some(protocol)).is_ok(), fits, "{text} as {protocol}");
+        let parsed = StreamUrl::parse(text, Some(protocol));
+        assert_eq!(parsed.is_ok(), fits, "{text} as {protocol}");
+        if let Err(error) = parsed {
+            assert!(error.reason.starts_with("invalid scheme"), "{text}: {error}");
+        }
+    }
+}
+
+/// As LiveKit has it: what can't be read comes first, then the protocol, then the form.
+#[test]
+fn texts_begin_with_those_of_livekit() {
+    let rtmp = Some(StreamProtocol::Rtmp);
+    let srt = Some(StreamProtocol::Srt);
+    for (text, protocol, begins) in [
+        ("", None, "invalid url : invalid protocol"),
+        ("", rtmp, "invalid url : invalid scheme"),
+        ("http://x/y", None, "invalid url http://x/y: invalid protocol"),
+        ("http://x/y", rtmp, "invalid url http://x/y: invalid scheme"),
+        ("rtmp://127.0.0.1/a", srt, "invalid url rtmp://127.0.0.1/{...}: invalid scheme"),
+        (
+            "rtmp://127.0.0.1/a",
+            rtmp,
+            "invalid url rtmp://127.0.0.1/{...}: rtmp urls must be of format rtmp(s)://{host}(/{path})/{app}/{stream_key}( live=1)",
+        ),
+        (
+            "rtmp://[::1/a/b",
+            srt,
+            "invalid url rtmp://[::1/a/{...}: parse \"rtmp://[::1/a/{...}\": missing ']' in host",
+        ),
+    ] {
+        let error = StreamUrl::parse(text, protocol).unwrap_err().to_string();
+        assert!(error.starts_with(begins), "{text}: {error}");
     }
 }
 

@@ -172,3 +172,98 @@ fn a_rooms_sound_is_mixed_by_channel_where_no_page_plays_it() {
         assert_eq!(found, rest, "{mixing} {layout}");
     }
 }
+
+/// What a recording is called whose room nobody has looked up: before the room is joined, and after.
+#[test]
+fn the_id_of_a_room_comes_into_names_when_it_is_joined() {
+    let path = r#""file_outputs":[{"filepath":"{room_id}/{room_name}-{publisher_identity}"}]"#;
+    let picture = discovered("TR_v", TrackCodec::Vp8, "ann");
+    for (request, found, before, after) in [
+        (
+            format!(r#"{{"room_name":"r",{path}}}"#),
+            vec![],
+            "_/r-{publisher_identity}.mp4",
+            "RM_1/r-{publisher_identity}.mp4",
+        ),
+        (
+            format!(r#"{{"room_name":"r","audio_only":true,{path}}}"#),
+            vec![discovered("TR_a", TrackCodec::Opus, "ann")],
+            "_/r-{publisher_identity}.ogg",
+            "RM_1/r-{publisher_identity}.ogg",
+        ),
+        (
+            format!(r#"{{"room_name":"r","identity":"cem",{path}}}"#),
+            vec![picture.clone()],
+            "_/r-cem.mp4",
+            "RM_1/r-cem.mp4",
+        ),
+        (
+            format!(r#"{{"room_name":"r","video_track_id":"TR_v",{path}}}"#),
+            vec![picture.clone()],
+            "_/r-{publisher_identity}.mp4",
+            "RM_1/r-ann.mp4",
+        ),
+    ] {
+        let mut planned = plan(&request).unwrap();
+        assert!(planned.is_open() && planned.unnamed.is_some(), "{request}");
+        let name = |plan: &crate::plan::RecordingPlan| match &plan.outputs[0] {
+            OutputPlan::File(file) => file.name.as_str().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(name(&planned), before, "{request}");
+        // No page has told it: it is left out.
+        assert_eq!(name(&planned.discovered(&found).unwrap()), after.replace("RM_1", "_"), "{request}");
+        assert!(planned.source.set_room_id("RM_1"), "{request}");
+        assert!(!planned.source.set_room_id("RM_2"), "it is told once");
+        let named = planned.discovered(&found).unwrap();
+        assert_eq!((name(&named).as_str(), named.unnamed.is_some()), (after, false), "{request}");
+    }
+    // livekit-server has looked it up.
+    let known = r#"{"egress_id":"EG_x","room_id":"RM_1","room_composite":{"room_name":"r","file_outputs":[{"filepath":"{room_id}"}]}}"#;
+    assert_eq!(plan(known).unwrap().unnamed, None);
+    // Nobody asks for it.
+    assert_eq!(
+        plan(r#"{"room_name":"r","file_outputs":[{"filepath":"{room_name}"}]}"#).unwrap().unnamed,
+        None
+    );
+}
+
+/// Names of rooms and participants come from afar: no request fails because of them.
+#[test]
+fn names_that_get_too_long_are_shortened_and_those_that_are_too_long_refused() {
+    let (room, identity) = ("r".repeat(130), "i".repeat(130));
+    let outputs = r#""file_outputs":[{"filepath":"{room_name}-{publisher_identity}.mp4"}],
+        "segment_outputs":[{"filename_prefix":"{room_name}-{publisher_identity}","live_playlist_name":"live-{room_name}{publisher_identity}"}],
+        "image_outputs":[{"filename_prefix":"{room_name}-{publisher_identity}-{time}"}]"#;
+    let request = format!(r#"{{"room_name":"{room}","identity":"{identity}",{outputs}}}"#);
+    let mut planned = plan(&request).unwrap();
+    for has_id in [false, true] {
+        for output in (0..planned.outputs.len()).map(crate::plan::output::OutputId) {
+            if has_id {
+                planned.add_id_to_names(output);
+            }
+            for written in planned.written(output) {
+                let longest = written.name.replace('*', "20060102150405789");
+                assert!(longest.len() <= 255, "{longest}");
+                assert_eq!(longest.contains("EG_test"), has_id, "{longest}");
+            }
+        }
+    }
+    let long = "n".repeat(256);
+    for (outputs, field) in [
+        (format!(r#""file_outputs":[{{"filepath":"{long}"}}]"#), "file_outputs[0].filepath"),
+        (format!(r#""file_outputs":[{{"filepath":"{long}/a.mp4"}}]"#), "file_outputs[0].filepath"),
+        (
+            format!(r#""segment_outputs":[{{"filename_prefix":"{long}"}}]"#),
+            "segment_outputs[0].filename_prefix",
+        ),
+        (format!(r#""segment_outputs":[{{"playlist_name":"{long}"}}]"#), "segment_outputs[0].playlist_name"),
+        (format!(r#""image_outputs":[{{"filename_prefix":"{long}"}}]"#), "image_outputs[0].filename_prefix"),
+    ] {
+        let error = plan(&format!(r#"{{"url":"https://example.com",{outputs}}}"#)).unwrap_err();
+        assert_eq!(error.field(), field);
+        assert!(error.to_string().contains("a file system takes 255"), "{error}");
+    }
+    let track = format!(r#"{{"room_name":"r","track_id":"TR_a","file":{{"filepath":"{long}"}}}}"#);
+    assert_eq!(plan(&track).unwrap_err().field(), "file.filepath");
+}

@@ -206,3 +206,13 @@ async fn a_child_has_a_modest_limit_of_open_files_and_may_raise_it() {
     assert!(!limits.ends_with(" 4096") || hard == 4096, "{limits}");
     assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard), "ours stays");
 }
+
+#[test]
+fn a_program_that_is_asked_answers_in_time_or_is_ended() {
+    let asked = |script: &str, within: Duration| ask(&SHELL, &["-c", script], within);
+    assert_eq!(asked("echo $HOME yes", SOON).unwrap(), "yes\n", "nothing of our environment");
+    let late = asked("exec sleep 600", Duration::from_millis(100));
+    assert!(matches!(late, Err(ProcessError::NotReady { program: "sh", .. })), "{late:?}");
+    let missing = ask(&Program::of_tests("none", &["no-such-program"]), &[], SOON);
+    assert!(matches!(missing, Err(ProcessError::Missing { .. })), "{missing:?}");
+}

@@ -85,12 +85,8 @@ impl Streams {
         url: &str,
         command: impl FnOnce(StreamUrl, crate::control::Reply) -> Command,
     ) -> Result<(), Refusal> {
-        let url = StreamUrl::parse(url, None).map_err(|error| {
-            refusal(
-                RefusalKind::Invalid,
-                format!("request has missing or invalid field: stream url: {error}"),
-            )
-        })?;
+        let url = StreamUrl::parse(url, None)
+            .map_err(|error| refusal(RefusalKind::Invalid, format!("{error} (field stream url)")))?;
         let (reply, answer) = oneshot::channel();
         let ending = || refusal(RefusalKind::Ending, CommandError::Ending.to_string());
         self.commands.send(command(url, reply)).map_err(|_| ending())?;

@@ -1,5 +1,6 @@
 //! How a recording ends: emptied, finished, or abandoned.
 
+use std::path::Path;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture};
@@ -27,6 +28,9 @@ const SINKS_WITHIN: Duration = Duration::from_secs(30);
 const DISK_WITHIN: Duration = Duration::from_secs(30);
 /// Stray tasks (a stream that says goodbye, a log that is read to its end) get this long at the end.
 const TASKS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why a recording ended whose egress another recorder has.
+const EVICTED: &str = "another recorder of this egress came into the room; this one stopped, and its files stay on this machine";
 
 /// How emptying encoders and sinks went.
 pub(in crate::recording) struct Emptied {
@@ -148,14 +152,15 @@ impl Driver<'_> {
         // What could not be looked at is still there.
         let kept = tidied.await.unwrap_or(Some(root));
         if let Some(kept) = &kept {
-            self.report.note(format!("kept: {}", kept.display()));
+            tracing::warn!(dir = %kept.display(), "kept");
+            self.report.note(format!("kept: {}", name_of(kept)));
         }
         self.incidents.rest().into_iter().for_each(|note| self.report.note(note));
         // Who reads that it has ended may record by its names at once.
         self.setup.names.release();
         self.report.end(&ending, reason, Timestamp::now());
         self.reporter.changed(self.report.info());
-        Ended { outcome, info: self.report.info().clone(), kept, explanation }
+        Ended { outcome, info: self.report.info().clone(), kept, explanation, is_evicted: false }
     }
 
     /// A recording that went to streams alone, and to none of them, has failed. Mostly a stream's own last event says so
@@ -186,14 +191,8 @@ impl Driver<'_> {
 
     /// Lets everything go at once: what is on the disk stays there for `weir recover`.
     pub(in crate::recording) async fn abandon(mut self) -> Ended {
-        self.abandon.cancel();
+        self.let_go();
         let began = self.timeline.elapsed().is_some();
-        drop((
-            self.source.take(),
-            self.encoders.take(),
-            std::mem::take(&mut self.outputs),
-            self.uploader.take(),
-        ));
         let abandoned = Failure::new("abandoned before it was finished", Fault::User);
         self.report.fail(&abandoned);
         // What failed before is still what it failed of.
@@ -201,13 +200,60 @@ impl Driver<'_> {
         let work = self.setup.work;
         let kept = if began { Some(work.keep()) } else { work.discard().err().map(|remains| remains.root) };
         if let Some(kept) = &kept {
-            self.report.note(format!("kept for `weir recover`: {}", kept.display()));
+            self.report.note(kept_for_recovery(kept));
         }
         self.setup.names.release();
         self.report.end(&Ending::Failed(failure.clone()), EndReason::Killed, Timestamp::now());
         self.reporter.changed(self.report.info());
-        Ended { outcome: Outcome::Failed(failure), info: self.report.info().clone(), kept, explanation: None }
+        let info = self.report.info().clone();
+        Ended { outcome: Outcome::Failed(failure), info, kept, explanation: None, is_evicted: false }
     }
+
+    /// Ends at once and reports nothing: another recorder of this egress is in the room, and the egress and the places of its
+    /// outputs are that one's. Nothing more is uploaded. What was recorded stays on the disk, and `weir recover` puts it
+    /// nowhere until a person says where.
+    pub(in crate::recording) async fn end_evicted(mut self) -> Ended {
+        self.let_go();
+        // A storage that takes a file at this moment is waited for: the file is moved or kept then.
+        self.tasks.close();
+        if tokio::time::timeout(TASKS_WITHIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some task of the evicted recording did not end in time");
+        }
+        let failure = Failure::new(EVICTED, Fault::Destination);
+        self.report.fail(&failure);
+        let work = self.setup.work;
+        work.forget_storage();
+        let kept = work.discard().err().map(|remains| remains.root);
+        tracing::warn!(kept = ?kept, "evicted: another recorder of this egress is in the room");
+        if let Some(kept) = &kept {
+            self.report.note(kept_for_recovery(kept));
+        }
+        self.setup.names.release();
+        self.report.end(&Ending::Failed(failure.clone()), EndReason::Failure, Timestamp::now());
+        let info = self.report.info().clone();
+        Ended { outcome: Outcome::Failed(failure), info, kept, explanation: None, is_evicted: true }
+    }
+
+    /// Drops all that works for the recording.
+    fn let_go(&mut self) {
+        self.abandon.cancel();
+        drop((
+            self.source.take(),
+            self.encoders.take(),
+            std::mem::take(&mut self.outputs),
+            self.uploader.take(),
+        ));
+    }
+}
+
+/// Where files are kept, for a report: the name of their directory. Its path is logged.
+fn kept_for_recovery(kept: &Path) -> String {
+    format!("kept for `weir recover`: {}", name_of(kept))
+}
+
+/// The last component of a path.
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// Does on another thread what waits for a file system; `None`: it hangs, and is left to itself.

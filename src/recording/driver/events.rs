@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Driver;
+use super::{Driver, is_end};
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::stream_url::StreamUrl;
 use crate::recording::failure::of_sink;
@@ -74,7 +74,9 @@ impl Driver<'_> {
                 }
             }
         }
-        self.reporter.changed(self.report.info());
+        if !is_end(&actions) {
+            self.reporter.changed(self.report.info());
+        }
         actions
     }
 

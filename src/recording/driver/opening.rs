@@ -80,6 +80,17 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// A page's recording may begin. Its names may have waited for the id of the room; one that no page told is left out.
+    pub(super) fn on_ready(&mut self) -> Vec<Action> {
+        if matches!(self.lifecycle.state(), State::Preparing { .. })
+            && self.setup.plan.is_open()
+            && let Err(failure) = self.complete(&[])
+        {
+            return self.handle(Event::SourceFailed(failure));
+        }
+        self.handle(Event::SourceReady)
+    }
+
     /// The first frames are here: what the plan left open is decided, and the recording begins with the first of them.
     pub(super) fn on_discovered(&mut self, found: &[Discovered], first_frame: gst::ClockTime) -> Vec<Action> {
         if !matches!(self.lifecycle.state(), State::Preparing { .. }) {
@@ -89,6 +100,7 @@ impl Driver<'_> {
             tracing::info!(track = track.sid, %codec, "discovered");
         }
         self.first_frame = Some(first_frame);
+        self.report.note_tracks(found);
         if let Some(handling) = self.setup.plan.handling(found) {
             tracing::info!(handling, "tracks");
             self.note(handling);

@@ -26,23 +26,39 @@ const STREAM: &str = r#""streamOutputs": [{"protocol": "RTMP", "urls": ["rtmp://
 const TWO_STREAMS: &str = r#""streamOutputs": [{"protocol": "RTMP",
     "urls": ["rtmp://host/app/secretkey", "rtmp://other/app/secretkey"]}]"#;
 
-struct Silent;
+/// Keeps every report.
+#[derive(Default)]
+struct Reports(Vec<proto::EgressInfo>);
 
-impl Reporter for Silent {
-    fn changed(&mut self, _: &proto::EgressInfo) {}
+impl Reporter for Reports {
+    fn changed(&mut self, info: &proto::EgressInfo) {
+        self.0.push(info.clone());
+    }
     fn progress(&mut self, _: &Progress) {}
 }
 
 /// Lets a recording with these outputs begin, has `happen` tell what happens until it ends, and ends it.
 async fn ended(outputs: &str, happen: impl FnOnce(&mut Driver<'_>)) -> Ended {
-    crate::media::init().unwrap();
+    let mut reports = Reports::default();
     let dir = tempfile::tempdir().unwrap();
+    let mut driver = driver(dir.path(), outputs, &mut reports);
+    assert_eq!(driver.handle(Event::SourceReady), [Action::Begin]);
+    happen(&mut driver);
+    let emptied = Emptied { failures: Vec::new(), left_behind: false };
+    assert_eq!(driver.take(Input::Drained(emptied)), [Action::Store]);
+    assert_eq!(driver.take(Input::EverythingStored), [Action::Finish]);
+    driver.finish().await
+}
+
+/// The driver of a recording that has not begun.
+fn driver<'a>(dir: &Path, outputs: &str, reports: &'a mut Reports) -> Driver<'a> {
+    crate::media::init().unwrap();
     let request = json::parse(&format!(r#"{{"url": "https://example.com", {outputs}}}"#)).unwrap();
     let id = EgressId::new("EG_driver");
     let plan = RecordingPlan::new(&request, &Provisions::default(), id, &jiff::Zoned::now()).unwrap();
     let graph = GraphPlan::new(&plan, Machine { cores: 2.0, encoder_threads: 0 });
-    let work = WorkDir::create(&plan, Some(&dir.path().join(".weir")), dir.path()).unwrap();
-    let base = dir.path().to_owned();
+    let work = WorkDir::create(&plan, Some(&dir.join(".weir")), dir).unwrap();
+    let base = dir.to_owned();
     let setup = Setup {
         plan,
         graph,
@@ -56,14 +72,7 @@ async fn ended(outputs: &str, happen: impl FnOnce(&mut Driver<'_>)) -> Ended {
     let (tasks, abandon) = (TaskTracker::new(), CancellationToken::new());
     let (sink_events, _from_sinks) = mpsc::unbounded_channel();
     let (uploader, _uploads) = Uploader::start(Vec::new(), &base, &tasks, &abandon);
-    let mut reporter = Silent;
-    let mut driver = Driver::new(setup, &mut reporter, tasks, sink_events, uploader, abandon);
-    assert_eq!(driver.handle(Event::SourceReady), [Action::Begin]);
-    happen(&mut driver);
-    let emptied = Emptied { failures: Vec::new(), left_behind: false };
-    assert_eq!(driver.take(Input::Drained(emptied)), [Action::Store]);
-    assert_eq!(driver.take(Input::EverythingStored), [Action::Finish]);
-    driver.finish().await
+    Driver::new(setup, reports, tasks, sink_events, uploader, abandon)
 }
 
 fn browser_fails(driver: &mut Driver<'_>) {
@@ -219,4 +228,51 @@ async fn what_stood_still_is_told_from_when_to_when() {
     ] {
         assert!(details.contains(note), "{details}");
     }
+}
+
+#[tokio::test]
+async fn when_the_last_stream_fails_the_next_report_says_that_it_failed() {
+    let mut reports = Reports::default();
+    let dir = tempfile::tempdir().unwrap();
+    let mut driver = driver(dir.path(), TWO_STREAMS, &mut reports);
+    assert_eq!(driver.handle(Event::SourceReady), [Action::Begin]);
+    assert_eq!(driver.begin(), []);
+    tell(&mut driver, StreamEvent::Started { url: url("host") });
+    let failed =
+        |host: &str| StreamEvent::Failed { url: url(host), error: "no outbound progress".to_owned() };
+    let actions = driver.take(Input::Sink(SinkEvent::Stream(OutputId(0), failed("host"))));
+    // There are no sinks: nothing is left to be sent to.
+    assert_eq!(actions, [Action::Drain]);
+    drop(driver.drain(EncoderEvents::new()));
+    tell(&mut driver, failed("other"));
+    let emptied = Emptied { failures: Vec::new(), left_behind: false };
+    assert_eq!(driver.take(Input::Drained(emptied)), [Action::Store]);
+    assert_eq!(driver.take(Input::EverythingStored), [Action::Finish]);
+    let ended = driver.finish().await;
+    assert_eq!((ended.info.status(), ended.info.error_code), (proto::EgressStatus::EgressFailed, 503));
+    let first = reports.0.iter().position(|info| info.stream_results[0].status() == Status::Failed).unwrap();
+    let (before, after) = reports.0.split_at(first);
+    assert!(before.iter().all(|info| info.status() != proto::EgressStatus::EgressEnding), "{before:#?}");
+    assert!(after.iter().all(|info| info.status() == proto::EgressStatus::EgressFailed), "{after:#?}");
+    assert_eq!(after.iter().filter(|info| info.ended_at != 0).count(), 1, "it ends once: {after:#?}");
+}
+
+#[tokio::test]
+async fn an_evicted_recording_reports_nothing_and_its_files_stay_where_nobody_stores_them() {
+    let mut reports = Reports::default();
+    let dir = tempfile::tempdir().unwrap();
+    let mut driver = driver(dir.path(), FILE, &mut reports);
+    assert_eq!(driver.handle(Event::SourceReady), [Action::Begin]);
+    assert_eq!(driver.begin(), []);
+    let recorded = driver.setup.work.output(OutputId(0)).join("file-0.mp4");
+    std::fs::write(&recorded, "frames").unwrap();
+    assert_eq!(driver.take(Input::Source(SourceEvent::Evicted)), []);
+    let ended = driver.end_evicted().await;
+    assert!(ended.is_evicted && matches!(ended.outcome, Outcome::Failed(_)), "{ended:?}");
+    let kept = ended.kept.unwrap();
+    assert!(recorded.starts_with(&kept) && recorded.exists());
+    assert!(!kept.join("storage.json").exists(), "`weir recover` does not know where it belongs");
+    assert!(!dir.path().join("a.mp4").exists());
+    let last = reports.0.last().unwrap();
+    assert_eq!((last.status(), last.ended_at), (proto::EgressStatus::EgressActive, 0), "{last:#?}");
 }

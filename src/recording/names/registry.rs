@@ -11,9 +11,9 @@
 //! beside the files, as a bucket has no such place and a directory of recordings is no place for others' locks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -74,31 +74,15 @@ impl Registry {
     /// When the directory can't be made or is not the user's own, or somebody keeps it locked.
     pub(super) fn lock(&self) -> Result<Locked, NameError> {
         let dir = &self.dir;
-        match DirBuilder::new().mode(0o700).create(dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed("make", dir)(error));
-            }
-            _ => {}
-        }
-        let found = fs::symlink_metadata(dir).map_err(failed("read", dir))?;
-        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
-            let error = io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "it must be a directory that this user alone can write to; remove it",
-            );
-            return Err(failed("use", dir)(error));
-        }
+        files::private_dir(dir).map_err(failed("use", dir))?;
         let path = dir.join(LOCK);
-        let mut options = files::options();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let mut file = files::open(&path, &options).map_err(failed("make", &path))?;
         let begin = Instant::now();
         loop {
-            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Locked { dir: dir.clone(), _lock: lock }),
-                Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) if begin.elapsed() < LOCKED_WITHIN => file,
-                Err((_, errno)) => return Err(failed("lock", &path)(errno.into())),
-            };
+            match files::lock(&path).map_err(failed("lock", &path))? {
+                Some(lock) => return Ok(Locked { dir: dir.clone(), _lock: lock }),
+                None if begin.elapsed() < LOCKED_WITHIN => {}
+                None => return Err(failed("lock", &path)(Errno::EWOULDBLOCK.into())),
+            }
             pause();
         }
     }

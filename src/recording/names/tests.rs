@@ -56,7 +56,7 @@ impl Machine {
         let signer = Signer { key: "devkey".to_owned(), secret: Secret::new("secret".to_owned()) };
         let rooms =
             Rooms { ws_url: "ws://localhost:7880".to_owned(), signer: Some(signer), ..Rooms::default() };
-        let provisions = Provisions { storage: self.storage.clone(), rooms };
+        let provisions = Provisions { storage: self.storage.clone(), rooms, ..Provisions::default() };
         let now = "2006-01-02T15:04:05Z[UTC]".parse().unwrap();
         RecordingPlan::new(&request, &provisions, EgressId::new(id), &now).unwrap()
     }

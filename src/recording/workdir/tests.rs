@@ -11,6 +11,7 @@ fn plan(name: &Path) -> RecordingPlan {
         egress_id: EgressId::new("EG_test"),
         source: SourcePlan::Web(WebPlan {
             page: Page::Address(url::Url::parse("https://example.com").unwrap()),
+            room: None,
             start: StartRule::OnLoad,
             capture: CaptureKind::Framebuffer,
             width: 16,
@@ -35,6 +36,7 @@ fn plan(name: &Path) -> RecordingPlan {
         })],
         limits: Limits::default(),
         retry_count: 0,
+        adjustments: Vec::new(),
     }
 }
 
@@ -231,4 +233,18 @@ fn storages_of_other_outputs_are_refused() {
         let error = Abandoned::open(&root).unwrap().storage().unwrap_err();
         assert!(error.to_string().contains("--storage"), "{text}: {error}");
     }
+}
+
+#[test]
+fn an_evicted_recording_is_kept_without_where_it_belongs() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).unwrap();
+    let recorded = work.output(OutputId(0)).join("file-0.mp4");
+    fs::write(&recorded, "frames").unwrap();
+    work.forget_storage();
+    let root = work.discard().unwrap_err().root;
+    let abandoned = Abandoned::open(&root).unwrap();
+    let error = abandoned.storage().unwrap_err().to_string();
+    assert!(error.contains("--storage"), "{error}");
+    assert!(recorded.exists() && abandoned.manifest.outputs.len() == 1);
 }

@@ -9,7 +9,7 @@ use prost::Message;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::plan::info;
+use crate::plan::{bounds, info};
 
 /// A message that calls are answered with.
 pub(in crate::service) trait Answer: Message + Send + Sized + 'static {
@@ -78,16 +78,26 @@ fn complete_info(info: &mut Value) {
     complete_results(fields, "file_results", &file);
     complete_results(fields, "segment_results", &segments);
     complete_results(fields, "image_results", &images);
+    // The one result of a recording with one kind of output stands here, too.
+    for (name, own) in [("file", &file), ("segments", &segments)] {
+        if let Some(result) = fields.get_mut(name) {
+            complete_result(result, own);
+        }
+    }
+    if let Some(Value::Object(streams)) = fields.get_mut("stream") {
+        complete_results(streams, "info", &stream);
+    }
 }
 
 fn complete_results(info: &mut Map<String, Value>, list: &str, own: &Value) {
-    let times = json!({ "started_at": "0", "ended_at": "0" });
-    each(info, list, |result| {
-        if let Value::Object(fields) = result {
-            complete(fields, &times);
-            complete(fields, own);
-        }
-    });
+    each(info, list, |result| complete_result(result, own));
+}
+
+fn complete_result(result: &mut Value, own: &Value) {
+    if let Value::Object(fields) = result {
+        complete(fields, &json!({ "started_at": "0", "ended_at": "0" }));
+        complete(fields, own);
+    }
 }
 
 fn complete(fields: &mut Map<String, Value>, values: &Value) {
@@ -110,22 +120,11 @@ fn snake_case(value: Value) -> Value {
                 ("metadata", value) => (name, value),
                 // The one name that is in camel case there, too.
                 ("aliOSS", value) => (name, snake_case(value)),
-                (_, value) => (snake(&name), snake_case(value)),
+                (_, value) => (bounds::snake_case(&name), snake_case(value)),
             });
             Value::Object(renamed.collect())
         }
         Value::Array(items) => Value::Array(items.into_iter().map(snake_case).collect()),
         other => other,
     }
-}
-
-fn snake(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 4);
-    for c in name.chars() {
-        if c.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
 }

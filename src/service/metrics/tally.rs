@@ -21,6 +21,7 @@ pub enum Result {
     KilledOom,
     KilledShutdown,
     ProcessError,
+    DuplicateIdentity,
 }
 
 impl Result {
@@ -56,11 +57,12 @@ impl Result {
             Self::KilledOom => "killed_oom",
             Self::KilledShutdown => "killed_shutdown",
             Self::ProcessError => "process_error",
+            Self::DuplicateIdentity => "duplicate_identity",
         }
     }
 }
 
-/// What was done to the tracks of a track composite, where there was something to decide.
+/// What was done to the tracks of a recording that was to have them as published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Handling {
     Remuxed,

@@ -297,6 +297,8 @@ fn ends_have_livekits_words() {
     ] {
         assert_eq!(EndResult::of(&info("EG_1", status, error, code)).as_str(), expected, "{error}");
     }
+    // It has no last report that could say so.
+    assert_eq!(EndResult::DuplicateIdentity.as_str(), "duplicate_identity");
 }
 
 #[test]

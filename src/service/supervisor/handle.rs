@@ -80,14 +80,8 @@ impl Handle {
         add: Vec<String>,
         remove: Vec<String>,
     ) -> Result<proto::EgressInfo, ServiceError> {
-        let (answer, answered) = oneshot::channel();
-        let gone = |_| ServiceError::egress_not_found();
-        self.orders.send(Order::UpdateStream { add, remove, answer }).map_err(|_| gone(()))?;
-        match timeout(UPDATED_WITHIN, answered).await {
-            Ok(Ok(done)) => done.map(|()| self.info()),
-            Ok(Err(_)) => Err(gone(())),
-            Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
-        }
+        let order = |answer| Order::UpdateStream { add, remove, answer };
+        self.ask(UPDATED_WITHIN, order).await?.map(|()| self.info())
     }
 
     /// Its pipelines, in Graphviz's language.
@@ -95,12 +89,7 @@ impl Handle {
     /// # Errors
     /// `not_found` when it is gone, `deadline_exceeded` when it does not answer.
     pub(in crate::service) async fn graph(&self) -> Result<String, ServiceError> {
-        let (answer, answered) = oneshot::channel();
-        self.orders.send(Order::DumpGraph { answer }).map_err(|_| ServiceError::egress_not_found())?;
-        match timeout(DRAWN_WITHIN, answered).await {
-            Ok(drawn) => drawn.map_err(|_| ServiceError::egress_not_found()),
-            Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
-        }
+        self.ask(DRAWN_WITHIN, |answer| Order::DumpGraph { answer }).await
     }
 
     /// What it records, as a JPEG of at most this width; `None`: nothing can be seen.
@@ -108,14 +97,7 @@ impl Handle {
     /// # Errors
     /// `not_found` when it is gone, `deadline_exceeded` when it does not answer.
     pub(in crate::service) async fn picture(&self, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
-        let (answer, answered) = oneshot::channel();
-        let gone = |_| ServiceError::egress_not_found();
-        self.orders.send(Order::Picture { width, answer }).map_err(|_| gone(()))?;
-        let picture = match timeout(SHOWN_WITHIN, answered).await {
-            Ok(Ok(picture)) => picture,
-            Ok(Err(_)) => return Err(gone(())),
-            Err(_) => return Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
-        };
+        let picture = self.ask(SHOWN_WITHIN, |answer| Order::Picture { width, answer }).await?;
         let picture = picture.map(|picture| picture.read()).transpose();
         picture.map_err(|_| ServiceError::internal("the recorder's picture can't be read"))
     }
@@ -125,11 +107,20 @@ impl Handle {
     /// # Errors
     /// `not_found` when it is gone, `already_exists` when one is being taken, `deadline_exceeded` when it does not answer.
     pub(in crate::service) async fn profile(&self, length: Length) -> Result<Vec<u8>, ServiceError> {
+        let within = length.get() + PROFILED_WITHIN;
+        self.ask(within, |answer| Order::Profile { length, answer }).await?
+    }
+
+    /// Gives an order and waits for its answer.
+    async fn ask<T>(
+        &self,
+        within: Duration,
+        order: impl FnOnce(oneshot::Sender<T>) -> Order,
+    ) -> Result<T, ServiceError> {
         let (answer, answered) = oneshot::channel();
-        let gone = |_| ServiceError::egress_not_found();
-        self.orders.send(Order::Profile { length, answer }).map_err(|_| gone(()))?;
-        match timeout(length.get() + PROFILED_WITHIN, answered).await {
-            Ok(taken) => taken.map_err(|_| gone(()))?,
+        self.orders.send(order(answer)).map_err(|_| ServiceError::egress_not_found())?;
+        match timeout(within, answered).await {
+            Ok(said) => said.map_err(|_| ServiceError::egress_not_found()),
             Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the recorder does not answer")),
         }
     }

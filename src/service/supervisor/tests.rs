@@ -6,7 +6,10 @@ use tokio::time::advance;
 use super::*;
 use crate::ipc::Info;
 
-use proto::EgressStatus::{EgressActive as Active, EgressComplete as Complete, EgressEnding as Ending};
+use proto::EgressStatus;
+use proto::EgressStatus::{
+    EgressActive as Active, EgressComplete as Complete, EgressEnding as Ending, EgressFailed as Failed,
+};
 
 fn info(status: EgressStatus) -> proto::EgressInfo {
     let ended_at = i64::from(status == Complete);
@@ -75,6 +78,39 @@ async fn after_a_stall_of_the_service_what_the_recorder_said_meanwhile_counts() 
     let (departed, ()) = tokio::join!(attending, recorder);
     assert_eq!((departed.death, departed.info), (Death::Natural, info(Complete)));
     assert_eq!(*told.lock().unwrap(), [Active, Active, Active, Ending]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_reported_when_its_files_are_finished_and_not_before() {
+    let (cell, _dir) = cell();
+    let (launched, mut says, _takes) = launched(&cell);
+    let told = Mutex::new(Vec::new());
+    let attending = launched.attend(|info| told.lock().unwrap().push(info.status()), |_| {});
+    let last = proto::EgressInfo { ended_at: 7, ..info(Failed) };
+    let recorder = async {
+        says.write_all(&report(Active)).await.unwrap();
+        // Twice, as more of its streams end.
+        says.write_all(&report(Failed)).await.unwrap();
+        says.write_all(&report(Failed)).await.unwrap();
+        says.write_all(&ipc::line(&FromRecorder::Info(Info::new(&last)))).await.unwrap();
+        says.write_all(&ipc::line(&FromRecorder::Ended { kept: None })).await.unwrap();
+        drop(says);
+    };
+    let (departed, ()) = tokio::join!(attending, recorder);
+    assert_eq!(*told.lock().unwrap(), [Active]);
+    assert_eq!((departed.death, departed.info), (Death::Natural, last.clone()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorder_that_was_evicted_is_no_recorder_that_died() {
+    let (cell, _dir) = cell();
+    let (launched, mut says, _takes) = launched(&cell);
+    let recorder = async {
+        says.write_all(&ipc::line(&FromRecorder::Evicted { kept: Some("/w".into()) })).await.unwrap();
+        drop(says);
+    };
+    let (departed, ()) = tokio::join!(launched.attend(|_| {}, |_| {}), recorder);
+    assert_eq!((departed.death, departed.info), (Death::Evicted, info(Active)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,6 +55,13 @@ fn pts(packet: &[u8]) -> Option<u64> {
         .then_some(((t[0] >> 1 & 0x7) << 30) | (t[1] << 22) | ((t[2] >> 1) << 15) | (t[3] << 7) | (t[4] >> 1))
 }
 
+/// A time as a PES header has it (ISO/IEC 13818-1 §2.4.3.6): 33 bits in five bytes.
+#[cfg(test)]
+pub(super) fn pts_bytes(time: u64) -> [u8; 5] {
+    let byte = |shift: u64, mask: u64| u8::try_from(time >> shift & mask).unwrap_or_default();
+    [0x21 | byte(30, 7) << 1, byte(22, 0xff), byte(15, 0x7f) << 1 | 1, byte(7, 0xff), byte(0, 0x7f) << 1 | 1]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,17 +72,9 @@ mod tests {
         let time = time % MODULUS;
         let mut packet = [0xff; PACKET];
         packet[..5].copy_from_slice(&[0x47, 0x41, 0x00, 0x30, stuffing]);
-        let byte = |shift: u64, mask: u64| u8::try_from(time >> shift & mask).unwrap();
         let pes = [0, 0, 1, 0xe0, 0, 0, 0x80, 0x80, 5];
-        let times = [
-            0x21 | byte(30, 7) << 1,
-            byte(22, 0xff),
-            byte(15, 0x7f) << 1 | 1,
-            byte(7, 0xff),
-            byte(0, 0x7f) << 1 | 1,
-        ];
         let at = 5 + usize::from(stuffing);
-        packet[at..at + 14].copy_from_slice(&[&pes[..], &times].concat());
+        packet[at..at + 14].copy_from_slice(&[&pes[..], &pts_bytes(time)].concat());
         packet
     }
 

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use url::form_urlencoded;
 
 use super::gate::{Follower, Gate, Lead, Times};
+use super::srt_uri::srt_uri;
 use crate::media::{
     Attachment, Feed, Intake, KeyFrames, MediaPipeline, Overflow, PipelineError, PipelineEvent,
 };
@@ -94,7 +95,7 @@ impl Outlet {
             Transport::Rtmp => rtmp(&pipeline)?,
             Transport::Srt => srt(&pipeline, address)?,
         };
-        set_address(&sink, address)?;
+        set_address(&sink, &uri(spec.protocol, address))?;
         let listens = spec.protocol == Transport::Srt && srt_mode(address) == SrtMode::Listener;
         if listens {
             // Who calls in the middle of a group of pictures need not wait for the next.
@@ -255,12 +256,30 @@ impl Drop for Outlet {
     }
 }
 
-/// A muxer and a sink for RTMP.
-fn rtmp(pipeline: &MediaPipeline) -> Result<(gst::Element, gst::Element), PipelineError> {
+/// A muxer for RTMP. Its `onMetaData` is sent once, and when the size, the codecs or their parameters have changed.
+fn flv(pipeline: &MediaPipeline) -> Result<gst::Element, PipelineError> {
     let muxer = pipeline.add("flvmux")?;
     muxer.set_property("streamable", true);
     // A sample that goes back in time is left out instead of ending the stream.
     muxer.set_property("skip-backwards-streams", true);
+    // It repeats `onMetaData` for each tag event. The parsers send one whenever the bit rate that they measure has changed, and
+    // there are no others.
+    muxer.connect_pad_added(|_, pad| {
+        if pad.direction() == gst::PadDirection::Sink {
+            pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| match &info.data {
+                Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Tag => {
+                    gst::PadProbeReturn::Drop
+                }
+                _ => gst::PadProbeReturn::Ok,
+            });
+        }
+    });
+    Ok(muxer)
+}
+
+/// A muxer and a sink for RTMP.
+fn rtmp(pipeline: &MediaPipeline) -> Result<(gst::Element, gst::Element), PipelineError> {
+    let muxer = flv(pipeline)?;
     let sink = pipeline.add("rtmp2sink")?;
     // Connects with the first media: a server need not wait for a publisher that has nothing yet.
     sink.set_property("async-connect", false);
@@ -307,11 +326,18 @@ pub(super) fn srt_mode(address: &str) -> SrtMode {
     }
 }
 
+/// An address as the sinks read it.
+fn uri(protocol: Transport, address: &str) -> String {
+    match protocol {
+        // What librtmp called options (` live=1`) follows a space; rtmp2sink has none.
+        Transport::Rtmp => address.split(' ').next().unwrap_or_default().to_owned(),
+        Transport::Srt => srt_uri(address),
+    }
+}
+
 /// Gives the sink its address. Not by the property `location`, which keeps `rtmp://localhost/live/myStream` when it can't
 /// read what it is given.
 fn set_address(sink: &gst::Element, address: &str) -> Result<(), OutletError> {
-    // What librtmp called options (` live=1`) follows a space; rtmp2sink has none.
-    let address = address.split(' ').next().unwrap_or_default();
     let Some(handler) = sink.dynamic_cast_ref::<gst::URIHandler>() else {
         return Err(OutletError::Address(format!("{} takes none", sink.name())));
     };
@@ -344,10 +370,56 @@ mod tests {
         assert_eq!(srt_mode("srt://h:9000?latency=200&mode=listener"), SrtMode::Listener);
         assert_eq!(srt_mode("srt://:9000"), SrtMode::Listener);
         assert_eq!(srt_mode("srt://:9000?mode=caller"), SrtMode::Caller);
-        for caller in ["mode=listener&mode=caller", "mode=listener&m%6fde=caller", "mode=listener&mode", "a#&mode=listener"] {
+        for caller in [
+            "mode=listener&mode=caller",
+            "mode=listener&m%6fde=caller",
+            "mode=listener&mode",
+            "a#&mode=listener",
+        ] {
             assert_eq!(srt_mode(&format!("srt://h:9000?{caller}")), SrtMode::Caller, "{caller}");
         }
         assert_eq!(srt_mode("srt://h:9000?mode=caller&m%6Fde=liste%6eer"), SrtMode::Listener);
+    }
+
+    /// The `onMetaData` in what RTMP is sent of six seconds of media.
+    #[test]
+    fn metadata_is_sent_once() {
+        crate::media::init().unwrap();
+        let pipeline = MediaPipeline::new("test");
+        let muxer = flv(&pipeline).unwrap();
+        let sink = pipeline.add("appsink").unwrap();
+        sink.set_property("sync", false);
+        pipeline.link(&[&muxer, &sink]).unwrap();
+        let source = pipeline.add("videotestsrc").unwrap();
+        source.set_property("num-buffers", 180i32);
+        source.set_property_from_str("pattern", "ball");
+        let raw = gst::Caps::builder("video/x-raw").field("format", "I420").field("width", 160);
+        let raw = raw.field("height", 90).field("framerate", gst::Fraction::new(30, 1)).build();
+        let raw = pipeline.add_caps(&raw).unwrap();
+        let encoder = pipeline.add("x264enc").unwrap();
+        encoder.set_property_from_str("speed-preset", "ultrafast");
+        encoder.set_property("key-int-max", 60u32);
+        let parser = pipeline.add("h264parse").unwrap();
+        pipeline.link(&[&source, &raw, &encoder, &parser, &muxer]).unwrap();
+        let source = pipeline.add("audiotestsrc").unwrap();
+        // 6 s in buffers of 1024 samples at 44.1 kHz.
+        source.set_property("num-buffers", 258i32);
+        let encoder = pipeline.add("avenc_aac").unwrap();
+        let parser = pipeline.add("aacparse").unwrap();
+        let convert = pipeline.add("audioconvert").unwrap();
+        pipeline.link(&[&source, &convert, &encoder, &parser, &muxer]).unwrap();
+        pipeline.play().unwrap();
+        let sink = sink.downcast::<gstreamer_app::AppSink>().unwrap();
+        let mut kinds = Vec::new();
+        // Nothing comes after the end of the stream.
+        while let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_seconds(60)) {
+            let buffer = sample.buffer().unwrap().map_readable().unwrap();
+            kinds.extend(buffer.first().copied());
+        }
+        // A tag is a buffer, and begins with its kind: 9 of video, 8 of audio, 18 of a script.
+        let count = |kind: u8| kinds.iter().filter(|found| **found == kind).count();
+        assert!(count(9) >= 180 && count(8) >= 250, "{} of video, {} of audio", count(9), count(8));
+        assert_eq!(count(18), 1);
     }
 
     #[test]
@@ -358,7 +430,7 @@ mod tests {
         for address in ["rtmp://", "http://host/app/key", "rtmp://host", "nonsense"] {
             assert!(set_address(&sink, address).is_err(), "{address}");
         }
-        set_address(&sink, "rtmp://host:1936/app/inst/key?a=b live=1").unwrap();
+        set_address(&sink, &uri(Transport::Rtmp, "rtmp://host:1936/app/inst/key?a=b live=1")).unwrap();
         assert_eq!(sink.property::<String>("application"), "app/inst");
         assert_eq!(sink.property::<String>("stream"), "key?a=b");
     }

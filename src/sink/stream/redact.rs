@@ -3,6 +3,8 @@
 //! GStreamer's elements put the location they were given into their error texts, servers repeat keys in theirs. Every text
 //! that leaves a stream goes through here.
 
+use super::srt_uri::srt_uri;
+use crate::plan::redact::is_harmless_srt_option;
 use crate::plan::stream_url::StreamUrl;
 
 /// Below this many characters a secret is only replaced where it stands as a word of its own: a key `a` would else
@@ -20,7 +22,9 @@ impl Redactor {
     /// `resolved` is the address that is really connected to, where it differs (Twitch).
     pub(super) fn new(url: &StreamUrl, resolved: Option<&str>) -> Self {
         let mut secrets = Vec::new();
-        for address in [Some(url.expose()), resolved].into_iter().flatten() {
+        // GStreamer quotes the address in its own form.
+        let escaped = url.expose().starts_with("srt://").then(|| srt_uri(url.expose()));
+        for address in [Some(url.expose()), escaped.as_deref(), resolved].into_iter().flatten() {
             secrets.push((address.to_owned(), url.redacted().to_owned()));
             for part in secret_parts(address) {
                 if let Some(plain) = percent_decoded(part) {
@@ -86,11 +90,12 @@ fn secret_parts(address: &str) -> Vec<&str> {
         None if matches!(scheme, "twitch" | "mux") => parts.push(before_query),
         Some(_) | None => {}
     }
-    let values = query.into_iter().flat_map(|query| query.split(['&', ' ']));
+    let marks: &[char] = if scheme == "srt" { &['&'] } else { &['&', ' '] };
+    let values = query.into_iter().flat_map(|query| query.split(marks));
     // What an SRT query says about the connection is no secret, and stands in helpful texts.
-    let is_plain = |name: &str| scheme == "srt" && !matches!(name, "streamid" | "passphrase");
+    let is_plain = |(name, value): &(&str, &str)| scheme == "srt" && is_harmless_srt_option(name, value);
     parts.extend(
-        values.filter_map(|pair| pair.split_once('=')).filter(|(name, _)| !is_plain(name)).map(|(_, v)| v),
+        values.filter_map(|pair| pair.split_once('=')).filter(|pair| !is_plain(pair)).map(|(_, v)| v),
     );
     let authority = before_query.split('/').next().unwrap_or_default();
     if let Some((login, _)) = authority.rsplit_once('@') {
@@ -140,6 +145,19 @@ mod tests {
         let text = "mode caller, latency 200, id publish:room, phrase correcthorse, host";
         assert_eq!(clean(address, redacted, text), "mode caller, latency 200, id ***, phrase ***, host");
         assert_eq!(clean(address, redacted, &format!("<{address}>")), format!("<{redacted}>"));
+    }
+
+    #[test]
+    fn an_srt_address_is_gone_in_the_form_that_gstreamer_has_of_it() {
+        let address = "srt://host:9000?streamid=#!::r=live/room,m=publish&passphrase=correct#horse 1";
+        let escaped = "srt://host:9000?streamid=%23!::r=live/room,m=publish&passphrase=correct%23horse%201";
+        for text in [address, escaped] {
+            assert_eq!(clean(address, "R", &format!("<{text}>")), "<R>");
+        }
+        // The host may be another by then.
+        let text = "srt://10.0.0.1:9000?streamid=%23!::r=live/room,m=publish&passphrase=correct%23horse%201";
+        assert_eq!(clean(address, "R", text), "srt://10.0.0.1:9000?streamid=***&passphrase=***");
+        assert_eq!(clean(address, "R", "id #!::r=live/room,m=publish"), "id ***");
     }
 
     #[test]

@@ -6,12 +6,13 @@
 //! whole      ftyp moov │ mdat ────────────────────────
 //! ```
 //!
-//! No sample is looked at, but the first one of AV1 (`av1`). Decode times, composition offsets and key frames are carried over number for number.
+//! No sample is looked at, but the first one of AV1 (`av1`) and key frames of published H.264 and H.265 (`parameter_sets`). Decode times, composition offsets and key frames are carried over number for number.
 
 mod av1;
 mod boxes;
 mod content;
 mod fragment;
+mod parameter_sets;
 mod scan;
 mod tables;
 mod track;

@@ -29,7 +29,7 @@ use crate::source::{SourceContext, SourceEvent};
 const MOST_HELD: usize = 10_000;
 /// From the first frame: what has not shown its codec until then is not waited for.
 const KNOWN_WITHIN: Duration = Duration::from_secs(3);
-/// A room in which nobody says anything is recorded all the same.
+/// A room in which somebody publishes audio and nothing is heard is recorded all the same.
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
@@ -42,8 +42,8 @@ pub(super) struct Desk {
     whole: watch::Sender<bool>,
     /// It was said that the recording may begin.
     is_told: bool,
-    /// Since when everybody is there who is waited for.
-    complete_since: Option<gst::ClockTime>,
+    /// Since when there are tracks; `None`: there is none.
+    tracks_since: Option<Instant>,
     tracks: BTreeMap<String, Track>,
     /// Of everybody who published a track that was found.
     publishers: HashMap<String, PublisherClock>,
@@ -88,7 +88,7 @@ impl Desk {
             presence,
             whole: watch::Sender::new(false),
             is_told: false,
-            complete_since: None,
+            tracks_since: None,
             tracks: BTreeMap::new(),
             publishers: HashMap::new(),
             held: Vec::new(),
@@ -104,6 +104,7 @@ impl Desk {
 
     pub(super) fn on_event(&mut self, event: RoomEvent) {
         match event {
+            RoomEvent::Joined { room_id } => self.tell(SourceEvent::InRoom { room_id }),
             RoomEvent::Found(track) => self.on_found(track),
             // Its frames have another clock from here on.
             RoomEvent::Started(track) => {
@@ -159,7 +160,7 @@ impl Desk {
                 tracing::info!(reason = reason.as_str_name(), "the room is over");
                 self.end(SourceEvent::Ended);
             }
-            RoomEnd::Duplicate => self.end(SourceEvent::Failed(TracksError::Duplicate.into())),
+            RoomEnd::Duplicate => self.end(SourceEvent::Evicted),
             RoomEnd::Failed(error) => {
                 let error = match self.is_told {
                     true => TracksError::Lost(error),
@@ -259,6 +260,7 @@ impl Desk {
             TrackKind::Audio => self.sounds.add(&track, channel),
         }
         let sid = track.sid.clone();
+        self.tracks_since.get_or_insert_with(Instant::now);
         self.publishers.entry(track.publisher.clone()).or_default();
         self.tracks.insert(sid, Track { published: track, clock: None, codec: None, channel, reached: None });
         self.tell_silence();
@@ -297,6 +299,9 @@ impl Desk {
             Some(TrackKind::Audio) => self.sounds.remove(sid),
             None => {}
         }
+        if self.tracks.is_empty() {
+            self.tracks_since = None;
+        }
         self.muster.is_unpublished(sid);
         self.tell_silence();
         self.look();
@@ -319,7 +324,6 @@ impl Desk {
         }
         let (is_first, missing) = (*self.presence.borrow() == Presence::Awaited, self.muster.awaited());
         if missing.is_none() && is_first {
-            self.complete_since = Some(self.context.timeline.now());
             self.presence.send_replace(Presence::Complete);
             self.tell(SourceEvent::Loaded);
             // What came of a picture before is gone.
@@ -441,12 +445,13 @@ impl Desk {
         Ok(())
     }
 
-    /// When a room's sound begins in which nothing is heard: now, if it has been waited for.
+    /// When a room's audio begins in which somebody publishes and nothing is heard: now, if it has been waited for. Without a track there
+    /// is nothing to record yet.
     fn begins_in_silence(&self) -> Option<gst::ClockTime> {
         let TracksPlan { wanted, sound, .. } = &self.plan;
-        let needs_nobody = *sound == Sound::Mixed && wanted.video.is_empty() && wanted.lasts == Lasts::Room;
-        let (now, since) = (self.context.timeline.now(), self.complete_since.filter(|_| needs_nobody)?);
-        (Duration::from(now.saturating_sub(since)) >= HEARD_WITHIN).then_some(now)
+        let is_room_audio = *sound == Sound::Mixed && wanted.video.is_empty() && wanted.lasts == Lasts::Room;
+        let since = self.tracks_since.filter(|_| is_room_audio && self.muster.awaited().is_none())?;
+        (since.elapsed() >= HEARD_WITHIN).then(|| self.context.timeline.now())
     }
 
     /// Hands on what was held, once the recording has begun.

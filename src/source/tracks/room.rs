@@ -80,6 +80,10 @@ pub enum RoomEnd {
 /// What happens in a room.
 #[derive(Debug)]
 pub enum RoomEvent {
+    /// The room was joined, or joined anew; the server told its id.
+    Joined {
+        room_id: String,
+    },
     /// A wanted track is there, and asked for.
     Found(PublishedTrack),
     /// Its frames come now, in a clock of their own: for the first time, or again.
@@ -451,7 +455,15 @@ impl Room {
         }
     }
 
+    /// Servers may tell a room's id only after the join.
+    fn tell_room(&mut self, room: Option<&proto::Room>) {
+        if let Some(room) = room.filter(|room| !room.sid.is_empty()) {
+            self.listener.on_event(RoomEvent::Joined { room_id: room.sid.clone() });
+        }
+    }
+
     fn joined(&mut self, join: proto::JoinResponse) {
+        self.tell_room(join.room.as_ref());
         let is_turn = |url: &String| url.starts_with("turn:") || url.starts_with("turns:");
         self.offers_turn = join.ice_servers.iter().any(|server| server.urls.iter().any(is_turn));
         self.participant = join.participant.map(|ours| ours.sid).unwrap_or_default();

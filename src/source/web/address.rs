@@ -61,6 +61,11 @@ impl Address {
         Self { url: Secret::new(url), token: None }
     }
 
+    /// Where this page wants to go. What is secret of this one is secret there, too.
+    pub(super) fn elsewhere(&self, url: &Secret<Url>) -> Self {
+        Self { url: url.clone(), token: self.token.clone() }
+    }
+
     /// For the browser alone.
     pub(super) fn expose(&self) -> &Url {
         self.url.expose()

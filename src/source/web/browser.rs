@@ -9,9 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::cdp::DevTools;
+use crate::plan::page::Page;
 use crate::plan::source::{CaptureKind, WebPlan};
-use crate::process::{CHROMIUM, Child, Exit, ProcessError, Spec, UNSHARE};
+use crate::process::{CHROMIUM, Child, Exit, ProcessError, Spec, UNSHARE, desktop};
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
@@ -69,6 +72,9 @@ impl Browser {
         std::fs::create_dir_all(profile.join("Default")).map_err(in_profile)?;
         std::fs::write(profile.join("Local State"), local_state(plan)).map_err(in_profile)?;
         std::fs::write(profile.join("Default/Preferences"), PREFERENCES).map_err(in_profile)?;
+        let programs = dir.join("programs");
+        desktop::stand_in(&programs)
+            .map_err(|source| BrowserError::Profile { path: programs.clone(), source })?;
 
         let mut spec = Spec::new(CHROMIUM, dir, around.log)
             .args(arguments(
@@ -83,7 +89,7 @@ impl Browser {
             .noise(NOISE)
             .with_pipes()
             .env("DISPLAY", around.display)
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display()))
             .env("HOME", dir)
             .env("TMPDIR", dir)
             // There is neither a session nor a system bus for it, whatever this machine has.
@@ -146,7 +152,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("--force-color-profile=srgb", "the colours of the page are those of the recording"),
     ("--force-device-scale-factor=1", "a pixel is a pixel, whatever the display says of its size"),
     ("--ozone-platform=x11", "our display; spares the search for others"),
-    ("--disable-gpu", "there is none; spares the attempts to find one, and its software stand-in"),
+    ("--disable-gpu", "there is none; spares the attempts to find one"),
+    ("--enable-unsafe-swiftshader", "WebGL in software (SwiftShader), which the flag above turns off"),
     // The page plays as if somebody watched.
     ("--autoplay-policy=no-user-gesture-required", "nobody is there to click"),
     ("--disable-background-timer-throttling", "the window has no focus, and must not be slowed for it"),
@@ -155,8 +162,10 @@ const FLAGS: &[(&str, &str)] = &[
     ("--disable-hang-monitor", "no dialog about a busy page"),
     ("--disable-prompt-on-repost", "no dialog when a page is loaded again"),
     ("--disable-search-engine-choice-screen", "no question"),
-    ("--disable-notifications", "no bubble over the page"),
-    ("--deny-permission-prompts", "camera, location, …: refused without a bubble"),
+    (
+        "--deny-permission-prompts",
+        "camera, location, …: refused without a bubble; notifications: see PREFERENCES",
+    ),
     // Nothing of ours goes out, nothing but the page comes in.
     ("--disable-background-networking", "no calls home"),
     ("--disable-component-update", "no downloads"),
@@ -178,14 +187,23 @@ const FLAGS: &[(&str, &str)] = &[
          DialMediaRouteProvider,\
          GlobalMediaControls,\
          HttpsUpgrades,\
+         LocalNetworkAccessChecks,\
+         LocalNetworkAccessChecksWebRTC,\
+         LocalNetworkAccessChecksWebSockets,\
+         LocalNetworkAccessChecksWebTransport,\
+         LocalNetworkAccessForNavigations,\
+         LocalNetworkAccessForSubframeNavigations,\
+         LocalNetworkAccessForWorkers,\
          MediaRouter,\
          OptimizationHints,\
+         SecurePaymentConfirmationBrowser,\
          SpareRendererForSitePerProcess,\
          Translate,\
          WebUIOmniboxAimPopup,\
          WebUIOmniboxPopup",
         "sound without a further process and its start at the first beep; no search for cast devices; no media bubble; \
-         an http address stays one; no model downloads; no renderer kept in reserve (80 MB); no translation bubble; no \
+         an http address stays one; pages reach loopback and private networks (the guard refuses what a service must not \
+         reach); no model downloads; no payment dialog; no renderer kept in reserve (80 MB); no translation bubble; no \
          renderer for the suggestions of an address bar that isn't shown (160 MB)",
     ),
 ];
@@ -196,8 +214,14 @@ const INSECURE: &[&str] = &["--disable-web-security", "--allow-running-insecure-
 /// What a browser without session bus and GPU complains about all the time.
 const NOISE: &[&str] = &["dbus/", "ERROR:gpu/", "vaInitialize", "GetVSyncParametersIfAvailable"];
 
-/// No bubbles about passwords, translation or addresses.
-const PREFERENCES: &str = r#"{"credentials_enable_service":false,"profile":{"password_manager_enabled":false,"default_content_setting_values":{"notifications":2}},"translate":{"enabled":false},"autofill":{"profile_enabled":false,"credit_card_enabled":false}}"#;
+/// Nothing of the browser's own over the page: no bubbles about passwords, translation or addresses, no print preview, no screen
+/// picker. Notifications, payment apps and accounts of other sites (`webid_api`: FedCM) are denied (2) without a question; their
+/// interfaces are defined, as pages use them unguarded.
+const PREFERENCES: &str = r#"{"credentials_enable_service":false,"profile":{"password_manager_enabled":false,"default_content_setting_values":{"notifications":2,"payment_handler":2,"webid_api":2}},"translate":{"enabled":false},"autofill":{"profile_enabled":false,"credit_card_enabled":false},"printing":{"enabled":false},"hardware":{"screen_capture_enabled":false}}"#;
+
+/// The authentication schemes of HTTP that the browser knows. Others (Basic, Digest, NTLM) would ask for a password, in a dialog
+/// that holds up the page; a part that wants one is answered 401, and that is all. This one asks for nothing.
+const AUTH_SCHEMES: &str = "negotiate";
 
 /// All flags, an operator's last.
 fn arguments(
@@ -238,15 +262,33 @@ fn flags_of(plan: &WebPlan, profile: &Path) -> Vec<OsString> {
     vec![user_data, format!("--window-size={},{}", plan.width, plan.height).into()]
 }
 
+/// The browser's own settings.
+///
 /// Chromium composites 60 times a second whatever the display does. Its battery saver (state 3: always) halves that to
 /// exactly 30, and a page's cost with it. With `ximagesrc`, which grabs by its own clock, the two beats would meet and
 /// part: pictures doubled and lost.
-fn local_state(plan: &WebPlan) -> &'static str {
-    if plan.fps <= 30 && plan.capture == CaptureKind::Framebuffer {
-        r#"{"performance_tuning":{"battery_saver_mode":{"state":3}}}"#
-    } else {
-        "{}"
+fn local_state(plan: &WebPlan) -> String {
+    let mut auth = json!({"schemes": AUTH_SCHEMES});
+    if let Some(origin) = password_origin(plan) {
+        auth["http_auth_allowed_for_origins"] = json!([origin]);
     }
+    let mut state = json!({"auth": auth});
+    if plan.fps <= 30 && plan.capture == CaptureKind::Framebuffer {
+        state["performance_tuning"] = json!({"battery_saver_mode": {"state": 3}});
+    }
+    state.to_string()
+}
+
+/// The origin whose user and password stand in the page's address: the only one that is given a password. `None`: there is none.
+fn password_origin(plan: &WebPlan) -> Option<String> {
+    let Page::Address(url) = &plan.page else { return None };
+    let has_password = !url.username().is_empty() || url.password().is_some();
+    (has_password && matches!(url.scheme(), "http" | "https")).then(|| url.origin().ascii_serialization())
+}
+
+/// Whether the page's address has a user or a password in it.
+pub(super) fn has_password(plan: &WebPlan) -> bool {
+    password_origin(plan).is_some()
 }
 
 /// On where the kernel allows it: a page is untrusted.

@@ -5,13 +5,19 @@
 //! ```
 //!
 //! The pipes are the browser's descriptors 3 and 4. There is no port that another user or a page could connect to. A tab without a
-//! renderer does not answer, so every call has a deadline.
+//! renderer does not answer, so every call has a deadline. What the browser waits for (dialogs, paused requests and targets) is
+//! answered by a task of its own.
 
 mod connection;
 mod events;
+mod failed_navigation;
 mod framing;
 mod inbox;
+mod load;
+mod params;
 mod probe;
+mod progress;
+mod reply;
 mod session;
 
 use std::path::Path;
@@ -19,7 +25,6 @@ use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::address::Address;
@@ -28,10 +33,11 @@ use crate::files;
 use crate::process::Pipes;
 pub use connection::DevToolsError;
 use connection::{Connection, Running};
-use events::{PageEvent, Watch, Whose};
+use events::{PageEvent, Watch};
+pub(super) use failed_navigation::FailedNavigation;
 use inbox::Inbox;
 pub(super) use probe::{Answer, Probe};
-use session::{ANSWER_WITHIN, Navigated, Refusal, Session, within};
+use session::{Refusal, Session, within};
 
 /// The first tab comes some time after the browser answers.
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
@@ -40,15 +46,10 @@ const ATTACH_AGAIN: Duration = Duration::from_millis(500);
 /// Pages of a browser that has just been started; it has one, and perhaps a few of its own.
 const PAGES: usize = 16;
 const SCREENSHOT_WITHIN: Duration = Duration::from_secs(2);
-/// How long the page of a refusal may take to be shown, once its status is known; for the screenshot's sake.
-const REFUSAL_SHOWN_WITHIN: Duration = Duration::from_secs(2);
 /// To end what only a start needs. A page that crashes meanwhile is noticed after this at the latest.
 const QUIET_WITHIN: Duration = Duration::from_secs(1);
 /// Two frames at the slowest painting, and a busy machine. A page that paints nothing is recorded all the same.
 const PAINTED_WITHIN: Duration = Duration::from_millis(500);
-
-/// The page that crashes its renderer.
-const CRASH: &str = "chrome://crash";
 
 /// A DevTools connection without a tab yet. Dropping it ends the connection and so the browser.
 #[derive(Debug)]
@@ -81,25 +82,41 @@ pub(super) struct Tab {
     /// Of the page that was loaded last; what the page says may quote it.
     address: Option<Address>,
     document: Document,
-    _dialogs: AbortOnDropHandle<()>,
+    /// Requests that were still pending when the page was taken for loaded.
+    pending: Option<String>,
+    _replies: AbortOnDropHandle<()>,
     _running: Running,
+}
+
+/// What a tab is told before its first page.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TabTerms {
+    /// The page's size in pixels, where the window can't be that small.
+    pub(super) emulated: Option<(u32, u32)>,
+    /// The page's address has a password in it.
+    pub(super) has_password: bool,
 }
 
 /// The document in the page, as known from events.
 #[derive(Debug, Default)]
 struct Document {
     loader: Option<String>,
+    is_parsed: bool,
+    is_painted: bool,
     is_loaded: bool,
+    /// It has said `START_RECORDING`.
+    has_started: bool,
 }
 
 impl Document {
     fn note(&mut self, event: &PageEvent) {
         match event {
-            PageEvent::Document(loader) => {
-                *self = Self { loader: Some(loader.clone()), is_loaded: false };
-            }
+            PageEvent::Document(loader) => *self = Self { loader: Some(loader.clone()), ..Self::default() },
             PageEvent::Loading => self.is_loaded = false,
+            PageEvent::Parsed => self.is_parsed = true,
+            PageEvent::Painted => self.is_painted = true,
             PageEvent::Loaded => self.is_loaded = true,
+            PageEvent::Signal(Signal::Start) => self.has_started = true,
             _ => {}
         }
     }
@@ -113,6 +130,8 @@ pub(super) enum TabEvent {
     Refused(PageError),
     /// The renderer is gone; the browser is not.
     Crashed,
+    /// The page wanted to go where nothing can be shown; it was kept as it is.
+    NavigationFailed(FailedNavigation),
     /// The renderer of a frame in the page, or of a worker, is gone; the page is not.
     PartCrashed,
     /// The connection is gone.
@@ -120,18 +139,14 @@ pub(super) enum TabEvent {
 }
 
 impl Tab {
-    /// Attaches to the first tab of a browser that has just been started. `emulated`: the page's size in pixels, where the window
-    /// can't be that small.
-    pub(super) async fn open(
-        devtools: DevTools,
-        emulated: Option<(u32, u32)>,
-    ) -> Result<Self, DevToolsError> {
-        within("connect", CONNECT_WITHIN, Self::open_unbounded(devtools, emulated)).await
+    /// Attaches to the first tab of a browser that has just been started.
+    pub(super) async fn open(devtools: DevTools, terms: TabTerms) -> Result<Self, DevToolsError> {
+        within("connect", CONNECT_WITHIN, Self::open_unbounded(devtools, terms)).await
     }
 
     async fn open_unbounded(
         DevTools { connection, inbox, running }: DevTools,
-        emulated: Option<(u32, u32)>,
+        TabTerms { emulated, has_password }: TabTerms,
     ) -> Result<Self, DevToolsError> {
         // `Watch` listens already, so the tab's events are not missed.
         let browser =
@@ -140,13 +155,28 @@ impl Tab {
         let id = attach(&connection, &inbox).await?;
         browser("Browser.setDownloadBehavior", json!({"behavior": "deny", "eventsEnabled": false})).await?;
         let page = Session { connection, id };
+        let replies = TaskTracker::new().spawn(reply::answer(page.clone(), inbox.clone()));
+        let replies = AbortOnDropHandle::new(replies);
         for (method, params) in [
             ("Page.enable", json!({})),
             ("Page.setLifecycleEventsEnabled", json!({"enabled": true})),
             ("Runtime.enable", json!({})),
             ("Network.enable", json!({})),
+            ("Fetch.enable", reply::interception(has_password)),
         ] {
             page.call::<IgnoredAny>(method, params).await?;
+        }
+        for (method, params) in [
+            // The page is shown as to a person who has clicked on it: some pages stop without focus.
+            ("Emulation.setFocusEmulationEnabled", json!({"enabled": true})),
+            // A browser without an authenticator, and without a dialog about it.
+            ("WebAuthn.enable", json!({"enableUI": false})),
+        ] {
+            match page.call::<IgnoredAny>(method, params).await {
+                // A recording does without it.
+                Err(error @ DevToolsError::Refused { .. }) => tracing::warn!(%error, "not set"),
+                done => done.map(drop)?,
+            }
         }
         if let Some((width, height)) = emulated {
             let size = json!({
@@ -155,14 +185,14 @@ impl Tab {
             });
             page.call::<IgnoredAny>("Emulation.setDeviceMetricsOverride", size).await?;
         }
-        let dialogs = TaskTracker::new().spawn(answer_dialogs(page.clone(), inbox.clone()));
         Ok(Self {
             page,
             inbox,
             report: StartReport::default(),
             address: None,
             document: Document::default(),
-            _dialogs: AbortOnDropHandle::new(dialogs),
+            pending: None,
+            _replies: replies,
             _running: running,
         })
     }
@@ -172,106 +202,19 @@ impl Tab {
         Probe { page: self.page.clone() }
     }
 
-    /// Loads a page and answers with the signals it gave meanwhile.
-    pub(super) async fn load(
-        &mut self,
-        address: &Address,
-        deadline: Duration,
-    ) -> Result<Vec<Signal>, PageError> {
-        let url = address.expose();
-        let lost = |why: String| PageError::BrowserLost { url: address.shown(), why };
-        let crashed = || PageError::Crashed { url: address.shown() };
-        let (mut signals, mut refusal) = (Vec::new(), None);
-        // Events of the previous document. A crash among them is the reason for this load.
-        while let Some(event) = self.inbox.try_next() {
-            match event {
-                PageEvent::Gone(why) => return Err(lost(why)),
-                event => self.note(event, &mut signals),
-            }
-        }
-        self.report = StartReport::default();
-        self.address = Some(address.clone());
-        let before = self.document.loader.clone();
-        // A page that is loaded again finds its network events off. A crashed renderer takes note of that only when the
-        // navigation has brought a new one, so the command is sent first and its answer is not awaited.
-        let enabled = within("Network.enable", ANSWER_WITHIN, self.page.post("Network.enable", json!({})));
-        enabled.await.map_err(|error| lost(error.to_string()))?;
-        let page = self.page.clone();
-        let navigate = async {
-            if url.as_str() == CRASH {
-                // Chromium goes there for a person who types it alone. There is no answer from the one that crashed.
-                page.post("Page.crash", json!({})).await?;
-                std::future::pending::<()>().await;
-            }
-            page.call::<Navigated>("Page.navigate", json!({"url": url.as_str()})).await
-        };
-        tokio::pin!(navigate);
-        let last = Instant::now() + deadline;
-        let give_up = tokio::time::sleep_until(last);
-        tokio::pin!(give_up);
-        let mut navigated: Option<Navigated> = None;
-        let is_over = loop {
-            match &navigated {
-                Some(Navigated { loader_id: None, error_text: None }) => break true,
-                Some(_) if self.document.is_loaded && self.document.loader != before => break true,
-                Some(_) | None => {}
-            }
-            let soon = || last.min(Instant::now() + REFUSAL_SHOWN_WITHIN);
-            tokio::select! {
-                biased;
-                event = self.inbox.next() => match event {
-                    PageEvent::Crashed => return Err(crashed()),
-                    PageEvent::Gone(why) => return Err(lost(why)),
-                    PageEvent::Response { status } if status >= 400 => {
-                        self.report.status = Some(status);
-                        give_up.as_mut().reset(soon());
-                    }
-                    // What is not a page to show never ends its navigation.
-                    PageEvent::RequestFailed { reason, whose: Whose::Page, .. } => {
-                        refusal = Some(reason);
-                        give_up.as_mut().reset(soon());
-                    }
-                    // A script went elsewhere.
-                    PageEvent::Requested if refusal.take().is_some() => give_up.as_mut().reset(last),
-                    event => self.note(event, &mut signals),
-                },
-                done = &mut navigate, if navigated.is_none() => match done {
-                    Ok(done) => {
-                        if done.error_text.is_some() {
-                            give_up.as_mut().reset(soon());
-                        }
-                        navigated = Some(done);
-                    }
-                    Err(error) => return Err(lost(error.to_string())),
-                },
-                () = &mut give_up => break false,
-            }
-        };
-        // What came with the end of the load.
-        while let Some(event) = self.inbox.try_next() {
-            match event {
-                PageEvent::Crashed => return Err(crashed()),
-                PageEvent::Gone(why) => return Err(lost(why)),
-                event => self.note(event, &mut signals),
-            }
-        }
-        if let Some(status) = self.report.status.filter(|status| *status >= 400) {
-            return Err(PageError::Status { url: address.shown(), status });
-        }
-        if let Some(code) = navigated.and_then(|done| done.error_text) {
-            return Err(PageError::of_network(url, &code));
-        }
-        match (is_over, refusal) {
-            (true, _) => {}
-            (false, Some(code)) => return Err(PageError::of_network(url, &code)),
-            (false, None) => {
-                return Err(PageError::TimedOut { url: address.shown(), seconds: deadline.as_secs() });
-            }
-        }
-        if let Some(error) = self.template_error().await {
-            return Err(error);
-        }
-        Ok(signals)
+    /// The document that is shown; another one has another id.
+    pub(super) fn document(&self) -> Option<&str> {
+        self.document.loader.as_deref()
+    }
+
+    /// Keeps what is shown when a navigation of the page fails, or has Chromium show its error page.
+    pub(super) fn set_keeps_page(&self, keeps_page: bool) {
+        self.inbox.set_keeps_page(keeps_page);
+    }
+
+    /// The requests that were still pending when the page was taken for loaded; `None`: it was loaded.
+    pub(super) const fn take_pending(&mut self) -> Option<String> {
+        self.pending.take()
     }
 
     /// Waits until the loaded page has been painted, or has had its time for it.
@@ -325,13 +268,14 @@ impl Tab {
             }
             match event {
                 PageEvent::Crashed => return TabEvent::Crashed,
+                PageEvent::NavigationFailed(failed) => return TabEvent::NavigationFailed(failed),
                 PageEvent::PartCrashed => return TabEvent::PartCrashed,
                 PageEvent::Gone(why) => return TabEvent::Lost(why),
                 event => {
                     let mut signals = Vec::new();
                     self.note(event, &mut signals);
-                    if let Some(signal) = signals.first() {
-                        return TabEvent::Signal(*signal);
+                    if let Some(signal) = signals.into_iter().next() {
+                        return TabEvent::Signal(signal);
                     }
                 }
             }
@@ -366,11 +310,21 @@ impl Tab {
         self.document.note(&event);
         match event {
             PageEvent::Said { line, more } => self.report.logged(&self.scrubbed(&line), more),
-            PageEvent::Signal(signal) => signals.push(signal),
+            PageEvent::Signal(signal) => {
+                // The first of a kind counts, however often a page repeats it.
+                let is_known =
+                    |known: &Signal| std::mem::discriminant(known) == std::mem::discriminant(&signal);
+                if !signals.iter().any(is_known) {
+                    signals.push(signal);
+                }
+            }
             PageEvent::Response { status } => self.report.status = Some(status),
             PageEvent::RequestFailed { url, reason, .. } => self.report.failed(&url, &reason),
             PageEvent::Requested
+            | PageEvent::NavigationFailed(_)
             | PageEvent::Document(_)
+            | PageEvent::Parsed
+            | PageEvent::Painted
             | PageEvent::Loading
             | PageEvent::Loaded
             | PageEvent::PartCrashed => {}
@@ -400,7 +354,7 @@ impl Tab {
     /// The value of an expression in the page.
     #[cfg(test)]
     pub(super) async fn evaluate(&self, expression: &str) -> Result<Value, DevToolsError> {
-        within("evaluate", ANSWER_WITHIN, self.page.value(expression)).await
+        within("evaluate", session::ANSWER_WITHIN, self.page.value(expression)).await
     }
 }
 
@@ -430,16 +384,6 @@ async fn attach(connection: &Connection, inbox: &Inbox) -> Result<String, DevToo
 
 async fn attach_to(connection: &Connection, target: &str) -> Result<(), DevToolsError> {
     connection.post(None, "Target.attachToTarget", json!({"targetId": target, "flatten": true})).await
-}
-
-/// Accepts every dialog: the page would wait for an answer.
-async fn answer_dialogs(page: Session, inbox: Inbox) {
-    loop {
-        inbox.dialog().await;
-        if page.post("Page.handleJavaScriptDialog", json!({"accept": true})).await.is_err() {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -16,21 +16,33 @@ pub(super) const ADDRESS: usize = 512;
 /// Bytes that are shown of a `div.error`.
 const TEMPLATE_ERROR: usize = 2 << 10;
 
-/// What a page can say to the recording, by logging exactly this text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a page can say to the recording, by logging exactly this text. The last two count of pages that show a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Signal {
     /// `START_RECORDING`
     Start,
     /// `END_RECORDING`
     End,
+    /// `WEIR_ROOM_ID RM_…`: it is in the room of this id.
+    InRoom(String),
+    /// `WEIR_EVICTED`: another participant came into the room under its identity.
+    Evicted,
 }
+
+/// Bytes of a room's id. Real ones have some fifteen.
+const ROOM_ID: usize = 64;
 
 /// The signals among the arguments of one console call, whichever method it was.
 pub(super) fn signals(arguments: &[String]) -> impl Iterator<Item = Signal> + '_ {
     arguments.iter().filter_map(|argument| match argument.as_str() {
         "START_RECORDING" => Some(Signal::Start),
         "END_RECORDING" => Some(Signal::End),
-        _ => None,
+        "WEIR_EVICTED" => Some(Signal::Evicted),
+        text => {
+            let id = text.strip_prefix("WEIR_ROOM_ID ")?;
+            let is_plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+            (is_plain && (1..=ROOM_ID).contains(&id.len())).then(|| Signal::InRoom(id.to_owned()))
+        }
     })
 }
 
@@ -92,6 +104,11 @@ impl PageError {
             "ABORTED" => Self::NotAPage { url },
             _ => Self::Network { url, code: code.to_owned() },
         }
+    }
+
+    /// An answer that is no page to show.
+    pub(super) fn of_status(url: &Url, status: i64) -> Self {
+        Self::Status { url: redacted(url), status: u16::try_from(status).unwrap_or_default() }
     }
 
     /// Whether it may be another time.
@@ -235,6 +252,10 @@ mod tests {
         assert_eq!(found(&["now:", "END_RECORDING"]), [Signal::End]);
         assert_eq!(found(&["START_RECORDING", "END_RECORDING"]), [Signal::Start, Signal::End]);
         assert_eq!(found(&["START_RECORDING "]), []);
+        assert_eq!(found(&["WEIR_ROOM_ID RM_x1"]), [Signal::InRoom("RM_x1".to_owned())]);
+        let long = format!("WEIR_ROOM_ID {}", "x".repeat(65));
+        assert_eq!(found(&["WEIR_ROOM_ID ", "WEIR_ROOM_ID ../x", long.as_str()]), []);
+        assert_eq!(found(&["WEIR_EVICTED"]), [Signal::Evicted]);
         assert_eq!(found(&["start_recording", "\"START_RECORDING\""]), []);
     }
 

@@ -16,9 +16,9 @@ use tokio::sync::watch;
 
 use super::WebError;
 use super::address::{Address, Addresses};
-use super::browser::{Browser, BrowserError, Surroundings, emulated_size};
+use super::browser::{Browser, BrowserError, Surroundings, emulated_size, has_password};
 use super::capture::{PictureCapture, PictureSlot, Screen, SoundCapture, alignment};
-use super::cdp::{Tab, TabEvent};
+use super::cdp::{FailedNavigation, Tab, TabEvent, TabTerms};
 use super::display::Display;
 use super::guard::{Guard, Refusals};
 use super::page::{PageError, Signal, StartReport};
@@ -66,6 +66,8 @@ pub(super) enum StageEvent {
     Refused(PageError),
     /// The page's renderer is gone; the rest stands.
     PageLost(String),
+    /// The page wanted to go where nothing can be shown; it was kept as it is.
+    NavigationFailed(FailedNavigation),
     /// Anything else is gone.
     StageLost(String),
     /// Something stands still, goes on, or was replaced by itself.
@@ -131,20 +133,43 @@ impl Stage {
             awaits_start: plan.start == StartRule::OnSignal && !signals.contains(&Signal::Start),
             _dir: dir,
         };
+        stage.tab.set_keeps_page(true);
         stage.settle().await;
         stage.watch();
         tracing::info!(stage = number, ms = begun.elapsed().as_millis(), "the page is shown");
         Ok((stage, signals))
     }
 
-    /// Loads the page again in the same browser.
+    /// Loads the page again in the same browser, where it is lost.
     pub(super) async fn reload(&mut self, address: &Address) -> Result<Vec<Signal>, PageError> {
         self.vitals = None;
+        // The browser's own error says why it can't be loaded.
+        self.tab.set_keeps_page(false);
         let loaded = self.tab.load(address, Patience::AGAIN.load).await;
         let signals = loaded.map_err(|error| explained(error, self.guard.as_ref()))?;
+        self.tab.set_keeps_page(true);
         self.settle().await;
         self.watch();
         Ok(signals)
+    }
+
+    /// Goes where the page could not go. What is shown stays, unless there is something to show.
+    pub(super) async fn retry(&mut self, address: &Address) -> Result<Vec<Signal>, PageError> {
+        self.vitals = None;
+        let loaded = self.tab.load(address, Patience::AGAIN.load).await;
+        self.settle().await;
+        self.watch();
+        loaded.map_err(|error| explained(error, self.guard.as_ref()))
+    }
+
+    /// The document that is shown; another one has another id.
+    pub(super) fn document(&self) -> Option<&str> {
+        self.tab.document()
+    }
+
+    /// The requests that were still pending when the page was taken for loaded; `None`: it was loaded.
+    pub(super) const fn take_pending(&mut self) -> Option<String> {
+        self.tab.take_pending()
     }
 
     fn watch(&mut self) {
@@ -193,6 +218,7 @@ impl Stage {
                 TabEvent::Signal(signal) => StageEvent::Signal(signal),
                 TabEvent::Refused(error) => StageEvent::Refused(error),
                 TabEvent::Crashed => StageEvent::PageLost("the page's renderer crashed".to_owned()),
+                TabEvent::NavigationFailed(failed) => StageEvent::NavigationFailed(failed),
                 TabEvent::PartCrashed => StageEvent::News(News::Died("a frame or worker of the page")),
                 TabEvent::Lost(why) => StageEvent::StageLost(format!("the browser was lost: {why}")),
             },
@@ -268,7 +294,8 @@ async fn open<'a>(
         let mut browser = Browser::start(around(), plan).await?;
         step("the browser is up");
         let devtools = browser.take_devtools().ok_or(BrowserError::NoPipes)?;
-        let mut tab = Tab::open(devtools, emulated_size(plan)).await?;
+        let terms = TabTerms { emulated: emulated_size(plan), has_password: has_password(plan) };
+        let mut tab = Tab::open(devtools, terms).await?;
         step("the browser listens");
         match tab.load(&addresses.next()?, patience.load).await {
             Ok(signals) => return Ok((browser, tab, signals)),

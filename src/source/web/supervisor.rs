@@ -8,12 +8,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::WebError;
+use super::absence::{self, Absence};
 use super::address::Addresses;
 use super::capture::PictureSlot;
+use super::cdp::FailedNavigation;
 use super::page::{Signal, StartReport};
 use super::relapses::{ATTEMPTS, Relapses, Verdict};
 use super::stage::{Patience, Stage, StageEvent};
 use super::vitals::{News, Part, RECORDER_STALLED};
+use crate::plan::page::Page;
 use crate::plan::source::WebPlan;
 use crate::source::{SourceContext, SourceEvent};
 
@@ -34,6 +37,10 @@ pub(super) struct Supervisor {
     stages: u32,
     /// What stands still, and since when.
     stalled: BTreeMap<Part, Instant>,
+    /// The page's server is away.
+    absence: Option<Absence>,
+    /// How often it was.
+    absences: u32,
 }
 
 impl Supervisor {
@@ -45,7 +52,8 @@ impl Supervisor {
     ) -> Self {
         let relapses = Relapses::default();
         let stalled = BTreeMap::new();
-        Self { plan, addresses, context, slot, relapses, ready: false, ended: false, stages: 1, stalled }
+        let (ready, ended, absence, absences) = (false, false, None, 0);
+        Self { plan, addresses, context, slot, relapses, ready, ended, stages: 1, stalled, absence, absences }
     }
 
     pub(super) fn tell(&self, event: SourceEvent) {
@@ -54,12 +62,25 @@ impl Supervisor {
     }
 
     pub(super) fn on_signal(&mut self, signal: Signal) {
+        // Any other page joins no room as this egress, whatever it logs.
+        let is_room = matches!(self.plan.page, Page::Room(_));
         let (said, event) = match signal {
             Signal::Start => (&mut self.ready, SourceEvent::Ready),
             Signal::End => (&mut self.ended, SourceEvent::Ended),
+            Signal::Evicted if is_room => (&mut self.ended, SourceEvent::Evicted),
+            Signal::InRoom(room_id) if is_room => return self.tell(SourceEvent::InRoom { room_id }),
+            Signal::Evicted | Signal::InRoom(_) => return,
         };
         if !std::mem::replace(said, true) {
             self.tell(event);
+        }
+    }
+
+    /// Tells of a page that was taken for loaded without all of it.
+    pub(super) fn on_pending(&self, pending: Option<String>) {
+        if let Some(what) = pending {
+            let why = "the request was still pending when the page was taken for loaded".to_owned();
+            self.tell(SourceEvent::Lacking { what, why });
         }
     }
 
@@ -148,9 +169,23 @@ impl Supervisor {
                     continue;
                 }
                 event = stage.next() => event,
+                () = due(self.absence.as_ref()) => {
+                    let tried = tokio::select! {
+                        biased;
+                        () = stop.cancelled() => break,
+                        tried = self.try_again(&mut stage) => tried,
+                    };
+                    match tried {
+                        Some(lost) => StageEvent::PageLost(lost),
+                        None => continue,
+                    }
+                }
             };
-            if !matches!(event, StageEvent::Signal(_) | StageEvent::News(_)) {
+            if !matches!(event, StageEvent::Signal(_) | StageEvent::News(_) | StageEvent::NavigationFailed(_))
+            {
                 self.end_watch(&mut stage);
+                // What is lost is brought back where it was at first.
+                self.absence = None;
             }
             let recovered = match event {
                 StageEvent::Signal(signal) => {
@@ -159,6 +194,10 @@ impl Supervisor {
                 }
                 StageEvent::News(news) => {
                     self.on_news(news);
+                    continue;
+                }
+                StageEvent::NavigationFailed(failed) => {
+                    self.on_navigation_failed(failed, &stage);
                     continue;
                 }
                 StageEvent::Refused(error) => {
@@ -185,6 +224,65 @@ impl Supervisor {
         stage.close().await;
     }
 
+    /// The page wanted to go where nothing can be shown.
+    fn on_navigation_failed(&mut self, FailedNavigation { url, error }: FailedNavigation, stage: &Stage) {
+        let address = match (self.addresses.next(), url) {
+            (Ok(page), Some(url)) => page.elsewhere(&url),
+            // It sent something, which is not sent again.
+            (Ok(page), None) => page,
+            (Err(error), _) => {
+                tracing::warn!(%error, "the page has no address");
+                return;
+            }
+        };
+        if let Some(absence) = &mut self.absence {
+            absence.redirect(address);
+            return;
+        }
+        tracing::warn!(%error, "a navigation of the page failed; the page is kept, and its server is tried again");
+        let now = tokio::time::Instant::now();
+        let absence = Absence::new(now, address, stage.document(), self.absences);
+        self.absences = self.absences.saturating_add(1);
+        if absence.is_told() {
+            self.tell(SourceEvent::Interrupted { why: error.to_string() });
+        }
+        self.absence = Some(absence);
+    }
+
+    /// Goes where the page could not go. Gives why the page itself was lost by that.
+    async fn try_again(&mut self, stage: &mut Stage) -> Option<String> {
+        let mut absence = self.absence.take()?;
+        if !absence.is_over(stage.document()) {
+            match stage.retry(absence.address()).await {
+                Ok(signals) => signals.into_iter().for_each(|signal| self.on_signal(signal)),
+                Err(error) => match absence.verdict(&error, stage.document()) {
+                    absence::Verdict::Back => {
+                        tracing::warn!(%error, "the page's server is back, without the page")
+                    }
+                    absence::Verdict::Away => {
+                        tracing::debug!(%error, "the page's server is still away");
+                        absence.failed(tokio::time::Instant::now());
+                        self.absence = Some(absence);
+                        return None;
+                    }
+                    absence::Verdict::Lost(why) => return Some(why),
+                },
+            }
+        }
+        let now = tokio::time::Instant::now();
+        let gap = absence.gap(now);
+        tracing::info!(gap_ms = gap.as_millis(), "the page is back");
+        if absence.is_told() {
+            self.tell(SourceEvent::Resumed { gap });
+            self.on_pending(stage.take_pending());
+        } else if let (Some(from), Some(to)) =
+            (self.media_time(absence.since().into_std()), self.media_time(now.into_std()))
+        {
+            self.tell(SourceEvent::Stalled { what: "the page's server was away", from, to });
+        }
+        None
+    }
+
     /// Brings a page or a stage back; `None`: given up (and said), or stopped.
     async fn interrupted(
         &mut self,
@@ -208,11 +306,12 @@ impl Supervisor {
                 attempt = attempt => attempt,
             };
             match attempt {
-                Ok((stage, signals)) => {
+                Ok((mut stage, signals)) => {
                     self.relapses.went_well();
                     let gap = since.elapsed();
                     tracing::info!(gap_ms = gap.as_millis(), "the page is back");
                     self.tell(SourceEvent::Resumed { gap });
+                    self.on_pending(stage.take_pending());
                     for signal in signals {
                         self.on_signal(signal);
                     }
@@ -241,5 +340,13 @@ impl Supervisor {
         self.stages += 1;
         let Self { plan, addresses, context, slot, .. } = self;
         Stage::start(plan, addresses, context, slot.clone(), number, Patience::AGAIN).await
+    }
+}
+
+/// Waits until a page whose server is away is tried again.
+async fn due(absence: Option<&Absence>) {
+    match absence {
+        Some(absence) => tokio::time::sleep_until(absence.next()).await,
+        None => std::future::pending().await,
     }
 }

@@ -130,6 +130,7 @@ fn processes_of(run_dir: &Path) -> impl Iterator<Item = (i32, String)> + use<> {
 pub(super) fn plan(url: &Url) -> WebPlan {
     WebPlan {
         page: Page::Address(url.clone()),
+        room: None,
         start: StartRule::OnLoad,
         capture: CaptureKind::Framebuffer,
         width: 640,

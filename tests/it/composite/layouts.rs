@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::service::{self, STAGE};
-use super::{GAP, Moments, SIZE};
+use super::{Moments, SIZE};
 use crate::support::layout::Region;
 use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::pictures::Still;
@@ -17,10 +17,11 @@ const WHOLE: Region = Region::new(0.0, 0.0, 1.0, 1.0);
 /// A third of the width at most, here a quarter, 24 pixels from the lower right corner.
 const INSET: Region = Region::new(936.0 / 1280.0, 516.0 / 720.0, 320.0 / 1280.0, 180.0 / 720.0);
 
-/// A place in the column beside the stage: tiles of 16 to 10, the first one at the top.
+/// A place in the column beside the stage: a sixth of the width, tiles of 16 to 10, the first one at the top.
 fn beside(place: usize) -> Region {
-    let (width, height) = (212.0, 132.5);
-    Region::new(0.0, place as f64 * (height + 8.0) / SIZE.1, width / SIZE.0, height / SIZE.1)
+    let width = SIZE.0 / 6.0;
+    let height = width * 10.0 / 16.0;
+    Region::new(0.0, place as f64 * height / SIZE.1, width / SIZE.0, height / SIZE.1)
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn everybody_is_where_the_layout_has_them() {
             places.iter().map(|place| room::who(still, *place).unwrap_or_default()).collect()
         }
     };
-    let grid = room::grid(2, 2, SIZE, GAP);
+    let grid = room::grid(2, 2);
     let staged = [STAGE, beside(0), beside(1)];
 
     let mut moments = Moments::of(dir.path().join(service::SEEN));

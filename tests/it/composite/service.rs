@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{GAP, Moments, SIZE, assert_heard, seen, until_heard};
+use super::{Moments, assert_heard, seen, until_heard};
 use crate::support::layout::Region;
 use crate::support::livekit::{Client, LiveKitServer, Redis};
 use crate::support::measure::pictures::Still;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const SEEN: &str = "seen/room";
 
 /// Where the stage of `speaker` is, and below its column.
-pub(super) const STAGE: Region = Region::new(220.0 / 1280.0, 0.0, 1060.0 / 1280.0, 1.0);
+pub(super) const STAGE: Region = Region::new(1.0 / 6.0, 0.0, 5.0 / 6.0, 1.0);
 const BELOW: Region = Region::new(0.0, 0.9, 0.1, 0.1);
 
 pub(super) fn until(livekit: &LiveKitServer, weir: &mut Serve, id: &str, status: &str) -> Value {
@@ -152,7 +152,7 @@ fn a_service_that_stands_alone_records_a_room() {
         weir.callers().call("UpdateLayout", &json!({ "egress_id": id, "layout": layout }))
     };
     let mut moments = Moments::of(dir.path().join(SEEN));
-    let single = |still: &Still| room::who(still, room::grid(1, 1, SIZE, GAP)[0]).is_some();
+    let single = |still: &Still| room::who(still, room::grid(1, 1)[0]).is_some();
     moments.until(&mut weir, single, true);
     let updated = layout(&weir, "grid").unwrap();
     assert_eq!(updated["status"], "EGRESS_ACTIVE", "{updated}");

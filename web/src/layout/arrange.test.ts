@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { names, template } from "./layouts";
-import { GAP, type Options, type Placement, pictureSize, type Size, type Tile } from "./template";
+import { type Options, type Placement, pictureSize, type Size, type Tile } from "./template";
 
 const HD = { width: 1280, height: 720 };
 const PORTRAIT = { width: 720, height: 1280 };
@@ -99,14 +99,22 @@ describe("grid", () => {
   ])("%d tiles in %o: %d columns, %d rows", (count, stage, columns, rows) => {
     const placements = arrange("grid", tiles(count), stage);
     expect(placements).toHaveLength(Math.min(count, columns * rows));
-    const width = (stage.width - (columns - 1) * GAP) / columns;
-    const height = (stage.height - (rows - 1) * GAP) / rows;
-    placements.forEach((placement, index) => {
-      expect(Math.abs(placement.x - (index % columns) * (width + GAP))).toBeLessThanOrEqual(0.5);
-      expect(Math.abs(placement.y - Math.floor(index / columns) * (height + GAP))).toBeLessThanOrEqual(0.5);
-      expect(Math.abs(placement.width - width)).toBeLessThanOrEqual(1);
-      expect(Math.abs(placement.height - height)).toBeLessThanOrEqual(1);
+    const edges = (length: number, count: number, at: number) =>
+      [at, at + 1].map((edge) => Math.round((length / count) * edge));
+    placements.forEach(({ x, y, width, height }, index) => {
+      const [column, row] = [index % columns, Math.floor(index / columns)];
+      expect([x, x + width]).toEqual(edges(stage.width, columns, column));
+      expect([y, y + height]).toEqual(edges(stage.height, rows, row));
     });
+  });
+
+  test("cells touch one another", () => {
+    expect(boxes(arrange("grid", tiles(4)))).toEqual([
+      "0,0 640x360",
+      "640,0 640x360",
+      "0,360 640x360",
+      "640,360 640x360",
+    ]);
   });
 
   test("a camera fills its cell; an upright one and a screen are shown whole", () => {
@@ -126,14 +134,28 @@ describe("speaker", () => {
     expect(arrange("speaker", [])).toEqual([]);
     expect(boxes(arrange("speaker", tiles(1)))).toEqual(["0,0 1280x720"]);
     const three = arrange("speaker", tiles(3));
-    // 1fr : 5fr with a gap of 8 px; the column's tiles are 16:10.
-    expect(boxes(three)).toEqual(["220,0 1060x720", "0,0 212x133", "0,141 212x132"]);
+    // 1fr : 5fr; the column's tiles are 16:10.
+    expect(boxes(three)).toEqual(["213,0 1067x720", "0,0 213x133", "0,133 213x134"]);
     expect(three.map(({ role }) => role)).toEqual(["stage", "column", "column"]);
+    const full = arrange("speaker", tiles(3), { width: 1920, height: 1080 });
+    expect(boxes(full)).toEqual(["320,0 1600x1080", "0,0 320x200", "0,200 320x200"]);
+  });
+
+  const stages = [HD, PORTRAIT, { width: 1920, height: 1080 }, { width: 854, height: 480 }];
+  test.each(stages)("tiles touch one another in %o", (stage) => {
+    const [first, ...column] = arrange("speaker", tiles(9), stage);
+    expect(first?.width).toBe(stage.width - (first?.x ?? 0));
+    let y = 0;
+    for (const tile of column) {
+      expect([tile.x, tile.width, tile.y]).toEqual([0, first?.x, y]);
+      y += tile.height;
+    }
   });
 
   test("the column has as many as fit", () => {
     expect(arrange("speaker", tiles(30))).toHaveLength(1 + 5);
-    expect(arrange("speaker", tiles(30), PORTRAIT)).toHaveLength(1 + 15);
+    // Tiles of 120x75.
+    expect(arrange("speaker", tiles(30), PORTRAIT)).toHaveLength(1 + 17);
   });
 });
 
@@ -167,6 +189,13 @@ describe("branded", () => {
     const [screen, ...cameras] = tiles(3);
     const placements = arrange("branded", screen ? [{ ...screen, kind: "screen-share" }, ...cameras] : []);
     expect(placements.map(({ role }) => role)).toEqual(["stage", "column", "column"]);
+    const [stage, tile] = placements;
+    expect(stage?.x).toBe((tile?.x ?? 0) + (tile?.width ?? 0) + 8);
+  });
+
+  test("the ground is seen between tiles", () => {
+    const [left, right] = arrange("branded", tiles(2));
+    expect(right?.x).toBe((left?.x ?? 0) + (left?.width ?? 0) + 8);
   });
 
   test("ornaments are what was asked for, and pictures come from the web alone", () => {

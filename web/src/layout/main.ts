@@ -61,6 +61,11 @@ class Page {
     this.#change();
     await this.#room.connect(this.#query.url, this.#query.token);
     this.#joinedAt = performance.now();
+    // Servers may tell it only after the join.
+    void this.#room.getSid().then(
+      (id) => say(`WEIR_ROOM_ID ${id}`),
+      () => warn("the room's id is unknown"),
+    );
     this.#relayout();
     this.#change();
     for (const wait of [WITHOUT_VIDEO, WITHOUT_PICTURE]) {
@@ -101,7 +106,8 @@ class Page {
       .on(RoomEvent.Disconnected, (reason) => {
         if (this.#joinedAt !== undefined) {
           warn(`the room is left: ${reason === undefined ? "unknown reason" : DisconnectReason[reason]}`);
-          say("END_RECORDING");
+          // Another recorder of this egress is in the room.
+          say(reason === DisconnectReason.DUPLICATE_IDENTITY ? "WEIR_EVICTED" : "END_RECORDING");
         }
       });
     window.addEventListener("resize", change);

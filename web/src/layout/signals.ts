@@ -1,6 +1,9 @@
-// The words that the recorder waits for. They go to the console, as LiveKit's templates have it.
+// The words that the recorder waits for. They go to the console, as LiveKit's templates have it. Those that begin with `WEIR_` are
+// Weir's own.
 
-export function say(signal: "START_RECORDING" | "END_RECORDING"): void {
+export type Signal = "START_RECORDING" | "END_RECORDING" | "WEIR_EVICTED" | `WEIR_ROOM_ID ${string}`;
+
+export function say(signal: Signal): void {
   // biome-ignore lint/suspicious/noConsole: this is how the recorder is told.
   console.log(signal);
 }

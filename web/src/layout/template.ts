@@ -56,9 +56,6 @@ export interface Layout {
   ornaments?(options: Options): Ornament[];
 }
 
-/** Between tiles, in pixels. */
-export const GAP = 8;
-
 /** All of a stage. */
 export function whole(stage: Size): Box {
   return { x: 0, y: 0, ...stage };
@@ -119,13 +116,13 @@ export function gridShape(count: number, { width, height }: Size): GridShape {
 
 /**
  * Tiles in a grid of equal cells, row by row; those that have no cell are not placed. `shape`: where it is not to be
- * {@link gridShape}'s.
+ * {@link gridShape}'s. `gap`: between cells, in pixels; LiveKit's own page has none.
  */
 export function inGrid(
   tiles: readonly Tile[],
   box: Box,
   { columns, rows }: GridShape = gridShape(tiles.length, box),
-  gap = GAP,
+  gap = 0,
 ): Placement[] {
   const width = (box.width - (columns - 1) * gap) / columns;
   const height = (box.height - (rows - 1) * gap) / rows;
@@ -144,12 +141,15 @@ function column(box: Box, gap: number): { width: number; height: number; places:
 }
 
 /** The ranks of {@link besideStage}: the stage, then the column. */
-export function stageRanks(box: Box, gap = GAP): number[] {
+export function stageRanks(box: Box, gap = 0): number[] {
   return [1, column(box, gap).places];
 }
 
-/** The first tile on a stage, the next in a column on the left of it. Alone it has all the room. */
-export function besideStage(tiles: readonly Tile[], box: Box, gap = GAP): Placement[] {
+/**
+ * The first tile on a stage, the next in a column on the left of it. Alone it has all the room. `gap`: between tiles, in pixels;
+ * LiveKit's own page has none.
+ */
+export function besideStage(tiles: readonly Tile[], box: Box, gap = 0): Placement[] {
   const [first, ...others] = tiles;
   if (first === undefined) {
     return [];

@@ -46,6 +46,22 @@ fn an_egress_that_starts_shows_all_its_fields() {
     assert_eq!(info.json(), expected);
 }
 
+/// Where there is one kind of output, old clients find its result here.
+#[test]
+#[allow(deprecated)]
+fn the_one_result_shows_all_its_fields_too() {
+    use proto::egress_info::Result;
+    let streams = proto::StreamInfoList { info: vec![proto::StreamInfo::default()] };
+    for (result, at, zero) in [
+        (Result::File(proto::FileInfo::default()), "/file/size", json!("0")),
+        (Result::Segments(proto::SegmentsInfo::default()), "/segments/segment_count", json!("0")),
+        (Result::Stream(streams), "/stream/info/0/started_at", json!("0")),
+    ] {
+        let info = proto::EgressInfo { result: Some(result), ..proto::EgressInfo::default() };
+        assert_eq!(info.json().pointer(at), Some(&zero), "{at}");
+    }
+}
+
 #[test]
 fn what_is_written_reads_back_the_same() {
     let s3 = proto::S3Upload {

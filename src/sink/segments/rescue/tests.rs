@@ -11,16 +11,9 @@ fn stream(pictures: u64) -> Vec<u8> {
     };
     let mut bytes = packet(&[0x47, 0x40, 0x00, 0x10, 0]);
     for at in 0..pictures {
-        let time = at * 3600;
-        let byte = |shift: u64, mask: u64| u8::try_from(time >> shift & mask).unwrap();
-        let times = [
-            0x21 | byte(30, 7) << 1,
-            byte(22, 0xff),
-            byte(15, 0x7f) << 1 | 1,
-            byte(7, 0xff),
-            byte(0, 0x7f) << 1 | 1,
-        ];
-        let head = [&[0x47, 0x41, 0x00, 0x10, 0, 0, 1, 0xe0, 0, 0, 0x80, 0x80, 5][..], &times].concat();
+        let head =
+            [&[0x47, 0x41, 0x00, 0x10, 0, 0, 1, 0xe0, 0, 0, 0x80, 0x80, 5][..], &pes::pts_bytes(at * 3600)]
+                .concat();
         bytes.extend(packet(&head));
         bytes.extend(packet(&[0x47, 0x01, 0x00, 0x10]));
     }

@@ -8,6 +8,7 @@ use mp4_atom::{Decode, Moof, Moov};
 use super::av1;
 use super::boxes::{Header, begins_a_header, begins_with_mvhd, find_next, names_a_fragment};
 use super::fragment::runs_of;
+use super::parameter_sets;
 use super::tables::Tables;
 use super::track::Track;
 use crate::sink::whole::damage::Damage;
@@ -235,6 +236,7 @@ impl Walk {
         }
         pieces.sort_unstable_by_key(|piece| piece.offset);
         av1::configure(&mut moov, &pieces, source)?;
+        parameter_sets::configure(&mut moov, &tracks, &pieces, source)?;
         if self.ftyp.is_empty() {
             self.ftyp = FTYP.to_vec();
         }

@@ -73,26 +73,27 @@ impl Tables {
 
     /// Makes the last sample last until `end`, where it ends earlier.
     pub(super) fn stretch(&mut self, end: u64) {
-        let Some(missing) = end.checked_sub(self.end).filter(|missing| *missing > 0) else { return };
-        let Some(last) = self.durations.last_mut() else { return };
-        let delta = u32::try_from(u64::from(last.sample_delta) + missing).unwrap_or(u32::MAX);
-        if last.sample_count == 1 {
-            last.sample_delta = delta;
-        } else {
-            last.sample_count -= 1;
-            self.durations.push(SttsEntry { sample_count: 1, sample_delta: delta });
+        if let Some(missing) = end.checked_sub(self.end).filter(|missing| *missing > 0)
+            && let Some(last) = self.durations.last()
+        {
+            self.end_last(end, u64::from(last.sample_delta) + missing);
         }
-        self.end = end;
     }
 
     /// Makes the last sample end at `end`, where it ends later and begins before.
     fn shorten(&mut self, end: u64) {
-        let Some(over) = self.end.checked_sub(end).filter(|over| *over > 0) else { return };
+        if let Some(over) = self.end.checked_sub(end).filter(|over| *over > 0)
+            && let Some(last) = self.durations.last()
+            && let Some(delta) = u64::from(last.sample_delta).checked_sub(over).filter(|delta| *delta > 0)
+        {
+            self.end_last(end, delta);
+        }
+    }
+
+    /// Gives the last sample a duration of its own, with which it ends at `end`.
+    fn end_last(&mut self, end: u64, duration: u64) {
         let Some(last) = self.durations.last_mut() else { return };
-        let Some(delta) = u64::from(last.sample_delta).checked_sub(over).filter(|delta| *delta > 0) else {
-            return;
-        };
-        let delta = u32::try_from(delta).unwrap_or(u32::MAX);
+        let delta = u32::try_from(duration).unwrap_or(u32::MAX);
         if last.sample_count == 1 {
             last.sample_delta = delta;
         } else {
@@ -132,6 +133,22 @@ impl Tables {
         stbl.stsz = Stsz { samples: StszSamples::Different { sizes: self.sizes } };
         stbl.stsc = Stsc { entries: runs_of(&self.chunks) };
         set_offsets(stbl, offsets.iter().copied());
+    }
+
+    /// The frames that can be decoded on their own: the chunk of each, where in it it begins, and its size in bytes.
+    pub(super) fn key_frames(&self) -> Vec<(usize, u64, u64)> {
+        let (mut found, mut sizes) = (Vec::new(), self.sizes.iter().zip(1u32..));
+        let mut keys = self.keys.iter().peekable();
+        for (chunk, samples) in self.chunks.iter().enumerate() {
+            let mut at = 0;
+            for (size, sample) in sizes.by_ref().take(usize::try_from(*samples).unwrap_or(usize::MAX)) {
+                if keys.next_if(|key| **key == sample).is_some() {
+                    found.push((chunk, at, u64::from(*size)));
+                }
+                at += u64::from(*size);
+            }
+        }
+        found
     }
 
     pub(super) fn count(&self) -> u32 {

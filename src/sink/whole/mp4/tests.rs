@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use mp4_atom::{Atom, Decode, Moof};
+use mp4_atom::{Atom, Codec, Decode, Moof};
 use proptest::prelude::*;
 
 use super::*;
@@ -13,14 +13,21 @@ use crate::sink::synthetic::{Probe, assert_close, plays};
 
 /// Five seconds of pictures and sound in fragments, as the recorder writes them.
 static RECORDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    recorded(
+        "h264parse ! mux. \
+         audiotestsrc num-buffers=240 ! audio/x-raw,rate=48000,channels=2 ! avenc_aac ! mux.",
+    )
+});
+
+/// Frames with a key frame every two seconds, on their way into a fragmented file.
+fn recorded(rest: &str) -> Vec<u8> {
     crate::media::init().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("recorded.mp4");
     let pipeline = gst::parse::launch(&format!(
         "mp4mux name=mux fragment-duration=1000 ! filesink location={} \
          videotestsrc num-buffers=150 ! video/x-raw,format=NV12,width=160,height=90,framerate=30/1 \
-           ! x264enc speed-preset=ultrafast key-int-max=60 ! video/x-h264,stream-format=byte-stream ! h264parse ! mux. \
-         audiotestsrc num-buffers=240 ! audio/x-raw,rate=48000,channels=2 ! avenc_aac ! mux.",
+           ! x264enc speed-preset=ultrafast key-int-max=60 ! video/x-h264,stream-format=byte-stream ! {rest}",
         path.display()
     ))
     .unwrap();
@@ -31,7 +38,37 @@ static RECORDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     assert_eq!(message.type_(), gst::MessageType::Eos);
     pipeline.set_state(gst::State::Null).unwrap();
     std::fs::read(path).unwrap()
-});
+}
+
+/// The places at which some bytes are.
+fn places(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
+    bytes.windows(wanted.len()).enumerate().filter(|(_, at)| *at == wanted).map(|(at, _)| at).collect()
+}
+
+#[test]
+fn a_published_track_with_one_set_of_parameters_has_them_in_the_index() {
+    let mut bytes = recorded("h264parse ! video/x-h264,stream-format=avc3,alignment=au ! mux.");
+    assert!(!places(&bytes, b"avc3").is_empty(), "it was not written as published tracks are");
+    let (_dir, whole, _) = whole_of(&bytes);
+    let whole = std::fs::read(whole).unwrap();
+    assert_eq!((places(&whole, b"avc1").is_empty(), places(&whole, b"avc3").len()), (false, 0));
+    let moov = scan_of(&bytes).unwrap().moov;
+    let Some(Codec::Avc1(avc)) = moov.trak[0].mdia.minf.stbl.stsd.codecs.first() else { panic!("{moov:?}") };
+    let [sequence] = avc.avcc.sequence_parameter_sets.as_slice() else { panic!("{avc:?}") };
+    assert_eq!(sequence[0] & 0x1f, 7);
+    assert_eq!(avc.avcc.picture_parameter_sets.len(), 1);
+    assert_eq!([avc.avcc.avc_profile_indication, avc.avcc.avc_level_indication], [sequence[1], sequence[3]]);
+
+    // The level of the last one: the track changed in the middle.
+    let in_media = places(&bytes, sequence);
+    assert!(in_media.len() >= 3, "{in_media:?}");
+    bytes[in_media.last().unwrap() + 3] += 1;
+    let (_dir, whole, _) = whole_of(&bytes);
+    let whole = std::fs::read(whole).unwrap();
+    assert_eq!(places(&whole, b"avc3").len(), 1);
+    let moov = scan_of(&bytes).unwrap().moov;
+    assert!(matches!(moov.trak[0].mdia.minf.stbl.stsd.codecs[..], [Codec::Avc3(_)]), "{moov:?}");
+}
 
 /// Kind, start and end of each box at the top.
 fn boxes(bytes: &[u8]) -> Vec<([u8; 4], usize, usize)> {

@@ -6,7 +6,7 @@ use super::*;
 use crate::media::Feed;
 use crate::plan::encoding::Cadence;
 use crate::plan::room::{RoomAccess, RoomEntry};
-use crate::plan::track::{Lasts, ParticipantKind, TrackOrigin, Wanted};
+use crate::plan::track::{AudioChoice, Lasts, ParticipantKind, Rest, TrackOrigin, Wanted};
 use crate::secret::Secret;
 use crate::source::Pacing;
 
@@ -170,4 +170,52 @@ fn silence_is_told_when_all_sound_is_muted() {
         });
         assert_eq!(told, expected);
     }
+}
+
+/// The audio of a room, as it is recorded without a layout.
+fn room_audio() -> Room {
+    let audio = AudioChoice { routes: Vec::new(), rest: Some(Rest::On(Channel::Both)) };
+    let wanted = Wanted { video: Vec::new(), audio: Some(audio), lasts: Lasts::Room };
+    Room::new(wanted, Picture::AsPublished, Sound::Mixed)
+}
+
+#[test]
+fn the_audio_of_a_room_without_anybody_does_not_begin() {
+    let has_begun = |events: &[SourceEvent]| {
+        events.iter().any(|event| matches!(event, SourceEvent::Discovered(..) | SourceEvent::Ready))
+    };
+    let long_ago = || Instant::now().checked_sub(HEARD_WITHIN);
+    let mut room = room_audio();
+    room.desk.on_tick();
+    let events = room.events();
+    assert!(matches!(events.as_slice(), [SourceEvent::Loaded]), "{events:?}");
+    assert_eq!(room.desk.tracks_since, None, "there is nothing that could be waited for");
+    // Somebody comes, publishes, and goes again before anything was heard.
+    room.found("TR_a", TrackKind::Audio);
+    assert!(room.desk.tracks_since.is_some());
+    room.desk.on_event(RoomEvent::Ended("TR_a".to_owned()));
+    assert_eq!(room.desk.tracks_since, None);
+    room.desk.on_tick();
+    assert!(!has_begun(&room.events()));
+    // Who is there and muted is recorded as silence.
+    room.found("TR_a", TrackKind::Audio);
+    room.desk.on_tick();
+    assert!(!has_begun(&room.events()), "it is waited for");
+    room.desk.tracks_since = long_ago();
+    room.desk.on_tick();
+    assert!(has_begun(&room.events()));
+}
+
+#[test]
+fn a_recorder_that_is_thrown_out_by_its_own_identity_is_evicted_and_says_so_once() {
+    let mut room = room_audio();
+    room.desk.on_event(RoomEvent::Joined { room_id: "RM_1".to_owned() });
+    room.desk.on_end(RoomEnd::Duplicate);
+    room.desk.on_end(RoomEnd::Closed(livekit_protocol::DisconnectReason::RoomDeleted));
+    let events = room.events();
+    let told = |events: &[SourceEvent]| match events {
+        [SourceEvent::InRoom { room_id }, SourceEvent::Evicted] => room_id == "RM_1",
+        _ => false,
+    };
+    assert!(told(&events), "{events:?}");
 }

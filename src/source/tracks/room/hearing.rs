@@ -38,6 +38,10 @@ impl Room {
                 self.listener.on_event(RoomEvent::Refused { track: response.track_sid, why });
                 Ok(())
             }
+            Response::RoomUpdate(update) => {
+                self.tell_room(update.room.as_ref());
+                Ok(())
+            }
             Response::RefreshToken(token) => {
                 self.refreshed = Some(Secret::new(token));
                 Ok(())

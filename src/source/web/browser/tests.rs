@@ -57,6 +57,50 @@ fn pages_are_kept_apart_unless_they_need_not_be() {
 }
 
 #[test]
+fn nothing_of_the_browsers_own_covers_the_page() {
+    let preferences: serde_json::Value = serde_json::from_str(PREFERENCES).unwrap();
+    assert_eq!(preferences["printing"]["enabled"], false);
+    assert_eq!(preferences["hardware"]["screen_capture_enabled"], false);
+    let settings = &preferences["profile"]["default_content_setting_values"];
+    assert_eq!(settings, &json!({"notifications": 2, "payment_handler": 2, "webid_api": 2}));
+    let ours = given(BrowserTerms::default(), true);
+    // `Notification` is defined, and denied by the preference.
+    assert!(!ours.contains(&"--disable-notifications".to_owned()));
+    assert!(ours.contains(&"--deny-permission-prompts".to_owned()));
+}
+
+#[test]
+fn pages_have_webgl_and_reach_loopback() {
+    let ours = given(BrowserTerms::default(), true);
+    assert!(ours.contains(&"--enable-unsafe-swiftshader".to_owned()));
+    let features = ours.iter().find_map(|flag| flag.strip_prefix("--disable-features=")).unwrap();
+    assert!(!features.contains(char::is_whitespace), "{features}");
+    let features: Vec<&str> = features.split(',').collect();
+    assert!(features.contains(&"LocalNetworkAccessChecks"), "{features:?}");
+    assert!(features.contains(&"LocalNetworkAccessChecksWebSockets"), "{features:?}");
+}
+
+#[test]
+fn a_password_is_given_to_the_origin_of_the_address_alone() {
+    let state = |address: &str| {
+        let plan = crate::source::web::tests::plan(&Url::parse(address).unwrap());
+        let state: serde_json::Value = serde_json::from_str(&local_state(&plan)).unwrap();
+        (state["auth"].clone(), state["performance_tuning"]["battery_saver_mode"]["state"].clone())
+    };
+    let saver = json!(3);
+    assert_eq!(state("https://example.com/"), (json!({"schemes": "negotiate"}), saver.clone()));
+    let allowed = |origin: &str| json!({"schemes": "negotiate", "http_auth_allowed_for_origins": [origin]});
+    for (address, origin) in [
+        ("http://ann:s3cret@127.0.0.1:8700/basic/?a=b#c", "http://127.0.0.1:8700"),
+        ("https://ann@example.com/", "https://example.com"),
+        ("https://:s3cret@[::1]:8443/", "https://[::1]:8443"),
+    ] {
+        assert_eq!(state(address), (allowed(origin), saver.clone()), "{address}");
+    }
+    assert_eq!(state("file:///srv/a.html").0, json!({"schemes": "negotiate"}));
+}
+
+#[test]
 fn the_browser_is_spoken_to_over_pipes_and_listens_nowhere() {
     let ours = given(BrowserTerms::default(), true);
     assert!(ours.contains(&"--remote-debugging-pipe".to_owned()));

@@ -11,6 +11,7 @@ use super::CaptureError;
 use super::alignment::PATIENCE;
 use super::slot::{Closing, Picture, PictureSlot};
 use crate::media::Timeline;
+use crate::plan::encoding::Cadence;
 use crate::source::SourceContext;
 use crate::source::pacing::{Format, Presenter, Progress};
 
@@ -36,6 +37,8 @@ impl Pacer {
         let pace = Pace {
             slot: slot.clone(),
             timeline: context.timeline.clone(),
+            catch_up: (context.pacing.cadence == Cadence::Grid)
+                .then(|| Duration::from_secs(1) / (2 * context.pacing.fps.max(1))),
             presenter: Presenter::new(feed, format, context.pacing, Arc::clone(&context.counters))?,
         };
         let thread = std::thread::Builder::new()
@@ -88,6 +91,9 @@ struct Pace {
     slot: PictureSlot,
     timeline: Timeline,
     presenter: Presenter,
+    /// On the grid: the time between two frames while the pacer is behind, half a frame's length. If its thread did not run for a moment many
+    /// frames are due, and the encoder's queue has room for a few.
+    catch_up: Option<Duration>,
 }
 
 impl Pace {
@@ -142,7 +148,16 @@ impl Pace {
         };
         loop {
             match self.presenter.step(known.nseconds()) {
-                Progress::Pushed => {}
+                Progress::Pushed => {
+                    let is_behind = |gap: &Duration| {
+                        let frame = u64::try_from(2 * gap.as_nanos()).unwrap_or(u64::MAX);
+                        let last = self.presenter.last().unwrap_or_default();
+                        last.saturating_add(frame) <= known.nseconds()
+                    };
+                    if let Some(gap) = self.catch_up.filter(is_behind) {
+                        return Some(Instant::now() + gap);
+                    }
+                }
                 Progress::Waits { known: needed } => {
                     let left = needed.saturating_sub(known.nseconds());
                     return Some(Instant::now() + Duration::from_nanos(left));

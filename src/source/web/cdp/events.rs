@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
-
 use super::connection::{Event, Listener, Said};
-use super::framing::LIMIT;
+use super::failed_navigation::FailedNavigation;
+use super::framing::{LIMIT, paused_request};
 use super::inbox::Inbox;
+use super::params::{
+    Attached, Console, Crash, Detached, Details, Dialog, Failed, Frame, Lifecycle, OfRequest, Paused, Remote,
+    Request, Response, Target, Thrown,
+};
+use super::reply::Reply;
 use crate::process::text::head;
 use crate::source::web::page::{self, Signal};
 
@@ -38,8 +42,14 @@ pub(super) enum PageEvent {
         reason: String,
         whose: Whose,
     },
+    /// A navigation of the page ended nowhere, and the page was kept.
+    NavigationFailed(FailedNavigation),
     /// Another document was committed; its loader's id.
     Document(String),
+    /// The document is read to its end (`DOMContentLoaded`).
+    Parsed,
+    /// Something of the document was painted.
+    Painted,
     /// The document began to load.
     Loading,
     /// The document is loaded.
@@ -74,7 +84,8 @@ impl PageEvent {
 
     /// Whether a repetition may be dropped.
     pub(super) const fn is_once(&self) -> bool {
-        matches!(self, Self::Signal(_) | Self::Crashed)
+        // Of ids a page can make any number.
+        matches!(self, Self::Signal(Signal::Start | Signal::End | Signal::Evicted) | Self::Crashed)
     }
 
     /// Length of its texts.
@@ -82,6 +93,8 @@ impl PageEvent {
         match self {
             Self::Said { line, .. } => line.len(),
             Self::RequestFailed { url, reason, .. } => url.len() + reason.len(),
+            Self::Signal(Signal::InRoom(id)) => id.len(),
+            Self::NavigationFailed(failed) => failed.bytes(),
             _ => 0,
         }
     }
@@ -134,7 +147,7 @@ impl Watch {
                 }
             }
             "Target.attachedToTarget" => {
-                if let Some(Attached { session, info }) = event.params()
+                if let Some(Attached { session, info, .. }) = event.params()
                     && info.is_first_page()
                     && self.page.is_none()
                 {
@@ -175,13 +188,18 @@ impl Watch {
                     self.tell(line("exception", &[text]));
                 }
             }
-            "Page.javascriptDialogOpening" => self.inbox.on_dialog(),
+            "Page.javascriptDialogOpening" => {
+                let text = event.params().and_then(Dialog::suggestion);
+                self.inbox.reply(Reply::Dialog { text });
+            }
             "Page.lifecycleEvent" => {
                 if let Some(Lifecycle { frame, loader, name }) = event.params()
                     && frame == page
                 {
                     match name.as_str() {
                         "init" => self.tell(PageEvent::Document(loader)),
+                        "DOMContentLoaded" => self.tell(PageEvent::Parsed),
+                        "firstPaint" => self.tell(PageEvent::Painted),
                         "load" => self.tell(PageEvent::Loaded),
                         _ => {}
                     }
@@ -207,7 +225,30 @@ impl Watch {
             }
             "Network.loadingFailed" => {
                 if let Some(Failed { id, reason }) = event.params() {
+                    self.inbox.progress().ended(&id);
                     self.meet(id, Half::Reason(head(&reason, page::REASON).0.to_owned()));
+                }
+            }
+            "Network.dataReceived" => {
+                if let Some(OfRequest { id }) = event.params() {
+                    self.inbox.progress().moved(&id);
+                }
+            }
+            "Network.loadingFinished" => {
+                if let Some(OfRequest { id }) = event.params() {
+                    self.inbox.progress().ended(&id);
+                }
+            }
+            "Fetch.requestPaused" => {
+                if let Some(paused) = event.params() {
+                    self.on_paused(paused, page);
+                } else if let Some(OfRequest { id }) = event.params() {
+                    self.inbox.reply(Reply::Continue { request: id });
+                }
+            }
+            "Fetch.authRequired" => {
+                if let Some(OfRequest { id }) = event.params() {
+                    self.inbox.reply(Reply::CancelAuth { request: id });
                 }
             }
             _ => {}
@@ -224,14 +265,42 @@ impl Watch {
 
     fn on_request(&mut self, Request { id, request, kind, frame }: Request, page: &str) {
         let whose = whose(kind.as_deref(), frame.as_deref(), page);
-        if whose == Whose::Page {
-            self.tell(PageEvent::Requested);
+        let url = page::redacted_text(&request.url);
+        let progress = self.inbox.progress();
+        match whose {
+            Whose::Page => {
+                progress.reset();
+                self.tell(PageEvent::Requested);
+            }
+            Whose::Part => progress.sent(&id, &url, kind.as_deref()),
         }
-        self.meet(id, Half::Url(page::redacted_text(&request.url), whose));
+        self.meet(id, Half::Url(url, whose));
+    }
+
+    /// A request that is paused goes on, unless it is a navigation of the page that would show the browser's error page.
+    fn on_paused(&self, paused: Paused, page: &str) {
+        let is_kept = self.inbox.keeps_page() && paused.frame == page;
+        match FailedNavigation::of(&paused).filter(|_| is_kept) {
+            Some(failed) => {
+                self.inbox.reply(Reply::Abort { request: paused.id });
+                self.tell(PageEvent::NavigationFailed(failed));
+            }
+            None => self.inbox.reply(Reply::Continue { request: paused.id }),
+        }
+    }
+
+    /// Whatever the browser attached us to, it has to run.
+    fn resume(&self, event: &Event<'_>) {
+        if event.method == "Target.attachedToTarget"
+            && let Some(Attached { session, is_paused: true, .. }) = event.params()
+        {
+            self.inbox.reply(Reply::Resume { session });
+        }
     }
 
     fn on_response(&mut self, Response { id, response, kind, frame }: Response, page: &str) {
         self.requests.remove(&id);
+        self.inbox.progress().moved(&id);
         let status = u16::try_from(response.status).unwrap_or_default();
         match whose(Some(&kind), frame.as_deref(), page) {
             Whose::Page => {
@@ -277,21 +346,34 @@ impl Drop for Watch {
 impl Listener for Watch {
     fn on(&mut self, said: Said<'_>) {
         match said {
-            Said::Event(event) => match (event.session, self.page.take()) {
-                (None, page) => {
-                    self.page = page;
-                    self.on_target(&event);
-                }
-                (Some(session), Some((target, own))) => {
-                    if session == own {
-                        self.on_page(&event, &target);
+            Said::Event(event) => {
+                self.resume(&event);
+                match (event.session, self.page.take()) {
+                    (None, page) => {
+                        self.page = page;
+                        self.on_target(&event);
                     }
-                    self.page = Some((target, own));
+                    (Some(session), Some((target, own))) => {
+                        if session == own {
+                            self.on_page(&event, &target);
+                        }
+                        self.page = Some((target, own));
+                    }
+                    (Some(_), None) => {}
                 }
-                (Some(_), None) => {}
-            },
+            }
             // A page that waits for an answer would wait for ever.
-            Said::TooLong { head, .. } if head.starts_with(DIALOG) => self.inbox.on_dialog(),
+            Said::TooLong { head, .. } if head.starts_with(DIALOG) => {
+                self.inbox.reply(Reply::Dialog { text: None });
+            }
+            // So would a request.
+            Said::TooLong { head, .. } if head.starts_with(b"{\"method\":\"Fetch.") => {
+                if let Some(request) = paused_request(head, "requestPaused") {
+                    self.inbox.reply(Reply::Continue { request });
+                } else if let Some(request) = paused_request(head, "authRequired") {
+                    self.inbox.reply(Reply::CancelAuth { request });
+                }
+            }
             // Only console calls, exceptions and data addresses get that long.
             Said::TooLong { bytes, .. } => {
                 let line = format!("(left out: a message of {bytes} bytes, which is more than {LIMIT})");
@@ -324,143 +406,6 @@ fn line(kind: &str, texts: &[String]) -> PageEvent {
 /// The main frame has the target's id.
 fn whose(kind: Option<&str>, frame: Option<&str>, page: &str) -> Whose {
     if frame == Some(page) && kind == Some("Document") { Whose::Page } else { Whose::Part }
-}
-
-#[derive(Deserialize)]
-struct Target {
-    #[serde(rename = "targetInfo")]
-    info: TargetInfo,
-}
-
-#[derive(Deserialize)]
-struct Attached {
-    #[serde(rename = "sessionId")]
-    session: String,
-    #[serde(rename = "targetInfo")]
-    info: TargetInfo,
-}
-
-#[derive(Deserialize)]
-struct TargetInfo {
-    #[serde(rename = "targetId")]
-    id: String,
-    r#type: String,
-    url: String,
-}
-
-impl TargetInfo {
-    fn is_page(&self) -> bool {
-        self.r#type == "page"
-    }
-
-    /// Whether it is the page that the browser starts with.
-    fn is_first_page(&self) -> bool {
-        self.is_page() && self.url == "about:blank"
-    }
-}
-
-#[derive(Deserialize)]
-struct Detached {
-    #[serde(rename = "sessionId")]
-    session: String,
-}
-
-#[derive(Deserialize)]
-struct Crash {
-    #[serde(rename = "targetId")]
-    id: String,
-}
-
-#[derive(Deserialize)]
-struct Console {
-    args: Vec<Remote>,
-}
-
-#[derive(Deserialize)]
-struct Thrown {
-    #[serde(rename = "exceptionDetails")]
-    details: Details,
-}
-
-#[derive(Deserialize)]
-struct Details {
-    text: String,
-    exception: Option<Remote>,
-}
-
-/// A value in the page.
-#[derive(Deserialize)]
-struct Remote {
-    value: Option<serde_json::Value>,
-    description: Option<String>,
-}
-
-impl Remote {
-    /// What a console shows of it, in short.
-    fn text(&self) -> String {
-        match (&self.value, &self.description) {
-            (Some(serde_json::Value::String(text)), _) => text.clone(),
-            (Some(value), _) => value.to_string(),
-            (None, Some(description)) => description.clone(),
-            (None, None) => "undefined".to_owned(),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Lifecycle {
-    #[serde(rename = "frameId")]
-    frame: String,
-    #[serde(rename = "loaderId")]
-    loader: String,
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct Frame {
-    #[serde(rename = "frameId")]
-    frame: String,
-}
-
-#[derive(Deserialize)]
-struct Request {
-    #[serde(rename = "requestId")]
-    id: String,
-    request: Sent,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    #[serde(rename = "frameId")]
-    frame: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Sent {
-    url: String,
-}
-
-#[derive(Deserialize)]
-struct Response {
-    #[serde(rename = "requestId")]
-    id: String,
-    response: Answered,
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(rename = "frameId")]
-    frame: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Answered {
-    url: String,
-    status: i64,
-}
-
-#[derive(Deserialize)]
-struct Failed {
-    #[serde(rename = "requestId")]
-    id: String,
-    #[serde(rename = "errorText")]
-    reason: String,
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 /// Longest message in bytes, unless a call allows a longer answer. Pages decide how long most messages are.
 pub(super) const LIMIT: usize = 1 << 20;
-/// First bytes of a message, from which an answer is recognized.
-const HEAD: usize = 64;
+/// First bytes of a message, from which an answer or a paused request is recognized.
+const HEAD: usize = 160;
 
 /// The bytes between two NULs.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,6 +86,14 @@ pub(super) fn answered(head: &[u8]) -> Option<u64> {
     let digits = head.strip_prefix(b"{\"id\":")?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+/// The id of a request that waits for us, from the first bytes of its event. `event`: `requestPaused`.
+pub(super) fn paused_request(head: &[u8], event: &str) -> Option<String> {
+    let begin = format!("{{\"method\":\"Fetch.{event}\",\"params\":{{\"requestId\":\"");
+    let id = head.strip_prefix(begin.as_bytes())?;
+    let end = id.iter().position(|byte| *byte == b'"')?;
+    std::str::from_utf8(&id[..end]).ok().map(str::to_owned)
 }
 
 /// JSON in which halves of characters (lone surrogates) are replaced by U+FFFD: pages may log them, and no `String` holds them. `None`:
@@ -200,5 +208,15 @@ mod tests {
         {
             assert_eq!(answered(event.as_bytes()), None, "{event}");
         }
+    }
+
+    #[test]
+    fn a_paused_request_is_known_by_its_first_bytes() {
+        let head =
+            b"{\"method\":\"Fetch.requestPaused\",\"params\":{\"requestId\":\"interception-job-7.0\",\"requ";
+        assert!(head.len() < HEAD);
+        assert_eq!(paused_request(head, "requestPaused").as_deref(), Some("interception-job-7.0"));
+        assert_eq!(paused_request(head, "authRequired"), None);
+        assert_eq!(paused_request(&head[..60], "requestPaused"), None, "cut within the id");
     }
 }

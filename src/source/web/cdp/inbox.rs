@@ -1,15 +1,20 @@
 //! Bounded queue of a page's events.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::events::PageEvent;
+use super::progress::Progress;
+use super::reply::Reply;
 
 /// Limits of the queue: bytes of texts, and events.
 const BYTES: usize = 64 << 10;
 const EVENTS: usize = 512;
+/// Replies that wait to be sent. The browser holds a request, a target or a dialog for each.
+const REPLIES: usize = 4096;
 
 /// Events on their way from the reading task to the tab. When it is full, the oldest console line or failed request is dropped first;
 /// a signal or a crash never.
@@ -20,7 +25,10 @@ pub(super) struct Inbox(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     came: Notify,
-    dialog: Notify,
+    replies: Mutex<VecDeque<Reply>>,
+    asked: Notify,
+    progress: Progress,
+    keeps_page: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -61,13 +69,42 @@ impl Inbox {
         state.pop(0).or_else(|| state.gone.clone().map(PageEvent::Gone))
     }
 
-    /// Reports an open dialog. There is one at a time.
-    pub(super) fn on_dialog(&self) {
-        self.0.dialog.notify_one();
+    /// Has the browser told what it waits for.
+    pub(super) fn reply(&self, reply: Reply) {
+        {
+            let mut replies = self.0.replies.lock().unwrap_or_else(PoisonError::into_inner);
+            if replies.len() >= REPLIES {
+                tracing::warn!("the browser waits for too much at once; something of it has no answer");
+                return;
+            }
+            replies.push_back(reply);
+        }
+        self.0.asked.notify_one();
     }
 
-    pub(super) async fn dialog(&self) {
-        self.0.dialog.notified().await;
+    /// Waits for what the browser is told next. For one waiting task.
+    pub(super) async fn next_reply(&self) -> Reply {
+        loop {
+            let next = self.0.replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            if let Some(reply) = next {
+                return reply;
+            }
+            self.0.asked.notified().await;
+        }
+    }
+
+    /// The requests of the page that is being loaded.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.0.progress
+    }
+
+    /// Whether the page that is shown is kept when a navigation of it fails.
+    pub(super) fn keeps_page(&self) -> bool {
+        self.0.keeps_page.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_keeps_page(&self, keeps_page: bool) {
+        self.0.keeps_page.store(keeps_page, Ordering::Relaxed);
     }
 }
 
@@ -130,6 +167,7 @@ mod tests {
         inbox.push(PageEvent::Crashed);
         for number in 0..10_000 {
             inbox.push(PageEvent::Document(format!("loader {number}")));
+            inbox.push(PageEvent::Signal(Signal::InRoom(format!("RM_{number}"))));
             inbox.push(PageEvent::Requested);
         }
         assert!(inbox.0.state.lock().unwrap().waiting.len() <= EVENTS);

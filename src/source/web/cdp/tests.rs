@@ -1,5 +1,7 @@
 //! With a fake browser at the other ends of two pipes in memory.
 
+mod load;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use url::Url;
 
@@ -71,7 +73,7 @@ impl Browser {
 
     async fn opens(&mut self, devtools: DevTools, emulated: Option<(u32, u32)>) -> Tab {
         tokio::select! {
-            tab = Tab::open(devtools, emulated) => tab.unwrap(),
+            tab = Tab::open(devtools, TabTerms { emulated, has_password: false }) => tab.unwrap(),
             () = self.run(|_, _| None) => panic!("it hung up"),
         }
     }
@@ -154,7 +156,7 @@ async fn a_tab_that_is_attached_to_too_early_is_attached_to_again() {
         ))
     };
     let tab = tokio::select! {
-        tab = Tab::open(devtools, None) => tab.unwrap(),
+        tab = Tab::open(devtools, TabTerms::default()) => tab.unwrap(),
         () = browser.run(special) => panic!("it hung up"),
     };
     assert_eq!(tab.page.id, "S2");
@@ -237,31 +239,79 @@ async fn a_page_too_small_for_a_window_is_laid_out_in_its_own_size() {
 
 #[tokio::test]
 async fn a_dialog_is_answered_whoever_looks_and_however_long_it_is() {
-    for message in ["sure?".to_owned(), "x".repeat(3 << 20)] {
-        answered_dialog(&message).await;
+    // `method` first, as Chromium has it.
+    let dialog = |kind: &str, message: &str| {
+        format!(
+            "{{\"method\":\"Page.javascriptDialogOpening\",\"params\":{{\"message\":\"{message}\",\
+             \"type\":\"{kind}\",\"defaultPrompt\":\"Ann\"}},\"sessionId\":\"S\"}}\0"
+        )
+    };
+    let method = "Page.handleJavaScriptDialog";
+    let accepted = json!({"accept": true});
+    assert_eq!(told(&dialog("confirm", "sure?"), method).await, accepted);
+    assert_eq!(told(&dialog("confirm", &"x".repeat(3 << 20)), method).await, accepted);
+    // As if somebody had pressed Enter.
+    assert_eq!(told(&dialog("prompt", "who?"), method).await, json!({"accept": true, "promptText": "Ann"}));
+}
+
+#[tokio::test]
+async fn a_request_that_is_paused_goes_on_however_long_it_is() {
+    let paused = |url: &str| {
+        format!(
+            "{{\"method\":\"Fetch.requestPaused\",\"params\":{{\"requestId\":\"interception-job-1.0\",\"request\":\
+             {{\"url\":\"{url}\",\"method\":\"GET\"}},\"frameId\":\"P\",\"responseStatusCode\":503}},\"sessionId\":\"S\"}}\0"
+        )
+    };
+    for url in ["http://a.example/".to_owned(), format!("http://a.example/{}", "x".repeat(3 << 20))] {
+        let params = told(&paused(&url), "Fetch.continueRequest").await;
+        assert_eq!(params, json!({"requestId": "interception-job-1.0"}));
     }
 }
 
-async fn answered_dialog(message: &str) {
+/// What the browser is told by a method when it has said this.
+async fn told(said: &str, method: &str) -> Value {
     let (devtools, mut browser) = Browser::new();
     let _tab = browser.opens(devtools, None).await;
-    // `method` first, as Chromium has it.
-    let dialog = format!(
-        "{{\"method\":\"Page.javascriptDialogOpening\",\"params\":{{\"message\":\"{message}\"}},\"sessionId\":\"S\"}}\0"
-    );
-    browser.to.write_all(dialog.as_bytes()).await.unwrap();
+    browser.to.write_all(said.as_bytes()).await.unwrap();
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let answering = browser.run(|method, params| {
-        if method == "Page.handleJavaScriptDialog" {
+    let answering = browser.run(|called, params| {
+        if called == method {
             tell.send(params.clone()).unwrap();
         }
         None
     });
     let answer = async { tokio::time::timeout(LONG, told.recv()).await.unwrap().unwrap() };
     tokio::select! {
-        params = answer => assert_eq!(params, json!({"accept": true})),
+        params = answer => params,
         () = answering => panic!("it hung up"),
     }
+}
+
+#[tokio::test]
+async fn a_tab_has_the_focus_no_authenticator_and_keeps_an_eye_on_documents_alone() {
+    let of = async |has_password| {
+        let (devtools, mut browser) = Browser::new();
+        let terms = TabTerms { emulated: None, has_password };
+        let _tab = tokio::select! {
+            tab = Tab::open(devtools, terms) => tab.unwrap(),
+            () = browser.run(|_, _| None) => panic!("it hung up"),
+        };
+        let params = |method: &str| {
+            let call = browser.called.iter().find(|call| call["method"] == method);
+            call.unwrap_or_else(|| panic!("{method} is not called"))["params"].clone()
+        };
+        assert_eq!(params("Emulation.setFocusEmulationEnabled"), json!({"enabled": true}));
+        assert_eq!(params("WebAuthn.enable"), json!({"enableUI": false}));
+        assert!(
+            browser.called.iter().all(|call| call["method"] != "Target.setAutoAttach"),
+            "what is attached to by itself is paused"
+        );
+        params("Fetch.enable")
+    };
+    let documents = json!({"urlPattern": "http*", "resourceType": "Document", "requestStage": "Response"});
+    assert_eq!(of(false).await, json!({"patterns": [documents], "handleAuthRequests": false}));
+    let all = json!({"urlPattern": "*", "requestStage": "Request"});
+    assert_eq!(of(true).await, json!({"patterns": [documents, all], "handleAuthRequests": true}));
 }
 
 #[tokio::test]

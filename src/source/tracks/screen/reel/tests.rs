@@ -104,12 +104,39 @@ fn the_grid_has_a_picture_at_each_point_and_none_twice_where_pictures_come() {
     for n in 0..90u64 {
         rig.picture(n * FRAME + n * 7919 % 5 * MS, 30 * MS + n * 31 % 17 * MS, u8::try_from(n).unwrap() + 50);
     }
+    let counters = Arc::clone(&rig.counters);
     let shown = rig.finish(3000 * MS);
     assert_eq!(shown.len(), 90);
+    assert_eq!(counters.dropped.load(Ordering::Relaxed), 0, "a shared point of the grid is no dropped frame");
     let bytes: Vec<u8> = shown.iter().map(|(_, byte)| *byte).collect();
     let mut different = bytes.clone();
     different.dedup();
     assert!(different.len() >= 88, "{bytes:?}");
+}
+
+/// No video for a second, one frame, a stall, then muted: the frame rate is constant.
+#[test]
+fn the_grid_has_its_rate_where_a_picture_is_absent_stalls_and_is_muted() {
+    let mut rig = Rig::new(Cadence::Grid);
+    rig.until(1000 * MS);
+    rig.reel.expect(true, None);
+    rig.picture(1000 * MS, 50 * MS, 100);
+    rig.until(2500 * MS);
+    // It does not wait for one that may never come.
+    let so_far = rig.kept.0.lock().unwrap().len();
+    assert!(so_far > 30, "{so_far}");
+    rig.reel.expect(false, Some(3000 * MS));
+    rig.until(5000 * MS);
+    let counters = Arc::clone(&rig.counters);
+    let shown = rig.finish(5000 * MS);
+    let points: Vec<u64> = (0..150).map(|n| n * 1000 / 30).collect();
+    assert_eq!(shown.iter().map(|(at, _)| *at).collect::<Vec<_>>(), points);
+    let byte = |from: u64, to: u64| {
+        shown.iter().filter(move |(at, _)| (from..to).contains(at)).map(|(_, byte)| *byte)
+    };
+    assert!(byte(0, 1000).chain(byte(3000, 5000)).all(|byte| byte == 16), "{shown:?}");
+    assert!(byte(1001, 3000).all(|byte| byte == 100), "{shown:?}");
+    assert_eq!(counters.pictures.load(Ordering::Relaxed), 2);
 }
 
 #[test]

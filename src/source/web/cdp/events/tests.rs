@@ -1,3 +1,4 @@
+use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::*;
@@ -254,6 +255,8 @@ async fn the_main_frames_documents_are_told() {
         lifecycle("P", "L1", "init"),
         lifecycle("F", "L2", "load"),
         lifecycle("P", "L1", "DOMContentLoaded"),
+        lifecycle("F", "L2", "firstPaint"),
+        lifecycle("P", "L1", "firstPaint"),
         lifecycle("P", "L1", "load"),
         said("S", "Page.frameStoppedLoading", json!({"frameId": "F"})),
         said("S", "Page.frameStoppedLoading", json!({"frameId": "P"})),
@@ -261,6 +264,98 @@ async fn the_main_frames_documents_are_told() {
     .await;
     assert_eq!(
         events,
-        [PageEvent::Loading, PageEvent::Document("L1".to_owned()), PageEvent::Loaded, PageEvent::Loaded]
+        [
+            PageEvent::Loading,
+            PageEvent::Document("L1".to_owned()),
+            PageEvent::Parsed,
+            PageEvent::Painted,
+            PageEvent::Loaded,
+            PageEvent::Loaded
+        ]
     );
+}
+
+/// Sends these messages after the page was attached; returns events and replies.
+async fn answered(keeps_page: bool, said: &[Value]) -> (Vec<PageEvent>, Vec<Reply>) {
+    let inbox = Inbox::default();
+    inbox.set_keeps_page(keeps_page);
+    let mut bytes = Vec::new();
+    for message in [attached()].iter().chain(said) {
+        serde_json::to_writer(&mut bytes, message).unwrap();
+        bytes.push(0);
+    }
+    let reader = std::io::Cursor::new(bytes);
+    let (_connection, _running) = Connection::open(reader, tokio::io::sink(), Watch::new(inbox.clone()));
+    let mut events = Vec::new();
+    loop {
+        match inbox.next().await {
+            PageEvent::Gone(_) => break,
+            PageEvent::Attached { .. } => {}
+            event => events.push(event),
+        }
+    }
+    let mut replies = Vec::new();
+    while let Some(reply) = inbox.next_reply().now_or_never() {
+        replies.push(reply);
+    }
+    (events, replies)
+}
+
+/// Service workers, shared and nested ones, frames of other sites, pages to come.
+#[tokio::test]
+async fn whatever_is_attached_and_paused_is_resumed() {
+    let paused = |kind: &str, session: &str, is_paused: bool| {
+        let info = target(kind, "https://a.example/w.js", session);
+        json!({"method": "Target.attachedToTarget", "params":
+            {"sessionId": session, "targetInfo": info, "waitingForDebugger": is_paused}})
+    };
+    let mut nested = paused("worker", "N", true);
+    nested["sessionId"] = json!("W1");
+    let (events, replies) = answered(
+        false,
+        &[
+            paused("service_worker", "W1", true),
+            paused("shared_worker", "W2", true),
+            paused("iframe", "W3", true),
+            paused("page", "W4", false),
+            nested,
+        ],
+    )
+    .await;
+    let resumed = |session: &str| Reply::Resume { session: session.to_owned() };
+    assert_eq!(replies, ["W1", "W2", "W3", "N"].map(resumed));
+    assert_eq!(events, []);
+}
+
+#[tokio::test]
+async fn a_navigation_of_the_page_that_fails_is_given_up_where_the_page_is_kept() {
+    let paused = |id: &str, frame: &str, more: Value| {
+        let mut params = json!({"requestId": id, "frameId": frame, "resourceType": "Document",
+            "request": {"url": "http://a.example/talk", "method": "GET"}});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        said("S", "Fetch.requestPaused", params)
+    };
+    let said = [
+        paused("1", "P", json!({"responseErrorReason": "ConnectionRefused"})),
+        paused("2", "F", json!({"responseErrorReason": "ConnectionRefused"})),
+        paused("3", "P", json!({"responseStatusCode": 503})),
+        paused("4", "P", json!({"responseStatusCode": 404})),
+        said("S", "Fetch.authRequired", json!({"requestId": "5", "frameId": "F"})),
+        said("S", "Fetch.requestPaused", json!({"requestId": "6", "request": "of another form"})),
+    ];
+    let go_on = |id: &str| Reply::Continue { request: id.to_owned() };
+    let give_up = |id: &str| Reply::Abort { request: id.to_owned() };
+    let cancel = || Reply::CancelAuth { request: "5".to_owned() };
+    let (events, replies) = answered(true, &said).await;
+    assert_eq!(replies, [give_up("1"), go_on("2"), give_up("3"), go_on("4"), cancel(), go_on("6")]);
+    let [PageEvent::NavigationFailed(refused), PageEvent::NavigationFailed(status)] = events.as_slice()
+    else {
+        panic!("{events:?}")
+    };
+    assert!(matches!(refused.error, page::PageError::Refused { .. }), "{refused:?}");
+    assert!(matches!(status.error, page::PageError::Status { status: 503, .. }), "{status:?}");
+    // While it is loaded for the first time, the browser's own error says why not.
+    let (events, replies) = answered(false, &said).await;
+    assert_eq!(replies, [go_on("1"), go_on("2"), go_on("3"), go_on("4"), cancel(), go_on("6")]);
+    assert_eq!(events, []);
 }

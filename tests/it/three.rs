@@ -1,0 +1,435 @@
+//! Three people in one room who flash and beep at different times: whatever records the room tells them apart, in every output.
+//!
+//! Each way to record them is recorded once, with a file, HLS, images and a stream, to S3; each test measures one of these.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::comings::placed;
+use crate::storage::{UPLOADED_WITHIN, download, write_storage};
+use crate::support::layout::{Layout, Region};
+use crate::support::livekit::LiveKitServer;
+use crate::support::measure::pictures::{Still, pictures};
+use crate::support::measure::timing::{DISTURBED, percentile};
+use crate::support::measure::{Probe, assert_decodable, sound};
+use crate::support::peers::RtmpServer;
+use crate::support::recorder::{Ended, Recorder};
+use crate::support::room;
+use crate::support::shared::unique;
+use crate::support::slots;
+use crate::support::stores::Store;
+use crate::support::stores::seaweedfs::SeaweedFs;
+use crate::support::trio::{EVERYBODY, Person, Seen, lateness, seen_in, shown_in};
+
+const WHOLE: Region = Region::new(0.0, 0.0, 1.0, 1.0);
+/// In the first seconds of a call browsers move audio and video against one another, until they are together.
+const SETTLED: f64 = 4.0;
+/// What is decoded without a browser is together from the beginning. A stream's first second may be short of a flash.
+const SOON: f64 = 1.0;
+
+/// Where a recording is made, and where it goes.
+struct Place {
+    dir: PathBuf,
+    bucket: String,
+    rtmp: RtmpServer,
+}
+
+/// What a recording left: all that is in its bucket, and what the server received.
+struct Outputs {
+    ended: Ended,
+    dir: PathBuf,
+    stream: PathBuf,
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        // Not a temporary directory: it outlives every test, and nothing would remove it.
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::remove_dir_all(&dir).ok();
+        std::fs::create_dir_all(&dir).unwrap();
+        let store = SeaweedFs::shared();
+        let bucket = store.bucket(name);
+        write_storage(&dir, &store.storage(&bucket), None);
+        Self { dir, bucket, rtmp: RtmpServer::start() }
+    }
+
+    /// Records a source with every output.
+    fn record(&self, source: &[&str]) -> Recorder {
+        let stream = self.rtmp.url("three");
+        let outputs = [
+            &["--file", "three.mp4", "--segments", "hls/three", "--segment-duration", "2s"][..],
+            &["--images", "seen/three", "--every", "1s", "--stream", &stream],
+            &["--size", "640x360", "--fps", "15", "--keyframe-interval", "2"],
+        ];
+        self.start(&[source, &outputs.concat()].concat())
+    }
+
+    fn start(&self, arguments: &[&str]) -> Recorder {
+        let all = [arguments, &["--storage", "storage.yaml"]].concat();
+        Recorder::start_with(&self.dir, &all, |weir| LiveKitServer::shared().reached_by(weir))
+    }
+
+    fn finish(self, recorder: Recorder) -> Outputs {
+        let ended = recorder.finish(UPLOADED_WITHIN).complete();
+        let dir = self.dir.join("stored");
+        download(SeaweedFs::shared(), &self.bucket, &dir);
+        Outputs { ended, dir, stream: self.rtmp.received("three") }
+    }
+}
+
+impl Outputs {
+    fn file(&self) -> PathBuf {
+        self.dir.join("three.mp4")
+    }
+
+    fn playlist(&self) -> PathBuf {
+        self.dir.join("hls/three.m3u8")
+    }
+
+    fn images(&self) -> Vec<Still> {
+        let found = std::fs::read_dir(self.dir.join("seen")).unwrap().map(|entry| entry.unwrap().path());
+        let mut found: Vec<PathBuf> =
+            found.filter(|path| path.extension().is_some_and(|extension| extension == "jpeg")).collect();
+        found.sort();
+        found.iter().map(|path| Still::at(path, 0.0)).collect()
+    }
+}
+
+/// When somebody beeps on a side of a recording, 0 is left, from `from` seconds on.
+fn beeps(path: &Path, side: usize, from: f64) -> impl Fn(Person) -> Vec<f64> {
+    let samples = sound::samples_of(path, side);
+    move |person| person.beeps_in(&samples).into_iter().filter(|at| *at >= from).collect()
+}
+
+/// Asserts that somebody's beeps come with their flashes.
+#[track_caller]
+fn assert_together(path: &Path, who: Person, flashes: &[f64], beeps: &[f64]) {
+    let late = lateness(flashes, beeps);
+    // A busy machine drops frames, and flashes with them.
+    assert!(late.len() >= 2, "{}, {who:?}: flashes {flashes:.2?}, beeps {beeps:.2?}", path.display());
+    let median = percentile(&late, 0.5);
+    assert!(median.abs() <= DISTURBED, "{}, {who:?}: {late:.3?}", path.display());
+}
+
+/// The room as its page shows it: everybody is in a cell.
+fn of_a_page() -> &'static Outputs {
+    static ONCE: OnceLock<Outputs> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let _slot = slots::browser();
+        let (livekit, room) = (LiveKitServer::shared(), unique("three"));
+        let _people = EVERYBODY.map(|person| person.performs(livekit, &room));
+        let place = Place::new("three-on-a-page");
+        let mut recorder = place.record(&["room", &room]);
+        recorder.until_written(20_000);
+        recorder.runs_for(Duration::from_secs(12));
+        recorder.signal(Signal::SIGINT);
+        place.finish(recorder)
+    })
+}
+
+/// Asserts that everybody is seen in a cell of their own, and heard when they flash.
+#[track_caller]
+fn assert_everybody(path: &Path) {
+    assert_decodable(path);
+    let cells = room::grid(2, 2).into_iter();
+    let seen: Vec<Seen> = cells.map(|cell| seen_in(path, cell, SETTLED)).collect();
+    let mut who: Vec<Person> = seen.iter().filter_map(|seen| seen.who).collect();
+    who.sort_unstable();
+    assert_eq!(who, EVERYBODY, "{}: {seen:.2?}", path.display());
+    let beeps = beeps(path, 0, SETTLED);
+    for Seen { who, flashes } in &seen {
+        if let Some(who) = who {
+            assert_together(path, *who, flashes, &beeps(*who));
+        }
+    }
+}
+
+#[test]
+fn three_on_a_page_are_told_apart_in_its_file() {
+    let all = of_a_page();
+    let _slot = slots::encoder();
+    assert_everybody(&all.file());
+}
+
+#[test]
+fn three_on_a_page_are_told_apart_in_its_segments() {
+    let all = of_a_page();
+    let _slot = slots::encoder();
+    assert_everybody(&all.playlist());
+}
+
+#[test]
+fn three_on_a_page_are_told_apart_in_its_stream() {
+    let all = of_a_page();
+    let _slot = slots::encoder();
+    assert_everybody(&all.stream);
+}
+
+#[test]
+fn three_on_a_page_are_told_apart_in_its_images() {
+    let all = of_a_page();
+    let _slot = slots::light();
+    let images = all.images();
+    // In the first ones not everybody may have come.
+    let cells = room::grid(2, 2);
+    let late = images.iter().skip(3);
+    let who: BTreeSet<Person> =
+        late.flat_map(|image| cells.iter().filter_map(move |cell| shown_in(image, *cell))).collect();
+    assert!(who.iter().eq(&EVERYBODY), "{who:?} in {} images", images.len());
+}
+
+/// Media of three tracks: ann's audio on the left, ben's on the right, cleo's video.
+fn of_routes() -> &'static Outputs {
+    static ONCE: OnceLock<Outputs> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let _slot = slots::encoder();
+        let (livekit, room) = (LiveKitServer::shared(), unique("three"));
+        let people = EVERYBODY.map(|person| person.performs(livekit, &room));
+        let [ann, _, cleo] = &people;
+        let place = Place::new("three-by-routes");
+        let routes = json!([
+            { "track_id": ann.voice, "channel": "AUDIO_CHANNEL_LEFT" },
+            { "participant_identity": "ben", "channel": "AUDIO_CHANNEL_RIGHT" },
+        ]);
+        let request = json!({
+            "room_name": room,
+            "media": { "video_track_id": cleo.picture, "audio": { "routes": routes } },
+            "advanced": { "width": 640, "height": 360, "framerate": 15, "key_frame_interval": 2 },
+            "outputs": [
+                { "file": { "filepath": "three.mp4" } },
+                { "segments": {
+                    "filename_prefix": "hls/three", "playlist_name": "three.m3u8", "segment_duration": 2,
+                } },
+                { "images": { "filename_prefix": "seen/three", "capture_interval": 1 } },
+                { "stream": { "protocol": "RTMP", "urls": [place.rtmp.url("three")] } },
+            ],
+        });
+        std::fs::write(place.dir.join("request.json"), request.to_string()).unwrap();
+        let mut recorder = place.start(&["request", "request.json"]);
+        recorder.until_said(&format!("shown track={}", cleo.picture));
+        recorder.runs_for(Duration::from_secs(9));
+        recorder.signal(Signal::SIGINT);
+        place.finish(recorder)
+    })
+}
+
+/// Asserts that cleo alone is seen, ann alone is heard on the left, and ben alone on the right.
+#[track_caller]
+fn assert_routed(path: &Path) {
+    assert_decodable(path);
+    let seen = seen_in(path, WHOLE, SOON);
+    assert!(seen.who == Some(Person::Cleo) && seen.flashes.len() >= 2, "{}: {seen:.2?}", path.display());
+    for (side, on_it) in [(0, Person::Ann), (1, Person::Ben)] {
+        let beeps = beeps(path, side, 0.0);
+        for person in EVERYBODY {
+            let heard = beeps(person);
+            let is_right = if person == on_it { heard.len() >= 2 } else { heard.is_empty() };
+            assert!(is_right, "{}, side {side}: {person:?} at {heard:.2?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn routed_audio_is_told_apart_in_a_file() {
+    let all = of_routes();
+    let _slot = slots::encoder();
+    assert_routed(&all.file());
+}
+
+#[test]
+fn routed_audio_is_told_apart_in_segments() {
+    let all = of_routes();
+    let _slot = slots::encoder();
+    assert_routed(&all.playlist());
+}
+
+#[test]
+fn routed_audio_is_told_apart_in_a_stream_whose_key_frames_come_in_time() {
+    let all = of_routes();
+    let _slot = slots::encoder();
+    assert_routed(&all.stream);
+    let keys: Vec<f64> = pictures(&all.stream, &Layout::default())
+        .into_iter()
+        .filter(|picture| picture.key)
+        .map(|picture| picture.pts)
+        .collect();
+    // Every two seconds; where frames are dropped, a key frame is the next one that is there.
+    let apart: Vec<f64> = keys.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(apart.len() >= 2 && apart.iter().all(|apart| *apart < 3.0), "{keys:.2?}");
+}
+
+#[test]
+fn only_whose_video_is_asked_for_is_in_the_images() {
+    let all = of_routes();
+    let _slot = slots::light();
+    let who: BTreeSet<Person> = all.images().iter().filter_map(|image| shown_in(image, WHOLE)).collect();
+    assert!(who.iter().eq(&[Person::Cleo]), "{who:?}");
+}
+
+/// One of three, and what happened to them meanwhile.
+struct OfOne {
+    outputs: Outputs,
+    /// She is asked to speak; until then she has no microphone.
+    spoke: SystemTime,
+    muted: SystemTime,
+    back: SystemTime,
+    left: SystemTime,
+}
+
+/// Ann alone, while the others perform, too: her audio comes late, and her video is muted for a while.
+fn of_one() -> &'static OfOne {
+    static ONCE: OnceLock<OfOne> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let _slot = slots::encoder();
+        let (livekit, room) = (LiveKitServer::shared(), unique("three"));
+        let _others = [Person::Ben, Person::Cleo].map(|person| person.performs(livekit, &room));
+        let ann = Person::Ann.joins(livekit, &room);
+        let picture = Person::Ann.shows(&ann);
+        let place = Place::new("one-of-three");
+        let mut recorder = place.record(&["participant", &room, "ann"]);
+        recorder.until_said(&format!("shown track={picture}"));
+        recorder.until_written(5_000);
+        recorder.runs_for(Duration::from_secs(3));
+        let spoke = SystemTime::now();
+        let voice = Person::Ann.speaks(&ann);
+        recorder.until_said(&format!("subscribed track=\"{voice}\""));
+        recorder.runs_for(Duration::from_secs(4));
+        let muted = SystemTime::now();
+        ann.mute(&picture, true);
+        recorder.runs_for(Duration::from_secs(3));
+        let back = SystemTime::now();
+        ann.mute(&picture, false);
+        recorder.runs_for(Duration::from_secs(4));
+        let left = SystemTime::now();
+        drop(ann);
+        OfOne { outputs: place.finish(recorder), spoke, muted, back, left }
+    })
+}
+
+/// Asserts that somebody is seen and heard, and nobody else; gives when they flash and when they beep.
+#[track_caller]
+fn assert_alone(path: &Path, who: Person) -> (Vec<f64>, Vec<f64>) {
+    assert_decodable(path);
+    let seen = seen_in(path, WHOLE, SOON);
+    assert_eq!(seen.who, Some(who), "{}: {seen:.2?}", path.display());
+    let beeps = beeps(path, 0, 0.0);
+    for other in EVERYBODY.into_iter().filter(|other| *other != who) {
+        let heard = beeps(other);
+        assert!(heard.is_empty(), "{}, {other:?}: {heard:.2?}", path.display());
+    }
+    let heard = beeps(who);
+    assert_together(path, who, &seen.flashes, &heard);
+    (seen.flashes, heard)
+}
+
+#[test]
+fn one_of_three_is_heard_when_they_speak_and_seen_unless_they_are_muted() {
+    let all = of_one();
+    let _slot = slots::encoder();
+    let file = all.outputs.file();
+    let (flashes, beeps) = assert_alone(&file, Person::Ann);
+    let moments = [all.spoke, all.muted, all.back, all.left];
+    let [spoke, muted, back, left] = moments.map(|moment| placed(&all.outputs.ended, moment));
+    assert!(beeps.iter().all(|at| *at > spoke - 0.3), "before {spoke:.2} s: {beeps:.2?}");
+    // What was sent before may be shown a moment later.
+    let in_the_dark = flashes.iter().filter(|at| (muted + 1.0..back).contains(*at)).count();
+    assert_eq!(in_the_dark, 0, "from {muted:.2} to {back:.2} s: {flashes:.2?}");
+    let seen = [flashes.iter().any(|at| *at < muted), flashes.iter().any(|at| *at > back)];
+    assert_eq!(seen, [true, true], "until {muted:.2} and from {back:.2} s on: {flashes:.2?}");
+    // They are heard all the while.
+    assert!(
+        beeps.iter().any(|at| (muted..back + 1.0).contains(at)),
+        "{muted:.2} to {back:.2} s: {beeps:.2?}"
+    );
+    let length = Probe::of(&file).duration;
+    assert!((left - 2.0..left + 40.0).contains(&length), "{length} s, and they left at {left:.2} s");
+}
+
+#[test]
+fn one_of_three_is_alone_in_their_segments() {
+    let all = of_one();
+    let _slot = slots::encoder();
+    assert_alone(&all.outputs.playlist(), Person::Ann);
+}
+
+#[test]
+fn one_of_three_is_alone_in_their_stream() {
+    let all = of_one();
+    let _slot = slots::encoder();
+    assert_alone(&all.outputs.stream, Person::Ann);
+}
+
+/// Two tracks, and when nothing of them came.
+struct OfTracks {
+    outputs: Outputs,
+    lost: SystemTime,
+    back: SystemTime,
+}
+
+/// Ben's two tracks, while the others perform, too: for a while nothing of both gets through.
+fn of_tracks() -> &'static OfTracks {
+    static ONCE: OnceLock<OfTracks> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let _slot = slots::encoder();
+        let (livekit, room) = (LiveKitServer::shared(), unique("three"));
+        let people = EVERYBODY.map(|person| person.performs(livekit, &room));
+        let [_, ben, _] = &people;
+        let place = Place::new("two-tracks-of-three");
+        let tracks = ["track-composite", &room, "--video-track", &ben.picture, "--audio-track", &ben.voice];
+        let mut recorder = place.record(&tracks);
+        recorder.until_said(&format!("shown track={}", ben.picture));
+        recorder.runs_for(Duration::from_secs(5));
+        let lost = SystemTime::now();
+        for sid in [&ben.picture, &ben.voice] {
+            ben.publisher.pause(sid, true);
+        }
+        recorder.runs_for(Duration::from_secs(4));
+        let back = SystemTime::now();
+        for sid in [&ben.picture, &ben.voice] {
+            ben.publisher.pause(sid, false);
+        }
+        recorder.runs_for(Duration::from_secs(6));
+        recorder.signal(Signal::SIGINT);
+        OfTracks { outputs: place.finish(recorder), lost, back }
+    })
+}
+
+#[test]
+fn two_tracks_that_are_lost_for_a_while_go_on_together() {
+    let all = of_tracks();
+    let _slot = slots::encoder();
+    let file = all.outputs.file();
+    let (flashes, beeps) = assert_alone(&file, Person::Ben);
+    let [lost, back] = [all.lost, all.back].map(|moment| placed(&all.outputs.ended, moment));
+    // The report says to a part of a second where the file begins.
+    let (gone, again) = (lost + 1.0, back - 1.0);
+    for times in [&flashes, &beeps] {
+        let count = |from: f64, to: f64| times.iter().filter(|at| (from..to).contains(*at)).count();
+        let found = [count(0.0, lost), count(gone, again), count(again, f64::INFINITY)];
+        assert!(
+            found[0] > 0 && found[1] == 0 && found[2] > 0,
+            "lost from {lost:.2} to {back:.2} s: {times:.2?}"
+        );
+    }
+    let after: Vec<f64> = flashes.into_iter().filter(|at| *at > back).collect();
+    assert_together(&file, Person::Ben, &after, &beeps);
+}
+
+#[test]
+fn two_tracks_are_alone_in_their_segments() {
+    let all = of_tracks();
+    let _slot = slots::encoder();
+    assert_alone(&all.outputs.playlist(), Person::Ben);
+}
+
+#[test]
+fn two_tracks_are_alone_in_their_stream() {
+    let all = of_tracks();
+    let _slot = slots::encoder();
+    assert_alone(&all.outputs.stream, Person::Ben);
+}
