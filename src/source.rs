@@ -1,6 +1,7 @@
 //! Where pictures and sound come from, as samples put into feeds: raw ones of a page, those of a track as they were published.
 
 pub mod pacing;
+mod standstill;
 pub mod tracks;
 pub mod web;
 

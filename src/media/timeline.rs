@@ -148,6 +148,14 @@ impl Timeline {
         self.bound().is_none_or(|end| media < end).then_some(media)
     }
 
+    /// Where a moment that is past lies in the recording, or the edge of it that is nearest; `None` before it began.
+    #[must_use]
+    pub fn media_at(&self, moment: std::time::Instant) -> Option<std::time::Duration> {
+        let running = std::time::Duration::from(self.now()).saturating_sub(moment.elapsed());
+        let media = running.saturating_sub(self.begun()?.into());
+        Some(self.ended().map_or(media, |length| media.min(length.into())))
+    }
+
     /// The wall clock's date of a moment of media time; `None` before the recording began.
     #[must_use]
     pub fn wall(&self, media: gst::ClockTime) -> Option<jiff::Timestamp> {

@@ -34,8 +34,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::SourceContext;
+use super::{SourceContext, standstill};
 use crate::media::PipelineError;
 use crate::plan::track::{TrackCodec, TrackKind, TracksPlan};
 use desk::Desk;
@@ -88,6 +89,7 @@ pub enum TracksError {
 pub struct TracksSource {
     client: RoomClient,
     desk: Shared,
+    _watch: AbortOnDropHandle<()>,
 }
 
 impl TracksSource {
@@ -100,6 +102,7 @@ impl TracksSource {
     /// When the room can't be joined, or something is not there within half a minute.
     pub async fn start(plan: &TracksPlan, context: SourceContext) -> Result<Self, TracksError> {
         let (presence, mut seen) = watch::channel(Presence::Awaited);
+        let watch = standstill::watch(context.timeline.clone(), context.events.clone());
         let desk = Shared(Arc::new(Mutex::new(Desk::new(plan, context, presence)?)));
         let client = RoomClient::join(plan, Box::new(desk.clone())).await?;
         let waiting = seen.wait_for(|presence| *presence != Presence::Awaited);
@@ -110,13 +113,13 @@ impl TracksSource {
         };
         let awaited = desk.lock().awaited();
         let error = match presence {
-            Presence::Complete => return Ok(Self { client, desk }),
+            Presence::Complete => return Ok(Self { client, desk, _watch: watch }),
             Presence::WrongKind { track, kind } => TracksError::WrongKind { track, kind },
             Presence::Awaited => match awaited {
                 Some(Awaited::Participant(identity)) => TracksError::NoParticipant { identity },
                 Some(Awaited::Tracks(tracks)) => TracksError::NotFound { track: tracks.join(", ") },
                 // In this very moment.
-                None => return Ok(Self { client, desk }),
+                None => return Ok(Self { client, desk, _watch: watch }),
             },
         };
         client.leave().await;

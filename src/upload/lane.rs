@@ -60,6 +60,8 @@ pub(super) struct Lane<T> {
     hurried: Option<Sides>,
     /// The same: see [`FIRST_STALL`].
     stalled_after: Option<Duration>,
+    /// How long the storage took for the file that it took last.
+    pace: Duration,
     view: Arc<LaneView>,
     results: mpsc::UnboundedSender<UploadEvent<T>>,
 }
@@ -124,6 +126,7 @@ impl<T: Subject> Lane<T> {
             patience,
             hurried: None,
             stalled_after: None,
+            pace: Duration::ZERO,
             view,
             results,
         }
@@ -329,7 +332,9 @@ impl<T: Subject> Lane<T> {
         let session = session.filter(|_| stalled_after.is_none());
         let begun = session.as_ref().and_then(Session::handle);
         let has_time = self.turns.is_last_round() && !is_urgent;
-        let least = if has_time { USUAL } else { short_for(upload.size) };
+        // Slow, and no worse than it was.
+        let slow = (2 * self.pace).min(USUAL);
+        let least = if has_time { USUAL } else { short_for(upload.size).max(slow) };
         self.view.silence().begin(Instant::now(), least);
         let sides = hurried.unwrap_or(&self.sides).clone();
         let (view, name, local) = (Arc::clone(&self.view), upload.name.clone(), upload.local.clone());
@@ -351,7 +356,8 @@ impl<T: Subject> Lane<T> {
     }
 
     async fn stored(&mut self, put: Put<T>, stored: Stored) {
-        let Put { at, mut upload, begun, .. } = put;
+        let Put { at, mut upload, begun, since, .. } = put;
+        self.pace = since.elapsed();
         let Stored { place, name, location } = stored;
         if place == Place::Backup {
             [Some(&mut self.sides), self.hurried.as_mut()]

@@ -97,7 +97,7 @@ pub(crate) struct Slot {
     test: String,
     since: Instant,
     waited: Duration,
-    _quarters: Vec<UnixListener>,
+    quarters: Vec<UnixListener>,
 }
 
 impl Drop for Slot {
@@ -113,6 +113,8 @@ impl Drop for Slot {
             &format!("{took:.1}"),
             result,
         ]);
+        // Before anybody of this run counts on them.
+        self.quarters.clear();
         SLOTS.give_back(self.need);
     }
 }
@@ -183,16 +185,18 @@ impl Slots {
     }
 }
 
+/// What the kernel knows the quarters by.
+const NAMES: &str = "weir-test-slot";
+
 /// Takes so many quarters from whoever else runs these tests on this machine. The names are abstract sockets (unix(7)): they leave no
 /// file, and the kernel gives them back when a process ends. No event tells that one is free.
-fn take_quarters(count: u32, all: u32) -> Vec<UnixListener> {
-    let take = |number: u32| {
-        let name = SocketAddr::from_abstract_name(format!("weir-test-slot-{number}")).ok()?;
-        UnixListener::bind_addr(&name).ok()
-    };
+fn take_quarters(names: &str, count: u32, all: u32) -> Vec<UnixListener> {
+    let take = |number| take_quarter(names, number);
     let mut taken: Vec<UnixListener> = Vec::new();
     loop {
         if count < all {
+            // What it had is free when it looks again, or two halves would be taken in turn and never together.
+            taken.clear();
             taken = (0..all).filter_map(take).take(count as usize).collect();
         } else {
             // Whoever needs them all keeps what it has, as smaller tests would always be first otherwise. It takes them in order, so that
@@ -207,6 +211,11 @@ fn take_quarters(count: u32, all: u32) -> Vec<UnixListener> {
     }
 }
 
+fn take_quarter(names: &str, number: u32) -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name(format!("{names}-{number}")).ok()?;
+    UnixListener::bind_addr(&name).ok()
+}
+
 /// Quarters of a core that tests may take; `WEIR_TEST_SLOTS` says another number. Never less than the largest need but
 /// [`Need::Machine`].
 fn capacity() -> u32 {
@@ -219,9 +228,9 @@ fn take(need: Need) -> Slot {
     assert!(!TAKEN.get(), "a test takes one slot");
     let begin = Instant::now();
     SLOTS.take(need);
-    let quarters = take_quarters(need.quarters(capacity()), capacity());
+    let quarters = take_quarters(NAMES, need.quarters(capacity()), capacity());
     TAKEN.set(true);
-    Slot { need, test: test_name(), since: Instant::now(), waited: begin.elapsed(), _quarters: quarters }
+    Slot { need, test: test_name(), since: Instant::now(), waited: begin.elapsed(), quarters }
 }
 
 #[cfg(test)]
@@ -244,5 +253,21 @@ mod tests {
     fn a_test_that_needs_the_machine_waits_for_nobody_but_those_that_run() {
         assert_eq!(next(1, &[Need::Light, Need::Machine]), None, "nothing else begins");
         assert_eq!(next(0, &[Need::Light, Need::Machine, Need::Machine]), Some(1));
+    }
+
+    #[test]
+    fn whoever_was_late_gets_what_was_given_back() {
+        let names = format!("weir-test-of-slots-{}", std::process::id());
+        let mut others: Vec<_> = (0..4).filter_map(|number| take_quarter(&names, number)).collect();
+        assert_eq!(others.len(), 4);
+        let (told, taken) = std::sync::mpsc::channel();
+        let late = names.clone();
+        std::thread::spawn(move || told.send(take_quarters(&late, 5, 8).len()));
+        // It has the other half, and looks again.
+        while take_quarter(&names, 7).is_some() {
+            std::thread::yield_now();
+        }
+        others.clear();
+        assert_eq!(taken.recv_timeout(Duration::from_secs(60)), Ok(5));
     }
 }

@@ -84,6 +84,8 @@ pub(super) struct Tab {
     document: Document,
     /// Requests that were still pending when the page was taken for loaded.
     pending: Option<String>,
+    /// Where the page's own last request went: scheme, host and port.
+    asked: Option<String>,
     _replies: AbortOnDropHandle<()>,
     _running: Running,
 }
@@ -192,6 +194,7 @@ impl Tab {
             address: None,
             document: Document::default(),
             pending: None,
+            asked: None,
             _replies: replies,
             _running: running,
         })
@@ -205,6 +208,11 @@ impl Tab {
     /// The document that is shown; another one has another id.
     pub(super) fn document(&self) -> Option<&str> {
         self.document.loader.as_deref()
+    }
+
+    /// Where the page's own last request went: scheme, host and port.
+    pub(super) fn asked(&self) -> Option<&str> {
+        self.asked.as_deref()
     }
 
     /// Keeps what is shown when a navigation of the page fails, or has Chromium show its error page.
@@ -320,8 +328,8 @@ impl Tab {
             }
             PageEvent::Response { status } => self.report.status = Some(status),
             PageEvent::RequestFailed { url, reason, .. } => self.report.failed(&url, &reason),
-            PageEvent::Requested
-            | PageEvent::NavigationFailed(_)
+            PageEvent::Requested { origin } => self.asked = Some(origin),
+            PageEvent::NavigationFailed(_)
             | PageEvent::Document(_)
             | PageEvent::Parsed
             | PageEvent::Painted

@@ -143,16 +143,18 @@ impl Guard {
         ]
     }
 
-    /// Chromium knows only that its proxy did not connect; the page's error says why.
-    pub(super) fn explain(&self, error: PageError) -> PageError {
+    /// Chromium knows only that its proxy did not connect; the page's error says why. `asked`: where the page's own last request went.
+    pub(super) fn explain(&self, error: PageError, asked: Option<&str>) -> PageError {
         match error {
-            PageError::Network { url, code } if code.contains("SOCKS") => match self.failures.of(&url) {
-                Some(Failure::LinkLocal) => PageError::LinkLocal { url },
-                Some(Failure::OwnPort) => PageError::OwnPort { url },
-                Some(Failure::NotFound) => PageError::NotFound { url },
-                Some(Failure::Refused) => PageError::Refused { url },
-                Some(Failure::Unreachable) | None => PageError::Network { url, code },
-            },
+            PageError::Network { url, code } if code.contains("SOCKS") => {
+                match self.failures.of(asked.unwrap_or(&url)) {
+                    Some(Failure::LinkLocal) => PageError::LinkLocal { url },
+                    Some(Failure::OwnPort) => PageError::OwnPort { url },
+                    Some(Failure::NotFound) => PageError::NotFound { url },
+                    Some(Failure::Refused) => PageError::Refused { url },
+                    Some(Failure::Unreachable) | None => PageError::Network { url, code },
+                }
+            }
             error => error,
         }
     }

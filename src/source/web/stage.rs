@@ -146,7 +146,7 @@ impl Stage {
         // The browser's own error says why it can't be loaded.
         self.tab.set_keeps_page(false);
         let loaded = self.tab.load(address, Patience::AGAIN.load).await;
-        let signals = loaded.map_err(|error| explained(error, self.guard.as_ref()))?;
+        let signals = loaded.map_err(|error| explained(error, self.guard.as_ref(), &self.tab))?;
         self.tab.set_keeps_page(true);
         self.settle().await;
         self.watch();
@@ -159,7 +159,7 @@ impl Stage {
         let loaded = self.tab.load(address, Patience::AGAIN.load).await;
         self.settle().await;
         self.watch();
-        loaded.map_err(|error| explained(error, self.guard.as_ref()))
+        loaded.map_err(|error| explained(error, self.guard.as_ref(), &self.tab))
     }
 
     /// The document that is shown; another one has another id.
@@ -305,17 +305,18 @@ async fn open<'a>(
                 browser.close().await;
             }
             Err(error) => {
+                let error = explained(error, guard, &tab);
                 let report = Box::new(tab.report(report_dir).await);
-                return Err(WebError::Page { error: explained(error, guard), report });
+                return Err(WebError::Page { error, report });
             }
         }
     }
 }
 
 /// An error in the words of who stood in the way.
-fn explained(error: PageError, guard: Option<&Guard>) -> PageError {
+fn explained(error: PageError, guard: Option<&Guard>, tab: &Tab) -> PageError {
     match guard {
-        Some(guard) => guard.explain(error),
+        Some(guard) => guard.explain(error, tab.asked()),
         None => error,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -15,9 +15,10 @@ use super::cdp::FailedNavigation;
 use super::page::{Signal, StartReport};
 use super::relapses::{ATTEMPTS, Relapses, Verdict};
 use super::stage::{Patience, Stage, StageEvent};
-use super::vitals::{News, Part, RECORDER_STALLED};
+use super::vitals::{News, Part};
 use crate::plan::page::Page;
 use crate::plan::source::WebPlan;
+use crate::source::standstill::RECORDER_STALLED;
 use crate::source::{SourceContext, SourceEvent};
 
 /// Asks what the page did, and where to put the answer.
@@ -129,19 +130,12 @@ impl Supervisor {
     }
 
     fn tell_stall(&self, what: &'static str, since: Instant, until: Instant) {
-        if let (Some(from), Some(to)) = (self.media_time(since), self.media_time(until))
+        let timeline = &self.context.timeline;
+        if let (Some(from), Some(to)) = (timeline.media_at(since), timeline.media_at(until))
             && from < to
         {
             self.tell(SourceEvent::Stalled { what, from, to });
         }
-    }
-
-    /// Where a moment lies in the recording, or the edge of it that is nearest; `None` before it has begun.
-    fn media_time(&self, at: Instant) -> Option<Duration> {
-        let timeline = &self.context.timeline;
-        let running = Duration::from(timeline.now()).saturating_sub(at.elapsed());
-        let media = running.saturating_sub(Duration::from(timeline.begun()?));
-        Some(timeline.ended().map_or(media, |length| media.min(length.into())))
     }
 
     /// Runs until it is stopped. Aborted, it leaves nothing behind either: the stage is a value.
@@ -275,9 +269,10 @@ impl Supervisor {
         if absence.is_told() {
             self.tell(SourceEvent::Resumed { gap });
             self.on_pending(stage.take_pending());
-        } else if let (Some(from), Some(to)) =
-            (self.media_time(absence.since().into_std()), self.media_time(now.into_std()))
-        {
+        } else if let (Some(from), Some(to)) = (
+            self.context.timeline.media_at(absence.since().into_std()),
+            self.context.timeline.media_at(now.into_std()),
+        ) {
             self.tell(SourceEvent::Stalled { what: "the page's server was away", from, to });
         }
         None

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::address::Address;
 use super::stage::StageEvent;
-use super::vitals::{News, Part, STALL};
+use super::vitals::{News, Part};
 use super::*;
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;
@@ -21,6 +21,7 @@ use crate::plan::page::Page;
 use crate::plan::source::{BrowserTerms, CaptureKind};
 use crate::source::Pacing;
 use crate::source::SourceError;
+use crate::source::standstill::STALL;
 use site::{Answer, Site};
 
 /// What a recording's environment would give, and what must be empty afterwards.

@@ -25,21 +25,16 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::pulse::{Pulse, Woken};
 use self::signs::Signs;
-pub(super) use self::silence::STALL;
 use super::capture::Beat;
 use super::cdp::{Answer, Probe};
 use super::helpers::{self, Helpers, Role};
+use crate::source::standstill::{PERIOD, STALL};
 
-/// From one look at the page and the captures to the next.
-const PERIOD: Duration = Duration::from_millis(250);
 /// From one list of the browser's processes to the next.
 const LIST_PERIOD: Duration = Duration::from_secs(1);
 /// Who stops is noticed within this time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 const _: () = assert!(STALL.as_millis() + PERIOD.as_millis() < NOTICED_WITHIN.as_millis());
-
-/// What it is called when the recorder itself stands still.
-pub(super) const RECORDER_STALLED: &str = "the recorder stood still";
 
 /// What can stand still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -38,7 +38,7 @@ fn an_image_that_is_one_of_many_of_its_own_recording_is_refused() {
             assert!(matches!(refused, NameError::Twice { .. }), "{refused}");
         }
     }
-    machine.start("EG_a", &images(&[&numbered("im"), &single("im")])).unwrap();
+    machine.start("EG_a", &images(&[&numbered("im"), &single("im_1")])).unwrap();
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use url::Url;
+
 use super::connection::{Event, Listener, Said};
 use super::failed_navigation::FailedNavigation;
 use super::framing::{LIMIT, paused_request};
@@ -34,8 +36,10 @@ pub(super) enum PageEvent {
     Response {
         status: u16,
     },
-    /// The page's own request was sent: the first, or where a script or a redirection leads.
-    Requested,
+    /// The page's own request was sent: the first, or where a script or a redirection leads. Scheme, host and port of its address.
+    Requested {
+        origin: String,
+    },
     /// Any request of the page failed, or was answered with an error status. Its address has no query.
     RequestFailed {
         url: String,
@@ -270,7 +274,8 @@ impl Watch {
         match whose {
             Whose::Page => {
                 progress.reset();
-                self.tell(PageEvent::Requested);
+                let origin = Url::parse(&request.url).map(|url| url.origin().ascii_serialization());
+                self.tell(PageEvent::Requested { origin: origin.unwrap_or_default() });
             }
             Whose::Part => progress.sent(&id, &url, kind.as_deref()),
         }

@@ -168,7 +168,7 @@ mod tests {
         for number in 0..10_000 {
             inbox.push(PageEvent::Document(format!("loader {number}")));
             inbox.push(PageEvent::Signal(Signal::InRoom(format!("RM_{number}"))));
-            inbox.push(PageEvent::Requested);
+            inbox.push(PageEvent::Requested { origin: format!("http://{number}.test") });
         }
         assert!(inbox.0.state.lock().unwrap().waiting.len() <= EVENTS);
         assert_eq!(inbox.try_next(), Some(PageEvent::Signal(Signal::End)), "what matters stays");

@@ -55,6 +55,7 @@ impl Tab {
         self.report = StartReport::default();
         self.address = Some(address.clone());
         self.pending = None;
+        self.asked = None;
         self.inbox.progress().reset();
         let before = self.document.loader.clone();
         // A page that is loaded again finds its network events off. A crashed renderer takes note of that only when the
@@ -117,7 +118,12 @@ impl Tab {
                         give_up.as_mut().reset(soon());
                     }
                     // A script went elsewhere.
-                    PageEvent::Requested if refusal.take().is_some() => give_up.as_mut().reset(last),
+                    PageEvent::Requested { origin } => {
+                        self.asked = Some(origin);
+                        if refusal.take().is_some() {
+                            give_up.as_mut().reset(last);
+                        }
+                    }
                     event => {
                         if matches!(event, PageEvent::Document(_) | PageEvent::Parsed | PageEvent::Painted) {
                             moved = Instant::now();

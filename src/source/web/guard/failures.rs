@@ -65,8 +65,8 @@ impl Failures {
         }
     }
 
-    /// Why a page was not loaded. Chromium connects to hosts of its own meanwhile, so that the newest failure counts only where none of
-    /// the page's host is known: a redirection led to it then.
+    /// Why an address was not reached. Chromium connects to hosts of its own meanwhile, so that the newest failure counts only where none
+    /// of this host is known.
     pub(super) fn of(&self, url: &str) -> Option<Failure> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let target = Target::of(url);

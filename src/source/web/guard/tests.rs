@@ -90,17 +90,17 @@ async fn a_page_is_told_what_stood_in_its_way() {
     let guard = Guard::open(refusing(is_link_local)).await.unwrap();
     let url = || "http://a.test/".to_owned();
     let failed = || PageError::Network { url: url(), code: "net::ERR_SOCKS_CONNECTION_FAILED".to_owned() };
-    assert_eq!(guard.explain(failed()), failed(), "nothing is known");
+    assert_eq!(guard.explain(failed(), None), failed(), "nothing is known");
     for (host, port, told) in [
         ("127.0.0.1", closed, PageError::Refused { url: url() }),
         ("does-not-exist.invalid", 80, PageError::NotFound { url: url() }),
         ("169.254.1.1", 80, PageError::LinkLocal { url: url() }),
     ] {
         through(&guard, host, port).await.unwrap_err();
-        assert_eq!(guard.explain(failed()), told);
+        assert_eq!(guard.explain(failed(), None), told);
     }
     let other = PageError::Network { url: url(), code: "net::ERR_EMPTY_RESPONSE".to_owned() };
-    assert_eq!(guard.explain(other.clone()), other);
+    assert_eq!(guard.explain(other.clone(), None), other);
 }
 
 #[tokio::test]
@@ -163,7 +163,11 @@ async fn the_services_own_ports_are_reached_by_no_name_and_no_number() {
     assert!(came.is_err(), "nobody came: {came:?}");
     let url = || "http://a.test/".to_owned();
     let failed = PageError::Network { url: url(), code: "net::ERR_SOCKS_CONNECTION_FAILED".to_owned() };
-    assert_eq!(guard.explain(failed), PageError::OwnPort { url: url() });
+    assert_eq!(guard.explain(failed.clone(), None), PageError::OwnPort { url: url() });
+    // A host of Chromium's own is not found meanwhile.
+    through(&guard, "does-not-exist.invalid", 443).await.unwrap_err();
+    let redirected = format!("http://127.0.0.1:{port}");
+    assert_eq!(guard.explain(failed, Some(&redirected)), PageError::OwnPort { url: url() });
 
     // Other servers on this machine are reachable.
     let other = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::silence::STALL;
-use super::{News, PERIOD};
+use super::News;
+use crate::source::standstill::{PERIOD, STALL};
 
 /// When the watch woke last. Shared with whoever ends it, who may be the first to wake after a stall: it is told once.
 #[derive(Debug)]

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// From here on it is called a stall. With the time from one look to the next, it is noticed within two seconds.
-pub(in crate::source::web) const STALL: Duration = Duration::from_millis(1600);
+use crate::source::standstill::STALL;
 
 /// Something that is heard of again and again.
 #[derive(Debug, Clone, Copy, Default)]

@@ -205,7 +205,7 @@ async fn the_pages_own_request_is_told_from_its_parts() {
     ])
     .await;
     let [
-        PageEvent::Requested,
+        PageEvent::Requested { origin },
         PageEvent::Response { status: 200 },
         PageEvent::RequestFailed { url: data, reason, whose: Whose::Part },
         PageEvent::RequestFailed { url: long, whose: Whose::Part, .. },
@@ -216,7 +216,7 @@ async fn the_pages_own_request_is_told_from_its_parts() {
         panic!("{events:.200?}")
     };
     assert_eq!((data.as_str(), script.as_str(), status.as_str()), ("data:…", "https://a.example/x", "404"));
-    assert_eq!(url, "https://a.example/x");
+    assert_eq!((origin.as_str(), url.as_str()), ("https://a.example", "https://a.example/x"));
     assert!(
         reason.len() <= page::REASON && long.len() < 2 * page::ADDRESS,
         "{} {}",
