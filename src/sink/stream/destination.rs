@@ -120,6 +120,9 @@ mod tests {
             ("rtmps://[fd00:ec2::254]/app/key", Transport::Rtmp),
             ("rtmp://2852039166:80/app/key", Transport::Rtmp),
             ("srt://169.254.1.1:9000", Transport::Srt),
+            // None of these listens: GStreamer calls them.
+            ("srt://169.254.1.1:9000?mode=listener&streamid=#x&mode=caller", Transport::Srt),
+            ("srt://169.254.1.1:9000#?mode=listener", Transport::Srt),
         ] {
             let fault = checked(guard, address, protocol, within).await.unwrap_err();
             assert_eq!(fault.loss, Loss::Refused, "{address}");
@@ -134,10 +137,11 @@ mod tests {
         ] {
             assert_eq!(checked(guard, address, protocol, within).await.unwrap(), expected);
         }
-        let named = checked(guard, "srt://localhost:9000?streamid=a", Transport::Srt, within).await.unwrap();
-        assert!(
-            named == "srt://127.0.0.1:9000?streamid=a" || named == "srt://[::1]:9000?streamid=a",
-            "{named}"
-        );
+        for options in ["?streamid=a", "?mode=listener&x=#&mode=caller"] {
+            let address = format!("srt://localhost:9000{options}");
+            let named = checked(guard, &address, Transport::Srt, within).await.unwrap();
+            let numbers = ["127.0.0.1", "[::1]"].map(|localhost| format!("srt://{localhost}:9000{options}"));
+            assert!(numbers.contains(&named), "{named}");
+        }
     }
 }

@@ -312,11 +312,13 @@ pub(super) enum SrtMode {
     Listener,
 }
 
-/// Who calls whom: `mode=` says so, and an address without a host listens. As GStreamer reads it, names are decoded and the last one
-/// counts: the guard lets listeners pass.
+/// Who calls whom: `mode=` says so, and an address without a host listens. It is read from what GStreamer gets, as GStreamer reads it:
+/// names are decoded and the last one counts. The guard lets listeners pass.
 pub(super) fn srt_mode(address: &str) -> SrtMode {
-    let address = address.split('#').next().unwrap_or_default();
-    let (place, query) = address.split_once('?').unwrap_or((address, ""));
+    let uri = srt_uri(address);
+    // A `#` in the options is escaped there. One in front of them makes all behind it a fragment.
+    let uri = uri.split('#').next().unwrap_or_default();
+    let (place, query) = uri.split_once('?').unwrap_or((uri, ""));
     let modes = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "mode");
     match modes.last().as_ref().map(|(_, mode)| mode.as_ref()) {
         Some("listener") => SrtMode::Listener,
@@ -374,11 +376,34 @@ mod tests {
             "mode=listener&mode=caller",
             "mode=listener&m%6fde=caller",
             "mode=listener&mode",
-            "a#&mode=listener",
+            "mode=listener&streamid=#x&mode=caller",
         ] {
             assert_eq!(srt_mode(&format!("srt://h:9000?{caller}")), SrtMode::Caller, "{caller}");
         }
-        assert_eq!(srt_mode("srt://h:9000?mode=caller&m%6Fde=liste%6eer"), SrtMode::Listener);
+        for listener in
+            ["mode=caller&m%6Fde=liste%6eer", "a#&mode=listener", "streamid=#!::r=a&mode=listener"]
+        {
+            assert_eq!(srt_mode(&format!("srt://h:9000?{listener}")), SrtMode::Listener, "{listener}");
+        }
+        assert_eq!(srt_mode("srt://h:9000#?mode=listener"), SrtMode::Caller);
+    }
+
+    /// By what the sink itself has understood.
+    #[test]
+    fn the_mode_is_the_one_that_gstreamer_reads() {
+        crate::media::init().unwrap();
+        for address in [
+            "srt://127.0.0.1:9000?latency=200",
+            "srt://127.0.0.1:9000?streamid=#!::r=a&mode=listener",
+            "srt://127.0.0.1:9000?mode=listener&streamid=#x&mode=caller",
+            "srt://127.0.0.1:9000#?mode=listener",
+        ] {
+            let sink = crate::media::make("srtsink").unwrap();
+            set_address(&sink, &uri(Transport::Srt, address)).unwrap();
+            let mode = sink.property_value("mode");
+            let (_, mode) = gst::glib::EnumValue::from_value(&mode).unwrap();
+            assert_eq!(mode.nick() == "listener", srt_mode(address) == SrtMode::Listener, "{address}");
+        }
     }
 
     /// The `onMetaData` in what RTMP is sent of six seconds of media.
