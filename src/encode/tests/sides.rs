@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Of the raw audio.
 const RATE: u32 = 48_000;
 /// Samples of 10 ms.
 const PIECE: u32 = RATE / 100;
@@ -33,9 +34,9 @@ fn beeps(at: f64) -> f64 {
 }
 
 /// Encodes and decodes: sample by sample, aligned with the input.
-async fn through_aac(sound: &[[i16; 2]], kbps: u32) -> Vec<[f32; 2]> {
+async fn through_aac(sound: &[[i16; 2]], rate_hz: u32, kbps: u32) -> Vec<[f32; 2]> {
     let raw = Feed::new("raw");
-    let encoding = AudioEncoding { codec: AudioCodec::Aac, bitrate_kbps: kbps, rate_hz: RATE };
+    let encoding = AudioEncoding { codec: AudioCodec::Aac, bitrate_kbps: kbps, rate_hz };
     let mut graph = graph(vec![encoding]);
     graph.video = None;
     let (encoders, events) = Encoders::start(&graph, Duration::from_secs(4), None, Some(&raw)).unwrap();
@@ -91,12 +92,16 @@ fn snr(original: &[[i16; 2]], decoded: &[[f32; 2]]) -> f64 {
 async fn equal_channels_stay_equal() {
     crate::media::init().unwrap();
     let sound = two_seconds(|at| (beeps(at), beeps(at)));
-    for kbps in [32, 128, 320] {
-        let heard = through_aac(&sound, kbps).await;
-        assert!(heard.len() > 95_000, "{} samples", heard.len());
-        assert!(heard.iter().any(|[left, _]| left.abs() > 0.1), "the beeps are not heard");
+    // 44.1 kHz is the default of requests; 8 kHz has 96 kbit/s at most.
+    for (rate_hz, kbps) in
+        [(48_000, 32), (48_000, 128), (48_000, 320), (44_100, 32), (44_100, 128), (8_000, 32), (8_000, 96)]
+    {
+        let case = format!("{rate_hz} Hz, {kbps} kbit/s");
+        let heard = through_aac(&sound, rate_hz, kbps).await;
+        assert!(heard.len() > 2 * rate_hz as usize - 1024, "{case}: {} samples", heard.len());
+        assert!(heard.iter().any(|[left, _]| left.abs() > 0.1), "{case}: the beeps are not heard");
         let different = heard.iter().position(|[left, right]| left.to_bits() != right.to_bits());
-        assert_eq!(different, None, "at {kbps} kbit/s");
+        assert_eq!(different, None, "{case}");
     }
 }
 
@@ -104,7 +109,7 @@ async fn equal_channels_stay_equal() {
 async fn two_tones_stay_in_their_channels() {
     crate::media::init().unwrap();
     let sound = two_seconds(|at| (0.3 * tone(at, 440.0), 0.3 * tone(at, 880.0)));
-    let heard = through_aac(&sound, 128).await;
+    let heard = through_aac(&sound, RATE, 128).await;
     let steady = &heard[9_600..81_600];
     for (side, own, other) in [(0usize, 440.0, 880.0), (1, 880.0, 440.0)] {
         let of = |hertz| loudness(steady.iter().map(|sample| sample[side]), hertz);
@@ -121,7 +126,7 @@ async fn channels_that_differ_for_a_while_are_equal_before_and_after() {
     let tones = |at: f64| (0.3 * tone(at, 440.0), 0.3 * tone(at, 880.0));
     let same = |at: f64| (0.3 * tone(at, 660.0), 0.3 * tone(at, 660.0));
     let sound = two_seconds(|at| if (0.7..1.3).contains(&at) { tones(at) } else { same(at) });
-    let heard = through_aac(&sound, 128).await;
+    let heard = through_aac(&sound, RATE, 128).await;
     // Frames have 1024 samples. Two overlap, and the encoder looks one ahead.
     let (from, to) = (33_600 - 4 * 1024, 62_400 + 4 * 1024);
     let differ: Vec<usize> =
