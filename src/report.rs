@@ -19,7 +19,7 @@ use crate::plan::output::{OutputId, OutputPlan, StreamProtocol};
 use crate::plan::source::SourcePlan;
 use crate::plan::stream_url::StreamUrl;
 use crate::plan::track::Discovered;
-use details::without_local_paths;
+pub use details::LocalDirs;
 pub use error_code::Fault;
 pub use failure::Failure;
 use failure::Failures;
@@ -49,6 +49,7 @@ pub struct Report {
     contents: Option<Contents>,
     /// Whose manifest the report names.
     manifest_of: Option<OutputId>,
+    dirs: LocalDirs,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -135,10 +136,17 @@ impl Report {
             reason: None,
             contents,
             manifest_of: None,
+            dirs: LocalDirs::default(),
         };
         report.fill_deprecated_result();
         report.write_details();
         report
+    }
+
+    /// Where the recording's files are on this machine: `details` name them without these directories.
+    pub fn set_local_dirs(&mut self, dirs: LocalDirs) {
+        self.dirs = dirs;
+        self.write_details();
     }
 
     /// The source is in its room, whose id the server told.
@@ -359,7 +367,7 @@ impl Report {
     fn write_details(&mut self) {
         let reason = self.reason.map(|reason| format!("End reason: {reason}"));
         let failures = self.failures.details();
-        let texts = self.notes.iter().chain(&failures).map(|text| without_local_paths(text));
+        let texts = self.notes.iter().chain(&failures).map(|text| self.dirs.names_only(text));
         let parts: Vec<String> = reason.into_iter().chain(texts).collect();
         self.info.details = parts.join("; ");
     }
@@ -422,6 +430,7 @@ pub fn failed(
         reason: None,
         contents: None,
         manifest_of: None,
+        dirs: LocalDirs::default(),
     };
     report.end(&Ending::Failed(Failure::new(error, fault)), EndReason::Failure, now);
     report.info

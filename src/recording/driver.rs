@@ -115,7 +115,8 @@ impl<'a> Driver<'a> {
         uploader: Uploader<Stored>,
         abandon: CancellationToken,
     ) -> Self {
-        let report = Report::new(&setup.plan, setup.request.clone(), Timestamp::now());
+        let mut report = Report::new(&setup.plan, setup.request.clone(), Timestamp::now());
+        report.set_local_dirs(opening::local_dirs(&setup));
         reporter.changed(report.info());
         let (root, dirs) = (setup.work.root().to_owned(), setup.work.outputs(setup.plan.outputs.len()));
         let disk =

@@ -263,6 +263,13 @@ fn details_have_no_path_of_this_machine() {
     let info =
         failed(report.info().clone(), "gone", Fault::Service, &["recovered: /out/a.mp4".to_owned()], at(1));
     assert!(info.details.ends_with("; recovered: a.mp4") && !info.details.contains('/'), "{}", info.details);
+    report.note("storage away: /srv/my recs/a, b.mp4: permission denied".to_owned());
+    report.set_local_dirs(LocalDirs::new(["/srv/my recs".into()]));
+    assert!(
+        report.info().details.contains("; storage away: a, b.mp4: permission denied"),
+        "{}",
+        report.info().details
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod find;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::ipc::cell::Cell;
 use crate::ipc::recovery::RecoveryLine;
 use crate::outbound::Guard;
 use crate::process::{Own, OwnSpec, Stdin};
-use crate::report;
+use crate::report::{self, LocalDirs};
 use find::{Found, find};
 
 /// How long the truth about a recorder that died waits for what its recovery brings. Longer ones go on, and are told of as such.
@@ -82,7 +82,13 @@ pub(super) async fn settle(
         };
         tracing::error!("{error}");
         let early = timeout(RECOVERED_WITHIN, &mut recovery).await;
-        let notes = early.as_ref().map_or_else(|_| vec![kept(cell)], |recovered| recovered.notes(cell));
+        // The report names files, and the log their paths.
+        match &early {
+            Ok(recovered) => tracing::info!(recovery = ?recovered, "recovered"),
+            Err(_) => tracing::info!(dir = %cell.work_dir().display(), "the recovery takes longer"),
+        }
+        let notes =
+            early.as_ref().map_or_else(|_| vec![kept(cell)], |recovered| recovered.notes(cell, &info));
         registry.update(report::died(info, &error, &notes, Timestamp::now()));
         told();
         if early.is_err() {
@@ -280,22 +286,45 @@ impl Recovered {
         }
     }
 
-    fn notes(&self, cell: &Cell) -> Vec<String> {
-        let mut notes: Vec<String> =
-            self.files.iter().take(MANY_FILES).map(|file| format!("recovered: {file}")).collect();
+    fn notes(&self, cell: &Cell, info: &proto::EgressInfo) -> Vec<String> {
+        let named = self.files.iter().take(MANY_FILES);
+        let mut notes: Vec<String> = named.map(|file| format!("recovered: {}", without_dir(file))).collect();
         if self.files.len() > MANY_FILES {
             notes.push(format!("and {} more", self.files.len() - MANY_FILES));
         }
         if !self.is_whole {
-            notes.extend(self.problems.iter().take(MANY_FILES).cloned());
+            let dirs = self.local_dirs(cell, info);
+            notes.extend(self.problems.iter().take(MANY_FILES).map(|problem| dirs.names_only(problem)));
             notes.push(kept(cell));
         }
         notes
     }
+
+    /// The directories that problems may name: where the files are, and where they belong.
+    fn local_dirs(&self, cell: &Cell, info: &proto::EgressInfo) -> LocalDirs {
+        let files = info.file_results.iter().flat_map(|file| [&file.filename, &file.location]);
+        let segments = info.segment_results.iter().map(|segments| &segments.playlist_name);
+        let images = info.image_results.iter().map(|images| &images.filename_prefix);
+        let paths = files.chain(segments).chain(images).chain(&self.files).chain(&self.kept);
+        let dirs = paths.filter_map(|path| Path::new(local_path(path)?).parent()).map(Path::to_owned);
+        LocalDirs::new(dirs.chain([cell.work_dir()]))
+    }
 }
 
+/// For a report. The path is logged.
 fn kept(cell: &Cell) -> String {
-    format!("kept for recovery: {}", cell.work_dir().display())
+    format!("kept for recovery: {}", cell.egress_id())
+}
+
+/// The path of a file of this machine; `None`: it is elsewhere.
+fn local_path(location: &str) -> Option<&str> {
+    let path = location.strip_prefix("file://").unwrap_or(location);
+    path.starts_with('/').then_some(path)
+}
+
+/// Where a file is, as a report names it: of a path of this machine the last component.
+fn without_dir(location: &str) -> &str {
+    local_path(location).and_then(|path| path.rsplit('/').next()).unwrap_or(location)
 }
 
 /// Finishes and stores what a recorder left, in a process of its own: that is media code. It goes on to its end whatever
@@ -334,8 +363,6 @@ async fn recover(cell: &Cell) -> Recovered {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
@@ -344,19 +371,31 @@ mod tests {
         let mut recovered = Recovered::default();
         for line in [
             r#"{"kind":"found","dir":"/work","files":2,"bytes":10}"#,
-            r#"{"kind":"finished","dir":"/work","location":"/r/a.mp4"}"#,
+            r#"{"kind":"finished","dir":"/work","location":"/srv/my recs/team/a.mp4"}"#,
+            r#"{"kind":"finished","dir":"/work","location":"file:///out/a, b/c.mp4"}"#,
+            r#"{"kind":"finished","dir":"/work","location":"https://b.example/r/a.mp4"}"#,
             r#"{"kind":"kept","dir":"/work","path":"/work/0/file-0.damaged.mp4","bytes":10}"#,
             r#"{"kind":"problem","dir":"/work","error":"a.mp4: damaged"}"#,
+            r#"{"kind":"problem","dir":"/work","error":"write /a room, b/d.mp4: permission denied"}"#,
             r#"{"kind":"done","dir":"/work","is_whole":false}"#,
         ] {
             recovered.add(serde_json::from_str(line).unwrap());
         }
         assert_eq!(recovered.kept, ["/work/0/file-0.damaged.mp4"]);
-        assert_eq!(
-            recovered.notes(&cell),
-            ["recovered: /r/a.mp4", "a.mp4: damaged", "kept for recovery: /work/recordings/EG_1/EG_1"]
-        );
-        let whole = Recovered { is_whole: true, files: vec!["/r/a.mp4".into()], ..Recovered::default() };
-        assert_eq!(whole.notes(&cell), ["recovered: /r/a.mp4"]);
+        let file = proto::FileInfo { filename: "/a room, b/d.mp4".to_owned(), ..Default::default() };
+        let info = proto::EgressInfo { file_results: vec![file], ..Default::default() };
+        let notes = [
+            "recovered: a.mp4",
+            "recovered: c.mp4",
+            "recovered: https://b.example/r/a.mp4",
+            "a.mp4: damaged",
+            "write d.mp4: permission denied",
+            "kept for recovery: EG_1",
+        ];
+        assert_eq!(recovered.notes(&cell, &info), notes);
+        let whole = Recovered { is_whole: true, files: vec!["/r/a, b.mp4".into()], ..Recovered::default() };
+        assert_eq!(whole.notes(&cell, &info), ["recovered: a, b.mp4"]);
+        let told = report::died(info, "it died", &notes.map(str::to_owned), Timestamp::UNIX_EPOCH);
+        assert_eq!(told.details, format!("End reason: Failure; {}", notes.join("; ")));
     }
 }

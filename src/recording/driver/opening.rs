@@ -1,5 +1,6 @@
 //! What is started, and when: source, encoders and outputs, as far as the plan knows them before the source tells the rest.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use crate::plan::codec::AudioCodec;
 use crate::plan::output::OutputId;
 use crate::plan::source::SourcePlan;
 use crate::plan::track::{Discovered, Picture, Sound};
+use crate::recording::Setup;
 use crate::recording::disk_sync;
 use crate::recording::failure::{of_names, of_service, of_sink};
 use crate::recording::lifecycle::{Action, Event, State};
 use crate::recording::outputs::Outputs;
 use crate::recording::progress::ProgressBoard;
-use crate::report::Failure;
+use crate::report::{Failure, LocalDirs};
 use crate::sink::SinkContext;
 use crate::source::{Pacing, Source, SourceContext, SourceError, SourceEvent};
 
@@ -118,6 +120,7 @@ impl Driver<'_> {
         let is_by_codec = self.setup.plan.is_by_codec();
         self.setup.plan = self.setup.plan.discovered(found).map_err(|error| of_service(&error))?;
         // Names that say who publishes are known only now.
+        self.report.set_local_dirs(local_dirs(&self.setup));
         self.setup.names.claim(&mut self.setup.plan).map_err(|error| of_names(&error))?;
         if is_by_codec {
             self.setup.graph = self.setup.graph.reduced_to(&self.setup.plan);
@@ -169,4 +172,17 @@ impl Driver<'_> {
             abandon: self.abandon.child_token(),
         }
     }
+}
+
+/// Where a recording's files are on this machine while they are made, and where its outputs on the local disk go.
+pub(super) fn local_dirs(setup: &Setup) -> LocalDirs {
+    let Setup { plan, work, base, .. } = setup;
+    let places = plan.outputs.iter().filter_map(|output| output.storage().zip(output.dir())).flat_map(
+        |(storage, dir)| {
+            let targets = [Some(&storage.primary), storage.backup.as_ref()].into_iter().flatten();
+            targets.filter(|target| target.is_local()).map(move |target| base.join(target.key(dir)))
+        },
+    );
+    let made = [work.root(), work.run()].map(Path::to_owned).into_iter();
+    LocalDirs::new(made.chain(work.outputs(plan.outputs.len())).chain(places))
 }

@@ -276,3 +276,32 @@ async fn an_evicted_recording_reports_nothing_and_its_files_stay_where_nobody_st
     let last = reports.0.last().unwrap();
     assert_eq!((last.status(), last.ended_at), (proto::EgressStatus::EgressActive, 0), "{last:#?}");
 }
+
+#[tokio::test]
+async fn details_name_files_without_their_directories() {
+    let mut reports = Reports::default();
+    let dir = tempfile::Builder::new().prefix("my recs, all").tempdir().unwrap();
+    let file = r#""fileOutputs": [{"filepath": "team a, b/a.mp4"}]"#;
+    let mut driver = driver(dir.path(), file, &mut reports);
+    let place = dir.path().join(driver.setup.plan.outputs[0].dir().unwrap()).join("a.mp4");
+    let (root, local) =
+        (driver.setup.work.root().to_owned(), driver.setup.work.output(OutputId(0)).join("file-0.mp4"));
+    driver.note(format!("storage away: {}: permission denied", place.display()));
+    driver.report.fail(&Failure::new(
+        format!("no space left on the disk of {}: 0 MB", root.display()),
+        Fault::Service,
+    ));
+    let error = StoreError::new(StoreErrorKind::Refused, "no such bucket");
+    let error = UploadError::Failed { store: "S3", error }.kept_at(&local);
+    assert!(error.contains(&local.display().to_string()), "a person finds it: {error}");
+    driver.report.fail(&Failure::new(error, Fault::Storage));
+    let details = &driver.report.info().details;
+    for note in [
+        "storage away: a.mp4: permission denied; ",
+        "failed: no space left on the disk of EG_driver: 0 MB; ",
+        "(kept at file-0.mp4: ",
+    ] {
+        assert!(details.contains(note), "{details}");
+    }
+    assert!(!details.contains("recs"), "{details}");
+}
