@@ -14,7 +14,7 @@ use super::leftovers::settle;
 use super::registry::goes_on;
 use super::roster::Seat;
 use super::supervisor::{Launched, launch};
-use super::{Service, leftovers};
+use super::{Service, Settings, leftovers};
 use crate::ipc::cell::Cell;
 use crate::ipc::{Job, JobTerms};
 use crate::plan::info::redacted_request;
@@ -70,8 +70,28 @@ async fn begin(
     if cell.dir().exists() {
         return Err(ServiceError::egress_exists());
     }
-    let job = Job::new(
-        &request,
+    let job = job(settings, &cell, &request);
+    let info = first_report(&job)?;
+    let permit = service.admission.admit(&request)?;
+    let egress_id = info.egress_id.clone();
+    drop(request);
+
+    if let Some(topics) = service.topics.get() {
+        topics.reserve(&egress_id).await?;
+    }
+    let begun = bring_up(&service, &job, info, cell, permit, seat).await;
+    if begun.is_err()
+        && let Some(topics) = service.topics.get()
+    {
+        topics.give_back(&egress_id).await;
+    }
+    begun
+}
+
+/// What the recorder of a request gets.
+pub(super) fn job(settings: &Settings, cell: &Cell, request: &rpc::StartEgressRequest) -> Job {
+    Job::new(
+        request,
         JobTerms {
             provisions: settings.provisions.clone(),
             planned_at: Zoned::now(),
@@ -85,23 +105,13 @@ async fn begin(
             video_encoder_threads: settings.video_encoder_threads,
             orphan_timeout: settings.orphan_timeout,
         },
-    );
-    let (wanted, plan) = job.plan()?;
-    let permit = service.admission.admit(&request)?;
-    let info = Report::new(&plan, Some(redacted_request(&wanted)), Timestamp::now()).info().clone();
-    let egress_id = info.egress_id.clone();
-    drop((wanted, plan, request));
+    )
+}
 
-    if let Some(topics) = service.topics.get() {
-        topics.reserve(&egress_id).await?;
-    }
-    let begun = bring_up(&service, &job, info, cell, permit, seat).await;
-    if begun.is_err()
-        && let Some(topics) = service.topics.get()
-    {
-        topics.give_back(&egress_id).await;
-    }
-    begun
+/// The report of an egress with which it is announced: it is starting.
+pub(super) fn first_report(job: &Job) -> Result<proto::EgressInfo, ServiceError> {
+    let (wanted, plan) = job.plan()?;
+    Ok(Report::new(&plan, Some(redacted_request(&wanted)), Timestamp::now()).info().clone())
 }
 
 /// Makes an egress's cell, announces it, and starts its recorder.

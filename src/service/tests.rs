@@ -88,6 +88,44 @@ async fn what_is_refused_leaves_nothing() {
     timeout(Duration::from_secs(1), service.idle()).await.expect("nothing is recorded");
 }
 
+/// What a start announces is found by the room that its request names.
+#[tokio::test]
+async fn a_page_recorded_for_a_room_is_listed_by_that_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (service, ..) = service(dir.path(), Arc::new(RoomForAll));
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let file = dir.path().join("egresses.redb");
+    let store =
+        store::Store::open(&file, store::StoreOptions::default(), &tasks, stop.clone()).await.unwrap();
+    let of_room = r#""roomName": "stand-up", "outputs": [{"file": {"filepath": "{room_name}"}}]"#;
+    let of_page = r#""outputs": [{"file": {"filepath": "a.mp4"}}]"#;
+    for (egress_id, rest) in [("EG_room", of_room), ("EG_page", of_page)] {
+        let text = format!(r#"{{"web": {{"url": "https://example.com"}}, {rest}}}"#);
+        let v2 = serde_json::from_str(&text).unwrap();
+        let request = rpc::StartEgressRequest {
+            egress_id: egress_id.to_owned(),
+            request: Some(rpc::start_egress_request::Request::Egress(v2)),
+            ..Default::default()
+        };
+        let cell = Cell::of(&service.settings.work_dir, egress_id).unwrap();
+        let info = start::first_report(&start::job(&service.settings, &cell, &request)).unwrap();
+        assert!(store.create(&info).await.unwrap());
+    }
+    let list = |room: &str| {
+        let request = proto::ListEgressRequest { room_name: room.to_owned(), ..Default::default() };
+        store.list(&request).unwrap().items
+    };
+    let listed = list("stand-up");
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!((&*listed[0].egress_id, &*listed[0].room_name), ("EG_room", "stand-up"));
+    assert_eq!(listed[0].file_results[0].filename, "stand-up.mp4");
+    assert_eq!(list("another").len(), 0);
+    assert_eq!(list("").len(), 2);
+    stop.cancel();
+    tasks.close();
+    timeout(Duration::from_secs(60), tasks.wait()).await.expect("the store closes");
+}
+
 #[tokio::test]
 async fn a_layout_is_one_of_a_room_of_a_server_that_is_known() {
     let dir = tempfile::tempdir().unwrap();
