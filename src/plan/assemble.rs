@@ -372,6 +372,11 @@ impl Assembly<'_> {
         let mut protocol = stream.protocol;
         let mut urls: Vec<StreamUrl> = Vec::with_capacity(stream.urls.len());
         for (at, url) in stream.urls.iter().enumerate() {
+            let is_v1 = field.starts_with("stream_outputs[");
+            if is_v1 && protocol == Some(StreamProtocol::WebSocket) && url.expose().is_empty() {
+                let help = "it is empty; write it as wss://example.com/path";
+                return Err(PlanError::worded("stream output type", format!("{field}.urls[{at}]"), help));
+            }
             let url = StreamUrl::parse(url.expose(), protocol)
                 .map_err(|error| PlanError::StreamUrl { field: url_field(at), error })?;
             // The first address decides for the others, where nothing was said.

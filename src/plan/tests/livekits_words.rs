@@ -72,6 +72,14 @@ fn of_pages() {
         (r#""streamOutputs":[{"protocol":"SRT"}]"#.to_owned(), &format!("{FIELD}stream url")),
         (r#""streamOutputs":[{"urls":[""]}]"#.to_owned(), "invalid url : invalid protocol"),
         (
+            r#""streamOutputs":[{"protocol":"WEBSOCKET","urls":[""]}]"#.to_owned(),
+            &format!("{FIELD}stream output type"),
+        ),
+        (
+            r#""streamOutputs":[{"protocol":"WEBSOCKET","urls":["http://h/"]}]"#.to_owned(),
+            "invalid url http://h/: invalid scheme",
+        ),
+        (
             r#""streamOutputs":[{"protocol":"SRT","urls":["rtmp://h/a/b"]}]"#.to_owned(),
             "invalid url rtmp://h/a/{...}: invalid scheme",
         ),
@@ -128,11 +136,40 @@ fn of_numbers_that_no_enum_has() {
 
 #[test]
 fn of_rooms_and_other_kinds() {
-    let room = livekit_protocol::RoomCompositeEgressRequest {
-        file_outputs: vec![livekit_protocol::EncodedFileOutput::default()],
+    let filepath = || "a.mp4".to_owned();
+    let files = || vec![livekit_protocol::EncodedFileOutput { filepath: filepath(), ..Default::default() }];
+    let room = livekit_protocol::RoomCompositeEgressRequest { file_outputs: files(), ..Default::default() };
+    let participant = livekit_protocol::ParticipantEgressRequest {
+        identity: "ann".to_owned(),
+        file_outputs: files(),
         ..Default::default()
     };
-    begins(&refusal(Request::RoomComposite(room), 0), &format!("{FIELD}token or api key/secret"));
+    let tracks = livekit_protocol::TrackCompositeEgressRequest {
+        audio_track_id: "TR_a".to_owned(),
+        file_outputs: files(),
+        ..Default::default()
+    };
+    let file = livekit_protocol::DirectFileOutput { filepath: filepath(), ..Default::default() };
+    let track = livekit_protocol::TrackEgressRequest {
+        track_id: "TR_x".to_owned(),
+        output: Some(livekit_protocol::track_egress_request::Output::File(file)),
+        ..Default::default()
+    };
+    let egress = |source: &str| {
+        let text = format!(r#"{{{source},"outputs":[{{"file":{{"filepath":"a.mp4"}}}}]}}"#);
+        Request::Egress(serde_json::from_str(&text).unwrap())
+    };
+    // None of them names its room.
+    for request in [
+        Request::RoomComposite(room),
+        Request::Participant(participant),
+        Request::TrackComposite(tracks),
+        Request::Track(track),
+        egress(r#""template":{"layout":"speaker"}"#),
+        egress(r#""media":{"videoTrackId":"TR_v"}"#),
+    ] {
+        begins(&refusal(request, 0), &format!("{FIELD}token or api key/secret"));
+    }
     let replay = livekit_protocol::ExportReplayRequest::default();
     begins(&refusal(Request::Replay(replay), 0), &format!("{FIELD}source"));
     let again = r#"{"url":"http://h/","fileOutputs":[{"filepath":"x.mp4"}]}"#;
