@@ -223,6 +223,23 @@ test("a template made with LiveKit's own package is told of layouts, too", async
   await publishers.page.close();
 });
 
+test("says that it was evicted when its twin joins, and not that the recording ends", async () => {
+  const publishers = await join("evicted", ["ann"]);
+  const recorder = await Recorder.open(browser, await address("evicted", "EG_evicted"));
+  await recorder.says("START_RECORDING");
+  // The server lets the last one in who has an identity, and throws the other out.
+  const twin = await Recorder.open(browser, await address("evicted", "EG_evicted"));
+  await recorder.says("WEIR_EVICTED");
+  await twin.says("START_RECORDING");
+  await publishers.page.close();
+  await server.rooms.deleteRoom("evicted");
+  await twin.says("END_RECORDING");
+  expect(recorder.console).not.toContain("END_RECORDING");
+  expect(twin.console).not.toContain("WEIR_EVICTED");
+  await recorder.close();
+  await twin.close();
+});
+
 test("shows every codec", async () => {
   const codecs = ["av1", "h264", "vp8", "vp9"];
   const publishers = await join("codecs", codecs, { codec: codecs, microphone: "0" });

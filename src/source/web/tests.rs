@@ -17,8 +17,10 @@ use super::vitals::{News, Part};
 use super::*;
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;
-use crate::plan::page::Page;
+use crate::plan::page::{Page, RoomPage, Template};
+use crate::plan::room::{RoomAccess, RoomEntry};
 use crate::plan::source::{BrowserTerms, CaptureKind};
+use crate::secret::Secret;
 use crate::source::Pacing;
 use crate::source::SourceError;
 use crate::source::standstill::STALL;
@@ -174,6 +176,33 @@ async fn what_stands_still_at_the_end_is_told() {
     assert!(from < to);
     supervisor.end_stalls();
     assert!(events.try_recv().is_err(), "told once");
+}
+
+/// Only a page that shows a room is evicted from it, whose end nobody hears of. Any other logs what it likes.
+#[tokio::test]
+async fn only_a_page_that_shows_a_room_can_be_evicted() {
+    let url = Url::parse("http://127.0.0.1/").unwrap();
+    let room = RoomAccess {
+        name: "stand-up".to_owned(),
+        id: String::new(),
+        server: Url::parse("ws://127.0.0.1/").unwrap(),
+        entry: RoomEntry::Token(Secret::default()),
+    };
+    let (identity, template) = ("EG_1".to_owned(), Template::At(url.clone()));
+    let room = Page::Room(Box::new(RoomPage { room, identity, layout: String::new(), template }));
+    for (page, is_room) in [(room, true), (Page::Address(url.clone()), false)] {
+        let scene = Scene::new();
+        let (context, mut events) = (scene.context, scene.events);
+        let addresses = Arc::new(Addresses::open(&page).await.unwrap());
+        let mut supervisor = Supervisor::new(WebPlan { page, ..plan(&url) }, addresses, context, None);
+        supervisor.on_signal(Signal::Evicted);
+        supervisor.on_signal(Signal::Evicted);
+        supervisor.on_signal(Signal::End);
+        let told = events.try_recv().unwrap();
+        assert_eq!(matches!(told, SourceEvent::Evicted), is_room, "{told:?}");
+        assert_eq!(matches!(told, SourceEvent::Ended), !is_room, "{told:?}");
+        assert!(events.try_recv().is_err(), "it ends once");
+    }
 }
 
 /// No time is told twice: what stood still before the recorder did is told up to there.
