@@ -301,7 +301,7 @@ async fn answered(keeps_page: bool, said: &[Value]) -> (Vec<PageEvent>, Vec<Repl
     (events, replies)
 }
 
-/// Service workers, shared and nested ones, frames of other sites, pages to come.
+/// Service workers, shared and nested ones, frames of other sites, pages to come (prerendered ones).
 #[tokio::test]
 async fn whatever_is_attached_and_paused_is_resumed() {
     let paused = |kind: &str, session: &str, is_paused: bool| {
@@ -311,6 +311,8 @@ async fn whatever_is_attached_and_paused_is_resumed() {
     };
     let mut nested = paused("worker", "N", true);
     nested["sessionId"] = json!("W1");
+    let mut prerendered = paused("page", "W5", true);
+    prerendered["params"]["targetInfo"]["subtype"] = json!("prerender");
     let (events, replies) = answered(
         false,
         &[
@@ -318,12 +320,13 @@ async fn whatever_is_attached_and_paused_is_resumed() {
             paused("shared_worker", "W2", true),
             paused("iframe", "W3", true),
             paused("page", "W4", false),
+            prerendered,
             nested,
         ],
     )
     .await;
     let resumed = |session: &str| Reply::Resume { session: session.to_owned() };
-    assert_eq!(replies, ["W1", "W2", "W3", "N"].map(resumed));
+    assert_eq!(replies, ["W1", "W2", "W3", "W5", "N"].map(resumed));
     assert_eq!(events, []);
 }
 
