@@ -149,6 +149,25 @@ mod tests {
         assert!(is_sound(&unknown), "recordings go without");
     }
 
+    /// Whoever installs the packages of `record` is told of nothing that is missing.
+    #[test]
+    fn every_package_that_is_named_is_in_the_list_of_packages() {
+        let list = include_str!("../scripts/packages.sh");
+        let (_, list) = list.split_once("\nrecord=(\n").unwrap();
+        let (list, _) = list.split_once("\n)").unwrap();
+        let listed: Vec<&str> = list.split_whitespace().collect();
+        let scripts = scripts::missing("");
+        let State::Missing { package: fonts } = fonts(Path::new("/nowhere/fonts")).state else {
+            panic!("there are fonts nowhere")
+        };
+        let named = scripts.iter().map(|script| script.package);
+        let named = named.chain(PROGRAMS.iter().map(|program| program.package)).chain([FC_LIST.package]);
+        let named = named.chain(media::element::ELEMENTS.iter().map(|(_, package)| *package));
+        for package in named.chain(fonts.split(' ')) {
+            assert!(listed.contains(&package), "{package} is not in `record` of scripts/packages.sh");
+        }
+    }
+
     /// Tests that need the programs of a recording.
     mod with_processes {
         use super::*;
