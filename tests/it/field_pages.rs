@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const NEARLY: u8 = 12;
 
 /// An address of this machine that is not loopback. Where it has none, pages are at home on loopback, and reach it anyway.
-fn own_address() -> Ipv4Addr {
+pub(super) fn own_address() -> Ipv4Addr {
     // Nothing is sent.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let address = socket.connect(("192.0.2.1", 9)).and_then(|()| socket.local_addr());
