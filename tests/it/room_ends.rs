@@ -185,15 +185,24 @@ fn a_recorder_whose_twin_comes_says_nothing_more_and_uploads_nothing() {
     let wanted = json!({
         "roomName": own_room(), "audioOnly": true,
         "fileOutputs": [{ "fileType": "MP4", "filepath": "twin.mp4", "s3": s3 }],
+        "segmentOutputs": [{
+            "filenamePrefix": "hls/twin", "playlistName": "twin.m3u8", "segmentDuration": 1, "s3": s3,
+        }],
     });
     let started = livekit.ask(Client::Python, "StartRoomCompositeEgress", &wanted).unwrap();
     let id = started["egressId"].as_str().unwrap().to_owned();
     livekit.until_status(&mut weir, Client::Python, &id, "EGRESS_ACTIVE");
     let mut hearing = Hearing::of(cell(dir.path(), &id));
     weir.until("two seconds are recorded", SOON, |_| hearing.has(2.0));
+    weir.until("a segment is stored", UPLOADED_WITHIN, |_| {
+        store.list(&bucket).iter().any(|key| key.ends_with(".ts")).then_some(())
+    });
 
     // Its identity is the egress's id.
     let twin = Publisher::join(&livekit, own_room(), &id, Codec::Opus);
+    // Until then it may store segments that were complete before.
+    weir.until_logged("it is evicted", |line| line.contains("another recorder has its egress"));
+    let stored = store.list(&bucket);
     let service = weir.pid();
     let is_recorder = |seen: &Seen| seen.group == Group::Recorder && seen.pid != service;
     weir.until("the recorder has ended", SOON, |_| {
@@ -212,7 +221,13 @@ fn a_recorder_whose_twin_comes_says_nothing_more_and_uploads_nothing() {
         statuses.iter().all(|status| ["EGRESS_STARTING", "EGRESS_ACTIVE"].contains(status)),
         "{statuses:?}"
     );
-    assert_eq!(store.list(&bucket), [""; 0], "nothing is where the other's file belongs");
+    assert_eq!(store.list(&bucket), stored, "nothing more is put where the other's files belong");
+    // Neither the file nor a manifest.
+    assert!(stored.iter().all(|key| key.starts_with("hls/twin")), "{stored:?}");
+    for key in stored.iter().filter(|key| key.ends_with(".m3u8")) {
+        let playlist = String::from_utf8(store.get(&bucket, key)).unwrap();
+        assert!(!playlist.contains("#EXT-X-ENDLIST"), "{key}: {playlist}");
+    }
     let kept = files_below(dir.path());
     let is_media = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "mp4");
     assert!(kept.iter().any(is_media), "what it recorded is kept on its machine: {kept:?}");
