@@ -10,6 +10,7 @@ use crate::server_restarts::IS_THERE;
 use crate::storage::{UPLOADED_WITHIN, download, write_storage};
 use crate::support::livekit::{Client, LiveKitServer, Redis, room_service};
 use crate::support::measure::{Probe, assert_decodable, sound};
+use crate::support::peers::RtmpServer;
 use crate::support::processes::{self, Group, Seen};
 use crate::support::publisher::{Codec, Publisher};
 use crate::support::recorder::Recorder;
@@ -128,10 +129,17 @@ fn a_room_that_closes_before_anything_is_published_aborts_its_recordings() {
     let configuration = format!("ws_url: {}\n", livekit.ws_url());
     let mut weir = Serve::start_with(dir.path(), &configuration, &[ROOM_FOR_ALL]);
     let silent = Publisher::join(livekit, own_room(), "ann", Codec::Vp8);
-    let out = dir.path().join("out");
+    let (out, rtmp, keys) = (dir.path().join("out"), RtmpServer::start(), format!("{}-", own_room()));
     let outputs = |mut request: Value, name: &str| {
         let place = |name: String| out.join(name).display().to_string();
+        // Images need video.
+        if request["audio_only"].is_null() {
+            request["image_outputs"] =
+                json!([{ "filename_prefix": place(format!("{name}/seen")), "capture_interval": 1 }]);
+        }
         request["room_name"] = json!(own_room());
+        request["stream_outputs"] =
+            json!([{ "protocol": "RTMP", "urls": [rtmp.url(&format!("{keys}{name}"))] }]);
         request["file_outputs"] = json!([{ "filepath": place(format!("{name}.mp4")) }]);
         request["segment_outputs"] = json!([{ "filename_prefix": place(format!("{name}/part")) }]);
         request
@@ -162,10 +170,21 @@ fn a_room_that_closes_before_anything_is_published_aborts_its_recordings() {
         let info = weir.until_over(id, SOON);
         assert_eq!((&info["status"], &info["error_code"]), (&json!("EGRESS_ABORTED"), &json!(412)), "{info}");
         assert_eq!(info["error"], "Start signal not received", "{info}");
+        let streams = &info["stream_results"];
+        let why = json!("the recording ended before media could be sent");
+        assert_eq!(
+            (streams.as_array().map(Vec::len), &streams[0]["status"], &streams[0]["error"]),
+            (Some(1), &json!("FAILED"), &why),
+            "{info}"
+        );
     }
     drop(silent);
     assert!(weir.end().status.success());
-    let left = files_below(&out);
+    let is_sent = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(keys.as_str()))
+    };
+    let sent = files_below(rtmp.home()).into_iter().filter(is_sent);
+    let left: Vec<PathBuf> = files_below(&out).into_iter().chain(sent).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
