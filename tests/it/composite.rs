@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::field_pages::own_address;
 use crate::support::disturbance::undisturbed;
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::{LiveKitServer, Redis};
@@ -381,15 +382,17 @@ fn a_page_comes_back_to_its_room_and_tells_nobody_its_token() {
     }
 }
 
-/// A page of somebody else's, which knows nothing but LiveKit's contract.
+/// A page of somebody else's, which knows nothing but LiveKit's contract. It is at another address than the server, which is on
+/// loopback: a browser that asks first whether a page may reach that (Local Network Access) would show nothing of the room.
 #[test]
 fn other_templates_show_rooms_too() {
     let _slot = slots::heavy();
     let (livekit, pages) = (LiveKitServer::shared(), PageServer::start());
-    room::serve(&pages, "egress-sdk");
+    let theirs = PageServer::start_on(own_address());
+    room::serve(&theirs, "egress-sdk");
     let _publishers = Publishers::join(livekit, &pages, own_room(), &["ann"], "width=320&height=180&fps=10");
     let dir = tempfile::tempdir().unwrap();
-    let template = pages.url("/egress-sdk/?brand=ours");
+    let template = theirs.url("/egress-sdk/?brand=ours");
     let arguments = [
         &[own_room(), "--layout", "speaker", "--template-url", &template, "--file", "a.mp4"][..],
         &["--fps", "15", "--images", "seen", "--every", "1s"],

@@ -217,15 +217,37 @@ fn agents_and_people_are_kept_apart() {
 fn those_who_take_turns_are_kept_apart() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
-    let [file, ..] = record_mixed(dir.path(), "DUAL_CHANNEL_ALTERNATE");
-    // Two on the left and one on the right, whoever they are.
-    let sides = [0, 1].map(|channel| {
-        let loud = tones(&samples_of(&file, channel)).map(|level| level > LOUD * 0.25);
-        (loud, loud.iter().filter(|is_loud| **is_loud).count())
-    });
-    let [(left, lefts), (right, rights)] = sides;
-    assert_eq!((lefts, rights), (2, 1), "{sides:?}");
-    assert!(left.iter().zip(right).all(|(left, right)| *left != right), "{sides:?}");
+    for path in record_mixed(dir.path(), "DUAL_CHANNEL_ALTERNATE") {
+        // Two on the left and one on the right, whoever they are.
+        let sides = [0, 1].map(|channel| {
+            let loud = tones(&samples_of(&path, channel)).map(|level| level > LOUD * 0.25);
+            (loud, loud.iter().filter(|is_loud| **is_loud).count())
+        });
+        let [(left, lefts), (right, rights)] = sides;
+        assert_eq!((lefts, rights), (2, 1), "{}: {sides:?}", path.display());
+        assert!(left.iter().zip(right).all(|(left, right)| *left != right), "{}: {sides:?}", path.display());
+    }
+}
+
+/// Telephones are mono, and nothing is made up for packets of theirs that are lost.
+#[test]
+fn mono_voices_are_the_same_on_both_sides_of_aac() {
+    let _slot = slots::encoder();
+    let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
+    let (_ben, bens) = singer(server, "ben", Codec::Pcmu, BEN, "standard");
+    let (_eve, eves) = singer(server, "eve", Codec::Pcma, EVE, "standard");
+    let arguments = ["room", own_room(), "--audio-only", "--file", "talk.mp4"];
+    let mut recorder = record(dir.path(), server, &arguments);
+    until_all_come(&mut recorder, [&bens, &eves]);
+    recorder.runs_for(Duration::from_secs(2));
+    recorder.signal(nix::sys::signal::Signal::SIGINT);
+    let file = recorder.finish(SOON).complete().path("talk.mp4");
+    assert_eq!(Probe::of(&file).stream("audio").codec, "aac");
+    let [left, right] = [0, 1].map(|channel| samples_of(&file, channel));
+    assert!(f64::from(peak(&left)) > LOUD / 2.0, "{}", peak(&left));
+    let mut sides = left.iter().zip(&right);
+    let different = sides.position(|(left, right)| left.to_bits() != right.to_bits());
+    assert_eq!((left.len(), different), (right.len(), None), "the first sample that differs");
 }
 
 const LEFT: &str = "AUDIO_CHANNEL_LEFT";

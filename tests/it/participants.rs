@@ -97,6 +97,11 @@ fn livekit_server_has_a_participant_and_two_tracks_recorded() {
         assert_eq!(result["location"], path.display().to_string(), "{ended}");
         let told = result["duration"].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
         assert_recorded(&path, told, (640, 360), 15.0);
+        let manifest = service::manifest(dir.path(), id);
+        assert_eq!(manifest["publisher_identity"], "ann", "{manifest}");
+        let named = ["audio_track_id", "video_track_id"].map(|key| manifest[key].as_str());
+        let tracks = [voice.as_str(), picture.as_str()].map(|sid| (*name == "ann-two.mp4").then_some(sid));
+        assert_eq!(named, tracks, "{manifest}");
     }
     drop(publisher);
     assert!(weir.end().status.success());
@@ -164,8 +169,7 @@ fn a_service_without_redis_takes_the_same_and_tells_of_who_published_nothing() {
     assert!(info["details"].as_str().unwrap().starts_with("End reason: Source closed"), "{info}");
     let told = info["file_results"][0]["duration"].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
     assert_recorded(&dir.path().join("ann.mp4"), told, (320, 180), 30.0);
-    let manifest = std::fs::read_to_string(dir.path().join(format!("{id}.json"))).unwrap();
-    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    let manifest = service::manifest(dir.path(), &id);
     assert_eq!(manifest["publisher_identity"], "ann", "{manifest}");
 
     assert_eq!(weir.callers().info(&of_nobody)["status"], "EGRESS_STARTING");

@@ -10,6 +10,7 @@ use crate::server_restarts::IS_THERE;
 use crate::storage::{UPLOADED_WITHIN, download, write_storage};
 use crate::support::livekit::{Client, LiveKitServer, Redis, room_service};
 use crate::support::measure::{Probe, assert_decodable, sound};
+use crate::support::peers::RtmpServer;
 use crate::support::processes::{self, Group, Seen};
 use crate::support::publisher::{Codec, Publisher};
 use crate::support::recorder::Recorder;
@@ -128,10 +129,17 @@ fn a_room_that_closes_before_anything_is_published_aborts_its_recordings() {
     let configuration = format!("ws_url: {}\n", livekit.ws_url());
     let mut weir = Serve::start_with(dir.path(), &configuration, &[ROOM_FOR_ALL]);
     let silent = Publisher::join(livekit, own_room(), "ann", Codec::Vp8);
-    let out = dir.path().join("out");
+    let (out, rtmp, keys) = (dir.path().join("out"), RtmpServer::start(), format!("{}-", own_room()));
     let outputs = |mut request: Value, name: &str| {
         let place = |name: String| out.join(name).display().to_string();
+        // Images need video.
+        if request["audio_only"].is_null() {
+            request["image_outputs"] =
+                json!([{ "filename_prefix": place(format!("{name}/seen")), "capture_interval": 1 }]);
+        }
         request["room_name"] = json!(own_room());
+        request["stream_outputs"] =
+            json!([{ "protocol": "RTMP", "urls": [rtmp.url(&format!("{keys}{name}"))] }]);
         request["file_outputs"] = json!([{ "filepath": place(format!("{name}.mp4")) }]);
         request["segment_outputs"] = json!([{ "filename_prefix": place(format!("{name}/part")) }]);
         request
@@ -162,10 +170,21 @@ fn a_room_that_closes_before_anything_is_published_aborts_its_recordings() {
         let info = weir.until_over(id, SOON);
         assert_eq!((&info["status"], &info["error_code"]), (&json!("EGRESS_ABORTED"), &json!(412)), "{info}");
         assert_eq!(info["error"], "Start signal not received", "{info}");
+        let streams = &info["stream_results"];
+        let why = json!("the recording ended before media could be sent");
+        assert_eq!(
+            (streams.as_array().map(Vec::len), &streams[0]["status"], &streams[0]["error"]),
+            (Some(1), &json!("FAILED"), &why),
+            "{info}"
+        );
     }
     drop(silent);
     assert!(weir.end().status.success());
-    let left = files_below(&out);
+    let is_sent = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(keys.as_str()))
+    };
+    let sent = files_below(rtmp.home()).into_iter().filter(is_sent);
+    let left: Vec<PathBuf> = files_below(&out).into_iter().chain(sent).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -185,15 +204,24 @@ fn a_recorder_whose_twin_comes_says_nothing_more_and_uploads_nothing() {
     let wanted = json!({
         "roomName": own_room(), "audioOnly": true,
         "fileOutputs": [{ "fileType": "MP4", "filepath": "twin.mp4", "s3": s3 }],
+        "segmentOutputs": [{
+            "filenamePrefix": "hls/twin", "playlistName": "twin.m3u8", "segmentDuration": 1, "s3": s3,
+        }],
     });
     let started = livekit.ask(Client::Python, "StartRoomCompositeEgress", &wanted).unwrap();
     let id = started["egressId"].as_str().unwrap().to_owned();
     livekit.until_status(&mut weir, Client::Python, &id, "EGRESS_ACTIVE");
     let mut hearing = Hearing::of(cell(dir.path(), &id));
     weir.until("two seconds are recorded", SOON, |_| hearing.has(2.0));
+    weir.until("a segment is stored", UPLOADED_WITHIN, |_| {
+        store.list(&bucket).iter().any(|key| key.ends_with(".ts")).then_some(())
+    });
 
     // Its identity is the egress's id.
     let twin = Publisher::join(&livekit, own_room(), &id, Codec::Opus);
+    // Until then it may store segments that were complete before.
+    weir.until_logged("it is evicted", |line| line.contains("another recorder has its egress"));
+    let stored = store.list(&bucket);
     let service = weir.pid();
     let is_recorder = |seen: &Seen| seen.group == Group::Recorder && seen.pid != service;
     weir.until("the recorder has ended", SOON, |_| {
@@ -212,7 +240,13 @@ fn a_recorder_whose_twin_comes_says_nothing_more_and_uploads_nothing() {
         statuses.iter().all(|status| ["EGRESS_STARTING", "EGRESS_ACTIVE"].contains(status)),
         "{statuses:?}"
     );
-    assert_eq!(store.list(&bucket), [""; 0], "nothing is where the other's file belongs");
+    assert_eq!(store.list(&bucket), stored, "nothing more is put where the other's files belong");
+    // Neither the file nor a manifest.
+    assert!(stored.iter().all(|key| key.starts_with("hls/twin")), "{stored:?}");
+    for key in stored.iter().filter(|key| key.ends_with(".m3u8")) {
+        let playlist = String::from_utf8(store.get(&bucket, key)).unwrap();
+        assert!(!playlist.contains("#EXT-X-ENDLIST"), "{key}: {playlist}");
+    }
     let kept = files_below(dir.path());
     let is_media = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "mp4");
     assert!(kept.iter().any(is_media), "what it recorded is kept on its machine: {kept:?}");

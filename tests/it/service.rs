@@ -1,6 +1,7 @@
 //! The service as a program: what callers ask, what recorders and services that die leave, and how it ends.
 
 pub(crate) mod bus;
+mod frame_grid;
 mod health;
 mod own_ports;
 mod pressure;

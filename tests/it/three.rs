@@ -263,12 +263,18 @@ fn routed_audio_is_told_apart_in_a_stream_whose_key_frames_come_in_time() {
     assert!(apart.len() >= 2 && apart.iter().all(|apart| *apart < 3.0), "{keys:.2?}");
 }
 
+/// Asserts that one person is in the images, and nobody else.
+#[track_caller]
+fn assert_alone_in_images(images: &[Still], person: Person) {
+    let who: BTreeSet<Person> = images.iter().filter_map(|image| shown_in(image, WHOLE)).collect();
+    assert!(who.iter().eq(&[person]), "{who:?} in {} images", images.len());
+}
+
 #[test]
 fn only_whose_video_is_asked_for_is_in_the_images() {
     let all = of_routes();
     let _slot = slots::light();
-    let who: BTreeSet<Person> = all.images().iter().filter_map(|image| shown_in(image, WHOLE)).collect();
-    assert!(who.iter().eq(&[Person::Cleo]), "{who:?}");
+    assert_alone_in_images(&all.images(), Person::Cleo);
 }
 
 /// One of three, and what happened to them meanwhile.
@@ -364,6 +370,13 @@ fn one_of_three_is_alone_in_their_stream() {
     assert_alone(&all.outputs.stream, Person::Ann);
 }
 
+#[test]
+fn one_of_three_is_alone_in_their_images() {
+    let all = of_one();
+    let _slot = slots::light();
+    assert_alone_in_images(&all.outputs.images(), Person::Ann);
+}
+
 /// Two tracks, and when nothing of them came.
 struct OfTracks {
     outputs: Outputs,
@@ -432,4 +445,11 @@ fn two_tracks_are_alone_in_their_stream() {
     let all = of_tracks();
     let _slot = slots::encoder();
     assert_alone(&all.outputs.stream, Person::Ben);
+}
+
+#[test]
+fn two_tracks_are_alone_in_their_images() {
+    let all = of_tracks();
+    let _slot = slots::light();
+    assert_alone_in_images(&all.outputs.images(), Person::Ben);
 }

@@ -430,6 +430,11 @@ fn livekit_server_has_a_track_recorded() {
     let file = dir.path().join(format!("{}-microphone.ogg", own_room()));
     assert_eq!(ended["fileResults"][0]["location"], file.display().to_string(), "{ended}");
     assert_eq!(ended["track"]["trackId"], sid, "{ended}");
+    let manifest = service::manifest(dir.path(), &id);
+    let named =
+        ["publisher_identity", "track_id", "track_kind", "track_source"].map(|key| manifest[key].as_str());
+    let singer = ["singer", sid.as_str(), "audio", "microphone"].map(Some);
+    assert_eq!(named, singer, "{manifest}");
     let sung: Vec<_> = frames_in(&file, Codec::Opus).into_iter().filter(|packet| packet.len() > 20).collect();
     assert!(sung.len() > 20, "{}", sung.len());
     let sent = publisher.sent(&sid);

@@ -289,3 +289,9 @@ pub(crate) fn assert_is_ending(info: &Value, took: Duration) {
 pub(crate) fn cell(dir: &Path, egress_id: &str) -> PathBuf {
     dir.join("work/recordings").join(egress_id)
 }
+
+/// The manifest that an egress stored in a local directory.
+pub(crate) fn manifest(dir: &Path, egress_id: &str) -> Value {
+    let bytes = std::fs::read(dir.join(format!("{egress_id}.json"))).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
