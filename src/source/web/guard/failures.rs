@@ -1,6 +1,7 @@
 //! Why the last connections of a browser were not made. Chromium knows only that its proxy did not connect.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use fast_socks5::util::target_addr::TargetAddr;
@@ -32,9 +33,14 @@ impl Target {
         Self { host: host.to_ascii_lowercase(), port }
     }
 
+    /// Chromium asks for an IPv4 address where a page names it as an IPv6 one.
+    fn of_ip(ip: IpAddr, port: u16) -> Self {
+        Self::new(&ip.to_canonical().to_string(), port)
+    }
+
     pub(super) fn asked(target: &TargetAddr) -> Self {
         match target {
-            TargetAddr::Ip(address) => Self::new(&address.ip().to_string(), address.port()),
+            TargetAddr::Ip(address) => Self::of_ip(address.ip(), address.port()),
             TargetAddr::Domain(name, port) => Self::new(name, *port),
         }
     }
@@ -44,8 +50,8 @@ impl Target {
         let port = url.port_or_known_default()?;
         Some(match url.host()? {
             Host::Domain(name) => Self::new(name, port),
-            Host::Ipv4(ip) => Self::new(&ip.to_string(), port),
-            Host::Ipv6(ip) => Self::new(&ip.to_string(), port),
+            Host::Ipv4(ip) => Self::of_ip(ip.into(), port),
+            Host::Ipv6(ip) => Self::of_ip(ip.into(), port),
         })
     }
 }
@@ -99,6 +105,7 @@ mod tests {
         failures.set(&asked("chromiums.own.test", 443), Some(Failure::NotFound));
         assert_eq!(failures.of("http://a.test/page?token=…"), Some(Failure::Refused));
         assert_eq!(failures.of("http://127.0.0.1:8080/"), Some(Failure::OwnPort));
+        assert_eq!(failures.of("http://[::ffff:127.0.0.1]:8080/"), Some(Failure::OwnPort));
         assert_eq!(failures.of("https://[::1]/"), Some(Failure::LinkLocal));
         assert_eq!(failures.of("http://redirected.test/"), Some(Failure::NotFound), "the newest");
         assert_eq!(failures.of("no address"), Some(Failure::NotFound));
