@@ -412,6 +412,35 @@ async fn recovered_segments_replace_what_is_older_and_their_own_last_version() {
 }
 
 #[tokio::test]
+async fn a_damaged_segment_is_told_and_kept_beside_the_stored_one() {
+    let scene = with_segment();
+    scene.write("0/segment-0-000000.ts", &[0; 4096]);
+    let recovered = scene.recover().await;
+    let [RecoverError::Damaged { name, kept, .. }] = &recovered.problems[..] else { panic!("{recovered:?}") };
+    assert_eq!((name.as_str(), kept), ("a_00000.ts", &scene.root.join("0/segment-0-000000.damaged.ts")));
+    let remains: Vec<&PathBuf> = recovered.kept.iter().map(|remain| &remain.path).collect();
+    assert_eq!(remains, [kept]);
+    assert!(!recovered.is_whole());
+    assert_eq!(fs::read(scene.dir.path().join("a_00000.ts")).unwrap(), [0; 4096]);
+    assert_eq!(scene.kept().await, ["0/segment-0-000000.damaged.ts"]);
+    assert_eq!(scene.read("0/segment-0-000000.damaged.ts"), [0; 4096]);
+}
+
+#[tokio::test]
+async fn a_playlist_that_a_power_cut_emptied_is_written_again() {
+    // Also where its notes are torn, and a stored playlist may name more segments.
+    for torn in ["", "\0\0\0\0\n"] {
+        let scene = with_segment();
+        scene.write("0/notes-0.jsonl", format!("{SEGMENT}{torn}").as_bytes());
+        let playlist = scene.dir.path().join("a.m3u8");
+        fs::write(&playlist, "").unwrap();
+        let recovered = scene.recover().await;
+        assert!(recovered.is_whole(), "{torn:?}: {recovered:?}");
+        assert!(fs::read_to_string(&playlist).unwrap().contains("a_00000.ts"), "{torn:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_that_was_recorded_keeps_no_directory_and_replaces_no_playlist() {
     let scene = with_segment();
     fs::remove_file(scene.root.join("0/segment-0-000000.ts")).unwrap();
