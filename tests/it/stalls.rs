@@ -46,7 +46,8 @@ fn spans(details: &str, told: &str) -> Vec<[f64; 2]> {
     let notes = details.split("; ").filter(|note| note.contains(told));
     let spans = notes.map(|note| {
         let seconds: Vec<f64> = note.split(' ').filter_map(|word| word.parse().ok()).collect();
-        seconds.try_into().unwrap_or_else(|_| panic!("{note}"))
+        let [from, to] = seconds.as_slice() else { panic!("{note}") };
+        [*from, *to]
     });
     spans.collect()
 }
