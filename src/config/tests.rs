@@ -30,6 +30,7 @@ fn livekits_file_starts_as_it_is() {
     assert_eq!(config.logging, LoggingConfig { json: true, ..LoggingConfig::default() });
     assert_eq!(config.storage.storage.as_ref().unwrap().s3.as_ref().unwrap().secret.expose(), "SECRET_3");
     assert_eq!(config.session_limits, SessionLimits::default());
+    assert_eq!(config.upload_patience, Duration::from_secs(60));
     let cost = &config.cpu_cost;
     assert_eq!((cost.web_cpu_cost, cost.audio_web_cpu_cost, cost.participant_cpu_cost), (3.0, 1.0, 2.0));
     assert_eq!(cost.sdk_audio_room_composite_cpu_cost, 1.0);

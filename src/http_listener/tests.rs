@@ -71,6 +71,7 @@ fn a_process_with_few_descriptors_keeps_most_of_them() {
         assert_eq!(Bounds::of(open_files).connections, connections);
     }
     assert_eq!(Bounds::of(u64::MAX).connections, 256);
+    assert_eq!(Bounds::of(1 << 20).head_within, Duration::from_secs(5));
 }
 
 #[tokio::test]

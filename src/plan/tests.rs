@@ -88,6 +88,23 @@ fn plans_of_requests() {
     }
 }
 
+/// Each kind of request that names a page.
+#[test]
+fn the_address_of_a_page_is_shown_without_its_secrets() {
+    for text in [
+        r#"{"url":"https://x/?a=1&token=SECRET","file_outputs":[{}]}"#,
+        r#"{"web":{"url":"https://x/?a=1&token=SECRET"},"outputs":[{"file":{"filepath":"a.mp4"}}]}"#,
+        r#"{"room_name":"r","custom_base_url":"https://x/?a=1&token=SECRET","file_outputs":[{}]}"#,
+        r#"{"room_name":"r","template":{"custom_base_url":"https://x/?a=1&token=SECRET"},"outputs":[{"file":{"filepath":"a.mp4"}}]}"#,
+    ] {
+        let request = json::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let info =
+            proto::EgressInfo { request: Some(info::redacted_request(&request)), ..Default::default() };
+        let shown = serde_json::to_string(&info).unwrap();
+        assert!(shown.contains("https://x/?a=1&token={...}") && !shown.contains("SECRET"), "{shown}");
+    }
+}
+
 #[test]
 fn bad_requests_of_the_wire() {
     for (text, field, help) in [

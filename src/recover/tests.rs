@@ -412,6 +412,35 @@ async fn recovered_segments_replace_what_is_older_and_their_own_last_version() {
 }
 
 #[tokio::test]
+async fn a_damaged_segment_is_told_and_kept_beside_the_stored_one() {
+    let scene = with_segment();
+    scene.write("0/segment-0-000000.ts", &[0; 4096]);
+    let recovered = scene.recover().await;
+    let [RecoverError::Damaged { name, kept, .. }] = &recovered.problems[..] else { panic!("{recovered:?}") };
+    assert_eq!((name.as_str(), kept), ("a_00000.ts", &scene.root.join("0/segment-0-000000.damaged.ts")));
+    let remains: Vec<&PathBuf> = recovered.kept.iter().map(|remain| &remain.path).collect();
+    assert_eq!(remains, [kept]);
+    assert!(!recovered.is_whole());
+    assert_eq!(fs::read(scene.dir.path().join("a_00000.ts")).unwrap(), [0; 4096]);
+    assert_eq!(scene.kept().await, ["0/segment-0-000000.damaged.ts"]);
+    assert_eq!(scene.read("0/segment-0-000000.damaged.ts"), [0; 4096]);
+}
+
+#[tokio::test]
+async fn a_playlist_that_a_power_cut_emptied_is_written_again() {
+    // Also where its notes are torn, and a stored playlist may name more segments.
+    for torn in ["", "\0\0\0\0\n"] {
+        let scene = with_segment();
+        scene.write("0/notes-0.jsonl", format!("{SEGMENT}{torn}").as_bytes());
+        let playlist = scene.dir.path().join("a.m3u8");
+        fs::write(&playlist, "").unwrap();
+        let recovered = scene.recover().await;
+        assert!(recovered.is_whole(), "{torn:?}: {recovered:?}");
+        assert!(fs::read_to_string(&playlist).unwrap().contains("a_00000.ts"), "{torn:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_that_was_recorded_keeps_no_directory_and_replaces_no_playlist() {
     let scene = with_segment();
     fs::remove_file(scene.root.join("0/segment-0-000000.ts")).unwrap();
@@ -441,6 +470,55 @@ async fn a_recovered_image_replaces_none_that_was_recorded_since() {
     fs::remove_file(image("a_00000.jpeg")).unwrap();
     assert!(scene.recover().await.is_whole());
     assert_eq!(fs::read(image("b.jpeg")).unwrap(), b"image");
+}
+
+#[tokio::test]
+async fn a_playlist_that_is_in_a_bucket_is_not_stored_again() {
+    use std::sync::{Arc, Mutex};
+
+    use axum::body::Bytes;
+    use axum::http::{Method, Uri};
+    use tokio_util::task::TaskTracker;
+
+    use crate::config::storage::S3Config;
+    use crate::plan::storage::{Backend, StorageTarget};
+    use crate::secret::Secret;
+
+    // A store that takes everything, and notes what it is sent.
+    let puts = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&puts);
+    let take = move |method: Method, uri: Uri, _: Bytes| {
+        if method == Method::PUT {
+            noted.lock().unwrap().push(uri.path().to_owned());
+        }
+        std::future::ready(())
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = TaskTracker::new();
+    server.spawn(axum::serve(listener, axum::Router::new().fallback(take)).into_future());
+
+    let s3 = S3Config {
+        access_key: Secret::new("key".to_owned()),
+        secret: Secret::new("secret".to_owned()),
+        endpoint,
+        bucket: "rec".to_owned(),
+        force_path_style: true,
+        ..S3Config::default()
+    };
+    let primary = StorageTarget { backend: Backend::S3(s3), ..StorageTarget::local() };
+    let storage = [Some(Storage { primary, backup: None })];
+    let scene = with_segment();
+    scene.write("storage.json", &serde_json::to_vec(&storage).unwrap());
+    // What is damaged is kept, and its directory with it.
+    scene.write("0/segment-0-000000.ts", &[0; 4096]);
+    let recovered = scene.recover().await;
+    assert!(matches!(&recovered.problems[..], [RecoverError::Damaged { .. }]), "{recovered:?}");
+    assert_eq!(*puts.lock().unwrap(), ["/rec/a_00000.ts", "/rec/a.m3u8"]);
+    let again = scene.recover().await;
+    assert!(again.problems.is_empty() && again.files.is_empty(), "{again:?}");
+    assert_eq!(again.kept, recovered.kept);
+    assert_eq!(puts.lock().unwrap().len(), 2);
 }
 
 /// Whoever asks again for what was killed gets its names, and would replace what is recovered meanwhile.

@@ -104,7 +104,7 @@ fn a_whole_life() {
 #[test]
 fn the_manifest_lists_what_was_stored() {
     let request = r#"{
-        "url": "https://user:secretkey@example.com/",
+        "url": "https://user:secretkey@example.com/?room=7&token=secretkey",
         "file_outputs": [{"filepath": "a.mp4", "disable_manifest": true}],
         "segment_outputs": [{"filename_prefix": "hls/s"}],
         "image_outputs": [{"filename_prefix": "i/t"}]
@@ -121,7 +121,8 @@ fn the_manifest_lists_what_was_stored() {
     assert_eq!(
         report.manifest(at(9)).unwrap(),
         concat!(
-            r#"{"egress_id":"EG_x","url":"https://{...}@example.com/","started_at":1700000000000000000,"#,
+            r#"{"egress_id":"EG_x","url":"https://{...}@example.com/?room=7&token={...}","#,
+            r#""started_at":1700000000000000000,"#,
             r#""ended_at":1700000009000000000,"files":[{"filename":"a.mp4","location":"https://s/a.mp4"}],"#,
             r#""playlists":[{"location":"https://s/hls/s.m3u8","#,
             r#""segments":[{"filename":"hls/s_00000.ts","location":"https://s/hls/s_00000.ts"}]}],"#,

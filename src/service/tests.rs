@@ -282,6 +282,24 @@ async fn what_a_failed_start_leaves_stays_until_its_registry_has_its_end() {
 }
 
 #[tokio::test]
+async fn what_a_recording_leaves_stays_until_its_registry_has_its_end() {
+    use proto::EgressStatus::{EgressActive, EgressComplete};
+    let dir = tempfile::tempdir().unwrap();
+    let cell = Cell::of(dir.path(), "EG_1").unwrap();
+    cell.create(&info("EG_1", EgressActive, 0)).unwrap();
+    let complete = info("EG_1", EgressComplete, 7);
+    cell.write_info(&complete).unwrap();
+    let registry = Away::default();
+    let settling = settle(&registry, &cell, complete, Death::Natural, || {});
+    tokio::pin!(settling);
+    assert!(timeout(Duration::from_millis(100), &mut settling).await.is_err());
+    assert_eq!(cell.info().map(|info| info.status()), Some(EgressComplete), "the next run can tell it");
+    registry.is_back.notify_one();
+    timeout(Duration::from_secs(60), settling).await.expect("it is told");
+    assert!(!cell.dir().exists());
+}
+
+#[tokio::test]
 async fn a_recording_whose_report_is_lost_ends_in_the_registry_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));

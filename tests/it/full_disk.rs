@@ -77,6 +77,7 @@ fn record(disk: &Disk, more: &[&str]) -> Recorder {
 fn check(ended: &Ended) {
     assert_eq!(ended.status.code(), Some(1), "{}\n{}", ended.stdout, ended.log);
     assert_eq!(ended.info["status"], "EGRESS_FAILED", "{}", ended.info);
+    assert_eq!(ended.info["errorCode"], 503, "{}", ended.info);
     let error = ended.info["error"].as_str().unwrap_or_default();
     assert!(error.starts_with("no space left"), "{}", ended.info);
     assert!(!ended.path(".weir").exists(), "nothing is left to recover:\n{}", ended.log);

@@ -35,7 +35,13 @@ fn a_thousand_half_open_connections_stop_neither_callers_nor_recordings() {
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let [health] = ports::free();
-    let mut service = Serve::start(dir.path(), &format!("health_port: {health}"));
+    // It has the hard limit by itself, and inherits nothing of this process's.
+    let configuration = format!("health_port: {health}");
+    let mut service = Serve::start_with_open_files(dir.path(), &configuration, 1024, 4096);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", service.pid())).unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let open_files: Vec<&str> = open_files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(open_files, ["4096", "4096"], "{limits}");
     let api: u16 = service.callers().url().rsplit(':').next().unwrap().parse().unwrap();
     let held = [hold(api, 1024), hold(health, 1024)];
     assert!(held.iter().all(|held| held.len() > 900), "the listeners take connections");

@@ -101,6 +101,29 @@ fn is_there(pid: i32) -> bool {
     processes::all().iter().any(|seen| seen.pid == pid)
 }
 
+/// Waits until a recorder that nobody attends has ended.
+#[track_caller]
+fn until_gone(recorder: i32) {
+    let end = Instant::now() + PATIENCE;
+    while is_there(recorder) {
+        assert!(Instant::now() < end, "the recorder does not end");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// Kills a service and its recorder at the same time, and waits until both are gone.
+#[track_caller]
+fn kill_both(mut service: Serve) {
+    let recorder = recorder_of(&mut service);
+    // It would end by itself, and well, if there was time between the two.
+    kill(Pid::from_raw(recorder), Signal::SIGSTOP).unwrap();
+    service.signal(Signal::SIGKILL);
+    kill(Pid::from_raw(recorder), Signal::SIGKILL).unwrap();
+    // The directory on tmpfs stays until it is recovered.
+    drop(service);
+    until_gone(recorder);
+}
+
 fn details(info: &Value) -> &str {
     info["details"].as_str().unwrap_or_default()
 }
@@ -229,13 +252,7 @@ fn when_both_are_killed_the_next_service_recovers_and_tells() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     until_written(&mut service, dir.path(), &id, ENOUGH);
-    let recorder = Pid::from_raw(recorder_of(&mut service));
-    // It would end by itself, and well, if there was time between the two.
-    kill(recorder, Signal::SIGSTOP).unwrap();
-    service.signal(Signal::SIGKILL);
-    kill(recorder, Signal::SIGKILL).unwrap();
-    // The directory on tmpfs stays until it is recovered.
-    drop(service);
+    kill_both(service);
 
     let mut next = Serve::start(dir.path(), "");
     let info = until_recovered(&mut next, &id);
@@ -244,6 +261,30 @@ fn when_both_are_killed_the_next_service_recovers_and_tells() {
     assert_decodable(&file);
     next.end();
     assert!(!cell(dir.path(), &id).exists());
+}
+
+/// Its file begins with zeros, as a power cut may leave it.
+#[test]
+fn what_can_not_be_read_is_kept_by_one_service_after_the_other() {
+    let _slot = slots::encoder();
+    let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
+    until_written(&mut service, dir.path(), &id, SOME);
+    kill_both(service);
+    let recorded = cell(dir.path(), &id).join(&id).join("0/file-0.recording.mp4");
+    let mut bytes = std::fs::read(&recorded).unwrap();
+    bytes[..4096].fill(0);
+    std::fs::write(&recorded, &bytes).unwrap();
+
+    for _ in 0..2 {
+        let mut next = Serve::start(dir.path(), "");
+        next.until_logged("it says what it keeps", |line| line.contains("could not be finished and is kept"));
+        let info = next.until_over(&id, PATIENCE);
+        assert_eq!(info["status"], "EGRESS_FAILED", "{info}");
+        assert!(details(&info).contains("kept for recovery: "), "{info}");
+        next.end();
+        assert!(std::fs::read(&recorded).unwrap() == bytes, "not a byte of it is changed");
+        assert!(!file.exists());
+    }
 }
 
 #[test]

@@ -211,6 +211,32 @@ fn a_second_interrupt_ends_the_wait_for_a_store_and_keeps_everything() {
     fixture.recover(&[]);
 }
 
+/// With the time and the attempts that requests have by default, which are more than the patience.
+#[test]
+fn a_store_that_is_silent_at_the_end_is_not_waited_for_longer_than_the_patience() {
+    let _slot = slots::encoder();
+    let fixture = Fixture::new();
+    let storage = fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket);
+    write_storage(fixture.dir(), &storage, None);
+    fixture.proxy.set(Fault::Stall { after_bytes: 0 });
+    let clock = page("clock.html");
+    let outputs = ["web", &clock, "--storage", "storage.yaml", "--audio-only", "--file", "a.mp4"];
+    let patience = ["--upload-patience", "2s"];
+    let mut recorder = Recorder::start(fixture.dir(), &[&outputs[..], &patience].concat());
+    recorder.until_written(20_000);
+    recorder.signal(Signal::SIGINT);
+    let ended = recorder.finish(UPLOADED_WITHIN);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    assert_eq!(ended.info["status"], "EGRESS_FAILED", "{}", ended.info);
+    assert!(ended.took < Duration::from_secs(60), "{:?}\n{}", ended.took, ended.log);
+    assert!(ended.info["details"].as_str().unwrap().contains("kept: "), "{}", ended.info);
+    fixture.proxy.set(Fault::None);
+    let recovered = weir(fixture.dir(), &["recover", "."]);
+    assert!(recovered.status.success(), "{}", recovered.stderr);
+    assert!(fixture.store.list(&fixture.bucket).contains(&"a.mp4".to_owned()));
+    assert_nothing_here(fixture.dir());
+}
+
 /// Records to a store that refuses one segment for good: it is named and kept, and everything else is stored.
 #[track_caller]
 fn check_refused(code: u16, word: &str) {

@@ -1,6 +1,7 @@
 //! The service, run as an operator runs it, and asked as its callers ask.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use livekit_token::{AccessToken, VideoGrants};
@@ -55,6 +56,21 @@ impl Serve {
 
     /// The same with more of an environment.
     pub(crate) fn start_with(dir: &Path, configuration: &str, environment: &[(&str, &str)]) -> Self {
+        let mut weir = command_with_signals(env!("CARGO_BIN_EXE_weir"));
+        weir.envs(environment.iter().copied());
+        Self::start_by(weir, dir, configuration)
+    }
+
+    /// The same with limits of open files.
+    pub(crate) fn start_with_open_files(dir: &Path, configuration: &str, soft: u64, hard: u64) -> Self {
+        let mut weir = command_with_signals("prlimit");
+        // It becomes the service: the process is the same.
+        weir.arg(format!("--nofile={soft}:{hard}")).arg(env!("CARGO_BIN_EXE_weir"));
+        Self::start_by(weir, dir, configuration)
+    }
+
+    /// `weir` is a command that lacks its arguments.
+    fn start_by(mut weir: Command, dir: &Path, configuration: &str) -> Self {
         slots::assert_taken();
         let [port] = ports::free();
         let work = dir.join("work");
@@ -65,9 +81,7 @@ impl Serve {
         );
         std::fs::write(&file, text).unwrap();
         let before = Watch::before();
-        let mut weir = command_with_signals(env!("CARGO_BIN_EXE_weir"));
         weir.arg("serve").arg("--config").arg(&file).current_dir(dir);
-        weir.envs(environment.iter().copied());
         let mut tool = Tool::start(weir, None);
         let watch = Some(Watch::start(tool.pid(), before));
         let callers = Callers::new(port);

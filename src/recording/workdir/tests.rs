@@ -1,9 +1,12 @@
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 use crate::plan::codec::Container;
-use crate::plan::output::{FilePlan, NameOrigin};
+use crate::plan::output::{FilePlan, NameOrigin, StreamPlan, Transport};
 use crate::plan::page::Page;
 use crate::plan::source::{BrowserTerms, CaptureKind, SourcePlan, StartRule, WebPlan};
 use crate::plan::storage::{Storage, StoredName};
+use crate::plan::stream_url::StreamUrl;
 use crate::plan::{EgressId, Limits};
 
 fn plan(name: &Path) -> RecordingPlan {
@@ -50,6 +53,31 @@ fn it_is_beside_the_output_and_gone_afterwards() {
     assert!(run.as_os_str().len() < 40, "sockets in it need short names: {}", run.display());
     work.discard().unwrap();
     assert!(!run.exists() && !dir.path().join("out").exists());
+}
+
+#[test]
+fn that_of_a_stream_alone_is_its_users_own_among_temporary_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let stream = StreamPlan {
+        transport: Transport::Rtmp,
+        has_video: false,
+        has_audio: true,
+        urls: vec![StreamUrl::parse("rtmp://host/app/key", None).unwrap()],
+    };
+    let plan = RecordingPlan {
+        // Other runs of the tests have the same directory.
+        egress_id: EgressId::new(format!("EG_stream{}", std::process::id())),
+        outputs: vec![OutputPlan::Stream(stream)],
+        ..plan(Path::new("a.mp4"))
+    };
+    let work = WorkDir::create(&plan, None, dir.path()).unwrap();
+    let of_user = std::env::temp_dir().join(format!("weir-{}", nix::unistd::geteuid()));
+    let root = work.root().to_owned();
+    assert_eq!(root, of_user.join(".weir").join(plan.egress_id.as_str()));
+    assert_eq!(fs::metadata(&of_user).unwrap().permissions().mode() & 0o777, 0o700);
+    work.discard().unwrap();
+    assert!(!root.exists());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -60,6 +60,22 @@ async fn protobuf_is_answered_in_protobuf() {
 }
 
 #[tokio::test]
+async fn no_answer_shows_the_secret_in_a_webhooks_address() {
+    let bench = Bench::start().await;
+    let stop = proto::StopEgressRequest { egress_id: "EG_one".to_owned() };
+    for (method, message, body) in [
+        ("ListEgress", Vec::new(), json!({})),
+        ("StopEgress", stop.encode_to_vec(), json!({"egress_id": "EG_one"})),
+    ] {
+        for answer in [bench.call_json(method, &body).await, bench.call_protobuf(method, message).await] {
+            let (kind, shown) = (&answer.content_type, answer.text());
+            assert!(shown.contains("https://receiver.example/?token={...}"), "{method}, {kind}: {shown}");
+            assert!(!shown.contains("hush"), "{method}, {kind}: {shown}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_other_methods_reach_the_service() {
     let bench = Bench::start().await;
     let layout = bench.call_json("UpdateLayout", &json!({"egress_id": "EG_one", "layout": "grid"})).await;

@@ -18,11 +18,16 @@ const KEY: &str = "devkey";
 const SECRET: &str = "a secret of some length";
 const JPEG: &[u8] = &[0xff, 0xd8, 0xff, 0xd9];
 
+/// An egress whose receiver's address has a secret.
 fn info(egress_id: &str, status: proto::EgressStatus, ended_at: i64) -> proto::EgressInfo {
+    let webhook =
+        proto::WebhookConfig { url: "https://receiver.example/?token=hush".to_owned(), ..Default::default() };
+    let web = proto::WebEgressRequest { webhooks: vec![webhook], ..Default::default() };
     proto::EgressInfo {
         egress_id: egress_id.to_owned(),
         status: status.into(),
         ended_at,
+        request: Some(proto::egress_info::Request::Web(web)),
         ..Default::default()
     }
 }
@@ -215,6 +220,18 @@ async fn what_runs_and_what_has_ended_is_told_without_asking_anybody() {
     assert_eq!((&one["kind"], &one["cpu_cores"]), (&json!("web"), &json!(0.75)));
     assert_eq!((&one["progress"]["seconds"], &one["progress"]["dropped"]), (&json!(12.5), &json!(3)));
     assert_eq!(told["finished"][0]["egress_id"], "EG_over");
+}
+
+#[tokio::test]
+async fn no_answer_shows_the_secret_in_a_webhooks_address() {
+    let site = Site::start().await;
+    let recordings = site.get("/console/api/recordings").await.text().await.unwrap();
+    let (_, stopped) = site.post("/console/api/recordings/EG_one/stop", json!({})).await;
+    // One that runs and one that has ended, and the one that is stopped.
+    for (shown, count) in [(recordings, 2), (stopped.to_string(), 1)] {
+        assert_eq!(shown.matches("https://receiver.example/?token={...}").count(), count, "{shown}");
+        assert!(!shown.contains("hush"), "{shown}");
+    }
 }
 
 #[tokio::test]

@@ -359,6 +359,41 @@ async fn a_host_gets_so_many_connections_at_the_same_time_and_no_more() {
 }
 
 #[tokio::test]
+async fn all_hosts_get_so_many_connections_at_the_same_time_and_no_more() {
+    let mut receivers = Vec::new();
+    for _ in 0..10 {
+        let receiver = Receiver::start().await;
+        receiver.hold();
+        receivers.push(receiver);
+    }
+    let urls: Vec<&str> = receivers.iter().map(|receiver| receiver.url.as_str()).collect();
+    let limits = Limits { connections: 3, attempt: 2 * PATIENCE, ..quick() };
+    let (notifier, _tasks) = notifier(&urls, limits);
+    notifier.notify(Event::Ended, &info("EG_one", Status::EgressComplete), now(), || ());
+    let arrivals = || receivers.iter().map(Receiver::arrivals).sum::<usize>();
+    let arriving = async {
+        while arrivals() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, arriving).await.expect("webhooks arrive");
+    // Nothing else is sent before one of them is answered.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(arrivals(), 3);
+    receivers.iter().for_each(Receiver::release);
+    notifier.drained().await;
+    assert_eq!(receivers.iter().map(Receiver::answered).sum::<usize>(), 10);
+}
+
+#[test]
+fn a_host_and_all_of_them_have_a_bound() {
+    let Limits { connections, to_one_host, .. } = Limits::default();
+    assert_eq!((connections, to_one_host), (64, 8));
+}
+
+#[tokio::test]
 async fn of_all_egresses_only_so_many_events_wait() {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let receiver = Receiver::start().await;

@@ -21,7 +21,8 @@ use super::PATIENCE;
 use crate::support::livekit::Redis;
 use crate::support::measure::assert_decodable;
 use crate::support::page_server::PageServer;
-use crate::support::service::{Serve, assert_is_ending};
+use crate::support::ports;
+use crate::support::service::{Callers, Serve, assert_is_ending};
 use crate::support::slots;
 
 /// What a service told.
@@ -303,17 +304,25 @@ pub(crate) fn check_without_redis(length: Duration, away: Duration) {
     let pages = PageServer::start();
     let dir = tempfile::tempdir().unwrap();
     let limit = format!("session_limits: {{file_output_max_duration: {}s}}", length.as_secs());
-    let service = Serve::start(dir.path(), &format!("{}\n{limit}", fleet.configuration()));
+    let [health] = ports::free();
+    let configuration = format!("{}\n{limit}\nhealth_port: {health}", fleet.configuration());
+    let mut service = Serve::start(dir.path(), &configuration);
+    let health = format!("http://127.0.0.1:{health}/healthz");
     let file = dir.path().join("clock.mp4");
     fleet.start_egress("EG_one", &pages, &file).unwrap();
     // livekit-server asks again with the same id when an answer is late.
     let again = fleet.start_egress("EG_one", &pages, &file).unwrap_err();
     assert_eq!((again.code(), again.text()), (Code::AlreadyExists, "egress already exists"));
     fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
+    let is_healthy = |callers: &Callers| (callers.get(&health).0 == 200).then_some(());
+    service.until("it is healthy", PATIENCE, is_healthy);
 
     // It goes on, and ends, while nobody can be told.
     fleet.redis.go_away();
-    std::thread::park_timeout(away);
+    let begin = Instant::now();
+    service.until("it is unhealthy", PATIENCE, |callers| (callers.get(&health).0 == 503).then_some(()));
+    std::thread::park_timeout(away.saturating_sub(begin.elapsed()));
+    assert_eq!(service.callers().get(&health).0, 503);
     fleet.redis.come_back();
     let mut link = fleet.bus.link();
     fleet.runtime.block_on(async {
@@ -325,6 +334,7 @@ pub(crate) fn check_without_redis(length: Duration, away: Duration) {
         told.iter().filter(|told| **told == Told::Updated(EgressStatus::EgressLimitReached)).count(),
         1
     );
+    service.until("it is healthy again", PATIENCE, is_healthy);
     let info = fleet.info("EG_one");
     assert_eq!(info.file_results[0].location, file.display().to_string());
     assert!(info.ended_at > 0);

@@ -10,7 +10,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::{PATIENCE, Recording, clock, details, end_reason, is_there, recorder_of, until_recovered};
+use super::{
+    PATIENCE, Recording, clock, details, end_reason, is_there, recorder_of, until_gone, until_recovered,
+};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
@@ -36,16 +38,6 @@ fn pipes_of(recorder: i32) -> [PathBuf; 2] {
 fn make_small(pipe: &Path) {
     let end = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(pipe).unwrap();
     fcntl(&end, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-}
-
-/// Waits until a recorder that nobody attends has ended.
-#[track_caller]
-fn until_gone(recorder: i32) {
-    let end = Instant::now() + PATIENCE;
-    while is_there(recorder) {
-        assert!(Instant::now() < end, "the recorder does not end");
-        std::thread::park_timeout(Duration::from_millis(50));
-    }
 }
 
 #[test]
@@ -179,6 +171,35 @@ fn a_recorder_that_stands_still_stops_when_it_goes_on() {
     until_gone(recorder);
     watch.assert_nothing_left(|| {});
     next.end();
+    assert!(!cell(dir.path(), &id).exists());
+}
+
+#[test]
+fn an_interrupt_reaches_a_recorder_that_stands_still_when_it_goes_on() {
+    let _slot = slots::encoder();
+    let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
+    super::until_written(&mut service, dir.path(), &id, super::SOME);
+    let recorder = recorder_of(&mut service);
+    // In this order: see above.
+    let watch = service.kill();
+    kill(Pid::from_raw(recorder), Signal::SIGSTOP).unwrap();
+    let mut next = Serve::start(dir.path(), "");
+    next.until_logged("it does not answer", |line| line.contains("its recorder does not answer"));
+    next.signal(Signal::SIGINT);
+    let is_named = |line: &str| line.contains("may go on") && line.contains(&id);
+    next.until_logged("what may go on is named", is_named);
+    kill(Pid::from_raw(recorder), Signal::SIGCONT).unwrap();
+    let done = next.finish(PATIENCE);
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    until_gone(recorder);
+    watch.assert_nothing_left(|| {});
+    assert_decodable(&file);
+
+    let mut last = Serve::start(dir.path(), "");
+    let info = last.until_over(&id, PATIENCE);
+    assert_eq!((&info["status"], &info["error_code"]), (&json!("EGRESS_FAILED"), &json!(403)), "{info}");
+    assert_eq!(info["error"], "server is shutting down", "{info}");
+    last.end();
     assert!(!cell(dir.path(), &id).exists());
 }
 

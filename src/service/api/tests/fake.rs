@@ -23,9 +23,20 @@ pub(super) struct Fake {
     pub(super) hold: watch::Sender<bool>,
 }
 
+/// An egress whose receiver's address has a secret.
 fn info(egress_id: &str, status: proto::EgressStatus, details: String) -> proto::EgressInfo {
-    let egress_id = egress_id.to_owned();
-    proto::EgressInfo { egress_id, status: status.into(), details, ..proto::EgressInfo::default() }
+    let webhook = proto::WebhookConfig {
+        url: "https://receiver.example/?token=hush".to_owned(),
+        ..proto::WebhookConfig::default()
+    };
+    let web = proto::WebEgressRequest { webhooks: vec![webhook], ..proto::WebEgressRequest::default() };
+    proto::EgressInfo {
+        egress_id: egress_id.to_owned(),
+        status: status.into(),
+        details,
+        request: Some(proto::egress_info::Request::Web(web)),
+        ..proto::EgressInfo::default()
+    }
 }
 
 #[async_trait]

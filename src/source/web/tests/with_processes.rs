@@ -373,7 +373,10 @@ async fn what_stands_still_is_noticed_and_so_is_that_it_goes_on() {
         (&["pulseaudio"], Part::Audio),
     ] {
         scene.signal(marks, Kill::SIGSTOP);
+        let stopped = Instant::now();
         let News::Stalled { since, .. } = news_of(&mut stage, part).await else { panic!("{marks:?}") };
+        // Within two seconds, and on a busy machine some more.
+        assert!(stopped.elapsed() < Duration::from_secs(10), "{marks:?}: {:?}", stopped.elapsed());
         scene.signal(marks, Kill::SIGCONT);
         let News::Resumed { since: from, until, .. } = news_of(&mut stage, part).await else {
             panic!("{marks:?}")

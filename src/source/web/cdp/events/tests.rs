@@ -146,6 +146,12 @@ async fn a_line_is_cut_and_what_is_left_of_a_secret_with_it() {
     };
     assert!(line.len() <= LINE, "{}", line.len());
     assert_eq!(line.chars().filter(|c| *c == 'ä').count() + more, 300_000 + 14);
+    let details = json!({"text": "Uncaught", "exception": {"type": "object", "description": long}});
+    let thrown = json!({"timestamp": 1.5, "exceptionDetails": details});
+    let events = of_page(&[said("S", "Runtime.exceptionThrown", thrown)]).await;
+    let [PageEvent::Said { line, more }] = events.as_slice() else { panic!("{} events", events.len()) };
+    assert!(line.starts_with("exception: ä") && line.len() <= LINE, "{}", line.len());
+    assert_eq!(line.chars().filter(|c| *c == 'ä').count() + more, 300_000);
     // Spaces of more than a byte.
     for space in ['\u{a0}', '\u{3000}'] {
         let spaced = "ab".repeat(50) + &space.to_string().repeat(LINE);
