@@ -32,6 +32,8 @@ pub struct Recovered {
     pub found: Vec<Remain>,
     /// Where each finished file is now.
     pub files: Vec<String>,
+    /// Names of finished files that have audio alone although video was recorded, too: not one complete frame of it is there.
+    pub without_video: Vec<String>,
     /// Files that were not turned into finished ones: they stay, and the work directory with them.
     pub kept: Vec<Remain>,
     /// What could not be recovered. Empty, and nothing kept: the work directory is gone.
@@ -100,6 +102,7 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
         root: root.to_owned(),
         found: Vec::new(),
         files: Vec::new(),
+        without_video: Vec::new(),
         kept: Vec::new(),
         problems: Vec::new(),
     };
@@ -168,8 +171,7 @@ async fn recover_output(
         // What can't be let go of is forgotten by its store in time.
         rescuer.discard(unfinished).await;
     }
-    let Rescued { mut left, obsolete } =
-        leftovers(abandoned, output, entry, &storage, &accounts, &mut recovered.problems)?;
+    let Rescued { mut left, obsolete } = leftovers(abandoned, output, entry, &storage, &accounts, recovered)?;
     let running = taken::running(&storage, base, &left);
     if !matches!(entry, OutputEntry::File { .. }) {
         taken::forget_empty(&storage, &abandoned.manifest, running.as_ref(), &mut left);
@@ -230,7 +232,7 @@ fn leftovers(
     entry: &OutputEntry,
     storage: &Storage,
     accounts: &Accounts,
-    problems: &mut Vec<RecoverError>,
+    recovered: &mut Recovered,
 ) -> Result<Rescued, RecoverError> {
     let dir = abandoned.output(output);
     let base = &abandoned.manifest.base;
@@ -241,7 +243,7 @@ fn leftovers(
                 return Err(RecoverError::UnknownContainer { root, container });
             };
             let left =
-                finish_file(&FilePaths::new(&dir, output, row.container), row.container, name, problems);
+                finish_file(&FilePaths::new(&dir, output, row.container), row.container, name, recovered);
             Rescued { left, obsolete: Vec::new() }
         }
         OutputEntry::Segments { dir: name, playlist, live_playlist, duration } => {
@@ -269,7 +271,7 @@ fn leftovers(
                 duration: *duration,
             };
             let mut damaged =
-                |name, damage, kept| problems.push(RecoverError::Damaged { name, damage, kept });
+                |name, damage, kept| recovered.problems.push(RecoverError::Damaged { name, damage, kept });
             segments::rescue(&dir, output, &places, &mut damaged)?
         }
         OutputEntry::Images => images::rescue(&dir, output)?,
@@ -277,13 +279,14 @@ fn leftovers(
     })
 }
 
-/// Makes a file whole, if there is one. What is wrong with it is added to the problems.
+/// Makes a file whole, if there is one. What is wrong with it is added to the problems, and what it lacks is noted.
 fn finish_file(
     paths: &FilePaths,
     container: Container,
     name: &str,
-    problems: &mut Vec<RecoverError>,
+    recovered: &mut Recovered,
 ) -> Vec<Leftover> {
+    let Recovered { problems, without_video, .. } = recovered;
     let FilePaths { recorded, whole } = paths;
     // Its recorder was killed before it removed the first.
     if recorded.exists() && whole.exists() {
@@ -301,11 +304,15 @@ fn finish_file(
     // What is finished is never made once more.
     if recorded.exists() && !whole.exists() {
         match make_whole(container, recorded, whole, None, &CancellationToken::new()) {
-            Ok(Whole { damage: Some(damage), kept, .. }) => {
-                let (name, kept) = (name.to_owned(), kept.unwrap_or_else(|| recorded.clone()));
-                problems.push(RecoverError::Damaged { name, damage, kept });
+            Ok(Whole { damage, kept, lacks_video, .. }) => {
+                if lacks_video {
+                    without_video.push(name.to_owned());
+                }
+                if let Some(damage) = damage {
+                    let (name, kept) = (name.to_owned(), kept.unwrap_or_else(|| recorded.clone()));
+                    problems.push(RecoverError::Damaged { name, damage, kept });
+                }
             }
-            Ok(_) => {}
             // Killed before its first second was written: there is nothing but a header.
             Err(FinalizeError::Empty { .. }) => remove(recorded),
             Err(error) => problems.push(error.into()),

@@ -26,6 +26,12 @@ pub fn print(
         for file in &recording.files {
             writeln!(out, "finished: {file}")?;
         }
+        for name in &recording.without_video {
+            writeln!(
+                out,
+                "note: {name} has no video: not one complete frame was recorded, as when a recording is cut off in its first second"
+            )?;
+        }
         for Remain { path, bytes } in &recording.kept {
             writeln!(out, "kept: {} ({bytes} bytes)", path.display())?;
         }
@@ -105,6 +111,7 @@ mod tests {
             root: "/r/.weir/EG_1".into(),
             found: vec![remain("/r/.weir/EG_1/0/file-0.recording.mp4", 9000)],
             files: vec!["/r/talk.mp4".into()],
+            without_video: Vec::new(),
             kept: vec![remain(kept, 9000)],
             problems: vec![RecoverError::Damaged { name: "talk.mp4".into(), damage, kept: kept.into() }],
         }
@@ -133,6 +140,20 @@ mod tests {
             assert!(err.contains(words), "{words}: {err}");
         }
         assert_eq!(printed(&[]).0, "nothing to recover in /r\n");
+    }
+
+    #[test]
+    fn a_file_without_a_frame_is_noted_and_no_problem() {
+        let recovered = Recovered {
+            without_video: vec!["talk.mp4".to_owned()],
+            kept: Vec::new(),
+            problems: Vec::new(),
+            ..damaged()
+        };
+        assert!(recovered.is_whole());
+        let (out, err) = printed(&[recovered]);
+        assert!(out.contains("finished: /r/talk.mp4\nnote: talk.mp4 has no video: "), "{out}");
+        assert!(err.is_empty(), "{err}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::ending::Emptied;
+pub(super) use self::opening::{Opened, Opening};
 use self::storing::Manifests;
 pub(super) use self::storing::Stored;
 use super::disk_usage::DiskMeter;
@@ -52,6 +53,7 @@ fn is_end(actions: &[Action]) -> bool {
 pub(super) enum Input {
     Command(Option<Command>),
     SourceStarted(Result<Source, StartFailure>),
+    Opened(Result<Box<Opened>, Failure>),
     Source(SourceEvent),
     Encoder(PipelineEvent),
     Sink(SinkEvent),
@@ -63,7 +65,8 @@ pub(super) enum Input {
     Tick,
 }
 
-/// A recording's parts, and what is done to them. Its methods run on the recording's one task.
+/// A recording's parts, and what is done to them. Its methods run on the recording's one task, and wait for no file system: a service
+/// takes a recorder that says nothing for 120 s for one that hangs.
 pub(super) struct Driver<'a> {
     setup: Setup,
     reporter: &'a mut dyn Reporter,
@@ -82,6 +85,15 @@ pub(super) struct Driver<'a> {
     /// Of encoders that nobody listens to yet.
     encoder_events: Option<EncoderEvents>,
     outputs: Outputs,
+    /// Outputs that are being opened and that nobody waits for yet.
+    opening: Option<Opening>,
+    is_opening: bool,
+    /// The recording may begin, as soon as its outputs are open.
+    is_ready: bool,
+    /// What the source came to while a recording that was ready waited for its outputs.
+    meanwhile: Vec<Event>,
+    /// All sound is muted.
+    is_muted: bool,
     /// One for each output, in order.
     contexts: Vec<SinkContext>,
     source: Option<Source>,
@@ -136,6 +148,11 @@ impl<'a> Driver<'a> {
             encoders: None,
             encoder_events: None,
             outputs: Outputs::default(),
+            opening: None,
+            is_opening: false,
+            is_ready: false,
+            meanwhile: Vec::new(),
+            is_muted: false,
             contexts: Vec::new(),
             source: None,
             tasks,
@@ -179,6 +196,7 @@ impl<'a> Driver<'a> {
                 Vec::new()
             }
             Input::SourceStarted(Err(failure)) => self.source_failed(failure),
+            Input::Opened(opened) => self.on_opened(opened),
             Input::Source(event) => self.on_source(event),
             Input::Encoder(PipelineEvent::Error(error)) => {
                 self.handle(Event::EncoderFailed(of_service(&error)))
@@ -263,11 +281,12 @@ impl<'a> Driver<'a> {
             }
             SourceEvent::Ready => self.on_ready(),
             SourceEvent::Discovered(found, first_frame) => self.on_discovered(&found, first_frame),
-            SourceEvent::Ended => self.handle(Event::SourceEnded),
+            SourceEvent::Ended => self.end_of_source(Event::SourceEnded),
             // Dealt with by the loop, which must return at once.
             SourceEvent::Evicted => Vec::new(),
             SourceEvent::Muted(is_muted) => {
                 tracing::info!(is_muted, "all sound");
+                self.is_muted = is_muted;
                 self.outputs.muted(is_muted);
                 Vec::new()
             }
@@ -306,7 +325,7 @@ impl<'a> Driver<'a> {
             // In the words of whoever asked for one track (media.md §1.7).
             failure.text = format!("format websocket incompatible with codec video: {}", failure.text);
         }
-        self.handle(Event::SourceFailed(failure))
+        self.end_of_source(Event::SourceFailed(failure))
     }
 
     fn on_tick(&mut self) -> Vec<Action> {

@@ -121,6 +121,12 @@ impl Names {
         Ok(())
     }
 
+    /// What can claim the names in this one's place, on a thread that may wait for a disk; `None`: they are claimed.
+    pub(super) fn unclaimed(&self) -> Option<Self> {
+        let Self { registry, base, older, entry } = self;
+        entry.is_none().then(|| Self::in_registry(registry.clone(), base, *older))
+    }
+
     /// Leaves the names to others.
     pub fn release(&mut self) {
         self.entry = None;

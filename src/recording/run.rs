@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::driver::{Driver, Emptied, Input};
+use super::driver::{Driver, Emptied, Input, Opening};
 use super::failure::joined;
 use super::lifecycle::{Action, Event};
 use super::{Ended, Reporter, Setup};
@@ -40,6 +40,7 @@ pub async fn run(
     let mut starting = JoinSet::new();
     let mut encoder_events = EncoderEvents::new();
     let mut commands_open = true;
+    let mut opening: Option<Opening> = None;
     let mut draining: Option<BoxFuture<'static, Emptied>> = None;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -56,6 +57,7 @@ pub async fn run(
                 Action::Store => driver.close_uploader(),
                 Action::Finish => {
                     starting.shutdown().await;
+                    give_up(opening).await;
                     return driver.finish().await;
                 }
             }
@@ -63,11 +65,19 @@ pub async fn run(
         if let Some(events) = driver.take_encoder_events() {
             encoder_events = events;
         }
+        if let Some(begun) = driver.take_opening() {
+            opening = Some(begun);
+        }
         let input = tokio::select! {
             biased;
             command = commands.recv(), if commands_open => Input::Command(command),
-            Some(event) = from_sinks.recv() => Input::Sink(event),
+            // What a sink says that is open already is for the recording that has it.
+            Some(event) = from_sinks.recv(), if opening.is_none() => Input::Sink(event),
             Some(started) = starting.join_next() => Input::SourceStarted(joined(started)),
+            Some(opened) = OptionFuture::from(opening.as_mut().map(Opening::opened)) => {
+                opening = None;
+                Input::Opened(opened)
+            }
             Some(event) = from_source.recv() => Input::Source(event),
             Some(event) = encoder_events.next() => Input::Encoder(event),
             Some(emptied) = OptionFuture::from(draining.as_mut()) => {
@@ -96,10 +106,12 @@ pub async fn run(
             }
             Input::Command(Some(Command::Abandon)) => {
                 starting.abort_all();
+                give_up(opening).await;
                 return driver.abandon().await;
             }
             Input::Source(SourceEvent::Evicted) => {
                 starting.abort_all();
+                give_up(opening).await;
                 return driver.end_evicted().await;
             }
             Input::Drained(emptied) => {
@@ -113,6 +125,13 @@ pub async fn run(
             }
             input => driver.take(input),
         });
+    }
+}
+
+/// Outputs that are still being opened are not wanted any more.
+async fn give_up(opening: Option<Opening>) {
+    if let Some(opening) = opening {
+        opening.give_up().await;
     }
 }
 

@@ -201,16 +201,6 @@ impl WorkDir {
         write_manifest(&self.root, &Manifest { kept, ..manifest })
     }
 
-    /// Writes down what outputs are, now that the source told: `weir recover` goes by it.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub(super) fn discovered(&self, plan: &RecordingPlan) -> Result<(), WorkDirError> {
-        let manifest = read_manifest(&self.root)?;
-        let outputs = plan.outputs.iter().map(entry_of).collect();
-        write_manifest(&self.root, &Manifest { outputs, ..manifest })
-    }
-
     /// Whether a failed start left something to look at.
     #[must_use]
     pub fn has_report(&self) -> bool {
@@ -368,13 +358,23 @@ fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<()
     write_storage(root, plan)
 }
 
-/// Replaces the manifest in one step.
+/// Writes down in a recording's work directory what outputs are, now that the source told: `weir recover` goes by it.
+///
+/// # Errors
+/// When it can't be written.
+pub(super) fn write_outputs(root: &Path, plan: &RecordingPlan) -> Result<(), WorkDirError> {
+    let manifest = read_manifest(root)?;
+    let outputs = plan.outputs.iter().map(entry_of).collect();
+    write_manifest(root, &Manifest { outputs, ..manifest })
+}
+
 fn read_manifest(root: &Path) -> Result<Manifest, WorkDirError> {
     let path = root.join(MANIFEST);
     let text = files::read(&path, LARGEST).map_err(io_error("read", &path))?;
     serde_json::from_slice(&text).map_err(|source| WorkDirError::Manifest { path, source })
 }
 
+/// Replaces the manifest in one step.
 fn write_manifest(root: &Path, manifest: &Manifest) -> Result<(), WorkDirError> {
     let path = root.join(MANIFEST);
     let text = serde_json::to_vec_pretty(manifest)

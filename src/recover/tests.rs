@@ -8,14 +8,18 @@ use super::*;
 
 /// Ten seconds of sound in a container, as the recorder writes it.
 fn recorded(muxer: &str, encoder: &str) -> Vec<u8> {
+    written(&format!(
+        "audiotestsrc num-buffers=470 ! audio/x-raw,rate=48000,channels=2 ! {encoder} ! {muxer} ! filesink name=file"
+    ))
+}
+
+/// What a pipeline writes to its `file`.
+fn written(pipeline: &str) -> Vec<u8> {
     crate::media::init().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("recorded");
-    let pipeline = gst::parse::launch(&format!(
-        "audiotestsrc num-buffers=470 ! audio/x-raw,rate=48000,channels=2 ! {encoder} ! {muxer} ! filesink location={}",
-        path.display()
-    ))
-    .unwrap();
+    let pipeline = gst::parse::launch(pipeline).unwrap().downcast::<gst::Pipeline>().unwrap();
+    pipeline.by_name("file").unwrap().set_property("location", path.to_str().unwrap());
     pipeline.set_state(gst::State::Playing).unwrap();
     let types = [gst::MessageType::Eos, gst::MessageType::Error];
     let message =
@@ -107,6 +111,35 @@ async fn a_recording_that_was_cut_is_finished_and_its_directory_goes() {
         assert!(fs::metadata(file).unwrap().len() as usize > bytes.len() / 2, "{container}");
         assert!(!scene.root.exists(), "{container}");
     }
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_before_its_first_frame_is_finished_and_said_to_have_no_video() {
+    // Noise: its first frame does not fit into what is left of any fragment.
+    let bytes = written(
+        "mp4mux name=mux fragment-duration=1000 ! filesink name=file \
+         videotestsrc pattern=snow num-buffers=50 ! video/x-raw,width=320,height=180,framerate=25/1 \
+           ! x264enc speed-preset=ultrafast tune=zerolatency key-int-max=25 ! h264parse ! mux. \
+         audiotestsrc num-buffers=94 ! audio/x-raw,rate=48000,channels=2 ! avenc_aac ! mux.",
+    );
+    // Each fragment is of one track, and either track's may be the first.
+    let fragments: Vec<usize> =
+        bytes.windows(4).enumerate().filter(|(_, at)| *at == b"moof").map(|(at, _)| at - 4).collect();
+    let mut finished = 0;
+    for at in &fragments {
+        let cut = [&bytes[..fragments[0]], &bytes[*at..bytes.len().min(at + 2000)]].concat();
+        let scene = Scene::with_file("MP4", ".mp4", &cut);
+        let recovered = scene.recover().await;
+        let is_finished = scene.dir.path().join("talk.mp4").exists();
+        assert_eq!(recovered.is_whole(), is_finished, "{recovered:?}");
+        let expected: &[&str] = if is_finished { &["talk.mp4"] } else { &[] };
+        assert_eq!(recovered.without_video, expected, "{recovered:?}");
+        finished += usize::from(is_finished);
+    }
+    assert!(finished > 0 && finished < fragments.len(), "{finished} of {}", fragments.len());
+    let scene = Scene::with_file("MP4", ".mp4", &bytes);
+    let recovered = scene.recover().await;
+    assert!(recovered.is_whole() && recovered.without_video.is_empty(), "{recovered:?}");
 }
 
 #[tokio::test]

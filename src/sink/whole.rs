@@ -39,6 +39,8 @@ pub struct Whole {
     pub layout: Layout,
     /// The recording had been cut off in the middle, and what was incomplete at its end was left out.
     pub was_cut: bool,
+    /// Video was recorded, and not one complete frame of it is there: the file has audio alone.
+    pub lacks_video: bool,
     /// Parts of the recorded file could not be read: which, in words.
     pub damage: Option<String>,
     /// Where the damaged file is kept.

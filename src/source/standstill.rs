@@ -1,5 +1,6 @@
 //! Tells when the recorder itself stands still: a machine that swaps, a container that was paused, SIGSTOP. It records nothing meanwhile.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,32 +17,100 @@ pub(super) const STALL: Duration = Duration::from_millis(1600);
 /// From one look to the next.
 pub(super) const PERIOD: Duration = Duration::from_millis(250);
 
-/// Tells of each standstill when it is over, as [`SourceEvent::Stalled`], until it is dropped. For sources that watch nothing else.
-pub(super) fn watch(timeline: Timeline, events: UnboundedSender<SourceEvent>) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(TaskTracker::new().spawn(async move {
-        let mut ticks = tokio::time::interval(PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut since = Instant::now();
-        loop {
-            ticks.tick().await;
-            let now = Instant::now();
-            if let Some(event) = stall(&timeline, since, now) {
-                tracing::warn!(gap_ms = (now - since).as_millis(), "{RECORDER_STALLED}");
-                if events.send(event).is_err() {
-                    return;
-                }
-            }
-            since = now;
-        }
-    }))
+/// When a watch woke last. Shared with whoever ends it, who may be the first to wake after a stall: each stall is told once.
+#[derive(Debug)]
+pub(super) struct Wakes {
+    last: Mutex<Instant>,
 }
 
-/// What is told of a recorder that has woken now and the last time before at `since`.
-fn stall(timeline: &Timeline, since: Instant, now: Instant) -> Option<SourceEvent> {
-    if now.saturating_duration_since(since) < STALL {
-        return None;
+/// How a watch woke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// So much later than it should.
+    Late(Duration),
+    /// After a stall of the recorder, which has been told.
+    StoodStill(Stall),
+}
+
+/// The time in which the recorder stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stall {
+    pub(super) since: Instant,
+    pub(super) until: Instant,
+}
+
+impl Wakes {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { last: Mutex::new(now) }
     }
-    let (from, to) = timeline.media_at(since).zip(timeline.media_at(now))?;
+
+    /// `tell` is called before anybody else can ask: who is told of no stall can be sure that it was told.
+    pub(super) fn wake(&self, now: Instant, tell: impl FnOnce(Stall)) -> Woken {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *last;
+        *last = since.max(now);
+        let gap = now.saturating_duration_since(since);
+        if gap < STALL {
+            return Woken::Late(gap.saturating_sub(PERIOD));
+        }
+        let stall = Stall { since, until: now };
+        tell(stall);
+        Woken::StoodStill(stall)
+    }
+}
+
+/// Tells of each standstill when it is over, as [`SourceEvent::Stalled`], until it is dropped. For sources that watch nothing else.
+#[derive(Debug)]
+pub(super) struct Watch {
+    teller: Arc<Teller>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Watch {
+    pub(super) fn start(timeline: Timeline, events: UnboundedSender<SourceEvent>) -> Self {
+        let teller = Arc::new(Teller { wakes: Wakes::new(Instant::now()), timeline, events });
+        let task = TaskTracker::new().spawn(watch(Arc::clone(&teller)));
+        Self { teller, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Ends the watch, and tells of a standstill that it has not woken from: an order to end that came meanwhile may be carried out
+    /// before.
+    pub(super) fn end(self) {
+        self.teller.wake(Instant::now());
+    }
+}
+
+async fn watch(teller: Arc<Teller>) {
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        teller.wake(Instant::now());
+    }
+}
+
+#[derive(Debug)]
+struct Teller {
+    wakes: Wakes,
+    timeline: Timeline,
+    events: UnboundedSender<SourceEvent>,
+}
+
+impl Teller {
+    fn wake(&self, now: Instant) {
+        self.wakes.wake(now, |stall| {
+            let Some(event) = told(&self.timeline, stall) else { return };
+            let gap = stall.until.saturating_duration_since(stall.since);
+            tracing::warn!(gap_ms = gap.as_millis(), "{RECORDER_STALLED}");
+            // A recording that does not listen is over.
+            self.events.send(event).ok();
+        });
+    }
+}
+
+/// What is told of a stall; `None`: nothing was recorded at the time.
+fn told(timeline: &Timeline, stall: Stall) -> Option<SourceEvent> {
+    let (from, to) = timeline.media_at(stall.since).zip(timeline.media_at(stall.until))?;
     (from < to).then_some(SourceEvent::Stalled { what: RECORDER_STALLED, from, to })
 }
 
@@ -58,9 +127,11 @@ mod tests {
 
     #[test]
     fn what_is_shorter_is_no_stall_and_before_the_beginning_is_none() {
-        let (timeline, now) = began();
-        assert!(stall(&timeline, now, now + STALL / 2).is_none());
-        assert!(stall(&Timeline::new(), now, now + 2 * STALL).is_none());
+        let (_, now) = began();
+        let wakes = Wakes::new(now);
+        assert_eq!(wakes.wake(now + STALL / 2, |stall| panic!("{stall:?}")), Woken::Late(STALL / 2 - PERIOD));
+        let stall = Stall { since: now, until: now + 2 * STALL };
+        assert!(told(&Timeline::new(), stall).is_none());
     }
 
     mod real_time {
@@ -70,7 +141,7 @@ mod tests {
         async fn a_recorder_that_stands_still_is_told_once() {
             let (timeline, _) = began();
             let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
-            let _watch = watch(timeline, events);
+            let watch = Watch::start(timeline, events);
             tokio::time::sleep(PERIOD).await;
             std::thread::park_timeout(STALL);
             let Some(SourceEvent::Stalled { what, from, to }) = told.recv().await else {
@@ -78,7 +149,25 @@ mod tests {
             };
             assert_eq!(what, RECORDER_STALLED);
             assert!(to - from >= STALL, "{from:?} {to:?}");
-            assert!(told.try_recv().is_err());
+            watch.end();
+            assert!(told.recv().await.is_none(), "its end tells nothing more");
+        }
+
+        #[tokio::test]
+        async fn a_standstill_that_its_end_comes_upon_is_told_once() {
+            let (timeline, _) = began();
+            let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
+            let watch = Watch::start(timeline, events);
+            tokio::time::sleep(PERIOD).await;
+            std::thread::park_timeout(STALL);
+            // The watch has had no thread to wake on.
+            watch.end();
+            let Ok(SourceEvent::Stalled { what, from, to }) = told.try_recv() else {
+                panic!("it is told at once")
+            };
+            assert_eq!(what, RECORDER_STALLED);
+            assert!(to - from > STALL / 2, "{from:?} {to:?}");
+            assert!(told.recv().await.is_none(), "and not again");
         }
     }
 }

@@ -34,7 +34,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{SourceContext, standstill};
 use crate::media::PipelineError;
@@ -89,7 +88,7 @@ pub enum TracksError {
 pub struct TracksSource {
     client: RoomClient,
     desk: Shared,
-    _watch: AbortOnDropHandle<()>,
+    watch: standstill::Watch,
 }
 
 impl TracksSource {
@@ -102,7 +101,7 @@ impl TracksSource {
     /// When the room can't be joined, or something is not there within half a minute.
     pub async fn start(plan: &TracksPlan, context: SourceContext) -> Result<Self, TracksError> {
         let (presence, mut seen) = watch::channel(Presence::Awaited);
-        let watch = standstill::watch(context.timeline.clone(), context.events.clone());
+        let watch = standstill::Watch::start(context.timeline.clone(), context.events.clone());
         let desk = Shared(Arc::new(Mutex::new(Desk::new(plan, context, presence)?)));
         let client = RoomClient::join(plan, Box::new(desk.clone())).await?;
         let waiting = seen.wait_for(|presence| *presence != Presence::Awaited);
@@ -113,13 +112,13 @@ impl TracksSource {
         };
         let awaited = desk.lock().awaited();
         let error = match presence {
-            Presence::Complete => return Ok(Self { client, desk, _watch: watch }),
+            Presence::Complete => return Ok(Self { client, desk, watch }),
             Presence::WrongKind { track, kind } => TracksError::WrongKind { track, kind },
             Presence::Awaited => match awaited {
                 Some(Awaited::Participant(identity)) => TracksError::NoParticipant { identity },
                 Some(Awaited::Tracks(tracks)) => TracksError::NotFound { track: tracks.join(", ") },
                 // In this very moment.
-                None => return Ok(Self { client, desk, _watch: watch }),
+                None => return Ok(Self { client, desk, watch }),
             },
         };
         client.leave().await;
@@ -129,12 +128,14 @@ impl TracksSource {
     /// Waits for what is still on its way, leaves the room, and ends the feeds where the recording ends. To be called after
     /// [`Timeline::end`](crate::media::Timeline::end).
     pub async fn close(self) {
-        let mut whole = self.desk.lock().whole();
+        let Self { client, desk, watch } = self;
+        watch.end();
+        let mut whole = desk.lock().whole();
         if tokio::time::timeout(SETTLED, whole.wait_for(|whole| *whole)).await.is_err() {
             tracing::debug!("not all came that was on its way");
         }
-        self.client.leave().await;
-        let rest = self.desk.lock().finish();
+        client.leave().await;
+        let rest = desk.lock().finish();
         rest.close().await;
     }
 }

@@ -26,6 +26,8 @@ const ENCODERS_WITHIN: Duration = Duration::from_secs(10);
 const SINKS_WITHIN: Duration = Duration::from_secs(30);
 /// What is written at the end are small files. A service takes a recorder that says nothing for 120 s for one that hangs.
 const DISK_WITHIN: Duration = Duration::from_secs(30);
+/// The same where somebody does not want to wait.
+const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 /// Stray tasks (a stream that says goodbye, a log that is read to its end) get this long at the end.
 const TASKS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -198,7 +200,12 @@ impl Driver<'_> {
         // What failed before is still what it failed of.
         let failure = self.lifecycle.failure().cloned().unwrap_or(abandoned);
         let work = self.setup.work;
-        let kept = if began { Some(work.keep()) } else { work.discard().err().map(|remains| remains.root) };
+        let root = work.root().to_owned();
+        let tidied = off_task_within(LET_GO_WITHIN, move || match began {
+            true => Some(work.keep()),
+            false => work.discard().err().map(|remains| remains.root),
+        });
+        let kept = tidied.await.unwrap_or(Some(root));
         if let Some(kept) = &kept {
             self.report.note(kept_for_recovery(kept));
         }
@@ -222,8 +229,12 @@ impl Driver<'_> {
         let failure = Failure::new(EVICTED, Fault::Destination);
         self.report.fail(&failure);
         let work = self.setup.work;
-        work.forget_storage();
-        let kept = work.discard().err().map(|remains| remains.root);
+        let root = work.root().to_owned();
+        let tidied = off_task(move || {
+            work.forget_storage();
+            work.discard().err().map(|remains| remains.root)
+        });
+        let kept = tidied.await.unwrap_or(Some(root));
         tracing::warn!(kept = ?kept, "evicted: another recorder of this egress is in the room");
         if let Some(kept) = &kept {
             self.report.note(kept_for_recovery(kept));
@@ -258,10 +269,17 @@ fn name_of(path: &Path) -> String {
 
 /// Does on another thread what waits for a file system; `None`: it hangs, and is left to itself.
 pub(super) async fn off_task<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    match tokio::time::timeout(DISK_WITHIN, tokio::task::spawn_blocking(job)).await {
+    off_task_within(DISK_WITHIN, job).await
+}
+
+async fn off_task_within<T: Send + 'static>(
+    within: Duration,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    match tokio::time::timeout(within, tokio::task::spawn_blocking(job)).await {
         Ok(done) => done.inspect_err(|error| tracing::error!(%error, "work on the disk")).ok(),
         Err(_) => {
-            tracing::error!(seconds = DISK_WITHIN.as_secs(), "the disk does not answer");
+            tracing::error!(seconds = within.as_secs(), "the disk does not answer");
             None
         }
     }
@@ -271,5 +289,19 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_left_to_itself() {
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let hangs = move || may_go_on.recv().is_ok();
+        assert_eq!(off_task_within(Duration::from_millis(50), hangs).await, None);
+        drop(go_on);
+        assert_eq!(off_task(|| 7).await, Some(7));
     }
 }

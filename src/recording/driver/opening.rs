@@ -1,28 +1,122 @@
 //! What is started, and when: source, encoders and outputs, as far as the plan knows them before the source tells the rest.
+//! Outputs are opened on another thread, and the recording goes on to report and to take commands meanwhile.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gstreamer as gst;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Driver;
 use crate::encode::{EncoderEvents, Encoders};
+use crate::plan::RecordingPlan;
 use crate::plan::codec::AudioCodec;
 use crate::plan::output::OutputId;
 use crate::plan::source::SourcePlan;
 use crate::plan::track::{Discovered, Picture, Sound};
 use crate::recording::Setup;
-use crate::recording::disk_sync;
 use crate::recording::failure::{of_names, of_service, of_sink};
 use crate::recording::lifecycle::{Action, Event, State};
+use crate::recording::names::Names;
 use crate::recording::outputs::Outputs;
 use crate::recording::progress::ProgressBoard;
-use crate::report::{Failure, LocalDirs};
+use crate::recording::{disk_sync, workdir};
+use crate::report::{Failure, Fault, LocalDirs};
 use crate::sink::SinkContext;
 use crate::source::{Pacing, Source, SourceContext, SourceError, SourceEvent};
+
+/// Opening outputs takes milliseconds. This is for a network file system whose server restarts.
+const OPEN_WITHIN: Duration = Duration::from_secs(120);
+/// A recording that ends meanwhile waits this long for the thread that opens its outputs.
+const STOPPED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Outputs that are being opened, on a thread of their own: it may wait for a file system, which the recording's task must not. When
+/// this is dropped, the thread stops at its next step and closes what it has opened.
+#[derive(Debug)]
+pub(in crate::recording) struct Opening {
+    job: JoinHandle<Result<Box<Opened>, Failure>>,
+    deadline: Instant,
+    /// The work directory, for whoever reads why it failed.
+    root: PathBuf,
+    stop: DropGuard,
+}
+
+/// Outputs that are open.
+#[derive(Debug)]
+pub(in crate::recording) struct Opened {
+    /// With the names that were claimed.
+    plan: RecordingPlan,
+    /// `None`: the names had been claimed before.
+    names: Option<Names>,
+    contexts: Vec<SinkContext>,
+    outputs: Outputs,
+}
+
+impl Opening {
+    /// Waits for the outputs. Nothing is lost when the future is dropped.
+    pub(in crate::recording) async fn opened(&mut self) -> Result<Box<Opened>, Failure> {
+        match tokio::time::timeout_at(self.deadline, &mut self.job).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(panic)) => Err(of_service(&panic)),
+            Err(_) => {
+                let error = format!(
+                    "the disk of {} did not answer for {} s; check its mount, or record to another disk",
+                    self.root.display(),
+                    OPEN_WITHIN.as_secs(),
+                );
+                Err(Failure::new(error, Fault::Destination))
+            }
+        }
+    }
+
+    /// Gives up, as the recording ends before it began. What was opened is closed, unless the disk hangs.
+    pub(in crate::recording) async fn give_up(self) {
+        let Self { job, stop, .. } = self;
+        drop(stop);
+        if tokio::time::timeout(STOPPED_WITHIN, job).await.is_err() {
+            tracing::warn!("the outputs' disk does not answer; the thread that opens them is left to itself");
+        }
+    }
+}
+
+/// What the thread does that opens outputs.
+struct OpeningJob {
+    plan: RecordingPlan,
+    /// Names that are still to be claimed.
+    names: Option<Names>,
+    /// The work directory, if its manifest does not say yet what outputs are.
+    changed: Option<PathBuf>,
+    contexts: Vec<SinkContext>,
+}
+
+impl OpeningJob {
+    fn run(self, stop: &CancellationToken) -> Result<Box<Opened>, Failure> {
+        let Self { mut plan, mut names, changed, contexts } = self;
+        if let Some(names) = &mut names {
+            // Names that say who publishes are known only now.
+            names.claim(&mut plan).map_err(|error| of_names(&error))?;
+        }
+        go_on(stop)?;
+        if let Some(root) = &changed {
+            workdir::write_outputs(root, &plan).map_err(|error| of_service(&error))?;
+        }
+        go_on(stop)?;
+        let outputs = Outputs::open(&plan, &contexts).map_err(|error| of_sink(&error))?;
+        Ok(Box::new(Opened { plan, names, contexts, outputs }))
+    }
+}
+
+/// Fails when the recording has ended. Nobody reads the error then.
+fn go_on(stop: &CancellationToken) -> Result<(), Failure> {
+    match stop.is_cancelled() {
+        true => Err(Failure::new("stopped before its outputs were open", Fault::User)),
+        false => Ok(()),
+    }
+}
 
 impl Driver<'_> {
     /// Starts the source, and beside it encoders and sinks.
@@ -56,7 +150,8 @@ impl Driver<'_> {
             self.start_encoders()?;
         }
         if !self.setup.plan.is_open() {
-            self.open_outputs()?;
+            // Its names were claimed before.
+            self.open_outputs(None, None);
         }
         Ok(())
     }
@@ -75,22 +170,88 @@ impl Driver<'_> {
         self.encoder_events.take()
     }
 
-    fn open_outputs(&mut self) -> Result<(), Failure> {
-        self.contexts =
-            (0..self.setup.plan.outputs.len()).map(|at| self.sink_context(OutputId(at))).collect();
-        self.outputs = Outputs::open(&self.setup.plan, &self.contexts).map_err(|error| of_sink(&error))?;
-        Ok(())
+    /// Has the outputs opened: [`Driver::take_opening`] gives what to wait for.
+    pub(super) fn open_outputs(&mut self, names: Option<Names>, changed: Option<PathBuf>) {
+        let contexts = (0..self.setup.plan.outputs.len()).map(|at| self.sink_context(OutputId(at))).collect();
+        let job = OpeningJob { plan: self.setup.plan.clone(), names, changed, contexts };
+        let stop = self.abandon.child_token();
+        let stopped = stop.clone();
+        self.opening = Some(Opening {
+            job: self.tasks.spawn_blocking(move || job.run(&stopped)),
+            deadline: Instant::now() + OPEN_WITHIN,
+            root: self.setup.work.root().to_owned(),
+            stop: stop.drop_guard(),
+        });
+        self.is_opening = true;
+    }
+
+    /// Outputs that are being opened since this was last asked. What comes of them is told as `Input::Opened`.
+    pub(in crate::recording) const fn take_opening(&mut self) -> Option<Opening> {
+        self.opening.take()
+    }
+
+    /// The outputs are open, or can't be. A recording that waited for them begins.
+    pub(super) fn on_opened(&mut self, opened: Result<Box<Opened>, Failure>) -> Vec<Action> {
+        self.is_opening = false;
+        let mut meanwhile = std::mem::take(&mut self.meanwhile);
+        let mut actions = Vec::new();
+        match opened {
+            Ok(opened) => {
+                let Opened { mut plan, names, contexts, outputs } = *opened;
+                // The room may have said its id meanwhile.
+                std::mem::swap(&mut plan.source, &mut self.setup.plan.source);
+                self.setup.plan = plan;
+                if let Some(names) = names {
+                    self.setup.names = names;
+                }
+                (self.contexts, self.outputs) = (contexts, outputs);
+                if self.is_muted {
+                    self.outputs.muted(true);
+                }
+                self.report.discovered(&self.setup.plan);
+                self.board = ProgressBoard::new(&self.setup.plan);
+                if self.is_ready {
+                    actions.extend(self.handle(Event::SourceReady));
+                }
+            }
+            Err(failure) => {
+                // Where the source failed before, that comes first. One that ended has not been recorded.
+                meanwhile.retain(|event| event.failure().is_some());
+                meanwhile.push(Event::OutputFailed { failure, others_left: false });
+            }
+        }
+        for event in meanwhile {
+            actions.extend(self.handle(event));
+        }
+        actions
+    }
+
+    /// The source may be recorded from now on: as soon as the outputs are open.
+    fn begin_when_open(&mut self) -> Vec<Action> {
+        self.is_ready = true;
+        if self.is_opening { Vec::new() } else { self.handle(Event::SourceReady) }
+    }
+
+    /// The source ended, or failed. Where the recording is only waiting for its outputs, it begins first: what came of the source
+    /// is recorded.
+    pub(super) fn end_of_source(&mut self, event: Event) -> Vec<Action> {
+        if self.is_opening && self.is_ready {
+            self.meanwhile.push(event);
+            return Vec::new();
+        }
+        self.handle(event)
     }
 
     /// A page's recording may begin. Its names may have waited for the id of the room; one that no page told is left out.
     pub(super) fn on_ready(&mut self) -> Vec<Action> {
         if matches!(self.lifecycle.state(), State::Preparing { .. })
+            && !self.is_ready
             && self.setup.plan.is_open()
             && let Err(failure) = self.complete(&[])
         {
             return self.handle(Event::SourceFailed(failure));
         }
-        self.handle(Event::SourceReady)
+        self.begin_when_open()
     }
 
     /// The first frames are here: what the plan left open is decided, and the recording begins with the first of them.
@@ -112,25 +273,22 @@ impl Driver<'_> {
         {
             return self.handle(Event::SourceFailed(failure));
         }
-        self.handle(Event::SourceReady)
+        self.begin_when_open()
     }
 
-    /// Decides what the plan left open, and opens the outputs.
+    /// Decides what the plan left open, and has the outputs opened.
     fn complete(&mut self, found: &[Discovered]) -> Result<(), Failure> {
         let is_by_codec = self.setup.plan.is_by_codec();
         self.setup.plan = self.setup.plan.discovered(found).map_err(|error| of_service(&error))?;
         // Names that say who publishes are known only now.
         self.report.set_local_dirs(local_dirs(&self.setup));
-        self.setup.names.claim(&mut self.setup.plan).map_err(|error| of_names(&error))?;
         if is_by_codec {
             self.setup.graph = self.setup.graph.reduced_to(&self.setup.plan);
             self.raw_video = self.raw_video.take().filter(|_| self.setup.plan.video.is_some());
             self.start_encoders()?;
         }
-        self.setup.work.discovered(&self.setup.plan).map_err(|error| of_service(&error))?;
-        self.open_outputs()?;
-        self.report.discovered(&self.setup.plan);
-        self.board = ProgressBoard::new(&self.setup.plan);
+        let (names, root) = (self.setup.names.unclaimed(), self.setup.work.root().to_owned());
+        self.open_outputs(names, Some(root));
         Ok(())
     }
 

@@ -305,3 +305,63 @@ async fn details_name_files_without_their_directories() {
     }
     assert!(!details.contains("recs"), "{details}");
 }
+
+#[tokio::test]
+async fn a_disk_that_hangs_at_the_start_holds_up_no_command() {
+    let mut reports = Reports::default();
+    let dir = tempfile::tempdir().unwrap();
+    let mut driver = driver(dir.path(), FILE, &mut reports);
+    let (names, root) = (driver.setup.names.unclaimed(), driver.setup.work.root().to_owned());
+    let mut plan = driver.setup.plan.clone();
+    assert!(names.is_some());
+    // Who creates this file waits until somebody reads it.
+    let recorded = driver.setup.work.output(OutputId(0)).join("file-0.recording.mp4");
+    nix::unistd::mkfifo(&recorded, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    driver.open_outputs(names, Some(root));
+    let mut opening = driver.take_opening().unwrap();
+    let opened = tokio::time::timeout(Duration::from_millis(200), opening.opened());
+    assert!(opened.await.is_err(), "it hangs");
+    assert_eq!(driver.take(Input::Source(SourceEvent::Ready)), [], "it waits for its outputs");
+    assert_eq!(driver.take(Input::Tick), []);
+    assert_eq!(driver.take(Input::Command(Some(Command::Stop(StopCause::Request)))), [Action::Finish]);
+    // The disk answers again.
+    let reader = std::fs::File::open(&recorded).unwrap();
+    opening.give_up().await;
+    drop(reader);
+    std::fs::remove_file(&recorded).unwrap();
+    let ended = driver.finish().await;
+    assert!(matches!(ended.outcome, Outcome::Aborted { .. }) && ended.kept.is_none(), "{ended:?}");
+    let claimed = Names::new(dir.path(), OlderFiles::Replace).claim(&mut plan);
+    assert!(claimed.is_ok(), "its names are free: {claimed:?}");
+}
+
+#[tokio::test]
+async fn a_source_that_ends_while_outputs_are_opened_is_recorded_first() {
+    let mut reports = Reports::default();
+    let dir = tempfile::tempdir().unwrap();
+    let mut driver = driver(dir.path(), STREAM, &mut reports);
+    driver.open_outputs(None, None);
+    let mut opening = driver.take_opening().unwrap();
+    assert_eq!(driver.take(Input::Source(SourceEvent::Ready)), []);
+    assert_eq!(driver.take(Input::Source(SourceEvent::Ended)), []);
+    let opened = opening.opened().await;
+    assert_eq!(driver.take(Input::Opened(opened)), [Action::Begin, Action::Drain]);
+}
+
+#[tokio::test]
+async fn outputs_that_can_not_be_opened_fail_the_start_by_their_own_error() {
+    let mut reports = Reports::default();
+    let dir = tempfile::tempdir().unwrap();
+    let mut driver = driver(dir.path(), FILE, &mut reports);
+    std::fs::remove_dir(driver.setup.work.output(OutputId(0))).unwrap();
+    driver.open_outputs(None, None);
+    let mut opening = driver.take_opening().unwrap();
+    // The page is ready, and ends.
+    assert_eq!(driver.take(Input::Source(SourceEvent::Ready)), []);
+    assert_eq!(driver.take(Input::Source(SourceEvent::Ended)), []);
+    let opened = opening.opened().await;
+    assert_eq!(driver.take(Input::Opened(opened)), [Action::Finish]);
+    let info = driver.finish().await.info;
+    assert_eq!(info.status(), proto::EgressStatus::EgressFailed);
+    assert!(info.error.contains("creating") && info.error.contains("file-0"), "{}", info.error);
+}

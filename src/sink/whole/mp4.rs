@@ -50,6 +50,7 @@ pub(super) fn make_whole(
     };
     let was_cut = scan.complete < len;
     let (complete, damage) = (scan.complete, scan.damage);
+    let lacks_video = scan.lacks_video();
     let (movie, duration) = Movie::lay_out(scan, length).map_err(|error| FinalizeError::Foreign {
         path: recorded.to_owned(),
         why: format!("its index can't be written: {error}"),
@@ -64,6 +65,7 @@ pub(super) fn make_whole(
                 duration: Some(duration),
                 layout,
                 was_cut,
+                lacks_video,
                 damage: damage.described(),
                 kept: None,
             })
@@ -80,7 +82,8 @@ pub(super) fn make_whole(
             tracing::warn!(file = %whole.display(), "no room for a copy with its index first: the fragments stay");
             keep_fragments(recorded, whole, complete)?;
             let layout = Layout::Fragmented;
-            Ok(Whole { size: complete, duration: Some(duration), layout, was_cut, damage: None, kept: None })
+            let (size, duration) = (complete, Some(duration));
+            Ok(Whole { size, duration, layout, was_cut, lacks_video, damage: None, kept: None })
         }
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn make_whole(recorded: &Path, whole: &Path) -> Result<Whole, Finaliz
     }
     let size = pages.whole.iter().map(|(start, end)| end - start).sum();
     let (was_cut, damage) = (pages.end < len, pages.damage.described());
-    Ok(Whole { size, duration: None, layout: Layout::Ordinary, was_cut, damage, kept: None })
+    let layout = Layout::Ordinary;
+    Ok(Whole { size, duration: None, layout, was_cut, lacks_video: false, damage, kept: None })
 }
 
 /// What can be read of a file.

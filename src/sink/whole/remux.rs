@@ -63,7 +63,7 @@ pub(super) fn make_whole(
     // As it is, nothing is lacking.
     let damage = damage.described().filter(|_| recorded.exists());
     let (layout, was_cut) = (Layout::Ordinary, elements.is_some());
-    Ok(Whole { size, duration: None, layout, was_cut, damage, kept: None })
+    Ok(Whole { size, duration: None, layout, was_cut, lacks_video: false, damage, kept: None })
 }
 
 /// `filesrc → elements… → filesink`, each linked to the next one, also where its pad comes only with the file's first bytes.

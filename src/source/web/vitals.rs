@@ -23,12 +23,12 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use self::pulse::{Pulse, Woken};
+use self::pulse::Pulse;
 use self::signs::Signs;
 use super::capture::Beat;
 use super::cdp::{Answer, Probe};
 use super::helpers::{self, Helpers, Role};
-use crate::source::standstill::{PERIOD, STALL};
+use crate::source::standstill::{PERIOD, STALL, Stall, Woken};
 
 /// From one list of the browser's processes to the next.
 const LIST_PERIOD: Duration = Duration::from_secs(1);
@@ -71,6 +71,12 @@ pub(super) enum News {
     Died(&'static str),
 }
 
+impl From<Stall> for News {
+    fn from(Stall { since, until }: Stall) -> Self {
+        Self::StoodStill { since, until }
+    }
+}
+
 /// The watch over one stage, from a loaded page on. Dropping it ends the watch.
 #[derive(Debug)]
 pub(super) struct Vitals {
@@ -98,12 +104,15 @@ impl Vitals {
     /// What was noticed, but not asked for, until the end of the watch. An order to end that came while the recorder stood still
     /// is carried out before the watch wakes.
     pub(super) fn last_news(&mut self, now: Instant) -> Vec<News> {
-        let woken = self.pulse.wake(now);
+        let stall = match self.pulse.wake(now) {
+            Woken::StoodStill(stall) => Some(News::from(stall)),
+            Woken::Late(_) => None,
+        };
         let mut last = Vec::new();
         while let Ok(news) = self.news.try_recv() {
             last.push(news);
             // The watch was not told of it, and calls silent whom it could not hear.
-            if woken == Woken::StoodStill(news) {
+            if stall == Some(news) {
                 break;
             }
         }

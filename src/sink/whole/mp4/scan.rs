@@ -42,6 +42,15 @@ pub(super) struct Piece {
     pub(super) len: u64,
 }
 
+impl Scan {
+    /// Whether there is a track of video, and none with a frame.
+    pub(super) fn lacks_video(&self) -> bool {
+        let tracks = self.moov.trak.iter().zip(&self.tracks);
+        let mut video = tracks.filter(|(trak, _)| trak.mdia.minf.vmhd.is_some()).peekable();
+        video.peek().is_some() && video.all(|(_, tables)| tables.is_empty())
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ScanError {
     #[error(transparent)]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::pulse::{Pulse, Woken};
+use super::pulse::Pulse;
 use super::silence::{Change, Silence};
 use super::{News, Part};
+use crate::source::standstill::Woken;
 
 #[derive(Debug)]
 pub(super) struct Signs {
