@@ -208,12 +208,16 @@ impl Store {
         list::list(&self.shared.lock().infos, request, self.shared.options.page)
     }
 
-    /// Returns when all that is known is on the disk, or can't be written.
-    pub async fn drained(&self) {
+    /// Returns when all that is known is on the disk.
+    ///
+    /// # Errors
+    /// Why it is not, when the store has closed: the service ends.
+    pub async fn drained(&self) -> Result<(), String> {
         let change = self.shared.lock().changes;
-        if let Err(why) = self.wait_for(change, false).await {
+        let drained = self.wait_for(change, false).await;
+        drained.inspect_err(|why| {
             tracing::error!(why, "the last that is known of the egresses is not on the disk");
-        }
+        })
     }
 
     /// `once`: the first attempt that fails counts, else the last one before the store closes.

@@ -15,7 +15,7 @@ use crate::storage::{UPLOADED_WITHIN, download, write_storage};
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::LiveKitServer;
 use crate::support::measure::pictures::{Still, pictures};
-use crate::support::measure::timing::{DISTURBED, percentile};
+use crate::support::measure::timing::DISTURBED;
 use crate::support::measure::{Probe, assert_decodable, sound};
 use crate::support::peers::RtmpServer;
 use crate::support::recorder::{Ended, Recorder};
@@ -112,8 +112,9 @@ fn assert_together(path: &Path, who: Person, flashes: &[f64], beeps: &[f64]) {
     let late = lateness(flashes, beeps);
     // A busy machine drops frames, and flashes with them.
     assert!(late.len() >= 2, "{}, {who:?}: flashes {flashes:.2?}, beeps {beeps:.2?}", path.display());
-    let median = percentile(&late, 0.5);
-    assert!(median.abs() <= DISTURBED, "{}, {who:?}: {late:.3?}", path.display());
+    // And a browser that gets no time shows some of them late. With another's beeps, none would be together.
+    let together = late.iter().filter(|late| late.abs() <= DISTURBED).count();
+    assert!(together * 4 >= late.len(), "{}, {who:?}: {late:.3?}", path.display());
 }
 
 /// The room as its page shows it: everybody is in a cell.

@@ -85,6 +85,21 @@ fn events(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|&(event, status)| (event.to_owned(), status.to_owned())).collect()
 }
 
+/// Its directory is removed when its end is delivered.
+#[tokio::test]
+async fn what_ends_when_the_store_has_closed_is_not_delivered() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = open(directory.path(), 200, PATIENCE).await;
+    let registry = &bench.registry;
+    registry.create(&info(Status::EgressActive)).await.unwrap();
+    bench.stop.cancel();
+    bench.tasks.close();
+    bench.tasks.wait().await;
+    registry.update(info(Status::EgressFailed));
+    let delivered = tokio::time::timeout(Duration::from_millis(200), registry.delivered("EG_one"));
+    assert!(delivered.await.is_err());
+}
+
 #[tokio::test]
 async fn a_life_is_told_once_from_its_beginning_to_its_end() {
     let directory = tempfile::tempdir().unwrap();

@@ -70,6 +70,17 @@ async fn what_was_kept_is_there_again() {
     assert_eq!(opened.store.active(), [info("EG_one", 1, Status::EgressActive)]);
 }
 
+/// What its directory has of it must stay then.
+#[tokio::test]
+async fn what_ends_when_the_store_has_closed_is_not_called_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let Open { store, tasks, stop } = open(dir.path(), kept()).await;
+    store.create(&info("EG_one", 1, Status::EgressActive)).await.unwrap();
+    Open { store: store.clone(), tasks, stop }.close().await;
+    store.put(info("EG_one", 1, Status::EgressFailed));
+    assert!(store.drained().await.is_err());
+}
+
 /// What is on the disk while the store is open is what a service finds that was killed.
 #[tokio::test]
 async fn a_killed_service_finds_what_it_knew() {
@@ -86,7 +97,7 @@ async fn a_killed_service_finds_what_it_knew() {
         found.close().await;
     }
     opened.store.put(info("EG_20", 20, Status::EgressComplete));
-    opened.store.drained().await;
+    opened.store.drained().await.unwrap();
     let killed = tempfile::tempdir().unwrap();
     std::fs::copy(dir.path().join(FILE_NAME), killed.path().join(FILE_NAME)).unwrap();
     let found = open(killed.path(), kept()).await;
@@ -284,7 +295,7 @@ async fn of_many_changes_the_last_is_written() {
     }
     makers.close();
     makers.wait().await;
-    opened.store.drained().await;
+    opened.store.drained().await.unwrap();
     let killed = tempfile::tempdir().unwrap();
     std::fs::copy(dir.path().join(FILE_NAME), killed.path().join(FILE_NAME)).unwrap();
     let found = open(killed.path(), kept()).await;
