@@ -139,7 +139,12 @@ fn check_nothing_missing(weather: Weather) {
         let (codec, count) = (found.codec, found.frames.len());
         assert!(count as f64 > 1.5 * rate(codec), "{weather:?}: {count} frames of {codec:?}");
         // A packet of sound whose repetition is lost, too, is waited for in vain.
-        let most = if codec == Codec::Opus { 6 + left_out(&found.ended.log) } else { 0 };
+        let most = match codec {
+            Codec::Opus => 6 + left_out(&found.ended.log),
+            // So is a frame on a machine that has no time to ask again.
+            _ if weather.loss >= 0.05 => 3,
+            _ => 0,
+        };
         assert!(found.missing() <= most, "{weather:?}: {codec:?}: {} are missing", found.missing());
     }
 }

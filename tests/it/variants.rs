@@ -83,7 +83,8 @@ fn full_hd_keeps_its_pace() {
     assert!(frames.distinct >= distinct && frames.torn <= torn, "{frames:?}");
     let late = lateness(&all, &beeps(&samples(&path)), measured.is_calm);
     let late: Vec<f64> = late.into_iter().map(|(_, late)| late.abs()).collect();
-    let (count, share, bound) = if measured.is_calm { (3, 1.0, SCRIPTED) } else { (1, 0.5, DISTURBED) };
+    // One beep may be late where a frame of Chromium's is.
+    let (count, share, bound) = if measured.is_calm { (3, 0.75, SCRIPTED) } else { (1, 0.5, DISTURBED) };
     assert!(late.len() >= count && percentile(&late, share) <= bound, "{late:.3?}");
 }
 

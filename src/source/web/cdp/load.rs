@@ -109,7 +109,9 @@ impl Tab {
                         give_up.as_mut().reset(soon());
                     }
                     // What is not a page to show never ends its navigation.
-                    PageEvent::RequestFailed { reason, whose: Whose::Page, .. } => {
+                    PageEvent::RequestFailed { url, reason, whose: Whose::Page }
+                        if !is_for_another_program(&url) =>
+                    {
                         refusal = Some(reason);
                         give_up.as_mut().reset(soon());
                     }
@@ -180,6 +182,14 @@ impl Tab {
         }
         Ok(signals)
     }
+}
+
+/// Whether an address is none that a browser shows: `zoommtg:`, `mailto:`. A page that leads there stays where it is.
+fn is_for_another_program(url: &str) -> bool {
+    const SHOWN: [&str; 9] =
+        ["http", "https", "file", "data", "blob", "about", "chrome", "chrome-error", "filesystem"];
+    let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| !SHOWN.iter().any(|shown| scheme.eq_ignore_ascii_case(shown)))
 }
 
 /// Waits for a moment; `None`: for ever.
