@@ -44,14 +44,14 @@ const CANDIDATES: &[(&str, Option<&str>)] = &[
     ("fdkaacenc", Some("fdkaacenc bitrate=128000")),
 ];
 
-type Sound = Vec<[i16; 2]>;
+type Audio = Vec<[i16; 2]>;
 
 /// Measures those that are installed.
 pub(crate) fn compare() -> Vec<Aac> {
     weir::media::init().unwrap();
-    let same = sound(|at| (beeps(at), beeps(at)));
-    let wide = sound(|at| (beeps(at) + 0.1 * tone(at, 311.0), beeps(at + 0.05) + 0.1 * tone(at, 523.0)));
-    let tones = sound(|at| (0.3 * tone(at, 440.0), 0.3 * tone(at, 880.0)));
+    let same = audio(|at| (beeps(at), beeps(at)));
+    let wide = audio(|at| (beeps(at) + 0.1 * tone(at, 311.0), beeps(at + 0.05) + 0.1 * tone(at, 523.0)));
+    let tones = audio(|at| (0.3 * tone(at, 440.0), 0.3 * tone(at, 880.0)));
     let is_there = |of: &Option<&str>| {
         let element = of.and_then(|line| line.split(' ').next());
         element.is_none_or(|element| gst::ElementFactory::find(element).is_some())
@@ -83,7 +83,7 @@ pub(crate) fn compare() -> Vec<Aac> {
         .collect()
 }
 
-fn sound(sides: impl Fn(f64) -> (f64, f64)) -> Sound {
+fn audio(sides: impl Fn(f64) -> (f64, f64)) -> Audio {
     let value = |of: f64| (of.clamp(-1.0, 1.0) * 32_767.0) as i16;
     let at = |sample: usize| sides(sample as f64 / RATE as f64);
     (0..SECONDS * RATE).map(at).map(|(left, right)| [value(left), value(right)]).collect()
@@ -105,23 +105,23 @@ fn beeps(at: f64) -> f64 {
 }
 
 /// Pieces of 10 ms with their times.
-fn pieces(sound: &[[i16; 2]]) -> impl Iterator<Item = gst::Sample> {
-    sound.chunks(RATE / 100).zip(0u64..).map(|(samples, at)| {
+fn pieces(audio: &[[i16; 2]]) -> impl Iterator<Item = gst::Sample> {
+    audio.chunks(RATE / 100).zip(0u64..).map(|(samples, at)| {
         let bytes: Vec<u8> = samples.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
         let mut buffer = gst::Buffer::from_mut_slice(bytes);
         let times = buffer.get_mut().unwrap();
         times.set_pts(gst::ClockTime::from_mseconds(at * 10));
         times.set_duration(gst::ClockTime::from_mseconds(10));
-        gst::Sample::builder().buffer(&buffer).caps(&weir::media::sound::caps()).build()
+        gst::Sample::builder().buffer(&buffer).caps(&weir::media::audio::caps()).build()
     })
 }
 
-fn encode(of: Option<&str>, sound: &[[i16; 2]]) -> Vec<gst::Sample> {
-    let Some(line) = of else { return encode_by_weir(sound) };
+fn encode(of: Option<&str>, audio: &[[i16; 2]]) -> Vec<gst::Sample> {
+    let Some(line) = of else { return encode_by_weir(audio) };
     let line = format!(
         "appsrc name=in format=time ! audioconvert ! {line} ! aacparse ! appsink name=out sync=false"
     );
-    through(&line, pieces(sound))
+    through(&line, pieces(audio))
 }
 
 #[derive(Clone, Default)]
@@ -134,7 +134,7 @@ impl Taker for Keep {
     fn end(&mut self) {}
 }
 
-fn encode_by_weir(sound: &[[i16; 2]]) -> Vec<gst::Sample> {
+fn encode_by_weir(audio: &[[i16; 2]]) -> Vec<gst::Sample> {
     let encoding = AudioEncoding { codec: AudioCodec::Aac, bitrate_kbps: 128, rate_hz: 48_000 };
     let graph = GraphPlan { video: None, audio: vec![encoding], branches: Vec::new() };
     let out = Keep::default();
@@ -143,7 +143,7 @@ fn encode_by_weir(sound: &[[i16; 2]]) -> Vec<gst::Sample> {
         let raw = Feed::new("raw");
         let (encoders, events) = Encoders::start(&graph, Duration::from_secs(4), None, Some(&raw)).unwrap();
         let _attached = encoders.audio()[&AudioCodec::Aac].attach(Box::new(out.clone()));
-        for (sample, at) in pieces(sound).zip(1u64..) {
+        for (sample, at) in pieces(audio).zip(1u64..) {
             raw.push(&sample);
             // Ten seconds may wait for an encoder: no more than it has taken.
             while at.saturating_sub(out.0.lock().unwrap().len() as u64 * 2) > 500 {

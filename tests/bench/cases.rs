@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::sample::{Costs, sample};
 use crate::support::layout::{self, Layout};
 use crate::support::livekit::{LiveKitServer, Redis};
-use crate::support::measure::pictures::{changes, pictures};
-use crate::support::measure::sound::{beeps, samples};
+use crate::support::measure::audio::{beeps, samples};
+use crate::support::measure::frames::{changes, frames};
 use crate::support::measure::timing::{cadence, millis_since, percentile, sound_lateness};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
@@ -120,9 +120,9 @@ pub(crate) fn all() -> Vec<Case> {
 pub(crate) struct Stage {
     pages: PageServer,
     /// Frames of the video, of a ball that moves, and packets of the video's sound, as participants of a room send them.
-    pictures: Vec<Vec<u8>>,
+    frames: Vec<Vec<u8>>,
     ball: Vec<Vec<u8>>,
-    sound: Vec<Vec<u8>>,
+    audio: Vec<Vec<u8>>,
     _dir: tempfile::TempDir,
 }
 
@@ -151,14 +151,14 @@ impl Stage {
             let from = format!("filesrc location={} ! matroskademux name=demux", video.display());
             encoded(&format!("{from} demux.{kind}_0 ! {parser} ! appsink name=out"))
         };
-        let (pictures, sound) = (frames("video", "identity"), frames("audio", "identity"));
+        let (frames, audio) = (frames("video", "identity"), frames("audio", "identity"));
         let ball = encoded(
             "videotestsrc num-buffers=300 pattern=ball ! video/x-raw,format=I420,width=640,height=360,framerate=30/1 ! \
              vp8enc deadline=1 cpu-used=6 target-bitrate=600000 keyframe-max-dist=60 ! appsink name=out",
         );
         let pages = PageServer::start();
         pages.serve("/video.webm", video);
-        Self { pages, pictures, ball, sound, _dir: dir }
+        Self { pages, frames, ball, audio, _dir: dir }
     }
 }
 
@@ -183,9 +183,9 @@ impl Room {
             }
             Sends::Ball | Sends::Video => players.extend(identities.iter().map(|identity| {
                 let publisher = Publisher::join(&livekit, name, identity, Codec::Vp8);
-                let pictures = if sends == Sends::Ball { &stage.ball } else { &stage.pictures };
-                publisher.publish(Codec::Vp8, pictures.clone());
-                publisher.publish(Codec::Opus, stage.sound.clone());
+                let frames = if sends == Sends::Ball { &stage.ball } else { &stage.frames };
+                publisher.publish(Codec::Vp8, frames.clone());
+                publisher.publish(Codec::Opus, stage.audio.clone());
                 publisher
             })),
         }
@@ -260,9 +260,8 @@ impl Case {
     fn figures(&self, ended: &Ended, costs: Costs) -> Measured {
         let path: PathBuf = ended.path("out.mp4");
         let layout = self.page.layout();
-        let all = pictures(&path, &layout);
-        let steady: Vec<_> =
-            all.iter().filter(|picture| picture.pts >= SETTLE.as_secs_f64()).cloned().collect();
+        let all = frames(&path, &layout);
+        let steady: Vec<_> = all.iter().filter(|frame| frame.pts >= SETTLE.as_secs_f64()).cloned().collect();
         let is_counted = !matches!(self.page, Page::Slide | Page::Room(..));
         let moving = is_counted.then(|| cadence(&steady));
         let distinct = match self.page {
@@ -271,7 +270,7 @@ impl Case {
         };
 
         let started = ended.started.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-        let in_picture = all.iter().find_map(|picture| picture.wall);
+        let in_picture = all.iter().find_map(|frame| frame.wall);
         let first_picture = in_picture.map_or_else(
             || ended.since_start(&ended.info["fileResults"][0]["startedAt"]),
             |wall| millis_since((started & 0x00ff_ffff) as u32, wall),

@@ -70,7 +70,7 @@ impl Kind {
         }
     }
 
-    const fn picture(self) -> Option<Codec> {
+    const fn frame(self) -> Option<Codec> {
         match self {
             Self::Opus | Self::Mixed => None,
             Self::Vp8 | Self::Participant => Some(Codec::Vp8),
@@ -122,15 +122,15 @@ pub(crate) struct Sent {
 impl Sent {
     pub(crate) fn new() -> Self {
         // Blurred noise: as many bits as an encoder is given.
-        let pictures = "videotestsrc num-buffers=120 pattern=snow ! video/x-raw,format=I420,width=80,height=45,framerate=30/1 ! \
+        let frames = "videotestsrc num-buffers=120 pattern=snow ! video/x-raw,format=I420,width=80,height=45,framerate=30/1 ! \
                         videoscale ! video/x-raw,width=1280,height=720";
         Self {
             vp8: encoded(&format!(
-                "{pictures} ! vp8enc deadline=1 cpu-used=8 threads=2 target-bitrate=1500000 end-usage=cbr keyframe-max-dist=120 ! \
+                "{frames} ! vp8enc deadline=1 cpu-used=8 threads=2 target-bitrate=1500000 end-usage=cbr keyframe-max-dist=120 ! \
                  appsink name=out"
             )),
             h264: encoded(&format!(
-                "{pictures} ! x264enc speed-preset=ultrafast tune=zerolatency key-int-max=120 bitrate=1500 aud=false ! \
+                "{frames} ! x264enc speed-preset=ultrafast tune=zerolatency key-int-max=120 bitrate=1500 aud=false ! \
                  video/x-h264,stream-format=byte-stream,alignment=au,profile=constrained-baseline ! appsink name=out"
             )),
             opus: Codec::Opus.frames(),
@@ -249,13 +249,13 @@ impl Case {
         for number in 0..count {
             if number % each == 0 {
                 let identity = format!("participant-{number}");
-                let codec = kind.picture().unwrap_or(Codec::Opus);
+                let codec = kind.frame().unwrap_or(Codec::Opus);
                 publishers.push(Publisher::join(server, ROOM, &identity, codec));
             }
             let publisher = publishers.last().expect("the first one begins");
-            let picture = kind.picture().map(|codec| publisher.publish(codec, sent.of(codec)));
-            let sound = kind.has_sound().then(|| publisher.publish(Codec::Opus, sent.of(Codec::Opus)));
-            requests.push(match (kind, picture, sound) {
+            let frame = kind.frame().map(|codec| publisher.publish(codec, sent.of(codec)));
+            let audio = kind.has_sound().then(|| publisher.publish(Codec::Opus, sent.of(Codec::Opus)));
+            requests.push(match (kind, frame, audio) {
                 (Kind::Participant | Kind::ParticipantRemuxed, _, _) => {
                     let identity = format!("participant-{number}");
                     let as_published =
@@ -263,20 +263,20 @@ impl Case {
                     let request = words(&["participant", ROOM, &identity, "--file", "out.mp4"]);
                     request.into_iter().chain(as_published).collect()
                 }
-                (_, Some(picture), Some(sound)) => words(&[
+                (_, Some(frame), Some(audio)) => words(&[
                     "track-composite",
                     ROOM,
                     "--audio-track",
-                    &sound,
+                    &audio,
                     "--video-track",
-                    &picture,
+                    &frame,
                     "--as-published",
                     "--file",
                     "out.mp4",
                 ]),
                 (Kind::Mixed, _, _) if number > 0 => continue,
                 (Kind::Mixed, _, _) => words(&["room", ROOM, "--audio-only", "--file", "out.ogg"]),
-                (_, picture, sound) => words(&["track", ROOM, &picture.or(sound).unwrap(), "--file", "out"]),
+                (_, frame, audio) => words(&["track", ROOM, &frame.or(audio).unwrap(), "--file", "out"]),
             });
         }
         requests
@@ -284,7 +284,7 @@ impl Case {
 
     /// Of those that were to come from the second one on: the first picture of a composite stands from where its sound begins.
     fn share_of_frames(&self, file: &Path) -> f64 {
-        let stream = if self.kind.picture().is_none() { "a:0" } else { "v:0" };
+        let stream = if self.kind.frame().is_none() { "a:0" } else { "v:0" };
         let entries = ["-show_entries", "packet=pts_time:format=duration"];
         let output = ["-select_streams", stream, "-of", "json", file.to_str().unwrap()];
         let said = succeed("ffprobe", &[&["-v", "error"], &entries[..], &output[..]].concat(), None);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::assert_decodable;
-use crate::support::measure::pictures::Still;
+use crate::support::measure::frames::Still;
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::ports;
@@ -126,9 +126,9 @@ fn a_recording_is_seen_and_stopped_by_who_has_a_key() {
             return None;
         }
         assert!(jpeg.len() < 40_000, "{} bytes", jpeg.len());
-        let picture = dir.path().join("picture.jpeg");
-        std::fs::write(&picture, jpeg).unwrap();
-        let still = Still::at(&picture, 0.0);
+        let frame = dir.path().join("picture.jpeg");
+        std::fs::write(&frame, jpeg).unwrap();
+        let still = Still::at(&frame, 0.0);
         assert_eq!((still.width, still.height), (480, 270));
         is_painted(still.pixel(240, 135)).then_some(())
     });
@@ -255,10 +255,10 @@ fn an_operator_sees_starts_streams_and_stops_in_a_browser() {
     let done = Tool::start(node, None).finish(Duration::from_secs(600)).succeeded();
     let seen: Value = serde_json::from_slice(&done.stdout).unwrap();
 
-    for picture in ["picture", "withToken"] {
-        let picture = &seen[picture];
-        assert_eq!((&picture["width"], &picture["height"]), (&json!(480), &json!(270)), "{seen}");
-        let rgb: [u8; 3] = serde_json::from_value(picture["rgb"].clone()).unwrap();
+    for frame in ["picture", "withToken"] {
+        let frame = &seen[frame];
+        assert_eq!((&frame["width"], &frame["height"]), (&json!(480), &json!(270)), "{seen}");
+        let rgb: [u8; 3] = serde_json::from_value(frame["rgb"].clone()).unwrap();
         assert!(is_painted(rgb), "{rgb:?}");
     }
     assert_eq!((&seen["withoutKey"], &seen["again"]), (&json!(0), &json!(0)), "{seen}");

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::layout;
-use crate::support::measure::pictures::{Picture, pictures};
+use crate::support::measure::frames::{Frame, frames};
 use crate::support::measure::timing::millis_since;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::processes::{Group, Seen};
@@ -63,7 +63,7 @@ fn check_killed_after(seconds: f64) {
     for name in ["clock.mp4", "hls/clock.m3u8"] {
         let path = dir.path().join(name);
         assert_decodable(&path);
-        let last = pictures(&path, &layout::clock()).iter().rev().find_map(|picture| picture.wall).unwrap();
+        let last = frames(&path, &layout::clock()).iter().rev().find_map(|frame| frame.wall).unwrap();
         let lost = millis_since(last, killed);
         // Two seconds at most where the machine keeps up; a busy host adds some.
         assert!(lost <= 5.0, "{name}: {lost:.2} s lost, killed after {seconds} s");
@@ -156,14 +156,14 @@ fn check_survives(what: &str, victims: impl Fn(&Recorder) -> Vec<Seen>) {
     assert!(length >= 4.0, "{what}: {length} s");
     let details = ended.info["details"].as_str().unwrap_or_default();
     assert!(!details.is_empty(), "{what}: the gap is in the result's details: {}", ended.info);
-    assert_goes_on(what, &pictures(&path, &layout::clock()), killed, &path);
+    assert_goes_on(what, &frames(&path, &layout::clock()), killed, &path);
 }
 
 /// Asserts that the file shows the page again after `killed`, with a gap of a few seconds.
 #[track_caller]
-fn assert_goes_on(what: &str, all: &[Picture], killed: u32, path: &Path) {
+fn assert_goes_on(what: &str, all: &[Frame], killed: u32, path: &Path) {
     let seen: Vec<(f64, f64)> =
-        all.iter().filter_map(|picture| Some((picture.pts, millis_since(picture.wall?, killed)))).collect();
+        all.iter().filter_map(|frame| Some((frame.pts, millis_since(frame.wall?, killed)))).collect();
     // Times before the kill are small; those after it are just below 2^24 ms.
     let after = seen.iter().find(|(_, before_kill)| *before_kill > 8_000.0);
     let (back, _) =
@@ -205,7 +205,7 @@ fn a_display_that_dies_costs_a_gap() {
 #[test]
 fn a_sound_server_that_dies_costs_a_gap() {
     let _slot = slots::browser();
-    check_survives("sound server", |recorder| recorder.children(Group::Sound));
+    check_survives("sound server", |recorder| recorder.children(Group::Audio));
 }
 
 /// Kills a recorder, damages what it left, and recovers it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::support::layout::Region;
-use crate::support::measure::pictures::{Still, colour_distance};
+use crate::support::measure::frames::{Still, colour_distance};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::recorder::Recorder;

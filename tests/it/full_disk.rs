@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::refusals::with_no_programs;
+use crate::invalid_requests::with_no_programs;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Ended, Recorder, page, weir};
 use crate::support::slots;

@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::layout;
 use crate::support::leftovers::Watch;
-use crate::support::measure::pictures::pictures;
-use crate::support::measure::sound::{beeps, samples};
+use crate::support::measure::audio::{beeps, samples};
+use crate::support::measure::frames::frames;
 use crate::support::measure::timing::{cadence, sound_lateness};
 use crate::support::page_server::PageServer;
 use crate::support::peers::{RtmpServer, SrtServer};
@@ -85,8 +85,8 @@ fn push(video: &Path, format: &str, url: &str) {
 
 #[track_caller]
 fn assert_received(path: &Path, pictures_at_least: usize) {
-    let all = pictures(path, &layout::synthetic());
-    let all: Vec<_> = all.into_iter().skip_while(|picture| picture.torn()).collect();
+    let all = frames(path, &layout::synthetic());
+    let all: Vec<_> = all.into_iter().skip_while(|frame| frame.torn()).collect();
     assert!(all.len() >= pictures_at_least, "{} pictures", all.len());
     let measured = cadence(&all);
     assert!(measured.torn == 0 && (measured.distinct - 30.0).abs() < 0.2, "{measured:?}");

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use crate::decoded::check_fast_clock;
+use crate::decoded_tracks::check_fast_clock;
 use crate::service::bus::check_without_redis;
-use crate::stillness::check_still;
+use crate::static_pages::check_still;
 use crate::support::slots;
 
 #[test]

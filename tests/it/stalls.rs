@@ -110,7 +110,7 @@ fn a_network_process_that_is_stopped_is_told() {
 #[test]
 fn an_audio_server_that_is_stopped_is_told() {
     let _slot = slots::browser();
-    let victims = |recorder: &Recorder| recorder.children(Group::Sound);
+    let victims = |recorder: &Recorder| recorder.children(Group::Audio);
     check_stopped("audio server", victims, "", "audio capture stood still from ");
 }
 
@@ -166,7 +166,7 @@ fn what_still_stands_at_the_end_is_told() {
 fn an_audio_server_that_still_stands_at_the_end_is_told_and_not_waited_for() {
     let _slot = slots::browser();
     let (_dir, ended) = record("", |recorder| {
-        signal("audio server", &recorder.children(Group::Sound), Signal::SIGSTOP);
+        signal("audio server", &recorder.children(Group::Audio), Signal::SIGSTOP);
         recorder.until_said("audio capture stood still");
     });
     let details = ended.info["details"].as_str().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What a recording holds: read out of the media, by a decoder that is not ours (ffmpeg).
 
-pub(crate) mod pictures;
-pub(crate) mod sound;
+pub(crate) mod audio;
+pub(crate) mod frames;
 pub(crate) mod timing;
 
 use std::collections::HashMap;

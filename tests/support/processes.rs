@@ -10,20 +10,20 @@ pub(crate) enum Group {
     Recorder,
     Browser,
     Display,
-    Sound,
+    Audio,
     Other,
 }
 
 impl Group {
     pub(crate) const ALL: [Self; 5] =
-        [Self::Browser, Self::Display, Self::Sound, Self::Recorder, Self::Other];
+        [Self::Browser, Self::Display, Self::Audio, Self::Recorder, Self::Other];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Recorder => "recorder",
             Self::Browser => "browser",
             Self::Display => "display",
-            Self::Sound => "sound",
+            Self::Audio => "sound",
             Self::Other => "other",
         }
     }
@@ -34,7 +34,7 @@ impl Group {
         match path.rsplit('/').next().unwrap_or(path) {
             program if program.starts_with("chrom") => Self::Browser,
             "Xvfb" => Self::Display,
-            "pulseaudio" => Self::Sound,
+            "pulseaudio" => Self::Audio,
             "weir" => Self::Recorder,
             _ => Self::Other,
         }

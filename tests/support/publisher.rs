@@ -57,7 +57,7 @@ impl Codec {
         const SOUND: &str = "audiotestsrc num-buffers=200 samplesperbuffer=960 wave=white-noise volume=0.2 ! audio/x-raw,rate=48000,channels=2";
         encoded_once(&match self {
             Self::Opus => format!("{SOUND} ! opusenc ! appsink name=out"),
-            Self::Pcmu | Self::Pcma => return self.sound("wave=white-noise volume=0.2"),
+            Self::Pcmu | Self::Pcma => return self.audio("wave=white-noise volume=0.2"),
             Self::Vp8 => format!("{PICTURES} ! vp8enc deadline=1 keyframe-max-dist=30 ! appsink name=out"),
             Self::Vp9 => {
                 format!("{PICTURES} ! vp9enc deadline=1 cpu-used=8 keyframe-max-dist=30 ! appsink name=out")
@@ -86,12 +86,12 @@ impl Codec {
                 .split_off(50)[..200]
                     .to_vec()
             }
-            _ => self.sound(&format!("freq={hertz} volume={level}")),
+            _ => self.audio(&format!("freq={hertz} volume={level}")),
         }
     }
 
     /// Four seconds of telephone sound.
-    fn sound(self, of: &str) -> Vec<Vec<u8>> {
+    fn audio(self, of: &str) -> Vec<Vec<u8>> {
         let encoder = if self == Self::Pcmu { "mulawenc" } else { "alawenc" };
         encoded_once(&format!(
             "audiotestsrc num-buffers=200 samplesperbuffer=160 {of} ! audio/x-raw,rate=8000,channels=1 ! {encoder} ! \
@@ -144,24 +144,24 @@ fn h264(width: u32, height: u32) -> String {
 
 /// A second of pictures, the first three of them white, each to be decoded by itself.
 pub(crate) fn flashing() -> Vec<Vec<u8>> {
-    let pictures = |pattern: &str, count: u32| {
+    let frames = |pattern: &str, count: u32| {
         encoded_once(&format!(
             "videotestsrc num-buffers={count} pattern={pattern} ! video/x-raw,format=I420,width=320,height=180,framerate=30/1 ! \
              vp8enc deadline=1 keyframe-max-dist=1 ! appsink name=out"
         ))
     };
-    [pictures("white", 3), pictures("black", 27)].concat()
+    [frames("white", 3), frames("black", 27)].concat()
 }
 
 /// A second of sound, the first tenth of it a tone.
 pub(crate) fn beeping() -> Vec<Vec<u8>> {
-    let sound = |wave: &str, count: u32| {
+    let audio = |wave: &str, count: u32| {
         encoded_once(&format!(
             "audiotestsrc num-buffers={count} samplesperbuffer=960 freq=1000 wave={wave} volume=0.4 ! \
              audio/x-raw,rate=48000,channels=2 ! opusenc ! appsink name=out"
         ))
     };
-    [&sound("sine", 10)[..5], &sound("silence", 50)[..45]].concat()
+    [&audio("sine", 10)[..5], &audio("silence", 50)[..45]].concat()
 }
 
 /// As [`encoded`], once for all tests of the run that want the same frames: encoders take much of a machine that runs many tests.

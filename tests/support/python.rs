@@ -20,8 +20,8 @@ pub(crate) struct PythonPublisher {
     _program: Tool,
     _home: tempfile::TempDir,
     /// Its tracks' sids.
-    pub(crate) picture: String,
-    pub(crate) sound: String,
+    pub(crate) frame: String,
+    pub(crate) audio: String,
 }
 
 impl PythonPublisher {
@@ -29,25 +29,25 @@ impl PythonPublisher {
     pub(crate) fn join(livekit: &LiveKitServer, room: &str, identity: &str, codec: &str) -> Self {
         let home = tempfile::Builder::new().prefix("weir-python").tempdir().unwrap();
         let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
-        let [both, pictures, sound] = ["both.nut", "pictures.yuv", "sound.s16"].map(path);
+        let [both, frames, audio] = ["both.nut", "pictures.yuv", "sound.s16"].map(path);
         Synthetic::new(30, SECONDS).write(both.as_ref(), &["-c:v", "rawvideo", "-c:a", "pcm_s16le"]);
-        let apart = ["-v", "error", "-i", &both, "-map", "0:v", "-f", "rawvideo", &pictures];
-        let apart = [&apart[..], &["-map", "0:a", "-f", "s16le", &sound]].concat();
+        let apart = ["-v", "error", "-i", &both, "-map", "0:v", "-f", "rawvideo", &frames];
+        let apart = [&apart[..], &["-map", "0:a", "-f", "s16le", &audio]].concat();
         succeed("ffmpeg", &apart, None);
 
         // It dies with the thread that starts it, also when the tests are killed.
         let mut program = isolated("setpriv", home.path());
         program.args(["--pdeathsig", "KILL", "--"]).arg(peer("python/bin/python"));
         program.args(["-c", include_str!("../clients/publish.py"), &livekit.ws_url()]);
-        program.args([&room::token(livekit, room, identity), codec, &pictures, &sound]);
+        program.args([&room::token(livekit, room, identity), codec, &frames, &audio]);
         let mut program = Tool::start(program, None);
         let told = home.path().join("published");
         let told = program.until("it has published", PUBLISHED_WITHIN, || {
             let told = std::fs::read_to_string(&told).ok()?;
-            let (picture, sound) = told.strip_suffix('\n')?.split_once(' ')?;
-            Some((picture.to_owned(), sound.to_owned()))
+            let (frame, audio) = told.strip_suffix('\n')?.split_once(' ')?;
+            Some((frame.to_owned(), audio.to_owned()))
         });
-        let (picture, sound) = told;
-        Self { _program: program, _home: home, picture, sound }
+        let (frame, audio) = told;
+        Self { _program: program, _home: home, frame, audio }
     }
 }

@@ -16,8 +16,8 @@ use weir::token::Signer;
 
 use super::layout::Region;
 use super::livekit::LiveKitServer;
-use super::measure::pictures::{Still, colour_distance};
-use super::measure::sound::{self, level};
+use super::measure::audio::{self, level};
+use super::measure::frames::{Still, colour_distance};
 use super::page_server::PageServer;
 use super::tool::{Tool, command, run};
 
@@ -195,7 +195,7 @@ impl Hearing {
 
     /// Whether so many seconds are written. `None`: not yet, or it was asked less than a second ago.
     pub(crate) fn has(&mut self, seconds: f64) -> Option<()> {
-        (self.so_far()?.len() as f64 >= seconds * sound::RATE).then_some(())
+        (self.so_far()?.len() as f64 >= seconds * audio::RATE).then_some(())
     }
 }
 
@@ -313,9 +313,9 @@ pub(crate) fn part(of: Region, x: f64, y: f64, width: f64, height: f64) -> Regio
 }
 
 /// The number in a picture's bar: see `web/src/publisher/picture.ts`.
-pub(crate) fn number(still: &Still, picture: Region) -> Option<u32> {
+pub(crate) fn number(still: &Still, frame: Region) -> Option<u32> {
     let cell = |at: usize| {
-        let cell = part(picture, 0.3 + 0.05 * at as f64, 0.4, 0.05, 0.2);
+        let cell = part(frame, 0.3 + 0.05 * at as f64, 0.4, 0.05, 0.2);
         still.colour(cell).iter().map(|&value| u32::from(value)).sum::<u32>() / 3
     };
     let (white, black) = (cell(0), cell(1));
@@ -329,7 +329,7 @@ pub(crate) fn number(still: &Still, picture: Region) -> Option<u32> {
 
 /// Which of participants 1 to `of` are heard from `from` to `to` seconds.
 pub(crate) fn heard(samples: &[f32], from: f64, to: f64, of: u32) -> Vec<u32> {
-    let part = |seconds: f64| ((seconds * sound::RATE) as usize).min(samples.len());
+    let part = |seconds: f64| ((seconds * audio::RATE) as usize).min(samples.len());
     let samples = &samples[part(from)..part(to)];
     // Beside a tone there is nothing but what codecs add, and a sound that stumbles on a busy machine.
     let levels: Vec<f64> = (1..=of).map(|number| level(samples, tone(number))).collect();

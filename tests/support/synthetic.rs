@@ -29,7 +29,7 @@ impl Synthetic {
     pub(crate) fn write(&self, path: &Path, codecs: &[&str]) {
         let dir = tempfile::tempdir().unwrap();
         let wav = dir.path().join("sound.s16");
-        std::fs::write(&wav, self.sound()).unwrap();
+        std::fs::write(&wav, self.audio()).unwrap();
         let (size, fps) = (format!("{}x{}", self.width, self.height), self.fps.to_string());
         let mut args = vec!["-v", "error", "-y"];
         args.extend(["-f", "rawvideo", "-pix_fmt", "gray", "-s", &size, "-r", &fps, "-i", "pipe:0"]);
@@ -37,14 +37,14 @@ impl Synthetic {
         args.extend(["-pix_fmt", "yuv420p"]);
         args.extend(codecs);
         args.push(path.to_str().unwrap());
-        succeed("ffmpeg", &args, Some(self.pictures()));
+        succeed("ffmpeg", &args, Some(self.frames()));
     }
 
-    fn pictures(&self) -> Vec<u8> {
-        (0..self.fps * self.seconds).flat_map(|place| self.picture((self.shown)(place))).collect()
+    fn frames(&self) -> Vec<u8> {
+        (0..self.fps * self.seconds).flat_map(|place| self.frame((self.shown)(place))).collect()
     }
 
-    fn picture(&self, frame: usize) -> Vec<u8> {
+    fn frame(&self, frame: usize) -> Vec<u8> {
         // A shade that wanders, so that an encoder has something to do.
         let mut luma: Vec<u8> = (0..self.width * self.height)
             .map(|at| (64 + (at % self.width + at / self.width + frame * 4) % 128) as u8)
@@ -76,7 +76,7 @@ impl Synthetic {
         }
     }
 
-    fn sound(&self) -> Vec<u8> {
+    fn audio(&self) -> Vec<u8> {
         let sample = |n: usize| {
             let since = n as i64 - 48 * self.sound_late_ms;
             let into = since.rem_euclid(48_000);

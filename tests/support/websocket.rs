@@ -22,7 +22,7 @@ pub(crate) struct Connection {
     pub(crate) content_type: String,
     pub(crate) authorization: Option<String>,
     /// Binary messages.
-    pub(crate) sound: Vec<Vec<u8>>,
+    pub(crate) audio: Vec<Vec<u8>>,
     pub(crate) texts: Vec<String>,
     pub(crate) pings: Vec<Vec<u8>>,
     /// It ended with a word.
@@ -34,7 +34,7 @@ impl Connection {
     /// Samples of the left and the right channel.
     pub(crate) fn channels(&self) -> [Vec<i16>; 2] {
         let samples: Vec<i16> = self
-            .sound
+            .audio
             .iter()
             .flat_map(|message| message.chunks_exact(2))
             .map(|sample| i16::from_le_bytes([sample[0], sample[1]]))
@@ -118,7 +118,7 @@ impl WebSocketServer {
             if !connections.is_empty() && is_so(&connections) {
                 return connections;
             }
-            let counts: Vec<usize> = connections.iter().map(|connection| connection.sound.len()).collect();
+            let counts: Vec<usize> = connections.iter().map(|connection| connection.audio.len()).collect();
             assert!(Instant::now() < by, "{what}: not within {within:?}; messages of sound: {counts:?}");
             std::thread::park_timeout(LOOK);
         }
@@ -182,13 +182,13 @@ fn receive(
         };
         let connection = &mut kept.lock().unwrap()[at];
         match message {
-            Message::Binary(sound) => connection.sound.push(sound.to_vec()),
+            Message::Binary(audio) => connection.audio.push(audio.to_vec()),
             Message::Text(text) => connection.texts.push(text.to_string()),
             Message::Ping(payload) => connection.pings.push(payload.to_vec()),
             Message::Close(_) => connection.said_goodbye = true,
             Message::Pong(_) | Message::Frame(_) => {}
         }
-        if cut_after.is_some_and(|most| connection.sound.len() >= most) {
+        if cut_after.is_some_and(|most| connection.audio.len() >= most) {
             return;
         }
     }

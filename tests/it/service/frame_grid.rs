@@ -8,7 +8,7 @@ use super::PATIENCE;
 use crate::support::disturbance::undisturbed;
 use crate::support::layout::Layout;
 use crate::support::livekit::LiveKitServer;
-use crate::support::measure::pictures::pictures;
+use crate::support::measure::frames::frames;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::publisher::{Codec, Publisher};
@@ -35,7 +35,7 @@ fn files_have_a_constant_frame_rate_while_nothing_changes() {
     ann.publish(Codec::Opus, Codec::Opus.tone(440, 0.2));
     let ben = Publisher::join(livekit, own_room(), "ben", Codec::Vp8);
     let voice = ben.publish(Codec::Opus, Codec::Opus.tone(660, 0.2));
-    let picture = ben.publish(Codec::Vp8, Codec::Vp8.frames());
+    let frame = ben.publish(Codec::Vp8, Codec::Vp8.frames());
 
     let advanced = json!({ "width": 320, "height": 180, "framerate": FPS as u32, "video_bitrate": 300 });
     let file = |name: &str| json!({ "filepath": dir.path().join(name).display().to_string() });
@@ -68,7 +68,7 @@ fn files_have_a_constant_frame_rate_while_nothing_changes() {
         (
             "StartTrackCompositeEgress",
             json!({
-                "room_name": own_room(), "audio_track_id": voice, "video_track_id": picture,
+                "room_name": own_room(), "audio_track_id": voice, "video_track_id": frame,
                 "file_outputs": [file("tracks.mp4")], "advanced": advanced,
             }),
             ("tracks.mp4", 2),
@@ -82,7 +82,7 @@ fn files_have_a_constant_frame_rate_while_nothing_changes() {
     for (id, _) in &started {
         weir.until_status(id, &["EGRESS_ACTIVE"], PATIENCE);
     }
-    ben.pause(&picture, true);
+    ben.pause(&frame, true);
     let measured = undisturbed("frames of what stands still", || {
         let from = SystemTime::now();
         std::thread::park_timeout(Duration::from_secs_f64(STRETCH));
@@ -98,7 +98,7 @@ fn files_have_a_constant_frame_rate_while_nothing_changes() {
         assert_decodable(&path);
         let probe = Probe::of(&path);
         assert_eq!(probe.streams.len(), *streams, "{name}: {probe:?}");
-        let times: Vec<f64> = pictures(&path, &Layout::default()).iter().map(|picture| picture.pts).collect();
+        let times: Vec<f64> = frames(&path, &Layout::default()).iter().map(|frame| frame.pts).collect();
         let steps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]) * FPS).collect();
         // On a busy machine the encoder drops frames; the others are on the grid.
         let is_on_grid = |step: &f64| *step > 0.5 && (step - step.round()).abs() < 0.06;

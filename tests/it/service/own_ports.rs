@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::PATIENCE;
 use crate::support::layout::Region;
-use crate::support::measure::pictures::Still;
+use crate::support::measure::frames::Still;
 use crate::support::page_server::PageServer;
 use crate::support::ports;
 use crate::support::service::Serve;

@@ -8,7 +8,7 @@ use super::PATIENCE;
 use super::details;
 use crate::support::layout;
 use crate::support::measure::assert_decodable;
-use crate::support::measure::pictures::pictures;
+use crate::support::measure::frames::frames;
 use crate::support::measure::timing::percentile;
 use crate::support::page_server::PageServer;
 use crate::support::room::Hearing;
@@ -50,7 +50,7 @@ fn a_recording_that_fills_the_machine_has_half_as_many_pictures_and_goes_on() {
     service.end();
 
     assert_decodable(&file);
-    let times: Vec<f64> = pictures(&file, &layout::clock()).iter().map(|picture| picture.pts).collect();
+    let times: Vec<f64> = frames(&file, &layout::clock()).iter().map(|frame| frame.pts).collect();
     let gaps = |from: f64, to: f64| {
         let pairs = times.windows(2).filter(move |pair| pair[0] >= from && pair[1] <= to);
         pairs.map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()

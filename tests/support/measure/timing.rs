@@ -1,11 +1,11 @@
 //! Figures from pictures and beeps: sound against picture, cadence, jitter.
 
-use super::pictures::Picture;
-use super::sound::Beep;
+use super::audio::Beep;
+use super::frames::Frame;
 
 /// When a flash began: the time of the first lit picture.
-pub(crate) fn flashes(pictures: &[Picture]) -> Vec<f64> {
-    pictures.windows(2).filter(|pair| !pair[0].lit() && pair[1].lit()).map(|pair| pair[1].pts).collect()
+pub(crate) fn flashes(frames: &[Frame]) -> Vec<f64> {
+    frames.windows(2).filter(|pair| !pair[0].lit() && pair[1].lit()).map(|pair| pair[1].pts).collect()
 }
 
 /// Sound against picture at each beep that has its flash within half a second: the flash's time and by how many
@@ -13,9 +13,9 @@ pub(crate) fn flashes(pictures: &[Picture]) -> Vec<f64> {
 ///
 /// A beep or flash in the first or last half second may have lost its partner to the cut; anywhere else one without
 /// partner is an error.
-pub(crate) fn sound_lateness(pictures: &[Picture], beeps: &[Beep]) -> Vec<(f64, f64)> {
-    let flashes = flashes(pictures);
-    let end = pictures.last().map_or(0.0, |picture| picture.pts);
+pub(crate) fn sound_lateness(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f64)> {
+    let flashes = flashes(frames);
+    let end = frames.last().map_or(0.0, |frame| frame.pts);
     let inside = |at: f64| at > 0.5 && at < end - 0.5;
     let nearest = |at: f64, all: &mut dyn Iterator<Item = f64>| {
         all.map(|other| other - at).filter(|d| d.abs() < 0.5).min_by(|a, b| a.abs().total_cmp(&b.abs()))
@@ -36,17 +36,17 @@ pub(crate) fn sound_lateness(pictures: &[Picture], beeps: &[Beep]) -> Vec<(f64, 
 
 /// The same for those beeps that have their flash within half a second. On a busy machine single ones may be missing, as what publishes
 /// them is short of time, too.
-pub(crate) fn lateness_of_pairs(pictures: &[Picture], beeps: &[Beep]) -> Vec<(f64, f64)> {
+pub(crate) fn lateness_of_pairs(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f64)> {
     let nearest = |flash: f64| {
         let apart = beeps.iter().map(|beep| beep.at - flash).filter(|late| late.abs() < 0.5);
         apart.min_by(|one, other| one.abs().total_cmp(&other.abs())).map(|late| (flash, late))
     };
-    flashes(pictures).into_iter().filter_map(nearest).collect()
+    flashes(frames).into_iter().filter_map(nearest).collect()
 }
 
 /// Measures by [`sound_lateness`] where the machine was calm, and by [`lateness_of_pairs`] where it was disturbed.
-pub(crate) fn lateness(pictures: &[Picture], beeps: &[Beep], is_calm: bool) -> Vec<(f64, f64)> {
-    if is_calm { sound_lateness(pictures, beeps) } else { lateness_of_pairs(pictures, beeps) }
+pub(crate) fn lateness(frames: &[Frame], beeps: &[Beep], is_calm: bool) -> Vec<(f64, f64)> {
+    if is_calm { sound_lateness(frames, beeps) } else { lateness_of_pairs(frames, beeps) }
 }
 
 /// How far sound may be from picture where a script makes both, in seconds. The browser shows what a script draws a frame after what a
@@ -73,18 +73,17 @@ pub(crate) struct Cadence {
 }
 
 /// Measures pictures of one page; they must be of a part in which it moves.
-pub(crate) fn cadence(pictures: &[Picture]) -> Cadence {
-    let changes: Vec<&Picture> = pictures
+pub(crate) fn cadence(frames: &[Frame]) -> Cadence {
+    let changes: Vec<&Frame> = frames
         .iter()
         .enumerate()
-        .filter(|(i, picture)| *i == 0 || picture.counters != pictures[i - 1].counters)
-        .map(|(_, picture)| picture)
+        .filter(|(i, frame)| *i == 0 || frame.counters != frames[i - 1].counters)
+        .map(|(_, frame)| frame)
         .collect();
     let gaps: Vec<f64> = changes.windows(2).map(|pair| pair[1].pts - pair[0].pts).collect();
     let span: f64 = gaps.iter().sum();
 
-    let clock: Vec<(f64, u32)> =
-        changes.iter().filter_map(|picture| Some((picture.pts, picture.wall?))).collect();
+    let clock: Vec<(f64, u32)> = changes.iter().filter_map(|frame| Some((frame.pts, frame.wall?))).collect();
     let deviations = match clock.first() {
         Some(&(_, first)) => {
             deviations(clock.iter().map(|&(pts, wall)| pts - millis_since(first, wall)).collect())
@@ -93,7 +92,7 @@ pub(crate) fn cadence(pictures: &[Picture]) -> Cadence {
     };
     Cadence {
         distinct: if span > 0.0 { gaps.len() as f64 / span } else { 0.0 },
-        torn: pictures.iter().filter(|picture| picture.torn()).count(),
+        torn: frames.iter().filter(|frame| frame.torn()).count(),
         jitter_p95: percentile(&deviations, 0.95),
         longest_gap: gaps.iter().copied().fold(0.0, f64::max),
     }

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::livekit::LiveKitServer;
-use crate::support::measure::{Probe, sound};
+use crate::support::measure::{Probe, audio};
 use crate::support::page_server::PageServer;
 use crate::support::publisher::{Codec, Publisher};
 use crate::support::recorder::{Ended, Recorder};
@@ -32,7 +32,7 @@ fn a_pages_sound_arrives_and_goes_on_after_the_server_was_away() {
     let (page, url) = (pages.url("/pages/clock.html"), server.url("ann:hunter2@", "/?token=hunter2"));
     let recorder = Recorder::start(dir.path(), &["web", &page, "--websocket", &url, "--file", "talk.mp4"]);
     // It goes on for another two seconds.
-    let goes_on = |all: &[Connection]| all.iter().skip(1).map(|one| one.sound.len()).sum::<usize>() >= 200;
+    let goes_on = |all: &[Connection]| all.iter().skip(1).map(|one| one.audio.len()).sum::<usize>() >= 200;
     server.until("sound comes again", SOON, goes_on);
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
@@ -40,7 +40,7 @@ fn a_pages_sound_arrives_and_goes_on_after_the_server_was_away() {
     let connections = server.until("it says goodbye", SOON, |all| all.iter().any(|one| one.said_goodbye));
     assert!(connections.len() > 1, "{} connections", connections.len());
     for connection in &connections {
-        assert!(connection.sound.iter().all(|message| message.len() == 1920), "10 ms, S16LE, stereo");
+        assert!(connection.audio.iter().all(|message| message.len() == 1920), "10 ms, S16LE, stereo");
         assert_eq!(connection.authorization.as_deref(), Some("Basic YW5uOmh1bnRlcjI="));
         assert_eq!(
             (connection.path.as_str(), connection.content_type.as_str()),
@@ -51,14 +51,14 @@ fn a_pages_sound_arrives_and_goes_on_after_the_server_was_away() {
     for connection in &connections {
         let left: Vec<f32> =
             connection.channels()[0].iter().map(|sample| f32::from(*sample) / 32768.0).collect();
-        let beeps = sound::beeps(&left);
+        let beeps = audio::beeps(&left);
         // One that was cut in two has another length, and so has one in which a busy machine left a hole, or it has another pitch.
         let is_whole =
-            |beep: &sound::Beep| (0.06..0.09).contains(&beep.length) && (beep.hertz - 1000.0).abs() < 50.0;
+            |beep: &audio::Beep| (0.06..0.09).contains(&beep.length) && (beep.hertz - 1000.0).abs() < 50.0;
         let whole = beeps.iter().filter(|beep| is_whole(beep)).count();
         heard += whole;
         // One a second, and none twice.
-        assert!(whole <= connection.sound.len() / 100 + 2, "{beeps:?}");
+        assert!(whole <= connection.audio.len() / 100 + 2, "{beeps:?}");
     }
     assert!(heard > 0, "{heard} whole beeps");
     let stream = &ended.info["streamResults"][0];
@@ -72,7 +72,7 @@ fn a_pages_sound_arrives_and_goes_on_after_the_server_was_away() {
     let kinds: Vec<&str> = file.streams.iter().map(|stream| stream.kind.as_str()).collect();
     assert_eq!(kinds, ["audio"]);
     // As long as the recording, but for what was on its way when the connection was cut, which is more on a busy machine.
-    let sent = connections.iter().map(|connection| connection.sound.len()).sum::<usize>() as f64 / 100.0;
+    let sent = connections.iter().map(|connection| connection.audio.len()).sum::<usize>() as f64 / 100.0;
     assert!(sent > 2.5 && sent < file.duration + 0.5, "{sent} s sent, {} s in the file", file.duration);
 }
 
@@ -113,26 +113,26 @@ fn a_tracks_sound_arrives_with_when_it_is_muted() {
     let publisher = Publisher::join(livekit, own_room(), "singer", Codec::Opus);
     let sid = publisher.publish(Codec::Opus, Codec::Opus.tone(440, 0.5));
     let recorder = record_track(dir.path(), livekit, &sid, &["--websocket", &server.url("", "/ear")]);
-    server.until("sound comes", SOON, |all| all.first().is_some_and(|one| one.sound.len() > 100));
+    server.until("sound comes", SOON, |all| all.first().is_some_and(|one| one.audio.len() > 100));
     publisher.mute(&sid, true);
     server.until("it is muted", SOON, |all| all[0].texts.len() == 1);
     publisher.mute(&sid, false);
-    server.until("it is not, and goes on", SOON, |all| all[0].texts.len() == 2 && all[0].sound.len() > 400);
+    server.until("it is not, and goes on", SOON, |all| all[0].texts.len() == 2 && all[0].audio.len() > 400);
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let connections = server.until("it says goodbye", SOON, |all| all[0].said_goodbye);
     let [connection] = connections.as_slice() else { panic!("{} connections", connections.len()) };
     assert_eq!(connection.texts, [r#"{"muted":true}"#, r#"{"muted":false}"#]);
-    assert!(connection.sound.iter().all(|message| message.len() == 1920));
+    assert!(connection.audio.iter().all(|message| message.len() == 1920));
     // As long as the recording, whatever was muted. What a busy machine has not sent by the end is missing.
     let stream = &ended.info["streamResults"][0];
-    let (sent, lasted) = (connection.sound.len() as f64 / 100.0, seconds(&stream["duration"]));
+    let (sent, lasted) = (connection.audio.len() as f64 / 100.0, seconds(&stream["duration"]));
     assert!(sent > lasted * 0.7 - 1.0 && sent < lasted + 1.5, "{sent} s of {lasted} s");
     // The tone that was published, on both channels, as loud as it was.
     for channel in connection.channels() {
         let samples: Vec<f32> = channel.iter().map(|sample| f32::from(*sample) / 32768.0).collect();
         // In the first second nothing is muted yet. A part of it may have a hole.
-        let levels = |part: &[f32]| (sound::level(part, 440.0), sound::level(part, 1000.0));
+        let levels = |part: &[f32]| (audio::level(part, 440.0), audio::level(part, 1000.0));
         let heard: Vec<_> = samples[..48_000].chunks_exact(12_000).map(levels).collect();
         let is_it = |(tone, rest): &(f64, f64)| (0.2..0.6).contains(tone) && *rest < 0.05;
         assert!(heard.iter().any(is_it), "levels of 440 Hz and 1000 Hz: {heard:?}");
@@ -195,9 +195,9 @@ fn a_websocket_over_tls_is_had_where_its_authority_is_trusted() {
     assert_eq!(connection.path, "/ear");
     assert_eq!(connection.authorization.as_deref(), Some("Basic YW5uOmh1bnRlcjI="));
     // Four seconds; what a busy machine has not sent by the end is missing.
-    assert!((150..=420).contains(&connection.sound.len()), "{}", connection.sound.len());
+    assert!((150..=420).contains(&connection.audio.len()), "{}", connection.audio.len());
     let left: Vec<f32> = connection.channels()[0].iter().map(|sample| f32::from(*sample) / 32768.0).collect();
-    let beeps = sound::beeps(&left);
+    let beeps = audio::beeps(&left);
     // A busy machine may leave a hole in one.
     assert!(beeps.iter().any(|beep| (beep.hertz - 1000.0).abs() < 50.0), "{beeps:?}");
     assert_eq!(ended.info["streamResults"][0]["status"], "FINISHED", "{}", ended.stdout);

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 use livekit_protocol as proto;
 use proto::simulate_scenario::Scenario;
 
-use crate::comings::placed;
-use crate::remux::{beeps, beeps_and_lateness, frames_in, h264_flashes};
-use crate::server_restarts::{IS_THERE, until_said};
+use crate::late_publishers::placed;
+use crate::livekit_restart::{IS_THERE, until_said};
+use crate::remuxed_tracks::{beeps, beeps_and_lateness, frames_in, h264_flashes};
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::LiveKitServer;
-use crate::support::measure::pictures::pictures;
+use crate::support::measure::frames::frames;
 use crate::support::measure::timing::{DISTURBED, flashes};
-use crate::support::measure::{Probe, assert_decodable, sound};
+use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::publisher::{Codec, Publisher, beeping, flashing, units_of};
 use crate::support::recorder::Recorder;
 use crate::support::shared::own_room;
@@ -136,8 +136,8 @@ fn a_participants_sound_and_picture_go_on_in_step() {
         stretches.into_iter().map(|(from, to)| (placed(&ended, from), placed(&ended, to))).collect();
     let (length, left) = (Probe::of(&file).duration, placed(&ended, left));
     assert!((left - 2.0..left + 40.0).contains(&length), "{length} s, left at {left:.2} s");
-    let flashes = flashes(&pictures(&file, &Layout { flash: Some(FRAME), ..Layout::default() }));
-    let beeps = sound::beeps(&sound::samples(&file));
+    let flashes = flashes(&frames(&file, &Layout { flash: Some(FRAME), ..Layout::default() }));
+    let beeps = audio::beeps(&audio::samples(&file));
     let apart: Vec<_> = flashes
         .iter()
         .filter_map(|flash| {

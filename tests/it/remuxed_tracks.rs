@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::support::disturbance::undisturbed;
 use crate::support::livekit::LiveKitServer;
 use crate::support::measure::timing::DISTURBED;
-use crate::support::measure::{Probe, assert_decodable, pictures, sound};
+use crate::support::measure::{Probe, assert_decodable, audio, frames};
 use crate::support::publisher::{Codec, Publisher, encoded, encoded_once, units_of};
 use crate::support::recorder::{Ended, Recorder};
 use crate::support::shared::own_room;
@@ -52,8 +52,8 @@ pub(super) fn beeps() -> Vec<Vec<u8>> {
     encoded_once(&format!("concat name=join ! opusenc ! appsink name=out {sources}"))
 }
 
-fn record(dir: &Path, server: &LiveKitServer, sound: &str, picture: &str, arguments: &[&str]) -> Recorder {
-    let tracks = ["track-composite", own_room(), "--audio-track", sound, "--video-track", picture];
+fn record(dir: &Path, server: &LiveKitServer, audio: &str, frame: &str, arguments: &[&str]) -> Recorder {
+    let tracks = ["track-composite", own_room(), "--audio-track", audio, "--video-track", frame];
     Recorder::start_with(dir, &[&tracks, arguments].concat(), |weir| server.reached_by(weir))
 }
 
@@ -76,12 +76,12 @@ fn lateness(path: &Path, bound: f64) -> [Vec<f64>; 2] {
 
 /// When each beep begins, and how much later than its flash that is, in seconds.
 pub(super) fn beeps_and_lateness(path: &Path) -> Vec<(f64, f64)> {
-    let changes = pictures::changes(path);
-    let beeps = sound::beeps(&sound::samples(path));
+    let changes = frames::changes(path);
+    let beeps = audio::beeps(&audio::samples(path));
     // A flash is 0.2 s long; whatever else changes is none.
     let is_flash = |pair: &&[f64]| (0.1..0.3).contains(&(pair[1] - pair[0]));
     let flashes: Vec<f64> = changes.windows(2).filter(is_flash).map(|pair| pair[0]).collect();
-    let nearest = |beep: &sound::Beep| {
+    let nearest = |beep: &audio::Beep| {
         let apart = flashes.iter().map(|flash| beep.at - flash);
         Some((beep.at, apart.min_by(|a, b| a.abs().total_cmp(&b.abs()))?))
     };

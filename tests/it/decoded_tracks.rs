@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 use livekit_protocol::simulate_scenario::Scenario;
 use nix::sys::signal::Signal;
 
-use crate::comings::{FIRST, SECOND, is_shown, plain};
+use crate::late_publishers::{FIRST, SECOND, is_shown, plain};
 use crate::support::disturbance::undisturbed;
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::LiveKitServer;
 use crate::support::lossy_link::{LossyLink, Weather};
-use crate::support::measure::pictures::{Picture, Still, colour_distance, pictures};
-use crate::support::measure::sound::Beep;
+use crate::support::measure::audio::Beep;
+use crate::support::measure::frames::{Frame, Still, colour_distance, frames};
 use crate::support::measure::timing::{DISTURBED, flashes, lateness, lateness_of_pairs, percentile};
-use crate::support::measure::{Probe, assert_decodable, sound};
+use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::publisher::{Codec, Publisher, beeping, flashing};
@@ -139,13 +139,13 @@ fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
     assert_eq!(shown(&file, left - 0.3), SOMEBODY);
     // 640x360 in 640x480: bars above and below, of 60 pixels each.
     let still = Still::at(&file, muted - 0.5);
-    let picture = whole_in(&still, WHOLE);
-    assert!(room::is_near(still.colour(part(picture, 0.05, 0.05, 0.2, 0.1)), room::colour(1)));
+    let frame = whole_in(&still, WHOLE);
+    assert!(room::is_near(still.colour(part(frame, 0.05, 0.05, 0.2, 0.1)), room::colour(1)));
     for y in [2, 50, -50, -2] {
         assert!(room::is_near(still.pixel(320, y), [0, 0, 0]), "{y}: {:?}", still.pixel(320, y));
     }
 
-    let samples = sound::samples(&file);
+    let samples = audio::samples(&file);
     assert_heard(&samples, 0.0, muted - 0.2);
     assert_eq!(room::heard(&samples, dark + 0.3, back - 0.2, 2), [0; 0]);
     assert_heard(&samples, back, left - 0.2);
@@ -225,7 +225,7 @@ fn the_screen_of_a_participant_is_recorded_without_their_camera() {
         assert!(is_so, "at {at:.2} s: {found:?} instead of {expected:?}");
     }
     // Their microphone is not a screen's sound.
-    assert!(sound::peak(&sound::samples(&file)) < 0.01);
+    assert!(audio::peak(&audio::samples(&file)) < 0.01);
 }
 
 /// Records somebody who publishes from a browser until they have been seen for three seconds; gives the file, when they are seen in it,
@@ -254,9 +254,9 @@ fn check_a_browser_is_recorded(options: &str) -> (PathBuf, [f64; 3], tempfile::T
     for at in times {
         assert_eq!(shown(&file, at), SOMEBODY, "at {at} s: {}", ended.log);
     }
-    assert_heard(&sound::samples(&file), 0.0, length);
+    assert_heard(&audio::samples(&file), 0.0, length);
     // What there is of the largest layer, as soon as a publisher has got going; all of it where nobody is busy.
-    let late = pictures(&file, &Layout::default()).into_iter().filter(|picture| picture.pts > seen).count();
+    let late = frames(&file, &Layout::default()).into_iter().filter(|frame| frame.pts > seen).count();
     assert!(late >= 3, "{late} frames after {seen:.2} s");
     (file, times, dir)
 }
@@ -294,9 +294,9 @@ fn a_browsers_av1_is_recorded() {
 }
 
 /// The frames of a file, with their flashes, and its beeps.
-fn beeps_and_flashes(file: &Path) -> (Vec<Picture>, Vec<Beep>) {
+fn beeps_and_flashes(file: &Path) -> (Vec<Frame>, Vec<Beep>) {
     let flash = Layout { flash: Some(WHOLE), ..Layout::default() };
-    (pictures(file, &flash), sound::beeps(&sound::samples(file)))
+    (frames(file, &flash), audio::beeps(&audio::samples(file)))
 }
 
 /// Frames that flash when audio beeps, into a file and a stream; how far the two are apart is what recording does to them.
@@ -325,13 +325,13 @@ fn sound_and_picture_of_a_track_composite_are_together() {
             (Probe::of(&path).duration, beeps_and_flashes(&path), path)
         })
     });
-    for (length, (pictures, beeps), path) in measured.value {
+    for (length, (frames, beeps), path) in measured.value {
         let path = path.display();
         let (lengths, frames, pairs, bound) =
             if measured.is_calm { (5.0..10.0, 120, 3, 0.03) } else { (2.0..60.0, 20, 2, DISTURBED) };
         assert!(lengths.contains(&length), "{path}: {length}");
-        assert!(pictures.len() > frames, "{path}: {} frames", pictures.len());
-        let late = lateness(&pictures, &beeps, measured.is_calm);
+        assert!(frames.len() > frames, "{path}: {} frames", frames.len());
+        let late = lateness(&frames, &beeps, measured.is_calm);
         assert!(late.len() >= pairs, "{path}: {late:.3?}");
         let apart: Vec<f64> = late.iter().map(|(_, late)| late.abs()).collect();
         // The first flash may be one that had begun before.
@@ -361,8 +361,8 @@ pub(super) fn check_fast_clock(seconds: u32) {
     recorder.runs_for(Duration::from_secs(seconds.into()));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
-    let (pictures, beeps) = beeps_and_flashes(&ended.path("ann.mp4"));
-    let late = lateness_of_pairs(&pictures, &beeps);
+    let (frames, beeps) = beeps_and_flashes(&ended.path("ann.mp4"));
+    let late = lateness_of_pairs(&frames, &beeps);
     assert!(late.len() >= seconds as usize / 4, "{late:.3?}");
     // The better quarter of the pairs: a busy machine makes others late, not the clocks.
     for some in late.chunks_exact(late.len().min(4)) {
@@ -397,12 +397,12 @@ fn check_tracks_that_begin_seconds_apart(reports: bool) {
     let kept_back = link.kept_back();
     assert!(if reports { kept_back == 0 } else { kept_back >= 1 }, "{kept_back}");
 
-    let (pictures, beeps) = beeps_and_flashes(&file);
-    let flashes = flashes(&pictures);
+    let (frames, beeps) = beeps_and_flashes(&file);
+    let flashes = flashes(&frames);
     // They are heard before they are seen.
     assert!(beeps[0].at + 0.5 < flashes[0], "{beeps:?} {flashes:.3?}");
     // The first flash may be one that had begun before.
-    let late = lateness_of_pairs(&pictures, &beeps).into_iter().filter(|(at, _)| *at > flashes[0]);
+    let late = lateness_of_pairs(&frames, &beeps).into_iter().filter(|(at, _)| *at > flashes[0]);
     let apart: Vec<f64> = late.map(|(_, late)| late.abs()).collect();
     assert!(apart.len() >= 2 && percentile(&apart, 0.25) <= 0.2, "{apart:.3?}");
 }
@@ -466,9 +466,8 @@ fn who_is_cut_off_and_comes_back_is_still_recorded() {
     let length = Probe::of(&file).duration;
     assert!(length > again - 2.0, "{length} s, and they left after {again:.1} s");
     // Somebody who paints does so 30 times a second; a frame that stays is a stall.
-    let seen = pictures(&file, &Layout::default());
-    let painted =
-        |from: f64, to: f64| seen.iter().filter(|picture| (from..to).contains(&picture.pts)).count();
+    let seen = frames(&file, &Layout::default());
+    let painted = |from: f64, to: f64| seen.iter().filter(|frame| (from..to).contains(&frame.pts)).count();
     assert!(painted(gone - 1.0, gone) < 12, "{}", painted(gone - 1.0, gone));
     for (at, look) in [(whole, FIRST), (again.min(length - 0.2), SECOND)] {
         assert!(is_shown(&Still::at(&file, at), look), "{look:?} at {at:.2} of {length:.2} s");

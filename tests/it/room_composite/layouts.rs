@@ -7,7 +7,7 @@ use super::service::{self, STAGE};
 use super::{Moments, SIZE};
 use crate::support::layout::Region;
 use crate::support::livekit::{LiveKitServer, Redis};
-use crate::support::measure::pictures::Still;
+use crate::support::measure::frames::Still;
 use crate::support::page_server::PageServer;
 use crate::support::room::{self, Publishers};
 use crate::support::service::{Serve, keys};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::support::disturbance::undisturbed;
 use crate::support::layout;
-use crate::support::measure::pictures::{Picture, Still, colour_distance, pictures};
-use crate::support::measure::sound::{beeps, peak, samples, samples_of};
+use crate::support::measure::audio::{beeps, peak, samples, samples_of};
+use crate::support::measure::frames::{Frame, Still, colour_distance, frames};
 use crate::support::measure::timing::{
     Cadence, DISTURBED, SCRIPTED, cadence, lateness, millis_since, percentile,
 };
@@ -28,7 +28,7 @@ struct Everything {
     rtmp: PathBuf,
     srt: (PathBuf, tempfile::TempDir),
     /// The MP4's frames, which all others are compared with.
-    pictures: Vec<Picture>,
+    frames: Vec<Frame>,
     /// Whether the machine was left alone meanwhile: only then are offsets and delays exact.
     is_calm: bool,
 }
@@ -66,14 +66,14 @@ fn record() -> Everything {
     let recorder = Recorder::start(&dir, &arguments.concat());
     let ended = recorder.finish(Duration::from_secs(180)).complete();
     let (rtmp, srt) = (rtmp.received(KEY), srt.received());
-    let pictures = pictures(&dir.join("clock.mp4"), &layout::clock());
-    Everything { ended, rtmp, srt, pictures, is_calm: false }
+    let frames = frames(&dir.join("clock.mp4"), &layout::clock());
+    Everything { ended, rtmp, srt, frames, is_calm: false }
 }
 
 #[track_caller]
-fn assert_lip_sync(path: &Path, pictures: &[Picture], at_least: usize) {
+fn assert_lip_sync(path: &Path, frames: &[Frame], at_least: usize) {
     let is_calm = everything().is_calm;
-    let lateness = lateness(pictures, &beeps(&samples(path)), is_calm);
+    let lateness = lateness(frames, &beeps(&samples(path)), is_calm);
     assert!(lateness.len() >= at_least, "{} beeps with their flashes in {}", lateness.len(), path.display());
     let millis: Vec<f64> = lateness.iter().map(|(_, late)| (late * 1000.0).round()).collect();
     // A disturbed machine drops the first frames of a flash here and there, and then this one is late.
@@ -139,14 +139,14 @@ fn the_file_is_encoded_as_planned() {
 fn sound_and_picture_are_together_at_every_beep_of_the_file() {
     let all = everything();
     let _slot = slots::encoder();
-    assert_lip_sync(&all.path("clock.mp4"), &all.pictures, if all.is_calm { 6 } else { 2 });
-    let sound = samples(&all.path("clock.mp4"));
+    assert_lip_sync(&all.path("clock.mp4"), &all.frames, if all.is_calm { 6 } else { 2 });
+    let audio = samples(&all.path("clock.mp4"));
     // The page beeps in mono.
-    assert!(sound == samples_of(&all.path("clock.mp4"), 1), "left and right differ");
+    assert!(audio == samples_of(&all.path("clock.mp4"), 1), "left and right differ");
     let bound = if all.is_calm { 0.08 } else { 0.15 };
-    assert!((peak(&sound) - 0.25).abs() < bound, "as loud as the page played it: {}", peak(&sound));
+    assert!((peak(&audio) - 0.25).abs() < bound, "as loud as the page played it: {}", peak(&audio));
     // A beep in which a disturbed machine left a hole has another pitch.
-    let pitches: Vec<f64> = beeps(&sound).iter().map(|beep| beep.hertz).collect();
+    let pitches: Vec<f64> = beeps(&audio).iter().map(|beep| beep.hertz).collect();
     let right = pitches.iter().filter(|hertz| (*hertz - 1000.0).abs() < 25.0).count();
     assert!(right >= if all.is_calm { pitches.len() } else { 2 }, "{pitches:?}");
 }
@@ -155,7 +155,7 @@ fn sound_and_picture_are_together_at_every_beep_of_the_file() {
 fn every_picture_that_the_page_painted_is_in_the_file() {
     let all = everything();
     let _slot = slots::encoder();
-    let measured = cadence(&all.pictures);
+    let measured = cadence(&all.frames);
     assert_cadence(measured);
     assert!(!all.is_calm || measured.jitter_p95 <= 0.033, "{measured:?}");
 }
@@ -187,12 +187,12 @@ fn hls_segments_are_as_long_as_the_playlist_says_and_begin_with_key_frames() {
     let count = if all.is_calm { 4..=4 } else { 2..=5 };
     assert!(count.contains(&playlist.segments.len()), "{playlist:?}");
 
-    let segments: Vec<Vec<Picture>> = playlist
+    let segments: Vec<Vec<Frame>> = playlist
         .segments
         .iter()
-        .map(|segment| pictures(&all.path("hls").join(&segment.uri), &layout::clock()))
+        .map(|segment| frames(&all.path("hls").join(&segment.uri), &layout::clock()))
         .collect();
-    let first = |i: usize| segments[i].iter().find_map(|picture| picture.wall).unwrap();
+    let first = |i: usize| segments[i].iter().find_map(|frame| frame.wall).unwrap();
     for (i, segment) in playlist.segments.iter().enumerate() {
         assert!(segments[i][0].key, "segment {i} begins with a key frame");
         let target = playlist.target_duration as f64 + 0.5;
@@ -217,8 +217,8 @@ fn hls_dates_are_those_of_the_pictures() {
     let playlist = playlist(&all.path("hls/clock.m3u8"));
     for segment in &playlist.segments {
         let date = segment.program_date_time.expect("a date for each segment").timestamp_millis();
-        let first = pictures(&all.path("hls").join(&segment.uri), &layout::clock());
-        let drawn = first.iter().find_map(|picture| picture.wall).unwrap();
+        let first = frames(&all.path("hls").join(&segment.uri), &layout::clock());
+        let drawn = first.iter().find_map(|frame| frame.wall).unwrap();
         // From drawing to showing it is some 45 ms.
         let late = (date - i64::from(drawn)).rem_euclid(1 << 24);
         let late = if late > 1 << 23 { late - (1 << 24) } else { late };
@@ -255,14 +255,14 @@ fn images_show_what_was_on_the_page_at_their_times() {
     for (index, name) in names.iter().enumerate() {
         assert_eq!(name.to_str().unwrap(), format!("clock_{index:05}.jpeg"));
         let path = all.path("thumbs").join(name);
-        let image = &pictures(&path, &layout::clock())[0];
+        let image = &frames(&path, &layout::clock())[0];
         // A disturbed machine may tear it, and then it can't be read.
         assert!(image.counters[0].is_some() || !all.is_calm, "{name:?} cannot be read");
         if let Some(counter) = image.counters[0] {
-            let shown = all.pictures.iter().find(|picture| picture.counters[0] == Some(counter));
+            let shown = all.frames.iter().find(|frame| frame.counters[0] == Some(counter));
             // The encoder of a disturbed machine drops frames, of which there may be images.
             assert!(shown.is_some() || !all.is_calm, "{name:?}: picture {counter} is not in the file");
-            if let Some(shown) = shown.map(|picture| picture.pts) {
+            if let Some(shown) = shown.map(|frame| frame.pts) {
                 let bound = if all.is_calm { 0.3 } else { 3.0 };
                 assert!((shown - index as f64).abs() < bound, "{name:?} is of {shown:.3} s");
             }
@@ -279,7 +279,7 @@ fn an_rtmp_server_receives_the_recording() {
     let all = everything();
     let _slot = slots::encoder();
     let path = &all.rtmp;
-    let received = pictures(path, &layout::clock());
+    let received = frames(path, &layout::clock());
     assert_cadence(cadence(&received));
     let length = Probe::of(path).duration;
     assert!(length >= LENGTH - if all.is_calm { 3.0 } else { 6.0 }, "{length} s");
@@ -292,8 +292,8 @@ fn an_srt_receiver_receives_the_recording() {
     let _slot = slots::encoder();
     let (path, _dir) = &all.srt;
     // What comes before the first key frame can't be decoded by anybody.
-    let received: Vec<Picture> =
-        pictures(path, &layout::clock()).into_iter().skip_while(|picture| picture.torn()).collect();
+    let received: Vec<Frame> =
+        frames(path, &layout::clock()).into_iter().skip_while(|frame| frame.torn()).collect();
     assert_cadence(cadence(&received));
     let length = received.last().unwrap().pts - received[0].pts;
     assert!(length >= LENGTH - if all.is_calm { 5.0 } else { 7.0 }, "{length} s");
@@ -334,7 +334,7 @@ fn a_stream_s_key_is_never_printed() {
 fn the_first_picture_comes_soon_after_the_request() {
     let all = everything();
     let _slot = slots::light();
-    let first = all.pictures.iter().find_map(|picture| picture.wall).unwrap();
+    let first = all.frames.iter().find_map(|frame| frame.wall).unwrap();
     let started = all.ended.started.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u32;
     let took = millis_since(started & 0x00ff_ffff, first);
     // How fast it is, the benchmark measures.

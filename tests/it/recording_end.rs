@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::support::layout;
-use crate::support::measure::pictures::pictures;
+use crate::support::measure::frames::frames;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Recorder, page, weir};
 use crate::support::slots;
@@ -42,7 +42,7 @@ fn the_recording_begins_when_the_page_says_so() {
     let length = Probe::of(&path).duration;
     assert!((length - 3.0).abs() <= 1.0, "{length} s");
     // At 30 Hz it has counted to 120 by then, on a busy machine to less; earlier frames must not be in the file.
-    let first = pictures(&path, &layout::clock()).iter().find_map(|picture| picture.counters[0]).unwrap();
+    let first = frames(&path, &layout::clock()).iter().find_map(|frame| frame.counters[0]).unwrap();
     assert!((8..=900).contains(&first), "begins with frame {first}");
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::layout::{Layout, Region};
 use super::livekit::LiveKitServer;
-use super::measure::pictures::{Picture, Still, pictures};
-use super::measure::sound::{RATE, level, peak};
+use super::measure::audio::{RATE, level, peak};
+use super::measure::frames::{Frame, Still, frames};
 use super::measure::timing::percentile;
 use super::publisher::{Codec, Publisher, encoded_once};
 
@@ -32,7 +32,7 @@ pub(crate) const EVERYBODY: [Person; 3] = [Person::Ann, Person::Ben, Person::Cle
 pub(crate) struct Performer {
     pub(crate) publisher: Publisher,
     pub(crate) voice: String,
-    pub(crate) picture: String,
+    pub(crate) frame: String,
 }
 
 impl Person {
@@ -74,8 +74,8 @@ impl Person {
     /// Joins, flashes and beeps.
     pub(crate) fn performs(self, server: &LiveKitServer, room: &str) -> Performer {
         let publisher = self.joins(server, room);
-        let (picture, voice) = (self.shows(&publisher), self.speaks(&publisher));
-        Performer { publisher, voice, picture }
+        let (frame, voice) = (self.shows(&publisher), self.speaks(&publisher));
+        Performer { publisher, voice, frame }
     }
 
     /// Publishes their camera; gives the track's id. A flash is 0.2 s long.
@@ -94,7 +94,7 @@ impl Person {
 
     /// Publishes their microphone; gives the track's id. A beep is 0.1 s long and begins with a flash.
     pub(crate) fn speaks(self, publisher: &Publisher) -> String {
-        let sound = |wave: &str, count: u32| {
+        let audio = |wave: &str, count: u32| {
             encoded_once(&format!(
                 "audiotestsrc num-buffers={count} samplesperbuffer=960 freq={} wave={wave} volume={LOUD} ! \
                  audio/x-raw,rate=48000,channels=2 ! opusenc ! appsink name=out",
@@ -102,7 +102,7 @@ impl Person {
             ))
         };
         publisher
-            .publish_by_clock(Codec::Opus, [&sound("sine", 10)[..5], &sound("silence", 75)[..70]].concat())
+            .publish_by_clock(Codec::Opus, [&audio("sine", 10)[..5], &audio("silence", 75)[..70]].concat())
     }
 
     /// When each of their beeps begins, in seconds, to a hundredth.
@@ -142,12 +142,12 @@ pub(crate) struct Seen {
 
 /// Who is seen in a place of a recording from `from` seconds on.
 pub(crate) fn seen_in(path: &Path, place: Region, from: f64) -> Seen {
-    let all = pictures(path, &Layout { flash: Some(place), ..Layout::default() });
-    let brightness = |picture: &Picture| picture.flash.unwrap_or_default();
-    let late = all.iter().filter(|picture| picture.pts >= from);
-    let shades: Vec<f64> = late.map(|picture| f64::from(brightness(picture))).collect();
+    let all = frames(path, &Layout { flash: Some(place), ..Layout::default() });
+    let brightness = |frame: &Frame| frame.flash.unwrap_or_default();
+    let late = all.iter().filter(|frame| frame.pts >= from);
+    let shades: Vec<f64> = late.map(|frame| f64::from(brightness(frame))).collect();
     let begins =
-        |pair: &&[Picture]| pair[1].pts >= from && brightness(&pair[0]) <= LIT && brightness(&pair[1]) > LIT;
+        |pair: &&[Frame]| pair[1].pts >= from && brightness(&pair[0]) <= LIT && brightness(&pair[1]) > LIT;
     let flashes = all.windows(2).filter(begins).map(|pair| pair[1].pts).collect();
     Seen { who: Person::of_shade(percentile(&shades, 0.5) as u8), flashes }
 }

@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::comings::placed;
+use crate::late_publishers::placed;
 use crate::storage::{UPLOADED_WITHIN, download, write_storage};
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::LiveKitServer;
-use crate::support::measure::pictures::{Still, pictures};
+use crate::support::measure::frames::{Still, frames};
 use crate::support::measure::timing::DISTURBED;
-use crate::support::measure::{Probe, assert_decodable, sound};
+use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::peers::RtmpServer;
 use crate::support::recorder::{Ended, Recorder};
 use crate::support::room;
@@ -24,7 +24,7 @@ use crate::support::shared::unique;
 use crate::support::slots;
 use crate::support::stores::Store;
 use crate::support::stores::seaweedfs::SeaweedFs;
-use crate::support::trio::{EVERYBODY, Person, Seen, lateness, seen_in, shown_in};
+use crate::support::three_people::{EVERYBODY, Person, Seen, lateness, seen_in, shown_in};
 
 const WHOLE: Region = Region::new(0.0, 0.0, 1.0, 1.0);
 /// In the first seconds of a call browsers move audio and video against one another, until they are together.
@@ -102,7 +102,7 @@ impl Outputs {
 
 /// When somebody beeps on a side of a recording, 0 is left, from `from` seconds on.
 fn beeps(path: &Path, side: usize, from: f64) -> impl Fn(Person) -> Vec<f64> {
-    let samples = sound::samples_of(path, side);
+    let samples = audio::samples_of(path, side);
     move |person| person.beeps_in(&samples).into_iter().filter(|at| *at >= from).collect()
 }
 
@@ -199,7 +199,7 @@ fn of_routes() -> &'static Outputs {
         ]);
         let request = json!({
             "room_name": room,
-            "media": { "video_track_id": cleo.picture, "audio": { "routes": routes } },
+            "media": { "video_track_id": cleo.frame, "audio": { "routes": routes } },
             "advanced": { "width": 640, "height": 360, "framerate": 15, "key_frame_interval": 2 },
             "outputs": [
                 { "file": { "filepath": "three.mp4" } },
@@ -212,7 +212,7 @@ fn of_routes() -> &'static Outputs {
         });
         std::fs::write(place.dir.join("request.json"), request.to_string()).unwrap();
         let mut recorder = place.start(&["request", "request.json"]);
-        recorder.until_said(&format!("shown track={}", cleo.picture));
+        recorder.until_said(&format!("shown track={}", cleo.frame));
         recorder.runs_for(Duration::from_secs(9));
         recorder.signal(Signal::SIGINT);
         place.finish(recorder)
@@ -254,10 +254,10 @@ fn routed_audio_is_told_apart_in_a_stream_whose_key_frames_come_in_time() {
     let all = of_routes();
     let _slot = slots::encoder();
     assert_routed(&all.stream);
-    let keys: Vec<f64> = pictures(&all.stream, &Layout::default())
+    let keys: Vec<f64> = frames(&all.stream, &Layout::default())
         .into_iter()
-        .filter(|picture| picture.key)
-        .map(|picture| picture.pts)
+        .filter(|frame| frame.key)
+        .map(|frame| frame.pts)
         .collect();
     // Every two seconds; where frames are dropped, a key frame is the next one that is there.
     let apart: Vec<f64> = keys.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -296,10 +296,10 @@ fn of_one() -> &'static OfOne {
         let (livekit, room) = (LiveKitServer::shared(), unique("three"));
         let _others = [Person::Ben, Person::Cleo].map(|person| person.performs(livekit, &room));
         let ann = Person::Ann.joins(livekit, &room);
-        let picture = Person::Ann.shows(&ann);
+        let frame = Person::Ann.shows(&ann);
         let place = Place::new("one-of-three");
         let mut recorder = place.record(&["participant", &room, "ann"]);
-        recorder.until_said(&format!("shown track={picture}"));
+        recorder.until_said(&format!("shown track={frame}"));
         recorder.until_written(5_000);
         recorder.runs_for(Duration::from_secs(3));
         let spoke = SystemTime::now();
@@ -307,10 +307,10 @@ fn of_one() -> &'static OfOne {
         recorder.until_said(&format!("subscribed track=\"{voice}\""));
         recorder.runs_for(Duration::from_secs(4));
         let muted = SystemTime::now();
-        ann.mute(&picture, true);
+        ann.mute(&frame, true);
         recorder.runs_for(Duration::from_secs(3));
         let back = SystemTime::now();
-        ann.mute(&picture, false);
+        ann.mute(&frame, false);
         recorder.runs_for(Duration::from_secs(4));
         let left = SystemTime::now();
         drop(ann);
@@ -394,17 +394,17 @@ fn of_tracks() -> &'static OfTracks {
         let people = EVERYBODY.map(|person| person.performs(livekit, &room));
         let [_, ben, _] = &people;
         let place = Place::new("two-tracks-of-three");
-        let tracks = ["track-composite", &room, "--video-track", &ben.picture, "--audio-track", &ben.voice];
+        let tracks = ["track-composite", &room, "--video-track", &ben.frame, "--audio-track", &ben.voice];
         let mut recorder = place.record(&tracks);
-        recorder.until_said(&format!("shown track={}", ben.picture));
+        recorder.until_said(&format!("shown track={}", ben.frame));
         recorder.runs_for(Duration::from_secs(5));
         let lost = SystemTime::now();
-        for sid in [&ben.picture, &ben.voice] {
+        for sid in [&ben.frame, &ben.voice] {
             ben.publisher.pause(sid, true);
         }
         recorder.runs_for(Duration::from_secs(4));
         let back = SystemTime::now();
-        for sid in [&ben.picture, &ben.voice] {
+        for sid in [&ben.frame, &ben.voice] {
             ben.publisher.pause(sid, false);
         }
         recorder.runs_for(Duration::from_secs(6));

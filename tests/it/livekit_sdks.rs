@@ -7,8 +7,8 @@ use nix::sys::signal::Signal;
 
 use crate::support::layout::{self, Layout, Region};
 use crate::support::livekit::LiveKitServer;
-use crate::support::measure::pictures::{Picture, changes, pictures};
-use crate::support::measure::sound::{Beep, beeps, beeps_of, samples};
+use crate::support::measure::audio::{Beep, beeps, beeps_of, samples};
+use crate::support::measure::frames::{Frame, changes, frames};
 use crate::support::measure::timing::{DISTURBED, cadence, lateness_of_pairs, percentile};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
@@ -67,8 +67,8 @@ fn assert_beeps(beeps: &[Beep], at_least: usize) {
 /// The frames that were sent, once the first one was there. An encoder that is short of time leaves frames out, and makes of some so
 /// little that their counters can't be read.
 #[track_caller]
-fn assert_whole(pictures: &[Picture]) {
-    let there: Vec<_> = pictures.iter().filter(|picture| picture.pts > 0.5).cloned().collect();
+fn assert_whole(frames: &[Frame]) {
+    let there: Vec<_> = frames.iter().filter(|frame| frame.pts > 0.5).cloned().collect();
     let measured = cadence(&there);
     let is_whole = measured.torn * 5 <= there.len() && measured.longest_gap < 4.0;
     assert!(is_whole && measured.distinct > 3.0, "{measured:?}");
@@ -77,8 +77,8 @@ fn assert_whole(pictures: &[Picture]) {
 /// Asserts that beeps come with their flashes, once browsers and networks have settled: a good part of them. Single ones say more of how
 /// busy the publisher's machine was; what recording does to each is measured with publishers who send by the clock, in `decoded`.
 #[track_caller]
-fn assert_in_step(pictures: &[Picture], beeps: &[Beep]) {
-    let late = lateness_of_pairs(pictures, beeps).into_iter().filter(|(at, _)| *at > 2.0);
+fn assert_in_step(frames: &[Frame], beeps: &[Beep]) {
+    let late = lateness_of_pairs(frames, beeps).into_iter().filter(|(at, _)| *at > 2.0);
     let apart: Vec<f64> = late.map(|(_, late)| late.abs()).collect();
     assert!(apart.len() >= 2 && percentile(&apart, 0.25) <= DISTURBED, "{apart:.3?}");
 }
@@ -90,7 +90,7 @@ fn a_participant_in_a_browser_is_in_step() {
     let _slot = slots::heavy();
     let (_dir, file) = ann_in_a_browser("beep=1&width=640&height=360&fps=30", "640x360", 8);
     let flash = Some(Region::new(0.4, 0.08, 0.2, 0.14));
-    assert_in_step(&pictures(&file, &Layout { flash, ..Layout::default() }), &beeps(&samples(&file)));
+    assert_in_step(&frames(&file, &Layout { flash, ..Layout::default() }), &beeps(&samples(&file)));
 }
 
 /// Chromium's own devices: a video in which something moves and the time is counted, and a beep of 20 ms each half second.
@@ -131,14 +131,14 @@ fn check_track_by_python(codec: &str, container: &str, name: &str) {
     let livekit = LiveKitServer::shared();
     let publisher = PythonPublisher::join(livekit, own_room(), "ann", codec);
     let dir = tempfile::tempdir().unwrap();
-    let picture = format!("picture.{container}");
-    let recorder = track(dir.path(), livekit, own_room(), &publisher.picture, &picture);
-    let (file, probe) = ended_track(recorder, &picture);
+    let frame = format!("picture.{container}");
+    let recorder = track(dir.path(), livekit, own_room(), &publisher.frame, &frame);
+    let (file, probe) = ended_track(recorder, &frame);
     assert_eq!(probe.stream("video").codec, name);
     // An encoder that is short of time leaves frames out.
-    let pictures = pictures(&file, &layout::synthetic());
-    let measured = cadence(&pictures);
-    assert!(measured.torn * 5 <= pictures.len() && measured.distinct > 2.0, "{measured:?}");
+    let frames = frames(&file, &layout::synthetic());
+    let measured = cadence(&frames);
+    assert!(measured.torn * 5 <= frames.len() && measured.distinct > 2.0, "{measured:?}");
 }
 
 #[test]
@@ -159,22 +159,22 @@ fn check_participant_by_python(codec: &str, container: &str, name: &str) {
     let livekit = LiveKitServer::shared();
     let publisher = PythonPublisher::join(livekit, own_room(), "ann", codec);
     let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let picture = format!("picture.{container}");
+    let frame = format!("picture.{container}");
     let room = own_room();
     let tracks = [
-        track(dirs[0].path(), livekit, room, &publisher.picture, &picture),
-        track(dirs[1].path(), livekit, room, &publisher.sound, "sound.ogg"),
+        track(dirs[0].path(), livekit, room, &publisher.frame, &frame),
+        track(dirs[1].path(), livekit, room, &publisher.audio, "sound.ogg"),
     ];
     let file = ann(dirs[2].path(), livekit, room, "640x360", 8);
-    let (seen, heard) = (pictures(&file, &layout::synthetic()), beeps(&samples(&file)));
+    let (seen, heard) = (frames(&file, &layout::synthetic()), beeps(&samples(&file)));
     assert_whole(&seen);
     assert_beeps(&heard, 3);
     assert_in_step(&seen, &heard);
 
     let [video, audio] = tracks;
-    let (file, probe) = ended_track(video, &picture);
+    let (file, probe) = ended_track(video, &frame);
     assert_eq!(probe.stream("video").codec, name);
-    assert_whole(&pictures(&file, &layout::synthetic()));
+    assert_whole(&frames(&file, &layout::synthetic()));
     let (file, probe) = ended_track(audio, "sound.ogg");
     assert_eq!(probe.stream("audio").codec, "opus");
     // Where it follows the sender's clock, a packet of 20 ms is filled in or left out.

@@ -7,15 +7,15 @@ use serde_json::json;
 
 use crate::support::layout::Region;
 use crate::support::livekit::{Client, LiveKitServer, Redis, until_egress};
-use crate::support::measure::pictures::{Still, colour_distance};
-use crate::support::measure::sound::{RATE, level, samples};
+use crate::support::measure::audio::{RATE, level, samples};
+use crate::support::measure::frames::{Still, colour_distance};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher, encoded_once};
 use crate::support::recorder::{Ended, Recorder, seconds_after};
 use crate::support::service::{self, Serve};
 use crate::support::shared::own_room;
 use crate::support::slots;
-use crate::tracks::{assert_all_of, file_of, left_out, published_in};
+use crate::track_passthrough::{assert_all_of, file_of, left_out, published_in};
 
 /// A room's answers, on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -42,8 +42,8 @@ pub(super) fn person(
 ) -> (Publisher, [String; 2]) {
     let publisher = Publisher::join(server, room, identity, Codec::Vp8);
     let voice = publisher.publish(Codec::Opus, Codec::Opus.tone(look.hertz, LOUD));
-    let picture = publisher.publish(Codec::Vp8, plain(look));
-    (publisher, [voice, picture])
+    let frame = publisher.publish(Codec::Vp8, plain(look));
+    (publisher, [voice, frame])
 }
 
 /// Two seconds of somebody's colour.
@@ -86,8 +86,8 @@ pub(super) fn assert_there(file: &Path, look: Look, from: f64, to: f64) {
 }
 
 /// Waits until a recording of media runs, and this track's first key frame is decoded in it.
-pub(super) fn until_there(recorder: &mut Recorder, picture: &str) {
-    recorder.until_said(&format!("shown track={picture}"));
+pub(super) fn until_there(recorder: &mut Recorder, frame: &str) {
+    recorder.until_said(&format!("shown track={frame}"));
     recorder.until_written(20_000);
 }
 

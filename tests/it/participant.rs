@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::server_restarts::IS_THERE;
+use crate::livekit_restart::IS_THERE;
 use crate::support::layout::Layout;
 use crate::support::livekit::{Client, LiveKitServer, Redis};
-use crate::support::measure::pictures::pictures;
+use crate::support::measure::frames::frames;
 use crate::support::measure::timing::percentile;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher};
@@ -25,8 +25,8 @@ const ROOM_FOR_ALL: (&str, &str) = ("LIVEKIT_CPU_REQUEST", "64");
 fn person(server: &LiveKitServer, identity: &str, codec: Codec) -> (Publisher, String, String) {
     let publisher = Publisher::join(server, own_room(), identity, codec);
     let voice = publisher.publish(Codec::Opus, Codec::Opus.frames());
-    let picture = publisher.publish(codec, codec.frames());
-    (publisher, voice, picture)
+    let frame = publisher.publish(codec, codec.frames());
+    (publisher, voice, frame)
 }
 
 /// Waits until two seconds are recorded.
@@ -45,7 +45,7 @@ fn assert_recorded(path: &Path, told: f64, size: (u64, u64), fps: f64) {
     // The last frame is as long as the one before, which on a busy machine may be long.
     assert!((probe.duration - told).abs() < 3.0 && probe.duration > 1.0, "told {told}: {probe:?}");
     assert_decodable(path);
-    let times: Vec<f64> = pictures(path, &Layout::default()).iter().map(|picture| picture.pts).collect();
+    let times: Vec<f64> = frames(path, &Layout::default()).iter().map(|frame| frame.pts).collect();
     let steps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]) * fps).collect();
     // On a busy machine the encoder drops frames; the others are on the grid.
     assert!(steps.iter().all(|step| *step > 0.5 && (step - step.round()).abs() < 0.06), "{steps:.2?}");
@@ -59,7 +59,7 @@ fn livekit_server_has_a_participant_and_two_tracks_recorded() {
     let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
     let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
     let mut weir = Serve::start_with(dir.path(), &configuration, &[ROOM_FOR_ALL]);
-    let (publisher, voice, picture) = person(&livekit, "ann", Codec::Vp8);
+    let (publisher, voice, frame) = person(&livekit, "ann", Codec::Vp8);
     let advanced = json!({ "width": 640, "height": 360, "framerate": 15, "videoBitrate": 500 });
     let file = |name: &str| json!([{ "filepath": dir.path().join(name).display().to_string() }]);
     let wanted = [
@@ -71,7 +71,7 @@ fn livekit_server_has_a_participant_and_two_tracks_recorded() {
         (
             "StartTrackCompositeEgress",
             json!({
-                "roomName": own_room(), "audioTrackId": voice, "videoTrackId": picture, "advanced": advanced,
+                "roomName": own_room(), "audioTrackId": voice, "videoTrackId": frame, "advanced": advanced,
                 "fileOutputs": file("{publisher_identity}-two"),
             }),
             "ann-two.mp4",
@@ -100,7 +100,7 @@ fn livekit_server_has_a_participant_and_two_tracks_recorded() {
         let manifest = service::manifest(dir.path(), id);
         assert_eq!(manifest["publisher_identity"], "ann", "{manifest}");
         let named = ["audio_track_id", "video_track_id"].map(|key| manifest[key].as_str());
-        let tracks = [voice.as_str(), picture.as_str()].map(|sid| (*name == "ann-two.mp4").then_some(sid));
+        let tracks = [voice.as_str(), frame.as_str()].map(|sid| (*name == "ann-two.mp4").then_some(sid));
         assert_eq!(named, tracks, "{manifest}");
     }
     drop(publisher);

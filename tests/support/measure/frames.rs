@@ -13,7 +13,7 @@ use crate::support::tool::succeed;
 
 /// One decoded picture.
 #[derive(Debug, Clone)]
-pub(crate) struct Picture {
+pub(crate) struct Frame {
     /// Seconds after the file's start.
     pub(crate) pts: f64,
     pub(crate) key: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Picture {
     pub(crate) flash: Option<u8>,
 }
 
-impl Picture {
+impl Frame {
     /// Whether a beep's flash is lit in it.
     pub(crate) fn lit(&self) -> bool {
         self.flash.is_some_and(|luma| luma > 128)
@@ -45,7 +45,7 @@ const ROWS: usize = 4;
 ///
 /// ffmpeg cuts the regions out and scales them, so that a second of 1080p is a few kilobytes here; `showinfo` tells each
 /// picture's time and whether it is a key frame, at the head of the chain because `vstack` forgets it.
-pub(crate) fn pictures(path: &Path, layout: &Layout) -> Vec<Picture> {
+pub(crate) fn frames(path: &Path, layout: &Layout) -> Vec<Frame> {
     let start = Probe::of(path).start;
     let flash = layout.flash.map(Region::middle);
     let regions: Vec<_> = layout.counters.iter().copied().chain(layout.wall).chain(flash).collect();
@@ -74,13 +74,13 @@ pub(crate) fn pictures(path: &Path, layout: &Layout) -> Vec<Picture> {
     assert_eq!(times.len(), done.stdout.len() / size, "a time for each picture of {}", path.display());
 
     let bars = layout.counters.len();
-    let picture = |((pts, key), bytes): ((f64, bool), &[u8])| {
+    let frame = |((pts, key), bytes): ((f64, bool), &[u8])| {
         let row = |i: usize| -> Vec<u8> {
             // The two inner ones of four rows: the outer ones may hold what is beside the bar.
             let rows = &bytes[i * ROW * ROWS..(i + 1) * ROW * ROWS];
             (0..ROW).map(|x| u8::midpoint(rows[ROW + x], rows[2 * ROW + x])).collect()
         };
-        Picture {
+        Frame {
             pts: pts - start,
             key,
             counters: (0..bars).map(|i| barcode::read(&row(i))).collect(),
@@ -91,7 +91,7 @@ pub(crate) fn pictures(path: &Path, layout: &Layout) -> Vec<Picture> {
             }),
         }
     };
-    times.into_iter().zip(done.stdout.chunks_exact(size)).map(picture).collect()
+    times.into_iter().zip(done.stdout.chunks_exact(size)).map(frame).collect()
 }
 
 /// When pictures are shown that differ from the one before, in seconds after the file's start: for pages without counters. A picture
@@ -105,11 +105,11 @@ pub(crate) fn changes(path: &Path) -> Vec<f64> {
     let mut args = vec!["-v", "info", "-nostats", "-copyts", "-i", path.to_str().unwrap(), "-vf", &scale];
     args.extend(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "pipe:1"]);
     let done = succeed("ffmpeg", &args, None);
-    let pictures: Vec<&[u8]> = done.stdout.chunks_exact(WIDTH * HEIGHT).collect();
+    let frames: Vec<&[u8]> = done.stdout.chunks_exact(WIDTH * HEIGHT).collect();
     let times = showinfo(&done.stderr);
-    assert_eq!(times.len(), pictures.len(), "a time for each picture of {}", path.display());
+    assert_eq!(times.len(), frames.len(), "a time for each picture of {}", path.display());
     let differ = |pair: &[&[u8]]| pair[0].iter().zip(pair[1]).any(|(a, b)| a.abs_diff(*b) > MUCH);
-    let pairs = pictures.windows(2).zip(&times[1..]);
+    let pairs = frames.windows(2).zip(&times[1..]);
     pairs.filter(|(pair, _)| differ(pair)).map(|(_, (pts, _))| pts - start).collect()
 }
 

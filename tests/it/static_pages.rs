@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::layout;
-use crate::support::measure::pictures::{Still, colour_distance, pictures};
+use crate::support::measure::frames::{Still, colour_distance, frames};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Recorder, page};
 use crate::support::slots;
@@ -29,10 +29,10 @@ pub(super) fn check_still(stop: u32, resume: u32, length: u32) {
     let recorded = Probe::of(&path).duration;
     assert!((recorded - length).abs() <= 1.0, "{recorded} s");
 
-    let all = pictures(&path, &layout::clock());
+    let all = frames(&path, &layout::clock());
     // A busy host tears frames of the parts that move.
     let count = all.len();
-    let all: Vec<_> = all.into_iter().filter(|picture| !picture.torn() && picture.wall.is_some()).collect();
+    let all: Vec<_> = all.into_iter().filter(|frame| !frame.torn() && frame.wall.is_some()).collect();
     assert!(all.len() * 3 >= count * 2, "{} of {count} frames can be read", all.len());
     // The still part: from the last picture before the longest run of one counter, to the first after it.
     let resumed =
@@ -46,7 +46,7 @@ pub(super) fn check_still(stop: u32, resume: u32, length: u32) {
     let gaps = all.windows(2).map(|pair| pair[1].pts - pair[0].pts);
     let longest = gaps.fold(0.0, f64::max);
     assert!(longest <= 4.0, "{longest} s without a frame");
-    let keys: Vec<f64> = all.iter().filter(|picture| picture.key).map(|picture| picture.pts).collect();
+    let keys: Vec<f64> = all.iter().filter(|frame| frame.key).map(|frame| frame.pts).collect();
     let apart = keys.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
     // Ten seconds; where the encoder drops one, the next one is a key frame.
     assert!(apart <= 13.0, "key frames {apart} s apart: {keys:?}");
@@ -66,6 +66,6 @@ pub(super) fn check_still(stop: u32, resume: u32, length: u32) {
 }
 
 /// When the page drew a picture.
-fn millis(picture: &crate::support::measure::pictures::Picture) -> f64 {
-    f64::from(picture.wall.expect("readable"))
+fn millis(frame: &crate::support::measure::frames::Frame) -> f64 {
+    f64::from(frame.wall.expect("readable"))
 }

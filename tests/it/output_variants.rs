@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::support::disturbance::undisturbed;
 use crate::support::layout;
-use crate::support::measure::pictures::{Still, colour_distance, pictures};
-use crate::support::measure::sound::{Beep, beeps, samples};
+use crate::support::measure::audio::{Beep, beeps, samples};
+use crate::support::measure::frames::{Still, colour_distance, frames};
 use crate::support::measure::timing::{
     DISTURBED, SCRIPTED, cadence, lateness, lateness_of_pairs, percentile,
 };
@@ -76,7 +76,7 @@ fn full_hd_keeps_its_pace() {
         (ended, dir)
     });
     let path = measured.value.0.path("a.mp4");
-    let all = pictures(&path, &layout::clock());
+    let all = frames(&path, &layout::clock());
     let frames = cadence(&all);
     // A frame is captured 4 ms after its last damage event: a host that takes the CPU in the middle of it tears it.
     let (distinct, torn) = if measured.is_calm { (27.0, 1) } else { (2.0, all.len() / 3) };
@@ -97,7 +97,7 @@ fn the_other_capture_records_too() {
     assert_decodable(&path);
     let length = Probe::of(&path).duration;
     assert!((length - 4.0).abs() <= 1.0, "{length} s");
-    let all = pictures(&path, &layout::clock());
+    let all = frames(&path, &layout::clock());
     // It grabs by its own clock, which beats against the page's.
     let measured = cadence(&all);
     assert!(measured.distinct >= 2.0, "{measured:?}");
@@ -111,7 +111,7 @@ fn frame_times_on_the_grid_are_even() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let ended = record(dir.path(), &["--frame-times", "grid", "--duration", "3s", "--file", "a.mp4"]);
-    let all = pictures(&ended.path("a.mp4"), &layout::clock());
+    let all = frames(&ended.path("a.mp4"), &layout::clock());
     // An encoder that a busy machine keeps waiting drops frames, perhaps every other one; those that it has are on the grid.
     assert!((15..=94).contains(&all.len()), "{} frames in 3 s", all.len());
     let steps: Vec<f64> = all.windows(2).map(|pair| (pair[1].pts - pair[0].pts) * 30.0).collect();

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::comings::{FIRST, SECOND, assert_lasts_until, assert_there, person, placed, until_there};
+use crate::late_publishers::{FIRST, SECOND, assert_lasts_until, assert_there, person, placed, until_there};
 use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher};
 use crate::support::recorder::{Ended, Recorder};
 use crate::support::slots;
-use crate::tracks::{assert_all_of, file_of, left_out, published_in};
+use crate::track_passthrough::{assert_all_of, file_of, left_out, published_in};
 
 const ROOM: &str = "studio";
 /// A room's answers, on a busy machine.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::support::layout::{self, Layout};
-use crate::support::measure::pictures::{Still, colour_distance, pictures};
-use crate::support::measure::sound::{beeps, peak, samples};
+use crate::support::measure::audio::{beeps, peak, samples};
+use crate::support::measure::frames::{Still, colour_distance, frames};
 use crate::support::measure::timing::{cadence, flashes, sound_lateness};
 use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
 use crate::support::slots;
@@ -24,7 +24,7 @@ fn written(video: &Synthetic, name: &str, codecs: &[&str]) -> (tempfile::TempDir
 #[track_caller]
 fn check_lateness(name: &str, codecs: &[&str], late_ms: i64) {
     let (_dir, path) = written(&Synthetic { sound_late_ms: late_ms, ..Synthetic::new(30, 4) }, name, codecs);
-    let lateness = sound_lateness(&pictures(&path, &layout::synthetic()), &beeps(&samples(&path)));
+    let lateness = sound_lateness(&frames(&path, &layout::synthetic()), &beeps(&samples(&path)));
     assert!(lateness.len() >= 3, "{lateness:?}");
     for (at, late) in lateness {
         let error = late * 1000.0 - late_ms as f64;
@@ -62,15 +62,15 @@ fn sound_that_starts_late_in_the_file_is_read_where_it_sounds() {
 fn beeps_are_found_with_their_pitch_and_length() {
     let _slot = slots::encoder();
     let (_dir, path) = written(&Synthetic::new(30, 4), "beeps.mp4", MP4);
-    let sound = samples(&path);
-    let found = beeps(&sound);
+    let audio = samples(&path);
+    let found = beeps(&audio);
     assert_eq!(found.len(), 4, "{found:?}");
     for (second, beep) in found.iter().enumerate() {
         assert!((beep.at - second as f64).abs() < 0.003, "{beep:?}");
         assert!((beep.hertz - 1000.0).abs() < 20.0, "{beep:?}");
         assert!((beep.length - 0.08).abs() < 0.005, "{beep:?}");
     }
-    assert!((peak(&sound) - 0.25).abs() < 0.05);
+    assert!((peak(&audio) - 0.25).abs() < 0.05);
     assert!(beeps(&vec![0.0; 96_000]).is_empty(), "silence has no beeps");
 }
 
@@ -86,15 +86,15 @@ fn every_counter_is_read_in_its_order_with_its_time() {
         ),
     ] {
         let (_dir, path) = written(&Synthetic::new(fps, 4), name, codecs);
-        let found = pictures(&path, &layout::synthetic());
+        let found = frames(&path, &layout::synthetic());
         assert_eq!(found.len(), fps * 4);
-        for (n, picture) in found.iter().enumerate() {
-            assert_eq!(picture.counters, [Some(n as u32)], "{name}");
-            assert_eq!(picture.wall, Some((n * 1000 / fps) as u32), "{name}");
+        for (n, frame) in found.iter().enumerate() {
+            assert_eq!(frame.counters, [Some(n as u32)], "{name}");
+            assert_eq!(frame.wall, Some((n * 1000 / fps) as u32), "{name}");
             assert!(
-                (picture.pts - n as f64 / fps as f64).abs() < 0.0015,
+                (frame.pts - n as f64 / fps as f64).abs() < 0.0015,
                 "{name}: picture {n} at {}",
-                picture.pts
+                frame.pts
             );
         }
         assert!(found[0].key);
@@ -107,8 +107,8 @@ fn every_counter_is_read_in_its_order_with_its_time() {
 fn key_frames_and_cadence_are_those_of_the_file() {
     let _slot = slots::encoder();
     let (_dir, path) = written(&Synthetic::new(30, 6), "even.mp4", MP4);
-    let even = pictures(&path, &layout::synthetic());
-    let keys: Vec<f64> = even.iter().filter(|picture| picture.key).map(|picture| picture.pts).collect();
+    let even = frames(&path, &layout::synthetic());
+    let keys: Vec<f64> = even.iter().filter(|frame| frame.key).map(|frame| frame.pts).collect();
     assert_eq!(keys.len(), 3, "{keys:?}");
     let measured = cadence(&even);
     assert!((measured.distinct - 30.0).abs() < 0.05, "{measured:?}");
@@ -117,14 +117,14 @@ fn key_frames_and_cadence_are_those_of_the_file() {
     // Every third picture is the one before it again: 20 different ones a second, one in two 33 ms late.
     let doubled = Synthetic { shown: |n| if n % 3 == 2 { n - 1 } else { n }, ..Synthetic::new(30, 6) };
     let (_dir, path) = written(&doubled, "doubled.mp4", MP4);
-    let measured = cadence(&pictures(&path, &layout::synthetic()));
+    let measured = cadence(&frames(&path, &layout::synthetic()));
     assert!((measured.distinct - 20.0).abs() < 0.2, "{measured:?}");
     assert!((measured.longest_gap - 0.0667).abs() < 0.001, "{measured:?}");
 
     // One picture in ten shown with the content of the next: 33 ms of jitter for a tenth of all pictures.
     let shifted = Synthetic { shown: |n| if n % 10 == 4 { n + 1 } else { n }, ..Synthetic::new(30, 6) };
     let (_dir, path) = written(&shifted, "shifted.mp4", MP4);
-    let measured = cadence(&pictures(&path, &layout::synthetic()));
+    let measured = cadence(&frames(&path, &layout::synthetic()));
     assert!((measured.jitter_p95 - 0.033).abs() < 0.002, "{measured:?}");
 }
 
@@ -133,8 +133,8 @@ fn a_picture_without_a_bar_code_reads_as_torn() {
     let _slot = slots::encoder();
     let (_dir, path) = written(&Synthetic::new(30, 1), "elsewhere.mp4", MP4);
     let elsewhere = Layout { counters: vec![layout::SYNTHETIC_FLASH], ..Layout::default() };
-    let found = pictures(&path, &elsewhere);
-    assert!(found.iter().all(|picture| picture.torn()), "{found:?}");
+    let found = frames(&path, &elsewhere);
+    assert!(found.iter().all(|frame| frame.torn()), "{found:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::comings::{FIRST, person};
+use crate::late_publishers::{FIRST, person};
 use crate::support::fault_proxy::{Fault, FaultProxy, Traffic};
 use crate::support::livekit::LiveKitServer;
 use crate::support::peers::{RejectingRtmpServer, RtmpServer};

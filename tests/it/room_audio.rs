@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::livekit::LiveKitServer;
-use crate::support::measure::sound::{RATE, level, peak, samples, samples_of};
+use crate::support::measure::audio::{RATE, level, peak, samples, samples_of};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::peers::RtmpServer;
 use crate::support::processes::Group;
@@ -134,7 +134,7 @@ fn everybody_of_a_room_is_heard_while_they_are_there_and_not_muted() {
     let mut recorder = record(dir.path(), server, &arguments);
     until_all_come(&mut recorder, [&anns, &bens, &eves]);
     let written = Instant::now();
-    for group in [Group::Browser, Group::Display, Group::Sound, Group::Other] {
+    for group in [Group::Browser, Group::Display, Group::Audio, Group::Other] {
         assert!(recorder.children(group).is_empty(), "a process of {}", group.name());
     }
     // Somebody stands still for a while on a busy machine; so much of each is sent.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::livekit::{Client, LiveKitServer, Redis, room_service};
 use crate::support::measure::timing::percentile;
-use crate::support::measure::{Probe, assert_decodable, sound};
+use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::publisher::{Codec, Publisher, encoded, units_of};
 use crate::support::recorder::{Ended, Recorder, weir};
 use crate::support::service::{self, Serve};
@@ -266,10 +266,10 @@ fn check_telephone(codec: Codec) {
     assert_decodable(&file);
     // The tone that was published, as loud as it was, on both channels, and nothing that decoding by the other law would add.
     for channel in [0, 1] {
-        let samples = sound::samples_of(&file, channel);
+        let samples = audio::samples_of(&file, channel);
         let pieces = samples[24_000..samples.len() - 12_000].chunks_exact(PIECE);
         let (tones, rests): (Vec<f64>, Vec<f64>) =
-            pieces.map(|heard| sound::tone_and_rest(heard, 440.0)).unzip();
+            pieces.map(|heard| audio::tone_and_rest(heard, 440.0)).unzip();
         // Pieces of a hole have nothing of either; what another law adds is in each piece that has the tone.
         let (tone, rest) = (percentile(&tones, 0.75), percentile(&rests, 0.5));
         assert!(

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::comings::placed;
+use crate::late_publishers::placed;
 use crate::support::livekit::{LiveKitServer, room_service};
 use crate::support::lossy_link::{LossyLink, Weather};
-use crate::support::measure::pictures::{Still, changes};
+use crate::support::measure::frames::{Still, changes};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::publisher::{Codec, Publisher, units_of};
@@ -20,7 +20,7 @@ use crate::support::room::{self, Images, Publishers};
 use crate::support::shared::own_room;
 use crate::support::slots;
 use crate::support::tool::succeed;
-use crate::tracks::{assert_all_of, file_of, left_out, published_in};
+use crate::track_passthrough::{assert_all_of, file_of, left_out, published_in};
 
 const SOON: Duration = Duration::from_secs(60);
 

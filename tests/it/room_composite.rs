@@ -14,9 +14,9 @@ use crate::field_pages::own_address;
 use crate::support::disturbance::undisturbed;
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::{LiveKitServer, Redis};
-use crate::support::measure::pictures::{Still, pictures};
+use crate::support::measure::frames::{Still, frames};
 use crate::support::measure::timing::{DISTURBED, lateness_of_pairs, percentile};
-use crate::support::measure::{Probe, assert_decodable, sound};
+use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::page_server::PageServer;
 use crate::support::processes;
 use crate::support::publisher::{self, Codec, Publisher};
@@ -151,7 +151,7 @@ fn until_heard(
     let (mut found, mut last) = (0.0, None);
     let mut look = || {
         let samples = hearing.so_far()?;
-        let from = samples.len() as f64 / sound::RATE - 1.0;
+        let from = samples.len() as f64 / audio::RATE - 1.0;
         let heard = room::heard(&samples, from, from + 1.0, of);
         let is_found = from >= 0.0 && is_so(from, &heard);
         if last.as_ref() != Some(&heard) {
@@ -209,7 +209,7 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     let file = ended.path(&format!("{room}-{room_id}.mp4"));
     assert_decodable(&file);
     moments.assert_in(&file, &ended.info["fileResults"][0]["startedAt"]);
-    let (samples, length) = (sound::samples(&file), Probe::of(&file).duration);
+    let (samples, length) = (audio::samples(&file), Probe::of(&file).duration);
     // The file's beginning may be cut a little differently while it is written.
     let around = pieces.iter().flat_map(|from| [from - 0.25, *from, from + 0.25]);
     let found: Vec<_> = around.map(|from| room::heard(&samples, from, from + 1.0, 18)).collect();
@@ -275,8 +275,8 @@ fn sound_and_picture_of_a_participant_are_together() {
         let ended = recorder.finish(ENDED_WITHIN).complete();
         let file = ended.path("sync.mp4");
         let flash = Some(Region::new(0.4, 0.4, 0.2, 0.2));
-        let pictures = pictures(&file, &Layout { flash, ..Layout::default() });
-        lateness_of_pairs(&pictures, &sound::beeps(&sound::samples(&file)))
+        let frames = frames(&file, &Layout { flash, ..Layout::default() });
+        lateness_of_pairs(&frames, &audio::beeps(&audio::samples(&file)))
     });
     // In the first seconds of a call browsers move audio and video against one another, until they are together.
     let late: Vec<f64> =
@@ -307,7 +307,7 @@ fn sound_alone_of_a_layout_is_a_pages() {
     let file = recorder.finish(ENDED_WITHIN).complete().path("sound.ogg");
     let Probe { streams, .. } = Probe::of(&file);
     assert_eq!(streams.iter().map(|stream| stream.codec.as_str()).collect::<Vec<_>>(), ["opus"]);
-    let samples = sound::samples(&file);
+    let samples = audio::samples(&file);
     assert_heard(&samples, all, 9, &[1, 2, 3]);
     assert_heard(&samples, left, 9, &[1, 3]);
 }
@@ -400,9 +400,9 @@ fn other_templates_show_rooms_too() {
     let mut recorder = record(dir.path(), livekit, &arguments.concat());
     // What the layout is called reaches the page.
     let look = |still: &Still| {
-        let picture = picture_in(still, Region::new(0.0, 0.0, 1.0, 1.0));
-        let brand = still.colour(part(picture, 0.6, 0.0, 0.3, 0.06));
-        (room::number(still, picture), room::is_near(brand, [0, 0, 255]))
+        let frame = picture_in(still, Region::new(0.0, 0.0, 1.0, 1.0));
+        let brand = still.colour(part(frame, 0.6, 0.0, 0.3, 0.06));
+        (room::number(still, frame), room::is_near(brand, [0, 0, 255]))
     };
     let mut moments = Moments::of(dir.path().join("seen"));
     moments.until(&mut recorder, look, (Some(1), true));

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::comings::placed;
-use crate::server_restarts::IS_THERE;
+use crate::late_publishers::placed;
+use crate::livekit_restart::IS_THERE;
 use crate::storage::{UPLOADED_WITHIN, download, write_storage};
 use crate::support::livekit::{Client, LiveKitServer, Redis, room_service};
-use crate::support::measure::{Probe, assert_decodable, sound};
+use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::peers::RtmpServer;
 use crate::support::processes::{self, Group, Seen};
 use crate::support::publisher::{Codec, Publisher};
@@ -37,9 +37,9 @@ fn sings(recorder: &mut Recorder, identity: &str, hertz: u32) -> Publisher {
 
 /// How many tenths of a second of a stretch have a tone.
 fn tenths(samples: &[f32], hertz: u32, (from, to): (f64, f64)) -> usize {
-    let place = |at: f64| ((at.max(0.0) * sound::RATE) as usize).min(samples.len());
-    let pieces = samples[place(from)..place(to.max(from))].chunks_exact((sound::RATE / 10.0) as usize);
-    pieces.filter(|piece| sound::level(piece, f64::from(hertz)) > 0.05).count()
+    let place = |at: f64| ((at.max(0.0) * audio::RATE) as usize).min(samples.len());
+    let pieces = samples[place(from)..place(to.max(from))].chunks_exact((audio::RATE / 10.0) as usize);
+    pieces.filter(|piece| audio::level(piece, f64::from(hertz)) > 0.05).count()
 }
 
 /// The room is empty for a while and goes on; somebody comes late; then everybody leaves, and the server closes the room some time after
@@ -95,8 +95,8 @@ fn a_room_that_is_left_is_recorded_until_its_server_closes_it() {
     }
     for path in [file, playlist] {
         assert_decodable(&path);
-        let samples = sound::samples(&path);
-        let length = samples.len() as f64 / sound::RATE;
+        let samples = audio::samples(&path);
+        let length = samples.len() as f64 / audio::RATE;
         assert!((length - told).abs() < 2.0, "{}: {length:.2} s, told {told:.2} s", path.display());
         let tenths = |hertz: u32, from: f64, to: f64| tenths(&samples, hertz, (from, to));
         // A second after each change it is as it stays; a busy machine leaves holes in what is heard.
