@@ -98,7 +98,7 @@ fn assert_colours(still: &Still, tolerance: u8) {
 }
 
 #[test]
-fn the_file_is_as_long_as_was_asked_for() {
+fn the_file_has_the_requested_length() {
     let all = everything();
     let _slot = slots::encoder();
     let probe = Probe::of(&all.path("clock.mp4"));
@@ -136,7 +136,7 @@ fn the_file_is_encoded_as_planned() {
 }
 
 #[test]
-fn sound_and_picture_are_together_at_every_beep_of_the_file() {
+fn audio_and_video_are_in_sync_at_every_beep_of_the_file() {
     let all = everything();
     let _slot = slots::encoder();
     assert_lip_sync(&all.path("clock.mp4"), &all.frames, if all.is_calm { 6 } else { 2 });
@@ -152,7 +152,7 @@ fn sound_and_picture_are_together_at_every_beep_of_the_file() {
 }
 
 #[test]
-fn every_picture_that_the_page_painted_is_in_the_file() {
+fn every_frame_that_the_page_painted_is_in_the_file() {
     let all = everything();
     let _slot = slots::encoder();
     let measured = cadence(&all.frames);
@@ -211,7 +211,7 @@ fn hls_segments_are_as_long_as_the_playlist_says_and_begin_with_key_frames() {
 }
 
 #[test]
-fn hls_dates_are_those_of_the_pictures() {
+fn hls_dates_match_the_frames() {
     let all = everything();
     let _slot = slots::encoder();
     let playlist = playlist(&all.path("hls/clock.m3u8"));
@@ -331,7 +331,7 @@ fn a_stream_s_key_is_never_printed() {
 }
 
 #[test]
-fn the_first_picture_comes_soon_after_the_request() {
+fn the_first_frame_comes_soon_after_the_request() {
     let all = everything();
     let _slot = slots::light();
     let first = all.frames.iter().find_map(|frame| frame.wall).unwrap();

@@ -176,7 +176,7 @@ fn assert_goes_on(what: &str, all: &[Frame], killed: u32, path: &Path) {
 }
 
 #[test]
-fn a_renderer_that_crashes_costs_a_gap() {
+fn a_crashed_renderer_costs_a_gap() {
     let _slot = slots::browser();
     check_survives("renderer", |recorder| {
         let mut renderers = recorder.children(Group::Browser);
@@ -191,19 +191,19 @@ fn a_renderer_that_crashes_costs_a_gap() {
 }
 
 #[test]
-fn a_browser_that_dies_costs_a_gap() {
+fn a_dead_browser_costs_a_gap() {
     let _slot = slots::browser();
     check_survives("browser", |recorder| recorder.children(Group::Browser));
 }
 
 #[test]
-fn a_display_that_dies_costs_a_gap() {
+fn a_dead_display_costs_a_gap() {
     let _slot = slots::browser();
     check_survives("display", |recorder| recorder.children(Group::Display));
 }
 
 #[test]
-fn a_sound_server_that_dies_costs_a_gap() {
+fn a_dead_audio_server_costs_a_gap() {
     let _slot = slots::browser();
     check_survives("sound server", |recorder| recorder.children(Group::Audio));
 }

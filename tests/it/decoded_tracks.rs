@@ -301,7 +301,7 @@ fn beeps_and_flashes(file: &Path) -> (Vec<Frame>, Vec<Beep>) {
 
 /// Frames that flash when audio beeps, into a file and a stream; how far the two are apart is what recording does to them.
 #[test]
-fn sound_and_picture_of_a_track_composite_are_together() {
+fn audio_and_video_of_a_track_composite_are_in_sync() {
     let _slot = slots::machine();
     let livekit = LiveKitServer::shared();
     let measured = undisturbed("audio against video of a track composite", || {
@@ -341,7 +341,7 @@ fn sound_and_picture_of_a_track_composite_are_together() {
 }
 
 #[test]
-fn sound_by_a_fast_crystal_stays_with_its_picture() {
+fn audio_with_a_fast_clock_stays_in_sync() {
     let _slot = slots::encoder();
     check_fast_clock(8);
 }
@@ -421,7 +421,7 @@ fn tracks_that_begin_seconds_apart_are_together_also_without_sender_reports() {
 
 /// A publisher who is cut off comes back under the same name, and the recorder itself has to come into the room anew.
 #[test]
-fn who_is_cut_off_and_comes_back_is_still_recorded() {
+fn a_participant_who_reconnects_is_still_recorded() {
     let _slot = slots::encoder();
     let livekit = LiveKitServer::shared();
     let proxy = SignalProxy::start(livekit.ws_url());
@@ -475,7 +475,7 @@ fn who_is_cut_off_and_comes_back_is_still_recorded() {
 }
 
 #[test]
-fn somebody_who_never_comes_is_told_of() {
+fn an_absent_participant_is_reported() {
     let _slot = slots::light();
     let livekit = LiveKitServer::shared();
     let dir = tempfile::tempdir().unwrap();

@@ -139,7 +139,7 @@ fn the_entry_point_leaves_what_a_killed_recording_left() {
 }
 
 #[test]
-fn the_entry_point_says_what_is_missing() {
+fn the_entry_point_names_missing_parts() {
     let _slot = slots::light();
     let entry = EntryPoint::new();
     // Nobody may write there.

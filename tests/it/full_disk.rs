@@ -107,7 +107,7 @@ fn a_recording_that_fills_its_disk_ends_with_all_it_has() {
 }
 
 #[test]
-fn a_disk_that_somebody_else_fills_leaves_a_file_that_plays() {
+fn a_disk_filled_by_another_program_leaves_a_playable_file() {
     let _slot = slots::browser();
     let disk = Disk::new("size=32m");
     let mut recorder = record(&disk, &[]);

@@ -39,7 +39,7 @@ fn left_by(script: &str, seen: &str) -> Option<String> {
 }
 
 #[test]
-fn what_leaves_nothing_passes() {
+fn a_test_without_leftovers_passes() {
     let _slot = slots::light();
     assert_eq!(left_by("trap 'kill $!; exit' TERM; sleep 119 & wait", "119"), None);
 }
@@ -174,7 +174,7 @@ fn a_proxy_that_is_offline_takes_little_and_passes_it_on_later() {
 /// A child has copies of all sockets until it executes its program. With 1,000 children, some have them at the moment at which
 /// a socket stops listening.
 #[test]
-fn who_stops_listening_has_stopped_whatever_is_begun_meanwhile() {
+fn a_closed_listener_has_stopped_at_once() {
     let _slot = slots::light();
     let children = std::thread::spawn(|| {
         for _ in 0..1000 {

@@ -255,7 +255,7 @@ fn faults_come_and_go() {
 }
 
 #[test]
-fn a_store_is_signed_for_behind_a_proxy_and_chunks_pass() {
+fn requests_are_signed_for_the_storage_behind_a_proxy_and_chunks_pass() {
     let _slot = slots::light();
     let store = SeaweedFs::shared();
     let bucket = store.bucket("recordings");

@@ -99,7 +99,7 @@ fn a_request_with_thousands_of_receivers_is_refused() {
 
 /// What somebody else may have put into `/dev/shm` and beside an output.
 #[test]
-fn what_others_put_in_the_way_of_a_recording_is_left_alone() {
+fn foreign_files_in_the_way_of_a_recording_are_left_alone() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let victim = dir.path().join("victim");

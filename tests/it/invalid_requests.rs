@@ -37,7 +37,7 @@ fn check(arguments: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn a_request_that_makes_no_sense_is_refused_with_its_field() {
+fn an_invalid_request_is_refused_with_its_field() {
     let _slot = slots::light();
     let page = page("clock.html");
     let web = |more: &[&'static str]| -> Vec<String> {
@@ -83,7 +83,7 @@ fn a_request_in_json_is_refused_with_the_path_of_its_fault() {
 }
 
 #[test]
-fn plan_says_what_record_would_do_and_runs_nothing() {
+fn plan_prints_the_recording_and_starts_nothing() {
     let _slot = slots::light();
     let dir = tempfile::tempdir().unwrap();
     let planned = weir(
@@ -116,37 +116,37 @@ fn fails(url: &str, more: &[&str], words: &[&str]) -> Ended {
 }
 
 #[test]
-fn a_page_that_is_not_there_says_so() {
+fn a_missing_page_fails_with_its_status() {
     let _slot = slots::light();
     fails(&PageServer::start().url("/status/404"), &[], &["404"]);
 }
 
 #[test]
-fn a_page_whose_server_has_a_fault_says_so() {
+fn a_server_error_of_the_page_fails_with_its_status() {
     let _slot = slots::light();
     fails(&PageServer::start().url("/status/503"), &[], &["503"]);
 }
 
 #[test]
-fn a_page_without_a_server_says_so() {
+fn a_refused_connection_to_the_page_is_named() {
     let _slot = slots::light();
     fails(&format!("{}/", ports::nobody()), &[], &["refused"]);
 }
 
 #[test]
-fn a_page_of_a_host_without_an_address_says_so() {
+fn an_unknown_host_of_the_page_is_named() {
     let _slot = slots::light();
     fails("http://no-such-host.invalid/", &[], &["name"]);
 }
 
 #[test]
-fn a_page_that_shows_an_error_says_it() {
+fn an_error_shown_by_the_page_is_in_the_failure() {
     let _slot = slots::light();
     fails(&PageServer::start().url("/pages/error.html"), &[], &["The room is closed."]);
 }
 
 #[test]
-fn a_certificate_that_nobody_signed_is_refused() {
+fn an_untrusted_certificate_is_refused() {
     let _slot = slots::light();
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();

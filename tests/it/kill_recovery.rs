@@ -102,13 +102,13 @@ fn check_kills(kills_service: bool) {
 }
 
 #[test]
-fn when_a_recorder_is_killed_at_any_moment_the_truth_is_told_and_nothing_is_left() {
+fn a_recorder_killed_at_any_moment_is_reported_truly_and_leaves_nothing() {
     let _slot = slots::browser();
     check_kills(false);
 }
 
 #[test]
-fn when_a_service_is_killed_at_any_moment_the_truth_is_told_and_nothing_is_left() {
+fn a_service_killed_at_any_moment_reports_truly_and_leaves_nothing() {
     let _slot = slots::browser();
     check_kills(true);
 }

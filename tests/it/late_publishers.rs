@@ -111,7 +111,7 @@ pub(super) fn placed(ended: &Ended, moment: std::time::SystemTime) -> f64 {
 
 /// Asked for as services are, by livekit-server.
 #[test]
-fn who_never_comes_is_not_found_after_half_a_minute_and_leaves_nothing() {
+fn a_participant_who_never_joins_is_not_found_after_half_a_minute() {
     let slot = slots::light();
     let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
     let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
@@ -212,13 +212,13 @@ fn check_ended_by_a_second_session(codec: Codec, rate: usize) {
 }
 
 #[test]
-fn pictures_whose_publisher_joins_a_second_time_end_with_all_their_frames() {
+fn video_whose_publisher_joins_again_keeps_all_its_frames() {
     let _slot = slots::light();
     check_ended_by_a_second_session(Codec::Vp8, 30);
 }
 
 #[test]
-fn sound_whose_publisher_joins_a_second_time_ends_with_all_its_frames() {
+fn audio_whose_publisher_joins_again_keeps_all_its_frames() {
     let _slot = slots::light();
     check_ended_by_a_second_session(Codec::Opus, 50);
 }

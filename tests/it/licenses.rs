@@ -68,7 +68,7 @@ fn every_dependency_has_a_licence_that_is_allowed() {
 }
 
 #[test]
-fn what_is_an_exception_is_not_in_the_binary() {
+fn exempt_licenses_are_not_in_the_binary() {
     let _slot = slots::light();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let args =
@@ -83,7 +83,7 @@ fn what_is_an_exception_is_not_in_the_binary() {
 }
 
 #[test]
-fn expressions_are_judged_as_a_whole() {
+fn license_expressions_are_evaluated() {
     let _slot = slots::light();
     let allowed = allowed();
     for good in

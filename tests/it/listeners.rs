@@ -121,7 +121,7 @@ fn shape(call: &str, value: &Value) -> Value {
 
 /// Goes through both doors, one after the other, and compares what they answered.
 #[track_caller]
-fn check_doors(client: Client) {
+fn check_listeners(client: Client) {
     let (redis, pages, rtmp) = (Redis::start(), PageServer::start(), RtmpServer::start());
     let livekit = LiveKitServer::start(&redis);
     let page = pages.url("/pages/clock.html");
@@ -144,19 +144,19 @@ fn check_doors(client: Client) {
 }
 
 #[test]
-fn both_doors_answer_livekits_client_for_python_alike() {
+fn api_and_livekit_server_answer_the_python_client_alike() {
     let _slot = slots::encoder();
-    check_doors(Client::Python);
+    check_listeners(Client::Python);
 }
 
 #[test]
-fn both_doors_answer_livekits_client_for_node_alike() {
+fn api_and_livekit_server_answer_the_node_client_alike() {
     let _slot = slots::encoder();
-    check_doors(Client::Node);
+    check_listeners(Client::Node);
 }
 
 #[test]
-fn both_doors_answer_livekits_client_for_rust_alike() {
+fn api_and_livekit_server_answer_the_rust_client_alike() {
     let _slot = slots::encoder();
-    check_doors(Client::Rust);
+    check_listeners(Client::Rust);
 }

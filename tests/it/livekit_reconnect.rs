@@ -81,7 +81,7 @@ fn assert_in_step(apart: &[(f64, f64)], stretches: &[(f64, f64)]) {
 }
 
 #[test]
-fn tracks_as_they_were_published_go_on_in_step() {
+fn copied_tracks_stay_in_sync_after_a_reconnect() {
     let _slot = slots::light();
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let proxy = SignalProxy::start(livekit.ws_url());
@@ -115,7 +115,7 @@ fn tracks_as_they_were_published_go_on_in_step() {
 }
 
 #[test]
-fn a_participants_sound_and_picture_go_on_in_step() {
+fn a_participants_audio_and_video_stay_in_sync_after_a_reconnect() {
     let _slot = slots::encoder();
     const FRAME: Region = Region::new(0.0, 0.0, 1.0, 1.0);
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());

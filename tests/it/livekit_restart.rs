@@ -146,7 +146,7 @@ fn tracks_end_when_the_server_is_back_without_them() {
 
 /// Ten times it is tried again, which takes a minute and a half.
 #[test]
-fn a_server_that_does_not_come_back_ends_a_recording_which_keeps_what_there_was() {
+fn a_server_that_stays_away_ends_the_recording_and_its_media_is_kept() {
     // Larger than it needs, so that it begins early: it takes longer than others.
     let slot = slots::encoder();
     let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());

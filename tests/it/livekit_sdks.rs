@@ -86,7 +86,7 @@ fn assert_in_step(frames: &[Frame], beeps: &[Beep]) {
 /// The page beeps at the second, paints its flash by a timer up to 33 ms later, and captures its canvas when the browser paints that: the
 /// flash itself is that unsteady.
 #[test]
-fn a_participant_in_a_browser_is_in_step() {
+fn a_participant_in_a_browser_is_in_sync() {
     let _slot = slots::heavy();
     let (_dir, file) = ann_in_a_browser("beep=1&width=640&height=360&fps=30", "640x360", 8);
     let flash = Some(Region::new(0.4, 0.08, 0.2, 0.14));
@@ -95,7 +95,7 @@ fn a_participant_in_a_browser_is_in_step() {
 
 /// Chromium's own devices: a video in which something moves and the time is counted, and a beep of 20 ms each half second.
 #[test]
-fn what_a_browsers_camera_and_microphone_send_is_whole() {
+fn a_browsers_camera_and_microphone_are_recorded_completely() {
     let _slot = slots::heavy();
     let (_dir, file) = ann_in_a_browser("devices=1&width=640&height=480&fps=20", "640x480", 6);
     let moved = changes(&file);
@@ -142,13 +142,13 @@ fn check_track_by_python(codec: &str, container: &str, name: &str) {
 }
 
 #[test]
-fn what_pythons_sdk_sends_in_vp9_is_whole() {
+fn vp9_from_the_python_sdk_is_recorded_completely() {
     let _slot = slots::heavy();
     check_track_by_python("VP9", "webm", "vp9");
 }
 
 #[test]
-fn what_pythons_sdk_sends_in_av1_is_whole() {
+fn av1_from_the_python_sdk_is_recorded_completely() {
     let _slot = slots::heavy();
     check_track_by_python("AV1", "mp4", "av1");
 }
@@ -182,13 +182,13 @@ fn check_participant_by_python(codec: &str, container: &str, name: &str) {
 }
 
 #[test]
-fn a_participant_with_pythons_sdk_in_vp8_is_whole_and_in_step() {
+fn vp8_from_the_python_sdk_is_complete_and_in_sync() {
     let _slot = slots::heavy();
     check_participant_by_python("VP8", "webm", "vp8");
 }
 
 #[test]
-fn a_participant_with_pythons_sdk_in_h264_is_whole_and_in_step() {
+fn h264_from_the_python_sdk_is_complete_and_in_sync() {
     let _slot = slots::heavy();
     check_participant_by_python("H264", "mp4", "h264");
 }

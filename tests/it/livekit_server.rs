@@ -146,7 +146,7 @@ fn livekit_server_has_a_page_recorded_for_rust() {
 
 /// What Weir does not do, livekit-server's caller is told at once and with the reason.
 #[test]
-fn livekit_server_tells_why_a_page_is_not_recorded() {
+fn livekit_server_reports_why_a_page_is_not_recorded() {
     let _slot = slots::light();
     let Fleet { _redis, dir, pages, webhooks: _webhooks, livekit, weir } = Fleet::start();
     let advanced = json!({ "videoCodec": "VP8" });

@@ -33,7 +33,7 @@ fn check_lateness(name: &str, codecs: &[&str], late_ms: i64) {
 }
 
 #[test]
-fn sound_against_picture_is_read_to_three_milliseconds() {
+fn av_offset_is_measured_to_three_milliseconds() {
     let _slot = slots::encoder();
     check_lateness("even.mp4", MP4, 0);
     check_lateness("late.mp4", MP4, 50);
@@ -44,7 +44,7 @@ fn sound_against_picture_is_read_to_three_milliseconds() {
 }
 
 #[test]
-fn sound_that_starts_late_in_the_file_is_read_where_it_sounds() {
+fn audio_that_starts_late_in_the_file_is_measured_at_its_time() {
     let _slot = slots::encoder();
     let (dir, whole) = written(&Synthetic::new(30, 5), "whole.mp4", MP4);
     let cut = dir.path().join("cut.mp4");
@@ -129,7 +129,7 @@ fn key_frames_and_cadence_are_those_of_the_file() {
 }
 
 #[test]
-fn a_picture_without_a_bar_code_reads_as_torn() {
+fn a_frame_without_a_bar_code_reads_as_torn() {
     let _slot = slots::encoder();
     let (_dir, path) = written(&Synthetic::new(30, 1), "elsewhere.mp4", MP4);
     let elsewhere = Layout { counters: vec![layout::SYNTHETIC_FLASH], ..Layout::default() };
@@ -138,7 +138,7 @@ fn a_picture_without_a_bar_code_reads_as_torn() {
 }
 
 #[test]
-fn a_still_has_the_colours_of_its_picture() {
+fn a_snapshot_has_the_colours_of_its_frame() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("colours.mp4");
@@ -167,7 +167,7 @@ fn a_still_has_the_colours_of_its_picture() {
 }
 
 #[test]
-fn containers_are_told_by_their_parts() {
+fn containers_are_recognized_by_their_parts() {
     let _slot = slots::encoder();
     let (dir, path) = written(&Synthetic::new(30, 3), "whole.mp4", MP4);
     let probe = Probe::of(&path);

@@ -124,7 +124,7 @@ fn a_file_that_is_there_already_is_not_recorded_over_by_hand() {
 }
 
 #[test]
-fn what_is_recovered_does_not_replace_what_was_recorded_since() {
+fn a_recovered_file_does_not_replace_a_newer_recording() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let clock = page("clock.html");

@@ -22,7 +22,7 @@ fn record(dir: &Path, arguments: &[&str]) -> Ended {
 }
 
 #[test]
-fn sound_alone_goes_into_every_container_that_takes_it() {
+fn audio_only_goes_into_every_audio_container() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let outputs = ["--file", "a.ogg", "--file", "a.mp3", "--file", "a.mp4"];
@@ -44,7 +44,7 @@ fn sound_alone_goes_into_every_container_that_takes_it() {
 }
 
 #[test]
-fn picture_alone_has_no_sound_track() {
+fn video_only_has_no_audio_track() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let ended = record(dir.path(), &["--video-only", "--duration", "3s", "--file", "a.mp4"]);
@@ -54,7 +54,7 @@ fn picture_alone_has_no_sound_track() {
 }
 
 #[test]
-fn an_upright_page_fills_an_upright_picture() {
+fn a_portrait_page_fills_a_portrait_frame() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let ended =

@@ -169,7 +169,7 @@ fn nothing_is_missing_where_packets_are_late() {
 
 /// The server takes what is sent twice apart for whoever asks for plain Opus.
 #[test]
-fn sound_that_is_sent_redundantly_is_kept_as_it_was_published() {
+fn redundant_audio_is_kept_as_published() {
     let _slot = slots::light();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let publisher = Publisher::join_redundant(server, own_room(), "ann");
@@ -189,7 +189,7 @@ fn sound_that_is_sent_redundantly_is_kept_as_it_was_published() {
 }
 
 #[test]
-fn where_no_datagram_gets_through_everything_comes_by_tcp() {
+fn tcp_carries_everything_if_udp_is_blocked() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
     let link = LossyLink::start_beside_tcp(server.ws_url(), Weather::losing(1.0));

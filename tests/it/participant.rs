@@ -108,7 +108,7 @@ fn livekit_server_has_a_participant_and_two_tracks_recorded() {
 }
 
 #[test]
-fn a_service_without_redis_takes_the_same_and_tells_of_who_published_nothing() {
+fn a_service_without_redis_records_participants_and_reports_absent_publishers() {
     let _slot = slots::encoder();
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let configuration = format!("ws_url: {}\n", livekit.ws_url());

@@ -33,7 +33,7 @@ fn the_page_ends_the_recording() {
 }
 
 #[test]
-fn the_recording_begins_when_the_page_says_so() {
+fn the_recording_begins_at_the_pages_signal() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let more = ["--await-start-signal", "--duration", "3s"];
@@ -47,7 +47,7 @@ fn the_recording_begins_when_the_page_says_so() {
 }
 
 #[test]
-fn ctrl_c_ends_a_recording_with_a_whole_file() {
+fn ctrl_c_finalizes_the_file() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = record(dir.path(), "", &[]);
@@ -112,7 +112,7 @@ fn a_second_ctrl_c_stops_at_once_and_leaves_what_recover_needs() {
 }
 
 #[test]
-fn a_terminal_that_goes_away_ends_a_recording_with_a_whole_file() {
+fn a_closed_terminal_finalizes_the_file() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = record(dir.path(), "", &[]);
@@ -130,7 +130,7 @@ fn a_terminal_that_goes_away_ends_a_recording_with_a_whole_file() {
 }
 
 #[test]
-fn sigquit_ends_a_recording_with_a_whole_file() {
+fn sigquit_finalizes_the_file() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = record(dir.path(), "", &[]);
@@ -141,7 +141,7 @@ fn sigquit_ends_a_recording_with_a_whole_file() {
 }
 
 #[test]
-fn a_recording_that_nobody_reads_is_complete() {
+fn a_recording_with_an_unread_stdout_is_complete() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let weir = env!("CARGO_BIN_EXE_weir");

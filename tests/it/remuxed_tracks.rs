@@ -89,7 +89,7 @@ pub(super) fn beeps_and_lateness(path: &Path) -> Vec<(f64, f64)> {
 }
 
 #[test]
-fn pictures_and_sound_that_begin_seconds_apart_stay_as_they_are_and_in_step() {
+fn copied_video_and_audio_that_begin_seconds_apart_are_in_sync() {
     let _slot = slots::light();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let publisher = Publisher::join(server, own_room(), "drummer", Codec::H264);
@@ -154,7 +154,7 @@ fn record_both() -> [Recorded; 2] {
 
 /// The one place where it is measured exactly how far audio and video that are put into a file as they were published are apart.
 #[test]
-fn pictures_stay_as_they_are_and_in_step_beside_sound_that_is_encoded_or_not() {
+fn copied_video_is_in_sync_with_encoded_and_copied_audio() {
     let measured = {
         let _slot = slots::machine();
         undisturbed("audio and video as published", record_both)
@@ -189,7 +189,7 @@ fn pictures_stay_as_they_are_and_in_step_beside_sound_that_is_encoded_or_not() {
 
 /// One camera, then another beside it, which is shown until it is muted.
 #[test]
-fn a_participants_pictures_stay_as_they_are_where_it_is_asked_for() {
+fn a_participants_video_is_copied_on_request() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let publisher = Publisher::join(server, own_room(), "drummer", Codec::H264);
@@ -236,7 +236,7 @@ fn a_participants_pictures_stay_as_they_are_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_picture_in_another_codec_is_encoded_and_said_to_be() {
+fn video_in_another_codec_is_encoded_and_reported() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let publisher = Publisher::join(server, own_room(), "drummer", Codec::Vp8);

@@ -205,7 +205,7 @@ fn record_mixed(dir: &Path, mixing: &str) -> [PathBuf; 3] {
 }
 
 #[test]
-fn agents_and_people_are_kept_apart() {
+fn agents_and_people_are_separate() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     for path in record_mixed(dir.path(), "DUAL_CHANNEL_AGENT") {
@@ -214,7 +214,7 @@ fn agents_and_people_are_kept_apart() {
 }
 
 #[test]
-fn those_who_take_turns_are_kept_apart() {
+fn participants_who_take_turns_are_separate() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     for path in record_mixed(dir.path(), "DUAL_CHANNEL_ALTERNATE") {
@@ -276,7 +276,7 @@ fn check_routes(audio: impl FnOnce(&str) -> Value, on_left: [f64; 3], on_right: 
 }
 
 #[test]
-fn routes_say_where_a_track_and_a_kind_are_heard_and_the_rest_is_captured() {
+fn routes_by_track_and_kind_apply_and_the_rest_is_captured() {
     let _slot = slots::encoder();
     let audio = |anns: &str| {
         let track = json!({ "track_id": anns, "channel": LEFT });
@@ -287,7 +287,7 @@ fn routes_say_where_a_track_and_a_kind_are_heard_and_the_rest_is_captured() {
 }
 
 #[test]
-fn routes_say_where_a_kind_and_a_person_are_heard_and_the_rest_is_not() {
+fn routes_by_kind_and_identity_apply_and_the_rest_is_silent() {
     let _slot = slots::encoder();
     let audio = |_: &str| {
         let kind = json!({ "participant_kind": "AGENT", "channel": RIGHT });
@@ -297,7 +297,7 @@ fn routes_say_where_a_kind_and_a_person_are_heard_and_the_rest_is_not() {
 }
 
 #[test]
-fn a_room_in_which_nobody_says_anything_is_silent_for_as_long_as_it_was_recorded() {
+fn a_silent_room_is_recorded_at_full_length() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let (ann, sid) = singer(server, "ann", Codec::Opus, ANN, "standard");
@@ -315,7 +315,7 @@ fn a_room_in_which_nobody_says_anything_is_silent_for_as_long_as_it_was_recorded
 
 /// Forty people at once: each has a tone of their own, and each is heard.
 #[test]
-fn of_forty_tracks_every_one_is_heard() {
+fn each_of_forty_tracks_is_audible() {
     const PEOPLE: u32 = 40;
     /// All of them together stay below full scale.
     const QUIET: f64 = 0.02;

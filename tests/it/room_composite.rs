@@ -258,7 +258,7 @@ fn sixteen_people_in_vp8_are_seen_and_heard() {
 
 /// A flash and a beep of one participant, at each full second, sent together by a publisher that adds nothing of its own.
 #[test]
-fn sound_and_picture_of_a_participant_are_together() {
+fn audio_and_video_of_a_participant_are_in_sync() {
     let _slot = slots::machine();
     let livekit = LiveKitServer::shared();
     let measured = undisturbed("audio against video of a participant on a page", || {
@@ -290,7 +290,7 @@ fn sound_and_picture_of_a_participant_are_together() {
 
 /// A layout says that a page is wanted, also where only its sound is: then the browser has a display of 16x16.
 #[test]
-fn sound_alone_of_a_layout_is_a_pages() {
+fn audio_only_with_a_layout_is_recorded_from_the_page() {
     let _slot = slots::heavy();
     let (livekit, pages) = (LiveKitServer::shared(), PageServer::start());
     let names = ["ann", "ben", "cleo"];
@@ -315,7 +315,7 @@ fn sound_alone_of_a_layout_is_a_pages() {
 /// The browser dies in the middle, and the server stands still for ten seconds; the page comes back to its room with the token
 /// that the request brought, and nothing of that token is to be found anywhere.
 #[test]
-fn a_page_comes_back_to_its_room_and_tells_nobody_its_token() {
+fn a_page_rejoins_its_room_without_showing_its_token() {
     let _slot = slots::heavy();
     let (redis, pages) = (Redis::start(), PageServer::start());
     // It is frozen.
@@ -413,7 +413,7 @@ fn other_templates_show_rooms_too() {
 
 /// A room that nobody gets into: the page says why, and the token is not in what it says.
 #[test]
-fn a_page_that_gets_into_no_room_says_why_without_its_token() {
+fn a_page_that_fails_to_join_says_why_without_its_token() {
     let _slot = slots::browser();
     let livekit = LiveKitServer::shared();
     let dir = tempfile::tempdir().unwrap();

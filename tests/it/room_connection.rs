@@ -346,7 +346,7 @@ async fn a_lost_websocket_and_a_new_session_end_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_not_come_in_is_told_why() {
+async fn a_refused_join_names_its_reason() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
     let mut plan = plan(server, &["TR_none"]);

@@ -190,7 +190,7 @@ fn a_room_that_closes_before_anything_is_published_aborts_its_recordings() {
 
 /// Another recorder that comes into the room for the same egress has it from then on: the first one is thrown out by the server.
 #[test]
-fn a_recorder_whose_twin_comes_says_nothing_more_and_uploads_nothing() {
+fn an_evicted_recorder_reports_and_uploads_nothing_more() {
     let _slot = slots::encoder();
     let (redis, webhooks, store) = (Redis::start(), WebhookReceiver::start(), SeaweedFs::shared());
     let livekit = LiveKitServer::start_with(&redis, service::keys(), &[webhooks.url()]);

@@ -221,7 +221,7 @@ fn a_request_that_can_not_be_recorded_is_refused_by_its_field() {
 }
 
 #[test]
-fn a_recorder_that_is_killed_is_told_and_recovered() {
+fn a_killed_recorder_is_reported_and_recovered() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages, dir } = Recording::begin("");
     until_written(&mut service, dir.path(), &id, ENOUGH);
@@ -248,7 +248,7 @@ fn a_recorder_that_is_killed_is_told_and_recovered() {
 }
 
 #[test]
-fn when_both_are_killed_the_next_service_recovers_and_tells() {
+fn the_next_service_recovers_and_reports_after_both_are_killed() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     until_written(&mut service, dir.path(), &id, ENOUGH);
@@ -265,7 +265,7 @@ fn when_both_are_killed_the_next_service_recovers_and_tells() {
 
 /// Its file begins with zeros, as a power cut may leave it.
 #[test]
-fn what_can_not_be_read_is_kept_by_one_service_after_the_other() {
+fn unreadable_media_is_kept_by_each_next_service() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     until_written(&mut service, dir.path(), &id, SOME);
@@ -332,7 +332,7 @@ fn an_interrupt_ends_everything_and_finishes_its_files() {
 }
 
 #[test]
-fn of_many_requests_at_once_those_that_there_is_room_for_are_recorded() {
+fn of_many_requests_at_once_only_those_that_fit_are_recorded() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
@@ -498,7 +498,7 @@ fn addresses_come_and_go_while_a_recording_streams() {
 }
 
 #[test]
-fn what_a_failed_start_shows_is_kept_and_told_once() {
+fn a_failed_starts_evidence_is_kept_and_reported_once() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();

@@ -10,7 +10,7 @@ use crate::static_pages::check_still;
 use crate::support::slots;
 
 #[test]
-fn a_page_that_stands_still_for_a_minute_is_recorded_in_its_whole_length() {
+fn a_page_static_for_a_minute_is_recorded_at_full_length() {
     let _slot = slots::browser();
     check_still(6, 66, 70);
 }
@@ -22,7 +22,7 @@ fn nothing_is_lost_while_redis_is_away_for_five_minutes() {
 }
 
 #[test]
-fn sound_by_a_fast_crystal_stays_with_its_picture_for_minutes() {
+fn audio_with_a_fast_clock_stays_in_sync_for_minutes() {
     let _slot = slots::encoder();
     check_fast_clock(200);
 }

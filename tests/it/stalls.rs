@@ -80,20 +80,20 @@ fn renderers(recorder: &Recorder) -> Vec<Seen> {
 }
 
 #[test]
-fn a_renderer_that_is_stopped_is_told() {
+fn a_stopped_renderer_is_reported() {
     let _slot = slots::browser();
     check_stopped("renderer", renderers, "", "the page did not respond from ");
 }
 
 /// A page that paints nothing from its second second on misses no frame.
 #[test]
-fn a_renderer_of_a_still_page_that_is_stopped_is_told() {
+fn a_stopped_renderer_of_a_static_page_is_reported() {
     let _slot = slots::browser();
     check_stopped("renderer", renderers, "?stop=2&resume=600", "the page did not respond from ");
 }
 
 #[test]
-fn a_gpu_process_that_is_stopped_is_told() {
+fn a_stopped_gpu_process_is_reported() {
     let _slot = slots::browser();
     let victims = |recorder: &Recorder| helpers(recorder, "--type=gpu-process");
     check_stopped("GPU process", victims, "", "the page did not respond from ");
@@ -101,14 +101,14 @@ fn a_gpu_process_that_is_stopped_is_told() {
 
 /// What a page shows without it has frames all the same.
 #[test]
-fn a_network_process_that_is_stopped_is_told() {
+fn a_stopped_network_process_is_reported() {
     let _slot = slots::browser();
     let victims = |recorder: &Recorder| helpers(recorder, "network.mojom.NetworkService");
     check_stopped("network process", victims, "", "the browser's network process stood still from ");
 }
 
 #[test]
-fn an_audio_server_that_is_stopped_is_told() {
+fn a_stopped_audio_server_is_reported() {
     let _slot = slots::browser();
     let victims = |recorder: &Recorder| recorder.children(Group::Audio);
     check_stopped("audio server", victims, "", "audio capture stood still from ");
@@ -138,20 +138,20 @@ fn check_recorder_stopped(ends_after: Duration) {
 }
 
 #[test]
-fn a_recorder_that_is_stopped_is_told_and_nothing_else_for_that_time() {
+fn a_stopped_recorder_is_reported_as_the_only_stall() {
     let _slot = slots::browser();
     check_recorder_stopped(Duration::from_secs(4));
 }
 
 /// The order to end is carried out before anything is looked at.
 #[test]
-fn a_recorder_that_is_stopped_and_ends_as_it_goes_on_is_told() {
+fn a_recorder_that_ends_right_after_a_stop_reports_it() {
     let _slot = slots::browser();
     check_recorder_stopped(Duration::ZERO);
 }
 
 #[test]
-fn what_still_stands_at_the_end_is_told() {
+fn a_stall_that_lasts_until_the_end_is_reported() {
     let _slot = slots::browser();
     let (_dir, ended) = record("", |recorder| {
         signal("renderer", &renderers(recorder), Signal::SIGSTOP);
@@ -163,7 +163,7 @@ fn what_still_stands_at_the_end_is_told() {
 
 /// It answers no goodbye, and is not waited for.
 #[test]
-fn an_audio_server_that_still_stands_at_the_end_is_told_and_not_waited_for() {
+fn an_audio_server_stopped_at_the_end_is_reported_without_waiting() {
     let _slot = slots::browser();
     let (_dir, ended) = record("", |recorder| {
         signal("audio server", &recorder.children(Group::Audio), Signal::SIGSTOP);
@@ -196,19 +196,19 @@ fn check_killed(mark: &str, name: &str) {
 }
 
 #[test]
-fn a_gpu_process_that_dies_is_told() {
+fn a_dead_gpu_process_is_reported() {
     let _slot = slots::browser();
     check_killed("--type=gpu-process", "the browser's GPU process");
 }
 
 #[test]
-fn a_network_process_that_dies_is_told() {
+fn a_dead_network_process_is_reported() {
     let _slot = slots::browser();
     check_killed("network.mojom.NetworkService", "the browser's network process");
 }
 
 #[test]
-fn nothing_is_told_of_a_page_that_only_shows_nothing_new() {
+fn a_static_page_reports_no_stall() {
     let _slot = slots::browser();
     let (_dir, ended) = record("?stop=2&resume=600", |recorder| recorder.runs_for(Duration::from_secs(8)));
     let details = ended.info["details"].as_str().unwrap_or_default();

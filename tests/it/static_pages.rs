@@ -9,7 +9,7 @@ use crate::support::recorder::{Recorder, page};
 use crate::support::slots;
 
 #[test]
-fn a_page_that_stands_still_is_recorded_in_its_whole_length() {
+fn a_static_page_is_recorded_at_full_length() {
     let _slot = slots::browser();
     check_still(4, 10, 13);
 }

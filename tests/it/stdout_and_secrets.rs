@@ -8,7 +8,7 @@ use crate::support::slots;
 use crate::support::tool::command;
 
 #[test]
-fn what_can_not_be_printed_is_an_error_and_no_panic() {
+fn a_closed_stdout_is_an_error_without_panic() {
     let _slot = slots::light();
     let dir = tempfile::tempdir().unwrap();
     let configuration =

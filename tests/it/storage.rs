@@ -139,7 +139,7 @@ fn assert_discreet(ended: &Ended, storage: &Value) {
 }
 
 #[test]
-fn s3_gets_everything_with_all_that_was_asked_for() {
+fn s3_gets_every_file_with_the_requested_settings() {
     let _slot = slots::encoder();
     let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
     let bucket = store.bucket("recordings");

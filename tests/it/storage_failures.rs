@@ -110,43 +110,43 @@ fn check_fault(fault: Fault, words: &[&str]) {
 }
 
 #[test]
-fn a_store_that_refuses_from_beginning_to_end_loses_nothing() {
+fn a_storage_that_refuses_from_beginning_to_end_loses_nothing() {
     let _slot = slots::encoder();
     check_fault(Fault::Refused, &["127.0.0.1"]);
 }
 
 #[test]
-fn a_store_that_stalls_from_beginning_to_end_loses_nothing() {
+fn a_storage_that_stalls_from_beginning_to_end_loses_nothing() {
     let _slot = slots::encoder();
     check_fault(Fault::Stall { after_bytes: 5000 }, &["127.0.0.1"]);
 }
 
 #[test]
-fn a_store_that_answers_500_from_beginning_to_end_loses_nothing() {
+fn a_storage_that_answers_500_from_beginning_to_end_loses_nothing() {
     let _slot = slots::encoder();
     check_fault(Fault::Status { code: 500, requests: u64::MAX }, &["InternalError", "tried 2 times"]);
 }
 
 #[test]
-fn a_store_that_answers_503_from_beginning_to_end_loses_nothing() {
+fn a_storage_that_answers_503_from_beginning_to_end_loses_nothing() {
     let _slot = slots::encoder();
     check_fault(Fault::Status { code: 503, requests: u64::MAX }, &["tried 2 times"]);
 }
 
 #[test]
-fn a_store_that_is_slow_from_beginning_to_end_loses_nothing() {
+fn a_storage_that_is_slow_from_beginning_to_end_loses_nothing() {
     let _slot = slots::encoder();
     check_fault(Fault::Slow { bytes_per_second: 1024 }, &["127.0.0.1"]);
 }
 
 #[test]
-fn a_store_that_cuts_every_upload_at_99_percent_loses_nothing() {
+fn a_storage_that_cuts_every_upload_at_99_percent_loses_nothing() {
     let _slot = slots::encoder();
     check_fault(Fault::CutAt { fraction: 0.99 }, &["127.0.0.1"]);
 }
 
 #[test]
-fn a_store_that_fails_once_gets_everything() {
+fn a_storage_that_fails_once_gets_everything() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     // Two requests in a row, which is what one upload is tried.
@@ -157,7 +157,7 @@ fn a_store_that_fails_once_gets_everything() {
 }
 
 #[test]
-fn a_store_that_fails_for_a_while_gets_everything_in_the_end() {
+fn a_storage_that_fails_for_a_while_gets_everything_in_the_end() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     // Away from the first segment on. What failed is tried again after 5 s.
@@ -181,7 +181,7 @@ fn a_store_that_fails_for_a_while_gets_everything_in_the_end() {
 }
 
 #[test]
-fn a_store_that_is_back_soon_after_the_end_gets_everything() {
+fn a_storage_that_returns_soon_after_the_end_gets_everything() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     fixture.proxy.set(Fault::Status { code: 503, requests: u64::MAX });
@@ -195,7 +195,7 @@ fn a_store_that_is_back_soon_after_the_end_gets_everything() {
 }
 
 #[test]
-fn a_second_interrupt_ends_the_wait_for_a_store_and_keeps_everything() {
+fn a_second_interrupt_ends_the_wait_for_a_storage_and_keeps_everything() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     fixture.proxy.set(Fault::Status { code: 503, requests: u64::MAX });
@@ -213,7 +213,7 @@ fn a_second_interrupt_ends_the_wait_for_a_store_and_keeps_everything() {
 
 /// With the time and the attempts that requests have by default, which are more than the patience.
 #[test]
-fn a_store_that_is_silent_at_the_end_is_not_waited_for_longer_than_the_patience() {
+fn a_silent_storage_is_given_up_after_the_upload_patience() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     let storage = fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket);
@@ -306,7 +306,7 @@ fn recover_stores_what_is_behind_a_file_that_is_refused() {
 }
 
 #[test]
-fn the_backup_takes_over_and_says_so() {
+fn the_backup_takes_over_and_is_reported() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     let primary = impatient(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
@@ -323,7 +323,7 @@ fn the_backup_takes_over_and_says_so() {
 }
 
 #[test]
-fn when_storage_and_backup_fail_each_has_its_line() {
+fn storage_and_backup_failures_have_a_line_each() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     let at_proxy = |bucket: &str| impatient(fixture.store.storage_at(fixture.proxy.addr(), bucket));
@@ -419,7 +419,7 @@ fn behind_a_proxy(fixture: &Fixture, password: &str) -> (ForwardProxy, Value) {
 }
 
 #[test]
-fn a_proxy_gets_its_user_and_the_store_does_not() {
+fn proxy_credentials_go_to_the_proxy_alone() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     let (proxy, storage) = behind_a_proxy(&fixture, "p:a ss");

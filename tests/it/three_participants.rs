@@ -151,28 +151,28 @@ fn assert_everybody(path: &Path) {
 }
 
 #[test]
-fn three_on_a_page_are_told_apart_in_its_file() {
+fn three_participants_are_distinct_in_the_composite_file() {
     let all = of_a_page();
     let _slot = slots::encoder();
     assert_everybody(&all.file());
 }
 
 #[test]
-fn three_on_a_page_are_told_apart_in_its_segments() {
+fn three_participants_are_distinct_in_the_composite_segments() {
     let all = of_a_page();
     let _slot = slots::encoder();
     assert_everybody(&all.playlist());
 }
 
 #[test]
-fn three_on_a_page_are_told_apart_in_its_stream() {
+fn three_participants_are_distinct_in_the_composite_stream() {
     let all = of_a_page();
     let _slot = slots::encoder();
     assert_everybody(&all.stream);
 }
 
 #[test]
-fn three_on_a_page_are_told_apart_in_its_images() {
+fn three_participants_are_distinct_in_the_composite_images() {
     let all = of_a_page();
     let _slot = slots::light();
     let images = all.images();
@@ -236,21 +236,21 @@ fn assert_routed(path: &Path) {
 }
 
 #[test]
-fn routed_audio_is_told_apart_in_a_file() {
+fn routed_audio_is_separate_in_a_file() {
     let all = of_routes();
     let _slot = slots::encoder();
     assert_routed(&all.file());
 }
 
 #[test]
-fn routed_audio_is_told_apart_in_segments() {
+fn routed_audio_is_separate_in_segments() {
     let all = of_routes();
     let _slot = slots::encoder();
     assert_routed(&all.playlist());
 }
 
 #[test]
-fn routed_audio_is_told_apart_in_a_stream_whose_key_frames_come_in_time() {
+fn routed_audio_is_separate_in_a_stream_with_regular_key_frames() {
     let all = of_routes();
     let _slot = slots::encoder();
     assert_routed(&all.stream);
@@ -272,7 +272,7 @@ fn assert_alone_in_images(images: &[Still], person: Person) {
 }
 
 #[test]
-fn only_whose_video_is_asked_for_is_in_the_images() {
+fn images_show_only_the_requested_video() {
     let all = of_routes();
     let _slot = slots::light();
     assert_alone_in_images(&all.images(), Person::Cleo);

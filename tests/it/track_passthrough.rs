@@ -95,7 +95,7 @@ pub(super) fn file_of(ended: &Ended) -> std::path::PathBuf {
 }
 
 #[test]
-fn sound_is_kept_as_it_was_published_and_as_long_as_it_took() {
+fn audio_is_kept_as_published_and_at_full_length() {
     let _slot = slots::light();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let publisher = Publisher::join(server, own_room(), "singer", Codec::Opus);
@@ -232,19 +232,19 @@ fn check_muted(codec: Codec) {
 }
 
 #[test]
-fn muted_sound_is_silent() {
+fn muted_audio_is_silent() {
     let _slot = slots::light();
     check_muted(Codec::Opus);
 }
 
 #[test]
-fn muted_vp8_holds_its_last_picture() {
+fn muted_vp8_holds_its_last_frame() {
     let _slot = slots::light();
     check_muted(Codec::Vp8);
 }
 
 #[test]
-fn muted_h264_holds_its_last_picture() {
+fn muted_h264_holds_its_last_frame() {
     let _slot = slots::light();
     check_muted(Codec::H264);
 }
@@ -280,13 +280,13 @@ fn check_telephone(codec: Codec) {
 }
 
 #[test]
-fn telephone_sound_of_mu_law_becomes_opus() {
+fn telephone_audio_in_mu_law_becomes_opus() {
     let _slot = slots::encoder();
     check_telephone(Codec::Pcmu);
 }
 
 #[test]
-fn telephone_sound_of_a_law_becomes_opus() {
+fn telephone_audio_in_a_law_becomes_opus() {
     let _slot = slots::encoder();
     check_telephone(Codec::Pcma);
 }
@@ -323,7 +323,7 @@ fn it_ends_with_its_room() {
 }
 
 #[test]
-fn a_track_that_is_not_there_is_not_found() {
+fn a_missing_track_is_not_found() {
     let slot = slots::light();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let _publisher = Publisher::join(server, own_room(), "nobody", Codec::Opus);
@@ -397,13 +397,13 @@ fn check_killed(codec: Codec) {
 }
 
 #[test]
-fn a_killed_recording_of_pictures_is_recovered() {
+fn a_killed_video_recording_is_recovered() {
     let _slot = slots::light();
     check_killed(Codec::Vp8);
 }
 
 #[test]
-fn a_killed_recording_of_sound_is_recovered() {
+fn a_killed_audio_recording_is_recovered() {
     let _slot = slots::light();
     check_killed(Codec::Opus);
 }

@@ -25,7 +25,7 @@ fn record_track(dir: &Path, server: &LiveKitServer, sid: &str, arguments: &[&str
 }
 
 #[test]
-fn a_pages_sound_arrives_and_goes_on_after_the_server_was_away() {
+fn page_audio_continues_after_the_websocket_server_was_away() {
     let _slot = slots::browser();
     let (pages, dir) = (PageServer::start(), tempfile::tempdir().unwrap());
     let server = WebSocketServer::start(Manners { cuts_first_after: Some(250), ..Manners::default() });
@@ -77,7 +77,7 @@ fn a_pages_sound_arrives_and_goes_on_after_the_server_was_away() {
 }
 
 #[test]
-fn a_websocket_that_can_not_be_had_fails_the_start() {
+fn an_unreachable_websocket_fails_the_start() {
     let _slot = slots::browser();
     let (pages, dir) = (PageServer::start(), tempfile::tempdir().unwrap());
     let server = WebSocketServer::start(Manners { refuses_with: Some(403), ..Manners::default() });
@@ -92,7 +92,7 @@ fn a_websocket_that_can_not_be_had_fails_the_start() {
 }
 
 #[test]
-fn a_track_of_pictures_has_nothing_for_a_websocket() {
+fn a_video_track_is_refused_for_a_websocket() {
     let _slot = slots::light();
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let server = WebSocketServer::start(Manners::default());
@@ -106,7 +106,7 @@ fn a_track_of_pictures_has_nothing_for_a_websocket() {
 }
 
 #[test]
-fn a_tracks_sound_arrives_with_when_it_is_muted() {
+fn track_audio_arrives_with_its_mute_events() {
     let _slot = slots::light();
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let server = WebSocketServer::start(Manners::default());
@@ -162,7 +162,7 @@ fn record_over_tls(front: &TlsFront, host: &str, trusts: bool, dir: &Path) -> En
 }
 
 #[test]
-fn a_websocket_over_tls_is_refused_by_name_where_its_authority_is_not_trusted() {
+fn a_websocket_over_tls_fails_by_name_if_its_authority_is_untrusted() {
     let _slot = slots::browser();
     let server = WebSocketServer::start(Manners::default());
     let front = TlsFront::before(server.address());
@@ -184,7 +184,7 @@ fn a_websocket_over_tls_is_refused_by_name_where_its_authority_is_not_trusted() 
 }
 
 #[test]
-fn a_websocket_over_tls_is_had_where_its_authority_is_trusted() {
+fn a_websocket_over_tls_connects_if_its_authority_is_trusted() {
     let _slot = slots::browser();
     let server = WebSocketServer::start(Manners::default());
     let front = TlsFront::before(server.address());

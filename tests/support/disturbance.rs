@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_ends_unseen_is_nobody_elses() {
+    fn a_process_that_ends_unseen_is_not_counted() {
         let before = Ours { all: 1_000, each: HashMap::from([(10, 100), (11, 900)]) };
         // 11 is gone, and init has waited for it.
         let after = Ours { all: 250, each: HashMap::from([(10, 150), (12, 100)]) };

@@ -250,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_needs_the_machine_waits_for_nobody_but_those_that_run() {
+    fn a_test_of_the_whole_machine_waits_only_for_running_tests() {
         assert_eq!(next(1, &[Need::Light, Need::Machine]), None, "nothing else begins");
         assert_eq!(next(0, &[Need::Light, Need::Machine, Need::Machine]), Some(1));
     }
 
     #[test]
-    fn whoever_was_late_gets_what_was_given_back() {
+    fn a_late_test_gets_the_returned_slots() {
         let names = format!("weir-test-of-slots-{}", std::process::id());
         let mut others: Vec<_> = (0..4).filter_map(|number| take_quarter(&names, number)).collect();
         assert_eq!(others.len(), 4);

@@ -19,7 +19,7 @@ use crate::support::slots;
 const PRESSED_WITHIN: Duration = Duration::from_secs(300);
 
 #[test]
-fn a_recording_that_fills_the_machine_has_half_as_many_pictures_and_goes_on() {
+fn an_overloaded_machine_halves_the_frame_rate_and_continues() {
     let _slot = slots::machine();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();

@@ -89,7 +89,7 @@ fn a_recording_goes_on_under_the_next_service_and_is_changed_and_stopped_there()
 }
 
 #[test]
-fn a_recording_that_no_service_comes_back_to_ends_and_the_next_one_tells_of_it() {
+fn an_orphaned_recording_ends_and_the_next_service_reports_it() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("orphan_timeout: 2s");
     let recorder = recorder_of(&mut service);
@@ -130,7 +130,7 @@ fn a_drain_of_the_next_service_waits_for_what_it_has_taken_over() {
 }
 
 #[test]
-fn a_recorder_that_was_taken_over_and_is_killed_is_told_and_recovered() {
+fn a_taken_over_recorder_that_is_killed_is_reported_and_recovered() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     super::until_written(&mut service, dir.path(), &id, super::ENOUGH);
@@ -150,7 +150,7 @@ fn a_recorder_that_was_taken_over_and_is_killed_is_told_and_recovered() {
 }
 
 #[test]
-fn a_recorder_that_stands_still_stops_when_it_goes_on() {
+fn a_stopped_recorder_obeys_a_stop_when_it_continues() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     super::until_written(&mut service, dir.path(), &id, super::SOME);
@@ -175,7 +175,7 @@ fn a_recorder_that_stands_still_stops_when_it_goes_on() {
 }
 
 #[test]
-fn an_interrupt_reaches_a_recorder_that_stands_still_when_it_goes_on() {
+fn a_stopped_recorder_obeys_an_interrupt_when_it_continues() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     super::until_written(&mut service, dir.path(), &id, super::SOME);
@@ -204,7 +204,7 @@ fn an_interrupt_reaches_a_recorder_that_stands_still_when_it_goes_on() {
 }
 
 #[test]
-fn a_recording_that_ends_while_its_service_stands_still_is_complete() {
+fn a_recording_that_ends_while_its_service_is_stopped_is_complete() {
     let _slot = slots::encoder();
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     let recorder = recorder_of(&mut service);
