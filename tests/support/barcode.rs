@@ -1,6 +1,6 @@
-//! Numbers that a machine can read off a picture. `tests/pages/barcode.js` draws them and describes their form.
+//! Bar codes in video frames. `tests/pages/barcode.js` draws them and describes their form.
 
-/// Two guards, 24 bits, 8 bits of check.
+/// Two guard cells, 24 bits of value, 8 check bits.
 pub(crate) const CELLS: usize = 34;
 
 /// The cells of a value, `true` for white.
@@ -15,7 +15,8 @@ pub(crate) fn cells(value: u32) -> [bool; CELLS] {
     cells
 }
 
-/// Reads a row of luma over the bar's whole width. `None`: there is no bar, or it was taken while it changed.
+/// Reads a row of luma across the bar's width. `None` if the row has no bar, or the bar was
+/// captured while it changed.
 pub(crate) fn read(row: &[u8]) -> Option<u32> {
     // The middle half of each cell: its edges are smeared by scaling and encoding.
     let cell = |i: usize| {
@@ -29,7 +30,7 @@ pub(crate) fn read(row: &[u8]) -> Option<u32> {
     }
     let mut word = 0u32;
     for i in 2..CELLS {
-        // What lies between black and white is a mixture of two pictures.
+        // A value between black and white is a mixture of two frames.
         word = word << 1
             | match (cell(i) - black) / (white - black) {
                 level if level > 0.65 => 1,

@@ -1,8 +1,8 @@
-//! Whether the machine was disturbed while something was measured.
+//! Detects disturbances of the machine during a measurement.
 //!
-//! Some figures depend on the machine: how far audio is from video, how evenly frames come. A host that takes the CPU away for a
-//! moment changes them, and so does a program that nobody reckoned with. Where such a figure is asserted, [`undisturbed`] says
-//! first whether the measurement is one.
+//! Some figures depend on the machine: A/V offset, frame pacing. A host that takes the CPU away for
+//! a moment changes them, and so does a foreign program. Before a test asserts such a figure,
+//! [`undisturbed`] says whether the measurement is valid.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -14,23 +14,24 @@ use procfs::{CurrentSI, KernelStats};
 
 use super::slots;
 
-/// How often a measurement is taken at most.
+/// Maximum number of attempts for one measurement.
 const ATTEMPTS: usize = 3;
 
-/// Share of the time of all cores that the host took from this machine.
+/// Largest share of CPU time that the host may steal from this machine.
 const STEAL: f64 = 0.05;
-/// Cores that programs used which are not part of the tests. The kernel itself, on behalf of the tests, takes up to 0.3.
+/// Cores that foreign programs may use. The kernel itself, working for the tests, takes up to 0.3.
 const FOREIGN: f64 = 0.5;
-/// By how much a thread that sleeps is woken too late, once in a hundred times.
+/// Largest wake-up delay of a sleeping thread (99th percentile).
 const DELAY: Duration = Duration::from_millis(20);
-/// How often that thread looks.
+/// Polling interval of that thread.
 const TICK: Duration = Duration::from_millis(5);
 
-/// A measurement, and whether the machine was left alone during it.
+/// A measurement with the state of the machine during it.
 #[derive(Debug)]
 pub(crate) struct Measured<T> {
     pub(crate) value: T,
-    /// False: the machine was disturbed each time. The value tells nothing of how fast or how even something is.
+    /// `false` if the machine was disturbed at every attempt. The value then says nothing about
+    /// speed or pacing.
     pub(crate) is_calm: bool,
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn undisturbed<T>(what: &str, mut measure: impl FnMut() -> T) -> Meas
     unreachable!("it returns at the last attempt")
 }
 
-/// Whether another measurement has a chance: a load that goes on would disturb it, too.
+/// Whether another attempt makes sense: a continuing load would disturb it, too.
 fn is_calm_now() -> bool {
     let watch = Watch::start();
     std::thread::park_timeout(Duration::from_secs(1));
@@ -132,28 +133,28 @@ impl Watch {
     }
 }
 
-/// CPU seconds since the machine, or this program, was started.
+/// CPU seconds since boot, or since this program started.
 #[derive(Debug, Clone)]
 struct Used {
-    /// By all programs.
+    /// Used by all programs.
     busy: f64,
-    /// By these tests and everything they started.
+    /// Used by these tests and everything they started.
     ours: Ours,
-    /// By the host.
+    /// Stolen by the host.
     steal: f64,
 }
 
 /// CPU ticks of this process and its descendants.
 #[derive(Debug, Clone)]
 struct Ours {
-    /// The sum over all of them, with the children that have ended and that one of them has waited for.
+    /// Sum over all of them, including ended children whose parent has reaped them.
     all: u64,
-    /// What each running process has used itself, by process id.
+    /// CPU ticks of each running process, by process id.
     each: HashMap<i32, u64>,
 }
 
 impl Ours {
-    /// They have used this since they started.
+    /// CPU ticks since the start of the processes.
     fn now() -> Self {
         let all = all_processes().into_iter().flatten().filter_map(Result::ok);
         let stats: Vec<_> = all.filter_map(|process: Process| process.stat().ok()).collect();
@@ -173,10 +174,10 @@ impl Ours {
         ours
     }
 
-    /// Seconds used since then.
+    /// CPU seconds used since `before`.
     fn since(&self, before: &Self) -> f64 {
-        // A process whose parent was killed is not waited for by any of ours: all that it ever used is missing then. What each of the
-        // others used is known.
+        // Nobody here reaps a process whose parent was killed, so its total is missing. The totals
+        // of the others are known.
         let running: u64 = self
             .each
             .iter()
@@ -216,19 +217,19 @@ mod tests {
     #[test]
     fn a_process_that_ends_unseen_is_not_counted() {
         let before = Ours { all: 1_000, each: HashMap::from([(10, 100), (11, 900)]) };
-        // 11 is gone, and init has waited for it.
+        // Process 11 has ended, and init has reaped it.
         let after = Ours { all: 250, each: HashMap::from([(10, 150), (12, 100)]) };
         let ticks = procfs::ticks_per_second() as f64;
         assert!((after.since(&before) - 150.0 / ticks).abs() < 1e-9);
     }
 
-    /// What the tests themselves compute is theirs, while they run and when they have ended.
+    /// CPU time of the tests themselves counts as theirs, while they run and after they have ended.
     #[test]
     fn a_tests_own_processes_are_no_disturbance() {
         let _slot = slots::machine();
         let watch = Watch::start();
         let begin = Instant::now();
-        // Half a second of a core, which counts once the program has ended and been waited for.
+        // Half a second of a core; it counts once the program has ended and was reaped.
         super::super::tool::succeed("bash", &["-c", "for ((i = 0; i < 300000; i++)); do :; done"], None);
         let own = Used::now().ours.since(&watch.before.ours);
         assert!(own > 0.1 && own < begin.elapsed().as_secs_f64() * 1.5 + 0.5, "{own} s of CPU");

@@ -1,4 +1,4 @@
-//! A proxy in front of a store, or of any other server, that makes its network or the server itself fail.
+//! A proxy in front of a storage or any other server that injects network and server faults.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
@@ -12,44 +12,50 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::http1::{Body, Head};
 use super::ports;
 
-/// What happens to requests. It holds for what comes after it was set, requests that are under way included, except where it
-/// is about whole ones.
+/// A fault. It applies to everything that arrives after it was set, including requests in progress,
+/// except for faults that count whole requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Fault {
-    /// All goes through.
+    /// Everything passes.
     None,
-    /// Nobody listens: connections are cut, and new ones refused.
+    /// Connections are cut, and new ones refused.
     Refused,
-    /// Connections stay, or come about, and nothing goes through them, in neither direction. When the fault is over, it does.
+    /// Connections stay or are accepted, but nothing passes in either direction until the fault is
+    /// over.
     Offline,
-    /// Of each new request's body so many bytes go through, and then no more, until the fault is over.
+    /// The first `after_bytes` bytes of each new request's body pass, then nothing until the fault
+    /// is over.
     Stall { after_bytes: u64 },
-    /// The next `requests` whole requests are taken and answered with this status; after them the fault is over.
+    /// The next `requests` requests are read completely and answered with this status; then the
+    /// fault is over.
     Status { code: u16, requests: u64 },
-    /// Requests whose first line has `part` in it are taken and answered with this status; all others go through.
+    /// Requests whose first line contains `part` are read and answered with this status; all others
+    /// pass.
     StatusOf { code: u16, part: &'static str },
-    /// So much goes to the store, over all connections. Answers are as fast as ever.
+    /// Upload bandwidth over all connections. Answers are not slowed down.
     Slow { bytes_per_second: u64 },
-    /// Of each new request's body so much goes through, between 0 and 1; then the connection is cut. A body whose length
-    /// is not said before is cut at its begin; without a body nothing is cut.
+    /// Cuts the connection after this share (0 to 1) of each new request's body. A body of unknown
+    /// length is cut at its start; requests without a body pass.
     CutAt { fraction: f64 },
 }
 
-/// What came from clients.
+/// Traffic received from clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Traffic {
     pub(crate) connections: u64,
     /// Requests whose heads arrived.
     pub(crate) requests: u64,
-    /// Bytes of bodies that go to the store, with chunks' framing; of plain bytes, all that clients send.
+    /// Body bytes forwarded to the server, including chunk framing; for plain bytes, all bytes that
+    /// clients sent.
     pub(crate) bytes: u64,
     /// Requests that the proxy answered itself.
     pub(crate) answered: u64,
-    /// Connections that were cut by [`Fault::CutAt`].
+    /// Connections cut by [`Fault::CutAt`].
     pub(crate) cut: u64,
 }
 
-/// Listens on loopback, and passes HTTP/1.1 or plain bytes on, until it is dropped. Then all its connections are closed.
+/// Listens on loopback and forwards HTTP/1.1 or plain bytes until dropped. Dropping it closes all
+/// connections.
 #[derive(Debug)]
 pub(crate) struct FaultProxy {
     addr: SocketAddr,
@@ -65,7 +71,7 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What goes through.
+/// Protocol of the forwarded traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Passes {
     Http,
@@ -78,10 +84,10 @@ struct State {
     traffic: Traffic,
     listening: bool,
     over: bool,
-    /// Both ends of the connections that are open.
+    /// Both ends of each open connection.
     open: HashMap<u64, [TcpStream; 2]>,
     workers: Vec<JoinHandle<()>>,
-    /// When the next byte may go, for [`Fault::Slow`].
+    /// Earliest time of the next byte, for [`Fault::Slow`].
     pace: Instant,
 }
 
@@ -90,15 +96,15 @@ impl FaultProxy {
         Self::passing(Passes::Http, store)
     }
 
-    /// Passes on whatever comes, such as RTMP. There are no requests here, so that of the faults only [`Fault::None`],
-    /// [`Fault::Refused`] and [`Fault::Offline`] make sense. Its sockets hold some ten kilobytes: who sends notices within seconds that
-    /// nothing is taken any more.
+    /// Forwards any protocol, for example RTMP. Plain bytes have no requests, so only
+    /// [`Fault::None`], [`Fault::Refused`] and [`Fault::Offline`] apply. Its sockets hold about 10
+    /// kB, so a sender notices within seconds that nothing is read any more.
     pub(crate) fn of_bytes(server: SocketAddr) -> Self {
         Self::passing(Passes::Bytes, server)
     }
 
     fn passing(passes: Passes, store: SocketAddr) -> Self {
-        // A port that stays free while it is closed.
+        // This port stays free while it is closed.
         let [port] = ports::free();
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let state = State {
@@ -124,7 +130,7 @@ impl FaultProxy {
         self.addr
     }
 
-    /// From when it returns, the fault holds.
+    /// Sets the fault; it applies when this returns.
     pub(crate) fn set(&self, fault: Fault) {
         let mut state = self.shared.lock();
         state.fault = fault;
@@ -142,7 +148,7 @@ impl FaultProxy {
         }
     }
 
-    /// What fault there is; [`Fault::Status`] ends by itself.
+    /// The current fault; [`Fault::Status`] ends by itself.
     pub(crate) fn fault(&self) -> Fault {
         self.shared.lock().fault
     }
@@ -151,7 +157,7 @@ impl FaultProxy {
         self.shared.lock().traffic
     }
 
-    /// Waits until the traffic is as wanted; panics at the deadline.
+    /// Waits until the traffic satisfies `wanted`; panics at the deadline.
     pub(crate) fn until(&self, what: &str, deadline: Duration, wanted: impl Fn(&Traffic) -> bool) -> Traffic {
         let state = self.shared.lock();
         let (state, _) =
@@ -160,7 +166,7 @@ impl FaultProxy {
         state.traffic
     }
 
-    /// Waits for any more traffic; `None`: there was none for so long.
+    /// Waits for more traffic; `None` if there was none within `patience`.
     pub(crate) fn wait_for_more(&self, patience: Duration) -> Option<Traffic> {
         let state = self.shared.lock();
         let before = state.traffic;
@@ -169,7 +175,7 @@ impl FaultProxy {
         (!waited.timed_out()).then_some(state.traffic)
     }
 
-    /// A connection makes it look at the state.
+    /// A new connection makes the listener look at the state.
     fn wake_listener(&self) {
         TcpStream::connect(self.addr).ok();
     }
@@ -178,7 +184,7 @@ impl FaultProxy {
 impl Drop for FaultProxy {
     fn drop(&mut self) {
         let workers = {
-            // A worker that panicked has poisoned it; that is told elsewhere.
+            // A panicking worker has poisoned the lock; the panic is reported elsewhere.
             let mut state = self.shared.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             state.over = true;
             state.cut_all();
@@ -222,8 +228,8 @@ impl Shared {
             }
             let listener = TcpListener::bind(addr).unwrap();
             if self.passes == Passes::Bytes {
-                // The kernel keeps megabytes for a client on loopback, as much as its large segments ask for. Connections have these
-                // from the socket that listens.
+                // The kernel buffers megabytes for a client on loopback, as its large segments
+                // require. Connections inherit buffer sizes from the listening socket.
                 setsockopt(&listener, sockopt::RcvBuf, &(8 << 10)).unwrap();
                 setsockopt(&listener, sockopt::TcpMaxSeg, &1400).unwrap();
             }
@@ -241,7 +247,7 @@ impl Shared {
         }
     }
 
-    /// `false`: no more of them.
+    /// Returns `false` when the listener has to stop.
     fn accept(self: &Arc<Self>, client: TcpStream) -> bool {
         let mut state = self.lock();
         if state.over || state.fault == Fault::Refused {
@@ -251,7 +257,8 @@ impl Shared {
         let id = state.traffic.connections;
         state.workers.retain(|worker| !worker.is_finished());
         self.changed.notify_all();
-        // The store is on loopback: it is there at once or not at all. Without it, the client's connection is closed.
+        // The server is on loopback: it answers at once or not at all. Without it, the client's
+        // connection is closed.
         let Ok(store) = TcpStream::connect(self.store) else { return true };
         let ends = [&client, &store].map(|stream| stream.try_clone().unwrap());
         state.open.insert(id, ends);
@@ -259,7 +266,7 @@ impl Shared {
             let (shared, client, store) =
                 (self.clone(), client.try_clone().unwrap(), store.try_clone().unwrap());
             move || {
-                // A connection that ends in the middle of something has ended.
+                // A connection that breaks in the middle of a message has simply ended.
                 match shared.passes {
                     Passes::Http => shared.requests(&client, &store).ok(),
                     Passes::Bytes => shared.bytes(&client, &store).ok(),
@@ -281,7 +288,7 @@ impl Shared {
         true
     }
 
-    /// Waits while nothing goes through.
+    /// Waits while nothing may pass.
     fn online(&self) -> io::Result<()> {
         self.wait_while(|fault| fault == Fault::Offline)
     }
@@ -297,7 +304,7 @@ impl Shared {
         Ok(())
     }
 
-    /// What a client sends, whatever it is.
+    /// Forwards a client's bytes of any protocol.
     fn bytes(&self, mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
         let mut buffer = vec![0; 4 << 10];
         loop {
@@ -374,7 +381,7 @@ impl Shared {
                         let n = room.map_or(bytes.len(), |room| bytes.len().min(room as usize));
                         self.pace(n)?;
                         self.online()?;
-                        // Counted first: who has an answer finds all of it counted.
+                        // Counted first, so that a client with an answer finds it counted.
                         self.count(|traffic| traffic.bytes += n as u64);
                         store.write_all(&bytes[..n])?;
                         passed += n as u64;
@@ -386,7 +393,7 @@ impl Shared {
         }
     }
 
-    /// Counts a request; what shall happen to it.
+    /// Counts a request and returns the fault that applies to it.
     fn begin_request(&self) -> Fault {
         let mut state = self.lock();
         state.traffic.requests += 1;
@@ -400,7 +407,7 @@ impl Shared {
         fault
     }
 
-    /// How many bytes may go at once: at a slow pace, a twentieth of a second's.
+    /// Bytes to forward at once: at a limited rate, a twentieth of a second's worth.
     fn piece(&self) -> usize {
         match self.lock().fault {
             Fault::Slow { bytes_per_second } => usize::try_from(bytes_per_second / 20).unwrap_or(usize::MAX),
@@ -408,7 +415,7 @@ impl Shared {
         }
     }
 
-    /// Waits until `bytes` more may go.
+    /// Waits until `bytes` more may pass.
     fn pace(&self, bytes: usize) -> io::Result<()> {
         let mut state = self.lock();
         let Fault::Slow { bytes_per_second } = state.fault else { return Ok(()) };
@@ -430,7 +437,7 @@ impl Shared {
     }
 }
 
-/// Takes a request's body.
+/// Reads and drops a request's body.
 fn take(head: &Head, from: &mut BufReader<&TcpStream>, mut client: &TcpStream) -> io::Result<()> {
     if head.get("expect").is_some() {
         client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
@@ -438,7 +445,7 @@ fn take(head: &Head, from: &mut BufReader<&TcpStream>, mut client: &TcpStream) -
     head.body().read(from, || usize::MAX, |_| Ok(()))
 }
 
-/// Answers a request as S3 does.
+/// Answers a request with an error, as S3 does.
 fn refuse(code: u16, head: &Head, mut client: &TcpStream) -> io::Result<()> {
     let (reason, name) = match code {
         400 => ("Bad Request", "KeyTooLongError"),

@@ -1,4 +1,4 @@
-//! A forward proxy as offices have them: nothing leaves but through it, and it wants a user and a password.
+//! A forward proxy as used in offices: the only way out, with user and password.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
@@ -11,7 +11,8 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use super::http1::Head;
 use super::ports;
 
-/// Serves `CONNECT` and requests in absolute form until it is dropped. Then all its connections are closed.
+/// Serves `CONNECT` and requests in absolute form until dropped. Dropping it closes all
+/// connections.
 #[derive(Debug)]
 pub(crate) struct ForwardProxy {
     addr: SocketAddr,
@@ -21,7 +22,7 @@ pub(crate) struct ForwardProxy {
 
 #[derive(Debug)]
 struct Shared {
-    /// The value of `Proxy-Authorization`.
+    /// Expected value of `Proxy-Authorization`.
     wanted: String,
     state: Mutex<State>,
 }
@@ -65,12 +66,13 @@ impl ForwardProxy {
         format!("http://{}", self.addr)
     }
 
-    /// Methods and targets of what was let through: `CONNECT host:port`, `PUT http://host:port/path`.
+    /// Methods and targets of the requests that passed: `CONNECT host:port`, `PUT
+    /// http://host:port/path`.
     pub(crate) fn passed(&self) -> Vec<String> {
         self.shared.lock().passed.clone()
     }
 
-    /// How many were sent away for want of user and password.
+    /// Number of requests refused for missing or wrong credentials.
     pub(crate) fn refused(&self) -> u64 {
         self.shared.lock().refused
     }
@@ -86,7 +88,7 @@ impl Drop for ForwardProxy {
             }
             std::mem::take(&mut state.workers)
         };
-        // Wakes the listener, which then finds that it is over.
+        // Wakes the listener, which then sees that it has to stop.
         TcpStream::connect(self.addr).ok();
         for worker in self.listener.take().into_iter().chain(workers) {
             worker.join().ok();
@@ -99,7 +101,7 @@ impl Shared {
         self.state.lock().unwrap()
     }
 
-    /// `false`: no more of them.
+    /// Returns `false` when the listener has to stop.
     fn accept(self: &Arc<Self>, client: TcpStream) -> bool {
         let mut state = self.lock();
         if state.over {
@@ -112,7 +114,7 @@ impl Shared {
         let worker = thread::spawn({
             let shared = self.clone();
             move || {
-                // A connection that ends in the middle of something has ended.
+                // A connection that breaks in the middle of a message has simply ended.
                 shared.serve(id, &client).ok();
                 for stream in shared.lock().open.remove(&id).into_iter().flatten() {
                     stream.shutdown(Shutdown::Both).ok();
@@ -125,21 +127,21 @@ impl Shared {
 
     fn serve(&self, id: u64, client: &TcpStream) -> io::Result<()> {
         let mut from = BufReader::new(client);
-        // The address that an absolute form named first; clients keep a connection for one.
+        // The host of the first absolute address; clients keep a connection for one host.
         let mut origin: Option<(String, TcpStream)> = None;
         thread::scope(|threads| {
             let ended = self.requests(id, client, &mut from, &mut origin, |back| {
                 threads.spawn(move || pass(back, client));
             });
             if let Some((_, server)) = &origin {
-                // It answers what it has got, and closes.
+                // The server answers what it received, and closes.
                 server.shutdown(if ended.is_ok() { Shutdown::Write } else { Shutdown::Both }).ok();
             }
             ended
         })
     }
 
-    /// Serves a connection; whom it has come to is then in `origin`. `answers` is called with that, once.
+    /// Serves a connection and stores its server in `origin`. Calls `answers` with it once.
     fn requests(
         &self,
         id: u64,
@@ -188,7 +190,7 @@ impl Shared {
         Ok(())
     }
 
-    /// `None`: nobody is there.
+    /// Connects to a server; `None` if it can't be reached.
     fn connect(&self, id: u64, host: &str) -> io::Result<Option<TcpStream>> {
         let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
         let Ok(server) = TcpStream::connect(with_port) else { return Ok(None) };
@@ -201,7 +203,7 @@ impl Shared {
     }
 }
 
-/// Passes answers back until there are no more.
+/// Forwards answers until the server closes.
 fn pass(mut from: TcpStream, mut to: &TcpStream) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(n) = from.read(&mut buffer) {

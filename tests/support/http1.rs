@@ -1,10 +1,11 @@
-//! As much of HTTP/1.1 as the tests need: to ask a store for what it holds, and to follow the requests that a proxy passes on.
+//! A small HTTP/1.1 parser and client: reads objects from a storage, and follows requests through a
+//! proxy.
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// No head that is met here is longer.
+/// Size limit of a head, in bytes.
 const HEAD_AT_MOST: u64 = 64 << 10;
 
 /// The head of a request or of an answer.
@@ -16,7 +17,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// `None` at the end of the connection.
+    /// Reads a head; `None` at the end of the connection.
     pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut lines = Vec::new();
         let mut from = from.take(HEAD_AT_MOST);
@@ -40,7 +41,7 @@ impl Head {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// As it goes over the wire.
+    /// The head in its wire format.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let lines: String = self.headers.iter().map(|(key, value)| format!("{key}: {value}\r\n")).collect();
         format!("{}\r\n{lines}\r\n", self.first).into_bytes()
@@ -56,17 +57,18 @@ impl Head {
     }
 }
 
-/// How long a body is.
+/// Length of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Body {
     /// In bytes.
     Length(u64),
-    /// Not said before.
+    /// Chunked transfer encoding.
     Chunked,
 }
 
 impl Body {
-    /// Hands on the body that follows a head, in pieces of at most `piece()` bytes, framing included.
+    /// Forwards the body that follows a head, in pieces of at most `piece()` bytes, including chunk
+    /// framing.
     pub(crate) fn read(
         self,
         from: &mut impl BufRead,
@@ -120,7 +122,7 @@ fn chunks(from: &mut impl BufRead, piece: &mut dyn FnMut() -> usize, to: To<'_>)
         let size = line.split(';').next().unwrap_or_default();
         match u64::from_str_radix(size, 16).map_err(|_| io::ErrorKind::InvalidData)? {
             0 => break,
-            // Two more end the line.
+            // Two bytes (CRLF) end the line.
             size => pieces(size + 2, from, piece, to)?,
         }
     }
@@ -129,7 +131,7 @@ fn chunks(from: &mut impl BufRead, piece: &mut dyn FnMut() -> usize, to: To<'_>)
     Ok(())
 }
 
-/// An answer, whole.
+/// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -137,11 +139,11 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Asks once, on a connection of its own. HTTP/1.0, so that no answer comes in chunks.
+/// Sends one request on a connection of its own. Uses HTTP/1.0, so that answers are not chunked.
 ///
 /// # Errors
 ///
-/// The connection is refused or cut, or nothing comes for ten seconds.
+/// The connection is refused or cut, or no data arrives for ten seconds.
 pub(crate) fn ask(
     addr: SocketAddr,
     method: &str,
@@ -173,7 +175,7 @@ pub(crate) fn ask(
     Ok(Answer { status: status.ok_or(io::ErrorKind::InvalidData)?, head, body })
 }
 
-/// A name as one segment of a target.
+/// Percent-encodes a name as one path segment.
 pub(crate) fn percent(name: &str) -> String {
     name.bytes()
         .map(|byte| match byte {

@@ -1,6 +1,6 @@
-//! Where the pages of `tests/pages` have what can be measured, as fractions of the picture.
+//! Positions of measurable parts in the pages of `tests/pages`, as fractions of the frame.
 
-/// A rectangle in fractions of the picture's width and height.
+/// A rectangle in fractions of the frame's width and height.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Region {
     pub(crate) x: f64,
@@ -14,25 +14,25 @@ impl Region {
         Self { x, y, width, height }
     }
 
-    /// The middle of it: half as wide and half as high.
+    /// The middle of the region: half as wide and half as high.
     pub(crate) fn middle(self) -> Self {
         Self::new(self.x + self.width / 4.0, self.y + self.height / 4.0, self.width / 2.0, self.height / 2.0)
     }
 }
 
-/// What can be read off a page.
+/// The measurable parts of a page.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layout {
-    /// Frame counters. Where there are several of one page, a picture in which they differ is torn.
+    /// Frame counters. If one page has several, a frame in which they differ is torn.
     pub(crate) counters: Vec<Region>,
-    /// The wall clock when the frame was drawn, in milliseconds, in 24 bits.
+    /// The wall clock at drawing time, in milliseconds, in 24 bits.
     pub(crate) wall: Option<Region>,
-    /// White while a beep sounds, else dark.
+    /// White during a beep, otherwise dark.
     pub(crate) flash: Option<Region>,
 }
 
 pub(crate) fn clock() -> Layout {
-    // The strip's rows in `clock.html`: fractions of a canvas of 0.21 of the height at 0.75.
+    // Rows of the strip in `clock.html`: fractions of a canvas of 0.21 of the height at 0.75.
     let row = |from: f64, to: f64| Region::new(0.05, 0.75 + 0.21 * from, 0.9, 0.21 * (to - from));
     Layout {
         counters: vec![row(0.52, 0.74)],
@@ -60,7 +60,7 @@ pub(crate) fn scroll() -> Layout {
     }
 }
 
-/// One synthetic picture (see `synthetic.rs`): a counter below, a flash above.
+/// One synthetic frame (see `synthetic.rs`): a counter at the bottom, a flash at the top.
 pub(crate) fn synthetic() -> Layout {
     Layout { counters: vec![SYNTHETIC_COUNTER], wall: Some(SYNTHETIC_WALL), flash: Some(SYNTHETIC_FLASH) }
 }
@@ -69,7 +69,7 @@ pub(crate) const SYNTHETIC_COUNTER: Region = Region::new(0.05, 0.7, 0.9, 0.1);
 pub(crate) const SYNTHETIC_WALL: Region = Region::new(0.05, 0.85, 0.9, 0.1);
 pub(crate) const SYNTHETIC_FLASH: Region = Region::new(0.1, 0.1, 0.4, 0.4);
 
-/// Nine synthetic videos; the first one's flash belongs to the sound.
+/// Nine synthetic videos; the first one's flash belongs to the audio.
 pub(crate) fn videos() -> Layout {
     let tile = |i: usize, part: Region| {
         Region::new(

@@ -1,4 +1,4 @@
-//! What a recording may have left behind: processes, display locks, sockets, directories.
+//! Finds leftovers of a recording: processes, display locks, sockets, directories.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -13,14 +13,14 @@ use nix::unistd::Pid;
 
 use super::processes::{self, Seen};
 
-/// Follows a recorder while it runs, so that afterwards everything it started is known.
+/// Follows a recorder while it runs, and so knows everything that it started.
 #[derive(Debug)]
 pub(crate) struct Watch {
     recorder: Followed,
     before: BTreeSet<PathBuf>,
 }
 
-/// Where programs put what should not stay: display locks and sockets, shared memory, temporary directories.
+/// Places of temporary things: display locks and sockets, shared memory, temporary directories.
 fn transient() -> BTreeSet<PathBuf> {
     let entries = |folder: &Path| {
         fs::read_dir(folder)
@@ -37,36 +37,36 @@ fn transient() -> BTreeSet<PathBuf> {
     let is_of_a_user =
         |folder: &PathBuf| folder.parent() == Some(Path::new("/run/user")) || is_users_run_dirs(folder);
     for folder in entries(Path::new("/run/user")).into_iter().chain(found.clone()).filter(is_of_a_user) {
-        // It stays; what is in it does not.
+        // The directory stays; its content does not.
         found.remove(&folder);
         found.extend(entries(&folder));
     }
     found
 }
 
-/// Whether a directory is the one in which a user's recorders keep what a crash may lose.
+/// Whether this is the directory of a user's run directories, which hold what a crash may lose.
 fn is_users_run_dirs(folder: &Path) -> bool {
     folder.parent() == Some(Path::new("/dev/shm"))
         && folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"weir-"))
 }
 
 impl Watch {
-    /// To be called before the recorder has done anything.
+    /// Starts to follow a recorder. Call it before the recorder has done anything.
     pub(crate) fn start(recorder: i32, before: BTreeSet<PathBuf>) -> Self {
         Self { recorder: Followed::start(recorder), before }
     }
 
-    /// What is there before a recorder is started.
+    /// The entries of temporary places before a recorder starts.
     pub(crate) fn before() -> BTreeSet<PathBuf> {
         transient()
     }
 
-    /// What it follows may go on, and is watched by somebody else.
+    /// Stops following; another watch takes over.
     pub(crate) fn forget(self) {
         self.recorder.end();
     }
 
-    /// Waits until a process has been seen that has this argument.
+    /// Waits until a process with this argument was seen.
     pub(crate) fn until_seen(&self, argument: &str) {
         let end = Instant::now() + Duration::from_secs(60);
         while !self.recorder.has_seen(argument) {
@@ -75,9 +75,9 @@ impl Watch {
         }
     }
 
-    /// To be called when the recorder has ended. Panics when anything of it is still there a minute later; ends what
-    /// it finds, so that the next test is not disturbed. `tidy` is run when its processes are gone; what that removes
-    /// does not count.
+    /// Call it when the recorder has ended. Panics if anything of it is still there a minute later,
+    /// and kills and removes it, so that the next test is not disturbed. Runs `tidy` once its
+    /// processes are gone; leftovers that `tidy` removes do not count.
     pub(crate) fn assert_nothing_left(self, tidy: impl FnOnce()) {
         self.assert_nothing_left_within(Duration::from_secs(60), tidy);
     }
@@ -88,7 +88,7 @@ impl Watch {
         let paths: BTreeSet<PathBuf> =
             family.values().flat_map(|seen| named_places(&seen.arguments)).collect();
 
-        // A killed recorder's children are told by the kernel and need a moment.
+        // The kernel signals a killed recorder's children; they need a moment to end.
         let deadline = Instant::now() + within;
         let mut alive = still(&family);
         while !alive.is_empty() && Instant::now() < deadline {
@@ -111,17 +111,18 @@ impl Watch {
     }
 }
 
-/// How often a look is taken at what runs. A process that lives for less than this is not seen; it leaves nothing. More often costs a
-/// twentieth of a core.
+/// Polling interval. A process that lives for less is not seen, and leaves nothing. A shorter
+/// interval costs a twentieth of a core.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// All recorders that are watched, by number, with what they started so far.
+/// All followed recorders, by number, with everything they started so far.
 static FOLLOWED: Mutex<BTreeMap<u64, (i32, Family)>> = Mutex::new(BTreeMap::new());
 
 /// A recorder's processes, by id and start.
 type Family = HashMap<(i32, u64), Seen>;
 
-/// A recorder that is watched. One thread looks for all of them: a look goes through every process of the machine.
+/// A followed recorder. One thread serves all of them: each look walks through every process of the
+/// machine.
 #[derive(Debug)]
 struct Followed(u64);
 
@@ -152,7 +153,8 @@ impl Followed {
     }
 }
 
-/// What a test that fails leaves running is killed: the recorders of a killed service go on, and would take the machine from others.
+/// Kills everything that a failed test leaves running: recorders outlive a killed service, and
+/// would take the machine from other tests.
 impl Drop for Followed {
     fn drop(&mut self) {
         let family = followed().remove(&self.0).map(|(_, family)| family).unwrap_or_default();
@@ -187,8 +189,8 @@ fn still(family: &HashMap<(i32, u64), Seen>) -> Vec<Seen> {
     processes::all().into_iter().filter(|seen| family.contains_key(&(seen.pid, seen.start))).collect()
 }
 
-/// The entries of temporary places that a command line names: `/tmp/x` for `--profile=/tmp/x/y`, and `/dev/shm/weir-0/x` for what is below
-/// it.
+/// The entries of temporary places in a command line: `/tmp/x` for `--profile=/tmp/x/y`, and
+/// `/dev/shm/weir-0/x` for paths below it.
 fn named_places(arguments: &[String]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for word in arguments.iter().flat_map(|argument| argument.split([' ', '='])) {
@@ -206,8 +208,8 @@ fn named_places(arguments: &[String]) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a path is the lock or the socket of a display whose server is one of the family or is gone. A socket without a lock is not a
-/// recorder's: its display has neither.
+/// Whether a path is the lock or socket of a display whose server belongs to the family or is gone.
+/// A socket without a lock is not a recorder's: its display has neither.
 fn orphaned_display(path: &Path, family: &HashMap<(i32, u64), Seen>) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let number = match path.parent() {

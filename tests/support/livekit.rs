@@ -23,10 +23,11 @@ use super::shared::for_the_run;
 use super::stores::{isolated, loopback, peer, start_server, which};
 use super::tool::Tool;
 
-/// What one call of a client may take: livekit-server asks for a recorder up to nine times before it gives up.
+/// Deadline of one client call: livekit-server asks for a recorder up to nine times before it gives
+/// up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What livekit-server's start may take beyond the port that it opens first.
+/// Deadline of livekit-server's start, after its first port is open.
 const START: Duration = Duration::from_secs(60);
 
 /// An API key and its secret.
@@ -38,15 +39,15 @@ pub(crate) struct Keys {
 
 impl Default for Keys {
     fn default() -> Self {
-        // LiveKit complains of secrets that are shorter than 32 characters.
+        // LiveKit rejects secrets shorter than 32 characters.
         Self { key: "testskey".to_owned(), secret: "secret-of-the-tests-which-is-long-enough".to_owned() }
     }
 }
 
-/// A Redis that keeps nothing on disk.
+/// A Redis without persistence.
 #[derive(Debug)]
 pub(crate) struct Redis {
-    // Killed before the directory goes.
+    // The process is killed before its directory is removed.
     server: Option<Tool>,
     port: u16,
     home: tempfile::TempDir,
@@ -65,21 +66,21 @@ impl Redis {
         loopback(self.port)
     }
 
-    /// The directory that it runs in; gone when it is.
+    /// Its working directory; removed when it is dropped.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// As the section `redis:` of livekit-server's configuration and of Weir's.
+    /// The section `redis:` for the configuration of livekit-server and Weir.
     pub(crate) fn config(&self) -> Value {
         json!({ "address": self.addr().to_string() })
     }
 
-    /// Kills it: connections are cut, new ones refused, and what it held is lost.
+    /// Kills it: connections are cut, new ones refused, and its data is lost.
     pub(crate) fn go_away(&mut self) {
         let Some(server) = self.server.take() else { return };
         server.signal(Signal::SIGKILL);
-        // The port is free again when it is gone, not when the signal is sent.
+        // The port is free again when the process is gone, not when the signal is sent.
         drop(server.finish(START));
     }
 
@@ -92,12 +93,12 @@ impl Redis {
         self.server = Some(start_server(&program, &arguments, self.home.path(), &[], loopback(self.port)));
     }
 
-    /// Freezes it: connections stay, nothing is answered.
+    /// Freezes it: connections stay open, nothing is answered.
     pub(crate) fn freeze(&self) {
         self.server.as_ref().expect("it runs").signal(Signal::SIGSTOP);
     }
 
-    /// Lets it go on.
+    /// Lets it continue.
     pub(crate) fn thaw(&self) {
         self.server.as_ref().expect("it runs").signal(Signal::SIGCONT);
     }
@@ -106,7 +107,7 @@ impl Redis {
 /// An unmodified livekit-server.
 #[derive(Debug)]
 pub(crate) struct LiveKitServer {
-    // Killed before the directory goes.
+    // The process is killed before its directory is removed.
     server: Option<Tool>,
     port: u16,
     keys: Keys,
@@ -114,7 +115,8 @@ pub(crate) struct LiveKitServer {
 }
 
 impl LiveKitServer {
-    /// The server of all tests, which knows [`Keys::default`] and the keys of services ([`service::keys`]).
+    /// The server of all tests, with [`Keys::default`] and the keys of services
+    /// ([`service::keys`]).
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<&LiveKitServer> = OnceLock::new();
         SHARED.get_or_init(|| {
@@ -127,7 +129,7 @@ impl LiveKitServer {
         Self::start_with(redis, Keys::default(), &[])
     }
 
-    /// `webhooks`: where it tells what happens, signed with the keys.
+    /// `webhooks`: address for its webhooks, which are signed with the keys.
     pub(crate) fn start_with(redis: &Redis, keys: Keys, webhooks: &[String]) -> Self {
         let home = tempfile::Builder::new().prefix("weir-livekit").tempdir().unwrap();
         let [port, rtc_tcp, rtc_udp] = ports::free();
@@ -141,8 +143,9 @@ impl LiveKitServer {
                 "node_ip": "127.0.0.1",
                 "use_external_ip": false,
                 "enable_loopback_candidate": true,
-                // Otherwise it listens at every address of the machine, calls each of them `node_ip`, and tells of one of them, as
-                // chance has it: datagrams that go where it tells may reach a socket that knows nobody.
+                // Without this it listens on every address of the machine, uses each as `node_ip`,
+                // and announces one of them at random: datagrams to the announced address may reach
+                // a socket that does not know the sender.
                 "ips": { "includes": ["127.0.0.1/32"] },
             },
             "redis": redis.config(),
@@ -159,21 +162,21 @@ impl LiveKitServer {
         server
     }
 
-    /// Kills it: connections are cut, and what it knew of its rooms is lost, but for what Redis has.
+    /// Kills it: connections are cut, and its state is lost, except for what is in Redis.
     pub(crate) fn go_away(&mut self) {
         let Some(server) = self.server.take() else { return };
         server.signal(Signal::SIGKILL);
-        // Its ports are free again when it is gone, not when the signal is sent.
+        // Its ports are free again when the process is gone, not when the signal is sent.
         drop(server.finish(START));
     }
 
-    /// Starts it again, at the same addresses and with the same keys.
+    /// Starts it again at the same addresses, with the same keys.
     pub(crate) fn come_back(&mut self) {
         let file = self.home.path().join("livekit.yaml");
         let arguments = ["--config".to_owned(), file.display().to_string()];
         let (program, address) = (peer("bin/livekit-server"), loopback(self.port));
         let mut server = start_server(&program, &arguments, self.home.path(), &[], address);
-        // It listens before it is registered with Redis; this it answers afterwards.
+        // It listens before it is registered with Redis; it answers this call afterwards.
         server.until("livekit-server is well", START, || {
             let answer = http1::ask(address, "GET", "/", &[], b"").ok()?;
             (answer.status == 200).then_some(())
@@ -189,17 +192,17 @@ impl LiveKitServer {
         loopback(self.port)
     }
 
-    /// The directory that it runs in; gone when it is.
+    /// Its working directory; removed when it is dropped.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// Where its APIs are: `http://127.0.0.1:…`
+    /// Address of its APIs: `http://127.0.0.1:…`
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr())
     }
 
-    /// Where participants join, and Weir does.
+    /// Address for participants and Weir.
     pub(crate) fn ws_url(&self) -> String {
         format!("ws://{}", self.addr())
     }
@@ -208,43 +211,44 @@ impl LiveKitServer {
         &self.keys
     }
 
-    /// Has a command of Weir's reach it, by its environment.
+    /// Points a Weir command to this server through its environment.
     pub(crate) fn reached_by(&self, weir: &mut Command) {
         self.reached_at(&self.ws_url(), weir);
     }
 
-    /// The same, by way of something that stands before it.
+    /// Points a Weir command to this server through a proxy at `url`.
     pub(crate) fn reached_at(&self, url: &str, weir: &mut Command) {
         let Keys { key, secret } = &self.keys;
         weir.env("LIVEKIT_URL", url).env("LIVEKIT_API_KEY", key).env("LIVEKIT_API_SECRET", secret);
     }
 
-    /// Freezes it: connections stay, nothing gets through.
+    /// Freezes it: connections stay open, nothing passes.
     pub(crate) fn freeze(&self) {
         self.server().signal(Signal::SIGSTOP);
     }
 
-    /// Lets it go on.
+    /// Lets it continue.
     pub(crate) fn thaw(&self) {
         self.server().signal(Signal::SIGCONT);
     }
 
-    /// Closes a room on everybody who is in it.
+    /// Closes a room and disconnects everybody in it.
     pub(crate) fn delete_room(&self, room: &str) {
         room_service(self, room, "DeleteRoom", &json!({ "room": room }));
     }
 
-    /// What it logged so far.
+    /// Its log so far.
     pub(crate) fn log(&self) -> String {
         self.server().stderr()
     }
 
-    /// Looks into what it logged so far, without a copy: after many tests it is much.
+    /// Gives a closure access to the log without a copy: after many tests it is large.
     pub(crate) fn look_into_log<T>(&self, look: impl FnOnce(&str) -> T) -> T {
         look(&self.server().log().lock().unwrap())
     }
 
-    /// Waits until an egress has a status; gives what a client has of it. Panics when it fails instead.
+    /// Waits until an egress has a status; returns it as a client gets it. Panics if the egress
+    /// fails instead.
     pub(crate) fn until_status(&self, weir: &mut Serve, client: Client, id: &str, status: &str) -> Value {
         until_egress(weir, (&self.url(), &self.keys), client, id, |found| {
             let is_failed =
@@ -254,13 +258,13 @@ impl LiveKitServer {
         })
     }
 
-    /// Asks its egress API: see [`ask`].
+    /// Calls its egress API: see [`ask`].
     pub(crate) fn ask(&self, client: Client, method: &str, request: &Value) -> Result<Value, Refusal> {
         ask(client, &self.url(), &self.keys, method, request)
     }
 }
 
-/// Calls a method of livekit-server's `RoomService` about a room; gives its answer.
+/// Calls a method of livekit-server's `RoomService` for a room; returns the answer.
 pub(crate) fn room_service(server: &LiveKitServer, room: &str, method: &str, body: &Value) -> Value {
     let grants =
         VideoGrants { room_admin: true, room_create: true, room: room.to_owned(), ..VideoGrants::default() };
@@ -270,7 +274,8 @@ pub(crate) fn room_service(server: &LiveKitServer, room: &str, method: &str, bod
     serde_json::from_slice(&answer.body).unwrap()
 }
 
-/// Calls a Twirp method of package `livekit`, in JSON, with a token of these grants. `method`: `RoomService/DeleteRoom`.
+/// Calls a Twirp method of package `livekit` in JSON, with a token of these grants. `method`:
+/// `RoomService/DeleteRoom`.
 fn twirp(
     addr: SocketAddr,
     keys: &Keys,
@@ -284,8 +289,9 @@ fn twirp(
     http1::ask(addr, "POST", &format!("/twirp/livekit.{method}"), &headers, body.to_string().as_bytes())
 }
 
-/// Waits until an egress is as `is_so` wants it, which is shown it as JSON over HTTP has it, with the names of the `.proto` file. Gives
-/// it as a client has it: a client is a program, which costs too much to be asked again and again.
+/// Waits until an egress satisfies `is_so`, which gets it as JSON from HTTP with the names of the
+/// `.proto` file. Returns it as a client gets it: clients are programs, and too expensive to poll
+/// with.
 ///
 /// `url` and `keys`: of an egress API, as for [`ask`].
 pub(crate) fn until_egress(
@@ -322,7 +328,7 @@ pub(crate) enum Client {
 impl Client {
     pub(crate) const ALL: [Self; 3] = [Self::Python, Self::Node, Self::Rust];
 
-    /// The program, with its script; `None`: it is none.
+    /// The program with its script; `None` for a client that is not a program.
     fn words(self) -> Option<(PathBuf, Vec<&'static str>)> {
         match self {
             Self::Python => Some((peer("python/bin/python"), vec!["-c", include_str!("../clients/call.py")])),
@@ -335,20 +341,20 @@ impl Client {
     }
 }
 
-/// What an API says when it won't.
+/// An error answer of an API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// Twirp's: `unavailable`
+    /// Twirp's code: `unavailable`
     pub(crate) code: String,
     pub(crate) message: String,
-    /// HTTP's; `None`: the client does not tell.
+    /// The HTTP status; `None` if the client does not show it.
     pub(crate) status: Option<u64>,
 }
 
-/// Calls one method of an egress API, livekit-server's or Weir's own, with a request as protobuf JSON. The answer is
-/// protobuf JSON, too.
+/// Calls one method of an egress API, livekit-server's or Weir's own, with a request as protobuf
+/// JSON. The answer is protobuf JSON, too.
 ///
-/// `url`: `http://127.0.0.1:7880`. Panics when the client can't talk to it at all.
+/// `url`: `http://127.0.0.1:7880`. Panics if the client can't reach it.
 pub(crate) fn ask(
     client: Client,
     url: &str,
@@ -359,7 +365,7 @@ pub(crate) fn ask(
     let Some((program, words)) = client.words() else { return rust::ask(url, keys, method, request) };
     let home = tempfile::Builder::new().prefix("weir-client").tempdir().unwrap();
     let mut command = isolated(program, home.path());
-    // Node.js looks for modules in the working directory's `node_modules`.
+    // Node.js looks for modules in the `node_modules` of the working directory.
     command
         .args(words)
         .args([url, &keys.key, &keys.secret, method, &request.to_string()])

@@ -30,16 +30,16 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::signal_proxy::both_sides;
 
-/// What happens on the way, in both directions.
+/// Network conditions, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Weather {
-    /// Of datagrams, 0 to 1.
+    /// Share of lost datagrams, 0 to 1.
     pub(crate) loss: f64,
-    /// Each datagram is late by a time of its own up to this: they overtake one another.
+    /// Largest delay of a datagram. Delays are random, so datagrams overtake one another.
     pub(crate) jitter: Duration,
-    /// Nothing gets through, neither datagrams nor what is on the websocket, which stays open.
+    /// Nothing passes: no datagrams, and nothing on the websocket, which stays open.
     pub(crate) cut: bool,
-    /// Of what the server sends, sender reports are lost, all of them.
+    /// Drops all sender reports of the server.
     pub(crate) unreported: bool,
 }
 
@@ -57,12 +57,12 @@ impl Weather {
     }
 }
 
-/// Listens on loopback until it is dropped.
+/// Listens on loopback until dropped.
 #[derive(Debug)]
 pub(crate) struct LossyLink {
     addr: SocketAddr,
     weather: watch::Sender<Weather>,
-    /// Sender reports that were kept back.
+    /// Number of dropped sender reports.
     kept_back: Arc<AtomicUsize>,
     end: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -74,7 +74,7 @@ impl LossyLink {
         Self::start_beside(server, weather, Beside::Nothing)
     }
 
-    /// The same, with the server's own addresses for TCP told on.
+    /// The same, with the server's TCP candidates passed on.
     pub(crate) fn start_beside_tcp(server: String, weather: Weather) -> Self {
         Self::start_beside(server, weather, Beside::Tcp)
     }
@@ -114,7 +114,7 @@ impl LossyLink {
         self.weather.send_replace(weather);
     }
 
-    /// How many sender reports were kept back.
+    /// Number of dropped sender reports.
     pub(crate) fn kept_back(&self) -> usize {
         self.kept_back.load(Ordering::Relaxed)
     }
@@ -129,12 +129,12 @@ impl Drop for LossyLink {
     }
 }
 
-/// Until the cable is in.
+/// Waits until the cable is plugged in.
 async fn connected(weather: &mut watch::Receiver<Weather>) {
     drop(weather.wait_for(|weather| !weather.cut).await);
 }
 
-/// One participant's websocket, and the datagrams that belong to it.
+/// Forwards one participant's websocket and its datagrams.
 async fn pass_on(
     stream: TcpStream,
     server: String,
@@ -147,7 +147,7 @@ async fn pass_on(
         connected(&mut weather).await;
         let mut changed = weather.clone();
         tokio::select! {
-            // Looks at the weather again.
+            // Re-reads the network conditions.
             _ = changed.changed() => {}
             message = client.next() => match message {
                 Some(Ok(Message::Binary(bytes))) => {
@@ -169,14 +169,15 @@ async fn pass_on(
     }
 }
 
-/// The ways to the server that lead past the link.
+/// Candidates of the server that bypass the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beside {
     Nothing,
     Tcp,
 }
 
-/// A socket of the link's own for each address of the server, and one where the server finds the participant.
+/// One socket of the link for each address of the server, and one at which the server finds the
+/// participant.
 struct Relays {
     far: Arc<UdpSocket>,
     weather: watch::Receiver<Weather>,
@@ -198,8 +199,8 @@ impl Relays {
         }
     }
 
-    /// What a participant says, with the link's address in place of its own; `None` where nothing is left. A server that knows no
-    /// address of somebody does not always answer them.
+    /// Replaces the participant's address by the link's in its message; `None` if nothing is left.
+    /// A server that knows no address of a participant does not always answer.
     fn readdress(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut said = proto::SignalRequest::decode(bytes).unwrap();
         match &mut said.message {
@@ -212,7 +213,8 @@ impl Relays {
         Some(said.encode_to_vec())
     }
 
-    /// A participant's candidate as one of the link's; `None` for one that is not at this machine's own address, or not of UDP.
+    /// Rewrites a participant's candidate to the link; `None` if it is not at this machine's own
+    /// address, or not UDP.
     fn ours(&self, line: &str) -> Option<String> {
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let is_ours = words.get(2)?.eq_ignore_ascii_case("udp") && words.get(4)? == "127.0.0.1";
@@ -220,7 +222,8 @@ impl Relays {
         is_ours.then(|| words.join(" "))
     }
 
-    /// What the server says, with the link's addresses in it; `None` for an address that it has no way to.
+    /// Rewrites the server's message to the link's addresses; `None` for an address that the link
+    /// can't reach.
     fn rewrite(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut said = proto::SignalResponse::decode(bytes).unwrap();
         match &mut said.message {
@@ -260,14 +263,14 @@ impl Relays {
     }
 }
 
-/// A socket on loopback, had without a wait; within a runtime.
+/// Binds a socket on loopback without waiting; needs a runtime.
 fn bound() -> UdpSocket {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     UdpSocket::from_std(socket).unwrap()
 }
 
-/// Puts what `each` makes of the candidate in its place; `None` where that is nothing.
+/// Replaces the candidate by the result of `each`; `None` if that is `None`.
 fn in_trickle(trickle: &mut proto::TrickleRequest, each: impl FnOnce(&str) -> Option<String>) -> Option<()> {
     let mut init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).unwrap();
     init["candidate"] = each(init["candidate"].as_str().unwrap_or_default())?.into();
@@ -275,7 +278,7 @@ fn in_trickle(trickle: &mut proto::TrickleRequest, each: impl FnOnce(&str) -> Op
     Some(())
 }
 
-/// Puts what `each` makes of a candidate in its place, and leaves those out of which that is nothing.
+/// Replaces each candidate by the result of `each`, and drops candidates without a result.
 fn in_description(description: &mut proto::SessionDescription, mut each: impl FnMut(&str) -> Option<String>) {
     let line = |line: &str| match line.strip_prefix("a=") {
         Some(candidate) if candidate.starts_with("candidate:") => {
@@ -323,11 +326,11 @@ async fn carry(
         let delay = jitter.mul_f64(chance.random::<f64>());
         let (near, far) = (Arc::clone(&near), Arc::clone(&far));
         late.spawn(async move {
-            // Without a delay all stay in order.
+            // Without delays, datagrams stay in order.
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            // A socket that is full loses what it is given, as networks do.
+            // A full socket drops datagrams, as networks do.
             match target {
                 Some(participant) => drop(near.send_to(&bytes, participant).await),
                 None => drop(far.send_to(&bytes, server).await),
@@ -336,7 +339,8 @@ async fn carry(
     }
 }
 
-/// What a datagram of RTCP begins with is not encrypted (RFC 3711 §3.4): version 2, type 200 (RFC 3550 §6.4.1).
+/// The first bytes of an RTCP datagram are not encrypted (RFC 3711 §3.4): version 2, type 200 (RFC
+/// 3550 §6.4.1).
 fn is_sender_report(datagram: &[u8]) -> bool {
     matches!(datagram, [first, 200, ..] if first >> 6 == 2)
 }

@@ -1,4 +1,4 @@
-//! What a recording holds: read out of the media, by a decoder that is not ours (ffmpeg).
+//! Measures recordings with an independent decoder (ffmpeg).
 
 pub(crate) mod audio;
 pub(crate) mod frames;
@@ -11,12 +11,12 @@ use std::time::SystemTime;
 
 use super::tool::{run, succeed};
 
-/// What ffprobe says of a container.
+/// ffprobe's description of a container.
 #[derive(Debug, Clone)]
 pub(crate) struct Probe {
-    /// Seconds, of the container.
+    /// Duration of the container in seconds.
     pub(crate) duration: f64,
-    /// The earliest time in it, in seconds; what is measured here counts from it.
+    /// The earliest timestamp in seconds; measured times count from it.
     pub(crate) start: f64,
     pub(crate) streams: Vec<Stream>,
 }
@@ -32,15 +32,16 @@ pub(crate) struct Stream {
     pub(crate) color_space: String,
     pub(crate) color_range: String,
     pub(crate) sample_rate: String,
-    /// Seconds; where the container says it.
+    /// Seconds, if the container has it.
     pub(crate) duration: Option<f64>,
 }
 
-/// A file as it was at one time: its length, and when it was last written.
+/// A version of a file: path, length and time of the last write.
 type Version = (PathBuf, u64, SystemTime);
 
 impl Probe {
-    /// Several measurements of one file need it. It is asked for once, as ffprobe takes a fifth of a second to start.
+    /// Probes a file once and caches the result: ffprobe takes 0.2 s to start, and several
+    /// measurements of one file need it.
     pub(crate) fn of(path: &Path) -> Self {
         static KNOWN: LazyLock<Mutex<HashMap<Version, Probe>>> = LazyLock::new(Mutex::default);
         let Ok(about) = path.metadata() else { return Self::run(path) };
@@ -89,9 +90,10 @@ impl Probe {
     }
 }
 
-/// Decodes everything; panics at the first thing that a decoder complains about.
+/// Decodes everything; panics at the first decoder error.
 pub(crate) fn assert_decodable(path: &Path) {
-    // Pictures have the times at which they were drawn; a grid of the frame rate would put two of them at one point.
+    // Frames have the times at which they were drawn; a grid of the frame rate would put two of
+    // them at the same time.
     let times = ["-fps_mode", "passthrough", "-enc_time_base", "-1"];
     let args = [&["-v", "error", "-xerror", "-i", path.to_str().unwrap()], &times[..], &["-f", "null", "-"]]
         .concat();

@@ -1,4 +1,4 @@
-//! A small web server on loopback: the pages of `tests/pages`, and everything that can go wrong with one.
+//! A small web server on loopback for the pages of `tests/pages`, with faults.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,25 +21,25 @@ pub(crate) struct PageServer {
     address: Ipv4Addr,
     port: u16,
     shared: Arc<Shared>,
-    /// `None`: it is away.
+    /// `None` while the server is away.
     listening: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     files: Mutex<HashMap<String, PathBuf>>,
-    /// Paths that somebody asked for.
+    /// Requested paths.
     asked: Mutex<Vec<String>>,
     open: Mutex<Option<Vec<TcpStream>>>,
 }
 
 impl PageServer {
-    /// On loopback.
+    /// Listens on loopback.
     pub(crate) fn start() -> Self {
         Self::start_on(Ipv4Addr::LOCALHOST)
     }
 
-    /// On another address of this machine.
+    /// Listens on another address of this machine.
     pub(crate) fn start_on(address: Ipv4Addr) -> Self {
         let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -48,11 +48,11 @@ impl PageServer {
         Self { address, port, shared, listening }
     }
 
-    /// Listens no more, and hangs up on everybody.
+    /// Stops listening and closes all connections.
     pub(crate) fn go_away(&mut self) {
         let Some(listening) = self.listening.take() else { return };
         let open = self.shared.open.lock().unwrap().take();
-        // One more connection wakes the listener, which then finds that it is over.
+        // One more connection wakes the listener, which then sees that it has to stop.
         TcpStream::connect((self.address, self.port)).ok();
         listening.join().ok();
         for stream in open.into_iter().flatten() {
@@ -60,7 +60,7 @@ impl PageServer {
         }
     }
 
-    /// Listens again, on the same port.
+    /// Listens again on the same port.
     pub(crate) fn come_back(&mut self) {
         assert!(self.listening.is_none(), "it is not away");
         let listener = TcpListener::bind((self.address, self.port)).unwrap();
@@ -73,7 +73,7 @@ impl PageServer {
         self.shared.files.lock().unwrap().insert(path.to_owned(), file);
     }
 
-    /// Whether somebody has asked for a path.
+    /// Whether a path was requested.
     pub(crate) fn was_asked_for(&self, path: &str) -> bool {
         self.shared.asked.lock().unwrap().iter().any(|asked| asked == path)
     }
@@ -98,9 +98,10 @@ fn listen(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
             }
             let shared = shared.clone();
             thread::spawn(move || {
-                // A client that goes away in the middle of an answer is no concern of the server.
+                // A client that disconnects in the middle of an answer does not matter to the
+                // server.
                 answer(&stream, &shared).ok();
-                // The list of open streams holds it, too: dropping it would not close it.
+                // The list of open streams holds this stream, too: dropping it would not close it.
                 stream.shutdown(Shutdown::Both).ok();
             });
         }
@@ -122,7 +123,7 @@ fn answer(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     shared.asked.lock().unwrap().push(path.to_owned());
 
     if path == "/hang" {
-        // Until the browser or the server gives up.
+        // Holds the connection until the browser or the server gives up.
         return stream.read_to_end(&mut Vec::new()).map(drop);
     }
     if let Some(code) = path.strip_prefix("/status/") {
@@ -151,7 +152,7 @@ fn answer(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         Some("webm") => "video/webm",
         _ => "application/octet-stream",
     };
-    // Media elements ask for parts, and can only go back to the start of what comes in parts.
+    // Media elements request ranges, and can't seek back in a response without ranges.
     let Some((from, to)) = range else {
         return respond(stream, "200 OK", mime, "Accept-Ranges: bytes\r\n", &bytes);
     };

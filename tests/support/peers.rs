@@ -14,10 +14,11 @@ use super::ports;
 use super::shared::for_the_run;
 use super::tool::{Tool, command};
 
-/// How many tests of one run can have an application.
+/// Number of applications in nginx's configuration: the number of tests of one run that can have
+/// one.
 const APPLICATIONS: usize = 64;
 
-/// nginx as an RTMP server that writes what it receives to FLV files: one for all tests of a run.
+/// nginx as an RTMP server that writes received streams to FLV files: one for all tests of a run.
 #[derive(Debug)]
 struct Nginx {
     tool: Tool,
@@ -30,7 +31,7 @@ impl Nginx {
         let home = tempfile::Builder::new().prefix("weir-rtmp").tempdir().unwrap();
         let [port] = ports::free();
         let root = home.path().display();
-        // nginx knows applications by its configuration alone.
+        // nginx knows applications only from its configuration.
         let applications: String = (0..APPLICATIONS)
             .map(|number| {
                 let dir = home.path().join(number.to_string());
@@ -54,7 +55,7 @@ impl Nginx {
     }
 }
 
-/// An application of the RTMP server that is this test's own.
+/// One test's own application of the RTMP server.
 #[derive(Debug)]
 pub(crate) struct RtmpServer {
     nginx: &'static Nginx,
@@ -73,7 +74,7 @@ impl RtmpServer {
         SocketAddr::from(([127, 0, 0, 1], self.nginx.port))
     }
 
-    /// The server's directory, which goes with the run.
+    /// The server's directory; removed at the end of the run.
     pub(crate) fn home(&self) -> &Path {
         self.nginx.home.path()
     }
@@ -82,17 +83,17 @@ impl RtmpServer {
         self.url_in(&format!("live-{}", self.number), key)
     }
 
-    /// The address of a stream by way of something that stands before the server.
+    /// The address of a stream through a proxy at `addr`.
     pub(crate) fn url_at(&self, addr: SocketAddr, key: &str) -> String {
         format!("rtmp://{addr}/live-{}/{key}", self.number)
     }
 
-    /// The address of a stream in an application that there may not be.
+    /// The address of a stream in an application that may not exist.
     pub(crate) fn url_in(&self, application: &str, key: &str) -> String {
         format!("rtmp://127.0.0.1:{}/{application}/{key}", self.nginx.port)
     }
 
-    /// Where the file of a stream is, once the server has finished it. It stays until the end of the run.
+    /// The file of a stream, once the server has closed it. It stays until the end of the run.
     pub(crate) fn received(&self, key: &str) -> PathBuf {
         let file = self.nginx.home.path().join(self.number.to_string()).join(format!("{key}.flv"));
         let end = Instant::now() + Duration::from_secs(60);
@@ -109,17 +110,17 @@ impl RtmpServer {
     }
 }
 
-/// Whether a process has a file open; no event tells that it closes one of many.
+/// Whether a process has a file open; there is no event for the closing of a file.
 fn is_open_in(pid: i32, file: &Path) -> bool {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().filter_map(Result::ok);
     open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|target| target == file)
 }
 
-/// nginx with this configuration, in a directory, once it listens.
+/// Starts nginx with a configuration, in a directory; returns once it listens.
 pub(crate) fn nginx(home: &Path, configuration: &str, port: u16) -> Tool {
     let file = home.join("nginx.conf");
     std::fs::write(&file, configuration).unwrap();
-    // It dies with the thread that starts it, also when the tests are killed.
+    // nginx dies with the thread that starts it, also when the tests are killed.
     let mut nginx = command("setpriv");
     nginx.args(["--pdeathsig", "KILL", "--", "/usr/sbin/nginx", "-p"]).arg(home).arg("-c").arg(&file);
     let mut nginx = Tool::start(nginx, None);
@@ -128,7 +129,7 @@ pub(crate) fn nginx(home: &Path, configuration: &str, port: u16) -> Tool {
     nginx
 }
 
-/// nginx as an RTMP server that takes the first publisher, and turns away everybody who wants to publish later.
+/// nginx as an RTMP server that accepts the first publisher and rejects all others.
 #[derive(Debug)]
 pub(crate) struct RejectingRtmpServer {
     _nginx: Tool,
@@ -138,7 +139,7 @@ pub(crate) struct RejectingRtmpServer {
     _home: tempfile::TempDir,
 }
 
-/// Who asked whether they may publish.
+/// Publishers that asked for permission.
 #[derive(Debug, Default)]
 struct Asked {
     publishers: AtomicUsize,
@@ -156,7 +157,7 @@ impl RejectingRtmpServer {
                     if shared.is_over.load(Ordering::Relaxed) {
                         break;
                     }
-                    // nginx may go away in the middle.
+                    // nginx may disconnect in the middle.
                     answer_publisher(&stream, &shared).ok();
                 }
             }
@@ -178,7 +179,7 @@ impl RejectingRtmpServer {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// How many wanted to publish after the first one, and were turned away.
+    /// Number of rejected publishers.
     pub(crate) fn rejected(&self) -> usize {
         self.shared.publishers.load(Ordering::Relaxed).saturating_sub(1)
     }
@@ -187,12 +188,12 @@ impl RejectingRtmpServer {
 impl Drop for RejectingRtmpServer {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        // It waits for somebody.
+        // The listener waits for a connection.
         drop(TcpStream::connect(self.gate));
     }
 }
 
-/// Tells nginx that the first publisher may, and that others may not.
+/// Accepts the first publisher and rejects all others.
 fn answer_publisher(stream: &TcpStream, asked: &Asked) -> std::io::Result<()> {
     let mut from = BufReader::new(stream);
     let Some(head) = Head::read(&mut from)? else { return Ok(()) };
@@ -203,7 +204,7 @@ fn answer_publisher(stream: &TcpStream, asked: &Asked) -> std::io::Result<()> {
     write!(to, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 }
 
-/// srt-live-transmit as a listener that keeps what it receives.
+/// srt-live-transmit as a listener that writes the received stream to a file.
 #[derive(Debug)]
 pub(crate) struct SrtServer {
     receiver: Tool,
@@ -214,7 +215,8 @@ impl SrtServer {
     pub(crate) fn start() -> Self {
         let [port] = ports::free();
         let mut receiver = command("srt-live-transmit");
-        // What comes later than the latency allows is kept: on a busy machine the receiver itself is late.
+        // Packets later than the latency allows are kept: on a busy machine the receiver itself is
+        // late.
         let listener = format!("srt://127.0.0.1:{port}?mode=listener&tlpktdrop=no");
         receiver.args(["-a", "no", &listener, "file://con"]);
         let mut receiver = Tool::start(receiver, None);
@@ -230,7 +232,7 @@ impl SrtServer {
         format!("srt://127.0.0.1:{}?mode=caller&latency=200", self.port)
     }
 
-    /// What it received, as an MPEG-TS file. It ends by itself when the sender goes.
+    /// The received MPEG-TS file. The receiver ends by itself when the sender disconnects.
     pub(crate) fn received(mut self) -> (PathBuf, tempfile::TempDir) {
         if self.receiver.exit_within(Duration::from_secs(5)).is_none() {
             self.receiver.signal(Signal::SIGINT);

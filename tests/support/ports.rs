@@ -12,16 +12,17 @@ use nix::sys::socket::{
     AddressFamily, Shutdown, SockFlag, SockType, SockaddrIn, bind, setsockopt, shutdown, socket, sockopt,
 };
 
-/// The kernel takes the ports of outgoing connections, and those that are asked for as 0, from here on (Linux's default).
+/// The kernel picks ports of outgoing connections, and for port 0, from here on (Linux's default).
 const EPHEMERAL: u16 = 32768;
 const FIRST: u16 = 15000;
 
-/// Different ports of loopback on which nothing listens, and none of which the kernel gives away by itself: a server takes
-/// seconds from its first port to its last, and connects meanwhile. They are free for TCP and for UDP.
+/// Distinct loopback ports on which nothing listens, outside the kernel's ephemeral range: a server
+/// takes seconds from its first port to its last, and connects meanwhile. They are free for TCP and
+/// UDP.
 pub(crate) fn free<const N: usize>() -> [u16; N] {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let room = EPHEMERAL - FIRST;
-    // Test programs that run side by side begin at different places.
+    // Test programs that run side by side start at different ports.
     let start = (std::process::id() % u32::from(room)) as u16;
     let mut candidates = (0..room).filter_map(|_| {
         let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % room) % room;
@@ -30,24 +31,24 @@ pub(crate) fn free<const N: usize>() -> [u16; N] {
     std::array::from_fn(|_| candidates.next().expect("a port is free"))
 }
 
-/// A port of loopback on which nothing listens, and nothing will.
+/// A loopback port on which nothing listens, now or later.
 pub(crate) fn closed() -> u16 {
     let [port] = free();
     port
 }
 
-/// An address of this machine at which no web server listens.
+/// An address of this machine without a web server.
 pub(crate) fn nobody() -> String {
     format!("http://127.0.0.1:{}", closed())
 }
 
-/// Closes a listening socket, and stops the copies of it from listening.
+/// Closes a listening socket, and stops its copies in child processes from listening.
 pub(crate) fn stop_listening(listener: impl AsFd) {
     shutdown(listener.as_fd().as_raw_fd(), Shutdown::Both).expect("a listening socket");
 }
 
-/// Whether a port can be bound. The probe does not listen and allows others to bind the port, so that a child's copy of it
-/// does no harm.
+/// Whether a port can be bound. The probe does not listen and allows others to bind the port, so a
+/// child's copy of it does no harm.
 fn is_free(kind: SockType, port: u16) -> bool {
     let socket = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
     setsockopt(&socket, sockopt::ReuseAddr, &true).expect("any socket has this option");

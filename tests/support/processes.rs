@@ -1,10 +1,10 @@
-//! What runs: the recorder and everything it started, by group, with what it costs.
+//! Running processes of a recorder, by group, with their cost.
 
 use std::collections::HashSet;
 
 use procfs::process::{Process, all_processes};
 
-/// Which part of a recording a process belongs to.
+/// The part of a recording that a process belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Group {
     Recorder,
@@ -29,7 +29,8 @@ impl Group {
     }
 
     fn of(name: &str, arguments: &[String]) -> Self {
-        // Chromium's processes rewrite their argument list into one string, with other slashes in it.
+        // Chromium's processes rewrite their argument list into one string, with other slashes in
+        // it.
         let path = arguments.first().and_then(|path| path.split(' ').next()).unwrap_or(name);
         match path.rsplit('/').next().unwrap_or(path) {
             program if program.starts_with("chrom") => Self::Browser,
@@ -41,7 +42,7 @@ impl Group {
     }
 }
 
-/// One process at one moment. A pid may be used again; together with the start time it is unique.
+/// One process at one moment. A pid may be reused; together with the start time it is unique.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) pid: i32,
@@ -50,14 +51,15 @@ pub(crate) struct Seen {
     process_group: i32,
     pub(crate) group: Group,
     pub(crate) arguments: Vec<String>,
-    /// CPU seconds it has used.
+    /// Used CPU time in seconds.
     pub(crate) cpu: f64,
 }
 
 impl Seen {
     fn of(process: &Process, ticks: f64) -> Option<Self> {
         let stat = process.stat().ok()?;
-        // A zombie holds nothing but its number, and the kernel's own threads, children of process 2, nothing of ours.
+        // A zombie holds nothing but its number; the kernel's own threads are children of process
+        // 2.
         if stat.state == 'Z' || stat.state == 'X' || stat.ppid == 2 {
             return None;
         }
@@ -73,7 +75,7 @@ impl Seen {
         })
     }
 
-    /// Its proportional share of memory in bytes; 0 when it is gone or not ours to look at.
+    /// Proportional share of memory in bytes; 0 if it is gone or unreadable.
     pub(crate) fn pss(&self) -> u64 {
         let rollup = Process::new(self.pid).and_then(|process| process.smaps_rollup());
         let maps = rollup.map(|rollup| rollup.memory_map_rollup.0).unwrap_or_default();
@@ -81,20 +83,21 @@ impl Seen {
     }
 }
 
-/// Everything that runs and is no zombie.
+/// All running processes except zombies.
 pub(crate) fn all() -> Vec<Seen> {
     let ticks = procfs::ticks_per_second() as f64;
-    // Processes that end while they are looked at are left out.
+    // Processes that end during the walk are left out.
     all_processes().unwrap().filter_map(Result::ok).filter_map(|process| Seen::of(&process, ticks)).collect()
 }
 
-/// A process, its descendants, and what shares a process group with one of them (also a helper whose parent has ended).
+/// A process, its descendants, and all that share a process group with one of them (also a helper
+/// whose parent has ended).
 pub(crate) fn family(root: i32) -> Vec<Seen> {
     let all = all();
     family_among(&all, root).cloned().collect()
 }
 
-/// The same among processes that were looked at before.
+/// The same, from an earlier list of processes.
 pub(crate) fn family_among(all: &[Seen], root: i32) -> impl Iterator<Item = &Seen> {
     let mut members: HashSet<i32> = HashSet::from([root]);
     loop {

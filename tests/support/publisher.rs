@@ -1,6 +1,8 @@
-//! A participant that publishes known frames into a LiveKit room, so that what comes out can be compared frame by frame.
+//! A participant that publishes known frames into a LiveKit room, so that recordings can be
+//! compared frame by frame.
 //!
-//! It runs on a thread of its own, ends when it is dropped, and answers requests for key frames by beginning its frames anew.
+//! It runs on a thread of its own, ends when it is dropped, and answers key-frame requests by
+//! starting its frames anew.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -30,10 +32,10 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use super::livekit::LiveKitServer;
 use super::recorder::Recorder;
 
-/// What a room takes to answer on a busy machine.
+/// Deadline for a room's answer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What can be published.
+/// The codecs that can be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Codec {
     Opus,
@@ -51,7 +53,7 @@ impl Codec {
         matches!(self, Self::Opus | Self::Pcmu | Self::Pcma)
     }
 
-    /// Some frames of it, the first of them a key frame.
+    /// Some frames of the codec; the first is a key frame.
     pub(crate) fn frames(self) -> Vec<Vec<u8>> {
         const PICTURES: &str = "videotestsrc num-buffers=60 pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=30/1";
         const SOUND: &str = "audiotestsrc num-buffers=200 samplesperbuffer=960 wave=white-noise volume=0.2 ! audio/x-raw,rate=48000,channels=2";
@@ -74,7 +76,8 @@ impl Codec {
         })
     }
 
-    /// Four seconds of a tone of so many hertz (whole ones, so that it goes on when it begins anew); full scale is 1.
+    /// Four seconds of a tone of `hertz` (whole numbers, so that it loops without a jump); full
+    /// scale is 1.
     pub(crate) fn tone(self, hertz: u32, level: f64) -> Vec<Vec<u8>> {
         match self {
             Self::Opus => {
@@ -82,7 +85,7 @@ impl Codec {
                     "audiotestsrc num-buffers=250 samplesperbuffer=960 freq={hertz} volume={level} ! \
                      audio/x-raw,rate=48000,channels=1 ! opusenc bitrate=64000 ! appsink name=out"
                 ))
-                // Before, the encoder knows nothing yet.
+                // The encoder has no input before this.
                 .split_off(50)[..200]
                     .to_vec()
             }
@@ -90,7 +93,7 @@ impl Codec {
         }
     }
 
-    /// Four seconds of telephone sound.
+    /// Four seconds of telephone audio.
     fn audio(self, of: &str) -> Vec<Vec<u8>> {
         let encoder = if self == Self::Pcmu { "mulawenc" } else { "alawenc" };
         encoded_once(&format!(
@@ -99,12 +102,12 @@ impl Codec {
         ))
     }
 
-    /// Frames of this size, one key frame at the beginning.
+    /// Frames of this size, with one key frame at the beginning.
     pub(crate) fn h264_frames(width: u32, height: u32) -> Vec<Vec<u8>> {
         encoded_once(&h264(width, height))
     }
 
-    /// Of its RTP clock, from frame to frame.
+    /// Step of its RTP clock from frame to frame.
     const fn step(self) -> (u64, u64) {
         match self {
             Self::Opus => (960, 48_000),
@@ -115,7 +118,7 @@ impl Codec {
 
     fn rtc(self, is_redundant: bool) -> Rtc {
         let config = Rtc::builder().clear_codecs();
-        // Pictures come with sound, where there is some.
+        // Video comes with audio, if there is any.
         let config = match self {
             Self::Pcmu | Self::Pcma => config,
             _ => config.enable_opus(true, is_redundant),
@@ -142,7 +145,7 @@ fn h264(width: u32, height: u32) -> String {
     )
 }
 
-/// A second of pictures, the first three of them white, each to be decoded by itself.
+/// A second of frames, the first three of them white; each can be decoded by itself.
 pub(crate) fn flashing() -> Vec<Vec<u8>> {
     let frames = |pattern: &str, count: u32| {
         encoded_once(&format!(
@@ -153,7 +156,7 @@ pub(crate) fn flashing() -> Vec<Vec<u8>> {
     [frames("white", 3), frames("black", 27)].concat()
 }
 
-/// A second of sound, the first tenth of it a tone.
+/// A second of audio; the first tenth of it is a tone.
 pub(crate) fn beeping() -> Vec<Vec<u8>> {
     let audio = |wave: &str, count: u32| {
         encoded_once(&format!(
@@ -164,7 +167,8 @@ pub(crate) fn beeping() -> Vec<Vec<u8>> {
     [&audio("sine", 10)[..5], &audio("silence", 50)[..45]].concat()
 }
 
-/// As [`encoded`], once for all tests of the run that want the same frames: encoders take much of a machine that runs many tests.
+/// [`encoded`], cached for all tests of the run that want the same frames: encoders take much of a
+/// machine that runs many tests.
 pub(crate) fn encoded_once(pipeline: &str) -> Vec<Vec<u8>> {
     type Encoded = Arc<OnceLock<Vec<Vec<u8>>>>;
     static ALL: Mutex<BTreeMap<String, Encoded>> = Mutex::new(BTreeMap::new());
@@ -172,7 +176,7 @@ pub(crate) fn encoded_once(pipeline: &str) -> Vec<Vec<u8>> {
     frames.get_or_init(|| encoded(pipeline)).clone()
 }
 
-/// The buffers that come out of a pipeline at its `appsink name=out`.
+/// The buffers of a pipeline at its `appsink name=out`.
 pub(crate) fn encoded(pipeline: &str) -> Vec<Vec<u8>> {
     gst::init().unwrap();
     let pipeline = gst::parse::launch(pipeline).unwrap_or_else(|error| {
@@ -194,12 +198,12 @@ pub(crate) fn encoded(pipeline: &str) -> Vec<Vec<u8>> {
     frames
 }
 
-/// A frame as the units in it; of most codecs it is one. Start codes and delimiters are left out.
+/// The units of a frame; most codecs have one per frame. Start codes and delimiters are left out.
 pub(crate) fn units_of(frame: &[u8], codec: Codec) -> Vec<Vec<u8>> {
     let is_delimiter: fn(u8) -> bool = match codec {
         Codec::H264 => |header| header & 0x1f == 9,
         Codec::H265 => |header| (header >> 1) & 0x3f == 35,
-        // A temporal delimiter, which is empty, stays behind on the way.
+        // A temporal delimiter is empty and is dropped on the way.
         Codec::Av1 => return vec![frame.strip_prefix(&[0x12, 0]).unwrap_or(frame).to_vec()],
         _ => return vec![frame.to_vec()],
     };
@@ -208,23 +212,24 @@ pub(crate) fn units_of(frame: &[u8], codec: Codec) -> Vec<Vec<u8>> {
     let ends = starts.iter().skip(1).map(|start| start - 3).chain([frame.len()]);
     let unit = |(start, end): (&usize, usize)| {
         let unit = &frame[*start..end];
-        // The first zero of a start code of four bytes.
+        // The first zero of a four-byte start code.
         let zeros = unit.iter().rev().take_while(|byte| **byte == 0).count();
         unit[..unit.len() - zeros].to_vec()
     };
     starts.iter().zip(ends).map(unit).filter(|unit| !is_delimiter(unit[0])).collect()
 }
 
-/// What says which frame is sent when.
+/// Decides which frame is sent when.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Order {
-    /// One after the other, and from the first one where a key frame is asked for.
+    /// One after the other; a key-frame request starts over at the first one.
     InTurn,
-    /// The participant's clock. The track's own is faster by so many millionths: it makes more frames than there is time for.
+    /// By the participant's clock. The track's own clock is faster by `fast` millionths: it makes
+    /// more frames than there is time for.
     ByClock { fast: f64 },
 }
 
-/// What happens to a published track.
+/// Commands for a published track.
 enum Ask {
     Publish {
         codec: Codec,
@@ -233,11 +238,11 @@ enum Ask {
         sid: oneshot::Sender<String>,
     },
     Vanish,
-    /// `done`: a channel of the standard library, as tests wait for it within runtimes, too.
+    /// `done`: a channel of the standard library, as tests wait for it inside runtimes, too.
     Mute {
         sid: String,
         muted: bool,
-        /// Whether the server is told.
+        /// Whether the server is notified.
         is_told: bool,
         done: std::sync::mpsc::Sender<()>,
     },
@@ -248,7 +253,7 @@ enum Ask {
     },
 }
 
-/// Frames that were sent of a track, in order.
+/// Sent frames of a track, in order.
 pub(crate) type Sent = Arc<Mutex<Vec<Arc<[u8]>>>>;
 
 /// A participant that publishes tracks of one codec.
@@ -270,7 +275,7 @@ impl Publisher {
         Self::join_as(server, room, identity, codec, "standard")
     }
 
-    /// The same, as a kind of participant: `agent`.
+    /// The same, with a participant kind: `agent`.
     pub(crate) fn join_as(
         server: &LiveKitServer,
         room: &str,
@@ -281,7 +286,7 @@ impl Publisher {
         Self::join_with(server, room, identity, codec, kind, false)
     }
 
-    /// The same, with each packet of Opus sent a second time, in the next one (RFC 2198).
+    /// The same, with each Opus packet sent a second time in the next one (RFC 2198).
     pub(crate) fn join_redundant(server: &LiveKitServer, room: &str, identity: &str) -> Self {
         Self::join_with(server, room, identity, Codec::Opus, "standard", true)
     }
@@ -323,18 +328,18 @@ impl Publisher {
         Self { asks: Some(asks), sent, thread: Some(thread) }
     }
 
-    /// Publishes a track that sends these frames again and again; gives its sid.
+    /// Publishes a track that repeats these frames; returns its sid.
     pub(crate) fn publish(&self, codec: Codec, frames: Vec<Vec<u8>>) -> String {
         self.publish_so(codec, frames, Order::InTurn)
     }
 
-    /// The same, but which frame is sent the participant's clock says alone, however late it is and whoever asks for a key frame:
-    /// frames of two tracks that have the same place in time are sent together.
+    /// The same, but the participant's clock alone selects the frame, however late it is and
+    /// whoever requests a key frame: frames of two tracks for the same time are sent together.
     pub(crate) fn publish_by_clock(&self, codec: Codec, frames: Vec<Vec<u8>>) -> String {
         self.publish_so(codec, frames, Order::ByClock { fast: 0.0 })
     }
 
-    /// The same, by a crystal that is faster by so many millionths.
+    /// The same, with a clock that is faster by `fast` millionths.
     pub(crate) fn publish_by_fast_clock(&self, codec: Codec, frames: Vec<Vec<u8>>, fast: f64) -> String {
         self.publish_so(codec, frames, Order::ByClock { fast })
     }
@@ -345,14 +350,16 @@ impl Publisher {
         published.blocking_recv().expect("the track is published")
     }
 
-    /// Mutes a track, or un-mutes it. Waits until the participant has done so: on a busy machine it would otherwise do both at once.
+    /// Mutes or unmutes a track. Waits until it is done: on a busy machine the participant would
+    /// otherwise do both at once.
     pub(crate) fn mute(&self, sid: &str, muted: bool) {
         let (done, is_done) = std::sync::mpsc::channel();
         self.ask(Ask::Mute { sid: sid.to_owned(), muted, is_told: true, done });
         is_done.recv_timeout(PATIENCE).expect("the track is muted or not");
     }
 
-    /// Sends nothing of a track, or goes on, without a word to anybody: as where the network loses everything. Its clock goes on.
+    /// Stops or resumes sending a track silently, as if the network lost everything. Its clock
+    /// continues.
     pub(crate) fn pause(&self, sid: &str, paused: bool) {
         let (done, is_done) = std::sync::mpsc::channel();
         self.ask(Ask::Mute { sid: sid.to_owned(), muted: paused, is_told: false, done });
@@ -366,18 +373,18 @@ impl Publisher {
         is_done.recv_timeout(PATIENCE).expect("the frames are replaced");
     }
 
-    /// Is gone without a word to anybody: no goodbye, and nothing more is sent.
+    /// Disappears without a goodbye; nothing more is sent.
     pub(crate) fn vanish(self) {
         self.ask(Ask::Vanish);
     }
 
-    /// What was sent of a track so far.
+    /// The frames of a track sent so far.
     pub(crate) fn sent(&self, sid: &str) -> Vec<Arc<[u8]>> {
         let sent = Arc::clone(&locked(&self.sent)[sid]);
         locked(&sent).clone()
     }
 
-    /// Has a recorder wait until so many more frames of a track have been sent.
+    /// Waits until `count` more frames of a track have been sent.
     #[track_caller]
     pub(crate) fn until_sent(&self, recorder: &mut Recorder, sid: &str, more: usize) {
         let all = self.sent(sid).len() + more;
@@ -412,7 +419,8 @@ struct Participant {
     sending: Side,
     receiving: Side,
     is_redundant: bool,
-    /// The offer of a track's section, and who waits for its answer to have the track's sid.
+    /// The offer of a track's section, and the channel that waits for its answer with the track's
+    /// sid.
     pending: Option<(SdpPendingOffer, oneshot::Sender<String>, String)>,
     waiting: Vec<Waiting>,
     tracks: Vec<Track>,
@@ -420,7 +428,7 @@ struct Participant {
     epoch: Instant,
 }
 
-/// A track that the server has still to take.
+/// A track that the server has not accepted yet.
 struct Waiting {
     cid: String,
     codec: Codec,
@@ -445,9 +453,9 @@ struct Track {
     codec: Codec,
     mid: Mid,
     frames: Vec<Vec<u8>>,
-    /// Since when frames are counted that are sent by the clock.
+    /// Start of counting the frames sent by the clock.
     epoch: Option<Instant>,
-    /// From one frame to the next, by the participant's clock.
+    /// Frame duration by the participant's clock.
     period: Duration,
     next: usize,
     ticks: u64,
@@ -483,7 +491,7 @@ impl Side {
         self.rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
     }
 
-    /// Gives when it wants to be asked again, and the sections of which key frames are wanted.
+    /// Returns the next deadline, and the sections for which key frames are requested.
     fn drain(&mut self, wanted: &mut Vec<Mid>) -> Instant {
         loop {
             match self.rtc.poll_output().unwrap() {
@@ -548,7 +556,7 @@ impl Participant {
                         }
                     }
                     Some(Ok(_)) => {}
-                    // The room is gone.
+                    // The room is closed.
                     Some(Err(_)) | None => return,
                 },
                 Ok((len, from)) = self.sending.udp.recv_from(&mut first) => self.sending.receive(from, &first[..len]),
@@ -576,13 +584,13 @@ impl Participant {
         for track in self.tracks.iter_mut().filter(|track| track.due <= now) {
             let (step, rate) = track.codec.step();
             if track.muted {
-                // Its clock goes on.
+                // The clock continues.
                 while track.due <= now {
                     (track.due, track.ticks) = (track.due + track.period, track.ticks + step);
                 }
                 continue;
             }
-            // The moment it belongs to, which a sender report tells of, is when it was due.
+            // A sender report describes the due time of a frame.
             let moment = track.due;
             (track.due, track.ticks) = (track.due + track.period, track.ticks + step);
             let Some(writer) = self.sending.rtc.writer(track.mid) else { continue };
@@ -596,7 +604,7 @@ impl Participant {
             let time = MediaTime::new(track.ticks, str0m::media::Frequency::new(rate as u32).unwrap());
             writer.write(pt, moment, time, Arc::clone(&frame)).unwrap();
             locked(&track.sent).push(frame);
-            // One written, everything taken out: so str0m wants it.
+            // str0m wants all output taken after each write.
             let mut wanted = Vec::new();
             self.sending.drain(&mut wanted);
             if wanted.contains(&track.mid) {
@@ -607,7 +615,7 @@ impl Participant {
 
     async fn on_ask(&mut self, ask: Ask) {
         match ask {
-            // Who is gone does nothing.
+            // A participant that has disappeared does nothing.
             Ask::Vanish => {}
             Ask::Publish { codec, frames, order, sid } => {
                 let cid = format!("cid-{}", self.tracks.len() + self.waiting.len());
@@ -707,7 +715,7 @@ impl Participant {
                 };
                 let (step, rate) = codec.step();
                 let period = Duration::from_secs_f64(step as f64 / rate as f64 / (1.0 + fast / 1e6));
-                // A whole second later than the epoch or a multiple of it, so that all tracks have a frame there.
+                // The epoch plus a whole number of seconds, so that all tracks have a frame there.
                 let due = epoch.map_or_else(Instant::now, |epoch| {
                     epoch + Duration::from_secs(epoch.elapsed().as_secs() + 1)
                 });
@@ -731,7 +739,7 @@ impl Participant {
 
     async fn send(&mut self, request: Request) {
         let bytes = proto::SignalRequest { message: Some(request) }.encode_to_vec();
-        // A room that is gone is seen where messages are read.
+        // A closed room is noticed where messages are read.
         drop(self.socket.send(Message::Binary(bytes.into())).await);
     }
 }

@@ -1,5 +1,5 @@
-//! A participant that publishes by LiveKit's SDK for Python, which has the WebRTC of browsers in it: it encodes, paces and reports as
-//! they do.
+//! A participant that publishes with LiveKit's SDK for Python. The SDK contains the WebRTC of
+//! browsers, and encodes, paces and reports as browsers do.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use super::stores::{isolated, peer};
 use super::synthetic::Synthetic;
 use super::tool::{Tool, succeed};
 
-/// Coming into a room and publishing, on a busy machine.
+/// Deadline for joining and publishing on a busy machine.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(60);
-/// Of what is sent again and again; a flash and a beep at each full second.
+/// Length of the looped media, with a flash and a beep at each full second.
 const SECONDS: usize = 4;
 
-/// Sends a [`Synthetic`], 640x360 at 30 pictures a second, until it is dropped.
+/// Sends a [`Synthetic`], 640x360 at 30 fps, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct PythonPublisher {
     _program: Tool,
     _home: tempfile::TempDir,
-    /// Its tracks' sids.
+    /// The sids of its tracks.
     pub(crate) frame: String,
     pub(crate) audio: String,
 }
 
 impl PythonPublisher {
-    /// `codec`: by its name in the SDK, `VP8`, `H264`, `VP9` or `AV1`.
+    /// `codec`: its name in the SDK, `VP8`, `H264`, `VP9` or `AV1`.
     pub(crate) fn join(livekit: &LiveKitServer, room: &str, identity: &str, codec: &str) -> Self {
         let home = tempfile::Builder::new().prefix("weir-python").tempdir().unwrap();
         let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! The recorder, run as a person runs it.
+//! Runs the recorder as a person does.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -11,10 +11,10 @@ use super::processes::{self, Group, Seen};
 use super::slots;
 use super::tool::{Tool, command, command_with_signals, run};
 
-/// What a recording takes to begin on a machine that runs several.
+/// Deadline for the start of a recording on a machine that runs several.
 const STARTED_WITHIN: Duration = Duration::from_secs(120);
 
-/// A recorder that runs. Everything it starts is watched; see [`Watch`].
+/// A running recorder. Everything it starts is followed; see [`Watch`].
 #[derive(Debug)]
 pub(crate) struct Recorder {
     tool: Tool,
@@ -24,12 +24,12 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// `weir record --json` with more arguments, in a directory.
+    /// Runs `weir record --json` with more arguments in a directory.
     pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
         Self::start_with(dir, arguments, |_| {})
     }
 
-    /// The same, with an environment: `set` changes the command before it is run.
+    /// The same; `set` changes the command (its environment) before it is run.
     pub(crate) fn start_with(dir: &Path, arguments: &[&str], set: impl FnOnce(&mut Command)) -> Self {
         slots::assert_taken();
         let before = Watch::before();
@@ -50,19 +50,19 @@ impl Recorder {
         self.tool.signal(signal);
     }
 
-    /// Lets it run; panics when it ends before.
+    /// Lets it record for a while; panics if it ends before.
     pub(crate) fn runs_for(&mut self, time: Duration) {
         if let Some(status) = self.tool.exit_within(time) {
             panic!("the recorder ended ({status}):\n{}", self.tool.stderr());
         }
     }
 
-    /// Waits for its end; `None` when it still runs.
+    /// Waits for its exit; `None` if it still runs after `time`.
     pub(crate) fn exit_within(&mut self, time: Duration) -> Option<ExitStatus> {
         self.tool.exit_within(time)
     }
 
-    /// Waits until media is being written: until the work directory holds more than `bytes`.
+    /// Waits until media is written: until the work directory holds more than `bytes`.
     pub(crate) fn until_written(&mut self, bytes: u64) {
         let work = self.dir.join(".weir");
         let enough = || (size_of(&work) > bytes).then_some(());
@@ -75,37 +75,37 @@ impl Recorder {
         self.until_written(written + bytes);
     }
 
-    /// Waits until it says this in its log.
+    /// Waits until its log contains `what`.
     pub(crate) fn until_said(&mut self, what: &str) {
         let tool = &mut self.tool;
         let log = tool.log();
         tool.until(what, STARTED_WITHIN, || log.lock().unwrap().contains(what).then_some(()));
     }
 
-    /// Waits until something is so that no event tells of.
+    /// Polls until `look` returns something; for conditions without an event.
     pub(crate) fn until<T>(&mut self, what: &str, look: impl FnMut() -> Option<T>) -> T {
         self.tool.until(what, STARTED_WITHIN, look)
     }
 
-    /// The process of its browser, which leads all of that's.
+    /// The main process of its browser.
     pub(crate) fn browser(&self) -> i32 {
         let children = self.children(Group::Browser);
         let leads = |seen: &&Seen| !seen.arguments.iter().any(|argument| argument.starts_with("--type="));
         children.iter().find(leads).expect("the browser runs").pid
     }
 
-    /// Its children of a group.
+    /// Its child processes of a group.
     pub(crate) fn children(&self, group: Group) -> Vec<Seen> {
         processes::family(self.tool.pid()).into_iter().filter(|seen| seen.group == group).collect()
     }
 
-    /// Waits for its end, and asserts that nothing that it started or locked is left.
+    /// Waits for its exit, and asserts that no process, lock or directory is left.
     pub(crate) fn finish(self, deadline: Duration) -> Ended {
         self.finish_and(deadline, || {})
     }
 
-    /// Waits for the end of a recorder that can't clean up any more, has `tidy` do that, and asserts that then nothing
-    /// is left.
+    /// Waits for the exit of a recorder that can't clean up any more, runs `tidy` for it, and
+    /// asserts that nothing is left.
     pub(crate) fn finish_and(mut self, deadline: Duration, tidy: impl FnOnce()) -> Ended {
         let begin = Instant::now();
         let done = self.tool.finish(deadline);
@@ -126,15 +126,15 @@ impl Recorder {
     }
 }
 
-/// How a recorder ended, and what it said.
+/// Exit status and output of a recorder.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    /// The final `EgressInfo`; null where there was none.
+    /// The final `EgressInfo`; null if there was none.
     pub(crate) info: serde_json::Value,
     pub(crate) stdout: String,
     pub(crate) log: String,
-    /// From when its end was waited for.
+    /// Time between the call that waits for the exit, and the exit.
     pub(crate) took: Duration,
     pub(crate) dir: PathBuf,
     pub(crate) started: SystemTime,
@@ -151,7 +151,7 @@ impl Ended {
         self
     }
 
-    /// When it was over, as its result counts time.
+    /// End time of the result in nanoseconds.
     pub(crate) fn over_nanos(&self) -> u64 {
         let over = self.over.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         u64::try_from(over.as_nanos()).unwrap()
@@ -161,13 +161,13 @@ impl Ended {
         self.dir.join(name)
     }
 
-    /// A time of the result in seconds after the recorder was started.
+    /// A timestamp of the result in seconds after the recorder's start.
     pub(crate) fn since_start(&self, nanoseconds: &serde_json::Value) -> f64 {
         seconds_after(self.started, nanoseconds)
     }
 }
 
-/// A time of a result in seconds after a moment.
+/// A timestamp of a result in seconds after a moment.
 pub(crate) fn seconds_after(moment: SystemTime, nanoseconds: &serde_json::Value) -> f64 {
     let at: f64 = match nanoseconds {
         serde_json::Value::String(text) => text.parse().unwrap(),
@@ -176,12 +176,12 @@ pub(crate) fn seconds_after(moment: SystemTime, nanoseconds: &serde_json::Value)
     at / 1e9 - moment.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
-/// `weir` with any other arguments, run to its end in a directory.
+/// Runs `weir` with any other arguments to its end in a directory.
 pub(crate) fn weir(dir: &Path, arguments: &[&str]) -> super::tool::Finished {
     weir_with(dir, arguments, |_| {})
 }
 
-/// The same, with an environment: `set` changes the command before it is run.
+/// The same; `set` changes the command (its environment) before it is run.
 pub(crate) fn weir_with(
     dir: &Path,
     arguments: &[&str],
@@ -193,7 +193,7 @@ pub(crate) fn weir_with(
     Tool::start(command, None).finish(Duration::from_secs(120))
 }
 
-/// Bytes below a directory, without hidden files: they are room that is kept, and no media.
+/// Bytes below a directory, without hidden files: those are reserved room, not media.
 pub(crate) fn size_of(dir: &Path) -> u64 {
     let mut folders = vec![dir.to_owned()];
     let mut sum = 0;
@@ -214,7 +214,7 @@ pub(crate) fn page(name_and_query: &str) -> String {
     format!("file://{}/tests/pages/{name_and_query}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The version of the machine's programs that a figure depends on.
+/// The first line of a program's output, for example its version, on which a figure depends.
 pub(crate) fn first_line(program: &str, argument: &str) -> String {
     let done = run(program, &[argument], None);
     String::from_utf8_lossy(&done.stdout).lines().next().unwrap_or_default().to_owned()

@@ -1,6 +1,8 @@
-//! Participants in a real room, in a Chromium of their own; and who is to be seen and heard in a recording of it.
+//! Participants in a real room, in a Chromium of their own, and checks of who is visible and
+//! audible in a recording of it.
 //!
-//! The participants' page is `web/src/publisher`: each shows a colour and a number and sounds a tone.
+//! The participants' page is `web/src/publisher`: each shows a colour and a number and plays a
+//! tone.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,11 +23,11 @@ use super::measure::frames::{Still, colour_distance};
 use super::page_server::PageServer;
 use super::tool::{Tool, command, run};
 
-/// Joining and publishing, sixteen times, on a busy machine.
+/// Deadline for sixteen participants to join and publish on a busy machine.
 const JOINED_WITHIN: Duration = Duration::from_secs(120);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
-/// As the page has them where none are given: a participant's colour by its place.
+/// The page's default colours, by a participant's place.
 const PALETTE: [[u8; 3]; 9] = [
     [0xc0, 0x20, 0x20],
     [0x20, 0xa0, 0x20],
@@ -48,7 +50,7 @@ pub(crate) fn tone(number: u32) -> f64 {
     440.0 + 110.0 * f64::from(number - 1)
 }
 
-/// A built page of `web/dist-test`, with its assets; served under its name: `/publisher/`.
+/// Serves a built page of `web/dist-test` with its assets under its name: `/publisher/`.
 pub(crate) fn serve(pages: &PageServer, name: &str) {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("web/dist-test").join(name);
     let index = root.join("index.html");
@@ -64,7 +66,7 @@ pub(crate) fn serve(pages: &PageServer, name: &str) {
     }
 }
 
-/// Participants of one room, on one page; the first is number 0 here and shows 1.
+/// Participants of one room on one page; the first is number 0 here and shows 1.
 #[derive(Debug)]
 pub(crate) struct Publishers {
     page: Page,
@@ -76,7 +78,8 @@ pub(crate) struct Publishers {
 }
 
 impl Publishers {
-    /// Joins them in the order of their identities. `options`: more of the page's query, such as `codec=h264&beep=1`.
+    /// Lets them join in the order of their identities. `options`: more of the page's query, such
+    /// as `codec=h264&beep=1`.
     pub(crate) fn join(
         livekit: &LiveKitServer,
         pages: &PageServer,
@@ -115,7 +118,7 @@ impl Publishers {
         publishers
     }
 
-    /// Has a participant do something: `camera(false)`, `shareScreen()`, `leave()`.
+    /// Calls a function of a participant's page: `camera(false)`, `shareScreen()`, `leave()`.
     pub(crate) fn act(&self, index: usize, call: &str) {
         let expression = format!("window.publishers.then((all) => all[{index}].{call}).then(() => true)");
         self.evaluate(&expression, ANSWER_WITHIN);
@@ -139,7 +142,8 @@ impl Publishers {
     }
 }
 
-/// The images that a recording takes each second and stores beside its file: what it shows while it runs.
+/// The images that a recording writes each second beside its file: its current content while it
+/// runs.
 #[derive(Debug)]
 pub(crate) struct Images {
     prefix: PathBuf,
@@ -152,7 +156,7 @@ impl Images {
         Self { prefix, next: 0 }
     }
 
-    /// The newest image, if it was not looked at before.
+    /// The newest image, unless it was returned before.
     pub(crate) fn newest(&mut self) -> Option<Still> {
         let path = |index: usize| PathBuf::from(format!("{}_{index:05}.jpeg", self.prefix.display()));
         let new = (self.next..).take_while(|index| path(*index).exists()).last()?;
@@ -161,7 +165,7 @@ impl Images {
     }
 }
 
-/// The audio that a recording has written so far of its one file, read while it runs.
+/// The audio that a recording has written so far to its one file, read while it runs.
 #[derive(Debug)]
 pub(crate) struct Hearing {
     dir: PathBuf,
@@ -169,15 +173,16 @@ pub(crate) struct Hearing {
 }
 
 impl Hearing {
-    /// A decoder is started for each look.
+    /// Minimum time between two looks: each starts a decoder.
     const EVERY: Duration = Duration::from_secs(1);
 
-    /// `dir`: that no other recording works in, or below.
+    /// `dir`: a directory of this recording alone.
     pub(crate) fn of(dir: PathBuf) -> Self {
         Self { dir, looked: None }
     }
 
-    /// The left channel, from the file's start. `None`: there is none yet, or the last look was less than a second ago.
+    /// The left channel from the file's start. `None` if there is none yet, or the last look was
+    /// less than a second ago.
     pub(crate) fn so_far(&mut self) -> Option<Vec<f32>> {
         if self.looked.is_some_and(|looked| looked.elapsed() < Self::EVERY) {
             return None;
@@ -186,20 +191,21 @@ impl Hearing {
         let file = recorded_below(&self.dir)?;
         let input = ["-v", "quiet", "-i", file.to_str().unwrap(), "-map", "0:a:0"];
         let output = ["-af", "aresample=async=1:first_pts=0,pan=mono|c0=c0", "-ar", "48000", "-f", "f32le"];
-        // What is being written may end anywhere, which is no error here.
+        // A file that is being written may end anywhere; this is not an error here.
         let bytes = run("ffmpeg", &[&input[..], &output[..], &["pipe:1"]].concat(), None).stdout;
         let samples: Vec<f32> =
             bytes.chunks_exact(4).map(|sample| f32::from_le_bytes(sample.try_into().unwrap())).collect();
         (!samples.is_empty()).then_some(samples)
     }
 
-    /// Whether so many seconds are written. `None`: not yet, or it was asked less than a second ago.
+    /// Whether `seconds` are written. `None` if not yet, or if the last look was less than a second
+    /// ago.
     pub(crate) fn has(&mut self, seconds: f64) -> Option<()> {
         (self.so_far()?.len() as f64 >= seconds * audio::RATE).then_some(())
     }
 }
 
-/// The file of a recording, as it is named while it grows: `file-0.recording.mp4`.
+/// The growing file of a recording: `file-0.recording.mp4`.
 fn recorded_below(dir: &Path) -> Option<PathBuf> {
     files_below(dir).into_iter().find(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -207,7 +213,7 @@ fn recorded_below(dir: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Every file below a directory; those that are removed meanwhile may be among them.
+/// Every file below a directory; files that are removed meanwhile may be among them.
 pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     let (mut folders, mut files) = (vec![dir.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -222,7 +228,7 @@ pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A token of somebody who publishes.
+/// A token for a publisher.
 pub(crate) fn token(livekit: &LiveKitServer, room: &str, identity: &str) -> String {
     let grants = VideoGrants { room_join: true, room: room.to_owned(), ..VideoGrants::default() };
     let keys = livekit.keys();
@@ -231,14 +237,14 @@ pub(crate) fn token(livekit: &LiveKitServer, room: &str, identity: &str) -> Stri
     token.to_jwt().unwrap()
 }
 
-/// The token of a recorder, as somebody else may have made it.
+/// A recorder's token, as another program may have made it.
 pub(crate) fn recorder_token(livekit: &LiveKitServer, room: &str, egress_id: &str) -> String {
     let keys = livekit.keys();
     let signer = Signer { key: keys.key.clone(), secret: Secret::new(keys.secret.clone()) };
     signer.recorder(room, egress_id).unwrap().expose().clone()
 }
 
-/// `devices`: who asks for a camera gets one that shows the time, and a microphone that beeps.
+/// `devices`: pages that ask for a camera get one that shows the time, and a microphone that beeps.
 fn chromium(profile: &Path, devices: bool) -> Tool {
     let mut chromium = command("setpriv");
     // It dies with the thread that starts it, also when the tests are killed.
@@ -275,25 +281,25 @@ pub(crate) fn grid(columns: usize, rows: usize) -> Vec<Region> {
     (0..columns * rows).map(cell).collect()
 }
 
-/// The number of the participant whose picture fills a tile, cut off where it does not fit; `None`: there is none whose number
-/// and colour go together.
+/// The number of the participant whose video fills a tile, cropped to it; `None` if number and
+/// colour do not match.
 pub(crate) fn who(still: &Still, tile: Region) -> Option<u32> {
     let number = number(still, picture_in(still, tile))?;
     let seen = still.colour(part(picture_in(still, tile), 0.48, 0.68, 0.04, 0.04));
     (number > 0 && is_near(seen, colour(number))).then_some(number)
 }
 
-/// Whether two colours are the same, but for what two codecs make of one.
+/// Whether two colours are equal within the error of two codecs.
 pub(crate) fn is_near(seen: [u8; 3], wanted: [u8; 3]) -> bool {
     colour_distance(seen, wanted) < 40
 }
 
-/// Where the whole picture of 16 to 9 would be whose middle fills a tile.
+/// The region of a complete 16:9 frame whose middle fills a tile.
 pub(crate) fn picture_in(still: &Still, tile: Region) -> Region {
     fitted(still, tile, f64::max)
 }
 
-/// Where the picture of 16 to 9 is that is shown whole in a tile.
+/// The region of a 16:9 frame that is shown completely in a tile.
 pub(crate) fn whole_in(still: &Still, tile: Region) -> Region {
     fitted(still, tile, f64::min)
 }
@@ -312,7 +318,7 @@ pub(crate) fn part(of: Region, x: f64, y: f64, width: f64, height: f64) -> Regio
     Region::new(of.x + of.width * x, of.y + of.height * y, of.width * width, of.height * height)
 }
 
-/// The number in a picture's bar: see `web/src/publisher/picture.ts`.
+/// The number in a frame's bar: see `web/src/publisher/picture.ts`.
 pub(crate) fn number(still: &Still, frame: Region) -> Option<u32> {
     let cell = |at: usize| {
         let cell = part(frame, 0.3 + 0.05 * at as f64, 0.4, 0.05, 0.2);
@@ -327,11 +333,11 @@ pub(crate) fn number(still: &Still, frame: Region) -> Option<u32> {
     is_even.then(|| bits[..5].iter().fold(0, |number, bit| number * 2 + u32::from(*bit)))
 }
 
-/// Which of participants 1 to `of` are heard from `from` to `to` seconds.
+/// Which of participants 1 to `of` are audible from `from` to `to` seconds.
 pub(crate) fn heard(samples: &[f32], from: f64, to: f64, of: u32) -> Vec<u32> {
     let part = |seconds: f64| ((seconds * audio::RATE) as usize).min(samples.len());
     let samples = &samples[part(from)..part(to)];
-    // Beside a tone there is nothing but what codecs add, and a sound that stumbles on a busy machine.
+    // Beside a tone there is only codec noise, and stuttering audio on a busy machine.
     let levels: Vec<f64> = (1..=of).map(|number| level(samples, tone(number))).collect();
     let loudest = levels.iter().copied().fold(0.03, f64::max);
     let is_heard = |number: &u32| {

@@ -1,4 +1,4 @@
-//! The service, run as an operator runs it, and asked as its callers ask.
+//! Runs the service as an operator does, and calls it as its callers do.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,12 +18,12 @@ use super::tool::{Finished, Tool, command_with_signals, succeed};
 const KEY: &str = "test-key";
 const SECRET: &str = "a-secret-that-is-long-enough-to-be-one";
 
-/// The keys that every service has, for a livekit-server that is to have the same.
+/// The keys of every service, for a livekit-server that should accept the same.
 pub(crate) fn keys() -> Keys {
     Keys { key: KEY.to_owned(), secret: SECRET.to_owned() }
 }
 
-/// A service that runs. Everything it starts is watched; see [`Watch`].
+/// A running service. Everything it starts is followed; see [`Watch`].
 #[derive(Debug)]
 pub(crate) struct Serve {
     tool: Tool,
@@ -32,7 +32,7 @@ pub(crate) struct Serve {
     configuration: PathBuf,
 }
 
-/// Those who ask a service over HTTP.
+/// An HTTP client of a service.
 #[derive(Debug)]
 pub(crate) struct Callers {
     runtime: Runtime,
@@ -49,27 +49,28 @@ pub(crate) struct Refused {
 }
 
 impl Serve {
-    /// `weir serve` in a directory, with its work in `work` there, and more lines of configuration.
+    /// Runs `weir serve` in a directory, with its work in `work` there, and with more lines of
+    /// configuration.
     pub(crate) fn start(dir: &Path, configuration: &str) -> Self {
         Self::start_with(dir, configuration, &[])
     }
 
-    /// The same with more of an environment.
+    /// The same, with environment variables.
     pub(crate) fn start_with(dir: &Path, configuration: &str, environment: &[(&str, &str)]) -> Self {
         let mut weir = command_with_signals(env!("CARGO_BIN_EXE_weir"));
         weir.envs(environment.iter().copied());
         Self::start_by(weir, dir, configuration)
     }
 
-    /// The same with limits of open files.
+    /// The same, with limits of open files.
     pub(crate) fn start_with_open_files(dir: &Path, configuration: &str, soft: u64, hard: u64) -> Self {
         let mut weir = command_with_signals("prlimit");
-        // It becomes the service: the process is the same.
+        // The shell becomes the service (`exec`): the process is the same.
         weir.arg(format!("--nofile={soft}:{hard}")).arg(env!("CARGO_BIN_EXE_weir"));
         Self::start_by(weir, dir, configuration)
     }
 
-    /// `weir` is a command that lacks its arguments.
+    /// `weir` is a command without arguments.
     fn start_by(mut weir: Command, dir: &Path, configuration: &str) -> Self {
         slots::assert_taken();
         let [port] = ports::free();
@@ -112,7 +113,7 @@ impl Serve {
         self.tool.signal(signal);
     }
 
-    /// Looks until something is so.
+    /// Polls until `look` returns something.
     pub(crate) fn until<T>(
         &mut self,
         what: &str,
@@ -123,7 +124,7 @@ impl Serve {
         self.tool.until(what, within, || look(callers))
     }
 
-    /// Waits until an egress has one of these statuses; gives its info.
+    /// Waits until an egress has one of these statuses; returns its info.
     pub(crate) fn until_status(&mut self, egress_id: &str, statuses: &[&str], within: Duration) -> Value {
         self.until(&format!("{egress_id} is {statuses:?}"), within, |callers| {
             let info = callers.info(egress_id);
@@ -132,21 +133,22 @@ impl Serve {
         })
     }
 
-    /// Waits until an egress is over.
+    /// Waits until an egress has ended.
     pub(crate) fn until_over(&mut self, egress_id: &str, within: Duration) -> Value {
         const OVER: [&str; 4] =
             ["EGRESS_COMPLETE", "EGRESS_FAILED", "EGRESS_ABORTED", "EGRESS_LIMIT_REACHED"];
         self.until_status(egress_id, &OVER, within)
     }
 
-    /// Waits until it has a line in its log that is as wanted.
+    /// Waits for a log line that satisfies `is_it`.
     pub(crate) fn until_logged(&mut self, what: &str, is_it: impl Fn(&str) -> bool) {
         let tool = &mut self.tool;
         let log = tool.log();
         tool.until(what, Duration::from_secs(60), || log.lock().unwrap().lines().any(&is_it).then_some(()));
     }
 
-    /// Starts one as soon as there is room for it: the end of another is told just before its room is free.
+    /// Starts an egress as soon as there is room for it: the end of another is reported just before
+    /// its room is free.
     pub(crate) fn start_when_there_is_room(&mut self, request: &Value) -> String {
         self.until("there is room for another", Duration::from_secs(60), |callers| {
             match callers.call("StartWebEgress", request) {
@@ -159,13 +161,14 @@ impl Serve {
         })
     }
 
-    /// Ends it, and asserts that nothing that it started is left.
+    /// Ends it, and asserts that nothing is left.
     pub(crate) fn end(self) -> Finished {
         self.signal(Signal::SIGTERM);
         self.finish(Duration::from_secs(60))
     }
 
-    /// Kills it as `kill -9` does. Its recorders go on; what this gives asserts, when they have ended, that nothing is left of them.
+    /// Kills it as `kill -9` does. Its recorders continue. The returned watch asserts, after their
+    /// end, that nothing is left of them.
     pub(crate) fn kill(mut self) -> Watch {
         let watch = self.watch.take().expect("taken only here");
         self.signal(Signal::SIGKILL);
@@ -173,12 +176,12 @@ impl Serve {
         watch
     }
 
-    /// Waits for its end, and asserts that nothing that it started is left.
+    /// Waits for its exit, and asserts that nothing is left.
     pub(crate) fn finish(self, within: Duration) -> Finished {
         self.finish_and(within, || {})
     }
 
-    /// Waits for its end, has `then` wait for what goes on without it, and asserts that then nothing is left.
+    /// Waits for its exit, lets `then` wait for its recorders, and asserts that nothing is left.
     pub(crate) fn finish_and(mut self, within: Duration, then: impl FnOnce()) -> Finished {
         let watch = self.watch.take().expect("taken only here");
         let done = self.tool.finish(within);
@@ -193,23 +196,24 @@ impl Callers {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let grants = VideoGrants { room_record: true, ..VideoGrants::default() };
         let token = AccessToken::with_api_key(KEY, SECRET).with_grants(grants).to_jwt().unwrap();
-        // Nothing of the client runs between two calls, so that it does not notice which connections were closed meanwhile.
+        // The client does not run between two calls, so it would not notice which connections were
+        // closed meanwhile.
         let client = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(60));
         let http = client.timeout(Duration::from_secs(180)).build().unwrap();
         Self { runtime, http, address: format!("http://127.0.0.1:{port}"), token }
     }
 
-    /// Where the service is asked: `http://127.0.0.1:…`
+    /// The service's address: `http://127.0.0.1:…`
     pub(crate) fn url(&self) -> &str {
         &self.address
     }
 
-    /// With which callers are let in.
+    /// An access token for callers.
     pub(crate) fn token(&self) -> &str {
         &self.token
     }
 
-    /// What callers sign with.
+    /// The API key and secret with which callers sign.
     pub(crate) fn keys(&self) -> Keys {
         keys()
     }
@@ -233,13 +237,13 @@ impl Callers {
         Err(Refused { code: text("code"), message: text("msg") })
     }
 
-    /// The status and the body of a page.
+    /// Status and body of a page.
     pub(crate) fn get(&self, url: &str) -> (u16, String) {
         let (status, body) = self.get_bytes(url);
         (status, String::from_utf8(body).unwrap())
     }
 
-    /// The same where it is no text.
+    /// The same for a binary body.
     pub(crate) fn get_bytes(&self, url: &str) -> (u16, Vec<u8>) {
         self.runtime.block_on(async {
             let answer = self.http.get(url).send().await.unwrap();
@@ -247,7 +251,7 @@ impl Callers {
         })
     }
 
-    /// Starts many at once; gives what came of each, with how long it took.
+    /// Starts many egresses at once; returns each answer and how long it took.
     pub(crate) fn start_all(&self, requests: &[Value]) -> Vec<(Result<String, Refused>, Duration)> {
         let start = |request: &Value| {
             let begin = Instant::now();
@@ -260,7 +264,7 @@ impl Callers {
         self.runtime.block_on(futures::future::join_all(requests.iter().map(start)))
     }
 
-    /// Starts one; gives its id.
+    /// Starts an egress; returns its id.
     pub(crate) fn start(&self, request: &Value) -> String {
         let info = self.call("StartWebEgress", request).unwrap_or_else(|refused| panic!("{refused:?}"));
         assert_eq!(info["status"], "EGRESS_STARTING", "{info}");
@@ -276,7 +280,7 @@ impl Callers {
         Ok(answer["items"].as_array().cloned().unwrap_or_default())
     }
 
-    /// What is known of an egress.
+    /// The `EgressInfo` of an egress.
     pub(crate) fn info(&self, egress_id: &str) -> Value {
         let mut items = self.list(&json!({ "egress_id": egress_id })).unwrap_or_default();
         items.pop().unwrap_or_default()
@@ -287,8 +291,8 @@ fn id(info: &Value) -> String {
     info["egress_id"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Asserts what a stop that took so long was answered with: that the egress ends. It waits 2.5 s for the recorder to say so, which a
-/// busy machine may take longer for.
+/// Asserts that the answer to a stop shows an ending egress. A stop waits 2.5 s for the recorder to
+/// confirm, which a busy machine may exceed.
 #[track_caller]
 pub(crate) fn assert_is_ending(info: &Value, took: Duration) {
     let is_ending = match info["status"].as_str() {
@@ -299,12 +303,12 @@ pub(crate) fn assert_is_ending(info: &Value, took: Duration) {
     assert!(is_ending, "after {took:?}: {info}");
 }
 
-/// The cell of an egress in a service's work directory.
+/// The directory of an egress in a service's work directory.
 pub(crate) fn cell(dir: &Path, egress_id: &str) -> PathBuf {
     dir.join("work/recordings").join(egress_id)
 }
 
-/// The manifest that an egress stored in a local directory.
+/// The manifest of an egress in a local directory.
 pub(crate) fn manifest(dir: &Path, egress_id: &str) -> Value {
     let bytes = std::fs::read(dir.join(format!("{egress_id}.json"))).unwrap();
     serde_json::from_slice(&bytes).unwrap()

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::tool::command;
 
-/// What a server's start may take, on a machine that starts all of them at once.
+/// Deadline of a server's start, on a machine that starts all of them at once.
 const START: Duration = Duration::from_secs(90);
 
 /// Starts a server that lives as long as this process. `places` tells which files and directories go with it.
@@ -46,13 +46,13 @@ fn remove_after_the_run(places: &[PathBuf]) {
     std::mem::forget(shell.spawn().expect("sh is there"));
 }
 
-/// A name that no other test of this run has: `unique("talk")` is `talk-17`.
+/// A name that is unique in this run: `unique("talk")` is `talk-17`.
 pub(crate) fn unique(name: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The name of this test's own room; the same each time it is asked for on the test's own thread.
+/// The name of this test's own room; each call on the test's own thread returns the same.
 pub(crate) fn own_room() -> &'static str {
     thread_local! {
         static ROOM: OnceCell<&'static str> = const { OnceCell::new() };

@@ -1,4 +1,5 @@
-//! Stands between a participant and a LiveKit server's signalling: cuts the websocket, and says things in the participant's name.
+//! A proxy between a participant and a LiveKit server's signalling: cuts the websocket, and sends
+//! messages in either's name.
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -13,18 +14,18 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-/// What happens to the websockets that are open.
+/// A command for the open websockets.
 #[derive(Debug, Clone)]
 enum Order {
     Cut,
-    /// To the server.
+    /// Sends a message to the server.
     Say(Vec<u8>),
-    /// To the participant.
+    /// Sends a message to the participant.
     Tell(Vec<u8>),
     End,
 }
 
-/// Listens on loopback until it is dropped.
+/// Listens on loopback until dropped.
 #[derive(Debug)]
 pub(crate) struct SignalProxy {
     addr: SocketAddr,
@@ -63,12 +64,12 @@ impl SignalProxy {
         format!("ws://{}", self.addr)
     }
 
-    /// Cuts what is open; new connections are taken.
+    /// Cuts open connections; accepts new ones.
     pub(crate) fn cut(&self) {
         self.orders.send(Order::Cut).unwrap();
     }
 
-    /// Has the server play something that goes wrong.
+    /// Lets the server simulate a failure.
     pub(crate) fn simulate(&self, scenario: proto::simulate_scenario::Scenario) {
         let simulate = proto::SimulateScenario { scenario: Some(scenario) };
         let request =
@@ -76,7 +77,7 @@ impl SignalProxy {
         self.orders.send(Order::Say(request.encode_to_vec())).unwrap();
     }
 
-    /// Tells the participant something in the server's name.
+    /// Sends the participant a message in the server's name.
     pub(crate) fn tell(&self, message: proto::signal_response::Message) {
         let response = proto::SignalResponse { message: Some(message) };
         self.orders.send(Order::Tell(response.encode_to_vec())).unwrap();
@@ -92,7 +93,8 @@ impl Drop for SignalProxy {
     }
 }
 
-/// Takes a participant's websocket, and opens one to the server that asks for the same; `None` where either can't be had.
+/// Accepts a participant's websocket, and opens one to the server for the same request; `None` if
+/// either fails.
 pub(super) async fn both_sides(
     stream: TcpStream,
     server: &str,
@@ -100,7 +102,7 @@ pub(super) async fn both_sides(
     let mut asked = None;
     #[expect(clippy::result_large_err, reason = "the library's own type")]
     let remember = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
-        // A browser's token stands in the address.
+        // A browser's token is in the address.
         asked = Some((request.uri().to_string(), request.headers().get("authorization").cloned()));
         Ok(response)
     };

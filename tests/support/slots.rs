@@ -18,18 +18,18 @@ use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a test starts, and so what it takes of the machine.
+/// The load of a test on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
-    /// No media, or media that is copied.
+    /// No media, or copied media.
     Light,
-    /// Media that is decoded, mixed, or encoded.
+    /// Decoded, mixed, or encoded media.
     Encoder,
-    /// A browser that is recorded, or that publishes.
+    /// One browser, recorded or publishing.
     Browser,
     /// Two browsers, or one that paints much.
     Heavy,
-    /// Nothing else may run: it fills the machine, or its figures depend on the machine.
+    /// Exclusive: the test fills the machine, or its figures depend on the machine.
     Machine,
 }
 
@@ -55,13 +55,14 @@ impl Need {
     }
 }
 
-/// For tests that decode and encode nothing: calls, uploads, tracks that are copied.
+/// For tests that decode and encode nothing: calls, uploads, copied tracks.
 pub(crate) fn light() -> Slot {
     take(Need::Light)
 }
 
-/// For tests that decode, mix, or encode without a browser, also those that only measure a file. And for those that record a page of
-/// 640 by 360 at most, at 15 frames per second, one at a time: 0.35 cores on average.
+/// For tests that decode, mix, or encode without a browser, also those that only measure a file,
+/// and for those that record a page of at most 640 by 360 at 15 fps, one at a time: 0.35 cores on
+/// average.
 pub(crate) fn encoder() -> Slot {
     take(Need::Encoder)
 }
@@ -71,17 +72,19 @@ pub(crate) fn browser() -> Slot {
     take(Need::Browser)
 }
 
-/// For tests with two browsers at a time: one that publishes and one that is recorded.
+/// For tests with two browsers at a time: a publishing and a recorded one.
 pub(crate) fn heavy() -> Slot {
     take(Need::Heavy)
 }
 
-/// For tests that fill the machine by themselves, and for those whose figures depend on it; see [`super::disturbance`].
+/// For tests that fill the machine, and for those whose figures depend on it; see
+/// [`super::disturbance`].
 pub(crate) fn machine() -> Slot {
     take(Need::Machine)
 }
 
-/// Panics unless this thread's test has a slot: what it starts would not be counted.
+/// Panics unless this thread's test has a slot: otherwise the load of its processes would not be
+/// counted.
 pub(crate) fn assert_taken() {
     assert!(TAKEN.get(), "take a slot at the start of the test: see tests/support/slots.rs");
 }
@@ -90,7 +93,7 @@ thread_local! {
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A part of the machine; given back when it is dropped.
+/// A share of the machine; returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
     need: Need,
@@ -113,7 +116,7 @@ impl Drop for Slot {
             &format!("{took:.1}"),
             result,
         ]);
-        // Before anybody of this run counts on them.
+        // Called before any slot of this run is taken.
         self.quarters.clear();
         SLOTS.give_back(self.need);
     }
@@ -123,7 +126,8 @@ impl Drop for Slot {
 pub(crate) fn note(fields: &[&str]) {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("test-report.tsv");
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    // One write for a line, so that lines of several tests do not mix. A report that can't be written fails no test.
+    // One write per line, so that lines of several tests do not mix. A report that can't be written
+    // fails no test.
     file.and_then(|mut file| file.write_all(format!("{}\n", fields.join("\t")).as_bytes())).ok();
 }
 
@@ -142,14 +146,14 @@ struct Slots {
 
 struct State {
     used: u32,
-    /// Need and number of each test that waits.
+    /// Load and number of each waiting test.
     waiting: Vec<(Need, u64)>,
     next: u64,
 }
 
 impl State {
-    /// Which one of those that wait comes next, if there is room for it: the largest one, as small ones fill the gaps. Tests that
-    /// need the whole machine come before all others, and nothing begins while one of them waits.
+    /// The waiting test to run next, if it fits: the largest one, as small ones fill the gaps.
+    /// Tests that need the whole machine come first, and nothing starts while one of them waits.
     fn next_to_run(&self, all: u32) -> Option<u64> {
         let is_next = |(need, _): &&(Need, u64)| self.used + need.quarters(all) <= all;
         if let Some(first) =
@@ -185,22 +189,24 @@ impl Slots {
     }
 }
 
-/// What the kernel knows the quarters by.
+/// Names of the quarters for the kernel.
 const NAMES: &str = "weir-test-slot";
 
-/// Takes so many quarters from whoever else runs these tests on this machine. The names are abstract sockets (unix(7)): they leave no
-/// file, and the kernel gives them back when a process ends. No event tells that one is free.
+/// Takes quarters of the machine from all other runs of these tests. The names are abstract sockets
+/// (unix(7)): they leave no file, and the kernel frees them when a process ends. There is no event
+/// for a free one.
 fn take_quarters(names: &str, count: u32, all: u32) -> Vec<UnixListener> {
     let take = |number| take_quarter(names, number);
     let mut taken: Vec<UnixListener> = Vec::new();
     loop {
         if count < all {
-            // What it had is free when it looks again, or two halves would be taken in turn and never together.
+            // The names found are free again before the next look; otherwise two runs would each
+            // keep a half for ever.
             taken.clear();
             taken = (0..all).filter_map(take).take(count as usize).collect();
         } else {
-            // Whoever needs them all keeps what it has, as smaller tests would always be first otherwise. It takes them in order, so that
-            // of two who do so one gets all.
+            // A test that needs all of them keeps those it has, as smaller tests would always come
+            // first otherwise. It takes them in order, so that one of two such tests gets all.
             let next = u32::try_from(taken.len()).unwrap_or(all);
             taken.extend((next..all).map_while(take));
         }
@@ -216,8 +222,8 @@ fn take_quarter(names: &str, number: u32) -> Option<UnixListener> {
     UnixListener::bind_addr(&name).ok()
 }
 
-/// Quarters of a core that tests may take; `WEIR_TEST_SLOTS` says another number. Never less than the largest need but
-/// [`Need::Machine`].
+/// Quarters of a core that tests may take; `WEIR_TEST_SLOTS` overrides it. At least the largest
+/// need except [`Need::Machine`].
 fn capacity() -> u32 {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let set = std::env::var("WEIR_TEST_SLOTS").ok().and_then(|text| text.parse().ok());
@@ -263,7 +269,7 @@ mod tests {
         let (told, taken) = std::sync::mpsc::channel();
         let late = names.clone();
         std::thread::spawn(move || told.send(take_quarters(&late, 5, 8).len()));
-        // It has the other half, and looks again.
+        // The other test has the other half, and looks again.
         while take_quarter(&names, 7).is_some() {
             std::thread::yield_now();
         }

@@ -20,16 +20,17 @@ use serde_json::{Value, json};
 
 use super::tool::{Tool, command};
 
-/// What a store's start may take on a machine that starts several at once; by itself it takes half a second to five.
+/// Deadline of a storage's start on a machine that starts several at once; alone it takes half a
+/// second to five.
 const START: Duration = Duration::from_secs(60);
 
-/// What all stores have in common.
+/// The common interface of all storages.
 pub(crate) trait Store {
-    /// Where it listens.
+    /// Its address.
     fn addr(&self) -> SocketAddr;
 
-    /// What Weir has to know to store in a bucket (a container) of it, as `storage:` or `backup:` of its configuration,
-    /// when it is reached at another address than its own: behind a proxy.
+    /// The section `storage:` or `backup:` of Weir's configuration for uploads to a bucket (a
+    /// container), when the storage is reached at another address than its own: behind a proxy.
     fn storage_at(&self, addr: SocketAddr, bucket: &str) -> Value;
 
     /// The same, reached directly.
@@ -37,27 +38,27 @@ pub(crate) trait Store {
         self.storage_at(self.addr(), bucket)
     }
 
-    /// What `--storage` reads: see [`config_yaml`].
+    /// The content of a `--storage` file: see [`config_yaml`].
     fn config_yaml(&self, bucket: &str) -> String {
         config_yaml(&self.storage(bucket), None)
     }
 
-    /// The bytes stored under a key; panics when there are none.
+    /// The bytes under a key; panics if the key is missing.
     fn get(&self, bucket: &str, key: &str) -> Vec<u8>;
 
     /// All keys of a bucket, sorted.
     fn list(&self, bucket: &str) -> Vec<String>;
 
-    /// What else is known of an object; `None` when there is none.
+    /// Properties of an object; `None` if it is missing.
     fn head(&self, bucket: &str, key: &str) -> Option<Stored>;
 }
 
-/// What a store knows of an object besides its bytes.
+/// Properties of an object besides its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Stored {
     pub(crate) length: u64,
     pub(crate) content_type: String,
-    /// Empty: none.
+    /// Empty if unset.
     pub(crate) disposition: String,
     /// Sorted by key.
     pub(crate) metadata: Vec<(String, String)>,
@@ -77,7 +78,7 @@ impl Stored {
     }
 }
 
-/// A configuration of storage and, perhaps, of what takes over when that fails. (JSON, which is YAML.)
+/// A configuration of storage and, optionally, backup. (JSON, which is YAML.)
 pub(crate) fn config_yaml(storage: &Value, backup: Option<&Value>) -> String {
     let mut all = json!({ "storage": storage });
     if let Some(backup) = backup {
@@ -86,7 +87,7 @@ pub(crate) fn config_yaml(storage: &Value, backup: Option<&Value>) -> String {
     serde_json::to_string_pretty(&all).unwrap()
 }
 
-/// Where `scripts/peers.sh` puts what Debian has no package of.
+/// Directory of `scripts/peers.sh` for programs that Debian has no package of.
 pub(crate) fn peer(path: &str) -> PathBuf {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let peers = set("WEIR_TEST_PEERS").unwrap_or_else(|| {
@@ -98,8 +99,8 @@ pub(crate) fn peer(path: &str) -> PathBuf {
     found
 }
 
-/// A command with nothing of the caller's environment, where keys for real storages may be, and with `home` for a place to
-/// put things.
+/// A command without the caller's environment, which may hold keys of real storages, and with
+/// `home` as its home directory.
 pub(super) fn isolated(program: impl AsRef<OsStr>, home: &Path) -> Command {
     let mut command = command(program);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -107,8 +108,8 @@ pub(super) fn isolated(program: impl AsRef<OsStr>, home: &Path) -> Command {
     command
 }
 
-/// Starts a server and waits until it accepts connections. It dies with the thread that starts it, also when the tests are
-/// killed.
+/// Starts a server and waits until it accepts connections. It dies with the thread that starts it,
+/// also when the tests are killed.
 pub(super) fn start_server(
     program: &Path,
     arguments: &[String],
@@ -128,7 +129,7 @@ pub(super) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// A program on the PATH, such as Node.js, which may have come from elsewhere than Debian.
+/// A program on the PATH, such as Node.js, which may be installed from elsewhere than Debian.
 pub(super) fn which(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());

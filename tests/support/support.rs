@@ -1,6 +1,7 @@
-//! What the tests and the bench measure with: media, processes, pages, peers.
+//! Tools of the tests and the bench: media, processes, pages, peers.
 //!
-//! Everything here waits with a deadline and panics with what it saw; a test that can't go on has failed.
+//! Every wait here has a deadline and panics with its observations; a test that can't continue has
+//! failed.
 
 pub(crate) mod barcode;
 pub(crate) mod disturbance;

@@ -1,5 +1,5 @@
-//! Videos made of known pictures and sounds: what the measuring is measured by, and what the bench's page of nine
-//! videos plays.
+//! Videos of known frames and audio: they verify the measurements, and the bench's page of nine
+//! videos plays them.
 
 use std::path::Path;
 
@@ -7,16 +7,17 @@ use super::barcode;
 use super::layout::{Region, SYNTHETIC_COUNTER, SYNTHETIC_FLASH, SYNTHETIC_WALL};
 use super::tool::succeed;
 
-/// A video of a grey picture with a moving shade, a frame counter, a clock, and a flash with a beep at each full second.
+/// A video of a grey frame with a moving shade, a frame counter, a clock, and a flash with a beep
+/// at each full second.
 #[derive(Debug, Clone)]
 pub(crate) struct Synthetic {
     pub(crate) width: usize,
     pub(crate) height: usize,
     pub(crate) fps: usize,
     pub(crate) seconds: usize,
-    /// By how many milliseconds each beep is later than its flash.
+    /// Delay of each beep after its flash in milliseconds.
     pub(crate) sound_late_ms: i64,
-    /// Which frame is shown at each place; the same one twice is a repeated picture.
+    /// Index of the frame shown at each place; a repeated index is a repeated frame.
     pub(crate) shown: fn(usize) -> usize,
 }
 
@@ -45,7 +46,7 @@ impl Synthetic {
     }
 
     fn frame(&self, frame: usize) -> Vec<u8> {
-        // A shade that wanders, so that an encoder has something to do.
+        // The shade moves, so that the encoder has something to do.
         let mut luma: Vec<u8> = (0..self.width * self.height)
             .map(|at| (64 + (at % self.width + at / self.width + frame * 4) % 128) as u8)
             .collect();

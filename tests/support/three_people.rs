@@ -1,5 +1,5 @@
-//! Three people who flash and beep, each in a shade and at a pitch of their own; and who of them is seen and heard in what was
-//! recorded of their room.
+//! Three people who flash and beep, each in a shade and at a pitch of their own, and checks of who
+//! is visible and audible in a recording of their room.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use super::publisher::{Codec, Publisher, encoded_once};
 
 /// Seconds from one flash, with its beep, to the next.
 const PERIOD: f64 = 1.5;
-/// How loud a beep is. All three together stay below full scale.
+/// Amplitude of a beep. All three together stay below full scale.
 const LOUD: f64 = 0.25;
-/// Brighter than anybody between two flashes.
+/// Brighter than everybody between two flashes.
 const LIT: u8 = 200;
 
 /// One of the three.
@@ -27,7 +27,7 @@ pub(crate) enum Person {
 
 pub(crate) const EVERYBODY: [Person; 3] = [Person::Ann, Person::Ben, Person::Cleo];
 
-/// A person in a room, and the ids of their tracks.
+/// A person in a room, with the ids of their tracks.
 #[derive(Debug)]
 pub(crate) struct Performer {
     pub(crate) publisher: Publisher,
@@ -53,7 +53,7 @@ impl Person {
         }
     }
 
-    /// How bright their grey is between two flashes, from 0 to 255.
+    /// Grey level between two flashes, 0 to 255.
     const fn shade(self) -> u8 {
         match self {
             Self::Ann => 70,
@@ -62,7 +62,7 @@ impl Person {
         }
     }
 
-    /// Whose grey this is; `None`: nobody's, or a flash.
+    /// The person with this grey level; `None` for a flash or an unknown level.
     fn of_shade(shade: u8) -> Option<Self> {
         EVERYBODY.into_iter().find(|person| person.shade().abs_diff(shade) <= 15)
     }
@@ -71,18 +71,18 @@ impl Person {
         Publisher::join(server, room, self.identity(), Codec::Vp8)
     }
 
-    /// Joins, flashes and beeps.
+    /// Joins the room, flashes and beeps.
     pub(crate) fn performs(self, server: &LiveKitServer, room: &str) -> Performer {
         let publisher = self.joins(server, room);
         let (frame, voice) = (self.shows(&publisher), self.speaks(&publisher));
         Performer { publisher, voice, frame }
     }
 
-    /// Publishes their camera; gives the track's id. A flash is 0.2 s long.
+    /// Publishes their camera; returns the track's id. A flash is 0.2 s long.
     pub(crate) fn shows(self, publisher: &Publisher) -> String {
         let frames = |shade: u8, count: u32| {
             let colour = 0xff00_0000_u32 | (u32::from(shade) * 0x01_0101);
-            // Each can be decoded by itself: which one is sent the clock says.
+            // Each frame can be decoded by itself: the clock selects the frame to send.
             encoded_once(&format!(
                 "videotestsrc num-buffers={count} pattern=solid-color foreground-color={colour} ! \
                  video/x-raw,format=I420,width=320,height=180,framerate=30/1 ! \
@@ -92,7 +92,8 @@ impl Person {
         publisher.publish_by_clock(Codec::Vp8, [frames(255, 6), frames(self.shade(), 39)].concat())
     }
 
-    /// Publishes their microphone; gives the track's id. A beep is 0.1 s long and begins with a flash.
+    /// Publishes their microphone; returns the track's id. A beep is 0.1 s long and begins with a
+    /// flash.
     pub(crate) fn speaks(self, publisher: &Publisher) -> String {
         let audio = |wave: &str, count: u32| {
             encoded_once(&format!(
@@ -105,14 +106,14 @@ impl Person {
             .publish_by_clock(Codec::Opus, [&audio("sine", 10)[..5], &audio("silence", 75)[..70]].concat())
     }
 
-    /// When each of their beeps begins, in seconds, to a hundredth.
+    /// Start of each of their beeps, in seconds, to a hundredth.
     pub(crate) fn beeps_in(self, samples: &[f32]) -> Vec<f64> {
-        /// 20 ms, every 5 ms: enough to tell the pitches apart.
+        /// 20 ms, every 5 ms: enough to separate the pitches.
         const PIECE: usize = 960;
         const HOP: usize = 240;
-        /// Between two beeps.
+        /// Silence between two beeps.
         const SILENCE: usize = 9_600;
-        /// What begins or ends at another pitch is heard at this one for a moment.
+        /// A beep of another pitch contains this pitch for a moment at its start and end.
         const SHORTEST: usize = 1_920;
         let threshold = LOUD / 4.0;
         let is_heard = |at: &usize| {
@@ -132,15 +133,15 @@ impl Person {
     }
 }
 
-/// Who is in a place of a recording, and when they flash, in seconds.
+/// The person in a region of a recording, and the times of their flashes in seconds.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// Who is there most of the time; `None`: nobody.
+    /// The person who is there most of the time; `None` for nobody.
     pub(crate) who: Option<Person>,
     pub(crate) flashes: Vec<f64>,
 }
 
-/// Who is seen in a place of a recording from `from` seconds on.
+/// The person in a region of a recording from `from` seconds on.
 pub(crate) fn seen_in(path: &Path, place: Region, from: f64) -> Seen {
     let all = frames(path, &Layout { flash: Some(place), ..Layout::default() });
     let brightness = |frame: &Frame| frame.flash.unwrap_or_default();
@@ -152,12 +153,12 @@ pub(crate) fn seen_in(path: &Path, place: Region, from: f64) -> Seen {
     Seen { who: Person::of_shade(percentile(&shades, 0.5) as u8), flashes }
 }
 
-/// Who is in a place of an image; `None`: nobody, or somebody who flashes.
+/// The person in a region of an image; `None` for nobody, or for a flash.
 pub(crate) fn shown_in(image: &Still, place: Region) -> Option<Person> {
     Person::of_shade(image.colour(place)[1])
 }
 
-/// How much later than its flash each beep begins, in seconds.
+/// Delay of each beep after its flash, in seconds.
 pub(crate) fn lateness(flashes: &[f64], beeps: &[f64]) -> Vec<f64> {
     let nearest = |flash: &f64| {
         let apart = beeps.iter().map(|beep| beep - flash).filter(|late| late.abs() < PERIOD / 2.0);

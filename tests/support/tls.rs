@@ -1,4 +1,5 @@
-//! TLS in front of a server that has none: a certificate authority of one's own, and nginx with what it signed.
+//! TLS in front of a server without TLS: nginx with a certificate of an authority made for the
+//! test.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,17 +8,17 @@ use super::peers::nginx;
 use super::ports;
 use super::tool::{Tool, succeed};
 
-/// Listens on loopback until it is dropped; passes everything on, websockets included.
+/// Listens on loopback until dropped; forwards everything, websockets included.
 #[derive(Debug)]
 pub(crate) struct TlsFront {
-    // Killed before the directory goes.
+    // The process is killed before its directory is removed.
     _nginx: Tool,
     port: u16,
     home: tempfile::TempDir,
 }
 
 impl TlsFront {
-    /// Before a server of HTTP, with a certificate for 127.0.0.1 alone.
+    /// Starts in front of an HTTP server, with a certificate for 127.0.0.1 only.
     pub(crate) fn before(server: SocketAddr) -> Self {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
@@ -53,7 +54,7 @@ impl TlsFront {
         Self { _nginx: nginx(home.path(), &configuration, port), port, home }
     }
 
-    /// Who signed: what whoever trusts it names in `SSL_CERT_FILE`.
+    /// The authority's certificate, for `SSL_CERT_FILE` of programs that should trust it.
     pub(crate) fn authority(&self) -> PathBuf {
         self.home.path().join("ca.crt")
     }

@@ -1,4 +1,4 @@
-//! Programs that tests run: always with a deadline, always gone when the test is.
+//! Programs run by tests: each has a deadline, and ends with its test.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-/// A program in a process group of its own, killed when it is dropped.
+/// A program in a process group of its own, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Tool {
     name: String,
     pid: Pid,
-    // Behind a lock, so that a server can be shared by threads; only its owner waits for its end.
+    // Behind a lock, so that threads can share a server; only its owner waits for its exit.
     exit: Mutex<Receiver<ExitStatus>>,
     status: Option<ExitStatus>,
     stdout: Option<thread::JoinHandle<Vec<u8>>>,
@@ -27,7 +27,7 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// Starts `command` and, in threads, feeds it `stdin` and reads what it says.
+    /// Starts `command`; threads feed it `stdin` and read its output.
     pub(crate) fn start(mut command: Command, stdin: Option<Vec<u8>>) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
         command
@@ -41,7 +41,7 @@ impl Tool {
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
 
         if let (Some(bytes), Some(mut pipe)) = (stdin, child.stdin.take()) {
-            // An error here is a tool that ended early, which its exit status tells better.
+            // An error here means that the tool ended early, which its exit status tells better.
             thread::spawn(move || pipe.write_all(&bytes).ok());
         }
         let mut pipe = child.stdout.take().unwrap();
@@ -74,12 +74,12 @@ impl Tool {
         self.pid.as_raw()
     }
 
-    /// What it has said on standard error so far.
+    /// Its standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// The same, as it grows.
+    /// Its standard error, shared while it grows.
     pub(crate) fn log(&self) -> Arc<Mutex<String>> {
         Arc::clone(&self.stderr)
     }
@@ -90,7 +90,7 @@ impl Tool {
         }
     }
 
-    /// `None`: it still runs after `patience`.
+    /// Waits for its exit; `None` if it still runs after `patience`.
     pub(crate) fn exit_within(&mut self, patience: Duration) -> Option<ExitStatus> {
         if self.status.is_none() {
             let exit = self.exit.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -103,8 +103,8 @@ impl Tool {
         self.status
     }
 
-    /// Waits until something is so that no event tells of, looking every 20 ms; panics when the tool ends before, or at
-    /// the deadline.
+    /// Polls every 20 ms until `look` returns something, for conditions without an event; panics if
+    /// the tool exits before, or at the deadline.
     pub(crate) fn until<T>(
         &mut self,
         what: &str,
@@ -117,7 +117,7 @@ impl Tool {
                 return found;
             }
             if let Some(status) = self.exit_within(Duration::from_millis(20)) {
-                // It may have become so just before the end.
+                // The condition may have become true just before the exit.
                 if let Some(found) = look() {
                     return found;
                 }
@@ -127,13 +127,13 @@ impl Tool {
         }
     }
 
-    /// Waits for its end and takes what it said.
+    /// Waits for its exit and returns its output.
     pub(crate) fn finish(mut self, deadline: Duration) -> Finished {
         let Some(status) = self.exit_within(deadline) else {
             panic!("{} did not end within {deadline:?}:\n{}", self.name, self.stderr());
         };
         let stdout = self.stdout.take().unwrap().join().unwrap();
-        // A grandchild may hold the pipe open; what matters was written before the exit.
+        // A grandchild may hold the pipe open; everything relevant was written before the exit.
         let stderr_ended = self.stderr_ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         stderr_ended.recv_timeout(Duration::from_secs(2)).ok();
         Finished { status, stdout, stderr: self.stderr() }
@@ -144,13 +144,13 @@ impl Drop for Tool {
     fn drop(&mut self) {
         if self.exit_within(Duration::ZERO).is_none() {
             killpg(self.pid, Signal::SIGKILL).ok();
-            // Its directory is removed next, and must not get another file while that goes on.
+            // Its directory is removed next, and must not get another file meanwhile.
             self.exit_within(Duration::from_secs(10));
         }
     }
 }
 
-/// How a program ended and what it said.
+/// Exit status and output of a program.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
@@ -159,7 +159,7 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// Panics with what it said when it did not succeed.
+    /// Panics with its output unless it succeeded.
     #[track_caller]
     pub(crate) fn succeeded(self) -> Self {
         assert!(self.status.success(), "{}:\n{}", self.status, self.stderr);
@@ -167,10 +167,11 @@ impl Finished {
     }
 }
 
-/// Gives a program a clock that is `seconds` ahead (negative: behind) of everybody else's. What it measures time with, the
-/// monotonic clock, is left alone.
+/// Gives a program a wall clock that is `seconds` ahead (negative: behind). The monotonic clock is
+/// unchanged.
 pub(crate) fn with_clock_ahead(command: &mut Command, seconds: i64) {
-    // What the command `faketime` sets; as a command it would stand between us and the program.
+    // The variables that the command `faketime` sets; as a command it would stand between the test
+    // and the program.
     let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
         .map(|machine| PathBuf::from(format!("/usr/lib/{machine}/faketime/libfaketime.so.1")))
         .into_iter()
@@ -182,7 +183,7 @@ pub(crate) fn with_clock_ahead(command: &mut Command, seconds: i64) {
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
 }
 
-/// A program to be started.
+/// Prepares a program.
 #[expect(
     clippy::disallowed_methods,
     reason = "the ban is for what the recorder starts; this is the tests' one spawner"
@@ -191,8 +192,8 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
-/// The same with SIGHUP and SIGQUIT as they are by default: who runs the tests by `nohup`, or in a script's background, has them
-/// ignored, and programs that honour it would take neither.
+/// The same, with default handling of SIGHUP and SIGQUIT: under `nohup`, or in a script's
+/// background, both are ignored, and programs that honour this would take neither.
 pub(crate) fn command_with_signals(program: impl AsRef<OsStr>) -> Command {
     let mut command = command("/usr/bin/env");
     command.arg("--default-signal=HUP,QUIT").arg(program);

@@ -1,4 +1,4 @@
-//! Takes webhooks on loopback, and keeps what they say.
+//! Receives webhooks on loopback, and keeps them.
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::http1::Head;
 
-/// Takes every webhook until it is dropped. Signatures are not looked at.
+/// Accepts every webhook until dropped. Signatures are not checked.
 #[derive(Debug)]
 pub(crate) struct WebhookReceiver {
     addr: SocketAddr,
@@ -35,7 +35,7 @@ impl WebhookReceiver {
                         break;
                     }
                     let shared = shared.clone();
-                    // A sender that goes away in the middle is no concern of ours.
+                    // A sender that disconnects in the middle does not matter.
                     thread::spawn(move || take(&stream, &shared).ok());
                 }
             }
@@ -47,7 +47,7 @@ impl WebhookReceiver {
         format!("http://{}/", self.addr)
     }
 
-    /// What was told of an egress so far, in the order in which it came: the event's name with the `EgressInfo`.
+    /// The events of an egress so far, in order of arrival: the event's name with the `EgressInfo`.
     pub(crate) fn of_egress(&self, egress_id: &str) -> Vec<(String, Value)> {
         let shared = self.shared.lock().unwrap();
         let of_it = shared.events.iter().filter(|event| event["egressInfo"]["egressId"] == egress_id);
@@ -62,12 +62,12 @@ impl WebhookReceiver {
 impl Drop for WebhookReceiver {
     fn drop(&mut self) {
         self.shared.lock().unwrap().is_over = true;
-        // It waits for somebody.
+        // The listener waits for a connection.
         drop(TcpStream::connect(self.addr));
     }
 }
 
-/// Takes what comes over one connection.
+/// Reads all requests of one connection.
 fn take(stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
     let mut from = BufReader::new(stream);
     while let Some(head) = Head::read(&mut from)? {

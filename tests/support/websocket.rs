@@ -1,4 +1,4 @@
-//! A websocket server that keeps what it is sent.
+//! A websocket server that keeps the messages it receives.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,13 @@ use tokio_tungstenite::tungstenite::{self, Message, WebSocket, accept_hdr};
 
 use super::ports;
 
-/// How often a connection looks whether the server is still to be there.
+/// Polling interval of a connection for the server's end.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What one connection brought.
+/// The content of one connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connection {
-    /// With the query.
+    /// Path with query.
     pub(crate) path: String,
     pub(crate) content_type: String,
     pub(crate) authorization: Option<String>,
@@ -25,7 +25,7 @@ pub(crate) struct Connection {
     pub(crate) audio: Vec<Vec<u8>>,
     pub(crate) texts: Vec<String>,
     pub(crate) pings: Vec<Vec<u8>>,
-    /// It ended with a word.
+    /// Whether it ended with a close frame.
     pub(crate) said_goodbye: bool,
     pub(crate) is_over: bool,
 }
@@ -43,12 +43,12 @@ impl Connection {
     }
 }
 
-/// How a server treats who comes.
+/// Behaviour of a server towards its clients.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Manners {
-    /// The answer to every handshake, in place of an open websocket.
+    /// Status with which every handshake is refused, instead of an open websocket.
     pub(crate) refuses_with: Option<u16>,
-    /// The first connection is cut without a word after so many messages of sound.
+    /// Number of audio messages after which the first connection is cut without a close frame.
     pub(crate) cuts_first_after: Option<usize>,
 }
 
@@ -66,7 +66,7 @@ impl WebSocketServer {
         Self::on("127.0.0.1:0".parse().unwrap(), manners)
     }
 
-    /// On an address where another one was.
+    /// Listens at the address of an earlier server.
     pub(crate) fn on(address: SocketAddr, manners: Manners) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
@@ -105,7 +105,7 @@ impl WebSocketServer {
         self.connections.lock().unwrap().clone()
     }
 
-    /// Waits until somebody came, and what was received is as it should be.
+    /// Waits until a client connected, and its messages satisfy a condition.
     pub(crate) fn until(
         &self,
         what: &str,

@@ -1,4 +1,4 @@
-//! LiveKit's client for Rust, which is a crate and no program: called in this process.
+//! LiveKit's client for Rust, a crate: called in this process.
 
 use livekit::StartEgressRequest;
 use livekit::web_egress_request::Options;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Keys, PATIENCE, Refusal};
 
-/// As [`super::ask`].
+/// Calls one method: see [`super::ask`].
 pub(super) fn ask(url: &str, keys: &Keys, method: &str, request: &Value) -> Result<Value, Refusal> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = EgressClient::with_api_key(url, &keys.key, &keys.secret).with_request_timeout(PATIENCE);
@@ -52,7 +52,7 @@ async fn call(client: &EgressClient, method: &str, request: &Value) -> Result<Va
     Ok(serde_json::to_value(info).unwrap())
 }
 
-/// A request in the words of the crate, which knows no presets.
+/// Converts a request to the types of the crate, which has no presets.
 fn web(request: livekit::WebEgressRequest) -> (String, Vec<EgressOutput>, WebOptions) {
     let files = request.file_outputs.into_iter().map(EgressOutput::File);
     let streams = request.stream_outputs.into_iter().map(EgressOutput::Stream);

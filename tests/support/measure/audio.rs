@@ -1,4 +1,4 @@
-//! Sound of a recording: its beeps.
+//! Measures the audio of a recording: its beeps.
 
 use std::path::Path;
 
@@ -10,23 +10,24 @@ pub(crate) const RATE: f64 = 48_000.0;
 /// One beep.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Beep {
-    /// Its first sound, in seconds after the file's start.
+    /// Start in seconds after the file's start.
     pub(crate) at: f64,
-    /// Seconds.
+    /// Length in seconds.
     pub(crate) length: f64,
     pub(crate) hertz: f64,
 }
 
-/// Decodes the left channel (a mix of both would be louder than either); the first sample is at the file's start.
+/// Decodes the left channel (a mix of both would be louder than either); the first sample is at the
+/// file's start.
 ///
-/// `aresample=async=1:first_pts=0` puts silence where the file has a gap; without it raw output starts with the first
-/// sample there is, whenever that should sound. `-copyts`, because ffmpeg otherwise moves a transport stream to the start
-/// of the one stream that it reads.
+/// `aresample=async=1:first_pts=0` fills gaps with silence; without it, raw output starts with the
+/// first sample in the file, whatever its time. `-copyts` keeps ffmpeg from moving a transport
+/// stream to the start of the one stream that it reads.
 pub(crate) fn samples(path: &Path) -> Vec<f32> {
     samples_of(path, 0)
 }
 
-/// The same of a channel: 0 is left, 1 right.
+/// Decodes one channel: 0 is left, 1 right.
 pub(crate) fn samples_of(path: &Path, channel: usize) -> Vec<f32> {
     let filter = format!(
         "asetpts=PTS-{:.6}/TB,aresample=async=1:first_pts=0,pan=mono|c0=c{channel}",
@@ -52,7 +53,7 @@ pub(crate) fn samples_of(path: &Path, channel: usize) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
-/// The loudest sample, 0 to 1; 0 without any.
+/// The largest absolute sample, 0 to 1; 0 for an empty slice.
 pub(crate) fn peak(samples: &[f32]) -> f32 {
     samples.iter().fold(0.0, |peak, sample| peak.max(sample.abs()))
 }
@@ -71,8 +72,9 @@ pub(crate) fn level(samples: &[f32], hertz: f64) -> f64 {
     (one * one + two * two - coefficient * one * two).max(0.0).sqrt() * 4.0 / length
 }
 
-/// The amplitude of a frequency of which the samples hold whole periods, and the effective value of all that is not this tone.
-/// Without a window: an encoder that makes one of its frames louder would add to one of the two and not to the other.
+/// The amplitude of a frequency of which the samples hold whole periods, and the effective value of
+/// everything else. It uses no window: an encoder that makes one of its frames louder would
+/// otherwise change one of the two and not the other.
 pub(crate) fn tone_and_rest(samples: &[f32], hertz: f64) -> (f64, f64) {
     let length = samples.len() as f64;
     let (mut sine, mut cosine, mut power) = (0.0, 0.0, 0.0);
@@ -86,14 +88,14 @@ pub(crate) fn tone_and_rest(samples: &[f32], hertz: f64) -> (f64, f64) {
     (tone, (power - tone * tone / 2.0).max(0.0).sqrt())
 }
 
-/// Finds every beep: sound of at least 20 ms with 200 ms of silence before it.
+/// Finds every beep: audio of at least 20 ms after 200 ms of silence.
 pub(crate) fn beeps(samples: &[f32]) -> Vec<Beep> {
     beeps_of(samples, 0.02)
 }
 
-/// The same, of sound of at least so many seconds.
+/// Finds every beep of at least `length` seconds.
 pub(crate) fn beeps_of(samples: &[f32], length: f64) -> Vec<Beep> {
-    // A quarter of the full beep: above what a codec smears ahead of an attack, reached within the first half wave.
+    // A quarter of the full beep: above a codec's pre-echo, reached within the first half wave.
     let threshold = peak(samples) / 4.0;
     if threshold < 0.005 {
         return Vec::new();
@@ -117,7 +119,7 @@ pub(crate) fn beeps_of(samples: &[f32], length: f64) -> Vec<Beep> {
     found
 }
 
-/// Half the zero crossings a second.
+/// Half the zero crossings per second.
 fn pitch(samples: &[f32]) -> f64 {
     let crossings = samples.windows(2).filter(|pair| (pair[0] < 0.0) != (pair[1] < 0.0)).count();
     crossings as f64 / 2.0 / (samples.len() as f64 / RATE)

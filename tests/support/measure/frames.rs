@@ -1,4 +1,4 @@
-//! Pictures of a recording: when each is shown, and the numbers in it.
+//! Decodes the frames of a recording: their times and the numbers in them.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::support::barcode;
 use crate::support::layout::{Layout, Region};
 use crate::support::tool::succeed;
 
-/// One decoded picture.
+/// One decoded frame.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     /// Seconds after the file's start.
     pub(crate) pts: f64,
     pub(crate) key: bool,
-    /// As [`Layout::counters`]; `None` where it can't be read.
+    /// Values in the order of [`Layout::counters`]; `None` if unreadable.
     pub(crate) counters: Vec<Option<u32>>,
     /// The wall clock in milliseconds mod 2^24.
     pub(crate) wall: Option<u32>,
@@ -26,25 +26,26 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Whether a beep's flash is lit in it.
+    /// Whether the flash of a beep is lit.
     pub(crate) fn lit(&self) -> bool {
         self.flash.is_some_and(|luma| luma > 128)
     }
 
-    /// Whether its counters, all of one page, differ or can't be read.
+    /// Whether its counters, all of one page, differ or are unreadable.
     pub(crate) fn torn(&self) -> bool {
         self.counters.iter().any(|counter| counter.is_none() || *counter != self.counters[0])
     }
 }
 
-/// Width and height of what is kept of each region: eight samples a cell, four rows.
+/// Width and height of the kept samples of each region: eight samples per cell, four rows.
 const ROW: usize = barcode::CELLS * 8;
 const ROWS: usize = 4;
 
-/// Decodes every picture of `path` and reads what `layout` says is in it.
+/// Decodes every frame of `path` and reads the parts that `layout` describes.
 ///
-/// ffmpeg cuts the regions out and scales them, so that a second of 1080p is a few kilobytes here; `showinfo` tells each
-/// picture's time and whether it is a key frame, at the head of the chain because `vstack` forgets it.
+/// ffmpeg crops and scales the regions, so that a second of 1080p takes a few kilobytes here.
+/// `showinfo` prints each frame's time and key flag, at the head of the chain because `vstack`
+/// loses them.
 pub(crate) fn frames(path: &Path, layout: &Layout) -> Vec<Frame> {
     let start = Probe::of(path).start;
     let flash = layout.flash.map(Region::middle);
@@ -76,7 +77,7 @@ pub(crate) fn frames(path: &Path, layout: &Layout) -> Vec<Frame> {
     let bars = layout.counters.len();
     let frame = |((pts, key), bytes): ((f64, bool), &[u8])| {
         let row = |i: usize| -> Vec<u8> {
-            // The two inner ones of four rows: the outer ones may hold what is beside the bar.
+            // The two inner rows of four: the outer ones may hold pixels beside the bar.
             let rows = &bytes[i * ROW * ROWS..(i + 1) * ROW * ROWS];
             (0..ROW).map(|x| u8::midpoint(rows[ROW + x], rows[2 * ROW + x])).collect()
         };
@@ -94,8 +95,9 @@ pub(crate) fn frames(path: &Path, layout: &Layout) -> Vec<Frame> {
     times.into_iter().zip(done.stdout.chunks_exact(size)).map(frame).collect()
 }
 
-/// When pictures are shown that differ from the one before, in seconds after the file's start: for pages without counters. A picture
-/// that is encoded again changes a little; one in which anything of some size has moved has places that change much.
+/// Times of frames that differ from the one before, in seconds after the file's start: for pages
+/// without counters. Encoding changes a frame a little; a movement of some size changes some places
+/// much.
 pub(crate) fn changes(path: &Path) -> Vec<f64> {
     const WIDTH: usize = 480;
     const HEIGHT: usize = 270;
@@ -131,13 +133,13 @@ fn filter(regions: &[Region]) -> String {
     }
 }
 
-/// How far two colours are from each other, in the channel in which they are furthest.
+/// Distance of two colours: the largest difference of a channel.
 pub(crate) fn colour_distance(one: [u8; 3], other: [u8; 3]) -> u8 {
     let [red, green, blue] = std::array::from_fn(|channel| one[channel].abs_diff(other[channel]));
     red.max(green).max(blue)
 }
 
-/// Time and key flag of each picture that went through `showinfo`.
+/// Time and key flag of each frame in the output of `showinfo`.
 fn showinfo(log: &str) -> Vec<(f64, bool)> {
     let lines = || log.lines().filter(|line| line.contains("showinfo"));
     let field = |line: &str, name: &str| {
@@ -158,7 +160,7 @@ fn showinfo(log: &str) -> Vec<(f64, bool)> {
         .collect()
 }
 
-/// A whole picture in sRGB.
+/// A complete frame in sRGB.
 #[derive(Debug)]
 pub(crate) struct Still {
     pub(crate) width: usize,
@@ -167,13 +169,13 @@ pub(crate) struct Still {
 }
 
 impl Still {
-    /// The picture that is shown `at` seconds; found by seeking, as a player does. A JPEG has one picture, whatever `at`
-    /// is.
+    /// The frame at `at` seconds; found by seeking, as a player does. A JPEG has one frame,
+    /// whatever `at` is.
     pub(crate) fn at(path: &Path, at: f64) -> Self {
         Self::found_at(path, at).unwrap_or_else(|| panic!("no picture at {at:.3} s of {}", path.display()))
     }
 
-    /// The same; `None`: the last picture is shown before that.
+    /// The same; `None` if the last frame is before `at`.
     pub(crate) fn found_at(path: &Path, at: f64) -> Option<Self> {
         if path.extension().is_some_and(|extension| extension == "jpeg") {
             return Some(Self::of_jpeg(path));
@@ -185,7 +187,7 @@ impl Still {
         Self::of_ppm(&ppm)
     }
 
-    /// Tests that wait for what a recording shows look at many of these.
+    /// Decodes a JPEG; tests that wait for a change look at many of these.
     fn of_jpeg(path: &Path) -> Self {
         let bytes = std::io::Cursor::new(std::fs::read(path).unwrap());
         let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::RGB);
@@ -207,7 +209,7 @@ impl Still {
         (rgb.len() == width * height * 3).then(|| Self { width, height, rgb: rgb.to_owned() })
     }
 
-    /// Whether anything of some size is not as in another picture of the same size.
+    /// Whether anything of some size differs from another frame of the same size.
     pub(crate) fn differs_from(&self, other: &Self) -> bool {
         const MUCH: u8 = 32;
         let pixels = self.rgb.chunks_exact(3).zip(other.rgb.chunks_exact(3));
@@ -233,7 +235,7 @@ impl Still {
         sum.map(|value| (value / count) as u8)
     }
 
-    /// The colour of one pixel; negative coordinates count from the right and from below.
+    /// The colour of one pixel; negative coordinates count from the right and from the bottom.
     pub(crate) fn pixel(&self, x: isize, y: isize) -> [u8; 3] {
         let place = |at: isize, length: usize| at.rem_euclid(length as isize) as usize;
         let at = (place(y, self.height) * self.width + place(x, self.width)) * 3;

@@ -1,18 +1,18 @@
-//! Figures from pictures and beeps: sound against picture, cadence, jitter.
+//! Figures from frames and beeps: A/V offset, cadence, jitter.
 
 use super::audio::Beep;
 use super::frames::Frame;
 
-/// When a flash began: the time of the first lit picture.
+/// Start of each flash: the time of the first lit frame.
 pub(crate) fn flashes(frames: &[Frame]) -> Vec<f64> {
     frames.windows(2).filter(|pair| !pair[0].lit() && pair[1].lit()).map(|pair| pair[1].pts).collect()
 }
 
-/// Sound against picture at each beep that has its flash within half a second: the flash's time and by how many
-/// seconds the sound is late (negative: early).
+/// A/V offset at each beep that has its flash within half a second: the flash's time and the
+/// audio's lateness in seconds (negative: early).
 ///
-/// A beep or flash in the first or last half second may have lost its partner to the cut; anywhere else one without
-/// partner is an error.
+/// A beep or flash in the first or last half second may have lost its partner to the cut; anywhere
+/// else, one without a partner is an error.
 pub(crate) fn sound_lateness(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f64)> {
     let flashes = flashes(frames);
     let end = frames.last().map_or(0.0, |frame| frame.pts);
@@ -34,8 +34,8 @@ pub(crate) fn sound_lateness(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f64)
     pairs
 }
 
-/// The same for those beeps that have their flash within half a second. On a busy machine single ones may be missing, as what publishes
-/// them is short of time, too.
+/// The same, for beeps that have their flash within half a second. On a busy machine single ones
+/// may be missing, as the publisher is short of time, too.
 pub(crate) fn lateness_of_pairs(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f64)> {
     let nearest = |flash: f64| {
         let apart = beeps.iter().map(|beep| beep.at - flash).filter(|late| late.abs() < 0.5);
@@ -44,35 +44,38 @@ pub(crate) fn lateness_of_pairs(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f
     flashes(frames).into_iter().filter_map(nearest).collect()
 }
 
-/// Measures by [`sound_lateness`] where the machine was calm, and by [`lateness_of_pairs`] where it was disturbed.
+/// Measures with [`sound_lateness`] if the machine was calm, and with [`lateness_of_pairs`] if it
+/// was disturbed.
 pub(crate) fn lateness(frames: &[Frame], beeps: &[Beep], is_calm: bool) -> Vec<(f64, f64)> {
     if is_calm { sound_lateness(frames, beeps) } else { lateness_of_pairs(frames, beeps) }
 }
 
-/// How far sound may be from picture where a script makes both, in seconds. The browser shows what a script draws a frame after what a
-/// video plays, and in every fourth recording at 1080p two frames after, from the beginning to the end
-/// (`source::web::capture::alignment`). Within one recording it is steady to a few milliseconds.
+/// Largest A/V offset for a page whose script makes both, in seconds. The browser shows script
+/// drawings one frame after a video plays, and in every fourth recording at 1080p two frames after,
+/// from beginning to end (`source::web::capture::alignment`). Within one recording it is steady to
+/// a few milliseconds.
 pub(crate) const SCRIPTED: f64 = 0.08;
 
-/// The same on a machine that was disturbed, where only gross errors show: audio of another place, or audio that drifts away.
+/// The same on a disturbed machine, where only gross errors show: audio of another place, or
+/// drifting audio.
 pub(crate) const DISTURBED: f64 = 0.3;
 
-/// Different pictures, as their counters tell, and how evenly they come.
+/// Number and pacing of different frames, by their counters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cadence {
-    /// Different pictures a second.
+    /// Different frames per second.
     pub(crate) distinct: f64,
-    /// Pictures whose counters could not be read, or differ among themselves.
+    /// Frames whose counters are unreadable or differ among themselves.
     pub(crate) torn: usize,
-    /// Seconds: 95 of 100 pictures are no further than this from when they should be shown. With the page's own clock
-    /// in the picture, that is how much the delay from drawing to showing varies about its median; without, how far
-    /// apart two different pictures are, against the median distance.
+    /// 95th percentile in seconds of each frame's deviation from its time. With the page's clock in
+    /// the frame, the deviation of the delay from drawing to showing from its median; without, the
+    /// deviation of the distance of two different frames from the median distance.
     pub(crate) jitter_p95: f64,
-    /// Seconds between the two different pictures that are furthest apart.
+    /// Longest time between two different frames in seconds.
     pub(crate) longest_gap: f64,
 }
 
-/// Measures pictures of one page; they must be of a part in which it moves.
+/// Measures frames of one page; the page must move in all of them.
 pub(crate) fn cadence(frames: &[Frame]) -> Cadence {
     let changes: Vec<&Frame> = frames
         .iter()
@@ -98,7 +101,7 @@ pub(crate) fn cadence(frames: &[Frame]) -> Cadence {
     }
 }
 
-/// Seconds from one reading of the picture's clock to a later one; the clock goes round at 2^24 ms.
+/// Seconds between two readings of the frame's clock, which wraps at 2^24 ms.
 pub(crate) fn millis_since(first: u32, later: u32) -> f64 {
     f64::from(later.wrapping_sub(first) & 0x00ff_ffff) / 1000.0
 }
@@ -108,7 +111,7 @@ fn deviations(values: Vec<f64>) -> Vec<f64> {
     values.into_iter().map(|value| (value - median).abs()).collect()
 }
 
-/// The value below which a share of all values lies; 0 without any.
+/// The value below which a share of all values lies; 0 for an empty slice.
 pub(crate) fn percentile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Azurite: Azure's blob service, and Microsoft's client for Python to look into it.
+//! Azurite (Azure's blob service), with Microsoft's client for Python to inspect it.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -16,10 +16,10 @@ const ACCOUNT: &str = "weirtests";
 /// An account's key is Base64.
 const KEY: &[u8] = b"account-key-of-the-tests";
 
-/// Looks into it: `azure.py ENDPOINT ACCOUNT KEY make|put|get|list|head CONTAINER [BLOB]`.
+/// Inspects the storage: `azure.py ENDPOINT ACCOUNT KEY make|put|get|list|head CONTAINER [BLOB]`.
 const CLIENT: &str = include_str!("azure.py");
 
-/// A blob service with one account, which may do everything. It keeps what it has in memory.
+/// A blob service with one account that has all rights. It keeps its data in memory.
 #[derive(Debug)]
 pub(crate) struct Azurite {
     _server: Tool,
@@ -54,7 +54,7 @@ impl Azurite {
         SHARED.get_or_init(|| for_the_run(|| Self::start(&[]), |store| vec![store.home.path().to_owned()]))
     }
 
-    /// Makes a container of this test alone; gives its name.
+    /// Makes a container for this test alone; returns its name.
     pub(crate) fn container(&self, name: &str) -> String {
         let container = unique(name);
         self.make(&container);
@@ -69,7 +69,7 @@ impl Azurite {
         format!("http://{addr}/{ACCOUNT}")
     }
 
-    /// Stores by that client.
+    /// Uploads a blob with that client.
     pub(crate) fn put(&self, container: &str, blob: &str, bytes: &[u8]) {
         self.client(&["put", container, blob], Some(bytes.to_vec())).succeeded();
     }

@@ -9,10 +9,10 @@ use crate::support::http1::{Answer, ask, percent};
 use crate::support::ports;
 use crate::support::tool::Tool;
 
-/// A Google Cloud Storage of which everybody may do everything. It keeps what it has in memory.
+/// A Google Cloud Storage without access control. It keeps its data in memory.
 ///
-/// It does one thing at a time: while an upload is stalled, it answers nobody, neither `get` nor `list`. Of uploads it knows
-/// those of one request and those that can be resumed, not the multipart uploads of the XML API.
+/// It serves one request at a time: during a stalled upload it answers neither `get` nor `list`. It
+/// supports single-request and resumable uploads, but not the multipart uploads of the XML API.
 #[derive(Debug)]
 pub(crate) struct FakeGcs {
     _server: Tool,
@@ -25,8 +25,8 @@ impl FakeGcs {
         let home = tempfile::Builder::new().prefix("weir-fake-gcs").tempdir().unwrap();
         let [port] = ports::free();
         let addr = loopback(port);
-        // The public host is without a port: behind a proxy it is asked for at another one. Where an upload that can be
-        // resumed goes on is told by the address that the client asked for.
+        // The public host has no port: behind a proxy clients use another one. The address at which
+        // a resumable upload continues is the one the client used.
         let arguments = format!(
             "-scheme http -backend memory -host 127.0.0.1 -port {port} -public-host 127.0.0.1 -log-level error"
         );
@@ -51,7 +51,7 @@ impl Store for FakeGcs {
         self.addr
     }
 
-    /// Without `credentials_json`: it takes requests that bring none.
+    /// Without `credentials_json`: it accepts requests without credentials.
     fn storage_at(&self, addr: SocketAddr, bucket: &str) -> Value {
         json!({ "gcp": { "bucket": bucket, "endpoint": format!("http://{addr}") } })
     }

@@ -1,4 +1,4 @@
-//! SeaweedFS as an S3 server, and `aws` to look into it.
+//! SeaweedFS as an S3 server, with `aws` to inspect it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,31 +14,31 @@ use crate::support::ports;
 use crate::support::shared::{for_the_run, unique};
 use crate::support::tool::{Finished, Tool};
 
-/// May do everything; makes the buckets and looks into them.
+/// Has all rights; makes the buckets and inspects them.
 const OWNER: [&str; 2] = ["OWNERKEY", "owner-secret-of-the-tests"];
-/// May read, write, list and tag. May not make a bucket, so that a missing one is an error.
+/// May read, write, list and tag, but not make a bucket, so that a missing bucket is an error.
 const WEIR: [&str; 2] = ["WEIRKEY", "weir-secret-of-the-tests"];
 
-/// Go's bit for directories.
+/// Go's mode bit for directories.
 const GO_MODE_DIR: u64 = 1 << 31;
 
-/// How long one run of `aws` may take.
+/// Deadline of one run of `aws`.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// An S3 server with some buckets.
 #[derive(Debug)]
 pub(crate) struct SeaweedFs {
-    // Killed before the directory goes.
+    // The process is killed before its directory is removed.
     server: Option<Tool>,
     addr: SocketAddr,
-    /// The file system below, which needs no keys, and no second for each question as `aws` does.
+    /// The file system below, which needs no keys and answers without the second that `aws` takes.
     filer: SocketAddr,
     grpc: [u16; 4],
     dir: tempfile::TempDir,
 }
 
 impl SeaweedFs {
-    /// Takes about three seconds, of which SeaweedFS waits for two.
+    /// Takes about three seconds; SeaweedFS itself waits for two.
     pub(crate) fn start(buckets: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("weir-seaweedfs").tempdir().unwrap();
         let identity = |name, [key, secret]: [&str; 2], actions: &[&str]| {
@@ -70,7 +70,7 @@ impl SeaweedFs {
         );
         let arguments: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
         let addr = loopback(s3);
-        // Made before the server is: what is left when its start panics is removed, too.
+        // Made before the server, so that leftovers of a panicking start are removed, too.
         let mut store = Self { server: None, addr, filer: loopback(filer), grpc, dir };
         store.server = Some(start_server(&peer("bin/weed"), &arguments, store.dir.path(), &[], addr));
         buckets.iter().for_each(|bucket| store.make(bucket));
@@ -86,7 +86,7 @@ impl SeaweedFs {
         })
     }
 
-    /// Makes a bucket of this test alone; gives its name.
+    /// Makes a bucket for this test alone; returns its name.
     pub(crate) fn bucket(&self, name: &str) -> String {
         let bucket = unique(name);
         self.make(&bucket);
@@ -94,10 +94,11 @@ impl SeaweedFs {
     }
 
     fn make(&self, bucket: &str) {
-        // What S3 calls a bucket is a directory in its file system; this is quicker than `aws` by half a second.
+        // An S3 bucket is a directory in its file system; this is half a second faster than `aws`.
         let made = ask(self.filer, "POST", &format!("/buckets/{bucket}/"), &[], b"").unwrap();
         assert_eq!(made.status, 201, "{bucket}: {}", String::from_utf8_lossy(&made.body));
-        // A bucket's first object has the server make its volumes, which can take seconds; they are the tests' own.
+        // The first object of a bucket makes the server create its volumes, which can take seconds;
+        // they belong to the tests.
         let first = format!("/buckets/{bucket}/first");
         let stored = ask(self.filer, "PUT", &first, &[], &[0; 64 << 10]).unwrap();
         assert_eq!(stored.status, 201, "{bucket}: {}", String::from_utf8_lossy(&stored.body));
@@ -105,13 +106,14 @@ impl SeaweedFs {
         assert_eq!(removed.status, 204, "{bucket}: {}", String::from_utf8_lossy(&removed.body));
     }
 
-    /// Where it has its sockets, whatever it is told. It removes them only when it ends by itself, which takes 15 s.
+    /// The paths of its sockets, which can't be configured. It removes them only on a regular exit,
+    /// which takes 15 s.
     pub(crate) fn sockets(&self) -> Vec<PathBuf> {
         let roles = ["master", "volume", "filer", "s3"].into_iter().zip(self.grpc);
         roles.map(|(role, port)| PathBuf::from(format!("/tmp/seaweedfs-{role}-grpc-{port}.sock"))).collect()
     }
 
-    /// `aws` with Weir's keys, at another address: behind a proxy.
+    /// `aws` with Weir's keys at another address: behind a proxy.
     pub(crate) fn aws_at(&self, addr: SocketAddr) -> Command {
         aws_as(WEIR, self.dir.path(), addr)
     }
@@ -123,7 +125,7 @@ impl SeaweedFs {
         Tool::start(aws, None).finish(PATIENCE)
     }
 
-    /// Runs `aws`, which must succeed, and parses what it says; null when it says nothing.
+    /// Runs `aws`, which must succeed, and parses its output; null for empty output.
     fn ask(&self, arguments: &[&str]) -> Value {
         let done = self.aws(arguments);
         assert!(done.status.success(), "aws {arguments:?}: {}", done.stderr);
@@ -138,8 +140,8 @@ impl SeaweedFs {
         tags
     }
 
-    /// Whether there is a multipart upload that was neither completed nor aborted: for those who look again and again, as it needs no
-    /// program.
+    /// Whether a multipart upload exists that was neither completed nor aborted. For polling: it
+    /// starts no program.
     pub(crate) fn has_unfinished(&self, bucket: &str) -> bool {
         let json = ("Accept", "application/json");
         let target = format!("/buckets/{bucket}/.uploads/?limit=1");
@@ -148,7 +150,7 @@ impl SeaweedFs {
         found["Entries"].as_array().is_some_and(|entries| !entries.is_empty())
     }
 
-    /// The keys of multipart uploads that were neither completed nor aborted.
+    /// Keys of the multipart uploads that were neither completed nor aborted.
     pub(crate) fn unfinished(&self, bucket: &str) -> Vec<String> {
         let found = self.ask(&["s3api", "list-multipart-uploads", "--bucket", bucket]);
         strings(&found["Uploads"], |upload| text(&upload["Key"]))
@@ -194,7 +196,7 @@ impl Store for SeaweedFs {
                 let is_folder = mode.is_some_and(|mode| mode & GO_MODE_DIR != 0);
                 let key = path.strip_prefix(&root).expect("it is in the bucket");
                 match (is_folder, key) {
-                    // Parts of what is not finished.
+                    // Parts of an unfinished upload.
                     (true, ".uploads") => {}
                     (true, _) => folders.push(format!("{path}/")),
                     (false, key) => keys.push(key.to_owned()),
@@ -226,7 +228,7 @@ impl Drop for SeaweedFs {
     }
 }
 
-/// `aws` as it is without any settings. It reads no configuration but this.
+/// `aws` without any other configuration.
 fn aws_as([key, secret]: [&str; 2], home: &std::path::Path, addr: SocketAddr) -> Command {
     let mut aws = isolated(peer("python/bin/python"), home);
     aws.env("AWS_ACCESS_KEY_ID", key)
