@@ -112,7 +112,7 @@ fn pieces(audio: &[[i16; 2]]) -> impl Iterator<Item = gst::Sample> {
         let times = buffer.get_mut().unwrap();
         times.set_pts(gst::ClockTime::from_mseconds(at * 10));
         times.set_duration(gst::ClockTime::from_mseconds(10));
-        gst::Sample::builder().buffer(&buffer).caps(&weir::media::audio::caps()).build()
+        gst::Sample::builder().buffer(&buffer).caps(&weir::media::sound::caps()).build()
     })
 }
 

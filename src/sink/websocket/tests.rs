@@ -100,7 +100,7 @@ async fn sound_arrives_whole_with_who_sends_it() {
     assert_eq!(events.len(), 1, "{events:?}");
     let all = server.until("it says goodbye", SOON, |all| all[0].said_goodbye);
     let [connection] = all.as_slice() else { panic!("{} connections", all.len()) };
-    assert_eq!(numbers(&connection.sound), (0..300).collect::<Vec<_>>());
+    assert_eq!(numbers(&connection.audio), (0..300).collect::<Vec<_>>());
     assert_eq!(connection.texts, [r#"{"muted":true}"#, r#"{"muted":false}"#]);
     assert_eq!(connection.pings[0], b"ping");
     assert_eq!(
@@ -129,9 +129,9 @@ async fn a_connection_that_is_cut_is_made_again() {
     until(&mut stage.events, |event| matches!(event, StreamEvent::Finished { .. })).await;
     let all = server.until("it says goodbye", SOON, |all| all.last().unwrap().said_goodbye);
     let [first, second] = all.as_slice() else { panic!("{} connections", all.len()) };
-    assert_eq!(numbers(&first.sound), (0..50).collect::<Vec<_>>());
+    assert_eq!(numbers(&first.audio), (0..50).collect::<Vec<_>>());
     // What was on its way when it was cut is lost; what came afterwards is not, nor is what the server has to know.
-    assert_eq!(numbers(&second.sound), (50..200).collect::<Vec<_>>());
+    assert_eq!(numbers(&second.audio), (50..200).collect::<Vec<_>>());
     assert_eq!(second.texts, [r#"{"muted":true}"#]);
     stage.is_clean().await;
 }
@@ -153,7 +153,7 @@ async fn the_newest_sound_waits_for_a_server_that_is_away() {
     sink.finish(SOON).await;
     until(&mut stage.events, |event| matches!(event, StreamEvent::Finished { .. })).await;
     let all = server.until("it says goodbye", SOON, |all| all.last().is_some_and(|last| last.said_goodbye));
-    assert_eq!(numbers(&all[0].sound), (150..200).collect::<Vec<_>>());
+    assert_eq!(numbers(&all[0].audio), (150..200).collect::<Vec<_>>());
     stage.is_clean().await;
 }
 
