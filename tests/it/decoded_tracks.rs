@@ -327,10 +327,10 @@ fn audio_and_video_of_a_track_composite_are_in_sync() {
     });
     for (length, (frames, beeps), path) in measured.value {
         let path = path.display();
-        let (lengths, frames, pairs, bound) =
+        let (lengths, least, pairs, bound) =
             if measured.is_calm { (5.0..10.0, 120, 3, 0.03) } else { (2.0..60.0, 20, 2, DISTURBED) };
         assert!(lengths.contains(&length), "{path}: {length}");
-        assert!(frames.len() > frames, "{path}: {} frames", frames.len());
+        assert!(frames.len() > least, "{path}: {} frames", frames.len());
         let late = lateness(&frames, &beeps, measured.is_calm);
         assert!(late.len() >= pairs, "{path}: {late:.3?}");
         let apart: Vec<f64> = late.iter().map(|(_, late)| late.abs()).collect();

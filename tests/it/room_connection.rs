@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use weir::plan::room::{RoomAccess, RoomEntry};
-use weir::plan::track::{Audio, Frame, Lasts, Shows, TracksPlan, VideoChoice, Wanted};
+use weir::plan::track::{Lasts, Picture, Shows, Sound, TracksPlan, VideoChoice, Wanted};
 use weir::secret::Secret;
 use weir::source::tracks::{Listener, RoomClient, RoomEnd, RoomEvent};
 use weir::token::Signer;
@@ -110,8 +110,8 @@ fn plan_at(url: &str, server: &LiveKitServer, tracks: &[&str]) -> TracksPlan {
             video: tracks.iter().map(|sid| VideoChoice::Track((*sid).to_owned())).collect(),
             ..Wanted::tracks(None, tracks.first().copied())
         },
-        frame: Frame::AsPublished,
-        audio: Audio::AsPublished,
+        picture: Picture::AsPublished,
+        sound: Sound::AsPublished,
     }
 }
 
