@@ -1,4 +1,5 @@
-//! Pages as they are in the field: with workers, parts that want a password, parts that never come, dialogs, and servers that go away.
+//! Pages as found in the field: with workers, password-protected parts, parts that never load,
+//! dialogs, and servers that disappear.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Duration;
@@ -13,12 +14,12 @@ use crate::support::recorder::Recorder;
 use crate::support::slots;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Encoders and a busy machine change a colour a bit.
+/// Tolerance for colours: encoders and a busy machine change them a bit.
 const NEARLY: u8 = 12;
 
-/// An address of this machine that is not loopback. Where it has none, pages are at home on loopback, and reach it anyway.
+/// A non-loopback address of this machine. Without one, pages are on loopback, and reach it anyway.
 pub(super) fn own_address() -> Ipv4Addr {
-    // Nothing is sent.
+    // No datagram is sent.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let address = socket.connect(("192.0.2.1", 9)).and_then(|()| socket.local_addr());
     match address.map(|address| address.ip()) {
@@ -37,7 +38,7 @@ fn a_page_has_what_it_asks_for_and_nothing_of_the_browser_over_it() {
     let (pages, near) = (PageServer::start(), PageServer::start_on(own_address()));
     let near = near.url(&format!("/pages/field-near.html?other={}", pages.url("/pages/clock.html")));
     let near: String = url::form_urlencoded::byte_serialize(near.as_bytes()).collect();
-    // A passkey is of a name.
+    // A passkey needs a host name.
     let url = pages.url(&format!("/pages/field.html?near={near}")).replacen("127.0.0.1", "localhost", 1);
     let recorder = Recorder::start(
         dir.path(),
@@ -75,7 +76,7 @@ fn a_page_has_what_it_asks_for_and_nothing_of_the_browser_over_it() {
     ];
     let seen = cells.iter().enumerate().map(|(at, name)| {
         let (x, y) = ((at % 5) as f64 / 5.0, (at / 5) as f64 / 3.0);
-        // The last one has the rest of its row.
+        // The last cell spans the rest of its row.
         let width = if at + 1 == cells.len() { 1.0 - x } else { 0.2 };
         (*name, still.colour(Region::new(x, y, width, 1.0 / 3.0)))
     });
@@ -83,7 +84,7 @@ fn a_page_has_what_it_asks_for_and_nothing_of_the_browser_over_it() {
     assert!(wrong.is_empty(), "{wrong:?}\n{}", ended.log);
 }
 
-/// Its address has a user and a password in it, too.
+/// The page's address also contains a user and a password.
 #[test]
 fn a_page_without_a_part_and_then_without_its_server_is_shown_all_the_time() {
     let _slot = slots::encoder();

@@ -1,5 +1,5 @@
-//! LiveKit's own clients against the API, the store and the webhooks of a service without a LiveKit server. What records is a
-//! fake: it says that it does.
+//! LiveKit's own clients against the API, the store and the webhooks of a service without a LiveKit
+//! server. The recorder is a fake that only reports.
 
 mod rust;
 
@@ -37,7 +37,7 @@ const KEY: &str = "devkey";
 const SECRET: &str = "a secret of at least thirty-two bytes";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Says that it records, and keeps what it says.
+/// Pretends to record, and stores its reports.
 struct Fake(Standalone);
 
 impl Fake {
@@ -102,7 +102,7 @@ impl Egresses for Fake {
     }
 }
 
-/// Bodies and tokens, as they arrived.
+/// Bodies and tokens in order of arrival.
 type Webhooks = Arc<Mutex<Vec<Value>>>;
 
 async fn take(State(webhooks): State<Webhooks>, headers: HeaderMap, body: String) {
@@ -117,12 +117,12 @@ async fn serve(router: axum::Router, tasks: &TaskTracker) -> String {
     address
 }
 
-/// Who asks.
+/// A client.
 #[derive(Clone)]
 enum Asker {
-    /// A program, with its script, which is told what to do, and the arguments behind that.
+    /// A program with its script, which gets commands, and more arguments.
     Script { program: PathBuf, script: &'static str, arguments: Vec<String> },
-    /// This process.
+    /// The crate, in this process.
     Crate,
 }
 
@@ -160,7 +160,7 @@ impl Asker {
     }
 }
 
-/// What a client says it got, calls first, then webhooks.
+/// The results of a client: calls first, then webhooks.
 async fn asked_by(client: Asker) -> (Value, Value) {
     let tasks = TaskTracker::new();
     let webhooks = Webhooks::default();
@@ -190,7 +190,8 @@ async fn asked_by(client: Asker) -> (Value, Value) {
     (calls, told)
 }
 
-/// All clients get the same, down to the errors' words. `tells_status`: of an error, HTTP's status, too.
+/// All clients get the same, including the error texts. `tells_status`: the client also shows the
+/// HTTP status of an error.
 fn check(client: &str, tells_status: bool, (calls, webhooks): (Value, Value)) {
     let refusal = |code: &str, words: &str, status: u16| {
         if tells_status { json!([code, words, status]) } else { json!([code, words]) }
@@ -213,7 +214,7 @@ fn check(client: &str, tells_status: bool, (calls, webhooks): (Value, Value)) {
         ),
     });
     assert_eq!(calls, expected, "{client}");
-    // One lane for each egress: between them there is no order.
+    // One queue per egress: there is no order between them.
     let mut webhooks: Vec<Value> = webhooks.as_array().unwrap().clone();
     webhooks.sort_by_key(|webhook| webhook[0] == "egress_started");
     let expected = [

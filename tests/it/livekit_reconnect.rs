@@ -1,4 +1,5 @@
-//! A recorder of two tracks whose way to the server breaks, and is made anew: both go on, and lie to each other as before.
+//! A recorder of two tracks that loses its connection to the server and reconnects: both tracks
+//! continue, and stay in sync.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -20,19 +21,19 @@ use crate::support::shared::own_room;
 use crate::support::signal_proxy::SignalProxy;
 use crate::support::slots;
 
-/// A room's answers, on a busy machine.
+/// Deadline for a room's answers on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
-/// How long nothing is broken: with what it takes to get going again, and a whole second of flash and beep behind that.
+/// Length of an undisturbed stretch: recovery time plus a full second of flash and beep.
 const WHOLE: Duration = Duration::from_secs(5);
 
 fn record(dir: &Path, livekit: &LiveKitServer, proxy: &SignalProxy, arguments: &[&str]) -> Recorder {
     Recorder::start_with(dir, arguments, |weir| livekit.reached_at(&proxy.ws_url(), weir))
 }
 
-/// From when to when nothing is broken.
+/// Begin and end of an undisturbed stretch.
 type Stretch = (SystemTime, SystemTime);
 
-/// Breaks the recorder's way in every way there is, with some seconds between.
+/// Breaks the recorder's connection in every possible way, with some seconds between.
 fn break_its_way(
     livekit: &LiveKitServer,
     dir: &Path,
@@ -63,14 +64,14 @@ fn break_its_way(
     stretches
 }
 
-/// How far apart what belongs together is in each stretch; what is apart counts only after what it takes to get going again. How exactly
-/// it belongs together is measured elsewhere (`remux`, `decoded`): this takes too long to have the machine alone.
+/// A/V offset in each stretch, after its recovery time. The exact offset is measured elsewhere
+/// (`remuxed_tracks`, `decoded_tracks`): this test takes too long to have the machine alone.
 #[track_caller]
 fn assert_in_step(apart: &[(f64, f64)], stretches: &[(f64, f64)]) {
     for (number, (from, to)) in stretches.iter().enumerate() {
         let inside: Vec<_> = apart.iter().filter(|(at, _)| (*from..to - 0.3).contains(at)).collect();
         let in_step = inside.iter().filter(|(_, late)| late.abs() < DISTURBED).count();
-        // Before, it begins; later, key frames are waited for.
+        // The recording begins within the first stretch; in later ones key frames are awaited.
         let settled = from.max(0.0) + if number == 0 { 1.2 } else { 3.0 };
         let others = inside.iter().filter(|(at, late)| *at > settled && late.abs() >= DISTURBED).count();
         assert!(
@@ -105,7 +106,7 @@ fn copied_tracks_stay_in_sync_after_a_reconnect() {
     let length = Probe::of(&file).duration;
     let last = stretches.last().unwrap().1;
     assert!((last - 2.0..last + 40.0).contains(&length), "{length} s, stopped at {last:.2} s");
-    // Whole frames, as they were sent, and but for the gaps a good part of them.
+    // Intact frames as they were sent, and except for the gaps a good part of them.
     let sent: Vec<_> = publisher.sent(&seen).iter().map(|frame| units_of(frame, Codec::H264)).collect();
     let found = frames_in(&file);
     assert!(found.iter().all(|frame| sent.contains(frame)), "frames that nobody sent");

@@ -1,4 +1,4 @@
-//! Streams that are added and removed while a recording runs: the library as a service uses it.
+//! Streams added and removed during a recording: the library as a service uses it.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::support::slots;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a recording tells, kept where it can be waited for.
+/// The events of a recording, with waits for them.
 struct Board {
     info: watch::Sender<proto::EgressInfo>,
     elapsed: watch::Sender<Duration>,
@@ -40,7 +40,7 @@ impl Reporter for Board {
     }
 }
 
-/// The other side of a running recording.
+/// The controlling side of a running recording.
 struct Controls {
     commands: mpsc::UnboundedSender<Command>,
     info: watch::Receiver<proto::EgressInfo>,
@@ -80,7 +80,7 @@ impl Controls {
         self.until("a stream has its state", |info| info.stream_results[index].status() == status).await;
     }
 
-    /// Waits until it has recorded for some time more.
+    /// Waits until more time is recorded.
     async fn records_for(&mut self, time: Duration) {
         let end = *self.elapsed.borrow() + time;
         let met = tokio::time::timeout(PATIENCE, self.elapsed.wait_for(|elapsed| *elapsed >= end)).await;
@@ -88,7 +88,8 @@ impl Controls {
     }
 }
 
-/// Records `outputs` (a part of a request in JSON) of the clock page in a directory, while `drive` asks things of it.
+/// Records `outputs` (a part of a request in JSON) of the clock page in a directory, while `drive`
+/// controls it.
 async fn record(
     dir: &Path,
     server: &PageServer,
@@ -167,7 +168,7 @@ async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
     assert_decodable(&file);
     let (length, told) = (Probe::of(&file).duration, ended.info.file_results[0].duration as f64 / 1e9);
     assert!((length - told).abs() < 1.5 && length > 3.0, "{length} s in the file, {told} s told");
-    // Nor do its segments, also while there is no stream at all.
+    // Nor do its segments, also while it has no stream.
     let playlist = dir.path().join("hls/a.m3u8");
     assert_decodable(&playlist);
     let text = std::fs::read(&playlist).unwrap();
@@ -206,7 +207,7 @@ async fn a_recording_without_file_ends_with_its_last_stream() {
     assert_decodable(&received);
 }
 
-/// Takes connections, and never reads or answers.
+/// Accepts connections, and never reads or answers.
 struct DeafServer(TcpListener);
 
 impl DeafServer {
@@ -219,7 +220,8 @@ impl DeafServer {
     }
 }
 
-/// Asserts that the one stream of a recording never started, and that the recording has failed of it.
+/// Asserts that the one stream of a recording never started, and that the recording failed because
+/// of it.
 #[track_caller]
 fn assert_never_started(info: &proto::EgressInfo) {
     let [stream] = info.stream_results.as_slice() else { panic!("{info:#?}") };
@@ -279,7 +281,7 @@ async fn a_stream_that_never_started_fails_alone_beside_another_output() {
     assert_decodable(&dir.path().join("a.mp4"));
 }
 
-/// Records to one stream as a person does.
+/// Records to one stream at a terminal.
 fn recorded(arguments: &[&str], ends_by_signal: bool) -> Finished {
     let dir = tempfile::tempdir().unwrap();
     let page = page("clock.html");
@@ -306,11 +308,11 @@ fn a_stream_that_never_started_is_a_failure_to_who_interrupts_and_to_who_waits()
     let deaf = DeafServer::start();
     assert_failed(&recorded(&["--stream", &deaf.rtmp()], true));
     assert_failed(&recorded(&["--stream", &deaf.rtmp(), "--duration", "4s"], false));
-    // An SRT listener that nobody calls.
+    // An SRT listener without a caller.
     let [port] = crate::support::ports::free();
     let own = format!("srt://127.0.0.1:{port}?mode=listener");
     assert_failed(&recorded(&["--stream", &own, "--duration", "4s"], false));
-    // A websocket that is never opened, by a recording that is shorter than its patience.
+    // A websocket that never opens, for a recording shorter than its patience.
     let socket = format!("ws://{}/", deaf.0.local_addr().unwrap());
     assert_failed(&recorded(&["--websocket", &socket, "--duration", "3s"], false));
 }

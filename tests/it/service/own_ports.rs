@@ -1,4 +1,4 @@
-//! A page that is recorded does not reach the service that records it.
+//! A recorded page can't reach the service that records it.
 
 use std::time::Duration;
 
