@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::disturbance::undisturbed;
 use crate::support::layout;
 use crate::support::measure::audio::{beeps, peak, samples, samples_of};
-use crate::support::measure::frames::{Frame, Still, colour_distance, frames};
+use crate::support::measure::frames::{Frame, Snapshot, colour_distance, frames};
 use crate::support::measure::timing::{
     Cadence, DISTURBED, SCRIPTED, cadence, lateness, millis_since, percentile,
 };
@@ -23,7 +23,7 @@ const LENGTH: f64 = 8.0;
 const KEY: &str = "hunter2-hunter2";
 
 /// The outputs of the one recording.
-struct Everything {
+struct Outputs {
     ended: Ended,
     rtmp: PathBuf,
     srt: (PathBuf, tempfile::TempDir),
@@ -33,23 +33,23 @@ struct Everything {
     is_calm: bool,
 }
 
-impl Everything {
+impl Outputs {
     fn path(&self, name: &str) -> PathBuf {
         self.ended.path(name)
     }
 }
 
 /// Records once; every test of this file waits for it, and takes its own slot afterwards.
-fn everything() -> &'static Everything {
-    static ONCE: OnceLock<Everything> = OnceLock::new();
+fn everything() -> &'static Outputs {
+    static ONCE: OnceLock<Outputs> = OnceLock::new();
     ONCE.get_or_init(|| {
         let _slot = slots::machine();
         let measured = undisturbed("a page with every output", record);
-        Everything { is_calm: measured.is_calm, ..measured.value }
+        Outputs { is_calm: measured.is_calm, ..measured.value }
     })
 }
 
-fn record() -> Everything {
+fn record() -> Outputs {
     // Not a temporary directory: it outlives every test, and nothing would remove it.
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("everything");
     std::fs::remove_dir_all(&dir).ok();
@@ -67,7 +67,7 @@ fn record() -> Everything {
     let ended = recorder.finish(Duration::from_secs(180)).complete();
     let (rtmp, srt) = (rtmp.received(KEY), srt.received());
     let frames = frames(&dir.join("clock.mp4"), &layout::clock());
-    Everything { ended, rtmp, srt, frames, is_calm: false }
+    Outputs { ended, rtmp, srt, frames, is_calm: false }
 }
 
 #[track_caller]
@@ -91,7 +91,7 @@ fn assert_cadence(measured: Cadence) {
 }
 
 #[track_caller]
-fn assert_colours(still: &Still, tolerance: u8) {
+fn assert_colours(still: &Snapshot, tolerance: u8) {
     for (region, colour) in layout::clock_patches() {
         let seen = still.colour(region);
         assert!(colour_distance(seen, colour) <= tolerance, "{colour:?} is seen as {seen:?}");
@@ -165,7 +165,7 @@ fn every_frame_that_the_page_painted_is_in_the_file() {
 fn colours_are_the_page_s_up_to_the_edges() {
     let all = everything();
     let _slot = slots::encoder();
-    let still = Still::at(&all.path("clock.mp4"), 5.0);
+    let still = Snapshot::at(&all.path("clock.mp4"), 5.0);
     assert_colours(&still, 8);
     // The page's background, without a black line, on every side.
     for (x, y) in [(0, 300), (-1, 300), (600, 0), (600, -1)] {
@@ -269,7 +269,7 @@ fn images_show_what_was_on_the_page_at_their_times() {
             }
         }
 
-        let still = Still::at(&path, 0.0);
+        let still = Snapshot::at(&path, 0.0);
         assert_eq!((still.width, still.height), (640, 360));
         assert_colours(&still, 10);
     }

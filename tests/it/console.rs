@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::assert_decodable;
-use crate::support::measure::frames::Still;
+use crate::support::measure::frames::Snapshot;
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::ports;
@@ -128,7 +128,7 @@ fn a_recording_is_seen_and_stopped_by_who_has_a_key() {
         assert!(jpeg.len() < 40_000, "{} bytes", jpeg.len());
         let frame = dir.path().join("picture.jpeg");
         std::fs::write(&frame, jpeg).unwrap();
-        let still = Still::at(&frame, 0.0);
+        let still = Snapshot::at(&frame, 0.0);
         assert_eq!((still.width, still.height), (480, 270));
         is_painted(still.pixel(240, 135)).then_some(())
     });

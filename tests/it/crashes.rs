@@ -24,12 +24,12 @@ fn wall_now() -> u32 {
 
 /// Records for `time`; returns the last moment at which media was written. A machine that gives the
 /// recorder no time loses more than the recorder does.
-fn records_for(recorder: &mut Recorder, dir: &Path, time: Duration) -> u32 {
+fn record_for(recorder: &mut Recorder, dir: &Path, time: Duration) -> u32 {
     let work = dir.join(".weir");
     let end = Instant::now() + time;
     let (mut size, mut at) = (size_of(&work), wall_now());
     while Instant::now() < end {
-        recorder.runs_for(Duration::from_millis(20));
+        recorder.run_for(Duration::from_millis(20));
         let now = size_of(&work);
         if now != size {
             (size, at) = (now, wall_now());
@@ -50,7 +50,7 @@ fn check_killed_after(seconds: f64) {
     let outputs = [&file[..], &segments, &images, &SMALL].concat();
     let mut recorder = Recorder::start(dir.path(), &[&["web", page.as_str()], &outputs[..]].concat());
     recorder.until_written(120_000);
-    let killed = records_for(&mut recorder, dir.path(), Duration::from_secs_f64(seconds));
+    let killed = record_for(&mut recorder, dir.path(), Duration::from_secs_f64(seconds));
     recorder.signal(Signal::SIGKILL);
     // Its children, display and audio server end with it.
     let ended = recorder.finish_and(Duration::from_secs(60), || {
@@ -138,16 +138,16 @@ fn check_survives(what: &str, victims: impl Fn(&Recorder) -> Vec<Seen>) {
     let arguments = [&["web", &page, "--file", "clock.mp4"], &SMALL[..]].concat();
     let mut recorder = Recorder::start(dir.path(), &arguments);
     recorder.until_written(120_000);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let killed = wall_now();
     let victims = victims(&recorder);
     assert!(!victims.is_empty(), "{what}: nothing to kill");
     for victim in victims {
         kill(Pid::from_raw(victim.pid), Signal::SIGKILL).ok();
     }
-    recorder.until_said("the page is back");
+    recorder.until_logged("the page is back");
     let written = size_of(&dir.path().join(".weir"));
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     recorder.until_written(written + 50_000);
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(Duration::from_secs(120)).complete();
@@ -219,7 +219,7 @@ fn check_damaged(damage: impl FnOnce(&Path), finished: bool) {
     let arguments = [&["web", page.as_str(), "--file", "clock.mp4"], &SMALL[..]].concat();
     let mut recorder = Recorder::start(dir.path(), &arguments);
     recorder.until_written(200_000);
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     recorder.signal(Signal::SIGKILL);
     recorder.finish_and(Duration::from_secs(60), || {
         let work = std::fs::read_dir(dir.path().join(".weir")).unwrap().next().unwrap().unwrap().path();

@@ -11,16 +11,16 @@ use crate::late_publishers::{FIRST, SECOND, is_shown, plain};
 use crate::support::disturbance::undisturbed;
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::LiveKitServer;
-use crate::support::lossy_link::{LossyLink, Weather};
+use crate::support::lossy_link::{LossyLink, NetworkConditions};
 use crate::support::measure::audio::Beep;
-use crate::support::measure::frames::{Frame, Still, colour_distance, frames};
-use crate::support::measure::timing::{DISTURBED, flashes, lateness, lateness_of_pairs, percentile};
+use crate::support::measure::frames::{Frame, Snapshot, colour_distance, frames};
+use crate::support::measure::timing::{DISTURBED, av_offsets_of_pairs, flashes, lateness, percentile};
 use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::publisher::{Codec, Publisher, beeping, flashing};
 use crate::support::recorder::{Ended, Recorder};
-use crate::support::room::{self, Images, Publishers, part, whole_in};
+use crate::support::room::{self, Images, Publishers, fitted_frame, part};
 use crate::support::shared::{own_room, unique};
 use crate::support::signal_proxy::SignalProxy;
 use crate::support::slots;
@@ -51,9 +51,9 @@ fn placed(ended: &Ended, moment: f64) -> f64 {
 
 /// The participant shown at a moment, and whether the frame is black.
 fn shown(file: &Path, at: f64) -> (Option<u32>, bool) {
-    let still = Still::at(file, at);
+    let still = Snapshot::at(file, at);
     let is_black = room::is_near(still.colour(WHOLE), [0, 0, 0]);
-    (room::who(&still, whole_in(&still, WHOLE)), is_black)
+    (room::who(&still, fitted_frame(&still, WHOLE)), is_black)
 }
 
 const SOMEBODY: (Option<u32>, bool) = (Some(1), false);
@@ -61,9 +61,9 @@ const NOBODY: (Option<u32>, bool) = (None, true);
 
 /// Waits until a recording's newest image shows this, in the form of [`shown`].
 fn until_shown(recorder: &mut Recorder, images: &mut Images, expected: (Option<u32>, bool)) {
-    let is_so = |still: Still| {
+    let is_so = |still: Snapshot| {
         let is_black = room::is_near(still.colour(WHOLE), [0, 0, 0]);
-        ((room::who(&still, whole_in(&still, WHOLE)), is_black) == expected).then_some(())
+        ((room::who(&still, fitted_frame(&still, WHOLE)), is_black) == expected).then_some(())
     };
     recorder.until(&format!("an image shows {expected:?}"), || images.newest().and_then(is_so));
 }
@@ -100,19 +100,19 @@ fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
     let mut seen = Images::new(dir.path().join("images/ann"));
     until_shown(&mut recorder, &mut seen, SOMEBODY);
     let begun = now();
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let muted = now();
     publishers.act(0, "microphone(false)");
     publishers.act(0, "camera(false)");
     until_shown(&mut recorder, &mut seen, NOBODY);
     let dark = now();
-    recorder.runs_for(Duration::from_millis(1500));
+    recorder.run_for(Duration::from_millis(1500));
     let back = now();
     publishers.act(0, "microphone(true)");
     publishers.act(0, "camera(true)");
     until_shown(&mut recorder, &mut seen, SOMEBODY);
     let lit = now();
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let left = now();
     publishers.act(0, "leave()");
     let ended = recorder.finish(SOON).complete();
@@ -140,8 +140,8 @@ fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
     assert_eq!(shown(&file, lit), SOMEBODY);
     assert_eq!(shown(&file, left - 0.3), SOMEBODY);
     // 640x360 in 640x480: bars of 60 pixels at the top and bottom.
-    let still = Still::at(&file, muted - 0.5);
-    let frame = whole_in(&still, WHOLE);
+    let still = Snapshot::at(&file, muted - 0.5);
+    let frame = fitted_frame(&still, WHOLE);
     assert!(room::is_near(still.colour(part(frame, 0.05, 0.05, 0.2, 0.1)), room::colour(1)));
     for y in [2, 50, -50, -2] {
         assert!(room::is_near(still.pixel(320, y), [0, 0, 0]), "{y}: {:?}", still.pixel(320, y));
@@ -195,27 +195,27 @@ fn the_screen_of_a_participant_is_recorded_without_their_camera() {
     let mut recorder = record(dir.path(), livekit, &arguments.concat());
     let mut images = Images::new(dir.path().join("seen"));
     // A screen with the same number, in other colours.
-    let is_as = |still: &Still, (number, colour): (Option<u32>, [u8; 3])| {
+    let is_as = |still: &Snapshot, (number, colour): (Option<u32>, [u8; 3])| {
         let found = (room::number(still, WHOLE), still.colour(part(WHOLE, 0.48, 0.68, 0.04, 0.04)));
         (found.0 == number && colour_distance(found.1, colour) <= 40, found)
     };
     let mut until = |recorder: &mut Recorder, expected| {
-        let is_so = |still: Still| is_as(&still, expected).0.then_some(());
+        let is_so = |still: Snapshot| is_as(&still, expected).0.then_some(());
         recorder.until(&format!("an image shows {expected:?}"), || images.newest().and_then(is_so));
         now()
     };
     let (grey, blue) = ((Some(1), [0x40, 0x40, 0x40]), (Some(1), [0x20, 0x40, 0xd0]));
     let nothing = (None, [0, 0, 0]);
     until(&mut recorder, grey);
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     let stopped = now();
     publishers.act(0, "stopScreen()");
     let dark = until(&mut recorder, nothing);
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     let again = now();
     publishers.act(0, "shareScreen('#2040d0')");
     let back = until(&mut recorder, blue);
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let file = ended.path("ann.mp4");
@@ -223,7 +223,7 @@ fn the_screen_of_a_participant_is_recorded_without_their_camera() {
     let [stopped, dark, again, back] = [stopped, dark, again, back].map(|moment| placed(&ended, moment));
     let looks = [(stopped - 0.3, grey), (dark, nothing), (again - 0.3, nothing), (back, blue)];
     for (at, expected) in looks {
-        let (is_so, found) = is_as(&Still::at(&file, at), expected);
+        let (is_so, found) = is_as(&Snapshot::at(&file, at), expected);
         assert!(is_so, "at {at:.2} s: {found:?} instead of {expected:?}");
     }
     // Their microphone is not the screen's audio.
@@ -244,7 +244,7 @@ fn check_a_browser_is_recorded(options: &str) -> (PathBuf, [f64; 3], tempfile::T
     // busy machine.
     until_shown(&mut recorder, &mut Images::new(dir.path().join("seen")), SOMEBODY);
     let seen = now();
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     let stopped = now();
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
@@ -284,7 +284,7 @@ fn a_browsers_h264_is_recorded_in_its_colours() {
     let (file, times, _dir) = check_a_browser_is_recorded("codec=h264&width=1280&height=720&fps=15");
     // Only H.264 carries the colour space of a canvas; browsers, too, show the others with a slight
     // error. An encoder that is short of time starts with coarse frames.
-    let colour = |at: f64| Still::at(&file, at).colour(room::part(WHOLE, 0.48, 0.68, 0.04, 0.04));
+    let colour = |at: f64| Snapshot::at(&file, at).colour(room::part(WHOLE, 0.48, 0.68, 0.04, 0.04));
     let seen = times.map(colour);
     let is_close = |seen: &[u8; 3]| colour_distance(*seen, room::colour(1)) <= 6;
     assert!(seen.iter().any(is_close), "{seen:?} instead of {:?}", room::colour(1));
@@ -320,8 +320,8 @@ fn audio_and_video_of_a_track_composite_are_in_sync() {
             &["--size", "640x480", "--file", "both.mp4", "--stream", &stream],
         ];
         let mut recorder = record(dir.path(), livekit, &arguments.concat());
-        recorder.until_said(&format!("shown track={video}"));
-        recorder.runs_for(Duration::from_secs(7));
+        recorder.until_logged(&format!("shown track={video}"));
+        recorder.run_for(Duration::from_secs(7));
         recorder.signal(Signal::SIGINT);
         let ended = recorder.finish(SOON).complete();
         [ended.path("both.mp4"), rtmp.received("live")].map(|path| {
@@ -362,12 +362,12 @@ pub(super) fn check_fast_clock(seconds: u32) {
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["participant", own_room(), "ann", "--size", "320x180", "--file", "ann.mp4"];
     let mut recorder = record(dir.path(), livekit, &arguments);
-    recorder.until_said("shown track=");
-    recorder.runs_for(Duration::from_secs(seconds.into()));
+    recorder.until_logged("shown track=");
+    recorder.run_for(Duration::from_secs(seconds.into()));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let (frames, beeps) = beeps_and_flashes(&ended.path("ann.mp4"));
-    let late = lateness_of_pairs(&frames, &beeps);
+    let late = av_offsets_of_pairs(&frames, &beeps);
     assert!(late.len() >= seconds as usize / 4, "{late:.3?}");
     // The better quarter of the pairs: a busy machine delays others, not the clocks.
     for some in late.chunks_exact(late.len().min(4)) {
@@ -381,7 +381,10 @@ pub(super) fn check_fast_clock(seconds: u32) {
 #[track_caller]
 fn check_tracks_that_begin_seconds_apart(reports: bool) {
     let livekit = LiveKitServer::shared();
-    let link = LossyLink::start(livekit.ws_url(), if reports { Weather::FAIR } else { Weather::UNREPORTED });
+    let link = LossyLink::start(
+        livekit.ws_url(),
+        if reports { NetworkConditions::FAIR } else { NetworkConditions::UNREPORTED },
+    );
     let publisher = Publisher::join(livekit, own_room(), "ann", Codec::Vp8);
     publisher.publish_by_clock(Codec::Opus, beeping());
     let dir = tempfile::tempdir().unwrap();
@@ -389,10 +392,10 @@ fn check_tracks_that_begin_seconds_apart(reports: bool) {
     let mut recorder = record_at(dir.path(), livekit, &link.ws_url(), &arguments);
     // The recording waits for a camera for a while, then begins without it.
     recorder.until_written(5_000);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let video = publisher.publish_by_clock(Codec::Vp8, flashing());
-    recorder.until_said(&format!("shown track={video}"));
-    recorder.runs_for(Duration::from_secs(5));
+    recorder.until_logged(&format!("shown track={video}"));
+    recorder.run_for(Duration::from_secs(5));
     if !reports {
         recorder.until("a report is kept back", || (link.kept_back() > 0).then_some(()));
     }
@@ -407,7 +410,7 @@ fn check_tracks_that_begin_seconds_apart(reports: bool) {
     // They are audible before they are visible.
     assert!(beeps[0].at + 0.5 < flashes[0], "{beeps:?} {flashes:.3?}");
     // The first flash may have begun earlier.
-    let late = lateness_of_pairs(&frames, &beeps).into_iter().filter(|(at, _)| *at > flashes[0]);
+    let late = av_offsets_of_pairs(&frames, &beeps).into_iter().filter(|(at, _)| *at > flashes[0]);
     let apart: Vec<f64> = late.map(|(_, late)| late.abs()).collect();
     assert!(apart.len() >= 2 && percentile(&apart, 0.25) <= 0.2, "{apart:.3?}");
 }
@@ -448,20 +451,20 @@ fn a_participant_who_reconnects_is_still_recorded() {
         recorder.until(&format!("an image shows {look:?}"), is_so);
         now()
     };
-    recorder.until_said(&format!("shown track={sid}"));
+    recorder.until_logged(&format!("shown track={sid}"));
     recorder.until_written(5_000);
     // The recorder joins again; nobody has left.
     proxy.simulate(Scenario::NodeFailure(true));
-    recorder.until_said("in the room again");
+    recorder.until_logged("in the room again");
     // Only frames sent after that have this colour.
     publisher.replace(&sid, plain(FIRST));
     let whole = until(&mut recorder, FIRST);
     // They disconnect silently, and are back before the server has noticed.
     publisher.vanish();
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     let gone = now();
     let (publisher, sid) = publish(plain(SECOND));
-    recorder.until_said(&format!("shown track={sid}"));
+    recorder.until_logged(&format!("shown track={sid}"));
     let again = until(&mut recorder, SECOND);
     drop(publisher);
     let ended = recorder.finish(SOON).complete();
@@ -475,7 +478,7 @@ fn a_participant_who_reconnects_is_still_recorded() {
     let painted = |from: f64, to: f64| seen.iter().filter(|frame| (from..to).contains(&frame.pts)).count();
     assert!(painted(gone - 1.0, gone) < 12, "{}", painted(gone - 1.0, gone));
     for (at, look) in [(whole, FIRST), (again.min(length - 0.2), SECOND)] {
-        assert!(is_shown(&Still::at(&file, at), look), "{look:?} at {at:.2} of {length:.2} s");
+        assert!(is_shown(&Snapshot::at(&file, at), look), "{look:?} at {at:.2} of {length:.2} s");
     }
 }
 

@@ -18,11 +18,11 @@ const NOBODY: u32 = 65534;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Directories and programs of an unprivileged user. Everybody can read its files.
-struct Somebody {
+struct UnprivilegedUser {
     home: tempfile::TempDir,
 }
 
-impl Somebody {
+impl UnprivilegedUser {
     fn new() -> Self {
         let home = tempfile::Builder::new().prefix("weir-somebody").tempdir().unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -60,13 +60,13 @@ impl Somebody {
 
 /// Runs the entry point with a stand-in for `weir` that prints how it was called.
 struct EntryPoint {
-    somebody: Somebody,
+    somebody: UnprivilegedUser,
     script: PathBuf,
 }
 
 impl EntryPoint {
     fn new() -> Self {
-        let somebody = Somebody::new();
+        let somebody = UnprivilegedUser::new();
         let script = somebody.copy("docker/entrypoint.sh");
         let weir = somebody.path().join("weir");
         let tells =
@@ -158,7 +158,7 @@ fn the_entry_point_names_missing_parts() {
 #[test]
 fn the_health_check_believes_200_alone() {
     let _slot = slots::light();
-    let somebody = Somebody::new();
+    let somebody = UnprivilegedUser::new();
     let script = somebody.copy("docker/healthcheck.sh");
     let server = PageServer::start();
     let port = server.url("").rsplit(':').next().unwrap().to_owned();
@@ -180,7 +180,7 @@ fn the_health_check_believes_200_alone() {
 #[test]
 fn the_browser_has_its_sandbox_behind_the_seccomp_profile() {
     let _slot = slots::browser();
-    let somebody = Somebody::new();
+    let somebody = UnprivilegedUser::new();
     let confined = somebody.copy("tests/support/confined.py").display().to_string();
     let profile = somebody.copy("docker/chromium-seccomp.json").display().to_string();
     let confined = |words: &[&str]| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::support::layout::Region;
-use crate::support::measure::frames::{Still, colour_distance};
+use crate::support::measure::frames::{Snapshot, colour_distance};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::recorder::Recorder;
@@ -57,7 +57,7 @@ fn a_page_has_what_it_asks_for_and_nothing_of_the_browser_over_it() {
     let ended = recorder.finish(PATIENCE).complete();
     let path = ended.path("field.mp4");
     assert_decodable(&path);
-    let still = Still::at(&path, 4.0);
+    let still = Snapshot::at(&path, 4.0);
     // In the order of the page.
     let cells = [
         "service worker",
@@ -93,14 +93,14 @@ fn a_page_without_a_part_and_then_without_its_server_is_shown_all_the_time() {
     let url = pages.url("/basic/pages/gone.html").replacen("http://", "http://ann:s3cret@", 1);
     let arguments = ["web", &url, "--file", "gone.mp4", "--size", "640x360", "--fps", "15"];
     let mut recorder = Recorder::start(dir.path(), &arguments);
-    recorder.until_said("the page is shown");
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.until_logged("the page is shown");
+    recorder.run_for(Duration::from_secs(2));
     pages.go_away();
-    recorder.until_said("a navigation of the page failed");
-    recorder.runs_for(Duration::from_secs(4));
+    recorder.until_logged("a navigation of the page failed");
+    recorder.run_for(Duration::from_secs(4));
     pages.come_back();
-    recorder.until_said("the page is back");
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.until_logged("the page is back");
+    recorder.run_for(Duration::from_secs(2));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(PATIENCE).complete();
 
@@ -122,7 +122,7 @@ fn a_page_without_a_part_and_then_without_its_server_is_shown_all_the_time() {
     assert!(length > 8.0, "{length} s");
     // Neither a dialog nor an error page, at any time.
     for second in 0..(length - 0.5) as u32 {
-        let seen = Still::at(&path, f64::from(second) + 0.3).colour(Region::new(0.0, 0.0, 1.0, 0.9));
+        let seen = Snapshot::at(&path, f64::from(second) + 0.3).colour(Region::new(0.0, 0.0, 1.0, 0.9));
         assert!(colour_distance(seen, [40, 90, 220]) <= NEARLY, "{seen:?} at {second} s\n{}", ended.log);
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::invalid_requests::with_no_programs;
+use crate::invalid_requests::without_programs;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Ended, Recorder, page, weir};
 use crate::support::slots;
@@ -148,7 +148,7 @@ fn playlists_that_a_full_disk_has_no_room_for_are_ended_by_recover() {
 fn check_refused(disk: &Disk, more: &[&str], words: &[&str]) {
     let outputs = ["web", "about:blank", "--file", "a.mp4"];
     let arguments = [&outputs[..], more].concat();
-    let ended = Recorder::start_with(disk.path(), &arguments, with_no_programs).finish(PATIENCE);
+    let ended = Recorder::start_with(disk.path(), &arguments, without_programs).finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.log);
     for word in words {
         assert!(ended.log.contains(word), "no word of {word:?} in:\n{}", ended.log);

@@ -13,7 +13,7 @@ use crate::support::layout;
 use crate::support::leftovers::Watch;
 use crate::support::measure::audio::{beeps, samples};
 use crate::support::measure::frames::frames;
-use crate::support::measure::timing::{cadence, sound_lateness};
+use crate::support::measure::timing::{av_offsets, cadence};
 use crate::support::page_server::PageServer;
 use crate::support::peers::{RtmpServer, SrtServer};
 use crate::support::ports;
@@ -90,7 +90,7 @@ fn assert_received(path: &Path, pictures_at_least: usize) {
     assert!(all.len() >= pictures_at_least, "{} pictures", all.len());
     let measured = cadence(&all);
     assert!(measured.torn == 0 && (measured.distinct - 30.0).abs() < 0.2, "{measured:?}");
-    for (at, late) in sound_lateness(&all, &beeps(&samples(path))) {
+    for (at, late) in av_offsets(&all, &beeps(&samples(path))) {
         assert!(late.abs() < 0.003, "at {at} s: {late} s");
     }
 }

@@ -48,7 +48,7 @@ fn gone_after(store: impl Store, places: Vec<PathBuf>) {
 }
 
 /// Asserts that Weir understands a storage's configuration.
-fn understood(store: &impl Store) {
+fn assert_valid_config(store: &impl Store) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("storage.yaml");
     let yaml = config_yaml(&store.storage("recordings"), Some(&store.storage("backup")));
@@ -69,7 +69,7 @@ fn aws(store: &SeaweedFs, addr: SocketAddr, arguments: &[&str], stdin: &[u8]) ->
 fn seaweedfs_stores_and_refuses() {
     let _slot = slots::light();
     let store = SeaweedFs::start(&["recordings", "backup"]);
-    understood(&store);
+    assert_valid_config(&store);
     let addr = store.addr();
 
     let body = [7_u8; 100_000];
@@ -143,7 +143,7 @@ fn a_clock_can_be_wrong() {
 fn fake_gcs_stores() {
     let _slot = slots::light();
     let store = FakeGcs::start(&["recordings"]);
-    understood(&store);
+    assert_valid_config(&store);
     put(store.addr(), "a/b c", b"hello").unwrap();
     assert_eq!(store.get("recordings", "a/b c"), b"hello");
     assert_eq!(store.list("recordings"), ["a/b c"]);
@@ -160,7 +160,7 @@ fn fake_gcs_stores() {
 fn azurite_stores() {
     let _slot = slots::light();
     let store = Azurite::start(&["recordings"]);
-    understood(&store);
+    assert_valid_config(&store);
     store.put("recordings", "a/b c", b"hello");
     assert_eq!(store.get("recordings", "a/b c"), b"hello");
     assert_eq!(store.list("recordings"), ["a/b c"]);

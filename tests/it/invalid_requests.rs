@@ -14,7 +14,7 @@ use crate::support::tool::succeed;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Hides all programs from a recorder: a refusal must come before any of them is looked for.
-pub(crate) fn with_no_programs(command: &mut Command) {
+pub(crate) fn without_programs(command: &mut Command) {
     command.env("PATH", "/nowhere");
 }
 
@@ -29,7 +29,7 @@ fn entries(dir: &Path) -> Vec<String> {
 fn check(arguments: &[&str], words: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a-file"), "").unwrap();
-    let ended = Recorder::start_with(dir.path(), arguments, with_no_programs).finish(PATIENCE);
+    let ended = Recorder::start_with(dir.path(), arguments, without_programs).finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(2), "{arguments:?}:\n{}", ended.log);
     for word in words {
         assert!(ended.log.contains(word), "{arguments:?}: no word of {word:?} in:\n{}", ended.log);
@@ -200,11 +200,11 @@ fn a_start_that_fails_shows_the_page_s_own_words_and_a_screenshot() {
         command.env("WEIR_LOG", "info,weir=debug,chromiumoxide=error");
     };
     let mut recorder = Recorder::start_with(dir.path(), &arguments, steps);
-    recorder.until_said("the page is loaded");
-    let is_answered = || server.was_asked_for("/pages/clock.html").then_some(());
+    recorder.until_logged("the page is loaded");
+    let is_answered = || server.was_requested("/pages/clock.html").then_some(());
     recorder.until("the page has its answer", is_answered);
     // The recorder hears of it meanwhile, which is visible only at the end.
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(PATIENCE);
     assert_ne!(ended.status.code(), Some(0), "{}", ended.log);

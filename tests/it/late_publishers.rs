@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::layout::Region;
 use crate::support::livekit::{Client, LiveKitServer, Redis, until_egress};
 use crate::support::measure::audio::{RATE, level, samples};
-use crate::support::measure::frames::{Still, colour_distance};
+use crate::support::measure::frames::{Snapshot, colour_distance};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher, encoded_once};
 use crate::support::recorder::{Ended, Recorder, seconds_after};
@@ -23,22 +23,22 @@ const LOUD: f64 = 0.4;
 
 /// Tone and colour of a participant.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct Appearance {
     pub(super) hertz: u32,
     /// A colour name of `videotestsrc`.
     pub(super) colour: &'static str,
     rgb: [u8; 3],
 }
 
-pub(super) const FIRST: Look = Look { hertz: 440, colour: "red", rgb: [255, 0, 0] };
-pub(super) const SECOND: Look = Look { hertz: 660, colour: "blue", rgb: [0, 0, 255] };
+pub(super) const FIRST: Appearance = Appearance { hertz: 440, colour: "red", rgb: [255, 0, 0] };
+pub(super) const SECOND: Appearance = Appearance { hertz: 660, colour: "blue", rgb: [0, 0, 255] };
 
 /// A participant with microphone and camera; the ids of both tracks.
 pub(super) fn person(
     server: &LiveKitServer,
     room: &str,
     identity: &str,
-    look: Look,
+    look: Appearance,
 ) -> (Publisher, [String; 2]) {
     let publisher = Publisher::join(server, room, identity, Codec::Vp8);
     let voice = publisher.publish(Codec::Opus, Codec::Opus.tone(look.hertz, LOUD));
@@ -47,7 +47,7 @@ pub(super) fn person(
 }
 
 /// Two seconds of a participant's colour.
-pub(super) fn plain(look: Look) -> Vec<Vec<u8>> {
+pub(super) fn plain(look: Appearance) -> Vec<Vec<u8>> {
     encoded_once(&format!(
         "videotestsrc num-buffers=60 pattern={} ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! \
          vp8enc deadline=1 keyframe-max-dist=30 ! appsink name=out",
@@ -56,14 +56,14 @@ pub(super) fn plain(look: Look) -> Vec<Vec<u8>> {
 }
 
 /// Whether a frame shows a participant's colour.
-pub(super) fn is_shown(still: &Still, look: Look) -> bool {
+pub(super) fn is_shown(still: &Snapshot, look: Appearance) -> bool {
     colour_distance(still.colour(Region::new(0.0, 0.0, 1.0, 1.0)), look.rgb) < 60
 }
 
 /// Asserts that between two moments of a file a participant is visible at both ends, and audible
 /// most of the time, and nobody else is.
 #[track_caller]
-pub(super) fn assert_there(file: &Path, look: Look, from: f64, to: f64) {
+pub(super) fn assert_there(file: &Path, look: Appearance, from: f64, to: f64) {
     let other = if look.hertz == FIRST.hertz { SECOND } else { FIRST };
     let samples = samples(file);
     let heard = &samples[(from * RATE) as usize..((to * RATE) as usize).min(samples.len())];
@@ -80,7 +80,7 @@ pub(super) fn assert_there(file: &Path, look: Look, from: f64, to: f64) {
         "{look:?} from {from:.1} to {to:.1} s: {theirs:.3}, and the other {others:.3}"
     );
     for at in [from, to] {
-        let still = Still::at(file, at);
+        let still = Snapshot::at(file, at);
         let seen = still.colour(Region::new(0.0, 0.0, 1.0, 1.0));
         assert!(is_shown(&still, look), "{look:?} at {at:.1} s: {seen:?}");
     }
@@ -88,7 +88,7 @@ pub(super) fn assert_there(file: &Path, look: Look, from: f64, to: f64) {
 
 /// Waits until a recording writes media, and this track's first key frame is decoded.
 pub(super) fn until_there(recorder: &mut Recorder, frame: &str) {
-    recorder.until_said(&format!("shown track={frame}"));
+    recorder.until_logged(&format!("shown track={frame}"));
     recorder.until_written(20_000);
 }
 
@@ -164,12 +164,12 @@ fn a_participant_who_joins_a_second_time_goes_on_in_their_recording() {
     // while.
     until_there(&mut recorder, &seen);
     let begun = std::time::SystemTime::now();
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     let twice = std::time::SystemTime::now();
     let (second, [_, seen]) = person(livekit, own_room(), "ann", SECOND);
     until_there(&mut recorder, &seen);
     let again = std::time::SystemTime::now();
-    recorder.runs_for(Duration::from_secs(5));
+    recorder.run_for(Duration::from_secs(5));
     let left = std::time::SystemTime::now();
     drop(second);
     let ended = recorder.finish(SOON).complete();

@@ -11,14 +11,14 @@ use crate::support::service::Serve;
 use crate::support::slots;
 
 /// An address for applications.
-struct Door<'a> {
+struct Listener<'a> {
     name: &'static str,
     url: String,
     keys: Keys,
     weir: &'a mut Serve,
 }
 
-impl Door<'_> {
+impl Listener<'_> {
     fn ask(&self, client: Client, method: &str, request: &Value) -> Result<Value, Refusal> {
         ask(client, &self.url, &self.keys, method, request)
     }
@@ -35,7 +35,7 @@ impl Door<'_> {
 
 /// The same egress life through one listener: the answer of each call, by name.
 fn live(
-    door: &mut Door<'_>,
+    door: &mut Listener<'_>,
     client: Client,
     page: &str,
     file: &Path,
@@ -135,7 +135,7 @@ fn check_listeners(client: Client) {
             "fleet" => (livekit.url(), livekit.keys().clone()),
             _ => (weir.callers().url().to_owned(), weir.callers().keys()),
         };
-        let mut door = Door { name, url, keys, weir: &mut weir };
+        let mut door = Listener { name, url, keys, weir: &mut weir };
         let told = live(&mut door, client, &page, &dir.path().join("clock.mp4"), &rtmp);
         assert_eq!(weir.end().status.code(), Some(0));
         told

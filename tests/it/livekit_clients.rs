@@ -119,14 +119,14 @@ async fn serve(router: axum::Router, tasks: &TaskTracker) -> String {
 
 /// A client.
 #[derive(Clone)]
-enum Asker {
+enum Client {
     /// A program with its script, which gets commands, and more arguments.
     Script { program: PathBuf, script: &'static str, arguments: Vec<String> },
     /// The crate, in this process.
     Crate,
 }
 
-impl Asker {
+impl Client {
     async fn calls(self, address: &str, tasks: &TaskTracker) -> Value {
         match self {
             Self::Script { .. } => self.run("calls", &[address, KEY, SECRET], None, tasks).await,
@@ -161,7 +161,7 @@ impl Asker {
 }
 
 /// The results of a client: calls first, then webhooks.
-async fn asked_by(client: Asker) -> (Value, Value) {
+async fn results_of(client: Client) -> (Value, Value) {
     let tasks = TaskTracker::new();
     let webhooks = Webhooks::default();
     let hook = axum::Router::new().route("/", axum::routing::post(take)).with_state(webhooks.clone());
@@ -231,8 +231,8 @@ fn check(client: &str, tells_status: bool, (calls, webhooks): (Value, Value)) {
 async fn livekits_client_for_python_is_served() {
     let _slot = slots::light();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.py");
-    let client = Asker::Script { program: peer("python/bin/python3"), script, arguments: Vec::new() };
-    check("PyPI's livekit-api", true, asked_by(client).await);
+    let client = Client::Script { program: peer("python/bin/python3"), script, arguments: Vec::new() };
+    check("PyPI's livekit-api", true, results_of(client).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -241,12 +241,12 @@ async fn livekits_client_for_node_is_served() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.mjs");
     let sdk = peer("node_modules/livekit-server-sdk");
     let peers = sdk.parent().unwrap().parent().unwrap().display().to_string();
-    let client = Asker::Script { program: PathBuf::from("node"), script, arguments: vec![peers] };
-    check("livekit-server-sdk", true, asked_by(client).await);
+    let client = Client::Script { program: PathBuf::from("node"), script, arguments: vec![peers] };
+    check("livekit-server-sdk", true, results_of(client).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn livekits_client_for_rust_is_served() {
     let _slot = slots::light();
-    check("the crate livekit-api", false, asked_by(Asker::Crate).await);
+    check("the crate livekit-api", false, results_of(Client::Crate).await);
 }

@@ -8,7 +8,7 @@ use livekit_protocol as proto;
 use proto::simulate_scenario::Scenario;
 
 use crate::late_publishers::placed;
-use crate::livekit_restart::{IS_THERE, until_said};
+use crate::livekit_restart::{IS_THERE, until_logged};
 use crate::remuxed_tracks::{beeps, beeps_and_lateness, frames_in, h264_flashes};
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::LiveKitServer;
@@ -34,7 +34,7 @@ fn record(dir: &Path, livekit: &LiveKitServer, proxy: &SignalProxy, arguments: &
 type Stretch = (SystemTime, SystemTime);
 
 /// Breaks the recorder's connection in every possible way, with some seconds between.
-fn break_its_way(
+fn break_connection(
     livekit: &LiveKitServer,
     dir: &Path,
     recorder: &mut Recorder,
@@ -53,13 +53,13 @@ fn break_its_way(
     let mut whole = SystemTime::now();
     let mut stretches = Vec::new();
     for (breaks, is_back, times) in breaks {
-        recorder.runs_for(WHOLE);
+        recorder.run_for(WHOLE);
         stretches.push((whole, SystemTime::now()));
         breaks();
-        until_said(livekit, dir, recorder, is_back, times);
+        until_logged(livekit, dir, recorder, is_back, times);
         whole = SystemTime::now();
     }
-    recorder.runs_for(WHOLE);
+    recorder.run_for(WHOLE);
     stretches.push((whole, SystemTime::now()));
     stretches
 }
@@ -94,7 +94,7 @@ fn copied_tracks_stay_in_sync_after_a_reconnect() {
         [&tracks[..], &["--as-published", "--file", "drum.mp4", "--audio-codec", "opus"]].concat();
     let mut recorder = record(dir.path(), livekit, &proxy, &arguments);
     recorder.until_written(2_000);
-    let stretches = break_its_way(livekit, dir.path(), &mut recorder, &proxy);
+    let stretches = break_connection(livekit, dir.path(), &mut recorder, &proxy);
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let details = ended.info["details"].as_str().unwrap();
@@ -127,7 +127,7 @@ fn a_participants_audio_and_video_stay_in_sync_after_a_reconnect() {
     let arguments = ["participant", own_room(), "ann", "--size", "320x180", "--file", "ann.mp4"];
     let mut recorder = record(dir.path(), livekit, &proxy, &arguments);
     recorder.until_written(2_000);
-    let stretches = break_its_way(livekit, dir.path(), &mut recorder, &proxy);
+    let stretches = break_connection(livekit, dir.path(), &mut recorder, &proxy);
     let left = SystemTime::now();
     drop(publisher);
     let ended = recorder.finish(SOON).complete();

@@ -23,7 +23,7 @@ fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {
 }
 
 /// Waits until the server has logged this `times` times about the recorder.
-pub(super) fn until_said(
+pub(super) fn until_logged(
     livekit: &LiveKitServer,
     dir: &Path,
     recorder: &mut Recorder,
@@ -44,7 +44,7 @@ pub(super) fn until_said(
             return;
         }
         assert!(Instant::now() < by, "{what:?}, {said} of {times} times:\n{}", log.join("\n"));
-        recorder.runs_for(Duration::from_millis(50));
+        recorder.run_for(Duration::from_millis(50));
     }
 }
 
@@ -58,15 +58,15 @@ fn a_participant_goes_on_when_the_server_is_back_and_so_are_they() {
     let mut recorder = record(dir.path(), &livekit, &arguments);
     until_there(&mut recorder, &seen);
     let begun = SystemTime::now();
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     let killed = SystemTime::now();
     livekit.go_away();
     livekit.come_back();
     let (second, [_, seen]) = person(&livekit, ROOM, "ann", SECOND);
-    until_said(&livekit, dir.path(), &mut recorder, IS_THERE, 1);
+    until_logged(&livekit, dir.path(), &mut recorder, IS_THERE, 1);
     until_there(&mut recorder, &seen);
     let whole = SystemTime::now();
-    recorder.runs_for(Duration::from_secs(5));
+    recorder.run_for(Duration::from_secs(5));
     let left = SystemTime::now();
     drop(second);
     let ended = recorder.finish(SOON).complete();

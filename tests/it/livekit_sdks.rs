@@ -10,7 +10,7 @@ use crate::support::layout::{self, Layout, Region};
 use crate::support::livekit::LiveKitServer;
 use crate::support::measure::audio::{Beep, beeps, beeps_of, samples};
 use crate::support::measure::frames::{Frame, changes, frames};
-use crate::support::measure::timing::{DISTURBED, cadence, lateness_of_pairs, percentile};
+use crate::support::measure::timing::{DISTURBED, av_offsets_of_pairs, cadence, percentile};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::python::PythonPublisher;
@@ -33,8 +33,8 @@ fn ann(dir: &Path, livekit: &LiveKitServer, room: &str, size: &str, seconds: u32
     let mut recorder = start(dir, livekit, &arguments);
     // The recording begins with the first of video and audio; on a busy machine the other takes a
     // while.
-    recorder.until_said("shown track=");
-    recorder.runs_for(Duration::from_secs(seconds.into()));
+    recorder.until_logged("shown track=");
+    recorder.run_for(Duration::from_secs(seconds.into()));
     recorder.signal(Signal::SIGINT);
     let file = recorder.finish(SOON).complete().path("ann.mp4");
     assert_decodable(&file);
@@ -82,7 +82,7 @@ fn assert_whole(frames: &[Frame]) {
 /// measured with publishers who send by the clock, in `decoded_tracks`.
 #[track_caller]
 fn assert_in_step(frames: &[Frame], beeps: &[Beep]) {
-    let late = lateness_of_pairs(frames, beeps).into_iter().filter(|(at, _)| *at > 2.0);
+    let late = av_offsets_of_pairs(frames, beeps).into_iter().filter(|(at, _)| *at > 2.0);
     let apart: Vec<f64> = late.map(|(_, late)| late.abs()).collect();
     assert!(apart.len() >= 2 && percentile(&apart, 0.25) <= DISTURBED, "{apart:.3?}");
 }

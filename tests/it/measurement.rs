@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::support::layout::{self, Layout};
 use crate::support::measure::audio::{beeps, peak, samples};
-use crate::support::measure::frames::{Still, colour_distance, frames};
-use crate::support::measure::timing::{cadence, flashes, sound_lateness};
+use crate::support::measure::frames::{Snapshot, colour_distance, frames};
+use crate::support::measure::timing::{av_offsets, cadence, flashes};
 use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
 use crate::support::slots;
 use crate::support::synthetic::Synthetic;
@@ -23,8 +23,8 @@ fn written(video: &Synthetic, name: &str, codecs: &[&str]) -> (tempfile::TempDir
 
 #[track_caller]
 fn check_lateness(name: &str, codecs: &[&str], late_ms: i64) {
-    let (_dir, path) = written(&Synthetic { sound_late_ms: late_ms, ..Synthetic::new(30, 4) }, name, codecs);
-    let lateness = sound_lateness(&frames(&path, &layout::synthetic()), &beeps(&samples(&path)));
+    let (_dir, path) = written(&Synthetic { audio_late_ms: late_ms, ..Synthetic::new(30, 4) }, name, codecs);
+    let lateness = av_offsets(&frames(&path, &layout::synthetic()), &beeps(&samples(&path)));
     assert!(lateness.len() >= 3, "{lateness:?}");
     for (at, late) in lateness {
         let error = late * 1000.0 - late_ms as f64;
@@ -158,7 +158,7 @@ fn a_snapshot_has_the_colours_of_its_frame() {
     args.extend(tags);
     args.push(path.to_str().unwrap());
     succeed("ffmpeg", &args, None);
-    let still = Still::at(&path, 1.0);
+    let still = Snapshot::at(&path, 1.0);
     for (region, colour) in layout::clock_patches() {
         let seen = still.colour(region);
         assert!(colour_distance(seen, colour) <= 4, "{colour:?} is seen as {seen:?}");

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::support::disturbance::undisturbed;
 use crate::support::layout;
 use crate::support::measure::audio::{Beep, beeps, samples};
-use crate::support::measure::frames::{Still, colour_distance, frames};
+use crate::support::measure::frames::{Snapshot, colour_distance, frames};
 use crate::support::measure::timing::{
-    DISTURBED, SCRIPTED, cadence, lateness, lateness_of_pairs, percentile,
+    DISTURBED, SCRIPTED, av_offsets_of_pairs, cadence, lateness, percentile,
 };
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Ended, Recorder, page};
@@ -59,7 +59,7 @@ fn a_portrait_page_fills_a_portrait_frame() {
     let dir = tempfile::tempdir().unwrap();
     let ended =
         record(dir.path(), &["--preset", "portrait-h264-720p-30", "--duration", "3s", "--file", "a.mp4"]);
-    let still = Still::at(&ended.path("a.mp4"), 1.0);
+    let still = Snapshot::at(&ended.path("a.mp4"), 1.0);
     assert_eq!((still.width, still.height), (720, 1280));
     for (region, colour) in layout::clock_patches() {
         let seen = still.colour(region);
@@ -103,7 +103,7 @@ fn the_other_capture_records_too() {
     let measured = cadence(&all);
     assert!(measured.distinct >= 2.0, "{measured:?}");
     let late: Vec<f64> =
-        lateness_of_pairs(&all, &beeps(&samples(&path))).into_iter().map(|(_, late)| late.abs()).collect();
+        av_offsets_of_pairs(&all, &beeps(&samples(&path))).into_iter().map(|(_, late)| late.abs()).collect();
     assert!(!late.is_empty() && percentile(&late, 0.5) <= DISTURBED, "{late:.3?}");
 }
 

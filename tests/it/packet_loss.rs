@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::late_publishers::placed;
 use crate::support::livekit::{LiveKitServer, room_service};
-use crate::support::lossy_link::{LossyLink, Weather};
-use crate::support::measure::frames::{Still, changes};
+use crate::support::lossy_link::{LossyLink, NetworkConditions};
+use crate::support::measure::frames::{Snapshot, changes};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::publisher::{Codec, Publisher, units_of};
@@ -132,7 +132,7 @@ impl Found {
 }
 
 #[track_caller]
-fn check_nothing_missing(weather: Weather) {
+fn check_nothing_missing(weather: NetworkConditions) {
     let server = LiveKitServer::shared();
     let link = LossyLink::start(server.ws_url(), weather);
     for found in recorded(server, &link, 5) {
@@ -152,19 +152,19 @@ fn check_nothing_missing(weather: Weather) {
 #[test]
 fn nothing_is_missing_where_a_packet_in_a_hundred_is_lost() {
     let _slot = slots::light();
-    check_nothing_missing(Weather::losing(0.01));
+    check_nothing_missing(NetworkConditions::losing(0.01));
 }
 
 #[test]
 fn nothing_is_missing_where_a_packet_in_twenty_is_lost() {
     let _slot = slots::light();
-    check_nothing_missing(Weather::losing(0.05));
+    check_nothing_missing(NetworkConditions::losing(0.05));
 }
 
 #[test]
 fn nothing_is_missing_where_packets_are_late() {
     let _slot = slots::light();
-    check_nothing_missing(Weather::jittery(Duration::from_millis(100)));
+    check_nothing_missing(NetworkConditions::jittery(Duration::from_millis(100)));
 }
 
 /// The server removes redundancy for clients that request plain Opus.
@@ -192,7 +192,7 @@ fn redundant_audio_is_kept_as_published() {
 fn tcp_carries_everything_if_udp_is_blocked() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    let link = LossyLink::start_beside_tcp(server.ws_url(), Weather::losing(1.0));
+    let link = LossyLink::start_beside_tcp(server.ws_url(), NetworkConditions::losing(1.0));
     for found in recorded(server, &link, 4) {
         let (codec, count) = (found.codec, found.frames.len());
         assert!(count as f64 > rate(codec), "{count} frames of {codec:?}");
@@ -207,7 +207,7 @@ fn tcp_carries_everything_if_udp_is_blocked() {
 fn a_network_that_loses_a_fifth_leaves_a_recording_of_the_right_length() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    let link = LossyLink::start(server.ws_url(), Weather::losing(0.2));
+    let link = LossyLink::start(server.ws_url(), NetworkConditions::losing(0.2));
     for found in recorded(server, &link, 6) {
         // Without retransmissions, four fifths of audio packets would arrive, and fewer frames of
         // video, as a frame has several packets. Video begins when its first key frame has arrived,
@@ -223,23 +223,23 @@ fn a_network_that_loses_a_fifth_leaves_a_recording_of_the_right_length() {
 fn a_cable_that_is_pulled_for_five_seconds_costs_five_seconds_of_what_was_said() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    let link = LossyLink::start(server.ws_url(), Weather::FAIR);
+    let link = LossyLink::start(server.ws_url(), NetworkConditions::FAIR);
     let begin = Instant::now();
     let mut running = CODECS.map(|codec| Running::start(server, &link, codec, &[]));
     for running in &mut running {
         running.recorder.until_written(1_000);
     }
     let written = Instant::now();
-    running[0].recorder.runs_for(Duration::from_secs(2));
-    link.turns(Weather::CUT);
-    running[0].recorder.runs_for(Duration::from_secs(5));
-    link.turns(Weather::FAIR);
+    running[0].recorder.run_for(Duration::from_secs(2));
+    link.turns(NetworkConditions::CUT);
+    running[0].recorder.run_for(Duration::from_secs(5));
+    link.turns(NetworkConditions::FAIR);
     let back = SystemTime::now();
     // Reconnecting loses some time, too. Silence alone would not grow so much.
     for running in &mut running {
         running.recorder.until_grown(15_000);
     }
-    running[0].recorder.runs_for(Duration::from_secs(2));
+    running[0].recorder.run_for(Duration::from_secs(2));
     let least = written.elapsed().as_secs_f64();
     for running in &running {
         running.recorder.signal(Signal::SIGINT);
@@ -266,10 +266,10 @@ fn a_cable_that_is_pulled_for_five_seconds_costs_five_seconds_of_what_was_said()
 fn a_session_without_media_is_begun_anew_once() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    let link = LossyLink::start(server.ws_url(), Weather::losing(1.0));
+    let link = LossyLink::start(server.ws_url(), NetworkConditions::losing(1.0));
     let mut running = Running::start(server, &link, Codec::Opus, &["--duration", "4s"]);
-    running.recorder.until_said("coming into the room anew");
-    link.turns(Weather::FAIR);
+    running.recorder.until_logged("coming into the room anew");
+    link.turns(NetworkConditions::FAIR);
     let found = running.finish();
     found.assert_nothing_foreign();
     let (count, missing, most) = (found.frames.len(), found.missing(), left_out(&found.ended.log));
@@ -281,7 +281,7 @@ fn a_session_without_media_is_begun_anew_once() {
 fn a_second_session_without_media_ends_the_recording() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    let link = LossyLink::start(server.ws_url(), Weather::losing(1.0));
+    let link = LossyLink::start(server.ws_url(), NetworkConditions::losing(1.0));
     let ended = Running::start(server, &link, Codec::Opus, &[]).recorder.finish(SOON + SOON);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
     assert!(
@@ -303,23 +303,23 @@ fn a_page_survives_ten_seconds_without_its_network() {
         &["ann", "ben", "cleo", "dora"],
         "width=320&height=180&fps=10",
     );
-    let link = LossyLink::start(server.ws_url(), Weather::FAIR);
+    let link = LossyLink::start(server.ws_url(), NetworkConditions::FAIR);
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["room", own_room(), "--file", "afar.mp4", "--fps", "15"];
     let arguments = [&arguments[..], &["--images", "seen", "--every", "1s"]].concat();
     let mut recorder = record(dir.path(), server, &link, &arguments);
     let mut images = Images::new(dir.path().join("seen"));
     until_all_four_move(&mut recorder, &mut images);
-    link.turns(Weather::CUT);
-    recorder.runs_for(Duration::from_secs(10));
-    link.turns(Weather::FAIR);
+    link.turns(NetworkConditions::CUT);
+    recorder.run_for(Duration::from_secs(10));
+    link.turns(NetworkConditions::FAIR);
     let back = SystemTime::now();
     // Earlier images show nothing of it.
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     images.newest();
     until_all_four_move(&mut recorder, &mut images);
     let seen = SystemTime::now();
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let file = ended.path("afar.mp4");
@@ -332,14 +332,14 @@ fn a_page_survives_ten_seconds_without_its_network() {
     assert!((6.0..60.0).contains(&longest), "{longest:.1} s without a movement");
     let [back, seen] = [back, seen].map(|moment| placed(&ended, moment));
     assert!(moved.iter().filter(|at| **at > back).count() > 3, "{:?}, back at {back:.1} s", moved.last());
-    let still = Still::at(&file, seen.min(length - 0.2));
+    let still = Snapshot::at(&file, seen.min(length - 0.2));
     assert_eq!(in_tiles(&still), ALL_FOUR);
 }
 
 const ALL_FOUR: [Option<u32>; 4] = [Some(1), Some(2), Some(3), Some(4)];
 
 /// The participants in the four tiles of a page, in the order of their numbers.
-fn in_tiles(still: &Still) -> Vec<Option<u32>> {
+fn in_tiles(still: &Snapshot) -> Vec<Option<u32>> {
     let tiles = room::grid(2, 2).into_iter();
     let mut seen: Vec<_> = tiles.map(|tile| room::who(still, tile)).collect();
     seen.sort_unstable();
@@ -348,7 +348,7 @@ fn in_tiles(still: &Still) -> Vec<Option<u32>> {
 
 /// Waits until all are visible in images that differ: three times from one image to the next.
 fn until_all_four_move(recorder: &mut Recorder, images: &mut Images) {
-    let mut last: Option<Still> = None;
+    let mut last: Option<Snapshot> = None;
     let mut steps = 0;
     recorder.until("all four are seen and move", || {
         let still = images.newest()?;

@@ -53,7 +53,7 @@ fn ctrl_c_finalizes_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = record(dir.path(), "", &[]);
     recorder.until_written(100_000);
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(PATIENCE).complete();
     assert!(ended.took <= Duration::from_secs(40), "from Ctrl-C to the end it took {:?}", ended.took);
@@ -68,7 +68,7 @@ fn ctrl_c_at_any_moment_of_the_start_leaves_nothing_behind() {
     for millis in [20, 100, 250, 400, 550, 700, 900, 1100, 1400] {
         let dir = tempfile::tempdir().unwrap();
         let mut recorder = record(dir.path(), "", &[]);
-        recorder.runs_for(Duration::from_millis(millis));
+        recorder.run_for(Duration::from_millis(millis));
         recorder.signal(Signal::SIGINT);
         let ended = recorder.finish(PATIENCE);
         // Before the program's first line, a signal ends it like any program; it has no files yet.

@@ -101,12 +101,12 @@ fn copied_video_and_audio_that_begin_seconds_apart_are_in_sync() {
     let mut recorder = record(dir.path(), server, &heard, &seen, &arguments);
     recorder.until_written(2_000);
     let written = Instant::now();
-    recorder.runs_for(Duration::from_millis(2500));
+    recorder.run_for(Duration::from_millis(2500));
     // Without video, audio continues in the file.
     publisher.mute(&seen, true);
-    recorder.runs_for(Duration::from_secs(4));
+    recorder.run_for(Duration::from_secs(4));
     publisher.mute(&seen, false);
-    recorder.runs_for(Duration::from_millis(3500));
+    recorder.run_for(Duration::from_millis(3500));
     let least = written.elapsed().as_secs_f64();
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
@@ -203,7 +203,7 @@ fn a_participants_video_is_copied_on_request() {
     let written = Instant::now();
     publisher.until_sent(&mut recorder, &first, 60);
     let second = publisher.publish(Codec::H264, Codec::h264_frames(640, 360));
-    recorder.until_said(&format!("subscribed track=\"{second}\""));
+    recorder.until_logged(&format!("subscribed track=\"{second}\""));
     publisher.until_sent(&mut recorder, &second, 75);
     publisher.mute(&second, true);
     publisher.until_sent(&mut recorder, &first, 120);
@@ -248,9 +248,9 @@ fn video_in_another_codec_is_encoded_and_reported() {
     let mut recorder = record(dir.path(), server, &heard, &seen, &arguments);
     // Until its first key frame is decoded, nothing is visible; on a busy machine that takes a
     // while.
-    recorder.until_said(&format!("shown track={seen}"));
+    recorder.until_logged(&format!("shown track={seen}"));
     let shown = Instant::now();
-    recorder.runs_for(Duration::from_secs(4));
+    recorder.run_for(Duration::from_secs(4));
     let least = shown.elapsed().as_secs_f64();
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();

@@ -38,7 +38,7 @@ fn record_request(dir: &Path, server: &LiveKitServer, request: &Value) -> Record
 }
 
 /// Publishes a tone; returns the publisher and the sid of the track.
-fn singer(
+fn tone_publisher(
     server: &LiveKitServer,
     identity: &str,
     codec: Codec,
@@ -54,7 +54,7 @@ fn singer(
 /// seconds after the first one.
 fn until_all_come<'a>(recorder: &mut Recorder, sids: impl IntoIterator<Item = &'a String>) {
     for sid in sids {
-        recorder.until_said(&format!("subscribed track=\"{sid}\""));
+        recorder.until_logged(&format!("subscribed track=\"{sid}\""));
     }
     recorder.until_written(5_000);
 }
@@ -129,9 +129,9 @@ fn assert_tones(path: &Path, left: [f64; 3], right: [f64; 3]) {
 fn everybody_of_a_room_is_heard_while_they_are_there_and_not_muted() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let (_ann, anns) = singer(server, "ann", Codec::Opus, ANN, "standard");
-    let (ben, bens) = singer(server, "ben", Codec::Pcmu, BEN, "standard");
-    let (eve, eves) = singer(server, "eve", Codec::Pcma, EVE, "standard");
+    let (_ann, anns) = tone_publisher(server, "ann", Codec::Opus, ANN, "standard");
+    let (ben, bens) = tone_publisher(server, "ben", Codec::Pcmu, BEN, "standard");
+    let (eve, eves) = tone_publisher(server, "eve", Codec::Pcma, EVE, "standard");
     let arguments = ["room", own_room(), "--audio-only", "--file", "talk.ogg"];
     let mut recorder = record(dir.path(), server, &arguments);
     until_all_come(&mut recorder, [&anns, &bens, &eves]);
@@ -143,7 +143,7 @@ fn everybody_of_a_room_is_heard_while_they_are_there_and_not_muted() {
     ben.until_sent(&mut recorder, &bens, 75);
     eve.until_sent(&mut recorder, &eves, 25);
     ben.mute(&bens, true);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     ben.mute(&bens, false);
     ben.until_sent(&mut recorder, &bens, 75);
     eve.until_sent(&mut recorder, &eves, 25);
@@ -185,9 +185,9 @@ fn everybody_of_a_room_is_heard_while_they_are_there_and_not_muted() {
 fn record_mixed(dir: &Path, mixing: &str) -> [PathBuf; 3] {
     let (server, rtmp) = (LiveKitServer::shared(), RtmpServer::start());
     let singers = [
-        singer(server, "ann", Codec::Opus, ANN, "agent"),
-        singer(server, "ben", Codec::Opus, BEN, "standard"),
-        singer(server, "eve", Codec::Pcmu, EVE, "standard"),
+        tone_publisher(server, "ann", Codec::Opus, ANN, "agent"),
+        tone_publisher(server, "ben", Codec::Opus, BEN, "standard"),
+        tone_publisher(server, "eve", Codec::Pcmu, EVE, "standard"),
     ];
     let request = json!({ "room_composite": {
         "room_name": own_room(), "audio_only": true, "audio_mixing": mixing,
@@ -197,7 +197,7 @@ fn record_mixed(dir: &Path, mixing: &str) -> [PathBuf; 3] {
     }});
     let mut recorder = record_request(dir, server, &request);
     until_all_come(&mut recorder, singers.iter().map(|(_, sid)| sid));
-    recorder.runs_for(Duration::from_secs(4));
+    recorder.run_for(Duration::from_secs(4));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let (file, playlist) = (ended.path("talk.mp4"), ended.path("parts/talk.m3u8"));
@@ -236,12 +236,12 @@ fn participants_who_take_turns_are_separate() {
 fn mono_voices_are_the_same_on_both_sides_of_aac() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let (_ben, bens) = singer(server, "ben", Codec::Pcmu, BEN, "standard");
-    let (_eve, eves) = singer(server, "eve", Codec::Pcma, EVE, "standard");
+    let (_ben, bens) = tone_publisher(server, "ben", Codec::Pcmu, BEN, "standard");
+    let (_eve, eves) = tone_publisher(server, "eve", Codec::Pcma, EVE, "standard");
     let arguments = ["room", own_room(), "--audio-only", "--file", "talk.mp4"];
     let mut recorder = record(dir.path(), server, &arguments);
     until_all_come(&mut recorder, [&bens, &eves]);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let file = recorder.finish(SOON).complete().path("talk.mp4");
     assert_eq!(Probe::of(&file).stream("audio").codec, "aac");
@@ -260,9 +260,9 @@ const RIGHT: &str = "AUDIO_CHANNEL_RIGHT";
 #[track_caller]
 fn check_routes(audio: impl FnOnce(&str) -> Value, on_left: [f64; 3], on_right: [f64; 3]) {
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let (_ann, anns) = singer(server, "ann", Codec::Opus, ANN, "standard");
-    let (_ben, bens) = singer(server, "ben", Codec::Opus, BEN, "agent");
-    let (_eve, eves) = singer(server, "eve", Codec::Opus, EVE, "standard");
+    let (_ann, anns) = tone_publisher(server, "ann", Codec::Opus, ANN, "standard");
+    let (_ben, bens) = tone_publisher(server, "ben", Codec::Opus, BEN, "agent");
+    let (_eve, eves) = tone_publisher(server, "eve", Codec::Opus, EVE, "standard");
     let request = json!({
         "room_name": own_room(), "media": { "audio": audio(&anns) }, "outputs": [{ "file": { "filepath": "talk.ogg" } }],
     });
@@ -271,7 +271,7 @@ fn check_routes(audio: impl FnOnce(&str) -> Value, on_left: [f64; 3], on_right: 
     let heard = [&anns, &bens, &eves].into_iter().zip(on_left).zip(on_right);
     let heard = heard.filter(|((_, left), right)| left + right > 0.0);
     until_all_come(&mut recorder, heard.map(|((sid, _), _)| sid));
-    recorder.runs_for(Duration::from_millis(3500));
+    recorder.run_for(Duration::from_millis(3500));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     assert_tones(&ended.path("talk.ogg"), on_left, on_right);
@@ -302,7 +302,7 @@ fn routes_by_kind_and_identity_apply_and_the_rest_is_silent() {
 fn a_silent_room_is_recorded_at_full_length() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let (ann, sid) = singer(server, "ann", Codec::Opus, ANN, "standard");
+    let (ann, sid) = tone_publisher(server, "ann", Codec::Opus, ANN, "standard");
     ann.mute(&sid, true);
     let arguments = ["room", own_room(), "--audio-only", "--file", "{room_id}.ogg", "--duration", "4s"];
     let ended = record(dir.path(), server, &arguments).finish(SOON).complete();
@@ -339,7 +339,7 @@ fn each_of_forty_tracks_is_audible() {
     let arguments = ["room", own_room(), "--audio-only", "--file", "choir.ogg"];
     let mut recorder = record(dir.path(), server, &arguments);
     until_all_come(&mut recorder, choirs.iter().flat_map(|(_, sids)| sids));
-    recorder.runs_for(Duration::from_secs(5));
+    recorder.run_for(Duration::from_secs(5));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let file = ended.path("choir.ogg");

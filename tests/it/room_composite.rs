@@ -14,14 +14,14 @@ use crate::field_pages::own_address;
 use crate::support::disturbance::undisturbed;
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::{LiveKitServer, Redis};
-use crate::support::measure::frames::{Still, frames};
-use crate::support::measure::timing::{DISTURBED, lateness_of_pairs, percentile};
+use crate::support::measure::frames::{Snapshot, frames};
+use crate::support::measure::timing::{DISTURBED, av_offsets_of_pairs, percentile};
 use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::page_server::PageServer;
 use crate::support::processes;
 use crate::support::publisher::{self, Codec, Publisher};
 use crate::support::recorder::Recorder;
-use crate::support::room::{self, Hearing, Images, Publishers, part, picture_in};
+use crate::support::room::{self, Hearing, Images, Publishers, cropped_frame, part};
 use crate::support::service::Serve;
 use crate::support::shared::{own_room, unique};
 use crate::support::slots;
@@ -39,7 +39,7 @@ fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {
 /// The participants in the tiles of a grid, by number; empty tiles last. Speakers come first in a
 /// grid, and here everybody speaks, so their order depends on the measured levels; the tests of the
 /// layouts check the order.
-fn seen(still: &Still, columns: usize, rows: usize) -> Vec<Option<u32>> {
+fn seen(still: &Snapshot, columns: usize, rows: usize) -> Vec<Option<u32>> {
     let tiles = room::grid(columns, rows).into_iter();
     let mut seen: Vec<_> = tiles.map(|tile| room::who(still, tile)).collect();
     seen.sort_unstable_by_key(|who| (who.is_none(), *who));
@@ -54,7 +54,7 @@ struct Moments {
 }
 
 /// Looks at a frame; returns what it shows if that is not as expected.
-type Check = Box<dyn Fn(&Still) -> Option<String>>;
+type Check = Box<dyn Fn(&Snapshot) -> Option<String>>;
 
 struct Moment {
     /// The wall clock in seconds.
@@ -94,11 +94,11 @@ impl Moments {
     fn until<T: PartialEq + std::fmt::Debug + 'static>(
         &mut self,
         recording: &mut impl Records,
-        look: impl Fn(&Still) -> T + 'static,
+        look: impl Fn(&Snapshot) -> T + 'static,
         expected: T,
     ) {
         let what = format!("an image shows {expected:?}");
-        let check = move |still: &Still| {
+        let check = move |still: &Snapshot| {
             let found = look(still);
             (found != expected).then(|| format!("{found:?}, not {expected:?}"))
         };
@@ -134,7 +134,7 @@ impl Moments {
             let mut instead = Vec::new();
             let is_seen = [-0.5, 0.0, 0.5].into_iter().any(|by| {
                 // A page that is rarely painted may have its last frame before that.
-                let found = Still::found_at(file, at + by)
+                let found = Snapshot::found_at(file, at + by)
                     .map_or_else(|| Some("no frame".to_owned()), |still| (moment.check)(&still));
                 instead.extend(found.clone());
                 found.is_none()
@@ -278,13 +278,13 @@ fn audio_and_video_of_a_participant_are_in_sync() {
         let arguments = [room.as_str(), "--file", "sync.mp4", "--size", "640x360"];
         let mut recorder = record(dir.path(), livekit, &arguments);
         recorder.until_written(5_000);
-        recorder.runs_for(Duration::from_secs(8));
+        recorder.run_for(Duration::from_secs(8));
         recorder.signal(Signal::SIGINT);
         let ended = recorder.finish(ENDED_WITHIN).complete();
         let file = ended.path("sync.mp4");
         let flash = Some(Region::new(0.4, 0.4, 0.2, 0.2));
         let frames = frames(&file, &Layout { flash, ..Layout::default() });
-        lateness_of_pairs(&frames, &audio::beeps(&audio::samples(&file)))
+        av_offsets_of_pairs(&frames, &audio::beeps(&audio::samples(&file)))
     });
     // In the first seconds of a call, browsers adjust audio and video until they are in sync.
     let late: Vec<f64> =
@@ -358,18 +358,18 @@ fn a_page_rejoins_its_room_without_showing_its_token() {
         texts
     };
     let mut moments = Moments::of(dir.path().join("seen"));
-    let both = |still: &Still| seen(still, 2, 1);
+    let both = |still: &Snapshot| seen(still, 2, 1);
     moments.until(&mut recorder, both, vec![Some(1), Some(2)]);
     assert!(!told(&recorder).iter().any(|text| text.contains(&signature)));
 
     let browser = recorder.browser();
     kill(Pid::from_raw(browser), Signal::SIGKILL).unwrap();
-    recorder.until_said("the page is back");
+    recorder.until_logged("the page is back");
     // One image may be old; a change of images is not.
     publishers.act(1, "camera(false)");
     moments.until(&mut recorder, both, vec![Some(1), None]);
     livekit.freeze();
-    recorder.runs_for(Duration::from_secs(10));
+    recorder.run_for(Duration::from_secs(10));
     livekit.thaw();
     // Participants reconnect by themselves.
     publishers.act(1, "camera(true)");
@@ -408,8 +408,8 @@ fn other_templates_show_rooms_too() {
     ];
     let mut recorder = record(dir.path(), livekit, &arguments.concat());
     // The page gets the layout's name.
-    let look = |still: &Still| {
-        let frame = picture_in(still, Region::new(0.0, 0.0, 1.0, 1.0));
+    let look = |still: &Snapshot| {
+        let frame = cropped_frame(still, Region::new(0.0, 0.0, 1.0, 1.0));
         let brand = still.colour(part(frame, 0.6, 0.0, 0.3, 0.06));
         (room::number(still, frame), room::is_near(brand, [0, 0, 255]))
     };

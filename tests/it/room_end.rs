@@ -29,10 +29,10 @@ const ANN: u32 = 440;
 const BEN: u32 = 660;
 
 /// A participant who publishes a tone, once the recorder is subscribed to it.
-fn sings(recorder: &mut Recorder, identity: &str, hertz: u32) -> Publisher {
+fn publish_tone_to(recorder: &mut Recorder, identity: &str, hertz: u32) -> Publisher {
     let publisher = Publisher::join(LiveKitServer::shared(), own_room(), identity, Codec::Opus);
     let sid = publisher.publish(Codec::Opus, Codec::Opus.tone(hertz, 0.3));
-    recorder.until_said(&format!("subscribed track=\"{sid}\""));
+    recorder.until_logged(&format!("subscribed track=\"{sid}\""));
     publisher
 }
 
@@ -61,19 +61,19 @@ fn a_room_that_is_left_is_recorded_until_its_server_closes_it() {
         &["--segment-duration", "2s", "--storage", "storage.yaml"],
     ];
     let mut recorder = Recorder::start_with(dir.path(), &arguments.concat(), |weir| livekit.reached_by(weir));
-    let ann = sings(&mut recorder, "ann", ANN);
+    let ann = publish_tone_to(&mut recorder, "ann", ANN);
     recorder.until_written(5_000);
     let begun = SystemTime::now();
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let alone = SystemTime::now();
     drop(ann);
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     let again = SystemTime::now();
-    let ann = sings(&mut recorder, "ann", ANN);
-    recorder.runs_for(Duration::from_secs(2));
+    let ann = publish_tone_to(&mut recorder, "ann", ANN);
+    recorder.run_for(Duration::from_secs(2));
     let late = SystemTime::now();
-    let ben = sings(&mut recorder, "ben", BEN);
-    recorder.runs_for(Duration::from_secs(3));
+    let ben = publish_tone_to(&mut recorder, "ben", BEN);
+    recorder.run_for(Duration::from_secs(3));
     let empty = SystemTime::now();
     drop((ann, ben));
     let ended = recorder.finish(UPLOADED_WITHIN).complete();

@@ -92,8 +92,8 @@ fn until_recovered(service: &mut Serve, id: &str) -> Value {
     let info = service.until_over(id, PATIENCE);
     if !details(&info).contains("recovered: ") {
         assert!(details(&info).contains("kept for recovery: "), "{info}");
-        let is_told = |line: &str| line.contains("recovered") && line.contains("recovery=");
-        service.until_logged("its files are recovered", is_told);
+        let is_notified = |line: &str| line.contains("recovered") && line.contains("recovery=");
+        service.until_logged("its files are recovered", is_notified);
     }
     info
 }

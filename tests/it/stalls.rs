@@ -34,7 +34,7 @@ fn record(query: &str, disturb: impl FnOnce(&mut Recorder)) -> (tempfile::TempDi
     let mut recorder = Recorder::start(dir.path(), &arguments);
     recorder.until_written(50_000);
     // A page must have been audible once before its silence counts.
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     disturb(&mut recorder);
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
@@ -66,10 +66,10 @@ fn check_stopped(what: &str, victims: impl Fn(&Recorder) -> Vec<Seen>, query: &s
     let (_dir, ended) = record(query, |recorder| {
         let victims = victims(recorder);
         signal(what, &victims, Signal::SIGSTOP);
-        recorder.until_said("stall began");
-        recorder.runs_for(STOPPED);
+        recorder.until_logged("stall began");
+        recorder.run_for(STOPPED);
         signal(what, &victims, Signal::SIGCONT);
-        recorder.until_said("stall ended");
+        recorder.until_logged("stall ended");
     });
     let details = ended.info["details"].as_str().unwrap_or_default();
     let longest = stalls(details, told).into_iter().fold(0.0, f64::max);
@@ -122,9 +122,9 @@ fn check_recorder_stopped(ends_after: Duration) {
     const STOPPED: Duration = Duration::from_secs(6);
     let (_dir, ended) = record("", |recorder| {
         recorder.signal(Signal::SIGSTOP);
-        recorder.runs_for(STOPPED);
+        recorder.run_for(STOPPED);
         recorder.signal(Signal::SIGCONT);
-        recorder.runs_for(ends_after);
+        recorder.run_for(ends_after);
     });
     let details = ended.info["details"].as_str().unwrap_or_default();
     let own = spans(details, "the recorder stood still from ");
@@ -157,7 +157,7 @@ fn a_stall_that_lasts_until_the_end_is_reported() {
     let _slot = slots::browser();
     let (_dir, ended) = record("", |recorder| {
         signal("renderer", &renderers(recorder), Signal::SIGSTOP);
-        recorder.until_said("stall began");
+        recorder.until_logged("stall began");
     });
     let details = ended.info["details"].as_str().unwrap_or_default();
     assert!(details.contains("the page did not respond from "), "{details}");
@@ -169,7 +169,7 @@ fn an_audio_server_stopped_at_the_end_is_reported_without_waiting() {
     let _slot = slots::browser();
     let (_dir, ended) = record("", |recorder| {
         signal("audio server", &recorder.children(Group::Audio), Signal::SIGSTOP);
-        recorder.until_said("audio capture stood still");
+        recorder.until_logged("audio capture stood still");
     });
     let details = ended.info["details"].as_str().unwrap_or_default();
     assert!(details.contains("audio capture stood still from "), "{details}");
@@ -181,7 +181,7 @@ fn a_display_of_a_still_page_that_is_stopped_is_replaced() {
     let _slot = slots::browser();
     let (_dir, ended) = record("?stop=2&resume=600", |recorder| {
         signal("display", &recorder.children(Group::Display), Signal::SIGSTOP);
-        recorder.until_said("the page is back");
+        recorder.until_logged("the page is back");
     });
     let details = ended.info["details"].as_str().unwrap_or_default();
     assert!(details.contains("interrupted at ") && details.contains("back after "), "{details}");
@@ -191,7 +191,7 @@ fn a_display_of_a_still_page_that_is_stopped_is_replaced() {
 fn check_killed(mark: &str, name: &str) {
     let (_dir, ended) = record("", |recorder| {
         signal(name, &helpers(recorder, mark), Signal::SIGKILL);
-        recorder.until_said("a part of the browser died");
+        recorder.until_logged("a part of the browser died");
     });
     let details = ended.info["details"].as_str().unwrap_or_default();
     assert!(details.contains(&format!("{name} died at ")), "{details}");
@@ -212,7 +212,7 @@ fn a_dead_network_process_is_reported() {
 #[test]
 fn a_static_page_reports_no_stall() {
     let _slot = slots::browser();
-    let (_dir, ended) = record("?stop=2&resume=600", |recorder| recorder.runs_for(Duration::from_secs(8)));
+    let (_dir, ended) = record("?stop=2&resume=600", |recorder| recorder.run_for(Duration::from_secs(8)));
     let details = ended.info["details"].as_str().unwrap_or_default();
     // A busy machine stalls a page now and then, but not most of the time.
     let silent: f64 = ["did not respond", "stood still"].iter().flat_map(|told| stalls(details, told)).sum();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::layout;
-use crate::support::measure::frames::{Still, colour_distance, frames};
+use crate::support::measure::frames::{Snapshot, colour_distance, frames};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Recorder, page};
 use crate::support::slots;
@@ -59,7 +59,7 @@ pub(super) fn check_still(stop: u32, resume: u32, length: u32) {
     assert!(late.abs() < 3.0, "{late} s late");
 
     // Seeking into the middle of the pause finds the frame of that time.
-    let middle = Still::at(&path, all[stopped].pts + still / 2.0);
+    let middle = Snapshot::at(&path, all[stopped].pts + still / 2.0);
     for (region, colour) in layout::clock_patches() {
         let seen = middle.colour(region);
         assert!(colour_distance(seen, colour) <= 8, "{colour:?} is seen as {seen:?}");

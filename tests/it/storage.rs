@@ -29,7 +29,7 @@ const SMALL: [&str; 8] =
 
 /// A storage configuration with short retries. The timeout of a request is unchanged: a busy
 /// storage takes some seconds for one.
-pub(crate) fn impatient(mut storage: Value) -> Value {
+pub(crate) fn with_short_retries(mut storage: Value) -> Value {
     if let Some(s3) = storage.get_mut("s3") {
         s3["max_retries"] = json!(2);
         s3["max_retry_delay"] = json!("200ms");

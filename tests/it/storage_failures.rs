@@ -7,8 +7,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::storage::{
-    PATIENCE, UPLOADED_WITHIN, assert_nothing_here, assert_whole, impatient, long_segment, record,
-    record_for, write_storage,
+    PATIENCE, UPLOADED_WITHIN, assert_nothing_here, assert_whole, long_segment, record, record_for,
+    with_short_retries, write_storage,
 };
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::forward_proxy::ForwardProxy;
@@ -34,7 +34,7 @@ impl Fixture {
         let (bucket, backup) = (store.bucket("recordings"), store.bucket("backup"));
         let proxy = FaultProxy::to(store.addr());
         let dir = tempfile::tempdir().unwrap();
-        write_storage(dir.path(), &impatient(store.storage_at(proxy.addr(), &bucket)), None);
+        write_storage(dir.path(), &with_short_retries(store.storage_at(proxy.addr(), &bucket)), None);
         Self { dir, store, bucket, backup, proxy }
     }
 
@@ -102,7 +102,7 @@ fn check_fault(fault: Fault, words: &[&str]) {
     let fixture = Fixture::new();
     // These leave requests without an answer, which time out.
     if matches!(fault, Fault::Stall { .. } | Fault::Slow { .. }) {
-        let mut storage = impatient(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
+        let mut storage = with_short_retries(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
         storage["request_timeout"] = json!("4s");
         write_storage(fixture.dir(), &storage, None);
     }
@@ -165,10 +165,10 @@ fn a_storage_that_fails_for_a_while_gets_everything_in_the_end() {
     // Unavailable from the first segment on. A failed upload is retried after 5 s.
     fixture.proxy.set(Fault::Refused);
     let mut recorder = record_for(fixture.dir(), "600s", &[]);
-    recorder.until_said("can't be stored now");
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.until_logged("can't be stored now");
+    recorder.run_for(Duration::from_secs(3));
     fixture.proxy.set(Fault::None);
-    recorder.until_said("stored again");
+    recorder.until_logged("stored again");
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(UPLOADED_WITHIN).complete();
     let details = ended.info["details"].as_str().unwrap();
@@ -188,7 +188,7 @@ fn a_storage_that_returns_soon_after_the_end_gets_everything() {
     let fixture = Fixture::new();
     fixture.proxy.set(Fault::Status { code: 503, requests: u64::MAX });
     let mut recorder = record(fixture.dir(), &[]);
-    recorder.until_said("upload failed, trying again");
+    recorder.until_logged("upload failed, trying again");
     fixture.proxy.set(Fault::None);
     let ended = recorder.finish(UPLOADED_WITHIN).complete();
     assert!(ended.info["details"].as_str().unwrap().contains("storage back at "), "{}", ended.info);
@@ -202,10 +202,10 @@ fn a_second_interrupt_ends_the_wait_for_a_storage_and_keeps_everything() {
     let fixture = Fixture::new();
     fixture.proxy.set(Fault::Status { code: 503, requests: u64::MAX });
     let mut recorder = record(fixture.dir(), &["--upload-patience", "10m"]);
-    recorder.until_said("upload failed, trying again");
+    recorder.until_logged("upload failed, trying again");
     // It has ended by itself: the first interrupt already requests that.
     recorder.signal(Signal::SIGINT);
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(130), "{}", ended.log);
@@ -312,7 +312,7 @@ fn recover_stores_what_is_behind_a_file_that_is_refused() {
 fn the_backup_takes_over_and_is_reported() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
-    let primary = impatient(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
+    let primary = with_short_retries(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
     write_storage(fixture.dir(), &primary, Some(&fixture.store.storage(&fixture.backup)));
     fixture.proxy.set(Fault::Status { code: 500, requests: u64::MAX });
     let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN).complete();
@@ -329,7 +329,7 @@ fn the_backup_takes_over_and_is_reported() {
 fn storage_and_backup_failures_have_a_line_each() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
-    let at_proxy = |bucket: &str| impatient(fixture.store.storage_at(fixture.proxy.addr(), bucket));
+    let at_proxy = |bucket: &str| with_short_retries(fixture.store.storage_at(fixture.proxy.addr(), bucket));
     write_storage(fixture.dir(), &at_proxy(&fixture.bucket), Some(&at_proxy(&fixture.backup)));
     fixture.proxy.set(Fault::Status { code: 500, requests: u64::MAX });
     let ended = record(fixture.dir(), &NO_PATIENCE).finish(UPLOADED_WITHIN);
@@ -438,7 +438,7 @@ fn a_proxy_that_refuses_its_user_is_named() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     let (proxy, storage) = behind_a_proxy(&fixture, "wrong");
-    write_storage(fixture.dir(), &impatient(storage), None);
+    write_storage(fixture.dir(), &with_short_retries(storage), None);
     let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN);
     assert!(proxy.refused() > 0);
     assert!(ended.info["error"].as_str().unwrap().contains("407"), "{}", ended.info);
@@ -455,7 +455,7 @@ fn a_recorder_that_is_killed_leaves_what_recover_stores() {
     let end = Instant::now() + PATIENCE;
     while fixture.segments().len() < 2 {
         assert!(Instant::now() < end, "{:?}", fixture.segments());
-        recorder.runs_for(Duration::from_millis(50));
+        recorder.run_for(Duration::from_millis(50));
     }
     // From here on nothing arrives: media recorded now is left on the disk when it is killed.
     fixture.proxy.set(Fault::Offline);

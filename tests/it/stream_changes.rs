@@ -81,7 +81,7 @@ impl Controls {
     }
 
     /// Waits until more time is recorded.
-    async fn records_for(&mut self, time: Duration) {
+    async fn record_for(&mut self, time: Duration) {
         let end = *self.elapsed.borrow() + time;
         let met = tokio::time::timeout(PATIENCE, self.elapsed.wait_for(|elapsed| *elapsed >= end)).await;
         met.expect("it goes on").expect("it goes on");
@@ -146,14 +146,14 @@ async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
         controls.add(&bad).await.unwrap();
         controls.until_streaming(0).await;
         controls.until_stream_is(1, Status::Failed).await;
-        controls.records_for(Duration::from_secs(2)).await;
+        controls.record_for(Duration::from_secs(2)).await;
         controls.remove(&good).await.unwrap();
         controls.until_stream_is(0, Status::Finished).await;
         let gone = controls.remove(&good).await.unwrap_err();
         assert!(matches!(gone, CommandError::UnknownStream(_)), "{gone}");
         let other = controls.add("srt://127.0.0.1:9?mode=caller").await.unwrap_err();
         assert_eq!(other, CommandError::NoStreamOutput(StreamProtocol::Srt));
-        controls.records_for(Duration::from_secs(2)).await;
+        controls.record_for(Duration::from_secs(2)).await;
         controls.commands.send(Command::Stop(StopCause::Request)).unwrap();
         let late = controls.add(&good).await.unwrap_err();
         assert_eq!(late, CommandError::Ending);
@@ -197,7 +197,7 @@ async fn a_recording_without_file_ends_with_its_last_stream() {
         controls.add(&second).await.unwrap();
         controls.until_streaming(1).await;
         controls.remove(&first).await.unwrap();
-        controls.records_for(Duration::from_secs(2)).await;
+        controls.record_for(Duration::from_secs(2)).await;
         controls.remove(&second).await.unwrap();
     })
     .await;
@@ -208,9 +208,9 @@ async fn a_recording_without_file_ends_with_its_last_stream() {
 }
 
 /// Accepts connections, and never reads or answers.
-struct DeafServer(TcpListener);
+struct SilentServer(TcpListener);
 
-impl DeafServer {
+impl SilentServer {
     fn start() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").unwrap())
     }
@@ -234,7 +234,7 @@ fn assert_never_started(info: &proto::EgressInfo) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_never_started_fails_the_recording_that_has_no_other() {
     let _slot = slots::browser();
-    let (pages, deaf) = (PageServer::start(), DeafServer::start());
+    let (pages, deaf) = (PageServer::start(), SilentServer::start());
     let stream = deaf.rtmp();
     let outputs = format!(r#""streamOutputs": [{{"protocol": "RTMP", "urls": ["{stream}"]}}]"#);
 
@@ -264,14 +264,14 @@ async fn a_stream_that_never_started_fails_the_recording_that_has_no_other() {
 async fn a_stream_that_never_started_fails_alone_beside_another_output() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
-    let (pages, deaf) = (PageServer::start(), DeafServer::start());
+    let (pages, deaf) = (PageServer::start(), SilentServer::start());
     let outputs = format!(
         r#""fileOutputs": [{{"filepath": "a.mp4"}}], "streamOutputs": [{{"protocol": "RTMP", "urls": ["{}"]}}]"#,
         deaf.rtmp()
     );
     let ended = record(dir.path(), &pages, &outputs, async |controls| {
         controls.until_active().await;
-        controls.records_for(Duration::from_secs(2)).await;
+        controls.record_for(Duration::from_secs(2)).await;
         controls.commands.send(Command::Stop(StopCause::Request)).unwrap();
     })
     .await;
@@ -287,7 +287,7 @@ fn recorded(arguments: &[&str], ends_by_signal: bool) -> Finished {
     let page = page("clock.html");
     let mut recorder = Recorder::start(dir.path(), &[&["web", page.as_str()], arguments].concat());
     if ends_by_signal {
-        recorder.until_said("stream lost, will connect again");
+        recorder.until_logged("stream lost, will connect again");
         recorder.signal(Signal::SIGINT);
     }
     recorder.finish(PATIENCE)
@@ -305,7 +305,7 @@ fn assert_failed(ended: &Finished) {
 #[test]
 fn a_stream_that_never_started_is_a_failure_to_who_interrupts_and_to_who_waits() {
     let _slot = slots::browser();
-    let deaf = DeafServer::start();
+    let deaf = SilentServer::start();
     assert_failed(&recorded(&["--stream", &deaf.rtmp()], true));
     assert_failed(&recorded(&["--stream", &deaf.rtmp(), "--duration", "4s"], false));
     // An SRT listener without a caller.

@@ -16,7 +16,7 @@ use crate::late_publishers::placed;
 use crate::storage::{UPLOADED_WITHIN, download, write_storage};
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::LiveKitServer;
-use crate::support::measure::frames::{Still, frames};
+use crate::support::measure::frames::{Snapshot, frames};
 use crate::support::measure::timing::DISTURBED;
 use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::peers::RtmpServer;
@@ -94,12 +94,12 @@ impl Outputs {
         self.dir.join("hls/three.m3u8")
     }
 
-    fn images(&self) -> Vec<Still> {
+    fn images(&self) -> Vec<Snapshot> {
         let found = std::fs::read_dir(self.dir.join("seen")).unwrap().map(|entry| entry.unwrap().path());
         let mut found: Vec<PathBuf> =
             found.filter(|path| path.extension().is_some_and(|extension| extension == "jpeg")).collect();
         found.sort();
-        found.iter().map(|path| Still::at(path, 0.0)).collect()
+        found.iter().map(|path| Snapshot::at(path, 0.0)).collect()
     }
 }
 
@@ -122,16 +122,16 @@ fn assert_together(path: &Path, who: Person, flashes: &[f64], beeps: &[f64]) {
 }
 
 /// The room on its page: everybody has a cell.
-fn of_a_page() -> &'static Outputs {
+fn page_outputs() -> &'static Outputs {
     static ONCE: OnceLock<Outputs> = OnceLock::new();
     ONCE.get_or_init(|| {
         let _slot = slots::browser();
         let (livekit, room) = (LiveKitServer::shared(), unique("three"));
-        let _people = EVERYBODY.map(|person| person.performs(livekit, &room));
+        let _people = EVERYBODY.map(|person| person.perform(livekit, &room));
         let place = Place::new("three-on-a-page");
         let mut recorder = place.record(&["room", &room]);
         recorder.until_written(20_000);
-        recorder.runs_for(Duration::from_secs(12));
+        recorder.run_for(Duration::from_secs(12));
         recorder.signal(Signal::SIGINT);
         place.finish(recorder)
     })
@@ -156,28 +156,28 @@ fn assert_everybody(path: &Path) {
 
 #[test]
 fn three_participants_are_distinct_in_the_composite_file() {
-    let all = of_a_page();
+    let all = page_outputs();
     let _slot = slots::encoder();
     assert_everybody(&all.file());
 }
 
 #[test]
 fn three_participants_are_distinct_in_the_composite_segments() {
-    let all = of_a_page();
+    let all = page_outputs();
     let _slot = slots::encoder();
     assert_everybody(&all.playlist());
 }
 
 #[test]
 fn three_participants_are_distinct_in_the_composite_stream() {
-    let all = of_a_page();
+    let all = page_outputs();
     let _slot = slots::encoder();
     assert_everybody(&all.stream);
 }
 
 #[test]
 fn three_participants_are_distinct_in_the_composite_images() {
-    let all = of_a_page();
+    let all = page_outputs();
     let _slot = slots::light();
     let images = all.images();
     // The first ones may not have everybody.
@@ -189,12 +189,12 @@ fn three_participants_are_distinct_in_the_composite_images() {
 }
 
 /// Media of three tracks: ann's audio on the left, ben's on the right, cleo's video.
-fn of_routes() -> &'static Outputs {
+fn routed_outputs() -> &'static Outputs {
     static ONCE: OnceLock<Outputs> = OnceLock::new();
     ONCE.get_or_init(|| {
         let _slot = slots::encoder();
         let (livekit, room) = (LiveKitServer::shared(), unique("three"));
-        let people = EVERYBODY.map(|person| person.performs(livekit, &room));
+        let people = EVERYBODY.map(|person| person.perform(livekit, &room));
         let [ann, _, cleo] = &people;
         let place = Place::new("three-by-routes");
         let routes = json!([
@@ -216,8 +216,8 @@ fn of_routes() -> &'static Outputs {
         });
         std::fs::write(place.dir.join("request.json"), request.to_string()).unwrap();
         let mut recorder = place.start(&["request", "request.json"]);
-        recorder.until_said(&format!("shown track={}", cleo.frame));
-        recorder.runs_for(Duration::from_secs(9));
+        recorder.until_logged(&format!("shown track={}", cleo.frame));
+        recorder.run_for(Duration::from_secs(9));
         recorder.signal(Signal::SIGINT);
         place.finish(recorder)
     })
@@ -241,21 +241,21 @@ fn assert_routed(path: &Path) {
 
 #[test]
 fn routed_audio_is_separate_in_a_file() {
-    let all = of_routes();
+    let all = routed_outputs();
     let _slot = slots::encoder();
     assert_routed(&all.file());
 }
 
 #[test]
 fn routed_audio_is_separate_in_segments() {
-    let all = of_routes();
+    let all = routed_outputs();
     let _slot = slots::encoder();
     assert_routed(&all.playlist());
 }
 
 #[test]
 fn routed_audio_is_separate_in_a_stream_with_regular_key_frames() {
-    let all = of_routes();
+    let all = routed_outputs();
     let _slot = slots::encoder();
     assert_routed(&all.stream);
     let keys: Vec<f64> = frames(&all.stream, &Layout::default())
@@ -270,20 +270,20 @@ fn routed_audio_is_separate_in_a_stream_with_regular_key_frames() {
 
 /// Asserts that one person is in the images, and nobody else.
 #[track_caller]
-fn assert_alone_in_images(images: &[Still], person: Person) {
+fn assert_alone_in_images(images: &[Snapshot], person: Person) {
     let who: BTreeSet<Person> = images.iter().filter_map(|image| shown_in(image, WHOLE)).collect();
     assert!(who.iter().eq(&[person]), "{who:?} in {} images", images.len());
 }
 
 #[test]
 fn images_show_only_the_requested_video() {
-    let all = of_routes();
+    let all = routed_outputs();
     let _slot = slots::light();
     assert_alone_in_images(&all.images(), Person::Cleo);
 }
 
 /// One of three, with the times of their changes.
-struct OfOne {
+struct ParticipantOutputs {
     outputs: Outputs,
     /// She is asked to speak; until then she has no microphone.
     spoke: SystemTime,
@@ -294,32 +294,32 @@ struct OfOne {
 
 /// Only ann, while the others perform, too: her audio starts late, and her video is muted for a
 /// while.
-fn of_one() -> &'static OfOne {
-    static ONCE: OnceLock<OfOne> = OnceLock::new();
+fn participant_outputs() -> &'static ParticipantOutputs {
+    static ONCE: OnceLock<ParticipantOutputs> = OnceLock::new();
     ONCE.get_or_init(|| {
         let _slot = slots::encoder();
         let (livekit, room) = (LiveKitServer::shared(), unique("three"));
-        let _others = [Person::Ben, Person::Cleo].map(|person| person.performs(livekit, &room));
+        let _others = [Person::Ben, Person::Cleo].map(|person| person.perform(livekit, &room));
         let ann = Person::Ann.joins(livekit, &room);
         let frame = Person::Ann.shows(&ann);
         let place = Place::new("one-of-three");
         let mut recorder = place.record(&["participant", &room, "ann"]);
-        recorder.until_said(&format!("shown track={frame}"));
+        recorder.until_logged(&format!("shown track={frame}"));
         recorder.until_written(5_000);
-        recorder.runs_for(Duration::from_secs(3));
+        recorder.run_for(Duration::from_secs(3));
         let spoke = SystemTime::now();
         let voice = Person::Ann.speaks(&ann);
-        recorder.until_said(&format!("subscribed track=\"{voice}\""));
-        recorder.runs_for(Duration::from_secs(4));
+        recorder.until_logged(&format!("subscribed track=\"{voice}\""));
+        recorder.run_for(Duration::from_secs(4));
         let muted = SystemTime::now();
         ann.mute(&frame, true);
-        recorder.runs_for(Duration::from_secs(3));
+        recorder.run_for(Duration::from_secs(3));
         let back = SystemTime::now();
         ann.mute(&frame, false);
-        recorder.runs_for(Duration::from_secs(4));
+        recorder.run_for(Duration::from_secs(4));
         let left = SystemTime::now();
         drop(ann);
-        OfOne { outputs: place.finish(recorder), spoke, muted, back, left }
+        ParticipantOutputs { outputs: place.finish(recorder), spoke, muted, back, left }
     })
 }
 
@@ -342,7 +342,7 @@ fn assert_alone(path: &Path, who: Person) -> (Vec<f64>, Vec<f64>) {
 
 #[test]
 fn one_of_three_is_heard_when_they_speak_and_seen_unless_they_are_muted() {
-    let all = of_one();
+    let all = participant_outputs();
     let _slot = slots::encoder();
     let file = all.outputs.file();
     let (flashes, beeps) = assert_alone(&file, Person::Ann);
@@ -365,63 +365,63 @@ fn one_of_three_is_heard_when_they_speak_and_seen_unless_they_are_muted() {
 
 #[test]
 fn one_of_three_is_alone_in_their_segments() {
-    let all = of_one();
+    let all = participant_outputs();
     let _slot = slots::encoder();
     assert_alone(&all.outputs.playlist(), Person::Ann);
 }
 
 #[test]
 fn one_of_three_is_alone_in_their_stream() {
-    let all = of_one();
+    let all = participant_outputs();
     let _slot = slots::encoder();
     assert_alone(&all.outputs.stream, Person::Ann);
 }
 
 #[test]
 fn one_of_three_is_alone_in_their_images() {
-    let all = of_one();
+    let all = participant_outputs();
     let _slot = slots::light();
     assert_alone_in_images(&all.outputs.images(), Person::Ann);
 }
 
 /// Two tracks, and the time in which nothing of them arrived.
-struct OfTracks {
+struct TrackOutputs {
     outputs: Outputs,
     lost: SystemTime,
     back: SystemTime,
 }
 
 /// Ben's two tracks, while the others perform, too: for a while nothing of both arrives.
-fn of_tracks() -> &'static OfTracks {
-    static ONCE: OnceLock<OfTracks> = OnceLock::new();
+fn track_outputs() -> &'static TrackOutputs {
+    static ONCE: OnceLock<TrackOutputs> = OnceLock::new();
     ONCE.get_or_init(|| {
         let _slot = slots::encoder();
         let (livekit, room) = (LiveKitServer::shared(), unique("three"));
-        let people = EVERYBODY.map(|person| person.performs(livekit, &room));
+        let people = EVERYBODY.map(|person| person.perform(livekit, &room));
         let [_, ben, _] = &people;
         let place = Place::new("two-tracks-of-three");
         let tracks = ["track-composite", &room, "--video-track", &ben.frame, "--audio-track", &ben.voice];
         let mut recorder = place.record(&tracks);
-        recorder.until_said(&format!("shown track={}", ben.frame));
-        recorder.runs_for(Duration::from_secs(5));
+        recorder.until_logged(&format!("shown track={}", ben.frame));
+        recorder.run_for(Duration::from_secs(5));
         let lost = SystemTime::now();
         for sid in [&ben.frame, &ben.voice] {
             ben.publisher.pause(sid, true);
         }
-        recorder.runs_for(Duration::from_secs(4));
+        recorder.run_for(Duration::from_secs(4));
         let back = SystemTime::now();
         for sid in [&ben.frame, &ben.voice] {
             ben.publisher.pause(sid, false);
         }
-        recorder.runs_for(Duration::from_secs(6));
+        recorder.run_for(Duration::from_secs(6));
         recorder.signal(Signal::SIGINT);
-        OfTracks { outputs: place.finish(recorder), lost, back }
+        TrackOutputs { outputs: place.finish(recorder), lost, back }
     })
 }
 
 #[test]
 fn two_tracks_that_are_lost_for_a_while_go_on_together() {
-    let all = of_tracks();
+    let all = track_outputs();
     let _slot = slots::encoder();
     let file = all.outputs.file();
     let (flashes, beeps) = assert_alone(&file, Person::Ben);
@@ -442,21 +442,21 @@ fn two_tracks_that_are_lost_for_a_while_go_on_together() {
 
 #[test]
 fn two_tracks_are_alone_in_their_segments() {
-    let all = of_tracks();
+    let all = track_outputs();
     let _slot = slots::encoder();
     assert_alone(&all.outputs.playlist(), Person::Ben);
 }
 
 #[test]
 fn two_tracks_are_alone_in_their_stream() {
-    let all = of_tracks();
+    let all = track_outputs();
     let _slot = slots::encoder();
     assert_alone(&all.outputs.stream, Person::Ben);
 }
 
 #[test]
 fn two_tracks_are_alone_in_their_images() {
-    let all = of_tracks();
+    let all = track_outputs();
     let _slot = slots::light();
     assert_alone_in_images(&all.outputs.images(), Person::Ben);
 }

@@ -202,11 +202,11 @@ fn check_muted(codec: Codec) {
     let mut recorder = record(dir.path(), server, &sid, &[]);
     recorder.until_written(1_000);
     let written = Instant::now();
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     publisher.mute(&sid, true);
-    recorder.runs_for(Duration::from_secs_f64(MUTED));
+    recorder.run_for(Duration::from_secs_f64(MUTED));
     publisher.mute(&sid, false);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let least = written.elapsed().as_secs_f64();
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
@@ -306,7 +306,7 @@ fn check_ended_by(what: &str, ends: impl FnOnce(Publisher, &LiveKitServer)) {
     let begin = Instant::now();
     let mut recorder = record(dir.path(), server, &sid, &["--file", "guest"]);
     recorder.until_written(1_000);
-    recorder.runs_for(Duration::from_millis(1500));
+    recorder.run_for(Duration::from_millis(1500));
     ends(publisher, server);
     let ended = recorder.finish(SOON).complete();
     assert_eq!(ended.info["details"], "End reason: Source closed", "{}", ended.stdout);
@@ -384,7 +384,7 @@ fn check_killed(codec: Codec) {
     let sid = publisher.publish(codec, codec.frames());
     let mut recorder = record(dir.path(), server, &sid, &["--file", "unlucky"]);
     recorder.until_written(WRITTEN);
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     recorder.signal(Signal::SIGKILL);
     let ended = recorder.finish_and(SOON, || {
         let recovered = weir(dir.path(), &["recover", "."]);
@@ -439,8 +439,8 @@ fn livekit_server_has_a_track_recorded() {
     let manifest = service::manifest(dir.path(), &id);
     let named =
         ["publisher_identity", "track_id", "track_kind", "track_source"].map(|key| manifest[key].as_str());
-    let singer = ["singer", sid.as_str(), "audio", "microphone"].map(Some);
-    assert_eq!(named, singer, "{manifest}");
+    let tone_publisher = ["singer", sid.as_str(), "audio", "microphone"].map(Some);
+    assert_eq!(named, tone_publisher, "{manifest}");
     let sung: Vec<_> = frames_in(&file, Codec::Opus).into_iter().filter(|packet| packet.len() > 20).collect();
     assert!(sung.len() > 20, "{}", sung.len());
     let sent = publisher.sent(&sid);

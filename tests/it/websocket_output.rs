@@ -14,7 +14,7 @@ use crate::support::recorder::{Ended, Recorder};
 use crate::support::shared::own_room;
 use crate::support::slots;
 use crate::support::tls::TlsFront;
-use crate::support::websocket::{Connection, Manners, WebSocketServer};
+use crate::support::websocket::{Behaviour, Connection, WebSocketServer};
 
 const SOON: Duration = Duration::from_secs(120);
 
@@ -28,7 +28,7 @@ fn record_track(dir: &Path, server: &LiveKitServer, sid: &str, arguments: &[&str
 fn page_audio_continues_after_the_websocket_server_was_away() {
     let _slot = slots::browser();
     let (pages, dir) = (PageServer::start(), tempfile::tempdir().unwrap());
-    let server = WebSocketServer::start(Manners { cuts_first_after: Some(250), ..Manners::default() });
+    let server = WebSocketServer::start(Behaviour { cuts_first_after: Some(250), ..Behaviour::default() });
     let (page, url) = (pages.url("/pages/clock.html"), server.url("ann:hunter2@", "/?token=hunter2"));
     let recorder = Recorder::start(dir.path(), &["web", &page, "--websocket", &url, "--file", "talk.mp4"]);
     // It continues for another two seconds.
@@ -37,7 +37,7 @@ fn page_audio_continues_after_the_websocket_server_was_away() {
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
 
-    let connections = server.until("it says goodbye", SOON, |all| all.iter().any(|one| one.said_goodbye));
+    let connections = server.until("it says goodbye", SOON, |all| all.iter().any(|one| one.is_closed));
     assert!(connections.len() > 1, "{} connections", connections.len());
     for connection in &connections {
         assert!(connection.audio.iter().all(|message| message.len() == 1920), "10 ms, S16LE, stereo");
@@ -82,7 +82,7 @@ fn page_audio_continues_after_the_websocket_server_was_away() {
 fn an_unreachable_websocket_fails_the_start() {
     let _slot = slots::browser();
     let (pages, dir) = (PageServer::start(), tempfile::tempdir().unwrap());
-    let server = WebSocketServer::start(Manners { refuses_with: Some(403), ..Manners::default() });
+    let server = WebSocketServer::start(Behaviour { refuses_with: Some(403), ..Behaviour::default() });
     let (page, url) = (pages.url("/pages/clock.html"), server.url("", "/?token=hunter2"));
     let arguments = ["web", &page, "--websocket", &url, "--file", "talk.ogg", "--duration", "5s"];
     let ended = Recorder::start(dir.path(), &arguments).finish(SOON);
@@ -97,7 +97,7 @@ fn an_unreachable_websocket_fails_the_start() {
 fn a_video_track_is_refused_for_a_websocket() {
     let _slot = slots::light();
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let publisher = Publisher::join(livekit, own_room(), "painter", Codec::Vp8);
     let sid = publisher.publish(Codec::Vp8, Codec::Vp8.frames());
     let ended = record_track(dir.path(), livekit, &sid, &["--websocket", &server.url("", "/")]).finish(SOON);
@@ -111,7 +111,7 @@ fn a_video_track_is_refused_for_a_websocket() {
 fn track_audio_arrives_with_its_mute_events() {
     let _slot = slots::light();
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let publisher = Publisher::join(livekit, own_room(), "singer", Codec::Opus);
     let sid = publisher.publish(Codec::Opus, Codec::Opus.tone(440, 0.5));
     let recorder = record_track(dir.path(), livekit, &sid, &["--websocket", &server.url("", "/ear")]);
@@ -122,7 +122,7 @@ fn track_audio_arrives_with_its_mute_events() {
     server.until("it is not, and goes on", SOON, |all| all[0].texts.len() == 2 && all[0].audio.len() > 400);
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
-    let connections = server.until("it says goodbye", SOON, |all| all[0].said_goodbye);
+    let connections = server.until("it says goodbye", SOON, |all| all[0].is_closed);
     let [connection] = connections.as_slice() else { panic!("{} connections", connections.len()) };
     assert_eq!(connection.texts, [r#"{"muted":true}"#, r#"{"muted":false}"#]);
     assert!(connection.audio.iter().all(|message| message.len() == 1920));
@@ -167,7 +167,7 @@ fn record_over_tls(front: &TlsFront, host: &str, trusts: bool, dir: &Path) -> En
 #[test]
 fn a_websocket_over_tls_fails_by_name_if_its_authority_is_untrusted() {
     let _slot = slots::browser();
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let front = TlsFront::before(server.address());
     // The trusted certificate is for an address, not for a name.
     for (host, trusts, why) in [
@@ -189,11 +189,11 @@ fn a_websocket_over_tls_fails_by_name_if_its_authority_is_untrusted() {
 #[test]
 fn a_websocket_over_tls_connects_if_its_authority_is_trusted() {
     let _slot = slots::browser();
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let front = TlsFront::before(server.address());
     let dir = tempfile::tempdir().unwrap();
     let ended = record_over_tls(&front, "127.0.0.1", true, dir.path()).complete();
-    let connections = server.until("it says goodbye", SOON, |all| all[0].said_goodbye);
+    let connections = server.until("it says goodbye", SOON, |all| all[0].is_closed);
     let [connection] = connections.as_slice() else { panic!("{} connections", connections.len()) };
     assert_eq!(connection.path, "/ear");
     assert_eq!(connection.authorization.as_deref(), Some("Basic YW5uOmh1bnRlcjI="));

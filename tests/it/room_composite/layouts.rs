@@ -7,7 +7,7 @@ use super::service::{self, STAGE};
 use super::{Moments, SIZE};
 use crate::support::layout::Region;
 use crate::support::livekit::{LiveKitServer, Redis};
-use crate::support::measure::frames::Still;
+use crate::support::measure::frames::Snapshot;
 use crate::support::page_server::PageServer;
 use crate::support::room::{self, Publishers};
 use crate::support::service::{Serve, keys};
@@ -44,7 +44,7 @@ fn everybody_is_where_the_layout_has_them() {
     let layout = |name: &str| service::show_as(&livekit, &id, name);
     let who = |places: &[Region]| {
         let places = places.to_vec();
-        move |still: &Still| -> Vec<u32> {
+        move |still: &Snapshot| -> Vec<u32> {
             places.iter().map(|place| room::who(still, *place).unwrap_or_default()).collect()
         }
     };

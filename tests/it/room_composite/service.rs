@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Moments, assert_heard, seen, until_heard};
 use crate::support::layout::Region;
 use crate::support::livekit::{Client, LiveKitServer, Redis};
-use crate::support::measure::frames::Still;
+use crate::support::measure::frames::Snapshot;
 use crate::support::measure::{assert_decodable, audio};
 use crate::support::page_server::PageServer;
 use crate::support::room::{self, Hearing, Publishers};
@@ -76,7 +76,7 @@ fn livekit_server_has_a_room_recorded() {
     moments.until(&mut weir, |still| seen(still, 2, 1), vec![Some(1), Some(2)]);
     let begun = until_heard(&mut weir, &mut hearing, 4, |_, heard| heard == [1, 2]);
     layout("speaker-light");
-    let stage = |still: &Still| {
+    let stage = |still: &Snapshot| {
         (room::who(still, STAGE).is_some(), room::is_near(still.colour(BELOW), [255, 255, 255]))
     };
     moments.until(&mut weir, stage, (true, true));
@@ -99,8 +99,8 @@ fn livekit_server_has_a_room_recorded() {
     moments.until(&mut weir, |still| seen(still, 2, 1), vec![Some(1), Some(3)]);
     let left = until_heard(&mut weir, &mut hearing, 4, |_, heard| heard == [3]);
     third.act(0, "shareScreen()");
-    let screen = |still: &Still| {
-        let whole = room::whole_in(still, STAGE);
+    let screen = |still: &Snapshot| {
+        let whole = room::fitted_frame(still, STAGE);
         let colour = still.colour(room::part(whole, 0.48, 0.68, 0.04, 0.04));
         (room::number(still, whole), room::is_near(colour, [0x40, 0x40, 0x40]))
     };
@@ -154,14 +154,14 @@ fn a_service_that_stands_alone_records_a_room() {
         weir.callers().call("UpdateLayout", &json!({ "egress_id": id, "layout": layout }))
     };
     let mut moments = Moments::of(dir.path().join(SEEN));
-    let single = |still: &Still| room::who(still, room::grid(1, 1)[0]).is_some();
+    let single = |still: &Snapshot| room::who(still, room::grid(1, 1)[0]).is_some();
     moments.until(&mut weir, single, true);
     let updated = layout(&weir, "grid").unwrap();
     assert_eq!(updated["status"], "EGRESS_ACTIVE", "{updated}");
     moments.until(&mut weir, |still| seen(still, 2, 1), vec![Some(1), Some(2)]);
     layout(&weir, "branded?background=%23204080&title=All+hands").unwrap();
     // The layout's own background.
-    let corners = |still: &Still| {
+    let corners = |still: &Snapshot| {
         let corners = [Region::new(0.0, 0.0, 1.0, 0.03), Region::new(0.9, 0.85, 0.1, 0.15)];
         corners.map(|corner| room::is_near(still.colour(corner), [0x20, 0x40, 0x80]))
     };

@@ -140,7 +140,7 @@ impl Fleet {
     }
 
     /// All reports about an egress, once `last` has arrived.
-    fn until_told(&self, id: &str, last: EgressStatus, within: Duration) -> Vec<Told> {
+    fn until_reported(&self, id: &str, last: EgressStatus, within: Duration) -> Vec<Told> {
         let end = Instant::now() + within;
         loop {
             let told = self.known.lock().unwrap().told.get(id).cloned().unwrap_or_default();
@@ -207,9 +207,9 @@ fn two_services_share_the_work_of_a_fleet() {
 
     let started = fleet.start_egress("EG_one", &pages, &file("EG_one")).unwrap();
     assert_eq!(started.status(), EgressStatus::EgressStarting);
-    fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
+    fleet.until_reported("EG_one", EgressStatus::EgressActive, PATIENCE);
     fleet.start_egress("EG_two", &pages, &file("EG_two")).unwrap();
-    fleet.until_told("EG_two", EgressStatus::EgressActive, PATIENCE);
+    fleet.until_reported("EG_two", EgressStatus::EgressActive, PATIENCE);
     let end = Instant::now() + PATIENCE;
     let lists = loop {
         let lists = fleet.list_active();
@@ -236,7 +236,7 @@ fn two_services_share_the_work_of_a_fleet() {
         assert_is_ending(&status, begin.elapsed());
     }
     for id in ["EG_one", "EG_two"] {
-        let told = fleet.until_told(id, EgressStatus::EgressComplete, PATIENCE);
+        let told = fleet.until_reported(id, EgressStatus::EgressComplete, PATIENCE);
         // Repeated if the answer was late, but before any other report.
         let created = told.iter().take_while(|told| **told == Told::Created).count();
         assert!(created > 0 && !told[created..].contains(&Told::Created), "{told:?}");
@@ -267,7 +267,7 @@ fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
     let refused = fleet.start_egress("EG_one", &pages, &files.path().join("a file/a.mp4")).unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     fleet.start_egress("EG_one", &pages, &file).unwrap();
-    fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
+    fleet.until_reported("EG_one", EgressStatus::EgressActive, PATIENCE);
 
     // The node that has it can't claim it again; another node is idle.
     let mut second = Serve::start(other.path(), &fleet.configuration());
@@ -281,9 +281,9 @@ fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
     second.until_logged("it leaves it to the other", |line| line.contains("another node has it"));
 
     for id in ["EG_one", "EG_two"] {
-        fleet.until_told(id, EgressStatus::EgressActive, PATIENCE);
+        fleet.until_reported(id, EgressStatus::EgressActive, PATIENCE);
         fleet.stop_egress(id).unwrap();
-        fleet.until_told(id, EgressStatus::EgressComplete, PATIENCE);
+        fleet.until_reported(id, EgressStatus::EgressComplete, PATIENCE);
     }
     assert_decodable(&file);
     assert!(!files.path().join("twice.mp4").exists());
@@ -314,7 +314,7 @@ pub(crate) fn check_without_redis(length: Duration, away: Duration) {
     // livekit-server repeats a request with the same id when an answer is late.
     let again = fleet.start_egress("EG_one", &pages, &file).unwrap_err();
     assert_eq!((again.code(), again.text()), (Code::AlreadyExists, "egress already exists"));
-    fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
+    fleet.until_reported("EG_one", EgressStatus::EgressActive, PATIENCE);
     let is_healthy = |callers: &Callers| (callers.get(&health).0 == 200).then_some(());
     service.until("it is healthy", PATIENCE, is_healthy);
 
@@ -330,7 +330,7 @@ pub(crate) fn check_without_redis(length: Duration, away: Duration) {
         tokio::time::timeout(PATIENCE, link.wait_for(|link| *link == Link::Up)).await.unwrap().unwrap();
     });
 
-    let told = fleet.until_told("EG_one", EgressStatus::EgressLimitReached, PATIENCE);
+    let told = fleet.until_reported("EG_one", EgressStatus::EgressLimitReached, PATIENCE);
     assert_eq!(
         told.iter().filter(|told| **told == Told::Updated(EgressStatus::EgressLimitReached)).count(),
         1
@@ -347,9 +347,9 @@ pub(crate) fn check_without_redis(length: Duration, away: Duration) {
     while let Err(error) = fleet.start_egress("EG_two", &pages, &second) {
         assert!(error.code() == Code::Unavailable && Instant::now() < end, "{error}");
     }
-    fleet.until_told("EG_two", EgressStatus::EgressActive, PATIENCE);
+    fleet.until_reported("EG_two", EgressStatus::EgressActive, PATIENCE);
     fleet.stop_egress("EG_two").unwrap();
-    fleet.until_told("EG_two", EgressStatus::EgressComplete, PATIENCE);
+    fleet.until_reported("EG_two", EgressStatus::EgressComplete, PATIENCE);
     let done = service.end();
     assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
 }
