@@ -10,7 +10,7 @@ use crate::support::layout::{self, Layout};
 use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::audio::{beeps, samples};
 use crate::support::measure::frames::{changes, frames};
-use crate::support::measure::timing::{cadence, millis_since, percentile, sound_lateness};
+use crate::support::measure::timing::{av_offsets, cadence, millis_since, percentile};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::publisher::{Codec, Publisher, encoded};
@@ -211,7 +211,7 @@ pub(crate) struct Measured {
     pub(crate) torn: usize,
     pub(crate) jitter_p95_ms: Option<f64>,
     /// Sound later than picture: median and the furthest from zero.
-    pub(crate) sound_late_ms: Option<(f64, f64)>,
+    pub(crate) audio_late_ms: Option<(f64, f64)>,
     pub(crate) bytes: u64,
     /// The recorder's own words on itself.
     pub(crate) info: serde_json::Value,
@@ -251,7 +251,7 @@ impl Case {
             }
         });
         recorder.until_written(1_000);
-        recorder.runs_for(SETTLE);
+        recorder.run_for(SETTLE);
         let costs = sample(&mut recorder, WINDOW);
         let ended = recorder.finish(Duration::from_secs(60)).complete();
         self.figures(&ended, costs)
@@ -275,8 +275,8 @@ impl Case {
             || ended.since_start(&ended.info["fileResults"][0]["startedAt"]),
             |wall| millis_since((started & 0x00ff_ffff) as u32, wall),
         );
-        let sound_late_ms = layout.flash.map(|_| {
-            let late: Vec<f64> = sound_lateness(&all, &beeps(&samples(&path)))
+        let audio_late_ms = layout.flash.map(|_| {
+            let late: Vec<f64> = av_offsets(&all, &beeps(&samples(&path)))
                 .into_iter()
                 .filter(|(at, _)| *at >= SETTLE.as_secs_f64())
                 .map(|(_, late)| late * 1000.0)
@@ -298,7 +298,7 @@ impl Case {
             // Nine videos have nine counters, which never agree.
             torn: if self.page == Page::Videos { 0 } else { moving.map_or(0, |cadence| cadence.torn) },
             jitter_p95_ms: moving.map(|cadence| cadence.jitter_p95 * 1000.0),
-            sound_late_ms,
+            audio_late_ms,
             bytes: std::fs::metadata(&path).unwrap().len(),
             info: ended.info.clone(),
         }

@@ -142,7 +142,7 @@ impl Results {
                 or_none(row.distinct.map(|value| format!("{value:.1}"))),
                 or_none(row.jitter_p95_ms.map(|value| format!("{value:.1} ms"))),
                 row.torn,
-                or_none(row.sound_late_ms.map(|(median, worst)| format!("{median:.0} ms ({worst:.0})"))),
+                or_none(row.audio_late_ms.map(|(median, worst)| format!("{median:.0} ms ({worst:.0})"))),
             )
             .expect("a string takes all");
         }

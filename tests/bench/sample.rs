@@ -30,7 +30,7 @@ pub(crate) fn sample(recorder: &mut Recorder, window: Duration) -> Costs {
     let mut pss_peak = 0;
     let mut looks = 0;
     let elapsed = loop {
-        recorder.runs_for(EVERY);
+        recorder.run_for(EVERY);
         let now = family(recorder.pid());
         let elapsed = begin.elapsed();
         // Reading memory maps costs the kernel time, in which the watched processes wait.

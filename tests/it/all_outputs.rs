@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::disturbance::undisturbed;
 use crate::support::layout;
 use crate::support::measure::audio::{beeps, peak, samples, samples_of};
-use crate::support::measure::frames::{Frame, Still, colour_distance, frames};
+use crate::support::measure::frames::{Frame, Snapshot, colour_distance, frames};
 use crate::support::measure::timing::{
     Cadence, DISTURBED, SCRIPTED, cadence, lateness, millis_since, percentile,
 };
@@ -17,39 +17,39 @@ use crate::support::ports;
 use crate::support::recorder::{Ended, Recorder, page};
 use crate::support::slots;
 
-/// Seconds that are asked for.
+/// Requested length in seconds.
 const LENGTH: f64 = 8.0;
 /// A key that must not be printed.
 const KEY: &str = "hunter2-hunter2";
 
-/// What the one recording left.
-struct Everything {
+/// The outputs of the one recording.
+struct Outputs {
     ended: Ended,
     rtmp: PathBuf,
     srt: (PathBuf, tempfile::TempDir),
-    /// The MP4's frames, which all others are compared with.
+    /// The MP4's frames; all other outputs are compared with them.
     frames: Vec<Frame>,
-    /// Whether the machine was left alone meanwhile: only then are offsets and delays exact.
+    /// Whether the machine was undisturbed: only then are offsets and delays exact.
     is_calm: bool,
 }
 
-impl Everything {
+impl Outputs {
     fn path(&self, name: &str) -> PathBuf {
         self.ended.path(name)
     }
 }
 
 /// Records once; every test of this file waits for it, and takes its own slot afterwards.
-fn everything() -> &'static Everything {
-    static ONCE: OnceLock<Everything> = OnceLock::new();
+fn everything() -> &'static Outputs {
+    static ONCE: OnceLock<Outputs> = OnceLock::new();
     ONCE.get_or_init(|| {
         let _slot = slots::machine();
         let measured = undisturbed("a page with every output", record);
-        Everything { is_calm: measured.is_calm, ..measured.value }
+        Outputs { is_calm: measured.is_calm, ..measured.value }
     })
 }
 
-fn record() -> Everything {
+fn record() -> Outputs {
     // Not a temporary directory: it outlives every test, and nothing would remove it.
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("everything");
     std::fs::remove_dir_all(&dir).ok();
@@ -67,7 +67,7 @@ fn record() -> Everything {
     let ended = recorder.finish(Duration::from_secs(180)).complete();
     let (rtmp, srt) = (rtmp.received(KEY), srt.received());
     let frames = frames(&dir.join("clock.mp4"), &layout::clock());
-    Everything { ended, rtmp, srt, frames, is_calm: false }
+    Outputs { ended, rtmp, srt, frames, is_calm: false }
 }
 
 #[track_caller]
@@ -76,13 +76,14 @@ fn assert_lip_sync(path: &Path, frames: &[Frame], at_least: usize) {
     let lateness = lateness(frames, &beeps(&samples(path)), is_calm);
     assert!(lateness.len() >= at_least, "{} beeps with their flashes in {}", lateness.len(), path.display());
     let millis: Vec<f64> = lateness.iter().map(|(_, late)| (late * 1000.0).round()).collect();
-    // A disturbed machine drops the first frames of a flash here and there, and then this one is late.
+    // A disturbed machine sometimes drops the first frames of a flash, and the flash is late.
     let apart: Vec<f64> = millis.iter().map(|late| late.abs()).collect();
     let (share, bound) = if is_calm { (1.0, SCRIPTED * 1000.0) } else { (0.5, DISTURBED * 1000.0) };
     assert!(percentile(&apart, share) <= bound, "audio against video, in ms: {millis:?}");
 }
 
-/// Asserts that every frame that the page painted is there, each whole, or most of them on a machine that was disturbed.
+/// Asserts that every painted frame is in the file and intact, or most of them on a disturbed
+/// machine.
 #[track_caller]
 fn assert_cadence(measured: Cadence) {
     let (distinct, torn) = if everything().is_calm { (27.0, 1) } else { (3.0, 60) };
@@ -90,7 +91,7 @@ fn assert_cadence(measured: Cadence) {
 }
 
 #[track_caller]
-fn assert_colours(still: &Still, tolerance: u8) {
+fn assert_colours(still: &Snapshot, tolerance: u8) {
     for (region, colour) in layout::clock_patches() {
         let seen = still.colour(region);
         assert!(colour_distance(seen, colour) <= tolerance, "{colour:?} is seen as {seen:?}");
@@ -145,7 +146,7 @@ fn audio_and_video_are_in_sync_at_every_beep_of_the_file() {
     assert!(audio == samples_of(&all.path("clock.mp4"), 1), "left and right differ");
     let bound = if all.is_calm { 0.08 } else { 0.15 };
     assert!((peak(&audio) - 0.25).abs() < bound, "as loud as the page played it: {}", peak(&audio));
-    // A beep in which a disturbed machine left a hole has another pitch.
+    // A gap in a beep, from a disturbed machine, changes its measured pitch.
     let pitches: Vec<f64> = beeps(&audio).iter().map(|beep| beep.hertz).collect();
     let right = pitches.iter().filter(|hertz| (*hertz - 1000.0).abs() < 25.0).count();
     assert!(right >= if all.is_calm { pitches.len() } else { 2 }, "{pitches:?}");
@@ -164,9 +165,9 @@ fn every_frame_that_the_page_painted_is_in_the_file() {
 fn colours_are_the_page_s_up_to_the_edges() {
     let all = everything();
     let _slot = slots::encoder();
-    let still = Still::at(&all.path("clock.mp4"), 5.0);
+    let still = Snapshot::at(&all.path("clock.mp4"), 5.0);
     assert_colours(&still, 8);
-    // The page's background, and not a black line, on every side.
+    // The page's background, without a black line, on every side.
     for (x, y) in [(0, 300), (-1, 300), (600, 0), (600, -1)] {
         let [r, g, b] = still.pixel(x, y);
         assert!(
@@ -183,7 +184,7 @@ fn hls_segments_are_as_long_as_the_playlist_says_and_begin_with_key_frames() {
     let playlist = playlist(&all.path("hls/clock.m3u8"));
     assert!(playlist.end_list, "{playlist:?}");
     assert_eq!(playlist.playlist_type, Some(m3u8_rs::MediaPlaylistType::Event));
-    // Where frames are dropped, the key frame that begins a segment comes later.
+    // If frames are dropped, the key frame that begins a segment is late.
     let count = if all.is_calm { 4..=4 } else { 2..=5 };
     assert!(count.contains(&playlist.segments.len()), "{playlist:?}");
 
@@ -219,7 +220,7 @@ fn hls_dates_match_the_frames() {
         let date = segment.program_date_time.expect("a date for each segment").timestamp_millis();
         let first = frames(&all.path("hls").join(&segment.uri), &layout::clock());
         let drawn = first.iter().find_map(|frame| frame.wall).unwrap();
-        // From drawing to showing it is some 45 ms.
+        // The delay from drawing to showing is some 45 ms.
         let late = (date - i64::from(drawn)).rem_euclid(1 << 24);
         let late = if late > 1 << 23 { late - (1 << 24) } else { late };
         let expected = if all.is_calm { -100..=400 } else { -1000..=5000 };
@@ -256,11 +257,11 @@ fn images_show_what_was_on_the_page_at_their_times() {
         assert_eq!(name.to_str().unwrap(), format!("clock_{index:05}.jpeg"));
         let path = all.path("thumbs").join(name);
         let image = &frames(&path, &layout::clock())[0];
-        // A disturbed machine may tear it, and then it can't be read.
+        // A disturbed machine may tear the frame, which makes it unreadable.
         assert!(image.counters[0].is_some() || !all.is_calm, "{name:?} cannot be read");
         if let Some(counter) = image.counters[0] {
             let shown = all.frames.iter().find(|frame| frame.counters[0] == Some(counter));
-            // The encoder of a disturbed machine drops frames, of which there may be images.
+            // The encoder of a disturbed machine drops frames of which there may be images.
             assert!(shown.is_some() || !all.is_calm, "{name:?}: picture {counter} is not in the file");
             if let Some(shown) = shown.map(|frame| frame.pts) {
                 let bound = if all.is_calm { 0.3 } else { 3.0 };
@@ -268,7 +269,7 @@ fn images_show_what_was_on_the_page_at_their_times() {
             }
         }
 
-        let still = Still::at(&path, 0.0);
+        let still = Snapshot::at(&path, 0.0);
         assert_eq!((still.width, still.height), (640, 360));
         assert_colours(&still, 10);
     }
@@ -291,7 +292,7 @@ fn an_srt_receiver_receives_the_recording() {
     let all = everything();
     let _slot = slots::encoder();
     let (path, _dir) = &all.srt;
-    // What comes before the first key frame can't be decoded by anybody.
+    // Frames before the first key frame can't be decoded.
     let received: Vec<Frame> =
         frames(path, &layout::clock()).into_iter().skip_while(|frame| frame.torn()).collect();
     assert_cadence(cadence(&received));
@@ -306,7 +307,7 @@ fn the_result_names_every_output_with_its_state() {
     let _slot = slots::light();
     let info = &all.ended.info;
     assert_eq!(info["fileResults"].as_array().map(Vec::len), Some(1), "{info}");
-    // How many there are, their own tests say.
+    // Their own tests check their number.
     let segments = playlist(&all.path("hls/clock.m3u8")).segments.len();
     assert_eq!(info["segmentResults"][0]["segmentCount"], segments.to_string(), "{info}");
     let images = std::fs::read_dir(all.path("thumbs")).unwrap().count();
@@ -337,7 +338,7 @@ fn the_first_frame_comes_soon_after_the_request() {
     let first = all.frames.iter().find_map(|frame| frame.wall).unwrap();
     let started = all.ended.started.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u32;
     let took = millis_since(started & 0x00ff_ffff, first);
-    // How fast it is, the benchmark measures.
+    // The benchmark measures the speed.
     assert!(took < 60.0, "{took} s");
     let reported = all.ended.since_start(&all.ended.info["fileResults"][0]["startedAt"]);
     assert!(

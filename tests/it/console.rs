@@ -1,4 +1,4 @@
-//! The operator's console of a real service: what it shows, what it does, and for whom.
+//! The operator's console of a real service: its content, its actions, its access control.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::livekit::{LiveKitServer, Redis};
 use crate::support::measure::assert_decodable;
-use crate::support::measure::frames::Still;
+use crate::support::measure::frames::Snapshot;
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::ports;
@@ -16,10 +16,10 @@ use crate::support::slots;
 use crate::support::tool::{Tool, command};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What the page is painted with.
+/// Colour of the page.
 const COLOUR: [u8; 3] = [200, 30, 90];
 
-/// A page of one colour, which does not move.
+/// A static page of one colour.
 fn painted(dir: &Path, pages: &PageServer) -> String {
     let file = dir.join("painted.html");
     let [r, g, b] = COLOUR;
@@ -41,7 +41,7 @@ fn is_painted(rgb: [u8; 3]) -> bool {
     rgb.iter().zip(COLOUR).all(|(seen, painted)| seen.abs_diff(painted) <= 12)
 }
 
-/// Asks the console, with more headers; gives the status and the body.
+/// Sends a request to the console with more headers; returns status and body.
 fn ask(url: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, Vec<u8>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -56,7 +56,7 @@ fn ask(url: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, Vec<u
     })
 }
 
-/// Starts what a form says as soon as there is room for it; gives the egress.
+/// Submits the start form as soon as there is room; returns the egress.
 fn started(service: &mut Serve, at: &str, bearer: &str, form: &Value) -> Value {
     // The end of another recording is reported just before its room is free.
     service.until("there is room for it", PATIENCE, |_| {
@@ -78,7 +78,7 @@ fn browser() -> PathBuf {
     found.expect("Chromium is missing: `scripts/install.sh test` installs it")
 }
 
-/// Begins a session as the page does, with the key that `weir console` prints; gives what to show then.
+/// Logs in as the page does, with the key printed by `weir console`; returns the session's token.
 fn log_in(service: &Serve) -> String {
     let address = service.console_address();
     let (at, key) = address.split_once("/#key=").expect("it has a key");
@@ -119,7 +119,7 @@ fn a_recording_is_seen_and_stopped_by_who_has_a_key() {
     service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
 
     let of = |what: &str| format!("{at}/console/api/recordings/{id}/{what}");
-    // A page that is loaded is not yet painted.
+    // A loaded page is not yet painted.
     service.until("there is a picture of the painted page", PATIENCE, |_| {
         let (status, jpeg) = ask(&of("picture.jpg"), &[shown], None);
         if status != 200 {
@@ -128,7 +128,7 @@ fn a_recording_is_seen_and_stopped_by_who_has_a_key() {
         assert!(jpeg.len() < 40_000, "{} bytes", jpeg.len());
         let frame = dir.path().join("picture.jpeg");
         std::fs::write(&frame, jpeg).unwrap();
-        let still = Still::at(&frame, 0.0);
+        let still = Snapshot::at(&frame, 0.0);
         assert_eq!((still.width, still.height), (480, 270));
         is_painted(still.pixel(240, 135)).then_some(())
     });
@@ -159,7 +159,8 @@ fn a_recording_is_seen_and_stopped_by_who_has_a_key() {
     let log = service.end().stderr;
     assert!(log.contains("/#key=wk_"), "the start tells where the console is: {log}");
 
-    // What is kept is still shown by the next run, and where there is to be no console there is none.
+    // The next run still shows stored egresses; without a console in the configuration there is no
+    // page.
     let next = Serve::start(dir.path(), "");
     assert_eq!(ask(&format!("{}/console/api/recordings", next.callers().url()), &[shown], None).0, 401);
     let bearer = log_in(&next);
@@ -201,7 +202,7 @@ fn in_a_fleet_the_console_has_a_port_of_its_own() {
         (finished["egress_id"] == *id && finished["status"] == "EGRESS_COMPLETE").then_some(())
     });
 
-    // A room, in another layout as soon as its page is in it.
+    // A room; its layout changes as soon as its page has joined.
     let file = dir.path().join("room.mp4").display().to_string();
     let form = json!({
         "source": { "type": "room", "room": "standup", "layout": "speaker" }, "outputs": { "file": file },
@@ -225,7 +226,7 @@ fn an_operator_sees_starts_streams_and_stops_in_a_browser() {
     let dir = tempfile::tempdir().unwrap();
     let (pages, rtmp) = (PageServer::start(), RtmpServer::start());
     let url = painted(dir.path(), &pages);
-    // Room for two, whatever else the machine does.
+    // Room for two, whatever the load of the machine.
     let mut service = Serve::start_with(dir.path(), "", &[("LIVEKIT_CPU_REQUEST", "64")]);
     let at = service.callers().url().to_owned();
     let id = service.callers().start(&recording(&url, &dir.path().join("first.mp4")));
@@ -241,7 +242,7 @@ fn an_operator_sees_starts_streams_and_stops_in_a_browser() {
         "stream": rtmp.url("a-stream-key"),
         "token": service.callers().token(),
         "colour": COLOUR,
-        // For a look, and for the picture in the documentation.
+        // For inspection, and for the screenshot in the documentation.
         "shots": std::env::var("WEIR_CONSOLE_SHOTS").ok(),
     });
     let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");

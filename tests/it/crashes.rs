@@ -1,4 +1,4 @@
-//! What dies in the middle of a recording: the recorder itself, the page, the browser, the display.
+//! Crashes during a recording: the recorder itself, the page, the browser, the display.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +14,7 @@ use crate::support::processes::{Group, Seen};
 use crate::support::recorder::{Recorder, page, size_of, weir};
 use crate::support::slots;
 
-/// Nothing here depends on the size, and a small page leaves others their part of the machine.
+/// The size does not matter here, and a small page leaves more of the machine to other tests.
 const SMALL: [&str; 2] = ["--size", "640x360"];
 
 fn wall_now() -> u32 {
@@ -22,14 +22,14 @@ fn wall_now() -> u32 {
     (now.as_millis() % (1 << 24)) as u32
 }
 
-/// Lets it record for so long; gives when media was last written in that time. A machine that gives it no time loses more than the
-/// recorder does.
-fn records_for(recorder: &mut Recorder, dir: &Path, time: Duration) -> u32 {
+/// Records for `time`; returns the last moment at which media was written. A machine that gives the
+/// recorder no time loses more than the recorder does.
+fn record_for(recorder: &mut Recorder, dir: &Path, time: Duration) -> u32 {
     let work = dir.join(".weir");
     let end = Instant::now() + time;
     let (mut size, mut at) = (size_of(&work), wall_now());
     while Instant::now() < end {
-        recorder.runs_for(Duration::from_millis(20));
+        recorder.run_for(Duration::from_millis(20));
         let now = size_of(&work);
         if now != size {
             (size, at) = (now, wall_now());
@@ -38,7 +38,7 @@ fn records_for(recorder: &mut Recorder, dir: &Path, time: Duration) -> u32 {
     at
 }
 
-/// Kills the recorder some time into the recording and measures what `recover` brings back.
+/// Kills the recorder during the recording and measures the recovered media.
 #[track_caller]
 fn check_killed_after(seconds: f64) {
     let dir = tempfile::tempdir().unwrap();
@@ -50,9 +50,9 @@ fn check_killed_after(seconds: f64) {
     let outputs = [&file[..], &segments, &images, &SMALL].concat();
     let mut recorder = Recorder::start(dir.path(), &[&["web", page.as_str()], &outputs[..]].concat());
     recorder.until_written(120_000);
-    let killed = records_for(&mut recorder, dir.path(), Duration::from_secs_f64(seconds));
+    let killed = record_for(&mut recorder, dir.path(), Duration::from_secs_f64(seconds));
     recorder.signal(Signal::SIGKILL);
-    // Its children, its display and its sound server die with it.
+    // Its children, display and audio server end with it.
     let ended = recorder.finish_and(Duration::from_secs(60), || {
         let recovered = weir(dir.path(), &["recover", "."]);
         assert!(recovered.status.success(), "{}", recovered.stderr);
@@ -65,7 +65,7 @@ fn check_killed_after(seconds: f64) {
         assert_decodable(&path);
         let last = frames(&path, &layout::clock()).iter().rev().find_map(|frame| frame.wall).unwrap();
         let lost = millis_since(last, killed);
-        // Two seconds at most where the machine keeps up; a busy host adds some.
+        // Two seconds at most on a free machine; a busy host adds some.
         assert!(lost <= 5.0, "{name}: {lost:.2} s lost, killed after {seconds} s");
     }
     let length = Probe::of(&dir.path().join("clock.mp4")).duration;
@@ -74,13 +74,14 @@ fn check_killed_after(seconds: f64) {
     images.sort();
     let expected: Vec<String> = (0..images.len()).map(|index| format!("clock_{index:05}.jpeg")).collect();
     assert_eq!(images, expected);
-    // A busy machine leaves some out.
+    // A busy machine drops some frames.
     assert!(images.len() as f64 >= length / 2.0 - 1.0, "{} images of {length} s", images.len());
     images.iter().for_each(|image| assert_decodable(&dir.path().join("images").join(image)));
 }
 
-/// Asserts that a directory holds the playlists `clock` and `live` with their segments and nothing else, that the
-/// playlists end, and that each segment plays by itself for as long as its entry says.
+/// Asserts that a directory holds the playlists `clock` and `live` with their segments and nothing
+/// else, that both playlists end, and that each segment can be played by itself for the duration of
+/// its entry.
 #[track_caller]
 fn assert_segments_agree(dir: &Path, length: f64) {
     let read =
@@ -101,11 +102,13 @@ fn assert_segments_agree(dir: &Path, length: f64) {
         let path = dir.join(&segment.uri);
         assert_decodable(&path);
         let (said, is) = (f64::from(segment.duration), Probe::of(&path).duration);
-        // A frame's length more or less, and audio reaches over the edge by some frames. A busy machine leaves gaps at the edges.
+        // Tolerance: one frame, and audio that crosses the edge by some frames. A busy machine
+        // leaves gaps at the edges.
         assert!(is - said <= 0.3 && said - is <= 1.5, "segment {index}: {said} s said, {is} s there");
         sum += said;
     }
-    // The file loses up to a fragment, the segments lose less. Either may be late when the recorder is killed.
+    // The file loses up to a fragment, the segments lose less. Either may be late when the recorder
+    // is killed.
     assert!(sum >= length - 2.0 && sum <= length + 4.0, "{sum} s in segments, {length} s in the file");
 }
 
@@ -113,7 +116,7 @@ fn names(dir: &Path) -> Vec<String> {
     std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-// Not multiples of a fragment's or segment's length, so that the moments fall differently into them.
+// Not multiples of the length of a fragment or segment, so that the kills hit different places.
 
 #[test]
 fn a_recorder_that_is_killed_in_its_first_segment_loses_seconds_at_most() {
@@ -127,7 +130,7 @@ fn a_recorder_that_is_killed_later_loses_seconds_at_most() {
     check_killed_after(5.3);
 }
 
-/// Kills something of a recording after some seconds and measures what is in the file.
+/// Kills a part of a recording after some seconds and measures the file.
 #[track_caller]
 fn check_survives(what: &str, victims: impl Fn(&Recorder) -> Vec<Seen>) {
     let dir = tempfile::tempdir().unwrap();
@@ -135,23 +138,23 @@ fn check_survives(what: &str, victims: impl Fn(&Recorder) -> Vec<Seen>) {
     let arguments = [&["web", &page, "--file", "clock.mp4"], &SMALL[..]].concat();
     let mut recorder = Recorder::start(dir.path(), &arguments);
     recorder.until_written(120_000);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let killed = wall_now();
     let victims = victims(&recorder);
     assert!(!victims.is_empty(), "{what}: nothing to kill");
     for victim in victims {
         kill(Pid::from_raw(victim.pid), Signal::SIGKILL).ok();
     }
-    recorder.until_said("the page is back");
+    recorder.until_logged("the page is back");
     let written = size_of(&dir.path().join(".weir"));
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     recorder.until_written(written + 50_000);
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(Duration::from_secs(120)).complete();
 
     let path = ended.path("clock.mp4");
     assert_decodable(&path);
-    // The gap is part of it.
+    // The length includes the gap.
     let length = Probe::of(&path).duration;
     assert!(length >= 4.0, "{what}: {length} s");
     let details = ended.info["details"].as_str().unwrap_or_default();
@@ -164,12 +167,12 @@ fn check_survives(what: &str, victims: impl Fn(&Recorder) -> Vec<Seen>) {
 fn assert_goes_on(what: &str, all: &[Frame], killed: u32, path: &Path) {
     let seen: Vec<(f64, f64)> =
         all.iter().filter_map(|frame| Some((frame.pts, millis_since(frame.wall?, killed)))).collect();
-    // Times before the kill are small; those after it are just below 2^24 ms.
+    // Page times before the kill are small; those after it are just below 2^24 ms.
     let after = seen.iter().find(|(_, before_kill)| *before_kill > 8_000.0);
     let (back, _) =
         after.unwrap_or_else(|| panic!("{what}: the page does not come back in {}", path.display()));
     let (last, _) = seen.iter().rfind(|(_, before_kill)| *before_kill < 8_000.0).unwrap();
-    // Some two seconds; how long exactly, the machine says.
+    // Some two seconds; the exact length depends on the machine.
     assert!(back - last <= 40.0, "{what}: {:.2} s without the page", back - last);
     let moving = seen.iter().filter(|(pts, _)| pts > back).count();
     assert!(moving > 5, "{what}: {moving} frames after it came back");
@@ -208,7 +211,7 @@ fn a_dead_audio_server_costs_a_gap() {
     check_survives("sound server", |recorder| recorder.children(Group::Audio));
 }
 
-/// Kills a recorder, damages what it left, and recovers it.
+/// Kills a recorder, damages its files, and recovers them.
 #[track_caller]
 fn check_damaged(damage: impl FnOnce(&Path), finished: bool) {
     let dir = tempfile::tempdir().unwrap();
@@ -216,14 +219,14 @@ fn check_damaged(damage: impl FnOnce(&Path), finished: bool) {
     let arguments = [&["web", page.as_str(), "--file", "clock.mp4"], &SMALL[..]].concat();
     let mut recorder = Recorder::start(dir.path(), &arguments);
     recorder.until_written(200_000);
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     recorder.signal(Signal::SIGKILL);
     recorder.finish_and(Duration::from_secs(60), || {
         let work = std::fs::read_dir(dir.path().join(".weir")).unwrap().next().unwrap().unwrap().path();
         damage(&work);
         let before = recorded_bytes(&work);
         assert!(!before.is_empty());
-        // Again and again, it comes to the same.
+        // A repeated recovery has the same result.
         for _ in 0..2 {
             let recovered = weir(dir.path(), &["recover", "."]);
             assert_eq!(recovered.status.code(), Some(1), "{}", recovered.stderr);
@@ -238,13 +241,13 @@ fn check_damaged(damage: impl FnOnce(&Path), finished: bool) {
         }
     });
     if finished {
-        // Frames that refer to lost ones don't decode; what is there is there.
+        // Frames that refer to lost ones can't be decoded; the others are kept.
         let length = Probe::of(&dir.path().join("clock.mp4")).duration;
         assert!(length >= 2.0, "{length} s");
     }
 }
 
-/// The contents of a work directory's recorded files, whatever these are called.
+/// The contents of a work directory's recorded files, under any name.
 fn recorded_bytes(work: &Path) -> Vec<Vec<u8>> {
     let files = std::fs::read_dir(work.join("0")).unwrap().map(|entry| entry.unwrap().path());
     let media = files.filter(|path| path.extension().is_some_and(|extension| extension == "mp4"));

@@ -1,4 +1,5 @@
-//! Participants and track composites, decoded: what is seen and heard at a moment of a recording is what they showed and said then.
+//! Decoded participants and track composites: a recording shows and plays at each moment what was
+//! published then.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -10,21 +11,21 @@ use crate::late_publishers::{FIRST, SECOND, is_shown, plain};
 use crate::support::disturbance::undisturbed;
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::LiveKitServer;
-use crate::support::lossy_link::{LossyLink, Weather};
+use crate::support::lossy_link::{LossyLink, NetworkConditions};
 use crate::support::measure::audio::Beep;
-use crate::support::measure::frames::{Frame, Still, colour_distance, frames};
-use crate::support::measure::timing::{DISTURBED, flashes, lateness, lateness_of_pairs, percentile};
+use crate::support::measure::frames::{Frame, Snapshot, colour_distance, frames};
+use crate::support::measure::timing::{DISTURBED, av_offsets_of_pairs, flashes, lateness, percentile};
 use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::page_server::PageServer;
 use crate::support::peers::RtmpServer;
 use crate::support::publisher::{Codec, Publisher, beeping, flashing};
 use crate::support::recorder::{Ended, Recorder};
-use crate::support::room::{self, Images, Publishers, part, whole_in};
+use crate::support::room::{self, Images, Publishers, fitted_frame, part};
 use crate::support::shared::{own_room, unique};
 use crate::support::signal_proxy::SignalProxy;
 use crate::support::slots;
 
-/// A room's answers, on a busy machine.
+/// Deadline for a room's answers on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 const WHOLE: Region = Region::new(0.0, 0.0, 1.0, 1.0);
 
@@ -37,38 +38,39 @@ fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {
     record_at(dir, livekit, &livekit.ws_url(), arguments)
 }
 
-/// When things happened, by the wall clock in nanoseconds.
+/// The wall clock in nanoseconds.
 fn now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as f64
 }
 
-/// Where a moment lies in a recording, in seconds.
+/// Position of a moment in a recording, in seconds.
 fn placed(ended: &Ended, moment: f64) -> f64 {
     let began: f64 = ended.info["fileResults"][0]["startedAt"].as_str().unwrap().parse().unwrap();
     (moment - began) / 1e9
 }
 
-/// Who is shown at a moment, and whether it is black then.
+/// The participant shown at a moment, and whether the frame is black.
 fn shown(file: &Path, at: f64) -> (Option<u32>, bool) {
-    let still = Still::at(file, at);
+    let still = Snapshot::at(file, at);
     let is_black = room::is_near(still.colour(WHOLE), [0, 0, 0]);
-    (room::who(&still, whole_in(&still, WHOLE)), is_black)
+    (room::who(&still, fitted_frame(&still, WHOLE)), is_black)
 }
 
 const SOMEBODY: (Option<u32>, bool) = (Some(1), false);
 const NOBODY: (Option<u32>, bool) = (None, true);
 
-/// Waits until a recording's newest image shows this, as [`shown`] has it.
+/// Waits until a recording's newest image shows this, in the form of [`shown`].
 fn until_shown(recorder: &mut Recorder, images: &mut Images, expected: (Option<u32>, bool)) {
-    let is_so = |still: Still| {
+    let is_so = |still: Snapshot| {
         let is_black = room::is_near(still.colour(WHOLE), [0, 0, 0]);
-        ((room::who(&still, whole_in(&still, WHOLE)), is_black) == expected).then_some(())
+        ((room::who(&still, fitted_frame(&still, WHOLE)), is_black) == expected).then_some(())
     };
     recorder.until(&format!("an image shows {expected:?}"), || images.newest().and_then(is_so));
 }
 
-/// Asserts that the first participant, and nobody else, is heard in a piece of a stretch: a busy machine leaves holes, and audio that is
-/// moved to its place is a little higher or lower meanwhile, which a longer piece would not take for the tone.
+/// Asserts that only the first participant is audible in some part of a range. A busy machine
+/// leaves gaps, and audio that is moved in time has a slightly different pitch meanwhile, which
+/// would hide the tone in a longer part.
 #[track_caller]
 fn assert_heard(samples: &[f32], from: f64, to: f64) {
     let from = from.max(0.0);
@@ -81,7 +83,7 @@ fn assert_heard(samples: &[f32], from: f64, to: f64) {
     assert!(heard.iter().any(|who| *who == [1]), "from {from:.2} to {to:.2} s: {heard:?}");
 }
 
-/// Camera and microphone; muted, un-muted, gone.
+/// Camera and microphone: muted, unmuted, unpublished.
 #[test]
 fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
     let _slot = slots::heavy();
@@ -98,19 +100,19 @@ fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
     let mut seen = Images::new(dir.path().join("images/ann"));
     until_shown(&mut recorder, &mut seen, SOMEBODY);
     let begun = now();
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let muted = now();
     publishers.act(0, "microphone(false)");
     publishers.act(0, "camera(false)");
     until_shown(&mut recorder, &mut seen, NOBODY);
     let dark = now();
-    recorder.runs_for(Duration::from_millis(1500));
+    recorder.run_for(Duration::from_millis(1500));
     let back = now();
     publishers.act(0, "microphone(true)");
     publishers.act(0, "camera(true)");
     until_shown(&mut recorder, &mut seen, SOMEBODY);
     let lit = now();
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let left = now();
     publishers.act(0, "leave()");
     let ended = recorder.finish(SOON).complete();
@@ -123,7 +125,7 @@ fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
     let probe = Probe::of(&file);
     assert_eq!((probe.stream("video").width, probe.stream("video").height), (640, 480));
     assert_eq!((&*probe.stream("video").codec, &*probe.stream("audio").codec), ("h264", "aac"));
-    // It ends when they leave, or when a busy machine hears of it.
+    // It ends when they leave; a busy machine notices late.
     let late = probe.duration - left;
     assert!((-2.0..40.0).contains(&late), "{} s, left at {left:.2} s", probe.duration);
     for stream in &probe.streams {
@@ -137,9 +139,9 @@ fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
     assert_eq!(shown(&file, back - 0.3), NOBODY);
     assert_eq!(shown(&file, lit), SOMEBODY);
     assert_eq!(shown(&file, left - 0.3), SOMEBODY);
-    // 640x360 in 640x480: bars above and below, of 60 pixels each.
-    let still = Still::at(&file, muted - 0.5);
-    let frame = whole_in(&still, WHOLE);
+    // 640x360 in 640x480: bars of 60 pixels at the top and bottom.
+    let still = Snapshot::at(&file, muted - 0.5);
+    let frame = fitted_frame(&still, WHOLE);
     assert!(room::is_near(still.colour(part(frame, 0.05, 0.05, 0.2, 0.1)), room::colour(1)));
     for y in [2, 50, -50, -2] {
         assert!(room::is_near(still.pixel(320, y), [0, 0, 0]), "{y}: {:?}", still.pixel(320, y));
@@ -154,11 +156,11 @@ fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
     assert!(!lists.is_empty(), "a playlist");
     let segments = below(&ended.path("hls"), "ts");
     let seconds: f64 = segments.iter().map(|segment| Probe::of(segment).duration).sum();
-    // Where frames are dropped, each segment may end a little before the next one begins.
+    // If frames are dropped, each segment may end a little before the next one begins.
     let most = 0.5 + 0.2 * segments.len() as f64;
     assert!((seconds - probe.duration).abs() < most, "{seconds} s in {} segments", segments.len());
     segments.iter().for_each(|segment| assert_decodable(segment));
-    // One each second, but for those that a busy machine leaves out.
+    // One per second, except for those that a busy machine drops.
     let images = below(&ended.path("images"), "jpeg");
     let count = images.len() as f64;
     let expected = probe.duration / 4.0 - 1.0..=probe.duration + 2.0;
@@ -167,7 +169,7 @@ fn a_participant_is_recorded_as_they_mute_come_back_and_leave() {
     assert!(who.contains(&SOMEBODY) && who.contains(&NOBODY), "{who:?}");
 }
 
-/// The files of a kind below a directory, in order.
+/// Sorted files with an extension below a directory.
 fn below(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(dir)
         .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
@@ -178,7 +180,7 @@ fn below(dir: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// What is not a camera: shared, put away, shared again while the camera goes on.
+/// A screen share: started, stopped, started again while the camera continues.
 #[test]
 fn the_screen_of_a_participant_is_recorded_without_their_camera() {
     let _slot = slots::heavy();
@@ -192,28 +194,28 @@ fn the_screen_of_a_participant_is_recorded_without_their_camera() {
     ];
     let mut recorder = record(dir.path(), livekit, &arguments.concat());
     let mut images = Images::new(dir.path().join("seen"));
-    // A screen of the same number, in the colours it was given.
-    let is_as = |still: &Still, (number, colour): (Option<u32>, [u8; 3])| {
+    // A screen with the same number, in other colours.
+    let is_as = |still: &Snapshot, (number, colour): (Option<u32>, [u8; 3])| {
         let found = (room::number(still, WHOLE), still.colour(part(WHOLE, 0.48, 0.68, 0.04, 0.04)));
         (found.0 == number && colour_distance(found.1, colour) <= 40, found)
     };
     let mut until = |recorder: &mut Recorder, expected| {
-        let is_so = |still: Still| is_as(&still, expected).0.then_some(());
+        let is_so = |still: Snapshot| is_as(&still, expected).0.then_some(());
         recorder.until(&format!("an image shows {expected:?}"), || images.newest().and_then(is_so));
         now()
     };
     let (grey, blue) = ((Some(1), [0x40, 0x40, 0x40]), (Some(1), [0x20, 0x40, 0xd0]));
     let nothing = (None, [0, 0, 0]);
     until(&mut recorder, grey);
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     let stopped = now();
     publishers.act(0, "stopScreen()");
     let dark = until(&mut recorder, nothing);
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     let again = now();
     publishers.act(0, "shareScreen('#2040d0')");
     let back = until(&mut recorder, blue);
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let file = ended.path("ann.mp4");
@@ -221,15 +223,15 @@ fn the_screen_of_a_participant_is_recorded_without_their_camera() {
     let [stopped, dark, again, back] = [stopped, dark, again, back].map(|moment| placed(&ended, moment));
     let looks = [(stopped - 0.3, grey), (dark, nothing), (again - 0.3, nothing), (back, blue)];
     for (at, expected) in looks {
-        let (is_so, found) = is_as(&Still::at(&file, at), expected);
+        let (is_so, found) = is_as(&Snapshot::at(&file, at), expected);
         assert!(is_so, "at {at:.2} s: {found:?} instead of {expected:?}");
     }
-    // Their microphone is not a screen's sound.
+    // Their microphone is not the screen's audio.
     assert!(audio::peak(&audio::samples(&file)) < 0.01);
 }
 
-/// Records somebody who publishes from a browser until they have been seen for three seconds; gives the file, when they are seen in it,
-/// and its directory. `options` as in [`Publishers::join`].
+/// Records a browser publisher until three seconds of them are visible; returns the file, the
+/// visible range, and its directory. `options` as in [`Publishers::join`].
 #[track_caller]
 fn check_a_browser_is_recorded(options: &str) -> (PathBuf, [f64; 3], tempfile::TempDir) {
     let (livekit, pages) = (LiveKitServer::shared(), PageServer::start());
@@ -238,10 +240,11 @@ fn check_a_browser_is_recorded(options: &str) -> (PathBuf, [f64; 3], tempfile::T
     let arguments = ["participant", own_room(), "ann", "--size", "1280x720", "--file", "ann.mp4"];
     let arguments = [&arguments[..], &["--fps", "15", "--images", "seen", "--every", "1s"]].concat();
     let mut recorder = record(dir.path(), livekit, &arguments);
-    // A browser's encoders, which have just begun, take some tenths of a second to their first frame, and more on a busy machine.
+    // A browser's new encoders take some tenths of a second to their first frame, and more on a
+    // busy machine.
     until_shown(&mut recorder, &mut Images::new(dir.path().join("seen")), SOMEBODY);
     let seen = now();
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     let stopped = now();
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
@@ -255,13 +258,13 @@ fn check_a_browser_is_recorded(options: &str) -> (PathBuf, [f64; 3], tempfile::T
         assert_eq!(shown(&file, at), SOMEBODY, "at {at} s: {}", ended.log);
     }
     assert_heard(&audio::samples(&file), 0.0, length);
-    // What there is of the largest layer, as soon as a publisher has got going; all of it where nobody is busy.
+    // Part of the largest layer once a publisher is up to speed; all of it on a free machine.
     let late = frames(&file, &Layout::default()).into_iter().filter(|frame| frame.pts > seen).count();
     assert!(late >= 3, "{late} frames after {seen:.2} s");
     (file, times, dir)
 }
 
-// Every codec of browsers, and a video in several sizes.
+// Every codec of browsers, and simulcast video.
 
 #[test]
 fn a_browsers_vp8_in_several_sizes_is_recorded() {
@@ -279,9 +282,9 @@ fn a_browsers_vp9_is_recorded() {
 fn a_browsers_h264_is_recorded_in_its_colours() {
     let _slot = slots::heavy();
     let (file, times, _dir) = check_a_browser_is_recorded("codec=h264&width=1280&height=720&fps=15");
-    // Of these only H.264 says which colours a canvas is in; browsers, too, show the others a little off. What an encoder makes that is
-    // short of time is coarse at first.
-    let colour = |at: f64| Still::at(&file, at).colour(room::part(WHOLE, 0.48, 0.68, 0.04, 0.04));
+    // Only H.264 carries the colour space of a canvas; browsers, too, show the others with a slight
+    // error. An encoder that is short of time starts with coarse frames.
+    let colour = |at: f64| Snapshot::at(&file, at).colour(room::part(WHOLE, 0.48, 0.68, 0.04, 0.04));
     let seen = times.map(colour);
     let is_close = |seen: &[u8; 3]| colour_distance(*seen, room::colour(1)) <= 6;
     assert!(seen.iter().any(is_close), "{seen:?} instead of {:?}", room::colour(1));
@@ -299,7 +302,8 @@ fn beeps_and_flashes(file: &Path) -> (Vec<Frame>, Vec<Beep>) {
     (frames(file, &flash), audio::beeps(&audio::samples(file)))
 }
 
-/// Frames that flash when audio beeps, into a file and a stream; how far the two are apart is what recording does to them.
+/// Frames that flash while audio beeps, in a file and a stream; their distance is the error of the
+/// recording.
 #[test]
 fn audio_and_video_of_a_track_composite_are_in_sync() {
     let _slot = slots::machine();
@@ -316,8 +320,8 @@ fn audio_and_video_of_a_track_composite_are_in_sync() {
             &["--size", "640x480", "--file", "both.mp4", "--stream", &stream],
         ];
         let mut recorder = record(dir.path(), livekit, &arguments.concat());
-        recorder.until_said(&format!("shown track={video}"));
-        recorder.runs_for(Duration::from_secs(7));
+        recorder.until_logged(&format!("shown track={video}"));
+        recorder.run_for(Duration::from_secs(7));
         recorder.signal(Signal::SIGINT);
         let ended = recorder.finish(SOON).complete();
         [ended.path("both.mp4"), rtmp.received("live")].map(|path| {
@@ -334,7 +338,7 @@ fn audio_and_video_of_a_track_composite_are_in_sync() {
         let late = lateness(&frames, &beeps, measured.is_calm);
         assert!(late.len() >= pairs, "{path}: {late:.3?}");
         let apart: Vec<f64> = late.iter().map(|(_, late)| late.abs()).collect();
-        // The first flash may be one that had begun before.
+        // The first flash may have begun earlier.
         let measured = percentile(&apart[1..], if measured.is_calm { 0.95 } else { 0.25 });
         assert!(measured <= bound, "{path}: {late:.3?}");
     }
@@ -346,8 +350,9 @@ fn audio_with_a_fast_clock_stays_in_sync() {
     check_fast_clock(8);
 }
 
-/// Records a microphone whose clock is 3000 ppm fast for so many seconds: if that is not followed, its audio is 0.6 s away from the
-/// camera's video after 200 s. Sender reports come each 3 s, so that the clock is followed some 5 s behind: 15 ms of this one.
+/// Records a microphone whose clock is 3000 ppm fast: without correction, its audio is 0.6 s away
+/// from the video after 200 s. Sender reports arrive every 3 s, so that the correction lags by 5 s:
+/// 15 ms of this drift.
 #[track_caller]
 pub(super) fn check_fast_clock(seconds: u32) {
     let livekit = LiveKitServer::shared();
@@ -357,52 +362,55 @@ pub(super) fn check_fast_clock(seconds: u32) {
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["participant", own_room(), "ann", "--size", "320x180", "--file", "ann.mp4"];
     let mut recorder = record(dir.path(), livekit, &arguments);
-    recorder.until_said("shown track=");
-    recorder.runs_for(Duration::from_secs(seconds.into()));
+    recorder.until_logged("shown track=");
+    recorder.run_for(Duration::from_secs(seconds.into()));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let (frames, beeps) = beeps_and_flashes(&ended.path("ann.mp4"));
-    let late = lateness_of_pairs(&frames, &beeps);
+    let late = av_offsets_of_pairs(&frames, &beeps);
     assert!(late.len() >= seconds as usize / 4, "{late:.3?}");
-    // The better quarter of the pairs: a busy machine makes others late, not the clocks.
+    // The better quarter of the pairs: a busy machine delays others, not the clocks.
     for some in late.chunks_exact(late.len().min(4)) {
         let apart: Vec<f64> = some.iter().map(|(_, late)| late.abs()).collect();
         assert!(percentile(&apart, 0.25) < DISTURBED, "{some:.3?} of {late:.3?}");
     }
 }
 
-/// Somebody speaks, and is seen only seconds later, in the middle of the recording. Without `reports`, the sender tells nothing of how
-/// its tracks lie to each other.
+/// A participant speaks, and publishes video only seconds later, in the middle of the recording.
+/// Without `reports`, the sender does not tell how its tracks are aligned.
 #[track_caller]
 fn check_tracks_that_begin_seconds_apart(reports: bool) {
     let livekit = LiveKitServer::shared();
-    let link = LossyLink::start(livekit.ws_url(), if reports { Weather::FAIR } else { Weather::UNREPORTED });
+    let link = LossyLink::start(
+        livekit.ws_url(),
+        if reports { NetworkConditions::FAIR } else { NetworkConditions::UNREPORTED },
+    );
     let publisher = Publisher::join(livekit, own_room(), "ann", Codec::Vp8);
     publisher.publish_by_clock(Codec::Opus, beeping());
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["participant", own_room(), "ann", "--size", "320x180", "--file", "ann.mp4"];
     let mut recorder = record_at(dir.path(), livekit, &link.ws_url(), &arguments);
-    // A camera is waited for, for a while; then it is recorded without.
+    // The recording waits for a camera for a while, then begins without it.
     recorder.until_written(5_000);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let video = publisher.publish_by_clock(Codec::Vp8, flashing());
-    recorder.until_said(&format!("shown track={video}"));
-    recorder.runs_for(Duration::from_secs(5));
+    recorder.until_logged(&format!("shown track={video}"));
+    recorder.run_for(Duration::from_secs(5));
     if !reports {
         recorder.until("a report is kept back", || (link.kept_back() > 0).then_some(()));
     }
     recorder.signal(Signal::SIGINT);
     let file = recorder.finish(SOON).complete().path("ann.mp4");
-    // The server tells of its tracks together, each 3 s.
+    // The server reports its tracks together, every 3 s.
     let kept_back = link.kept_back();
     assert!(if reports { kept_back == 0 } else { kept_back >= 1 }, "{kept_back}");
 
     let (frames, beeps) = beeps_and_flashes(&file);
     let flashes = flashes(&frames);
-    // They are heard before they are seen.
+    // They are audible before they are visible.
     assert!(beeps[0].at + 0.5 < flashes[0], "{beeps:?} {flashes:.3?}");
-    // The first flash may be one that had begun before.
-    let late = lateness_of_pairs(&frames, &beeps).into_iter().filter(|(at, _)| *at > flashes[0]);
+    // The first flash may have begun earlier.
+    let late = av_offsets_of_pairs(&frames, &beeps).into_iter().filter(|(at, _)| *at > flashes[0]);
     let apart: Vec<f64> = late.map(|(_, late)| late.abs()).collect();
     assert!(apart.len() >= 2 && percentile(&apart, 0.25) <= 0.2, "{apart:.3?}");
 }
@@ -419,7 +427,7 @@ fn tracks_that_begin_seconds_apart_are_together_also_without_sender_reports() {
     check_tracks_that_begin_seconds_apart(false);
 }
 
-/// A publisher who is cut off comes back under the same name, and the recorder itself has to come into the room anew.
+/// A publisher reconnects under the same name, and the recorder itself has to join again.
 #[test]
 fn a_participant_who_reconnects_is_still_recorded() {
     let _slot = slots::encoder();
@@ -443,20 +451,20 @@ fn a_participant_who_reconnects_is_still_recorded() {
         recorder.until(&format!("an image shows {look:?}"), is_so);
         now()
     };
-    recorder.until_said(&format!("shown track={sid}"));
+    recorder.until_logged(&format!("shown track={sid}"));
     recorder.until_written(5_000);
-    // The recorder comes into the room anew; nobody has left.
+    // The recorder joins again; nobody has left.
     proxy.simulate(Scenario::NodeFailure(true));
-    recorder.until_said("in the room again");
-    // Only frames that come after that are of this colour.
+    recorder.until_logged("in the room again");
+    // Only frames sent after that have this colour.
     publisher.replace(&sid, plain(FIRST));
     let whole = until(&mut recorder, FIRST);
-    // They are gone without a word, and are back before the server has noticed.
+    // They disconnect silently, and are back before the server has noticed.
     publisher.vanish();
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     let gone = now();
     let (publisher, sid) = publish(plain(SECOND));
-    recorder.until_said(&format!("shown track={sid}"));
+    recorder.until_logged(&format!("shown track={sid}"));
     let again = until(&mut recorder, SECOND);
     drop(publisher);
     let ended = recorder.finish(SOON).complete();
@@ -465,12 +473,12 @@ fn a_participant_who_reconnects_is_still_recorded() {
     let [whole, gone, again] = [whole, gone, again].map(|moment| placed(&ended, moment));
     let length = Probe::of(&file).duration;
     assert!(length > again - 2.0, "{length} s, and they left after {again:.1} s");
-    // Somebody who paints does so 30 times a second; a frame that stays is a stall.
+    // The publisher paints at 30 fps; a frame that stays is a stall.
     let seen = frames(&file, &Layout::default());
     let painted = |from: f64, to: f64| seen.iter().filter(|frame| (from..to).contains(&frame.pts)).count();
     assert!(painted(gone - 1.0, gone) < 12, "{}", painted(gone - 1.0, gone));
     for (at, look) in [(whole, FIRST), (again.min(length - 0.2), SECOND)] {
-        assert!(is_shown(&Still::at(&file, at), look), "{look:?} at {at:.2} of {length:.2} s");
+        assert!(is_shown(&Snapshot::at(&file, at), look), "{look:?} at {at:.2} of {length:.2} s");
     }
 }
 

@@ -1,7 +1,7 @@
-//! What an image is made of and can be tried without one: entry point, health check, and the browser's sandbox behind the
-//! seccomp profile.
+//! The parts of an image that can be tested without a container: entry point, health check, and the
+//! browser's sandbox behind the seccomp profile.
 //!
-//! Programs run as in a container: as a user without rights, in directories of its own.
+//! Programs run as in a container: as an unprivileged user, in directories of its own.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -17,12 +17,12 @@ use crate::support::tool::{Finished, Tool, command};
 const NOBODY: u32 = 65534;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Directories and programs of somebody without rights. Its files can be read by everybody.
-struct Somebody {
+/// Directories and programs of an unprivileged user. Everybody can read its files.
+struct UnprivilegedUser {
     home: tempfile::TempDir,
 }
 
-impl Somebody {
+impl UnprivilegedUser {
     fn new() -> Self {
         let home = tempfile::Builder::new().prefix("weir-somebody").tempdir().unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -36,7 +36,8 @@ impl Somebody {
         self.home.path()
     }
 
-    /// A file of the project, where the user can read it: the project may be where only root can.
+    /// Copies a file of the project to a place that the user can read: the project may be readable
+    /// by root only.
     fn copy(&self, file: &str) -> PathBuf {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let to = self.path().join(from.file_name().unwrap());
@@ -45,7 +46,7 @@ impl Somebody {
         to
     }
 
-    /// `words`, run by that user, without rights and without a way to get any.
+    /// Prepares a command of that user, without privileges and without a way to gain any.
     fn command<S: AsRef<std::ffi::OsStr>>(&self, words: &[S]) -> Command {
         let mut command = command("setpriv");
         if nix::unistd::geteuid().is_root() {
@@ -57,15 +58,15 @@ impl Somebody {
     }
 }
 
-/// Runs the entry point with a stand-in for `weir` that tells how it was called.
+/// Runs the entry point with a stand-in for `weir` that prints how it was called.
 struct EntryPoint {
-    somebody: Somebody,
+    somebody: UnprivilegedUser,
     script: PathBuf,
 }
 
 impl EntryPoint {
     fn new() -> Self {
-        let somebody = Somebody::new();
+        let somebody = UnprivilegedUser::new();
         let script = somebody.copy("docker/entrypoint.sh");
         let weir = somebody.path().join("weir");
         let tells =
@@ -75,7 +76,7 @@ impl EntryPoint {
         Self { somebody, script }
     }
 
-    /// The user's own state directory; a missing one is made.
+    /// The user's own state directory; creates it if it is missing.
     fn state(&self) -> PathBuf {
         self.somebody.path().join("state")
     }
@@ -104,7 +105,7 @@ fn the_entry_point_prepares_and_becomes_weir() {
     let done = done.succeeded();
     let lines = said(&done);
     assert_eq!(lines[0], "words serve");
-    // It is gone and has become the service, so that signals reach that.
+    // The shell is gone and has become the service, so that signals reach it.
     assert_eq!(lines[1], format!("pid {pid}"));
     let files: u64 = lines[2].strip_prefix("files ").unwrap().parse().unwrap();
     assert!(files >= 4096, "{files}");
@@ -112,13 +113,13 @@ fn the_entry_point_prepares_and_becomes_weir() {
     assert!(lines.contains(&"EGRESS_CONFIG_BODY=redis: {address: a}".to_owned()), "{lines:?}");
     assert!(entry.state().is_dir());
 
-    // What LiveKit Egress's image is started with.
+    // The arguments of LiveKit Egress's image.
     let (_, done) = entry.run(&["--config", "/etc/egress.yaml"], &[]);
     assert_eq!(said(&done)[0], "words serve --config /etc/egress.yaml");
     let (_, done) = entry.run(&["record", "web", "https://example.com"], &[]);
     assert_eq!(said(&done)[0], "words record web https://example.com");
 
-    // A user that the image does not know has `/` for a home.
+    // A user unknown to the image has `/` as home.
     let (_, done) = entry.run(&["serve"], &[("HOME", "/")]);
     assert!(said(&done).contains(&format!("HOME={}", entry.state().display())), "{:?}", said(&done));
 }
@@ -142,7 +143,7 @@ fn the_entry_point_leaves_what_a_killed_recording_left() {
 fn the_entry_point_names_missing_parts() {
     let _slot = slots::light();
     let entry = EntryPoint::new();
-    // Nobody may write there.
+    // No user may write there.
     let (_, done) = entry.run(&["serve"], &[("STATE_DIRECTORY", "/proc/weir")]);
     assert_eq!(done.status.code(), Some(1));
     assert!(done.stderr.contains("can't write to /proc/weir: mount a volume"), "{}", done.stderr);
@@ -157,7 +158,7 @@ fn the_entry_point_names_missing_parts() {
 #[test]
 fn the_health_check_believes_200_alone() {
     let _slot = slots::light();
-    let somebody = Somebody::new();
+    let somebody = UnprivilegedUser::new();
     let script = somebody.copy("docker/healthcheck.sh");
     let server = PageServer::start();
     let port = server.url("").rsplit(':').next().unwrap().to_owned();
@@ -179,22 +180,23 @@ fn the_health_check_believes_200_alone() {
 #[test]
 fn the_browser_has_its_sandbox_behind_the_seccomp_profile() {
     let _slot = slots::browser();
-    let somebody = Somebody::new();
+    let somebody = UnprivilegedUser::new();
     let confined = somebody.copy("tests/support/confined.py").display().to_string();
     let profile = somebody.copy("docker/chromium-seccomp.json").display().to_string();
     let confined = |words: &[&str]| {
         let all = [&["/usr/bin/python3", &confined, &profile], words].concat();
         Tool::start(somebody.command(&all), None).finish(PATIENCE)
     };
-    // The profile is in force: what Docker forbids, it forbids, for instance to mount in a namespace of one's own.
+    // The profile is in force: it forbids what Docker forbids, for example to mount in one's own
+    // namespace.
     let mounts = ["unshare", "--user", "--map-root-user", "--mount", "/bin/true"];
     Tool::start(somebody.command(&mounts), None).finish(PATIENCE).succeeded();
     let refused = confined(&mounts);
     assert!(refused.stderr.contains("Operation not permitted"), "{} {}", refused.status, refused.stderr);
 
-    // By this the recorder finds out whether there can be a sandbox.
+    // The recorder uses this to find out whether a sandbox is possible.
     confined(&["unshare", "--user", "--map-root-user", "--pid", "--fork", "/bin/true"]).succeeded();
-    // Chromium does not start without one unless it is told to.
+    // Chromium does not start without a sandbox unless it is told to.
     let profile_dir = format!("--user-data-dir={}", somebody.path().join("browser").display());
     let browser = ["chromium", "--headless", "--disable-gpu", "--disable-dev-shm-usage", &profile_dir];
     let page = ["--dump-dom", "data:text/html,<p>well"];

@@ -1,20 +1,20 @@
-//! A disk that is full, or fills while a recording runs: on a small one made for it (which takes root, as in the image
-//! that tests run in).
+//! A disk that is full, or fills during a recording: a small one made for the test (this needs
+//! root, as in the image that tests run in).
 
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::invalid_requests::with_no_programs;
+use crate::invalid_requests::without_programs;
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Ended, Recorder, page, weir};
 use crate::support::slots;
 use crate::support::tool::succeed;
 
-/// For whatever takes as long as the machine's load says.
+/// Deadline for everything that depends on the machine's load.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A file system in memory of its own; unmounted when dropped.
+/// A file system in memory; unmounted when dropped.
 struct Disk(tempfile::TempDir);
 
 impl Disk {
@@ -29,7 +29,7 @@ impl Disk {
         self.0.path()
     }
 
-    /// Takes all the space that is left.
+    /// Fills the remaining space.
     fn fill(&self) {
         let mut ballast = std::fs::File::create(self.path().join("ballast")).unwrap();
         let full = loop {
@@ -41,7 +41,7 @@ impl Disk {
         assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     }
 
-    /// Everything on it, directories left out.
+    /// All its files, without directories.
     fn files(&self) -> Vec<String> {
         let (mut folders, mut files) = (vec![self.path().to_owned()], Vec::new());
         while let Some(folder) = folders.pop() {
@@ -59,12 +59,12 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a test that failed may have left somebody in it.
+        // Lazily: a failed test may have left a process in it.
         succeed("umount", &["--lazy", self.path().to_str().unwrap()], None);
     }
 }
 
-/// Starts to record much in little time, until a small disk is as good as full.
+/// Records at a high bit rate until a small disk is nearly full.
 fn record(disk: &Disk, more: &[&str]) -> Recorder {
     let page = page("scroll.html");
     let outputs = ["web", &page, "--size", "1280x720", "--video-bitrate", "12000", "--file", "a.mp4"];
@@ -72,7 +72,7 @@ fn record(disk: &Disk, more: &[&str]) -> Recorder {
     Recorder::start(disk.path(), &[&outputs[..], &keep_free, more].concat())
 }
 
-/// Asserts that the recording says why it ended, and that its file is whole.
+/// Asserts that the recording gives the reason for its end, and that its file is intact.
 #[track_caller]
 fn check(ended: &Ended) {
     assert_eq!(ended.status.code(), Some(1), "{}\n{}", ended.stdout, ended.log);
@@ -102,7 +102,7 @@ fn a_recording_that_fills_its_disk_ends_with_all_it_has() {
     assert!(details.contains("the disk had "), "it was told before it happened: {details}");
     let length = Probe::of(&ended.path("a.mp4")).duration;
     let segments: f64 = playlist.segments.iter().map(|segment| f64::from(segment.duration)).sum();
-    // Either may be held up when the disk is full.
+    // Either may stall when the disk is full.
     assert!((segments - length).abs() < 2.0, "{segments} s in segments, {length} s in the file");
 }
 
@@ -127,7 +127,7 @@ fn playlists_that_a_full_disk_has_no_room_for_are_ended_by_recover() {
     let ended = recorder.finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(1), "{}\n{}", ended.stdout, ended.log);
     std::fs::remove_file(disk.path().join("ballast")).unwrap();
-    // Whether there was room for a playlist is a matter of luck: a file that is cut makes some.
+    // Chance decides whether a playlist had room: cutting a file makes some.
     let kept = ended.path(".weir").exists();
     assert_eq!(kept, ended.info["details"].as_str().unwrap().contains("kept: "), "{}", ended.info);
     let recovered = weir(disk.path(), &["recover", "."]);
@@ -143,12 +143,12 @@ fn playlists_that_a_full_disk_has_no_room_for_are_ended_by_recover() {
     assert_eq!(disk.files(), expected);
 }
 
-/// Asserts that a recording on a disk is not begun: it is refused before any program is looked for.
+/// Asserts that a recording on a disk is refused before any program is looked for.
 #[track_caller]
 fn check_refused(disk: &Disk, more: &[&str], words: &[&str]) {
     let outputs = ["web", "about:blank", "--file", "a.mp4"];
     let arguments = [&outputs[..], more].concat();
-    let ended = Recorder::start_with(disk.path(), &arguments, with_no_programs).finish(PATIENCE);
+    let ended = Recorder::start_with(disk.path(), &arguments, without_programs).finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.log);
     for word in words {
         assert!(ended.log.contains(word), "no word of {word:?} in:\n{}", ended.log);

@@ -1,4 +1,4 @@
-//! The tests' own tools: that what watches for leftovers finds them, and that the peers receive.
+//! The tests' own tools: the watch finds leftovers, and the peers receive.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use crate::support::layout;
 use crate::support::leftovers::Watch;
 use crate::support::measure::audio::{beeps, samples};
 use crate::support::measure::frames::frames;
-use crate::support::measure::timing::{cadence, sound_lateness};
+use crate::support::measure::timing::{av_offsets, cadence};
 use crate::support::page_server::PageServer;
 use crate::support::peers::{RtmpServer, SrtServer};
 use crate::support::ports;
@@ -21,8 +21,8 @@ use crate::support::slots;
 use crate::support::synthetic::Synthetic;
 use crate::support::tool::{Tool, command, succeed};
 
-/// Runs a shell script as if it were the recorder; what the watch says when it has ended. The script is sent SIGTERM when the watch has
-/// seen a process of it with the argument `seen`.
+/// Runs a shell script in the role of the recorder; returns the watch's findings after its end. The
+/// script gets SIGTERM when the watch has seen a process of it with the argument `seen`.
 fn left_by(script: &str, seen: &str) -> Option<String> {
     let before = Watch::before();
     let mut shell = command("bash");
@@ -32,7 +32,7 @@ fn left_by(script: &str, seen: &str) -> Option<String> {
     watch.until_seen(seen);
     tool.signal(Signal::SIGTERM);
     tool.finish(Duration::from_secs(60));
-    // Sooner than what the scripts leave ends by itself.
+    // Shorter than the life of the processes that the scripts leave behind.
     let look = || watch.assert_nothing_left_within(Duration::from_secs(10), || {});
     let caught = catch_unwind(AssertUnwindSafe(look));
     caught.err().map(|panic| *panic.downcast::<String>().unwrap())
@@ -65,11 +65,11 @@ fn a_directory_that_a_child_was_given_and_that_stays_is_found() {
     let _slot = slots::light();
     let dir = tempfile::Builder::new().prefix("weir-harness").tempdir().unwrap();
     let inside = dir.path().join("made");
-    // Made after the watch has begun: what was there before is not the recorder's.
+    // Created after the watch has begun: earlier entries are not the recorder's.
     let name = dir.path().to_str().unwrap().to_owned();
     dir.close().unwrap();
     let child = format!("--dir={}", inside.display());
-    // All of the group ends, and the directory alone stays.
+    // The whole group ends, and only the directory stays.
     let script =
         format!("trap 'trap - TERM; kill 0' TERM; mkdir {name}; bash -c 'sleep 122; exit' {child} & wait");
     let found = left_by(&script, &child);
@@ -77,7 +77,7 @@ fn a_directory_that_a_child_was_given_and_that_stays_is_found() {
     assert!(found.expect("the directory is found").contains(&name));
 }
 
-/// Pushes a video to an address, as fast as it plays.
+/// Pushes a video to an address in real time.
 fn push(video: &Path, format: &str, url: &str) {
     let args = ["-v", "error", "-re", "-i", video.to_str().unwrap(), "-c", "copy", "-f", format, url];
     succeed("ffmpeg", &args, None);
@@ -90,7 +90,7 @@ fn assert_received(path: &Path, pictures_at_least: usize) {
     assert!(all.len() >= pictures_at_least, "{} pictures", all.len());
     let measured = cadence(&all);
     assert!(measured.torn == 0 && (measured.distinct - 30.0).abs() < 0.2, "{measured:?}");
-    for (at, late) in sound_lateness(&all, &beeps(&samples(path))) {
+    for (at, late) in av_offsets(&all, &beeps(&samples(path))) {
         assert!(late.abs() < 0.003, "at {at} s: {late} s");
     }
 }
@@ -115,7 +115,7 @@ fn the_peers_receive_what_is_sent_to_them() {
     assert_received(&ts, 40);
 }
 
-/// The head and the body of an answer.
+/// Head and body of an answer.
 fn ask(url: &str, header: &str) -> (String, Vec<u8>) {
     let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
@@ -140,7 +140,7 @@ fn the_page_server_serves_pages_statuses_and_parts() {
     assert!(head.starts_with("HTTP/1.1 206") && body == page[10..20], "{head}");
 }
 
-/// Who sends to a server that takes nothing any more is to notice within seconds, and loses nothing.
+/// A sender to a stalled server notices it within seconds, and loses nothing.
 #[test]
 fn a_proxy_that_is_offline_takes_little_and_passes_it_on_later() {
     let _slot = slots::light();
@@ -171,8 +171,8 @@ fn a_proxy_that_is_offline_takes_little_and_passes_it_on_later() {
     assert!(all.iter().all(|byte| *byte == 7));
 }
 
-/// A child has copies of all sockets until it executes its program. With 1,000 children, some have them at the moment at which
-/// a socket stops listening.
+/// A child has copies of all sockets until it executes its program. With 1,000 children, some have
+/// them at the moment at which a socket stops listening.
 #[test]
 fn a_closed_listener_has_stopped_at_once() {
     let _slot = slots::light();
@@ -197,11 +197,11 @@ fn a_closed_listener_has_stopped_at_once() {
     children.join().unwrap();
 }
 
-/// Says that a test of this program runs in a program of its own, which has a part of its starter's slot. Its value is `waits` where it
-/// is to be killed.
+/// Marks a test that runs in a program of its own, with a part of its starter's slot. Its value is
+/// `waits` if the program will be killed.
 const NESTED: &str = "WEIR_TEST_NESTED";
 
-/// A server of the run, started by whichever test is first.
+/// A server of the run, started by the first test that needs it.
 #[test]
 fn a_run_has_servers_of_its_own() {
     let nested = std::env::var(NESTED);

@@ -1,4 +1,5 @@
-//! The tests' livekit-server, Redis and LiveKit's clients: that they talk to one another, and leave nothing.
+//! The tests' livekit-server, Redis and LiveKit's clients: they talk to one another, and leave
+//! nothing behind.
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -10,17 +11,17 @@ use crate::support::livekit::{Client, Keys, LiveKitServer, Redis, ask};
 use crate::support::processes;
 use crate::support::slots;
 
-/// For whatever takes as long as the machine's load says.
+/// Deadline for everything that depends on the machine's load.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What runs in these directories, each a server's own.
+/// The processes that run in these directories, each a server's own.
 fn of_them(homes: &[PathBuf]) -> Vec<String> {
     let at_home = |pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| homes.contains(&cwd));
     let all = processes::all().into_iter().filter(|seen| at_home(seen.pid));
     all.map(|seen| seen.arguments.join(" ")).collect()
 }
 
-/// What a client tells of HTTP's status.
+/// The HTTP status, if the client shows it.
 fn status(client: Client, status: u64) -> Option<u64> {
     (client != Client::Rust).then_some(status)
 }
@@ -35,7 +36,7 @@ fn livekit_server_comes_up_without_a_recorder_and_goes() {
         "url": "http://127.0.0.1:9/", "preset": "H264_1080P_30",
         "fileOutputs": [{ "filepath": "talk.mp4" }],
     });
-    // Nobody takes it, which livekit-server says when it has asked nine times, after some 23 s.
+    // No recorder answers; livekit-server says so after nine attempts, some 23 s.
     let (url, keys) = (livekit.url(), livekit.keys().clone());
     let refused = std::thread::scope(|scope| {
         let started = scope.spawn(|| ask(Client::Python, &url, &keys, "StartWebEgress", &web).unwrap_err());
@@ -57,11 +58,11 @@ fn livekit_server_comes_up_without_a_recorder_and_goes() {
     assert_eq!((refused.code.as_str(), refused.status), ("unavailable", Some(503)), "{refused:?}");
     assert!(refused.message.ends_with("no response from servers"), "{refused:?}");
 
-    // Another secret is refused, so a client's keys are looked at.
+    // Another secret is refused, so a client's keys are checked.
     let wrong = Keys { secret: "another-secret-which-is-long-enough-too".to_owned(), ..Keys::default() };
     for client in Client::ALL {
         let refused = ask(client, &url, &wrong, "ListEgress", &json!({})).unwrap_err();
-        // The answer's body is none of Twirp's: what clients say of it differs.
+        // The body is not Twirp's: each client reports it in its own words.
         assert_eq!(refused.status, status(client, 401), "{client:?}: {refused:?}");
     }
 
@@ -70,7 +71,7 @@ fn livekit_server_comes_up_without_a_recorder_and_goes() {
     assert_eq!(of_them(&homes).len(), 2, "{:?}", of_them(&homes));
     drop(livekit);
     drop(redis);
-    // A process of many threads may be gone from the list a moment before its sockets are.
+    // A process with many threads may disappear from the list a moment before its sockets do.
     let left = || {
         let open = addrs.iter().filter(|addr| TcpStream::connect(addr).is_ok()).map(ToString::to_string);
         of_them(&homes).into_iter().chain(open).collect::<Vec<_>>()
@@ -99,7 +100,7 @@ fn redis_goes_away_and_comes_back() {
     assert_eq!(&ping(&redis, PATIENCE).unwrap(), b"+PONG\r\n");
 
     redis.freeze();
-    // The kernel still takes the connection; nobody answers.
+    // The kernel still accepts the connection; nobody answers.
     let silent = ping(&redis, Duration::from_millis(300)).unwrap_err();
     assert!(
         matches!(silent.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),

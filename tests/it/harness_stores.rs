@@ -1,4 +1,5 @@
-//! The tests' storage servers, faults and proxies: that they do what they say, and leave nothing.
+//! The tests' storage servers, faults and proxies: they work as described, and leave nothing
+//! behind.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,17 +19,18 @@ use crate::support::stores::seaweedfs::SeaweedFs;
 use crate::support::stores::{Store, config_yaml};
 use crate::support::tool::{Finished, Tool, command, with_clock_ahead};
 
-/// For whatever takes as long as the machine's load says.
+/// Deadline for everything that depends on the machine's load.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Drops a store; asserts that then its process, its directory and these other places are gone.
+/// Drops a storage; asserts that its process, its directory and these other places are gone.
 fn gone_after(store: impl Store, places: Vec<PathBuf>) {
     let port = store.addr().port().to_string();
-    // Among the numbers of an argument: `-s3.port=19001`, but not `/tmp/weir-190012`, which is somebody else's.
+    // Among the numbers of an argument: `-s3.port=19001`, but not `/tmp/weir-190012` of another
+    // program.
     let names_it = |word: &String| word.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part == port);
     let of_it = || {
         let all = processes::all().into_iter();
-        // A browser of another test is given numbers of all kinds, which may be this one.
+        // A browser of another test has numbers of all kinds in its arguments, which may match.
         let ours = all.filter(|seen| seen.group != processes::Group::Browser);
         ours.filter(|seen| seen.arguments.iter().any(names_it)).collect::<Vec<_>>()
     };
@@ -45,8 +47,8 @@ fn gone_after(store: impl Store, places: Vec<PathBuf>) {
     assert!(!places.iter().any(|place| place.exists()), "{places:?}");
 }
 
-/// Asserts that Weir understands a store's configuration.
-fn understood(store: &impl Store) {
+/// Asserts that Weir understands a storage's configuration.
+fn assert_valid_config(store: &impl Store) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("storage.yaml");
     let yaml = config_yaml(&store.storage("recordings"), Some(&store.storage("backup")));
@@ -56,7 +58,7 @@ fn understood(store: &impl Store) {
     assert!(storage.storage.is_some() && storage.backup.is_some());
 }
 
-/// Runs `aws` with Weir's keys at an address, by default without trying again.
+/// Runs `aws` with Weir's keys at an address, by default without retries.
 fn aws(store: &SeaweedFs, addr: SocketAddr, arguments: &[&str], stdin: &[u8]) -> Finished {
     let mut aws = store.aws_at(addr);
     aws.env("AWS_MAX_ATTEMPTS", "1").args(arguments);
@@ -67,7 +69,7 @@ fn aws(store: &SeaweedFs, addr: SocketAddr, arguments: &[&str], stdin: &[u8]) ->
 fn seaweedfs_stores_and_refuses() {
     let _slot = slots::light();
     let store = SeaweedFs::start(&["recordings", "backup"]);
-    understood(&store);
+    assert_valid_config(&store);
     let addr = store.addr();
 
     let body = [7_u8; 100_000];
@@ -132,7 +134,7 @@ fn a_clock_can_be_wrong() {
         String::from_utf8(said).unwrap().trim().parse().unwrap()
     };
     let (now, ahead, behind) = (date(None), date(Some(3600)), date(Some(-3600)));
-    // They are asked one after the other, which takes time of its own.
+    // They are requested one after the other, which takes time of its own.
     assert!((3600..3720).contains(&(ahead - now)), "{ahead} {now}");
     assert!((3480..=3600).contains(&(now - behind)), "{behind} {now}");
 }
@@ -141,7 +143,7 @@ fn a_clock_can_be_wrong() {
 fn fake_gcs_stores() {
     let _slot = slots::light();
     let store = FakeGcs::start(&["recordings"]);
-    understood(&store);
+    assert_valid_config(&store);
     put(store.addr(), "a/b c", b"hello").unwrap();
     assert_eq!(store.get("recordings", "a/b c"), b"hello");
     assert_eq!(store.list("recordings"), ["a/b c"]);
@@ -158,7 +160,7 @@ fn fake_gcs_stores() {
 fn azurite_stores() {
     let _slot = slots::light();
     let store = Azurite::start(&["recordings"]);
-    understood(&store);
+    assert_valid_config(&store);
     store.put("recordings", "a/b c", b"hello");
     assert_eq!(store.get("recordings", "a/b c"), b"hello");
     assert_eq!(store.list("recordings"), ["a/b c"]);
@@ -167,7 +169,7 @@ fn azurite_stores() {
     gone_after(store, Vec::new());
 }
 
-/// Stores in a Google Cloud Storage, by one request; the status.
+/// Uploads to a Google Cloud Storage in one request; returns the status.
 fn put(addr: SocketAddr, key: &str, body: &[u8]) -> std::io::Result<u16> {
     let key = crate::support::http1::percent(key);
     let target = format!("/upload/storage/v1/b/recordings/o?uploadType=media&name={key}");
@@ -186,7 +188,7 @@ fn faults_come_and_go() {
     let traffic = proxy.traffic();
     assert_eq!((traffic.connections, traffic.requests, traffic.bytes), (1, 1, 1000));
 
-    // Statuses, for as many requests as were asked for.
+    // Statuses, for the requested number of requests.
     for code in [500, 503, 403] {
         proxy.set(Fault::Status { code, requests: 2 });
         assert_eq!(put("status", &[1; 1000]).unwrap(), code);
@@ -197,7 +199,7 @@ fn faults_come_and_go() {
     assert_eq!(put("status", &[1; 1000]).unwrap(), 200);
     assert_eq!(proxy.traffic().answered, 6);
 
-    // Refused, also for those who are connected; then open again at the same port.
+    // Refuses, also on open connections; then listens again at the same port.
     let mut connected = TcpStream::connect(proxy.addr()).unwrap();
     proxy.until("it is connected", SOON, |now| now.connections == 9);
     proxy.set(Fault::Refused);
@@ -207,7 +209,7 @@ fn faults_come_and_go() {
     proxy.set(Fault::None);
     assert_eq!(put("refused", b"x").unwrap(), 200);
 
-    // Cut at 99 %: the store has seen nearly everything, and kept nothing.
+    // Cut at 99 %: the storage has seen nearly everything, and kept nothing.
     proxy.set(Fault::CutAt { fraction: 0.99 });
     let before = proxy.traffic().bytes;
     put("cut", &[1; 1_000_000]).unwrap_err();
@@ -215,14 +217,14 @@ fn faults_come_and_go() {
     assert_eq!(traffic.bytes - before, 990_000);
     assert!(!has("cut"));
 
-    // Slow: 300,000 bytes at 200,000 a second.
+    // Slow: 300,000 bytes at 200,000 per second.
     proxy.set(Fault::Slow { bytes_per_second: 200_000 });
     let begin = Instant::now();
     assert_eq!(put("slow", &[1; 300_000]).unwrap(), 200);
     let took = begin.elapsed().as_secs_f64();
     assert!(took >= 1.4, "{took} s");
 
-    // Stalled and offline: nothing arrives until it is over, then all of it does.
+    // Stalled and offline: nothing arrives until the fault is over, then everything does.
     let stall = Fault::Stall { after_bytes: 400_000 };
     for (fault, key, passes) in [(stall, "stalled", 400_000), (Fault::Offline, "offline", 0)] {
         proxy.set(fault);
@@ -232,7 +234,7 @@ fn faults_come_and_go() {
             proxy.until("it has begun", SOON, |now| {
                 now.connections > before.connections && now.bytes == before.bytes + passes
             });
-            // It stays so: nothing tells that nothing happens.
+            // The state must last: there is no event for the absence of traffic.
             assert_eq!(proxy.wait_for_more(Duration::from_millis(300)), None);
             assert!(!storing.is_finished());
             proxy.set(Fault::None);
@@ -241,7 +243,7 @@ fn faults_come_and_go() {
         assert_eq!(store.get("recordings", key), [1; 1_000_000]);
     }
 
-    // Dropped in the middle of something, it is gone at once, and so are the connections.
+    // Dropped in the middle of a transfer, it is gone at once, and so are the connections.
     proxy.set(Fault::Stall { after_bytes: 10 });
     let (addr, mut client) = (proxy.addr(), TcpStream::connect(proxy.addr()).unwrap());
     client.write_all(b"PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n").unwrap();
@@ -265,7 +267,7 @@ fn requests_are_signed_for_the_storage_behind_a_proxy_and_chunks_pass() {
     aws(store, proxy.addr(), &["s3", "cp", "-", &at("big")], &body).succeeded();
     assert!(store.get(&bucket, "big") == body);
     let traffic = proxy.traffic();
-    // Three parts of 8 MB at most, what begins and what completes them.
+    // Three parts of at most 8 MB, plus the initiating and the completing request.
     assert!(traffic.requests >= 5 && traffic.bytes >= body.len() as u64, "{traffic:?}");
 
     proxy.set(Fault::CutAt { fraction: 0.99 });

@@ -1,4 +1,4 @@
-//! Connections that say nothing: they take nothing from recordings, and no place from callers who say something.
+//! Silent connections: they cost recordings nothing, and take no place from active callers.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,10 +14,10 @@ use crate::support::recorder::{Recorder, page};
 use crate::support::service::Serve;
 use crate::support::slots;
 
-/// For whatever takes as long as the machine's load says.
+/// Deadline for everything that depends on the machine's load.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Begins a request and says no more; what the listener has closed in between is opened again.
+/// Begins requests and sends nothing more; reopens connections that the listener closes meanwhile.
 fn hold(port: u16, count: usize) -> Vec<TcpStream> {
     let open = |_| {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
@@ -30,12 +30,12 @@ fn hold(port: u16, count: usize) -> Vec<TcpStream> {
 #[test]
 fn a_thousand_half_open_connections_stop_neither_callers_nor_recordings() {
     let _slot = slots::encoder();
-    // Both ends of all connections are in two processes; this one is the test's.
+    // The ends of all connections are in two processes; this one is the test's.
     weir::process::raise_open_files();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
     let [health] = ports::free();
-    // It has the hard limit by itself, and inherits nothing of this process's.
+    // The recorder raises its own limit to the hard limit, and inherits nothing of this process's.
     let configuration = format!("health_port: {health}");
     let mut service = Serve::start_with_open_files(dir.path(), &configuration, 1024, 4096);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", service.pid())).unwrap();
@@ -46,7 +46,7 @@ fn a_thousand_half_open_connections_stop_neither_callers_nor_recordings() {
     let held = [hold(api, 1024), hold(health, 1024)];
     assert!(held.iter().all(|held| held.len() > 900), "the listeners take connections");
 
-    // While they are held: the health page, a start, what the recorder needs, a stop.
+    // While they are open: the health page, a start, the recorder's own files, a stop.
     let (status, body) = service.callers().get(&format!("http://127.0.0.1:{health}/healthz"));
     assert_eq!((status, body.contains("ok")), (200, true), "{body}");
     let file = dir.path().join("clock.mp4");
@@ -97,7 +97,7 @@ fn a_request_with_thousands_of_receivers_is_refused() {
     service.end();
 }
 
-/// What somebody else may have put into `/dev/shm` and beside an output.
+/// Files of other programs in `/dev/shm` and beside an output.
 #[test]
 fn foreign_files_in_the_way_of_a_recording_are_left_alone() {
     let _slot = slots::encoder();
@@ -105,7 +105,7 @@ fn foreign_files_in_the_way_of_a_recording_are_left_alone() {
     let victim = dir.path().join("victim");
     std::fs::write(&victim, "precious").unwrap();
     std::fs::set_permissions(&victim, std::fs::Permissions::from_mode(0o600)).unwrap();
-    // As a killed recorder's directory looks to every start, by its place now and by its old one.
+    // Looks like a killed recorder's directory to every start, at its current and at its old place.
     let shared = Path::new("/dev/shm");
     let own = weir::files::of_this_user(shared);
     weir::files::private_dir(&own).unwrap();
@@ -135,7 +135,7 @@ fn foreign_files_in_the_way_of_a_recording_are_left_alone() {
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
 
-    // A directory that leads elsewhere is refused, and says so.
+    // A directory that is a link elsewhere is refused with a message.
     symlink("/nowhere", dir.path().join(".weir")).unwrap();
     let ended = record("b.mp4");
     assert_ne!(ended.status.code(), Some(0), "{}", ended.log);

@@ -1,4 +1,4 @@
-//! What can't be recorded: what the request says, or the page.
+//! Requests and pages that can't be recorded.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,25 +10,26 @@ use crate::support::recorder::{Ended, Recorder, page, weir};
 use crate::support::slots;
 use crate::support::tool::succeed;
 
-/// For whatever takes as long as the machine's load says.
+/// Deadline for everything that depends on the machine's load.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Has a recorder find none of the programs that it starts: a refusal before any of them is looked for is the same without them.
-pub(crate) fn with_no_programs(command: &mut Command) {
+/// Hides all programs from a recorder: a refusal must come before any of them is looked for.
+pub(crate) fn without_programs(command: &mut Command) {
     command.env("PATH", "/nowhere");
 }
 
-/// Everything below a directory.
+/// All entries below a directory.
 fn entries(dir: &Path) -> Vec<String> {
     std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// Asserts that `weir record` refuses with exit code 2 and names `words`, starts nothing, and leaves nothing.
+/// Asserts that `weir record` refuses with exit code 2 and names `words`, starts nothing, and
+/// leaves nothing.
 #[track_caller]
 fn check(arguments: &[&str], words: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a-file"), "").unwrap();
-    let ended = Recorder::start_with(dir.path(), arguments, with_no_programs).finish(PATIENCE);
+    let ended = Recorder::start_with(dir.path(), arguments, without_programs).finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(2), "{arguments:?}:\n{}", ended.log);
     for word in words {
         assert!(ended.log.contains(word), "{arguments:?}: no word of {word:?} in:\n{}", ended.log);
@@ -98,7 +99,7 @@ fn plan_prints_the_recording_and_starts_nothing() {
     assert!(entries(dir.path()).is_empty());
 }
 
-/// Records a page that can't be recorded; the reason must have `words`.
+/// Records a page that can't be recorded; the reason must contain `words`.
 #[track_caller]
 fn fails(url: &str, more: &[&str], words: &[&str]) -> Ended {
     let dir = tempfile::tempdir().unwrap();
@@ -199,11 +200,11 @@ fn a_start_that_fails_shows_the_page_s_own_words_and_a_screenshot() {
         command.env("WEIR_LOG", "info,weir=debug,chromiumoxide=error");
     };
     let mut recorder = Recorder::start_with(dir.path(), &arguments, steps);
-    recorder.until_said("the page is loaded");
-    let is_answered = || server.was_asked_for("/pages/clock.html").then_some(());
+    recorder.until_logged("the page is loaded");
+    let is_answered = || server.was_requested("/pages/clock.html").then_some(());
     recorder.until("the page has its answer", is_answered);
-    // The recorder hears of it meanwhile, which nothing tells before the end.
-    recorder.runs_for(Duration::from_secs(2));
+    // The recorder hears of it meanwhile, which is visible only at the end.
+    recorder.run_for(Duration::from_secs(2));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(PATIENCE);
     assert_ne!(ended.status.code(), Some(0), "{}", ended.log);

@@ -1,4 +1,4 @@
-//! kill -9 of recorder and service at moments that nobody chose.
+//! kill -9 of recorder and service at random moments.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,9 @@ use crate::support::processes::{self, Seen};
 use crate::support::service::Serve;
 use crate::support::slots;
 
-/// How often, each of the two.
+/// Number of kills of each of the two.
 const KILLS: usize = 3;
-/// What it takes until the truth is told, on a busy machine.
+/// Deadline for the report on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Longer than a start takes, and than a short recording.
 const WITHIN_MS: u64 = 4500;
@@ -25,12 +25,12 @@ fn recorders(service: i32) -> Vec<Seen> {
     processes::family(service).into_iter().filter(of_it).collect()
 }
 
-/// After each: the truth within a minute, nothing that runs for nobody, and no file that was begun and is neither whole nor told
-/// of.
+/// After each kill: a true report within a minute, no orphaned process, and no unfinished file that
+/// is not reported.
 #[track_caller]
 fn check_kills(kills_service: bool) {
     let (dir, pages) = (tempfile::tempdir().unwrap(), PageServer::start());
-    // Told when it fails, so that it can be had again.
+    // Printed on failure, so that it can be reproduced.
     let seed: u64 = rand::random();
     let mut chance = rand::rngs::StdRng::seed_from_u64(seed);
     for round in 0..KILLS {
@@ -45,7 +45,7 @@ fn check_kills(kills_service: bool) {
         std::thread::park_timeout(moment);
         let mut recorder = recorders(service.pid());
         let end = Instant::now() + PATIENCE;
-        // A busy machine may not have started it yet, and then there is nothing to kill.
+        // A busy machine may not have started it yet; then there is nothing to kill.
         while recorder.is_empty() && !kills_service {
             assert!(Instant::now() < end, "seed {seed}, {moment:?}: no recorder is started");
             std::thread::park_timeout(Duration::from_millis(5));
@@ -54,7 +54,7 @@ fn check_kills(kills_service: bool) {
         let info = if kills_service {
             let watch = service.kill();
             service = Serve::start(dir.path(), "");
-            // Its recorder goes on under the next one, and ends there when it is asked to.
+            // Its recorder continues under the next service, and ends there on request.
             let info = service.until("it is over", PATIENCE, |callers| {
                 let info = callers.info(&id);
                 if info["ended_at"].as_str().is_some_and(|at| at != "0") {
@@ -83,7 +83,7 @@ fn check_kills(kills_service: bool) {
         if !kills_service {
             assert_eq!(status, "EGRESS_FAILED", "seed {seed}, {moment:?}: {info}");
         }
-        // What was recorded is a whole file, or nothing was.
+        // The recorded media is in a finalized file, or nothing was recorded.
         if file.exists() {
             assert_decodable(&file);
         }

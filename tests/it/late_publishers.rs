@@ -1,4 +1,4 @@
-//! People who never come, and people who come twice under one name.
+//! Participants who never join, and participants who join twice under one name.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::layout::Region;
 use crate::support::livekit::{Client, LiveKitServer, Redis, until_egress};
 use crate::support::measure::audio::{RATE, level, samples};
-use crate::support::measure::frames::{Still, colour_distance};
+use crate::support::measure::frames::{Snapshot, colour_distance};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::publisher::{Codec, Publisher, encoded_once};
 use crate::support::recorder::{Ended, Recorder, seconds_after};
@@ -17,28 +17,28 @@ use crate::support::shared::own_room;
 use crate::support::slots;
 use crate::track_passthrough::{assert_all_of, file_of, left_out, published_in};
 
-/// A room's answers, on a busy machine.
+/// Deadline for a room's answers on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 const LOUD: f64 = 0.4;
 
-/// How somebody sounds and looks.
+/// Tone and colour of a participant.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct Appearance {
     pub(super) hertz: u32,
-    /// As `videotestsrc` names it.
+    /// A colour name of `videotestsrc`.
     pub(super) colour: &'static str,
     rgb: [u8; 3],
 }
 
-pub(super) const FIRST: Look = Look { hertz: 440, colour: "red", rgb: [255, 0, 0] };
-pub(super) const SECOND: Look = Look { hertz: 660, colour: "blue", rgb: [0, 0, 255] };
+pub(super) const FIRST: Appearance = Appearance { hertz: 440, colour: "red", rgb: [255, 0, 0] };
+pub(super) const SECOND: Appearance = Appearance { hertz: 660, colour: "blue", rgb: [0, 0, 255] };
 
-/// Somebody with a microphone and a camera; the ids of both tracks.
+/// A participant with microphone and camera; the ids of both tracks.
 pub(super) fn person(
     server: &LiveKitServer,
     room: &str,
     identity: &str,
-    look: Look,
+    look: Appearance,
 ) -> (Publisher, [String; 2]) {
     let publisher = Publisher::join(server, room, identity, Codec::Vp8);
     let voice = publisher.publish(Codec::Opus, Codec::Opus.tone(look.hertz, LOUD));
@@ -46,8 +46,8 @@ pub(super) fn person(
     (publisher, [voice, frame])
 }
 
-/// Two seconds of somebody's colour.
-pub(super) fn plain(look: Look) -> Vec<Vec<u8>> {
+/// Two seconds of a participant's colour.
+pub(super) fn plain(look: Appearance) -> Vec<Vec<u8>> {
     encoded_once(&format!(
         "videotestsrc num-buffers=60 pattern={} ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! \
          vp8enc deadline=1 keyframe-max-dist=30 ! appsink name=out",
@@ -55,48 +55,49 @@ pub(super) fn plain(look: Look) -> Vec<Vec<u8>> {
     ))
 }
 
-/// Whether somebody's colour is what a frame shows.
-pub(super) fn is_shown(still: &Still, look: Look) -> bool {
+/// Whether a frame shows a participant's colour.
+pub(super) fn is_shown(still: &Snapshot, look: Appearance) -> bool {
     colour_distance(still.colour(Region::new(0.0, 0.0, 1.0, 1.0)), look.rgb) < 60
 }
 
-/// Asserts that from one moment of a file to another somebody is seen at both ends, and heard most of the while, and nobody else is.
+/// Asserts that between two moments of a file a participant is visible at both ends, and audible
+/// most of the time, and nobody else is.
 #[track_caller]
-pub(super) fn assert_there(file: &Path, look: Look, from: f64, to: f64) {
+pub(super) fn assert_there(file: &Path, look: Appearance, from: f64, to: f64) {
     let other = if look.hertz == FIRST.hertz { SECOND } else { FIRST };
     let samples = samples(file);
     let heard = &samples[(from * RATE) as usize..((to * RATE) as usize).min(samples.len())];
-    // Where a clock is followed, a tone is a little higher or lower; in a twentieth of a second that does not show.
+    // Drift correction changes the pitch slightly; in a twentieth of a second this does not matter.
     let mean = |hertz: u32| {
         let levels: Vec<f64> =
             heard.chunks_exact(RATE as usize / 20).map(|piece| level(piece, f64::from(hertz))).collect();
         levels.iter().sum::<f64>() / levels.len() as f64
     };
     let (theirs, others) = (mean(look.hertz), mean(other.hertz));
-    // Where the machine stood still for a moment, there is silence.
+    // A short stall of the machine leaves silence.
     assert!(
         (LOUD * 0.15..LOUD * 1.1).contains(&theirs) && others < 0.03,
         "{look:?} from {from:.1} to {to:.1} s: {theirs:.3}, and the other {others:.3}"
     );
     for at in [from, to] {
-        let still = Still::at(file, at);
+        let still = Snapshot::at(file, at);
         let seen = still.colour(Region::new(0.0, 0.0, 1.0, 1.0));
         assert!(is_shown(&still, look), "{look:?} at {at:.1} s: {seen:?}");
     }
 }
 
-/// Waits until a recording of media runs, and this track's first key frame is decoded in it.
+/// Waits until a recording writes media, and this track's first key frame is decoded.
 pub(super) fn until_there(recorder: &mut Recorder, frame: &str) {
-    recorder.until_said(&format!("shown track={frame}"));
+    recorder.until_logged(&format!("shown track={frame}"));
     recorder.until_written(20_000);
 }
 
-/// Asserts that a file, and all that is in it, lasts until they left.
+/// Asserts that a file, and each of its streams, lasts until the participant left.
 #[track_caller]
 pub(super) fn assert_lasts_until(file: &Path, left: f64) {
     assert_decodable(file);
     let probe = Probe::of(file);
-    // That somebody is gone is heard of a moment later; on a busy machine it takes seconds.
+    // The recorder hears of a leave a moment later; on a busy machine after seconds.
     assert!((left - 2.0..left + 40.0).contains(&probe.duration), "{} s, left at {left:.2} s", probe.duration);
     for stream in &probe.streams {
         let length = stream.duration.unwrap();
@@ -104,12 +105,12 @@ pub(super) fn assert_lasts_until(file: &Path, left: f64) {
     }
 }
 
-/// Where this moment lies in a recording that has begun, in seconds, once that has ended.
+/// Position of a moment in an ended recording, in seconds.
 pub(super) fn placed(ended: &Ended, moment: std::time::SystemTime) -> f64 {
     -seconds_after(moment, &ended.info["fileResults"][0]["startedAt"])
 }
 
-/// Asked for as services are, by livekit-server.
+/// Requested as a service does it, through livekit-server.
 #[test]
 fn a_participant_who_never_joins_is_not_found_after_half_a_minute() {
     let slot = slots::light();
@@ -117,7 +118,7 @@ fn a_participant_who_never_joins_is_not_found_after_half_a_minute() {
     let livekit = LiveKitServer::start_with(&redis, service::keys(), &[]);
     let configuration = format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config());
     let mut weir = Serve::start(dir.path(), &configuration);
-    // Somebody else is there.
+    // Another participant is there.
     let (other, _) = person(&livekit, own_room(), "bob", FIRST);
     let out = dir.path().join("out");
     let wanted = json!({
@@ -129,7 +130,7 @@ fn a_participant_who_never_joins_is_not_found_after_half_a_minute() {
     });
     let started = livekit.ask(Client::Python, "StartParticipantEgress", &wanted).unwrap();
     let id = started["egressId"].as_str().unwrap().to_owned();
-    // Half a minute of waiting takes nothing of the machine.
+    // Half a minute of waiting costs the machine nothing.
     drop(slot);
     let door = (&*livekit.url(), livekit.keys());
     let ended = until_egress(&mut weir, door, Client::Python, &id, |found| {
@@ -151,7 +152,7 @@ fn a_participant_who_never_joins_is_not_found_after_half_a_minute() {
     assert!(cells.is_empty(), "{cells:?}");
 }
 
-/// The server throws the first one out; the second one is who was asked for.
+/// The server evicts the first one; the second one is the requested participant.
 #[test]
 fn a_participant_who_joins_a_second_time_goes_on_in_their_recording() {
     let _slot = slots::encoder();
@@ -159,15 +160,16 @@ fn a_participant_who_joins_a_second_time_goes_on_in_their_recording() {
     let (first, [_, seen]) = person(livekit, own_room(), "ann", FIRST);
     let arguments = ["participant", own_room(), "ann", "--size", "320x240", "--file", "ann.mp4"];
     let mut recorder = Recorder::start_with(dir.path(), &arguments, |weir| livekit.reached_by(weir));
-    // It begins with whichever of the two comes first; on a busy machine the other takes a while.
+    // The recording begins with the first of both tracks; on a busy machine the other takes a
+    // while.
     until_there(&mut recorder, &seen);
     let begun = std::time::SystemTime::now();
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     let twice = std::time::SystemTime::now();
     let (second, [_, seen]) = person(livekit, own_room(), "ann", SECOND);
     until_there(&mut recorder, &seen);
     let again = std::time::SystemTime::now();
-    recorder.runs_for(Duration::from_secs(5));
+    recorder.run_for(Duration::from_secs(5));
     let left = std::time::SystemTime::now();
     drop(second);
     let ended = recorder.finish(SOON).complete();
@@ -181,7 +183,7 @@ fn a_participant_who_joins_a_second_time_goes_on_in_their_recording() {
     assert_there(&file, SECOND, again + 2.5, left - 0.5);
 }
 
-/// A track is its publisher's session's: who comes again brings another one.
+/// A track belongs to its publisher's session: a participant who joins again brings another one.
 #[track_caller]
 fn check_ended_by_a_second_session(codec: Codec, rate: usize) {
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
@@ -202,7 +204,8 @@ fn check_ended_by_a_second_session(codec: Codec, rate: usize) {
     assert_decodable(&file);
     let (found, sent) = (published_in(&file, codec), first.sent(&sid));
     let after = assert_all_of(&sent, &found, codec, left_out(&ended.log));
-    // The first session sends until it knows that it is out, and a busy server passes its last frames on late.
+    // The first session sends until it notices its eviction, and a busy server forwards its last
+    // frames late.
     let most = sent.len() - before + rate;
     assert!(after <= most, "{codec:?}: {after} frames came after the last one in the file, and not {most}");
     let length = Probe::of(&file).duration;

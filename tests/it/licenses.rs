@@ -1,4 +1,4 @@
-//! Every crate that is built has a licence that `deny.toml` allows.
+//! Every crate of the build has a licence that `deny.toml` allows.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,14 +21,14 @@ fn allowed() -> Vec<String> {
     names(&licences())
 }
 
-/// Crates with what is allowed for them alone.
+/// Crates with the licences allowed for them alone.
 fn exceptions() -> BTreeMap<String, Vec<String>> {
     let licences = licences();
     let exceptions = licences["exceptions"].as_array().unwrap().iter();
     exceptions.map(|exception| (exception["crate"].as_str().unwrap().to_owned(), names(exception))).collect()
 }
 
-/// Whether a licence expression can be met by allowed licences alone.
+/// Whether allowed licences satisfy a licence expression.
 fn permitted(expression: &str, allowed: &[String]) -> bool {
     // Older crates write `MIT/Apache-2.0`.
     let parsed = spdx::Expression::parse_mode(expression, spdx::ParseMode::LAX);
@@ -39,7 +39,7 @@ fn permitted(expression: &str, allowed: &[String]) -> bool {
 fn every_dependency_has_a_licence_that_is_allowed() {
     let _slot = slots::light();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    // What another system would need is not built here, and perhaps not even downloaded.
+    // Crates of other systems are not built here, and perhaps not even downloaded.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let args = [
         "metadata",

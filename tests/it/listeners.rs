@@ -1,4 +1,4 @@
-//! The two front doors side by side: whichever an application comes through, LiveKit's clients get the same.
+//! The API and livekit-server side by side: LiveKit's clients get the same from both.
 
 use std::path::Path;
 
@@ -10,22 +10,22 @@ use crate::support::peers::RtmpServer;
 use crate::support::service::Serve;
 use crate::support::slots;
 
-/// Where an application asks.
-struct Door<'a> {
+/// An address for applications.
+struct Listener<'a> {
     name: &'static str,
     url: String,
     keys: Keys,
     weir: &'a mut Serve,
 }
 
-impl Door<'_> {
+impl Listener<'_> {
     fn ask(&self, client: Client, method: &str, request: &Value) -> Result<Value, Refusal> {
         ask(client, &self.url, &self.keys, method, request)
     }
 
     fn until(&mut self, client: Client, id: &str, status: &str, streams: usize) -> Value {
         until_egress(self.weir, (&self.url, &self.keys), client, id, |info| {
-            // A stream says when it began only when its server has taken it.
+            // A stream has a start time only when its server has accepted it.
             let began = info["stream_results"].as_array().cloned().unwrap_or_default();
             let all_began = began.len() == streams && began.iter().all(|stream| stream["started_at"] != "0");
             info["status"] == status && all_began
@@ -33,9 +33,9 @@ impl Door<'_> {
     }
 }
 
-/// The same life through a door: what each call answered, by its name.
+/// The same egress life through one listener: the answer of each call, by name.
 fn live(
-    door: &mut Door<'_>,
+    door: &mut Listener<'_>,
     client: Client,
     page: &str,
     file: &Path,
@@ -53,7 +53,8 @@ fn live(
     let active = door.until(client, &id, "EGRESS_ACTIVE", 1);
     let add = json!({ "egressId": id, "addOutputUrls": [rtmp.url(&format!("{name}-more"))] });
     let updated = match door.ask(client, "UpdateStream", &add) {
-        // livekit-server asks again where no answer came for 3 s, and then it is there already.
+        // livekit-server repeats a request after 3 s without an answer, and then the egress exists
+        // already.
         Err(refused) if refused.message.contains("already") => door.until(client, &id, "EGRESS_ACTIVE", 2),
         answer => answer.unwrap(),
     };
@@ -79,10 +80,11 @@ fn live(
     ]
 }
 
-/// What of an answer must be the same: which fields there are, and what is in those that say neither when, nor which, nor
-/// how much. What is zero is left out, so that of what changes meanwhile it is chance whether it is there.
+/// The parts of an answer that must be equal: its fields, and the values of those that are not
+/// times, ids or amounts. Zero values are left out, as chance decides whether changing values are
+/// zero.
 fn shape(call: &str, value: &Value) -> Value {
-    // These values change while the egress runs, and while a server is slow to take a stream.
+    // These values change while the egress runs, and while a server is slow to accept a stream.
     const CHANGES: [&str; 6] = ["startedAt", "endedAt", "updatedAt", "duration", "size", "details"];
     const ALWAYS_CHANGES: [&str; 2] = ["lastRetryAt", "retries"];
     const VARIES: [&str; 13] = [
@@ -104,7 +106,7 @@ fn shape(call: &str, value: &Value) -> Value {
         Value::Object(fields) => {
             let changes = |name: &str| {
                 let is_over = call == "ended";
-                // A recorder that is busy says later that it ends.
+                // A busy recorder reports its end later.
                 let is_early = call == "stopped" && name == "status";
                 (!is_over && CHANGES.contains(&name)) || ALWAYS_CHANGES.contains(&name) || is_early
             };
@@ -119,7 +121,7 @@ fn shape(call: &str, value: &Value) -> Value {
     }
 }
 
-/// Goes through both doors, one after the other, and compares what they answered.
+/// Goes through both listeners, one after the other, and compares the answers.
 #[track_caller]
 fn check_listeners(client: Client) {
     let (redis, pages, rtmp) = (Redis::start(), PageServer::start(), RtmpServer::start());
@@ -133,7 +135,7 @@ fn check_listeners(client: Client) {
             "fleet" => (livekit.url(), livekit.keys().clone()),
             _ => (weir.callers().url().to_owned(), weir.callers().keys()),
         };
-        let mut door = Door { name, url, keys, weir: &mut weir };
+        let mut door = Listener { name, url, keys, weir: &mut weir };
         let told = live(&mut door, client, &page, &dir.path().join("clock.mp4"), &rtmp);
         assert_eq!(weir.end().status.code(), Some(0));
         told

@@ -1,5 +1,5 @@
-//! LiveKit's own clients against the API, the store and the webhooks of a service without a LiveKit server. What records is a
-//! fake: it says that it does.
+//! LiveKit's own clients against the API, the store and the webhooks of a service without a LiveKit
+//! server. The recorder is a fake that only reports.
 
 mod rust;
 
@@ -37,7 +37,7 @@ const KEY: &str = "devkey";
 const SECRET: &str = "a secret of at least thirty-two bytes";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Says that it records, and keeps what it says.
+/// Pretends to record, and stores its reports.
 struct Fake(Standalone);
 
 impl Fake {
@@ -102,7 +102,7 @@ impl Egresses for Fake {
     }
 }
 
-/// Bodies and tokens, as they arrived.
+/// Bodies and tokens in order of arrival.
 type Webhooks = Arc<Mutex<Vec<Value>>>;
 
 async fn take(State(webhooks): State<Webhooks>, headers: HeaderMap, body: String) {
@@ -117,16 +117,16 @@ async fn serve(router: axum::Router, tasks: &TaskTracker) -> String {
     address
 }
 
-/// Who asks.
+/// A client.
 #[derive(Clone)]
-enum Asker {
-    /// A program, with its script, which is told what to do, and the arguments behind that.
+enum Client {
+    /// A program with its script, which gets commands, and more arguments.
     Script { program: PathBuf, script: &'static str, arguments: Vec<String> },
-    /// This process.
+    /// The crate, in this process.
     Crate,
 }
 
-impl Asker {
+impl Client {
     async fn calls(self, address: &str, tasks: &TaskTracker) -> Value {
         match self {
             Self::Script { .. } => self.run("calls", &[address, KEY, SECRET], None, tasks).await,
@@ -160,8 +160,8 @@ impl Asker {
     }
 }
 
-/// What a client says it got, calls first, then webhooks.
-async fn asked_by(client: Asker) -> (Value, Value) {
+/// The results of a client: calls first, then webhooks.
+async fn results_of(client: Client) -> (Value, Value) {
     let tasks = TaskTracker::new();
     let webhooks = Webhooks::default();
     let hook = axum::Router::new().route("/", axum::routing::post(take)).with_state(webhooks.clone());
@@ -190,7 +190,8 @@ async fn asked_by(client: Asker) -> (Value, Value) {
     (calls, told)
 }
 
-/// All clients get the same, down to the errors' words. `tells_status`: of an error, HTTP's status, too.
+/// All clients get the same, including the error texts. `tells_status`: the client also shows the
+/// HTTP status of an error.
 fn check(client: &str, tells_status: bool, (calls, webhooks): (Value, Value)) {
     let refusal = |code: &str, words: &str, status: u16| {
         if tells_status { json!([code, words, status]) } else { json!([code, words]) }
@@ -213,7 +214,7 @@ fn check(client: &str, tells_status: bool, (calls, webhooks): (Value, Value)) {
         ),
     });
     assert_eq!(calls, expected, "{client}");
-    // One lane for each egress: between them there is no order.
+    // One queue per egress: there is no order between them.
     let mut webhooks: Vec<Value> = webhooks.as_array().unwrap().clone();
     webhooks.sort_by_key(|webhook| webhook[0] == "egress_started");
     let expected = [
@@ -230,8 +231,8 @@ fn check(client: &str, tells_status: bool, (calls, webhooks): (Value, Value)) {
 async fn livekits_client_for_python_is_served() {
     let _slot = slots::light();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.py");
-    let client = Asker::Script { program: peer("python/bin/python3"), script, arguments: Vec::new() };
-    check("PyPI's livekit-api", true, asked_by(client).await);
+    let client = Client::Script { program: peer("python/bin/python3"), script, arguments: Vec::new() };
+    check("PyPI's livekit-api", true, results_of(client).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -240,12 +241,12 @@ async fn livekits_client_for_node_is_served() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/egress.mjs");
     let sdk = peer("node_modules/livekit-server-sdk");
     let peers = sdk.parent().unwrap().parent().unwrap().display().to_string();
-    let client = Asker::Script { program: PathBuf::from("node"), script, arguments: vec![peers] };
-    check("livekit-server-sdk", true, asked_by(client).await);
+    let client = Client::Script { program: PathBuf::from("node"), script, arguments: vec![peers] };
+    check("livekit-server-sdk", true, results_of(client).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn livekits_client_for_rust_is_served() {
     let _slot = slots::light();
-    check("the crate livekit-api", false, asked_by(Asker::Crate).await);
+    check("the crate livekit-api", false, results_of(Client::Crate).await);
 }

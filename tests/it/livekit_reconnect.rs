@@ -1,4 +1,5 @@
-//! A recorder of two tracks whose way to the server breaks, and is made anew: both go on, and lie to each other as before.
+//! A recorder of two tracks that loses its connection to the server and reconnects: both tracks
+//! continue, and stay in sync.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -7,7 +8,7 @@ use livekit_protocol as proto;
 use proto::simulate_scenario::Scenario;
 
 use crate::late_publishers::placed;
-use crate::livekit_restart::{IS_THERE, until_said};
+use crate::livekit_restart::{IS_THERE, until_logged};
 use crate::remuxed_tracks::{beeps, beeps_and_lateness, frames_in, h264_flashes};
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::LiveKitServer;
@@ -20,20 +21,20 @@ use crate::support::shared::own_room;
 use crate::support::signal_proxy::SignalProxy;
 use crate::support::slots;
 
-/// A room's answers, on a busy machine.
+/// Deadline for a room's answers on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
-/// How long nothing is broken: with what it takes to get going again, and a whole second of flash and beep behind that.
+/// Length of an undisturbed stretch: recovery time plus a full second of flash and beep.
 const WHOLE: Duration = Duration::from_secs(5);
 
 fn record(dir: &Path, livekit: &LiveKitServer, proxy: &SignalProxy, arguments: &[&str]) -> Recorder {
     Recorder::start_with(dir, arguments, |weir| livekit.reached_at(&proxy.ws_url(), weir))
 }
 
-/// From when to when nothing is broken.
+/// Begin and end of an undisturbed stretch.
 type Stretch = (SystemTime, SystemTime);
 
-/// Breaks the recorder's way in every way there is, with some seconds between.
-fn break_its_way(
+/// Breaks the recorder's connection in every possible way, with some seconds between.
+fn break_connection(
     livekit: &LiveKitServer,
     dir: &Path,
     recorder: &mut Recorder,
@@ -52,25 +53,25 @@ fn break_its_way(
     let mut whole = SystemTime::now();
     let mut stretches = Vec::new();
     for (breaks, is_back, times) in breaks {
-        recorder.runs_for(WHOLE);
+        recorder.run_for(WHOLE);
         stretches.push((whole, SystemTime::now()));
         breaks();
-        until_said(livekit, dir, recorder, is_back, times);
+        until_logged(livekit, dir, recorder, is_back, times);
         whole = SystemTime::now();
     }
-    recorder.runs_for(WHOLE);
+    recorder.run_for(WHOLE);
     stretches.push((whole, SystemTime::now()));
     stretches
 }
 
-/// How far apart what belongs together is in each stretch; what is apart counts only after what it takes to get going again. How exactly
-/// it belongs together is measured elsewhere (`remux`, `decoded`): this takes too long to have the machine alone.
+/// A/V offset in each stretch, after its recovery time. The exact offset is measured elsewhere
+/// (`remuxed_tracks`, `decoded_tracks`): this test takes too long to have the machine alone.
 #[track_caller]
 fn assert_in_step(apart: &[(f64, f64)], stretches: &[(f64, f64)]) {
     for (number, (from, to)) in stretches.iter().enumerate() {
         let inside: Vec<_> = apart.iter().filter(|(at, _)| (*from..to - 0.3).contains(at)).collect();
         let in_step = inside.iter().filter(|(_, late)| late.abs() < DISTURBED).count();
-        // Before, it begins; later, key frames are waited for.
+        // The recording begins within the first stretch; in later ones key frames are awaited.
         let settled = from.max(0.0) + if number == 0 { 1.2 } else { 3.0 };
         let others = inside.iter().filter(|(at, late)| *at > settled && late.abs() >= DISTURBED).count();
         assert!(
@@ -93,7 +94,7 @@ fn copied_tracks_stay_in_sync_after_a_reconnect() {
         [&tracks[..], &["--as-published", "--file", "drum.mp4", "--audio-codec", "opus"]].concat();
     let mut recorder = record(dir.path(), livekit, &proxy, &arguments);
     recorder.until_written(2_000);
-    let stretches = break_its_way(livekit, dir.path(), &mut recorder, &proxy);
+    let stretches = break_connection(livekit, dir.path(), &mut recorder, &proxy);
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let details = ended.info["details"].as_str().unwrap();
@@ -105,7 +106,7 @@ fn copied_tracks_stay_in_sync_after_a_reconnect() {
     let length = Probe::of(&file).duration;
     let last = stretches.last().unwrap().1;
     assert!((last - 2.0..last + 40.0).contains(&length), "{length} s, stopped at {last:.2} s");
-    // Whole frames, as they were sent, and but for the gaps a good part of them.
+    // Intact frames as they were sent, and except for the gaps a good part of them.
     let sent: Vec<_> = publisher.sent(&seen).iter().map(|frame| units_of(frame, Codec::H264)).collect();
     let found = frames_in(&file);
     assert!(found.iter().all(|frame| sent.contains(frame)), "frames that nobody sent");
@@ -126,7 +127,7 @@ fn a_participants_audio_and_video_stay_in_sync_after_a_reconnect() {
     let arguments = ["participant", own_room(), "ann", "--size", "320x180", "--file", "ann.mp4"];
     let mut recorder = record(dir.path(), livekit, &proxy, &arguments);
     recorder.until_written(2_000);
-    let stretches = break_its_way(livekit, dir.path(), &mut recorder, &proxy);
+    let stretches = break_connection(livekit, dir.path(), &mut recorder, &proxy);
     let left = SystemTime::now();
     drop(publisher);
     let ended = recorder.finish(SOON).complete();

@@ -1,4 +1,5 @@
-//! LiveKit servers that are killed in the middle of a recording: what there was is kept, and who comes back is recorded again.
+//! LiveKit servers killed during a recording: the recorded media is kept, and returning
+//! participants are recorded again.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,24 +13,24 @@ use crate::support::slots;
 use crate::track_passthrough::{assert_all_of, file_of, left_out, published_in};
 
 const ROOM: &str = "studio";
-/// A room's answers, on a busy machine.
+/// Deadline for a room's answers on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
-/// What a server says when a participant's media can flow.
+/// The server's log line when a participant's media can flow.
 pub(super) const IS_THERE: &str = "\"participant active\"";
 
 fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {
     Recorder::start_with(dir, arguments, |weir| livekit.reached_by(weir))
 }
 
-/// Waits until the server has said something of the recorder so many times.
-pub(super) fn until_said(
+/// Waits until the server has logged this `times` times about the recorder.
+pub(super) fn until_logged(
     livekit: &LiveKitServer,
     dir: &Path,
     recorder: &mut Recorder,
     what: &str,
     times: usize,
 ) {
-    // It is in the room by its egress's id, which its work directory has for a name.
+    // Its identity in the room is the egress's id, the name of its work directory.
     let work = std::fs::read_dir(dir.join(".weir")).unwrap().next().unwrap().unwrap();
     let id = work.file_name().into_string().unwrap();
     let by = Instant::now() + SOON;
@@ -43,7 +44,7 @@ pub(super) fn until_said(
             return;
         }
         assert!(Instant::now() < by, "{what:?}, {said} of {times} times:\n{}", log.join("\n"));
-        recorder.runs_for(Duration::from_millis(50));
+        recorder.run_for(Duration::from_millis(50));
     }
 }
 
@@ -57,15 +58,15 @@ fn a_participant_goes_on_when_the_server_is_back_and_so_are_they() {
     let mut recorder = record(dir.path(), &livekit, &arguments);
     until_there(&mut recorder, &seen);
     let begun = SystemTime::now();
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     let killed = SystemTime::now();
     livekit.go_away();
     livekit.come_back();
     let (second, [_, seen]) = person(&livekit, ROOM, "ann", SECOND);
-    until_said(&livekit, dir.path(), &mut recorder, IS_THERE, 1);
+    until_logged(&livekit, dir.path(), &mut recorder, IS_THERE, 1);
     until_there(&mut recorder, &seen);
     let whole = SystemTime::now();
-    recorder.runs_for(Duration::from_secs(5));
+    recorder.run_for(Duration::from_secs(5));
     let left = SystemTime::now();
     drop(second);
     let ended = recorder.finish(SOON).complete();
@@ -80,10 +81,11 @@ fn a_participant_goes_on_when_the_server_is_back_and_so_are_they() {
     assert_there(&file, SECOND, whole + 2.5, left - 0.5);
 }
 
-/// How many frames had been sent when it was about to be killed, and when it was gone.
+/// Numbers of frames sent before the server was killed, and after it was gone.
 type Sent = (usize, usize);
 
-/// The frames of a track that was recorded until the server was killed: all that was sent until then, as it was sent.
+/// The frames of a track recorded until the server was killed: everything sent until then,
+/// unchanged.
 #[track_caller]
 fn assert_kept(ended: &Ended, publisher: &Publisher, sid: &str, (before, gone): Sent, codec: Codec) -> f64 {
     let file = file_of(ended);
@@ -93,13 +95,13 @@ fn assert_kept(ended: &Ended, publisher: &Publisher, sid: &str, (before, gone): 
     let rate = if codec == Codec::Opus { 50 } else { 30 };
     assert!(found.len() > rate / 2, "{codec:?}: {}", found.len());
     let after = assert_all_of(&all[..gone], &found, codec, left_out(&ended.log));
-    // What the server had not yet passed on, on a busy machine, and what was sent while it was being killed.
+    // Frames that a busy server had not forwarded yet, and frames sent while it was being killed.
     let most = rate * 2 + gone - before;
     assert!(after <= most, "{codec:?}: {after} frames came after the last one in the file, and not {most}");
     Probe::of(&file).duration
 }
 
-/// The new server knows nothing of the tracks: they are over.
+/// The new server does not know the tracks: they have ended.
 #[test]
 fn tracks_end_when_the_server_is_back_without_them() {
     let _slot = slots::light();
@@ -134,9 +136,9 @@ fn tracks_end_when_the_server_is_back_without_them() {
         assert!(details.starts_with("End reason: Source closed"), "{details}");
         let length = assert_kept(&ended, &publisher, &sid, sent, codec);
         let [killed, gone, over] = [killed, gone, SystemTime::now()].map(|moment| placed(&ended, moment));
-        // Sound goes on in silence until it is known that nothing comes; pictures end with the last one.
+        // Audio continues as silence until the end is certain; video ends with its last frame.
         let latest = if codec == Codec::Opus { over } else { gone + 1.0 };
-        // A busy machine passes the last ones on late, or not at all.
+        // A busy machine forwards the last frames late, or not at all.
         assert!(
             (killed - 2.5..latest).contains(&length),
             "{codec:?}: {length:.2} s, killed at {killed:.2} s, over at {over:.2} s"
@@ -144,10 +146,10 @@ fn tracks_end_when_the_server_is_back_without_them() {
     }
 }
 
-/// Ten times it is tried again, which takes a minute and a half.
+/// Ten attempts, which take a minute and a half.
 #[test]
 fn a_server_that_stays_away_ends_the_recording_and_its_media_is_kept() {
-    // Larger than it needs, so that it begins early: it takes longer than others.
+    // A larger slot than it needs, so that it starts early: it takes longer than others.
     let slot = slots::encoder();
     let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
     let mut livekit = LiveKitServer::start(&redis);
@@ -159,7 +161,7 @@ fn a_server_that_stays_away_ends_the_recording_and_its_media_is_kept() {
     let before = publisher.sent(&sid).len();
     livekit.go_away();
     let gone = publisher.sent(&sid).len();
-    // While it waits, it takes nothing of the machine, and nobody has to wait for it.
+    // Waiting costs the machine nothing, and holds up no other test.
     drop(slot);
     let ended = recorder.finish(Duration::from_secs(300));
     let _slot = slots::light();

@@ -1,4 +1,5 @@
-//! The whole stack but for rooms: an unmodified livekit-server, Redis, Weir, and LiveKit's own clients.
+//! The whole stack except for rooms: an unmodified livekit-server, Redis, Weir, and LiveKit's own
+//! clients.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,10 +15,10 @@ use crate::support::service::{Serve, assert_is_ending, cell};
 use crate::support::slots;
 use crate::support::webhook_receiver::WebhookReceiver;
 
-/// For whatever takes as long as the machine's load says.
+/// Deadline for everything that depends on the machine's load.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A page's egress, as both versions of the API have it.
+/// A request for a page's egress, in both versions of the API.
 fn request(method: &str, page: &str, file: &Path, stream: &str) -> Value {
     let advanced = json!({ "width": 640, "height": 360, "framerate": 15, "videoBitrate": 800 });
     let file = json!({ "filepath": file.display().to_string() });
@@ -40,13 +41,13 @@ struct Fleet {
     livekit: LiveKitServer,
     webhooks: WebhookReceiver,
     pages: PageServer,
-    // Gone after all that writes to it.
+    // Dropped after everything that writes to it.
     dir: tempfile::TempDir,
     _redis: Redis,
 }
 
 impl Fleet {
-    /// Its Redis is its own: a service takes every request that is on it.
+    /// Starts a Redis of its own: a service accepts every request on its Redis.
     fn start() -> Self {
         let (redis, pages, webhooks) = (Redis::start(), PageServer::start(), WebhookReceiver::start());
         let livekit = LiveKitServer::start_with(&redis, Keys::default(), &[webhooks.url()]);
@@ -75,7 +76,8 @@ fn check_recorded(client: Client, method: &str) {
     let more = format!("{name}-more");
     let add = json!({ "egressId": id, "addOutputUrls": [rtmp.url(&more)] });
     let updated = match livekit.ask(client, "UpdateStream", &add) {
-        // livekit-server asks again where no answer came for 3 s, and then it is there already.
+        // livekit-server repeats a request after 3 s without an answer, and then the egress exists
+        // already.
         Err(refused) if refused.message.contains("already") => {
             let has_both = |found: &Value| found["stream_results"].as_array().map(Vec::len) == Some(2);
             until_egress(&mut weir, (&livekit.url(), livekit.keys()), client, &id, has_both)
@@ -87,7 +89,7 @@ fn check_recorded(client: Client, method: &str) {
     assert!(again.message.contains("already"), "{again:?}");
     // A stream's key is in nothing that livekit-server knows.
     assert!(!updated.to_string().contains(&more), "{updated}");
-    // Something to look at: two seconds.
+    // Two seconds of media.
     let work = cell(dir.path(), &id);
     weir.until("media is written", PATIENCE, |_| (size_of(&work) > 200_000).then_some(()));
 
@@ -102,13 +104,13 @@ fn check_recorded(client: Client, method: &str) {
     assert_eq!(result["size"], size, "{ended}");
     assert_decodable(&file);
     let told: f64 = result["duration"].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
-    // The last frame is as long as the one before, which on a busy machine may be long.
+    // The last frame has the duration of the one before, which may be long on a busy machine.
     assert!((Probe::of(&file).duration - told).abs() < 3.0, "{ended}");
     for stream in ended["streamResults"].as_array().unwrap() {
         assert_eq!(stream["status"], "FINISHED", "{ended}");
     }
 
-    // Told once that it began and once that it ended, whoever was first to announce it.
+    // One event for its start and one for its end, whoever announced it first.
     let told = weir.until("the end is told", PATIENCE, |_| {
         let told = webhooks.of_egress(&id);
         told.iter().any(|(event, _)| event == "egress_ended").then_some(told)
@@ -144,7 +146,8 @@ fn livekit_server_has_a_page_recorded_for_rust() {
     check_recorded(Client::Rust, "StartWebEgress");
 }
 
-/// What Weir does not do, livekit-server's caller is told at once and with the reason.
+/// livekit-server's caller is refused at once with the reason for a request that Weir does not
+/// support.
 #[test]
 fn livekit_server_reports_why_a_page_is_not_recorded() {
     let _slot = slots::light();

@@ -1,4 +1,4 @@
-//! What Weir does, measured: the recorder as a program, its results as media.
+//! Integration tests: they run the recorder as a program, and measure its media.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 #![allow(clippy::print_stderr, reason = "tests say what they saw, which is shown where one fails")]
 

@@ -1,11 +1,11 @@
-//! The measuring itself, measured by videos of which everything is known.
+//! Tests of the measurements, with videos of known content.
 
 use std::path::PathBuf;
 
 use crate::support::layout::{self, Layout};
 use crate::support::measure::audio::{beeps, peak, samples};
-use crate::support::measure::frames::{Still, colour_distance, frames};
-use crate::support::measure::timing::{cadence, flashes, sound_lateness};
+use crate::support::measure::frames::{Snapshot, colour_distance, frames};
+use crate::support::measure::timing::{av_offsets, cadence, flashes};
 use crate::support::measure::{Probe, assert_decodable, top_level_boxes};
 use crate::support::slots;
 use crate::support::synthetic::Synthetic;
@@ -23,8 +23,8 @@ fn written(video: &Synthetic, name: &str, codecs: &[&str]) -> (tempfile::TempDir
 
 #[track_caller]
 fn check_lateness(name: &str, codecs: &[&str], late_ms: i64) {
-    let (_dir, path) = written(&Synthetic { sound_late_ms: late_ms, ..Synthetic::new(30, 4) }, name, codecs);
-    let lateness = sound_lateness(&frames(&path, &layout::synthetic()), &beeps(&samples(&path)));
+    let (_dir, path) = written(&Synthetic { audio_late_ms: late_ms, ..Synthetic::new(30, 4) }, name, codecs);
+    let lateness = av_offsets(&frames(&path, &layout::synthetic()), &beeps(&samples(&path)));
     assert!(lateness.len() >= 3, "{lateness:?}");
     for (at, late) in lateness {
         let error = late * 1000.0 - late_ms as f64;
@@ -48,7 +48,7 @@ fn audio_that_starts_late_in_the_file_is_measured_at_its_time() {
     let _slot = slots::encoder();
     let (dir, whole) = written(&Synthetic::new(30, 5), "whole.mp4", MP4);
     let cut = dir.path().join("cut.mp4");
-    // The same file with its first 1.5 s of sound taken away, and everything else in its place.
+    // The same file without its first 1.5 s of audio, and everything else in its place.
     let filter = "[0:a]atrim=start=1.5[a]";
     let mut args = vec!["-v", "error", "-i", whole.to_str().unwrap(), "-filter_complex", filter];
     args.extend(["-map", "0:v", "-map", "[a]", "-c:v", "copy", "-c:a", "aac", cut.to_str().unwrap()]);
@@ -114,14 +114,15 @@ fn key_frames_and_cadence_are_those_of_the_file() {
     assert!((measured.distinct - 30.0).abs() < 0.05, "{measured:?}");
     assert!(measured.jitter_p95 < 0.001 && measured.torn == 0, "{measured:?}");
 
-    // Every third picture is the one before it again: 20 different ones a second, one in two 33 ms late.
+    // Every third frame repeats the one before: 20 different ones per second, one in two 33 ms
+    // late.
     let doubled = Synthetic { shown: |n| if n % 3 == 2 { n - 1 } else { n }, ..Synthetic::new(30, 6) };
     let (_dir, path) = written(&doubled, "doubled.mp4", MP4);
     let measured = cadence(&frames(&path, &layout::synthetic()));
     assert!((measured.distinct - 20.0).abs() < 0.2, "{measured:?}");
     assert!((measured.longest_gap - 0.0667).abs() < 0.001, "{measured:?}");
 
-    // One picture in ten shown with the content of the next: 33 ms of jitter for a tenth of all pictures.
+    // One frame in ten has the content of the next: 33 ms of jitter for a tenth of all frames.
     let shifted = Synthetic { shown: |n| if n % 10 == 4 { n + 1 } else { n }, ..Synthetic::new(30, 6) };
     let (_dir, path) = written(&shifted, "shifted.mp4", MP4);
     let measured = cadence(&frames(&path, &layout::synthetic()));
@@ -148,7 +149,7 @@ fn a_snapshot_has_the_colours_of_its_frame() {
         let (w, h) = (region.width * 1280.0, region.height * 720.0);
         graph += &format!(",drawbox=x={x}:y={y}:w={w}:h={h}:c=0x{r:02x}{g:02x}{b:02x}:t=fill");
     }
-    // As the recorder must: bt709, limited range, and tagged so.
+    // The same as the recorder's: bt709, limited range, with matching tags.
     graph = graph.replacen(",drawbox", ",format=gbrp,drawbox", 1);
     graph += ",scale=out_color_matrix=bt709:out_range=tv,format=yuv420p";
     let tags =
@@ -157,7 +158,7 @@ fn a_snapshot_has_the_colours_of_its_frame() {
     args.extend(tags);
     args.push(path.to_str().unwrap());
     succeed("ffmpeg", &args, None);
-    let still = Still::at(&path, 1.0);
+    let still = Snapshot::at(&path, 1.0);
     for (region, colour) in layout::clock_patches() {
         let seen = still.colour(region);
         assert!(colour_distance(seen, colour) <= 4, "{colour:?} is seen as {seen:?}");

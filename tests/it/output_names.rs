@@ -1,4 +1,4 @@
-//! Recordings that want the same names: nothing of one gets lost by the other.
+//! Recordings that request the same names: no media is lost to the other.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::support::recorder::{Recorder, page, size_of, weir};
 use crate::support::service::{Serve, cell};
 use crate::support::slots;
 
-/// For whatever takes as long as the machine's load says.
+/// Deadline for everything that depends on the machine's load.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of a recording of one second or more.
 const SOME: u64 = 50_000;
 
-/// A service that has room for several recordings on every machine.
+/// A service with room for several recordings on every machine.
 fn serve(dir: &Path) -> Serve {
     Serve::start_with(dir, "cpu_cost: {web_cpu_cost: 0.5}", &[("LIVEKIT_CPU_REQUEST", "16")])
 }
 
-/// Waits until something of a recording is written.
+/// Waits until a recording has written some media.
 fn until_written(service: &mut Serve, dir: &Path, id: &str) {
     service.until_status(id, &["EGRESS_ACTIVE"], PATIENCE);
     let work = cell(dir, id);
@@ -80,11 +80,11 @@ fn a_name_of_a_running_recording_is_refused_and_free_when_that_is_killed_or_has_
     let file = dir.path().join("talk.mp4");
     let request = clock(&pages, &json!({ "file_outputs": { "filepath": file.display().to_string() } }));
     let first = service.callers().start(&request);
-    // By another path: the service's directory is what relative names are relative to.
+    // By another path: relative names are relative to the service's directory.
     let same = clock(&pages, &json!({ "file_outputs": { "filepath": "talk.mp4" } }));
     let refused = service.callers().call("StartWebEgress", &same).unwrap_err();
     assert!(refused.code == "already_exists" && refused.message.contains(&first), "{refused:?}");
-    // Nor by hand beside the service.
+    // A recorder at a terminal beside the service is refused, too.
     let by_hand = weir(dir.path(), &["record", "web", "about:blank", "--file", "talk.mp4"]);
     assert_eq!(by_hand.status.code(), Some(2), "{}", by_hand.stderr);
     assert!(by_hand.stderr.contains(&first) && by_hand.stderr.contains("another name"), "{}", by_hand.stderr);
@@ -95,7 +95,7 @@ fn a_name_of_a_running_recording_is_refused_and_free_when_that_is_killed_or_has_
     });
     kill(Pid::from_raw(recorder.unwrap().pid), Signal::SIGKILL).unwrap();
     service.until_over(&first, PATIENCE);
-    // Each replaces what the one before has left, as the API does.
+    // Each replaces the file of the one before, as the API does.
     for _ in 0..2 {
         let id = service.callers().start(&request);
         until_written(&mut service, dir.path(), &id);

@@ -1,5 +1,5 @@
-//! Recordings over bad networks: what is lost is asked for again, what is late is put in its place, a cable that is pulled costs what
-//! was said meanwhile.
+//! Recordings over bad networks: lost packets are requested again, late ones reordered, and a
+//! pulled cable costs only the media sent meanwhile.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::late_publishers::placed;
 use crate::support::livekit::{LiveKitServer, room_service};
-use crate::support::lossy_link::{LossyLink, Weather};
-use crate::support::measure::frames::{Still, changes};
+use crate::support::lossy_link::{LossyLink, NetworkConditions};
+use crate::support::measure::frames::{Snapshot, changes};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::page_server::PageServer;
 use crate::support::publisher::{Codec, Publisher, units_of};
@@ -24,20 +24,20 @@ use crate::track_passthrough::{assert_all_of, file_of, left_out, published_in};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// `weir record` over the link.
+/// Runs `weir record` over the link.
 fn record(dir: &Path, server: &LiveKitServer, link: &LossyLink, arguments: &[&str]) -> Recorder {
     Recorder::start_with(dir, arguments, |weir| server.reached_at(&link.ws_url(), weir))
 }
 
-/// Video and audio, which are lost and asked for again in different ways.
+/// Video and audio, which are lost and retransmitted in different ways.
 const CODECS: [Codec; 2] = [Codec::Vp8, Codec::Opus];
 
-/// Frames of a codec in a second.
+/// Frames of a codec per second.
 fn rate(codec: Codec) -> f64 {
     if codec == Codec::Opus { 50.0 } else { 30.0 }
 }
 
-/// A recording of a track that runs.
+/// A running recording of a track.
 #[derive(Debug)]
 struct Running {
     codec: Codec,
@@ -56,7 +56,7 @@ impl Running {
         Self { codec, publisher, sid, dir, recorder }
     }
 
-    /// Gives what was sent and what was found, silence that was filled in apart.
+    /// Returns the sent and the recorded frames, without filled-in silence.
     fn finish(self) -> Found {
         let Self { codec, publisher, sid, dir, recorder } = self;
         let ended = recorder.finish(SOON).complete();
@@ -70,7 +70,7 @@ impl Running {
     }
 }
 
-/// When the frames of a file are, in seconds, silence that was filled in apart.
+/// Times of the frames of a file in seconds, without filled-in silence.
 fn times_in(file: &Path) -> Vec<f64> {
     let arguments =
         ["-v", "error", "-show_entries", "packet=pts_time,size", "-of", "csv=p=0", file.to_str().unwrap()];
@@ -82,7 +82,7 @@ fn times_in(file: &Path) -> Vec<f64> {
     listed.lines().filter_map(packet).collect()
 }
 
-/// Records a track of each codec for so many seconds, all at the same time.
+/// Records a track of each codec for some seconds, all at the same time.
 fn recorded(server: &LiveKitServer, link: &LossyLink, seconds: u32) -> [Found; 2] {
     let length = format!("{seconds}s");
     let running = CODECS.map(|codec| Running::start(server, link, codec, &["--duration", &length]));
@@ -102,19 +102,19 @@ struct Found {
     codec: Codec,
     sent: Vec<Arc<[u8]>>,
     frames: Vec<Vec<u8>>,
-    /// Of each frame, in seconds.
+    /// Time of each frame in seconds.
     times: Vec<f64>,
     length: f64,
     ended: Ended,
 }
 
 impl Found {
-    /// How many frames are missing between the first and the last one; those that are there are in order.
+    /// Number of frames missing between the first and the last one; the others are in order.
     fn missing(&self) -> usize {
         let units = |frame: &[u8]| units_of(frame, self.codec);
         let sent: Vec<_> = self.sent.iter().map(|frame| units(frame)).collect();
         let found: Vec<_> = self.frames.iter().map(|frame| units(frame)).collect();
-        // Frames are sent again and again, so that the first one was sent at several places.
+        // Frames are sent repeatedly, so the first one was sent at several places.
         let starts = (0..sent.len()).filter(|at| Some(&sent[*at]) == found.first());
         let missing = |start: usize| {
             let mut rest = sent[start..].iter();
@@ -123,7 +123,7 @@ impl Found {
         starts.filter_map(missing).min().expect("they are in order")
     }
 
-    /// Nothing that was not sent is in it.
+    /// Asserts that the file has no frame that was not sent.
     fn assert_nothing_foreign(&self) {
         let sent: Vec<_> = self.sent.iter().map(|frame| units_of(frame, self.codec)).collect();
         let foreign = self.frames.iter().filter(|frame| !sent.contains(&units_of(frame, self.codec))).count();
@@ -132,16 +132,16 @@ impl Found {
 }
 
 #[track_caller]
-fn check_nothing_missing(weather: Weather) {
+fn check_nothing_missing(weather: NetworkConditions) {
     let server = LiveKitServer::shared();
     let link = LossyLink::start(server.ws_url(), weather);
     for found in recorded(server, &link, 5) {
         let (codec, count) = (found.codec, found.frames.len());
         assert!(count as f64 > 1.5 * rate(codec), "{weather:?}: {count} frames of {codec:?}");
-        // A packet of sound whose repetition is lost, too, is waited for in vain.
+        // An audio packet whose retransmission is lost, too, stays missing.
         let most = match codec {
             Codec::Opus => 6 + left_out(&found.ended.log),
-            // So is a frame on a machine that has no time to ask again.
+            // So does a frame, on a machine without time for another request.
             _ if weather.loss >= 0.05 => 3,
             _ => 0,
         };
@@ -152,22 +152,22 @@ fn check_nothing_missing(weather: Weather) {
 #[test]
 fn nothing_is_missing_where_a_packet_in_a_hundred_is_lost() {
     let _slot = slots::light();
-    check_nothing_missing(Weather::losing(0.01));
+    check_nothing_missing(NetworkConditions::losing(0.01));
 }
 
 #[test]
 fn nothing_is_missing_where_a_packet_in_twenty_is_lost() {
     let _slot = slots::light();
-    check_nothing_missing(Weather::losing(0.05));
+    check_nothing_missing(NetworkConditions::losing(0.05));
 }
 
 #[test]
 fn nothing_is_missing_where_packets_are_late() {
     let _slot = slots::light();
-    check_nothing_missing(Weather::jittery(Duration::from_millis(100)));
+    check_nothing_missing(NetworkConditions::jittery(Duration::from_millis(100)));
 }
 
-/// The server takes what is sent twice apart for whoever asks for plain Opus.
+/// The server removes redundancy for clients that request plain Opus.
 #[test]
 fn redundant_audio_is_kept_as_published() {
     let _slot = slots::light();
@@ -192,25 +192,26 @@ fn redundant_audio_is_kept_as_published() {
 fn tcp_carries_everything_if_udp_is_blocked() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    let link = LossyLink::start_beside_tcp(server.ws_url(), Weather::losing(1.0));
+    let link = LossyLink::start_beside_tcp(server.ws_url(), NetworkConditions::losing(1.0));
     for found in recorded(server, &link, 4) {
         let (codec, count) = (found.codec, found.frames.len());
         assert!(count as f64 > rate(codec), "{count} frames of {codec:?}");
-        // Of pictures none is ever left out.
+        // Video frames are never dropped.
         let most = left_out(&found.ended.log);
         assert!(found.missing() <= most, "{codec:?}: {} are missing, {most} left out", found.missing());
     }
 }
 
-/// A fifth is much: what was asked for again is lost again, and so is the asking.
+/// At a fifth, retransmissions are lost again, and so are the requests for them.
 #[test]
 fn a_network_that_loses_a_fifth_leaves_a_recording_of_the_right_length() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    let link = LossyLink::start(server.ws_url(), Weather::losing(0.2));
+    let link = LossyLink::start(server.ws_url(), NetworkConditions::losing(0.2));
     for found in recorded(server, &link, 6) {
-        // Of packets four fifths would come if nothing were asked for again, and of video, of which a frame is several, less. Video
-        // begins when its first key frame has come through, and has fewer where its times are those of a busy machine.
+        // Without retransmissions, four fifths of audio packets would arrive, and fewer frames of
+        // video, as a frame has several packets. Video begins when its first key frame has arrived,
+        // and has fewer frames if the machine is busy.
         let came = found.frames.len() + left_out(&found.ended.log);
         let share = came as f64 / (found.length.min(6.0) * rate(found.codec));
         let least = if found.codec == Codec::Opus { 0.82 } else { 0.7 };
@@ -222,23 +223,23 @@ fn a_network_that_loses_a_fifth_leaves_a_recording_of_the_right_length() {
 fn a_cable_that_is_pulled_for_five_seconds_costs_five_seconds_of_what_was_said() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    let link = LossyLink::start(server.ws_url(), Weather::FAIR);
+    let link = LossyLink::start(server.ws_url(), NetworkConditions::FAIR);
     let begin = Instant::now();
     let mut running = CODECS.map(|codec| Running::start(server, &link, codec, &[]));
     for running in &mut running {
         running.recorder.until_written(1_000);
     }
     let written = Instant::now();
-    running[0].recorder.runs_for(Duration::from_secs(2));
-    link.turns(Weather::CUT);
-    running[0].recorder.runs_for(Duration::from_secs(5));
-    link.turns(Weather::FAIR);
+    running[0].recorder.run_for(Duration::from_secs(2));
+    link.turns(NetworkConditions::CUT);
+    running[0].recorder.run_for(Duration::from_secs(5));
+    link.turns(NetworkConditions::FAIR);
     let back = SystemTime::now();
-    // What it takes to come back is lost, too. Silence alone would not grow so much.
+    // Reconnecting loses some time, too. Silence alone would not grow so much.
     for running in &mut running {
         running.recorder.until_grown(15_000);
     }
-    running[0].recorder.runs_for(Duration::from_secs(2));
+    running[0].recorder.run_for(Duration::from_secs(2));
     let least = written.elapsed().as_secs_f64();
     for running in &running {
         running.recorder.signal(Signal::SIGINT);
@@ -251,7 +252,7 @@ fn a_cable_that_is_pulled_for_five_seconds_costs_five_seconds_of_what_was_said()
             "{codec:?}: {length}, and not {least}"
         );
         let seconds = frames.len() as f64 / rate(*codec);
-        // What the server kept meanwhile may still come.
+        // Packets that the server has buffered may still arrive.
         let cut = format!("{codec:?}: {seconds:.1} s of frames in {length} s: {}", ended.info);
         assert!((1.0..length - 1.0).contains(&seconds), "{cut}");
         let back = placed(ended, back);
@@ -260,15 +261,15 @@ fn a_cable_that_is_pulled_for_five_seconds_costs_five_seconds_of_what_was_said()
     }
 }
 
-/// The first session loses every datagram, the second none.
+/// The first session loses every datagram, the second one none.
 #[test]
 fn a_session_without_media_is_begun_anew_once() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    let link = LossyLink::start(server.ws_url(), Weather::losing(1.0));
+    let link = LossyLink::start(server.ws_url(), NetworkConditions::losing(1.0));
     let mut running = Running::start(server, &link, Codec::Opus, &["--duration", "4s"]);
-    running.recorder.until_said("coming into the room anew");
-    link.turns(Weather::FAIR);
+    running.recorder.until_logged("coming into the room anew");
+    link.turns(NetworkConditions::FAIR);
     let found = running.finish();
     found.assert_nothing_foreign();
     let (count, missing, most) = (found.frames.len(), found.missing(), left_out(&found.ended.log));
@@ -280,7 +281,7 @@ fn a_session_without_media_is_begun_anew_once() {
 fn a_second_session_without_media_ends_the_recording() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    let link = LossyLink::start(server.ws_url(), Weather::losing(1.0));
+    let link = LossyLink::start(server.ws_url(), NetworkConditions::losing(1.0));
     let ended = Running::start(server, &link, Codec::Opus, &[]).recorder.finish(SOON + SOON);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
     assert!(
@@ -290,7 +291,7 @@ fn a_second_session_without_media_ends_the_recording() {
     );
 }
 
-/// A page in Chromium comes back by itself, and is recorded all the while.
+/// A page in Chromium reconnects by itself, and is recorded all the time.
 #[test]
 fn a_page_survives_ten_seconds_without_its_network() {
     let _slot = slots::heavy();
@@ -302,23 +303,23 @@ fn a_page_survives_ten_seconds_without_its_network() {
         &["ann", "ben", "cleo", "dora"],
         "width=320&height=180&fps=10",
     );
-    let link = LossyLink::start(server.ws_url(), Weather::FAIR);
+    let link = LossyLink::start(server.ws_url(), NetworkConditions::FAIR);
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["room", own_room(), "--file", "afar.mp4", "--fps", "15"];
     let arguments = [&arguments[..], &["--images", "seen", "--every", "1s"]].concat();
     let mut recorder = record(dir.path(), server, &link, &arguments);
     let mut images = Images::new(dir.path().join("seen"));
     until_all_four_move(&mut recorder, &mut images);
-    link.turns(Weather::CUT);
-    recorder.runs_for(Duration::from_secs(10));
-    link.turns(Weather::FAIR);
+    link.turns(NetworkConditions::CUT);
+    recorder.run_for(Duration::from_secs(10));
+    link.turns(NetworkConditions::FAIR);
     let back = SystemTime::now();
-    // What was taken before shows nothing of it.
-    recorder.runs_for(Duration::from_secs(2));
+    // Earlier images show nothing of it.
+    recorder.run_for(Duration::from_secs(2));
     images.newest();
     until_all_four_move(&mut recorder, &mut images);
     let seen = SystemTime::now();
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let file = ended.path("afar.mp4");
@@ -331,23 +332,23 @@ fn a_page_survives_ten_seconds_without_its_network() {
     assert!((6.0..60.0).contains(&longest), "{longest:.1} s without a movement");
     let [back, seen] = [back, seen].map(|moment| placed(&ended, moment));
     assert!(moved.iter().filter(|at| **at > back).count() > 3, "{:?}, back at {back:.1} s", moved.last());
-    let still = Still::at(&file, seen.min(length - 0.2));
+    let still = Snapshot::at(&file, seen.min(length - 0.2));
     assert_eq!(in_tiles(&still), ALL_FOUR);
 }
 
 const ALL_FOUR: [Option<u32>; 4] = [Some(1), Some(2), Some(3), Some(4)];
 
-/// Who is in the four tiles of a page, in the order of their numbers.
-fn in_tiles(still: &Still) -> Vec<Option<u32>> {
+/// The participants in the four tiles of a page, in the order of their numbers.
+fn in_tiles(still: &Snapshot) -> Vec<Option<u32>> {
     let tiles = room::grid(2, 2).into_iter();
     let mut seen: Vec<_> = tiles.map(|tile| room::who(still, tile)).collect();
     seen.sort_unstable();
     seen
 }
 
-/// Waits until all are seen in images that differ: in three steps from one to the next.
+/// Waits until all are visible in images that differ: three times from one image to the next.
 fn until_all_four_move(recorder: &mut Recorder, images: &mut Images) {
-    let mut last: Option<Still> = None;
+    let mut last: Option<Snapshot> = None;
     let mut steps = 0;
     recorder.until("all four are seen and move", || {
         let still = images.newest()?;

@@ -1,4 +1,5 @@
-//! Participants and track composites, asked for as services are: by livekit-server, and over HTTP without it.
+//! Participants and track composites, requested as services do: through livekit-server, and over
+//! HTTP without it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,10 +19,10 @@ use crate::support::shared::{own_room, unique};
 use crate::support::slots;
 
 const SOON: Duration = Duration::from_secs(60);
-/// Room for several recordings, whatever else the machine does.
+/// Room for several recordings, whatever the load of the machine.
 const ROOM_FOR_ALL: (&str, &str) = ("LIVEKIT_CPU_REQUEST", "64");
 
-/// A person with a voice and a picture, and the ids of both.
+/// A participant with audio and video, and the ids of both tracks.
 fn person(server: &LiveKitServer, identity: &str, codec: Codec) -> (Publisher, String, String) {
     let publisher = Publisher::join(server, own_room(), identity, codec);
     let voice = publisher.publish(Codec::Opus, Codec::Opus.frames());
@@ -35,14 +36,15 @@ fn until_recorded(weir: &mut Serve, dir: &Path, id: &str) {
     weir.until("two seconds are recorded", SOON, |_| hearing.has(2.0));
 }
 
-/// Sound and picture, of one length with what was told, and a constant frame rate, which is a service's default.
+/// Asserts audio and video, of the reported length, at a constant frame rate, which is a service's
+/// default.
 #[track_caller]
 fn assert_recorded(path: &Path, told: f64, size: (u64, u64), fps: f64) {
     let probe = Probe::of(path);
     let video = probe.stream("video");
     assert_eq!((video.codec.as_str(), video.width, video.height), ("h264", size.0, size.1), "{probe:?}");
     assert_eq!(probe.stream("audio").codec, "aac", "{probe:?}");
-    // The last frame is as long as the one before, which on a busy machine may be long.
+    // The last frame has the duration of the one before, which may be long on a busy machine.
     assert!((probe.duration - told).abs() < 3.0 && probe.duration > 1.0, "told {told}: {probe:?}");
     assert_decodable(path);
     let times: Vec<f64> = frames(path, &Layout::default()).iter().map(|frame| frame.pts).collect();
@@ -120,16 +122,16 @@ fn a_service_without_redis_records_participants_and_reports_absent_publishers() 
         info["egress_id"].as_str().unwrap().to_owned()
     };
 
-    // Nobody comes into this room: its audio does not begin, however long that takes.
+    // Nobody joins this room: its audio does not begin, however long that takes.
     let nowhere = unique("nobody");
     let request = json!({ "room_name": nowhere, "audio_only": true, "file_outputs": file("nobody") });
     let of_nobody = start(&weir, "StartRoomCompositeEgress", &request);
 
-    // Who is there, says nothing, shows nothing, and leaves.
+    // A participant who joins, publishes nothing, and leaves.
     let silent = Publisher::join(livekit, own_room(), "bob", Codec::Vp8);
     let request = json!({ "room_name": own_room(), "identity": "bob", "file_outputs": file("bob") });
     let id = start(&weir, "StartParticipantEgress", &request);
-    // Then it knows who else is there.
+    // The recorder knows the other participants then.
     let is_there = |line: &str| line.contains(&id) && line.contains(IS_THERE);
     weir.until("the recorder is in the room", SOON, |_| {
         livekit.look_into_log(|log| log.lines().any(is_there)).then_some(())
@@ -156,7 +158,7 @@ fn a_service_without_redis_records_participants_and_reports_absent_publishers() 
     let probe = Probe::of(&dir.path().join("left.ogg"));
     assert_eq!((probe.streams.len(), probe.stream("audio").codec.as_str()), (1, "opus"), "{probe:?}");
 
-    // The end of whom it records is its end.
+    // It ends when its participant leaves.
     let request = json!({
         "room_name": own_room(), "identity": "ann", "advanced": { "width": 320, "height": 180 }, "file_outputs": file("ann"),
     });
@@ -180,7 +182,8 @@ fn a_service_without_redis_records_participants_and_reports_absent_publishers() 
     assert!(weir.end().status.success());
 }
 
-/// Another instance has the egress: this one says nothing more, and leaves the place of its file to the other.
+/// Another instance has the egress: this one reports nothing more, and leaves the file's place to
+/// the other.
 #[test]
 fn a_recorder_that_its_own_identity_throws_out_is_silent_and_keeps_its_file() {
     let _slot = slots::encoder();
@@ -194,7 +197,7 @@ fn a_recorder_that_its_own_identity_throws_out_is_silent_and_keeps_its_file() {
     });
     let started = weir.callers().call("StartTrackCompositeEgress", &request).unwrap();
     let id = started["egress_id"].as_str().unwrap().to_owned();
-    // Old clients read this one.
+    // Old clients read this field.
     assert_eq!(started["file"]["filename"], file.display().to_string(), "{started}");
     weir.until_status(&id, &["EGRESS_ACTIVE"], SOON);
     until_recorded(&mut weir, dir.path(), &id);

@@ -1,4 +1,4 @@
-//! How recordings begin and end: signals of the page, Ctrl-C.
+//! Start and end of recordings: signals of the page, Ctrl-C.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn the_page_ends_the_recording() {
     let path = ended.path("clock.mp4");
     assert_decodable(&path);
     let length = Probe::of(&path).duration;
-    // A busy machine begins later, and hears of the end later.
+    // A busy machine begins later, and notices the end later.
     assert!((0.2..=40.0).contains(&length), "{length} s of a page that ends after 5 s");
 }
 
@@ -41,7 +41,8 @@ fn the_recording_begins_at_the_pages_signal() {
     let path = ended.path("clock.mp4");
     let length = Probe::of(&path).duration;
     assert!((length - 3.0).abs() <= 1.0, "{length} s");
-    // At 30 Hz it has counted to 120 by then, on a busy machine to less; earlier frames must not be in the file.
+    // At 30 Hz the page has counted to 120 by then, on a busy machine to less; earlier frames must
+    // not be in the file.
     let first = frames(&path, &layout::clock()).iter().find_map(|frame| frame.counters[0]).unwrap();
     assert!((8..=900).contains(&first), "begins with frame {first}");
 }
@@ -52,7 +53,7 @@ fn ctrl_c_finalizes_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = record(dir.path(), "", &[]);
     recorder.until_written(100_000);
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(PATIENCE).complete();
     assert!(ended.took <= Duration::from_secs(40), "from Ctrl-C to the end it took {:?}", ended.took);
@@ -67,10 +68,10 @@ fn ctrl_c_at_any_moment_of_the_start_leaves_nothing_behind() {
     for millis in [20, 100, 250, 400, 550, 700, 900, 1100, 1400] {
         let dir = tempfile::tempdir().unwrap();
         let mut recorder = record(dir.path(), "", &[]);
-        recorder.runs_for(Duration::from_millis(millis));
+        recorder.run_for(Duration::from_millis(millis));
         recorder.signal(Signal::SIGINT);
         let ended = recorder.finish(PATIENCE);
-        // Before the first line of the program, a signal ends it as it ends any; there is nothing of it yet.
+        // Before the program's first line, a signal ends it like any program; it has no files yet.
         let had_not_begun = ended.status.signal() == Some(Signal::SIGINT as i32) && ended.log.is_empty();
         assert!(
             ended.status.code().is_some() || had_not_begun,
@@ -96,13 +97,14 @@ fn a_second_ctrl_c_stops_at_once_and_leaves_what_recover_needs() {
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = record(dir.path(), "", &[]);
     recorder.until_written(400_000);
-    // It finds both at once: between two signals that a busy machine sends it could have ended. Either signal counts. The kernel makes
-    // one of two that are alike and wait for the same process.
+    // Both signals are pending at once: between two signals sent by a busy machine it could have
+    // ended. Either signal counts. The kernel merges two equal signals that wait for the same
+    // process.
     let signals = [Signal::SIGSTOP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCONT];
     signals.into_iter().for_each(|signal| recorder.signal(signal));
     let ended = recorder.finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(130), "{}", ended.log);
-    // Nothing is finished, so nothing is waited for.
+    // Nothing is finalized, so there is nothing to wait for.
     assert!(ended.took <= Duration::from_secs(30), "it took {:?}", ended.took);
 
     let recovered = weir(dir.path(), &["recover", "."]);
@@ -118,8 +120,8 @@ fn a_closed_terminal_finalizes_the_file() {
     let mut recorder = record(dir.path(), "", &[]);
     recorder.until_written(100_000);
     recorder.signal(Signal::SIGHUP);
-    // The shell hands it on, the kernel sends another one when the shell ends, and the session ends with SIGTERM. Two signals at the
-    // same moment would be one.
+    // The shell forwards the signal, the kernel sends another one when the shell ends, and the
+    // session ends with SIGTERM. Two signals at the same moment would be one.
     for signal in [Signal::SIGHUP, Signal::SIGHUP, Signal::SIGTERM] {
         if recorder.exit_within(Duration::from_millis(20)).is_none() {
             recorder.signal(signal);
@@ -145,7 +147,7 @@ fn a_recording_with_an_unread_stdout_is_complete() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
     let weir = env!("CARGO_BIN_EXE_weir");
-    // The other end of its standard output and error is gone when it begins.
+    // The other end of its standard output and error is closed when it begins.
     let script = format!(
         "'{weir}' record web '{}' --file clock.mp4 --duration 3s --json 2>&1 | true; exit ${{PIPESTATUS[0]}}",
         page("clock.html")

@@ -1,4 +1,4 @@
-//! Track composites and participants whose pictures stay as they were published: frame by frame, in step with their sound.
+//! Track composites and participants with copied video: frame by frame, in sync with their audio.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::support::recorder::{Ended, Recorder};
 use crate::support::shared::own_room;
 use crate::support::slots;
 
-/// A room's answers, on a busy machine.
+/// Deadline for a room's answers on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
-/// Seconds between a flash and its beep, on a machine that is left alone. Opus as it was published is late by the 6.5 ms that its
-/// encoder looked ahead.
+/// Seconds between a flash and its beep on an undisturbed machine. Copied Opus is late by the 6.5
+/// ms of its encoder's look-ahead.
 const TOGETHER: f64 = 0.03;
 
-/// A second, black but for a flash of 0.2 s at 0.5 s, with a key frame at its beginning.
+/// One black second with a flash of 0.2 s at 0.5 s, and a key frame at its beginning.
 fn flashes(encoder: &str) -> Vec<Vec<u8>> {
     let shown = |pattern: &str, count: u32| {
         format!(
@@ -40,7 +40,7 @@ pub(super) fn h264_flashes() -> Vec<Vec<u8>> {
     )
 }
 
-/// A second of silence but for a beep of 0.2 s at 0.5 s.
+/// One silent second with a beep of 0.2 s at 0.5 s.
 pub(super) fn beeps() -> Vec<Vec<u8>> {
     let heard = |wave: &str, count: u32| {
         format!(
@@ -57,7 +57,7 @@ fn record(dir: &Path, server: &LiveKitServer, audio: &str, frame: &str, argument
     Recorder::start_with(dir, &[&tracks, arguments].concat(), |weir| server.reached_by(weir))
 }
 
-/// The H.264 frames of an MP4, as they lie there.
+/// The H.264 frames of an MP4, unchanged.
 pub(super) fn frames_in(path: &Path) -> Vec<Vec<Vec<u8>>> {
     let frames = encoded(&format!(
         "filesrc location={} ! qtdemux name=d d.video_0 ! h264parse ! \
@@ -67,18 +67,18 @@ pub(super) fn frames_in(path: &Path) -> Vec<Vec<Vec<u8>>> {
     frames.iter().map(|frame| units_of(frame, Codec::H264)).collect()
 }
 
-/// How much later than its flash each beep begins, in seconds: of those that are in step, and of those that are not.
+/// Delay of each beep after its flash in seconds: those in sync, and the others.
 fn lateness(path: &Path, bound: f64) -> [Vec<f64>; 2] {
     let apart = beeps_and_lateness(path).into_iter().map(|(_, apart)| apart);
     let (in_step, others) = apart.partition(|apart| apart.abs() <= bound);
     [in_step, others]
 }
 
-/// When each beep begins, and how much later than its flash that is, in seconds.
+/// Start of each beep, and its delay after its flash, in seconds.
 pub(super) fn beeps_and_lateness(path: &Path) -> Vec<(f64, f64)> {
     let changes = frames::changes(path);
     let beeps = audio::beeps(&audio::samples(path));
-    // A flash is 0.2 s long; whatever else changes is none.
+    // A flash is 0.2 s long; other changes are not flashes.
     let is_flash = |pair: &&[f64]| (0.1..0.3).contains(&(pair[1] - pair[0]));
     let flashes: Vec<f64> = changes.windows(2).filter(is_flash).map(|pair| pair[0]).collect();
     let nearest = |beep: &audio::Beep| {
@@ -101,12 +101,12 @@ fn copied_video_and_audio_that_begin_seconds_apart_are_in_sync() {
     let mut recorder = record(dir.path(), server, &heard, &seen, &arguments);
     recorder.until_written(2_000);
     let written = Instant::now();
-    recorder.runs_for(Duration::from_millis(2500));
-    // Without a picture the sound goes on into the file.
+    recorder.run_for(Duration::from_millis(2500));
+    // Without video, audio continues in the file.
     publisher.mute(&seen, true);
-    recorder.runs_for(Duration::from_secs(4));
+    recorder.run_for(Duration::from_secs(4));
     publisher.mute(&seen, false);
-    recorder.runs_for(Duration::from_millis(3500));
+    recorder.run_for(Duration::from_millis(3500));
     let least = written.elapsed().as_secs_f64();
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
@@ -124,20 +124,21 @@ fn copied_video_and_audio_that_begin_seconds_apart_are_in_sync() {
         (probe.stream("audio").codec.as_str(), probe.stream("video").codec.as_str()),
         ("opus", "h264")
     );
-    // What a busy machine has on its way at the end is not in it.
+    // A busy machine may not have written the last frames.
     assert!((least - 3.0..most).contains(&probe.duration), "{} s, and not {least}", probe.duration);
     let frames = found.len() as f64;
     assert!((30.0..(probe.duration - 3.0) * 30.0).contains(&frames), "{frames} in {} s", probe.duration);
     assert_decodable(&file);
     let [in_step, others] = lateness(&file, DISTURBED);
-    // Of beeps in the pause there is no flash, and the first one is no change; before a key frame has come there is none either.
+    // Beeps during the pause have no flash, and the first flash is not a change; neither are beeps
+    // before the first key frame.
     assert!(in_step.len() >= 2 && others.len() <= in_step.len() + 7, "{in_step:.3?}, and not {others:.3?}");
 }
 
-/// A finished recording, its directory, and the pictures that were sent meanwhile.
+/// A finished recording, its directory, and the frames sent meanwhile.
 type Recorded = (Ended, tempfile::TempDir, Vec<Arc<[u8]>>);
 
-/// Records the same two tracks into two files: with audio as it was published, and with audio that is encoded.
+/// Records the same two tracks into two files: with copied and with encoded audio.
 fn record_both() -> [Recorded; 2] {
     let started = [("ann", &["--audio-codec", "opus"][..]), ("ben", &[])].map(|(identity, codec)| {
         let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
@@ -152,7 +153,7 @@ fn record_both() -> [Recorded; 2] {
     })
 }
 
-/// The one place where it is measured exactly how far audio and video that are put into a file as they were published are apart.
+/// The only exact measurement of the A/V offset of copied tracks.
 #[test]
 fn copied_video_is_in_sync_with_encoded_and_copied_audio() {
     let measured = {
@@ -202,7 +203,7 @@ fn a_participants_video_is_copied_on_request() {
     let written = Instant::now();
     publisher.until_sent(&mut recorder, &first, 60);
     let second = publisher.publish(Codec::H264, Codec::h264_frames(640, 360));
-    recorder.until_said(&format!("subscribed track=\"{second}\""));
+    recorder.until_logged(&format!("subscribed track=\"{second}\""));
     publisher.until_sent(&mut recorder, &second, 75);
     publisher.mute(&second, true);
     publisher.until_sent(&mut recorder, &first, 120);
@@ -227,7 +228,8 @@ fn a_participants_video_is_copied_on_request() {
     assert_eq!(turns, [Some(0), Some(1), Some(0)]);
     let probe = Probe::of(&file);
     assert!((least - 3.0..most).contains(&probe.duration), "{} s, and not {least}", probe.duration);
-    // The first is without pictures while a key frame is awaited of it again: a second, and the server's answer.
+    // The first one has no video until its next key frame arrives: a second, plus the server's
+    // answer.
     let share = found.len() as f64 / (probe.duration * 30.0);
     assert!((0.25..1.1).contains(&share), "{} frames in {} s", found.len(), probe.duration);
     assert_decodable(&file);
@@ -244,10 +246,11 @@ fn video_in_another_codec_is_encoded_and_reported() {
     let seen = publisher.publish_by_clock(Codec::Vp8, flashes("vp8enc deadline=1 keyframe-max-dist=30"));
     let arguments = ["--as-published", "--file", "drum.mp4", "--audio-codec", "opus"];
     let mut recorder = record(dir.path(), server, &heard, &seen, &arguments);
-    // Until it is decoded, there is nothing to see; on a busy machine that takes a while.
-    recorder.until_said(&format!("shown track={seen}"));
+    // Until its first key frame is decoded, nothing is visible; on a busy machine that takes a
+    // while.
+    recorder.until_logged(&format!("shown track={seen}"));
     let shown = Instant::now();
-    recorder.runs_for(Duration::from_secs(4));
+    recorder.run_for(Duration::from_secs(4));
     let least = shown.elapsed().as_secs_f64();
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
@@ -258,7 +261,7 @@ fn video_in_another_codec_is_encoded_and_reported() {
     assert_eq!((probe.stream("video").codec.as_str(), probe.stream("video").width), ("h264", 1280));
     assert!(probe.duration > least - 2.0, "{} s, and not {least}", probe.duration);
     let [in_step, others] = lateness(&file, DISTURBED);
-    // The first beeps may come before the first picture; a machine that is busy may leave out a flash.
+    // The first beeps may come before the first frame; a busy machine may drop a flash.
     assert!(!in_step.is_empty() && others.len() <= in_step.len() + 2, "{in_step:.3?}, and not {others:.3?}");
 }
 

@@ -1,4 +1,5 @@
-//! The sound of rooms, decoded and mixed without a browser: who is heard, where, how loud and when.
+//! Audio of rooms, decoded and mixed without a browser: who is audible, on which side, how loud and
+//! when.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,9 +17,9 @@ use crate::support::recorder::Recorder;
 use crate::support::shared::own_room;
 use crate::support::slots;
 
-/// A room's answers, on a busy machine.
+/// Deadline for a room's answers on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
-/// How loud everybody is; full scale is 1.
+/// Amplitude of each participant; full scale is 1.
 const LOUD: f64 = 0.2;
 const ANN: u32 = 440;
 const BEN: u32 = 660;
@@ -29,15 +30,15 @@ fn record(dir: &Path, server: &LiveKitServer, arguments: &[&str]) -> Recorder {
     Recorder::start_with(dir, arguments, |weir| server.reached_by(weir))
 }
 
-/// The same for a request as JSON, with the server's keys.
+/// The same for a request in JSON, with the server's keys.
 fn record_request(dir: &Path, server: &LiveKitServer, request: &Value) -> Recorder {
     let file = dir.join("request.json");
     std::fs::write(&file, request.to_string()).unwrap();
     record(dir, server, &["request", file.to_str().unwrap()])
 }
 
-/// Somebody who sounds a tone, and the sid of their track.
-fn singer(
+/// Publishes a tone; returns the publisher and the sid of the track.
+fn tone_publisher(
     server: &LiveKitServer,
     identity: &str,
     codec: Codec,
@@ -49,16 +50,17 @@ fn singer(
     (publisher, sid)
 }
 
-/// Waits until media is written and all of these tracks are subscribed to: on a busy machine some come seconds after the first one.
+/// Waits until media is written and all of these tracks are subscribed: on a busy machine some come
+/// seconds after the first one.
 fn until_all_come<'a>(recorder: &mut Recorder, sids: impl IntoIterator<Item = &'a String>) {
     for sid in sids {
-        recorder.until_said(&format!("subscribed track=\"{sid}\""));
+        recorder.until_logged(&format!("subscribed track=\"{sid}\""));
     }
     recorder.until_written(5_000);
 }
 
-/// How loud a tone is in each quarter of a second: the mean of short pieces, so that it need not be in tune. Where a clock is
-/// followed, it is higher or lower by up to two per cent.
+/// Amplitude of a tone in each quarter of a second: the mean of short parts, which tolerates a
+/// detuned tone. Drift correction changes the pitch by up to two per cent.
 fn levels(samples: &[f32], hertz: u32) -> Vec<f64> {
     let piece = (RATE / 20.0) as usize;
     let level = |quarter: &[f32]| {
@@ -67,14 +69,14 @@ fn levels(samples: &[f32], hertz: u32) -> Vec<f64> {
     samples.chunks_exact(piece * 5).map(level).collect()
 }
 
-/// From the first quarter of a second in which a tone is heard to the last one.
+/// From the first quarter of a second with a tone to the last one.
 fn heard(levels: &[f64]) -> Range<usize> {
     let is_heard = |level: &f64| *level > LOUD / 2.0;
     let first = levels.iter().position(is_heard).unwrap_or_else(|| panic!("never heard: {levels:?}"));
     first..levels.iter().rposition(is_heard).unwrap_or(first) + 1
 }
 
-/// The longest stretch of quarters of a second in which nothing is heard of a tone.
+/// The longest range of quarters of a second without a tone.
 fn silence(levels: &[f64]) -> Range<usize> {
     let mut longest = 0..0;
     let mut begin = 0;
@@ -88,8 +90,8 @@ fn silence(levels: &[f64]) -> Range<usize> {
     longest
 }
 
-/// While somebody is heard, they are as loud as they were sent for a good part of it, as far as [`levels`] can tell; a busy machine may
-/// stumble, but makes nobody louder.
+/// Asserts that a participant is as loud as sent for most of the time, within the precision of
+/// [`levels`]; a busy machine may stutter, but makes nobody louder.
 #[track_caller]
 fn assert_as_loud(levels: &[f64]) {
     let most = levels.iter().filter(|level| **level > LOUD * 0.6).count();
@@ -100,7 +102,7 @@ fn assert_as_loud(levels: &[f64]) {
     );
 }
 
-/// How loud the three tones are near the end of a side's sound, when all have come.
+/// Amplitudes of the three tones near the end of a side's audio, when all have joined.
 fn tones(samples: &[f32]) -> [f64; 3] {
     let before_the_end = |seconds: f64| samples.len().saturating_sub((seconds * RATE) as usize);
     let late = &samples[before_the_end(3.0)..before_the_end(0.5)];
@@ -114,7 +116,7 @@ fn tones(samples: &[f32]) -> [f64; 3] {
 fn assert_tones(path: &Path, left: [f64; 3], right: [f64; 3]) {
     for (channel, expected) in [left, right].into_iter().enumerate() {
         let found = tones(&samples_of(path, channel));
-        // Of what is sent, a busy machine may lose some.
+        // A busy machine may lose some of the sent audio.
         let fits = |found: f64, expected: f64| {
             if expected > 0.0 { (expected * 0.25..expected * 1.1).contains(&found) } else { found < 0.04 }
         };
@@ -127,9 +129,9 @@ fn assert_tones(path: &Path, left: [f64; 3], right: [f64; 3]) {
 fn everybody_of_a_room_is_heard_while_they_are_there_and_not_muted() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let (_ann, anns) = singer(server, "ann", Codec::Opus, ANN, "standard");
-    let (ben, bens) = singer(server, "ben", Codec::Pcmu, BEN, "standard");
-    let (eve, eves) = singer(server, "eve", Codec::Pcma, EVE, "standard");
+    let (_ann, anns) = tone_publisher(server, "ann", Codec::Opus, ANN, "standard");
+    let (ben, bens) = tone_publisher(server, "ben", Codec::Pcmu, BEN, "standard");
+    let (eve, eves) = tone_publisher(server, "eve", Codec::Pcma, EVE, "standard");
     let arguments = ["room", own_room(), "--audio-only", "--file", "talk.ogg"];
     let mut recorder = record(dir.path(), server, &arguments);
     until_all_come(&mut recorder, [&anns, &bens, &eves]);
@@ -137,11 +139,11 @@ fn everybody_of_a_room_is_heard_while_they_are_there_and_not_muted() {
     for group in [Group::Browser, Group::Display, Group::Audio, Group::Other] {
         assert!(recorder.children(group).is_empty(), "a process of {}", group.name());
     }
-    // Somebody stands still for a while on a busy machine; so much of each is sent.
+    // A publisher may stall for a while on a busy machine; this is the least that each sends.
     ben.until_sent(&mut recorder, &bens, 75);
     eve.until_sent(&mut recorder, &eves, 25);
     ben.mute(&bens, true);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     ben.mute(&bens, false);
     ben.until_sent(&mut recorder, &bens, 75);
     eve.until_sent(&mut recorder, &eves, 25);
@@ -158,10 +160,10 @@ fn everybody_of_a_room_is_heard_while_they_are_there_and_not_muted() {
     let [ann, ben, eve] = [ANN, BEN, EVE].map(|hertz| levels(&samples, hertz));
     // In quarters of a second.
     let end = ann.len();
-    // All the time, but for what a busy machine leaves out where somebody comes, and at the end.
+    // All the time, except for losses of a busy machine when somebody joins, and at the end.
     let all = heard(&ann);
     assert!(all.end + 10 >= end, "{ann:?}");
-    // But for two seconds, and for what it takes until he is heard again.
+    // Except for two seconds, and the time until he is audible again.
     let bens = heard(&ben);
     let mute = silence(&ben[bens.clone()]);
     let mute = bens.start + mute.start..bens.start + mute.end;
@@ -177,15 +179,15 @@ fn everybody_of_a_room_is_heard_while_they_are_there_and_not_muted() {
     assert!(eve[there.end + 2..].iter().all(|level| *level < 0.002), "{eve:?}");
 }
 
-/// Records an agent and two people whose audio is mixed in this way; gives the file, the playlist of its segments, and what a server
-/// received of its stream.
+/// Records an agent and two people whose audio is mixed in this way; returns the file, the playlist
+/// of its segments, and the stream received by a server.
 #[track_caller]
 fn record_mixed(dir: &Path, mixing: &str) -> [PathBuf; 3] {
     let (server, rtmp) = (LiveKitServer::shared(), RtmpServer::start());
     let singers = [
-        singer(server, "ann", Codec::Opus, ANN, "agent"),
-        singer(server, "ben", Codec::Opus, BEN, "standard"),
-        singer(server, "eve", Codec::Pcmu, EVE, "standard"),
+        tone_publisher(server, "ann", Codec::Opus, ANN, "agent"),
+        tone_publisher(server, "ben", Codec::Opus, BEN, "standard"),
+        tone_publisher(server, "eve", Codec::Pcmu, EVE, "standard"),
     ];
     let request = json!({ "room_composite": {
         "room_name": own_room(), "audio_only": true, "audio_mixing": mixing,
@@ -195,7 +197,7 @@ fn record_mixed(dir: &Path, mixing: &str) -> [PathBuf; 3] {
     }});
     let mut recorder = record_request(dir, server, &request);
     until_all_come(&mut recorder, singers.iter().map(|(_, sid)| sid));
-    recorder.runs_for(Duration::from_secs(4));
+    recorder.run_for(Duration::from_secs(4));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let (file, playlist) = (ended.path("talk.mp4"), ended.path("parts/talk.m3u8"));
@@ -218,7 +220,7 @@ fn participants_who_take_turns_are_separate() {
     let _slot = slots::encoder();
     let dir = tempfile::tempdir().unwrap();
     for path in record_mixed(dir.path(), "DUAL_CHANNEL_ALTERNATE") {
-        // Two on the left and one on the right, whoever they are.
+        // Two on the left and one on the right, in any assignment.
         let sides = [0, 1].map(|channel| {
             let loud = tones(&samples_of(&path, channel)).map(|level| level > LOUD * 0.25);
             (loud, loud.iter().filter(|is_loud| **is_loud).count())
@@ -229,17 +231,17 @@ fn participants_who_take_turns_are_separate() {
     }
 }
 
-/// Telephones are mono, and nothing is made up for packets of theirs that are lost.
+/// Telephone audio is mono, and lost packets are not concealed.
 #[test]
 fn mono_voices_are_the_same_on_both_sides_of_aac() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let (_ben, bens) = singer(server, "ben", Codec::Pcmu, BEN, "standard");
-    let (_eve, eves) = singer(server, "eve", Codec::Pcma, EVE, "standard");
+    let (_ben, bens) = tone_publisher(server, "ben", Codec::Pcmu, BEN, "standard");
+    let (_eve, eves) = tone_publisher(server, "eve", Codec::Pcma, EVE, "standard");
     let arguments = ["room", own_room(), "--audio-only", "--file", "talk.mp4"];
     let mut recorder = record(dir.path(), server, &arguments);
     until_all_come(&mut recorder, [&bens, &eves]);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let file = recorder.finish(SOON).complete().path("talk.mp4");
     assert_eq!(Probe::of(&file).stream("audio").codec, "aac");
@@ -253,23 +255,23 @@ fn mono_voices_are_the_same_on_both_sides_of_aac() {
 const LEFT: &str = "AUDIO_CHANNEL_LEFT";
 const RIGHT: &str = "AUDIO_CHANNEL_RIGHT";
 
-/// Records ann, ben, who is an agent, and eve, with audio as `audio` wants it, which is given the sid of ann's track; asserts how loud
-/// the three are on the left and on the right.
+/// Records ann, ben (an agent) and eve, with `audio` built from the sid of ann's track; asserts the
+/// amplitude of the three on the left and on the right.
 #[track_caller]
 fn check_routes(audio: impl FnOnce(&str) -> Value, on_left: [f64; 3], on_right: [f64; 3]) {
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let (_ann, anns) = singer(server, "ann", Codec::Opus, ANN, "standard");
-    let (_ben, bens) = singer(server, "ben", Codec::Opus, BEN, "agent");
-    let (_eve, eves) = singer(server, "eve", Codec::Opus, EVE, "standard");
+    let (_ann, anns) = tone_publisher(server, "ann", Codec::Opus, ANN, "standard");
+    let (_ben, bens) = tone_publisher(server, "ben", Codec::Opus, BEN, "agent");
+    let (_eve, eves) = tone_publisher(server, "eve", Codec::Opus, EVE, "standard");
     let request = json!({
         "room_name": own_room(), "media": { "audio": audio(&anns) }, "outputs": [{ "file": { "filepath": "talk.ogg" } }],
     });
     let mut recorder = record_request(dir.path(), server, &request);
-    // Somebody whom no route fits is not subscribed to.
+    // A participant without a matching route is not subscribed to.
     let heard = [&anns, &bens, &eves].into_iter().zip(on_left).zip(on_right);
     let heard = heard.filter(|((_, left), right)| left + right > 0.0);
     until_all_come(&mut recorder, heard.map(|((sid, _), _)| sid));
-    recorder.runs_for(Duration::from_millis(3500));
+    recorder.run_for(Duration::from_millis(3500));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     assert_tones(&ended.path("talk.ogg"), on_left, on_right);
@@ -300,7 +302,7 @@ fn routes_by_kind_and_identity_apply_and_the_rest_is_silent() {
 fn a_silent_room_is_recorded_at_full_length() {
     let _slot = slots::encoder();
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let (ann, sid) = singer(server, "ann", Codec::Opus, ANN, "standard");
+    let (ann, sid) = tone_publisher(server, "ann", Codec::Opus, ANN, "standard");
     ann.mute(&sid, true);
     let arguments = ["room", own_room(), "--audio-only", "--file", "{room_id}.ogg", "--duration", "4s"];
     let ended = record(dir.path(), server, &arguments).finish(SOON).complete();
@@ -313,7 +315,7 @@ fn a_silent_room_is_recorded_at_full_length() {
     assert!(peak(&samples(&file)) < 0.001);
 }
 
-/// Forty people at once: each has a tone of their own, and each is heard.
+/// Forty people at once, each with a tone of their own.
 #[test]
 fn each_of_forty_tracks_is_audible() {
     const PEOPLE: u32 = 40;
@@ -322,7 +324,7 @@ fn each_of_forty_tracks_is_audible() {
     let _slot = slots::machine();
     let hertz = |number: u32| 300 + 50 * number;
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    // A connection each would measure the machine's handshakes.
+    // One connection for each would measure the machine's handshakes.
     let groups: Vec<u32> = (0..PEOPLE).collect();
     let choirs: Vec<(Publisher, Vec<String>)> = groups
         .chunks(20)
@@ -337,7 +339,7 @@ fn each_of_forty_tracks_is_audible() {
     let arguments = ["room", own_room(), "--audio-only", "--file", "choir.ogg"];
     let mut recorder = record(dir.path(), server, &arguments);
     until_all_come(&mut recorder, choirs.iter().flat_map(|(_, sids)| sids));
-    recorder.runs_for(Duration::from_secs(5));
+    recorder.run_for(Duration::from_secs(5));
     recorder.signal(nix::sys::signal::Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let file = ended.path("choir.ogg");
@@ -345,14 +347,14 @@ fn each_of_forty_tracks_is_audible() {
     assert!(length > 4.0, "{length}");
     let all = samples(&file);
     assert!(peak(&all) < 1.0, "{}", peak(&all));
-    // The last three seconds: everybody has come.
+    // The last three seconds: everybody has joined.
     let late = &all[all.len() - 3 * RATE as usize..];
     let piece = (RATE / 4.0) as usize;
     let heard = |voice: u32| {
         let levels = late.chunks_exact(piece).map(|piece| level(piece, f64::from(hertz(voice))));
         levels.sum::<f64>() / 12.0
     };
-    // A busy machine loses some of it; how loud everybody is, the tests above say.
+    // A busy machine loses some audio; the tests above check the amplitudes.
     let levels: Vec<f64> = (0..PEOPLE).map(heard).collect();
     let missing: Vec<(usize, f64)> = levels
         .iter()

@@ -1,4 +1,4 @@
-//! Rooms as a page shows them: a real livekit-server, real participants, real recordings, read back.
+//! Room composites: a real livekit-server, real participants, real recordings, measured.
 
 mod layouts;
 mod service;
@@ -14,20 +14,20 @@ use crate::field_pages::own_address;
 use crate::support::disturbance::undisturbed;
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::{LiveKitServer, Redis};
-use crate::support::measure::frames::{Still, frames};
-use crate::support::measure::timing::{DISTURBED, lateness_of_pairs, percentile};
+use crate::support::measure::frames::{Snapshot, frames};
+use crate::support::measure::timing::{DISTURBED, av_offsets_of_pairs, percentile};
 use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::page_server::PageServer;
 use crate::support::processes;
 use crate::support::publisher::{self, Codec, Publisher};
 use crate::support::recorder::Recorder;
-use crate::support::room::{self, Hearing, Images, Publishers, part, picture_in};
+use crate::support::room::{self, Hearing, Images, Publishers, cropped_frame, part};
 use crate::support::service::Serve;
 use crate::support::shared::{own_room, unique};
 use crate::support::slots;
 
 const SIZE: (f64, f64) = (1280.0, 720.0);
-/// An end, a room's included.
+/// Deadline for an end, also of a room.
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// `weir record room` with the server in its environment.
@@ -36,29 +36,30 @@ fn record(dir: &Path, livekit: &LiveKitServer, arguments: &[&str]) -> Recorder {
     Recorder::start_with(dir, &all, |weir| livekit.reached_by(weir))
 }
 
-/// Who is in the tiles of a grid, by number; tiles without anybody last. Who speaks comes first in a grid, and here everybody
-/// does, so that the order is left to how loud each is heard; what a layout makes of an order is tested where it is made.
-fn seen(still: &Still, columns: usize, rows: usize) -> Vec<Option<u32>> {
+/// The participants in the tiles of a grid, by number; empty tiles last. Speakers come first in a
+/// grid, and here everybody speaks, so their order depends on the measured levels; the tests of the
+/// layouts check the order.
+fn seen(still: &Snapshot, columns: usize, rows: usize) -> Vec<Option<u32>> {
     let tiles = room::grid(columns, rows).into_iter();
     let mut seen: Vec<_> = tiles.map(|tile| room::who(still, tile)).collect();
     seen.sort_unstable_by_key(|who| (who.is_none(), *who));
     seen
 }
 
-/// What a recording is to show, one thing after the other: each is waited for in the images that it takes meanwhile, and is looked for
-/// in its file afterwards.
+/// Expected moments of a recording: each is awaited in the images that it writes meanwhile, and is
+/// checked in its file afterwards.
 struct Moments {
     images: Images,
     seen: Vec<Moment>,
 }
 
-/// Looks at a frame; says what it shows instead of what is expected.
-type Check = Box<dyn Fn(&Still) -> Option<String>>;
+/// Looks at a frame; returns what it shows if that is not as expected.
+type Check = Box<dyn Fn(&Snapshot) -> Option<String>>;
 
 struct Moment {
-    /// By the wall clock, in seconds.
+    /// The wall clock in seconds.
     at: f64,
-    /// What is seen instead; `None`: it is as it should be.
+    /// Returns the wrong content; `None` if the frame is as expected.
     check: Check,
 }
 
@@ -80,23 +81,24 @@ impl Records for Serve {
 }
 
 impl Moments {
-    /// A moment lies so many seconds before the next thing is done.
+    /// A moment lies this many seconds before the next action.
     const BEFORE_NEXT: f64 = 0.7;
 
-    /// `prefix`: of the images; see [`Images::new`].
+    /// `prefix` of the images; see [`Images::new`].
     fn of(prefix: PathBuf) -> Self {
         Self { images: Images::new(prefix), seen: Vec::new() }
     }
 
-    /// Waits until an image shows `expected`, as `look` sees it, and 1.5 s more, so that it is seen in the file, too.
+    /// Waits until an image shows `expected`, as read by `look`, and 1.5 s more, so that the file
+    /// shows it, too.
     fn until<T: PartialEq + std::fmt::Debug + 'static>(
         &mut self,
         recording: &mut impl Records,
-        look: impl Fn(&Still) -> T + 'static,
+        look: impl Fn(&Snapshot) -> T + 'static,
         expected: T,
     ) {
         let what = format!("an image shows {expected:?}");
-        let check = move |still: &Still| {
+        let check = move |still: &Snapshot| {
             let found = look(still);
             (found != expected).then(|| format!("{found:?}, not {expected:?}"))
         };
@@ -117,10 +119,12 @@ impl Moments {
         self.seen.push(Moment { at: now - Self::BEFORE_NEXT, check: Box::new(check) });
     }
 
-    /// Asserts that a file shows around each moment what was waited for. `started_at`: of the file, as its result has it.
+    /// Asserts that a file shows the expected content around each moment. `started_at`: start of
+    /// the file in the result.
     ///
-    /// The expected frame is shown until after the moment. A single frame near it may still differ: a speaker takes another tile, and a
-    /// voice that stumbles on a busy machine is taken for a speaker.
+    /// The expected content is visible until after the moment. A single frame near it may still
+    /// differ: a speaker gets another tile, and on a busy machine a stuttering voice counts as a
+    /// speaker.
     #[track_caller]
     fn assert_in(&self, file: &Path, started_at: &Value) {
         let started_at = started_at.as_str().unwrap_or_else(|| panic!("no time: {started_at}"));
@@ -129,8 +133,8 @@ impl Moments {
             let at = moment.at - started_at;
             let mut instead = Vec::new();
             let is_seen = [-0.5, 0.0, 0.5].into_iter().any(|by| {
-                // A page that is painted seldom may have its last frame before that.
-                let found = Still::found_at(file, at + by)
+                // A page that is rarely painted may have its last frame before that.
+                let found = Snapshot::found_at(file, at + by)
                     .map_or_else(|| Some("no frame".to_owned()), |still| (moment.check)(&still));
                 instead.extend(found.clone());
                 found.is_none()
@@ -140,8 +144,9 @@ impl Moments {
     }
 }
 
-/// Waits until `is_so` accepts the newest second that a recording has written, and returns where that second begins. `is_so` gets
-/// this beginning, in seconds, and the numbers of those among participants 1 to `of` who are heard in the second.
+/// Waits until `is_so` accepts the newest second that a recording has written, and returns where
+/// that second begins. `is_so` gets this beginning, in seconds, and the numbers of the audible
+/// participants among 1 to `of` in the second.
 fn until_heard(
     recording: &mut impl Records,
     hearing: &mut Hearing,
@@ -165,7 +170,8 @@ fn until_heard(
     found
 }
 
-/// Asserts that a file has what [`until_heard`] found. Its beginning may be cut a little differently while it is written.
+/// Asserts that a file has the audio that [`until_heard`] found. Its beginning may be cut a little
+/// differently while it is written.
 #[track_caller]
 fn assert_heard(samples: &[f32], from: f64, of: u32, expected: &[u32]) {
     let pieces = [0.0, -0.25, 0.25].map(|by| room::heard(samples, from + by, from + by + 1.0, of));
@@ -175,7 +181,7 @@ fn assert_heard(samples: &[f32], from: f64, of: u32, expected: &[u32]) {
     );
 }
 
-/// Records a room of `count` people in a grid of so many columns and rows; `options` as in [`Publishers::join`].
+/// Records a room of `count` people in a grid; `options` as in [`Publishers::join`].
 #[track_caller]
 fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize), options: &str) {
     let (livekit, pages) = (LiveKitServer::shared(), PageServer::start());
@@ -191,7 +197,8 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     let shown: Vec<_> = everybody.iter().copied().map(Some).collect();
     let mut moments = Moments::of(dir.path().join("seen"));
     moments.until(&mut recorder, move |still| seen(still, columns, rows), shown);
-    // The sound of many may begin after what is seen of them, and on a busy machine single voices stumble now and then.
+    // The audio of many may begin after their video, and on a busy machine single voices stutter
+    // now and then.
     let (mut missing, mut pieces) = (everybody.clone(), Vec::new());
     let mut hearing = Hearing::of(dir.path().join(".weir"));
     until_heard(&mut recorder, &mut hearing, 18, |from, heard| {
@@ -203,7 +210,7 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     let ended = recorder.finish(ENDED_WITHIN).complete();
     assert_eq!(ended.info["roomName"], room, "{}", ended.info);
 
-    // The page has told it.
+    // The page has reported it.
     let room_id = ended.info["roomId"].as_str().unwrap();
     assert!(room_id.starts_with("RM_"), "{}", ended.info);
     let file = ended.path(&format!("{room}-{room_id}.mp4"));
@@ -215,7 +222,7 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     let found: Vec<_> = around.map(|from| room::heard(&samples, from, from + 1.0, 18)).collect();
     let is_heard = |number: &u32| found.iter().any(|piece| piece.contains(number));
     assert!(everybody.iter().all(is_heard), "{found:?}");
-    // Voices that stumble sound at other pitches, too, but not all the time.
+    // Stuttering voices have other pitches, too, but not all the time.
     let pieces = [3.7, 2.7, 1.7].map(|before_the_end| {
         let from = length - before_the_end;
         room::heard(&samples, from, from + 1.0, 18)
@@ -224,7 +231,7 @@ fn check_everybody_is_seen_and_heard(count: u32, (columns, rows): (usize, usize)
     assert!(!(1..=18).any(|number| !everybody.contains(&number) && is_always_heard(&number)), "{pieces:?}");
 }
 
-// One to sixteen, in every codec that a browser publishes.
+// One to sixteen participants, in every codec that a browser publishes.
 
 #[test]
 fn one_person_in_av1_is_seen_and_heard() {
@@ -256,7 +263,8 @@ fn sixteen_people_in_vp8_are_seen_and_heard() {
     check_everybody_is_seen_and_heard(16, (4, 4), "width=192&height=108&fps=4");
 }
 
-/// A flash and a beep of one participant, at each full second, sent together by a publisher that adds nothing of its own.
+/// A flash and a beep of one participant at each full second, sent together by a publisher without
+/// an offset of its own.
 #[test]
 fn audio_and_video_of_a_participant_are_in_sync() {
     let _slot = slots::machine();
@@ -270,15 +278,15 @@ fn audio_and_video_of_a_participant_are_in_sync() {
         let arguments = [room.as_str(), "--file", "sync.mp4", "--size", "640x360"];
         let mut recorder = record(dir.path(), livekit, &arguments);
         recorder.until_written(5_000);
-        recorder.runs_for(Duration::from_secs(8));
+        recorder.run_for(Duration::from_secs(8));
         recorder.signal(Signal::SIGINT);
         let ended = recorder.finish(ENDED_WITHIN).complete();
         let file = ended.path("sync.mp4");
         let flash = Some(Region::new(0.4, 0.4, 0.2, 0.2));
         let frames = frames(&file, &Layout { flash, ..Layout::default() });
-        lateness_of_pairs(&frames, &audio::beeps(&audio::samples(&file)))
+        av_offsets_of_pairs(&frames, &audio::beeps(&audio::samples(&file)))
     });
-    // In the first seconds of a call browsers move audio and video against one another, until they are together.
+    // In the first seconds of a call, browsers adjust audio and video until they are in sync.
     let late: Vec<f64> =
         measured.value.into_iter().filter(|(at, _)| *at > 4.0).map(|(_, late)| late).collect();
     // A busy machine drops frames, and flashes with them.
@@ -288,7 +296,7 @@ fn audio_and_video_of_a_participant_are_in_sync() {
     assert!(median.abs() <= bound, "{median:.3} s: {late:.3?}");
 }
 
-/// A layout says that a page is wanted, also where only its sound is: then the browser has a display of 16x16.
+/// A layout requires a page, also for audio only: then the browser has a display of 16x16.
 #[test]
 fn audio_only_with_a_layout_is_recorded_from_the_page() {
     let _slot = slots::heavy();
@@ -312,13 +320,13 @@ fn audio_only_with_a_layout_is_recorded_from_the_page() {
     assert_heard(&samples, left, 9, &[1, 3]);
 }
 
-/// The browser dies in the middle, and the server stands still for ten seconds; the page comes back to its room with the token
-/// that the request brought, and nothing of that token is to be found anywhere.
+/// The browser is killed, and the server stalls for ten seconds; the page rejoins its room with the
+/// token of the request, and the token appears nowhere.
 #[test]
 fn a_page_rejoins_its_room_without_showing_its_token() {
     let _slot = slots::heavy();
     let (redis, pages) = (Redis::start(), PageServer::start());
-    // It is frozen.
+    // The server is frozen.
     let livekit = LiveKitServer::start(&redis);
     let publishers =
         Publishers::join(&livekit, &pages, "comes-back", &["ann", "ben"], "width=320&height=180&fps=10");
@@ -350,20 +358,20 @@ fn a_page_rejoins_its_room_without_showing_its_token() {
         texts
     };
     let mut moments = Moments::of(dir.path().join("seen"));
-    let both = |still: &Still| seen(still, 2, 1);
+    let both = |still: &Snapshot| seen(still, 2, 1);
     moments.until(&mut recorder, both, vec![Some(1), Some(2)]);
     assert!(!told(&recorder).iter().any(|text| text.contains(&signature)));
 
     let browser = recorder.browser();
     kill(Pid::from_raw(browser), Signal::SIGKILL).unwrap();
-    recorder.until_said("the page is back");
-    // An image may be from before; a change in it is not.
+    recorder.until_logged("the page is back");
+    // One image may be old; a change of images is not.
     publishers.act(1, "camera(false)");
     moments.until(&mut recorder, both, vec![Some(1), None]);
     livekit.freeze();
-    recorder.runs_for(Duration::from_secs(10));
+    recorder.run_for(Duration::from_secs(10));
     livekit.thaw();
-    // Whoever lost its connection comes back by itself.
+    // Participants reconnect by themselves.
     publishers.act(1, "camera(true)");
     moments.until(&mut recorder, both, vec![Some(1), Some(2)]);
     assert!(!told(&recorder).iter().any(|text| text.contains(&signature)));
@@ -382,8 +390,9 @@ fn a_page_rejoins_its_room_without_showing_its_token() {
     }
 }
 
-/// A page of somebody else's, which knows nothing but LiveKit's contract. It is at another address than the server, which is on
-/// loopback: a browser that asks first whether a page may reach that (Local Network Access) would show nothing of the room.
+/// A foreign page that implements only LiveKit's contract. It is at another address than the
+/// server, which is on loopback: a browser that asks first whether a page may reach loopback (Local
+/// Network Access) would show nothing of the room.
 #[test]
 fn other_templates_show_rooms_too() {
     let _slot = slots::heavy();
@@ -398,9 +407,9 @@ fn other_templates_show_rooms_too() {
         &["--fps", "15", "--images", "seen", "--every", "1s"],
     ];
     let mut recorder = record(dir.path(), livekit, &arguments.concat());
-    // What the layout is called reaches the page.
-    let look = |still: &Still| {
-        let frame = picture_in(still, Region::new(0.0, 0.0, 1.0, 1.0));
+    // The page gets the layout's name.
+    let look = |still: &Snapshot| {
+        let frame = cropped_frame(still, Region::new(0.0, 0.0, 1.0, 1.0));
         let brand = still.colour(part(frame, 0.6, 0.0, 0.3, 0.06));
         (room::number(still, frame), room::is_near(brand, [0, 0, 255]))
     };
@@ -411,7 +420,7 @@ fn other_templates_show_rooms_too() {
     moments.assert_in(&ended.path("a.mp4"), &ended.info["fileResults"][0]["startedAt"]);
 }
 
-/// A room that nobody gets into: the page says why, and the token is not in what it says.
+/// A room that nobody can join: the page says why, without the token.
 #[test]
 fn a_page_that_fails_to_join_says_why_without_its_token() {
     let _slot = slots::browser();

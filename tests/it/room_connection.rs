@@ -1,4 +1,4 @@
-//! A recorder in a room of an unmodified livekit-server, and what reaches it.
+//! A recorder in a room of an unmodified livekit-server, and the media that reaches it.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::support::signal_proxy::SignalProxy;
 use crate::support::slots;
 use crate::support::tool::succeed;
 
-/// What happened in the room, in order.
+/// Events of the room, in order.
 #[derive(Debug, Clone, Default)]
 struct Seen(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<Received>>>);
 
@@ -42,8 +42,8 @@ impl Seen {
         self.1.lock().unwrap().len()
     }
 
-    /// How many frames of VP9 came after the last one that had several layers, as the index at its end tells (VP9 bitstream
-    /// specification, annex B).
+    /// Number of VP9 frames after the last one with several layers, by the index at its end (VP9
+    /// bitstream specification, annex B).
     fn after_layers(&self) -> usize {
         let is_layered =
             |frame: &[u8]| frame.last().is_some_and(|last| last >> 5 == 0b110 && last & 0b111 > 0);
@@ -52,7 +52,7 @@ impl Seen {
         last.map_or(0, |last| frames.len() - 1 - last)
     }
 
-    /// Those of a track that came after so many frames of any.
+    /// The frames of a track among those after the first `after` frames of all tracks.
     fn frames_of(&self, sid: &str, after: usize) -> Vec<Arc<[u8]>> {
         let frames = self.1.lock().unwrap();
         let theirs = frames.iter().skip(after).filter(|(track, _)| **track == *sid);
@@ -91,7 +91,7 @@ impl Listener for Seen {
     }
 }
 
-/// The test's own room, of which this thread alone knows the name.
+/// A plan for the test's own room, whose name only this thread knows.
 fn plan(server: &LiveKitServer, tracks: &[&str]) -> TracksPlan {
     plan_at(&server.ws_url(), server, tracks)
 }
@@ -115,7 +115,7 @@ fn plan_at(url: &str, server: &LiveKitServer, tracks: &[&str]) -> TracksPlan {
     }
 }
 
-/// Waits for something, in steps in which the room goes on.
+/// Waits for a condition; the room runs meanwhile.
 async fn until(what: &str, seen: &Seen, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
@@ -124,16 +124,17 @@ async fn until(what: &str, seen: &Seen, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Frames as the units in them: how those are marked off is nobody's payload.
+/// Frames as units, without their delimiters.
 fn units(frames: &[Arc<[u8]>], codec: Codec) -> Vec<Vec<Vec<u8>>> {
     frames.iter().map(|frame| units_of(frame, codec)).collect()
 }
 
-/// What was received is a stretch of what was sent: in order, nothing changed, nothing missing.
+/// Asserts that the received frames are a range of the sent ones: in order, unchanged, without
+/// gaps.
 #[track_caller]
 fn assert_all_of(sent: &[Arc<[u8]>], received: &[Arc<[u8]>], what: Codec) {
     let (sent, received) = (units(sent, what), units(received, what));
-    // Frames are sent again and again, so that the first one was sent at several places.
+    // Frames are sent repeatedly, so the first one was sent at several places.
     let starts = (0..sent.len()).filter(|at| sent[*at] == received[0]);
     let alike =
         |start: usize| sent[start..].iter().zip(&received).take_while(|(sent, got)| sent == got).count();
@@ -145,7 +146,7 @@ fn assert_all_of(sent: &[Arc<[u8]>], received: &[Arc<[u8]>], what: Codec) {
     );
 }
 
-/// Has a client in a room with a track of a codec until three seconds of it have arrived.
+/// Keeps a client in a room with a track of a codec until three seconds of it have arrived.
 async fn check_arrives(codec: Codec) {
     let server = LiveKitServer::shared();
     let publisher = Publisher::join(server, own_room(), "painter", codec);
@@ -189,10 +190,10 @@ async fn h264_arrives_as_it_was_published() {
     check_arrives(Codec::H264).await;
 }
 
-/// Frames in the simplest of files, which says nothing of what is in them.
+/// Writes frames as IVF, the simplest container.
 fn ivf(frames: &[Arc<[u8]>]) -> Vec<u8> {
     let mut file = b"DKIF\0\0\x20\0VP90".to_vec();
-    // A size that decoders do not look at; 30 frames a second.
+    // Decoders ignore this size; 30 fps.
     file.extend([16, 0, 16, 0]);
     for number in [30u32, 1, frames.len() as u32, 0] {
         file.extend(number.to_le_bytes());
@@ -205,7 +206,7 @@ fn ivf(frames: &[Arc<[u8]>]) -> Vec<u8> {
     file
 }
 
-/// How many frames ffmpeg shows of these that are larger than the smallest, and the sizes of all.
+/// Number of frames larger than the smallest that ffmpeg shows, and the sizes of all.
 fn larger_of(frames: &[Arc<[u8]>]) -> (usize, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("layers.ivf");
@@ -232,8 +233,8 @@ fn every_decoder_shows_the_largest_of_a_browsers_spatial_layers() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let client = RoomClient::join(&plan, Box::new(seen.clone())).await.unwrap();
-        // Key frames have all layers, others the largest alone. How many layers there are, the browser and the server say: on a busy
-        // machine fewer, until it is calmer.
+        // Key frames have all layers, others only the largest. Browser and server choose the number
+        // of layers: on a busy machine fewer, until it is calmer.
         let mut next = 0;
         let is_larger = || {
             if seen.after_layers() <= 45 || seen.count() < next {
@@ -245,8 +246,8 @@ fn every_decoder_shows_the_largest_of_a_browsers_spatial_layers() {
         until("frames of a larger layer arrive", &seen, is_larger).await;
         client.leave().await;
     });
-    // The smaller layers of a key frame are frames to be shown, at the same time as the largest: ffmpeg shows each. Without an index
-    // it shows nothing but the smallest.
+    // The smaller layers of a key frame are frames with the same time as the largest: ffmpeg shows
+    // each. Without an index it shows only the smallest.
     let (larger, shown) = larger_of(&seen.frames());
     assert!(larger > 20, "{larger} of {}: {shown:?}", shown.len());
 }
@@ -255,7 +256,8 @@ fn every_decoder_shows_the_largest_of_a_browsers_spatial_layers() {
 async fn a_media_section_is_used_again_and_again_and_loses_nothing() {
     let _slot = slots::light();
     let server = LiveKitServer::shared();
-    // Two participants, so that their packets are counted from different numbers: one of the two ways is down.
+    // Two participants, so that their packets have different numbers: one of the two directions is
+    // down.
     let painters = ["left", "right"].map(|name| Publisher::join(server, own_room(), name, Codec::Vp8));
     let sids = tokio::task::block_in_place(|| {
         painters.each_ref().map(|painter| painter.publish(Codec::Vp8, Codec::Vp8.frames()))
@@ -276,8 +278,9 @@ async fn a_media_section_is_used_again_and_again_and_loses_nothing() {
     }
     for turn in 0..8 {
         let (sid, painter) = (&sids[turn % 2], &painters[turn % 2]);
-        // The section is free when frames have stopped; then the other one gets it. They have not where this program, or who paints,
-        // stood still for a while: so many looks find none, and frames that nobody gets are sent meanwhile.
+        // The section is free when its frames have stopped; then the other track gets it. If this
+        // program, or the publisher, stalled for a while, they have not stopped, and frames without
+        // a receiver are sent meanwhile.
         let painted = || painters.iter().zip(&sids).map(|(painter, sid)| painter.sent(sid).len()).min();
         let mut last = (seen.count(), 0, painted());
         until("nobody paints", &seen, || {
@@ -312,10 +315,10 @@ async fn a_lost_websocket_and_a_new_session_end_nothing() {
     proxy.cut();
     let before = seen.count();
     until("frames go on", &seen, || seen.count() > before + 100).await;
-    // Nothing was lost: media goes its own way.
+    // Nothing was lost: media has its own connection.
     assert_all_of(&publisher.sent(&sid), &seen.frames(), Codec::Opus);
     assert_eq!(seen.events(), ["found singer", "started singer"]);
-    // Signalling works again: news come.
+    // Signalling works again: events arrive.
     publisher.mute(&sid, true);
     until("news come", &seen, || seen.events().iter().any(|event| event == "muted")).await;
     publisher.mute(&sid, false);

@@ -1,4 +1,5 @@
-//! Rooms from which everybody goes, into which somebody comes back, which close early, and of which another recorder takes over.
+//! End of rooms: everybody leaves, somebody returns, rooms close early, and another recorder takes
+//! over.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -22,31 +23,31 @@ use crate::support::stores::Store;
 use crate::support::stores::seaweedfs::SeaweedFs;
 use crate::support::webhook_receiver::WebhookReceiver;
 
-/// A room's answers, on a busy machine.
+/// Deadline for a room's answers on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 const ANN: u32 = 440;
 const BEN: u32 = 660;
 
-/// Somebody who sounds a tone, once the recorder is subscribed to it.
-fn sings(recorder: &mut Recorder, identity: &str, hertz: u32) -> Publisher {
+/// A participant who publishes a tone, once the recorder is subscribed to it.
+fn publish_tone_to(recorder: &mut Recorder, identity: &str, hertz: u32) -> Publisher {
     let publisher = Publisher::join(LiveKitServer::shared(), own_room(), identity, Codec::Opus);
     let sid = publisher.publish(Codec::Opus, Codec::Opus.tone(hertz, 0.3));
-    recorder.until_said(&format!("subscribed track=\"{sid}\""));
+    recorder.until_logged(&format!("subscribed track=\"{sid}\""));
     publisher
 }
 
-/// How many tenths of a second of a stretch have a tone.
+/// Number of tenths of a second with a tone in a range.
 fn tenths(samples: &[f32], hertz: u32, (from, to): (f64, f64)) -> usize {
     let place = |at: f64| ((at.max(0.0) * audio::RATE) as usize).min(samples.len());
     let pieces = samples[place(from)..place(to.max(from))].chunks_exact((audio::RATE / 10.0) as usize);
     pieces.filter(|piece| audio::level(piece, f64::from(hertz)) > 0.05).count()
 }
 
-/// The room is empty for a while and goes on; somebody comes late; then everybody leaves, and the server closes the room some time after
-/// that. All of it is in the recording, and nothing more.
+/// The room is empty for a while and continues; somebody joins late; then everybody leaves, and the
+/// server closes the room some time later. All of it is in the recording, and nothing more.
 #[test]
 fn a_room_that_is_left_is_recorded_until_its_server_closes_it() {
-    /// From the last one's leaving to the end of the room. Somebody comes back within it, also on a busy machine.
+    /// Departure timeout of the room. Somebody returns within it, also on a busy machine.
     const DEPARTURE: f64 = 10.0;
     let _slot = slots::encoder();
     let (livekit, store) = (LiveKitServer::shared(), SeaweedFs::shared());
@@ -60,19 +61,19 @@ fn a_room_that_is_left_is_recorded_until_its_server_closes_it() {
         &["--segment-duration", "2s", "--storage", "storage.yaml"],
     ];
     let mut recorder = Recorder::start_with(dir.path(), &arguments.concat(), |weir| livekit.reached_by(weir));
-    let ann = sings(&mut recorder, "ann", ANN);
+    let ann = publish_tone_to(&mut recorder, "ann", ANN);
     recorder.until_written(5_000);
     let begun = SystemTime::now();
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let alone = SystemTime::now();
     drop(ann);
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.run_for(Duration::from_secs(3));
     let again = SystemTime::now();
-    let ann = sings(&mut recorder, "ann", ANN);
-    recorder.runs_for(Duration::from_secs(2));
+    let ann = publish_tone_to(&mut recorder, "ann", ANN);
+    recorder.run_for(Duration::from_secs(2));
     let late = SystemTime::now();
-    let ben = sings(&mut recorder, "ben", BEN);
-    recorder.runs_for(Duration::from_secs(3));
+    let ben = publish_tone_to(&mut recorder, "ben", BEN);
+    recorder.run_for(Duration::from_secs(3));
     let empty = SystemTime::now();
     drop((ann, ben));
     let ended = recorder.finish(UPLOADED_WITHIN).complete();
@@ -87,7 +88,8 @@ fn a_room_that_is_left_is_recorded_until_its_server_closes_it() {
     let [begun, alone, again, late, empty, over] = moments.map(|moment| placed(&ended, moment));
     let told = ended.info["fileResults"][0]["duration"].as_str().unwrap().parse::<f64>().unwrap() / 1e9;
     for (name, length) in [("told", told), ("file", Probe::of(&file).duration)] {
-        // A server looks each second whether a room is to be closed. Nobody's coming late makes it longer than it took.
+        // A server checks once a second whether to close a room. A participant who is late does not
+        // make it longer than measured.
         assert!(
             (empty + DEPARTURE - 3.0..over + 3.0).contains(&length),
             "{name}: {length:.2} s of {over:.2} s"
@@ -99,7 +101,7 @@ fn a_room_that_is_left_is_recorded_until_its_server_closes_it() {
         let length = samples.len() as f64 / audio::RATE;
         assert!((length - told).abs() < 2.0, "{}: {length:.2} s, told {told:.2} s", path.display());
         let tenths = |hertz: u32, from: f64, to: f64| tenths(&samples, hertz, (from, to));
-        // A second after each change it is as it stays; a busy machine leaves holes in what is heard.
+        // Levels are steady a second after each change; a busy machine leaves gaps.
         let heard = [(ANN, begun, alone), (ANN, again, late), (ANN, late, empty), (BEN, late, empty)];
         for (hertz, from, to) in heard {
             let found = tenths(hertz, from, to);
@@ -118,10 +120,10 @@ fn a_room_that_is_left_is_recorded_until_its_server_closes_it() {
     }
 }
 
-/// Room for several recordings, whatever else the machine does.
+/// Room for several recordings, whatever the load of the machine.
 const ROOM_FOR_ALL: (&str, &str) = ("LIVEKIT_CPU_REQUEST", "64");
 
-/// Somebody is there who publishes nothing.
+/// A participant who publishes nothing is in the room.
 #[test]
 fn a_room_that_closes_before_anything_is_published_aborts_its_recordings() {
     let _slot = slots::encoder();
@@ -160,7 +162,7 @@ fn a_room_that_closes_before_anything_is_published_aborts_its_recordings() {
             livekit.look_into_log(|log| log.lines().any(is_there)).then_some(())
         });
     }
-    // Longer than a recording waits that begins by itself.
+    // Longer than the wait of a recording that begins by itself.
     std::thread::park_timeout(Duration::from_secs(2));
     for id in &ids {
         assert_eq!(weir.callers().info(id)["status"], "EGRESS_STARTING");
@@ -188,7 +190,8 @@ fn a_room_that_closes_before_anything_is_published_aborts_its_recordings() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Another recorder that comes into the room for the same egress has it from then on: the first one is thrown out by the server.
+/// Another recorder joins the room for the same egress and owns it from then on: the server evicts
+/// the first one.
 #[test]
 fn an_evicted_recorder_reports_and_uploads_nothing_more() {
     let _slot = slots::encoder();
@@ -219,7 +222,7 @@ fn an_evicted_recorder_reports_and_uploads_nothing_more() {
 
     // Its identity is the egress's id.
     let twin = Publisher::join(&livekit, own_room(), &id, Codec::Opus);
-    // Until then it may store segments that were complete before.
+    // Until then it may upload segments that were complete before.
     weir.until_logged("it is evicted", |line| line.contains("another recorder has its egress"));
     let stored = store.list(&bucket);
     let service = weir.pid();

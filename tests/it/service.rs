@@ -1,12 +1,12 @@
-//! The service as a program: what callers ask, what recorders and services that die leave, and how it ends.
+//! The service as a program: its calls, the remains of killed recorders and services, and its end.
 
 pub(crate) mod bus;
 mod frame_grid;
 mod health;
+mod limits;
 mod own_ports;
 mod pressure;
 mod takeover;
-mod terms;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -28,10 +28,10 @@ use crate::support::stores::Store;
 use crate::support::stores::seaweedfs::SeaweedFs;
 use crate::support::tool::{Tool, command};
 
-/// For whatever takes as long as the machine's load says.
+/// Deadline for everything that depends on the machine's load.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A recording of the clock into a file of a directory.
+/// A recording of the clock page into a file of a directory.
 fn clock(pages: &PageServer, file: &Path) -> Value {
     json!({
         "url": pages.url("/pages/clock.html"),
@@ -46,12 +46,12 @@ struct Recording {
     id: String,
     file: PathBuf,
     pages: PageServer,
-    // Gone after all that writes to it.
+    // Dropped after everything that writes to it.
     dir: TempDir,
 }
 
 impl Recording {
-    /// Returns when it records.
+    /// Returns once it records.
     fn begin(configuration: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pages = PageServer::start();
@@ -63,7 +63,7 @@ impl Recording {
     }
 }
 
-/// The recorder that a service started.
+/// The process of the service's one recorder.
 fn recorder_of(service: &mut Serve) -> i32 {
     let pid = service.pid();
     service.until("a recorder runs", PATIENCE, |_| {
@@ -74,25 +74,26 @@ fn recorder_of(service: &mut Serve) -> i32 {
     })
 }
 
-/// Bytes of a recording from which something can be recovered: four seconds.
+/// Bytes of a recoverable recording: four seconds.
 const ENOUGH: u64 = 400_000;
-/// Bytes of a recording of two seconds, which may be longer on a busy machine, but not shorter than one.
+/// Bytes of a recording of two seconds, which may be longer on a busy machine, but not shorter than
+/// one.
 const SOME: u64 = 200_000;
 
-/// Waits until so much is written.
+/// Waits until `bytes` are written.
 fn until_written(service: &mut Serve, dir: &Path, id: &str, bytes: u64) {
     let work = cell(dir, id);
     service.until("media is written", PATIENCE, |_| (size_of(&work) > bytes).then_some(()));
 }
 
-/// Waits until it is told that an egress failed, and until its files are recovered: what takes more than eight seconds comes after the
-/// report.
+/// Waits until an egress is reported as failed, and its files are recovered: a recovery of more
+/// than eight seconds ends after the report.
 fn until_recovered(service: &mut Serve, id: &str) -> Value {
     let info = service.until_over(id, PATIENCE);
     if !details(&info).contains("recovered: ") {
         assert!(details(&info).contains("kept for recovery: "), "{info}");
-        let is_told = |line: &str| line.contains("recovered") && line.contains("recovery=");
-        service.until_logged("its files are recovered", is_told);
+        let is_notified = |line: &str| line.contains("recovered") && line.contains("recovery=");
+        service.until_logged("its files are recovered", is_notified);
     }
     info
 }
@@ -101,7 +102,7 @@ fn is_there(pid: i32) -> bool {
     processes::all().iter().any(|seen| seen.pid == pid)
 }
 
-/// Waits until a recorder that nobody attends has ended.
+/// Waits for the exit of a recorder without a service.
 #[track_caller]
 fn until_gone(recorder: i32) {
     let end = Instant::now() + PATIENCE;
@@ -115,7 +116,7 @@ fn until_gone(recorder: i32) {
 #[track_caller]
 fn kill_both(mut service: Serve) {
     let recorder = recorder_of(&mut service);
-    // It would end by itself, and well, if there was time between the two.
+    // The recorder would finish by itself if there was time between the two kills.
     kill(Pid::from_raw(recorder), Signal::SIGSTOP).unwrap();
     service.signal(Signal::SIGKILL);
     kill(Pid::from_raw(recorder), Signal::SIGKILL).unwrap();
@@ -128,8 +129,8 @@ fn details(info: &Value) -> &str {
     info["details"].as_str().unwrap_or_default()
 }
 
-/// Why it ended. Nothing may stand behind it but what a busy machine cost: frames that it dropped, and moments in which something stood
-/// still.
+/// Asserts the reason of the end. Nothing else may be in the details except for the cost of a busy
+/// machine: dropped frames, and stalls.
 #[track_caller]
 fn end_reason(info: &Value) -> &str {
     let mut notes = details(info).split("; ");
@@ -151,7 +152,7 @@ fn a_recording_is_started_listed_and_stopped() {
     let pages = PageServer::start();
     let mut service = Serve::start(dir.path(), "");
     let file = dir.path().join("out/clock.mp4");
-    // Answered before anything is recorded: livekit-server asks again after 10 s.
+    // Answered before anything is recorded: livekit-server repeats the request after 10 s.
     let id = service.callers().start(&clock(&pages, &file));
     let recorder = recorder_of(&mut service);
     service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
@@ -237,7 +238,7 @@ fn a_killed_recorder_is_reported_and_recovered() {
     assert_decodable(&file);
     assert!(Probe::of(&file).duration >= 1.0, "what was written is there");
 
-    // The service goes on.
+    // The service continues.
     let other = dir.path().join("other.mp4");
     let next = service.start_when_there_is_room(&clock(&pages, &other));
     service.until_status(&next, &["EGRESS_ACTIVE"], PATIENCE);
@@ -263,7 +264,7 @@ fn the_next_service_recovers_and_reports_after_both_are_killed() {
     assert!(!cell(dir.path(), &id).exists());
 }
 
-/// Its file begins with zeros, as a power cut may leave it.
+/// Its file begins with zeros, as after a power cut.
 #[test]
 fn unreadable_media_is_kept_by_each_next_service() {
     let _slot = slots::encoder();
@@ -299,9 +300,9 @@ fn a_drain_takes_no_more_work_and_waits_for_what_is_recorded() {
         (refused.message == "server is shutting down").then_some(refused)
     });
     assert_eq!(refused.code, "unavailable");
-    // Whoever stops a service often signals all of its processes.
+    // Service managers often signal all processes of a service.
     kill(Pid::from_raw(recorder_of(&mut service)), Signal::SIGTERM).unwrap();
-    // Nothing tells that nothing happens.
+    // There is no event for the absence of a change.
     std::thread::park_timeout(Duration::from_secs(1));
     assert_eq!(service.callers().info(&id)["status"], "EGRESS_ACTIVE", "{}", service.log());
     let begin = Instant::now();
@@ -347,7 +348,8 @@ fn of_many_requests_at_once_only_those_that_fit_are_recorded() {
     for (answer, took) in &answers {
         let Err(refused) = answer else { continue };
         assert_eq!((&*refused.code, &*refused.message), ("unavailable", "not enough CPU"));
-        // Two pages are opened at the same time. If it waited for room, it would wait until the call is given up, after 180 s.
+        // Two pages are opened at the same time. If the service waited for room, it would wait
+        // until the call times out, after 180 s.
         assert!(*took < Duration::from_secs(90), "a refusal waits for nothing: {took:?}");
     }
     for id in &started {
@@ -390,7 +392,8 @@ fn a_session_limit_ends_a_recording_as_such() {
     service.end();
 }
 
-/// Of all that a recording with a file writes; what there is of it by then is finished and uploaded.
+/// The limit counts everything that a recording with a file writes; the media so far is finalized
+/// and uploaded.
 #[test]
 fn a_file_that_reaches_its_size_ends_a_recording_whose_outputs_are_uploaded() {
     const MOST: u64 = 300_000;
@@ -419,7 +422,7 @@ fn a_file_that_reaches_its_size_ends_a_recording_whose_outputs_are_uploaded() {
     assert_decodable(&out.join("hls/clock.m3u8"));
     let size = |path: &Path| path.metadata().unwrap().len();
     assert_eq!(info["file_results"][0]["size"], size(&file).to_string(), "{info}");
-    // How much is written is looked at from time to time.
+    // The written size is polled.
     let all: u64 = keys.iter().map(|key| size(&out.join(key))).sum();
     assert!((MOST / 2..MOST * 20).contains(&all), "{all} bytes: {keys:?}");
     service.end();
@@ -509,7 +512,7 @@ fn a_failed_starts_evidence_is_kept_and_reported_once() {
     let info = service.until_over(&id, PATIENCE);
     assert_eq!((&info["status"], &info["error_code"]), (&json!("EGRESS_FAILED"), &json!(400)), "{info}");
     let kept = cell(dir.path(), &id).join(&id);
-    // Logs say where.
+    // Logs contain the location.
     assert!(details(&info).contains(&format!("kept: {id}")), "{info}");
     assert!(!details(&info).contains("/recordings/"), "{info}");
     service.until("it is told", PATIENCE, |_| cell(dir.path(), &id).join("told").exists().then_some(()));

@@ -1,6 +1,7 @@
-//! Tests that take real minutes: `make soak` runs them, one after the other, and `make test` does not.
+//! Tests that take real minutes: `make soak` runs them one after the other, and `make test` does
+//! not run them.
 //!
-//! `docs/testing.md` says when they last passed.
+//! `docs/testing.md` has the date of their last run.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::layout;
-use crate::support::measure::frames::{Still, colour_distance, frames};
+use crate::support::measure::frames::{Snapshot, colour_distance, frames};
 use crate::support::measure::{Probe, assert_decodable};
 use crate::support::recorder::{Recorder, page};
 use crate::support::slots;
@@ -14,7 +14,7 @@ fn a_static_page_is_recorded_at_full_length() {
     check_still(4, 10, 13);
 }
 
-/// Records a page that paints nothing from `stop` to `resume`, for `length`, all in seconds.
+/// Records a page that does not paint from `stop` to `resume`, for `length`, all in seconds.
 #[track_caller]
 pub(super) fn check_still(stop: u32, resume: u32, length: u32) {
     let (still, length) = (f64::from(resume - stop), f64::from(length));
@@ -30,42 +30,43 @@ pub(super) fn check_still(stop: u32, resume: u32, length: u32) {
     assert!((recorded - length).abs() <= 1.0, "{recorded} s");
 
     let all = frames(&path, &layout::clock());
-    // A busy host tears frames of the parts that move.
+    // A busy host tears frames of the moving parts.
     let count = all.len();
     let all: Vec<_> = all.into_iter().filter(|frame| !frame.torn() && frame.wall.is_some()).collect();
     assert!(all.len() * 3 >= count * 2, "{} of {count} frames can be read", all.len());
-    // The still part: from the last picture before the longest run of one counter, to the first after it.
+    // The static part: from the last frame before the longest run of one counter, to the first
+    // after it.
     let resumed =
         (1..all.len()).rfind(|&i| millis(&all[i]) - millis(&all[i - 1]) > still * 500.0).expect("a pause");
     let stopped = all[..resumed].iter().position(|p| p.counters == all[resumed - 1].counters).unwrap();
     let pause = all[resumed].pts - all[stopped].pts;
-    // A busy machine begins to record when the page stands still already.
+    // On a busy machine the recording begins when the page is already static.
     assert!(pause > still / 3.0 && pause < still + 3.0, "{pause} s still");
 
-    // While nothing is drawn, the last picture is repeated now and then, at least once in a second.
+    // During the pause, the last frame is repeated at least once per second.
     let gaps = all.windows(2).map(|pair| pair[1].pts - pair[0].pts);
     let longest = gaps.fold(0.0, f64::max);
     assert!(longest <= 4.0, "{longest} s without a frame");
     let keys: Vec<f64> = all.iter().filter(|frame| frame.key).map(|frame| frame.pts).collect();
     let apart = keys.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
-    // Ten seconds; where the encoder drops one, the next one is a key frame.
+    // Ten seconds; if the encoder drops one, the next one is a key frame.
     assert!(apart <= 13.0, "key frames {apart} s apart: {keys:?}");
 
-    // The next picture is shown when it was drawn: after the pause it is no later than before.
+    // The next frame has its drawing time: after the pause it is no later than before.
     let delay = |i: usize| all[i].pts - millis(&all[i]) / 1000.0;
-    // What stood there when the recording began was drawn earlier.
+    // The frame at the start of the recording was drawn earlier.
     let late = if stopped > 0 { delay(resumed) - delay(stopped) } else { 0.0 };
     assert!(late.abs() < 3.0, "{late} s late");
 
-    // Seeking into the middle of the pause finds the picture that stood there.
-    let middle = Still::at(&path, all[stopped].pts + still / 2.0);
+    // Seeking into the middle of the pause finds the frame of that time.
+    let middle = Snapshot::at(&path, all[stopped].pts + still / 2.0);
     for (region, colour) in layout::clock_patches() {
         let seen = middle.colour(region);
         assert!(colour_distance(seen, colour) <= 8, "{colour:?} is seen as {seen:?}");
     }
 }
 
-/// When the page drew a picture.
+/// Drawing time of a frame.
 fn millis(frame: &crate::support::measure::frames::Frame) -> f64 {
     f64::from(frame.wall.expect("readable"))
 }

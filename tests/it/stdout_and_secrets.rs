@@ -1,4 +1,4 @@
-//! Results that can't be printed are errors, and no error shows a secret that was typed.
+//! Unprintable results are errors, and no error shows a secret from the command line.
 
 use std::fs::File;
 use std::process::Stdio;

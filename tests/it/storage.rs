@@ -1,4 +1,4 @@
-//! Recordings on real storage servers: everything arrives, is what was recorded, and its result says so.
+//! Recordings to real storage servers: every file arrives unchanged, and the result names it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,22 +14,22 @@ use crate::support::stores::fake_gcs::FakeGcs;
 use crate::support::stores::seaweedfs::SeaweedFs;
 use crate::support::stores::{Store, config_yaml};
 
-/// For whatever takes as long as the machine's load says.
+/// Deadline for everything that depends on the machine's load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// For a recording, and its uploads, which may be tried again until they are given up.
+/// Deadline for a recording and its uploads, which may be retried until they are given up.
 pub(crate) const UPLOADED_WITHIN: Duration = Duration::from_secs(240);
 
-/// Seconds that are recorded.
+/// Length of the recording in seconds.
 const LENGTH: f64 = 4.0;
 
-/// What is recorded: small, so that a server at a kilobyte a second can be waited for.
+/// Options for a small recording, so that a server at a kilobyte per second can be awaited.
 const SMALL: [&str; 8] =
     ["--size", "320x180", "--fps", "15", "--video-bitrate", "150", "--segment-duration", "1s"];
 
-/// A storage configuration that does not try again for long. How long a request may take is left as it is: a busy store takes some
-/// seconds for one.
-pub(crate) fn impatient(mut storage: Value) -> Value {
+/// A storage configuration with short retries. The timeout of a request is unchanged: a busy
+/// storage takes some seconds for one.
+pub(crate) fn with_short_retries(mut storage: Value) -> Value {
     if let Some(s3) = storage.get_mut("s3") {
         s3["max_retries"] = json!(2);
         s3["max_retry_delay"] = json!("200ms");
@@ -37,12 +37,12 @@ pub(crate) fn impatient(mut storage: Value) -> Value {
     storage
 }
 
-/// Writes what `--storage` reads.
+/// Writes the file for `--storage`.
 pub(crate) fn write_storage(dir: &Path, storage: &Value, backup: Option<&Value>) {
     std::fs::write(dir.join("storage.yaml"), config_yaml(storage, backup)).unwrap();
 }
 
-/// Begins to record a file, segments and images to what `storage.yaml` says.
+/// Starts to record a file, segments and images to the storage in `storage.yaml`.
 pub(crate) fn record(dir: &Path, more: &[&str]) -> Recorder {
     record_for(dir, "4s", more)
 }
@@ -68,7 +68,7 @@ pub(crate) fn record_for(dir: &Path, time: &str, more: &[&str]) -> Recorder {
     Recorder::start(dir, &[&outputs[..], &SMALL, &["--duration", time], more].concat())
 }
 
-/// Takes everything out of a bucket into a directory.
+/// Downloads a whole bucket into a directory.
 pub(crate) fn download(store: &impl Store, bucket: &str, dir: &Path) -> BTreeSet<String> {
     let keys = store.list(bucket);
     for key in &keys {
@@ -79,7 +79,8 @@ pub(crate) fn download(store: &impl Store, bucket: &str, dir: &Path) -> BTreeSet
     keys.into_iter().collect()
 }
 
-/// Asserts that a bucket holds a recording whole, below a prefix; gives its keys without that.
+/// Asserts that a bucket has a complete recording below a prefix; returns its keys without the
+/// prefix.
 pub(crate) fn assert_whole(store: &impl Store, bucket: &str, prefix: &str) -> BTreeSet<String> {
     let dir = tempfile::tempdir().unwrap();
     let keys = download(store, bucket, dir.path());
@@ -113,7 +114,7 @@ pub(crate) fn assert_whole(store: &impl Store, bucket: &str, prefix: &str) -> BT
     keys
 }
 
-/// Asserts that nothing is left on the disk but what the test put there.
+/// Asserts that nothing is left on the disk but the test's own files.
 #[track_caller]
 pub(crate) fn assert_nothing_here(dir: &Path) {
     let left: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -121,7 +122,7 @@ pub(crate) fn assert_nothing_here(dir: &Path) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Asserts that none of a configuration's secrets was told.
+/// Asserts that no secret of a configuration was printed.
 #[track_caller]
 fn assert_discreet(ended: &Ended, storage: &Value) {
     let secrets = ["access_key", "secret", "account_key", "password"];
@@ -188,7 +189,7 @@ fn s3_gets_every_file_with_the_requested_settings() {
     assert_eq!(segments["segmentCount"], count.to_string());
     assert!(info.get("backupStorageUsed").is_none());
 
-    // One beside each output, of one content.
+    // One beside each output, with the same content.
     let id = info["egressId"].as_str().unwrap();
     assert_eq!(info["manifestLocation"], format!("{place}/talks/{id}.json"));
     let manifests: Vec<Vec<u8>> =
@@ -232,7 +233,7 @@ fn azure_gets_everything() {
     assert_eq!(store.head(&container, "hls/talk_00000.ts").unwrap().content_type, "video/mp2t");
 }
 
-/// A signed link is one that works without keys.
+/// A signed link works without keys.
 #[test]
 fn signed_links_open_what_they_name() {
     let _slot = slots::encoder();
@@ -254,7 +255,7 @@ fn signed_links_open_what_they_name() {
     assert!(answer.body.starts_with(b"OggS"));
 }
 
-/// Records one long segment until some of it is at the store.
+/// Records one long segment until a part of it is at the storage.
 pub(crate) fn long_segment(dir: &Path, store: &SeaweedFs, bucket: &str) -> Recorder {
     let noise = page("noise.html");
     let arguments = [
@@ -278,7 +279,7 @@ pub(crate) fn long_segment(dir: &Path, store: &SeaweedFs, bucket: &str) -> Recor
     recorder
 }
 
-/// Waits until an upload in parts has been begun.
+/// Waits until a multipart upload has begun.
 #[track_caller]
 fn until_begun(store: &SeaweedFs, bucket: &str) {
     let end = Instant::now() + PATIENCE;
@@ -288,7 +289,7 @@ fn until_begun(store: &SeaweedFs, bucket: &str) {
     }
 }
 
-/// What only grows is at the store before it is over.
+/// An append-only file is uploaded while it grows.
 #[test]
 fn a_long_segment_is_sent_while_it_is_recorded() {
     let _slot = slots::browser();
@@ -308,7 +309,7 @@ fn a_long_segment_is_sent_while_it_is_recorded() {
     assert_decodable(&path);
 }
 
-/// A request says where it goes by itself, and a local manifest stands beside a local file.
+/// A request has its own storage, and a local manifest is beside a local file.
 #[test]
 fn the_storage_of_a_request_is_nearer_than_that_of_the_file() {
     let _slot = slots::encoder();
@@ -366,7 +367,7 @@ fn a_storage_file_that_is_wrong_is_refused_with_its_line() {
     assert_eq!(missing.status.code(), Some(2), "{}", missing.stderr);
 }
 
-/// An MP3's first frame says how many follow, and is written last.
+/// An MP3's first frame contains the number of frames, and is written last.
 #[test]
 fn a_head_that_is_written_last_arrives_as_it_is_in_the_end() {
     use std::os::unix::fs::FileExt;
@@ -399,7 +400,8 @@ fn a_head_that_is_written_last_arrives_as_it_is_in_the_end() {
         });
         uploader.look();
         until_begun(store, &bucket);
-        // As a muxer does: it goes on at the end, and writes over the head last. What is being read stays there.
+        // As a muxer does: it appends, and overwrites the head last. A reader keeps what it is
+        // reading.
         let file = std::fs::OpenOptions::new().write(true).open(&local).unwrap();
         file.write_all_at(&content[30 << 20..], 30 << 20).unwrap();
         file.write_all_at(&content[..400], 0).unwrap();

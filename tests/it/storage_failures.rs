@@ -1,4 +1,4 @@
-//! Storage that fails: after each fault nothing is lost, and the result tells the truth.
+//! Storage failures: no fault loses anything, and the result is true.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,8 +7,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::storage::{
-    PATIENCE, UPLOADED_WITHIN, assert_nothing_here, assert_whole, impatient, long_segment, record,
-    record_for, write_storage,
+    PATIENCE, UPLOADED_WITHIN, assert_nothing_here, assert_whole, long_segment, record, record_for,
+    with_short_retries, write_storage,
 };
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::forward_proxy::ForwardProxy;
@@ -18,7 +18,8 @@ use crate::support::stores::Store;
 use crate::support::stores::seaweedfs::SeaweedFs;
 use crate::support::tool::with_clock_ahead;
 
-/// A store behind a proxy, and a directory whose `storage.yaml` leads there. Buckets, proxy and directory are this test's own.
+/// A storage behind a proxy, and a directory whose `storage.yaml` points there. Bucket, proxy and
+/// directory belong to one test.
 struct Fixture {
     dir: tempfile::TempDir,
     store: &'static SeaweedFs,
@@ -33,16 +34,16 @@ impl Fixture {
         let (bucket, backup) = (store.bucket("recordings"), store.bucket("backup"));
         let proxy = FaultProxy::to(store.addr());
         let dir = tempfile::tempdir().unwrap();
-        write_storage(dir.path(), &impatient(store.storage_at(proxy.addr(), &bucket)), None);
+        write_storage(dir.path(), &with_short_retries(store.storage_at(proxy.addr(), &bucket)), None);
         Self { dir, store, bucket, backup, proxy }
     }
 
-    /// The store and its own bucket, reached directly.
+    /// The storage with its own bucket, reached directly.
     fn storage(&self) -> Value {
         self.store.storage(&self.bucket)
     }
 
-    /// The keys of the segments that are stored.
+    /// The keys of the uploaded segments.
     fn segments(&self) -> Vec<String> {
         let mut keys = self.store.list(&self.bucket);
         keys.retain(|key| key.ends_with(".ts"));
@@ -53,8 +54,9 @@ impl Fixture {
         self.dir.path()
     }
 
-    /// Asserts that a recording failed for its storage, that this was told, and that all of it is on the disk; then heals
-    /// the store and asserts that `weir recover` brings everything there.
+    /// Asserts that a recording failed because of its storage, that this was reported, and that all
+    /// its files are on the disk; then heals the storage and asserts that `weir recover` uploads
+    /// everything.
     #[track_caller]
     fn assert_kept_and_recovered(&self, ended: &Ended, words: &[&str]) {
         assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
@@ -91,16 +93,16 @@ impl Fixture {
     }
 }
 
-/// The end of a recording does not wait for a storage that is away.
+/// The end of a recording does not wait for an unavailable storage.
 const NO_PATIENCE: [&str; 2] = ["--upload-patience", "0"];
 
-/// Records to a store that has a fault from beginning to end.
+/// Records to a storage with a fault from beginning to end.
 #[track_caller]
 fn check_fault(fault: Fault, words: &[&str]) {
     let fixture = Fixture::new();
-    // These leave requests without an answer, which are waited for.
+    // These leave requests without an answer, which time out.
     if matches!(fault, Fault::Stall { .. } | Fault::Slow { .. }) {
-        let mut storage = impatient(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
+        let mut storage = with_short_retries(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
         storage["request_timeout"] = json!("4s");
         write_storage(fixture.dir(), &storage, None);
     }
@@ -149,7 +151,7 @@ fn a_storage_that_cuts_every_upload_at_99_percent_loses_nothing() {
 fn a_storage_that_fails_once_gets_everything() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
-    // Two requests in a row, which is what one upload is tried.
+    // Two requests in a row: the attempts of one upload.
     fixture.proxy.set(Fault::Status { code: 503, requests: 1 });
     let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN).complete();
     assert!(!ended.info["details"].as_str().unwrap().contains("storage away"), "{}", ended.info);
@@ -160,13 +162,13 @@ fn a_storage_that_fails_once_gets_everything() {
 fn a_storage_that_fails_for_a_while_gets_everything_in_the_end() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
-    // Away from the first segment on. What failed is tried again after 5 s.
+    // Unavailable from the first segment on. A failed upload is retried after 5 s.
     fixture.proxy.set(Fault::Refused);
     let mut recorder = record_for(fixture.dir(), "600s", &[]);
-    recorder.until_said("can't be stored now");
-    recorder.runs_for(Duration::from_secs(3));
+    recorder.until_logged("can't be stored now");
+    recorder.run_for(Duration::from_secs(3));
     fixture.proxy.set(Fault::None);
-    recorder.until_said("stored again");
+    recorder.until_logged("stored again");
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(UPLOADED_WITHIN).complete();
     let details = ended.info["details"].as_str().unwrap();
@@ -186,7 +188,7 @@ fn a_storage_that_returns_soon_after_the_end_gets_everything() {
     let fixture = Fixture::new();
     fixture.proxy.set(Fault::Status { code: 503, requests: u64::MAX });
     let mut recorder = record(fixture.dir(), &[]);
-    recorder.until_said("upload failed, trying again");
+    recorder.until_logged("upload failed, trying again");
     fixture.proxy.set(Fault::None);
     let ended = recorder.finish(UPLOADED_WITHIN).complete();
     assert!(ended.info["details"].as_str().unwrap().contains("storage back at "), "{}", ended.info);
@@ -200,10 +202,10 @@ fn a_second_interrupt_ends_the_wait_for_a_storage_and_keeps_everything() {
     let fixture = Fixture::new();
     fixture.proxy.set(Fault::Status { code: 503, requests: u64::MAX });
     let mut recorder = record(fixture.dir(), &["--upload-patience", "10m"]);
-    recorder.until_said("upload failed, trying again");
-    // It has ended by itself: the first one asks for what has happened already.
+    recorder.until_logged("upload failed, trying again");
+    // It has ended by itself: the first interrupt already requests that.
     recorder.signal(Signal::SIGINT);
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(PATIENCE);
     assert_eq!(ended.status.code(), Some(130), "{}", ended.log);
@@ -211,7 +213,7 @@ fn a_second_interrupt_ends_the_wait_for_a_storage_and_keeps_everything() {
     fixture.recover(&[]);
 }
 
-/// With the time and the attempts that requests have by default, which are more than the patience.
+/// With the default timeout and retries of requests, which are longer than the patience.
 #[test]
 fn a_silent_storage_is_given_up_after_the_upload_patience() {
     let _slot = slots::encoder();
@@ -237,7 +239,8 @@ fn a_silent_storage_is_given_up_after_the_upload_patience() {
     assert_nothing_here(fixture.dir());
 }
 
-/// Records to a store that refuses one segment for good: it is named and kept, and everything else is stored.
+/// Records to a storage that refuses one segment permanently: the report names it, the file is
+/// kept, and everything else is uploaded.
 #[track_caller]
 fn check_refused(code: u16, word: &str) {
     let fixture = Fixture::new();
@@ -309,7 +312,7 @@ fn recover_stores_what_is_behind_a_file_that_is_refused() {
 fn the_backup_takes_over_and_is_reported() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
-    let primary = impatient(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
+    let primary = with_short_retries(fixture.store.storage_at(fixture.proxy.addr(), &fixture.bucket));
     write_storage(fixture.dir(), &primary, Some(&fixture.store.storage(&fixture.backup)));
     fixture.proxy.set(Fault::Status { code: 500, requests: u64::MAX });
     let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN).complete();
@@ -326,7 +329,7 @@ fn the_backup_takes_over_and_is_reported() {
 fn storage_and_backup_failures_have_a_line_each() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
-    let at_proxy = |bucket: &str| impatient(fixture.store.storage_at(fixture.proxy.addr(), bucket));
+    let at_proxy = |bucket: &str| with_short_retries(fixture.store.storage_at(fixture.proxy.addr(), bucket));
     write_storage(fixture.dir(), &at_proxy(&fixture.bucket), Some(&at_proxy(&fixture.backup)));
     fixture.proxy.set(Fault::Status { code: 500, requests: u64::MAX });
     let ended = record(fixture.dir(), &NO_PATIENCE).finish(UPLOADED_WITHIN);
@@ -339,7 +342,7 @@ fn storage_and_backup_failures_have_a_line_each() {
     fixture.recover(&[]);
 }
 
-/// Records to a storage that is configured wrongly; what is right is said when it is recovered.
+/// Records to a wrongly configured storage; the recovery gets the right configuration.
 #[track_caller]
 fn check_wrong(wrong: impl FnOnce(&Fixture) -> Value, word: &str) {
     let fixture = Fixture::new();
@@ -350,7 +353,7 @@ fn check_wrong(wrong: impl FnOnce(&Fixture) -> Value, word: &str) {
     let error = ended.info["error"].as_str().unwrap_or_default();
     assert!(error.contains(word), "{error}");
     assert_eq!(ended.info["status"], "EGRESS_FAILED");
-    // What it was given does not help; what is right is said now.
+    // The stored configuration does not work; the command line has the right one.
     write_storage(fixture.dir(), &right, None);
     let again = weir(fixture.dir(), &["recover", "."]);
     assert_eq!(again.status.code(), Some(1));
@@ -385,7 +388,7 @@ fn a_missing_bucket_is_named() {
     check_wrong(|fixture| fixture.store.storage("nowhere"), "nowhere");
 }
 
-/// Records on a machine whose clock is wrong.
+/// Records on a machine with a wrong clock.
 #[track_caller]
 fn check_clock(seconds_ahead: i64) {
     let fixture = Fixture::new();
@@ -410,7 +413,7 @@ fn a_clock_that_is_an_hour_slow_is_no_reason_to_fail() {
     check_clock(-3600);
 }
 
-/// A store behind a proxy that wants `p:a ss`, reached with a password.
+/// A storage behind a proxy that requires `p:a ss`, reached with a password.
 fn behind_a_proxy(fixture: &Fixture, password: &str) -> (ForwardProxy, Value) {
     let proxy = ForwardProxy::start("user", "p:a ss");
     let mut storage = fixture.storage();
@@ -435,7 +438,7 @@ fn a_proxy_that_refuses_its_user_is_named() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     let (proxy, storage) = behind_a_proxy(&fixture, "wrong");
-    write_storage(fixture.dir(), &impatient(storage), None);
+    write_storage(fixture.dir(), &with_short_retries(storage), None);
     let ended = record(fixture.dir(), &[]).finish(UPLOADED_WITHIN);
     assert!(proxy.refused() > 0);
     assert!(ended.info["error"].as_str().unwrap().contains("407"), "{}", ended.info);
@@ -448,13 +451,13 @@ fn a_recorder_that_is_killed_leaves_what_recover_stores() {
     let _slot = slots::encoder();
     let fixture = Fixture::new();
     let mut recorder = record_for(fixture.dir(), "600s", &[]);
-    // Segments are stored as they close.
+    // Segments are uploaded as they close.
     let end = Instant::now() + PATIENCE;
     while fixture.segments().len() < 2 {
         assert!(Instant::now() < end, "{:?}", fixture.segments());
-        recorder.runs_for(Duration::from_millis(50));
+        recorder.run_for(Duration::from_millis(50));
     }
-    // From here on nothing gets there: what is recorded now is left when it is killed.
+    // From here on nothing arrives: media recorded now is left on the disk when it is killed.
     fixture.proxy.set(Fault::Offline);
     recorder.until_grown(60_000);
     recorder.signal(Signal::SIGKILL);

@@ -1,4 +1,4 @@
-//! Streams that are added and removed while a recording runs: the library as a service uses it.
+//! Streams added and removed during a recording: the library as a service uses it.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::support::slots;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a recording tells, kept where it can be waited for.
+/// The events of a recording, with waits for them.
 struct Board {
     info: watch::Sender<proto::EgressInfo>,
     elapsed: watch::Sender<Duration>,
@@ -39,7 +39,7 @@ impl Reporter for Board {
     }
 }
 
-/// The other side of a running recording.
+/// The controlling side of a running recording.
 struct Controls {
     commands: mpsc::UnboundedSender<Command>,
     info: watch::Receiver<proto::EgressInfo>,
@@ -79,15 +79,16 @@ impl Controls {
         self.until("a stream has its state", |info| info.stream_results[index].status() == status).await;
     }
 
-    /// Waits until it has recorded for some time more.
-    async fn records_for(&mut self, time: Duration) {
+    /// Waits until more time is recorded.
+    async fn record_for(&mut self, time: Duration) {
         let end = *self.elapsed.borrow() + time;
         let met = tokio::time::timeout(PATIENCE, self.elapsed.wait_for(|elapsed| *elapsed >= end)).await;
         met.expect("it goes on").expect("it goes on");
     }
 }
 
-/// Records `outputs` (a part of a request in JSON) of the clock page in a directory, while `drive` asks things of it.
+/// Records `outputs` (a part of a request in JSON) of the clock page in a directory, while `drive`
+/// controls it.
 async fn record(
     dir: &Path,
     server: &PageServer,
@@ -144,14 +145,14 @@ async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
         controls.add(&bad).await.unwrap();
         controls.until_streaming(0).await;
         controls.until_stream_is(1, Status::Failed).await;
-        controls.records_for(Duration::from_secs(2)).await;
+        controls.record_for(Duration::from_secs(2)).await;
         controls.remove(&good).await.unwrap();
         controls.until_stream_is(0, Status::Finished).await;
         let gone = controls.remove(&good).await.unwrap_err();
         assert!(matches!(gone, CommandError::UnknownStream(_)), "{gone}");
         let other = controls.add("srt://127.0.0.1:9?mode=caller").await.unwrap_err();
         assert_eq!(other, CommandError::NoStreamOutput(StreamProtocol::Srt));
-        controls.records_for(Duration::from_secs(2)).await;
+        controls.record_for(Duration::from_secs(2)).await;
         controls.commands.send(Command::Stop(StopCause::Request)).unwrap();
         let late = controls.add(&good).await.unwrap_err();
         assert_eq!(late, CommandError::Ending);
@@ -166,7 +167,7 @@ async fn streams_come_and_go_beside_a_file_that_does_not_notice() {
     assert_decodable(&file);
     let (length, told) = (Probe::of(&file).duration, ended.info.file_results[0].duration as f64 / 1e9);
     assert!((length - told).abs() < 1.5 && length > 3.0, "{length} s in the file, {told} s told");
-    // Nor do its segments, also while there is no stream at all.
+    // Nor do its segments, also while it has no stream.
     let playlist = dir.path().join("hls/a.m3u8");
     assert_decodable(&playlist);
     let text = std::fs::read(&playlist).unwrap();
@@ -195,7 +196,7 @@ async fn a_recording_without_file_ends_with_its_last_stream() {
         controls.add(&second).await.unwrap();
         controls.until_streaming(1).await;
         controls.remove(&first).await.unwrap();
-        controls.records_for(Duration::from_secs(2)).await;
+        controls.record_for(Duration::from_secs(2)).await;
         controls.remove(&second).await.unwrap();
     })
     .await;
@@ -205,10 +206,10 @@ async fn a_recording_without_file_ends_with_its_last_stream() {
     assert_decodable(&received);
 }
 
-/// Takes connections, and never reads or answers.
-struct DeafServer(TcpListener);
+/// Accepts connections, and never reads or answers.
+struct SilentServer(TcpListener);
 
-impl DeafServer {
+impl SilentServer {
     fn start() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").unwrap())
     }
@@ -218,7 +219,8 @@ impl DeafServer {
     }
 }
 
-/// Asserts that the one stream of a recording never started, and that the recording has failed of it.
+/// Asserts that the one stream of a recording never started, and that the recording failed because
+/// of it.
 #[track_caller]
 fn assert_never_started(info: &proto::EgressInfo) {
     let [stream] = info.stream_results.as_slice() else { panic!("{info:#?}") };
@@ -231,7 +233,7 @@ fn assert_never_started(info: &proto::EgressInfo) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_never_started_fails_the_recording_that_has_no_other() {
     let _slot = slots::browser();
-    let (pages, deaf) = (PageServer::start(), DeafServer::start());
+    let (pages, deaf) = (PageServer::start(), SilentServer::start());
     let stream = deaf.rtmp();
     let outputs = format!(r#""streamOutputs": [{{"protocol": "RTMP", "urls": ["{stream}"]}}]"#);
 
@@ -261,14 +263,14 @@ async fn a_stream_that_never_started_fails_the_recording_that_has_no_other() {
 async fn a_stream_that_never_started_fails_alone_beside_another_output() {
     let _slot = slots::browser();
     let dir = tempfile::tempdir().unwrap();
-    let (pages, deaf) = (PageServer::start(), DeafServer::start());
+    let (pages, deaf) = (PageServer::start(), SilentServer::start());
     let outputs = format!(
         r#""fileOutputs": [{{"filepath": "a.mp4"}}], "streamOutputs": [{{"protocol": "RTMP", "urls": ["{}"]}}]"#,
         deaf.rtmp()
     );
     let ended = record(dir.path(), &pages, &outputs, async |controls| {
         controls.until_active().await;
-        controls.records_for(Duration::from_secs(2)).await;
+        controls.record_for(Duration::from_secs(2)).await;
         controls.commands.send(Command::Stop(StopCause::Request)).unwrap();
     })
     .await;
@@ -278,13 +280,13 @@ async fn a_stream_that_never_started_fails_alone_beside_another_output() {
     assert_decodable(&dir.path().join("a.mp4"));
 }
 
-/// Records to one stream as a person does.
+/// Records to one stream at a terminal.
 fn recorded(arguments: &[&str], ends_by_signal: bool) -> Finished {
     let dir = tempfile::tempdir().unwrap();
     let page = page("clock.html");
     let mut recorder = Recorder::start(dir.path(), &[&["web", page.as_str()], arguments].concat());
     if ends_by_signal {
-        recorder.until_said("stream lost, will connect again");
+        recorder.until_logged("stream lost, will connect again");
         recorder.signal(Signal::SIGINT);
     }
     recorder.finish(PATIENCE)
@@ -302,14 +304,14 @@ fn assert_failed(ended: &Finished) {
 #[test]
 fn a_stream_that_never_started_is_a_failure_to_who_interrupts_and_to_who_waits() {
     let _slot = slots::browser();
-    let deaf = DeafServer::start();
+    let deaf = SilentServer::start();
     assert_failed(&recorded(&["--stream", &deaf.rtmp()], true));
     assert_failed(&recorded(&["--stream", &deaf.rtmp(), "--duration", "4s"], false));
-    // An SRT listener that nobody calls.
+    // An SRT listener without a caller.
     let [port] = crate::support::ports::free();
     let own = format!("srt://127.0.0.1:{port}?mode=listener");
     assert_failed(&recorded(&["--stream", &own, "--duration", "4s"], false));
-    // A websocket that is never opened, by a recording that is shorter than its patience.
+    // A websocket that never opens, for a recording shorter than its patience.
     let socket = format!("ws://{}/", deaf.0.local_addr().unwrap());
     assert_failed(&recorded(&["--websocket", &socket, "--duration", "3s"], false));
 }

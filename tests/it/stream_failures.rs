@@ -1,4 +1,5 @@
-//! Servers of streams that go wrong while an egress runs: each address fails by itself, and the last one ends the egress.
+//! Failing stream servers during an egress: each address fails by itself, and the last one ends the
+//! egress.
 
 use std::time::Duration;
 
@@ -14,20 +15,21 @@ use crate::support::shared::own_room;
 use crate::support::slots;
 use crate::support::webhook_receiver::WebhookReceiver;
 
-/// A room's answers, on a busy machine.
+/// Deadline for a room's answers on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
-/// A server that takes nothing any more is noticed after 30 s, and tried for 30 s more; connecting may take another 12 s.
+/// A stalled server is noticed after 30 s, and retried for another 30 s; connecting may take
+/// another 12 s.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(180);
 
-/// How the streams of an egress are, in the order of the request.
+/// States of an egress's streams, in the order of the request.
 fn states(info: &Value) -> Vec<String> {
     let streams = info["stream_results"].as_array().or_else(|| info["streamResults"].as_array());
     let state = |stream: &Value| stream["status"].as_str().unwrap_or("ACTIVE").to_owned();
     streams.into_iter().flatten().map(state).collect()
 }
 
-/// One address answers nothing from the beginning, in RTMP and in SRT; one takes a stream, drops it and rejects it from then on; one takes
-/// a stream, and then nothing more, without a word.
+/// Two addresses (RTMP and SRT) never answer; one accepts a stream, drops it and rejects it from
+/// then on; one accepts a stream, and then silently stops reading.
 #[test]
 fn streams_that_are_refused_rejected_and_wedged_fail_one_by_one_and_the_last_one_ends_the_egress() {
     let _slot = slots::encoder();
@@ -37,7 +39,7 @@ fn streams_that_are_refused_rejected_and_wedged_fail_one_by_one_and_the_last_one
     let drops = FaultProxy::of_bytes(rejecting.addr());
     let dir = tempfile::tempdir().unwrap();
     let configuration = format!("ws_url: {}\nwebhook: {{urls: ['{}']}}\n", livekit.ws_url(), webhooks.url());
-    // Room for it, whatever else the machine does.
+    // Room for it, whatever the load of the machine.
     let mut weir = Serve::start_with(dir.path(), &configuration, &[("LIVEKIT_CPU_REQUEST", "64")]);
     let (_ann, _) = person(livekit, own_room(), "ann", FIRST);
     let urls = [
@@ -55,7 +57,7 @@ fn streams_that_are_refused_rejected_and_wedged_fail_one_by_one_and_the_last_one
     let id = started["egress_id"].as_str().unwrap().to_owned();
     weir.until_status(&id, &["EGRESS_ACTIVE"], SOON);
 
-    // Who can't be reached fails at once, and disturbs nobody.
+    // An unreachable server fails at once, and disturbs no other.
     let expected = ["ACTIVE", "ACTIVE", "FAILED", "FAILED"];
     weir.until(&format!("streams are {expected:?}"), SOON, |callers| {
         (states(&callers.info(&id)) == expected).then_some(())
@@ -66,7 +68,7 @@ fn streams_that_are_refused_rejected_and_wedged_fail_one_by_one_and_the_last_one
     assert_eq!(weir.callers().info(&id)["status"], "EGRESS_ACTIVE");
 
     wedge.set(Fault::Offline);
-    // Its connections are cut, and others come about.
+    // Its connections are cut, and others come in.
     drops.set(Fault::Refused);
     drops.set(Fault::None);
     let info = weir.until_over(&id, GIVEN_UP_WITHIN);
@@ -77,14 +79,14 @@ fn streams_that_are_refused_rejected_and_wedged_fail_one_by_one_and_the_last_one
     for (at, stream) in streams.iter().enumerate() {
         assert_eq!(stream["status"], "FAILED", "{at}: {info}");
         assert!(stream["error"].as_str().is_some_and(|error| !error.is_empty()), "{at}: {info}");
-        // Those that had worked were tried again.
+        // Streams that had worked were retried.
         let retries = stream["retries"].as_u64().unwrap_or_default();
         assert!(retries > 0 || at >= 2, "{at}: {info}");
     }
     assert!(rejecting.rejected() > 0, "nobody was turned away: {info}");
     assert!(!info.to_string().contains("-key"), "{info}");
 
-    // Told of each change: from active to failed, and a stream that has failed stays so.
+    // One report for each change: from active to failed, and a failed stream stays failed.
     let told = weir.until("the end is told", SOON, |_| {
         let told = webhooks.of_egress(&id);
         told.iter().any(|(event, _)| event == "egress_ended").then_some(told)

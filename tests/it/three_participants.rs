@@ -1,6 +1,8 @@
-//! Three people in one room who flash and beep at different times: whatever records the room tells them apart, in every output.
+//! Three participants in one room who flash and beep at different times: every kind of recording
+//! keeps them separate, in every output.
 //!
-//! Each way to record them is recorded once, with a file, HLS, images and a stream, to S3; each test measures one of these.
+//! Each kind is recorded once, with a file, HLS, images and a stream, to S3; each test measures one
+//! of these.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,7 @@ use crate::late_publishers::placed;
 use crate::storage::{UPLOADED_WITHIN, download, write_storage};
 use crate::support::layout::{Layout, Region};
 use crate::support::livekit::LiveKitServer;
-use crate::support::measure::frames::{Still, frames};
+use crate::support::measure::frames::{Snapshot, frames};
 use crate::support::measure::timing::DISTURBED;
 use crate::support::measure::{Probe, assert_decodable, audio};
 use crate::support::peers::RtmpServer;
@@ -27,19 +29,20 @@ use crate::support::stores::seaweedfs::SeaweedFs;
 use crate::support::three_people::{EVERYBODY, Person, Seen, lateness, seen_in, shown_in};
 
 const WHOLE: Region = Region::new(0.0, 0.0, 1.0, 1.0);
-/// In the first seconds of a call browsers move audio and video against one another, until they are together.
+/// In the first seconds of a call, browsers adjust audio and video until they are in sync.
 const SETTLED: f64 = 4.0;
-/// What is decoded without a browser is together from the beginning. A stream's first second may be short of a flash.
+/// Tracks decoded without a browser are in sync from the beginning. A stream's first second may
+/// lack a flash.
 const SOON: f64 = 1.0;
 
-/// Where a recording is made, and where it goes.
+/// The place and the targets of a recording.
 struct Place {
     dir: PathBuf,
     bucket: String,
     rtmp: RtmpServer,
 }
 
-/// What a recording left: all that is in its bucket, and what the server received.
+/// The outputs of a recording: the content of its bucket, and the stream that the server received.
 struct Outputs {
     ended: Ended,
     dir: PathBuf,
@@ -91,49 +94,50 @@ impl Outputs {
         self.dir.join("hls/three.m3u8")
     }
 
-    fn images(&self) -> Vec<Still> {
+    fn images(&self) -> Vec<Snapshot> {
         let found = std::fs::read_dir(self.dir.join("seen")).unwrap().map(|entry| entry.unwrap().path());
         let mut found: Vec<PathBuf> =
             found.filter(|path| path.extension().is_some_and(|extension| extension == "jpeg")).collect();
         found.sort();
-        found.iter().map(|path| Still::at(path, 0.0)).collect()
+        found.iter().map(|path| Snapshot::at(path, 0.0)).collect()
     }
 }
 
-/// When somebody beeps on a side of a recording, 0 is left, from `from` seconds on.
+/// Start of each beep of a person on a side of a recording (0 is left), from `from` seconds on.
 fn beeps(path: &Path, side: usize, from: f64) -> impl Fn(Person) -> Vec<f64> {
     let samples = audio::samples_of(path, side);
     move |person| person.beeps_in(&samples).into_iter().filter(|at| *at >= from).collect()
 }
 
-/// Asserts that somebody's beeps come with their flashes.
+/// Asserts that a person's beeps come with their flashes.
 #[track_caller]
 fn assert_together(path: &Path, who: Person, flashes: &[f64], beeps: &[f64]) {
     let late = lateness(flashes, beeps);
     // A busy machine drops frames, and flashes with them.
     assert!(late.len() >= 2, "{}, {who:?}: flashes {flashes:.2?}, beeps {beeps:.2?}", path.display());
-    // And a browser that gets no time shows some of them late. With another's beeps, none would be together.
+    // A browser without CPU time shows some of them late. Another person's beeps would never be in
+    // sync.
     let together = late.iter().filter(|late| late.abs() <= DISTURBED).count();
     assert!(together * 4 >= late.len(), "{}, {who:?}: {late:.3?}", path.display());
 }
 
-/// The room as its page shows it: everybody is in a cell.
-fn of_a_page() -> &'static Outputs {
+/// The room on its page: everybody has a cell.
+fn page_outputs() -> &'static Outputs {
     static ONCE: OnceLock<Outputs> = OnceLock::new();
     ONCE.get_or_init(|| {
         let _slot = slots::browser();
         let (livekit, room) = (LiveKitServer::shared(), unique("three"));
-        let _people = EVERYBODY.map(|person| person.performs(livekit, &room));
+        let _people = EVERYBODY.map(|person| person.perform(livekit, &room));
         let place = Place::new("three-on-a-page");
         let mut recorder = place.record(&["room", &room]);
         recorder.until_written(20_000);
-        recorder.runs_for(Duration::from_secs(12));
+        recorder.run_for(Duration::from_secs(12));
         recorder.signal(Signal::SIGINT);
         place.finish(recorder)
     })
 }
 
-/// Asserts that everybody is seen in a cell of their own, and heard when they flash.
+/// Asserts that everybody is visible in a cell of their own, and audible when they flash.
 #[track_caller]
 fn assert_everybody(path: &Path) {
     assert_decodable(path);
@@ -152,31 +156,31 @@ fn assert_everybody(path: &Path) {
 
 #[test]
 fn three_participants_are_distinct_in_the_composite_file() {
-    let all = of_a_page();
+    let all = page_outputs();
     let _slot = slots::encoder();
     assert_everybody(&all.file());
 }
 
 #[test]
 fn three_participants_are_distinct_in_the_composite_segments() {
-    let all = of_a_page();
+    let all = page_outputs();
     let _slot = slots::encoder();
     assert_everybody(&all.playlist());
 }
 
 #[test]
 fn three_participants_are_distinct_in_the_composite_stream() {
-    let all = of_a_page();
+    let all = page_outputs();
     let _slot = slots::encoder();
     assert_everybody(&all.stream);
 }
 
 #[test]
 fn three_participants_are_distinct_in_the_composite_images() {
-    let all = of_a_page();
+    let all = page_outputs();
     let _slot = slots::light();
     let images = all.images();
-    // In the first ones not everybody may have come.
+    // The first ones may not have everybody.
     let cells = room::grid(2, 2);
     let late = images.iter().skip(3);
     let who: BTreeSet<Person> =
@@ -185,12 +189,12 @@ fn three_participants_are_distinct_in_the_composite_images() {
 }
 
 /// Media of three tracks: ann's audio on the left, ben's on the right, cleo's video.
-fn of_routes() -> &'static Outputs {
+fn routed_outputs() -> &'static Outputs {
     static ONCE: OnceLock<Outputs> = OnceLock::new();
     ONCE.get_or_init(|| {
         let _slot = slots::encoder();
         let (livekit, room) = (LiveKitServer::shared(), unique("three"));
-        let people = EVERYBODY.map(|person| person.performs(livekit, &room));
+        let people = EVERYBODY.map(|person| person.perform(livekit, &room));
         let [ann, _, cleo] = &people;
         let place = Place::new("three-by-routes");
         let routes = json!([
@@ -212,14 +216,14 @@ fn of_routes() -> &'static Outputs {
         });
         std::fs::write(place.dir.join("request.json"), request.to_string()).unwrap();
         let mut recorder = place.start(&["request", "request.json"]);
-        recorder.until_said(&format!("shown track={}", cleo.frame));
-        recorder.runs_for(Duration::from_secs(9));
+        recorder.until_logged(&format!("shown track={}", cleo.frame));
+        recorder.run_for(Duration::from_secs(9));
         recorder.signal(Signal::SIGINT);
         place.finish(recorder)
     })
 }
 
-/// Asserts that cleo alone is seen, ann alone is heard on the left, and ben alone on the right.
+/// Asserts that only cleo is visible, only ann audible on the left, and only ben on the right.
 #[track_caller]
 fn assert_routed(path: &Path) {
     assert_decodable(path);
@@ -237,21 +241,21 @@ fn assert_routed(path: &Path) {
 
 #[test]
 fn routed_audio_is_separate_in_a_file() {
-    let all = of_routes();
+    let all = routed_outputs();
     let _slot = slots::encoder();
     assert_routed(&all.file());
 }
 
 #[test]
 fn routed_audio_is_separate_in_segments() {
-    let all = of_routes();
+    let all = routed_outputs();
     let _slot = slots::encoder();
     assert_routed(&all.playlist());
 }
 
 #[test]
 fn routed_audio_is_separate_in_a_stream_with_regular_key_frames() {
-    let all = of_routes();
+    let all = routed_outputs();
     let _slot = slots::encoder();
     assert_routed(&all.stream);
     let keys: Vec<f64> = frames(&all.stream, &Layout::default())
@@ -259,27 +263,27 @@ fn routed_audio_is_separate_in_a_stream_with_regular_key_frames() {
         .filter(|frame| frame.key)
         .map(|frame| frame.pts)
         .collect();
-    // Every two seconds; where frames are dropped, a key frame is the next one that is there.
+    // Every two seconds; if frames are dropped, the next frame becomes the key frame.
     let apart: Vec<f64> = keys.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(apart.len() >= 2 && apart.iter().all(|apart| *apart < 3.0), "{keys:.2?}");
 }
 
 /// Asserts that one person is in the images, and nobody else.
 #[track_caller]
-fn assert_alone_in_images(images: &[Still], person: Person) {
+fn assert_alone_in_images(images: &[Snapshot], person: Person) {
     let who: BTreeSet<Person> = images.iter().filter_map(|image| shown_in(image, WHOLE)).collect();
     assert!(who.iter().eq(&[person]), "{who:?} in {} images", images.len());
 }
 
 #[test]
 fn images_show_only_the_requested_video() {
-    let all = of_routes();
+    let all = routed_outputs();
     let _slot = slots::light();
     assert_alone_in_images(&all.images(), Person::Cleo);
 }
 
-/// One of three, and what happened to them meanwhile.
-struct OfOne {
+/// One of three, with the times of their changes.
+struct ParticipantOutputs {
     outputs: Outputs,
     /// She is asked to speak; until then she has no microphone.
     spoke: SystemTime,
@@ -288,37 +292,39 @@ struct OfOne {
     left: SystemTime,
 }
 
-/// Ann alone, while the others perform, too: her audio comes late, and her video is muted for a while.
-fn of_one() -> &'static OfOne {
-    static ONCE: OnceLock<OfOne> = OnceLock::new();
+/// Only ann, while the others perform, too: her audio starts late, and her video is muted for a
+/// while.
+fn participant_outputs() -> &'static ParticipantOutputs {
+    static ONCE: OnceLock<ParticipantOutputs> = OnceLock::new();
     ONCE.get_or_init(|| {
         let _slot = slots::encoder();
         let (livekit, room) = (LiveKitServer::shared(), unique("three"));
-        let _others = [Person::Ben, Person::Cleo].map(|person| person.performs(livekit, &room));
+        let _others = [Person::Ben, Person::Cleo].map(|person| person.perform(livekit, &room));
         let ann = Person::Ann.joins(livekit, &room);
         let frame = Person::Ann.shows(&ann);
         let place = Place::new("one-of-three");
         let mut recorder = place.record(&["participant", &room, "ann"]);
-        recorder.until_said(&format!("shown track={frame}"));
+        recorder.until_logged(&format!("shown track={frame}"));
         recorder.until_written(5_000);
-        recorder.runs_for(Duration::from_secs(3));
+        recorder.run_for(Duration::from_secs(3));
         let spoke = SystemTime::now();
         let voice = Person::Ann.speaks(&ann);
-        recorder.until_said(&format!("subscribed track=\"{voice}\""));
-        recorder.runs_for(Duration::from_secs(4));
+        recorder.until_logged(&format!("subscribed track=\"{voice}\""));
+        recorder.run_for(Duration::from_secs(4));
         let muted = SystemTime::now();
         ann.mute(&frame, true);
-        recorder.runs_for(Duration::from_secs(3));
+        recorder.run_for(Duration::from_secs(3));
         let back = SystemTime::now();
         ann.mute(&frame, false);
-        recorder.runs_for(Duration::from_secs(4));
+        recorder.run_for(Duration::from_secs(4));
         let left = SystemTime::now();
         drop(ann);
-        OfOne { outputs: place.finish(recorder), spoke, muted, back, left }
+        ParticipantOutputs { outputs: place.finish(recorder), spoke, muted, back, left }
     })
 }
 
-/// Asserts that somebody is seen and heard, and nobody else; gives when they flash and when they beep.
+/// Asserts that one person is visible and audible, and nobody else; returns the times of flashes
+/// and beeps.
 #[track_caller]
 fn assert_alone(path: &Path, who: Person) -> (Vec<f64>, Vec<f64>) {
     assert_decodable(path);
@@ -336,19 +342,19 @@ fn assert_alone(path: &Path, who: Person) -> (Vec<f64>, Vec<f64>) {
 
 #[test]
 fn one_of_three_is_heard_when_they_speak_and_seen_unless_they_are_muted() {
-    let all = of_one();
+    let all = participant_outputs();
     let _slot = slots::encoder();
     let file = all.outputs.file();
     let (flashes, beeps) = assert_alone(&file, Person::Ann);
     let moments = [all.spoke, all.muted, all.back, all.left];
     let [spoke, muted, back, left] = moments.map(|moment| placed(&all.outputs.ended, moment));
     assert!(beeps.iter().all(|at| *at > spoke - 0.3), "before {spoke:.2} s: {beeps:.2?}");
-    // What was sent before may be shown a moment later.
+    // Frames sent earlier may be shown a moment later.
     let in_the_dark = flashes.iter().filter(|at| (muted + 1.0..back).contains(*at)).count();
     assert_eq!(in_the_dark, 0, "from {muted:.2} to {back:.2} s: {flashes:.2?}");
     let seen = [flashes.iter().any(|at| *at < muted), flashes.iter().any(|at| *at > back)];
     assert_eq!(seen, [true, true], "until {muted:.2} and from {back:.2} s on: {flashes:.2?}");
-    // They are heard all the while.
+    // They are audible all the time.
     assert!(
         beeps.iter().any(|at| (muted..back + 1.0).contains(at)),
         "{muted:.2} to {back:.2} s: {beeps:.2?}"
@@ -359,68 +365,68 @@ fn one_of_three_is_heard_when_they_speak_and_seen_unless_they_are_muted() {
 
 #[test]
 fn one_of_three_is_alone_in_their_segments() {
-    let all = of_one();
+    let all = participant_outputs();
     let _slot = slots::encoder();
     assert_alone(&all.outputs.playlist(), Person::Ann);
 }
 
 #[test]
 fn one_of_three_is_alone_in_their_stream() {
-    let all = of_one();
+    let all = participant_outputs();
     let _slot = slots::encoder();
     assert_alone(&all.outputs.stream, Person::Ann);
 }
 
 #[test]
 fn one_of_three_is_alone_in_their_images() {
-    let all = of_one();
+    let all = participant_outputs();
     let _slot = slots::light();
     assert_alone_in_images(&all.outputs.images(), Person::Ann);
 }
 
-/// Two tracks, and when nothing of them came.
-struct OfTracks {
+/// Two tracks, and the time in which nothing of them arrived.
+struct TrackOutputs {
     outputs: Outputs,
     lost: SystemTime,
     back: SystemTime,
 }
 
-/// Ben's two tracks, while the others perform, too: for a while nothing of both gets through.
-fn of_tracks() -> &'static OfTracks {
-    static ONCE: OnceLock<OfTracks> = OnceLock::new();
+/// Ben's two tracks, while the others perform, too: for a while nothing of both arrives.
+fn track_outputs() -> &'static TrackOutputs {
+    static ONCE: OnceLock<TrackOutputs> = OnceLock::new();
     ONCE.get_or_init(|| {
         let _slot = slots::encoder();
         let (livekit, room) = (LiveKitServer::shared(), unique("three"));
-        let people = EVERYBODY.map(|person| person.performs(livekit, &room));
+        let people = EVERYBODY.map(|person| person.perform(livekit, &room));
         let [_, ben, _] = &people;
         let place = Place::new("two-tracks-of-three");
         let tracks = ["track-composite", &room, "--video-track", &ben.frame, "--audio-track", &ben.voice];
         let mut recorder = place.record(&tracks);
-        recorder.until_said(&format!("shown track={}", ben.frame));
-        recorder.runs_for(Duration::from_secs(5));
+        recorder.until_logged(&format!("shown track={}", ben.frame));
+        recorder.run_for(Duration::from_secs(5));
         let lost = SystemTime::now();
         for sid in [&ben.frame, &ben.voice] {
             ben.publisher.pause(sid, true);
         }
-        recorder.runs_for(Duration::from_secs(4));
+        recorder.run_for(Duration::from_secs(4));
         let back = SystemTime::now();
         for sid in [&ben.frame, &ben.voice] {
             ben.publisher.pause(sid, false);
         }
-        recorder.runs_for(Duration::from_secs(6));
+        recorder.run_for(Duration::from_secs(6));
         recorder.signal(Signal::SIGINT);
-        OfTracks { outputs: place.finish(recorder), lost, back }
+        TrackOutputs { outputs: place.finish(recorder), lost, back }
     })
 }
 
 #[test]
 fn two_tracks_that_are_lost_for_a_while_go_on_together() {
-    let all = of_tracks();
+    let all = track_outputs();
     let _slot = slots::encoder();
     let file = all.outputs.file();
     let (flashes, beeps) = assert_alone(&file, Person::Ben);
     let [lost, back] = [all.lost, all.back].map(|moment| placed(&all.outputs.ended, moment));
-    // The report says to a part of a second where the file begins.
+    // The report has the start of the file with fractions of a second.
     let (gone, again) = (lost + 1.0, back - 1.0);
     for times in [&flashes, &beeps] {
         let count = |from: f64, to: f64| times.iter().filter(|at| (from..to).contains(*at)).count();
@@ -436,21 +442,21 @@ fn two_tracks_that_are_lost_for_a_while_go_on_together() {
 
 #[test]
 fn two_tracks_are_alone_in_their_segments() {
-    let all = of_tracks();
+    let all = track_outputs();
     let _slot = slots::encoder();
     assert_alone(&all.outputs.playlist(), Person::Ben);
 }
 
 #[test]
 fn two_tracks_are_alone_in_their_stream() {
-    let all = of_tracks();
+    let all = track_outputs();
     let _slot = slots::encoder();
     assert_alone(&all.outputs.stream, Person::Ben);
 }
 
 #[test]
 fn two_tracks_are_alone_in_their_images() {
-    let all = of_tracks();
+    let all = track_outputs();
     let _slot = slots::light();
     assert_alone_in_images(&all.outputs.images(), Person::Ben);
 }

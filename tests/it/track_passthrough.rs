@@ -1,4 +1,4 @@
-//! Tracks of a room, recorded as they were published: frame by frame, and as long as they were.
+//! Tracks of a room, recorded as published: frame by frame, at full length.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use crate::support::shared::own_room;
 use crate::support::slots;
 use crate::support::tool::succeed;
 
-/// A room's answers, on a busy machine.
+/// Deadline for a room's answers on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
-/// `weir record track` with more arguments.
+/// Runs `weir record track` with more arguments.
 fn record(dir: &Path, server: &LiveKitServer, track: &str, arguments: &[&str]) -> Recorder {
     let all = [&["track", own_room(), track], arguments].concat();
     Recorder::start_with(dir, &all, |weir| server.reached_by(weir))
 }
 
-/// The frames in a file, as they lie there.
+/// The frames in a file, unchanged.
 pub(super) fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
     let path = path.display();
     let out = "appsink name=out";
@@ -45,15 +45,15 @@ pub(super) fn frames_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
     })
 }
 
-/// The same, without what the recorder put in of its own: OGG's heads, and silence where nothing came.
+/// The same, without the recorder's additions: OGG headers, and filled-in silence.
 pub(super) fn published_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
     let is_filled =
         |frame: &Vec<u8>| codec == Codec::Opus && (frame.len() <= 3 || frame.starts_with(b"Opus"));
     frames_in(path, codec).into_iter().filter(|frame| !is_filled(frame)).collect()
 }
 
-/// How many packets of sound a recorder says in its log that it left out, as they came when their time had been filled with silence:
-/// those of a publisher, a server or a recorder that a busy machine kept waiting.
+/// Number of audio packets that a recorder dropped according to its log, because their time had
+/// been filled with silence: late packets of a busy publisher, server or recorder.
 pub(super) fn left_out(log: &str) -> usize {
     let said = log.lines().filter(|line| line.contains("packets of sound that there was no time for"));
     let count = |line: &str| {
@@ -65,21 +65,21 @@ pub(super) fn left_out(log: &str) -> usize {
     said.filter_map(count).sum()
 }
 
-/// Frames of a file are a stretch of those that were sent: in order, nothing changed, nothing missing but as many as the recorder says
-/// that it left out. Gives how many were sent after them.
+/// Asserts that the frames of a file are a range of the sent ones: in order, unchanged, without
+/// gaps except for those that the recorder dropped. Returns the number of frames sent after them.
 #[track_caller]
 pub(super) fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec, left_out: usize) -> usize {
     let sent: Vec<_> = sent.iter().map(|frame| units_of(frame, codec)).collect();
     let found: Vec<_> = found.iter().map(|frame| units_of(frame, codec)).collect();
     let starts = (0..sent.len()).filter(|at| Some(&sent[*at]) == found.first());
-    // How many are missing between those that are there, and where the last one ends.
+    // Number of missing frames, and the place of the last one.
     let placed = |start: usize| {
         let end = found.iter().try_fold(start, |next, frame| {
             Some(next + sent[next..].iter().position(|sent| sent == frame)? + 1)
         })?;
         Some((end - start - found.len(), end))
     };
-    // They are sent again and again; the last place at which they stand is meant.
+    // They are sent repeatedly; this is the last place at which they occur.
     let best = starts.filter_map(placed).min_by_key(|(missing, end)| (*missing, usize::MAX - end));
     let Some((missing, end)) = best else {
         panic!("{codec:?}: {} frames are not as they were sent, or not in order", found.len());
@@ -88,7 +88,7 @@ pub(super) fn assert_all_of(sent: &[Arc<[u8]>], found: &[Vec<u8>], codec: Codec,
     sent.len() - end
 }
 
-/// The one file of a recording that is complete.
+/// The one file of a complete recording.
 pub(super) fn file_of(ended: &Ended) -> std::path::PathBuf {
     let name = ended.info["fileResults"][0]["filename"].as_str().unwrap();
     ended.path(name)
@@ -113,7 +113,8 @@ fn audio_is_kept_as_published_and_at_full_length() {
     assert_eq!(file, ended.path(&format!("{}/singer-audio-microphone-{sid}.ogg", own_room())));
     let found: Vec<_> =
         frames_in(&file, Codec::Opus).into_iter().filter(|packet| !packet.starts_with(b"Opus")).collect();
-    // As many packets of 20 ms as it is long, whatever came late; those that the server had waiting when it was asked came at once.
+    // One packet for every 20 ms of its length, however late some arrived; the server sent those it
+    // had buffered at once.
     let length = Probe::of(&file).duration;
     assert!((found.len() as f64 - length * 50.0).abs() <= 10.0, "{} packets in {length} s", found.len());
     // A busy machine ends it a little late.
@@ -138,16 +139,18 @@ fn check_kept(codec: Codec, extension: &str) {
     assert_decodable(&file);
     let name = file.file_name().unwrap().to_str().unwrap().to_owned();
     assert!(name.starts_with(&format!("{sid}-")) && name.ends_with(extension), "{codec:?}: {name}");
-    // The publisher has one parameter set, so that it is in the index, where Safari and QuickTime want it.
+    // The publisher has one parameter set, so it is in the index, where Safari and QuickTime need
+    // it.
     let written = std::fs::read(&file).unwrap();
     let names = |entry: &[u8]| written.windows(4).any(|bytes| bytes == entry);
     assert!(!names(b"avc3") && !names(b"hev1"), "{codec:?}: no parameter sets in the index");
     let found = frames_in(&file, codec);
-    // Of 90 none is missing between the first and the last; where the publisher stands still, the last ones come too late.
+    // None of 90 is missing between the first and the last; if the publisher stalls, the last ones
+    // come too late.
     assert!((10..=300).contains(&found.len()), "{codec:?}: {} frames", found.len());
     assert_all_of(&publisher.sent(&sid), &found, codec, 0);
     let length = Probe::of(&file).duration;
-    // They have the publisher's times, which are known better and better; a busy machine may delay the end.
+    // They have the publisher's times, whose estimate improves; a busy machine may delay the end.
     let expected = found.len() as f64 / 30.0;
     assert!((expected - 0.3..expected + 3.0).contains(&length) && length < 10.0, "{codec:?}: {length}");
 }
@@ -199,11 +202,11 @@ fn check_muted(codec: Codec) {
     let mut recorder = record(dir.path(), server, &sid, &[]);
     recorder.until_written(1_000);
     let written = Instant::now();
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     publisher.mute(&sid, true);
-    recorder.runs_for(Duration::from_secs_f64(MUTED));
+    recorder.run_for(Duration::from_secs_f64(MUTED));
     publisher.mute(&sid, false);
-    recorder.runs_for(Duration::from_secs(2));
+    recorder.run_for(Duration::from_secs(2));
     let least = written.elapsed().as_secs_f64();
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
@@ -211,7 +214,8 @@ fn check_muted(codec: Codec) {
     let file = file_of(&ended);
     let mut found = frames_in(&file, codec);
     found.retain(|frame| !frame.starts_with(b"Opus"));
-    // Everything in the file was published, silence of three bytes apart: nothing that the server made.
+    // Everything in the file was published, except for three-byte silence: no frame was made by the
+    // server.
     let sent: Vec<_> = publisher.sent(&sid).iter().map(|frame| units_of(frame, codec)).collect();
     let foreign: Vec<_> = found
         .iter()
@@ -221,7 +225,7 @@ fn check_muted(codec: Codec) {
     assert!(foreign.is_empty(), "{codec:?}: {} foreign frames, {:?}", foreign.len(), foreign[0]);
     // The pause is part of the file.
     let length = Probe::of(&file).duration;
-    // Pictures end with the last one, which a busy machine passes on late.
+    // Video ends with its last frame, which a busy machine forwards late.
     assert!((least - 3.0..most).contains(&length), "{codec:?}: {length}, and not {least} to {most}");
     let count = found.len() as f64;
     let expected = match codec {
@@ -252,7 +256,8 @@ fn muted_h264_holds_its_last_frame() {
 /// Records three seconds of a telephone's tone.
 #[track_caller]
 fn check_telephone(codec: Codec) {
-    /// Samples in a twentieth of a second, 22 periods of the tone: what comes late shifts a tone, which does not show in a piece of it.
+    /// Samples in a twentieth of a second, 22 periods of the tone: late packets shift a tone, which
+    /// does not matter in a part of it.
     const PIECE: usize = 2_400;
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let publisher = Publisher::join(server, own_room(), "caller", codec);
@@ -264,13 +269,14 @@ fn check_telephone(codec: Codec) {
     assert!((1.5..10.0).contains(&probe.duration), "{codec:?}: {}", probe.duration);
     assert_eq!(probe.stream("audio").codec, "opus", "{codec:?}");
     assert_decodable(&file);
-    // The tone that was published, as loud as it was, on both channels, and nothing that decoding by the other law would add.
+    // The published tone, at its amplitude, on both channels, and no noise as from decoding by the
+    // other law.
     for channel in [0, 1] {
         let samples = audio::samples_of(&file, channel);
         let pieces = samples[24_000..samples.len() - 12_000].chunks_exact(PIECE);
         let (tones, rests): (Vec<f64>, Vec<f64>) =
             pieces.map(|heard| audio::tone_and_rest(heard, 440.0)).unzip();
-        // Pieces of a hole have nothing of either; what another law adds is in each piece that has the tone.
+        // Parts of a gap contain neither; the other law adds noise to each part with the tone.
         let (tone, rest) = (percentile(&tones, 0.75), percentile(&rests, 0.5));
         assert!(
             (tone - 0.4).abs() < 0.02 && rest < 0.02,
@@ -300,7 +306,7 @@ fn check_ended_by(what: &str, ends: impl FnOnce(Publisher, &LiveKitServer)) {
     let begin = Instant::now();
     let mut recorder = record(dir.path(), server, &sid, &["--file", "guest"]);
     recorder.until_written(1_000);
-    recorder.runs_for(Duration::from_millis(1500));
+    recorder.run_for(Duration::from_millis(1500));
     ends(publisher, server);
     let ended = recorder.finish(SOON).complete();
     assert_eq!(ended.info["details"], "End reason: Source closed", "{}", ended.stdout);
@@ -328,7 +334,7 @@ fn a_missing_track_is_not_found() {
     let (server, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
     let _publisher = Publisher::join(server, own_room(), "nobody", Codec::Opus);
     let recorder = record(dir.path(), server, "TR_none", &[]);
-    // Half a minute of waiting takes nothing of the machine.
+    // Half a minute of waiting costs the machine nothing.
     drop(slot);
     let ended = recorder.finish(Duration::from_secs(120));
     assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
@@ -378,7 +384,7 @@ fn check_killed(codec: Codec) {
     let sid = publisher.publish(codec, codec.frames());
     let mut recorder = record(dir.path(), server, &sid, &["--file", "unlucky"]);
     recorder.until_written(WRITTEN);
-    recorder.runs_for(Duration::from_secs(1));
+    recorder.run_for(Duration::from_secs(1));
     recorder.signal(Signal::SIGKILL);
     let ended = recorder.finish_and(SOON, || {
         let recovered = weir(dir.path(), &["recover", "."]);
@@ -388,9 +394,9 @@ fn check_killed(codec: Codec) {
     let mut found = frames_in(&file, codec);
     let filled = found.iter().filter(|frame| frame.len() <= 3).count();
     found.retain(|frame| frame.len() > 3 && !frame.starts_with(b"Opus"));
-    // One that is killed does not say what it left out, but silence stands in its place.
+    // A killed recorder does not say what it dropped, but silence is in its place.
     assert_all_of(&publisher.sent(&sid), &found, codec, filled);
-    // What was written is there, but for what a container adds.
+    // All written frames are there, without the container's additions.
     let bytes: usize = found.iter().map(Vec::len).sum();
     assert!(bytes as u64 > WRITTEN * 3 / 4, "{codec:?}: {bytes} bytes in {} frames", found.len());
     assert!(Probe::of(&file).duration > 0.5, "{codec:?}");
@@ -433,8 +439,8 @@ fn livekit_server_has_a_track_recorded() {
     let manifest = service::manifest(dir.path(), &id);
     let named =
         ["publisher_identity", "track_id", "track_kind", "track_source"].map(|key| manifest[key].as_str());
-    let singer = ["singer", sid.as_str(), "audio", "microphone"].map(Some);
-    assert_eq!(named, singer, "{manifest}");
+    let tone_publisher = ["singer", sid.as_str(), "audio", "microphone"].map(Some);
+    assert_eq!(named, tone_publisher, "{manifest}");
     let sung: Vec<_> = frames_in(&file, Codec::Opus).into_iter().filter(|packet| packet.len() > 20).collect();
     assert!(sung.len() > 20, "{}", sung.len());
     let sent = publisher.sent(&sid);

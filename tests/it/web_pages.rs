@@ -1,4 +1,4 @@
-//! The built pages in a real Chromium, with a real livekit-server: the tests of `web/tests`.
+//! The built pages in a real Chromium, with a real livekit-server: runs the tests of `web/tests`.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Sound sent to a websocket while it is recorded: of a page, of a track of a room.
+//! Audio sent to a websocket while it is recorded: of a page, and of a track of a room.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::recorder::{Ended, Recorder};
 use crate::support::shared::own_room;
 use crate::support::slots;
 use crate::support::tls::TlsFront;
-use crate::support::websocket::{Connection, Manners, WebSocketServer};
+use crate::support::websocket::{Behaviour, Connection, WebSocketServer};
 
 const SOON: Duration = Duration::from_secs(120);
 
@@ -28,16 +28,16 @@ fn record_track(dir: &Path, server: &LiveKitServer, sid: &str, arguments: &[&str
 fn page_audio_continues_after_the_websocket_server_was_away() {
     let _slot = slots::browser();
     let (pages, dir) = (PageServer::start(), tempfile::tempdir().unwrap());
-    let server = WebSocketServer::start(Manners { cuts_first_after: Some(250), ..Manners::default() });
+    let server = WebSocketServer::start(Behaviour { cuts_first_after: Some(250), ..Behaviour::default() });
     let (page, url) = (pages.url("/pages/clock.html"), server.url("ann:hunter2@", "/?token=hunter2"));
     let recorder = Recorder::start(dir.path(), &["web", &page, "--websocket", &url, "--file", "talk.mp4"]);
-    // It goes on for another two seconds.
+    // It continues for another two seconds.
     let goes_on = |all: &[Connection]| all.iter().skip(1).map(|one| one.audio.len()).sum::<usize>() >= 200;
     server.until("sound comes again", SOON, goes_on);
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
 
-    let connections = server.until("it says goodbye", SOON, |all| all.iter().any(|one| one.said_goodbye));
+    let connections = server.until("it says goodbye", SOON, |all| all.iter().any(|one| one.is_closed));
     assert!(connections.len() > 1, "{} connections", connections.len());
     for connection in &connections {
         assert!(connection.audio.iter().all(|message| message.len() == 1920), "10 ms, S16LE, stereo");
@@ -52,26 +52,28 @@ fn page_audio_continues_after_the_websocket_server_was_away() {
         let left: Vec<f32> =
             connection.channels()[0].iter().map(|sample| f32::from(*sample) / 32768.0).collect();
         let beeps = audio::beeps(&left);
-        // One that was cut in two has another length, and so has one in which a busy machine left a hole, or it has another pitch.
+        // A beep that was cut in two has another length; a beep with a gap, from a busy machine,
+        // has another length or pitch.
         let is_whole =
             |beep: &audio::Beep| (0.06..0.09).contains(&beep.length) && (beep.hertz - 1000.0).abs() < 50.0;
         let whole = beeps.iter().filter(|beep| is_whole(beep)).count();
         heard += whole;
-        // One a second, and none twice.
+        // One per second, none twice.
         assert!(whole <= connection.audio.len() / 100 + 2, "{beeps:?}");
     }
     assert!(heard > 0, "{heard} whole beeps");
     let stream = &ended.info["streamResults"][0];
     assert_eq!(stream["status"], "FINISHED", "{stream}");
-    // A busy machine may need another try.
+    // A busy machine may need another attempt.
     let retries = stream["retries"].as_u64().unwrap_or_default();
     assert!((connections.len() as u64 - 1..=5).contains(&retries), "{stream}");
     assert!(!ended.stdout.contains("hunter2") && !ended.log.contains("hunter2"), "{}", ended.log);
-    // Beside a websocket nothing has a picture.
+    // A websocket carries no video.
     let file = Probe::of(&ended.path("talk.mp4"));
     let kinds: Vec<&str> = file.streams.iter().map(|stream| stream.kind.as_str()).collect();
     assert_eq!(kinds, ["audio"]);
-    // As long as the recording, but for what was on its way when the connection was cut, which is more on a busy machine.
+    // The length of the recording, without the audio in transit when the connection was cut, which
+    // is more on a busy machine.
     let sent = connections.iter().map(|connection| connection.audio.len()).sum::<usize>() as f64 / 100.0;
     assert!(sent > 2.5 && sent < file.duration + 0.5, "{sent} s sent, {} s in the file", file.duration);
 }
@@ -80,7 +82,7 @@ fn page_audio_continues_after_the_websocket_server_was_away() {
 fn an_unreachable_websocket_fails_the_start() {
     let _slot = slots::browser();
     let (pages, dir) = (PageServer::start(), tempfile::tempdir().unwrap());
-    let server = WebSocketServer::start(Manners { refuses_with: Some(403), ..Manners::default() });
+    let server = WebSocketServer::start(Behaviour { refuses_with: Some(403), ..Behaviour::default() });
     let (page, url) = (pages.url("/pages/clock.html"), server.url("", "/?token=hunter2"));
     let arguments = ["web", &page, "--websocket", &url, "--file", "talk.ogg", "--duration", "5s"];
     let ended = Recorder::start(dir.path(), &arguments).finish(SOON);
@@ -95,7 +97,7 @@ fn an_unreachable_websocket_fails_the_start() {
 fn a_video_track_is_refused_for_a_websocket() {
     let _slot = slots::light();
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let publisher = Publisher::join(livekit, own_room(), "painter", Codec::Vp8);
     let sid = publisher.publish(Codec::Vp8, Codec::Vp8.frames());
     let ended = record_track(dir.path(), livekit, &sid, &["--websocket", &server.url("", "/")]).finish(SOON);
@@ -109,7 +111,7 @@ fn a_video_track_is_refused_for_a_websocket() {
 fn track_audio_arrives_with_its_mute_events() {
     let _slot = slots::light();
     let (livekit, dir) = (LiveKitServer::shared(), tempfile::tempdir().unwrap());
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let publisher = Publisher::join(livekit, own_room(), "singer", Codec::Opus);
     let sid = publisher.publish(Codec::Opus, Codec::Opus.tone(440, 0.5));
     let recorder = record_track(dir.path(), livekit, &sid, &["--websocket", &server.url("", "/ear")]);
@@ -120,18 +122,19 @@ fn track_audio_arrives_with_its_mute_events() {
     server.until("it is not, and goes on", SOON, |all| all[0].texts.len() == 2 && all[0].audio.len() > 400);
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
-    let connections = server.until("it says goodbye", SOON, |all| all[0].said_goodbye);
+    let connections = server.until("it says goodbye", SOON, |all| all[0].is_closed);
     let [connection] = connections.as_slice() else { panic!("{} connections", connections.len()) };
     assert_eq!(connection.texts, [r#"{"muted":true}"#, r#"{"muted":false}"#]);
     assert!(connection.audio.iter().all(|message| message.len() == 1920));
-    // As long as the recording, whatever was muted. What a busy machine has not sent by the end is missing.
+    // The length of the recording, whatever was muted. Audio that a busy machine has not sent by
+    // the end is missing.
     let stream = &ended.info["streamResults"][0];
     let (sent, lasted) = (connection.audio.len() as f64 / 100.0, seconds(&stream["duration"]));
     assert!(sent > lasted * 0.7 - 1.0 && sent < lasted + 1.5, "{sent} s of {lasted} s");
-    // The tone that was published, on both channels, as loud as it was.
+    // The published tone, on both channels, at its amplitude.
     for channel in connection.channels() {
         let samples: Vec<f32> = channel.iter().map(|sample| f32::from(*sample) / 32768.0).collect();
-        // In the first second nothing is muted yet. A part of it may have a hole.
+        // In the first second nothing is muted yet. A part of it may have a gap.
         let levels = |part: &[f32]| (audio::level(part, 440.0), audio::level(part, 1000.0));
         let heard: Vec<_> = samples[..48_000].chunks_exact(12_000).map(levels).collect();
         let is_it = |(tone, rest): &(f64, f64)| (0.2..0.6).contains(tone) && *rest < 0.05;
@@ -141,13 +144,13 @@ fn track_audio_arrives_with_its_mute_events() {
     assert_eq!(ended.info["track"]["websocketUrl"], server.url("", "/ear"), "{}", ended.stdout);
 }
 
-/// A length of a result, in seconds.
+/// A duration of a result, in seconds.
 fn seconds(nanoseconds: &serde_json::Value) -> f64 {
     let text = nanoseconds.as_str().unwrap_or_else(|| panic!("no length: {nanoseconds}"));
     text.parse::<f64>().unwrap() / 1e9
 }
 
-/// Records a page of which the audio goes to `front`, by this name of it.
+/// Records a page with its audio sent to `front` under a host name.
 fn record_over_tls(front: &TlsFront, host: &str, trusts: bool, dir: &Path) -> Ended {
     let pages = PageServer::start();
     let (page, url) =
@@ -164,9 +167,9 @@ fn record_over_tls(front: &TlsFront, host: &str, trusts: bool, dir: &Path) -> En
 #[test]
 fn a_websocket_over_tls_fails_by_name_if_its_authority_is_untrusted() {
     let _slot = slots::browser();
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let front = TlsFront::before(server.address());
-    // The one that is trusted is for an address, and not for a name.
+    // The trusted certificate is for an address, not for a name.
     for (host, trusts, why) in [
         ("127.0.0.1", false, "UnknownIssuer"),
         ("localhost", true, "certificate not valid for name \"localhost\""),
@@ -186,19 +189,19 @@ fn a_websocket_over_tls_fails_by_name_if_its_authority_is_untrusted() {
 #[test]
 fn a_websocket_over_tls_connects_if_its_authority_is_trusted() {
     let _slot = slots::browser();
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let front = TlsFront::before(server.address());
     let dir = tempfile::tempdir().unwrap();
     let ended = record_over_tls(&front, "127.0.0.1", true, dir.path()).complete();
-    let connections = server.until("it says goodbye", SOON, |all| all[0].said_goodbye);
+    let connections = server.until("it says goodbye", SOON, |all| all[0].is_closed);
     let [connection] = connections.as_slice() else { panic!("{} connections", connections.len()) };
     assert_eq!(connection.path, "/ear");
     assert_eq!(connection.authorization.as_deref(), Some("Basic YW5uOmh1bnRlcjI="));
-    // Four seconds; what a busy machine has not sent by the end is missing.
+    // Four seconds; audio that a busy machine has not sent by the end is missing.
     assert!((150..=420).contains(&connection.audio.len()), "{}", connection.audio.len());
     let left: Vec<f32> = connection.channels()[0].iter().map(|sample| f32::from(*sample) / 32768.0).collect();
     let beeps = audio::beeps(&left);
-    // A busy machine may leave a hole in one.
+    // A busy machine may leave a gap in one.
     assert!(beeps.iter().any(|beep| (beep.hertz - 1000.0).abs() < 50.0), "{beeps:?}");
     assert_eq!(ended.info["streamResults"][0]["status"], "FINISHED", "{}", ended.stdout);
 }

@@ -32,7 +32,7 @@ use super::signal_proxy::both_sides;
 
 /// Network conditions, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Weather {
+pub(crate) struct NetworkConditions {
     /// Share of lost datagrams, 0 to 1.
     pub(crate) loss: f64,
     /// Largest delay of a datagram. Delays are random, so datagrams overtake one another.
@@ -43,7 +43,7 @@ pub(crate) struct Weather {
     pub(crate) unreported: bool,
 }
 
-impl Weather {
+impl NetworkConditions {
     pub(crate) const FAIR: Self = Self { loss: 0.0, jitter: Duration::ZERO, cut: false, unreported: false };
     pub(crate) const CUT: Self = Self { cut: true, ..Self::FAIR };
     pub(crate) const UNREPORTED: Self = Self { unreported: true, ..Self::FAIR };
@@ -61,7 +61,7 @@ impl Weather {
 #[derive(Debug)]
 pub(crate) struct LossyLink {
     addr: SocketAddr,
-    weather: watch::Sender<Weather>,
+    weather: watch::Sender<NetworkConditions>,
     /// Number of dropped sender reports.
     kept_back: Arc<AtomicUsize>,
     end: watch::Sender<bool>,
@@ -70,16 +70,16 @@ pub(crate) struct LossyLink {
 
 impl LossyLink {
     /// `server`: `ws://127.0.0.1:…`
-    pub(crate) fn start(server: String, weather: Weather) -> Self {
+    pub(crate) fn start(server: String, weather: NetworkConditions) -> Self {
         Self::start_beside(server, weather, Beside::Nothing)
     }
 
     /// The same, with the server's TCP candidates passed on.
-    pub(crate) fn start_beside_tcp(server: String, weather: Weather) -> Self {
+    pub(crate) fn start_beside_tcp(server: String, weather: NetworkConditions) -> Self {
         Self::start_beside(server, weather, Beside::Tcp)
     }
 
-    fn start_beside(server: String, weather: Weather, beside: Beside) -> Self {
+    fn start_beside(server: String, weather: NetworkConditions, beside: Beside) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -110,7 +110,7 @@ impl LossyLink {
         format!("ws://{}", self.addr)
     }
 
-    pub(crate) fn turns(&self, weather: Weather) {
+    pub(crate) fn turns(&self, weather: NetworkConditions) {
         self.weather.send_replace(weather);
     }
 
@@ -130,7 +130,7 @@ impl Drop for LossyLink {
 }
 
 /// Waits until the cable is plugged in.
-async fn connected(weather: &mut watch::Receiver<Weather>) {
+async fn connected(weather: &mut watch::Receiver<NetworkConditions>) {
     drop(weather.wait_for(|weather| !weather.cut).await);
 }
 
@@ -138,7 +138,7 @@ async fn connected(weather: &mut watch::Receiver<Weather>) {
 async fn pass_on(
     stream: TcpStream,
     server: String,
-    mut weather: watch::Receiver<Weather>,
+    mut weather: watch::Receiver<NetworkConditions>,
     mut relays: Relays,
 ) {
     connected(&mut weather).await;
@@ -180,7 +180,7 @@ enum Beside {
 /// participant.
 struct Relays {
     far: Arc<UdpSocket>,
-    weather: watch::Receiver<Weather>,
+    weather: watch::Receiver<NetworkConditions>,
     beside: Beside,
     kept_back: Arc<AtomicUsize>,
     known: HashMap<SocketAddr, SocketAddr>,
@@ -188,7 +188,7 @@ struct Relays {
 }
 
 impl Relays {
-    fn new(weather: watch::Receiver<Weather>, beside: Beside, kept_back: Arc<AtomicUsize>) -> Self {
+    fn new(weather: watch::Receiver<NetworkConditions>, beside: Beside, kept_back: Arc<AtomicUsize>) -> Self {
         Self {
             far: Arc::new(bound()),
             weather,
@@ -295,7 +295,7 @@ async fn carry(
     near: UdpSocket,
     far: Arc<UdpSocket>,
     server: SocketAddr,
-    weather: watch::Receiver<Weather>,
+    weather: watch::Receiver<NetworkConditions>,
     kept_back: Arc<AtomicUsize>,
 ) {
     let near = Arc::new(near);
@@ -315,7 +315,7 @@ async fn carry(
             },
             Some(_) = late.join_next() => continue,
         };
-        let Weather { loss, jitter, cut, unreported } = *weather.borrow();
+        let NetworkConditions { loss, jitter, cut, unreported } = *weather.borrow();
         if unreported && target.is_some() && is_sender_report(&bytes) {
             kept_back.fetch_add(1, Ordering::Relaxed);
             continue;

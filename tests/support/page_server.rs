@@ -74,7 +74,7 @@ impl PageServer {
     }
 
     /// Whether a path was requested.
-    pub(crate) fn was_asked_for(&self, path: &str) -> bool {
+    pub(crate) fn was_requested(&self, path: &str) -> bool {
         self.shared.asked.lock().unwrap().iter().any(|asked| asked == path)
     }
 

@@ -243,7 +243,7 @@ enum Ask {
         sid: String,
         muted: bool,
         /// Whether the server is notified.
-        is_told: bool,
+        is_notified: bool,
         done: std::sync::mpsc::Sender<()>,
     },
     Replace {
@@ -354,7 +354,7 @@ impl Publisher {
     /// otherwise do both at once.
     pub(crate) fn mute(&self, sid: &str, muted: bool) {
         let (done, is_done) = std::sync::mpsc::channel();
-        self.ask(Ask::Mute { sid: sid.to_owned(), muted, is_told: true, done });
+        self.ask(Ask::Mute { sid: sid.to_owned(), muted, is_notified: true, done });
         is_done.recv_timeout(PATIENCE).expect("the track is muted or not");
     }
 
@@ -362,7 +362,7 @@ impl Publisher {
     /// continues.
     pub(crate) fn pause(&self, sid: &str, paused: bool) {
         let (done, is_done) = std::sync::mpsc::channel();
-        self.ask(Ask::Mute { sid: sid.to_owned(), muted: paused, is_told: false, done });
+        self.ask(Ask::Mute { sid: sid.to_owned(), muted: paused, is_notified: false, done });
         is_done.recv_timeout(PATIENCE).expect("the track is paused or not");
     }
 
@@ -638,8 +638,8 @@ impl Participant {
                 .await;
                 self.waiting.push(Waiting { cid, codec, frames, order, told: sid });
             }
-            Ask::Mute { sid, muted, is_told, done } => {
-                if is_told {
+            Ask::Mute { sid, muted, is_notified, done } => {
+                if is_notified {
                     self.send(Request::Mute(proto::MuteTrackRequest { sid: sid.clone(), muted })).await;
                 }
                 if let Some(track) = self.tracks.iter_mut().find(|track| track.sid == sid) {

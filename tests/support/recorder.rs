@@ -51,7 +51,7 @@ impl Recorder {
     }
 
     /// Lets it record for a while; panics if it ends before.
-    pub(crate) fn runs_for(&mut self, time: Duration) {
+    pub(crate) fn run_for(&mut self, time: Duration) {
         if let Some(status) = self.tool.exit_within(time) {
             panic!("the recorder ended ({status}):\n{}", self.tool.stderr());
         }
@@ -76,7 +76,7 @@ impl Recorder {
     }
 
     /// Waits until its log contains `what`.
-    pub(crate) fn until_said(&mut self, what: &str) {
+    pub(crate) fn until_logged(&mut self, what: &str) {
         let tool = &mut self.tool;
         let log = tool.log();
         tool.until(what, STARTED_WITHIN, || log.lock().unwrap().contains(what).then_some(()));

@@ -19,7 +19,7 @@ use weir::token::Signer;
 use super::layout::Region;
 use super::livekit::LiveKitServer;
 use super::measure::audio::{self, level};
-use super::measure::frames::{Still, colour_distance};
+use super::measure::frames::{Snapshot, colour_distance};
 use super::page_server::PageServer;
 use super::tool::{Tool, command, run};
 
@@ -157,11 +157,11 @@ impl Images {
     }
 
     /// The newest image, unless it was returned before.
-    pub(crate) fn newest(&mut self) -> Option<Still> {
+    pub(crate) fn newest(&mut self) -> Option<Snapshot> {
         let path = |index: usize| PathBuf::from(format!("{}_{index:05}.jpeg", self.prefix.display()));
         let new = (self.next..).take_while(|index| path(*index).exists()).last()?;
         self.next = new + 1;
-        Some(Still::at(&path(new), 0.0))
+        Some(Snapshot::at(&path(new), 0.0))
     }
 }
 
@@ -283,9 +283,9 @@ pub(crate) fn grid(columns: usize, rows: usize) -> Vec<Region> {
 
 /// The number of the participant whose video fills a tile, cropped to it; `None` if number and
 /// colour do not match.
-pub(crate) fn who(still: &Still, tile: Region) -> Option<u32> {
-    let number = number(still, picture_in(still, tile))?;
-    let seen = still.colour(part(picture_in(still, tile), 0.48, 0.68, 0.04, 0.04));
+pub(crate) fn who(still: &Snapshot, tile: Region) -> Option<u32> {
+    let number = number(still, cropped_frame(still, tile))?;
+    let seen = still.colour(part(cropped_frame(still, tile), 0.48, 0.68, 0.04, 0.04));
     (number > 0 && is_near(seen, colour(number))).then_some(number)
 }
 
@@ -295,16 +295,16 @@ pub(crate) fn is_near(seen: [u8; 3], wanted: [u8; 3]) -> bool {
 }
 
 /// The region of a complete 16:9 frame whose middle fills a tile.
-pub(crate) fn picture_in(still: &Still, tile: Region) -> Region {
+pub(crate) fn cropped_frame(still: &Snapshot, tile: Region) -> Region {
     fitted(still, tile, f64::max)
 }
 
 /// The region of a 16:9 frame that is shown completely in a tile.
-pub(crate) fn whole_in(still: &Still, tile: Region) -> Region {
+pub(crate) fn fitted_frame(still: &Snapshot, tile: Region) -> Region {
     fitted(still, tile, f64::min)
 }
 
-fn fitted(still: &Still, tile: Region, by: fn(f64, f64) -> f64) -> Region {
+fn fitted(still: &Snapshot, tile: Region, by: fn(f64, f64) -> f64) -> Region {
     let (all_width, all_height) = (still.width as f64, still.height as f64);
     let (width, height) = (tile.width * all_width, tile.height * all_height);
     let scale = by(width / 16.0, height / 9.0);
@@ -319,7 +319,7 @@ pub(crate) fn part(of: Region, x: f64, y: f64, width: f64, height: f64) -> Regio
 }
 
 /// The number in a frame's bar: see `web/src/publisher/picture.ts`.
-pub(crate) fn number(still: &Still, frame: Region) -> Option<u32> {
+pub(crate) fn number(still: &Snapshot, frame: Region) -> Option<u32> {
     let cell = |at: usize| {
         let cell = part(frame, 0.3 + 0.05 * at as f64, 0.4, 0.05, 0.2);
         still.colour(cell).iter().map(|&value| u32::from(value)).sum::<u32>() / 3

@@ -16,14 +16,14 @@ pub(crate) struct Synthetic {
     pub(crate) fps: usize,
     pub(crate) seconds: usize,
     /// Delay of each beep after its flash in milliseconds.
-    pub(crate) sound_late_ms: i64,
+    pub(crate) audio_late_ms: i64,
     /// Index of the frame shown at each place; a repeated index is a repeated frame.
     pub(crate) shown: fn(usize) -> usize,
 }
 
 impl Synthetic {
     pub(crate) const fn new(fps: usize, seconds: usize) -> Self {
-        Self { width: 640, height: 360, fps, seconds, sound_late_ms: 0, shown: |n| n }
+        Self { width: 640, height: 360, fps, seconds, audio_late_ms: 0, shown: |n| n }
     }
 
     /// Encodes it. `codecs` are ffmpeg's output arguments.
@@ -79,7 +79,7 @@ impl Synthetic {
 
     fn audio(&self) -> Vec<u8> {
         let sample = |n: usize| {
-            let since = n as i64 - 48 * self.sound_late_ms;
+            let since = n as i64 - 48 * self.audio_late_ms;
             let into = since.rem_euclid(48_000);
             let level = if since >= 0 && into < 48 * 80 { 0.25 } else { 0.0 };
             let wave = (into as f64 / 48_000.0 * 1000.0 * std::f64::consts::TAU).sin();

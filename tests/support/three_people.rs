@@ -6,7 +6,7 @@ use std::path::Path;
 use super::layout::{Layout, Region};
 use super::livekit::LiveKitServer;
 use super::measure::audio::{RATE, level, peak};
-use super::measure::frames::{Frame, Still, frames};
+use super::measure::frames::{Frame, Snapshot, frames};
 use super::measure::timing::percentile;
 use super::publisher::{Codec, Publisher, encoded_once};
 
@@ -72,7 +72,7 @@ impl Person {
     }
 
     /// Joins the room, flashes and beeps.
-    pub(crate) fn performs(self, server: &LiveKitServer, room: &str) -> Performer {
+    pub(crate) fn perform(self, server: &LiveKitServer, room: &str) -> Performer {
         let publisher = self.joins(server, room);
         let (frame, voice) = (self.shows(&publisher), self.speaks(&publisher));
         Performer { publisher, voice, frame }
@@ -154,7 +154,7 @@ pub(crate) fn seen_in(path: &Path, place: Region, from: f64) -> Seen {
 }
 
 /// The person in a region of an image; `None` for nobody, or for a flash.
-pub(crate) fn shown_in(image: &Still, place: Region) -> Option<Person> {
+pub(crate) fn shown_in(image: &Snapshot, place: Region) -> Option<Person> {
     Person::of_shade(image.colour(place)[1])
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Connection {
     pub(crate) texts: Vec<String>,
     pub(crate) pings: Vec<Vec<u8>>,
     /// Whether it ended with a close frame.
-    pub(crate) said_goodbye: bool,
+    pub(crate) is_closed: bool,
     pub(crate) is_over: bool,
 }
 
@@ -45,7 +45,7 @@ impl Connection {
 
 /// Behaviour of a server towards its clients.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Manners {
+pub(crate) struct Behaviour {
     /// Status with which every handshake is refused, instead of an open websocket.
     pub(crate) refuses_with: Option<u16>,
     /// Number of audio messages after which the first connection is cut without a close frame.
@@ -62,12 +62,12 @@ pub(crate) struct WebSocketServer {
 }
 
 impl WebSocketServer {
-    pub(crate) fn start(manners: Manners) -> Self {
-        Self::on("127.0.0.1:0".parse().unwrap(), manners)
+    pub(crate) fn start(behaviour: Behaviour) -> Self {
+        Self::on("127.0.0.1:0".parse().unwrap(), behaviour)
     }
 
     /// Listens at the address of an earlier server.
-    pub(crate) fn on(address: SocketAddr, manners: Manners) -> Self {
+    pub(crate) fn on(address: SocketAddr, behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -79,7 +79,7 @@ impl WebSocketServer {
                 match listener.accept() {
                     Ok((socket, _)) => {
                         let (kept, stopped) = (Arc::clone(&kept), Arc::clone(&stopped));
-                        served.push(std::thread::spawn(move || serve(socket, manners, &kept, &stopped)));
+                        served.push(std::thread::spawn(move || serve(socket, behaviour, &kept, &stopped)));
                     }
                     Err(_) => std::thread::park_timeout(LOOK),
                 }
@@ -134,7 +134,7 @@ impl Drop for WebSocketServer {
     }
 }
 
-fn serve(socket: TcpStream, manners: Manners, kept: &Mutex<Vec<Connection>>, stops: &AtomicBool) {
+fn serve(socket: TcpStream, behaviour: Behaviour, kept: &Mutex<Vec<Connection>>, stops: &AtomicBool) {
     socket.set_nonblocking(false).unwrap();
     let mut connection = Connection::default();
     #[expect(clippy::result_large_err, reason = "the form of a callback")]
@@ -143,7 +143,7 @@ fn serve(socket: TcpStream, manners: Manners, kept: &Mutex<Vec<Connection>>, sto
         connection.path = request.uri().to_string();
         connection.content_type = header("content-type").unwrap_or_default();
         connection.authorization = header("authorization");
-        match manners.refuses_with {
+        match behaviour.refuses_with {
             None => Ok(response),
             Some(status) => {
                 let mut refusal = ErrorResponse::new(None);
@@ -159,7 +159,7 @@ fn serve(socket: TcpStream, manners: Manners, kept: &Mutex<Vec<Connection>>, sto
         kept.push(connection);
         kept.len() - 1
     };
-    receive(socket, at, manners.cuts_first_after.filter(|_| at == 0), kept, stops);
+    receive(socket, at, behaviour.cuts_first_after.filter(|_| at == 0), kept, stops);
     kept.lock().unwrap()[at].is_over = true;
 }
 
@@ -185,7 +185,7 @@ fn receive(
             Message::Binary(audio) => connection.audio.push(audio.to_vec()),
             Message::Text(text) => connection.texts.push(text.to_string()),
             Message::Ping(payload) => connection.pings.push(payload.to_vec()),
-            Message::Close(_) => connection.said_goodbye = true,
+            Message::Close(_) => connection.is_closed = true,
             Message::Pong(_) | Message::Frame(_) => {}
         }
         if cut_after.is_some_and(|most| connection.audio.len() >= most) {

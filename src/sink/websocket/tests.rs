@@ -16,7 +16,7 @@ use crate::sink::{SinkEvent, StreamEvent};
 #[allow(dead_code, reason = "whole recordings use the rest")]
 mod server;
 
-use server::{Manners, WebSocketServer};
+use server::{Behaviour, WebSocketServer};
 
 const ID: OutputId = OutputId(0);
 const QUICK: Timing = Timing {
@@ -80,7 +80,7 @@ fn numbers(sound: &[Vec<u8>]) -> Vec<u16> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sound_arrives_whole_with_who_sends_it() {
     let mut stage = Stage::new();
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let url = server.url("ann:p%40ss@", "/ear?token=secret");
     let sink = WebSocketSink::open_with(ID, &plan(&url), &stage.context, QUICK).unwrap();
     let events = until(&mut stage.events, |event| matches!(event, StreamEvent::Started { .. })).await;
@@ -97,7 +97,7 @@ async fn sound_arrives_whole_with_who_sends_it() {
     sink.finish(SOON).await;
     let events = until(&mut stage.events, |event| matches!(event, StreamEvent::Finished { .. })).await;
     assert_eq!(events.len(), 1, "{events:?}");
-    let all = server.until("it says goodbye", SOON, |all| all[0].said_goodbye);
+    let all = server.until("it says goodbye", SOON, |all| all[0].is_closed);
     let [connection] = all.as_slice() else { panic!("{} connections", all.len()) };
     assert_eq!(numbers(&connection.audio), (0..300).collect::<Vec<_>>());
     assert_eq!(connection.texts, [r#"{"muted":true}"#, r#"{"muted":false}"#]);
@@ -114,7 +114,7 @@ async fn sound_arrives_whole_with_who_sends_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_cut_is_made_again() {
     let mut stage = Stage::new();
-    let server = WebSocketServer::start(Manners { cuts_first_after: Some(50), ..Manners::default() });
+    let server = WebSocketServer::start(Behaviour { cuts_first_after: Some(50), ..Behaviour::default() });
     let sink = WebSocketSink::open_with(ID, &plan(&server.url("", "/")), &stage.context, QUICK).unwrap();
     sink.muted(true);
     (0..50).for_each(|at| push(&feed(&stage), at));
@@ -126,7 +126,7 @@ async fn a_connection_that_is_cut_is_made_again() {
     feed(&stage).end();
     sink.finish(SOON).await;
     until(&mut stage.events, |event| matches!(event, StreamEvent::Finished { .. })).await;
-    let all = server.until("it says goodbye", SOON, |all| all.last().unwrap().said_goodbye);
+    let all = server.until("it says goodbye", SOON, |all| all.last().unwrap().is_closed);
     let [first, second] = all.as_slice() else { panic!("{} connections", all.len()) };
     assert_eq!(numbers(&first.audio), (0..50).collect::<Vec<_>>());
     // What was on its way when it was cut is lost; what came afterwards is not, nor is what the server has to know.
@@ -138,7 +138,7 @@ async fn a_connection_that_is_cut_is_made_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newest_sound_waits_for_a_server_that_is_away() {
     let mut stage = Stage::new();
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let address = server.address();
     let timing = Timing { queue: Duration::from_millis(500), ..QUICK };
     let sink = WebSocketSink::open_with(ID, &plan(&server.url("", "/")), &stage.context, timing).unwrap();
@@ -146,12 +146,12 @@ async fn the_newest_sound_waits_for_a_server_that_is_away() {
     drop(server);
     until(&mut stage.events, |event| matches!(event, StreamEvent::Retrying { retries: 3, .. })).await;
     (0..200).for_each(|at| push(&feed(&stage), at));
-    let server = WebSocketServer::on(address, Manners::default());
+    let server = WebSocketServer::on(address, Behaviour::default());
     until(&mut stage.events, |event| matches!(event, StreamEvent::Started { .. })).await;
     feed(&stage).end();
     sink.finish(SOON).await;
     until(&mut stage.events, |event| matches!(event, StreamEvent::Finished { .. })).await;
-    let all = server.until("it says goodbye", SOON, |all| all.last().is_some_and(|last| last.said_goodbye));
+    let all = server.until("it says goodbye", SOON, |all| all.last().is_some_and(|last| last.is_closed));
     assert_eq!(numbers(&all[0].audio), (150..200).collect::<Vec<_>>());
     stage.is_clean().await;
 }
@@ -159,7 +159,7 @@ async fn the_newest_sound_waits_for_a_server_that_is_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_never_comes_back_has_failed_in_the_end() {
     let mut stage = Stage::new();
-    let server = WebSocketServer::start(Manners::default());
+    let server = WebSocketServer::start(Behaviour::default());
     let sink = WebSocketSink::open_with(ID, &plan(&server.url("", "/")), &stage.context, QUICK).unwrap();
     until(&mut stage.events, |event| matches!(event, StreamEvent::Started { .. })).await;
     drop(server);
@@ -175,7 +175,7 @@ async fn one_that_never_comes_back_has_failed_in_the_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_can_not_be_had_at_the_start_fails_at_once() {
-    let server = WebSocketServer::start(Manners { refuses_with: Some(401), ..Manners::default() });
+    let server = WebSocketServer::start(Behaviour { refuses_with: Some(401), ..Behaviour::default() });
     let nobody = "ws://127.0.0.1:1/?token=secret".to_owned();
     for (url, part) in
         [(server.url("ann:secret@", "/"), "refused the connection: 401"), (nobody, "can't be reached")]

@@ -1,4 +1,5 @@
-//! LiveKit's client for Rust: what it gets of a service, as the scripts of the other two tell it (`tests/clients/`).
+//! LiveKit's client for Rust: its results from a service, in the form of the other two clients'
+//! scripts (`tests/clients/`).
 
 use livekit_api::access_token::TokenVerifier;
 use livekit_api::services::egress::{
@@ -101,7 +102,7 @@ fn name(info: &livekit::EgressInfo) -> &'static str {
     info.status().as_str_name()
 }
 
-/// Code and words; the crate tells nothing of HTTP's status.
+/// Code and message; the crate does not show the HTTP status.
 fn refusal<T>(answer: ServiceResult<T>) -> Value {
     match answer.err() {
         Some(ServiceError::Twirp(ServerError::Twirp(error))) => json!([error.code, error.msg]),

@@ -1,4 +1,4 @@
-//! Rooms that a service records, with livekit-server before it and without.
+//! Rooms recorded by a service, with livekit-server and without.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Moments, assert_heard, seen, until_heard};
 use crate::support::layout::Region;
 use crate::support::livekit::{Client, LiveKitServer, Redis};
-use crate::support::measure::frames::Still;
+use crate::support::measure::frames::Snapshot;
 use crate::support::measure::{assert_decodable, audio};
 use crate::support::page_server::PageServer;
 use crate::support::room::{self, Hearing, Publishers};
@@ -17,10 +17,10 @@ use crate::support::shared::own_room;
 use crate::support::slots;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The path of the images that are taken of a room, in a service's directory, up to `_00000.jpeg`.
+/// The path of a room's images in a service's directory, up to `_00000.jpeg`.
 pub(super) const SEEN: &str = "seen/room";
 
-/// Where the stage of `speaker` is, and below its column.
+/// The stage of the layout `speaker`, with its column below.
 pub(super) const STAGE: Region = Region::new(1.0 / 6.0, 0.0, 5.0 / 6.0, 1.0);
 const BELOW: Region = Region::new(0.0, 0.9, 0.1, 0.1);
 
@@ -28,12 +28,13 @@ pub(super) fn until(livekit: &LiveKitServer, weir: &mut Serve, id: &str, status:
     livekit.until_status(weir, Client::Python, id, status)
 }
 
-/// The configuration of a service that works for this server.
+/// The configuration of a service for this server.
 pub(super) fn beside(livekit: &LiveKitServer, redis: &Redis) -> String {
     format!("ws_url: {}\nredis: {}\n", livekit.ws_url(), redis.config())
 }
 
-/// Has livekit-server have a room recorded in a grid, with [`SEEN`] beside its file; gives the egress's id when it is.
+/// Requests a room recording in a grid through livekit-server, with [`SEEN`] beside its file;
+/// returns the egress's id once it is active.
 pub(super) fn begin(livekit: &LiveKitServer, weir: &mut Serve, room: &str, file: &Path) -> String {
     let wanted = json!({
         "roomName": room,
@@ -51,12 +52,13 @@ pub(super) fn begin(livekit: &LiveKitServer, weir: &mut Serve, room: &str, file:
     id
 }
 
-/// Asks for another layout.
+/// Requests another layout.
 pub(super) fn show_as(livekit: &LiveKitServer, id: &str, layout: &str) {
     livekit.ask(Client::Python, "UpdateLayout", &json!({ "egressId": id, "layout": layout })).unwrap();
 }
 
-/// A room lives on while it is recorded: people come and go and fall silent, and another layout is asked for.
+/// A room changes while it is recorded: people join, leave and mute, and another layout is
+/// requested.
 #[test]
 fn livekit_server_has_a_room_recorded() {
     let _slot = slots::heavy();
@@ -74,7 +76,7 @@ fn livekit_server_has_a_room_recorded() {
     moments.until(&mut weir, |still| seen(still, 2, 1), vec![Some(1), Some(2)]);
     let begun = until_heard(&mut weir, &mut hearing, 4, |_, heard| heard == [1, 2]);
     layout("speaker-light");
-    let stage = |still: &Still| {
+    let stage = |still: &Snapshot| {
         (room::who(still, STAGE).is_some(), room::is_near(still.colour(BELOW), [255, 255, 255]))
     };
     moments.until(&mut weir, stage, (true, true));
@@ -89,7 +91,7 @@ fn livekit_server_has_a_room_recorded() {
     );
     let all = vec![Some(1), Some(2), Some(3), None];
     moments.until(&mut weir, |still| seen(still, 2, 2), all);
-    // One has no microphone any more.
+    // One has unpublished their microphone.
     let three = until_heard(&mut weir, &mut hearing, 4, |_, heard| heard == [2, 3]);
     two.act(1, "camera(false)");
     moments.until(&mut weir, |still| seen(still, 2, 2), vec![Some(1), Some(3), None, None]);
@@ -97,8 +99,8 @@ fn livekit_server_has_a_room_recorded() {
     moments.until(&mut weir, |still| seen(still, 2, 1), vec![Some(1), Some(3)]);
     let left = until_heard(&mut weir, &mut hearing, 4, |_, heard| heard == [3]);
     third.act(0, "shareScreen()");
-    let screen = |still: &Still| {
-        let whole = room::whole_in(still, STAGE);
+    let screen = |still: &Snapshot| {
+        let whole = room::fitted_frame(still, STAGE);
         let colour = still.colour(room::part(whole, 0.48, 0.68, 0.04, 0.04));
         (room::number(still, whole), room::is_near(colour, [0x40, 0x40, 0x40]))
     };
@@ -123,7 +125,7 @@ fn livekit_server_has_a_room_recorded() {
     assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
 }
 
-/// The same words without Redis, in the second version of the API, and the refusals that go with a room.
+/// The same without Redis, in the second version of the API, and the refusals that go with a room.
 #[test]
 fn a_service_that_stands_alone_records_a_room() {
     let _slot = slots::heavy();
@@ -152,14 +154,14 @@ fn a_service_that_stands_alone_records_a_room() {
         weir.callers().call("UpdateLayout", &json!({ "egress_id": id, "layout": layout }))
     };
     let mut moments = Moments::of(dir.path().join(SEEN));
-    let single = |still: &Still| room::who(still, room::grid(1, 1)[0]).is_some();
+    let single = |still: &Snapshot| room::who(still, room::grid(1, 1)[0]).is_some();
     moments.until(&mut weir, single, true);
     let updated = layout(&weir, "grid").unwrap();
     assert_eq!(updated["status"], "EGRESS_ACTIVE", "{updated}");
     moments.until(&mut weir, |still| seen(still, 2, 1), vec![Some(1), Some(2)]);
     layout(&weir, "branded?background=%23204080&title=All+hands").unwrap();
-    // Its own ground.
-    let corners = |still: &Still| {
+    // The layout's own background.
+    let corners = |still: &Snapshot| {
         let corners = [Region::new(0.0, 0.0, 1.0, 0.03), Region::new(0.9, 0.85, 0.1, 0.15)];
         corners.map(|corner| room::is_near(still.colour(corner), [0x20, 0x40, 0x80]))
     };

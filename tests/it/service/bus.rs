@@ -1,4 +1,5 @@
-//! The service in a fleet: two of them on one real Redis, with livekit-server's side of the bus in the test.
+//! The service in a fleet: two of them on one real Redis, with livekit-server's side of the bus in
+//! the test.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +26,7 @@ use crate::support::ports;
 use crate::support::service::{Callers, Serve, assert_is_ending};
 use crate::support::slots;
 
-/// What a service told.
+/// A report of a service.
 #[derive(Debug, Clone, PartialEq)]
 enum Told {
     Created,
@@ -98,7 +99,7 @@ impl Fleet {
         let method = Method::claimed("StartEgress");
         let end = Instant::now() + PATIENCE;
         loop {
-            // Services have a second to come forward. Where none does, livekit-server asks again.
+            // Services have a second to claim a request. If none does, livekit-server asks again.
             match self.runtime.block_on(self.internal.ask(&method, &request, options)) {
                 Err(error) if error.text() == weir::psrpc::NO_RESPONSE && Instant::now() < end => {}
                 answer => return answer,
@@ -126,7 +127,7 @@ impl Fleet {
         self.runtime.block_on(self.handler.ask(&Method::queued("UpdateStream").on(id), &request, options))
     }
 
-    /// What each service answers within two seconds.
+    /// Each service's answer within two seconds.
     fn list_active(&self) -> Vec<Vec<String>> {
         let method = Method::broadcast("ListActiveEgress");
         let request = rpc::ListActiveEgressRequest {}.encode_to_vec().into();
@@ -138,8 +139,8 @@ impl Fleet {
         lists
     }
 
-    /// All that was told of an egress, once it was told this.
-    fn until_told(&self, id: &str, last: EgressStatus, within: Duration) -> Vec<Told> {
+    /// All reports about an egress, once `last` has arrived.
+    fn until_reported(&self, id: &str, last: EgressStatus, within: Duration) -> Vec<Told> {
         let end = Instant::now() + within;
         loop {
             let told = self.known.lock().unwrap().told.get(id).cloned().unwrap_or_default();
@@ -156,7 +157,7 @@ impl Fleet {
     }
 }
 
-/// Answers `IOInfo`, and notes what it is told.
+/// Answers `IOInfo`, and stores the reports.
 async fn serve_io(
     bus: Arc<dyn MessageBus>,
     tasks: &TaskTracker,
@@ -206,9 +207,9 @@ fn two_services_share_the_work_of_a_fleet() {
 
     let started = fleet.start_egress("EG_one", &pages, &file("EG_one")).unwrap();
     assert_eq!(started.status(), EgressStatus::EgressStarting);
-    fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
+    fleet.until_reported("EG_one", EgressStatus::EgressActive, PATIENCE);
     fleet.start_egress("EG_two", &pages, &file("EG_two")).unwrap();
-    fleet.until_told("EG_two", EgressStatus::EgressActive, PATIENCE);
+    fleet.until_reported("EG_two", EgressStatus::EgressActive, PATIENCE);
     let end = Instant::now() + PATIENCE;
     let lists = loop {
         let lists = fleet.list_active();
@@ -235,8 +236,8 @@ fn two_services_share_the_work_of_a_fleet() {
         assert_is_ending(&status, begin.elapsed());
     }
     for id in ["EG_one", "EG_two"] {
-        let told = fleet.until_told(id, EgressStatus::EgressComplete, PATIENCE);
-        // Told again where the answer came late, but before anything else.
+        let told = fleet.until_reported(id, EgressStatus::EgressComplete, PATIENCE);
+        // Repeated if the answer was late, but before any other report.
         let created = told.iter().take_while(|told| **told == Told::Created).count();
         assert!(created > 0 && !told[created..].contains(&Told::Created), "{told:?}");
         let status = |status| told.iter().position(|told| *told == Told::Updated(status));
@@ -261,14 +262,14 @@ fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
     let file = files.path().join("clock.mp4");
     let first = Serve::start(one.path(), &fleet.configuration());
 
-    // What is refused is left to others, under the same name.
+    // A refused request is left to other nodes, under the same name.
     std::fs::write(files.path().join("a file"), "").unwrap();
     let refused = fleet.start_egress("EG_one", &pages, &files.path().join("a file/a.mp4")).unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     fleet.start_egress("EG_one", &pages, &file).unwrap();
-    fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
+    fleet.until_reported("EG_one", EgressStatus::EgressActive, PATIENCE);
 
-    // Who has it can't claim it again; another node is idle.
+    // The node that has it can't claim it again; another node is idle.
     let mut second = Serve::start(other.path(), &fleet.configuration());
     first.signal(Signal::SIGSTOP);
     let again = fleet.start_egress("EG_one", &pages, &files.path().join("twice.mp4"));
@@ -280,9 +281,9 @@ fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
     second.until_logged("it leaves it to the other", |line| line.contains("another node has it"));
 
     for id in ["EG_one", "EG_two"] {
-        fleet.until_told(id, EgressStatus::EgressActive, PATIENCE);
+        fleet.until_reported(id, EgressStatus::EgressActive, PATIENCE);
         fleet.stop_egress(id).unwrap();
-        fleet.until_told(id, EgressStatus::EgressComplete, PATIENCE);
+        fleet.until_reported(id, EgressStatus::EgressComplete, PATIENCE);
     }
     assert_decodable(&file);
     assert!(!files.path().join("twice.mp4").exists());
@@ -310,14 +311,14 @@ pub(crate) fn check_without_redis(length: Duration, away: Duration) {
     let health = format!("http://127.0.0.1:{health}/healthz");
     let file = dir.path().join("clock.mp4");
     fleet.start_egress("EG_one", &pages, &file).unwrap();
-    // livekit-server asks again with the same id when an answer is late.
+    // livekit-server repeats a request with the same id when an answer is late.
     let again = fleet.start_egress("EG_one", &pages, &file).unwrap_err();
     assert_eq!((again.code(), again.text()), (Code::AlreadyExists, "egress already exists"));
-    fleet.until_told("EG_one", EgressStatus::EgressActive, PATIENCE);
+    fleet.until_reported("EG_one", EgressStatus::EgressActive, PATIENCE);
     let is_healthy = |callers: &Callers| (callers.get(&health).0 == 200).then_some(());
     service.until("it is healthy", PATIENCE, is_healthy);
 
-    // It goes on, and ends, while nobody can be told.
+    // It continues, and ends, while no report can be sent.
     fleet.redis.go_away();
     let begin = Instant::now();
     service.until("it is unhealthy", PATIENCE, |callers| (callers.get(&health).0 == 503).then_some(()));
@@ -329,7 +330,7 @@ pub(crate) fn check_without_redis(length: Duration, away: Duration) {
         tokio::time::timeout(PATIENCE, link.wait_for(|link| *link == Link::Up)).await.unwrap().unwrap();
     });
 
-    let told = fleet.until_told("EG_one", EgressStatus::EgressLimitReached, PATIENCE);
+    let told = fleet.until_reported("EG_one", EgressStatus::EgressLimitReached, PATIENCE);
     assert_eq!(
         told.iter().filter(|told| **told == Told::Updated(EgressStatus::EgressLimitReached)).count(),
         1
@@ -340,15 +341,15 @@ pub(crate) fn check_without_redis(length: Duration, away: Duration) {
     assert!(info.ended_at > 0);
     assert_decodable(&file);
 
-    // Work is taken again.
+    // New requests are accepted again.
     let end = Instant::now() + PATIENCE;
     let second = dir.path().join("second.mp4");
     while let Err(error) = fleet.start_egress("EG_two", &pages, &second) {
         assert!(error.code() == Code::Unavailable && Instant::now() < end, "{error}");
     }
-    fleet.until_told("EG_two", EgressStatus::EgressActive, PATIENCE);
+    fleet.until_reported("EG_two", EgressStatus::EgressActive, PATIENCE);
     fleet.stop_egress("EG_two").unwrap();
-    fleet.until_told("EG_two", EgressStatus::EgressComplete, PATIENCE);
+    fleet.until_reported("EG_two", EgressStatus::EgressComplete, PATIENCE);
     let done = service.end();
     assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
 }

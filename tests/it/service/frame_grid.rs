@@ -1,4 +1,4 @@
-//! A constant frame rate, which is a service's default: also where nothing changes, and where there is no video.
+//! A constant frame rate, the default of a service: also for static video, and without video.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,10 +20,11 @@ use crate::support::slots;
 const FPS: f64 = 15.0;
 /// Seconds in which frames are counted.
 const STRETCH: f64 = 4.0;
-/// Room for several recordings, whatever else the machine does.
+/// Room for several recordings, whatever the load of the machine.
 const ROOM_FOR_ALL: (&str, &str) = ("LIVEKIT_CPU_REQUEST", "64");
 
-/// A static page with audio and without, somebody without a camera, and a track whose frames stop: all at the same time.
+/// A static page with and without audio, a participant without a camera, and a track whose frames
+/// stop: all at the same time.
 #[test]
 fn files_have_a_constant_frame_rate_while_nothing_changes() {
     let _slot = slots::machine();
@@ -40,7 +41,7 @@ fn files_have_a_constant_frame_rate_while_nothing_changes() {
     let advanced = json!({ "width": 320, "height": 180, "framerate": FPS as u32, "video_bitrate": 300 });
     let file = |name: &str| json!({ "filepath": dir.path().join(name).display().to_string() });
     let page = pages.url("/status/200");
-    // Each with its file, and how many streams that has.
+    // Each with its file and the number of its streams.
     let wanted = [
         (
             "StartEgress",

@@ -1,4 +1,4 @@
-//! Health, metrics and profiles: what a service shows of a recording.
+//! Health, metrics and profiles of a service with a recording.
 
 use serde_json::Value;
 
@@ -30,7 +30,8 @@ fn health_and_metrics_show_a_recording_and_no_secret() {
     let running = service.callers().get(&prometheus).1;
     assert!(running.contains("livekit_egress_requests"), "{running}");
     let pipelines = format!("http://127.0.0.1:{debug}/gst_pipeline");
-    // Sound, its encoder, the pictures' encoder, the file: each a pipeline of its own. A recorder that is busy answers with nothing.
+    // Audio source, audio encoder, video encoder, file: one pipeline each. A busy recorder answers
+    // with nothing.
     let drawn = service.until("all pipelines are drawn", PATIENCE, |callers| {
         let (status, drawn) = callers.get(&format!("{pipelines}/{id}"));
         let parts = ["encode-video", "GstX264Enc", "file-0", "GstPulseSrc"];
@@ -51,7 +52,7 @@ fn health_and_metrics_show_a_recording_and_no_secret() {
         let line = page.lines().find(|line| line.starts_with("weir_recording_audio_lead_seconds{"))?;
         line.rsplit_once(' ')?.1.parse::<f64>().ok()
     });
-    // What the video encoder looks ahead, and what a machine that is busy adds.
+    // The look-ahead of the video encoder, plus the delay of a busy machine.
     assert!((-30.0..60.0).contains(&lead), "{lead} s");
     service.callers().stop(&id).unwrap();
     service.until_over(&id, PATIENCE);
@@ -60,7 +61,7 @@ fn health_and_metrics_show_a_recording_and_no_secret() {
         page.contains("livekit_egress_handler_results_total").then_some(page)
     });
     assert!(ended.contains("completed"), "{ended}");
-    // What the recorder stored, its manifest included, before its end was.
+    // The recorder's uploads, its manifest included, before its end was reported.
     for (name, mime) in [
         ("pipeline_uploads", "video/mp4"),
         ("pipeline_uploads", "application/json"),

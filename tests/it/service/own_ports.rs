@@ -1,4 +1,4 @@
-//! A page that is recorded does not reach the service that records it.
+//! A recorded page can't reach the service that records it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::PATIENCE;
 use crate::support::layout::Region;
-use crate::support::measure::frames::Still;
+use crate::support::measure::frames::Snapshot;
 use crate::support::page_server::PageServer;
 use crate::support::ports;
 use crate::support::service::Serve;
@@ -42,7 +42,7 @@ fn a_page_reaches_what_runs_on_its_machine_but_the_services_own_ports() {
     service.callers().stop(&id).unwrap();
     let info = service.until_over(&id, PATIENCE);
     assert_eq!(info["status"], "EGRESS_COMPLETE", "{info}");
-    let still = Still::at(&file, 0.5);
+    let still = Snapshot::at(&file, 0.5);
     let log = service.end().stderr;
     for (left, what) in [(0.0, "nothing of the service answers"), (0.5, "another server does")] {
         let colour = still.colour(Region::new(left, 0.0, 0.5, 1.0));

@@ -1,4 +1,4 @@
-//! A machine that is too small for its recording: it is recorded with fewer pictures, and goes on.
+//! An overloaded machine: the recording continues at a lower frame rate.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::support::room::Hearing;
 use crate::support::service::{Serve, cell};
 use crate::support::slots;
 
-/// Where others fill the machine, nothing is done to a recording until they let it be the one that does.
+/// If other programs fill the machine, nothing is done to a recording until the recording itself is
+/// the cause.
 const PRESSED_WITHIN: Duration = Duration::from_secs(300);
 
 #[test]
@@ -23,7 +24,7 @@ fn an_overloaded_machine_halves_the_frame_rate_and_continues() {
     let _slot = slots::machine();
     let dir = tempfile::tempdir().unwrap();
     let pages = PageServer::start();
-    // A fifth of a core is full at once. One measure alone, so that there is one change to be seen.
+    // A fifth of a core is full at once. Only one measure, so that only one change is visible.
     let costs = "cpu_cost: {cpu_kill_grace_sec: 3600}";
     let mut service = Serve::start_with(dir.path(), costs, &[("LIVEKIT_CPU_REQUEST", "0.2")]);
     let file = dir.path().join("clock.mp4");
@@ -37,7 +38,7 @@ fn an_overloaded_machine_halves_the_frame_rate_and_continues() {
         let told = details(&info).to_owned();
         told.contains("pictures a second").then_some(told)
     });
-    // `15 pictures a second from 14 s on: the machine was short of CPU`
+    // `15 frames per second from 14 s on: the machine was short of CPU`
     let from = told.split_once("15 pictures a second from ").and_then(|(_, rest)| rest.split_once(" s on: "));
     let from: f64 = from.unwrap_or_else(|| panic!("{told}")).0.parse().unwrap();
     // There are frames of it as soon as there is audio.
@@ -56,14 +57,15 @@ fn an_overloaded_machine_halves_the_frame_rate_and_continues() {
         pairs.map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()
     };
     let end = times.last().copied().unwrap();
-    // It says the time to a second, and what the encoder holds comes later.
+    // The time is in whole seconds, and the encoder holds some frames.
     let (before, after) = (gaps(0.0, from - 1.5), gaps(from + 1.5, end));
-    // One that is late may be close to the next; most are a fifteenth of a second apart, or more.
+    // A late frame may be close to the next; most are a fifteenth of a second apart, or more.
     let median = percentile(&after, 0.5);
     assert!(median >= 0.058, "{median} s apart: {after:.3?}");
     let rate = after.len() as f64 / after.iter().sum::<f64>();
     assert!((0.5..=17.0).contains(&rate), "{rate} a second");
-    // How many there were before, the machine says; that they came at more than 15 a second, each two of them say.
+    // The machine decides how many frames there were before; each two of them show that they came
+    // at more than 15 fps.
     let close = before.iter().filter(|gap| **gap < 0.05).count();
     assert!(close >= 3, "{close} of {} closer than 15 a second has them: {before:.3?}", before.len());
 }

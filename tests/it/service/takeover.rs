@@ -1,4 +1,4 @@
-//! Services that are killed, stand still or lose their terminal, and their recordings, which go on.
+//! Services that are killed, stopped or lose their terminal, and their recordings, which continue.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,7 +19,7 @@ use crate::support::peers::RtmpServer;
 use crate::support::service::{Serve, assert_is_ending, cell};
 use crate::support::slots;
 
-/// Whether a service says that it attends a recorder of a former one.
+/// Whether a service logs that it took over a recorder.
 fn is_taken_over(line: &str) -> bool {
     line.contains("taken over") && line.contains("pid=")
 }
@@ -34,7 +34,7 @@ fn pipes_of(recorder: i32) -> [PathBuf; 2] {
     })
 }
 
-/// Leaves a pipe room for one page.
+/// Shrinks a pipe's buffer to one page.
 fn make_small(pipe: &Path) {
     let end = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(pipe).unwrap();
     fcntl(&end, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
@@ -52,7 +52,7 @@ fn a_recording_goes_on_under_the_next_service_and_is_changed_and_stopped_there()
     service.until_status(&id, &["EGRESS_ACTIVE"], PATIENCE);
     let recorder = recorder_of(&mut service);
     let watch = service.kill();
-    // Nothing tells that nothing happens.
+    // There is no event for the absence of a change.
     std::thread::park_timeout(Duration::from_secs(3));
     assert!(is_there(recorder), "it goes on without a service");
 
@@ -69,7 +69,7 @@ fn a_recording_goes_on_under_the_next_service_and_is_changed_and_stopped_there()
     );
     let streams = again.unwrap()["stream_results"].as_array().unwrap().len();
     assert_eq!(streams, 2);
-    // One that is never sent to would fail.
+    // A pipe without a writer would fail.
     next.until("both are streamed to", PATIENCE, |callers| {
         let streams = callers.info(&id)["stream_results"].as_array()?.clone();
         streams.iter().all(|stream| stream["started_at"] != "0").then_some(())
@@ -116,7 +116,7 @@ fn a_drain_of_the_next_service_waits_for_what_it_has_taken_over() {
     let watch = service.kill();
     let mut next = Serve::start(dir.path(), "");
     next.until_logged("it is taken over", is_taken_over);
-    // A terminal that goes away drains like SIGTERM.
+    // A closed terminal drains like SIGTERM.
     next.signal(Signal::SIGHUP);
     std::thread::park_timeout(Duration::from_secs(2));
     assert_eq!(next.callers().info(&id)["status"], "EGRESS_ACTIVE", "{}", next.log());
@@ -155,7 +155,7 @@ fn a_stopped_recorder_obeys_a_stop_when_it_continues() {
     let Recording { mut service, id, file, pages: _pages, dir } = Recording::begin("");
     super::until_written(&mut service, dir.path(), &id, super::SOME);
     let recorder = recorder_of(&mut service);
-    // Not the other way around: a kernel hangs up on what is stopped when its parent dies, and has it go on.
+    // In this order: the kernel sends SIGHUP and SIGCONT to a stopped process when its parent dies.
     let watch = service.kill();
     kill(Pid::from_raw(recorder), Signal::SIGSTOP).unwrap();
     let mut next = Serve::start(dir.path(), "");
@@ -212,7 +212,7 @@ fn a_recording_that_ends_while_its_service_is_stopped_is_complete() {
     pipes_of(recorder).iter().for_each(|pipe| make_small(pipe));
     service.signal(Signal::SIGSTOP);
     std::thread::park_timeout(Duration::from_secs(20));
-    // A terminal that goes away is no failure.
+    // A closed terminal is not a failure.
     kill(Pid::from_raw(recorder), Signal::SIGHUP).unwrap();
     // Its last words are not read.
     until_gone(recorder);

@@ -162,13 +162,13 @@ fn showinfo(log: &str) -> Vec<(f64, bool)> {
 
 /// A complete frame in sRGB.
 #[derive(Debug)]
-pub(crate) struct Still {
+pub(crate) struct Snapshot {
     pub(crate) width: usize,
     pub(crate) height: usize,
     rgb: Vec<u8>,
 }
 
-impl Still {
+impl Snapshot {
     /// The frame at `at` seconds; found by seeking, as a player does. A JPEG has one frame,
     /// whatever `at` is.
     pub(crate) fn at(path: &Path, at: f64) -> Self {

@@ -13,7 +13,7 @@ pub(crate) fn flashes(frames: &[Frame]) -> Vec<f64> {
 ///
 /// A beep or flash in the first or last half second may have lost its partner to the cut; anywhere
 /// else, one without a partner is an error.
-pub(crate) fn sound_lateness(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f64)> {
+pub(crate) fn av_offsets(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f64)> {
     let flashes = flashes(frames);
     let end = frames.last().map_or(0.0, |frame| frame.pts);
     let inside = |at: f64| at > 0.5 && at < end - 0.5;
@@ -36,7 +36,7 @@ pub(crate) fn sound_lateness(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f64)
 
 /// The same, for beeps that have their flash within half a second. On a busy machine single ones
 /// may be missing, as the publisher is short of time, too.
-pub(crate) fn lateness_of_pairs(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f64)> {
+pub(crate) fn av_offsets_of_pairs(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f64)> {
     let nearest = |flash: f64| {
         let apart = beeps.iter().map(|beep| beep.at - flash).filter(|late| late.abs() < 0.5);
         apart.min_by(|one, other| one.abs().total_cmp(&other.abs())).map(|late| (flash, late))
@@ -44,10 +44,10 @@ pub(crate) fn lateness_of_pairs(frames: &[Frame], beeps: &[Beep]) -> Vec<(f64, f
     flashes(frames).into_iter().filter_map(nearest).collect()
 }
 
-/// Measures with [`sound_lateness`] if the machine was calm, and with [`lateness_of_pairs`] if it
+/// Measures with [`av_offsets`] if the machine was calm, and with [`av_offsets_of_pairs`] if it
 /// was disturbed.
 pub(crate) fn lateness(frames: &[Frame], beeps: &[Beep], is_calm: bool) -> Vec<(f64, f64)> {
-    if is_calm { sound_lateness(frames, beeps) } else { lateness_of_pairs(frames, beeps) }
+    if is_calm { av_offsets(frames, beeps) } else { av_offsets_of_pairs(frames, beeps) }
 }
 
 /// Largest A/V offset for a page whose script makes both, in seconds. The browser shows script

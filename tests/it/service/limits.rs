@@ -1,4 +1,4 @@
-//! What an operator decides about every browser, seen in what is recorded.
+//! An operator's settings for every browser, visible in the recording.
 
 use serde_json::json;
 
@@ -13,8 +13,8 @@ use crate::support::slots;
 const YES: [u8; 3] = [40, 170, 80];
 const NO: [u8; 3] = [220, 50, 47];
 
-/// Records the page that shows its terms until the colours of its halves are these in an image that is taken of it, and `says` is in
-/// the service's log. Gives that log.
+/// Records the page that shows its settings until an image of it has these colours in its halves,
+/// and `says` is in the service's log. Returns that log.
 fn shown(configuration: &str, expected: [[u8; 3]; 2], says: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let (pages, other) = (PageServer::start(), PageServer::start());
