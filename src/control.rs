@@ -4,8 +4,7 @@ use std::fmt;
 
 use tokio::sync::oneshot;
 
-use crate::plan::output::StreamProtocol;
-use crate::plan::stream_url::StreamUrl;
+use crate::plan::stream_url::{StreamProtocol, StreamUrl};
 
 /// What may be asked of a running recording.
 #[derive(Debug)]

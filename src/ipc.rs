@@ -34,11 +34,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::control::StopCause;
+use crate::plan::defaults::Defaults;
 use crate::plan::error::PlanError;
-use crate::plan::provisions::Provisions;
 use crate::plan::request::EgressRequest;
-use crate::plan::source::{BrowserTerms, SourcePlan};
-use crate::plan::{EgressId, RecordingPlan, SessionLimits, from_rpc, reach};
+use crate::plan::source::{BrowserSettings, SourcePlan};
+use crate::plan::{EgressId, RecordingPlan, SessionLimits, from_rpc, link_local};
 use crate::protocol::StartEgressRequest;
 use crate::secret::{Secret, exposed};
 use crate::upload::Tried;
@@ -82,8 +82,9 @@ pub struct Logs {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobTerms {
-    /// What counts where the request says nothing itself.
-    pub provisions: Provisions,
+    /// Values for what the request leaves out.
+    #[serde(rename = "provisions")]
+    pub defaults: Defaults,
     /// Gives names their times.
     pub planned_at: Zoned,
     pub session: SessionLimits,
@@ -96,7 +97,7 @@ pub struct JobTerms {
     /// What relative names of local outputs are relative to.
     pub base: PathBuf,
     pub logs: Logs,
-    pub browser: BrowserTerms,
+    pub browser: BrowserSettings,
     /// 0: by the machine's share.
     pub video_encoder_threads: u32,
     /// How long the recording goes on without a service. Then it ends, finishes its files, and has failed.
@@ -123,17 +124,17 @@ impl Job {
         let request = StartEgressRequest::decode(bytes.as_slice()).map_err(|_| unreadable(()))?;
         let request = from_rpc::start_egress(request)?;
         let id = EgressId::new(&self.egress_id);
-        let mut plan = RecordingPlan::new(&request, &self.terms.provisions, id, &self.terms.planned_at)?;
+        let mut plan = RecordingPlan::new(&request, &self.terms.defaults, id, &self.terms.planned_at)?;
         plan.limits = self.terms.session.apply(&plan.outputs, plan.limits);
         if let SourcePlan::Web(web) = &mut plan.source {
             web.browser.clone_from(&self.terms.browser);
-            if web.browser.refuse_link_local && web.page.given().is_some_and(reach::names_link_local) {
+            if web.browser.refuse_link_local && web.page.given().is_some_and(link_local::names_link_local) {
                 let why = "it is a link-local address, which pages of this service do not reach (`allow_link_local`)";
                 return Err(PlanError::invalid("web url", why));
             }
         }
         if self.terms.browser.refuse_link_local {
-            reach::check_outputs(&request, &plan)?;
+            link_local::check_outputs(&request, &plan)?;
         }
         Ok((request, plan))
     }

@@ -9,8 +9,8 @@ use clap::{CommandFactory, Parser};
 use weir::cli::{self, Cli, Command, ConsoleArgs, Job, RunArgs, ServeArgs, ServerArgs};
 use weir::config::storage::{self, ServerStorage};
 use weir::config::{Environment, ServiceConfig};
+use weir::plan::defaults::Defaults;
 use weir::plan::graph::{GraphPlan, Machine};
-use weir::plan::provisions::Provisions;
 use weir::plan::request::EgressRequest;
 use weir::plan::{RecordingPlan, info, json, render};
 use weir::recorder::supervised;
@@ -195,12 +195,12 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
             cli::request::general(request, &args.general)
         }
     };
-    let provisions = Provisions {
+    let defaults = Defaults {
         storage: server_storage(job.general_args().storage.as_deref())?,
         rooms: job.server_args().map(ServerArgs::rooms).unwrap_or_default(),
-        ..Provisions::default()
+        ..Defaults::default()
     };
-    let plan = RecordingPlan::new(&request, &provisions, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
+    let plan = RecordingPlan::new(&request, &defaults, cli::new_egress_id(), &jiff::Zoned::now()).map_err(
         |error| match job {
             Job::Request(_) => BadRequest(error.to_string()),
             Job::Web(_) | Job::Room(_) | Job::Participant(_) | Job::TrackComposite(_) | Job::Track(_) => {

@@ -1,6 +1,6 @@
 //! Connections to servers that a request or a configuration names: looked up, looked at, made.
 //!
-//! A service keeps them from link-local addresses and clouds' metadata services ([`reach`](crate::plan::reach)), as it does its
+//! A service keeps them from link-local addresses and clouds' metadata services ([`reach`](crate::plan::link_local)), as it does its
 //! pages: [`refuse_link_local`] says so once for the process. What was looked at is what is connected to, so that a name that
 //! changes its mind (DNS rebinding) gains nothing. HTTP clients do not look numbers up: [`Guard::check`] is for those.
 
@@ -16,7 +16,7 @@ use reqwest::redirect;
 use tokio::net::{TcpStream, lookup_host};
 use url::{Host, Url};
 
-use crate::plan::reach::is_link_local;
+use crate::plan::link_local::is_link_local;
 
 /// As many as its own policy lets pass.
 const MOST_REDIRECTS: usize = 10;

@@ -4,9 +4,10 @@
 //! values in, values out, the time as an argument; it imports no runtime, no GStreamer, no file system, no clock.
 
 mod adjust;
-mod assemble;
 pub mod bounds;
 pub mod codec;
+pub mod defaults;
+mod deferred_names;
 pub mod encoding;
 pub mod error;
 pub mod filename;
@@ -16,12 +17,12 @@ pub mod from_v2;
 pub mod graph;
 pub mod info;
 pub mod json;
+pub mod link_local;
 mod media;
 pub mod output;
 pub mod page;
 mod pass_through;
-pub mod provisions;
-pub mod reach;
+mod planner;
 pub mod redact;
 pub mod remux;
 pub mod render;
@@ -31,7 +32,6 @@ pub mod source;
 pub mod storage;
 pub mod stream_url;
 pub mod track;
-mod unnamed;
 mod wire;
 pub mod written;
 
@@ -42,10 +42,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use deferred_names::DeferredNames;
 use encoding::{AudioEncoding, VideoEncoding};
 use output::OutputPlan;
 use source::SourcePlan;
-use unnamed::Unnamed;
 
 /// Names one recording everywhere: `EG_` and twelve characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,7 +80,7 @@ pub struct RecordingPlan {
     /// At least one. An output's place in this list is its [`output::OutputId`].
     pub outputs: Vec<OutputPlan>,
     /// What outputs are called is known when the source has told who publishes; until then their names are provisional.
-    pub unnamed: Option<Unnamed>,
+    pub deferred_names: Option<DeferredNames>,
     pub limits: Limits,
     /// How often it was tried before; 0 the first time.
     pub retry_count: u32,
@@ -91,7 +91,7 @@ pub struct RecordingPlan {
 impl RecordingPlan {
     /// Whether sound is recorded, encoded or not.
     #[must_use]
-    pub fn has_sound(&self) -> bool {
+    pub fn has_audio(&self) -> bool {
         !self.audio.is_empty() || self.outputs.iter().any(|output| matches!(output, OutputPlan::WebSocket(_)))
     }
 }

@@ -15,9 +15,9 @@ use proto::egress_info::Request;
 
 use crate::control::EndReason;
 use crate::plan::RecordingPlan;
-use crate::plan::output::{OutputId, OutputPlan, StreamProtocol};
+use crate::plan::output::{OutputId, OutputPlan};
 use crate::plan::source::SourcePlan;
-use crate::plan::stream_url::StreamUrl;
+use crate::plan::stream_url::{StreamProtocol, StreamUrl};
 use crate::plan::track::Discovered;
 pub use details::LocalDirs;
 pub use error_code::Fault;

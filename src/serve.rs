@@ -34,9 +34,9 @@ use crate::files;
 use crate::ipc::Logs;
 use crate::outbound;
 use crate::plan::SessionLimits;
-use crate::plan::provisions::Provisions;
+use crate::plan::defaults::Defaults;
 use crate::plan::room::Rooms;
-use crate::plan::source::BrowserTerms;
+use crate::plan::source::BrowserSettings;
 use crate::psrpc::BusError;
 use crate::service::admission::Gate;
 use crate::service::bus::{BusDoor, Node};
@@ -240,17 +240,17 @@ fn node_id() -> String {
 fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> {
     let here = std::env::current_dir().map_err(ServeError::CurrentDir)?;
     let work_dir = config.work_dir.as_ref().ok_or(ServeError::NoWorkDir)?;
-    let provisions = provisions(config);
+    let defaults = defaults(config);
     Ok(Settings {
-        layouts: Layouts::of(&provisions.rooms),
-        provisions,
+        layouts: Layouts::of(&defaults.rooms),
+        defaults,
         session: session_limits(&config.session_limits),
         keep_free: config.keep_free,
         upload_patience: config.upload_patience,
         work_dir: here.join(work_dir),
         base: here,
         logs,
-        browser: BrowserTerms {
+        browser: BrowserSettings {
             insecure: config.insecure,
             refuse_link_local: !config.allow_link_local,
             own_ports: config.own_ports(),
@@ -261,11 +261,11 @@ fn settings(config: &ServiceConfig, logs: Logs) -> Result<Settings, ServeError> 
     })
 }
 
-fn provisions(config: &ServiceConfig) -> Provisions {
+fn defaults(config: &ServiceConfig) -> Defaults {
     let signer = Signer::new(&config.api_key, &config.api_secret);
     let (ws_url, template_base) = (config.ws_url.clone(), config.template_base.clone());
     let rooms = Rooms { ws_url, signer, template_base };
-    Provisions { storage: config.storage.clone(), rooms, frame_times: config.frame_times }
+    Defaults { storage: config.storage.clone(), rooms, frame_times: config.frame_times }
 }
 
 fn session_limits(config: &ConfiguredLimits) -> SessionLimits {

@@ -47,8 +47,8 @@ use tokio_util::task::TaskTracker;
 use crate::ipc::{Logs, Progress};
 use crate::plan::SessionLimits;
 use crate::plan::bounds;
-use crate::plan::provisions::Provisions;
-use crate::plan::source::BrowserTerms;
+use crate::plan::defaults::Defaults;
+use crate::plan::source::BrowserSettings;
 use crate::profile::Length;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
@@ -65,7 +65,7 @@ use supervisor::Handle;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// What counts where a request says nothing itself.
-    pub provisions: Provisions,
+    pub defaults: Defaults,
     /// Through whom pages are told of another layout; `None`: no LiveKit server is known.
     pub layouts: Option<Layouts>,
     pub session: SessionLimits,
@@ -79,7 +79,7 @@ pub struct Settings {
     pub base: PathBuf,
     /// How recorders log.
     pub logs: Logs,
-    pub browser: BrowserTerms,
+    pub browser: BrowserSettings,
     /// Threads of one H.264 encoder; 0: by the machine's share.
     pub video_encoder_threads: u32,
     /// How long a recording goes on without a service.

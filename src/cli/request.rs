@@ -12,15 +12,14 @@ use crate::plan::Limits;
 use crate::plan::codec::{AudioCodec, CONTAINERS};
 use crate::plan::encoding::{H264Profile, PRESETS};
 use crate::plan::error::PlanError;
-use crate::plan::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
+use crate::plan::output::{ImageSuffix, ManifestPolicy, SegmentSuffix};
 use crate::plan::request::{
-    AudioMixing, EgressRequest, EncodingRequest, FileRequest, ImagesRequest, Manifest, Media, MediaRequest,
-    OutputKind, OutputRequest, RequestOrigin, RoomRequest, SegmentsRequest, SourceRequest, StreamRequest,
-    TrackRequest, WebRequest,
+    AudioMixing, CaptureKind, EgressRequest, EncodingRequest, FileRequest, ImagesRequest, Media,
+    MediaRequest, OutputKind, OutputRequest, RequestOrigin, RoomRequest, SegmentsRequest, SourceRequest,
+    StreamRequest, TrackRequest, WebRequest,
 };
 use crate::plan::room::RoomTicket;
-use crate::plan::source::CaptureKind;
-use crate::plan::stream_url::StreamUrl;
+use crate::plan::stream_url::{StreamProtocol, StreamUrl};
 use crate::plan::track::Shows;
 use crate::secret::Secret;
 
@@ -99,7 +98,7 @@ pub fn track(args: &TrackArgs, directory: &Path) -> Result<EgressRequest, PlanEr
         outputs: vec![OutputRequest {
             field: field.to_owned(),
             storage: None,
-            manifest: Manifest::from_flag(!args.general.manifest),
+            manifest: ManifestPolicy::from_flag(!args.general.manifest),
             kind,
         }],
         webhooks: Vec::new(),
@@ -122,7 +121,7 @@ fn request(
         origin: RequestOrigin::CommandLine,
         source,
         encoding: self::encoding(encoding),
-        outputs: self::outputs(outputs, Manifest::from_flag(!general.manifest), directory)?,
+        outputs: self::outputs(outputs, ManifestPolicy::from_flag(!general.manifest), directory)?,
         webhooks: Vec::new(),
         capture: CaptureKind::Framebuffer,
         frame_times: None,
@@ -230,7 +229,11 @@ fn usual_bitrate(args: &EncodingArgs) -> Option<u32> {
     fits.or_else(|| PRESETS.iter().map(|row| row.bitrate_kbps).max())
 }
 
-fn outputs(args: &OutputArgs, manifest: Manifest, directory: &Path) -> Result<Vec<OutputRequest>, PlanError> {
+fn outputs(
+    args: &OutputArgs,
+    manifest: ManifestPolicy,
+    directory: &Path,
+) -> Result<Vec<OutputRequest>, PlanError> {
     let mut outputs = Vec::new();
     let mut add = |field: String, kind| outputs.push(OutputRequest { field, storage: None, manifest, kind });
     for (at, path) in args.files.iter().enumerate() {

@@ -4,10 +4,10 @@ use clap::CommandFactory;
 
 use super::*;
 use crate::plan::RecordingPlan;
+use crate::plan::defaults::Defaults;
 use crate::plan::error::PlanError;
 use crate::plan::graph::{GraphPlan, Machine};
 use crate::plan::info;
-use crate::plan::provisions::Provisions;
 use crate::plan::render::render;
 use crate::plan::request::EgressRequest;
 
@@ -40,8 +40,8 @@ fn plan(line: &str) -> Result<RecordingPlan, PlanError> {
     let now = "2006-01-02T15:04:05.789[UTC]".parse().unwrap();
     let job = job(line);
     let rooms = job.server_args().map(ServerArgs::rooms).unwrap_or_default();
-    let provisions = Provisions { rooms, ..Provisions::default() };
-    RecordingPlan::new(&request_of(&job)?, &provisions, EgressId::new("EG_test"), &now)
+    let defaults = Defaults { rooms, ..Defaults::default() };
+    RecordingPlan::new(&request_of(&job)?, &defaults, EgressId::new("EG_test"), &now)
 }
 
 #[test]

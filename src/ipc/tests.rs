@@ -36,7 +36,7 @@ fn job() -> Job {
         "storage: {s3: {bucket: recordings, access_key: key-of-mine, secret: hunter2}}",
     );
     let terms = JobTerms {
-        provisions: Provisions { storage: storage.unwrap(), rooms: rooms(), frame_times: FrameTimes::Grid },
+        defaults: Defaults { storage: storage.unwrap(), rooms: rooms(), frame_times: FrameTimes::Grid },
         planned_at: "2026-11-24T12:30:05.123456789+01:00[Europe/Berlin]".parse().unwrap(),
         session: SessionLimits { file: Some(Duration::from_secs(90)), ..Default::default() },
         keep_free: 512_000_000,
@@ -44,7 +44,7 @@ fn job() -> Job {
         cell: "/work/recordings/EG_1".into(),
         base: "/".into(),
         logs: Logs { filter: "info".to_owned(), json: true },
-        browser: BrowserTerms {
+        browser: BrowserSettings {
             refuse_link_local: true,
             insecure: true,
             own_ports: [7981, 9090].into(),
@@ -68,7 +68,7 @@ fn planned_of(web: proto::WebEgressRequest, refuse_link_local: bool) -> Result<R
         request: Some(Request::Web(web)),
         ..Default::default()
     };
-    let browser = BrowserTerms { refuse_link_local, ..BrowserTerms::default() };
+    let browser = BrowserSettings { refuse_link_local, ..BrowserSettings::default() };
     Job::new(&request, JobTerms { browser, ..terms }).plan().map(|(_, plan)| plan)
 }
 
@@ -145,7 +145,7 @@ fn both_ends_have_the_same_plan() {
     assert_eq!(web.browser, job.terms.browser, "an operator's terms reach the browser");
     assert!(web.browser.insecure && web.browser.flags.len() == 2 && web.browser.own_ports.contains(&9090));
     assert_eq!(read.terms.video_encoder_threads, 3);
-    assert_eq!(read.terms.provisions.rooms, rooms());
+    assert_eq!(read.terms.defaults.rooms, rooms());
     assert!(!format!("{read:?}").contains("hunter"), "a job prints no secrets");
 }
 

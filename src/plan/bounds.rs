@@ -167,7 +167,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::plan::provisions::Provisions;
+    use crate::plan::defaults::Defaults;
     use crate::plan::{EgressId, RecordingPlan, from_rpc};
     use crate::protocol::StartEgressRequest;
     use crate::protocol::start_egress_request::Request as Start;
@@ -203,7 +203,7 @@ mod tests {
         };
         let request = from_rpc::start_egress(request).unwrap();
         let now = "2006-01-02T15:04:05[UTC]".parse().unwrap();
-        let planned = RecordingPlan::new(&request, &Provisions::default(), EgressId::new("EG_a"), &now);
+        let planned = RecordingPlan::new(&request, &Defaults::default(), EgressId::new("EG_a"), &now);
         planned.unwrap_err().to_string()
     }
 

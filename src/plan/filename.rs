@@ -15,7 +15,7 @@ use self::length::{fitted, shortened};
 use super::codec::{CONTAINERS, ContainerRow};
 use super::error::PlanError;
 use super::output::NameOrigin;
-use super::storage::StoredName;
+use super::storage::StoragePath;
 
 /// Whose recording it is, as far as names can tell of it (media.md §7). Which placeholders a name may have depends on it;
 /// others stay as they are.
@@ -188,22 +188,27 @@ pub fn file(
     path: &str,
     container: &ContainerRow,
     naming: &Naming,
-) -> Result<StoredName, PlanError> {
+) -> Result<StoragePath, PlanError> {
     let mut name = naming.path_or_default(field, path, added(path, container.extension))?;
     if !name.ends_with(container.extension) {
         name.truncate(without_known_extension(&name).len());
         name.push_str(container.extension);
     }
-    Ok(StoredName::new(name))
+    Ok(StoragePath::new(name))
 }
 
 /// A file's name without an extension, for one whose container is not known yet; `default` where none was given.
-pub(super) fn stem(field: &str, path: &str, default: &str, naming: &Naming) -> Result<StoredName, PlanError> {
+pub(super) fn stem(
+    field: &str,
+    path: &str,
+    default: &str,
+    naming: &Naming,
+) -> Result<StoragePath, PlanError> {
     let mut name = naming.path(field, path, added(path, LONGEST_EXTENSION))?;
     if name.is_empty() || name.ends_with('/') {
         name.push_str(&value(default).replace('/', "_"));
     }
-    Ok(StoredName::new(without_known_extension(&name)))
+    Ok(StoragePath::new(without_known_extension(&name)))
 }
 
 /// Bytes by which a name gets longer when it gets an extension. One that it has is replaced.

@@ -8,12 +8,12 @@ use proto::{
 };
 
 use super::error::PlanError;
-use super::output::StreamProtocol;
 use super::request::{
     AudioMixing, EgressRequest, EncodingRequest, Media, MediaRequest, OutputRequest, RoomRequest,
     SourceRequest, TrackRequest, WebRequest,
 };
 use super::room::RoomTicket;
+use super::stream_url::StreamProtocol;
 use super::track::Shows;
 use super::wire;
 

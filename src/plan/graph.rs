@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::RecordingPlan;
 use super::codec::AudioCodec;
 use super::encoding::{AudioEncoding, Cadence, H264Profile, VideoEncoding};
-use super::output::{OutputId, OutputPlan, Transport};
+use super::output::{OutputId, OutputPlan};
+use super::stream_url::Transport;
 
 /// What a recording may use.
 #[derive(Debug, Clone, Copy, PartialEq)]

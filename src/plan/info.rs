@@ -12,12 +12,13 @@ use proto::{
 
 use super::codec::{AudioCodec, Container};
 use super::encoding::{H264Profile, PRESETS, Preset};
-use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
+use super::output::{ImageSuffix, ManifestPolicy, SegmentSuffix};
 use super::redact;
 use super::request::{
-    EgressRequest, EncodingRequest, Manifest, Media, OutputKind, OutputRequest, RequestOrigin, RoomRequest,
+    EgressRequest, EncodingRequest, Media, OutputKind, OutputRequest, RequestOrigin, RoomRequest,
     SourceRequest, WebRequest,
 };
+use super::stream_url::StreamProtocol;
 
 /// What `EgressInfo.request` holds: the wire request with its secrets blotted out; for a request of the command line, the
 /// request that says the same: in v2 where that has words for it.
@@ -354,7 +355,7 @@ fn output_as_v2(output: &OutputRequest) -> proto::Output {
             output::Config::File(proto::FileOutput {
                 file_type: file_type.into(),
                 filepath: file.path.clone(),
-                disable_manifest: output.manifest == Manifest::OnlyWithBackup,
+                disable_manifest: output.manifest == ManifestPolicy::OnlyWithBackup,
             })
         }
         OutputKind::Segments(segments) => {
@@ -369,7 +370,7 @@ fn output_as_v2(output: &OutputRequest) -> proto::Output {
                 live_playlist_name: segments.live_playlist.clone(),
                 segment_duration: segments.duration.map_or(0, whole_seconds),
                 filename_suffix: suffix.into(),
-                disable_manifest: output.manifest == Manifest::OnlyWithBackup,
+                disable_manifest: output.manifest == ManifestPolicy::OnlyWithBackup,
                 output: None,
             })
         }
@@ -396,7 +397,7 @@ fn output_as_v2(output: &OutputRequest) -> proto::Output {
                 filename_prefix: images.prefix.clone(),
                 filename_suffix: suffix.into(),
                 image_codec: proto::ImageCodec::IcJpeg.into(),
-                disable_manifest: output.manifest == Manifest::OnlyWithBackup,
+                disable_manifest: output.manifest == ManifestPolicy::OnlyWithBackup,
                 output: None,
             })
         }

@@ -2,13 +2,13 @@
 //! a room's sound alone (media.md §1.2). Which tracks are wanted, and how long the recording lasts.
 
 use super::EgressId;
+use super::defaults::Defaults;
 use super::error::PlanError;
-use super::provisions::Provisions;
 use super::request::{AudioMixing, MediaOf, MediaRequest, RoomRequest, TrackRequest};
 use super::room::RoomTicket;
 use super::track::{
-    AudioChoice, AudioFrom, AudioRoute, Channel, Lasts, ParticipantKind, Picture, Rest, Sound, TracksPlan,
-    VideoChoice, Wanted,
+    AudioChoice, AudioFrom, AudioHandling, AudioRoute, Channel, Lasts, ParticipantKind, Rest, TracksPlan,
+    VideoChoice, VideoHandling, Wanted,
 };
 
 /// The tracks that a request means. What is done to them is said when its outputs are known; see [`fitted`].
@@ -17,7 +17,7 @@ use super::track::{
 /// [`PlanError`], where nobody and nothing is named.
 pub(super) fn tracks(
     request: &MediaRequest,
-    provisions: &Provisions,
+    defaults: &Defaults,
     egress_id: &EgressId,
 ) -> Result<TracksPlan, PlanError> {
     let MediaRequest { room, of, video, audio } = request;
@@ -39,7 +39,7 @@ pub(super) fn tracks(
         MediaOf::Room => Lasts::Room,
     };
     let wanted = Wanted { video: video.iter().cloned().collect(), audio: audio.clone(), lasts };
-    plan(room, wanted, provisions, egress_id)
+    plan(room, wanted, defaults, egress_id)
 }
 
 /// A room's sound, and nothing that a page would have to show.
@@ -48,7 +48,7 @@ pub(super) fn tracks(
 /// [`PlanError`], where it is not said how to get into the room.
 pub(super) fn sound_of_room(
     request: &RoomRequest,
-    provisions: &Provisions,
+    defaults: &Defaults,
     egress_id: &EgressId,
 ) -> Result<TracksPlan, PlanError> {
     let audio = match request.audio_mixing {
@@ -61,7 +61,7 @@ pub(super) fn sound_of_room(
         AudioMixing::DualChannelAlternate => AudioChoice { routes: Vec::new(), rest: Some(Rest::ByTurns) },
     };
     let wanted = Wanted { video: Vec::new(), audio: Some(audio), lasts: Lasts::Room };
-    plan(&request.room, wanted, provisions, egress_id)
+    plan(&request.room, wanted, defaults, egress_id)
 }
 
 /// One track's sound, decoded.
@@ -70,47 +70,47 @@ pub(super) fn sound_of_room(
 /// [`PlanError`], where no track is named.
 pub(super) fn sound_of_track(
     request: &TrackRequest,
-    provisions: &Provisions,
+    defaults: &Defaults,
     egress_id: &EgressId,
 ) -> Result<TracksPlan, PlanError> {
     if request.track_id.is_empty() {
         return Err(PlanError::invalid("track_id", "it is empty; name the track to record, TR_…"));
     }
-    plan(&request.room, Wanted::tracks(None, Some(&request.track_id)), provisions, egress_id)
+    plan(&request.room, Wanted::tracks(None, Some(&request.track_id)), defaults, egress_id)
 }
 
 /// The plan for what its outputs take: pictures of `size`, if any, and sound. Media that nothing takes are not wanted.
 pub(super) fn fitted(tracks: TracksPlan, size: Option<(u32, u32)>, has_audio: bool) -> TracksPlan {
     let TracksPlan { room, identity, mut wanted, .. } = tracks;
-    let picture = match size {
-        Some((width, height)) => Picture::Decoded { width, height },
+    let video = match size {
+        Some((width, height)) => VideoHandling::Decoded { width, height },
         None => {
             wanted.video.clear();
-            Picture::AsPublished
+            VideoHandling::AsPublished
         }
     };
-    let sound = match has_audio {
-        true => Sound::Mixed,
+    let audio = match has_audio {
+        true => AudioHandling::Mixed,
         false => {
             wanted.audio = None;
-            Sound::AsPublished
+            AudioHandling::AsPublished
         }
     };
-    TracksPlan { room, identity, wanted, picture, sound }
+    TracksPlan { room, identity, wanted, video, audio }
 }
 
 fn plan(
     room: &RoomTicket,
     wanted: Wanted,
-    provisions: &Provisions,
+    defaults: &Defaults,
     egress_id: &EgressId,
 ) -> Result<TracksPlan, PlanError> {
     Ok(TracksPlan {
-        room: provisions.rooms.access(room)?,
+        room: defaults.rooms.access(room)?,
         identity: egress_id.to_string(),
         wanted,
-        picture: Picture::AsPublished,
-        sound: Sound::AsPublished,
+        video: VideoHandling::AsPublished,
+        audio: AudioHandling::AsPublished,
     })
 }
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{AudioCodec, Container};
-use super::request::Manifest;
-use super::storage::{Storage, StoredName};
-use super::stream_url::StreamUrl;
+use super::storage::{Storage, StoragePath};
+use super::stream_url::{StreamUrl, Transport};
 use super::track::TrackCodec;
 
 /// An output's place in [`RecordingPlan::outputs`](super::RecordingPlan::outputs).
@@ -65,7 +64,7 @@ impl OutputPlan {
 
     /// Whether a list of what was recorded is stored beside it; `None`: it keeps nothing.
     #[must_use]
-    pub const fn manifest(&self) -> Option<Manifest> {
+    pub const fn manifest(&self) -> Option<ManifestPolicy> {
         match self {
             Self::File(file) => Some(file.manifest),
             Self::Segments(segments) => Some(segments.manifest),
@@ -95,10 +94,10 @@ pub struct FilePlan {
     pub audio: Option<AudioCodec>,
     /// Of a track that is recorded as it is; `None`: what goes in is encoded here.
     pub pass_through: Option<PassThrough>,
-    pub name: StoredName,
+    pub name: StoragePath,
     pub named: NameOrigin,
     pub storage: Storage,
-    pub manifest: Manifest,
+    pub manifest: ManifestPolicy,
 }
 
 /// A file of a track whose frames are not touched.
@@ -127,7 +126,7 @@ pub struct SegmentsPlan {
     /// Of all its names.
     pub named: NameOrigin,
     pub storage: Storage,
-    pub manifest: Manifest,
+    pub manifest: ManifestPolicy,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +135,21 @@ pub enum SegmentSuffix {
     Index,
     /// `_YYYYMMDDhhmmssmmm`
     Timestamp,
+}
+
+/// Whether a manifest, a list of what was recorded, is uploaded beside an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManifestPolicy {
+    Always,
+    /// Only when files went to the backup storage, so that they can be found.
+    OnlyWithBackup,
+}
+
+impl ManifestPolicy {
+    #[must_use]
+    pub const fn from_flag(disable_manifest: bool) -> Self {
+        if disable_manifest { Self::OnlyWithBackup } else { Self::Always }
+    }
 }
 
 /// One encode sent to any number of servers; may begin with none.
@@ -147,51 +161,10 @@ pub struct StreamPlan {
     pub urls: Vec<StreamUrl>,
 }
 
-/// How an encoded stream is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Transport {
-    Rtmp,
-    Srt,
-}
-
-impl std::fmt::Display for Transport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        StreamProtocol::from(*self).fmt(f)
-    }
-}
-
 /// Sound as it is mixed, sent to one websocket: S16LE, 48 kHz, stereo (media.md §6.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebSocketPlan {
     pub url: StreamUrl,
-}
-
-/// What an address is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StreamProtocol {
-    Rtmp,
-    Srt,
-    /// Sound alone.
-    WebSocket,
-}
-
-impl From<Transport> for StreamProtocol {
-    fn from(transport: Transport) -> Self {
-        match transport {
-            Transport::Rtmp => Self::Rtmp,
-            Transport::Srt => Self::Srt,
-        }
-    }
-}
-
-impl std::fmt::Display for StreamProtocol {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Rtmp => "RTMP",
-            Self::Srt => "SRT",
-            Self::WebSocket => "WebSocket",
-        })
-    }
 }
 
 /// A JPEG at an interval.
@@ -205,7 +178,7 @@ pub struct ImagesPlan {
     pub suffix: ImageSuffix,
     pub named: NameOrigin,
     pub storage: Storage,
-    pub manifest: Manifest,
+    pub manifest: ManifestPolicy,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::fmt;
 use url::Url;
 
 use super::EgressId;
+use super::defaults::Defaults;
 use super::error::PlanError;
-use super::provisions::Provisions;
 use super::redact;
 use super::request::{RequestOrigin, RoomRequest, WebRequest};
 use super::room::RoomAccess;
@@ -114,12 +114,12 @@ pub(super) fn web(web: &WebRequest, origin: &RequestOrigin) -> Result<Page, Plan
 /// The page that shows the room of a request.
 pub(super) fn room(
     request: &RoomRequest,
-    provisions: &Provisions,
+    defaults: &Defaults,
     egress_id: &EgressId,
 ) -> Result<Page, PlanError> {
-    let room = provisions.rooms.access(&request.room)?;
+    let room = defaults.rooms.access(&request.room)?;
     let base = match request.custom_base_url.as_str() {
-        "" => &provisions.rooms.template_base,
+        "" => &defaults.rooms.template_base,
         custom => custom,
     };
     let template = match base {

@@ -2,30 +2,30 @@
 
 use jiff::Zoned;
 
-use super::assemble;
 use super::codec::{AudioCodec, Container};
+use super::defaults::Defaults;
+use super::deferred_names::{DeferredNames, Owner};
 use super::error::PlanError;
 use super::filename::{self, Naming, Room, Subject, Track};
 use super::output::{FilePlan, OutputPlan, PassThrough};
-use super::provisions::Provisions;
+use super::planner;
 use super::request::{EgressRequest, OutputKind, TrackRequest};
 use super::source::SourcePlan;
-use super::storage::{StoredName, resolve as storage};
-use super::track::{Discovered, Picture, Sound, TrackKind, TracksPlan, Wanted};
-use super::unnamed::{Owner, Unnamed};
+use super::storage::{StoragePath, resolve as storage};
+use super::track::{AudioHandling, Discovered, TrackKind, TracksPlan, VideoHandling, Wanted};
 use super::{EgressId, RecordingPlan};
 
 pub(super) fn plan(
     request: &EgressRequest,
     track: &TrackRequest,
-    provisions: &Provisions,
+    defaults: &Defaults,
     egress_id: EgressId,
     now: &Zoned,
 ) -> Result<RecordingPlan, PlanError> {
     if track.track_id.is_empty() {
         return Err(PlanError::invalid("track_id", "it is empty; name the track to record, TR_…"));
     }
-    let room = provisions.rooms.access(&track.room)?;
+    let room = defaults.rooms.access(&track.room)?;
     let [output] = request.outputs.as_slice() else {
         let help =
             if request.outputs.is_empty() { "there is none; give a file" } else { "a track has one file" };
@@ -50,15 +50,15 @@ pub(super) fn plan(
         name: provisional(track, &file.path, request.retry_count, now)?,
         named: filename::origin(&file.path),
         pass_through: Some(PassThrough::Awaited),
-        storage: storage::resolve(&output.field, output.storage.as_ref(), &provisions.storage)?,
+        storage: storage::resolve(&output.field, output.storage.as_ref(), &defaults.storage)?,
         manifest: output.manifest,
     };
     let tracks = TracksPlan {
         room,
         identity: egress_id.to_string(),
         wanted: Wanted::track(&track.track_id),
-        picture: Picture::AsPublished,
-        sound: Sound::AsPublished,
+        video: VideoHandling::AsPublished,
+        audio: AudioHandling::AsPublished,
     };
     if request.limits.duration == Some(std::time::Duration::ZERO) {
         return Err(PlanError::invalid("duration", "0 s records nothing; give a longer time, or none"));
@@ -69,7 +69,12 @@ pub(super) fn plan(
         video: None,
         audio: Vec::new(),
         outputs: vec![OutputPlan::File(file)],
-        unnamed: Some(Unnamed::new(&request.outputs, Owner::Publisher, now, request.retry_count)),
+        deferred_names: Some(DeferredNames::new(
+            &request.outputs,
+            Owner::Publisher,
+            now,
+            request.retry_count,
+        )),
         limits: request.limits,
         retry_count: request.retry_count,
         adjustments: Vec::new(),
@@ -79,9 +84,9 @@ pub(super) fn plan(
 impl RecordingPlan {
     /// Whether outputs can be opened only when the source has told what it found.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        let is_open = matches!(&self.source, SourcePlan::Tracks(tracks) if tracks.is_open());
-        is_open || self.unnamed.is_some()
+    pub fn awaits_tracks(&self) -> bool {
+        let awaits_tracks = matches!(&self.source, SourcePlan::Tracks(tracks) if tracks.awaits_tracks());
+        awaits_tracks || self.deferred_names.is_some()
     }
 
     /// Whether it depends on what the source finds which media are encoded.
@@ -100,12 +105,12 @@ impl RecordingPlan {
         plan.decide(found);
         // Where there are two, whose picture it is gives the name.
         let pictures = found.iter().find(|found| found.codec.kind() == TrackKind::Video);
-        let (Some(room), Some(unnamed)) = (self.source.room(), plan.unnamed.take()) else {
+        let (Some(room), Some(deferred_names)) = (self.source.room(), plan.deferred_names.take()) else {
             return Ok(plan);
         };
         let room = Room { name: &room.name, id: &room.id };
         let found = pictures.or(found.first());
-        let mut subject = match (unnamed.owner(), found) {
+        let mut subject = match (deferred_names.owner(), found) {
             (Owner::Participant(identity), _) => Subject::Publisher { room, identity },
             (Owner::Publisher, Some(found)) => Subject::Publisher { room, identity: &found.track.publisher },
             (Owner::Publisher, None) | (Owner::Room, _) => Subject::Room { room },
@@ -116,15 +121,15 @@ impl RecordingPlan {
                 continue;
             }
             let Discovered { track, codec } = found;
-            file.container = codec.container(unnamed.file_path(at));
+            file.container = codec.container(deferred_names.file_path(at));
             file.has_video = codec.kind() == TrackKind::Video;
             file.audio = (!file.has_video).then_some(AudioCodec::Opus);
             file.pass_through = Some(PassThrough::Of(*codec));
             let track = Track { id: &track.sid, kind: codec.kind().as_str(), source: track.origin.as_str() };
             subject = Subject::Track { room, identity: &found.track.publisher, track };
         }
-        unnamed.name(subject, &mut plan.outputs)?;
-        assemble::nothing_is_written_twice(&unnamed.fields(), &plan.outputs)?;
+        deferred_names.name(subject, &mut plan.outputs)?;
+        planner::nothing_is_written_twice(&deferred_names.fields(), &plan.outputs)?;
         Ok(plan)
     }
 }
@@ -135,7 +140,7 @@ fn provisional(
     path: &str,
     retry_count: u32,
     now: &Zoned,
-) -> Result<StoredName, PlanError> {
+) -> Result<StoragePath, PlanError> {
     let room = Room { name: &track.room.name, id: &track.room.id };
     let naming = Naming::new(Subject::Room { room }, now, retry_count);
     filename::stem("file.filepath", path, &track.track_id, &naming)

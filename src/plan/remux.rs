@@ -8,7 +8,7 @@ use super::error::PlanError;
 use super::output::{FilePlan, OutputPlan, PassThrough};
 use super::request::{EgressRequest, EncodingRequest, MediaOf, SourceRequest};
 use super::source::SourcePlan;
-use super::track::{Discovered, Picture, Sound, TrackCodec, TrackKind, TracksPlan};
+use super::track::{AudioHandling, Discovered, TrackCodec, TrackKind, TracksPlan, VideoHandling};
 use crate::config::frame_times::FrameTimes;
 
 /// What `details` begin with of a recording that was remuxed …
@@ -46,20 +46,20 @@ pub(super) fn leave_open(request: &EgressRequest, outputs: &[OutputPlan], tracks
         return tracks;
     }
     let SourceRequest::Media(media) = &request.source else { return tracks };
-    let (Picture::Decoded { width, height }, Some(file)) = (tracks.picture, one_mp4(outputs)) else {
+    let (VideoHandling::Decoded { width, height }, Some(file)) = (tracks.video, one_mp4(outputs)) else {
         return tracks;
     };
     // The server's default is about encoded frames, and does not prevent a copy.
     if says_how(&request.encoding) || request.frame_times == Some(FrameTimes::Grid) {
         return tracks;
     }
-    let sound = match (&media.of, tracks.sound, file.audio) {
-        (MediaOf::Tracks, Sound::Mixed, Some(AudioCodec::Opus)) => Sound::ByCodec,
+    let audio = match (&media.of, tracks.audio, file.audio) {
+        (MediaOf::Tracks, AudioHandling::Mixed, Some(AudioCodec::Opus)) => AudioHandling::ByCodec,
         // They may have several tracks of it, and one after the other.
-        (MediaOf::Tracks | MediaOf::Participant(_), sound, _) => sound,
+        (MediaOf::Tracks | MediaOf::Participant(_), audio, _) => audio,
         (MediaOf::Room, _, _) => return tracks,
     };
-    TracksPlan { picture: Picture::ByCodec { width, height }, sound, ..tracks }
+    TracksPlan { video: VideoHandling::ByCodec { width, height }, audio, ..tracks }
 }
 
 /// The one file with pictures that there is, where it is an MP4.
@@ -102,17 +102,19 @@ impl TracksPlan {
             let mut of_kind = found.iter().filter(|found| found.track.kind == kind).peekable();
             of_kind.peek().is_some() && of_kind.all(|found| found.codec == codec)
         };
-        let picture = match self.picture {
-            Picture::ByCodec { .. } if all(TrackKind::Video, TrackCodec::H264) => Picture::AsPublished,
-            Picture::ByCodec { width, height } => Picture::Decoded { width, height },
-            decided @ (Picture::AsPublished | Picture::Decoded { .. }) => decided,
+        let video = match self.video {
+            VideoHandling::ByCodec { .. } if all(TrackKind::Video, TrackCodec::H264) => {
+                VideoHandling::AsPublished
+            }
+            VideoHandling::ByCodec { width, height } => VideoHandling::Decoded { width, height },
+            decided @ (VideoHandling::AsPublished | VideoHandling::Decoded { .. }) => decided,
         };
-        let sound = match self.sound {
-            Sound::ByCodec if all(TrackKind::Audio, TrackCodec::Opus) => Sound::AsPublished,
-            Sound::ByCodec => Sound::Mixed,
-            decided @ (Sound::AsPublished | Sound::Mixed) => decided,
+        let audio = match self.audio {
+            AudioHandling::ByCodec if all(TrackKind::Audio, TrackCodec::Opus) => AudioHandling::AsPublished,
+            AudioHandling::ByCodec => AudioHandling::Mixed,
+            decided @ (AudioHandling::AsPublished | AudioHandling::Mixed) => decided,
         };
-        Self { picture, sound, ..self.clone() }
+        Self { video, audio, ..self.clone() }
     }
 }
 
@@ -121,7 +123,9 @@ impl RecordingPlan {
     pub(super) fn decide(&mut self, found: &[Discovered]) {
         let SourcePlan::Tracks(tracks) = &mut self.source else { return };
         let decided = tracks.decided(found);
-        if matches!(tracks.picture, Picture::ByCodec { .. }) && decided.picture == Picture::AsPublished {
+        if matches!(tracks.video, VideoHandling::ByCodec { .. })
+            && decided.video == VideoHandling::AsPublished
+        {
             self.video = None;
             for output in &mut self.outputs {
                 if let OutputPlan::File(file) = output {
@@ -129,7 +133,7 @@ impl RecordingPlan {
                 }
             }
         }
-        if tracks.sound == Sound::ByCodec && decided.sound == Sound::AsPublished {
+        if tracks.audio == AudioHandling::ByCodec && decided.audio == AudioHandling::AsPublished {
             self.audio.clear();
         }
         *tracks = decided;
@@ -140,22 +144,22 @@ impl RecordingPlan {
     #[must_use]
     pub fn handling(&self, found: &[Discovered]) -> Option<String> {
         let SourcePlan::Tracks(tracks) = &self.source else { return None };
-        let Picture::ByCodec { .. } = tracks.picture else { return None };
+        let VideoHandling::ByCodec { .. } = tracks.video else { return None };
         let decided = tracks.decided(found);
-        Some(match (decided.picture, decided.sound) {
-            (Picture::AsPublished, _) if tracks.wanted.audio.is_none() => {
+        Some(match (decided.video, decided.audio) {
+            (VideoHandling::AsPublished, _) if tracks.wanted.audio.is_none() => {
                 format!("{REMUXED}H.264 as published")
             }
-            (Picture::AsPublished, Sound::AsPublished) => {
+            (VideoHandling::AsPublished, AudioHandling::AsPublished) => {
                 format!("{REMUXED}H.264 and Opus as published")
             }
-            (Picture::AsPublished, _) => {
-                format!("{REMUXED}H.264 as published, sound decoded and encoded")
+            (VideoHandling::AsPublished, _) => {
+                format!("{REMUXED}H.264 as published, audio decoded and encoded")
             }
-            (Picture::ByCodec { .. } | Picture::Decoded { .. }, _) => {
+            (VideoHandling::ByCodec { .. } | VideoHandling::Decoded { .. }, _) => {
                 match found.iter().find(|found| found.track.kind == TrackKind::Video) {
-                    Some(found) => format!("{ENCODED}the picture is {}", found.codec),
-                    None => format!("{ENCODED}the picture's codec was not known when the sound began"),
+                    Some(found) => format!("{ENCODED}the video is {}", found.codec),
+                    None => format!("{ENCODED}the video's codec was unknown when the audio began"),
                 }
             }
         })
@@ -165,7 +169,7 @@ impl RecordingPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::provisions;
+    use crate::plan::tests::defaults;
     use crate::plan::track::{ParticipantKind, PublishedTrack, TrackOrigin};
     use crate::plan::{EgressId, json};
 
@@ -176,7 +180,7 @@ mod tests {
 
     fn plan(request: &EgressRequest) -> Result<RecordingPlan, PlanError> {
         let now = "2006-01-02T15:04:05Z[UTC]".parse().unwrap();
-        RecordingPlan::new(request, &provisions(), EgressId::new("EG_test"), &now)
+        RecordingPlan::new(request, &defaults(), EgressId::new("EG_test"), &now)
     }
 
     fn found(codecs: &[TrackCodec]) -> Vec<Discovered> {
@@ -200,21 +204,21 @@ mod tests {
     fn what_is_remuxed_is_decided_by_request_and_codecs() {
         use TrackCodec::{H264, Opus, Vp8};
         let opus = format!(r#"{FILE},"advanced":{{"audio_codec":"OPUS"}}"#);
-        for (body, codecs, told, picture, sound) in [
-            (FILE, &[H264, Opus][..], "remuxed: H.264 as published, sound decoded and encoded", true, false),
+        for (body, codecs, told, video, audio) in [
+            (FILE, &[H264, Opus][..], "remuxed: H.264 as published, audio decoded and encoded", true, false),
             (&*opus, &[H264, Opus], "remuxed: H.264 and Opus as published", true, true),
             (
                 &opus,
                 &[H264, TrackCodec::Pcmu],
-                "remuxed: H.264 as published, sound decoded and encoded",
+                "remuxed: H.264 as published, audio decoded and encoded",
                 true,
                 false,
             ),
-            (&opus, &[Vp8, Opus], "decoded and encoded: the picture is VP8", false, true),
+            (&opus, &[Vp8, Opus], "decoded and encoded: the video is VP8", false, true),
             (
                 FILE,
                 &[Opus],
-                "decoded and encoded: the picture's codec was not known when the sound began",
+                "decoded and encoded: the video's codec was unknown when the audio began",
                 false,
                 false,
             ),
@@ -228,13 +232,13 @@ mod tests {
             let after = before.discovered(&found).unwrap();
             let SourcePlan::Tracks(tracks) = &after.source else { panic!("{after:?}") };
             assert_eq!(
-                (tracks.picture == Picture::AsPublished, tracks.sound == Sound::AsPublished),
-                (picture, sound),
+                (tracks.video == VideoHandling::AsPublished, tracks.audio == AudioHandling::AsPublished),
+                (video, audio),
                 "{body}"
             );
-            assert_eq!((after.video.is_none(), after.audio.is_empty()), (picture, sound), "{body}");
+            assert_eq!((after.video.is_none(), after.audio.is_empty()), (video, audio), "{body}");
             let OutputPlan::File(file) = &after.outputs[0] else { panic!("{after:?}") };
-            assert_eq!(file.pass_through.is_some(), picture, "{body}");
+            assert_eq!(file.pass_through.is_some(), video, "{body}");
         }
     }
 
@@ -248,8 +252,8 @@ mod tests {
             let after = before.discovered(&found).unwrap();
             assert_eq!(after, before, "{body}");
             let SourcePlan::Tracks(tracks) = &after.source else { panic!("{after:?}") };
-            let picture = Picture::Decoded { width: 1280, height: 720 };
-            assert_eq!((tracks.picture, tracks.sound), (picture, Sound::Mixed), "{body}");
+            let video = VideoHandling::Decoded { width: 1280, height: 720 };
+            assert_eq!((tracks.video, tracks.audio), (video, AudioHandling::Mixed), "{body}");
         }
     }
 
@@ -258,7 +262,7 @@ mod tests {
         let preset = |outputs: &str| request(&format!(r#""preset":"PASSTHROUGH",{outputs}"#));
         let asked = plan(&preset(FILE)).unwrap();
         let SourcePlan::Tracks(tracks) = &asked.source else { panic!("{asked:?}") };
-        assert!(matches!(tracks.picture, Picture::ByCodec { .. }), "{asked:?}");
+        assert!(matches!(tracks.video, VideoHandling::ByCodec { .. }), "{asked:?}");
         let hls = format!(r#"{FILE},"segment_outputs":[{{"filename_prefix":"b"}}]"#);
         for outputs in [&*hls, r#""stream_outputs":[{"urls":["rtmp://h/a/k"]}]"#] {
             let error = plan(&preset(outputs)).unwrap_err();

@@ -11,11 +11,13 @@ use super::output::{
 };
 use super::page::{Page, RoomPage, Template};
 use super::redact;
+use super::request::CaptureKind;
 use super::room::{RoomAccess, RoomEntry};
-use super::source::{CaptureKind, SourcePlan, StartRule, WebPlan};
+use super::source::{SourcePlan, StartRule, WebPlan};
 use super::storage::{Storage, StorageTarget};
 use super::track::{
-    AudioChoice, AudioFrom, AudioRoute, Channel, Lasts, Picture, Rest, Shows, Sound, TracksPlan, VideoChoice,
+    AudioChoice, AudioFrom, AudioHandling, AudioRoute, Channel, Lasts, Rest, Shows, TracksPlan, VideoChoice,
+    VideoHandling,
 };
 
 /// What a recording would do, one fact a line; ends with a line feed.
@@ -103,9 +105,9 @@ fn source(text: &mut Lines, web: &WebPlan) {
 }
 
 fn tracks(text: &mut Lines, tracks: &TracksPlan) {
-    let TracksPlan { room, identity, wanted, picture, sound } = tracks;
+    let TracksPlan { room, identity, wanted, video, audio } = tracks;
     room_at(text, room, identity);
-    if (picture, sound) == (&Picture::AsPublished, &Sound::AsPublished) {
+    if (video, audio) == (&VideoHandling::AsPublished, &AudioHandling::AsPublished) {
         text.line("track", &format!("{}, as it is published, without decoding it", wanted.sids().join(", ")));
     } else {
         for video in &wanted.video {
@@ -115,9 +117,9 @@ fn tracks(text: &mut Lines, tracks: &TracksPlan) {
             heard(text, audio);
         }
     }
-    if let Picture::ByCodec { .. } = picture {
-        let sound = if *sound == Sound::ByCodec { ", as sound is that is Opus" } else { "" };
-        text.line("copies", &format!("pictures that are H.264, without decoding them{sound}"));
+    if let VideoHandling::ByCodec { .. } = video {
+        let audio = if *audio == AudioHandling::ByCodec { ", and audio that is Opus" } else { "" };
+        text.line("copies", &format!("video that is H.264, without decoding it{audio}"));
     }
     text.line("starts", "with the first frame");
 }

@@ -12,11 +12,12 @@ use super::Limits;
 use super::codec::{AudioCodec, Container};
 use super::encoding::{H264Profile, Preset};
 use super::error::PlanError;
-use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
+use super::output::ManifestPolicy;
+use super::output::{ImageSuffix, SegmentSuffix};
 use super::redact;
 use super::room::RoomTicket;
-use super::source::CaptureKind;
 use super::storage::Backend;
+use super::stream_url::StreamProtocol;
 use super::track::{AudioChoice, AudioFrom, AudioRoute, Channel, Shows, VideoChoice};
 use crate::config::frame_times::FrameTimes;
 use crate::secret::Secret;
@@ -108,6 +109,15 @@ impl SourceRequest {
             Self::Media(media) => Some(&media.room),
         }
     }
+}
+
+/// How pictures are taken from the display.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaptureKind {
+    /// Out of the display's own framebuffer, when something was drawn.
+    Framebuffer,
+    /// By `ximagesrc`, on its own clock.
+    XImageSrc,
 }
 
 /// One track, recorded without decoding it.
@@ -204,7 +214,7 @@ pub struct RoomRequest {
 impl RoomRequest {
     /// Whether there is nothing that only a page could show or mix.
     #[must_use]
-    pub const fn is_sound_alone(&self) -> bool {
+    pub const fn is_audio_only(&self) -> bool {
         matches!(self.media, Media::AudioOnly) && self.layout.is_empty() && self.custom_base_url.is_empty()
     }
 }
@@ -309,23 +319,8 @@ pub struct OutputRequest {
     pub field: String,
     /// The storage that the request names for it; `None`: the server's.
     pub storage: Option<Backend>,
-    pub manifest: Manifest,
+    pub manifest: ManifestPolicy,
     pub kind: OutputKind,
-}
-
-/// Whether a list of what was recorded is stored beside an output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manifest {
-    Stored,
-    /// Only where the backup storage had to take over, so that what was moved can be found.
-    OnlyWithBackup,
-}
-
-impl Manifest {
-    #[must_use]
-    pub const fn from_flag(disable_manifest: bool) -> Self {
-        if disable_manifest { Self::OnlyWithBackup } else { Self::Stored }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::page::Page;
+use super::request::CaptureKind;
 use super::room::{RoomAccess, RoomLabel};
 use super::track::TracksPlan;
 use crate::config::chrome::{self, ChromeFlag};
@@ -70,13 +71,13 @@ pub struct WebPlan {
     pub fps: u32,
     pub has_video: bool,
     pub has_audio: bool,
-    pub browser: BrowserTerms,
+    pub browser: BrowserSettings,
 }
 
 /// What an operator decided about every browser.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct BrowserTerms {
+pub struct BrowserSettings {
     /// Pages may read what other origins have, and load what is not encrypted.
     pub insecure: bool,
     /// Pages, and all that a recording connects to beside them, are no link-local addresses and metadata services.
@@ -87,7 +88,7 @@ pub struct BrowserTerms {
     pub flags: BTreeMap<String, ChromeFlag>,
 }
 
-impl BrowserTerms {
+impl BrowserSettings {
     /// Whether one of our own flags is not wanted.
     #[must_use]
     pub fn leaves_out(&self, name: &str) -> bool {
@@ -112,12 +113,12 @@ impl BrowserTerms {
     }
 }
 
-impl fmt::Debug for BrowserTerms {
+impl fmt::Debug for BrowserSettings {
     /// Flags print by name: a value may be more than that.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { insecure, refuse_link_local, own_ports, flags } = self;
         let names: Vec<&str> = flags.keys().map(String::as_str).collect();
-        f.debug_struct("BrowserTerms")
+        f.debug_struct("BrowserSettings")
             .field("insecure", insecure)
             .field("refuse_link_local", refuse_link_local)
             .field("own_ports", own_ports)
@@ -143,7 +144,7 @@ impl fmt::Debug for WebPlan {
             .field("fps", fps)
             .field("has_video", has_video)
             .field("has_audio", has_audio);
-        if *browser != BrowserTerms::default() {
+        if *browser != BrowserSettings::default() {
             shown.field("browser", browser);
         }
         shown.finish()
@@ -157,13 +158,4 @@ pub enum StartRule {
     OnLoad,
     /// When the page logs `START_RECORDING`.
     OnSignal,
-}
-
-/// How pictures are taken from the display.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CaptureKind {
-    /// Out of the display's own framebuffer, when something was drawn.
-    Framebuffer,
-    /// By `ximagesrc`, on its own clock.
-    XImageSrc,
 }

@@ -199,9 +199,9 @@ fn server(endpoint: &str) -> String {
 /// A name in a [`StorageTarget`]: cleaned, without `..`, never empty; `/` separates directories. For
 /// the local disk it may begin with `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct StoredName(String);
+pub struct StoragePath(String);
 
-impl StoredName {
+impl StoragePath {
     pub(crate) fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }
@@ -220,7 +220,7 @@ impl StoredName {
     }
 }
 
-impl std::fmt::Display for StoredName {
+impl std::fmt::Display for StoragePath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
@@ -241,7 +241,7 @@ mod tests {
             ("a/", None),
             ("a\0b", None),
         ] {
-            assert_eq!(StoredName::parse(name).as_ref().map(StoredName::as_str), expected, "{name:?}");
+            assert_eq!(StoragePath::parse(name).as_ref().map(StoragePath::as_str), expected, "{name:?}");
         }
     }
 }

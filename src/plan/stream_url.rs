@@ -4,9 +4,49 @@
 
 use url::{Host, Url};
 
-use super::output::StreamProtocol;
 use super::redact;
 use crate::secret::Secret;
+
+/// What an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamProtocol {
+    Rtmp,
+    Srt,
+    /// Sound alone.
+    WebSocket,
+}
+
+impl From<Transport> for StreamProtocol {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Rtmp => Self::Rtmp,
+            Transport::Srt => Self::Srt,
+        }
+    }
+}
+
+impl std::fmt::Display for StreamProtocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rtmp => "RTMP",
+            Self::Srt => "SRT",
+            Self::WebSocket => "WebSocket",
+        })
+    }
+}
+
+/// How an encoded stream is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Rtmp,
+    Srt,
+}
+
+impl std::fmt::Display for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        StreamProtocol::from(*self).fmt(f)
+    }
+}
 
 /// A stream's address, parsed. It prints redacted. Two are equal when they go to the same place with the same key, so
 /// `mux://KEY` equals its long form.

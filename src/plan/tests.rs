@@ -10,7 +10,7 @@ use livekit_protocol as proto;
 use super::graph::{GraphPlan, Machine};
 use super::render::render;
 use super::*;
-use crate::plan::provisions::Provisions;
+use crate::plan::defaults::Defaults;
 use crate::plan::room::Rooms;
 use crate::secret::Secret;
 use crate::token::Signer;
@@ -59,22 +59,22 @@ fn now() -> jiff::Zoned {
 }
 
 /// A server that knows where rooms are, and has a key for them.
-pub(super) fn provisions() -> Provisions {
+pub(super) fn defaults() -> Defaults {
     let signer = Signer { key: "devkey".to_owned(), secret: Secret::new("SECRET-of-key".to_owned()) };
     let rooms = Rooms { ws_url: "ws://localhost:7880".to_owned(), signer: Some(signer), ..Rooms::default() };
-    Provisions { rooms, ..Provisions::default() }
+    Defaults { rooms, ..Defaults::default() }
 }
 
 fn plan(text: &str) -> Result<RecordingPlan, error::PlanError> {
     let request = json::parse(text).unwrap_or_else(|error| panic!("{error}"));
-    RecordingPlan::new(&request, &provisions(), EgressId::new("EG_test"), &now())
+    RecordingPlan::new(&request, &defaults(), EgressId::new("EG_test"), &now())
 }
 
 #[test]
 fn plans_of_requests() {
     for (name, text) in REQUESTS {
         let request = json::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let plan = RecordingPlan::new(&request, &provisions(), EgressId::new("EG_test"), &now())
+        let plan = RecordingPlan::new(&request, &defaults(), EgressId::new("EG_test"), &now())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let graph = GraphPlan::new(&plan, Machine { cores: 2.0, encoder_threads: 0 });
         let info = livekit_protocol::EgressInfo {
@@ -280,7 +280,7 @@ fn pictures_come_as_drawn_and_at_the_full_rate_where_somebody_watches() {
 fn a_servers_grid_is_for_encoded_frames_only() {
     use crate::config::frame_times::FrameTimes;
     use encoding::Cadence;
-    let grid = Provisions { frame_times: FrameTimes::Grid, ..provisions() };
+    let grid = Defaults { frame_times: FrameTimes::Grid, ..defaults() };
     let plan = |text: &str, said: Option<FrameTimes>| {
         let mut request = json::parse(text).unwrap_or_else(|error| panic!("{error}"));
         request.frame_times = said;

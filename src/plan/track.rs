@@ -167,13 +167,13 @@ pub struct TracksPlan {
     /// The recorder's name in the room.
     pub identity: String,
     pub wanted: Wanted,
-    pub picture: Picture,
-    pub sound: Sound,
+    pub video: VideoHandling,
+    pub audio: AudioHandling,
 }
 
 /// What is done to the pictures of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Picture {
+pub enum VideoHandling {
     /// They are handed on as they were published.
     AsPublished,
     /// They are decoded, and fitted into this size, in pixels.
@@ -184,7 +184,7 @@ pub enum Picture {
 
 /// What is done to the sound of tracks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sound {
+pub enum AudioHandling {
     /// It is handed on as it was published.
     AsPublished,
     /// It is decoded, and all of it mixed.
@@ -349,15 +349,15 @@ impl Wanted {
 impl TracksPlan {
     /// Whether what its outputs are depends on what the tracks are.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        let pictures = !self.wanted.video.is_empty() && !matches!(self.picture, Picture::Decoded { .. });
-        pictures || (self.wanted.audio.is_some() && self.sound != Sound::Mixed)
+    pub fn awaits_tracks(&self) -> bool {
+        let pictures = !self.wanted.video.is_empty() && !matches!(self.video, VideoHandling::Decoded { .. });
+        pictures || (self.wanted.audio.is_some() && self.audio != AudioHandling::Mixed)
     }
 
     /// Whether it depends on what the tracks are which of them are encoded.
     #[must_use]
     pub fn is_by_codec(&self) -> bool {
-        matches!(self.picture, Picture::ByCodec { .. }) || self.sound == Sound::ByCodec
+        matches!(self.video, VideoHandling::ByCodec { .. }) || self.audio == AudioHandling::ByCodec
     }
 }
 

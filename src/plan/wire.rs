@@ -10,12 +10,13 @@ use proto::{direct_file_output, encoded_file_output, image_output, segmented_fil
 use super::codec::{AudioCodec, Container};
 use super::encoding::{H264Profile, Preset};
 use super::error::PlanError;
-use super::output::{ImageSuffix, SegmentSuffix, StreamProtocol};
+use super::output::{ImageSuffix, ManifestPolicy, SegmentSuffix};
 use super::request::{
-    EncodingRequest, FileRequest, ImagesRequest, Manifest, OutputKind, OutputRequest, SegmentsRequest,
-    StreamRequest, WebhookRequest,
+    EncodingRequest, FileRequest, ImagesRequest, OutputKind, OutputRequest, SegmentsRequest, StreamRequest,
+    WebhookRequest,
 };
 use super::storage::Backend;
+use super::stream_url::StreamProtocol;
 use crate::secret::Secret;
 
 /// In protobuf zero is "not said".
@@ -130,7 +131,7 @@ pub(super) fn file(
         proto::EncodedFileType::Ogg => Some(Container::Ogg),
         proto::EncodedFileType::Mp3 => Some(Container::Mp3),
     };
-    let manifest = Manifest::from_flag(disable_manifest);
+    let manifest = ManifestPolicy::from_flag(disable_manifest);
     Ok(OutputRequest { field, storage, manifest, kind: OutputKind::File(FileRequest { path, container }) })
 }
 
@@ -156,7 +157,7 @@ pub(super) fn direct_file(field: String, output: proto::DirectFileOutput) -> Out
         direct_file_output::Output::Azure(azure) => storage::azure(azure),
         direct_file_output::Output::AliOss(oss) => storage::ali_oss(oss),
     });
-    let manifest = Manifest::from_flag(disable_manifest);
+    let manifest = ManifestPolicy::from_flag(disable_manifest);
     OutputRequest { field, storage, manifest, kind: OutputKind::File(FileRequest { path, container: None }) }
 }
 
@@ -200,7 +201,7 @@ pub(super) fn segments(
         duration,
         suffix,
     });
-    let manifest = Manifest::from_flag(disable_manifest);
+    let manifest = ManifestPolicy::from_flag(disable_manifest);
     Ok(OutputRequest { field, storage, manifest, kind })
 }
 
@@ -219,7 +220,7 @@ pub(super) fn stream(field: String, output: proto::StreamOutput) -> Result<Outpu
 pub(super) fn stream_to(field: String, protocol: Option<StreamProtocol>, urls: Vec<String>) -> OutputRequest {
     let urls = urls.into_iter().map(Secret::new).collect();
     let kind = OutputKind::Stream(StreamRequest { protocol, urls });
-    OutputRequest { field, storage: None, manifest: Manifest::OnlyWithBackup, kind }
+    OutputRequest { field, storage: None, manifest: ManifestPolicy::OnlyWithBackup, kind }
 }
 
 /// `storage`: as for [`segments`].
@@ -266,7 +267,7 @@ pub(super) fn images(
         height: said(height, &format!("{field}.height"))?,
         suffix,
     });
-    let manifest = Manifest::from_flag(disable_manifest);
+    let manifest = ManifestPolicy::from_flag(disable_manifest);
     Ok(OutputRequest { field, storage, manifest, kind })
 }
 

@@ -5,7 +5,7 @@
 use super::RecordingPlan;
 use super::filename;
 use super::output::{ImageSuffix, NameOrigin, OutputId, OutputPlan, SegmentSuffix};
-use super::storage::{StorageTarget, StoredName};
+use super::storage::{StoragePath, StorageTarget};
 
 /// A name that an output writes to in one of its storages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl RecordingPlan {
             |name: &str| filename::with_id(name, id.as_str(), "", filename::NUMBER_AND_EXTENSION);
         match self.outputs.get_mut(output) {
             Some(OutputPlan::File(file)) => {
-                file.name = StoredName::new(add(file.name.as_str(), file.container.row().extension));
+                file.name = StoragePath::new(add(file.name.as_str(), file.container.row().extension));
             }
             Some(OutputPlan::Segments(segments)) => {
                 segments.playlist = add(&segments.playlist, ".m3u8");
@@ -203,7 +203,7 @@ fn names(output: &OutputPlan) -> Vec<(String, WrittenFiles)> {
 mod tests {
     use super::*;
     use crate::config::storage::{self, ServerStorage};
-    use crate::plan::provisions::Provisions;
+    use crate::plan::defaults::Defaults;
     use crate::plan::{EgressId, json};
 
     fn plan_with(outputs: &str, server: &str) -> RecordingPlan {
@@ -212,9 +212,9 @@ mod tests {
             "" => ServerStorage::default(),
             text => storage::parse(text).unwrap(),
         };
-        let provisions = Provisions { storage, ..Provisions::default() };
+        let defaults = Defaults { storage, ..Defaults::default() };
         let now = "2006-01-02T15:04:05Z[UTC]".parse().unwrap();
-        RecordingPlan::new(&request, &provisions, EgressId::new("EG_test"), &now).unwrap()
+        RecordingPlan::new(&request, &defaults, EgressId::new("EG_test"), &now).unwrap()
     }
 
     fn keys(plan: &RecordingPlan) -> Vec<String> {

@@ -135,7 +135,7 @@ impl<'a> Driver<'a> {
             DiskMeter::start(move || (workdir::size_of_all(&dirs), free_bytes(&root)), &tasks, &abandon);
         Self {
             raw_video: setup.plan.video.as_ref().map(|_| Feed::new("raw video")),
-            raw_audio: setup.plan.has_sound().then(|| Feed::new("raw audio")),
+            raw_audio: setup.plan.has_audio().then(|| Feed::new("raw audio")),
             published: Published::default(),
             first_frame: None,
             board: ProgressBoard::new(&setup.plan),

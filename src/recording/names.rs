@@ -74,7 +74,7 @@ impl Names {
     /// # Errors
     /// [`NameError`]; nothing is taken then.
     pub fn claim(&mut self, plan: &mut RecordingPlan) -> Result<(), NameError> {
-        if plan.unnamed.is_some() || self.entry.is_some() {
+        if plan.deferred_names.is_some() || self.entry.is_some() {
             return Ok(());
         }
         // Whatever may wait for a disk comes before the registry is locked.

@@ -7,8 +7,8 @@ use futures::future::{BoxFuture, join_all};
 
 use crate::control::CommandError;
 use crate::plan::RecordingPlan;
-use crate::plan::output::{OutputId, OutputPlan, StreamProtocol, Transport};
-use crate::plan::stream_url::StreamUrl;
+use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::stream_url::{StreamProtocol, StreamUrl, Transport};
 use crate::sink::file::FileSink;
 use crate::sink::images::ImagesSink;
 use crate::sink::segments::SegmentsSink;

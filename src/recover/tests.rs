@@ -557,7 +557,7 @@ async fn a_playlist_that_is_in_a_bucket_is_not_stored_again() {
 /// Whoever asks again for what was killed gets its names, and would replace what is recovered meanwhile.
 #[tokio::test]
 async fn names_of_a_running_recording_are_left_to_it() {
-    use crate::plan::provisions::Provisions;
+    use crate::plan::defaults::Defaults;
     use crate::plan::{EgressId, RecordingPlan, json};
     use crate::recording::names::{Names, OlderFiles};
 
@@ -565,7 +565,7 @@ async fn names_of_a_running_recording_are_left_to_it() {
     let run = |scene: &Scene, outputs: &str| {
         let request = json::parse(&format!(r#"{{"url":"https://example.com",{outputs}}}"#)).unwrap();
         let (id, now) = (EgressId::new("EG_other"), "2006-01-02T15:04:05Z[UTC]".parse().unwrap());
-        let mut plan = RecordingPlan::new(&request, &Provisions::default(), id, &now).unwrap();
+        let mut plan = RecordingPlan::new(&request, &Defaults::default(), id, &now).unwrap();
         let mut names = Names::new(scene.dir.path(), OlderFiles::Replace);
         names.claim(&mut plan).unwrap();
         names

@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::{Place, nanoseconds};
 use crate::plan::RecordingPlan;
-use crate::plan::output::{OutputId, OutputPlan};
+use crate::plan::output::{ManifestPolicy, OutputId, OutputPlan};
 use crate::plan::page::Page;
 use crate::plan::redact;
-use crate::plan::request::Manifest;
 use crate::plan::source::{SourcePlan, WebPlan};
 use crate::plan::track::{AudioFrom, Discovered, Lasts, TrackKind, TracksPlan, VideoChoice};
 
@@ -143,7 +142,7 @@ impl Contents {
     /// `None` where no output can come to want a manifest.
     pub(super) fn new(plan: &RecordingPlan) -> Option<Self> {
         let is_wanted = |output: &OutputPlan| {
-            output.manifest() == Some(Manifest::Stored)
+            output.manifest() == Some(ManifestPolicy::Always)
                 || output.storage().is_some_and(|storage| storage.backup.is_some())
         };
         // A room is known by its name.

@@ -8,8 +8,8 @@ use livekit_protocol as proto;
 use proto::stream_info::Status;
 
 use super::{Report, nanoseconds};
-use crate::plan::output::{OutputId, StreamProtocol};
-use crate::plan::stream_url::StreamUrl;
+use crate::plan::output::OutputId;
+use crate::plan::stream_url::{StreamProtocol, StreamUrl};
 
 /// The error of a stream that was removed before media was sent, until its task reports what it waited for.
 const REMOVED: &str = "it was removed before media could be sent";

@@ -1,6 +1,6 @@
 use super::*;
 use crate::plan::json;
-use crate::plan::output::StreamProtocol;
+use crate::plan::stream_url::StreamProtocol;
 
 const REQUEST: &str = r#"{
     "url": "https://example.com",
@@ -17,7 +17,7 @@ fn report(request: &str) -> (Report, RecordingPlan) {
     let request = json::parse(request).unwrap();
     let plan = RecordingPlan::new(
         &request,
-        &crate::plan::provisions::Provisions::default(),
+        &crate::plan::defaults::Defaults::default(),
         crate::plan::EgressId::new("EG_x"),
         &at(0).to_zoned(jiff::tz::TimeZone::UTC),
     );
@@ -285,7 +285,7 @@ fn a_web_recording_for_a_room_has_the_rooms_name() {
     assert_eq!(of_room.info().image_results[0].filename_prefix, "stand-up-2023-11-14T221320");
     assert!(of_room.manifest(at(9)).unwrap().contains(r#""room_name":"stand-up""#));
     assert_eq!(of_room.info().source_type(), proto::EgressSourceType::Web);
-    assert!(plan.unnamed.is_none(), "it joins no room that could tell more");
+    assert!(plan.deferred_names.is_none(), "it joins no room that could tell more");
     let (of_none, _) = report(REQUEST);
     assert_eq!(of_none.info().room_name, "");
 }

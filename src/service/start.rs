@@ -93,7 +93,7 @@ pub(super) fn job(settings: &Settings, cell: &Cell, request: &rpc::StartEgressRe
     Job::new(
         request,
         JobTerms {
-            provisions: settings.provisions.clone(),
+            defaults: settings.defaults.clone(),
             planned_at: Zoned::now(),
             session: settings.session,
             keep_free: settings.keep_free,

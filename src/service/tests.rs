@@ -16,7 +16,7 @@ use crate::ipc::{self, FromRecorder, ToRecorder};
 /// A service on a directory, with a registry that is looked into.
 fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<MemoryRegistry>, TaskTracker) {
     let settings = Settings {
-        provisions: Provisions::default(),
+        defaults: Defaults::default(),
         layouts: None,
         session: SessionLimits::default(),
         keep_free: 0,
@@ -24,7 +24,7 @@ fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<Memo
         work_dir: dir.join("work"),
         base: dir.to_owned(),
         logs: Logs { filter: "info".to_owned(), json: false },
-        browser: BrowserTerms::default(),
+        browser: BrowserSettings::default(),
         video_encoder_threads: 0,
         orphan_timeout: Duration::from_secs(3600),
     };

@@ -44,8 +44,8 @@ use timing::Timing;
 use super::{SinkContext, SinkError};
 use crate::media::{self, Feed};
 use crate::plan::codec::AudioCodec;
-use crate::plan::output::{OutputId, StreamPlan, Transport};
-use crate::plan::stream_url::StreamUrl;
+use crate::plan::output::{OutputId, StreamPlan};
+use crate::plan::stream_url::{StreamUrl, Transport};
 
 /// Why an address could not be added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

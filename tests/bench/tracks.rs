@@ -78,7 +78,7 @@ impl Kind {
         }
     }
 
-    const fn has_sound(self) -> bool {
+    const fn has_audio(self) -> bool {
         !matches!(self, Self::Vp8 | Self::H264)
     }
 
@@ -254,7 +254,7 @@ impl Case {
             }
             let publisher = publishers.last().expect("the first one begins");
             let frame = kind.frame().map(|codec| publisher.publish(codec, sent.of(codec)));
-            let audio = kind.has_sound().then(|| publisher.publish(Codec::Opus, sent.of(Codec::Opus)));
+            let audio = kind.has_audio().then(|| publisher.publish(Codec::Opus, sent.of(Codec::Opus)));
             requests.push(match (kind, frame, audio) {
                 (Kind::Participant | Kind::ParticipantRemuxed, _, _) => {
                     let identity = format!("participant-{number}");

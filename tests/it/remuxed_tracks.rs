@@ -164,7 +164,7 @@ fn copied_video_is_in_sync_with_encoded_and_copied_audio() {
     let bound = if measured.is_calm { TOGETHER } else { DISTURBED };
     let expected = [
         ("remuxed: H.264 and Opus as published", "opus"),
-        ("remuxed: H.264 as published, sound decoded and encoded", "aac"),
+        ("remuxed: H.264 as published, audio decoded and encoded", "aac"),
     ];
     for ((ended, _dir, sent), (remuxed, codec)) in measured.value.into_iter().zip(expected) {
         let details = ended.info["details"].as_str().unwrap();
@@ -212,7 +212,7 @@ fn a_participants_video_is_copied_on_request() {
     let ended = recorder.finish(SOON).complete();
     let most = begin.elapsed().as_secs_f64();
     let details = ended.info["details"].as_str().unwrap();
-    assert!(details.contains("remuxed: H.264 as published, sound decoded and encoded"), "{details}");
+    assert!(details.contains("remuxed: H.264 as published, audio decoded and encoded"), "{details}");
 
     let file = ended.path("drum.mp4");
     let sent = |sid: &str| -> Vec<_> {
@@ -255,7 +255,7 @@ fn video_in_another_codec_is_encoded_and_reported() {
     recorder.signal(Signal::SIGINT);
     let ended = recorder.finish(SOON).complete();
     let details = ended.info["details"].as_str().unwrap();
-    assert!(details.contains("decoded and encoded: the picture is VP8"), "{details}");
+    assert!(details.contains("decoded and encoded: the video is VP8"), "{details}");
     let file = ended.path("drum.mp4");
     let probe = Probe::of(&file);
     assert_eq!((probe.stream("video").codec.as_str(), probe.stream("video").width), ("h264", 1280));

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use weir::plan::room::{RoomAccess, RoomEntry};
-use weir::plan::track::{Lasts, Picture, Shows, Sound, TracksPlan, VideoChoice, Wanted};
+use weir::plan::track::{AudioHandling, Lasts, Shows, TracksPlan, VideoChoice, VideoHandling, Wanted};
 use weir::secret::Secret;
 use weir::source::tracks::{Listener, RoomClient, RoomEnd, RoomEvent};
 use weir::token::Signer;
@@ -110,8 +110,8 @@ fn plan_at(url: &str, server: &LiveKitServer, tracks: &[&str]) -> TracksPlan {
             video: tracks.iter().map(|sid| VideoChoice::Track((*sid).to_owned())).collect(),
             ..Wanted::tracks(None, tracks.first().copied())
         },
-        picture: Picture::AsPublished,
-        sound: Sound::AsPublished,
+        video: VideoHandling::AsPublished,
+        audio: AudioHandling::AsPublished,
     }
 }
 

@@ -10,8 +10,7 @@ use proto::stream_info::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 use weir::control::{Command, CommandError, StopCause};
 use weir::plan::graph::{GraphPlan, Machine};
-use weir::plan::output::StreamProtocol;
-use weir::plan::stream_url::StreamUrl;
+use weir::plan::stream_url::{StreamProtocol, StreamUrl};
 use weir::plan::{EgressId, RecordingPlan, json};
 use weir::recording::workdir::WorkDir;
 use weir::recording::{Ended, Outcome, Progress, Reporter, Setup, run};
@@ -101,7 +100,7 @@ async fn record(
     let request = json::parse(&request).unwrap();
     let plan = RecordingPlan::new(
         &request,
-        &weir::plan::provisions::Provisions::default(),
+        &weir::plan::defaults::Defaults::default(),
         EgressId::new("EG_streams"),
         &jiff::Zoned::now(),
     )

@@ -5,7 +5,8 @@ use proto::egress_info::Request;
 use proto::track_composite_egress_request as tracks;
 use proto::{output, participant_egress_request, start_egress_request, track_egress_request};
 
-use super::super::request::{EgressRequest, Manifest, MediaOf, MediaRequest, OutputKind, TrackRequest};
+use super::super::output::ManifestPolicy;
+use super::super::request::{EgressRequest, MediaOf, MediaRequest, OutputKind, TrackRequest};
 use super::super::track::{AudioFrom, Shows, VideoChoice};
 use super::{encoding_as_v2, output_as_v2};
 
@@ -13,7 +14,7 @@ pub(super) fn track(request: &EgressRequest, track: &TrackRequest) -> proto::Tra
     let output = request.outputs.first().and_then(|output| match &output.kind {
         OutputKind::File(file) => Some(track_egress_request::Output::File(proto::DirectFileOutput {
             filepath: file.path.clone(),
-            disable_manifest: output.manifest == Manifest::OnlyWithBackup,
+            disable_manifest: output.manifest == ManifestPolicy::OnlyWithBackup,
             output: None,
         })),
         OutputKind::Stream(stream) => {

@@ -198,9 +198,9 @@ proptest! {
     fn any_json_is_a_request_or_an_error(value in json()) {
         let now = "2006-01-02T15:04:05[UTC]".parse().unwrap();
         if let Ok(request) = parse(&value.to_string()) {
-            let provisions = crate::plan::provisions::Provisions::default();
+            let defaults = crate::plan::defaults::Defaults::default();
             let id = crate::plan::EgressId::new("EG_x");
-            drop(crate::plan::RecordingPlan::new(&request, &provisions, id, &now));
+            drop(crate::plan::RecordingPlan::new(&request, &defaults, id, &now));
             drop(crate::plan::info::redacted_request(&request));
         }
     }

@@ -1,6 +1,6 @@
 //! What LiveKit refuses, too: the text begins with LiveKit's, and goes on with the field and what would be right.
 
-use super::provisions;
+use super::defaults;
 use crate::plan::{EgressId, RecordingPlan, from_rpc};
 use crate::protocol::StartEgressRequest;
 use crate::protocol::start_egress_request::Request;
@@ -15,7 +15,7 @@ fn refusal(request: Request, retry_count: i32) -> String {
         ..StartEgressRequest::default()
     };
     let planned = from_rpc::start_egress(request).and_then(|request| {
-        RecordingPlan::new(&request, &provisions(), EgressId::new("EG_test"), &super::now())
+        RecordingPlan::new(&request, &defaults(), EgressId::new("EG_test"), &super::now())
     });
     planned.unwrap_err().to_string()
 }

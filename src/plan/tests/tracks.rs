@@ -4,7 +4,8 @@ use super::{REQUESTS, plan};
 use crate::plan::codec::{AudioCodec, Container};
 use crate::plan::output::PassThrough;
 use crate::plan::track::{
-    Channel, Discovered, ParticipantKind, Picture, PublishedTrack, Rest, Sound, TrackCodec, TrackOrigin,
+    AudioHandling, Channel, Discovered, ParticipantKind, PublishedTrack, Rest, TrackCodec, TrackOrigin,
+    VideoHandling,
 };
 use crate::plan::{OutputPlan, SourcePlan, json};
 
@@ -77,9 +78,9 @@ fn names_of_a_track_composite_wait_for_its_publisher() {
     let found = |publisher: &str| discovered("TR_video", TrackCodec::Vp8, publisher);
     let (_, text) = REQUESTS.iter().find(|(name, _)| *name == "v1-track-composite").unwrap();
     let before = plan(text).unwrap();
-    assert!(before.is_open());
+    assert!(before.awaits_tracks());
     let after = before.discovered(&[found("bob/../x")]).unwrap();
-    assert!(!after.is_open());
+    assert!(!after.awaits_tracks());
     let [OutputPlan::File(file), OutputPlan::Segments(segments), OutputPlan::Images(images)] =
         after.outputs.as_slice()
     else {
@@ -96,7 +97,7 @@ fn names_of_a_track_composite_wait_for_its_publisher() {
     assert!(error.to_string().contains("its own name"), "{error}");
 
     let named = r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"filepath":"a"}]}"#;
-    assert_eq!(plan(named).unwrap().unnamed, None);
+    assert_eq!(plan(named).unwrap().deferred_names, None);
 }
 
 #[test]
@@ -139,8 +140,8 @@ fn a_participant_is_recorded_as_published_where_it_is_asked_for_and_can_be_had()
     for (preset, by_codec) in [(passthrough, true), ("", false)] {
         let planned = plan(&request(preset, file)).unwrap();
         let SourcePlan::Tracks(tracks) = &planned.source else { panic!("{planned:?}") };
-        assert_eq!(matches!(tracks.picture, Picture::ByCodec { .. }), by_codec);
-        assert_eq!(tracks.sound, Sound::Mixed);
+        assert_eq!(matches!(tracks.video, VideoHandling::ByCodec { .. }), by_codec);
+        assert_eq!(tracks.audio, AudioHandling::Mixed);
         // What is not H.264 is encoded.
         assert!(planned.video.is_some());
     }
@@ -205,7 +206,7 @@ fn the_id_of_a_room_comes_into_names_when_it_is_joined() {
         ),
     ] {
         let mut planned = plan(&request).unwrap();
-        assert!(planned.is_open() && planned.unnamed.is_some(), "{request}");
+        assert!(planned.awaits_tracks() && planned.deferred_names.is_some(), "{request}");
         let name = |plan: &crate::plan::RecordingPlan| match &plan.outputs[0] {
             OutputPlan::File(file) => file.name.as_str().to_owned(),
             other => panic!("{other:?}"),
@@ -216,14 +217,14 @@ fn the_id_of_a_room_comes_into_names_when_it_is_joined() {
         assert!(planned.source.set_room_id("RM_1"), "{request}");
         assert!(!planned.source.set_room_id("RM_2"), "it is told once");
         let named = planned.discovered(&found).unwrap();
-        assert_eq!((name(&named).as_str(), named.unnamed.is_some()), (after, false), "{request}");
+        assert_eq!((name(&named).as_str(), named.deferred_names.is_some()), (after, false), "{request}");
     }
     // livekit-server has looked it up.
     let known = r#"{"egress_id":"EG_x","room_id":"RM_1","room_composite":{"room_name":"r","file_outputs":[{"filepath":"{room_id}"}]}}"#;
-    assert_eq!(plan(known).unwrap().unnamed, None);
+    assert_eq!(plan(known).unwrap().deferred_names, None);
     // Nobody asks for it.
     assert_eq!(
-        plan(r#"{"room_name":"r","file_outputs":[{"filepath":"{room_name}"}]}"#).unwrap().unnamed,
+        plan(r#"{"room_name":"r","file_outputs":[{"filepath":"{room_name}"}]}"#).unwrap().deferred_names,
         None
     );
 }

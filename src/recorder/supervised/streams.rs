@@ -11,7 +11,7 @@ use super::mouth::Words;
 use crate::control::{Command, CommandError};
 use crate::ipc::{FromRecorder, Refusal, RefusalKind};
 use crate::outbound::Guard;
-use crate::plan::reach;
+use crate::plan::link_local;
 use crate::plan::stream_url::StreamUrl;
 use crate::secret::Secret;
 
@@ -100,7 +100,7 @@ impl Streams {
 }
 
 fn refuses(url: &StreamUrl) -> bool {
-    Guard::of_process().refuses_link_local() && reach::stream_names_link_local(url)
+    Guard::of_process().refuses_link_local() && link_local::stream_names_link_local(url)
 }
 
 const fn kind(error: &CommandError) -> RefusalKind {

@@ -17,7 +17,7 @@ use crate::plan::RecordingPlan;
 use crate::plan::codec::AudioCodec;
 use crate::plan::output::OutputId;
 use crate::plan::source::SourcePlan;
-use crate::plan::track::{Discovered, Picture, Sound};
+use crate::plan::track::{AudioHandling, Discovered, VideoHandling};
 use crate::recording::Setup;
 use crate::recording::failure::{of_names, of_service, of_sink};
 use crate::recording::lifecycle::{Action, Event, State};
@@ -149,7 +149,7 @@ impl Driver<'_> {
         if !self.setup.plan.is_by_codec() {
             self.start_encoders()?;
         }
-        if !self.setup.plan.is_open() {
+        if !self.setup.plan.awaits_tracks() {
             // Its names were claimed before.
             self.open_outputs(None, None);
         }
@@ -246,7 +246,7 @@ impl Driver<'_> {
     pub(super) fn on_ready(&mut self) -> Vec<Action> {
         if matches!(self.lifecycle.state(), State::Preparing { .. })
             && !self.is_ready
-            && self.setup.plan.is_open()
+            && self.setup.plan.awaits_tracks()
             && let Err(failure) = self.complete(&[])
         {
             return self.handle(Event::SourceFailed(failure));
@@ -268,7 +268,7 @@ impl Driver<'_> {
             tracing::info!(handling, "tracks");
             self.note(handling);
         }
-        if self.setup.plan.is_open()
+        if self.setup.plan.awaits_tracks()
             && let Err(failure) = self.complete(found)
         {
             return self.handle(Event::SourceFailed(failure));
@@ -309,11 +309,11 @@ impl Driver<'_> {
         let mut audio = encoders.map(Encoders::audio).unwrap_or_default();
         let mut key_frames = encoders.map_or_else(crate::media::KeyFrames::none, Encoders::key_frames);
         if let SourcePlan::Tracks(tracks) = &self.setup.plan.source {
-            if tracks.picture == Picture::AsPublished {
+            if tracks.video == VideoHandling::AsPublished {
                 video = Some(self.published.video.clone());
                 key_frames = self.published.key_frames();
             }
-            if tracks.sound == Sound::AsPublished {
+            if tracks.audio == AudioHandling::AsPublished {
                 audio.insert(AudioCodec::Opus, self.published.audio.clone());
             }
         }

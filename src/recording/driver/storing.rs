@@ -8,8 +8,7 @@ use tokio::sync::mpsc;
 use super::Driver;
 use super::ending::off_task;
 use crate::files;
-use crate::plan::output::{OutputId, OutputPlan};
-use crate::plan::request::Manifest;
+use crate::plan::output::{ManifestPolicy, OutputId, OutputPlan};
 use crate::recording::lifecycle::{Action, Event, State};
 use crate::recording::progress::OutputState;
 use crate::recording::workdir::{Kept, RECORDING_MANIFEST};
@@ -249,8 +248,8 @@ impl Driver<'_> {
         let mut wanted: Vec<(OutputId, &OutputPlan)> = Vec::new();
         for (at, output) in self.setup.plan.outputs.iter().enumerate() {
             let is_wanted = match output.manifest() {
-                Some(Manifest::Stored) => true,
-                Some(Manifest::OnlyWithBackup) => self.manifests.backup_used,
+                Some(ManifestPolicy::Always) => true,
+                Some(ManifestPolicy::OnlyWithBackup) => self.manifests.backup_used,
                 None => false,
             };
             let is_there = |(_, other): &(OutputId, &OutputPlan)| {

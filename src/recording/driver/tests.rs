@@ -7,8 +7,8 @@ use proto::stream_info::Status;
 
 use super::*;
 use crate::control::StopCause;
+use crate::plan::defaults::Defaults;
 use crate::plan::graph::{GraphPlan, Machine};
-use crate::plan::provisions::Provisions;
 use crate::plan::stream_url::StreamUrl;
 use crate::plan::{EgressId, RecordingPlan, json};
 use crate::recording::lifecycle::Outcome;
@@ -55,7 +55,7 @@ fn driver<'a>(dir: &Path, outputs: &str, reports: &'a mut Reports) -> Driver<'a>
     crate::media::init().unwrap();
     let request = json::parse(&format!(r#"{{"url": "https://example.com", {outputs}}}"#)).unwrap();
     let id = EgressId::new("EG_driver");
-    let plan = RecordingPlan::new(&request, &Provisions::default(), id, &jiff::Zoned::now()).unwrap();
+    let plan = RecordingPlan::new(&request, &Defaults::default(), id, &jiff::Zoned::now()).unwrap();
     let graph = GraphPlan::new(&plan, Machine { cores: 2.0, encoder_threads: 0 });
     let work = WorkDir::create(&plan, Some(&dir.join(".weir")), dir).unwrap();
     let base = dir.to_owned();

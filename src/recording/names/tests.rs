@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::config::storage::{self, ServerStorage};
-use crate::plan::provisions::Provisions;
+use crate::plan::defaults::Defaults;
 use crate::plan::room::Rooms;
 use crate::plan::track::{Discovered, ParticipantKind, PublishedTrack, TrackCodec, TrackOrigin};
 use crate::plan::{EgressId, json};
@@ -56,9 +56,9 @@ impl Machine {
         let signer = Signer { key: "devkey".to_owned(), secret: Secret::new("secret".to_owned()) };
         let rooms =
             Rooms { ws_url: "ws://localhost:7880".to_owned(), signer: Some(signer), ..Rooms::default() };
-        let provisions = Provisions { storage: self.storage.clone(), rooms, ..Provisions::default() };
+        let defaults = Defaults { storage: self.storage.clone(), rooms, ..Defaults::default() };
         let now = "2006-01-02T15:04:05Z[UTC]".parse().unwrap();
-        RecordingPlan::new(&request, &provisions, EgressId::new(id), &now).unwrap()
+        RecordingPlan::new(&request, &defaults, EgressId::new(id), &now).unwrap()
     }
 
     fn start_as(&self, older: OlderFiles, id: &str, request: &str) -> Result<Recording, NameError> {

@@ -2,11 +2,12 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::plan::codec::Container;
-use crate::plan::output::{FilePlan, NameOrigin, StreamPlan, Transport};
+use crate::plan::output::{FilePlan, NameOrigin, StreamPlan};
 use crate::plan::page::Page;
-use crate::plan::source::{BrowserTerms, CaptureKind, SourcePlan, StartRule, WebPlan};
-use crate::plan::storage::{Storage, StoredName};
-use crate::plan::stream_url::StreamUrl;
+use crate::plan::request::CaptureKind;
+use crate::plan::source::{BrowserSettings, SourcePlan, StartRule, WebPlan};
+use crate::plan::storage::{Storage, StoragePath};
+use crate::plan::stream_url::{StreamUrl, Transport};
 use crate::plan::{EgressId, Limits};
 
 fn plan(name: &Path) -> RecordingPlan {
@@ -22,20 +23,20 @@ fn plan(name: &Path) -> RecordingPlan {
             fps: 30,
             has_video: false,
             has_audio: true,
-            browser: BrowserTerms::default(),
+            browser: BrowserSettings::default(),
         }),
         video: None,
         audio: Vec::new(),
-        unnamed: None,
+        deferred_names: None,
         outputs: vec![OutputPlan::File(FilePlan {
             container: Container::Mp4,
             has_video: false,
             audio: None,
             pass_through: None,
-            name: StoredName::new(name.display().to_string()),
+            name: StoragePath::new(name.display().to_string()),
             named: NameOrigin::Given,
             storage: Storage::local(),
-            manifest: crate::plan::request::Manifest::OnlyWithBackup,
+            manifest: crate::plan::output::ManifestPolicy::OnlyWithBackup,
         })],
         limits: Limits::default(),
         retry_count: 0,

@@ -56,7 +56,7 @@ fn now() -> Timestamp {
 
 #[test]
 fn a_receiver_on_the_link_is_refused_by_its_field() {
-    let guard = Guard::refusing(crate::plan::reach::is_link_local);
+    let guard = Guard::refusing(crate::plan::link_local::is_link_local);
     let webhooks = [webhook("http://10.0.0.1/", ""), webhook("http://2852039166/latest/meta-data/", "")];
     let refused = check_guarded(guard, &keys(), &webhooks).unwrap_err().to_string();
     assert!(refused.contains("webhooks[1].url") && refused.contains("allow_link_local"), "{refused}");

@@ -2,9 +2,8 @@ mod with_processes;
 
 use super::*;
 use crate::plan::codec::AudioCodec;
-use crate::plan::output::NameOrigin;
-use crate::plan::request::Manifest;
-use crate::plan::storage::{Storage, StoredName};
+use crate::plan::output::{ManifestPolicy, NameOrigin};
+use crate::plan::storage::{Storage, StoragePath};
 use crate::sink::synthetic::{
     After, Probe, Rate, SOON, SmallDisk, Stage, Times, assert_close, decodes, output_of, play_audio,
     play_video, plays,
@@ -14,7 +13,7 @@ use crate::sink::synthetic::{
 const TICK: f64 = 0.000_02;
 
 fn plan(container: Container, has_video: bool, audio: Option<AudioCodec>) -> FilePlan {
-    let name = StoredName::new(format!("talks/today{}", row(container).extension));
+    let name = StoragePath::new(format!("talks/today{}", row(container).extension));
     FilePlan {
         container,
         has_video,
@@ -23,7 +22,7 @@ fn plan(container: Container, has_video: bool, audio: Option<AudioCodec>) -> Fil
         name,
         named: NameOrigin::Given,
         storage: Storage::local(),
-        manifest: Manifest::OnlyWithBackup,
+        manifest: ManifestPolicy::OnlyWithBackup,
     }
 }
 

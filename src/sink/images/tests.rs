@@ -2,8 +2,7 @@ mod with_processes;
 
 use super::*;
 use crate::media::Feed;
-use crate::plan::output::{ImageSuffix, NameOrigin};
-use crate::plan::request::Manifest;
+use crate::plan::output::{ImageSuffix, ManifestPolicy, NameOrigin};
 use crate::plan::storage::Storage;
 use crate::sink::synthetic::{SOON, Stage, output_of};
 use crate::sink::{Artifact, ArtifactKind};
@@ -44,7 +43,7 @@ fn plan(interval: Duration) -> ImagesPlan {
         suffix: ImageSuffix::Index,
         named: NameOrigin::Given,
         storage: Storage::local(),
-        manifest: Manifest::OnlyWithBackup,
+        manifest: ManifestPolicy::OnlyWithBackup,
     }
 }
 

@@ -6,8 +6,7 @@ use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
 
 use super::*;
 use crate::plan::codec::AudioCodec;
-use crate::plan::output::{NameOrigin, SegmentSuffix};
-use crate::plan::request::Manifest;
+use crate::plan::output::{ManifestPolicy, NameOrigin, SegmentSuffix};
 use crate::plan::storage::Storage;
 use crate::sink::synthetic::{
     After, Probe, Rate, SOON, SmallDisk, Stage, Times, assert_close, output_of, play_audio, play_video,
@@ -29,7 +28,7 @@ fn plan(has_video: bool, audio: Option<AudioCodec>) -> SegmentsPlan {
         duration: Duration::from_secs(2),
         named: NameOrigin::Given,
         storage: Storage::local(),
-        manifest: Manifest::OnlyWithBackup,
+        manifest: ManifestPolicy::OnlyWithBackup,
     }
 }
 

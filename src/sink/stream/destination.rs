@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::lifecycle::Loss;
 use super::outlet::{SrtMode, srt_mode};
 use crate::outbound::{self, Guard};
-use crate::plan::output::Transport;
+use crate::plan::stream_url::Transport;
 
 /// Gives the address that may be connected to. Where the guard refuses nothing, that is the one it was given.
 pub(super) async fn checked(
@@ -92,7 +92,7 @@ impl<'a> Place<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::reach::is_link_local;
+    use crate::plan::link_local::is_link_local;
 
     #[test]
     fn addresses_are_taken_apart() {

@@ -9,7 +9,7 @@ use super::lifecycle::Loss;
 use super::outlet::OutletError;
 use super::twitch::TwitchError;
 use crate::media::PipelineError;
-use crate::plan::output::Transport;
+use crate::plan::stream_url::Transport;
 
 /// A failure of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

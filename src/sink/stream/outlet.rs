@@ -29,7 +29,7 @@ use super::srt_uri::srt_uri;
 use crate::media::{
     Attachment, Feed, Intake, KeyFrames, MediaPipeline, Overflow, PipelineError, PipelineEvent,
 };
-use crate::plan::output::Transport;
+use crate::plan::stream_url::Transport;
 
 /// On top of an SRT connection's latency, for the way there and the receiver's own threads.
 const LATENCY_MARGIN: Duration = Duration::from_millis(150);

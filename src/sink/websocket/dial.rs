@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_on_the_link_is_not_dialled() {
-        let guard = Guard::refusing(crate::plan::reach::is_link_local);
+        let guard = Guard::refusing(crate::plan::link_local::is_link_local);
         for address in ["ws://169.254.169.254/", "wss://[fd00:ec2::254]/", "ws://2852039166/"] {
             let url = StreamUrl::parse(address, None).unwrap();
             let refused = dial(guard, &url, Duration::from_secs(20)).await.unwrap_err().to_string();

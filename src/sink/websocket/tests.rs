@@ -7,8 +7,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::media::Feed;
-use crate::plan::output::StreamProtocol;
-use crate::plan::stream_url::StreamUrl;
+use crate::plan::stream_url::{StreamProtocol, StreamUrl};
 use crate::ports;
 use crate::sink::synthetic::{SOON, Stage};
 use crate::sink::{SinkEvent, StreamEvent};

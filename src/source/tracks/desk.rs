@@ -22,7 +22,9 @@ use super::room::{RoomEnd, RoomEvent, Wishes};
 use super::sync::{PublisherClock, TrackClock};
 use super::{SETTLED, TracksError, caps};
 use crate::media::Timeline;
-use crate::plan::track::{Channel, Discovered, Lasts, Picture, PublishedTrack, Sound, TracksPlan};
+use crate::plan::track::{
+    AudioHandling, Channel, Discovered, Lasts, PublishedTrack, TracksPlan, VideoHandling,
+};
 use crate::source::{SourceContext, SourceEvent};
 
 /// A recording begins milliseconds after its first frame. More than this is one that never will.
@@ -92,8 +94,8 @@ impl Desk {
             tracks: BTreeMap::new(),
             publishers: HashMap::new(),
             held: Vec::new(),
-            pictures: Pictures::new(plan.picture, &plan.wanted, &context)?,
-            sounds: Sounds::new(plan.sound, &context)?,
+            pictures: Pictures::new(plan.video, &plan.wanted, &context)?,
+            sounds: Sounds::new(plan.audio, &context)?,
             context,
             turns: 0,
             wishes: Wishes::default(),
@@ -404,8 +406,8 @@ impl Desk {
         let first = self.held.iter().map(|(_, at)| *at).min().or_else(|| self.begins_in_silence());
         let Some(first) = first.filter(|_| !self.is_told) else { return };
         let is_open = |track: &&Track| match track.published.kind {
-            TrackKind::Video => !matches!(self.plan.picture, Picture::Decoded { .. }),
-            TrackKind::Audio => self.plan.sound != Sound::Mixed,
+            TrackKind::Video => !matches!(self.plan.video, VideoHandling::Decoded { .. }),
+            TrackKind::Audio => self.plan.audio != AudioHandling::Mixed,
         };
         let is_known = self.tracks.values().filter(is_open).all(|track| track.codec.is_some());
         if !is_known && Duration::from(self.context.timeline.now().saturating_sub(first)) < KNOWN_WITHIN {
@@ -424,9 +426,9 @@ impl Desk {
     /// Does what the plan says of tracks like these.
     fn decide(&mut self, found: &[Discovered]) -> Result<(), TracksError> {
         let decided = self.plan.decided(found);
-        if decided.picture != self.plan.picture {
-            self.pictures = Pictures::new(decided.picture, &decided.wanted, &self.context)?;
-            if let Picture::Decoded { width, height } = decided.picture {
+        if decided.video != self.plan.video {
+            self.pictures = Pictures::new(decided.video, &decided.wanted, &self.context)?;
+            if let VideoHandling::Decoded { width, height } = decided.video {
                 self.wishes.size = Some((width, height));
             }
             let is_video = |track: &&Track| track.published.kind == TrackKind::Video;
@@ -434,8 +436,8 @@ impl Desk {
                 self.pictures.add(&track.published);
             }
         }
-        if decided.sound != self.plan.sound {
-            self.sounds = Sounds::new(decided.sound, &self.context)?;
+        if decided.audio != self.plan.audio {
+            self.sounds = Sounds::new(decided.audio, &self.context)?;
             let is_audio = |track: &&Track| track.published.kind == TrackKind::Audio;
             for track in self.tracks.values().filter(is_audio) {
                 self.sounds.add(&track.published, track.channel);
@@ -448,8 +450,9 @@ impl Desk {
     /// When a room's audio begins in which somebody publishes and nothing is heard: now, if it has been waited for. Without a track there
     /// is nothing to record yet.
     fn begins_in_silence(&self) -> Option<gst::ClockTime> {
-        let TracksPlan { wanted, sound, .. } = &self.plan;
-        let is_room_audio = *sound == Sound::Mixed && wanted.video.is_empty() && wanted.lasts == Lasts::Room;
+        let TracksPlan { wanted, audio, .. } = &self.plan;
+        let is_room_audio =
+            *audio == AudioHandling::Mixed && wanted.video.is_empty() && wanted.lasts == Lasts::Room;
         let since = self.tracks_since.filter(|_| is_room_audio && self.muster.awaited().is_none())?;
         (since.elapsed() >= HEARD_WITHIN).then(|| self.context.timeline.now())
     }

@@ -11,7 +11,7 @@ use super::screen::Screen;
 use super::transcode::Transcoder;
 use super::{SETTLED, TracksError};
 use crate::media::Feed;
-use crate::plan::track::{Channel, Lasts, Picture, PublishedTrack, Sound, Wanted};
+use crate::plan::track::{AudioHandling, Channel, Lasts, PublishedTrack, VideoHandling, Wanted};
 use crate::source::SourceContext;
 
 /// Where pictures go. All times are media time.
@@ -37,7 +37,7 @@ impl Pictures {
     /// # Errors
     /// When a part of it can't be had.
     pub(super) fn new(
-        picture: Picture,
+        picture: VideoHandling,
         wanted: &Wanted,
         context: &SourceContext,
     ) -> Result<Self, TracksError> {
@@ -45,12 +45,12 @@ impl Pictures {
         let is_one_track = wanted.lasts == Lasts::Tracks;
         let lane = || Lane::new(context.published.video.clone(), beside);
         Ok(match picture {
-            Picture::AsPublished if is_one_track => Self::Published(Box::new(lane())),
-            Picture::AsPublished => {
+            VideoHandling::AsPublished if is_one_track => Self::Published(Box::new(lane())),
+            VideoHandling::AsPublished => {
                 let SourceContext { timeline, events, .. } = context;
                 Self::Chosen(Box::new(Chosen::new(lane(), timeline.clone(), events.clone())))
             }
-            Picture::Decoded { width, height } => match context.video.clone() {
+            VideoHandling::Decoded { width, height } => match context.video.clone() {
                 Some(feed) => {
                     let SourceContext { timeline, pacing, counters, .. } = context;
                     let (counters, timeline) = (Arc::clone(counters), timeline.clone());
@@ -58,7 +58,7 @@ impl Pictures {
                 }
                 None => Self::Nowhere,
             },
-            Picture::ByCodec { .. } => Self::Nowhere,
+            VideoHandling::ByCodec { .. } => Self::Nowhere,
         })
     }
 
@@ -134,13 +134,15 @@ impl Sounds {
     ///
     /// # Errors
     /// When a part of it can't be had.
-    pub(super) fn new(sound: Sound, context: &SourceContext) -> Result<Self, TracksError> {
+    pub(super) fn new(sound: AudioHandling, context: &SourceContext) -> Result<Self, TracksError> {
         Ok(match sound {
-            Sound::AsPublished => {
+            AudioHandling::AsPublished => {
                 Self::Published(Box::new(Lane::new(context.published.audio.clone(), Beside::Nothing)))
             }
-            Sound::Mixed => context.audio.clone().map_or(Self::Nowhere, |feed| Self::Mixed(Mixer::new(feed))),
-            Sound::ByCodec => Self::Nowhere,
+            AudioHandling::Mixed => {
+                context.audio.clone().map_or(Self::Nowhere, |feed| Self::Mixed(Mixer::new(feed)))
+            }
+            AudioHandling::ByCodec => Self::Nowhere,
         })
     }
 

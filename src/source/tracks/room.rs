@@ -32,7 +32,7 @@ use super::signal::{Entrance, Signal, SignalError, Welcome};
 use super::subscription::{Change, Subscription};
 use super::transport::{Datagram, Transport};
 use crate::plan::room::RoomAccess;
-use crate::plan::track::{Picture, PublishedTrack, TrackKind, TracksPlan};
+use crate::plan::track::{PublishedTrack, TrackKind, TracksPlan, VideoHandling};
 use crate::secret::Secret;
 
 /// From the first offer to media that can flow, TCP and a second session included.
@@ -165,9 +165,9 @@ impl RoomClient {
             identity: plan.identity.clone(),
             listener,
             subscription: Subscription::new(plan.wanted.clone()),
-            size: match plan.picture {
-                Picture::Decoded { width, height } => Some((width, height)),
-                Picture::AsPublished | Picture::ByCodec { .. } => None,
+            size: match plan.video {
+                VideoHandling::Decoded { width, height } => Some((width, height)),
+                VideoHandling::AsPublished | VideoHandling::ByCodec { .. } => None,
             },
             rest: Duration::ZERO,
             looked: Instant::now(),

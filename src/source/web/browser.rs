@@ -13,7 +13,8 @@ use serde_json::json;
 
 use super::cdp::DevTools;
 use crate::plan::page::Page;
-use crate::plan::source::{CaptureKind, WebPlan};
+use crate::plan::request::CaptureKind;
+use crate::plan::source::WebPlan;
 use crate::process::{CHROMIUM, Child, Exit, ProcessError, Spec, UNSHARE, desktop};
 
 const READY_WITHIN: Duration = Duration::from_secs(20);

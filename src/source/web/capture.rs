@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 
 use crate::media::{MissingElement, PipelineError, Timeline};
-use crate::plan::source::CaptureKind;
+use crate::plan::request::CaptureKind;
 use crate::source::pacing::FormatError;
 
 pub(super) mod alignment;

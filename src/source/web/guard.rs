@@ -28,8 +28,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::page::PageError;
-use crate::plan::reach::is_link_local;
-use crate::plan::source::BrowserTerms;
+use crate::plan::link_local::is_link_local;
+use crate::plan::source::BrowserSettings;
 use failures::{Failure, Failures, Target};
 
 /// A browser says at once what it wants.
@@ -60,7 +60,7 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    pub(super) fn of(terms: &BrowserTerms) -> Self {
+    pub(super) fn of(terms: &BrowserSettings) -> Self {
         Self {
             link_local: terms.refuse_link_local.then_some(is_link_local as fn(IpAddr) -> bool),
             own_ports: terms.own_ports.clone(),

@@ -18,8 +18,9 @@ use super::*;
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;
 use crate::plan::page::{Page, RoomPage, Template};
+use crate::plan::request::CaptureKind;
 use crate::plan::room::{RoomAccess, RoomEntry};
-use crate::plan::source::{BrowserTerms, CaptureKind};
+use crate::plan::source::BrowserSettings;
 use crate::secret::Secret;
 use crate::source::Pacing;
 use crate::source::SourceError;
@@ -141,7 +142,7 @@ pub(super) fn plan(url: &Url) -> WebPlan {
         fps: 30,
         has_video: true,
         has_audio: true,
-        browser: BrowserTerms::default(),
+        browser: BrowserSettings::default(),
     }
 }
 

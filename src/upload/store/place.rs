@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_on_the_link_is_refused() {
-        let guard = Guard::refusing(crate::plan::reach::is_link_local);
+        let guard = Guard::refusing(crate::plan::link_local::is_link_local);
         for endpoint in
             ["http://169.254.169.254", "169.254.169.254:80", "https://[fe80::1]", "http://0xA9FEA9FE"]
         {

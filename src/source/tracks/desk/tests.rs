@@ -18,7 +18,7 @@ struct Room {
 }
 
 impl Room {
-    fn new(wanted: Wanted, picture: Picture, sound: Sound) -> Self {
+    fn new(wanted: Wanted, picture: VideoHandling, sound: AudioHandling) -> Self {
         crate::media::init().unwrap();
         let (presence, seen) = watch::channel(Presence::Awaited);
         let (events, told) = mpsc::unbounded_channel();
@@ -43,8 +43,8 @@ impl Room {
             },
             identity: "EG_x".to_owned(),
             wanted,
-            picture,
-            sound,
+            video: picture,
+            audio: sound,
         };
         let desk = Desk::new(&plan, context, presence).unwrap();
         Self { desk, presence: seen, events: told, timeline }
@@ -85,11 +85,11 @@ fn track(sid: &str, kind: TrackKind) -> PublishedTrack {
     }
 }
 
-const BY_CODEC: Picture = Picture::ByCodec { width: 1280, height: 720 };
+const BY_CODEC: VideoHandling = VideoHandling::ByCodec { width: 1280, height: 720 };
 
 #[test]
 fn it_begins_with_the_first_frame_when_all_codecs_are_known_that_matter() {
-    let mut room = Room::new(Wanted::tracks(Some("TR_v"), Some("TR_a")), BY_CODEC, Sound::Mixed);
+    let mut room = Room::new(Wanted::tracks(Some("TR_v"), Some("TR_a")), BY_CODEC, AudioHandling::Mixed);
     room.found("TR_a", TrackKind::Audio);
     room.frame("TR_a", TrackCodec::Opus, 0, true);
     assert!(room.events().is_empty(), "the picture is not even published");
@@ -108,13 +108,13 @@ fn it_begins_with_the_first_frame_when_all_codecs_are_known_that_matter() {
     let codecs: Vec<TrackCodec> = found.iter().map(|found| found.codec).collect();
     assert_eq!(codecs, [TrackCodec::Opus, TrackCodec::H264]);
     assert!(*first <= before, "the sound came first");
-    assert_eq!(room.desk.plan.picture, Picture::AsPublished);
+    assert_eq!(room.desk.plan.video, VideoHandling::AsPublished);
     assert_eq!(room.desk.wishes(), Wishes::default(), "the largest picture is wanted");
 }
 
 #[test]
 fn a_picture_that_is_decoded_is_asked_for_in_its_size() {
-    let mut room = Room::new(Wanted::tracks(Some("TR_v"), None), BY_CODEC, Sound::Mixed);
+    let mut room = Room::new(Wanted::tracks(Some("TR_v"), None), BY_CODEC, AudioHandling::Mixed);
     room.found("TR_v", TrackKind::Video);
     room.desk.wishes();
     room.frame("TR_v", TrackCodec::Vp9, 0, true);
@@ -124,7 +124,7 @@ fn a_picture_that_is_decoded_is_asked_for_in_its_size() {
 #[test]
 fn a_file_that_had_to_leave_frames_out_has_a_key_frame_asked_for() {
     let wanted = Wanted::tracks(Some("TR_v"), Some("TR_a"));
-    let mut room = Room::new(wanted, Picture::AsPublished, Sound::AsPublished);
+    let mut room = Room::new(wanted, VideoHandling::AsPublished, AudioHandling::AsPublished);
     room.found("TR_v", TrackKind::Video);
     room.found("TR_a", TrackKind::Audio);
     room.desk.wishes();
@@ -137,14 +137,14 @@ fn a_file_that_had_to_leave_frames_out_has_a_key_frame_asked_for() {
 #[test]
 fn a_track_that_is_refused_ends_what_can_not_be_without_it() {
     let refused = || RoomEvent::Refused { track: "TR_v".to_owned(), why: "its codec is not supported" };
-    let mut room = Room::new(Wanted::track("TR_v"), Picture::AsPublished, Sound::AsPublished);
+    let mut room = Room::new(Wanted::track("TR_v"), VideoHandling::AsPublished, AudioHandling::AsPublished);
     room.desk.on_event(refused());
     let events = room.events();
     let [SourceEvent::Failed(error)] = &events[..] else { panic!("{events:?}") };
     assert_eq!(error.to_string(), "track TR_v can't be received: its codec is not supported");
 
     let of_room = Wanted { lasts: Lasts::Room, ..Wanted::tracks(None, None) };
-    let mut room = Room::new(of_room, Picture::AsPublished, Sound::AsPublished);
+    let mut room = Room::new(of_room, VideoHandling::AsPublished, AudioHandling::AsPublished);
     room.desk.on_event(refused());
     assert!(matches!(room.events()[..], [SourceEvent::Lacking { .. }]));
 }
@@ -152,7 +152,7 @@ fn a_track_that_is_refused_ends_what_can_not_be_without_it() {
 #[test]
 fn silence_is_told_when_all_sound_is_muted() {
     let audio = Wanted { lasts: Lasts::Room, ..Wanted::tracks(None, Some("TR_a")) };
-    let mut room = Room::new(audio, Picture::AsPublished, Sound::ByCodec);
+    let mut room = Room::new(audio, VideoHandling::AsPublished, AudioHandling::ByCodec);
     room.found("TR_a", TrackKind::Audio);
     room.found("TR_b", TrackKind::Audio);
     room.events();
@@ -176,7 +176,7 @@ fn silence_is_told_when_all_sound_is_muted() {
 fn room_audio() -> Room {
     let audio = AudioChoice { routes: Vec::new(), rest: Some(Rest::On(Channel::Both)) };
     let wanted = Wanted { video: Vec::new(), audio: Some(audio), lasts: Lasts::Room };
-    Room::new(wanted, Picture::AsPublished, Sound::Mixed)
+    Room::new(wanted, VideoHandling::AsPublished, AudioHandling::Mixed)
 }
 
 #[test]

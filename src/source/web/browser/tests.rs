@@ -2,9 +2,9 @@ use url::Url;
 
 use super::*;
 use crate::config::ChromeFlag;
-use crate::plan::source::BrowserTerms;
+use crate::plan::source::BrowserSettings;
 
-fn given(terms: BrowserTerms, is_heard: bool) -> Vec<String> {
+fn given(terms: BrowserSettings, is_heard: bool) -> Vec<String> {
     let url = Url::parse("https://example.com").unwrap();
     let plan = WebPlan { browser: terms, ..crate::source::web::tests::plan(&url) };
     let way_out = ["--proxy-server=socks5://127.0.0.1:1".to_owned(), "--proxy-bypass-list=a".to_owned()];
@@ -13,15 +13,15 @@ fn given(terms: BrowserTerms, is_heard: bool) -> Vec<String> {
     arguments.into_iter().map(|argument| argument.into_string().unwrap()).collect()
 }
 
-fn flags<const N: usize>(flags: [(&str, ChromeFlag); N]) -> BrowserTerms {
+fn flags<const N: usize>(flags: [(&str, ChromeFlag); N]) -> BrowserSettings {
     let flags = flags.map(|(name, flag)| (name.to_owned(), flag)).into();
-    BrowserTerms { flags, ..BrowserTerms::default() }
+    BrowserSettings { flags, ..BrowserSettings::default() }
 }
 
 #[test]
 fn an_operators_flags_come_last_and_take_ours_away() {
     let value = |text: &str| ChromeFlag::Value(text.to_owned());
-    let ours = given(BrowserTerms::default(), true);
+    let ours = given(BrowserSettings::default(), true);
     let theirs = given(
         flags([
             ("disable-gpu", ChromeFlag::Switch(false)),
@@ -44,14 +44,14 @@ fn an_operators_flags_come_last_and_take_ours_away() {
 
 #[test]
 fn pages_are_kept_apart_unless_they_need_not_be() {
-    let ours = given(BrowserTerms::default(), true);
-    let insecure = given(BrowserTerms { insecure: true, ..BrowserTerms::default() }, true);
+    let ours = given(BrowserSettings::default(), true);
+    let insecure = given(BrowserSettings { insecure: true, ..BrowserSettings::default() }, true);
     let more: Vec<&String> = insecure.iter().filter(|flag| !ours.contains(flag)).collect();
     assert_eq!(more, ["--disable-web-security", "--allow-running-insecure-content"]);
-    let guarded = given(BrowserTerms { refuse_link_local: true, ..BrowserTerms::default() }, true);
+    let guarded = given(BrowserSettings { refuse_link_local: true, ..BrowserSettings::default() }, true);
     let more: Vec<&String> = guarded.iter().filter(|flag| !ours.contains(flag)).collect();
     assert_eq!(more, ["--proxy-server=socks5://127.0.0.1:1", "--proxy-bypass-list=a"]);
-    let silent = given(BrowserTerms::default(), false);
+    let silent = given(BrowserSettings::default(), false);
     assert!(!ours.contains(&"--disable-audio-output".to_owned()));
     assert!(silent.contains(&"--disable-audio-output".to_owned()));
 }
@@ -63,7 +63,7 @@ fn nothing_of_the_browsers_own_covers_the_page() {
     assert_eq!(preferences["hardware"]["screen_capture_enabled"], false);
     let settings = &preferences["profile"]["default_content_setting_values"];
     assert_eq!(settings, &json!({"notifications": 2, "payment_handler": 2, "webid_api": 2}));
-    let ours = given(BrowserTerms::default(), true);
+    let ours = given(BrowserSettings::default(), true);
     // `Notification` is defined, and denied by the preference.
     assert!(!ours.contains(&"--disable-notifications".to_owned()));
     assert!(ours.contains(&"--deny-permission-prompts".to_owned()));
@@ -71,7 +71,7 @@ fn nothing_of_the_browsers_own_covers_the_page() {
 
 #[test]
 fn pages_have_webgl_and_reach_loopback() {
-    let ours = given(BrowserTerms::default(), true);
+    let ours = given(BrowserSettings::default(), true);
     assert!(ours.contains(&"--enable-unsafe-swiftshader".to_owned()));
     let features = ours.iter().find_map(|flag| flag.strip_prefix("--disable-features=")).unwrap();
     assert!(!features.contains(char::is_whitespace), "{features}");
@@ -102,7 +102,7 @@ fn a_password_is_given_to_the_origin_of_the_address_alone() {
 
 #[test]
 fn the_browser_is_spoken_to_over_pipes_and_listens_nowhere() {
-    let ours = given(BrowserTerms::default(), true);
+    let ours = given(BrowserSettings::default(), true);
     assert!(ours.contains(&"--remote-debugging-pipe".to_owned()));
     assert!(!ours.iter().any(|flag| flag.contains("remote-debugging-port")), "{ours:?}");
 }

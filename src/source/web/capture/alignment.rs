@@ -33,7 +33,7 @@
 use std::time::Duration;
 
 use crate::plan::page::Page;
-use crate::plan::source::CaptureKind;
+use crate::plan::request::CaptureKind;
 
 const SOUND: Duration = Duration::ZERO;
 /// What WebRTC adds.

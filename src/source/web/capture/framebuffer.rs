@@ -17,7 +17,7 @@ use super::slot::{Picture, PictureSlot};
 use super::xwd::{self, Layout};
 use super::{CaptureError, Screen, alignment};
 use crate::media::Timeline;
-use crate::plan::source::CaptureKind;
+use crate::plan::request::CaptureKind;
 
 /// A display of this machine answers in less than a millisecond. One that takes so long is frozen.
 const PATIENCE: Duration = Duration::from_secs(1);

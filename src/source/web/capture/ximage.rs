@@ -16,7 +16,7 @@ use super::live::LivePipeline;
 use super::slot::{Picture, PictureSlot};
 use super::{CaptureError, Screen, alignment};
 use crate::media::{MediaPipeline, Timeline};
-use crate::plan::source::CaptureKind;
+use crate::plan::request::CaptureKind;
 
 #[derive(Debug)]
 pub(super) struct XImageCapture {

@@ -13,12 +13,12 @@ fn is_secret(address: IpAddr) -> bool {
 }
 
 fn refusing(is_refused: fn(IpAddr) -> bool) -> Refusals {
-    Refusals { link_local: Some(is_refused), ..Refusals::of(&BrowserTerms::default()) }
+    Refusals { link_local: Some(is_refused), ..Refusals::of(&BrowserSettings::default()) }
 }
 
 fn guarding(ports: &[u16]) -> Refusals {
     let own_ports = ports.iter().copied().collect();
-    Refusals::of(&BrowserTerms { refuse_link_local: true, own_ports, ..BrowserTerms::default() })
+    Refusals::of(&BrowserSettings { refuse_link_local: true, own_ports, ..BrowserSettings::default() })
 }
 
 async fn through(guard: &Guard, host: &str, port: u16) -> Result<TcpStream, String> {
@@ -185,7 +185,7 @@ fn only_this_machines_ports_are_its_own() {
     assert_eq!(of("192.0.2.1:7981"), None, "another machine has ports, too");
     assert_eq!(of("[2001:db8::1]:7981"), None);
     assert_eq!(of("169.254.169.254:7981"), Some(Failure::LinkLocal));
-    let none = Refusals::of(&BrowserTerms::default());
+    let none = Refusals::of(&BrowserSettings::default());
     assert!(none.is_empty() && !refusals.is_empty());
     assert_eq!(none.refuse("169.254.169.254:80".parse().unwrap()), None);
 }

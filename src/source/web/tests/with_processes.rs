@@ -116,7 +116,7 @@ async fn a_page_of_the_services_own_is_not_shown_and_others_of_this_machine_are(
     let led = site.page("/led", Answer::html(&led));
     let good = site.page("/good", Answer::html("good"));
     let scene = Scene::new();
-    let browser = BrowserTerms { own_ports: [port].into(), ..BrowserTerms::default() };
+    let browser = BrowserSettings { own_ports: [port].into(), ..BrowserSettings::default() };
     let plan = WebPlan { browser, ..plan(&good) };
     let (mut stage, _) =
         Stage::start(&plan, &addresses(&good).await, &scene.context, None, 0, Patience::START).await.unwrap();

@@ -25,7 +25,7 @@ pub(super) enum Owner {
 
 /// What outputs are called in their request, to be filled in when the source has told the rest.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Unnamed {
+pub struct DeferredNames {
     /// One for each output, in order: its path in the request, and its names.
     asked: Vec<(String, Names)>,
     owner: Owner,
@@ -51,7 +51,7 @@ enum Names {
     Nothing,
 }
 
-impl Unnamed {
+impl DeferredNames {
     pub(super) fn new(outputs: &[OutputRequest], owner: Owner, planned_at: &Zoned, retry_count: u32) -> Self {
         let asked = outputs.iter().map(|output| {
             let names = match &output.kind {

@@ -2,17 +2,17 @@
 
 use jiff::Zoned;
 
+use super::super::defaults::Defaults;
+use super::super::deferred_names::{DeferredNames, Owner};
 use super::super::encoding::VideoEncoding;
 use super::super::error::PlanError;
 use super::super::filename::{Room, Subject};
 use super::super::output::OutputPlan;
 use super::super::page::{self, Page};
-use super::super::provisions::Provisions;
 use super::super::request::{EgressRequest, Media, MediaOf, MediaRequest, SourceRequest};
 use super::super::room::RoomTicket;
-use super::super::source::{BrowserTerms, SourcePlan, StartRule, WebPlan};
+use super::super::source::{BrowserSettings, SourcePlan, StartRule, WebPlan};
 use super::super::track::TracksPlan;
-use super::super::unnamed::{Owner, Unnamed};
 use super::super::{EgressId, media, remux};
 
 /// What is recorded, before it is known which of its media are.
@@ -25,17 +25,17 @@ impl Origin {
     /// What a request means; a track, its sound.
     pub(super) fn new(
         request: &EgressRequest,
-        provisions: &Provisions,
+        defaults: &Defaults,
         egress_id: &EgressId,
     ) -> Result<Self, PlanError> {
         let tracks = match &request.source {
             SourceRequest::Web(web) => return Ok(Self::Page(page::web(web, &request.origin)?)),
-            SourceRequest::Room(room) if room.is_sound_alone() => {
-                media::sound_of_room(room, provisions, egress_id)?
+            SourceRequest::Room(room) if room.is_audio_only() => {
+                media::sound_of_room(room, defaults, egress_id)?
             }
-            SourceRequest::Room(room) => return Ok(Self::Page(page::room(room, provisions, egress_id)?)),
-            SourceRequest::Media(media) => media::tracks(media, provisions, egress_id)?,
-            SourceRequest::Track(track) => media::sound_of_track(track, provisions, egress_id)?,
+            SourceRequest::Room(room) => return Ok(Self::Page(page::room(room, defaults, egress_id)?)),
+            SourceRequest::Media(media) => media::tracks(media, defaults, egress_id)?,
+            SourceRequest::Track(track) => media::sound_of_track(track, defaults, egress_id)?,
         };
         Ok(Self::Tracks(Box::new(tracks)))
     }
@@ -77,7 +77,7 @@ impl Origin {
             fps,
             has_video: media.has_video(),
             has_audio: media.has_audio(),
-            browser: BrowserTerms::default(),
+            browser: BrowserSettings::default(),
         })
     }
 }
@@ -98,7 +98,7 @@ pub(super) fn subject(source: &SourceRequest) -> Subject<'_> {
 }
 
 /// Who publishes a track, and the id of a room that nobody has looked up, the room tells when it is joined.
-pub(super) fn unnamed(request: &EgressRequest, now: &Zoned) -> Option<Unnamed> {
+pub(super) fn deferred_names(request: &EgressRequest, now: &Zoned) -> Option<DeferredNames> {
     let owner = match &request.source {
         SourceRequest::Media(MediaRequest { of: MediaOf::Tracks, .. }) => Owner::Publisher,
         SourceRequest::Media(MediaRequest { of: MediaOf::Participant(identity), .. }) => {
@@ -110,7 +110,8 @@ pub(super) fn unnamed(request: &EgressRequest, now: &Zoned) -> Option<Unnamed> {
     };
     let has_publisher = owner != Owner::Publisher;
     let has_room_id = request.source.room().is_some_and(|room| !room.id.is_empty());
-    let unnamed = Unnamed::new(&request.outputs, owner, now, request.retry_count);
-    let is_open = (!has_publisher && unnamed.names_publisher()) || (!has_room_id && unnamed.names_room_id());
-    is_open.then_some(unnamed)
+    let deferred_names = DeferredNames::new(&request.outputs, owner, now, request.retry_count);
+    let is_open = (!has_publisher && deferred_names.names_publisher())
+        || (!has_room_id && deferred_names.names_room_id());
+    is_open.then_some(deferred_names)
 }

@@ -12,34 +12,34 @@ use self::origin::Origin;
 use super::adjust::Adjustments;
 use super::bounds;
 use super::codec::{AudioCodec, CONTAINERS, Container, ContainerRow, VideoCodec};
+use super::defaults::Defaults;
 use super::encoding::resolve::{self, Needs};
 use super::encoding::{AudioEncoding, VideoEncoding};
 use super::error::PlanError;
 use super::filename::{self, Naming};
 use super::output::{
-    FilePlan, ImagesPlan, OutputPlan, SegmentsPlan, StreamPlan, StreamProtocol, Transport, WebSocketPlan,
+    FilePlan, ImagesPlan, ManifestPolicy, OutputPlan, SegmentsPlan, StreamPlan, WebSocketPlan,
 };
 use super::pass_through;
-use super::provisions::Provisions;
 use super::remux;
 use super::request::{
-    EgressRequest, FileRequest, ImagesRequest, Manifest, Media, OutputKind, OutputRequest, SegmentsRequest,
+    EgressRequest, FileRequest, ImagesRequest, Media, OutputKind, OutputRequest, SegmentsRequest,
     SourceRequest, StreamRequest,
 };
 use super::storage::{Storage, resolve as storage};
-use super::stream_url::StreamUrl;
+use super::stream_url::{StreamProtocol, StreamUrl, Transport};
 use super::{EgressId, RecordingPlan};
 use crate::config::storage::ServerStorage;
 
 impl RecordingPlan {
-    /// Decides everything about a recording. `provisions` count where the request says nothing itself; `now` gives the names
+    /// Decides everything about a recording. `defaults` count where the request says nothing itself; `now` gives the names
     /// their times.
     ///
     /// # Errors
     /// [`PlanError`], naming the field of the request that is at fault, and what would be right.
     pub fn new(
         request: &EgressRequest,
-        provisions: &Provisions,
+        defaults: &Defaults,
         egress_id: EgressId,
         now: &Zoned,
     ) -> Result<Self, PlanError> {
@@ -47,9 +47,9 @@ impl RecordingPlan {
         if let SourceRequest::Track(track) = &request.source
             && !request.outputs.iter().any(is_websocket)
         {
-            return pass_through::plan(request, track, provisions, egress_id, now);
+            return pass_through::plan(request, track, defaults, egress_id, now);
         }
-        let origin = Origin::new(request, provisions, &egress_id)?;
+        let origin = Origin::new(request, defaults, &egress_id)?;
         if request.outputs.is_empty() {
             return Err(PlanError::invalid(
                 "output",
@@ -58,7 +58,7 @@ impl RecordingPlan {
         }
         let media = recorded_media(request.source.media(), &request.outputs);
         let needs = needs(request)?;
-        let frame_times = request.frame_times.unwrap_or(provisions.frame_times);
+        let frame_times = request.frame_times.unwrap_or(defaults.frame_times);
         let mut adjustments = Adjustments::new(&request.origin);
         let video = media
             .has_video()
@@ -66,21 +66,21 @@ impl RecordingPlan {
             .transpose()?;
 
         let naming = Naming::new(origin::subject(&request.source), now, request.retry_count);
-        let assembly = Assembly {
+        let planner = OutputPlanner {
             media,
             video: video.as_ref(),
             requested: request.encoding.audio_codec,
             aac_is_needed: request.outputs.iter().any(always_aac),
             is_only_output: request.outputs.len() == 1,
             naming: &naming,
-            server: &provisions.storage,
+            server: &defaults.storage,
         };
         let mut outputs = Vec::with_capacity(request.outputs.len());
         for output in &request.outputs {
             if request.retry_count > 0 {
                 supports_retry(output)?;
             }
-            outputs.push(assembly.output(output, &mut adjustments)?);
+            outputs.push(planner.output(output, &mut adjustments)?);
         }
         let fields: Vec<&str> = request.outputs.iter().map(|output| output.field.as_str()).collect();
         nothing_is_written_twice(&fields, &outputs)?;
@@ -94,7 +94,7 @@ impl RecordingPlan {
             audio: audio_encodings(request, &outputs, &mut adjustments)?,
             video,
             outputs,
-            unnamed: origin::unnamed(request, now),
+            deferred_names: origin::deferred_names(request, now),
             limits: request.limits,
             retry_count: request.retry_count,
             adjustments: adjustments.into_notes(),
@@ -190,7 +190,7 @@ fn audio_encodings(
 }
 
 /// What every output of a request is fitted to.
-struct Assembly<'a> {
+struct OutputPlanner<'a> {
     media: Media,
     video: Option<&'a VideoEncoding>,
     /// For files; streams and segments always have AAC.
@@ -204,10 +204,10 @@ struct Assembly<'a> {
 /// Where an output is kept, and what beside it.
 struct Kept {
     storage: Storage,
-    manifest: Manifest,
+    manifest: ManifestPolicy,
 }
 
-impl Assembly<'_> {
+impl OutputPlanner<'_> {
     fn output(&self, output: &OutputRequest, adjustments: &mut Adjustments) -> Result<OutputPlan, PlanError> {
         let OutputRequest { field, storage, manifest, kind } = output;
         let kept = || -> Result<Kept, PlanError> {

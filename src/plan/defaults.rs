@@ -10,7 +10,7 @@ use crate::config::storage::ServerStorage;
 /// read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Provisions {
+pub struct Defaults {
     /// Where outputs go that say nothing themselves.
     pub storage: ServerStorage,
     /// How rooms are reached.
