@@ -1,34 +1,34 @@
 //! Tracks of a LiveKit room as a source: received as they were published, without a browser.
 //!
 //! ```text
-//! RoomClient ─► frames, news ─► Desk ─┬─► Lane ───► Feed(published)
-//!                                      ├─► Screen ─► Feed(raw video)
+//! RoomClient ─► frames, news ─► TrackRouter ─┬─► Passthrough ───► Feed(published)
+//!                                      ├─► SingleView ─► Feed(raw video)
 //!                                      ├─► Mixer ──► Feed(raw audio)
 //!                                      └─► SourceEvents
 //! ```
 
-mod blank;
 mod caps;
-mod choice;
-mod chosen;
 mod codec;
-mod desk;
-mod lane;
-mod line;
+mod dummy_frames;
+mod gap_filler;
+mod media_path;
 mod mixer;
-mod muster;
-mod outlet;
-mod parameters;
+mod parameter_sets;
+mod passthrough;
+mod passthrough_switch;
 mod peer;
-mod reconnect;
+mod presence;
+mod reconnect_policy;
 pub mod room;
-mod screen;
 mod signal;
+mod single_view;
 mod subscription;
 mod superframe;
 mod sync;
+mod track_router;
 mod transcode;
 mod transport;
+mod video_selector;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,12 +38,12 @@ use tokio::sync::watch;
 use super::{SourceContext, standstill};
 use crate::media::PipelineError;
 use crate::plan::track::{TrackCodec, TrackKind, TracksPlan};
-use desk::Desk;
-use muster::{Awaited, Presence};
 pub use peer::{Frame, PeerError, SenderReport};
-pub use room::{Listener, RoomClient, RoomEnd, RoomError, RoomEvent, Wishes};
-pub use screen::ScreenError;
+use presence::{Awaited, PresenceState};
+pub use room::{Listener, RoomClient, RoomEnd, RoomError, RoomEvent, RoomRequests};
 pub use signal::SignalError;
+pub use single_view::SingleViewError;
+use track_router::TrackRouter;
 
 /// Nothing waits longer than this for packets that are missing: before then, what did not come will not.
 const SETTLED: Duration = Duration::from_millis(2500);
@@ -78,7 +78,7 @@ pub enum TracksError {
     )]
     CodecChanged { now: TrackCodec },
     #[error(transparent)]
-    Screen(#[from] ScreenError),
+    SingleView(#[from] SingleViewError),
     #[error("sound can't be transcoded")]
     Transcode(#[from] PipelineError),
 }
@@ -87,7 +87,7 @@ pub enum TracksError {
 #[derive(Debug)]
 pub struct TracksSource {
     client: RoomClient,
-    desk: Shared,
+    router: Shared,
     watch: standstill::Watch,
 }
 
@@ -100,25 +100,25 @@ impl TracksSource {
     /// # Errors
     /// When the room can't be joined, or something is not there within half a minute.
     pub async fn start(plan: &TracksPlan, context: SourceContext) -> Result<Self, TracksError> {
-        let (presence, mut seen) = watch::channel(Presence::Awaited);
+        let (presence, mut seen) = watch::channel(PresenceState::Awaited);
         let watch = standstill::Watch::start(context.timeline.clone(), context.events.clone());
-        let desk = Shared(Arc::new(Mutex::new(Desk::new(plan, context, presence)?)));
-        let client = RoomClient::join(plan, Box::new(desk.clone())).await?;
-        let waiting = seen.wait_for(|presence| *presence != Presence::Awaited);
+        let router = Shared(Arc::new(Mutex::new(TrackRouter::new(plan, context, presence)?)));
+        let client = RoomClient::join(plan, Box::new(router.clone())).await?;
+        let waiting = seen.wait_for(|presence| *presence != PresenceState::Awaited);
         // The desk lives here: its end of the channel does not go first.
         let presence = match tokio::time::timeout(FOUND_WITHIN, waiting).await {
             Ok(Ok(presence)) => presence.clone(),
-            Ok(Err(_)) | Err(_) => Presence::Awaited,
+            Ok(Err(_)) | Err(_) => PresenceState::Awaited,
         };
-        let awaited = desk.lock().awaited();
+        let awaited = router.lock().awaited();
         let error = match presence {
-            Presence::Complete => return Ok(Self { client, desk, watch }),
-            Presence::WrongKind { track, kind } => TracksError::WrongKind { track, kind },
-            Presence::Awaited => match awaited {
+            PresenceState::Complete => return Ok(Self { client, router, watch }),
+            PresenceState::WrongKind { track, kind } => TracksError::WrongKind { track, kind },
+            PresenceState::Awaited => match awaited {
                 Some(Awaited::Participant(identity)) => TracksError::NoParticipant { identity },
                 Some(Awaited::Tracks(tracks)) => TracksError::NotFound { track: tracks.join(", ") },
                 // In this very moment.
-                None => return Ok(Self { client, desk, watch }),
+                None => return Ok(Self { client, router, watch }),
             },
         };
         client.leave().await;
@@ -128,24 +128,24 @@ impl TracksSource {
     /// Waits for what is still on its way, leaves the room, and ends the feeds where the recording ends. To be called after
     /// [`Timeline::end`](crate::media::Timeline::end).
     pub async fn close(self) {
-        let Self { client, desk, watch } = self;
+        let Self { client, router, watch } = self;
         watch.end();
-        let mut whole = desk.lock().whole();
+        let mut whole = router.lock().whole();
         if tokio::time::timeout(SETTLED, whole.wait_for(|whole| *whole)).await.is_err() {
             tracing::debug!("not all came that was on its way");
         }
         client.leave().await;
-        let rest = desk.lock().finish();
+        let rest = router.lock().finish();
         rest.close().await;
     }
 }
 
 /// The desk, of the room's task while there is one.
 #[derive(Debug, Clone)]
-struct Shared(Arc<Mutex<Desk>>);
+struct Shared(Arc<Mutex<TrackRouter>>);
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Desk> {
+    fn lock(&self) -> MutexGuard<'_, TrackRouter> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,8 +159,8 @@ impl Listener for Shared {
         self.lock().on_tick();
     }
 
-    fn wishes(&mut self) -> Wishes {
-        self.lock().wishes()
+    fn requests(&mut self) -> RoomRequests {
+        self.lock().requests()
     }
 
     fn on_end(&mut self, end: RoomEnd) {

@@ -10,8 +10,8 @@
 //! It works on its room's task: a track costs some 0.2 % of a core.
 
 mod decoder;
+mod input;
 mod upsample;
-mod voice;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-use self::voice::Voice;
+use self::input::MixerInput;
 use super::SETTLED;
 use super::codec::TrackCodec;
 use crate::media::Feed;
@@ -42,7 +42,7 @@ const KNEE: f32 = 0.8;
 pub(super) struct Mixer {
     feed: Feed,
     caps: gst::Caps,
-    voices: BTreeMap<String, Voice>,
+    inputs: BTreeMap<String, MixerInput>,
     /// How many pairs were handed on.
     mixed: u64,
     /// Of voices that are gone.
@@ -52,39 +52,39 @@ pub(super) struct Mixer {
 impl Mixer {
     /// Fills `feed` with S16LE, 48 kHz, stereo, interleaved.
     pub(super) fn new(feed: Feed) -> Self {
-        Self { feed, caps: sound::caps(), voices: BTreeMap::new(), mixed: 0, late: 0 }
+        Self { feed, caps: sound::caps(), inputs: BTreeMap::new(), mixed: 0, late: 0 }
     }
 
     /// A track is there, and is heard in this place. One that was there before goes on.
     pub(super) fn add(&mut self, sid: &str, channel: Channel) {
-        self.voices.entry(sid.to_owned()).or_insert_with(|| Voice::new(self.mixed)).open(channel);
+        self.inputs.entry(sid.to_owned()).or_insert_with(|| MixerInput::new(self.mixed)).open(channel);
     }
 
     /// A packet of a track's sound that belongs at this time. What comes too late for that is left out.
     pub(super) fn packet(&mut self, sid: &str, codec: TrackCodec, bytes: &Arc<[u8]>, at: Duration) {
-        if let Some(voice) = self.voices.get_mut(sid) {
-            voice.packet(codec, bytes, pairs(at));
+        if let Some(input) = self.inputs.get_mut(sid) {
+            input.packet(codec, bytes, pairs(at));
         }
     }
 
     /// A track that is muted is not waited for.
-    pub(super) fn muted(&mut self, sid: &str, muted: bool) {
-        if let Some(voice) = self.voices.get_mut(sid) {
-            voice.mute(muted);
+    pub(super) fn set_muted(&mut self, sid: &str, muted: bool) {
+        if let Some(input) = self.inputs.get_mut(sid) {
+            input.mute(muted);
         }
     }
 
     /// A track is gone. What came of it before is still heard.
     pub(super) fn remove(&mut self, sid: &str) {
-        if let Some(voice) = self.voices.get_mut(sid) {
-            voice.close();
+        if let Some(input) = self.inputs.get_mut(sid) {
+            input.close();
         }
     }
 
     /// Mixes as far as all tracks have come that can be heard, and in any case all that is older than 2.5 s.
     pub(super) fn advance(&mut self, now: Duration) {
         let settled = pairs(now.saturating_sub(SETTLED));
-        let ready = self.voices.values().filter_map(Voice::ready).min();
+        let ready = self.inputs.values().filter_map(MixerInput::ready).min();
         let beginning = pairs(now.saturating_sub(BEGINNING));
         let until = ready.map_or(settled, |ready| ready.min(beginning).max(settled));
         while self.mixed + BLOCK as u64 <= until {
@@ -100,7 +100,7 @@ impl Mixer {
             self.mix(left.min(BLOCK));
         }
         self.feed.end();
-        let late = self.voices.values().map(Voice::late).fold(self.late, u64::saturating_add);
+        let late = self.inputs.values().map(MixerInput::late).fold(self.late, u64::saturating_add);
         if late > 0 {
             tracing::info!(late, "packets of sound that came too late for the mix");
         }
@@ -110,12 +110,12 @@ impl Mixer {
     fn mix(&mut self, length: usize) {
         let mut sum = [Stereo::default(); BLOCK];
         let sum = &mut sum[..length];
-        for voice in self.voices.values_mut() {
-            voice.read(sum);
+        for input in self.inputs.values_mut() {
+            input.read(sum);
         }
-        self.voices.retain(|_, voice| {
-            let is_over = voice.is_over();
-            self.late += if is_over { voice.late() } else { 0 };
+        self.inputs.retain(|_, input| {
+            let is_over = input.is_over();
+            self.late += if is_over { input.late() } else { 0 };
             !is_over
         });
         let bytes: Vec<u8> =

@@ -17,7 +17,7 @@ use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use super::codec::TrackCodec;
-use super::parameters::Parameters;
+use super::parameter_sets::ParameterSets;
 use super::superframe;
 
 /// With these no packet is given up that a second retransmission would bring (webrtc.md §6: nothing lost at 10 % loss).
@@ -111,7 +111,7 @@ struct Section {
     asks_again: bool,
     need: KeyFrameNeed,
     /// Of H.265: what waits for its picture.
-    parameters: Parameters,
+    parameters: ParameterSets,
 }
 
 impl Peer {
@@ -188,7 +188,7 @@ impl Peer {
         for candidate in std::mem::take(&mut self.early) {
             self.rtc.add_remote_candidate(candidate);
         }
-        self.ask_again_for_sound();
+        self.ask_again_for_audio();
         // Without any input the ICE agent has no clock, and sends nothing.
         self.tick(now);
         Ok(proto::SessionDescription {
@@ -214,7 +214,7 @@ impl Peer {
             }
             let need = KeyFrameNeed::new(now);
             let track = Arc::from(track.as_str());
-            let section = Section { track, asks_again: false, need, parameters: Parameters::default() };
+            let section = Section { track, asks_again: false, need, parameters: ParameterSets::default() };
             self.sections.insert(mid, section);
         }
         // What is gone leaves no entry: the same track, subscribed to again, is another one.
@@ -222,7 +222,7 @@ impl Peer {
     }
 
     /// LiveKit's servers retransmit sound, although they do not say so.
-    fn ask_again_for_sound(&mut self) {
+    fn ask_again_for_audio(&mut self) {
         for (mid, section) in &mut self.sections {
             if section.asks_again || self.rtc.media(*mid).is_none_or(|media| media.kind() != MediaKind::Audio)
             {
@@ -345,7 +345,7 @@ impl Peer {
                 IceConnectionState::Connected | IceConnectionState::Completed,
             ) => Some(PeerEvent::Restored),
             Event::MediaAdded(_) => {
-                self.ask_again_for_sound();
+                self.ask_again_for_audio();
                 None
             }
             Event::MediaData(data) => {
@@ -363,7 +363,7 @@ impl Peer {
                 }
                 let (track, needs_asking) = (Arc::clone(&section.track), !section.asks_again);
                 if needs_asking {
-                    self.ask_again_for_sound();
+                    self.ask_again_for_audio();
                 }
                 Some(PeerEvent::Frame(Frame {
                     track,

@@ -9,8 +9,8 @@
 //! A lost websocket is opened again while media goes on; a lost peer, or a server that wants the recorder elsewhere, is a new
 //! session in the same recording. Only the room's own end, or too many attempts, end it.
 
-mod coming_back;
-mod hearing;
+mod on_signal;
+mod reconnect;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -25,9 +25,9 @@ use str0m::net::Protocol;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::blank;
+use super::dummy_frames;
 use super::peer::{Frame, Next, Peer, PeerError, PeerEvent, SenderReport};
-use super::reconnect::{Attempts, Way};
+use super::reconnect_policy::{Attempts, Way};
 use super::signal::{Entrance, Signal, SignalError, Welcome};
 use super::subscription::{Change, Subscription};
 use super::transport::{Datagram, Transport};
@@ -125,8 +125,8 @@ pub trait Listener: Send {
     /// Half a second went by.
     fn on_tick(&mut self) {}
     /// What is wanted of the room; asked often.
-    fn wishes(&mut self) -> Wishes {
-        Wishes::default()
+    fn requests(&mut self) -> RoomRequests {
+        RoomRequests::default()
     }
     /// Nothing more comes.
     fn on_end(&mut self, end: RoomEnd);
@@ -134,7 +134,7 @@ pub trait Listener: Send {
 
 /// What a listener wants of the room.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wishes {
+pub struct RoomRequests {
     /// Sids of tracks that can't be shown before their next key frame.
     pub key_frames: Vec<String>,
     /// From now on pictures are shown no larger than this, in pixels.
@@ -301,7 +301,7 @@ impl Room {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let now = Instant::now();
-            self.heed_wishes(now);
+            self.fulfil_requests(now);
             let wait = self.drain(now);
             if !self.media.peer.is_alive() && !self.is_rejoining() {
                 self.last_words().await?;
@@ -315,7 +315,7 @@ impl Room {
                 .fold(wait, Instant::min);
             let is_resting = self.media.connected && !self.rest.is_zero();
             if is_resting {
-                self.media.transport.is_looked_at();
+                self.media.transport.start_polling();
             }
             let wake = if is_resting { self.looked + self.rest } else { wake };
             let (link, transport) = (&mut self.link, &mut self.media.transport);
@@ -373,16 +373,16 @@ impl Room {
             PeerEvent::Connected => {
                 self.media.connected = true;
                 tracing::debug!("media can flow");
-                self.is_whole(now);
+                self.on_link_restored(now);
             }
             PeerEvent::Restored => {
                 if self.media.connected {
-                    self.is_whole(now);
+                    self.on_link_restored(now);
                 }
             }
-            PeerEvent::Interrupted => self.is_broken(now, "the way to the server is interrupted"),
+            PeerEvent::Interrupted => self.on_link_lost(now, "the way to the server is interrupted"),
             PeerEvent::Frame(frame) => {
-                if !blank::is_blank(frame.codec, &frame.bytes) {
+                if !dummy_frames::is_dummy(frame.codec, &frame.bytes) {
                     self.listener.on_event(RoomEvent::Frame(frame));
                 }
             }
@@ -437,8 +437,8 @@ impl Room {
         }
     }
 
-    fn heed_wishes(&mut self, now: Instant) {
-        let Wishes { key_frames, size, rest } = self.listener.wishes();
+    fn fulfil_requests(&mut self, now: Instant) {
+        let RoomRequests { key_frames, size, rest } = self.listener.requests();
         self.rest = rest;
         for sid in key_frames {
             self.media.peer.need_key_frame(&sid, now);
@@ -456,14 +456,14 @@ impl Room {
     }
 
     /// Servers may tell a room's id only after the join.
-    fn tell_room(&mut self, room: Option<&proto::Room>) {
+    fn send_to_room(&mut self, room: Option<&proto::Room>) {
         if let Some(room) = room.filter(|room| !room.sid.is_empty()) {
             self.listener.on_event(RoomEvent::Joined { room_id: room.sid.clone() });
         }
     }
 
     fn joined(&mut self, join: proto::JoinResponse) {
-        self.tell_room(join.room.as_ref());
+        self.send_to_room(join.room.as_ref());
         let is_turn = |url: &String| url.starts_with("turn:") || url.starts_with("turns:");
         self.offers_turn = join.ice_servers.iter().any(|server| server.urls.iter().any(is_turn));
         self.participant = join.participant.map(|ours| ours.sid).unwrap_or_default();

@@ -47,7 +47,7 @@ struct Found {
 }
 
 impl Found {
-    fn is_of(&mut self, participant: &proto::ParticipantInfo) {
+    fn update_participant(&mut self, participant: &proto::ParticipantInfo) {
         self.participant.clone_from(&participant.sid);
         self.track.publisher.clone_from(&participant.identity);
     }
@@ -91,7 +91,7 @@ impl Subscription {
         for participant in participants {
             for track in &participant.tracks {
                 if let Some(found) = self.found.get_mut(&track.sid) {
-                    found.is_of(participant);
+                    found.update_participant(participant);
                 }
             }
         }
@@ -136,7 +136,7 @@ impl Subscription {
     fn see(&mut self, participant: &proto::ParticipantInfo, track: PublishedTrack) -> Option<Change> {
         let (sid, is_muted) = (track.sid.clone(), track.is_muted);
         if let Some(found) = self.found.get_mut(&sid) {
-            found.is_of(participant);
+            found.update_participant(participant);
             let was_muted = std::mem::replace(&mut found.track.is_muted, is_muted);
             return match (was_muted, is_muted) {
                 (false, true) => Some(Change::Muted(sid)),

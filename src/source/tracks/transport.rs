@@ -77,8 +77,8 @@ impl Transport {
     }
 
     /// From now on what comes by UDP wakes nobody: it is taken now and then. Waking up costs more than a packet does.
-    pub(super) fn is_looked_at(&mut self) {
-        self.udp.iter_mut().for_each(Udp::is_looked_at);
+    pub(super) fn start_polling(&mut self) {
+        self.udp.iter_mut().for_each(Udp::start_polling);
     }
 
     /// Connects to a server's passive candidate; gives our end.

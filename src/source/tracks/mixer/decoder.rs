@@ -23,7 +23,7 @@ pub(super) enum DecodeError {
     #[error("the packet can't be decoded: {}", .0.message())]
     Opus(ErrorCode),
     #[error("{0} is no sound")]
-    NoSound(TrackCodec),
+    NoAudio(TrackCodec),
 }
 
 /// One track's decoder, which remembers what came before.
@@ -58,7 +58,7 @@ impl Decoder {
             }
             TrackCodec::Pcmu => Of::G711(Box::default(), decode_ulaw),
             TrackCodec::Pcma => Of::G711(Box::default(), decode_alaw),
-            other => return Err(DecodeError::NoSound(other)),
+            other => return Err(DecodeError::NoAudio(other)),
         };
         Ok(Self { codec, of, paused: false })
     }
@@ -89,12 +89,12 @@ impl Decoder {
             }
             Of::G711(upsampler, law) => {
                 let law = *law;
-                let mut sound = Vec::with_capacity(packet.len() * (RATE as usize / 8_000));
+                let mut audio = Vec::with_capacity(packet.len() * (RATE as usize / 8_000));
                 for code in packet {
                     let sample = f32::from(law(*code)) / -f32::from(i16::MIN);
-                    upsampler.push(sample, |sample| sound.push([sample; 2]));
+                    upsampler.push(sample, |sample| audio.push([sample; 2]));
                 }
-                Ok(sound)
+                Ok(audio)
             }
         }
     }
@@ -115,17 +115,17 @@ impl Decoder {
         let mut left = usize::try_from(length).unwrap_or(0) / SHORTEST * SHORTEST;
         let known = opus::samples(next).map_or(0, |samples| samples as usize);
         let known = if self.paused || known > left { 0 } else { known };
-        let mut sound = Vec::with_capacity(left);
+        let mut audio = Vec::with_capacity(left);
         while left > known {
             let piece = (left - known).min(LONGEST / 6);
             // It makes up whatever length it is asked for; without it there is silence.
-            sound.extend(run(opus, &[], piece, false).unwrap_or_else(|_| vec![Stereo::default(); piece]));
+            audio.extend(run(opus, &[], piece, false).unwrap_or_else(|_| vec![Stereo::default(); piece]));
             left -= piece;
         }
         if known > 0 {
-            sound.extend(run(opus, next, known, true).unwrap_or_else(|_| vec![Stereo::default(); known]));
+            audio.extend(run(opus, next, known, true).unwrap_or_else(|_| vec![Stereo::default(); known]));
         }
-        sound
+        audio
     }
 }
 
@@ -135,7 +135,7 @@ fn run(
     length: usize,
     is_before: bool,
 ) -> Result<Vec<Stereo>, DecodeError> {
-    let mut sound = vec![0.0; length * 2];
-    let decoded = opus.decode_float_to_slice(packet, &mut sound, is_before).map_err(DecodeError::Opus)?;
-    Ok(sound.chunks_exact(2).take(decoded).map(|pair| [pair[0], pair[1]]).collect())
+    let mut audio = vec![0.0; length * 2];
+    let decoded = opus.decode_float_to_slice(packet, &mut audio, is_before).map_err(DecodeError::Opus)?;
+    Ok(audio.chunks_exact(2).take(decoded).map(|pair| [pair[0], pair[1]]).collect())
 }

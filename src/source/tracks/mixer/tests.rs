@@ -10,10 +10,10 @@ use crate::media::Taker;
 
 /// What comes out of a mixer.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Sounded>>);
+struct Heard(Arc<Mutex<MixedAudio>>);
 
 /// Samples, the times of the buffers that they came in, and whether the feed has ended.
-type Sounded = (Vec<i16>, Vec<u64>, bool);
+type MixedAudio = (Vec<i16>, Vec<u64>, bool);
 
 impl Taker for Heard {
     fn take(&mut self, sample: &gst::Sample) {
@@ -57,9 +57,9 @@ fn opus_tone(hertz: f64, level: f64, packets: usize) -> Vec<Arc<[u8]>> {
         .map(|packet| {
             let tone =
                 |at: usize| (level * (TAU * hertz * (packet * 960 + at) as f64 / 48_000.0).sin()) as f32;
-            let sound: Vec<f32> = (0..960).map(tone).collect();
+            let audio: Vec<f32> = (0..960).map(tone).collect();
             let mut bytes = vec![0; 4000];
-            let length = encoder.encode_float_to_slice(&sound, &mut bytes).unwrap();
+            let length = encoder.encode_float_to_slice(&audio, &mut bytes).unwrap();
             bytes[..length].into()
         })
         .collect()
@@ -123,9 +123,9 @@ fn everybody_is_heard_on_their_side_as_loud_as_they_are() {
     }
     mixer.finish(millis(3000));
     for (channel, name, expected) in [(0, "left", [0.2, 0.2, 0.0]), (1, "right", [0.2, 0.0, 0.2])] {
-        let sound = heard.channel(channel);
-        assert_eq!(sound.len(), 144_000);
-        let levels = tones.each_ref().map(|tone| level(&sound[24_000..120_000], tone.3));
+        let audio = heard.channel(channel);
+        assert_eq!(audio.len(), 144_000);
+        let levels = tones.each_ref().map(|tone| level(&audio[24_000..120_000], tone.3));
         let alike = levels.iter().zip(expected).all(|(level, expected)| (level - expected).abs() < 0.01);
         assert!(alike, "{name}: {levels:?}");
     }
@@ -142,9 +142,9 @@ fn several_who_are_loud_do_not_crackle() {
         }
     }
     mixer.finish(millis(1000));
-    let sound = heard.channel(0);
-    assert!(sound[12_000..36_000].iter().copied().fold(0.0, f64::max) > 0.95);
-    assert!(roughest(&sound) < 0.15, "{}", roughest(&sound));
+    let audio = heard.channel(0);
+    assert!(audio[12_000..36_000].iter().copied().fold(0.0, f64::max) > 0.95);
+    assert!(roughest(&audio) < 0.15, "{}", roughest(&audio));
 }
 
 #[test]
@@ -170,20 +170,20 @@ fn it_waits_for_who_may_still_say_something_and_for_nobody_else() {
     assert_eq!(heard.pairs(), 76_800);
     // What comes for the time that is over is not heard, what follows is.
     send(&mut mixer, "first", 30);
-    mixer.muted("second", true);
+    mixer.set_muted("second", true);
     send(&mut mixer, "first", 120);
     mixer.advance(millis(4100));
     assert!((148_000..=148_800).contains(&heard.pairs()), "{}", heard.pairs());
     mixer.remove("first");
-    mixer.muted("second", false);
+    mixer.set_muted("second", false);
     mixer.advance(millis(5000));
     assert_eq!(heard.pairs(), 148_800);
     mixer.finish(millis(5000));
-    let sound = heard.channel(0);
-    assert!(level(&sound[12_000..36_000], 440.0) > 0.38);
-    assert!(level(&sound[52_000..74_000], 440.0) > 0.18, "the second one alone");
-    assert!(level(&sound[100_000..180_000], 440.0) > 0.18, "the first one alone");
-    assert!(level(&sound[195_000..], 440.0) < 0.001);
+    let audio = heard.channel(0);
+    assert!(level(&audio[12_000..36_000], 440.0) > 0.38);
+    assert!(level(&audio[52_000..74_000], 440.0) > 0.18, "the second one alone");
+    assert!(level(&audio[100_000..180_000], 440.0) > 0.18, "the first one alone");
+    assert!(level(&audio[195_000..], 440.0) < 0.001);
 }
 
 #[test]
@@ -196,13 +196,13 @@ fn a_packet_that_is_missing_is_made_up_for_and_a_pause_is_silent_and_does_not_cl
         }
     }
     mixer.finish(millis(4000));
-    let sound = heard.channel(0);
-    let at = |from: usize, to: usize| &sound[from * 48..to * 48];
+    let audio = heard.channel(0);
+    let at = |from: usize, to: usize| &audio[from * 48..to * 48];
     assert!(level(at(1000, 1020), 440.0) > 0.15, "{}", level(at(1000, 1020), 440.0));
     assert!(at(2010, 2980).iter().all(|sample| sample.abs() < 0.001));
     assert!((level(at(3100, 3900), 440.0) - 0.3).abs() < 0.01);
     // A sine of this height steps by 0.0173; a fade adds 0.0025 to it.
-    assert!(roughest(&sound) < 0.03, "{}", roughest(&sound));
+    assert!(roughest(&audio) < 0.03, "{}", roughest(&audio));
 }
 
 #[test]
@@ -216,21 +216,21 @@ fn sound_that_is_moved_by_a_little_does_not_click() {
             mixer.packet("singer", TrackCodec::Opus, packet, Duration::from_millis(at));
         }
         mixer.finish(millis(6000));
-        let sound = heard.channel(0);
+        let audio = heard.channel(0);
         // The tone itself steps by 0.0039.
-        assert!(roughest(&sound[4800..280_000]) < 0.0045, "{off}: {}", roughest(&sound[4800..280_000]));
+        assert!(roughest(&audio[4800..280_000]) < 0.0045, "{off}: {}", roughest(&audio[4800..280_000]));
         // In the last second it is where its packets say, to half a millisecond: in phase with what it would be.
         let expected = |at: usize| (TAU * 100.0 * (at as f64 / 48_000.0 - off as f64 / 1000.0)).sin();
-        let alike = (240_000..280_000).map(|at| sound[at] * expected(at)).sum::<f64>() / 40_000.0;
+        let alike = (240_000..280_000).map(|at| audio[at] * expected(at)).sum::<f64>() / 40_000.0;
         assert!(alike > 0.3 / 2.0 * 0.9, "{off}: {alike}");
     }
 }
 
 /// Sound and pictures of one publisher: how far apart a mark in the mix and the picture of that moment are, in ms.
-fn apart(minutes: u32, sound_ppm: f64, later: f64, has_reports: bool) -> Vec<f64> {
+fn apart(minutes: u32, audio_ppm: f64, later: f64, has_reports: bool) -> Vec<f64> {
     let mut publisher = PublisherClock::default();
-    let (mut sound, mut picture) = (TrackClock::new(48_000), TrackClock::new(90_000));
-    let mut voice = Voice::new(0);
+    let (mut audio, mut picture) = (TrackClock::new(48_000), TrackClock::new(90_000));
+    let mut input = MixerInput::new(0);
     let (mut marks, mut shown, mut mixed) = (Vec::new(), Vec::new(), 0u64);
     let mut noise = 12_345u32;
     let mut jitter = || {
@@ -243,15 +243,15 @@ fn apart(minutes: u32, sound_ppm: f64, later: f64, has_reports: bool) -> Vec<f64
         let was = f64::from(step) * 0.02;
         let ticks = (f64::from(step) * 960.0) as u32;
         // By a crystal that is off, a packet of 960 samples takes a little less or more.
-        let heard_at = was / (1.0 + sound_ppm / 1e6);
+        let heard_at = was / (1.0 + audio_ppm / 1e6);
         let is_mark = step % 250 == 249;
         let mut packet = vec![Stereo::default(); 960];
         if is_mark {
             packet[..48].fill([0.9; 2]);
         }
         let arrived = Duration::from_secs_f64(1.0 + heard_at + 0.01 + jitter());
-        for (packet, at) in sound.take(packet, ticks, arrived, &publisher) {
-            voice.lay_for_test(packet, pairs(at));
+        for (packet, at) in audio.take(packet, ticks, arrived, &publisher) {
+            input.lay_for_test(packet, pairs(at));
         }
         if was >= later {
             let arrived = Duration::from_secs_f64(1.0 + was + 0.01 + jitter());
@@ -260,13 +260,13 @@ fn apart(minutes: u32, sound_ppm: f64, later: f64, has_reports: bool) -> Vec<f64
         if has_reports && step % 150 == 149 {
             let arrived = 1.0 + was + 0.01 + jitter();
             publisher.report(was + 1e6, arrived);
-            sound.report((was * (1.0 + sound_ppm / 1e6) * 48_000.0) as u32, was + 1e6, arrived);
+            audio.report((was * (1.0 + audio_ppm / 1e6) * 48_000.0) as u32, was + 1e6, arrived);
             picture.report(77 + step * 1800, was + 1e6, arrived);
         }
         // All but the last second.
         while mixed + 48_000 < pairs(Duration::from_secs_f64(was)) {
             block.fill(Stereo::default());
-            voice.read(&mut block);
+            input.read(&mut block);
             if let Some(at) = block.iter().position(|pair| pair[0] > 0.4)
                 && marks.last().is_none_or(|last| mixed + at as u64 > last + 24_000)
             {
@@ -275,7 +275,7 @@ fn apart(minutes: u32, sound_ppm: f64, later: f64, has_reports: bool) -> Vec<f64
             mixed += BLOCK as u64;
         }
     }
-    assert_eq!(voice.late(), 0);
+    assert_eq!(input.late(), 0);
     let place_of = |was: f64| {
         let at = shown.partition_point(|(shown, _)| *shown < was).min(shown.len() - 1);
         let (shown, place) = &shown[at];
@@ -283,7 +283,7 @@ fn apart(minutes: u32, sound_ppm: f64, later: f64, has_reports: bool) -> Vec<f64
     };
     let first_shown = shown[0].0;
     let mark = |(number, at): (usize, &u64)| {
-        let was = (f64::from(249 + 250 * number as u32)) * 0.02 / (1.0 + sound_ppm / 1e6);
+        let was = (f64::from(249 + 250 * number as u32)) * 0.02 / (1.0 + audio_ppm / 1e6);
         (was >= first_shown + 10.0).then(|| (*at as f64 / 48_000.0 - place_of(was)) * 1000.0)
     };
     // Each five seconds.

@@ -80,15 +80,15 @@ fn reports_put_two_tracks_of_a_publisher_together() {
     let (mut heard, mut seen) = (Vec::new(), Vec::new());
     for step in 0..1500u32 {
         let was = 10.0 + f64::from(step) * 0.02;
-        let (sound_rtp, picture_rtp) = (step.wrapping_mul(960), 77 + step.wrapping_mul(1800));
+        let (audio_rtp, video_rtp) = (step.wrapping_mul(960), 77 + step.wrapping_mul(1800));
         let at = |delay: f64| Duration::from_secs_f64(was + delay);
-        heard.extend(sound.take((), sound_rtp, at(0.01), &publisher));
-        seen.extend(picture.take((), picture_rtp, at(0.09), &publisher));
+        heard.extend(sound.take((), audio_rtp, at(0.01), &publisher));
+        seen.extend(picture.take((), video_rtp, at(0.09), &publisher));
         if step % 150 == 149 {
             publisher.report(was + ahead, was + 0.01);
-            sound.report(sound_rtp, was + ahead, was + 0.01);
+            sound.report(audio_rtp, was + ahead, was + 0.01);
             publisher.report(was + ahead, was + 0.09);
-            picture.report(picture_rtp, was + ahead, was + 0.09);
+            picture.report(video_rtp, was + ahead, was + 0.09);
         }
     }
     let apart = |at: usize| (seen[at].1.as_secs_f64() - heard[at].1.as_secs_f64()).abs();

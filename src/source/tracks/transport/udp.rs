@@ -57,7 +57,7 @@ impl Udp {
     }
 
     /// From now on nothing wakes the process: it looks by itself.
-    pub(super) fn is_looked_at(&mut self) {
+    pub(super) fn start_polling(&mut self) {
         self.events = None;
     }
 
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(taken.len(), 1);
         // Nothing is left of it.
         assert!(futures::FutureExt::now_or_never(poll_fn(|context| ours.poll_arrived(context))).is_none());
-        ours.is_looked_at();
+        ours.start_polling();
         theirs.send_to(b"two", ours.local()).unwrap();
         assert!(futures::FutureExt::now_or_never(poll_fn(|context| ours.poll_arrived(context))).is_none());
         ours.take(&mut taken, 10);
@@ -190,7 +190,7 @@ mod tests {
         #[tokio::test]
         async fn what_arrived_is_as_old_as_it_is_and_not_as_its_reading() {
             let (mut ours, theirs) = local();
-            ours.is_looked_at();
+            ours.start_polling();
             // The kernel stamps packets only from some time after the first socket of the machine asked for it. Until then a packet
             // is as old as its reading.
             let mut tries = 1;

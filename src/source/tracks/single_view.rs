@@ -1,38 +1,38 @@
 //! The one picture of a recording of tracks: which track is shown, decoded and fitted into the recording's size, and paced.
 //!
 //! ```text
-//! frames ─► Choice ─► Decoder ─► Projector ─► Feed(raw video)
+//! frames ─► VideoSelector ─► Decoder ─► PlayoutThread ─► Feed(raw video)
 //!            which     NV12,       when
 //!            track     fitted
 //! ```
 //!
 //! What is shown is black before there is a picture and when there is none any more; a track that merely stalls keeps its last one.
 
-mod colours;
+mod colorimetry;
 mod decoder;
-mod projector;
-mod reel;
+mod playout;
+mod playout_thread;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use super::choice::{Choice, Verdict};
 use super::peer::Frame;
+use super::video_selector::{Verdict, VideoSelector};
 use crate::media::{Feed, Timeline};
 use crate::plan::track::PublishedTrack;
 use crate::source::pacing::{Format, FormatError};
 use crate::source::{CaptureCounters, Pacing};
 use decoder::Decoder;
-use projector::Projector;
+use playout_thread::PlayoutThread;
 
 /// A decoder holds some pictures, and the projector takes what it gives at twice the speed.
 const EMPTY_WITHIN: Duration = Duration::from_secs(4);
 
 /// Why pictures of tracks can't be shown.
 #[derive(Debug, thiserror::Error)]
-pub enum ScreenError {
+pub enum SingleViewError {
     #[error(transparent)]
     Format(#[from] FormatError),
     #[error("no thread for the recording's pictures: raise the limit of processes")]
@@ -41,19 +41,19 @@ pub enum ScreenError {
 
 /// Shows one of several tracks at a time. To be used on the room's task; it blocks for no longer than it takes to set up a decoder.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(super) struct SingleView {
     timeline: Timeline,
     format: Format,
-    choice: Choice,
+    selector: VideoSelector,
     decoder: Option<Decoder>,
-    projector: Projector,
+    playout_thread: PlayoutThread,
     /// Decoders that are emptied.
     tasks: TaskTracker,
     /// Sids of tracks that can't be shown before their next key frame.
     key_frames: Vec<String>,
 }
 
-impl Screen {
+impl SingleView {
     /// A black screen of this size in pixels, both even, that fills `feed` from the recording's beginning on.
     ///
     /// # Errors
@@ -64,15 +64,15 @@ impl Screen {
         pacing: Pacing,
         counters: Arc<CaptureCounters>,
         timeline: Timeline,
-    ) -> Result<Self, ScreenError> {
+    ) -> Result<Self, SingleViewError> {
         let format = Format::new(width, height, pacing.fps)?;
-        let projector = Projector::start(feed, format.clone(), pacing, counters, timeline.clone())?;
+        let playout_thread = PlayoutThread::start(feed, format.clone(), pacing, counters, timeline.clone())?;
         Ok(Self {
             timeline,
             format,
-            choice: Choice::default(),
+            selector: VideoSelector::default(),
             decoder: None,
-            projector,
+            playout_thread,
             tasks: TaskTracker::new(),
             key_frames: Vec::new(),
         })
@@ -80,26 +80,26 @@ impl Screen {
 
     /// A track that may be shown.
     pub(super) fn add(&mut self, track: &PublishedTrack) {
-        self.choice.add(&track.sid, track.is_muted, self.now());
-        self.look();
+        self.selector.add(&track.sid, track.is_muted, self.now());
+        self.update();
     }
 
-    pub(super) fn muted(&mut self, sid: &str, muted: bool) {
-        self.choice.muted(sid, muted, self.now());
-        self.look();
+    pub(super) fn set_muted(&mut self, sid: &str, muted: bool) {
+        self.selector.set_muted(sid, muted, self.now());
+        self.update();
     }
 
     /// It is no longer published.
     pub(super) fn remove(&mut self, sid: &str) {
-        self.choice.remove(sid, self.now());
-        self.look();
+        self.selector.remove(sid, self.now());
+        self.update();
     }
 
     /// A frame of a track, in its order, `at` this media time.
     pub(super) fn frame(&mut self, frame: &Frame, at: Duration) {
-        self.look_after_decoder();
+        self.tend_decoder();
         let is_other = self.decoder.as_ref().is_some_and(|decoder| decoder.codec() != frame.codec);
-        match self.choice.frame(&frame.track, frame.is_key, frame.is_contiguous, at) {
+        match self.selector.frame(&frame.track, frame.is_key, frame.is_contiguous, at) {
             Verdict::Ignore => return,
             Verdict::Decode if self.decoder.is_some() && !is_other => {}
             Verdict::Decode if !frame.is_key => return,
@@ -110,17 +110,17 @@ impl Screen {
         {
             self.give_up_decoder("it can't keep up");
         }
-        self.look();
+        self.update();
     }
 
     /// Time goes on, also when nothing comes.
     pub(super) fn advance(&mut self) {
-        self.look_after_decoder();
+        self.tend_decoder();
     }
 
     /// Tracks that can't be shown before their next key frame, each once.
     pub(super) fn needs_key_frames(&mut self) -> Vec<String> {
-        self.key_frames.append(&mut self.choice.take_wanted());
+        self.key_frames.append(&mut self.selector.take_wanted());
         std::mem::take(&mut self.key_frames)
     }
 
@@ -132,18 +132,18 @@ impl Screen {
         self.tasks.close();
         // Each of them has a deadline.
         self.tasks.wait().await;
-        self.projector.finish().await;
+        self.playout_thread.finish().await;
     }
 
     /// Starts decoding anew, with this key frame.
     fn switch(&mut self, frame: &Frame, at: Duration) {
         tracing::info!(track = %frame.track, codec = %frame.codec, "shown");
         self.retire(Some(at));
-        match Decoder::start(frame.codec, &self.format, self.projector.outlet()) {
+        match Decoder::start(frame.codec, &self.format, self.playout_thread.outlet()) {
             Ok(decoder) => self.decoder = Some(decoder),
             Err(error) => {
                 tracing::error!(track = %frame.track, %error, "it can't be shown");
-                self.choice.failed(at);
+                self.selector.on_decoder_failed(at);
             }
         }
     }
@@ -158,7 +158,7 @@ impl Screen {
         }
     }
 
-    fn look_after_decoder(&mut self) {
+    fn tend_decoder(&mut self) {
         if let Some(why) = self.decoder.as_ref().and_then(Decoder::failure) {
             self.give_up_decoder(&why);
         }
@@ -168,16 +168,16 @@ impl Screen {
     fn give_up_decoder(&mut self, why: &str) {
         tracing::warn!(why, "decoding is begun anew");
         self.retire(None);
-        self.choice.failed(self.now());
-        self.look();
+        self.selector.on_decoder_failed(self.now());
+        self.update();
     }
 
     /// Does what the choice wants.
-    fn look(&mut self) {
-        if !self.choice.shows() {
+    fn update(&mut self) {
+        if !self.selector.shows() {
             self.retire(None);
         }
-        self.projector.expect(self.choice.shows(), self.choice.blank_at());
+        self.playout_thread.expect(self.selector.shows(), self.selector.blank_at());
     }
 
     fn now(&self) -> Duration {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use gstreamer as gst;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::super::lane::Beside;
+use super::super::passthrough::Beside;
 use super::*;
 use crate::media::{Attachment, Feed, Taker};
 use crate::plan::track::{ParticipantKind, TrackKind, TrackOrigin};
@@ -25,7 +25,7 @@ impl Taker for Kept {
 }
 
 struct Rig {
-    chosen: Chosen,
+    switch: PassthroughSwitch,
     kept: Kept,
     events: UnboundedReceiver<SourceEvent>,
     _attached: Attachment,
@@ -38,12 +38,17 @@ impl Rig {
         let attached = feed.attach(Box::new(kept.clone()));
         let (told, events) = unbounded_channel();
         timeline.begin();
-        let lane = Lane::new(feed, Beside::Nothing);
-        Self { chosen: Chosen::new(lane, timeline, told), kept, events, _attached: attached }
+        let passthrough = Passthrough::new(feed, Beside::Nothing);
+        Self {
+            switch: PassthroughSwitch::new(passthrough, timeline, told),
+            kept,
+            events,
+            _attached: attached,
+        }
     }
 
     fn add(&mut self, sid: &str) {
-        self.chosen.add(&PublishedTrack {
+        self.switch.add(&PublishedTrack {
             sid: sid.to_owned(),
             kind: TrackKind::Video,
             origin: TrackOrigin::Camera,
@@ -65,7 +70,7 @@ impl Rig {
             is_contiguous: true,
             bytes: Arc::from([byte]),
         };
-        self.chosen.frame(&frame, Duration::from_millis(at)).unwrap();
+        self.switch.frame(&frame, Duration::from_millis(at)).unwrap();
     }
 
     fn kept(&self) -> Vec<(u64, u8)> {
@@ -86,8 +91,8 @@ fn the_newest_track_goes_on_from_its_key_frame_and_the_former_one_when_it_is_gon
     rig.frame("other", H264, 90, 11, true);
     rig.frame("camera", H264, 100, 4, true);
     rig.frame("other", H264, 120, 12, false);
-    rig.chosen.remove("other");
-    assert_eq!(rig.chosen.needs_key_frames(), ["camera"]);
+    rig.switch.remove("other");
+    assert_eq!(rig.switch.needs_key_frames(), ["camera"]);
     rig.frame("camera", H264, 133, 5, false);
     rig.frame("camera", H264, 166, 6, true);
     assert_eq!(rig.kept(), [(0, 1), (33, 2), (66, 3), (90, 11), (120, 12), (166, 6)]);

@@ -26,7 +26,7 @@ pub(super) enum Verdict {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Choice {
+pub(super) struct VideoSelector {
     tracks: Vec<Candidate>,
     turn: u64,
     shown: Option<Shown>,
@@ -53,7 +53,7 @@ struct Shown {
     broken: Option<Duration>,
 }
 
-impl Choice {
+impl VideoSelector {
     pub(super) fn add(&mut self, sid: &str, muted: bool, now: Duration) {
         self.tracks.retain(|track| track.sid != sid);
         let muted = muted.then_some(now);
@@ -64,7 +64,7 @@ impl Choice {
         }
     }
 
-    pub(super) fn muted(&mut self, sid: &str, muted: bool, now: Duration) {
+    pub(super) fn set_muted(&mut self, sid: &str, muted: bool, now: Duration) {
         let Some(track) = self.tracks.iter_mut().find(|track| track.sid == sid) else { return };
         if track.muted.is_some() == muted {
             return;
@@ -97,7 +97,7 @@ impl Choice {
             if !is_key || at < since + IN_FLIGHT {
                 return Verdict::Ignore;
             }
-            self.muted(sid, false, at);
+            self.set_muted(sid, false, at);
         }
         let Some(rank) = self.tracks.iter().find(|track| track.sid == sid).map(|track| track.rank) else {
             return Verdict::Ignore;
@@ -115,7 +115,7 @@ impl Choice {
     }
 
     /// What is shown could not be decoded: its next key frame is a new beginning.
-    pub(super) fn failed(&mut self, now: Duration) {
+    pub(super) fn on_decoder_failed(&mut self, now: Duration) {
         if let Some(shown) = self.shown.take() {
             self.blank_at = Some(now + HANDOVER);
             self.wanted.push(shown.sid);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chosen::Chosen;
-use super::lane::{Beside, Lane};
 use super::mixer::Mixer;
+use super::passthrough::{Beside, Passthrough};
+use super::passthrough_switch::PassthroughSwitch;
 use super::peer::Frame;
-use super::screen::Screen;
+use super::single_view::SingleView;
 use super::transcode::Transcoder;
 use super::{SETTLED, TracksError};
 use crate::media::Feed;
@@ -16,22 +16,22 @@ use crate::source::SourceContext;
 
 /// Where pictures go. All times are media time.
 #[derive(Debug)]
-pub(super) enum Pictures {
+pub(super) enum VideoPath {
     Nowhere,
-    Published(Box<Lane>),
-    Chosen(Box<Chosen>),
-    Shown(Box<Screen>),
+    Published(Box<Passthrough>),
+    PassthroughSwitch(Box<PassthroughSwitch>),
+    Shown(Box<SingleView>),
 }
 
 /// Where sound goes. All times are media time.
 #[derive(Debug)]
-pub(super) enum Sounds {
+pub(super) enum AudioPath {
     Nowhere,
-    Published(Box<Lane>),
+    Published(Box<Passthrough>),
     Mixed(Mixer),
 }
 
-impl Pictures {
+impl VideoPath {
     /// What does to wanted pictures what the plan says; nothing, before codecs have decided it.
     ///
     /// # Errors
@@ -43,18 +43,28 @@ impl Pictures {
     ) -> Result<Self, TracksError> {
         let beside = if context.audio.is_some() { Beside::Sound } else { Beside::Nothing };
         let is_one_track = wanted.lasts == Lasts::Tracks;
-        let lane = || Lane::new(context.published.video.clone(), beside);
+        let passthrough = || Passthrough::new(context.published.video.clone(), beside);
         Ok(match picture {
-            VideoHandling::AsPublished if is_one_track => Self::Published(Box::new(lane())),
+            VideoHandling::AsPublished if is_one_track => Self::Published(Box::new(passthrough())),
             VideoHandling::AsPublished => {
                 let SourceContext { timeline, events, .. } = context;
-                Self::Chosen(Box::new(Chosen::new(lane(), timeline.clone(), events.clone())))
+                Self::PassthroughSwitch(Box::new(PassthroughSwitch::new(
+                    passthrough(),
+                    timeline.clone(),
+                    events.clone(),
+                )))
             }
             VideoHandling::Decoded { width, height } => match context.video.clone() {
                 Some(feed) => {
                     let SourceContext { timeline, pacing, counters, .. } = context;
                     let (counters, timeline) = (Arc::clone(counters), timeline.clone());
-                    Self::Shown(Box::new(Screen::new(feed, (width, height), *pacing, counters, timeline)?))
+                    Self::Shown(Box::new(SingleView::new(
+                        feed,
+                        (width, height),
+                        *pacing,
+                        counters,
+                        timeline,
+                    )?))
                 }
                 None => Self::Nowhere,
             },
@@ -66,46 +76,46 @@ impl Pictures {
     pub(super) fn add(&mut self, track: &PublishedTrack) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = track.sid, "to be seen"),
-            Self::Chosen(chosen) => chosen.add(track),
-            Self::Shown(screen) => screen.add(track),
+            Self::PassthroughSwitch(switch) => switch.add(track),
+            Self::Shown(view) => view.add(track),
         }
     }
 
     pub(super) fn remove(&mut self, sid: &str) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, "no longer to be seen"),
-            Self::Chosen(chosen) => chosen.remove(sid),
-            Self::Shown(screen) => screen.remove(sid),
+            Self::PassthroughSwitch(switch) => switch.remove(sid),
+            Self::Shown(view) => view.remove(sid),
         }
     }
 
-    pub(super) fn muted(&mut self, sid: &str, muted: bool) {
+    pub(super) fn set_muted(&mut self, sid: &str, muted: bool) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, muted, "pictures"),
-            Self::Chosen(chosen) => chosen.muted(sid, muted),
-            Self::Shown(screen) => screen.muted(sid, muted),
+            Self::PassthroughSwitch(switch) => switch.set_muted(sid, muted),
+            Self::Shown(view) => view.set_muted(sid, muted),
         }
     }
 
     pub(super) fn frame(&mut self, frame: &Frame, at: Duration) -> Result<(), TracksError> {
         match self {
             Self::Nowhere => Ok(()),
-            Self::Published(lane) => lane.frame(frame, at),
-            Self::Chosen(chosen) => chosen.frame(frame, at),
-            Self::Shown(screen) => {
-                screen.frame(frame, at);
+            Self::Published(passthrough) => passthrough.frame(frame, at),
+            Self::PassthroughSwitch(switch) => switch.frame(frame, at),
+            Self::Shown(view) => {
+                view.frame(frame, at);
                 Ok(())
             }
         }
     }
 
     /// Something may be missing from here on.
-    pub(super) fn is_broken(&mut self) {
+    pub(super) fn mark_discontinuity(&mut self) {
         match self {
             // Its frames say so themselves.
             Self::Nowhere | Self::Shown(_) => {}
-            Self::Published(lane) => lane.is_broken(),
-            Self::Chosen(chosen) => chosen.is_broken(),
+            Self::Published(passthrough) => passthrough.mark_discontinuity(),
+            Self::PassthroughSwitch(switch) => switch.mark_discontinuity(),
         }
     }
 
@@ -113,9 +123,9 @@ impl Pictures {
     pub(super) fn advance(&mut self, now: Duration) {
         match self {
             Self::Nowhere => {}
-            Self::Published(lane) => lane.pass(now.saturating_sub(SETTLED)),
-            Self::Chosen(chosen) => chosen.pass(now.saturating_sub(SETTLED)),
-            Self::Shown(screen) => screen.advance(),
+            Self::Published(passthrough) => passthrough.pass(now.saturating_sub(SETTLED)),
+            Self::PassthroughSwitch(switch) => switch.pass(now.saturating_sub(SETTLED)),
+            Self::Shown(view) => view.advance(),
         }
     }
 
@@ -123,21 +133,21 @@ impl Pictures {
     pub(super) fn needs_key_frames(&mut self) -> Vec<String> {
         match self {
             Self::Nowhere | Self::Published(_) => Vec::new(),
-            Self::Chosen(chosen) => chosen.needs_key_frames(),
-            Self::Shown(screen) => screen.needs_key_frames(),
+            Self::PassthroughSwitch(switch) => switch.needs_key_frames(),
+            Self::Shown(view) => view.needs_key_frames(),
         }
     }
 }
 
-impl Sounds {
-    /// As [`Pictures::new`].
+impl AudioPath {
+    /// As [`VideoPath::new`].
     ///
     /// # Errors
     /// When a part of it can't be had.
     pub(super) fn new(sound: AudioHandling, context: &SourceContext) -> Result<Self, TracksError> {
         Ok(match sound {
             AudioHandling::AsPublished => {
-                Self::Published(Box::new(Lane::new(context.published.audio.clone(), Beside::Nothing)))
+                Self::Published(Box::new(Passthrough::new(context.published.audio.clone(), Beside::Nothing)))
             }
             AudioHandling::Mixed => {
                 context.audio.clone().map_or(Self::Nowhere, |feed| Self::Mixed(Mixer::new(feed)))
@@ -154,7 +164,7 @@ impl Sounds {
             }
             Self::Mixed(mixer) => {
                 mixer.add(&track.sid, channel);
-                mixer.muted(&track.sid, track.is_muted);
+                mixer.set_muted(&track.sid, track.is_muted);
             }
         }
     }
@@ -166,17 +176,17 @@ impl Sounds {
         }
     }
 
-    pub(super) fn muted(&mut self, sid: &str, muted: bool) {
+    pub(super) fn set_muted(&mut self, sid: &str, muted: bool) {
         match self {
             Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, muted, "sound"),
-            Self::Mixed(mixer) => mixer.muted(sid, muted),
+            Self::Mixed(mixer) => mixer.set_muted(sid, muted),
         }
     }
 
     pub(super) fn frame(&mut self, frame: &Frame, at: Duration) -> Result<(), TracksError> {
         match self {
             Self::Nowhere => Ok(()),
-            Self::Published(lane) => lane.frame(frame, at),
+            Self::Published(passthrough) => passthrough.frame(frame, at),
             Self::Mixed(mixer) => {
                 mixer.packet(&frame.track, frame.codec, &frame.bytes, at);
                 Ok(())
@@ -188,7 +198,7 @@ impl Sounds {
     pub(super) fn advance(&mut self, now: Duration) {
         match self {
             Self::Nowhere => {}
-            Self::Published(lane) => lane.fill(now.saturating_sub(SETTLED)),
+            Self::Published(passthrough) => passthrough.fill(now.saturating_sub(SETTLED)),
             Self::Mixed(mixer) => mixer.advance(now),
         }
     }
@@ -197,8 +207,8 @@ impl Sounds {
 /// What is left to empty when a recording is over.
 #[derive(Debug)]
 pub(super) struct Rest {
-    pictures: Pictures,
-    sounds: Sounds,
+    video_path: VideoPath,
+    audio_path: AudioPath,
     /// All that end with the recording, whoever fills them.
     feeds: Vec<Feed>,
     length: Option<Duration>,
@@ -207,30 +217,30 @@ pub(super) struct Rest {
 impl Rest {
     /// `length`: of the recording, where it had begun.
     pub(super) const fn new(
-        pictures: Pictures,
-        sounds: Sounds,
+        video_path: VideoPath,
+        audio_path: AudioPath,
         feeds: Vec<Feed>,
         length: Option<Duration>,
     ) -> Self {
-        Self { pictures, sounds, feeds, length }
+        Self { video_path, audio_path, feeds, length }
     }
 
     /// Empties it; all feeds have ended then.
     pub(super) async fn close(self) {
-        let Self { pictures, sounds, feeds, length } = self;
-        let transcoder: Option<Transcoder> = match sounds {
-            Sounds::Nowhere => None,
-            Sounds::Published(lane) => lane.finish(length),
-            Sounds::Mixed(mut mixer) => {
+        let Self { video_path, audio_path, feeds, length } = self;
+        let transcoder: Option<Transcoder> = match audio_path {
+            AudioPath::Nowhere => None,
+            AudioPath::Published(passthrough) => passthrough.finish(length),
+            AudioPath::Mixed(mut mixer) => {
                 mixer.finish(length.unwrap_or_default());
                 None
             }
         };
-        match pictures {
-            Pictures::Nowhere => {}
-            Pictures::Published(lane) => drop(lane.finish(length)),
-            Pictures::Chosen(chosen) => drop(chosen.into_lane().finish(length)),
-            Pictures::Shown(screen) => screen.finish().await,
+        match video_path {
+            VideoPath::Nowhere => {}
+            VideoPath::Published(passthrough) => drop(passthrough.finish(length)),
+            VideoPath::PassthroughSwitch(switch) => drop(switch.into_lane().finish(length)),
+            VideoPath::Shown(view) => view.finish().await,
         }
         if let Some(transcoder) = transcoder {
             transcoder.close().await;

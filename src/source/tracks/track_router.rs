@@ -1,12 +1,12 @@
 //! The frames of a room's tracks, each put in its place in time and handed on to where the plan wants it.
 //!
 //! ```text
-//! frame ─► TrackClock ─► (held until the recording has begun) ─┬─► Pictures ─► Feed
-//!                                                              └─► Sounds ───► Feed
+//! frame ─► TrackClock ─► (held until the recording has begun) ─┬─► VideoPath ─► Feed
+//!                                                              └─► AudioPath ───► Feed
 //! ```
 //!
 //! The recording begins with the first frame that can be shown or heard. When it begins, what it waits for and when it is over
-//! is `muster`'s affair.
+//! is `presence`'s affair.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -15,10 +15,10 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use super::codec::{TrackCodec, TrackKind};
-use super::muster::{Awaited, Muster, Presence};
-use super::outlet::{Pictures, Rest, Sounds};
+use super::media_path::{AudioPath, Rest, VideoPath};
 use super::peer::{Frame, SenderReport};
-use super::room::{RoomEnd, RoomEvent, Wishes};
+use super::presence::{Awaited, Presence, PresenceState};
+use super::room::{RoomEnd, RoomEvent, RoomRequests};
 use super::sync::{PublisherClock, TrackClock};
 use super::{SETTLED, TracksError, caps};
 use crate::media::Timeline;
@@ -35,15 +35,15 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(3);
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct TrackRouter {
     plan: TracksPlan,
     context: SourceContext,
-    muster: Muster,
-    presence: watch::Sender<Presence>,
+    presence: Presence,
+    presence_state: watch::Sender<PresenceState>,
     /// Whether all has come that belongs in a recording that has ended.
     whole: watch::Sender<bool>,
     /// It was said that the recording may begin.
-    is_told: bool,
+    has_announced: bool,
     /// Since when there are tracks; `None`: there is none.
     tracks_since: Option<Instant>,
     tracks: BTreeMap<String, Track>,
@@ -51,11 +51,11 @@ pub(super) struct Desk {
     publishers: HashMap<String, PublisherClock>,
     /// With their running times, until the recording has begun.
     held: Vec<(Frame, gst::ClockTime)>,
-    pictures: Pictures,
-    sounds: Sounds,
+    video_path: VideoPath,
+    audio_path: AudioPath,
     /// How many tracks of sound no route fitted.
     turns: usize,
-    wishes: Wishes,
+    requests: RoomRequests,
     /// Whether all sound there is was muted when it was last told.
     is_silent: bool,
     ended: bool,
@@ -74,31 +74,31 @@ struct Track {
     reached: Option<(Duration, Instant)>,
 }
 
-impl Desk {
-    /// `presence` is told when everybody who is waited for is there, and when that can't be.
+impl TrackRouter {
+    /// `presence_state` is set when everybody who is waited for is there, and when that can't be.
     ///
     /// # Errors
     /// When what the plan does to media can't be had.
     pub(super) fn new(
         plan: &TracksPlan,
         context: SourceContext,
-        presence: watch::Sender<Presence>,
+        presence_state: watch::Sender<PresenceState>,
     ) -> Result<Self, TracksError> {
         Ok(Self {
             plan: plan.clone(),
-            muster: Muster::new(&plan.wanted),
-            presence,
+            presence: Presence::new(&plan.wanted),
+            presence_state,
             whole: watch::Sender::new(false),
-            is_told: false,
+            has_announced: false,
             tracks_since: None,
             tracks: BTreeMap::new(),
             publishers: HashMap::new(),
             held: Vec::new(),
-            pictures: Pictures::new(plan.video, &plan.wanted, &context)?,
-            sounds: Sounds::new(plan.audio, &context)?,
+            video_path: VideoPath::new(plan.video, &plan.wanted, &context)?,
+            audio_path: AudioPath::new(plan.audio, &context)?,
             context,
             turns: 0,
-            wishes: Wishes::default(),
+            requests: RoomRequests::default(),
             is_silent: false,
             ended: false,
         })
@@ -106,7 +106,7 @@ impl Desk {
 
     pub(super) fn on_event(&mut self, event: RoomEvent) {
         match event {
-            RoomEvent::Joined { room_id } => self.tell(SourceEvent::InRoom { room_id }),
+            RoomEvent::Joined { room_id } => self.notify(SourceEvent::InRoom { room_id }),
             RoomEvent::Found(track) => self.on_found(track),
             // Its frames have another clock from here on.
             RoomEvent::Started(track) => {
@@ -116,7 +116,7 @@ impl Desk {
                     known.clock = None;
                 }
                 if track.kind == TrackKind::Video {
-                    self.pictures.is_broken();
+                    self.video_path.mark_discontinuity();
                 }
             }
             RoomEvent::Frame(frame) => self.on_frame(frame),
@@ -126,31 +126,31 @@ impl Desk {
             RoomEvent::Unmuted(track) => self.on_muted(&track, false),
             RoomEvent::Ended(track) => self.on_gone(&track),
             RoomEvent::Refused { track, why } => {
-                if self.muster.needs(&track) {
+                if self.presence.needs(&track) {
                     self.end(SourceEvent::Failed(TracksError::Refused { track, why }.into()));
                 } else {
-                    self.tell(SourceEvent::Lacking { what: format!("track {track}"), why: why.to_owned() });
+                    self.notify(SourceEvent::Lacking { what: format!("track {track}"), why: why.to_owned() });
                 }
             }
             RoomEvent::WrongKind { track, kind } => {
-                self.presence.send_replace(Presence::WrongKind { track, kind });
+                self.presence_state.send_replace(PresenceState::WrongKind { track, kind });
             }
             RoomEvent::Present(identity) => {
-                self.muster.is_present(identity);
-                self.look();
+                self.presence.mark_present(identity);
+                self.check_presence();
             }
             RoomEvent::Left(identity) => {
                 tracing::info!(participant = identity, "left");
-                self.muster.has_left(&identity);
-                self.look();
+                self.presence.mark_left(&identity);
+                self.check_presence();
             }
-            RoomEvent::Missing(identity) => self.muster.is_missing(&identity, Instant::now()),
+            RoomEvent::Missing(identity) => self.presence.mark_missing(&identity, Instant::now()),
             RoomEvent::Reconnecting { why } => {
-                self.tell(SourceEvent::Interrupted { why: why.to_owned() });
+                self.notify(SourceEvent::Interrupted { why: why.to_owned() });
             }
             RoomEvent::Reconnected { gap } => {
-                self.pictures.is_broken();
-                self.tell(SourceEvent::Resumed { gap });
+                self.video_path.mark_discontinuity();
+                self.notify(SourceEvent::Resumed { gap });
             }
         }
     }
@@ -164,7 +164,7 @@ impl Desk {
             }
             RoomEnd::Duplicate => self.end(SourceEvent::Evicted),
             RoomEnd::Failed(error) => {
-                let error = match self.is_told {
+                let error = match self.has_announced {
                     true => TracksError::Lost(error),
                     false => TracksError::Room(error),
                 };
@@ -176,29 +176,29 @@ impl Desk {
 
     /// Time goes on, also when nothing comes.
     pub(super) fn on_tick(&mut self) {
-        self.muster.give_up_missing(Instant::now());
+        self.presence.give_up_missing(Instant::now());
         // Where nobody is waited for, nobody's coming tells that all are there.
-        self.look();
+        self.check_presence();
         self.settle_overdue();
         self.may_begin();
         self.release();
         if let Some(elapsed) = self.context.timeline.elapsed().map(Duration::from)
             && self.held.is_empty()
         {
-            self.pictures.advance(elapsed);
-            self.sounds.advance(elapsed);
+            self.video_path.advance(elapsed);
+            self.audio_path.advance(elapsed);
         }
-        self.watch_whole();
+        self.watch_complete();
     }
 
     /// Becomes true when all has come that belongs in the recording, which has ended: what was lost on its way and asked for again holds
     /// up all that was sent after it.
     pub(super) fn whole(&mut self) -> watch::Receiver<bool> {
-        self.watch_whole();
+        self.watch_complete();
         self.whole.subscribe()
     }
 
-    fn watch_whole(&mut self) {
+    fn watch_complete(&mut self) {
         let timeline = &self.context.timeline;
         let Some((zero, length)) = timeline.begun().zip(timeline.ended()) else { return };
         let (end, now) = (Duration::from(zero + length), Instant::now());
@@ -213,31 +213,31 @@ impl Desk {
 
     /// What is waited for.
     pub(super) fn awaited(&self) -> Option<Awaited> {
-        self.muster.awaited()
+        self.presence.awaited()
     }
 
     /// What is wanted of the room since this was last asked.
-    pub(super) fn wishes(&mut self) -> Wishes {
-        let mut wishes = std::mem::take(&mut self.wishes);
-        wishes.key_frames.extend(self.pictures.needs_key_frames());
+    pub(super) fn requests(&mut self) -> RoomRequests {
+        let mut requests = std::mem::take(&mut self.requests);
+        requests.key_frames.extend(self.video_path.needs_key_frames());
         if self.context.published.take_request() {
-            wishes.key_frames.extend(self.video_sids());
+            requests.key_frames.extend(self.video_sids());
         }
-        wishes.rest = self.rest();
-        wishes
+        requests.rest = self.rest();
+        requests
     }
 
     /// What goes into a file as it was published may wait, once it is there: its times are those of its arrival. Of pictures more
     /// arrives than the kernel keeps for long.
     fn rest(&self) -> Duration {
         let is_decoded =
-            matches!(self.pictures, Pictures::Shown(_)) || matches!(self.sounds, Sounds::Mixed(_));
+            matches!(self.video_path, VideoPath::Shown(_)) || matches!(self.audio_path, AudioPath::Mixed(_));
         let has_begun = self.tracks.values().all(|track| track.codec.is_some());
         if is_decoded || !has_begun || self.tracks.is_empty() {
             return Duration::ZERO;
         }
-        let has_pictures = self.tracks.values().any(|track| track.published.kind == TrackKind::Video);
-        Duration::from_millis(if has_pictures { 50 } else { 100 })
+        let has_video = self.tracks.values().any(|track| track.published.kind == TrackKind::Video);
+        Duration::from_millis(if has_video { 50 } else { 100 })
     }
 
     /// The recording is over. Gives what is still to be emptied.
@@ -246,27 +246,27 @@ impl Desk {
         sids.iter().for_each(|sid| self.settle(sid));
         self.release();
         let length = self.context.timeline.ended().map(Duration::from);
-        let pictures = std::mem::replace(&mut self.pictures, Pictures::Nowhere);
-        let sounds = std::mem::replace(&mut self.sounds, Sounds::Nowhere);
+        let video_path = std::mem::replace(&mut self.video_path, VideoPath::Nowhere);
+        let audio_path = std::mem::replace(&mut self.audio_path, AudioPath::Nowhere);
         let SourceContext { published, video, audio, .. } = &self.context;
         let feeds = [&published.video, &published.audio].into_iter().chain(video).chain(audio);
-        Rest::new(pictures, sounds, feeds.cloned().collect(), length)
+        Rest::new(video_path, audio_path, feeds.cloned().collect(), length)
     }
 
     fn on_found(&mut self, track: PublishedTrack) {
         tracing::info!(track = track.sid, publisher = track.publisher, kind = track.kind.as_str(), "found");
-        self.muster.is_published(&track.sid);
+        self.presence.mark_published(&track.sid);
         let channel = self.channel_of(&track);
         match track.kind {
-            TrackKind::Video => self.pictures.add(&track),
-            TrackKind::Audio => self.sounds.add(&track, channel),
+            TrackKind::Video => self.video_path.add(&track),
+            TrackKind::Audio => self.audio_path.add(&track, channel),
         }
         let sid = track.sid.clone();
         self.tracks_since.get_or_insert_with(Instant::now);
         self.publishers.entry(track.publisher.clone()).or_default();
         self.tracks.insert(sid, Track { published: track, clock: None, codec: None, channel, reached: None });
-        self.tell_silence();
-        self.look();
+        self.report_silence();
+        self.check_presence();
     }
 
     /// By turns, where the plan says so: each track of sound that no route fits is the next one.
@@ -286,10 +286,10 @@ impl Desk {
         let Some(track) = self.tracks.get_mut(sid) else { return };
         track.published.is_muted = muted;
         match track.published.kind {
-            TrackKind::Video => self.pictures.muted(sid, muted),
-            TrackKind::Audio => self.sounds.muted(sid, muted),
+            TrackKind::Video => self.video_path.set_muted(sid, muted),
+            TrackKind::Audio => self.audio_path.set_muted(sid, muted),
         }
-        self.tell_silence();
+        self.report_silence();
     }
 
     fn on_gone(&mut self, sid: &str) {
@@ -297,39 +297,40 @@ impl Desk {
         // What it sent before it went is still its.
         self.settle(sid);
         match self.tracks.remove(sid).map(|track| track.published.kind) {
-            Some(TrackKind::Video) => self.pictures.remove(sid),
-            Some(TrackKind::Audio) => self.sounds.remove(sid),
+            Some(TrackKind::Video) => self.video_path.remove(sid),
+            Some(TrackKind::Audio) => self.audio_path.remove(sid),
             None => {}
         }
         if self.tracks.is_empty() {
             self.tracks_since = None;
         }
-        self.muster.is_unpublished(sid);
-        self.tell_silence();
-        self.look();
+        self.presence.mark_unpublished(sid);
+        self.report_silence();
+        self.check_presence();
     }
 
     /// Tells when all sound there is was muted, or no longer is.
-    fn tell_silence(&mut self) {
-        let mut sounds =
+    fn report_silence(&mut self) {
+        let mut audio_path =
             self.tracks.values().filter(|track| track.published.kind == TrackKind::Audio).peekable();
-        let is_silent = sounds.peek().is_some() && sounds.all(|track| track.published.is_muted);
+        let is_silent = audio_path.peek().is_some() && audio_path.all(|track| track.published.is_muted);
         if std::mem::replace(&mut self.is_silent, is_silent) != is_silent {
-            self.tell(SourceEvent::Muted(is_silent));
+            self.notify(SourceEvent::Muted(is_silent));
         }
     }
 
     /// Looks who is there, and tells when that begins or ends something.
-    fn look(&mut self) {
-        if self.muster.is_over() {
+    fn check_presence(&mut self) {
+        if self.presence.is_over() {
             self.end(SourceEvent::Ended);
         }
-        let (is_first, missing) = (*self.presence.borrow() == Presence::Awaited, self.muster.awaited());
+        let (is_first, missing) =
+            (*self.presence_state.borrow() == PresenceState::Awaited, self.presence.awaited());
         if missing.is_none() && is_first {
-            self.presence.send_replace(Presence::Complete);
-            self.tell(SourceEvent::Loaded);
+            self.presence_state.send_replace(PresenceState::Complete);
+            self.notify(SourceEvent::Loaded);
             // What came of a picture before is gone.
-            self.wishes.key_frames.extend(self.video_sids());
+            self.requests.key_frames.extend(self.video_sids());
         }
     }
 
@@ -365,7 +366,7 @@ impl Desk {
         self.on_placed(placed.unwrap_or_default());
     }
 
-    /// As [`Desk::settle`], where they waited long enough.
+    /// As [`TrackRouter::settle`], where they waited long enough.
     fn settle_overdue(&mut self) {
         let (now, mut placed) = (self.context.timeline.now().into(), Vec::new());
         for track in self.tracks.values_mut() {
@@ -378,7 +379,7 @@ impl Desk {
     fn on_placed(&mut self, placed: Vec<(Frame, Duration)>) {
         for (frame, at) in placed {
             // Before all are there that are waited for, nothing is recorded.
-            if self.muster.awaited().is_some() {
+            if self.presence.awaited().is_some() {
                 continue;
             }
             let Some(track) = self.tracks.get_mut(&*frame.track) else { continue };
@@ -397,14 +398,14 @@ impl Desk {
         }
         self.may_begin();
         self.release();
-        self.watch_whole();
+        self.watch_complete();
     }
 
     /// Says, once, that the recording may begin: with the first frame, when the codecs of those tracks are known of which it depends on
     /// them what outputs are.
     fn may_begin(&mut self) {
         let first = self.held.iter().map(|(_, at)| *at).min().or_else(|| self.begins_in_silence());
-        let Some(first) = first.filter(|_| !self.is_told) else { return };
+        let Some(first) = first.filter(|_| !self.has_announced) else { return };
         let is_open = |track: &&Track| match track.published.kind {
             TrackKind::Video => !matches!(self.plan.video, VideoHandling::Decoded { .. }),
             TrackKind::Audio => self.plan.audio != AudioHandling::Mixed,
@@ -415,32 +416,32 @@ impl Desk {
         }
         let known = |track: &Track| Some(Discovered { track: track.published.clone(), codec: track.codec? });
         let found: Vec<Discovered> = self.tracks.values().filter_map(known).collect();
-        self.is_told = true;
+        self.has_announced = true;
         if let Err(error) = self.decide(&found) {
             self.end(SourceEvent::Failed(error.into()));
             return;
         }
-        self.tell(SourceEvent::Discovered(found, first));
+        self.notify(SourceEvent::Discovered(found, first));
     }
 
     /// Does what the plan says of tracks like these.
     fn decide(&mut self, found: &[Discovered]) -> Result<(), TracksError> {
         let decided = self.plan.decided(found);
         if decided.video != self.plan.video {
-            self.pictures = Pictures::new(decided.video, &decided.wanted, &self.context)?;
+            self.video_path = VideoPath::new(decided.video, &decided.wanted, &self.context)?;
             if let VideoHandling::Decoded { width, height } = decided.video {
-                self.wishes.size = Some((width, height));
+                self.requests.size = Some((width, height));
             }
             let is_video = |track: &&Track| track.published.kind == TrackKind::Video;
             for track in self.tracks.values().filter(is_video) {
-                self.pictures.add(&track.published);
+                self.video_path.add(&track.published);
             }
         }
         if decided.audio != self.plan.audio {
-            self.sounds = Sounds::new(decided.audio, &self.context)?;
+            self.audio_path = AudioPath::new(decided.audio, &self.context)?;
             let is_audio = |track: &&Track| track.published.kind == TrackKind::Audio;
             for track in self.tracks.values().filter(is_audio) {
-                self.sounds.add(&track.published, track.channel);
+                self.audio_path.add(&track.published, track.channel);
             }
         }
         self.plan = decided;
@@ -453,7 +454,7 @@ impl Desk {
         let TracksPlan { wanted, audio, .. } = &self.plan;
         let is_room_audio =
             *audio == AudioHandling::Mixed && wanted.video.is_empty() && wanted.lasts == Lasts::Room;
-        let since = self.tracks_since.filter(|_| is_room_audio && self.muster.awaited().is_none())?;
+        let since = self.tracks_since.filter(|_| is_room_audio && self.presence.awaited().is_none())?;
         (since.elapsed() >= HEARD_WITHIN).then(|| self.context.timeline.now())
     }
 
@@ -466,8 +467,8 @@ impl Desk {
                 continue;
             }
             let handed = match frame.codec.kind() {
-                TrackKind::Audio => self.sounds.frame(&frame, media.into()),
-                TrackKind::Video => self.pictures.frame(&frame, media.into()),
+                TrackKind::Audio => self.audio_path.frame(&frame, media.into()),
+                TrackKind::Video => self.video_path.frame(&frame, media.into()),
             };
             if let Err(error) = handed {
                 self.end(SourceEvent::Failed(error.into()));
@@ -478,11 +479,11 @@ impl Desk {
     /// It is over, once.
     fn end(&mut self, event: SourceEvent) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.tell(event);
+            self.notify(event);
         }
     }
 
-    fn tell(&self, event: SourceEvent) {
+    fn notify(&self, event: SourceEvent) {
         if self.context.events.send(event).is_err() {
             tracing::debug!("nobody listens to the source any more");
         }

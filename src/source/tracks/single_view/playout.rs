@@ -38,7 +38,7 @@ pub(super) enum Turn {
 }
 
 #[derive(Debug)]
-pub(super) struct Reel {
+pub(super) struct Playout {
     presenter: Presenter,
     black: gst::Buffer,
     /// Where pictures are shown as they come: how many.
@@ -58,7 +58,7 @@ pub(super) struct Reel {
     ended: bool,
 }
 
-impl Reel {
+impl Playout {
     pub(super) fn new(
         feed: Feed,
         format: Format,
@@ -91,7 +91,7 @@ impl Reel {
     }
 
     /// A picture has come. One that is older than the newest one is late for ever.
-    pub(super) fn picture(&mut self, at: u64, buffer: gst::Buffer, now: u64) {
+    pub(super) fn push_frame(&mut self, at: u64, buffer: gst::Buffer, now: u64) {
         if at < self.newest {
             return;
         }
@@ -109,8 +109,8 @@ impl Reel {
     }
 
     /// Whether pictures are to come, and when the screen turns black if none does.
-    pub(super) fn expect(&mut self, pictures: bool, blank_at: Option<u64>) {
-        self.expects = pictures;
+    pub(super) fn expect(&mut self, frames: bool, blank_at: Option<u64>) {
+        self.expects = frames;
         if std::mem::replace(&mut self.told, blank_at) != blank_at {
             self.blank_at = blank_at;
         }

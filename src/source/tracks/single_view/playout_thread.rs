@@ -1,4 +1,4 @@
-//! The thread that gives decoded pictures to the [`Reel`], and tells it the time.
+//! The thread that gives decoded pictures to the [`Playout`], and tells it the time.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use gstreamer as gst;
 use tokio::sync::oneshot;
 
-use super::ScreenError;
-use super::reel::{Reel, Turn};
+use super::SingleViewError;
+use super::playout::{Playout, Turn};
 use crate::media::{Feed, Timeline};
 use crate::source::pacing::Format;
 use crate::source::{CaptureCounters, Pacing};
@@ -23,7 +23,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Shows pictures when they are due, for as long as the recording lasts.
 #[derive(Debug)]
-pub(super) struct Projector {
+pub(super) struct PlayoutThread {
     shared: Arc<Shared>,
     finished: Option<oneshot::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
@@ -40,7 +40,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Mail {
-    pictures: VecDeque<(u64, gst::Buffer)>,
+    frames: VecDeque<(u64, gst::Buffer)>,
     /// Pictures that the thread has and that are not due.
     held: usize,
     expects: bool,
@@ -76,18 +76,18 @@ impl Shared {
     }
 }
 
-impl Projector {
+impl PlayoutThread {
     pub(super) fn start(
         feed: Feed,
         format: Format,
         pacing: Pacing,
         counters: Arc<CaptureCounters>,
         timeline: Timeline,
-    ) -> Result<Self, ScreenError> {
+    ) -> Result<Self, SingleViewError> {
         let shared: Arc<Shared> = Arc::default();
         let show = Show {
             shared: Arc::clone(&shared),
-            reel: Reel::new(feed, format, pacing, counters)?,
+            playout: Playout::new(feed, format, pacing, counters)?,
             // Twice as fast as they come: what was late catches up, and an encoder does not have to leave any out.
             gap: Duration::from_secs(1) / (2 * pacing.fps.max(1)),
             timeline: timeline.clone(),
@@ -100,7 +100,7 @@ impl Projector {
                 // Nobody listens when the projector was dropped.
                 done.send(()).ok();
             })
-            .map_err(|source| ScreenError::Thread { source })?;
+            .map_err(|source| SingleViewError::Thread { source })?;
         let woken = Arc::clone(&shared);
         timeline.on_begin(move || woken.change(|_| ()));
         Ok(Self { shared, finished: Some(finished), thread: Some(thread) })
@@ -113,14 +113,14 @@ impl Projector {
     }
 
     /// Whether pictures are to come, and when the screen turns black if none does.
-    pub(super) fn expect(&self, pictures: bool, blank_at: Option<Duration>) {
+    pub(super) fn expect(&self, frames: bool, blank_at: Option<Duration>) {
         let blank_at = blank_at.map(nanoseconds);
         let mail = self.shared.lock();
-        if (mail.expects, mail.blank_at) == (pictures, blank_at) {
+        if (mail.expects, mail.blank_at) == (frames, blank_at) {
             return;
         }
         drop(mail);
-        self.shared.change(|mail| (mail.expects, mail.blank_at) = (pictures, blank_at));
+        self.shared.change(|mail| (mail.expects, mail.blank_at) = (frames, blank_at));
     }
 
     /// Shows what is left, up to the end of the recording (call after [`Timeline::end`]), and ends the feed.
@@ -135,7 +135,7 @@ impl Projector {
     }
 }
 
-impl Drop for Projector {
+impl Drop for PlayoutThread {
     fn drop(&mut self) {
         self.shared.change(|mail| mail.closing = Some(Closing::Abandon));
         self.shared.room.notify_all();
@@ -171,14 +171,14 @@ impl Outlet {
             if at >= self.until.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            if mail.pictures.len() + mail.held < MOST_WAITING {
+            if mail.frames.len() + mail.held < MOST_WAITING {
                 break;
             }
             mail = self.shared.room.wait(mail).unwrap_or_else(PoisonError::into_inner);
         }
         // Two decoders may be at work: one that begins, and one that comes to its end.
-        let place = mail.pictures.partition_point(|(other, _)| *other <= at);
-        mail.pictures.insert(place, (at, buffer));
+        let place = mail.frames.partition_point(|(other, _)| *other <= at);
+        mail.frames.insert(place, (at, buffer));
         drop(mail);
         self.shared.arrived.notify_one();
         Ok(())
@@ -205,7 +205,7 @@ impl Outlet {
 /// What the thread owns.
 struct Show {
     shared: Arc<Shared>,
-    reel: Reel,
+    playout: Playout,
     timeline: Timeline,
     /// Between two pictures, at least.
     gap: Duration,
@@ -220,7 +220,7 @@ impl Show {
                 Some(Closing::Abandon) => return,
                 Some(Closing::Finish) if finish_by.is_none() => {
                     finish_by = Some(Instant::now() + FINISH_WITHIN);
-                    self.reel.end_at(self.timeline.end().nseconds());
+                    self.playout.end_at(self.timeline.end().nseconds());
                 }
                 Some(Closing::Finish) | None => {}
             }
@@ -236,7 +236,9 @@ impl Show {
                     self.wait(Some(not_before));
                     continue;
                 }
-                Some(media) => self.reel.advance(media, self.timeline.ended().map(gst::ClockTime::nseconds)),
+                Some(media) => {
+                    self.playout.advance(media, self.timeline.ended().map(gst::ClockTime::nseconds))
+                }
             };
             match turn {
                 Turn::Pushed => not_before = now + self.gap,
@@ -245,7 +247,7 @@ impl Show {
                     self.wait(Some(now + Duration::from_nanos(left)));
                 }
                 Turn::Done if finish_by.is_some() => {
-                    self.reel.end();
+                    self.playout.end();
                     return;
                 }
                 Turn::Done => self.wait(None),
@@ -264,13 +266,13 @@ impl Show {
         let now = self.now();
         let mut mail = self.shared.lock();
         mail.is_new = false;
-        self.reel.expect(mail.expects, mail.blank_at);
+        self.playout.expect(mail.expects, mail.blank_at);
         if let Some(now) = now {
-            for (at, buffer) in std::mem::take(&mut mail.pictures) {
-                self.reel.picture(at, buffer, now);
+            for (at, buffer) in std::mem::take(&mut mail.frames) {
+                self.playout.push_frame(at, buffer, now);
             }
         }
-        mail.held = self.reel.waiting();
+        mail.held = self.playout.waiting();
         let closing = mail.closing;
         drop(mail);
         self.shared.room.notify_all();
@@ -280,7 +282,7 @@ impl Show {
     /// Waits for mail.
     fn wait(&self, until: Option<Instant>) {
         let mut mail = self.shared.lock();
-        while mail.pictures.is_empty() && !mail.is_new {
+        while mail.frames.is_empty() && !mail.is_new {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             mail = match left {
                 None => self.shared.arrived.wait(mail).unwrap_or_else(PoisonError::into_inner),

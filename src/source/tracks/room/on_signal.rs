@@ -11,7 +11,7 @@ use str0m::Candidate;
 use str0m::net::{Protocol, TcpType};
 
 use super::super::peer::PeerError;
-use super::super::reconnect::Way;
+use super::super::reconnect_policy::Way;
 use super::super::transport::route_to;
 use super::{Flow, Room, RoomEnd, RoomError, RoomEvent, failed};
 use crate::secret::Secret;
@@ -39,7 +39,7 @@ impl Room {
                 Ok(())
             }
             Response::RoomUpdate(update) => {
-                self.tell_room(update.room.as_ref());
+                self.send_to_room(update.room.as_ref());
                 Ok(())
             }
             Response::RefreshToken(token) => {
@@ -108,14 +108,14 @@ impl Room {
     async fn add_remote(&mut self, candidate: Candidate) {
         let Ok(ip) = route_to(candidate.addr()).await else { return };
         match self.media.transport.bind(ip) {
-            Ok(Some(local)) => self.tell_candidate(Protocol::Udp, local),
+            Ok(Some(local)) => self.send_candidate(Protocol::Udp, local),
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, %ip, "no socket for media"),
         }
         self.media.peer.remote_candidate(Instant::now(), candidate);
     }
 
-    pub(super) fn tell_candidate(&mut self, protocol: Protocol, local: SocketAddr) {
+    pub(super) fn send_candidate(&mut self, protocol: Protocol, local: SocketAddr) {
         match self.media.peer.listens_at(protocol, local) {
             Ok(Some(candidate)) => {
                 let candidate = candidate.trim_start_matches("a=").trim_end().to_owned();

@@ -28,7 +28,7 @@ pub(super) struct Placed {
 
 /// Where the sound ends so far.
 #[derive(Debug)]
-pub(super) struct SoundLine {
+pub(super) struct GapFiller {
     codec: TrackCodec,
     end: u64,
     /// What fills a hole behind the last packet, and how long that is.
@@ -36,7 +36,7 @@ pub(super) struct SoundLine {
     left_out: u64,
 }
 
-impl SoundLine {
+impl GapFiller {
     /// `codec`: one of sound.
     pub(super) fn new(codec: TrackCodec) -> Self {
         Self { codec, end: 0, filling: silence(codec), left_out: 0 }
@@ -134,55 +134,55 @@ mod tests {
 
     #[test]
     fn packets_that_follow_one_another_leave_no_hole_whatever_their_times_say() {
-        let mut line = SoundLine::new(TrackCodec::Opus);
+        let mut filler = GapFiller::new(TrackCodec::Opus);
         for (number, jitter) in [0, 4, 9, 3, 0, 7].into_iter().enumerate() {
             let number = number as u64;
-            let (before, placed) = line.packet(millis(number * 20 + jitter), PACKET);
+            let (before, placed) = filler.packet(millis(number * 20 + jitter), PACKET);
             assert_eq!((before, placed.unwrap().at), (vec![], number * 960));
         }
     }
 
     #[test]
     fn holes_are_filled_to_the_packet() {
-        let mut line = SoundLine::new(TrackCodec::Opus);
-        line.packet(millis(0), PACKET);
-        let (before, placed) = line.packet(millis(101), PACKET);
+        let mut filler = GapFiller::new(TrackCodec::Opus);
+        filler.packet(millis(0), PACKET);
+        let (before, placed) = filler.packet(millis(101), PACKET);
         assert_eq!((before.len(), placed.unwrap().at), (4, 5 * 960));
         assert!(before.iter().all(|placed| placed.filling.as_deref() == Some(opus::SILENCE)));
         // A pause is kept as one; its kind is the encoder's.
-        line.packet(millis(120), PAUSE);
-        let (before, placed) = line.packet(millis(520), PACKET);
+        filler.packet(millis(120), PAUSE);
+        let (before, placed) = filler.packet(millis(520), PACKET);
         assert!(before.iter().all(|placed| placed.filling.as_deref() == Some(PAUSE)), "{before:?}");
         assert_eq!(placed.unwrap().at, 520 * 48);
     }
 
     #[test]
     fn it_is_as_long_as_the_recording_and_a_packet_is_late_or_too_late() {
-        let mut line = SoundLine::new(TrackCodec::Opus);
-        let filled = line.fill(millis(1010));
+        let mut filler = GapFiller::new(TrackCodec::Opus);
+        let filled = filler.fill(millis(1010));
         assert_eq!((filled.len(), filled[49].at), (50, 49 * 960));
-        let (before, placed) = line.packet(millis(970), PACKET);
+        let (before, placed) = filler.packet(millis(970), PACKET);
         assert_eq!((before, placed.unwrap().at), (vec![], 50 * 960));
-        assert_eq!(line.packet(millis(970), PACKET), (vec![], None));
-        assert_eq!(line.left_out(), 1);
-        assert_eq!(line.packet(millis(0), &[]), (vec![], None));
+        assert_eq!(filler.packet(millis(970), PACKET), (vec![], None));
+        assert_eq!(filler.left_out(), 1);
+        assert_eq!(filler.packet(millis(0), &[]), (vec![], None));
     }
 
     #[test]
     fn a_clock_that_is_off_does_not_run_away_and_silence_makes_room_first() {
         for (ppm, kinds) in [(200.0, 1), (200.0, 50), (-200.0, 50), (0.0, 50)] {
-            let mut line = SoundLine::new(TrackCodec::Opus);
+            let mut filler = GapFiller::new(TrackCodec::Opus);
             let (mut heard_left_out, mut filled, mut farthest) = (0, 0, 0i64);
             let packets = 3600 * 50;
             for number in 0..packets {
                 // Every so often somebody breathes in.
                 let bytes = if number % kinds == kinds - 1 && kinds > 1 { opus::SILENCE } else { PACKET };
                 let at = Duration::from_secs_f64(f64::from(number) * 0.02 / (1.0 + ppm / 1e6));
-                let (before, placed) = line.packet(at, bytes);
+                let (before, placed) = filler.packet(at, bytes);
                 filled += before.len();
                 match placed {
                     Some(placed) => {
-                        let off = placed.at.cast_signed() - line.to_samples(at).cast_signed();
+                        let off = placed.at.cast_signed() - filler.to_samples(at).cast_signed();
                         farthest = farthest.max(off.abs());
                     }
                     None => heard_left_out += usize::from(bytes == PACKET),
@@ -192,19 +192,19 @@ mod tests {
             // 200 ppm of an hour are 36 packets.
             match (ppm, kinds) {
                 (200.0, 1) => assert!((34..=36).contains(&heard_left_out), "{heard_left_out}"),
-                (200.0, _) => assert_eq!((heard_left_out, line.left_out().abs_diff(36) < 2), (0, true)),
-                (-200.0, _) => assert!(line.left_out() == 0 && (35..=36).contains(&filled), "{filled}"),
-                _ => assert_eq!((line.left_out(), filled), (0, 0)),
+                (200.0, _) => assert_eq!((heard_left_out, filler.left_out().abs_diff(36) < 2), (0, true)),
+                (-200.0, _) => assert!(filler.left_out() == 0 && (35..=36).contains(&filled), "{filled}"),
+                _ => assert_eq!((filler.left_out(), filled), (0, 0)),
             }
         }
     }
 
     #[test]
     fn g711_is_counted_in_its_own_clock() {
-        let mut line = SoundLine::new(TrackCodec::Pcma);
-        line.packet(millis(0), &[1; 160]);
-        let (before, placed) = line.packet(millis(60), &[1; 160]);
+        let mut filler = GapFiller::new(TrackCodec::Pcma);
+        filler.packet(millis(0), &[1; 160]);
+        let (before, placed) = filler.packet(millis(60), &[1; 160]);
         assert_eq!((before.len(), before[0].filling.as_deref()), (2, Some(A_LAW.as_slice())));
-        assert_eq!(line.nanoseconds(placed.unwrap().at), 60_000_000);
+        assert_eq!(filler.nanoseconds(placed.unwrap().at), 60_000_000);
     }
 }

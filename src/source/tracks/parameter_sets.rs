@@ -11,11 +11,11 @@ const NO_PICTURE: u8 = 32;
 
 /// What is waiting for the picture it belongs to.
 #[derive(Debug, Default)]
-pub(super) struct Parameters {
+pub(super) struct ParameterSets {
     waiting: Option<Arc<[u8]>>,
 }
 
-impl Parameters {
+impl ParameterSets {
     /// The frame with what came before it; `None` when it has no picture in it, and waits for one.
     pub(super) fn complete(&mut self, frame: Arc<[u8]>) -> Option<Arc<[u8]>> {
         let whole = match self.waiting.take() {
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn parameter_sets_wait_for_their_picture() {
-        let mut parameters = Parameters::default();
+        let mut parameters = ParameterSets::default();
         assert_eq!(parameters.complete(units(&[32, 33])), None);
         assert_eq!(parameters.complete(units(&[34, 39])), None);
         assert_eq!(parameters.complete(units(&[20])), Some(units(&[32, 33, 34, 39, 20])));

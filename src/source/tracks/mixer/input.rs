@@ -27,11 +27,11 @@ const FADE: usize = 120;
 const QUIET: f32 = 0.003;
 
 #[derive(Debug)]
-pub(super) struct Voice {
+pub(super) struct MixerInput {
     channel: Channel,
     decoder: Option<Decoder>,
     /// Sound that was not mixed yet, without a hole.
-    sound: VecDeque<Stereo>,
+    audio: VecDeque<Stereo>,
     /// Where that begins: what was mixed so far.
     begin: u64,
     /// The next packet goes behind the one before it.
@@ -46,13 +46,13 @@ pub(super) struct Voice {
     late: u64,
 }
 
-impl Voice {
+impl MixerInput {
     /// `mixed`: how many pairs were mixed before it came.
     pub(super) const fn new(mixed: u64) -> Self {
         Self {
             channel: Channel::Both,
             decoder: None,
-            sound: VecDeque::new(),
+            audio: VecDeque::new(),
             begin: mixed,
             follows: false,
             moves: false,
@@ -86,7 +86,7 @@ impl Voice {
 
     /// Whether it is gone, and all of it mixed.
     pub(super) fn is_over(&self) -> bool {
-        self.closed && self.sound.is_empty()
+        self.closed && self.audio.is_empty()
     }
 
     pub(super) const fn late(&self) -> u64 {
@@ -107,17 +107,17 @@ impl Voice {
         let Some(decoder) = &mut self.decoder else { return };
         let delay = decoder.delay();
         let (at, before) = (at.saturating_sub(delay), delay.saturating_sub(at));
-        let hole = at.saturating_sub(self.begin + self.sound.len() as u64);
+        let hole = at.saturating_sub(self.begin + self.audio.len() as u64);
         let is_hole = self.follows && hole >= HOLE / 2;
         if is_hole && hole <= decoder.longest_hole() {
             let made_up = decoder.conceal(hole, bytes);
-            self.sound.extend(made_up);
+            self.audio.extend(made_up);
         }
         match decoder.decode(bytes) {
-            Ok(mut sound) => {
+            Ok(mut audio) => {
                 // What would lie before the recording.
-                sound.drain(..sound.len().min(usize::try_from(before).unwrap_or(usize::MAX)));
-                self.lay(sound, at);
+                audio.drain(..audio.len().min(usize::try_from(before).unwrap_or(usize::MAX)));
+                self.lay(audio, at);
             }
             // The next one shows that something is missing.
             Err(error) => tracing::debug!(%error, "a packet of sound"),
@@ -126,12 +126,12 @@ impl Voice {
 
     /// Adds the next pairs to a mix.
     pub(super) fn read(&mut self, into: &mut [Stereo]) {
-        if self.sound.len() < into.len() + FADE {
+        if self.audio.len() < into.len() + FADE {
             self.fade_out();
             self.follows = false;
         }
-        let there = into.len().min(self.sound.len());
-        for (sum, pair) in into.iter_mut().zip(self.sound.drain(..there)) {
+        let there = into.len().min(self.audio.len());
+        for (sum, pair) in into.iter_mut().zip(self.audio.drain(..there)) {
             let [left, right] = pair;
             match self.channel {
                 Channel::Both => *sum = [sum[0] + left, sum[1] + right],
@@ -144,16 +144,16 @@ impl Voice {
 
     /// Sound without a codec.
     #[cfg(test)]
-    pub(super) fn lay_for_test(&mut self, sound: Vec<Stereo>, at: u64) {
-        self.lay(sound, at);
+    pub(super) fn lay_for_test(&mut self, audio: Vec<Stereo>, at: u64) {
+        self.lay(audio, at);
     }
 
     fn end(&self) -> u64 {
-        self.begin + self.sound.len() as u64
+        self.begin + self.audio.len() as u64
     }
 
     /// Puts the sound of a packet where it belongs.
-    fn lay(&mut self, mut sound: Vec<Stereo>, at: u64) {
+    fn lay(&mut self, mut audio: Vec<Stereo>, at: u64) {
         let end = self.end();
         let (early, hole) = (end.saturating_sub(at), at.saturating_sub(end));
         if !self.follows || hole >= HOLE {
@@ -166,15 +166,15 @@ impl Voice {
                 return;
             }
             let early = usize::try_from(early).unwrap_or(usize::MAX);
-            if early >= sound.len() {
+            if early >= audio.len() {
                 self.late += 1;
                 return;
             }
-            sound.drain(..early);
-            fade_in(&mut sound);
-            self.sound.extend(std::iter::repeat_n(Stereo::default(), hole));
+            audio.drain(..early);
+            fade_in(&mut audio);
+            self.audio.extend(std::iter::repeat_n(Stereo::default(), hole));
             (self.follows, self.moves) = (true, false);
-            self.sound.extend(sound);
+            self.audio.extend(audio);
             return;
         }
         if early > TOO_FAR {
@@ -184,23 +184,23 @@ impl Voice {
         }
         if std::mem::take(&mut self.skipped) {
             self.fade_out();
-            fade_in(&mut sound);
+            fade_in(&mut audio);
         }
         let off = early.max(hole);
         self.moves = off > OFF || (self.moves && off > RIGHT);
         if self.moves {
-            let is_quiet = sound.iter().flatten().all(|sample| sample.abs() < QUIET);
-            let length = sound.len() as u64;
+            let is_quiet = audio.iter().flatten().all(|sample| sample.abs() < QUIET);
+            let length = audio.len() as u64;
             let most = match off {
                 _ if is_quiet => length / 2,
                 FAR.. => length / STRETCH_FAR,
                 _ => length / STRETCH,
             };
             let by = usize::try_from(off.min(most.max(1))).unwrap_or(0);
-            let length = if early > 0 { sound.len().saturating_sub(by) } else { sound.len() + by };
-            sound = stretched(&sound, self.sound.back().copied(), length);
+            let length = if early > 0 { audio.len().saturating_sub(by) } else { audio.len() + by };
+            audio = stretched(&audio, self.audio.back().copied(), length);
         }
-        self.sound.extend(sound);
+        self.audio.extend(audio);
     }
 
     /// What there is goes out softly: nothing follows it.
@@ -208,27 +208,27 @@ impl Voice {
         if !self.follows {
             return;
         }
-        let length = self.sound.len().min(FADE);
-        for (at, pair) in self.sound.iter_mut().rev().take(length).enumerate() {
+        let length = self.audio.len().min(FADE);
+        for (at, pair) in self.audio.iter_mut().rev().take(length).enumerate() {
             *pair = pair.map(|sample| sample * at as f32 / length as f32);
         }
     }
 }
 
-fn fade_in(sound: &mut [Stereo]) {
-    for (at, pair) in sound.iter_mut().take(FADE).enumerate() {
+fn fade_in(audio: &mut [Stereo]) {
+    for (at, pair) in audio.iter_mut().take(FADE).enumerate() {
         *pair = pair.map(|sample| sample * at as f32 / FADE as f32);
     }
 }
 
 /// The same sound in so many pairs, a few more or less than it has, by a curve through four neighbours (Catmull and Rom's).
-fn stretched(sound: &[Stereo], before: Option<Stereo>, length: usize) -> Vec<Stereo> {
-    let (Some(first), Some(last)) = (sound.first(), sound.last()) else { return Vec::new() };
+fn stretched(audio: &[Stereo], before: Option<Stereo>, length: usize) -> Vec<Stereo> {
+    let (Some(first), Some(last)) = (audio.first(), audio.last()) else { return Vec::new() };
     let pair = |at: usize| match at.checked_sub(1) {
         None => before.unwrap_or(*first),
-        Some(at) => *sound.get(at).unwrap_or(last),
+        Some(at) => *audio.get(at).unwrap_or(last),
     };
-    let step = sound.len() as f64 / length.max(1) as f64;
+    let step = audio.len() as f64 / length.max(1) as f64;
     let at = |out: usize| {
         let at = out as f64 * step;
         let (whole, part) = (at as usize, at.fract() as f32);

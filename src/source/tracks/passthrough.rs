@@ -6,7 +6,7 @@ use std::time::Duration;
 use gstreamer as gst;
 
 use super::codec::{TrackCodec, TrackKind};
-use super::line::{Placed, SoundLine};
+use super::gap_filler::{GapFiller, Placed};
 use super::peer::Frame;
 use super::transcode::Transcoder;
 use super::{TracksError, caps};
@@ -14,13 +14,13 @@ use crate::media::Feed;
 
 /// A feed that carries one track. Another codec than the first frame's is an error: whoever takes from it has been told one.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct Passthrough {
     /// Where the track goes, or where it is transcoded first.
     feed: Feed,
     transcoder: Option<Transcoder>,
     described: Option<(TrackCodec, gst::Caps)>,
     /// Of a track of sound, from its first packet on.
-    line: Option<SoundLine>,
+    filler: Option<GapFiller>,
     /// Of pictures beside sound: until when something came, or was said not to come.
     told: Option<Duration>,
     /// Of the last picture.
@@ -40,13 +40,13 @@ const LONG: Duration = Duration::from_secs(1);
 /// No two pictures have one time, which a file could not hold: after a new session the first ones may be put where the last one was.
 const APART: Duration = Duration::from_millis(1);
 
-impl Lane {
+impl Passthrough {
     pub(super) const fn new(feed: Feed, beside: Beside) -> Self {
         let told = match beside {
             Beside::Nothing => None,
             Beside::Sound => Some(Duration::ZERO),
         };
-        Self { feed, transcoder: None, described: None, line: None, told, last: None, broken: false }
+        Self { feed, transcoder: None, described: None, filler: None, told, last: None, broken: false }
     }
 
     /// Of its first frame that could be read.
@@ -55,7 +55,7 @@ impl Lane {
     }
 
     /// Something may be missing from here on.
-    pub(super) const fn is_broken(&mut self) {
+    pub(super) const fn mark_discontinuity(&mut self) {
         self.broken = true;
     }
 
@@ -76,21 +76,21 @@ impl Lane {
             Some(_) => {}
         }
         match frame.codec.kind() {
-            TrackKind::Audio => self.sound(frame, at),
-            TrackKind::Video => self.picture(frame, at),
+            TrackKind::Audio => self.push_audio(frame, at),
+            TrackKind::Video => self.push_video(frame, at),
         }
         Ok(())
     }
 
     /// Nothing else comes until this media time.
     pub(super) fn fill(&mut self, until: Duration) {
-        let filled = self.line.as_mut().map(|line| line.fill(until));
+        let filled = self.filler.as_mut().map(|filler| filler.fill(until));
         for placed in filled.unwrap_or_default() {
             self.push_placed(placed, &Arc::default());
         }
     }
 
-    /// As [`Lane::fill`], of pictures: says that there is none, so that no muxer waits for it.
+    /// As [`Passthrough::fill`], of pictures: says that there is none, so that no muxer waits for it.
     pub(super) fn pass(&mut self, until: Duration) {
         let Some(told) = self.told.filter(|told| until > *told + LONG) else { return };
         self.told = Some(until);
@@ -108,7 +108,7 @@ impl Lane {
         if let Some(length) = length {
             self.fill(length);
         }
-        let left_out = self.line.as_ref().map_or(0, SoundLine::left_out);
+        let left_out = self.filler.as_ref().map_or(0, GapFiller::left_out);
         if left_out > 0 {
             tracing::info!(left_out, "packets of sound that there was no time for");
         }
@@ -129,7 +129,7 @@ impl Lane {
         Ok(true)
     }
 
-    fn picture(&mut self, frame: &Frame, at: Duration) {
+    fn push_video(&mut self, frame: &Frame, at: Duration) {
         let at = self.last.map_or(at, |last| at.max(last + APART));
         self.last = Some(at);
         self.told = self.told.map(|told| told.max(at));
@@ -148,23 +148,23 @@ impl Lane {
         self.push(&buffer);
     }
 
-    fn sound(&mut self, frame: &Frame, at: Duration) {
-        let line = self.line.get_or_insert_with(|| SoundLine::new(frame.codec));
-        let (before, placed) = line.packet(at, &frame.bytes);
+    fn push_audio(&mut self, frame: &Frame, at: Duration) {
+        let filler = self.filler.get_or_insert_with(|| GapFiller::new(frame.codec));
+        let (before, placed) = filler.packet(at, &frame.bytes);
         for placed in before.into_iter().chain(placed) {
             self.push_placed(placed, &frame.bytes);
         }
     }
 
     fn push_placed(&self, placed: Placed, bytes: &Arc<[u8]>) {
-        let Some(line) = &self.line else { return };
+        let Some(filler) = &self.filler else { return };
         let mut buffer = match placed.filling {
             Some(filling) => gst::Buffer::from_slice(filling),
             None => gst::Buffer::from_slice(Arc::clone(bytes)),
         };
         if let Some(buffer) = buffer.get_mut() {
-            let begin = line.nanoseconds(placed.at);
-            let end = line.nanoseconds(placed.at + u64::from(placed.samples));
+            let begin = filler.nanoseconds(placed.at);
+            let end = filler.nanoseconds(placed.at + u64::from(placed.samples));
             buffer.set_pts(gst::ClockTime::from_nseconds(begin));
             buffer.set_duration(gst::ClockTime::from_nseconds(end - begin));
         }

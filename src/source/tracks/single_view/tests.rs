@@ -61,7 +61,7 @@ impl Kept {
 }
 
 struct Rig {
-    screen: Screen,
+    view: SingleView,
     timeline: Timeline,
     kept: Kept,
     counters: Arc<CaptureCounters>,
@@ -76,15 +76,15 @@ impl Rig {
         let attached = feed.attach(Box::new(kept.clone()));
         let cadence = Cadence::AsDrawn { at_least: 5 };
         let pacing = Pacing { cadence, fps: 30, key_interval: Duration::from_secs(2) };
-        let screen = Screen::new(feed, SIZE, pacing, Arc::clone(&counters), timeline.clone()).unwrap();
+        let view = SingleView::new(feed, SIZE, pacing, Arc::clone(&counters), timeline.clone()).unwrap();
         timeline.begin();
-        Self { screen, timeline, kept, counters, _attached: attached }
+        Self { view, timeline, kept, counters, _attached: attached }
     }
 
     /// Lets this many milliseconds go by.
     async fn wait(&mut self, ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
-        self.screen.advance();
+        self.view.advance();
     }
 
     /// Waits until a colour is shown in the middle, and so many milliseconds more; gives the moment.
@@ -114,7 +114,7 @@ impl Rig {
                 is_contiguous: true,
                 bytes: bytes.as_slice().into(),
             };
-            self.screen.frame(&frame, at);
+            self.view.frame(&frame, at);
         }
     }
 
@@ -125,7 +125,7 @@ impl Rig {
     async fn finish(self) -> Kept {
         self.timeline.end();
         let length = self.timeline.ended().unwrap();
-        tokio::time::timeout(Duration::from_secs(60), self.screen.finish()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), self.view.finish()).await.unwrap();
         let kept = self.kept.0.lock().unwrap();
         assert!(kept.1, "the feed ends");
         let last = kept.0.last().unwrap().buffer().unwrap();
@@ -213,7 +213,7 @@ async fn every_size_of(codec: TrackCodec) {
     let tall = frames(codec, "green", (180, 320), 15);
     let large = frames(codec, "blue", (1280, 720), 10);
     let mut rig = Rig::new();
-    rig.screen.add(&track("TR_1"));
+    rig.view.add(&track("TR_1"));
     rig.play("TR_1", codec, &wide).await;
     let first = rig.until(RED, 100).await;
     rig.play("TR_1", codec, &tall).await;

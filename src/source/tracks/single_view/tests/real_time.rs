@@ -33,7 +33,7 @@ async fn pictures_of_full_range_are_not_taken_for_others() {
     for codec in [TrackCodec::H264, TrackCodec::H265, TrackCodec::Vp9] {
         for (size, colours) in [(SIZE, "1:3:5:1"), ((640, 360), "1:3:5:1"), ((640, 360), "1:4:16:4")] {
             let mut rig = Rig::new();
-            rig.screen.add(&track("TR_1"));
+            rig.view.add(&track("TR_1"));
             rig.play("TR_1", codec, &frames_in(codec, "red", size, 15, colours)).await;
             let at = rig.until(RED, 100).await;
             let kept = rig.finish().await;
@@ -47,17 +47,17 @@ async fn tracks_follow_one_another_without_black_between_and_muting_turns_it_bla
     let red = frames(TrackCodec::Vp8, "red", (640, 360), 20);
     let blue = frames(TrackCodec::H264, "blue", (640, 360), 20);
     let mut rig = Rig::new();
-    rig.screen.add(&track("TR_1"));
+    rig.view.add(&track("TR_1"));
     rig.play("TR_1", TrackCodec::Vp8, &red).await;
     rig.until(RED, 0).await;
-    rig.screen.add(&track("TR_2"));
+    rig.view.add(&track("TR_2"));
     let switched = rig.now();
     rig.play("TR_2", TrackCodec::H264, &blue).await;
     let muted = rig.until(BLUE, 100).await;
-    rig.screen.muted("TR_2", true);
-    rig.screen.remove("TR_1");
+    rig.view.set_muted("TR_2", true);
+    rig.view.remove("TR_1");
     let black = rig.until(BLACK, 500).await;
-    rig.screen.muted("TR_2", false);
+    rig.view.set_muted("TR_2", false);
     rig.play("TR_2", TrackCodec::H264, &blue).await;
     let again = rig.until(BLUE, 100).await;
     let counters = Arc::clone(&rig.counters);
@@ -85,8 +85,8 @@ async fn what_makes_no_sense_ends_nothing() {
     let red = frames(TrackCodec::H264, "red", (640, 360), 20);
     for codec in [TrackCodec::Vp8, TrackCodec::Vp9, TrackCodec::H264, TrackCodec::H265, TrackCodec::Av1] {
         let mut rig = Rig::new();
-        rig.screen.add(&track("TR_1"));
-        rig.screen.add(&track("TR_2"));
+        rig.view.add(&track("TR_1"));
+        rig.view.add(&track("TR_2"));
         let mut nonsense: Vec<(Vec<u8>, bool)> = frames(codec, "green", (320, 180), 5);
         for (n, (bytes, _)) in nonsense.iter_mut().enumerate().skip(1) {
             for (at, byte) in bytes.iter_mut().enumerate().skip(3) {
@@ -98,9 +98,9 @@ async fn what_makes_no_sense_ends_nothing() {
         nonsense.push((vec![0xff; 4000], true));
         rig.play("TR_2", codec, &nonsense).await;
         // What is asked for is a key frame of a track that is there.
-        assert!(rig.screen.needs_key_frames().iter().all(|sid| sid == "TR_2"), "{codec}");
-        rig.screen.remove("TR_2");
-        assert_eq!(rig.screen.needs_key_frames(), ["TR_1"]);
+        assert!(rig.view.needs_key_frames().iter().all(|sid| sid == "TR_2"), "{codec}");
+        rig.view.remove("TR_2");
+        assert_eq!(rig.view.needs_key_frames(), ["TR_1"]);
         rig.play("TR_1", TrackCodec::H264, &red).await;
         let at = rig.until(RED, 100).await;
         let kept = rig.finish().await;
@@ -112,18 +112,18 @@ async fn what_makes_no_sense_ends_nothing() {
 async fn a_screen_that_is_dropped_or_never_began_leaves_nothing_running() {
     let red = frames(TrackCodec::Vp8, "red", (640, 360), 10);
     let mut rig = Rig::new();
-    rig.screen.add(&track("TR_1"));
+    rig.view.add(&track("TR_1"));
     rig.play("TR_1", TrackCodec::Vp8, &red).await;
     let begun = Instant::now();
-    drop(rig.screen);
+    drop(rig.view);
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
 
     let (feed, kept, timeline) = (Feed::new("raw video"), Kept::default(), Timeline::new());
     let _attached = feed.attach(Box::new(kept.clone()));
     let pacing = Pacing { cadence: Cadence::Grid, fps: 30, key_interval: Duration::from_secs(2) };
-    let screen = Screen::new(feed, SIZE, pacing, Arc::default(), timeline.clone()).unwrap();
+    let view = SingleView::new(feed, SIZE, pacing, Arc::default(), timeline.clone()).unwrap();
     timeline.end();
-    tokio::time::timeout(Duration::from_secs(60), screen.finish()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), view.finish()).await.unwrap();
     assert!(kept.0.lock().unwrap().1);
     assert!(kept.0.lock().unwrap().0.is_empty());
 }

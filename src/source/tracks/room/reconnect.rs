@@ -7,7 +7,7 @@ use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
 use str0m::net::Protocol;
 
-use super::super::reconnect::{Attempts, Way};
+use super::super::reconnect_policy::{Attempts, Way};
 use super::super::signal::{Entrance, Signal, SignalError, Welcome};
 use super::{Flow, Link, MEDIA_WITHIN, Media, Room, RoomEnd, RoomError, RoomEvent, token};
 use crate::plan::room::RoomEntry;
@@ -26,14 +26,14 @@ impl Room {
         matches!(&self.link, Link::Dialling { attempts, .. } if attempts.way() == Way::Rejoin)
     }
 
-    pub(super) fn is_broken(&mut self, now: Instant, why: &'static str) {
+    pub(super) fn on_link_lost(&mut self, now: Instant, why: &'static str) {
         if self.broken_since.is_none() {
             self.broken_since = Some(now);
             self.listener.on_event(RoomEvent::Reconnecting { why });
         }
     }
 
-    pub(super) fn is_whole(&mut self, now: Instant) {
+    pub(super) fn on_link_restored(&mut self, now: Instant) {
         if let Some(since) = self.broken_since.take() {
             let gap = now.saturating_duration_since(since);
             self.listener.on_event(RoomEvent::Reconnected { gap });
@@ -71,7 +71,7 @@ impl Room {
         for (remote, candidate) in candidates {
             match self.media.transport.connect(remote).await {
                 Ok(local) => {
-                    self.tell_candidate(Protocol::Tcp, local);
+                    self.send_candidate(Protocol::Tcp, local);
                     self.media.peer.remote_candidate(Instant::now(), candidate);
                 }
                 Err(error) => tracing::debug!(%error, %remote, "no way by TCP"),
@@ -99,7 +99,7 @@ impl Room {
             return Ok(());
         }
         tracing::info!(why, "coming into the room anew");
-        self.is_broken(Instant::now(), why);
+        self.on_link_lost(Instant::now(), why);
         self.dial(self.attempts(Way::Rejoin))
     }
 
@@ -159,7 +159,7 @@ impl Room {
             }
             Ok((signal, Welcome::Joined(join))) => {
                 tracing::info!("in the room again");
-                self.is_broken(Instant::now(), "the session began anew");
+                self.on_link_lost(Instant::now(), "the session began anew");
                 self.media = Media::new(&signal).map_err(RoomEnd::Failed)?;
                 self.announced.clear();
                 self.link = Link::Up(signal);

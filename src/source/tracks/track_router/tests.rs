@@ -11,8 +11,8 @@ use crate::secret::Secret;
 use crate::source::Pacing;
 
 struct Room {
-    desk: Desk,
-    presence: watch::Receiver<Presence>,
+    router: TrackRouter,
+    presence: watch::Receiver<PresenceState>,
     events: mpsc::UnboundedReceiver<SourceEvent>,
     timeline: Timeline,
 }
@@ -20,7 +20,7 @@ struct Room {
 impl Room {
     fn new(wanted: Wanted, picture: VideoHandling, sound: AudioHandling) -> Self {
         crate::media::init().unwrap();
-        let (presence, seen) = watch::channel(Presence::Awaited);
+        let (presence, seen) = watch::channel(PresenceState::Awaited);
         let (events, told) = mpsc::unbounded_channel();
         let timeline = Timeline::new();
         let context = SourceContext {
@@ -46,8 +46,8 @@ impl Room {
             video: picture,
             audio: sound,
         };
-        let desk = Desk::new(&plan, context, presence).unwrap();
-        Self { desk, presence: seen, events: told, timeline }
+        let router = TrackRouter::new(&plan, context, presence).unwrap();
+        Self { router, presence: seen, events: told, timeline }
     }
 
     fn events(&mut self) -> Vec<SourceEvent> {
@@ -55,11 +55,11 @@ impl Room {
     }
 
     fn found(&mut self, sid: &str, kind: TrackKind) {
-        self.desk.on_event(RoomEvent::Found(track(sid, kind)));
+        self.router.on_event(RoomEvent::Found(track(sid, kind)));
     }
 
     fn frame(&mut self, sid: &str, codec: TrackCodec, rtp_time: u32, is_key: bool) {
-        self.desk.on_event(RoomEvent::Frame(Frame {
+        self.router.on_event(RoomEvent::Frame(Frame {
             track: sid.into(),
             codec,
             rtp_time,
@@ -70,7 +70,7 @@ impl Room {
             bytes: Arc::from([0xfc, 1, 2, 3]),
         }));
         // The first packets wait for one another to have a place; what that is is the clock's affair.
-        self.desk.settle(sid);
+        self.router.settle(sid);
     }
 }
 
@@ -94,9 +94,9 @@ fn it_begins_with_the_first_frame_when_all_codecs_are_known_that_matter() {
     room.frame("TR_a", TrackCodec::Opus, 0, true);
     assert!(room.events().is_empty(), "the picture is not even published");
     room.found("TR_v", TrackKind::Video);
-    assert_eq!(*room.presence.borrow(), Presence::Complete);
+    assert_eq!(*room.presence.borrow(), PresenceState::Complete);
     assert!(matches!(room.events()[..], [SourceEvent::Loaded]));
-    assert_eq!(room.desk.wishes().key_frames, ["TR_v"]);
+    assert_eq!(room.router.requests().key_frames, ["TR_v"]);
 
     room.frame("TR_a", TrackCodec::Opus, 0, true);
     room.frame("TR_v", TrackCodec::H264, 0, false);
@@ -108,17 +108,17 @@ fn it_begins_with_the_first_frame_when_all_codecs_are_known_that_matter() {
     let codecs: Vec<TrackCodec> = found.iter().map(|found| found.codec).collect();
     assert_eq!(codecs, [TrackCodec::Opus, TrackCodec::H264]);
     assert!(*first <= before, "the sound came first");
-    assert_eq!(room.desk.plan.video, VideoHandling::AsPublished);
-    assert_eq!(room.desk.wishes(), Wishes::default(), "the largest picture is wanted");
+    assert_eq!(room.router.plan.video, VideoHandling::AsPublished);
+    assert_eq!(room.router.requests(), RoomRequests::default(), "the largest picture is wanted");
 }
 
 #[test]
 fn a_picture_that_is_decoded_is_asked_for_in_its_size() {
     let mut room = Room::new(Wanted::tracks(Some("TR_v"), None), BY_CODEC, AudioHandling::Mixed);
     room.found("TR_v", TrackKind::Video);
-    room.desk.wishes();
+    room.router.requests();
     room.frame("TR_v", TrackCodec::Vp9, 0, true);
-    assert_eq!(room.desk.wishes().size, Some((1280, 720)));
+    assert_eq!(room.router.requests().size, Some((1280, 720)));
 }
 
 #[test]
@@ -127,25 +127,25 @@ fn a_file_that_had_to_leave_frames_out_has_a_key_frame_asked_for() {
     let mut room = Room::new(wanted, VideoHandling::AsPublished, AudioHandling::AsPublished);
     room.found("TR_v", TrackKind::Video);
     room.found("TR_a", TrackKind::Audio);
-    room.desk.wishes();
-    assert!(room.desk.wishes().key_frames.is_empty());
-    room.desk.context.published.key_frames().request();
-    assert_eq!(room.desk.wishes().key_frames, ["TR_v"]);
-    assert!(room.desk.wishes().key_frames.is_empty(), "asked for once");
+    room.router.requests();
+    assert!(room.router.requests().key_frames.is_empty());
+    room.router.context.published.key_frames().request();
+    assert_eq!(room.router.requests().key_frames, ["TR_v"]);
+    assert!(room.router.requests().key_frames.is_empty(), "asked for once");
 }
 
 #[test]
 fn a_track_that_is_refused_ends_what_can_not_be_without_it() {
     let refused = || RoomEvent::Refused { track: "TR_v".to_owned(), why: "its codec is not supported" };
     let mut room = Room::new(Wanted::track("TR_v"), VideoHandling::AsPublished, AudioHandling::AsPublished);
-    room.desk.on_event(refused());
+    room.router.on_event(refused());
     let events = room.events();
     let [SourceEvent::Failed(error)] = &events[..] else { panic!("{events:?}") };
     assert_eq!(error.to_string(), "track TR_v can't be received: its codec is not supported");
 
     let of_room = Wanted { lasts: Lasts::Room, ..Wanted::tracks(None, None) };
     let mut room = Room::new(of_room, VideoHandling::AsPublished, AudioHandling::AsPublished);
-    room.desk.on_event(refused());
+    room.router.on_event(refused());
     assert!(matches!(room.events()[..], [SourceEvent::Lacking { .. }]));
 }
 
@@ -162,7 +162,7 @@ fn silence_is_told_when_all_sound_is_muted() {
         (RoomEvent::Ended("TR_b".to_owned()), None),
         (RoomEvent::Unmuted("TR_a".to_owned()), Some(false)),
     ] {
-        room.desk.on_event(event);
+        room.router.on_event(event);
         let told = room.events();
         let told = told.iter().find_map(|event| match event {
             SourceEvent::Muted(is_silent) => Some(*is_silent),
@@ -186,32 +186,32 @@ fn the_audio_of_a_room_without_anybody_does_not_begin() {
     };
     let long_ago = || Instant::now().checked_sub(HEARD_WITHIN);
     let mut room = room_audio();
-    room.desk.on_tick();
+    room.router.on_tick();
     let events = room.events();
     assert!(matches!(events.as_slice(), [SourceEvent::Loaded]), "{events:?}");
-    assert_eq!(room.desk.tracks_since, None, "there is nothing that could be waited for");
+    assert_eq!(room.router.tracks_since, None, "there is nothing that could be waited for");
     // Somebody comes, publishes, and goes again before anything was heard.
     room.found("TR_a", TrackKind::Audio);
-    assert!(room.desk.tracks_since.is_some());
-    room.desk.on_event(RoomEvent::Ended("TR_a".to_owned()));
-    assert_eq!(room.desk.tracks_since, None);
-    room.desk.on_tick();
+    assert!(room.router.tracks_since.is_some());
+    room.router.on_event(RoomEvent::Ended("TR_a".to_owned()));
+    assert_eq!(room.router.tracks_since, None);
+    room.router.on_tick();
     assert!(!has_begun(&room.events()));
     // Who is there and muted is recorded as silence.
     room.found("TR_a", TrackKind::Audio);
-    room.desk.on_tick();
+    room.router.on_tick();
     assert!(!has_begun(&room.events()), "it is waited for");
-    room.desk.tracks_since = long_ago();
-    room.desk.on_tick();
+    room.router.tracks_since = long_ago();
+    room.router.on_tick();
     assert!(has_begun(&room.events()));
 }
 
 #[test]
 fn a_recorder_that_is_thrown_out_by_its_own_identity_is_evicted_and_says_so_once() {
     let mut room = room_audio();
-    room.desk.on_event(RoomEvent::Joined { room_id: "RM_1".to_owned() });
-    room.desk.on_end(RoomEnd::Duplicate);
-    room.desk.on_end(RoomEnd::Closed(livekit_protocol::DisconnectReason::RoomDeleted));
+    room.router.on_event(RoomEvent::Joined { room_id: "RM_1".to_owned() });
+    room.router.on_end(RoomEnd::Duplicate);
+    room.router.on_end(RoomEnd::Closed(livekit_protocol::DisconnectReason::RoomDeleted));
     let events = room.events();
     let told = |events: &[SourceEvent]| match events {
         [SourceEvent::InRoom { room_id }, SourceEvent::Evicted] => room_id == "RM_1",

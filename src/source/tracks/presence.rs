@@ -11,7 +11,7 @@ const RETURNS_WITHIN: Duration = Duration::from_secs(15);
 
 /// Whether everybody who is waited for is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(super) enum PresenceState {
     Awaited,
     Complete,
     /// A track that is named as one of the other medium.
@@ -29,7 +29,7 @@ pub(super) enum Awaited {
 }
 
 #[derive(Debug)]
-pub(super) struct Muster {
+pub(super) struct Presence {
     lasts: Lasts,
     sids: Vec<String>,
     identities: Vec<String>,
@@ -40,7 +40,7 @@ pub(super) struct Muster {
     complete: bool,
 }
 
-impl Muster {
+impl Presence {
     pub(super) fn new(wanted: &Wanted) -> Self {
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
         Self {
@@ -59,28 +59,28 @@ impl Muster {
         self.sids.iter().any(|named| named == sid)
     }
 
-    pub(super) fn is_published(&mut self, sid: &str) {
+    pub(super) fn mark_published(&mut self, sid: &str) {
         self.published.insert(sid.to_owned());
         self.complete |= self.awaited().is_none();
     }
 
-    pub(super) fn is_unpublished(&mut self, sid: &str) {
+    pub(super) fn mark_unpublished(&mut self, sid: &str) {
         self.published.remove(sid);
     }
 
-    pub(super) fn is_present(&mut self, identity: String) {
+    pub(super) fn mark_present(&mut self, identity: String) {
         self.missing.remove(&identity);
         self.present.insert(identity);
         self.complete |= self.awaited().is_none();
     }
 
-    pub(super) fn has_left(&mut self, identity: &str) {
+    pub(super) fn mark_left(&mut self, identity: &str) {
         self.missing.remove(identity);
         self.present.remove(identity);
     }
 
     /// They were there before the recorder lost the room, and are not now.
-    pub(super) fn is_missing(&mut self, identity: &str, now: Instant) {
+    pub(super) fn mark_missing(&mut self, identity: &str, now: Instant) {
         self.missing.entry(identity.to_owned()).or_insert(now);
     }
 
@@ -93,7 +93,7 @@ impl Muster {
             .filter(|(_, since)| is_late(since))
             .map(|(identity, _)| identity.clone())
             .collect();
-        late.iter().for_each(|identity| self.has_left(identity));
+        late.iter().for_each(|identity| self.mark_left(identity));
         !late.is_empty()
     }
 
@@ -141,53 +141,53 @@ mod tests {
 
     #[test]
     fn tracks_are_waited_for_together_and_over_when_the_last_one_is() {
-        let mut muster = Muster::new(&Wanted::tracks(Some("TR_v"), Some("TR_a")));
-        assert_eq!(muster.awaited(), Some(Awaited::Tracks(vec!["TR_a".to_owned(), "TR_v".to_owned()])));
-        muster.is_published("TR_v");
-        assert_eq!(muster.awaited(), Some(Awaited::Tracks(vec!["TR_a".to_owned()])));
+        let mut presence = Presence::new(&Wanted::tracks(Some("TR_v"), Some("TR_a")));
+        assert_eq!(presence.awaited(), Some(Awaited::Tracks(vec!["TR_a".to_owned(), "TR_v".to_owned()])));
+        presence.mark_published("TR_v");
+        assert_eq!(presence.awaited(), Some(Awaited::Tracks(vec!["TR_a".to_owned()])));
         // Not there together: not yet.
-        muster.is_unpublished("TR_v");
-        muster.is_published("TR_a");
-        assert!(!muster.is_over() && muster.awaited().is_some());
-        muster.is_published("TR_v");
-        assert_eq!(muster.awaited(), None);
-        muster.is_unpublished("TR_a");
-        assert!(!muster.is_over());
-        muster.is_unpublished("TR_v");
-        assert!(muster.is_over() && muster.awaited().is_none());
+        presence.mark_unpublished("TR_v");
+        presence.mark_published("TR_a");
+        assert!(!presence.is_over() && presence.awaited().is_some());
+        presence.mark_published("TR_v");
+        assert_eq!(presence.awaited(), None);
+        presence.mark_unpublished("TR_a");
+        assert!(!presence.is_over());
+        presence.mark_unpublished("TR_v");
+        assert!(presence.is_over() && presence.awaited().is_none());
     }
 
     #[test]
     fn a_participant_without_tracks_is_there_until_they_leave() {
-        let mut muster = Muster::new(&of_ann(Lasts::Participant("ann".to_owned())));
-        assert_eq!(muster.awaited(), Some(Awaited::Participant("ann".to_owned())));
-        assert!(!muster.is_over());
-        muster.is_present("ann".to_owned());
-        muster.is_published("TR_x");
-        muster.is_unpublished("TR_x");
-        assert!(muster.awaited().is_none() && !muster.is_over());
-        muster.has_left("ann");
-        assert!(muster.is_over());
+        let mut presence = Presence::new(&of_ann(Lasts::Participant("ann".to_owned())));
+        assert_eq!(presence.awaited(), Some(Awaited::Participant("ann".to_owned())));
+        assert!(!presence.is_over());
+        presence.mark_present("ann".to_owned());
+        presence.mark_published("TR_x");
+        presence.mark_unpublished("TR_x");
+        assert!(presence.awaited().is_none() && !presence.is_over());
+        presence.mark_left("ann");
+        assert!(presence.is_over());
     }
 
     #[test]
     fn who_comes_back_after_the_recorder_did_has_not_left() {
-        let mut muster = Muster::new(&of_ann(Lasts::Participant("ann".to_owned())));
+        let mut presence = Presence::new(&of_ann(Lasts::Participant("ann".to_owned())));
         let start = Instant::now();
-        muster.is_present("ann".to_owned());
-        muster.is_missing("ann", start);
-        assert!(!muster.give_up_missing(start + RETURNS_WITHIN / 2) && !muster.is_over());
-        muster.is_present("ann".to_owned());
-        assert!(!muster.give_up_missing(start + RETURNS_WITHIN) && !muster.is_over());
-        muster.is_missing("ann", start);
-        assert!(muster.give_up_missing(start + RETURNS_WITHIN) && muster.is_over());
+        presence.mark_present("ann".to_owned());
+        presence.mark_missing("ann", start);
+        assert!(!presence.give_up_missing(start + RETURNS_WITHIN / 2) && !presence.is_over());
+        presence.mark_present("ann".to_owned());
+        assert!(!presence.give_up_missing(start + RETURNS_WITHIN) && !presence.is_over());
+        presence.mark_missing("ann", start);
+        assert!(presence.give_up_missing(start + RETURNS_WITHIN) && presence.is_over());
     }
 
     #[test]
     fn a_room_goes_on_without_those_it_waited_for() {
-        let mut muster = Muster::new(&of_ann(Lasts::Room));
-        muster.is_present("ann".to_owned());
-        muster.has_left("ann");
-        assert!(!muster.is_over() && muster.awaited().is_none());
+        let mut presence = Presence::new(&of_ann(Lasts::Room));
+        presence.mark_present("ann".to_owned());
+        presence.mark_left("ann");
+        assert!(!presence.is_over() && presence.awaited().is_none());
     }
 }

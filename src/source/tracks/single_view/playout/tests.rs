@@ -25,7 +25,7 @@ impl Taker for Kept {
 
 /// A reel in virtual time.
 struct Rig {
-    reel: Reel,
+    playout: Playout,
     kept: Kept,
     counters: Arc<CaptureCounters>,
     _attached: Attachment,
@@ -39,14 +39,14 @@ impl Rig {
         let attached = feed.attach(Box::new(kept.clone()));
         let pacing = Pacing { cadence, fps: 30, key_interval: Duration::from_secs(2) };
         let format = Format::new(16, 16, 30).unwrap();
-        let reel = Reel::new(feed, format, pacing, Arc::clone(&counters)).unwrap();
-        Self { reel, kept, counters, _attached: attached, now: 0 }
+        let playout = Playout::new(feed, format, pacing, Arc::clone(&counters)).unwrap();
+        Self { playout, kept, counters, _attached: attached, now: 0 }
     }
 
     /// Lets time go on, and does what is due when it is.
     fn until(&mut self, then: u64) {
         loop {
-            match self.reel.advance(self.now, None) {
+            match self.playout.advance(self.now, None) {
                 Turn::Pushed => {}
                 Turn::Waits(next) if next < then => {
                     assert!(next > self.now, "a wait for what is past");
@@ -59,14 +59,14 @@ impl Rig {
     }
 
     /// A picture whose bytes are all this, that comes so much later.
-    fn picture(&mut self, at: u64, late: u64, byte: u8) {
+    fn push_frame(&mut self, at: u64, late: u64, byte: u8) {
         self.until(at + late);
-        self.reel.picture(at, gst::Buffer::from_slice(vec![byte; 384]), self.now);
+        self.playout.push_frame(at, gst::Buffer::from_slice(vec![byte; 384]), self.now);
     }
 
     fn finish(mut self, end: u64) -> Vec<Shown> {
-        self.reel.end_at(end);
-        while self.reel.advance(self.now, Some(end)) == Turn::Pushed {}
+        self.playout.end_at(end);
+        while self.playout.advance(self.now, Some(end)) == Turn::Pushed {}
         let shown = self.kept.0.lock().unwrap().clone();
         assert!(shown.windows(2).all(|pair| pair[0].0 < pair[1].0), "{shown:?}");
         assert!(shown.iter().all(|(at, _)| *at < end / MS));
@@ -81,9 +81,9 @@ fn as_drawn() -> Cadence {
 #[test]
 fn pictures_are_shown_with_their_times_as_soon_as_they_are_there() {
     let mut rig = Rig::new(as_drawn());
-    rig.reel.expect(true, None);
+    rig.playout.expect(true, None);
     for n in 0..60u64 {
-        rig.picture(n * FRAME, 40 * MS, 100);
+        rig.push_frame(n * FRAME, 40 * MS, 100);
         rig.until(rig.now + MS);
         // It did not have to wait for the next one.
         assert_eq!(rig.kept.0.lock().unwrap().len() as u64, n + 1);
@@ -100,9 +100,13 @@ fn pictures_are_shown_with_their_times_as_soon_as_they_are_there() {
 #[test]
 fn the_grid_has_a_picture_at_each_point_and_none_twice_where_pictures_come() {
     let mut rig = Rig::new(Cadence::Grid);
-    rig.reel.expect(true, None);
+    rig.playout.expect(true, None);
     for n in 0..90u64 {
-        rig.picture(n * FRAME + n * 7919 % 5 * MS, 30 * MS + n * 31 % 17 * MS, u8::try_from(n).unwrap() + 50);
+        rig.push_frame(
+            n * FRAME + n * 7919 % 5 * MS,
+            30 * MS + n * 31 % 17 * MS,
+            u8::try_from(n).unwrap() + 50,
+        );
     }
     let counters = Arc::clone(&rig.counters);
     let shown = rig.finish(3000 * MS);
@@ -119,13 +123,13 @@ fn the_grid_has_a_picture_at_each_point_and_none_twice_where_pictures_come() {
 fn the_grid_has_its_rate_where_a_picture_is_absent_stalls_and_is_muted() {
     let mut rig = Rig::new(Cadence::Grid);
     rig.until(1000 * MS);
-    rig.reel.expect(true, None);
-    rig.picture(1000 * MS, 50 * MS, 100);
+    rig.playout.expect(true, None);
+    rig.push_frame(1000 * MS, 50 * MS, 100);
     rig.until(2500 * MS);
     // It does not wait for one that may never come.
     let so_far = rig.kept.0.lock().unwrap().len();
     assert!(so_far > 30, "{so_far}");
-    rig.reel.expect(false, Some(3000 * MS));
+    rig.playout.expect(false, Some(3000 * MS));
     rig.until(5000 * MS);
     let counters = Arc::clone(&rig.counters);
     let shown = rig.finish(5000 * MS);
@@ -143,8 +147,8 @@ fn the_grid_has_its_rate_where_a_picture_is_absent_stalls_and_is_muted() {
 fn it_is_black_until_something_comes_and_a_stall_keeps_the_last_picture() {
     let mut rig = Rig::new(as_drawn());
     rig.until(1000 * MS);
-    rig.reel.expect(true, None);
-    rig.picture(1000 * MS, 50 * MS, 100);
+    rig.playout.expect(true, None);
+    rig.push_frame(1000 * MS, 50 * MS, 100);
     rig.until(6000 * MS);
     // Nobody else pushes, so the recording goes on by itself.
     let so_far = rig.kept.0.lock().unwrap().last().unwrap().0;
@@ -159,21 +163,21 @@ fn it_is_black_until_something_comes_and_a_stall_keeps_the_last_picture() {
 #[test]
 fn the_screen_turns_black_when_it_was_said_and_not_where_a_picture_comes_before() {
     let mut rig = Rig::new(as_drawn());
-    rig.reel.expect(true, None);
+    rig.playout.expect(true, None);
     for n in 0..30u64 {
-        rig.picture(n * FRAME, 20 * MS, 100);
+        rig.push_frame(n * FRAME, 20 * MS, 100);
     }
-    rig.reel.expect(false, Some(1300 * MS));
+    rig.playout.expect(false, Some(1300 * MS));
     // Said again, it is the same.
     rig.until(1400 * MS);
-    rig.reel.expect(false, Some(1300 * MS));
+    rig.playout.expect(false, Some(1300 * MS));
     rig.until(3000 * MS);
-    rig.reel.expect(true, None);
-    rig.picture(3000 * MS, 20 * MS, 101);
-    rig.reel.expect(false, Some(5000 * MS));
+    rig.playout.expect(true, None);
+    rig.push_frame(3000 * MS, 20 * MS, 101);
+    rig.playout.expect(false, Some(5000 * MS));
     rig.until(3600 * MS);
-    rig.reel.expect(true, None);
-    rig.picture(3500 * MS, 200 * MS, 102);
+    rig.playout.expect(true, None);
+    rig.push_frame(3500 * MS, 200 * MS, 102);
     rig.until(6000 * MS);
     let shown = rig.finish(6000 * MS);
     let at = |ms: u64| shown.iter().rev().find(|(at, _)| *at <= ms).unwrap().1;
@@ -184,9 +188,9 @@ fn the_screen_turns_black_when_it_was_said_and_not_where_a_picture_comes_before(
 #[test]
 fn too_many_pictures_are_thinned_and_the_last_one_is_shown() {
     let mut rig = Rig::new(as_drawn());
-    rig.reel.expect(true, None);
+    rig.playout.expect(true, None);
     for n in 0..120u64 {
-        rig.picture(n * FRAME / 2, 10 * MS, u8::try_from(n).unwrap() + 50);
+        rig.push_frame(n * FRAME / 2, 10 * MS, u8::try_from(n).unwrap() + 50);
     }
     rig.until(2500 * MS);
     let shown = rig.finish(2500 * MS);
@@ -200,23 +204,23 @@ fn too_many_pictures_are_thinned_and_the_last_one_is_shown() {
 #[test]
 fn what_was_held_up_is_shown_in_its_place_where_that_is_still_open() {
     let mut rig = Rig::new(as_drawn());
-    rig.reel.expect(true, None);
+    rig.playout.expect(true, None);
     for n in 0..60u64 {
-        rig.picture(n * FRAME, 20 * MS, 100);
+        rig.push_frame(n * FRAME, 20 * MS, 100);
     }
     // Nothing for 700 ms, as the first time it is not known that so much can come late.
     for n in 60..81u64 {
-        rig.picture(n * FRAME, (81 - n) * FRAME, 101);
+        rig.push_frame(n * FRAME, (81 - n) * FRAME, 101);
     }
     for n in 81..150u64 {
-        rig.picture(n * FRAME, 20 * MS, 102);
+        rig.push_frame(n * FRAME, 20 * MS, 102);
     }
     // And again: it is waited for now.
     for n in 150..171u64 {
-        rig.picture(n * FRAME, (171 - n) * FRAME, 103);
+        rig.push_frame(n * FRAME, (171 - n) * FRAME, 103);
     }
     for n in 171..180u64 {
-        rig.picture(n * FRAME, 20 * MS, 104);
+        rig.push_frame(n * FRAME, 20 * MS, 104);
     }
     let shown = rig.finish(6000 * MS);
     let second: Vec<u64> = shown.iter().filter(|(_, byte)| *byte == 103).map(|(at, _)| *at).collect();

@@ -12,8 +12,8 @@ use gstreamer_app as gst_app;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::colours;
-use super::projector::Outlet;
+use super::colorimetry;
+use super::playout_thread::Outlet;
 use crate::media::{Intake, MediaPipeline, Overflow, PipelineError, Taker};
 use crate::plan::track::TrackCodec;
 use crate::source::pacing::Format;
@@ -49,7 +49,7 @@ impl Decoder {
             chain.push(pipeline.add(parser)?);
         }
         let decoder = decoder(&pipeline, codec)?;
-        colours::mend(&decoder, codec);
+        colorimetry::mend(&decoder, codec);
         chain.push(decoder);
 
         let scale = pipeline.add("videoconvertscale")?;
@@ -95,7 +95,7 @@ impl Decoder {
             && let Some(mut caps) = caps::of(frame.codec, &frame.bytes)
         {
             if frame.codec == TrackCodec::Vp9
-                && let Some(colours) = colours::of_vp9(&frame.bytes)
+                && let Some(colours) = colorimetry::of_vp9(&frame.bytes)
                 && let Some(structure) = caps.make_mut().structure_mut(0)
             {
                 structure.set("colorimetry", colours.to_string());

@@ -13,7 +13,7 @@ const VP8: &[u8] = &[0x9d, 0x01, 0x2a, 0x08, 0x00, 0x08, 0x00];
 const SMALL: usize = 64;
 
 /// Whether the server made this frame.
-pub(super) fn is_blank(codec: TrackCodec, frame: &[u8]) -> bool {
+pub(super) fn is_dummy(codec: TrackCodec, frame: &[u8]) -> bool {
     match codec {
         TrackCodec::Opus => {
             frame.len() == 80 && frame.starts_with(OPUS) && frame[OPUS.len()..].iter().all(|byte| *byte == 0)
@@ -107,7 +107,7 @@ mod tests {
             (TrackCodec::Vp9, vec![0; 10], false),
         ];
         for (codec, frame, expected) in cases {
-            assert_eq!(is_blank(*codec, frame), *expected, "{codec:?} {frame:x?}");
+            assert_eq!(is_dummy(*codec, frame), *expected, "{codec:?} {frame:x?}");
         }
     }
 
@@ -115,8 +115,8 @@ mod tests {
     fn no_bytes_make_it_panic() {
         for codec in TrackCodec::ALL {
             for len in 0..100 {
-                assert!(!is_blank(codec, &vec![0xff; len]));
-                assert!(!is_blank(codec, &[0, 0, 0, 1].repeat(len)));
+                assert!(!is_dummy(codec, &vec![0xff; len]));
+                assert!(!is_dummy(codec, &[0, 0, 0, 1].repeat(len)));
             }
         }
     }
