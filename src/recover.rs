@@ -16,9 +16,9 @@ use crate::plan::output::OutputId;
 use crate::plan::storage::{Storage, of_server};
 use crate::recording::workdir::{self, Abandoned, OutputEntry, Remain, WorkDirError, remains_in};
 use crate::sink::file::FilePaths;
+use crate::sink::finalize::{Beside, FinalizeError, Finalized, finalize, settle};
 use crate::sink::segments::Places;
-use crate::sink::whole::{Beside, FinalizeError, Whole, make_whole, settle};
-use crate::sink::{Leftover, RescueError, Rescued, images, segments};
+use crate::sink::{Leftover, RecoveredOutput, RecoveryError, images, segments};
 use crate::upload::IfTaken;
 use crate::upload::ledger::{self, Accounts};
 use crate::upload::rescue::{RescueStoreError, Rescuer};
@@ -56,7 +56,7 @@ pub enum RecoverError {
     #[error(transparent)]
     Finalize(#[from] FinalizeError),
     #[error(transparent)]
-    Rescue(#[from] RescueError),
+    Rescue(#[from] RecoveryError),
     #[error("{name}: {error}")]
     Store { name: String, error: RescueStoreError },
     #[error("{path}: {source}")]
@@ -171,7 +171,8 @@ async fn recover_output(
         // What can't be let go of is forgotten by its store in time.
         rescuer.discard(unfinished).await;
     }
-    let Rescued { mut left, obsolete } = leftovers(abandoned, output, entry, &storage, &accounts, recovered)?;
+    let RecoveredOutput { mut left, obsolete } =
+        leftovers(abandoned, output, entry, &storage, &accounts, recovered)?;
     let running = taken::running(&storage, base, &left);
     if !matches!(entry, OutputEntry::File { .. }) {
         taken::forget_empty(&storage, &abandoned.manifest, running.as_ref(), &mut left);
@@ -233,7 +234,7 @@ fn leftovers(
     storage: &Storage,
     accounts: &Accounts,
     recovered: &mut Recovered,
-) -> Result<Rescued, RecoverError> {
+) -> Result<RecoveredOutput, RecoverError> {
     let dir = abandoned.output(output);
     let base = &abandoned.manifest.base;
     Ok(match entry {
@@ -244,7 +245,7 @@ fn leftovers(
             };
             let left =
                 finish_file(&FilePaths::new(&dir, output, row.container), row.container, name, recovered);
-            Rescued { left, obsolete: Vec::new() }
+            RecoveredOutput { left, obsolete: Vec::new() }
         }
         OutputEntry::Segments { dir: name, playlist, live_playlist, duration } => {
             let live_playlist = live_playlist.as_deref();
@@ -272,10 +273,10 @@ fn leftovers(
             };
             let mut damaged =
                 |name, damage, kept| recovered.problems.push(RecoverError::Damaged { name, damage, kept });
-            segments::rescue(&dir, output, &places, &mut damaged)?
+            segments::recover(&dir, output, &places, &mut damaged)?
         }
-        OutputEntry::Images => images::rescue(&dir, output)?,
-        OutputEntry::Stream => Rescued::default(),
+        OutputEntry::Images => images::recover(&dir, output)?,
+        OutputEntry::Stream => RecoveredOutput::default(),
     })
 }
 
@@ -303,8 +304,8 @@ fn finish_file(
     }
     // What is finished is never made once more.
     if recorded.exists() && !whole.exists() {
-        match make_whole(container, recorded, whole, None, &CancellationToken::new()) {
-            Ok(Whole { damage, kept, lacks_video, .. }) => {
+        match finalize(container, recorded, whole, None, &CancellationToken::new()) {
+            Ok(Finalized { damage, kept, lacks_video, .. }) => {
                 if lacks_video {
                     without_video.push(name.to_owned());
                 }

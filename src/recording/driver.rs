@@ -287,7 +287,7 @@ impl<'a> Driver<'a> {
             SourceEvent::Muted(is_muted) => {
                 tracing::info!(is_muted, "all sound");
                 self.is_muted = is_muted;
-                self.outputs.muted(is_muted);
+                self.outputs.set_muted(is_muted);
                 Vec::new()
             }
             SourceEvent::Lacking { what, why } => {

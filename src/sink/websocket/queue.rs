@@ -9,7 +9,7 @@ use bytes::Bytes;
 use gstreamer as gst;
 use tokio::sync::Notify;
 
-use super::cutter::Cutter;
+use super::chunker::Chunker;
 use crate::media::Taker;
 
 /// What a message holds.
@@ -84,12 +84,12 @@ impl Queue {
 #[derive(Debug)]
 pub(super) struct Filler {
     queue: Arc<Queue>,
-    cutter: Cutter,
+    cutter: Chunker,
 }
 
 impl Filler {
     pub(super) fn new(queue: Arc<Queue>) -> Self {
-        Self { queue, cutter: Cutter::default() }
+        Self { queue, cutter: Chunker::default() }
     }
 }
 

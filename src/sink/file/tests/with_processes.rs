@@ -74,7 +74,7 @@ async fn the_fragments_and_the_whole_hold_the_same_packets_at_the_same_times() {
     assert_eq!(sink.run.ended(SOON).await.unwrap(), Ended::Complete);
     let fragments = stage.dir.path().join("fragments.mp4");
     std::fs::copy(&sink.paths.recorded, &fragments).unwrap();
-    let whole = sink.make_whole().await.unwrap();
+    let whole = sink.finalize().await.unwrap();
     assert_eq!((whole.layout, whole.was_cut, &whole.damage), (Layout::Ordinary, false, &None));
 
     let (before, after) = (packets(&fragments), packets(&sink.paths.whole));

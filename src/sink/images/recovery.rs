@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::files;
 use crate::plan::output::OutputId;
-use crate::sink::notes::{self, Note};
-use crate::sink::{Leftover, RescueError, Rescued};
+use crate::sink::segment_journal::{self, Note};
+use crate::sink::{Leftover, RecoveredOutput, RecoveryError};
 
 /// What a JPEG ends with (ITU-T T.81 §B.1.1.3).
 const END: &[u8] = &[0xff, 0xd9];
@@ -19,23 +19,23 @@ const LARGEST: u64 = 1 << 28;
 ///
 /// # Errors
 /// When the sink's notes or an image can't be read, or the notes name anything but a file in its directory.
-pub fn rescue(dir: &Path, output: OutputId) -> Result<Rescued, RescueError> {
-    let notes = notes::of(dir, output);
-    let noted = notes.read().map_err(RescueError::io("reading", notes.path()))?;
-    let is_there = |path: &Path| files::is_regular(path).map_err(RescueError::io("reading", path));
+pub fn recover(dir: &Path, output: OutputId) -> Result<RecoveredOutput, RecoveryError> {
+    let notes = segment_journal::of(dir, output);
+    let noted = notes.read().map_err(RecoveryError::io("reading", notes.path()))?;
+    let is_there = |path: &Path| files::is_regular(path).map_err(RecoveryError::io("reading", path));
     let mut left = Vec::new();
     for note in noted.entries {
         let Note::Image { local, name } = note else { continue };
-        let local = files::in_dir(dir, &local).map_err(RescueError::io("reading", notes.path()))?;
+        let local = files::in_dir(dir, &local).map_err(RecoveryError::io("reading", notes.path()))?;
         if !is_there(&local)? {
             let part = part_of(&local);
-            finish(&part, &local).map_err(RescueError::io("finishing", &part))?;
+            finish(&part, &local).map_err(RecoveryError::io("finishing", &part))?;
         }
         if is_there(&local)? {
             left.push(Leftover { local, name });
         }
     }
-    Ok(Rescued { left, obsolete: Vec::new() })
+    Ok(RecoveredOutput { left, obsolete: Vec::new() })
 }
 
 /// What an image is called while it is written.
@@ -61,10 +61,10 @@ mod tests {
 
     const OUTPUT: OutputId = OutputId(0);
 
-    fn noted(dir: &Path, local: &str) -> Result<Rescued, RescueError> {
+    fn noted(dir: &Path, local: &str) -> Result<RecoveredOutput, RecoveryError> {
         let image = Note::Image { local: local.to_owned(), name: "a/x.jpeg".to_owned() };
-        notes::of(dir, OUTPUT).add(&image).unwrap();
-        rescue(dir, OUTPUT)
+        segment_journal::of(dir, OUTPUT).add(&image).unwrap();
+        recover(dir, OUTPUT)
     }
 
     #[test]
@@ -88,7 +88,7 @@ mod tests {
             assert!(error.to_string().contains("regular file"), "{name}: {error}");
             fs::remove_file(dir.join(name)).unwrap();
         }
-        fs::remove_file(notes::of(&dir, OUTPUT).path()).unwrap();
+        fs::remove_file(segment_journal::of(&dir, OUTPUT).path()).unwrap();
         fs::write(dir.join("image.jpeg"), "image").unwrap();
         assert_eq!(noted(&dir, "image.jpeg").unwrap().left.len(), 1);
     }
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn images_that_were_written_to_their_end_are_finished_and_others_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let mut notes = notes::of(dir.path(), OutputId(1));
+        let mut notes = segment_journal::of(dir.path(), OutputId(1));
         for at in 0..4 {
             let note = Note::Image { local: format!("image-1-{at:06}.jpeg"), name: format!("a_{at}.jpeg") };
             notes.add(&note).unwrap();
@@ -110,7 +110,7 @@ mod tests {
         for (name, bytes) in files {
             fs::write(dir.path().join(name), bytes).unwrap();
         }
-        let rescued = rescue(dir.path(), OutputId(1)).unwrap();
+        let rescued = recover(dir.path(), OutputId(1)).unwrap();
         let names: Vec<_> = rescued.left.iter().map(|left| left.name.as_str()).collect();
         assert_eq!(names, ["a_0.jpeg", "a_1.jpeg"]);
         assert!(rescued.left.iter().all(|left| left.local.exists()));

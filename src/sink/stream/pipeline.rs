@@ -1,15 +1,15 @@
 //! One connection's pipeline.
 //!
 //! ```text
-//! RTMP  Feed(h264) ─► Lead ─► appsrc ─► h264parse ─┐
-//!       Feed(aac) ► Follower ► appsrc ─► aacparse ─┴─► flvmux ─────► rtmp2sink
+//! RTMP  Feed(h264) ─► VideoGate ─► appsrc ─► h264parse ─┐
+//!       Feed(aac) ► AudioGate ► appsrc ─► aacparse ─┴─► flvmux ─────► rtmp2sink
 //!
-//! SRT   Feed(h264) ─► Lead ─► appsrc ─► h264parse ─┐
-//!       Feed(aac) ► Follower ► appsrc ─► aacparse ─┴─► mpegtsmux ──► srtsink
+//! SRT   Feed(h264) ─► VideoGate ─► appsrc ─► h264parse ─┐
+//!       Feed(aac) ► AudioGate ► appsrc ─► aacparse ─┴─► mpegtsmux ──► srtsink
 //! ```
 //!
 //! The sinks neither wait for the clock nor reconnect by themselves: the media comes in real time, and reconnecting is the
-//! [`Link`](super::link)'s.
+//! [`Connection`](super::link)'s.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use url::form_urlencoded;
 
-use super::gate::{Follower, Gate, Lead, Times};
+use super::keyframe_gate::{AudioGate, KeyframeGate, Times, VideoGate};
 use super::srt_uri::srt_uri;
 use crate::media::{
     Attachment, Feed, Intake, KeyFrames, MediaPipeline, Overflow, PipelineError, PipelineEvent,
@@ -36,7 +36,7 @@ const LATENCY_MARGIN: Duration = Duration::from_millis(150);
 
 /// What a connection is made of, whatever its address.
 #[derive(Debug, Clone)]
-pub(super) struct OutletSpec {
+pub(super) struct PipelineSpec {
     /// For logs and error texts; without any part of the address.
     pub(super) name: String,
     pub(super) protocol: Transport,
@@ -51,7 +51,7 @@ pub(super) struct OutletSpec {
 
 /// Why a connection's pipeline could not be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OutletError {
+pub(super) enum ConnectError {
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
     /// The text is GStreamer's, and may hold the address.
@@ -60,14 +60,14 @@ pub(super) enum OutletError {
 }
 
 /// A connection: a running pipeline that takes from the feeds. Dropping it brings the pipeline down on another thread.
-pub(super) struct Outlet {
+pub(super) struct StreamPipeline {
     pipeline: Option<MediaPipeline>,
     events: Pin<Box<dyn Stream<Item = PipelineEvent> + Send>>,
     sink: gst::Element,
     counter: &'static str,
     sources: Vec<AppSrc>,
     attachments: Vec<Attachment>,
-    gate: Gate,
+    gate: KeyframeGate,
     dropped: Arc<AtomicU64>,
     listens: bool,
     /// A look at the sent bytes that has not come back yet.
@@ -77,19 +77,19 @@ pub(super) struct Outlet {
     tasks: TaskTracker,
 }
 
-impl std::fmt::Debug for Outlet {
+impl std::fmt::Debug for StreamPipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Outlet").field("pipeline", &self.pipeline).finish_non_exhaustive()
     }
 }
 
-impl Outlet {
+impl StreamPipeline {
     /// Builds the pipeline, starts it, joins the feeds and asks for a key frame. May block for as long as a name takes to
     /// be resolved (`srtsink` does so while it starts): for a thread that may wait.
     ///
     /// # Errors
     /// When an element is missing, the address is none, or the pipeline does not start.
-    pub(super) fn open(spec: &OutletSpec, address: &str) -> Result<Self, OutletError> {
+    pub(super) fn open(spec: &PipelineSpec, address: &str) -> Result<Self, ConnectError> {
         let pipeline = MediaPipeline::new(&spec.name);
         let (muxer, sink) = match spec.protocol {
             Transport::Rtmp => rtmp(&pipeline)?,
@@ -142,17 +142,17 @@ impl Outlet {
             Transport::Rtmp => Times::FromZero,
             Transport::Srt => Times::Media,
         };
-        let gate = Gate::default();
+        let gate = KeyframeGate::default();
         let mut attachments = Vec::new();
         let has_video = video.is_some();
         if let Some((feed, intake)) = audio {
             attachments.push(match has_video {
-                true => feed.attach(Box::new(Follower::new(gate.clone(), times, intake))),
-                false => feed.attach(Box::new(Lead::new(gate.clone(), times, intake))),
+                true => feed.attach(Box::new(AudioGate::new(gate.clone(), times, intake))),
+                false => feed.attach(Box::new(VideoGate::new(gate.clone(), times, intake))),
             });
         }
         if let Some((feed, intake)) = video {
-            attachments.push(feed.attach(Box::new(Lead::new(gate.clone(), times, intake))));
+            attachments.push(feed.attach(Box::new(VideoGate::new(gate.clone(), times, intake))));
             spec.key_frames.request();
         }
         Ok(Self {
@@ -245,7 +245,7 @@ impl Outlet {
     }
 }
 
-impl Drop for Outlet {
+impl Drop for StreamPipeline {
     fn drop(&mut self) {
         self.attachments.clear();
         let pipeline = self.pipeline.take();
@@ -339,11 +339,11 @@ fn uri(protocol: Transport, address: &str) -> String {
 
 /// Gives the sink its address. Not by the property `location`, which keeps `rtmp://localhost/live/myStream` when it can't
 /// read what it is given.
-fn set_address(sink: &gst::Element, address: &str) -> Result<(), OutletError> {
+fn set_address(sink: &gst::Element, address: &str) -> Result<(), ConnectError> {
     let Some(handler) = sink.dynamic_cast_ref::<gst::URIHandler>() else {
-        return Err(OutletError::Address(format!("{} takes none", sink.name())));
+        return Err(ConnectError::Address(format!("{} takes none", sink.name())));
     };
-    handler.set_uri(address).map_err(|error| OutletError::Address(error.to_string()))
+    handler.set_uri(address).map_err(|error| ConnectError::Address(error.to_string()))
 }
 
 /// What a sink tells of its connection.

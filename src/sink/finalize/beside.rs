@@ -36,13 +36,13 @@ pub struct Beside {
 }
 
 /// Decides between a recorded file and the finished one, both of which are there. The one that holds more stays under its name: the
-/// other is removed when it has nothing of its own, and set aside else. Where `whole` is gone then, it is to be made of `recorded`.
+/// other is removed when it has nothing of its own, and set aside else. Where `finalize` is gone then, it is to be made of `recorded`.
 ///
 /// # Errors
 /// When one of them can't be read or renamed. Both are still there.
 pub fn settle(container: Container, recorded: &Path, whole: &Path) -> Result<Option<Beside>, FinalizeError> {
     let (before, after) = match container {
-        Container::Mp4 => (mp4::recorded_content(recorded)?, mp4::whole_content(whole)?),
+        Container::Mp4 => (mp4::recorded_content(recorded)?, mp4::finalized_content(whole)?),
         Container::Ogg => (ogg::content(recorded)?, ogg::content(whole)?),
         Container::Mp3 => (mp3::content(recorded)?, mp3::content(whole)?),
         Container::WebM => (webm::content(recorded)?, webm::content(whole)?),

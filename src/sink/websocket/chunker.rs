@@ -16,13 +16,13 @@ const LONGEST_HOLE: u64 = 5 * RATE;
 
 /// Puts sound in its place in time, from zero on: what is missing becomes silence, what is there already is left out.
 #[derive(Debug, Default)]
-pub(super) struct Cutter {
+pub(super) struct Chunker {
     /// Frames that are placed.
     placed: u64,
     rest: BytesMut,
 }
 
-impl Cutter {
+impl Chunker {
     /// Takes sound that begins at `at`, and gives the messages that are full.
     pub(super) fn take(&mut self, at: Option<Duration>, sound: &[u8]) -> Vec<Bytes> {
         let mut sound = &sound[..sound.len() - sound.len() % FRAME];
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn sound_of_any_length_becomes_messages_of_one() {
-        let mut cutter = Cutter::default();
+        let mut cutter = Chunker::default();
         let mut messages = Vec::new();
         let (mut frame, mut length) = (0, 1);
         while frame < 48_000 {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn holes_become_silence_and_what_is_twice_is_there_once() {
-        let mut cutter = Cutter::default();
+        let mut cutter = Chunker::default();
         let mut found = numbers(&cutter.take(at(480), &sound(1, 480)));
         // Again from its middle on.
         found.extend(numbers(&cutter.take(at(720), &sound(241, 720))));
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn no_hole_is_filled_without_end() {
-        let mut cutter = Cutter::default();
+        let mut cutter = Chunker::default();
         let messages = cutter.take(Some(Duration::MAX), &sound(0, 480));
         assert_eq!(messages.len() as u64, LONGEST_HOLE / 480 + 1);
         // And what has no time follows.

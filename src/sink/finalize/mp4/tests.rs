@@ -278,7 +278,7 @@ fn a_damaged_file_stays_beside_the_one_that_is_made_of_it() {
     std::fs::write(&recorded, &bytes).unwrap();
     let stop = CancellationToken::new();
     let made =
-        crate::sink::whole::make_whole(crate::plan::codec::Container::Mp4, &recorded, &whole, None, &stop);
+        crate::sink::finalize::finalize(crate::plan::codec::Container::Mp4, &recorded, &whole, None, &stop);
     let made = made.unwrap();
     let kept = made.kept.unwrap();
     assert_eq!(kept, dir.path().join("file-0.damaged.mp4"));
@@ -287,7 +287,7 @@ fn a_damaged_file_stays_beside_the_one_that_is_made_of_it() {
     // A second one has another name.
     std::fs::write(&recorded, &bytes).unwrap();
     let again =
-        crate::sink::whole::make_whole(crate::plan::codec::Container::Mp4, &recorded, &whole, None, &stop);
+        crate::sink::finalize::finalize(crate::plan::codec::Container::Mp4, &recorded, &whole, None, &stop);
     assert_eq!(again.unwrap().kept.unwrap(), dir.path().join("file-0.damaged-2.mp4"));
 }
 
@@ -337,11 +337,11 @@ proptest! {
     }
 }
 
-fn whole_of(bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf, Whole) {
+fn whole_of(bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf, Finalized) {
     let dir = tempfile::tempdir().unwrap();
     let (recorded, whole) = (dir.path().join("recorded.mp4"), dir.path().join("whole.mp4"));
     std::fs::write(&recorded, bytes).unwrap();
-    let made = make_whole(&recorded, &whole, None, &CancellationToken::new()).unwrap();
+    let made = finalize(&recorded, &whole, None, &CancellationToken::new()).unwrap();
     (dir, whole, made)
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::fragment::Run;
 use super::scan::Piece;
 use super::tables::Tables;
-use crate::sink::whole::damage::Damage;
+use crate::sink::finalize::damage::Damage;
 
 /// A longer gap before a track's last run is no gap but a wrong time, in seconds: nothing behind it can say so.
 const LONGEST_GAP: u64 = 24 * 3600;

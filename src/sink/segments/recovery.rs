@@ -13,9 +13,9 @@ use super::pes::{self, Span};
 use super::tables::PACKET;
 use crate::files;
 use crate::plan::output::OutputId;
-use crate::sink::notes::{self, Note, Notes};
 use crate::sink::playlist::{self, Playlist, PlaylistKind, State};
-use crate::sink::{Leftover, RescueError, Rescued};
+use crate::sink::segment_journal::{self, Note, SegmentJournal};
+use crate::sink::{Leftover, RecoveredOutput, RecoveryError};
 
 /// The largest segment that is read, in bytes: ten minutes at 100 Mbit/s have 7.5 GB.
 const LARGEST: u64 = 8 << 30;
@@ -39,7 +39,7 @@ pub struct Places<'a> {
 }
 
 /// A segment, as far as its beginning was noted.
-struct Noted {
+struct JournalEntry {
     local: PathBuf,
     uri: String,
     start: Duration,
@@ -63,13 +63,13 @@ const MOST_TABLES: usize = 8;
 ///
 /// # Errors
 /// When something can't be read or written; nothing is lost then.
-pub fn rescue(
+pub fn recover(
     dir: &Path,
     output: OutputId,
     places: &Places<'_>,
     damaged: &mut dyn FnMut(String, String, PathBuf),
-) -> Result<Rescued, RescueError> {
-    let mut notes = notes::of(dir, output);
+) -> Result<RecoveredOutput, RecoveryError> {
+    let mut notes = segment_journal::of(dir, output);
     let (segments, mut end, unreadable) = read(dir, &notes)?;
     if end.is_none()
         && let Some(last) = segments.last()
@@ -81,11 +81,11 @@ pub fn rescue(
             length => length,
         };
         let at = last.start + length;
-        notes.add(&Note::End { at }).map_err(RescueError::io("writing", notes.path()))?;
+        notes.add(&Note::End { at }).map_err(RecoveryError::io("writing", notes.path()))?;
         end = Some(at);
     }
 
-    let is_there = |path: &Path| files::is_regular(path).map_err(RescueError::io("reading", path));
+    let is_there = |path: &Path| files::is_regular(path).map_err(RecoveryError::io("reading", path));
     let mut left = Vec::new();
     let mut event = Playlist::new(PlaylistKind::Event, places.duration);
     let mut live = Playlist::new(PlaylistKind::Live, places.duration);
@@ -96,18 +96,18 @@ pub fn rescue(
         let part = super::part_of(&segment.local);
         if !is_there(&segment.local)? && is_there(&part)? {
             // Where it ends was noted: it was closed, but for its name.
-            let bytes = files::read(&part, LARGEST).map_err(RescueError::io("reading", &part))?;
+            let bytes = files::read(&part, LARGEST).map_err(RecoveryError::io("reading", &part))?;
             if matches!(Left::of(&bytes), Left::Media { .. }) {
-                fs::rename(&part, &segment.local).map_err(RescueError::io("renaming", &part))?;
+                fs::rename(&part, &segment.local).map_err(RecoveryError::io("renaming", &part))?;
             }
         }
         let is_last = at + 1 == segments.len();
         if is_there(&segment.local)? {
             // Before it is stored, and gone from here.
-            let reading = RescueError::io("reading", &segment.local);
+            let reading = RecoveryError::io("reading", &segment.local);
             if let Some(what) = damage::of(&segment.local).map_err(reading)? {
                 let kept =
-                    damage::keep(&segment.local).map_err(RescueError::io("keeping", &segment.local))?;
+                    damage::keep(&segment.local).map_err(RecoveryError::io("keeping", &segment.local))?;
                 damaged(name.clone(), what, kept);
             }
             left.push(Leftover { local: segment.local.clone(), name: name.clone() });
@@ -120,7 +120,7 @@ pub fn rescue(
         live.push(&segment.uri, duration, segment.date);
         listed += 1;
     }
-    let Some(first) = segments.first() else { return Ok(Rescued { left, obsolete: Vec::new() }) };
+    let Some(first) = segments.first() else { return Ok(RecoveredOutput { left, obsolete: Vec::new() }) };
     let (written, is_noted) = survey(dir, output, &segments)?;
     let stored = (places.stored)(&format!("{}{}", places.dir, places.playlist));
     let is_sure =
@@ -136,7 +136,7 @@ pub fn rescue(
             continue;
         }
         let text = playlist.text(State::Ended);
-        files::replace(&local, text.as_bytes(), 0o666).map_err(RescueError::io("writing", &local))?;
+        files::replace(&local, text.as_bytes(), 0o666).map_err(RecoveryError::io("writing", &local))?;
         let name = format!("{}{name}", places.dir);
         if is_sure || !(places.is_stored)(&name) || (places.stored)(&name).is_some_and(|path| is_empty(&path))
         {
@@ -147,8 +147,8 @@ pub fn rescue(
     }
     // Empty: it holds nothing that was recorded, and keeps no work directory.
     files::open(&made, files::options().write(true).create(true).truncate(false))
-        .map_err(RescueError::io("writing", &made))?;
-    Ok(Rescued { left, obsolete })
+        .map_err(RecoveryError::io("writing", &made))?;
+    Ok(RecoveredOutput { left, obsolete })
 }
 
 /// Whether a file has lost its content to a power cut.
@@ -157,11 +157,15 @@ fn is_empty(path: &Path) -> bool {
 }
 
 /// The playlists that the sink wrote, and whether every segment that is here was noted.
-fn survey(dir: &Path, output: OutputId, noted: &[Noted]) -> Result<(Vec<PathBuf>, bool), RescueError> {
+fn survey(
+    dir: &Path,
+    output: OutputId,
+    noted: &[JournalEntry],
+) -> Result<(Vec<PathBuf>, bool), RecoveryError> {
     let (segment, playlist) = (format!("segment-{}-", output.0), format!("playlist-{}-", output.0));
     let (mut playlists, mut is_noted) = (Vec::new(), true);
-    for entry in fs::read_dir(dir).map_err(RescueError::io("reading", dir))? {
-        let path = entry.map_err(RescueError::io("reading", dir))?.path();
+    for entry in fs::read_dir(dir).map_err(RecoveryError::io("reading", dir))? {
+        let path = entry.map_err(RecoveryError::io("reading", dir))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with(&playlist) {
             playlists.push(path);
@@ -183,14 +187,17 @@ fn names_more(stored: &Path, first: Timestamp, listed: usize) -> bool {
 }
 
 /// Segments in their order, where the last one ends, and how many lines of the notes can't be read.
-fn read(dir: &Path, notes: &Notes) -> Result<(Vec<Noted>, Option<Duration>, usize), RescueError> {
+fn read(
+    dir: &Path,
+    notes: &SegmentJournal,
+) -> Result<(Vec<JournalEntry>, Option<Duration>, usize), RecoveryError> {
     let (mut segments, mut end) = (Vec::new(), None);
-    let read = notes.read().map_err(RescueError::io("reading", notes.path()))?;
+    let read = notes.read().map_err(RecoveryError::io("reading", notes.path()))?;
     for note in read.entries {
         match note {
             Note::Segment { local, uri, start, date } => {
-                let local = files::in_dir(dir, &local).map_err(RescueError::io("reading", notes.path()))?;
-                segments.push(Noted { local, uri, start, date });
+                let local = files::in_dir(dir, &local).map_err(RecoveryError::io("reading", notes.path()))?;
+                segments.push(JournalEntry { local, uri, start, date });
             }
             Note::End { at } => end = Some(at),
             Note::Image { .. } => {}
@@ -200,25 +207,25 @@ fn read(dir: &Path, notes: &Notes) -> Result<(Vec<Noted>, Option<Duration>, usiz
 }
 
 /// Finishes the last segment, if it isn't, and gives its length.
-fn close(segment: &Noted, stored: Option<&Path>) -> Result<Duration, RescueError> {
+fn close(segment: &JournalEntry, stored: Option<&Path>) -> Result<Duration, RecoveryError> {
     let part = super::part_of(&segment.local);
     let finished = [Some(segment.local.as_path()), stored].into_iter().flatten().find(|path| path.exists());
     let path = finished.unwrap_or(&part);
     let bytes = match files::read(path, LARGEST) {
         // Killed before it was made.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Duration::ZERO),
-        bytes => bytes.map_err(RescueError::io("reading", path))?,
+        bytes => bytes.map_err(RecoveryError::io("reading", path))?,
     };
     let left = Left::of(&bytes);
     if finished.is_none() {
         match left {
-            Left::Nothing => fs::remove_file(&part).map_err(RescueError::io("removing", &part))?,
+            Left::Nothing => fs::remove_file(&part).map_err(RecoveryError::io("removing", &part))?,
             Left::Unknown => {}
             Left::Media { len, .. } => {
                 if len < bytes.len() {
-                    cut(&part, len).map_err(RescueError::io("cutting", &part))?;
+                    cut(&part, len).map_err(RecoveryError::io("cutting", &part))?;
                 }
-                fs::rename(&part, &segment.local).map_err(RescueError::io("renaming", &part))?;
+                fs::rename(&part, &segment.local).map_err(RecoveryError::io("renaming", &part))?;
             }
         }
     }

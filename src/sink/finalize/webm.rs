@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::beside::Content;
 use super::damage::Damage;
 use super::remux::{self, Remux, head_of};
-use super::{FinalizeError, Whole, io as failed, nothing_readable};
+use super::{FinalizeError, Finalized, io as failed, nothing_readable};
 
 /// A segment's id, and a size that is not known yet (RFC 8794 §6.2): the muxer writes the real one at the end.
 const UNFINISHED: &[u8] = &[0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
@@ -39,11 +39,11 @@ const OTHERS: [u32; 13] = [
     0xbf,
 ];
 
-pub(super) fn make_whole(
+pub(super) fn finalize(
     recorded: &Path,
     whole: &Path,
     stop: &CancellationToken,
-) -> Result<Whole, FinalizeError> {
+) -> Result<Finalized, FinalizeError> {
     let head = head_of(recorded)?;
     let file = File::open(recorded).map_err(failed("opening", recorded))?;
     let len = file.metadata().map_err(failed("reading", recorded))?.len();
@@ -60,7 +60,7 @@ pub(super) fn make_whole(
     // Without length and index it plays as well.
     let bearable =
         |error: &_| matches!(error, FinalizeError::NoSpaceLeft { .. } | FinalizeError::Remux { .. });
-    remux::make_whole(Remux { elements: again, bearable, damage: elements.damage }, recorded, whole, stop)
+    remux::finalize(Remux { elements: again, bearable, damage: elements.damage }, recorded, whole, stop)
 }
 
 /// What can be read of a file.

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::boxes::{Header, begins_with_mvhd};
 use super::scan::{self, ScanError};
-use crate::sink::whole::beside::Content;
-use crate::sink::whole::{FinalizeError, io};
+use crate::sink::finalize::beside::Content;
+use crate::sink::finalize::{FinalizeError, io};
 
 /// What can be read of a recorded file.
-pub(in crate::sink::whole) fn recorded_content(recorded: &Path) -> Result<Content, FinalizeError> {
+pub(in crate::sink::finalize) fn recorded_content(recorded: &Path) -> Result<Content, FinalizeError> {
     let (file, len) = open(recorded)?;
     match scan::scan(&mut BufReader::new(file), len) {
         Ok(scan) => Ok(Content {
@@ -27,7 +27,7 @@ pub(in crate::sink::whole) fn recorded_content(recorded: &Path) -> Result<Conten
 }
 
 /// What is there of a finished file. Of its index no more is looked at than that it is there.
-pub(in crate::sink::whole) fn whole_content(whole: &Path) -> Result<Content, FinalizeError> {
+pub(in crate::sink::finalize) fn finalized_content(whole: &Path) -> Result<Content, FinalizeError> {
     let (file, len) = open(whole)?;
     content_of(&mut BufReader::new(file), len).map_err(io("reading", whole))
 }

@@ -1,11 +1,11 @@
 use super::*;
 
-fn made(container: Container, bytes: &[u8]) -> (tempfile::TempDir, Result<Whole, FinalizeError>) {
+fn made(container: Container, bytes: &[u8]) -> (tempfile::TempDir, Result<Finalized, FinalizeError>) {
     crate::media::init().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (recorded, whole) = (dir.path().join("recorded"), dir.path().join("whole"));
     std::fs::write(&recorded, bytes).unwrap();
-    let made = make_whole(container, &recorded, &whole, None, &CancellationToken::new());
+    let made = finalize(container, &recorded, &whole, None, &CancellationToken::new());
     assert_eq!(whole.exists(), made.is_ok());
     assert!(!part_of(&whole).exists());
     (dir, made)
@@ -34,6 +34,6 @@ fn something_else_is_refused_and_stays() {
 fn a_missing_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let (recorded, whole) = (dir.path().join("recorded.mp4"), dir.path().join("whole.mp4"));
-    let error = make_whole(Container::Mp4, &recorded, &whole, None, &CancellationToken::new()).unwrap_err();
+    let error = finalize(Container::Mp4, &recorded, &whole, None, &CancellationToken::new()).unwrap_err();
     assert!(error.to_string().contains("recorded.mp4"), "{error}");
 }

@@ -7,12 +7,12 @@ const TOLERANCE: Duration = Duration::from_millis(1);
 
 /// Cuts at the first place possible at or after each multiple of a duration.
 #[derive(Debug)]
-pub(super) struct Cutter {
+pub(super) struct Segmenter {
     every: Duration,
     next: Duration,
 }
 
-impl Cutter {
+impl Segmenter {
     pub(super) fn new(every: Duration) -> Self {
         let every = every.max(TOLERANCE);
         Self { every, next: every }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     fn cuts(every: u64, times: &[u64]) -> Vec<u64> {
-        let mut cutter = Cutter::new(Duration::from_millis(every));
+        let mut cutter = Segmenter::new(Duration::from_millis(every));
         times.iter().copied().filter(|time| cutter.cuts_at(Duration::from_millis(*time))).collect()
     }
 

@@ -11,7 +11,7 @@ use super::fragment::runs_of;
 use super::parameter_sets;
 use super::tables::Tables;
 use super::track::Track;
-use crate::sink::whole::damage::Damage;
+use crate::sink::finalize::damage::Damage;
 
 /// What stands at the beginning of a file whose own `ftyp` is damaged.
 const FTYP: &[u8] = b"\0\0\0\x18ftypisom\0\0\0\0isommp42";

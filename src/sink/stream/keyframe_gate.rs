@@ -17,9 +17,9 @@ const HELD: gst::ClockTime = gst::ClockTime::from_seconds(2);
 /// The media time at which one connection begins; set once, by what leads (the picture, or the sound where there is
 /// none).
 #[derive(Debug, Clone, Default)]
-pub(super) struct Gate(Arc<OnceLock<gst::ClockTime>>);
+pub(super) struct KeyframeGate(Arc<OnceLock<gst::ClockTime>>);
 
-impl Gate {
+impl KeyframeGate {
     /// Whether media has begun to pass.
     pub(super) fn is_open(&self) -> bool {
         self.0.get().is_some()
@@ -45,19 +45,19 @@ pub(super) enum Times {
 
 /// What leads: it opens the gate with its first sample that can be decoded by itself.
 #[derive(Debug)]
-pub(super) struct Lead {
-    gate: Gate,
+pub(super) struct VideoGate {
+    gate: KeyframeGate,
     times: Times,
     intake: Intake,
 }
 
-impl Lead {
-    pub(super) const fn new(gate: Gate, times: Times, intake: Intake) -> Self {
+impl VideoGate {
+    pub(super) const fn new(gate: KeyframeGate, times: Times, intake: Intake) -> Self {
         Self { gate, times, intake }
     }
 }
 
-impl Taker for Lead {
+impl Taker for VideoGate {
     fn take(&mut self, sample: &gst::Sample) {
         let Some(buffer) = sample.buffer() else { return };
         let origin = match (self.gate.origin(), buffer.pts()) {
@@ -77,15 +77,15 @@ impl Taker for Lead {
 
 /// What follows: it waits for the gate to open, and passes from the gate's time on.
 #[derive(Debug)]
-pub(super) struct Follower {
-    gate: Gate,
+pub(super) struct AudioGate {
+    gate: KeyframeGate,
     times: Times,
     intake: Intake,
     held: VecDeque<gst::Sample>,
 }
 
-impl Follower {
-    pub(super) const fn new(gate: Gate, times: Times, intake: Intake) -> Self {
+impl AudioGate {
+    pub(super) const fn new(gate: KeyframeGate, times: Times, intake: Intake) -> Self {
         Self { gate, times, intake, held: VecDeque::new() }
     }
 
@@ -113,7 +113,7 @@ impl Follower {
     }
 }
 
-impl Taker for Follower {
+impl Taker for AudioGate {
     fn take(&mut self, sample: &gst::Sample) {
         match self.gate.origin() {
             None => self.hold(sample),
@@ -196,11 +196,11 @@ mod tests {
     fn sound_begins_with_the_key_frame_it_was_encoded_before() {
         crate::media::init().unwrap();
         for (times, shift) in [(Times::Media, 0), (Times::FromZero, 7000)] {
-            let gate = Gate::default();
+            let gate = KeyframeGate::default();
             let (video, pictures) = intake();
             let (audio, sounds) = intake();
-            let mut video = Lead::new(gate.clone(), times, video);
-            let mut audio = Follower::new(gate.clone(), times, audio);
+            let mut video = VideoGate::new(gate.clone(), times, video);
+            let mut audio = AudioGate::new(gate.clone(), times, audio);
             // Ten seconds of sound, 20 ms each; pictures at 10/s come 400 ms later, with key frames at 2.5 and 7.0 s.
             // The connection was made at 3 s.
             for ms in (3000..10_000).step_by(20) {
@@ -223,7 +223,7 @@ mod tests {
     fn no_more_than_two_seconds_of_sound_are_held() {
         crate::media::init().unwrap();
         let (audio, _) = intake();
-        let mut audio = Follower::new(Gate::default(), Times::Media, audio);
+        let mut audio = AudioGate::new(KeyframeGate::default(), Times::Media, audio);
         for ms in (0..60_000).step_by(20) {
             audio.take(&sample(ms, true));
         }

@@ -29,7 +29,7 @@ pub(super) enum Picture {
 }
 
 /// Encoded feeds, running.
-pub(super) struct Studio {
+pub(super) struct FeedFixture {
     pub(super) context: SinkContext,
     pub(super) seen: Vec<StreamEvent>,
     events: mpsc::UnboundedReceiver<SinkEvent>,
@@ -78,7 +78,7 @@ impl Taker for OnMediaTime {
     }
 }
 
-impl Studio {
+impl FeedFixture {
     /// 320x180 at 30 frames a second with a key frame every two seconds, and a tone.
     pub(super) fn start(picture: Picture) -> Self {
         media::init().unwrap();

@@ -9,7 +9,7 @@ use gstreamer::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::damage::Damage;
-use super::{FinalizeError, Layout, Whole, io, part_of};
+use super::{FinalizeError, Finalized, Layout, io, part_of};
 use crate::media::make;
 
 /// Of what a muxer writes at the end, the place is kept in front of the first media.
@@ -34,12 +34,12 @@ pub(super) struct Remux<'a> {
 }
 
 /// Makes a file whole: as it is, or by remuxing it. A damaged one that was remuxed stays; one that can't be remuxed is not whole.
-pub(super) fn make_whole(
+pub(super) fn finalize(
     how: Remux<'_>,
     recorded: &Path,
     whole: &Path,
     stop: &CancellationToken,
-) -> Result<Whole, FinalizeError> {
+) -> Result<Finalized, FinalizeError> {
     let Remux { elements, bearable, damage } = how;
     let part = part_of(whole);
     let remuxed = elements.map(|elements| remux(elements, recorded, &part, stop));
@@ -63,7 +63,7 @@ pub(super) fn make_whole(
     // As it is, nothing is lacking.
     let damage = damage.described().filter(|_| recorded.exists());
     let (layout, was_cut) = (Layout::Ordinary, elements.is_some());
-    Ok(Whole { size, duration: None, layout, was_cut, lacks_video: false, damage, kept: None })
+    Ok(Finalized { size, duration: None, layout, was_cut, lacks_video: false, damage, kept: None })
 }
 
 /// `filesrc → elements… → filesink`, each linked to the next one, also where its pad comes only with the file's first bytes.

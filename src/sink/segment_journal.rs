@@ -35,10 +35,10 @@ pub(super) enum Note {
 }
 
 /// A sink's notes.
-pub(super) type Notes = Journal<Note>;
+pub(super) type SegmentJournal = Journal<Note>;
 
 /// Those of an output, in its directory.
-pub(super) fn of(dir: &Path, output: OutputId) -> Notes {
+pub(super) fn of(dir: &Path, output: OutputId) -> SegmentJournal {
     Journal::new(dir.join(format!("notes-{}.jsonl", output.0)))
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::beside::Content;
 use super::damage::Damage;
-use super::{FinalizeError, Layout, Whole, io, nothing_readable, part_of};
+use super::{FinalizeError, Finalized, Layout, io, nothing_readable, part_of};
 
 /// An OGG page's header, up to and with the count of its segments (RFC 3533 §6).
 const HEADER: usize = 27;
@@ -18,7 +18,7 @@ const LARGEST: usize = HEADER + 255 + 255 * 255;
 /// Set in the flags of a stream's first page.
 const FIRST: u8 = 2;
 
-pub(super) fn make_whole(recorded: &Path, whole: &Path) -> Result<Whole, FinalizeError> {
+pub(super) fn finalize(recorded: &Path, whole: &Path) -> Result<Finalized, FinalizeError> {
     let mut file =
         OpenOptions::new().read(true).write(true).open(recorded).map_err(io("opening", recorded))?;
     let len = file.metadata().map_err(io("reading", recorded))?.len();
@@ -49,7 +49,7 @@ pub(super) fn make_whole(recorded: &Path, whole: &Path) -> Result<Whole, Finaliz
     let size = pages.whole.iter().map(|(start, end)| end - start).sum();
     let (was_cut, damage) = (pages.end < len, pages.damage.described());
     let layout = Layout::Ordinary;
-    Ok(Whole { size, duration: None, layout, was_cut, lacks_video: false, damage, kept: None })
+    Ok(Finalized { size, duration: None, layout, was_cut, lacks_video: false, damage, kept: None })
 }
 
 /// What can be read of a file.
@@ -121,7 +121,7 @@ fn whole_pages(mut file: impl Read + Seek, len: u64) -> io::Result<Pages> {
             break;
         }
         let taken = match Page::at(&bytes) {
-            Page::Whole(size) => {
+            Page::Complete(size) => {
                 if let Some(lost) = lost.take() {
                     pages.damage.add(lost, at);
                 }
@@ -153,7 +153,7 @@ fn names_a_page(bytes: &[u8]) -> bool {
 /// What some bytes begin with.
 enum Page {
     /// A page of so many bytes.
-    Whole(usize),
+    Complete(usize),
     /// The beginning of one.
     Cut,
     None,
@@ -171,7 +171,7 @@ impl Page {
         let Some(page) = bytes.get(..HEADER + segments + body) else { return Self::Cut };
         let said = page.get(CHECKSUM).map(<[u8]>::to_vec);
         if said.is_some_and(|said| said == checksum(page).to_le_bytes()) {
-            Self::Whole(page.len())
+            Self::Complete(page.len())
         } else {
             Self::None
         }
@@ -263,7 +263,7 @@ mod tests {
         let mut bytes = pages().concat();
         bytes[..40].fill(0);
         std::fs::write(&recorded, &bytes).unwrap();
-        let error = make_whole(&recorded, &whole).unwrap_err();
+        let error = finalize(&recorded, &whole).unwrap_err();
         assert!(matches!(error, FinalizeError::Foreign { .. }), "{error}");
         assert_eq!(std::fs::read(&recorded).unwrap(), bytes);
     }
@@ -279,7 +279,7 @@ mod tests {
         // Zeros of a power cut behind the last page.
         bytes.extend([0; 500]);
         std::fs::write(&recorded, &bytes).unwrap();
-        let made = make_whole(&recorded, &whole).unwrap();
+        let made = finalize(&recorded, &whole).unwrap();
         assert!(made.damage.unwrap().contains("2 places"));
         assert_eq!(std::fs::read(&recorded).unwrap(), bytes);
         let expected = [&pages[..3], &pages[4..]].concat().concat();

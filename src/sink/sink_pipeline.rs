@@ -33,7 +33,7 @@ pub(super) enum Ended {
 
 /// A running pipeline. Dropping it brings the pipeline down, without an end of the stream.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct SinkPipeline {
     name: String,
     watch: JoinHandle<Ended>,
     stop: CancellationToken,
@@ -41,7 +41,7 @@ pub(super) struct Run {
     failure: Failure,
 }
 
-impl Run {
+impl SinkPipeline {
     /// Starts the pipeline, then puts the takers at their feeds. Failures are told to `failure`.
     pub(super) fn start(
         context: &SinkContext,

@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::beside::Content;
 use super::damage::Damage;
 use super::remux::{self, Remux, head_of};
-use super::{FinalizeError, Whole, io as failed, nothing_readable};
+use super::{FinalizeError, Finalized, io as failed, nothing_readable};
 
-pub(super) fn make_whole(
+pub(super) fn finalize(
     recorded: &Path,
     whole: &Path,
     stop: &CancellationToken,
-) -> Result<Whole, FinalizeError> {
+) -> Result<Finalized, FinalizeError> {
     let head = head_of(recorded)?;
     let file = File::open(recorded).map_err(failed("opening", recorded))?;
     let frames = Frames::of(BufReader::new(file)).map_err(failed("reading", recorded))?;
@@ -30,7 +30,7 @@ pub(super) fn make_whole(
     let elements = (!counts_its_frames(&head)).then_some(["mpegaudioparse", "xingmux"].as_slice());
     // Without its count it plays as well, only its length is a guess.
     let bearable = |error: &_| matches!(error, FinalizeError::NoSpaceLeft { .. });
-    remux::make_whole(Remux { elements, bearable, damage: frames.damage }, recorded, whole, stop)
+    remux::finalize(Remux { elements, bearable, damage: frames.damage }, recorded, whole, stop)
 }
 
 /// What can be read of a file.

@@ -31,7 +31,7 @@ use crate::plan::codec::Container;
 
 /// A file that was made whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Whole {
+pub struct Finalized {
     /// Bytes.
     pub size: u64,
     /// Length of the media; `None` where finding out would mean reading it all (OGG, MP3).
@@ -78,28 +78,28 @@ pub enum FinalizeError {
     Stopped { path: PathBuf },
 }
 
-/// Makes `recorded` whole, at `whole` (same file system). `length` is the recording's length where it is known: the last
+/// Makes `recorded` whole, at `finalize` (same file system). `length` is the recording's length where it is known: the last
 /// picture stands until then. `stop` ends the work early; nothing is lost by it.
 ///
-/// The result appears at `whole` at once and complete (`<whole>.part` until then), and is on the disk when this returns. Only here and in
-/// [`settle`], which is for a `whole` that is there already, recorded data is removed: `recorded` is gone then, unless it is damaged. A damaged one is called so, and
-/// stays ([`Whole::kept`]).
+/// The result appears at `finalize` at once and complete (`<whole>.part` until then), and is on the disk when this returns. Only here and in
+/// [`settle`], which is for a `finalize` that is there already, recorded data is removed: `recorded` is gone then, unless it is damaged. A damaged one is called so, and
+/// stays ([`Finalized::kept`]).
 ///
 /// # Errors
-/// [`FinalizeError`]; then there is no `whole`, and `recorded` is still there. A disk without room for the copy of an MP4
-/// is no error: the fragments themselves become `whole`.
-pub fn make_whole(
+/// [`FinalizeError`]; then there is no `finalize`, and `recorded` is still there. A disk without room for the copy of an MP4
+/// is no error: the fragments themselves become `finalize`.
+pub fn finalize(
     container: Container,
     recorded: &Path,
     whole: &Path,
     length: Option<Duration>,
     stop: &CancellationToken,
-) -> Result<Whole, FinalizeError> {
+) -> Result<Finalized, FinalizeError> {
     let mut made = match container {
-        Container::Mp4 => mp4::make_whole(recorded, whole, length, stop),
-        Container::Ogg => ogg::make_whole(recorded, whole),
-        Container::Mp3 => mp3::make_whole(recorded, whole, stop),
-        Container::WebM => webm::make_whole(recorded, whole, stop),
+        Container::Mp4 => mp4::finalize(recorded, whole, length, stop),
+        Container::Ogg => ogg::finalize(recorded, whole),
+        Container::Mp3 => mp3::finalize(recorded, whole, stop),
+        Container::WebM => webm::finalize(recorded, whole, stop),
     }?;
     // The rename is durable only when the directory is.
     if let Some(dir) = whole.parent() {
@@ -144,7 +144,7 @@ fn nothing_readable(recorded: &Path, damage: damage::Damage) -> FinalizeError {
     FinalizeError::Foreign { path: recorded.to_owned(), why }
 }
 
-/// Where a file is written before it appears at `whole`.
+/// Where a file is written before it appears at `finalize`.
 fn part_of(whole: &Path) -> PathBuf {
     let mut name = whole.as_os_str().to_owned();
     name.push(".part");

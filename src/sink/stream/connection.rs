@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::destination;
 use super::fault::{self, Fault};
 use super::lifecycle::{Action, Cause, Event, Lifecycle, Loss};
-use super::outlet::{Outlet, OutletSpec};
+use super::pipeline::{PipelineSpec, StreamPipeline};
 use super::redact::Redactor;
 use super::timing::Timing;
 use super::twitch;
@@ -36,7 +36,7 @@ pub(super) struct Counters {
 /// What the owner of the stream wants of an address.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Order {
-    Run,
+    SinkPipeline,
     /// Send what is queued, and be gone at that time.
     Finish {
         by: Instant,
@@ -48,10 +48,10 @@ const NOT_CONNECTED: &str = "it was not connected";
 
 /// Everything the task needs.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Connection {
     pub(super) output: OutputId,
     pub(super) url: StreamUrl,
-    pub(super) spec: OutletSpec,
+    pub(super) spec: PipelineSpec,
     pub(super) timing: Timing,
     pub(super) events: mpsc::UnboundedSender<SinkEvent>,
     pub(super) counters: Arc<Counters>,
@@ -90,7 +90,7 @@ enum Broken {
     Retry { at: Duration, retries: u32, error: String },
 }
 
-impl Link {
+impl Connection {
     pub(super) async fn run(mut self) {
         let abandon = self.abandon.clone();
         let served = abandon.run_until_cancelled(self.serve()).await;
@@ -141,18 +141,18 @@ impl Link {
 
     /// One connection from its beginning to its end.
     async fn connection(&mut self) -> Broken {
-        let mut outlet = match self.open().await {
-            Ok(Some(outlet)) => outlet,
+        let mut pipeline = match self.open().await {
+            Ok(Some(pipeline)) => pipeline,
             Ok(None) => return Broken::Over(self.cut_short("it was still connecting")),
             Err(fault) => return self.lost(&fault),
         };
-        let broken = self.watch(&mut outlet).await;
-        outlet.close(self.timing.close).await;
+        let broken = self.watch(&mut pipeline).await;
+        pipeline.close(self.timing.close).await;
         broken
     }
 
     /// Finds out where to send, and starts a pipeline that does; `None` when it is to finish before that is done.
-    async fn open(&mut self) -> Result<Option<Outlet>, Fault> {
+    async fn open(&mut self) -> Result<Option<StreamPipeline>, Fault> {
         let address = match twitch::key(self.url.expose()) {
             None => self.url.expose().to_owned(),
             Some(key) => {
@@ -171,20 +171,20 @@ impl Link {
             checked = checked => checked?,
             _ = finish_order(&mut self.orders) => return Ok(None),
         };
-        let mut opening = self.spec.tasks.spawn_blocking(move || Outlet::open(&spec, &address));
+        let mut opening = self.spec.tasks.spawn_blocking(move || StreamPipeline::open(&spec, &address));
         tokio::select! {
             opened = &mut opening => match opened {
-                Ok(outlet) => outlet.map(Some).map_err(|error| fault::of_outlet(&error, protocol)),
+                Ok(pipeline) => pipeline.map(Some).map_err(|error| fault::of_outlet(&error, protocol)),
                 Err(error) => Err(Fault { text: error.to_string(), loss: Loss::Interrupted }),
             },
-            // Starting may block (see `Outlet::open`). What it opens after all goes down with its thread.
+            // Starting may block (see `StreamPipeline::open`). What it opens after all goes down with its thread.
             () = tokio::time::sleep(self.timing.connect) => Err(fault::not_connected(self.timing.connect)),
             _ = finish_order(&mut self.orders) => Ok(None),
         }
     }
 
     /// Watches a connection until it ends.
-    async fn watch(&mut self, outlet: &mut Outlet) -> Broken {
+    async fn watch(&mut self, pipeline: &mut StreamPipeline) -> Broken {
         let before = Before {
             bytes: self.counters.bytes.load(Ordering::Relaxed),
             dropped: self.counters.dropped.load(Ordering::Relaxed),
@@ -194,8 +194,8 @@ impl Link {
         let mut finish_by = None;
         loop {
             tokio::select! {
-                event = outlet.events().next() => match event {
-                    Some(PipelineEvent::Eos) => return Broken::Over(self.goodbye(outlet, before, finish_by).await),
+                event = pipeline.events().next() => match event {
+                    Some(PipelineEvent::Eos) => return Broken::Over(self.goodbye(pipeline, before, finish_by).await),
                     Some(PipelineEvent::Error(error)) => {
                         let fault = fault::of_pipeline(&error, self.spec.protocol, self.life.has_worked());
                         return match finish_by {
@@ -212,7 +212,7 @@ impl Link {
                 },
                 by = finish_order(&mut self.orders), if finish_by.is_none() => {
                     finish_by = Some(by);
-                    outlet.end();
+                    pipeline.end();
                 }
                 () = moment(finish_by) => {
                     return Broken::Over(self.cut_short(match self.life.has_worked() {
@@ -221,7 +221,7 @@ impl Link {
                     }));
                 }
                 _ = looks.tick() => {
-                    if let Some(broken) = self.look(outlet, before).await {
+                    if let Some(broken) = self.look(pipeline, before).await {
                         return broken;
                     }
                 }
@@ -230,18 +230,18 @@ impl Link {
     }
 
     /// Looks at what was sent, and whether that is enough.
-    async fn look(&mut self, outlet: &mut Outlet, before: Before) -> Option<Broken> {
-        let sent = self.count(outlet, before, self.timing.look).await;
+    async fn look(&mut self, pipeline: &mut StreamPipeline, before: Before) -> Option<Broken> {
+        let sent = self.count(pipeline, before, self.timing.look).await;
         let now = self.now();
-        if outlet.is_due() {
+        if pipeline.is_due() {
             self.life.handle(now, Event::Offered);
         }
         if let Some(sent) = sent
             && self.life.handle(now, Event::Sent(sent)) == Some(Action::Started)
         {
-            self.started(outlet);
+            self.started(pipeline);
         }
-        if !outlet.is_due() {
+        if !pipeline.is_due() {
             return None;
         }
         let action = self.life.handle(self.now(), Event::Tick { jitter: rand::random() });
@@ -249,46 +249,51 @@ impl Link {
     }
 
     /// After the end of the stream has reached the sink.
-    async fn goodbye(&mut self, outlet: &mut Outlet, before: Before, finish_by: Option<Instant>) -> End {
+    async fn goodbye(
+        &mut self,
+        pipeline: &mut StreamPipeline,
+        before: Before,
+        finish_by: Option<Instant>,
+    ) -> End {
         let by = finish_by.unwrap_or_else(|| Instant::now() + self.timing.drain);
         // Counted before the wait, which depends on what is agreed with the other end, and after it: nothing may have been
         // sent before.
         let left = by.saturating_duration_since(Instant::now()).max(self.timing.look);
-        let mut sent = self.count(outlet, before, left).await;
-        let lingered = tokio::time::timeout_at(by, outlet.linger()).await.is_ok();
+        let mut sent = self.count(pipeline, before, left).await;
+        let lingered = tokio::time::timeout_at(by, pipeline.linger()).await.is_ok();
         if !self.life.has_worked() {
             if sent.is_none_or(|sent| sent == 0) {
-                sent = self.count(outlet, before, self.timing.look).await;
+                sent = self.count(pipeline, before, self.timing.look).await;
             }
             // A stream that is too short to be looked at twice has still gone out.
-            if !outlet.has_media() || sent.is_none_or(|sent| sent == 0) {
-                return self.cut_short(match (outlet.has_media(), outlet.listens()) {
+            if !pipeline.has_media() || sent.is_none_or(|sent| sent == 0) {
+                return self.cut_short(match (pipeline.has_media(), pipeline.listens()) {
                     (false, _) => "there was no media for it",
                     (true, true) => "nobody called",
                     (true, false) => "the server took nothing",
                 });
             }
-            self.started(outlet);
+            self.started(pipeline);
         }
         End::Finished { missing: (!lingered).then(|| "there was no time left for it".to_owned()) }
     }
 
-    fn started(&self, outlet: &Outlet) {
+    fn started(&self, pipeline: &StreamPipeline) {
         tracing::info!(url = %self.url, "stream started");
         self.tell(StreamEvent::Started { url: self.url.clone() });
-        if outlet.dropped() > 0 {
+        if pipeline.dropped() > 0 {
             // Connecting took longer than the queue holds: don't leave the gap as long as a group of pictures.
             self.spec.key_frames.request();
         }
     }
 
     /// Adds up what this connection did; gives its bytes, where they could be had.
-    async fn count(&self, outlet: &mut Outlet, before: Before, within: Duration) -> Option<u64> {
-        let sent = outlet.sent(within).await;
+    async fn count(&self, pipeline: &mut StreamPipeline, before: Before, within: Duration) -> Option<u64> {
+        let sent = pipeline.sent(within).await;
         if let Some(sent) = sent {
             self.counters.bytes.store(before.bytes + sent, Ordering::Relaxed);
         }
-        self.counters.dropped.store(before.dropped + outlet.dropped(), Ordering::Relaxed);
+        self.counters.dropped.store(before.dropped + pipeline.dropped(), Ordering::Relaxed);
         sent
     }
 
@@ -350,7 +355,7 @@ async fn finish_order(orders: &mut watch::Receiver<Order>) -> Instant {
     let order = orders.wait_for(|order| matches!(order, Order::Finish { .. })).await.map(|order| *order);
     match order {
         Ok(Order::Finish { by }) => by,
-        Ok(Order::Run) | Err(_) => std::future::pending().await,
+        Ok(Order::SinkPipeline) | Err(_) => std::future::pending().await,
     }
 }
 

@@ -25,19 +25,19 @@ use std::time::Duration;
 use mp4_atom::{Edts, Elst, ElstEntry, Encode, Moov};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::content::{recorded_content, whole_content};
+pub(super) use self::content::{finalized_content, recorded_content};
 use self::scan::{Scan, ScanError};
-use super::{FinalizeError, Layout, Whole, io, part_of};
+use super::{FinalizeError, Finalized, Layout, io, part_of};
 
 /// Units a second of the movie's own times (length, gaps before a track).
 const MOVIE_TIMESCALE: u32 = 90_000;
 
-pub(super) fn make_whole(
+pub(super) fn finalize(
     recorded: &Path,
     whole: &Path,
     length: Option<Duration>,
     stop: &CancellationToken,
-) -> Result<Whole, FinalizeError> {
+) -> Result<Finalized, FinalizeError> {
     let source = File::open(recorded).map_err(io("opening", recorded))?;
     let len = source.metadata().map_err(io("reading", recorded))?.len();
     let scan = match scan::scan(&mut BufReader::new(&source), len) {
@@ -60,7 +60,7 @@ pub(super) fn make_whole(
         Ok(()) => {
             std::fs::rename(&part, whole).map_err(io("renaming", &part))?;
             let (size, layout) = (movie.size(), Layout::Ordinary);
-            Ok(Whole {
+            Ok(Finalized {
                 size,
                 duration: Some(duration),
                 layout,
@@ -83,7 +83,7 @@ pub(super) fn make_whole(
             keep_fragments(recorded, whole, complete)?;
             let layout = Layout::Fragmented;
             let (size, duration) = (complete, Some(duration));
-            Ok(Whole { size, duration, layout, was_cut, lacks_video, damage: None, kept: None })
+            Ok(Finalized { size, duration, layout, was_cut, lacks_video, damage: None, kept: None })
         }
     }
 }

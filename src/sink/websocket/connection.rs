@@ -80,7 +80,7 @@ impl From<tungstenite::Error> for Lost {
 }
 
 /// One address and what goes there.
-pub(super) struct Link {
+pub(super) struct Connection {
     pub(super) output: OutputId,
     pub(super) url: StreamUrl,
     pub(super) queue: Arc<Queue>,
@@ -93,7 +93,7 @@ pub(super) struct Link {
     pub(super) is_over: Arc<AtomicBool>,
 }
 
-impl Link {
+impl Connection {
     /// Sends until the feed has ended and all is sent, or the deadline is over.
     pub(super) async fn run(mut self) {
         let mut retries = 0;
@@ -151,7 +151,7 @@ impl Link {
         let mut pings = tokio::time::interval_at(Instant::now() + self.timing.ping, self.timing.ping);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         if *self.muted.borrow_and_update() {
-            self.put(&mut socket, muted(true)).await?;
+            self.put(&mut socket, muted_message(true)).await?;
         }
         loop {
             let message = tokio::select! {
@@ -159,7 +159,7 @@ impl Link {
                     Some(sound) => Message::Binary(sound),
                     None => return self.close(socket).await,
                 },
-                Ok(()) = self.muted.changed() => muted(*self.muted.borrow_and_update()),
+                Ok(()) = self.muted.changed() => muted_message(*self.muted.borrow_and_update()),
                 _ = pings.tick() => Message::Ping(Bytes::from_static(b"ping")),
                 heard = socket.next() => {
                     hear(heard)?;
@@ -227,7 +227,7 @@ impl Link {
     }
 }
 
-fn muted(is_muted: bool) -> Message {
+fn muted_message(is_muted: bool) -> Message {
     Message::text(format!("{{\"muted\":{is_muted}}}"))
 }
 

@@ -12,7 +12,7 @@ use crate::media::{Intake, Taker, Timeline};
 /// kept until then. (A still page repeats its picture only twice a second: the first picture *after* a due time may show
 /// what came half a second later.) All other pictures cost a comparison and a reference.
 #[derive(Debug)]
-pub(super) struct AtDueTimes {
+pub(super) struct IntervalFilter {
     inner: Intake,
     interval: Duration,
     due: Duration,
@@ -20,7 +20,7 @@ pub(super) struct AtDueTimes {
     timeline: Timeline,
 }
 
-impl AtDueTimes {
+impl IntervalFilter {
     pub(super) fn new(inner: Intake, interval: Duration, timeline: Timeline) -> Self {
         let interval = interval.max(Duration::from_millis(1));
         Self { inner, interval, due: Duration::ZERO, shown: None, timeline }
@@ -34,7 +34,7 @@ impl AtDueTimes {
     }
 }
 
-impl Taker for AtDueTimes {
+impl Taker for IntervalFilter {
     fn take(&mut self, sample: &gst::Sample) {
         let Some(time) = sample.buffer().and_then(gst::BufferRef::pts).map(Duration::from) else { return };
         while self.due < time {
