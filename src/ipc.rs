@@ -41,7 +41,7 @@ use crate::plan::source::{BrowserSettings, SourcePlan};
 use crate::plan::{EgressId, RecordingPlan, SessionLimits, from_rpc, link_local};
 use crate::protocol::StartEgressRequest;
 use crate::secret::{Secret, exposed};
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 pub use lines::{LONGEST_LINE, Lines};
 
 /// What the other end says: a pipe or a socket.
@@ -207,7 +207,7 @@ pub enum FromRecorder {
     Info(Info),
     Progress(Progress),
     /// A file was offered to a store.
-    Uploaded(Tried),
+    Uploaded(UploadAttempt),
     Reply {
         id: u64,
         refusal: Option<Refusal>,

@@ -20,8 +20,8 @@ use crate::sink::finalize::{Beside, FinalizeError, Finalized, finalize, settle};
 use crate::sink::segments::Places;
 use crate::sink::{Leftover, RecoveredOutput, RecoveryError, images, segments};
 use crate::upload::IfTaken;
-use crate::upload::ledger::{self, Accounts};
-use crate::upload::rescue::{RescueStoreError, Rescuer};
+use crate::upload::recovery::{RecoveryUploadError, RecoveryUploader};
+use crate::upload::upload_journal::{self, JournalState};
 pub use taken::Rival;
 
 /// What became of one work directory.
@@ -58,7 +58,7 @@ pub enum RecoverError {
     #[error(transparent)]
     Rescue(#[from] RecoveryError),
     #[error("{name}: {error}")]
-    Store { name: String, error: RescueStoreError },
+    Store { name: String, error: RecoveryUploadError },
     #[error("{path}: {source}")]
     Directory { path: PathBuf, source: std::io::Error },
     /// What could be read of it is finished all the same.
@@ -72,7 +72,7 @@ pub enum RecoverError {
     )]
     Beside { name: String, why: String, kept: PathBuf },
     #[error("what is stored of it can't be read in {path}: {source}")]
-    Ledger { path: PathBuf, source: std::io::Error },
+    UploadJournal { path: PathBuf, source: std::io::Error },
     #[error("{name}: {rival}, then run `weir recover` again; what is left of the recording is kept in {dir}")]
     Taken { name: String, rival: Rival, dir: PathBuf },
     /// Of a storage that was given to it.
@@ -163,10 +163,11 @@ async fn recover_output(
 ) -> Result<(), RecoverError> {
     let dir = abandoned.output(output);
     files::check_entries(&dir).map_err(|(path, source)| RecoverError::Directory { path, source })?;
-    Rescuer::remove_links(&dir);
-    let accounts = ledger::read(&dir).map_err(|source| RecoverError::Ledger { path: dir.clone(), source })?;
+    RecoveryUploader::remove_links(&dir);
+    let accounts = upload_journal::read(&dir)
+        .map_err(|source| RecoverError::UploadJournal { path: dir.clone(), source })?;
     let base = &abandoned.manifest.base;
-    let mut rescuer = Rescuer::new(&storage, base);
+    let mut rescuer = RecoveryUploader::new(&storage, base);
     for unfinished in &accounts.unfinished {
         // What can't be let go of is forgotten by its store in time.
         rescuer.discard(unfinished).await;
@@ -232,7 +233,7 @@ fn leftovers(
     output: OutputId,
     entry: &OutputEntry,
     storage: &Storage,
-    accounts: &Accounts,
+    accounts: &JournalState,
     recovered: &mut Recovered,
 ) -> Result<RecoveredOutput, RecoverError> {
     let dir = abandoned.output(output);
@@ -264,7 +265,7 @@ fn leftovers(
             let places = Places {
                 is_stored: &is_stored,
                 may_be_stored: !storage.primary.is_local()
-                    && (accounts.unreadable > 0 || !ledger::exists(&dir)),
+                    && (accounts.unreadable > 0 || !upload_journal::exists(&dir)),
                 stored: &local,
                 dir: name,
                 playlist,

@@ -173,7 +173,7 @@ fn messages_read_back() {
             queues: Some(Queues { segments: 3, playlists: 1 }),
             ..Progress::default()
         }),
-        FromRecorder::Uploaded(Tried {
+        FromRecorder::Uploaded(UploadAttempt {
             mime: "video/mp4".to_owned(),
             status: Status::Refused,
             custom_endpoint: true,

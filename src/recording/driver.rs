@@ -37,7 +37,7 @@ use crate::plan::output::{OutputId, OutputPlan};
 use crate::report::{Failure, Fault, Report};
 use crate::sink::{SinkContext, SinkEvent};
 use crate::source::{CaptureCounters, Published, Source, SourceEvent};
-use crate::upload::{LaneView, UploadEvent, Uploader};
+use crate::upload::{QueueView, UploadEvent, Uploader};
 
 /// A recording is not degraded to fewer pictures a second.
 const FEWEST_PICTURES: u32 = 5;
@@ -101,7 +101,7 @@ pub(super) struct Driver<'a> {
     abandon: CancellationToken,
     sink_events: mpsc::UnboundedSender<SinkEvent>,
     uploader: Option<Uploader<Stored>>,
-    views: BTreeMap<OutputId, Arc<LaneView>>,
+    views: BTreeMap<OutputId, Arc<QueueView>>,
     manifests: Manifests,
     pub(super) awaits_uploads: bool,
     /// When `Limits::duration` is over; known when the recording began.

@@ -6,7 +6,7 @@
 //!     storage.json       each output's storage with its credentials, for its owner alone; likewise
 //!     lock               held as long as the recorder lives
 //!     0/ 1/ 2/ …         one directory for each output: what is not yet stored where it belongs,
-//!                        and notes of where that is (`sink::notes`, `upload::ledger`)
+//!                        and notes of where that is (`sink::notes`, `upload::upload_journal`)
 //!     report/            screenshot, console and browser log of a start that failed
 //! <tmpfs>/weir-<user id>/run-<…>/   display framebuffer, sockets, browser profile: worth nothing after a crash
 //! ```

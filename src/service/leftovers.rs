@@ -20,7 +20,7 @@ use crate::ipc::Lines;
 use crate::ipc::cell::Cell;
 use crate::ipc::recovery::RecoveryLine;
 use crate::outbound::Guard;
-use crate::process::{Own, OwnSpec, Stdin};
+use crate::process::{SelfExec, SelfExecSpec, Stdin};
 use crate::report::{self, LocalDirs};
 use find::{Found, find};
 
@@ -337,7 +337,7 @@ async fn recover(cell: &Cell) -> Recovered {
     if Guard::of_process().refuses_link_local() {
         args.push("--refuse-link-local".into());
     }
-    let mut own = match Own::start(OwnSpec { args, cwd: "/".into(), stdin: Stdin::Nothing }).await {
+    let mut own = match SelfExec::start(SelfExecSpec { args, cwd: "/".into(), stdin: Stdin::Nothing }).await {
         Ok(own) => own,
         Err(error) => {
             tracing::error!(%error, "what is left can't be recovered");

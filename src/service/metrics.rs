@@ -20,7 +20,7 @@ use super::registry::Watcher;
 use super::snapshot::{Snapshot, Snapshots, State};
 use crate::ipc::Progress;
 use crate::psrpc::Observer;
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 use calls::Calls;
 use tally::{Handling, Tally};
 pub use tally::{Result as EndResult, Totals};
@@ -45,7 +45,7 @@ impl Watcher for Metrics {
         self.over(info, EndResult::DuplicateIdentity);
     }
 
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         Self::uploaded(self, tried);
     }
 }
@@ -82,7 +82,7 @@ impl Metrics {
     }
 
     /// A recording has offered a file to a store.
-    pub fn uploaded(&self, tried: &Tried) {
+    pub fn uploaded(&self, tried: &UploadAttempt) {
         self.uploads.count(tried);
     }
 

@@ -8,7 +8,7 @@ use livekit_protocol as proto;
 use proto::EgressStatus;
 
 use super::error::ServiceError;
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 
 /// Who is told of every recording.
 ///
@@ -31,7 +31,7 @@ pub trait Registry: Send + Sync {
     }
 
     /// A recording has offered a file to a store. Only who counts wants to know.
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         let _ = tried;
     }
 
@@ -103,7 +103,7 @@ pub trait Watcher: Send + Sync {
     }
 
     /// A recording has offered a file to a store.
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         let _ = tried;
     }
 }
@@ -145,7 +145,7 @@ impl Registry for Watched {
         self.registry.evicted(info);
     }
 
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         self.watchers.iter().for_each(|watcher| watcher.uploaded(tried));
         self.registry.uploaded(tried);
     }

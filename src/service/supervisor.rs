@@ -30,10 +30,10 @@ use crate::ipc::{
     self, FromRecorder, Incoming, Job, Lines, Outgoing, Progress, Refusal, RefusalKind, Taken, ToRecorder,
     socket,
 };
-use crate::process::{Own, OwnSpec, Stdin};
+use crate::process::{SelfExec, SelfExecSpec, Stdin};
 use crate::psrpc::Code;
 use crate::secret::Secret;
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 pub(super) use handle::Handle;
 use handle::Order;
 use recorder::Recorder;
@@ -74,8 +74,8 @@ pub(super) struct Departed {
 pub(super) async fn launch(job: &Job, mut info: proto::EgressInfo) -> Result<Launched, ServiceError> {
     let failed =
         |error: &dyn std::fmt::Display| ServiceError::internal(format!("handler failed to start: {error}"));
-    let spec = OwnSpec { args: vec!["recorder".into()], cwd: "/".into(), stdin: Stdin::Piped };
-    let mut own = Own::start(spec).await.map_err(|error| failed(&error))?;
+    let spec = SelfExecSpec { args: vec!["recorder".into()], cwd: "/".into(), stdin: Stdin::Piped };
+    let mut own = SelfExec::start(spec).await.map_err(|error| failed(&error))?;
     let pipes = (own.stdin.take(), own.stdout.take());
     let recorder = Recorder::Started(own);
     let (Some(stdin), Some(stdout)) = pipes else {
@@ -200,7 +200,7 @@ impl Launched {
     pub(super) async fn attend(
         mut self,
         tell: impl Fn(&proto::EgressInfo),
-        count: impl Fn(&Tried),
+        count: impl Fn(&UploadAttempt),
     ) -> Departed {
         let (mut updates, mut graphs) = (Questions::new(), Questions::new());
         let (mut pictures, mut profiles) = (Questions::new(), Questions::new());

@@ -23,7 +23,7 @@ use crate::ipc::cell::Cell;
 use crate::ipc::{self, FromRecorder, Info, Outgoing};
 use crate::recording::progress::OutputProgress;
 use crate::recording::{Progress, Reporter};
-use crate::upload::{Tried, UploadProgress};
+use crate::upload::{UploadAttempt, UploadProgress};
 
 /// A service that does not read for this long when all is over learns the end from the directory.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ pub(super) struct Mouth {
     words: Words,
     info: watch::Sender<Option<proto::EgressInfo>>,
     progress: watch::Sender<ipc::Progress>,
-    uploads: mpsc::Sender<Tried>,
+    uploads: mpsc::Sender<UploadAttempt>,
     /// Gives whether a service has heard everything.
     saying: JoinSet<bool>,
     writing: JoinSet<()>,
@@ -151,7 +151,7 @@ impl Reporter for Mouth {
         });
     }
 
-    fn tried(&mut self, tried: Tried) {
+    fn tried(&mut self, tried: UploadAttempt) {
         if self.uploads.try_send(tried).is_err() {
             tracing::debug!("the service does not listen: an upload is not counted");
         }
@@ -185,7 +185,7 @@ impl Writer {
     async fn run(
         mut self,
         mut turns: mpsc::UnboundedReceiver<Turn>,
-        mut uploads: mpsc::Receiver<Tried>,
+        mut uploads: mpsc::Receiver<UploadAttempt>,
         mut progress: watch::Receiver<ipc::Progress>,
     ) -> bool {
         loop {

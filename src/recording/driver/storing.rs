@@ -91,14 +91,14 @@ impl Driver<'_> {
 
     /// Tells what was offered to stores since the last time.
     pub(super) fn tell_tried(&mut self) {
-        for tried in self.views.values().flat_map(|view| view.take_tried()) {
+        for tried in self.views.values().flat_map(|view| view.take_attempts()) {
             self.reporter.tried(tried);
         }
     }
 
     pub(super) fn on_upload(&mut self, event: UploadEvent<Stored>) -> Vec<Action> {
         match event {
-            UploadEvent::Stored { upload, location, place } => {
+            UploadEvent::Uploaded { upload, location, place } => {
                 self.on_stored(&upload, &location, place);
                 Vec::new()
             }

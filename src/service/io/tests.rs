@@ -191,8 +191,8 @@ async fn a_bus_that_is_away_is_known_before_there_is_something_to_tell() {
     let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
     let registry = registry(&bus, &tasks);
     assert!(registry.is_connected());
-    bus.set_link(crate::psrpc::Link::Down);
+    bus.set_link(crate::psrpc::LinkState::Down);
     assert!(!registry.is_connected() && registry.is_healthy());
-    bus.set_link(crate::psrpc::Link::Up);
+    bus.set_link(crate::psrpc::LinkState::Up);
     assert!(registry.is_connected());
 }

@@ -9,7 +9,7 @@ use crate::psrpc::{Answered, ClaimOutcome, Code, Rpc};
 use crate::service::admission::Room;
 use crate::service::monitor::{Reading, Use};
 use crate::service::snapshot::RecordingView;
-use crate::upload::{Place, Status, Tried};
+use crate::upload::{Place, Status, UploadAttempt};
 
 fn view(egress_id: &str, kind: Kind, pictures: u64) -> RecordingView {
     let progress = Progress {
@@ -176,8 +176,8 @@ fn an_end_counts_what_was_reached_last_and_what_was_stored_after_that() {
     assert_eq!(page["weir_stored_bytes_total{type=\"media\"}"], 5300.0);
 }
 
-fn tried(mime: &str, status: Status, ms: u64, place: Place) -> Tried {
-    Tried { mime: mime.into(), status, custom_endpoint: ms > 100, ms, place }
+fn tried(mime: &str, status: Status, ms: u64, place: Place) -> UploadAttempt {
+    UploadAttempt { mime: mime.into(), status, custom_endpoint: ms > 100, ms, place }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use tokio::time::{interval, timeout};
 
 use crate::ipc::cell::Cell;
-use crate::process::Own;
+use crate::process::SelfExec;
 use crate::service::leftovers::Death;
 
 /// How often it is looked whether a recorder still lives that is no child of ours. Nothing tells.
@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) enum Recorder {
     /// A child of ours.
-    Started(Own),
+    Started(SelfExec),
     /// A child of a former run of the service. It leads a process group, and holds its directory's lock as long as it lives.
     TakenOver { cell: Cell, pid: i32 },
 }

@@ -8,16 +8,16 @@ use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::attempt::{Place, Sides, Stored, Stores, UploadError};
-use super::growing::Session;
-use super::guarded::{is_readable, unless_panicked};
-use super::ledger::Ledger;
+use super::multipart::Session;
+use super::panic_guard::{is_readable, unless_panicked};
 use super::patience::{FIRST_STALL, Patience, shorter_stall};
+use super::queue_view::{QueueView, UploadProgress};
+use super::schedule::Schedule;
 use super::silence::{USUAL, short_for};
 use super::store::{StoreError, StoreErrorKind};
-use super::turns::Turns;
+use super::targets::{Place, Stores, Targets, UploadError, Uploaded};
+use super::upload_journal::UploadJournal;
 use super::verdict::Verdict;
-use super::view::{LaneView, UploadProgress};
 use super::{Growing, LaneSetup, Subject, Upload, UploadEvent, Versions};
 use crate::plan::output::OutputId;
 
@@ -39,12 +39,12 @@ pub(super) enum Message<T> {
     Look,
 }
 
-pub(super) struct Lane<T> {
+pub(super) struct UploadQueue<T> {
     output: OutputId,
-    sides: Sides,
+    sides: Targets,
     keeps_growing: bool,
-    turns: Turns<T>,
-    ledger: Ledger,
+    schedule: Schedule<T>,
+    ledger: UploadJournal,
     sessions: Vec<Session>,
     /// Growing files may have enough for a part.
     look: bool,
@@ -57,12 +57,12 @@ pub(super) struct Lane<T> {
     /// See [`LaneSetup::patience`].
     patience: Duration,
     /// In the last round after a storage was away: `sides` in a hurry.
-    hurried: Option<Sides>,
+    hurried: Option<Targets>,
     /// The same: see [`FIRST_STALL`].
     stalled_after: Option<Duration>,
     /// How long the storage took for the file that it took last.
     pace: Duration,
-    view: Arc<LaneView>,
+    view: Arc<QueueView>,
     results: mpsc::UnboundedSender<UploadEvent<T>>,
 }
 
@@ -84,11 +84,11 @@ struct Put<T> {
     /// What was begun at the store and is settled by this.
     begun: Option<String>,
     since: Instant,
-    put: BoxFuture<'static, Result<Stored, UploadError>>,
+    put: BoxFuture<'static, Result<Uploaded, UploadError>>,
 }
 
 enum Done {
-    Put(Result<Stored, UploadError>),
+    Put(Result<Uploaded, UploadError>),
     Advanced(Box<Session>, Result<bool, StoreError>),
 }
 
@@ -104,20 +104,20 @@ impl<T> Work<T> {
     }
 }
 
-impl<T: Subject> Lane<T> {
+impl<T: Subject> UploadQueue<T> {
     pub(super) fn new(
         setup: LaneSetup,
         stores: &Stores,
-        view: Arc<LaneView>,
+        view: Arc<QueueView>,
         results: mpsc::UnboundedSender<UploadEvent<T>>,
     ) -> Self {
         let LaneSetup { output, storage, dir, patience } = setup;
         Self {
             output,
-            sides: Sides::open(&storage, stores),
+            sides: Targets::open(&storage, stores),
             keeps_growing: !storage.primary.is_local(),
-            turns: Turns::new(&dir),
-            ledger: Ledger::new(&dir),
+            schedule: Schedule::new(&dir),
+            ledger: UploadJournal::new(&dir),
             sessions: Vec::new(),
             look: false,
             pause: None,
@@ -153,7 +153,7 @@ impl<T: Subject> Lane<T> {
                 },
                 Some(done) = OptionFuture::from(work.as_mut().map(Work::done)) => {
                     match (work.take(), done) {
-                        (Some(Work::Put(put)), Done::Put(Ok(stored))) => self.stored(put, stored).await,
+                        (Some(Work::Put(put)), Done::Put(Ok(stored))) => self.mark_uploaded(put, stored).await,
                         (Some(Work::Put(put)), Done::Put(Err(error))) => self.failed(put, error),
                         (_, Done::Advanced(session, result)) => self.advanced(*session, result).await,
                         // Work's end is its own.
@@ -162,13 +162,13 @@ impl<T: Subject> Lane<T> {
                 }
                 () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
                     self.pause = self.pause.take().map(|pause| Pause { until: None, ..pause });
-                    self.turns.begin_round();
+                    self.schedule.begin_round();
                 }
                 else => break,
             }
         }
         for session in std::mem::take(&mut self.sessions) {
-            if !self.let_go(session).await {
+            if !self.release(session).await {
                 break;
             }
         }
@@ -182,7 +182,7 @@ impl<T: Subject> Lane<T> {
     fn take(&mut self, message: Message<T>) {
         match message {
             Message::Store(upload) => {
-                if let Some(superseded) = self.turns.push(upload) {
+                if let Some(superseded) = self.schedule.push(upload) {
                     super::forget(&superseded.local);
                 }
             }
@@ -200,14 +200,14 @@ impl<T: Subject> Lane<T> {
         let now = Instant::now();
         self.ending = Some(Patience::new(self.patience));
         self.view.silence().on_sign(now);
-        let is_away = self.turns.awaits_storage();
+        let is_away = self.schedule.awaits_storage();
         self.change_patience(|patience| {
             if is_away {
                 patience.on_failure(now);
             }
         });
         self.pause = None;
-        self.turns.end();
+        self.schedule.end();
     }
 
     /// Changes the patience of the end, if that has come, also for what is under way.
@@ -227,12 +227,12 @@ impl<T: Subject> Lane<T> {
     fn next_work(&mut self) -> Option<Work<T>> {
         // Where the storage takes other files, only those that it does not take wait.
         let rests = self.pause.as_ref().is_some_and(|pause| pause.until.is_some());
-        if rests && !self.turns.works() {
+        if rests && !self.schedule.works() {
             return None;
         }
-        let next = if self.has_lost_patience() { None } else { self.turns.next() };
+        let next = if self.has_lost_patience() { None } else { self.schedule.next() };
         let next = next.or_else(|| self.next_round());
-        self.tell_lost();
+        self.report_lost();
         if let Some(next) = next {
             return Some(self.put(next));
         }
@@ -254,26 +254,26 @@ impl<T: Subject> Lane<T> {
         let now = Instant::now();
         let until = self.pause.as_ref().and_then(|pause| pause.until);
         if self.ending.is_none() || (self.waits_at_end() && !self.has_lost_patience()) {
-            if !self.turns.has_held() {
+            if !self.schedule.has_held() {
                 self.pause = None;
             } else if until.is_none() {
                 self.rest(now);
             }
-            self.tell_away();
+            self.report_unavailable();
             return None;
         }
-        if !self.turns.is_last_round() {
+        if !self.schedule.is_last_round() {
             self.view.set_patience(None);
             let is_away = self.ending.as_ref().is_some_and(Patience::is_failing);
-            self.turns.begin_last_round(is_away && !self.patience.is_zero());
+            self.schedule.begin_last_round(is_away && !self.patience.is_zero());
             if is_away {
                 self.hurried = Some(self.sides.hurried());
                 self.stalled_after = Some(FIRST_STALL);
             }
         }
-        let next = self.turns.next();
+        let next = self.schedule.next();
         if next.is_none() {
-            for (upload, error) in self.turns.take_failed() {
+            for (upload, error) in self.schedule.take_failed() {
                 self.keep(upload, error);
             }
             (self.pause, self.is_away) = (None, false);
@@ -284,7 +284,7 @@ impl<T: Subject> Lane<T> {
 
     /// Whether the end waits for a storage that is away.
     fn waits_at_end(&self) -> bool {
-        !self.turns.is_last_round() && self.turns.awaits_storage()
+        !self.schedule.is_last_round() && self.schedule.awaits_storage()
     }
 
     /// Whether it has waited long enough.
@@ -301,7 +301,7 @@ impl<T: Subject> Lane<T> {
         let length = self.pause.as_ref().map_or(first, |pause| (pause.length * 2).min(longest));
         let mut until = now + length.mul_f64(rand::rng().random_range(0.5..1.0));
         let over = self.ending.as_ref().and_then(Patience::until);
-        if let Some((over, error)) = over.zip(self.turns.first_error()) {
+        if let Some((over, error)) = over.zip(self.schedule.first_error()) {
             until = until.min(over);
             let trouble = error.trouble();
             let seconds = over.saturating_duration_since(now).as_secs();
@@ -311,11 +311,11 @@ impl<T: Subject> Lane<T> {
         self.pause = Some(Pause { length, until: Some(until) });
     }
 
-    fn tell_away(&mut self) {
-        if self.is_away || self.turns.works() {
+    fn report_unavailable(&mut self) {
+        if self.is_away || self.schedule.works() {
             return;
         }
-        if let Some(error) = self.turns.first_error() {
+        if let Some(error) = self.schedule.first_error() {
             self.is_away = true;
             self.tell(UploadEvent::Delayed { output: self.output, error });
         }
@@ -325,13 +325,13 @@ impl<T: Subject> Lane<T> {
         let session = self.sessions.iter().position(|session| session.is_for(&upload.name));
         let session = session.map(|at| self.sessions.swap_remove(at));
         // A storage that takes other files is given its time for those that it has not refused yet.
-        let is_urgent = !self.turns.works() || self.turns.has_failed(at);
+        let is_urgent = !self.schedule.works() || self.schedule.has_failed(at);
         let hurried = self.hurried.as_ref().filter(|_| is_urgent);
         let stalled_after = self.stalled_after.filter(|_| hurried.is_some());
         // In a hurry there is no time for many requests. What was begun stays in the ledger, for `weir recover`.
         let session = session.filter(|_| stalled_after.is_none());
         let begun = session.as_ref().and_then(Session::handle);
-        let has_time = self.turns.is_last_round() && !is_urgent;
+        let has_time = self.schedule.is_last_round() && !is_urgent;
         // Slow, and no worse than it was.
         let slow = (2 * self.pace).min(USUAL);
         let least = if has_time { USUAL } else { short_for(upload.size).max(slow) };
@@ -355,19 +355,19 @@ impl<T: Subject> Lane<T> {
         Work::Put(Put { at, upload, begun, since: Instant::now(), put: unless_panicked(put) })
     }
 
-    async fn stored(&mut self, put: Put<T>, stored: Stored) {
+    async fn mark_uploaded(&mut self, put: Put<T>, stored: Uploaded) {
         let Put { at, mut upload, begun, since, .. } = put;
         self.pace = since.elapsed();
-        let Stored { place, name, location } = stored;
+        let Uploaded { place, name, location } = stored;
         if place == Place::Backup {
             [Some(&mut self.sides), self.hurried.as_mut()]
                 .into_iter()
                 .flatten()
-                .for_each(Sides::set_on_backup);
+                .for_each(Targets::set_on_backup);
         }
-        self.ledger.stored(&upload.name);
+        self.ledger.mark_uploaded(&upload.name);
         if let Some(handle) = begun {
-            self.ledger.settled(&handle);
+            self.ledger.mark_settled(&handle);
         }
         if upload.local.exists() {
             // After a power cut nothing else says that the copy is not needed any more, and that a playlist has it. Where the local
@@ -375,8 +375,8 @@ impl<T: Subject> Lane<T> {
             self.ledger.sync().await;
         }
         super::forget(&upload.local);
-        self.turns.take_kept(&upload).iter().for_each(|older| super::forget(older));
-        for superseded in self.turns.stored(at, &upload) {
+        self.schedule.take_kept(&upload).iter().for_each(|older| super::forget(older));
+        for superseded in self.schedule.mark_uploaded(at, &upload) {
             super::forget(&superseded.local);
         }
         upload.name = name;
@@ -389,7 +389,7 @@ impl<T: Subject> Lane<T> {
             self.pause = None;
             self.tell(UploadEvent::Resumed { output: self.output });
         }
-        self.tell(UploadEvent::Stored { upload, location, place });
+        self.tell(UploadEvent::Uploaded { upload, location, place });
     }
 
     fn failed(&mut self, put: Put<T>, error: UploadError) {
@@ -406,13 +406,13 @@ impl<T: Subject> Lane<T> {
             self.stalled_after = self.stalled_after.map(|limit| shorter_stall(limit, since.elapsed()));
         }
         tracing::debug!(%error, name = upload.name, ?verdict, "upload failed");
-        if let Some((upload, error)) = self.turns.failed(at, upload, Arc::new(error), verdict) {
+        if let Some((upload, error)) = self.schedule.on_failed(at, upload, Arc::new(error), verdict) {
             self.keep(upload, error);
         }
     }
 
     fn keep(&mut self, upload: Upload<T>, error: Arc<UploadError>) {
-        self.turns.keep(&upload).iter().for_each(|older| super::forget(older));
+        self.schedule.keep(&upload).iter().for_each(|older| super::forget(older));
         self.tell(UploadEvent::Kept { upload, error });
     }
 
@@ -420,7 +420,7 @@ impl<T: Subject> Lane<T> {
         match result {
             Ok(true) => {
                 if let Some(handle) = session.newly_begun() {
-                    self.ledger.begun(session.key(), &handle, session.place());
+                    self.ledger.mark_begun(session.key(), &handle, session.place());
                 }
                 self.sessions.push(session);
             }
@@ -431,17 +431,17 @@ impl<T: Subject> Lane<T> {
                     self.use_patience(true);
                 }
                 tracing::warn!(%error, key = session.key(), "can't be stored while it grows; it is when it is finished");
-                self.let_go(session).await;
+                self.release(session).await;
             }
         }
     }
 
     /// Gives whether the store did so in time.
-    async fn let_go(&mut self, session: Session) -> bool {
+    async fn release(&mut self, session: Session) -> bool {
         let handle = session.handle();
         let is_gone = tokio::time::timeout(LET_GO_WITHIN, session.abort()).await.is_ok();
         if let Some(handle) = handle.filter(|_| is_gone) {
-            self.ledger.settled(&handle);
+            self.ledger.mark_settled(&handle);
         }
         is_gone
     }
@@ -454,18 +454,18 @@ impl<T: Subject> Lane<T> {
         let size = upload.map(|upload| upload.size);
         let is_version = upload.is_some_and(|upload| upload.versions == Versions::NewestCounts);
         self.view.set(UploadProgress {
-            waiting: self.turns.len() + u64::from(size.is_some()),
-            waiting_bytes: self.turns.bytes() + size.unwrap_or_default(),
-            waiting_versions: self.turns.versions() + u64::from(is_version),
+            waiting: self.schedule.len() + u64::from(size.is_some()),
+            waiting_bytes: self.schedule.bytes() + size.unwrap_or_default(),
+            waiting_versions: self.schedule.versions() + u64::from(is_version),
             total: size.unwrap_or_default(),
-            is_away: self.is_away || !self.turns.works(),
+            is_away: self.is_away || !self.schedule.works(),
             ..UploadProgress::default()
         });
     }
 
     /// Reports uploads that were forgotten: their files are still there.
-    fn tell_lost(&mut self) {
-        let files = match self.turns.take_lost() {
+    fn report_lost(&mut self) {
+        let files = match self.schedule.take_lost() {
             0 => return,
             1 => "1 file".to_owned(),
             lost => format!("{lost} files"),

@@ -13,18 +13,18 @@ const LONGEST: usize = 500;
 
 /// Takes a target's secrets out of texts.
 #[derive(Clone, Default)]
-pub(super) struct Scrub {
+pub(super) struct CredentialRedactor {
     /// Longest first, so that none is found inside another.
     secrets: Vec<String>,
 }
 
-impl std::fmt::Debug for Scrub {
+impl std::fmt::Debug for CredentialRedactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Scrub")
     }
 }
 
-impl Scrub {
+impl CredentialRedactor {
     pub(super) fn new(target: &StorageTarget) -> Self {
         let mut secrets: Vec<String> = target
             .secrets()
@@ -130,7 +130,7 @@ mod tests {
             }),
             ..StorageTarget::local()
         };
-        let scrub = Scrub::new(&target);
+        let scrub = CredentialRedactor::new(&target);
         let text = "key AKIAPLANTED, pl/ant+ed, pl%2Fant%2Bed,\n inside outside \
                     (https://b.example.com/a?X-Amz-Signature=abc&x=y) \"http://h/p?sig=1\"";
         assert_eq!(
@@ -143,7 +143,8 @@ mod tests {
     fn a_key_file_is_secret_in_all_its_parts() {
         let json = r#"{"type":"service_account","private_key":"-----BEGIN\nabcdefghijklmnopqrstuvwxyz\n-----END\n"}"#;
         let gcs = GcsConfig { credentials_json: Secret::new(json.to_owned()), ..GcsConfig::default() };
-        let scrub = Scrub::new(&StorageTarget { backend: Backend::Gcs(gcs), ..StorageTarget::local() });
+        let scrub =
+            CredentialRedactor::new(&StorageTarget { backend: Backend::Gcs(gcs), ..StorageTarget::local() });
         assert_eq!(
             scrub.clean("bad key abcdefghijklmnopqrstuvwxyz service_account"),
             "bad key *** service_account"
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn long_answers_are_cut() {
-        let cut = Scrub::default().clean(&"ä".repeat(1000));
+        let cut = CredentialRedactor::default().clean(&"ä".repeat(1000));
         assert!(cut.len() < 510 && cut.ends_with('…'), "{}", cut.len());
     }
 }

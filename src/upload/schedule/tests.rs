@@ -5,14 +5,14 @@ use crate::upload::store::{StoreError, StoreErrorKind};
 
 struct Fixture {
     _dir: tempfile::TempDir,
-    turns: Turns<u32>,
+    turns: Schedule<u32>,
 }
 
 impl Fixture {
     /// Segments `0..count` wait.
     fn new(count: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let turns = Turns::new(dir.path());
+        let turns = Schedule::new(dir.path());
         let mut fixture = Self { _dir: dir, turns };
         for subject in 0..count {
             fixture.push(&format!("{subject}.ts"), Versions::One, subject);
@@ -33,9 +33,9 @@ impl Fixture {
         while let Some((at, upload)) = self.turns.next() {
             tried.push(upload.subject);
             match verdict(upload.subject) {
-                None => drop(self.turns.stored(at, &upload)),
+                None => drop(self.turns.mark_uploaded(at, &upload)),
                 Some(verdict) => {
-                    let failed = self.turns.failed(at, upload, error(), verdict);
+                    let failed = self.turns.on_failed(at, upload, error(), verdict);
                     kept.extend(failed.map(|(upload, _)| upload.subject));
                 }
             }
@@ -168,13 +168,13 @@ fn an_old_playlist_that_failed_never_replaces_a_newer_one() {
     fixture.push("b.m3u8", Versions::NewestCounts, 1);
     fixture.push("a.m3u8", Versions::NewestCounts, 2);
     let (at, first) = fixture.turns.next().unwrap();
-    assert!(fixture.turns.failed(at, first, error(), Verdict::Unclear).is_none());
+    assert!(fixture.turns.on_failed(at, first, error(), Verdict::Unclear).is_none());
     let (at, other) = fixture.turns.next().unwrap();
-    assert!(fixture.turns.failed(at, other, error(), Verdict::Unclear).is_none());
+    assert!(fixture.turns.on_failed(at, other, error(), Verdict::Unclear).is_none());
     assert_eq!(fixture.turns.versions(), 3);
     let (at, newer) = fixture.turns.next().unwrap();
     let superseded: Vec<u32> =
-        fixture.turns.stored(at, &newer).into_iter().map(|upload| upload.subject).collect();
+        fixture.turns.mark_uploaded(at, &newer).into_iter().map(|upload| upload.subject).collect();
     assert_eq!((newer.subject, superseded), (2, vec![0]));
     assert_eq!(fixture.round(|_| None).0, [1]);
     assert_eq!((fixture.turns.len(), fixture.turns.bytes()), (0, 0));
@@ -190,7 +190,7 @@ fn an_attempt_in_a_hurry_replaces_no_error_that_says_more() {
     fixture.turns.end();
     let mut fail = |text: &str| {
         let (at, upload) = fixture.turns.next().unwrap();
-        assert!(fixture.turns.failed(at, upload, failing(text), Verdict::Passing).is_none());
+        assert!(fixture.turns.on_failed(at, upload, failing(text), Verdict::Passing).is_none());
         fixture.turns.begin_last_round(true);
     };
     fail("answered 503; tried 5 times");

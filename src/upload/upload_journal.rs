@@ -32,7 +32,7 @@ enum Entry {
 /// An output's ledger while it is recorded. Writing never fails a recording: what a full disk does not take is written when it has
 /// room again.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct UploadJournal {
     journal: Journal<Entry>,
     /// What could not be written yet, in order.
     waiting: VecDeque<Entry>,
@@ -40,7 +40,7 @@ pub(super) struct Ledger {
 
 /// What an output's uploads had come to when its recorder died.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Accounts {
+pub struct JournalState {
     /// Names that are stored.
     pub stored: BTreeSet<String>,
     /// What was begun and not finished.
@@ -56,20 +56,20 @@ pub struct Unfinished {
     pub place: Place,
 }
 
-impl Ledger {
+impl UploadJournal {
     pub(super) fn new(dir: &Path) -> Self {
         Self { journal: Journal::new(path(dir)), waiting: VecDeque::new() }
     }
 
-    pub(super) fn stored(&mut self, name: &str) {
+    pub(super) fn mark_uploaded(&mut self, name: &str) {
         self.add(Entry::Stored { name: name.to_owned() });
     }
 
-    pub(super) fn begun(&mut self, key: &str, handle: &str, place: Place) {
+    pub(super) fn mark_begun(&mut self, key: &str, handle: &str, place: Place) {
         self.add(Entry::Begun { key: key.to_owned(), handle: handle.to_owned(), place });
     }
 
-    pub(super) fn settled(&mut self, handle: &str) {
+    pub(super) fn mark_settled(&mut self, handle: &str) {
         self.add(Entry::Settled { handle: handle.to_owned() });
     }
 
@@ -106,8 +106,8 @@ impl Ledger {
 ///
 /// # Errors
 /// When it is there and can't be read.
-pub fn read(dir: &Path) -> io::Result<Accounts> {
-    let mut accounts = Accounts::default();
+pub fn read(dir: &Path) -> io::Result<JournalState> {
+    let mut accounts = JournalState::default();
     let read = Journal::new(path(dir)).read()?;
     accounts.unreadable = read.unreadable;
     for entry in read.entries {
@@ -143,26 +143,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         // Takes no line, as a full disk does.
         std::fs::create_dir(path(dir.path())).unwrap();
-        let mut ledger = Ledger::new(dir.path());
-        ledger.stored("a.ts");
-        ledger.begun("k", "h", Place::Primary);
+        let mut ledger = UploadJournal::new(dir.path());
+        ledger.mark_uploaded("a.ts");
+        ledger.mark_begun("k", "h", Place::Primary);
         std::fs::remove_dir(path(dir.path())).unwrap();
-        ledger.settled("h");
-        let accounts = Accounts { stored: ["a.ts".to_owned()].into(), ..Accounts::default() };
+        ledger.mark_settled("h");
+        let accounts = JournalState { stored: ["a.ts".to_owned()].into(), ..JournalState::default() };
         assert_eq!(read(dir.path()).unwrap(), accounts);
     }
 
     #[test]
     fn what_was_noted_is_read_without_a_line_that_was_cut_off() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read(dir.path()).unwrap(), Accounts::default());
-        let mut ledger = Ledger::new(dir.path());
-        ledger.stored("a/b\n.ts");
-        ledger.begun("k1", "h1", Place::Primary);
-        ledger.begun("k2", "h2", Place::Backup);
-        ledger.settled("h1");
-        ledger.stored("c.ts");
-        let whole = Accounts {
+        assert_eq!(read(dir.path()).unwrap(), JournalState::default());
+        let mut ledger = UploadJournal::new(dir.path());
+        ledger.mark_uploaded("a/b\n.ts");
+        ledger.mark_begun("k1", "h1", Place::Primary);
+        ledger.mark_begun("k2", "h2", Place::Backup);
+        ledger.mark_settled("h1");
+        ledger.mark_uploaded("c.ts");
+        let whole = JournalState {
             stored: ["a/b\n.ts", "c.ts"].map(str::to_owned).into(),
             unfinished: vec![Unfinished { key: "k2".into(), handle: "h2".into(), place: Place::Backup }],
             unreadable: 0,

@@ -55,7 +55,7 @@ impl HttpTransport for Transport {
 
 /// A container or a bucket.
 #[derive(Debug, Clone)]
-pub(super) struct Dal {
+pub(super) struct OpenDalStore {
     operator: Operator,
     http: Http,
     /// The least length of a block, and the most blocks of an object.
@@ -63,7 +63,7 @@ pub(super) struct Dal {
     most_blocks: u64,
 }
 
-impl Dal {
+impl OpenDalStore {
     pub(super) fn new(
         operator: Operator,
         http: Http,

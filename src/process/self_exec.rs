@@ -41,7 +41,7 @@ const ENVIRONMENT_PREFIXES: &[&str] = &["LC_", "XDG_", "GST_", "LD_LIBRARY_", "A
 
 /// This program with other arguments.
 #[derive(Debug, Clone)]
-pub struct OwnSpec {
+pub struct SelfExecSpec {
     /// Everybody on the machine can read them.
     pub args: Vec<OsString>,
     pub cwd: PathBuf,
@@ -57,7 +57,7 @@ pub enum Stdin {
 
 /// A running copy of this program, in a group of its own. Dropping it does not end it; its pipes close.
 #[derive(Debug)]
-pub struct Own {
+pub struct SelfExec {
     leash: Arc<Leash>,
     exit: Exit,
     /// `None`: it has none, or it was taken.
@@ -66,12 +66,12 @@ pub struct Own {
     pub stdout: Option<pipe::Receiver>,
 }
 
-impl Own {
+impl SelfExec {
     /// Starts it. Dropping the future before it is done kills what was started.
     ///
     /// # Errors
     /// When it can't be executed.
-    pub async fn start(spec: OwnSpec) -> Result<Self, ProcessError> {
+    pub async fn start(spec: SelfExecSpec) -> Result<Self, ProcessError> {
         let failed = |source| ProcessError::Spawn { program: NAME, source };
         let command = command(&spec);
         let (handover, handed) = oneshot::channel();
@@ -111,7 +111,7 @@ impl Own {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this module starts processes")]
-fn command(spec: &OwnSpec) -> std::process::Command {
+fn command(spec: &SelfExecSpec) -> std::process::Command {
     let mut command = std::process::Command::new(program());
     command.arg0(NAME).args(&spec.args).current_dir(&spec.cwd);
     let wanted = |name: &str| {

@@ -5,8 +5,8 @@ use std::path::Path;
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 
-use super::attempt::UploadError;
 use super::store::{Scope, StoreError};
+use super::targets::UploadError;
 
 /// Whether a file is one, and its first byte can be read.
 pub(super) fn is_readable(local: &Path) -> bool {

@@ -15,9 +15,9 @@ const BUFFERED: u64 = 1024 * 1024;
 
 /// Counts what a store's requests move; it only grows.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Moved(Arc<AtomicU64>);
+pub(super) struct BytesSent(Arc<AtomicU64>);
 
-impl Moved {
+impl BytesSent {
     pub(super) fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -42,11 +42,11 @@ impl Moved {
     }
 }
 
-/// See [`Moved::counted`].
+/// See [`BytesSent::counted`].
 #[derive(Debug)]
 pub(super) struct Counted<B> {
     body: Pin<Box<B>>,
-    moved: Moved,
+    moved: BytesSent,
     gone: u64,
 }
 
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_buffers_may_hold_does_not_count_as_moved() {
-        let moved = Moved::default();
+        let moved = BytesSent::default();
         let bytes = vec![7; 3 * 1024 * 1024];
         let mut body = Box::pin(moved.counted(Pieces(bytes.clone().into())));
         assert_eq!(body.size_hint().exact(), Some(bytes.len() as u64));

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::attempt::{UploadAttempt, UploadAttempts};
 use super::silence::Silence;
 use super::store::Sent;
-use super::tried::{Tried, Tries};
 use super::verdict::Trouble;
 
 /// How far an output's uploads are.
@@ -39,7 +39,7 @@ pub struct PatienceLeft {
 
 /// What others may see of a lane at any time.
 #[derive(Debug, Default)]
-pub struct LaneView {
+pub struct QueueView {
     waiting: AtomicU64,
     waiting_bytes: AtomicU64,
     waiting_versions: AtomicU64,
@@ -50,11 +50,11 @@ pub struct LaneView {
     patience: Mutex<Option<(Trouble, Instant)>>,
     /// What the end did not use of its patience.
     unused: Mutex<Option<Duration>>,
-    tries: Tries,
+    tries: UploadAttempts,
     silence: Silence,
 }
 
-impl LaneView {
+impl QueueView {
     #[must_use]
     pub fn progress(&self) -> UploadProgress {
         let patience = (*self.patience()).map(|(trouble, until)| PatienceLeft {
@@ -80,11 +80,11 @@ impl LaneView {
 
     /// What was tried since this was called last.
     #[must_use]
-    pub fn take_tried(&self) -> Vec<Tried> {
+    pub fn take_attempts(&self) -> Vec<UploadAttempt> {
         self.tries.take()
     }
 
-    pub(super) fn add_tried(&self, tried: Tried) {
+    pub(super) fn add_attempt(&self, tried: UploadAttempt) {
         self.tries.add(tried);
     }
 

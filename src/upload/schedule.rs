@@ -29,7 +29,7 @@ struct Held<T> {
     verdict: Verdict,
     /// The last attempt was after another file had been taken.
     again: bool,
-    /// It was tried since [`Turns::end`].
+    /// It was tried since [`Schedule::end`].
     tried_at_end: bool,
 }
 
@@ -43,7 +43,7 @@ struct Former {
 }
 
 #[derive(Debug)]
-pub(super) struct Turns<T> {
+pub(super) struct Schedule<T> {
     backlog: Backlog<T>,
     /// By the time of their last attempt.
     held: VecDeque<Held<T>>,
@@ -66,7 +66,7 @@ pub(super) struct Turns<T> {
     is_last: bool,
 }
 
-impl<T: Subject> Turns<T> {
+impl<T: Subject> Schedule<T> {
     /// `dir`: where entries may wait in a file.
     pub(super) fn new(dir: &Path) -> Self {
         Self {
@@ -189,7 +189,7 @@ impl<T: Subject> Turns<T> {
     }
 
     /// One was stored: the storage works, and what failed before gets another turn. Gives what it supersedes of what failed.
-    pub(super) fn stored(&mut self, at: u64, upload: &Upload<T>) -> Vec<Upload<T>> {
+    pub(super) fn mark_uploaded(&mut self, at: u64, upload: &Upload<T>) -> Vec<Upload<T>> {
         self.former.remove(&at);
         self.works = true;
         self.weight = 0;
@@ -222,7 +222,7 @@ impl<T: Subject> Turns<T> {
 
     /// One failed. It is set aside for another turn, or given back to be kept. The last round is in a hurry: what an attempt before
     /// it said of a storage that is away says more.
-    pub(super) fn failed(
+    pub(super) fn on_failed(
         &mut self,
         at: u64,
         upload: Upload<T>,

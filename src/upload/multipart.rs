@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::attempt::{Place, Side, Stored};
+use super::queue_view::QueueView;
 use super::silence::unless_silent;
 use super::store::{FileRange, Object, Parts, Store, StoreError};
-use super::view::LaneView;
+use super::targets::{Place, Target, Uploaded};
 use super::{Growing, UploadError};
 
 /// Smaller ones are stored when they are finished: it takes one request.
@@ -27,7 +27,7 @@ pub(super) const LINK_PREFIX: &str = ".growing-";
 pub(super) struct Session {
     growing: Growing,
     link: Link,
-    side: Side,
+    side: Target,
     store: Arc<dyn Store>,
     object: Object,
     parts: Option<Box<dyn Parts>>,
@@ -48,7 +48,7 @@ impl Drop for Link {
 
 impl Session {
     /// Takes hold of a growing file; `None` when it is gone already, or its store can't be had.
-    pub(super) fn new(growing: Growing, side: &Side) -> Option<Self> {
+    pub(super) fn new(growing: Growing, side: &Target) -> Option<Self> {
         let file = growing.local.file_name()?.to_str()?;
         let link = Link(growing.local.with_file_name(format!("{LINK_PREFIX}{file}")));
         fs::hard_link(&growing.local, &link.0).ok()?;
@@ -99,7 +99,7 @@ impl Session {
     }
 
     /// Sends what there is enough of. `Ok(false)`: the store does not take it in parts.
-    pub(super) async fn advance(&mut self, view: &LaneView) -> Result<bool, StoreError> {
+    pub(super) async fn advance(&mut self, view: &QueueView) -> Result<bool, StoreError> {
         let store = Arc::clone(&self.store);
         unless_silent(view, || store.moved(), self.advance_unwatched()).await?
     }
@@ -119,16 +119,16 @@ impl Session {
     }
 
     /// Sends the rest of the finished file; its link. What came of it goes into the view.
-    pub(super) async fn finish(self, view: &LaneView) -> Result<Stored, UploadError> {
+    pub(super) async fn finish(self, view: &QueueView) -> Result<Uploaded, UploadError> {
         let (side, name, since) = (self.side.clone(), self.growing.name.clone(), Instant::now());
         let store = Arc::clone(&self.store);
         let result = unless_silent(view, || store.moved(), self.finish_uncounted()).await;
         let result = result.unwrap_or_else(|silent| Err(side.failed(silent)));
-        view.add_tried(side.tried(&name, &result, since));
+        view.add_attempt(side.record_attempt(&name, &result, since));
         result
     }
 
-    async fn finish_uncounted(mut self) -> Result<Stored, UploadError> {
+    async fn finish_uncounted(mut self) -> Result<Uploaded, UploadError> {
         let written = self.written();
         let Some(mut parts) = self.parts.take() else {
             return Err(self.side.failed(StoreError::new(
@@ -147,7 +147,7 @@ impl Session {
         }
         parts.finish().await.map_err(|error| self.side.failed(error))?;
         let location = self.side.link(&self.object.key).await;
-        Ok(Stored { place: self.side.place, name: self.growing.name.clone(), location })
+        Ok(Uploaded { place: self.side.place, name: self.growing.name.clone(), location })
     }
 
     /// Lets go of what is at the store.
