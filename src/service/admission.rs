@@ -80,7 +80,7 @@ impl Claim {
 
 /// What has room for recordings, and who has it.
 #[derive(Debug, Clone)]
-pub struct UploadJournal {
+pub struct Ledger {
     costs: CpuCost,
     /// Cores of the machine, or of our share of it.
     cores: f64,
@@ -112,7 +112,7 @@ impl Hold {
     }
 }
 
-impl UploadJournal {
+impl Ledger {
     #[must_use]
     pub const fn new(costs: CpuCost, cores: f64) -> Self {
         Self { costs, cores, memory_used: 0.0, last: 0, held: BTreeMap::new() }
@@ -174,7 +174,7 @@ impl UploadJournal {
     /// Holds room for a recording, if there is any. What is held is what the table says, whatever the request names.
     ///
     /// # Errors
-    /// As [`UploadJournal::check`].
+    /// As [`Ledger::check`].
     pub fn admit(&mut self, cost: Cost, required: Option<f64>, now: Duration) -> Result<Id, Refusal> {
         self.check(cost, required, now)?;
         Ok(self.hold(cost, now))

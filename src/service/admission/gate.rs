@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use livekit_protocol as proto;
 
 use super::cost::{self, Cost, Kind};
-use super::{Claim, Id, Refusal, UploadJournal};
+use super::{Claim, Id, Refusal, Ledger};
 use crate::config::cost::CpuCost;
 use crate::protocol as rpc;
 use crate::service::Admission;
@@ -28,7 +28,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    ledger: UploadJournal,
+    ledger: Ledger,
     occupants: BTreeMap<Id, Occupant>,
     is_closed: bool,
 }
@@ -69,7 +69,7 @@ impl Gate {
     #[must_use]
     pub fn new(costs: CpuCost, cores: f64) -> Self {
         let state =
-            State { ledger: UploadJournal::new(costs, cores), occupants: BTreeMap::new(), is_closed: false };
+            State { ledger: Ledger::new(costs, cores), occupants: BTreeMap::new(), is_closed: false };
         Self { shared: Arc::new(Shared { epoch: Instant::now(), state: Mutex::new(state) }) }
     }
 

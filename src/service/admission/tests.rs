@@ -89,7 +89,7 @@ fn every_shape_of_request_has_its_cost() {
 
 #[test]
 fn an_idle_machine_gives_all_a_busy_one_its_part() {
-    let mut ledger = UploadJournal::new(costs(), 10.0);
+    let mut ledger = Ledger::new(costs(), 10.0);
     let web = Cost { cpu: 4.0, memory: 0.0 };
     assert_eq!(ledger.available(START), 10.0);
     let first = ledger.admit(web, None, START).unwrap();
@@ -115,7 +115,7 @@ fn an_idle_machine_gives_all_a_busy_one_its_part() {
 
 #[test]
 fn a_request_may_name_its_own_need_and_holds_the_tables() {
-    let mut ledger = UploadJournal::new(costs(), 10.0);
+    let mut ledger = Ledger::new(costs(), 10.0);
     let web = Cost { cpu: 4.0, memory: 0.0 };
     ledger.admit(web, Some(1.0), START).unwrap();
     assert_eq!(ledger.available(START), 4.0);
@@ -128,7 +128,7 @@ fn a_request_may_name_its_own_need_and_holds_the_tables() {
 
 #[test]
 fn an_idle_machine_takes_one_however_small_it_is() {
-    let mut ledger = UploadJournal::new(costs(), 2.0);
+    let mut ledger = Ledger::new(costs(), 2.0);
     let web = Cost { cpu: 4.0, memory: 0.0 };
     assert_eq!(ledger.claim(web, None, START), Claim::Stretched);
     ledger.admit(web, None, START).unwrap();
@@ -143,7 +143,7 @@ fn an_idle_machine_takes_one_however_small_it_is() {
 #[test]
 fn memory_has_a_gigabyte_of_headroom() {
     let check = |max, used, cost| {
-        let mut ledger = UploadJournal::new(CpuCost { max_memory: max, ..costs() }, 16.0);
+        let mut ledger = Ledger::new(CpuCost { max_memory: max, ..costs() }, 16.0);
         ledger.memory_used(used);
         ledger.check(Cost { cpu: 1.0, memory: cost }, None, START)
     };
@@ -155,7 +155,7 @@ fn memory_has_a_gigabyte_of_headroom() {
     assert!(check(1.0, 0.0, 0.0).is_err(), "the headroom is all there is");
 
     // What was promised counts until it can be measured.
-    let mut ledger = UploadJournal::new(CpuCost { max_memory: 6.0, ..costs() }, 16.0);
+    let mut ledger = Ledger::new(CpuCost { max_memory: 6.0, ..costs() }, 16.0);
     let one = Cost { cpu: 0.1, memory: 2.0 };
     ledger.admit(one, None, START).unwrap();
     assert_eq!(ledger.pending_memory(START), 2.0);
@@ -166,13 +166,13 @@ fn memory_has_a_gigabyte_of_headroom() {
     assert!(ledger.check(one, None, START + RESERVED_FOR).is_ok());
     assert_eq!(ledger.memory_ratio(START), Some(5.0 / 6.0));
     // Memory is asked first.
-    let both = UploadJournal::new(CpuCost { max_memory: 0.5, ..costs() }, 0.1);
+    let both = Ledger::new(CpuCost { max_memory: 0.5, ..costs() }, 0.1);
     assert!(matches!(both.check(one, None, START), Err(Refusal::NotEnoughMemory { .. })));
 }
 
 #[test]
 fn claims_prefer_who_can_begin_at_once() {
-    let mut ledger = UploadJournal::new(costs(), 10.0);
+    let mut ledger = Ledger::new(costs(), 10.0);
     let web = Cost { cpu: 4.0, memory: 0.0 };
     assert_eq!(ledger.claim(web, None, START), Claim::Idle);
     ledger.admit(web, None, START).unwrap();

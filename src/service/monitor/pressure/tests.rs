@@ -1,8 +1,8 @@
 use super::*;
-use crate::service::admission::{Cost, UploadJournal};
+use crate::service::admission::{Cost, Ledger};
 
 fn ids() -> [Id; 3] {
-    let mut ledger = UploadJournal::new(CpuCost::default(), 100.0);
+    let mut ledger = Ledger::new(CpuCost::default(), 100.0);
     [(); 3].map(|()| ledger.admit(Cost { cpu: 1.0, memory: 0.0 }, None, Duration::ZERO).unwrap())
 }
 
