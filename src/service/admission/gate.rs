@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use livekit_protocol as proto;
 
 use super::cost::{self, Cost, Kind};
-use super::{Claim, Id, Refusal, Ledger};
+use super::{Claim, Id, Ledger, Refusal};
 use crate::config::cost::CpuCost;
 use crate::protocol as rpc;
 use crate::service::Admission;
@@ -68,8 +68,7 @@ impl Gate {
     /// `cores`: of the machine, or of our share of it.
     #[must_use]
     pub fn new(costs: CpuCost, cores: f64) -> Self {
-        let state =
-            State { ledger: Ledger::new(costs, cores), occupants: BTreeMap::new(), is_closed: false };
+        let state = State { ledger: Ledger::new(costs, cores), occupants: BTreeMap::new(), is_closed: false };
         Self { shared: Arc::new(Shared { epoch: Instant::now(), state: Mutex::new(state) }) }
     }
 

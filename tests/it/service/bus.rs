@@ -14,8 +14,8 @@ use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
 use weir::protocol as rpc;
 use weir::psrpc::{
-    CallOptions, Client, Code, Error, LinkState, MessageBus, Method, Offer, RedisBus, RedisOptions, Registration,
-    SelectionRules, Server, ServerOptions, typed,
+    CallOptions, Client, Code, Error, LinkState, MessageBus, Method, Offer, RedisBus, RedisOptions,
+    Registration, SelectionRules, Server, ServerOptions, typed,
 };
 
 use super::PATIENCE;
