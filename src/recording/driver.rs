@@ -32,7 +32,7 @@ use super::workdir::{self, Kept};
 use super::{Reporter, Setup};
 use crate::control::{Command, CommandError, Limit};
 use crate::encode::{EncoderEvents, Encoders};
-use crate::media::{Feed, PipelineEvent, Timeline, still};
+use crate::media::{Feed, PipelineEvent, Timeline, snapshot};
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::report::{Failure, Fault, Report};
 use crate::sink::{SinkContext, SinkEvent};
@@ -432,7 +432,7 @@ impl<'a> Driver<'a> {
         let Some(feed) = self.raw_video.clone() else { return };
         let abandon = self.abandon.clone();
         self.tasks.spawn(async move {
-            let jpeg = still::jpeg(&feed, width, PICTURE_WITHIN);
+            let jpeg = snapshot::jpeg(&feed, width, PICTURE_WITHIN);
             let Some(shown) = abandon.run_until_cancelled(jpeg).await else { return };
             let shown = shown.inspect_err(|error| tracing::warn!(%error, "no picture to look at"));
             // Who looked may have gone.

@@ -29,7 +29,7 @@ use super::drops::Drops;
 use super::finalize::{self, Finalized, Layout};
 use super::sink_pipeline::{Ended, Failure, SinkPipeline};
 use super::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkContext, SinkError, SinkEvent};
-use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError, Taker};
+use crate::media::{Feed, FeedConsumer, Intake, MediaPipeline, Overflow, PipelineError};
 use crate::plan::codec::{CONTAINERS, Container, ContainerRow};
 use crate::plan::output::{FilePlan, OutputId, PassThrough};
 
@@ -158,7 +158,7 @@ impl FileSink {
         sink.set_property("async", false);
         pipeline.link(&[&mux, &sink])?;
 
-        let mut takers: Vec<(Feed, Box<dyn Taker>)> = Vec::new();
+        let mut takers: Vec<(Feed, Box<dyn FeedConsumer>)> = Vec::new();
         let mut drops = Drops::new(output, context);
         if plan.has_video {
             let no_feed = || SinkError::NoFeed("pictures".to_owned());

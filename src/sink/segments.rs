@@ -31,7 +31,7 @@ use self::writer::Writer;
 use super::drops::Drops;
 use super::sink_pipeline::{Ended, Failure, SinkPipeline, to_writer, written};
 use super::{SinkContext, SinkError};
-use crate::media::{Feed, Intake, MediaPipeline, Overflow, Taker};
+use crate::media::{Feed, FeedConsumer, Intake, MediaPipeline, Overflow};
 use crate::plan::output::{OutputId, SegmentsPlan};
 
 /// As for files: a disk that stalls must not cost a frame.
@@ -62,7 +62,7 @@ impl SegmentsSink {
         pipeline.link(&[&mux, &sink])?;
 
         let media_end = Arc::new(AtomicU64::new(0));
-        let mut takers: Vec<(Feed, Box<dyn Taker>)> = Vec::new();
+        let mut takers: Vec<(Feed, Box<dyn FeedConsumer>)> = Vec::new();
         let mut drops = Drops::new(output, context);
         if plan.has_video {
             let feed = context.video.clone().ok_or_else(|| SinkError::NoFeed("pictures".to_owned()))?;
@@ -131,7 +131,7 @@ struct EndRecorder {
     end: Arc<AtomicU64>,
 }
 
-impl Taker for EndRecorder {
+impl FeedConsumer for EndRecorder {
     fn take(&mut self, sample: &gst::Sample) {
         if let Some(buffer) = sample.buffer()
             && let Some(pts) = buffer.pts()

@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{SinkContext, SinkError, SinkEvent};
 use crate::media::pipeline::ErrorKind;
-use crate::media::{Attachment, Feed, MediaPipeline, PipelineError, PipelineEvent, Taker};
+use crate::media::{Attachment, Feed, FeedConsumer, MediaPipeline, PipelineError, PipelineEvent};
 use crate::plan::output::OutputId;
 
 /// How long a pipeline that was told to stop may take to come down.
@@ -46,7 +46,7 @@ impl SinkPipeline {
     pub(super) fn start(
         context: &SinkContext,
         pipeline: MediaPipeline,
-        takers: Vec<(Feed, Box<dyn Taker>)>,
+        takers: Vec<(Feed, Box<dyn FeedConsumer>)>,
         failure: &Failure,
     ) -> Result<Self, PipelineError> {
         let mut events = pipeline.events();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-use crate::media::{Intake, Taker, Timeline};
+use crate::media::{FeedConsumer, Intake, Timeline};
 
 /// Lets through, for each due time (0, the interval, twice the interval, …), the picture that was on the screen then.
 ///
@@ -34,7 +34,7 @@ impl IntervalFilter {
     }
 }
 
-impl Taker for IntervalFilter {
+impl FeedConsumer for IntervalFilter {
     fn take(&mut self, sample: &gst::Sample) {
         let Some(time) = sample.buffer().and_then(gst::BufferRef::pts).map(Duration::from) else { return };
         while self.due < time {

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use gstreamer as gst;
 
-use crate::media::{Intake, Taker};
+use crate::media::{FeedConsumer, Intake};
 
 /// How much sound is held back, at most: more than any encoder keeps pictures.
 const HELD: gst::ClockTime = gst::ClockTime::from_seconds(2);
@@ -57,7 +57,7 @@ impl VideoGate {
     }
 }
 
-impl Taker for VideoGate {
+impl FeedConsumer for VideoGate {
     fn take(&mut self, sample: &gst::Sample) {
         let Some(buffer) = sample.buffer() else { return };
         let origin = match (self.gate.origin(), buffer.pts()) {
@@ -113,7 +113,7 @@ impl AudioGate {
     }
 }
 
-impl Taker for AudioGate {
+impl FeedConsumer for AudioGate {
     fn take(&mut self, sample: &gst::Sample) {
         match self.gate.origin() {
             None => self.hold(sample),

@@ -10,7 +10,7 @@ use gstreamer as gst;
 use tokio::sync::Notify;
 
 use super::chunker::Chunker;
-use crate::media::Taker;
+use crate::media::FeedConsumer;
 
 /// What a message holds.
 const MESSAGE: Duration = Duration::from_millis(10);
@@ -93,7 +93,7 @@ impl Filler {
     }
 }
 
-impl Taker for Filler {
+impl FeedConsumer for Filler {
     fn take(&mut self, sample: &gst::Sample) {
         let Some(buffer) = sample.buffer() else { return };
         let Ok(sound) = buffer.map_readable() else { return };

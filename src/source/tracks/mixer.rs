@@ -23,7 +23,7 @@ use self::input::MixerInput;
 use super::SETTLED;
 use super::codec::TrackCodec;
 use crate::media::Feed;
-use crate::media::sound::{self, RATE};
+use crate::media::pcm::{self, RATE};
 use crate::plan::track::Channel;
 
 /// Of a stereo stream: a sample of each channel, left and right, full scale is 1.
@@ -52,7 +52,7 @@ pub(super) struct Mixer {
 impl Mixer {
     /// Fills `feed` with S16LE, 48 kHz, stereo, interleaved.
     pub(super) fn new(feed: Feed) -> Self {
-        Self { feed, caps: sound::caps(), inputs: BTreeMap::new(), mixed: 0, late: 0 }
+        Self { feed, caps: pcm::caps(), inputs: BTreeMap::new(), mixed: 0, late: 0 }
     }
 
     /// A track is there, and is heard in this place. One that was there before goes on.

@@ -38,7 +38,7 @@ async fn a_medium_that_begins_late_stays_in_its_place() {
     let late = crate::media::Feed::new("late");
     stage.context.video = Some(late.clone());
     struct Later(crate::media::Feed);
-    impl Taker for Later {
+    impl FeedConsumer for Later {
         fn take(&mut self, sample: &gst::Sample) {
             let mut buffer = sample.buffer_owned().unwrap();
             let half = gst::ClockTime::from_mseconds(500);

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::media::{self, Attachment, Feed, KeyFrames, MediaPipeline, Taker, Timeline};
+use crate::media::{self, Attachment, Feed, FeedConsumer, KeyFrames, MediaPipeline, Timeline};
 use crate::plan::codec::AudioCodec;
 use crate::sink::{SinkContext, SinkEvent, StreamEvent};
 
@@ -48,7 +48,7 @@ struct Probe {
     time: watch::Sender<Duration>,
 }
 
-impl Taker for Probe {
+impl FeedConsumer for Probe {
     fn take(&mut self, sample: &gst::Sample) {
         let buffer = sample.buffer().unwrap();
         *self.last.lock().unwrap() = last_unit(&buffer.map_readable().unwrap()).to_vec();
@@ -62,7 +62,7 @@ impl Taker for Probe {
 /// segment.
 struct OnMediaTime(Feed);
 
-impl Taker for OnMediaTime {
+impl FeedConsumer for OnMediaTime {
     fn take(&mut self, sample: &gst::Sample) {
         let segment = sample.segment().unwrap().downcast_ref::<gst::ClockTime>().unwrap();
         let mut buffer = sample.buffer_owned().unwrap();

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::colorimetry;
 use super::playout_thread::Outlet;
-use crate::media::{Intake, MediaPipeline, Overflow, PipelineError, Taker};
+use crate::media::{FeedConsumer, Intake, MediaPipeline, Overflow, PipelineError};
 use crate::plan::track::TrackCodec;
 use crate::source::pacing::Format;
 use crate::source::tracks::caps;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! page     next frame asked for ─► answer           (renderer, GPU process, browser)
-//! capture  each piece ─► Beat                       (audio server, display)
+//! capture  each piece ─► Heartbeat                       (audio server, display)
 //! helpers  list of processes, compared with the one before; the network process by its state
 //! itself   each wake ─► Pulse                       (the recorder)
 //! ```
@@ -11,9 +11,9 @@
 //! meanwhile, with the last frame and with silence, and its report says from when to when. A recorder that stood still itself has heard
 //! nobody: that is told instead, and all others are listened to anew.
 
-mod pulse;
-mod signs;
+mod liveness;
 mod silence;
+mod wake;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,9 +23,9 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use self::pulse::Pulse;
-use self::signs::Signs;
-use super::capture::Beat;
+use self::liveness::Signs;
+use self::wake::Pulse;
+use super::capture::Heartbeat;
 use super::cdp::{Answer, Probe};
 use super::helpers::{self, Helpers, Role};
 use crate::source::standstill::{PERIOD, STALL, Stall, Woken};
@@ -79,14 +79,14 @@ impl From<Stall> for News {
 
 /// The watch over one stage, from a loaded page on. Dropping it ends the watch.
 #[derive(Debug)]
-pub(super) struct Vitals {
+pub(super) struct HealthMonitor {
     news: mpsc::UnboundedReceiver<News>,
     pulse: Arc<Pulse>,
     _task: AbortOnDropHandle<()>,
 }
 
-impl Vitals {
-    pub(super) fn start(probe: Probe, captures: Vec<(Part, Beat)>) -> Self {
+impl HealthMonitor {
+    pub(super) fn start(probe: Probe, captures: Vec<(Part, Heartbeat)>) -> Self {
         let (told, news) = mpsc::unbounded_channel();
         let pulse = Arc::new(Pulse::new(Instant::now(), told));
         let task = TaskTracker::new().spawn(Watch::new(probe, captures, Arc::clone(&pulse)).run());
@@ -124,7 +124,7 @@ impl Vitals {
 struct Watch {
     probe: Probe,
     signs: Signs,
-    captures: Vec<(Part, Beat)>,
+    captures: Vec<(Part, Heartbeat)>,
     helpers: Helpers,
     pulse: Arc<Pulse>,
     /// There is somebody to ask.
@@ -133,7 +133,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(probe: Probe, captures: Vec<(Part, Beat)>, pulse: Arc<Pulse>) -> Self {
+    fn new(probe: Probe, captures: Vec<(Part, Heartbeat)>, pulse: Arc<Pulse>) -> Self {
         let (signs, helpers) = (Signs::new(Arc::clone(&pulse)), Helpers::default());
         Self { probe, signs, captures, helpers, pulse, asks_page: true, asks_browser: true }
     }
@@ -257,11 +257,12 @@ mod tests {
         let (told, news) = mpsc::unbounded_channel();
         let pulse = Arc::new(Pulse::new(begun, told));
         let task = TaskTracker::new().spawn(std::future::pending::<()>());
-        let mut vitals = Vitals { news, pulse: Arc::clone(&pulse), _task: AbortOnDropHandle::new(task) };
+        let mut health =
+            HealthMonitor { news, pulse: Arc::clone(&pulse), _task: AbortOnDropHandle::new(task) };
         let died = News::Died("the browser's GPU process");
         pulse.tell(died);
         let back = begun + Duration::from_secs(9);
-        assert_eq!(vitals.last_news(back), [died, News::StoodStill { since: begun, until: back }]);
-        assert!(vitals.last_news(back + PERIOD).is_empty(), "told once");
+        assert_eq!(health.last_news(back), [died, News::StoodStill { since: begun, until: back }]);
+        assert!(health.last_news(back + PERIOD).is_empty(), "told once");
     }
 }

@@ -2,7 +2,7 @@
 //! of the browser's connections go through it, those to loopback included.
 //!
 //! ```text
-//! browser ── SOCKS5 on loopback (RFC 1928) ──► Guard: looks the name up, drops what is refused ──► what is left
+//! browser ── SOCKS5 on loopback (RFC 1928) ──► SsrfProxy: looks the name up, drops what is refused ──► what is left
 //! ```
 //!
 //! The addresses that were looked at are those that are connected to, so that a name which changes its mind (DNS rebinding) gains
@@ -118,13 +118,13 @@ fn may_be_here(bound: &io::Result<UdpSocket>) -> bool {
 
 /// The way out for one browser. Gone, with all its connections, when dropped.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct SsrfProxy {
     port: u16,
     failures: Arc<Failures>,
     _serving: JoinSet<()>,
 }
 
-impl Guard {
+impl SsrfProxy {
     /// Opens it on a free port of the loopback interface.
     pub(super) async fn open(refusals: Refusals) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

@@ -19,7 +19,7 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why there is no sound server.
 #[derive(Debug, thiserror::Error)]
-pub enum SoundError {
+pub enum AudioServerError {
     #[error(transparent)]
     Process(#[from] ProcessError),
     #[error("the sound server's settings {path} could not be written")]
@@ -28,20 +28,20 @@ pub enum SoundError {
 
 /// A running sound server; gone when dropped.
 #[derive(Debug)]
-pub(super) struct Sound {
+pub(super) struct AudioServer {
     process: Child,
     socket: PathBuf,
 }
 
-impl Sound {
-    pub(super) async fn start(dir: &Path, log: PathBuf) -> Result<Self, SoundError> {
+impl AudioServer {
+    pub(super) async fn start(dir: &Path, log: PathBuf) -> Result<Self, AudioServerError> {
         let home = dir.join("sound");
         let write = |name: &str, text: &str| {
             let path = home.join(name);
-            std::fs::write(&path, text).map_err(|source| SoundError::Settings { path, source })
+            std::fs::write(&path, text).map_err(|source| AudioServerError::Settings { path, source })
         };
         std::fs::create_dir_all(&home)
-            .map_err(|source| SoundError::Settings { path: home.clone(), source })?;
+            .map_err(|source| AudioServerError::Settings { path: home.clone(), source })?;
         write("daemon.conf", SETTINGS)?;
         let socket = dir.join("pulse");
         write("modules.pa", &modules(&socket))?;
@@ -121,7 +121,7 @@ mod tests {
         #[tokio::test]
         async fn comes_with_a_socket_and_goes_without_leftovers() {
             let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-            let sound = Sound::start(dir.path(), dir.path().join("log")).await.unwrap();
+            let sound = AudioServer::start(dir.path(), dir.path().join("log")).await.unwrap();
             tokio::net::UnixStream::connect(sound.socket()).await.unwrap();
             let (exit, pid) = (sound.exit(), sound.pid());
             sound.close().await;

@@ -12,7 +12,7 @@ const SETTLED: u64 = 4_000_000;
 
 /// What was drawn since the last picture was taken.
 #[derive(Debug)]
-pub(super) struct Painting {
+pub(super) struct Damage {
     /// Length of a picture.
     frame: u64,
     /// How much too early a picture may be taken. A quarter of a picture's length lies between the jitter of a page that
@@ -30,7 +30,7 @@ struct Drawn {
     last: u64,
 }
 
-impl Painting {
+impl Damage {
     pub(super) fn new(fps: u32) -> Self {
         let frame = 1_000_000_000 / u64::from(fps.max(1));
         Self { frame, tolerance: frame / 4, due: 0, drawn: None }
@@ -75,7 +75,7 @@ mod tests {
 
     /// Lets events come, and says which pictures were taken: (drawn, taken).
     fn taken(fps: u32, events: &[u64]) -> Vec<(u64, u64)> {
-        let (mut painting, mut taken) = (Painting::new(fps), Vec::new());
+        let (mut painting, mut taken) = (Damage::new(fps), Vec::new());
         for &event in events.iter().chain(&[u64::MAX]) {
             while let Some(at) = painting.take_at().filter(|at| *at <= event) {
                 taken.push((painting.take().unwrap(), at));

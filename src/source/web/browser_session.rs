@@ -16,14 +16,14 @@ use tokio::sync::watch;
 
 use super::WebError;
 use super::address::{Address, Addresses};
+use super::audio_server::{AudioServer, MONITOR, SINK};
 use super::browser::{Browser, BrowserError, Surroundings, emulated_size, has_password};
-use super::capture::{PictureCapture, PictureSlot, Screen, SoundCapture, alignment};
+use super::capture::{AudioCapture, LatestFrame, ScreenArea, VideoCapture, alignment};
 use super::cdp::{FailedNavigation, Tab, TabEvent, TabTerms};
 use super::display::Display;
-use super::guard::{Guard, Refusals};
+use super::health::{HealthMonitor, News, Part};
 use super::page::{PageError, Signal, StartReport};
-use super::sound::{MONITOR, SINK, Sound};
-use super::vitals::{News, Part, Vitals};
+use super::ssrf_proxy::{Refusals, SsrfProxy};
 use crate::plan::source::{StartRule, WebPlan};
 use crate::source::SourceContext;
 
@@ -42,25 +42,25 @@ impl Patience {
 }
 
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct BrowserSession {
     /// `None` while the page is loaded again.
-    vitals: Option<Vitals>,
-    picture: Option<PictureCapture>,
-    sound_capture: Option<SoundCapture>,
+    health: Option<HealthMonitor>,
+    picture: Option<VideoCapture>,
+    sound_capture: Option<AudioCapture>,
     tab: Tab,
     browser: Browser,
-    guard: Option<Guard>,
-    sound: Option<Sound>,
+    proxy: Option<SsrfProxy>,
+    sound: Option<AudioServer>,
     display: Display,
     /// Its page has still to say that it starts: what it does meanwhile may explain why it does not.
     awaits_start: bool,
     /// Last: what runs in it is killed before it is removed.
-    _dir: StageDir,
+    _dir: SessionDir,
 }
 
 /// What happens on a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum StageEvent {
+pub(super) enum SessionEvent {
     Signal(Signal),
     /// The page says that it won't start.
     Refused(PageError),
@@ -74,18 +74,18 @@ pub(super) enum StageEvent {
     News(News),
 }
 
-impl Stage {
+impl BrowserSession {
     /// Sets up stage number `number` of a recording and loads the page. Dropping the future leaves nothing behind.
     pub(super) async fn start(
         plan: &WebPlan,
         addresses: &Addresses,
         context: &SourceContext,
-        slot: Option<PictureSlot>,
+        slot: Option<LatestFrame>,
         number: u32,
         patience: Patience,
     ) -> Result<(Self, Vec<Signal>), WebError> {
         let begun = Instant::now();
-        let dir = StageDir::make(&context.run_dir, number)?;
+        let dir = SessionDir::make(&context.run_dir, number)?;
         let path = dir.0.as_path();
         let log = |name: &str| context.report_dir.join(format!("{name}.log"));
         std::fs::create_dir_all(&context.report_dir)
@@ -95,17 +95,17 @@ impl Stage {
         let display = async { Ok(Display::start(path, log("display"), plan.width, plan.height).await?) };
         let sound = async {
             match plan.has_audio {
-                true => Ok::<_, WebError>(Some(Sound::start(path, log("sound")).await?)),
+                true => Ok::<_, WebError>(Some(AudioServer::start(path, log("sound")).await?)),
                 false => Ok(None),
             }
         };
         let (display, sound) = tokio::try_join!(display, sound)?;
-        let step = |what: &str| tracing::debug!(stage = number, ms = begun.elapsed().as_millis(), "{what}");
+        let step = |what: &str| tracing::debug!(session = number, ms = begun.elapsed().as_millis(), "{what}");
         step("display and sound are up");
 
         let refusals = Refusals::of(&plan.browser);
-        let guard = match !refusals.is_empty() && !plan.browser.sets_proxy() {
-            true => Some(Guard::open(refusals).await.map_err(WebError::Guard)?),
+        let proxy = match !refusals.is_empty() && !plan.browser.sets_proxy() {
+            true => Some(SsrfProxy::open(refusals).await.map_err(WebError::SsrfProxy)?),
             false => None,
         };
         let captures = Captures::start(plan, context, slot, &display, sound.as_ref());
@@ -115,38 +115,38 @@ impl Stage {
                 log: log("browser"),
                 display: display.name(),
                 sound: sound.as_ref().map(|sound| (sound.socket(), SINK)),
-                way_out: guard.as_ref().map(|guard| guard.flags().to_vec()).unwrap_or_default(),
+                way_out: proxy.as_ref().map(|proxy| proxy.flags().to_vec()).unwrap_or_default(),
             };
-            open(plan, addresses, around, guard.as_ref(), &context.report_dir, patience, step).await
+            open(plan, addresses, around, proxy.as_ref(), &context.report_dir, patience, step).await
         };
         let (captures, (browser, tab, signals)) = tokio::try_join!(captures, browser)?;
         step("the page is loaded");
-        let mut stage = Self {
-            vitals: None,
+        let mut session = Self {
+            health: None,
             picture: captures.picture,
             sound_capture: captures.sound,
             tab,
             browser,
-            guard,
+            proxy,
             sound,
             display,
             awaits_start: plan.start == StartRule::OnSignal && !signals.contains(&Signal::Start),
             _dir: dir,
         };
-        stage.tab.set_keeps_page(true);
-        stage.settle().await;
-        stage.watch();
-        tracing::info!(stage = number, ms = begun.elapsed().as_millis(), "the page is shown");
-        Ok((stage, signals))
+        session.tab.set_keeps_page(true);
+        session.settle().await;
+        session.watch();
+        tracing::info!(session = number, ms = begun.elapsed().as_millis(), "the page is shown");
+        Ok((session, signals))
     }
 
     /// Loads the page again in the same browser, where it is lost.
     pub(super) async fn reload(&mut self, address: &Address) -> Result<Vec<Signal>, PageError> {
-        self.vitals = None;
+        self.health = None;
         // The browser's own error says why it can't be loaded.
         self.tab.set_keeps_page(false);
         let loaded = self.tab.load(address, Patience::AGAIN.load).await;
-        let signals = loaded.map_err(|error| explained(error, self.guard.as_ref(), &self.tab))?;
+        let signals = loaded.map_err(|error| explained(error, self.proxy.as_ref(), &self.tab))?;
         self.tab.set_keeps_page(true);
         self.settle().await;
         self.watch();
@@ -155,11 +155,11 @@ impl Stage {
 
     /// Goes where the page could not go. What is shown stays, unless there is something to show.
     pub(super) async fn retry(&mut self, address: &Address) -> Result<Vec<Signal>, PageError> {
-        self.vitals = None;
+        self.health = None;
         let loaded = self.tab.load(address, Patience::AGAIN.load).await;
         self.settle().await;
         self.watch();
-        loaded.map_err(|error| explained(error, self.guard.as_ref(), &self.tab))
+        loaded.map_err(|error| explained(error, self.proxy.as_ref(), &self.tab))
     }
 
     /// The document that is shown; another one has another id.
@@ -173,10 +173,10 @@ impl Stage {
     }
 
     fn watch(&mut self) {
-        let video = self.picture.as_ref().and_then(PictureCapture::beat).map(|beat| (Part::Video, beat));
+        let video = self.picture.as_ref().and_then(VideoCapture::beat).map(|beat| (Part::Video, beat));
         let audio = self.sound_capture.as_ref().map(|capture| (Part::Audio, capture.beat()));
         let captures = video.into_iter().chain(audio).collect();
-        self.vitals = Some(Vitals::start(self.tab.probe(), captures));
+        self.health = Some(HealthMonitor::start(self.tab.probe(), captures));
     }
 
     async fn settle(&self) {
@@ -201,51 +201,51 @@ impl Stage {
     }
 
     /// What happens next. Nothing is lost when the future is dropped.
-    pub(super) async fn next(&mut self) -> StageEvent {
-        let lost = |what: &str| StageEvent::StageLost(format!("the {what} ended"));
-        let sound = self.sound.as_ref().map(Sound::exit);
-        let picture = self.picture.as_ref().map(PictureCapture::failure);
-        let listening = self.sound_capture.as_ref().map(SoundCapture::failure);
+    pub(super) async fn next(&mut self) -> SessionEvent {
+        let lost = |what: &str| SessionEvent::StageLost(format!("the {what} ended"));
+        let sound = self.sound.as_ref().map(AudioServer::exit);
+        let picture = self.picture.as_ref().map(VideoCapture::failure);
+        let listening = self.sound_capture.as_ref().map(AudioCapture::failure);
         // In the order of cause and effect: a display that dies takes the browser and the capture along.
         tokio::select! {
             biased;
             status = self.display.exit().wait() => lost(&format!("display ({status})")),
             status = maybe(sound.map(|exit| exit.wait())) => lost(&format!("sound server ({status})")),
             status = self.browser.exit().wait() => lost(&format!("browser ({status})")),
-            why = maybe(picture.map(failed)) => StageEvent::StageLost(format!("the picture was lost: {why}")),
-            why = maybe(listening.map(failed)) => StageEvent::StageLost(format!("the sound was lost: {why}")),
+            why = maybe(picture.map(failed)) => SessionEvent::StageLost(format!("the picture was lost: {why}")),
+            why = maybe(listening.map(failed)) => SessionEvent::StageLost(format!("the sound was lost: {why}")),
             event = self.tab.next(self.awaits_start) => match event {
-                TabEvent::Signal(signal) => StageEvent::Signal(signal),
-                TabEvent::Refused(error) => StageEvent::Refused(error),
-                TabEvent::Crashed => StageEvent::PageLost("the page's renderer crashed".to_owned()),
-                TabEvent::NavigationFailed(failed) => StageEvent::NavigationFailed(failed),
-                TabEvent::PartCrashed => StageEvent::News(News::Died("a frame or worker of the page")),
-                TabEvent::Lost(why) => StageEvent::StageLost(format!("the browser was lost: {why}")),
+                TabEvent::Signal(signal) => SessionEvent::Signal(signal),
+                TabEvent::Refused(error) => SessionEvent::Refused(error),
+                TabEvent::Crashed => SessionEvent::PageLost("the page's renderer crashed".to_owned()),
+                TabEvent::NavigationFailed(failed) => SessionEvent::NavigationFailed(failed),
+                TabEvent::PartCrashed => SessionEvent::News(News::Died("a frame or worker of the page")),
+                TabEvent::Lost(why) => SessionEvent::StageLost(format!("the browser was lost: {why}")),
             },
-            news = maybe(self.vitals.as_mut().map(Vitals::next)) => StageEvent::News(news),
+            news = maybe(self.health.as_mut().map(HealthMonitor::next)) => SessionEvent::News(news),
         }
     }
 
     /// What the watch has noticed until now, and nobody has asked for. Ends what it is good for.
     pub(super) fn last_news(&mut self) -> Vec<News> {
-        self.vitals.as_mut().map(|vitals| vitals.last_news(Instant::now())).unwrap_or_default()
+        self.health.as_mut().map(|health| health.last_news(Instant::now())).unwrap_or_default()
     }
 
     /// Ends everything, and waits until it has ended.
     pub(super) async fn close(self) {
         let Self {
-            vitals,
+            health,
             picture,
             sound_capture,
             tab,
             browser,
-            guard,
+            proxy,
             sound,
             display,
             awaits_start: _,
             _dir,
         } = self;
-        drop((vitals, tab));
+        drop((health, tab));
         let last_sound = async {
             if let Some(capture) = sound_capture {
                 capture.finish().await;
@@ -264,7 +264,7 @@ impl Stage {
             tracing::warn!(%error, "a capture did not close cleanly");
         }
         tokio::join!(browser.close(), sound);
-        drop(guard);
+        drop(proxy);
         display.close().await;
     }
 
@@ -274,8 +274,8 @@ impl Stage {
     }
 
     #[cfg(test)]
-    pub(super) fn sound_beat(&self) -> Option<super::capture::Beat> {
-        self.sound_capture.as_ref().map(SoundCapture::beat)
+    pub(super) fn audio_heartbeat(&self) -> Option<super::capture::Heartbeat> {
+        self.sound_capture.as_ref().map(AudioCapture::beat)
     }
 }
 
@@ -284,7 +284,7 @@ async fn open<'a>(
     plan: &WebPlan,
     addresses: &Addresses,
     around: impl Fn() -> Surroundings<'a>,
-    guard: Option<&Guard>,
+    proxy: Option<&SsrfProxy>,
     report_dir: &Path,
     patience: Patience,
     step: impl Fn(&str),
@@ -305,7 +305,7 @@ async fn open<'a>(
                 browser.close().await;
             }
             Err(error) => {
-                let error = explained(error, guard, &tab);
+                let error = explained(error, proxy, &tab);
                 let report = Box::new(tab.report(report_dir).await);
                 return Err(WebError::Page { error, report });
             }
@@ -314,17 +314,17 @@ async fn open<'a>(
 }
 
 /// An error in the words of who stood in the way.
-fn explained(error: PageError, guard: Option<&Guard>, tab: &Tab) -> PageError {
-    match guard {
-        Some(guard) => guard.explain(error, tab.asked()),
+fn explained(error: PageError, proxy: Option<&SsrfProxy>, tab: &Tab) -> PageError {
+    match proxy {
+        Some(proxy) => proxy.explain(error, tab.asked()),
         None => error,
     }
 }
 
 #[derive(Debug)]
 struct Captures {
-    picture: Option<PictureCapture>,
-    sound: Option<SoundCapture>,
+    picture: Option<VideoCapture>,
+    sound: Option<AudioCapture>,
 }
 
 impl Captures {
@@ -332,11 +332,11 @@ impl Captures {
     async fn start(
         plan: &WebPlan,
         context: &SourceContext,
-        slot: Option<PictureSlot>,
+        slot: Option<LatestFrame>,
         display: &Display,
-        sound: Option<&Sound>,
+        sound: Option<&AudioServer>,
     ) -> Result<Self, WebError> {
-        let screen = Screen {
+        let screen = ScreenArea {
             display: display.name().to_owned(),
             framebuffer: display.framebuffer().to_owned(),
             width: plan.width,
@@ -347,10 +347,9 @@ impl Captures {
         let (kind, timeline) = (plan.capture, context.timeline.clone());
         let earlier = alignment::sound(&plan.page);
         let start = move || {
-            let picture =
-                slot.map(|slot| PictureCapture::start(kind, &screen, slot, &timeline)).transpose()?;
+            let picture = slot.map(|slot| VideoCapture::start(kind, &screen, slot, &timeline)).transpose()?;
             let sound = heard
-                .map(|(socket, feed)| SoundCapture::start(&socket, MONITOR, earlier, feed, &timeline))
+                .map(|(socket, feed)| AudioCapture::start(&socket, MONITOR, earlier, feed, &timeline))
                 .transpose()?;
             Ok(Self { picture, sound })
         };
@@ -363,9 +362,9 @@ impl Captures {
 
 /// A stage's private directory, removed when dropped.
 #[derive(Debug)]
-struct StageDir(PathBuf);
+struct SessionDir(PathBuf);
 
-impl StageDir {
+impl SessionDir {
     fn make(run_dir: &Path, number: u32) -> Result<Self, WebError> {
         use std::os::unix::fs::DirBuilderExt;
         // Short: a socket's name holds 107 bytes.
@@ -376,7 +375,7 @@ impl StageDir {
     }
 }
 
-impl Drop for StageDir {
+impl Drop for SessionDir {
     fn drop(&mut self) {
         match std::fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -16,7 +16,7 @@ use gstreamer_video as gst_video;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::feed::{Feed, Taker};
+use super::feed::{Feed, FeedConsumer};
 use super::intake::{Intake, Overflow};
 use super::pipeline::{MediaPipeline, PipelineError};
 
@@ -44,7 +44,7 @@ pub async fn jpeg(feed: &Feed, width: u32, within: Duration) -> Result<Option<Ve
 /// Takes one picture.
 struct Next(Option<oneshot::Sender<gst::Sample>>);
 
-impl Taker for Next {
+impl FeedConsumer for Next {
     fn take(&mut self, sample: &gst::Sample) {
         if let Some(to) = self.0.take() {
             // Who waited may have gone.

@@ -17,10 +17,10 @@ use gstreamer_app as gst_app;
 use tokio::sync::watch;
 
 use super::CaptureError;
-use super::arrival::ArrivalClock;
-use super::beat::Beat;
+use super::arrival_clock::ArrivalClock;
+use super::heartbeat::Heartbeat;
 use super::live::LivePipeline;
-use crate::media::{Feed, MediaPipeline, Timeline, sound};
+use crate::media::{Feed, MediaPipeline, Timeline, pcm};
 
 /// Frames (one sample of each channel) a second.
 const RATE: u64 = 48_000;
@@ -37,16 +37,16 @@ const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Sound of one sound server, as long as it lives.
 #[derive(Debug)]
-pub struct SoundCapture {
+pub struct AudioCapture {
     live: LivePipeline,
     feed: Feed,
     timeline: Timeline,
     /// Running time up to which sound has come.
     reached: watch::Receiver<gst::ClockTime>,
-    beat: Beat,
+    beat: Heartbeat,
 }
 
-impl SoundCapture {
+impl AudioCapture {
     /// `server` is the server's socket, `device` the source (`weir.monitor`). What comes is stamped `earlier` than it came.
     ///
     /// # Errors
@@ -69,17 +69,17 @@ impl SoundCapture {
         src.set_property_from_str("slave-method", "none");
         src.set_property("latency-time", i64::try_from(PIECE.as_micros()).unwrap_or(i64::MAX));
         src.set_property("buffer-time", i64::try_from(BUFFER.as_micros()).unwrap_or(i64::MAX));
-        let caps = sound::caps();
+        let caps = pcm::caps();
         let format = pipeline.add_caps(&caps)?;
         let (reach, reached) = watch::channel(gst::ClockTime::ZERO);
         let (into, placed, mut clock) = (feed.clone(), timeline.clone(), ArrivalClock::new(RATE));
         let earlier = u64::try_from(earlier.as_nanos()).unwrap_or(0);
-        let beat = Beat::new();
+        let beat = Heartbeat::new();
         let strikes = beat.clone();
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                strikes.strike();
+                strikes.record();
                 if let Some(buffer) = sample.buffer_owned() {
                     let frames = buffer.size() / FRAME;
                     let recording = placed.begun().is_some();
@@ -105,7 +105,7 @@ impl SoundCapture {
 
     /// When sound came last. An audio server sends without a pause, silence too.
     #[must_use]
-    pub fn beat(&self) -> Beat {
+    pub fn beat(&self) -> Heartbeat {
         self.beat.clone()
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::pulse::Pulse;
 use super::silence::{Change, Silence};
+use super::wake::Pulse;
 use super::{News, Part};
 use crate::source::standstill::Woken;
 

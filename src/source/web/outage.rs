@@ -17,7 +17,7 @@ const TOLD: u32 = 20;
 
 /// From a navigation that failed until the page is where it wanted to be.
 #[derive(Debug)]
-pub(super) struct Absence {
+pub(super) struct Outage {
     since: Instant,
     /// When to try next.
     next: Instant,
@@ -39,7 +39,7 @@ pub(super) enum Verdict {
     Lost(String),
 }
 
-impl Absence {
+impl Outage {
     /// `before`: how many there were in this recording.
     pub(super) fn new(now: Instant, address: Address, document: Option<&str>, before: u32) -> Self {
         let document = document.map(str::to_owned);
@@ -88,7 +88,7 @@ impl Absence {
     }
 
     /// Notes that a try failed.
-    pub(super) fn failed(&mut self, now: Instant) {
+    pub(super) fn on_failure(&mut self, now: Instant) {
         let period = if self.gap(now) < OFTEN_FOR { PERIOD } else { LATE_PERIOD };
         self.next = now + period;
     }
@@ -98,47 +98,47 @@ impl Absence {
 mod tests {
     use super::*;
 
-    fn absence(now: Instant) -> Absence {
+    fn outage(now: Instant) -> Outage {
         let address = Address::plain("http://a.example/".parse().unwrap());
-        Absence::new(now, address, Some("L1"), 0)
+        Outage::new(now, address, Some("L1"), 0)
     }
 
     #[test]
     fn a_server_is_tried_each_second_and_later_each_five() {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
-        let mut absence = absence(begun);
-        assert_eq!(absence.next(), at(1));
-        absence.failed(at(30));
-        assert_eq!(absence.next(), at(31));
-        absence.failed(at(61));
-        assert_eq!(absence.next(), at(66));
-        assert_eq!(absence.gap(at(70)), Duration::from_secs(70));
+        let mut outage = outage(begun);
+        assert_eq!(outage.next(), at(1));
+        outage.on_failure(at(30));
+        assert_eq!(outage.next(), at(31));
+        outage.on_failure(at(61));
+        assert_eq!(outage.next(), at(66));
+        assert_eq!(outage.gap(at(70)), Duration::from_secs(70));
     }
 
     #[test]
     fn many_are_not_told_one_by_one() {
         let address = || Address::plain("http://a.example/".parse().unwrap());
-        let is_told = |before| Absence::new(Instant::now(), address(), None, before).is_told();
+        let is_told = |before| Outage::new(Instant::now(), address(), None, before).is_told();
         assert_eq!([0, 19, 20, 5000].map(is_told), [true, true, false, false]);
     }
 
     #[test]
     fn a_page_that_comes_back_by_itself_is_seen_by_its_document() {
-        let absence = absence(Instant::now());
-        assert!(!absence.is_over(Some("L1")));
-        assert!(absence.is_over(Some("L2")));
+        let outage = outage(Instant::now());
+        assert!(!outage.is_over(Some("L1")));
+        assert!(outage.is_over(Some("L2")));
     }
 
     #[test]
     fn what_the_server_gives_is_shown_and_what_it_does_not_give_is_tried_again() {
-        let absence = absence(Instant::now());
+        let outage = outage(Instant::now());
         let url = || "http://a.example/".to_owned();
         let gone = PageError::Status { url: url(), status: 404 };
-        assert_eq!(absence.verdict(&gone, Some("L2")), Verdict::Back, "with a page about it");
-        assert_eq!(absence.verdict(&gone, Some("L1")), Verdict::Away);
-        assert_eq!(absence.verdict(&PageError::Refused { url: url() }, Some("L1")), Verdict::Away);
+        assert_eq!(outage.verdict(&gone, Some("L2")), Verdict::Back, "with a page about it");
+        assert_eq!(outage.verdict(&gone, Some("L1")), Verdict::Away);
+        assert_eq!(outage.verdict(&PageError::Refused { url: url() }, Some("L1")), Verdict::Away);
         let crashed = PageError::Crashed { url: url() };
-        assert!(matches!(absence.verdict(&crashed, Some("L2")), Verdict::Lost(_)));
+        assert!(matches!(outage.verdict(&crashed, Some("L2")), Verdict::Lost(_)));
     }
 }

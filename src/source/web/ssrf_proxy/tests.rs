@@ -21,7 +21,7 @@ fn guarding(ports: &[u16]) -> Refusals {
     Refusals::of(&BrowserSettings { refuse_link_local: true, own_ports, ..BrowserSettings::default() })
 }
 
-async fn through(guard: &Guard, host: &str, port: u16) -> Result<TcpStream, String> {
+async fn through(guard: &SsrfProxy, host: &str, port: u16) -> Result<TcpStream, String> {
     let proxy = (Ipv4Addr::LOCALHOST, guard.port);
     let connected = Socks5Stream::connect(proxy, host.to_owned(), port, Config::default());
     let connected = timeout(Duration::from_secs(20), connected).await.expect("it answers");
@@ -29,7 +29,7 @@ async fn through(guard: &Guard, host: &str, port: u16) -> Result<TcpStream, Stri
 }
 
 /// The newest failure.
-fn last(guard: &Guard) -> Option<Failure> {
+fn last(guard: &SsrfProxy) -> Option<Failure> {
     guard.failures.of("http://never-asked-for.test/")
 }
 
@@ -46,7 +46,7 @@ async fn what_is_allowed_is_connected_both_ways_to_its_end() {
     let port = listener.local_addr().unwrap().port();
     let mut serving = JoinSet::new();
     serving.spawn(echo(listener));
-    let guard = Guard::open(refusing(is_link_local)).await.unwrap();
+    let guard = SsrfProxy::open(refusing(is_link_local)).await.unwrap();
     for host in ["127.0.0.1", "localhost", "a.LocalHost."] {
         let mut stream = through(&guard, host, port).await.unwrap();
         let sent: Vec<u8> = (0..500_000_u32).map(|at| (at % 251) as u8).collect();
@@ -67,7 +67,7 @@ async fn what_is_allowed_is_connected_both_ways_to_its_end() {
 async fn what_is_refused_is_never_connected_to_by_number_or_by_name() {
     let listener = TcpListener::bind((SECRET, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let guard = Guard::open(refusing(is_secret)).await.unwrap();
+    let guard = SsrfProxy::open(refusing(is_secret)).await.unwrap();
     // Resolvers take numbers for names, too.
     for host in ["127.0.0.2", "169.254.169.254", "2852039166", "::ffff:169.254.169.254", "fe80::1"] {
         let refused = through(&guard, host, port).await.unwrap_err();
@@ -80,14 +80,14 @@ async fn what_is_refused_is_never_connected_to_by_number_or_by_name() {
     let came = timeout(Duration::from_millis(200), listener.accept()).await;
     assert!(came.is_err(), "nobody came: {came:?}");
     // There it is, and who may gets there.
-    let open = Guard::open(refusing(is_link_local)).await.unwrap();
+    let open = SsrfProxy::open(refusing(is_link_local)).await.unwrap();
     through(&open, "127.0.0.2", port).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_page_is_told_what_stood_in_its_way() {
     let closed = ports::closed();
-    let guard = Guard::open(refusing(is_link_local)).await.unwrap();
+    let guard = SsrfProxy::open(refusing(is_link_local)).await.unwrap();
     let url = || "http://a.test/".to_owned();
     let failed = || PageError::Network { url: url(), code: "net::ERR_SOCKS_CONNECTION_FAILED".to_owned() };
     assert_eq!(guard.explain(failed(), None), failed(), "nothing is known");
@@ -105,7 +105,7 @@ async fn a_page_is_told_what_stood_in_its_way() {
 
 #[tokio::test]
 async fn what_is_no_socks_is_let_go_and_all_ends_with_the_guard() {
-    let guard = Guard::open(refusing(is_link_local)).await.unwrap();
+    let guard = SsrfProxy::open(refusing(is_link_local)).await.unwrap();
     let port = guard.port;
     let mut rubbish = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     rubbish.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -133,7 +133,7 @@ fn outward() -> Option<IpAddr> {
 async fn the_services_own_ports_are_reached_by_no_name_and_no_number() {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let guard = Guard::open(guarding(&[port])).await.unwrap();
+    let guard = SsrfProxy::open(guarding(&[port])).await.unwrap();
     let hosts = [
         "127.0.0.1",
         "127.0.0.2",
@@ -212,7 +212,7 @@ fn a_page_that_tries_without_end_does_not_fill_the_log() {
 
 #[tokio::test]
 async fn all_of_a_browsers_connections_go_through_it() {
-    let guard = Guard::open(guarding(&[1])).await.unwrap();
+    let guard = SsrfProxy::open(guarding(&[1])).await.unwrap();
     let [server, bypass] = guard.flags();
     assert_eq!(server, format!("--proxy-server=socks5://127.0.0.1:{}", guard.port));
     assert_eq!(bypass, "--proxy-bypass-list=<-loopback>", "nothing goes past it");

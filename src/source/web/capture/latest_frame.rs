@@ -13,7 +13,7 @@ use crate::source::pacing::Format;
 
 /// A picture on its way into the recording. Its buffer has no times: those are given when it is pushed.
 #[derive(Debug, Clone)]
-pub(super) struct Picture {
+pub(super) struct CapturedFrame {
     pub(super) buffer: gst::Buffer,
     /// Running time at which the page drew it, as near as we know (see [`super::alignment`]).
     pub(super) drawn: gst::ClockTime,
@@ -23,7 +23,7 @@ pub(super) struct Picture {
 ///
 /// It holds one picture: a pacer that is late gets the newest, and what it missed is counted as dropped.
 #[derive(Clone)]
-pub struct PictureSlot {
+pub struct LatestFrame {
     shared: Arc<Shared>,
 }
 
@@ -37,7 +37,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Mail {
-    newest: Option<Picture>,
+    newest: Option<CapturedFrame>,
     /// The last picture that was left here, whether or not it was collected.
     seen: Option<gst::Buffer>,
     begun: bool,
@@ -56,7 +56,7 @@ pub(super) enum Closing {
 /// What the pacer finds.
 #[derive(Debug)]
 pub(super) struct Collected {
-    pub(super) newest: Option<Picture>,
+    pub(super) newest: Option<CapturedFrame>,
     pub(super) closing: Option<Closing>,
 }
 
@@ -67,7 +67,7 @@ pub(super) enum Offered {
     Same,
 }
 
-impl PictureSlot {
+impl LatestFrame {
     pub(super) fn new(format: Format, counters: Arc<CaptureCounters>) -> Self {
         let shared = Shared {
             format,
@@ -89,7 +89,7 @@ impl PictureSlot {
     }
 
     /// Leaves a picture. One that shows just what the last one did is not worth anything and is left out.
-    pub(super) fn offer(&self, picture: Picture) -> Offered {
+    pub(super) fn offer(&self, picture: CapturedFrame) -> Offered {
         // Compared outside of the lock: there is one capture at a time, and the pacer must not wait for it.
         let seen = self.lock().seen.clone();
         if seen.is_some_and(|seen| is_same(&seen, &picture.buffer)) {
@@ -147,7 +147,7 @@ impl PictureSlot {
     }
 }
 
-impl fmt::Debug for PictureSlot {
+impl fmt::Debug for LatestFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PictureSlot").field("format", &self.shared.format).finish_non_exhaustive()
     }
