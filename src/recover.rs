@@ -14,7 +14,7 @@ use crate::plan::error::PlanError;
 use crate::plan::filename;
 use crate::plan::output::OutputId;
 use crate::plan::storage::{Storage, of_server};
-use crate::recording::workdir::{self, Abandoned, OutputEntry, Remain, WorkDirError, remains_in};
+use crate::recording::workdir::{self, AbandonedWorkDir, OutputEntry, Remain, WorkDirError, remains_in};
 use crate::sink::file::FilePaths;
 use crate::sink::finalize::{Beside, FinalizeError, Finalized, finalize, settle};
 use crate::sink::segments::Places;
@@ -106,7 +106,7 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
         kept: Vec::new(),
         problems: Vec::new(),
     };
-    let abandoned = match Abandoned::open(root) {
+    let abandoned = match AbandonedWorkDir::open(root) {
         Ok(abandoned) => abandoned,
         Err(error) => {
             recovered.found = remains_in(root);
@@ -155,7 +155,7 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
 /// # Errors
 /// When what is left can't be found out, or not be made whole.
 async fn recover_output(
-    abandoned: &Abandoned,
+    abandoned: &AbandonedWorkDir,
     output: OutputId,
     entry: &OutputEntry,
     storage: Storage,
@@ -229,7 +229,7 @@ fn if_taken(entry: &OutputEntry, name: &str, egress_id: &str) -> IfTaken {
 
 /// What is there of an output, made whole, in the order in which to store it.
 fn leftovers(
-    abandoned: &Abandoned,
+    abandoned: &AbandonedWorkDir,
     output: OutputId,
     entry: &OutputEntry,
     storage: &Storage,

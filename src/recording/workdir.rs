@@ -216,13 +216,13 @@ impl WorkDir {
 
 /// A killed recording's work directory, held against another `recover`.
 #[derive(Debug)]
-pub struct Abandoned {
+pub struct AbandonedWorkDir {
     pub root: PathBuf,
     pub manifest: Manifest,
     _lock: Flock<File>,
 }
 
-impl Abandoned {
+impl AbandonedWorkDir {
     /// Takes over a work directory. One without a manifest has no outputs: what lies in it is kept.
     ///
     /// # Errors

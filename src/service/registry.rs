@@ -95,7 +95,7 @@ pub fn goes_on(info: &proto::EgressInfo) -> bool {
 /// Who only looks at what a registry is told.
 pub trait Watcher: Send + Sync {
     /// A recording is over, as its last report says. It may be told again.
-    fn ended(&self, info: &proto::EgressInfo);
+    fn record_end(&self, info: &proto::EgressInfo);
 
     /// A recording ended of which nothing more is reported: another service has its egress.
     fn evicted(&self, info: &proto::EgressInfo) {
@@ -135,7 +135,7 @@ impl Registry for Watched {
 
     fn update(&self, info: proto::EgressInfo) {
         if is_over(&info) {
-            self.watchers.iter().for_each(|watcher| watcher.ended(&info));
+            self.watchers.iter().for_each(|watcher| watcher.record_end(&info));
         }
         self.registry.update(info);
     }

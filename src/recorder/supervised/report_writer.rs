@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::directory;
-use crate::ipc::cell::Cell;
+use crate::ipc::egress_dir::EgressDir;
 use crate::ipc::{self, FromRecorder, Info, Outgoing};
 use crate::recording::progress::OutputProgress;
 use crate::recording::{Progress, Reporter};
@@ -36,10 +36,10 @@ const WRITTEN_UNHEARD_WITHIN: Duration = Duration::from_secs(300);
 const UPLOADS: usize = 1024;
 
 /// Says things in order, and never keeps the recording waiting: of reports that nobody has read yet the newest counts.
-pub(super) struct Mouth {
+pub(super) struct ReportWriter {
     words: Words,
     info: watch::Sender<Option<proto::EgressInfo>>,
-    progress: watch::Sender<ipc::Progress>,
+    progress: watch::Sender<ipc::RecorderProgress>,
     uploads: mpsc::Sender<UploadAttempt>,
     /// Gives whether a service has heard everything.
     saying: JoinSet<bool>,
@@ -81,16 +81,16 @@ impl Words {
     }
 }
 
-impl Mouth {
-    pub(super) fn open(service: Outgoing, cell: Cell) -> Self {
+impl ReportWriter {
+    pub(super) fn open(service: Outgoing, egress_dir: EgressDir) -> Self {
         let (turns, from_turns) = mpsc::unbounded_channel();
         let (listeners, from_listeners) = mpsc::unbounded_channel();
         let words = Words { turns, listeners, report_waits: Arc::default() };
         let (info, infos) = watch::channel(None);
-        let (progress, progresses) = watch::channel(ipc::Progress::default());
+        let (progress, progresses) = watch::channel(ipc::RecorderProgress::default());
         let (uploads, tries) = mpsc::channel(UPLOADS);
         let mut writing = JoinSet::new();
-        writing.spawn(directory::keep(cell, infos.clone()));
+        writing.spawn(directory::keep(egress_dir, infos.clone()));
         let report_waits = Arc::clone(&words.report_waits);
         let writer = Writer { service: Some(service), listeners: from_listeners, infos, report_waits };
         let mut saying = JoinSet::new();
@@ -127,7 +127,7 @@ impl Mouth {
     }
 }
 
-impl Reporter for Mouth {
+impl Reporter for ReportWriter {
     fn changed(&mut self, info: &proto::EgressInfo) {
         self.info.send_replace(Some(info.clone()));
         self.words.report();
@@ -138,7 +138,7 @@ impl Reporter for Mouth {
         let waiting = |part: fn(&UploadProgress) -> u64| {
             outputs.iter().filter_map(|output| output.upload.as_ref()).map(part).sum()
         };
-        self.progress.send_replace(ipc::Progress {
+        self.progress.send_replace(ipc::RecorderProgress {
             seconds: elapsed.as_secs_f64(),
             pictures: *pictures,
             dropped: *dropped,
@@ -186,7 +186,7 @@ impl Writer {
         mut self,
         mut turns: mpsc::UnboundedReceiver<Turn>,
         mut uploads: mpsc::Receiver<UploadAttempt>,
-        mut progress: watch::Receiver<ipc::Progress>,
+        mut progress: watch::Receiver<ipc::RecorderProgress>,
     ) -> bool {
         loop {
             tokio::select! {

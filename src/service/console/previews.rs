@@ -18,7 +18,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Nobody looks any more.
 const FORGOTTEN: Duration = Duration::from_secs(10);
 
-pub(super) struct Pictures {
+pub(super) struct Previews {
     live: Arc<dyn Live>,
     slots: Mutex<HashMap<String, Slot>>,
 }
@@ -37,7 +37,7 @@ impl Shown {
     }
 }
 
-impl Pictures {
+impl Previews {
     pub(super) fn new(live: Arc<dyn Live>) -> Self {
         Self { live, slots: Mutex::default() }
     }
@@ -102,7 +102,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_who_look_ask_once_a_second() {
         let live = Arc::new(Counting::default());
-        let pictures = Pictures::new(Arc::clone(&live) as Arc<dyn Live>);
+        let pictures = Previews::new(Arc::clone(&live) as Arc<dyn Live>);
         let looks = (0..20).map(|_| pictures.of("EG_one"));
         for shown in futures::future::join_all(looks).await {
             assert_eq!(shown.unwrap().unwrap(), Bytes::from_static(&[0]));
@@ -117,7 +117,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_shows_nothing_is_asked_no_oftener_and_what_is_not_looked_at_is_forgotten() {
         let live = Arc::new(Counting::default());
-        let pictures = Pictures::new(Arc::clone(&live) as Arc<dyn Live>);
+        let pictures = Previews::new(Arc::clone(&live) as Arc<dyn Live>);
         for _ in 0..3 {
             assert_eq!(pictures.of("EG_dark").await.unwrap(), None);
         }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::mouth::Words;
+use super::report_writer::Words;
 use super::streams::Streams;
 use crate::control::Command;
 use crate::ipc::socket::RecorderSocket;

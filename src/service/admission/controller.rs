@@ -16,7 +16,7 @@ use crate::service::error::ServiceError;
 
 /// Lets recordings in. Clones are the same gate.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub struct AdmissionController {
     shared: Arc<Shared>,
 }
 
@@ -29,13 +29,13 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     ledger: Ledger,
-    occupants: BTreeMap<Id, Occupant>,
+    reservations: BTreeMap<Id, Reservation>,
     is_closed: bool,
 }
 
 /// A recording that has room.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Occupant {
+pub struct Reservation {
     pub egress_id: String,
     pub kind: Kind,
     pub cost: Cost,
@@ -54,7 +54,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.ledger.release(self.id);
-        state.occupants.remove(&self.id);
+        state.reservations.remove(&self.id);
     }
 }
 
@@ -64,11 +64,12 @@ impl Shared {
     }
 }
 
-impl Gate {
+impl AdmissionController {
     /// `cores`: of the machine, or of our share of it.
     #[must_use]
     pub fn new(costs: CpuCost, cores: f64) -> Self {
-        let state = State { ledger: Ledger::new(costs, cores), occupants: BTreeMap::new(), is_closed: false };
+        let state =
+            State { ledger: Ledger::new(costs, cores), reservations: BTreeMap::new(), is_closed: false };
         Self { shared: Arc::new(Shared { epoch: Instant::now(), state: Mutex::new(state) }) }
     }
 
@@ -85,8 +86,8 @@ impl Gate {
         let cost = cost::cost(request, state.ledger.costs());
         let id = state.ledger.admit(cost, estimate(request), now)?;
         let occupant =
-            Occupant { egress_id: request.egress_id.clone(), kind: Kind::of(request), cost, pid: None };
-        state.occupants.insert(id, occupant);
+            Reservation { egress_id: request.egress_id.clone(), kind: Kind::of(request), cost, pid: None };
+        state.reservations.insert(id, occupant);
         drop(state);
         Ok(Permit { shared: Arc::clone(&self.shared), id })
     }
@@ -100,7 +101,7 @@ impl Gate {
         let cost = cost::cost(&request, state.ledger.costs());
         let id = state.ledger.hold(cost, now);
         let egress_id = info.egress_id.clone();
-        state.occupants.insert(id, Occupant { egress_id, kind: Kind::of(&request), cost, pid: None });
+        state.reservations.insert(id, Reservation { egress_id, kind: Kind::of(&request), cost, pid: None });
         drop(state);
         Permit { shared: Arc::clone(&self.shared), id }
     }
@@ -123,15 +124,15 @@ impl Gate {
 
     /// Who has room.
     #[must_use]
-    pub fn occupants(&self) -> BTreeMap<Id, Occupant> {
-        self.shared.state().occupants.clone()
+    pub fn reservations(&self) -> BTreeMap<Id, Reservation> {
+        self.shared.state().reservations.clone()
     }
 
     /// Puts in what was measured: cores of each recording, GB of all.
-    pub fn measured(&self, cores: impl IntoIterator<Item = (Id, f64)>, memory_used: f64) {
+    pub fn set_measured(&self, cores: impl IntoIterator<Item = (Id, f64)>, memory_used: f64) {
         let ledger = &mut self.shared.state().ledger;
-        cores.into_iter().for_each(|(id, cores)| ledger.measured(id, cores));
-        ledger.memory_used(memory_used);
+        cores.into_iter().for_each(|(id, cores)| ledger.set_measured(id, cores));
+        ledger.set_memory_used(memory_used);
     }
 
     /// What there is, for metrics and the health page.
@@ -178,7 +179,7 @@ pub struct Room {
     pub max_memory: f64,
 }
 
-impl Admission for Gate {
+impl Admission for AdmissionController {
     fn admit(&self, request: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError> {
         match self.enter(request) {
             Ok(permit) => Ok(Box::new(permit)),
@@ -199,7 +200,7 @@ impl Admission for Gate {
 
     fn recorded_by(&self, permit: &(dyn Any + Send + Sync), pid: i32) {
         let Some(permit) = permit.downcast_ref::<Permit>() else { return };
-        if let Some(occupant) = self.shared.state().occupants.get_mut(&permit.id) {
+        if let Some(occupant) = self.shared.state().reservations.get_mut(&permit.id) {
             occupant.pid = Some(pid);
         }
     }

@@ -1,16 +1,16 @@
 use tokio::io::{AsyncWriteExt, duplex};
 
-use super::super::mouth::Mouth;
+use super::super::report_writer::ReportWriter;
 use super::*;
 use crate::control::StopCause;
-use crate::ipc::cell::Cell;
+use crate::ipc::egress_dir::EgressDir;
 use crate::ipc::socket;
 
 /// A recorder whose recording is this test.
 struct Recorder {
     commands: mpsc::UnboundedReceiver<Command>,
-    cell: Cell,
-    mouth: Mouth,
+    egress_dir: EgressDir,
+    writer: ReportWriter,
     _listening: JoinSet<()>,
     _dir: tempfile::TempDir,
 }
@@ -27,18 +27,19 @@ impl Recorder {
     /// Gives its service's end of the pipe, too.
     fn start(orphan_timeout: Duration) -> (Self, tokio::io::DuplexStream) {
         let dir = tempfile::tempdir().unwrap();
-        let cell = Cell::of(dir.path(), "EG_1").unwrap();
-        cell.create(&info("")).unwrap();
+        let egress_dir = EgressDir::of(dir.path(), "EG_1").unwrap();
+        egress_dir.create(&info("")).unwrap();
         let (service, stdin) = duplex(1 << 16);
-        let mut mouth = Mouth::open(Box::new(tokio::io::sink()), cell.clone());
-        crate::recording::Reporter::changed(&mut mouth, &info("begun"));
+        let mut writer = ReportWriter::open(Box::new(tokio::io::sink()), egress_dir.clone());
+        crate::recording::Reporter::changed(&mut writer, &info("begun"));
         let (to_recording, commands) = mpsc::unbounded_channel();
-        let streams = Streams::new(to_recording.clone(), mouth.words(), mouth.infos(), false);
-        let socket = Some(RecorderSocket::bind(&cell).unwrap());
-        let orders = Orders { commands: to_recording, streams, words: mouth.words(), socket, orphan_timeout };
+        let streams = Streams::new(to_recording.clone(), writer.words(), writer.infos(), false);
+        let socket = Some(RecorderSocket::bind(&egress_dir).unwrap());
+        let orders =
+            Orders { commands: to_recording, streams, words: writer.words(), socket, orphan_timeout };
         let mut listening = JoinSet::new();
         listening.spawn(orders.take(Box::new(stdin)));
-        (Self { commands, cell, mouth, _listening: listening, _dir: dir }, service)
+        (Self { commands, egress_dir, writer, _listening: listening, _dir: dir }, service)
     }
 }
 
@@ -50,7 +51,7 @@ async fn a_recording_outlives_its_service_and_the_next_one_stops_it() {
     drop(service);
     for _ in 0..2 {
         // The second takes over from the first.
-        let (stream, _) = socket::connect(&recorder.cell).await.unwrap();
+        let (stream, _) = socket::connect(&recorder.egress_dir).await.unwrap();
         let (read, mut write) = stream.into_split();
         let mut lines = Lines::new(read);
         let first: FromRecorder = ipc::parse(&lines.next().await.unwrap().unwrap()).unwrap();
@@ -75,13 +76,13 @@ async fn a_recording_outlives_its_service_and_the_next_one_stops_it() {
             }
         }
     }
-    drop(recorder.mouth);
+    drop(recorder.writer);
 }
 
 #[tokio::test]
 async fn as_long_as_its_service_is_there_nobody_else_takes_over() {
     let (mut recorder, mut service) = Recorder::start(Duration::from_secs(3600));
-    let (mut stranger, _) = socket::connect(&recorder.cell).await.unwrap();
+    let (mut stranger, _) = socket::connect(&recorder.egress_dir).await.unwrap();
     stranger.write_all(&ipc::line(&ToRecorder::Kill { error: "mine".to_owned() })).await.unwrap();
     service.write_all(&ipc::line(&STOP)).await.unwrap();
     let first = recorder.commands.recv().await.unwrap();
@@ -108,7 +109,7 @@ async fn a_recording_that_no_service_comes_back_to_ends_after_its_time() {
 async fn a_service_that_comes_back_in_time_gives_it_all_its_time_again() {
     let (mut recorder, service) = Recorder::start(Duration::from_secs(600));
     drop(service);
-    let (mut stream, _) = socket::connect(&recorder.cell).await.unwrap();
+    let (mut stream, _) = socket::connect(&recorder.egress_dir).await.unwrap();
     stream.write_all(&ipc::line(&ToRecorder::Degrade { why: "a test".to_owned() })).await.unwrap();
     let taken = recorder.commands.recv().await.unwrap();
     assert!(matches!(taken, Command::Degrade { .. }), "{taken:?}");

@@ -8,10 +8,10 @@ use proto::EgressStatus;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Death;
-use crate::ipc::cell::{Alive, Cell};
+use crate::ipc::egress_dir::{Alive, EgressDir};
 use crate::ipc::{Cause, ToRecorder};
 use crate::service::Service;
-use crate::service::roster::{Orphan, Seat};
+use crate::service::active::{ActiveEntry, Orphan};
 use crate::service::supervisor::{self, Launched, Silence, Unreached};
 
 /// How often it is looked whether a recorder still lives that another run of the service started. Nothing tells.
@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What a former run of the service has left of a recording.
 pub(super) enum Found {
     /// Its recorder, and its name's place.
-    Recorder(Box<Launched>, Seat),
+    Recorder(Box<Launched>, ActiveEntry),
     /// A recorder that was there, said nothing, and was killed.
     Hung(Death),
     /// Files at most. Nobody is at work there, and nobody will be as long as this is held.
@@ -32,24 +32,29 @@ pub(super) enum Found {
 /// A recorder that is ending, or has no socket, can't be reached. It comes to its end by itself, and until then it is among the orphans.
 /// So is one that stands still, and what is wanted of it is kept until it is reached. One that says nothing for as long as an attended
 /// one may is given up as that is.
-pub(super) async fn find(service: &Service, cell: &Cell, seat: Option<Seat>) -> io::Result<Found> {
+pub(super) async fn find(
+    service: &Service,
+    egress_dir: &EgressDir,
+    entry: Option<ActiveEntry>,
+) -> io::Result<Found> {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut seat, mut orphan) = (seat, None::<Orphan>);
+    let (mut entry, mut orphan) = (entry, None::<Orphan>);
     let mut silence = Silence::begin(Instant::now());
     loop {
         looks.tick().await;
-        let unreached = match cell.enter()? {
-            Some(alive) if !cell.is_worked_on() => return Ok(Found::Left(alive)),
+        let unreached = match egress_dir.enter()? {
+            Some(alive) if !egress_dir.is_worked_on() => return Ok(Found::Left(alive)),
             Some(_) => None,
-            None => match supervisor::take_over(cell, &wishes(service, orphan.as_ref())).await {
+            None => match supervisor::take_over(egress_dir, &wishes(service, orphan.as_ref())).await {
                 Ok(launched) => {
-                    if let Some(seat) = seat.take().or_else(|| service.roster.seat(cell.egress_id())) {
+                    if let Some(entry) = entry.take().or_else(|| service.active.entry(egress_dir.egress_id()))
+                    {
                         // Said while it was tried.
                         if orphan.take().is_some_and(Orphan::leave) {
                             launched.handle.ask_to_stop();
                         }
-                        return Ok(Found::Recorder(Box::new(launched), seat));
+                        return Ok(Found::Recorder(Box::new(launched), entry));
                     }
                     silence.end(Instant::now());
                     continue;
@@ -68,7 +73,7 @@ pub(super) async fn find(service: &Service, cell: &Cell, seat: Option<Seat>) -> 
             silence.end(Instant::now());
         }
         // One whose end is told is nobody's any more: what is left of it is being stored.
-        if let Some(info) = cell.info().filter(|_| !cell.is_told()) {
+        if let Some(info) = egress_dir.info().filter(|_| !egress_dir.is_told()) {
             if let Some(orphan) = &orphan {
                 orphan.update(info, listens);
             } else {
@@ -77,7 +82,7 @@ pub(super) async fn find(service: &Service, cell: &Cell, seat: Option<Seat>) -> 
             }
         }
         // Whoever asks for it waits no longer, and finds it among the orphans.
-        drop(seat.take());
+        drop(entry.take());
     }
 }
 

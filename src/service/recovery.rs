@@ -13,11 +13,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::active::ActiveEntry;
 use super::registry::{Registry, is_over};
-use super::roster::Seat;
 use super::{Service, start};
 use crate::ipc::Lines;
-use crate::ipc::cell::Cell;
+use crate::ipc::egress_dir::EgressDir;
 use crate::ipc::recovery::RecoveryLine;
 use crate::outbound::Guard;
 use crate::process::{SelfExec, SelfExecSpec, Stdin};
@@ -48,10 +48,10 @@ pub(super) enum Death {
 
 /// Tells how a recording ended whose recorder is gone: by its own last report, or that it died, and what became of its files.
 /// Comes back when that is told and nothing is left to do. `info`: its last report.
-/// `told` is called when the registry has been told, and what is left to do concerns the disk alone.
+/// `mark_reported` is called when the registry has been told, and what is left to do concerns the disk alone.
 pub(super) async fn settle(
     registry: &dyn Registry,
-    cell: &Cell,
+    egress_dir: &EgressDir,
     info: proto::EgressInfo,
     death: Death,
     told: impl FnOnce(),
@@ -59,17 +59,17 @@ pub(super) async fn settle(
     if death == Death::Evicted {
         registry.evicted(&info);
         told();
-        return leave_to_other(cell);
+        return leave_to_other(egress_dir);
     }
     // A recorder whose service does not read any more writes it down.
-    let info = cell.info().filter(|written| is_newer(written, &info)).unwrap_or(info);
-    let mut recovery = std::pin::pin!(recover(cell));
+    let info = egress_dir.info().filter(|written| is_newer(written, &info)).unwrap_or(info);
+    let mut recovery = std::pin::pin!(recover(egress_dir));
     if is_over(&info) {
         registry.update(info);
         told();
         // What it could not store is kept, and tried again when the service starts. Only a crash at the very end leaves
         // something behind of which its report does not speak.
-        if matches!(death, Death::Sudden(_)) && cell.has_media() {
+        if matches!(death, Death::Sudden(_)) && egress_dir.has_media() {
             let said = recovery.await;
             tracing::info!(recovery = ?said, "recovered");
         }
@@ -85,10 +85,11 @@ pub(super) async fn settle(
         // The report names files, and the log their paths.
         match &early {
             Ok(recovered) => tracing::info!(recovery = ?recovered, "recovered"),
-            Err(_) => tracing::info!(dir = %cell.work_dir().display(), "the recovery takes longer"),
+            Err(_) => tracing::info!(dir = %egress_dir.work_dir().display(), "the recovery takes longer"),
         }
-        let notes =
-            early.as_ref().map_or_else(|_| vec![kept(cell)], |recovered| recovered.notes(cell, &info));
+        let notes = early
+            .as_ref()
+            .map_or_else(|_| vec![kept(egress_dir)], |recovered| recovered.notes(egress_dir, &info));
         registry.update(report::died(info, &error, &notes, Timestamp::now()));
         told();
         if early.is_err() {
@@ -96,8 +97,8 @@ pub(super) async fn settle(
             tracing::info!(recovery = ?said, "recovered");
         }
     }
-    registry.delivered(cell.egress_id()).await;
-    close(cell);
+    registry.delivered(egress_dir.egress_id()).await;
+    close(egress_dir);
 }
 
 /// Whether what a recorder has written down is more than its service has heard.
@@ -106,18 +107,18 @@ fn is_newer(written: &proto::EgressInfo, heard: &proto::EgressInfo) -> bool {
 }
 
 /// Removes what is left of a recording that was announced and did not begin, when its registry has its end.
-pub(super) async fn clear_when_told(registry: &dyn Registry, cell: &Cell) {
-    registry.delivered(cell.egress_id()).await;
-    clear(cell).await;
-    close(cell);
+pub(super) async fn clear_when_told(registry: &dyn Registry, egress_dir: &EgressDir) {
+    registry.delivered(egress_dir.egress_id()).await;
+    clear(egress_dir).await;
+    close(egress_dir);
 }
 
 /// Removes what is left of a recording that was not begun.
-pub(super) async fn clear(cell: &Cell) {
+pub(super) async fn clear(egress_dir: &EgressDir) {
     // It knows the directory on tmpfs, too.
-    let recovered = recover(cell).await;
-    if recovered.is_whole && recovered.files.is_empty() && !cell.has_work() {
-        remove(cell);
+    let recovered = recover(egress_dir).await;
+    if recovered.is_whole && recovered.files.is_empty() && !egress_dir.has_work() {
+        remove(egress_dir);
     }
 }
 
@@ -128,13 +129,13 @@ pub(super) async fn clear(cell: &Cell) {
 /// # Errors
 /// When the work directory can't be read.
 pub(super) async fn take_over(service: &Arc<Service>) -> std::io::Result<Vec<String>> {
-    let cells = Cell::all(&service.settings.work_dir)?;
-    let ids: Vec<String> = cells.iter().map(|cell| cell.egress_id().to_owned()).collect();
-    for cell in cells {
+    let cells = EgressDir::all(&service.settings.work_dir)?;
+    let ids: Vec<String> = cells.iter().map(|egress_dir| egress_dir.egress_id().to_owned()).collect();
+    for egress_dir in cells {
         // Whoever asks for it from now on waits until it is taken over.
-        let seat = cell.is_occupied().then(|| service.roster.seat(cell.egress_id())).flatten();
-        let span = tracing::info_span!("egress", egress_id = cell.egress_id());
-        let taking = take_over_one(Arc::clone(service), cell, seat);
+        let entry = egress_dir.is_occupied().then(|| service.active.entry(egress_dir.egress_id())).flatten();
+        let span = tracing::info_span!("egress", egress_id = egress_dir.egress_id());
+        let taking = take_over_one(Arc::clone(service), egress_dir, entry);
         service.tasks.spawn(taking.instrument(span));
     }
     let registry = &service.registry;
@@ -151,44 +152,46 @@ pub(super) async fn take_over(service: &Arc<Service>) -> std::io::Result<Vec<Str
     Ok(ids)
 }
 
-async fn take_over_one(service: Arc<Service>, cell: Cell, seat: Option<Seat>) {
+async fn take_over_one(service: Arc<Service>, egress_dir: EgressDir, entry: Option<ActiveEntry>) {
     // Nobody is at work there as long as the second is held.
-    let (death, alive) = match find(&service, &cell, seat).await {
-        Ok(Found::Recorder(launched, seat)) => return start::resume(service, *launched, cell, seat).await,
+    let (death, alive) = match find(&service, &egress_dir, entry).await {
+        Ok(Found::Recorder(launched, entry)) => {
+            return start::resume(service, *launched, egress_dir, entry).await;
+        }
         Ok(Found::Left(alive)) => {
             (Death::Sudden("the recorder died while the service was away".to_owned()), Some(alive))
         }
         Ok(Found::Hung(death)) => (death, None),
         Err(error) => {
-            tracing::warn!(%error, dir = %cell.dir().display(), "can't be taken over");
+            tracing::warn!(%error, dir = %egress_dir.dir().display(), "can't be taken over");
             return;
         }
     };
-    if cell.is_evicted() {
-        return leave_to_other(&cell);
+    if egress_dir.is_evicted() {
+        return leave_to_other(&egress_dir);
     }
     let registry = &*service.registry;
-    let written = cell.info();
+    let written = egress_dir.info();
     let known = match written {
         Some(_) => written,
         // A power cut may take it.
-        None => unfinished(registry, cell.egress_id()).await,
+        None => unfinished(registry, egress_dir.egress_id()).await,
     };
     let Some(info) = known else {
         // It was never announced: the service died when it made the directory.
-        let recovered = recover(&cell).await;
+        let recovered = recover(&egress_dir).await;
         tracing::info!(?recovered, "a recording without a report");
-        return close(&cell);
+        return close(&egress_dir);
     };
     if !is_over(&info) {
-        return settle(registry, &cell, info, death, || {}).await;
+        return settle(registry, &egress_dir, info, death, || {}).await;
     }
-    if !cell.is_told() {
+    if !egress_dir.is_told() {
         tracing::info!(status = info.status().as_str_name(), "ended while the service was away");
         registry.update(info.clone());
-        registry.delivered(cell.egress_id()).await;
+        registry.delivered(egress_dir.egress_id()).await;
     }
-    tidy(&cell, &info).await;
+    tidy(&egress_dir, &info).await;
     drop(alive);
 }
 
@@ -209,28 +212,30 @@ pub(super) async fn keep_house(work_dir: PathBuf, until: CancellationToken, is_h
             _ = rounds.tick() => {}
             () = until.cancelled() => return,
         }
-        let cells =
-            Cell::all(&work_dir).inspect_err(|error| tracing::warn!(%error, "can't look at what is kept"));
+        let cells = EgressDir::all(&work_dir)
+            .inspect_err(|error| tracing::warn!(%error, "can't look at what is kept"));
         let kept = cells.unwrap_or_default().into_iter();
-        for cell in kept.filter(|cell| cell.is_told() && !is_here(cell.egress_id()) && !cell.is_worked_on()) {
-            if let Some(info) = cell.info() {
-                tidy(&cell, &info).await;
+        for egress_dir in kept.filter(|egress_dir| {
+            egress_dir.is_told() && !is_here(egress_dir.egress_id()) && !egress_dir.is_worked_on()
+        }) {
+            if let Some(info) = egress_dir.info() {
+                tidy(&egress_dir, &info).await;
             }
         }
     }
 }
 
 /// Stores what is kept, and removes what nobody looks at any more. The registry has its end.
-async fn tidy(cell: &Cell, info: &proto::EgressInfo) {
+async fn tidy(egress_dir: &EgressDir, info: &proto::EgressInfo) {
     let ended_at = Timestamp::from_nanosecond(info.ended_at.into()).unwrap_or(Timestamp::UNIX_EPOCH);
-    if has_begun(info) && cell.has_media() {
-        let recovered = recover(cell).await;
-        tracing::info!(egress_id = cell.egress_id(), ?recovered, "tried again to store what is left");
+    if has_begun(info) && egress_dir.has_media() {
+        let recovered = recover(egress_dir).await;
+        tracing::info!(egress_id = egress_dir.egress_id(), ?recovered, "tried again to store what is left");
     } else if Timestamp::now().duration_since(ended_at) > KEPT_FOR {
         // Screenshot and logs of a start that failed: read by now, or never.
-        recover(cell).await;
+        recover(egress_dir).await;
     }
-    close(cell);
+    close(egress_dir);
 }
 
 /// Whether something was recorded. One that did not begin has files, too, and nothing in them.
@@ -241,26 +246,26 @@ fn has_begun(info: &proto::EgressInfo) -> bool {
 }
 
 /// Leaves an egress to the recorder that has it. What was recorded here stays until a person looks at it.
-fn leave_to_other(cell: &Cell) {
-    if cell.has_work() {
-        tracing::warn!(dir = %cell.work_dir().display(), "kept; `weir recover --storage` puts it where it is told");
+fn leave_to_other(egress_dir: &EgressDir) {
+    if egress_dir.has_work() {
+        tracing::warn!(dir = %egress_dir.work_dir().display(), "kept; `weir recover --storage` puts it where it is told");
     } else {
-        remove(cell);
+        remove(egress_dir);
     }
 }
 
 /// Removes a cell whose end is told, unless something is kept in it.
-fn close(cell: &Cell) {
-    if !cell.has_work() {
-        remove(cell);
-    } else if let Err(error) = cell.mark_told() {
-        tracing::warn!(%error, dir = %cell.dir().display(), "its end will be told again");
+fn close(egress_dir: &EgressDir) {
+    if !egress_dir.has_work() {
+        remove(egress_dir);
+    } else if let Err(error) = egress_dir.mark_told() {
+        tracing::warn!(%error, dir = %egress_dir.dir().display(), "its end will be told again");
     }
 }
 
-fn remove(cell: &Cell) {
-    if let Err(error) = cell.remove() {
-        tracing::warn!(%error, dir = %cell.dir().display(), "could not be removed");
+fn remove(egress_dir: &EgressDir) {
+    if let Err(error) = egress_dir.remove() {
+        tracing::warn!(%error, dir = %egress_dir.dir().display(), "could not be removed");
     }
 }
 
@@ -286,34 +291,34 @@ impl Recovered {
         }
     }
 
-    fn notes(&self, cell: &Cell, info: &proto::EgressInfo) -> Vec<String> {
+    fn notes(&self, egress_dir: &EgressDir, info: &proto::EgressInfo) -> Vec<String> {
         let named = self.files.iter().take(MANY_FILES);
         let mut notes: Vec<String> = named.map(|file| format!("recovered: {}", without_dir(file))).collect();
         if self.files.len() > MANY_FILES {
             notes.push(format!("and {} more", self.files.len() - MANY_FILES));
         }
         if !self.is_whole {
-            let dirs = self.local_dirs(cell, info);
+            let dirs = self.local_dirs(egress_dir, info);
             notes.extend(self.problems.iter().take(MANY_FILES).map(|problem| dirs.names_only(problem)));
-            notes.push(kept(cell));
+            notes.push(kept(egress_dir));
         }
         notes
     }
 
     /// The directories that problems may name: where the files are, and where they belong.
-    fn local_dirs(&self, cell: &Cell, info: &proto::EgressInfo) -> LocalDirs {
+    fn local_dirs(&self, egress_dir: &EgressDir, info: &proto::EgressInfo) -> LocalDirs {
         let files = info.file_results.iter().flat_map(|file| [&file.filename, &file.location]);
         let segments = info.segment_results.iter().map(|segments| &segments.playlist_name);
         let images = info.image_results.iter().map(|images| &images.filename_prefix);
         let paths = files.chain(segments).chain(images).chain(&self.files).chain(&self.kept);
         let dirs = paths.filter_map(|path| Path::new(local_path(path)?).parent()).map(Path::to_owned);
-        LocalDirs::new(dirs.chain([cell.work_dir()]))
+        LocalDirs::new(dirs.chain([egress_dir.work_dir()]))
     }
 }
 
 /// For a report. The path is logged.
-fn kept(cell: &Cell) -> String {
-    format!("kept for recovery: {}", cell.egress_id())
+fn kept(egress_dir: &EgressDir) -> String {
+    format!("kept for recovery: {}", egress_dir.egress_id())
 }
 
 /// The path of a file of this machine; `None`: it is elsewhere.
@@ -329,11 +334,11 @@ fn without_dir(location: &str) -> &str {
 
 /// Finishes and stores what a recorder left, in a process of its own: that is media code. It goes on to its end whatever
 /// happens here.
-async fn recover(cell: &Cell) -> Recovered {
-    if !cell.has_work() {
+async fn recover(egress_dir: &EgressDir) -> Recovered {
+    if !egress_dir.has_work() {
         return Recovered { is_whole: true, ..Recovered::default() };
     }
-    let mut args = vec!["recover".into(), "--json".into(), cell.work_dir().into_os_string()];
+    let mut args = vec!["recover".into(), "--json".into(), egress_dir.work_dir().into_os_string()];
     if Guard::of_process().refuses_link_local() {
         args.push("--refuse-link-local".into());
     }
@@ -355,7 +360,7 @@ async fn recover(cell: &Cell) -> Recovered {
         }
     }
     recovered.is_whole = own.exit().wait().await.success();
-    for (path, dir) in recovered.kept.iter().map(|path| (path, cell.work_dir())) {
+    for (path, dir) in recovered.kept.iter().map(|path| (path, egress_dir.work_dir())) {
         tracing::warn!(path, dir = %dir.display(), "could not be finished and is kept");
     }
     recovered
@@ -367,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_report_says_what_was_recovered_why_not_all_and_where_the_rest_is() {
-        let cell = Cell::of(Path::new("/work"), "EG_1").unwrap();
+        let egress_dir = EgressDir::of(Path::new("/work"), "EG_1").unwrap();
         let mut recovered = Recovered::default();
         for line in [
             r#"{"kind":"found","dir":"/work","files":2,"bytes":10}"#,
@@ -392,9 +397,9 @@ mod tests {
             "write d.mp4: permission denied",
             "kept for recovery: EG_1",
         ];
-        assert_eq!(recovered.notes(&cell, &info), notes);
+        assert_eq!(recovered.notes(&egress_dir, &info), notes);
         let whole = Recovered { is_whole: true, files: vec!["/r/a, b.mp4".into()], ..Recovered::default() };
-        assert_eq!(whole.notes(&cell, &info), ["recovered: a, b.mp4"]);
+        assert_eq!(whole.notes(&egress_dir, &info), ["recovered: a, b.mp4"]);
         let told = report::died(info, "it died", &notes.map(str::to_owned), Timestamp::UNIX_EPOCH);
         assert_eq!(told.details, format!("End reason: Failure; {}", notes.join("; ")));
     }

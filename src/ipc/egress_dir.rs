@@ -32,7 +32,7 @@ const LARGEST_INFO: u64 = 64 << 20;
 
 /// A recording's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cell {
+pub struct EgressDir {
     dir: PathBuf,
 }
 
@@ -42,7 +42,7 @@ pub struct Alive {
     _lock: Flock<File>,
 }
 
-impl Cell {
+impl EgressDir {
     /// The cell of an egress, which need not exist yet. `None` for an id that is no plain name.
     #[must_use]
     pub fn of(work_dir: &Path, egress_id: &str) -> Option<Self> {

@@ -16,7 +16,7 @@ use crate::psrpc::{MessageBus, Observer, RedisBus};
 use crate::secret::Secret;
 use crate::service::Service;
 use crate::service::api::{self, Api};
-use crate::service::bus::BusDoor;
+use crate::service::bus::BusListener;
 use crate::service::console::{self, Console};
 use crate::service::io::{IoRegistry, IoTimes};
 use crate::service::keys::ApiKeys;
@@ -76,17 +76,17 @@ pub(super) fn keys(config: &ServiceConfig) -> ApiKeys {
 }
 
 /// The open doors.
-pub(super) struct Doors {
-    bus: Option<BusDoor>,
+pub(super) struct Listeners {
+    bus: Option<BusListener>,
     /// Cancelled: the API takes no more connections.
     shut: CancellationToken,
 }
 
-impl Doors {
+impl Listeners {
     /// Opens those that are reached over HTTP, beside the one that `bus` is.
     pub(super) async fn open(
         config: &ServiceConfig,
-        bus: Option<BusDoor>,
+        bus: Option<BusListener>,
         service: &Arc<Service>,
         console: Console,
         tasks: &TaskTracker,

@@ -20,7 +20,7 @@ use crate::upload::{Growing, IfTaken, LaneSetup, Place, Upload, UploadEvent, Upl
 /// What an upload is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::recording) enum Stored {
+pub(in crate::recording) enum UploadTag {
     Artifact(ArtifactKind),
     Manifest,
 }
@@ -46,7 +46,7 @@ pub(super) fn not_stored(kept: &[Kept]) -> String {
     format!("not stored: {}{more}", names.join(", "))
 }
 
-type Events = mpsc::UnboundedReceiver<UploadEvent<Stored>>;
+type Events = mpsc::UnboundedReceiver<UploadEvent<UploadTag>>;
 
 impl Driver<'_> {
     /// Something is final on the local disk.
@@ -70,7 +70,7 @@ impl Driver<'_> {
                     size,
                     versions,
                     if_taken: other_name.map_or(IfTaken::Replace, IfTaken::Rename),
-                    subject: Stored::Artifact(kind),
+                    subject: UploadTag::Artifact(kind),
                 });
             }
             None => self.left_behind = true,
@@ -90,16 +90,16 @@ impl Driver<'_> {
     }
 
     /// Tells what was offered to stores since the last time.
-    pub(super) fn tell_tried(&mut self) {
+    pub(super) fn report_attempts(&mut self) {
         for tried in self.views.values().flat_map(|view| view.take_attempts()) {
             self.reporter.tried(tried);
         }
     }
 
-    pub(super) fn on_upload(&mut self, event: UploadEvent<Stored>) -> Vec<Action> {
+    pub(super) fn on_upload(&mut self, event: UploadEvent<UploadTag>) -> Vec<Action> {
         match event {
             UploadEvent::Uploaded { upload, location, place } => {
-                self.on_stored(&upload, &location, place);
+                self.on_uploaded(&upload, &location, place);
                 Vec::new()
             }
             UploadEvent::Delayed { output, error } => {
@@ -121,17 +121,17 @@ impl Driver<'_> {
                 tracing::error!(output = output.0, error, "uploads ended early; files are kept");
                 let error =
                     format!("{error} (kept at {}: run `weir recover`)", self.setup.work.root().display());
-                self.upload_failed(output, Failure::new(error, Fault::Storage))
+                self.on_upload_failed(output, Failure::new(error, Fault::Storage))
             }
             UploadEvent::Kept { upload, error } => {
                 let error = error.kept_at(&upload.local);
                 match upload.subject {
                     // It says nothing that is not known otherwise.
-                    Stored::Manifest => {
+                    UploadTag::Manifest => {
                         tracing::warn!(name = upload.name, error, "the manifest is not stored");
                         Vec::new()
                     }
-                    Stored::Artifact(_) => {
+                    UploadTag::Artifact(_) => {
                         self.left_behind = true;
                         let (output, name) = (upload.output.0, &upload.name);
                         let mut kept = self.kept.iter_mut();
@@ -152,7 +152,7 @@ impl Driver<'_> {
                         if before > 0 {
                             return Vec::new();
                         }
-                        self.upload_failed(upload.output, Failure::new(error, Fault::Storage))
+                        self.on_upload_failed(upload.output, Failure::new(error, Fault::Storage))
                     }
                 }
             }
@@ -161,46 +161,46 @@ impl Driver<'_> {
 
     /// Something of an output will not be stored. The output itself goes on as long as it is recorded: its storage may take other
     /// files, and what it does not take is kept.
-    fn upload_failed(&mut self, output: OutputId, failure: Failure) -> Vec<Action> {
+    fn on_upload_failed(&mut self, output: OutputId, failure: Failure) -> Vec<Action> {
         if self.lifecycle.state() == State::Active {
             return self.handle(Event::OutputFailed { failure, others_left: true });
         }
-        self.output_failed(output, failure)
+        self.on_output_failed(output, failure)
     }
 
-    fn on_stored(&mut self, upload: &Upload<Stored>, location: &str, place: Place) {
+    fn on_uploaded(&mut self, upload: &Upload<UploadTag>, location: &str, place: Place) {
         let Upload { output, name, size, subject, .. } = upload;
         if place == Place::Backup {
             self.manifests.backup_used = true;
             self.report.backup_used();
         }
         match subject {
-            Stored::Artifact(ArtifactKind::File) => {
+            UploadTag::Artifact(ArtifactKind::File) => {
                 self.board.set(*output, OutputState::Done);
                 self.report.file_stored(*output, name, location, *size);
                 self.disk.add_stored(*size);
             }
-            Stored::Artifact(ArtifactKind::Segment { .. }) => {
+            UploadTag::Artifact(ArtifactKind::Segment { .. }) => {
                 self.report.segment_stored(*output, name, location, *size);
                 self.disk.add_stored(*size);
             }
-            Stored::Artifact(ArtifactKind::Playlist) => {
+            UploadTag::Artifact(ArtifactKind::Playlist) => {
                 // Of an older version nothing is left.
                 self.kept.retain(|kept| (kept.output, &kept.name) != (output.0, name));
                 self.report.playlist_stored(*output, name, location);
             }
-            Stored::Artifact(ArtifactKind::Image { at, .. }) => {
+            UploadTag::Artifact(ArtifactKind::Image { at, .. }) => {
                 let at = gst::ClockTime::try_from(*at).ok().and_then(|at| self.timeline.wall(at));
                 self.report.image_stored(*output, name, location, at);
                 self.disk.add_stored(*size);
             }
-            Stored::Manifest => self.report.manifest_stored(*output, location),
+            UploadTag::Manifest => self.report.manifest_stored(*output, location),
         }
         tracing::debug!(location, "stored");
     }
 
     /// Has the manifests stored, once, when everything else is; `None` when there are none, or it is done.
-    pub(in crate::recording) async fn store_manifests(&mut self) -> Option<Events> {
+    pub(in crate::recording) async fn upload_manifests(&mut self) -> Option<Events> {
         if std::mem::replace(&mut self.manifests.are_done, true) || !self.lifecycle.is_sound() {
             return None;
         }
@@ -232,12 +232,12 @@ impl Driver<'_> {
                 size: text.len() as u64,
                 versions: Versions::One,
                 if_taken: IfTaken::Replace,
-                subject: Stored::Manifest,
+                subject: UploadTag::Manifest,
             });
         }
         let (uploader, events) = Uploader::start(lanes, &self.setup.base, &self.tasks, &self.abandon);
         // The lanes of before have come to their end.
-        self.tell_tried();
+        self.report_attempts();
         self.views.extend(uploader.views());
         uploads.into_iter().for_each(|upload| uploader.store(upload));
         Some(events)

@@ -15,22 +15,22 @@ type Place = watch::Receiver<Option<Arc<Handle>>>;
 
 /// Which egresses live, by name.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Roster {
+pub(super) struct ActiveEgresses {
     places: Arc<Mutex<BTreeMap<String, Place>>>,
     count: watch::Sender<usize>,
 }
 
 /// An egress's place. Free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
-    roster: Roster,
+pub(super) struct ActiveEntry {
+    active: ActiveEgresses,
     egress_id: String,
     handle: watch::Sender<Option<Arc<Handle>>>,
 }
 
-impl Roster {
+impl ActiveEgresses {
     /// Takes a place; `None`: an egress of this name lives.
-    pub(super) fn seat(&self, egress_id: &str) -> Option<Seat> {
+    pub(super) fn entry(&self, egress_id: &str) -> Option<ActiveEntry> {
         let mut places = self.places();
         if places.contains_key(egress_id) {
             return None;
@@ -38,7 +38,7 @@ impl Roster {
         let (handle, place) = watch::channel(None);
         places.insert(egress_id.to_owned(), place);
         self.count.send_replace(places.len());
-        Some(Seat { roster: self.clone(), egress_id: egress_id.to_owned(), handle })
+        Some(ActiveEntry { active: self.clone(), egress_id: egress_id.to_owned(), handle })
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -78,28 +78,28 @@ impl Roster {
     }
 }
 
-impl Seat {
+impl ActiveEntry {
     /// It is up.
     pub(super) fn take(&self, handle: Arc<Handle>) {
         self.handle.send_replace(Some(handle));
     }
 }
 
-impl Drop for Seat {
+impl Drop for ActiveEntry {
     fn drop(&mut self) {
-        let mut places = self.roster.places();
+        let mut places = self.active.places();
         places.remove(&self.egress_id);
-        self.roster.count.send_replace(places.len());
+        self.active.count.send_replace(places.len());
     }
 }
 
 /// Egresses of former runs whose recorders are still at work and can't be reached.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Orphans(Arc<Mutex<BTreeMap<String, Sought>>>);
+pub(super) struct Orphans(Arc<Mutex<BTreeMap<String, OrphanState>>>);
 
 /// What is known of an orphan, and wanted of it.
 #[derive(Debug)]
-struct Sought {
+struct OrphanState {
     /// Its last report.
     info: proto::EgressInfo,
     /// Its recorder has a socket: it reads what it is told as soon as it can.
@@ -119,7 +119,7 @@ impl Orphans {
     /// Enters one.
     pub(super) fn enter(&self, info: proto::EgressInfo, listens: bool) -> Orphan {
         let egress_id = info.egress_id.clone();
-        self.lock().insert(egress_id.clone(), Sought { info, listens, is_to_stop: false });
+        self.lock().insert(egress_id.clone(), OrphanState { info, listens, is_to_stop: false });
         Orphan { orphans: self.clone(), egress_id }
     }
 
@@ -152,7 +152,7 @@ impl Orphans {
         Some(Ok(orphan.info.clone()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Sought>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, OrphanState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
