@@ -27,7 +27,7 @@ mod method;
 mod redis;
 mod server;
 
-pub use bus::{BusError, Link, MessageBus, Standing, Subscription};
+pub use bus::{BusError, LinkState, MessageBus, Standing, Subscription};
 pub use claim::{Offer, SelectionRules};
 pub use client::{Answer, CallOptions, Client, Retry};
 pub use error::{Code, Error, NO_RESPONSE, TIMED_OUT};

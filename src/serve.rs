@@ -1,12 +1,12 @@
 //! `weir serve`: a configuration becomes a service with its front doors, and signals become its end.
 //!
 //! ```text
-//! with `redis:`      livekit-server ◄── psrpc ──► BusDoor ──► Service ──► IoRegistry ──► livekit-server
+//! with `redis:`      livekit-server ◄── psrpc ──► BusListener ──► Service ──► IoRegistry ──► livekit-server
 //! without            callers ────────── Twirp ──► API ──────► Service ──► store, webhooks
 //! ```
 
 mod console;
-mod doors;
+mod listeners;
 mod pages;
 mod signals;
 
@@ -38,8 +38,8 @@ use crate::plan::defaults::Defaults;
 use crate::plan::room::Rooms;
 use crate::plan::source::BrowserSettings;
 use crate::psrpc::BusError;
-use crate::service::admission::Gate;
-use crate::service::bus::{BusDoor, Node};
+use crate::service::admission::AdmissionController;
+use crate::service::bus::{BusListener, Node};
 use crate::service::console::{Console, OneTimeKeys, Recent};
 use crate::service::error::ServiceError;
 use crate::service::layout::Layouts;
@@ -52,8 +52,8 @@ use crate::service::{Service, Settings};
 use crate::telemetry;
 use crate::token::Signer;
 pub use console::{ConsoleError, console_address};
-use doors::Doors;
-use signals::{Signals, Wish};
+use listeners::Listeners;
+use signals::{ShutdownRequest, Signals};
 
 /// Reports that nobody takes are told by the next run of the service: they are still on the disk.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
@@ -147,7 +147,7 @@ async fn run(
     let node_id = node_id();
     let node = Node { id: &node_id, cluster_id: &config.cluster_id };
     let metrics = Arc::new(Metrics::new(node.id, node.cluster_id)?);
-    let connection = doors::connect(config, &settings.work_dir, &metrics.observer(), tasks, stop).await?;
+    let connection = listeners::connect(config, &settings.work_dir, &metrics.observer(), tasks, stop).await?;
     let recent = Recent::default();
     if config.is_standalone() {
         recent.fill(connection.registry.list(ListEgressRequest::default()).await?.items);
@@ -156,12 +156,12 @@ async fn run(
     let registry: Arc<dyn Registry> = Arc::new(Watched::new(Arc::clone(&connection.registry), watchers));
     let cores = monitor::available_cores(config.cpu_request);
     monitor::look_at_size(&config.cpu_cost, cores);
-    let gate = Gate::new(config.cpu_cost.clone(), cores);
+    let gate = AdmissionController::new(config.cpu_cost.clone(), cores);
     let monitor = Monitor::new(gate.clone(), &config.cpu_cost, config.cpu_request);
     let readings = monitor.readings();
     let service = Service::new(settings.clone(), Arc::clone(&registry), Arc::new(gate.clone()), tasks);
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
-    let bus = connection.bus.map(|bus| BusDoor::new(bus, &service, node.id, &metrics.observer(), tasks));
+    let bus = connection.bus.map(|bus| BusListener::new(bus, &service, node.id, &metrics.observer(), tasks));
     let unreadable = |error| ServeError::WorkDir { path: settings.work_dir.clone(), error };
     service.take_over().await.map_err(unreadable)?;
     let outlook = Arc::new(Outlook::new(&service, gate, readings));
@@ -170,7 +170,7 @@ async fn run(
         snapshots: Arc::clone(&outlook) as _,
         live: Arc::clone(&outlook) as _,
         recent,
-        keys: doors::keys(config),
+        keys: listeners::keys(config),
         one_time_keys: OneTimeKeys::of(&settings.work_dir),
         tasks: tasks.clone(),
     };
@@ -179,7 +179,7 @@ async fn run(
         Some(bus) => Some(bus.open(&service, node).await?),
         None => None,
     };
-    let doors = Doors::open(config, bus, &service, console, tasks, stop).await?;
+    let doors = Listeners::open(config, bus, &service, console, tasks, stop).await?;
     metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
     pages::open(config, &outlook, &metrics, tasks, stop).await?;
     console::announce(config, &settings.work_dir);
@@ -194,14 +194,14 @@ async fn run(
 async fn until_told(
     signals: &mut Signals,
     service: &Service,
-    doors: &Doors,
+    doors: &Listeners,
     registry: &dyn Registry,
 ) -> Done {
     let mut wish = signals.next().await;
     tracing::info!(?wish, recordings = service.active().len(), "shutting down");
     service.close();
     doors.take_no_more();
-    if wish == Wish::End {
+    if wish == ShutdownRequest::End {
         service.kill_all(SHUTTING_DOWN);
     }
     let over = async {
@@ -216,13 +216,13 @@ async fn until_told(
             () = &mut over => return Done::Ended,
             again = signals.next() => match (wish, again) {
                 // Who asks for a drain again gets what he has.
-                (_, Wish::Drain) => {}
-                (Wish::Drain, Wish::End) => {
-                    wish = Wish::End;
+                (_, ShutdownRequest::Drain) => {}
+                (ShutdownRequest::Drain, ShutdownRequest::End) => {
+                    wish = ShutdownRequest::End;
                     tracing::info!("everything ends now");
                     service.kill_all(SHUTTING_DOWN);
                 }
-                (Wish::End, Wish::End) => {
+                (ShutdownRequest::End, ShutdownRequest::End) => {
                     tracing::warn!(recordings = service.active().len(), "left to their recorders");
                     return Done::Left;
                 }

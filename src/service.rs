@@ -7,7 +7,7 @@
 //! ```
 //!
 //! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
-//! on the disk (`ipc::cell`), so that its next run can take over what still records, and tell how the rest ended.
+//! on the disk (`ipc::egress_dir`), so that its next run can take over what still records, and tell how the rest ended.
 
 pub mod admission;
 pub mod api;
@@ -27,9 +27,9 @@ pub mod standalone;
 pub mod store;
 pub mod webhook;
 
+mod active;
 mod body;
-mod leftovers;
-mod roster;
+mod recovery;
 mod start;
 mod supervisor;
 
@@ -44,7 +44,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::ipc::{Logs, Progress};
+use crate::ipc::{Logs, RecorderProgress};
 use crate::plan::SessionLimits;
 use crate::plan::bounds;
 use crate::plan::defaults::Defaults;
@@ -52,13 +52,13 @@ use crate::plan::source::BrowserSettings;
 use crate::profile::Length;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
+use active::{ActiveEgresses, Orphans};
 use egresses::Egresses;
 use error::ServiceError;
 use layout::Layouts;
 use monitor::Relief;
 use monitor::pressure::Step;
 use registry::Registry;
-use roster::{Orphans, Roster};
 use supervisor::Handle;
 
 /// What an operator decided.
@@ -147,7 +147,7 @@ pub trait Topics: Send + Sync {
 pub struct Running {
     /// Its latest report.
     pub info: proto::EgressInfo,
-    pub progress: Progress,
+    pub progress: RecorderProgress,
     /// Of its recorder, which leads a process group.
     pub pid: i32,
 }
@@ -158,7 +158,7 @@ pub struct Service {
     registry: Arc<dyn Registry>,
     admission: Arc<dyn Admission>,
     topics: OnceLock<Arc<dyn Topics>>,
-    roster: Roster,
+    active: ActiveEgresses,
     /// What former runs left, and what is still at work.
     orphans: Orphans,
     /// Recorders being started, watched, and cleaned up after.
@@ -192,7 +192,7 @@ impl Service {
             registry,
             admission,
             topics: OnceLock::new(),
-            roster: Roster::default(),
+            active: ActiveEgresses::default(),
             orphans: Orphans::default(),
             tasks: tasks.clone(),
             closed: CancellationToken::new(),
@@ -215,19 +215,19 @@ impl Service {
     /// When the work directory can't be read.
     pub async fn take_over(&self) -> std::io::Result<()> {
         if let Some(this) = self.this.upgrade() {
-            leftovers::take_over(&this).await?;
+            recovery::take_over(&this).await?;
         }
-        let roster = self.roster.clone();
-        let is_here = move |egress_id: &str| roster.has(egress_id);
+        let active = self.active.clone();
+        let is_here = move |egress_id: &str| active.has(egress_id);
         let work_dir = self.settings.work_dir.clone();
-        self.tasks.spawn(leftovers::keep_house(work_dir, self.closed.clone(), is_here));
+        self.tasks.spawn(recovery::keep_house(work_dir, self.closed.clone(), is_here));
         Ok(())
     }
 
     /// Names of the egresses that live here, in order; those of former runs among them.
     #[must_use]
     pub fn active(&self) -> Vec<String> {
-        let mut names = self.roster.names();
+        let mut names = self.active.names();
         names.extend(self.orphans.list().into_iter().map(|info| info.egress_id));
         names.sort();
         names
@@ -247,7 +247,7 @@ impl Service {
             progress: handle.progress(),
             pid: handle.pid(),
         };
-        self.roster.handles().into_iter().map(running).collect()
+        self.active.handles().into_iter().map(running).collect()
     }
 
     /// Whether it takes work: it is not shutting down, and its reports get through.
@@ -272,7 +272,7 @@ impl Service {
     #[must_use]
     pub fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
         // Who has it says so at once: a request that is made again must not be recorded twice.
-        if self.roster.has(&request.egress_id) {
+        if self.active.has(&request.egress_id) {
             return 1.0;
         }
         if self.is_open() { self.admission.affinity(request) } else { -1.0 }
@@ -286,7 +286,7 @@ impl Service {
     /// Comes back when nothing is recorded any more, but by recorders that can't be reached. Nothing new is begun meanwhile only after
     /// [`Service::close`].
     pub async fn idle(&self) {
-        self.roster.empty().await;
+        self.active.empty().await;
         for info in self.orphans.list().into_iter().filter(|info| !registry::is_over(info)) {
             tracing::warn!(
                 egress_id = info.egress_id,
@@ -301,14 +301,14 @@ impl Service {
         self.close();
         // The first text stands.
         let error = self.killed.get_or_init(|| error.to_owned());
-        for handle in self.roster.handles() {
+        for handle in self.active.handles() {
             handle.kill(error);
         }
     }
 
     /// A recording's handle, once it is up.
     async fn up(&self, egress_id: &str) -> Option<Arc<Handle>> {
-        timeout(UP_WITHIN, self.roster.up(egress_id)).await.ok().flatten()
+        timeout(UP_WITHIN, self.active.up(egress_id)).await.ok().flatten()
     }
 
     /// The pipelines of a recording that is up, in Graphviz's language.
@@ -341,7 +341,7 @@ impl Service {
 
     /// A recording that is up, for what can only be asked now.
     fn present(&self, egress_id: &str) -> Result<Arc<Handle>, ServiceError> {
-        self.roster.handle(egress_id).ok_or_else(|| {
+        self.active.handle(egress_id).ok_or_else(|| {
             if self.orphans.has_unfinished(egress_id) {
                 ServiceError::unreached()
             } else {
@@ -368,13 +368,13 @@ impl Service {
 impl Relief for Service {
     fn degrade(&self, egress_id: &str, _: Step) {
         // An encoder that runs can be given fewer pictures; its preset is decided when it starts.
-        if let Some(handle) = self.roster.handle(egress_id) {
+        if let Some(handle) = self.active.handle(egress_id) {
             handle.degrade("the machine was short of CPU");
         }
     }
 
     fn kill(&self, egress_id: &str, error: &str) {
-        if let Some(handle) = self.roster.handle(egress_id) {
+        if let Some(handle) = self.active.handle(egress_id) {
             handle.kill(error);
         }
     }
@@ -400,7 +400,7 @@ impl Egresses for Service {
             return noted;
         }
         // It was reached between the two, or is still on its way.
-        if self.roster.has(egress_id) {
+        if self.active.has(egress_id) {
             return Err(ServiceError::unreached());
         }
         let info = self.known(egress_id).await?;
@@ -430,7 +430,7 @@ impl Egresses for Service {
             }
             return handle.update_stream(add_output_urls, remove_output_urls).await;
         }
-        if self.orphans.has_unfinished(&egress_id) || self.roster.has(&egress_id) {
+        if self.orphans.has_unfinished(&egress_id) || self.active.has(&egress_id) {
             return Err(ServiceError::unreached());
         }
         let info = self.known(&egress_id).await?;
@@ -442,7 +442,7 @@ impl Egresses for Service {
     }
 
     async fn update_layout(&self, egress_id: &str, layout: &str) -> Result<proto::EgressInfo, ServiceError> {
-        let info = match self.roster.handle(egress_id) {
+        let info = match self.active.handle(egress_id) {
             Some(handle) => handle.info(),
             None => self.known(egress_id).await?,
         };

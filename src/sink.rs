@@ -5,15 +5,15 @@
 
 mod drops;
 pub mod file;
+pub mod finalize;
 pub mod images;
-mod names;
-mod notes;
 mod playlist;
-mod run;
+mod segment_journal;
 pub mod segments;
+mod sink_pipeline;
 pub mod stream;
+mod timestamp;
 pub mod websocket;
-pub mod whole;
 
 #[cfg(test)]
 #[path = "sink/tests/synthetic.rs"]
@@ -159,7 +159,7 @@ pub enum SinkError {
     #[error("{action} {path}")]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error(transparent)]
-    Finalize(#[from] whole::FinalizeError),
+    Finalize(#[from] finalize::FinalizeError),
     /// The plan asks for a medium that the recording has not; a defect of the plan.
     #[error("the output needs {0}, and the recording has none")]
     NoFeed(String),
@@ -186,7 +186,7 @@ pub struct Leftover {
 
 /// What a killed recording left of an output, as far as it can be finished.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Rescued {
+pub struct RecoveredOutput {
     /// In the order in which to store it.
     pub left: Vec<Leftover>,
     /// Files that repeat what others say, and are of no use once everything that is left is stored.
@@ -196,13 +196,13 @@ pub struct Rescued {
 /// Why what a killed recording left can't be finished. It is all still there.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {path}: {source}")]
-pub struct RescueError {
+pub struct RecoveryError {
     pub action: &'static str,
     pub path: PathBuf,
     pub source: std::io::Error,
 }
 
-impl RescueError {
+impl RecoveryError {
     fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { action, path, source }

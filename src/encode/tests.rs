@@ -6,7 +6,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::*;
-use crate::media::Taker;
+use crate::media::FeedConsumer;
 use crate::plan::encoding::{AudioEncoding, H264Profile};
 use crate::plan::graph::X264Plan;
 
@@ -14,7 +14,7 @@ use crate::plan::graph::X264Plan;
 #[derive(Clone, Default)]
 struct Collect(Arc<Mutex<Vec<(gst::ClockTime, bool)>>>);
 
-impl Taker for Collect {
+impl FeedConsumer for Collect {
     fn take(&mut self, sample: &gst::Sample) {
         if let Some(buffer) = sample.buffer()
             && let Some(pts) = buffer.pts()
@@ -29,7 +29,7 @@ impl Taker for Collect {
 #[derive(Clone, Default)]
 struct Keep(Arc<Mutex<Vec<gst::Sample>>>);
 
-impl Taker for Keep {
+impl FeedConsumer for Keep {
     fn take(&mut self, sample: &gst::Sample) {
         self.0.lock().unwrap().push(sample.clone());
     }
@@ -188,7 +188,7 @@ fn tone_from_a_second_on() -> Vec<gst::Sample> {
             .flat_map(|value| [value.to_le_bytes(), value.to_le_bytes()].concat())
             .collect();
         sample.get_mut().unwrap().copy_from_slice(0, &bytes).unwrap();
-        gst::Sample::builder().buffer(&sample).caps(&crate::media::sound::caps()).build()
+        gst::Sample::builder().buffer(&sample).caps(&crate::media::pcm::caps()).build()
     };
     (0..150).map(piece).collect()
 }

@@ -9,7 +9,7 @@ use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 
 use super::thinning::Thinning;
-use crate::media::{Feed, Intake, KeyFrames, MediaPipeline, Overflow, PipelineError, Taker};
+use crate::media::{Feed, FeedConsumer, Intake, KeyFrames, MediaPipeline, Overflow, PipelineError};
 use crate::plan::encoding::H264Profile;
 use crate::plan::graph::X264Plan;
 
@@ -19,7 +19,7 @@ const MAX_WAITING_PICTURES: u64 = 6;
 pub(super) struct BuiltVideo {
     pub(super) pipeline: MediaPipeline,
     pub(super) output: Feed,
-    pub(super) taker: Box<dyn Taker>,
+    pub(super) taker: Box<dyn FeedConsumer>,
     pub(super) dropped: Arc<AtomicU64>,
     pub(super) key_frames: KeyFrames,
 }
@@ -101,7 +101,7 @@ struct KeyFrameSchedule {
     last: Option<gst::ClockTime>,
 }
 
-impl Taker for KeyFrameSchedule {
+impl FeedConsumer for KeyFrameSchedule {
     fn take(&mut self, sample: &gst::Sample) {
         let pts = sample.buffer().and_then(gst::BufferRef::pts);
         if let (Some(pts), Some(encoder)) = (pts, self.encoder.upgrade())

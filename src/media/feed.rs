@@ -8,7 +8,7 @@ use gstreamer as gst;
 /// Takes what a [`Feed`] hands on. It is called on the thread that produced the sample, under the feed's lock, so it must
 /// neither block nor attach or detach: a taker puts the sample into a bounded queue of its own (see
 /// [`Intake`](super::Intake)) and returns.
-pub trait Taker: Send {
+pub trait FeedConsumer: Send {
     /// One buffer with its caps; its times are media time.
     fn take(&mut self, sample: &gst::Sample);
     /// There will be no more.
@@ -21,12 +21,12 @@ pub trait Taker: Send {
 #[derive(Clone)]
 pub struct Feed {
     name: &'static str,
-    takers: Arc<Mutex<Takers>>,
+    takers: Arc<Mutex<FeedConsumers>>,
 }
 
 #[derive(Default)]
-struct Takers {
-    list: Vec<(u64, Box<dyn Taker>)>,
+struct FeedConsumers {
+    list: Vec<(u64, Box<dyn FeedConsumer>)>,
     next: u64,
     ended: bool,
 }
@@ -68,7 +68,7 @@ impl Feed {
 
     /// Adds a taker. It gets what is pushed from now on, until the attachment is dropped.
     #[must_use = "the taker is detached when the attachment is dropped"]
-    pub fn attach(&self, mut taker: Box<dyn Taker>) -> Attachment {
+    pub fn attach(&self, mut taker: Box<dyn FeedConsumer>) -> Attachment {
         let mut takers = self.lock();
         let id = takers.next;
         takers.next += 1;
@@ -79,7 +79,7 @@ impl Feed {
         Attachment { feed: self.clone(), id }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Takers> {
+    fn lock(&self) -> MutexGuard<'_, FeedConsumers> {
         self.takers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,7 +119,7 @@ mod tests {
         ended: Arc<AtomicUsize>,
     }
 
-    impl Taker for Count {
+    impl FeedConsumer for Count {
         fn take(&mut self, _: &gst::Sample) {
             self.taken.fetch_add(1, Ordering::Relaxed);
         }

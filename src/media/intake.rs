@@ -8,7 +8,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use super::element::{MissingElement, make};
-use super::feed::Taker;
+use super::feed::FeedConsumer;
 use super::keyframes::KeyFrames;
 
 /// What an [`Intake`] does with a sample when its queue is at the bound. Each refused sample is counted.
@@ -115,7 +115,7 @@ fn gap(buffer: &gst::BufferRef) -> Option<gst::Event> {
     Some(gst::event::Gap::builder(at).duration(duration).build())
 }
 
-impl Taker for Intake {
+impl FeedConsumer for Intake {
     fn take(&mut self, sample: &gst::Sample) {
         let is_key =
             sample.buffer().is_some_and(|buffer| !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT));

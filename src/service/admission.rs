@@ -1,11 +1,11 @@
 //! Is there room for one more? Pure: time is an argument, measurements are put in.
 //!
 //! A recording is expected to cost what the operator's table says (`cost`). It takes seconds to show what it really costs, so
-//! that its expected cost is held for it meanwhile; then what is measured counts, where it is more. [`Gate`] is the one
+//! that its expected cost is held for it meanwhile; then what is measured counts, where it is more. [`AdmissionController`] is the one
 //! that everybody asks, with the clock.
 
+mod controller;
 pub mod cost;
-mod gate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::config::cost::CpuCost;
 use crate::psrpc::Code;
 use crate::service::error::ServiceError;
+pub use controller::{AdmissionController, Permit, Reservation, Room};
 pub use cost::{Cost, Kind};
-pub use gate::{Gate, Occupant, Permit, Room};
 
 /// How long a recording's expected cost is held for it.
 pub const RESERVED_FOR: Duration = Duration::from_secs(15);
@@ -87,7 +87,7 @@ pub struct Ledger {
     /// GB in use by all, as last measured.
     memory_used: f64,
     last: u64,
-    held: BTreeMap<Id, Hold>,
+    held: BTreeMap<Id, ReservedCost>,
 }
 
 /// One recording's room.
@@ -95,14 +95,14 @@ pub struct Ledger {
 pub struct Id(u64);
 
 #[derive(Debug, Clone, Copy)]
-struct Hold {
+struct ReservedCost {
     since: Duration,
     cost: Cost,
     /// Cores, as last measured.
     measured: f64,
 }
 
-impl Hold {
+impl ReservedCost {
     fn is_reserved(&self, now: Duration) -> bool {
         now.saturating_sub(self.since) < RESERVED_FOR
     }
@@ -184,7 +184,7 @@ impl Ledger {
     pub fn hold(&mut self, cost: Cost, now: Duration) -> Id {
         self.last += 1;
         let id = Id(self.last);
-        self.held.insert(id, Hold { since: now, cost, measured: 0.0 });
+        self.held.insert(id, ReservedCost { since: now, cost, measured: 0.0 });
         id
     }
 
@@ -200,14 +200,14 @@ impl Ledger {
     }
 
     /// What a recording needs, as measured: cores.
-    pub fn measured(&mut self, id: Id, cores: f64) {
+    pub fn set_measured(&mut self, id: Id, cores: f64) {
         if let Some(hold) = self.held.get_mut(&id) {
             hold.measured = if cores.is_finite() { cores.max(0.0) } else { 0.0 };
         }
     }
 
     /// What all need together, as measured: GB.
-    pub const fn memory_used(&mut self, gigabytes: f64) {
+    pub const fn set_memory_used(&mut self, gigabytes: f64) {
         self.memory_used = gigabytes;
     }
 

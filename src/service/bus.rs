@@ -37,7 +37,7 @@ pub struct Node<'a> {
 
 /// The service's place on the bus.
 #[derive(Debug)]
-pub struct BusDoor {
+pub struct BusListener {
     internal: Server,
     handlers: Arc<Handlers>,
     /// `None`: no work is taken yet, or no more.
@@ -45,7 +45,7 @@ pub struct BusDoor {
     list: Option<Registration>,
 }
 
-impl BusDoor {
+impl BusListener {
     /// Says to a service that its egresses are spoken to over the bus: those that it takes over, and those that it starts once this is
     /// open. `observer` counts requests.
     pub fn new(

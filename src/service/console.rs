@@ -17,7 +17,7 @@
 mod access;
 mod form;
 mod login;
-mod pictures;
+mod previews;
 mod recent;
 mod view;
 
@@ -49,7 +49,7 @@ use access::Asker;
 use form::Form;
 pub use login::{KEY_LASTS, OneTimeKeys};
 use login::{SESSION_LASTS, Sessions};
-use pictures::Pictures;
+use previews::Previews;
 pub use recent::Recent;
 
 /// The largest request, in bytes. A form has some hundred.
@@ -92,17 +92,17 @@ impl std::fmt::Debug for Console {
     }
 }
 
-struct Desk {
+struct ConsoleState {
     console: Console,
-    pictures: Pictures,
+    pictures: Previews,
     sessions: Sessions,
 }
 
 /// The routes. They have to be served with the peers' addresses ([`Router::into_make_service_with_connect_info`]): without, who
 /// is on this machine is not known, and everybody needs a token.
 pub fn router(console: Console) -> Router {
-    let pictures = Pictures::new(Arc::clone(&console.live));
-    let desk = Arc::new(Desk { console, pictures, sessions: Sessions::default() });
+    let pictures = Previews::new(Arc::clone(&console.live));
+    let desk = Arc::new(ConsoleState { console, pictures, sessions: Sessions::default() });
     let api = Router::new()
         .route("/console/api/recordings", get(recordings))
         .route("/console/api/recordings/{id}/picture.jpg", get(picture))
@@ -130,7 +130,7 @@ async fn with_rules(mut response: Response) -> Response {
 }
 
 /// Lets in who may see and do all of it.
-async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+async fn guard(State(desk): State<Arc<ConsoleState>>, request: Request, next: Next) -> Response {
     let has_session = |token: &str| desk.sessions.has(token, Instant::now());
     match access::may(&desk.console.keys, has_session, asker(&request)) {
         Ok(()) => next.run(request).await,
@@ -154,7 +154,7 @@ struct Key {
 }
 
 /// Exchanges a one-time key for a session.
-async fn session(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+async fn session(State(desk): State<Arc<ConsoleState>>, request: Request) -> Response {
     if let Err(error) = access::may_begin(asker(&request)) {
         return refusal(&error);
     }
@@ -192,12 +192,12 @@ fn file(found: Option<File>) -> Response {
     (headers, bytes.into_owned()).into_response()
 }
 
-async fn recordings(State(desk): State<Arc<Desk>>) -> Json<Value> {
+async fn recordings(State(desk): State<Arc<ConsoleState>>) -> Json<Value> {
     let Console { snapshots, live, recent, .. } = &desk.console;
     Json(view::all(&snapshots.snapshot(), &live.running(), &recent.all()))
 }
 
-async fn picture(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Response {
+async fn picture(State(desk): State<Arc<ConsoleState>>, Path(id): Path<String>) -> Response {
     match desk.pictures.of(&id).await {
         Ok(Some(jpeg)) => ([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response(),
         Ok(None) => StatusCode::NO_CONTENT.into_response(),
@@ -211,7 +211,7 @@ async fn picture(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Respo
 struct Nothing {}
 
 async fn stop(
-    State(desk): State<Arc<Desk>>,
+    State(desk): State<Arc<ConsoleState>>,
     Path(id): Path<String>,
     Sent(Nothing {}): Sent<Nothing>,
 ) -> Response {
@@ -225,7 +225,7 @@ struct Layout {
 }
 
 async fn layout(
-    State(desk): State<Arc<Desk>>,
+    State(desk): State<Arc<ConsoleState>>,
     Path(id): Path<String>,
     Sent(Layout { layout }): Sent<Layout>,
 ) -> Response {
@@ -242,7 +242,7 @@ struct Streams {
 }
 
 async fn streams(
-    State(desk): State<Arc<Desk>>,
+    State(desk): State<Arc<ConsoleState>>,
     Path(egress_id): Path<String>,
     Sent(Streams { add, remove }): Sent<Streams>,
 ) -> Response {
@@ -254,14 +254,14 @@ async fn streams(
     desk.apart(move |egresses| async move { egresses.update_stream(asked).await }).await
 }
 
-async fn start(State(desk): State<Arc<Desk>>, Sent(form): Sent<Form>) -> Response {
+async fn start(State(desk): State<Arc<ConsoleState>>, Sent(form): Sent<Form>) -> Response {
     match form.request() {
         Ok(request) => desk.apart(move |egresses| async move { egresses.start(request).await }).await,
         Err(error) => refusal(&error),
     }
 }
 
-impl Desk {
+impl ConsoleState {
     /// Runs a call in a task of its own, so that a page that is closed does not stop it half-way, and waits for it.
     async fn apart<F>(&self, call: impl FnOnce(Arc<dyn Egresses>) -> F) -> Response
     where

@@ -25,7 +25,7 @@ use tracing::Instrument;
 use super::error::ServiceError;
 use super::registry::{Registry, is_over};
 use crate::psrpc::{
-    CallOptions, Client, Code, Error, Link, MessageBus, Method, Observer, Retry, SelectionRules,
+    CallOptions, Client, Code, Error, LinkState, MessageBus, Method, Observer, Retry, SelectionRules,
 };
 
 /// How long answers are awaited.
@@ -57,7 +57,7 @@ pub struct IoRegistry(Arc<Io>);
 struct Io {
     client: Client,
     times: IoTimes,
-    link: watch::Receiver<Link>,
+    link: watch::Receiver<LinkState>,
     tasks: TaskTracker,
     slots: Mutex<HashMap<String, Slot>>,
     /// Changes whenever a slot is emptied.
@@ -206,8 +206,8 @@ impl Io {
         let pause = RETRY.pause(failed).unwrap_or(RETRY.longest_pause);
         let mut link = self.link.clone();
         let back = async {
-            if *link.borrow_and_update() == Link::Down
-                && link.wait_for(|link| *link == Link::Up).await.is_ok()
+            if *link.borrow_and_update() == LinkState::Down
+                && link.wait_for(|link| *link == LinkState::Up).await.is_ok()
             {
                 sleep(AFTER_RETURN).await;
             } else {
@@ -277,7 +277,7 @@ impl Registry for IoRegistry {
     }
 
     fn is_connected(&self) -> bool {
-        *self.0.link.borrow() == Link::Up
+        *self.0.link.borrow() == LinkState::Up
     }
 }
 

@@ -18,9 +18,9 @@ use super::admission::cost::request_of;
 use super::admission::{Kind, MEMORY_HEADROOM};
 use super::registry::Watcher;
 use super::snapshot::{Snapshot, Snapshots, State};
-use crate::ipc::Progress;
+use crate::ipc::RecorderProgress;
 use crate::psrpc::Observer;
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 use calls::Calls;
 use tally::{Handling, Tally};
 pub use tally::{Result as EndResult, Totals};
@@ -37,15 +37,15 @@ pub struct Metrics {
 }
 
 impl Watcher for Metrics {
-    fn ended(&self, info: &proto::EgressInfo) {
-        Self::ended(self, info);
+    fn record_end(&self, info: &proto::EgressInfo) {
+        Self::record_end(self, info);
     }
 
     fn evicted(&self, info: &proto::EgressInfo) {
         self.over(info, EndResult::DuplicateIdentity);
     }
 
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         Self::uploaded(self, tried);
     }
 }
@@ -82,12 +82,12 @@ impl Metrics {
     }
 
     /// A recording has offered a file to a store.
-    pub fn uploaded(&self, tried: &Tried) {
+    pub fn uploaded(&self, tried: &UploadAttempt) {
         self.uploads.count(tried);
     }
 
     /// A recording is over, as its last report says. One that is told twice counts once.
-    pub fn ended(&self, info: &proto::EgressInfo) {
+    pub fn record_end(&self, info: &proto::EgressInfo) {
         self.over(info, EndResult::of(info));
     }
 
@@ -97,16 +97,17 @@ impl Metrics {
             let own = recordings.into_iter().find(|recording| recording.egress_id == info.egress_id)?;
             Some((own.kind, own.progress))
         });
-        let (kind, mut progress) = last.unwrap_or_else(|| (Kind::of_report(info), Progress::default()));
+        let (kind, mut progress) =
+            last.unwrap_or_else(|| (Kind::of_report(info), RecorderProgress::default()));
         // What is stored last is stored after the last word about progress.
         progress.stored = progress.stored.max(stored(info));
         progress.bytes = progress.bytes.max(progress.stored);
         let mut tally = self.tally();
         tally.observe(&info.egress_id, kind, progress);
-        if tally.ended(&info.egress_id, kind, result)
+        if tally.record_end(&info.egress_id, kind, result)
             && let Some(handling) = Handling::of(info)
         {
-            tally.handled(handling);
+            tally.record_handling(handling);
         }
     }
 

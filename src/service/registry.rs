@@ -8,7 +8,7 @@ use livekit_protocol as proto;
 use proto::EgressStatus;
 
 use super::error::ServiceError;
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 
 /// Who is told of every recording.
 ///
@@ -31,7 +31,7 @@ pub trait Registry: Send + Sync {
     }
 
     /// A recording has offered a file to a store. Only who counts wants to know.
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         let _ = tried;
     }
 
@@ -95,7 +95,7 @@ pub fn goes_on(info: &proto::EgressInfo) -> bool {
 /// Who only looks at what a registry is told.
 pub trait Watcher: Send + Sync {
     /// A recording is over, as its last report says. It may be told again.
-    fn ended(&self, info: &proto::EgressInfo);
+    fn record_end(&self, info: &proto::EgressInfo);
 
     /// A recording ended of which nothing more is reported: another service has its egress.
     fn evicted(&self, info: &proto::EgressInfo) {
@@ -103,7 +103,7 @@ pub trait Watcher: Send + Sync {
     }
 
     /// A recording has offered a file to a store.
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         let _ = tried;
     }
 }
@@ -135,7 +135,7 @@ impl Registry for Watched {
 
     fn update(&self, info: proto::EgressInfo) {
         if is_over(&info) {
-            self.watchers.iter().for_each(|watcher| watcher.ended(&info));
+            self.watchers.iter().for_each(|watcher| watcher.record_end(&info));
         }
         self.registry.update(info);
     }
@@ -145,7 +145,7 @@ impl Registry for Watched {
         self.registry.evicted(info);
     }
 
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         self.watchers.iter().for_each(|watcher| watcher.uploaded(tried));
         self.registry.uploaded(tried);
     }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::admission::{Gate, Kind, Room};
+use super::admission::{AdmissionController, Kind, Room};
 use super::error::ServiceError;
 use super::monitor::{Reading, Use};
 use super::{Running, Service};
-use crate::ipc::Progress;
+use crate::ipc::RecorderProgress;
 use crate::profile::Length;
 
 /// The service at one moment. There are no secrets in it.
@@ -42,7 +42,7 @@ pub struct RecordingView {
     /// Of its recorder; `None`: it is on its way.
     pub pid: Option<i32>,
     pub used: Use,
-    pub progress: Progress,
+    pub progress: RecorderProgress,
 }
 
 /// One recording of a former run.
@@ -90,7 +90,7 @@ pub trait Live: Send + Sync {
 /// What a service, its gate and its monitor show together.
 pub struct Outlook {
     service: Weak<Service>,
-    gate: Gate,
+    gate: AdmissionController,
     readings: watch::Receiver<Reading>,
 }
 
@@ -102,7 +102,11 @@ impl std::fmt::Debug for Outlook {
 
 impl Outlook {
     #[must_use]
-    pub fn new(service: &Arc<Service>, gate: Gate, readings: watch::Receiver<Reading>) -> Self {
+    pub fn new(
+        service: &Arc<Service>,
+        gate: AdmissionController,
+        readings: watch::Receiver<Reading>,
+    ) -> Self {
         Self { service: Arc::downgrade(service), gate, readings }
     }
 }
@@ -137,7 +141,7 @@ impl Snapshots for Outlook {
         let reading = self.readings.borrow().clone();
         let service = self.service.upgrade();
         let running = service.as_ref().map(|service| service.running()).unwrap_or_default();
-        let recordings = self.gate.occupants().into_iter().map(|(id, occupant)| {
+        let recordings = self.gate.reservations().into_iter().map(|(id, occupant)| {
             let running = running.iter().find(|running| running.info.egress_id == occupant.egress_id);
             RecordingView {
                 used: reading.recordings.get(&id).copied().unwrap_or_default(),

@@ -21,14 +21,14 @@ pub struct Standalone {
 impl Standalone {
     /// Tells what the last run did not get to tell. To be called once, at the start.
     pub fn resume(&self) {
-        for info in self.store.untold() {
+        for info in self.store.unreported() {
             self.tell_end(&info);
         }
     }
 
     fn tell_end(&self, info: &proto::EgressInfo) {
         let (store, egress_id) = (self.store.clone(), info.egress_id.clone());
-        self.webhooks.notify(Event::Ended, info, Timestamp::now(), move || store.told(&egress_id));
+        self.webhooks.notify(Event::Ended, info, Timestamp::now(), move || store.mark_reported(&egress_id));
     }
 }
 

@@ -151,7 +151,7 @@ impl Store {
     }
 
     /// Keeps what is known now of an egress. One that ended does not begin again; its end is kept as one that nobody was told of,
-    /// until [`Store::told`].
+    /// until [`Store::mark_reported`].
     pub fn put(&self, info: proto::EgressInfo) -> Put {
         let mut known = self.shared.lock();
         let before = known.infos.get(&info.egress_id);
@@ -170,7 +170,7 @@ impl Store {
     }
 
     /// Everybody who is to know of an egress's end does.
-    pub fn told(&self, egress_id: &str) {
+    pub fn mark_reported(&self, egress_id: &str) {
         let mut known = self.shared.lock();
         if known.untold.remove(egress_id) {
             known.touch(egress_id);
@@ -181,7 +181,7 @@ impl Store {
 
     /// Those whose end is still to be told.
     #[must_use]
-    pub fn untold(&self) -> Vec<proto::EgressInfo> {
+    pub fn unreported(&self) -> Vec<proto::EgressInfo> {
         let known = self.shared.lock();
         known.untold.iter().filter_map(|egress_id| known.infos.get(egress_id).cloned()).collect()
     }

@@ -23,17 +23,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::error::ServiceError;
-use super::leftovers::Death;
+use super::recovery::Death;
 use super::registry::goes_on;
-use crate::ipc::cell::Cell;
+use crate::ipc::egress_dir::EgressDir;
 use crate::ipc::{
-    self, FromRecorder, Incoming, Job, Lines, Outgoing, Progress, Refusal, RefusalKind, Taken, ToRecorder,
-    socket,
+    self, FromRecorder, Incoming, Job, Lines, Outgoing, RecorderProgress, Refusal, RefusalKind, Taken,
+    ToRecorder, socket,
 };
-use crate::process::{Own, OwnSpec, Stdin};
+use crate::process::{SelfExec, SelfExecSpec, Stdin};
 use crate::psrpc::Code;
 use crate::secret::Secret;
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 pub(super) use handle::Handle;
 use handle::Order;
 use recorder::Recorder;
@@ -55,7 +55,7 @@ pub(super) struct Launched {
     lines: Lines<Incoming>,
     orders: mpsc::UnboundedReceiver<Order>,
     info: watch::Sender<proto::EgressInfo>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<RecorderProgress>,
     pub(super) handle: Arc<Handle>,
 }
 
@@ -74,8 +74,8 @@ pub(super) struct Departed {
 pub(super) async fn launch(job: &Job, mut info: proto::EgressInfo) -> Result<Launched, ServiceError> {
     let failed =
         |error: &dyn std::fmt::Display| ServiceError::internal(format!("handler failed to start: {error}"));
-    let spec = OwnSpec { args: vec!["recorder".into()], cwd: "/".into(), stdin: Stdin::Piped };
-    let mut own = Own::start(spec).await.map_err(|error| failed(&error))?;
+    let spec = SelfExecSpec { args: vec!["recorder".into()], cwd: "/".into(), stdin: Stdin::Piped };
+    let mut own = SelfExec::start(spec).await.map_err(|error| failed(&error))?;
     let pipes = (own.stdin.take(), own.stdout.take());
     let recorder = Recorder::Started(own);
     let (Some(stdin), Some(stdout)) = pipes else {
@@ -124,15 +124,15 @@ pub(super) enum Unreached {
 /// A recorder of a former run that says nothing.
 #[derive(Debug)]
 pub(super) struct Silent {
-    cell: Cell,
+    egress_dir: EgressDir,
     pid: i32,
 }
 
 impl Silent {
     /// Kills it: it has hung.
     pub(super) async fn give_up(self) -> Death {
-        let Self { cell, pid } = self;
-        give_up(&Recorder::TakenOver { cell, pid }).await
+        let Self { egress_dir, pid } = self;
+        give_up(&Recorder::TakenOver { egress_dir, pid }).await
     }
 }
 
@@ -141,9 +141,9 @@ impl Silent {
 ///
 /// # Errors
 /// When it can't be reached, or does not say in time how its recording stands.
-pub(super) async fn take_over(cell: &Cell, orders: &[ToRecorder]) -> Result<Launched, Unreached> {
+pub(super) async fn take_over(egress_dir: &EgressDir, orders: &[ToRecorder]) -> Result<Launched, Unreached> {
     let deadline = Instant::now() + FIRST_WORD_WITHIN;
-    let connected = timeout_at(deadline, socket::connect(cell)).await;
+    let connected = timeout_at(deadline, socket::connect(egress_dir)).await;
     let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let (stream, pid) = connected.map_err(Unreached::Away)?;
     let taking = async {
@@ -157,7 +157,7 @@ pub(super) async fn take_over(cell: &Cell, orders: &[ToRecorder]) -> Result<Laun
             let line = lines.next().await.ok_or(io::ErrorKind::UnexpectedEof)?;
             let Ok(FromRecorder::Info(info)) = line.and_then(|line| ipc::parse(&line)) else { continue };
             if let Ok(info) = info.read()
-                && info.egress_id == cell.egress_id()
+                && info.egress_id == egress_dir.egress_id()
             {
                 return Ok::<_, io::Error>((outgoing, lines, info));
             }
@@ -165,11 +165,11 @@ pub(super) async fn take_over(cell: &Cell, orders: &[ToRecorder]) -> Result<Laun
     };
     match timeout_at(deadline, taking).await {
         Ok(Ok((outgoing, lines, info))) => {
-            let recorder = Recorder::TakenOver { cell: cell.clone(), pid };
+            let recorder = Recorder::TakenOver { egress_dir: egress_dir.clone(), pid };
             Ok(Launched::new(recorder, Box::new(outgoing), lines, info))
         }
         Ok(Err(error)) => Err(Unreached::Away(error)),
-        Err(_) => Err(Unreached::Silent(Silent { cell: cell.clone(), pid })),
+        Err(_) => Err(Unreached::Silent(Silent { egress_dir: egress_dir.clone(), pid })),
     }
 }
 
@@ -185,7 +185,7 @@ impl Launched {
     fn new(recorder: Recorder, stdin: Outgoing, lines: Lines<Incoming>, info: proto::EgressInfo) -> Self {
         let (give_orders, orders) = mpsc::unbounded_channel();
         let info = watch::Sender::new(info);
-        let progress = watch::Sender::new(Progress::default());
+        let progress = watch::Sender::new(RecorderProgress::default());
         let handle = Handle {
             orders: give_orders,
             info: info.subscribe(),
@@ -200,7 +200,7 @@ impl Launched {
     pub(super) async fn attend(
         mut self,
         tell: impl Fn(&proto::EgressInfo),
-        count: impl Fn(&Tried),
+        count: impl Fn(&UploadAttempt),
     ) -> Departed {
         let (mut updates, mut graphs) = (Questions::new(), Questions::new());
         let (mut pictures, mut profiles) = (Questions::new(), Questions::new());

@@ -12,9 +12,9 @@
 //! What is sent is what livekit-server sends, and receivers check it with the same libraries: the body is protobuf JSON, the
 //! header `Authorization` holds a token that vouches for the body's digest. `User-Agent` says `LiveKit`, too.
 
+mod delivery;
 mod event;
 mod filter;
-mod lane;
 mod receipt;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,9 +33,9 @@ use super::keys::ApiKeys;
 use crate::outbound::Guard;
 use crate::secret::Secret;
 use crate::token::Signer;
+use delivery::Delivery;
 pub use event::{Event, requested};
 pub use filter::Filter;
-use lane::Delivery;
 use receipt::Receipt;
 
 /// What the operator decides.
@@ -313,7 +313,7 @@ impl Notifier {
         }
         lanes.insert(key.clone(), VecDeque::from([delivery]));
         drop(lanes);
-        self.shared.tasks.spawn(lane::run(self.shared.clone(), key, target));
+        self.shared.tasks.spawn(delivery::run(self.shared.clone(), key, target));
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! Feed(h264) ─► appsrc ─► h264parse ─┐
 //!                                    ├─► mp4mux (fragments) ─► filesink  file-0.recording.mp4
-//! Feed(aac) ──► appsrc ──────────────┘                             │ at the end: whole::make_whole
+//! Feed(aac) ──► appsrc ──────────────┘                             │ at the end: whole::finalize
 //!                                                                  ▼
 //! Feed(opus) ─► appsrc ─► oggmux ─► filesink                    file-0.mp4   ─► Artifact
 //!
@@ -26,10 +26,10 @@ use gstreamer::prelude::*;
 use self::from_zero::FromZero;
 use self::pass_through::{mend, parser};
 use super::drops::Drops;
-use super::run::{Ended, Failure, Run};
-use super::whole::{self, Layout, Whole};
+use super::finalize::{self, Finalized, Layout};
+use super::sink_pipeline::{Ended, Failure, SinkPipeline};
 use super::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkContext, SinkError, SinkEvent};
-use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError, Taker};
+use crate::media::{Feed, FeedConsumer, Intake, MediaPipeline, Overflow, PipelineError};
 use crate::plan::codec::{CONTAINERS, Container, ContainerRow};
 use crate::plan::output::{FilePlan, OutputId, PassThrough};
 
@@ -127,7 +127,7 @@ pub struct FileSink {
     output: OutputId,
     plan: FilePlan,
     paths: FilePaths,
-    run: Run,
+    run: SinkPipeline,
     context: SinkContext,
     drops: Drops,
 }
@@ -158,7 +158,7 @@ impl FileSink {
         sink.set_property("async", false);
         pipeline.link(&[&mux, &sink])?;
 
-        let mut takers: Vec<(Feed, Box<dyn Taker>)> = Vec::new();
+        let mut takers: Vec<(Feed, Box<dyn FeedConsumer>)> = Vec::new();
         let mut drops = Drops::new(output, context);
         if plan.has_video {
             let no_feed = || SinkError::NoFeed("pictures".to_owned());
@@ -200,7 +200,7 @@ impl FileSink {
             drops.count(&feed, &intake);
             takers.push((feed, Box::new(FromZero::new(intake))));
         }
-        let run = Run::start(context, pipeline, takers, &failure)?;
+        let run = SinkPipeline::start(context, pipeline, takers, &failure)?;
         if let Some(head) = muxing.grows {
             let growing =
                 GrowingFile { output, local: paths.recorded.clone(), name: plan.name.to_string(), head };
@@ -229,19 +229,19 @@ impl FileSink {
         if !matches!(ended, Ok(Ended::Failed)) {
             self.drops.report();
         }
-        let whole = self.make_whole().await?;
+        let whole = self.finalize().await?;
         self.report(&whole);
         ended.map(drop)
     }
 
-    async fn make_whole(&self) -> Result<Whole, SinkError> {
+    async fn finalize(&self) -> Result<Finalized, SinkError> {
         let length = self.context.timeline.elapsed().map(Duration::from);
         let (container, paths) = (self.plan.container, self.paths.clone());
         // Also when this future is dropped: the copy must not go on behind everyone's back.
         let stop = self.context.abandon.child_token();
         let _guard = stop.clone().drop_guard();
         let work = self.context.tasks.spawn_blocking(move || {
-            whole::make_whole(container, &paths.recorded, &paths.whole, length, &stop)
+            finalize::finalize(container, &paths.recorded, &paths.whole, length, &stop)
         });
         match work.await {
             Ok(made) => Ok(made?),
@@ -253,7 +253,7 @@ impl FileSink {
         }
     }
 
-    fn report(&self, whole: &Whole) {
+    fn report(&self, whole: &Finalized) {
         if whole.layout == Layout::Fragmented {
             tracing::warn!(name = %self.plan.name, "its index could not be put first: the disk is full");
         }

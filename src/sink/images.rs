@@ -8,8 +8,8 @@
 //! by its numbers (JFIF §3): video's own range and matrix would come out grey and greenish. A picture of another shape is
 //! fitted in, with black borders, not stretched.
 
-mod due;
-mod rescue;
+mod interval;
+mod recovery;
 mod writer;
 
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio::task::JoinHandle;
 
-use self::due::AtDueTimes;
-pub use self::rescue::rescue;
+use self::interval::IntervalFilter;
+pub use self::recovery::recover;
 use self::writer::Writer;
-use super::run::{Ended, Failure, Run, to_writer, written};
+use super::sink_pipeline::{Ended, Failure, SinkPipeline, to_writer, written};
 use super::{SinkContext, SinkError};
 use crate::media::{Intake, MediaPipeline, Overflow};
 use crate::plan::output::{ImagesPlan, OutputId};
@@ -35,7 +35,7 @@ const WAITING: Overflow = Overflow::Skip { max_buffers: 8 };
 #[derive(Debug)]
 pub struct ImagesSink {
     output: OutputId,
-    run: Run,
+    run: SinkPipeline,
     writer: JoinHandle<()>,
     dropped: Arc<AtomicU64>,
 }
@@ -69,8 +69,8 @@ impl ImagesSink {
             events: context.events.clone(),
             failure: failure.clone(),
         };
-        let taker = AtDueTimes::new(intake, plan.interval, context.timeline.clone());
-        let run = Run::start(context, pipeline, vec![(feed, Box::new(taker))], &failure)?;
+        let taker = IntervalFilter::new(intake, plan.interval, context.timeline.clone());
+        let run = SinkPipeline::start(context, pipeline, vec![(feed, Box::new(taker))], &failure)?;
         let writer = context.tasks.spawn_blocking(move || writer.run(images));
         Ok(Self { output, run, writer, dropped })
     }

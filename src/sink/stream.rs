@@ -1,9 +1,9 @@
 //! One encode sent to any number of RTMP or SRT servers (media.md §6.2).
 //!
 //! ```text
-//! StreamSink ──► Link (a task) ──► Lifecycle (pure): when to connect, retry, give up
-//!    │             └─► Outlet: appsrc ► parser ► muxer ► rtmp2sink or srtsink, taking from the feeds
-//!    └─────────► Link ─► Outlet         one of each for every address
+//! StreamSink ──► Connection (a task) ──► Lifecycle (pure): when to connect, retry, give up
+//!    │             └─► StreamPipeline: appsrc ► parser ► muxer ► rtmp2sink or srtsink, taking from the feeds
+//!    └─────────► Connection ─► StreamPipeline         one of each for every address
 //! ```
 //!
 //! Addresses share nothing but the feeds, so one that fails, hangs, comes or goes disturbs no other. What an address
@@ -13,12 +13,12 @@
 //!
 //! Keys and passphrases are in no event and no log line.
 
+mod connection;
 mod destination;
 mod fault;
-mod gate;
+mod keyframe_gate;
 mod lifecycle;
-mod link;
-mod outlet;
+mod pipeline;
 mod redact;
 mod srt_uri;
 mod timing;
@@ -35,9 +35,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use connection::{Connection, Counters, Order};
 use lifecycle::Lifecycle;
-use link::{Counters, Link, Order};
-use outlet::OutletSpec;
+use pipeline::PipelineSpec;
 use redact::Redactor;
 use timing::Timing;
 
@@ -163,11 +163,11 @@ impl StreamSink {
         // A removed or failed predecessor has to be gone before the same key is used again.
         let failed = self.links.remove(&url).map(|link| link.task);
         let after = self.leaving.remove(&url).or(failed);
-        let (orders, received) = watch::channel(Order::Run);
+        let (orders, received) = watch::channel(Order::SinkPipeline);
         let counters = Arc::<Counters>::default();
-        let link = Link {
+        let link = Connection {
             output: self.output,
-            spec: OutletSpec {
+            spec: PipelineSpec {
                 name: format!("stream-{}-{}", self.output.0, self.made),
                 protocol: self.protocol,
                 video: self.video.clone(),

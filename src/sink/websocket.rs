@@ -1,7 +1,7 @@
 //! Sound to a websocket, as it is mixed: S16LE, 48 kHz, stereo (media.md §6.5).
 //!
 //! ```text
-//! Feed(raw sound) ─► Cutter (pure): 10 ms each ─► Queue, bounded ─► Link (a task) ─► websocket
+//! Feed(raw sound) ─► Chunker (pure): 10 ms each ─► Queue, bounded ─► Connection (a task) ─► websocket
 //! ```
 //!
 //! A binary message is 10 ms of sound, 1920 bytes; a text message, `{"muted":true}` or `{"muted":false}`, says that all sound
@@ -12,9 +12,9 @@
 //! A user and a password in the address become `Authorization: Basic`; where the user is called `bearer`, the password is a
 //! token and becomes `Authorization: Bearer`. Neither is in any event or log line.
 
-mod cutter;
+mod chunker;
+mod connection;
 mod dial;
-mod link;
 mod queue;
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::link::{Link, Timing};
+use self::connection::{Connection, Timing};
 use self::queue::Queue;
 use super::{SinkContext, SinkError};
 use crate::media::Attachment;
@@ -67,7 +67,7 @@ impl WebSocketSink {
         let (finish, deadline) = watch::channel(None);
         let abandon = context.abandon.child_token();
         let is_over = Arc::<AtomicBool>::default();
-        let link = Link {
+        let link = Connection {
             output: id,
             url: plan.url.clone(),
             queue: Arc::clone(&queue),
@@ -86,7 +86,7 @@ impl WebSocketSink {
     }
 
     /// Tells the server whether all sound is muted.
-    pub fn muted(&self, is_muted: bool) {
+    pub fn set_muted(&self, is_muted: bool) {
         self.muted.send_replace(is_muted);
     }
 

@@ -1,7 +1,7 @@
 //! A web page as a source: shown by Chromium on a private display, heard by a private sound server.
 //!
 //! ```text
-//! WebSource ── supervisor task ── Stage: display · sound · browser · tab · captures
+//! WebSource ── supervisor task ── BrowserSession: display · sound · browser · tab · captures
 //!     │              │                              │
 //!     │              └── SourceEvents               ▼
 //!     └── Pacer ◄─────────────────────────── newest picture
@@ -10,21 +10,21 @@
 //! A stage dies as a whole or loses its page; either is brought back behind the pacer, which holds the last picture
 //! meanwhile, so that what records never notices more than an event.
 
-mod absence;
 mod address;
+mod audio_server;
 mod browser;
+mod browser_session;
 pub mod capture;
 mod cdp;
 mod display;
-mod guard;
+mod health;
 mod helpers;
+mod outage;
 mod page;
-mod relapses;
-mod sound;
-mod stage;
+mod restart_budget;
+mod ssrf_proxy;
 mod supervisor;
 mod templates;
-mod vitals;
 
 use std::io;
 use std::path::PathBuf;
@@ -40,14 +40,14 @@ use super::{SourceContext, SourceEvent};
 use crate::media::Feed;
 use crate::plan::source::{StartRule, WebPlan};
 use address::Addresses;
+pub use audio_server::AudioServerError;
 pub use browser::BrowserError;
+use browser_session::{BrowserSession, Patience};
 use capture::{CaptureError, Pacer};
 pub use cdp::DevToolsError;
 pub use display::DisplayError;
 use page::Signal;
 pub use page::{PageError, StartReport};
-pub use sound::SoundError;
-use stage::{Patience, Stage};
 use supervisor::{Question, Supervisor};
 
 /// From a painted page to a picture taken of it; a busy machine included. A black page takes all of it.
@@ -71,11 +71,11 @@ pub enum WebError {
     #[error(transparent)]
     Display(#[from] DisplayError),
     #[error(transparent)]
-    Sound(#[from] SoundError),
+    AudioServer(#[from] AudioServerError),
     #[error(transparent)]
     Browser(#[from] BrowserError),
     #[error("the page's way out, which refuses link-local addresses, can't be opened: {0}")]
-    Guard(#[source] io::Error),
+    SsrfProxy(#[source] io::Error),
     #[error(transparent)]
     DevTools(#[from] DevToolsError),
     #[error(transparent)]
@@ -121,10 +121,10 @@ impl WebSource {
         };
         let slot = pacer.as_ref().map(Pacer::slot);
         let addresses = Arc::new(Addresses::open(&plan.page).await?);
-        let (mut stage, signals) =
-            Stage::start(plan, &addresses, &context, slot.clone(), 0, patience).await?;
+        let (mut session, signals) =
+            BrowserSession::start(plan, &addresses, &context, slot.clone(), 0, patience).await?;
         if let Some(pacer) = &pacer
-            && tokio::time::timeout(FIRST_PICTURE_WITHIN, pacer.first_picture()).await.is_err()
+            && tokio::time::timeout(FIRST_PICTURE_WITHIN, pacer.first_frame()).await.is_err()
         {
             // A page that is as black as the screen was is never seen to draw; it is recorded as what it is.
             tracing::debug!("nothing was drawn yet");
@@ -133,7 +133,7 @@ impl WebSource {
         let audio = context.audio.clone();
         let mut supervisor = Supervisor::new(plan.clone(), addresses, context, slot);
         supervisor.tell(SourceEvent::Loaded);
-        supervisor.on_pending(stage.take_pending());
+        supervisor.on_pending(session.take_pending());
         if plan.start == StartRule::OnLoad {
             supervisor.on_signal(Signal::Start);
         }
@@ -142,7 +142,7 @@ impl WebSource {
         }
         let stop = CancellationToken::new();
         let (questions, asked) = mpsc::channel(1);
-        let task = TaskTracker::new().spawn(supervisor.run(stage, stop.clone(), asked));
+        let task = TaskTracker::new().spawn(supervisor.run(session, stop.clone(), asked));
         Ok(Self { stop, questions, supervisor: AbortOnDropHandle::new(task), pacer, audio })
     }
 

@@ -6,16 +6,16 @@
 
 mod alioss;
 mod azure;
-mod dal;
+mod bytes_sent;
 mod error;
 mod gcs;
 mod http;
 pub(super) mod local;
-mod moved;
-mod place;
+mod object_url;
+mod opendal;
+mod redact;
 mod retry;
 mod s3;
-mod scrub;
 #[cfg(test)]
 mod testing;
 
@@ -28,8 +28,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::error::{Scope, StoreError, StoreErrorKind};
+use self::redact::CredentialRedactor;
 use self::retry::{Patience, Persistence};
-use self::scrub::Scrub;
 use crate::plan::storage::{Backend, StorageTarget};
 
 /// How long a signed link is valid (media.md §8.3).
@@ -80,7 +80,7 @@ impl Sent {
 pub fn open(target: &StorageTarget, base: &Path) -> Result<Arc<dyn Store>, StoreError> {
     let patience = Patience { grace: target.request_timeout, ..Patience::default() };
     let persistence = Persistence { policy: target.retry, patience };
-    let scrub = Scrub::new(target);
+    let scrub = CredentialRedactor::new(target);
     Ok(match &target.backend {
         Backend::S3(config) => Arc::new(s3::S3Store::open(config, persistence, scrub, s3::Peers::default())?),
         Backend::Gcs(config) => Arc::new(gcs::GcsStore::open(config, persistence, scrub)?),

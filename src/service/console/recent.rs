@@ -40,7 +40,7 @@ impl Recent {
 }
 
 impl Watcher for Recent {
-    fn ended(&self, info: &proto::EgressInfo) {
+    fn record_end(&self, info: &proto::EgressInfo) {
         self.note(info.clone());
     }
 }

@@ -6,7 +6,7 @@ use livekit_token::{AccessToken, VideoGrants};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::ipc::Progress;
+use crate::ipc::RecorderProgress;
 use crate::protocol as rpc;
 use crate::service::Running;
 use crate::service::admission::Kind;
@@ -81,7 +81,7 @@ impl Egresses for Fake {
 #[async_trait]
 impl Live for Fake {
     fn running(&self) -> Vec<Running> {
-        let progress = Progress { seconds: 12.5, dropped: 3, ..Progress::default() };
+        let progress = RecorderProgress { seconds: 12.5, dropped: 3, ..RecorderProgress::default() };
         let active = info("EG_one", proto::EgressStatus::EgressActive, 0);
         let over = info("EG_over", proto::EgressStatus::EgressComplete, 7);
         [active, over].into_iter().map(|info| Running { info, progress, pid: 1 }).collect()
@@ -104,7 +104,7 @@ impl Snapshots for Fake {
             kind: Kind::Web,
             pid: Some(1),
             used: Use { cpu: 0.75, ..Use::default() },
-            progress: Progress::default(),
+            progress: RecorderProgress::default(),
         };
         Snapshot { recordings: vec![view], ..Snapshot::default() }
     }

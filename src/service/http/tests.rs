@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::ipc::Progress;
+use crate::ipc::RecorderProgress;
 use crate::profile::Length;
 use crate::psrpc::Code;
 use crate::service::admission::{Kind, Room};
@@ -85,7 +85,7 @@ fn recording() -> RecordingView {
         kind: Kind::Web,
         pid: Some(4711),
         used: Use { cpu: 0.5, memory: 1024 },
-        progress: Progress { pictures: 30, waiting: 2, ..Progress::default() },
+        progress: RecorderProgress { pictures: 30, waiting: 2, ..RecorderProgress::default() },
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use livekit_protocol as proto;
 use proto::EgressStatus;
 
-use super::{Kind, Progress};
+use super::{Kind, RecorderProgress};
 use crate::plan::remux;
 
 /// How many recordings that are over are known by name. A picture of the service may be a moment older than the end of one.
@@ -100,8 +100,8 @@ pub struct Totals {
 }
 
 impl Totals {
-    const fn of(progress: Progress) -> Self {
-        let Progress { seconds, pictures, dropped, bytes, stored, .. } = progress;
+    const fn of(progress: RecorderProgress) -> Self {
+        let RecorderProgress { seconds, pictures, dropped, bytes, stored, .. } = progress;
         Self {
             seconds: if seconds.is_finite() { seconds.max(0.0) } else { 0.0 },
             pictures,
@@ -143,7 +143,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// A recording has come so far. It never falls back, and nothing is heard of one that is over.
-    pub(super) fn observe(&mut self, egress_id: &str, kind: Kind, progress: Progress) {
+    pub(super) fn observe(&mut self, egress_id: &str, kind: Kind, progress: RecorderProgress) {
         if self.ended.contains(egress_id) {
             return;
         }
@@ -152,7 +152,7 @@ impl Tally {
     }
 
     /// A recording is over. One that is told twice counts once: gives whether this is the first time.
-    pub(super) fn ended(&mut self, egress_id: &str, kind: Kind, result: Result) -> bool {
+    pub(super) fn record_end(&mut self, egress_id: &str, kind: Kind, result: Result) -> bool {
         if !self.ended.insert(egress_id.to_owned()) {
             return false;
         }
@@ -178,7 +178,7 @@ impl Tally {
     }
 
     /// A recording that is over, and not told of before, did so with its tracks.
-    pub(super) fn handled(&mut self, handling: Handling) {
+    pub(super) fn record_handling(&mut self, handling: Handling) {
         *self.handled.entry(handling).or_default() += 1;
     }
 

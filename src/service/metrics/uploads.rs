@@ -3,7 +3,7 @@
 use prometheus::{CounterVec, HistogramOpts, HistogramVec, Opts};
 
 use super::{Page, labelled, number};
-use crate::upload::{Place, Status, Tried, mime};
+use crate::upload::{Place, Status, UploadAttempt, mime};
 
 /// Upper bounds, in milliseconds (service.md §3.9).
 const BUCKETS: [f64; 13] =
@@ -37,8 +37,8 @@ impl Uploads {
     }
 
     /// Counts as LiveKit does: what the primary store says, and what the backup takes.
-    pub(super) fn count(&self, tried: &Tried) {
-        let Tried { mime, status, custom_endpoint, ms, place } = tried;
+    pub(super) fn count(&self, tried: &UploadAttempt) {
+        let UploadAttempt { mime, status, custom_endpoint, ms, place } = tried;
         // It comes from another process: no label that is not ours.
         let mime = mime::known(mime).unwrap_or("application/octet-stream");
         match place {

@@ -127,10 +127,10 @@ async fn a_limit_that_was_reached_is_not_the_end() {
     let limited = proto::EgressInfo { ended_at: 0, ..info("EG_one", 1, Status::EgressLimitReached) };
     assert_eq!(opened.store.put(limited.clone()), Put::News);
     assert_eq!(opened.store.active(), [limited]);
-    assert!(opened.store.untold().is_empty());
+    assert!(opened.store.unreported().is_empty());
     let ended = info("EG_one", 1, Status::EgressLimitReached);
     assert_eq!(opened.store.put(ended.clone()), Put::News);
-    assert_eq!(opened.store.untold(), [ended]);
+    assert_eq!(opened.store.unreported(), [ended]);
 }
 
 #[tokio::test]
@@ -310,18 +310,18 @@ async fn an_end_that_nobody_was_told_of_is_remembered() {
     let opened = open(dir.path(), kept()).await;
     for id in ["EG_one", "EG_two"] {
         opened.store.create(&info(id, 1, Status::EgressStarting)).await.unwrap();
-        assert!(opened.store.untold().is_empty());
+        assert!(opened.store.unreported().is_empty());
     }
     opened.store.put(info("EG_one", 1, Status::EgressComplete));
     opened.store.put(info("EG_two", 1, Status::EgressFailed));
-    opened.store.told("EG_two");
-    opened.store.told("EG_unknown");
+    opened.store.mark_reported("EG_two");
+    opened.store.mark_reported("EG_unknown");
     opened.close().await;
 
     let opened = open(dir.path(), kept()).await;
-    assert_eq!(opened.store.untold(), [info("EG_one", 1, Status::EgressComplete)]);
-    opened.store.told("EG_one");
+    assert_eq!(opened.store.unreported(), [info("EG_one", 1, Status::EgressComplete)]);
+    opened.store.mark_reported("EG_one");
     opened.store.put(info("EG_one", 1, Status::EgressComplete));
     opened.close().await;
-    assert!(open(dir.path(), kept()).await.store.untold().is_empty());
+    assert!(open(dir.path(), kept()).await.store.unreported().is_empty());
 }

@@ -7,7 +7,7 @@ use proto::EgressStatus;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::ipc::{self, Progress, ToRecorder};
+use crate::ipc::{self, RecorderProgress, ToRecorder};
 use crate::profile::Length;
 use crate::psrpc::Code;
 use crate::service::error::ServiceError;
@@ -29,7 +29,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(6);
 pub(in crate::service) struct Handle {
     pub(super) orders: mpsc::UnboundedSender<Order>,
     pub(super) info: watch::Receiver<proto::EgressInfo>,
-    pub(super) progress: watch::Receiver<Progress>,
+    pub(super) progress: watch::Receiver<RecorderProgress>,
     pub(super) pid: i32,
 }
 
@@ -130,7 +130,7 @@ impl Handle {
         self.info.borrow().clone()
     }
 
-    pub(in crate::service) fn progress(&self) -> Progress {
+    pub(in crate::service) fn progress(&self) -> RecorderProgress {
         *self.progress.borrow()
     }
 

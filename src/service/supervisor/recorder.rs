@@ -7,9 +7,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::time::{interval, timeout};
 
-use crate::ipc::cell::Cell;
-use crate::process::Own;
-use crate::service::leftovers::Death;
+use crate::ipc::egress_dir::EgressDir;
+use crate::process::SelfExec;
+use crate::service::recovery::Death;
 
 /// How often it is looked whether a recorder still lives that is no child of ours. Nothing tells.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -17,9 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) enum Recorder {
     /// A child of ours.
-    Started(Own),
+    Started(SelfExec),
     /// A child of a former run of the service. It leads a process group, and holds its directory's lock as long as it lives.
-    TakenOver { cell: Cell, pid: i32 },
+    TakenOver { egress_dir: EgressDir, pid: i32 },
 }
 
 /// How a recorder's process ended.
@@ -42,9 +42,9 @@ impl Recorder {
     pub(super) async fn exit(&self) -> Exit {
         match self {
             Self::Started(own) => Exit::With(own.exit().wait().await),
-            Self::TakenOver { cell, .. } => {
+            Self::TakenOver { egress_dir, .. } => {
                 let mut looks = interval(LOOK_EVERY);
-                while cell.is_occupied() {
+                while egress_dir.is_occupied() {
                     looks.tick().await;
                 }
                 Exit::Somehow
@@ -57,7 +57,7 @@ impl Recorder {
         match self {
             Self::Started(own) => own.signal(Signal::SIGKILL),
             // As long as it holds the lock, the number is its own.
-            Self::TakenOver { cell, pid } if cell.is_occupied() => {
+            Self::TakenOver { egress_dir, pid } if egress_dir.is_occupied() => {
                 if let Err(error) = killpg(Pid::from_raw(*pid), Signal::SIGKILL) {
                     tracing::warn!(%error, pid, "the recorder can't be killed");
                 }

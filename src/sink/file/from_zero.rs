@@ -2,7 +2,7 @@
 
 use gstreamer as gst;
 
-use crate::media::Taker;
+use crate::media::FeedConsumer;
 
 /// Moves the first sample of a medium to media time zero, and leaves all others where they are.
 ///
@@ -21,7 +21,7 @@ impl<T> FromZero<T> {
     }
 }
 
-impl<T: Taker> Taker for FromZero<T> {
+impl<T: FeedConsumer> FeedConsumer for FromZero<T> {
     fn take(&mut self, sample: &gst::Sample) {
         // What says that nothing comes is not what something begins with.
         let is_gap = sample.buffer().is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::GAP));
@@ -65,7 +65,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Times(Arc<Mutex<Vec<u64>>>);
 
-    impl Taker for Times {
+    impl FeedConsumer for Times {
         fn take(&mut self, sample: &gst::Sample) {
             self.0.lock().unwrap().push(sample.buffer().unwrap().pts().unwrap().mseconds());
         }

@@ -10,17 +10,17 @@ use std::time::Duration;
 use gstreamer as gst;
 use tokio::sync::mpsc;
 
-use super::cutter::Cutter;
 use super::part_of;
-use super::rescue::cut_to_complete;
+use super::recovery::cut_to_complete;
 use super::reserve::Reserve;
+use super::segmenter::Segmenter;
 use super::tables::Tables;
 use crate::media::Timeline;
 use crate::plan::output::{OutputId, SegmentSuffix, SegmentsPlan};
-use crate::sink::names::timestamp;
-use crate::sink::notes::{self, Note, Notes};
 use crate::sink::playlist::{Playlist, PlaylistKind, State};
-use crate::sink::run::{Failure, Outcome};
+use crate::sink::segment_journal::{self, Note, SegmentJournal};
+use crate::sink::sink_pipeline::{Failure, Outcome};
+use crate::sink::timestamp::timestamp;
 use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkError, SinkEvent};
 
 pub(super) struct Writer {
@@ -100,7 +100,7 @@ impl Writer {
 
 struct Work<'a> {
     writer: &'a Writer,
-    cutter: Cutter,
+    cutter: Segmenter,
     tables: Tables,
     segment: Option<Segment>,
     index: u64,
@@ -108,7 +108,7 @@ struct Work<'a> {
     live: Option<Playlist>,
     /// Playlists written so far.
     version: u64,
-    notes: Notes,
+    notes: SegmentJournal,
     reserve: Reserve,
 }
 
@@ -128,14 +128,14 @@ impl<'a> Work<'a> {
         let playlist = |kind| Playlist::new(kind, writer.plan.duration);
         Self {
             writer,
-            cutter: Cutter::new(writer.plan.duration),
+            cutter: Segmenter::new(writer.plan.duration),
             tables: Tables::default(),
             segment: None,
             index: 0,
             event: playlist(PlaylistKind::Event),
             live: writer.plan.live_playlist.as_ref().map(|_| playlist(PlaylistKind::Live)),
             version: 0,
-            notes: notes::of(&writer.dir, writer.output),
+            notes: segment_journal::of(&writer.dir, writer.output),
             reserve: Reserve::take(&writer.dir, writer.output),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::fault::Fault;
 use super::lifecycle::Loss;
-use super::outlet::{SrtMode, srt_mode};
+use super::pipeline::{SrtMode, srt_mode};
 use crate::outbound::{self, Guard};
 use crate::plan::stream_url::Transport;
 

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use super::lifecycle::Loss;
-use super::outlet::OutletError;
+use super::pipeline::ConnectError;
 use super::twitch::TwitchError;
 use crate::media::PipelineError;
 use crate::plan::stream_url::Transport;
@@ -66,10 +66,10 @@ fn ends_a_line(text: &str, what: &str) -> bool {
 }
 
 /// What it means that a connection could not be set up.
-pub(super) fn of_outlet(error: &OutletError, protocol: Transport) -> Fault {
+pub(super) fn of_outlet(error: &ConnectError, protocol: Transport) -> Fault {
     match error {
-        OutletError::Pipeline(error) => of_pipeline(error, protocol, false),
-        OutletError::Address(_) => Fault { text: error.to_string(), loss: Loss::Refused },
+        ConnectError::Pipeline(error) => of_pipeline(error, protocol, false),
+        ConnectError::Address(_) => Fault { text: error.to_string(), loss: Loss::Refused },
     }
 }
 

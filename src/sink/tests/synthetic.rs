@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Artifact, SinkContext, SinkEvent};
-use crate::media::{Feed, KeyFrames, MediaPipeline, Taker, Timeline};
+use crate::media::{Feed, FeedConsumer, KeyFrames, MediaPipeline, Timeline};
 use crate::plan::codec::AudioCodec;
 
 /// Longer than any of this takes on a busy machine.
@@ -192,7 +192,7 @@ async fn play(pipeline: MediaPipeline) {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Times(Arc<Mutex<Vec<Duration>>>);
 
-impl Taker for Times {
+impl FeedConsumer for Times {
     fn take(&mut self, sample: &gst::Sample) {
         self.0.lock().unwrap().push(sample.buffer().unwrap().pts().unwrap().into());
     }

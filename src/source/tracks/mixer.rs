@@ -24,7 +24,7 @@ use self::input::MixerInput;
 use super::codec::TrackCodec;
 use super::sync::SETTLED;
 use crate::media::Feed;
-use crate::media::sound::{self, RATE};
+use crate::media::pcm::{self, RATE};
 use crate::plan::track::Channel;
 
 /// Pairs of a block: 10 ms, as a sound server's are.
@@ -50,7 +50,7 @@ pub(super) struct Mixer {
 impl Mixer {
     /// Fills `feed` with S16LE, 48 kHz, stereo, interleaved.
     pub(super) fn new(feed: Feed) -> Self {
-        Self { feed, caps: sound::caps(), inputs: BTreeMap::new(), mixed: 0, late: 0 }
+        Self { feed, caps: pcm::caps(), inputs: BTreeMap::new(), mixed: 0, late: 0 }
     }
 
     /// A track is there, and is heard in this place. One that was there before goes on.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! XDamage + framebuffer ─┐
-//!                        ├─► PictureSlot ─► Pacer ─► Feed(raw video)
+//!                        ├─► LatestFrame ─► Pacer ─► Feed(raw video)
 //! ximagesrc ─────────────┘
 //! pulsesrc ───────────────────────────────────────► Feed(raw audio)
 //! ```
@@ -18,31 +18,31 @@ use crate::plan::request::CaptureKind;
 use crate::source::pacing::FormatError;
 
 pub(super) mod alignment;
-mod arrival;
-mod beat;
+mod arrival_clock;
 mod convert;
+mod damage;
 mod display;
 mod framebuffer;
+mod heartbeat;
+mod latest_frame;
 mod live;
 mod mapping;
 mod pacer;
-mod painting;
-mod pulse;
-mod slot;
+mod pulseaudio;
 mod ximage;
 mod xwd;
 
-pub use beat::Beat;
+pub use heartbeat::Heartbeat;
+pub use latest_frame::LatestFrame;
 pub use pacer::Pacer;
-pub use pulse::SoundCapture;
-pub use slot::PictureSlot;
+pub use pulseaudio::AudioCapture;
 
 use framebuffer::FramebufferCapture;
 use ximage::XImageCapture;
 
 /// A display to take pictures of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Screen {
+pub struct ScreenArea {
     /// `:17`
     pub display: String,
     /// The file that the display keeps its picture in (`Xvfb -fbdir`).
@@ -96,7 +96,7 @@ impl From<MissingElement> for CaptureError {
 
 /// Pictures of one display, as long as it lives. Dropping it stops the capture; the slot keeps the last picture.
 #[derive(Debug)]
-pub struct PictureCapture {
+pub struct VideoCapture {
     kind: Kind,
 }
 
@@ -106,15 +106,15 @@ enum Kind {
     XImage(XImageCapture),
 }
 
-impl PictureCapture {
+impl VideoCapture {
     /// Starts taking pictures of a display that is up. Blocks for the few milliseconds that a connection takes.
     ///
     /// # Errors
     /// When the display can't be reached or read, each with what to do about it.
     pub fn start(
         kind: CaptureKind,
-        screen: &Screen,
-        slot: PictureSlot,
+        screen: &ScreenArea,
+        slot: LatestFrame,
         timeline: &Timeline,
     ) -> Result<Self, CaptureError> {
         let (width, height) = (slot.format().width(), slot.format().height());
@@ -134,7 +134,7 @@ impl PictureCapture {
     /// When a frame was grabbed last, where that goes on without a pause. `None`: frames come when something is drawn, and
     /// a display that is silent is asked whether it still works.
     #[must_use]
-    pub fn beat(&self) -> Option<Beat> {
+    pub fn beat(&self) -> Option<Heartbeat> {
         match &self.kind {
             Kind::Framebuffer(_) => None,
             Kind::XImage(capture) => Some(capture.beat()),

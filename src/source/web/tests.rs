@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::address::Address;
-use super::stage::StageEvent;
-use super::vitals::{News, Part};
+use super::browser_session::SessionEvent;
+use super::health::{News, Part};
 use super::*;
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;

@@ -38,7 +38,7 @@ async fn a_medium_that_begins_late_stays_in_its_place() {
     let late = crate::media::Feed::new("late");
     stage.context.video = Some(late.clone());
     struct Later(crate::media::Feed);
-    impl Taker for Later {
+    impl FeedConsumer for Later {
         fn take(&mut self, sample: &gst::Sample) {
             let mut buffer = sample.buffer_owned().unwrap();
             let half = gst::ClockTime::from_mseconds(500);
@@ -74,7 +74,7 @@ async fn the_fragments_and_the_whole_hold_the_same_packets_at_the_same_times() {
     assert_eq!(sink.run.ended(SOON).await.unwrap(), Ended::Complete);
     let fragments = stage.dir.path().join("fragments.mp4");
     std::fs::copy(&sink.paths.recorded, &fragments).unwrap();
-    let whole = sink.make_whole().await.unwrap();
+    let whole = sink.finalize().await.unwrap();
     assert_eq!((whole.layout, whole.was_cut, &whole.damage), (Layout::Ordinary, false, &None));
 
     let (before, after) = (packets(&fragments), packets(&sink.paths.whole));

@@ -6,7 +6,7 @@ use opusic_c::{Application, Channels, Encoder, SampleRate};
 
 use super::super::sync::{PublisherClock, TrackClock};
 use super::*;
-use crate::media::Taker;
+use crate::media::FeedConsumer;
 
 /// What comes out of a mixer.
 #[derive(Clone, Default)]
@@ -15,7 +15,7 @@ struct Heard(Arc<Mutex<MixedAudio>>);
 /// Samples, the times of the buffers that they came in, and whether the feed has ended.
 type MixedAudio = (Vec<i16>, Vec<u64>, bool);
 
-impl Taker for Heard {
+impl FeedConsumer for Heard {
     fn take(&mut self, sample: &gst::Sample) {
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let buffer = sample.buffer().unwrap();

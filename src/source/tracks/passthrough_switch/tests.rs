@@ -8,13 +8,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::super::passthrough::MuxedWith;
 use super::*;
-use crate::media::{Attachment, Feed, Taker};
+use crate::media::{Attachment, Feed, FeedConsumer};
 use crate::plan::track::{ParticipantKind, TrackKind, TrackOrigin};
 
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<(u64, u8)>>>);
 
-impl Taker for Kept {
+impl FeedConsumer for Kept {
     fn take(&mut self, sample: &gst::Sample) {
         let buffer = sample.buffer().unwrap();
         let byte = buffer.map_readable().unwrap().as_slice()[0];

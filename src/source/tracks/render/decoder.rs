@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::colorimetry;
 use super::playout_thread::FrameQueue;
-use crate::media::{Intake, MediaPipeline, Overflow, PipelineError, Taker};
+use crate::media::{FeedConsumer, Intake, MediaPipeline, Overflow, PipelineError};
 use crate::plan::track::TrackCodec;
 use crate::source::pacing::Format;
 use crate::source::tracks::caps;

@@ -267,7 +267,7 @@ impl Worker {
         let now = self.now();
         let mut inbox = self.shared.lock();
         inbox.is_new = false;
-        self.playout.expect(inbox.expects, inbox.blank_at);
+        self.playout.expect(inbox.is_showing, inbox.blank_at);
         if let Some(now) = now {
             for (at, buffer) in std::mem::take(&mut inbox.frames) {
                 self.playout.push_frame(at, buffer, now);

@@ -10,12 +10,12 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use super::convert::Converter;
+use super::damage::Damage;
 use super::display::{Display, Said, Woken};
+use super::latest_frame::{CapturedFrame, LatestFrame};
 use super::mapping::Mapping;
-use super::painting::Painting;
-use super::slot::{Picture, PictureSlot};
 use super::xwd::{self, Layout};
-use super::{CaptureError, Screen, alignment};
+use super::{CaptureError, ScreenArea, alignment};
 use crate::media::Timeline;
 use crate::plan::request::CaptureKind;
 
@@ -40,8 +40,8 @@ pub(super) struct FramebufferCapture {
 
 impl FramebufferCapture {
     pub(super) fn start(
-        screen: &Screen,
-        slot: PictureSlot,
+        screen: &ScreenArea,
+        slot: LatestFrame,
         timeline: &Timeline,
     ) -> Result<Self, CaptureError> {
         let (stopped, stop) = std::io::pipe().map_err(|source| CaptureError::Thread { source })?;
@@ -92,8 +92,8 @@ struct Taking {
     screen: Mapping,
     layout: Layout,
     converter: Converter,
-    painting: Painting,
-    slot: PictureSlot,
+    painting: Damage,
+    slot: LatestFrame,
     timeline: Timeline,
     /// How much earlier than it was drawn a picture is stamped.
     earlier: gst::ClockTime,
@@ -105,8 +105,8 @@ struct Stopped;
 
 impl Taking {
     fn new(
-        screen: &Screen,
-        slot: PictureSlot,
+        screen: &ScreenArea,
+        slot: LatestFrame,
         timeline: Timeline,
         stop: PipeReader,
     ) -> Result<Self, CaptureError> {
@@ -118,7 +118,7 @@ impl Taking {
             screen: mapping,
             layout,
             converter: Converter::new(slot.format())?,
-            painting: Painting::new(screen.fps),
+            painting: Damage::new(screen.fps),
             slot,
             timeline,
             earlier: gst::ClockTime::try_from(earlier).unwrap_or(gst::ClockTime::ZERO),
@@ -170,7 +170,7 @@ impl Taking {
                     _ => true,
                 };
                 if !is_black {
-                    self.slot.offer(Picture { buffer, drawn });
+                    self.slot.offer(CapturedFrame { buffer, drawn });
                 }
             }
             // The loop sees it at once.
@@ -208,7 +208,7 @@ impl Taking {
             }
             if let Some(drawn) = self.painting.take() {
                 let drawn = gst::ClockTime::from_nseconds(drawn).saturating_sub(self.earlier);
-                self.slot.offer(Picture { buffer, drawn });
+                self.slot.offer(CapturedFrame { buffer, drawn });
             }
             if let Some(at) = touched {
                 self.painting.drawn(at);

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::CaptureError;
 use super::alignment::PATIENCE;
-use super::slot::{Closing, Picture, PictureSlot};
+use super::latest_frame::{CapturedFrame, Closing, LatestFrame};
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;
 use crate::source::SourceContext;
@@ -18,7 +18,7 @@ use crate::source::pacing::{Format, Presenter, Progress};
 /// The thread that decides when a picture gets into the recording; it holds the last one while a capture is gone.
 #[derive(Debug)]
 pub struct Pacer {
-    slot: PictureSlot,
+    slot: LatestFrame,
     first: watch::Receiver<bool>,
     finished: Option<oneshot::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
@@ -32,7 +32,7 @@ impl Pacer {
     pub fn start(context: &SourceContext, width: u32, height: u32) -> Result<Self, CaptureError> {
         let feed = context.video.clone().ok_or(CaptureError::NoVideo)?;
         let format = Format::new(width, height, context.pacing.fps)?;
-        let slot = PictureSlot::new(format.clone(), Arc::clone(&context.counters));
+        let slot = LatestFrame::new(format.clone(), Arc::clone(&context.counters));
         let (done, finished) = oneshot::channel();
         let pace = Pace {
             slot: slot.clone(),
@@ -56,12 +56,12 @@ impl Pacer {
 
     /// Where captures leave their pictures.
     #[must_use]
-    pub fn slot(&self) -> PictureSlot {
+    pub fn slot(&self) -> LatestFrame {
         self.slot.clone()
     }
 
     /// Waits until a picture is there: something was drawn on the display. A page that draws nothing never gives one.
-    pub async fn first_picture(&self) {
+    pub async fn first_frame(&self) {
         // The sender is in the slot, which we hold: the wait can't fail.
         self.first.clone().wait_for(|there| *there).await.ok();
     }
@@ -88,7 +88,7 @@ impl Drop for Pacer {
 
 /// What the thread owns.
 struct Pace {
-    slot: PictureSlot,
+    slot: LatestFrame,
     timeline: Timeline,
     presenter: Presenter,
     /// On the grid: the time between two frames while the pacer is behind, half a frame's length. If its thread did not run for a moment many
@@ -118,7 +118,7 @@ impl Pace {
     }
 
     /// Puts a picture in its place. Until the recording begins, the newest is the current one.
-    fn receive(&mut self, picture: Picture) {
+    fn receive(&mut self, picture: CapturedFrame) {
         let Some(begun) = self.timeline.begun() else {
             self.presenter.adopt(picture.buffer);
             return;

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
-use crate::media::{Attachment, Taker};
+use crate::media::{Attachment, FeedConsumer};
 
 const FRAME: u64 = 1000 * MS / 30;
 
@@ -13,7 +13,7 @@ type Shown = (u64, u8);
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<Shown>>>);
 
-impl Taker for Kept {
+impl FeedConsumer for Kept {
     fn take(&mut self, sample: &gst::Sample) {
         let buffer = sample.buffer().unwrap();
         let first = buffer.map_readable().unwrap()[0];

@@ -12,7 +12,7 @@ use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
 use super::*;
-use crate::media::{Attachment, Taker};
+use crate::media::{Attachment, FeedConsumer};
 use crate::plan::encoding::Cadence;
 use crate::plan::track::{ParticipantKind, TrackCodec, TrackKind, TrackOrigin};
 
@@ -27,7 +27,7 @@ const SIZE: (u32, u32) = (320, 180);
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<(Vec<gst::Sample>, bool)>>);
 
-impl Taker for Kept {
+impl FeedConsumer for Kept {
     fn take(&mut self, sample: &gst::Sample) {
         self.0.lock().unwrap().0.push(sample.clone());
     }

@@ -18,9 +18,9 @@ use x11rb::protocol::xproto::{
 };
 use x11rb::rust_connection::RustConnection;
 
-use crate::media::{Feed, Taker, Timeline};
+use crate::media::{Feed, FeedConsumer, Timeline};
 use crate::plan::encoding::Cadence;
-use crate::source::web::capture::Screen;
+use crate::source::web::capture::ScreenArea;
 use crate::source::{CaptureCounters, Pacing, SourceContext};
 
 /// Longer than anything here takes, also on a busy machine.
@@ -53,7 +53,7 @@ impl Drop for Server {
 }
 
 /// An Xvfb two pixels larger than the recorded area each way.
-pub(super) fn xvfb(width: u32, height: u32, fps: u32) -> (Server, Screen) {
+pub(super) fn xvfb(width: u32, height: u32, fps: u32) -> (Server, ScreenArea) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut child = Command::new("Xvfb")
         // Without `-noreset` it starts anew when its last client goes, and refuses who comes meanwhile.
@@ -69,7 +69,7 @@ pub(super) fn xvfb(width: u32, height: u32, fps: u32) -> (Server, Screen) {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut number).unwrap();
     let display = format!(":{}", number.trim());
     let framebuffer = dir.path().join("Xvfb_screen0");
-    (Server { child, dir }, Screen { display, framebuffer, width, height, fps })
+    (Server { child, dir }, ScreenArea { display, framebuffer, width, height, fps })
 }
 
 /// A PulseAudio with one null sink: its socket, and the sink's monitor.
@@ -109,7 +109,7 @@ pub(super) struct Painter {
 }
 
 impl Painter {
-    pub(super) fn new(screen: &Screen) -> Self {
+    pub(super) fn new(screen: &ScreenArea) -> Self {
         let (connection, n) = RustConnection::connect(Some(&screen.display)).unwrap();
         let root = connection.setup().roots[n].root;
         let (window, gc) = (connection.generate_id().unwrap(), connection.generate_id().unwrap());
@@ -175,7 +175,7 @@ struct Inside {
     ended: bool,
 }
 
-impl Taker for Kept {
+impl FeedConsumer for Kept {
     fn take(&mut self, sample: &gst::Sample) {
         self.0.0.lock().unwrap().samples.push(sample.clone());
         self.0.1.notify_all();
