@@ -7,7 +7,7 @@ use opusic_c::{Channels, Decoder as LibOpus, ErrorCode, SampleRate};
 
 use super::upsample::Upsampler;
 use crate::media::opus;
-use crate::media::sound::RATE;
+use crate::media::pcm::RATE;
 use crate::plan::track::TrackCodec;
 
 /// One sample of each channel, left and right; full scale is 1.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::decoder::{Decoder, Stereo};
-use crate::media::sound::RATE;
+use crate::media::pcm::RATE;
 use crate::plan::track::{Channel, TrackCodec};
 
 /// Sound that is off by so many pairs is moved (2 ms) …
