@@ -47,7 +47,7 @@ use track_router::TrackRouter;
 
 /// Nothing waits longer than this for packets that are missing: before then, what did not come will not.
 const SETTLED: Duration = Duration::from_millis(2500);
-/// From joining to everybody and everything that is named (media.md §4.1).
+/// From joining to everybody and everything that is named (docs/reference/signaling.md).
 const FOUND_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why tracks can't be recorded, or no longer.

@@ -1,4 +1,4 @@
-//! Who is waited for, who is there, and when all of it is over (media.md §4.1). Pure.
+//! Who is waited for, who is there, and when all of it is over (docs/reference/signaling.md). Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
