@@ -1,4 +1,4 @@
-//! What an operator decides once for every recording: the service's configuration (service.md §4).
+//! What an operator decides once for every recording: the service's configuration (docs/reference/egress.md).
 //!
 //! The keys are LiveKit Egress's, so that its file can be taken as it is; what is ours alone says so. An empty value means
 //! "not said", as there. [`ServiceConfig::load`] reads a text and the environment and fills in what they leave open: nothing behind it

@@ -1,4 +1,4 @@
-//! psrpc, LiveKit's way of calling one another over publish and subscribe (service.md §1).
+//! psrpc, LiveKit's way of calling one another over publish and subscribe (docs/reference/psrpc.md).
 //!
 //! ```text
 //! Client ──► Envelope ──► MessageBus ──► Envelope ──► Server ──► Handler

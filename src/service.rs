@@ -94,7 +94,7 @@ pub trait Admission: Send + Sync {
     /// `unavailable`, with the reason.
     fn admit(&self, request: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError>;
 
-    /// How much the request is wanted, 0 to 1; below 0: not at all (service.md §3.4).
+    /// How much the request is wanted, 0 to 1; below 0: not at all (docs/reference/egress.md).
     fn affinity(&self, request: &rpc::StartEgressRequest) -> f32;
 
     /// Room for a recording that is being made already, as its report says. There is room for it: it has it.
@@ -268,7 +268,7 @@ impl Service {
         self.closed.is_cancelled()
     }
 
-    /// How much a request is wanted here (service.md §3.4); below 0: not at all.
+    /// How much a request is wanted here (docs/reference/egress.md); below 0: not at all.
     #[must_use]
     pub fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
         // Who has it says so at once: a request that is made again must not be recorded twice.

@@ -1,4 +1,4 @@
-//! LiveKit's access tokens, as they are made here (service.md §2.3, §2.7).
+//! LiveKit's access tokens, as they are made here (docs/reference/egress.md).
 //!
 //! They are JSON Web Tokens, signed with HMAC-SHA256 by the secret of an API key, whose name is their issuer.
 

@@ -1,4 +1,4 @@
-//! What a recording costs, and how much of the machine recordings may have (service.md §4.3).
+//! What a recording costs, and how much of the machine recordings may have (docs/reference/egress.md).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is kept of a recording for debugging, and where (service.md §4.6).
+//! What is kept of a recording for debugging, and where (docs/reference/egress.md).
 
 use std::time::Duration;
 

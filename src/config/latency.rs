@@ -1,4 +1,4 @@
-//! How long what comes from a room may wait (service.md §4.4).
+//! How long what comes from a room may wait (docs/reference/egress.md).
 
 use std::time::Duration;
 

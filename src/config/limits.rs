@@ -1,4 +1,4 @@
-//! When a recording has to end (service.md §4.3).
+//! When a recording has to end (docs/reference/egress.md).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How much is logged, and how (service.md §4.1).
+//! How much is logged, and how (docs/reference/egress.md).
 
 use std::collections::BTreeMap;
 

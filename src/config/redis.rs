@@ -1,4 +1,4 @@
-//! The Redis through which livekit-server gives us work (service.md §4.2).
+//! The Redis through which livekit-server gives us work (docs/reference/egress.md).
 //!
 //! The keys are LiveKit's, and so is what an empty value means: "not said".
 

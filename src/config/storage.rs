@@ -1,4 +1,4 @@
-//! Where outputs go that say nothing themselves, and what takes over when that fails (service.md §4.5).
+//! Where outputs go that say nothing themselves, and what takes over when that fails (docs/reference/egress.md).
 //!
 //! The keys are LiveKit's, and so is what an empty value means: "not said". What is ours alone: `endpoint` for Azure and
 //! Google Cloud Storage, for servers that speak their protocols, and `request_timeout`.

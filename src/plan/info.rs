@@ -1,4 +1,4 @@
-//! The request as an `EgressInfo` shows it: in LiveKit's form, without its secrets (media.md §6.2, service.md §5.5).
+//! The request as an `EgressInfo` shows it: in LiveKit's form, without its secrets (docs/reference/media.md, docs/reference/egress.md).
 
 mod as_v1;
 

@@ -1,4 +1,4 @@
-//! The bus on Redis: plain publish and subscribe, and `SET … NX` (service.md §1.1).
+//! The bus on Redis: plain publish and subscribe, and `SET … NX` (docs/reference/psrpc.md).
 //!
 //! ```text
 //! publish, acquire ──► Commands ──► one connection, made again when it broke   ┐

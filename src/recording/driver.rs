@@ -322,7 +322,7 @@ impl<'a> Driver<'a> {
         let takes_sound = |output: &OutputPlan| matches!(output, OutputPlan::WebSocket(_));
         let mut failure = failed.failure;
         if failed.is_picture && self.setup.plan.outputs.iter().all(takes_sound) {
-            // In the words of whoever asked for one track (media.md §1.7).
+            // In the words of whoever asked for one track (docs/reference/media.md).
             failure.text = format!("format websocket incompatible with codec video: {}", failure.text);
         }
         self.end_of_source(Event::SourceFailed(failure))

@@ -1,5 +1,5 @@
 //! The HTTP API of a service without a LiveKit server: `livekit.Egress` over Twirp, as LiveKit's SDKs and the `lk` command
-//! speak it (service.md §2.1, §2.2).
+//! speak it (docs/reference/egress.md).
 //!
 //! ```text
 //! POST /twirp/livekit.Egress/{method} ─► token ─► message ─► Egresses ─► message

@@ -1,4 +1,4 @@
-//! The front door of a fleet: requests of livekit-server over psrpc (service.md §1.5 to §1.7).
+//! The front door of a fleet: requests of livekit-server over psrpc (docs/reference/psrpc.md).
 //!
 //! `StartEgress` is claimed by every node with room, and livekit-server chooses; `StopEgress` and `UpdateStream` have a topic for
 //! each egress, which is open as long as it lives.

@@ -1,4 +1,4 @@
-//! Small pages for those who run the service: health, metrics, debugging (service.md §3.8). Each has a port of its own, as
+//! Small pages for those who run the service: health, metrics, debugging (docs/reference/egress.md). Each has a port of its own, as
 //! LiveKit has it, and none shows a secret.
 
 mod profile;

@@ -1,4 +1,4 @@
-//! Reports to livekit-server: `IOInfo` over psrpc (service.md §3.7).
+//! Reports to livekit-server: `IOInfo` over psrpc (docs/reference/egress.md).
 //!
 //! ```text
 //! update ──► the egress's slot (the newest counts) ──► a task, as long as there is something to tell
@@ -43,7 +43,7 @@ impl Default for IoTimes {
     }
 }
 
-/// Between two attempts (service.md §3.7).
+/// Between two attempts (docs/reference/egress.md).
 const RETRY: Retry =
     Retry { attempts: None, first_pause: Duration::from_millis(500), longest_pause: Duration::from_secs(60) };
 /// After the bus is back, its other ends need a moment to be back, too.

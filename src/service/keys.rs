@@ -1,4 +1,4 @@
-//! The API keys that callers sign with, and that webhooks are signed with; what callers' tokens say (service.md §2.1).
+//! The API keys that callers sign with, and that webhooks are signed with; what callers' tokens say (docs/reference/egress.md).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Has the page of a recording show another layout.
 //!
 //! The page is a participant of its room, and looks at its own metadata. So the word goes through LiveKit's server, which is
-//! asked to change that (service.md §2.6).
+//! asked to change that (docs/reference/egress.md).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What Prometheus is told (service.md §3.9): LiveKit's names, so that its dashboards go on, and ours beside them.
+//! What Prometheus is told (docs/reference/egress.md): LiveKit's names, so that its dashboards go on, and ours beside them.
 //!
 //! Everything but what recordings have come to is a picture of the moment and read when it is asked for. What they have come to is
 //! added up here: those that live by their last progress, and those that are over by what they had reached. A sum never falls.

@@ -9,7 +9,7 @@ use super::registry::Registry;
 use super::store::{Put, Store};
 use super::webhook::{Event, Notifier};
 
-/// Keeps egresses and tells receivers about them, when livekit-server would (service.md §2.7): once when one begins, at every
+/// Keeps egresses and tells receivers about them, when livekit-server would (docs/reference/egress.md): once when one begins, at every
 /// change while it runs, once when it ends. The end is told at least once: when the service ends or is killed before all
 /// receivers took it, its next run tells it again.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! From a request to a recorder at work (service.md §3.2).
+//! From a request to a recorder at work (docs/reference/egress.md).
 
 use std::any::Any;
 use std::sync::Arc;

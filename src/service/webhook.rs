@@ -1,4 +1,4 @@
-//! Webhooks: what happens to egresses, told over HTTP to whoever wants to know (service.md §2.7).
+//! Webhooks: what happens to egresses, told over HTTP to whoever wants to know (docs/reference/egress.md).
 //!
 //! ```text
 //! notify ─► body ─┬─► lane (one receiver, one egress) ─► POST, again until it is taken

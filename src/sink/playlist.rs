@@ -1,4 +1,4 @@
-//! HLS playlists as text (RFC 8216, media.md §6.3). Pure.
+//! HLS playlists as text (RFC 8216, docs/reference/media.md). Pure.
 
 use std::fmt::Write;
 use std::time::Duration;

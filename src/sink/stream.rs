@@ -1,4 +1,4 @@
-//! One encode sent to any number of RTMP or SRT servers (media.md §6.2).
+//! One encode sent to any number of RTMP or SRT servers (docs/reference/media.md).
 //!
 //! ```text
 //! StreamSink ──► Connection (a task) ──► Lifecycle (pure): when to connect, retry, give up

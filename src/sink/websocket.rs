@@ -1,4 +1,4 @@
-//! Sound to a websocket, as it is mixed: S16LE, 48 kHz, stereo (media.md §6.5).
+//! Sound to a websocket, as it is mixed: S16LE, 48 kHz, stereo (docs/reference/media.md).
 //!
 //! ```text
 //! Feed(raw sound) ─► Chunker (pure): 10 ms each ─► Queue, bounded ─► Connection (a task) ─► websocket

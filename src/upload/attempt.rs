@@ -1,4 +1,4 @@
-//! What is counted of uploads (service.md §3.9).
+//! What is counted of uploads (docs/reference/egress.md).
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -32,7 +32,7 @@ use self::redact::CredentialRedactor;
 use self::retry::{Patience, Persistence};
 use crate::plan::storage::{Backend, StorageTarget};
 
-/// How long a signed link is valid (media.md §8.3).
+/// How long a signed link is valid (docs/reference/media.md).
 pub const SIGNED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What is to be stored, without its content.
@@ -100,7 +100,7 @@ async fn file_size(file: &Path) -> Result<u64, StoreError> {
 /// A place for files.
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
-    /// Where an object is, for people and players (media.md §8.2, §8.3). No credentials are in it.
+    /// Where an object is, for people and players (docs/reference/media.md). No credentials are in it.
     fn location(&self, key: &str) -> String;
 
     /// A link to an object that needs no credentials, valid for `valid`.
@@ -148,7 +148,7 @@ pub trait Store: Debug + Send + Sync {
     }
 }
 
-/// What a store is called in an error: `S3`, `GCP`, `Azure`, `AliOSS`, `Local` (media.md §8.4).
+/// What a store is called in an error: `S3`, `GCP`, `Azure`, `AliOSS`, `Local` (docs/reference/media.md).
 #[must_use]
 pub const fn name_of(backend: &Backend) -> &'static str {
     match backend {

@@ -34,7 +34,7 @@ pub(super) struct Uploaded {
     pub(super) location: String,
 }
 
-/// Why a file could not be stored (media.md §8.4, service.md §5.6).
+/// Why a file could not be stored (docs/reference/media.md, docs/reference/egress.md).
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     #[error("{store} upload failed: {error}")]

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Every key of service.md §4.5, as an operator of LiveKit Egress has it.
+/// Every key of docs/reference/egress.md, as an operator of LiveKit Egress has it.
 const FULL: &str = r#"
 storage:
   prefix: recordings

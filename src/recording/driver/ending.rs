@@ -22,7 +22,7 @@ use crate::source::web::StartReport;
 
 /// From the last picture to empty encoders. They hold less than a second; this is for a machine that is drowning.
 const ENCODERS_WITHIN: Duration = Duration::from_secs(10);
-/// From empty encoders to closed files, the rewrite of an MP4 not counted (media.md §9.3).
+/// From empty encoders to closed files, the rewrite of an MP4 not counted (docs/reference/media.md).
 const SINKS_WITHIN: Duration = Duration::from_secs(30);
 /// What is written at the end are small files. A service takes a recorder that says nothing for 120 s for one that hangs.
 const DISK_WITHIN: Duration = Duration::from_secs(30);

@@ -86,7 +86,7 @@ impl Driver<'_> {
         let named =
             || if error.contains(url.redacted()) { error.to_owned() } else { format!("{url}: {error}") };
         let failure = match self.lifecycle.state() {
-            // A websocket that was dialled ahead: the address is wrong (media.md §6.5).
+            // A websocket that was dialled ahead: the address is wrong (docs/reference/media.md).
             State::Preparing { .. } => Failure::new(named(), Fault::User),
             State::Active if self.outputs.any_alive() => return Vec::new(),
             State::Active => Failure::new(named(), Fault::Destination),

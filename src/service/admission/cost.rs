@@ -1,4 +1,4 @@
-//! What kinds of requests there are, and what each costs (service.md §3.4, §4.3). Pure.
+//! What kinds of requests there are, and what each costs (docs/reference/egress.md). Pure.
 
 use livekit_protocol as proto;
 use proto::start_egress_request::{Encoding, Source};

@@ -1,4 +1,4 @@
-//! `/pprof/…`: CPU profiles of the service, and of its recorders (service.md §3.8).
+//! `/pprof/…`: CPU profiles of the service, and of its recorders (docs/reference/egress.md).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What comes over the bus, call by call (service.md §3.9).
+//! What comes over the bus, call by call (docs/reference/egress.md).
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use prometheus::{CounterVec, HistogramOpts, HistogramVec, Opts};
 use super::{Page, labelled, number};
 use crate::upload::{Place, Status, UploadAttempt, mime};
 
-/// Upper bounds, in milliseconds (service.md §3.9).
+/// Upper bounds, in milliseconds (docs/reference/egress.md).
 const BUCKETS: [f64; 13] =
     [10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 15_000.0, 20_000.0, 30_000.0];
 const LABELS: [&str; 3] = ["type", "status", "custom_endpoint"];

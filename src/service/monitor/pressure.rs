@@ -1,4 +1,4 @@
-//! When the machine is full: whom to make cheaper, and, where memory runs out, whom to end (service.md §3.5). Pure.
+//! When the machine is full: whom to make cheaper, and, where memory runs out, whom to end (docs/reference/egress.md). Pure.
 //!
 //! LiveKit ends the recording that takes the most. We make it cheaper: half the frames per second, then a quarter. A
 //! recording that runs is never ended for its CPU. Memory is another matter: what is beyond the limit takes the whole service

@@ -1,4 +1,4 @@
-//! Where Twitch wants a stream to be sent: the nearest ingest, asked for each time a connection is made (media.md §6.2).
+//! Where Twitch wants a stream to be sent: the nearest ingest, asked for each time a connection is made (docs/reference/media.md).
 
 use std::time::Duration;
 

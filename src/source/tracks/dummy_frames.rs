@@ -1,4 +1,4 @@
-//! Frames that a LiveKit server makes itself, when a track is muted or goes, told by what is in them (webrtc.md §4). Pure.
+//! Frames that a LiveKit server makes itself, when a track is muted or goes, told by what is in them (docs/reference/signaling.md). Pure.
 //!
 //! A decoder would take them for a change of resolution, a listener for nothing. They come before the news of why, so that
 //! no state says what they are.

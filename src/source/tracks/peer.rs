@@ -1,7 +1,7 @@
 //! The WebRTC peer that receives: a session of `str0m`, in frame mode, without sockets or clocks of its own.
 //!
 //! Whoever owns it hands in what arrives with its time, and takes what is to be sent. The peer knows which media section
-//! carries which track, and two things about LiveKit's servers without which a recording is silently wrong (webrtc.md §3, §6):
+//! carries which track, and two things about LiveKit's servers without which a recording is silently wrong (docs/reference/signaling.md):
 //! a reused section is made anew before its offer is accepted, and lost audio is asked for again.
 
 use std::collections::{HashMap, HashSet};
@@ -20,13 +20,13 @@ use super::codec::TrackCodec;
 use super::parameter_sets::ParameterSets;
 use super::superframe;
 
-/// With these no packet is given up that a second retransmission would bring (webrtc.md §6: nothing lost at 10 % loss).
+/// With these no packet is given up that a second retransmission would bring (docs/reference/signaling.md: nothing lost at 10 % loss).
 const AUDIO_HOLD: usize = 100;
 const AUDIO_HOLD_WITHIN: Duration = Duration::from_secs(2);
 const VIDEO_HOLD: usize = 300;
 /// Of one turn: more than arrive in it.
 const MOST_BAD: u32 = 1000;
-/// Servers answer no more often than this (webrtc.md §4).
+/// Servers answer no more often than this (docs/reference/signaling.md).
 const KEY_FRAME_EVERY: Duration = Duration::from_secs(1);
 
 /// Why there is no connection for media. `str0m`'s own words are in it.
@@ -392,7 +392,7 @@ impl Peer {
     }
 }
 
-/// `str0m` counts on when a clock comes round, and not always alike for frames and reports (webrtc.md §8).
+/// `str0m` counts on when a clock comes round, and not always alike for frames and reports (docs/reference/signaling.md).
 fn low(time: u64) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "RTP's time is 32 bits")]
     let low = time as u32;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// As LiveKit's own clients do (media.md §4.9): the n-th attempt waits n² × 300 ms.
+/// As LiveKit's own clients do (docs/reference/signaling.md): the n-th attempt waits n² × 300 ms.
 const STEP: Duration = Duration::from_millis(300);
 const LONGEST: Duration = Duration::from_secs(60);
 const MOST: u32 = 10;

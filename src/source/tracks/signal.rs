@@ -269,7 +269,7 @@ async fn next(socket: &mut Socket) -> Result<Option<Response>, tungstenite::Erro
     Ok(None)
 }
 
-/// Where a server's signalling is. Two connections, the server offers (webrtc.md §1): that is what `/rtc` without a
+/// Where a server's signalling is. Two connections, the server offers (docs/reference/signaling.md): that is what `/rtc` without a
 /// `join_request` means.
 fn address(server: &Url, entrance: Entrance<'_>) -> Option<Url> {
     let mut url = server.clone();
@@ -282,7 +282,7 @@ fn address(server: &Url, entrance: Entrance<'_>) -> Option<Url> {
     url.set_path(&format!("{}/rtc", server.path().trim_end_matches('/')));
     {
         let mut query = url.query_pairs_mut();
-        // `sdk=go` would bring dummy packets; a protocol above 16, packets with trailers (webrtc.md §1).
+        // `sdk=go` would bring dummy packets; a protocol above 16, packets with trailers (docs/reference/signaling.md).
         query.append_pair("protocol", "15").append_pair("version", "0.1");
         query.append_pair("sdk", "rust").append_pair("os", "linux").append_pair("auto_subscribe", "0");
         if let Entrance::Resume { participant, reason } = entrance {

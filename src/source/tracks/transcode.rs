@@ -1,4 +1,4 @@
-//! G.711 into Opus: the one codec of a room that no file of ours holds as it is (media.md §1.7).
+//! G.711 into Opus: the one codec of a room that no file of ours holds as it is (docs/reference/media.md).
 //!
 //! ```text
 //! Feed(G.711) ─► appsrc ─► mulawdec ─► convert, resample ─► opusenc ─► Feed(track)

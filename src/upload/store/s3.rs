@@ -112,7 +112,7 @@ impl Store for S3Store {
     }
 }
 
-/// media.md §8.2, service.md §4.5.
+/// docs/reference/media.md, docs/reference/egress.md.
 fn location(config: &S3Config, endpoint: Option<&Endpoint>, key: &str) -> String {
     let (bucket, key) = (config.bucket.as_str(), object_url::path(key));
     let authority = endpoint.map_or("s3.amazonaws.com", |endpoint| endpoint.authority.as_str());

@@ -14,7 +14,7 @@ use crate::plan::room::RoomEntry;
 
 /// A way that broke is back by then, or is looked for anew.
 const RESTORED_WITHIN: Duration = Duration::from_secs(10);
-/// A server closes media before it says why (webrtc.md §2).
+/// A server closes media before it says why (docs/reference/signaling.md).
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A session that lasts for so long is one; what ends sooner was a failed attempt.
 const LASTING: Duration = Duration::from_secs(30);
