@@ -33,7 +33,7 @@ pub(in crate::source::web) enum Answer {
 }
 
 /// The process ids of a browser's helpers.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source::web) enum HelperList {
     Known(Vec<i32>),
     /// The browser did not answer in time; a busy one may answer the next question.
