@@ -34,8 +34,9 @@ impl From<SourceError> for StartFailure {
             ) => Fault::User,
             // Where the room is: nothing of ours, and nothing of who asked.
             SourceError::Tracks(TracksError::Room(_) | TracksError::Lost(_)) => Fault::Destination,
-            SourceError::Web(_)
-            | SourceError::Tracks(TracksError::SingleView(_) | TracksError::Transcode(_)) => Fault::Service,
+            SourceError::Web(_) | SourceError::Tracks(TracksError::Render(_) | TracksError::Transcode(_)) => {
+                Fault::Service
+            }
         };
         let is_picture =
             matches!(&error, SourceError::Tracks(TracksError::WrongKind { kind: TrackKind::Video, .. }));

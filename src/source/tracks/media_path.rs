@@ -1,167 +1,153 @@
-//! Where the frames of a room go, once they have their place in time: one outlet for each medium.
+//! Where the frames of a room go once their times are known: one path for video, one for audio.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::TracksError;
 use super::mixer::Mixer;
-use super::passthrough::{Beside, Passthrough};
+use super::passthrough::{MuxedWith, Passthrough};
 use super::passthrough_switch::PassthroughSwitch;
 use super::peer::Frame;
-use super::single_view::SingleView;
+use super::render::{self, VideoRenderer};
+use super::sync::SETTLED;
 use super::transcode::Transcoder;
-use super::{SETTLED, TracksError};
 use crate::media::Feed;
 use crate::plan::track::{AudioHandling, Channel, Lasts, PublishedTrack, VideoHandling, Wanted};
 use crate::source::SourceContext;
 
-/// Where pictures go. All times are media time.
+/// The path of video. All times are media time.
 #[derive(Debug)]
 pub(super) enum VideoPath {
+    /// Video is not recorded, or the codecs that decide its path are not known yet.
     Nowhere,
+    /// One track, as it was published.
     Published(Box<Passthrough>),
-    PassthroughSwitch(Box<PassthroughSwitch>),
-    Shown(Box<SingleView>),
+    /// One of several tracks at a time, as they were published.
+    Switched(Box<PassthroughSwitch>),
+    /// Any number of tracks, decoded and drawn.
+    Rendered(Box<dyn VideoRenderer>),
 }
 
-/// Where sound goes. All times are media time.
+/// The path of audio. All times are media time.
 #[derive(Debug)]
 pub(super) enum AudioPath {
+    /// Audio is not recorded, or the codecs that decide its path are not known yet.
     Nowhere,
+    /// One track, as it was published.
     Published(Box<Passthrough>),
+    /// Any number of tracks, decoded and mixed.
     Mixed(Mixer),
 }
 
 impl VideoPath {
-    /// What does to wanted pictures what the plan says; nothing, before codecs have decided it.
-    ///
     /// # Errors
-    /// When a part of it can't be had.
+    /// If video has to be rendered and the renderer can't be started.
     pub(super) fn new(
-        picture: VideoHandling,
+        handling: VideoHandling,
         wanted: &Wanted,
         context: &SourceContext,
     ) -> Result<Self, TracksError> {
-        let beside = if context.audio.is_some() { Beside::Sound } else { Beside::Nothing };
-        let is_one_track = wanted.lasts == Lasts::Tracks;
-        let passthrough = || Passthrough::new(context.published.video.clone(), beside);
-        Ok(match picture {
-            VideoHandling::AsPublished if is_one_track => Self::Published(Box::new(passthrough())),
+        let muxed_with = if context.audio.is_some() { MuxedWith::Audio } else { MuxedWith::Nothing };
+        let passthrough = || Passthrough::new(context.published.video.clone(), muxed_with);
+        Ok(match handling {
+            VideoHandling::AsPublished if wanted.lasts == Lasts::Tracks => {
+                Self::Published(Box::new(passthrough()))
+            }
             VideoHandling::AsPublished => {
-                let SourceContext { timeline, events, .. } = context;
-                Self::PassthroughSwitch(Box::new(PassthroughSwitch::new(
-                    passthrough(),
-                    timeline.clone(),
-                    events.clone(),
-                )))
+                Self::Switched(Box::new(PassthroughSwitch::new(passthrough(), context.events.clone())))
             }
             VideoHandling::Decoded { width, height } => match context.video.clone() {
-                Some(feed) => {
-                    let SourceContext { timeline, pacing, counters, .. } = context;
-                    let (counters, timeline) = (Arc::clone(counters), timeline.clone());
-                    Self::Shown(Box::new(SingleView::new(
-                        feed,
-                        (width, height),
-                        *pacing,
-                        counters,
-                        timeline,
-                    )?))
-                }
+                Some(feed) => Self::Rendered(render::start(feed, (width, height), context)?),
                 None => Self::Nowhere,
             },
             VideoHandling::ByCodec { .. } => Self::Nowhere,
         })
     }
 
-    /// A track is there.
-    pub(super) fn add(&mut self, track: &PublishedTrack) {
+    pub(super) fn add(&mut self, track: &PublishedTrack, now: Duration) {
         match self {
-            Self::Nowhere | Self::Published(_) => tracing::debug!(track = track.sid, "to be seen"),
-            Self::PassthroughSwitch(switch) => switch.add(track),
-            Self::Shown(view) => view.add(track),
+            Self::Nowhere | Self::Published(_) => {}
+            Self::Switched(switch) => switch.add(track, now),
+            Self::Rendered(renderer) => renderer.add(track, now),
         }
     }
 
-    pub(super) fn remove(&mut self, sid: &str) {
+    pub(super) fn remove(&mut self, sid: &str, now: Duration) {
         match self {
-            Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, "no longer to be seen"),
-            Self::PassthroughSwitch(switch) => switch.remove(sid),
-            Self::Shown(view) => view.remove(sid),
+            Self::Nowhere | Self::Published(_) => {}
+            Self::Switched(switch) => switch.remove(sid, now),
+            Self::Rendered(renderer) => renderer.remove(sid, now),
         }
     }
 
-    pub(super) fn set_muted(&mut self, sid: &str, muted: bool) {
+    pub(super) fn set_muted(&mut self, sid: &str, muted: bool, now: Duration) {
         match self {
-            Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, muted, "pictures"),
-            Self::PassthroughSwitch(switch) => switch.set_muted(sid, muted),
-            Self::Shown(view) => view.set_muted(sid, muted),
+            Self::Nowhere | Self::Published(_) => {}
+            Self::Switched(switch) => switch.set_muted(sid, muted, now),
+            Self::Rendered(renderer) => renderer.set_muted(sid, muted, now),
         }
     }
 
-    pub(super) fn frame(&mut self, frame: &Frame, at: Duration) -> Result<(), TracksError> {
+    /// Takes a frame with its media time `at`.
+    pub(super) fn frame(&mut self, frame: &Frame, at: Duration, now: Duration) -> Result<(), TracksError> {
         match self {
             Self::Nowhere => Ok(()),
             Self::Published(passthrough) => passthrough.frame(frame, at),
-            Self::PassthroughSwitch(switch) => switch.frame(frame, at),
-            Self::Shown(view) => {
-                view.frame(frame, at);
+            Self::Switched(switch) => switch.frame(frame, at),
+            Self::Rendered(renderer) => {
+                renderer.frame(frame, at, now);
                 Ok(())
             }
         }
     }
 
-    /// Something may be missing from here on.
+    /// Frames may be missing from here on.
     pub(super) fn mark_discontinuity(&mut self) {
         match self {
-            // Its frames say so themselves.
-            Self::Nowhere | Self::Shown(_) => {}
+            // A renderer goes by `Frame::is_contiguous`.
+            Self::Nowhere | Self::Rendered(_) => {}
             Self::Published(passthrough) => passthrough.mark_discontinuity(),
-            Self::PassthroughSwitch(switch) => switch.mark_discontinuity(),
+            Self::Switched(switch) => switch.mark_discontinuity(),
         }
     }
 
-    /// Time goes on.
+    /// Lets time go on without a frame.
     pub(super) fn advance(&mut self, now: Duration) {
         match self {
             Self::Nowhere => {}
-            Self::Published(passthrough) => passthrough.pass(now.saturating_sub(SETTLED)),
-            Self::PassthroughSwitch(switch) => switch.pass(now.saturating_sub(SETTLED)),
-            Self::Shown(view) => view.advance(),
+            Self::Published(passthrough) => passthrough.mark_gap(now.saturating_sub(SETTLED)),
+            Self::Switched(switch) => switch.mark_gap(now.saturating_sub(SETTLED)),
+            Self::Rendered(renderer) => renderer.advance(now),
         }
     }
 
-    /// Sids of tracks that can't be shown, or go on, before their next key frame.
-    pub(super) fn needs_key_frames(&mut self) -> Vec<String> {
+    /// Returns the sids of tracks that need a key frame before they can be shown, or go on.
+    pub(super) fn take_key_frame_requests(&mut self) -> Vec<String> {
         match self {
             Self::Nowhere | Self::Published(_) => Vec::new(),
-            Self::PassthroughSwitch(switch) => switch.needs_key_frames(),
-            Self::Shown(view) => view.needs_key_frames(),
+            Self::Switched(switch) => switch.take_key_frame_requests(),
+            Self::Rendered(renderer) => renderer.take_key_frame_requests(),
         }
     }
 }
 
 impl AudioPath {
-    /// As [`VideoPath::new`].
-    ///
-    /// # Errors
-    /// When a part of it can't be had.
-    pub(super) fn new(sound: AudioHandling, context: &SourceContext) -> Result<Self, TracksError> {
-        Ok(match sound {
+    pub(super) fn new(handling: AudioHandling, context: &SourceContext) -> Self {
+        match handling {
             AudioHandling::AsPublished => {
-                Self::Published(Box::new(Passthrough::new(context.published.audio.clone(), Beside::Nothing)))
+                let passthrough = Passthrough::new(context.published.audio.clone(), MuxedWith::Nothing);
+                Self::Published(Box::new(passthrough))
             }
             AudioHandling::Mixed => {
                 context.audio.clone().map_or(Self::Nowhere, |feed| Self::Mixed(Mixer::new(feed)))
             }
             AudioHandling::ByCodec => Self::Nowhere,
-        })
+        }
     }
 
-    /// A track is there, and where in a mix it is heard.
+    /// Adds a track that is heard in this channel of a mix.
     pub(super) fn add(&mut self, track: &PublishedTrack, channel: Channel) {
         match self {
-            Self::Nowhere | Self::Published(_) => {
-                tracing::debug!(track = track.sid, ?channel, "to be heard");
-            }
+            Self::Nowhere | Self::Published(_) => {}
             Self::Mixed(mixer) => {
                 mixer.add(&track.sid, channel);
                 mixer.set_muted(&track.sid, track.is_muted);
@@ -171,18 +157,19 @@ impl AudioPath {
 
     pub(super) fn remove(&mut self, sid: &str) {
         match self {
-            Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, "no longer to be heard"),
+            Self::Nowhere | Self::Published(_) => {}
             Self::Mixed(mixer) => mixer.remove(sid),
         }
     }
 
     pub(super) fn set_muted(&mut self, sid: &str, muted: bool) {
         match self {
-            Self::Nowhere | Self::Published(_) => tracing::debug!(track = sid, muted, "sound"),
+            Self::Nowhere | Self::Published(_) => {}
             Self::Mixed(mixer) => mixer.set_muted(sid, muted),
         }
     }
 
+    /// Takes a packet with its media time `at`.
     pub(super) fn frame(&mut self, frame: &Frame, at: Duration) -> Result<(), TracksError> {
         match self {
             Self::Nowhere => Ok(()),
@@ -194,7 +181,7 @@ impl AudioPath {
         }
     }
 
-    /// Time goes on: what did not come until long ago is silence.
+    /// Lets time go on without a packet: what is missing for long is silence.
     pub(super) fn advance(&mut self, now: Duration) {
         match self {
             Self::Nowhere => {}
@@ -204,18 +191,18 @@ impl AudioPath {
     }
 }
 
-/// What is left to empty when a recording is over.
+/// The paths of a recording that is over and whose feeds have not ended.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(super) struct OpenPaths {
     video_path: VideoPath,
     audio_path: AudioPath,
-    /// All that end with the recording, whoever fills them.
+    /// All feeds that end with the recording, whoever fills them.
     feeds: Vec<Feed>,
     length: Option<Duration>,
 }
 
-impl Rest {
-    /// `length`: of the recording, where it had begun.
+impl OpenPaths {
+    /// `length` of the recording; `None` if it never began.
     pub(super) const fn new(
         video_path: VideoPath,
         audio_path: AudioPath,
@@ -225,7 +212,7 @@ impl Rest {
         Self { video_path, audio_path, feeds, length }
     }
 
-    /// Empties it; all feeds have ended then.
+    /// Flushes the paths and ends all feeds.
     pub(super) async fn close(self) {
         let Self { video_path, audio_path, feeds, length } = self;
         let transcoder: Option<Transcoder> = match audio_path {
@@ -239,8 +226,8 @@ impl Rest {
         match video_path {
             VideoPath::Nowhere => {}
             VideoPath::Published(passthrough) => drop(passthrough.finish(length)),
-            VideoPath::PassthroughSwitch(switch) => drop(switch.into_lane().finish(length)),
-            VideoPath::Shown(view) => view.finish().await,
+            VideoPath::Switched(switch) => drop(switch.into_passthrough().finish(length)),
+            VideoPath::Rendered(renderer) => renderer.finish().await,
         }
         if let Some(transcoder) = transcoder {
             transcoder.close().await;

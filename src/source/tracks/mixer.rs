@@ -19,15 +19,13 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
+use self::decoder::Stereo;
 use self::input::MixerInput;
-use super::SETTLED;
 use super::codec::TrackCodec;
+use super::sync::SETTLED;
 use crate::media::Feed;
 use crate::media::pcm::{self, RATE};
 use crate::plan::track::Channel;
-
-/// Of a stereo stream: a sample of each channel, left and right, full scale is 1.
-type Stereo = [f32; 2];
 
 /// Pairs of a block: 10 ms, as a sound server's are.
 const BLOCK: usize = 480;

@@ -1,72 +1,85 @@
-//! One track's frames into a feed as they were published: described by caps, from the first key frame on, sound without a hole.
+//! Writes one track into a feed as it was published: adds caps, starts at the first key frame, and
+//! leaves no gap in audio.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gstreamer as gst;
 
+use super::caps;
 use super::codec::{TrackCodec, TrackKind};
+use super::error::TracksError;
 use super::gap_filler::{GapFiller, Placed};
 use super::peer::Frame;
 use super::transcode::Transcoder;
-use super::{TracksError, caps};
 use crate::media::Feed;
 
-/// A feed that carries one track. Another codec than the first frame's is an error: whoever takes from it has been told one.
-#[derive(Debug)]
-pub(super) struct Passthrough {
-    /// Where the track goes, or where it is transcoded first.
-    feed: Feed,
-    transcoder: Option<Transcoder>,
-    described: Option<(TrackCodec, gst::Caps)>,
-    /// Of a track of sound, from its first packet on.
-    filler: Option<GapFiller>,
-    /// Of pictures beside sound: until when something came, or was said not to come.
-    told: Option<Duration>,
-    /// Of the last picture.
-    last: Option<Duration>,
-    broken: bool,
-}
-
-/// Whether a muxer waits for these pictures with something else in hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Beside {
-    Nothing,
-    Sound,
-}
-
-/// A picture stands for so long before it is said that none comes.
+/// A video frame that lasts longer than this is followed by a gap event.
 const LONG: Duration = Duration::from_secs(1);
-/// No two pictures have one time, which a file could not hold: after a new session the first ones may be put where the last one was.
+/// Least distance of two video frames, because a file can't hold two with one time. In a new
+/// session the first frames may be placed at the time of the last one before.
 const APART: Duration = Duration::from_millis(1);
 
+/// A feed of one track. A frame of another codec than the first one's is an error, because the
+/// feed's consumers were configured for the first.
+#[derive(Debug)]
+pub(super) struct Passthrough {
+    /// The track's feed, or that of the transcoder in front of it.
+    feed: Feed,
+    transcoder: Option<Transcoder>,
+    /// Of the first frame that could be read.
+    format: Option<(TrackCodec, gst::Caps)>,
+    /// Of an audio track, from its first packet on.
+    filler: Option<GapFiller>,
+    /// Of video that is muxed with audio: until when it was pushed, or its absence was.
+    covered: Option<Duration>,
+    /// Time of the last video frame.
+    last: Option<Duration>,
+    is_discontinuous: bool,
+}
+
+/// What a muxer holds back while it waits for this track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MuxedWith {
+    Nothing,
+    Audio,
+}
+
 impl Passthrough {
-    pub(super) const fn new(feed: Feed, beside: Beside) -> Self {
-        let told = match beside {
-            Beside::Nothing => None,
-            Beside::Sound => Some(Duration::ZERO),
+    pub(super) const fn new(feed: Feed, muxed_with: MuxedWith) -> Self {
+        let covered = match muxed_with {
+            MuxedWith::Nothing => None,
+            MuxedWith::Audio => Some(Duration::ZERO),
         };
-        Self { feed, transcoder: None, described: None, filler: None, told, last: None, broken: false }
+        Self {
+            feed,
+            transcoder: None,
+            format: None,
+            filler: None,
+            covered,
+            last: None,
+            is_discontinuous: false,
+        }
     }
 
-    /// Of its first frame that could be read.
+    /// The codec of the first frame that could be read.
     pub(super) fn codec(&self) -> Option<TrackCodec> {
-        self.described.as_ref().map(|(codec, _)| *codec)
+        self.format.as_ref().map(|(codec, _)| *codec)
     }
 
-    /// Something may be missing from here on.
+    /// Frames may be missing from here on.
     pub(super) const fn mark_discontinuity(&mut self) {
-        self.broken = true;
+        self.is_discontinuous = true;
     }
 
-    /// Hands a frame on. What comes before the first key frame that can be read goes nowhere.
+    /// Pushes a frame. Frames before the first key frame that can be read are dropped.
     ///
     /// # Errors
-    /// When the publisher changed its codec, or sound can't be transcoded.
+    /// If the publisher changed its codec, or audio can't be transcoded.
     pub(super) fn frame(&mut self, frame: &Frame, at: Duration) -> Result<(), TracksError> {
-        match &self.described {
+        match &self.format {
             None => {
-                if !self.describe(frame)? {
+                if !self.detect_format(frame)? {
                     return Ok(());
                 }
             }
@@ -82,7 +95,7 @@ impl Passthrough {
         Ok(())
     }
 
-    /// Nothing else comes until this media time.
+    /// Fills audio with silence up to this media time.
     pub(super) fn fill(&mut self, until: Duration) {
         let filled = self.filler.as_mut().map(|filler| filler.fill(until));
         for placed in filled.unwrap_or_default() {
@@ -90,33 +103,33 @@ impl Passthrough {
         }
     }
 
-    /// As [`Passthrough::fill`], of pictures: says that there is none, so that no muxer waits for it.
-    pub(super) fn pass(&mut self, until: Duration) {
-        let Some(told) = self.told.filter(|told| until > *told + LONG) else { return };
-        self.told = Some(until);
+    /// Pushes a gap of video up to this media time, so that no muxer waits for frames.
+    pub(super) fn mark_gap(&mut self, until: Duration) {
+        let Some(covered) = self.covered.filter(|covered| until > *covered + LONG) else { return };
+        self.covered = Some(until);
         let mut gap = gst::Buffer::new();
         if let Some(gap) = gap.get_mut() {
-            gap.set_pts(gst::ClockTime::try_from(told).ok());
-            gap.set_duration(gst::ClockTime::try_from(until - told).ok());
+            gap.set_pts(gst::ClockTime::try_from(covered).ok());
+            gap.set_duration(gst::ClockTime::try_from(until - covered).ok());
             gap.set_flags(gst::BufferFlags::GAP);
         }
         self.push(&gap);
     }
 
-    /// Ends the feed where the recording ends. Gives what is still to be emptied.
+    /// Ends the feed at the end of the recording. Returns the transcoder, which still holds audio.
     pub(super) fn finish(mut self, length: Option<Duration>) -> Option<Transcoder> {
         if let Some(length) = length {
             self.fill(length);
         }
         let left_out = self.filler.as_ref().map_or(0, GapFiller::left_out);
         if left_out > 0 {
-            tracing::info!(left_out, "packets of sound that there was no time for");
+            tracing::info!(left_out, "late audio packets dropped");
         }
         self.feed.end();
         self.transcoder
     }
 
-    fn describe(&mut self, frame: &Frame) -> Result<bool, TracksError> {
+    fn detect_format(&mut self, frame: &Frame) -> Result<bool, TracksError> {
         let Some(caps) = caps::of(frame.codec, &frame.bytes).filter(|_| frame.is_key) else {
             return Ok(false);
         };
@@ -125,14 +138,14 @@ impl Passthrough {
             self.feed = transcoder.source().clone();
             self.transcoder = Some(transcoder);
         }
-        self.described = Some((frame.codec, caps));
+        self.format = Some((frame.codec, caps));
         Ok(true)
     }
 
     fn push_video(&mut self, frame: &Frame, at: Duration) {
         let at = self.last.map_or(at, |last| at.max(last + APART));
         self.last = Some(at);
-        self.told = self.told.map(|told| told.max(at));
+        self.covered = self.covered.map(|covered| covered.max(at));
         let at = gst::ClockTime::try_from(at).unwrap_or(gst::ClockTime::MAX);
         let mut buffer = gst::Buffer::from_slice(Arc::clone(&frame.bytes));
         if let Some(buffer) = buffer.get_mut() {
@@ -141,7 +154,7 @@ impl Passthrough {
             if !frame.is_key {
                 buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
             }
-            if std::mem::take(&mut self.broken) || !frame.is_contiguous {
+            if std::mem::take(&mut self.is_discontinuous) || !frame.is_contiguous {
                 buffer.set_flags(gst::BufferFlags::DISCONT);
             }
         }
@@ -172,7 +185,7 @@ impl Passthrough {
     }
 
     fn push(&self, buffer: &gst::Buffer) {
-        let Some((_, caps)) = &self.described else { return };
+        let Some((_, caps)) = &self.format else { return };
         self.feed.push(&gst::Sample::builder().buffer(buffer).caps(caps).build());
     }
 }

@@ -1,4 +1,5 @@
-//! Pictures of one of several tracks into a feed as they were published: of a participant whose tracks come and go.
+//! Writes one of several video tracks at a time into a feed, as they were published: for a
+//! participant whose tracks come and go.
 //!
 //! ```text
 //! frames ─► VideoSelector ─► Passthrough ─► Feed(H.264 …)
@@ -6,19 +7,18 @@
 //!            track
 //! ```
 //!
-//! Where there is none, the last picture stands. A track of another codec than the first one's can't go on in the same file: it is left
-//! out, and that is told.
+//! While no track is there, the last frame stands. A file can't hold a second codec: a track of
+//! another codec than the first one's is left out, and that is reported.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::TracksError;
 use super::codec::TrackCodec;
+use super::error::TracksError;
 use super::passthrough::Passthrough;
 use super::peer::Frame;
-use super::video_selector::{Verdict, VideoSelector};
-use crate::media::Timeline;
+use super::render::video_selector::{Verdict, VideoSelector};
 use crate::plan::track::PublishedTrack;
 use crate::source::SourceEvent;
 
@@ -26,34 +26,29 @@ use crate::source::SourceEvent;
 pub(super) struct PassthroughSwitch {
     passthrough: Passthrough,
     selector: VideoSelector,
-    timeline: Timeline,
     events: UnboundedSender<SourceEvent>,
 }
 
 impl PassthroughSwitch {
-    pub(super) fn new(
-        passthrough: Passthrough,
-        timeline: Timeline,
-        events: UnboundedSender<SourceEvent>,
-    ) -> Self {
-        Self { passthrough, selector: VideoSelector::default(), timeline, events }
+    pub(super) fn new(passthrough: Passthrough, events: UnboundedSender<SourceEvent>) -> Self {
+        Self { passthrough, selector: VideoSelector::default(), events }
     }
 
-    /// A track that may be shown.
-    pub(super) fn add(&mut self, track: &PublishedTrack) {
-        self.selector.add(&track.sid, track.is_muted, self.now());
+    /// Adds a track that may be shown.
+    pub(super) fn add(&mut self, track: &PublishedTrack, now: Duration) {
+        self.selector.add(&track.sid, track.is_muted, now);
     }
 
-    pub(super) fn set_muted(&mut self, sid: &str, muted: bool) {
-        self.selector.set_muted(sid, muted, self.now());
+    pub(super) fn set_muted(&mut self, sid: &str, muted: bool, now: Duration) {
+        self.selector.set_muted(sid, muted, now);
     }
 
-    /// It is no longer published.
-    pub(super) fn remove(&mut self, sid: &str) {
-        self.selector.remove(sid, self.now());
+    /// Removes a track that is no longer published.
+    pub(super) fn remove(&mut self, sid: &str, now: Duration) {
+        self.selector.remove(sid, now);
     }
 
-    /// A frame of a track, in its order, `at` this media time.
+    /// Takes a frame with its media time `at`. The frames of one track come in decoding order.
     ///
     /// # Errors
     /// As [`Passthrough::frame`].
@@ -74,39 +69,32 @@ impl PassthroughSwitch {
         self.passthrough.mark_discontinuity();
     }
 
-    /// As [`Passthrough::pass`].
-    pub(super) fn pass(&mut self, until: Duration) {
-        self.passthrough.pass(until);
+    /// As [`Passthrough::mark_gap`].
+    pub(super) fn mark_gap(&mut self, until: Duration) {
+        self.passthrough.mark_gap(until);
     }
 
-    /// Tracks that can't go on before their next key frame, each once.
-    pub(super) fn needs_key_frames(&mut self) -> Vec<String> {
-        self.selector.take_wanted()
+    /// Returns the sids of tracks that can't go on before their next key frame, each once.
+    pub(super) fn take_key_frame_requests(&mut self) -> Vec<String> {
+        self.selector.take_key_frame_requests()
     }
 
-    /// The lane, to be emptied.
-    pub(super) fn into_lane(self) -> Passthrough {
+    pub(super) fn into_passthrough(self) -> Passthrough {
         self.passthrough
     }
 
-    /// Once for each track.
+    /// Reports each track once.
     fn leave_out(&mut self, frame: &Frame, first: TrackCodec, at: Duration) {
         if !self.selector.knows(&frame.track) {
             return;
         }
         self.selector.remove(&frame.track, at);
         let what = format!("track {}", frame.track);
-        let why = format!(
-            "its codec is {}, and a file of {first} as it was published holds nothing else",
-            frame.codec
-        );
+        let why =
+            format!("its codec is {}; this file was begun with {first} and holds one codec", frame.codec);
         if self.events.send(SourceEvent::Lacking { what, why }).is_err() {
-            tracing::debug!("nobody listens to the source any more");
+            tracing::debug!("source event dropped: recording already ended");
         }
-    }
-
-    fn now(&self) -> Duration {
-        self.timeline.elapsed().map(Duration::from).unwrap_or_default()
     }
 }
 

@@ -1,24 +1,22 @@
-//! Who is waited for, who is there, and when all of it is over (docs/reference/signaling.md). Pure.
+//! Who is waited for, who is there, and when the recording is over. Pure: times are running time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::plan::track::{Lasts, TrackKind, Wanted};
 
-/// A participant who was gone when the recorder came back into the room has so long to come back, too: what threw us out may have
-/// thrown out everybody.
+/// From the recorder's return into the room to a missing participant counting as gone. What
+/// disconnected the recorder may have disconnected everybody.
 const RETURNS_WITHIN: Duration = Duration::from_secs(15);
 
-/// Whether everybody who is waited for is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PresenceState {
+    /// Somebody or something is still waited for.
     Awaited,
+    /// Everybody and everything that the plan names is there.
     Complete,
-    /// A track that is named as one of the other medium.
-    WrongKind {
-        track: String,
-        kind: TrackKind,
-    },
+    /// The plan names a track of the other kind.
+    WrongKind { track: String, kind: TrackKind },
 }
 
 /// Who or what is not there yet.
@@ -35,8 +33,9 @@ pub(super) struct Presence {
     identities: Vec<String>,
     published: BTreeSet<String>,
     present: BTreeSet<String>,
-    missing: BTreeMap<String, Instant>,
-    /// Everybody was there.
+    /// Since when.
+    missing: BTreeMap<String, Duration>,
+    /// Whether everybody and everything was there at least once.
     complete: bool,
 }
 
@@ -54,7 +53,7 @@ impl Presence {
         }
     }
 
-    /// A recording without this track is none.
+    /// Whether the recording can't be made without this track.
     pub(super) fn needs(&self, sid: &str) -> bool {
         self.sids.iter().any(|named| named == sid)
     }
@@ -79,14 +78,14 @@ impl Presence {
         self.present.remove(identity);
     }
 
-    /// They were there before the recorder lost the room, and are not now.
-    pub(super) fn mark_missing(&mut self, identity: &str, now: Instant) {
+    /// The participant was there before the recorder lost the room, and is not there now.
+    pub(super) fn mark_missing(&mut self, identity: &str, now: Duration) {
         self.missing.entry(identity.to_owned()).or_insert(now);
     }
 
-    /// Whether somebody was missing for too long: they left.
-    pub(super) fn give_up_missing(&mut self, now: Instant) -> bool {
-        let is_late = |since: &Instant| now.saturating_duration_since(*since) >= RETURNS_WITHIN;
+    /// Participants who were missing for too long have left. Returns whether there were any.
+    pub(super) fn give_up_missing(&mut self, now: Duration) -> bool {
+        let is_late = |since: &Duration| now.saturating_sub(*since) >= RETURNS_WITHIN;
         let late: Vec<String> = self
             .missing
             .iter()
@@ -97,7 +96,7 @@ impl Presence {
         !late.is_empty()
     }
 
-    /// What is waited for; `None`: everything is there, or was.
+    /// Who or what is waited for; `None` once everything was there.
     pub(super) fn awaited(&self) -> Option<Awaited> {
         if self.complete {
             return None;
@@ -111,7 +110,7 @@ impl Presence {
         }
     }
 
-    /// Whether what the recording lasts for has come and gone.
+    /// Whether everybody and everything was there, and the recording's subject is gone.
     pub(super) fn is_over(&self) -> bool {
         self.complete
             && match &self.lasts {
@@ -140,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn tracks_are_waited_for_together_and_over_when_the_last_one_is() {
+    fn tracks_are_awaited_together_and_the_recording_ends_with_the_last_one() {
         let mut presence = Presence::new(&Wanted::tracks(Some("TR_v"), Some("TR_a")));
         assert_eq!(presence.awaited(), Some(Awaited::Tracks(vec!["TR_a".to_owned(), "TR_v".to_owned()])));
         presence.mark_published("TR_v");
         assert_eq!(presence.awaited(), Some(Awaited::Tracks(vec!["TR_a".to_owned()])));
-        // Not there together: not yet.
+        // They were never there at the same time.
         presence.mark_unpublished("TR_v");
         presence.mark_published("TR_a");
         assert!(!presence.is_over() && presence.awaited().is_some());
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_participant_without_tracks_is_there_until_they_leave() {
+    fn a_participant_without_tracks_counts_until_they_leave() {
         let mut presence = Presence::new(&of_ann(Lasts::Participant("ann".to_owned())));
         assert_eq!(presence.awaited(), Some(Awaited::Participant("ann".to_owned())));
         assert!(!presence.is_over());
@@ -171,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_after_the_recorder_did_has_not_left() {
+    fn a_participant_who_returns_after_the_recorder_has_not_left() {
         let mut presence = Presence::new(&of_ann(Lasts::Participant("ann".to_owned())));
-        let start = Instant::now();
+        let start = Duration::from_secs(60);
         presence.mark_present("ann".to_owned());
         presence.mark_missing("ann", start);
         assert!(!presence.give_up_missing(start + RETURNS_WITHIN / 2) && !presence.is_over());
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_goes_on_without_those_it_waited_for() {
+    fn a_room_recording_goes_on_when_participants_leave() {
         let mut presence = Presence::new(&of_ann(Lasts::Room));
         presence.mark_present("ann".to_owned());
         presence.mark_left("ann");

@@ -125,7 +125,7 @@ pub trait Listener: Send {
     /// Half a second went by.
     fn on_tick(&mut self) {}
     /// What is wanted of the room; asked often.
-    fn requests(&mut self) -> RoomRequests {
+    fn take_requests(&mut self) -> RoomRequests {
         RoomRequests::default()
     }
     /// Nothing more comes.
@@ -438,7 +438,7 @@ impl Room {
     }
 
     fn fulfil_requests(&mut self, now: Instant) {
-        let RoomRequests { key_frames, size, rest } = self.listener.requests();
+        let RoomRequests { key_frames, size, rest } = self.listener.take_requests();
         self.rest = rest;
         for sid in key_frames {
             self.media.peer.need_key_frame(&sid, now);

@@ -9,6 +9,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// A lost packet that has not arrived by this time will not arrive.
+pub(super) const SETTLED: Duration = Duration::from_millis(2500);
 /// How fast a place moves: 0.5 % of the time that passes. A crystal that is 200 ppm off is followed 25 times over.
 const SLEW: f64 = 0.005;
 /// At the beginning little is known; what is found out then is followed fast.

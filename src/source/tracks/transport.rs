@@ -4,6 +4,7 @@
 //! UDP waits in the kernel until it is taken; of TCP, readers are tasks that end with this value, and what they read waits in one
 //! bounded queue.
 
+mod datagram;
 mod udp;
 
 use std::future::poll_fn;
@@ -20,6 +21,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub(super) use datagram::Datagram;
 use udp::Udp;
 
 use crate::outbound::Guard;
@@ -29,17 +31,6 @@ const BACKLOG: usize = 1024;
 /// Taken at once of each socket, before anything else has its turn.
 const AT_ONCE: usize = 256;
 const TCP_WITHIN: Duration = Duration::from_secs(5);
-
-/// Something that arrived.
-#[derive(Debug)]
-pub(super) struct Datagram {
-    pub(super) at: Instant,
-    pub(super) protocol: Protocol,
-    pub(super) remote: SocketAddr,
-    /// Address of the socket it came in at.
-    pub(super) local: SocketAddr,
-    pub(super) bytes: Bytes,
-}
 
 #[derive(Debug)]
 pub(super) struct Transport {

@@ -6,9 +6,12 @@ use audio_codec_algorithms::{decode_alaw, decode_ulaw};
 use opusic_c::{Channels, Decoder as LibOpus, ErrorCode, SampleRate};
 
 use super::upsample::Upsampler;
-use super::{RATE, Stereo};
 use crate::media::opus;
+use crate::media::pcm::RATE;
 use crate::plan::track::TrackCodec;
+
+/// One sample of each channel, left and right; full scale is 1.
+pub(super) type Stereo = [f32; 2];
 
 /// Pairs of the longest packet there is: 120 ms.
 const LONGEST: usize = 5760;

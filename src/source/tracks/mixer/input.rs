@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::Stereo;
-use super::decoder::Decoder;
+use super::decoder::{Decoder, Stereo};
+use crate::media::pcm::RATE;
 use crate::plan::track::{Channel, TrackCodec};
 
 /// Sound that is off by so many pairs is moved (2 ms) …
@@ -161,7 +161,7 @@ impl MixerInput {
             self.fade_out();
             let hole = usize::try_from(hole).unwrap_or(usize::MAX);
             // What is mixed follows what comes: nothing is ever far ahead.
-            if hole > super::RATE as usize * 60 {
+            if hole > RATE as usize * 60 {
                 self.late += 1;
                 return;
             }

@@ -13,7 +13,7 @@ use nix::sys::time::TimeSpec;
 use str0m::net::Protocol;
 use tokio::io::Interest;
 
-use super::Datagram;
+use super::datagram::Datagram;
 
 /// The largest datagram that a peer sends, with room.
 const DATAGRAM: usize = 2048;

@@ -1,7 +1,8 @@
-//! One track's frames into pictures of the recording's size.
+//! Decodes the frames of one track and fits them into the recording's size.
 //!
 //! ```text
-//! appsrc ─► parser ─► decoder ─► videoconvertscale (borders) ─► capsfilter (NV12) ─► appsink ─► Outlet
+//! appsrc ─► parser ─► decoder ─► videoconvertscale (borders) ─► capsfilter (NV12)
+//!                                                                     └─► appsink ─► FrameQueue
 //! ```
 
 use std::time::Duration;
@@ -13,34 +14,39 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::colorimetry;
-use super::playout_thread::Outlet;
+use super::playout_thread::FrameQueue;
 use crate::media::{FeedConsumer, Intake, MediaPipeline, Overflow, PipelineError};
 use crate::plan::track::TrackCodec;
 use crate::source::pacing::Format;
 use crate::source::tracks::caps;
 use crate::source::tracks::peer::Frame;
 
-/// Encoded frames that may wait: some seconds, while pictures are held up.
+/// Encoded frames that may wait: some seconds of video.
 const WAITING: Overflow = Overflow::Hold { max_bytes: 16 << 20 };
-/// A recording shares its machine with others.
+/// Threads of a decoder. A recording shares its machine with others.
 const THREADS: u32 = 2;
 
-/// A pipeline of its own, so that what can't be decoded ends nothing else. Dropping it takes a moment; see [`Decoder::empty`].
+/// A pipeline of its own, so that a decoding error ends nothing else. Dropping it takes a moment;
+/// see [`Decoder::flush`].
 #[derive(Debug)]
 pub(super) struct Decoder {
     codec: TrackCodec,
-    outlet: Outlet,
+    queue: FrameQueue,
     pipeline: MediaPipeline,
     intake: Intake,
     dropped: Arc<AtomicU64>,
-    /// By the last key frame.
+    /// Of the last key frame.
     caps: Option<gst::Caps>,
 }
 
 impl Decoder {
     /// # Errors
-    /// When GStreamer has no decoder of this codec.
-    pub(super) fn start(codec: TrackCodec, format: &Format, outlet: Outlet) -> Result<Self, PipelineError> {
+    /// If GStreamer has no decoder for this codec.
+    pub(super) fn start(
+        codec: TrackCodec,
+        format: &Format,
+        queue: FrameQueue,
+    ) -> Result<Self, PipelineError> {
         let pipeline = MediaPipeline::new("decode");
         let intake = Intake::new("frames", WAITING, false)?;
         pipeline.adopt(intake.element())?;
@@ -49,31 +55,31 @@ impl Decoder {
             chain.push(pipeline.add(parser)?);
         }
         let decoder = decoder(&pipeline, codec)?;
-        colorimetry::mend(&decoder, codec);
+        colorimetry::correct(&decoder, codec);
         chain.push(decoder);
 
         let scale = pipeline.add("videoconvertscale")?;
         scale.set_property("add-borders", true);
-        // Neither matters between 8 bits and 8 bits, and both cost.
+        // Neither improves a conversion from 8 bits to 8 bits, and both take time.
         scale.set_property_from_str("dither", "none");
         scale.set_property_from_str("chroma-mode", "none");
         chain.push(scale);
         let mut caps = format.caps().clone();
         if let Some(structure) = caps.make_mut().structure_mut(0) {
-            // Pictures come when they do.
+            // Frames of a room have no fixed rate.
             structure.remove_field("framerate");
         }
         chain.push(pipeline.add_caps(&caps)?);
-        let into = outlet.clone();
+        let target = queue.clone();
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 let buffer = sample.buffer_owned().and_then(|buffer| buffer.pts().map(|pts| (buffer, pts)));
                 match buffer {
                     Some((buffer, pts)) => {
-                        into.leave(pts.into(), buffer).map_err(|_| gst::FlowError::Eos)?;
+                        target.push(pts.into(), buffer).map_err(|_| gst::FlowError::Eos)?;
                     }
-                    None => tracing::debug!("a picture without a time"),
+                    None => tracing::debug!("decoded frame dropped: no timestamp"),
                 }
                 Ok(gst::FlowSuccess::Ok)
             })
@@ -82,23 +88,24 @@ impl Decoder {
         pipeline.link(&chain.iter().collect::<Vec<_>>())?;
         pipeline.play()?;
         let dropped = intake.dropped();
-        Ok(Self { codec, outlet, pipeline, intake, dropped, caps: None })
+        Ok(Self { codec, queue, pipeline, intake, dropped, caps: None })
     }
 
     pub(super) const fn codec(&self) -> TrackCodec {
         self.codec
     }
 
-    /// The next frame, from a key frame on; `false` when it can't take any more.
+    /// Takes the next frame; the first has to be a key frame. Returns `false` if the decoder is too
+    /// slow and frames were dropped.
     pub(super) fn push(&mut self, frame: &Frame, at: Duration) -> bool {
         if frame.is_key
             && let Some(mut caps) = caps::of(frame.codec, &frame.bytes)
         {
             if frame.codec == TrackCodec::Vp9
-                && let Some(colours) = colorimetry::of_vp9(&frame.bytes)
+                && let Some(colorimetry) = colorimetry::of_vp9(&frame.bytes)
                 && let Some(structure) = caps.make_mut().structure_mut(0)
             {
-                structure.set("colorimetry", colours.to_string());
+                structure.set("colorimetry", colorimetry.to_string());
             }
             self.caps = Some(caps);
         }
@@ -116,12 +123,12 @@ impl Decoder {
         self.dropped.load(Ordering::Relaxed) == 0
     }
 
-    /// Pictures from here on are another one's.
+    /// Drops decoded frames from this time on: another decoder takes over.
     pub(super) fn until(&self, at: Duration) {
-        self.outlet.until(at);
+        self.queue.until(at);
     }
 
-    /// Why it can't go on, once.
+    /// Returns an error of the pipeline, once.
     pub(super) fn failure(&self) -> Option<String> {
         let message = self.pipeline.gst().bus()?.pop_filtered(&[gst::MessageType::Error])?;
         match message.view() {
@@ -130,26 +137,27 @@ impl Decoder {
         }
     }
 
-    /// Lets out what it holds, and ends it. Blocks until then.
-    pub(super) fn empty(mut self, within: Duration) {
+    /// Decodes the frames that wait, and ends the pipeline. Blocks until then.
+    pub(super) fn flush(mut self, within: Duration) {
         self.intake.end();
         let within = gst::ClockTime::try_from(within).unwrap_or(gst::ClockTime::ZERO);
         let ends = [gst::MessageType::Eos, gst::MessageType::Error];
         let bus = self.pipeline.gst().bus();
         if bus.and_then(|bus| bus.timed_pop_filtered(within, &ends)).is_none() {
-            tracing::warn!(codec = %self.codec, "what was decoded did not come to its end");
+            tracing::warn!(codec = %self.codec, "decoder not flushed in time");
         }
     }
 }
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        // Else its thread may wait for room, and the pipeline for its thread.
-        self.outlet.cut();
+        // Otherwise its thread may wait for space, and the pipeline for its thread.
+        self.queue.close();
     }
 }
 
-/// VP9 has none: the layers of a picture come one after the other, which `vp9dec` understands and `vp9parse` does not.
+/// VP9 needs no parser: the layers of a frame come one after the other, which `vp9dec` understands
+/// and `vp9parse` does not.
 const fn parser(codec: TrackCodec) -> Option<&'static str> {
     match codec {
         TrackCodec::H264 => Some("h264parse"),
@@ -164,9 +172,9 @@ fn decoder(pipeline: &MediaPipeline, codec: TrackCodec) -> Result<gst::Element, 
         TrackCodec::Vp9 => &["vp9dec"],
         TrackCodec::H264 => &["avdec_h264"],
         TrackCodec::H265 => &["avdec_h265"],
-        // Where it is there, `dav1d` is some times as fast.
+        // `dav1d` is several times as fast, and not always installed.
         TrackCodec::Av1 => &["dav1ddec", "av1dec"],
-        // Sound does not come here.
+        // VP8; audio is not decoded here.
         _ => &["vp8dec"],
     };
     let there = names.iter().find(|name| gst::ElementFactory::find(name).is_some());
@@ -175,14 +183,14 @@ fn decoder(pipeline: &MediaPipeline, codec: TrackCodec) -> Result<gst::Element, 
     match codec {
         TrackCodec::H264 | TrackCodec::H265 => {
             decoder.set_property("max-threads", threads);
-            // Several frames at a time would each be late.
+            // Decoding several frames at a time would delay each of them.
             decoder.set_property_from_str("thread-type", "slice");
             decoder.set_property("output-corrupt", false);
         }
         TrackCodec::Vp8 | TrackCodec::Vp9 => decoder.set_property("threads", THREADS),
         _ => {}
     }
-    // A frame that can't be read is one that is missing: the next key frame mends it.
+    // A frame that can't be decoded counts as missing: the video recovers at the next key frame.
     if decoder.has_property("max-errors") {
         decoder.set_property("max-errors", -1i32);
     }

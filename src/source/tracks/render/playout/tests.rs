@@ -7,7 +7,7 @@ use crate::media::{Attachment, FeedConsumer};
 
 const FRAME: u64 = 1000 * MS / 30;
 
-/// A picture as it came out: its time in milliseconds, and its first byte.
+/// A pushed frame: its time in milliseconds, and its first byte.
 type Shown = (u64, u8);
 
 #[derive(Clone, Default)]
@@ -23,7 +23,7 @@ impl FeedConsumer for Kept {
     fn end(&mut self) {}
 }
 
-/// A reel in virtual time.
+/// A playout in virtual time.
 struct Rig {
     playout: Playout,
     kept: Kept,
@@ -43,13 +43,13 @@ impl Rig {
         Self { playout, kept, counters, _attached: attached, now: 0 }
     }
 
-    /// Lets time go on, and does what is due when it is.
+    /// Lets time go on, and pushes frames when they are due.
     fn until(&mut self, then: u64) {
         loop {
             match self.playout.advance(self.now, None) {
                 Turn::Pushed => {}
                 Turn::Waits(next) if next < then => {
-                    assert!(next > self.now, "a wait for what is past");
+                    assert!(next > self.now, "a wait for a time in the past");
                     self.now = next;
                 }
                 Turn::Waits(_) | Turn::Done => break,
@@ -58,7 +58,7 @@ impl Rig {
         self.now = then;
     }
 
-    /// A picture whose bytes are all this, that comes so much later.
+    /// Adds a frame of the time `at` whose bytes are all `byte`; it comes `late` later.
     fn push_frame(&mut self, at: u64, late: u64, byte: u8) {
         self.until(at + late);
         self.playout.push_frame(at, gst::Buffer::from_slice(vec![byte; 384]), self.now);
@@ -79,7 +79,7 @@ fn as_drawn() -> Cadence {
 }
 
 #[test]
-fn pictures_are_shown_with_their_times_as_soon_as_they_are_there() {
+fn frames_are_shown_with_their_times_as_soon_as_they_arrive() {
     let mut rig = Rig::new(as_drawn());
     rig.playout.expect(true, None);
     for n in 0..60u64 {
@@ -98,7 +98,7 @@ fn pictures_are_shown_with_their_times_as_soon_as_they_are_there() {
 }
 
 #[test]
-fn the_grid_has_a_picture_at_each_point_and_none_twice_where_pictures_come() {
+fn the_grid_has_one_frame_at_each_point_and_repeats_none_while_frames_come() {
     let mut rig = Rig::new(Cadence::Grid);
     rig.playout.expect(true, None);
     for n in 0..90u64 {
@@ -111,7 +111,11 @@ fn the_grid_has_a_picture_at_each_point_and_none_twice_where_pictures_come() {
     let counters = Arc::clone(&rig.counters);
     let shown = rig.finish(3000 * MS);
     assert_eq!(shown.len(), 90);
-    assert_eq!(counters.dropped.load(Ordering::Relaxed), 0, "a shared point of the grid is no dropped frame");
+    assert_eq!(
+        counters.dropped.load(Ordering::Relaxed),
+        0,
+        "two frames at one point of the grid do not count as dropped"
+    );
     let bytes: Vec<u8> = shown.iter().map(|(_, byte)| *byte).collect();
     let mut different = bytes.clone();
     different.dedup();
@@ -120,13 +124,13 @@ fn the_grid_has_a_picture_at_each_point_and_none_twice_where_pictures_come() {
 
 /// No video for a second, one frame, a stall, then muted: the frame rate is constant.
 #[test]
-fn the_grid_has_its_rate_where_a_picture_is_absent_stalls_and_is_muted() {
+fn the_grid_keeps_its_rate_while_video_is_absent_stalled_or_muted() {
     let mut rig = Rig::new(Cadence::Grid);
     rig.until(1000 * MS);
     rig.playout.expect(true, None);
     rig.push_frame(1000 * MS, 50 * MS, 100);
     rig.until(2500 * MS);
-    // It does not wait for one that may never come.
+    // It does not wait for a frame that may never come.
     let so_far = rig.kept.0.lock().unwrap().len();
     assert!(so_far > 30, "{so_far}");
     rig.playout.expect(false, Some(3000 * MS));
@@ -144,13 +148,13 @@ fn the_grid_has_its_rate_where_a_picture_is_absent_stalls_and_is_muted() {
 }
 
 #[test]
-fn it_is_black_until_something_comes_and_a_stall_keeps_the_last_picture() {
+fn video_is_black_before_the_first_frame_and_a_stall_keeps_the_last_frame() {
     let mut rig = Rig::new(as_drawn());
     rig.until(1000 * MS);
     rig.playout.expect(true, None);
     rig.push_frame(1000 * MS, 50 * MS, 100);
     rig.until(6000 * MS);
-    // Nobody else pushes, so the recording goes on by itself.
+    // The last frame is repeated while no other comes.
     let so_far = rig.kept.0.lock().unwrap().last().unwrap().0;
     assert!(so_far > 4500, "{so_far}");
     let shown = rig.finish(6000 * MS);
@@ -161,14 +165,14 @@ fn it_is_black_until_something_comes_and_a_stall_keeps_the_last_picture() {
 }
 
 #[test]
-fn the_screen_turns_black_when_it_was_said_and_not_where_a_picture_comes_before() {
+fn video_turns_black_at_its_time_unless_a_frame_comes_before() {
     let mut rig = Rig::new(as_drawn());
     rig.playout.expect(true, None);
     for n in 0..30u64 {
         rig.push_frame(n * FRAME, 20 * MS, 100);
     }
     rig.playout.expect(false, Some(1300 * MS));
-    // Said again, it is the same.
+    // Setting the same time again changes nothing.
     rig.until(1400 * MS);
     rig.playout.expect(false, Some(1300 * MS));
     rig.until(3000 * MS);
@@ -186,7 +190,7 @@ fn the_screen_turns_black_when_it_was_said_and_not_where_a_picture_comes_before(
 }
 
 #[test]
-fn too_many_pictures_are_thinned_and_the_last_one_is_shown() {
+fn frames_above_the_rate_are_thinned_and_the_last_one_is_shown() {
     let mut rig = Rig::new(as_drawn());
     rig.playout.expect(true, None);
     for n in 0..120u64 {
@@ -202,20 +206,20 @@ fn too_many_pictures_are_thinned_and_the_last_one_is_shown() {
 }
 
 #[test]
-fn what_was_held_up_is_shown_in_its_place_where_that_is_still_open() {
+fn delayed_frames_are_shown_at_their_times_if_those_are_not_settled() {
     let mut rig = Rig::new(as_drawn());
     rig.playout.expect(true, None);
     for n in 0..60u64 {
         rig.push_frame(n * FRAME, 20 * MS, 100);
     }
-    // Nothing for 700 ms, as the first time it is not known that so much can come late.
+    // A delay of 700 ms, longer than any before.
     for n in 60..81u64 {
         rig.push_frame(n * FRAME, (81 - n) * FRAME, 101);
     }
     for n in 81..150u64 {
         rig.push_frame(n * FRAME, 20 * MS, 102);
     }
-    // And again: it is waited for now.
+    // The same delay again: playout waits for it now.
     for n in 150..171u64 {
         rig.push_frame(n * FRAME, (171 - n) * FRAME, 103);
     }
@@ -225,14 +229,14 @@ fn what_was_held_up_is_shown_in_its_place_where_that_is_still_open() {
     let shown = rig.finish(6000 * MS);
     let second: Vec<u64> = shown.iter().filter(|(_, byte)| *byte == 103).map(|(at, _)| *at).collect();
     let wanted: Vec<u64> = (150..171).map(|n| n * FRAME / MS).collect();
-    assert_eq!(second, wanted, "each with its time");
-    // The first time most came too late, and the rate holds all the same.
+    assert_eq!(second, wanted, "each at its time");
+    // The first time most frames came too late, and the rate was kept.
     let first = shown.iter().filter(|(at, _)| (2000..2800).contains(at)).count();
     assert!((5..=25).contains(&first), "{first}");
 }
 
 #[test]
-fn a_recording_without_pictures_is_black_and_as_long_as_it_took() {
+fn a_recording_without_frames_is_black_and_complete() {
     for cadence in [as_drawn(), Cadence::Grid] {
         let mut rig = Rig::new(cadence);
         rig.until(3000 * MS);

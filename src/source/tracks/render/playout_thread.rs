@@ -1,4 +1,4 @@
-//! The thread that gives decoded pictures to the [`Playout`], and tells it the time.
+//! The thread that drives a [`Playout`]: hands it decoded frames and the time.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use gstreamer as gst;
 use tokio::sync::oneshot;
 
-use super::SingleViewError;
+use super::error::RenderError;
 use super::playout::{Playout, Turn};
 use crate::media::{Feed, Timeline};
 use crate::source::pacing::Format;
 use crate::source::{CaptureCounters, Pacing};
 
-/// Decoded pictures that may wait; a decoder that has more is held up.
+/// Decoded frames that may wait. A decoder with more is blocked.
 const MOST_WAITING: usize = 6;
-/// At the end, what is left is shown no faster than encoders can take it, for so long.
+/// At the end, the remaining frames are paced for encoders no longer than this.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
-/// Shows pictures when they are due, for as long as the recording lasts.
+/// Pushes frames when they are due, for as long as the recording lasts.
 #[derive(Debug)]
 pub(super) struct PlayoutThread {
     shared: Arc<Shared>,
@@ -31,21 +31,21 @@ pub(super) struct PlayoutThread {
 
 #[derive(Default)]
 struct Shared {
-    mail: Mutex<Mail>,
-    /// For the thread: there is mail.
+    inbox: Mutex<Inbox>,
+    /// Wakes the thread.
     arrived: Condvar,
-    /// For decoders: there is room.
-    room: Condvar,
+    /// Wakes decoders that wait for space.
+    space: Condvar,
 }
 
 #[derive(Default)]
-struct Mail {
+struct Inbox {
     frames: VecDeque<(u64, gst::Buffer)>,
-    /// Pictures that the thread has and that are not due.
+    /// Frames that the thread has taken and that are not due.
     held: usize,
-    expects: bool,
+    is_showing: bool,
     blank_at: Option<u64>,
-    /// Something of the above changed.
+    /// Whether any of the fields changed since the thread last looked.
     is_new: bool,
     closing: Option<Closing>,
 }
@@ -63,15 +63,15 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Mail> {
-        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Mail)) {
-        let mut mail = self.lock();
-        change(&mut mail);
-        mail.is_new = true;
-        drop(mail);
+    fn change(&self, change: impl FnOnce(&mut Inbox)) {
+        let mut inbox = self.lock();
+        change(&mut inbox);
+        inbox.is_new = true;
+        drop(inbox);
         self.arrived.notify_one();
     }
 }
@@ -83,53 +83,54 @@ impl PlayoutThread {
         pacing: Pacing,
         counters: Arc<CaptureCounters>,
         timeline: Timeline,
-    ) -> Result<Self, SingleViewError> {
+    ) -> Result<Self, RenderError> {
         let shared: Arc<Shared> = Arc::default();
-        let show = Show {
+        let worker = Worker {
             shared: Arc::clone(&shared),
             playout: Playout::new(feed, format, pacing, counters)?,
-            // Twice as fast as they come: what was late catches up, and an encoder does not have to leave any out.
+            // At most twice the frame rate: late frames catch up, and encoders need not drop any.
             gap: Duration::from_secs(1) / (2 * pacing.fps.max(1)),
             timeline: timeline.clone(),
         };
         let (done, finished) = oneshot::channel();
         let thread = std::thread::Builder::new()
-            .name("projector".to_owned())
+            .name("playout".to_owned())
             .spawn(move || {
-                show.run();
-                // Nobody listens when the projector was dropped.
+                worker.run();
+                // The receiver is gone if the playout was dropped.
                 done.send(()).ok();
             })
-            .map_err(|source| SingleViewError::Thread { source })?;
+            .map_err(|source| RenderError::Thread { source })?;
         let woken = Arc::clone(&shared);
         timeline.on_begin(move || woken.change(|_| ()));
         Ok(Self { shared, finished: Some(finished), thread: Some(thread) })
     }
 
-    /// Where a decoder leaves its pictures.
-    pub(super) fn outlet(&self) -> Outlet {
-        let (until, cut) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicU64::new(0)));
-        Outlet { shared: Arc::clone(&self.shared), until, cut }
+    /// A queue for the frames of one decoder.
+    pub(super) fn queue(&self) -> FrameQueue {
+        let (until, closed) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicU64::new(0)));
+        FrameQueue { shared: Arc::clone(&self.shared), until, closed }
     }
 
-    /// Whether pictures are to come, and when the screen turns black if none does.
-    pub(super) fn expect(&self, frames: bool, blank_at: Option<Duration>) {
+    /// Sets whether frames are to come, and when the video turns black if none does.
+    pub(super) fn expect(&self, is_showing: bool, blank_at: Option<Duration>) {
         let blank_at = blank_at.map(nanoseconds);
-        let mail = self.shared.lock();
-        if (mail.expects, mail.blank_at) == (frames, blank_at) {
+        let inbox = self.shared.lock();
+        if (inbox.is_showing, inbox.blank_at) == (is_showing, blank_at) {
             return;
         }
-        drop(mail);
-        self.shared.change(|mail| (mail.expects, mail.blank_at) = (frames, blank_at));
+        drop(inbox);
+        self.shared.change(|inbox| (inbox.is_showing, inbox.blank_at) = (is_showing, blank_at));
     }
 
-    /// Shows what is left, up to the end of the recording (call after [`Timeline::end`]), and ends the feed.
+    /// Pushes the remaining frames up to the end of the recording, and ends the feed. To be called
+    /// after [`Timeline::end`].
     pub(super) async fn finish(mut self) {
-        self.shared.change(|mail| {
-            mail.closing.get_or_insert(Closing::Finish);
+        self.shared.change(|inbox| {
+            inbox.closing.get_or_insert(Closing::Finish);
         });
         if let Some(finished) = self.finished.take() {
-            // Also an error means that the thread has come to its end.
+            // An error, too, means that the thread has ended.
             finished.await.ok();
         }
     }
@@ -137,81 +138,81 @@ impl PlayoutThread {
 
 impl Drop for PlayoutThread {
     fn drop(&mut self) {
-        self.shared.change(|mail| mail.closing = Some(Closing::Abandon));
-        self.shared.room.notify_all();
+        self.shared.change(|inbox| inbox.closing = Some(Closing::Abandon));
+        self.shared.space.notify_all();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the projector's thread panicked");
+            tracing::error!("playout thread panicked");
         }
     }
 }
 
-/// Where one decoder leaves its pictures. Clones are the same.
+/// Takes the frames of one decoder. Clones share one queue.
 #[derive(Debug, Clone)]
-pub(super) struct Outlet {
+pub(super) struct FrameQueue {
     shared: Arc<Shared>,
-    /// Pictures from here on are another decoder's.
+    /// Frames from this time on are dropped, in nanoseconds of media time.
     until: Arc<AtomicU64>,
-    /// Not 0: nothing is taken any more.
-    cut: Arc<AtomicU64>,
+    /// Not 0 if no more frames are taken.
+    closed: Arc<AtomicU64>,
 }
 
-/// The projector takes no more pictures of this decoder.
+/// The queue takes no more frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cut;
+pub(super) struct Closed;
 
-impl Outlet {
-    /// Leaves a picture. Waits while there is no room, so that a decoder goes no faster than its pictures are shown.
-    pub(super) fn leave(&self, at: Duration, buffer: gst::Buffer) -> Result<(), Cut> {
+impl FrameQueue {
+    /// Adds a frame. Blocks while the queue is full, so that a decoder is no faster than playout.
+    pub(super) fn push(&self, at: Duration, buffer: gst::Buffer) -> Result<(), Closed> {
         let at = nanoseconds(at);
-        let mut mail = self.shared.lock();
+        let mut inbox = self.shared.lock();
         loop {
-            if self.cut.load(Ordering::Relaxed) != 0 || mail.closing.is_some() {
-                return Err(Cut);
+            if self.closed.load(Ordering::Relaxed) != 0 || inbox.closing.is_some() {
+                return Err(Closed);
             }
             if at >= self.until.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            if mail.frames.len() + mail.held < MOST_WAITING {
+            if inbox.frames.len() + inbox.held < MOST_WAITING {
                 break;
             }
-            mail = self.shared.room.wait(mail).unwrap_or_else(PoisonError::into_inner);
+            inbox = self.shared.space.wait(inbox).unwrap_or_else(PoisonError::into_inner);
         }
-        // Two decoders may be at work: one that begins, and one that comes to its end.
-        let place = mail.frames.partition_point(|(other, _)| *other <= at);
-        mail.frames.insert(place, (at, buffer));
-        drop(mail);
+        // Two decoders may be at work: one that was just started, and one that is flushed.
+        let place = inbox.frames.partition_point(|(other, _)| *other <= at);
+        inbox.frames.insert(place, (at, buffer));
+        drop(inbox);
         self.shared.arrived.notify_one();
         Ok(())
     }
 
-    /// What comes from `at` on is left out.
+    /// Drops the frames from `at` on.
     pub(super) fn until(&self, at: Duration) {
         let held = self.shared.lock();
         self.until.store(nanoseconds(at), Ordering::Relaxed);
         drop(held);
-        self.shared.room.notify_all();
+        self.shared.space.notify_all();
     }
 
-    /// Nothing waits any more, nor is taken.
-    pub(super) fn cut(&self) {
-        // Under the lock, so that nobody misses it between looking and waiting.
+    /// Takes no more frames, and wakes a decoder that waits for space.
+    pub(super) fn close(&self) {
+        // Under the lock, so that no decoder misses it between its check and its wait.
         let held = self.shared.lock();
-        self.cut.store(1, Ordering::Relaxed);
+        self.closed.store(1, Ordering::Relaxed);
         drop(held);
-        self.shared.room.notify_all();
+        self.shared.space.notify_all();
     }
 }
 
-/// What the thread owns.
-struct Show {
+/// The state of the thread.
+struct Worker {
     shared: Arc<Shared>,
     playout: Playout,
     timeline: Timeline,
-    /// Between two pictures, at least.
+    /// Least time between two frames.
     gap: Duration,
 }
 
-impl Show {
+impl Worker {
     fn run(mut self) {
         let mut finish_by = None;
         let mut not_before = Instant::now();
@@ -255,40 +256,40 @@ impl Show {
         }
     }
 
-    /// Media time, which goes on after the recording's end; `None` before it begins.
+    /// Media time, which continues after the recording's end; `None` before it begins.
     fn now(&self) -> Option<u64> {
         let begun = self.timeline.begun()?;
         Some(self.timeline.now().saturating_sub(begun).nseconds())
     }
 
-    /// Takes what has come.
+    /// Takes what is in the inbox.
     fn collect(&mut self) -> Option<Closing> {
         let now = self.now();
-        let mut mail = self.shared.lock();
-        mail.is_new = false;
-        self.playout.expect(mail.expects, mail.blank_at);
+        let mut inbox = self.shared.lock();
+        inbox.is_new = false;
+        self.playout.expect(inbox.is_showing, inbox.blank_at);
         if let Some(now) = now {
-            for (at, buffer) in std::mem::take(&mut mail.frames) {
+            for (at, buffer) in std::mem::take(&mut inbox.frames) {
                 self.playout.push_frame(at, buffer, now);
             }
         }
-        mail.held = self.playout.waiting();
-        let closing = mail.closing;
-        drop(mail);
-        self.shared.room.notify_all();
+        inbox.held = self.playout.waiting();
+        let closing = inbox.closing;
+        drop(inbox);
+        self.shared.space.notify_all();
         closing
     }
 
-    /// Waits for mail.
+    /// Waits until something is in the inbox.
     fn wait(&self, until: Option<Instant>) {
-        let mut mail = self.shared.lock();
-        while mail.frames.is_empty() && !mail.is_new {
+        let mut inbox = self.shared.lock();
+        while inbox.frames.is_empty() && !inbox.is_new {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            mail = match left {
-                None => self.shared.arrived.wait(mail).unwrap_or_else(PoisonError::into_inner),
+            inbox = match left {
+                None => self.shared.arrived.wait(inbox).unwrap_or_else(PoisonError::into_inner),
                 Some(Duration::ZERO) => return,
                 Some(left) => {
-                    self.shared.arrived.wait_timeout(mail, left).unwrap_or_else(PoisonError::into_inner).0
+                    self.shared.arrived.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }

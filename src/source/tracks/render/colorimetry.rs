@@ -1,4 +1,4 @@
-//! Which colours an encoded picture is in, and how far its black is from its white.
+//! Corrects the colorimetry of decoded frames: colour space and range.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,14 +12,16 @@ use gstreamer_video::{
 use crate::plan::track::TrackCodec;
 use crate::source::pacing::bt709;
 
-/// Sees to the colours of what a decoder gives.
+/// Corrects the colorimetry of a decoder's output.
 ///
-/// Where a stream does not say which they are in, they are those that browsers show it in: of VP8, which can't say it, BT.601's
-/// (RFC 6386 §9.2); of all others BT.709's. GStreamer would go by the picture's size.
+/// A stream that does not signal its colorimetry gets the one that browsers assume: BT.601 for VP8,
+/// which can't signal it (RFC 6386 §9.2), and BT.709 for all others. GStreamer would guess from the
+/// frame size.
 ///
-/// Pictures of full range become those of limited range here: GStreamer 1.22 converts from one matrix into another, and takes two ranges of
-/// one matrix for the same. What Chromium draws on a canvas is such, in H.264.
-pub(super) fn mend(decoder: &gst::Element, codec: TrackCodec) {
+/// Full-range frames are converted to limited range, because GStreamer 1.22 converts between
+/// matrices and treats two ranges of one matrix as equal. Chromium sends canvases as full-range
+/// H.264.
+pub(super) fn correct(decoder: &gst::Element, codec: TrackCodec) {
     let (Some(sink), Some(source)) = (decoder.static_pad("sink"), decoder.static_pad("src")) else { return };
     let sink = sink.downgrade();
     let full = Mutex::new(None);
@@ -28,10 +30,10 @@ pub(super) fn mend(decoder: &gst::Element, codec: TrackCodec) {
         let mut full = full.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut info.data {
             Some(gst::PadProbeData::Event(event)) => {
-                if let gst::EventView::Caps(told) = event.view() {
+                if let gst::EventView::Caps(decoded) = event.view() {
                     let encoded = sink.upgrade().and_then(|sink| sink.current_caps());
-                    let mut caps = told.caps_owned();
-                    *full = mended(&mut caps, encoded, codec);
+                    let mut caps = decoded.caps_owned();
+                    *full = corrected(&mut caps, encoded, codec);
                     *event = gst::event::Caps::new(&caps);
                 }
             }
@@ -46,30 +48,31 @@ pub(super) fn mend(decoder: &gst::Element, codec: TrackCodec) {
     });
 }
 
-/// Puts the right colours into a decoder's caps. Gives the layout of its pictures, where they have to be made narrower for it.
-fn mended(
+/// Puts the right colorimetry into a decoder's caps. Returns the frame layout if frames have to be
+/// converted to limited range.
+fn corrected(
     caps: &mut gst::Caps,
     encoded: Option<gst::Caps>,
     codec: TrackCodec,
 ) -> Option<gst_video::VideoInfo> {
-    let told = said_in(caps);
-    let said = encoded.and_then(|caps| said_in(&caps));
-    let colours = match said.filter(|said| said.matrix() != VideoColorMatrix::Unknown) {
-        Some(_) => told?,
+    let decoded = colorimetry_in(caps);
+    let signalled = encoded.and_then(|caps| colorimetry_in(&caps));
+    let colorimetry = match signalled.filter(|encoded| encoded.matrix() != VideoColorMatrix::Unknown) {
+        Some(_) => decoded?,
         None if codec == TrackCodec::Vp8 => bt601(),
         None => bt709(),
     };
-    let is_full = told.is_some_and(|told| told.range() == VideoColorRange::Range0_255);
+    let is_full = decoded.is_some_and(|decoded| decoded.range() == VideoColorRange::Range0_255);
     let layout = is_full.then(|| gst_video::VideoInfo::from_caps(caps).ok()).flatten();
     let full = layout.filter(|layout| is_plain(layout.format_info()));
-    let colours = in_range(colours, is_full && full.is_none());
+    let colorimetry = in_range(colorimetry, is_full && full.is_none());
     if let Some(structure) = caps.make_mut().structure_mut(0) {
-        structure.set("colorimetry", colours.to_string());
+        structure.set("colorimetry", colorimetry.to_string());
     }
     full
 }
 
-/// Luma and two chroma components, a plane of bytes each.
+/// Whether luma and two chroma components have a plane of bytes each.
 fn is_plain(format: gst_video::VideoFormatInfo) -> bool {
     format.is_yuv()
         && format.n_planes() == 3
@@ -77,7 +80,7 @@ fn is_plain(format: gst_video::VideoFormatInfo) -> bool {
         && format.depth().iter().all(|bits| *bits == 8)
 }
 
-/// From full range to limited range, each rounded (ITU-R BT.709-6, table 3, and ITU-T H.264, E.2.1).
+/// Converts from full to limited range, rounding (ITU-R BT.709-6, table 3; ITU-T H.264, E.2.1).
 fn narrow(buffer: &mut gst::BufferRef, layout: &gst_video::VideoInfo) {
     let Ok(mut frame) = gst_video::VideoFrameRef::from_buffer_ref_writable(buffer, layout) else { return };
     if let Ok(bytes) = frame.plane_data_mut(0) {
@@ -90,7 +93,7 @@ fn narrow(buffer: &mut gst::BufferRef, layout: &gst_video::VideoInfo) {
     }
 }
 
-/// Made anew for each of what is done to a byte, so that the processor does it to many at once.
+/// Generic over the conversion, so that the compiler can vectorise each.
 fn change(bytes: &mut [u8], to: impl Fn(u8) -> u8) {
     bytes.iter_mut().for_each(|byte| *byte = to(*byte));
 }
@@ -105,20 +108,20 @@ const fn chroma(value: u8) -> u8 {
     to_byte(value as u16 * 224 + 128 * (255 - 224))
 }
 
-/// A 255th, rounded.
+/// Divides by 255, rounding.
 const fn to_byte(value: u16) -> u8 {
     let value = value + 128;
     ((value + (value >> 8)) >> 8) as u8
 }
 
-fn said_in(caps: &gst::CapsRef) -> Option<VideoColorimetry> {
+fn colorimetry_in(caps: &gst::CapsRef) -> Option<VideoColorimetry> {
     caps.structure(0)?.get::<&str>("colorimetry").ok()?.parse().ok()
 }
 
-/// The same colours, of full or of limited range.
-fn in_range(colours: VideoColorimetry, is_full: bool) -> VideoColorimetry {
+/// The same colorimetry in full or limited range.
+fn in_range(colorimetry: VideoColorimetry, is_full: bool) -> VideoColorimetry {
     let range = if is_full { VideoColorRange::Range0_255 } else { VideoColorRange::Range16_235 };
-    VideoColorimetry::new(range, colours.matrix(), colours.transfer(), colours.primaries())
+    VideoColorimetry::new(range, colorimetry.matrix(), colorimetry.transfer(), colorimetry.primaries())
 }
 
 fn bt601() -> VideoColorimetry {
@@ -131,21 +134,22 @@ fn bt2020() -> VideoColorimetry {
     VideoColorimetry::new(VideoColorRange::Range16_235, VideoColorMatrix::Bt2020, transfer, primaries)
 }
 
-/// The colours of a key frame of VP9 (its bitstream specification, §6.2 and §7.2.2): `vp9dec` knows, and does not tell whether it was
-/// said. Only of profile 0, whose header is the same for all.
+/// The colorimetry of a VP9 key frame of profile 0 (VP9 bitstream specification, §6.2 and §7.2.2).
+/// `vp9dec` does not report whether it was signalled.
 pub(super) fn of_vp9(key_frame: &[u8]) -> Option<VideoColorimetry> {
-    // Behind two bits of marker come two of the profile; behind the first byte three that never change.
+    // The first byte has two bits of marker and two of the profile; a constant of three bytes
+    // follows.
     let (first, rest) = key_frame.split_first()?;
     if first & 0b1111_0000 != 0b1000_0000 {
         return None;
     }
     let bits = rest.strip_prefix(&[0x49, 0x83, 0x42])?.first()?;
-    let colours = match bits >> 5 {
+    let colorimetry = match bits >> 5 {
         1 | 3 => bt601(),
         5 => bt2020(),
         _ => bt709(),
     };
-    Some(in_range(colours, bits & 0b0001_0000 != 0))
+    Some(in_range(colorimetry, bits & 0b0001_0000 != 0))
 }
 
 #[cfg(test)]
@@ -165,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn a_key_frame_of_vp9_says_its_colours_and_their_range() {
-        let key = |colours: u8, full: u8| [0x82, 0x49, 0x83, 0x42, colours << 5 | full << 4, 0];
-        let of = |frame: &[u8]| of_vp9(frame).map(|colours| colours.to_string());
-        assert_eq!(of(&key(0, 0)).as_deref(), Some("bt709"), "what is not said");
+    fn a_vp9_key_frame_signals_its_colorimetry() {
+        let key = |space: u8, full: u8| [0x82, 0x49, 0x83, 0x42, space << 5 | full << 4, 0];
+        let of = |frame: &[u8]| of_vp9(frame).map(|colorimetry| colorimetry.to_string());
+        assert_eq!(of(&key(0, 0)).as_deref(), Some("bt709"), "the default");
         assert_eq!(of(&key(1, 0)).as_deref(), Some("bt601"));
         assert_eq!(of(&key(2, 0)).as_deref(), Some("bt709"));
         assert_eq!(of(&key(2, 1)).as_deref(), Some("1:3:5:1"));

@@ -4,7 +4,7 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A key frame, and whether it is the beginning of being shown.
+/// Takes a key frame and asserts the verdict.
 #[track_caller]
 fn key(selector: &mut VideoSelector, sid: &str, at: u64, verdict: Verdict) {
     assert_eq!(selector.frame(sid, true, true, ms(at)), verdict, "{sid} at {at}");
@@ -30,7 +30,7 @@ fn a_track_is_shown_from_its_first_key_frame_on() {
 }
 
 #[test]
-fn a_new_track_takes_over_with_its_first_key_frame_and_the_old_one_comes_back_after_it() {
+fn a_new_track_takes_over_at_its_first_key_frame_and_the_old_one_returns_after_it() {
     let mut selector = VideoSelector::default();
     selector.add("camera", false, ms(0));
     key(&mut selector, "camera", 0, Verdict::Switch);
@@ -39,12 +39,12 @@ fn a_new_track_takes_over_with_its_first_key_frame_and_the_old_one_comes_back_af
     delta(&mut selector, "camera", 1020, Verdict::Decode);
     key(&mut selector, "screen", 1100, Verdict::Switch);
     key(&mut selector, "camera", 1120, Verdict::Ignore);
-    assert_eq!(selector.take_wanted(), [""; 0]);
+    assert_eq!(selector.take_key_frame_requests(), [""; 0]);
     selector.remove("screen", ms(3000));
     assert!(!selector.shows());
-    // The camera's last key frame was long ago: it is asked for, and the picture stands meanwhile.
-    assert_eq!(selector.take_wanted(), ["camera"]);
-    assert_eq!(selector.take_wanted(), [""; 0]);
+    // The camera's last key frame was long ago: one is requested, and the last frame stands meanwhile.
+    assert_eq!(selector.take_key_frame_requests(), ["camera"]);
+    assert_eq!(selector.take_key_frame_requests(), [""; 0]);
     assert_eq!(selector.blank_at(), Some(ms(5000)));
     delta(&mut selector, "camera", 3010, Verdict::Ignore);
     key(&mut selector, "camera", 3200, Verdict::Switch);
@@ -52,7 +52,7 @@ fn a_new_track_takes_over_with_its_first_key_frame_and_the_old_one_comes_back_af
 }
 
 #[test]
-fn nothing_left_to_show_turns_black_soon_and_what_stalls_does_not() {
+fn video_turns_black_when_no_track_is_left_and_a_stalled_track_keeps_its_frame() {
     let mut selector = VideoSelector::default();
     selector.add("camera", false, ms(0));
     key(&mut selector, "camera", 0, Verdict::Switch);
@@ -61,7 +61,7 @@ fn nothing_left_to_show_turns_black_soon_and_what_stalls_does_not() {
     selector.set_muted("camera", true, ms(61_000));
     selector.set_muted("camera", true, ms(61_100));
     assert_eq!(selector.blank_at(), Some(ms(61_300)));
-    // One that was under way.
+    // It was sent before the track was muted.
     key(&mut selector, "camera", 61_050, Verdict::Ignore);
     selector.set_muted("camera", false, ms(70_000));
     assert_eq!(selector.blank_at(), Some(ms(61_300)), "it is black already");
@@ -71,17 +71,17 @@ fn nothing_left_to_show_turns_black_soon_and_what_stalls_does_not() {
 }
 
 #[test]
-fn nothing_flashes_between_tracks_that_follow_one_another() {
+fn nothing_flashes_between_successive_tracks() {
     let mut selector = VideoSelector::default();
     selector.add("camera", false, ms(0));
     key(&mut selector, "camera", 0, Verdict::Switch);
     selector.remove("camera", ms(5000));
     selector.add("screen", false, ms(5100));
     assert_eq!(selector.blank_at(), Some(ms(7100)));
-    // It goes before it was seen.
+    // It is removed before it was shown.
     selector.remove("screen", ms(5200));
     assert_eq!(selector.blank_at(), Some(ms(5500)));
-    // Muted and un-muted at once.
+    // It is muted and unmuted at once.
     selector.add("camera", false, ms(5400));
     key(&mut selector, "camera", 5450, Verdict::Switch);
     selector.set_muted("camera", true, ms(6000));
@@ -91,7 +91,7 @@ fn nothing_flashes_between_tracks_that_follow_one_another() {
 }
 
 #[test]
-fn un_muting_makes_a_track_the_newest_and_what_was_muted_when_it_came_is_not_shown() {
+fn unmuting_makes_a_track_the_newest_and_a_track_published_muted_is_not_shown() {
     let mut selector = VideoSelector::default();
     selector.add("one", false, ms(0));
     selector.add("two", true, ms(0));
@@ -103,7 +103,7 @@ fn un_muting_makes_a_track_the_newest_and_what_was_muted_when_it_came_is_not_sho
     delta(&mut selector, "one", 1030, Verdict::Ignore);
     selector.set_muted("two", true, ms(2000));
     key(&mut selector, "one", 2100, Verdict::Switch);
-    // Whoever is muted while somebody else is shown changes nothing.
+    // Muting a track that is not shown changes nothing.
     selector.set_muted("two", false, ms(3000));
     selector.set_muted("two", true, ms(3010));
     delta(&mut selector, "one", 3020, Verdict::Decode);
@@ -111,7 +111,7 @@ fn un_muting_makes_a_track_the_newest_and_what_was_muted_when_it_came_is_not_sho
 }
 
 #[test]
-fn a_key_frame_tells_of_un_muting_where_the_server_is_late() {
+fn a_key_frame_unmutes_a_track_if_the_server_reports_late() {
     let mut selector = VideoSelector::default();
     selector.add("camera", false, ms(0));
     key(&mut selector, "camera", 0, Verdict::Switch);
@@ -136,12 +136,12 @@ fn after_a_loss_nothing_is_decoded_before_a_key_frame_unless_none_comes() {
 }
 
 #[test]
-fn a_decoder_that_fails_begins_anew_with_the_next_key_frame() {
+fn a_failed_decoder_restarts_at_the_next_key_frame() {
     let mut selector = VideoSelector::default();
     selector.add("camera", false, ms(0));
     key(&mut selector, "camera", 0, Verdict::Switch);
     selector.on_decoder_failed(ms(100));
-    assert_eq!(selector.take_wanted(), ["camera"]);
+    assert_eq!(selector.take_key_frame_requests(), ["camera"]);
     assert_eq!(selector.blank_at(), Some(ms(2100)));
     delta(&mut selector, "camera", 130, Verdict::Ignore);
     key(&mut selector, "camera", 200, Verdict::Switch);

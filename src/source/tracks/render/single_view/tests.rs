@@ -1,4 +1,4 @@
-//! Encoded pictures of every codec, in real time.
+//! Encoded frames of every codec, played in real time.
 
 mod real_time;
 
@@ -38,12 +38,12 @@ impl FeedConsumer for Kept {
 }
 
 impl Kept {
-    /// What is shown at a moment, at a place of the picture.
+    /// The colour that is shown at a moment, at a place of the frame.
     fn at(&self, at: Duration, place: (u32, u32)) -> [u8; 3] {
-        self.find(at, place).expect("a picture by then")
+        self.find(at, place).expect("a frame by then")
     }
 
-    /// The same; `None`: nothing is.
+    /// As `at`; `None` if nothing is shown yet.
     fn find(&self, at: Duration, (x, y): (u32, u32)) -> Option<[u8; 3]> {
         let kept = self.0.lock().unwrap();
         let pts = |sample: &gst::Sample| Duration::from(sample.buffer().unwrap().pts().unwrap());
@@ -61,7 +61,7 @@ impl Kept {
 }
 
 struct Rig {
-    view: SingleView,
+    view: Box<SingleView>,
     timeline: Timeline,
     kept: Kept,
     counters: Arc<CaptureCounters>,
@@ -76,18 +76,19 @@ impl Rig {
         let attached = feed.attach(Box::new(kept.clone()));
         let cadence = Cadence::AsDrawn { at_least: 5 };
         let pacing = Pacing { cadence, fps: 30, key_interval: Duration::from_secs(2) };
-        let view = SingleView::new(feed, SIZE, pacing, Arc::clone(&counters), timeline.clone()).unwrap();
+        let view = SingleView::new(feed, SIZE, pacing, Arc::clone(&counters), timeline.clone());
+        let view = Box::new(view.unwrap());
         timeline.begin();
         Self { view, timeline, kept, counters, _attached: attached }
     }
 
-    /// Lets this many milliseconds go by.
+    /// Waits, in milliseconds.
     async fn wait(&mut self, ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
-        self.view.advance();
+        self.view.advance(self.now());
     }
 
-    /// Waits until a colour is shown in the middle, and so many milliseconds more; gives the moment.
+    /// Waits until a colour is shown in the middle, and `more_ms` longer. Returns the moment.
     async fn until(&mut self, colour: [u8; 3], more_ms: u64) -> Duration {
         let end = Instant::now() + Duration::from_secs(60);
         while !self.kept.find(self.now(), (160, 90)).is_some_and(|seen| is_near(seen, colour)) {
@@ -98,7 +99,7 @@ impl Rig {
         self.now()
     }
 
-    /// Frames at 30 a second, in real time.
+    /// Plays frames at 30 fps, in real time.
     async fn play(&mut self, sid: &str, codec: TrackCodec, frames: &[(Vec<u8>, bool)]) {
         let from = Instant::now();
         for (n, (bytes, is_key)) in (0u32..).zip(frames) {
@@ -114,7 +115,7 @@ impl Rig {
                 is_contiguous: true,
                 bytes: bytes.as_slice().into(),
             };
-            self.view.frame(&frame, at);
+            self.view.frame(&frame, at, at);
         }
     }
 
@@ -147,14 +148,14 @@ fn track(sid: &str) -> PublishedTrack {
     }
 }
 
-/// Encoded pictures of one colour, the first of them a key frame.
+/// Encoded frames of one colour, the first of them a key frame.
 fn frames(codec: TrackCodec, colour: &str, size: (u32, u32), count: u32) -> Vec<(Vec<u8>, bool)> {
-    // Of VP8, and of this encoder's AV1, nothing is said about it.
+    // VP8 and this encoder's AV1 do not signal their colorimetry.
     let colours = if codec == TrackCodec::Av1 { "bt709" } else { "bt601" };
     frames_in(codec, colour, size, count, colours)
 }
 
-/// The same, drawn in these colours, by GStreamer's name.
+/// As `frames`, with this colorimetry (GStreamer's name).
 fn frames_in(
     codec: TrackCodec,
     colour: &str,
@@ -206,14 +207,14 @@ fn assert_near(seen: [u8; 3], wanted: [u8; 3], what: &str) {
     assert!(is_near(seen, wanted), "{what}: {seen:?} instead of {wanted:?}");
 }
 
-/// One size, then another one of another shape, in one track.
+/// Plays three sizes of different aspect ratios in one track.
 async fn every_size_of(codec: TrackCodec) {
     let wide = frames(codec, "red", (640, 360), 15);
-    // Higher than wide: with black on its sides.
+    // Portrait: with black borders left and right.
     let tall = frames(codec, "green", (180, 320), 15);
     let large = frames(codec, "blue", (1280, 720), 10);
     let mut rig = Rig::new();
-    rig.view.add(&track("TR_1"));
+    rig.view.add(&track("TR_1"), rig.now());
     rig.play("TR_1", codec, &wide).await;
     let first = rig.until(RED, 100).await;
     rig.play("TR_1", codec, &tall).await;

@@ -1,39 +1,41 @@
-//! Which of several tracks is shown. Pure: times are media time.
+//! Selects which of several video tracks is shown. Pure: times are media time.
 //!
-//! The newest one that is not muted is, from its first key frame on: a track is new when it comes, and again when it is un-muted.
-//! Until then the one before it is. When the one that is shown is muted or gone, another one is; when there is none, the screen
-//! turns black a moment later, so that nothing flashes between two that follow one another.
+//! The newest track that is not muted is shown, from its first key frame on. A track is new when it
+//! is published, and again when it is unmuted; until its key frame, the track before it is shown.
+//! When the shown track is muted or removed, another one follows. If there is none, the video turns
+//! black a moment later, so that nothing flashes between two tracks in succession.
 
 use std::time::Duration;
 
-/// The last picture stands for so long where nothing else is to come …
+/// The last frame stands for this long if no track can follow …
 const GRACE: Duration = Duration::from_millis(300);
-/// … and for so long where something is: a publisher takes up to a second for a key frame.
+/// … and for this long if one can: a publisher takes up to a second for a key frame.
 const HANDOVER: Duration = Duration::from_secs(2);
-/// A key frame of a muted track that comes later than this was not under way when it was muted: word that it is un-muted is late.
+/// A key frame of a muted track that comes later than this was sent after the track was unmuted,
+/// and the report of that is late.
 const IN_FLIGHT: Duration = Duration::from_millis(500);
-/// After a loss nothing is shown before the next key frame, unless none comes for so long.
+/// After a loss nothing is shown before the next key frame, unless none comes for this long.
 const KEY_FRAME_WITHIN: Duration = Duration::from_secs(3);
 
-/// What is to be done with a frame.
+/// What to do with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::source::tracks) enum Verdict {
     Ignore,
-    /// It belongs to the track that is shown.
+    /// The frame belongs to the shown track.
     Decode,
-    /// From this key frame on another track is shown, or the same one anew.
+    /// Another track, or the same one after an interruption, is shown from this key frame on.
     Switch,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct VideoSelector {
+pub(in crate::source::tracks) struct VideoSelector {
     tracks: Vec<Candidate>,
     turn: u64,
     shown: Option<Shown>,
-    /// When the screen turns black if nothing is shown until then.
+    /// When the video turns black if no track is shown until then.
     blank_at: Option<Duration>,
-    /// Tracks of which a key frame is wanted.
-    wanted: Vec<String>,
+    /// Sids of tracks that need a key frame.
+    key_frames: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,7 @@ struct Candidate {
     sid: String,
     /// The higher, the newer.
     rank: u64,
-    /// Since when.
+    /// Since when it is muted.
     muted: Option<Duration>,
 }
 
@@ -49,12 +51,12 @@ struct Candidate {
 struct Shown {
     sid: String,
     rank: u64,
-    /// Since when frames are missing.
-    broken: Option<Duration>,
+    /// Since when frames are missing before the next key frame.
+    incomplete_since: Option<Duration>,
 }
 
 impl VideoSelector {
-    pub(super) fn add(&mut self, sid: &str, muted: bool, now: Duration) {
+    pub(in crate::source::tracks) fn add(&mut self, sid: &str, muted: bool, now: Duration) {
         self.tracks.retain(|track| track.sid != sid);
         let muted = muted.then_some(now);
         self.turn += 1;
@@ -64,7 +66,7 @@ impl VideoSelector {
         }
     }
 
-    pub(super) fn set_muted(&mut self, sid: &str, muted: bool, now: Duration) {
+    pub(in crate::source::tracks) fn set_muted(&mut self, sid: &str, muted: bool, now: Duration) {
         let Some(track) = self.tracks.iter_mut().find(|track| track.sid == sid) else { return };
         if track.muted.is_some() == muted {
             return;
@@ -80,18 +82,24 @@ impl VideoSelector {
         }
     }
 
-    /// Whether it is one of those that may be shown.
-    pub(super) fn knows(&self, sid: &str) -> bool {
+    /// Whether the track may be shown.
+    pub(in crate::source::tracks) fn knows(&self, sid: &str) -> bool {
         self.tracks.iter().any(|track| track.sid == sid)
     }
 
-    pub(super) fn remove(&mut self, sid: &str, now: Duration) {
+    pub(in crate::source::tracks) fn remove(&mut self, sid: &str, now: Duration) {
         self.tracks.retain(|track| track.sid != sid);
         self.lose(sid, now);
     }
 
-    /// A frame of a track, in order.
-    pub(super) fn frame(&mut self, sid: &str, is_key: bool, is_contiguous: bool, at: Duration) -> Verdict {
+    /// Takes a frame. The frames of one track come in decoding order.
+    pub(in crate::source::tracks) fn frame(
+        &mut self,
+        sid: &str,
+        is_key: bool,
+        is_contiguous: bool,
+        at: Duration,
+    ) -> Verdict {
         let Some(track) = self.tracks.iter().find(|track| track.sid == sid) else { return Verdict::Ignore };
         if let Some(since) = track.muted {
             if !is_key || at < since + IN_FLIGHT {
@@ -106,7 +114,7 @@ impl VideoSelector {
             Some(shown) if shown.sid == sid => shown.verdict(is_key, is_contiguous, at),
             Some(shown) if shown.rank > rank => Verdict::Ignore,
             _ if is_key => {
-                self.shown = Some(Shown { sid: sid.to_owned(), rank, broken: None });
+                self.shown = Some(Shown { sid: sid.to_owned(), rank, incomplete_since: None });
                 self.blank_at = None;
                 Verdict::Switch
             }
@@ -114,29 +122,30 @@ impl VideoSelector {
         }
     }
 
-    /// What is shown could not be decoded: its next key frame is a new beginning.
-    pub(super) fn on_decoder_failed(&mut self, now: Duration) {
+    /// The shown track could not be decoded. It is shown again from its next key frame on.
+    pub(in crate::source::tracks) fn on_decoder_failed(&mut self, now: Duration) {
         if let Some(shown) = self.shown.take() {
             self.blank_at = Some(now + HANDOVER);
-            self.wanted.push(shown.sid);
+            self.key_frames.push(shown.sid);
         }
     }
 
-    /// Whether a track is shown, so that pictures are to come.
-    pub(super) const fn shows(&self) -> bool {
+    /// Whether a track is shown.
+    pub(in crate::source::tracks) const fn shows(&self) -> bool {
         self.shown.is_some()
     }
 
-    pub(super) const fn blank_at(&self) -> Option<Duration> {
+    /// When the video turns black if no track is shown until then.
+    pub(in crate::source::tracks) const fn blank_at(&self) -> Option<Duration> {
         self.blank_at
     }
 
-    /// Tracks of which a key frame is wanted, each told once.
-    pub(super) fn take_wanted(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.wanted)
+    /// Returns the sids of tracks that need a key frame, each once.
+    pub(in crate::source::tracks) fn take_key_frame_requests(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.key_frames)
     }
 
-    /// A track is not to be shown any more.
+    /// The track can no longer be shown.
     fn lose(&mut self, sid: &str, now: Duration) {
         let was_shown = self.shown.as_ref().is_some_and(|shown| shown.sid == sid);
         let others = || self.tracks.iter().filter(|track| track.muted.is_none());
@@ -144,15 +153,15 @@ impl VideoSelector {
         if was_shown {
             self.shown = None;
             self.blank_at = Some(until);
-            // Their frames were not looked at.
+            // Their last key frames were ignored.
             let others: Vec<String> = others().map(|track| track.sid.clone()).collect();
-            self.wanted.extend(others);
+            self.key_frames.extend(others);
         } else if self.shown.is_none() && self.blank_at.is_some_and(|at| at > until) {
             self.blank_at = Some(until);
         }
     }
 
-    /// Something is to come: a picture that still stands goes on standing.
+    /// A track can follow soon: a frame that still stands stays longer.
     fn hold_on(&mut self, now: Duration) {
         if self.shown.is_none() && self.blank_at.is_some_and(|at| at > now) {
             self.blank_at = Some(now + HANDOVER);
@@ -163,14 +172,14 @@ impl VideoSelector {
 impl Shown {
     fn verdict(&mut self, is_key: bool, is_contiguous: bool, at: Duration) -> Verdict {
         if is_key {
-            self.broken = None;
+            self.incomplete_since = None;
         } else if !is_contiguous {
-            self.broken.get_or_insert(at);
+            self.incomplete_since.get_or_insert(at);
         }
-        match self.broken {
+        match self.incomplete_since {
             Some(since) if at < since + KEY_FRAME_WITHIN => Verdict::Ignore,
             _ => {
-                self.broken = None;
+                self.incomplete_since = None;
                 Verdict::Decode
             }
         }

@@ -1,38 +1,38 @@
-//! Decoded pictures into a recording, where nobody knows whether another one is on its way. Without a clock: times are nanoseconds
-//! of media time.
+//! Schedules decoded frames into the recording. Has no clock: times are nanoseconds of media time.
 //!
-//! What a recording shows at a moment can be decided when all pictures up to it are there. They come in order, so that with each
-//! one everything before it is known. Where none comes, it is decided without: after so long as pictures have lately been late, at
-//! the most when nothing that was lost on the way would still come.
+//! What the recording shows at a moment can be decided as soon as all frames up to it are there.
+//! Frames come in order, so that each one settles everything before it. If no frame comes, the
+//! moment is settled without it after a patience that follows the lateness of recent frames and
+//! ends when a lost packet could no longer arrive.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use gstreamer as gst;
 
-use super::super::SETTLED;
 use crate::media::Feed;
 use crate::plan::encoding::Cadence;
 use crate::source::pacing::{Format, FormatError, Presenter, Progress};
+use crate::source::tracks::sync::SETTLED;
 use crate::source::{CaptureCounters, Pacing};
 
 const MS: u64 = 1_000_000;
-/// Pictures are waited for so long at least, and at most.
+/// Bounds of the patience for the next frame.
 const LEAST_PATIENCE: u64 = 250 * MS;
 const MOST_PATIENCE: u64 = SETTLED.as_millis() as u64 * MS;
-/// Before the first one its decoder has to be set up.
+/// Assumed lateness of the first frame, whose decoder has to be set up.
 const FIRST_LATENESS: u64 = 400 * MS;
-/// How long it is remembered that a picture was late.
+/// How long the lateness of a frame is remembered.
 const REMEMBERED: u64 = 10_000 * MS;
-/// Where no picture is expected, one may still come out of a decoder.
+/// Patience while no track is shown: a frame may still be in a decoder.
 const IDLE: u64 = 100 * MS;
 
-/// What was done.
+/// Result of [`Playout::advance`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// A picture was pushed; there may be more to do.
+    /// A frame was pushed; more may be due.
     Pushed,
-    /// Nothing is to be done before this time, unless something happens.
+    /// Nothing is due before this time, unless a frame comes or the expectation changes.
     Waits(u64),
     Done,
 }
@@ -41,21 +41,22 @@ pub(super) enum Turn {
 pub(super) struct Playout {
     presenter: Presenter,
     black: gst::Buffer,
-    /// Where pictures are shown as they come: how many.
+    /// Limits the frame rate if frames keep their own times.
     rate: Option<Rate>,
-    /// One that would have been too much, and is shown if none comes after it.
+    /// A frame that exceeded the rate. It is shown if no other one follows.
     spare: Option<(u64, gst::Buffer)>,
-    /// Everything up to here is there.
+    /// Everything up to this time is settled.
     known: u64,
-    /// The time of the newest picture.
+    /// Time of the newest frame.
     newest: u64,
     lateness: Lateness,
-    expects: bool,
-    /// When the screen turns black; `None` also when it has.
+    /// Whether a track is shown, so that frames are to come.
+    is_showing: bool,
+    /// When the video turns black; `None` also after it did.
     blank_at: Option<u64>,
-    /// What was last said of that.
-    told: Option<u64>,
-    ended: bool,
+    /// The last value that [`Playout::expect`] was given.
+    last_blank_at: Option<u64>,
+    has_ended: bool,
 }
 
 impl Playout {
@@ -68,7 +69,7 @@ impl Playout {
         let black = format.black()?;
         let rate = match pacing.cadence {
             Cadence::AsDrawn { .. } => Some(Rate::new(pacing.fps)),
-            // The grid takes what fits.
+            // The grid limits the rate itself.
             Cadence::Grid => None,
         };
         let presenter = Presenter::new(feed, format, pacing, counters)?;
@@ -83,14 +84,14 @@ impl Playout {
             known: 0,
             newest: 0,
             lateness,
-            expects: false,
+            is_showing: false,
             blank_at,
-            told: None,
-            ended: false,
+            last_blank_at: None,
+            has_ended: false,
         })
     }
 
-    /// A picture has come. One that is older than the newest one is late for ever.
+    /// Takes a frame. One that is older than the newest frame is dropped.
     pub(super) fn push_frame(&mut self, at: u64, buffer: gst::Buffer, now: u64) {
         if at < self.newest {
             return;
@@ -98,7 +99,7 @@ impl Playout {
         self.lateness.add(now, now.saturating_sub(at));
         self.newest = at;
         self.known = self.known.max(at);
-        // Later than it should be, where its place is taken.
+        // Later than its time, if that is already taken.
         let shown_at = at.max(self.presenter.last().map_or(0, |last| last + MS));
         if self.rate.as_mut().is_none_or(|rate| rate.takes(shown_at)) {
             self.spare = None;
@@ -108,36 +109,37 @@ impl Playout {
         }
     }
 
-    /// Whether pictures are to come, and when the screen turns black if none does.
-    pub(super) fn expect(&mut self, frames: bool, blank_at: Option<u64>) {
-        self.expects = frames;
-        if std::mem::replace(&mut self.told, blank_at) != blank_at {
+    /// Sets whether frames are to come, and when the video turns black if none does.
+    pub(super) fn expect(&mut self, is_showing: bool, blank_at: Option<u64>) {
+        self.is_showing = is_showing;
+        if std::mem::replace(&mut self.last_blank_at, blank_at) != blank_at {
             self.blank_at = blank_at;
         }
     }
 
-    /// How many pictures wait for their time.
+    /// Number of frames that wait for their time.
     pub(super) fn waiting(&self) -> usize {
         self.presenter.waiting()
     }
 
-    /// The recording is this long.
+    /// The recording ended with this length.
     pub(super) fn end_at(&mut self, end: u64) {
-        if !std::mem::replace(&mut self.ended, true) {
+        if !std::mem::replace(&mut self.has_ended, true) {
             self.known = u64::MAX;
             self.settle(end);
             self.presenter.end_at(end);
         }
     }
 
-    /// Pushes at most one picture. It is `now`; nothing is decided from `end` on, where that is known.
+    /// Pushes at most one frame. `end` is the recording's length, if it has ended.
     pub(super) fn advance(&mut self, now: u64, end: Option<u64>) -> Turn {
-        let delay = if self.expects { self.lateness.patience(now) } else { IDLE };
-        if !self.ended {
+        let delay = if self.is_showing { self.lateness.patience(now) } else { IDLE };
+        if !self.has_ended {
             self.known = self.known.max(now.saturating_sub(delay));
             self.settle(end.unwrap_or(u64::MAX));
         }
-        let known = if self.ended { u64::MAX } else { self.known.min(end.map_or(u64::MAX, |end| end - 1)) };
+        let known =
+            if self.has_ended { u64::MAX } else { self.known.min(end.map_or(u64::MAX, |end| end - 1)) };
         match self.presenter.step(known) {
             Progress::Pushed => Turn::Pushed,
             Progress::Done => Turn::Done,
@@ -154,7 +156,7 @@ impl Playout {
         self.presenter.end();
     }
 
-    /// Gives what became due to the presenter.
+    /// Hands the spare frame and the black frame to the presenter when they are due.
     fn settle(&mut self, end: u64) {
         if let Some((at, buffer)) = self.spare.take() {
             let due = self.spare_due(at);
@@ -172,17 +174,17 @@ impl Playout {
         }
     }
 
-    /// When a picture that would have been too much is shown, if none came after it.
+    /// When the spare frame is shown if no other one follows.
     fn spare_due(&self, at: u64) -> u64 {
         let frame = self.rate.as_ref().map_or(0, |rate| rate.frame);
         at.max(self.presenter.last().map_or(0, |last| last.saturating_add(frame)))
     }
 }
 
-/// Lets through so many pictures a second, on an average.
+/// Limits the average frame rate.
 #[derive(Debug)]
 struct Rate {
-    /// Length of a picture.
+    /// Duration of a frame.
     frame: u64,
     due: u64,
 }
@@ -193,8 +195,8 @@ impl Rate {
     }
 
     fn takes(&mut self, at: u64) -> bool {
-        // A quarter of a picture's length lies between the jitter of our rate and the next picture of twice our rate; one that came
-        // late may be followed by one that is early.
+        // A quarter of a frame's duration tolerates the jitter of a source with this rate, and is
+        // less than the distance of frames at twice the rate.
         if at + self.frame / 4 < self.due {
             return false;
         }
@@ -203,10 +205,10 @@ impl Rate {
     }
 }
 
-/// How late pictures have been.
+/// The lateness of recent frames.
 #[derive(Debug, Default)]
 struct Lateness {
-    /// When, and how late; the latter falling: each is the most of all that came after it.
+    /// Time and lateness, the latter falling: each is the maximum of all that came after it.
     seen: VecDeque<(u64, u64)>,
 }
 
@@ -218,7 +220,7 @@ impl Lateness {
         self.seen.push_back((now, late));
     }
 
-    /// How long a picture is waited for.
+    /// How long to wait for a frame.
     fn patience(&mut self, now: u64) -> u64 {
         while self.seen.front().is_some_and(|(then, _)| then + REMEMBERED < now) {
             self.seen.pop_front();
