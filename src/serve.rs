@@ -55,14 +55,15 @@ pub use console::{ConsoleError, console_address};
 use listeners::Listeners;
 use signals::{ShutdownRequest, Signals};
 
-/// Reports that nobody takes are told by the next run of the service: they are still on the disk.
+/// Deadline of the drain. The next run of the service reports what remains: it is still on the
+/// disk.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
-/// What is still being tidied up then is tidied up by the next run.
+/// Deadline of the clean-up; the next run finishes it.
 const TIDY_WITHIN: Duration = Duration::from_secs(10);
-/// As LiveKit Egress has it.
+/// LiveKit Egress's text.
 const SHUTTING_DOWN: &str = "server is shutting down";
 
-/// Why there is no service.
+/// Errors that keep the service from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("no work directory is known: set work_dir in the configuration")]
@@ -88,7 +89,7 @@ pub enum ServeError {
     Service(#[from] ServiceError),
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
-    #[error("webhook.urls: one is no address")]
+    #[error("webhook.urls: invalid address; use http:// or https://")]
     WebhookUrl,
 }
 
@@ -136,7 +137,8 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     done
 }
 
-/// Puts the service together, and serves. What holds the bus or the store is gone when it comes back, so that their tasks end.
+/// Builds the service and serves. Owners of bus and store are dropped when this returns, so that
+/// their tasks end.
 async fn run(
     config: &ServiceConfig,
     settings: &Settings,

@@ -61,21 +61,21 @@ use monitor::pressure::Step;
 use registry::Registry;
 use supervisor::Handle;
 
-/// What an operator decided.
+/// An operator's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What counts where a request says nothing itself.
+    /// Defaults for requests.
     pub defaults: Defaults,
-    /// Through whom pages are told of another layout; `None`: no LiveKit server is known.
+    /// Sends layout changes to pages; `None` without a LiveKit server.
     pub layouts: Option<Layouts>,
     pub session: SessionLimits,
     /// Bytes of a local disk that stay free.
     pub keep_free: u64,
     /// How long the end of a recording waits for a storage that is away, for each output.
     pub upload_patience: Duration,
-    /// Where recordings are while they are made. Absolute.
+    /// Directory of recordings while they are made. Absolute.
     pub work_dir: PathBuf,
-    /// What relative names of local outputs are relative to. Absolute.
+    /// Base of relative local output names. Absolute.
     pub base: PathBuf,
     /// How recorders log.
     pub logs: Logs,
@@ -86,7 +86,7 @@ pub struct Settings {
     pub orphan_timeout: Duration,
 }
 
-/// Who decides whether there is room for a recording.
+/// Decides whether there is capacity for a recording.
 pub trait Admission: Send + Sync {
     /// Room for a request, as long as what this gives is held.
     ///
@@ -148,7 +148,7 @@ pub struct Running {
     /// Its latest report.
     pub info: proto::EgressInfo,
     pub progress: RecorderProgress,
-    /// Of its recorder, which leads a process group.
+    /// Process id of its recorder, which leads a process group.
     pub pid: i32,
 }
 
@@ -159,7 +159,7 @@ pub struct Service {
     admission: Arc<dyn Admission>,
     topics: OnceLock<Arc<dyn Topics>>,
     active: ActiveEgresses,
-    /// What former runs left, and what is still at work.
+    /// Egresses of earlier runs whose recorders still work.
     orphans: Orphans,
     /// Recorders being started, watched, and cleaned up after.
     tasks: TaskTracker,
@@ -208,10 +208,11 @@ impl Service {
         }
     }
 
-    /// Takes over what an earlier run left, recorders that still record among it, and looks after what is kept from then on. What has to
-    /// be waited for goes on beside.
+    /// Takes over everything that an earlier run left, including recorders that still record, and
+    /// maintains kept directories from then on. Slow parts continue in the background.
     ///
     /// # Errors
+    ///
     /// When the work directory can't be read.
     pub async fn take_over(&self) -> std::io::Result<()> {
         if let Some(this) = self.this.upgrade() {
@@ -320,20 +321,24 @@ impl Service {
         handle.graph().await
     }
 
-    /// What a recording that is up shows, as a JPEG of at most this width; `None`: nothing can be seen.
+    /// The current frame of a running recording as a JPEG of at most this width; `None` without
+    /// video.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `unavailable` when it can't be reached, `deadline_exceeded` when it does not answer.
+    ///
+    /// `not_found` for an unknown egress, `unavailable` if its recorder is unreachable,
+    /// `deadline_exceeded` if it does not answer.
     pub async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
         let handle = self.present(egress_id)?;
         handle.picture(width).await
     }
 
-    /// Where a recorder spends its CPU time: pprof's protobuf in gzip.
+    /// A CPU profile of a recorder: pprof's protobuf in gzip.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `unavailable` when it can't be reached, `already_exists` when one is being taken,
-    /// `deadline_exceeded` when it does not answer.
+    ///
+    /// `not_found` for an unknown egress, `unavailable` if its recorder is unreachable,
+    /// `already_exists` while another profile is taken, `deadline_exceeded` if it does not answer.
     pub async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
         let handle = self.present(egress_id)?;
         handle.profile(length).await
@@ -350,9 +355,9 @@ impl Service {
         })
     }
 
-    /// What is known of an egress that is not up.
+    /// The report of an egress that is not running.
     async fn known(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
-        // Its directory knows more than who was told by its former service.
+        // Its directory may be newer than the last report of its former service.
         if let Some(info) = self.orphans.info(egress_id) {
             return Ok(info);
         }
@@ -367,7 +372,7 @@ impl Service {
 /// One that is over meanwhile needs nothing.
 impl Relief for Service {
     fn degrade(&self, egress_id: &str, _: Step) {
-        // An encoder that runs can be given fewer pictures; its preset is decided when it starts.
+        // A running encoder can be given fewer frames; its preset is fixed at the start.
         if let Some(handle) = self.active.handle(egress_id) {
             handle.degrade("the machine was short of CPU");
         }

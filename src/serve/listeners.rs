@@ -25,7 +25,7 @@ use crate::service::standalone::Standalone;
 use crate::service::store::{Store, StoreOptions};
 use crate::service::webhook::{Filter, Limits, Notifier, WebhookOptions};
 
-/// Whom the service reports to, before it takes work.
+/// The service's connection to its registry, made before it accepts work.
 pub(super) struct Connection {
     pub(super) registry: Arc<dyn Registry>,
     /// `None`: it stands alone.
@@ -41,7 +41,8 @@ pub(super) async fn connect(
     stop: &CancellationToken,
 ) -> Result<Connection, ServeError> {
     if config.is_standalone() {
-        // A place that was chosen may be a link. What has no file yet is no link, or leads nowhere.
+        // The configured path may be a link. A path without a file is not a link, or a dangling
+        // one.
         let chosen = config.store.as_ref().map(|file| file.canonicalize().unwrap_or_else(|_| file.clone()));
         let file = chosen.unwrap_or_else(|| work_dir.join("weir.redb"));
         let store = Store::open(&file, StoreOptions::default(), tasks, stop.clone()).await?;
@@ -110,7 +111,7 @@ impl Listeners {
         Ok(Self { bus, shut })
     }
 
-    /// Requests that start something go elsewhere from now on. What is recorded can still be asked about, and stopped.
+    /// Stops accepting start requests. Running egresses can still be listed and stopped.
     pub(super) fn take_no_more(&self) {
         if let Some(bus) = &self.bus {
             bus.close();

@@ -1,4 +1,4 @@
-//! What signals ask of a service.
+//! Maps signals to shutdown requests of a service.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::recorder::is_ignored;
 
-/// What somebody wants.
+/// A requested way to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShutdownRequest {
     /// SIGTERM, SIGQUIT, and SIGHUP of a terminal that goes away: take no more work, and end when what is recorded has come to its own

@@ -13,7 +13,7 @@ use super::supervisor::Handle;
 /// A recorder that may still be on its way.
 type Place = watch::Receiver<Option<Arc<Handle>>>;
 
-/// Which egresses live, by name.
+/// The running egresses by id.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ActiveEgresses {
     places: Arc<Mutex<BTreeMap<String, Place>>>,
@@ -97,12 +97,12 @@ impl Drop for ActiveEntry {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Orphans(Arc<Mutex<BTreeMap<String, OrphanState>>>);
 
-/// What is known of an orphan, and wanted of it.
+/// The state of an orphan, with pending requests.
 #[derive(Debug)]
 struct OrphanState {
     /// Its last report.
     info: proto::EgressInfo,
-    /// Its recorder has a socket: it reads what it is told as soon as it can.
+    /// Whether its recorder has a socket, and so reads commands as soon as it can.
     listens: bool,
     /// Somebody has asked it to stop.
     is_to_stop: bool,

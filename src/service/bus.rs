@@ -26,7 +26,7 @@ const HANDLER: &str = "EgressHandler";
 /// answers for itself.
 const RESERVED: Duration = Duration::from_secs(60);
 
-/// Who a service is on the bus.
+/// Identity of a service on the bus.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'a> {
     /// This run of the service.
@@ -106,7 +106,7 @@ impl BusListener {
         Ok(self)
     }
 
-    /// Takes no more work. What is recorded is still spoken to.
+    /// Stops accepting work. Running egresses can still be controlled.
     pub fn close(&self) {
         self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -182,7 +182,7 @@ impl Topics for Handlers {
     }
 }
 
-/// Where it is noted which node has an egress.
+/// Key that stores which node has an egress.
 fn key(egress_id: &str) -> String {
     format!("weir:egress:{egress_id}")
 }

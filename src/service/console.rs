@@ -55,8 +55,8 @@ pub use recent::Recent;
 /// The largest request, in bytes. A form has some hundred.
 const LARGEST: usize = 64 << 10;
 
-/// What every answer says to browsers. The page's own scripts and styles alone run, it loads nothing from elsewhere, nobody
-/// shows it in a frame, and nobody else's page gets to see an answer.
+/// Security headers of every answer: only the page's own scripts and styles run, it loads nothing
+/// from elsewhere, and no other page can frame it or read an answer.
 const RULES: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -69,20 +69,20 @@ const RULES: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// What the console shows, and whom it asks.
+/// Data and connections of the console.
 pub struct Console {
     pub egresses: Arc<dyn Egresses>,
     /// The node at this moment.
     pub snapshots: Arc<dyn Snapshots>,
-    /// What runs, and what it shows.
+    /// The running recordings.
     pub live: Arc<dyn Live>,
-    /// What has ended.
+    /// The ended recordings.
     pub recent: Recent,
-    /// Whose tokens are taken.
+    /// Keys of accepted tokens.
     pub keys: ApiKeys,
     /// For logins on this machine.
     pub one_time_keys: OneTimeKeys,
-    /// Where calls run to their end.
+    /// Running calls.
     pub tasks: TaskTracker,
 }
 
@@ -237,7 +237,7 @@ async fn layout(
 #[derive(Default)]
 struct Streams {
     add: Secret<Vec<String>>,
-    /// As they are shown will do.
+    /// Redacted addresses are accepted, too.
     remove: Secret<Vec<String>>,
 }
 
@@ -275,7 +275,7 @@ impl ConsoleState {
     }
 }
 
-/// What was sent, in the form that is asked for.
+/// A decoded request body.
 struct Sent<T>(T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Sent<T> {
@@ -287,7 +287,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Sent<T> {
     }
 }
 
-/// What was sent. What of it is wrong is not quoted: an address with its key may be in it.
+/// Reads a request body. Errors do not quote it, as it may contain an address with its key.
 async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ServiceError> {
     if !access::is_json(headers) {
         return Err(ServiceError::invalid("send JSON, and say so: content-type: application/json"));

@@ -17,12 +17,12 @@ use super::error::ServiceError;
 use super::metrics::Metrics;
 use super::snapshot::{Insight, Snapshot, Snapshots, State};
 
-/// Whoever knows the service.
+/// Access to the service's state.
 pub type Source = Arc<dyn Snapshots>;
 
-/// For `health_port`. `/healthz` says whether work is taken: 200, or 503 and why not. Every other path is LiveKit's: the CPU that is
-/// *free* under a name that says otherwise, and each recording's name. What LiveKit shows beside that, the whole
-/// request with its keys, is only its kind here.
+/// Pages of `health_port`. `/healthz` says whether work is accepted: 200, or 503 with the reason.
+/// Every other path is LiveKit's: the *free* CPU under its misleading name, and each recording's
+/// id. LiveKit shows whole requests with their keys; here only their kind is shown.
 pub fn health(source: Source) -> Router {
     Router::new().route("/healthz", get(healthz)).fallback(livekit).with_state(source)
 }

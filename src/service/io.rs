@@ -65,7 +65,7 @@ struct Io {
     unhealthy: AtomicBool,
 }
 
-/// What a call that failed says of the next one with the same report.
+/// The consequence of a failed call for the next one with the same report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
     /// livekit-server was not reached, or did not answer in time.
@@ -87,7 +87,7 @@ impl Failure {
     }
 }
 
-/// An egress with something to tell, which is being told.
+/// An egress with a pending report.
 #[derive(Debug, Default)]
 struct Slot {
     /// Newer than what is on its way.

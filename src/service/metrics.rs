@@ -1,7 +1,8 @@
-//! What Prometheus is told (docs/reference/egress.md): LiveKit's names, so that its dashboards go on, and ours beside them.
+//! Prometheus metrics (docs/reference/egress.md): LiveKit's names, so that its dashboards continue
+//! to work, and Weir's own.
 //!
-//! Everything but what recordings have come to is a picture of the moment and read when it is asked for. What they have come to is
-//! added up here: those that live by their last progress, and those that are over by what they had reached. A sum never falls.
+//! Most values are read from a snapshot on request. Totals of recordings are summed here: running
+//! ones by their last progress, ended ones by their final one. A total never falls.
 
 mod calls;
 mod tally;
@@ -26,7 +27,7 @@ use tally::{Handling, Tally};
 pub use tally::{Result as EndResult, Totals};
 use uploads::Uploads;
 
-/// What is counted over the service's life.
+/// Counters over the service's life.
 pub struct Metrics {
     node_id: String,
     cluster_id: String,
@@ -57,10 +58,11 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// `node_id`: a name of this run of the service, a label of all.
+    /// `node_id`: identifies this run of the service, as a label of all metrics.
     ///
     /// # Errors
-    /// When a metric is none by Prometheus's rules.
+    ///
+    /// A metric that Prometheus's rules forbid.
     pub fn new(node_id: impl Into<String>, cluster_id: impl Into<String>) -> prometheus::Result<Self> {
         let (node_id, cluster_id) = (node_id.into(), cluster_id.into());
         let uploads = Uploads::new(&labels(&node_id, &cluster_id))?;
@@ -75,7 +77,7 @@ impl Metrics {
         }
     }
 
-    /// What counts calls over the bus.
+    /// Counts calls over the bus.
     #[must_use]
     pub fn observer(&self) -> Arc<dyn Observer> {
         Arc::clone(&self.calls) as _
@@ -86,7 +88,7 @@ impl Metrics {
         self.uploads.count(tried);
     }
 
-    /// A recording is over, as its last report says. One that is told twice counts once.
+    /// Counts a recording's end from its last report. A repeated report counts once.
     pub fn record_end(&self, info: &proto::EgressInfo) {
         self.over(info, EndResult::of(info));
     }
@@ -111,10 +113,11 @@ impl Metrics {
         }
     }
 
-    /// The page that Prometheus reads.
+    /// The page for Prometheus.
     ///
     /// # Errors
-    /// When a metric is none by Prometheus's rules, such as for a label that is no UTF-8.
+    ///
+    /// A metric that Prometheus's rules forbid, for example a label that is not UTF-8.
     pub fn page(&self, snapshot: &Snapshot) -> prometheus::Result<String> {
         let mut tally = self.tally();
         for recording in &snapshot.recordings {
@@ -195,11 +198,11 @@ impl Page {
             room.max_memory > 0.0 && held / number(1 << 30) + MEMORY_HEADROOM >= room.max_memory;
         self.flag(
             "livekit_egress_would_reject_cgroup",
-            "By the control group there is no room",
+            "1 if the control group has too little memory for a request",
             group_is_full,
         )?;
         // None is shared: each recording has its own server.
-        self.gauge("livekit_egress_pulse_sinks", "Sinks of a shared sound server", 0.0)?;
+        self.gauge("livekit_egress_pulse_sinks", "Sinks of a shared audio server", 0.0)?;
 
         let segments = self.gauges(
             "livekit_egress_segments_uploads_channel_size",
@@ -234,10 +237,8 @@ impl Page {
         type Part = fn(&Totals) -> f64;
         let sums: [(&str, &str, Part); 5] = [
             ("weir_recorded_seconds_total", "Media time that was recorded", |totals| totals.seconds),
-            ("weir_pictures_total", "Different pictures that were recorded", |totals| {
-                number(totals.pictures)
-            }),
-            ("weir_pictures_dropped_total", "Pictures that came too fast for the machine", |totals| {
+            ("weir_pictures_total", "Different frames recorded", |totals| number(totals.pictures)),
+            ("weir_pictures_dropped_total", "Frames dropped because the machine was too slow", |totals| {
                 number(totals.dropped)
             }),
             ("weir_written_bytes_total", "Bytes that were written", |totals| number(totals.bytes)),

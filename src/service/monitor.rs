@@ -42,7 +42,7 @@ pub struct Reading {
     pub recordings: BTreeMap<Id, Use>,
 }
 
-/// Who can do something about a machine that is full.
+/// Reduces the load of an overloaded machine.
 pub trait Relief: Send + Sync {
     /// A recording is to be made cheaper.
     fn degrade(&self, egress_id: &str, step: Step);
@@ -107,13 +107,13 @@ impl Monitor {
         }
     }
 
-    /// What is measured, as it changes.
+    /// Current readings.
     #[must_use]
     pub fn readings(&self) -> watch::Receiver<Reading> {
         self.readings.subscribe()
     }
 
-    /// Measures each second until it is told to stop.
+    /// Measures each second until stopped.
     pub async fn watch(mut self, relief: Arc<dyn Relief>, stop: CancellationToken) {
         let begun = Instant::now();
         let mut seconds = interval(PERIOD);
@@ -201,7 +201,7 @@ impl Monitor {
 #[derive(Debug, Default)]
 struct Meter {
     cgroup: Cgroup,
-    /// The machine is others' too: what they use is none of ours.
+    /// Whether other programs share the machine: their use does not count as ours.
     is_shared: bool,
     before: Option<(Instant, Census, Option<Duration>)>,
 }

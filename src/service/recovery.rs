@@ -1,5 +1,5 @@
-//! What recorders and former runs of the service leave: recorders that still live, work directories to be finished, and reports that
-//! nobody has told yet.
+//! Handles everything that recorders and earlier runs of the service left: running recorders, work
+//! directories, unreported ends.
 
 mod find;
 
@@ -24,11 +24,12 @@ use crate::process::{SelfExec, SelfExecSpec, Stdin};
 use crate::report::{self, LocalDirs};
 use find::{Found, find};
 
-/// How long the truth about a recorder that died waits for what its recovery brings. Longer ones go on, and are told of as such.
+/// How long a dead recorder's report waits for its recovery. A longer recovery continues, and the
+/// report says so.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(8);
 /// From one look at what is kept to the next.
 const HOUSE_EVERY: Duration = Duration::from_mins(30);
-/// What is kept of recordings that failed is removed after this.
+/// Files of failed recordings are removed after this time.
 const KEPT_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// More is not repeated in a report.
 const MANY_FILES: usize = 8;
@@ -36,7 +37,7 @@ const MANY_FILES: usize = 8;
 /// Whether a recorder came to its own end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Death {
-    /// What it has left it has left on purpose, and has said so.
+    /// The recorder ended regularly; the files that it left are intended and reported.
     Natural,
     /// It ended as it should, and its service has not heard that: what it has written down counts.
     Unheard,
@@ -46,9 +47,10 @@ pub(super) enum Death {
     Sudden(String),
 }
 
-/// Tells how a recording ended whose recorder is gone: by its own last report, or that it died, and what became of its files.
-/// Comes back when that is told and nothing is left to do. `info`: its last report.
-/// `mark_reported` is called when the registry has been told, and what is left to do concerns the disk alone.
+/// Reports how a recording ended whose recorder is gone: by its own last report, or as dead, with
+/// the result of its recovery. Returns when this is reported and everything is done. `info`: its
+/// last report. `mark_reported` is called when the registry has it and only work on the disk
+/// remains.
 pub(super) async fn settle(
     registry: &dyn Registry,
     egress_dir: &EgressDir,
@@ -122,11 +124,13 @@ pub(super) async fn clear(egress_dir: &EgressDir) {
     }
 }
 
-/// Takes over what former runs of the service left: recorders that still live, which are attended from now on; what dead ones left, which
-/// is recovered and told. Each has a task of its own; those that are still unfinished in the registry and have left nothing here are
-/// ended, too. Gives the ids of those that it takes care of. Where egresses are spoken to has to be set by now.
+/// Takes over everything that earlier runs of the service left: running recorders are attended from
+/// now on, dead ones are recovered and reported. Each has a task of its own. Egresses that are
+/// unfinished in the registry and left nothing here are ended, too. Returns the ids of all of them.
+/// The listeners' topics must be set before.
 ///
 /// # Errors
+///
 /// When the work directory can't be read.
 pub(super) async fn take_over(service: &Arc<Service>) -> std::io::Result<Vec<String>> {
     let cells = EgressDir::all(&service.settings.work_dir)?;
@@ -245,21 +249,21 @@ fn has_begun(info: &proto::EgressInfo) -> bool {
         || info.image_results.iter().any(|images| images.started_at != 0)
 }
 
-/// Leaves an egress to the recorder that has it. What was recorded here stays until a person looks at it.
+/// Leaves an egress to the recorder that has it. Its files here stay until a person looks at them.
 fn leave_to_other(egress_dir: &EgressDir) {
     if egress_dir.has_work() {
-        tracing::warn!(dir = %egress_dir.work_dir().display(), "kept; `weir recover --storage` puts it where it is told");
+        tracing::warn!(dir = %egress_dir.work_dir().display(), "work directory kept; upload it with `weir recover --storage`");
     } else {
         remove(egress_dir);
     }
 }
 
-/// Removes a cell whose end is told, unless something is kept in it.
+/// Removes the directory of a reported egress unless files are kept in it.
 fn close(egress_dir: &EgressDir) {
     if !egress_dir.has_work() {
         remove(egress_dir);
     } else if let Err(error) = egress_dir.mark_told() {
-        tracing::warn!(%error, dir = %egress_dir.dir().display(), "its end will be told again");
+        tracing::warn!(%error, dir = %egress_dir.dir().display(), "directory not removed, its end will be reported again");
     }
 }
 
@@ -269,11 +273,11 @@ fn remove(egress_dir: &EgressDir) {
     }
 }
 
-/// What a recovery brought.
+/// The result of a recovery.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Recovered {
     is_whole: bool,
-    /// Where each file is now.
+    /// Current location of each file.
     files: Vec<String>,
     /// Files that could not be finished, and are where they were.
     kept: Vec<String>,
@@ -327,7 +331,7 @@ fn local_path(location: &str) -> Option<&str> {
     path.starts_with('/').then_some(path)
 }
 
-/// Where a file is, as a report names it: of a path of this machine the last component.
+/// The location of a file as reported: of a local path only the last component.
 fn without_dir(location: &str) -> &str {
     local_path(location).and_then(|path| path.rsplit('/').next()).unwrap_or(location)
 }

@@ -12,7 +12,7 @@ use super::{Running, Service};
 use crate::ipc::RecorderProgress;
 use crate::profile::Length;
 
-/// The service at one moment. There are no secrets in it.
+/// State of the service at one moment, without secrets.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Snapshot {
     pub room: Room,
@@ -28,7 +28,7 @@ pub struct Snapshot {
 pub enum State {
     #[default]
     Serving,
-    /// What is told of recordings does not get through, or Redis is away: nothing new is begun.
+    /// Reports do not get through, or Redis is unreachable: no new work is accepted.
     Unheard,
     /// It ends when its recordings have.
     Terminating,
@@ -39,7 +39,7 @@ pub enum State {
 pub struct RecordingView {
     pub egress_id: String,
     pub kind: Kind,
-    /// Of its recorder; `None`: it is on its way.
+    /// Process id of its recorder; `None` while it starts.
     pub pid: Option<i32>,
     pub used: Use,
     pub progress: RecorderProgress,
@@ -52,12 +52,12 @@ pub struct OrphanView {
     pub kind: Kind,
 }
 
-/// Whoever knows the service.
+/// Makes snapshots.
 pub trait Snapshots: Send + Sync {
     fn snapshot(&self) -> Snapshot;
 }
 
-/// Whoever can look into a recorder.
+/// Gives access to recorders for debugging.
 #[async_trait]
 pub trait Insight: Send + Sync {
     /// A recording's pipelines, in Graphviz's language.
@@ -66,28 +66,30 @@ pub trait Insight: Send + Sync {
     /// `not_found` when it is not here, `deadline_exceeded` when its recorder does not answer.
     async fn graph(&self, egress_id: &str) -> Result<String, ServiceError>;
 
-    /// Where a recorder spends its CPU time: pprof's protobuf in gzip.
+    /// A CPU profile of a recorder: pprof's protobuf in gzip.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `already_exists` when a profile is being taken, `deadline_exceeded` when its recorder does
-    /// not answer.
+    ///
+    /// `not_found` for an unknown egress, `already_exists` while another profile is taken,
+    /// `deadline_exceeded` if its recorder does not answer.
     async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError>;
 }
 
-/// Whoever has the recordings at hand.
+/// Gives access to running recordings.
 #[async_trait]
 pub trait Live: Send + Sync {
     /// Those that are up.
     fn running(&self) -> Vec<Running>;
 
-    /// What one shows, as a JPEG of at most this width; `None`: nothing can be seen.
+    /// The current frame of one as a JPEG of at most this width; `None` without video.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `deadline_exceeded` when its recorder does not answer.
+    ///
+    /// `not_found` for an unknown egress, `deadline_exceeded` if its recorder does not answer.
     async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError>;
 }
 
-/// What a service, its gate and its monitor show together.
+/// Combines service, admission controller and monitor.
 pub struct Outlook {
     service: Weak<Service>,
     gate: AdmissionController,

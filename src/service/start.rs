@@ -32,9 +32,9 @@ const OPENED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Topics, open as long as this is held.
 type Opened = Box<dyn Any + Send + Sync>;
 
-/// What is held as long as an egress lives.
+/// Resources that live as long as an egress.
 struct Held<T> {
-    /// Gives them when they are open; `None`: there are none.
+    /// Its topics on the bus; `None` without a bus.
     topics: T,
     permit: Box<dyn Any + Send + Sync>,
     entry: ActiveEntry,
@@ -88,7 +88,7 @@ async fn begin(
     begun
 }
 
-/// What the recorder of a request gets.
+/// The job for a request's recorder.
 pub(super) fn job(settings: &Settings, egress_dir: &EgressDir, request: &rpc::StartEgressRequest) -> Job {
     Job::new(
         request,
@@ -197,7 +197,7 @@ pub(super) async fn resume(
     if let Some(error) = service.killed.get() {
         launched.handle.kill(error);
     }
-    // The last one is told when it is known how the recorder ended.
+    // The last report is sent when the recorder's end is known.
     if goes_on(&info) {
         service.registry.update(info);
     }
@@ -240,7 +240,8 @@ async fn attend<T: Future<Output = Option<Opened>>>(
             }
         }
     };
-    // It can't be asked anything any more. Its room and its name are taken until its end is told, and counted.
+    // Its recorder can't be reached any more. Its capacity and its id stay taken until its end is
+    // reported and counted.
     settle(&**registry, &egress_dir, departed.info, departed.death, || drop((permit, entry))).await;
 }
 

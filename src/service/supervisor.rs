@@ -50,7 +50,7 @@ const WRITE_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Launched {
     recorder: Recorder,
     stdin: Outgoing,
-    /// What was written last may end in the middle of a line.
+    /// The last write may have ended in the middle of a line.
     is_torn: bool,
     lines: Lines<Incoming>,
     orders: mpsc::UnboundedReceiver<Order>,
@@ -59,7 +59,7 @@ pub(super) struct Launched {
     pub(super) handle: Arc<Handle>,
 }
 
-/// What is left when a recorder is gone.
+/// State after a recorder is gone.
 #[derive(Debug)]
 pub(super) struct Departed {
     /// The last report that it made.
@@ -245,9 +245,9 @@ impl Launched {
                         }
                         // A recorder of another version may say it twice a second.
                         Err(error) if std::mem::take(&mut is_understood) => {
-                            tracing::warn!(%error, "the recorder says something that is no message");
+                            tracing::warn!(%error, "invalid message from the recorder");
                         }
-                        Err(error) => tracing::debug!(%error, "the recorder says something that is no message"),
+                        Err(error) => tracing::debug!(%error, "invalid message from the recorder"),
                     }
                 }
                 _ = looks.tick() => {

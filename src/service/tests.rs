@@ -52,7 +52,7 @@ fn info(egress_id: &str, status: proto::EgressStatus, ended_at: i64) -> proto::E
     }
 }
 
-/// There is no room.
+/// A controller without capacity.
 struct Full;
 
 impl Admission for Full {
@@ -88,7 +88,7 @@ async fn what_is_refused_leaves_nothing() {
     timeout(Duration::from_secs(1), service.idle()).await.expect("nothing is recorded");
 }
 
-/// What a start announces is found by the room that its request names.
+/// An announced start is found by the room that its request names.
 #[tokio::test]
 async fn a_page_recorded_for_a_room_is_listed_by_that_room() {
     let dir = tempfile::tempdir().unwrap();

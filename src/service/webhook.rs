@@ -1,16 +1,17 @@
-//! Webhooks: what happens to egresses, told over HTTP to whoever wants to know (docs/reference/egress.md).
+//! Webhooks: notify receivers over HTTP about egresses (docs/reference/egress.md).
 //!
 //! ```text
-//! notify ─► body ─┬─► lane (one receiver, one egress) ─► POST, again until it is taken
-//!                 └─► lane …
+//! notify ─► body ─┬─► queue (one receiver, one egress) ─► POST, repeated until accepted
+//!                 └─► queue …
 //! ```
 //!
-//! A lane keeps the order of one egress's events and knows nothing of other lanes, so that a receiver that is slow or away
-//! delays nobody but itself. Lanes are bounded in length and in time; what is given up is logged. So are connections, of each receiver and
-//! of all, and what waits for all of them.
+//! A queue keeps the order of one egress's events and is independent of other queues, so that a
+//! slow receiver delays only itself. Queues are bounded in length and time; dropped events are
+//! logged. Connections are bounded per receiver and in total, and so are waiting events.
 //!
-//! What is sent is what livekit-server sends, and receivers check it with the same libraries: the body is protobuf JSON, the
-//! header `Authorization` holds a token that vouches for the body's digest. `User-Agent` says `LiveKit`, too.
+//! Requests equal livekit-server's, and receivers verify them with the same libraries: the body is
+//! protobuf JSON, the header `Authorization` holds a token with the body's digest, and `User-Agent`
+//! is `LiveKit`.
 
 mod delivery;
 mod event;
@@ -38,14 +39,14 @@ pub use event::{Event, requested};
 pub use filter::Filter;
 use receipt::Receipt;
 
-/// What the operator decides.
+/// An operator's settings.
 #[derive(Debug, Clone)]
 pub struct WebhookOptions {
     /// Receivers of every egress's events.
     pub urls: Vec<Secret<Url>>,
     /// The name of the API key that signs. Empty: the first one.
     pub api_key: String,
-    /// Which events those receivers get.
+    /// Events for the configured receivers.
     pub filter: Filter,
     pub limits: Limits,
 }
@@ -89,9 +90,10 @@ impl Default for Limits {
     }
 }
 
-/// Whether all keys exist that a request's webhooks are to be signed with, and their addresses are no link-local ones.
+/// Checks that all signing keys of a request's webhooks exist, and that no address is link-local.
 ///
 /// # Errors
+///
 /// `invalid_argument`, naming the field.
 pub fn check(keys: &ApiKeys, webhooks: &[proto::WebhookConfig]) -> Result<(), ServiceError> {
     check_guarded(Guard::of_process(), keys, webhooks)
@@ -131,7 +133,7 @@ pub struct Notifier {
 struct Shared {
     options: WebhookOptions,
     keys: ApiKeys,
-    /// `None`: there is no key, and nothing can be sent.
+    /// `None` without a key: no webhook can be sent.
     signer: Option<Signer>,
     guard: Guard,
     http: reqwest::Client,
@@ -146,10 +148,10 @@ struct Shared {
     hosts: Mutex<BTreeMap<(String, u16), Weak<Semaphore>>>,
 }
 
-/// Which lane: the egress, the receiver, and who signs.
+/// Identifies a queue: egress, receiver, signing key.
 type LaneKey = (String, String, String);
 
-/// Who gets an event.
+/// A receiver of an event.
 #[derive(Debug, Clone)]
 struct Target {
     url: Secret<Url>,
@@ -287,7 +289,7 @@ impl Notifier {
         let mut lanes = self.shared.lock();
         let waiting: usize = lanes.values().map(VecDeque::len).sum();
         if waiting >= self.shared.options.limits.waiting {
-            // How things are it will hear again; and the end of an egress is told by the next run.
+            // A receiver hears later states anyway; the next run delivers the end of an egress.
             tracing::warn!(
                 egress_id,
                 receiver = target.host(),
@@ -351,7 +353,7 @@ impl Shared {
 }
 
 impl Target {
-    /// What may be shown of it: the rest of an address may be a receiver's secret.
+    /// Host of the address; the rest may be a receiver's secret.
     fn host(&self) -> String {
         self.url.expose().host_str().unwrap_or_default().to_owned()
     }

@@ -39,7 +39,7 @@ pub struct Reservation {
     pub egress_id: String,
     pub kind: Kind,
     pub cost: Cost,
-    /// Of its recorder; `None`: it is on its way.
+    /// Process id of its recorder; `None` while it starts.
     pub pid: Option<i32>,
 }
 
@@ -122,7 +122,7 @@ impl AdmissionController {
         self.shared.state().is_closed = true;
     }
 
-    /// Who has room.
+    /// Reservations by id.
     #[must_use]
     pub fn reservations(&self) -> BTreeMap<Id, Reservation> {
         self.shared.state().reservations.clone()
@@ -135,7 +135,7 @@ impl AdmissionController {
         ledger.set_memory_used(memory_used);
     }
 
-    /// What there is, for metrics and the health page.
+    /// Capacity for metrics and the health page.
     #[must_use]
     pub fn room(&self) -> Room {
         let now = self.now();
@@ -160,7 +160,7 @@ impl AdmissionController {
     }
 }
 
-/// What there is room for.
+/// Available capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Room {
     /// Cores that a new recording may count on.

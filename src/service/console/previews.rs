@@ -1,5 +1,5 @@
-//! Pictures of recordings for everybody who looks: each recording is asked at most once a second, and nothing is asked while
-//! nobody looks.
+//! Previews of recordings, shared by all viewers: each recording is asked at most once a second,
+//! and only while somebody watches.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::service::snapshot::Live;
 
 /// Pixels.
 const WIDTH: u32 = 480;
-/// How old a picture may be that is shown again.
+/// Maximum age of a preview that is shown again.
 const FRESH: Duration = Duration::from_secs(1);
 /// Nobody looks any more.
 const FORGOTTEN: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ pub(super) struct Previews {
     slots: Mutex<HashMap<String, Slot>>,
 }
 
-/// A recording's latest picture. Who looks waits for who asks.
+/// A recording's latest preview. Other viewers wait for the one that asks.
 type Slot = Arc<tokio::sync::Mutex<Option<Shown>>>;
 
 struct Shown {
@@ -42,10 +42,11 @@ impl Previews {
         Self { live, slots: Mutex::default() }
     }
 
-    /// What a recording shows; `None`: nothing can be seen.
+    /// The preview of a recording; `None` without video.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `deadline_exceeded` when its recorder does not answer.
+    ///
+    /// `not_found` for an unknown egress, `deadline_exceeded` if its recorder does not answer.
     pub(super) async fn of(&self, egress_id: &str) -> Result<Option<Bytes>, ServiceError> {
         let slot = self.slot(egress_id);
         let mut shown = slot.lock().await;

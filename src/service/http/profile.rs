@@ -65,7 +65,7 @@ fn length(query: &str) -> Result<Length, String> {
         if key != "seconds" && key != "timeout" {
             continue;
         }
-        let seconds = value.parse::<u64>().map_err(|_| format!("{key}: it is no whole number\n"))?;
+        let seconds = value.parse::<u64>().map_err(|_| format!("{key}: must be a whole number\n"))?;
         if seconds != 0 || key == "seconds" {
             length = Length::seconds(seconds).ok_or(format!("{key}: 1 to {}\n", Length::LONGEST))?;
         }

@@ -4,11 +4,11 @@ use tokio::time::timeout;
 use super::*;
 use crate::psrpc::{MemoryBus, Offer, Registration, Server, ServerOptions, typed};
 
-/// livekit-server's end: notes what it is told, when it is let.
+/// livekit-server's side: records reports when allowed to.
 struct Peer {
     told: Arc<Mutex<Vec<(String, i32)>>>,
     let_in: Arc<Semaphore>,
-    /// What it answers instead of taking a report; `None`: it takes it.
+    /// Error code instead of an acceptance; `None`: accepts.
     refuses: Arc<Mutex<Option<Code>>>,
     _server: Server,
     _registration: Registration,
@@ -185,7 +185,7 @@ async fn an_egress_is_not_begun_where_nobody_keeps_it() {
     assert_eq!((refused.code, &*refused.message), (Code::Unavailable, crate::psrpc::NO_RESPONSE));
 }
 
-/// `/healthz` said "ok" for as long as nothing had to be told.
+/// `/healthz` used to answer "ok" as long as there was nothing to report.
 #[tokio::test]
 async fn a_bus_that_is_away_is_known_before_there_is_something_to_tell() {
     let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());

@@ -1,4 +1,4 @@
-//! What recordings have come to, added up. Pure.
+//! Sums totals of recordings. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,7 +8,8 @@ use proto::EgressStatus;
 use super::{Kind, RecorderProgress};
 use crate::plan::remux;
 
-/// How many recordings that are over are known by name. A picture of the service may be a moment older than the end of one.
+/// Number of remembered ended recordings. A snapshot of the service may be a moment older than an
+/// end.
 const REMEMBERED: usize = 4096;
 
 /// How a recording ended, in LiveKit's words; `failed` is ours: to LiveKit the handler was all right then.
@@ -25,7 +26,7 @@ pub enum Result {
 }
 
 impl Result {
-    /// What the last report says.
+    /// Classifies the last report.
     #[must_use]
     pub fn of(info: &proto::EgressInfo) -> Self {
         const FORBIDDEN: i32 = 403;
@@ -62,7 +63,7 @@ impl Result {
     }
 }
 
-/// What was done to the tracks of a recording that was to have them as published.
+/// Treatment of the tracks of a recording that requested pass-through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Handling {
     Remuxed,
@@ -70,7 +71,7 @@ pub(super) enum Handling {
 }
 
 impl Handling {
-    /// What the last report says.
+    /// Reads it from the last report.
     pub(super) fn of(info: &proto::EgressInfo) -> Option<Self> {
         let says = |words: &str| info.details.split("; ").any(|note| note.starts_with(words));
         match (says(remux::REMUXED), says(remux::ENCODED)) {
@@ -88,7 +89,7 @@ impl Handling {
     }
 }
 
-/// What recordings have come to.
+/// Totals of recordings.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Totals {
     /// Media time.
@@ -151,7 +152,7 @@ impl Tally {
         *totals = totals.furthest(Totals::of(progress));
     }
 
-    /// A recording is over. One that is told twice counts once: gives whether this is the first time.
+    /// Counts an ended recording. Returns `false` for a repeated report.
     pub(super) fn record_end(&mut self, egress_id: &str, kind: Kind, result: Result) -> bool {
         if !self.ended.insert(egress_id.to_owned()) {
             return false;
@@ -168,7 +169,7 @@ impl Tally {
         true
     }
 
-    /// Of those that are over and those that live.
+    /// Totals of ended and running recordings.
     pub(super) fn totals(&self) -> BTreeMap<Kind, Totals> {
         let mut sums = self.over.clone();
         for (kind, totals) in self.live.values() {

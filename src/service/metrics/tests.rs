@@ -144,7 +144,7 @@ fn sums_never_fall_and_nothing_counts_twice() {
     metrics.record_end(&over);
     metrics.record_end(&over);
     assert_eq!(pictures(&snapshot(vec![view("EG_2", Kind::Web, 60)])), Some(160.0));
-    // A picture of the service that was taken before the end.
+    // A snapshot of the service from before the end.
     assert_eq!(pictures(&both), Some(160.0));
     let page = page(&metrics, &snapshot(Vec::new()));
     assert_eq!(page["livekit_egress_handler_results_total{result=\"completed\",type=\"web\"}"], 1.0);

@@ -1,4 +1,4 @@
-//! What recordings have offered to stores, over the service's life.
+//! Counts upload attempts over the service's life.
 
 use prometheus::{CounterVec, HistogramOpts, HistogramVec, Opts};
 

@@ -31,7 +31,7 @@ pub struct Tick<'a> {
     pub recordings: &'a [Consumer],
 }
 
-/// What a recording takes.
+/// Load of one recording.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Consumer {
     pub id: Id,
@@ -62,7 +62,7 @@ impl Step {
     }
 }
 
-/// What is to be done.
+/// Measures against overload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Measure {
     Degrade {

@@ -17,7 +17,7 @@ use crate::service::supervisor::{self, Launched, Silence, Unreached};
 /// How often it is looked whether a recorder still lives that another run of the service started. Nothing tells.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// What a former run of the service has left of a recording.
+/// State of an egress that an earlier run of the service left.
 pub(super) enum Found {
     /// Its recorder, and its name's place.
     Recorder(Box<Launched>, ActiveEntry),
@@ -72,7 +72,7 @@ pub(super) async fn find(
         if !listens {
             silence.end(Instant::now());
         }
-        // One whose end is told is nobody's any more: what is left of it is being stored.
+        // A reported egress needs nothing more: its remaining files are being uploaded.
         if let Some(info) = egress_dir.info().filter(|_| !egress_dir.is_told()) {
             if let Some(orphan) = &orphan {
                 orphan.update(info, listens);
@@ -86,7 +86,7 @@ pub(super) async fn find(
     }
 }
 
-/// What a recorder is to be told as soon as it is reached.
+/// Commands for a recorder as soon as it is reachable.
 fn wishes(service: &Service, orphan: Option<&Orphan>) -> Vec<ToRecorder> {
     let stop = orphan.filter(|orphan| orphan.is_to_stop());
     let stop = stop.map(|_| ToRecorder::Stop { cause: Cause::Request });

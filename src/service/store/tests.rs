@@ -70,7 +70,7 @@ async fn what_was_kept_is_there_again() {
     assert_eq!(opened.store.active(), [info("EG_one", 1, Status::EgressActive)]);
 }
 
-/// What its directory has of it must stay then.
+/// Its directory must stay then.
 #[tokio::test]
 async fn what_ends_when_the_store_has_closed_is_not_called_written() {
     let dir = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ async fn what_ends_when_the_store_has_closed_is_not_called_written() {
     assert!(store.drained().await.is_err());
 }
 
-/// What is on the disk while the store is open is what a service finds that was killed.
+/// A killed service finds the file as it is while the store is open.
 #[tokio::test]
 async fn a_killed_service_finds_what_it_knew() {
     let dir = tempfile::tempdir().unwrap();
@@ -253,7 +253,7 @@ async fn a_list_holds_what_was_asked_for_the_newest_first() {
 async fn pages_join_without_a_gap_while_egresses_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path(), StoreOptions { page: 3, ..kept() }).await;
-    // Two of each time: the order is told by the id then.
+    // Two with equal times: then the id decides.
     for at in 0..10 {
         opened.store.put(info(&format!("EG_{at}"), at / 2, Status::EgressActive));
     }

@@ -11,7 +11,7 @@ use crate::ipc::egress_dir::EgressDir;
 use crate::process::SelfExec;
 use crate::service::recovery::Death;
 
-/// How often it is looked whether a recorder still lives that is no child of ours. Nothing tells.
+/// Polling interval for the exit of a recorder that is not our child; there is no event for it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Recorder {
 }
 
 impl Exit {
-    /// What it says of a recorder whose last word was not heard.
+    /// The death of a recorder without a last report.
     pub(super) fn death(self) -> Death {
         match self {
             // Nobody may have read any more: what it has written down counts.

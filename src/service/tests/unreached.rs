@@ -7,7 +7,7 @@ use super::*;
 use crate::ipc::Lines;
 use crate::ipc::egress_dir::Alive;
 
-/// What a recorder that stands still leaves open: it listens, and takes no connection.
+/// Remains of a stopped recorder: a listening socket that accepts no connection.
 struct Still {
     listening: RecorderSocket,
     alive: Alive,

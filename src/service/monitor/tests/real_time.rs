@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What this process does is measured as a recording's use, and the gate counts it.
+/// The use of this process is measured as a recording's, and the controller counts it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recording_is_measured_and_counted() {
     let costs = CpuCost::default();
