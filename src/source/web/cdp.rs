@@ -36,7 +36,7 @@ use connection::{Connection, Running};
 use events::{PageEvent, Watch};
 pub(super) use failed_navigation::FailedNavigation;
 use inbox::Inbox;
-pub(super) use probe::{Answer, Probe};
+pub(super) use probe::{Answer, HelperList, Probe};
 use session::{Refusal, Session, within};
 
 /// The first tab comes some time after the browser answers.

@@ -26,7 +26,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use self::liveness::Signs;
 use self::wake::Pulse;
 use super::capture::Heartbeat;
-use super::cdp::{Answer, Probe};
+use super::cdp::{Answer, HelperList, Probe};
 use super::helpers::{self, Helpers, Role};
 use crate::source::standstill::{PERIOD, STALL, Stall, Woken};
 
@@ -144,7 +144,7 @@ impl Watch {
         let mut lists = tokio::time::interval(LIST_PERIOD);
         lists.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut frame: Option<BoxFuture<'static, Answer>> = None;
-        let mut list: Option<BoxFuture<'static, Option<Vec<i32>>>> = None;
+        let mut list: Option<BoxFuture<'static, HelperList>> = None;
         let mut roles: Option<BoxFuture<'static, Vec<(i32, Role)>>> = None;
         let mut network: Option<BoxFuture<'static, bool>> = None;
         loop {
@@ -164,8 +164,9 @@ impl Watch {
                     list = None;
                     self.wake();
                     match there {
-                        Some(there) => roles = Some(Box::pin(roles_of(self.compare(&there)))),
-                        None => self.asks_browser = false,
+                        HelperList::Known(there) => roles = Some(Box::pin(roles_of(self.compare(&there)))),
+                        HelperList::Unknown => {}
+                        HelperList::Gone => self.asks_browser = false,
                     }
                 }
                 Some(known) = OptionFuture::from(roles.as_mut()) => {

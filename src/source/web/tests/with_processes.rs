@@ -450,5 +450,7 @@ async fn news_of(session: &mut BrowserSession, part: Part) -> News {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), noticed).await.expect("it is noticed")
+    tokio::time::timeout(Duration::from_secs(120), noticed)
+        .await
+        .unwrap_or_else(|_| panic!("no news of {part:?}"))
 }
