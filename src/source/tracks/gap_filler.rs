@@ -30,7 +30,7 @@ pub(super) struct Placed {
 #[derive(Debug)]
 pub(super) struct GapFiller {
     codec: TrackCodec,
-    /// Where the audio ends, in samples of the codec's clock.
+    /// The end of the audio, in samples of the codec's clock.
     end: u64,
     /// A packet that fills a gap after the last one, and its samples.
     filling: (Vec<u8>, u32),
@@ -43,13 +43,13 @@ impl GapFiller {
         Self { codec, end: 0, filling: silence(codec), left_out: 0 }
     }
 
-    /// Number of packets that were dropped because there was no time for them.
+    /// Number of packets that were dropped to keep the audio in time.
     pub(super) const fn left_out(&self) -> u64 {
         self.left_out
     }
 
     /// Takes a packet with its media time. Returns the packets that fill the gap before it, and its
-    /// position; `None` if it is malformed, or if there is no time for it.
+    /// position; `None` if it is malformed, or dropped because it is too late.
     pub(super) fn packet(&mut self, at: Duration, bytes: &[u8]) -> (Vec<Placed>, Option<Placed>) {
         let Some(samples) = self.samples(bytes) else { return (Vec::new(), None) };
         let wanted = self.to_samples(at);

@@ -30,7 +30,7 @@ const MOST_BAD: u32 = 1000;
 /// Interval of key frame requests. Servers ignore more frequent ones (docs/reference/signaling.md).
 const KEY_FRAME_EVERY: Duration = Duration::from_secs(1);
 
-/// Why there is no media connection.
+/// Error of the media connection.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     #[error("the server's offer is invalid")]
@@ -72,7 +72,7 @@ pub struct Frame {
     pub rtp_time: u32,
     /// Ticks of RTP time per second.
     pub clock_rate: u32,
-    /// When its first packet arrived.
+    /// Time at which its first packet arrived.
     pub received_at: Instant,
     /// Whether it is a key frame. Every audio packet is one.
     pub is_key: bool,
@@ -435,7 +435,8 @@ struct KeyFrameNeed {
 }
 
 impl KeyFrameNeed {
-    /// Of a new track. The first request waits, because servers make one when somebody subscribes.
+    /// The need of a new track. The first request waits, because servers make one themselves when
+    /// somebody subscribes.
     fn new(now: Instant) -> Self {
         Self { next: Some(now + KEY_FRAME_EVERY), requested: None }
     }

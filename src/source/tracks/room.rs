@@ -79,7 +79,7 @@ pub enum RoomEnd {
     Left,
 }
 
-/// What happens in a room.
+/// An event of a room.
 #[derive(Debug)]
 pub enum RoomEvent {
     /// The room was joined or rejoined, and its id is known.
@@ -134,7 +134,7 @@ pub trait Listener: Send {
     fn on_end(&mut self, end: RoomEnd);
 }
 
-/// What a listener requests of the room.
+/// Requests of a listener to the room.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoomRequests {
     /// Sids of tracks that need a key frame.
@@ -210,7 +210,7 @@ struct Media {
     transport: Transport,
     /// The server's TCP addresses, used if UDP does not work.
     tcp: Vec<(SocketAddr, Candidate)>,
-    /// When the first offer was answered.
+    /// Time at which the first offer was answered.
     answered: Option<Instant>,
     connected: bool,
 }
@@ -260,7 +260,7 @@ struct Room {
     size: Option<(u32, u32)>,
     /// How long received media may wait to be read.
     rest: Duration,
-    /// When received media was last read.
+    /// Time at which received media was last read.
     looked: Instant,
     /// Buffer for received packets.
     arrived: Vec<Datagram>,
@@ -274,7 +274,7 @@ struct Room {
     offers_turn: bool,
     /// Since when media is interrupted.
     broken_since: Option<Instant>,
-    /// When the server was last reached again, and by which attempts.
+    /// Time at which the server was last reached again, and the attempts that it took.
     came_back: Option<(Instant, Attempts)>,
     /// Whether the session was restarted because no media arrived.
     is_second: bool,
@@ -425,8 +425,8 @@ impl Room {
         self.request_size(track_sids);
     }
 
-    /// Requests a size of video tracks. Of simulcast video the server sends the layer that suffices,
-    /// and the largest one by default.
+    /// Requests a size of video tracks. The server then sends the simulcast layer that suffices
+    /// instead of the largest one.
     fn request_size(&self, mut track_sids: Vec<String>) {
         let Some((width, height)) = self.size else { return };
         track_sids

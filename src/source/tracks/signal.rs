@@ -61,7 +61,7 @@ pub enum SignalError {
     Unexpected,
 }
 
-/// How a recorder enters a room.
+/// The way in which a recorder enters a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entrance<'a> {
     Join,

@@ -43,7 +43,8 @@ pub(super) struct PublisherClock {
 }
 
 impl PublisherClock {
-    /// Takes a report of the time `wall` by the publisher's clock and `received` by ours, in seconds.
+    /// Takes a report of the time `wall` by the publisher's clock and `received` by ours, in
+    /// seconds.
     pub(super) fn report(&mut self, wall: f64, received: f64) {
         self.least.add(received, received - wall);
     }
@@ -66,7 +67,7 @@ pub(super) struct TrackClock<T> {
 #[derive(Debug, Clone)]
 struct Waiting<T> {
     frame: T,
-    /// As in [`Place`].
+    /// RTP time without wrap-around, as in [`Place`].
     extended: i64,
     received: f64,
 }

@@ -17,7 +17,8 @@ pub(super) type Stereo = [f32; 2];
 const LONGEST: usize = 5760;
 /// Pairs of the shortest Opus packet, 2.5 ms. Concealed audio is a multiple of it.
 const SHORTEST: usize = 120;
-/// Delay of libopus in pairs: 6.5 ms, the look-ahead of its encoder (players skip it, RFC 7845 §4.2).
+/// Delay of libopus in pairs: 6.5 ms, the look-ahead of its encoder, which players skip (RFC 7845
+/// §4.2).
 const LOOK_AHEAD: u64 = 312;
 
 /// Why a packet can't be decoded.

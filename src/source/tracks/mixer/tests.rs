@@ -226,7 +226,8 @@ fn small_shifts_of_audio_do_not_click() {
     }
 }
 
-/// Audio and video of one publisher: the distances of a mark in the mix and the frame of that moment, in ms.
+/// Mixes the audio of a publisher who also sends video. Returns the distances, in ms, of marks in
+/// the mix and the frames of the same moments.
 fn apart(minutes: u32, audio_ppm: f64, later: f64, has_reports: bool) -> Vec<f64> {
     let mut publisher = PublisherClock::default();
     let (mut audio, mut video) = (TrackClock::new(48_000), TrackClock::new(90_000));

@@ -9,7 +9,7 @@ fn run(ppm: f64, first_rtp: u32, delays: &[f64], publisher: &PublisherClock) -> 
     let mut places = Vec::new();
     for (at, delay) in delays.iter().enumerate() {
         let rtp = first_rtp.wrapping_add(u32::try_from(at).unwrap() * 960);
-        // When it was sent, by our clock.
+        // The time at which it was sent, by our clock.
         let was = 10.0 + at as f64 * 0.02 / (1.0 + ppm / 1e6);
         let received = Duration::from_secs_f64(was + delay / 1000.0);
         let placed = clock.take(was, rtp, received, publisher);
