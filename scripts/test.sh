@@ -31,7 +31,7 @@ failed=0
 tests() {
   local part="$1" log="$tmp/part.log"
   shift
-  # That a test waits for its slot for a minute is no news.
+  # Waiting a minute for a slot is normal, so the warning is left out.
   part "$part" "$@" 2>&1 | grep --line-buffered -v ' has been running for over ' | tee "$log" || failed=1
   if grep -qE '^test .* \.\.\. ' "$log"; then found=1; fi
 }

@@ -1,7 +1,8 @@
-//! Frames that a LiveKit server makes itself, when a track is muted or goes, told by what is in them (docs/reference/signaling.md). Pure.
+//! Recognises the dummy frames that a LiveKit server makes when a track is muted or unpublished, by
+//! their content (docs/reference/signaling.md). Pure.
 //!
-//! A decoder would take them for a change of resolution, a listener for nothing. They come before the news of why, so that
-//! no state says what they are.
+//! A decoder would take them for a change of resolution. They arrive before the reason is
+//! signalled, so that only their content tells.
 
 use super::codec::TrackCodec;
 
@@ -9,10 +10,10 @@ use super::codec::TrackCodec;
 const OPUS: &[u8] = &[0xf8, 0xff, 0xfe];
 /// VP8: the start code and a size of 8x8 in an 8-byte key frame header (RFC 6386 §9.1).
 const VP8: &[u8] = &[0x9d, 0x01, 0x2a, 0x08, 0x00, 0x08, 0x00];
-/// What VP8's blank frame is long; H.264's is shorter than this in all.
+/// Upper bound of the length of VP8's and H.264's dummy frames.
 const SMALL: usize = 64;
 
-/// Whether the server made this frame.
+/// Whether a frame is a dummy frame of the server.
 pub(super) fn is_dummy(codec: TrackCodec, frame: &[u8]) -> bool {
     match codec {
         TrackCodec::Opus => {
@@ -25,14 +26,15 @@ pub(super) fn is_dummy(codec: TrackCodec, frame: &[u8]) -> bool {
                 && frame.get(3..10) == Some(VP8)
         }
         TrackCodec::H264 => frame.len() <= SMALL && is_two_by_two(frame),
-        // G.711: 20 ms of one value, which is silence whoever made it.
+        // G.711's dummy frame is 20 ms of silence, like a publisher's own.
         TrackCodec::Pcmu | TrackCodec::Pcma => false,
-        // The server has none.
+        // The server makes no dummy frames of these.
         TrackCodec::Vp9 | TrackCodec::H265 | TrackCodec::Av1 => false,
     }
 }
 
-/// An access unit of SPS, PPS and IDR, each a few bytes long: no picture that anybody means fits into that.
+/// Whether a frame is an access unit of SPS, PPS and IDR of a few bytes each, too small for a real
+/// frame.
 fn is_two_by_two(frame: &[u8]) -> bool {
     const SPS_MOST: usize = 32;
     const PPS_MOST: usize = 8;
@@ -53,7 +55,7 @@ fn is_two_by_two(frame: &[u8]) -> bool {
     sizes.iter().all(Option::is_some)
 }
 
-/// The units of a byte stream (H.264 annex B, here with start codes of four bytes).
+/// The NAL units of a byte stream (H.264 Annex B) with start codes of four bytes.
 fn units(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
     const START: &[u8] = &[0, 0, 0, 1];
     let mut rest = frame.strip_prefix(START);
@@ -86,14 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_makes_is_told_from_what_people_send() {
+    fn dummy_frames_are_recognised_and_published_frames_are_not() {
         let mut opus = vec![0; 80];
         opus[..3].copy_from_slice(OPUS);
         let mut vp8 = vec![0; 31];
         vp8[..10].copy_from_slice(&[0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x08, 0x00, 0x08, 0x00]);
         let cases: &[(TrackCodec, Vec<u8>, bool)] = &[
             (TrackCodec::Opus, opus.clone(), true),
-            // An encoder's own silence is the publisher's.
+            // An encoder's own silence is a published packet.
             (TrackCodec::Opus, OPUS.to_vec(), false),
             (TrackCodec::Opus, [&opus[..79], &[1]].concat(), false),
             (TrackCodec::Vp8, vp8.clone(), true),
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
+    fn arbitrary_bytes_do_not_panic() {
         for codec in TrackCodec::ALL {
             for len in 0..100 {
                 assert!(!is_dummy(codec, &vec![0xff; len]));

@@ -9,7 +9,7 @@ use crate::plan::track::{TrackCodec, TrackKind};
 pub enum TracksError {
     #[error(transparent)]
     Room(#[from] RoomError),
-    /// The room was lost after the recording began. What was recorded until then is kept.
+    /// The room was lost after the recording began. The recording up to then is kept.
     #[error("recording ended early: connection to room failed")]
     Lost(#[source] RoomError),
     /// The track was not published in time.

@@ -1,59 +1,60 @@
-//! Packets of sound, put one behind the other as a file wants them: without a hole. Pure.
+//! Makes a continuous stream of audio packets, as files need it. Pure.
 //!
-//! A packet stands where its time says; where nothing came, there is silence, or the pause that the encoder announced. So the
-//! file is as long as the recording, however little was said. A publisher whose clock is fast makes more packets than there is time
-//! for: one of them is left out now and then, of silence where there is some.
+//! Gaps are filled with silence, or with the pause that the encoder announced, so that the file is
+//! as long as the recording. A publisher with a fast clock sends more packets than there is time
+//! for: one is dropped now and then, a silent one if possible.
 
 use std::time::Duration;
 
 use super::codec::TrackCodec;
 use crate::media::opus;
 
-/// 20 ms of silence in G.711 (the codes of zero), µ-law and A-law.
+/// 20 ms of silence in G.711 µ-law and A-law.
 const MU_LAW: [u8; 160] = [0xff; 160];
 const A_LAW: [u8; 160] = [0xd5; 160];
 
-/// A packet that would come later than its time by more than this is left out: of silence first, then of what can be heard.
+/// A packet that would be later than this is dropped: a silent one sooner than an audible one.
 const QUIET_LATE: Duration = Duration::from_millis(15);
 const LATE: Duration = Duration::from_millis(40);
 
-/// A packet in its place.
+/// A packet and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placed {
     /// Samples since the recording began, in the codec's clock.
     pub(super) at: u64,
     pub(super) samples: u32,
+    /// The bytes of a packet that fills a gap; `None` for the packet that was taken.
     pub(super) filling: Option<Vec<u8>>,
 }
 
-/// Where the sound ends so far.
 #[derive(Debug)]
 pub(super) struct GapFiller {
     codec: TrackCodec,
+    /// The end of the audio, in samples of the codec's clock.
     end: u64,
-    /// What fills a hole behind the last packet, and how long that is.
+    /// A packet that fills a gap after the last one, and its samples.
     filling: (Vec<u8>, u32),
     left_out: u64,
 }
 
 impl GapFiller {
-    /// `codec`: one of sound.
+    /// `codec` has to be an audio codec.
     pub(super) fn new(codec: TrackCodec) -> Self {
         Self { codec, end: 0, filling: silence(codec), left_out: 0 }
     }
 
-    /// How many packets were left out so far, because there was no time for them.
+    /// Number of packets that were dropped to keep the audio in time.
     pub(super) const fn left_out(&self) -> u64 {
         self.left_out
     }
 
-    /// A packet that belongs at this media time. What comes before it in the file is given first; `None` in its place when it
-    /// makes no sense, or when there is no time for it.
+    /// Takes a packet with its media time. Returns the packets that fill the gap before it, and its
+    /// position; `None` if it is malformed, or dropped because it is too late.
     pub(super) fn packet(&mut self, at: Duration, bytes: &[u8]) -> (Vec<Placed>, Option<Placed>) {
         let Some(samples) = self.samples(bytes) else { return (Vec::new(), None) };
         let wanted = self.to_samples(at);
         let mut before = Vec::new();
-        // A clock that is slowly followed moves by a fraction of a packet, and that is no hole.
+        // Clock drift moves packets by a fraction of their duration, which is not a gap.
         let most = u64::from(self.filling.1.div_ceil(2));
         while wanted >= self.end + most {
             before.push(self.fill_one());
@@ -63,7 +64,7 @@ impl GapFiller {
         let is_quiet = pause.is_some() || (self.codec == TrackCodec::Opus && bytes == opus::SILENCE);
         self.filling = pause.unwrap_or_else(|| silence(self.codec));
         let late = self.to_samples(if is_quiet { QUIET_LATE } else { LATE });
-        // Of a long packet most is more than that, and to leave it out would make a hole.
+        // Dropping a longer packet would leave a gap.
         if self.end.saturating_sub(wanted) > late.max(u64::from(samples) * 3 / 4) {
             self.left_out += 1;
             return (before, None);
@@ -73,7 +74,7 @@ impl GapFiller {
         (before, Some(placed))
     }
 
-    /// There is nothing else until this media time.
+    /// Fills up to this media time.
     pub(super) fn fill(&mut self, until: Duration) -> Vec<Placed> {
         let until = self.to_samples(until);
         let mut placed = Vec::new();
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_that_follow_one_another_leave_no_hole_whatever_their_times_say() {
+    fn consecutive_packets_leave_no_gap_despite_jitter() {
         let mut filler = GapFiller::new(TrackCodec::Opus);
         for (number, jitter) in [0, 4, 9, 3, 0, 7].into_iter().enumerate() {
             let number = number as u64;
@@ -143,13 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_filled_to_the_packet() {
+    fn gaps_are_filled_up_to_the_next_packet() {
         let mut filler = GapFiller::new(TrackCodec::Opus);
         filler.packet(millis(0), PACKET);
         let (before, placed) = filler.packet(millis(101), PACKET);
         assert_eq!((before.len(), placed.unwrap().at), (4, 5 * 960));
         assert!(before.iter().all(|placed| placed.filling.as_deref() == Some(opus::SILENCE)));
-        // A pause is kept as one; its kind is the encoder's.
+        // A pause is filled with the encoder's own pause packet.
         filler.packet(millis(120), PAUSE);
         let (before, placed) = filler.packet(millis(520), PACKET);
         assert!(before.iter().all(|placed| placed.filling.as_deref() == Some(PAUSE)), "{before:?}");
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_as_long_as_the_recording_and_a_packet_is_late_or_too_late() {
+    fn audio_is_as_long_as_the_recording_and_packets_that_are_too_late_are_dropped() {
         let mut filler = GapFiller::new(TrackCodec::Opus);
         let filled = filler.fill(millis(1010));
         assert_eq!((filled.len(), filled[49].at), (50, 49 * 960));
@@ -169,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_off_does_not_run_away_and_silence_makes_room_first() {
+    fn clock_drift_stays_bounded_and_silent_packets_are_dropped_first() {
         for (ppm, kinds) in [(200.0, 1), (200.0, 50), (-200.0, 50), (0.0, 50)] {
             let mut filler = GapFiller::new(TrackCodec::Opus);
             let (mut heard_left_out, mut filled, mut farthest) = (0, 0, 0i64);
             let packets = 3600 * 50;
             for number in 0..packets {
-                // Every so often somebody breathes in.
+                // Every so often there is a silent packet.
                 let bytes = if number % kinds == kinds - 1 && kinds > 1 { opus::SILENCE } else { PACKET };
                 let at = Duration::from_secs_f64(f64::from(number) * 0.02 / (1.0 + ppm / 1e6));
                 let (before, placed) = filler.packet(at, bytes);

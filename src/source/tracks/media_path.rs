@@ -1,4 +1,4 @@
-//! Where the frames of a room go once their times are known: one path for video, one for audio.
+//! The paths of frames to their feeds once their times are known: one for video, one for audio.
 
 use std::time::Duration;
 

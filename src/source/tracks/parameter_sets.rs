@@ -1,45 +1,48 @@
-//! H.265: parameter sets that come as a frame of their own, before the picture they belong to. Pure.
+//! Joins H.265 parameter sets that arrive as a frame of their own with the frame that they belong
+//! to. Pure.
 //!
-//! A publisher may end a packet's frame behind them; they have the picture's time. Left by themselves they look like something that
-//! can't be shown, and the pictures that follow can't be shown without them.
+//! A publisher may set RTP's marker after the parameter sets (VPS, SPS, PPS), which have the time of
+//! the next frame. By themselves they can't be shown, and the next frames can't be shown without
+//! them.
 
 use std::sync::Arc;
 
 const START: &[u8] = &[0, 0, 0, 1];
-/// From here on, types of units are of what is not a picture (H.265 §7.4.2.2, table 7-1).
-const NO_PICTURE: u8 = 32;
+/// The first NAL unit type that is not a slice of a frame (H.265 §7.4.2.2, table 7-1).
+const FIRST_NON_VCL: u8 = 32;
 
-/// What is waiting for the picture it belongs to.
+/// Holds the parameter sets that wait for their frame.
 #[derive(Debug, Default)]
 pub(super) struct ParameterSets {
     waiting: Option<Arc<[u8]>>,
 }
 
 impl ParameterSets {
-    /// The frame with what came before it; `None` when it has no picture in it, and waits for one.
+    /// Returns the frame with the parameter sets before it; `None` if it has parameter sets only,
+    /// which wait for the next frame.
     pub(super) fn complete(&mut self, frame: Arc<[u8]>) -> Option<Arc<[u8]>> {
-        let whole = match self.waiting.take() {
+        let complete = match self.waiting.take() {
             Some(before) => [&*before, &*frame].concat().into(),
             None => frame,
         };
-        if has_picture(&whole) {
-            return Some(whole);
+        if has_slice(&complete) {
+            return Some(complete);
         }
-        self.waiting = Some(whole);
+        self.waiting = Some(complete);
         None
     }
 }
 
-/// Of a byte stream with start codes of four bytes.
-fn has_picture(frame: &[u8]) -> bool {
+/// Whether a byte stream with start codes of four bytes contains a slice.
+fn has_slice(frame: &[u8]) -> bool {
     let mut rest = frame;
     while let Some(at) = rest.windows(START.len()).position(|window| window == START) {
         rest = &rest[at + START.len()..];
-        if rest.first().is_some_and(|header| (header >> 1) & 0x3f < NO_PICTURE) {
+        if rest.first().is_some_and(|header| (header >> 1) & 0x3f < FIRST_NON_VCL) {
             return true;
         }
     }
-    // What is no byte stream is for others to judge.
+    // Anything but a byte stream passes.
     !frame.starts_with(START)
 }
 
@@ -52,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn parameter_sets_wait_for_their_picture() {
+    fn parameter_sets_wait_for_their_frame() {
         let mut parameters = ParameterSets::default();
         assert_eq!(parameters.complete(units(&[32, 33])), None);
         assert_eq!(parameters.complete(units(&[34, 39])), None);

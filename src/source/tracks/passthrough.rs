@@ -27,18 +27,18 @@ pub(super) struct Passthrough {
     /// The track's feed, or that of the transcoder in front of it.
     feed: Feed,
     transcoder: Option<Transcoder>,
-    /// Of the first frame that could be read.
+    /// The codec and caps of the first frame that could be read.
     format: Option<(TrackCodec, gst::Caps)>,
-    /// Of an audio track, from its first packet on.
+    /// Fills gaps of an audio track, from its first packet on.
     filler: Option<GapFiller>,
-    /// Of video that is muxed with audio: until when it was pushed, or its absence was.
+    /// Up to this time a frame or a gap was pushed. Used for video that is muxed with audio.
     covered: Option<Duration>,
     /// Time of the last video frame.
     last: Option<Duration>,
     is_discontinuous: bool,
 }
 
-/// What a muxer holds back while it waits for this track.
+/// The medium that a muxer holds back while it waits for this track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MuxedWith {
     Nothing,

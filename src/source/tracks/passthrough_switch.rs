@@ -51,7 +51,7 @@ impl PassthroughSwitch {
     /// Takes a frame with its media time `at`. The frames of one track come in decoding order.
     ///
     /// # Errors
-    /// As [`Passthrough::frame`].
+    /// The errors of [`Passthrough::frame`].
     pub(super) fn frame(&mut self, frame: &Frame, at: Duration) -> Result<(), TracksError> {
         if let Some(first) = self.passthrough.codec().filter(|first| *first != frame.codec) {
             self.leave_out(frame, first, at);
@@ -69,7 +69,7 @@ impl PassthroughSwitch {
         self.passthrough.mark_discontinuity();
     }
 
-    /// As [`Passthrough::mark_gap`].
+    /// Pushes a gap; see [`Passthrough::mark_gap`].
     pub(super) fn mark_gap(&mut self, until: Duration) {
         self.passthrough.mark_gap(until);
     }

@@ -1,12 +1,13 @@
-//! Who is waited for, who is there, and when the recording is over. Pure: times are running time.
+//! Start and stop conditions: the participants and tracks that are waited for, those that are there,
+//! and the end of the recording. Pure: times are running time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::plan::track::{Lasts, TrackKind, Wanted};
 
-/// From the recorder's return into the room to a missing participant counting as gone. What
-/// disconnected the recorder may have disconnected everybody.
+/// A participant who is missing after the recorder reconnected counts as gone after this time. The
+/// cause of the reconnect may have disconnected everybody.
 const RETURNS_WITHIN: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(super) enum PresenceState {
     WrongKind { track: String, kind: TrackKind },
 }
 
-/// Who or what is not there yet.
+/// The participant or the tracks that are not there yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Awaited {
     Tracks(Vec<String>),
@@ -96,7 +97,7 @@ impl Presence {
         !late.is_empty()
     }
 
-    /// Who or what is waited for; `None` once everything was there.
+    /// The participant or tracks that are waited for; `None` once everything was there.
     pub(super) fn awaited(&self) -> Option<Awaited> {
         if self.complete {
             return None;

@@ -1,20 +1,21 @@
-//! How often and how soon a lost server is tried again. Pure.
+//! When to reconnect to a lost server, and when to give up. Pure.
 
 use std::time::Duration;
 
-/// As LiveKit's own clients do (docs/reference/signaling.md): the n-th attempt waits n² × 300 ms.
+/// The n-th attempt, from 0, waits n² times this, as LiveKit's clients do
+/// (docs/reference/signaling.md).
 const STEP: Duration = Duration::from_millis(300);
 const LONGEST: Duration = Duration::from_secs(60);
 const MOST: u32 = 10;
-/// So often a session is taken up again before it is begun anew.
+/// Attempts to resume a session before a new one is started.
 const RESUMES: u32 = 3;
 
-/// What is tried.
+/// How to reconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// As the participant that is in the room; media goes on meanwhile.
+    /// Resume the session, while media continues.
     Resume,
-    /// From the start, with a gap.
+    /// Start a new session, with a gap in the recording.
     Rejoin,
 }
 
@@ -34,17 +35,17 @@ impl Attempts {
         self.way
     }
 
-    /// A session that can't be taken up is begun anew; the attempts go on counting.
+    /// The session can't be resumed: the remaining attempts start a new one.
     pub(super) const fn give_up_resuming(&mut self) {
         self.way = Way::Rejoin;
     }
 
-    /// The same attempts, going on because what they led to did not last.
+    /// Continues these attempts, because the session that they reached did not last.
     pub(super) const fn again(self, way: Way) -> Self {
         Self { way, made: self.made }
     }
 
-    /// How long to wait before the next attempt; `None`: it is over.
+    /// The next attempt and how long to wait before it; `None` if all were made.
     pub(super) fn next(&mut self) -> Option<(Way, Duration)> {
         if self.made >= MOST {
             return None;
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attempts_get_rarer_begin_anew_and_end() {
+    fn attempts_slow_down_start_a_new_session_and_end() {
         let mut attempts = Attempts::new(Way::Resume);
         let made: Vec<_> = std::iter::from_fn(|| attempts.next()).collect();
         let ways: Vec<Way> = made.iter().map(|(way, _)| *way).collect();
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_the_server_does_not_know_is_not_taken_up_again() {
+    fn a_session_unknown_to_the_server_is_not_resumed() {
         let mut attempts = Attempts::new(Way::Resume);
         assert_eq!(attempts.next(), Some((Way::Resume, Duration::ZERO)));
         attempts.give_up_resuming();

@@ -1,4 +1,4 @@
-//! When the recording of a room's tracks begins. Pure: times are running time.
+//! Decides when the recording of a room's tracks begins. Pure: times are running time.
 //!
 //! It begins with the first frame that can be shown or heard, as soon as the codecs are known on
 //! which the outputs depend. The audio of a room in which somebody publishes and everybody is muted
@@ -26,7 +26,7 @@ pub(super) struct StartDecision {
     has_begun: bool,
 }
 
-/// What the decision depends on.
+/// The state of the room that the decision depends on.
 #[derive(Debug)]
 pub(super) struct Situation<I> {
     /// Whether everybody and everything that the plan names is there.

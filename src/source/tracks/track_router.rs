@@ -60,7 +60,7 @@ pub(super) struct TrackRouter {
 #[derive(Debug)]
 struct Track {
     published: PublishedTrack,
-    /// Of its first frame that can be shown or heard.
+    /// Codec of its first frame that can be shown or heard.
     codec: Option<TrackCodec>,
     /// In which channel of a mix it is heard.
     channel: Channel,
@@ -171,7 +171,7 @@ impl TrackRouter {
     /// Called every half second, also if no event arrives.
     pub(super) fn on_tick(&mut self, now: Moment) {
         self.presence.give_up_missing(now.running);
-        // Where nobody is waited for, no event says that everybody is there.
+        // If nobody is waited for, no event says that everybody is there.
         self.check_presence();
         let timed = self.clocks.settle_overdue(now.running);
         self.on_timed(timed, now);
@@ -190,7 +190,7 @@ impl TrackRouter {
         self.complete.subscribe()
     }
 
-    /// Who or what is still waited for.
+    /// The participant or tracks that are still waited for.
     pub(super) fn awaited(&self) -> Option<Awaited> {
         self.presence.awaited()
     }

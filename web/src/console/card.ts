@@ -9,7 +9,7 @@ import { outputList } from "./outputs";
 import { Picture } from "./picture";
 import * as view from "./view";
 
-/** Does something with the service; what is refused is told, and the list is looked at again. */
+/** Runs a request to the service, shows its error if it is refused, and updates the list. */
 export type Act = (work: () => Promise<unknown>) => Promise<boolean>;
 
 export class Card {
@@ -68,7 +68,7 @@ export class Card {
     this.update(recording, at);
   }
 
-  /** `at`: when it was told, in seconds. */
+  /** `at`: time of the report, in seconds. */
   update(recording: Recording, at: number): void {
     const now = { at, pictures: recording.progress.pictures };
     if (this.#told.at > 0) this.#rate = view.rate(this.#told, now);
@@ -80,7 +80,7 @@ export class Card {
     this.#status.dataset.tone = tone;
     const facts = [
       this.#rate !== undefined && !view.isSoundOnly(info) ? view.movement(this.#rate) : "",
-      progress.dropped > 0 ? `${counted(progress.dropped, "picture")} dropped` : "none dropped",
+      progress.dropped > 0 ? `${counted(progress.dropped, "frame")} dropped` : "none dropped",
       recording.cpu_cores !== null ? cores(recording.cpu_cores) : "",
       progress.bytes > 0 ? bytes(progress.bytes) : "",
       progress.waiting > 0 ? `${counted(progress.waiting, "file")} to be stored` : "",

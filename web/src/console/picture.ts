@@ -1,4 +1,4 @@
-// A recording's picture, looked at as long as somebody can see it.
+// The preview of a recording, fetched only while it is visible.
 
 import * as api from "./api";
 import { h, say } from "./dom";
@@ -10,7 +10,7 @@ export class Picture {
   readonly element: HTMLElement;
   readonly #id: string;
   readonly #image = h("img", { alt: "", hidden: true });
-  readonly #note = h("figcaption", {}, "No picture yet");
+  readonly #note = h("figcaption", {}, "No preview yet");
   readonly #watch: IntersectionObserver;
   #seen = false;
   #timer: number | undefined;
@@ -53,7 +53,7 @@ export class Picture {
       const jpeg = await api.picture(this.#id);
       if (jpeg !== undefined && !this.#gone) await this.#show(jpeg);
     } catch {
-      // What is wrong is told by the list, which is asked as often.
+      // The list, fetched as often, shows the error.
     }
     this.#plan(EVERY);
   }

@@ -1,7 +1,8 @@
-//! One track in a mix: its packets decoded and laid out by time.
+//! One track of a mix: decodes its packets and places them by time.
 //!
-//! A packet goes behind the one before it. Where its time says otherwise by little, for no two clocks are the same, its sound is
-//! made longer or shorter by half a per cent until it is right (by two, where it is far off); where it says so by much, there was a pause or a loss.
+//! A packet follows the one before it. If its time differs a little, because no two clocks are the
+//! same, the audio is stretched by at most 0.5 % until it is in place (2 % if it is far off). If it
+//! differs much, there was a pause or a loss.
 
 use std::collections::VecDeque;
 
@@ -9,97 +10,98 @@ use super::decoder::{Decoder, Stereo};
 use crate::media::pcm::RATE;
 use crate::plan::track::{Channel, TrackCodec};
 
-/// Sound that is off by so many pairs is moved (2 ms) …
+/// Audio that is off by more pairs than this is moved (2 ms) …
 const OFF: u64 = 96;
 /// … until it is off by no more than this (0.5 ms).
 const RIGHT: u64 = 24;
-/// By how much sound is made longer or shorter: one pair of so many; at the beginning of a track its clock moves faster, and then more.
+/// Audio is stretched by one pair in this many, and by more if it is far off: the clock of a track
+/// moves faster at its beginning.
 const STRETCH: u64 = 200;
 const FAR: u64 = 240;
 const STRETCH_FAR: u64 = 50;
-/// What is missing in front of a packet is a hole, and no clock that moves (20 ms).
+/// A gap of this many pairs is a pause or a loss, not clock drift (20 ms).
 const HOLE: u64 = 960;
-/// Sound that comes so much later than its time (40 ms) is left out.
+/// Audio that is later than this many pairs is dropped (40 ms).
 const TOO_FAR: u64 = 1920;
-/// Sound begins and ends within so many pairs (2.5 ms), so that it does not click.
+/// Audio fades in and out over this many pairs (2.5 ms), so that it does not click.
 const FADE: usize = 120;
-/// Nobody hears what happens to sound that is no louder (-50 dB).
+/// Changes of audio below this level are inaudible (-50 dB).
 const QUIET: f32 = 0.003;
 
 #[derive(Debug)]
 pub(super) struct MixerInput {
     channel: Channel,
     decoder: Option<Decoder>,
-    /// Sound that was not mixed yet, without a hole.
+    /// Audio that was not mixed yet, without gaps.
     audio: VecDeque<Stereo>,
-    /// Where that begins: what was mixed so far.
+    /// Position of `audio`: the pairs mixed so far.
     begin: u64,
-    /// The next packet goes behind the one before it.
-    follows: bool,
-    /// It is being moved.
-    moves: bool,
-    /// A packet of it was just left out.
-    skipped: bool,
-    muted: bool,
-    closed: bool,
+    /// Whether the next packet follows the one before it.
+    is_continuous: bool,
+    /// Whether the audio is being moved.
+    is_moving: bool,
+    /// Whether the last packet was dropped.
+    has_skipped: bool,
+    is_muted: bool,
+    is_closed: bool,
     /// Packets that came too late.
     late: u64,
 }
 
 impl MixerInput {
-    /// `mixed`: how many pairs were mixed before it came.
+    /// `mixed`: pairs that were mixed before the track was added.
     pub(super) const fn new(mixed: u64) -> Self {
         Self {
             channel: Channel::Both,
             decoder: None,
             audio: VecDeque::new(),
             begin: mixed,
-            follows: false,
-            moves: false,
-            skipped: false,
-            muted: false,
-            closed: false,
+            is_continuous: false,
+            is_moving: false,
+            has_skipped: false,
+            is_muted: false,
+            is_closed: false,
             late: 0,
         }
     }
 
     pub(super) const fn open(&mut self, channel: Channel) {
-        (self.channel, self.closed) = (channel, false);
+        (self.channel, self.is_closed) = (channel, false);
     }
 
     pub(super) const fn close(&mut self) {
-        self.closed = true;
+        self.is_closed = true;
     }
 
-    pub(super) const fn mute(&mut self, muted: bool) {
-        self.muted = muted;
+    pub(super) const fn set_muted(&mut self, muted: bool) {
+        self.is_muted = muted;
     }
 
-    /// Up to where it can be mixed; `None`: it is not to be waited for.
+    /// The position up to which the input can be mixed; `None` if the mix does not wait for it.
     pub(super) fn ready(&self) -> Option<u64> {
-        if self.muted || self.closed {
+        if self.is_muted || self.is_closed {
             return None;
         }
-        // Its end is kept until it is known whether something follows.
+        // The end is held back until it is known whether it has to fade out.
         Some(self.end().saturating_sub(FADE as u64).max(self.begin))
     }
 
-    /// Whether it is gone, and all of it mixed.
+    /// Whether the track was removed and all of it is mixed.
     pub(super) fn is_over(&self) -> bool {
-        self.closed && self.audio.is_empty()
+        self.is_closed && self.audio.is_empty()
     }
 
     pub(super) const fn late(&self) -> u64 {
         self.late
     }
 
-    /// A packet that belongs at `at`.
+    /// Takes a packet that belongs at the position `at`.
     pub(super) fn packet(&mut self, codec: TrackCodec, bytes: &[u8], at: u64) {
         if self.decoder.as_ref().is_none_or(|decoder| decoder.codec() != codec) {
             match Decoder::new(codec) {
                 Ok(decoder) => self.decoder = Some(decoder),
                 Err(error) => {
-                    tracing::warn!(%error, "a track that is not heard");
+                    tracing::warn!(%error, "track not mixed: no decoder");
                     return;
                 }
             }
@@ -108,19 +110,19 @@ impl MixerInput {
         let delay = decoder.delay();
         let (at, before) = (at.saturating_sub(delay), delay.saturating_sub(at));
         let hole = at.saturating_sub(self.begin + self.audio.len() as u64);
-        let is_hole = self.follows && hole >= HOLE / 2;
-        if is_hole && hole <= decoder.longest_hole() {
-            let made_up = decoder.conceal(hole, bytes);
-            self.audio.extend(made_up);
+        let is_hole = self.is_continuous && hole >= HOLE / 2;
+        if is_hole && hole <= decoder.longest_concealment() {
+            let concealed = decoder.conceal(hole, bytes);
+            self.audio.extend(concealed);
         }
         match decoder.decode(bytes) {
             Ok(mut audio) => {
-                // What would lie before the recording.
+                // Drops what precedes the recording.
                 audio.drain(..audio.len().min(usize::try_from(before).unwrap_or(usize::MAX)));
-                self.lay(audio, at);
+                self.place(audio, at);
             }
-            // The next one shows that something is missing.
-            Err(error) => tracing::debug!(%error, "a packet of sound"),
+            // The time of the next packet shows the gap.
+            Err(error) => tracing::debug!(%error, "audio packet not decoded"),
         }
     }
 
@@ -128,7 +130,7 @@ impl MixerInput {
     pub(super) fn read(&mut self, into: &mut [Stereo]) {
         if self.audio.len() < into.len() + FADE {
             self.fade_out();
-            self.follows = false;
+            self.is_continuous = false;
         }
         let there = into.len().min(self.audio.len());
         for (sum, pair) in into.iter_mut().zip(self.audio.drain(..there)) {
@@ -142,25 +144,25 @@ impl MixerInput {
         self.begin += into.len() as u64;
     }
 
-    /// Sound without a codec.
+    /// Takes decoded audio.
     #[cfg(test)]
-    pub(super) fn lay_for_test(&mut self, audio: Vec<Stereo>, at: u64) {
-        self.lay(audio, at);
+    pub(super) fn place_for_test(&mut self, audio: Vec<Stereo>, at: u64) {
+        self.place(audio, at);
     }
 
     fn end(&self) -> u64 {
         self.begin + self.audio.len() as u64
     }
 
-    /// Puts the sound of a packet where it belongs.
-    fn lay(&mut self, mut audio: Vec<Stereo>, at: u64) {
+    /// Puts the audio of a packet in its position.
+    fn place(&mut self, mut audio: Vec<Stereo>, at: u64) {
         let end = self.end();
         let (early, hole) = (end.saturating_sub(at), at.saturating_sub(end));
-        if !self.follows || hole >= HOLE {
-            // It begins, or there was nothing.
+        if !self.is_continuous || hole >= HOLE {
+            // The track begins, or begins again after a pause.
             self.fade_out();
             let hole = usize::try_from(hole).unwrap_or(usize::MAX);
-            // What is mixed follows what comes: nothing is ever far ahead.
+            // The mix follows the packets: a packet far ahead has a wrong time.
             if hole > RATE as usize * 60 {
                 self.late += 1;
                 return;
@@ -173,22 +175,22 @@ impl MixerInput {
             audio.drain(..early);
             fade_in(&mut audio);
             self.audio.extend(std::iter::repeat_n(Stereo::default(), hole));
-            (self.follows, self.moves) = (true, false);
+            (self.is_continuous, self.is_moving) = (true, false);
             self.audio.extend(audio);
             return;
         }
         if early > TOO_FAR {
             self.late += 1;
-            self.skipped = true;
+            self.has_skipped = true;
             return;
         }
-        if std::mem::take(&mut self.skipped) {
+        if std::mem::take(&mut self.has_skipped) {
             self.fade_out();
             fade_in(&mut audio);
         }
         let off = early.max(hole);
-        self.moves = off > OFF || (self.moves && off > RIGHT);
-        if self.moves {
+        self.is_moving = off > OFF || (self.is_moving && off > RIGHT);
+        if self.is_moving {
             let is_quiet = audio.iter().flatten().all(|sample| sample.abs() < QUIET);
             let length = audio.len() as u64;
             let most = match off {
@@ -203,9 +205,9 @@ impl MixerInput {
         self.audio.extend(audio);
     }
 
-    /// What there is goes out softly: nothing follows it.
+    /// Fades out the end of the audio, because no packet follows it.
     fn fade_out(&mut self) {
-        if !self.follows {
+        if !self.is_continuous {
             return;
         }
         let length = self.audio.len().min(FADE);
@@ -221,7 +223,7 @@ fn fade_in(audio: &mut [Stereo]) {
     }
 }
 
-/// The same sound in so many pairs, a few more or less than it has, by a curve through four neighbours (Catmull and Rom's).
+/// Resamples audio to `length` pairs, a few more or less than it has, by Catmull-Rom interpolation.
 fn stretched(audio: &[Stereo], before: Option<Stereo>, length: usize) -> Vec<Stereo> {
     let (Some(first), Some(last)) = (audio.first(), audio.last()) else { return Vec::new() };
     let pair = |at: usize| match at.checked_sub(1) {

@@ -1,4 +1,4 @@
-//! Which frames are pushed into the feed, and at which times.
+//! The frames that are pushed into the feed, and their times.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;

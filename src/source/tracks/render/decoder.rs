@@ -35,7 +35,7 @@ pub(super) struct Decoder {
     pipeline: MediaPipeline,
     intake: Intake,
     dropped: Arc<AtomicU64>,
-    /// Of the last key frame.
+    /// Caps of the last key frame.
     caps: Option<gst::Caps>,
 }
 

@@ -1,9 +1,9 @@
 //! Schedules decoded frames into the recording. Has no clock: times are nanoseconds of media time.
 //!
-//! What the recording shows at a moment can be decided as soon as all frames up to it are there.
-//! Frames come in order, so that each one settles everything before it. If no frame comes, the
-//! moment is settled without it after a patience that follows the lateness of recent frames and
-//! ends when a lost packet could no longer arrive.
+//! A moment of the recording is settled as soon as all frames up to it are there. Frames come in
+//! order, so that each one settles everything before it. If no frame comes, the moment is settled
+//! without it after a patience that follows the lateness of recent frames and ends when a lost
+//! packet could no longer arrive.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub(super) struct Playout {
     lateness: Lateness,
     /// Whether a track is shown, so that frames are to come.
     is_showing: bool,
-    /// When the video turns black; `None` also after it did.
+    /// Time at which the video turns black; `None` also after it did.
     blank_at: Option<u64>,
     /// The last value that [`Playout::expect`] was given.
     last_blank_at: Option<u64>,
@@ -174,7 +174,7 @@ impl Playout {
         }
     }
 
-    /// When the spare frame is shown if no other one follows.
+    /// Time at which the spare frame is shown if no other one follows.
     fn spare_due(&self, at: u64) -> u64 {
         let frame = self.rate.as_ref().map_or(0, |rate| rate.frame);
         at.max(self.presenter.last().map_or(0, |last| last.saturating_add(frame)))

@@ -161,7 +161,7 @@ pub(super) struct FrameQueue {
 pub(super) struct Closed;
 
 impl FrameQueue {
-    /// Adds a frame. Blocks while the queue is full, so that a decoder is no faster than playout.
+    /// Adds a frame. Blocks while the queue is full, which slows a decoder down to playout.
     pub(super) fn push(&self, at: Duration, buffer: gst::Buffer) -> Result<(), Closed> {
         let at = nanoseconds(at);
         let mut inbox = self.shared.lock();

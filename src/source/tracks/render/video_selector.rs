@@ -2,8 +2,8 @@
 //!
 //! The newest track that is not muted is shown, from its first key frame on. A track is new when it
 //! is published, and again when it is unmuted; until its key frame, the track before it is shown.
-//! When the shown track is muted or removed, another one follows. If there is none, the video turns
-//! black a moment later, so that nothing flashes between two tracks in succession.
+//! When the shown track is muted or removed, another one follows. Without another one the video
+//! turns black a moment later, so that nothing flashes between two tracks in succession.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const IN_FLIGHT: Duration = Duration::from_millis(500);
 /// After a loss nothing is shown before the next key frame, unless none comes for this long.
 const KEY_FRAME_WITHIN: Duration = Duration::from_secs(3);
 
-/// What to do with a frame.
+/// The decision about a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::tracks) enum Verdict {
     Ignore,
@@ -32,7 +32,7 @@ pub(in crate::source::tracks) struct VideoSelector {
     tracks: Vec<Candidate>,
     turn: u64,
     shown: Option<Shown>,
-    /// When the video turns black if no track is shown until then.
+    /// Time at which the video turns black if no track is shown until then.
     blank_at: Option<Duration>,
     /// Sids of tracks that need a key frame.
     key_frames: Vec<String>,
@@ -135,7 +135,7 @@ impl VideoSelector {
         self.shown.is_some()
     }
 
-    /// When the video turns black if no track is shown until then.
+    /// Time at which the video turns black if no track is shown until then.
     pub(in crate::source::tracks) const fn blank_at(&self) -> Option<Duration> {
         self.blank_at
     }

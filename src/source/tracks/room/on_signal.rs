@@ -1,4 +1,4 @@
-//! What the server says over the websocket, and what is done about it.
+//! Handles the server's signalling messages.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -32,14 +32,14 @@ impl Room {
             Response::SubscriptionResponse(response) => {
                 let why = match response.err() {
                     proto::SubscriptionError::SeCodecUnsupported => "its codec is not supported",
-                    proto::SubscriptionError::SeTrackNotfound => "it was not found",
+                    proto::SubscriptionError::SeTrackNotfound => "the server did not find it",
                     proto::SubscriptionError::SeUnknown => return Ok(()),
                 };
                 self.listener.on_event(RoomEvent::Refused { track: response.track_sid, why });
                 Ok(())
             }
             Response::RoomUpdate(update) => {
-                self.send_to_room(update.room.as_ref());
+                self.report_room_id(update.room.as_ref());
                 Ok(())
             }
             Response::RefreshToken(token) => {
@@ -47,18 +47,16 @@ impl Room {
                 Ok(())
             }
             Response::Leave(leave) => self.on_leave(&leave),
-            // Who speaks, how well things go, what we publish: nothing a recording needs.
+            // Speakers, connection quality, our own tracks: a recording needs none of them.
             _ => Ok(()),
         }
     }
 
     pub(super) fn on_leave(&mut self, leave: &proto::LeaveRequest) -> Flow {
-        tracing::info!(reason = leave.reason().as_str_name(), "the server ends the session");
+        tracing::info!(reason = leave.reason().as_str_name(), "server ended the session");
         match (leave.action(), leave.can_reconnect) {
             (Action::Resume, _) => self.dial(self.attempts(Way::Resume)),
-            (Action::Reconnect, _) | (Action::Disconnect, true) => {
-                self.rejoin("the server moved the recorder")
-            }
+            (Action::Reconnect, _) | (Action::Disconnect, true) => self.rejoin("server moved the recorder"),
             (Action::Disconnect, false) => Err(match leave.reason() {
                 proto::DisconnectReason::DuplicateIdentity => RoomEnd::Duplicate,
                 proto::DisconnectReason::JoinFailure
@@ -92,7 +90,7 @@ impl Room {
         let line = json.ok().and_then(|init| init.get("candidate")?.as_str().map(str::to_owned));
         let parsed = line.as_deref().filter(|line| !line.is_empty()).map(Candidate::from_sdp_string);
         let Some(Ok(candidate)) = parsed else {
-            tracing::debug!(candidate = trickle.candidate_init, "a candidate that makes no sense");
+            tracing::debug!(candidate = trickle.candidate_init, "invalid ICE candidate");
             return;
         };
         match (candidate.proto(), candidate.tcptype()) {
@@ -104,19 +102,19 @@ impl Room {
         }
     }
 
-    /// A server's UDP address, with a socket of ours that leads there.
+    /// Adds a server's UDP address, and a socket on our route to it.
     async fn add_remote(&mut self, candidate: Candidate) {
         let Ok(ip) = route_to(candidate.addr()).await else { return };
         match self.media.transport.bind(ip) {
             Ok(Some(local)) => self.send_candidate(Protocol::Udp, local),
             Ok(None) => {}
-            Err(error) => tracing::debug!(%error, %ip, "no socket for media"),
+            Err(error) => tracing::debug!(%error, %ip, "media socket could not be opened"),
         }
-        self.media.peer.remote_candidate(Instant::now(), candidate);
+        self.media.peer.add_remote(Instant::now(), candidate);
     }
 
     pub(super) fn send_candidate(&mut self, protocol: Protocol, local: SocketAddr) {
-        match self.media.peer.listens_at(protocol, local) {
+        match self.media.peer.add_local(protocol, local) {
             Ok(Some(candidate)) => {
                 let candidate = candidate.trim_start_matches("a=").trim_end().to_owned();
                 let init = serde_json::json!({ "candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0 });
@@ -127,7 +125,7 @@ impl Room {
                 }));
             }
             Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "an address of this machine was refused"),
+            Err(error) => tracing::debug!(%error, "local ICE candidate refused"),
         }
     }
 }

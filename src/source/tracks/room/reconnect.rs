@@ -1,4 +1,4 @@
-//! Coming back: a websocket that is opened again, a peer that is made anew, and when to give up.
+//! Reconnects: reopens the websocket, restarts the session, and gives up in the end.
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,15 @@ use super::super::signal::{Entrance, Signal, SignalError, Welcome};
 use super::{Flow, Link, MEDIA_WITHIN, Media, Room, RoomEnd, RoomError, RoomEvent, token};
 use crate::plan::room::RoomEntry;
 
-/// A way that broke is back by then, or is looked for anew.
+/// An interrupted media connection that is not back by this time is replaced by a new session.
 const RESTORED_WITHIN: Duration = Duration::from_secs(10);
-/// A server closes media before it says why (docs/reference/signaling.md).
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// A session that lasts for so long is one; what ends sooner was a failed attempt.
+/// How long to wait for the reason: a server closes media before it sends it
+/// (docs/reference/signaling.md).
+const REASON_WITHIN: Duration = Duration::from_secs(1);
+/// A session that ends sooner counts as a failed attempt.
 const LASTING: Duration = Duration::from_secs(30);
-/// Said where a server offers TURN, which `str0m` has not.
-const TURN: &str = "; it offers TURN, which is not supported: open its UDP or TCP port to this machine";
+/// Hint for a server that offers TURN, which `str0m` does not support.
+const TURN: &str = "; TURN is not supported, so open the server's UDP or TCP port to this machine";
 
 impl Room {
     pub(super) fn is_rejoining(&self) -> bool {
@@ -38,7 +39,7 @@ impl Room {
             let gap = now.saturating_duration_since(since);
             self.listener.on_event(RoomEvent::Reconnected { gap });
             for sid in self.subscription.sids() {
-                self.media.peer.need_key_frame(&sid, now);
+                self.media.peer.request_key_frame(&sid, now);
             }
         }
     }
@@ -48,10 +49,10 @@ impl Room {
         Some(since + RESTORED_WITHIN)
     }
 
-    /// Looks whether a connection takes too long to come up, or to come back.
+    /// Acts on a media connection that takes too long to come up, or to come back.
     pub(super) async fn watch(&mut self, now: Instant) -> Flow {
         if self.restoring_due().is_some_and(|due| due <= now) {
-            return self.rejoin("the way to the server did not come back");
+            return self.rejoin("media connection did not come back");
         }
         if self.is_rejoining() || self.media.due(self.is_second).is_none_or(|due| due > now) {
             return Ok(());
@@ -62,27 +63,27 @@ impl Room {
                 return Ok(());
             }
             if !std::mem::replace(&mut self.is_second, true) {
-                return self.rejoin("no media came through");
+                return self.rejoin("no media arrived");
             }
             let turn = if self.offers_turn { TURN } else { "" };
             return Err(RoomEnd::Failed(RoomError::NoMedia { within: MEDIA_WITHIN, turn }));
         }
-        tracing::debug!("UDP does not lead to the server: trying TCP");
+        tracing::debug!("no media over UDP; trying TCP");
         for (remote, candidate) in candidates {
             match self.media.transport.connect(remote).await {
                 Ok(local) => {
                     self.send_candidate(Protocol::Tcp, local);
-                    self.media.peer.remote_candidate(Instant::now(), candidate);
+                    self.media.peer.add_remote(Instant::now(), candidate);
                 }
-                Err(error) => tracing::debug!(%error, %remote, "no way by TCP"),
+                Err(error) => tracing::debug!(%error, %remote, "media not reachable over TCP"),
             }
         }
         Ok(())
     }
 
-    /// Media ended. What the server has still to say about it decides what to do.
-    pub(super) async fn last_words(&mut self) -> Flow {
-        let deadline = tokio::time::Instant::now() + LAST_WORDS;
+    /// Waits for the server's reason after media was closed, and acts on it.
+    pub(super) async fn await_reason(&mut self) -> Flow {
+        let deadline = tokio::time::Instant::now() + REASON_WITHIN;
         while let Link::Up(signal) = &mut self.link {
             match tokio::time::timeout_at(deadline, signal.next()).await {
                 Ok(Some(Response::Leave(leave))) => return self.on_leave(&leave),
@@ -93,17 +94,17 @@ impl Room {
         Ok(())
     }
 
-    /// Comes into the room anew.
+    /// Joins the room again, in a new session.
     pub(super) fn rejoin(&mut self, why: &'static str) -> Flow {
         if self.is_rejoining() {
             return Ok(());
         }
-        tracing::info!(why, "coming into the room anew");
+        tracing::info!(why, "rejoining room");
         self.on_link_lost(Instant::now(), why);
         self.dial(self.attempts(Way::Rejoin))
     }
 
-    /// New attempts, unless the last ones led to something that did not last: then they go on.
+    /// New attempts; the former ones continue if the session that they reached did not last.
     pub(super) fn attempts(&self, way: Way) -> Attempts {
         match &self.came_back {
             Some((at, attempts)) if at.elapsed() < LASTING => attempts.again(way),
@@ -143,7 +144,7 @@ impl Room {
         }
         match dialled {
             Ok((signal, Welcome::Resumed)) => {
-                tracing::info!("signalling is back");
+                tracing::info!("signalling resumed");
                 self.link = Link::Up(signal);
                 self.send(Request::SyncState(proto::SyncState {
                     answer: self.last_answer.clone(),
@@ -154,12 +155,12 @@ impl Room {
                     }),
                     ..proto::SyncState::default()
                 }));
-                self.ask_for_size(self.subscription.sids());
+                self.request_size(self.subscription.sids());
                 Ok(())
             }
             Ok((signal, Welcome::Joined(join))) => {
-                tracing::info!("in the room again");
-                self.on_link_lost(Instant::now(), "the session began anew");
+                tracing::info!("room rejoined");
+                self.on_link_lost(Instant::now(), "session restarted");
                 self.media = Media::new(&signal).map_err(RoomEnd::Failed)?;
                 self.announced.clear();
                 self.link = Link::Up(signal);
@@ -167,7 +168,7 @@ impl Room {
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(%error, "could not get back into the room");
+                tracing::warn!(%error, "reconnect attempt failed");
                 if matches!(error, SignalError::Left(_) | SignalError::Refused { .. }) {
                     attempts.give_up_resuming();
                 }

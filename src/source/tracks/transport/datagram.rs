@@ -1,4 +1,4 @@
-//! What a socket for media hands to the peer.
+//! A packet that a media socket hands to the peer.
 
 use std::net::SocketAddr;
 use std::time::Instant;

@@ -43,7 +43,7 @@ impl Kept {
         self.find(at, place).expect("a frame by then")
     }
 
-    /// As `at`; `None` if nothing is shown yet.
+    /// The colour as in `at`; `None` if nothing is shown yet.
     fn find(&self, at: Duration, (x, y): (u32, u32)) -> Option<[u8; 3]> {
         let kept = self.0.lock().unwrap();
         let pts = |sample: &gst::Sample| Duration::from(sample.buffer().unwrap().pts().unwrap());
@@ -155,7 +155,7 @@ fn frames(codec: TrackCodec, colour: &str, size: (u32, u32), count: u32) -> Vec<
     frames_in(codec, colour, size, count, colours)
 }
 
-/// As `frames`, with this colorimetry (GStreamer's name).
+/// Frames as in `frames`, with this colorimetry (GStreamer's name).
 fn frames_in(
     codec: TrackCodec,
     colour: &str,

@@ -42,7 +42,7 @@ fn a_new_track_takes_over_at_its_first_key_frame_and_the_old_one_returns_after_i
     assert_eq!(selector.take_key_frame_requests(), [""; 0]);
     selector.remove("screen", ms(3000));
     assert!(!selector.shows());
-    // The camera's last key frame was long ago: one is requested, and the last frame stands meanwhile.
+    // The camera's last key frame was long ago: one is requested, and the last frame stands.
     assert_eq!(selector.take_key_frame_requests(), ["camera"]);
     assert_eq!(selector.take_key_frame_requests(), [""; 0]);
     assert_eq!(selector.blank_at(), Some(ms(5000)));
