@@ -88,6 +88,7 @@ class Terms(unittest.TestCase):
             "VP8's picture id changes.",
             "The track is no longer subscribed.",
             "This is not a job.",
+            "There is no event for it.",
             "Reads `picture_width` of the request.",
         ]:
             self.assertEqual(found("src/a.rs", f"// {text}\n"), [], text)
@@ -126,6 +127,14 @@ class Citations(unittest.TestCase):
         self.assertEqual(found("docs/a.md", "See [storage](storage.md#s3).\n"), [])
         self.assertEqual(found("docs/a.md", "See [storage](gone.md).\n"), [("citation", 1)])
         self.assertEqual(found("docs/a.md", "![chart](gone.svg)\n"), [("citation", 1)])
+
+
+    def test_tests_that_are_gone_are_found(self):
+        def lost(text):
+            return list(lint.find_lost_tests(text, {"a_killed_recorder_is_reported", "a_page_is_recorded_at_length"}))
+
+        self.assertEqual(lost("| `a_killed_recorder_is_reported`, `a_page_is_recorded…` | `orphan_timeout` |"), [])
+        self.assertEqual(lost("`a_killed_recorder_is_told`"), ["a_killed_recorder_is_told"])
 
 
 class Output(unittest.TestCase):

@@ -6,7 +6,8 @@ Three rules, each reported as `file:line: rule: "text"; better: …`:
   headless   a sentence of a doc comment or a heading that starts with What, Who, Whose, Which,
              Where, As or Of and has no main clause
   term       a word for which the project has a better one
-  citation   a document that is not in the repository
+  citation   a document that is not in the repository, or in the lists of docs/reliability.md and
+             docs/testing.md a test that does not exist
 
 Code in backticks is exempt, because names on the wire are not ours to choose.
 
@@ -15,12 +16,12 @@ Usage: lint-language.py [--summary] [--paths PATH …]
 
 import argparse
 import bisect
+import functools
 import pathlib
 import re
 import subprocess
 import sys
 from collections import Counter
-from functools import partial
 from typing import Iterator, NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -33,7 +34,8 @@ SKIPPED = re.compile(r"(^|/)(lint-language|lint-language-test)\.py$|^tests/data/
 
 # Sentences that are fine although they look headless. Keep this list short.
 ALLOWED = {
-    "what's new",
+    "who may import whom",  # read by tests/architecture.rs
+    "where things go",
 }
 
 TERMS = [
@@ -45,7 +47,8 @@ TERMS = [
     (r"\bsound (?:server|of a room)s?\b|\ba room's sound\b", "audio server, room audio", None),
     (r"\b(?:is|are|was|were|be|been|being|gets?) told\b", "is reported, is notified", None),
     (r"\b(?:is|are|was|were) none\b", "missing, absent", None),
-    (r"\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|later\b|earlier\b|greater\b|other\b)",
+    # "There is no event for it" is plain; "this is no event" is not.
+    (r"(?<!\bthere )\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|later\b|earlier\b|greater\b|other\b)",
      "is not a …, has no …, … is missing", None),
     (r"\b(?:can't|cannot|can not|could not|couldn't) be had\b", "unavailable, unreachable", None),
     (r"\bmakes? no sense\b", "invalid", None),
@@ -68,6 +71,9 @@ FOREIGN = re.compile(r"\b(?:service|media|webrtc|style|words|parity)\.md\s*§|\b
 DOCUMENT = re.compile(r"(?<![\w/.:{<-])((?:\.\.?/)*[\w-][\w./-]*\.md)\b")
 DOCS_PATH = re.compile(r"(?<![\w/.-])(docs/[\w./-]*\w)(?![\w*{]|\.[*{])")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+# These pages name tests; such a name has at least four words.
+NAMES_TESTS = ("docs/reliability.md", "docs/testing.md")
+TEST_NAME = re.compile(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})(…?)`")
 URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+")
 
 
@@ -97,7 +103,7 @@ def rust(source: str) -> Iterator[Text]:
     run: list = []
     kind = ""
     starts = [0] + [m.end() for m in re.finditer("\n", source)]
-    line_of = partial(bisect.bisect_right, starts)
+    line_of = functools.partial(bisect.bisect_right, starts)
     last_line = 0
     token = re.compile(
         r"(?P<line>//[^\n]*)|(?P<block>/\*.*?\*/)"
@@ -134,7 +140,7 @@ def rust(source: str) -> Iterator[Text]:
 def typescript(source: str) -> Iterator[Text]:
     """Comments and string literals of TypeScript and CSS."""
     starts = [0] + [m.end() for m in re.finditer("\n", source)]
-    line_of = partial(bisect.bisect_right, starts)
+    line_of = functools.partial(bisect.bisect_right, starts)
     run: list = []
     last_line = 0
     token = re.compile(
@@ -294,17 +300,35 @@ def find_citations(text: str, path: pathlib.PurePath, exists) -> Iterator[str]:
                 yield name
 
 
+def find_lost_tests(text: str, functions) -> Iterator[str]:
+    """Tests that `text` names and that are not among `functions`. `name…` stands for a beginning."""
+    for name, rest in TEST_NAME.findall(text):
+        if not (any(f.startswith(name) for f in functions) if rest else name in functions):
+            yield name + rest
+
+
+@functools.cache
+def functions_of_the_repository(root: pathlib.Path) -> frozenset:
+    listed = subprocess.run(["git", "grep", "-hoE", r"fn [a-z0-9_]+", "--", "src", "tests"], cwd=root, capture_output=True, text=True)
+    return frozenset(line[3:] for line in listed.stdout.splitlines())
+
+
 def exists_in_repository(place: pathlib.PurePath) -> bool:
     return (ROOT / place).exists()
 
 
-def check(path: str, source: str, exists=exists_in_repository) -> list:
+def check(path: str, source: str, exists=exists_in_repository, functions=None) -> list:
     """All findings in one file."""
     pure = pathlib.PurePosixPath(path)
     reader = READERS.get(pure.suffix) or READERS.get(pure.name)
     if not reader:
         return []
     findings = []
+    if path in NAMES_TESTS:
+        functions = functions if functions is not None else functions_of_the_repository(ROOT)
+        for number, line in enumerate(source.split("\n"), 1):
+            for name in find_lost_tests(line, functions):
+                findings.append(Finding(path, number, "citation", name, "the test's current name"))
     is_test = path.startswith("tests/") or "/tests/" in path or path.endswith(("tests.rs", ".test.ts"))
     for text in reader(source):
         if text.kind in ("doc", "heading"):

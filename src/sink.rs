@@ -32,11 +32,11 @@ use crate::media::{Feed, KeyFrames, MissingElement, PipelineError, Timeline};
 use crate::plan::codec::AudioCodec;
 use crate::plan::output::OutputId;
 
-/// What sinks take from, and what they need to work.
+/// The feeds and services that sinks need.
 #[derive(Debug, Clone)]
 pub struct SinkContext {
     pub timeline: Timeline,
-    /// NV12 pictures at the recording's size; for images.
+    /// NV12 frames in the recording's size; for images.
     pub raw_video: Option<Feed>,
     /// S16LE, 48 kHz, stereo; for websockets.
     pub raw_audio: Option<Feed>,
@@ -52,7 +52,7 @@ pub struct SinkContext {
     pub abandon: CancellationToken,
 }
 
-/// What a sink tells the recording.
+/// An event of a sink.
 #[derive(Debug)]
 pub enum SinkEvent {
     /// Something is final on the local disk and can be stored.
@@ -64,7 +64,7 @@ pub enum SinkEvent {
     /// Frames (of sound: pieces) of a feed are missing from what was written: the disk was too slow for minutes. Reported at
     /// the end.
     Dropped { output: OutputId, feed: &'static str, samples: u64 },
-    /// The sink can't go on. What it has written so far stays where it is.
+    /// The sink can't continue. Its files stay where they are.
     Failed { output: OutputId, error: SinkError },
 }
 
@@ -73,9 +73,9 @@ pub enum SinkEvent {
 pub struct Artifact {
     pub output: OutputId,
     pub kind: ArtifactKind,
-    /// Where it is now.
+    /// Its current location.
     pub local: PathBuf,
-    /// Where it belongs in the output's storage.
+    /// Its key in the output's storage.
     pub name: String,
     /// Bytes.
     pub size: u64,
@@ -85,9 +85,9 @@ pub struct Artifact {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrowingFile {
     pub output: OutputId,
-    /// Where it is while it grows.
+    /// Its location while it grows.
     pub local: PathBuf,
-    /// Where it belongs in the output's storage.
+    /// Its key in the output's storage.
     pub name: String,
     pub head: FileHead,
 }
@@ -119,7 +119,7 @@ pub enum ArtifactKind {
     },
 }
 
-/// What happens to one address of a stream output. Addresses print redacted.
+/// An event of one address of a stream output. Addresses print redacted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamEvent {
     Connecting {
@@ -166,7 +166,7 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    /// A full disk is told apart.
+    /// Converts an I/O error; a full disk has its own variant.
     fn of_io(action: &'static str, path: PathBuf, source: std::io::Error) -> Self {
         match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::NoSpaceLeft { path },
@@ -178,13 +178,13 @@ impl SinkError {
 /// A finished file that a killed recording left in its work directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// Where it is now.
+    /// Its current location.
     pub local: PathBuf,
-    /// Where it belongs in the output's storage.
+    /// Its key in the output's storage.
     pub name: String,
 }
 
-/// What a killed recording left of an output, as far as it can be finished.
+/// Recoverable files of a killed recording's output.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecoveredOutput {
     /// In the order in which to store it.

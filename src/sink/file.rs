@@ -3,15 +3,15 @@
 //! ```text
 //! Feed(h264) ─► appsrc ─► h264parse ─┐
 //!                                    ├─► mp4mux (fragments) ─► filesink  file-0.recording.mp4
-//! Feed(aac) ──► appsrc ──────────────┘                             │ at the end: whole::finalize
+//! Feed(aac) ──► appsrc ──────────────┘                             │ at the end: finalize
 //!                                                                  ▼
 //! Feed(opus) ─► appsrc ─► oggmux ─► filesink                    file-0.mp4   ─► Artifact
 //!
 //! Feed(track) ─► appsrc ─► parser of its codec ─► mp4mux or webmmux ─► filesink
 //! ```
 //!
-//! While it is written, a file is such that a crash loses its last second or two. What is written must never depend on
-//! something that is written later.
+//! While it is written, a crash costs the file its last second or two. Written data must never
+//! depend on later data.
 
 mod from_zero;
 mod pass_through;
@@ -45,7 +45,8 @@ struct Muxing {
     /// Templates of the muxer's pads. An `appsrc` fits any of them before its first sample, so that they must be named.
     audio_pad: &'static str,
     video: Option<VideoMuxing>,
-    /// What is written stays as it is until the file is whole; `None`: it is rewritten then.
+    /// Set if written data does not change before the file is finalized, so that it can be uploaded
+    /// while it grows; `None` if finalizing rewrites it.
     grows: Option<FileHead>,
 }
 
@@ -96,16 +97,16 @@ fn fragmented(mux: &gst::Element) {
 
 const fn as_it_is(_: &gst::Element) {}
 
-/// Ticks a second of a video track: whole for 24, 25, 30 and 60 pictures a second, and 11 µs fine for those that come as
-/// they are drawn.
+/// Ticks per second of a video track: an integer per frame at 24, 25, 30 and 60 fps, and 11 µs
+/// precise for other times.
 const VIDEO_TIMESCALE: u32 = 90_000;
 
-/// Where a file output's data lies in the recording's directory.
+/// Location of a file output's data in the recording's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePaths {
     /// While it is recorded.
     pub recorded: PathBuf,
-    /// When it is whole.
+    /// The finalized file.
     pub whole: PathBuf,
 }
 
@@ -211,15 +212,16 @@ impl FileSink {
         Ok(Self { output, plan: plan.clone(), paths, run, context: context.clone(), drops })
     }
 
-    /// Closes the file after its feeds have ended, makes it whole, and reports it as an [`Artifact`]. Waits `within` for
-    /// the last data to be written; making it whole takes as long as copying the file does, and ends early when the
-    /// recording is abandoned.
+    /// Closes the file after its feeds have ended, finalizes it, and reports it as an [`Artifact`].
+    /// Waits `within` for the last data to be written; finalizing takes as long as copying the
+    /// file, and stops early when the recording is abandoned.
     ///
-    /// A sink that failed while it ran still makes an artifact of what it has.
+    /// A sink that failed earlier still makes an artifact of its data.
     ///
     /// # Errors
-    /// When the pipeline stands still, or the file can't be made whole; what was recorded then stays where it is. A failure
-    /// that was reported while the sink ran is not told again.
+    ///
+    /// When the pipeline hangs, or the file can't be finalized; the recorded data then stays where
+    /// it is. A failure that was reported earlier is not returned again.
     pub async fn finish(mut self, within: Duration) -> Result<(), SinkError> {
         let ended = self.run.ended(within).await;
         if matches!(ended, Ok(Ended::Abandoned)) {
@@ -246,7 +248,7 @@ impl FileSink {
         match work.await {
             Ok(made) => Ok(made?),
             Err(error) => Err(SinkError::Io {
-                action: "making whole",
+                action: "finalizing",
                 path: self.paths.recorded.clone(),
                 source: error.into(),
             }),

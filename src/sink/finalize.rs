@@ -1,15 +1,15 @@
-//! Makes a recorded file whole: what a recording leaves behind while it runs becomes the file that people get.
+//! Finalizes recorded files: converts the crash-safe form of a recording to its usual form.
 //!
 //! ```text
-//! MP4   fragments, each second its own          ──► one index, in front of the media    (copied, fragments stay)
-//! OGG   pages, the last one maybe half          ──► cut after the last whole page       (renamed)
-//! MP3   frames, maybe without their count       ──► with a Xing header that counts them (renamed, or remuxed)
-//! WebM  clusters, maybe without their index     ──► with a length and an index          (renamed, or remuxed)
+//! MP4   fragments of a second             ──► one index before the media  (copied)
+//! OGG   pages, the last may be cut        ──► cut after the last page     (renamed)
+//! MP3   frames, maybe without a count     ──► Xing header with the count  (renamed or remuxed)
+//! WebM  clusters, maybe without an index  ──► with duration and index     (renamed or remuxed)
 //! ```
 //!
-//! The same function finishes a recording that ended well and one that was killed. It blocks for as long as a copy of the
-//! file takes: call it where that is allowed. It must never lose what was complete, and never panic on any bytes. Of a damaged
-//! file it makes what can be read, and leaves the damaged one beside it.
+//! The same function serves regular ends and recoveries. It blocks for as long as copying the file
+//! takes. It never loses complete data and never panics, whatever the bytes. A damaged file is
+//! converted as far as it is readable, and the damaged original is kept beside it.
 
 mod beside;
 mod damage;
@@ -29,7 +29,7 @@ pub use self::beside::{Beside, settle};
 use crate::media::MissingElement;
 use crate::plan::codec::Container;
 
-/// A file that was made whole.
+/// A finalized file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finalized {
     /// Bytes.
@@ -43,21 +43,21 @@ pub struct Finalized {
     pub lacks_video: bool,
     /// Parts of the recorded file could not be read: which, in words.
     pub damage: Option<String>,
-    /// Where the damaged file is kept.
+    /// Location of the damaged file.
     pub kept: Option<PathBuf>,
 }
 
 /// How the media lies in a whole file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// As the container is commonly written; MP4: the index first.
+    /// The container's usual layout; MP4: index first.
     Ordinary,
-    /// An MP4 in fragments: it plays, but a player reads through it to find a place. What is left when the disk has no
+    /// A fragmented MP4: playable, but seeking reads through it. The result when the disk has no
     /// room for the copy.
     Fragmented,
 }
 
-/// Why a file could not be made whole. The recorded file is as it was.
+/// Reasons why a file can't be finalized. The recorded file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum FinalizeError {
     #[error("{action} {path}")]
@@ -78,16 +78,18 @@ pub enum FinalizeError {
     Stopped { path: PathBuf },
 }
 
-/// Makes `recorded` whole, at `finalize` (same file system). `length` is the recording's length where it is known: the last
-/// picture stands until then. `stop` ends the work early; nothing is lost by it.
+/// Finalizes `recorded` to `finalize` (same file system). `length` is the recording's length if
+/// known: the last frame is shown until then. `stop` ends the work early without loss.
 ///
-/// The result appears at `finalize` at once and complete (`<whole>.part` until then), and is on the disk when this returns. Only here and in
-/// [`settle`], which is for a `finalize` that is there already, recorded data is removed: `recorded` is gone then, unless it is damaged. A damaged one is called so, and
-/// stays ([`Finalized::kept`]).
+/// The result appears at `finalize` at once and complete (`<whole>.part` until then), and is synced
+/// to the disk when this returns. Only this function and [`settle`], for an existing result, remove
+/// recorded data: `recorded` is gone then, unless it is damaged. A damaged file is reported and
+/// kept ([`Finalized::kept`]).
 ///
 /// # Errors
-/// [`FinalizeError`]; then there is no `finalize`, and `recorded` is still there. A disk without room for the copy of an MP4
-/// is no error: the fragments themselves become `finalize`.
+///
+/// [`FinalizeError`]; then there is no result, and `recorded` is unchanged. A full disk is not an
+/// error for an MP4: its fragments become the result.
 pub fn finalize(
     container: Container,
     recorded: &Path,
@@ -144,14 +146,14 @@ fn nothing_readable(recorded: &Path, damage: damage::Damage) -> FinalizeError {
     FinalizeError::Foreign { path: recorded.to_owned(), why }
 }
 
-/// Where a file is written before it appears at `finalize`.
+/// Temporary name of a file before it is complete.
 fn part_of(whole: &Path) -> PathBuf {
     let mut name = whole.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
 }
 
-/// Turns an I/O error into ours; a full disk is told apart.
+/// Converts an I/O error; a full disk has its own variant.
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FinalizeError {
     let path = path.to_owned();
     move |source| match source.kind() {

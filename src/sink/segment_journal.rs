@@ -1,6 +1,6 @@
-//! What a sink notes down of what it is about to write, for `weir recover`: one line of JSON for each thing.
+//! Journal of the files that a sink is about to write, for `weir recover`: one JSON line each.
 //!
-//! A sink that was killed can't say any more where its files belong and which times they cover.
+//! A killed sink can't tell where its files belong and which times they cover.
 
 use std::path::Path;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) enum Note {
     Image {
         /// Name in the sink's directory, when it is finished.
         local: String,
-        /// Where it belongs.
+        /// Key in the output's storage.
         name: String,
     },
 }

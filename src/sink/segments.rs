@@ -34,7 +34,7 @@ use super::{SinkContext, SinkError};
 use crate::media::{Feed, FeedConsumer, Intake, MediaPipeline, Overflow};
 use crate::plan::output::{OutputId, SegmentsPlan};
 
-/// As for files: a disk that stalls must not cost a frame.
+/// The same rule as for files: a stalling disk must not cost a frame.
 const PICTURES: Overflow = Overflow::Hold { max_bytes: 192 << 20 };
 const SOUND: Overflow = Overflow::Hold { max_bytes: 16 << 20 };
 
@@ -57,7 +57,7 @@ impl SegmentsSink {
         let mux = pipeline.add("mpegtsmux")?;
         let (callbacks, muxed) = to_writer();
         let sink = pipeline.add_sink(callbacks)?;
-        // The packets of a picture come as one list.
+        // The packets of a frame arrive as one list.
         sink.set_property("buffer-list", true);
         pipeline.link(&[&mux, &sink])?;
 
@@ -117,7 +117,7 @@ impl SegmentsSink {
     }
 }
 
-/// What a segment is called while it is written.
+/// Temporary name of a segment while it is written.
 fn part_of(local: &Path) -> PathBuf {
     let mut part = local.as_os_str().to_owned();
     part.push(".part");

@@ -17,7 +17,7 @@ use crate::media::pipeline::ErrorKind;
 use crate::media::{Attachment, Feed, FeedConsumer, MediaPipeline, PipelineError, PipelineEvent};
 use crate::plan::output::OutputId;
 
-/// How long a pipeline that was told to stop may take to come down.
+/// Deadline of a pipeline's stop.
 const CLOSE: Duration = Duration::from_secs(5);
 
 /// How a sink's pipeline ended.
@@ -27,7 +27,7 @@ pub(super) enum Ended {
     Complete,
     /// It could not go on, and that was reported.
     Failed,
-    /// It was told to stop at once.
+    /// Stopped at once.
     Abandoned,
 }
 
@@ -42,7 +42,8 @@ pub(super) struct SinkPipeline {
 }
 
 impl SinkPipeline {
-    /// Starts the pipeline, then puts the takers at their feeds. Failures are told to `failure`.
+    /// Starts the pipeline, then attaches the consumers to their feeds. Reports failures to
+    /// `failure`.
     pub(super) fn start(
         context: &SinkContext,
         pipeline: MediaPipeline,
@@ -107,13 +108,13 @@ impl SinkPipeline {
         }
     }
 
-    /// What comes out of the pipeline may have failed although the pipeline itself reached its end.
+    /// The pipeline's output may have failed although the pipeline itself reached its end.
     fn unless_failed(&self, ended: Ended) -> Ended {
         if self.failure.is_reported() { Ended::Failed } else { ended }
     }
 }
 
-/// What a pipeline hands to a sink's writer.
+/// Output of a pipeline for a sink's writer.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Sample(gst::Sample),

@@ -27,7 +27,7 @@ pub(crate) struct Aac {
     pub(crate) sides_differ: f64,
     /// The same of sound that differs.
     pub(crate) stereo_snr_db: f64,
-    /// Of two tones, how loud one is on the other's side, in dB.
+    /// Crosstalk in dB: level of one channel's tone in the other channel.
     pub(crate) crosstalk_db: f64,
     /// CPU seconds a second of sound that is the same on both sides.
     pub(crate) cores: f64,

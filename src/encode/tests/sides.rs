@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Of the raw audio.
+/// Sample rate of the raw audio.
 const RATE: u32 = 48_000;
 /// Samples of 10 ms.
 const PIECE: u32 = RATE / 100;

@@ -4,11 +4,12 @@ use gstreamer as gst;
 
 use crate::media::FeedConsumer;
 
-/// Moves the first sample of a medium to media time zero, and leaves all others where they are.
+/// Moves the first sample of a medium to media time zero, and leaves all others at their times.
 ///
-/// `mp4mux` writes fragments that begin at zero whatever the time of their first buffer: a medium that begins 15 ms after
-/// the other would be early by so much to its end. With this, only the first sample is: the first picture stands from the
-/// beginning, the first 20 ms of sound come a few milliseconds early, and what follows has the time it was given.
+/// `mp4mux` writes fragments that begin at zero whatever the time of their first buffer: a medium
+/// that begins 15 ms after the other would be early by 15 ms to its end. Here only the first sample
+/// is: the first frame is visible from the beginning, the first 20 ms of audio come a few
+/// milliseconds early, and all later samples keep their times.
 #[derive(Debug)]
 pub(super) struct FromZero<T> {
     inner: T,
@@ -40,7 +41,7 @@ impl<T: FeedConsumer> FeedConsumer for FromZero<T> {
     }
 }
 
-/// `None` where it is there already. The picture or sound itself is shared, not copied.
+/// `None` if it is at zero already. The data is shared, not copied.
 fn moved_to_zero(sample: &gst::Sample) -> Option<gst::Sample> {
     let mut buffer = sample.buffer_owned()?;
     let pts = buffer.pts().filter(|pts| *pts > gst::ClockTime::ZERO)?;

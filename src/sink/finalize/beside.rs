@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use super::{FinalizeError, io, mp3, mp4, ogg, part_of, remove, set_aside, webm};
 use crate::plan::codec::Container;
 
-/// What can be read of one of the two.
+/// The readable content of a file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Content {
     /// Bytes of media (MP4, OGG) or frames (MP3, WebM).
     pub(super) amount: u64,
-    /// What can't be read, in words.
+    /// Description of the unreadable parts.
     pub(super) damage: Option<String>,
     /// It ends in the middle of something.
     pub(super) is_cut: bool,
@@ -29,9 +29,9 @@ impl Content {
 /// The one of the two files that is not the result, where not all of it is known to be in the other one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beside {
-    /// What was found out about them, in words.
+    /// Description of the difference.
     pub why: String,
-    /// Where it is kept.
+    /// Location of the kept file.
     pub kept: PathBuf,
 }
 
@@ -77,7 +77,8 @@ pub fn settle(container: Container, recorded: &Path, whole: &Path) -> Result<Opt
     Ok(Some(Beside { why, kept: set_aside(recorded)? }))
 }
 
-/// What a remuxed file may lack of the recorded one: a parser or a muxer may drop a frame at either end of each track.
+/// Samples per track that a remuxed file may lack: a parser or a muxer may drop a frame at either
+/// end.
 const fn most_dropped(container: Container) -> u64 {
     match container {
         Container::Mp4 | Container::Ogg => 0,

@@ -7,7 +7,7 @@ use std::fmt;
 pub(super) struct Damage {
     pub(super) places: u64,
     pub(super) bytes: u64,
-    /// Where the first of them begins.
+    /// Offset of the first damaged part.
     pub(super) first: u64,
 }
 
@@ -22,7 +22,7 @@ impl Damage {
         self.bytes = self.bytes.saturating_add(end.saturating_sub(start));
     }
 
-    /// In words; `None` when there is none.
+    /// Description of the damage; `None` without any.
     pub(super) fn described(&self) -> Option<String> {
         (!self.is_none()).then(|| self.to_string())
     }

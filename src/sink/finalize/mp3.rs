@@ -1,5 +1,6 @@
-//! MP3: the Xing header, in the first frame, says how many frames follow. It is written last; a recording that was killed
-//! has none, and players guess its length. Frames themselves are whole wherever the file ends.
+//! MP3: the Xing header, in the first frame, holds the number of frames. It is written last;
+//! without it, after a kill, players guess the length. Frames are independent, wherever the file
+//! ends.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -33,7 +34,7 @@ pub(super) fn finalize(
     remux::finalize(Remux { elements, bearable, damage: frames.damage }, recorded, whole, stop)
 }
 
-/// What can be read of a file.
+/// The readable content of a file.
 pub(super) fn content(path: &Path) -> Result<Content, FinalizeError> {
     let file = File::open(path).map_err(failed("opening", path))?;
     let Frames { count, cut, damage } = Frames::of(BufReader::new(file)).map_err(failed("reading", path))?;
@@ -53,7 +54,7 @@ struct Frames {
     count: u64,
     /// Bytes of a frame at the end that the file was cut off in.
     cut: u64,
-    /// What is no frame.
+    /// Parts that are not frames.
     damage: Damage,
 }
 
@@ -108,8 +109,8 @@ fn is_followed(bytes: &[u8], len: usize) -> bool {
     bytes.get(len..).is_some_and(|next| next.is_empty() || frame_len(next).is_some())
 }
 
-/// The length of the frame that begins here, by its header (ISO/IEC 11172-3 §2.4.2.3, 13818-3 §2.4.2.3; MPEG-2.5 as commonly written);
-/// `None` where there is none. Free format is not ours.
+/// Length of the frame that begins here, by its header (ISO/IEC 11172-3 §2.4.2.3, 13818-3 §2.4.2.3;
+/// MPEG-2.5 as commonly written); `None` if there is no frame. Free format is not supported.
 fn frame_len(bytes: &[u8]) -> Option<usize> {
     const FIRST: [usize; 16] = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0];
     const SECOND: [usize; 16] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0];

@@ -88,7 +88,7 @@ pub(super) fn finalize(
     }
 }
 
-/// What is there becomes the result, without the half fragment at its end.
+/// The existing fragments become the result, without an incomplete one at the end.
 fn keep_fragments(recorded: &Path, whole: &Path, complete: u64) -> Result<(), FinalizeError> {
     let file = File::options().write(true).open(recorded).map_err(io("opening", recorded))?;
     file.set_len(complete).and_then(|()| file.sync_all()).map_err(io("cutting", recorded))?;
@@ -104,7 +104,7 @@ struct Movie {
 impl Movie {
     fn lay_out(scan: Scan, length: Option<Duration>) -> mp4_atom::Result<(Self, Duration)> {
         let Scan { ftyp, mut moov, mut tracks, pieces, .. } = scan;
-        // The last picture stands until the end: of the recording, or of the sound.
+        // The last frame is shown until the end of the recording, or of the audio.
         let end = tracks
             .iter()
             .filter(|track| !track.is_empty())
@@ -225,8 +225,8 @@ fn edit(gap: u64, media: u64) -> Edts {
     Edts { elst: Some(Elst { entries: vec![empty, all] }) }
 }
 
-/// Asks for the room at once, so that a full disk is known before gigabytes were copied. A file system that can't
-/// reserve is no error.
+/// Reserves the space at once, so that a full disk is noticed before gigabytes are copied. A file
+/// system without reservation is not an error.
 fn reserve(file: &File, size: u64) -> stdio::Result<()> {
     use nix::errno::Errno;
     match nix::fcntl::fallocate(

@@ -23,13 +23,13 @@ pub(super) fn head_of(recorded: &Path) -> Result<Vec<u8>, FinalizeError> {
     Ok(head)
 }
 
-/// How a file is made whole that plays as it was recorded.
+/// Options for finalizing a file that is playable as recorded.
 pub(super) struct Remux<'a> {
-    /// What it goes through where it was cut; `None`: it stays as it is.
+    /// Elements that remux a cut file; `None`: it is left unchanged.
     pub(super) elements: Option<&'a [&'a str]>,
-    /// What keeps it from being remuxed and leaves it as it is, too.
+    /// Whether an error of the remux leaves the file unchanged instead of failing.
     pub(super) bearable: fn(&FinalizeError) -> bool,
-    /// What the remuxed file lacks.
+    /// Parts missing from the remuxed file.
     pub(super) damage: Damage,
 }
 

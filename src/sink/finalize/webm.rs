@@ -63,7 +63,7 @@ pub(super) fn finalize(
     remux::finalize(Remux { elements: again, bearable, damage: elements.damage }, recorded, whole, stop)
 }
 
-/// What can be read of a file.
+/// The readable content of a file.
 pub(super) fn content(path: &Path) -> Result<Content, FinalizeError> {
     let file = File::open(path).map_err(failed("opening", path))?;
     let len = file.metadata().map_err(failed("reading", path))?.len();
@@ -77,12 +77,12 @@ pub(super) fn content(path: &Path) -> Result<Content, FinalizeError> {
     })
 }
 
-/// What a file consists of.
+/// The elements of a file.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Elements {
     /// Frames, and pieces of sound.
     blocks: u64,
-    /// What they are is said.
+    /// Whether it describes its tracks.
     has_tracks: bool,
     /// The file ends in one of them.
     is_cut_in_block: bool,

@@ -1,4 +1,4 @@
-//! Which of many pictures becomes an image.
+//! Selects the frames that become images.
 
 use std::time::Duration;
 
@@ -6,11 +6,13 @@ use gstreamer as gst;
 
 use crate::media::{FeedConsumer, Intake, Timeline};
 
-/// Lets through, for each due time (0, the interval, twice the interval, …), the picture that was on the screen then.
+/// Passes, for each due time (0, the interval, twice the interval, …), the frame that was visible
+/// then.
 ///
-/// That is the newest one drawn at or before the due time, and it is known when the next one comes: the last picture is
-/// kept until then. (A still page repeats its picture only twice a second: the first picture *after* a due time may show
-/// what came half a second later.) All other pictures cost a comparison and a reference.
+/// That is the newest frame captured at or before the due time, and it is known when the next one
+/// arrives: the last frame is kept until then. (A static page repeats its frame only twice per
+/// second: the first frame *after* a due time may show a change from half a second later.) All
+/// other frames cost a comparison and a reference.
 #[derive(Debug)]
 pub(super) struct IntervalFilter {
     inner: Intake,
@@ -40,8 +42,8 @@ impl FeedConsumer for IntervalFilter {
         while self.due < time {
             match self.shown.clone() {
                 Some(shown) => self.pass(&shown),
-                // The recording begins with its first picture, however late that comes; images that nothing could be
-                // seen on are left out.
+                // The recording begins with its first frame, however late; due times before it have
+                // no image.
                 None if self.due.is_zero() => self.pass(sample),
                 None => self.due += self.interval,
             }
@@ -64,7 +66,7 @@ impl FeedConsumer for IntervalFilter {
     }
 }
 
-/// The same picture with the due time for its time.
+/// The same frame with the due time as its time.
 fn stamped(picture: &gst::Sample, at: Duration) -> Option<gst::Sample> {
     let mut buffer = picture.buffer_owned()?;
     let stamped = buffer.make_mut();

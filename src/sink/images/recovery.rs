@@ -9,7 +9,7 @@ use crate::plan::output::OutputId;
 use crate::sink::segment_journal::{self, Note};
 use crate::sink::{Leftover, RecoveredOutput, RecoveryError};
 
-/// What a JPEG ends with (ITU-T T.81 §B.1.1.3).
+/// End marker of a JPEG (ITU-T T.81 §B.1.1.3).
 const END: &[u8] = &[0xff, 0xd9];
 /// The largest image that is read, in bytes: one of 8192×8192 pixels has some tens of megabytes at most.
 const LARGEST: u64 = 1 << 28;
@@ -38,7 +38,7 @@ pub fn recover(dir: &Path, output: OutputId) -> Result<RecoveredOutput, Recovery
     Ok(RecoveredOutput { left, obsolete: Vec::new() })
 }
 
-/// What an image is called while it is written.
+/// Temporary name of an image while it is written.
 fn part_of(local: &Path) -> PathBuf {
     let mut name = local.as_os_str().to_owned();
     name.push(".part");

@@ -79,7 +79,7 @@ impl Writer {
         match self.plan.suffix {
             ImageSuffix::Index => format!("{prefix}_{index:05}.jpeg"),
             ImageSuffix::Timestamp => {
-                // Without a beginning there would be no picture; now is close to it.
+                // A frame exists, so the recording has begun; the current time is close to that.
                 let date = self.timeline.wall(at).unwrap_or_else(jiff::Timestamp::now);
                 format!("{prefix}_{}.jpeg", timestamp(date))
             }

@@ -20,13 +20,14 @@ use crate::sink::{Leftover, RecoveredOutput, RecoveryError};
 /// The largest segment that is read, in bytes: ten minutes at 100 Mbit/s have 7.5 GB.
 const LARGEST: u64 = 8 << 30;
 
-/// Where segments and playlists belong.
+/// Locations of segments and playlists.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "it holds functions")]
 pub struct Places<'a> {
     /// Whether something of this name is stored where it belongs.
     pub is_stored: &'a dyn Fn(&str) -> bool,
-    /// What is stored was noted, and the notes are damaged or gone: a segment that is not here may be there.
+    /// The journal of uploads is damaged or missing: a segment that is not here may have been
+    /// uploaded.
     pub may_be_stored: bool,
     /// Where the stored file of a name can be read, if it can.
     pub stored: &'a dyn Fn(&str) -> Option<PathBuf>,
@@ -46,23 +47,24 @@ struct JournalEntry {
     date: Timestamp,
 }
 
-/// Shorter than any frame: how long a segment is told to be of which no second frame was written.
+/// Duration of a segment without a second frame: shorter than any frame.
 const ONE_FRAME: Duration = Duration::from_millis(40);
 /// Tables at the head of a segment have some packets.
 const MOST_TABLES: usize = 8;
 
-/// Makes whole what lies in a sink's directory, and tells where it belongs, in the order in which to store it. May be
-/// called again after it was interrupted.
+/// Finalizes the files in a sink's directory, and returns them in upload order with their
+/// locations. It may be called again after an interruption.
 ///
-/// Where the notes do not tell of every segment that is here, a playlist that is stored already stays as it is: it may name more
-/// segments than the one that is made of the notes. Once the ended playlists are stored they are made again only when a segment is
-/// left: somebody else may have their names by then.
+/// If the journal does not know every segment here, an uploaded playlist stays: it may name more
+/// segments than one made from the journal. After the ended playlists are uploaded, they are only
+/// made again if a segment is left: their names may be taken by then.
 ///
-/// `damaged` is told of each damaged segment: where it belongs, what is wrong with it, and what it is kept as. It is among what is
-/// left all the same.
+/// `damaged` is called for each damaged segment with its location, the damage, and the name of the
+/// kept copy. The segment is returned all the same.
 ///
 /// # Errors
-/// When something can't be read or written; nothing is lost then.
+///
+/// When a file can't be read or written; nothing is lost then.
 pub fn recover(
     dir: &Path,
     output: OutputId,
@@ -112,7 +114,7 @@ pub fn recover(
             }
             left.push(Leftover { local: segment.local.clone(), name: name.clone() });
         } else if !(places.is_stored)(&name) && (is_last || !places.may_be_stored) {
-            // Killed before it had a picture, or removed by somebody.
+            // Killed before its first frame, or removed by another program.
             continue;
         }
         let duration = end.saturating_sub(segment.start);
@@ -235,13 +237,13 @@ fn close(segment: &JournalEntry, stored: Option<&Path>) -> Result<Duration, Reco
     })
 }
 
-/// What is in a segment that was cut off, or damaged.
+/// The content of a cut or damaged segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
-    /// Not more than tables: killed before its first picture.
+    /// Only tables: killed before its first frame.
     Nothing,
-    /// So many bytes are worth a segment: those before its last picture or piece of sound, which may be incomplete, if there are
-    /// others; all of them where any are damaged.
+    /// The bytes to keep: those before its last frame (audio or video), which may be incomplete, if
+    /// there are others; all of them in a damaged segment.
     Media { len: usize, duration: Duration },
     /// No transport stream.
     Unknown,
@@ -260,7 +262,7 @@ impl Left {
                 Self::Unknown
             }
             None if count <= MOST_TABLES && !pes::has_media(bytes) => Self::Nothing,
-            // Its first picture: it is written at once.
+            // Its first frame: it is written at once.
             None => Self::Media { len: count * PACKET, duration: ONE_FRAME },
         }
     }

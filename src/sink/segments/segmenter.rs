@@ -1,4 +1,4 @@
-//! Where one segment ends and the next begins. Pure.
+//! Decides where one segment ends and the next begins. Pure.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ fn plan(has_video: bool, audio: Option<AudioCodec>) -> SegmentsPlan {
     }
 }
 
-/// What `recovery` would still store, if everything that belongs somewhere belonged below `root`.
+/// The files that a recovery would still upload, if all of them belonged below `root`.
 fn rescued(dir: &Path, root: &Path) -> Vec<crate::sink::Leftover> {
     let plan = plan(true, None);
     let stored = |name: &str| Some(root.join(name)).filter(|path| path.exists());

@@ -88,7 +88,7 @@ impl Writer {
         }
     }
 
-    /// Where the recording ends. Sound goes right up to it; of pictures the last one stands until then.
+    /// End of the recording. Audio extends to it; the last video frame is shown until then.
     fn end(&self) -> Duration {
         let media = Duration::from_nanos(self.media_end.load(Ordering::Relaxed));
         match self.plan.audio {
@@ -140,7 +140,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Writes what the muxer made of one picture or piece of sound.
+    /// Writes the muxer's output for one frame (audio or video).
     fn write(&mut self, sample: &gst::Sample) -> Result<(), WriteError> {
         let Some(muxed) = Muxed::of(sample) else { return Ok(()) };
         if let Some(caps) = sample.caps() {
@@ -170,7 +170,7 @@ impl<'a> Work<'a> {
 
     fn open(&mut self, start: Duration) -> Result<(), WriteError> {
         let writer = self.writer;
-        // The recording began before its first picture; a date of our own clock is close to it.
+        // The recording began before its first frame; the current date is close to it.
         let date = gst::ClockTime::try_from(start).ok().and_then(|start| writer.timeline.wall(start));
         let date = date.unwrap_or_else(jiff::Timestamp::now);
         let suffix = match writer.plan.suffix {
@@ -283,7 +283,8 @@ impl<'a> Work<'a> {
     }
 }
 
-/// What the muxer put out at once: the packets of one picture or piece of sound, with tables before it now and then.
+/// One output of the muxer: the packets of one frame (audio or video), sometimes with tables before
+/// it.
 struct Muxed {
     time: Duration,
     is_key: bool,

@@ -23,7 +23,7 @@ use crate::plan::output::OutputId;
 use crate::plan::stream_url::StreamUrl;
 use crate::sink::{SinkEvent, StreamEvent};
 
-/// What is counted for one address, over all its connections.
+/// Counters of one address, over all its connections.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) bytes: AtomicU64,
@@ -33,7 +33,7 @@ pub(super) struct Counters {
     pub(super) over: AtomicBool,
 }
 
-/// What the owner of the stream wants of an address.
+/// Commands of the stream's owner for an address.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Order {
     SinkPipeline,
@@ -43,7 +43,7 @@ pub(super) enum Order {
     },
 }
 
-/// Where a stream stands between two connections.
+/// State of a stream between two connections.
 const NOT_CONNECTED: &str = "it was not connected";
 
 /// Everything the task needs.
@@ -59,7 +59,7 @@ pub(super) struct Connection {
     pub(super) abandon: CancellationToken,
     /// The same address, removed a moment ago: a server takes a key only once.
     pub(super) after: Option<JoinHandle<()>>,
-    /// Where Twitch is asked.
+    /// Address of Twitch's ingest API.
     pub(super) ingests: String,
     pub(super) redactor: Redactor,
     /// The zero of the lifecycle's time.
@@ -77,7 +77,7 @@ enum End {
     Failed(String),
 }
 
-/// What was counted before a connection.
+/// Counters before a connection.
 #[derive(Debug, Clone, Copy)]
 struct Before {
     bytes: u64,
@@ -115,7 +115,7 @@ impl Connection {
 
     async fn serve(&mut self) -> End {
         if let Some(before) = self.after.take() {
-            // It ends by its own deadline. How it ended, it has told itself, before anything that is told here.
+            // The task ends by its own deadline, after it has reported its result itself.
             if let Err(error) = before.await {
                 tracing::debug!(%error, "the address's last task broke off");
             }
@@ -268,21 +268,22 @@ impl Connection {
             // A stream that is too short to be looked at twice has still gone out.
             if !pipeline.has_media() || sent.is_none_or(|sent| sent == 0) {
                 return self.cut_short(match (pipeline.has_media(), pipeline.listens()) {
-                    (false, _) => "there was no media for it",
+                    (false, _) => "no media was sent to it",
                     (true, true) => "nobody called",
                     (true, false) => "the server took nothing",
                 });
             }
             self.started(pipeline);
         }
-        End::Finished { missing: (!lingered).then(|| "there was no time left for it".to_owned()) }
+        End::Finished { missing: (!lingered).then(|| "no time was left for it".to_owned()) }
     }
 
     fn started(&self, pipeline: &StreamPipeline) {
         tracing::info!(url = %self.url, "stream started");
         self.tell(StreamEvent::Started { url: self.url.clone() });
         if pipeline.dropped() > 0 {
-            // Connecting took longer than the queue holds: don't leave the gap as long as a group of pictures.
+            // Connecting took longer than the queue holds: request a key frame, or the gap would
+            // last for a whole GOP.
             self.spec.key_frames.request();
         }
     }

@@ -59,7 +59,7 @@ pub(super) async fn checked(
 struct Place<'a> {
     /// `rtmp://`
     before: &'a str,
-    /// Of IPv6 without brackets.
+    /// IPv6 without brackets.
     host: &'a str,
     port: u16,
     after: &'a str,

@@ -1,8 +1,8 @@
-//! Where a connection's media begins: at a key frame, sound and picture together.
+//! Start of a connection's media: at a key frame, audio and video together.
 //!
-//! A connection may be made at any time. Its picture begins with the next key frame, and its sound with the first sample
-//! at or after that frame. Sound is encoded faster than pictures, so when the key frame arrives its sound has already
-//! gone by: it is held back until the key frame's time is known.
+//! A connection may be made at any time. Its video begins with the next key frame, and its audio
+//! with the first sample at or after that frame. Audio is encoded faster than video, so the audio
+//! of a key frame arrives before it: audio is held back until the key frame's time is known.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -11,11 +11,11 @@ use gstreamer as gst;
 
 use crate::media::{FeedConsumer, Intake};
 
-/// How much sound is held back, at most: more than any encoder keeps pictures.
+/// Largest amount of audio held back: more than any encoder holds video.
 const HELD: gst::ClockTime = gst::ClockTime::from_seconds(2);
 
-/// The media time at which one connection begins; set once, by what leads (the picture, or the sound where there is
-/// none).
+/// The media time at which one connection begins; set once by the leading medium (video, or audio
+/// without video).
 #[derive(Debug, Clone, Default)]
 pub(super) struct KeyframeGate(Arc<OnceLock<gst::ClockTime>>);
 
@@ -34,7 +34,7 @@ impl KeyframeGate {
     }
 }
 
-/// What time a connection's media has.
+/// The times of a connection's media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Times {
     /// Zero where it begins: RTMP servers and players expect it.
@@ -43,7 +43,7 @@ pub(super) enum Times {
     Media,
 }
 
-/// What leads: it opens the gate with its first sample that can be decoded by itself.
+/// The leading medium: opens the gate with its first independently decodable sample.
 #[derive(Debug)]
 pub(super) struct VideoGate {
     gate: KeyframeGate,
@@ -75,7 +75,7 @@ impl FeedConsumer for VideoGate {
     }
 }
 
-/// What follows: it waits for the gate to open, and passes from the gate's time on.
+/// The other medium: waits for the gate to open, and passes samples from the gate's time on.
 #[derive(Debug)]
 pub(super) struct AudioGate {
     gate: KeyframeGate,
@@ -201,8 +201,8 @@ mod tests {
             let (audio, sounds) = intake();
             let mut video = VideoGate::new(gate.clone(), times, video);
             let mut audio = AudioGate::new(gate.clone(), times, audio);
-            // Ten seconds of sound, 20 ms each; pictures at 10/s come 400 ms later, with key frames at 2.5 and 7.0 s.
-            // The connection was made at 3 s.
+            // Ten seconds of audio, 20 ms each; video at 10 fps is 400 ms later, with key frames at
+            // 2.5 and 7.0 s. The connection was made at 3 s.
             for ms in (3000..10_000).step_by(20) {
                 audio.take(&sample(ms, true));
                 if ms % 100 == 0 && ms >= 3400 {

@@ -34,7 +34,7 @@ use crate::plan::stream_url::Transport;
 /// On top of an SRT connection's latency, for the way there and the receiver's own threads.
 const LATENCY_MARGIN: Duration = Duration::from_millis(150);
 
-/// What a connection is made of, whatever its address.
+/// The parts of a connection, independent of its address.
 #[derive(Debug, Clone)]
 pub(super) struct PipelineSpec {
     /// For logs and error texts; without any part of the address.
@@ -84,11 +84,12 @@ impl std::fmt::Debug for StreamPipeline {
 }
 
 impl StreamPipeline {
-    /// Builds the pipeline, starts it, joins the feeds and asks for a key frame. May block for as long as a name takes to
-    /// be resolved (`srtsink` does so while it starts): for a thread that may wait.
+    /// Builds the pipeline, starts it, attaches the feeds and requests a key frame. May block while
+    /// a name is resolved (`srtsink` does that while it starts): call it on a thread that may wait.
     ///
     /// # Errors
-    /// When an element is missing, the address is none, or the pipeline does not start.
+    ///
+    /// When an element is missing, the address is invalid, or the pipeline does not start.
     pub(super) fn open(spec: &PipelineSpec, address: &str) -> Result<Self, ConnectError> {
         let pipeline = MediaPipeline::new(&spec.name);
         let (muxer, sink) = match spec.protocol {
@@ -98,7 +99,8 @@ impl StreamPipeline {
         set_address(&sink, &uri(spec.protocol, address))?;
         let listens = spec.protocol == Transport::Srt && srt_mode(address) == SrtMode::Listener;
         if listens {
-            // Who calls in the middle of a group of pictures need not wait for the next.
+            // A receiver that connects in the middle of a GOP does not have to wait for the next
+            // one.
             let key_frames = spec.key_frames.clone();
             sink.connect("caller-added", false, move |_| {
                 key_frames.request();
@@ -118,7 +120,7 @@ impl StreamPipeline {
             dropped.get_or_insert_with(|| intake.dropped());
             Ok(intake)
         };
-        // The picture first: what is dropped is counted where it leads.
+        // Video first: drops are counted at the leading medium.
         let video = match &spec.video {
             Some(feed) => {
                 let parser = pipeline.add("h264parse")?;
@@ -174,7 +176,7 @@ impl StreamPipeline {
         })
     }
 
-    /// What the pipeline says.
+    /// The pipeline's events.
     pub(super) fn events(&mut self) -> &mut (impl Stream<Item = PipelineEvent> + Unpin + use<>) {
         &mut self.events
     }
@@ -203,13 +205,14 @@ impl StreamPipeline {
         }
     }
 
-    /// Frames (sound samples where there is no picture) left out because the network was too slow.
+    /// Frames (audio samples without video) dropped because the network was too slow.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// What was sent so far, in bytes; `None` when the sink did not answer within `within`. The sink is asked on another
-    /// thread, since it may hold its lock while it is stuck; there is never more than one question at a time.
+    /// Bytes sent so far; `None` if the sink did not answer within `within`. The sink is asked on
+    /// another thread, as it may hold its lock while it hangs; there is at most one question at a
+    /// time.
     pub(super) async fn sent(&mut self, within: Duration) -> Option<u64> {
         let (sink, counter) = (&self.sink, self.counter);
         let looking = self.looking.get_or_insert_with(|| {
@@ -262,8 +265,8 @@ fn flv(pipeline: &MediaPipeline) -> Result<gst::Element, PipelineError> {
     muxer.set_property("streamable", true);
     // A sample that goes back in time is left out instead of ending the stream.
     muxer.set_property("skip-backwards-streams", true);
-    // It repeats `onMetaData` for each tag event. The parsers send one whenever the bit rate that they measure has changed, and
-    // there are no others.
+    // `onMetaData` is repeated for each tag event. The parsers send one whenever their measured bit
+    // rate changes, and there are no others.
     muxer.connect_pad_added(|_, pad| {
         if pad.direction() == gst::PadDirection::Sink {
             pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| match &info.data {
@@ -294,7 +297,7 @@ fn rtmp(pipeline: &MediaPipeline) -> Result<(gst::Element, gst::Element), Pipeli
 /// A muxer and a sink for SRT.
 fn srt(pipeline: &MediaPipeline, address: &str) -> Result<(gst::Element, gst::Element), PipelineError> {
     let muxer = pipeline.add("mpegtsmux")?;
-    // Seven packets a datagram; receivers get garbage without (dependencies.md, pitfall 13).
+    // Seven packets per datagram; otherwise receivers get garbage.
     muxer.set_property("alignment", 7i32);
     let sink = pipeline.add("srtsink")?;
     // A listener sends to who is there. A caller must wait: what it writes before it is connected is lost.
@@ -312,8 +315,9 @@ pub(super) enum SrtMode {
     Listener,
 }
 
-/// Who calls whom: `mode=` says so, and an address without a host listens. It is read from what GStreamer gets, as GStreamer reads it:
-/// names are decoded and the last one counts. The guard lets listeners pass.
+/// The SRT mode: `mode=` sets it, and an address without a host listens. It is read from the
+/// address that GStreamer gets, in GStreamer's way: names are decoded and the last one counts. The
+/// link-local check lets listeners pass.
 pub(super) fn srt_mode(address: &str) -> SrtMode {
     let uri = srt_uri(address);
     // A `#` in the options is escaped there. One in front of them makes all behind it a fragment.
@@ -346,7 +350,7 @@ fn set_address(sink: &gst::Element, address: &str) -> Result<(), ConnectError> {
     handler.set_uri(address).map_err(|error| ConnectError::Address(error.to_string()))
 }
 
-/// What a sink tells of its connection.
+/// A sink's statistics of its connection.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reading {
     bytes: u64,

@@ -52,7 +52,7 @@ fn tell(what: &str, received: &impl std::fmt::Display) {
     eprintln!("{what}: {received}");
 }
 
-/// What every good stream of these tests has to be.
+/// Asserts the properties of every good stream in these tests.
 fn assert_whole(received: &Received, seconds: std::ops::Range<f64>) {
     assert_eq!((received.video_codec.as_str(), received.audio_codec.as_str()), ("h264", "aac"));
     assert!(seconds.contains(&received.seconds()), "{received}");

@@ -124,7 +124,7 @@ impl Connection {
                 }
                 Err(lost) => lost,
             };
-            // One that can't be had at the start is a mistake in the request, not a fault of the network.
+            // An unreachable server at the start is an error of the request, not of the network.
             if !has_worked || is_last || self.is_late() {
                 return self.failed(&lost);
             }
@@ -231,7 +231,7 @@ fn muted_message(is_muted: bool) -> Message {
     Message::text(format!("{{\"muted\":{is_muted}}}"))
 }
 
-/// What a server says is not for us, unless it leaves; pings are answered by the socket itself.
+/// Messages of a server are ignored unless it closes; the socket itself answers pings.
 fn hear(heard: Option<Result<Message, tungstenite::Error>>) -> Result<(), Lost> {
     match heard {
         None => Err(Lost::Closed(String::new())),

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::chunker::Chunker;
 use crate::media::FeedConsumer;
 
-/// What a message holds.
+/// Duration of a message.
 const MESSAGE: Duration = Duration::from_millis(10);
 
 /// Messages on their way from the feed to the link.

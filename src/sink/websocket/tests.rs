@@ -67,7 +67,7 @@ async fn until(
     }
 }
 
-/// The numbers of the messages, each of which is whole.
+/// The numbers of the messages, each of which is complete.
 fn numbers(sound: &[Vec<u8>]) -> Vec<u16> {
     let number = |message: &Vec<u8>| {
         let number = u16::from_le_bytes([message[0], message[1]]);

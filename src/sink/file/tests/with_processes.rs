@@ -32,7 +32,7 @@ async fn an_mp4_has_its_index_first_and_every_frame_at_its_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_medium_that_begins_late_stays_in_its_place() {
-    // Sound from the beginning, pictures of which the first comes at 0.5 s.
+    // Audio from the beginning, and video whose first frame comes at 0.5 s.
     let mut stage = Stage::new();
     let source = stage.context.clone();
     let late = crate::media::Feed::new("late");
@@ -60,7 +60,7 @@ async fn a_medium_that_begins_late_stays_in_its_place() {
 
     let probe = Probe::of(&stage.artifacts()[0].local);
     let times = probe.times("h264");
-    // The first picture stands from the beginning; the second is where it was.
+    // The first frame is visible from the beginning; the second one has its time.
     assert_close(&times[..3], &[0.0, 0.5 + 1.0 / 30.0, 0.5 + 2.0 / 30.0], TICK);
     assert_close(&[probe.end("h264")], &[3.5], 0.001);
 }

@@ -1,7 +1,7 @@
-//! What an MP4 says of its AV1 (AV1 Codec ISO Media File Format Binding §2.3).
+//! Writes an MP4's AV1 configuration (AV1 Codec ISO Media File Format Binding §2.3).
 //!
-//! GStreamer 1.22 writes what a draft had in `av1C`, five zeros, which says nothing of the stream and is no version that there is. What has to
-//! be there is read from the first sequence header of the media.
+//! GStreamer 1.22 writes a draft's `av1C`: five zeros without information about the stream, and
+//! with an invalid version. The configuration is read from the first sequence header of the media.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 

@@ -17,15 +17,15 @@ const STRIDE: usize = 64 << 10;
 pub(super) struct Header {
     pub(super) kind: [u8; 4],
     pub(super) start: u64,
-    /// Where its content begins.
+    /// Offset of its content.
     pub(super) content: u64,
     /// One past the box's last byte; may lie past the end of the file.
     pub(super) end: u64,
 }
 
 impl Header {
-    /// The header at `at`; `None` where there is no sensible one. A box without a size of its own is none: nothing of ours
-    /// goes on to the end of the file, and zeros would be one.
+    /// Reads the header at `at`; `None` if it is not plausible. A box without a size is not: none
+    /// of our boxes extends to the end of the file, and zeros would look like one.
     pub(super) fn read(source: &mut (impl Read + Seek), at: u64, len: u64) -> io::Result<Option<Self>> {
         if at.checked_add(8).is_none_or(|end| end > len) {
             return Ok(None);

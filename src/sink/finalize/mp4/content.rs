@@ -9,7 +9,7 @@ use super::scan::{self, ScanError};
 use crate::sink::finalize::beside::Content;
 use crate::sink::finalize::{FinalizeError, io};
 
-/// What can be read of a recorded file.
+/// The readable content of a recorded file.
 pub(in crate::sink::finalize) fn recorded_content(recorded: &Path) -> Result<Content, FinalizeError> {
     let (file, len) = open(recorded)?;
     match scan::scan(&mut BufReader::new(file), len) {
@@ -26,7 +26,7 @@ pub(in crate::sink::finalize) fn recorded_content(recorded: &Path) -> Result<Con
     }
 }
 
-/// What is there of a finished file. Of its index no more is looked at than that it is there.
+/// The content of a finalized file. Its index is only checked for presence.
 pub(in crate::sink::finalize) fn finalized_content(whole: &Path) -> Result<Content, FinalizeError> {
     let (file, len) = open(whole)?;
     content_of(&mut BufReader::new(file), len).map_err(io("reading", whole))

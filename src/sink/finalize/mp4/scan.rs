@@ -1,5 +1,6 @@
-//! Reads through a fragmented MP4, box by box, up to where it ends or was cut off. What can't be understood is passed over up to
-//! the next fragment, and counted: nothing but the end of the file inside its last box is taken for an end.
+//! Reads a fragmented MP4, box by box, up to its end or to the cut. Unreadable parts are skipped up
+//! to the next fragment, and counted: only the end of the file inside its last box counts as the
+//! end.
 
 use std::io::{self, Read, Seek};
 
@@ -13,7 +14,7 @@ use super::tables::Tables;
 use super::track::Track;
 use crate::sink::finalize::damage::Damage;
 
-/// What stands at the beginning of a file whose own `ftyp` is damaged.
+/// Replaces a damaged `ftyp` at the beginning of a file.
 const FTYP: &[u8] = b"\0\0\0\x18ftypisom\0\0\0\0isommp42";
 
 /// What a fragmented file holds.

@@ -9,7 +9,8 @@ use crate::sink::segments::pes::SYNC;
 use crate::sink::segments::tables::PACKET;
 use crate::{disk, files};
 
-/// What is wrong with a segment, in words; `None` when nothing is. Reads it piece by piece: there may be many.
+/// Describes the damage of a segment; `None` if it is intact. Reads it in chunks: there may be many
+/// segments.
 pub(super) fn of(segment: &Path) -> io::Result<Option<String>> {
     let file = files::open(segment, files::options().read(true))?;
     if file.metadata()?.len() == 0 {
@@ -33,7 +34,7 @@ pub(super) fn of(segment: &Path) -> io::Result<Option<String>> {
         .map(|first| format!("damaged from byte {first} on: {lost} of its {packets} packets can't be read")))
 }
 
-/// What a damaged segment is kept as.
+/// Name under which a damaged segment is kept.
 pub(super) fn kept_as(segment: &Path) -> PathBuf {
     segment.with_extension("damaged.ts")
 }

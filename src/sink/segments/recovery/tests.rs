@@ -2,7 +2,7 @@ use super::*;
 
 const OUTPUT: OutputId = OutputId(1);
 
-/// Packets of a stream: tables, then pictures of two packets each that begin every 40 ms.
+/// Packets of a stream: tables, then frames of two packets each, one every 40 ms.
 fn stream(pictures: u64) -> Vec<u8> {
     let packet = |head: &[u8]| {
         let mut packet = vec![0xff; PACKET];
@@ -128,7 +128,7 @@ fn a_damaged_segment_is_not_cut() {
     let rescued = scene.recover(false);
     assert_eq!(fs::read(&rescued.left[0].local).unwrap(), bytes);
 
-    // What is no stream stays under its name.
+    // Files that are not streams keep their names.
     let scene = Scene::with_notes(1);
     scene.write("segment-1-000000.ts.part", &[0; 5000]);
     for _ in 0..2 {
@@ -165,7 +165,7 @@ fn a_damaged_segment_is_named_and_kept_beside_the_stored_one() {
         }
         scene.store(&scene.recover(false));
         assert_eq!(fs::read(&kept).unwrap(), bytes, "{local} {from}");
-        // What is kept is no segment that the notes do not know.
+        // A kept file does not count as an unknown segment.
         let (rescued, damaged) = scene.rescue_and_tell(false);
         assert_eq!((rescued.left, damaged), (Vec::new(), Vec::new()), "{local} {from}");
     }

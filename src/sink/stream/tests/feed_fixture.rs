@@ -19,7 +19,7 @@ use crate::media::{self, Attachment, Feed, FeedConsumer, KeyFrames, MediaPipelin
 use crate::plan::codec::AudioCodec;
 use crate::sink::{SinkContext, SinkEvent, StreamEvent};
 
-/// What is to be seen, and so how many bits it takes.
+/// The content of the video, which determines its bit rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Picture {
     /// A moving ball; some 200 kbit/s.
@@ -42,7 +42,7 @@ pub(super) struct FeedFixture {
     _attached: [Attachment; 2],
 }
 
-/// Notes the time and the bytes of the newest picture.
+/// Records time and bytes of the newest frame.
 struct Probe {
     last: Arc<Mutex<Vec<u8>>>,
     time: watch::Sender<Duration>,
@@ -202,7 +202,8 @@ impl FeedFixture {
         }
     }
 
-    /// Stops encoding, ends the feeds when everything is out, and gives the last unit of the picture.
+    /// Stops encoding, ends the feeds when everything is out, and returns the last unit of the
+    /// video.
     pub(super) async fn end(&self) -> Vec<u8> {
         for (pipeline, feed) in [&self.video, &self.audio].into_iter().zip(&self.feeds) {
             let mut events = pipeline.events();
@@ -219,14 +220,14 @@ fn encoder_of(pipeline: &MediaPipeline) -> gst::Element {
     elements.into_iter().find(|e| e.factory().is_some_and(|f| f.name() == "x264enc")).unwrap()
 }
 
-/// What follows the last start code: the last slice of the last picture.
+/// The data after the last start code: the last slice of the last frame.
 fn last_unit(stream: &[u8]) -> &[u8] {
     let start = stream.windows(3).rposition(|three| three == [0, 0, 1]).map_or(0, |at| at + 3);
     let end = stream.iter().rposition(|byte| *byte != 0).map_or(stream.len(), |at| at + 1);
     &stream[start.min(end)..end]
 }
 
-/// What a server received.
+/// A server's received stream.
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) video_codec: String,
@@ -285,12 +286,12 @@ impl Received {
         longest_step(&self.audio)
     }
 
-    /// How much later sound begins than the picture.
+    /// Delay of the audio's start after the video's.
     pub(super) fn start_offset(&self) -> f64 {
         self.audio.first().unwrap_or(&f64::NAN) - self.video.first().unwrap_or(&f64::NAN)
     }
 
-    /// How much later sound ends than the picture.
+    /// Delay of the audio's end after the video's.
     pub(super) fn end_offset(&self) -> f64 {
         self.audio.last().unwrap_or(&f64::NAN) - self.video.last().unwrap_or(&f64::NAN)
     }
