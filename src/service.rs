@@ -3,7 +3,7 @@
 //! ```text
 //! bus, api ──► Service ──► admission ──► supervisor ══ stdin, stdout ══► recorder (a process)
 //!                 │                          └──► Registry (livekit-server, or the store and its webhooks)
-//!                 └── Topics: where an egress is spoken to while it lives
+//!                 └── Topics: StopEgress and UpdateStream of each egress
 //! ```
 //!
 //! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
@@ -33,7 +33,6 @@ mod recovery;
 mod start;
 mod supervisor;
 
-use std::any::Any;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -53,6 +52,8 @@ use crate::profile::Length;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
 use active::{ActiveEgresses, Orphans};
+use admission::AdmissionController;
+use bus::Topics;
 use egresses::Egresses;
 use error::ServiceError;
 use layout::Layouts;
@@ -86,62 +87,6 @@ pub struct Settings {
     pub orphan_timeout: Duration,
 }
 
-/// Decides whether there is capacity for a recording.
-pub trait Admission: Send + Sync {
-    /// Room for a request, as long as what this gives is held.
-    ///
-    /// # Errors
-    /// `unavailable`, with the reason.
-    fn admit(&self, request: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError>;
-
-    /// How much the request is wanted, 0 to 1; below 0: not at all (docs/reference/egress.md).
-    fn affinity(&self, request: &rpc::StartEgressRequest) -> f32;
-
-    /// Room for a recording that is being made already, as its report says. There is room for it: it has it.
-    fn retake(&self, info: &proto::EgressInfo) -> Box<dyn Any + Send + Sync> {
-        let _ = info;
-        Box::new(())
-    }
-
-    /// The recording that a permit was given for is made by a process.
-    fn recorded_by(&self, permit: &(dyn Any + Send + Sync), pid: i32) {
-        let _ = (permit, pid);
-    }
-}
-
-/// There is always room.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RoomForAll;
-
-impl Admission for RoomForAll {
-    fn admit(&self, _: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError> {
-        Ok(Box::new(()))
-    }
-
-    fn affinity(&self, _: &rpc::StartEgressRequest) -> f32 {
-        1.0
-    }
-}
-
-/// Where an egress can be spoken to while it lives, beside the service's own API.
-#[async_trait]
-pub trait Topics: Send + Sync {
-    /// Opens an egress's topics, for as long as what this gives is held.
-    ///
-    /// # Errors
-    /// When they can't be opened; the egress is not started then.
-    async fn open(&self, egress_id: &str) -> Result<Box<dyn Any + Send + Sync>, ServiceError>;
-
-    /// Takes an egress, so that no other node begins it while its caller may ask again.
-    ///
-    /// # Errors
-    /// `already_exists` when another node has it; `unavailable` when that can't be known.
-    async fn reserve(&self, egress_id: &str) -> Result<(), ServiceError>;
-
-    /// Leaves an egress that was not begun to others.
-    async fn give_back(&self, egress_id: &str);
-}
-
 /// A recording that is being made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Running {
@@ -156,8 +101,9 @@ pub struct Running {
 pub struct Service {
     settings: Settings,
     registry: Arc<dyn Registry>,
-    admission: Arc<dyn Admission>,
-    topics: OnceLock<Arc<dyn Topics>>,
+    admission: AdmissionController,
+    /// `None` without a bus.
+    topics: Option<Topics>,
     active: ActiveEgresses,
     /// Egresses of earlier runs whose recorders still work.
     orphans: Orphans,
@@ -180,18 +126,20 @@ impl std::fmt::Debug for Service {
 const UP_WITHIN: Duration = Duration::from_secs(15);
 
 impl Service {
-    /// A service that has not yet looked for what an earlier run left: see [`Service::take_over`].
+    /// A service that has not yet taken over the egresses of an earlier run: see
+    /// [`Service::take_over`]. `topics` is `None` without a bus.
     pub fn new(
         settings: Settings,
         registry: Arc<dyn Registry>,
-        admission: Arc<dyn Admission>,
+        admission: AdmissionController,
+        topics: Option<Topics>,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             settings,
             registry,
             admission,
-            topics: OnceLock::new(),
+            topics,
             active: ActiveEgresses::default(),
             orphans: Orphans::default(),
             tasks: tasks.clone(),
@@ -199,13 +147,6 @@ impl Service {
             killed: OnceLock::new(),
             this: this.clone(),
         })
-    }
-
-    /// Says where egresses are spoken to. To be called once, before the first is started or taken over.
-    pub fn set_topics(&self, topics: Arc<dyn Topics>) {
-        if self.topics.set(topics).is_err() {
-            tracing::error!("the topics were set before");
-        }
     }
 
     /// Takes over everything that an earlier run left, including recorders that still record, and

@@ -1,6 +1,5 @@
 //! From a request to a recorder at work (docs/reference/egress.md).
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,8 @@ use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 use super::active::ActiveEntry;
+use super::admission::Permit;
+use super::bus::EgressTopics;
 use super::error::ServiceError;
 use super::recovery::settle;
 use super::registry::goes_on;
@@ -29,14 +30,11 @@ const CLEARED_WITHIN: Duration = Duration::from_secs(1);
 /// From topics that could not be opened to the next attempt.
 const OPENED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// Topics, open as long as this is held.
-type Opened = Box<dyn Any + Send + Sync>;
-
 /// Resources that live as long as an egress.
 struct Held<T> {
     /// Its topics on the bus; `None` without a bus.
     topics: T,
-    permit: Box<dyn Any + Send + Sync>,
+    permit: Permit,
     entry: ActiveEntry,
 }
 
@@ -76,14 +74,14 @@ async fn begin(
     let egress_id = info.egress_id.clone();
     drop(request);
 
-    if let Some(topics) = service.topics.get() {
+    if let Some(topics) = &service.topics {
         topics.reserve(&egress_id).await?;
     }
     let begun = bring_up(&service, &job, info, egress_dir, permit, entry).await;
     if begun.is_err()
-        && let Some(topics) = service.topics.get()
+        && let Some(topics) = &service.topics
     {
-        topics.give_back(&egress_id).await;
+        topics.release(&egress_id).await;
     }
     begun
 }
@@ -120,15 +118,15 @@ async fn bring_up(
     job: &Job,
     info: proto::EgressInfo,
     egress_dir: EgressDir,
-    permit: Box<dyn Any + Send + Sync>,
+    permit: Permit,
     entry: ActiveEntry,
 ) -> Result<proto::EgressInfo, ServiceError> {
     let made =
         |error: std::io::Error| ServiceError::internal(format!("{}: {error}", egress_dir.dir().display()));
     egress_dir.create(&info).map_err(made)?;
     let topics = async {
-        match service.topics.get() {
-            Some(topics) => topics.open(&info.egress_id).await.map(Some),
+        match &service.topics {
+            Some(topics) => topics.open(service, &info.egress_id).await.map(Some),
             None => Ok(None),
         }
     };
@@ -141,7 +139,7 @@ async fn bring_up(
             if let Some(error) = service.killed.get() {
                 launched.handle.kill(error);
             }
-            service.admission.recorded_by(&*permit, launched.handle.pid());
+            permit.set_pid(launched.handle.pid());
             let held = Held { topics: std::future::ready(topics), permit, entry };
             let attending = attend(Arc::clone(service), launched, egress_dir, held);
             service.tasks.spawn(attending.in_current_span());
@@ -190,8 +188,8 @@ pub(super) async fn resume(
 ) {
     let info = launched.handle.info();
     tracing::info!(status = info.status().as_str_name(), pid = launched.handle.pid(), "taken over");
-    let permit = service.admission.retake(&info);
-    service.admission.recorded_by(&*permit, launched.handle.pid());
+    let permit = service.admission.readmit(&info);
+    permit.set_pid(launched.handle.pid());
     entry.take(Arc::clone(&launched.handle));
     // Said while it was looked for.
     if let Some(error) = service.killed.get() {
@@ -207,19 +205,19 @@ pub(super) async fn resume(
 }
 
 /// Opens the topics of an egress that was taken over; `None`: it has none.
-async fn open_topics(service: Arc<Service>, egress_id: String) -> Option<Opened> {
-    let topics = service.topics.get()?;
+async fn open_topics(service: Arc<Service>, egress_id: String) -> Option<EgressTopics> {
+    let topics = service.topics.as_ref()?;
     loop {
-        match topics.open(&egress_id).await {
+        match topics.open(&service, &egress_id).await {
             Ok(opened) => return Some(opened),
-            Err(error) => tracing::warn!(%error, "it can't be spoken to over the bus; that is tried again"),
+            Err(error) => tracing::warn!(%error, "topics of the egress not opened; trying again"),
         }
         sleep(OPENED_AGAIN_AFTER).await;
     }
 }
 
 /// Watches a recorder to its end, and tells it.
-async fn attend<T: Future<Output = Option<Opened>>>(
+async fn attend<T: Future<Output = Option<EgressTopics>>>(
     service: Arc<Service>,
     launched: Launched,
     egress_dir: EgressDir,

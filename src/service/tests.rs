@@ -9,12 +9,13 @@ use tokio::sync::Notify;
 use super::recovery::{Death, clear_when_told, settle};
 use super::registry::MemoryRegistry;
 use super::*;
+use crate::config::cost::CpuCost;
 use crate::ipc::egress_dir::EgressDir;
 use crate::ipc::socket::RecorderSocket;
 use crate::ipc::{self, FromRecorder, ToRecorder};
 
 /// A service on a directory, with a registry that is looked into.
-fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<MemoryRegistry>, TaskTracker) {
+fn service(dir: &Path, admission: AdmissionController) -> (Arc<Service>, Arc<MemoryRegistry>, TaskTracker) {
     let settings = Settings {
         defaults: Defaults::default(),
         layouts: None,
@@ -30,7 +31,11 @@ fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<Memo
     };
     let registry = Arc::new(MemoryRegistry::new());
     let tasks = TaskTracker::new();
-    (Service::new(settings, Arc::clone(&registry) as Arc<dyn Registry>, admission, &tasks), registry, tasks)
+    (
+        Service::new(settings, Arc::clone(&registry) as Arc<dyn Registry>, admission, None, &tasks),
+        registry,
+        tasks,
+    )
 }
 
 fn web(egress_id: &str, url: &str) -> rpc::StartEgressRequest {
@@ -52,23 +57,21 @@ fn info(egress_id: &str, status: proto::EgressStatus, ended_at: i64) -> proto::E
     }
 }
 
-/// A controller without capacity.
-struct Full;
+/// A controller with capacity for every request.
+fn ample() -> AdmissionController {
+    AdmissionController::new(CpuCost::default(), 1e6)
+}
 
-impl Admission for Full {
-    fn admit(&self, _: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError> {
-        Err(ServiceError::unavailable("not enough CPU"))
-    }
-
-    fn affinity(&self, _: &rpc::StartEgressRequest) -> f32 {
-        -1.0
-    }
+/// A controller without capacity: one recording costs more memory than there is.
+fn full() -> AdmissionController {
+    let costs = CpuCost { max_memory: 1.0, memory_cost: 4.0, ..CpuCost::default() };
+    AdmissionController::new(costs, 4.0)
 }
 
 #[tokio::test]
 async fn what_is_refused_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, _) = service(dir.path(), Arc::new(Full));
+    let (service, registry, _) = service(dir.path(), full());
     let start = async |request| service.start(request).await.unwrap_err();
     let page = "https://example.com";
     for id in ["", "../EG_1", "a/b"] {
@@ -92,7 +95,7 @@ async fn what_is_refused_leaves_nothing() {
 #[tokio::test]
 async fn a_page_recorded_for_a_room_is_listed_by_that_room() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, ..) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, ..) = service(dir.path(), ample());
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let file = dir.path().join("egresses.redb");
     let store =
@@ -129,7 +132,7 @@ async fn a_page_recorded_for_a_room_is_listed_by_that_room() {
 #[tokio::test]
 async fn a_layout_is_one_of_a_room_of_a_server_that_is_known() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, _) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, _) = service(dir.path(), ample());
     let mut room = info("EG_room", proto::EgressStatus::EgressActive, 0);
     room.room_name = "stand-up".to_owned();
     for info in [&room, &info("EG_page", proto::EgressStatus::EgressActive, 0)] {
@@ -148,7 +151,7 @@ async fn a_layout_is_one_of_a_room_of_a_server_that_is_known() {
 #[tokio::test]
 async fn an_egress_whose_files_are_still_here_is_not_started_again() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, ..) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, ..) = service(dir.path(), ample());
     let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     egress_dir.create(&info("EG_1", proto::EgressStatus::EgressActive, 0)).unwrap();
     let refused = service.start(web("EG_1", "https://example.com")).await.unwrap_err();
@@ -203,7 +206,7 @@ async fn a_recorder_that_died_is_told_by_the_newest_of_what_it_has_said_and_writ
 async fn of_an_evicted_recording_nothing_is_reported_and_nothing_stored() {
     use proto::EgressStatus::EgressActive;
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, tasks) = service(dir.path(), ample());
     let work = dir.path().join("work");
     let [kept, empty] = ["EG_kept", "EG_empty"].map(|id| EgressDir::of(&work, id).unwrap());
     for egress_dir in [&kept, &empty] {
@@ -302,7 +305,7 @@ async fn what_a_recording_leaves_stays_until_its_registry_has_its_end() {
 #[tokio::test]
 async fn a_recording_whose_report_is_lost_ends_in_the_registry_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, tasks) = service(dir.path(), ample());
     let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     let active = info("EG_1", proto::EgressStatus::EgressActive, 0);
     registry.create(&active).await.unwrap();
@@ -340,7 +343,7 @@ async fn a_recording_of_a_former_run_is_stopped_and_told_like_any_other() {
     use proto::EgressStatus::{EgressActive, EgressComplete, EgressEnding};
     let dir = tempfile::tempdir().unwrap();
     let gate = admission::AdmissionController::new(crate::config::cost::CpuCost::default(), 4.0);
-    let (service, registry, tasks) = service(dir.path(), Arc::new(gate.clone()));
+    let (service, registry, tasks) = service(dir.path(), gate.clone());
     let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     let mut active = info("EG_1", EgressActive, 0);
     active.request = Some(proto::egress_info::Request::Web(proto::WebEgressRequest::default()));
@@ -391,7 +394,7 @@ async fn a_recording_of_a_former_run_is_stopped_and_told_like_any_other() {
 async fn a_recording_of_a_former_run_ends_with_its_new_service() {
     use proto::EgressStatus::EgressActive;
     let dir = tempfile::tempdir().unwrap();
-    let (service, ..) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, ..) = service(dir.path(), ample());
     let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     let active = info("EG_1", EgressActive, 0);
     egress_dir.create(&active).unwrap();

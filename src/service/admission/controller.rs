@@ -1,6 +1,5 @@
 //! The ledger that everybody asks, with the clock: what is admitted holds a [`Permit`], and its room is free when that is dropped.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +10,6 @@ use super::cost::{self, Cost, Kind};
 use super::{Claim, Id, Ledger, Refusal};
 use crate::config::cost::CpuCost;
 use crate::protocol as rpc;
-use crate::service::Admission;
 use crate::service::error::ServiceError;
 
 /// Lets recordings in. Clones are the same gate.
@@ -58,6 +56,15 @@ impl Drop for Permit {
     }
 }
 
+impl Permit {
+    /// Records the process id of the recorder that the permit is for.
+    pub fn set_pid(&self, pid: i32) {
+        if let Some(reservation) = self.shared.state().reservations.get_mut(&self.id) {
+            reservation.pid = Some(pid);
+        }
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -92,9 +99,28 @@ impl AdmissionController {
         Ok(Permit { shared: Arc::clone(&self.shared), id })
     }
 
-    /// Room for a recording that is being made already, whether there is any or not.
+    /// Reserves capacity for a new egress, as long as the permit is held. Logs a refusal.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable`, with the reason.
+    pub fn admit(&self, request: &rpc::StartEgressRequest) -> Result<Permit, ServiceError> {
+        self.enter(request).map_err(|refusal| {
+            tracing::info!(egress_id = request.egress_id, reason = %refusal, "egress refused");
+            refusal.into()
+        })
+    }
+
+    /// The affinity to claim a request with, 0 to 1; below 0 it is not claimed
+    /// (docs/reference/egress.md).
     #[must_use]
-    pub fn reenter(&self, info: &proto::EgressInfo) -> Permit {
+    pub fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
+        self.claim(request).affinity()
+    }
+
+    /// Reserves capacity for an egress whose recorder already runs, even beyond the capacity.
+    #[must_use]
+    pub fn readmit(&self, info: &proto::EgressInfo) -> Permit {
         let now = self.now();
         let request = cost::request_of(info);
         let mut state = self.shared.state();
@@ -177,33 +203,6 @@ pub struct Room {
     pub memory_ratio: Option<f64>,
     /// GB; 0: memory is not looked at.
     pub max_memory: f64,
-}
-
-impl Admission for AdmissionController {
-    fn admit(&self, request: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError> {
-        match self.enter(request) {
-            Ok(permit) => Ok(Box::new(permit)),
-            Err(refusal) => {
-                tracing::info!(egress_id = request.egress_id, "refused: {refusal}");
-                Err(refusal.into())
-            }
-        }
-    }
-
-    fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
-        self.claim(request).affinity()
-    }
-
-    fn retake(&self, info: &proto::EgressInfo) -> Box<dyn Any + Send + Sync> {
-        Box::new(self.reenter(info))
-    }
-
-    fn recorded_by(&self, permit: &(dyn Any + Send + Sync), pid: i32) {
-        let Some(permit) = permit.downcast_ref::<Permit>() else { return };
-        if let Some(occupant) = self.shared.state().reservations.get_mut(&permit.id) {
-            occupant.pid = Some(pid);
-        }
-    }
 }
 
 /// Cores that a request itself names.

@@ -3,7 +3,6 @@ use proto::start_egress_request::{Encoding, Source};
 
 use super::*;
 use crate::protocol as rpc;
-use crate::service::Admission;
 use rpc::start_egress_request::Request;
 
 const START: Duration = Duration::from_secs(100);
@@ -192,7 +191,7 @@ fn a_permit_holds_room_until_it_is_dropped() {
     let gate = AdmissionController::new(costs(), 10.0);
     let request = request(web(false));
     let permit = gate.admit(&request).unwrap();
-    gate.recorded_by(&*permit, 4711);
+    permit.set_pid(4711);
     let reservations: Vec<Reservation> = gate.reservations().into_values().collect();
     let expected = Reservation {
         egress_id: "EG_1".into(),

@@ -8,7 +8,6 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::protocol as rpc;
-use crate::service::Admission;
 
 /// Notes what it is asked.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn what_a_former_run_left_is_told_and_tidied_up() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, tasks) = service(dir.path(), ample());
     let work = dir.path().join("work");
     let egress_dir = |id| EgressDir::of(&work, id).unwrap();
     let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap();

@@ -39,7 +39,7 @@ impl Still {
 #[tokio::test(start_paused = true)]
 async fn an_order_to_stop_a_recorder_that_stands_still_is_kept_until_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, _) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, _) = service(dir.path(), ample());
     let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     let recorder = Still::begin(&egress_dir, &registry).await;
     service.take_over().await.unwrap();
@@ -59,7 +59,7 @@ async fn an_order_to_stop_a_recorder_that_stands_still_is_kept_until_it_goes_on(
 #[tokio::test(start_paused = true)]
 async fn a_recorder_that_stands_still_ends_with_its_new_service_when_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, _) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, _) = service(dir.path(), ample());
     let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     let recorder = Still::begin(&egress_dir, &registry).await;
     service.take_over().await.unwrap();
@@ -74,7 +74,7 @@ async fn a_recorder_that_stands_still_ends_with_its_new_service_when_it_goes_on(
 #[tokio::test(start_paused = true)]
 async fn an_order_that_could_not_reach_a_recorder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, _) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, _) = service(dir.path(), ample());
     let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     // Its file system takes no sockets.
     let Still { alive: _alive, listening, .. } = Still::begin(&egress_dir, &registry).await;
@@ -88,7 +88,7 @@ async fn an_order_that_could_not_reach_a_recorder_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_recorder_that_hangs_is_given_up_though_its_service_is_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, tasks) = service(dir.path(), ample());
     let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     let Still { alive, listening, .. } = Still::begin(&egress_dir, &registry).await;
     service.take_over().await.unwrap();

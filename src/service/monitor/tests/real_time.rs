@@ -8,7 +8,7 @@ async fn a_recording_is_measured_and_counted() {
     let costs = CpuCost::default();
     let gate = AdmissionController::new(costs.clone(), 64.0);
     let permit = gate.admit(&request()).unwrap();
-    gate.recorded_by(&*permit, i32::try_from(std::process::id()).unwrap());
+    permit.set_pid(i32::try_from(std::process::id()).unwrap());
     let monitor = Monitor::new(gate.clone(), &costs, None);
     let mut readings = monitor.readings();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
