@@ -129,7 +129,7 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     tasks.close();
     let is_over = matches!(done, Ok(Done::Ended));
     if is_over && timeout(TIDY_WITHIN, tasks.wait()).await.is_err() {
-        tracing::info!("what is still being tidied up is left to the next run");
+        tracing::info!("cleanup unfinished; the next run continues it");
     }
     if let Ok(done) = &done {
         tracing::info!(?done, "ended");
@@ -210,7 +210,7 @@ async fn until_told(
     let over = async {
         service.idle().await;
         if timeout(DRAINED_WITHIN, registry.drained()).await.is_err() {
-            tracing::warn!("not every report was taken; the next run tells them");
+            tracing::warn!("reports undelivered; the next run sends them");
         }
     };
     tokio::pin!(over);
@@ -222,11 +222,11 @@ async fn until_told(
                 (_, ShutdownRequest::Drain) => {}
                 (ShutdownRequest::Drain, ShutdownRequest::End) => {
                     wish = ShutdownRequest::End;
-                    tracing::info!("everything ends now");
+                    tracing::info!("ending all recordings now");
                     service.kill_all(SHUTTING_DOWN);
                 }
                 (ShutdownRequest::End, ShutdownRequest::End) => {
-                    tracing::warn!(recordings = service.active().len(), "left to their recorders");
+                    tracing::warn!(recordings = service.active().len(), "leaving recordings to their recorders");
                     return Done::Left;
                 }
             }

@@ -78,7 +78,7 @@ async fn scrape(With((view, metrics)): With<(View, Arc<Metrics>)>) -> Response {
     match metrics.page(&view.snapshot()) {
         Ok(page) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response(),
         Err(error) => {
-            tracing::error!(%error, "metrics can't be shown");
+            tracing::error!(%error, "metrics page failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
