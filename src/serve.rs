@@ -46,7 +46,7 @@ use crate::service::layout::Layouts;
 use crate::service::metrics::Metrics;
 use crate::service::monitor::{self, Monitor, Relief};
 use crate::service::registry::{Registry, Watched, Watcher};
-use crate::service::snapshot::{Outlook, Snapshots};
+use crate::service::snapshot::{LiveServiceView, ServiceView};
 use crate::service::store::StoreError;
 use crate::service::{Service, Settings};
 use crate::telemetry;
@@ -168,11 +168,10 @@ async fn run(
     let bus = connection.bus.map(|bus| BusListener::new(bus, &observer, tasks));
     let unreadable = |error| ServeError::WorkDir { path: settings.work_dir.clone(), error };
     service.take_over().await.map_err(unreadable)?;
-    let outlook = Arc::new(Outlook::new(&service, gate, readings));
+    let view: Arc<dyn ServiceView> = Arc::new(LiveServiceView::new(&service, gate, readings));
     let console = Console {
         egresses: Arc::clone(&service) as _,
-        snapshots: Arc::clone(&outlook) as _,
-        live: Arc::clone(&outlook) as _,
+        view: Arc::clone(&view),
         recent,
         keys: listeners::keys(config),
         one_time_keys: OneTimeKeys::of(&settings.work_dir),
@@ -184,8 +183,8 @@ async fn run(
         None => None,
     };
     let doors = Listeners::open(config, bus, &service, console, tasks, stop).await?;
-    metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
-    pages::open(config, &outlook, &metrics, tasks, stop).await?;
+    metrics.set_view(&view);
+    pages::open(config, &view, &metrics, tasks, stop).await?;
     console::announce(config, &settings.work_dir);
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");
 

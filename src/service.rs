@@ -269,9 +269,9 @@ impl Service {
     ///
     /// `not_found` for an unknown egress, `unavailable` if its recorder is unreachable,
     /// `deadline_exceeded` if it does not answer.
-    pub async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+    pub async fn preview(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
         let handle = self.present(egress_id)?;
-        handle.picture(width).await
+        handle.preview(width).await
     }
 
     /// A CPU profile of a recorder: pprof's protobuf in gzip.

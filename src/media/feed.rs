@@ -15,9 +15,10 @@ pub trait FeedConsumer: Send {
     fn end(&mut self);
 }
 
-/// One medium on its way: raw pictures, raw sound, H.264, AAC, …
+/// One medium in transit: raw video, raw audio, H.264, AAC, …
 ///
-/// The one place where a stream of buffers is shared out. Samples are reference counted: sharing copies nothing.
+/// The only place that distributes buffers to several consumers. Samples are reference counted and
+/// never copied.
 #[derive(Clone)]
 pub struct Feed {
     name: &'static str,
@@ -37,7 +38,7 @@ impl Feed {
         Self { name, takers: Arc::default() }
     }
 
-    /// What the feed carries, for logs.
+    /// The feed's medium, for logs.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
@@ -54,7 +55,7 @@ impl Feed {
         }
     }
 
-    /// Tells every taker, once, that nothing more comes; one that attaches later is told at once.
+    /// Signals the end to every consumer, once; a consumer that attaches later is notified at once.
     pub fn end(&self) {
         let mut takers = self.lock();
         if takers.ended {

@@ -11,10 +11,11 @@ use super::element::{MissingElement, make};
 use super::feed::FeedConsumer;
 use super::keyframes::KeyFrames;
 
-/// What an [`Intake`] does with a sample when its queue is at the bound. Each refused sample is counted.
+/// Behaviour of an [`Intake`] when its queue is full. Each refused sample is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
-    /// Leave this sample out (raw pictures: the next one replaces it; sound: a gap is filled downstream).
+    /// Drop this sample (raw video: the next frame replaces it; audio: the gap is filled
+    /// downstream).
     Skip { max_buffers: u64 },
     /// Leave out everything up to the next key frame, so that what follows can be decoded (encoded video and its sound).
     SkipToKeyFrame { max_time: gst::ClockTime },

@@ -1,10 +1,10 @@
-//! One picture of a feed, small, as a JPEG: for somebody who looks in.
+//! A small JPEG of a feed's next frame, for previews.
 //!
 //! ```text
-//! Feed(raw) ─► the next picture ─► appsrc ─► videoscale ─► videoconvert ─► caps ─► jpegenc ─► appsink
+//! Feed(raw) ─► next frame ─► appsrc ─► videoscale ─► videoconvert ─► caps ─► jpegenc ─► appsink
 //! ```
 //!
-//! Nothing of it exists before it is asked for, and nothing is left of it afterwards.
+//! It exists only while a preview is taken.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,15 +20,18 @@ use super::feed::{Feed, FeedConsumer};
 use super::intake::{Intake, Overflow};
 use super::pipeline::{MediaPipeline, PipelineError};
 
-/// A picture of a full screen takes some milliseconds; this is for a machine that is drowning.
+/// Deadline of the encoding. A full screen takes some milliseconds; this is for an overloaded
+/// machine.
 const ENCODED_WITHIN: Duration = Duration::from_secs(3);
-/// As a person sees it: what is lost against 85 is not seen in so small a picture, and a third of the bytes.
+/// JPEG quality. In so small an image the difference to 85 is invisible, at a third of the bytes.
 const QUALITY: i32 = 75;
 
-/// The next picture of a feed of raw video, as a JPEG of at most this width in pixels. `None`: none comes within this time.
+/// The next frame of a feed of raw video, as a JPEG of at most this width in pixels. `None` if no
+/// frame arrives in time.
 ///
 /// # Errors
-/// When an element is missing, or the picture can't be encoded.
+///
+/// When an element is missing, or the frame can't be encoded.
 pub async fn jpeg(feed: &Feed, width: u32, within: Duration) -> Result<Option<Vec<u8>>, PipelineError> {
     let (to, next) = oneshot::channel();
     let attachment = feed.attach(Box::new(Next(Some(to))));
@@ -41,7 +44,7 @@ pub async fn jpeg(feed: &Feed, width: u32, within: Duration) -> Result<Option<Ve
     }
 }
 
-/// Takes one picture.
+/// Consumes one frame.
 struct Next(Option<oneshot::Sender<gst::Sample>>);
 
 impl FeedConsumer for Next {
@@ -60,7 +63,7 @@ impl FeedConsumer for Next {
 async fn encode(sample: &gst::Sample, width: u32) -> Result<Option<Vec<u8>>, PipelineError> {
     let Some(caps) = sample.caps().and_then(|caps| caps_for(caps, width)) else { return Ok(None) };
     let pipeline = MediaPipeline::new("still");
-    // One picture is put in.
+    // One frame is pushed.
     let mut intake = Intake::new("picture", Overflow::Hold { max_bytes: u64::MAX }, false)?;
     pipeline.adopt(intake.element())?;
     let scale = pipeline.add("videoscale")?;
@@ -127,7 +130,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// A picture in one colour: limited-range BT.709 in NV12, as the recordings have it.
+    /// A frame in one colour: limited-range BT.709 in NV12, like the recordings'.
     fn picture(width: u32, height: u32, [y, u, v]: [u8; 3]) -> gst::Sample {
         let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::Nv12, width, height)
             .fps(gst::Fraction::new(30, 1))
@@ -175,7 +178,7 @@ mod tests {
         let feed = Feed::new("test");
         let pushing = feed.clone();
         let (jpeg, ()) = futures::join!(jpeg(&feed, width, PATIENCE), async { pushing.push(&sample) });
-        jpeg.unwrap().expect("a picture came")
+        jpeg.unwrap().expect("a frame arrived")
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
-//! The recording's own sound server: a PulseAudio daemon with one null sink.
+//! The recording's own audio server: a PulseAudio daemon with one null sink.
 //!
-//! A shared daemon is limited to some sixty clients, keeps the sinks of recordings that died, and one recording's overload
-//! is heard in all. This one knows no hardware, no session bus and no home directory; its socket lies in the stage's
-//! directory.
+//! A shared daemon is limited to some sixty clients, keeps the sinks of dead recordings, and lets
+//! one recording's overload disturb all. This one has no hardware, session bus or home directory;
+//! its socket is in the session's directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,21 +12,21 @@ use crate::process::{Child, Exit, PULSEAUDIO, ProcessError, Spec};
 
 /// The null sink that the page plays to.
 pub(super) const SINK: &str = "weir";
-/// What the capture listens to.
+/// The source for the capture.
 pub(super) const MONITOR: &str = "weir.monitor";
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Why there is no sound server.
+/// Reasons why the audio server can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum AudioServerError {
     #[error(transparent)]
     Process(#[from] ProcessError),
-    #[error("the sound server's settings {path} could not be written")]
+    #[error("audio server settings {path}: not writable")]
     Settings { path: PathBuf, source: io::Error },
 }
 
-/// A running sound server; gone when dropped.
+/// A running audio server; stopped when dropped.
 #[derive(Debug)]
 pub(super) struct AudioServer {
     process: Child,

@@ -1,12 +1,13 @@
-//! One display, one sound server, one browser with the page in it, and the captures that look at them.
+//! One display, one audio server, one browser with the page in it, and the captures of both.
 //!
 //! ```text
-//! display ─┐                     ┌─► captures
-//!          ├─► browser ─► tab ─► page loaded ─► painted
-//! sound ───┘
+//! display ──────┐                     ┌─► captures
+//!               ├─► browser ─► tab ─► page loaded ─► painted
+//! audio server ─┘
 //! ```
 //!
-//! A stage is a value: what it started is gone when it is dropped, in the order of its fields, and so is its directory.
+//! A session is a value: dropping it ends everything that it started, in the order of its fields, and
+//! removes its directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,9 +36,9 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// Of a start.
+    /// For the first start.
     pub(super) const START: Self = Self { load: Duration::from_secs(30), attempts: 3 };
-    /// Of bringing a page back, which is tried again from outside.
+    /// For a restart, which is retried by the caller.
     pub(super) const AGAIN: Self = Self { load: Duration::from_secs(30), attempts: 1 };
 }
 
@@ -58,7 +59,7 @@ pub(super) struct BrowserSession {
     _dir: SessionDir,
 }
 
-/// What happens on a stage.
+/// An event of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SessionEvent {
     Signal(Signal),
@@ -91,7 +92,8 @@ impl BrowserSession {
         std::fs::create_dir_all(&context.report_dir)
             .map_err(|source| WebError::Directory { path: context.report_dir.clone(), source })?;
 
-        // The sound server is waited for, too: a browser that finds none when it starts does not look again.
+        // Waits for the audio server, too: a browser that does not find one at its start does not
+        // look again.
         let display = async { Ok(Display::start(path, log("display"), plan.width, plan.height).await?) };
         let sound = async {
             match plan.has_audio {
@@ -153,7 +155,7 @@ impl BrowserSession {
         Ok(signals)
     }
 
-    /// Goes where the page could not go. What is shown stays, unless there is something to show.
+    /// Retries a failed navigation. The shown page stays until there is a new one.
     pub(super) async fn retry(&mut self, address: &Address) -> Result<Vec<Signal>, PageError> {
         self.health = None;
         let loaded = self.tab.load(address, Patience::AGAIN.load).await;
@@ -195,12 +197,12 @@ impl BrowserSession {
         }
     }
 
-    /// What the page did since it was loaded, with a picture of it in `directory`, if one can be taken.
+    /// Events of the page since it was loaded, with a screenshot in `directory` if possible.
     pub(super) async fn report(&mut self, directory: &Path) -> StartReport {
         self.tab.report(directory).await
     }
 
-    /// What happens next. Nothing is lost when the future is dropped.
+    /// The next event. Cancel safe.
     pub(super) async fn next(&mut self) -> SessionEvent {
         let lost = |what: &str| SessionEvent::StageLost(format!("the {what} ended"));
         let sound = self.sound.as_ref().map(AudioServer::exit);
@@ -210,9 +212,9 @@ impl BrowserSession {
         tokio::select! {
             biased;
             status = self.display.exit().wait() => lost(&format!("display ({status})")),
-            status = maybe(sound.map(|exit| exit.wait())) => lost(&format!("sound server ({status})")),
+            status = maybe(sound.map(|exit| exit.wait())) => lost(&format!("audio server ({status})")),
             status = self.browser.exit().wait() => lost(&format!("browser ({status})")),
-            why = maybe(picture.map(failed)) => SessionEvent::StageLost(format!("the picture was lost: {why}")),
+            why = maybe(picture.map(failed)) => SessionEvent::StageLost(format!("video capture failed: {why}")),
             why = maybe(listening.map(failed)) => SessionEvent::StageLost(format!("the sound was lost: {why}")),
             event = self.tab.next(self.awaits_start) => match event {
                 TabEvent::Signal(signal) => SessionEvent::Signal(signal),
@@ -226,7 +228,7 @@ impl BrowserSession {
         }
     }
 
-    /// What the watch has noticed until now, and nobody has asked for. Ends what it is good for.
+    /// Pending observations of the watch. Ends the watch.
     pub(super) fn last_news(&mut self) -> Vec<News> {
         self.health.as_mut().map(|health| health.last_news(Instant::now())).unwrap_or_default()
     }
@@ -387,7 +389,7 @@ impl Drop for SessionDir {
     }
 }
 
-/// What `future` gives, or never anything where there is none.
+/// The result of `future`; pending for ever without one.
 async fn maybe<T>(future: Option<impl Future<Output = T>>) -> T {
     match future {
         Some(future) => future.await,

@@ -1,15 +1,17 @@
-//! Whether what a stage is made of still works: asked four times a second, noticed within two seconds of silence.
+//! Detects stalls of a session's parts: polls four times per second, and reports two seconds of
+//! silence.
 //!
 //! ```text
-//! page     next frame asked for ─► answer           (renderer, GPU process, browser)
-//! capture  each piece ─► Heartbeat                       (audio server, display)
-//! helpers  list of processes, compared with the one before; the network process by its state
-//! itself   each wake ─► Pulse                       (the recorder)
+//! page     next frame requested ─► answer     (renderer, GPU process, browser)
+//! capture  each buffer ─► Heartbeat           (audio server, display)
+//! helpers  list of processes, compared with the last one; the network process by its state
+//! itself   each wake-up ─► Pulse              (the recorder)
 //! ```
 //!
-//! A process that is stopped, or waits for ever, dies of nothing: it is only seen by what does not come. The recording goes on
-//! meanwhile, with the last frame and with silence, and its report says from when to when. A recorder that stood still itself has heard
-//! nobody: that is told instead, and all others are listened to anew.
+//! A stopped or hanging process does not die: only missing signs of life show it. The recording
+//! continues meanwhile with the last frame and silence, and its report has the time of the stall. A
+//! recorder that stalled itself could not observe others: that is reported instead, and all others
+//! start anew.
 
 mod liveness;
 mod silence;
@@ -32,22 +34,22 @@ use crate::source::standstill::{PERIOD, STALL, Stall, Woken};
 
 /// From one list of the browser's processes to the next.
 const LIST_PERIOD: Duration = Duration::from_secs(1);
-/// Who stops is noticed within this time.
+/// A stall is noticed within this time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 const _: () = assert!(STALL.as_millis() + PERIOD.as_millis() < NOTICED_WITHIN.as_millis());
 
-/// What can stand still.
+/// A part that can stall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     Page,
     Video,
     Audio,
-    /// The browser's network process. What a page shows meanwhile has frames all the same.
+    /// The browser's network process. The page has frames without it.
     Network,
 }
 
 impl Part {
-    /// What it is called when it does.
+    /// Name of its stall in reports.
     pub(super) const fn stalled(self) -> &'static str {
         match self {
             Self::Page => "the page did not respond",
@@ -58,14 +60,15 @@ impl Part {
     }
 }
 
-/// What is noticed.
+/// An observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum News {
     /// Nothing has come of it since.
     Stalled { part: Part, since: Instant },
     /// It goes on.
     Resumed { part: Part, since: Instant, until: Instant },
-    /// The recorder itself did, and heard nobody meanwhile. What had stalled before is noticed anew if it still stands still.
+    /// The recorder itself stalled, and could not observe others. Earlier stalls that continue are
+    /// reported anew.
     StoodStill { since: Instant, until: Instant },
     /// A process is gone, and the browser starts another.
     Died(&'static str),
@@ -93,7 +96,7 @@ impl HealthMonitor {
         Self { news, pulse, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// What is noticed next. Nothing is lost when the future is dropped.
+    /// The next observation. Cancel safe.
     pub(super) async fn next(&mut self) -> News {
         match self.news.recv().await {
             Some(news) => news,
@@ -101,8 +104,8 @@ impl HealthMonitor {
         }
     }
 
-    /// What was noticed, but not asked for, until the end of the watch. An order to end that came while the recorder stood still
-    /// is carried out before the watch wakes.
+    /// Pending observations at the end of the watch. A stop that came during a stall of the
+    /// recorder is executed before the watch wakes.
     pub(super) fn last_news(&mut self, now: Instant) -> Vec<News> {
         let stall = match self.pulse.wake(now) {
             Woken::StoodStill(stall) => Some(News::from(stall)),
@@ -120,7 +123,7 @@ impl HealthMonitor {
     }
 }
 
-/// What the task owns. It waits for nothing but its next wake: what it asks for is a future beside the others.
+/// State of the task. It only waits for its next wake-up: questions are futures beside each other.
 struct Watch {
     probe: Probe,
     signs: Signs,

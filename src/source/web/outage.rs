@@ -12,7 +12,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The same, after [`OFTEN_FOR`].
 const LATE_PERIOD: Duration = Duration::from_secs(5);
 const OFTEN_FOR: Duration = Duration::from_secs(60);
-/// How many are told as they begin and end. A page that finds its server away again and again would fill a report.
+/// Number of outages reported with start and end. A page whose server disappears again and again
+/// would fill a report.
 const TOLD: u32 = 20;
 
 /// From a navigation that failed until the page is where it wanted to be.
@@ -21,14 +22,14 @@ pub(super) struct Outage {
     since: Instant,
     /// When to try next.
     next: Instant,
-    /// Where the page wanted to go last.
+    /// The page's last target.
     address: Address,
     /// The document that is shown meanwhile.
     document: Option<String>,
     is_told: bool,
 }
 
-/// What a try came to.
+/// Result of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Something is shown that the server gave.
@@ -46,7 +47,8 @@ impl Outage {
         Self { since: now, next: now + PERIOD, address, document, is_told: before < TOLD }
     }
 
-    /// Whether it is told as it begins and as it ends; the others are told as stalls, which are added up.
+    /// Whether its start and end are reported; later outages are reported as stalls, which are
+    /// summed up.
     pub(super) const fn is_told(&self) -> bool {
         self.is_told
     }
@@ -77,7 +79,8 @@ impl Outage {
         document != self.document.as_deref()
     }
 
-    /// What a try that failed means. A server that refuses a page says so on a page of its own, which is shown then.
+    /// Interprets a failed attempt. A server that refuses a page does so with a page of its own,
+    /// which is shown then.
     pub(super) fn verdict(&self, error: &PageError, document: Option<&str>) -> Verdict {
         match error {
             PageError::Crashed { .. } => Verdict::Lost(error.to_string()),

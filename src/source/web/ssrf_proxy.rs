@@ -105,7 +105,8 @@ fn is_this_machine(address: SocketAddr) -> bool {
     }
 }
 
-/// What binding says of an address. A page may have used up the descriptors: nobody knows then, so it may be this machine's.
+/// Whether an address may belong to this machine, by the result of binding it. A page may have used
+/// up the descriptors: then the answer is unknown, and counts as yes.
 fn may_be_here(bound: &io::Result<UdpSocket>) -> bool {
     match bound {
         Ok(_) => true,
@@ -170,7 +171,7 @@ async fn serve(listener: TcpListener, refusals: Arc<Refusals>, failures: Arc<Fai
                     let (refusals, failures) = (Arc::clone(&refusals), Arc::clone(&failures));
                     connections.spawn(async move {
                         if let Err(error) = relay(stream, &refusals, &failures).await {
-                            tracing::debug!(%error, "the browser says what is no SOCKS5");
+                            tracing::debug!(%error, "invalid SOCKS5 request from the browser");
                         }
                     });
                 }

@@ -36,7 +36,7 @@ pub(super) struct Supervisor {
     ready: bool,
     ended: bool,
     stages: u32,
-    /// What stands still, and since when.
+    /// Stalled parts with the start of the stall.
     stalled: BTreeMap<Part, Instant>,
     /// The page's server is away.
     outage: Option<Outage>,
@@ -101,7 +101,7 @@ impl Supervisor {
             News::StoodStill { since, until } => {
                 let gap = until.saturating_duration_since(since);
                 tracing::warn!(gap_ms = gap.as_millis(), "{RECORDER_STALLED}");
-                // The same time is told once: what stood still before is told up to here.
+                // No time is reported twice: earlier stalls end here.
                 for (part, began) in std::mem::take(&mut self.stalled) {
                     self.tell_stall(part.stalled(), began, since);
                 }

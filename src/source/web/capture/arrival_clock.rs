@@ -1,9 +1,10 @@
-//! When sound was made, by when it arrives. Pure: times are nanoseconds of running time, sound is counted in frames.
+//! Computes the time of audio from its arrival. Pure: times are nanoseconds of running time, audio
+//! is counted in frames (samples of all channels).
 //!
-//! GStreamer's own slaving of a sound source to a clock works in whole pieces: its stamps were up to 20 ms apart from one start
-//! to the next, and after a stall of the machine 200 ms wrong for good. But the sound server counts frames by the same
-//! monotonic clock as we do. So a frame's time is its number, and one offset: the smallest delay seen, because a piece can
-//! come late and never early.
+//! GStreamer slaves an audio source to a clock in whole buffers: its timestamps differed by up to
+//! 20 ms from one start to the next, and were 200 ms wrong after a stall. But the audio server
+//! counts frames with the same monotonic clock. So a frame's time is its number plus one offset:
+//! the smallest observed delay, as buffers may be late but never early.
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
@@ -32,11 +33,11 @@ impl ArrivalClock {
         Self { rate, frames: 0, offset: None, window: None }
     }
 
-    /// `frames` frames have arrived at `now`. Says when the first of them was made, as if there were no delay but that of
-    /// those behind it.
+    /// `frames` frames have arrived at `now`. Returns the time of the first of them, without the
+    /// delay of those behind it.
     ///
-    /// Until `recording`, the offset is what the last window says: a server that just began to send has some sound in
-    /// stock, which comes too early to say anything.
+    /// Until `recording`, the offset comes from the last window: a server that just started has
+    /// some buffered audio, which arrives too early.
     pub(super) fn arrived(&mut self, now: u64, frames: u64, recording: bool) -> u64 {
         let first = self.frames;
         self.frames += frames;

@@ -1,24 +1,25 @@
-//! When a picture on the screen is whole, and due to be taken. Pure: times are nanoseconds of running time.
+//! Decides when a frame on the screen is complete, and due for capture. Pure: times are nanoseconds of
+//! running time.
 //!
 //! ```text
 //! events      | |||        |           |     |  |
 //!             └burst┘ 4 ms └┘ 4 ms
-//! taken               ▲        ▲ only if a picture is due, else the next burst, or this one a little later
+//! captured            ▲        ▲ only if a frame is due, else the next burst, or this one a little later
 //! ```
 
-/// Without an event for this long, a picture is whole. The browser sends a picture in pieces, and on a busy machine it may have to wait
-/// in between.
+/// Without a damage event for this long, a frame is complete. The browser draws a frame in parts,
+/// and on a busy machine it may pause in between.
 const SETTLED: u64 = 4_000_000;
 
-/// What was drawn since the last picture was taken.
+/// Damage since the last captured frame.
 #[derive(Debug)]
 pub(super) struct Damage {
-    /// Length of a picture.
+    /// Frame duration.
     frame: u64,
-    /// How much too early a picture may be taken. A quarter of a picture's length lies between the jitter of a page that
-    /// paints at our rate and the next picture of one that paints at twice our rate.
+    /// How early a frame may be captured. A quarter of a frame is between the jitter of a page that
+    /// paints at our rate and the next frame of one that paints at twice our rate.
     tolerance: u64,
-    /// When the next picture is due, as the average rate wants it.
+    /// Time at which the next frame is due by the average rate.
     due: u64,
     drawn: Option<Drawn>,
 }
@@ -44,21 +45,21 @@ impl Damage {
         self.drawn = Some(Drawn { first, last: now });
     }
 
-    /// When the picture is to be taken if nothing is drawn until then; `None` when nothing was drawn.
+    /// Capture time if nothing more is drawn until then; `None` without damage.
     pub(super) fn take_at(&self) -> Option<u64> {
         let Drawn { first, last } = self.drawn?;
-        // A page that never pauses is taken all the same, a picture's length after it began.
+        // A page that paints without a pause is captured anyway, one frame duration after it began.
         let whole = (last + SETTLED).min(first + self.frame);
         if last + self.tolerance >= self.due {
             Some(whole)
         } else {
-            // Too early. A page that goes on painting has its next picture in the window around the due time, and that one
-            // is taken then; if it doesn't come, this one is.
+            // Too early. A page that continues to paint has its next frame near the due time, and
+            // that one is captured then; otherwise this one is.
             Some(whole.max(self.due + self.tolerance))
         }
     }
 
-    /// The picture on the screen was taken. Says when it was drawn.
+    /// The frame on the screen was captured. Returns its drawing time.
     pub(super) fn take(&mut self) -> Option<u64> {
         let drawn = self.drawn.take()?.last;
         self.due = self.due.max(drawn) + self.frame;
@@ -73,7 +74,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Lets events come, and says which pictures were taken: (drawn, taken).
+    /// Replays events; returns the captured frames as (drawn, captured).
     fn taken(fps: u32, events: &[u64]) -> Vec<(u64, u64)> {
         let (mut painting, mut taken) = (Damage::new(fps), Vec::new());
         for &event in events.iter().chain(&[u64::MAX]) {
@@ -98,7 +99,7 @@ mod tests {
     fn a_page_at_twice_our_rate_gives_every_second_picture() {
         let paints: Vec<u64> = (0..600).map(|n| 100 * MS + n * 16_666_667 + (n * 7919 % 5) * MS).collect();
         let mut gaps = gaps(&taken(30, &paints));
-        // What was drawn last is taken, too, and that may be the picture between.
+        // The last drawing is captured, too, which may be the frame in between.
         gaps.pop();
         assert!(gaps.len() >= 298, "{}", gaps.len());
         assert!(gaps.iter().all(|gap| (28 * MS..=39 * MS).contains(gap)), "{gaps:?}");
@@ -120,7 +121,8 @@ mod tests {
 
     #[test]
     fn what_waits_to_be_due_does_not_have_the_next_picture_taken_half_drawn() {
-        // The second comes too early, and the third, in pieces, when the second has waited for almost a picture's length.
+        // The second comes too early, and the third, in parts, when the second has waited for
+        // almost a frame.
         let events = [100 * MS, 107 * MS, 141 * MS, 142 * MS, 143 * MS];
         assert_eq!(taken(30, &events), [(100 * MS, 104 * MS), (143 * MS, 147 * MS)]);
     }

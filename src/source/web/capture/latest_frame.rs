@@ -1,4 +1,4 @@
-//! Where a capture leaves its newest picture, and the pacer finds it.
+//! The newest frame, handed from a capture to the pacer.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::source::CaptureCounters;
 use crate::source::pacing::Format;
 
-/// A picture on its way into the recording. Its buffer has no times: those are given when it is pushed.
+/// A frame in transit. Its buffer has no times: they are set when it is pushed.
 #[derive(Debug, Clone)]
 pub(super) struct CapturedFrame {
     pub(super) buffer: gst::Buffer,
@@ -19,9 +19,9 @@ pub(super) struct CapturedFrame {
     pub(super) drawn: gst::ClockTime,
 }
 
-/// The newest picture of a display, on its way from a capture to the pacer. Cheap to clone.
+/// The newest frame of a display, handed from a capture to the pacer. Cheap to clone.
 ///
-/// It holds one picture: a pacer that is late gets the newest, and what it missed is counted as dropped.
+/// It holds one frame: a late pacer gets the newest one, and missed frames count as dropped.
 #[derive(Clone)]
 pub struct LatestFrame {
     shared: Arc<Shared>,
@@ -38,29 +38,29 @@ struct Shared {
 #[derive(Default)]
 struct Mail {
     newest: Option<CapturedFrame>,
-    /// The last picture that was left here, whether or not it was collected.
+    /// The last offered frame, collected or not.
     seen: Option<gst::Buffer>,
     begun: bool,
     closing: Option<Closing>,
 }
 
-/// What the pacer is told to do.
+/// A command for the pacer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
-    /// Finish the recording at this moment, when the last pictures have come.
+    /// Finish the recording at this moment, when the last frames have arrived.
     FinishAt(Instant),
     /// Leave everything as it is.
     Abandon,
 }
 
-/// What the pacer finds.
+/// Result of a collection.
 #[derive(Debug)]
 pub(super) struct Collected {
     pub(super) newest: Option<CapturedFrame>,
     pub(super) closing: Option<Closing>,
 }
 
-/// Whether a picture that was left differs from the one before.
+/// Whether an offered frame differs from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offered {
     New,
@@ -83,12 +83,12 @@ impl LatestFrame {
         &self.shared.format
     }
 
-    /// Becomes `true` with the first picture.
+    /// Becomes `true` with the first frame.
     pub(super) fn first(&self) -> watch::Receiver<bool> {
         self.shared.first.subscribe()
     }
 
-    /// Leaves a picture. One that shows just what the last one did is not worth anything and is left out.
+    /// Offers a frame. A frame equal to the last one is ignored.
     pub(super) fn offer(&self, picture: CapturedFrame) -> Offered {
         // Compared outside of the lock: there is one capture at a time, and the pacer must not wait for it.
         let seen = self.lock().seen.clone();
@@ -122,8 +122,8 @@ impl LatestFrame {
         self.shared.changed.notify_one();
     }
 
-    /// Waits for a picture, the beginning or a word to come to an end, at most until `deadline`. What was said to come to
-    /// an end is said once.
+    /// Waits for a frame, the start or a command to end, at most until `deadline`. A command to end
+    /// is returned once.
     pub(super) fn collect(&self, deadline: Option<Instant>) -> Collected {
         let mut mail = self.lock();
         let had_begun = mail.begun;
@@ -153,7 +153,7 @@ impl fmt::Debug for LatestFrame {
     }
 }
 
-/// Compares bytes: two different pictures differ early, two equal ones cost 0.1 ms at 1080p.
+/// Compares bytes: two different frames differ early, two equal ones cost 0.1 ms at 1080p.
 fn is_same(one: &gst::Buffer, other: &gst::Buffer) -> bool {
     match (one.map_readable(), other.map_readable()) {
         (Ok(one), Ok(other)) => one.as_slice() == other.as_slice(),

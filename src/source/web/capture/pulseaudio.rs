@@ -1,11 +1,11 @@
-//! Sound of a sound server, stamped with media time.
+//! Captures an audio server's audio, stamped with media time.
 //!
 //! ```text
 //! pulsesrc ─► capsfilter (S16LE, 48 kHz, stereo) ─► appsink ─► stamp, clip to the recording ─► Feed
 //! ```
 //!
-//! The server mixes at exactly these caps, so nothing is converted. Gaps (a server that was away) are left as they are:
-//! who encodes fills them.
+//! The server mixes in exactly this format, so nothing is converted. Gaps (a restarted server) stay:
+//! the encoders fill them.
 
 use std::ops::Range;
 use std::path::Path;
@@ -26,16 +26,16 @@ use crate::media::{Feed, MediaPipeline, Timeline, pcm};
 const RATE: u64 = 48_000;
 /// Bytes of a frame: two channels of 16 bits.
 const FRAME: usize = 4;
-/// Sound comes in pieces of this length. The server makes it in blocks, and where these lie is known to the length of a piece:
-/// with 20 ms the offset to the picture was 17 ms apart from one recording to the next, with 10 ms less than 6; 5 ms gain
-/// nothing and cost 0.02 core more.
+/// Length of an audio buffer. The server mixes in blocks, whose position is known within one
+/// buffer: with 20 ms the A/V offset varied by 17 ms from one recording to the next, with 10 ms by
+/// less than 6; 5 ms gain nothing and cost 0.02 core more.
 const PIECE: Duration = Duration::from_millis(10);
-/// What may lie with the server when we are late.
+/// Audio that the server may buffer when the capture is late.
 const BUFFER: Duration = Duration::from_secs(2);
 /// How long after the end its sound may still come.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Sound of one sound server, as long as it lives.
+/// Audio of one audio server while it lives.
 #[derive(Debug)]
 pub struct AudioCapture {
     live: LivePipeline,
@@ -47,10 +47,12 @@ pub struct AudioCapture {
 }
 
 impl AudioCapture {
-    /// `server` is the server's socket, `device` the source (`weir.monitor`). What comes is stamped `earlier` than it came.
+    /// `server` is the server's socket, `device` the source (`weir.monitor`). Audio is stamped
+    /// `earlier` than its arrival.
     ///
     /// # Errors
-    /// When the server or the device can't be had.
+    ///
+    /// When the server or the device is unavailable.
     pub fn start(
         server: &Path,
         device: &str,
@@ -151,7 +153,8 @@ fn take(mut buffer: gst::Buffer, start: u64, caps: &gst::Caps, feed: &Feed, time
     feed.push(&gst::Sample::builder().buffer(&buffer).caps(caps).build());
 }
 
-/// Which of `frames` frames that begin at `start` lie in the recording. All times are nanoseconds of running time.
+/// The range of `frames` frames from `start` that is inside the recording. All times are
+/// nanoseconds of running time.
 fn clip(start: u64, frames: u64, begun: u64, end: Option<u64>) -> Range<u64> {
     let before = begun.saturating_sub(start).saturating_mul(RATE).div_ceil(1_000_000_000).min(frames);
     let until = end

@@ -1,4 +1,4 @@
-//! Captures of a real display and a real sound server.
+//! Captures of a real display and a real audio server.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

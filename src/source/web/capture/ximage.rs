@@ -1,10 +1,10 @@
-//! Pictures of any display, by GStreamer's `ximagesrc` on its own clock.
+//! Captures frames of any display with GStreamer's `ximagesrc` on its own clock.
 //!
 //! ```text
 //! ximagesrc ─► capsfilter (rate) ─► videoconvert ─► capsfilter (NV12) ─► appsink ─► LatestFrame
 //! ```
 //!
-//! Xlib, on which `ximagesrc` stands, ends the whole process when the display dies.
+//! Xlib, which `ximagesrc` uses, ends the whole process when the display dies.
 
 use gstreamer as gst;
 use gstreamer::prelude::*;

@@ -22,13 +22,13 @@ pub(in crate::source::web) struct Probe {
     pub(super) page: Session,
 }
 
-/// What came of a question.
+/// Result of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::web) enum Answer {
     Alive,
-    /// There was none in all the time that was waited for one.
+    /// No answer in time.
     Silent,
-    /// There is no connection any more.
+    /// The connection has ended.
     Gone,
 }
 

@@ -268,7 +268,7 @@ async fn a_request_that_is_paused_goes_on_however_long_it_is() {
     }
 }
 
-/// What the browser is told by a method when it has said this.
+/// The reply of a method to a message of the browser.
 async fn told(said: &str, method: &str) -> Value {
     let (devtools, mut browser) = Browser::new();
     let _tab = browser.opens(devtools, None).await;

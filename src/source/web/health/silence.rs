@@ -7,12 +7,12 @@ use crate::source::standstill::STALL;
 /// Something that is heard of again and again.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Silence {
-    /// When it was heard last. Of something that was never heard nothing is expected.
+    /// Time of the last sign of life. A part that never gave one is not expected to.
     last: Option<Instant>,
     is_stalled: bool,
 }
 
-/// What was noticed.
+/// A change of state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     Stalled { since: Instant },
@@ -37,7 +37,8 @@ impl Silence {
         }
     }
 
-    /// Nobody was there to hear it, and what was noticed before is told up to then: all its time again.
+    /// The recorder itself stalled; the stall noticed before ends here, and a full period starts
+    /// again.
     pub(super) fn restart(&mut self, now: Instant) {
         self.last = self.last.map(|_| now);
         self.is_stalled = false;

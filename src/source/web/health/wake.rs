@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::News;
 use crate::source::standstill::{Wakes, Woken};
 
-/// When the watch woke last, and who is told what it notices.
+/// Time of the watch's last wake-up, and the receiver of its observations.
 #[derive(Debug)]
 pub(super) struct Pulse {
     wakes: Wakes,
@@ -22,7 +22,7 @@ impl Pulse {
         Self { wakes: Wakes::new(now), told }
     }
 
-    /// Who is told of no stall finds it among the news.
+    /// Without a stall in the result, an earlier caller has already sent it as an observation.
     pub(super) fn wake(&self, now: Instant) -> Woken {
         self.wakes.wake(now, |stall| self.tell(stall.into()))
     }

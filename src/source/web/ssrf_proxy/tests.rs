@@ -4,8 +4,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::ports;
 
-/// Where something listens that a page must not reach. Nothing may listen on a link-local address here: one of the loopback stands
-/// for it.
+/// Address of a server that a page must not reach. Nothing may listen on a link-local address here:
+/// a loopback address takes its place.
 const SECRET: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 fn is_secret(address: IpAddr) -> bool {

@@ -360,7 +360,8 @@ async fn a_source_that_is_dropped_leaves_nothing() {
     scene.is_empty().await;
 }
 
-/// What a page needs is stopped for a while: nothing dies, and nothing of it comes.
+/// Each process that a page needs is stopped for a while: nothing dies, and it gives no sign of
+/// life.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stands_still_is_noticed_and_so_is_that_it_goes_on() {
     let site = Site::start().await;
@@ -435,7 +436,7 @@ async fn what_stands_still_holds_up_no_end() {
     }
 }
 
-/// What is noticed next of this part. A busy machine may hold up another one.
+/// The next observation of this part. A busy machine may stall another one.
 async fn news_of(session: &mut BrowserSession, part: Part) -> News {
     let noticed = async {
         loop {

@@ -1,5 +1,5 @@
-//! A display and a sound server for the tests of captures, something that draws on the one, and a taker that keeps what
-//! comes. (The real ones are started by the page's source; these must not depend on it.)
+//! A display, an audio server and a drawing client for the tests of captures, and a consumer that
+//! stores the result. (Independent of the page source, which starts the real ones.)
 #![allow(clippy::disallowed_methods, reason = "a test's own children, which end with the test")]
 
 use std::io::{BufRead, BufReader};
@@ -228,7 +228,7 @@ pub(super) fn pts(sample: &gst::Sample) -> gst::ClockTime {
     sample.buffer().and_then(gst::BufferRef::pts).unwrap()
 }
 
-/// Y, U and V at a pixel of a picture.
+/// Y, U and V of a frame's pixel.
 pub(super) fn yuv_at(sample: &gst::Sample, x: u32, y: u32) -> [u8; 3] {
     let info = gstreamer_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
     let map = sample.buffer().unwrap().map_readable().unwrap();
@@ -240,7 +240,7 @@ pub(super) fn yuv_at(sample: &gst::Sample, x: u32, y: u32) -> [u8; 3] {
     [at(0, y, x), at(1, y / 2, chroma), at(1, y / 2, chroma + 1)]
 }
 
-/// What 0xRRGGBB is in bt709, limited range.
+/// The colour 0xRRGGBB in bt709, limited range.
 pub(super) fn bt709(colour: u32) -> [u8; 3] {
     let [_, r, g, b] = colour.to_be_bytes().map(|n| f64::from(n) / 255.0);
     let y = 0.2126 * r + 0.7152 * g + 0.0722 * b;

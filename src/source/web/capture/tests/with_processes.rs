@@ -87,8 +87,8 @@ fn no_picture_is_torn() {
     // Whole screens at 60 Hz, in strips that are sent one by one.
     for n in 0..180u64 {
         wait_until(begun + n * gst::ClockTime::from_useconds(16_667));
-        // Nobody else is served meanwhile, so that a test held up in the middle leaves no half screen for long. (A browser
-        // puts its picture on the screen with one request.)
+        // The server is grabbed meanwhile, so that a test held up in the middle does not show half
+        // a screen for long. (A browser draws its frame with one request.)
         painter.hold();
         for strip in 0..STRIPS {
             painter.fill([RED, GREEN, BLUE, WHITE][n as usize % 4], [0, strip * 720 / STRIPS, 1280, 60]);
