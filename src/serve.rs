@@ -46,7 +46,7 @@ use crate::service::layout::Layouts;
 use crate::service::metrics::Metrics;
 use crate::service::monitor::{self, Monitor, Relief};
 use crate::service::registry::{Registry, Watched, Watcher};
-use crate::service::snapshot::{Outlook, Snapshots};
+use crate::service::snapshot::{LiveServiceView, ServiceView};
 use crate::service::store::StoreError;
 use crate::service::{Service, Settings};
 use crate::telemetry;
@@ -129,7 +129,7 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     tasks.close();
     let is_over = matches!(done, Ok(Done::Ended));
     if is_over && timeout(TIDY_WITHIN, tasks.wait()).await.is_err() {
-        tracing::info!("what is still being tidied up is left to the next run");
+        tracing::info!("cleanup unfinished; the next run continues it");
     }
     if let Ok(done) = &done {
         tracing::info!(?done, "ended");
@@ -168,11 +168,10 @@ async fn run(
     let bus = connection.bus.map(|bus| BusListener::new(bus, &observer, tasks));
     let unreadable = |error| ServeError::WorkDir { path: settings.work_dir.clone(), error };
     service.take_over().await.map_err(unreadable)?;
-    let outlook = Arc::new(Outlook::new(&service, gate, readings));
+    let view: Arc<dyn ServiceView> = Arc::new(LiveServiceView::new(&service, gate, readings));
     let console = Console {
         egresses: Arc::clone(&service) as _,
-        snapshots: Arc::clone(&outlook) as _,
-        live: Arc::clone(&outlook) as _,
+        view: Arc::clone(&view),
         recent,
         keys: listeners::keys(config),
         one_time_keys: OneTimeKeys::of(&settings.work_dir),
@@ -184,8 +183,8 @@ async fn run(
         None => None,
     };
     let doors = Listeners::open(config, bus, &service, console, tasks, stop).await?;
-    metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
-    pages::open(config, &outlook, &metrics, tasks, stop).await?;
+    metrics.set_view(&view);
+    pages::open(config, &view, &metrics, tasks, stop).await?;
     console::announce(config, &settings.work_dir);
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");
 
@@ -211,7 +210,7 @@ async fn until_told(
     let over = async {
         service.idle().await;
         if timeout(DRAINED_WITHIN, registry.drained()).await.is_err() {
-            tracing::warn!("not every report was taken; the next run tells them");
+            tracing::warn!("reports undelivered; the next run sends them");
         }
     };
     tokio::pin!(over);
@@ -223,11 +222,11 @@ async fn until_told(
                 (_, ShutdownRequest::Drain) => {}
                 (ShutdownRequest::Drain, ShutdownRequest::End) => {
                     wish = ShutdownRequest::End;
-                    tracing::info!("everything ends now");
+                    tracing::info!("ending all recordings now");
                     service.kill_all(SHUTTING_DOWN);
                 }
                 (ShutdownRequest::End, ShutdownRequest::End) => {
-                    tracing::warn!(recordings = service.active().len(), "left to their recorders");
+                    tracing::warn!(recordings = service.active().len(), "leaving recordings to their recorders");
                     return Done::Left;
                 }
             }

@@ -233,7 +233,7 @@ impl Service {
             tracing::warn!(
                 egress_id = info.egress_id,
                 status = info.status().as_str_name(),
-                "its recorder can't be reached and may go on; the next run tells how it ends"
+                "recorder unreachable and may go on; the next run of the service reports its end"
             );
         }
     }
@@ -269,9 +269,9 @@ impl Service {
     ///
     /// `not_found` for an unknown egress, `unavailable` if its recorder is unreachable,
     /// `deadline_exceeded` if it does not answer.
-    pub async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+    pub async fn preview(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
         let handle = self.present(egress_id)?;
-        handle.picture(width).await
+        handle.preview(width).await
     }
 
     /// A CPU profile of a recorder: pprof's protobuf in gzip.
@@ -337,12 +337,12 @@ impl Egresses for Service {
 
     async fn stop(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
         if let Some(handle) = self.up(egress_id).await {
-            tracing::info!(egress_id, "asked to stop");
+            tracing::info!(egress_id, "stop requested");
             return Ok(handle.stop().await);
         }
         if let Some(noted) = self.orphans.stop(egress_id) {
             let is_kept = noted.is_ok();
-            tracing::info!(egress_id, is_kept, "asked to stop; its recorder can't be reached now");
+            tracing::info!(egress_id, is_kept, "stop requested; recorder unreachable now");
             return noted;
         }
         // It was reached between the two, or is still on its way.

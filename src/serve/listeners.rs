@@ -123,7 +123,7 @@ impl Listeners {
         if let Some(bus) = self.bus
             && !bus.shutdown(within).await
         {
-            tracing::warn!("calls over the bus were still in the works");
+            tracing::warn!("calls over the bus unfinished at shutdown");
         }
     }
 }

@@ -42,7 +42,7 @@ use super::api::json::Answer;
 use super::egresses::Egresses;
 use super::error::{ServiceError, twirp_status};
 use super::keys::ApiKeys;
-use super::snapshot::{Live, Snapshots};
+use super::snapshot::ServiceView;
 use crate::pages::{self, File};
 use crate::secret::Secret;
 use access::Asker;
@@ -72,10 +72,8 @@ const RULES: [(HeaderName, &str); 5] = [
 /// Data and connections of the console.
 pub struct Console {
     pub egresses: Arc<dyn Egresses>,
-    /// The node at this moment.
-    pub snapshots: Arc<dyn Snapshots>,
-    /// The running recordings.
-    pub live: Arc<dyn Live>,
+    /// The node and its running recordings.
+    pub view: Arc<dyn ServiceView>,
     /// The ended recordings.
     pub recent: Recent,
     /// Keys of accepted tokens.
@@ -94,18 +92,18 @@ impl std::fmt::Debug for Console {
 
 struct ConsoleState {
     console: Console,
-    pictures: Previews,
+    previews: Previews,
     sessions: Sessions,
 }
 
 /// The routes. They have to be served with the peers' addresses ([`Router::into_make_service_with_connect_info`]): without, who
 /// is on this machine is not known, and everybody needs a token.
 pub fn router(console: Console) -> Router {
-    let pictures = Previews::new(Arc::clone(&console.live));
-    let desk = Arc::new(ConsoleState { console, pictures, sessions: Sessions::default() });
+    let previews = Previews::new(Arc::clone(&console.view));
+    let desk = Arc::new(ConsoleState { console, previews, sessions: Sessions::default() });
     let api = Router::new()
         .route("/console/api/recordings", get(recordings))
-        .route("/console/api/recordings/{id}/picture.jpg", get(picture))
+        .route("/console/api/recordings/{id}/picture.jpg", get(preview))
         .route("/console/api/recordings/{id}/stop", post(stop))
         .route("/console/api/recordings/{id}/layout", post(layout))
         .route("/console/api/recordings/{id}/streams", post(streams))
@@ -193,12 +191,12 @@ fn file(found: Option<File>) -> Response {
 }
 
 async fn recordings(State(desk): State<Arc<ConsoleState>>) -> Json<Value> {
-    let Console { snapshots, live, recent, .. } = &desk.console;
-    Json(view::all(&snapshots.snapshot(), &live.running(), &recent.all()))
+    let Console { view, recent, .. } = &desk.console;
+    Json(view::all(&view.snapshot(), &view.running(), &recent.all()))
 }
 
-async fn picture(State(desk): State<Arc<ConsoleState>>, Path(id): Path<String>) -> Response {
-    match desk.pictures.of(&id).await {
+async fn preview(State(desk): State<Arc<ConsoleState>>, Path(id): Path<String>) -> Response {
+    match desk.previews.of(&id).await {
         Ok(Some(jpeg)) => ([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response(),
         Ok(None) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => refusal(&error),

@@ -167,7 +167,7 @@ impl Io {
             match Failure::of(&error) {
                 Failure::Unanswered => {
                     if !self.unhealthy.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(%error, "livekit-server takes no reports, no more work is taken");
+                        tracing::warn!(%error, "reports fail; refusing new work");
                     }
                 }
                 // It is there, and hands on an error of what it keeps egresses in, or of a proxy: that passes.
@@ -175,14 +175,14 @@ impl Io {
                     self.note_answer();
                     let code = error.code();
                     if failed == 0 {
-                        tracing::warn!(%code, %error, "livekit-server could not take a report, it is sent again");
+                        tracing::warn!(%code, %error, "report failed; sending it again");
                     } else {
-                        tracing::debug!(%code, %error, failed, "livekit-server could not take a report");
+                        tracing::debug!(%code, %error, failed, "report failed");
                     }
                 }
                 Failure::Final => {
                     self.note_answer();
-                    tracing::error!(code = %error.code(), %error, "livekit-server refuses a report");
+                    tracing::error!(code = %error.code(), %error, "report refused by livekit-server");
                     return;
                 }
             }

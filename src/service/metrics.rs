@@ -18,7 +18,7 @@ use prometheus::{CounterVec, Gauge, GaugeVec, IntGauge, Opts, Registry, TextEnco
 use super::admission::cost::request_of;
 use super::admission::{Kind, MEMORY_HEADROOM};
 use super::registry::Watcher;
-use super::snapshot::{Snapshot, Snapshots, State};
+use super::snapshot::{ServiceView, Snapshot, State};
 use crate::ipc::RecorderProgress;
 use crate::psrpc::Observer;
 use crate::upload::UploadAttempt;
@@ -34,7 +34,7 @@ pub struct Metrics {
     tally: Mutex<Tally>,
     uploads: Uploads,
     calls: Arc<Calls>,
-    source: OnceLock<Weak<dyn Snapshots>>,
+    view: OnceLock<Weak<dyn ServiceView>>,
 }
 
 impl Watcher for Metrics {
@@ -67,13 +67,14 @@ impl Metrics {
         let (node_id, cluster_id) = (node_id.into(), cluster_id.into());
         let uploads = Uploads::new(&labels(&node_id, &cluster_id))?;
         let calls = Arc::new(Calls::new(&node_id)?);
-        Ok(Self { node_id, cluster_id, tally: Mutex::default(), uploads, calls, source: OnceLock::new() })
+        Ok(Self { node_id, cluster_id, tally: Mutex::default(), uploads, calls, view: OnceLock::new() })
     }
 
-    /// Says who knows how recordings fare. Without it, what one that is over had come to is not counted.
-    pub fn watch(&self, source: &Arc<dyn Snapshots>) {
-        if self.source.set(Arc::downgrade(source)).is_err() {
-            tracing::error!("the source of metrics was set before");
+    /// Sets the view that tells how far an ended recording had come. Without it, only its last
+    /// report counts.
+    pub fn set_view(&self, view: &Arc<dyn ServiceView>) {
+        if self.view.set(Arc::downgrade(view)).is_err() {
+            tracing::error!("view of metrics already set");
         }
     }
 
@@ -94,8 +95,8 @@ impl Metrics {
     }
 
     fn over(&self, info: &proto::EgressInfo, result: EndResult) {
-        let last = self.source.get().and_then(Weak::upgrade).and_then(|source| {
-            let recordings = source.snapshot().recordings;
+        let last = self.view.get().and_then(Weak::upgrade).and_then(|view| {
+            let recordings = view.snapshot().recordings;
             let own = recordings.into_iter().find(|recording| recording.egress_id == info.egress_id)?;
             Some((own.kind, own.progress))
         });

@@ -141,7 +141,7 @@ impl Monitor {
                 Ok(None) => {}
                 Err(error) if !told => {
                     told = true;
-                    tracing::error!(%error, "processes can't be measured; what recordings are expected to cost counts");
+                    tracing::error!(%error, "process measurement failed; using the expected costs");
                 }
                 Err(_) => {}
             }
@@ -186,7 +186,7 @@ impl Monitor {
             }
             Some(Measure::Kill { id, used }) => {
                 if let Some(egress_id) = named(&id) {
-                    tracing::error!(egress_id, used, "memory is full: ended");
+                    tracing::error!(egress_id, used, "memory limit exceeded; killing the recording");
                     // LiveKit's words.
                     relief.kill(egress_id, &format!("OOM: {used:.2} GB used"));
                 }

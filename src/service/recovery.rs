@@ -87,7 +87,9 @@ pub(super) async fn settle(
         // The report names files, and the log their paths.
         match &early {
             Ok(recovered) => tracing::info!(recovery = ?recovered, "recovered"),
-            Err(_) => tracing::info!(dir = %egress_dir.work_dir().display(), "the recovery takes longer"),
+            Err(_) => {
+                tracing::info!(dir = %egress_dir.work_dir().display(), "recovery continues in the background")
+            }
         }
         let notes = early
             .as_ref()
@@ -151,7 +153,7 @@ pub(super) async fn take_over(service: &Arc<Service>) -> std::io::Result<Vec<Str
                 registry.update(report::died(info, error, &[], Timestamp::now()));
             }
         }
-        Err(error) => tracing::warn!(%error, "unfinished recordings can't be looked up"),
+        Err(error) => tracing::warn!(%error, "unfinished recordings not listed"),
     }
     Ok(ids)
 }
@@ -167,7 +169,7 @@ async fn take_over_one(service: Arc<Service>, egress_dir: EgressDir, entry: Opti
         }
         Ok(Found::Hung(death)) => (death, None),
         Err(error) => {
-            tracing::warn!(%error, dir = %egress_dir.dir().display(), "can't be taken over");
+            tracing::warn!(%error, dir = %egress_dir.dir().display(), "egress not taken over");
             return;
         }
     };
@@ -184,7 +186,7 @@ async fn take_over_one(service: Arc<Service>, egress_dir: EgressDir, entry: Opti
     let Some(info) = known else {
         // It was never announced: the service died when it made the directory.
         let recovered = recover(&egress_dir).await;
-        tracing::info!(?recovered, "a recording without a report");
+        tracing::info!(?recovered, "recovered a recording without a report");
         return close(&egress_dir);
     };
     if !is_over(&info) {
@@ -217,7 +219,7 @@ pub(super) async fn keep_house(work_dir: PathBuf, until: CancellationToken, is_h
             () = until.cancelled() => return,
         }
         let cells = EgressDir::all(&work_dir)
-            .inspect_err(|error| tracing::warn!(%error, "can't look at what is kept"));
+            .inspect_err(|error| tracing::warn!(%error, "kept directories unreadable"));
         let kept = cells.unwrap_or_default().into_iter();
         for egress_dir in kept.filter(|egress_dir| {
             egress_dir.is_told() && !is_here(egress_dir.egress_id()) && !egress_dir.is_worked_on()
@@ -234,7 +236,7 @@ async fn tidy(egress_dir: &EgressDir, info: &proto::EgressInfo) {
     let ended_at = Timestamp::from_nanosecond(info.ended_at.into()).unwrap_or(Timestamp::UNIX_EPOCH);
     if has_begun(info) && egress_dir.has_media() {
         let recovered = recover(egress_dir).await;
-        tracing::info!(egress_id = egress_dir.egress_id(), ?recovered, "tried again to store what is left");
+        tracing::info!(egress_id = egress_dir.egress_id(), ?recovered, "retried upload of kept files");
     } else if Timestamp::now().duration_since(ended_at) > KEPT_FOR {
         // Screenshot and logs of a start that failed: read by now, or never.
         recover(egress_dir).await;
@@ -269,7 +271,7 @@ fn close(egress_dir: &EgressDir) {
 
 fn remove(egress_dir: &EgressDir) {
     if let Err(error) = egress_dir.remove() {
-        tracing::warn!(%error, dir = %egress_dir.dir().display(), "could not be removed");
+        tracing::warn!(%error, dir = %egress_dir.dir().display(), "directory not removed");
     }
 }
 
@@ -349,7 +351,7 @@ async fn recover(egress_dir: &EgressDir) -> Recovered {
     let mut own = match SelfExec::start(SelfExecSpec { args, cwd: "/".into(), stdin: Stdin::Nothing }).await {
         Ok(own) => own,
         Err(error) => {
-            tracing::error!(%error, "what is left can't be recovered");
+            tracing::error!(%error, "recovery failed");
             return Recovered::default();
         }
     };
@@ -359,7 +361,7 @@ async fn recover(egress_dir: &EgressDir) -> Recovered {
         while let Some(line) = lines.next().await {
             match line.map(|line| serde_json::from_slice(&line)) {
                 Ok(Ok(line)) => recovered.add(line),
-                Ok(Err(_)) | Err(_) => tracing::warn!("`weir recover` said something that is not understood"),
+                Ok(Err(_)) | Err(_) => tracing::warn!("invalid answer of `weir recover`"),
             }
         }
     }

@@ -157,7 +157,7 @@ async fn bring_up(
                 let info = report::failed(info, &error.message, fault, &[], Timestamp::now());
                 // The next run of the service tells it if this one has no time left for it.
                 if let Err(error) = egress_dir.write_info(&info) {
-                    tracing::warn!(%error, "that it did not start can't be written down");
+                    tracing::warn!(%error, "failed start not written to the egress's directory");
                 }
                 service.registry.update(info);
                 let registry = Arc::clone(&service.registry);

@@ -145,7 +145,7 @@ impl Store {
             Err(why) => {
                 self.shared.lock().remove(&info.egress_id);
                 self.shared.changed.notify_one();
-                tracing::error!(egress_id = info.egress_id, why, "an egress can't be kept");
+                tracing::error!(egress_id = info.egress_id, why, "egress not written to the store");
                 Err(ServiceError::internal(format!("the egress can't be kept: {why}")))
             }
         }
@@ -217,7 +217,7 @@ impl Store {
         let change = self.shared.lock().changes;
         let drained = self.wait_for(change, false).await;
         drained.inspect_err(|why| {
-            tracing::error!(why, "the last that is known of the egresses is not on the disk");
+            tracing::error!(why, "last state of the egresses not written to disk");
         })
     }
 
@@ -349,7 +349,7 @@ async fn flush(shared: &Shared, disk: &Arc<Disk>, tasks: &TaskTracker) -> bool {
         Err(_) => Some("writing broke off".to_owned()),
     };
     if let Some(why) = &failure {
-        tracing::error!(why, "egresses can't be written to the disk; they are written again later");
+        tracing::error!(why, "egresses not written to disk; trying again later");
         shared.lock().dirty.extend(egress_ids);
     }
     let is_done = failure.is_none();

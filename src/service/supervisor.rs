@@ -103,7 +103,7 @@ pub(super) async fn launch(job: &Job, mut info: proto::EgressInfo) -> Result<Lau
             info.image_results = named.image_results;
             info.result = named.result;
         }
-        Ok(_) => tracing::warn!("the recorder's first report can't be read"),
+        Ok(_) => tracing::warn!("first report of the recorder unreadable"),
         Err(error) => {
             recorder.kill(EXIT_WITHIN).await;
             return Err(error);
@@ -176,7 +176,7 @@ pub(super) async fn take_over(egress_dir: &EgressDir, orders: &[ToRecorder]) -> 
 /// Kills a recorder that has said nothing for too long.
 async fn give_up(recorder: &Recorder) -> Death {
     let silence = silence::LONGEST.as_secs();
-    tracing::error!(silence, "the recorder hangs, and is killed");
+    tracing::error!(silence, "recorder hangs; killing it");
     recorder.kill(EXIT_WITHIN).await;
     Death::Sudden(format!("the recorder died: it said nothing for {silence} s and was killed"))
 }
@@ -218,7 +218,7 @@ impl Launched {
                     match line.and_then(|line| ipc::parse(&line)) {
                         Ok(FromRecorder::Info(info)) => match info.read() {
                             Ok(info) => self.on_info(info, &tell),
-                            Err(error) => tracing::warn!(%error, "a report can't be read"),
+                            Err(error) => tracing::warn!(%error, "report unreadable"),
                         },
                         Ok(FromRecorder::Progress(progress)) => {
                             self.progress.send_replace(progress);
@@ -233,7 +233,7 @@ impl Launched {
                         Ok(FromRecorder::Ended { kept }) => {
                             ended = true;
                             if let Some(kept) = kept {
-                                tracing::warn!(kept = %kept.display(), "something is left of it");
+                                tracing::warn!(kept = %kept.display(), "unfinished files kept");
                             }
                         }
                         Ok(FromRecorder::Evicted { kept }) => {
@@ -241,7 +241,7 @@ impl Launched {
                             tracing::warn!(?kept, "another recorder has its egress");
                         }
                         Ok(word @ (FromRecorder::Ready(_) | FromRecorder::Refused(_))) => {
-                            tracing::warn!(?word, "unexpected of a recorder");
+                            tracing::warn!(?word, "unexpected message from the recorder");
                         }
                         // A recorder of another version may say it twice a second.
                         Err(error) if std::mem::take(&mut is_understood) => {
@@ -281,7 +281,7 @@ impl Launched {
         } else if let Ok(exit) = timeout(EXIT_WITHIN, self.recorder.exit()).await {
             exit.death()
         } else {
-            tracing::error!(ended, "the recorder does not end, and is killed");
+            tracing::error!(ended, "recorder does not exit; killing it");
             self.recorder.kill(EXIT_WITHIN).await;
             Death::Sudden("the recorder died: it closed its output, did not end, and was killed".to_owned())
         };
@@ -301,7 +301,7 @@ impl Launched {
 
     fn on_info(&self, info: proto::EgressInfo, tell: &impl Fn(&proto::EgressInfo)) {
         if info.egress_id != self.info.borrow().egress_id {
-            tracing::warn!("the recorder reports of another egress");
+            tracing::warn!("report of another egress ignored");
             return;
         }
         // A limit that was reached, and a failure, are reported when the recording is over, not while its files are finished.
@@ -322,8 +322,8 @@ impl Launched {
         match written {
             Ok(Ok(())) => {}
             // Its output ends, too, and there something is done about it.
-            Ok(Err(error)) => tracing::debug!(%error, "an order does not reach the recorder"),
-            Err(_) => tracing::warn!("the recorder does not read its orders"),
+            Ok(Err(error)) => tracing::debug!(%error, "order not sent to the recorder"),
+            Err(_) => tracing::warn!("recorder does not read its orders"),
         }
     }
 }

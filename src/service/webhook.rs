@@ -224,7 +224,7 @@ impl Notifier {
         let body = match event::body(event, info, now) {
             Ok(body) => body,
             Err(error) => {
-                tracing::error!(egress_id = info.egress_id, %error, "a webhook can't be written");
+                tracing::error!(egress_id = info.egress_id, %error, "webhook not encoded");
                 return;
             }
         };
@@ -249,7 +249,7 @@ impl Notifier {
         };
         if tokio::time::timeout(self.shared.options.limits.flush, all).await.is_err() {
             let left: usize = self.shared.lock().values().map(|lane| lane.len() + 1).sum();
-            tracing::error!(left, "webhooks are given up: their receivers do not take them");
+            tracing::error!(left, "undelivered webhooks given up");
             self.shared.given_up.cancel();
         }
     }
@@ -275,7 +275,7 @@ impl Notifier {
             let (Ok(url), Some(signer)) = (Url::parse(&webhook.url), signer) else {
                 tracing::error!(
                     egress_id = info.egress_id,
-                    "a webhook of the request has no key or no address"
+                    "webhook of the request has no key or no address; ignored"
                 );
                 return None;
             };
@@ -290,12 +290,7 @@ impl Notifier {
         let waiting: usize = lanes.values().map(VecDeque::len).sum();
         if waiting >= self.shared.options.limits.waiting {
             // A receiver hears later states anyway; the next run delivers the end of an egress.
-            tracing::warn!(
-                egress_id,
-                receiver = target.host(),
-                waiting,
-                "a webhook is dropped: too many wait"
-            );
+            tracing::warn!(egress_id, receiver = target.host(), waiting, "webhook dropped; queue full");
             if delivery.event != Event::Ended {
                 delivery.receipt.settle();
             }
@@ -308,7 +303,7 @@ impl Notifier {
                 if let Some(dropped) = lane.remove(oldest) {
                     dropped.receipt.settle();
                 }
-                tracing::warn!(egress_id, receiver = target.host(), "a webhook is dropped: too many wait");
+                tracing::warn!(egress_id, receiver = target.host(), "webhook dropped; queue full");
             }
             lane.push_back(delivery);
             return;

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use tokio::time::Instant;
 
 use crate::service::error::ServiceError;
-use crate::service::snapshot::Live;
+use crate::service::snapshot::ServiceView;
 
 /// Pixels.
 const WIDTH: u32 = 480;
@@ -19,7 +19,7 @@ const FRESH: Duration = Duration::from_secs(1);
 const FORGOTTEN: Duration = Duration::from_secs(10);
 
 pub(super) struct Previews {
-    live: Arc<dyn Live>,
+    view: Arc<dyn ServiceView>,
     slots: Mutex<HashMap<String, Slot>>,
 }
 
@@ -38,8 +38,8 @@ impl Shown {
 }
 
 impl Previews {
-    pub(super) fn new(live: Arc<dyn Live>) -> Self {
-        Self { live, slots: Mutex::default() }
+    pub(super) fn new(view: Arc<dyn ServiceView>) -> Self {
+        Self { view, slots: Mutex::default() }
     }
 
     /// The preview of a recording; `None` without video.
@@ -53,7 +53,7 @@ impl Previews {
         if let Some(shown) = shown.as_ref().filter(|shown| shown.is_younger_than(FRESH)) {
             return Ok(shown.jpeg.clone());
         }
-        let jpeg = self.live.picture(egress_id, WIDTH).await?.map(Bytes::from);
+        let jpeg = self.view.preview(egress_id, WIDTH).await?.map(Bytes::from);
         *shown = Some(Shown { at: Instant::now(), jpeg: jpeg.clone() });
         Ok(jpeg)
     }
@@ -78,18 +78,18 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::service::Running;
+    use crate::service::snapshot::Snapshot;
 
     #[derive(Default)]
     struct Counting(AtomicU32);
 
     #[async_trait]
-    impl Live for Counting {
-        fn running(&self) -> Vec<Running> {
-            Vec::new()
+    impl ServiceView for Counting {
+        fn snapshot(&self) -> Snapshot {
+            Snapshot::default()
         }
 
-        async fn picture(&self, egress_id: &str, _: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        async fn preview(&self, egress_id: &str, _: u32) -> Result<Option<Vec<u8>>, ServiceError> {
             let count = self.0.fetch_add(1, Ordering::Relaxed);
             tokio::task::yield_now().await;
             match egress_id {
@@ -103,32 +103,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_who_look_ask_once_a_second() {
         let live = Arc::new(Counting::default());
-        let pictures = Previews::new(Arc::clone(&live) as Arc<dyn Live>);
-        let looks = (0..20).map(|_| pictures.of("EG_one"));
+        let previews = Previews::new(Arc::clone(&live) as Arc<dyn ServiceView>);
+        let looks = (0..20).map(|_| previews.of("EG_one"));
         for shown in futures::future::join_all(looks).await {
             assert_eq!(shown.unwrap().unwrap(), Bytes::from_static(&[0]));
         }
         assert_eq!(live.0.load(Ordering::Relaxed), 1);
         tokio::time::advance(Duration::from_millis(999)).await;
-        assert_eq!(pictures.of("EG_one").await.unwrap().unwrap()[..], [0]);
+        assert_eq!(previews.of("EG_one").await.unwrap().unwrap()[..], [0]);
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(pictures.of("EG_one").await.unwrap().unwrap()[..], [1]);
+        assert_eq!(previews.of("EG_one").await.unwrap().unwrap()[..], [1]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_shows_nothing_is_asked_no_oftener_and_what_is_not_looked_at_is_forgotten() {
         let live = Arc::new(Counting::default());
-        let pictures = Previews::new(Arc::clone(&live) as Arc<dyn Live>);
+        let previews = Previews::new(Arc::clone(&live) as Arc<dyn ServiceView>);
         for _ in 0..3 {
-            assert_eq!(pictures.of("EG_dark").await.unwrap(), None);
+            assert_eq!(previews.of("EG_dark").await.unwrap(), None);
         }
         assert_eq!(live.0.load(Ordering::Relaxed), 1);
         for at in 0..100 {
-            assert!(pictures.of(&format!("EG_{at}")).await.is_err());
+            assert!(previews.of(&format!("EG_{at}")).await.is_err());
         }
-        assert!(pictures.slots.lock().unwrap().len() <= 2, "names that lead nowhere take no room");
+        assert!(previews.slots.lock().unwrap().len() <= 2, "names that lead nowhere take no room");
         tokio::time::advance(FORGOTTEN).await;
-        pictures.of("EG_one").await.unwrap();
-        assert_eq!(pictures.slots.lock().unwrap().keys().collect::<Vec<_>>(), ["EG_one"]);
+        previews.of("EG_one").await.unwrap();
+        assert_eq!(previews.slots.lock().unwrap().keys().collect::<Vec<_>>(), ["EG_one"]);
     }
 }

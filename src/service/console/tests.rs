@@ -79,25 +79,7 @@ impl Egresses for Fake {
 }
 
 #[async_trait]
-impl Live for Fake {
-    fn running(&self) -> Vec<Running> {
-        let progress = RecorderProgress { seconds: 12.5, dropped: 3, ..RecorderProgress::default() };
-        let active = info("EG_one", proto::EgressStatus::EgressActive, 0);
-        let over = info("EG_over", proto::EgressStatus::EgressComplete, 7);
-        [active, over].into_iter().map(|info| Running { info, progress, pid: 1 }).collect()
-    }
-
-    async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
-        assert_eq!(width, 480);
-        match egress_id {
-            "EG_one" => Ok(Some(JPEG.to_vec())),
-            "EG_sound" => Ok(None),
-            _ => Err(ServiceError::egress_not_found()),
-        }
-    }
-}
-
-impl Snapshots for Fake {
+impl ServiceView for Fake {
     fn snapshot(&self) -> Snapshot {
         let view = RecordingView {
             egress_id: "EG_one".to_owned(),
@@ -107,6 +89,22 @@ impl Snapshots for Fake {
             progress: RecorderProgress::default(),
         };
         Snapshot { recordings: vec![view], ..Snapshot::default() }
+    }
+
+    fn running(&self) -> Vec<Running> {
+        let progress = RecorderProgress { seconds: 12.5, dropped: 3, ..RecorderProgress::default() };
+        let active = info("EG_one", proto::EgressStatus::EgressActive, 0);
+        let over = info("EG_over", proto::EgressStatus::EgressComplete, 7);
+        [active, over].into_iter().map(|info| Running { info, progress, pid: 1 }).collect()
+    }
+
+    async fn preview(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        assert_eq!(width, 480);
+        match egress_id {
+            "EG_one" => Ok(Some(JPEG.to_vec())),
+            "EG_sound" => Ok(None),
+            _ => Err(ServiceError::egress_not_found()),
+        }
     }
 }
 
@@ -137,8 +135,7 @@ impl Site {
         registry.update(info("EG_over", proto::EgressStatus::EgressComplete, 7));
         let console = Console {
             egresses: Arc::clone(&fake) as _,
-            snapshots: Arc::clone(&fake) as _,
-            live: Arc::clone(&fake) as _,
+            view: Arc::clone(&fake) as _,
             recent,
             keys: [(KEY.to_owned(), Secret::new(SECRET.to_owned()))].into_iter().collect(),
             one_time_keys: one_time_keys.clone(),

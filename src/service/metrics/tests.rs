@@ -154,7 +154,7 @@ fn sums_never_fall_and_nothing_counts_twice() {
 /// A service in which one recording has come a little further than was seen before.
 struct Last;
 
-impl Snapshots for Last {
+impl ServiceView for Last {
     fn snapshot(&self) -> Snapshot {
         snapshot(vec![view("EG_1", Kind::Media, 130)])
     }
@@ -163,8 +163,8 @@ impl Snapshots for Last {
 #[test]
 fn an_end_counts_what_was_reached_last_and_what_was_stored_after_that() {
     let metrics = Metrics::new("NE_1", "eu").unwrap();
-    let source: Arc<dyn Snapshots> = Arc::new(Last);
-    metrics.watch(&source);
+    let view: Arc<dyn ServiceView> = Arc::new(Last);
+    metrics.set_view(&view);
     let mut over = info("EG_1", EgressStatus::EgressComplete, "", 0);
     let file =
         |location: &str| proto::FileInfo { size: 5000, location: location.into(), ..Default::default() };

@@ -66,7 +66,7 @@ pub(super) async fn find(
             },
         };
         if let Some(unreached) = &unreached {
-            tracing::debug!(?unreached, "its recorder can't be reached");
+            tracing::debug!(?unreached, "recorder unreachable");
         }
         let listens = matches!(unreached, Some(Unreached::Silent(_)));
         if !listens {
@@ -98,11 +98,11 @@ fn log_orphan(info: &proto::EgressInfo, unreached: Option<&Unreached>) {
     let is_recording = matches!(info.status(), EgressStatus::EgressStarting | EgressStatus::EgressActive);
     match unreached {
         Some(Unreached::Silent(_)) if is_recording => {
-            tracing::warn!("its recorder does not answer; that is tried again");
+            tracing::warn!("recorder does not answer; trying again");
         }
         Some(Unreached::Away(error)) if is_recording => {
-            tracing::warn!(%error, "its recorder can't be reached; that is tried again");
+            tracing::warn!(%error, "recorder unreachable; trying again");
         }
-        Some(_) | None => tracing::info!("still being finished"),
+        Some(_) | None => tracing::info!("recorder still finishes its files"),
     }
 }

@@ -97,7 +97,7 @@ impl Handle {
     /// # Errors
     ///
     /// `not_found` if it is gone, `deadline_exceeded` if it does not answer.
-    pub(in crate::service) async fn picture(&self, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+    pub(in crate::service) async fn preview(&self, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
         let picture = self.ask(SHOWN_WITHIN, |answer| Order::Picture { width, answer }).await?;
         let picture = picture.map(|picture| picture.read()).transpose();
         picture.map_err(|_| ServiceError::internal("unreadable preview from the recorder"))

@@ -59,13 +59,13 @@ impl Recorder {
             // As long as it holds the lock, the number is its own.
             Self::TakenOver { egress_dir, pid } if egress_dir.is_occupied() => {
                 if let Err(error) = killpg(Pid::from_raw(*pid), Signal::SIGKILL) {
-                    tracing::warn!(%error, pid, "the recorder can't be killed");
+                    tracing::warn!(%error, pid, "recorder not killed");
                 }
             }
             Self::TakenOver { .. } => {}
         }
         if timeout(within, self.exit()).await.is_err() {
-            tracing::error!(pid = self.pid(), "killed, and still there");
+            tracing::error!(pid = self.pid(), "recorder still runs after SIGKILL");
         }
     }
 }

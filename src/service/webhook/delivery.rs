@@ -46,13 +46,13 @@ pub(super) async fn run(shared: Arc<Shared>, key: LaneKey, target: Target) {
         let outcome = tokio::select! {
             outcome = deliver(&shared, &target, &delivery) => outcome,
             () = shared.given_up.cancelled() => {
-                tracing::warn!(event, egress_id, receiver, "a webhook is not delivered: the service ends");
+                tracing::warn!(event, egress_id, receiver, "webhook not delivered; the service is shutting down");
                 continue;
             }
         };
         match outcome {
             Ok(()) => tracing::debug!(event, egress_id, receiver, "webhook delivered"),
-            Err(why) => tracing::warn!(event, egress_id, receiver, why, "a webhook is given up"),
+            Err(why) => tracing::warn!(event, egress_id, receiver, why, "webhook given up"),
         }
         delivery.receipt.settle();
     }

@@ -79,7 +79,7 @@ export async function board(): Promise<Board> {
 }
 
 /** Returns a recording's current frame as JPEG; `undefined` without one. */
-export async function picture(id: string): Promise<Blob | undefined> {
+export async function preview(id: string): Promise<Blob | undefined> {
   const answer = await ask(of(id, "picture.jpg"), PATIENCE);
   return answer.status === 204 ? undefined : await answer.blob();
 }

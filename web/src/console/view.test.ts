@@ -96,9 +96,9 @@ test("segments and images say how many there are", () => {
     segment_count: "3",
   };
   const images = { filename_prefix: "thumbs/a", image_count: "1" };
-  const [hls, pictures] = view.outputs(info({ segment_results: [segments], image_results: [images] }));
+  const [hls, thumbnails] = view.outputs(info({ segment_results: [segments], image_results: [images] }));
   expect(hls).toMatchObject({ kind: "HLS", name: "a.m3u8", state: "3 segments" });
-  expect(pictures).toMatchObject({ kind: "Images", name: "thumbs/a*", state: "1 image" });
+  expect(thumbnails).toMatchObject({ kind: "Images", name: "thumbs/a*", state: "1 image" });
 });
 
 test("a stream is connecting, live, failed or ended, and can be taken off as long as it is one", () => {

@@ -6,7 +6,7 @@ import { h, say } from "./dom";
 /** The service asks a recorder once a second at most. */
 const EVERY = 1500;
 
-export class Picture {
+export class Preview {
   readonly element: HTMLElement;
   readonly #id: string;
   readonly #image = h("img", { alt: "", hidden: true });
@@ -50,7 +50,7 @@ export class Picture {
 
   async #look(): Promise<void> {
     try {
-      const jpeg = await api.picture(this.#id);
+      const jpeg = await api.preview(this.#id);
       if (jpeg !== undefined && !this.#gone) await this.#show(jpeg);
     } catch {
       // The list, fetched as often, shows the error.
