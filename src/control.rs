@@ -1,4 +1,4 @@
-//! What may be asked of a recording while it runs, and why it ends.
+//! Commands to a running recording, and its end reasons.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::plan::stream_url::{StreamProtocol, StreamUrl};
 
-/// What may be asked of a running recording.
+/// A command to a running recording.
 #[derive(Debug)]
 pub enum Command {
     /// End gracefully: every file is finished and stored. Asking again changes nothing.
@@ -15,9 +15,9 @@ pub enum Command {
     Kill { error: String },
     /// Stop now: what is on the disk stays there for `weir recover`.
     Abandon,
-    /// Cost less: half as many pictures a second as now.
+    /// Reduce the cost: halve the frame rate.
     Degrade { why: String },
-    /// Show the next picture, at most this wide; `None`: there is none.
+    /// Return the next frame as a JPEG, at most this wide; `None` without video.
     Picture { width: u32, reply: oneshot::Sender<Option<Vec<u8>>> },
     /// Send to one more address of an output that streams.
     AddStream { url: StreamUrl, reply: Reply },
@@ -25,17 +25,17 @@ pub enum Command {
     RemoveStream { url: StreamUrl, reply: Reply },
 }
 
-/// Where the answer to a command goes.
+/// Receives the answer to a command.
 pub type Reply = oneshot::Sender<Result<(), CommandError>>;
 
-/// Who asked for the end.
+/// Origin of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopCause {
     /// An API, or whoever embeds the recorder.
     Request,
     /// A signal: Ctrl-C.
     Signal,
-    /// The recorder alone was told to end, by a signal.
+    /// Only the recorder was signalled.
     Orphaned,
 }
 
@@ -69,7 +69,7 @@ pub enum EndReason {
     Failure,
 }
 
-/// Which limit was reached.
+/// The reached limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     Size,

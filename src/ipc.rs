@@ -1,20 +1,21 @@
-//! What a service and its recorders say to one another: JSON, one message a line.
+//! Messages between a service and its recorders: JSON, one message per line.
 //!
 //! ```text
-//! service ── stdin ──► recorder     the job, then commands; its end: the service is gone, another one may come
-//! service ◄─ stdout ── recorder     ready or refused, then reports and answers, then that it has ended
+//! service ── stdin ──► recorder     the job, then commands; closed when the service is gone
+//! service ◄─ stdout ── recorder     ready or refused, then reports and answers, then its end
 //!
 //! next service ◄─ socket ─► recorder     commands in; out: the newest report, then as before
 //! ```
 //!
-//! A recorder whose service is gone goes on. The next service finds its directory ([`egress_dir`]) and takes it over by the socket in it
-//! ([`socket`]).
+//! A recorder without its service continues. The next service finds its directory ([`egress_dir`]) and
+//! takes it over through the socket in it ([`socket`]).
 //!
-//! A service and the recorder that it started are the same binary. One that it takes over may be of another version: the forms of
-//! `Info`, `Progress`, `Ended`, `Stop` and `Kill` are kept, and what one of them does not know is passed over.
+//! A service and the recorder that it started are the same binary. A recorder taken over may have
+//! another version: the forms of `Info`, `Progress`, `Ended`, `Stop` and `Kill` are stable, and unknown
+//! messages are ignored.
 //!
-//! The pipes are private: a job holds keys as they are. Whatever comes through pipe or socket is only read, never trusted: a line that
-//! is no message, or too long, is an error and not the end.
+//! The pipes are private: a job contains keys. Input from pipe or socket is untrusted: a line that is
+//! too long, or not a message, is an error and not the end.
 
 pub mod egress_dir;
 mod lines;
@@ -44,17 +45,17 @@ use crate::secret::{Secret, exposed};
 use crate::upload::UploadAttempt;
 pub use lines::{LONGEST_LINE, Lines};
 
-/// What the other end says: a pipe or a socket.
+/// The receiving half: a pipe or a socket.
 pub type Incoming = Box<dyn AsyncRead + Send + Unpin>;
-/// What is said to the other end: a pipe or a socket.
+/// The sending half: a pipe or a socket.
 pub type Outgoing = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// Why something that came through a pipe is no message. Nothing of it is quoted: keys may be in it.
+/// Reasons why a line is not a message. Errors do not quote it, as it may contain keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IpcError {
     #[error("a line is longer than {LONGEST_LINE} bytes")]
     TooLong,
-    #[error("a line is no message")]
+    #[error("invalid message")]
     NoMessage,
 }
 
@@ -78,7 +79,7 @@ pub struct Logs {
     pub json: bool,
 }
 
-/// What a job is made of beside the request.
+/// Settings of a job besides the request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobTerms {
@@ -94,7 +95,7 @@ pub struct JobTerms {
     pub upload_patience: Duration,
     /// The recording's [`egress_dir::EgressDir`].
     pub egress_dir: PathBuf,
-    /// What relative names of local outputs are relative to.
+    /// Base of relative local output names.
     pub base: PathBuf,
     pub logs: Logs,
     pub browser: BrowserSettings,
@@ -114,9 +115,10 @@ impl Job {
         }
     }
 
-    /// What is to be recorded.
+    /// Plans the recording.
     ///
     /// # Errors
+    ///
     /// [`PlanError`], naming the field.
     pub fn plan(&self) -> Result<(EgressRequest, RecordingPlan), PlanError> {
         let unreadable = |_| PlanError::invalid("request", "it can't be read");
@@ -140,7 +142,7 @@ impl Job {
     }
 }
 
-/// What a service says to a recorder after the job.
+/// A command from a service after the job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ToRecorder {
@@ -179,7 +181,7 @@ pub enum ToRecorder {
     },
 }
 
-/// Who asked for the end.
+/// Origin of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
@@ -196,7 +198,7 @@ impl From<Cause> for StopCause {
     }
 }
 
-/// What a recorder says.
+/// A message of a recorder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromRecorder {
@@ -217,7 +219,7 @@ pub enum FromRecorder {
         id: u64,
         dot: String,
     },
-    /// What is being recorded, as a JPEG; `None`: nothing can be seen.
+    /// A preview as a JPEG; `None` without video.
     Picture {
         id: u64,
         jpeg: Option<Picture>,
@@ -236,7 +238,7 @@ pub enum FromRecorder {
     },
 }
 
-/// The largest picture that goes through a pipe, in bytes. One of 480 pixels' width has some 30,000.
+/// Maximum size of a preview in bytes. One of 480 pixels' width has some 30,000.
 pub const LARGEST_PICTURE: usize = 1 << 20;
 
 /// A JPEG, as base64.
@@ -258,7 +260,7 @@ impl Picture {
     }
 }
 
-/// What is on a screen is nobody's business in a log.
+/// Logs must not show the screen.
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Picture({} bytes)", self.0.len() / 4 * 3)
@@ -285,7 +287,7 @@ impl Info {
     }
 }
 
-/// What came of the wish for a CPU profile.
+/// Result of a request for a CPU profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Taken {
@@ -322,7 +324,7 @@ pub struct Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalKind {
-    /// What was asked for can't be had.
+    /// The request is invalid.
     Invalid,
     NotFound,
     /// Not here and not now.
@@ -343,11 +345,11 @@ pub enum RefusalKind {
 pub struct RecorderProgress {
     /// Media time.
     pub seconds: f64,
-    /// Different pictures so far.
+    /// Different frames so far.
     pub pictures: u64,
-    /// Pictures that came too fast for the machine.
+    /// Frames dropped because the machine was too slow.
     pub dropped: u64,
-    /// How far encoded sound is ahead of encoded pictures, in seconds of media time; `None`: one of them is missing.
+    /// How far encoded audio is ahead of encoded video, in seconds of media time; `None` without one of them.
     pub audio_lead: Option<f64>,
     /// Bytes written so far.
     pub bytes: u64,
@@ -361,7 +363,7 @@ pub struct RecorderProgress {
     pub queues: Option<Queues>,
 }
 
-/// What waits of segments.
+/// Waiting uploads of segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Queues {

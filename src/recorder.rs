@@ -20,11 +20,11 @@ use signals::{Asked, Signals};
 pub use signals::{hold_signals, is_ignored};
 pub use terminal::{Display, print_result};
 
-/// What a person said about a recording beside the request itself.
+/// Options of a recording at a terminal besides the request.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub display: Display,
-    /// Where work directories go; beside the first local output if not given.
+    /// Location of the work directory; by default beside the first local output.
     pub work_dir: Option<PathBuf>,
     /// Bytes of the disk that stay free: a recording ends before there are fewer.
     pub keep_free: u64,

@@ -46,9 +46,9 @@ pub struct Setup {
     /// The request, redacted, for the report.
     pub request: Option<proto::egress_info::Request>,
     pub work: WorkDir,
-    /// What the plan's outputs write to, taken as far as it is known.
+    /// The reserved names of the plan's outputs, as far as they are known.
     pub names: Names,
-    /// What relative names of local outputs are relative to.
+    /// Base of relative local output names.
     pub base: PathBuf,
     /// Bytes of the disk that stay free: a recording ends before there are fewer.
     pub keep_free: u64,
@@ -56,7 +56,7 @@ pub struct Setup {
     pub upload_patience: Duration,
 }
 
-/// Who is told how a recording fares. Called by the recording's task: it must not block.
+/// Receives the progress of a recording. Called by the recording's task: it must not block.
 pub trait Reporter: Send {
     /// Something in the report changed.
     fn changed(&mut self, info: &proto::EgressInfo);
@@ -75,7 +75,7 @@ pub struct Ended {
     pub info: proto::EgressInfo,
     /// The work directory, when there is something in it to look at or to recover.
     pub kept: Option<PathBuf>,
-    /// What the page did instead of saying `START_RECORDING`: lines to follow the error, for a person.
+    /// Evidence of a page that never logged `START_RECORDING`: lines after the error, for a person.
     pub explanation: Option<StartReport>,
     /// Another recorder of this egress came into the room: nothing of the end was reported, and nobody is to hear of it.
     pub is_evicted: bool,

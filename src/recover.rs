@@ -1,5 +1,6 @@
-//! Finishes what a recording left that was killed, or that could not store everything: every file is made whole and put
-//! where it belongs. What can't be finished stays: a work directory is removed only when nothing recorded is left in it.
+//! Finishes killed recordings, and recordings that could not upload everything: each file is
+//! finalized and uploaded. Files that can't be finished stay: a work directory is removed only when
+//! it holds no recorded data.
 
 mod taken;
 
@@ -24,19 +25,19 @@ use crate::upload::recovery::{RecoveryUploadError, RecoveryUploader};
 use crate::upload::upload_journal::{self, JournalState};
 pub use taken::Rival;
 
-/// What became of one work directory.
+/// Result for one work directory.
 #[derive(Debug)]
 pub struct Recovered {
     pub root: PathBuf,
     /// Files with something recorded that were there before.
     pub found: Vec<Remain>,
-    /// Where each finished file is now.
+    /// Location of each finished file.
     pub files: Vec<String>,
     /// Names of finished files that have audio alone although video was recorded, too: not one complete frame of it is there.
     pub without_video: Vec<String>,
     /// Files that were not turned into finished ones: they stay, and the work directory with them.
     pub kept: Vec<Remain>,
-    /// What could not be recovered. Empty, and nothing kept: the work directory is gone.
+    /// Problems. If this is empty and nothing is kept, the work directory is gone.
     pub problems: Vec<RecoverError>,
 }
 
@@ -48,7 +49,7 @@ impl Recovered {
     }
 }
 
-/// Why something could not be recovered. What is there stays there.
+/// Reasons for a failed recovery. The files stay.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     #[error(transparent)]
@@ -61,7 +62,7 @@ pub enum RecoverError {
     Store { name: String, error: RecoveryUploadError },
     #[error("{path}: {source}")]
     Directory { path: PathBuf, source: std::io::Error },
-    /// What could be read of it is finished all the same.
+    /// The readable part is finished all the same.
     #[error(
         "{name}: the recorded file is {damage}; the rest is finished, and the recorded file is kept as {kept}"
     )]
@@ -75,7 +76,7 @@ pub enum RecoverError {
     UploadJournal { path: PathBuf, source: std::io::Error },
     #[error("{name}: {rival}, then run `weir recover` again; what is left of the recording is kept in {dir}")]
     Taken { name: String, rival: Rival, dir: PathBuf },
-    /// Of a storage that was given to it.
+    /// Error of the given storage.
     #[error(transparent)]
     Storage(#[from] PlanError),
     #[error(
@@ -84,11 +85,13 @@ pub enum RecoverError {
     UnknownContainer { root: PathBuf, container: String },
 }
 
-/// Recovers every recording in a directory: a work directory, one that holds some, or one with a `.weir` in it. `server`
-/// replaces what the recordings were given as their storage. Takes as long as copying and storing the files does.
+/// Recovers every recording in a directory: a work directory, one that contains some, or one with a
+/// `.weir` in it. `server` replaces the recordings' own storage. Takes as long as copying and
+/// uploading the files.
 ///
 /// # Errors
-/// When the directory can't be read. What goes wrong with one recording is among its [`Recovered::problems`].
+///
+/// When the directory can't be read. Problems of one recording are in its [`Recovered::problems`].
 pub async fn recover(dir: &Path, server: Option<&ServerStorage>) -> Result<Vec<Recovered>, RecoverError> {
     let mut recovered = Vec::new();
     for root in workdir::find(dir)? {
@@ -133,7 +136,7 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
         Ok(storage) => {
             for (index, entry) in abandoned.manifest.outputs.iter().enumerate() {
                 let storage = storage.get(index).cloned().flatten().unwrap_or_else(Storage::local);
-                // What could be stored before something went wrong is told all the same.
+                // Files uploaded before a problem are reported all the same.
                 let done = recover_output(&abandoned, OutputId(index), entry, storage, &mut recovered).await;
                 recovered.problems.extend(done.err());
             }
@@ -150,10 +153,11 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
     recovered
 }
 
-/// Stores what is left of an output: what it can't, is among the problems.
+/// Uploads the remaining files of an output; adds failures to the problems.
 ///
 /// # Errors
-/// When what is left can't be found out, or not be made whole.
+///
+/// When the remaining files can't be determined or finalized.
 async fn recover_output(
     abandoned: &AbandonedWorkDir,
     output: OutputId,
@@ -215,8 +219,8 @@ fn remove(path: &Path) {
     }
 }
 
-/// Whoever recorded by the same name since the recorder died keeps the file, and the recovered one gets the egress id. Playlists
-/// replace their own last version.
+/// A recording with the same name since the recorder's death keeps its file, and the recovered one
+/// gets the egress id. Playlists replace their own last version.
 fn if_taken(entry: &OutputEntry, name: &str, egress_id: &str) -> IfTaken {
     match (entry, Path::new(name).extension().and_then(|extension| extension.to_str())) {
         (OutputEntry::File { .. }, extension) => {
@@ -227,7 +231,7 @@ fn if_taken(entry: &OutputEntry, name: &str, egress_id: &str) -> IfTaken {
     }
 }
 
-/// What is there of an output, made whole, in the order in which to store it.
+/// The remaining files of an output, finalized, in upload order.
 fn leftovers(
     abandoned: &AbandonedWorkDir,
     output: OutputId,
@@ -281,7 +285,7 @@ fn leftovers(
     })
 }
 
-/// Makes a file whole, if there is one. What is wrong with it is added to the problems, and what it lacks is noted.
+/// Finalizes a file, if there is one. Adds its damage to the problems, and records missing video.
 fn finish_file(
     paths: &FilePaths,
     container: Container,

@@ -1,4 +1,4 @@
-//! What a recording tells the world: an `EgressInfo`, folded out of what happens. Nobody else makes one.
+//! Reports of a recording: folds events into an `EgressInfo`. No other module makes one.
 
 mod details;
 mod error_code;
@@ -39,7 +39,7 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Report {
     info: proto::EgressInfo,
-    /// Which entry of which list an output's results are in.
+    /// List and index of each output's result.
     places: BTreeMap<OutputId, Place>,
     streams: Streams,
     notes: Vec<String>,
@@ -47,7 +47,7 @@ pub struct Report {
     reason: Option<EndReason>,
     /// `None`: nobody wants one.
     contents: Option<Contents>,
-    /// Whose manifest the report names.
+    /// The output whose manifest the report names.
     manifest_of: Option<OutputId>,
     dirs: LocalDirs,
 }
@@ -143,7 +143,7 @@ impl Report {
         report
     }
 
-    /// Where the recording's files are on this machine: `details` name them without these directories.
+    /// Local directories of the recording: `details` name files without them.
     pub fn set_local_dirs(&mut self, dirs: LocalDirs) {
         self.dirs = dirs;
         self.write_details();
@@ -163,7 +163,7 @@ impl Report {
         }
     }
 
-    /// What outputs are called is known now: the source told.
+    /// The source has discovered the outputs' names.
     pub fn discovered(&mut self, plan: &RecordingPlan) {
         for (index, output) in plan.outputs.iter().enumerate() {
             match (output, self.places.get(&OutputId(index))) {
@@ -313,7 +313,7 @@ impl Report {
         }
     }
 
-    /// Something worth telling that is no error: a gap, dropped pictures, a file left behind. Ends up in `details`.
+    /// A notice that is not an error: a gap, dropped frames, a kept file. Ends up in `details`.
     pub fn note(&mut self, note: String) {
         self.notes.push(note);
         self.write_details();

@@ -43,7 +43,8 @@ pub struct Alive {
 }
 
 impl EgressDir {
-    /// The cell of an egress, which need not exist yet. `None` for an id that is no plain name.
+    /// The directory of an egress, which may not exist yet. `None` for an id that is not a plain
+    /// name.
     #[must_use]
     pub fn of(work_dir: &Path, egress_id: &str) -> Option<Self> {
         is_plain(egress_id).then(|| Self { dir: work_dir.join(RECORDINGS).join(egress_id) })
@@ -55,10 +56,12 @@ impl EgressDir {
         Self { dir }
     }
 
-    /// Every cell in a service's work directory, in order of their names.
+    /// Every egress directory in a service's work directory, sorted by name.
     ///
     /// # Errors
-    /// When the directory can't be read, or is not to be trusted, such as a symbolic link; that it does not exist is none.
+    ///
+    /// When the work directory can't be read, or is not trusted, such as a symbolic link. A missing
+    /// one is empty.
     pub fn all(work_dir: &Path) -> io::Result<Vec<Self>> {
         let recordings = work_dir.join(RECORDINGS);
         let entries = match files::check_trusted(&recordings).and_then(|()| fs::read_dir(&recordings)) {
@@ -69,7 +72,7 @@ impl EgressDir {
         let mut cells = Vec::new();
         for entry in entries {
             let entry = entry?;
-            // A symbolic link is none.
+            // A symbolic link does not count.
             if entry.file_type()?.is_dir() && entry.file_name().to_str().is_some_and(is_plain) {
                 cells.push(Self::at(entry.path()));
             }
@@ -135,7 +138,7 @@ impl EgressDir {
         }
     }
 
-    /// The last report; `None`: there is none that can be read.
+    /// The last report; `None` without a readable one.
     #[must_use]
     pub fn info(&self) -> Option<proto::EgressInfo> {
         let bytes = files::read(&self.dir.join(INFO), LARGEST_INFO).ok()?;

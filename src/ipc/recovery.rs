@@ -1,4 +1,4 @@
-//! What `weir recover --json` says: a line of JSON for each thing, in this order for each work directory.
+//! Output of `weir recover --json`: JSON lines, in this order for each work directory.
 //!
 //! ```text
 //! {"kind":"found","dir":"/rec/.weir/EG_1","files":2,"bytes":1234567}
@@ -8,7 +8,7 @@
 //! {"kind":"done","dir":"/rec/.weir/EG_1","is_whole":false}
 //! ```
 //!
-//! Nothing at all: no work directory was found. Other keys and kinds may be added.
+//! Empty output: no work directory was found. Other keys and kinds may be added.
 
 use serde::{Deserialize, Serialize};
 

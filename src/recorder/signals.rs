@@ -34,7 +34,7 @@ pub fn is_ignored(signal: nix::sys::signal::Signal) -> bool {
     status.is_ok_and(|status| status.sigign >> (signal as i32 - 1) & 1 == 1)
 }
 
-/// What a signal says.
+/// Meaning of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     /// Somebody wants it to end.
@@ -90,7 +90,7 @@ async fn next(signal: Option<&mut Signal>) {
     }
 }
 
-/// What signals have asked of a recording at a terminal so far.
+/// Signals received by a recording at a terminal so far.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     is_ending: bool,
@@ -100,7 +100,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// What a signal means after those that came before.
+    /// The command for a signal, given earlier ones.
     pub(super) fn on(&mut self, wish: Wish) -> Option<Command> {
         // A session that is closed sends SIGHUP and SIGTERM, in any order: nobody has asked twice then.
         if wish == Wish::End && std::mem::replace(&mut self.by_somebody, true) {

@@ -55,7 +55,7 @@ pub enum NoJobError {
     Read(std::io::Error),
     #[error("no job came within {} s", JOB_WITHIN.as_secs())]
     TimedOut,
-    #[error("what came is no job: {0}")]
+    #[error("invalid job message: {0}")]
     NoJob(#[from] IpcError),
 }
 
@@ -67,10 +67,12 @@ pub struct Pipes {
 }
 
 impl Pipes {
-    /// Takes them. What prints from now on prints to standard error: a plug-in's chatter is no message.
+    /// Takes over standard input and output. Later prints go to standard error: a plug-in's output
+    /// is not a message.
     ///
     /// # Errors
-    /// When there is no standard input or output.
+    ///
+    /// Without standard input or output.
     pub fn claim() -> Result<Self, NoJobError> {
         let stdin = std::io::stdin().as_fd().try_clone_to_owned().map_err(NoJobError::Pipes)?;
         let stdout = std::io::stdout().as_fd().try_clone_to_owned().map_err(NoJobError::Pipes)?;
@@ -78,10 +80,11 @@ impl Pipes {
         Ok(Self { stdin, stdout })
     }
 
-    /// Waits for the job. What follows comes only after an answer, so that nothing is read too far.
+    /// Reads the job. The service sends more only after an answer, so nothing is read too far.
     ///
     /// # Errors
-    /// When none comes.
+    ///
+    /// Without a valid job.
     pub fn read_job(&self) -> Result<Job, NoJobError> {
         let deadline = Instant::now() + JOB_WITHIN;
         let mut line = Vec::new();
@@ -111,10 +114,11 @@ impl Pipes {
     }
 }
 
-/// Records, and tells everything that there is to tell. `false`: it was refused.
+/// Records, and reports everything to the service. `false` if the job was refused.
 ///
 /// # Errors
-/// When the pipes are none.
+///
+/// When the pipes are unusable.
 pub async fn run(job: &Job, pipes: Pipes) -> Result<bool, NoJobError> {
     let stdin = pipe::Receiver::from_owned_fd(pipes.stdin).map_err(NoJobError::Pipes)?;
     let stdout = pipe::Sender::from_owned_fd(pipes.stdout).map_err(NoJobError::Pipes)?;
@@ -132,7 +136,7 @@ pub async fn run(job: &Job, pipes: Pipes) -> Result<bool, NoJobError> {
             writer.say(FromRecorder::Ready(Info::new(report.info())));
             let Over { kept, is_evicted } = record(setup, door, &mut writer).await;
             if is_evicted {
-                // Before anybody can miss its last report: there is none.
+                // No report was sent yet, so none can be lost.
                 if let Err(error) = egress_dir.mark_evicted() {
                     tracing::error!(%error, "the next service may report of an evicted recording");
                 }
@@ -155,7 +159,7 @@ pub async fn run(job: &Job, pipes: Pipes) -> Result<bool, NoJobError> {
     Ok(accepted)
 }
 
-/// Where commands come in.
+/// Source of commands.
 struct Door {
     stdin: pipe::Receiver,
     /// `None`: nobody can take over.
@@ -220,9 +224,9 @@ fn not_named(error: &NameError) -> Refusal {
     Refusal { kind, message: error.to_string() }
 }
 
-/// What is left of a recording that is over.
+/// An ended recording.
 struct Over {
-    /// What is kept of it.
+    /// Files that were kept.
     kept: Option<PathBuf>,
     /// Another recorder has its egress.
     is_evicted: bool,
@@ -269,7 +273,7 @@ fn never_began(setup: Setup, error: &str, writer: &mut ReportWriter) -> Option<P
     kept
 }
 
-/// The next signal that ends the recording. Where they can't be listened to they stay held back.
+/// The next signal that ends the recording. Signals without a listener stay blocked.
 async fn next(signals: &mut Option<Signals>) {
     match signals {
         Some(signals) => {

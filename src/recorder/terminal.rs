@@ -1,4 +1,5 @@
-//! What a person sees of a recording: a live line on a terminal, log lines elsewhere, and at the end where everything is.
+//! Terminal output of a recording: a live line on a terminal, log lines elsewhere, and the results
+//! at the end.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -29,7 +30,7 @@ impl Display {
         Self::Line(ProgressBar::new_spinner())
     }
 
-    /// The line that logs must be written around; hidden where there is none.
+    /// The live line that logs must not overwrite; hidden without a terminal.
     #[must_use]
     pub fn bar(&self) -> ProgressBar {
         match self {
@@ -90,7 +91,7 @@ impl Reporter for Logs {
     fn progress(&mut self, _: &Progress) {}
 }
 
-/// Different pictures a second, over the last two seconds.
+/// Different frames per second over the last two seconds.
 #[derive(Default)]
 struct Rate {
     seen: VecDeque<(Instant, u64)>,
@@ -109,7 +110,7 @@ impl Rate {
         if seconds <= 0.0 {
             return 0.0;
         }
-        #[expect(clippy::cast_precision_loss, reason = "pictures of two seconds")]
+        #[expect(clippy::cast_precision_loss, reason = "frames of two seconds")]
         let rate = pictures.saturating_sub(*before) as f64 / seconds;
         rate
     }
@@ -118,7 +119,7 @@ impl Rate {
 fn line(progress: &Progress, has_video: bool, fps: f64) -> String {
     let mut parts = vec![format!("{} {}", state_name(progress.state), clock(progress.elapsed))];
     if has_video {
-        parts.push(format!("{} pictures, {fps:.1}/s", progress.pictures));
+        parts.push(format!("{} frames, {fps:.1} fps", progress.pictures));
         parts.push(format!("{} dropped", progress.dropped));
     }
     parts.push(HumanBytes(progress.size).to_string());
@@ -138,7 +139,8 @@ fn output_text(output: &OutputProgress) -> String {
     format!("{mark} {}{}", output.label, output.upload.as_ref().map_or_else(String::new, upload_text))
 }
 
-/// What of an output is on its way: `⇡ 43 %` of one file, `⇡ 3 files, 5.2 MiB` that wait. Nothing where it is all there.
+/// Pending uploads of an output: `⇡ 43 %` of one file, `⇡ 3 files, 5.2 MiB` waiting. Empty if
+/// everything is uploaded.
 fn upload_text(upload: &UploadProgress) -> String {
     match upload {
         UploadProgress { waiting: 0, .. } => String::new(),
@@ -152,7 +154,7 @@ fn upload_text(upload: &UploadProgress) -> String {
     }
 }
 
-/// What the end waits for, and how long it will: of several outputs, the one that waits longest.
+/// Reason and remaining time of the wait at the end: of several outputs, the longest.
 fn patience_text(progress: &Progress) -> Option<String> {
     let waiting = progress.outputs.iter().filter_map(|output| output.upload?.patience);
     let PatienceLeft { trouble, left } = waiting.max_by_key(|waiting| waiting.left)?;
@@ -261,7 +263,7 @@ mod tests {
         };
         assert_eq!(
             line(&progress, true, 29.96),
-            "recording 1:02:05 · 300 pictures, 30.0/s · 2 dropped · 1.43 MiB · ▶ a.mp4  ↻ rtmp://h/app/{...}"
+            "recording 1:02:05 · 300 frames, 30.0 fps · 2 dropped · 1.43 MiB · ▶ a.mp4  ↻ rtmp://h/app/{...}"
         );
     }
 

@@ -49,7 +49,7 @@ impl DiskMeter {
         Self { usage, stored }
     }
 
-    /// As last measured.
+    /// The last measurement.
     pub(super) fn usage(&self) -> DiskUsage {
         let DiskUsage { size, free } = *self.usage.borrow();
         DiskUsage { size: size.max(self.stored()), free }

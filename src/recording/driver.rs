@@ -1,4 +1,4 @@
-//! What happens to a recording's parts.
+//! Executes a recording's actions on its parts.
 
 mod ending;
 mod events;
@@ -39,9 +39,9 @@ use crate::sink::{SinkContext, SinkEvent};
 use crate::source::{CaptureCounters, Published, Source, SourceEvent};
 use crate::upload::{QueueView, UploadEvent, Uploader};
 
-/// A recording is not degraded to fewer pictures a second.
+/// Lower bound of a reduced frame rate.
 const FEWEST_PICTURES: u32 = 5;
-/// A page that does not move gives five pictures a second.
+/// A static page has five frames per second.
 const PICTURE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whether these end the recording. Both report how it stands.
@@ -82,7 +82,7 @@ pub(super) struct Driver<'a> {
     /// When the first frame came, where that is when the recording began.
     first_frame: Option<gst::ClockTime>,
     encoders: Option<Encoders>,
-    /// Of encoders that nobody listens to yet.
+    /// Events of encoders that nobody has taken yet.
     encoder_events: Option<EncoderEvents>,
     outputs: Outputs,
     /// Outputs that are being opened and that nobody waits for yet.
@@ -90,7 +90,7 @@ pub(super) struct Driver<'a> {
     is_opening: bool,
     /// The recording may begin, as soon as its outputs are open.
     is_ready: bool,
-    /// What the source came to while a recording that was ready waited for its outputs.
+    /// Events of the source while a ready recording waited for its outputs.
     meanwhile: Vec<Event>,
     /// All sound is muted.
     is_muted: bool,
@@ -110,7 +110,7 @@ pub(super) struct Driver<'a> {
     session_deadline: Option<Instant>,
     disk: DiskMeter,
     told_of_disk: bool,
-    /// Pictures a second, where they are fewer than planned.
+    /// The reduced frame rate.
     thinned_to: Option<u32>,
     incidents: Incidents,
     /// Something is left in the work directory that belongs elsewhere.
@@ -389,7 +389,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Media time is zero now. The streams attach first, so that the recording's first picture is theirs too.
+    /// Media time is zero now. The streams attach first, so that they get the recording's first
+    /// frame, too.
     pub(super) fn begin(&mut self) -> Vec<Action> {
         let opened = self.outputs.open_streams(&self.setup.plan, &self.contexts);
         match self.first_frame {
@@ -426,7 +427,7 @@ impl<'a> Driver<'a> {
             + self.encoders.as_ref().map_or(0, Encoders::dropped_pictures)
     }
 
-    /// Gives the next picture to somebody who looks. It takes its time beside the recording.
+    /// Sends the next frame to a viewer. It runs beside the recording.
     fn show(&self, width: u32, reply: oneshot::Sender<Option<Vec<u8>>>) {
         // Without an answer nobody waits: the other end is dropped.
         let Some(feed) = self.raw_video.clone() else { return };
@@ -434,13 +435,13 @@ impl<'a> Driver<'a> {
         self.tasks.spawn(async move {
             let jpeg = snapshot::jpeg(&feed, width, PICTURE_WITHIN);
             let Some(shown) = abandon.run_until_cancelled(jpeg).await else { return };
-            let shown = shown.inspect_err(|error| tracing::warn!(%error, "no picture to look at"));
+            let shown = shown.inspect_err(|error| tracing::warn!(%error, "preview failed"));
             // Who looked may have gone.
             reply.send(shown.ok().flatten()).ok();
         });
     }
 
-    /// Halves the pictures a second; below [`FEWEST_PICTURES`] it saves nothing that is worth it.
+    /// Halves the frame rate; below [`FEWEST_PICTURES`] the saving is too small.
     fn degrade(&mut self, why: &str) {
         let (Some(encoders), Some(video)) = (&self.encoders, &self.setup.plan.video) else { return };
         let fps = self.thinned_to.unwrap_or(video.fps) / 2;
@@ -449,9 +450,9 @@ impl<'a> Driver<'a> {
         }
         encoders.thinning().limit(fps);
         self.thinned_to = Some(fps);
-        tracing::warn!(fps, why, "fewer pictures are recorded");
+        tracing::warn!(fps, why, "frame rate reduced");
         let at = self.elapsed().as_secs_f64();
-        self.note(format!("{fps} pictures a second from {at:.0} s on: {why}"));
+        self.note(format!("{fps} fps from {at:.0} s on: {why}"));
     }
 
     fn note(&mut self, note: String) {

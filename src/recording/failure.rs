@@ -1,4 +1,4 @@
-//! What went wrong, in words and by whose fault.
+//! Maps errors to failures: text and fault.
 
 use tokio::task::JoinError;
 
@@ -13,7 +13,7 @@ use crate::source::{Source, SourceError};
 /// Why there is no source.
 pub(super) struct StartFailure {
     pub(super) failure: Failure,
-    /// A track of pictures was named where one of sound is wanted.
+    /// A video track was named for audio.
     pub(super) is_picture: bool,
 }
 

@@ -1,12 +1,14 @@
-//! What the report says of stalls and of parts that died: each of the first ones, the others added up. Pure.
+//! Describes stalls and died parts for the report: each of the first ones, the others summed up.
+//! Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How many of a kind are told one by one. A page that is busy for five seconds every ten would fill a report.
+/// Number of incidents of a kind with a sentence each. A page that is busy for five seconds every
+/// ten would fill a report.
 const TOLD: u32 = 20;
 
-/// What has happened so far, by what it happened to.
+/// Incidents so far, by part.
 #[derive(Debug, Default)]
 pub(super) struct Incidents {
     stalls: BTreeMap<&'static str, Count>,
@@ -16,12 +18,12 @@ pub(super) struct Incidents {
 #[derive(Debug, Default)]
 struct Count {
     all: u32,
-    /// Of those that are not told one by one.
+    /// Total time of the others.
     time: Duration,
 }
 
 impl Count {
-    /// Whether this one is told by itself.
+    /// Whether this one gets a sentence.
     fn add(&mut self, time: Duration) -> bool {
         self.all = self.all.saturating_add(1);
         let is_told = self.all <= TOLD;
@@ -37,19 +39,19 @@ impl Count {
 }
 
 impl Incidents {
-    /// `what` stood still between two moments of the recording. Gives what is told of it now.
+    /// Records a stall of `what` between two moments of the recording. Returns its sentence.
     pub(super) fn stall(&mut self, what: &'static str, from: Duration, to: Duration) -> Option<String> {
         let is_told = self.stalls.entry(what).or_default().add(to.saturating_sub(from));
         is_told.then(|| format!("{what} from {:.0} s to {:.0} s", from.as_secs_f64(), to.as_secs_f64()))
     }
 
-    /// `what` died, and something else does its work. Gives what is told of it now.
+    /// Records that `what` died and was replaced. Returns its sentence.
     pub(super) fn death(&mut self, what: &'static str, at: Duration) -> Option<String> {
         let is_told = self.deaths.entry(what).or_default().add(Duration::ZERO);
         is_told.then(|| format!("{what} died at {:.1} s", at.as_secs_f64()))
     }
 
-    /// What is told of all the others at the end.
+    /// Summary of all others, at the end.
     pub(super) fn rest(&self) -> Vec<String> {
         let many = |count: &Count| count.rest() > 0;
         let stalls = self.stalls.iter().filter(|(_, count)| many(count)).map(|(what, count)| {

@@ -11,7 +11,7 @@
 use crate::control::{EndReason, Limit, StopCause};
 use crate::report::Failure;
 
-/// Where a recording stands.
+/// State of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Display, sound, browser and page are coming up. `loaded`: only the start signal is missing.
@@ -19,14 +19,14 @@ pub enum State {
         loaded: bool,
     },
     Active,
-    /// No more pictures and sound come in; encoders and sinks empty themselves.
+    /// The source is closed; encoders and sinks flush.
     Draining,
     /// Every file is closed; the last ones are on their way to where they belong.
     Storing,
     Ended,
 }
 
-/// What happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     SourceLoaded,
@@ -58,7 +58,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// What failed, if something did.
+    /// The failure, if there is one.
     #[must_use]
     pub const fn failure(&self) -> Option<&Failure> {
         match self {
@@ -79,7 +79,7 @@ impl Event {
     }
 }
 
-/// What is to be done about it.
+/// The action to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Media time is zero now.
@@ -243,7 +243,7 @@ impl Lifecycle {
                 self.state = State::Draining;
                 vec![Action::Drain]
             }
-            // The first reason stands; what goes wrong later is told all the same.
+            // The first reason counts; later failures are reported, too.
             State::Draining | State::Storing => {
                 self.note(failure);
                 Vec::new()

@@ -21,7 +21,7 @@ use crate::plan::output::{NameOrigin, OutputId, OutputPlan};
 use crate::plan::storage::StorageTarget;
 use crate::plan::written::{WrittenFiles, WrittenName};
 
-/// What is done about a file on the local disk that has a given name, and that no running recording writes to.
+/// Treatment of an existing local file with a given name that no running recording writes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OlderFiles {
     /// It is replaced, as LiveKit Egress does.
@@ -58,7 +58,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Of a recording whose relative local names are relative to `base`.
+    /// For a recording with relative local names relative to `base`.
     #[must_use]
     pub fn new(base: &Path, older: OlderFiles) -> Self {
         Self::in_registry(Registry::of_user(), base, older)
@@ -121,7 +121,8 @@ impl Names {
         Ok(())
     }
 
-    /// What can claim the names in this one's place, on a thread that may wait for a disk; `None`: they are claimed.
+    /// A value that can claim the names on a thread that may wait for a disk; `None` if they are
+    /// claimed.
     pub(super) fn unclaimed(&self) -> Option<Self> {
         let Self { registry, base, older, entry } = self;
         entry.is_none().then(|| Self::in_registry(registry.clone(), base, *older))
@@ -132,7 +133,8 @@ impl Names {
         self.entry = None;
     }
 
-    /// What a finished file of an output is called if its name is taken by then; `None`: what is there is replaced.
+    /// Alternative name for an output's finished file if its name is taken by then; `None`: the
+    /// existing file is replaced.
     #[must_use]
     pub fn name_if_taken(&self, plan: &RecordingPlan, output: OutputId) -> Option<String> {
         let replaces = self.older == OlderFiles::Replace && plan.named(output) == NameOrigin::Given;
@@ -214,7 +216,7 @@ struct Candidate {
 
 struct Keyed {
     name: String,
-    /// What the registry has of it while it is written to.
+    /// Entries in the registry while it is written to.
     noted: Vec<String>,
     /// With one of these in the registry, somebody else writes to a file of this name.
     rivals: Vec<String>,
@@ -225,7 +227,7 @@ impl Keyed {
     fn new(written: WrittenName, base: &Path) -> Self {
         let own = key(&written, base, Part::Name);
         let (mut noted, mut rivals) = (vec![own.clone()], vec![own]);
-        // Many files and one of them have different names. Two of them are no rivals.
+        // A numbered series and a single file have different names, so two of them do not collide.
         if let Some(many) = written.of_many() {
             let (one, all) = (key(&many, base, Part::One), key(&many, base, Part::All));
             let (own, rival) = if written.files == WrittenFiles::One { (one, all) } else { (all, one) };
@@ -236,7 +238,7 @@ impl Keyed {
     }
 }
 
-/// What of a name a key stands for.
+/// The part of a name that a key stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Name,
@@ -246,7 +248,7 @@ enum Part {
     All,
 }
 
-/// What a name is called in the registry: a digest, as buckets and paths are nobody's business.
+/// Key of a name in the registry: a digest, as buckets and paths are private.
 fn key(written: &WrittenName, base: &Path, part: Part) -> String {
     let mut digest = Sha256::new();
     digest.update(written.storage.as_bytes());
@@ -268,7 +270,8 @@ fn key(written: &WrittenName, base: &Path, part: Part) -> String {
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A path whose directories are no symbolic links, as far as they exist. The file itself may be one: it is replaced, not followed.
+/// A path with symbolic links resolved in its directories, as far as they exist. The file itself
+/// may be a link: it is replaced, not followed.
 fn without_links(path: &Path) -> PathBuf {
     let Some((dir, name)) = path.parent().zip(path.file_name()) else { return path.to_owned() };
     let mut missing = vec![name];

@@ -102,7 +102,7 @@ fn check_local(
     }
 }
 
-/// What an ordinary user can still write there; `None` when the file system does not tell.
+/// Free bytes for an ordinary user; `None` if the file system does not tell.
 #[must_use]
 pub fn free_bytes(dir: &Path) -> Option<u64> {
     let stat = statvfs(dir).ok()?;

@@ -15,11 +15,11 @@ pub struct Progress {
     pub state: State,
     /// Media time.
     pub elapsed: Duration,
-    /// Different pictures so far.
+    /// Different frames so far.
     pub pictures: u64,
-    /// Pictures that came too fast for the machine.
+    /// Frames dropped because the machine was too slow.
     pub dropped: u64,
-    /// How far encoded sound is ahead of encoded pictures, in seconds; `None`: one of them is missing.
+    /// How far encoded audio is ahead of encoded video, in seconds; `None` without one of them.
     pub audio_lead: Option<f64>,
     /// Bytes written so far.
     pub size: u64,

@@ -23,9 +23,10 @@ use crate::upload::{LaneSetup, Uploader};
 /// How often the reporter hears of progress, and limits and disk are looked at.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Records until it is over, and tells how it went. The work directory is removed when nothing in it is worth keeping.
+/// Records to the end, and returns the result. The work directory is removed if nothing in it is
+/// worth keeping.
 ///
-/// Closing the command channel is no command: the recording goes on to its own end.
+/// Closing the command channel does not stop the recording.
 pub async fn run(
     setup: Setup,
     mut commands: mpsc::UnboundedReceiver<Command>,

@@ -1,14 +1,14 @@
-//! What a recording keeps on disk while it runs, and what of it outlives a crash.
+//! Files of a recording on the local disk while it runs, and those that survive a crash.
 //!
 //! ```text
 //! <directory of the first local output>/.weir/<egress id>/
-//!     manifest.json      what is in here and where it belongs; read by `weir recover`
-//!     storage.json       each output's storage with its credentials, for its owner alone; likewise
-//!     lock               held as long as the recorder lives
-//!     0/ 1/ 2/ …         one directory for each output: what is not yet stored where it belongs,
-//!                        and notes of where that is (`sink::notes`, `upload::upload_journal`)
-//!     report/            screenshot, console and browser log of a start that failed
-//! <tmpfs>/weir-<user id>/run-<…>/   display framebuffer, sockets, browser profile: worth nothing after a crash
+//!     manifest.json      contents and their targets; read by `weir recover`
+//!     storage.json       each output's storage with its credentials, for its owner only; likewise
+//!     lock               held as long as the recorder runs
+//!     0/ 1/ 2/ …         one directory per output: files that are not uploaded yet, and journals
+//!                        (`sink::segment_journal`, `upload::upload_journal`)
+//!     report/            screenshot, console and browser log of a failed start
+//! <tmpfs>/weir-<user id>/run-<…>/   framebuffer, sockets, browser profile: worthless after a crash
 //! ```
 
 mod private_dir;
@@ -48,7 +48,7 @@ const LARGEST: u64 = 16 << 20;
 pub enum WorkDirError {
     #[error("can't {action} {path}: {source}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("{path} is no work directory of a recording: {source}")]
+    #[error("{path}: not the work directory of a recording: {source}")]
     Manifest { path: PathBuf, source: serde_json::Error },
     #[error("{path}: missing or unreadable; say with --storage where the recording belongs")]
     Storage { path: PathBuf },
@@ -62,7 +62,7 @@ pub enum WorkDirError {
     Exists { path: PathBuf },
 }
 
-/// What `weir recover` has to know of a recording.
+/// Manifest of a recording for `weir recover`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     pub egress_id: String,
@@ -71,17 +71,18 @@ pub struct Manifest {
     pub base: PathBuf,
     pub run_dir: PathBuf,
     pub outputs: Vec<OutputEntry>,
-    /// What the recording could not store before it ended. (A recording that was killed could not say.)
+    /// Files that the recording could not upload before it ended. (A killed recording could not
+    /// list them.)
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Kept>,
 }
 
-/// A file that is whole and waits for `weir recover`.
+/// A finalized file that waits for `weir recover`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     pub output: usize,
     pub file: PathBuf,
-    /// Where it belongs in the output's storage.
+    /// Its key in the output's storage.
     pub name: String,
 }
 
@@ -155,13 +156,13 @@ impl WorkDir {
         self.run.path()
     }
 
-    /// Where a failed start leaves its screenshot and logs.
+    /// Directory for screenshot and logs of a failed start.
     #[must_use]
     pub fn report(&self) -> PathBuf {
         self.root.join(REPORT)
     }
 
-    /// Where an output keeps what is not stored yet.
+    /// Directory of an output's files that are not uploaded yet.
     #[must_use]
     pub fn output(&self, id: OutputId) -> PathBuf {
         output_dir(&self.root, id)
@@ -431,8 +432,8 @@ fn size_of(dir: &Path) -> u64 {
         .sum()
 }
 
-/// Removes a directory we made. What can't be removed is said and left: there is nothing else to do about it.
-/// What a killed recorder started dies with it, but not in the same moment: what still writes there is out-waited.
+/// Removes a directory of ours. A failure is logged and ignored. Children of a killed recorder die
+/// with it, but not in the same moment: their last writes are awaited.
 fn remove(dir: &Path) {
     const PATIENCE: Duration = Duration::from_secs(1);
     let begin = Instant::now();

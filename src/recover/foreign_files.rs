@@ -1,4 +1,5 @@
-//! What somebody else put into a work directory, or wrote into its notes, moves and overwrites nothing.
+//! Tests: foreign files in a work directory, or foreign names in its journals, move and overwrite
+//! nothing.
 
 use std::fs;
 use std::os::unix::fs::symlink;

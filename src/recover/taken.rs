@@ -15,17 +15,17 @@ use crate::recording::names;
 use crate::recording::workdir::Manifest;
 use crate::sink::Leftover;
 
-/// What stands in front of a segment's date in a playlist.
+/// Prefix of a segment's date in a playlist.
 const DATE: &str = "#EXT-X-PROGRAM-DATE-TIME:";
 /// The largest file that is compared, in bytes, as segments are read (`sink::segments`).
 const LARGEST: u64 = 8 << 30;
 
-/// Who has the names.
+/// The owner of the names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rival {
     /// A recording that runs, by its egress id.
     Running(String),
-    /// Whoever wrote this file.
+    /// The writer of this file.
     Since(PathBuf),
 }
 

@@ -13,7 +13,7 @@ fn recorded(muxer: &str, encoder: &str) -> Vec<u8> {
     ))
 }
 
-/// What a pipeline writes to its `file`.
+/// The file that a pipeline writes to its element `file`.
 fn written(pipeline: &str) -> Vec<u8> {
     crate::media::init().unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -206,7 +206,7 @@ async fn a_damaged_file_is_kept_beside_what_could_be_read_of_it() {
     }
 }
 
-/// What a recorder makes of what it has recorded.
+/// The finalized form of recorded data.
 fn finished(container: Container, bytes: &[u8]) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let (recorded, whole) = (dir.path().join("recorded"), dir.path().join("whole"));
@@ -554,7 +554,8 @@ async fn a_playlist_that_is_in_a_bucket_is_not_stored_again() {
     assert_eq!(puts.lock().unwrap().len(), 2);
 }
 
-/// Whoever asks again for what was killed gets its names, and would replace what is recovered meanwhile.
+/// A repeated request gets the names of the killed recording, and would replace a file recovered
+/// meanwhile.
 #[tokio::test]
 async fn names_of_a_running_recording_are_left_to_it() {
     use crate::plan::defaults::Defaults;

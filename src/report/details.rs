@@ -104,7 +104,7 @@ mod tests {
             ("recovered: https://b.example/a/b.mp4", "recovered: https://b.example/a/b.mp4"),
             ("rtmp://host/app/{...}: refused", "rtmp://host/app/{...}: refused"),
             ("not stored: hls/a_00001.ts", "not stored: hls/a_00001.ts"),
-            ("30 pictures/s and/or 1/2, GET / failed", "30 pictures/s and/or 1/2, GET / failed"),
+            ("30 frames/s and/or 1/2, GET / failed", "30 frames/s and/or 1/2, GET / failed"),
             ("", ""),
         ] {
             let dirs = LocalDirs::default();

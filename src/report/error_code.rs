@@ -1,17 +1,18 @@
-//! Whose fault a failure is, and the number that stands for it in an `EgressInfo` (docs/reference/egress.md, docs/reference/media.md).
+//! The fault of a failure, and its number in an `EgressInfo` (docs/reference/egress.md,
+//! docs/reference/media.md).
 
-/// Whose fault a failure is.
+/// The side at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// What was asked for can't be done: the page does not load, a value is wrong.
+    /// The request can't be fulfilled: the page does not load, a value is wrong.
     User,
-    /// What was to be recorded is not there.
+    /// The recorded thing does not exist.
     NotFound,
     /// Where the recording goes does not take it: a server, a full disk.
     Destination,
     /// A storage does not take what was recorded. LiveKit calls that the request's fault, too (docs/reference/egress.md).
     Storage,
-    /// Whoever runs the service did not want it to go on.
+    /// The operator ended it.
     Killed,
     /// Ours.
     Service,

@@ -1,16 +1,16 @@
-//! Why a recording failed, as one value, and what is told of further failures.
+//! A recording's failure as one value, and a summary of further failures.
 
 use super::Fault;
 
-/// How many failures beside the error are told with their texts. The others are counted.
+/// Number of further failures with their texts. The others are counted.
 const TOLD: usize = 16;
 
 /// Why a recording, or a part of it, failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What is wrong and what to do about it, with its causes. No secrets.
+    /// Problem, next step and causes, without secrets.
     pub text: String,
-    /// Whose fault it is, and so its number in the report.
+    /// The side at fault, which determines the number in the report.
     pub fault: Fault,
 }
 
@@ -45,7 +45,7 @@ impl Failures {
         self.error = Some(failure.text.clone());
     }
 
-    /// What `details` say of them.
+    /// Summary for `details`.
     pub(super) fn details(&self) -> Vec<String> {
         let others = self.texts.iter().filter(|text| self.error.as_ref() != Some(text));
         let mut details: Vec<String> = others.map(|text| format!("failed: {text}")).collect();

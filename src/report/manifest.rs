@@ -14,7 +14,7 @@ use crate::plan::redact;
 use crate::plan::source::{SourcePlan, WebPlan};
 use crate::plan::track::{AudioFrom, Discovered, Lasts, TrackKind, TracksPlan, VideoChoice};
 
-/// What a manifest lists beside the report itself: some hundred bytes for each segment and image.
+/// Content of a manifest besides the report itself: some hundred bytes for each segment and image.
 #[derive(Debug)]
 pub(super) struct Contents {
     url: String,
@@ -23,19 +23,19 @@ pub(super) struct Contents {
     images: Vec<Image>,
 }
 
-/// Whose media they are, where a participant or single tracks are recorded.
+/// Publisher and tracks of a participant or track recording.
 #[derive(Debug, Default, Serialize)]
 struct Subject {
     #[serde(skip_serializing_if = "String::is_empty")]
     publisher_identity: String,
-    /// Of a track that is recorded alone.
+    /// For a single track.
     #[serde(skip_serializing_if = "String::is_empty")]
     track_id: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     track_kind: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     track_source: &'static str,
-    /// Of tracks that are recorded together.
+    /// For tracks recorded together.
     #[serde(skip_serializing_if = "String::is_empty")]
     audio_track_id: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -89,7 +89,7 @@ struct File<'a> {
 }
 
 impl Subject {
-    /// What the request names.
+    /// The names in the request.
     fn of(tracks: &TracksPlan) -> Self {
         let wanted = &tracks.wanted;
         let video = wanted.video.iter().find_map(|video| match video {
@@ -121,7 +121,8 @@ impl Subject {
         }
     }
 
-    /// What the room tells of tracks that are named. Of two publishers, the manifest names whose video it is, as file names do.
+    /// Adds the room's information about named tracks. Of two publishers, the manifest names that
+    /// of the video, as file names do.
     fn note(&mut self, tracks: &[Discovered]) {
         let is_named =
             |sid: &String| [&self.track_id, &self.audio_track_id, &self.video_track_id].contains(&sid);

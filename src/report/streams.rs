@@ -1,7 +1,8 @@
-//! What became of each stream address.
+//! Results of stream addresses.
 //!
-//! An address that is removed and added again has two results. Its tasks work one after the other: the second one waits for
-//! the last event of the first. So an event belongs to the oldest result of its address that still waits for its last event.
+//! An address that is removed and added again has two results. Its tasks run one after the other:
+//! the second one waits for the last event of the first. So an event belongs to the oldest result
+//! of its address that still waits for its last event.
 
 use jiff::Timestamp;
 use livekit_protocol as proto;
@@ -35,7 +36,7 @@ impl Streams {
         self.0.push(Stream { output, url: url.clone(), has_started: false, has_ended: false });
     }
 
-    /// Where the stream is that an event belongs to.
+    /// Index of the stream that an event belongs to.
     fn position(&self, output: OutputId, url: &StreamUrl) -> Option<usize> {
         self.0.iter().position(|one| one.output == output && one.url == *url && !one.has_ended)
     }
@@ -59,7 +60,7 @@ impl Report {
         }
     }
 
-    /// Media is going out to an address. Of RTMP the first time counts as its start.
+    /// Media flows to an address. For RTMP the first time counts as its start.
     pub fn stream_started(&mut self, output: OutputId, url: &StreamUrl, now: Timestamp) {
         if let Some((stream, info)) = self.stream(output, url)
             && !std::mem::replace(&mut stream.has_started, true)

@@ -79,12 +79,12 @@ fn a_whole_life() {
     assert_eq!(report.info().status(), proto::EgressStatus::EgressEnding);
     report.stream_ended(stream, &url, None, at(12));
     report.file_stored(file, "a.mp4", "/x/a.mp4", 5000);
-    report.note("2 pictures dropped".to_owned());
+    report.note("2 frames dropped".to_owned());
     report.end(&Ending::Complete, EndReason::StopRequested, at(13));
 
     let info = report.info();
     assert_eq!(info.status(), proto::EgressStatus::EgressComplete);
-    assert_eq!(info.details, "End reason: StopEgress API; 2 pictures dropped");
+    assert_eq!(info.details, "End reason: StopEgress API; 2 frames dropped");
     assert_eq!((info.file_results[0].size, info.file_results[0].duration), (5000, 10_000_000_000));
     // It lies where its first moment was, not where that was decided.
     let lies = (info.file_results[0].started_at, info.file_results[0].ended_at);

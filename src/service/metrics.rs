@@ -278,7 +278,7 @@ impl Page {
         }
         let leads = self.gauges(
             "weir_recording_audio_lead_seconds",
-            "How far encoded sound is ahead of encoded pictures, in media time",
+            "How far encoded audio is ahead of encoded video, in media time",
             &["egress_id", "type"],
         )?;
         for recording in &snapshot.recordings {

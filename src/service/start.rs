@@ -243,7 +243,7 @@ async fn attend<T: Future<Output = Option<EgressTopics>>>(
     settle(&**registry, &egress_dir, departed.info, departed.death, || drop((permit, entry))).await;
 }
 
-/// Whose fault a refusal is, for a report.
+/// Fault of a refusal, for a report.
 const fn fault(code: Code) -> Fault {
     match code {
         Code::Unavailable | Code::DeadlineExceeded | Code::Canceled => Fault::Destination,

@@ -6,9 +6,9 @@
 //! Feed(aac) ──► appsrc ─► aacparse ──┘    one stream      cuts it             └─► playlist-0-000000.m3u8 ─► Artifact
 //! ```
 //!
-//! There is one muxer for the whole recording, and the stream it makes is cut at key frames: put together, the segments
-//! are that stream. A segment has its name only when it is whole; a playlist is reported only after the segments it names,
-//! and each version of it is a file of its own.
+//! One muxer serves the whole recording, and its stream is cut at key frames: concatenated, the segments
+//! are that stream. A segment gets its name when it is complete; a playlist is reported after its segments,
+//! and each version of it is a separate file.
 
 mod pes;
 mod recovery;

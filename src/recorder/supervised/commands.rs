@@ -22,7 +22,7 @@ use crate::ipc::{self, FromRecorder, Incoming, IpcError, Lines, Refusal, Refusal
 use crate::media;
 use crate::profile::{self, Length, ProfileError};
 
-/// From the wish for a picture to the picture.
+/// Deadline of a preview.
 const PICTURE_WITHIN: Duration = Duration::from_secs(5);
 /// From a connection that could not be taken, as where no file descriptor is left, to the next attempt.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ impl Orders {
                     words.say(FromRecorder::Profile { id, taken });
                 });
             }
-            Err(error) => tracing::warn!(%error, "the service said something that is no command"),
+            Err(error) => tracing::warn!(%error, "invalid command from the service"),
         }
     }
 }
@@ -133,7 +133,7 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-/// What is being recorded, for somebody who looks; `None`: nothing can be seen.
+/// The current frame for a preview; `None` without video.
 async fn picture(commands: &mpsc::UnboundedSender<Command>, width: u32) -> Option<ipc::Picture> {
     let (reply, shown) = oneshot::channel();
     commands.send(Command::Picture { width, reply }).ok()?;
@@ -141,7 +141,7 @@ async fn picture(commands: &mpsc::UnboundedSender<Command>, width: u32) -> Optio
     ipc::Picture::new(&jpeg)
 }
 
-/// A CPU profile of this process, or why there is none.
+/// A CPU profile of this process, or the reason for its absence.
 async fn profiled(seconds: u64) -> Taken {
     let refused = |kind, message: String| Taken::Refused(Refusal { kind, message });
     let Some(length) = Length::seconds(seconds) else {

@@ -1,12 +1,13 @@
-//! What a recorder says to its service. Its directory, from which the next service learns the same, is written apart (`directory`).
+//! Writes a recorder's messages to its service. Its directory, for the next service, is written
+//! separately (`directory`).
 //!
 //! ```text
 //!                 ┌─► directory ──► info           the newest report, on a thread of its own
 //! recording ──► report
-//!                 └─► Writer ──► pipe or socket    words in order; of reports and progress the newest
+//!                 └─► Writer ──► pipe or socket    messages in order; reports and progress: the newest
 //! ```
 //!
-//! A service that does not read, or a disk that hangs, keeps neither the recording waiting nor the other of the two.
+//! A service that does not read, or a disk that hangs, holds up neither the recording nor the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +33,8 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 /// The same where none has: the directory alone has it.
 const WRITTEN_UNHEARD_WITHIN: Duration = Duration::from_secs(300);
 
-/// Uploads that wait to be told. More of them, that a service does not read, are not counted.
+/// Maximum number of unsent upload attempts. Further ones, which a service does not read, are not
+/// counted.
 const UPLOADS: usize = 1024;
 
 /// Says things in order, and never keeps the recording waiting: of reports that nobody has read yet the newest counts.
@@ -158,7 +160,7 @@ impl Reporter for ReportWriter {
     }
 }
 
-/// What waits of the outputs that are made of segments, if any are.
+/// Waiting uploads of the segment outputs, if there are any.
 fn queues(outputs: &[OutputProgress]) -> Option<ipc::Queues> {
     let of_segments = outputs.iter().filter(|output| output.is_segments);
     of_segments.fold(None, |sum, output| {

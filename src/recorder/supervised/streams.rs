@@ -15,7 +15,8 @@ use crate::plan::link_local;
 use crate::plan::stream_url::StreamUrl;
 use crate::secret::Secret;
 
-/// How long an update waits for the recording to begin. Who asked has stopped waiting long before, and still gets it.
+/// How long an update waits for the recording to begin. Its caller has timed out long before, and
+/// the update still applies.
 const BEGINS_WITHIN: Duration = Duration::from_secs(120);
 /// The recording's task answers within one turn.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

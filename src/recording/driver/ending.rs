@@ -20,11 +20,13 @@ use crate::recording::lifecycle::Outcome;
 use crate::report::{Ending, Failure, Fault};
 use crate::source::web::StartReport;
 
-/// From the last picture to empty encoders. They hold less than a second; this is for a machine that is drowning.
+/// Deadline of the encoders' flush. They hold less than a second; this is for an overloaded
+/// machine.
 const ENCODERS_WITHIN: Duration = Duration::from_secs(10);
 /// From empty encoders to closed files, the rewrite of an MP4 not counted (docs/reference/media.md).
 const SINKS_WITHIN: Duration = Duration::from_secs(30);
-/// What is written at the end are small files. A service takes a recorder that says nothing for 120 s for one that hangs.
+/// Deadline of the small files written at the end. A service kills a recorder after 120 s of
+/// silence.
 const DISK_WITHIN: Duration = Duration::from_secs(30);
 /// The same where somebody does not want to wait.
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
@@ -54,8 +56,8 @@ impl Driver<'_> {
         let dropped = self.dropped();
         match dropped {
             0 => {}
-            1 => self.report.note("1 picture dropped".to_owned()),
-            _ => self.report.note(format!("{dropped} pictures dropped")),
+            1 => self.report.note("1 frame dropped".to_owned()),
+            _ => self.report.note(format!("{dropped} frames dropped")),
         }
         self.reporter.changed(self.report.info());
         let (source, encoders) = (self.source.take(), self.encoders.take());
@@ -86,17 +88,17 @@ impl Driver<'_> {
         })
     }
 
-    /// Nothing more will be stored than what is asked for already.
+    /// Accepts no further uploads.
     pub(in crate::recording) fn close_uploader(&mut self) {
         self.uploader = None;
     }
 
-    /// The moment at which `Limits::duration` is over; never, if there is none.
+    /// Waits for the end of `Limits::duration`; for ever without one.
     pub(in crate::recording) fn duration_reached(&self) -> impl Future<Output = ()> + 'static {
         until(self.deadline)
     }
 
-    /// The moment at which `Limits::session` is over; never, if there is none.
+    /// Waits for the end of `Limits::session`; for ever without one.
     pub(in crate::recording) fn session_over(&self) -> impl Future<Output = ()> + 'static {
         until(self.session_deadline)
     }
@@ -178,7 +180,7 @@ impl Driver<'_> {
         }
     }
 
-    /// What the page did instead of starting, if that is what it did.
+    /// Evidence of a page that never started.
     async fn explain(&self) -> Option<StartReport> {
         let waits = match &self.setup.plan.source {
             SourcePlan::Web(web) => web.start == StartRule::OnSignal,
@@ -216,9 +218,9 @@ impl Driver<'_> {
         Ended { outcome: Outcome::Failed(failure), info, kept, explanation: None, is_evicted: false }
     }
 
-    /// Ends at once and reports nothing: another recorder of this egress is in the room, and the egress and the places of its
-    /// outputs are that one's. Nothing more is uploaded. What was recorded stays on the disk, and `weir recover` puts it
-    /// nowhere until a person says where.
+    /// Ends at once without a report: another recorder of this egress is in the room, and owns the
+    /// egress and its output names. Uploads stop. The recorded media stays on the disk, and `weir
+    /// recover` needs a person to name a target.
     pub(in crate::recording) async fn end_evicted(mut self) -> Ended {
         self.release();
         // A storage that takes a file at this moment is waited for: the file is moved or kept then.

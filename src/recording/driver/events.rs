@@ -1,4 +1,4 @@
-//! What sinks say.
+//! Handles events of sinks.
 
 use jiff::Timestamp;
 
@@ -43,7 +43,7 @@ impl Driver<'_> {
         }
     }
 
-    /// An output can't go on. What it has is still made whole and stored, if that can be.
+    /// An output can't continue. Its data is still finalized and uploaded, if possible.
     pub(super) fn on_output_failed(&mut self, output: OutputId, failure: Failure) -> Vec<Action> {
         self.board.set(output, OutputState::Failed);
         self.outputs.mark_failed(output);

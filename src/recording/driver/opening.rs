@@ -1,5 +1,6 @@
-//! What is started, and when: source, encoders and outputs, as far as the plan knows them before the source tells the rest.
-//! Outputs are opened on another thread, and the recording goes on to report and to take commands meanwhile.
+//! Starts source, encoders and outputs, as far as the plan knows them before the source discovers
+//! the rest. Outputs are opened on another thread; the recording reports and takes commands
+//! meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,7 +74,8 @@ impl Opening {
         }
     }
 
-    /// Gives up, as the recording ends before it began. What was opened is closed, unless the disk hangs.
+    /// Gives up, as the recording ends before it began. Opened outputs are closed, unless the disk
+    /// hangs.
     pub(in crate::recording) async fn give_up(self) {
         let Self { job, stop, .. } = self;
         drop(stop);
@@ -83,7 +85,7 @@ impl Opening {
     }
 }
 
-/// What the thread does that opens outputs.
+/// State of the thread that opens outputs.
 struct OpeningJob {
     plan: RecordingPlan,
     /// Names that are still to be claimed.
@@ -165,7 +167,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// What encoders have to say that were started since this was last asked.
+    /// Events of encoders started since the last call.
     pub(in crate::recording) const fn take_encoder_events(&mut self) -> Option<EncoderEvents> {
         self.encoder_events.take()
     }
@@ -185,7 +187,7 @@ impl Driver<'_> {
         self.is_opening = true;
     }
 
-    /// Outputs that are being opened since this was last asked. What comes of them is told as `Input::Opened`.
+    /// Outputs that are being opened since the last call. The result arrives as `Input::Opened`.
     pub(in crate::recording) const fn take_opening(&mut self) -> Option<Opening> {
         self.opening.take()
     }
@@ -332,7 +334,7 @@ impl Driver<'_> {
     }
 }
 
-/// Where a recording's files are on this machine while they are made, and where its outputs on the local disk go.
+/// Local directories of a recording: those of its work files and of its local outputs.
 pub(super) fn local_dirs(setup: &Setup) -> LocalDirs {
     let Setup { plan, work, base, .. } = setup;
     let places = plan.outputs.iter().filter_map(|output| output.storage().zip(output.dir())).flat_map(

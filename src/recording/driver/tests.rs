@@ -1,4 +1,5 @@
-//! A driver without source, encoders and sinks: what happens to them is told to it, and what it reports of that is looked at.
+//! Tests of a driver without source, encoders and sinks: events are injected, and reports
+//! inspected.
 
 use std::path::Path;
 
@@ -216,7 +217,7 @@ async fn what_stood_still_is_told_from_when_to_when() {
         driver.take(Input::Source(SourceEvent::Stalled { what, from: seconds(12), to: seconds(22) }));
         driver.take(Input::Source(SourceEvent::Died { what: "the browser's GPU process" }));
         stop(driver);
-        // Also what is told while it ends.
+        // Also events at the end.
         let what = "audio capture stood still";
         driver.take(Input::Source(SourceEvent::Stalled { what, from: seconds(30), to: seconds(40) }));
     });

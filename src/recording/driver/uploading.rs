@@ -17,7 +17,7 @@ use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile};
 use crate::upload::store::Head;
 use crate::upload::{Growing, IfTaken, LaneSetup, Place, Upload, UploadEvent, Uploader, Versions};
 
-/// What an upload is.
+/// Identifies an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::recording) enum UploadTag {
@@ -28,7 +28,7 @@ pub(in crate::recording) enum UploadTag {
 /// The manifests of a recording: stored last, when everything they name is.
 #[derive(Debug, Default)]
 pub(super) struct Manifests {
-    /// They were asked to be stored, or there are none.
+    /// Whether their upload was requested, or there are none.
     are_done: bool,
     backup_used: bool,
 }
@@ -199,7 +199,8 @@ impl Driver<'_> {
         tracing::debug!(location, "stored");
     }
 
-    /// Has the manifests stored, once, when everything else is; `None` when there are none, or it is done.
+    /// Uploads the manifests, once, after everything else; `None` without manifests, or if it is
+    /// done.
     pub(in crate::recording) async fn upload_manifests(&mut self) -> Option<Events> {
         if std::mem::replace(&mut self.manifests.are_done, true) || !self.lifecycle.is_sound() {
             return None;

@@ -1,14 +1,14 @@
-//! Where running recordings of a user note their names.
+//! Registry of the output names of a user's running recordings.
 //!
 //! ```text
-//! /dev/shm/.weir-names-<user id>/       for its owner alone
-//!     lock                              held while somebody looks or notes
+//! /dev/shm/.weir-names-<user id>/       readable by its owner only
+//!     lock                              held while a recorder reads or writes
 //!     <random>                          one recording's names as digests; locked as long as it runs
 //! ```
 //!
-//! Locks are the kernel's, which releases them however a process ends: what a killed recording noted counts no more, and the next
-//! one that looks removes it. A directory on tmpfs, as nothing of it means anything after a restart of the machine; and not
-//! beside the files, as a bucket has no such place and a directory of recordings is no place for others' locks.
+//! The kernel releases the locks however a process ends: entries of a killed recording do not count,
+//! and the next reader removes them. The directory is on tmpfs, as entries are meaningless after a
+//! reboot, and not beside the files, as a bucket has no such place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ use super::NameError;
 use crate::files;
 
 const LOCK: &str = "lock";
-/// Who has the lock reads and writes a few small files in memory.
+/// Deadline of the lock: its holder reads and writes a few small files in memory.
 const LOCKED_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of an entry: some thousand names.
 const LARGEST_ENTRY: u64 = 1 << 20;
@@ -97,9 +97,10 @@ fn pause() {
 }
 
 impl Locked {
-    /// The names that recordings which run have, each with the recording's egress id. What others have left is removed.
+    /// Names of running recordings, with their egress ids. Entries of ended ones are removed.
     ///
     /// # Errors
+    ///
     /// When the directory can't be read.
     pub(super) fn others(&self) -> Result<BTreeMap<String, String>, NameError> {
         let mut names = BTreeMap::new();

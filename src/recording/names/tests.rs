@@ -68,13 +68,13 @@ impl Machine {
         Ok(Recording { plan, names })
     }
 
-    /// As a service starts it; `outputs` of a request.
+    /// Starts a recording like a service; `outputs` of a request.
     fn start(&self, id: &str, outputs: &str) -> Result<Recording, NameError> {
         let request = format!(r#"{{"url":"https://example.com",{outputs}}}"#);
         self.start_as(OlderFiles::Replace, id, &request)
     }
 
-    /// As a person starts it.
+    /// Starts a recording like a person.
     fn start_by_hand(&self, id: &str, outputs: &str) -> Result<Recording, NameError> {
         let request = format!(r#"{{"url":"https://example.com",{outputs}}}"#);
         self.start_as(OlderFiles::Refuse, id, &request)
@@ -134,7 +134,7 @@ fn a_given_name_of_a_running_recording_is_refused_until_that_has_ended() {
         let machine = Machine::new();
         let mut first = machine.start("EG_a", outputs).unwrap();
         assert_taken(machine.start("EG_b", outputs), "EG_a");
-        // A recording at a terminal beside the service is no different.
+        // A recording at a terminal beside the service behaves the same.
         assert_taken(machine.start_by_hand("EG_b", outputs), "EG_a");
         first.names.release();
         let second = machine.start("EG_c", outputs).unwrap();
@@ -255,7 +255,7 @@ fn a_generated_name_replaces_no_older_file() {
     }
 }
 
-/// What comes after the start is not replaced either, unless a service was given the name.
+/// A file created after the start is not replaced either, unless a service was given the name.
 #[test]
 fn a_file_gets_another_name_where_its_own_is_taken_at_the_end() {
     let machine = Machine::new();

@@ -1,7 +1,7 @@
-//! What is left in a work directory: the one look that decides whether it may be removed.
+//! Remaining files of a work directory: the check that decides whether it may be removed.
 //!
-//! Every file with bytes in it counts, wherever it lies and whatever it is called, but for those that are known to hold
-//! nothing recorded. A file that nobody knows is kept, too.
+//! Every file with content counts, wherever it is and whatever its name, except for files known to
+//! hold no recorded data. Unknown files are kept, too.
 
 use std::fmt;
 use std::fs;
@@ -89,7 +89,7 @@ pub(super) fn look_before_removing(root: &Path) -> Result<(), Remains> {
     Err(remains)
 }
 
-/// What is left in a work directory that can't be taken over.
+/// Remaining files of a work directory that can't be taken over.
 #[must_use]
 pub fn remains_in(root: &Path) -> Vec<Remain> {
     remains(root).unwrap_or_default()
@@ -144,7 +144,8 @@ fn is_bookkeeping(name: &str) -> bool {
         || is_numbered(".reserve-", "")
 }
 
-/// What an output's copy of the recording's manifest (docs/reference/media.md) is called until it is stored: it repeats what the report says.
+/// Name of an output's copy of the recording's manifest (docs/reference/media.md) until it is
+/// uploaded: its content is in the report, too.
 pub(in crate::recording) const RECORDING_MANIFEST: &str = "recording-manifest.json";
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ const PREFIX: &str = "run-";
 /// From a directory's making to its lock it takes a fraction of a millisecond.
 pub(super) const MADE_WITHIN: Duration = Duration::from_secs(60);
 
-/// A directory for what a crash may lose; gone when dropped. What a killed recorder left is removed by the next one.
+/// A directory for data that a crash may lose; removed when dropped. The next recorder removes that
+/// of a killed one.
 #[derive(Debug)]
 pub(super) struct RunDir {
     path: PathBuf,
@@ -92,8 +93,8 @@ fn sweep(parent: &Path) {
     }
 }
 
-/// Removes the directory of a killed recorder, as its manifest names it; one that lives, or that is no run directory of this user's,
-/// stays.
+/// Removes the directory of a killed recorder, as named in its manifest. One that is in use, or
+/// that is not this user's run directory, stays.
 pub(super) fn discard(path: &Path) {
     if !is_run_dir(path) {
         return;
@@ -189,7 +190,7 @@ mod tests {
         }
         assert!(is_no_lock(&Errno::ENOENT.into()));
         let dir = tempfile::tempdir().unwrap();
-        assert!(is_no_lock(&files::lock_existing(dir.path()).unwrap_err()), "a directory is none");
+        assert!(is_no_lock(&files::lock_existing(dir.path()).unwrap_err()), "a directory is not a lock");
     }
 
     /// A pipe in place of a lock held up every start of every recorder.

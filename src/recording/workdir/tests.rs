@@ -122,7 +122,7 @@ fn a_directory_of_another_recording_stays_as_it_is() {
     let root = first.keep();
     assert!(WorkDir::create(&plan(Path::new("a.mp4")), None, dir.path()).is_err());
     assert_eq!(fs::read_to_string(&recorded).unwrap(), "recorded");
-    // And when it is no directory of a recording at all.
+    // Also for a directory that is not a recording's.
     fs::remove_dir_all(&root).unwrap();
     fs::create_dir(&root).unwrap();
     fs::write(root.join("notes"), "somebody's").unwrap();
@@ -232,7 +232,7 @@ fn a_work_directory_without_its_manifest_is_found_and_kept() {
     assert_eq!(find(dir.path()).unwrap(), std::slice::from_ref(&root));
 }
 
-/// As a service's recordings have them: a lock, and no work directory.
+/// Like a service's recordings: a lock, and no work directory.
 #[test]
 fn a_lock_alone_makes_no_work_directory() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! OGG: a recording that was killed may end in half a page. Everything before it plays as it is. Of a damaged one the pages that
-//! are as they were written (each has a checksum) become a file of their own.
+//! OGG: a killed recording may end with a partial page. Everything before it is playable. The
+//! intact pages of a damaged file (each has a checksum) become a file of their own.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -11,7 +11,7 @@ use super::{FinalizeError, Finalized, Layout, io, nothing_readable, part_of};
 
 /// An OGG page's header, up to and with the count of its segments (RFC 3533 §6).
 const HEADER: usize = 27;
-/// Where its checksum stands in it.
+/// Position of its checksum.
 const CHECKSUM: std::ops::Range<usize> = 22..26;
 /// The largest page: 255 segments of 255 bytes.
 const LARGEST: usize = HEADER + 255 + 255 * 255;
@@ -52,7 +52,7 @@ pub(super) fn finalize(recorded: &Path, whole: &Path) -> Result<Finalized, Final
     Ok(Finalized { size, duration: None, layout, was_cut, lacks_video: false, damage, kept: None })
 }
 
-/// What can be read of a file.
+/// The readable content of a file.
 pub(super) fn content(path: &Path) -> Result<Content, FinalizeError> {
     let file = File::open(path).map_err(io("opening", path))?;
     let len = file.metadata().map_err(io("reading", path))?.len();
@@ -83,11 +83,11 @@ struct Pages {
     count: u64,
     /// The first one begins a stream.
     has_start: bool,
-    /// Where the last whole page ends.
+    /// End of the last complete page.
     end: u64,
-    /// Where whole pages lie; those that follow one another are one entry.
+    /// Ranges of complete pages; adjacent ones are joined.
     whole: Vec<(u64, u64)>,
-    /// What is no page, but for half a one where the file was cut off.
+    /// Bytes that are not pages, except for a partial one at the cut.
     damage: Damage,
 }
 
@@ -150,7 +150,7 @@ fn names_a_page(bytes: &[u8]) -> bool {
     bytes.windows(4).skip(1).any(|at| at == b"OggS")
 }
 
-/// What some bytes begin with.
+/// The page at the beginning of some bytes.
 enum Page {
     /// A page of so many bytes.
     Complete(usize),

@@ -15,7 +15,7 @@ use crate::media::make;
 /// Of what a muxer writes at the end, the place is kept in front of the first media.
 const HEAD: u64 = 4096;
 
-/// A recorded file's first bytes, by which it is told whether it was cut. Short where the file is.
+/// A recorded file's first bytes, which show whether it was cut. Short for a short file.
 pub(super) fn head_of(recorded: &Path) -> Result<Vec<u8>, FinalizeError> {
     let mut head = Vec::new();
     let file = File::open(recorded).map_err(io("opening", recorded))?;

@@ -36,10 +36,10 @@ fn an_overloaded_machine_halves_the_frame_rate_and_continues() {
     let told = service.until("it is made cheaper", PRESSED_WITHIN, |callers| {
         let info = callers.info(&id);
         let told = details(&info).to_owned();
-        told.contains("pictures a second").then_some(told)
+        told.contains(" fps from ").then_some(told)
     });
     // `15 frames per second from 14 s on: the machine was short of CPU`
-    let from = told.split_once("15 pictures a second from ").and_then(|(_, rest)| rest.split_once(" s on: "));
+    let from = told.split_once("15 fps from ").and_then(|(_, rest)| rest.split_once(" s on: "));
     let from: f64 = from.unwrap_or_else(|| panic!("{told}")).0.parse().unwrap();
     // There are frames of it as soon as there is audio.
     let mut hearing = Hearing::of(cell(dir.path(), &id));

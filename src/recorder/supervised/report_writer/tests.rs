@@ -24,7 +24,7 @@ fn writer(room: usize) -> (ReportWriter, DuplexStream, EgressDir, tempfile::Temp
     (ReportWriter::open(Box::new(recorder), egress_dir.clone()), service, egress_dir, dir)
 }
 
-/// What is said until the end. A line of which a part was read before is none.
+/// All messages until the end. A line that was read in part before does not count.
 async fn words(from: DuplexStream) -> Vec<FromRecorder> {
     let mut lines = Lines::new(from);
     let mut words = Vec::new();

@@ -17,7 +17,7 @@ use crate::sink::finalize::damage::Damage;
 /// Replaces a damaged `ftyp` at the beginning of a file.
 const FTYP: &[u8] = b"\0\0\0\x18ftypisom\0\0\0\0isommp42";
 
-/// What a fragmented file holds.
+/// Content of a fragmented file.
 #[derive(Debug)]
 pub(super) struct Scan {
     /// The `ftyp` box as it is.
@@ -29,7 +29,7 @@ pub(super) struct Scan {
     pub(super) pieces: Vec<Piece>,
     /// Where the last complete fragment ends, with what follows it (an index of the fragments).
     pub(super) complete: u64,
-    /// What is in none of the pieces, but for half a fragment where the file was cut off.
+    /// Bytes outside of all pieces, except for a partial fragment at the cut.
     pub(super) damage: Damage,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Scan {
 pub(super) struct Piece {
     /// Place in [`Scan::tracks`].
     pub(super) track: usize,
-    /// Where it begins in the fragmented file, and its length in bytes.
+    /// Offset in the fragmented file, and length in bytes.
     pub(super) offset: u64,
     pub(super) len: u64,
 }
@@ -65,8 +65,9 @@ pub(super) enum ScanError {
 
 /// Reads all headers of `source`, which is `len` bytes long.
 ///
-/// The media of a fragment is taken only when its headers account for every byte of it. Of the last fragment, where the file was
-/// cut off, that is what is there: a sample that is not there to its last byte is left out with everything after it in its track.
+/// The media of a fragment counts only if its headers account for every byte of it. Of the last
+/// fragment, at the cut, the complete samples count: an incomplete sample is dropped with all later
+/// ones of its track.
 pub(super) fn scan(source: &mut (impl Read + Seek), len: u64) -> Result<Scan, ScanError> {
     let mut walk =
         Walk { len, ftyp: Vec::new(), movie: None, complete: 0, has_media: false, damage: Damage::default() };
@@ -100,7 +101,7 @@ struct Movie {
     tracks: Vec<Track>,
 }
 
-/// What is at some place of the file.
+/// The content at some offset of the file.
 enum Step {
     /// A box, or a fragment, that ends here.
     To(u64),

@@ -1,5 +1,5 @@
-//! The sample tables of one track, gathered fragment by fragment. About ten bytes for each frame: 3 MB for an hour of
-//! pictures and sound.
+//! The sample tables of one track, collected fragment by fragment. About ten bytes per frame: 3 MB
+//! for an hour of video and audio.
 
 use mp4_atom::{
     Co64, Ctts, CttsEntry, Stbl, Stco, Stsc, StscEntry, Stss, Stsz, StszSamples, Stts, SttsEntry,

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::sink::synthetic::{Probe, assert_close, plays};
 
-/// Five seconds of pictures and sound in fragments, as the recorder writes them.
+/// Five seconds of video and audio in fragments, as the recorder writes them.
 static RECORDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     recorded(
         "h264parse ! mux. \
@@ -154,7 +154,7 @@ proptest! {
     }
 }
 
-/// Where each fragment begins and ends.
+/// Start and end of each fragment.
 fn fragments() -> Vec<(usize, usize)> {
     let boxes = boxes(&RECORDED);
     boxes.windows(2).filter(|pair| pair[0].0 == *b"moof").map(|pair| (pair[0].1, pair[1].2)).collect()
@@ -167,7 +167,8 @@ fn pieces(scan: &Scan) -> Vec<(u64, u64)> {
 
 static UNDAMAGED: LazyLock<Scan> = LazyLock::new(|| scan_of(&RECORDED).unwrap());
 
-/// Asserts that everything outside of the damaged fragments is found, at its time, and that the damage is told.
+/// Asserts that everything outside of the damaged fragments is found, at its time, and that the
+/// damage is reported.
 fn check_damage(damaged: &[u8], from: usize, to: usize) {
     let (before, fragments) = (&*UNDAMAGED, fragments());
     let head = fragments[0].0;

@@ -7,7 +7,8 @@ use super::scan::Piece;
 use super::tables::Tables;
 use crate::sink::finalize::damage::Damage;
 
-/// A longer gap before a track's last run is no gap but a wrong time, in seconds: nothing behind it can say so.
+/// A longer gap before a track's last run counts as a wrong time, in seconds: no later run could
+/// confirm it.
 const LONGEST_GAP: u64 = 24 * 3600;
 
 /// A track while its fragments are read.
@@ -21,7 +22,7 @@ pub(super) struct Track {
     damage: Vec<Fragment>,
 }
 
-/// Where a fragment begins and ends in the file.
+/// Start and end of a fragment in the file.
 type Fragment = (u64, u64);
 
 impl Track {

@@ -21,7 +21,7 @@ fn a_file_cut_in_its_middle_plays_without_a_complaint() {
 
 #[test]
 fn a_track_that_begins_late_is_given_an_edit() {
-    // The same recording, its pictures half a second later.
+    // The same recording with its video half a second later.
     let mut moved = Vec::new();
     for (kind, start, end) in boxes(&RECORDED) {
         let mut bytes = &RECORDED[start..end];
@@ -35,7 +35,7 @@ fn a_track_that_begins_late_is_given_an_edit() {
         let grown = i32::try_from(encoded.len()).unwrap() - i32::try_from(end - start).unwrap();
         for traf in &mut moof.traf {
             if traf.tfhd.track_id == 1 {
-                // 3000 ticks a second: what the muxer takes for 30 pictures.
+                // 3000 ticks per second: the muxer's guess for 30 frames.
                 traf.tfdt.as_mut().unwrap().base_media_decode_time += 1500;
             }
             traf.trun[0].data_offset = traf.trun[0].data_offset.map(|offset| offset + grown);
