@@ -154,9 +154,9 @@ fn plan(job: &Job) -> anyhow::Result<u8> {
 }
 
 fn run_doctor() -> anyhow::Result<u8> {
-    let findings = doctor::examine();
+    let findings = doctor::check();
     print(lines(&findings).as_bytes())?;
-    Ok(u8::from(!doctor::is_sound(&findings)))
+    Ok(u8::from(!doctor::can_record(&findings)))
 }
 
 fn recover_files(dir: &Path, json: bool, storage: Option<&Path>) -> anyhow::Result<u8> {
