@@ -39,9 +39,9 @@ fn livekits_file_loads_unchanged() {
     assert_eq!(
         texts,
         [
-            "line 3, column 1: log_level: unknown key; it is `level` in the section `logging`",
+            "line 3, column 1: log_level: unknown key; use `level` in the section `logging`",
             "line 35, column 1: backup_storage: unknown key; the section is called `backup`",
-            "line 39, column 3: latency.rtp_max_allowed_ts_diff: unknown key; it is read as `rtpmaxallowedtsdiff`",
+            "line 39, column 3: latency.rtp_max_allowed_ts_diff: unknown key; use `rtpmaxallowedtsdiff`",
         ]
     );
 }
@@ -322,7 +322,7 @@ fn the_text_of_the_environment_wins_over_files() {
     let broken = read(None, &[("EGRESS_CONFIG_BODY", "health_port: x")]).unwrap_err().to_string();
     assert!(broken.starts_with("EGRESS_CONFIG_BODY: line 1, column 14: health_port: `x`"), "{broken}");
     let nothing = read(None, &[("HOME", "/h")]).unwrap_err().to_string();
-    assert!(nothing.starts_with("no configuration is given: \napi_key: it is needed"), "{nothing}");
+    assert!(nothing.starts_with("no configuration: \napi_key: missing"), "{nothing}");
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn errors_name_place_key_value_and_remedy() {
         ("nested: hidden", "line 1, column 9: nested: expected a section: keys with values"),
         ("map: [a]", "line 1, column 6: map: expected a section: keys with values"),
         ("port: 1\n\nport: 2", "line 3, column 1: port: repeated key, first set in line 1"),
-        ("a: 1\n---\nb: 2", "line 3, column 1: a second document begins here; one is all there may be"),
+        ("a: 1\n---\nb: 2", "line 3, column 1: a second document begins here; only one is allowed"),
         ("name: *nobody", "line 1, column 7: while parsing node, found unknown anchor"),
         ("nested: &a {nested: *a}", "an alias inside its own anchor"),
         ("? [a]\n: b", "a key that is not a text"),
@@ -107,7 +107,7 @@ fn texts_that_could_fill_memory_are_refused() {
     assert!(
         read(&format!("list: {}{}", "[".repeat(40), "]".repeat(40)))
             .unwrap_err()
-            .contains("too many sections")
+            .contains("nested too deeply")
     );
 }
 
