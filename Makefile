@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help web demo check test soak bench release install clean
 
-help: ## what there is
+help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 # npm's own note of what it installed is as old as node_modules; a page's index.html is as old as all of it.
@@ -11,7 +11,7 @@ pages := web/dist/layout/index.html web/dist/console/index.html
 test_pages := web/dist-test/publisher/index.html web/dist-test/egress-sdk/index.html
 page_sources := $(shell find web/src templates web/*.json web/*.ts -type f)
 
-web: $(pages) ## the pages that are embedded in the binary: web/dist
+web: $(pages) ## Build the pages that are embedded in the binary (web/dist)
 
 web/node_modules/.package-lock.json: web/package.json web/package-lock.json web/.npmrc
 	@scripts/install.sh web
@@ -26,24 +26,24 @@ $(test_pages) &: web/node_modules/.package-lock.json $(page_sources)
 	npm --prefix web run build:test
 	@touch $(test_pages)
 
-demo: web ## record the clock for 10 s to demo/: MP4, HLS, thumbnails
+demo: web ## Record the clock for 10 s to demo/: MP4, HLS, thumbnails
 	@scripts/install.sh demo
 	cargo build --locked
 	@scripts/demo.sh target/debug/weir
 
-test: web $(test_pages) ## every test but the long ones; T=name: those with the name in their path
+test: web $(test_pages) ## Run every test but the long ones; T=name: tests with the name in their path
 	@scripts/install.sh test
 	@scripts/test.sh "$(T)"
 
-soak: web ## the tests that take real minutes
+soak: web ## Run the tests that take real minutes
 	@scripts/install.sh test
 	@scripts/test.sh --soak
 
-check: web ## format, lints, types, docs and the tests that start no process and need no real time
+check: web ## Check format, lints, types, docs, and run the pure unit tests
 	@scripts/install.sh check
 	@scripts/check.sh
 
-bench: web ## record the reference pages and measure; writes docs/benchmarks.* (about 20 minutes)
+bench: web ## Record the reference pages and update docs/benchmarks.* (about 20 minutes)
 	@scripts/install.sh bench
 	cargo bench --locked --profile dist --bench recordings
 
@@ -51,15 +51,15 @@ bench: web ## record the reference pages and measure; writes docs/benchmarks.* (
 target := $(or $(CARGO_TARGET_DIR),target)
 bin := $(or $(CARGO_INSTALL_ROOT),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
-release: web ## the binary that is shipped, and weir.debug with its line tables: target/shipped
+release: web ## Build the shipped binary, and weir.debug with its line tables (target/shipped)
 	@scripts/install.sh demo
 	cargo build --locked --profile dist
 	@scripts/split-debug.sh $(target)/dist/weir $(target)/shipped
 
-install: release ## the same, into ~/.cargo/bin
+install: release ## Build the shipped binary and install it into ~/.cargo/bin
 	install -D -m 0644 $(target)/shipped/weir.debug $(bin)/weir.debug
 	install -D -m 0755 $(target)/shipped/weir $(bin)/weir
 
-clean: ## everything that was built or recorded
+clean: ## Remove everything that was built or recorded
 	cargo clean
 	rm -rf demo bench/out web/dist web/dist-test web/node_modules

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Looks at what the container was given, says what is missing, and becomes `weir`. Needs no root, and changes nothing outside
-# the work directory. What a killed recording left there stays: Weir finishes it when it starts.
+# Checks the container, reports what is missing, and becomes `weir`. Needs no root, and changes nothing outside
+# the work directory. Remains of killed recordings stay there: Weir finalizes them when it starts.
 #
 #   entrypoint.sh [serve|record|…] [ARGUMENT…]     `serve` is assumed when the first one is an option
 set -euo pipefail
@@ -21,7 +21,7 @@ if [[ -z "${HOME:-}" || "$HOME" == / || ! -w "$HOME" ]]; then
 fi
 
 if [[ "$1" == serve ]]; then
-  # Where the service keeps recordings while they are made, unless `work_dir` of its configuration says otherwise.
+  # Work directory of the service, unless its configuration sets `work_dir`.
   export STATE_DIRECTORY="${STATE_DIRECTORY:-/var/lib/weir}"
   mkdir -p "$STATE_DIRECTORY" 2>/dev/null || true
   if [[ ! -d "$STATE_DIRECTORY" || ! -w "$STATE_DIRECTORY" ]]; then

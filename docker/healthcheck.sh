@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Whether the service takes work: `/healthz` answers 200. The port is that of `health_port` in the configuration.
+# Succeeds if the service accepts requests: `/healthz` answers 200 on `health_port` of the configuration.
 set -euo pipefail
 port="${WEIR_HEALTH_PORT:-8080}"
 exec 3<>"/dev/tcp/127.0.0.1/$port"

@@ -46,11 +46,18 @@ rust() {
   quiet_part "documentation" documentation
 }
 
+# The folders that are not named yet still have sentences to rewrite.
+language() {
+  scripts/lint-language-test.py && scripts/lint-language.py --paths \
+    README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md Makefile docs docker scripts templates web tests
+}
+
 others() {
   quiet_part "web lint" npm --silent --prefix web run lint
   quiet_part "web types" npm --silent --prefix web run typecheck
   quiet_part "web tests" npm --silent --prefix web test
   quiet_part "docker" scripts/lint-docker.sh
+  quiet_part "language" language
 }
 
 others &

@@ -13,7 +13,7 @@ set -x
   --file demo/clock.mp4 --segments demo/hls/clock --images demo/thumbs/clock --every 2s
 { set +x; } 2>/dev/null
 
-# Exit code 0 is the recorder's word; that there is something to look at is seen here.
+# The recorder reports success by exit code 0; this checks that the files exist.
 echo
 for kind in "MP4:demo/clock.mp4" "HLS:demo/hls/clock.m3u8" "thumbnail:demo/thumbs/clock_00000.jpeg"; do
   file="${kind#*:}"

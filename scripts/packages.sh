@@ -22,14 +22,13 @@ record=(
   util-linux
 )
 
-# To measure what was recorded, to receive streams, to carry messages, and (with peers.sh) to store and to have a clock that
-# is wrong.
+# To measure recordings, to receive streams, to carry messages, and (with peers.sh) to serve as storage and as a wrong clock.
 test=(
   ffmpeg nginx libnginx-mod-rtmp srt-tools openssl redis-server
   python3-venv python3-seccomp faketime
 )
 
-# To check what is in docker/ (with lint-docker.sh).
+# To check the files in docker/ (with lint-docker.sh).
 lint=(
   shellcheck jq systemd
 )

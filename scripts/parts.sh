@@ -1,8 +1,8 @@
 # Runs the parts of a check one after the other; sourced by other scripts.
 # shellcheck shell=bash
 
-# part NAME COMMAND...: runs a command; says how long it took, also when it fails. `WEIR_PARTS` names a file in which the durations
-# are collected, so that whoever runs several scripts can print them together.
+# part NAME COMMAND...: runs a command and prints its duration, also if it fails. `WEIR_PARTS` names a file that collects the
+# durations, so that a caller of several scripts can print them together.
 part() {
   local name="$1" begin=$SECONDS status=0 line
   shift

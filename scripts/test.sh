@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs the tests, or those whose name has a word in it, and says how long they took.
+# Runs all tests, or those whose path contains a name, and prints their durations.
 #
 #   scripts/test.sh                every test but the long ones
 #   scripts/test.sh --soak         the long ones
-#   scripts/test.sh NAME           the tests with NAME in their path: `hls_dates` or `everything::`
+#   scripts/test.sh NAME           the tests with NAME in their path: `hls_dates` or `all_outputs::`
 #
 # The integration tests all start at once; each takes a slot of the machine (tests/support/slots.rs) and waits for it on a thread of
 # its own, so there are as many threads as tests.
@@ -19,19 +19,19 @@ report="$tmp/test-report.tsv"
 mkdir -p "$tmp"
 : >"$report"
 
-# A shell that starts this in the background has it ignore SIGINT, and every recorder would inherit that.
+# A shell makes background jobs ignore SIGINT, and every recorder would inherit that.
 cargo() {
   env --default-signal=INT cargo "$@"
 }
 
-# Runs the tests of some binaries. A failure does not keep the others from running. A name may be found in one binary and not in
-# another; it must be found in one of them.
+# Runs the tests of some binaries, the others also after a failure. At least one binary must have a test of the given
+# name.
 found=0
 failed=0
 tests() {
   local part="$1" log="$tmp/part.log"
   shift
-  # That a test waits for its slot for a minute is no news.
+  # Waiting a minute for a slot is normal, so the warning is left out.
   part "$part" "$@" 2>&1 | grep --line-buffered -v ' has been running for over ' | tee "$log" || failed=1
   if grep -qE '^test .* \.\.\. ' "$log"; then found=1; fi
 }
@@ -41,10 +41,10 @@ case "$name" in
     tests "long tests" cargo test --locked --test it -- --test-threads=1 soak::
     ;;
   "")
-    # Built before, so that the durations below are those of tests.
+    # Builds first, so that the durations below are those of tests.
     part "build" cargo test --locked --no-run
     # Beside other tests, the CPU profile has the functions of all of them in it and looks up their names for minutes.
-    # Those that start processes mostly wait, so that there are more than cores.
+    # Tests that start processes mostly wait, so more of them run than there are cores.
     tests "unit tests" cargo test --locked --lib --bins -- --test-threads=4 --skip profile::tests::real_time
     tests "CPU profile" cargo test --locked --lib -- profile::tests::real_time
     tests "documentation tests" cargo test --locked --doc

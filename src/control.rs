@@ -56,7 +56,7 @@ pub enum CommandError {
     Ending,
 }
 
-/// Why a recording ended, as it stands in `EgressInfo.details` (service.md §5.1).
+/// Why a recording ended, as it stands in `EgressInfo.details` (docs/reference/egress.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
     StopRequested,

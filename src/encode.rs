@@ -1,4 +1,4 @@
-//! Raw feeds in, encoded feeds out: one H.264 encode and one audio encode for each codec, however many outputs take them.
+//! Encodes raw feeds: one H.264 feed, and one audio feed per codec, shared by all outputs.
 //!
 //! ```text
 //! Feed(raw video) ─► Intake ─► x264enc ─► byte-stream caps ─► Feed(h264)
@@ -6,7 +6,7 @@
 //!                └─► Intake ─► audiorate ─► convert, resample ─► Opus ─► Feed(opus)    …
 //! ```
 //!
-//! Each encoder is a pipeline of its own. Raw queues hold frames, not seconds: three seconds of 1080p pictures would be a
+//! Each encoder is a pipeline of its own. Raw queues hold frames, not seconds: three seconds of 1080p frames would be a
 //! quarter of a gigabyte, and an encoder that far behind does not catch up.
 
 mod aac;
@@ -48,14 +48,15 @@ struct Encoder {
     _attachment: Attachment,
 }
 
-/// What the encoders' pipelines say.
+/// Events of the encoders' pipelines.
 pub type EncoderEvents = SelectAll<Pin<Box<dyn Stream<Item = PipelineEvent> + Send>>>;
 
 impl Encoders {
-    /// Builds and starts the encoders that the plan names, and attaches them to the raw feeds. A key frame stands at the
-    /// first picture at or after each multiple of `key_interval`.
+    /// Builds and starts the encoders of the plan, and attaches them to the raw feeds. The first
+    /// frame at or after each multiple of `key_interval` is a key frame.
     ///
     /// # Errors
+    ///
     /// When an element is missing, refuses its settings, or does not start.
     pub fn start(
         graph: &GraphPlan,
@@ -118,23 +119,24 @@ impl Encoders {
         self.key_frames.clone()
     }
 
-    /// How many pictures are encoded at most, to be changed at any time.
+    /// Limits the encoded frame rate; can be changed at any time.
     #[must_use]
     pub const fn thinning(&self) -> &Thinning {
         &self.thinning
     }
 
-    /// Pictures that the video encoder was too slow for.
+    /// Frames dropped because the video encoder was too slow.
     #[must_use]
     pub fn dropped_pictures(&self) -> u64 {
         self.video.as_ref().map_or(0, |encoder| encoder.dropped.load(Ordering::Relaxed))
     }
 
-    /// How far encoded sound is ahead of encoded pictures, in seconds of media time; negative: behind. Muxers wait for whichever is
-    /// late. This is no measure of how well lips fit: both may be late, and in step. `None`: one of them is missing.
+    /// How far encoded audio is ahead of encoded video, in seconds of media time; negative: behind.
+    /// Muxers wait for the later one. It does not measure A/V sync: both may be late and in sync.
+    /// `None` without audio or video.
     ///
-    /// Sound is ahead by what the video encoder looks at before it decides: four pictures, which are 0.13 s of a page that moves
-    /// at 30 pictures a second, and 0.8 s of one that does not.
+    /// Audio is ahead by the video encoder's look-ahead: four frames, 0.13 s of a moving page at 30
+    /// fps, and 0.8 s of a static one.
     #[must_use]
     pub fn audio_lead(&self) -> Option<f64> {
         let picture = self.video.as_ref()?.mark.newest()?;

@@ -183,7 +183,7 @@ impl Shortage {
             let is_short =
                 matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE));
             let help = if is_short { "raise the limit of open files (ulimit -n)" } else { "" };
-            tracing::warn!(key, %error, help, "connections can't be taken");
+            tracing::warn!(key, %error, help, "accepting connections failed");
         }
         let pause = self.pause.map_or(first, |pause| (pause * 2).min(longest));
         self.pause = Some(pause);
@@ -231,7 +231,7 @@ async fn connection(
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = heads.late(bounds.head_within) => {
-            tracing::debug!(%peer, "a request's head took too long");
+            tracing::debug!(%peer, "request head timed out");
             return;
         }
         () = stop.cancelled() => {

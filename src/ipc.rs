@@ -7,7 +7,7 @@
 //! next service ◄─ socket ─► recorder     commands in; out: the newest report, then as before
 //! ```
 //!
-//! A recorder whose service is gone goes on. The next service finds its directory ([`cell`]) and takes it over by the socket in it
+//! A recorder whose service is gone goes on. The next service finds its directory ([`egress_dir`]) and takes it over by the socket in it
 //! ([`socket`]).
 //!
 //! A service and the recorder that it started are the same binary. One that it takes over may be of another version: the forms of
@@ -16,7 +16,7 @@
 //! The pipes are private: a job holds keys as they are. Whatever comes through pipe or socket is only read, never trusted: a line that
 //! is no message, or too long, is an error and not the end.
 
-pub mod cell;
+pub mod egress_dir;
 mod lines;
 pub mod recovery;
 pub mod socket;
@@ -41,7 +41,7 @@ use crate::plan::source::{BrowserSettings, SourcePlan};
 use crate::plan::{EgressId, RecordingPlan, SessionLimits, from_rpc, link_local};
 use crate::protocol::StartEgressRequest;
 use crate::secret::{Secret, exposed};
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 pub use lines::{LONGEST_LINE, Lines};
 
 /// What the other end says: a pipe or a socket.
@@ -92,8 +92,8 @@ pub struct JobTerms {
     pub keep_free: u64,
     /// How long the end waits for a storage that is away, for each output.
     pub upload_patience: Duration,
-    /// The recording's [`cell::Cell`].
-    pub cell: PathBuf,
+    /// The recording's [`egress_dir::EgressDir`].
+    pub egress_dir: PathBuf,
     /// What relative names of local outputs are relative to.
     pub base: PathBuf,
     pub logs: Logs,
@@ -205,9 +205,9 @@ pub enum FromRecorder {
     /// It can't be recorded. The last word.
     Refused(Refusal),
     Info(Info),
-    Progress(Progress),
+    Progress(RecorderProgress),
     /// A file was offered to a store.
-    Uploaded(Tried),
+    Uploaded(UploadAttempt),
     Reply {
         id: u64,
         refusal: Option<Refusal>,
@@ -340,7 +340,7 @@ pub enum RefusalKind {
 /// How a recording fares.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Progress {
+pub struct RecorderProgress {
     /// Media time.
     pub seconds: f64,
     /// Different pictures so far.

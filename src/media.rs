@@ -19,14 +19,14 @@ pub mod graph;
 pub mod intake;
 pub mod keyframes;
 pub mod opus;
+pub mod pcm;
 pub mod pipeline;
-pub mod sound;
-pub mod still;
+pub mod snapshot;
 pub mod timeline;
 pub mod watermark;
 
 pub use element::{MissingElement, make};
-pub use feed::{Attachment, Feed, Taker};
+pub use feed::{Attachment, Feed, FeedConsumer};
 pub use intake::{Intake, Overflow};
 pub use keyframes::KeyFrames;
 pub use pipeline::{MediaPipeline, PipelineError, PipelineEvent};

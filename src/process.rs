@@ -17,8 +17,8 @@ mod ask;
 pub mod desktop;
 mod open_files;
 mod output;
-mod own;
 mod program;
+mod self_exec;
 pub mod text;
 
 use std::ffi::{OsStr, OsString};
@@ -41,8 +41,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use ask::ask;
 pub use open_files::raise_open_files;
 use output::{LastWords, Output, WAITING_LINES};
-pub use own::{Own, OwnSpec, Stdin};
 pub use program::{CHROMIUM, FC_LIST, PRLIMIT, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
+pub use self_exec::{SelfExec, SelfExecSpec, Stdin};
 
 /// What is to be started.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! Messages of LiveKit's `rpc` package, which the crate `livekit-protocol` has no types for (service.md §6.8; the tags are
+//! Messages of LiveKit's `rpc` package, which the crate `livekit-protocol` has no types for (docs/reference/egress.md; the tags are
 //! those of its `rpc/egress.proto`, `rpc/io.proto` and `rpc/keepalive.proto`). What they are made of are its types.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! psrpc, LiveKit's way of calling one another over publish and subscribe (service.md §1).
+//! psrpc, LiveKit's way of calling one another over publish and subscribe (docs/reference/psrpc.md).
 //!
 //! ```text
 //! Client ──► Envelope ──► MessageBus ──► Envelope ──► Server ──► Handler
@@ -27,7 +27,7 @@ mod method;
 mod redis;
 mod server;
 
-pub use bus::{BusError, Link, MessageBus, Standing, Subscription};
+pub use bus::{BusError, LinkState, MessageBus, Standing, Subscription};
 pub use claim::{Offer, SelectionRules};
 pub use client::{Answer, CallOptions, Client, Retry};
 pub use error::{Code, Error, NO_RESPONSE, TIMED_OUT};

@@ -31,7 +31,7 @@ use livekit_protocol as proto;
 use crate::plan::RecordingPlan;
 use crate::plan::graph::GraphPlan;
 use crate::source::web::StartReport;
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 pub use lifecycle::Outcome;
 use names::Names;
 pub use progress::Progress;
@@ -63,7 +63,7 @@ pub trait Reporter: Send {
     /// Twice a second while the recording lives.
     fn progress(&mut self, progress: &Progress);
     /// A file was offered to a store.
-    fn tried(&mut self, tried: Tried) {
+    fn tried(&mut self, tried: UploadAttempt) {
         let _ = tried;
     }
 }

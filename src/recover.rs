@@ -15,14 +15,14 @@ use crate::plan::filename;
 use crate::plan::output::OutputId;
 use crate::plan::planner::storage::of_server;
 use crate::plan::storage::Storage;
-use crate::recording::workdir::{self, Abandoned, OutputEntry, Remain, WorkDirError, remains_in};
+use crate::recording::workdir::{self, AbandonedWorkDir, OutputEntry, Remain, WorkDirError, remains_in};
 use crate::sink::file::FilePaths;
+use crate::sink::finalize::{Beside, FinalizeError, Finalized, finalize, settle};
 use crate::sink::segments::Places;
-use crate::sink::whole::{Beside, FinalizeError, Whole, make_whole, settle};
-use crate::sink::{Leftover, RescueError, Rescued, images, segments};
+use crate::sink::{Leftover, RecoveredOutput, RecoveryError, images, segments};
 use crate::upload::IfTaken;
-use crate::upload::ledger::{self, Accounts};
-use crate::upload::rescue::{RescueStoreError, Rescuer};
+use crate::upload::recovery::{RecoveryUploadError, RecoveryUploader};
+use crate::upload::upload_journal::{self, JournalState};
 pub use taken::Rival;
 
 /// What became of one work directory.
@@ -57,9 +57,9 @@ pub enum RecoverError {
     #[error(transparent)]
     Finalize(#[from] FinalizeError),
     #[error(transparent)]
-    Rescue(#[from] RescueError),
+    Rescue(#[from] RecoveryError),
     #[error("{name}: {error}")]
-    Store { name: String, error: RescueStoreError },
+    Store { name: String, error: RecoveryUploadError },
     #[error("{path}: {source}")]
     Directory { path: PathBuf, source: std::io::Error },
     /// What could be read of it is finished all the same.
@@ -73,7 +73,7 @@ pub enum RecoverError {
     )]
     Beside { name: String, why: String, kept: PathBuf },
     #[error("what is stored of it can't be read in {path}: {source}")]
-    Ledger { path: PathBuf, source: std::io::Error },
+    UploadJournal { path: PathBuf, source: std::io::Error },
     #[error("{name}: {rival}, then run `weir recover` again; what is left of the recording is kept in {dir}")]
     Taken { name: String, rival: Rival, dir: PathBuf },
     /// Of a storage that was given to it.
@@ -107,7 +107,7 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
         kept: Vec::new(),
         problems: Vec::new(),
     };
-    let abandoned = match Abandoned::open(root) {
+    let abandoned = match AbandonedWorkDir::open(root) {
         Ok(abandoned) => abandoned,
         Err(error) => {
             recovered.found = remains_in(root);
@@ -156,7 +156,7 @@ async fn recover_one(root: &Path, server: Option<&ServerStorage>) -> Recovered {
 /// # Errors
 /// When what is left can't be found out, or not be made whole.
 async fn recover_output(
-    abandoned: &Abandoned,
+    abandoned: &AbandonedWorkDir,
     output: OutputId,
     entry: &OutputEntry,
     storage: Storage,
@@ -164,15 +164,17 @@ async fn recover_output(
 ) -> Result<(), RecoverError> {
     let dir = abandoned.output(output);
     files::check_entries(&dir).map_err(|(path, source)| RecoverError::Directory { path, source })?;
-    Rescuer::remove_links(&dir);
-    let accounts = ledger::read(&dir).map_err(|source| RecoverError::Ledger { path: dir.clone(), source })?;
+    RecoveryUploader::remove_links(&dir);
+    let accounts = upload_journal::read(&dir)
+        .map_err(|source| RecoverError::UploadJournal { path: dir.clone(), source })?;
     let base = &abandoned.manifest.base;
-    let mut rescuer = Rescuer::new(&storage, base);
+    let mut rescuer = RecoveryUploader::new(&storage, base);
     for unfinished in &accounts.unfinished {
         // What can't be let go of is forgotten by its store in time.
         rescuer.discard(unfinished).await;
     }
-    let Rescued { mut left, obsolete } = leftovers(abandoned, output, entry, &storage, &accounts, recovered)?;
+    let RecoveredOutput { mut left, obsolete } =
+        leftovers(abandoned, output, entry, &storage, &accounts, recovered)?;
     let running = taken::running(&storage, base, &left);
     if !matches!(entry, OutputEntry::File { .. }) {
         taken::forget_empty(&storage, &abandoned.manifest, running.as_ref(), &mut left);
@@ -228,13 +230,13 @@ fn if_taken(entry: &OutputEntry, name: &str, egress_id: &str) -> IfTaken {
 
 /// What is there of an output, made whole, in the order in which to store it.
 fn leftovers(
-    abandoned: &Abandoned,
+    abandoned: &AbandonedWorkDir,
     output: OutputId,
     entry: &OutputEntry,
     storage: &Storage,
-    accounts: &Accounts,
+    accounts: &JournalState,
     recovered: &mut Recovered,
-) -> Result<Rescued, RecoverError> {
+) -> Result<RecoveredOutput, RecoverError> {
     let dir = abandoned.output(output);
     let base = &abandoned.manifest.base;
     Ok(match entry {
@@ -245,7 +247,7 @@ fn leftovers(
             };
             let left =
                 finish_file(&FilePaths::new(&dir, output, row.container), row.container, name, recovered);
-            Rescued { left, obsolete: Vec::new() }
+            RecoveredOutput { left, obsolete: Vec::new() }
         }
         OutputEntry::Segments { dir: name, playlist, live_playlist, duration } => {
             let live_playlist = live_playlist.as_deref();
@@ -264,7 +266,7 @@ fn leftovers(
             let places = Places {
                 is_stored: &is_stored,
                 may_be_stored: !storage.primary.is_local()
-                    && (accounts.unreadable > 0 || !ledger::exists(&dir)),
+                    && (accounts.unreadable > 0 || !upload_journal::exists(&dir)),
                 stored: &local,
                 dir: name,
                 playlist,
@@ -273,10 +275,10 @@ fn leftovers(
             };
             let mut damaged =
                 |name, damage, kept| recovered.problems.push(RecoverError::Damaged { name, damage, kept });
-            segments::rescue(&dir, output, &places, &mut damaged)?
+            segments::recover(&dir, output, &places, &mut damaged)?
         }
-        OutputEntry::Images => images::rescue(&dir, output)?,
-        OutputEntry::Stream => Rescued::default(),
+        OutputEntry::Images => images::recover(&dir, output)?,
+        OutputEntry::Stream => RecoveredOutput::default(),
     })
 }
 
@@ -304,8 +306,8 @@ fn finish_file(
     }
     // What is finished is never made once more.
     if recorded.exists() && !whole.exists() {
-        match make_whole(container, recorded, whole, None, &CancellationToken::new()) {
-            Ok(Whole { damage, kept, lacks_video, .. }) => {
+        match finalize(container, recorded, whole, None, &CancellationToken::new()) {
+            Ok(Finalized { damage, kept, lacks_video, .. }) => {
                 if lacks_video {
                     without_video.push(name.to_owned());
                 }

@@ -299,7 +299,7 @@ impl Report {
         self.info.backup_storage_used = true;
     }
 
-    /// The recording's manifest (media.md §8.5), as it would be if it ended now; `None` where no output wants one.
+    /// The recording's manifest (docs/reference/media.md), as it would be if it ended now; `None` where no output wants one.
     #[must_use]
     pub fn manifest(&self, now: Timestamp) -> Option<String> {
         self.contents.as_ref().map(|contents| contents.manifest(&self.info, &self.places, now))
@@ -379,7 +379,7 @@ impl Report {
         }
     }
 
-    /// Old clients read the one result of a recording with one kind of output here, from its start on (media.md §1.5): each change of a
+    /// Old clients read the one result of a recording with one kind of output here, from its start on (docs/reference/media.md): each change of a
     /// result ends with this.
     #[allow(deprecated)]
     fn fill_deprecated_result(&mut self) {
@@ -436,7 +436,7 @@ pub fn failed(
     report.info
 }
 
-/// An address that is not sent to yet. Only of RTMP it counts as started when media goes out (service.md §5.3).
+/// An address that is not sent to yet. Only of RTMP it counts as started when media goes out (docs/reference/egress.md).
 fn new_stream(url: &StreamUrl, now: Timestamp) -> proto::StreamInfo {
     let started_at = match url.protocol() {
         StreamProtocol::Rtmp => 0,

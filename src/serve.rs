@@ -1,12 +1,12 @@
 //! `weir serve`: a configuration becomes a service with its front doors, and signals become its end.
 //!
 //! ```text
-//! with `redis:`      livekit-server ◄── psrpc ──► BusDoor ──► Service ──► IoRegistry ──► livekit-server
+//! with `redis:`      livekit-server ◄── psrpc ──► BusListener ──► Service ──► IoRegistry ──► livekit-server
 //! without            callers ────────── Twirp ──► API ──────► Service ──► store, webhooks
 //! ```
 
 mod console;
-mod doors;
+mod listeners;
 mod pages;
 mod signals;
 
@@ -38,31 +38,32 @@ use crate::plan::defaults::Defaults;
 use crate::plan::room::Rooms;
 use crate::plan::source::BrowserSettings;
 use crate::psrpc::BusError;
-use crate::service::admission::Gate;
-use crate::service::bus::{BusDoor, Node};
+use crate::service::admission::AdmissionController;
+use crate::service::bus::{BusListener, Node, Topics};
 use crate::service::console::{Console, OneTimeKeys, Recent};
 use crate::service::error::ServiceError;
 use crate::service::layout::Layouts;
 use crate::service::metrics::Metrics;
 use crate::service::monitor::{self, Monitor, Relief};
 use crate::service::registry::{Registry, Watched, Watcher};
-use crate::service::snapshot::{Outlook, Snapshots};
+use crate::service::snapshot::{LiveServiceView, ServiceView};
 use crate::service::store::StoreError;
 use crate::service::{Service, Settings};
 use crate::telemetry;
 use crate::token::Signer;
 pub use console::{ConsoleError, console_address};
-use doors::Doors;
-use signals::{Signals, Wish};
+use listeners::Listeners;
+use signals::{ShutdownRequest, Signals};
 
-/// Reports that nobody takes are told by the next run of the service: they are still on the disk.
+/// Deadline of the drain. The next run of the service reports what remains: it is still on the
+/// disk.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
-/// What is still being tidied up then is tidied up by the next run.
+/// Deadline of the clean-up; the next run finishes it.
 const TIDY_WITHIN: Duration = Duration::from_secs(10);
-/// As LiveKit Egress has it.
+/// LiveKit Egress's text.
 const SHUTTING_DOWN: &str = "server is shutting down";
 
-/// Why there is no service.
+/// Errors that keep the service from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("no work directory is known: set work_dir in the configuration")]
@@ -88,7 +89,7 @@ pub enum ServeError {
     Service(#[from] ServiceError),
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
-    #[error("webhook.urls: one is no address")]
+    #[error("webhook.urls: invalid address; use http:// or https://")]
     WebhookUrl,
 }
 
@@ -128,7 +129,7 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     tasks.close();
     let is_over = matches!(done, Ok(Done::Ended));
     if is_over && timeout(TIDY_WITHIN, tasks.wait()).await.is_err() {
-        tracing::info!("what is still being tidied up is left to the next run");
+        tracing::info!("cleanup unfinished; the next run continues it");
     }
     if let Ok(done) = &done {
         tracing::info!(?done, "ended");
@@ -136,7 +137,8 @@ pub async fn serve(loaded: &Loaded) -> Result<Done, ServeError> {
     done
 }
 
-/// Puts the service together, and serves. What holds the bus or the store is gone when it comes back, so that their tasks end.
+/// Builds the service and serves. Owners of bus and store are dropped when this returns, so that
+/// their tasks end.
 async fn run(
     config: &ServiceConfig,
     settings: &Settings,
@@ -147,7 +149,7 @@ async fn run(
     let node_id = node_id();
     let node = Node { id: &node_id, cluster_id: &config.cluster_id };
     let metrics = Arc::new(Metrics::new(node.id, node.cluster_id)?);
-    let connection = doors::connect(config, &settings.work_dir, &metrics.observer(), tasks, stop).await?;
+    let connection = listeners::connect(config, &settings.work_dir, &metrics.observer(), tasks, stop).await?;
     let recent = Recent::default();
     if config.is_standalone() {
         recent.fill(connection.registry.list(ListEgressRequest::default()).await?.items);
@@ -156,21 +158,22 @@ async fn run(
     let registry: Arc<dyn Registry> = Arc::new(Watched::new(Arc::clone(&connection.registry), watchers));
     let cores = monitor::available_cores(config.cpu_request);
     monitor::look_at_size(&config.cpu_cost, cores);
-    let gate = Gate::new(config.cpu_cost.clone(), cores);
+    let gate = AdmissionController::new(config.cpu_cost.clone(), cores);
     let monitor = Monitor::new(gate.clone(), &config.cpu_cost, config.cpu_request);
     let readings = monitor.readings();
-    let service = Service::new(settings.clone(), Arc::clone(&registry), Arc::new(gate.clone()), tasks);
+    let observer = metrics.observer();
+    let topics = connection.bus.as_ref().map(|bus| Topics::new(Arc::clone(bus), node.id, &observer, tasks));
+    let service = Service::new(settings.clone(), Arc::clone(&registry), gate.clone(), topics, tasks);
     tasks.spawn(monitor.watch(Arc::clone(&service) as Arc<dyn Relief>, stop.clone()));
-    let bus = connection.bus.map(|bus| BusDoor::new(bus, &service, node.id, &metrics.observer(), tasks));
+    let bus = connection.bus.map(|bus| BusListener::new(bus, &observer, tasks));
     let unreadable = |error| ServeError::WorkDir { path: settings.work_dir.clone(), error };
     service.take_over().await.map_err(unreadable)?;
-    let outlook = Arc::new(Outlook::new(&service, gate, readings));
+    let view: Arc<dyn ServiceView> = Arc::new(LiveServiceView::new(&service, gate, readings));
     let console = Console {
         egresses: Arc::clone(&service) as _,
-        snapshots: Arc::clone(&outlook) as _,
-        live: Arc::clone(&outlook) as _,
+        view: Arc::clone(&view),
         recent,
-        keys: doors::keys(config),
+        keys: listeners::keys(config),
         one_time_keys: OneTimeKeys::of(&settings.work_dir),
         tasks: tasks.clone(),
     };
@@ -179,9 +182,9 @@ async fn run(
         Some(bus) => Some(bus.open(&service, node).await?),
         None => None,
     };
-    let doors = Doors::open(config, bus, &service, console, tasks, stop).await?;
-    metrics.watch(&(Arc::clone(&outlook) as Arc<dyn Snapshots>));
-    pages::open(config, &outlook, &metrics, tasks, stop).await?;
+    let doors = Listeners::open(config, bus, &service, console, tasks, stop).await?;
+    metrics.set_view(&view);
+    pages::open(config, &view, &metrics, tasks, stop).await?;
     console::announce(config, &settings.work_dir);
     tracing::info!(work_dir = %settings.work_dir.display(), standalone = config.is_standalone(), "serving");
 
@@ -194,20 +197,20 @@ async fn run(
 async fn until_told(
     signals: &mut Signals,
     service: &Service,
-    doors: &Doors,
+    doors: &Listeners,
     registry: &dyn Registry,
 ) -> Done {
     let mut wish = signals.next().await;
     tracing::info!(?wish, recordings = service.active().len(), "shutting down");
     service.close();
     doors.take_no_more();
-    if wish == Wish::End {
+    if wish == ShutdownRequest::End {
         service.kill_all(SHUTTING_DOWN);
     }
     let over = async {
         service.idle().await;
         if timeout(DRAINED_WITHIN, registry.drained()).await.is_err() {
-            tracing::warn!("not every report was taken; the next run tells them");
+            tracing::warn!("reports undelivered; the next run sends them");
         }
     };
     tokio::pin!(over);
@@ -216,14 +219,14 @@ async fn until_told(
             () = &mut over => return Done::Ended,
             again = signals.next() => match (wish, again) {
                 // Who asks for a drain again gets what he has.
-                (_, Wish::Drain) => {}
-                (Wish::Drain, Wish::End) => {
-                    wish = Wish::End;
-                    tracing::info!("everything ends now");
+                (_, ShutdownRequest::Drain) => {}
+                (ShutdownRequest::Drain, ShutdownRequest::End) => {
+                    wish = ShutdownRequest::End;
+                    tracing::info!("ending all recordings now");
                     service.kill_all(SHUTTING_DOWN);
                 }
-                (Wish::End, Wish::End) => {
-                    tracing::warn!(recordings = service.active().len(), "left to their recorders");
+                (ShutdownRequest::End, ShutdownRequest::End) => {
+                    tracing::warn!(recordings = service.active().len(), "leaving recordings to their recorders");
                     return Done::Left;
                 }
             }

@@ -3,11 +3,11 @@
 //! ```text
 //! bus, api ──► Service ──► admission ──► supervisor ══ stdin, stdout ══► recorder (a process)
 //!                 │                          └──► Registry (livekit-server, or the store and its webhooks)
-//!                 └── Topics: where an egress is spoken to while it lives
+//!                 └── Topics: StopEgress and UpdateStream of each egress
 //! ```
 //!
 //! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
-//! on the disk (`ipc::cell`), so that its next run can take over what still records, and tell how the rest ended.
+//! on the disk (`ipc::egress_dir`), so that its next run can take over what still records, and tell how the rest ended.
 
 pub mod admission;
 pub mod api;
@@ -27,13 +27,12 @@ pub mod standalone;
 pub mod store;
 pub mod webhook;
 
+mod active;
 mod body;
-mod leftovers;
-mod roster;
+mod recovery;
 mod start;
 mod supervisor;
 
-use std::any::Any;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -44,7 +43,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::ipc::{Logs, Progress};
+use crate::ipc::{Logs, RecorderProgress};
 use crate::plan::SessionLimits;
 use crate::plan::bounds;
 use crate::plan::defaults::Defaults;
@@ -52,30 +51,32 @@ use crate::plan::source::BrowserSettings;
 use crate::profile::Length;
 use crate::protocol as rpc;
 use crate::psrpc::Code;
+use active::{ActiveEgresses, Orphans};
+use admission::AdmissionController;
+use bus::Topics;
 use egresses::Egresses;
 use error::ServiceError;
 use layout::Layouts;
 use monitor::Relief;
 use monitor::pressure::Step;
 use registry::Registry;
-use roster::{Orphans, Roster};
 use supervisor::Handle;
 
-/// What an operator decided.
+/// An operator's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What counts where a request says nothing itself.
+    /// Defaults for requests.
     pub defaults: Defaults,
-    /// Through whom pages are told of another layout; `None`: no LiveKit server is known.
+    /// Sends layout changes to pages; `None` without a LiveKit server.
     pub layouts: Option<Layouts>,
     pub session: SessionLimits,
     /// Bytes of a local disk that stay free.
     pub keep_free: u64,
     /// How long the end of a recording waits for a storage that is away, for each output.
     pub upload_patience: Duration,
-    /// Where recordings are while they are made. Absolute.
+    /// Directory of recordings while they are made. Absolute.
     pub work_dir: PathBuf,
-    /// What relative names of local outputs are relative to. Absolute.
+    /// Base of relative local output names. Absolute.
     pub base: PathBuf,
     /// How recorders log.
     pub logs: Logs,
@@ -86,69 +87,13 @@ pub struct Settings {
     pub orphan_timeout: Duration,
 }
 
-/// Who decides whether there is room for a recording.
-pub trait Admission: Send + Sync {
-    /// Room for a request, as long as what this gives is held.
-    ///
-    /// # Errors
-    /// `unavailable`, with the reason.
-    fn admit(&self, request: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError>;
-
-    /// How much the request is wanted, 0 to 1; below 0: not at all (service.md §3.4).
-    fn affinity(&self, request: &rpc::StartEgressRequest) -> f32;
-
-    /// Room for a recording that is being made already, as its report says. There is room for it: it has it.
-    fn retake(&self, info: &proto::EgressInfo) -> Box<dyn Any + Send + Sync> {
-        let _ = info;
-        Box::new(())
-    }
-
-    /// The recording that a permit was given for is made by a process.
-    fn recorded_by(&self, permit: &(dyn Any + Send + Sync), pid: i32) {
-        let _ = (permit, pid);
-    }
-}
-
-/// There is always room.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RoomForAll;
-
-impl Admission for RoomForAll {
-    fn admit(&self, _: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError> {
-        Ok(Box::new(()))
-    }
-
-    fn affinity(&self, _: &rpc::StartEgressRequest) -> f32 {
-        1.0
-    }
-}
-
-/// Where an egress can be spoken to while it lives, beside the service's own API.
-#[async_trait]
-pub trait Topics: Send + Sync {
-    /// Opens an egress's topics, for as long as what this gives is held.
-    ///
-    /// # Errors
-    /// When they can't be opened; the egress is not started then.
-    async fn open(&self, egress_id: &str) -> Result<Box<dyn Any + Send + Sync>, ServiceError>;
-
-    /// Takes an egress, so that no other node begins it while its caller may ask again.
-    ///
-    /// # Errors
-    /// `already_exists` when another node has it; `unavailable` when that can't be known.
-    async fn reserve(&self, egress_id: &str) -> Result<(), ServiceError>;
-
-    /// Leaves an egress that was not begun to others.
-    async fn give_back(&self, egress_id: &str);
-}
-
 /// A recording that is being made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Running {
     /// Its latest report.
     pub info: proto::EgressInfo,
-    pub progress: Progress,
-    /// Of its recorder, which leads a process group.
+    pub progress: RecorderProgress,
+    /// Process id of its recorder, which leads a process group.
     pub pid: i32,
 }
 
@@ -156,10 +101,11 @@ pub struct Running {
 pub struct Service {
     settings: Settings,
     registry: Arc<dyn Registry>,
-    admission: Arc<dyn Admission>,
-    topics: OnceLock<Arc<dyn Topics>>,
-    roster: Roster,
-    /// What former runs left, and what is still at work.
+    admission: AdmissionController,
+    /// `None` without a bus.
+    topics: Option<Topics>,
+    active: ActiveEgresses,
+    /// Egresses of earlier runs whose recorders still work.
     orphans: Orphans,
     /// Recorders being started, watched, and cleaned up after.
     tasks: TaskTracker,
@@ -180,19 +126,21 @@ impl std::fmt::Debug for Service {
 const UP_WITHIN: Duration = Duration::from_secs(15);
 
 impl Service {
-    /// A service that has not yet looked for what an earlier run left: see [`Service::take_over`].
+    /// A service that has not yet taken over the egresses of an earlier run: see
+    /// [`Service::take_over`]. `topics` is `None` without a bus.
     pub fn new(
         settings: Settings,
         registry: Arc<dyn Registry>,
-        admission: Arc<dyn Admission>,
+        admission: AdmissionController,
+        topics: Option<Topics>,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             settings,
             registry,
             admission,
-            topics: OnceLock::new(),
-            roster: Roster::default(),
+            topics,
+            active: ActiveEgresses::default(),
             orphans: Orphans::default(),
             tasks: tasks.clone(),
             closed: CancellationToken::new(),
@@ -201,33 +149,27 @@ impl Service {
         })
     }
 
-    /// Says where egresses are spoken to. To be called once, before the first is started or taken over.
-    pub fn set_topics(&self, topics: Arc<dyn Topics>) {
-        if self.topics.set(topics).is_err() {
-            tracing::error!("the topics were set before");
-        }
-    }
-
-    /// Takes over what an earlier run left, recorders that still record among it, and looks after what is kept from then on. What has to
-    /// be waited for goes on beside.
+    /// Takes over everything that an earlier run left, including recorders that still record, and
+    /// maintains kept directories from then on. Slow parts continue in the background.
     ///
     /// # Errors
+    ///
     /// When the work directory can't be read.
     pub async fn take_over(&self) -> std::io::Result<()> {
         if let Some(this) = self.this.upgrade() {
-            leftovers::take_over(&this).await?;
+            recovery::take_over(&this).await?;
         }
-        let roster = self.roster.clone();
-        let is_here = move |egress_id: &str| roster.has(egress_id);
+        let active = self.active.clone();
+        let is_here = move |egress_id: &str| active.has(egress_id);
         let work_dir = self.settings.work_dir.clone();
-        self.tasks.spawn(leftovers::keep_house(work_dir, self.closed.clone(), is_here));
+        self.tasks.spawn(recovery::keep_house(work_dir, self.closed.clone(), is_here));
         Ok(())
     }
 
     /// Names of the egresses that live here, in order; those of former runs among them.
     #[must_use]
     pub fn active(&self) -> Vec<String> {
-        let mut names = self.roster.names();
+        let mut names = self.active.names();
         names.extend(self.orphans.list().into_iter().map(|info| info.egress_id));
         names.sort();
         names
@@ -247,7 +189,7 @@ impl Service {
             progress: handle.progress(),
             pid: handle.pid(),
         };
-        self.roster.handles().into_iter().map(running).collect()
+        self.active.handles().into_iter().map(running).collect()
     }
 
     /// Whether it takes work: it is not shutting down, and its reports get through.
@@ -268,11 +210,11 @@ impl Service {
         self.closed.is_cancelled()
     }
 
-    /// How much a request is wanted here (service.md §3.4); below 0: not at all.
+    /// How much a request is wanted here (docs/reference/egress.md); below 0: not at all.
     #[must_use]
     pub fn affinity(&self, request: &rpc::StartEgressRequest) -> f32 {
         // Who has it says so at once: a request that is made again must not be recorded twice.
-        if self.roster.has(&request.egress_id) {
+        if self.active.has(&request.egress_id) {
             return 1.0;
         }
         if self.is_open() { self.admission.affinity(request) } else { -1.0 }
@@ -286,12 +228,12 @@ impl Service {
     /// Comes back when nothing is recorded any more, but by recorders that can't be reached. Nothing new is begun meanwhile only after
     /// [`Service::close`].
     pub async fn idle(&self) {
-        self.roster.empty().await;
+        self.active.empty().await;
         for info in self.orphans.list().into_iter().filter(|info| !registry::is_over(info)) {
             tracing::warn!(
                 egress_id = info.egress_id,
                 status = info.status().as_str_name(),
-                "its recorder can't be reached and may go on; the next run tells how it ends"
+                "recorder unreachable and may go on; the next run of the service reports its end"
             );
         }
     }
@@ -301,14 +243,14 @@ impl Service {
         self.close();
         // The first text stands.
         let error = self.killed.get_or_init(|| error.to_owned());
-        for handle in self.roster.handles() {
+        for handle in self.active.handles() {
             handle.kill(error);
         }
     }
 
     /// A recording's handle, once it is up.
     async fn up(&self, egress_id: &str) -> Option<Arc<Handle>> {
-        timeout(UP_WITHIN, self.roster.up(egress_id)).await.ok().flatten()
+        timeout(UP_WITHIN, self.active.up(egress_id)).await.ok().flatten()
     }
 
     /// The pipelines of a recording that is up, in Graphviz's language.
@@ -320,20 +262,24 @@ impl Service {
         handle.graph().await
     }
 
-    /// What a recording that is up shows, as a JPEG of at most this width; `None`: nothing can be seen.
+    /// The current frame of a running recording as a JPEG of at most this width; `None` without
+    /// video.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `unavailable` when it can't be reached, `deadline_exceeded` when it does not answer.
-    pub async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+    ///
+    /// `not_found` for an unknown egress, `unavailable` if its recorder is unreachable,
+    /// `deadline_exceeded` if it does not answer.
+    pub async fn preview(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
         let handle = self.present(egress_id)?;
-        handle.picture(width).await
+        handle.preview(width).await
     }
 
-    /// Where a recorder spends its CPU time: pprof's protobuf in gzip.
+    /// A CPU profile of a recorder: pprof's protobuf in gzip.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `unavailable` when it can't be reached, `already_exists` when one is being taken,
-    /// `deadline_exceeded` when it does not answer.
+    ///
+    /// `not_found` for an unknown egress, `unavailable` if its recorder is unreachable,
+    /// `already_exists` while another profile is taken, `deadline_exceeded` if it does not answer.
     pub async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
         let handle = self.present(egress_id)?;
         handle.profile(length).await
@@ -341,7 +287,7 @@ impl Service {
 
     /// A recording that is up, for what can only be asked now.
     fn present(&self, egress_id: &str) -> Result<Arc<Handle>, ServiceError> {
-        self.roster.handle(egress_id).ok_or_else(|| {
+        self.active.handle(egress_id).ok_or_else(|| {
             if self.orphans.has_unfinished(egress_id) {
                 ServiceError::unreached()
             } else {
@@ -350,9 +296,9 @@ impl Service {
         })
     }
 
-    /// What is known of an egress that is not up.
+    /// The report of an egress that is not running.
     async fn known(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
-        // Its directory knows more than who was told by its former service.
+        // Its directory may be newer than the last report of its former service.
         if let Some(info) = self.orphans.info(egress_id) {
             return Ok(info);
         }
@@ -367,14 +313,14 @@ impl Service {
 /// One that is over meanwhile needs nothing.
 impl Relief for Service {
     fn degrade(&self, egress_id: &str, _: Step) {
-        // An encoder that runs can be given fewer pictures; its preset is decided when it starts.
-        if let Some(handle) = self.roster.handle(egress_id) {
+        // A running encoder can be given fewer frames; its preset is fixed at the start.
+        if let Some(handle) = self.active.handle(egress_id) {
             handle.degrade("the machine was short of CPU");
         }
     }
 
     fn kill(&self, egress_id: &str, error: &str) {
-        if let Some(handle) = self.roster.handle(egress_id) {
+        if let Some(handle) = self.active.handle(egress_id) {
             handle.kill(error);
         }
     }
@@ -391,16 +337,16 @@ impl Egresses for Service {
 
     async fn stop(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError> {
         if let Some(handle) = self.up(egress_id).await {
-            tracing::info!(egress_id, "asked to stop");
+            tracing::info!(egress_id, "stop requested");
             return Ok(handle.stop().await);
         }
         if let Some(noted) = self.orphans.stop(egress_id) {
             let is_kept = noted.is_ok();
-            tracing::info!(egress_id, is_kept, "asked to stop; its recorder can't be reached now");
+            tracing::info!(egress_id, is_kept, "stop requested; recorder unreachable now");
             return noted;
         }
         // It was reached between the two, or is still on its way.
-        if self.roster.has(egress_id) {
+        if self.active.has(egress_id) {
             return Err(ServiceError::unreached());
         }
         let info = self.known(egress_id).await?;
@@ -430,7 +376,7 @@ impl Egresses for Service {
             }
             return handle.update_stream(add_output_urls, remove_output_urls).await;
         }
-        if self.orphans.has_unfinished(&egress_id) || self.roster.has(&egress_id) {
+        if self.orphans.has_unfinished(&egress_id) || self.active.has(&egress_id) {
             return Err(ServiceError::unreached());
         }
         let info = self.known(&egress_id).await?;
@@ -442,7 +388,7 @@ impl Egresses for Service {
     }
 
     async fn update_layout(&self, egress_id: &str, layout: &str) -> Result<proto::EgressInfo, ServiceError> {
-        let info = match self.roster.handle(egress_id) {
+        let info = match self.active.handle(egress_id) {
             Some(handle) => handle.info(),
             None => self.known(egress_id).await?,
         };

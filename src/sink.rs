@@ -5,15 +5,15 @@
 
 mod drops;
 pub mod file;
+pub mod finalize;
 pub mod images;
-mod names;
-mod notes;
 mod playlist;
-mod run;
+mod segment_journal;
 pub mod segments;
+mod sink_pipeline;
 pub mod stream;
+mod timestamp;
 pub mod websocket;
-pub mod whole;
 
 #[cfg(test)]
 #[path = "sink/tests/synthetic.rs"]
@@ -32,11 +32,11 @@ use crate::media::{Feed, KeyFrames, MissingElement, PipelineError, Timeline};
 use crate::plan::codec::AudioCodec;
 use crate::plan::output::OutputId;
 
-/// What sinks take from, and what they need to work.
+/// The feeds and services that sinks need.
 #[derive(Debug, Clone)]
 pub struct SinkContext {
     pub timeline: Timeline,
-    /// NV12 pictures at the recording's size; for images.
+    /// NV12 frames in the recording's size; for images.
     pub raw_video: Option<Feed>,
     /// S16LE, 48 kHz, stereo; for websockets.
     pub raw_audio: Option<Feed>,
@@ -52,7 +52,7 @@ pub struct SinkContext {
     pub abandon: CancellationToken,
 }
 
-/// What a sink tells the recording.
+/// An event of a sink.
 #[derive(Debug)]
 pub enum SinkEvent {
     /// Something is final on the local disk and can be stored.
@@ -64,7 +64,7 @@ pub enum SinkEvent {
     /// Frames (of sound: pieces) of a feed are missing from what was written: the disk was too slow for minutes. Reported at
     /// the end.
     Dropped { output: OutputId, feed: &'static str, samples: u64 },
-    /// The sink can't go on. What it has written so far stays where it is.
+    /// The sink can't continue. Its files stay where they are.
     Failed { output: OutputId, error: SinkError },
 }
 
@@ -73,9 +73,9 @@ pub enum SinkEvent {
 pub struct Artifact {
     pub output: OutputId,
     pub kind: ArtifactKind,
-    /// Where it is now.
+    /// Its current location.
     pub local: PathBuf,
-    /// Where it belongs in the output's storage.
+    /// Its key in the output's storage.
     pub name: String,
     /// Bytes.
     pub size: u64,
@@ -85,9 +85,9 @@ pub struct Artifact {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrowingFile {
     pub output: OutputId,
-    /// Where it is while it grows.
+    /// Its location while it grows.
     pub local: PathBuf,
-    /// Where it belongs in the output's storage.
+    /// Its key in the output's storage.
     pub name: String,
     pub head: FileHead,
 }
@@ -119,7 +119,7 @@ pub enum ArtifactKind {
     },
 }
 
-/// What happens to one address of a stream output. Addresses print redacted.
+/// An event of one address of a stream output. Addresses print redacted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamEvent {
     Connecting {
@@ -159,14 +159,14 @@ pub enum SinkError {
     #[error("{action} {path}")]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error(transparent)]
-    Finalize(#[from] whole::FinalizeError),
+    Finalize(#[from] finalize::FinalizeError),
     /// The plan asks for a medium that the recording has not; a defect of the plan.
     #[error("the output needs {0}, and the recording has none")]
     NoFeed(String),
 }
 
 impl SinkError {
-    /// A full disk is told apart.
+    /// Converts an I/O error; a full disk has its own variant.
     fn of_io(action: &'static str, path: PathBuf, source: std::io::Error) -> Self {
         match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::NoSpaceLeft { path },
@@ -178,15 +178,15 @@ impl SinkError {
 /// A finished file that a killed recording left in its work directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// Where it is now.
+    /// Its current location.
     pub local: PathBuf,
-    /// Where it belongs in the output's storage.
+    /// Its key in the output's storage.
     pub name: String,
 }
 
-/// What a killed recording left of an output, as far as it can be finished.
+/// Recoverable files of a killed recording's output.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Rescued {
+pub struct RecoveredOutput {
     /// In the order in which to store it.
     pub left: Vec<Leftover>,
     /// Files that repeat what others say, and are of no use once everything that is left is stored.
@@ -196,13 +196,13 @@ pub struct Rescued {
 /// Why what a killed recording left can't be finished. It is all still there.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {path}: {source}")]
-pub struct RescueError {
+pub struct RecoveryError {
     pub action: &'static str,
     pub path: PathBuf,
     pub source: std::io::Error,
 }
 
-impl RescueError {
+impl RecoveryError {
     fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { action, path, source }

@@ -1,4 +1,4 @@
-//! Where pictures and sound come from, as samples put into feeds: raw ones of a page, those of a track as they were published.
+//! Sources: video and audio as samples in feeds, raw ones of a page, or tracks as published.
 
 pub mod pacing;
 mod standstill;
@@ -20,17 +20,17 @@ use crate::plan::track::Discovered;
 use tracks::{TracksError, TracksSource};
 use web::{StartReport, WebError, WebSource};
 
-/// What a source fills, and what it needs to work.
+/// Feeds and services of a source.
 #[derive(Debug, Clone)]
 pub struct SourceContext {
     pub timeline: Timeline,
-    /// NV12 (bt709, limited range) at the plan's size, stamped with media time; pictures outside of the recording are not
-    /// pushed.
+    /// NV12 (bt709, limited range) at the plan's size, stamped with media time; frames outside of
+    /// the recording are not pushed.
     pub video: Option<Feed>,
     /// S16LE, 48 kHz, stereo, interleaved, stamped with media time.
     pub audio: Option<Feed>,
     pub published: Published,
-    /// When a picture gets into the recording.
+    /// Frame timing.
     pub pacing: Pacing,
     pub counters: Arc<CaptureCounters>,
     /// A private directory on tmpfs, short enough for socket names; gone when the recording is.
@@ -40,12 +40,12 @@ pub struct SourceContext {
     pub events: mpsc::UnboundedSender<SourceEvent>,
 }
 
-/// What tracks are handed on by as they were published, stamped with media time: one of each medium.
+/// Feeds for tracks as published, stamped with media time: one per medium.
 #[derive(Debug, Clone)]
 pub struct Published {
     /// From a key frame on. Of H.264 and H.265 a byte stream, of AV1 units with their sizes.
     pub video: Feed,
-    /// Opus, without a hole. What is silent was muted, or never came.
+    /// Opus without gaps. Silence was muted, or was never received.
     pub audio: Feed,
     /// Something that takes the video can't go on before the next one.
     needs_key_frame: Arc<AtomicBool>,
@@ -75,28 +75,29 @@ impl Published {
     }
 }
 
-/// When a picture gets into the recording; see [`Cadence`].
+/// Frame timing of the recording; see [`Cadence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pacing {
     pub cadence: Cadence,
-    /// Pictures a second, at most (as drawn) or exactly (on the grid).
+    /// Frames per second: a maximum (capture times) or exact (constant rate).
     pub fps: u32,
-    /// A picture is pushed at each multiple of this, new or not, so that a key frame can stand there.
+    /// A frame is pushed at each multiple of this, new or repeated, so that it can become a key
+    /// frame.
     pub key_interval: Duration,
 }
 
-/// What the capture counted.
+/// Counters of the capture.
 #[derive(Debug, Default)]
 pub struct CaptureCounters {
-    /// Different pictures that were pushed.
+    /// Different frames pushed.
     pub pictures: AtomicU64,
-    /// Pictures pushed again because nothing new was drawn.
+    /// Frames pushed again because nothing new was drawn.
     pub repeated: AtomicU64,
-    /// Pictures drawn and not taken because the machine was too slow.
+    /// Frames drawn and dropped because the machine was too slow.
     pub dropped: AtomicU64,
 }
 
-/// What a source tells the recording.
+/// An event of a source.
 #[derive(Debug)]
 pub enum SourceEvent {
     /// The page is loaded, or the track is found; with [`StartRule::OnSignal`](crate::plan::source::StartRule) the signal is still to come.
@@ -116,7 +117,7 @@ pub enum SourceEvent {
     Muted(bool),
     /// Something that is wanted is left out; the recording goes on.
     Lacking { what: String, why: String },
-    /// A part died and is being brought back; meanwhile the last picture stands and there is silence.
+    /// A part died and is being restarted; meanwhile the last frame is shown, and audio is silent.
     Interrupted { why: String },
     /// It is back; how long it was away.
     Resumed { gap: Duration },
@@ -129,7 +130,7 @@ pub enum SourceEvent {
     Failed(SourceError),
 }
 
-/// Why there is no source, or no longer.
+/// Reasons why a source can't start, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error(transparent)]
@@ -138,7 +139,7 @@ pub enum SourceError {
     Tracks(#[from] TracksError),
 }
 
-/// Pictures and sound on their way. Dropping it ends all that it started.
+/// A running source. Dropping it ends everything that it started.
 #[derive(Debug)]
 pub enum Source {
     Web(WebSource),
@@ -157,7 +158,7 @@ impl Source {
         }
     }
 
-    /// What a source did instead of saying that the recording may begin; `None` where there is nothing to tell.
+    /// Evidence of a source that never signalled its start; `None` without any.
     pub async fn explain(&self) -> Option<StartReport> {
         match self {
             Self::Web(source) => source.explain().await,

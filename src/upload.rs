@@ -9,25 +9,25 @@
 //! Each output has a lane: its uploads are carried out one after the other, in the order in which they were asked for, so
 //! that a playlist comes after the segments it names, and a slow store holds up no other output. A store that is away
 //! costs nothing but disk: what is finished waits there and is tried again, for as long as the recording lasts and for
-//! [`LaneSetup::patience`] after it. A file that a store refuses is set aside (`turns`), so that it holds up none behind it. What
+//! [`LaneSetup::patience`] after it. A file that a store refuses is set aside (`schedule`), so that it holds up none behind it. What
 //! could not be stored at the end had an attempt each, is reported, and is left for `weir recover`.
 
 mod attempt;
 mod backlog;
-mod growing;
-mod guarded;
-mod lane;
-pub mod ledger;
 pub mod mime;
+mod multipart;
 mod off_worker;
+mod panic_guard;
 mod patience;
-pub mod rescue;
+mod queue;
+mod queue_view;
+pub mod recovery;
+mod schedule;
 mod silence;
 pub mod store;
-mod tried;
-mod turns;
+mod targets;
+pub mod upload_journal;
 mod verdict;
-mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,14 +41,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::attempt::Stores;
-pub use self::attempt::{Place, UploadError};
-use self::lane::{Lane, Message};
+pub use self::attempt::{Status, UploadAttempt};
 use self::off_worker::off_worker;
+use self::queue::{Message, UploadQueue};
+pub use self::queue_view::{PatienceLeft, QueueView, UploadProgress};
 use self::store::Head;
-pub use self::tried::{Status, Tried};
+use self::targets::Stores;
+pub use self::targets::{Place, UploadError};
 pub use self::verdict::Trouble;
-pub use self::view::{LaneView, PatienceLeft, UploadProgress};
 use crate::plan::output::OutputId;
 use crate::plan::storage::Storage;
 
@@ -98,7 +98,7 @@ pub struct Growing {
 #[derive(Debug)]
 pub enum UploadEvent<T> {
     /// It is at `location`, by the name that it got, and no longer where it was.
-    Stored { upload: Upload<T>, location: String, place: Place },
+    Uploaded { upload: Upload<T>, location: String, place: Place },
     /// The store does not take it now. It waits, with everything behind it, and is tried again.
     Delayed { output: OutputId, error: Arc<UploadError> },
     /// The store takes files again.
@@ -129,7 +129,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Subject for T {}
 /// Stores files, those of one output one after the other.
 #[derive(Debug)]
 pub struct Uploader<T> {
-    lanes: BTreeMap<OutputId, (mpsc::UnboundedSender<Message<T>>, Arc<LaneView>)>,
+    lanes: BTreeMap<OutputId, (mpsc::UnboundedSender<Message<T>>, Arc<QueueView>)>,
     /// Where there are no lanes, results end with the uploader all the same, and not before.
     _results: mpsc::UnboundedSender<UploadEvent<T>>,
 }
@@ -159,8 +159,8 @@ impl<T: Subject> Uploader<T> {
             .into_iter()
             .map(|setup| {
                 let (sender, receiver) = mpsc::unbounded_channel();
-                let (output, view) = (setup.output, Arc::new(LaneView::default()));
-                let lane = Lane::new(setup, stores, Arc::clone(&view), results.clone());
+                let (output, view) = (setup.output, Arc::new(QueueView::default()));
+                let lane = UploadQueue::new(setup, stores, Arc::clone(&view), results.clone());
                 let (abandoned, results) = (abandon.clone().cancelled_owned(), results.clone());
                 tasks.spawn(async move {
                     let mut running = JoinSet::new();
@@ -202,7 +202,7 @@ impl<T: Subject> Uploader<T> {
 
     /// What says how far each output is, also after the uploader is gone.
     #[must_use]
-    pub fn views(&self) -> BTreeMap<OutputId, Arc<LaneView>> {
+    pub fn views(&self) -> BTreeMap<OutputId, Arc<QueueView>> {
         self.lanes.iter().map(|(output, (_, view))| (*output, Arc::clone(view))).collect()
     }
 

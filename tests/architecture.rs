@@ -182,7 +182,7 @@ fn start_of_tests(code: &str) -> usize {
     start.map_or(code.len(), |(at, _)| at)
 }
 
-/// What each module may import; `None`: anything.
+/// The modules that each module may import; `None` allows all.
 type Table = BTreeMap<String, Option<BTreeSet<String>>>;
 
 fn table(document: &str) -> Table {

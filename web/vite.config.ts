@@ -3,7 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
-/** Where each page goes: `dist` is embedded in the binary, `dist-test` is for the tests. */
+/** The directory of each page: `dist` is embedded in the binary, `dist-test` is for the tests. */
 const PAGES: Record<string, string> = {
   layout: "dist",
   console: "dist",

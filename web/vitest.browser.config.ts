@@ -2,7 +2,7 @@ import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 // The built pages in a real Chromium, with a real livekit-server. One after the other: they measure.
-// `--mode previews` takes the pictures in templates/ instead.
+// `--mode previews` takes the previews in templates/ instead.
 export default defineConfig(({ mode }) => ({
   root: fileURLToPath(new URL(".", import.meta.url)),
   test: {

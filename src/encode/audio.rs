@@ -12,8 +12,8 @@ use crate::plan::encoding::AudioEncoding;
 /// Buffers of 10 ms that may wait for an encoder: ten seconds, 2 MB. A mix of tracks is handed on in pieces of up to three.
 const MAX_WAITING_BUFFERS: u64 = 1000;
 
-/// Jitter of a sound server's time stamps that is smoothed over instead of filled or cut. What is above is a gap (a sound
-/// server that came back), and is filled with silence.
+/// Jitter of an audio server's timestamps that is smoothed over. A larger difference is a gap (the
+/// audio server was restarted), and is filled with silence.
 const TIMESTAMP_TOLERANCE: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
 pub(super) struct BuiltAudio {
@@ -59,7 +59,8 @@ pub(super) fn build(plan: &AudioEncoding) -> Result<BuiltAudio, PipelineError> {
     };
     // LAME would else choose a lower rate, where it finds the bit rate low.
     let kept = pipeline.add_caps(&gst::Caps::builder(media_type).field("rate", rate_hz).build())?;
-    // Says that its packets are whole frames, which the encoders leave unsaid and some muxers insist on.
+    // Declares that its packets are complete frames: the encoders do not, and some muxers require
+    // it.
     let parser = pipeline.add(parser)?;
     let sink = pipeline.add_feed(&output, |sample| sample)?;
     pipeline.link(&[intake.element(), &rate, &convert, &resample, &raw, &stage.entry])?;
@@ -73,9 +74,9 @@ pub(super) fn build(plan: &AudioEncoding) -> Result<BuiltAudio, PipelineError> {
 /// An encoder in its pipeline: one element, or several that are linked.
 #[derive(Debug)]
 pub(super) struct Stage {
-    /// What raw sound goes into.
+    /// Entry for raw audio.
     pub(super) entry: gst::Element,
-    /// What encoded sound comes out of.
+    /// Exit for encoded audio.
     pub(super) exit: gst::Element,
     /// Samples, at the encoder's own rate, that are decoded before the first one that was encoded. Measured with each of the elements
     /// that we encode with; the test of it decodes a tone.

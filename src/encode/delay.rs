@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
-use crate::media::sound;
+use crate::media::pcm;
 
 /// Of an encoder of `rate_hz` that adds `samples` in front, puts the sound that comes out of `encoded` where it was at `raw`, which
 /// carries raw sound of ours (see [`sound`]) from media time zero on.
@@ -23,7 +23,7 @@ pub(super) fn take_away(samples: u64, rate_hz: u32, raw: &gst::Pad, encoded: &gs
         let rate = u64::from(rate_hz.max(1));
         (samples * per_second + rate / 2) / rate
     };
-    let frames = scaled(u64::from(sound::RATE));
+    let frames = scaled(u64::from(pcm::RATE));
     if frames == 0 {
         return;
     }
@@ -33,7 +33,7 @@ pub(super) fn take_away(samples: u64, rate_hz: u32, raw: &gst::Pad, encoded: &gs
 
 /// The first `frames` samples of raw sound go no further.
 fn leave_out(pad: &gst::Pad, frames: u64) {
-    let left = AtomicUsize::new(usize::try_from(frames).unwrap_or(0) * sound::FRAME);
+    let left = AtomicUsize::new(usize::try_from(frames).unwrap_or(0) * pcm::FRAME);
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
         // Buffers come one after the other: nobody else counts.
@@ -54,7 +54,7 @@ fn rest_of(buffer: &gst::BufferRef, from: usize) -> Option<gst::Buffer> {
         return None;
     }
     let mut rest = buffer.copy_region(gst::BufferCopyFlags::all(), from..).ok()?;
-    let cut = sound::duration(from);
+    let cut = pcm::duration(from);
     let head = rest.make_mut();
     head.set_pts(buffer.pts().map(|pts| pts + cut));
     head.set_duration(buffer.duration().map(|duration| duration.saturating_sub(cut)));

@@ -6,15 +6,15 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::*;
-use crate::media::Taker;
+use crate::media::FeedConsumer;
 use crate::plan::encoding::{AudioEncoding, H264Profile};
 use crate::plan::graph::X264Plan;
 
-/// What came out of a feed: time and whether it is a key frame.
+/// Time and key flag of the samples of a feed.
 #[derive(Clone, Default)]
 struct Collect(Arc<Mutex<Vec<(gst::ClockTime, bool)>>>);
 
-impl Taker for Collect {
+impl FeedConsumer for Collect {
     fn take(&mut self, sample: &gst::Sample) {
         if let Some(buffer) = sample.buffer()
             && let Some(pts) = buffer.pts()
@@ -29,7 +29,7 @@ impl Taker for Collect {
 #[derive(Clone, Default)]
 struct Keep(Arc<Mutex<Vec<gst::Sample>>>);
 
-impl Taker for Keep {
+impl FeedConsumer for Keep {
     fn take(&mut self, sample: &gst::Sample) {
         self.0.lock().unwrap().push(sample.clone());
     }
@@ -90,7 +90,8 @@ fn drawn_at() -> Vec<gst::ClockTime> {
     times.into_iter().map(gst::ClockTime::from_mseconds).collect()
 }
 
-/// Pushes no faster than the encoder takes, but lets some pictures wait: this is about times, not about overload.
+/// Pushes no faster than the encoder accepts, but lets some frames wait: this tests times, not
+/// overload.
 async fn push_all(feed: &Feed, encoders: &Encoders, times: &[gst::ClockTime]) {
     let pipeline = encoders.video.as_ref().unwrap().pipeline.gst();
     let intake = pipeline.by_name("pictures").unwrap();
@@ -188,12 +189,12 @@ fn tone_from_a_second_on() -> Vec<gst::Sample> {
             .flat_map(|value| [value.to_le_bytes(), value.to_le_bytes()].concat())
             .collect();
         sample.get_mut().unwrap().copy_from_slice(0, &bytes).unwrap();
-        gst::Sample::builder().buffer(&sample).caps(&crate::media::sound::caps()).build()
+        gst::Sample::builder().buffer(&sample).caps(&crate::media::pcm::caps()).build()
     };
     (0..150).map(piece).collect()
 }
 
-/// What a decoder makes of encoded audio, as interleaved raw audio with these fields.
+/// Decodes encoded audio to interleaved raw audio with these fields.
 fn decoded(element: &str, fields: &str, encoded: &[gst::Sample]) -> Vec<gst::Sample> {
     let launch = format!(
         "appsrc name=in format=time ! {element} ! audioconvert ! audio/x-raw,{fields},layout=interleaved ! \
@@ -230,7 +231,7 @@ fn heard(element: &str, encoded: &[gst::Sample]) -> (f64, f64) {
     (*loud.first().expect("a tone"), *loud.last().unwrap())
 }
 
-/// What is encoded is heard when it was, whatever the encoder puts in front of it; and nothing of its end is missing.
+/// Encoded audio keeps its time, whatever encoder delay is added, and its end is complete.
 #[tokio::test]
 async fn sound_is_heard_at_its_time() {
     crate::media::init().unwrap();

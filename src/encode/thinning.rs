@@ -1,28 +1,27 @@
-//! Fewer pictures for the encoder while a recording runs: what is left out costs nothing.
+//! Reduces the encoder's frame rate during a recording: dropped frames cost nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gstreamer as gst;
 
-/// How much earlier than its time a picture may come, in nanoseconds. Captures are within 5 ms.
+/// Tolerance for early frames in nanoseconds. Captures are within 5 ms.
 const JITTER: u64 = 8_000_000;
 
-/// The least time between two pictures that are encoded. Clones are the same.
+/// The minimum time between two encoded frames. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Thinning {
-    /// Nanoseconds; 0: every picture is.
+    /// Nanoseconds; 0: unlimited.
     gap: Arc<AtomicU64>,
 }
 
 impl Thinning {
-    /// From now on no more than this many pictures a second; at least one.
+    /// Limits the frame rate from now on; at least 1 fps.
     pub fn limit(&self, fps: u32) {
         self.gap.store(gst::ClockTime::SECOND.nseconds() / u64::from(fps.max(1)), Ordering::Relaxed);
     }
 
-    /// Whether a picture is too close to the last one that was encoded. Pictures come a little
-    /// early or late.
+    /// Whether a frame is too close to the last encoded one. Frames come a little early or late.
     pub(super) fn leaves_out(&self, pts: gst::ClockTime, last: Option<gst::ClockTime>) -> bool {
         let gap = self.gap.load(Ordering::Relaxed);
         let Some(last) = last.filter(|_| gap > 0) else { return false };

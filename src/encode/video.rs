@@ -1,4 +1,4 @@
-//! Pictures to H.264.
+//! Encodes video to H.264.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,17 +9,17 @@ use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 
 use super::thinning::Thinning;
-use crate::media::{Feed, Intake, KeyFrames, MediaPipeline, Overflow, PipelineError, Taker};
+use crate::media::{Feed, FeedConsumer, Intake, KeyFrames, MediaPipeline, Overflow, PipelineError};
 use crate::plan::encoding::H264Profile;
 use crate::plan::graph::X264Plan;
 
-/// Pictures that may wait for the encoder: enough for a hiccup of a fifth of a second at 30 a second.
+/// Frames that may wait for the encoder: a hiccup of 0.2 s at 30 fps.
 const MAX_WAITING_PICTURES: u64 = 6;
 
 pub(super) struct BuiltVideo {
     pub(super) pipeline: MediaPipeline,
     pub(super) output: Feed,
-    pub(super) taker: Box<dyn Taker>,
+    pub(super) taker: Box<dyn FeedConsumer>,
     pub(super) dropped: Arc<AtomicU64>,
     pub(super) key_frames: KeyFrames,
 }
@@ -72,9 +72,9 @@ pub(super) fn build(
     Ok(BuiltVideo { pipeline, output, taker, dropped, key_frames })
 }
 
-/// `x264enc` moves times that lie before this by as much, to have room for negative decoding times, and then compares
-/// requests for key frames with times that were not moved: each falls on the picture that happens to be next. Pictures
-/// that come with this much on top stay where they are, and a request falls on its picture.
+/// `x264enc` shifts earlier times by this much, to have room for negative decoding times, and then
+/// compares key-frame requests with unshifted times, so that each falls on an arbitrary later
+/// frame. Frames with this offset are not shifted, and a request falls on its frame.
 const HEADROOM: gst::ClockTime = gst::ClockTime::from_seconds(1000 * 3600);
 
 /// The sample at other times. Its memory is shared.
@@ -88,8 +88,8 @@ fn at_times(sample: &gst::Sample, to: impl Fn(gst::ClockTime) -> gst::ClockTime)
     gst::Sample::builder().buffer(&moved).caps_if_some(sample.caps_owned().as_ref()).build()
 }
 
-/// Forces a key frame at the first picture at or after each multiple of the interval. By time and not by count, since
-/// pictures come when they were drawn.
+/// Forces a key frame at the first frame at or after each multiple of the interval. By time instead
+/// of by count, as frames have their capture times.
 #[derive(Debug)]
 struct KeyFrameSchedule {
     intake: Intake,
@@ -97,11 +97,11 @@ struct KeyFrameSchedule {
     interval: gst::ClockTime,
     next: gst::ClockTime,
     thinning: Thinning,
-    /// The last picture that was not left out.
+    /// Time of the last frame that was not dropped.
     last: Option<gst::ClockTime>,
 }
 
-impl Taker for KeyFrameSchedule {
+impl FeedConsumer for KeyFrameSchedule {
     fn take(&mut self, sample: &gst::Sample) {
         let pts = sample.buffer().and_then(gst::BufferRef::pts);
         if let (Some(pts), Some(encoder)) = (pts, self.encoder.upgrade())
@@ -127,7 +127,7 @@ fn next_multiple(pts: gst::ClockTime, interval: gst::ClockTime) -> gst::ClockTim
     gst::ClockTime::from_nseconds((pts.nseconds() / step + 1).saturating_mul(step))
 }
 
-/// Asks the encoder to make a key frame of the first picture at or after a running time, or of the next one.
+/// Requests a key frame: the first frame at or after a running time, or the next one.
 fn force_key_frame(encoder: &gst::Element, at: Option<gst::ClockTime>) {
     let event = gst_video::UpstreamForceKeyUnitEvent::builder().running_time(at).all_headers(true).build();
     if let Some(pad) = encoder.static_pad("src")

@@ -14,7 +14,7 @@ use nix::unistd::Uid;
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::cell::Cell;
+use super::egress_dir::EgressDir;
 use crate::files;
 
 /// Its name in the directory.
@@ -32,14 +32,14 @@ impl RecorderSocket {
     ///
     /// # Errors
     /// When the file system takes no sockets, or the directory is gone.
-    pub fn bind(cell: &Cell) -> io::Result<Self> {
-        let path = cell.dir().join(SOCKET);
+    pub fn bind(egress_dir: &EgressDir) -> io::Result<Self> {
+        let path = egress_dir.dir().join(SOCKET);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             // One of a recorder that was killed is nobody's.
             _ => {}
         }
-        let dir = files::open_dir(cell.dir())?;
+        let dir = files::open_dir(egress_dir.dir())?;
         let listener = UnixListener::bind(address(&dir))?;
         let socket = Self { listener, path };
         fs::set_permissions(&socket.path, Permissions::from_mode(0o600))?;
@@ -72,8 +72,8 @@ impl Drop for RecorderSocket {
 ///
 /// # Errors
 /// When nobody listens, or it is another user's.
-pub async fn connect(cell: &Cell) -> io::Result<(UnixStream, i32)> {
-    let dir = files::open_dir(cell.dir())?;
+pub async fn connect(egress_dir: &EgressDir) -> io::Result<(UnixStream, i32)> {
+    let dir = files::open_dir(egress_dir.dir())?;
     // A symbolic link would lead to somebody else's.
     if !fs::symlink_metadata(address(&dir))?.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a socket"));

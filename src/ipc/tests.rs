@@ -41,7 +41,7 @@ fn job() -> Job {
         session: SessionLimits { file: Some(Duration::from_secs(90)), ..Default::default() },
         keep_free: 512_000_000,
         upload_patience: Duration::from_secs(90),
-        cell: "/work/recordings/EG_1".into(),
+        egress_dir: "/work/recordings/EG_1".into(),
         base: "/".into(),
         logs: Logs { filter: "info".to_owned(), json: true },
         browser: BrowserSettings {
@@ -166,14 +166,14 @@ fn messages_read_back() {
             egress_id: "EG_1".to_owned(),
             ..Default::default()
         })),
-        FromRecorder::Progress(Progress {
+        FromRecorder::Progress(RecorderProgress {
             seconds: 1.5,
             pictures: 45,
             bytes: 1 << 40,
             queues: Some(Queues { segments: 3, playlists: 1 }),
-            ..Progress::default()
+            ..RecorderProgress::default()
         }),
-        FromRecorder::Uploaded(Tried {
+        FromRecorder::Uploaded(UploadAttempt {
             mime: "video/mp4".to_owned(),
             status: Status::Refused,
             custom_endpoint: true,
@@ -218,31 +218,31 @@ async fn a_line_that_is_too_long_is_passed_over() {
 #[test]
 fn only_plain_names_become_directories() {
     for name in ["EG_abc123", "a", "A-b_c"] {
-        assert!(cell::is_plain(name), "{name}");
+        assert!(egress_dir::is_plain(name), "{name}");
     }
     for name in ["", ".", "..", "a/b", "a\0", "-rf", "ä", &"x".repeat(129)] {
-        assert!(!cell::is_plain(name), "{name}");
+        assert!(!egress_dir::is_plain(name), "{name}");
     }
 }
 
 #[test]
 fn a_cell_has_one_recorder_and_always_a_whole_report() {
     let dir = tempfile::tempdir().unwrap();
-    let cell = cell::Cell::of(dir.path(), "EG_1").unwrap();
+    let egress_dir = egress_dir::EgressDir::of(dir.path(), "EG_1").unwrap();
     let (_, plan) = job().plan().unwrap();
     let report = crate::report::Report::new(&plan, None, jiff::Timestamp::UNIX_EPOCH);
-    cell.create(report.info()).unwrap();
-    assert!(cell.create(report.info()).is_err(), "there is one already");
-    assert_eq!(cell::Cell::all(dir.path()).unwrap(), std::slice::from_ref(&cell));
-    assert_eq!(cell.info().as_ref(), Some(report.info()));
+    egress_dir.create(report.info()).unwrap();
+    assert!(egress_dir.create(report.info()).is_err(), "there is one already");
+    assert_eq!(egress_dir::EgressDir::all(dir.path()).unwrap(), std::slice::from_ref(&egress_dir));
+    assert_eq!(egress_dir.info().as_ref(), Some(report.info()));
 
-    let alive = cell.enter().unwrap().expect("nobody is in it");
-    assert!(cell.enter().unwrap().is_none(), "somebody is in it");
+    let alive = egress_dir.enter().unwrap().expect("nobody is in it");
+    assert!(egress_dir.enter().unwrap().is_none(), "somebody is in it");
     drop(alive);
-    assert!(cell.enter().unwrap().is_some());
-    cell.remove().unwrap();
-    cell.remove().unwrap();
-    assert!(cell::Cell::all(dir.path()).unwrap().is_empty());
+    assert!(egress_dir.enter().unwrap().is_some());
+    egress_dir.remove().unwrap();
+    egress_dir.remove().unwrap();
+    assert!(egress_dir::EgressDir::all(dir.path()).unwrap().is_empty());
 }
 
 #[test]
@@ -251,11 +251,11 @@ fn recordings_behind_a_link_or_a_pipe_are_none_of_the_services() {
     let (elsewhere, recordings) = (dir.path().join("elsewhere"), dir.path().join("recordings"));
     std::fs::create_dir_all(elsewhere.join("EG_1")).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &recordings).unwrap();
-    let error = cell::Cell::all(dir.path()).unwrap_err().to_string();
+    let error = egress_dir::EgressDir::all(dir.path()).unwrap_err().to_string();
     assert!(error.contains("recordings: it is a symbolic link"), "{error}");
     std::fs::remove_file(&recordings).unwrap();
     nix::unistd::mkfifo(&recordings, nix::sys::stat::Mode::S_IRUSR).unwrap();
-    let error = cell::Cell::all(dir.path()).unwrap_err().to_string();
+    let error = egress_dir::EgressDir::all(dir.path()).unwrap_err().to_string();
     assert!(error.contains("recordings: it is not a directory"), "{error}");
 }
 
@@ -266,19 +266,19 @@ async fn a_recorder_is_reached_by_the_socket_in_its_directory_however_long_that_
 
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("a".repeat(100)).join("b".repeat(100));
-    let cell = cell::Cell::of(&deep, &"E".repeat(128)).unwrap();
-    assert!(socket::connect(&cell).await.is_err(), "there is no directory");
-    cell.create(&proto::EgressInfo { egress_id: "E".repeat(128), ..Default::default() }).unwrap();
-    assert!(socket::connect(&cell).await.is_err(), "nobody listens");
+    let egress_dir = egress_dir::EgressDir::of(&deep, &"E".repeat(128)).unwrap();
+    assert!(socket::connect(&egress_dir).await.is_err(), "there is no directory");
+    egress_dir.create(&proto::EgressInfo { egress_id: "E".repeat(128), ..Default::default() }).unwrap();
+    assert!(socket::connect(&egress_dir).await.is_err(), "nobody listens");
     // What a recorder leaves that was killed.
     drop(std::os::unix::net::UnixListener::bind(dir.path().join("stale")).unwrap());
-    std::fs::rename(dir.path().join("stale"), cell.dir().join("socket")).unwrap();
-    assert!(socket::connect(&cell).await.is_err(), "nobody listens any more");
+    std::fs::rename(dir.path().join("stale"), egress_dir.dir().join("socket")).unwrap();
+    assert!(socket::connect(&egress_dir).await.is_err(), "nobody listens any more");
 
-    let listening = socket::RecorderSocket::bind(&cell).unwrap();
+    let listening = socket::RecorderSocket::bind(&egress_dir).unwrap();
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(cell.dir()), mode(&cell.dir().join("socket"))), (0o700, 0o600));
-    let (accepted, connected) = tokio::join!(listening.accept(), socket::connect(&cell));
+    assert_eq!((mode(egress_dir.dir()), mode(&egress_dir.dir().join("socket"))), (0o700, 0o600));
+    let (accepted, connected) = tokio::join!(listening.accept(), socket::connect(&egress_dir));
     let (mut recorder, (mut service, pid)) = (accepted.unwrap(), connected.unwrap());
     assert_eq!(pid, i32::try_from(std::process::id()).unwrap());
     service.write_all(b"one").await.unwrap();
@@ -286,7 +286,7 @@ async fn a_recorder_is_reached_by_the_socket_in_its_directory_however_long_that_
     recorder.read_exact(&mut read).await.unwrap();
     assert_eq!(&read, b"one");
     drop(listening);
-    assert!(!cell.dir().join("socket").exists(), "nothing is left of it");
+    assert!(!egress_dir.dir().join("socket").exists(), "nothing is left of it");
 }
 
 proptest! {

@@ -8,25 +8,26 @@ use gstreamer as gst;
 /// Takes what a [`Feed`] hands on. It is called on the thread that produced the sample, under the feed's lock, so it must
 /// neither block nor attach or detach: a taker puts the sample into a bounded queue of its own (see
 /// [`Intake`](super::Intake)) and returns.
-pub trait Taker: Send {
+pub trait FeedConsumer: Send {
     /// One buffer with its caps; its times are media time.
     fn take(&mut self, sample: &gst::Sample);
     /// There will be no more.
     fn end(&mut self);
 }
 
-/// One medium on its way: raw pictures, raw sound, H.264, AAC, …
+/// One medium in transit: raw video, raw audio, H.264, AAC, …
 ///
-/// The one place where a stream of buffers is shared out. Samples are reference counted: sharing copies nothing.
+/// The only place that distributes buffers to several consumers. Samples are reference counted and
+/// never copied.
 #[derive(Clone)]
 pub struct Feed {
     name: &'static str,
-    takers: Arc<Mutex<Takers>>,
+    takers: Arc<Mutex<FeedConsumers>>,
 }
 
 #[derive(Default)]
-struct Takers {
-    list: Vec<(u64, Box<dyn Taker>)>,
+struct FeedConsumers {
+    list: Vec<(u64, Box<dyn FeedConsumer>)>,
     next: u64,
     ended: bool,
 }
@@ -37,7 +38,7 @@ impl Feed {
         Self { name, takers: Arc::default() }
     }
 
-    /// What the feed carries, for logs.
+    /// The feed's medium, for logs.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
@@ -54,7 +55,7 @@ impl Feed {
         }
     }
 
-    /// Tells every taker, once, that nothing more comes; one that attaches later is told at once.
+    /// Signals the end to every consumer, once; a consumer that attaches later is notified at once.
     pub fn end(&self) {
         let mut takers = self.lock();
         if takers.ended {
@@ -68,7 +69,7 @@ impl Feed {
 
     /// Adds a taker. It gets what is pushed from now on, until the attachment is dropped.
     #[must_use = "the taker is detached when the attachment is dropped"]
-    pub fn attach(&self, mut taker: Box<dyn Taker>) -> Attachment {
+    pub fn attach(&self, mut taker: Box<dyn FeedConsumer>) -> Attachment {
         let mut takers = self.lock();
         let id = takers.next;
         takers.next += 1;
@@ -79,7 +80,7 @@ impl Feed {
         Attachment { feed: self.clone(), id }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Takers> {
+    fn lock(&self) -> MutexGuard<'_, FeedConsumers> {
         self.takers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,7 +120,7 @@ mod tests {
         ended: Arc<AtomicUsize>,
     }
 
-    impl Taker for Count {
+    impl FeedConsumer for Count {
         fn take(&mut self, _: &gst::Sample) {
             self.taken.fetch_add(1, Ordering::Relaxed);
         }

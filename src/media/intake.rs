@@ -8,13 +8,14 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use super::element::{MissingElement, make};
-use super::feed::Taker;
+use super::feed::FeedConsumer;
 use super::keyframes::KeyFrames;
 
-/// What an [`Intake`] does with a sample when its queue is at the bound. Each refused sample is counted.
+/// Behaviour of an [`Intake`] when its queue is full. Each refused sample is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
-    /// Leave this sample out (raw pictures: the next one replaces it; sound: a gap is filled downstream).
+    /// Drop this sample (raw video: the next frame replaces it; audio: the gap is filled
+    /// downstream).
     Skip { max_buffers: u64 },
     /// Leave out everything up to the next key frame, so that what follows can be decoded (encoded video and its sound).
     SkipToKeyFrame { max_time: gst::ClockTime },
@@ -115,7 +116,7 @@ fn gap(buffer: &gst::BufferRef) -> Option<gst::Event> {
     Some(gst::event::Gap::builder(at).duration(duration).build())
 }
 
-impl Taker for Intake {
+impl FeedConsumer for Intake {
     fn take(&mut self, sample: &gst::Sample) {
         let is_key =
             sample.buffer().is_some_and(|buffer| !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT));

@@ -3,7 +3,7 @@
 /// 20 ms of silence, mono: what an encoder makes of nothing.
 pub const SILENCE: &[u8] = &[0xf8, 0xff, 0xfe];
 
-/// Samples at 48 kHz of a packet; `None` for what is no packet.
+/// Samples at 48 kHz of a packet; `None` if it is invalid.
 #[must_use]
 pub fn samples(packet: &[u8]) -> Option<u32> {
     let toc = *packet.first()?;
@@ -17,8 +17,8 @@ pub fn samples(packet: &[u8]) -> Option<u32> {
     (1..=5760).contains(&samples).then_some(samples)
 }
 
-/// What a decoder makes its own background noise of, or conceals with: a frame without a byte, of the same kind as `packet`
-/// (RFC 6716 §3.2.1). It is how a pause of discontinuous transmission is kept.
+/// A frame without a byte, of the same kind as `packet` (RFC 6716 §3.2.1): a decoder plays comfort
+/// noise or conceals. It represents a pause of discontinuous transmission.
 #[must_use]
 pub fn pause(packet: &[u8]) -> Option<[u8; 1]> {
     packet.first().map(|toc| [toc & !0b11])

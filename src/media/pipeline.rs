@@ -31,14 +31,14 @@ pub enum PipelineError {
     Frozen { pipeline: String, within: Duration },
 }
 
-/// What kind of error an element posted, as far as we decide by it.
+/// Kinds of element errors that are handled differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     NoSpaceLeft,
     Other,
 }
 
-/// What a pipeline says while it runs.
+/// An event of a running pipeline.
 #[derive(Debug, Clone)]
 pub enum PipelineEvent {
     /// Everything that was put in has come out.
@@ -157,7 +157,8 @@ impl MediaPipeline {
         Ok(())
     }
 
-    /// What the pipeline says, from now on. Take it before [`MediaPipeline::play`]; there can be only one at a time.
+    /// The pipeline's events from now on. Take them before [`MediaPipeline::play`]; there can be
+    /// only one stream at a time.
     #[must_use]
     pub fn events(&self) -> Pin<Box<dyn Stream<Item = PipelineEvent> + Send>> {
         let name = self.name();

@@ -26,7 +26,7 @@ struct Inner {
     waiting: Waiting,
 }
 
-/// Who is to be called when the recording begins.
+/// Callbacks for the start of the recording.
 #[derive(Default)]
 struct Waiting(Mutex<Vec<Box<dyn FnOnce() + Send>>>);
 
@@ -105,8 +105,8 @@ impl Timeline {
         call();
     }
 
-    /// Ends the recording and gives its length: no later picture or sound has a place in it. A second call changes
-    /// nothing. A recording that never began has length zero.
+    /// Ends the recording and returns its length: later frames are outside of it. A second call
+    /// changes nothing. A recording that never began has length zero.
     pub fn end(&self) -> gst::ClockTime {
         self.end_by(gst::ClockTime::MAX)
     }
@@ -141,14 +141,14 @@ impl Timeline {
         self.inner.end.get().copied()
     }
 
-    /// Where a moment of running time lies in the recording; `None` before it began and from its end on.
+    /// Media time of a moment of running time; `None` before the start and from the end on.
     #[must_use]
     pub fn place(&self, running: gst::ClockTime) -> Option<gst::ClockTime> {
         let media = running.checked_sub(self.inner.zero.get()?.running)?;
         self.bound().is_none_or(|end| media < end).then_some(media)
     }
 
-    /// Where a moment that is past lies in the recording, or the edge of it that is nearest; `None` before it began.
+    /// Media time of a past moment, clamped to the recording; `None` before the start.
     #[must_use]
     pub fn media_at(&self, moment: std::time::Instant) -> Option<std::time::Duration> {
         let running = std::time::Duration::from(self.now()).saturating_sub(moment.elapsed());

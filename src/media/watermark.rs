@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gstreamer as gst;
 
-use super::{Attachment, Feed, Taker};
+use super::{Attachment, Feed, FeedConsumer};
 
 /// Nothing has come yet. No buffer is half a millennium into its recording.
 const NOTHING: u64 = u64::MAX;
@@ -37,7 +37,7 @@ impl Watermark {
 
 struct Mark(Arc<AtomicU64>);
 
-impl Taker for Mark {
+impl FeedConsumer for Mark {
     fn take(&mut self, sample: &gst::Sample) {
         if let Some(pts) = sample.buffer().and_then(gst::BufferRef::pts) {
             self.0.store(pts.nseconds(), Ordering::Relaxed);

@@ -39,7 +39,7 @@ pub struct ContainerRow {
     pub video: &'static [VideoCodec],
 }
 
-/// Every container, in the order in which a default is looked for (media.md §1.6).
+/// Every container, in the order in which a default is looked for (docs/reference/media.md).
 pub const CONTAINERS: &[ContainerRow] = &[
     ContainerRow {
         container: Container::Mp4,

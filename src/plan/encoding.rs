@@ -86,7 +86,7 @@ pub struct PresetRow {
     pub bitrate_kbps: u32,
 }
 
-/// Every preset (media.md §1.3). The first one is what holds where nothing is said.
+/// Every preset (docs/reference/media.md). The first one is what holds where nothing is said.
 pub const PRESETS: &[PresetRow] = &[
     row(Preset::H264720p30, "h264-720p-30", Wire::H264720p30, (1280, 720), 30, 3000),
     row(Preset::H264720p60, "h264-720p-60", Wire::H264720p60, (1280, 720), 60, 4500),

@@ -1,4 +1,4 @@
-//! What outputs are called: placeholders, clean paths, extensions, default names (media.md §7).
+//! What outputs are called: placeholders, clean paths, extensions, default names (docs/reference/media.md).
 //!
 //! Names in a request may come from far away, so that they never leave the directory they are meant for: placeholders are
 //! filled in first, then the path is cleaned; what is filled in never leads upwards. Names that are too long for a file system are
@@ -17,7 +17,7 @@ use super::error::PlanError;
 use super::output::NameOrigin;
 use super::storage::{StoragePath, clean};
 
-/// Whose recording it is, as far as names can tell of it (media.md §7). Which placeholders a name may have depends on it;
+/// Whose recording it is, as far as names can tell of it (docs/reference/media.md). Which placeholders a name may have depends on it;
 /// others stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject<'a> {

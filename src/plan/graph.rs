@@ -35,7 +35,7 @@ pub struct X264Plan {
     /// kbit/s.
     pub bitrate_kbps: u32,
     /// `superfast` without B-frames, with a short look-ahead and macroblock trees: a better picture than `veryfast` for half its
-    /// cost (design §5).
+    /// cost.
     pub speed_preset: &'static str,
     pub b_frames: u32,
     pub rc_lookahead: u32,
@@ -156,7 +156,7 @@ fn x264(video: &VideoEncoding, plan: &RecordingPlan, machine: Machine) -> X264Pl
     }
 }
 
-/// Two threads keep up with 1080p30 (design §5); more pixels want more, as far as the machine's share goes (design §4.9).
+/// Two threads keep up with 1080p30; more pixels want more, as far as the machine's share goes.
 fn threads(video: &VideoEncoding, machine: Machine) -> u32 {
     // x264 takes up to 128.
     const MOST: u32 = 128;

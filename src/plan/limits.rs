@@ -17,7 +17,7 @@ pub struct Limits {
     pub size: Option<u64>,
 }
 
-/// What a service allows its recordings, by kind of output (service.md §4.3). `None`: anything.
+/// What a service allows its recordings, by kind of output (docs/reference/egress.md). `None`: anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SessionLimits {

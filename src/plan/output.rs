@@ -161,7 +161,7 @@ pub struct StreamPlan {
     pub urls: Vec<StreamUrl>,
 }
 
-/// Sound as it is mixed, sent to one websocket: S16LE, 48 kHz, stereo (media.md §6.5).
+/// Sound as it is mixed, sent to one websocket: S16LE, 48 kHz, stereo (docs/reference/media.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebSocketPlan {
     pub url: StreamUrl,

@@ -17,7 +17,7 @@ pub enum Page {
     Room(Box<RoomPage>),
 }
 
-/// A layout that shows a room (media.md §3).
+/// A layout that shows a room (docs/reference/page.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomPage {
     pub room: RoomAccess,
@@ -59,7 +59,7 @@ impl Page {
 }
 
 impl RoomPage {
-    /// The address that shows the room: the base with what a layout has to know (media.md §2.4). Parameters that the base
+    /// The address that shows the room: the base with what a layout has to know (docs/reference/page.md). Parameters that the base
     /// has of its own stay. There is a token in it, so that it must not get anywhere but into the browser.
     #[must_use]
     pub fn address(&self, base: &Url, token: &Secret<String>) -> Secret<Url> {

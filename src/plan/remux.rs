@@ -1,5 +1,5 @@
 //! Whether tracks that are put together keep their pictures and sound as they were published: a copy costs a hundredth of an encode,
-//! and loses nothing (design §4.7). Only where the request says so: a copy has the size, the profile and the frame rate that the publisher
+//! and loses nothing. Only where the request says so: a copy has the size, the profile and the frame rate that the publisher
 //! sends at the moment, and a request without a preset means 1280x720 in Main profile. The codecs are known when the tracks are there.
 
 use super::codec::{AudioCodec, Container};

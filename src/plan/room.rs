@@ -23,7 +23,7 @@ pub struct Rooms {
     pub template_base: String,
 }
 
-/// The room that a request is about, and what it brings along to get in (media.md §1.1, §1.2).
+/// The room that a request is about, and what it brings along to get in (docs/reference/media.md).
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct RoomTicket {
     pub name: String,

@@ -59,7 +59,7 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// LiveKit's (media.md §8.2).
+    /// LiveKit's (docs/reference/media.md).
     fn default() -> Self {
         Self { attempts: 5, min_delay: Duration::from_millis(100), max_delay: Duration::from_secs(5) }
     }

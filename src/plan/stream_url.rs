@@ -1,6 +1,6 @@
 //! Where a stream goes: `rtmp(s)://`, `srt://`, the short forms `mux://` and `twitch://`, and `ws(s)://` for sound alone.
 //!
-//! Rules and redaction: media.md §6.2. Redaction here knows no invalid address: what can't be parsed may be a bare key.
+//! Rules and redaction: docs/reference/media.md. Redaction here knows no invalid address: what can't be parsed may be a bare key.
 
 use url::{Host, Url};
 
@@ -126,7 +126,7 @@ impl StreamUrl {
         self.address.expose().starts_with("twitch://")
     }
 
-    /// The address with its key or query values blotted out (media.md §6.2).
+    /// The address with its key or query values blotted out (docs/reference/media.md).
     #[must_use]
     pub fn redacted(&self) -> &str {
         &self.redacted

@@ -30,7 +30,7 @@ impl TrackCodec {
         }
     }
 
-    /// The file that holds it as it is, and is to be called so; of G.711, what it becomes (media.md §1.7). AV1 has two: it is an MP4 that
+    /// The file that holds it as it is, and is to be called so; of G.711, what it becomes (docs/reference/media.md). AV1 has two: it is an MP4 that
     /// is called one.
     #[must_use]
     pub fn container(self, path: &str) -> Container {
@@ -214,7 +214,7 @@ pub enum VideoChoice {
     },
 }
 
-/// Which of a participant's tracks are wanted (media.md §4.1).
+/// Which of a participant's tracks are wanted (docs/reference/signaling.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shows {
     /// Camera and microphone.
@@ -265,7 +265,7 @@ pub enum Rest {
     ByTurns,
 }
 
-/// What a recording waits for, and how long it goes on (media.md §4.1).
+/// What a recording waits for, and how long it goes on (docs/reference/signaling.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lasts {
     /// For all tracks that are named; until all of them are gone.

@@ -47,7 +47,7 @@ fn program() -> PathBuf {
 
 #[cfg(not(test))]
 fn program() -> PathBuf {
-    super::own::program()
+    super::self_exec::program()
 }
 
 #[cfg(test)]

@@ -41,12 +41,12 @@ pub trait MessageBus: Debug + Send + Sync + 'static {
     async fn release(&self, key: &str, holder: &str) -> Result<(), BusError>;
 
     /// Whether there is a connection, now and when it changes.
-    fn link(&self) -> watch::Receiver<Link>;
+    fn link(&self) -> watch::Receiver<LinkState>;
 }
 
 /// Whether a bus has its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
+pub enum LinkState {
     Up,
     Down,
 }

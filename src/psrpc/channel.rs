@@ -1,4 +1,4 @@
-//! Names of channels (service.md §1.4).
+//! Names of channels (docs/reference/psrpc.md).
 //!
 //! Parts are joined by `|`; a part that is empty vanishes with its bar. What is not a letter of ASCII, a digit or `_` is
 //! written as its code point, so that no part can hold a bar.

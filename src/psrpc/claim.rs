@@ -1,4 +1,4 @@
-//! Which server gets a call: the rules of the claim handshake (service.md §1.6). Time comes in as an argument.
+//! Which server gets a call: the rules of the claim handshake (docs/reference/psrpc.md). Time comes in as an argument.
 //!
 //! ```text
 //! client                         servers

@@ -1,4 +1,4 @@
-//! What is on a channel: a frame that names its message, and the message (service.md §1.2).
+//! What is on a channel: a frame that names its message, and the message (docs/reference/psrpc.md).
 //!
 //! ```text
 //! Frame { type_url, value } ── value is one of ──► Request, Response, ClaimRequest, ClaimResponse

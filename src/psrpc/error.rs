@@ -1,4 +1,4 @@
-//! What a call can end with: a code, a text, and details (service.md §1.8).
+//! What a call can end with: a code, a text, and details (docs/reference/psrpc.md).
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Identifiers: a prefix and twelve characters that nobody else has (service.md §1.3).
+//! Identifiers: a prefix and twelve characters that nobody else has (docs/reference/psrpc.md).
 
 use rand::Rng;
 use rand::distr::Alphanumeric;

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::bus::{BusError, Link, MessageBus, Routes, Subscription};
+use super::bus::{BusError, LinkState, MessageBus, Routes, Subscription};
 
 /// All its clones are the same bus.
 #[derive(Debug, Clone)]
 pub struct MemoryBus {
     routes: Arc<Routes>,
     locks: Arc<Mutex<HashMap<String, Lock>>>,
-    link: Arc<watch::Sender<Link>>,
+    link: Arc<watch::Sender<LinkState>>,
 }
 
 #[derive(Debug)]
@@ -28,7 +28,11 @@ struct Lock {
 
 impl Default for MemoryBus {
     fn default() -> Self {
-        Self { routes: Routes::new(), locks: Arc::default(), link: Arc::new(watch::Sender::new(Link::Up)) }
+        Self {
+            routes: Routes::new(),
+            locks: Arc::default(),
+            link: Arc::new(watch::Sender::new(LinkState::Up)),
+        }
     }
 }
 
@@ -39,7 +43,7 @@ impl MemoryBus {
     }
 
     /// Has the connection be lost, or come back, as far as [`MessageBus::link`] tells.
-    pub fn set_link(&self, link: Link) {
+    pub fn set_link(&self, link: LinkState) {
         self.link.send_replace(link);
     }
 
@@ -84,7 +88,7 @@ impl MessageBus for MemoryBus {
         Ok(())
     }
 
-    fn link(&self) -> watch::Receiver<Link> {
+    fn link(&self) -> watch::Receiver<LinkState> {
         self.link.subscribe()
     }
 }

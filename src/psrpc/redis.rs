@@ -1,4 +1,4 @@
-//! The bus on Redis: plain publish and subscribe, and `SET … NX` (service.md §1.1).
+//! The bus on Redis: plain publish and subscribe, and `SET … NX` (docs/reference/psrpc.md).
 //!
 //! ```text
 //! publish, acquire ──► Commands ──► one connection, made again when it broke   ┐
@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::bus::{BusError, Link, MessageBus, Routes, Subscription};
+use super::bus::{BusError, LinkState, MessageBus, Routes, Subscription};
 
 pub use options::{RedisOptions, TlsOptions, Topology};
 
@@ -39,7 +39,7 @@ use listener::Listener;
 pub struct RedisBus {
     routes: Arc<Routes>,
     commands: Commands,
-    link: watch::Receiver<Link>,
+    link: watch::Receiver<LinkState>,
     _stop: DropGuard,
 }
 
@@ -59,11 +59,11 @@ impl RedisBus {
         commands.run::<String>("PING", &redis::cmd("PING")).await?;
 
         let routes = Routes::new();
-        let (says, mut link) = watch::channel(Link::Down);
+        let (says, mut link) = watch::channel(LinkState::Down);
         let listener = Listener { connector, routes: Arc::clone(&routes), link: says };
         tasks.spawn(listener.run(stop));
         let within = connect + response;
-        match timeout(within, link.wait_for(|link| *link == Link::Up)).await {
+        match timeout(within, link.wait_for(|link| *link == LinkState::Up)).await {
             Ok(up) => drop(up.map_err(|_| BusError::Closed)?),
             Err(_) => return Err(BusError::TimedOut { what: "the subscriptions' connection", within }),
         }
@@ -119,7 +119,7 @@ impl MessageBus for RedisBus {
         self.commands.run::<i64>("EVAL", &release).await.map(drop)
     }
 
-    fn link(&self) -> watch::Receiver<Link> {
+    fn link(&self) -> watch::Receiver<LinkState> {
         self.link.clone()
     }
 }

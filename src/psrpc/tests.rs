@@ -1,9 +1,9 @@
 //! The protocol on the wire, its rules, and both of its ends on a bus.
 
+mod bus_fixture;
 mod claims;
 mod endings;
 mod hostile;
-mod house;
 mod observed;
 mod rpc;
 mod wire;

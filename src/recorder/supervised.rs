@@ -2,15 +2,15 @@
 //! standard output (`ipc`).
 //!
 //! When its standard input ends, the service is gone. The recording goes on, and waits for the next service at the socket in its
-//! directory (`orders`). It comes to its own end, or to that of the time for which it may go on alone; its files are finished and stored,
+//! directory (`commands`). It comes to its own end, or to that of the time for which it may go on alone; its files are finished and stored,
 //! and its last report waits in its directory.
 //!
 //! Signals to this process itself: SIGINT, SIGHUP and SIGQUIT end it gracefully. SIGTERM is held back: who stops a service sends it to
 //! every process of the service, and the service alone knows what it means.
 
+mod commands;
 mod directory;
-mod mouth;
-mod orders;
+mod report_writer;
 mod streams;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use super::available_cores;
 use super::signals::Signals;
 use crate::control::{Command, StopCause};
-use crate::ipc::cell::{Alive, Cell};
+use crate::ipc::egress_dir::{Alive, EgressDir};
 use crate::ipc::socket::RecorderSocket;
 use crate::ipc::{self, FromRecorder, Info, IpcError, Job, LONGEST_LINE, Refusal, RefusalKind};
 use crate::media;
@@ -39,8 +39,8 @@ use crate::recording::preflight::{self, PreflightError};
 use crate::recording::workdir::WorkDir;
 use crate::recording::{self, Setup};
 use crate::report::{Fault, Report, failed};
-use mouth::Mouth;
-use orders::Orders;
+use commands::Orders;
+use report_writer::ReportWriter;
 use streams::Streams;
 
 /// A service writes the job at once.
@@ -118,40 +118,40 @@ impl Pipes {
 pub async fn run(job: &Job, pipes: Pipes) -> Result<bool, NoJobError> {
     let stdin = pipe::Receiver::from_owned_fd(pipes.stdin).map_err(NoJobError::Pipes)?;
     let stdout = pipe::Sender::from_owned_fd(pipes.stdout).map_err(NoJobError::Pipes)?;
-    let cell = Cell::at(job.terms.cell.clone());
-    let mut mouth = Mouth::open(Box::new(stdout), cell.clone());
-    let accepted = match prepare(job, &cell) {
+    let egress_dir = EgressDir::at(job.terms.egress_dir.clone());
+    let mut writer = ReportWriter::open(Box::new(stdout), egress_dir.clone());
+    let accepted = match prepare(job, &egress_dir) {
         Ok(Prepared { setup, alive }) => {
             let without = |error: &std::io::Error| tracing::warn!(%error, "the next service can't take over the recording");
             let door = Door {
                 stdin,
-                socket: RecorderSocket::bind(&cell).inspect_err(without).ok(),
+                socket: RecorderSocket::bind(&egress_dir).inspect_err(without).ok(),
                 orphan_timeout: job.terms.orphan_timeout,
             };
             let report = Report::new(&setup.plan, setup.request.clone(), Timestamp::now());
-            mouth.say(FromRecorder::Ready(Info::new(report.info())));
-            let Over { kept, is_evicted } = record(setup, door, &mut mouth).await;
+            writer.say(FromRecorder::Ready(Info::new(report.info())));
+            let Over { kept, is_evicted } = record(setup, door, &mut writer).await;
             if is_evicted {
                 // Before anybody can miss its last report: there is none.
-                if let Err(error) = cell.mark_evicted() {
+                if let Err(error) = egress_dir.mark_evicted() {
                     tracing::error!(%error, "the next service may report of an evicted recording");
                 }
-                mouth.say(FromRecorder::Evicted { kept });
+                writer.say(FromRecorder::Evicted { kept });
             } else {
-                mouth.say(FromRecorder::Ended { kept });
+                writer.say(FromRecorder::Ended { kept });
             }
-            mouth.close().await;
+            writer.close().await;
             // The last report is in the cell: now, and not before, another may take it from there.
             drop(alive);
             return Ok(true);
         }
         Err(refusal) => {
             tracing::warn!(kind = ?refusal.kind, message = refusal.message, "refused");
-            mouth.say(FromRecorder::Refused(refusal));
+            writer.say(FromRecorder::Refused(refusal));
             false
         }
     };
-    mouth.close().await;
+    writer.close().await;
     Ok(accepted)
 }
 
@@ -169,17 +169,18 @@ struct Prepared {
 }
 
 /// Everything that can go wrong before something is started.
-fn prepare(job: &Job, cell: &Cell) -> Result<Prepared, Refusal> {
+fn prepare(job: &Job, egress_dir: &EgressDir) -> Result<Prepared, Refusal> {
     let internal =
         |error: &dyn std::fmt::Display| Refusal { kind: RefusalKind::Internal, message: error.to_string() };
     let taken = || internal(&"another recorder is at work for this egress");
-    let alive = cell.enter().map_err(|error| internal(&error))?.ok_or_else(taken)?;
+    let alive = egress_dir.enter().map_err(|error| internal(&error))?.ok_or_else(taken)?;
     // The service has planned the same before.
     let (request, mut plan) = job.plan().map_err(|error| internal(&error))?;
     preflight::check(&plan, &job.terms.base, job.terms.keep_free).map_err(|error| not_writable(&error))?;
     let mut names = Names::new(&job.terms.base, OlderFiles::Replace);
     names.claim(&mut plan).map_err(|error| not_named(&error))?;
-    let work = WorkDir::create(&plan, Some(cell.dir()), &job.terms.base).map_err(|error| internal(&error))?;
+    let work =
+        WorkDir::create(&plan, Some(egress_dir.dir()), &job.terms.base).map_err(|error| internal(&error))?;
     let graph = GraphPlan::new(
         &plan,
         Machine { cores: available_cores(), encoder_threads: job.terms.video_encoder_threads },
@@ -228,22 +229,23 @@ struct Over {
 }
 
 /// Records until it is over.
-async fn record(setup: Setup, door: Door, mouth: &mut Mouth) -> Over {
+async fn record(setup: Setup, door: Door, writer: &mut ReportWriter) -> Over {
     let unheard = |error: &std::io::Error| tracing::warn!(%error, "signals can't be listened to");
     let mut signals = Signals::supervised().inspect_err(unheard).ok();
     if let Err(error) = media::init() {
         let text = format!("GStreamer does not start: {error} (try `weir doctor`)");
-        return Over { kept: never_began(setup, &text, mouth), is_evicted: false };
+        return Over { kept: never_began(setup, &text, writer), is_evicted: false };
     }
     let (commands, received) = mpsc::unbounded_channel();
     let has_streams =
         setup.plan.outputs.iter().any(|output| matches!(output, crate::plan::output::OutputPlan::Stream(_)));
-    let streams = Streams::new(commands.clone(), mouth.words(), mouth.infos(), has_streams);
+    let streams = Streams::new(commands.clone(), writer.words(), writer.infos(), has_streams);
     let Door { stdin, socket, orphan_timeout } = door;
-    let orders = Orders { commands: commands.clone(), streams, words: mouth.words(), socket, orphan_timeout };
+    let orders =
+        Orders { commands: commands.clone(), streams, words: writer.words(), socket, orphan_timeout };
     let mut listening = JoinSet::new();
     listening.spawn(orders.take(Box::new(stdin)));
-    let recording = recording::run(setup, received, mouth);
+    let recording = recording::run(setup, received, writer);
     tokio::pin!(recording);
     let ended = loop {
         tokio::select! {
@@ -259,11 +261,11 @@ async fn record(setup: Setup, door: Door, mouth: &mut Mouth) -> Over {
     Over { kept: ended.kept, is_evicted: ended.is_evicted }
 }
 
-fn never_began(setup: Setup, error: &str, mouth: &mut Mouth) -> Option<PathBuf> {
+fn never_began(setup: Setup, error: &str, writer: &mut ReportWriter) -> Option<PathBuf> {
     let report = Report::new(&setup.plan, setup.request, Timestamp::now());
     let info: proto::EgressInfo = failed(report.info().clone(), error, Fault::Service, &[], Timestamp::now());
     let kept = setup.work.discard().err().map(|remains| remains.root);
-    recording::Reporter::changed(mouth, &info);
+    recording::Reporter::changed(writer, &info);
     kept
 }
 

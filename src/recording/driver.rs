@@ -3,7 +3,7 @@
 mod ending;
 mod events;
 mod opening;
-mod storing;
+mod uploading;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(super) use self::ending::Emptied;
+pub(super) use self::ending::Flushed;
 pub(super) use self::opening::{Opened, Opening};
-use self::storing::Manifests;
-pub(super) use self::storing::Stored;
+use self::uploading::Manifests;
+pub(super) use self::uploading::UploadTag;
 use super::disk_usage::DiskMeter;
 use super::failure::{StartFailure, of_service, of_sink};
 use super::incidents::Incidents;
@@ -32,12 +32,12 @@ use super::workdir::{self, Kept};
 use super::{Reporter, Setup};
 use crate::control::{Command, CommandError, Limit};
 use crate::encode::{EncoderEvents, Encoders};
-use crate::media::{Feed, PipelineEvent, Timeline, still};
+use crate::media::{Feed, PipelineEvent, Timeline, snapshot};
 use crate::plan::output::{OutputId, OutputPlan};
 use crate::report::{Failure, Fault, Report};
 use crate::sink::{SinkContext, SinkEvent};
 use crate::source::{CaptureCounters, Published, Source, SourceEvent};
-use crate::upload::{LaneView, UploadEvent, Uploader};
+use crate::upload::{QueueView, UploadEvent, Uploader};
 
 /// A recording is not degraded to fewer pictures a second.
 const FEWEST_PICTURES: u32 = 5;
@@ -57,9 +57,9 @@ pub(super) enum Input {
     Source(SourceEvent),
     Encoder(PipelineEvent),
     Sink(SinkEvent),
-    Uploaded(UploadEvent<Stored>),
+    Uploaded(UploadEvent<UploadTag>),
     EverythingStored,
-    Drained(Emptied),
+    Drained(Flushed),
     DurationReached,
     SessionOver,
     Tick,
@@ -100,8 +100,8 @@ pub(super) struct Driver<'a> {
     tasks: TaskTracker,
     abandon: CancellationToken,
     sink_events: mpsc::UnboundedSender<SinkEvent>,
-    uploader: Option<Uploader<Stored>>,
-    views: BTreeMap<OutputId, Arc<LaneView>>,
+    uploader: Option<Uploader<UploadTag>>,
+    views: BTreeMap<OutputId, Arc<QueueView>>,
     manifests: Manifests,
     pub(super) awaits_uploads: bool,
     /// When `Limits::duration` is over; known when the recording began.
@@ -124,7 +124,7 @@ impl<'a> Driver<'a> {
         reporter: &'a mut dyn Reporter,
         tasks: TaskTracker,
         sink_events: mpsc::UnboundedSender<SinkEvent>,
-        uploader: Uploader<Stored>,
+        uploader: Uploader<UploadTag>,
         abandon: CancellationToken,
     ) -> Self {
         let mut report = Report::new(&setup.plan, setup.request.clone(), Timestamp::now());
@@ -195,7 +195,7 @@ impl<'a> Driver<'a> {
                 self.source = Some(source);
                 Vec::new()
             }
-            Input::SourceStarted(Err(failure)) => self.source_failed(failure),
+            Input::SourceStarted(Err(failure)) => self.on_source_failed(failure),
             Input::Opened(opened) => self.on_opened(opened),
             Input::Source(event) => self.on_source(event),
             Input::Encoder(PipelineEvent::Error(error)) => {
@@ -287,7 +287,7 @@ impl<'a> Driver<'a> {
             SourceEvent::Muted(is_muted) => {
                 tracing::info!(is_muted, "all sound");
                 self.is_muted = is_muted;
-                self.outputs.muted(is_muted);
+                self.outputs.set_muted(is_muted);
                 Vec::new()
             }
             SourceEvent::Lacking { what, why } => {
@@ -314,15 +314,15 @@ impl<'a> Driver<'a> {
                 note.into_iter().for_each(|note| self.note(note));
                 Vec::new()
             }
-            SourceEvent::Failed(error) => self.source_failed(error.into()),
+            SourceEvent::Failed(error) => self.on_source_failed(error.into()),
         }
     }
 
-    fn source_failed(&mut self, failed: StartFailure) -> Vec<Action> {
+    fn on_source_failed(&mut self, failed: StartFailure) -> Vec<Action> {
         let takes_sound = |output: &OutputPlan| matches!(output, OutputPlan::WebSocket(_));
         let mut failure = failed.failure;
         if failed.is_picture && self.setup.plan.outputs.iter().all(takes_sound) {
-            // In the words of whoever asked for one track (media.md §1.7).
+            // In the words of whoever asked for one track (docs/reference/media.md).
             failure.text = format!("format websocket incompatible with codec video: {}", failure.text);
         }
         self.end_of_source(Event::SourceFailed(failure))
@@ -341,7 +341,7 @@ impl<'a> Driver<'a> {
             outputs: self.board.outputs(|output| self.views.get(&output).map(|view| view.progress())),
         };
         self.reporter.progress(&progress);
-        self.tell_tried();
+        self.report_attempts();
         if let Some(uploader) = &self.uploader {
             uploader.look();
         }
@@ -432,7 +432,7 @@ impl<'a> Driver<'a> {
         let Some(feed) = self.raw_video.clone() else { return };
         let abandon = self.abandon.clone();
         self.tasks.spawn(async move {
-            let jpeg = still::jpeg(&feed, width, PICTURE_WITHIN);
+            let jpeg = snapshot::jpeg(&feed, width, PICTURE_WITHIN);
             let Some(shown) = abandon.run_until_cancelled(jpeg).await else { return };
             let shown = shown.inspect_err(|error| tracing::warn!(%error, "no picture to look at"));
             // Who looked may have gone.

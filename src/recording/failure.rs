@@ -34,7 +34,7 @@ impl From<SourceError> for StartFailure {
             ) => Fault::User,
             // Where the room is: nothing of ours, and nothing of who asked.
             SourceError::Tracks(TracksError::Room(_) | TracksError::Lost(_)) => Fault::Destination,
-            SourceError::Web(_) | SourceError::Tracks(TracksError::Screen(_) | TracksError::Transcode(_)) => {
+            SourceError::Web(_) | SourceError::Tracks(TracksError::Render(_) | TracksError::Transcode(_)) => {
                 Fault::Service
             }
         };

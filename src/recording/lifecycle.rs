@@ -104,11 +104,11 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// Stopped while the page had still to say `START_RECORDING` (service.md §5.1).
+/// Stopped while the page had still to say `START_RECORDING` (docs/reference/egress.md).
 pub const NO_START_SIGNAL: &str = "Start signal not received";
-/// Stopped before the page was there (service.md §5.1).
+/// Stopped before the page was there (docs/reference/egress.md).
 pub const STOPPED_BEFORE_START: &str = "Stop called before pipeline could start";
-/// A limit was reached before the page was there (service.md §5.1).
+/// A limit was reached before the page was there (docs/reference/egress.md).
 pub const LIMIT_BEFORE_START: &str = "Session limit reached before start signal";
 
 /// The machine. Its owner calls [`Lifecycle::handle`] for each event and carries out what it answers, in order.

@@ -89,10 +89,10 @@ impl Outputs {
     }
 
     /// All sound is muted now, or no longer.
-    pub(super) fn muted(&self, is_muted: bool) {
+    pub(super) fn set_muted(&self, is_muted: bool) {
         for sink in self.sinks.values() {
             if let OpenSink::WebSocket(sink) = sink {
-                sink.muted(is_muted);
+                sink.set_muted(is_muted);
             }
         }
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::driver::{Driver, Emptied, Input, Opening};
+use super::driver::{Driver, Flushed, Input, Opening};
 use super::failure::joined;
 use super::lifecycle::{Action, Event};
 use super::{Ended, Reporter, Setup};
@@ -41,7 +41,7 @@ pub async fn run(
     let mut encoder_events = EncoderEvents::new();
     let mut commands_open = true;
     let mut opening: Option<Opening> = None;
-    let mut draining: Option<BoxFuture<'static, Emptied>> = None;
+    let mut draining: Option<BoxFuture<'static, Flushed>> = None;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
@@ -87,7 +87,7 @@ pub async fn run(
             event = uploads.recv(), if driver.awaits_uploads => match event {
                 Some(event) => Input::Uploaded(event),
                 // What was stored is known now, and so what the manifests say.
-                None => match driver.store_manifests().await {
+                None => match driver.upload_manifests().await {
                     Some(manifests) => {
                         uploads = manifests;
                         continue;

@@ -6,7 +6,7 @@
 //!     storage.json       each output's storage with its credentials, for its owner alone; likewise
 //!     lock               held as long as the recorder lives
 //!     0/ 1/ 2/ …         one directory for each output: what is not yet stored where it belongs,
-//!                        and notes of where that is (`sink::notes`, `upload::ledger`)
+//!                        and notes of where that is (`sink::notes`, `upload::upload_journal`)
 //!     report/            screenshot, console and browser log of a start that failed
 //! <tmpfs>/weir-<user id>/run-<…>/   display framebuffer, sockets, browser profile: worth nothing after a crash
 //! ```
@@ -216,13 +216,13 @@ impl WorkDir {
 
 /// A killed recording's work directory, held against another `recover`.
 #[derive(Debug)]
-pub struct Abandoned {
+pub struct AbandonedWorkDir {
     pub root: PathBuf,
     pub manifest: Manifest,
     _lock: Flock<File>,
 }
 
-impl Abandoned {
+impl AbandonedWorkDir {
     /// Takes over a work directory. One without a manifest has no outputs: what lies in it is kept.
     ///
     /// # Errors

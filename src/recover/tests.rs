@@ -211,7 +211,7 @@ fn finished(container: Container, bytes: &[u8]) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let (recorded, whole) = (dir.path().join("recorded"), dir.path().join("whole"));
     fs::write(&recorded, bytes).unwrap();
-    make_whole(container, &recorded, &whole, None, &CancellationToken::new()).unwrap();
+    finalize(container, &recorded, &whole, None, &CancellationToken::new()).unwrap();
     fs::read(whole).unwrap()
 }
 
@@ -293,7 +293,7 @@ async fn what_is_kept_is_told_as_found_also_where_the_manifest_can_not_be_read()
 
 #[tokio::test]
 async fn flipped_bits_of_a_header_lose_nothing() {
-    // Every byte is tried where the file is read (`sink::whole`).
+    // Every byte is tried where the file is read (`sink::finalize`).
     for at in (0..1200).step_by(37) {
         let mut bytes = MP4.clone();
         bytes[at] ^= 1 << (at % 8);

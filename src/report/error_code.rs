@@ -1,4 +1,4 @@
-//! Whose fault a failure is, and the number that stands for it in an `EgressInfo` (service.md §5.6, media.md §9.2).
+//! Whose fault a failure is, and the number that stands for it in an `EgressInfo` (docs/reference/egress.md, docs/reference/media.md).
 
 /// Whose fault a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub enum Fault {
     NotFound,
     /// Where the recording goes does not take it: a server, a full disk.
     Destination,
-    /// A storage does not take what was recorded. LiveKit calls that the request's fault, too (service.md §5.6).
+    /// A storage does not take what was recorded. LiveKit calls that the request's fault, too (docs/reference/egress.md).
     Storage,
     /// Whoever runs the service did not want it to go on.
     Killed,

@@ -1,4 +1,4 @@
-//! The manifest of a recording: what was stored where, as LiveKit writes it (media.md §8.5).
+//! The manifest of a recording: what was stored where, as LiveKit writes it (docs/reference/media.md).
 
 use std::collections::BTreeMap;
 

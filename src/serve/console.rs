@@ -59,7 +59,7 @@ pub(super) fn announce(config: &ServiceConfig, work_dir: &Path) {
         }
         Err(ConsoleError::None) => {}
         Err(ConsoleError::NotLocal(address)) => tracing::info!(%address, "console, for access tokens"),
-        Err(error) => tracing::warn!(%error, "the console has no key"),
+        Err(error) => tracing::warn!(%error, "console key not created"),
     }
 }
 

@@ -14,22 +14,20 @@ use crate::http_listener::{self, Bounds};
 use crate::process::raise_open_files;
 use crate::service::http;
 use crate::service::metrics::Metrics;
-use crate::service::snapshot::{Insight, Outlook, Snapshots};
+use crate::service::snapshot::ServiceView;
 
 /// Opens those that the configuration asks for. They are there until `stop`.
 pub(super) async fn open(
     config: &ServiceConfig,
-    outlook: &Arc<Outlook>,
+    view: &Arc<dyn ServiceView>,
     metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), ServeError> {
-    let source = Arc::clone(outlook) as Arc<dyn Snapshots>;
-    let insight = Arc::clone(outlook) as Arc<dyn Insight>;
     let pages: [(&'static str, u16, Router); 3] = [
-        ("health_port", config.health_port, http::health(Arc::clone(&source))),
-        ("prometheus_port", config.prometheus_port, http::metrics(Arc::clone(&source), Arc::clone(metrics))),
-        ("debug_handler_port", config.debug_handler_port, http::debug(source, insight)),
+        ("health_port", config.health_port, http::health(Arc::clone(view))),
+        ("prometheus_port", config.prometheus_port, http::metrics(Arc::clone(view), Arc::clone(metrics))),
+        ("debug_handler_port", config.debug_handler_port, http::debug(Arc::clone(view))),
     ];
     for (key, port, router) in pages.into_iter().filter(|(_, port, _)| *port != 0) {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));

@@ -1,4 +1,4 @@
-//! What signals ask of a service.
+//! Maps signals to shutdown requests of a service.
 
 use std::io;
 
@@ -6,9 +6,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::recorder::is_ignored;
 
-/// What somebody wants.
+/// A requested way to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum ShutdownRequest {
     /// SIGTERM, SIGQUIT, and SIGHUP of a terminal that goes away: take no more work, and end when what is recorded has come to its own
     /// end.
     Drain,
@@ -35,12 +35,12 @@ impl Signals {
         })
     }
 
-    pub(super) async fn next(&mut self) -> Wish {
+    pub(super) async fn next(&mut self) -> ShutdownRequest {
         tokio::select! {
-            _ = self.terminate.recv() => Wish::Drain,
-            _ = self.quit.recv() => Wish::Drain,
-            () = hung_up(self.hang_up.as_mut()) => Wish::Drain,
-            _ = self.interrupt.recv() => Wish::End,
+            _ = self.terminate.recv() => ShutdownRequest::Drain,
+            _ = self.quit.recv() => ShutdownRequest::Drain,
+            () = hung_up(self.hang_up.as_mut()) => ShutdownRequest::Drain,
+            _ = self.interrupt.recv() => ShutdownRequest::End,
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Is there room for one more? Pure: time is an argument, measurements are put in.
 //!
 //! A recording is expected to cost what the operator's table says (`cost`). It takes seconds to show what it really costs, so
-//! that its expected cost is held for it meanwhile; then what is measured counts, where it is more. [`Gate`] is the one
+//! that its expected cost is held for it meanwhile; then what is measured counts, where it is more. [`AdmissionController`] is the one
 //! that everybody asks, with the clock.
 
+mod controller;
 pub mod cost;
-mod gate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::config::cost::CpuCost;
 use crate::psrpc::Code;
 use crate::service::error::ServiceError;
+pub use controller::{AdmissionController, Permit, Reservation, Room};
 pub use cost::{Cost, Kind};
-pub use gate::{Gate, Occupant, Permit, Room};
 
 /// How long a recording's expected cost is held for it.
 pub const RESERVED_FOR: Duration = Duration::from_secs(15);
@@ -23,7 +23,7 @@ pub const RESERVED_FOR: Duration = Duration::from_secs(15);
 /// GB of memory that are never given away.
 pub const MEMORY_HEADROOM: f64 = 1.0;
 
-/// Why there is no room. The numbers are for the log; callers are told no more than LiveKit tells them.
+/// Reasons for a refusal. The numbers are for the log; callers get LiveKit's text only.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// Cores.
@@ -39,7 +39,7 @@ pub enum Refusal {
 }
 
 impl From<Refusal> for ServiceError {
-    /// As LiveKit has it: it says `not enough CPU` of memory too, and so its clients look for that.
+    /// LiveKit's text is `not enough CPU` for memory, too, and its clients look for it.
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotEnoughCpu { .. } | Refusal::NotEnoughMemory { .. } => {
@@ -53,7 +53,7 @@ impl From<Refusal> for ServiceError {
 /// How much a request is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// There is no room.
+    /// No capacity.
     None,
     /// It would have the machine for itself, and needs more than that by the table.
     Stretched,
@@ -64,9 +64,9 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// The affinity that is claimed on the bus. livekit-server takes a claim of 1 at once and waits half a second for a better
-    /// one than anything below, so that an idle node claims 1. Whoever has room for it beside others comes before an idle node of
-    /// LiveKit's, which claims 0.5.
+    /// The affinity claimed on the bus. livekit-server accepts a claim of 1 at once and waits half
+    /// a second for a better one otherwise, so an idle node claims 1. A busy node with capacity
+    /// comes before an idle node of LiveKit's, which claims 0.5.
     #[must_use]
     pub const fn affinity(self) -> f32 {
         match self {
@@ -78,7 +78,7 @@ impl Claim {
     }
 }
 
-/// What has room for recordings, and who has it.
+/// Capacity of the machine, and its reservations.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     costs: CpuCost,
@@ -87,7 +87,7 @@ pub struct Ledger {
     /// GB in use by all, as last measured.
     memory_used: f64,
     last: u64,
-    held: BTreeMap<Id, Hold>,
+    held: BTreeMap<Id, ReservedCost>,
 }
 
 /// One recording's room.
@@ -95,14 +95,14 @@ pub struct Ledger {
 pub struct Id(u64);
 
 #[derive(Debug, Clone, Copy)]
-struct Hold {
+struct ReservedCost {
     since: Duration,
     cost: Cost,
     /// Cores, as last measured.
     measured: f64,
 }
 
-impl Hold {
+impl ReservedCost {
     fn is_reserved(&self, now: Duration) -> bool {
         now.saturating_sub(self.since) < RESERVED_FOR
     }
@@ -151,12 +151,14 @@ impl Ledger {
         self.held.is_empty()
     }
 
-    /// Whether there is room. `required`: cores that the request itself names; else the table's.
+    /// Checks capacity. `required`: cores named by the request; the table's otherwise.
     ///
-    /// An idle machine takes one recording even if the table says that it is too small for it: the table is an estimate, the
-    /// recording degrades before it fails, and a service that refuses everything is no use to anybody.
+    /// An idle machine accepts one recording even if the table says that it is too small: the table
+    /// is an estimate, a recording degrades before it fails, and a service that refuses everything
+    /// is useless.
     ///
     /// # Errors
+    ///
     /// [`Refusal`], memory before CPU.
     pub fn check(&self, cost: Cost, required: Option<f64>, now: Duration) -> Result<(), Refusal> {
         let max = self.costs.max_memory;
@@ -171,10 +173,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Holds room for a recording, if there is any. What is held is what the table says, whatever the request names.
+    /// Reserves capacity for a recording. The reserved cost is the table's, whatever the request
+    /// names.
     ///
     /// # Errors
-    /// As [`Ledger::check`].
+    ///
+    /// See [`Ledger::check`].
     pub fn admit(&mut self, cost: Cost, required: Option<f64>, now: Duration) -> Result<Id, Refusal> {
         self.check(cost, required, now)?;
         Ok(self.hold(cost, now))
@@ -184,7 +188,7 @@ impl Ledger {
     pub fn hold(&mut self, cost: Cost, now: Duration) -> Id {
         self.last += 1;
         let id = Id(self.last);
-        self.held.insert(id, Hold { since: now, cost, measured: 0.0 });
+        self.held.insert(id, ReservedCost { since: now, cost, measured: 0.0 });
         id
     }
 
@@ -199,15 +203,15 @@ impl Ledger {
         }
     }
 
-    /// What a recording needs, as measured: cores.
-    pub fn measured(&mut self, id: Id, cores: f64) {
+    /// Sets the measured cores of a recording.
+    pub fn set_measured(&mut self, id: Id, cores: f64) {
         if let Some(hold) = self.held.get_mut(&id) {
             hold.measured = if cores.is_finite() { cores.max(0.0) } else { 0.0 };
         }
     }
 
-    /// What all need together, as measured: GB.
-    pub const fn memory_used(&mut self, gigabytes: f64) {
+    /// Sets the measured memory of all recordings in GB.
+    pub const fn set_memory_used(&mut self, gigabytes: f64) {
         self.memory_used = gigabytes;
     }
 
@@ -216,7 +220,7 @@ impl Ledger {
         self.held.remove(&id);
     }
 
-    /// What was expected of a recording.
+    /// The expected cost of a recording.
     #[must_use]
     pub fn cost(&self, id: Id) -> Option<Cost> {
         self.held.get(&id).map(|hold| hold.cost)

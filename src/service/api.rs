@@ -1,12 +1,13 @@
-//! The HTTP API of a service without a LiveKit server: `livekit.Egress` over Twirp, as LiveKit's SDKs and the `lk` command
-//! speak it (service.md §2.1, §2.2).
+//! The HTTP API of a service without a LiveKit server: `livekit.Egress` over Twirp, as used by
+//! LiveKit's SDKs and the `lk` command (docs/reference/egress.md).
 //!
 //! ```text
-//! POST /twirp/livekit.Egress/{method} ─► token ─► message ─► Egresses ─► message
+//! POST /twirp/livekit.Egress/{method} ─► token ─► message ─► Service ─► message
 //!                                          └── Twirp error ◄──┴──────────┘
 //! ```
 //!
-//! What is asked is asked in a task of its own: a caller who hangs up or runs out of patience does not stop a start half-way.
+//! Each call runs in a task of its own: a caller who disconnects or times out does not stop a start
+//! half-way.
 
 mod auth;
 pub(super) mod json;
@@ -46,13 +47,13 @@ const LARGEST: usize = 4 << 20;
 /// How long a browser may remember what it is allowed.
 const CORS_AGE: Duration = Duration::from_hours(24);
 
-/// What the API answers with.
+/// State of the API.
 #[derive(Clone)]
 pub struct Api {
     pub egresses: Arc<dyn Egresses>,
-    /// Whose callers are let in.
+    /// Keys of the callers.
     pub keys: ApiKeys,
-    /// Where calls run to their end; waited for by whoever shuts the service down.
+    /// Running calls; the shutdown waits for them.
     pub tasks: TaskTracker,
 }
 
@@ -144,8 +145,9 @@ async fn dispatch(api: &Api, call: Call, incoming: &Incoming) -> Result<Response
     }
 }
 
-/// Starts one as livekit-server would have it started: with a new id, and no token or server's address, which the recorder has
-/// itself. There is no store of rooms here, so that a room that does not exist is found out by the recorder.
+/// Starts an egress as livekit-server does: with a new id, without token and server address, which
+/// the recorder has itself. The service has no list of rooms, so only the recorder finds out that a
+/// room does not exist.
 async fn start<R: Message + Default + DeserializeOwned>(
     api: &Api,
     incoming: &Incoming,

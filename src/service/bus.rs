@@ -1,19 +1,17 @@
-//! The front door of a fleet: requests of livekit-server over psrpc (service.md §1.5 to §1.7).
+//! The front door of a fleet: requests of livekit-server over psrpc (docs/reference/psrpc.md).
 //!
 //! `StartEgress` is claimed by every node with room, and livekit-server chooses; `StopEgress` and `UpdateStream` have a topic for
 //! each egress, which is open as long as it lives.
 
-use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use livekit_protocol as proto;
 use tokio_util::task::TaskTracker;
 
+use super::Service;
 use super::egresses::Egresses;
 use super::error::ServiceError;
-use super::{Service, Topics};
 use crate::protocol as rpc;
 use crate::psrpc::{
     self, BusError, Code, MessageBus, Method, Observer, Offer, Registration, Server, ServerOptions, typed,
@@ -26,7 +24,7 @@ const HANDLER: &str = "EgressHandler";
 /// answers for itself.
 const RESERVED: Duration = Duration::from_secs(60);
 
-/// Who a service is on the bus.
+/// Identity of a service on the bus.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'a> {
     /// This run of the service.
@@ -37,35 +35,19 @@ pub struct Node<'a> {
 
 /// The service's place on the bus.
 #[derive(Debug)]
-pub struct BusDoor {
+pub struct BusListener {
     internal: Server,
-    handlers: Arc<Handlers>,
     /// `None`: no work is taken yet, or no more.
     start: Mutex<Option<Registration>>,
     list: Option<Registration>,
 }
 
-impl BusDoor {
-    /// Says to a service that its egresses are spoken to over the bus: those that it takes over, and those that it starts once this is
-    /// open. `observer` counts requests.
-    pub fn new(
-        bus: Arc<dyn MessageBus>,
-        service: &Arc<Service>,
-        node_id: &str,
-        observer: &Arc<dyn Observer>,
-        tasks: &TaskTracker,
-    ) -> Self {
-        let internal = Server::new(Arc::clone(&bus), INTERNAL, tasks, ServerOptions::default());
+impl BusListener {
+    /// A listener that accepts no requests yet. `observer` counts requests.
+    pub fn new(bus: Arc<dyn MessageBus>, observer: &Arc<dyn Observer>, tasks: &TaskTracker) -> Self {
+        let internal = Server::new(bus, INTERNAL, tasks, ServerOptions::default());
         internal.observed_by(Arc::clone(observer));
-        let handlers = Arc::new(Handlers {
-            server: Server::new(Arc::clone(&bus), HANDLER, tasks, ServerOptions::default()),
-            bus,
-            node_id: node_id.to_owned(),
-            service: Arc::downgrade(service),
-        });
-        handlers.server.observed_by(Arc::clone(observer));
-        service.set_topics(Arc::clone(&handlers) as Arc<dyn Topics>);
-        Self { internal, handlers, start: Mutex::default(), list: None }
+        Self { internal, start: Mutex::default(), list: None }
     }
 
     /// Takes requests for a service from now on.
@@ -106,7 +88,7 @@ impl BusDoor {
         Ok(self)
     }
 
-    /// Takes no more work. What is recorded is still spoken to.
+    /// Stops accepting work. Running egresses can still be controlled.
     pub fn close(&self) {
         self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -114,26 +96,50 @@ impl BusDoor {
     /// Leaves the bus; `false`: calls were still in the works after `within`.
     pub async fn shutdown(self, within: Duration) -> bool {
         self.close();
-        let Self { internal, handlers, list: _list, .. } = self;
-        // Those of egresses have ended with them.
-        drop(handlers);
+        let Self { internal, list: _list, .. } = self;
         internal.shutdown(within).await
     }
 }
 
-/// The topics of egresses.
+/// Opens the topics of egresses on the bus, and reserves egress ids across nodes.
 #[derive(Debug)]
-struct Handlers {
+pub struct Topics {
     server: Server,
     bus: Arc<dyn MessageBus>,
     node_id: String,
-    service: Weak<Service>,
 }
 
-#[async_trait]
-impl Topics for Handlers {
-    async fn open(&self, egress_id: &str) -> Result<Box<dyn Any + Send + Sync>, ServiceError> {
-        let stopping = self.service.clone();
+/// The topics of one egress. They are open as long as this is held.
+#[derive(Debug)]
+pub(super) struct EgressTopics {
+    _stop: Registration,
+    _update: Registration,
+}
+
+impl Topics {
+    /// `observer` counts requests.
+    pub fn new(
+        bus: Arc<dyn MessageBus>,
+        node_id: &str,
+        observer: &Arc<dyn Observer>,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let server = Server::new(Arc::clone(&bus), HANDLER, tasks, ServerOptions::default());
+        server.observed_by(Arc::clone(observer));
+        Self { server, bus, node_id: node_id.to_owned() }
+    }
+
+    /// Opens the topics of an egress of `service`.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` if the bus does not confirm them.
+    pub(super) async fn open(
+        &self,
+        service: &Arc<Service>,
+        egress_id: &str,
+    ) -> Result<EgressTopics, ServiceError> {
+        let stopping = Arc::downgrade(service);
         let stop = typed(
             |_: &proto::StopEgressRequest| Offer::Affinity(1.0),
             move |request: proto::StopEgressRequest, _| {
@@ -144,7 +150,7 @@ impl Topics for Handlers {
                 }
             },
         );
-        let updating = self.service.clone();
+        let updating = Arc::downgrade(service);
         let update = typed(
             |_: &proto::UpdateStreamRequest| Offer::Affinity(1.0),
             move |request: proto::UpdateStreamRequest, _| {
@@ -161,28 +167,34 @@ impl Topics for Handlers {
             self.server.register(Method::queued("UpdateStream").on(egress_id), update),
         )
         .map_err(unavailable)?;
-        Ok(Box::new((stop, update)))
+        Ok(EgressTopics { _stop: stop, _update: update })
     }
 
-    async fn reserve(&self, egress_id: &str) -> Result<(), ServiceError> {
+    /// Reserves an egress id, so that no other node starts it while its caller may ask again.
+    ///
+    /// # Errors
+    ///
+    /// `already_exists` if another node has it; `unavailable` if the bus does not answer.
+    pub(super) async fn reserve(&self, egress_id: &str) -> Result<(), ServiceError> {
         match self.bus.hold(&key(egress_id), &self.node_id, RESERVED).await {
             Ok(true) => Ok(()),
             Ok(false) => {
-                tracing::info!("another node has it");
+                tracing::info!("another node has the egress");
                 Err(ServiceError::egress_exists())
             }
             Err(error) => Err(ServiceError::unavailable(error.to_string())),
         }
     }
 
-    async fn give_back(&self, egress_id: &str) {
+    /// Releases the id of an egress that was not started.
+    pub(super) async fn release(&self, egress_id: &str) {
         if let Err(error) = self.bus.release(&key(egress_id), &self.node_id).await {
-            tracing::debug!(%error, "no other node may begin it for {} s", RESERVED.as_secs());
+            tracing::debug!(%error, reserved_seconds = RESERVED.as_secs(), "egress id not released");
         }
     }
 }
 
-/// Where it is noted which node has an egress.
+/// Key that stores which node has an egress.
 fn key(egress_id: &str) -> String {
     format!("weir:egress:{egress_id}")
 }

@@ -17,7 +17,7 @@
 mod access;
 mod form;
 mod login;
-mod pictures;
+mod previews;
 mod recent;
 mod view;
 
@@ -42,21 +42,21 @@ use super::api::json::Answer;
 use super::egresses::Egresses;
 use super::error::{ServiceError, twirp_status};
 use super::keys::ApiKeys;
-use super::snapshot::{Live, Snapshots};
+use super::snapshot::ServiceView;
 use crate::pages::{self, File};
 use crate::secret::Secret;
 use access::Asker;
 use form::Form;
 pub use login::{KEY_LASTS, OneTimeKeys};
 use login::{SESSION_LASTS, Sessions};
-use pictures::Pictures;
+use previews::Previews;
 pub use recent::Recent;
 
 /// The largest request, in bytes. A form has some hundred.
 const LARGEST: usize = 64 << 10;
 
-/// What every answer says to browsers. The page's own scripts and styles alone run, it loads nothing from elsewhere, nobody
-/// shows it in a frame, and nobody else's page gets to see an answer.
+/// Security headers of every answer: only the page's own scripts and styles run, it loads nothing
+/// from elsewhere, and no other page can frame it or read an answer.
 const RULES: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -69,20 +69,18 @@ const RULES: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// What the console shows, and whom it asks.
+/// Data and connections of the console.
 pub struct Console {
     pub egresses: Arc<dyn Egresses>,
-    /// The node at this moment.
-    pub snapshots: Arc<dyn Snapshots>,
-    /// What runs, and what it shows.
-    pub live: Arc<dyn Live>,
-    /// What has ended.
+    /// The node and its running recordings.
+    pub view: Arc<dyn ServiceView>,
+    /// The ended recordings.
     pub recent: Recent,
-    /// Whose tokens are taken.
+    /// Keys of accepted tokens.
     pub keys: ApiKeys,
     /// For logins on this machine.
     pub one_time_keys: OneTimeKeys,
-    /// Where calls run to their end.
+    /// Running calls.
     pub tasks: TaskTracker,
 }
 
@@ -92,20 +90,20 @@ impl std::fmt::Debug for Console {
     }
 }
 
-struct Desk {
+struct ConsoleState {
     console: Console,
-    pictures: Pictures,
+    previews: Previews,
     sessions: Sessions,
 }
 
 /// The routes. They have to be served with the peers' addresses ([`Router::into_make_service_with_connect_info`]): without, who
 /// is on this machine is not known, and everybody needs a token.
 pub fn router(console: Console) -> Router {
-    let pictures = Pictures::new(Arc::clone(&console.live));
-    let desk = Arc::new(Desk { console, pictures, sessions: Sessions::default() });
+    let previews = Previews::new(Arc::clone(&console.view));
+    let desk = Arc::new(ConsoleState { console, previews, sessions: Sessions::default() });
     let api = Router::new()
         .route("/console/api/recordings", get(recordings))
-        .route("/console/api/recordings/{id}/picture.jpg", get(picture))
+        .route("/console/api/recordings/{id}/picture.jpg", get(preview))
         .route("/console/api/recordings/{id}/stop", post(stop))
         .route("/console/api/recordings/{id}/layout", post(layout))
         .route("/console/api/recordings/{id}/streams", post(streams))
@@ -130,7 +128,7 @@ async fn with_rules(mut response: Response) -> Response {
 }
 
 /// Lets in who may see and do all of it.
-async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+async fn guard(State(desk): State<Arc<ConsoleState>>, request: Request, next: Next) -> Response {
     let has_session = |token: &str| desk.sessions.has(token, Instant::now());
     match access::may(&desk.console.keys, has_session, asker(&request)) {
         Ok(()) => next.run(request).await,
@@ -154,7 +152,7 @@ struct Key {
 }
 
 /// Exchanges a one-time key for a session.
-async fn session(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+async fn session(State(desk): State<Arc<ConsoleState>>, request: Request) -> Response {
     if let Err(error) = access::may_begin(asker(&request)) {
         return refusal(&error);
     }
@@ -192,13 +190,13 @@ fn file(found: Option<File>) -> Response {
     (headers, bytes.into_owned()).into_response()
 }
 
-async fn recordings(State(desk): State<Arc<Desk>>) -> Json<Value> {
-    let Console { snapshots, live, recent, .. } = &desk.console;
-    Json(view::all(&snapshots.snapshot(), &live.running(), &recent.all()))
+async fn recordings(State(desk): State<Arc<ConsoleState>>) -> Json<Value> {
+    let Console { view, recent, .. } = &desk.console;
+    Json(view::all(&view.snapshot(), &view.running(), &recent.all()))
 }
 
-async fn picture(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Response {
-    match desk.pictures.of(&id).await {
+async fn preview(State(desk): State<Arc<ConsoleState>>, Path(id): Path<String>) -> Response {
+    match desk.previews.of(&id).await {
         Ok(Some(jpeg)) => ([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response(),
         Ok(None) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => refusal(&error),
@@ -211,7 +209,7 @@ async fn picture(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Respo
 struct Nothing {}
 
 async fn stop(
-    State(desk): State<Arc<Desk>>,
+    State(desk): State<Arc<ConsoleState>>,
     Path(id): Path<String>,
     Sent(Nothing {}): Sent<Nothing>,
 ) -> Response {
@@ -225,7 +223,7 @@ struct Layout {
 }
 
 async fn layout(
-    State(desk): State<Arc<Desk>>,
+    State(desk): State<Arc<ConsoleState>>,
     Path(id): Path<String>,
     Sent(Layout { layout }): Sent<Layout>,
 ) -> Response {
@@ -237,12 +235,12 @@ async fn layout(
 #[derive(Default)]
 struct Streams {
     add: Secret<Vec<String>>,
-    /// As they are shown will do.
+    /// Redacted addresses are accepted, too.
     remove: Secret<Vec<String>>,
 }
 
 async fn streams(
-    State(desk): State<Arc<Desk>>,
+    State(desk): State<Arc<ConsoleState>>,
     Path(egress_id): Path<String>,
     Sent(Streams { add, remove }): Sent<Streams>,
 ) -> Response {
@@ -254,14 +252,14 @@ async fn streams(
     desk.apart(move |egresses| async move { egresses.update_stream(asked).await }).await
 }
 
-async fn start(State(desk): State<Arc<Desk>>, Sent(form): Sent<Form>) -> Response {
+async fn start(State(desk): State<Arc<ConsoleState>>, Sent(form): Sent<Form>) -> Response {
     match form.request() {
         Ok(request) => desk.apart(move |egresses| async move { egresses.start(request).await }).await,
         Err(error) => refusal(&error),
     }
 }
 
-impl Desk {
+impl ConsoleState {
     /// Runs a call in a task of its own, so that a page that is closed does not stop it half-way, and waits for it.
     async fn apart<F>(&self, call: impl FnOnce(Arc<dyn Egresses>) -> F) -> Response
     where
@@ -275,7 +273,7 @@ impl Desk {
     }
 }
 
-/// What was sent, in the form that is asked for.
+/// A decoded request body.
 struct Sent<T>(T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Sent<T> {
@@ -287,7 +285,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Sent<T> {
     }
 }
 
-/// What was sent. What of it is wrong is not quoted: an address with its key may be in it.
+/// Reads a request body. Errors do not quote it, as it may contain an address with its key.
 async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ServiceError> {
     if !access::is_json(headers) {
         return Err(ServiceError::invalid("send JSON, and say so: content-type: application/json"));

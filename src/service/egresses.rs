@@ -1,4 +1,4 @@
-//! What a front door (Twirp, the bus) asks of the service.
+//! The interface of the service for its listeners (Twirp, bus).
 
 use async_trait::async_trait;
 use livekit_protocol as proto;
@@ -9,16 +9,19 @@ use crate::protocol as rpc;
 /// The service as its front doors see it.
 #[async_trait]
 pub trait Egresses: Send + Sync {
-    /// Starts a recording. Comes back as soon as its process is up, with `EGRESS_STARTING`.
+    /// Starts a recording. Returns as soon as its process runs, with `EGRESS_STARTING`.
     ///
     /// # Errors
-    /// `invalid_argument`, naming the field; `already_exists`; `unavailable`, when there is no room.
+    ///
+    /// `invalid_argument`, naming the field; `already_exists`; `unavailable` without capacity.
     async fn start(&self, request: rpc::StartEgressRequest) -> Result<proto::EgressInfo, ServiceError>;
 
-    /// Ends a recording gracefully, and answers with `EGRESS_ENDING` while its files are finished. Asking again is no error.
+    /// Ends a recording gracefully, and returns `EGRESS_ENDING` while its files are finalized. A
+    /// repeated call is valid.
     ///
     /// # Errors
-    /// `not_found`; `failed_precondition`, when it is over.
+    ///
+    /// `not_found`; `failed_precondition` if it has ended.
     async fn stop(&self, egress_id: &str) -> Result<proto::EgressInfo, ServiceError>;
 
     /// Adds addresses to, and removes addresses from, a recording that streams.

@@ -1,4 +1,4 @@
-//! Why a request to the service failed: one code for psrpc, HTTP and Twirp alike (service.md §1.8).
+//! Why a request to the service failed: one code for psrpc, HTTP and Twirp alike (docs/reference/psrpc.md).
 
 use crate::plan::error::PlanError;
 use crate::psrpc;

@@ -1,4 +1,4 @@
-//! Small pages for those who run the service: health, metrics, debugging (service.md §3.8). Each has a port of its own, as
+//! Small pages for those who run the service: health, metrics, debugging (docs/reference/egress.md). Each has a port of its own, as
 //! LiveKit has it, and none shows a secret.
 
 mod profile;
@@ -15,37 +15,37 @@ use serde_json::{Value, json};
 
 use super::error::ServiceError;
 use super::metrics::Metrics;
-use super::snapshot::{Insight, Snapshot, Snapshots, State};
+use super::snapshot::{ServiceView, Snapshot, State};
 
-/// Whoever knows the service.
-pub type Source = Arc<dyn Snapshots>;
+/// The view that the pages share.
+type View = Arc<dyn ServiceView>;
 
-/// For `health_port`. `/healthz` says whether work is taken: 200, or 503 and why not. Every other path is LiveKit's: the CPU that is
-/// *free* under a name that says otherwise, and each recording's name. What LiveKit shows beside that, the whole
-/// request with its keys, is only its kind here.
-pub fn health(source: Source) -> Router {
-    Router::new().route("/healthz", get(healthz)).fallback(livekit).with_state(source)
+/// Pages of `health_port`. `/healthz` says whether work is accepted: 200, or 503 with the reason.
+/// Every other path is LiveKit's: the *free* CPU under its misleading name, and each recording's
+/// id. LiveKit shows whole requests with their keys; here only their kind is shown.
+pub fn health(view: View) -> Router {
+    Router::new().route("/healthz", get(healthz)).fallback(livekit).with_state(view)
 }
 
 /// For `prometheus_port`: any path.
-pub fn metrics(source: Source, metrics: Arc<Metrics>) -> Router {
-    Router::new().fallback(scrape).with_state((source, metrics))
+pub fn metrics(view: View, metrics: Arc<Metrics>) -> Router {
+    Router::new().fallback(scrape).with_state((view, metrics))
 }
 
 /// For `debug_handler_port`: `/recordings`, each with its process, what it takes and how it fares; `/gst_pipeline/{egress id}`, the
 /// pipelines of one in Graphviz's language; `/pprof/profile` and `/pprof/profile/{egress id}`, CPU profiles.
-pub fn debug(source: Source, insight: Arc<dyn Insight>) -> Router {
+pub fn debug(view: View) -> Router {
     let inner = Router::new()
         .route("/gst_pipeline/{egress_id}", get(pipelines))
         .route("/pprof/{name}", get(profile::of_service))
         .route("/pprof/{name}/{egress_id}", get(profile::of_recorder))
-        .with_state(insight);
-    let pages = Router::new().route("/recordings", get(recordings)).with_state(source);
+        .with_state(Arc::clone(&view));
+    let pages = Router::new().route("/recordings", get(recordings)).with_state(view);
     pages.merge(inner).fallback(no_such_dump)
 }
 
-async fn healthz(With(source): With<Source>) -> Response {
-    let snapshot = source.snapshot();
+async fn healthz(With(view): With<View>) -> Response {
+    let snapshot = view.snapshot();
     let status = |status: StatusCode, value: Value| (status, Json(value)).into_response();
     match problem(&snapshot) {
         None => status(StatusCode::OK, json!({"status": "ok", "recordings": snapshot.recordings.len()})),
@@ -65,8 +65,8 @@ const fn problem(snapshot: &Snapshot) -> Option<&'static str> {
     }
 }
 
-async fn livekit(With(source): With<Source>) -> Json<BTreeMap<String, Value>> {
-    let snapshot = source.snapshot();
+async fn livekit(With(view): With<View>) -> Json<BTreeMap<String, Value>> {
+    let snapshot = view.snapshot();
     let recordings = snapshot.recordings.iter();
     let recordings =
         recordings.map(|recording| (recording.egress_id.clone(), json!({"type": recording.kind.as_str()})));
@@ -74,18 +74,18 @@ async fn livekit(With(source): With<Source>) -> Json<BTreeMap<String, Value>> {
     Json(std::iter::once(free).chain(recordings).collect())
 }
 
-async fn scrape(With((source, metrics)): With<(Source, Arc<Metrics>)>) -> Response {
-    match metrics.page(&source.snapshot()) {
+async fn scrape(With((view, metrics)): With<(View, Arc<Metrics>)>) -> Response {
+    match metrics.page(&view.snapshot()) {
         Ok(page) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response(),
         Err(error) => {
-            tracing::error!(%error, "metrics can't be shown");
+            tracing::error!(%error, "metrics page failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-async fn recordings(With(source): With<Source>) -> Json<Value> {
-    let snapshot = source.snapshot();
+async fn recordings(With(view): With<View>) -> Json<Value> {
+    let snapshot = view.snapshot();
     let recordings = snapshot.recordings.iter().map(|recording| {
         json!({
             "egress_id": recording.egress_id,
@@ -110,8 +110,8 @@ async fn recordings(With(source): With<Source>) -> Json<Value> {
     }))
 }
 
-async fn pipelines(With(insight): With<Arc<dyn Insight>>, Path(egress_id): Path<String>) -> Response {
-    match insight.graph(&egress_id).await {
+async fn pipelines(With(view): With<View>, Path(egress_id): Path<String>) -> Response {
+    match view.graph(&egress_id).await {
         Ok(dot) => ([(header::CONTENT_TYPE, "text/vnd.graphviz; charset=utf-8")], dot).into_response(),
         Err(error) => refused(&error),
     }

@@ -1,4 +1,4 @@
-//! Reports to livekit-server: `IOInfo` over psrpc (service.md §3.7).
+//! Reports to livekit-server: `IOInfo` over psrpc (docs/reference/egress.md).
 //!
 //! ```text
 //! update ──► the egress's slot (the newest counts) ──► a task, as long as there is something to tell
@@ -25,7 +25,7 @@ use tracing::Instrument;
 use super::error::ServiceError;
 use super::registry::{Registry, is_over};
 use crate::psrpc::{
-    CallOptions, Client, Code, Error, Link, MessageBus, Method, Observer, Retry, SelectionRules,
+    CallOptions, Client, Code, Error, LinkState, MessageBus, Method, Observer, Retry, SelectionRules,
 };
 
 /// How long answers are awaited.
@@ -43,7 +43,7 @@ impl Default for IoTimes {
     }
 }
 
-/// Between two attempts (service.md §3.7).
+/// Between two attempts (docs/reference/egress.md).
 const RETRY: Retry =
     Retry { attempts: None, first_pause: Duration::from_millis(500), longest_pause: Duration::from_secs(60) };
 /// After the bus is back, its other ends need a moment to be back, too.
@@ -57,7 +57,7 @@ pub struct IoRegistry(Arc<Io>);
 struct Io {
     client: Client,
     times: IoTimes,
-    link: watch::Receiver<Link>,
+    link: watch::Receiver<LinkState>,
     tasks: TaskTracker,
     slots: Mutex<HashMap<String, Slot>>,
     /// Changes whenever a slot is emptied.
@@ -65,7 +65,7 @@ struct Io {
     unhealthy: AtomicBool,
 }
 
-/// What a call that failed says of the next one with the same report.
+/// The consequence of a failed call for the next one with the same report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
     /// livekit-server was not reached, or did not answer in time.
@@ -87,7 +87,7 @@ impl Failure {
     }
 }
 
-/// An egress with something to tell, which is being told.
+/// An egress with a pending report.
 #[derive(Debug, Default)]
 struct Slot {
     /// Newer than what is on its way.
@@ -167,7 +167,7 @@ impl Io {
             match Failure::of(&error) {
                 Failure::Unanswered => {
                     if !self.unhealthy.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(%error, "livekit-server takes no reports, no more work is taken");
+                        tracing::warn!(%error, "reports fail; refusing new work");
                     }
                 }
                 // It is there, and hands on an error of what it keeps egresses in, or of a proxy: that passes.
@@ -175,14 +175,14 @@ impl Io {
                     self.note_answer();
                     let code = error.code();
                     if failed == 0 {
-                        tracing::warn!(%code, %error, "livekit-server could not take a report, it is sent again");
+                        tracing::warn!(%code, %error, "report failed; sending it again");
                     } else {
-                        tracing::debug!(%code, %error, failed, "livekit-server could not take a report");
+                        tracing::debug!(%code, %error, failed, "report failed");
                     }
                 }
                 Failure::Final => {
                     self.note_answer();
-                    tracing::error!(code = %error.code(), %error, "livekit-server refuses a report");
+                    tracing::error!(code = %error.code(), %error, "report refused by livekit-server");
                     return;
                 }
             }
@@ -206,8 +206,8 @@ impl Io {
         let pause = RETRY.pause(failed).unwrap_or(RETRY.longest_pause);
         let mut link = self.link.clone();
         let back = async {
-            if *link.borrow_and_update() == Link::Down
-                && link.wait_for(|link| *link == Link::Up).await.is_ok()
+            if *link.borrow_and_update() == LinkState::Down
+                && link.wait_for(|link| *link == LinkState::Up).await.is_ok()
             {
                 sleep(AFTER_RETURN).await;
             } else {
@@ -277,7 +277,7 @@ impl Registry for IoRegistry {
     }
 
     fn is_connected(&self) -> bool {
-        *self.0.link.borrow() == Link::Up
+        *self.0.link.borrow() == LinkState::Up
     }
 }
 

@@ -1,4 +1,4 @@
-//! The API keys that callers sign with, and that webhooks are signed with; what callers' tokens say (service.md §2.1).
+//! The API keys that callers sign with, and that webhooks are signed with; what callers' tokens say (docs/reference/egress.md).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub enum TokenError {
 pub struct ApiKeys(Arc<BTreeMap<String, Secret<String>>>);
 
 impl ApiKeys {
-    /// The secret of the key with this name. An empty secret is none: it would let everybody in.
+    /// The secret of a key. An empty secret counts as missing: it would let everybody in.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<&Secret<String>> {
         self.0.get(name).filter(|secret| !secret.expose().is_empty())
@@ -37,9 +37,11 @@ impl ApiKeys {
         self.secret(name).map(|secret| Signer { key: name.to_owned(), secret: secret.clone() })
     }
 
-    /// What a token says, when a key of ours signed it and its time is now (a minute's difference of the clocks is allowed).
+    /// The claims of a token that is signed with one of the keys and valid now (tolerance: a
+    /// minute).
     ///
     /// # Errors
+    ///
     /// [`TokenError`]
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         let unproven = Claims::from_unverified(token).map_err(|_| TokenError::Malformed)?;

@@ -1,7 +1,7 @@
 //! Has the page of a recording show another layout.
 //!
 //! The page is a participant of its room, and looks at its own metadata. So the word goes through LiveKit's server, which is
-//! asked to change that (service.md §2.6).
+//! asked to change that (docs/reference/egress.md).
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::token::Signer;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The error for an egress that is in no room: what LiveKit says.
 pub(super) const NOT_THERE: &str = "participant does not exist";
-/// Where no server is configured that could be asked.
+/// Error text without a configured server.
 pub(super) const NO_SERVER: &str =
     "ws_url, api_key and api_secret of LiveKit's server are needed to change a layout; configure them";
 
@@ -40,7 +40,7 @@ struct Refusal {
 }
 
 impl Layouts {
-    /// By what a server knows of rooms. `None`: there is no server, or no key of it.
+    /// Uses the server of the room settings. `None` without a server or a key.
     #[must_use]
     pub fn of(rooms: &Rooms) -> Option<Self> {
         let signer = rooms.signer.clone().filter(|_| !rooms.ws_url.is_empty())?;
@@ -53,7 +53,8 @@ impl Layouts {
     /// `server`: LiveKit's address, `ws://`, `wss://`, `http://` or `https://`.
     ///
     /// # Errors
-    /// When the address is none.
+    ///
+    /// An invalid address.
     pub fn new(server: &str, signer: Signer, http: reqwest::Client) -> Result<Self, ServiceError> {
         let invalid = |why: &str| ServiceError::invalid(format!("ws_url: {why}"));
         let mut address = Url::parse(server).map_err(|error| invalid(&error.to_string()))?;

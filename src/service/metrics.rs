@@ -1,7 +1,8 @@
-//! What Prometheus is told (service.md §3.9): LiveKit's names, so that its dashboards go on, and ours beside them.
+//! Prometheus metrics (docs/reference/egress.md): LiveKit's names, so that its dashboards continue
+//! to work, and Weir's own.
 //!
-//! Everything but what recordings have come to is a picture of the moment and read when it is asked for. What they have come to is
-//! added up here: those that live by their last progress, and those that are over by what they had reached. A sum never falls.
+//! Most values are read from a snapshot on request. Totals of recordings are summed here: running
+//! ones by their last progress, ended ones by their final one. A total never falls.
 
 mod calls;
 mod tally;
@@ -17,35 +18,35 @@ use prometheus::{CounterVec, Gauge, GaugeVec, IntGauge, Opts, Registry, TextEnco
 use super::admission::cost::request_of;
 use super::admission::{Kind, MEMORY_HEADROOM};
 use super::registry::Watcher;
-use super::snapshot::{Snapshot, Snapshots, State};
-use crate::ipc::Progress;
+use super::snapshot::{ServiceView, Snapshot, State};
+use crate::ipc::RecorderProgress;
 use crate::psrpc::Observer;
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 use calls::Calls;
 use tally::{Handling, Tally};
 pub use tally::{Result as EndResult, Totals};
 use uploads::Uploads;
 
-/// What is counted over the service's life.
+/// Counters over the service's life.
 pub struct Metrics {
     node_id: String,
     cluster_id: String,
     tally: Mutex<Tally>,
     uploads: Uploads,
     calls: Arc<Calls>,
-    source: OnceLock<Weak<dyn Snapshots>>,
+    view: OnceLock<Weak<dyn ServiceView>>,
 }
 
 impl Watcher for Metrics {
-    fn ended(&self, info: &proto::EgressInfo) {
-        Self::ended(self, info);
+    fn record_end(&self, info: &proto::EgressInfo) {
+        Self::record_end(self, info);
     }
 
     fn evicted(&self, info: &proto::EgressInfo) {
         self.over(info, EndResult::DuplicateIdentity);
     }
 
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         Self::uploaded(self, tried);
     }
 }
@@ -57,63 +58,67 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// `node_id`: a name of this run of the service, a label of all.
+    /// `node_id`: identifies this run of the service, as a label of all metrics.
     ///
     /// # Errors
-    /// When a metric is none by Prometheus's rules.
+    ///
+    /// A metric that Prometheus's rules forbid.
     pub fn new(node_id: impl Into<String>, cluster_id: impl Into<String>) -> prometheus::Result<Self> {
         let (node_id, cluster_id) = (node_id.into(), cluster_id.into());
         let uploads = Uploads::new(&labels(&node_id, &cluster_id))?;
         let calls = Arc::new(Calls::new(&node_id)?);
-        Ok(Self { node_id, cluster_id, tally: Mutex::default(), uploads, calls, source: OnceLock::new() })
+        Ok(Self { node_id, cluster_id, tally: Mutex::default(), uploads, calls, view: OnceLock::new() })
     }
 
-    /// Says who knows how recordings fare. Without it, what one that is over had come to is not counted.
-    pub fn watch(&self, source: &Arc<dyn Snapshots>) {
-        if self.source.set(Arc::downgrade(source)).is_err() {
-            tracing::error!("the source of metrics was set before");
+    /// Sets the view that tells how far an ended recording had come. Without it, only its last
+    /// report counts.
+    pub fn set_view(&self, view: &Arc<dyn ServiceView>) {
+        if self.view.set(Arc::downgrade(view)).is_err() {
+            tracing::error!("view of metrics already set");
         }
     }
 
-    /// What counts calls over the bus.
+    /// Counts calls over the bus.
     #[must_use]
     pub fn observer(&self) -> Arc<dyn Observer> {
         Arc::clone(&self.calls) as _
     }
 
     /// A recording has offered a file to a store.
-    pub fn uploaded(&self, tried: &Tried) {
+    pub fn uploaded(&self, tried: &UploadAttempt) {
         self.uploads.count(tried);
     }
 
-    /// A recording is over, as its last report says. One that is told twice counts once.
-    pub fn ended(&self, info: &proto::EgressInfo) {
+    /// Counts a recording's end from its last report. A repeated report counts once.
+    pub fn record_end(&self, info: &proto::EgressInfo) {
         self.over(info, EndResult::of(info));
     }
 
     fn over(&self, info: &proto::EgressInfo, result: EndResult) {
-        let last = self.source.get().and_then(Weak::upgrade).and_then(|source| {
-            let recordings = source.snapshot().recordings;
+        let last = self.view.get().and_then(Weak::upgrade).and_then(|view| {
+            let recordings = view.snapshot().recordings;
             let own = recordings.into_iter().find(|recording| recording.egress_id == info.egress_id)?;
             Some((own.kind, own.progress))
         });
-        let (kind, mut progress) = last.unwrap_or_else(|| (Kind::of_report(info), Progress::default()));
+        let (kind, mut progress) =
+            last.unwrap_or_else(|| (Kind::of_report(info), RecorderProgress::default()));
         // What is stored last is stored after the last word about progress.
         progress.stored = progress.stored.max(stored(info));
         progress.bytes = progress.bytes.max(progress.stored);
         let mut tally = self.tally();
         tally.observe(&info.egress_id, kind, progress);
-        if tally.ended(&info.egress_id, kind, result)
+        if tally.record_end(&info.egress_id, kind, result)
             && let Some(handling) = Handling::of(info)
         {
-            tally.handled(handling);
+            tally.record_handling(handling);
         }
     }
 
-    /// The page that Prometheus reads.
+    /// The page for Prometheus.
     ///
     /// # Errors
-    /// When a metric is none by Prometheus's rules, such as for a label that is no UTF-8.
+    ///
+    /// A metric that Prometheus's rules forbid, for example a label that is not UTF-8.
     pub fn page(&self, snapshot: &Snapshot) -> prometheus::Result<String> {
         let mut tally = self.tally();
         for recording in &snapshot.recordings {
@@ -194,11 +199,11 @@ impl Page {
             room.max_memory > 0.0 && held / number(1 << 30) + MEMORY_HEADROOM >= room.max_memory;
         self.flag(
             "livekit_egress_would_reject_cgroup",
-            "By the control group there is no room",
+            "1 if the control group has too little memory for a request",
             group_is_full,
         )?;
         // None is shared: each recording has its own server.
-        self.gauge("livekit_egress_pulse_sinks", "Sinks of a shared sound server", 0.0)?;
+        self.gauge("livekit_egress_pulse_sinks", "Sinks of a shared audio server", 0.0)?;
 
         let segments = self.gauges(
             "livekit_egress_segments_uploads_channel_size",
@@ -233,10 +238,8 @@ impl Page {
         type Part = fn(&Totals) -> f64;
         let sums: [(&str, &str, Part); 5] = [
             ("weir_recorded_seconds_total", "Media time that was recorded", |totals| totals.seconds),
-            ("weir_pictures_total", "Different pictures that were recorded", |totals| {
-                number(totals.pictures)
-            }),
-            ("weir_pictures_dropped_total", "Pictures that came too fast for the machine", |totals| {
+            ("weir_pictures_total", "Different frames recorded", |totals| number(totals.pictures)),
+            ("weir_pictures_dropped_total", "Frames dropped because the machine was too slow", |totals| {
                 number(totals.dropped)
             }),
             ("weir_written_bytes_total", "Bytes that were written", |totals| number(totals.bytes)),

@@ -1,4 +1,4 @@
-//! How much of the machine is in use, and by whom: measured each second, put into the [`Gate`], shown to metrics, and acted
+//! How much of the machine is in use, and by whom: measured each second, put into the [`AdmissionController`], shown to metrics, and acted
 //! upon where it is too much.
 
 mod cgroup;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::admission::{Gate, Id, Occupant, cost};
+use super::admission::{AdmissionController, Id, Reservation, cost};
 use crate::config::cost::{CpuCost, MemorySource};
 use cgroup::Cgroup;
 use pressure::{Consumer, Measure, Pressure, Step, Tick};
@@ -42,7 +42,7 @@ pub struct Reading {
     pub recordings: BTreeMap<Id, Use>,
 }
 
-/// Who can do something about a machine that is full.
+/// Reduces the load of an overloaded machine.
 pub trait Relief: Send + Sync {
     /// A recording is to be made cheaper.
     fn degrade(&self, egress_id: &str, step: Step);
@@ -87,7 +87,7 @@ pub fn look_at_size(costs: &CpuCost, cores: f64) {
 /// Measures.
 #[derive(Debug)]
 pub struct Monitor {
-    gate: Gate,
+    gate: AdmissionController,
     source: MemorySource,
     pressure: Pressure,
     meter: Meter,
@@ -97,7 +97,7 @@ pub struct Monitor {
 impl Monitor {
     /// `requested`: as for [`available_cores`].
     #[must_use]
-    pub fn new(gate: Gate, costs: &CpuCost, requested: Option<f64>) -> Self {
+    pub fn new(gate: AdmissionController, costs: &CpuCost, requested: Option<f64>) -> Self {
         Self {
             gate,
             source: costs.memory_source,
@@ -107,13 +107,13 @@ impl Monitor {
         }
     }
 
-    /// What is measured, as it changes.
+    /// Current readings.
     #[must_use]
     pub fn readings(&self) -> watch::Receiver<Reading> {
         self.readings.subscribe()
     }
 
-    /// Measures each second until it is told to stop.
+    /// Measures each second until stopped.
     pub async fn watch(mut self, relief: Arc<dyn Relief>, stop: CancellationToken) {
         let begun = Instant::now();
         let mut seconds = interval(PERIOD);
@@ -126,22 +126,22 @@ impl Monitor {
             }
             // Some hundred small files: nothing that a runtime's worker should wait for.
             let mut meter = std::mem::take(&mut self.meter);
-            let occupants = self.gate.occupants();
+            let reservations = self.gate.reservations();
             let source = self.source;
             let cores = self.gate.room().cores;
             let measuring = tokio::task::spawn_blocking(move || {
-                let reading = meter.read(&occupants, cores, source);
-                (meter, occupants, reading)
+                let reading = meter.read(&reservations, cores, source);
+                (meter, reservations, reading)
             });
-            let Ok((meter, occupants, reading)) = measuring.await else { return };
+            let Ok((meter, reservations, reading)) = measuring.await else { return };
             self.meter = meter;
             match reading {
-                Ok(Some(reading)) => self.take(reading, &occupants, begun.elapsed(), &*relief),
+                Ok(Some(reading)) => self.take(reading, &reservations, begun.elapsed(), &*relief),
                 // The first has nothing to be compared with.
                 Ok(None) => {}
                 Err(error) if !told => {
                     told = true;
-                    tracing::error!(%error, "processes can't be measured; what recordings are expected to cost counts");
+                    tracing::error!(%error, "process measurement failed; using the expected costs");
                 }
                 Err(_) => {}
             }
@@ -151,16 +151,16 @@ impl Monitor {
     fn take(
         &mut self,
         reading: Reading,
-        occupants: &BTreeMap<Id, Occupant>,
+        reservations: &BTreeMap<Id, Reservation>,
         now: Duration,
         relief: &dyn Relief,
     ) {
-        self.gate.measured(reading.recordings.iter().map(|(id, used)| (*id, used.cpu)), reading.memory);
+        self.gate.set_measured(reading.recordings.iter().map(|(id, used)| (*id, used.cpu)), reading.memory);
         let consumers: Vec<Consumer> = reading
             .recordings
             .iter()
             .filter_map(|(id, used)| {
-                let expected = occupants.get(id)?.cost.cpu;
+                let expected = reservations.get(id)?.cost.cpu;
                 Some(Consumer { id: *id, cpu: used.cpu, expected, memory: gigabytes(used.memory) })
             })
             .collect();
@@ -171,7 +171,7 @@ impl Monitor {
             memory: reading.memory,
             recordings: &consumers,
         };
-        let named = |id: &Id| occupants.get(id).map(|occupant| occupant.egress_id.as_str());
+        let named = |id: &Id| reservations.get(id).map(|occupant| occupant.egress_id.as_str());
         match self.pressure.tick(&tick) {
             Some(Measure::Degrade { id, step }) => {
                 if let Some(egress_id) = named(&id) {
@@ -186,7 +186,7 @@ impl Monitor {
             }
             Some(Measure::Kill { id, used }) => {
                 if let Some(egress_id) = named(&id) {
-                    tracing::error!(egress_id, used, "memory is full: ended");
+                    tracing::error!(egress_id, used, "memory limit exceeded; killing the recording");
                     // LiveKit's words.
                     relief.kill(egress_id, &format!("OOM: {used:.2} GB used"));
                 }
@@ -201,7 +201,7 @@ impl Monitor {
 #[derive(Debug, Default)]
 struct Meter {
     cgroup: Cgroup,
-    /// The machine is others' too: what they use is none of ours.
+    /// Whether other programs share the machine: their use does not count as ours.
     is_shared: bool,
     before: Option<(Instant, Census, Option<Duration>)>,
 }
@@ -215,7 +215,7 @@ impl Meter {
     /// `None`: it is the first.
     fn read(
         &mut self,
-        occupants: &BTreeMap<Id, Occupant>,
+        reservations: &BTreeMap<Id, Reservation>,
         available: f64,
         source: MemorySource,
     ) -> procfs::ProcResult<Option<Reading>> {
@@ -234,7 +234,7 @@ impl Meter {
             (None, None) => 0.0,
         };
         let known: Vec<(Id, i32)> =
-            occupants.iter().filter_map(|(id, occupant)| Some((*id, occupant.pid?))).collect();
+            reservations.iter().filter_map(|(id, occupant)| Some((*id, occupant.pid?))).collect();
         let roots: Vec<i32> = known.iter().map(|(_, pid)| *pid).collect();
         let uses = census.uses(&before, over, &roots);
         let resident = census.resident();

@@ -1,4 +1,4 @@
-//! Where the state of every recording is told, and kept.
+//! The registry: receives and keeps the state of every recording.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,12 +8,13 @@ use livekit_protocol as proto;
 use proto::EgressStatus;
 
 use super::error::ServiceError;
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 
-/// Who is told of every recording.
+/// Receives the reports of every recording.
 ///
-/// The order of an egress's reports is kept, and a newer one may replace one that is still on its way. Nothing is told of an
-/// egress before its [`Registry::create`] has come back; only what a former run of the service left may be updated without.
+/// The order of an egress's reports is kept, and a newer one may replace one in transit. No report
+/// about an egress is sent before its [`Registry::create`] has returned; only egresses of an
+/// earlier run may be updated without it.
 #[async_trait]
 pub trait Registry: Send + Sync {
     /// A recording is being started.
@@ -31,7 +32,7 @@ pub trait Registry: Send + Sync {
     }
 
     /// A recording has offered a file to a store. Only who counts wants to know.
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         let _ = tried;
     }
 
@@ -41,10 +42,11 @@ pub trait Registry: Send + Sync {
     /// Comes back when every update is safe.
     async fn drained(&self);
 
-    /// What is known, by livekit-server's filters.
+    /// Lists egresses by livekit-server's filters.
     ///
     /// # Errors
-    /// When it can't be looked up.
+    ///
+    /// When the lookup fails.
     async fn list(
         &self,
         request: proto::ListEgressRequest,
@@ -92,10 +94,10 @@ pub fn goes_on(info: &proto::EgressInfo) -> bool {
     )
 }
 
-/// Who only looks at what a registry is told.
+/// Observes the reports to a registry.
 pub trait Watcher: Send + Sync {
-    /// A recording is over, as its last report says. It may be told again.
-    fn ended(&self, info: &proto::EgressInfo);
+    /// Called with the last report of an ended recording. It may be repeated.
+    fn record_end(&self, info: &proto::EgressInfo);
 
     /// A recording ended of which nothing more is reported: another service has its egress.
     fn evicted(&self, info: &proto::EgressInfo) {
@@ -103,7 +105,7 @@ pub trait Watcher: Send + Sync {
     }
 
     /// A recording has offered a file to a store.
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         let _ = tried;
     }
 }
@@ -135,7 +137,7 @@ impl Registry for Watched {
 
     fn update(&self, info: proto::EgressInfo) {
         if is_over(&info) {
-            self.watchers.iter().for_each(|watcher| watcher.ended(&info));
+            self.watchers.iter().for_each(|watcher| watcher.record_end(&info));
         }
         self.registry.update(info);
     }
@@ -145,7 +147,7 @@ impl Registry for Watched {
         self.registry.evicted(info);
     }
 
-    fn uploaded(&self, tried: &Tried) {
+    fn uploaded(&self, tried: &UploadAttempt) {
         self.watchers.iter().for_each(|watcher| watcher.uploaded(tried));
         self.registry.uploaded(tried);
     }

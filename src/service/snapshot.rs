@@ -1,18 +1,18 @@
-//! The service at one moment, for those who watch it: health, metrics, debugging.
+//! The view of the service for metrics, pages and console.
 
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::admission::{Gate, Kind, Room};
+use super::admission::{AdmissionController, Kind, Room};
 use super::error::ServiceError;
 use super::monitor::{Reading, Use};
 use super::{Running, Service};
-use crate::ipc::Progress;
+use crate::ipc::RecorderProgress;
 use crate::profile::Length;
 
-/// The service at one moment. There are no secrets in it.
+/// State of the service at one moment, without secrets.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Snapshot {
     pub room: Room,
@@ -28,7 +28,7 @@ pub struct Snapshot {
 pub enum State {
     #[default]
     Serving,
-    /// What is told of recordings does not get through, or Redis is away: nothing new is begun.
+    /// Reports do not get through, or Redis is unreachable: no new work is accepted.
     Unheard,
     /// It ends when its recordings have.
     Terminating,
@@ -39,10 +39,10 @@ pub enum State {
 pub struct RecordingView {
     pub egress_id: String,
     pub kind: Kind,
-    /// Of its recorder; `None`: it is on its way.
+    /// Process id of its recorder; `None` while it starts.
     pub pid: Option<i32>,
     pub used: Use,
-    pub progress: Progress,
+    pub progress: RecorderProgress,
 }
 
 /// One recording of a former run.
@@ -52,99 +52,89 @@ pub struct OrphanView {
     pub kind: Kind,
 }
 
-/// Whoever knows the service.
-pub trait Snapshots: Send + Sync {
+/// The view of the service for metrics, pages and console. The default methods are those of a
+/// service without recordings.
+#[async_trait]
+pub trait ServiceView: Send + Sync {
+    /// The state of the service at this moment.
     fn snapshot(&self) -> Snapshot;
-}
 
-/// Whoever can look into a recorder.
-#[async_trait]
-pub trait Insight: Send + Sync {
-    /// A recording's pipelines, in Graphviz's language.
+    /// The running recordings.
+    fn running(&self) -> Vec<Running> {
+        Vec::new()
+    }
+
+    /// The current frame of a recording as a JPEG of at most this width; `None` without video.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `deadline_exceeded` when its recorder does not answer.
-    async fn graph(&self, egress_id: &str) -> Result<String, ServiceError>;
+    ///
+    /// `not_found` for an unknown egress, `deadline_exceeded` if its recorder does not answer.
+    async fn preview(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        let _ = (egress_id, width);
+        Err(ServiceError::egress_not_found())
+    }
 
-    /// Where a recorder spends its CPU time: pprof's protobuf in gzip.
+    /// The pipelines of a recording in Graphviz's language.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `already_exists` when a profile is being taken, `deadline_exceeded` when its recorder does
-    /// not answer.
-    async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError>;
-}
+    ///
+    /// `not_found` for an unknown egress, `deadline_exceeded` if its recorder does not answer.
+    async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
+        let _ = egress_id;
+        Err(ServiceError::egress_not_found())
+    }
 
-/// Whoever has the recordings at hand.
-#[async_trait]
-pub trait Live: Send + Sync {
-    /// Those that are up.
-    fn running(&self) -> Vec<Running>;
-
-    /// What one shows, as a JPEG of at most this width; `None`: nothing can be seen.
+    /// A CPU profile of a recorder: pprof's protobuf in gzip.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `deadline_exceeded` when its recorder does not answer.
-    async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError>;
+    ///
+    /// `not_found` for an unknown egress, `already_exists` while another profile is taken,
+    /// `deadline_exceeded` if its recorder does not answer.
+    async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
+        let _ = (egress_id, length);
+        Err(ServiceError::egress_not_found())
+    }
 }
 
-/// What a service, its gate and its monitor show together.
-pub struct Outlook {
+/// The view that combines service, admission controller and monitor. It does not keep the service
+/// alive.
+pub struct LiveServiceView {
     service: Weak<Service>,
-    gate: Gate,
+    admission: AdmissionController,
     readings: watch::Receiver<Reading>,
 }
 
-impl std::fmt::Debug for Outlook {
+impl std::fmt::Debug for LiveServiceView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outlook").field("gate", &self.gate).finish_non_exhaustive()
+        f.debug_struct("LiveServiceView").field("admission", &self.admission).finish_non_exhaustive()
     }
 }
 
-impl Outlook {
+impl LiveServiceView {
     #[must_use]
-    pub fn new(service: &Arc<Service>, gate: Gate, readings: watch::Receiver<Reading>) -> Self {
-        Self { service: Arc::downgrade(service), gate, readings }
+    pub fn new(
+        service: &Arc<Service>,
+        admission: AdmissionController,
+        readings: watch::Receiver<Reading>,
+    ) -> Self {
+        Self { service: Arc::downgrade(service), admission, readings }
     }
 }
 
 #[async_trait]
-impl Insight for Outlook {
-    async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
-        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
-        service.graph(egress_id).await
-    }
-
-    async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
-        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
-        service.profile(egress_id, length).await
-    }
-}
-
-#[async_trait]
-impl Live for Outlook {
-    fn running(&self) -> Vec<Running> {
-        self.service.upgrade().map(|service| service.running()).unwrap_or_default()
-    }
-
-    async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
-        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
-        service.picture(egress_id, width).await
-    }
-}
-
-impl Snapshots for Outlook {
+impl ServiceView for LiveServiceView {
     fn snapshot(&self) -> Snapshot {
         let reading = self.readings.borrow().clone();
         let service = self.service.upgrade();
         let running = service.as_ref().map(|service| service.running()).unwrap_or_default();
-        let recordings = self.gate.occupants().into_iter().map(|(id, occupant)| {
-            let running = running.iter().find(|running| running.info.egress_id == occupant.egress_id);
+        let recordings = self.admission.reservations().into_iter().map(|(id, reservation)| {
+            let running = running.iter().find(|running| running.info.egress_id == reservation.egress_id);
             RecordingView {
                 used: reading.recordings.get(&id).copied().unwrap_or_default(),
-                kind: occupant.kind,
-                pid: occupant.pid,
+                kind: reservation.kind,
+                pid: reservation.pid,
                 progress: running.map(|running| running.progress).unwrap_or_default(),
-                egress_id: occupant.egress_id,
+                egress_id: reservation.egress_id,
             }
         });
         let state = match &service {
@@ -157,6 +147,25 @@ impl Snapshots for Outlook {
             .into_iter()
             .map(|info| OrphanView { kind: Kind::of_report(&info), egress_id: info.egress_id });
         let orphans = orphans.collect();
-        Snapshot { recordings: recordings.collect(), orphans, room: self.gate.room(), reading, state }
+        Snapshot { recordings: recordings.collect(), orphans, room: self.admission.room(), reading, state }
+    }
+
+    fn running(&self) -> Vec<Running> {
+        self.service.upgrade().map(|service| service.running()).unwrap_or_default()
+    }
+
+    async fn preview(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
+        service.preview(egress_id, width).await
+    }
+
+    async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
+        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
+        service.graph(egress_id).await
+    }
+
+    async fn profile(&self, egress_id: &str, length: Length) -> Result<Vec<u8>, ServiceError> {
+        let service = self.service.upgrade().ok_or_else(ServiceError::egress_not_found)?;
+        service.profile(egress_id, length).await
     }
 }

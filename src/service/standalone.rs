@@ -9,9 +9,9 @@ use super::registry::Registry;
 use super::store::{Put, Store};
 use super::webhook::{Event, Notifier};
 
-/// Keeps egresses and tells receivers about them, when livekit-server would (service.md §2.7): once when one begins, at every
-/// change while it runs, once when it ends. The end is told at least once: when the service ends or is killed before all
-/// receivers took it, its next run tells it again.
+/// Stores egresses and notifies webhook receivers in place of livekit-server
+/// (docs/reference/egress.md): at the start, at every change, and at the end. The end is delivered
+/// at least once: if the service ends before all receivers have it, its next run delivers it.
 #[derive(Debug, Clone)]
 pub struct Standalone {
     pub store: Store,
@@ -21,14 +21,14 @@ pub struct Standalone {
 impl Standalone {
     /// Tells what the last run did not get to tell. To be called once, at the start.
     pub fn resume(&self) {
-        for info in self.store.untold() {
+        for info in self.store.unreported() {
             self.tell_end(&info);
         }
     }
 
     fn tell_end(&self, info: &proto::EgressInfo) {
         let (store, egress_id) = (self.store.clone(), info.egress_id.clone());
-        self.webhooks.notify(Event::Ended, info, Timestamp::now(), move || store.told(&egress_id));
+        self.webhooks.notify(Event::Ended, info, Timestamp::now(), move || store.mark_reported(&egress_id));
     }
 }
 
@@ -49,7 +49,7 @@ impl Registry for Standalone {
                 None => {}
             },
             Put::Same => {}
-            Put::Late => tracing::warn!(egress_id = info.egress_id, "an egress that ended is told to go on"),
+            Put::Late => tracing::warn!(egress_id = info.egress_id, "late report of an ended egress ignored"),
         }
     }
 

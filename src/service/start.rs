@@ -1,6 +1,5 @@
-//! From a request to a recorder at work (service.md §3.2).
+//! From a request to a recorder at work (docs/reference/egress.md).
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +8,15 @@ use livekit_protocol as proto;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
+use super::active::ActiveEntry;
+use super::admission::Permit;
+use super::bus::EgressTopics;
 use super::error::ServiceError;
-use super::leftovers::settle;
+use super::recovery::settle;
 use super::registry::goes_on;
-use super::roster::Seat;
 use super::supervisor::{Launched, launch};
-use super::{Service, Settings, leftovers};
-use crate::ipc::cell::Cell;
+use super::{Service, Settings, recovery};
+use crate::ipc::egress_dir::EgressDir;
 use crate::ipc::{Job, JobTerms};
 use crate::plan::info::redacted_request;
 use crate::protocol as rpc;
@@ -29,15 +30,12 @@ const CLEARED_WITHIN: Duration = Duration::from_secs(1);
 /// From topics that could not be opened to the next attempt.
 const OPENED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// Topics, open as long as this is held.
-type Opened = Box<dyn Any + Send + Sync>;
-
-/// What is held as long as an egress lives.
+/// Resources that live as long as an egress.
 struct Held<T> {
-    /// Gives them when they are open; `None`: there are none.
+    /// Its topics on the bus; `None` without a bus.
     topics: T,
-    permit: Box<dyn Any + Send + Sync>,
-    seat: Seat,
+    permit: Permit,
+    entry: ActiveEntry,
 }
 
 pub(super) async fn start(
@@ -61,35 +59,35 @@ async fn begin(
         return Err(ServiceError::shutting_down());
     }
     let settings = &service.settings;
-    let cell = Cell::of(&settings.work_dir, &request.egress_id).ok_or_else(|| {
+    let egress_dir = EgressDir::of(&settings.work_dir, &request.egress_id).ok_or_else(|| {
         let help = "request has missing or invalid field: egressID: use letters, digits, _ and -";
         ServiceError::new(Code::InvalidArgument, help)
     })?;
     // A former run's egress lives here, too, as long as its files are being finished.
-    let seat = service.roster.seat(&request.egress_id).ok_or_else(ServiceError::egress_exists)?;
-    if cell.dir().exists() {
+    let entry = service.active.entry(&request.egress_id).ok_or_else(ServiceError::egress_exists)?;
+    if egress_dir.dir().exists() {
         return Err(ServiceError::egress_exists());
     }
-    let job = job(settings, &cell, &request);
+    let job = job(settings, &egress_dir, &request);
     let info = first_report(&job)?;
     let permit = service.admission.admit(&request)?;
     let egress_id = info.egress_id.clone();
     drop(request);
 
-    if let Some(topics) = service.topics.get() {
+    if let Some(topics) = &service.topics {
         topics.reserve(&egress_id).await?;
     }
-    let begun = bring_up(&service, &job, info, cell, permit, seat).await;
+    let begun = bring_up(&service, &job, info, egress_dir, permit, entry).await;
     if begun.is_err()
-        && let Some(topics) = service.topics.get()
+        && let Some(topics) = &service.topics
     {
-        topics.give_back(&egress_id).await;
+        topics.release(&egress_id).await;
     }
     begun
 }
 
-/// What the recorder of a request gets.
-pub(super) fn job(settings: &Settings, cell: &Cell, request: &rpc::StartEgressRequest) -> Job {
+/// The job for a request's recorder.
+pub(super) fn job(settings: &Settings, egress_dir: &EgressDir, request: &rpc::StartEgressRequest) -> Job {
     Job::new(
         request,
         JobTerms {
@@ -98,7 +96,7 @@ pub(super) fn job(settings: &Settings, cell: &Cell, request: &rpc::StartEgressRe
             session: settings.session,
             keep_free: settings.keep_free,
             upload_patience: settings.upload_patience,
-            cell: cell.dir().to_owned(),
+            egress_dir: egress_dir.dir().to_owned(),
             base: settings.base.clone(),
             logs: settings.logs.clone(),
             browser: settings.browser.clone(),
@@ -119,30 +117,31 @@ async fn bring_up(
     service: &Arc<Service>,
     job: &Job,
     info: proto::EgressInfo,
-    cell: Cell,
-    permit: Box<dyn Any + Send + Sync>,
-    seat: Seat,
+    egress_dir: EgressDir,
+    permit: Permit,
+    entry: ActiveEntry,
 ) -> Result<proto::EgressInfo, ServiceError> {
-    let made = |error: std::io::Error| ServiceError::internal(format!("{}: {error}", cell.dir().display()));
-    cell.create(&info).map_err(made)?;
+    let made =
+        |error: std::io::Error| ServiceError::internal(format!("{}: {error}", egress_dir.dir().display()));
+    egress_dir.create(&info).map_err(made)?;
     let topics = async {
-        match service.topics.get() {
-            Some(topics) => topics.open(&info.egress_id).await.map(Some),
+        match &service.topics {
+            Some(topics) => topics.open(service, &info.egress_id).await.map(Some),
             None => Ok(None),
         }
     };
     let (created, topics, launched) = tokio::join!(create(service, &info), topics, launch(job, info.clone()));
     match (created, topics, launched) {
         (Ok(()), Ok(topics), Ok(launched)) => {
-            seat.take(Arc::clone(&launched.handle));
+            entry.take(Arc::clone(&launched.handle));
             let info = launched.handle.info();
             // Said while it was on its way.
             if let Some(error) = service.killed.get() {
                 launched.handle.kill(error);
             }
-            service.admission.recorded_by(&*permit, launched.handle.pid());
-            let held = Held { topics: std::future::ready(topics), permit, seat };
-            let attending = attend(Arc::clone(service), launched, cell, held);
+            permit.set_pid(launched.handle.pid());
+            let held = Held { topics: std::future::ready(topics), permit, entry };
+            let attending = attend(Arc::clone(service), launched, egress_dir, held);
             service.tasks.spawn(attending.in_current_span());
             Ok(info)
         }
@@ -157,17 +156,17 @@ async fn bring_up(
                 let fault = fault(error.code);
                 let info = report::failed(info, &error.message, fault, &[], Timestamp::now());
                 // The next run of the service tells it if this one has no time left for it.
-                if let Err(error) = cell.write_info(&info) {
-                    tracing::warn!(%error, "that it did not start can't be written down");
+                if let Err(error) = egress_dir.write_info(&info) {
+                    tracing::warn!(%error, "failed start not written to the egress's directory");
                 }
                 service.registry.update(info);
                 let registry = Arc::clone(&service.registry);
-                let clearing = async move { leftovers::clear_when_told(&*registry, &cell).await };
+                let clearing = async move { recovery::clear_when_told(&*registry, &egress_dir).await };
                 let clearing = service.tasks.spawn(clearing.in_current_span());
                 // It goes on all the same.
                 timeout(CLEARED_WITHIN, clearing).await.ok();
             } else {
-                leftovers::clear(&cell).await;
+                recovery::clear(&egress_dir).await;
             }
             Err(error)
         }
@@ -181,46 +180,51 @@ async fn create(service: &Service, info: &proto::EgressInfo) -> Result<(), Servi
 }
 
 /// Attends a recorder that a former run of the service has started: as if it had been started now, whether there is room or not.
-pub(super) async fn resume(service: Arc<Service>, launched: Launched, cell: Cell, seat: Seat) {
+pub(super) async fn resume(
+    service: Arc<Service>,
+    launched: Launched,
+    egress_dir: EgressDir,
+    entry: ActiveEntry,
+) {
     let info = launched.handle.info();
     tracing::info!(status = info.status().as_str_name(), pid = launched.handle.pid(), "taken over");
-    let permit = service.admission.retake(&info);
-    service.admission.recorded_by(&*permit, launched.handle.pid());
-    seat.take(Arc::clone(&launched.handle));
+    let permit = service.admission.readmit(&info);
+    permit.set_pid(launched.handle.pid());
+    entry.take(Arc::clone(&launched.handle));
     // Said while it was looked for.
     if let Some(error) = service.killed.get() {
         launched.handle.kill(error);
     }
-    // The last one is told when it is known how the recorder ended.
+    // The last report is sent when the recorder's end is known.
     if goes_on(&info) {
         service.registry.update(info);
     }
-    let egress_id = cell.egress_id().to_owned();
+    let egress_id = egress_dir.egress_id().to_owned();
     let topics = open_topics(Arc::clone(&service), egress_id);
-    attend(service, launched, cell, Held { topics, permit, seat }).await;
+    attend(service, launched, egress_dir, Held { topics, permit, entry }).await;
 }
 
 /// Opens the topics of an egress that was taken over; `None`: it has none.
-async fn open_topics(service: Arc<Service>, egress_id: String) -> Option<Opened> {
-    let topics = service.topics.get()?;
+async fn open_topics(service: Arc<Service>, egress_id: String) -> Option<EgressTopics> {
+    let topics = service.topics.as_ref()?;
     loop {
-        match topics.open(&egress_id).await {
+        match topics.open(&service, &egress_id).await {
             Ok(opened) => return Some(opened),
-            Err(error) => tracing::warn!(%error, "it can't be spoken to over the bus; that is tried again"),
+            Err(error) => tracing::warn!(%error, "topics of the egress not opened; trying again"),
         }
         sleep(OPENED_AGAIN_AFTER).await;
     }
 }
 
 /// Watches a recorder to its end, and tells it.
-async fn attend<T: Future<Output = Option<Opened>>>(
+async fn attend<T: Future<Output = Option<EgressTopics>>>(
     service: Arc<Service>,
     launched: Launched,
-    cell: Cell,
+    egress_dir: EgressDir,
     held: Held<T>,
 ) {
     let registry = &service.registry;
-    let Held { topics, permit, seat } = held;
+    let Held { topics, permit, entry } = held;
     let departed = {
         let watching =
             launched.attend(|info| registry.update(info.clone()), |tried| registry.uploaded(tried));
@@ -234,8 +238,9 @@ async fn attend<T: Future<Output = Option<Opened>>>(
             }
         }
     };
-    // It can't be asked anything any more. Its room and its name are taken until its end is told, and counted.
-    settle(&**registry, &cell, departed.info, departed.death, || drop((permit, seat))).await;
+    // Its recorder can't be reached any more. Its capacity and its id stay taken until its end is
+    // reported and counted.
+    settle(&**registry, &egress_dir, departed.info, departed.death, || drop((permit, entry))).await;
 }
 
 /// Whose fault a refusal is, for a report.

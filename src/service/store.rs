@@ -1,10 +1,11 @@
 //! The embedded store: every egress of this machine, for a service without a LiveKit server.
 //!
-//! What is asked is answered from memory. Every change is written to a file as well, in the background and in order, so that a
-//! service that was killed finds what it knew: a commit is on the disk as a whole or not at all. An egress that begins waits
-//! for its commit; later changes do not, and of several that wait, the last is written.
+//! Reads are answered from memory. Every change is also written to a file, in the background and in
+//! order, so that a killed service finds its state: a commit is on the disk completely or not at
+//! all. An egress that begins waits for its commit; later changes do not, and of several waiting
+//! ones the last is written.
 //!
-//! What it holds are `EgressInfo`s, whose secrets are blotted out already. The file is its owner's alone all the same.
+//! It stores `EgressInfo`s, which are already redacted. The file is readable by its owner only.
 
 mod disk;
 mod list;
@@ -26,7 +27,7 @@ use super::registry::is_over;
 use disk::Disk;
 pub use disk::StoreError;
 
-/// What the operator decides.
+/// An operator's settings.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreOptions {
     /// How long an egress that ended is kept; LiveKit keeps it for a day.
@@ -70,7 +71,7 @@ struct Known {
     infos: BTreeMap<String, proto::EgressInfo>,
     /// Those whose end was not yet told to everybody who is to know.
     untold: BTreeSet<String>,
-    /// Which of them differ from the file. Those that are gone are to be removed there.
+    /// Ids of egresses that differ from the file. Those missing in memory are removed from it.
     dirty: BTreeSet<String>,
     /// How often something changed.
     changes: u64,
@@ -86,12 +87,12 @@ struct Written {
     is_closed: bool,
 }
 
-/// What [`Store::put`] found.
+/// Result of [`Store::put`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// Its status is new, or it is.
     News,
-    /// It is told again, or more of it is known.
+    /// A repeated report, or one with more details.
     Same,
     /// It had ended, and can't go on.
     Late,
@@ -144,14 +145,14 @@ impl Store {
             Err(why) => {
                 self.shared.lock().remove(&info.egress_id);
                 self.shared.changed.notify_one();
-                tracing::error!(egress_id = info.egress_id, why, "an egress can't be kept");
+                tracing::error!(egress_id = info.egress_id, why, "egress not written to the store");
                 Err(ServiceError::internal(format!("the egress can't be kept: {why}")))
             }
         }
     }
 
-    /// Keeps what is known now of an egress. One that ended does not begin again; its end is kept as one that nobody was told of,
-    /// until [`Store::told`].
+    /// Stores the state of an egress. An ended one does not start again; its end counts as
+    /// unreported until [`Store::mark_reported`].
     pub fn put(&self, info: proto::EgressInfo) -> Put {
         let mut known = self.shared.lock();
         let before = known.infos.get(&info.egress_id);
@@ -170,7 +171,7 @@ impl Store {
     }
 
     /// Everybody who is to know of an egress's end does.
-    pub fn told(&self, egress_id: &str) {
+    pub fn mark_reported(&self, egress_id: &str) {
         let mut known = self.shared.lock();
         if known.untold.remove(egress_id) {
             known.touch(egress_id);
@@ -179,9 +180,9 @@ impl Store {
         }
     }
 
-    /// Those whose end is still to be told.
+    /// Egresses with an unreported end.
     #[must_use]
-    pub fn untold(&self) -> Vec<proto::EgressInfo> {
+    pub fn unreported(&self) -> Vec<proto::EgressInfo> {
         let known = self.shared.lock();
         known.untold.iter().filter_map(|egress_id| known.infos.get(egress_id).cloned()).collect()
     }
@@ -216,7 +217,7 @@ impl Store {
         let change = self.shared.lock().changes;
         let drained = self.wait_for(change, false).await;
         drained.inspect_err(|why| {
-            tracing::error!(why, "the last that is known of the egresses is not on the disk");
+            tracing::error!(why, "last state of the egresses not written to disk");
         })
     }
 
@@ -259,7 +260,7 @@ impl Shared {
         }
     }
 
-    /// What has to be written: each egress as it is now, `None` where it is gone.
+    /// The pending writes: each egress in its current state, `None` if it is removed.
     fn pending(&self) -> Option<Batch> {
         let mut known = self.lock();
         let dirty = std::mem::take(&mut known.dirty);
@@ -288,7 +289,7 @@ struct Batch {
 #[derive(Debug)]
 struct Entry {
     egress_id: String,
-    /// As protobuf. `None`: it is gone.
+    /// Serialized as protobuf; `None` to remove it.
     info: Option<Vec<u8>>,
     is_untold: bool,
 }
@@ -348,7 +349,7 @@ async fn flush(shared: &Shared, disk: &Arc<Disk>, tasks: &TaskTracker) -> bool {
         Err(_) => Some("writing broke off".to_owned()),
     };
     if let Some(why) = &failure {
-        tracing::error!(why, "egresses can't be written to the disk; they are written again later");
+        tracing::error!(why, "egresses not written to disk; trying again later");
         shared.lock().dirty.extend(egress_ids);
     }
     let is_done = failure.is_none();

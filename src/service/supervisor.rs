@@ -23,17 +23,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::error::ServiceError;
-use super::leftovers::Death;
+use super::recovery::Death;
 use super::registry::goes_on;
-use crate::ipc::cell::Cell;
+use crate::ipc::egress_dir::EgressDir;
 use crate::ipc::{
-    self, FromRecorder, Incoming, Job, Lines, Outgoing, Progress, Refusal, RefusalKind, Taken, ToRecorder,
-    socket,
+    self, FromRecorder, Incoming, Job, Lines, Outgoing, RecorderProgress, Refusal, RefusalKind, Taken,
+    ToRecorder, socket,
 };
-use crate::process::{Own, OwnSpec, Stdin};
+use crate::process::{SelfExec, SelfExecSpec, Stdin};
 use crate::psrpc::Code;
 use crate::secret::Secret;
-use crate::upload::Tried;
+use crate::upload::UploadAttempt;
 pub(super) use handle::Handle;
 use handle::Order;
 use recorder::Recorder;
@@ -50,16 +50,16 @@ const WRITE_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Launched {
     recorder: Recorder,
     stdin: Outgoing,
-    /// What was written last may end in the middle of a line.
+    /// The last write may have ended in the middle of a line.
     is_torn: bool,
     lines: Lines<Incoming>,
     orders: mpsc::UnboundedReceiver<Order>,
     info: watch::Sender<proto::EgressInfo>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<RecorderProgress>,
     pub(super) handle: Arc<Handle>,
 }
 
-/// What is left when a recorder is gone.
+/// State after a recorder is gone.
 #[derive(Debug)]
 pub(super) struct Departed {
     /// The last report that it made.
@@ -74,8 +74,8 @@ pub(super) struct Departed {
 pub(super) async fn launch(job: &Job, mut info: proto::EgressInfo) -> Result<Launched, ServiceError> {
     let failed =
         |error: &dyn std::fmt::Display| ServiceError::internal(format!("handler failed to start: {error}"));
-    let spec = OwnSpec { args: vec!["recorder".into()], cwd: "/".into(), stdin: Stdin::Piped };
-    let mut own = Own::start(spec).await.map_err(|error| failed(&error))?;
+    let spec = SelfExecSpec { args: vec!["recorder".into()], cwd: "/".into(), stdin: Stdin::Piped };
+    let mut own = SelfExec::start(spec).await.map_err(|error| failed(&error))?;
     let pipes = (own.stdin.take(), own.stdout.take());
     let recorder = Recorder::Started(own);
     let (Some(stdin), Some(stdout)) = pipes else {
@@ -103,7 +103,7 @@ pub(super) async fn launch(job: &Job, mut info: proto::EgressInfo) -> Result<Lau
             info.image_results = named.image_results;
             info.result = named.result;
         }
-        Ok(_) => tracing::warn!("the recorder's first report can't be read"),
+        Ok(_) => tracing::warn!("first report of the recorder unreadable"),
         Err(error) => {
             recorder.kill(EXIT_WITHIN).await;
             return Err(error);
@@ -124,15 +124,15 @@ pub(super) enum Unreached {
 /// A recorder of a former run that says nothing.
 #[derive(Debug)]
 pub(super) struct Silent {
-    cell: Cell,
+    egress_dir: EgressDir,
     pid: i32,
 }
 
 impl Silent {
     /// Kills it: it has hung.
     pub(super) async fn give_up(self) -> Death {
-        let Self { cell, pid } = self;
-        give_up(&Recorder::TakenOver { cell, pid }).await
+        let Self { egress_dir, pid } = self;
+        give_up(&Recorder::TakenOver { egress_dir, pid }).await
     }
 }
 
@@ -141,9 +141,9 @@ impl Silent {
 ///
 /// # Errors
 /// When it can't be reached, or does not say in time how its recording stands.
-pub(super) async fn take_over(cell: &Cell, orders: &[ToRecorder]) -> Result<Launched, Unreached> {
+pub(super) async fn take_over(egress_dir: &EgressDir, orders: &[ToRecorder]) -> Result<Launched, Unreached> {
     let deadline = Instant::now() + FIRST_WORD_WITHIN;
-    let connected = timeout_at(deadline, socket::connect(cell)).await;
+    let connected = timeout_at(deadline, socket::connect(egress_dir)).await;
     let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let (stream, pid) = connected.map_err(Unreached::Away)?;
     let taking = async {
@@ -157,7 +157,7 @@ pub(super) async fn take_over(cell: &Cell, orders: &[ToRecorder]) -> Result<Laun
             let line = lines.next().await.ok_or(io::ErrorKind::UnexpectedEof)?;
             let Ok(FromRecorder::Info(info)) = line.and_then(|line| ipc::parse(&line)) else { continue };
             if let Ok(info) = info.read()
-                && info.egress_id == cell.egress_id()
+                && info.egress_id == egress_dir.egress_id()
             {
                 return Ok::<_, io::Error>((outgoing, lines, info));
             }
@@ -165,18 +165,18 @@ pub(super) async fn take_over(cell: &Cell, orders: &[ToRecorder]) -> Result<Laun
     };
     match timeout_at(deadline, taking).await {
         Ok(Ok((outgoing, lines, info))) => {
-            let recorder = Recorder::TakenOver { cell: cell.clone(), pid };
+            let recorder = Recorder::TakenOver { egress_dir: egress_dir.clone(), pid };
             Ok(Launched::new(recorder, Box::new(outgoing), lines, info))
         }
         Ok(Err(error)) => Err(Unreached::Away(error)),
-        Err(_) => Err(Unreached::Silent(Silent { cell: cell.clone(), pid })),
+        Err(_) => Err(Unreached::Silent(Silent { egress_dir: egress_dir.clone(), pid })),
     }
 }
 
 /// Kills a recorder that has said nothing for too long.
 async fn give_up(recorder: &Recorder) -> Death {
     let silence = silence::LONGEST.as_secs();
-    tracing::error!(silence, "the recorder hangs, and is killed");
+    tracing::error!(silence, "recorder hangs; killing it");
     recorder.kill(EXIT_WITHIN).await;
     Death::Sudden(format!("the recorder died: it said nothing for {silence} s and was killed"))
 }
@@ -185,7 +185,7 @@ impl Launched {
     fn new(recorder: Recorder, stdin: Outgoing, lines: Lines<Incoming>, info: proto::EgressInfo) -> Self {
         let (give_orders, orders) = mpsc::unbounded_channel();
         let info = watch::Sender::new(info);
-        let progress = watch::Sender::new(Progress::default());
+        let progress = watch::Sender::new(RecorderProgress::default());
         let handle = Handle {
             orders: give_orders,
             info: info.subscribe(),
@@ -200,7 +200,7 @@ impl Launched {
     pub(super) async fn attend(
         mut self,
         tell: impl Fn(&proto::EgressInfo),
-        count: impl Fn(&Tried),
+        count: impl Fn(&UploadAttempt),
     ) -> Departed {
         let (mut updates, mut graphs) = (Questions::new(), Questions::new());
         let (mut pictures, mut profiles) = (Questions::new(), Questions::new());
@@ -218,7 +218,7 @@ impl Launched {
                     match line.and_then(|line| ipc::parse(&line)) {
                         Ok(FromRecorder::Info(info)) => match info.read() {
                             Ok(info) => self.on_info(info, &tell),
-                            Err(error) => tracing::warn!(%error, "a report can't be read"),
+                            Err(error) => tracing::warn!(%error, "report unreadable"),
                         },
                         Ok(FromRecorder::Progress(progress)) => {
                             self.progress.send_replace(progress);
@@ -233,7 +233,7 @@ impl Launched {
                         Ok(FromRecorder::Ended { kept }) => {
                             ended = true;
                             if let Some(kept) = kept {
-                                tracing::warn!(kept = %kept.display(), "something is left of it");
+                                tracing::warn!(kept = %kept.display(), "unfinished files kept");
                             }
                         }
                         Ok(FromRecorder::Evicted { kept }) => {
@@ -241,13 +241,13 @@ impl Launched {
                             tracing::warn!(?kept, "another recorder has its egress");
                         }
                         Ok(word @ (FromRecorder::Ready(_) | FromRecorder::Refused(_))) => {
-                            tracing::warn!(?word, "unexpected of a recorder");
+                            tracing::warn!(?word, "unexpected message from the recorder");
                         }
                         // A recorder of another version may say it twice a second.
                         Err(error) if std::mem::take(&mut is_understood) => {
-                            tracing::warn!(%error, "the recorder says something that is no message");
+                            tracing::warn!(%error, "invalid message from the recorder");
                         }
-                        Err(error) => tracing::debug!(%error, "the recorder says something that is no message"),
+                        Err(error) => tracing::debug!(%error, "invalid message from the recorder"),
                     }
                 }
                 _ = looks.tick() => {
@@ -281,7 +281,7 @@ impl Launched {
         } else if let Ok(exit) = timeout(EXIT_WITHIN, self.recorder.exit()).await {
             exit.death()
         } else {
-            tracing::error!(ended, "the recorder does not end, and is killed");
+            tracing::error!(ended, "recorder does not exit; killing it");
             self.recorder.kill(EXIT_WITHIN).await;
             Death::Sudden("the recorder died: it closed its output, did not end, and was killed".to_owned())
         };
@@ -301,7 +301,7 @@ impl Launched {
 
     fn on_info(&self, info: proto::EgressInfo, tell: &impl Fn(&proto::EgressInfo)) {
         if info.egress_id != self.info.borrow().egress_id {
-            tracing::warn!("the recorder reports of another egress");
+            tracing::warn!("report of another egress ignored");
             return;
         }
         // A limit that was reached, and a failure, are reported when the recording is over, not while its files are finished.
@@ -322,8 +322,8 @@ impl Launched {
         match written {
             Ok(Ok(())) => {}
             // Its output ends, too, and there something is done about it.
-            Ok(Err(error)) => tracing::debug!(%error, "an order does not reach the recorder"),
-            Err(_) => tracing::warn!("the recorder does not read its orders"),
+            Ok(Err(error)) => tracing::debug!(%error, "order not sent to the recorder"),
+            Err(_) => tracing::warn!("recorder does not read its orders"),
         }
     }
 }

@@ -6,15 +6,16 @@ use std::path::Path;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 
-use super::leftovers::{Death, clear_when_told, settle};
+use super::recovery::{Death, clear_when_told, settle};
 use super::registry::MemoryRegistry;
 use super::*;
-use crate::ipc::cell::Cell;
+use crate::config::cost::CpuCost;
+use crate::ipc::egress_dir::EgressDir;
 use crate::ipc::socket::RecorderSocket;
 use crate::ipc::{self, FromRecorder, ToRecorder};
 
 /// A service on a directory, with a registry that is looked into.
-fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<MemoryRegistry>, TaskTracker) {
+fn service(dir: &Path, admission: AdmissionController) -> (Arc<Service>, Arc<MemoryRegistry>, TaskTracker) {
     let settings = Settings {
         defaults: Defaults::default(),
         layouts: None,
@@ -30,7 +31,11 @@ fn service(dir: &Path, admission: Arc<dyn Admission>) -> (Arc<Service>, Arc<Memo
     };
     let registry = Arc::new(MemoryRegistry::new());
     let tasks = TaskTracker::new();
-    (Service::new(settings, Arc::clone(&registry) as Arc<dyn Registry>, admission, &tasks), registry, tasks)
+    (
+        Service::new(settings, Arc::clone(&registry) as Arc<dyn Registry>, admission, None, &tasks),
+        registry,
+        tasks,
+    )
 }
 
 fn web(egress_id: &str, url: &str) -> rpc::StartEgressRequest {
@@ -52,23 +57,21 @@ fn info(egress_id: &str, status: proto::EgressStatus, ended_at: i64) -> proto::E
     }
 }
 
-/// There is no room.
-struct Full;
+/// A controller with capacity for every request.
+fn ample() -> AdmissionController {
+    AdmissionController::new(CpuCost::default(), 1e6)
+}
 
-impl Admission for Full {
-    fn admit(&self, _: &rpc::StartEgressRequest) -> Result<Box<dyn Any + Send + Sync>, ServiceError> {
-        Err(ServiceError::unavailable("not enough CPU"))
-    }
-
-    fn affinity(&self, _: &rpc::StartEgressRequest) -> f32 {
-        -1.0
-    }
+/// A controller without capacity: one recording costs more memory than there is.
+fn full() -> AdmissionController {
+    let costs = CpuCost { max_memory: 1.0, memory_cost: 4.0, ..CpuCost::default() };
+    AdmissionController::new(costs, 4.0)
 }
 
 #[tokio::test]
 async fn what_is_refused_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, _) = service(dir.path(), Arc::new(Full));
+    let (service, registry, _) = service(dir.path(), full());
     let start = async |request| service.start(request).await.unwrap_err();
     let page = "https://example.com";
     for id in ["", "../EG_1", "a/b"] {
@@ -88,11 +91,11 @@ async fn what_is_refused_leaves_nothing() {
     timeout(Duration::from_secs(1), service.idle()).await.expect("nothing is recorded");
 }
 
-/// What a start announces is found by the room that its request names.
+/// An announced start is found by the room that its request names.
 #[tokio::test]
 async fn a_page_recorded_for_a_room_is_listed_by_that_room() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, ..) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, ..) = service(dir.path(), ample());
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let file = dir.path().join("egresses.redb");
     let store =
@@ -107,8 +110,8 @@ async fn a_page_recorded_for_a_room_is_listed_by_that_room() {
             request: Some(rpc::start_egress_request::Request::Egress(v2)),
             ..Default::default()
         };
-        let cell = Cell::of(&service.settings.work_dir, egress_id).unwrap();
-        let info = start::first_report(&start::job(&service.settings, &cell, &request)).unwrap();
+        let egress_dir = EgressDir::of(&service.settings.work_dir, egress_id).unwrap();
+        let info = start::first_report(&start::job(&service.settings, &egress_dir, &request)).unwrap();
         assert!(store.create(&info).await.unwrap());
     }
     let list = |room: &str| {
@@ -129,7 +132,7 @@ async fn a_page_recorded_for_a_room_is_listed_by_that_room() {
 #[tokio::test]
 async fn a_layout_is_one_of_a_room_of_a_server_that_is_known() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, _) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, _) = service(dir.path(), ample());
     let mut room = info("EG_room", proto::EgressStatus::EgressActive, 0);
     room.room_name = "stand-up".to_owned();
     for info in [&room, &info("EG_page", proto::EgressStatus::EgressActive, 0)] {
@@ -148,9 +151,9 @@ async fn a_layout_is_one_of_a_room_of_a_server_that_is_known() {
 #[tokio::test]
 async fn an_egress_whose_files_are_still_here_is_not_started_again() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, ..) = service(dir.path(), Arc::new(RoomForAll));
-    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
-    cell.create(&info("EG_1", proto::EgressStatus::EgressActive, 0)).unwrap();
+    let (service, ..) = service(dir.path(), ample());
+    let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
+    egress_dir.create(&info("EG_1", proto::EgressStatus::EgressActive, 0)).unwrap();
     let refused = service.start(web("EG_1", "https://example.com")).await.unwrap_err();
     assert_eq!(refused, ServiceError::egress_exists());
 }
@@ -166,17 +169,17 @@ async fn a_recorder_that_ended_well_is_believed_though_nobody_heard_its_last_wor
         ("EG_silent", None, Death::Unheard, EgressFailed),
     ] {
         let registry = MemoryRegistry::new();
-        let cell = Cell::of(dir.path(), id).unwrap();
-        cell.create(&info(id, EgressActive, 0)).unwrap();
+        let egress_dir = EgressDir::of(dir.path(), id).unwrap();
+        egress_dir.create(&info(id, EgressActive, 0)).unwrap();
         if let Some(last) = last {
-            cell.write_info(&info(id, last, 7)).unwrap();
+            egress_dir.write_info(&info(id, last, 7)).unwrap();
         }
-        settle(&registry, &cell, info(id, EgressActive, 0), death, || {}).await;
+        settle(&registry, &egress_dir, info(id, EgressActive, 0), death, || {}).await;
         let request = proto::ListEgressRequest { egress_id: id.to_owned(), ..Default::default() };
         let told = registry.list(request).await.unwrap().items;
         assert_eq!(told[0].status(), status, "{told:?}");
         assert!(!told[0].error.contains("exit code 0"), "{told:?}");
-        assert!(!cell.dir().exists(), "it is told");
+        assert!(!egress_dir.dir().exists(), "it is told");
     }
 }
 
@@ -185,14 +188,14 @@ async fn a_recorder_that_died_is_told_by_the_newest_of_what_it_has_said_and_writ
     use proto::EgressStatus::{EgressActive, EgressFailed, EgressStarting};
     let dir = tempfile::tempdir().unwrap();
     let registry = MemoryRegistry::new();
-    let cell = Cell::of(dir.path(), "EG_1").unwrap();
+    let egress_dir = EgressDir::of(dir.path(), "EG_1").unwrap();
     let heard = info("EG_1", EgressStarting, 0);
-    cell.create(&heard).unwrap();
+    egress_dir.create(&heard).unwrap();
     // Its service stood still when it said this.
     let (details, updated_at) = ("storage away at 3.0 s".to_owned(), 5);
     let written = proto::EgressInfo { details, updated_at, ..info("EG_1", EgressActive, 0) };
-    cell.write_info(&written).unwrap();
-    settle(&registry, &cell, heard, Death::Sudden("the recorder died".to_owned()), || {}).await;
+    egress_dir.write_info(&written).unwrap();
+    settle(&registry, &egress_dir, heard, Death::Sudden("the recorder died".to_owned()), || {}).await;
     let told = registry.list(proto::ListEgressRequest::default()).await.unwrap().items.remove(0);
     assert_eq!((told.status(), &*told.error), (EgressFailed, "the recorder died"));
     assert!(told.details.contains("storage away at 3.0 s"), "{told:?}");
@@ -203,14 +206,14 @@ async fn a_recorder_that_died_is_told_by_the_newest_of_what_it_has_said_and_writ
 async fn of_an_evicted_recording_nothing_is_reported_and_nothing_stored() {
     use proto::EgressStatus::EgressActive;
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, tasks) = service(dir.path(), ample());
     let work = dir.path().join("work");
-    let [kept, empty] = ["EG_kept", "EG_empty"].map(|id| Cell::of(&work, id).unwrap());
-    for cell in [&kept, &empty] {
-        let active = info(cell.egress_id(), EgressActive, 0);
+    let [kept, empty] = ["EG_kept", "EG_empty"].map(|id| EgressDir::of(&work, id).unwrap());
+    for egress_dir in [&kept, &empty] {
+        let active = info(egress_dir.egress_id(), EgressActive, 0);
         registry.create(&active).await.unwrap();
-        cell.create(&active).unwrap();
-        cell.mark_evicted().unwrap();
+        egress_dir.create(&active).unwrap();
+        egress_dir.mark_evicted().unwrap();
     }
     let recorded = kept.work_dir().join("0/file-0.mp4");
     std::fs::create_dir_all(recorded.parent().unwrap()).unwrap();
@@ -269,60 +272,60 @@ impl Registry for Away {
 #[tokio::test]
 async fn what_a_failed_start_leaves_stays_until_its_registry_has_its_end() {
     let dir = tempfile::tempdir().unwrap();
-    let cell = Cell::of(dir.path(), "EG_1").unwrap();
-    cell.create(&info("EG_1", proto::EgressStatus::EgressFailed, 7)).unwrap();
+    let egress_dir = EgressDir::of(dir.path(), "EG_1").unwrap();
+    egress_dir.create(&info("EG_1", proto::EgressStatus::EgressFailed, 7)).unwrap();
     let registry = Away::default();
-    let clearing = clear_when_told(&registry, &cell);
+    let clearing = clear_when_told(&registry, &egress_dir);
     tokio::pin!(clearing);
     assert!(timeout(Duration::from_millis(100), &mut clearing).await.is_err());
-    assert!(cell.info().is_some(), "the next run can tell it");
+    assert!(egress_dir.info().is_some(), "the next run can tell it");
     registry.is_back.notify_one();
     timeout(Duration::from_secs(60), clearing).await.expect("it is told");
-    assert!(!cell.dir().exists());
+    assert!(!egress_dir.dir().exists());
 }
 
 #[tokio::test]
 async fn what_a_recording_leaves_stays_until_its_registry_has_its_end() {
     use proto::EgressStatus::{EgressActive, EgressComplete};
     let dir = tempfile::tempdir().unwrap();
-    let cell = Cell::of(dir.path(), "EG_1").unwrap();
-    cell.create(&info("EG_1", EgressActive, 0)).unwrap();
+    let egress_dir = EgressDir::of(dir.path(), "EG_1").unwrap();
+    egress_dir.create(&info("EG_1", EgressActive, 0)).unwrap();
     let complete = info("EG_1", EgressComplete, 7);
-    cell.write_info(&complete).unwrap();
+    egress_dir.write_info(&complete).unwrap();
     let registry = Away::default();
-    let settling = settle(&registry, &cell, complete, Death::Natural, || {});
+    let settling = settle(&registry, &egress_dir, complete, Death::Natural, || {});
     tokio::pin!(settling);
     assert!(timeout(Duration::from_millis(100), &mut settling).await.is_err());
-    assert_eq!(cell.info().map(|info| info.status()), Some(EgressComplete), "the next run can tell it");
+    assert_eq!(egress_dir.info().map(|info| info.status()), Some(EgressComplete), "the next run can tell it");
     registry.is_back.notify_one();
     timeout(Duration::from_secs(60), settling).await.expect("it is told");
-    assert!(!cell.dir().exists());
+    assert!(!egress_dir.dir().exists());
 }
 
 #[tokio::test]
 async fn a_recording_whose_report_is_lost_ends_in_the_registry_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
-    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
+    let (service, registry, tasks) = service(dir.path(), ample());
+    let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     let active = info("EG_1", proto::EgressStatus::EgressActive, 0);
     registry.create(&active).await.unwrap();
-    cell.create(&active).unwrap();
+    egress_dir.create(&active).unwrap();
     // As a power cut may leave it.
-    std::fs::write(cell.dir().join("info"), "").unwrap();
+    std::fs::write(egress_dir.dir().join("info"), "").unwrap();
     service.take_over().await.unwrap();
     service.close();
     tasks.close();
     timeout(Duration::from_secs(60), tasks.wait()).await.expect("it is told");
     let told = service.known("EG_1").await.unwrap();
     assert_eq!(told.status(), proto::EgressStatus::EgressFailed, "{told:?}");
-    assert!(!cell.dir().exists());
+    assert!(!egress_dir.dir().exists());
 }
 
 /// A recorder of a former run, as this test plays it.
 struct Recorder {
     lines: crate::ipc::Lines<tokio::net::unix::OwnedReadHalf>,
     says: tokio::net::unix::OwnedWriteHalf,
-    _alive: crate::ipc::cell::Alive,
+    _alive: crate::ipc::egress_dir::Alive,
 }
 
 impl Recorder {
@@ -339,15 +342,15 @@ impl Recorder {
 async fn a_recording_of_a_former_run_is_stopped_and_told_like_any_other() {
     use proto::EgressStatus::{EgressActive, EgressComplete, EgressEnding};
     let dir = tempfile::tempdir().unwrap();
-    let gate = admission::Gate::new(crate::config::cost::CpuCost::default(), 4.0);
-    let (service, registry, tasks) = service(dir.path(), Arc::new(gate.clone()));
-    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
+    let gate = admission::AdmissionController::new(crate::config::cost::CpuCost::default(), 4.0);
+    let (service, registry, tasks) = service(dir.path(), gate.clone());
+    let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     let mut active = info("EG_1", EgressActive, 0);
     active.request = Some(proto::egress_info::Request::Web(proto::WebEgressRequest::default()));
     registry.create(&active).await.unwrap();
-    cell.create(&active).unwrap();
-    let alive = cell.enter().unwrap().unwrap();
-    let listening = RecorderSocket::bind(&cell).unwrap();
+    egress_dir.create(&active).unwrap();
+    let alive = egress_dir.enter().unwrap().unwrap();
+    let listening = RecorderSocket::bind(&egress_dir).unwrap();
 
     service.take_over().await.unwrap();
     // Whoever asks for it waits until it is taken over, and it is not started again.
@@ -358,7 +361,9 @@ async fn a_recording_of_a_former_run_is_stopped_and_told_like_any_other() {
     let mut recorder = Recorder { lines: crate::ipc::Lines::new(lines), says, _alive: alive };
     let report = |info: &proto::EgressInfo| FromRecorder::Info(ipc::Info::new(info));
     recorder.say(&report(&active)).await;
-    recorder.say(&FromRecorder::Progress(Progress { pictures: 7, ..Progress::default() })).await;
+    recorder
+        .say(&FromRecorder::Progress(RecorderProgress { pictures: 7, ..RecorderProgress::default() }))
+        .await;
     let playing = async {
         assert_eq!(recorder.next().await, ToRecorder::Stop { cause: ipc::Cause::Request });
         let ending = proto::EgressInfo { status: EgressEnding.into(), ..active.clone() };
@@ -368,8 +373,8 @@ async fn a_recording_of_a_former_run_is_stopped_and_told_like_any_other() {
     assert_eq!(stopped.unwrap().status(), EgressEnding);
     let running = service.running();
     assert_eq!((running.len(), running[0].progress.pictures), (1, 7));
-    let occupants: Vec<_> = gate.occupants().into_values().collect();
-    assert_eq!((occupants.len(), occupants[0].kind), (1, admission::Kind::Web));
+    let reservations: Vec<_> = gate.reservations().into_values().collect();
+    assert_eq!((reservations.len(), reservations[0].kind), (1, admission::Kind::Web));
     assert!(service.orphans().is_empty());
 
     let complete = proto::EgressInfo { status: EgressComplete.into(), ended_at: 7, ..active.clone() };
@@ -378,23 +383,23 @@ async fn a_recording_of_a_former_run_is_stopped_and_told_like_any_other() {
     drop((recorder, listening));
     timeout(Duration::from_secs(30), service.idle()).await.expect("it is over");
     assert_eq!(service.known("EG_1").await.unwrap(), complete);
-    assert!(gate.occupants().is_empty(), "its room is free again");
+    assert!(gate.reservations().is_empty(), "its room is free again");
     service.close();
     tasks.close();
     timeout(Duration::from_secs(30), tasks.wait()).await.expect("all is told");
-    assert!(!cell.dir().exists());
+    assert!(!egress_dir.dir().exists());
 }
 
 #[tokio::test]
 async fn a_recording_of_a_former_run_ends_with_its_new_service() {
     use proto::EgressStatus::EgressActive;
     let dir = tempfile::tempdir().unwrap();
-    let (service, ..) = service(dir.path(), Arc::new(RoomForAll));
-    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
+    let (service, ..) = service(dir.path(), ample());
+    let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     let active = info("EG_1", EgressActive, 0);
-    cell.create(&active).unwrap();
-    let alive = cell.enter().unwrap().unwrap();
-    let listening = RecorderSocket::bind(&cell).unwrap();
+    egress_dir.create(&active).unwrap();
+    let alive = egress_dir.enter().unwrap().unwrap();
+    let listening = RecorderSocket::bind(&egress_dir).unwrap();
     service.take_over().await.unwrap();
     // Said while it is looked for.
     service.kill_all("server is shutting down");

@@ -1,20 +1,21 @@
-//! Webhooks: what happens to egresses, told over HTTP to whoever wants to know (service.md §2.7).
+//! Webhooks: notify receivers over HTTP about egresses (docs/reference/egress.md).
 //!
 //! ```text
-//! notify ─► body ─┬─► lane (one receiver, one egress) ─► POST, again until it is taken
-//!                 └─► lane …
+//! notify ─► body ─┬─► queue (one receiver, one egress) ─► POST, repeated until accepted
+//!                 └─► queue …
 //! ```
 //!
-//! A lane keeps the order of one egress's events and knows nothing of other lanes, so that a receiver that is slow or away
-//! delays nobody but itself. Lanes are bounded in length and in time; what is given up is logged. So are connections, of each receiver and
-//! of all, and what waits for all of them.
+//! A queue keeps the order of one egress's events and is independent of other queues, so that a
+//! slow receiver delays only itself. Queues are bounded in length and time; dropped events are
+//! logged. Connections are bounded per receiver and in total, and so are waiting events.
 //!
-//! What is sent is what livekit-server sends, and receivers check it with the same libraries: the body is protobuf JSON, the
-//! header `Authorization` holds a token that vouches for the body's digest. `User-Agent` says `LiveKit`, too.
+//! Requests equal livekit-server's, and receivers verify them with the same libraries: the body is
+//! protobuf JSON, the header `Authorization` holds a token with the body's digest, and `User-Agent`
+//! is `LiveKit`.
 
+mod delivery;
 mod event;
 mod filter;
-mod lane;
 mod receipt;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,19 +34,19 @@ use super::keys::ApiKeys;
 use crate::outbound::Guard;
 use crate::secret::Secret;
 use crate::token::Signer;
+use delivery::Delivery;
 pub use event::{Event, requested};
 pub use filter::Filter;
-use lane::Delivery;
 use receipt::Receipt;
 
-/// What the operator decides.
+/// An operator's settings.
 #[derive(Debug, Clone)]
 pub struct WebhookOptions {
     /// Receivers of every egress's events.
     pub urls: Vec<Secret<Url>>,
     /// The name of the API key that signs. Empty: the first one.
     pub api_key: String,
-    /// Which events those receivers get.
+    /// Events for the configured receivers.
     pub filter: Filter,
     pub limits: Limits,
 }
@@ -89,9 +90,10 @@ impl Default for Limits {
     }
 }
 
-/// Whether all keys exist that a request's webhooks are to be signed with, and their addresses are no link-local ones.
+/// Checks that all signing keys of a request's webhooks exist, and that no address is link-local.
 ///
 /// # Errors
+///
 /// `invalid_argument`, naming the field.
 pub fn check(keys: &ApiKeys, webhooks: &[proto::WebhookConfig]) -> Result<(), ServiceError> {
     check_guarded(Guard::of_process(), keys, webhooks)
@@ -131,7 +133,7 @@ pub struct Notifier {
 struct Shared {
     options: WebhookOptions,
     keys: ApiKeys,
-    /// `None`: there is no key, and nothing can be sent.
+    /// `None` without a key: no webhook can be sent.
     signer: Option<Signer>,
     guard: Guard,
     http: reqwest::Client,
@@ -146,10 +148,10 @@ struct Shared {
     hosts: Mutex<BTreeMap<(String, u16), Weak<Semaphore>>>,
 }
 
-/// Which lane: the egress, the receiver, and who signs.
+/// Identifies a queue: egress, receiver, signing key.
 type LaneKey = (String, String, String);
 
-/// Who gets an event.
+/// A receiver of an event.
 #[derive(Debug, Clone)]
 struct Target {
     url: Secret<Url>,
@@ -222,7 +224,7 @@ impl Notifier {
         let body = match event::body(event, info, now) {
             Ok(body) => body,
             Err(error) => {
-                tracing::error!(egress_id = info.egress_id, %error, "a webhook can't be written");
+                tracing::error!(egress_id = info.egress_id, %error, "webhook not encoded");
                 return;
             }
         };
@@ -247,7 +249,7 @@ impl Notifier {
         };
         if tokio::time::timeout(self.shared.options.limits.flush, all).await.is_err() {
             let left: usize = self.shared.lock().values().map(|lane| lane.len() + 1).sum();
-            tracing::error!(left, "webhooks are given up: their receivers do not take them");
+            tracing::error!(left, "undelivered webhooks given up");
             self.shared.given_up.cancel();
         }
     }
@@ -273,7 +275,7 @@ impl Notifier {
             let (Ok(url), Some(signer)) = (Url::parse(&webhook.url), signer) else {
                 tracing::error!(
                     egress_id = info.egress_id,
-                    "a webhook of the request has no key or no address"
+                    "webhook of the request has no key or no address; ignored"
                 );
                 return None;
             };
@@ -287,13 +289,8 @@ impl Notifier {
         let mut lanes = self.shared.lock();
         let waiting: usize = lanes.values().map(VecDeque::len).sum();
         if waiting >= self.shared.options.limits.waiting {
-            // How things are it will hear again; and the end of an egress is told by the next run.
-            tracing::warn!(
-                egress_id,
-                receiver = target.host(),
-                waiting,
-                "a webhook is dropped: too many wait"
-            );
+            // A receiver hears later states anyway; the next run delivers the end of an egress.
+            tracing::warn!(egress_id, receiver = target.host(), waiting, "webhook dropped; queue full");
             if delivery.event != Event::Ended {
                 delivery.receipt.settle();
             }
@@ -306,14 +303,14 @@ impl Notifier {
                 if let Some(dropped) = lane.remove(oldest) {
                     dropped.receipt.settle();
                 }
-                tracing::warn!(egress_id, receiver = target.host(), "a webhook is dropped: too many wait");
+                tracing::warn!(egress_id, receiver = target.host(), "webhook dropped; queue full");
             }
             lane.push_back(delivery);
             return;
         }
         lanes.insert(key.clone(), VecDeque::from([delivery]));
         drop(lanes);
-        self.shared.tasks.spawn(lane::run(self.shared.clone(), key, target));
+        self.shared.tasks.spawn(delivery::run(self.shared.clone(), key, target));
     }
 }
 
@@ -351,7 +348,7 @@ impl Shared {
 }
 
 impl Target {
-    /// What may be shown of it: the rest of an address may be a receiver's secret.
+    /// Host of the address; the rest may be a receiver's secret.
     fn host(&self) -> String {
         self.url.expose().host_str().unwrap_or_default().to_owned()
     }

@@ -1,4 +1,4 @@
-//! What a sink that writes to disk had to leave out.
+//! Counts frames that a sink on the disk had to drop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

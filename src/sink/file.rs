@@ -3,15 +3,15 @@
 //! ```text
 //! Feed(h264) ─► appsrc ─► h264parse ─┐
 //!                                    ├─► mp4mux (fragments) ─► filesink  file-0.recording.mp4
-//! Feed(aac) ──► appsrc ──────────────┘                             │ at the end: whole::make_whole
+//! Feed(aac) ──► appsrc ──────────────┘                             │ at the end: finalize
 //!                                                                  ▼
 //! Feed(opus) ─► appsrc ─► oggmux ─► filesink                    file-0.mp4   ─► Artifact
 //!
 //! Feed(track) ─► appsrc ─► parser of its codec ─► mp4mux or webmmux ─► filesink
 //! ```
 //!
-//! While it is written, a file is such that a crash loses its last second or two. What is written must never depend on
-//! something that is written later.
+//! While it is written, a crash costs the file its last second or two. Written data must never
+//! depend on later data.
 
 mod from_zero;
 mod pass_through;
@@ -26,10 +26,10 @@ use gstreamer::prelude::*;
 use self::from_zero::FromZero;
 use self::pass_through::{mend, parser};
 use super::drops::Drops;
-use super::run::{Ended, Failure, Run};
-use super::whole::{self, Layout, Whole};
+use super::finalize::{self, Finalized, Layout};
+use super::sink_pipeline::{Ended, Failure, SinkPipeline};
 use super::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkContext, SinkError, SinkEvent};
-use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError, Taker};
+use crate::media::{Feed, FeedConsumer, Intake, MediaPipeline, Overflow, PipelineError};
 use crate::plan::codec::{CONTAINERS, Container, ContainerRow};
 use crate::plan::output::{FilePlan, OutputId, PassThrough};
 
@@ -45,7 +45,8 @@ struct Muxing {
     /// Templates of the muxer's pads. An `appsrc` fits any of them before its first sample, so that they must be named.
     audio_pad: &'static str,
     video: Option<VideoMuxing>,
-    /// What is written stays as it is until the file is whole; `None`: it is rewritten then.
+    /// Set if written data does not change before the file is finalized, so that it can be uploaded
+    /// while it grows; `None` if finalizing rewrites it.
     grows: Option<FileHead>,
 }
 
@@ -96,16 +97,16 @@ fn fragmented(mux: &gst::Element) {
 
 const fn as_it_is(_: &gst::Element) {}
 
-/// Ticks a second of a video track: whole for 24, 25, 30 and 60 pictures a second, and 11 µs fine for those that come as
-/// they are drawn.
+/// Ticks per second of a video track: an integer per frame at 24, 25, 30 and 60 fps, and 11 µs
+/// precise for other times.
 const VIDEO_TIMESCALE: u32 = 90_000;
 
-/// Where a file output's data lies in the recording's directory.
+/// Location of a file output's data in the recording's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePaths {
     /// While it is recorded.
     pub recorded: PathBuf,
-    /// When it is whole.
+    /// The finalized file.
     pub whole: PathBuf,
 }
 
@@ -127,7 +128,7 @@ pub struct FileSink {
     output: OutputId,
     plan: FilePlan,
     paths: FilePaths,
-    run: Run,
+    run: SinkPipeline,
     context: SinkContext,
     drops: Drops,
 }
@@ -158,7 +159,7 @@ impl FileSink {
         sink.set_property("async", false);
         pipeline.link(&[&mux, &sink])?;
 
-        let mut takers: Vec<(Feed, Box<dyn Taker>)> = Vec::new();
+        let mut takers: Vec<(Feed, Box<dyn FeedConsumer>)> = Vec::new();
         let mut drops = Drops::new(output, context);
         if plan.has_video {
             let no_feed = || SinkError::NoFeed("pictures".to_owned());
@@ -200,7 +201,7 @@ impl FileSink {
             drops.count(&feed, &intake);
             takers.push((feed, Box::new(FromZero::new(intake))));
         }
-        let run = Run::start(context, pipeline, takers, &failure)?;
+        let run = SinkPipeline::start(context, pipeline, takers, &failure)?;
         if let Some(head) = muxing.grows {
             let growing =
                 GrowingFile { output, local: paths.recorded.clone(), name: plan.name.to_string(), head };
@@ -211,15 +212,16 @@ impl FileSink {
         Ok(Self { output, plan: plan.clone(), paths, run, context: context.clone(), drops })
     }
 
-    /// Closes the file after its feeds have ended, makes it whole, and reports it as an [`Artifact`]. Waits `within` for
-    /// the last data to be written; making it whole takes as long as copying the file does, and ends early when the
-    /// recording is abandoned.
+    /// Closes the file after its feeds have ended, finalizes it, and reports it as an [`Artifact`].
+    /// Waits `within` for the last data to be written; finalizing takes as long as copying the
+    /// file, and stops early when the recording is abandoned.
     ///
-    /// A sink that failed while it ran still makes an artifact of what it has.
+    /// A sink that failed earlier still makes an artifact of its data.
     ///
     /// # Errors
-    /// When the pipeline stands still, or the file can't be made whole; what was recorded then stays where it is. A failure
-    /// that was reported while the sink ran is not told again.
+    ///
+    /// When the pipeline hangs, or the file can't be finalized; the recorded data then stays where
+    /// it is. A failure that was reported earlier is not returned again.
     pub async fn finish(mut self, within: Duration) -> Result<(), SinkError> {
         let ended = self.run.ended(within).await;
         if matches!(ended, Ok(Ended::Abandoned)) {
@@ -229,31 +231,31 @@ impl FileSink {
         if !matches!(ended, Ok(Ended::Failed)) {
             self.drops.report();
         }
-        let whole = self.make_whole().await?;
+        let whole = self.finalize().await?;
         self.report(&whole);
         ended.map(drop)
     }
 
-    async fn make_whole(&self) -> Result<Whole, SinkError> {
+    async fn finalize(&self) -> Result<Finalized, SinkError> {
         let length = self.context.timeline.elapsed().map(Duration::from);
         let (container, paths) = (self.plan.container, self.paths.clone());
         // Also when this future is dropped: the copy must not go on behind everyone's back.
         let stop = self.context.abandon.child_token();
         let _guard = stop.clone().drop_guard();
         let work = self.context.tasks.spawn_blocking(move || {
-            whole::make_whole(container, &paths.recorded, &paths.whole, length, &stop)
+            finalize::finalize(container, &paths.recorded, &paths.whole, length, &stop)
         });
         match work.await {
             Ok(made) => Ok(made?),
             Err(error) => Err(SinkError::Io {
-                action: "making whole",
+                action: "finalizing",
                 path: self.paths.recorded.clone(),
                 source: error.into(),
             }),
         }
     }
 
-    fn report(&self, whole: &Whole) {
+    fn report(&self, whole: &Finalized) {
         if whole.layout == Layout::Fragmented {
             tracing::warn!(name = %self.plan.name, "its index could not be put first: the disk is full");
         }

@@ -4,12 +4,12 @@
 //! Feed(raw) ─► at due times only ─► appsrc ─► videoscale ─► videoconvert ─► caps ─► jpegenc ─► appsink ─► writer thread
 //! ```
 //!
-//! Of all pictures only those that become images are touched. The caps ask for full-range BT.601, which is what JPEG means
-//! by its numbers (JFIF §3): video's own range and matrix would come out grey and greenish. A picture of another shape is
-//! fitted in, with black borders, not stretched.
+//! Only frames that become images are touched. The caps require full-range BT.601, as JPEG does
+//! (JFIF §3): video's own range and matrix would look grey and greenish. A frame of another aspect
+//! ratio gets black borders.
 
-mod due;
-mod rescue;
+mod interval;
+mod recovery;
 mod writer;
 
 use std::sync::Arc;
@@ -20,31 +20,32 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio::task::JoinHandle;
 
-use self::due::AtDueTimes;
-pub use self::rescue::rescue;
+use self::interval::IntervalFilter;
+pub use self::recovery::recover;
 use self::writer::Writer;
-use super::run::{Ended, Failure, Run, to_writer, written};
+use super::sink_pipeline::{Ended, Failure, SinkPipeline, to_writer, written};
 use super::{SinkContext, SinkError};
 use crate::media::{Intake, MediaPipeline, Overflow};
 use crate::plan::output::{ImagesPlan, OutputId};
 
-/// Pictures that may wait to be encoded; each is as large as a raw frame.
+/// Frames that may wait for the encoder; each is as large as a raw frame.
 const WAITING: Overflow = Overflow::Skip { max_buffers: 8 };
 
 /// Images that are being taken. Dropping it stops at once; what is written stays.
 #[derive(Debug)]
 pub struct ImagesSink {
     output: OutputId,
-    run: Run,
+    run: SinkPipeline,
     writer: JoinHandle<()>,
     dropped: Arc<AtomicU64>,
 }
 
 impl ImagesSink {
-    /// Takes the first image from the first picture that comes from now on.
+    /// Takes the first image from the next frame.
     ///
     /// # Errors
-    /// When an element is missing, or the recording has no pictures.
+    ///
+    /// When an element is missing, or the recording has no video.
     pub fn open(output: OutputId, plan: &ImagesPlan, context: &SinkContext) -> Result<Self, SinkError> {
         let feed = context.raw_video.clone().ok_or_else(|| SinkError::NoFeed("pictures".to_owned()))?;
         let failure = Failure::new(output, context);
@@ -69,8 +70,8 @@ impl ImagesSink {
             events: context.events.clone(),
             failure: failure.clone(),
         };
-        let taker = AtDueTimes::new(intake, plan.interval, context.timeline.clone());
-        let run = Run::start(context, pipeline, vec![(feed, Box::new(taker))], &failure)?;
+        let taker = IntervalFilter::new(intake, plan.interval, context.timeline.clone());
+        let run = SinkPipeline::start(context, pipeline, vec![(feed, Box::new(taker))], &failure)?;
         let writer = context.tasks.spawn_blocking(move || writer.run(images));
         Ok(Self { output, run, writer, dropped })
     }

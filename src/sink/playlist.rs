@@ -1,4 +1,4 @@
-//! HLS playlists as text (RFC 8216, media.md §6.3). Pure.
+//! HLS playlists as text (RFC 8216, docs/reference/media.md). Pure.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -40,7 +40,8 @@ impl Playlist {
         Self { kind, target: u64::try_from(target).unwrap_or(u64::MAX), entries: Vec::new(), gone: 0 }
     }
 
-    /// Adds a segment: its address relative to the playlist, its true length, and the date of its first picture or sound.
+    /// Adds a segment: its address relative to the playlist, its exact duration, and the date of
+    /// its first sample.
     pub(super) fn push(&mut self, uri: &str, duration: Duration, date: jiff::Timestamp) {
         // A segment that came out longer than meant (a source that stood still) must not break the promise of the header.
         let rounded = (duration.as_millis() + 500) / 1000;

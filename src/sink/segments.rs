@@ -10,10 +10,10 @@
 //! are that stream. A segment has its name only when it is whole; a playlist is reported only after the segments it names,
 //! and each version of it is a file of its own.
 
-mod cutter;
 mod pes;
-mod rescue;
+mod recovery;
 mod reserve;
+mod segmenter;
 mod tables;
 mod writer;
 
@@ -26,22 +26,22 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio::task::JoinHandle;
 
-pub use self::rescue::{Places, rescue};
+pub use self::recovery::{Places, recover};
 use self::writer::Writer;
 use super::drops::Drops;
-use super::run::{Ended, Failure, Run, to_writer, written};
+use super::sink_pipeline::{Ended, Failure, SinkPipeline, to_writer, written};
 use super::{SinkContext, SinkError};
-use crate::media::{Feed, Intake, MediaPipeline, Overflow, Taker};
+use crate::media::{Feed, FeedConsumer, Intake, MediaPipeline, Overflow};
 use crate::plan::output::{OutputId, SegmentsPlan};
 
-/// As for files: a disk that stalls must not cost a frame.
+/// The same rule as for files: a stalling disk must not cost a frame.
 const PICTURES: Overflow = Overflow::Hold { max_bytes: 192 << 20 };
 const SOUND: Overflow = Overflow::Hold { max_bytes: 16 << 20 };
 
 /// Segments that are being recorded. Dropping it stops at once; what is finished stays.
 #[derive(Debug)]
 pub struct SegmentsSink {
-    run: Run,
+    run: SinkPipeline,
     writer: JoinHandle<Result<(), SinkError>>,
     drops: Drops,
 }
@@ -57,12 +57,12 @@ impl SegmentsSink {
         let mux = pipeline.add("mpegtsmux")?;
         let (callbacks, muxed) = to_writer();
         let sink = pipeline.add_sink(callbacks)?;
-        // The packets of a picture come as one list.
+        // The packets of a frame arrive as one list.
         sink.set_property("buffer-list", true);
         pipeline.link(&[&mux, &sink])?;
 
         let media_end = Arc::new(AtomicU64::new(0));
-        let mut takers: Vec<(Feed, Box<dyn Taker>)> = Vec::new();
+        let mut takers: Vec<(Feed, Box<dyn FeedConsumer>)> = Vec::new();
         let mut drops = Drops::new(output, context);
         if plan.has_video {
             let feed = context.video.clone().ok_or_else(|| SinkError::NoFeed("pictures".to_owned()))?;
@@ -71,7 +71,7 @@ impl SegmentsSink {
             pipeline.adopt(intake.element())?;
             pipeline.link(&[intake.element(), &parse, &mux])?;
             drops.count(&feed, &intake);
-            takers.push((feed, Box::new(NotingEnd { inner: intake, end: Arc::clone(&media_end) })));
+            takers.push((feed, Box::new(EndRecorder { inner: intake, end: Arc::clone(&media_end) })));
         }
         if let Some(codec) = plan.audio {
             let feed = context.audio.get(&codec).cloned();
@@ -82,7 +82,7 @@ impl SegmentsSink {
             pipeline.adopt(intake.element())?;
             pipeline.link(&[intake.element(), &parse, &mux])?;
             drops.count(&feed, &intake);
-            takers.push((feed, Box::new(NotingEnd { inner: intake, end: Arc::clone(&media_end) })));
+            takers.push((feed, Box::new(EndRecorder { inner: intake, end: Arc::clone(&media_end) })));
         }
         let writer = Writer {
             output,
@@ -93,7 +93,7 @@ impl SegmentsSink {
             failure: failure.clone(),
             media_end,
         };
-        let run = Run::start(context, pipeline, takers, &failure)?;
+        let run = SinkPipeline::start(context, pipeline, takers, &failure)?;
         let writer = context.tasks.spawn_blocking(move || writer.run(muxed));
         Ok(Self { run, writer, drops })
     }
@@ -117,7 +117,7 @@ impl SegmentsSink {
     }
 }
 
-/// What a segment is called while it is written.
+/// Temporary name of a segment while it is written.
 fn part_of(local: &Path) -> PathBuf {
     let mut part = local.as_os_str().to_owned();
     part.push(".part");
@@ -126,12 +126,12 @@ fn part_of(local: &Path) -> PathBuf {
 
 /// Notes where the media that passes ends.
 #[derive(Debug)]
-struct NotingEnd {
+struct EndRecorder {
     inner: Intake,
     end: Arc<AtomicU64>,
 }
 
-impl Taker for NotingEnd {
+impl FeedConsumer for EndRecorder {
     fn take(&mut self, sample: &gst::Sample) {
         if let Some(buffer) = sample.buffer()
             && let Some(pts) = buffer.pts()

@@ -1,24 +1,24 @@
-//! One encode sent to any number of RTMP or SRT servers (media.md §6.2).
+//! Sends one encode to any number of RTMP or SRT servers (docs/reference/media.md).
 //!
 //! ```text
-//! StreamSink ──► Link (a task) ──► Lifecycle (pure): when to connect, retry, give up
-//!    │             └─► Outlet: appsrc ► parser ► muxer ► rtmp2sink or srtsink, taking from the feeds
-//!    └─────────► Link ─► Outlet         one of each for every address
+//! StreamSink ──► Connection (a task) ──► Lifecycle (pure): when to connect, retry, give up
+//!    │             └─► StreamPipeline: appsrc ► parser ► muxer ► rtmp2sink or srtsink, taking from the feeds
+//!    └─────────► Connection ─► StreamPipeline         one of each for every address
 //! ```
 //!
-//! Addresses share nothing but the feeds, so one that fails, hangs, comes or goes disturbs no other. What an address
-//! does is told by [`StreamEvent`](super::StreamEvent)s: `Connecting` once, `Started` whenever media goes out after it did
-//! not, `Retrying` for each further attempt, and at the end exactly one of `Failed` and `Finished`. A stream that ends before
-//! any media went out has failed, whoever ended it.
+//! Addresses share only the feeds, so that a failing, hanging, new or removed one disturbs no other.
+//! Each reports [`StreamEvent`](super::StreamEvent)s: `Connecting` once, `Started` whenever media
+//! begins to flow, `Retrying` for each further attempt, and at the end exactly one of `Failed` and
+//! `Finished`. A stream that ends before any media was sent has failed, whoever ended it.
 //!
-//! Keys and passphrases are in no event and no log line.
+//! No event or log line contains keys or passphrases.
 
+mod connection;
 mod destination;
 mod fault;
-mod gate;
+mod keyframe_gate;
 mod lifecycle;
-mod link;
-mod outlet;
+mod pipeline;
 mod redact;
 mod srt_uri;
 mod timing;
@@ -35,9 +35,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use connection::{Connection, Counters, Order};
 use lifecycle::Lifecycle;
-use link::{Counters, Link, Order};
-use outlet::OutletSpec;
+use pipeline::PipelineSpec;
 use redact::Redactor;
 use timing::Timing;
 
@@ -58,13 +58,13 @@ pub enum StreamError {
     Ambiguous { url: StreamUrl },
 }
 
-/// What was counted for one address, over all its connections.
+/// Counters of one address, over all its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamStats {
     pub url: StreamUrl,
     /// Sent, as the protocol's own library counts it.
     pub bytes: u64,
-    /// Frames left out because the network was too slow (sound samples, where there is no picture).
+    /// Frames dropped because the network was too slow (audio samples if there is no video).
     pub dropped: u64,
     /// Connections made after the first.
     pub retries: u64,
@@ -102,11 +102,13 @@ impl Running {
 }
 
 impl StreamSink {
-    /// Starts streaming to the plan's addresses; there may be none yet. Must be called inside a tokio runtime.
+    /// Starts streaming to the plan's addresses, of which there may be none yet. Must be called
+    /// inside a tokio runtime.
     ///
     /// # Errors
-    /// [`SinkError::Missing`] for an element that this machine does not have, [`SinkError::NoFeed`] for a medium that the
-    /// recording does not have. What an address does is told by events.
+    ///
+    /// [`SinkError::Missing`] for an element that this machine lacks, [`SinkError::NoFeed`] for a
+    /// medium that the recording lacks. Results of connections are events.
     pub fn open(id: OutputId, plan: &StreamPlan, context: &SinkContext) -> Result<Self, SinkError> {
         Self::open_with(id, plan, context, Timing::DEFAULT, twitch::INGESTS)
     }
@@ -163,11 +165,11 @@ impl StreamSink {
         // A removed or failed predecessor has to be gone before the same key is used again.
         let failed = self.links.remove(&url).map(|link| link.task);
         let after = self.leaving.remove(&url).or(failed);
-        let (orders, received) = watch::channel(Order::Run);
+        let (orders, received) = watch::channel(Order::SinkPipeline);
         let counters = Arc::<Counters>::default();
-        let link = Link {
+        let link = Connection {
             output: self.output,
-            spec: OutletSpec {
+            spec: PipelineSpec {
                 name: format!("stream-{}-{}", self.output.0, self.made),
                 protocol: self.protocol,
                 video: self.video.clone(),
@@ -195,12 +197,13 @@ impl StreamSink {
         Ok(())
     }
 
-    /// Ends the stream to an address: what is queued is still sent, then it is `Finished`, or `Failed` where nothing was. Who
-    /// only knows the address as it is shown, without its key, may give that. Gives the address that it was.
+    /// Ends the stream to an address: queued media is still sent, then it is `Finished`, or
+    /// `Failed` if nothing was sent. The redacted address is accepted, too. Returns the address.
     ///
     /// # Errors
-    /// [`StreamError::Unknown`] when there is no stream to that address (any more), [`StreamError::Ambiguous`] when several are
-    /// shown so.
+    ///
+    /// [`StreamError::Unknown`] if there is no such stream (any more), [`StreamError::Ambiguous`]
+    /// if several have this redacted form.
     pub fn remove(&mut self, url: &StreamUrl) -> Result<StreamUrl, StreamError> {
         let url = self.find(url)?;
         if let Some(link) = self.links.remove(&url) {
@@ -236,7 +239,7 @@ impl StreamSink {
         self.live_count() == 0
     }
 
-    /// What was counted for each address that was not removed; failed ones too.
+    /// Counters of each address that was not removed, including failed ones.
     #[must_use]
     pub fn stats(&self) -> Vec<StreamStats> {
         let stats = self.links.iter().map(|(url, link)| StreamStats {

@@ -1,20 +1,21 @@
-//! Sound to a websocket, as it is mixed: S16LE, 48 kHz, stereo (media.md §6.5).
+//! Sends mixed audio to a WebSocket: S16LE, 48 kHz, stereo (docs/reference/media.md).
 //!
 //! ```text
-//! Feed(raw sound) ─► Cutter (pure): 10 ms each ─► Queue, bounded ─► Link (a task) ─► websocket
+//! Feed(raw audio) ─► Chunker (pure): 10 ms each ─► Queue, bounded ─► Connection (a task) ─► websocket
 //! ```
 //!
-//! A binary message is 10 ms of sound, 1920 bytes; a text message, `{"muted":true}` or `{"muted":false}`, says that all sound
-//! that is recorded was muted, or no longer is. The server is dialled when the recording is prepared, and one that can't be
-//! had then fails it. A connection that is lost later is made again for as long as the recording goes on; meanwhile the
-//! queue keeps the newest sound. An address that is not connected in the end has failed.
+//! A binary message has 10 ms of audio, 1920 bytes. A text message, `{"muted":true}` or
+//! `{"muted":false}`, reports that all recorded audio was muted, or no longer is. The connection is
+//! made while the recording is prepared; an unreachable server fails the recording. A connection
+//! lost later is made again until the end; meanwhile the queue keeps the newest audio. An address
+//! that is not connected at the end has failed.
 //!
-//! A user and a password in the address become `Authorization: Basic`; where the user is called `bearer`, the password is a
-//! token and becomes `Authorization: Bearer`. Neither is in any event or log line.
+//! User and password in the address become `Authorization: Basic`; with the user `bearer`, the
+//! password is a token and becomes `Authorization: Bearer`. Neither is in any event or log line.
 
-mod cutter;
+mod chunker;
+mod connection;
 mod dial;
-mod link;
 mod queue;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::link::{Link, Timing};
+use self::connection::{Connection, Timing};
 use self::queue::Queue;
 use super::{SinkContext, SinkError};
 use crate::media::Attachment;
@@ -45,12 +46,13 @@ pub struct WebSocketSink {
 }
 
 impl WebSocketSink {
-    /// Dials the server. What comes of it is told by [`StreamEvent`](super::StreamEvent)s: `Started` for each connection,
-    /// `Retrying` for each further attempt, and at the end exactly one of `Failed` and `Finished`. Must be called inside a
-    /// tokio runtime.
+    /// Connects to the server. Results are [`StreamEvent`](super::StreamEvent)s: `Started` for each
+    /// connection, `Retrying` for each further attempt, and at the end exactly one of `Failed` and
+    /// `Finished`. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// [`SinkError::NoFeed`] where the recording has no sound.
+    ///
+    /// [`SinkError::NoFeed`] if the recording has no audio.
     pub fn open(id: OutputId, plan: &WebSocketPlan, context: &SinkContext) -> Result<Self, SinkError> {
         Self::open_with(id, plan, context, Timing::DEFAULT)
     }
@@ -67,7 +69,7 @@ impl WebSocketSink {
         let (finish, deadline) = watch::channel(None);
         let abandon = context.abandon.child_token();
         let is_over = Arc::<AtomicBool>::default();
-        let link = Link {
+        let link = Connection {
             output: id,
             url: plan.url.clone(),
             queue: Arc::clone(&queue),
@@ -86,7 +88,7 @@ impl WebSocketSink {
     }
 
     /// Tells the server whether all sound is muted.
-    pub fn muted(&self, is_muted: bool) {
+    pub fn set_muted(&self, is_muted: bool) {
         self.muted.send_replace(is_muted);
     }
 

@@ -1,4 +1,4 @@
-//! Pictures with times in, pictures of a recording out: paced as its plan wants them, the last one repeated where nothing new comes.
+//! Paces timed frames for a recording's plan: repeats the last frame when nothing new arrives.
 
 mod cadence;
 mod format;
@@ -15,15 +15,15 @@ use cadence::{Schedule, Step, Which};
 pub use format::FormatError;
 pub(super) use format::{Format, bt709};
 
-/// Puts pictures into a recording when the [`Schedule`] says so. It has no clock: who owns it says up to which moment all pictures
-/// are there. Times are nanoseconds of media time.
+/// Pushes frames into a recording when the [`Schedule`] says so. It has no clock: its owner says up
+/// to which moment all frames have arrived. Times are nanoseconds of media time.
 #[derive(Debug)]
 pub(super) struct Presenter {
     feed: Feed,
     counters: Arc<CaptureCounters>,
     schedule: Schedule,
     current: Current,
-    /// Pictures of the recording that were not dealt with, in the order of their times.
+    /// Pending frames of the recording in the order of their times.
     waiting: VecDeque<(u64, gst::Buffer)>,
     format: Format,
 }
@@ -37,9 +37,9 @@ struct Current {
 /// How far a presenter came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// A picture was pushed; there may be more to do.
+    /// A frame was pushed; there may be more to do.
     Pushed,
-    /// Nothing is to be done before everything up to `known` is there, or another picture.
+    /// Nothing to do before everything up to `known` has arrived, or another frame.
     Waits { known: u64 },
     /// The recording is complete.
     Done,
@@ -58,22 +58,23 @@ impl Presenter {
         Ok(Self { feed, counters, schedule, current, waiting, format })
     }
 
-    /// Shows this picture from the next push on, without a time of its own: it was there before the recording began.
+    /// Shows this frame from the next push on, without a time of its own: it is from before the
+    /// recording.
     pub(super) fn adopt(&mut self, buffer: gst::Buffer) {
         self.current = Current { buffer, shown: false };
     }
 
-    /// A picture of this time. Pictures are to be given in the order of their times.
+    /// Adds a frame. Frames must be added in the order of their times.
     pub(super) fn add(&mut self, at: u64, buffer: gst::Buffer) {
         self.waiting.push_back((at, buffer));
     }
 
-    /// How many pictures are not dealt with.
+    /// Number of pending frames.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The time of the last picture that was pushed.
+    /// Time of the last pushed frame.
     pub(super) const fn last(&self) -> Option<u64> {
         self.schedule.last()
     }
@@ -83,7 +84,7 @@ impl Presenter {
         self.schedule.end_at(end);
     }
 
-    /// Pushes at most one picture, when all pictures up to `known` are there.
+    /// Pushes at most one frame, when all frames up to `known` have arrived.
     pub(super) fn step(&mut self, known: u64) -> Progress {
         loop {
             match self.schedule.step(known, self.waiting.front().map(|(at, _)| *at)) {
@@ -106,15 +107,16 @@ impl Presenter {
         self.feed.end();
     }
 
-    /// Makes the oldest waiting frame the current one. The one before, if it was never pushed, shared a point of the grid with this one: that
-    /// is no dropped frame.
+    /// Makes the oldest waiting frame the current one. If the one before was never pushed, it
+    /// shared a grid point with this one, and does not count as dropped.
     fn adopt_next(&mut self) {
         if let Some((_, buffer)) = self.waiting.pop_front() {
             self.adopt(buffer);
         }
     }
 
-    /// Pushes the current picture: the same memory under a new buffer, so that a repeated picture costs no copy.
+    /// Pushes the current frame: the same memory under a new buffer, so that a repeated frame costs
+    /// no copy.
     fn push(&mut self, pts: u64, duration: Option<u64>) {
         count(if self.current.shown { &self.counters.repeated } else { &self.counters.pictures });
         self.current.shown = true;
@@ -124,7 +126,7 @@ impl Presenter {
             let flags = gst::BufferCopyFlags::MEMORY | gst::BufferCopyFlags::META;
             if self.current.buffer.copy_into(buffer, flags, ..).is_err() {
                 // Only a buffer with too many pieces of memory is refused, and ours has one.
-                tracing::error!("a picture could not be pushed");
+                tracing::error!("frame dropped: no buffer");
                 return;
             }
             // The pool gets its buffer back when the last push of it is gone, not before.

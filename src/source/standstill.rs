@@ -10,14 +10,15 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::SourceEvent;
 use crate::media::Timeline;
 
-/// What it is called.
+/// Name of the event in reports.
 pub(super) const RECORDER_STALLED: &str = "the recorder stood still";
 /// From here on nothing that happens is called a stall. With the time from one look to the next, it is noticed within two seconds.
 pub(super) const STALL: Duration = Duration::from_millis(1600);
 /// From one look to the next.
 pub(super) const PERIOD: Duration = Duration::from_millis(250);
 
-/// When a watch woke last. Shared with whoever ends it, who may be the first to wake after a stall: each stall is told once.
+/// Time of a watch's last wake-up. It is shared with the code that ends the watch, which may be the
+/// first to wake after a stall: each stall is reported once.
 #[derive(Debug)]
 pub(super) struct Wakes {
     last: Mutex<Instant>,
@@ -28,7 +29,7 @@ pub(super) struct Wakes {
 pub(super) enum Woken {
     /// So much later than it should.
     Late(Duration),
-    /// After a stall of the recorder, which has been told.
+    /// After a stall of the recorder, which has been reported.
     StoodStill(Stall),
 }
 
@@ -44,7 +45,8 @@ impl Wakes {
         Self { last: Mutex::new(now) }
     }
 
-    /// `tell` is called before anybody else can ask: who is told of no stall can be sure that it was told.
+    /// `tell` is called before any other caller is served: without a stall in the result it was
+    /// reported already.
     pub(super) fn wake(&self, now: Instant, tell: impl FnOnce(Stall)) -> Woken {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *last;
@@ -108,7 +110,7 @@ impl Teller {
     }
 }
 
-/// What is told of a stall; `None`: nothing was recorded at the time.
+/// The event for a stall; `None` if nothing was recorded at the time.
 fn told(timeline: &Timeline, stall: Stall) -> Option<SourceEvent> {
     let (from, to) = timeline.media_at(stall.since).zip(timeline.media_at(stall.until))?;
     (from < to).then_some(SourceEvent::Stalled { what: RECORDER_STALLED, from, to })
@@ -145,7 +147,7 @@ mod tests {
             tokio::time::sleep(PERIOD).await;
             std::thread::park_timeout(STALL);
             let Some(SourceEvent::Stalled { what, from, to }) = told.recv().await else {
-                panic!("it is told")
+                panic!("the stall is reported")
             };
             assert_eq!(what, RECORDER_STALLED);
             assert!(to - from >= STALL, "{from:?} {to:?}");
@@ -163,7 +165,7 @@ mod tests {
             // The watch has had no thread to wake on.
             watch.end();
             let Ok(SourceEvent::Stalled { what, from, to }) = told.try_recv() else {
-                panic!("it is told at once")
+                panic!("the stall is reported at once")
             };
             assert_eq!(what, RECORDER_STALLED);
             assert!(to - from > STALL / 2, "{from:?} {to:?}");

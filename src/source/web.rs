@@ -1,30 +1,30 @@
-//! A web page as a source: shown by Chromium on a private display, heard by a private sound server.
+//! A web page as a source: Chromium on a private display with a private audio server.
 //!
 //! ```text
-//! WebSource ── supervisor task ── Stage: display · sound · browser · tab · captures
+//! WebSource ── supervisor task ── BrowserSession: display · audio server · browser · tab · captures
 //!     │              │                              │
 //!     │              └── SourceEvents               ▼
-//!     └── Pacer ◄─────────────────────────── newest picture
+//!     └── Pacer ◄─────────────────────────── newest frame
 //! ```
 //!
-//! A stage dies as a whole or loses its page; either is brought back behind the pacer, which holds the last picture
-//! meanwhile, so that what records never notices more than an event.
+//! A session dies as a whole or loses its page. Both are restarted behind the pacer, which holds the
+//! last frame meanwhile, so that encoders and outputs only see an event.
 
-mod absence;
 mod address;
+mod audio_server;
 mod browser;
+mod browser_session;
 pub mod capture;
 mod cdp;
 mod display;
-mod guard;
+mod health;
 mod helpers;
+mod outage;
 mod page;
-mod relapses;
-mod sound;
-mod stage;
+mod restart_budget;
+mod ssrf_proxy;
 mod supervisor;
 mod templates;
-mod vitals;
 
 use std::io;
 use std::path::PathBuf;
@@ -40,17 +40,18 @@ use super::{SourceContext, SourceEvent};
 use crate::media::Feed;
 use crate::plan::source::{StartRule, WebPlan};
 use address::Addresses;
+pub use audio_server::AudioServerError;
 pub use browser::BrowserError;
+use browser_session::{BrowserSession, Patience};
 use capture::{CaptureError, Pacer};
 pub use cdp::DevToolsError;
 pub use display::DisplayError;
 use page::Signal;
 pub use page::{PageError, StartReport};
-pub use sound::SoundError;
-use stage::{Patience, Stage};
 use supervisor::{Question, Supervisor};
 
-/// From a painted page to a picture taken of it; a busy machine included. A black page takes all of it.
+/// Maximum time from a painted page to its captured frame, on a busy machine. A black page uses all
+/// of it.
 const FIRST_PICTURE_WITHIN: Duration = Duration::from_millis(500);
 /// A screenshot, on a busy machine.
 const EXPLAIN_WITHIN: Duration = Duration::from_secs(3);
@@ -71,18 +72,18 @@ pub enum WebError {
     #[error(transparent)]
     Display(#[from] DisplayError),
     #[error(transparent)]
-    Sound(#[from] SoundError),
+    AudioServer(#[from] AudioServerError),
     #[error(transparent)]
     Browser(#[from] BrowserError),
     #[error("the page's way out, which refuses link-local addresses, can't be opened: {0}")]
-    Guard(#[source] io::Error),
+    SsrfProxy(#[source] io::Error),
     #[error(transparent)]
     DevTools(#[from] DevToolsError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error("a capture could not be started: {0}")]
     CapturePanicked(String),
-    /// The page's or its server's doing. What the page said follows on further lines.
+    /// An error of the page or its server. The page's own messages follow on further lines.
     #[error("{error}{report}")]
     Page { error: PageError, report: Box<StartReport> },
     /// A part was lost, and bringing it back failed, or it was lost again and again.
@@ -101,11 +102,13 @@ pub struct WebSource {
 }
 
 impl WebSource {
-    /// Shows the page and begins to capture it. Sends [`SourceEvent::Loaded`] and, now or when the page says so,
-    /// [`SourceEvent::Ready`]. Dropping the future leaves no process, socket or lock behind.
+    /// Shows the page and begins to capture it. Sends [`SourceEvent::Loaded`] and, now or at the
+    /// page's signal, [`SourceEvent::Ready`]. Dropping the future leaves no process, socket or lock
+    /// behind.
     ///
     /// # Errors
-    /// When anything of it can't be had, or the page can't be loaded.
+    ///
+    /// When a part can't start, or the page can't be loaded.
     pub async fn start(plan: &WebPlan, context: SourceContext) -> Result<Self, WebError> {
         Self::start_with(plan, context, Patience::START).await
     }
@@ -121,10 +124,10 @@ impl WebSource {
         };
         let slot = pacer.as_ref().map(Pacer::slot);
         let addresses = Arc::new(Addresses::open(&plan.page).await?);
-        let (mut stage, signals) =
-            Stage::start(plan, &addresses, &context, slot.clone(), 0, patience).await?;
+        let (mut session, signals) =
+            BrowserSession::start(plan, &addresses, &context, slot.clone(), 0, patience).await?;
         if let Some(pacer) = &pacer
-            && tokio::time::timeout(FIRST_PICTURE_WITHIN, pacer.first_picture()).await.is_err()
+            && tokio::time::timeout(FIRST_PICTURE_WITHIN, pacer.first_frame()).await.is_err()
         {
             // A page that is as black as the screen was is never seen to draw; it is recorded as what it is.
             tracing::debug!("nothing was drawn yet");
@@ -133,7 +136,7 @@ impl WebSource {
         let audio = context.audio.clone();
         let mut supervisor = Supervisor::new(plan.clone(), addresses, context, slot);
         supervisor.tell(SourceEvent::Loaded);
-        supervisor.on_pending(stage.take_pending());
+        supervisor.on_pending(session.take_pending());
         if plan.start == StartRule::OnLoad {
             supervisor.on_signal(Signal::Start);
         }
@@ -142,12 +145,12 @@ impl WebSource {
         }
         let stop = CancellationToken::new();
         let (questions, asked) = mpsc::channel(1);
-        let task = TaskTracker::new().spawn(supervisor.run(stage, stop.clone(), asked));
+        let task = TaskTracker::new().spawn(supervisor.run(session, stop.clone(), asked));
         Ok(Self { stop, questions, supervisor: AbortOnDropHandle::new(task), pacer, audio })
     }
 
-    /// What the page did since it was loaded, with a picture of it in the report's directory: for a page that never says
-    /// `START_RECORDING`. `None` when it can't be asked any more.
+    /// Events of the page since it was loaded, with a screenshot in the report's directory: for a
+    /// page that never logs `START_RECORDING`. `None` if the page does not answer.
     pub async fn explain(&self) -> Option<StartReport> {
         let (question, answer) = oneshot::channel();
         let asked = async {
@@ -161,7 +164,7 @@ impl WebSource {
     /// [`Timeline::end`](crate::media::Timeline::end).
     pub async fn close(self) {
         let Self { stop, questions: _, supervisor, pacer, audio } = self;
-        // While the capture still runs: its last pictures are on their way.
+        // While the capture still runs: its last frames are in transit.
         if let Some(pacer) = pacer {
             pacer.finish().await;
         }

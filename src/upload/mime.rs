@@ -1,4 +1,4 @@
-//! What a stored file is, by its name (media.md §8.2).
+//! What a stored file is, by its name (docs/reference/media.md).
 
 /// All of them; what has none of its own is the last.
 const ALL: [&str; 9] = [

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::patience::Patience;
+use super::queue_view::QueueView;
 use super::store::{StoreError, StoreErrorKind};
 use super::verdict::Trouble;
-use super::view::LaneView;
 
 /// How often an upload is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -74,7 +74,7 @@ impl Silence {
 /// Does a part of an upload. When the recording has ended it is given up where `moved` stands still for longer than the
 /// patience that is left; `None`: the storage does not say what moves, and has its time.
 pub(super) async fn unless_silent<T>(
-    view: &LaneView,
+    view: &QueueView,
     moved: impl Fn() -> Option<u64>,
     work: impl Future<Output = T>,
 ) -> Result<T, StoreError> {

@@ -6,16 +6,16 @@
 
 mod alioss;
 mod azure;
-mod dal;
+mod bytes_sent;
 mod error;
 mod gcs;
 mod http;
 pub(super) mod local;
-mod moved;
-mod place;
+mod object_url;
+mod opendal;
+mod redact;
 mod retry;
 mod s3;
-mod scrub;
 #[cfg(test)]
 mod testing;
 
@@ -28,11 +28,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::error::{Scope, StoreError, StoreErrorKind};
+use self::redact::CredentialRedactor;
 use self::retry::{Patience, Persistence};
-use self::scrub::Scrub;
 use crate::plan::storage::{Backend, StorageTarget};
 
-/// How long a signed link is valid (media.md §8.3).
+/// How long a signed link is valid (docs/reference/media.md).
 pub const SIGNED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What is to be stored, without its content.
@@ -80,7 +80,7 @@ impl Sent {
 pub fn open(target: &StorageTarget, base: &Path) -> Result<Arc<dyn Store>, StoreError> {
     let patience = Patience { grace: target.request_timeout, ..Patience::default() };
     let persistence = Persistence { policy: target.retry, patience };
-    let scrub = Scrub::new(target);
+    let scrub = CredentialRedactor::new(target);
     Ok(match &target.backend {
         Backend::S3(config) => Arc::new(s3::S3Store::open(config, persistence, scrub, s3::Peers::default())?),
         Backend::Gcs(config) => Arc::new(gcs::GcsStore::open(config, persistence, scrub)?),
@@ -100,7 +100,7 @@ async fn file_size(file: &Path) -> Result<u64, StoreError> {
 /// A place for files.
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
-    /// Where an object is, for people and players (media.md §8.2, §8.3). No credentials are in it.
+    /// Where an object is, for people and players (docs/reference/media.md). No credentials are in it.
     fn location(&self, key: &str) -> String;
 
     /// A link to an object that needs no credentials, valid for `valid`.
@@ -148,7 +148,7 @@ pub trait Store: Debug + Send + Sync {
     }
 }
 
-/// What a store is called in an error: `S3`, `GCP`, `Azure`, `AliOSS`, `Local` (media.md §8.4).
+/// What a store is called in an error: `S3`, `GCP`, `Azure`, `AliOSS`, `Local` (docs/reference/media.md).
 #[must_use]
 pub const fn name_of(backend: &Backend) -> &'static str {
     match backend {

@@ -84,7 +84,7 @@ impl Fixture {
 #[track_caller]
 fn stored(event: Option<UploadEvent<u32>>) -> (u32, String, Place) {
     match event {
-        Some(UploadEvent::Stored { upload, location, place }) => (upload.subject, location, place),
+        Some(UploadEvent::Uploaded { upload, location, place }) => (upload.subject, location, place),
         other => panic!("{other:?}"),
     }
 }
@@ -101,7 +101,7 @@ async fn stores_in_order_and_tells_where() {
         assert_eq!(Path::new(&location), lane.path(&format!("primary/a/{at}.ts")));
         assert!(!lane.path(&format!("work/{at}")).exists());
     }
-    let accounts = ledger::read(&lane.path("work")).unwrap();
+    let accounts = upload_journal::read(&lane.path("work")).unwrap();
     assert_eq!(accounts.stored.len(), 50);
     lane.ends().await;
 }
@@ -162,7 +162,7 @@ async fn a_name_that_was_taken_meanwhile_keeps_its_file_and_the_new_one_gets_ano
     std::fs::write(lane.path("primary/talk.mp4"), "somebody else's").unwrap();
     lane.store_as("talk.mp4", IfTaken::Rename("talk-EG_a.mp4".to_owned()), 0);
     match lane.next().await {
-        Some(UploadEvent::Stored { upload, location, .. }) => {
+        Some(UploadEvent::Uploaded { upload, location, .. }) => {
             assert_eq!(upload.name, "talk-EG_a.mp4");
             assert_eq!(Path::new(&location), lane.path("primary/talk-EG_a.mp4"));
         }
@@ -230,9 +230,9 @@ async fn abandoned_means_at_once() {
 
 impl Fixture {
     /// What was tried until now: name's type, status, place.
-    fn tried(&self) -> Vec<(String, Status, Place)> {
+    fn record_attempt(&self) -> Vec<(String, Status, Place)> {
         let views = self.uploader.as_ref().unwrap().views();
-        let tried = views.values().flat_map(|view| view.take_tried());
+        let tried = views.values().flat_map(|view| view.take_attempts());
         tried.map(|tried| (tried.mime, tried.status, tried.place)).collect()
     }
 }
@@ -242,15 +242,15 @@ async fn every_try_is_told_once_with_what_the_store_said() {
     let mut lane = Fixture::new(true);
     lane.store("a/0.ts", Versions::One, 0);
     assert_eq!(stored(lane.next().await).2, Place::Primary);
-    assert_eq!(lane.tried(), [("video/mp2t".into(), Status::Success, Place::Primary)]);
-    assert_eq!(lane.tried(), []);
+    assert_eq!(lane.record_attempt(), [("video/mp2t".into(), Status::Success, Place::Primary)]);
+    assert_eq!(lane.record_attempt(), []);
     std::fs::remove_dir_all(lane.path("primary")).unwrap();
     lane.break_place("primary");
     lane.store("a.m3u8", Versions::NewestCounts, 1);
     assert_eq!(stored(lane.next().await).2, Place::Backup);
     let playlist = || "application/x-mpegurl".to_owned();
     assert_eq!(
-        lane.tried(),
+        lane.record_attempt(),
         [(playlist(), Status::Internal, Place::Primary), (playlist(), Status::Success, Place::Backup),]
     );
     lane.ends().await;
@@ -258,9 +258,9 @@ async fn every_try_is_told_once_with_what_the_store_said() {
 
 #[test]
 fn tries_that_nobody_fetches_are_bounded() {
-    let view = LaneView::default();
+    let view = QueueView::default();
     for ms in 0..5000 {
-        view.add_tried(Tried {
+        view.add_attempt(UploadAttempt {
             mime: "video/mp4".into(),
             status: Status::Success,
             custom_endpoint: false,
@@ -268,7 +268,7 @@ fn tries_that_nobody_fetches_are_bounded() {
             place: Place::Primary,
         });
     }
-    let tried = view.take_tried();
+    let tried = view.take_attempts();
     assert_eq!((tried.len(), tried.last().map(|tried| tried.ms)), (1024, Some(4999)));
 }
 
@@ -351,7 +351,7 @@ async fn uploads_whose_list_is_gone_are_told_as_left_behind() {
     let mut seen = 0;
     let error = loop {
         match lane.next().await {
-            Some(UploadEvent::Stored { .. }) => seen += 1,
+            Some(UploadEvent::Uploaded { .. }) => seen += 1,
             Some(UploadEvent::LeftBehind { error, .. }) => break error,
             Some(UploadEvent::Delayed { .. } | UploadEvent::Resumed { .. }) => {}
             other => panic!("{other:?}"),

@@ -1,7 +1,7 @@
 // A grid, or a shared screen with a column beside it, on a ground of one's own, with a logo and a lower third.
 //
-//   logo         address of a picture, top right
-//   background   a colour of CSS (`%23102030`, `navy`), or the address of a picture
+//   logo         address of an image, top right
+//   background   a colour of CSS (`%23102030`, `navy`), or the address of an image
 //   title        the lower third's first line
 //   subtitle     its second
 import {
@@ -20,7 +20,7 @@ import {
 /** Between tiles, in pixels: each is a card with round corners on the ground. */
 const GAP = 8;
 
-/** Where tiles are: what the logo and the lower third leave. Both scale with the stage, as layout.css has it. */
+/** The tiles' area: the stage without the logo and the lower third. Both scale with the stage, as layout.css has it. */
 function room(stage: Size, options: Options): Box {
   const unit = stage.height / 100;
   const top = options.has("logo") ? 14 * unit : 4 * unit;

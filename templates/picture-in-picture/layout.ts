@@ -1,4 +1,4 @@
-// The most important picture all over, the next one in a corner of it.
+// The most important tile fills the stage, the next one sits in a corner of it.
 //
 //   corner   top-left, top-right, bottom-left, bottom-right (the default)
 import { type Box, type Layout, type Options, place, type Size, whole } from "@weir/layout";

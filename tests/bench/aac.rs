@@ -9,7 +9,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::Serialize;
 use weir::encode::Encoders;
-use weir::media::{Feed, Taker};
+use weir::media::{Feed, FeedConsumer};
 use weir::plan::codec::AudioCodec;
 use weir::plan::encoding::AudioEncoding;
 use weir::plan::graph::GraphPlan;
@@ -27,7 +27,7 @@ pub(crate) struct Aac {
     pub(crate) sides_differ: f64,
     /// The same of sound that differs.
     pub(crate) stereo_snr_db: f64,
-    /// Of two tones, how loud one is on the other's side, in dB.
+    /// Crosstalk in dB: level of one channel's tone in the other channel.
     pub(crate) crosstalk_db: f64,
     /// CPU seconds a second of sound that is the same on both sides.
     pub(crate) cores: f64,
@@ -112,7 +112,7 @@ fn pieces(audio: &[[i16; 2]]) -> impl Iterator<Item = gst::Sample> {
         let times = buffer.get_mut().unwrap();
         times.set_pts(gst::ClockTime::from_mseconds(at * 10));
         times.set_duration(gst::ClockTime::from_mseconds(10));
-        gst::Sample::builder().buffer(&buffer).caps(&weir::media::sound::caps()).build()
+        gst::Sample::builder().buffer(&buffer).caps(&weir::media::pcm::caps()).build()
     })
 }
 
@@ -127,7 +127,7 @@ fn encode(of: Option<&str>, audio: &[[i16; 2]]) -> Vec<gst::Sample> {
 #[derive(Clone, Default)]
 struct Keep(Arc<Mutex<Vec<gst::Sample>>>);
 
-impl Taker for Keep {
+impl FeedConsumer for Keep {
     fn take(&mut self, sample: &gst::Sample) {
         self.0.lock().unwrap().push(sample.clone());
     }

@@ -1,4 +1,4 @@
-//! What is recorded, and the figures of one recording.
+//! The cases of the bench, and the figures of one recording.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,11 +41,11 @@ enum Page {
     Clock,
     Scroll,
     Videos,
-    /// Everybody in a room, in a grid. Who publishes, and the server, are not counted.
+    /// Everybody in a room, in a grid. Publishers and server are not counted.
     Room(u32, Sends),
 }
 
-/// What participants of a room send, 640x360 at 30 pictures a second and sound.
+/// Media of a room's participants: video of 640x360 at 30 fps, and audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sends {
     /// A colour, a number and something small that moves: from a Chromium, which encodes on the same machine, and whose program is in
@@ -115,7 +115,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases
 }
 
-/// What every recording of the bench uses.
+/// Resources that every recording of the bench uses.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pages: PageServer,
@@ -202,15 +202,15 @@ pub(crate) struct Measured {
     pub(crate) live: bool,
     pub(crate) grid: bool,
     pub(crate) costs: Costs,
-    /// Seconds from the command to the first picture that is in the file.
+    /// Seconds from the command to the first frame that is in the file.
     pub(crate) first_picture: f64,
     /// Seconds from the end of the recording to the end of the program.
     pub(crate) stop: f64,
-    /// Different pictures a second; none for a page that does not move.
+    /// Different frames per second; `None` for a static page.
     pub(crate) distinct: Option<f64>,
     pub(crate) torn: usize,
     pub(crate) jitter_p95_ms: Option<f64>,
-    /// Sound later than picture: median and the furthest from zero.
+    /// Delay of audio behind video: median and the value furthest from zero.
     pub(crate) audio_late_ms: Option<(f64, f64)>,
     pub(crate) bytes: u64,
     /// The recorder's own words on itself.
@@ -305,7 +305,7 @@ impl Case {
     }
 }
 
-/// Different pictures a second while everybody is there.
+/// Different frames per second while everybody is there.
 fn steadily_different(path: &std::path::Path) -> f64 {
     let times = changes(path);
     let steady: Vec<f64> = times.into_iter().filter(|at| *at >= SETTLE.as_secs_f64()).collect();

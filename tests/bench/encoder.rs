@@ -1,4 +1,4 @@
-//! The encoder's settings against others at the same bit rate: how much of the picture is kept, and at what cost.
+//! The encoder's settings against others at the same bit rate: quality and CPU cost.
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -13,7 +13,7 @@ const SECONDS: f64 = 12.0;
 #[derive(Debug, Serialize)]
 pub(crate) struct Encoder {
     pub(crate) name: &'static str,
-    /// Luma SSIM in dB against the very pictures that were put in.
+    /// Luma SSIM in dB against the encoder's input frames.
     pub(crate) ssim_db: f64,
     /// CPU seconds a second of video.
     pub(crate) cores: f64,

@@ -1,4 +1,4 @@
-//! The costs as a picture: one bar for each recording, made of its groups.
+//! The costs as a bar chart: one bar for each recording, made of its groups.
 
 use std::fmt::Write;
 

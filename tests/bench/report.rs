@@ -117,8 +117,8 @@ impl Results {
 
     fn pages(&self) -> String {
         let mut text = String::from(
-            "| page | size | capture | cores: browser | display | sound | recorder | **in all** | PSS | first picture \
-             | pictures/s | jitter p95 | torn | sound late (worst) |\n",
+            "| page | size | capture | cores: browser | display | audio | recorder | **in all** | PSS | first frame \
+             | fps | jitter p95 | torn | audio late (worst) |\n",
         );
         text += "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
         for row in &self.recordings {

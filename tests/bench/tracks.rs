@@ -17,11 +17,11 @@ use crate::support::tool::{Tool, command, succeed};
 const ROOM: &str = "hall";
 /// How many recordings of sound run at once.
 const SOUNDS: [usize; 4] = [1, 10, 50, 200];
-/// Of pictures as they were published: what two processors have room for beside who publishes them and the server.
+/// Numbers of copied video tracks that two processors can handle beside publishers and server.
 const PICTURES: [usize; 3] = [1, 10, 50];
-/// The same with sound, which is decoded and encoded.
+/// The same with audio, which is decoded and encoded.
 const REMUXED: [usize; 3] = [1, 10, 25];
-/// Decoding and encoding pictures is work for a whole processor: more of them are no measurement of one.
+/// Transcoding video takes a whole processor, so more at a time would not measure one.
 const DECODED: [usize; 2] = [1, 2];
 /// A participant has so many tracks, which is what one thread of the bench sends with ease; and so many recordings begin together.
 const EACH: usize = 10;
@@ -31,7 +31,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Two hundred recorders end at once on two cores.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a recorder is asked for.
+/// Request for a recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Opus,
@@ -111,7 +111,7 @@ pub(crate) fn all() -> Vec<Case> {
         .collect()
 }
 
-/// What participants send: some seconds of 1.5 Mb/s in each codec of pictures, and of sound.
+/// Media of the participants: some seconds of 1.5 Mb/s in each video codec, and of audio.
 #[derive(Debug)]
 pub(crate) struct Sent {
     vp8: Vec<Vec<u8>>,
@@ -282,7 +282,7 @@ impl Case {
         requests
     }
 
-    /// Of those that were to come from the second one on: the first picture of a composite stands from where its sound begins.
+    /// Share of expected frames, from the second one on: a composite's first frame lasts from the start of its audio.
     fn share_of_frames(&self, file: &Path) -> f64 {
         let stream = if self.kind.frame().is_none() { "a:0" } else { "v:0" };
         let entries = ["-show_entries", "packet=pts_time:format=duration"];
@@ -305,7 +305,7 @@ fn start(server: &LiveKitServer, home: &Path, request: &[String]) -> Running {
     Running { tool: Tool::start(weir, None), started }
 }
 
-/// When a recorder was told that what it asked for comes, in seconds after its start: the time of a line in its log.
+/// Time from a recorder's start to the server's confirmation of its subscription, in seconds, from its log.
 fn subscribed_after(started: SystemTime, log: &str) -> f64 {
     let line = log
         .lines()

@@ -23,7 +23,7 @@ const KEY: &str = "upload.mp4";
 /// At 10 MB/s something is wrong with the machine.
 const PATIENCE: Duration = Duration::from_secs(200);
 
-/// What was measured.
+/// A measurement.
 #[derive(Debug, Serialize)]
 pub(crate) struct Upload {
     pub(crate) bytes: u64,
@@ -55,7 +55,7 @@ impl Upload {
     }
 }
 
-/// Measures `aws s3 cp`, which sends ten parts of 8 MB at a time unless it is told otherwise, and Weir's uploader in turns.
+/// Measures `aws s3 cp`, which sends ten parts of 8 MB at a time by default, and Weir's uploader in turns.
 pub(crate) fn compare() -> Upload {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     turns(|storage, file, key| runtime.block_on(send(storage, file, key)))

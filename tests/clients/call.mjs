@@ -1,4 +1,4 @@
-// LiveKit's client for Node.js, speaking to an egress API: what an application would say.
+// LiveKit's client for Node.js, calls an egress API as an application does.
 //
 //     node --input-type=module --eval "$(cat call.mjs)" URL API_KEY API_SECRET METHOD JSON
 //
@@ -8,7 +8,7 @@
 import { EgressClient, StartEgressRequest, WebEgressRequest } from 'livekit-server-sdk';
 
 const [url, key, secret, method, text] = process.argv.slice(-5);
-// It gives up after ten seconds by itself, sooner than livekit-server does.
+// The default timeout is ten seconds, shorter than livekit-server's.
 const client = new EgressClient(url, key, secret, { requestTimeout: 60 });
 const request = JSON.parse(text);
 const message = (answer) => answer.toJson();
@@ -35,7 +35,7 @@ const calls = {
 try {
   console.log(JSON.stringify(await calls[method]()));
 } catch (error) {
-  // Anything else is a mistake here, and is told as one.
+  // Anything else is an error of this script.
   if (!('code' in error) || typeof error.status !== 'number') throw error;
   console.log(JSON.stringify({ error: { code: error.code, msg: error.message, status: error.status } }));
   process.exitCode = 1;

@@ -1,4 +1,4 @@
-"""LiveKit's client for Python, speaking to an egress API: what an application would say.
+"""LiveKit's client for Python, calls an egress API as an application does.
 
     call.py URL API_KEY API_SECRET METHOD JSON
 
@@ -15,7 +15,7 @@ import aiohttp
 from google.protobuf.json_format import MessageToDict, Parse
 from livekit import api
 
-# A request's name is its method's, but for these.
+# A request has the name of its method, except for these.
 REQUESTS = {
     "StartRoomCompositeEgress": api.RoomCompositeEgressRequest,
     "StartWebEgress": api.WebEgressRequest,
@@ -29,7 +29,7 @@ async def main(url: str, key: str, secret: str, method: str, text: str) -> int:
     request = Parse(text, (REQUESTS.get(method) or getattr(api, f"{method}Request"))())
     # StartWebEgress is `start_web_egress`.
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
-    # It gives up after ten seconds by itself, sooner than livekit-server does.
+    # The default timeout is ten seconds, shorter than livekit-server's.
     timeout = aiohttp.ClientTimeout(total=60)
     async with api.LiveKitAPI(url, key, secret, timeout=timeout) as livekit:
         try:

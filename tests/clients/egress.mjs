@@ -1,4 +1,4 @@
-// LiveKit's client for Node.js, which speaks JSON: what it gets of a service, as JSON. See tests/it/clients.rs.
+// LiveKit's client for Node.js, which uses JSON: prints its results from a service as JSON. See tests/it/livekit_clients.rs.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 const [task, peers, ...rest] = process.argv.slice(2);
 const sdk = createRequire(`${peers}/`)("livekit-server-sdk");
 
-/** Of one call; by itself the client waits for ten seconds. */
+/** Timeout of one call; the client's default is ten seconds. */
 const OPTIONS = { requestTimeout: 60 };
 
 const name = (info) => sdk.EgressStatus[info.status];

@@ -1,4 +1,4 @@
-"""LiveKit's client for Python, which speaks protobuf: what it gets of a service, as JSON. See tests/it/clients.rs."""
+"""LiveKit's client for Python, which uses protobuf: prints its results from a service as JSON. See tests/it/livekit_clients.rs."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ import sys
 import aiohttp
 from livekit import api
 
-# Of one call; by itself the client waits for ten seconds.
+# Timeout of one call; the client's default is ten seconds.
 TIMEOUT = aiohttp.ClientTimeout(total=60)
 
 

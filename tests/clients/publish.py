@@ -1,4 +1,4 @@
-"""Publishes raw pictures and sound, again and again, with LiveKit's SDK for Python. See tests/support/python.rs."""
+"""Publishes raw video frames and audio in a loop with LiveKit's SDK for Python. See tests/support/python.rs."""
 
 import asyncio
 import pathlib
@@ -9,7 +9,7 @@ from livekit import rtc
 
 WIDTH, HEIGHT, FPS = 640, 360, 30
 PICTURE = WIDTH * HEIGHT * 3 // 2
-# Sound is handed on in pieces of 10 ms, mono, 16 bits.
+# Audio is passed on in chunks of 10 ms, mono, 16 bits.
 RATE, PIECE = 48_000, 480
 
 
@@ -30,7 +30,7 @@ def pieces(path):
 
 
 async def play(video, audio, pictures, pieces):
-    """Each picture and each piece of sound at its time, by one clock."""
+    """Each frame and each audio chunk at its time, by one clock."""
     begun = time.monotonic()
     shown = sounded = 0
     while True:
@@ -49,7 +49,7 @@ async def main(url, token, codec, pictures_at, sound_at):
     room = rtc.Room()
     await room.connect(url, token, rtc.RoomOptions(auto_subscribe=False))
     video = rtc.VideoSource(WIDTH, HEIGHT)
-    # Without a queue: what is handed on is sent at once.
+    # No queue: frames are sent at once.
     audio = rtc.AudioSource(RATE, 1, queue_size_ms=0)
     picture = await room.local_participant.publish_track(
         rtc.LocalVideoTrack.create_video_track("picture", video),

@@ -208,7 +208,7 @@ fn a_dead_display_costs_a_gap() {
 #[test]
 fn a_dead_audio_server_costs_a_gap() {
     let _slot = slots::browser();
-    check_survives("sound server", |recorder| recorder.children(Group::Audio));
+    check_survives("audio server", |recorder| recorder.children(Group::Audio));
 }
 
 /// Kills a recorder, damages its files, and recovers them.

@@ -455,7 +455,7 @@ fn a_participant_who_reconnects_is_still_recorded() {
     recorder.until_written(5_000);
     // The recorder joins again; nobody has left.
     proxy.simulate(Scenario::NodeFailure(true));
-    recorder.until_logged("in the room again");
+    recorder.until_logged("room rejoined");
     // Only frames sent after that have this colour.
     publisher.replace(&sid, plain(FIRST));
     let whole = until(&mut recorder, FIRST);

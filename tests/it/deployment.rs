@@ -196,7 +196,7 @@ fn the_browser_has_its_sandbox_behind_the_seccomp_profile() {
 
     // The recorder uses this to find out whether a sandbox is possible.
     confined(&["unshare", "--user", "--map-root-user", "--pid", "--fork", "/bin/true"]).succeeded();
-    // Chromium does not start without a sandbox unless it is told to.
+    // Chromium does not start without a sandbox unless it is asked to.
     let profile_dir = format!("--user-data-dir={}", somebody.path().join("browser").display());
     let browser = ["chromium", "--headless", "--disable-gpu", "--disable-dev-shm-usage", &profile_dir];
     let page = ["--dump-dom", "data:text/html,<p>well"];

@@ -202,7 +202,7 @@ fn a_recorder_that_its_own_identity_throws_out_is_silent_and_keeps_its_file() {
     weir.until_status(&id, &["EGRESS_ACTIVE"], SOON);
     until_recorded(&mut weir, dir.path(), &id);
     let twin = Publisher::join(livekit, own_room(), &id, Codec::Opus);
-    weir.until_logged("its recorder is gone", |line| line.contains("puts it where it is told"));
+    weir.until_logged("its recorder is gone", |line| line.contains("work directory kept"));
     drop(publisher);
     let info = weir.callers().info(&id);
     assert_eq!((&info["status"], &info["error"]), (&json!("EGRESS_ACTIVE"), &json!("")), "{info}");

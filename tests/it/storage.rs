@@ -418,7 +418,7 @@ fn a_head_that_is_written_last_arrives_as_it_is_in_the_end() {
             subject: (),
         });
         let event = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap();
-        assert!(matches!(event, Some(UploadEvent::Stored { .. })), "{event:?}");
+        assert!(matches!(event, Some(UploadEvent::Uploaded { .. })), "{event:?}");
         drop(uploader);
         assert!(events.recv().await.is_none());
     });

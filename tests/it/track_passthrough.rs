@@ -55,7 +55,7 @@ pub(super) fn published_in(path: &Path, codec: Codec) -> Vec<Vec<u8>> {
 /// Number of audio packets that a recorder dropped according to its log, because their time had
 /// been filled with silence: late packets of a busy publisher, server or recorder.
 pub(super) fn left_out(log: &str) -> usize {
-    let said = log.lines().filter(|line| line.contains("packets of sound that there was no time for"));
+    let said = log.lines().filter(|line| line.contains("late audio packets dropped"));
     let count = |line: &str| {
         // As text or as JSON.
         let (_, rest) = line.split_once("left_out")?;

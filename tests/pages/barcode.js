@@ -1,10 +1,10 @@
-// Numbers that a machine can read off a picture: 34 cells side by side, white for 1, black for 0.
+// A machine-readable number in a frame: 34 cells side by side, white for 1, black for 0.
 //
-//   guard      white, black: what 1 and 0 look like in this picture
+//   guard      white, black: the levels of 1 and 0 in this frame
 //   value      24 bits, the highest first
 //   check      8 bits: the highest byte of value × 2654435769 (mod 2^32)
 //
-// tests/support/barcode.rs reads what this draws.
+// tests/support/barcode.rs reads it.
 "use strict";
 
 const BAR_CELLS = 34;
@@ -34,7 +34,7 @@ function drawBar(context, value, x, y, width, height) {
   }
 }
 
-/** Lays an element over a part of the window, given in fractions of its width and height; returns its size in pixels. */
+/** Positions an element over a part of the window, given in fractions of its width and height; returns its size in pixels. */
 function place(element, { x, y, width, height }) {
   const left = Math.round(x * innerWidth), top = Math.round(y * innerHeight);
   const size = { width: Math.round((x + width) * innerWidth) - left, height: Math.round((y + height) * innerHeight) - top };
@@ -45,18 +45,18 @@ function place(element, { x, y, width, height }) {
   return size;
 }
 
-/** A moment of the page's clock as milliseconds of the wall clock, in 24 bits (it comes round after 4 h 39 min). */
+/** Converts a time of the page's clock to wall-clock milliseconds in 24 bits (wraps after 4 h 39 min). */
 function wallMillis(timestamp) {
   return Math.round(performance.timeOrigin + timestamp) % 0x1000000;
 }
 
-/** A query parameter in seconds, as milliseconds; `undefined` where there is none. */
+/** Reads a query parameter in seconds; returns milliseconds, or `undefined` if it is missing. */
 function queryMillis(name) {
   const text = new URLSearchParams(location.search).get(name);
   return text === null ? undefined : Number(text) * 1000;
 }
 
-/** What every page understands: ?start=S and ?end=S log the signals S seconds after the page was opened. */
+/** Parameters of every page: ?start=S and ?end=S log the signals S seconds after the page was opened. */
 for (const [name, signal] of [["start", "START_RECORDING"], ["end", "END_RECORDING"]]) {
   const at = queryMillis(name);
   if (at !== undefined) setTimeout(() => console.log(signal), Math.max(0, at - performance.now()));

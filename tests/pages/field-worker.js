@@ -1,4 +1,4 @@
-// A service worker, a shared one, and a dedicated one, which starts another one inside if it is called `outer`.
+// Service worker, shared worker and dedicated worker in one. A dedicated worker named `outer` starts a nested one.
 if ('ServiceWorkerGlobalScope' in self) {
   oninstall = () => skipWaiting();
   onactivate = (event) => event.waitUntil(clients.claim());

@@ -35,7 +35,7 @@ pub(crate) struct Measured<T> {
     pub(crate) is_calm: bool,
 }
 
-/// Measures something that depends on the machine. A measurement during which the machine was disturbed is no result and is taken
+/// Measures something that depends on the machine. A measurement during which the machine was disturbed is discarded and taken
 /// again, three times at most, and only if the machine is calm by then; each is printed, and noted in the run's report. It is not a
 /// second chance for an assertion: those come after it, and an undisturbed measurement is taken once.
 ///
@@ -66,7 +66,7 @@ fn is_calm_now() -> bool {
     watch.end().disturbance().is_none()
 }
 
-/// What happened to the machine during a measurement.
+/// Load of the machine during a measurement.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     steal: f64,

@@ -166,7 +166,7 @@ impl FaultProxy {
         state.traffic
     }
 
-    /// Waits for more traffic; `None` if there was none within `patience`.
+    /// Waits for more traffic; `None` without any within `patience`.
     pub(crate) fn wait_for_more(&self, patience: Duration) -> Option<Traffic> {
         let state = self.shared.lock();
         let before = state.traffic;

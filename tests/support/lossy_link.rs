@@ -6,8 +6,8 @@
 //! participant ◄── datagrams ──► link ◄──► server      what happens to each, chance says
 //! ```
 //!
-//! There is no other way: the server's addresses for TCP are told on only where they are wanted, and no address of the participant's
-//! own, which the server would call by itself.
+//! No other path remains: the server's TCP addresses are forwarded only on request, and the participant's own addresses, which the
+//! server would connect to, never.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -130,7 +130,7 @@ impl Recorder {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    /// The final `EgressInfo`; null if there was none.
+    /// The final `EgressInfo`, or null.
     pub(crate) info: serde_json::Value,
     pub(crate) stdout: String,
     pub(crate) log: String,

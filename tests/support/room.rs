@@ -181,8 +181,8 @@ impl Hearing {
         Self { dir, looked: None }
     }
 
-    /// The left channel from the file's start. `None` if there is none yet, or the last look was
-    /// less than a second ago.
+    /// The left channel from the file's start. `None` before the first sample, or if the last
+    /// call was less than a second ago.
     pub(crate) fn so_far(&mut self) -> Option<Vec<f32>> {
         if self.looked.is_some_and(|looked| looked.elapsed() < Self::EVERY) {
             return None;
@@ -333,7 +333,7 @@ pub(crate) fn number(still: &Snapshot, frame: Region) -> Option<u32> {
     is_even.then(|| bits[..5].iter().fold(0, |number, bit| number * 2 + u32::from(*bit)))
 }
 
-/// Which of participants 1 to `of` are audible from `from` to `to` seconds.
+/// Returns the participants of 1 to `of` that are audible from `from` to `to` seconds.
 pub(crate) fn heard(samples: &[f32], from: f64, to: f64, of: u32) -> Vec<u32> {
     let part = |seconds: f64| ((seconds * audio::RATE) as usize).min(samples.len());
     let samples = &samples[part(from)..part(to)];

@@ -18,8 +18,8 @@ const START: Duration = Duration::from_secs(90);
 
 /// Starts a server that lives as long as this process. `places` tells which files and directories go with it.
 ///
-/// The server dies with the thread that starts it (see [`super::stores::start_server`]); that thread ends with the process. What
-/// removes the files is a shell that waits until its standard input is closed, which the kernel does however this process ends.
+/// The server dies with the thread that starts it (see [`super::stores::start_server`]); that thread ends with the process. A
+/// shell removes the files when its standard input is closed, which the kernel does however this process ends.
 pub(super) fn for_the_run<T: Send + Sync + 'static>(
     start: impl FnOnce() -> T + Send + 'static,
     places: impl FnOnce(&T) -> Vec<PathBuf> + Send + 'static,

@@ -2,7 +2,7 @@
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { type LiveKitServer, until } from "./livekit";
 
-/** What a page needs to load or to show something, in ms; on a busy machine, too. */
+/** Time for a page to load or to show something, in ms, also on a busy machine. */
 const PAGE_WITHIN = 60_000;
 
 export async function startBrowser(): Promise<Browser> {
@@ -60,7 +60,7 @@ export class Publishers {
     await this.page.evaluate(`window.publishers.then((all) => all[${index}].${action}(${words}))`);
   }
 
-  /** What a participant's camera is sent as: `video/vp8`. */
+  /** Codec in which a participant's camera is sent: `video/vp8`. */
   codec(index: number): Promise<string> {
     return this.page.evaluate(`window.publishers.then((all) => all[${index}].codec())`);
   }
@@ -146,7 +146,7 @@ export class Recorder {
     });
   }
 
-  /** The track that the first tile shows, once it has shown a picture of it. */
+  /** The track that the first tile shows, once it has shown a frame of it. */
   async track(): Promise<string | undefined> {
     return this.page.evaluate(() => {
       if (document.querySelector(".tile video.former")) {

@@ -104,7 +104,7 @@ test("who speaks is shown, and the one before until then", async () => {
     "ann's picture alone",
     ([tile, ...others]) => tile?.id === "ann/camera/0" && tile.received > 0 && others.length === 0,
   );
-  // Whatever changes, some tile has a picture; of a successor whose picture is long in coming, for two seconds.
+  // Whatever changes, some tile has a frame; of a successor whose frame is long in coming, for two seconds.
   await recorder.page.evaluate(() => {
     let changed: number | undefined;
     const bare = new MutationObserver(() => {
@@ -160,7 +160,7 @@ test("a tile receives no more than it shows", async () => {
     width: 320,
     height: 180,
   });
-  // A browser that is short of CPU sends smaller pictures than those.
+  // A browser that is short of CPU sends smaller frames than those.
   const isSmall = ([tile]: readonly SeenTile[]) =>
     tile !== undefined && tile.received > 0 && tile.received <= 320;
   await recorder.sees("the small picture", isSmall);
@@ -191,7 +191,7 @@ test("tiles keep their last pictures while the connection is made again", async 
     const back = Date.now();
     await recorder.says("the connection to the room is lost, trying again");
     const deadline = Date.now() + 90_000;
-    // Both come back, in either order, and the tile has its old picture until it has a new one. The page waits ten seconds for who
+    // Both come back, in either order, and the tile has its old frame until it has a new one. The page waits ten seconds for who
     // was there, which a busy machine may need longer for.
     for (let track = first; track === first || track === undefined; track = await recorder.track()) {
       if (!isRed(await recorder.color(640, 504))) {

@@ -1,4 +1,4 @@
-// Takes the picture of each layout that templates/ shows: `npm run previews`.
+// Takes the frame of each layout that templates/ shows: `npm run previews`.
 import { readdir, writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { Publishers, Recorder } from "./browser";
@@ -33,7 +33,7 @@ test("previews", { timeout: 300_000 }, async () => {
       "pictures",
       (tiles) => tiles.length > 0 && tiles.every(({ received }) => received > 0),
     );
-    // Sharp pictures take a moment.
+    // Sharp frames take a moment.
     await recorder.page.waitForTimeout(3000);
     const png = await recorder.shrunk(SIZE);
     expect(png.length).toBeLessThan(60_000);

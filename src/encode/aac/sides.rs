@@ -165,7 +165,7 @@ impl Differences {
     }
 }
 
-/// Which encoder the last frame came from.
+/// The encoder of the last frame.
 #[derive(Debug, Default)]
 struct Choice {
     was_mono: Option<bool>,

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Of the raw audio.
+/// Sample rate of the raw audio.
 const RATE: u32 = 48_000;
 /// Samples of 10 ms.
 const PIECE: u32 = RATE / 100;
@@ -48,7 +48,7 @@ async fn through_aac(sound: &[[i16; 2]], rate_hz: u32, kbps: u32) -> Vec<[f32; 2
         let times = buffer.get_mut().unwrap();
         times.set_pts(gst::ClockTime::from_mseconds(at * 10));
         times.set_duration(gst::ClockTime::from_mseconds(10));
-        raw.push(&gst::Sample::builder().buffer(&buffer).caps(&crate::media::sound::caps()).build());
+        raw.push(&gst::Sample::builder().buffer(&buffer).caps(&crate::media::pcm::caps()).build());
     }
     raw.end();
     encoders.finish(events, Duration::from_secs(20)).await.unwrap();

@@ -11,7 +11,7 @@ fn named(path: &str, container: Container) -> String {
     file("filepath", path, container.row(), &naming()).unwrap().as_str().to_owned()
 }
 
-/// The table of media.md §7, as far as a page can have its rows.
+/// The table of docs/reference/media.md, as far as a page can have its rows.
 #[test]
 fn files() {
     use Container::{Mp3, Mp4, Ogg};
@@ -56,7 +56,7 @@ fn name_of(subject: Subject<'_>, path: &str, container: Container) -> String {
     file("filepath", path, container.row(), &naming).unwrap().as_str().to_owned()
 }
 
-/// The examples of media.md §7, and which placeholder each kind of egress knows.
+/// The examples of docs/reference/media.md, and which placeholder each kind of egress knows.
 #[test]
 fn every_kind_of_egress_fills_in_what_it_knows() {
     use Container::{Mp4, Ogg};
@@ -135,7 +135,7 @@ fn local_time_and_utc() {
     assert_eq!(naming.fill("{time} {utc}", usize::MAX), "2006-01-02T150405 20060102130405789");
 }
 
-/// The second table of media.md §7, and what the defects it lists become here.
+/// The second table of docs/reference/media.md, and what the defects it lists become here.
 #[test]
 fn playlists_and_segments() {
     let time = "web-2006-01-02T150405";

@@ -75,7 +75,7 @@ pub(super) fn is_passed_through(encoding: Option<&proto::start_egress_request::E
     matches!(encoding, Some(proto::start_egress_request::Encoding::Preset(said)) if *said == preset)
 }
 
-/// The one track that a media source names to be passed through (media.md §1.7).
+/// The one track that a media source names to be passed through (docs/reference/media.md).
 ///
 /// # Errors
 /// Where it names anything but exactly one track, or outputs that a track as it is can't be had as.

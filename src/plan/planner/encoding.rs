@@ -244,7 +244,7 @@ fn possible_key_interval(asked: Duration, adjustments: &mut Adjustments) -> Resu
     adjustments.replace(nearest, note, refused)
 }
 
-/// The largest divisor of `whole` that is no larger than `bound`, which is a key-frame interval and so small enough to try all.
+/// The largest divisor of `finalize` that is no larger than `bound`, which is a key-frame interval and so small enough to try all.
 fn largest_divisor(whole: u128, bound: u128) -> u128 {
     (1..=bound.min(whole)).rev().find(|divisor| whole.is_multiple_of(*divisor)).unwrap_or(1)
 }

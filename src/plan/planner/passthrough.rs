@@ -1,4 +1,4 @@
-//! One track, recorded as it is: what can be planned before it is there, and the rest when it is (media.md §1.7).
+//! One track, recorded as it is: what can be planned before it is there, and the rest when it is (docs/reference/media.md).
 
 use jiff::Zoned;
 

@@ -1,4 +1,4 @@
-//! Which storage an output gets: its own, else the request's, else the server's (media.md §8.1, service.md §4.5).
+//! Which storage an output gets: its own, else the request's, else the server's (docs/reference/media.md, docs/reference/egress.md).
 
 use crate::config::storage::{
     AliOssConfig, AzureConfig, GcsConfig, ProxyConfig, S3Config, ServerStorage, StorageConfig,

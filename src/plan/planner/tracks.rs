@@ -1,5 +1,5 @@
 //! Tracks of a room that are decoded and put together, without a browser: a participant, a track composite, a media source,
-//! a room's sound alone (media.md §1.2). Which tracks are wanted, and how long the recording lasts.
+//! a room's sound alone (docs/reference/media.md). Which tracks are wanted, and how long the recording lasts.
 
 use super::super::defaults::Defaults;
 use super::super::egress_id::EgressId;

@@ -22,7 +22,7 @@ fn what_a_request_brings_along_counts_before_what_the_server_has() {
     assert_eq!(theirs.token("EG_1").unwrap().expose(), "t");
 }
 
-/// service.md §5.6: the fields have LiveKit's names.
+/// docs/reference/egress.md: the fields have LiveKit's names.
 #[test]
 fn what_is_missing_is_said_with_what_to_do() {
     for (ws_url, signer, field, help) in [

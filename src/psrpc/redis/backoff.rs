@@ -5,7 +5,7 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// None at first, then from 100 ms on twice as long each, up to a second (service.md §1.1).
+/// None at first, then from 100 ms on twice as long each, up to a second (docs/reference/psrpc.md).
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failed: u32,

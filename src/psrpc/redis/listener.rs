@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connect::Connector;
-use crate::psrpc::bus::{BusError, Link, Routes};
+use crate::psrpc::bus::{BusError, LinkState, Routes};
 
 /// A connection that says nothing is asked for a sign of life so often; one that is dead without a word is found by this.
 const PING: Duration = Duration::from_secs(3);
@@ -26,7 +26,7 @@ const REFUSED: Duration = Duration::from_secs(1);
 pub(super) struct Listener {
     pub(super) connector: Arc<Connector>,
     pub(super) routes: Arc<Routes>,
-    pub(super) link: watch::Sender<Link>,
+    pub(super) link: watch::Sender<LinkState>,
 }
 
 impl Listener {
@@ -39,8 +39,8 @@ impl Listener {
                 error = self.session() => error,
             };
             self.routes.confirm(|_| false);
-            let was = self.link.send_replace(Link::Down);
-            if was == Link::Up {
+            let was = self.link.send_replace(LinkState::Down);
+            if was == LinkState::Up {
                 backoff = Backoff::default();
                 tracing::warn!(%error, "the connection to Redis is lost");
             } else {
@@ -67,7 +67,7 @@ impl Listener {
             Some(Box::pin(reconcile(sink.clone(), subscribed.clone(), self.routes.wanted(), within)));
         let mut ping = interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.link.send_replace(Link::Up);
+        self.link.send_replace(LinkState::Up);
         loop {
             tokio::select! {
                 message = messages.next() => match message {

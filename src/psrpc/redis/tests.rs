@@ -90,7 +90,7 @@ impl Pair {
     async fn is_cut(&self) {
         for bus in [&self.serving, &self.calling] {
             let mut link = bus.link();
-            timeout(SOON, link.wait_for(|link| *link == Link::Down)).await.expect("it notices").unwrap();
+            timeout(SOON, link.wait_for(|link| *link == LinkState::Down)).await.expect("it notices").unwrap();
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::psrpc::envelope::{ClaimRequest, Envelope, Request, Response, lock_key
 use crate::psrpc::error::{Code, Error};
 use crate::psrpc::method::{Claiming, Delivery};
 
-/// How long a frame's lock stays, from service.md §1.1.
+/// How long a frame's lock stays, from docs/reference/psrpc.md.
 const LOCK: Duration = Duration::from_secs(5);
 
 impl Registered {

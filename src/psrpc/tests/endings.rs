@@ -10,7 +10,7 @@ use livekit_protocol::{EgressInfo, StopEgressRequest};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use super::house::{AFFINITY, House, Named, SOON, START, bytes, request, send, until};
+use super::bus_fixture::{AFFINITY, House, Named, SOON, START, bytes, request, send, until};
 use crate::psrpc::envelope::{ClaimResponse, Envelope, Request};
 use crate::psrpc::*;
 

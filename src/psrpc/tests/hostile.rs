@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::bus_fixture::{AFFINITY, House, Named, START, bytes, request, send, until};
 use super::frames;
-use super::house::{AFFINITY, House, Named, START, bytes, request, send, until};
 use crate::psrpc::envelope::{self, Envelope, Request};
 use crate::psrpc::{MessageBus, Offer};
 

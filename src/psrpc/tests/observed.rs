@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::house::*;
+use super::bus_fixture::*;
 use crate::psrpc::*;
 
 #[derive(Debug, Default)]

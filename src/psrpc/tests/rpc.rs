@@ -7,7 +7,7 @@ use livekit_protocol::{EgressInfo, StopEgressRequest};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::house::{AFFINITY, House, LIST, Named, START, bytes, until};
+use super::bus_fixture::{AFFINITY, House, LIST, Named, START, bytes, until};
 use crate::psrpc::*;
 
 #[tokio::test(start_paused = true)]

@@ -7,19 +7,19 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::ipc::cell::Cell;
+use crate::ipc::egress_dir::EgressDir;
 
 /// From a report that could not be written, as on a full disk, to the next attempt.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Writes each report that is the newest when its turn comes, the last one in any case. Comes back when that is written and there
 /// will be no more.
-pub(super) async fn keep(cell: Cell, mut infos: watch::Receiver<Option<proto::EgressInfo>>) {
+pub(super) async fn keep(egress_dir: EgressDir, mut infos: watch::Receiver<Option<proto::EgressInfo>>) {
     let mut is_behind = false;
     while infos.changed().await.is_ok() {
         loop {
             let Some(info) = infos.borrow_and_update().clone() else { break };
-            let into = cell.clone();
+            let into = egress_dir.clone();
             // A disk may hang, and nothing else is to wait for it.
             let written = spawn_blocking(move || into.write_info(&info)).await;
             let Err(error) = written.map_err(std::io::Error::other).flatten() else {

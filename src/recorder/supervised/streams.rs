@@ -7,7 +7,7 @@ use livekit_protocol as proto;
 use proto::EgressStatus;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use super::mouth::Words;
+use super::report_writer::Words;
 use crate::control::{Command, CommandError};
 use crate::ipc::{FromRecorder, Refusal, RefusalKind};
 use crate::outbound::Guard;

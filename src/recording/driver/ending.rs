@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Driver;
-use super::storing::not_stored;
+use super::uploading::not_stored;
 use crate::control::EndReason;
 use crate::encode::EncoderEvents;
 use crate::media::Feed;
@@ -22,7 +22,7 @@ use crate::source::web::StartReport;
 
 /// From the last picture to empty encoders. They hold less than a second; this is for a machine that is drowning.
 const ENCODERS_WITHIN: Duration = Duration::from_secs(10);
-/// From empty encoders to closed files, the rewrite of an MP4 not counted (media.md §9.3).
+/// From empty encoders to closed files, the rewrite of an MP4 not counted (docs/reference/media.md).
 const SINKS_WITHIN: Duration = Duration::from_secs(30);
 /// What is written at the end are small files. A service takes a recorder that says nothing for 120 s for one that hangs.
 const DISK_WITHIN: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ const TASKS_WITHIN: Duration = Duration::from_secs(2);
 const EVICTED: &str = "another recorder of this egress came into the room; this one stopped, and its files stay on this machine";
 
 /// How emptying encoders and sinks went.
-pub(in crate::recording) struct Emptied {
+pub(in crate::recording) struct Flushed {
     pub(super) failures: Vec<Failure>,
     /// Some sink could not finish: what it recorded is in the work directory.
     pub(super) left_behind: bool,
@@ -43,7 +43,7 @@ pub(in crate::recording) struct Emptied {
 
 impl Driver<'_> {
     /// Ends the recording's media, and gives the work of emptying everything: source, encoders, sinks, in this order.
-    pub(in crate::recording) fn drain(&mut self, events: EncoderEvents) -> BoxFuture<'static, Emptied> {
+    pub(in crate::recording) fn drain(&mut self, events: EncoderEvents) -> BoxFuture<'static, Flushed> {
         self.deadline = None;
         self.session_deadline = None;
         let reason = self.lifecycle.reason().unwrap_or(EndReason::Failure);
@@ -79,7 +79,7 @@ impl Driver<'_> {
                 let unfinished = outputs.finish(SINKS_WITHIN).await;
                 let left_behind = !unfinished.is_empty();
                 failures.extend(unfinished.iter().map(|(_, error)| of_sink(error)));
-                Emptied { failures, left_behind }
+                Flushed { failures, left_behind }
             };
             let (emptied, _) = futures::join!(emptied, OptionFuture::from(closing));
             emptied
@@ -114,7 +114,7 @@ impl Driver<'_> {
         if tokio::time::timeout(TASKS_WITHIN, self.tasks.wait()).await.is_err() {
             tracing::warn!("some task of the recording did not end in time");
         }
-        self.tell_tried();
+        self.report_attempts();
         let outcome = self
             .lifecycle
             .outcome()
@@ -193,7 +193,7 @@ impl Driver<'_> {
 
     /// Lets everything go at once: what is on the disk stays there for `weir recover`.
     pub(in crate::recording) async fn abandon(mut self) -> Ended {
-        self.let_go();
+        self.release();
         let began = self.timeline.elapsed().is_some();
         let abandoned = Failure::new("abandoned before it was finished", Fault::User);
         self.report.fail(&abandoned);
@@ -220,7 +220,7 @@ impl Driver<'_> {
     /// outputs are that one's. Nothing more is uploaded. What was recorded stays on the disk, and `weir recover` puts it
     /// nowhere until a person says where.
     pub(in crate::recording) async fn end_evicted(mut self) -> Ended {
-        self.let_go();
+        self.release();
         // A storage that takes a file at this moment is waited for: the file is moved or kept then.
         self.tasks.close();
         if tokio::time::timeout(TASKS_WITHIN, self.tasks.wait()).await.is_err() {
@@ -246,7 +246,7 @@ impl Driver<'_> {
     }
 
     /// Drops all that works for the recording.
-    fn let_go(&mut self) {
+    fn release(&mut self) {
         self.abandon.cancel();
         drop((
             self.source.take(),

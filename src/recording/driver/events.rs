@@ -38,13 +38,13 @@ impl Driver<'_> {
             }
             SinkEvent::Failed { output, error } => {
                 tracing::error!(output = output.0, %error, "output failed");
-                self.output_failed(output, of_sink(&error))
+                self.on_output_failed(output, of_sink(&error))
             }
         }
     }
 
     /// An output can't go on. What it has is still made whole and stored, if that can be.
-    pub(super) fn output_failed(&mut self, output: OutputId, failure: Failure) -> Vec<Action> {
+    pub(super) fn on_output_failed(&mut self, output: OutputId, failure: Failure) -> Vec<Action> {
         self.board.set(output, OutputState::Failed);
         self.outputs.mark_failed(output);
         let others_left = self.outputs.any_alive();
@@ -65,7 +65,7 @@ impl Driver<'_> {
             }
             StreamEvent::Failed { url, error } => {
                 self.report.stream_ended(output, url, Some(error), now);
-                actions = self.stream_failed(output, url, error);
+                actions = self.on_stream_failed(output, url, error);
             }
             StreamEvent::Finished { url, missing } => {
                 self.report.stream_ended(output, url, None, now);
@@ -81,12 +81,12 @@ impl Driver<'_> {
     }
 
     /// Whether a stream that failed takes the recording with it.
-    fn stream_failed(&mut self, output: OutputId, url: &StreamUrl, error: &str) -> Vec<Action> {
+    fn on_stream_failed(&mut self, output: OutputId, url: &StreamUrl, error: &str) -> Vec<Action> {
         // The error of a websocket names its address already.
         let named =
             || if error.contains(url.redacted()) { error.to_owned() } else { format!("{url}: {error}") };
         let failure = match self.lifecycle.state() {
-            // A websocket that was dialled ahead: the address is wrong (media.md §6.5).
+            // A websocket that was dialled ahead: the address is wrong (docs/reference/media.md).
             State::Preparing { .. } => Failure::new(named(), Fault::User),
             State::Active if self.outputs.any_alive() => return Vec::new(),
             State::Active => Failure::new(named(), Fault::Destination),

@@ -206,7 +206,7 @@ impl Driver<'_> {
                 }
                 (self.contexts, self.outputs) = (contexts, outputs);
                 if self.is_muted {
-                    self.outputs.muted(true);
+                    self.outputs.set_muted(true);
                 }
                 self.report.discovered(&self.setup.plan);
                 self.board = ProgressBoard::new(&self.setup.plan);

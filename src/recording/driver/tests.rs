@@ -44,7 +44,7 @@ async fn ended(outputs: &str, happen: impl FnOnce(&mut Driver<'_>)) -> Ended {
     let mut driver = driver(dir.path(), outputs, &mut reports);
     assert_eq!(driver.handle(Event::SourceReady), [Action::Begin]);
     happen(&mut driver);
-    let emptied = Emptied { failures: Vec::new(), left_behind: false };
+    let emptied = Flushed { failures: Vec::new(), left_behind: false };
     assert_eq!(driver.take(Input::Drained(emptied)), [Action::Store]);
     assert_eq!(driver.take(Input::EverythingStored), [Action::Finish]);
     driver.finish().await
@@ -90,7 +90,7 @@ fn store_fails(driver: &mut Driver<'_>) {
             size: 1,
             versions: Versions::One,
             if_taken: IfTaken::Replace,
-            subject: Stored::Artifact(ArtifactKind::File),
+            subject: UploadTag::Artifact(ArtifactKind::File),
         };
         let error = StoreError::new(StoreErrorKind::Refused, "no such bucket");
         let error = Arc::new(UploadError::Failed { store: "S3", error });
@@ -245,7 +245,7 @@ async fn when_the_last_stream_fails_the_next_report_says_that_it_failed() {
     assert_eq!(actions, [Action::Drain]);
     drop(driver.drain(EncoderEvents::new()));
     tell(&mut driver, failed("other"));
-    let emptied = Emptied { failures: Vec::new(), left_behind: false };
+    let emptied = Flushed { failures: Vec::new(), left_behind: false };
     assert_eq!(driver.take(Input::Drained(emptied)), [Action::Store]);
     assert_eq!(driver.take(Input::EverythingStored), [Action::Finish]);
     let ended = driver.finish().await;

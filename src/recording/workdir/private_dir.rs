@@ -84,7 +84,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::recording::workdir::Abandoned;
+    use crate::recording::workdir::AbandonedWorkDir;
 
     #[test]
     fn a_directory_of_another_recording_is_not_taken_and_stays() {
@@ -120,7 +120,7 @@ mod tests {
         std::fs::write(&victim, "precious").unwrap();
         std::fs::write(root.join("manifest.json"), "{}").unwrap();
         symlink(&victim, root.join(LOCK)).unwrap();
-        assert!(Abandoned::open(&root).is_err());
+        assert!(AbandonedWorkDir::open(&root).is_err());
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     }
 }

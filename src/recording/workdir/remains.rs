@@ -144,7 +144,7 @@ fn is_bookkeeping(name: &str) -> bool {
         || is_numbered(".reserve-", "")
 }
 
-/// What an output's copy of the recording's manifest (media.md §8.5) is called until it is stored: it repeats what the report says.
+/// What an output's copy of the recording's manifest (docs/reference/media.md) is called until it is stored: it repeats what the report says.
 pub(in crate::recording) const RECORDING_MANIFEST: &str = "recording-manifest.json";
 
 #[cfg(test)]

@@ -89,9 +89,9 @@ fn what_is_kept_can_be_found_and_taken_over_but_not_while_it_is_in_use() {
     for place in [dir.path(), &dir.path().join(".weir"), &root] {
         assert_eq!(find(place).unwrap(), std::slice::from_ref(&root));
     }
-    assert!(matches!(Abandoned::open(&root), Err(WorkDirError::Busy { .. })));
+    assert!(matches!(AbandonedWorkDir::open(&root), Err(WorkDirError::Busy { .. })));
     assert_eq!(work.keep(), root);
-    let abandoned = Abandoned::open(&root).unwrap();
+    let abandoned = AbandonedWorkDir::open(&root).unwrap();
     assert_eq!(
         abandoned.manifest.outputs,
         [OutputEntry::File { container: "MP4".into(), name: "a.mp4".into() }]
@@ -180,7 +180,7 @@ fn a_manifest_of_somebody_else_removes_nothing_else() {
     manifest.run_dir.clone_from(&precious);
     fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
     let root = work.keep();
-    Abandoned::open(&root).unwrap().discard().unwrap();
+    AbandonedWorkDir::open(&root).unwrap().discard().unwrap();
     assert!(precious.exists());
 }
 
@@ -202,7 +202,7 @@ fn what_is_not_stored_is_not_discarded_whatever_the_recording_thinks() {
     assert_eq!(remains.root, root);
     assert_eq!(remains.files, [Remain { path: root.join("0/file-0.mp4"), bytes: 5 }]);
     assert!(root.join("manifest.json").exists() && !run.exists());
-    Abandoned::open(&root).unwrap().discard().unwrap_err();
+    AbandonedWorkDir::open(&root).unwrap().discard().unwrap_err();
     assert!(root.join("manifest.json").exists(), "`weir recover` can still look at it");
 }
 
@@ -225,7 +225,7 @@ fn a_work_directory_without_its_manifest_is_found_and_kept() {
     let root = left_with(dir.path(), "0/file-0.recording.mp4", "media");
     fs::remove_file(root.join(MANIFEST)).unwrap();
     assert_eq!(find(dir.path()).unwrap(), std::slice::from_ref(&root));
-    let abandoned = Abandoned::open(&root).unwrap();
+    let abandoned = AbandonedWorkDir::open(&root).unwrap();
     assert!(abandoned.manifest.is_lost() && abandoned.storage().unwrap().is_empty());
     abandoned.discard().unwrap_err();
     fs::remove_file(root.join(STORAGE)).unwrap();
@@ -246,10 +246,10 @@ fn one_that_is_being_made_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let root = left_with(dir.path(), "0/file-0.recording.mp4", "");
     fs::remove_file(root.join(MANIFEST)).unwrap();
-    assert!(matches!(Abandoned::open(&root), Err(WorkDirError::Busy { .. })));
+    assert!(matches!(AbandonedWorkDir::open(&root), Err(WorkDirError::Busy { .. })));
     let long_ago = std::time::SystemTime::now() - 2 * MADE_WITHIN;
     File::open(root.join(REPORT)).unwrap().set_modified(long_ago).unwrap();
-    Abandoned::open(&root).unwrap().discard().unwrap();
+    AbandonedWorkDir::open(&root).unwrap().discard().unwrap();
     assert!(!root.exists());
 }
 
@@ -259,7 +259,7 @@ fn storages_of_other_outputs_are_refused() {
     let root = left_with(dir.path(), "0/file-0.mp4", "media");
     for text in ["", "[", "[]", "[null,null]", "{}"] {
         fs::write(root.join(STORAGE), text).unwrap();
-        let error = Abandoned::open(&root).unwrap().storage().unwrap_err();
+        let error = AbandonedWorkDir::open(&root).unwrap().storage().unwrap_err();
         assert!(error.to_string().contains("--storage"), "{text}: {error}");
     }
 }
@@ -272,7 +272,7 @@ fn an_evicted_recording_is_kept_without_where_it_belongs() {
     fs::write(&recorded, "frames").unwrap();
     work.forget_storage();
     let root = work.discard().unwrap_err().root;
-    let abandoned = Abandoned::open(&root).unwrap();
+    let abandoned = AbandonedWorkDir::open(&root).unwrap();
     let error = abandoned.storage().unwrap_err().to_string();
     assert!(error.contains("--storage"), "{error}");
     assert!(recorded.exists() && abandoned.manifest.outputs.len() == 1);

@@ -1,4 +1,4 @@
-//! What kinds of requests there are, and what each costs (service.md §3.4, §4.3). Pure.
+//! Kinds of requests and their costs (docs/reference/egress.md). Pure.
 
 use livekit_protocol as proto;
 use proto::start_egress_request::{Encoding, Source};
@@ -69,7 +69,7 @@ impl Kind {
     }
 }
 
-/// What a recording is expected to need.
+/// Expected cost of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Cost {
     /// Cores.
@@ -78,7 +78,8 @@ pub struct Cost {
     pub memory: f64,
 }
 
-/// What a request's recording costs by the operator's table. What nobody knows costs no CPU: it is refused elsewhere.
+/// Cost of a request's recording by the operator's table. An unknown request costs no CPU: it is
+/// refused elsewhere.
 #[must_use]
 pub fn cost(request: &rpc::StartEgressRequest, table: &CpuCost) -> Cost {
     let (cpu, memory) = match work(request) {
@@ -97,7 +98,7 @@ pub fn cost(request: &rpc::StartEgressRequest, table: &CpuCost) -> Cost {
     Cost { cpu, memory }
 }
 
-/// What a report says was asked for, as far as its kind and its cost go: it is shown without what is secret.
+/// Rebuilds a request from a report, complete enough for kind and cost: reports are redacted.
 #[must_use]
 pub fn request_of(info: &proto::EgressInfo) -> rpc::StartEgressRequest {
     use proto::egress_info::Request as Reported;
@@ -117,7 +118,7 @@ pub fn request_of(info: &proto::EgressInfo) -> rpc::StartEgressRequest {
 enum Work {
     Composite,
     AudioComposite,
-    /// Of sound alone, and nothing that only a browser could mix.
+    /// Audio only, without parts that only a browser could mix.
     MixedAudio,
     Page,
     AudioPage,

@@ -3,7 +3,6 @@ use proto::start_egress_request::{Encoding, Source};
 
 use super::*;
 use crate::protocol as rpc;
-use crate::service::Admission;
 use rpc::start_egress_request::Request;
 
 const START: Duration = Duration::from_secs(100);
@@ -100,8 +99,8 @@ fn an_idle_machine_gives_all_a_busy_one_its_part() {
     assert_eq!(ledger.admit(web, None, START), Err(full));
 
     // Measured below what is held: what is held counts, for fifteen seconds.
-    ledger.measured(first, 1.0);
-    ledger.measured(second, 5.0);
+    ledger.set_measured(first, 1.0);
+    ledger.set_measured(second, 5.0);
     assert_eq!(ledger.available(START + RESERVED_FOR - Duration::from_millis(1)), -1.0);
     assert_eq!(ledger.available(START + RESERVED_FOR), 2.0);
     ledger.release(second);
@@ -109,7 +108,7 @@ fn an_idle_machine_gives_all_a_busy_one_its_part() {
     ledger.release(first);
     assert_eq!(ledger.available(START + RESERVED_FOR), 10.0);
     // Of what is over, nothing is noted any more.
-    ledger.measured(first, 9.0);
+    ledger.set_measured(first, 9.0);
     assert!(ledger.is_idle());
 }
 
@@ -135,7 +134,7 @@ fn an_idle_machine_takes_one_however_small_it_is() {
     let refused = Refusal::NotEnoughCpu { required: 0.5, available: 2.0 * 0.8 - 4.0 };
     assert_eq!(ledger.admit(Cost { cpu: 0.5, memory: 0.0 }, None, START), Err(refused));
     // Measured, it was far less.
-    ledger.measured(Id(1), 0.6);
+    ledger.set_measured(Id(1), 0.6);
     assert!(ledger.check(Cost { cpu: 0.5, memory: 0.0 }, None, START + RESERVED_FOR).is_ok());
 }
 
@@ -144,7 +143,7 @@ fn an_idle_machine_takes_one_however_small_it_is() {
 fn memory_has_a_gigabyte_of_headroom() {
     let check = |max, used, cost| {
         let mut ledger = Ledger::new(CpuCost { max_memory: max, ..costs() }, 16.0);
-        ledger.memory_used(used);
+        ledger.set_memory_used(used);
         ledger.check(Cost { cpu: 1.0, memory: cost }, None, START)
     };
     assert!(check(0.0, 500.0, 100.0).is_ok(), "memory is not looked at");
@@ -162,7 +161,7 @@ fn memory_has_a_gigabyte_of_headroom() {
     ledger.admit(one, None, START).unwrap();
     let refused = Refusal::NotEnoughMemory { required: 2.0, used: 0.0, pending: 4.0, max: 6.0 };
     assert_eq!(ledger.admit(one, None, START), Err(refused));
-    ledger.memory_used(1.0);
+    ledger.set_memory_used(1.0);
     assert!(ledger.check(one, None, START + RESERVED_FOR).is_ok());
     assert_eq!(ledger.memory_ratio(START), Some(5.0 / 6.0));
     // Memory is asked first.
@@ -189,29 +188,29 @@ fn claims_prefer_who_can_begin_at_once() {
 
 #[test]
 fn a_permit_holds_room_until_it_is_dropped() {
-    let gate = Gate::new(costs(), 10.0);
+    let gate = AdmissionController::new(costs(), 10.0);
     let request = request(web(false));
     let permit = gate.admit(&request).unwrap();
-    gate.recorded_by(&*permit, 4711);
-    let occupants: Vec<Occupant> = gate.occupants().into_values().collect();
-    let expected = Occupant {
+    permit.set_pid(4711);
+    let reservations: Vec<Reservation> = gate.reservations().into_values().collect();
+    let expected = Reservation {
         egress_id: "EG_1".into(),
         kind: Kind::Web,
         cost: Cost { cpu: 4.0, memory: 1.0 },
         pid: Some(4711),
     };
-    assert_eq!(occupants, [expected]);
+    assert_eq!(reservations, [expected]);
     let second = gate.admit(&request).unwrap();
     let refused = gate.admit(&request).map(drop).unwrap_err();
     assert_eq!((refused.code, refused.message.as_str()), (Code::Unavailable, "not enough CPU"));
     assert!(gate.affinity(&request) < 0.0 && !gate.room().takes_web);
     drop(second);
     assert!(gate.room().takes_web && !gate.room().is_idle);
-    let ids: Vec<Id> = gate.occupants().into_keys().collect();
-    gate.measured([(ids[0], 7.5)], 0.0);
+    let ids: Vec<Id> = gate.reservations().into_keys().collect();
+    gate.set_measured([(ids[0], 7.5)], 0.0);
     assert_eq!(gate.room().available, 0.5);
     drop(permit);
-    assert!(gate.room().is_idle && gate.occupants().is_empty());
+    assert!(gate.room().is_idle && gate.reservations().is_empty());
     assert_eq!(gate.room().available, 10.0);
 
     gate.close();

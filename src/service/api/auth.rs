@@ -1,4 +1,4 @@
-//! Who may call: whoever shows a token with the grant `roomRecord`.
+//! Authentication: a token with the grant `roomRecord`.
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;

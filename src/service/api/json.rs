@@ -1,8 +1,9 @@
-//! Answers as JSON in the form in which livekit-server writes them.
+//! Writes answers as JSON in livekit-server's form.
 //!
-//! Twirp's servers write names as they are in the `.proto` file (`egress_id`) and fields that have no value, too. Programs that
-//! read LiveKit's answers without an SDK look for `status`, which a starting egress would not have otherwise. (What is written
-//! to webhooks is the usual protobuf JSON.) The request inside of an `EgressInfo` is written without the fields that have no value.
+//! Twirp servers write names of the `.proto` file (`egress_id`) and fields without a value.
+//! Programs that read LiveKit's answers without an SDK look for `status`, which a starting egress
+//! would otherwise lack. (Webhooks use the usual protobuf JSON.) The request inside an `EgressInfo`
+//! is written without empty fields.
 
 use livekit_protocol::{EgressInfo, ListEgressResponse};
 use prost::Message;
@@ -53,7 +54,7 @@ fn written(message: &impl Serialize) -> Value {
     serde_json::to_value(message).map_or(Value::Object(Map::new()), snake_case)
 }
 
-/// Every field that is no `oneof` and no message, with the value that the wire leaves out.
+/// Adds every scalar field with its default value, except for `oneof` fields.
 fn complete_info(info: &mut Value) {
     let Value::Object(fields) = info else { return };
     complete(
@@ -112,7 +113,8 @@ fn each(fields: &mut Map<String, Value>, list: &str, change: impl Fn(&mut Value)
     }
 }
 
-/// Names as they are in the `.proto` file. What is below `metadata` are names of the caller's, which stay.
+/// Converts names to those of the `.proto` file. Names below `metadata` belong to the caller and
+/// stay.
 fn snake_case(value: Value) -> Value {
     match value {
         Value::Object(fields) => {

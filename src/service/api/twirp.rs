@@ -43,9 +43,10 @@ calls! {
     StartTrackEgress,
 }
 
-/// Which method a request calls.
+/// The method that a request calls.
 ///
 /// # Errors
+///
 /// `bad_route`
 pub(super) fn method(http: &Method, path: &str) -> Result<Call, TwirpError> {
     let route = path.trim_start_matches('/').strip_prefix("twirp/").and_then(|rest| rest.split_once('/'));

@@ -1,14 +1,16 @@
-//! Authentication: a LiveKit access token with the grant `roomRecord`, from anywhere; on this machine also a session (`login`),
-//! which begins with a one-time key.
+//! Authentication: a LiveKit access token with the grant `roomRecord`, from anywhere; on this
+//! machine also a session (`login`), which begins with a one-time key.
 //!
-//! A session is valid on this machine only, and never for pages of other origins in a browser of this machine, such as a recorded
-//! page.
+//! A session is valid on this machine only, and never for pages of other origins in a browser of
+//! this machine, such as a recorded page.
 //!
-//! - A name that is not this machine's may still lead here (DNS rebinding): `Host` has to be a loopback name.
-//! - A page of another origin can send a request, and show a picture: browsers say where a request comes from (`Origin`,
-//!   `Sec-Fetch-Site`), and what changes something has to be JSON, which they send nowhere else without asking first.
-//! - Behind a proxy on this machine everybody comes from it: one that says for whom it asks asks for a stranger, and so does
-//!   what speaks HTTP/1.0, as nginx does to what is behind it unless it is told otherwise. One that gives no sign is not known.
+//! - A foreign name may resolve to this machine (DNS rebinding): `Host` must be a loopback name.
+//! - A page of another origin can send requests and show images: browsers name the origin of a
+//!   request (`Origin`, `Sec-Fetch-Site`), and changing requests must be JSON, which browsers send
+//!   to other origins only after asking.
+//! - All requests through a proxy on this machine come from this machine. A request with a proxy's
+//!   headers counts as remote, and so does HTTP/1.0, which nginx speaks by default. A proxy without
+//!   any sign can't be detected.
 //!
 //! Pure.
 
@@ -23,7 +25,7 @@ use crate::service::keys::ApiKeys;
 const SCHEME: &str = "Bearer ";
 const FETCH_SITE: &str = "sec-fetch-site";
 
-/// What proxies add.
+/// Headers added by proxies.
 const FORWARDED: [&str; 7] = [
     "forwarded",
     "x-forwarded-for",
@@ -121,7 +123,8 @@ impl Asker<'_> {
         is_local && !is_passed_on && host.is_some_and(is_loopback_name)
     }
 
-    /// Whether a browser says that a page of another origin asks. What is no browser says nothing of it.
+    /// Whether the browser says that a page of another origin sends the request. Other clients send
+    /// no such header.
     fn is_foreign(self) -> bool {
         let site_is_ours = match self.headers.get(FETCH_SITE) {
             None => true,

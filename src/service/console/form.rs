@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use crate::service::api::new_egress_id;
 use crate::service::error::ServiceError;
 
-/// What is filled in. What is empty is not said.
+/// The submitted form. Empty fields are unset.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Form {
@@ -54,7 +54,7 @@ enum Media {
 struct Outputs {
     /// A file's name.
     file: String,
-    /// What the names of segments begin with.
+    /// Prefix of the segment names.
     segments: String,
     /// With their keys.
     streams: Secret<Vec<String>>,
@@ -63,16 +63,17 @@ struct Outputs {
 }
 
 impl Form {
-    /// The request, with a new id. What of it can't be recorded is found out by who plans it.
+    /// Builds the request with a new id. The planner finds invalid values.
     ///
     /// # Errors
+    ///
     /// `invalid_argument`, naming the field.
     pub(super) fn request(self) -> Result<StartEgressRequest, ServiceError> {
         let Self { source, media, preset, outputs } = self;
         let preset = match preset.as_str() {
             "" => proto::EncodingOptionsPreset::default(),
             name => proto::EncodingOptionsPreset::from_str_name(name)
-                .ok_or_else(|| ServiceError::invalid("preset: there is none of this name"))?,
+                .ok_or_else(|| ServiceError::invalid("preset: unknown name"))?,
         };
         let (audio_only, video_only) = (media == Media::Audio, media == Media::Video);
         let preset = preset as i32;
@@ -150,7 +151,7 @@ impl Outputs {
     }
 }
 
-/// What was filled in.
+/// The text of a field; `None` if it is empty.
 fn said(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|text| !text.is_empty())
 }

@@ -1,4 +1,4 @@
-//! What has ended lately on this node, whoever keeps it for good.
+//! Recently ended egresses of this node, independent of the registry.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ impl Recent {
 
     fn note(&self, info: proto::EgressInfo) {
         let mut ended = self.lock();
-        // An end may be told again.
+        // An end may be reported twice.
         ended.retain(|known| known.egress_id != info.egress_id);
         ended.push_front(info);
         ended.truncate(MOST);
@@ -40,7 +40,7 @@ impl Recent {
 }
 
 impl Watcher for Recent {
-    fn ended(&self, info: &proto::EgressInfo) {
+    fn record_end(&self, info: &proto::EgressInfo) {
         self.note(info.clone());
     }
 }

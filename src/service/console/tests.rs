@@ -6,7 +6,7 @@ use livekit_token::{AccessToken, VideoGrants};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::ipc::Progress;
+use crate::ipc::RecorderProgress;
 use crate::protocol as rpc;
 use crate::service::Running;
 use crate::service::admission::Kind;
@@ -79,34 +79,32 @@ impl Egresses for Fake {
 }
 
 #[async_trait]
-impl Live for Fake {
-    fn running(&self) -> Vec<Running> {
-        let progress = Progress { seconds: 12.5, dropped: 3, ..Progress::default() };
-        let active = info("EG_one", proto::EgressStatus::EgressActive, 0);
-        let over = info("EG_over", proto::EgressStatus::EgressComplete, 7);
-        [active, over].into_iter().map(|info| Running { info, progress, pid: 1 }).collect()
-    }
-
-    async fn picture(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
-        assert_eq!(width, 480);
-        match egress_id {
-            "EG_one" => Ok(Some(JPEG.to_vec())),
-            "EG_sound" => Ok(None),
-            _ => Err(ServiceError::egress_not_found()),
-        }
-    }
-}
-
-impl Snapshots for Fake {
+impl ServiceView for Fake {
     fn snapshot(&self) -> Snapshot {
         let view = RecordingView {
             egress_id: "EG_one".to_owned(),
             kind: Kind::Web,
             pid: Some(1),
             used: Use { cpu: 0.75, ..Use::default() },
-            progress: Progress::default(),
+            progress: RecorderProgress::default(),
         };
         Snapshot { recordings: vec![view], ..Snapshot::default() }
+    }
+
+    fn running(&self) -> Vec<Running> {
+        let progress = RecorderProgress { seconds: 12.5, dropped: 3, ..RecorderProgress::default() };
+        let active = info("EG_one", proto::EgressStatus::EgressActive, 0);
+        let over = info("EG_over", proto::EgressStatus::EgressComplete, 7);
+        [active, over].into_iter().map(|info| Running { info, progress, pid: 1 }).collect()
+    }
+
+    async fn preview(&self, egress_id: &str, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+        assert_eq!(width, 480);
+        match egress_id {
+            "EG_one" => Ok(Some(JPEG.to_vec())),
+            "EG_sound" => Ok(None),
+            _ => Err(ServiceError::egress_not_found()),
+        }
     }
 }
 
@@ -137,8 +135,7 @@ impl Site {
         registry.update(info("EG_over", proto::EgressStatus::EgressComplete, 7));
         let console = Console {
             egresses: Arc::clone(&fake) as _,
-            snapshots: Arc::clone(&fake) as _,
-            live: Arc::clone(&fake) as _,
+            view: Arc::clone(&fake) as _,
             recent,
             keys: [(KEY.to_owned(), Secret::new(SECRET.to_owned()))].into_iter().collect(),
             one_time_keys: one_time_keys.clone(),

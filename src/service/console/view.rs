@@ -1,4 +1,4 @@
-//! What the page gets to see, as JSON. Reports are redacted where they are made, so that there is no secret in it.
+//! The page's data as JSON. Reports are redacted at their source, so it contains no secrets.
 
 use livekit_protocol as proto;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::service::snapshot::{Snapshot, State};
 
 /// The node, what runs and what has ended.
 pub(super) fn all(snapshot: &Snapshot, running: &[Running], ended: &[proto::EgressInfo]) -> Value {
-    // Its end is told a moment before its recorder is gone.
+    // An egress's end is reported a moment before its recorder exits.
     let is_known_over = |id: &str| ended.iter().any(|info| info.egress_id == id);
     let running = running.iter().filter(|one| !(is_over(&one.info) && is_known_over(&one.info.egress_id)));
     let recordings: Vec<Value> = running.map(|one| recording(snapshot, one)).collect();

@@ -1,15 +1,12 @@
-//! `/pprof/…`: CPU profiles of the service, and of its recorders (service.md §3.8).
-
-use std::sync::Arc;
+//! `/pprof/…`: CPU profiles of the service, and of its recorders (docs/reference/egress.md).
 
 use axum::extract::{Path, RawQuery, State as With};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use url::form_urlencoded;
 
-use super::refused;
+use super::{View, refused};
 use crate::profile::{self, Length, ProfileError};
-use crate::service::snapshot::Insight;
 
 /// Go's name for it, and LiveKit Egress's.
 const NAMES: [&str; 2] = ["profile", "cpu"];
@@ -32,7 +29,7 @@ pub(super) async fn of_service(Path(name): Path<String>, RawQuery(query): RawQue
 
 /// `/pprof/profile/{egress id}?seconds=N`, of a recorder; LiveKit Egress has the two words the other way around.
 pub(super) async fn of_recorder(
-    With(insight): With<Arc<dyn Insight>>,
+    With(view): With<View>,
     Path((one, other)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Response {
@@ -42,7 +39,7 @@ pub(super) async fn of_recorder(
         _ => return unknown(),
     };
     match length(query.as_deref().unwrap_or_default()) {
-        Ok(length) => match insight.profile(&egress_id, length).await {
+        Ok(length) => match view.profile(&egress_id, length).await {
             Ok(profile) => answer(profile),
             Err(error) => refused(&error),
         },
@@ -65,7 +62,7 @@ fn length(query: &str) -> Result<Length, String> {
         if key != "seconds" && key != "timeout" {
             continue;
         }
-        let seconds = value.parse::<u64>().map_err(|_| format!("{key}: it is no whole number\n"))?;
+        let seconds = value.parse::<u64>().map_err(|_| format!("{key}: must be a whole number\n"))?;
         if seconds != 0 || key == "seconds" {
             length = Length::seconds(seconds).ok_or(format!("{key}: 1 to {}\n", Length::LONGEST))?;
         }

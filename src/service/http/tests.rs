@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::ipc::Progress;
+use crate::ipc::RecorderProgress;
 use crate::profile::Length;
 use crate::psrpc::Code;
 use crate::service::admission::{Kind, Room};
@@ -18,14 +18,12 @@ use crate::service::snapshot::{OrphanView, RecordingView};
 #[derive(Default)]
 struct Fixed(Mutex<Snapshot>);
 
-impl Snapshots for Fixed {
+#[async_trait]
+impl ServiceView for Fixed {
     fn snapshot(&self) -> Snapshot {
         self.0.lock().unwrap().clone()
     }
-}
 
-#[async_trait]
-impl Insight for Fixed {
     async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
         match egress_id {
             "EG_abc" => Ok("digraph pipeline {\n}\n".to_owned()),
@@ -85,7 +83,7 @@ fn recording() -> RecordingView {
         kind: Kind::Web,
         pid: Some(4711),
         used: Use { cpu: 0.5, memory: 1024 },
-        progress: Progress { pictures: 30, waiting: 2, ..Progress::default() },
+        progress: RecorderProgress { pictures: 30, waiting: 2, ..RecorderProgress::default() },
     }
 }
 
@@ -101,7 +99,7 @@ fn busy() -> Snapshot {
 #[tokio::test]
 async fn health_says_whether_work_is_taken_and_why_not() {
     let source = Arc::new(Fixed::default());
-    let site = Site::new(health(Arc::clone(&source) as Source)).await;
+    let site = Site::new(health(Arc::clone(&source) as View)).await;
     assert_eq!(site.json("/healthz").await, (200, json!({"status": "ok", "recordings": 0})));
     *source.0.lock().unwrap() = Snapshot { state: State::Terminating, ..busy() };
     let expected = json!({"status": "unavailable", "reason": "server is shutting down", "recordings": 1});
@@ -116,7 +114,7 @@ async fn health_says_whether_work_is_taken_and_why_not() {
 async fn livekits_health_page_has_one_key_when_idle_and_names_alone_when_not() {
     let source = Arc::new(Fixed::default());
     source.0.lock().unwrap().room.available = 4.0;
-    let site = Site::new(health(Arc::clone(&source) as Source)).await;
+    let site = Site::new(health(Arc::clone(&source) as View)).await;
     assert_eq!(site.json("/").await, (200, json!({"CpuLoad": 4.0})));
     *source.0.lock().unwrap() = busy();
     for path in ["/", "/status/of/anything", "/health"] {
@@ -146,7 +144,7 @@ async fn metrics_are_at_every_path() {
 #[tokio::test]
 async fn debugging_shows_processes_and_what_they_take() {
     let source = Arc::new(Fixed(Mutex::new(busy())));
-    let site = Site::new(debug(Arc::clone(&source) as Source, source)).await;
+    let site = Site::new(debug(source)).await;
     let (status, value) = site.json("/recordings").await;
     assert_eq!(status, 200);
     let recording = &value["recordings"][0];
@@ -165,7 +163,7 @@ async fn debugging_shows_processes_and_what_they_take() {
 #[tokio::test]
 async fn a_recordings_pipelines_are_drawn_and_no_others() {
     let source = Arc::new(Fixed(Mutex::new(busy())));
-    let site = Site::new(debug(Arc::clone(&source) as Source, source)).await;
+    let site = Site::new(debug(source)).await;
     let (status, kind, text) = site.get("/gst_pipeline/EG_abc").await;
     assert_eq!((status, kind.as_str()), (200, "text/vnd.graphviz; charset=utf-8"));
     assert_eq!(text, "digraph pipeline {\n}\n");
@@ -179,7 +177,7 @@ async fn a_recordings_pipelines_are_drawn_and_no_others() {
 #[tokio::test]
 async fn profiles_are_taken_of_the_service_and_of_recorders() {
     let source = Arc::new(Fixed(Mutex::new(busy())));
-    let site = Site::new(debug(Arc::clone(&source) as Source, source)).await;
+    let site = Site::new(debug(source)).await;
     for path in ["/pprof/profile/EG_abc?seconds=3", "/pprof/EG_abc/cpu?timeout=3&debug=0"] {
         let (status, kind, text) = site.get(path).await;
         assert_eq!(

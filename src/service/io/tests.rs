@@ -4,11 +4,11 @@ use tokio::time::timeout;
 use super::*;
 use crate::psrpc::{MemoryBus, Offer, Registration, Server, ServerOptions, typed};
 
-/// livekit-server's end: notes what it is told, when it is let.
+/// livekit-server's side: records reports when allowed to.
 struct Peer {
     told: Arc<Mutex<Vec<(String, i32)>>>,
     let_in: Arc<Semaphore>,
-    /// What it answers instead of taking a report; `None`: it takes it.
+    /// Error code instead of an acceptance; `None`: accepts.
     refuses: Arc<Mutex<Option<Code>>>,
     _server: Server,
     _registration: Registration,
@@ -45,7 +45,7 @@ impl Peer {
         *self.refuses.lock().unwrap() = code;
     }
 
-    fn told(&self) -> Vec<(String, i32)> {
+    fn mark_reported(&self) -> Vec<(String, i32)> {
         self.told.lock().unwrap().clone()
     }
 }
@@ -81,7 +81,7 @@ async fn one_egress_is_told_in_order_and_the_newest_of_what_waits() {
     peer.let_in.add_permits(2);
     timeout(Duration::from_secs(2), registry.delivered("EG_1")).await.expect("it is taken");
     let (active, complete) = (i32::from(Active), i32::from(Complete));
-    assert_eq!(peer.told(), [("EG_1".to_owned(), active), ("EG_1".to_owned(), complete)]);
+    assert_eq!(peer.mark_reported(), [("EG_1".to_owned(), active), ("EG_1".to_owned(), complete)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +96,7 @@ async fn an_egress_that_can_not_be_told_holds_up_no_other() {
     assert!(timeout(Duration::from_millis(200), registry.drained()).await.is_err(), "one is still told");
     peer.let_in.add_permits(1);
     timeout(Duration::from_secs(2), registry.drained()).await.expect("both are taken");
-    assert_eq!(peer.told().len(), 2);
+    assert_eq!(peer.mark_reported().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +112,7 @@ async fn it_is_told_again_until_somebody_takes_it() {
     let peer = Peer::start(&bus, &tasks).await;
     peer.let_in.add_permits(2);
     timeout(Duration::from_secs(70), registry.delivered("EG_1")).await.expect("it is taken");
-    assert_eq!(peer.told(), [("EG_1".to_owned(), i32::from(Complete))], "the newest alone");
+    assert_eq!(peer.mark_reported(), [("EG_1".to_owned(), i32::from(Complete))], "the newest alone");
     assert!(registry.is_healthy());
 }
 
@@ -129,7 +129,7 @@ async fn what_is_refused_for_good_is_not_told_again() {
         peer.refuse(None);
         registry.update(info("EG_1", Complete));
         timeout(Duration::from_secs(2), registry.delivered("EG_1")).await.expect("it is taken");
-        assert_eq!(peer.told(), [("EG_1".to_owned(), i32::from(Complete))], "{code}");
+        assert_eq!(peer.mark_reported(), [("EG_1".to_owned(), i32::from(Complete))], "{code}");
         assert!(registry.is_healthy());
     }
 }
@@ -152,7 +152,7 @@ async fn every_other_error_passes_and_the_end_is_told() {
         assert!(registry.is_healthy(), "{code}: livekit-server answers, whatever it says");
         peer.refuse(None);
         timeout(Duration::from_secs(70), registry.delivered("EG_1")).await.expect("it is taken");
-        assert_eq!(peer.told(), [("EG_1".to_owned(), i32::from(Complete))], "{code}");
+        assert_eq!(peer.mark_reported(), [("EG_1".to_owned(), i32::from(Complete))], "{code}");
         assert!(registry.is_healthy(), "{code}");
     }
 }
@@ -173,7 +173,7 @@ async fn any_answer_ends_the_silence_and_the_report_is_still_told() {
     assert!(registry.is_healthy(), "livekit-server answers: work is taken");
     peer.refuse(None);
     timeout(Duration::from_secs(70), registry.delivered("EG_1")).await.expect("it is taken");
-    assert_eq!(peer.told(), [("EG_1".to_owned(), i32::from(Complete))]);
+    assert_eq!(peer.mark_reported(), [("EG_1".to_owned(), i32::from(Complete))]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,14 +185,14 @@ async fn an_egress_is_not_begun_where_nobody_keeps_it() {
     assert_eq!((refused.code, &*refused.message), (Code::Unavailable, crate::psrpc::NO_RESPONSE));
 }
 
-/// `/healthz` said "ok" for as long as nothing had to be told.
+/// `/healthz` used to answer "ok" as long as there was nothing to report.
 #[tokio::test]
 async fn a_bus_that_is_away_is_known_before_there_is_something_to_tell() {
     let (bus, tasks) = (MemoryBus::new(), TaskTracker::new());
     let registry = registry(&bus, &tasks);
     assert!(registry.is_connected());
-    bus.set_link(crate::psrpc::Link::Down);
+    bus.set_link(crate::psrpc::LinkState::Down);
     assert!(!registry.is_connected() && registry.is_healthy());
-    bus.set_link(crate::psrpc::Link::Up);
+    bus.set_link(crate::psrpc::LinkState::Up);
     assert!(registry.is_connected());
 }

@@ -22,7 +22,7 @@ fn in_room(room: &str) -> proto::EgressInfo {
     }
 }
 
-/// What a `RoomService` was asked.
+/// Requests received by a `RoomService`.
 #[derive(Debug, Default)]
 struct Asked {
     requests: Vec<(String, proto::UpdateParticipantRequest)>,

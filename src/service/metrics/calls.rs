@@ -1,4 +1,4 @@
-//! What comes over the bus, call by call (service.md §3.9).
+//! Counts calls over the bus (docs/reference/egress.md).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::psrpc::{Answered, ClaimOutcome, Observer, Rpc};
 /// Upper bounds, in milliseconds.
 const CALLS: [f64; 10] = [10.0, 50.0, 100.0, 300.0, 500.0, 1000.0, 1500.0, 2000.0, 5000.0, 10_000.0];
 const CLAIMS: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 3000.0];
-/// Who counts.
+/// The counting side of a call.
 #[derive(Debug, Clone, Copy)]
 enum Role {
     Server,

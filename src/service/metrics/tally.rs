@@ -1,14 +1,15 @@
-//! What recordings have come to, added up. Pure.
+//! Sums totals of recordings. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use livekit_protocol as proto;
 use proto::EgressStatus;
 
-use super::{Kind, Progress};
+use super::{Kind, RecorderProgress};
 use crate::plan::remux;
 
-/// How many recordings that are over are known by name. A picture of the service may be a moment older than the end of one.
+/// Number of remembered ended recordings. A snapshot of the service may be a moment older than an
+/// end.
 const REMEMBERED: usize = 4096;
 
 /// How a recording ended, in LiveKit's words; `failed` is ours: to LiveKit the handler was all right then.
@@ -25,7 +26,7 @@ pub enum Result {
 }
 
 impl Result {
-    /// What the last report says.
+    /// Classifies the last report.
     #[must_use]
     pub fn of(info: &proto::EgressInfo) -> Self {
         const FORBIDDEN: i32 = 403;
@@ -62,7 +63,7 @@ impl Result {
     }
 }
 
-/// What was done to the tracks of a recording that was to have them as published.
+/// Treatment of the tracks of a recording that requested pass-through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Handling {
     Remuxed,
@@ -70,7 +71,7 @@ pub(super) enum Handling {
 }
 
 impl Handling {
-    /// What the last report says.
+    /// Reads it from the last report.
     pub(super) fn of(info: &proto::EgressInfo) -> Option<Self> {
         let says = |words: &str| info.details.split("; ").any(|note| note.starts_with(words));
         match (says(remux::REMUXED), says(remux::ENCODED)) {
@@ -88,7 +89,7 @@ impl Handling {
     }
 }
 
-/// What recordings have come to.
+/// Totals of recordings.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Totals {
     /// Media time.
@@ -100,8 +101,8 @@ pub struct Totals {
 }
 
 impl Totals {
-    const fn of(progress: Progress) -> Self {
-        let Progress { seconds, pictures, dropped, bytes, stored, .. } = progress;
+    const fn of(progress: RecorderProgress) -> Self {
+        let RecorderProgress { seconds, pictures, dropped, bytes, stored, .. } = progress;
         Self {
             seconds: if seconds.is_finite() { seconds.max(0.0) } else { 0.0 },
             pictures,
@@ -143,7 +144,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// A recording has come so far. It never falls back, and nothing is heard of one that is over.
-    pub(super) fn observe(&mut self, egress_id: &str, kind: Kind, progress: Progress) {
+    pub(super) fn observe(&mut self, egress_id: &str, kind: Kind, progress: RecorderProgress) {
         if self.ended.contains(egress_id) {
             return;
         }
@@ -151,8 +152,8 @@ impl Tally {
         *totals = totals.furthest(Totals::of(progress));
     }
 
-    /// A recording is over. One that is told twice counts once: gives whether this is the first time.
-    pub(super) fn ended(&mut self, egress_id: &str, kind: Kind, result: Result) -> bool {
+    /// Counts an ended recording. Returns `false` for a repeated report.
+    pub(super) fn record_end(&mut self, egress_id: &str, kind: Kind, result: Result) -> bool {
         if !self.ended.insert(egress_id.to_owned()) {
             return false;
         }
@@ -168,7 +169,7 @@ impl Tally {
         true
     }
 
-    /// Of those that are over and those that live.
+    /// Totals of ended and running recordings.
     pub(super) fn totals(&self) -> BTreeMap<Kind, Totals> {
         let mut sums = self.over.clone();
         for (kind, totals) in self.live.values() {
@@ -178,7 +179,7 @@ impl Tally {
     }
 
     /// A recording that is over, and not told of before, did so with its tracks.
-    pub(super) fn handled(&mut self, handling: Handling) {
+    pub(super) fn record_handling(&mut self, handling: Handling) {
         *self.handled.entry(handling).or_default() += 1;
     }
 

@@ -9,10 +9,10 @@ use crate::psrpc::{Answered, ClaimOutcome, Code, Rpc};
 use crate::service::admission::Room;
 use crate::service::monitor::{Reading, Use};
 use crate::service::snapshot::RecordingView;
-use crate::upload::{Place, Status, Tried};
+use crate::upload::{Place, Status, UploadAttempt};
 
 fn view(egress_id: &str, kind: Kind, pictures: u64) -> RecordingView {
-    let progress = Progress {
+    let progress = RecorderProgress {
         seconds: 1.5,
         pictures,
         dropped: 3,
@@ -141,10 +141,10 @@ fn sums_never_fall_and_nothing_counts_twice() {
     // A progress that comes late does not take anything back.
     assert_eq!(pictures(&snapshot(vec![view("EG_1", Kind::Web, 90)])), Some(150.0));
     let over = info("EG_1", EgressStatus::EgressComplete, "", 0);
-    metrics.ended(&over);
-    metrics.ended(&over);
+    metrics.record_end(&over);
+    metrics.record_end(&over);
     assert_eq!(pictures(&snapshot(vec![view("EG_2", Kind::Web, 60)])), Some(160.0));
-    // A picture of the service that was taken before the end.
+    // A snapshot of the service from before the end.
     assert_eq!(pictures(&both), Some(160.0));
     let page = page(&metrics, &snapshot(Vec::new()));
     assert_eq!(page["livekit_egress_handler_results_total{result=\"completed\",type=\"web\"}"], 1.0);
@@ -154,7 +154,7 @@ fn sums_never_fall_and_nothing_counts_twice() {
 /// A service in which one recording has come a little further than was seen before.
 struct Last;
 
-impl Snapshots for Last {
+impl ServiceView for Last {
     fn snapshot(&self) -> Snapshot {
         snapshot(vec![view("EG_1", Kind::Media, 130)])
     }
@@ -163,21 +163,21 @@ impl Snapshots for Last {
 #[test]
 fn an_end_counts_what_was_reached_last_and_what_was_stored_after_that() {
     let metrics = Metrics::new("NE_1", "eu").unwrap();
-    let source: Arc<dyn Snapshots> = Arc::new(Last);
-    metrics.watch(&source);
+    let view: Arc<dyn ServiceView> = Arc::new(Last);
+    metrics.set_view(&view);
     let mut over = info("EG_1", EgressStatus::EgressComplete, "", 0);
     let file =
         |location: &str| proto::FileInfo { size: 5000, location: location.into(), ..Default::default() };
     over.file_results = vec![file("s3://there"), file("")];
     over.segment_results = vec![proto::SegmentsInfo { size: 300, ..Default::default() }];
-    metrics.ended(&over);
+    metrics.record_end(&over);
     let page = page(&metrics, &snapshot(Vec::new()));
     assert_eq!(page["weir_pictures_total{type=\"media\"}"], 130.0);
     assert_eq!(page["weir_stored_bytes_total{type=\"media\"}"], 5300.0);
 }
 
-fn tried(mime: &str, status: Status, ms: u64, place: Place) -> Tried {
-    Tried { mime: mime.into(), status, custom_endpoint: ms > 100, ms, place }
+fn tried(mime: &str, status: Status, ms: u64, place: Place) -> UploadAttempt {
+    UploadAttempt { mime: mime.into(), status, custom_endpoint: ms > 100, ms, place }
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn uploads_count_under_livekits_names_and_outlive_their_recording() {
     ] {
         metrics.uploaded(&tried);
     }
-    metrics.ended(&info("EG_1", EgressStatus::EgressComplete, "", 0));
+    metrics.record_end(&info("EG_1", EgressStatus::EgressComplete, "", 0));
     let text = metrics.page(&snapshot(Vec::new())).unwrap();
     assert!(text.contains("# TYPE livekit_egress_pipeline_uploads counter\n"), "{text}");
     assert!(text.contains("# TYPE livekit_egress_pipline_upload_response_time_ms histogram\n"), "{text}");
@@ -305,7 +305,7 @@ fn ends_have_livekits_words() {
 fn names_of_old_recordings_are_forgotten() {
     let mut tally = Tally::default();
     for at in 0..10_000 {
-        tally.ended(&format!("EG_{at}"), Kind::Web, EndResult::Completed);
+        tally.record_end(&format!("EG_{at}"), Kind::Web, EndResult::Completed);
     }
     let text = format!("{tally:?}");
     assert!(!text.contains("EG_5000\"") && text.contains("EG_9999\""));

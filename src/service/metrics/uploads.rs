@@ -1,11 +1,11 @@
-//! What recordings have offered to stores, over the service's life.
+//! Counts upload attempts over the service's life.
 
 use prometheus::{CounterVec, HistogramOpts, HistogramVec, Opts};
 
 use super::{Page, labelled, number};
-use crate::upload::{Place, Status, Tried, mime};
+use crate::upload::{Place, Status, UploadAttempt, mime};
 
-/// Upper bounds, in milliseconds (service.md §3.9).
+/// Upper bounds, in milliseconds (docs/reference/egress.md).
 const BUCKETS: [f64; 13] =
     [10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 15_000.0, 20_000.0, 30_000.0];
 const LABELS: [&str; 3] = ["type", "status", "custom_endpoint"];
@@ -37,8 +37,8 @@ impl Uploads {
     }
 
     /// Counts as LiveKit does: what the primary store says, and what the backup takes.
-    pub(super) fn count(&self, tried: &Tried) {
-        let Tried { mime, status, custom_endpoint, ms, place } = tried;
+    pub(super) fn count(&self, tried: &UploadAttempt) {
+        let UploadAttempt { mime, status, custom_endpoint, ms, place } = tried;
         // It comes from another process: no label that is not ours.
         let mime = mime::known(mime).unwrap_or("application/octet-stream");
         match place {

@@ -1,10 +1,10 @@
-//! What the control group says, in both of its versions: how much CPU and memory there may be, and is in use.
+//! Reads the control group, version 1 or 2: limits and use of CPU and memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The control group of a process. What it does not say is `None`.
+/// The control group of a process. Missing values are `None`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cgroup {
     cpu: Option<Controller>,
@@ -68,7 +68,7 @@ impl Cgroup {
                     (quota.to_owned(), period.to_owned())
                 }
             };
-            // `max` and `-1` are no quotas.
+            // `max` and `-1` mean unlimited.
             let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
             (quota > 0.0 && period > 0.0).then(|| quota / period)
         });

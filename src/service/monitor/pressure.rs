@@ -1,4 +1,4 @@
-//! When the machine is full: whom to make cheaper, and, where memory runs out, whom to end (service.md §3.5). Pure.
+//! When the machine is full: whom to make cheaper, and, where memory runs out, whom to end (docs/reference/egress.md). Pure.
 //!
 //! LiveKit ends the recording that takes the most. We make it cheaper: half the frames per second, then a quarter. A
 //! recording that runs is never ended for its CPU. Memory is another matter: what is beyond the limit takes the whole service
@@ -31,7 +31,7 @@ pub struct Tick<'a> {
     pub recordings: &'a [Consumer],
 }
 
-/// What a recording takes.
+/// Load of one recording.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Consumer {
     pub id: Id,
@@ -62,7 +62,7 @@ impl Step {
     }
 }
 
-/// What is to be done.
+/// Measures against overload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Measure {
     Degrade {

@@ -1,4 +1,4 @@
-//! What processes have used: all of them, and each recorder with everything that it started.
+//! Measures processes: all of them, and each recorder with everything that it started.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct Process {
     pub(super) resident: u64,
 }
 
-/// What a recorder and everything that it started took.
+/// Use of a recorder and everything that it started.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Use {
     /// Cores.
@@ -66,8 +66,8 @@ impl Census {
         self.processes.values().map(|process| process.resident).sum()
     }
 
-    /// What each of `roots` and its descendants took since an earlier census. One that was not there then counts from its
-    /// start.
+    /// Use of each of `roots` with its descendants since an earlier census. A process that is new
+    /// counts from its start.
     pub(super) fn uses(&self, before: &Self, over: Duration, roots: &[i32]) -> Vec<Use> {
         let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
         for (pid, process) in &self.processes {

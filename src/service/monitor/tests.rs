@@ -8,7 +8,6 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::protocol as rpc;
-use crate::service::Admission;
 
 /// Notes what it is asked.
 #[derive(Debug, Default)]
@@ -32,18 +31,18 @@ fn request() -> rpc::StartEgressRequest {
 #[test]
 fn too_much_memory_is_told_in_livekits_words() {
     let costs = CpuCost { max_memory: 4.0, memory_source: MemorySource::Cgroup, ..CpuCost::default() };
-    let gate = Gate::new(costs.clone(), 8.0);
+    let gate = AdmissionController::new(costs.clone(), 8.0);
     let _permit = gate.enter(&request()).unwrap();
     let mut monitor = Monitor::new(gate.clone(), &costs, None);
-    let occupants = gate.occupants();
-    let id = *occupants.keys().next().unwrap();
+    let reservations = gate.reservations();
+    let id = *reservations.keys().next().unwrap();
     let notes = Notes::default();
     let reading = Reading {
         memory: 4.256,
         recordings: BTreeMap::from([(id, Use { cpu: 3.0, memory: 4 << 30 })]),
         ..Reading::default()
     };
-    monitor.take(reading.clone(), &occupants, Duration::from_secs(1), &notes);
+    monitor.take(reading.clone(), &reservations, Duration::from_secs(1), &notes);
     assert_eq!(*notes.0.lock().unwrap(), ["EG_1 OOM: 4.26 GB used"]);
     assert_eq!(*monitor.readings().borrow(), reading);
     // And nobody comes in while it is so.
@@ -53,16 +52,16 @@ fn too_much_memory_is_told_in_livekits_words() {
 #[test]
 fn a_full_machine_makes_recordings_cheaper() {
     let costs = CpuCost::default();
-    let gate = Gate::new(costs.clone(), 2.0);
+    let gate = AdmissionController::new(costs.clone(), 2.0);
     let _permit = gate.enter(&request()).unwrap();
     let mut monitor = Monitor::new(gate.clone(), &costs, None);
-    let occupants = gate.occupants();
-    let id = *occupants.keys().next().unwrap();
+    let reservations = gate.reservations();
+    let id = *reservations.keys().next().unwrap();
     let notes = Notes::default();
     for second in 0..120 {
         let recordings = BTreeMap::from([(id, Use { cpu: 1.9, memory: 0 })]);
         let reading = Reading { load: 1.0, cores: 2.0, recordings, ..Reading::default() };
-        monitor.take(reading, &occupants, Duration::from_secs(second), &notes);
+        monitor.take(reading, &reservations, Duration::from_secs(second), &notes);
     }
     assert_eq!(*notes.0.lock().unwrap(), ["EG_1 Half", "EG_1 Quarter"]);
 }

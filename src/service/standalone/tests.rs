@@ -74,7 +74,7 @@ fn info(status: Status) -> proto::EgressInfo {
 }
 
 impl Bench {
-    async fn told(&self) -> Vec<(String, String)> {
+    async fn mark_reported(&self) -> Vec<(String, String)> {
         let drained = self.registry.drained();
         tokio::time::timeout(PATIENCE * 2, drained).await.expect("all is told");
         self.told.lock().unwrap().clone()
@@ -123,7 +123,7 @@ async fn a_life_is_told_once_from_its_beginning_to_its_end() {
         ("egress_updated", "EGRESS_ENDING"),
         ("egress_ended", "EGRESS_COMPLETE"),
     ]);
-    assert_eq!(bench.told().await, expected);
+    assert_eq!(bench.mark_reported().await, expected);
     assert_eq!(registry.store.get("EG_one").unwrap().status(), Status::EgressComplete);
 }
 
@@ -139,7 +139,7 @@ async fn a_limit_is_told_as_the_end_when_its_files_are_finished() {
         ("egress_updated", "EGRESS_LIMIT_REACHED"),
         ("egress_ended", "EGRESS_LIMIT_REACHED"),
     ]);
-    assert_eq!(bench.told().await, expected);
+    assert_eq!(bench.mark_reported().await, expected);
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn every_end_is_one() {
         bench.registry.update(info(status));
         let expected =
             events(&[("egress_started", "EGRESS_STARTING"), ("egress_ended", status.as_str_name())]);
-        assert_eq!(bench.told().await, expected);
+        assert_eq!(bench.mark_reported().await, expected);
     }
 }
 
@@ -161,16 +161,16 @@ async fn an_end_is_told_by_the_next_run_when_it_must() {
     let unwilling = open(directory.path(), 503, Duration::from_millis(100)).await;
     unwilling.registry.create(&info(Status::EgressStarting)).await.unwrap();
     unwilling.registry.update(info(Status::EgressFailed));
-    unwilling.told().await;
+    unwilling.mark_reported().await;
     unwilling.stop.cancel();
     unwilling.tasks.close();
     tokio::time::timeout(PATIENCE, unwilling.tasks.wait()).await.expect("the store closes");
 
     let next = open(directory.path(), 200, PATIENCE).await;
-    assert_eq!(next.registry.store.untold(), [info(Status::EgressFailed)]);
+    assert_eq!(next.registry.store.unreported(), [info(Status::EgressFailed)]);
     next.registry.resume();
-    assert_eq!(next.told().await, events(&[("egress_ended", "EGRESS_FAILED")]));
-    assert!(next.registry.store.untold().is_empty());
+    assert_eq!(next.mark_reported().await, events(&[("egress_ended", "EGRESS_FAILED")]));
+    assert!(next.registry.store.unreported().is_empty());
     next.registry.resume();
-    assert_eq!(next.told().await.len(), 1, "once is enough");
+    assert_eq!(next.mark_reported().await.len(), 1, "once is enough");
 }

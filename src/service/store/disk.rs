@@ -76,7 +76,7 @@ impl Disk {
             match proto::EgressInfo::decode(bytes.value()) {
                 Ok(info) => drop(infos.insert(egress_id.value().to_owned(), info)),
                 Err(error) => {
-                    tracing::error!(egress_id = egress_id.value(), %error, "an egress can't be read")
+                    tracing::error!(egress_id = egress_id.value(), %error, "egress unreadable in the store")
                 }
             }
         }

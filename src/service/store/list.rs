@@ -1,8 +1,8 @@
-//! Lists of egresses: which, in which order, and how many at a time. Pure.
+//! Lists of egresses: filter, order and pages. Pure.
 //!
-//! LiveKit's order is none, and it has no pages. Here the newest come first, by when they started and then by id, and an answer
-//! that is cut short says with which token the rest is had. That is a place in this order, so that what begins or ends in
-//! between neither repeats nor hides another.
+//! LiveKit's lists are unordered and have no pages. Here the newest come first, by start time and
+//! id, and a truncated answer has a token for the next page. The token is a position in this order,
+//! so that egresses that begin or end in between neither repeat nor hide others.
 
 use std::collections::BTreeMap;
 

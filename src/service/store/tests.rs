@@ -70,7 +70,7 @@ async fn what_was_kept_is_there_again() {
     assert_eq!(opened.store.active(), [info("EG_one", 1, Status::EgressActive)]);
 }
 
-/// What its directory has of it must stay then.
+/// Its directory must stay then.
 #[tokio::test]
 async fn what_ends_when_the_store_has_closed_is_not_called_written() {
     let dir = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ async fn what_ends_when_the_store_has_closed_is_not_called_written() {
     assert!(store.drained().await.is_err());
 }
 
-/// What is on the disk while the store is open is what a service finds that was killed.
+/// A killed service finds the file as it is while the store is open.
 #[tokio::test]
 async fn a_killed_service_finds_what_it_knew() {
     let dir = tempfile::tempdir().unwrap();
@@ -127,10 +127,10 @@ async fn a_limit_that_was_reached_is_not_the_end() {
     let limited = proto::EgressInfo { ended_at: 0, ..info("EG_one", 1, Status::EgressLimitReached) };
     assert_eq!(opened.store.put(limited.clone()), Put::News);
     assert_eq!(opened.store.active(), [limited]);
-    assert!(opened.store.untold().is_empty());
+    assert!(opened.store.unreported().is_empty());
     let ended = info("EG_one", 1, Status::EgressLimitReached);
     assert_eq!(opened.store.put(ended.clone()), Put::News);
-    assert_eq!(opened.store.untold(), [ended]);
+    assert_eq!(opened.store.unreported(), [ended]);
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn a_list_holds_what_was_asked_for_the_newest_first() {
 async fn pages_join_without_a_gap_while_egresses_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path(), StoreOptions { page: 3, ..kept() }).await;
-    // Two of each time: the order is told by the id then.
+    // Two with equal times: then the id decides.
     for at in 0..10 {
         opened.store.put(info(&format!("EG_{at}"), at / 2, Status::EgressActive));
     }
@@ -310,18 +310,18 @@ async fn an_end_that_nobody_was_told_of_is_remembered() {
     let opened = open(dir.path(), kept()).await;
     for id in ["EG_one", "EG_two"] {
         opened.store.create(&info(id, 1, Status::EgressStarting)).await.unwrap();
-        assert!(opened.store.untold().is_empty());
+        assert!(opened.store.unreported().is_empty());
     }
     opened.store.put(info("EG_one", 1, Status::EgressComplete));
     opened.store.put(info("EG_two", 1, Status::EgressFailed));
-    opened.store.told("EG_two");
-    opened.store.told("EG_unknown");
+    opened.store.mark_reported("EG_two");
+    opened.store.mark_reported("EG_unknown");
     opened.close().await;
 
     let opened = open(dir.path(), kept()).await;
-    assert_eq!(opened.store.untold(), [info("EG_one", 1, Status::EgressComplete)]);
-    opened.store.told("EG_one");
+    assert_eq!(opened.store.unreported(), [info("EG_one", 1, Status::EgressComplete)]);
+    opened.store.mark_reported("EG_one");
     opened.store.put(info("EG_one", 1, Status::EgressComplete));
     opened.close().await;
-    assert!(open(dir.path(), kept()).await.store.untold().is_empty());
+    assert!(open(dir.path(), kept()).await.store.unreported().is_empty());
 }

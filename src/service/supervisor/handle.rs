@@ -7,7 +7,7 @@ use proto::EgressStatus;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::ipc::{self, Progress, ToRecorder};
+use crate::ipc::{self, RecorderProgress, ToRecorder};
 use crate::profile::Length;
 use crate::psrpc::Code;
 use crate::service::error::ServiceError;
@@ -21,15 +21,15 @@ const UPDATED_WITHIN: Duration = Duration::from_secs(125);
 
 /// From the wish for its pipelines to the drawing.
 const DRAWN_WITHIN: Duration = Duration::from_secs(5);
-/// From the wish for a picture to the picture.
+/// Deadline of a preview.
 const SHOWN_WITHIN: Duration = Duration::from_secs(6);
 
-/// What may be asked of a recorder that lives, by anybody.
+/// Access to a running recorder.
 #[derive(Debug)]
 pub(in crate::service) struct Handle {
     pub(super) orders: mpsc::UnboundedSender<Order>,
     pub(super) info: watch::Receiver<proto::EgressInfo>,
-    pub(super) progress: watch::Receiver<Progress>,
+    pub(super) progress: watch::Receiver<RecorderProgress>,
     pub(super) pid: i32,
 }
 
@@ -92,20 +92,23 @@ impl Handle {
         self.ask(DRAWN_WITHIN, |answer| Order::DumpGraph { answer }).await
     }
 
-    /// What it records, as a JPEG of at most this width; `None`: nothing can be seen.
+    /// Its current frame as a JPEG of at most this width; `None` without video.
     ///
     /// # Errors
-    /// `not_found` when it is gone, `deadline_exceeded` when it does not answer.
-    pub(in crate::service) async fn picture(&self, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
+    ///
+    /// `not_found` if it is gone, `deadline_exceeded` if it does not answer.
+    pub(in crate::service) async fn preview(&self, width: u32) -> Result<Option<Vec<u8>>, ServiceError> {
         let picture = self.ask(SHOWN_WITHIN, |answer| Order::Picture { width, answer }).await?;
         let picture = picture.map(|picture| picture.read()).transpose();
-        picture.map_err(|_| ServiceError::internal("the recorder's picture can't be read"))
+        picture.map_err(|_| ServiceError::internal("unreadable preview from the recorder"))
     }
 
-    /// Where it spends its CPU time: pprof's protobuf in gzip.
+    /// A CPU profile: pprof's protobuf in gzip.
     ///
     /// # Errors
-    /// `not_found` when it is gone, `already_exists` when one is being taken, `deadline_exceeded` when it does not answer.
+    ///
+    /// `not_found` if it is gone, `already_exists` while another profile is taken,
+    /// `deadline_exceeded` if it does not answer.
     pub(in crate::service) async fn profile(&self, length: Length) -> Result<Vec<u8>, ServiceError> {
         let within = length.get() + PROFILED_WITHIN;
         self.ask(within, |answer| Order::Profile { length, answer }).await?
@@ -130,7 +133,7 @@ impl Handle {
         self.info.borrow().clone()
     }
 
-    pub(in crate::service) fn progress(&self) -> Progress {
+    pub(in crate::service) fn progress(&self) -> RecorderProgress {
         *self.progress.borrow()
     }
 

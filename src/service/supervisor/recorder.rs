@@ -7,19 +7,19 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::time::{interval, timeout};
 
-use crate::ipc::cell::Cell;
-use crate::process::Own;
-use crate::service::leftovers::Death;
+use crate::ipc::egress_dir::EgressDir;
+use crate::process::SelfExec;
+use crate::service::recovery::Death;
 
-/// How often it is looked whether a recorder still lives that is no child of ours. Nothing tells.
+/// Polling interval for the exit of a recorder that is not our child; there is no event for it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) enum Recorder {
     /// A child of ours.
-    Started(Own),
+    Started(SelfExec),
     /// A child of a former run of the service. It leads a process group, and holds its directory's lock as long as it lives.
-    TakenOver { cell: Cell, pid: i32 },
+    TakenOver { egress_dir: EgressDir, pid: i32 },
 }
 
 /// How a recorder's process ended.
@@ -42,9 +42,9 @@ impl Recorder {
     pub(super) async fn exit(&self) -> Exit {
         match self {
             Self::Started(own) => Exit::With(own.exit().wait().await),
-            Self::TakenOver { cell, .. } => {
+            Self::TakenOver { egress_dir, .. } => {
                 let mut looks = interval(LOOK_EVERY);
-                while cell.is_occupied() {
+                while egress_dir.is_occupied() {
                     looks.tick().await;
                 }
                 Exit::Somehow
@@ -57,21 +57,21 @@ impl Recorder {
         match self {
             Self::Started(own) => own.signal(Signal::SIGKILL),
             // As long as it holds the lock, the number is its own.
-            Self::TakenOver { cell, pid } if cell.is_occupied() => {
+            Self::TakenOver { egress_dir, pid } if egress_dir.is_occupied() => {
                 if let Err(error) = killpg(Pid::from_raw(*pid), Signal::SIGKILL) {
-                    tracing::warn!(%error, pid, "the recorder can't be killed");
+                    tracing::warn!(%error, pid, "recorder not killed");
                 }
             }
             Self::TakenOver { .. } => {}
         }
         if timeout(within, self.exit()).await.is_err() {
-            tracing::error!(pid = self.pid(), "killed, and still there");
+            tracing::error!(pid = self.pid(), "recorder still runs after SIGKILL");
         }
     }
 }
 
 impl Exit {
-    /// What it says of a recorder whose last word was not heard.
+    /// The death of a recorder without a last report.
     pub(super) fn death(self) -> Death {
         match self {
             // Nobody may have read any more: what it has written down counts.

@@ -21,32 +21,32 @@ fn report(status: EgressStatus) -> Vec<u8> {
 }
 
 /// A directory in which no recorder lives, and what it lies in.
-fn cell() -> (Cell, tempfile::TempDir) {
+fn egress_dir() -> (EgressDir, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let cell = Cell::of(dir.path(), "EG_1").unwrap();
-    cell.create(&info(Active)).unwrap();
-    (cell, dir)
+    let egress_dir = EgressDir::of(dir.path(), "EG_1").unwrap();
+    egress_dir.create(&info(Active)).unwrap();
+    (egress_dir, dir)
 }
 
 /// A recorder that is this test: what it says goes into the first end, and orders come out of the second. It has gone already, so
 /// that nothing is killed.
-fn launched(cell: &Cell) -> (Launched, DuplexStream, DuplexStream) {
-    launched_with_room(cell, 1 << 20)
+fn launched(egress_dir: &EgressDir) -> (Launched, DuplexStream, DuplexStream) {
+    launched_with_room(egress_dir, 1 << 20)
 }
 
 /// The same with room for so many bytes of orders that it has not read.
-fn launched_with_room(cell: &Cell, room: usize) -> (Launched, DuplexStream, DuplexStream) {
+fn launched_with_room(egress_dir: &EgressDir, room: usize) -> (Launched, DuplexStream, DuplexStream) {
     let (says, hears) = duplex(1 << 20);
     let (orders, takes) = duplex(room);
-    let recorder = Recorder::TakenOver { cell: cell.clone(), pid: i32::MAX };
+    let recorder = Recorder::TakenOver { egress_dir: egress_dir.clone(), pid: i32::MAX };
     let lines = Lines::new(Box::new(hears) as Incoming);
     (Launched::new(recorder, Box::new(orders), lines, info(Active)), says, takes)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_recorder_that_says_nothing_has_hung() {
-    let (cell, _dir) = cell();
-    let (launched, says, _takes) = launched(&cell);
+    let (egress_dir, _dir) = egress_dir();
+    let (launched, says, _takes) = launched(&egress_dir);
     let begun = Instant::now();
     let departed = launched.attend(|_| {}, |_| {}).await;
     assert!(matches!(&departed.death, Death::Sudden(how) if how.contains("120 s")), "{departed:?}");
@@ -56,14 +56,14 @@ async fn a_recorder_that_says_nothing_has_hung() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_stall_of_the_service_what_the_recorder_said_meanwhile_counts() {
-    let (cell, _dir) = cell();
-    let (launched, mut says, _takes) = launched(&cell);
+    let (egress_dir, _dir) = egress_dir();
+    let (launched, mut says, _takes) = launched(&egress_dir);
     let told = Mutex::new(Vec::new());
     let attending = launched.attend(|info| told.lock().unwrap().push(info.status()), |_| {});
     let recorder = async {
         // The service stands still for ten minutes, while its recorder goes on and then comes to its end.
         for _ in 0..3 {
-            says.write_all(&ipc::line(&FromRecorder::Progress(Progress::default()))).await.unwrap();
+            says.write_all(&ipc::line(&FromRecorder::Progress(RecorderProgress::default()))).await.unwrap();
             says.write_all(&report(Active)).await.unwrap();
             advance(Duration::from_secs(600)).await;
         }
@@ -82,8 +82,8 @@ async fn after_a_stall_of_the_service_what_the_recorder_said_meanwhile_counts() 
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_reported_when_its_files_are_finished_and_not_before() {
-    let (cell, _dir) = cell();
-    let (launched, mut says, _takes) = launched(&cell);
+    let (egress_dir, _dir) = egress_dir();
+    let (launched, mut says, _takes) = launched(&egress_dir);
     let told = Mutex::new(Vec::new());
     let attending = launched.attend(|info| told.lock().unwrap().push(info.status()), |_| {});
     let last = proto::EgressInfo { ended_at: 7, ..info(Failed) };
@@ -103,8 +103,8 @@ async fn a_failure_is_reported_when_its_files_are_finished_and_not_before() {
 
 #[tokio::test(start_paused = true)]
 async fn a_recorder_that_was_evicted_is_no_recorder_that_died() {
-    let (cell, _dir) = cell();
-    let (launched, mut says, _takes) = launched(&cell);
+    let (egress_dir, _dir) = egress_dir();
+    let (launched, mut says, _takes) = launched(&egress_dir);
     let recorder = async {
         says.write_all(&ipc::line(&FromRecorder::Evicted { kept: Some("/w".into()) })).await.unwrap();
         drop(says);
@@ -115,8 +115,8 @@ async fn a_recorder_that_was_evicted_is_no_recorder_that_died() {
 
 #[tokio::test(start_paused = true)]
 async fn orders_that_pile_up_do_not_hide_that_a_recorder_has_hung() {
-    let (cell, _dir) = cell();
-    let (launched, _says, takes) = launched(&cell);
+    let (egress_dir, _dir) = egress_dir();
+    let (launched, _says, takes) = launched(&egress_dir);
     let handle = Arc::clone(&launched.handle);
     drop(takes);
     let asking = async {
@@ -135,8 +135,8 @@ async fn orders_that_pile_up_do_not_hide_that_a_recorder_has_hung() {
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_is_not_read_in_time_takes_no_other_with_it() {
-    let (cell, _dir) = cell();
-    let (launched, says, takes) = launched_with_room(&cell, 16);
+    let (egress_dir, _dir) = egress_dir();
+    let (launched, says, takes) = launched_with_room(&egress_dir, 16);
     let handle = Arc::clone(&launched.handle);
     let recorder = async move {
         // Half of it gets through.
@@ -159,21 +159,21 @@ async fn an_order_that_is_not_read_in_time_takes_no_other_with_it() {
 
 #[tokio::test]
 async fn a_recorder_of_a_former_run_is_taken_over_and_attended_to_its_end() {
-    let (cell, _dir) = cell();
-    assert!(take_over(&cell, &[]).await.is_err(), "nobody is there");
-    let alive = cell.enter().unwrap().unwrap();
-    let listening = socket::RecorderSocket::bind(&cell).unwrap();
+    let (egress_dir, _dir) = egress_dir();
+    assert!(take_over(&egress_dir, &[]).await.is_err(), "nobody is there");
+    let alive = egress_dir.enter().unwrap().unwrap();
+    let listening = socket::RecorderSocket::bind(&egress_dir).unwrap();
     let recorder = async {
         let mut service = listening.accept().await.unwrap();
         // What comes before its report, and of another egress, is passed over.
-        service.write_all(&ipc::line(&FromRecorder::Progress(Progress::default()))).await.unwrap();
+        service.write_all(&ipc::line(&FromRecorder::Progress(RecorderProgress::default()))).await.unwrap();
         let mut stranger = info(Active);
         stranger.egress_id = "EG_2".to_owned();
         service.write_all(&ipc::line(&FromRecorder::Info(Info::new(&stranger)))).await.unwrap();
         service.write_all(&report(Active)).await.unwrap();
         service
     };
-    let (launched, service) = tokio::join!(take_over(&cell, &[]), recorder);
+    let (launched, service) = tokio::join!(take_over(&egress_dir, &[]), recorder);
     let launched = launched.unwrap();
     let handle = Arc::clone(&launched.handle);
     assert_eq!(handle.info(), info(Active));
@@ -208,8 +208,8 @@ async fn a_recorder_of_a_former_run_is_taken_over_and_attended_to_its_end() {
 
 #[tokio::test]
 async fn of_a_recorder_that_was_taken_over_only_that_it_died_is_known() {
-    let (cell, _dir) = cell();
-    let (launched, says, _takes) = launched(&cell);
+    let (egress_dir, _dir) = egress_dir();
+    let (launched, says, _takes) = launched(&egress_dir);
     drop(says);
     let departed = launched.attend(|_| {}, |_| {}).await;
     assert_eq!(departed.death, Death::Sudden("the recorder died".to_owned()));
@@ -217,14 +217,16 @@ async fn of_a_recorder_that_was_taken_over_only_that_it_died_is_known() {
 
 #[tokio::test(start_paused = true)]
 async fn a_recorder_that_stands_still_finds_its_orders_when_it_goes_on_and_has_hung_otherwise() {
-    let (cell, _dir) = cell();
-    let alive = cell.enter().unwrap().unwrap();
-    let listening = socket::RecorderSocket::bind(&cell).unwrap();
+    let (egress_dir, _dir) = egress_dir();
+    let alive = egress_dir.enter().unwrap().unwrap();
+    let listening = socket::RecorderSocket::bind(&egress_dir).unwrap();
     let orders = [
         ToRecorder::Stop { cause: ipc::Cause::Request },
         ToRecorder::Kill { error: "server is shutting down".to_owned() },
     ];
-    let Err(Unreached::Silent(silent)) = take_over(&cell, &orders).await else { panic!("it says nothing") };
+    let Err(Unreached::Silent(silent)) = take_over(&egress_dir, &orders).await else {
+        panic!("it says nothing")
+    };
     // Nobody is there any more who would say them again.
     let (incoming, _outgoing) = listening.accept().await.unwrap().into_split();
     let mut lines = Lines::new(incoming);
@@ -237,5 +239,5 @@ async fn a_recorder_that_stands_still_finds_its_orders_when_it_goes_on_and_has_h
     drop((alive, listening));
     let death = silent.give_up().await;
     assert!(matches!(&death, Death::Sudden(how) if how.contains("120 s")), "{death:?}");
-    assert!(matches!(take_over(&cell, &[]).await, Err(Unreached::Away(_))));
+    assert!(matches!(take_over(&egress_dir, &[]).await, Err(Unreached::Away(_))));
 }

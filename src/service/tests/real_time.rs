@@ -5,19 +5,19 @@ use super::*;
 #[tokio::test]
 async fn what_a_former_run_left_is_told_and_tidied_up() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
+    let (service, registry, tasks) = service(dir.path(), ample());
     let work = dir.path().join("work");
-    let cell = |id| Cell::of(&work, id).unwrap();
+    let egress_dir = |id| EgressDir::of(&work, id).unwrap();
     let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap();
     use proto::EgressStatus::{EgressActive, EgressComplete, EgressFailed, EgressStarting};
-    cell("EG_ended").create(&info("EG_ended", EgressComplete, now)).unwrap();
-    cell("EG_died").create(&info("EG_died", EgressActive, 0)).unwrap();
-    cell("EG_alive").create(&info("EG_alive", EgressActive, 0)).unwrap();
-    cell("EG_told").create(&info("EG_told", EgressFailed, now)).unwrap();
-    cell("EG_told").mark_told().unwrap();
+    egress_dir("EG_ended").create(&info("EG_ended", EgressComplete, now)).unwrap();
+    egress_dir("EG_died").create(&info("EG_died", EgressActive, 0)).unwrap();
+    egress_dir("EG_alive").create(&info("EG_alive", EgressActive, 0)).unwrap();
+    egress_dir("EG_told").create(&info("EG_told", EgressFailed, now)).unwrap();
+    egress_dir("EG_told").mark_told().unwrap();
     std::fs::create_dir(work.join("recordings/EG_empty")).unwrap();
     registry.create(&info("EG_gone", EgressStarting, 0)).await.unwrap();
-    let alive = cell("EG_alive").enter().unwrap().unwrap();
+    let alive = egress_dir("EG_alive").enter().unwrap().unwrap();
 
     service.take_over().await.unwrap();
     service.close();
@@ -31,7 +31,7 @@ async fn what_a_former_run_left_is_told_and_tidied_up() {
     assert!(timeout(Duration::from_secs(1), tasks.wait()).await.is_err(), "one still lives");
     assert_eq!(service.active(), ["EG_alive"]);
     // It ends by itself, and says how.
-    cell("EG_alive").write_info(&info("EG_alive", EgressComplete, now)).unwrap();
+    egress_dir("EG_alive").write_info(&info("EG_alive", EgressComplete, now)).unwrap();
     drop(alive);
     timeout(Duration::from_secs(60), tasks.wait()).await.expect("all is told");
     assert!(service.active().is_empty());
@@ -45,5 +45,5 @@ async fn what_a_former_run_left_is_told_and_tidied_up() {
     assert_eq!(known("EG_gone").await.status(), EgressFailed);
     assert!(service.known("EG_empty").await.is_err(), "it was never announced");
     assert!(service.known("EG_told").await.is_err(), "it is not told twice");
-    assert_eq!(Cell::all(&work).unwrap(), [], "nothing is left");
+    assert_eq!(EgressDir::all(&work).unwrap(), [], "nothing is left");
 }

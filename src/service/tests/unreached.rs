@@ -5,9 +5,9 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::ipc::Lines;
-use crate::ipc::cell::Alive;
+use crate::ipc::egress_dir::Alive;
 
-/// What a recorder that stands still leaves open: it listens, and takes no connection.
+/// Remains of a stopped recorder: a listening socket that accepts no connection.
 struct Still {
     listening: RecorderSocket,
     alive: Alive,
@@ -15,12 +15,12 @@ struct Still {
 }
 
 impl Still {
-    async fn begin(cell: &Cell, registry: &MemoryRegistry) -> Self {
-        let info = info(cell.egress_id(), EgressActive, 0);
+    async fn begin(egress_dir: &EgressDir, registry: &MemoryRegistry) -> Self {
+        let info = info(egress_dir.egress_id(), EgressActive, 0);
         registry.create(&info).await.unwrap();
-        cell.create(&info).unwrap();
-        let alive = cell.enter().unwrap().unwrap();
-        Self { listening: RecorderSocket::bind(cell).unwrap(), alive, info }
+        egress_dir.create(&info).unwrap();
+        let alive = egress_dir.enter().unwrap().unwrap();
+        Self { listening: RecorderSocket::bind(egress_dir).unwrap(), alive, info }
     }
 
     /// It goes on. Gives the first order that it finds; those who have gone meanwhile come first.
@@ -39,9 +39,9 @@ impl Still {
 #[tokio::test(start_paused = true)]
 async fn an_order_to_stop_a_recorder_that_stands_still_is_kept_until_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, _) = service(dir.path(), Arc::new(RoomForAll));
-    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
-    let recorder = Still::begin(&cell, &registry).await;
+    let (service, registry, _) = service(dir.path(), ample());
+    let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
+    let recorder = Still::begin(&egress_dir, &registry).await;
     service.take_over().await.unwrap();
     // Once while it is looked for, and once when it is known that it does not answer.
     for _ in 0..2 {
@@ -59,9 +59,9 @@ async fn an_order_to_stop_a_recorder_that_stands_still_is_kept_until_it_goes_on(
 #[tokio::test(start_paused = true)]
 async fn a_recorder_that_stands_still_ends_with_its_new_service_when_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, _) = service(dir.path(), Arc::new(RoomForAll));
-    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
-    let recorder = Still::begin(&cell, &registry).await;
+    let (service, registry, _) = service(dir.path(), ample());
+    let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
+    let recorder = Still::begin(&egress_dir, &registry).await;
     service.take_over().await.unwrap();
     sleep(Duration::from_secs(20)).await;
     service.kill_all("server is shutting down");
@@ -74,10 +74,10 @@ async fn a_recorder_that_stands_still_ends_with_its_new_service_when_it_goes_on(
 #[tokio::test(start_paused = true)]
 async fn an_order_that_could_not_reach_a_recorder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, _) = service(dir.path(), Arc::new(RoomForAll));
-    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
+    let (service, registry, _) = service(dir.path(), ample());
+    let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
     // Its file system takes no sockets.
-    let Still { alive: _alive, listening, .. } = Still::begin(&cell, &registry).await;
+    let Still { alive: _alive, listening, .. } = Still::begin(&egress_dir, &registry).await;
     drop(listening);
     service.take_over().await.unwrap();
     sleep(Duration::from_secs(300)).await;
@@ -88,9 +88,9 @@ async fn an_order_that_could_not_reach_a_recorder_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_recorder_that_hangs_is_given_up_though_its_service_is_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let (service, registry, tasks) = service(dir.path(), Arc::new(RoomForAll));
-    let cell = Cell::of(&dir.path().join("work"), "EG_1").unwrap();
-    let Still { alive, listening, .. } = Still::begin(&cell, &registry).await;
+    let (service, registry, tasks) = service(dir.path(), ample());
+    let egress_dir = EgressDir::of(&dir.path().join("work"), "EG_1").unwrap();
+    let Still { alive, listening, .. } = Still::begin(&egress_dir, &registry).await;
     service.take_over().await.unwrap();
     service.close();
     tasks.close();
@@ -106,5 +106,5 @@ async fn a_recorder_that_hangs_is_given_up_though_its_service_is_gone() {
     let told = service.known("EG_1").await.unwrap();
     assert_eq!(told.status(), EgressFailed, "{told:?}");
     assert!(told.error.contains("it said nothing for 120 s"), "{told:?}");
-    assert!(!cell.dir().exists());
+    assert!(!egress_dir.dir().exists());
 }

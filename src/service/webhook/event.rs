@@ -1,4 +1,4 @@
-//! What happened, and how it is written.
+//! Webhook events and their bodies.
 
 use axum::body::Bytes;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use crate::plan::info::shown;
 use crate::protocol::start_egress_request;
 use crate::service::registry::is_over;
 
-/// What happened to an egress.
+/// An event of an egress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Started,
@@ -20,8 +20,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// What a new report is told as. Nobody is told that an egress is still starting. A limit that was reached is no end yet:
-    /// the files are still being finished.
+    /// The event for a new report. A starting egress has none. A reached limit is not an end yet:
+    /// files are still being finalized.
     #[must_use]
     pub fn of_update(info: &proto::EgressInfo) -> Option<Self> {
         if is_over(info) {
@@ -44,8 +44,8 @@ impl Event {
     }
 }
 
-/// The body of the webhook: a `WebhookEvent` as protobuf JSON. Whoever gets it twice knows it by its id. A receiver reads no secrets
-/// of the others in it.
+/// The body of the webhook: a `WebhookEvent` as protobuf JSON. A receiver recognizes a repeated
+/// event by its id. It contains no secrets of other receivers.
 pub(super) fn body(
     event: Event,
     info: &proto::EgressInfo,

@@ -1,4 +1,4 @@
-//! Which events a receiver wants.
+//! Event filter of a receiver.
 
 use livekit_protocol as proto;
 

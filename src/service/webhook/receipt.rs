@@ -1,4 +1,4 @@
-//! Who still has to take an event.
+//! Counts receivers that still have to accept an event.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ struct State {
 }
 
 impl Receipt {
-    /// Of so many deliveries. Of none, it is settled at once.
+    /// Starts with a number of deliveries. With none, it settles at once.
     pub(super) fn new(deliveries: usize, settled: impl FnOnce() + Send + 'static) -> Self {
         let receipt =
             Self(Arc::new(Mutex::new(State { left: deliveries, settled: Some(Box::new(settled)) })));

@@ -2,13 +2,14 @@
 
 use gstreamer as gst;
 
-use crate::media::Taker;
+use crate::media::FeedConsumer;
 
-/// Moves the first sample of a medium to media time zero, and leaves all others where they are.
+/// Moves the first sample of a medium to media time zero, and leaves all others at their times.
 ///
-/// `mp4mux` writes fragments that begin at zero whatever the time of their first buffer: a medium that begins 15 ms after
-/// the other would be early by so much to its end. With this, only the first sample is: the first picture stands from the
-/// beginning, the first 20 ms of sound come a few milliseconds early, and what follows has the time it was given.
+/// `mp4mux` writes fragments that begin at zero whatever the time of their first buffer: a medium
+/// that begins 15 ms after the other would be early by 15 ms to its end. Here only the first sample
+/// is: the first frame is visible from the beginning, the first 20 ms of audio come a few
+/// milliseconds early, and all later samples keep their times.
 #[derive(Debug)]
 pub(super) struct FromZero<T> {
     inner: T,
@@ -21,7 +22,7 @@ impl<T> FromZero<T> {
     }
 }
 
-impl<T: Taker> Taker for FromZero<T> {
+impl<T: FeedConsumer> FeedConsumer for FromZero<T> {
     fn take(&mut self, sample: &gst::Sample) {
         // What says that nothing comes is not what something begins with.
         let is_gap = sample.buffer().is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::GAP));
@@ -40,7 +41,7 @@ impl<T: Taker> Taker for FromZero<T> {
     }
 }
 
-/// `None` where it is there already. The picture or sound itself is shared, not copied.
+/// `None` if it is at zero already. The data is shared, not copied.
 fn moved_to_zero(sample: &gst::Sample) -> Option<gst::Sample> {
     let mut buffer = sample.buffer_owned()?;
     let pts = buffer.pts().filter(|pts| *pts > gst::ClockTime::ZERO)?;
@@ -65,7 +66,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Times(Arc<Mutex<Vec<u64>>>);
 
-    impl Taker for Times {
+    impl FeedConsumer for Times {
         fn take(&mut self, sample: &gst::Sample) {
             self.0.lock().unwrap().push(sample.buffer().unwrap().pts().unwrap().mseconds());
         }

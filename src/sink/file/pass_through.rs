@@ -1,4 +1,4 @@
-//! What lies between a track as it was published and a muxer.
+//! Elements between a track as published and a muxer.
 
 use std::mem;
 use std::sync::{Mutex, PoisonError};
@@ -9,8 +9,8 @@ use gstreamer::prelude::*;
 use crate::plan::output::PassThrough;
 use crate::plan::track::TrackCodec;
 
-/// What makes of encoded pictures what a muxer takes. Of a track as it was published, parameter sets stay where they are in the
-/// stream: another size may come at any time.
+/// Selects the parser that prepares encoded video for a muxer. Parameter sets of a published track
+/// stay in its stream: its size may change at any time.
 pub(super) fn parser(pass_through: Option<&PassThrough>) -> Option<(&'static str, Option<&'static str>)> {
     match pass_through {
         None | Some(PassThrough::Awaited) => Some(("h264parse", None)),
@@ -24,8 +24,9 @@ pub(super) fn parser(pass_through: Option<&PassThrough>) -> Option<(&'static str
     }
 }
 
-/// What a muxer would refuse of a track as it was published. It takes one description: key frames that have another one bring it
-/// along. And it wants a time for everything: where a parser makes two of one frame, the second has the first one's.
+/// Repairs samples of a published track that a muxer would refuse. A muxer accepts one description:
+/// key frames with another one carry it in the stream. It also requires a time for each buffer: if
+/// a parser splits a frame, the second buffer gets the first one's time.
 pub(super) fn mend(pad: &gst::Pad) {
     let (mut described, mut last) = (false, None);
     let kinds = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER;

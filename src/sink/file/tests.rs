@@ -84,7 +84,7 @@ fn every_container_can_be_written() {
 }
 
 /// How much of ten seconds is in the file when the recorder dies after they were handed over.
-async fn left_when_killed(plan: &FilePlan) -> (f64, Whole, Stage) {
+async fn left_when_killed(plan: &FilePlan) -> (f64, Finalized, Stage) {
     let stage = Stage::new();
     let sink = FileSink::open(OutputId(0), plan, &stage.context).unwrap();
     feed(&stage.context, plan, 10, Rate::Constant, After::Nothing).await;
@@ -96,7 +96,7 @@ async fn left_when_killed(plan: &FilePlan) -> (f64, Whole, Stage) {
         let (copy, whole) = (dir.path().join("copy"), dir.path().join("whole"));
         loop {
             std::fs::copy(&paths.recorded, &copy).unwrap();
-            if whole::make_whole(plan.container, &copy, &whole, None, &stop).is_ok()
+            if finalize::finalize(plan.container, &copy, &whole, None, &stop).is_ok()
                 && Probe::of(&whole).duration.is_some_and(|seconds| seconds >= 8.0)
             {
                 break;
@@ -107,7 +107,7 @@ async fn left_when_killed(plan: &FilePlan) -> (f64, Whole, Stage) {
     tokio::time::timeout(SOON, enough).await.expect("less than eight seconds of ten were written");
     drop(sink);
     stage.is_clean().await;
-    let whole = whole::make_whole(plan.container, &paths.recorded, &paths.whole, None, &stop).unwrap();
+    let whole = finalize::finalize(plan.container, &paths.recorded, &paths.whole, None, &stop).unwrap();
     plays(&paths.whole);
     (Probe::of(&paths.whole).duration.unwrap(), whole, stage)
 }

@@ -87,5 +87,5 @@ async fn other_names() {
     let timestamps = ImagesPlan { suffix: ImageSuffix::Timestamp, ..plan(Duration::from_secs(1)) };
     let images = take(&mut stage, &timestamps, &[(0, RED), (1000, BLUE)]).await;
     let date = stage.context.timeline.wall(gst::ClockTime::SECOND).unwrap();
-    assert_eq!(images[1].name, format!("thumbs/page_{}.jpeg", crate::sink::names::timestamp(date)));
+    assert_eq!(images[1].name, format!("thumbs/page_{}.jpeg", crate::sink::timestamp::timestamp(date)));
 }

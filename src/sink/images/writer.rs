@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 
 use crate::media::Timeline;
 use crate::plan::output::{ImageSuffix, ImagesPlan, OutputId};
-use crate::sink::names::timestamp;
-use crate::sink::notes::{self, Note, Notes};
-use crate::sink::run::{Failure, Outcome};
+use crate::sink::segment_journal::{self, Note, SegmentJournal};
+use crate::sink::sink_pipeline::{Failure, Outcome};
+use crate::sink::timestamp::timestamp;
 use crate::sink::{Artifact, ArtifactKind, SinkEvent};
 
 pub(super) struct Writer {
@@ -26,7 +26,7 @@ impl Writer {
     /// Writes until the images end or their channel is closed.
     pub(super) fn run(self, mut receiver: mpsc::Receiver<Outcome>) {
         let mut index = 0;
-        let mut notes = notes::of(&self.dir, self.output);
+        let mut notes = segment_journal::of(&self.dir, self.output);
         while let Some(Outcome::Sample(sample)) = receiver.blocking_recv() {
             let Some(at) = sample.buffer().and_then(gst::BufferRef::pts) else { continue };
             if !self.write(&sample, index, at, &mut notes) {
@@ -37,7 +37,13 @@ impl Writer {
     }
 
     /// Returns whether it could be written.
-    fn write(&self, sample: &gst::Sample, index: u64, at: gst::ClockTime, notes: &mut Notes) -> bool {
+    fn write(
+        &self,
+        sample: &gst::Sample,
+        index: u64,
+        at: gst::ClockTime,
+        notes: &mut SegmentJournal,
+    ) -> bool {
         let Some(Ok(jpeg)) = sample.buffer().map(gst::BufferRef::map_readable) else { return true };
         // A file of its own for each, also where the next one replaces it in the end: it may have to wait to be stored.
         let file = format!("image-{}-{index:06}.jpeg", self.output.0);
@@ -73,7 +79,7 @@ impl Writer {
         match self.plan.suffix {
             ImageSuffix::Index => format!("{prefix}_{index:05}.jpeg"),
             ImageSuffix::Timestamp => {
-                // Without a beginning there would be no picture; now is close to it.
+                // A frame exists, so the recording has begun; the current time is close to that.
                 let date = self.timeline.wall(at).unwrap_or_else(jiff::Timestamp::now);
                 format!("{prefix}_{}.jpeg", timestamp(date))
             }

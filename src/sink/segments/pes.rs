@@ -1,4 +1,5 @@
-//! Which times a transport stream covers (ISO/IEC 13818-1 §2.4.3). Pure; any bytes may come.
+//! Reads the times that a transport stream covers (ISO/IEC 13818-1 §2.4.3). Pure; accepts any
+//! bytes.
 
 use std::time::Duration;
 
@@ -8,19 +9,19 @@ use super::tables::PACKET;
 const HZ: u64 = 90_000;
 const MODULUS: u64 = 1 << 33;
 
-/// What each packet begins with.
+/// First byte of each packet.
 pub(super) const SYNC: u8 = 0x47;
 
-/// What a segment that was cut off anywhere holds.
+/// The content of a segment that may be cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
-    /// Bytes before its last picture or piece of sound, which may be incomplete.
+    /// Bytes before its last frame (audio or video), which may be incomplete.
     pub(super) complete: usize,
-    /// From its first picture or sound to the beginning of its last.
+    /// Time from its first frame (audio or video) to the start of its last one.
     pub(super) duration: Duration,
 }
 
-/// Measures a segment; `None` when there is nothing before its last picture or piece of sound.
+/// Measures a segment; `None` if there is nothing before its last frame.
 pub(super) fn span(stream: &[u8]) -> Option<Span> {
     let mut begins =
         stream.chunks_exact(PACKET).enumerate().filter_map(|(at, packet)| Some((at, pts(packet)?)));
@@ -28,7 +29,7 @@ pub(super) fn span(stream: &[u8]) -> Option<Span> {
     let (mut complete, mut longest) = (None, 0);
     for (at, time) in begins {
         complete = Some(at * PACKET);
-        // Sound may begin a little before the picture that the segment begins with.
+        // Audio may begin a little before the segment's first video frame.
         let since = (time + MODULUS - first) % MODULUS;
         if since < MODULUS / 2 {
             longest = longest.max(since);
@@ -38,12 +39,12 @@ pub(super) fn span(stream: &[u8]) -> Option<Span> {
     complete.map(|complete| Span { complete, duration })
 }
 
-/// Whether a picture or piece of sound begins in a stream.
+/// Whether a frame (audio or video) begins in a stream.
 pub(super) fn has_media(stream: &[u8]) -> bool {
     stream.chunks_exact(PACKET).any(|packet| pts(packet).is_some())
 }
 
-/// The time of a picture or piece of sound that begins in a packet.
+/// Time of a frame (audio or video) that begins in a packet.
 fn pts(packet: &[u8]) -> Option<u64> {
     let [SYNC, flags, _, control, ..] = packet else { return None };
     let begins = flags & 0x40 != 0 && control & 0x10 != 0;
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A packet that begins a picture, with some stuffing before it.
+    /// A packet with the beginning of a frame after some stuffing.
     fn beginning(time: u64, stuffing: u8) -> [u8; PACKET] {
         let time = time % MODULUS;
         let mut packet = [0xff; PACKET];

@@ -32,7 +32,7 @@ fn plan(has_video: bool, audio: Option<AudioCodec>) -> SegmentsPlan {
     }
 }
 
-/// What `rescue` would still store, if everything that belongs somewhere belonged below `root`.
+/// The files that a recovery would still upload, if all of them belonged below `root`.
 fn rescued(dir: &Path, root: &Path) -> Vec<crate::sink::Leftover> {
     let plan = plan(true, None);
     let stored = |name: &str| Some(root.join(name)).filter(|path| path.exists());
@@ -45,7 +45,7 @@ fn rescued(dir: &Path, root: &Path) -> Vec<crate::sink::Leftover> {
         live_playlist: plan.live_playlist.as_deref(),
         duration: plan.duration,
     };
-    rescue(dir, OutputId(1), &places, &mut |name, damage, _| panic!("{name}: {damage}")).unwrap().left
+    recover(dir, OutputId(1), &places, &mut |name, damage, _| panic!("{name}: {damage}")).unwrap().left
 }
 
 async fn record(stage: &Stage, plan: &SegmentsPlan, seconds: u64, rate: Rate) {
@@ -134,7 +134,7 @@ async fn timestamp_names_agree_with_the_dates() {
     let names: Vec<_> = segments(&artifacts).into_iter().map(|(name, ..)| name).collect();
     let date = |seconds| {
         let date = stage.context.timeline.wall(gst::ClockTime::from_seconds(seconds)).unwrap();
-        PathBuf::from(format!("hls/parts/talk_{}.ts", crate::sink::names::timestamp(date)))
+        PathBuf::from(format!("hls/parts/talk_{}.ts", crate::sink::timestamp::timestamp(date)))
     };
     assert_eq!(names, [date(0), date(2)]);
 }

@@ -10,17 +10,17 @@ use std::time::Duration;
 use gstreamer as gst;
 use tokio::sync::mpsc;
 
-use super::cutter::Cutter;
 use super::part_of;
-use super::rescue::cut_to_complete;
+use super::recovery::cut_to_complete;
 use super::reserve::Reserve;
+use super::segmenter::Segmenter;
 use super::tables::Tables;
 use crate::media::Timeline;
 use crate::plan::output::{OutputId, SegmentSuffix, SegmentsPlan};
-use crate::sink::names::timestamp;
-use crate::sink::notes::{self, Note, Notes};
 use crate::sink::playlist::{Playlist, PlaylistKind, State};
-use crate::sink::run::{Failure, Outcome};
+use crate::sink::segment_journal::{self, Note, SegmentJournal};
+use crate::sink::sink_pipeline::{Failure, Outcome};
+use crate::sink::timestamp::timestamp;
 use crate::sink::{Artifact, ArtifactKind, FileHead, GrowingFile, SinkError, SinkEvent};
 
 pub(super) struct Writer {
@@ -88,7 +88,7 @@ impl Writer {
         }
     }
 
-    /// Where the recording ends. Sound goes right up to it; of pictures the last one stands until then.
+    /// End of the recording. Audio extends to it; the last video frame is shown until then.
     fn end(&self) -> Duration {
         let media = Duration::from_nanos(self.media_end.load(Ordering::Relaxed));
         match self.plan.audio {
@@ -100,7 +100,7 @@ impl Writer {
 
 struct Work<'a> {
     writer: &'a Writer,
-    cutter: Cutter,
+    cutter: Segmenter,
     tables: Tables,
     segment: Option<Segment>,
     index: u64,
@@ -108,7 +108,7 @@ struct Work<'a> {
     live: Option<Playlist>,
     /// Playlists written so far.
     version: u64,
-    notes: Notes,
+    notes: SegmentJournal,
     reserve: Reserve,
 }
 
@@ -128,19 +128,19 @@ impl<'a> Work<'a> {
         let playlist = |kind| Playlist::new(kind, writer.plan.duration);
         Self {
             writer,
-            cutter: Cutter::new(writer.plan.duration),
+            cutter: Segmenter::new(writer.plan.duration),
             tables: Tables::default(),
             segment: None,
             index: 0,
             event: playlist(PlaylistKind::Event),
             live: writer.plan.live_playlist.as_ref().map(|_| playlist(PlaylistKind::Live)),
             version: 0,
-            notes: notes::of(&writer.dir, writer.output),
+            notes: segment_journal::of(&writer.dir, writer.output),
             reserve: Reserve::take(&writer.dir, writer.output),
         }
     }
 
-    /// Writes what the muxer made of one picture or piece of sound.
+    /// Writes the muxer's output for one frame (audio or video).
     fn write(&mut self, sample: &gst::Sample) -> Result<(), WriteError> {
         let Some(muxed) = Muxed::of(sample) else { return Ok(()) };
         if let Some(caps) = sample.caps() {
@@ -170,7 +170,7 @@ impl<'a> Work<'a> {
 
     fn open(&mut self, start: Duration) -> Result<(), WriteError> {
         let writer = self.writer;
-        // The recording began before its first picture; a date of our own clock is close to it.
+        // The recording began before its first frame; the current date is close to it.
         let date = gst::ClockTime::try_from(start).ok().and_then(|start| writer.timeline.wall(start));
         let date = date.unwrap_or_else(jiff::Timestamp::now);
         let suffix = match writer.plan.suffix {
@@ -283,7 +283,8 @@ impl<'a> Work<'a> {
     }
 }
 
-/// What the muxer put out at once: the packets of one picture or piece of sound, with tables before it now and then.
+/// One output of the muxer: the packets of one frame (audio or video), sometimes with tables before
+/// it.
 struct Muxed {
     time: Duration,
     is_key: bool,

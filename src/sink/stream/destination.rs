@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::fault::Fault;
 use super::lifecycle::Loss;
-use super::outlet::{SrtMode, srt_mode};
+use super::pipeline::{SrtMode, srt_mode};
 use crate::outbound::{self, Guard};
 use crate::plan::stream_url::Transport;
 
@@ -59,7 +59,7 @@ pub(super) async fn checked(
 struct Place<'a> {
     /// `rtmp://`
     before: &'a str,
-    /// Of IPv6 without brackets.
+    /// IPv6 without brackets.
     host: &'a str,
     port: u16,
     after: &'a str,

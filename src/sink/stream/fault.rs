@@ -1,12 +1,13 @@
-//! What went wrong with a connection, in words that help, and whether trying again may.
+//! Connection errors in helpful words, and whether a retry may help.
 //!
-//! The texts are not redacted here: they go through [`Redactor`](super::redact::Redactor) before anybody reads them.
+//! The texts are not redacted here: they go through [`Redactor`](super::redact::Redactor) before
+//! anybody reads them.
 
 use std::error::Error;
 use std::time::Duration;
 
 use super::lifecycle::Loss;
-use super::outlet::OutletError;
+use super::pipeline::ConnectError;
 use super::twitch::TwitchError;
 use crate::media::PipelineError;
 use crate::plan::stream_url::Transport;
@@ -26,12 +27,12 @@ const INTERRUPTIONS: &[&str] = &[
     "domain g-io-error-quark, code 38",
     "domain g-resolver-error-quark, code 1",
 ];
-/// What GIO says where no TLS library is installed.
+/// GIO's message without an installed TLS library.
 const NO_TLS: &str = "TLS support is not available";
-/// What `srtsink` says when its call was not answered within 3 s, or was turned away.
+/// `srtsink`'s message when its call was not answered within 3 s, or rejected.
 const SRT_UNANSWERED: &str = "Connection does not exist";
 
-/// What a pipeline's error means for an address that has worked, or not.
+/// Interprets a pipeline's error for an address that has worked, or not.
 pub(super) fn of_pipeline(error: &PipelineError, protocol: Transport, has_worked: bool) -> Fault {
     let PipelineError::Element { text, debug, .. } = error else {
         return Fault { text: error.to_string(), loss: Loss::Refused };
@@ -65,11 +66,11 @@ fn ends_a_line(text: &str, what: &str) -> bool {
     text.lines().any(|line| line.trim_end().ends_with(what))
 }
 
-/// What it means that a connection could not be set up.
-pub(super) fn of_outlet(error: &OutletError, protocol: Transport) -> Fault {
+/// Interprets the error of a connection that could not be set up.
+pub(super) fn of_outlet(error: &ConnectError, protocol: Transport) -> Fault {
     match error {
-        OutletError::Pipeline(error) => of_pipeline(error, protocol, false),
-        OutletError::Address(_) => Fault { text: error.to_string(), loss: Loss::Refused },
+        ConnectError::Pipeline(error) => of_pipeline(error, protocol, false),
+        ConnectError::Address(_) => Fault { text: error.to_string(), loss: Loss::Refused },
     }
 }
 

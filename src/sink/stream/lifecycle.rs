@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use super::timing::Timing;
 
-/// What happened to the address.
+/// An event of the address.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Event {
     /// A connection is being made.
     Attempt,
     /// There is media to send: from now on the connection has to show progress.
     Offered,
-    /// What the connection has sent so far, in bytes.
+    /// Bytes that the connection has sent so far.
     Sent(u64),
     /// The connection failed. `jitter` (0 to 1) spreads the next attempt.
     Lost { loss: Loss, jitter: f64 },
@@ -36,7 +36,7 @@ pub(super) enum Loss {
     Interrupted,
 }
 
-/// What to do now.
+/// The action to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Media is going out: say so.
@@ -64,7 +64,7 @@ enum Phase {
     Connecting {
         /// Since when there is media for it.
         offered: Option<Duration>,
-        /// What it had sent when first looked at: an RTMP handshake is not media.
+        /// Bytes sent when first measured: an RTMP handshake is not media.
         base: Option<u64>,
     },
     Sending {
@@ -130,7 +130,7 @@ impl Lifecycle {
             Phase::Connecting { offered, base } => {
                 let base = base.unwrap_or(bytes).min(bytes);
                 if bytes - base <= self.timing.progress {
-                    // Nothing sent yet is no base: what a connection has sent when it is first seen is the handshake.
+                    // Zero bytes are not a base: the bytes seen first are the handshake.
                     let base = (bytes > 0).then_some(base);
                     self.phase = Phase::Connecting { offered, base };
                     return None;

@@ -14,7 +14,7 @@ const SHORT: usize = 4;
 /// Knows what must not be read in texts about one address.
 #[derive(Clone)]
 pub(super) struct Redactor {
-    /// What to replace and by what; the longest first.
+    /// Replacements, the longest first.
     secrets: Vec<(String, String)>,
 }
 
@@ -92,7 +92,7 @@ fn secret_parts(address: &str) -> Vec<&str> {
     }
     let marks: &[char] = if scheme == "srt" { &['&'] } else { &['&', ' '] };
     let values = query.into_iter().flat_map(|query| query.split(marks));
-    // What an SRT query says about the connection is no secret, and stands in helpful texts.
+    // Connection options in an SRT query are not secret, and are useful in messages.
     let is_plain = |(name, value): &(&str, &str)| scheme == "srt" && is_harmless_srt_option(name, value);
     parts.extend(
         values.filter_map(|pair| pair.split_once('=')).filter(|pair| !is_plain(pair)).map(|(_, v)| v),

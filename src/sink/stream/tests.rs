@@ -1,8 +1,8 @@
 //! Streams to real servers, and measures what they received.
 
+mod feed_fixture;
 mod peers;
 mod real_time;
-mod studio;
 mod with_processes;
 
 use std::time::Duration;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::*;
 use crate::ports;
 use crate::sink::StreamEvent;
+use feed_fixture::{FeedFixture, Picture, Received};
 use peers::{DeafServer, RtmpServer, SrtServer};
-use studio::{Picture, Received, Studio};
 
 const KEY: &str = "sup3r-s3cret-k3y";
 const FINISH: Duration = Duration::from_secs(30);
@@ -38,8 +38,8 @@ fn plan(transport: Transport, urls: &[&StreamUrl]) -> StreamPlan {
     StreamPlan { transport, has_video: true, has_audio: true, urls: urls.iter().copied().cloned().collect() }
 }
 
-fn open(studio: &Studio, plan: &StreamPlan, timing: Timing) -> StreamSink {
-    StreamSink::open_with(OutputId(0), plan, &studio.context, timing, "http://127.0.0.1:9/none").unwrap()
+fn open(feeds: &FeedFixture, plan: &StreamPlan, timing: Timing) -> StreamSink {
+    StreamSink::open_with(OutputId(0), plan, &feeds.context, timing, "http://127.0.0.1:9/none").unwrap()
 }
 
 fn is_started(event: &StreamEvent, of: &StreamUrl) -> bool {
@@ -52,7 +52,7 @@ fn tell(what: &str, received: &impl std::fmt::Display) {
     eprintln!("{what}: {received}");
 }
 
-/// What every good stream of these tests has to be.
+/// Asserts the properties of every good stream in these tests.
 fn assert_whole(received: &Received, seconds: std::ops::Range<f64>) {
     assert_eq!((received.video_codec.as_str(), received.audio_codec.as_str()), ("h264", "aac"));
     assert!(seconds.contains(&received.seconds()), "{received}");
@@ -91,18 +91,18 @@ fn address(event: &StreamEvent) -> &StreamUrl {
 }
 
 /// Waits until every task and thread that streaming started has ended: no pipeline hangs for ever.
-async fn all_gone(studio: &Studio) {
-    studio.context.tasks.close();
-    tokio::time::timeout(SOON, studio.context.tasks.wait()).await.expect("a connection's thread hangs");
+async fn all_gone(feeds: &FeedFixture) {
+    feeds.context.tasks.close();
+    tokio::time::timeout(SOON, feeds.context.tasks.wait()).await.expect("a connection's thread hangs");
 }
 
 #[tokio::test]
 async fn what_is_missing_is_said_before_anything_starts() {
-    let studio = Studio::start(Picture::Plain);
-    let mut context = studio.context.clone();
+    let feeds = FeedFixture::start(Picture::Plain);
+    let mut context = feeds.context.clone();
     context.audio.clear();
     let error = StreamSink::open(OutputId(0), &plan(Transport::Rtmp, &[]), &context).unwrap_err();
     assert_eq!(error.to_string(), "the output needs AAC audio, and the recording has none");
-    let empty = StreamSink::open(OutputId(0), &plan(Transport::Srt, &[]), &studio.context).unwrap();
+    let empty = StreamSink::open(OutputId(0), &plan(Transport::Srt, &[]), &feeds.context).unwrap();
     assert!(empty.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Every time and bound of a stream, in one place. media.md §6.2 has the field's own figures.
+//! Every time and bound of a stream, in one place. docs/reference/media.md has the field's own figures.
 
 use std::time::Duration;
 

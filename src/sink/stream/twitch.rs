@@ -1,4 +1,4 @@
-//! Where Twitch wants a stream to be sent: the nearest ingest, asked for each time a connection is made (media.md §6.2).
+//! Where Twitch wants a stream to be sent: the nearest ingest, asked for each time a connection is made (docs/reference/media.md).
 
 use std::time::Duration;
 
@@ -36,10 +36,11 @@ pub(super) fn key(address: &str) -> Option<&str> {
     address.strip_prefix(SCHEME)
 }
 
-/// Asks for the address to which a stream with this key is to be sent.
+/// Asks for the ingest address of a stream key.
 ///
 /// # Errors
-/// When there is no answer in time, or none that helps.
+///
+/// Without a usable answer in time.
 pub(super) async fn resolve(ingests: &str, key: &str, within: Duration) -> Result<String, TwitchError> {
     let failed = |source| TwitchError::Ask { at: ingests.to_owned(), source };
     let client = Guard::of_process().http().timeout(within).build().map_err(failed)?;

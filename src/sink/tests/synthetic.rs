@@ -1,4 +1,5 @@
-//! Feeds made of test pictures and tones, as fast as the machine can, for the sinks' tests; and measuring what came out.
+//! Feeds of test frames and tones, as fast as the machine can, for the sinks' tests; with
+//! measurements of the results.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Artifact, SinkContext, SinkEvent};
-use crate::media::{Feed, KeyFrames, MediaPipeline, Taker, Timeline};
+use crate::media::{Feed, FeedConsumer, KeyFrames, MediaPipeline, Timeline};
 use crate::plan::codec::AudioCodec;
 
 /// Longer than any of this takes on a busy machine.
@@ -50,7 +51,7 @@ impl Stage {
         Self { context, events, dir }
     }
 
-    /// What has been reported so far; a failure is a panic.
+    /// The reported artifacts so far; panics on a failure.
     pub(super) fn artifacts(&mut self) -> Vec<Artifact> {
         std::iter::from_fn(|| self.events.try_recv().ok())
             .filter_map(|event| match event {
@@ -68,7 +69,7 @@ impl Stage {
     }
 }
 
-/// What happens to the feeds after the last sample.
+/// End of the feeds after the last sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     End,
@@ -76,7 +77,7 @@ pub(super) enum After {
     Nothing,
 }
 
-/// When pictures come.
+/// Times of the frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rate {
     /// Each 1/30 s.
@@ -87,8 +88,9 @@ pub(super) enum Rate {
 
 pub(super) const FPS: u64 = 30;
 
-/// `x264enc` moves its times to a thousand hours, to have room for decode times before them, and GStreamer 1.22 then compares
-/// the times of requested key frames with the moved ones. Pictures that have such times to begin with are not moved.
+/// `x264enc` shifts its times to a thousand hours, to have room for earlier decoding times, and
+/// GStreamer 1.22 then compares the times of key-frame requests with the shifted ones. Frames that
+/// already have such times are not shifted.
 const ENCODER_ZERO: gst::ClockTime = gst::ClockTime::from_seconds(1000 * 3600);
 
 /// Pushes `seconds` of 320x180 H.264 with a key frame at each full second.
@@ -192,7 +194,7 @@ async fn play(pipeline: MediaPipeline) {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Times(Arc<Mutex<Vec<Duration>>>);
 
-impl Taker for Times {
+impl FeedConsumer for Times {
     fn take(&mut self, sample: &gst::Sample) {
         self.0.lock().unwrap().push(sample.buffer().unwrap().pts().unwrap().into());
     }
@@ -222,7 +224,7 @@ pub(super) struct Packet {
     pub(super) is_key: bool,
 }
 
-/// What ffprobe finds in a file, by codec.
+/// ffprobe's result by codec.
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     pub(super) packets: BTreeMap<String, Vec<Packet>>,

@@ -20,10 +20,10 @@ use crate::tls;
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Why there is no connection. No text has the address, or anything secret of it.
+/// Reasons for a failed connection. No text contains the address or its secrets.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
-    #[error("it is no address of a websocket: write it as wss://example.com/path")]
+    #[error("invalid websocket address; write it as wss://example.com/path")]
     Address,
     #[error("the server can't be reached: {0}")]
     Unreachable(std::io::Error),
@@ -68,7 +68,7 @@ async fn connect(guard: Guard, url: &StreamUrl) -> Result<Socket, DialError> {
     }
 }
 
-/// What TLS says of a certificate comes as an error of the socket.
+/// TLS reports certificate errors as errors of the socket.
 fn broken(error: std::io::Error) -> DialError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(inner @ rustls::Error::InvalidCertificate(_)) => DialError::Mistrusted(inner.clone()),
@@ -76,7 +76,7 @@ fn broken(error: std::io::Error) -> DialError {
     }
 }
 
-/// The request that opens the websocket. Who one is stands in a header, and no longer in the address.
+/// The request that opens the websocket. Credentials move from the address to a header.
 fn handshake(url: &Url) -> Option<Request> {
     let authorization = authorization(url);
     let mut url = url.clone();

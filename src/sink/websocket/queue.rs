@@ -9,10 +9,10 @@ use bytes::Bytes;
 use gstreamer as gst;
 use tokio::sync::Notify;
 
-use super::cutter::Cutter;
-use crate::media::Taker;
+use super::chunker::Chunker;
+use crate::media::FeedConsumer;
 
-/// What a message holds.
+/// Duration of a message.
 const MESSAGE: Duration = Duration::from_millis(10);
 
 /// Messages on their way from the feed to the link.
@@ -84,16 +84,16 @@ impl Queue {
 #[derive(Debug)]
 pub(super) struct Filler {
     queue: Arc<Queue>,
-    cutter: Cutter,
+    cutter: Chunker,
 }
 
 impl Filler {
     pub(super) fn new(queue: Arc<Queue>) -> Self {
-        Self { queue, cutter: Cutter::default() }
+        Self { queue, cutter: Chunker::default() }
     }
 }
 
-impl Taker for Filler {
+impl FeedConsumer for Filler {
     fn take(&mut self, sample: &gst::Sample) {
         let Some(buffer) = sample.buffer() else { return };
         let Ok(sound) = buffer.map_readable() else { return };

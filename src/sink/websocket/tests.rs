@@ -67,7 +67,7 @@ async fn until(
     }
 }
 
-/// The numbers of the messages, each of which is whole.
+/// The numbers of the messages, each of which is complete.
 fn numbers(sound: &[Vec<u8>]) -> Vec<u16> {
     let number = |message: &Vec<u8>| {
         let number = u16::from_le_bytes([message[0], message[1]]);
@@ -86,9 +86,9 @@ async fn sound_arrives_whole_with_who_sends_it() {
     let events = until(&mut stage.events, |event| matches!(event, StreamEvent::Started { .. })).await;
     assert_eq!(events.len(), 2, "{events:?}");
     (0..100).for_each(|at| push(&feed(&stage), at));
-    sink.muted(true);
+    sink.set_muted(true);
     server.until("it is muted", SOON, |all| all[0].texts.len() == 1);
-    sink.muted(false);
+    sink.set_muted(false);
     server.until("it is not muted, and pinged", SOON, |all| {
         all[0].texts.len() == 2 && !all[0].pings.is_empty()
     });
@@ -116,7 +116,7 @@ async fn a_connection_that_is_cut_is_made_again() {
     let mut stage = Stage::new();
     let server = WebSocketServer::start(Behaviour { cuts_first_after: Some(50), ..Behaviour::default() });
     let sink = WebSocketSink::open_with(ID, &plan(&server.url("", "/")), &stage.context, QUICK).unwrap();
-    sink.muted(true);
+    sink.set_muted(true);
     (0..50).for_each(|at| push(&feed(&stage), at));
     let events = until(&mut stage.events, |event| matches!(event, StreamEvent::Retrying { .. })).await;
     let Some(StreamEvent::Retrying { retries: 1, error, .. }) = events.last() else { panic!("{events:?}") };

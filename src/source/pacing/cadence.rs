@@ -1,26 +1,26 @@
-//! When a picture gets into the recording, and with which time. Pure: times are nanoseconds of media time.
+//! Decides when a frame is recorded, and with which time. Pure: times are nanoseconds of media time.
 //!
-//! A picture arrives some time after it was drawn. So the schedule never looks at a clock: it is told up to which moment all
-//! drawn pictures are known, and decides about a moment only when that has passed.
+//! A frame arrives some time after its capture. So the schedule has no clock: it is told up to which
+//! moment all captured frames have arrived, and decides about a moment only when that has passed.
 //!
 //! ```text
-//!            known: everything drawn up to here has arrived
+//!            known: everything captured up to here has arrived
 //!               ▼
 //! ──●──────●────┼─────────── media time
-//!   pictures    └─ repeats and points of the grid left of here can be decided
+//!    frames     └─ repeats and grid points left of here can be decided
 //! ```
 
 use crate::plan::encoding::Cadence;
 use crate::source::Pacing;
 
-/// What is to be done next.
+/// The next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source) enum Step {
-    /// Make the oldest waiting picture the current one, without pushing it.
+    /// Make the oldest waiting frame the current one, without pushing it.
     Adopt,
-    /// Push a picture with this time; the duration is given where it is known.
+    /// Push a frame with this time; with its duration if known.
     Show { which: Which, pts: u64, duration: Option<u64> },
-    /// Nothing until everything up to `known` is known, or another picture arrives.
+    /// Wait until everything up to `known` has arrived, or another frame.
     Wait { known: u64 },
     /// The recording is complete.
     Done,
@@ -28,36 +28,37 @@ pub(in crate::source) enum Step {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source) enum Which {
-    /// The oldest waiting picture, which becomes the current one.
+    /// The oldest waiting frame, which becomes the current one.
     Next,
-    /// The current picture: again, or for the first time if it was only adopted.
+    /// The current frame: repeated, or for the first time if it was only adopted.
     Current,
 }
 
-/// The schedule of one recording's pictures.
+/// The schedule of one recording's frames.
 #[derive(Debug)]
 pub(in crate::source) struct Schedule {
     rule: Rule,
-    /// Length of a picture at the full rate.
+    /// Frame duration at the full rate.
     frame: u64,
     /// When the recording ends; nothing is pushed from then on.
     end: Option<u64>,
-    /// The time of the last picture pushed.
+    /// Time of the last pushed frame.
     last: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Rule {
-    /// As drawn; `longest` without a picture, and one at each multiple of `key`.
+    /// Capture times; at most `longest` without a frame, and one at each multiple of `key`.
     AsDrawn { longest: u64, key: u64 },
-    /// Picture `next` of the grid of `fps` is due. `fresh`: the current picture was never pushed.
+    /// Frame `next` of the grid of `fps` is due. `fresh`: the current frame was never pushed.
     Grid { fps: u64, next: u64, fresh: bool },
 }
 
 const SECOND: u64 = 1_000_000_000;
-/// No two pictures are nearer to one another: the coarsest container counts milliseconds.
+/// Minimum distance of two frames: the coarsest container counts milliseconds.
 const APART: u64 = SECOND / 1000;
-/// A picture drawn this near to a key time gets the key time, instead of standing beside a repeated one.
+/// A frame captured this close to a key time gets the key time, instead of a repeated frame beside
+/// it.
 const SNAP: u64 = 4 * SECOND / 1000;
 
 impl Schedule {
@@ -79,13 +80,13 @@ impl Schedule {
         self.end = Some(end);
     }
 
-    /// The time of the last picture pushed.
+    /// Time of the last pushed frame.
     pub(in crate::source) const fn last(&self) -> Option<u64> {
         self.last
     }
 
-    /// What to do, when everything drawn up to `known` has arrived and the oldest picture not yet dealt with was drawn at
-    /// `waiting`. The caller does it and asks again.
+    /// The next action, when everything captured up to `known` has arrived and the oldest pending
+    /// frame was captured at `waiting`. The caller executes it and asks again.
     pub(in crate::source) fn step(&mut self, known: u64, waiting: Option<u64>) -> Step {
         let known = if self.end.is_some() { u64::MAX } else { known };
         let step = match self.rule {
@@ -97,13 +98,14 @@ impl Schedule {
 
     fn as_drawn(&self, longest: u64, key: u64, known: u64, waiting: Option<u64>) -> Step {
         let snap = SNAP.min(self.frame / 4);
-        // What must be pushed next even if nothing is drawn, and how long a picture drawn a little later may replace it.
+        // The next push that is due without new frames, and how long a slightly later frame may
+        // replace it.
         let (due, slack, key_at) = match self.last {
             None => (0, snap, 0),
             Some(last) => {
                 let key_at = (last / key).saturating_add(1).saturating_mul(key);
                 let repeat = last.saturating_add(longest);
-                // Half a picture's length: a page that paints at the very rate of the repeats must not get both.
+                // Half a frame: a page that paints at the rate of the repeats must not get both.
                 let slack = self.frame / 2;
                 if key_at <= repeat.saturating_add(slack) {
                     (key_at, snap, key_at)
@@ -130,8 +132,9 @@ impl Schedule {
 
     fn on_grid(&self, fps: u64, next: u64, fresh: bool, known: u64, waiting: Option<u64>) -> Step {
         let due = grid(fps, next);
-        // Where a page paints at the rate of the grid, its pictures may fall to either side of a point by turns. One that
-        // comes a little late still gets the point, if that would have to be a repeat: so the two lock in.
+        // A page that paints at the rate of the grid may fall to either side of a grid point in
+        // turns. A frame that is a little late still gets the point if it would otherwise be a
+        // repeat: so the two lock in.
         let late = due + self.frame / 4;
         let duration = Some(grid(fps, next + 1) - due);
         match waiting {
@@ -177,7 +180,8 @@ impl Schedule {
         step
     }
 
-    /// One more picture a frame before the end, so that the video is as long as the recording; then nothing.
+    /// One more frame, one frame duration before the end, so that the video is as long as the
+    /// recording; then nothing.
     fn last_picture(&self, end: u64) -> Step {
         let pts = end.saturating_sub(self.frame);
         match (self.rule, self.last) {

@@ -1,19 +1,19 @@
-//! The layout of all pictures of a recording: NV12, bt709, limited range.
+//! The format of all raw frames of a recording: NV12, bt709, limited range.
 
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
-/// Why pictures can't be had in some layout.
+/// Reasons for an unusable format.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
-    #[error("a picture of {width}x{height} can't be recorded: both must be even, and from 2 to 16384")]
+    #[error("{width}x{height}: unsupported frame size; both must be even, and from 2 to 16384")]
     Size { width: u32, height: u32 },
-    #[error("no memory for a picture of {bytes} bytes")]
+    #[error("no memory for a frame of {bytes} bytes")]
     Memory { bytes: usize },
 }
 
-/// Size, caps and memory layout of all pictures of a recording.
+/// Size, caps and memory layout of all frames of a recording.
 #[derive(Debug, Clone)]
 pub(in crate::source) struct Format {
     info: gst_video::VideoInfo,
@@ -62,7 +62,7 @@ impl Format {
         self.info.height()
     }
 
-    /// What is shown where no picture has ever come.
+    /// A black frame, shown before the first one.
     pub(in crate::source) fn black(&self) -> Result<gst::Buffer, FormatError> {
         let mut bytes = vec![16; self.info.size()];
         if let Some(chroma) = bytes.get_mut(self.info.offset()[1]..) {
@@ -85,7 +85,7 @@ impl Format {
     }
 }
 
-/// What the conversion makes, said in caps.
+/// The conversion's colorimetry as caps.
 pub(in crate::source) fn bt709() -> gst_video::VideoColorimetry {
     gst_video::VideoColorimetry::new(
         gst_video::VideoColorRange::Range16_235,

@@ -1,15 +1,15 @@
-//! What a track's frames are, in GStreamer's words.
+//! GStreamer caps of published frames.
 
 use gstreamer as gst;
 
 use super::codec::TrackCodec;
 
-/// Stereo at 48 kHz, nothing to skip (RFC 7845 §5.1). A packet of one channel sounds on both.
+/// Stereo at 48 kHz, nothing to skip (RFC 7845 §5.1). Mono packets play on both channels.
 const OPUS_HEAD: &[u8] = b"OpusHead\x01\x02\x00\x00\x80\xbb\x00\x00\x00\x00\x00";
-/// No words about it (RFC 7845 §5.2).
+/// An empty comment header (RFC 7845 §5.2).
 const OPUS_TAGS: &[u8] = b"OpusTags\x04\x00\x00\x00weir\x00\x00\x00\x00";
 
-/// Caps for a feed of this codec, by its first key frame; `None` when that can't be read.
+/// Caps for a feed of this codec, from its first key frame; `None` if that can't be parsed.
 pub(super) fn of(codec: TrackCodec, key_frame: &[u8]) -> Option<gst::Caps> {
     let stream = |name: &str, format: &str, alignment: &str| {
         gst::Caps::builder(name).field("stream-format", format).field("alignment", alignment).build()
@@ -56,7 +56,7 @@ fn header(bytes: &'static [u8]) -> gst::Buffer {
     buffer
 }
 
-/// Pixels of a VP8 key frame (RFC 6386 §9.1): 14 bits each, behind a start code.
+/// Width and height of a VP8 key frame in pixels (RFC 6386 §9.1): 14 bits each, after a start code.
 fn vp8_size(frame: &[u8]) -> Option<(i32, i32)> {
     let size = frame.get(3..10)?.strip_prefix(&[0x9d, 0x01, 0x2a])?;
     let side = |at: usize| Some(i32::from(u16::from_le_bytes([*size.get(at)?, *size.get(at + 1)?]) & 0x3fff));
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vp8_key_frame_says_its_size() {
+    fn the_size_of_a_vp8_key_frame_is_parsed() {
         let frame = [0x50, 0x08, 0x00, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x41, 0xff];
         assert_eq!(vp8_size(&frame), Some((640, 360)));
         assert_eq!(vp8_size(&frame[..9]), None);

@@ -1,3 +1,3 @@
-//! The plan's words for codecs, under a name that is close by.
+//! Codec names of the plan, re-exported for this module.
 
 pub(super) use crate::plan::track::{TrackCodec, TrackKind};

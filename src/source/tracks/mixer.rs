@@ -1,17 +1,18 @@
-//! The sound of any number of tracks, decoded and mixed: one stereo stream that begins with the recording, has no hole, and is as
-//! long as the recording, whoever comes, goes or is muted.
+//! Decodes and mixes the audio of any number of tracks: one stereo stream without gaps, as long as
+//! the recording, whoever joins, leaves or is muted.
 //!
 //! ```text
-//! packet, with its media time ─► Voice, one a track (decode, place) ─┐
-//!                                                                     ├─► sum, limit ─► blocks of 10 ms ─► Feed(raw audio)
-//!                              ─► Voice … ───────────────────────────┘
+//! packet ─► MixerInput, one per track (decode, place) ─┐
+//!                                                      ├─► sum, limit ─► Feed(raw audio)
+//! packet ─► MixerInput ────────────────────────────────┘
 //! ```
 //!
-//! It works on its room's task: a track costs some 0.2 % of a core.
+//! It runs on the room's task: a track costs about 0.2 % of a core. A *pair* is one sample of both
+//! channels.
 
 mod decoder;
+mod input;
 mod upsample;
-mod voice;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,72 +20,70 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-use self::voice::Voice;
-use super::SETTLED;
+use self::decoder::Stereo;
+use self::input::MixerInput;
 use super::codec::TrackCodec;
+use super::sync::SETTLED;
 use crate::media::Feed;
-use crate::media::sound::{self, RATE};
+use crate::media::pcm::{self, RATE};
 use crate::plan::track::Channel;
 
-/// Of a stereo stream: a sample of each channel, left and right, full scale is 1.
-type Stereo = [f32; 2];
-
-/// Pairs of a block: 10 ms, as a sound server's are.
+/// Pairs of a block: 10 ms, like PulseAudio's.
 const BLOCK: usize = 480;
-/// A track that begins, or begins again after a pause, is placed only when a few of its packets have come (`sync`): what it
-/// may then still have to say is waited for.
+/// A track that begins, or begins again after a pause, gets its time only after a few packets
+/// (`sync`). The mix waits this long for them.
 const BEGINNING: Duration = Duration::from_secs(1);
-/// From here on the mix is limited instead of added up.
+/// Level above which the mix is limited.
 const KNEE: f32 = 0.8;
 
-/// See the module. Times are media time: since the recording began.
+/// Times are media time.
 #[derive(Debug)]
 pub(super) struct Mixer {
     feed: Feed,
     caps: gst::Caps,
-    voices: BTreeMap<String, Voice>,
-    /// How many pairs were handed on.
+    inputs: BTreeMap<String, MixerInput>,
+    /// Number of pairs that were pushed.
     mixed: u64,
-    /// Of voices that are gone.
+    /// Late packets of inputs that are gone.
     late: u64,
 }
 
 impl Mixer {
     /// Fills `feed` with S16LE, 48 kHz, stereo, interleaved.
     pub(super) fn new(feed: Feed) -> Self {
-        Self { feed, caps: sound::caps(), voices: BTreeMap::new(), mixed: 0, late: 0 }
+        Self { feed, caps: pcm::caps(), inputs: BTreeMap::new(), mixed: 0, late: 0 }
     }
 
-    /// A track is there, and is heard in this place. One that was there before goes on.
+    /// Adds a track that is heard in this channel. A track that was removed before continues.
     pub(super) fn add(&mut self, sid: &str, channel: Channel) {
-        self.voices.entry(sid.to_owned()).or_insert_with(|| Voice::new(self.mixed)).open(channel);
+        self.inputs.entry(sid.to_owned()).or_insert_with(|| MixerInput::new(self.mixed)).open(channel);
     }
 
-    /// A packet of a track's sound that belongs at this time. What comes too late for that is left out.
+    /// Takes a packet of a track with its media time. A packet that is too late is dropped.
     pub(super) fn packet(&mut self, sid: &str, codec: TrackCodec, bytes: &Arc<[u8]>, at: Duration) {
-        if let Some(voice) = self.voices.get_mut(sid) {
-            voice.packet(codec, bytes, pairs(at));
+        if let Some(input) = self.inputs.get_mut(sid) {
+            input.packet(codec, bytes, pairs(at));
         }
     }
 
-    /// A track that is muted is not waited for.
-    pub(super) fn muted(&mut self, sid: &str, muted: bool) {
-        if let Some(voice) = self.voices.get_mut(sid) {
-            voice.mute(muted);
+    /// The mix does not wait for a muted track.
+    pub(super) fn set_muted(&mut self, sid: &str, muted: bool) {
+        if let Some(input) = self.inputs.get_mut(sid) {
+            input.set_muted(muted);
         }
     }
 
-    /// A track is gone. What came of it before is still heard.
+    /// Removes a track. The packets that came before are still mixed.
     pub(super) fn remove(&mut self, sid: &str) {
-        if let Some(voice) = self.voices.get_mut(sid) {
-            voice.close();
+        if let Some(input) = self.inputs.get_mut(sid) {
+            input.close();
         }
     }
 
-    /// Mixes as far as all tracks have come that can be heard, and in any case all that is older than 2.5 s.
+    /// Mixes up to where all unmuted tracks have arrived, and in any case what is older than 2.5 s.
     pub(super) fn advance(&mut self, now: Duration) {
         let settled = pairs(now.saturating_sub(SETTLED));
-        let ready = self.voices.values().filter_map(Voice::ready).min();
+        let ready = self.inputs.values().filter_map(MixerInput::ready).min();
         let beginning = pairs(now.saturating_sub(BEGINNING));
         let until = ready.map_or(settled, |ready| ready.min(beginning).max(settled));
         while self.mixed + BLOCK as u64 <= until {
@@ -92,7 +91,7 @@ impl Mixer {
         }
     }
 
-    /// Mixes to the end of the recording, and ends the feed there.
+    /// Mixes to the end of the recording, and ends the feed.
     pub(super) fn finish(&mut self, length: Duration) {
         let length = pairs(length);
         while self.mixed < length {
@@ -100,22 +99,22 @@ impl Mixer {
             self.mix(left.min(BLOCK));
         }
         self.feed.end();
-        let late = self.voices.values().map(Voice::late).fold(self.late, u64::saturating_add);
+        let late = self.inputs.values().map(MixerInput::late).fold(self.late, u64::saturating_add);
         if late > 0 {
-            tracing::info!(late, "packets of sound that came too late for the mix");
+            tracing::info!(late, "late audio packets left out of the mix");
         }
     }
 
-    /// Hands on the next pairs: no more than a block.
+    /// Pushes the next pairs, at most one block.
     fn mix(&mut self, length: usize) {
         let mut sum = [Stereo::default(); BLOCK];
         let sum = &mut sum[..length];
-        for voice in self.voices.values_mut() {
-            voice.read(sum);
+        for input in self.inputs.values_mut() {
+            input.read(sum);
         }
-        self.voices.retain(|_, voice| {
-            let is_over = voice.is_over();
-            self.late += if is_over { voice.late() } else { 0 };
+        self.inputs.retain(|_, input| {
+            let is_over = input.is_over();
+            self.late += if is_over { input.late() } else { 0 };
             !is_over
         });
         let bytes: Vec<u8> =
@@ -131,7 +130,7 @@ impl Mixer {
     }
 }
 
-/// How many pairs there are until a time.
+/// Number of pairs up to a time.
 fn pairs(time: Duration) -> u64 {
     // A float to integer conversion saturates.
     (time.as_secs_f64() * f64::from(RATE)).round() as u64
@@ -141,7 +140,7 @@ const fn nanoseconds(pairs: u64) -> u64 {
     pairs.saturating_mul(1_000_000_000 / 8_000) / (RATE as u64 / 8_000)
 }
 
-/// As it is up to the knee; what is beyond comes ever closer to full scale, so that several who speak at once do not crackle.
+/// Limits what is above the knee so that it approaches full scale and does not clip.
 fn to_integer(sample: f32) -> i16 {
     let level = sample.abs();
     let limited =

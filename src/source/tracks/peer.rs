@@ -1,8 +1,9 @@
-//! The WebRTC peer that receives: a session of `str0m`, in frame mode, without sockets or clocks of its own.
+//! The receiving WebRTC peer: a session of `str0m` in frame mode, without sockets or a clock.
 //!
-//! Whoever owns it hands in what arrives with its time, and takes what is to be sent. The peer knows which media section
-//! carries which track, and two things about LiveKit's servers without which a recording is silently wrong (webrtc.md §3, §6):
-//! a reused section is made anew before its offer is accepted, and lost audio is asked for again.
+//! Its owner hands in packets with their times, and sends the packets that it returns. The peer
+//! knows which media section carries which track, and works around two properties of LiveKit's
+//! servers (docs/reference/signaling.md): a reused media section is removed before its offer is
+//! accepted, and lost audio is requested again although servers do not offer that.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -17,70 +18,71 @@ use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use super::codec::TrackCodec;
-use super::parameters::Parameters;
+use super::parameter_sets::ParameterSets;
 use super::superframe;
 
-/// With these no packet is given up that a second retransmission would bring (webrtc.md §6: nothing lost at 10 % loss).
+/// Reordering buffers that wait for a second retransmission: no packet is lost at 10 % packet loss.
 const AUDIO_HOLD: usize = 100;
 const AUDIO_HOLD_WITHIN: Duration = Duration::from_secs(2);
 const VIDEO_HOLD: usize = 300;
-/// Of one turn: more than arrive in it.
+/// Malformed packets that are skipped in one turn: more than arrive in it.
 const MOST_BAD: u32 = 1000;
-/// Servers answer no more often than this (webrtc.md §4).
+/// Interval of key frame requests. Servers ignore more frequent ones (docs/reference/signaling.md).
 const KEY_FRAME_EVERY: Duration = Duration::from_secs(1);
 
-/// Why there is no connection for media. `str0m`'s own words are in it.
+/// Error of the media connection.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
-    #[error("the server's offer makes no sense")]
+    #[error("the server's offer is invalid")]
     Offer(#[source] str0m::error::SdpError),
     #[error("the media connection failed")]
     Rtc(#[from] RtcError),
-    #[error("an address of this machine can't be offered")]
+    #[error("an address of this machine can't be used as an ICE candidate")]
     Candidate(#[source] str0m::error::IceError),
 }
 
-/// What the peer wants next.
+/// Output of the peer.
 #[derive(Debug)]
 pub(super) enum Next {
     Send(Transmit),
     Event(PeerEvent),
-    /// Nothing until then, or until something arrives.
+    /// Nothing to do before this time, unless a packet arrives.
     Wait(Instant),
 }
 
 #[derive(Debug)]
 pub(super) enum PeerEvent {
-    /// Media can flow.
+    /// Media is connected.
     Connected,
-    /// The way to the server does not work at present; it may come back.
+    /// The connection is interrupted and may come back.
     Interrupted,
-    /// It works again.
+    /// The connection is back.
     Restored,
     Frame(Frame),
     Report(SenderReport),
 }
 
-/// One picture, or one packet of sound, as it was published.
+/// One video frame or one audio packet, as it was published.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// `TR_…`
     pub track: Arc<str>,
     pub codec: TrackCodec,
-    /// In the codec's clock, which begins anywhere and comes round.
+    /// RTP time, which begins anywhere and wraps around.
     pub rtp_time: u32,
-    /// Ticks of that clock in a second.
+    /// Ticks of RTP time per second.
     pub clock_rate: u32,
-    /// When its first packet came in.
+    /// Time at which its first packet arrived.
     pub received_at: Instant,
+    /// Whether it is a key frame. Every audio packet is one.
     pub is_key: bool,
-    /// Nothing is missing since the frame before.
+    /// Whether no frame is missing before it.
     pub is_contiguous: bool,
-    /// Of H.264 and H.265 a byte stream, of AV1 units with their sizes.
+    /// H.264 and H.265 as a byte stream, AV1 as OBUs with sizes.
     pub bytes: Arc<[u8]>,
 }
 
-/// A publisher's word for when a moment of a track was.
+/// A publisher's RTCP sender report: relates RTP time to the publisher's clock.
 #[derive(Debug, Clone)]
 pub struct SenderReport {
     pub track: Arc<str>,
@@ -97,7 +99,7 @@ pub(super) struct Peer {
     sections: HashMap<Mid, Section>,
     /// Candidates of the server that came before its first offer.
     early: Vec<Candidate>,
-    /// `str0m` lets no time pass for what arrived before the time that it knows already.
+    /// The latest time that `str0m` was given; it must not go back.
     latest: Instant,
     has_offer: bool,
     connected: bool,
@@ -108,10 +110,10 @@ pub(super) struct Peer {
 #[derive(Debug)]
 struct Section {
     track: Arc<str>,
-    asks_again: bool,
+    has_nack: bool,
     need: KeyFrameNeed,
-    /// Of H.265: what waits for its picture.
-    parameters: Parameters,
+    /// Parameter sets of H.265 that wait for their frame.
+    parameters: ParameterSets,
 }
 
 impl Peer {
@@ -141,18 +143,18 @@ impl Peer {
         }
     }
 
-    /// Whether it can still receive anything.
+    /// Whether the session can still receive media.
     pub(super) fn is_alive(&self) -> bool {
         !self.failed && self.rtc.is_alive()
     }
 
-    /// Whether media can flow, or could once.
+    /// Whether media is or was connected.
     pub(super) const fn was_connected(&self) -> bool {
         self.connected
     }
 
-    /// Says where this machine can be reached; gives the candidate for the server, `None` when it is known already.
-    pub(super) fn listens_at(
+    /// Adds a local address. Returns its candidate for the server; `None` if it was added before.
+    pub(super) fn add_local(
         &mut self,
         protocol: Protocol,
         at: SocketAddr,
@@ -165,8 +167,8 @@ impl Peer {
         Ok(self.rtc.add_local_candidate(candidate).map(Candidate::to_sdp_string))
     }
 
-    /// The server can be reached there.
-    pub(super) fn remote_candidate(&mut self, now: Instant, candidate: Candidate) {
+    /// Adds an address of the server.
+    pub(super) fn add_remote(&mut self, now: Instant, candidate: Candidate) {
         if !self.has_offer {
             self.early.push(candidate);
             return;
@@ -175,21 +177,21 @@ impl Peer {
         self.tick(now);
     }
 
-    /// Takes the server's offer, and answers it.
+    /// Accepts the server's offer and returns the answer.
     pub(super) fn accept(
         &mut self,
         now: Instant,
         offer: &proto::SessionDescription,
     ) -> Result<proto::SessionDescription, PeerError> {
         let parsed = SdpOffer::from_sdp_string(&offer.sdp).map_err(PeerError::Offer)?;
-        self.renew_sections(offer, now);
+        self.update_sections(offer, now);
         let answer = self.rtc.sdp_api().accept_offer(parsed)?;
         self.has_offer = true;
         for candidate in std::mem::take(&mut self.early) {
             self.rtc.add_remote_candidate(candidate);
         }
-        self.ask_again_for_sound();
-        // Without any input the ICE agent has no clock, and sends nothing.
+        self.enable_audio_nack();
+        // The ICE agent sends nothing before its first input.
         self.tick(now);
         Ok(proto::SessionDescription {
             r#type: "answer".to_owned(),
@@ -199,9 +201,9 @@ impl Peer {
         })
     }
 
-    /// A section that carries another track than before keeps the old one's depacketizer, which drops every frame whose
-    /// sequence number is below the old ones: it must go before the offer is accepted.
-    fn renew_sections(&mut self, offer: &proto::SessionDescription, now: Instant) {
+    /// Removes sections that carry another track than before. They would keep the old depacketizer,
+    /// which drops frames with lower sequence numbers.
+    fn update_sections(&mut self, offer: &proto::SessionDescription, now: Instant) {
         let mut live = HashSet::new();
         for (mid, track) in &offer.mid_to_track_id {
             let mid = Mid::from(mid.as_str());
@@ -214,40 +216,39 @@ impl Peer {
             }
             let need = KeyFrameNeed::new(now);
             let track = Arc::from(track.as_str());
-            let section = Section { track, asks_again: false, need, parameters: Parameters::default() };
+            let section = Section { track, has_nack: false, need, parameters: ParameterSets::default() };
             self.sections.insert(mid, section);
         }
-        // What is gone leaves no entry: the same track, subscribed to again, is another one.
+        // A track that is subscribed to again starts anew.
         self.sections.retain(|mid, _| live.contains(mid));
     }
 
-    /// LiveKit's servers retransmit sound, although they do not say so.
-    fn ask_again_for_sound(&mut self) {
+    /// Enables requests for lost audio. LiveKit's servers retransmit it without offering that.
+    fn enable_audio_nack(&mut self) {
         for (mid, section) in &mut self.sections {
-            if section.asks_again || self.rtc.media(*mid).is_none_or(|media| media.kind() != MediaKind::Audio)
-            {
+            if section.has_nack || self.rtc.media(*mid).is_none_or(|media| media.kind() != MediaKind::Audio) {
                 continue;
             }
             if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(*mid, None) {
                 stream.suppress_nack(false);
-                section.asks_again = true;
+                section.has_nack = true;
             }
         }
     }
 
-    /// The tracks that sections carry at present.
+    /// The tracks that sections carry now.
     pub(super) fn tracks(&self) -> HashSet<Arc<str>> {
         self.sections.values().map(|section| Arc::clone(&section.track)).collect()
     }
 
-    /// A key frame of this track is needed: it is asked for until it comes, as often as servers allow.
-    pub(super) fn need_key_frame(&mut self, track: &str, now: Instant) {
+    /// Requests a key frame of this track until one comes, as often as servers allow.
+    pub(super) fn request_key_frame(&mut self, track: &str, now: Instant) {
         for section in self.sections.values_mut().filter(|section| *section.track == *track) {
             section.need.arise(now);
         }
     }
 
-    /// Something arrived at `local` from `remote`. What makes no sense is dropped.
+    /// Takes a packet that arrived at `local` from `remote`. Invalid packets are dropped.
     pub(super) fn receive(
         &mut self,
         at: Instant,
@@ -259,15 +260,15 @@ impl Peer {
         let Ok(receive) = Receive::new(protocol, remote, local, bytes) else { return };
         self.latest = self.latest.max(at);
         let input = Input::Receive(self.latest, receive);
-        // Whatever arrives from a network ends nothing: a peer that is dead says so itself.
+        // An invalid packet must not end the session.
         if self.rtc.accepts(&input)
             && let Err(error) = self.rtc.handle_input(input)
         {
-            tracing::debug!(%error, "a packet that makes no sense");
+            tracing::debug!(%error, "invalid packet dropped");
         }
     }
 
-    /// Time goes on.
+    /// Lets time go on.
     pub(super) fn tick(&mut self, now: Instant) {
         self.latest = self.latest.max(now);
         if let Err(error) = self.rtc.handle_input(Input::Timeout(self.latest)) {
@@ -276,11 +277,11 @@ impl Peer {
     }
 
     fn fail(&mut self, error: &RtcError) {
-        tracing::warn!(%error, "the connection for media failed");
+        tracing::warn!(%error, "media connection failed");
         self.failed = true;
     }
 
-    /// What there is to do, until it is [`Next::Wait`].
+    /// Returns the next output. To be called until it is [`Next::Wait`].
     pub(super) fn next(&mut self, now: Instant) -> Next {
         if self.failed {
             return Next::Wait(now + KEY_FRAME_EVERY);
@@ -288,10 +289,10 @@ impl Peer {
         let mut bad = 0;
         loop {
             let output = match self.rtc.poll_output() {
-                // One publisher's packet that can't be put together is no reason to leave the room.
+                // A malformed packet of one publisher must not end the session.
                 Err(RtcError::Packet(mid, _, error)) if bad < MOST_BAD => {
                     bad += 1;
-                    tracing::warn!(%mid, %error, "a packet that can't be unpacked");
+                    tracing::warn!(%mid, %error, "malformed media packet dropped");
                     continue;
                 }
                 Err(error) => {
@@ -308,7 +309,7 @@ impl Peer {
                     }
                 }
                 Output::Timeout(until) => {
-                    if self.ask_for_key_frames(now) {
+                    if self.send_key_frame_requests(now) {
                         continue;
                     }
                     let due = self.sections.values().filter_map(|section| section.need.due());
@@ -318,17 +319,17 @@ impl Peer {
         }
     }
 
-    fn ask_for_key_frames(&mut self, now: Instant) -> bool {
+    fn send_key_frame_requests(&mut self, now: Instant) -> bool {
         let mut asked = false;
         for (mid, section) in &mut self.sections {
-            if !section.need.ask(now) {
+            if !section.need.take_request(now) {
                 continue;
             }
             let Some(mut writer) = self.rtc.writer(*mid) else { continue };
-            // Sound has none, and a section without packets yet has nobody to ask.
+            // Fails for audio, and for a section that has not received packets.
             match writer.request_keyframe(None, KeyframeRequestKind::Pli) {
                 Ok(()) => asked = true,
-                Err(error) => tracing::trace!(track = %section.track, %error, "no key frame to ask for"),
+                Err(error) => tracing::trace!(track = %section.track, %error, "key frame not requested"),
             }
         }
         asked
@@ -345,7 +346,7 @@ impl Peer {
                 IceConnectionState::Connected | IceConnectionState::Completed,
             ) => Some(PeerEvent::Restored),
             Event::MediaAdded(_) => {
-                self.ask_again_for_sound();
+                self.enable_audio_nack();
                 None
             }
             Event::MediaData(data) => {
@@ -353,7 +354,7 @@ impl Peer {
                 let section = self.sections.get_mut(&data.mid)?;
                 let bytes = match codec {
                     TrackCodec::H265 => section.parameters.complete(data.data.clone())?,
-                    _ => whole(data.data.clone(), &data.codec_extra),
+                    _ => joined(data.data.clone(), &data.codec_extra),
                 };
                 let is_key = data.is_keyframe() || codec.kind() == super::codec::TrackKind::Audio;
                 if is_key {
@@ -361,9 +362,9 @@ impl Peer {
                 } else if !data.contiguous {
                     section.need.arise(now);
                 }
-                let (track, needs_asking) = (Arc::clone(&section.track), !section.asks_again);
-                if needs_asking {
-                    self.ask_again_for_sound();
+                let (track, needs_nack) = (Arc::clone(&section.track), !section.has_nack);
+                if needs_nack {
+                    self.enable_audio_nack();
                 }
                 Some(PeerEvent::Frame(Frame {
                     track,
@@ -392,15 +393,15 @@ impl Peer {
     }
 }
 
-/// `str0m` counts on when a clock comes round, and not always alike for frames and reports (webrtc.md §8).
+/// `str0m` extends RTP time beyond 32 bits, not always alike for frames and sender reports.
 fn low(time: u64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "RTP's time is 32 bits")]
+    #[expect(clippy::cast_possible_truncation, reason = "RTP time has 32 bits")]
     let low = time as u32;
     low
 }
 
-/// A picture of several spatial layers is one frame of a file.
-fn whole(bytes: Arc<[u8]>, extra: &CodecExtra) -> Arc<[u8]> {
+/// Joins the spatial layers of a VP9 frame.
+fn joined(bytes: Arc<[u8]>, extra: &CodecExtra) -> Arc<[u8]> {
     match extra {
         CodecExtra::Vp9(vp9) => {
             let ends: Vec<usize> = vp9.layers_scheme.iter().copied().flatten().collect();
@@ -424,23 +425,25 @@ fn codec(codec: Codec) -> Option<TrackCodec> {
     })
 }
 
-/// When a key frame is asked for: at once, and then again and again until one comes. Pure.
+/// When to request a key frame: immediately, and repeatedly until one comes. Pure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct KeyFrameNeed {
-    /// When it is asked for next; `None`: there is one.
+    /// Time of the next request; `None` if none is needed.
     next: Option<Instant>,
-    asked: Option<Instant>,
+    /// Time of the last request.
+    requested: Option<Instant>,
 }
 
 impl KeyFrameNeed {
-    /// A new track needs one. Servers ask publishers themselves when somebody subscribes, so that it is not asked for at once.
+    /// The need of a new track. The first request waits, because servers make one themselves when
+    /// somebody subscribes.
     fn new(now: Instant) -> Self {
-        Self { next: Some(now + KEY_FRAME_EVERY), asked: None }
+        Self { next: Some(now + KEY_FRAME_EVERY), requested: None }
     }
 
     fn arise(&mut self, now: Instant) {
         if self.next.is_none() {
-            let earliest = self.asked.map_or(now, |asked| asked + KEY_FRAME_EVERY);
+            let earliest = self.requested.map_or(now, |requested| requested + KEY_FRAME_EVERY);
             self.next = Some(earliest.max(now));
         }
     }
@@ -453,12 +456,12 @@ impl KeyFrameNeed {
         self.next
     }
 
-    /// Whether to ask now.
-    fn ask(&mut self, now: Instant) -> bool {
+    /// Returns whether to send a request now, and then plans the next one.
+    fn take_request(&mut self, now: Instant) -> bool {
         if self.next.is_none_or(|next| next > now) {
             return false;
         }
-        self.asked = Some(now);
+        self.requested = Some(now);
         self.next = Some(now + KEY_FRAME_EVERY);
         true
     }

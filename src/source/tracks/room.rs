@@ -1,16 +1,18 @@
-//! A recorder in a room: one task that holds the websocket, the peer and its sockets together, for as long as the room lasts.
+//! A recorder in a room: one task that owns the websocket, the peer and its sockets for as long as
+//! the room lasts.
 //!
 //! ```text
 //! websocket ─► Signal ─► offers, candidates ─► Peer ─► frames ─► Listener
-//!                 └────► participants ─► Subscription ─► what to ask for
+//!                 └────► participants ─► Subscription ─► requests
 //! UDP, TCP ──► Transport ◄────────────────────► Peer
 //! ```
 //!
-//! A lost websocket is opened again while media goes on; a lost peer, or a server that wants the recorder elsewhere, is a new
-//! session in the same recording. Only the room's own end, or too many attempts, end it.
+//! A lost websocket is reopened while media continues. A lost peer, or a server that moves the
+//! recorder, starts a new session in the same recording. The end of the room, or too many failed
+//! attempts, end it.
 
-mod coming_back;
-mod hearing;
+mod on_signal;
+mod reconnect;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -25,9 +27,9 @@ use str0m::net::Protocol;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::blank;
+use super::dummy_frames;
 use super::peer::{Frame, Next, Peer, PeerError, PeerEvent, SenderReport};
-use super::reconnect::{Attempts, Way};
+use super::reconnect_policy::{Attempts, Way};
 use super::signal::{Entrance, Signal, SignalError, Welcome};
 use super::subscription::{Change, Subscription};
 use super::transport::{Datagram, Transport};
@@ -35,30 +37,30 @@ use crate::plan::room::RoomAccess;
 use crate::plan::track::{PublishedTrack, TrackKind, TracksPlan, VideoHandling};
 use crate::secret::Secret;
 
-/// From the first offer to media that can flow, TCP and a second session included.
+/// Deadline from the first offer to the first media, including TCP and a second session.
 const MEDIA_WITHIN: Duration = Duration::from_secs(15);
-/// A session in which no media flows by then is begun anew, once: servers give an address up that leaves their first checks of it
-/// unanswered (pion after 1.5 s), and do not come back to it in the same session.
+/// A session without media by this time is restarted, once: servers give up an address that does
+/// not answer their first checks (pion after 1.5 s), and do not try it again in the same session.
 const ANEW_AFTER: Duration = Duration::from_secs(7);
-/// UDP answers in milliseconds where it works at all.
+/// TCP is tried after this time. If UDP works, it answers within milliseconds.
 const TCP_AFTER: Duration = Duration::from_millis(1500);
 const TICK: Duration = Duration::from_millis(500);
-/// A goodbye, on a busy machine.
+/// Deadline for leaving the room, on a busy machine.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Why a recorder can't get into a room.
+/// Why a recorder can't join or rejoin a room.
 #[derive(Debug, thiserror::Error)]
 pub enum RoomError {
-    #[error("the token could not be made: {0}")]
+    #[error("access token could not be created: {0}")]
     Token(String),
     #[error(transparent)]
     Signal(#[from] SignalError),
     #[error(transparent)]
     Peer(#[from] PeerError),
-    #[error("no socket for media")]
+    #[error("media socket could not be opened")]
     Socket(#[source] std::io::Error),
-    /// `turn`: what there is to say about TURN.
-    #[error("no media came through within {} s: neither UDP nor TCP leads to the LiveKit server{turn}", .within.as_secs())]
+    /// `turn` is a hint about TURN, or empty.
+    #[error("no media within {} s: neither UDP nor TCP reaches the LiveKit server{turn}", .within.as_secs())]
     NoMedia { within: Duration, turn: &'static str },
     #[error("connection to room failed")]
     Lost,
@@ -67,44 +69,44 @@ pub enum RoomError {
 /// Why a recorder is no longer in its room.
 #[derive(Debug)]
 pub enum RoomEnd {
-    /// The room was closed or deleted, or the recorder was sent out of it.
+    /// The room was closed or deleted, or the recorder was removed from it.
     Closed(proto::DisconnectReason),
-    /// Another one came into the room under this name: it records now.
+    /// Another recorder joined with the same identity and records now.
     Duplicate,
-    /// The connection was lost and could not be had again.
+    /// The connection was lost and could not be restored.
     Failed(RoomError),
-    /// We left.
+    /// The recorder left.
     Left,
 }
 
-/// What happens in a room.
+/// An event of a room.
 #[derive(Debug)]
 pub enum RoomEvent {
-    /// The room was joined, or joined anew; the server told its id.
+    /// The room was joined or rejoined, and its id is known.
     Joined {
         room_id: String,
     },
-    /// A wanted track is there, and asked for.
+    /// A wanted track is published, and was subscribed to.
     Found(PublishedTrack),
-    /// Its frames come now, in a clock of their own: for the first time, or again.
+    /// The track's frames start, for the first time or again, with a new RTP clock.
     Started(PublishedTrack),
     Frame(Frame),
     Report(SenderReport),
     Muted(String),
     Unmuted(String),
-    /// Unpublished, or its publisher left.
+    /// The track was unpublished, or its publisher left.
     Ended(String),
-    /// A track that the plan names for the other medium.
+    /// The plan names the track as one of the other kind.
     WrongKind {
         track: String,
         kind: TrackKind,
     },
-    /// A participant whom the plan names is there; of those who were there, only after they were gone or missing.
+    /// A participant whom the plan names joined, or came back.
     Present(String),
     Left(String),
-    /// They were there before the recorder had to come into the room anew, and are not now.
+    /// The participant was there before the recorder had to rejoin, and is not there now.
     Missing(String),
-    /// The server can't send it.
+    /// The server can't send the track.
     Refused {
         track: String,
         why: &'static str,
@@ -119,31 +121,31 @@ pub enum RoomEvent {
     },
 }
 
-/// Is told what happens, on the room's task: it must not block.
+/// Receives the events of a room. It is called on the room's task, so that it must not block.
 pub trait Listener: Send {
     fn on_event(&mut self, event: RoomEvent);
-    /// Half a second went by.
+    /// Called every half second.
     fn on_tick(&mut self) {}
-    /// What is wanted of the room; asked often.
-    fn wishes(&mut self) -> Wishes {
-        Wishes::default()
+    /// Returns what is requested of the room since the last call. Called often.
+    fn take_requests(&mut self) -> RoomRequests {
+        RoomRequests::default()
     }
-    /// Nothing more comes.
+    /// Called once; no event follows.
     fn on_end(&mut self, end: RoomEnd);
 }
 
-/// What a listener wants of the room.
+/// Requests of a listener to the room.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wishes {
-    /// Sids of tracks that can't be shown before their next key frame.
+pub struct RoomRequests {
+    /// Sids of tracks that need a key frame.
     pub key_frames: Vec<String>,
-    /// From now on pictures are shown no larger than this, in pixels.
+    /// Largest size in which video is shown from now on, in pixels.
     pub size: Option<(u32, u32)>,
-    /// How long media that arrives may wait before anybody looks at it.
+    /// How long received media may wait to be read.
     pub rest: Duration,
 }
 
-/// A recorder in a room. Dropping it leaves without a word, see [`RoomClient::leave`].
+/// A recorder in a room. Dropping it disconnects without notice; see [`RoomClient::leave`].
 #[derive(Debug)]
 pub struct RoomClient {
     stop: CancellationToken,
@@ -151,10 +153,10 @@ pub struct RoomClient {
 }
 
 impl RoomClient {
-    /// Joins the room. What happens there is told to `listener`.
+    /// Joins the room and reports its events to `listener`.
     ///
     /// # Errors
-    /// When the room can't be joined. What fails later is told.
+    /// If the room can't be joined. Later errors are reported to `listener`.
     pub async fn join(plan: &TracksPlan, listener: Box<dyn Listener>) -> Result<Self, RoomError> {
         let token = token(&plan.room, &plan.identity)?;
         let (signal, welcome) = Signal::open(&plan.room.server, &token, Entrance::Join).await?;
@@ -189,11 +191,11 @@ impl RoomClient {
         Ok(Self { stop, task })
     }
 
-    /// Says goodbye to the server and ends.
+    /// Leaves the room in the ordinary way.
     pub async fn leave(self) {
         self.stop.cancel();
         if tokio::time::timeout(LEAVE_WITHIN, self.task).await.is_err() {
-            tracing::debug!("leaving the room took too long");
+            tracing::debug!("room not left in time");
         }
     }
 }
@@ -202,13 +204,13 @@ fn token(access: &RoomAccess, identity: &str) -> Result<Secret<String>, RoomErro
     access.token(identity).map_err(|error| RoomError::Token(error.to_string()))
 }
 
-/// A peer and its sockets; made anew when the recorder comes in anew.
+/// A peer and its sockets. A new session gets new ones.
 struct Media {
     peer: Peer,
     transport: Transport,
-    /// The server's addresses for TCP, for when UDP does not work.
+    /// The server's TCP addresses, used if UDP does not work.
     tcp: Vec<(SocketAddr, Candidate)>,
-    /// When the first offer was answered.
+    /// Time at which the first offer was answered.
     answered: Option<Instant>,
     connected: bool,
 }
@@ -224,12 +226,12 @@ impl Media {
         };
         let local = media.transport.bind(signal.local()).map_err(RoomError::Socket)?;
         if let Some(local) = local {
-            media.peer.listens_at(Protocol::Udp, local)?;
+            media.peer.add_local(Protocol::Udp, local)?;
         }
         Ok(media)
     }
 
-    /// When something is to be done about a connection that does not come up; `is_second`: there was another session before.
+    /// When to act if media does not connect. `is_second`: this session is the second attempt.
     fn due(&self, is_second: bool) -> Option<Instant> {
         let answered = self.answered.filter(|_| !self.connected)?;
         Some(
@@ -243,7 +245,7 @@ impl Media {
     }
 }
 
-/// The websocket, or the attempt to have one again.
+/// The websocket, or an attempt to reopen it.
 enum Link {
     Up(Signal),
     Dialling { attempts: Attempts, dialled: BoxFuture<'static, Result<(Signal, Welcome), SignalError>> },
@@ -254,32 +256,33 @@ struct Room {
     identity: String,
     listener: Box<dyn Listener>,
     subscription: Subscription,
-    /// How large pictures are shown; `None`: as they are published.
+    /// The size in which video is shown; `None` if it is recorded as published.
     size: Option<(u32, u32)>,
-    /// How long media may wait, and when it was last looked at.
+    /// How long received media may wait to be read.
     rest: Duration,
+    /// Time at which received media was last read.
     looked: Instant,
-    /// What arrived and is being handed on.
+    /// Buffer for received packets.
     arrived: Vec<Datagram>,
     media: Media,
     link: Link,
     /// Our own sid, `PA_…`.
     participant: String,
-    /// A token that the server gave for coming back.
+    /// A token that the server issued for reconnecting.
     refreshed: Option<Secret<String>>,
     last_answer: Option<proto::SessionDescription>,
     offers_turn: bool,
-    /// Since when media is not known to flow.
+    /// Since when media is interrupted.
     broken_since: Option<Instant>,
-    /// When the server was reached again, and by which attempts.
+    /// Time at which the server was last reached again, and the attempts that it took.
     came_back: Option<(Instant, Attempts)>,
-    /// Whether a session was begun anew because no media ever flowed.
+    /// Whether the session was restarted because no media arrived.
     is_second: bool,
-    /// Tracks whose start was told for the present sections.
+    /// Tracks whose start was reported in the current media sections.
     announced: HashSet<Arc<str>>,
 }
 
-/// Ends the task: with what.
+/// `Err` ends the task with this reason.
 type Flow = Result<(), RoomEnd>;
 
 impl Room {
@@ -288,7 +291,7 @@ impl Room {
             Err(end) => end,
             Ok(()) => RoomEnd::Left,
         };
-        // What is here already was sent before.
+        // Packets that have arrived were sent before the end.
         self.look(Instant::now());
         if let Link::Up(signal) = self.link {
             signal.leave().await;
@@ -301,11 +304,11 @@ impl Room {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let now = Instant::now();
-            self.heed_wishes(now);
+            self.fulfil_requests(now);
             let wait = self.drain(now);
             if !self.media.peer.is_alive() && !self.is_rejoining() {
-                self.last_words().await?;
-                self.rejoin("the connection for media ended")?;
+                self.await_reason().await?;
+                self.rejoin("media connection closed")?;
                 continue;
             }
             self.watch(now).await?;
@@ -315,7 +318,7 @@ impl Room {
                 .fold(wait, Instant::min);
             let is_resting = self.media.connected && !self.rest.is_zero();
             if is_resting {
-                self.media.transport.is_looked_at();
+                self.media.transport.start_polling();
             }
             let wake = if is_resting { self.looked + self.rest } else { wake };
             let (link, transport) = (&mut self.link, &mut self.media.transport);
@@ -326,7 +329,7 @@ impl Room {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 Some(message) = OptionFuture::from(signal.as_mut().map(|signal| signal.next())) => {
-                    // Media that came before it is of the time before it.
+                    // Media that arrived before the message precedes it.
                     self.look(Instant::now());
                     match message {
                         Some(message) => self.on_message(message).await?,
@@ -345,19 +348,19 @@ impl Room {
         }
     }
 
-    /// Hands on what has arrived.
+    /// Reads the packets that have arrived.
     fn look(&mut self, now: Instant) {
         let mut arrived = std::mem::take(&mut self.arrived);
         self.media.transport.take(&mut arrived);
         for Datagram { at, protocol, remote, local, bytes } in arrived.drain(..) {
             self.media.peer.receive(at, protocol, remote, local, &bytes);
-            // After every input everything is taken out before the next one: so `str0m` wants it.
+            // `str0m` requires that its output is drained after every input.
             self.drain(at);
         }
         (self.arrived, self.looked) = (arrived, now);
     }
 
-    /// Does what the peer wants; gives when it wants to be asked again.
+    /// Handles the peer's output. Returns when to call it again.
     fn drain(&mut self, now: Instant) -> Instant {
         loop {
             match self.media.peer.next(now) {
@@ -372,17 +375,17 @@ impl Room {
         match event {
             PeerEvent::Connected => {
                 self.media.connected = true;
-                tracing::debug!("media can flow");
-                self.is_whole(now);
+                tracing::debug!("media connected");
+                self.on_link_restored(now);
             }
             PeerEvent::Restored => {
                 if self.media.connected {
-                    self.is_whole(now);
+                    self.on_link_restored(now);
                 }
             }
-            PeerEvent::Interrupted => self.is_broken(now, "the way to the server is interrupted"),
+            PeerEvent::Interrupted => self.on_link_lost(now, "media connection interrupted"),
             PeerEvent::Frame(frame) => {
-                if !blank::is_blank(frame.codec, &frame.bytes) {
+                if !dummy_frames::is_dummy(frame.codec, &frame.bytes) {
                     self.listener.on_event(RoomEvent::Frame(frame));
                 }
             }
@@ -405,7 +408,7 @@ impl Room {
                 Change::Missing(identity) => self.listener.on_event(RoomEvent::Missing(identity)),
                 Change::Muted(sid) => self.listener.on_event(RoomEvent::Muted(sid)),
                 Change::Unmuted(sid) => {
-                    self.media.peer.need_key_frame(&sid, Instant::now());
+                    self.media.peer.request_key_frame(&sid, Instant::now());
                     self.listener.on_event(RoomEvent::Unmuted(sid));
                 }
                 Change::Gone(sid) => self.listener.on_event(RoomEvent::Ended(sid)),
@@ -419,11 +422,12 @@ impl Room {
             subscribe: true,
             ..proto::UpdateSubscription::default()
         }));
-        self.ask_for_size(track_sids);
+        self.request_size(track_sids);
     }
 
-    /// Of a picture that is published in several sizes, the server sends the one that is enough; unasked, the largest.
-    fn ask_for_size(&self, mut track_sids: Vec<String>) {
+    /// Requests a size of video tracks. The server then sends the simulcast layer that suffices
+    /// instead of the largest one.
+    fn request_size(&self, mut track_sids: Vec<String>) {
         let Some((width, height)) = self.size else { return };
         track_sids
             .retain(|sid| self.subscription.track(sid).is_some_and(|track| track.kind == TrackKind::Video));
@@ -437,15 +441,15 @@ impl Room {
         }
     }
 
-    fn heed_wishes(&mut self, now: Instant) {
-        let Wishes { key_frames, size, rest } = self.listener.wishes();
+    fn fulfil_requests(&mut self, now: Instant) {
+        let RoomRequests { key_frames, size, rest } = self.listener.take_requests();
         self.rest = rest;
         for sid in key_frames {
-            self.media.peer.need_key_frame(&sid, now);
+            self.media.peer.request_key_frame(&sid, now);
         }
         if size.is_some() && size != self.size {
             self.size = size;
-            self.ask_for_size(self.subscription.sids());
+            self.request_size(self.subscription.sids());
         }
     }
 
@@ -455,15 +459,15 @@ impl Room {
         }
     }
 
-    /// Servers may tell a room's id only after the join.
-    fn tell_room(&mut self, room: Option<&proto::Room>) {
+    /// Reports the room's id, which servers may send only after the join.
+    fn report_room_id(&mut self, room: Option<&proto::Room>) {
         if let Some(room) = room.filter(|room| !room.sid.is_empty()) {
             self.listener.on_event(RoomEvent::Joined { room_id: room.sid.clone() });
         }
     }
 
     fn joined(&mut self, join: proto::JoinResponse) {
-        self.tell_room(join.room.as_ref());
+        self.report_room_id(join.room.as_ref());
         let is_turn = |url: &String| url.starts_with("turn:") || url.starts_with("turns:");
         self.offers_turn = join.ice_servers.iter().any(|server| server.urls.iter().any(is_turn));
         self.participant = join.participant.map(|ours| ours.sid).unwrap_or_default();

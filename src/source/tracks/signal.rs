@@ -1,7 +1,7 @@
-//! Signalling: the websocket on which a LiveKit server and a recorder agree about the room.
+//! Signalling: the websocket between a recorder and a LiveKit server.
 //!
-//! One task owns the socket, so that a peer that reads slowly never holds up media. It pings as the server asked it to, and
-//! takes a server that is silent for too long for gone.
+//! One task owns the socket, so that a server that reads slowly does not delay media. It pings as
+//! the server asks, and closes if the server is silent for too long.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,70 +27,70 @@ use crate::plan::redact;
 use crate::secret::{Secret, without_token};
 use crate::tls;
 
-/// From the first packet to the server's first word.
+/// Deadline for connecting, up to the server's first message.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// A message that the network does not take for so long will never arrive.
+/// Deadline for sending a message.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
-/// The last words of a socket that is closed.
+/// Deadline for closing the socket.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// What servers ask for when they do not say.
+/// Used if the server does not ask for other intervals.
 const PING_EVERY: Duration = Duration::from_secs(5);
 const PING_WITHIN: Duration = Duration::from_secs(15);
-/// Messages that wait for the room to look at them.
+/// Messages that may wait to be handled.
 const BACKLOG: usize = 256;
-/// Of an answer's body that gets into an error.
+/// Characters of an answer's body that an error quotes.
 const BODY: usize = 200;
 
-/// Why a room can't be reached. No text has the token in it.
+/// Why a room can't be joined. No text contains the token.
 #[derive(Debug, thiserror::Error)]
 pub enum SignalError {
     #[error("{host} can't be reached")]
     Unreachable { host: String, source: std::io::Error },
-    #[error("{server} is no address of a LiveKit server: write it as wss://example.com")]
+    #[error("`{server}`: not the address of a LiveKit server; write it as wss://example.com")]
     Address { server: String },
-    /// The server's own words: a wrong key, a token for another room, …
+    /// The server's own text: a wrong key, a token for another room, …
     #[error("the LiveKit server refused to let the recorder in ({status}): {body}")]
     Refused { status: u16, body: String },
     #[error("signalling with {host} failed")]
     Socket { host: String, source: Box<tungstenite::Error> },
     #[error("{host} did not answer within {} s", .within.as_secs())]
     Silent { host: String, within: Duration },
-    #[error("the LiveKit server ended the session at once: {0}")]
+    #[error("the LiveKit server ended the session immediately: {0}")]
     Left(String),
-    #[error("the LiveKit server began with something else than an answer to joining")]
+    #[error("the LiveKit server did not start with a join response")]
     Unexpected,
 }
 
-/// How a recorder comes into a room.
+/// The way in which a recorder enters a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entrance<'a> {
     Join,
-    /// As the participant that it is there already.
+    /// Continues the session of this participant.
     Resume {
         participant: &'a str,
         reason: proto::ReconnectReason,
     },
 }
 
-/// The server's first word.
+/// The server's first message.
 #[derive(Debug)]
 pub(super) enum Welcome {
     Joined(Box<proto::JoinResponse>),
     Resumed,
 }
 
-/// An open websocket. Dropping it closes it without a word; see [`Signal::leave`].
+/// An open websocket. Dropping it closes it without notice; see [`Signal::leave`].
 #[derive(Debug)]
 pub(super) struct Signal {
     requests: mpsc::UnboundedSender<Request>,
     responses: mpsc::Receiver<Response>,
-    /// Of the machine, on the way to the server: where media is likely to come in, too.
+    /// Local address of the connection. Media is likely to use it, too.
     local: IpAddr,
     pump: AbortOnDropHandle<()>,
 }
 
 impl Signal {
-    /// Connects and waits for the server's first word.
+    /// Connects and waits for the server's first message.
     pub(super) async fn open(
         server: &Url,
         token: &Secret<String>,
@@ -112,7 +112,7 @@ impl Signal {
         let host = url.host_str().unwrap_or_default().to_owned();
         let port = url.port_or_known_default().ok_or_else(bad_address)?;
         let unreachable = |source| SignalError::Unreachable { host: host.clone(), source };
-        // An address of IPv6 stands in brackets in a URL.
+        // URLs have IPv6 addresses in brackets.
         let name = host.trim_matches(['[', ']']);
         let tcp = Guard::of_process().connect(name, port).await.map_err(unreachable)?;
         let local = tcp.local_addr().map_err(unreachable)?.ip();
@@ -146,24 +146,24 @@ impl Signal {
         Ok((Self { requests, responses, local, pump: AbortOnDropHandle::new(pump) }, welcome))
     }
 
-    /// Of this machine, as the server sees it without a NAT.
+    /// Local address of the connection.
     pub(super) const fn local(&self) -> IpAddr {
         self.local
     }
 
-    /// Sends; a socket that is gone says so in [`Signal::next`].
+    /// Sends a message. A closed socket is reported by [`Signal::next`].
     pub(super) fn send(&self, request: Request) {
         if self.requests.send(request).is_err() {
-            tracing::debug!("signalling was closed");
+            tracing::debug!("signalling message dropped: socket closed");
         }
     }
 
-    /// The next message; `None` when the socket is gone. Nothing is lost when the future is dropped.
+    /// The next message; `None` if the socket is closed. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Response> {
         self.responses.recv().await
     }
 
-    /// Says goodbye, so that the server does not wait for the recorder to come back.
+    /// Leaves the room, so that the server does not wait for the recorder to reconnect.
     pub(super) async fn leave(self) {
         self.send(Request::Leave(proto::LeaveRequest {
             reason: proto::DisconnectReason::ClientInitiated.into(),
@@ -172,12 +172,12 @@ impl Signal {
         let Self { requests, responses, pump, .. } = self;
         drop((requests, responses));
         if tokio::time::timeout(CLOSE_WITHIN, pump).await.is_err() {
-            tracing::debug!("signalling did not close in time");
+            tracing::debug!("signalling not closed in time");
         }
     }
 }
 
-/// When the server wants to hear from us, and when it is gone.
+/// Ping interval, and how long the server may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pings {
     every: Duration,
@@ -187,11 +187,11 @@ struct Pings {
 impl Pings {
     const DEFAULT: Self = Self { every: PING_EVERY, within: PING_WITHIN };
 
-    /// Seconds as the server says them; 0: not said.
+    /// Takes the server's values in seconds; 0 is the default.
     fn new(interval: i32, timeout: i32) -> Self {
-        let seconds = |said: i32, default| match u64::try_from(said) {
+        let seconds = |value: i32, default| match u64::try_from(value) {
             Ok(0) | Err(_) => default,
-            Ok(said) => Duration::from_secs(said),
+            Ok(value) => Duration::from_secs(value),
         };
         Self { every: seconds(interval, PING_EVERY), within: seconds(timeout, PING_WITHIN) }
     }
@@ -199,7 +199,7 @@ impl Pings {
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Moves messages until either side is gone.
+/// Forwards messages until either side is closed.
 async fn pump(
     mut socket: Socket,
     mut requests: mpsc::UnboundedReceiver<Request>,
@@ -208,7 +208,7 @@ async fn pump(
 ) {
     let mut ticks = tokio::time::interval(pings.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = Instant::now();
+    let mut last_received = Instant::now();
     loop {
         let request = tokio::select! {
             request = requests.recv() => match request {
@@ -217,7 +217,7 @@ async fn pump(
             },
             response = next(&mut socket) => match response {
                 Ok(Some(response)) => {
-                    heard = Instant::now();
+                    last_received = Instant::now();
                     if !matches!(response, Response::PongResp(_) | Response::Pong(_))
                         && responses.send(response).await.is_err()
                     {
@@ -227,13 +227,13 @@ async fn pump(
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::debug!(%error, "signalling was lost");
+                    tracing::debug!(%error, "signalling lost");
                     return;
                 }
             },
             _ = ticks.tick() => {
-                if heard.elapsed() > pings.within {
-                    tracing::debug!("signalling: the server is silent");
+                if last_received.elapsed() > pings.within {
+                    tracing::debug!("signalling lost: server is silent");
                     return;
                 }
                 Request::PingReq(proto::Ping { timestamp: unix_millis(), rtt: 0 })
@@ -245,22 +245,22 @@ async fn pump(
             Ok(Err(_)) | Err(_) => return,
         }
     }
-    // What was asked for before is sent; then the socket closes in the ordinary way.
+    // All requests are sent; the socket closes in the ordinary way.
     let close = socket.close(None);
     if !matches!(tokio::time::timeout(SEND_WITHIN, close).await, Ok(Ok(()))) {
-        tracing::debug!("signalling did not close in the ordinary way");
+        tracing::debug!("signalling not closed cleanly");
     }
 }
 
-/// The next message that makes sense; `None` at the end.
+/// The next valid message; `None` at the end.
 async fn next(socket: &mut Socket) -> Result<Option<Response>, tungstenite::Error> {
     while let Some(message) = socket.next().await {
         match message? {
             Message::Binary(bytes) => match proto::SignalResponse::decode(bytes) {
                 Ok(proto::SignalResponse { message: Some(message) }) => return Ok(Some(message)),
-                // A kind that our protocol version does not know.
+                // A message of a newer protocol version.
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "signalling: a message that makes no sense"),
+                Err(error) => tracing::warn!(%error, "invalid signalling message"),
             },
             Message::Close(_) => return Ok(None),
             Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
@@ -269,8 +269,8 @@ async fn next(socket: &mut Socket) -> Result<Option<Response>, tungstenite::Erro
     Ok(None)
 }
 
-/// Where a server's signalling is. Two connections, the server offers (webrtc.md §1): that is what `/rtc` without a
-/// `join_request` means.
+/// The URL of a server's signalling. `/rtc` without `join_request` means two peer connections, for
+/// which the server makes the offers (docs/reference/signaling.md).
 fn address(server: &Url, entrance: Entrance<'_>) -> Option<Url> {
     let mut url = server.clone();
     let scheme = match server.scheme() {
@@ -282,7 +282,8 @@ fn address(server: &Url, entrance: Entrance<'_>) -> Option<Url> {
     url.set_path(&format!("{}/rtc", server.path().trim_end_matches('/')));
     {
         let mut query = url.query_pairs_mut();
-        // `sdk=go` would bring dummy packets; a protocol above 16, packets with trailers (webrtc.md §1).
+        // `sdk=go` would make the server send dummy packets, a protocol above 16 packets with
+        // trailers (docs/reference/signaling.md).
         query.append_pair("protocol", "15").append_pair("version", "0.1");
         query.append_pair("sdk", "rust").append_pair("os", "linux").append_pair("auto_subscribe", "0");
         if let Entrance::Resume { participant, reason } = entrance {
@@ -301,12 +302,12 @@ fn handshake(url: &Url, token: &Secret<String>) -> Option<Handshake> {
     Some(request)
 }
 
-/// Servers quote the token that they refuse.
+/// Removes the token from a refusal, because servers quote it.
 fn refused(error: tungstenite::Error, host: &str, token: &Secret<String>) -> SignalError {
     match error {
         tungstenite::Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
-            // Cut afterwards: a part of a token is less easy to tell.
+            // Shortened afterwards, because a part of a token would not be recognised.
             let body = without_token(&String::from_utf8_lossy(body), token);
             let body: String = body.trim().chars().take(BODY).collect();
             SignalError::Refused { status: response.status().as_u16(), body }
@@ -325,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_says_how_the_recorder_comes_in() {
+    fn the_url_says_how_the_recorder_enters() {
         let at = |server: &str, entrance| {
             address(&Url::parse(server).unwrap(), entrance).map(|url| url.to_string())
         };
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn pings_are_as_often_as_the_server_wants_or_as_usual() {
+    fn ping_intervals_are_the_servers_or_the_defaults() {
         assert_eq!(
             Pings::new(7, 21),
             Pings { every: Duration::from_secs(7), within: Duration::from_secs(21) }
@@ -349,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_without_the_token() {
+    fn a_refusal_is_reported_without_the_token() {
         let token = Secret::new(format!("eyJhbGciOiJIUzI1NiJ9.{}.c2lnbmF0dXJl", "x".repeat(300)));
         let body = format!("invalid token: {}, error: could not verify", token.expose());
         let mut response = tungstenite::http::Response::new(Some(body.into_bytes()));

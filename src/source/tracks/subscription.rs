@@ -1,5 +1,5 @@
-//! Which tracks a plan wants, as people come and go. Pure: what the server tells goes in, what is to be asked for and what
-//! has happened comes out.
+//! Decides which tracks to subscribe to, as participants come and go. Pure: takes the server's
+//! messages and returns changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,24 +8,24 @@ use proto::participant_info::State;
 
 use crate::plan::track::{ParticipantKind, PublishedTrack, TrackKind, TrackOrigin, Wanted};
 
-/// Something about a wanted track.
+/// A change of a wanted track, or of a participant whom the plan names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Published: to be subscribed to.
+    /// The track was published and has to be subscribed to.
     Found(PublishedTrack),
     Muted(String),
     Unmuted(String),
-    /// No longer published, or its publisher has left.
+    /// The track was unpublished, or its publisher left.
     Gone(String),
-    /// Named as a track of the other medium.
+    /// The plan names the track as one of the other kind.
     WrongKind {
         sid: String,
         kind: TrackKind,
     },
-    /// A participant who is named is there, or is there again.
+    /// A participant whom the plan names joined, or came back.
     Present(String),
     Left(String),
-    /// Was there before the room was lost, and is not now.
+    /// The participant was there before the room was lost, and is not there now.
     Missing(String),
 }
 
@@ -34,9 +34,9 @@ pub(super) enum Change {
 pub(super) struct Subscription {
     wanted: Wanted,
     found: BTreeMap<String, Found>,
-    /// Of participants who are named: their sids by their identities.
+    /// Sids by identity, of the participants whom the plan names.
     present: BTreeMap<String, String>,
-    /// Named tracks of the wrong kind, told of once.
+    /// Named tracks of the wrong kind that were reported.
     wrong: BTreeSet<String>,
 }
 
@@ -47,7 +47,7 @@ struct Found {
 }
 
 impl Found {
-    fn is_of(&mut self, participant: &proto::ParticipantInfo) {
+    fn update_participant(&mut self, participant: &proto::ParticipantInfo) {
         self.participant.clone_from(&participant.sid);
         self.track.publisher.clone_from(&participant.identity);
     }
@@ -58,7 +58,7 @@ impl Subscription {
         Self { wanted, found: BTreeMap::new(), present: BTreeMap::new(), wrong: BTreeSet::new() }
     }
 
-    /// Sids of what is subscribed to.
+    /// Sids of the subscribed tracks.
     pub(super) fn sids(&self) -> Vec<String> {
         self.found.keys().cloned().collect()
     }
@@ -67,12 +67,12 @@ impl Subscription {
         self.found.get(sid).map(|found| &found.track)
     }
 
-    /// Some participants changed; of others nothing is said.
+    /// Takes an update of some participants. The others did not change.
     pub(super) fn update(&mut self, participants: &[proto::ParticipantInfo]) -> Vec<Change> {
         participants.iter().flat_map(|participant| self.update_one(participant)).collect()
     }
 
-    /// All participants there are, after coming into the room anew.
+    /// Takes the list of all participants, after the room was rejoined.
     pub(super) fn replace(&mut self, participants: &[proto::ParticipantInfo]) -> Vec<Change> {
         let is_there = |sid: &str| {
             let mut tracks = participants.iter().flat_map(|participant| &participant.tracks);
@@ -87,11 +87,11 @@ impl Subscription {
             self.present.remove(&identity);
             changes.push(Change::Missing(identity));
         }
-        // A participant may have come back under another sid, with the same tracks.
+        // A participant may have come back with another sid and the same tracks.
         for participant in participants {
             for track in &participant.tracks {
                 if let Some(found) = self.found.get_mut(&track.sid) {
-                    found.is_of(participant);
+                    found.update_participant(participant);
                 }
             }
         }
@@ -102,7 +102,7 @@ impl Subscription {
     fn update_one(&mut self, participant: &proto::ParticipantInfo) -> Vec<Change> {
         let has_left = participant.state() == State::Disconnected;
         let lists = |sid: &str| !has_left && participant.tracks.iter().any(|track| track.sid == sid);
-        // Of somebody who is thrown out because they came in again nothing more is said than that they are here, under another sid.
+        // If a participant joins again, servers report the new sid and not the end of the old one.
         let is_again = |found: &Found| !has_left && found.track.publisher == participant.identity;
         let was_theirs = |(sid, found): (&String, &Found)| {
             let is_theirs = found.participant == participant.sid || is_again(found);
@@ -111,7 +111,7 @@ impl Subscription {
         let gone: Vec<String> = self.found.iter().filter_map(was_theirs).collect();
         let mut changes: Vec<Change> = gone.into_iter().map(|sid| self.lose(sid)).collect();
         if has_left {
-            // Under another sid they may be here again already.
+            // The participant may be back already, with another sid.
             if self.present.get(&participant.identity) == Some(&participant.sid) {
                 self.present.remove(&participant.identity);
                 changes.push(Change::Left(participant.identity.clone()));
@@ -136,7 +136,7 @@ impl Subscription {
     fn see(&mut self, participant: &proto::ParticipantInfo, track: PublishedTrack) -> Option<Change> {
         let (sid, is_muted) = (track.sid.clone(), track.is_muted);
         if let Some(found) = self.found.get_mut(&sid) {
-            found.is_of(participant);
+            found.update_participant(participant);
             let was_muted = std::mem::replace(&mut found.track.is_muted, is_muted);
             return match (was_muted, is_muted) {
                 (false, true) => Some(Change::Muted(sid)),
@@ -155,7 +155,7 @@ impl Subscription {
     }
 }
 
-/// `None` for what is neither sound nor picture.
+/// `None` for a track that is neither audio nor video.
 fn published(participant: &proto::ParticipantInfo, info: &proto::TrackInfo) -> Option<PublishedTrack> {
     let kind = match info.r#type() {
         proto::TrackType::Audio => TrackKind::Audio,
@@ -179,7 +179,7 @@ fn published(participant: &proto::ParticipantInfo, info: &proto::TrackInfo) -> O
     })
 }
 
-/// A kind that this version does not know counts as a person.
+/// A kind that this version does not know counts as a standard participant.
 fn kind_of(participant: &proto::ParticipantInfo) -> ParticipantKind {
     use proto::participant_info::Kind;
     match participant.kind() {
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    /// A publisher's tracks, muted or not, and what changed by them.
+    /// A publisher's tracks with their mute state, and the expected changes.
     type Step<'a> = (&'a [(&'a str, bool)], &'a [&'a str]);
 
     fn subscription() -> Subscription {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_track_of_the_wrong_kind_is_told_of_once() {
+    fn a_track_of_the_wrong_kind_is_reported_once() {
         let mut subscription = Subscription::new(Wanted::tracks(Some("TR_a"), None));
         let here = [participant("PA_1", &[("TR_a", false)])];
         assert_eq!(names(&subscription.update(&here)), ["audio TR_a"]);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_participant_who_is_named_comes_goes_and_is_missing() {
+    fn a_named_participant_joins_leaves_and_is_missing() {
         let mut subscription = Subscription::new(Wanted {
             lasts: Lasts::Participant("ann".to_owned()),
             ..Wanted::tracks(None, None)
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(see(participant("PA_x", &[("TR_a", false)])), [""; 0]);
         assert_eq!(see(ann("PA_1", State::Joined)), ["ann is present"]);
         assert_eq!(see(ann("PA_1", State::Active)), [""; 0]);
-        // In again before the former one is known to be gone.
+        // The participant joins again before the former session is reported as ended.
         assert_eq!(see(ann("PA_2", State::Active)), [""; 0]);
         assert_eq!(see(ann("PA_1", State::Disconnected)), [""; 0]);
         assert_eq!(see(ann("PA_2", State::Disconnected)), ["ann left"]);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_in_again_has_lost_what_they_published_before() {
+    fn a_participant_who_joins_again_loses_the_tracks_of_the_former_session() {
         let mut subscription = subscription();
         let ann = |sid: &str, state: State, tracks: &[(&str, bool)]| proto::ParticipantInfo {
             identity: "ann".to_owned(),
@@ -308,25 +308,25 @@ mod tests {
         };
         let mut see = |participant| names(&subscription.update(&[participant]));
         assert_eq!(see(ann("PA_1", State::Active, &[("TR_a", false)])), ["found TR_a"]);
-        // Others are others.
+        // Other participants change nothing.
         assert_eq!(see(participant("PA_x", &[])), [""; 0]);
         assert_eq!(see(ann("PA_2", State::Joined, &[])), ["gone TR_a"]);
         assert_eq!(see(ann("PA_2", State::Active, &[("TR_b", false)])), ["found TR_b"]);
-        // Where the end of the former session is told after all, it is not the present one's.
+        // A late report of the former session's end does not end the current one.
         assert_eq!(see(ann("PA_1", State::Disconnected, &[("TR_a", false)])), [""; 0]);
-        // A session that goes on elsewhere has the same tracks.
+        // A session that was moved to another server has the same tracks.
         assert_eq!(see(ann("PA_3", State::Active, &[("TR_b", false)])), [""; 0]);
         assert_eq!(see(ann("PA_3", State::Disconnected, &[("TR_b", false)])), ["gone TR_b"]);
     }
 
     #[test]
-    fn coming_in_anew_loses_only_what_is_no_longer_there() {
+    fn rejoining_loses_only_tracks_that_are_gone() {
         let mut subscription = subscription();
         subscription
             .update(&[participant("PA_1", &[("TR_a", false)]), participant("PA_2", &[("TR_b", false)])]);
         let changes = subscription.replace(&[participant("PA_3", &[("TR_b", true)])]);
         assert_eq!(names(&changes), ["gone TR_a", "muted TR_b"]);
-        // It is PA_3's now.
+        // The track belongs to PA_3 now.
         assert_eq!(names(&subscription.update(&[participant("PA_2", &[])])), [""; 0]);
         assert_eq!(names(&subscription.update(&[participant("PA_3", &[])])), ["gone TR_b"]);
     }

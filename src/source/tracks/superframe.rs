@@ -1,17 +1,18 @@
-//! VP9 in spatial layers: all frames of one instant in one superframe, as files want them (VP9 bitstream specification, Annex B). Pure.
+//! Joins the spatial layers of a VP9 frame into a superframe, as files need it (VP9 bitstream
+//! specification, Annex B). Pure.
 //!
-//! RTP carries each layer as a frame of its own and needs no index. Without one, a decoder that takes what it is given for one frame
-//! shows the smallest layer.
+//! RTP carries each layer as a frame of its own without an index. Without an index, a decoder shows
+//! the smallest layer.
 
 use std::sync::Arc;
 
-/// Three bits at the head of an index's first and last byte.
+/// The upper three bits of an index's first and last byte.
 const MARKER: u8 = 0b1100_0000;
-/// As many frames as an index can name.
+/// Greatest number of frames in an index.
 const MOST: usize = 8;
 
-/// The frames of one instant with an index behind them. `ends`: where each of them ends in `frames`, the last at its end. One frame
-/// by itself needs none; what makes no sense stays as it is.
+/// Appends an index to the frames of one instant. `ends` are their ends in `frames`, the last one at
+/// its end. A single frame needs no index; invalid input is returned unchanged.
 pub(super) fn indexed(frames: Arc<[u8]>, ends: &[usize]) -> Arc<[u8]> {
     match index(frames.len(), ends) {
         Some(index) => [&*frames, &index].concat().into(),
@@ -29,7 +30,7 @@ fn index(len: usize, ends: &[usize]) -> Option<Vec<u8>> {
     let sizes = sizes?;
     let largest = u32::try_from(*sizes.iter().max()?).ok()?;
     let bytes = (1..=4).find(|bytes| u64::from(largest) < 1 << (8 * bytes))?;
-    // Both are written as one less than they are.
+    // Both values are written minus one.
     let head = MARKER | u8::try_from((bytes - 1) << 3 | (sizes.len() - 1)).ok()?;
     let mut index = vec![head];
     for size in sizes {
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_of_one_instant_get_an_index() {
+    fn several_layers_get_an_index() {
         let frames: Arc<[u8]> = vec![0x82; 10 + 300 + 70_000].into();
         let made = indexed(Arc::clone(&frames), &[10, 310, 70_310]);
         let (kept, index) = made.split_at(frames.len());
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn one_frame_and_what_makes_no_sense_stay_as_they_are() {
+    fn single_frames_and_invalid_input_are_unchanged() {
         let frames: Arc<[u8]> = vec![0x82; 5].into();
         for ends in [&[][..], &[5], &[2, 4], &[2, 6], &[3, 2, 5], &[2, 2, 5], &[1, 2, 3, 4, 5, 5, 5, 5, 5]] {
             assert_eq!(indexed(Arc::clone(&frames), ends), frames, "{ends:?}");

@@ -1,95 +1,103 @@
-//! When the frames of a track were: RTP's clock, which begins anywhere and runs as fast as the publisher's crystal, turned into
-//! running time of the recording. Pure: times are numbers.
+//! Converts RTP time, which begins anywhere and runs with the publisher's clock, into running time
+//! of the recording. Pure: times are numbers.
 //!
-//! A track begins where its first few frames say: the one of them that arrived soonest after it was made tells how late the others
-//! are. From there on two things say better when a frame was: one that arrives earlier than its place shows that the ones before
-//! were late, and a sender report says by the publisher's own clock how two of its tracks lie to each other. The place moves
-//! towards what they say, slowly, and no frame is ever put before the one that came before it.
+//! The first few frames of a track set its start: the one with the least delay shows how late the
+//! others are. After that, two things improve the estimate: a frame that arrives earlier than its
+//! place shows that those before were late, and a sender report relates two tracks of a publisher by
+//! the publisher's own clock. The estimate moves slowly, and no frame is placed before its
+//! predecessor.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How fast a place moves: 0.5 % of the time that passes. A crystal that is 200 ppm off is followed 25 times over.
+/// A lost packet that has not arrived by this time will not arrive.
+pub(super) const SETTLED: Duration = Duration::from_millis(2500);
+/// The estimate moves by at most 0.5 % of the time that passes: 25 times a clock drift of 200 ppm.
 const SLEW: f64 = 0.005;
-/// At the beginning little is known; what is found out then is followed fast.
+/// The same at the beginning, when the estimate is poor.
 const FIRST_SLEW: f64 = 0.02;
 const FIRST: Duration = Duration::from_secs(10);
-/// The least delay of so long a time is taken for the way without a queue.
+/// The least delay in this time counts as the delay of the network without queues.
 const WINDOW: Duration = Duration::from_secs(10);
-/// A clock that jumps by more than this against arrival was set anew: the track is placed afresh.
+/// An RTP clock that jumps by more than this against arrival was reset: the track is placed anew.
 const JUMP: Duration = Duration::from_secs(5);
-/// What comes after a pause (a server makes up RTP's time while a track is muted) is placed afresh where it is off by so much.
+/// After a pause of this length the track is placed anew if it is off by more than `OFF`: a server
+/// makes up the RTP time while a track is muted.
 const PAUSE: Duration = Duration::from_millis(500);
 const OFF: Duration = Duration::from_millis(60);
-/// A sender report that is off by more than this is of another clock.
+/// A sender report that is off by more than this is ignored.
 const ABSURD: Duration = Duration::from_secs(3);
-/// They come each 3 s. Without new ones a crystal that is 200 ppm off is 4 ms away by then.
+/// A sender report is used for this long (they come every 3 s). A drift of 200 ppm is 4 ms by then.
 const REPORT_LASTS: Duration = Duration::from_secs(20);
-/// The first frames wait for one another no longer than this …
+/// The first frames wait for one another at most this long …
 const FIRST_WAIT: Duration = Duration::from_millis(400);
-/// … and not once so many, one behind the other, were equally late, or as good as that: then none of them was held up.
+/// … or until this many in a row were equally late, to `AS_GOOD`: then none of them was delayed.
 const ALIKE: usize = 4;
 const AS_GOOD: Duration = Duration::from_millis(8);
 
-/// Between a publisher's clock and ours, as its reports arrive: the least that was seen, for that report had the shortest way.
+/// Offset between a publisher's clock and ours: the least that its reports showed, because that
+/// report had the shortest way.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PublisherClock {
     least: Least,
 }
 
 impl PublisherClock {
-    /// A report: `wall` by the publisher's clock, `received` by ours, in seconds.
+    /// Takes a report of the time `wall` by the publisher's clock and `received` by ours, in
+    /// seconds.
     pub(super) fn report(&mut self, wall: f64, received: f64) {
         self.least.add(received, received - wall);
     }
 
-    /// What is to be added to the publisher's clock to have ours; `None` before the first report.
+    /// Our clock minus the publisher's; `None` before the first report.
     fn offset(&self) -> Option<f64> {
         self.least.get()
     }
 }
 
-/// The clock of one track, and those of its frames that have no place yet.
+/// The clock of one track, and its frames that have no time yet.
 #[derive(Debug, Clone)]
 pub(super) struct TrackClock<T> {
     rate: f64,
     place: Option<Place>,
-    /// The first ones of all, or of those after a pause.
+    /// The first frames of the track, or after a pause.
     waiting: Vec<Waiting<T>>,
 }
 
 #[derive(Debug, Clone)]
 struct Waiting<T> {
     frame: T,
-    /// As in [`Place`].
+    /// RTP time without wrap-around, as in [`Place`].
     extended: i64,
     received: f64,
 }
 
 #[derive(Debug, Clone)]
 struct Place {
-    /// RTP's time without its coming round, of the last frame.
+    /// RTP time of the last frame, without wrap-around.
     extended: i64,
-    /// Running time of RTP's zero: what moves.
+    /// The estimate: running time at RTP time zero.
     zero: f64,
-    /// The least of arrival against RTP's time.
+    /// The least difference of arrival and RTP time.
     least: Least,
-    /// Where zero is by the publisher's clock, and the running time at which its report came.
+    /// The publisher's clock at RTP time zero, and the running time at which its report came.
     reported: Option<(f64, f64)>,
-    /// Of the last frame: in running time, and by arrival.
+    /// Running time of the last frame.
     last: f64,
+    /// Running time at which the last frame arrived.
     arrived: f64,
     begun: f64,
 }
 
 impl<T> TrackClock<T> {
-    /// `rate`: ticks a second.
+    /// `rate`: ticks per second.
     pub(super) fn new(rate: u32) -> Self {
         Self { rate: f64::from(rate.max(1)), place: None, waiting: Vec::new() }
     }
 
-    /// Takes a frame, and gives what has a place now, in running time: mostly this frame, at the beginning of a track and after a
-    /// pause none, and soon several. `received` is when it came in, in running time; frames are to be given in their order.
+    /// Takes a frame that arrived at the running time `received`, in decoding order. Returns the
+    /// frames whose running time is known now: mostly this one; at the beginning of a track and after
+    /// a pause none, and soon several.
     pub(super) fn take(
         &mut self,
         frame: T,
@@ -106,8 +114,8 @@ impl<T> TrackClock<T> {
             && let Some(place) = &mut self.place
         {
             let off = (place.zero + time - received).abs();
-            let paused = received - place.arrived > PAUSE.as_secs_f64();
-            if off <= JUMP.as_secs_f64() && !(paused && off > OFF.as_secs_f64()) {
+            let was_paused = received - place.arrived > PAUSE.as_secs_f64();
+            if off <= JUMP.as_secs_f64() && !(was_paused && off > OFF.as_secs_f64()) {
                 return vec![(frame, place.put(extended, time, received, publisher))];
             }
         }
@@ -115,14 +123,14 @@ impl<T> TrackClock<T> {
         if self.is_clear() { self.settle(publisher) } else { Vec::new() }
     }
 
-    /// Frames that waited for others long enough: `now` is running time.
+    /// Returns the frames that have waited long enough. `now` is running time.
     pub(super) fn overdue(&mut self, now: Duration, publisher: &PublisherClock) -> Vec<(T, Duration)> {
         let first = self.waiting.first().map(|waiting| waiting.received);
         let is_due = first.is_some_and(|first| now.as_secs_f64() - first >= FIRST_WAIT.as_secs_f64());
         if is_due { self.settle(publisher) } else { Vec::new() }
     }
 
-    /// Places what waits, with what is known: nothing else comes.
+    /// Returns the waiting frames, with times from what is known.
     pub(super) fn settle(&mut self, publisher: &PublisherClock) -> Vec<(T, Duration)> {
         let waiting = std::mem::take(&mut self.waiting);
         let Some(first) = waiting.first() else { return Vec::new() };
@@ -140,7 +148,8 @@ impl<T> TrackClock<T> {
         placed
     }
 
-    /// A sender report: at RTP's time `rtp` the publisher's clock showed `wall` seconds; it came at `received`.
+    /// Takes a sender report, which arrived at `received`: at RTP time `rtp` the publisher's clock
+    /// showed `wall` seconds.
     pub(super) fn report(&mut self, rtp: u32, wall: f64, received: f64) {
         let rate = self.rate;
         if let Some(place) = &mut self.place {
@@ -148,7 +157,7 @@ impl<T> TrackClock<T> {
         }
     }
 
-    /// Whether the frames that wait tell how late each of them is.
+    /// Whether the waiting frames show how late each of them is.
     fn is_clear(&self) -> bool {
         let (Some(first), Some(last)) = (self.waiting.first(), self.waiting.last()) else { return true };
         if last.received - first.received >= FIRST_WAIT.as_secs_f64() {
@@ -162,31 +171,31 @@ impl<T> TrackClock<T> {
 }
 
 impl<T> Waiting<T> {
-    /// Arrival against RTP's time: how late it is, with a summand that is the same for all of a track.
+    /// Arrival minus RTP time: the delay plus a constant of the track.
     fn delay(&self, rate: f64) -> f64 {
         self.received - self.extended as f64 / rate
     }
 }
 
 impl Place {
-    /// `last`: no frame is put before that.
+    /// `last`: running time before which no frame is placed.
     fn new(extended: i64, zero: f64, at: f64, last: Option<f64>) -> Self {
         let (least, last) = (Least::default(), last.unwrap_or(0.0));
         Self { extended, zero, least, reported: None, last, arrived: at, begun: at }
     }
 
-    /// The place of a frame, in running time.
+    /// Returns the running time of a frame.
     fn put(&mut self, extended: i64, time: f64, received: f64, publisher: &PublisherClock) -> Duration {
         self.extended = extended;
         self.least.add(received, received - time);
         self.slew(received, publisher);
         self.arrived = self.arrived.max(received);
         self.last = (self.zero + time).max(self.last);
-        // Finite, and no less than zero; absurd times are bounded where they are used.
+        // Finite and not negative; the user bounds absurd times.
         Duration::try_from_secs_f64(self.last).unwrap_or(Duration::MAX)
     }
 
-    /// Moves zero towards where it should be, by no more than the time that passed allows.
+    /// Moves the estimate towards its target, by at most what the passed time allows.
     fn slew(&mut self, now: f64, publisher: &PublisherClock) {
         let arrival = self.least.get().unwrap_or(self.zero);
         let reported = self.reported.filter(|(_, at)| now - at < REPORT_LASTS.as_secs_f64());
@@ -198,19 +207,19 @@ impl Place {
     }
 }
 
-/// The RTP time nearest to the last one that ends in these 32 bits.
+/// The time nearest to the last one whose low 32 bits are `rtp`.
 fn extend(last: i64, rtp: u32) -> i64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low 32 bits are meant")]
     let low = last as u32;
-    // A difference of more than half the range is one backwards.
+    // A difference of more than half the range is a step backwards.
     let step = rtp.wrapping_sub(low).cast_signed();
     last + i64::from(step)
 }
 
-/// The least of what was seen in a window of time.
+/// The minimum in a sliding window of time.
 #[derive(Debug, Clone, Default)]
 struct Least {
-    /// Rising in both: each is the least of all that came after it.
+    /// Time and value, both rising: each value is the minimum of all that came after it.
     seen: VecDeque<(f64, f64)>,
 }
 

@@ -1,4 +1,4 @@
-//! G.711 into Opus: the one codec of a room that no file of ours holds as it is (media.md §1.7).
+//! Transcodes G.711 to Opus. G.711 is the only codec of a room that Weir's files can't hold.
 //!
 //! ```text
 //! Feed(G.711) ─► appsrc ─► mulawdec ─► convert, resample ─► opusenc ─► Feed(track)
@@ -12,10 +12,10 @@ use gstreamer as gst;
 use crate::media::{Attachment, Feed, Intake, MediaPipeline, Overflow, PipelineError, PipelineEvent};
 use crate::plan::track::TrackCodec;
 
-/// Minutes of telephone sound: an encoder that far behind does not catch up.
+/// Audio that may wait: minutes. An encoder that is further behind does not catch up.
 const WAITING: Overflow = Overflow::Hold { max_bytes: 4 << 20 };
-/// It holds a tenth of a second.
-const EMPTY_WITHIN: Duration = Duration::from_secs(10);
+/// Deadline for transcoding the rest, about a tenth of a second.
+const FLUSH_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Transcoder {
@@ -26,10 +26,10 @@ pub(super) struct Transcoder {
 }
 
 impl Transcoder {
-    /// Feeds `target` with what is pushed into [`Transcoder::source`].
+    /// Fills `target` from [`Transcoder::source`].
     pub(super) fn start(codec: TrackCodec, target: &Feed) -> Result<Self, PipelineError> {
         let pipeline = MediaPipeline::new("g711");
-        let intake = Intake::new("sound", WAITING, false)?;
+        let intake = Intake::new("audio", WAITING, false)?;
         pipeline.adopt(intake.element())?;
         let decoder = pipeline.add(if codec == TrackCodec::Pcmu { "mulawdec" } else { "alawdec" })?;
         let (convert, resample) = (pipeline.add("audioconvert")?, pipeline.add("audioresample")?);
@@ -49,7 +49,7 @@ impl Transcoder {
         &self.source
     }
 
-    /// Empties it, after its source has ended.
+    /// Transcodes the rest. To be called after the source feed has ended.
     pub(super) async fn close(self) {
         let mut events = self.pipeline.events();
         let end = async {
@@ -57,15 +57,15 @@ impl Transcoder {
                 match event {
                     PipelineEvent::Eos => return,
                     PipelineEvent::Error(error) => {
-                        tracing::error!(%error, "sound could not be transcoded");
+                        tracing::error!(%error, "audio transcoder failed");
                         return;
                     }
                     PipelineEvent::Warning { .. } | PipelineEvent::Element(_) => {}
                 }
             }
         };
-        if tokio::time::timeout(EMPTY_WITHIN, end).await.is_err() {
-            tracing::warn!("sound was not transcoded to its end");
+        if tokio::time::timeout(FLUSH_WITHIN, end).await.is_err() {
+            tracing::warn!("audio transcoder not flushed in time");
         }
         drop(events);
         self.target.end();

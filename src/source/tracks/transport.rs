@@ -1,9 +1,11 @@
-//! Sockets for a peer: UDP, and TCP to a server that is not reached otherwise (RFC 6544, framed as in RFC 4571).
+//! The sockets of a peer: UDP, and TCP to a server that UDP does not reach (RFC 6544, framed as in
+//! RFC 4571).
 //!
-//! A socket for each address of this machine that leads to a server, bound when the first such server is heard of. What came by
-//! UDP waits in the kernel until it is taken; of TCP, readers are tasks that end with this value, and what they read waits in one
-//! bounded queue.
+//! There is one UDP socket for each local address with a route to a server. UDP packets wait in the
+//! kernel until they are read. TCP packets are read by tasks, which end with this value, and wait in
+//! one bounded queue.
 
+mod datagram;
 mod udp;
 
 use std::future::poll_fn;
@@ -20,33 +22,24 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub(super) use datagram::Datagram;
 use udp::Udp;
 
 use crate::outbound::Guard;
 
-/// Some 0.3 s of a busy room; when more waits, the machine is drowning, and what is lost is asked for again.
+/// Packets that may wait, about 0.3 s of a busy room. If the machine is overloaded, more are lost
+/// and requested again.
 const BACKLOG: usize = 1024;
-/// Taken at once of each socket, before anything else has its turn.
+/// Packets that are read from one socket in a row.
 const AT_ONCE: usize = 256;
 const TCP_WITHIN: Duration = Duration::from_secs(5);
-
-/// Something that arrived.
-#[derive(Debug)]
-pub(super) struct Datagram {
-    pub(super) at: Instant,
-    pub(super) protocol: Protocol,
-    pub(super) remote: SocketAddr,
-    /// Address of the socket it came in at.
-    pub(super) local: SocketAddr,
-    pub(super) bytes: Bytes,
-}
 
 #[derive(Debug)]
 pub(super) struct Transport {
     udp: Vec<Udp>,
     tcp: Vec<Tcp>,
     arrivals: mpsc::Receiver<Datagram>,
-    /// The first of those that arrived by TCP.
+    /// The first packet that arrived over TCP and was not taken.
     arrived: Option<Datagram>,
     arrive: mpsc::Sender<Datagram>,
     tasks: JoinSet<()>,
@@ -65,7 +58,7 @@ impl Transport {
         Self { udp: Vec::new(), tcp: Vec::new(), arrivals, arrived: None, arrive, tasks: JoinSet::new() }
     }
 
-    /// Binds a socket at this address of the machine; gives where it is, `None` when there was one already.
+    /// Binds a socket at this local address. Returns its address; `None` if there is one already.
     pub(super) fn bind(&mut self, ip: IpAddr) -> io::Result<Option<SocketAddr>> {
         if self.udp.iter().any(|udp| udp.local().ip() == ip) {
             return Ok(None);
@@ -76,12 +69,13 @@ impl Transport {
         Ok(Some(local))
     }
 
-    /// From now on what comes by UDP wakes nobody: it is taken now and then. Waking up costs more than a packet does.
-    pub(super) fn is_looked_at(&mut self) {
-        self.udp.iter_mut().for_each(Udp::is_looked_at);
+    /// From now on UDP packets no longer wake the process and are read at intervals. Waking up costs
+    /// more than reading a packet.
+    pub(super) fn start_polling(&mut self) {
+        self.udp.iter_mut().for_each(Udp::start_polling);
     }
 
-    /// Connects to a server's passive candidate; gives our end.
+    /// Connects to a server's passive candidate. Returns the local address.
     pub(super) async fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         let connecting = Guard::of_process().connect_to(remote);
         let stream = tokio::time::timeout(TCP_WITHIN, connecting).await??;
@@ -95,7 +89,7 @@ impl Transport {
         Ok(local)
     }
 
-    /// Sends, or loses it as a network would.
+    /// Sends a packet. Like in a network, it may be lost.
     pub(super) fn send(&self, transmit: &Transmit) {
         let lost = match transmit.proto {
             Protocol::Udp => {
@@ -109,25 +103,25 @@ impl Transport {
             }
         };
         if lost != Some(false) {
-            tracing::trace!(to = %transmit.destination, "a packet was not sent");
+            tracing::trace!(to = %transmit.destination, "packet not sent");
         }
     }
 
-    /// Waits for something to arrive. Nothing is lost when the future is dropped.
+    /// Waits until a packet arrives. Cancel-safe.
     pub(super) async fn arrived(&mut self) {
         let by_udp = poll_fn(|context| {
-            // Each is asked, so that each tells.
+            // Every socket is polled, so that every one wakes this task.
             let ready = self.udp.iter().filter(|udp| udp.poll_arrived(context).is_ready()).count();
             if ready > 0 { Poll::Ready(()) } else { Poll::Pending }
         });
         tokio::select! {
             () = by_udp => {}
-            // `arrive` lives as long as this does: there is never nobody who could send.
+            // Never closed, because `arrive` lives as long as this value.
             datagram = self.arrivals.recv(), if self.arrived.is_none() => self.arrived = datagram,
         }
     }
 
-    /// Takes what is there.
+    /// Reads the packets that have arrived.
     pub(super) fn take(&mut self, into: &mut Vec<Datagram>) {
         for udp in &mut self.udp {
             udp.take(into, AT_ONCE);
@@ -137,7 +131,7 @@ impl Transport {
     }
 }
 
-/// From where packets to this address leave: a socket is connected for the kernel to choose a route; nothing is sent.
+/// The local address of the route to this address. It connects a UDP socket and sends nothing.
 pub(super) async fn route_to(remote: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr = match remote {
         SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
@@ -162,7 +156,7 @@ async fn read_tcp(
             read.read_exact(&mut packet).await
         };
         if let Err(error) = read.await {
-            tracing::debug!(%error, %remote, "a connection for media ended");
+            tracing::debug!(%error, %remote, "media connection over TCP closed");
             return;
         }
         let bytes = Bytes::from(packet);

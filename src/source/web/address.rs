@@ -61,7 +61,7 @@ impl Address {
         Self { url: Secret::new(url), token: None }
     }
 
-    /// Where this page wants to go. What is secret of this one is secret there, too.
+    /// The address that this page navigates to. Secrets of this address stay secret there.
     pub(super) fn elsewhere(&self, url: &Secret<Url>) -> Self {
         Self { url: url.clone(), token: self.token.clone() }
     }
@@ -126,10 +126,7 @@ mod tests {
             ),
             (format!("token \"{TOKEN}\"."), "token \"***\".".to_owned()),
             ("with a request's own.".to_owned(), "with ***.".to_owned()),
-            (
-                "eyJ is no token, eyJ.a neither: eyJ".to_owned(),
-                "eyJ is no token, eyJ.a neither: eyJ".to_owned(),
-            ),
+            ("eyJ and eyJ.a are not tokens: eyJ".to_owned(), "eyJ and eyJ.a are not tokens: eyJ".to_owned()),
         ] {
             assert_eq!(address.scrub(&text), shown);
         }

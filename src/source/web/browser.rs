@@ -22,10 +22,10 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 /// The smallest window in pixels. Chromium's own minimum width is 500; its minimum height depends on bars that a kiosk hides.
 const SMALLEST: (u32, u32) = (500, 300);
 
-/// What the browser needs in shared memory, with room to spare; containers often have 64 MB.
+/// Shared memory for the browser, with a margin; containers often have 64 MB.
 const SHARED_MEMORY: u64 = 1 << 30;
 
-/// Why there is no browser.
+/// Reasons why the browser can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum BrowserError {
     #[error(transparent)]
@@ -37,7 +37,7 @@ pub enum BrowserError {
     NoPipes,
 }
 
-/// Where a browser shows and plays.
+/// Display and audio server of a browser.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
     /// The stage's directory, on tmpfs.
@@ -45,7 +45,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) log: PathBuf,
     /// `:17`
     pub(super) display: &'a str,
-    /// Socket and sink of the sound server; `None`: the page is not heard.
+    /// Socket and sink of the audio server; `None` without audio.
     pub(super) sound: Option<(&'a Path, &'a str)>,
     /// Flags of the way out, where that is not as it comes.
     pub(super) way_out: Vec<String>,
@@ -96,7 +96,7 @@ impl Browser {
             // There is neither a session nor a system bus for it, whatever this machine has.
             .env("DBUS_SESSION_BUS_ADDRESS", "disabled:")
             .env("DBUS_SYSTEM_BUS_ADDRESS", "disabled:")
-            // No hardware: when the sound server is gone, Chromium would turn to ALSA.
+            // No hardware: without the audio server, Chromium would fall back to ALSA.
             .env("ALSA_CONFIG_PATH", "/dev/null")
             // Without them a bar says that they are missing.
             .env("GOOGLE_API_KEY", "no")
@@ -109,7 +109,8 @@ impl Browser {
             Some((socket, sink)) => spec
                 .env("PULSE_SERVER", format!("unix:{}", socket.display()))
                 .env("PULSE_SINK", sink)
-                // Chromium asks for as much as it gets: this is what sound lags behind the picture.
+                // Chromium asks for as large a buffer as possible: this is the delay of audio after
+                // video.
                 .env("PULSE_LATENCY_MSEC", "20"),
             // It must not find the one of whoever is logged in.
             None => spec.env("PULSE_SERVER", "unix:/dev/null"),
@@ -143,9 +144,9 @@ impl Browser {
 
 /// The flags that every recording has, each with its reason.
 const FLAGS: &[(&str, &str)] = &[
-    // The window is the picture.
+    // The window has the size of the recording.
     ("--kiosk", "nothing but the page in the window: no tabs, no address, no bars"),
-    ("--window-position=0,0", "there is no window manager to place it"),
+    ("--window-position=0,0", "without a window manager to place it"),
     ("--hide-crash-restore-bubble", "no `restore pages` over the page after a kill"),
     ("--noerrdialogs", "an error is reported, not shown"),
     ("--no-first-run", "no welcome"),
@@ -153,7 +154,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("--force-color-profile=srgb", "the colours of the page are those of the recording"),
     ("--force-device-scale-factor=1", "a pixel is a pixel, whatever the display says of its size"),
     ("--ozone-platform=x11", "our display; spares the search for others"),
-    ("--disable-gpu", "there is none; spares the attempts to find one"),
+    ("--disable-gpu", "spares the search for a missing GPU"),
     ("--enable-unsafe-swiftshader", "WebGL in software (SwiftShader), which the flag above turns off"),
     // The page plays as if somebody watched.
     ("--autoplay-policy=no-user-gesture-required", "nobody is there to click"),
@@ -209,10 +210,10 @@ const FLAGS: &[(&str, &str)] = &[
     ),
 ];
 
-/// What the key `insecure` means.
+/// Flags for the key `insecure`.
 const INSECURE: &[&str] = &["--disable-web-security", "--allow-running-insecure-content"];
 
-/// What a browser without session bus and GPU complains about all the time.
+/// Permanent complaints of a browser without session bus and GPU.
 const NOISE: &[&str] = &["dbus/", "ERROR:gpu/", "vaInitialize", "GetVSyncParametersIfAvailable"];
 
 /// Nothing of the browser's own over the page: no bubbles about passwords, translation or addresses, no print preview, no screen
@@ -263,11 +264,11 @@ fn flags_of(plan: &WebPlan, profile: &Path) -> Vec<OsString> {
     vec![user_data, format!("--window-size={},{}", plan.width, plan.height).into()]
 }
 
-/// The browser's own settings.
+/// The browser's preferences.
 ///
-/// Chromium composites 60 times a second whatever the display does. Its battery saver (state 3: always) halves that to
-/// exactly 30, and a page's cost with it. With `ximagesrc`, which grabs by its own clock, the two beats would meet and
-/// part: pictures doubled and lost.
+/// Chromium composites at 60 Hz whatever the display does. Its battery saver (state 3: always)
+/// halves that to exactly 30 Hz, and with it a page's cost. With `ximagesrc`, which captures by its
+/// own clock, the two rates would drift: frames doubled and lost.
 fn local_state(plan: &WebPlan) -> String {
     let mut auth = json!({"schemes": AUTH_SCHEMES});
     if let Some(origin) = password_origin(plan) {
@@ -280,7 +281,8 @@ fn local_state(plan: &WebPlan) -> String {
     state.to_string()
 }
 
-/// The origin whose user and password stand in the page's address: the only one that is given a password. `None`: there is none.
+/// Origin of a page address with user and password: the only origin that gets the password. `None`
+/// without one.
 fn password_origin(plan: &WebPlan) -> Option<String> {
     let Page::Address(url) = &plan.page else { return None };
     let has_password = !url.username().is_empty() || url.password().is_some();

@@ -1,13 +1,13 @@
-//! Takes pictures off a display and sound off a sound server, and puts them into feeds.
+//! Captures video from a display and audio from an audio server into feeds.
 //!
 //! ```text
 //! XDamage + framebuffer ─┐
-//!                        ├─► PictureSlot ─► Pacer ─► Feed(raw video)
+//!                        ├─► LatestFrame ─► Pacer ─► Feed(raw video)
 //! ximagesrc ─────────────┘
 //! pulsesrc ───────────────────────────────────────► Feed(raw audio)
 //! ```
 //!
-//! The pacer lives as long as the recording; captures come and go with the display they look at.
+//! The pacer lives as long as the recording; captures live as long as their display.
 
 use std::path::PathBuf;
 
@@ -18,34 +18,34 @@ use crate::plan::request::CaptureKind;
 use crate::source::pacing::FormatError;
 
 pub(super) mod alignment;
-mod arrival;
-mod beat;
+mod arrival_clock;
 mod convert;
+mod damage;
 mod display;
 mod framebuffer;
+mod heartbeat;
+mod latest_frame;
 mod live;
 mod mapping;
 mod pacer;
-mod painting;
-mod pulse;
-mod slot;
+mod pulseaudio;
 mod ximage;
 mod xwd;
 
-pub use beat::Beat;
+pub use heartbeat::Heartbeat;
+pub use latest_frame::LatestFrame;
 pub use pacer::Pacer;
-pub use pulse::SoundCapture;
-pub use slot::PictureSlot;
+pub use pulseaudio::AudioCapture;
 
 use framebuffer::FramebufferCapture;
 use ximage::XImageCapture;
 
-/// A display to take pictures of.
+/// A display to capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Screen {
+pub struct ScreenArea {
     /// `:17`
     pub display: String,
-    /// The file that the display keeps its picture in (`Xvfb -fbdir`).
+    /// The display's framebuffer file (`Xvfb -fbdir`).
     pub framebuffer: PathBuf,
     /// Of the recorded area, from the upper left; the screen itself is two pixels larger each way.
     pub width: u32,
@@ -53,18 +53,18 @@ pub struct Screen {
     pub fps: u32,
 }
 
-/// Why nothing can be taken from a display or sound server.
+/// Reasons why a display or audio server can't be captured.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
-    /// A defect of the caller: there is nothing to push pictures into.
-    #[error("pictures are to be taken for a recording without video")]
+    /// A bug of the caller: the recording has no video feed.
+    #[error("video capture for a recording without video")]
     NoVideo,
     #[error(transparent)]
     Format(#[from] FormatError),
     /// A defect of the caller: pacer and capture were started for different sizes.
-    #[error("the capture takes pictures of {capture}, and the recording has {recording}")]
+    #[error("frame size {capture} of the capture differs from {recording} of the recording")]
     SizesDiffer { capture: String, recording: String },
     #[error("no connection to display {display}: is its X server running, and may we use it?")]
     Connect { display: String, source: x11rb::errors::ConnectError },
@@ -82,7 +82,7 @@ pub enum CaptureError {
         "the display's framebuffer {path} can't be read: {what}; start Xvfb with a 24-bit screen, or use --capture ximagesrc"
     )]
     Header { path: PathBuf, what: String },
-    #[error("a picture can't be converted: {what}")]
+    #[error("frame conversion failed: {what}")]
     Conversion { what: String },
     #[error("no thread for the capture: raise the limit of processes or open files")]
     Thread { source: std::io::Error },
@@ -94,9 +94,10 @@ impl From<MissingElement> for CaptureError {
     }
 }
 
-/// Pictures of one display, as long as it lives. Dropping it stops the capture; the slot keeps the last picture.
+/// Video of one display while it lives. Dropping it stops the capture; the last frame stays
+/// available.
 #[derive(Debug)]
-pub struct PictureCapture {
+pub struct VideoCapture {
     kind: Kind,
 }
 
@@ -106,15 +107,16 @@ enum Kind {
     XImage(XImageCapture),
 }
 
-impl PictureCapture {
-    /// Starts taking pictures of a display that is up. Blocks for the few milliseconds that a connection takes.
+impl VideoCapture {
+    /// Starts capturing a running display. Blocks for the few milliseconds of connecting.
     ///
     /// # Errors
-    /// When the display can't be reached or read, each with what to do about it.
+    ///
+    /// When the display is unreachable or unreadable, with the next step.
     pub fn start(
         kind: CaptureKind,
-        screen: &Screen,
-        slot: PictureSlot,
+        screen: &ScreenArea,
+        slot: LatestFrame,
         timeline: &Timeline,
     ) -> Result<Self, CaptureError> {
         let (width, height) = (slot.format().width(), slot.format().height());
@@ -134,7 +136,7 @@ impl PictureCapture {
     /// When a frame was grabbed last, where that goes on without a pause. `None`: frames come when something is drawn, and
     /// a display that is silent is asked whether it still works.
     #[must_use]
-    pub fn beat(&self) -> Option<Beat> {
+    pub fn beat(&self) -> Option<Heartbeat> {
         match &self.kind {
             Kind::Framebuffer(_) => None,
             Kind::XImage(capture) => Some(capture.beat()),

@@ -4,9 +4,9 @@
 //! browser ◄══ two pipes ══► Connection ──► Watch: filters events ──► Inbox (bounded) ──► Tab::next
 //! ```
 //!
-//! The pipes are the browser's descriptors 3 and 4. There is no port that another user or a page could connect to. A tab without a
-//! renderer does not answer, so every call has a deadline. What the browser waits for (dialogs, paused requests and targets) is
-//! answered by a task of its own.
+//! The pipes are the browser's descriptors 3 and 4, so that no other user or page can connect. A tab
+//! without a renderer does not answer, so every call has a deadline. A separate task answers the
+//! browser's questions (dialogs, paused requests and targets).
 
 mod connection;
 mod events;
@@ -36,7 +36,7 @@ use connection::{Connection, Running};
 use events::{PageEvent, Watch};
 pub(super) use failed_navigation::FailedNavigation;
 use inbox::Inbox;
-pub(super) use probe::{Answer, Probe};
+pub(super) use probe::{Answer, HelperList, Probe};
 use session::{Refusal, Session, within};
 
 /// The first tab comes some time after the browser answers.
@@ -79,7 +79,7 @@ pub(super) struct Tab {
     page: Session,
     inbox: Inbox,
     report: StartReport,
-    /// Of the page that was loaded last; what the page says may quote it.
+    /// Address of the last loaded page; messages of the page may quote it.
     address: Option<Address>,
     document: Document,
     /// Requests that were still pending when the page was taken for loaded.
@@ -90,7 +90,7 @@ pub(super) struct Tab {
     _running: Running,
 }
 
-/// What a tab is told before its first page.
+/// Settings of a tab before its first page.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TabTerms {
     /// The page's size in pixels, where the window can't be that small.
@@ -124,7 +124,7 @@ impl Document {
     }
 }
 
-/// What a loaded page tells.
+/// An event of a loaded page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TabEvent {
     Signal(Signal),
@@ -231,7 +231,7 @@ impl Tab {
             "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))";
         // Either it is painted or it won't be: both are fine.
         let painted = tokio::time::timeout(PAINTED_WITHIN, self.page.value::<IgnoredAny>(two_frames)).await;
-        tracing::debug!(painted = painted.is_ok(), "the page's first picture");
+        tracing::debug!(painted = painted.is_ok(), "first frame of the page");
     }
 
     /// Ends what only a start needs: each request of the page would cost two messages all through the recording.
@@ -243,7 +243,7 @@ impl Tab {
         }
     }
 
-    /// What the page tells next. Nothing is lost when the future is dropped. `awaits_start`: it may still say that it can't.
+    /// The page's next event. Cancel safe. `awaits_start`: the page may still report a failure.
     pub(super) async fn next(&mut self, awaits_start: bool) -> TabEvent {
         let page = self.page.clone();
         let refusal = || awaits_start.then(|| Box::pin(page.refusal()));
@@ -290,7 +290,8 @@ impl Tab {
         }
     }
 
-    /// What the page did since it was loaded last, with a picture of it in `directory` if the page can still be asked for one.
+    /// Events of the page since it was loaded, with a screenshot in `directory` if the page still
+    /// answers.
     pub(super) async fn report(&mut self, directory: &Path) -> StartReport {
         let shot = tokio::time::timeout(SCREENSHOT_WITHIN, self.page.screenshot()).await;
         // The screenshot gave the page's last messages time to arrive.

@@ -1,11 +1,12 @@
 //! The recording's own X display.
 //!
-//! Xvfb finds a free number itself and tells it (`-displayfd`), keeps its picture in a file of the stage's directory, and
-//! listens on the abstract socket of that number alone: no lock and no socket file that a killed server could leave.
+//! Xvfb picks a free number and prints it (`-displayfd`), keeps its framebuffer in a file of the
+//! session's directory, and listens only on the abstract socket of that number: a killed server
+//! leaves no lock or socket file.
 //!
-//! Whoever reaches an X server sees all that is on it and types into it, and an abstract socket has no permissions. So the
-//! server demands a cookie from its first moment on, which nobody but this module ever presents: it then admits all
-//! processes of our own user, and every client works without one.
+//! Any client of an X server sees everything on it and can type into it, and an abstract socket has
+//! no permissions. So the server requires a cookie from the start, which only this module presents:
+//! it then admits all processes of our own user, and clients work without one.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -28,7 +29,7 @@ const MARGIN: u32 = 2;
 
 const COOKIE_NAME: &str = "MIT-MAGIC-COOKIE-1";
 
-/// Why there is no display.
+/// Reasons why the display can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum DisplayError {
     #[error(transparent)]
@@ -49,7 +50,7 @@ pub(super) struct Display {
 }
 
 impl Display {
-    /// Starts a display for a picture of `width` by `height` pixels; `dir` is on tmpfs.
+    /// Starts a display of `width` by `height` pixels; `dir` is on tmpfs.
     pub(super) async fn start(
         dir: &Path,
         log: PathBuf,
@@ -68,11 +69,11 @@ impl Display {
             // Without it the server starts over when its last client goes: a crashed browser would empty the framebuffer
             // under the capture.
             .args(["-noreset"])
-            // What is drawn into the framebuffer is recorded: no pointer in the middle of the picture.
+            // The framebuffer is recorded: no pointer in the middle of it.
             .args(["-nocursor"])
             // Software OpenGL, which nobody here uses, is 40 MB of LLVM.
             .args(["-extension", "GLX"])
-            // No screen saver that blacks the picture after ten minutes.
+            // No screen saver that blanks the screen after ten minutes.
             .args(["-s", "0", "-dpms"])
             .args([Path::new("-auth"), &auth, Path::new("-fbdir"), dir])
             // For the shell that runs the keyboard compiler, and its temporary file.

@@ -11,7 +11,7 @@ const ROLES: &[(&str, &str)] = &[
     ("--utility-sub-type=network.mojom.NetworkService", NETWORK),
 ];
 
-/// What is known of a process.
+/// The role of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// One that is missed when it is gone.
@@ -21,7 +21,7 @@ pub(super) enum Role {
     Unsettled,
 }
 
-/// What a process is by its command line.
+/// Reads the role from the command line.
 pub(super) async fn role(pid: i32) -> Role {
     let line = tokio::fs::read(format!("/proc/{pid}/cmdline")).await.unwrap_or_default();
     role_of(&String::from_utf8_lossy(&line))
@@ -66,7 +66,7 @@ impl Helpers {
         self.0.insert(pid, role);
     }
 
-    /// Who is missing among those that are there now. Each is told once.
+    /// Helpers that have disappeared since the last look. Each is returned once.
     pub(super) fn missing(&mut self, there: &[i32]) -> Vec<&'static str> {
         let mut missing = Vec::new();
         self.0.retain(|pid, role| {

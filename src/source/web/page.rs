@@ -1,4 +1,4 @@
-//! What a page says, and why it can't be shown. Pure: values in, values out.
+//! Signals and failures of a page. Pure: values in, values out.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,7 +16,7 @@ pub(super) const ADDRESS: usize = 512;
 /// Bytes that are shown of a `div.error`.
 const TEMPLATE_ERROR: usize = 2 << 10;
 
-/// What a page can say to the recording, by logging exactly this text. The last two count of pages that show a room.
+/// A signal of a page: it logs exactly this text. The last two apply to room pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Signal {
     /// `START_RECORDING`
@@ -89,7 +89,7 @@ impl PageError {
         Self::Template(shown(text.trim(), TEMPLATE_ERROR, more))
     }
 
-    /// What Chromium calls `net::ERR_…`, put into our words.
+    /// Describes Chromium's `net::ERR_…` in our words.
     pub(super) fn of_network(url: &Url, code: &str) -> Self {
         let url = redacted(url);
         // Some texts have more around the code.
@@ -106,7 +106,7 @@ impl PageError {
         }
     }
 
-    /// An answer that is no page to show.
+    /// An HTTP status that is not a page to show.
     pub(super) fn of_status(url: &Url, status: i64) -> Self {
         Self::Status { url: redacted(url), status: u16::try_from(status).unwrap_or_default() }
     }
@@ -139,7 +139,7 @@ pub(super) fn redacted(url: &Url) -> String {
         return "data:…".to_owned();
     }
     let mut shown = url.clone();
-    // Refused only where there is no host, and then there is no user either.
+    // This fails only without a host, and then there is no user either.
     if shown.set_username("").is_err() || shown.set_password(None).is_err() {
         tracing::trace!("an address without a host");
     }
@@ -178,7 +178,7 @@ const FAILED_REQUESTS: usize = 20;
 /// Bytes that are kept of each list.
 const KEPT: usize = 32 << 10;
 
-/// What a start looked like from inside the page: for the error's text.
+/// Evidence from inside the page for the error's text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StartReport {
     /// The last lines of the page's console.
@@ -187,7 +187,7 @@ pub struct StartReport {
     pub failed_requests: VecDeque<String>,
     /// Status of the page's own request, when it got an answer.
     pub status: Option<u16>,
-    /// What was to be seen.
+    /// A screenshot.
     pub screenshot: Option<PathBuf>,
 }
 

@@ -8,14 +8,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::WebError;
-use super::absence::{self, Absence};
 use super::address::Addresses;
-use super::capture::PictureSlot;
+use super::browser_session::{BrowserSession, Patience, SessionEvent};
+use super::capture::LatestFrame;
 use super::cdp::FailedNavigation;
+use super::health::{News, Part};
+use super::outage::{self, Outage};
 use super::page::{Signal, StartReport};
-use super::relapses::{ATTEMPTS, Relapses, Verdict};
-use super::stage::{Patience, Stage, StageEvent};
-use super::vitals::{News, Part};
+use super::restart_budget::{ATTEMPTS, RestartBudget, Verdict};
 use crate::plan::page::Page;
 use crate::plan::source::WebPlan;
 use crate::source::standstill::RECORDER_STALLED;
@@ -30,16 +30,16 @@ pub(super) struct Supervisor {
     plan: WebPlan,
     addresses: Arc<Addresses>,
     context: SourceContext,
-    slot: Option<PictureSlot>,
-    relapses: Relapses,
+    slot: Option<LatestFrame>,
+    relapses: RestartBudget,
     /// Said once each, whatever a page that is loaded again logs.
     ready: bool,
     ended: bool,
     stages: u32,
-    /// What stands still, and since when.
+    /// Stalled parts with the start of the stall.
     stalled: BTreeMap<Part, Instant>,
     /// The page's server is away.
-    absence: Option<Absence>,
+    outage: Option<Outage>,
     /// How often it was.
     absences: u32,
 }
@@ -49,12 +49,12 @@ impl Supervisor {
         plan: WebPlan,
         addresses: Arc<Addresses>,
         context: SourceContext,
-        slot: Option<PictureSlot>,
+        slot: Option<LatestFrame>,
     ) -> Self {
-        let relapses = Relapses::default();
+        let relapses = RestartBudget::default();
         let stalled = BTreeMap::new();
-        let (ready, ended, absence, absences) = (false, false, None, 0);
-        Self { plan, addresses, context, slot, relapses, ready, ended, stages: 1, stalled, absence, absences }
+        let (ready, ended, outage, absences) = (false, false, None, 0);
+        Self { plan, addresses, context, slot, relapses, ready, ended, stages: 1, stalled, outage, absences }
     }
 
     pub(super) fn tell(&self, event: SourceEvent) {
@@ -101,7 +101,7 @@ impl Supervisor {
             News::StoodStill { since, until } => {
                 let gap = until.saturating_duration_since(since);
                 tracing::warn!(gap_ms = gap.as_millis(), "{RECORDER_STALLED}");
-                // The same time is told once: what stood still before is told up to here.
+                // No time is reported twice: earlier stalls end here.
                 for (part, began) in std::mem::take(&mut self.stalled) {
                     self.tell_stall(part.stalled(), began, since);
                 }
@@ -115,8 +115,8 @@ impl Supervisor {
     }
 
     /// Tells what is left to tell of a stage that is lost or ends.
-    fn end_watch(&mut self, stage: &mut Stage) {
-        for news in stage.last_news() {
+    fn end_watch(&mut self, session: &mut BrowserSession) {
+        for news in session.last_news() {
             self.on_news(news);
         }
         self.end_stalls();
@@ -141,7 +141,7 @@ impl Supervisor {
     /// Runs until it is stopped. Aborted, it leaves nothing behind either: the stage is a value.
     pub(super) async fn run(
         mut self,
-        mut stage: Stage,
+        mut session: BrowserSession,
         stop: CancellationToken,
         mut questions: mpsc::Receiver<Question>,
     ) {
@@ -150,76 +150,82 @@ impl Supervisor {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => break,
-                    () = stage.started() => {}
+                    () = session.started() => {}
                 }
             }
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(question) = questions.recv() => {
-                    let report = stage.report(&self.context.report_dir).await;
+                    let report = session.report(&self.context.report_dir).await;
                     // Who asked may have waited long enough.
                     drop(question.send(report));
                     continue;
                 }
-                event = stage.next() => event,
-                () = due(self.absence.as_ref()) => {
+                event = session.next() => event,
+                () = due(self.outage.as_ref()) => {
                     let tried = tokio::select! {
                         biased;
                         () = stop.cancelled() => break,
-                        tried = self.try_again(&mut stage) => tried,
+                        tried = self.try_again(&mut session) => tried,
                     };
                     match tried {
-                        Some(lost) => StageEvent::PageLost(lost),
+                        Some(lost) => SessionEvent::PageLost(lost),
                         None => continue,
                     }
                 }
             };
-            if !matches!(event, StageEvent::Signal(_) | StageEvent::News(_) | StageEvent::NavigationFailed(_))
-            {
-                self.end_watch(&mut stage);
+            if !matches!(
+                event,
+                SessionEvent::Signal(_) | SessionEvent::News(_) | SessionEvent::NavigationFailed(_)
+            ) {
+                self.end_watch(&mut session);
                 // What is lost is brought back where it was at first.
-                self.absence = None;
+                self.outage = None;
             }
             let recovered = match event {
-                StageEvent::Signal(signal) => {
+                SessionEvent::Signal(signal) => {
                     self.on_signal(signal);
                     continue;
                 }
-                StageEvent::News(news) => {
+                SessionEvent::News(news) => {
                     self.on_news(news);
                     continue;
                 }
-                StageEvent::NavigationFailed(failed) => {
-                    self.on_navigation_failed(failed, &stage);
+                SessionEvent::NavigationFailed(failed) => {
+                    self.on_navigation_failed(failed, &session);
                     continue;
                 }
-                StageEvent::Refused(error) => {
-                    let report = Box::new(stage.report(&self.context.report_dir).await);
+                SessionEvent::Refused(error) => {
+                    let report = Box::new(session.report(&self.context.report_dir).await);
                     self.tell(SourceEvent::Failed(WebError::Page { error, report }.into()));
                     None
                 }
-                StageEvent::PageLost(why) => self.interrupted(why, Some(stage), &stop).await,
-                StageEvent::StageLost(why) => {
+                SessionEvent::PageLost(why) => self.interrupted(why, Some(session), &stop).await,
+                SessionEvent::StageLost(why) => {
                     // Killed right away: half a stage must not go on playing.
-                    drop(stage);
+                    drop(session);
                     self.interrupted(why, None, &stop).await
                 }
             };
             match recovered {
-                Some(next) => stage = next,
+                Some(next) => session = next,
                 None => {
                     stop.cancelled().await;
                     return;
                 }
             }
         }
-        self.end_watch(&mut stage);
-        stage.close().await;
+        self.end_watch(&mut session);
+        session.close().await;
     }
 
     /// The page wanted to go where nothing can be shown.
-    fn on_navigation_failed(&mut self, FailedNavigation { url, error }: FailedNavigation, stage: &Stage) {
+    fn on_navigation_failed(
+        &mut self,
+        FailedNavigation { url, error }: FailedNavigation,
+        session: &BrowserSession,
+    ) {
         let address = match (self.addresses.next(), url) {
             (Ok(page), Some(url)) => page.elsewhere(&url),
             // It sent something, which is not sent again.
@@ -229,48 +235,48 @@ impl Supervisor {
                 return;
             }
         };
-        if let Some(absence) = &mut self.absence {
-            absence.redirect(address);
+        if let Some(outage) = &mut self.outage {
+            outage.redirect(address);
             return;
         }
         tracing::warn!(%error, "a navigation of the page failed; the page is kept, and its server is tried again");
         let now = tokio::time::Instant::now();
-        let absence = Absence::new(now, address, stage.document(), self.absences);
+        let outage = Outage::new(now, address, session.document(), self.absences);
         self.absences = self.absences.saturating_add(1);
-        if absence.is_told() {
+        if outage.is_told() {
             self.tell(SourceEvent::Interrupted { why: error.to_string() });
         }
-        self.absence = Some(absence);
+        self.outage = Some(outage);
     }
 
     /// Goes where the page could not go. Gives why the page itself was lost by that.
-    async fn try_again(&mut self, stage: &mut Stage) -> Option<String> {
-        let mut absence = self.absence.take()?;
-        if !absence.is_over(stage.document()) {
-            match stage.retry(absence.address()).await {
+    async fn try_again(&mut self, session: &mut BrowserSession) -> Option<String> {
+        let mut outage = self.outage.take()?;
+        if !outage.is_over(session.document()) {
+            match session.retry(outage.address()).await {
                 Ok(signals) => signals.into_iter().for_each(|signal| self.on_signal(signal)),
-                Err(error) => match absence.verdict(&error, stage.document()) {
-                    absence::Verdict::Back => {
+                Err(error) => match outage.verdict(&error, session.document()) {
+                    outage::Verdict::Back => {
                         tracing::warn!(%error, "the page's server is back, without the page")
                     }
-                    absence::Verdict::Away => {
+                    outage::Verdict::Away => {
                         tracing::debug!(%error, "the page's server is still away");
-                        absence.failed(tokio::time::Instant::now());
-                        self.absence = Some(absence);
+                        outage.on_failure(tokio::time::Instant::now());
+                        self.outage = Some(outage);
                         return None;
                     }
-                    absence::Verdict::Lost(why) => return Some(why),
+                    outage::Verdict::Lost(why) => return Some(why),
                 },
             }
         }
         let now = tokio::time::Instant::now();
-        let gap = absence.gap(now);
+        let gap = outage.gap(now);
         tracing::info!(gap_ms = gap.as_millis(), "the page is back");
-        if absence.is_told() {
+        if outage.is_told() {
             self.tell(SourceEvent::Resumed { gap });
-            self.on_pending(stage.take_pending());
+            self.on_pending(session.take_pending());
         } else if let (Some(from), Some(to)) = (
-            self.context.timeline.media_at(absence.since().into_std()),
+            self.context.timeline.media_at(outage.since().into_std()),
             self.context.timeline.media_at(now.into_std()),
         ) {
             self.tell(SourceEvent::Stalled { what: "the page's server was away", from, to });
@@ -282,14 +288,14 @@ impl Supervisor {
     async fn interrupted(
         &mut self,
         mut why: String,
-        mut standing: Option<Stage>,
+        mut standing: Option<BrowserSession>,
         stop: &CancellationToken,
-    ) -> Option<Stage> {
+    ) -> Option<BrowserSession> {
         let since = Instant::now();
         tracing::warn!(why, "the page was lost, and is brought back");
         self.tell(SourceEvent::Interrupted { why: why.clone() });
         loop {
-            if self.relapses.another(Instant::now()) == Verdict::GiveUp {
+            if self.relapses.on_restart(Instant::now()) == Verdict::GiveUp {
                 tracing::error!(why, "the page can't be brought back");
                 self.tell(SourceEvent::Failed(WebError::GaveUp { attempts: ATTEMPTS, why }.into()));
                 return None;
@@ -301,16 +307,16 @@ impl Supervisor {
                 attempt = attempt => attempt,
             };
             match attempt {
-                Ok((mut stage, signals)) => {
-                    self.relapses.went_well();
+                Ok((mut session, signals)) => {
+                    self.relapses.on_success();
                     let gap = since.elapsed();
                     tracing::info!(gap_ms = gap.as_millis(), "the page is back");
                     self.tell(SourceEvent::Resumed { gap });
-                    self.on_pending(stage.take_pending());
+                    self.on_pending(session.take_pending());
                     for signal in signals {
                         self.on_signal(signal);
                     }
-                    return Some(stage);
+                    return Some(session);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "an attempt to bring the page back failed");
@@ -321,10 +327,13 @@ impl Supervisor {
     }
 
     /// A page that is lost is loaded again where it was; where that fails, everything is set up anew.
-    async fn attempt(&mut self, standing: Option<Stage>) -> Result<(Stage, Vec<Signal>), WebError> {
-        if let Some(mut stage) = standing {
-            match stage.reload(&self.addresses.next()?).await {
-                Ok(signals) => return Ok((stage, signals)),
+    async fn attempt(
+        &mut self,
+        standing: Option<BrowserSession>,
+    ) -> Result<(BrowserSession, Vec<Signal>), WebError> {
+        if let Some(mut session) = standing {
+            match session.reload(&self.addresses.next()?).await {
+                Ok(signals) => return Ok((session, signals)),
                 Err(error) => {
                     let report = Box::default();
                     return Err(WebError::Page { error, report });
@@ -334,14 +343,14 @@ impl Supervisor {
         let number = self.stages;
         self.stages += 1;
         let Self { plan, addresses, context, slot, .. } = self;
-        Stage::start(plan, addresses, context, slot.clone(), number, Patience::AGAIN).await
+        BrowserSession::start(plan, addresses, context, slot.clone(), number, Patience::AGAIN).await
     }
 }
 
 /// Waits until a page whose server is away is tried again.
-async fn due(absence: Option<&Absence>) {
-    match absence {
-        Some(absence) => tokio::time::sleep_until(absence.next()).await,
+async fn due(outage: Option<&Outage>) {
+    match outage {
+        Some(outage) => tokio::time::sleep_until(outage.next()).await,
         None => std::future::pending().await,
     }
 }

@@ -21,7 +21,8 @@ const CONNECTIONS: usize = 64;
 /// A browser opens some connections ahead of need.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 
-/// A server on the loopback interface; gone when dropped. What it serves is the same for everybody and has nothing secret.
+/// A server on the loopback interface; stopped when dropped. Its content is the same for everybody
+/// and not secret.
 #[derive(Debug)]
 pub(super) struct Templates {
     url: Url,

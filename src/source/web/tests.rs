@@ -1,4 +1,4 @@
-//! With a real display, sound server and browser, and a web server of our own.
+//! Tests with a real display, audio server and browser, and a web server of our own.
 
 mod site;
 mod with_processes;
@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::address::Address;
-use super::stage::StageEvent;
-use super::vitals::{News, Part};
+use super::browser_session::SessionEvent;
+use super::health::{News, Part};
 use super::*;
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;
@@ -27,7 +27,7 @@ use crate::source::SourceError;
 use crate::source::standstill::STALL;
 use site::{Answer, Site};
 
-/// What a recording's environment would give, and what must be empty afterwards.
+/// A recording's environment, which must be empty afterwards.
 struct Scene {
     run_dir: tempfile::TempDir,
     report_dir: tempfile::TempDir,
@@ -154,7 +154,7 @@ async fn addresses(url: &Url) -> Addresses {
     Addresses::open(&Page::Address(url.clone())).await.unwrap()
 }
 
-/// What stands still when the recording ends is told all the same, up to its end.
+/// A stall that lasts until the end of the recording is reported up to its end.
 #[tokio::test]
 async fn what_stands_still_at_the_end_is_told() {
     let scene = Scene::new();
@@ -206,7 +206,7 @@ async fn only_a_page_that_shows_a_room_can_be_evicted() {
     }
 }
 
-/// No time is told twice: what stood still before the recorder did is told up to there.
+/// No time is reported twice: an earlier stall ends where the recorder's begins.
 #[tokio::test]
 async fn what_stood_still_before_the_recorder_did_is_told_up_to_there() {
     let scene = Scene::new();

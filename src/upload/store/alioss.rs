@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use opendal::Operator;
 use opendal::services::Oss;
 
-use super::dal::{self, Dal};
 use super::http::Http;
-use super::place::{self, Endpoint};
+use super::object_url::{self, Endpoint};
+use super::opendal::{self as adapter, OpenDalStore};
+use super::redact::CredentialRedactor;
 use super::retry::Persistence;
-use super::scrub::Scrub;
 use super::{Object, Sent, Store, StoreError, StoreErrorKind};
 use crate::config::storage::AliOssConfig;
 
@@ -27,7 +27,7 @@ const MOST_PARTS: u64 = 10_000;
 pub(super) struct AliOssStore {
     bucket: String,
     endpoint: Endpoint,
-    dal: Dal,
+    dal: OpenDalStore,
 }
 
 impl AliOssStore {
@@ -36,7 +36,7 @@ impl AliOssStore {
     pub(super) fn open(
         config: &AliOssConfig,
         persistence: Persistence,
-        scrub: Scrub,
+        scrub: CredentialRedactor,
     ) -> Result<Self, StoreError> {
         let endpoint = Endpoint::parse(&config.endpoint)?.ok_or_else(|| {
             let text = "AliOSS needs an endpoint, such as oss-cn-hangzhou.aliyuncs.com";
@@ -57,8 +57,8 @@ impl AliOssStore {
             .bucket(&config.bucket)
             .access_key_id(config.access_key.expose())
             .access_key_secret(config.secret.expose());
-        let operator = dal::operator(Operator::new(oss), &http)?;
-        let dal = Dal::new(operator, http, persistence, PART, MOST_PARTS);
+        let operator = adapter::operator(Operator::new(oss), &http)?;
+        let dal = OpenDalStore::new(operator, http, persistence, PART, MOST_PARTS);
         Ok(Self { bucket: config.bucket.clone(), endpoint, dal })
     }
 }
@@ -66,7 +66,7 @@ impl AliOssStore {
 #[async_trait]
 impl Store for AliOssStore {
     fn location(&self, key: &str) -> String {
-        format!("https://{}.{}/{}", self.bucket, self.endpoint.authority, place::path(key))
+        format!("https://{}.{}/{}", self.bucket, self.endpoint.authority, object_url::path(key))
     }
 
     async fn signed_url(&self, key: &str, valid: Duration) -> Result<String, StoreError> {

@@ -12,11 +12,11 @@ use opendal::services::Azblob;
 use reqsign_azure_storage::{Credential, RequestSigner, StaticCredentialProvider};
 use reqsign_core::{Context, Signer};
 
-use super::dal::{self, Dal};
 use super::http::Http;
-use super::place::{self, Endpoint};
+use super::object_url::{self, Endpoint};
+use super::opendal::{self as adapter, OpenDalStore};
+use super::redact::CredentialRedactor;
 use super::retry::Persistence;
-use super::scrub::Scrub;
 use super::{Object, Sent, Store, StoreError, StoreErrorKind};
 use crate::config::storage::AzureConfig;
 
@@ -32,7 +32,7 @@ pub(super) struct AzureStore {
     container: String,
     /// The same at Azure itself.
     canonical: String,
-    dal: Dal,
+    dal: OpenDalStore,
     http: Http,
     signer: Signer<Credential>,
 }
@@ -43,7 +43,7 @@ impl AzureStore {
     pub(super) fn open(
         config: &AzureConfig,
         persistence: Persistence,
-        scrub: Scrub,
+        scrub: CredentialRedactor,
     ) -> Result<Self, StoreError> {
         let (account, key) = (config.account_name.expose(), config.account_key.expose());
         let azure = format!("https://{account}.blob.core.windows.net");
@@ -57,9 +57,9 @@ impl AzureStore {
             .container(&config.container_name)
             .account_name(account)
             .account_key(key);
-        let operator = dal::operator(Operator::new(azblob), &http)?;
+        let operator = adapter::operator(Operator::new(azblob), &http)?;
         let container = format!("{endpoint}/{}", config.container_name);
-        let dal = Dal::new(operator, http.clone(), persistence, BLOCK, MOST_BLOCKS);
+        let dal = OpenDalStore::new(operator, http.clone(), persistence, BLOCK, MOST_BLOCKS);
         let sign = RequestSigner::new().with_service_sas_permissions("r");
         let signer =
             Signer::new(Context::new(), StaticCredentialProvider::new_shared_key(account, key), sign);
@@ -70,7 +70,7 @@ impl AzureStore {
 #[async_trait]
 impl Store for AzureStore {
     fn location(&self, key: &str) -> String {
-        format!("{}/{}", self.container, place::path(key))
+        format!("{}/{}", self.container, object_url::path(key))
     }
 
     /// A service SAS: to read this one blob.
@@ -81,7 +81,7 @@ impl Store for AzureStore {
         };
         // What is signed is account, container and name, wherever the server is; the signer reads them out of an address
         // in Azure's own form.
-        let named = format!("{}/{}", self.canonical, place::path(key));
+        let named = format!("{}/{}", self.canonical, object_url::path(key));
         let request = http::Request::get(named).body(()).map_err(|error| failed(&error))?;
         let mut parts = request.into_parts().0;
         self.signer.sign(&mut parts, Some(valid)).await.map_err(|error| failed(&error))?;

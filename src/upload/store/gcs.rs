@@ -20,9 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use self::parts::GrowingObject;
 use self::token::Identity;
 use super::http::{Answer, Http};
-use super::place::{self, Endpoint};
+use super::object_url::{self, Endpoint};
+use super::redact::CredentialRedactor;
 use super::retry::Persistence;
-use super::scrub::Scrub;
 use super::{FileRange, Head, Object, Parts, Sent, Store, StoreError, StoreErrorKind, file_size};
 use crate::config::storage::GcsConfig;
 
@@ -54,7 +54,7 @@ impl GcsStore {
     pub(super) fn open(
         config: &GcsConfig,
         persistence: Persistence,
-        scrub: Scrub,
+        scrub: CredentialRedactor,
     ) -> Result<Self, StoreError> {
         let endpoint = Endpoint::parse(&config.endpoint)?;
         let host = endpoint.as_ref().map_or("storage.googleapis.com", |endpoint| endpoint.authority.as_str());
@@ -69,7 +69,7 @@ impl GcsStore {
     }
 
     fn upload_url(&self, kind: &str, key: &str) -> String {
-        let (bucket, name) = (place::segment(&self.bucket), place::segment(key));
+        let (bucket, name) = (object_url::segment(&self.bucket), object_url::segment(key));
         format!("{}/upload/storage/v1/b/{bucket}/o?uploadType={kind}&name={name}", self.base())
     }
 
@@ -274,7 +274,7 @@ async fn read(file: &Path, offset: u64, len: u64) -> Result<Bytes, StoreError> {
 #[async_trait]
 impl Store for GcsStore {
     fn location(&self, key: &str) -> String {
-        let (bucket, key) = (&self.bucket, place::path(key));
+        let (bucket, key) = (&self.bucket, object_url::path(key));
         match &self.endpoint {
             None => format!("https://{bucket}.storage.googleapis.com/{key}"),
             Some(endpoint) => format!("{}/{bucket}/{key}", endpoint.url),
@@ -286,7 +286,7 @@ impl Store for GcsStore {
     }
 
     async fn signed_url(&self, key: &str, valid: Duration) -> Result<String, StoreError> {
-        let url = format!("{}/{}/{}", self.base(), self.bucket, place::path(key));
+        let url = format!("{}/{}/{}", self.base(), self.bucket, object_url::path(key));
         self.identity.sign(&url, valid).await
     }
 

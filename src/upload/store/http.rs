@@ -6,9 +6,9 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, StatusCode};
 
+use super::bytes_sent::BytesSent;
 use super::error::{StoreError, StoreErrorKind};
-use super::moved::Moved;
-use super::scrub::Scrub;
+use super::redact::CredentialRedactor;
 use crate::config::storage::ProxyConfig;
 use crate::outbound::{self, Guard, SendError};
 
@@ -20,8 +20,8 @@ const LONGEST_ANSWER: usize = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(super) struct Http {
     pub(super) client: Client,
-    pub(super) scrub: Scrub,
-    pub(super) moved: Moved,
+    pub(super) scrub: CredentialRedactor,
+    pub(super) moved: BytesSent,
     /// `bucket rec at storage.googleapis.com`
     place: String,
     proxy: Option<ProxyConfig>,
@@ -37,7 +37,11 @@ pub(super) struct Answer {
 }
 
 impl Http {
-    pub(super) fn new(proxy: Option<&ProxyConfig>, scrub: Scrub, place: String) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        proxy: Option<&ProxyConfig>,
+        scrub: CredentialRedactor,
+        place: String,
+    ) -> Result<Self, StoreError> {
         Self::guarded(Guard::of_process(), proxy, scrub, place)
     }
 
@@ -50,7 +54,7 @@ impl Http {
     fn guarded(
         guard: Guard,
         proxy: Option<&ProxyConfig>,
-        scrub: Scrub,
+        scrub: CredentialRedactor,
         place: String,
     ) -> Result<Self, StoreError> {
         Self::made(guard, false, proxy, scrub, place)
@@ -61,14 +65,14 @@ impl Http {
         guard: Guard,
         is_machines: bool,
         proxy: Option<&ProxyConfig>,
-        scrub: Scrub,
+        scrub: CredentialRedactor,
         place: String,
     ) -> Result<Self, StoreError> {
         let unusable = |text: &str| StoreError::new(StoreErrorKind::Unusable, text);
         // A redirect would carry a body, and a signature, to where nobody meant it to go.
         let mut builder = guard.http().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
         if let Some(given) = proxy {
-            super::place::check_proxy(given, guard)?;
+            super::object_url::check_proxy(given, guard)?;
             let url = given.url.expose();
             let made = if is_machines { reqwest::Proxy::https(url) } else { reqwest::Proxy::all(url) };
             let mut proxy =
@@ -79,7 +83,7 @@ impl Http {
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|_| unusable("the HTTP client can't be made"))?;
-        Ok(Self { client, scrub, moved: Moved::default(), place, proxy: proxy.cloned(), guard })
+        Ok(Self { client, scrub, moved: BytesSent::default(), place, proxy: proxy.cloned(), guard })
     }
 
     /// The same for a host that no name server knows.
@@ -204,7 +208,12 @@ mod tests {
         let guarded = |proxy: Option<&str>| {
             let proxy =
                 proxy.map(|url| ProxyConfig { url: Secret::new(url.to_owned()), ..ProxyConfig::default() });
-            Http::guarded(Guard::refusing(|_| true), proxy.as_ref(), Scrub::default(), "bucket a".to_owned())
+            Http::guarded(
+                Guard::refusing(|_| true),
+                proxy.as_ref(),
+                CredentialRedactor::default(),
+                "bucket a".to_owned(),
+            )
         };
         let http = guarded(None).unwrap();
         for url in ["http://169.254.169.254/", "http://[fd00:ec2::254]/", "http://localhost/"] {
@@ -222,7 +231,7 @@ mod tests {
         let metadata = Server::start(|_, _| Reply::status(200)).await;
         let given = ProxyConfig { url: Secret::new(proxy.url()), ..ProxyConfig::default() };
         let place = "bucket a".to_owned();
-        let http = Http::guarded(Guard::open(), Some(&given), Scrub::default(), place).unwrap();
+        let http = Http::guarded(Guard::open(), Some(&given), CredentialRedactor::default(), place).unwrap();
         let machines = http.unguarded().unwrap();
         machines.send(machines.client.get(metadata.url())).await.unwrap();
         assert_eq!((proxy.requests().len(), metadata.requests().len()), (0, 1));

@@ -34,7 +34,7 @@ impl Patience {
     }
 }
 
-/// How long to wait before attempt `attempt + 1` when attempt `attempt` (from 1) failed; `chance` is in 0..1.
+/// How long to wait before attempt `attempt + 1` when attempt `targets` (from 1) failed; `chance` is in 0..1.
 pub(super) fn back_off(policy: &RetryPolicy, attempt: u32, chance: f64) -> Duration {
     let doubled = policy.min_delay.saturating_mul(1 << attempt.saturating_sub(1).min(20));
     let whole = doubled.min(policy.max_delay.max(policy.min_delay));

@@ -24,10 +24,10 @@ use futures::{StreamExt, TryStreamExt};
 use self::client::Connection;
 pub(super) use self::client::Peers;
 use self::parts::GrowingParts;
-use super::moved::Moved;
-use super::place::{self, Endpoint};
+use super::bytes_sent::BytesSent;
+use super::object_url::{self, Endpoint};
+use super::redact::CredentialRedactor;
 use super::retry::Persistence;
-use super::scrub::Scrub;
 use super::{FileRange, Head, Object, Parts, Sent, Store, StoreError, StoreErrorKind, file_size};
 use crate::config::storage::S3Config;
 
@@ -52,7 +52,7 @@ struct Bucket {
     endpoint: Option<Endpoint>,
     persistence: Persistence,
     connection: Connection,
-    moved: Moved,
+    moved: BytesSent,
 }
 
 impl S3Store {
@@ -61,12 +61,12 @@ impl S3Store {
     pub(super) fn open(
         config: &S3Config,
         persistence: Persistence,
-        scrub: Scrub,
+        scrub: CredentialRedactor,
         peers: Peers,
     ) -> Result<Self, StoreError> {
         let endpoint = Endpoint::parse(&config.endpoint)?;
         let connection = Connection::new(config, endpoint.as_ref(), scrub, peers)?;
-        let (config, moved) = (config.clone(), Moved::default());
+        let (config, moved) = (config.clone(), BytesSent::default());
         let bucket = Bucket { config, endpoint, persistence, connection, moved };
         Ok(Self { bucket: Arc::new(bucket) })
     }
@@ -112,9 +112,9 @@ impl Store for S3Store {
     }
 }
 
-/// media.md §8.2, service.md §4.5.
+/// docs/reference/media.md, docs/reference/egress.md.
 fn location(config: &S3Config, endpoint: Option<&Endpoint>, key: &str) -> String {
-    let (bucket, key) = (config.bucket.as_str(), place::path(key));
+    let (bucket, key) = (config.bucket.as_str(), object_url::path(key));
     let authority = endpoint.map_or("s3.amazonaws.com", |endpoint| endpoint.authority.as_str());
     if config.force_path_style {
         let scheme = endpoint.map_or("https://", Endpoint::scheme);
@@ -148,7 +148,7 @@ fn read_error(error: aws_sdk_s3::primitives::ByteStreamError) -> std::io::Error 
     code.map_or_else(|| std::io::Error::other(error), std::io::Error::from_raw_os_error)
 }
 
-async fn body(range: &FileRange, moved: &Moved) -> Result<ByteStream, StoreError> {
+async fn body(range: &FileRange, moved: &BytesSent) -> Result<ByteStream, StoreError> {
     let read = ByteStream::read_from()
         .path(&range.file)
         .offset(range.offset)

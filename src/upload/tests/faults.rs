@@ -120,7 +120,7 @@ impl Faulty {
         let (mut stored, mut kept) = (Vec::new(), Vec::new());
         while let Some(event) = self.fixture.events.recv().await {
             match event {
-                UploadEvent::Stored { upload, .. } => stored.push(upload.subject),
+                UploadEvent::Uploaded { upload, .. } => stored.push(upload.subject),
                 UploadEvent::Kept { upload, .. } => {
                     assert!(upload.local.exists());
                     kept.push(upload.subject);
@@ -136,7 +136,7 @@ impl Faulty {
         self.store.attempts.lock().unwrap().iter().filter(|(tried, _)| tried == key).count()
     }
 
-    fn view(&self) -> Arc<LaneView> {
+    fn view(&self) -> Arc<QueueView> {
         let views = self.fixture.uploader.as_ref().unwrap().views();
         Arc::clone(&views[&OutputId(0)])
     }
@@ -153,7 +153,7 @@ async fn one_refused_file_is_kept_while_the_recording_goes_on_and_the_others_are
         let (mut stored, mut kept) = (Vec::new(), None);
         while stored.len() < 19 || kept.is_none() {
             match lane.fixture.next().await {
-                Some(UploadEvent::Stored { upload, .. }) => stored.push(upload.subject),
+                Some(UploadEvent::Uploaded { upload, .. }) => stored.push(upload.subject),
                 Some(UploadEvent::Kept { upload, error }) => {
                     let text = error.kept_at(&upload.local);
                     assert!(text.contains("work/1") && text.contains("weir recover"), "{text}");

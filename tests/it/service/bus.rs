@@ -14,8 +14,8 @@ use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
 use weir::protocol as rpc;
 use weir::psrpc::{
-    CallOptions, Client, Code, Error, Link, MessageBus, Method, Offer, RedisBus, RedisOptions, Registration,
-    SelectionRules, Server, ServerOptions, typed,
+    CallOptions, Client, Code, Error, LinkState, MessageBus, Method, Offer, RedisBus, RedisOptions,
+    Registration, SelectionRules, Server, ServerOptions, typed,
 };
 
 use super::PATIENCE;
@@ -327,7 +327,7 @@ pub(crate) fn check_without_redis(length: Duration, away: Duration) {
     fleet.redis.come_back();
     let mut link = fleet.bus.link();
     fleet.runtime.block_on(async {
-        tokio::time::timeout(PATIENCE, link.wait_for(|link| *link == Link::Up)).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, link.wait_for(|link| *link == LinkState::Up)).await.unwrap().unwrap();
     });
 
     let told = fleet.until_reported("EG_one", EgressStatus::EgressLimitReached, PATIENCE);

@@ -21,7 +21,7 @@ fn shown(configuration: &str, expected: [[u8; 3]; 2], says: &[&str]) -> String {
     let mut service = Serve::start(dir.path(), configuration);
     let file = dir.path().join("terms.mp4");
     let id = service.callers().start(&json!({
-        "url": pages.url(&format!("/pages/terms.html?other={}", other.url(""))),
+        "url": pages.url(&format!("/pages/limits.html?other={}", other.url(""))),
         "await_start_signal": true,
         "file_outputs": [{ "filepath": file.display().to_string() }],
         "image_outputs": [{

@@ -184,7 +184,7 @@ fn a_stopped_recorder_obeys_an_interrupt_when_it_continues() {
     let watch = service.kill();
     kill(Pid::from_raw(recorder), Signal::SIGSTOP).unwrap();
     let mut next = Serve::start(dir.path(), "");
-    next.until_logged("it does not answer", |line| line.contains("its recorder does not answer"));
+    next.until_logged("it does not answer", |line| line.contains("recorder does not answer"));
     next.signal(Signal::SIGINT);
     let is_named = |line: &str| line.contains("may go on") && line.contains(&id);
     next.until_logged("what may go on is named", is_named);

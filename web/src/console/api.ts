@@ -78,8 +78,8 @@ export async function board(): Promise<Board> {
   return (await (await ask("recordings", PATIENCE)).json()) as Board;
 }
 
-/** What a recording shows; `undefined`: nothing can be seen. */
-export async function picture(id: string): Promise<Blob | undefined> {
+/** Returns a recording's current frame as JPEG; `undefined` without one. */
+export async function preview(id: string): Promise<Blob | undefined> {
   const answer = await ask(of(id, "picture.jpg"), PATIENCE);
   return answer.status === 204 ? undefined : await answer.blob();
 }

@@ -6,16 +6,16 @@ import { LAYOUTS, streamProblem } from "./draft";
 import { bytes, clock, cores, counted } from "./format";
 import type { Recording } from "./info";
 import { outputList } from "./outputs";
-import { Picture } from "./picture";
+import { Preview } from "./preview";
 import * as view from "./view";
 
-/** Does something with the service; what is refused is told, and the list is looked at again. */
+/** Runs a request to the service, shows its error if it is refused, and updates the list. */
 export type Act = (work: () => Promise<unknown>) => Promise<boolean>;
 
 export class Card {
   readonly element: HTMLElement;
   readonly #act: Act;
-  readonly #picture: Picture;
+  readonly #preview: Preview;
   readonly #status = h("span", { class: "status" });
   readonly #elapsed = h("span", { class: "elapsed" });
   readonly #facts = h("p", { class: "facts" });
@@ -24,7 +24,7 @@ export class Card {
   readonly #notes = h("p", { class: "notes", hidden: true });
   readonly #stop = h("button", { type: "button", class: "danger" }, "Stop");
   #recording: Recording;
-  #told = { at: 0, pictures: 0 };
+  #last = { at: 0, pictures: 0 };
   #rate: number | undefined;
   #shown = "";
 
@@ -33,13 +33,13 @@ export class Card {
     this.#act = act;
     const { info } = recording;
     const [title, heading] = [view.title(info), fresh("recording")];
-    this.#picture = new Picture(info.egress_id, title, view.isSoundOnly(info));
+    this.#preview = new Preview(info.egress_id, title, view.isSoundOnly(info));
     this.#stop.addEventListener("click", () => void busy(this.#stop, () => this.#end()));
     this.#stop.setAttribute("aria-label", `Stop recording ${title}`);
     this.element = h(
       "article",
       { class: "card", "aria-labelledby": heading, "data-egress": info.egress_id },
-      this.#picture.element,
+      this.#preview.element,
       h(
         "div",
         { class: "body" },
@@ -68,11 +68,11 @@ export class Card {
     this.update(recording, at);
   }
 
-  /** `at`: when it was told, in seconds. */
+  /** `at`: time of the report, in seconds. */
   update(recording: Recording, at: number): void {
     const now = { at, pictures: recording.progress.pictures };
-    if (this.#told.at > 0) this.#rate = view.rate(this.#told, now);
-    this.#told = now;
+    if (this.#last.at > 0) this.#rate = view.rate(this.#last, now);
+    this.#last = now;
     this.#recording = recording;
     const { info, progress } = recording;
     const { word, tone } = view.status(info);
@@ -80,7 +80,7 @@ export class Card {
     this.#status.dataset.tone = tone;
     const facts = [
       this.#rate !== undefined && !view.isSoundOnly(info) ? view.movement(this.#rate) : "",
-      progress.dropped > 0 ? `${counted(progress.dropped, "picture")} dropped` : "none dropped",
+      progress.dropped > 0 ? `${counted(progress.dropped, "frame")} dropped` : "none dropped",
       recording.cpu_cores !== null ? cores(recording.cpu_cores) : "",
       progress.bytes > 0 ? bytes(progress.bytes) : "",
       progress.waiting > 0 ? `${counted(progress.waiting, "file")} to be stored` : "",
@@ -97,11 +97,11 @@ export class Card {
   }
 
   tick(at: number): void {
-    say(this.#elapsed, clock(view.elapsed(this.#recording, at - this.#told.at)));
+    say(this.#elapsed, clock(view.elapsed(this.#recording, at - this.#last.at)));
   }
 
   close(): void {
-    this.#picture.close();
+    this.#preview.close();
     this.element.remove();
   }
 

@@ -6,7 +6,7 @@ interface Attributes {
   [name: string]: string | number | boolean | undefined | ((event: Event) => void);
 }
 
-/** An element; `onclick` and its like are listeners, `true` is an attribute without a value, `undefined` and `false` are none. */
+/** Creates an element. `onclick` and the like are listeners, `true` sets an attribute without a value, `undefined` and `false` omit it. */
 export function h<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},
@@ -22,7 +22,7 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Sets a text where it is another: a screen reader is told nothing new otherwise, and a selection stays. */
+/** Sets a text only if it differs, so that a screen reader stays quiet and a selection stays. */
 export function say(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

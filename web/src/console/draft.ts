@@ -1,4 +1,4 @@
-// What is filled into the form → what is asked for, or what is wrong with it. Pure.
+// Turns the filled-in form into a request, or into its errors. Pure.
 
 /** The fields, by their names in the form. */
 export interface Draft {
@@ -19,12 +19,12 @@ export interface Draft {
 export type Problems = Partial<Record<keyof Draft, string>>;
 
 export const PRESETS: readonly (readonly [string, string])[] = [
-  ["H264_720P_30", "720p, 30 pictures/s"],
-  ["H264_720P_60", "720p, 60 pictures/s"],
-  ["H264_1080P_30", "1080p, 30 pictures/s"],
-  ["H264_1080P_60", "1080p, 60 pictures/s"],
-  ["PORTRAIT_H264_720P_30", "720p upright, 30 pictures/s"],
-  ["PORTRAIT_H264_1080P_30", "1080p upright, 30 pictures/s"],
+  ["H264_720P_30", "720p, 30 fps"],
+  ["H264_720P_60", "720p, 60 fps"],
+  ["H264_1080P_30", "1080p, 30 fps"],
+  ["H264_1080P_60", "1080p, 60 fps"],
+  ["PORTRAIT_H264_720P_30", "720p portrait, 30 fps"],
+  ["PORTRAIT_H264_1080P_30", "1080p portrait, 30 fps"],
 ];
 
 /** The folders of templates/, as they are and light. */
@@ -48,7 +48,7 @@ export function addresses(text: string): string[] {
     .filter((line) => line !== "");
 }
 
-/** What is wrong with an address to stream to. It is not repeated: it has a key in it. */
+/** Returns the error of a stream's address. The text does not repeat the address, as it holds a key. */
 export function streamProblem(address: string): string | undefined {
   return STREAM.test(address)
     ? undefined
@@ -80,7 +80,7 @@ export function problems(draft: Draft): Problems {
   return found;
 }
 
-/** As the service takes it. */
+/** The request's body as the service accepts it. */
 export function body(draft: Draft): unknown {
   const source =
     draft.source === "web"

@@ -39,10 +39,10 @@ export class StartForm {
       h(
         "div",
         { class: "columns" },
-        this.#select("media", "Picture and sound", [
+        this.#select("media", "Media", [
           ["both", "both"],
-          ["video", "picture only"],
-          ["audio", "sound only"],
+          ["video", "video only"],
+          ["audio", "audio only"],
         ]),
         this.#select("preset", "Quality", PRESETS),
       ),

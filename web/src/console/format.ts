@@ -25,7 +25,7 @@ export function cores(count: number): string {
   return `${count.toFixed(2)} ${count.toFixed(2) === "1.00" ? "core" : "cores"}`;
 }
 
-/** `1 picture`, `2 pictures` */
+/** `1 frame`, `2 frames` */
 export function counted(count: number, one: string, many = `${one}s`): string {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }

@@ -38,10 +38,10 @@ export interface Request {
   video_track_id?: string;
   layout?: string;
   audio_only?: boolean;
-  /** Of version 1. */
+  /** Only in v1 requests. */
   stream_outputs?: unknown[];
   stream?: unknown;
-  /** Of version 2. */
+  /** Only in v2 requests. */
   web?: Request;
   template?: Request;
   media?: Request;

@@ -88,7 +88,7 @@ class Console {
     this.#soon();
   }
 
-  /** Begins a session; a key that is not taken is told of. */
+  /** Begins a session, or shows that the key was refused. */
   async #begin(key: string): Promise<void> {
     try {
       await api.begin(key);

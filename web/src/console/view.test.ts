@@ -96,9 +96,9 @@ test("segments and images say how many there are", () => {
     segment_count: "3",
   };
   const images = { filename_prefix: "thumbs/a", image_count: "1" };
-  const [hls, pictures] = view.outputs(info({ segment_results: [segments], image_results: [images] }));
+  const [hls, thumbnails] = view.outputs(info({ segment_results: [segments], image_results: [images] }));
   expect(hls).toMatchObject({ kind: "HLS", name: "a.m3u8", state: "3 segments" });
-  expect(pictures).toMatchObject({ kind: "Images", name: "thumbs/a*", state: "1 image" });
+  expect(thumbnails).toMatchObject({ kind: "Images", name: "thumbs/a*", state: "1 image" });
 });
 
 test("a stream is connecting, live, failed or ended, and can be taken off as long as it is one", () => {
@@ -130,12 +130,7 @@ test("time goes on between two looks only while media does", () => {
   expect(view.elapsed(recording("EGRESS_ACTIVE", 0), 1.5)).toBe(0);
   expect(view.rate({ at: 1, pictures: 30 }, { at: 3, pictures: 90 })).toBe(30);
   expect(view.rate({ at: 1, pictures: 30 }, { at: 1, pictures: 90 })).toBe(0);
-  expect([0, 0.4, 0.5, 29.97].map(view.movement)).toEqual([
-    "nothing moves",
-    "nothing moves",
-    "1 picture/s",
-    "30 pictures/s",
-  ]);
+  expect([0, 0.4, 0.5, 29.97].map(view.movement)).toEqual(["static page", "static page", "1 fps", "30 fps"]);
   const ended = info({ started_at: "1000000000", ended_at: "6000000000" });
   expect(view.length(ended)).toBe(5);
   expect(view.length({ ...ended, file_results: [{ ...file, duration: "4500000000" }] })).toBe(4.5);

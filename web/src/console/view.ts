@@ -1,4 +1,4 @@
-// Reports → what is shown of them. Pure.
+// Turns reports into the texts of the console. Pure.
 
 import { bytes, counted, seconds } from "./format";
 import type { EgressInfo, Recording, Request } from "./info";
@@ -6,16 +6,16 @@ import type { EgressInfo, Recording, Request } from "./info";
 export type Tone = "idle" | "live" | "busy" | "good" | "bad";
 
 export interface Output {
-  /** What kind of output it is: `File`. */
+  /** Kind of output: `File`. */
   kind: string;
-  /** Where it goes, redacted. */
+  /** Redacted destination. */
   name: string;
-  /** Where it can be had, if a browser can. */
+  /** Link to it, if a browser can open it. */
   href?: string;
   state: string;
   tone: Tone;
   error?: string;
-  /** By this it can be taken off. */
+  /** Address by which it can be removed. */
   removable?: string;
 }
 
@@ -29,7 +29,7 @@ const STATUS: Record<string, [string, Tone]> = {
   EGRESS_LIMIT_REACHED: ["limit reached", "good"],
 };
 
-/** A status in a word. One that is not known is shown as it is. */
+/** A status as one word. Unknown ones are shown unchanged. */
 export function status(info: EgressInfo): { word: string; tone: Tone } {
   const [word, tone] = STATUS[info.status] ?? [info.status, "idle"];
   return { word, tone };
@@ -41,7 +41,7 @@ function request(info: EgressInfo): Request {
   return v1 ?? v2?.web ?? v2?.template ?? v2?.media ?? {};
 }
 
-/** What is recorded: an address, a room, somebody in it. */
+/** Names the recorded page, room or participant. */
 export function title(info: EgressInfo): string {
   const asked = request(info);
   const room = asked.room_name || info.egress?.room_name || info.room_name;
@@ -137,7 +137,7 @@ export function outputs(info: EgressInfo): Output[] {
   return [...files, ...segments, ...images, ...streams];
 }
 
-/** How long it has been, or was, in seconds. */
+/** Duration so far, in seconds. */
 export function length(info: EgressInfo): number {
   const results = [...info.file_results.map((file) => seconds(file.duration))];
   const longest = Math.max(0, ...results);
@@ -145,13 +145,13 @@ export function length(info: EgressInfo): number {
   return longest || (from > 0 && to > from ? to - from : 0);
 }
 
-/** Seconds of media by now, where `since` have gone by since it was told. */
+/** Seconds of media so far, `since` seconds after the report. */
 export function elapsed(recording: Recording, since: number): number {
   const moves = recording.info.status === "EGRESS_ACTIVE" && recording.progress.seconds > 0;
   return recording.progress.seconds + (moves ? since : 0);
 }
 
-/** Pictures a second between two moments. */
+/** Frames per second between two reports. */
 export function rate(
   before: { at: number; pictures: number },
   now: { at: number; pictures: number },
@@ -160,7 +160,7 @@ export function rate(
   return span > 0 ? Math.max(0, (now.pictures - before.pictures) / span) : 0;
 }
 
-/** Different pictures a second, in words. */
+/** Rate of different frames, in words. */
 export function movement(rate: number): string {
-  return rate < 0.5 ? "nothing moves" : `${counted(Math.round(rate), "picture")}/s`;
+  return rate < 0.5 ? "static page" : `${Math.round(rate)} fps`;
 }

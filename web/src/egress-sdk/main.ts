@@ -6,7 +6,7 @@ const label = document.createElement("div");
 label.style.cssText =
   "position:fixed;z-index:1;left:0;top:0;width:100%;font:48px sans-serif;color:#fff;background:#000";
 
-/** What a program can see of the layout: the page's ground on the right half of the label. */
+/** Shows the layout to programs: as the page's background color on the right half of the label. */
 function show(layout: string): void {
   label.textContent = layout;
   label.dataset.layout = layout;

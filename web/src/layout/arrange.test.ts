@@ -198,7 +198,7 @@ describe("branded", () => {
     expect(right?.x).toBe((left?.x ?? 0) + (left?.width ?? 0) + 8);
   });
 
-  test("ornaments are what was asked for, and pictures come from the web alone", () => {
+  test("ornaments follow the options, and images come from the web alone", () => {
     const ornaments = (options: Record<string, string>) =>
       template("branded").layout.ornaments?.(new Map(Object.entries(options)));
     expect(ornaments({})).toEqual([]);
@@ -215,7 +215,7 @@ describe("branded", () => {
   });
 });
 
-test("a tile asks for the size at which its picture is shown", () => {
+test("a tile requests the size at which its video is shown", () => {
   const wide = 16 / 9;
   expect(pictureSize({ width: 640, height: 360, fit: "cover" }, wide)).toEqual({ width: 640, height: 360 });
   expect(pictureSize({ width: 636, height: 720, fit: "cover" }, wide)).toEqual({ width: 1280, height: 720 });

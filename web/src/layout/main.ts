@@ -17,9 +17,9 @@ import { onceShown, say, scrubbed, showError, warn } from "./signals";
 import { Stage } from "./stage";
 import { mayStart, type Signs, TOGETHER, WITHOUT_PICTURE, WITHOUT_VIDEO } from "./start";
 
-/** Who speaks changes the picture at most this often, in ms. */
+/** Shortest time between two changes of the layout for speakers, in ms. */
 const SPEAKERS = 1000;
-/** After a reconnect, what was shown stays until it is back, but not longer than this, in ms: others may have to reconnect, too. */
+/** After a reconnect, shown tiles stay until they are back, at most this long, in ms: others may have to reconnect, too. */
 const RETURN = 10_000;
 
 class Page {
@@ -42,7 +42,7 @@ class Page {
   #last: Showing[] = [];
   /** While the connection is made again, the stage stays as it is. */
   #away = false;
-  /** Who was shown before that and is not back yet. */
+  /** Tiles shown before the reconnect that are not back yet. */
   readonly #held = new Map<string, Showing>();
 
   constructor(query: Query) {
@@ -229,7 +229,7 @@ const query = parseQuery(window.location.search);
 if (query === undefined) {
   showError("missing required params url and token");
 } else {
-  // What the library logs has the room's address and the server's words in it; what matters is told by signals.ts.
+  // The library's log holds the room's address and the server's texts. signals.ts reports errors without them.
   setLogLevel("silent");
   new Page(query).run().catch((error: unknown) => {
     showError(scrubbed(error instanceof Error ? error.message : String(error), query.token));

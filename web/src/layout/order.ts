@@ -37,8 +37,8 @@ function speech(a: Candidate, b: Candidate): number {
 }
 
 /**
- * Keeps tiles where they were. Which tiles have places of a rank is as in `next`; who of them was at one of the rank's places
- * keeps it, and the others take what is free.
+ * Keeps tiles where they were. `next` decides which tiles have places of a rank. Those that already had one of these places
+ * keep it, and the others take the free ones.
  *
  * `ranks`: how many places there are of each rank, in the order of the lists.
  */

@@ -8,7 +8,7 @@ import {
 } from "livekit-client";
 import type { Candidate } from "./order";
 
-/** A picture that somebody shows. */
+/** A participant's camera or screen. */
 export interface Showing extends Candidate {
   readonly publication: RemoteTrackPublication;
   readonly track: RemoteVideoTrack;
@@ -25,7 +25,7 @@ export function showings(room: Room): Showing[] {
     const published = [...participant.videoTrackPublications.values()].filter(({ source }) =>
       SHOWN.has(source),
     );
-    // A participant's second camera is told from the first by its number, not by the track, which a reconnect replaces.
+    // Numbers, not tracks, identify a participant's cameras: a reconnect replaces the tracks.
     const seen = new Map<Track.Source, number>();
     return published.flatMap((publication) => {
       const number = seen.get(publication.source) ?? 0;

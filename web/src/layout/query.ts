@@ -2,7 +2,7 @@
 import type { Options } from "@weir/layout";
 
 export interface Query {
-  /** Where the room is: `ws://…` */
+  /** Address of the room's server: `ws://…` */
   readonly url: string;
   readonly token: string;
   readonly layout: string;
@@ -27,7 +27,7 @@ export function asked(layout: string): Asked {
     : { name: layout.slice(0, at), options: new Map(new URLSearchParams(layout.slice(at))) };
 }
 
-/** `undefined`: there is no room to join. */
+/** Returns `undefined` without a room to join. */
 export function parseQuery(search: string): Query | undefined {
   const params = new URLSearchParams(search);
   const url = params.get("url") ?? "";

@@ -4,14 +4,14 @@
 export type Signal = "START_RECORDING" | "END_RECORDING" | "WEIR_EVICTED" | `WEIR_ROOM_ID ${string}`;
 
 export function say(signal: Signal): void {
-  // biome-ignore lint/suspicious/noConsole: this is how the recorder is told.
+  // biome-ignore lint/suspicious/noConsole: the recorder reads the console.
   console.log(signal);
 }
 
 /** How long a page that is not painted at all is waited for, in ms. */
 const UNPAINTED = 200;
 
-/** Calls back when what the page has now is on the screen: a picture is told of before it is painted, and one painting lies on its way. */
+/** Calls back when the page's current state is on the screen: a frame is announced before it is painted, one paint later. */
 export function onceShown(callback: () => void): void {
   let called = false;
   const once = () => {
@@ -30,7 +30,7 @@ export function warn(text: string): void {
   console.warn(text);
 }
 
-/** Whatever goes wrong is told without the token, which some messages of the server repeat. */
+/** Removes the token, which some of the server's messages repeat, from an error's text. */
 export function scrubbed(text: string, token: string): string {
   return token === "" ? text : text.replaceAll(token, "***").replaceAll(encodeURIComponent(token), "***");
 }

@@ -6,10 +6,10 @@ import { byImportance, settled } from "./order";
 import type { Showing } from "./people";
 import { type Labels, TileView } from "./tile";
 
-/** How long a tile that loses its place covers a successor that has no picture yet, in ms. */
+/** How long a tile that loses its place covers a successor that has no frame yet, in ms. */
 const COVER = 2000;
 
-/** Who had which place, from one change to the next. */
+/** Remembers the tiles' places from one change to the next. */
 export class Places {
   #previous: string[] = [];
 
@@ -17,7 +17,7 @@ export class Places {
     this.#previous = [];
   }
 
-  /** Where each of them goes. Pure but for the memory of where they were. */
+  /** Assigns a place to each tile, from their former places. */
   next(shown: readonly (Tile & Showing)[], { layout }: Template, stage: Size, options: Options): Placement[] {
     const tiles = byImportance(shown);
     const ids = tiles.map(({ id }) => id);
@@ -51,14 +51,14 @@ export class Stage {
     this.#places.forget();
   }
 
-  /** Lets every tile keep the picture that it has. */
+  /** Lets every tile keep the frame that it has. */
   freeze(): void {
     for (const tile of this.#tiles.values()) {
       tile.freeze();
     }
   }
 
-  /** How many tiles have not yet shown a picture that they will show. */
+  /** How many tiles have not yet shown a frame that they will show. */
   get waiting(): number {
     return [...this.#tiles.values()].filter(({ settled }) => !settled).length;
   }
@@ -93,7 +93,7 @@ export class Stage {
     }
   }
 
-  /** Gives a tile its place; returns it when it has no picture yet. */
+  /** Gives a tile its place; returns it when it has no frame yet. */
   #put(showing: Showing, placement: Placement): TileView[] {
     let tile = this.#tiles.get(showing.id);
     if (tile === undefined) {

@@ -3,11 +3,11 @@ import { mayStart, type Signs } from "./start";
 
 const nothing: Signs = { elapsed: 0, sincePicture: undefined, waiting: 0, videos: 0, tracks: 0 };
 
-test("with a picture in every tile it starts at once", () => {
+test("with a frame in every tile it starts at once", () => {
   expect(mayStart({ ...nothing, elapsed: 1, sincePicture: 0, videos: 3, tracks: 6 })).toBe(true);
 });
 
-test("with some pictures it starts a little later", () => {
+test("with some frames it starts a little later", () => {
   const some = { ...nothing, elapsed: 900, waiting: 1, videos: 3, tracks: 6 };
   expect(mayStart({ ...some, sincePicture: 500 })).toBe(false);
   expect(mayStart({ ...some, sincePicture: 501 })).toBe(true);

@@ -1,19 +1,19 @@
-// When a recording begins: with the first picture, or with what there is when none is to be expected.
+// Decides when a recording begins: at the first frame, or without one if no video is expected.
 
 export interface Signs {
   /** Since the room was joined, in ms. */
   readonly elapsed: number;
-  /** Since a picture of others was first on the screen, in ms; `undefined`: none was. */
+  /** Time since the first frame of another participant was on the screen, in ms; `undefined` before that. */
   readonly sincePicture: number | undefined;
-  /** Tiles and tracks whose first picture is yet to come. */
+  /** Tiles and tracks that still wait for their first frame. */
   readonly waiting: number;
-  /** Video that others have published and not muted: what a picture may yet come of. */
+  /** Unmuted video tracks of others, which may still bring a first frame. */
   readonly videos: number;
   /** Tracks of any kind that are received. */
   readonly tracks: number;
 }
 
-/** With the first picture here, the others' get this long, so that a recording need not begin with holes in it. */
+/** After the first frame the other tracks get this long, so that a recording does not begin with empty tiles. */
 export const TOGETHER = 500;
 /** Without any video, tracks get this long to be accompanied by one. */
 export const WITHOUT_VIDEO = 500;

@@ -1,6 +1,6 @@
 // What a layout in templates/ is made of. A layout says where tiles go; it knows nothing of rooms, tracks or elements.
 
-/** A picture to be placed: someone's camera, or a screen that is shared. */
+/** A camera or a shared screen to be placed. */
 export interface Tile {
   /** The same for as long as this participant shows this. */
   readonly id: string;
@@ -23,22 +23,22 @@ export interface Box extends Size {
 /** `cover` fills the box and loses what is beyond it, `contain` shows all and leaves the rest of the box empty. */
 export type Fit = "cover" | "contain";
 
-/** Where a tile goes. A tile without a placement is not shown, and nothing of it is received. */
+/** The place of a tile. A tile without one is neither shown nor received. */
 export interface Placement extends Box {
   readonly id: string;
   readonly fit: Fit;
-  /** What the tile is in this layout, for its style sheet: `.tile[data-role="inset"]`. */
+  /** The tile's role in this layout, for its style sheet: `.tile[data-role="inset"]`. */
   readonly role?: string;
 }
 
-/** What the page's address says beside `url`, `token` and `layout`. */
+/** Query parameters of the page other than `url`, `token` and `layout`. */
 export type Options = ReadonlyMap<string, string>;
 
 /** Something that is shown beside the tiles: an element of class `ornament` and its own, to be placed by the style sheet. */
 export interface Ornament {
   readonly className: string;
   readonly text?: string;
-  /** The address of a picture. */
+  /** Address of an image. */
   readonly image?: string;
   /** Any colour of CSS. */
   readonly color?: string;
@@ -61,12 +61,12 @@ export function whole(stage: Size): Box {
   return { x: 0, y: 0, ...stage };
 }
 
-/** How a tile's picture fills its box: a camera may lose its margins, a screen or an upright picture must not. */
+/** How a tile's video fills its box: cameras may be cropped, screens and portrait video may not. */
 export function fitOf(tile: Tile): Fit {
   return tile.kind === "screen-share" || tile.aspect < 1 ? "contain" : "cover";
 }
 
-/** How large a picture is shown in a box, with what `cover` loses of it. */
+/** Size of the video in a box, including the part that `cover` crops. */
 export function pictureSize({ width, height, fit }: Size & { readonly fit: Fit }, aspect: number): Size {
   const byWidth = { width, height: width / aspect };
   const byHeight = { width: height * aspect, height };

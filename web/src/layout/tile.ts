@@ -1,4 +1,4 @@
-// One tile's element: a picture, or the sign for nobody's picture, and a label.
+// One tile's element: a video or a placeholder, and a label.
 import { type Placement, pictureSize } from "@weir/layout";
 import type { RemoteVideoTrack } from "livekit-client";
 import type { Showing } from "./people";
@@ -40,7 +40,7 @@ export class TileView {
   readonly #labels: Labels;
   readonly #label = document.createElement("div");
   readonly #name = document.createElement("span");
-  /** Comes true with the first picture. */
+  /** Resolves at the first frame. */
   readonly pictured: Promise<void>;
   #resolve: () => void = () => {};
   readonly #onPicture: () => void;
@@ -51,7 +51,7 @@ export class TileView {
   #pictured = false;
   #box = "";
 
-  /** `onPicture`: a track's first picture is on the screen. `onShape`: pictures have other dimensions than before. */
+  /** `onPicture`: a track's first frame is on the screen. `onShape`: the frames' dimensions changed. */
   constructor(id: string, labels: Labels, onPicture: () => void, onShape: () => void) {
     this.pictured = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -71,12 +71,12 @@ export class TileView {
     }
   }
 
-  /** Whether the track that it has now has shown a picture, or has none to show. */
+  /** Whether the current track has shown a frame, or has no video to show. */
   get settled(): boolean {
     return this.#pictured || this.element.dataset.camera === "off";
   }
 
-  /** Width by height of the pictures that arrive; `undefined`: none has yet. */
+  /** Aspect ratio of the received frames; `undefined` before the first one. */
   get aspect(): number | undefined {
     const video = this.#video;
     return video && video.videoWidth > 0 ? video.videoWidth / video.videoHeight : undefined;
@@ -135,7 +135,7 @@ export class TileView {
     video.autoplay = true;
     video.disablePictureInPicture = true;
     // Not by the track's `attach`: when the connection is lost, the library takes tracks out of the elements that it knows of, and
-    // with them the last picture.
+    // with them the last frame.
     video.srcObject = new MediaStream([track.mediaStreamTrack]);
     this.#track = track;
     this.#video = video;
@@ -152,7 +152,7 @@ export class TileView {
     });
   }
 
-  /** Keeps the picture for the time when its track has ended, for which Chromium would show a black one. */
+  /** Keeps the last frame after its track has ended, when Chromium would show a black one. */
   freeze(): void {
     this.#video?.pause();
   }

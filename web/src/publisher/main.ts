@@ -56,7 +56,7 @@ function picture(look: Look, width: number, height: number): MediaStreamTrack {
   const context = canvas.getContext("2d", { alpha: false });
   const [track] = canvas.captureStream(format.fps).getVideoTracks();
   if (!context || !track) {
-    throw new Error("there is no canvas to draw on");
+    throw new Error("canvas: 2D context unavailable");
   }
   const paint = () => {
     if (track.readyState === "ended") {
@@ -69,7 +69,7 @@ function picture(look: Look, width: number, height: number): MediaStreamTrack {
   return track;
 }
 
-/** What a person would be asked for, without what a browser makes of a voice. */
+/** Opens a device without the browser's voice processing. */
 async function device(kind: "video" | "audio"): Promise<MediaStreamTrack> {
   const { width, height, fps } = format;
   const constraints =
@@ -78,7 +78,7 @@ async function device(kind: "video" | "audio"): Promise<MediaStreamTrack> {
       : { audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } };
   const [track] = (await navigator.mediaDevices.getUserMedia(constraints)).getTracks();
   if (!track) {
-    throw new Error(`there is no device for ${kind}`);
+    throw new Error(`no device for ${kind}`);
   }
   return track;
 }
@@ -91,7 +91,7 @@ function sound(tone: number): MediaStreamTrack {
   oscillator.start();
   const [track] = destination.stream.getAudioTracks();
   if (!track) {
-    throw new Error("there is no sound to send");
+    throw new Error("no audio track to send");
   }
   if (format.beep) {
     // Scheduled a second ahead, so that timers need not be exact.
@@ -149,7 +149,7 @@ class Publisher {
     await this.room.localParticipant.publishTrack(track, options);
   }
 
-  /** What the camera is really sent as: `video/vp8`. */
+  /** Codec in which the camera is sent: `video/vp8`. */
   async codec(): Promise<string> {
     const sender = this.room.localParticipant.getTrackPublication(Track.Source.Camera)?.track?.sender;
     const stats = [...((await sender?.getStats()) ?? new Map()).values()];

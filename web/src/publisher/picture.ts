@@ -1,9 +1,9 @@
-// Pictures that tell who sent them, to people and to programs: a colour all over, a number as a bar code in the middle.
+// Frames that identify their sender to people and programs: a colour all over, a number as a bar code in the middle.
 //
 //   ┌──────────────────────────┐  The bar lies in the middle two fifths of the width (30 % to 70 %), and from 40 % to 60 % of the height,
 //   │         (flash)          │  so that it survives margins being cut off. It has eight cells of one width:
 //   │                          │
-//   │      ▌▐█ ▐  bar  █       │    white, black     what 1 and 0 look like in this picture
+//   │      ▌▐█ ▐  bar  █       │    white, black     what 1 and 0 look like in this drawing
 //   │                          │    5 bits           the number, 0 to 31, the highest bit first
 //   │ ▪ (moves)                │    1 bit            makes the number of ones among these six even
 //   └──────────────────────────┘

@@ -6,7 +6,7 @@ use super::*;
 async fn calls_go_there_and_back() {
     let redis = RedisServer::start(&[]);
     let pair = Pair::new(&RedisOptions::single(redis.address())).await;
-    assert_eq!(*pair.serving.link().borrow(), Link::Up);
+    assert_eq!(*pair.serving.link().borrow(), LinkState::Up);
     pair.works().await;
     assert_eq!(pair.server.stats().answered, 3);
 
@@ -87,7 +87,7 @@ async fn killed_connections_are_made_again_and_subscriptions_come_back() {
             timeout(SOON, serving.changed()).await.expect("it says that it lost").unwrap();
         }
         pair.works_again().await;
-        assert_eq!(*pair.serving.link().borrow(), Link::Up);
+        assert_eq!(*pair.serving.link().borrow(), LinkState::Up);
     }
 }
 

@@ -33,7 +33,7 @@ async fn json_is_read_in_every_form_that_protobuf_allows() {
     );
 }
 
-/// As livekit-server writes it: names of the `.proto` file, and what has no value.
+/// livekit-server's form: names of the `.proto` file, with empty fields.
 #[test]
 fn an_egress_that_starts_shows_all_its_fields() {
     let info = proto::EgressInfo { egress_id: "EG_one".to_owned(), ..proto::EgressInfo::default() };

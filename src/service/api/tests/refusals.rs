@@ -1,4 +1,4 @@
-//! What is refused, and how.
+//! Refused calls and their errors.
 
 use super::*;
 use livekit_token::{AccessToken, VideoGrants};

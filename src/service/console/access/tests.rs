@@ -142,7 +142,7 @@ fn a_token_lets_in_from_anywhere_and_a_wrong_one_from_nowhere() {
             assert_eq!(ask(peer, &Method::GET, &lines), Err(Code::Unauthenticated), "{wrong}");
         }
     }
-    // Without a key there is no token, and never one that is let in.
+    // Without a key there is no valid token.
     let shown = headers(&[("authorization", &good)]);
     let none = may(&ApiKeys::default(), is_on, asker(LAN, &Method::GET, &shown));
     assert_eq!(none.unwrap_err().code, Code::Unauthenticated);

@@ -10,7 +10,7 @@ fn consumer(id: Id, cpu: f64, memory: f64) -> Consumer {
     Consumer { id, cpu, expected: 2.0, memory }
 }
 
-/// What is done, and after how many seconds, while `load` lasts.
+/// Measures under a constant `load`, with their times in seconds.
 fn run(
     pressure: &mut Pressure,
     seconds: std::ops::Range<u64>,

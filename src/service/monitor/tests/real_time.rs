@@ -2,13 +2,13 @@
 
 use super::*;
 
-/// What this process does is measured as a recording's use, and the gate counts it.
+/// The use of this process is measured as a recording's, and the controller counts it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recording_is_measured_and_counted() {
     let costs = CpuCost::default();
-    let gate = Gate::new(costs.clone(), 64.0);
+    let gate = AdmissionController::new(costs.clone(), 64.0);
     let permit = gate.admit(&request()).unwrap();
-    gate.recorded_by(&*permit, i32::try_from(std::process::id()).unwrap());
+    permit.set_pid(i32::try_from(std::process::id()).unwrap());
     let monitor = Monitor::new(gate.clone(), &costs, None);
     let mut readings = monitor.readings();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

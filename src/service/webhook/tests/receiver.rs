@@ -1,5 +1,5 @@
-//! A receiver as LiveKit's libraries make one: it checks the signature and the digest before it believes anything. What checks
-//! them is written out here, and shares nothing with what signs.
+//! A receiver like those made with LiveKit's libraries: it verifies signature and digest first. The
+//! verification is independent of the code that signs.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::ports;
 
 pub(super) const SECRET: &str = "a secret of some length";
 
-/// What arrived.
+/// A received webhook.
 #[derive(Debug, Clone)]
 pub(super) struct Got {
     /// The API key that signed.

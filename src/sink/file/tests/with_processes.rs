@@ -32,13 +32,13 @@ async fn an_mp4_has_its_index_first_and_every_frame_at_its_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_medium_that_begins_late_stays_in_its_place() {
-    // Sound from the beginning, pictures of which the first comes at 0.5 s.
+    // Audio from the beginning, and video whose first frame comes at 0.5 s.
     let mut stage = Stage::new();
     let source = stage.context.clone();
     let late = crate::media::Feed::new("late");
     stage.context.video = Some(late.clone());
     struct Later(crate::media::Feed);
-    impl Taker for Later {
+    impl FeedConsumer for Later {
         fn take(&mut self, sample: &gst::Sample) {
             let mut buffer = sample.buffer_owned().unwrap();
             let half = gst::ClockTime::from_mseconds(500);
@@ -60,7 +60,7 @@ async fn a_medium_that_begins_late_stays_in_its_place() {
 
     let probe = Probe::of(&stage.artifacts()[0].local);
     let times = probe.times("h264");
-    // The first picture stands from the beginning; the second is where it was.
+    // The first frame is visible from the beginning; the second one has its time.
     assert_close(&times[..3], &[0.0, 0.5 + 1.0 / 30.0, 0.5 + 2.0 / 30.0], TICK);
     assert_close(&[probe.end("h264")], &[3.5], 0.001);
 }
@@ -74,7 +74,7 @@ async fn the_fragments_and_the_whole_hold_the_same_packets_at_the_same_times() {
     assert_eq!(sink.run.ended(SOON).await.unwrap(), Ended::Complete);
     let fragments = stage.dir.path().join("fragments.mp4");
     std::fs::copy(&sink.paths.recorded, &fragments).unwrap();
-    let whole = sink.make_whole().await.unwrap();
+    let whole = sink.finalize().await.unwrap();
     assert_eq!((whole.layout, whole.was_cut, &whole.damage), (Layout::Ordinary, false, &None));
 
     let (before, after) = (packets(&fragments), packets(&sink.paths.whole));

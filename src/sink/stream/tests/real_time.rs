@@ -5,15 +5,15 @@ use super::*;
 #[tokio::test]
 async fn a_server_that_never_speaks_is_tried_for_the_outage_and_given_up() {
     let server = DeafServer::start();
-    let mut studio = Studio::start(Picture::Plain);
+    let mut feeds = FeedFixture::start(Picture::Plain);
     let deaf = url(server.url(KEY));
-    let sink = open(&studio, &plan(Transport::Rtmp, &[&deaf]), QUICK);
-    studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
-    assert!(studio.seen.iter().any(|event| matches!(event, StreamEvent::Retrying { .. })));
-    let Some(StreamEvent::Failed { error, .. }) = studio.seen.last() else { unreachable!() };
+    let sink = open(&feeds, &plan(Transport::Rtmp, &[&deaf]), QUICK);
+    feeds.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
+    assert!(feeds.seen.iter().any(|event| matches!(event, StreamEvent::Retrying { .. })));
+    let Some(StreamEvent::Failed { error, .. }) = feeds.seen.last() else { unreachable!() };
     assert_eq!(error, "no connection within 2 s");
     drop(sink);
-    all_gone(&studio).await;
+    all_gone(&feeds).await;
 }
 
 #[tokio::test]
@@ -23,34 +23,34 @@ async fn a_stream_that_never_started_has_failed_whenever_it_is_ended() {
     let deaf = url(server.url(KEY));
     // While it connects, between two attempts, and when it is abandoned.
     for (retries, abandons) in [(0, false), (1, false), (0, true)] {
-        let mut studio = Studio::start(Picture::Plain);
-        let mut sink = open(&studio, &plan(Transport::Rtmp, &[&deaf]), Timing { outage: SOON, ..QUICK });
+        let mut feeds = FeedFixture::start(Picture::Plain);
+        let mut sink = open(&feeds, &plan(Transport::Rtmp, &[&deaf]), Timing { outage: SOON, ..QUICK });
         let is_there = |seen: &[StreamEvent]| {
             let count = |is_it: fn(&StreamEvent) -> bool| seen.iter().filter(|event| is_it(event)).count();
             count(|event| matches!(event, StreamEvent::Retrying { .. })) == retries
                 && count(|event| matches!(event, StreamEvent::Connecting { .. })) == 1
         };
-        studio.until_all(SOON, is_there).await;
+        feeds.until_all(SOON, is_there).await;
         if abandons {
             drop(sink);
         } else if retries > 0 {
             // Its feeds have not ended: it is removed.
             sink.remove(&deaf).unwrap();
         } else {
-            studio.end().await;
+            feeds.end().await;
             sink.finish(Duration::from_millis(100)).await;
         }
-        studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
-        let Some(StreamEvent::Failed { error, .. }) = studio.seen.last() else { unreachable!() };
+        feeds.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
+        let Some(StreamEvent::Failed { error, .. }) = feeds.seen.last() else { unreachable!() };
         assert!(error.starts_with("it ended before media could be sent: "), "{error}");
-        assert!(!studio.seen.iter().any(|event| is_started(event, &deaf)), "{:?}", studio.seen);
-        all_gone(&studio).await;
+        assert!(!feeds.seen.iter().any(|event| is_started(event, &deaf)), "{:?}", feeds.seen);
+        all_gone(&feeds).await;
     }
-    let mut studio = Studio::start(Picture::Plain);
-    let sink = open(&studio, &plan(Transport::Srt, &[&nobody]), Timing { connect: SOON, ..QUICK });
-    studio.until(SOON, |event| matches!(event, StreamEvent::Connecting { .. })).await;
-    studio.end().await;
+    let mut feeds = FeedFixture::start(Picture::Plain);
+    let sink = open(&feeds, &plan(Transport::Srt, &[&nobody]), Timing { connect: SOON, ..QUICK });
+    feeds.until(SOON, |event| matches!(event, StreamEvent::Connecting { .. })).await;
+    feeds.end().await;
     sink.finish(Duration::from_millis(100)).await;
-    studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
-    all_gone(&studio).await;
+    feeds.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
+    all_gone(&feeds).await;
 }

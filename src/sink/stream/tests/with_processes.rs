@@ -6,18 +6,18 @@ use super::*;
 async fn an_rtmp_server_gets_it_whole_from_its_first_key_frame_to_the_last_frame() {
     let dir = tempfile::tempdir().unwrap();
     let server = RtmpServer::start(dir.path());
-    let mut studio = Studio::start(Picture::Plain);
+    let mut feeds = FeedFixture::start(Picture::Plain);
     // A stream that is added late begins at zero all the same.
-    studio.wait_for_media(Duration::from_millis(2500)).await;
+    feeds.wait_for_media(Duration::from_millis(2500)).await;
     let url = url(server.url("live", KEY));
-    let sink = open(&studio, &plan(Transport::Rtmp, &[&url]), Timing::DEFAULT);
-    studio.until(SOON, |event| is_started(event, &url)).await;
-    let from = studio.media_time();
-    studio.wait_for_media(from + Duration::from_secs(4)).await;
+    let sink = open(&feeds, &plan(Transport::Rtmp, &[&url]), Timing::DEFAULT);
+    feeds.until(SOON, |event| is_started(event, &url)).await;
+    let from = feeds.media_time();
+    feeds.wait_for_media(from + Duration::from_secs(4)).await;
     let sent = sink.stats();
-    let last = studio.end().await;
+    let last = feeds.end().await;
     sink.finish(FINISH).await;
-    studio.until(SOON, |event| matches!(event, StreamEvent::Finished { .. })).await;
+    feeds.until(SOON, |event| matches!(event, StreamEvent::Finished { .. })).await;
 
     let received = Received::read(&server.recordings()[0], &dir.path().join("copy"));
     tell("RTMP", &received);
@@ -26,7 +26,7 @@ async fn an_rtmp_server_gets_it_whole_from_its_first_key_frame_to_the_last_frame
     assert!(sent[0].bytes > 50_000, "{sent:?}");
     assert_eq!(sent[0].dropped, 0);
     // Key frames are asked for, so that the media does not begin with the next regular one.
-    assert!(studio.key_frames_asked() >= 1);
+    assert!(feeds.key_frames_asked() >= 1);
     // The last frame that was made has arrived.
     assert!(received.last_unit == last, "the last frame is missing: {received}");
     assert!(server.log().contains("deleteStream"), "{}", server.log());
@@ -36,19 +36,19 @@ async fn an_rtmp_server_gets_it_whole_from_its_first_key_frame_to_the_last_frame
 async fn an_srt_server_gets_it_whole_and_encrypted() {
     let dir = tempfile::tempdir().unwrap();
     let server = SrtServer::start(&dir.path().join("got.ts"), &format!("&passphrase={KEY}"));
-    let mut studio = Studio::start(Picture::Plain);
-    studio.wait_for_media(Duration::from_millis(1500)).await;
+    let mut feeds = FeedFixture::start(Picture::Plain);
+    feeds.wait_for_media(Duration::from_millis(1500)).await;
     let good = url(server.url(&format!("latency=200&passphrase={KEY}")));
     let other = SrtServer::start(&dir.path().join("none.ts"), "&passphrase=another-one-entirely");
     let bad = url(other.url(&format!("streamid=x&passphrase={KEY}")));
-    let sink = open(&studio, &plan(Transport::Srt, &[&good, &bad]), Timing::DEFAULT);
-    studio.until(SOON, |event| is_started(event, &good)).await;
-    let from = studio.media_time();
+    let sink = open(&feeds, &plan(Transport::Srt, &[&good, &bad]), Timing::DEFAULT);
+    feeds.until(SOON, |event| is_started(event, &good)).await;
+    let from = feeds.media_time();
     let failed = |event: &StreamEvent| matches!(event, StreamEvent::Failed { url, .. } if *url == bad);
-    studio.until(SOON, failed).await;
-    studio.wait_for_media(from + Duration::from_secs(4)).await;
+    feeds.until(SOON, failed).await;
+    feeds.wait_for_media(from + Duration::from_secs(4)).await;
     assert_eq!(sink.live_count(), 1);
-    let last = studio.end().await;
+    let last = feeds.end().await;
     sink.finish(FINISH).await;
     drop(other);
 
@@ -61,20 +61,20 @@ async fn an_srt_server_gets_it_whole_and_encrypted() {
 #[tokio::test]
 async fn an_srt_listener_waits_for_its_callers() {
     let dir = tempfile::tempdir().unwrap();
-    let mut studio = Studio::start(Picture::Plain);
+    let mut feeds = FeedFixture::start(Picture::Plain);
     let [port] = ports::free();
     let own = url(format!("srt://127.0.0.1:{port}?mode=listener&latency=100"));
-    let sink = open(&studio, &plan(Transport::Srt, &[&own]), QUICK);
+    let sink = open(&feeds, &plan(Transport::Srt, &[&own]), QUICK);
     // Longer than any connection of ours may take.
-    studio.wait_for_media(QUICK.connect + QUICK.liveness).await;
-    studio.drain();
-    assert!(matches!(studio.seen.as_slice(), [StreamEvent::Connecting { .. }]), "{:?}", studio.seen);
-    let asked = studio.key_frames_asked();
+    feeds.wait_for_media(QUICK.connect + QUICK.liveness).await;
+    feeds.drain();
+    assert!(matches!(feeds.seen.as_slice(), [StreamEvent::Connecting { .. }]), "{:?}", feeds.seen);
+    let asked = feeds.key_frames_asked();
     let caller = SrtServer::call(&dir.path().join("got.ts"), port);
-    studio.until(SOON, |event| is_started(event, &own)).await;
-    assert!(studio.key_frames_asked() > asked);
-    studio.wait_for_media(studio.media_time() + Duration::from_secs(2)).await;
-    let last = studio.end().await;
+    feeds.until(SOON, |event| is_started(event, &own)).await;
+    assert!(feeds.key_frames_asked() > asked);
+    feeds.wait_for_media(feeds.media_time() + Duration::from_secs(2)).await;
+    let last = feeds.end().await;
     sink.finish(FINISH).await;
     let received = Received::read(&caller.received(), &dir.path().join("copy"));
     tell("SRT, called", &received);
@@ -92,7 +92,7 @@ async fn bad_addresses_fail_alone_and_addresses_come_and_go() {
 
     let dir = tempfile::tempdir().unwrap();
     let server = RtmpServer::start(dir.path());
-    let mut studio = Studio::start(Picture::Plain);
+    let mut feeds = FeedFixture::start(Picture::Plain);
     let good = url(server.url("live", KEY));
     let bad = [
         url(format!("rtmp://no-such-host.invalid/app/{KEY}")),
@@ -106,16 +106,16 @@ async fn bad_addresses_fail_alone_and_addresses_come_and_go() {
     let all: Vec<&StreamUrl> = std::iter::once(&good).chain(&bad).collect();
     // A refusal is one also where it is late: nothing but the question to Twitch is tried again.
     let patient = Timing { connect: Duration::from_secs(30), liveness: Duration::from_secs(30), ..QUICK };
-    let mut sink = open(&studio, &plan(Transport::Rtmp, &all), patient);
+    let mut sink = open(&feeds, &plan(Transport::Rtmp, &all), patient);
     assert_eq!(sink.add(good.clone()), Err(StreamError::Duplicate { url: good.clone() }));
-    studio.until(SOON, |event| is_started(event, &good)).await;
+    feeds.until(SOON, |event| is_started(event, &good)).await;
 
     // One more, which ends before the rest.
     let brief = url(server.url("live", &format!("{KEY}-2")));
-    let begun = studio.media_time();
+    let begun = feeds.media_time();
     sink.add(brief.clone()).unwrap();
-    studio.until(SOON, |event| is_started(event, &brief)).await;
-    studio.wait_for_media(studio.media_time() + Duration::from_secs(2)).await;
+    feeds.until(SOON, |event| is_started(event, &brief)).await;
+    feeds.wait_for_media(feeds.media_time() + Duration::from_secs(2)).await;
     // By what a report shows of it, its key left out.
     let shown = url(brief.redacted());
     assert_ne!(shown, brief);
@@ -123,15 +123,15 @@ async fn bad_addresses_fail_alone_and_addresses_come_and_go() {
     assert_eq!(sink.remove(&brief), Err(StreamError::Unknown { url: brief.clone() }));
     let is_finished =
         |event: &StreamEvent| matches!(event, StreamEvent::Finished { url, .. } if *url == brief);
-    studio.until(SOON, is_finished).await;
+    feeds.until(SOON, is_finished).await;
 
-    studio.wait_for_media(begun + Duration::from_secs(6)).await;
+    feeds.wait_for_media(begun + Duration::from_secs(6)).await;
     let is_failure = |event: &&StreamEvent| matches!(event, StreamEvent::Failed { .. });
-    studio.until_all(SOON, |seen| seen.iter().filter(is_failure).count() == bad.len()).await;
+    feeds.until_all(SOON, |seen| seen.iter().filter(is_failure).count() == bad.len()).await;
     assert_eq!(sink.live_count(), 1);
-    studio.end().await;
+    feeds.end().await;
     sink.finish(FINISH).await;
-    studio.drain();
+    feeds.drain();
 
     let recordings = server.recordings();
     let of = |name: &str| {
@@ -145,7 +145,7 @@ async fn bad_addresses_fail_alone_and_addresses_come_and_go() {
     assert_whole(&short, 1.5..30.0);
 
     for of in &bad {
-        let told: Vec<_> = studio.seen.iter().filter(|event| address(event) == of).collect();
+        let told: Vec<_> = feeds.seen.iter().filter(|event| address(event) == of).collect();
         let [StreamEvent::Connecting { .. }, .., StreamEvent::Failed { error, .. }] = told.as_slice() else {
             panic!("{told:#?}")
         };
@@ -154,7 +154,7 @@ async fn bad_addresses_fail_alone_and_addresses_come_and_go() {
         assert_eq!(is_retried, of.expose().starts_with("twitch"), "{told:#?}");
         assert!(!error.is_empty());
     }
-    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap() + &format!("{:#?}", studio.seen);
+    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap() + &format!("{:#?}", feeds.seen);
     assert!(said.contains("stream failed") && said.contains("{sup...k3y}"));
     assert!(!said.contains(KEY), "{said}");
 }
@@ -164,34 +164,34 @@ async fn a_server_that_comes_back_gets_the_stream_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut rtmp = RtmpServer::start(dir.path());
     let mut srt = SrtServer::start(&dir.path().join("got.ts"), "");
-    let mut studio = Studio::start(Picture::Plain);
+    let mut feeds = FeedFixture::start(Picture::Plain);
     let (to_rtmp, to_srt) = (url(rtmp.url("live", KEY)), url(srt.url("latency=100")));
-    let rtmp_sink = open(&studio, &plan(Transport::Rtmp, &[&to_rtmp]), Timing::DEFAULT);
-    let srt_sink = open(&studio, &plan(Transport::Srt, &[&to_srt]), Timing::DEFAULT);
+    let rtmp_sink = open(&feeds, &plan(Transport::Rtmp, &[&to_rtmp]), Timing::DEFAULT);
+    let srt_sink = open(&feeds, &plan(Transport::Srt, &[&to_srt]), Timing::DEFAULT);
     let both = [&to_rtmp, &to_srt];
     for times in 1..=2 {
         let are_started = |seen: &[StreamEvent]| {
             both.iter().all(|of| seen.iter().filter(|event| is_started(event, of)).count() >= times)
         };
-        studio.until_all(SOON, are_started).await;
-        studio.wait_for_media(studio.media_time() + Duration::from_secs(2)).await;
+        feeds.until_all(SOON, are_started).await;
+        feeds.wait_for_media(feeds.media_time() + Duration::from_secs(2)).await;
         if times == 1 {
             rtmp.kill();
             srt.kill();
             let is_lost =
                 |e: &StreamEvent, of: &StreamUrl| matches!(e, StreamEvent::Retrying { url, .. } if url == of);
             let are_lost = |seen: &[StreamEvent]| both.iter().all(|of| seen.iter().any(|e| is_lost(e, of)));
-            studio.until_all(SOON, are_lost).await;
+            feeds.until_all(SOON, are_lost).await;
             rtmp.restart();
             srt.restart();
         }
     }
-    let last = studio.end().await;
+    let last = feeds.end().await;
     tokio::join!(rtmp_sink.finish(FINISH), srt_sink.finish(FINISH));
-    studio.drain();
+    feeds.drain();
     for of in both {
-        let end = studio.seen.iter().rfind(|event| address(event) == of).unwrap();
-        assert!(matches!(end, StreamEvent::Finished { .. }), "{:#?}", studio.seen);
+        let end = feeds.seen.iter().rfind(|event| address(event) == of).unwrap();
+        assert!(matches!(end, StreamEvent::Finished { .. }), "{:#?}", feeds.seen);
     }
 
     let recordings = rtmp.recordings();
@@ -214,41 +214,41 @@ async fn a_server_that_comes_back_gets_the_stream_again() {
 async fn a_server_that_stops_reading_is_dialled_again_given_up_and_holds_nobody_up() {
     let dir = tempfile::tempdir().unwrap();
     let server = RtmpServer::start(dir.path());
-    let mut studio = Studio::start(Picture::Noise);
+    let mut feeds = FeedFixture::start(Picture::Noise);
     let frozen = url(server.url("live", KEY));
-    let sink = open(&studio, &plan(Transport::Rtmp, &[&frozen]), QUICK);
-    studio.until(SOON, |event| is_started(event, &frozen)).await;
+    let sink = open(&feeds, &plan(Transport::Rtmp, &[&frozen]), QUICK);
+    feeds.until(SOON, |event| is_started(event, &frozen)).await;
     server.freeze();
-    studio.until(SOON, |event| matches!(event, StreamEvent::Retrying { .. })).await;
-    let Some(StreamEvent::Retrying { error, .. }) = studio.seen.last() else { unreachable!() };
+    feeds.until(SOON, |event| matches!(event, StreamEvent::Retrying { .. })).await;
+    let Some(StreamEvent::Retrying { error, .. }) = feeds.seen.last() else { unreachable!() };
     assert_eq!(error, "no outbound progress for 2 s");
-    studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
+    feeds.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
     assert!(sink.is_empty());
     let asked = Instant::now();
     sink.finish(FINISH).await;
     tell("given up, then finished, in ms", &asked.elapsed().as_millis());
     assert!(asked.elapsed() < FINISH, "{:?}", asked.elapsed());
-    all_gone(&studio).await;
+    all_gone(&feeds).await;
 }
 
 #[tokio::test]
 async fn the_end_does_not_wait_for_a_server_that_stopped_reading() {
     let dir = tempfile::tempdir().unwrap();
     let server = RtmpServer::start(dir.path());
-    let mut studio = Studio::start(Picture::Noise);
+    let mut feeds = FeedFixture::start(Picture::Noise);
     let frozen = url(server.url("live", KEY));
     for ends_by_drop in [false, true] {
         if ends_by_drop {
             server.thaw();
         }
-        studio.seen.clear();
-        let sink = open(&studio, &plan(Transport::Rtmp, &[&frozen]), Timing::DEFAULT);
-        studio.until(SOON, |event| is_started(event, &frozen)).await;
+        feeds.seen.clear();
+        let sink = open(&feeds, &plan(Transport::Rtmp, &[&frozen]), Timing::DEFAULT);
+        feeds.until(SOON, |event| is_started(event, &frozen)).await;
         server.freeze();
         // Until the network's buffers are full, and media is left out.
         let dropping = async {
             while sink.stats()[0].dropped == 0 {
-                studio.wait_for_media(studio.media_time() + Duration::from_millis(100)).await;
+                feeds.wait_for_media(feeds.media_time() + Duration::from_millis(100)).await;
             }
         };
         tokio::time::timeout(SOON, dropping).await.expect("frames are dropped when nobody takes them");
@@ -258,25 +258,25 @@ async fn the_end_does_not_wait_for_a_server_that_stopped_reading() {
         } else {
             sink.finish(Duration::from_secs(1)).await;
         }
-        studio.until(SOON, |event| matches!(event, StreamEvent::Finished { .. })).await;
+        feeds.until(SOON, |event| matches!(event, StreamEvent::Finished { .. })).await;
         tell("frozen server, from the order to the end, in ms", &asked.elapsed().as_millis());
         assert!(asked.elapsed() < FINISH + Timing::DEFAULT.close, "{:?}", asked.elapsed());
     }
-    all_gone(&studio).await;
+    all_gone(&feeds).await;
 }
 
 #[tokio::test]
 async fn a_short_form_is_resolved_when_it_connects() {
     let dir = tempfile::tempdir().unwrap();
     let server = RtmpServer::start(dir.path());
-    let mut studio = Studio::start(Picture::Plain);
+    let mut feeds = FeedFixture::start(Picture::Plain);
     let template = server.url("live", "{stream_key}");
     let ingests = twitch::test_server(format!(r#"{{"ingests":[{{"url_template":"{template}"}}]}}"#)).await;
     let short = url(format!("twitch://{KEY}"));
     let plan = plan(Transport::Rtmp, &[&short]);
-    let sink = StreamSink::open_with(OutputId(3), &plan, &studio.context, QUICK, &ingests).unwrap();
-    studio.until(SOON, |event| is_started(event, &short)).await;
-    studio.end().await;
+    let sink = StreamSink::open_with(OutputId(3), &plan, &feeds.context, QUICK, &ingests).unwrap();
+    feeds.until(SOON, |event| is_started(event, &short)).await;
+    feeds.end().await;
     sink.finish(FINISH).await;
     assert!(server.recordings()[0].to_str().unwrap().contains(KEY));
 }
@@ -285,32 +285,32 @@ async fn a_short_form_is_resolved_when_it_connects() {
 async fn a_server_that_reads_again_gets_the_stream_again() {
     let dir = tempfile::tempdir().unwrap();
     let server = RtmpServer::start(dir.path());
-    let mut studio = Studio::start(Picture::Noise);
+    let mut feeds = FeedFixture::start(Picture::Noise);
     let frozen = url(server.url("live", KEY));
     // Time enough for a busy server to come back.
     let timing = Timing { outage: SOON, ..QUICK };
-    let sink = open(&studio, &plan(Transport::Rtmp, &[&frozen]), timing);
-    studio.until(SOON, |event| is_started(event, &frozen)).await;
+    let sink = open(&feeds, &plan(Transport::Rtmp, &[&frozen]), timing);
+    feeds.until(SOON, |event| is_started(event, &frozen)).await;
     server.freeze();
-    studio.until(SOON, |event| matches!(event, StreamEvent::Retrying { .. })).await;
+    feeds.until(SOON, |event| matches!(event, StreamEvent::Retrying { .. })).await;
     server.thaw();
-    studio.until_all(SOON, |seen| seen.iter().filter(|event| is_started(event, &frozen)).count() == 2).await;
-    studio.end().await;
+    feeds.until_all(SOON, |seen| seen.iter().filter(|event| is_started(event, &frozen)).count() == 2).await;
+    feeds.end().await;
     sink.finish(FINISH).await;
-    studio.until(SOON, |event| matches!(event, StreamEvent::Finished { .. })).await;
-    all_gone(&studio).await;
+    feeds.until(SOON, |event| matches!(event, StreamEvent::Finished { .. })).await;
+    all_gone(&feeds).await;
 }
 
 #[tokio::test]
 async fn an_srt_listener_that_nobody_calls_has_failed() {
-    let mut studio = Studio::start(Picture::Plain);
+    let mut feeds = FeedFixture::start(Picture::Plain);
     let own = url(format!("srt://127.0.0.1:{}?mode=listener&latency=100", ports::closed()));
-    let sink = open(&studio, &plan(Transport::Srt, &[&own]), QUICK);
-    studio.wait_for_media(Duration::from_secs(2)).await;
-    studio.end().await;
+    let sink = open(&feeds, &plan(Transport::Srt, &[&own]), QUICK);
+    feeds.wait_for_media(Duration::from_secs(2)).await;
+    feeds.end().await;
     sink.finish(FINISH).await;
-    studio.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
-    let Some(StreamEvent::Failed { error, .. }) = studio.seen.last() else { unreachable!() };
+    feeds.until(SOON, |event| matches!(event, StreamEvent::Failed { .. })).await;
+    let Some(StreamEvent::Failed { error, .. }) = feeds.seen.last() else { unreachable!() };
     assert_eq!(error, "it ended before media could be sent: nobody called");
-    all_gone(&studio).await;
+    all_gone(&feeds).await;
 }

@@ -19,7 +19,7 @@ fn on_grid(fps: u32) -> Schedule {
     Schedule::new(pacing(Cadence::Grid, fps, Duration::from_secs(2)))
 }
 
-/// A picture that was pushed: its time, and which of the drawn pictures it shows (`None`: none was there yet).
+/// A pushed frame: its time, and the index of the captured frame (`None` before the first).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pushed {
     pts: u64,
@@ -27,8 +27,8 @@ struct Pushed {
     duration: Option<u64>,
 }
 
-/// Plays a recording of length `end`: pictures drawn at these times arrive 5 ms later, and a step is asked for each
-/// millisecond.
+/// Plays a recording of length `end`: frames captured at these times arrive 5 ms later, and a step
+/// is made each millisecond.
 fn play(mut schedule: Schedule, drawn: &[u64], end: u64) -> Vec<Pushed> {
     const LATE: u64 = 5 * MS;
     let (mut waiting, mut current, mut pushed) = (VecDeque::new(), None, Vec::new());
@@ -92,7 +92,7 @@ fn pictures_keep_the_time_they_were_drawn() {
 
 #[test]
 fn a_page_at_the_rate_of_the_repeats_gets_no_repeats() {
-    // A live stream wants 30 pictures a second, and the page paints 30 with some jitter.
+    // A live stream at 30 fps, and a page that paints at 30 fps with some jitter.
     let drawn: Vec<u64> = (0..120).map(|n| 10 * MS + n * 33_333_333 + (n * 7919 % 9) * MS).collect();
     let pushed = play(as_drawn(30), &drawn, 4_000 * MS);
     let repeated = pushed.windows(2).filter(|pair| pair[0].shows == pair[1].shows).count();
@@ -127,7 +127,7 @@ fn the_grid_has_a_picture_at_each_point_and_shows_the_newest() {
     let pushed = play(on_grid(10), &[20 * MS, 40 * MS, 350 * MS], 700 * MS);
     assert_eq!(times(&pushed), [0, 100, 200, 300, 400, 500, 600]);
     let shown: Vec<_> = pushed.iter().map(|picture| picture.shows).collect();
-    // 20 ms is a quarter of a picture's length after the first point, at which there was nothing.
+    // 20 ms is a quarter of a frame after the first grid point, which had no frame.
     assert_eq!(shown, [Some(0), Some(1), Some(1), Some(1), Some(2), Some(2), Some(2)]);
     assert!(pushed.iter().all(|picture| picture.duration == Some(100 * MS)));
 }
@@ -166,13 +166,13 @@ proptest! {
         for at in (0..end).step_by(key as usize * MS as usize) {
             prop_assert!(times.contains(&at), "nothing at {at}");
         }
-        // Never longer than agreed (a picture that just missed its repeat is awaited for half a picture's length, and may then
-        // move on to a key time).
+        // Never longer than specified (a frame that just missed its repeat is awaited for half a
+        // frame, and may then move to a key time).
         let longest = 1_000_000_000 / u64::from(at_least) + 1_000_000_000 / 60 + SNAP + 1;
         prop_assert!(times.windows(2).all(|pair| pair[1] - pair[0] <= longest));
-        // As long as the recording, to a picture's length.
+        // As long as the recording, within one frame.
         prop_assert!(end - times.last().unwrap() <= 1_000_000_000 / 30 + MS);
-        // Every picture drawn inside is shown, in order, and not before or long after it was drawn.
+        // Every captured frame is shown, in order, and not before or long after its capture.
         let mut shown: Vec<usize> = pushed.iter().filter_map(|picture| picture.shows).collect();
         shown.dedup();
         prop_assert!(shown.windows(2).all(|pair| pair[0] < pair[1]));

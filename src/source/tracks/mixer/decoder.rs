@@ -1,4 +1,4 @@
-//! Packets of one track into samples at 48 kHz, stereo.
+//! Decodes the packets of one track to 48 kHz stereo.
 
 use std::fmt;
 
@@ -6,35 +6,39 @@ use audio_codec_algorithms::{decode_alaw, decode_ulaw};
 use opusic_c::{Channels, Decoder as LibOpus, ErrorCode, SampleRate};
 
 use super::upsample::Upsampler;
-use super::{RATE, Stereo};
 use crate::media::opus;
+use crate::media::pcm::RATE;
 use crate::plan::track::TrackCodec;
 
-/// Pairs of the longest packet there is: 120 ms.
+/// One sample of each channel, left and right; full scale is 1.
+pub(super) type Stereo = [f32; 2];
+
+/// Pairs of the longest Opus packet: 120 ms.
 const LONGEST: usize = 5760;
-/// Pairs of the shortest one, 2.5 ms: what is made up for a packet that is missing is a multiple of it.
+/// Pairs of the shortest Opus packet, 2.5 ms. Concealed audio is a multiple of it.
 const SHORTEST: usize = 120;
-/// How late sound comes out of libopus, in pairs: 6.5 ms, what its encoders look ahead (RFC 7845 §4.2 has players skip that).
+/// Delay of libopus in pairs: 6.5 ms, the look-ahead of its encoder, which players skip (RFC 7845
+/// §4.2).
 const LOOK_AHEAD: u64 = 312;
 
-/// Why a packet gives no sound.
+/// Why a packet can't be decoded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DecodeError {
     #[error("the packet can't be decoded: {}", .0.message())]
     Opus(ErrorCode),
-    #[error("{0} is no sound")]
-    NoSound(TrackCodec),
+    #[error("{0} is not an audio codec")]
+    NotAudio(TrackCodec),
 }
 
-/// One track's decoder, which remembers what came before.
+/// Decoder of one track. It keeps state between packets.
 pub(super) struct Decoder {
     codec: TrackCodec,
-    of: Of,
-    /// The packet before only said that there is a pause.
-    paused: bool,
+    state: State,
+    /// Whether the last packet announced a pause.
+    is_paused: bool,
 }
 
-enum Of {
+enum State {
     Opus(LibOpus),
     G711(Box<Upsampler>, fn(u8) -> i16),
 }
@@ -43,89 +47,90 @@ impl fmt::Debug for Decoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoder")
             .field("codec", &self.codec)
-            .field("paused", &self.paused)
+            .field("is_paused", &self.is_paused)
             .finish_non_exhaustive()
     }
 }
 
 impl Decoder {
     /// # Errors
-    /// When it is no codec of sound, or there is no memory.
+    /// If the codec is not an audio codec, or memory is short.
     pub(super) fn new(codec: TrackCodec) -> Result<Self, DecodeError> {
-        let of = match codec {
+        let state = match codec {
             TrackCodec::Opus => {
-                Of::Opus(LibOpus::new(Channels::Stereo, SampleRate::Hz48000).map_err(DecodeError::Opus)?)
+                State::Opus(LibOpus::new(Channels::Stereo, SampleRate::Hz48000).map_err(DecodeError::Opus)?)
             }
-            TrackCodec::Pcmu => Of::G711(Box::default(), decode_ulaw),
-            TrackCodec::Pcma => Of::G711(Box::default(), decode_alaw),
-            other => return Err(DecodeError::NoSound(other)),
+            TrackCodec::Pcmu => State::G711(Box::default(), decode_ulaw),
+            TrackCodec::Pcma => State::G711(Box::default(), decode_alaw),
+            other => return Err(DecodeError::NotAudio(other)),
         };
-        Ok(Self { codec, of, paused: false })
+        Ok(Self { codec, state, is_paused: false })
     }
 
     pub(super) const fn codec(&self) -> TrackCodec {
         self.codec
     }
 
-    /// How late its sound comes out, in pairs.
+    /// Delay of the decoded audio in pairs.
     pub(super) const fn delay(&self) -> u64 {
-        match self.of {
-            Of::Opus(_) => LOOK_AHEAD,
-            Of::G711(..) => Upsampler::DELAY,
+        match self.state {
+            State::Opus(_) => LOOK_AHEAD,
+            State::G711(..) => Upsampler::DELAY,
         }
     }
 
-    /// The sound of a packet.
+    /// Decodes a packet.
     ///
     /// # Errors
-    /// When it makes no sense.
+    /// If the packet is malformed.
     pub(super) fn decode(&mut self, packet: &[u8]) -> Result<Vec<Stereo>, DecodeError> {
-        match &mut self.of {
-            Of::Opus(opus) => {
-                self.paused = opus::is_pause(packet);
-                // libopus takes an empty packet for one that is missing.
+        match &mut self.state {
+            State::Opus(opus) => {
+                self.is_paused = opus::is_pause(packet);
+                // libopus treats an empty packet as a lost one.
                 let length = opus::samples(packet).ok_or(DecodeError::Opus(ErrorCode::InvalidPacket))?;
                 run(opus, packet, length as usize, false)
             }
-            Of::G711(upsampler, law) => {
+            State::G711(upsampler, law) => {
                 let law = *law;
-                let mut sound = Vec::with_capacity(packet.len() * (RATE as usize / 8_000));
+                let mut audio = Vec::with_capacity(packet.len() * (RATE as usize / 8_000));
                 for code in packet {
                     let sample = f32::from(law(*code)) / -f32::from(i16::MIN);
-                    upsampler.push(sample, |sample| sound.push([sample; 2]));
+                    upsampler.push(sample, |sample| audio.push([sample; 2]));
                 }
-                Ok(sound)
+                Ok(audio)
             }
         }
     }
 
-    /// How long a hole before the next packet can be, in pairs, to be filled with what is made up: a few packets that were lost, or a
-    /// pause that the encoder announced.
-    pub(super) const fn longest_hole(&self) -> u64 {
-        match (&self.of, self.paused) {
-            (Of::Opus(_), true) => RATE as u64,
-            (Of::Opus(_), false) => LONGEST as u64,
-            (Of::G711(..), _) => 0,
+    /// The longest gap, in pairs, that can be concealed: a few lost packets, or a pause that the
+    /// encoder announced.
+    pub(super) const fn longest_concealment(&self) -> u64 {
+        match (&self.state, self.is_paused) {
+            (State::Opus(_), true) => RATE as u64,
+            (State::Opus(_), false) => LONGEST as u64,
+            (State::G711(..), _) => 0,
         }
     }
 
-    /// Something for about `length` pairs that are missing before `next`, which may know what was in the end of them.
+    /// Conceals about `length` missing pairs before the packet `next`, which may carry a copy of
+    /// their end (forward error correction).
     pub(super) fn conceal(&mut self, length: u64, next: &[u8]) -> Vec<Stereo> {
-        let Of::Opus(opus) = &mut self.of else { return Vec::new() };
+        let State::Opus(opus) = &mut self.state else { return Vec::new() };
         let mut left = usize::try_from(length).unwrap_or(0) / SHORTEST * SHORTEST;
         let known = opus::samples(next).map_or(0, |samples| samples as usize);
-        let known = if self.paused || known > left { 0 } else { known };
-        let mut sound = Vec::with_capacity(left);
+        let known = if self.is_paused || known > left { 0 } else { known };
+        let mut audio = Vec::with_capacity(left);
         while left > known {
             let piece = (left - known).min(LONGEST / 6);
-            // It makes up whatever length it is asked for; without it there is silence.
-            sound.extend(run(opus, &[], piece, false).unwrap_or_else(|_| vec![Stereo::default(); piece]));
+            // libopus conceals any length; silence if it fails.
+            audio.extend(run(opus, &[], piece, false).unwrap_or_else(|_| vec![Stereo::default(); piece]));
             left -= piece;
         }
         if known > 0 {
-            sound.extend(run(opus, next, known, true).unwrap_or_else(|_| vec![Stereo::default(); known]));
+            audio.extend(run(opus, next, known, true).unwrap_or_else(|_| vec![Stereo::default(); known]));
         }
-        sound
+        audio
     }
 }
 
@@ -135,7 +140,7 @@ fn run(
     length: usize,
     is_before: bool,
 ) -> Result<Vec<Stereo>, DecodeError> {
-    let mut sound = vec![0.0; length * 2];
-    let decoded = opus.decode_float_to_slice(packet, &mut sound, is_before).map_err(DecodeError::Opus)?;
-    Ok(sound.chunks_exact(2).take(decoded).map(|pair| [pair[0], pair[1]]).collect())
+    let mut audio = vec![0.0; length * 2];
+    let decoded = opus.decode_float_to_slice(packet, &mut audio, is_before).map_err(DecodeError::Opus)?;
+    Ok(audio.chunks_exact(2).take(decoded).map(|pair| [pair[0], pair[1]]).collect())
 }

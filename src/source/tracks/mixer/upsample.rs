@@ -1,16 +1,16 @@
-//! Telephone sound, 8 kHz, as 48 kHz: six samples out of one, by a low-pass filter. Pure.
+//! Upsamples telephone audio from 8 kHz to 48 kHz: six samples from one, by a low-pass filter. Pure.
 
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-/// Samples out of one.
+/// Output samples per input sample.
 const TIMES: usize = 6;
-/// Samples that each one out is made of.
+/// Input samples per output sample.
 const TAPS: usize = 24;
-/// What passes, of the half of 8 kHz: the rest is where the telephone has nothing any more (ITU-T G.712: 3.4 kHz).
+/// Passband as a part of 4 kHz. Telephone audio ends at 3.4 kHz (ITU-T G.712).
 const PASSES: f64 = 0.92;
 
-/// A windowed sinc, by phases.
+/// A windowed sinc, split into phases.
 static FILTER: LazyLock<[[f32; TAPS]; TIMES]> = LazyLock::new(|| {
     let length = (TAPS * TIMES) as f64;
     let mut filter = [[0.0; TAPS]; TIMES];
@@ -23,7 +23,7 @@ static FILTER: LazyLock<[[f32; TAPS]; TIMES]> = LazyLock::new(|| {
             let turn = 2.0 * PI * (at(tap) / length + 0.5);
             sinc * (0.42 - 0.5 * turn.cos() + 0.08 * (2.0 * turn).cos())
         };
-        // Each phase passes a constant as it is.
+        // Normalised, so that each phase passes a constant unchanged.
         let sum: f64 = (0..TAPS).map(raw).sum();
         for (tap, value) in taps.iter_mut().enumerate() {
             *value = (raw(tap) / sum) as f32;
@@ -34,21 +34,21 @@ static FILTER: LazyLock<[[f32; TAPS]; TIMES]> = LazyLock::new(|| {
 
 #[derive(Debug, Default)]
 pub(super) struct Upsampler {
-    /// The last samples, from `at` on round.
+    /// Ring buffer of the last samples; the oldest is at `at`.
     last: [f32; TAPS],
     at: usize,
 }
 
 impl Upsampler {
-    /// How late sound comes out, in samples of 48 kHz.
+    /// Delay in samples of 48 kHz.
     pub(super) const DELAY: u64 = (TAPS * TIMES / 2) as u64;
 
-    /// Takes a sample, and gives six.
+    /// Takes one sample and passes six to `give`.
     pub(super) fn push(&mut self, sample: f32, mut give: impl FnMut(f32)) {
         self.last[self.at] = sample;
         self.at = (self.at + 1) % TAPS;
         for taps in FILTER.iter() {
-            // The newest sample meets the first tap.
+            // The first tap applies to the newest sample.
             let newest_first = (1..=TAPS).map(|back| self.last[(self.at + TAPS - back) % TAPS]);
             give(newest_first.zip(taps).map(|(sample, tap)| sample * tap).sum());
         }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tones_of_a_telephone_stay_as_loud_as_they_are_where_they_are_and_nothing_is_added() {
+    fn telephone_tones_keep_their_level_and_time_without_artefacts() {
         for hertz in [200.0, 1000.0, 3000.0] {
             let tone = |at: f64| (2.0 * PI * hertz * at).sin();
             let (mut upsampler, mut out) = (Upsampler::default(), Vec::new());

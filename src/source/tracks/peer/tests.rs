@@ -7,15 +7,15 @@ use str0m::media::{Direction, MediaTime};
 
 use super::*;
 
-/// A way that takes 5 ms, and loses and delays packets by a rule.
+/// A network with a delay of 5 ms that loses and delays packets by a rule.
 struct Network {
     now: Instant,
     to_peer: VecDeque<(Instant, Transmit)>,
     to_sender: VecDeque<(Instant, Transmit)>,
     sent: u32,
-    /// Of each so many packets to the peer one is lost; 0: none.
+    /// Loses one of this many packets to the peer; 0: none.
     lose_every: u32,
-    /// Of each so many one takes 30 ms longer.
+    /// Delays one of this many packets by 30 ms.
     delay_every: u32,
 }
 
@@ -55,7 +55,7 @@ impl Pair {
         let at = SENDER.parse().unwrap();
         sender.add_local_candidate(Candidate::host(at, Protocol::Udp).unwrap());
         let mut peer = Peer::new(now);
-        peer.listens_at(Protocol::Udp, PEER.parse().unwrap()).unwrap();
+        peer.add_local(Protocol::Udp, PEER.parse().unwrap()).unwrap();
         let mut api = sender.sdp_api();
         let mid = api.add_media(kind, Direction::SendOnly, None, None, None);
         let (offer, pending) = api.apply().unwrap();
@@ -80,7 +80,7 @@ impl Pair {
         Self { sender, peer, network, mid, ticks: 0, sent, received, key_frames_wanted }
     }
 
-    /// Lets time go on by a millisecond.
+    /// Advances time by a millisecond.
     fn step(&mut self) {
         self.network.now += Duration::from_millis(1);
         let now = self.network.now;
@@ -129,7 +129,7 @@ impl Pair {
 
     fn connect(&mut self) {
         let candidate = Candidate::host(SENDER.parse().unwrap(), Protocol::Udp).unwrap();
-        self.peer.remote_candidate(self.network.now, candidate);
+        self.peer.add_remote(self.network.now, candidate);
         for _ in 0..5000 {
             self.step();
             if self.peer.was_connected() && self.sender.is_connected() {
@@ -150,19 +150,19 @@ impl Pair {
     }
 }
 
-/// A packet of Opus that is like no other.
+/// A distinct Opus packet.
 fn opus(number: u32) -> Vec<u8> {
     [&[0xfc], number.to_be_bytes().as_slice(), &[7; 60]].concat()
 }
 
-/// A VP8 frame of some packets: the bit that says whether it is a key frame, and the size of one.
+/// A VP8 frame of several packets, with the key frame bit and a size.
 fn vp8(number: u32, is_key: bool) -> Vec<u8> {
     let head = [u8::from(!is_key), 0, 0, 0x9d, 0x01, 0x2a, 0x40, 1, 0xf0, 0];
     [head.as_slice(), number.to_be_bytes().as_slice(), &[9; 4000]].concat()
 }
 
-/// Half a minute of sound over a network, and what arrived of it.
-fn sound(lose_every: u32, delay_every: u32) -> Pair {
+/// Sends ten seconds of audio over a network.
+fn audio(lose_every: u32, delay_every: u32) -> Pair {
     let mut pair = Pair::new(MediaKind::Audio, lose_every, delay_every);
     pair.connect();
     for number in 0..500 {
@@ -174,8 +174,8 @@ fn sound(lose_every: u32, delay_every: u32) -> Pair {
 }
 
 #[test]
-fn sound_that_is_late_arrives_whole_and_in_order() {
-    let pair = sound(0, 7);
+fn late_audio_arrives_completely_and_in_order() {
+    let pair = audio(0, 7);
     let received: Vec<_> = pair.received.iter().map(|frame| frame.bytes.to_vec()).collect();
     assert_eq!(received, pair.sent);
     assert!(pair.received.iter().all(|frame| frame.is_key && &*frame.track == "TR_a"));
@@ -184,9 +184,9 @@ fn sound_that_is_late_arrives_whole_and_in_order() {
 }
 
 #[test]
-fn sound_that_nobody_sends_again_is_missing_and_nothing_else() {
-    // This publisher keeps no sound to send again; LiveKit's servers do.
-    let pair = sound(10, 7);
+fn only_audio_that_is_not_retransmitted_is_missing() {
+    // This publisher does not retransmit audio; LiveKit's servers do.
+    let pair = audio(10, 7);
     let received: Vec<_> = pair.received.iter().map(|frame| frame.bytes.to_vec()).collect();
     assert!((430..470).contains(&received.len()), "{}", received.len());
     let mut sent = pair.sent.iter();
@@ -196,7 +196,7 @@ fn sound_that_nobody_sends_again_is_missing_and_nothing_else() {
 }
 
 #[test]
-fn pictures_that_are_lost_and_late_arrive_whole_and_in_order() {
+fn lost_and_late_video_arrives_completely_and_in_order() {
     let mut pair = Pair::new(MediaKind::Video, 13, 11);
     pair.connect();
     for number in 0..200 {
@@ -212,7 +212,7 @@ fn pictures_that_are_lost_and_late_arrive_whole_and_in_order() {
 }
 
 #[test]
-fn a_key_frame_is_asked_for_once_a_second_until_it_comes() {
+fn a_key_frame_is_requested_once_a_second_until_it_comes() {
     let mut pair = Pair::new(MediaKind::Video, 0, 0);
     pair.connect();
     let mut number = 1;
@@ -234,14 +234,14 @@ fn a_key_frame_is_asked_for_once_a_second_until_it_comes() {
         (0..33).for_each(|_| pair.step());
     }
     assert_eq!(pair.key_frames_wanted.len(), before);
-    // Somebody needs one.
-    pair.peer.need_key_frame("TR_a", pair.network.now);
+    // A renderer needs one.
+    pair.peer.request_key_frame("TR_a", pair.network.now);
     (0..100).for_each(|_| pair.step());
     assert_eq!(pair.key_frames_wanted.len(), before + 1);
 }
 
 #[test]
-fn what_makes_no_sense_is_dropped() {
+fn invalid_packets_are_dropped() {
     let mut pair = Pair::new(MediaKind::Audio, 0, 0);
     pair.connect();
     let (remote, local) = (SENDER.parse().unwrap(), PEER.parse().unwrap());
@@ -255,7 +255,7 @@ fn what_makes_no_sense_is_dropped() {
     pair.publish(opus(1), 960, 48_000);
     (0..100).for_each(|_| pair.step());
     assert_eq!(pair.received.len(), 1);
-    let nonsense = proto::SessionDescription { sdp: "v=1".to_owned(), ..Default::default() };
-    assert!(matches!(pair.peer.accept(pair.network.now, &nonsense), Err(PeerError::Offer(_))));
+    let invalid = proto::SessionDescription { sdp: "v=1".to_owned(), ..Default::default() };
+    assert!(matches!(pair.peer.accept(pair.network.now, &invalid), Err(PeerError::Offer(_))));
     assert!(pair.peer.is_alive());
 }

@@ -2,13 +2,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Opus packets of a publisher whose crystal is `ppm` off, each with its delay on the way, in milliseconds. When each was, and its place.
+/// Sends Opus packets of a publisher whose clock is off by `ppm`, each with its network delay in
+/// milliseconds. Returns for each when it was sent, and its computed time.
 fn run(ppm: f64, first_rtp: u32, delays: &[f64], publisher: &PublisherClock) -> Vec<(f64, f64)> {
     let mut clock = TrackClock::new(48_000);
     let mut places = Vec::new();
     for (at, delay) in delays.iter().enumerate() {
         let rtp = first_rtp.wrapping_add(u32::try_from(at).unwrap() * 960);
-        // When it was, by our clock.
+        // The time at which it was sent, by our clock.
         let was = 10.0 + at as f64 * 0.02 / (1.0 + ppm / 1e6);
         let received = Duration::from_secs_f64(was + delay / 1000.0);
         let placed = clock.take(was, rtp, received, publisher);
@@ -18,7 +19,7 @@ fn run(ppm: f64, first_rtp: u32, delays: &[f64], publisher: &PublisherClock) -> 
 }
 
 #[test]
-fn on_a_steady_way_every_packet_is_where_it_was() {
+fn with_a_constant_delay_times_are_exact() {
     for first in [0, 5, u32::MAX - 9_600] {
         let places = run(0.0, first, &[5.0; 1000], &PublisherClock::default());
         assert_eq!(places.len(), 1000);
@@ -29,8 +30,8 @@ fn on_a_steady_way_every_packet_is_where_it_was() {
 }
 
 #[test]
-fn where_the_first_packets_were_held_up_the_next_ones_tell() {
-    // A burst: what came in 0.3 s comes at once, and then all is well.
+fn a_delayed_burst_at_the_beginning_is_recognised() {
+    // A burst: packets of 0.3 s arrive together, and the following ones without delay.
     let mut delays = vec![5.0; 1000];
     for (at, delay) in delays.iter_mut().take(15).enumerate() {
         *delay = 305.0 - at as f64 * 20.0;
@@ -43,19 +44,19 @@ fn where_the_first_packets_were_held_up_the_next_ones_tell() {
 }
 
 #[test]
-fn a_long_delay_at_the_beginning_is_made_up_for() {
+fn a_long_delay_at_the_beginning_is_corrected() {
     let mut delays = vec![5.0; 1000];
     delays[..40].fill(105.0);
     let places = run(0.0, 7, &delays, &PublisherClock::default());
     let (was, place) = places[0];
     assert!((place - was - 0.105).abs() < 1e-6);
-    // 0.1 s at 2 % take five seconds.
+    // Correcting 0.1 s at 2 % takes five seconds.
     let (was, place) = places[400];
     assert!((place - was).abs() < 0.01, "{was} {place}");
 }
 
 #[test]
-fn jitter_moves_nothing() {
+fn jitter_does_not_move_times() {
     let delays: Vec<f64> = (0..3000).map(|at| 5.0 + f64::from(at * 7919 % 80)).collect();
     for (was, place) in run(0.0, 1, &delays, &PublisherClock::default()).split_off(600) {
         assert!((place - was - 0.005).abs() < 0.003, "{was} {place}");
@@ -63,7 +64,7 @@ fn jitter_moves_nothing() {
 }
 
 #[test]
-fn a_crystal_that_is_off_is_followed_for_hours() {
+fn clock_drift_is_followed_for_hours() {
     for ppm in [200.0, -200.0] {
         let places = run(ppm, 0, &vec![5.0; 3 * 3600 * 50], &PublisherClock::default());
         let (was, place) = places.last().unwrap();
@@ -72,23 +73,23 @@ fn a_crystal_that_is_off_is_followed_for_hours() {
 }
 
 #[test]
-fn reports_put_two_tracks_of_a_publisher_together() {
-    // Its clock is a day ahead; its pictures take 80 ms longer to come than its sound.
+fn sender_reports_synchronise_two_tracks_of_a_publisher() {
+    // The publisher's clock is a day ahead, and its video is delayed 80 ms more than its audio.
     let ahead = 86_400.0;
     let mut publisher = PublisherClock::default();
-    let (mut sound, mut picture) = (TrackClock::new(48_000), TrackClock::new(90_000));
+    let (mut audio, mut video) = (TrackClock::new(48_000), TrackClock::new(90_000));
     let (mut heard, mut seen) = (Vec::new(), Vec::new());
     for step in 0..1500u32 {
         let was = 10.0 + f64::from(step) * 0.02;
-        let (sound_rtp, picture_rtp) = (step.wrapping_mul(960), 77 + step.wrapping_mul(1800));
+        let (audio_rtp, video_rtp) = (step.wrapping_mul(960), 77 + step.wrapping_mul(1800));
         let at = |delay: f64| Duration::from_secs_f64(was + delay);
-        heard.extend(sound.take((), sound_rtp, at(0.01), &publisher));
-        seen.extend(picture.take((), picture_rtp, at(0.09), &publisher));
+        heard.extend(audio.take((), audio_rtp, at(0.01), &publisher));
+        seen.extend(video.take((), video_rtp, at(0.09), &publisher));
         if step % 150 == 149 {
             publisher.report(was + ahead, was + 0.01);
-            sound.report(sound_rtp, was + ahead, was + 0.01);
+            audio.report(audio_rtp, was + ahead, was + 0.01);
             publisher.report(was + ahead, was + 0.09);
-            picture.report(picture_rtp, was + ahead, was + 0.09);
+            video.report(video_rtp, was + ahead, was + 0.09);
         }
     }
     let apart = |at: usize| (seen[at].1.as_secs_f64() - heard[at].1.as_secs_f64()).abs();
@@ -97,11 +98,11 @@ fn reports_put_two_tracks_of_a_publisher_together() {
 }
 
 #[test]
-fn reports_that_no_longer_come_are_not_believed_for_long() {
+fn sender_reports_expire() {
     let (mut clock, mut publisher) = (TrackClock::new(48_000), PublisherClock::default());
     let mut last = (0.0, 0.0);
     for step in 0..3600 * 50u32 {
-        // 200 ppm fast.
+        // The clock is 200 ppm fast.
         let was = 10.0 + f64::from(step) * 0.02 / 1.0002;
         if step == 500 {
             publisher.report(was, was + 0.01);
@@ -115,7 +116,7 @@ fn reports_that_no_longer_come_are_not_believed_for_long() {
 }
 
 #[test]
-fn a_clock_that_jumps_is_placed_afresh_and_an_absurd_report_is_not_believed() {
+fn a_track_whose_clock_jumps_is_placed_anew_and_an_absurd_report_is_ignored() {
     let mut publisher = PublisherClock::default();
     let mut clock = TrackClock::new(90_000);
     let at = |step: u32| Duration::from_secs(10) + Duration::from_millis(20) * step;
@@ -135,7 +136,7 @@ fn a_clock_that_jumps_is_placed_afresh_and_an_absurd_report_is_not_believed() {
 }
 
 #[test]
-fn after_a_pause_a_clock_that_was_made_up_is_not_believed_and_who_was_held_up_is_put_right() {
+fn after_a_pause_a_made_up_clock_is_ignored_and_a_delay_is_corrected() {
     let publisher = PublisherClock::default();
     for ahead in [600i64, 150, -150, -600] {
         let mut clock = TrackClock::new(48_000);
@@ -144,7 +145,8 @@ fn after_a_pause_a_clock_that_was_made_up_is_not_believed_and_who_was_held_up_is
             let (mut was, mut rtp) = (1000 + u64::from(step) * 20, i64::from(step) * 960);
             let mut delay = 0;
             if step >= 50 {
-                // Two seconds of nothing, which RTP's time counts otherwise; what comes then is held up for 0.3 s at first.
+                // A pause of two seconds, which RTP time counts differently; the next packets are
+                // delayed by 0.3 s at first.
                 was += 2000;
                 rtp += (2000 + ahead) * 48;
                 delay = 300u64.saturating_sub(u64::from(step - 50) * 20);
@@ -163,7 +165,7 @@ fn after_a_pause_a_clock_that_was_made_up_is_not_believed_and_who_was_held_up_is
 }
 
 #[test]
-fn what_waits_alone_gets_its_place_in_time() {
+fn a_frame_that_waits_alone_gets_its_time() {
     let (mut clock, publisher) = (TrackClock::new(90_000), PublisherClock::default());
     let second = Duration::from_secs(1);
     assert_eq!(clock.take("one", 7, second, &publisher), []);
@@ -173,7 +175,7 @@ fn what_waits_alone_gets_its_place_in_time() {
 }
 
 proptest! {
-    /// Whatever the network does: nothing is lost, never backwards, never far from arrival.
+    /// With any network delays, no frame is lost, times never decrease and stay close to arrival.
     #[test]
     fn times_never_go_backwards(
         first: u32,

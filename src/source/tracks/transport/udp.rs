@@ -1,5 +1,5 @@
-//! A UDP socket that is waited for, or looked at now and then. What arrived has the time that the kernel saw it, however late it
-//! is read.
+//! A UDP socket that wakes its task, or is polled at intervals. Packets carry the time at which the
+//! kernel received them, however late they are read.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -13,27 +13,27 @@ use nix::sys::time::TimeSpec;
 use str0m::net::Protocol;
 use tokio::io::Interest;
 
-use super::Datagram;
+use super::datagram::Datagram;
 
-/// The largest datagram that a peer sends, with room.
+/// Buffer for one datagram: more than the largest that a peer sends.
 const DATAGRAM: usize = 2048;
-/// Bytes that wait in the kernel, its own words on each packet included: some seconds of a screen, or of fifty people. A kernel that
-/// allows less (`net.core.rmem_max`) gives what it allows.
+/// Size of the kernel's receive buffer, including its overhead: some seconds of a screen share, or
+/// of fifty people. The kernel limits it to `net.core.rmem_max`.
 const WAITING: usize = 4 << 20;
-/// Nothing waits longer to be read; a time that says so comes of a clock that was set.
+/// Greatest age of a packet. A greater one means that the system clock was set.
 const OLDEST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Udp {
     local: SocketAddr,
     socket: UdpSocket,
-    /// The same socket, which says when something is there. Each packet wakes the process then, whether anybody asks or not.
+    /// The same socket, registered for wake-ups; `None` if it is polled.
     events: Option<tokio::net::UdpSocket>,
-    /// Where the kernel puts the time of a packet.
+    /// Buffer for control messages, which carry the time of a packet.
     beside: Vec<u8>,
 }
 
-/// One moment by both clocks: the kernel's stamps are of the one that can be set.
+/// One moment on both clocks. The kernel's timestamps are of the wall clock.
 #[derive(Debug, Clone, Copy)]
 struct Now {
     monotonic: Instant,
@@ -41,11 +41,11 @@ struct Now {
 }
 
 impl Udp {
-    /// Binds a socket at this address of the machine.
+    /// Binds a socket at this local address.
     pub(super) fn bind(ip: IpAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind((ip, 0))?;
         socket.set_nonblocking(true)?;
-        // Without it a packet counts as arriving when it is read.
+        // The kernel adds a timestamp to each packet.
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         setsockopt(&socket, sockopt::RcvBuf, &WAITING)?;
         let events = Some(tokio::net::UdpSocket::from_std(socket.try_clone()?)?);
@@ -56,24 +56,24 @@ impl Udp {
         self.local
     }
 
-    /// From now on nothing wakes the process: it looks by itself.
-    pub(super) fn is_looked_at(&mut self) {
+    /// From now on packets no longer wake the process.
+    pub(super) fn start_polling(&mut self) {
         self.events = None;
     }
 
-    /// Ready when there is something; never where nobody is woken. Whoever asked last is told.
+    /// Ready if a packet may be there; never after [`Udp::start_polling`]. Wakes the last caller.
     pub(super) fn poll_arrived(&self, context: &mut Context<'_>) -> Poll<()> {
         let Some(events) = &self.events else { return Poll::Pending };
         match events.poll_recv_ready(context) {
             Poll::Ready(Err(error)) => {
-                tracing::debug!(%error, local = %self.local, "a socket for media failed");
+                tracing::debug!(%error, local = %self.local, "media socket failed");
                 Poll::Pending
             }
             other => other.map(drop),
         }
     }
 
-    /// Takes what is there, up to so many packets.
+    /// Reads up to `most` packets.
     pub(super) fn take(&mut self, into: &mut Vec<Datagram>, most: usize) {
         let now = Now { monotonic: Instant::now(), wall: SystemTime::now() };
         let mut buffer = [0; DATAGRAM];
@@ -92,11 +92,11 @@ impl Udp {
                     local: self.local,
                     bytes: Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default()),
                 }),
-                // A port that nobody listens at (ICMP) says so here, for another packet than the next one.
+                // ICMP's answer to a packet that was sent to a closed port.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        tracing::debug!(%error, local = %self.local, "a socket for media failed");
+                        tracing::debug!(%error, local = %self.local, "media socket failed");
                     }
                     return;
                 }
@@ -110,14 +110,14 @@ impl Udp {
 }
 
 impl Now {
-    /// When something was that has this stamp.
+    /// The monotonic time of a kernel timestamp.
     fn of(self, stamp: Option<SystemTime>) -> Instant {
         let age = stamp.and_then(|stamp| self.wall.duration_since(stamp).ok()).unwrap_or_default();
         self.monotonic.checked_sub(age.min(OLDEST)).unwrap_or(self.monotonic)
     }
 }
 
-/// One packet: its length, who sent it, and when the kernel had it.
+/// Reads one packet. Returns its length, its sender and its kernel timestamp.
 fn received(
     socket: &UdpSocket,
     buffer: &mut [u8],
@@ -153,17 +153,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_told_of_what_arrives_until_it_looks_by_itself() {
+    async fn packets_wake_the_task_until_the_socket_is_polled() {
         let (mut ours, theirs) = local();
         theirs.send_to(b"one", ours.local()).unwrap();
         let arrived = poll_fn(|context| ours.poll_arrived(context));
-        tokio::time::timeout(Duration::from_secs(20), arrived).await.expect("it is told");
+        tokio::time::timeout(Duration::from_secs(20), arrived).await.expect("it is woken");
         let mut taken = Vec::new();
         ours.take(&mut taken, 10);
         assert_eq!(taken.len(), 1);
-        // Nothing is left of it.
+        // The socket is empty.
         assert!(futures::FutureExt::now_or_never(poll_fn(|context| ours.poll_arrived(context))).is_none());
-        ours.is_looked_at();
+        ours.start_polling();
         theirs.send_to(b"two", ours.local()).unwrap();
         assert!(futures::FutureExt::now_or_never(poll_fn(|context| ours.poll_arrived(context))).is_none());
         ours.take(&mut taken, 10);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_moves_nothing_by_more_than_a_second() {
+    fn setting_the_clock_moves_packets_by_at_most_a_second() {
         let now = Now { monotonic: Instant::now(), wall: UNIX_EPOCH + Duration::from_hours(100) };
         assert_eq!(now.of(None), now.monotonic);
         let at = |hours| now.of(Some(UNIX_EPOCH + Duration::from_hours(hours)));
@@ -188,11 +188,11 @@ mod tests {
         use super::*;
 
         #[tokio::test]
-        async fn what_arrived_is_as_old_as_it_is_and_not_as_its_reading() {
+        async fn packets_have_the_time_of_their_arrival() {
             let (mut ours, theirs) = local();
-            ours.is_looked_at();
-            // The kernel stamps packets only from some time after the first socket of the machine asked for it. Until then a packet
-            // is as old as its reading.
+            ours.start_polling();
+            // The kernel enables timestamps some time after the first socket of the machine
+            // requested them. Until then a packet has the time at which it is read.
             let mut tries = 1;
             while let Err(error) = ages(&mut ours, &theirs).await {
                 assert!(tries < 10, "{error}");
@@ -200,7 +200,8 @@ mod tests {
             }
         }
 
-        /// Sends two packets, the second one later, and reads both at once. Fails where one has a wrong age.
+        /// Sends two packets at different times, and reads both together. Fails if one has a wrong
+        /// age.
         async fn ages(ours: &mut Udp, theirs: &UdpSocket) -> Result<(), String> {
             let before = Instant::now();
             theirs.send_to(b"one", ours.local()).unwrap();
@@ -212,7 +213,7 @@ mod tests {
             let [one, two] = taken.as_slice() else { panic!("{taken:?}") };
             assert_eq!((&one.bytes[..], &two.bytes[..]), (&b"one"[..], &b"two"[..]));
             assert_eq!((one.remote, one.local), (theirs.local_addr().unwrap(), ours.local()));
-            // Two clocks are read one after the other.
+            // The two clocks are read one after the other.
             let slack = Duration::from_millis(50);
             if one.at + slack < before || one.at > sent + slack {
                 return Err(format!("the first is {:?} late", one.at.duration_since(before)));

@@ -1,10 +1,11 @@
-//! The one place that puts picture and sound of one moment together.
+//! The only place that aligns audio and video.
 //!
-//! What a page shows and plays at one moment does not reach the display and the sound server's monitor at one moment: the
-//! picture is rastered, composited and put on the screen, the sound passes the browser's and the server's buffers. Both are
-//! late by some 40 ms, and only the difference counts. It was measured in what the captures give, with PulseAudio's null sink
-//! (`norewinds=1`) and Chromium 156, on two cores: how long the sound comes after its picture, in milliseconds, when neither is
-//! corrected (mean of runs with 8 events each; a playing video varies with how its pictures fall on the painting).
+//! A page's video and audio of one moment do not reach the display and the audio server's monitor at
+//! the same time: a frame is rastered, composited and drawn, audio passes the buffers of browser and
+//! server. Both are late by some 40 ms, and only the difference matters. The table shows how late
+//! audio comes after its video, in milliseconds, uncorrected, at the captures, with PulseAudio's null
+//! sink (`norewinds=1`) and Chromium 156, on two cores (mean of runs with 8 events each; a playing
+//! video varies with its phase to the painting).
 //!
 //! | capture | painting | flash and beep by script | playing video |
 //! |---|---|---|---|
@@ -12,23 +13,24 @@
 //! | framebuffer | 60 Hz | +13 | +18 |
 //! | `ximagesrc` | 60 Hz | +1 | −2 |
 //!
-//! In files it is another picture, and not the same one each time: what a script draws passes the browser's main thread, and is shown
-//! one frame of the page after what a video plays, sometimes in the same one, and in every fourth recording at 1080p two frames
-//! after. How many is settled when a page begins and then stays. With sound as it comes and pictures 30 ms earlier (`earlier`),
-//! pages that paint at 30 Hz, debug build, two cores:
+//! In files the result differs, and varies: script drawings pass the browser's main thread, and are
+//! shown one frame after a playing video, sometimes in the same frame, and in every fourth recording
+//! at 1080p two frames after. The number is fixed when a page begins. With audio unchanged and frames
+//! stamped 30 ms earlier (`earlier`), pages that paint at 30 Hz, debug build, two cores:
 //!
-//! | sound after picture, ms | 720p | 1080p |
+//! | audio after video, ms | 720p | 1080p |
 //! |---|---|---|
 //! | flash and beep by script | −5…−17, one of ten +15 | −18, +12 in one of twenty, −52 in one of four |
 //! | playing video | +47, +48 | +30, +46 |
 //!
-//! No figure is right for both. This one has sound rather late than early, as people notice 45 ms of the one and 125 ms of the other
-//! (ITU-R BT.1359-1). More raster threads, and no frame of the page begun before the last one is active, change nothing of it.
+//! No constant fits both. This one makes audio late rather than early, as people notice 45 ms of early
+//! and 125 ms of late audio (ITU-R BT.1359-1). More raster threads, or not starting a frame before the
+//! last one is active, change nothing.
 //!
-//! What comes over WebRTC is later yet, as a room's page has it: the jitter buffer of sound holds more than that of pictures, and the
-//! browser moves the two against one another only where they are more than 30 ms apart. From a publisher that sends both at one
-//! moment, sound came 49, 59 and 77–87 ms late in files (three runs of 30 s, 640x360), each of them by itself steady to a
-//! few milliseconds.
+//! Media from WebRTC, on a room's page, is later: the jitter buffer of audio is longer than that of
+//! video, and the browser aligns them only if they are more than 30 ms apart. From a publisher that
+//! sends both at the same time, audio was 49, 59 and 77–87 ms late in files (three runs of 30 s,
+//! 640x360), each steady to a few milliseconds.
 
 use std::time::Duration;
 
@@ -36,7 +38,7 @@ use crate::plan::page::Page;
 use crate::plan::request::CaptureKind;
 
 const SOUND: Duration = Duration::ZERO;
-/// What WebRTC adds.
+/// Additional delay of WebRTC.
 const CALL: Duration = Duration::from_millis(68);
 
 /// How much earlier than it came sound of this page is stamped.
@@ -47,7 +49,7 @@ pub(in crate::source::web) const fn sound(page: &Page) -> Duration {
     }
 }
 
-/// How much earlier than it was taken a picture is stamped, for a page recorded at `fps`.
+/// How much earlier than its capture a frame is stamped, for a page recorded at `fps`.
 pub(super) const fn earlier(kind: CaptureKind, fps: u32) -> Duration {
     match kind {
         // The page paints at 30 Hz (battery saver) up to 30 fps, and at 60 Hz beyond.
@@ -57,6 +59,6 @@ pub(super) const fn earlier(kind: CaptureKind, fps: u32) -> Duration {
     }
 }
 
-/// How long after its stamp the pacer may still expect a picture: the largest of the above, and what settling, converting and
-/// waking up cost on a busy machine.
+/// How long after its stamp the pacer may still expect a frame: the largest of the above, plus
+/// settling, conversion and wake-up on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_millis(30 + 40);

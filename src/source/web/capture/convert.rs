@@ -13,13 +13,13 @@ use crate::source::pacing::{Format, FormatError};
 /// a band holds whole rows of chroma.
 const BAND: u32 = 8;
 
-/// Makes pictures of one format.
+/// Converts frames to one format.
 #[derive(Debug)]
 pub(super) struct Converter {
     format: Format,
     pool: gst::BufferPool,
     band: Vec<u8>,
-    /// Bytes of a row that belong to the picture.
+    /// Bytes of a row that belong to the frame.
     row: usize,
 }
 
@@ -30,7 +30,7 @@ impl Converter {
         Ok(Self { pool: format.pool()?, format: format.clone(), band, row })
     }
 
-    /// Takes the picture that is on the screen now.
+    /// Converts the current content of the screen.
     pub(super) fn convert(&mut self, screen: &Mapping, layout: &Layout) -> Result<gst::Buffer, CaptureError> {
         let info = self.format.info();
         let memory = |_| FormatError::Memory { bytes: info.size() };
@@ -81,7 +81,7 @@ impl Drop for Converter {
     fn drop(&mut self) {
         // An active pool keeps its buffers. Those still held downstream go when they come back.
         if self.pool.set_active(false).is_err() {
-            tracing::debug!("a pool of pictures refused to close");
+            tracing::debug!("buffer pool not closed");
         }
     }
 }

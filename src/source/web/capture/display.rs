@@ -40,7 +40,7 @@ pub(super) enum Woken {
     Stopped,
 }
 
-/// What the display said.
+/// A message of the display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
     /// Something was drawn inside of the watched area.
@@ -75,8 +75,8 @@ impl Display {
             let class = WindowClass::INPUT_ONLY;
             connection.create_window(depth, mailbox, root, -2, -2, 1, 1, 0, class, visual, &aux)?.check()?;
             let watch = connection.generate_id()?;
-            // Raw rectangles: every drawing is an event. All other levels keep silent about an area until it is taken
-            // back (`Subtract`), one more request for each picture.
+            // Raw rectangles: every drawing is an event. All other levels stay silent about an area
+            // until the damage is subtracted, which costs one more request per frame.
             connection.damage_create(watch, root, damage::ReportLevel::RAW_RECTANGLES)?.check()?;
             Ok(mailbox)
         };

@@ -1,4 +1,4 @@
-//! Pictures of a display of our own, taken out of its framebuffer whenever something was drawn.
+//! Captures frames from the framebuffer of our own display whenever something was drawn.
 
 use std::io::{PipeReader, PipeWriter};
 use std::path::Path;
@@ -10,12 +10,12 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use super::convert::Converter;
+use super::damage::Damage;
 use super::display::{Display, Said, Woken};
+use super::latest_frame::{CapturedFrame, LatestFrame};
 use super::mapping::Mapping;
-use super::painting::Painting;
-use super::slot::{Picture, PictureSlot};
 use super::xwd::{self, Layout};
-use super::{CaptureError, Screen, alignment};
+use super::{CaptureError, ScreenArea, alignment};
 use crate::media::Timeline;
 use crate::plan::request::CaptureKind;
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long it has for that answer. Nothing waits for it, so that it may take longer.
 const SILENCE_PATIENCE: Duration = Duration::from_secs(3);
-/// How often a picture that changed while it was read is read again, before it is taken as it is.
+/// How often a frame that changed during the copy is copied again, before it is used as it is.
 const RETRIES: u32 = 2;
 
 /// The thread that waits for the display.
@@ -40,8 +40,8 @@ pub(super) struct FramebufferCapture {
 
 impl FramebufferCapture {
     pub(super) fn start(
-        screen: &Screen,
-        slot: PictureSlot,
+        screen: &ScreenArea,
+        slot: LatestFrame,
         timeline: &Timeline,
     ) -> Result<Self, CaptureError> {
         let (stopped, stop) = std::io::pipe().map_err(|source| CaptureError::Thread { source })?;
@@ -86,16 +86,16 @@ impl Drop for FramebufferCapture {
     }
 }
 
-/// What the thread owns.
+/// State of the thread.
 struct Taking {
     display: Display,
     screen: Mapping,
     layout: Layout,
     converter: Converter,
-    painting: Painting,
-    slot: PictureSlot,
+    painting: Damage,
+    slot: LatestFrame,
     timeline: Timeline,
-    /// How much earlier than it was drawn a picture is stamped.
+    /// How much earlier than its drawing a frame is stamped.
     earlier: gst::ClockTime,
     stop: PipeReader,
 }
@@ -105,8 +105,8 @@ struct Stopped;
 
 impl Taking {
     fn new(
-        screen: &Screen,
-        slot: PictureSlot,
+        screen: &ScreenArea,
+        slot: LatestFrame,
         timeline: Timeline,
         stop: PipeReader,
     ) -> Result<Self, CaptureError> {
@@ -118,7 +118,7 @@ impl Taking {
             screen: mapping,
             layout,
             converter: Converter::new(slot.format())?,
-            painting: Painting::new(screen.fps),
+            painting: Damage::new(screen.fps),
             slot,
             timeline,
             earlier: gst::ClockTime::try_from(earlier).unwrap_or(gst::ClockTime::ZERO),
@@ -156,12 +156,12 @@ impl Taking {
         }
     }
 
-    /// What was drawn before we came never makes an event. A black screen is one on which nothing was drawn yet.
+    /// Drawings from before the connection make no event. A black screen has no drawing yet.
     fn take_what_stands_there(&mut self) -> Result<(), CaptureError> {
         let drawn = self.timeline.now().saturating_sub(self.earlier);
         let buffer = self.converter.convert(&self.screen, &self.layout)?;
         match self.await_answer(PATIENCE)? {
-            // Something is being drawn just now. It is taken when it is whole.
+            // Something is being drawn right now. It is captured when it is complete.
             Ok(Some(at)) => self.painting.drawn(at),
             Ok(None) => {
                 let black = self.slot.format().black()?;
@@ -170,7 +170,7 @@ impl Taking {
                     _ => true,
                 };
                 if !is_black {
-                    self.slot.offer(Picture { buffer, drawn });
+                    self.slot.offer(CapturedFrame { buffer, drawn });
                 }
             }
             // The loop sees it at once.
@@ -189,8 +189,9 @@ impl Taking {
         Ok(())
     }
 
-    /// Takes the picture, and makes sure that nothing was drawn while it was read: the display does one thing after the
-    /// other and says so afterwards, so what it answers after the reading comes after all that happened during it.
+    /// Captures the frame, and makes sure that nothing was drawn during the copy: the display
+    /// processes requests in order, so its answer after the copy comes after all drawings during
+    /// it.
     fn take(&mut self) -> Result<Option<Stopped>, CaptureError> {
         for retry in 0..=RETRIES {
             let buffer = self.converter.convert(&self.screen, &self.layout)?;
@@ -199,7 +200,7 @@ impl Taking {
                 Err(stopped) => return Ok(Some(stopped)),
             };
             if touched.is_some() && retry < RETRIES {
-                // Whether this is the picture to be taken is a question of its time again.
+                // The capture time decides again whether this frame is used.
                 self.painting.drawn(self.now());
                 if self.painting.take_at().is_some_and(|at| at > self.now()) {
                     return Ok(None);
@@ -208,7 +209,7 @@ impl Taking {
             }
             if let Some(drawn) = self.painting.take() {
                 let drawn = gst::ClockTime::from_nseconds(drawn).saturating_sub(self.earlier);
-                self.slot.offer(Picture { buffer, drawn });
+                self.slot.offer(CapturedFrame { buffer, drawn });
             }
             if let Some(at) = touched {
                 self.painting.drawn(at);
@@ -259,7 +260,7 @@ fn open(path: &Path, width: u32, height: u32) -> Result<(Mapping, Layout), Captu
     let layout = xwd::layout(&header).map_err(unreadable)?;
     if !layout.holds(width, height, mapping.len()) {
         let screen = format!("{}x{}", layout.width, layout.height);
-        return Err(unreadable(format!("its screen of {screen} can't hold a picture of {width}x{height}")));
+        return Err(unreadable(format!("its screen of {screen} is smaller than {width}x{height}")));
     }
     Ok((mapping, layout))
 }

@@ -27,8 +27,9 @@ impl LivePipeline {
         timeline.drive(pipeline.gst());
         let (failed, failure) = watch::channel(None);
         if let Some(bus) = pipeline.gst().bus() {
-            // Called on the thread that has the error. Everything passes on, so that a refusal to start can be read. The
-            // first error alone is told: whoever looks at it holds a lock, and must not hold up those after it.
+            // Called on the thread that has the error. Every message passes on, so that a refused
+            // start can be read. Only the first error is reported: its receiver holds a lock, and
+            // must not block later ones.
             let told = AtomicBool::new(false);
             bus.set_sync_handler(move |_, message| {
                 let why = match message.view() {

@@ -39,7 +39,7 @@ impl Mapping {
         // 3. `into` is borrowed exclusively and is memory of our own, so the two don't overlap.
         // 4. The server may write while we copy. Any bytes are valid `u8`s, the copy is made by an opaque library call, and
         //    no reference to the mapping exists from which the compiler could conclude that they stand still. What a write
-        //    in the middle gives is a torn picture, which `framebuffer` notices and throws away.
+        //    in the middle gives is a torn frame, which `framebuffer` notices and throws away.
         unsafe {
             std::ptr::copy_nonoverlapping(self.raw.as_ptr().add(offset), into.as_mut_ptr(), into.len());
         }

@@ -1,4 +1,4 @@
-//! The thread that gives a display's pictures to the [`Presenter`], and tells it the time.
+//! The thread that passes a display's frames to the [`Presenter`], with the time.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,30 +9,32 @@ use tokio::sync::{oneshot, watch};
 
 use super::CaptureError;
 use super::alignment::PATIENCE;
-use super::slot::{Closing, Picture, PictureSlot};
+use super::latest_frame::{CapturedFrame, Closing, LatestFrame};
 use crate::media::Timeline;
 use crate::plan::encoding::Cadence;
 use crate::source::SourceContext;
 use crate::source::pacing::{Format, Presenter, Progress};
 
-/// The thread that decides when a picture gets into the recording; it holds the last one while a capture is gone.
+/// The thread that times the recording's frames; it holds the last one while a capture is gone.
 #[derive(Debug)]
 pub struct Pacer {
-    slot: PictureSlot,
+    slot: LatestFrame,
     first: watch::Receiver<bool>,
     finished: Option<oneshot::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Pacer {
-    /// Starts the pacer of a recording with pictures of this size. It pushes nothing before the recording begins.
+    /// Starts the pacer of a recording with frames of this size. It pushes nothing before the
+    /// recording begins.
     ///
     /// # Errors
-    /// When the context has no video feed, the size can't be recorded, or there is no thread or memory to be had.
+    ///
+    /// Without a video feed in the context, for an unsupported size, or without a thread or memory.
     pub fn start(context: &SourceContext, width: u32, height: u32) -> Result<Self, CaptureError> {
         let feed = context.video.clone().ok_or(CaptureError::NoVideo)?;
         let format = Format::new(width, height, context.pacing.fps)?;
-        let slot = PictureSlot::new(format.clone(), Arc::clone(&context.counters));
+        let slot = LatestFrame::new(format.clone(), Arc::clone(&context.counters));
         let (done, finished) = oneshot::channel();
         let pace = Pace {
             slot: slot.clone(),
@@ -54,20 +56,22 @@ impl Pacer {
         Ok(Self { first: slot.first(), slot, finished: Some(finished), thread: Some(thread) })
     }
 
-    /// Where captures leave their pictures.
+    /// Receives the captures' frames.
     #[must_use]
-    pub fn slot(&self) -> PictureSlot {
+    pub fn slot(&self) -> LatestFrame {
         self.slot.clone()
     }
 
-    /// Waits until a picture is there: something was drawn on the display. A page that draws nothing never gives one.
-    pub async fn first_picture(&self) {
+    /// Waits for the first frame: something was drawn on the display. A page that draws nothing
+    /// never has one.
+    pub async fn first_frame(&self) {
         // The sender is in the slot, which we hold: the wait can't fail.
         self.first.clone().wait_for(|there| *there).await.ok();
     }
 
-    /// Pushes the last picture once more, at the end of the recording (call after [`Timeline::end`]), and ends the feed.
-    /// What the page drew up to the end is awaited first, so leave the capture running; that takes less than 0.1 s.
+    /// Pushes the last frame once more, at the end of the recording (call it after
+    /// [`Timeline::end`]), and ends the feed. It first waits for the page's last drawings, so leave
+    /// the capture running; this takes less than 0.1 s.
     pub async fn finish(mut self) {
         self.slot.close(Closing::FinishAt(Instant::now() + PATIENCE));
         if let Some(finished) = self.finished.take() {
@@ -86,9 +90,9 @@ impl Drop for Pacer {
     }
 }
 
-/// What the thread owns.
+/// State of the thread.
 struct Pace {
-    slot: PictureSlot,
+    slot: LatestFrame,
     timeline: Timeline,
     presenter: Presenter,
     /// On the grid: the time between two frames while the pacer is behind, half a frame's length. If its thread did not run for a moment many
@@ -117,8 +121,8 @@ impl Pace {
         }
     }
 
-    /// Puts a picture in its place. Until the recording begins, the newest is the current one.
-    fn receive(&mut self, picture: Picture) {
+    /// Adds a frame. Until the recording begins, the newest is the current one.
+    fn receive(&mut self, picture: CapturedFrame) {
         let Some(begun) = self.timeline.begun() else {
             self.presenter.adopt(picture.buffer);
             return;
@@ -133,7 +137,7 @@ impl Pace {
         }
     }
 
-    /// Does what is due, and says when something is due again if no picture arrives before.
+    /// Does all due work; returns the time of the next if no frame arrives before.
     fn advance(&mut self) -> Option<Instant> {
         let begun = self.timeline.begun()?;
         // What fell due before the end is done by `finish` at the latest, and nothing does after it.

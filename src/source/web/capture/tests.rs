@@ -1,4 +1,4 @@
-//! Captures of a real display and a real sound server.
+//! Captures of a real display and a real audio server.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ const WHITE: u32 = 0x00f0_f0f0;
 struct Rig {
     context: SourceContext,
     pacer: Pacer,
-    capture: PictureCapture,
-    screen: Screen,
+    capture: VideoCapture,
+    screen: ScreenArea,
     server: Server,
     kept: Kept,
     _attached: crate::media::Attachment,
@@ -37,7 +37,7 @@ fn rig(kind: CaptureKind, width: u32, height: u32, cadence: Cadence) -> Rig {
     let attached = feed.attach(Box::new(kept.clone()));
     let context = context(Some(feed), cadence, 30);
     let pacer = Pacer::start(&context, width, height).unwrap();
-    let capture = PictureCapture::start(kind, &screen, pacer.slot(), &context.timeline).unwrap();
+    let capture = VideoCapture::start(kind, &screen, pacer.slot(), &context.timeline).unwrap();
     Rig { context, pacer, capture, screen, server, kept, _attached: attached }
 }
 

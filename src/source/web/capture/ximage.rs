@@ -1,33 +1,33 @@
-//! Pictures of any display, by GStreamer's `ximagesrc` on its own clock.
+//! Captures frames of any display with GStreamer's `ximagesrc` on its own clock.
 //!
 //! ```text
-//! ximagesrc ─► capsfilter (rate) ─► videoconvert ─► capsfilter (NV12) ─► appsink ─► PictureSlot
+//! ximagesrc ─► capsfilter (rate) ─► videoconvert ─► capsfilter (NV12) ─► appsink ─► LatestFrame
 //! ```
 //!
-//! Xlib, on which `ximagesrc` stands, ends the whole process when the display dies.
+//! Xlib, which `ximagesrc` uses, ends the whole process when the display dies.
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::watch;
 
-use super::beat::Beat;
+use super::heartbeat::Heartbeat;
+use super::latest_frame::{CapturedFrame, LatestFrame};
 use super::live::LivePipeline;
-use super::slot::{Picture, PictureSlot};
-use super::{CaptureError, Screen, alignment};
+use super::{CaptureError, ScreenArea, alignment};
 use crate::media::{MediaPipeline, Timeline};
 use crate::plan::request::CaptureKind;
 
 #[derive(Debug)]
 pub(super) struct XImageCapture {
     live: LivePipeline,
-    beat: Beat,
+    beat: Heartbeat,
 }
 
 impl XImageCapture {
     pub(super) fn start(
-        screen: &Screen,
-        slot: PictureSlot,
+        screen: &ScreenArea,
+        slot: LatestFrame,
         timeline: &Timeline,
     ) -> Result<Self, CaptureError> {
         let pipeline = MediaPipeline::new("ximage");
@@ -47,14 +47,14 @@ impl XImageCapture {
         let format = pipeline.add_caps(slot.format().caps())?;
         let earlier = gst::ClockTime::try_from(alignment::earlier(CaptureKind::XImageSrc, screen.fps))
             .unwrap_or(gst::ClockTime::ZERO);
-        let beat = Beat::new();
+        let beat = Heartbeat::new();
         let strikes = beat.clone();
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                strikes.strike();
+                strikes.record();
                 if let Some((buffer, pts)) = sample.buffer_owned().and_then(|b| b.pts().map(|pts| (b, pts))) {
-                    slot.offer(Picture { buffer, drawn: pts.saturating_sub(earlier) });
+                    slot.offer(CapturedFrame { buffer, drawn: pts.saturating_sub(earlier) });
                 }
                 Ok(gst::FlowSuccess::Ok)
             })
@@ -65,7 +65,7 @@ impl XImageCapture {
     }
 
     /// When a frame was grabbed last, new or not.
-    pub(super) fn beat(&self) -> Beat {
+    pub(super) fn beat(&self) -> Heartbeat {
         self.beat.clone()
     }
 

@@ -1,6 +1,6 @@
 //! The header of the file in which Xvfb keeps its screen (`-fbdir`): X Window Dump, version 7. Pure.
 
-/// Where the pixels of a screen lie in its file. They are BGRx, four bytes each, rows from the top.
+/// Position of a screen's pixels in its file: BGRx, four bytes each, rows from the top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Bytes before the first row.
@@ -47,7 +47,8 @@ pub(super) fn layout(header: &[u8; HEADER]) -> Result<Layout, String> {
 }
 
 impl Layout {
-    /// Whether a picture of this size, from the upper left, lies in the screen and in a file of `bytes`.
+    /// Whether an area of this size at the upper left is inside the screen and inside a file of
+    /// `bytes`.
     pub(super) fn holds(&self, width: u32, height: u32, bytes: usize) -> bool {
         let rows = usize::try_from(height).ok().and_then(|rows| rows.checked_mul(self.stride));
         width <= self.width

@@ -44,7 +44,7 @@ pub enum DevToolsError {
     NoAnswer { asked: &'static str, within: Duration },
 }
 
-/// What a listener gets.
+/// A message for a listener.
 #[derive(Debug)]
 pub(super) enum Said<'a> {
     Event(Event<'a>),
@@ -327,7 +327,7 @@ async fn read(mut from: impl AsyncRead + Unpin, closing: Closing, mut listener: 
         let read = tokio::select! {
             biased;
             read = from.read(&mut chunk) => read,
-            // Half a connection is none. The reason is known already.
+            // Half a connection is useless. The reason is known already.
             () = shared.unwritable.notified() => break "it was closed".to_owned(),
         };
         match read {
@@ -362,7 +362,7 @@ fn dispatch(message: &[u8], shared: &Shared, listener: &mut impl Listener) {
         Ok(Head { id: None, method: Some(method), session }) => {
             listener.on(Said::Event(Event { method: &method, session: session.as_deref(), message }));
         }
-        Ok(Head { id: None, method: None, .. }) => tracing::debug!("the browser says what is no message"),
+        Ok(Head { id: None, method: None, .. }) => tracing::debug!("invalid message from the browser"),
         // The message is not logged: it may hold text of the page.
         Err(error) => tracing::debug!(%error, "a message of the browser can't be read"),
     }

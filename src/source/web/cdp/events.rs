@@ -23,7 +23,7 @@ const REQUESTS: usize = 4096;
 /// How the event of an open dialog begins. A page decides how long it is, by its address and by what `prompt` suggests.
 const DIALOG: &[u8] = b"{\"method\":\"Page.javascriptDialogOpening\"";
 
-/// What a page and its browser tell.
+/// An event of a page or its browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PageEvent {
     /// A console call or an uncaught exception. `more`: characters that were cut.
@@ -71,7 +71,7 @@ pub(super) enum PageEvent {
     Gone(String),
 }
 
-/// What a request was for.
+/// The purpose of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whose {
     /// The page itself.
@@ -322,7 +322,7 @@ impl Watch {
         }
     }
 
-    /// A request is told of when both its address and its failure are known.
+    /// A request is reported when both its address and its failure are known.
     fn meet(&mut self, id: String, half: Half) {
         match (self.requests.remove(&id), half) {
             (Some(Half::Url(url, whose)), Half::Reason(reason))

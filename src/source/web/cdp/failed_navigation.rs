@@ -10,7 +10,7 @@ use crate::source::web::page::{PageError, REASON};
 /// A navigation without a document to show. Chromium would show an error page of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source::web) struct FailedNavigation {
-    /// Where it led; `None`: nobody but the page can go there again, as it sent something.
+    /// Its target; `None` if only the page can go there again, as it sent a body.
     pub(in crate::source::web) url: Option<Secret<Url>>,
     pub(in crate::source::web) error: PageError,
 }

@@ -150,7 +150,7 @@ mod tests {
         let none = |_: &[u8]| 0;
         assert_eq!(pieces(&[b"{}\0{\"a\":1}\0"], none), ["{}", "{\"a\":1}"]);
         assert_eq!(pieces(&[b"{", b"}", b"\0", b"{\"a\"", b":1}\0{"], none), ["{}", "{\"a\":1}"]);
-        assert_eq!(pieces(&[b"\0\0{}\0\0", b"", b"\0"], none), ["{}"], "nothing is no message");
+        assert_eq!(pieces(&[b"\0\0{}\0\0", b"", b"\0"], none), ["{}"], "an empty message is ignored");
         assert_eq!(pieces(&[b"\xff\xfe rubbish\0ok\0"], none)[1], "ok");
         assert!(pieces(&[b"never ended"], none).is_empty());
     }

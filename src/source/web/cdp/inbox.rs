@@ -82,7 +82,7 @@ impl Inbox {
         self.0.asked.notify_one();
     }
 
-    /// Waits for what the browser is told next. For one waiting task.
+    /// Waits for the next reply to the browser. For one waiting task.
     pub(super) async fn next_reply(&self) -> Reply {
         loop {
             let next = self.0.replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();

@@ -68,7 +68,8 @@ impl Tab {
         within("Network.enable", ANSWER_WITHIN, prepared).await.map_err(|error| lost(error.to_string()))?;
         let navigate = async {
             if url.as_str() == CRASH {
-                // Chromium goes there for a person who types it alone. There is no answer from the one that crashed.
+                // Chromium opens this address only for a user. The crashed renderer does not
+                // answer.
                 page.post("Page.crash", json!({})).await?;
                 std::future::pending::<()>().await;
             }
@@ -184,7 +185,7 @@ impl Tab {
     }
 }
 
-/// Whether an address is none that a browser shows: `zoommtg:`, `mailto:`. A page that leads there stays where it is.
+/// Whether another program handles an address: `zoommtg:`, `mailto:`. The page stays where it is.
 fn is_for_another_program(url: &str) -> bool {
     const SHOWN: [&str; 9] =
         ["http", "https", "file", "data", "blob", "about", "chrome", "chrome-error", "filesystem"];

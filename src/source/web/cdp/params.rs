@@ -14,7 +14,7 @@ pub(super) struct Attached {
     pub(super) session: String,
     #[serde(rename = "targetInfo")]
     pub(super) info: TargetInfo,
-    /// It is paused until it is told to run.
+    /// It is paused until it is resumed.
     #[serde(rename = "waitingForDebugger", default)]
     pub(super) is_paused: bool,
 }
@@ -75,7 +75,7 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// What a console shows of it, in short.
+    /// Short text for the console.
     pub(super) fn text(&self) -> String {
         match (&self.value, &self.description) {
             (Some(serde_json::Value::String(text)), _) => text.clone(),
@@ -158,7 +158,7 @@ pub(super) struct Dialog {
 }
 
 impl Dialog {
-    /// What `prompt` suggests.
+    /// The default of `prompt`.
     pub(super) fn suggestion(self) -> Option<String> {
         self.default.filter(|_| self.r#type == "prompt")
     }
@@ -172,7 +172,7 @@ pub(super) struct Paused {
     pub(super) request: PausedRequest,
     #[serde(rename = "frameId")]
     pub(super) frame: String,
-    /// Why there was no answer.
+    /// Reason for a missing answer.
     #[serde(rename = "responseErrorReason")]
     pub(super) error: Option<String>,
     #[serde(rename = "responseStatusCode")]

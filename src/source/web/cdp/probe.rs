@@ -22,13 +22,23 @@ pub(in crate::source::web) struct Probe {
     pub(super) page: Session,
 }
 
-/// What came of a question.
+/// Result of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::web) enum Answer {
     Alive,
-    /// There was none in all the time that was waited for one.
+    /// No answer in time.
     Silent,
-    /// There is no connection any more.
+    /// The connection has ended.
+    Gone,
+}
+
+/// The process ids of a browser's helpers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::source::web) enum HelperList {
+    Known(Vec<i32>),
+    /// The browser did not answer in time; a busy one may answer the next question.
+    Unknown,
+    /// The connection has ended.
     Gone,
 }
 
@@ -61,12 +71,17 @@ impl Probe {
         }
     }
 
-    /// The browser's helpers: its processes but for itself and the renderers. `None`: it does not tell.
-    pub(in crate::source::web) async fn helpers(self) -> Option<Vec<i32>> {
-        let told = self.page.connection.call(None, "SystemInfo.getProcessInfo", json!({})).await;
-        let told = told.inspect_err(|error| tracing::debug!(%error, "the browser's processes are unknown"));
-        let Processes { list } = told.ok()?;
+    /// Lists the browser's helpers: its processes except for itself and the renderers.
+    pub(in crate::source::web) async fn helpers(self) -> HelperList {
+        let list = match self.page.connection.call(None, "SystemInfo.getProcessInfo", json!({})).await {
+            Ok(Processes { list }) => list,
+            Err(DevToolsError::Ended(_)) => return HelperList::Gone,
+            Err(error) => {
+                tracing::debug!(%error, "browser processes unknown");
+                return HelperList::Unknown;
+            }
+        };
         let helpers = list.iter().filter(|process| process.kind != "browser" && process.kind != "renderer");
-        Some(helpers.filter_map(|process| i32::try_from(process.id).ok()).collect())
+        HelperList::Known(helpers.filter_map(|process| i32::try_from(process.id).ok()).collect())
     }
 }

@@ -1,4 +1,4 @@
-//! What holds up the end of a page's load: requests without an end, and when one of them got further last.
+//! Tracks requests that hold up a page's load, and when one of them made progress last.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

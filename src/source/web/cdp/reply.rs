@@ -1,11 +1,11 @@
-//! What the browser waits for, and what it is told: at once, whoever is busy with the tab.
+//! Replies to the browser's questions, sent at once, independent of the tab's other tasks.
 
 use serde_json::{Value, json};
 
 use super::inbox::Inbox;
 use super::session::Session;
 
-/// What is told to a browser that waits.
+/// A reply to a waiting browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
     /// Accepts a dialog: the page would wait for an answer. `text`: what `prompt` suggests.
@@ -56,8 +56,9 @@ pub(super) async fn answer(page: Session, inbox: Inbox) {
     }
 }
 
-/// What the browser is told to ask us about. `has_password`: the page's address has a password in it. Chromium then knows schemes that ask
-/// for one, and each request is looked at, as the dialog would hold up the page; without one, documents alone.
+/// Requests that the browser should pause. `has_password`: the page's address contains a password.
+/// Chromium then supports password schemes, and each request is paused, as the dialog would hold up
+/// the page; otherwise only documents.
 pub(super) fn interception(has_password: bool) -> Value {
     let mut patterns =
         vec![json!({"urlPattern": "http*", "resourceType": "Document", "requestStage": "Response"})];

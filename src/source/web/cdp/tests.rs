@@ -268,7 +268,7 @@ async fn a_request_that_is_paused_goes_on_however_long_it_is() {
     }
 }
 
-/// What the browser is told by a method when it has said this.
+/// The reply of a method to a message of the browser.
 async fn told(said: &str, method: &str) -> Value {
     let (devtools, mut browser) = Browser::new();
     let _tab = browser.opens(devtools, None).await;
@@ -362,14 +362,23 @@ async fn a_probe_asks_for_a_frame_and_for_the_browsers_helpers() {
             (method == "SystemInfo.getProcessInfo").then(|| (Vec::new(), json!({"processInfo": processes})))
         }) => panic!("it hung up"),
     };
-    assert_eq!(answers, (Answer::Alive, Some(vec![11, 13])));
+    assert_eq!(answers, (Answer::Alive, HelperList::Known(vec![11, 13])));
     let of_browser =
         browser.called.iter().find(|call| call["method"] == "SystemInfo.getProcessInfo").unwrap();
     assert_eq!(of_browser.get("sessionId"), None, "a page is not told of processes");
 
     drop(browser);
     let (frame, helpers) = tokio::join!(probe.clone().frame(), probe.helpers());
-    assert_eq!((frame, helpers), (Answer::Gone, None));
+    assert_eq!((frame, helpers), (Answer::Gone, HelperList::Gone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_that_does_not_list_its_helpers_in_time_can_be_asked_again() {
+    let (devtools, mut browser) = Browser::new();
+    let tab = browser.opens(devtools, None).await;
+    assert_eq!(tab.probe().helpers().await, HelperList::Unknown);
+    drop(browser);
+    assert_eq!(tab.probe().helpers().await, HelperList::Gone);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! A web server on loopback that answers as it is told.
+//! A scripted web server on loopback.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -98,7 +98,7 @@ async fn serve(stream: TcpStream, pages: Arc<Mutex<Pages>>) {
         "HTTP/1.1 {status} Status\r\nContent-Type: {mime}\r\nContent-Length: {}\r\n{login}Connection: close\r\n\r\n",
         body.len()
     );
-    // A browser that goes away in between is no error of the server's.
+    // A browser that disconnects in between is not an error of the server.
     drop(stream.write_all(head.as_bytes()).await);
     drop(stream.write_all(body.as_bytes()).await);
 }

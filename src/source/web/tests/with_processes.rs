@@ -8,17 +8,17 @@ async fn a_page_fills_the_picture_paints_thirty_times_a_second_and_signals() {
     let page = "<body style='margin:0;background:#20c040'><script>console.log('START_RECORDING')</script>";
     let url = site.page("/page", Answer::html(page));
     let scene = Scene::new();
-    let (mut stage, signals) =
-        Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
+    let (mut session, signals) =
+        BrowserSession::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
             .await
             .unwrap();
     // Logged while it loaded: it comes with the load or right behind it.
     match signals.as_slice() {
-        [] => assert_eq!(stage.next().await, StageEvent::Signal(Signal::Start)),
+        [] => assert_eq!(session.next().await, SessionEvent::Signal(Signal::Start)),
         signals => assert_eq!(signals, [Signal::Start]),
     }
 
-    let size = stage.tab().evaluate("[innerWidth, innerHeight, devicePixelRatio]").await.unwrap();
+    let size = session.tab().evaluate("[innerWidth, innerHeight, devicePixelRatio]").await.unwrap();
     assert_eq!(size, serde_json::json!([640, 360, 1]));
     // XWD: a header, colours, then lines of BGRx of the screen, which is two pixels larger.
     let screen = std::fs::read(scene.run_dir.path().join("0/Xvfb_screen0")).unwrap();
@@ -32,10 +32,10 @@ async fn a_page_fills_the_picture_paints_thirty_times_a_second_and_signals() {
     let count = "new Promise(done => { let n = 0, begun; const step = now => { begun ??= now; \
                  if (now - begun >= 2000) done(n / (now - begun) * 1000); else { n += 1; requestAnimationFrame(step); } }; \
                  requestAnimationFrame(step); })";
-    let frames = stage.tab().evaluate(count).await.unwrap().as_f64().unwrap();
+    let frames = session.tab().evaluate(count).await.unwrap().as_f64().unwrap();
     // A busy machine paints less often, and never more.
     assert!((5.0..31.5).contains(&frames), "{frames} frames a second");
-    stage.close().await;
+    session.close().await;
     scene.is_empty().await;
 }
 
@@ -49,10 +49,12 @@ async fn a_page_smaller_than_any_window_is_laid_out_and_seen_whole() {
     let url = site.page("/small", Answer::html(corners));
     let scene = Scene::new();
     let plan = WebPlan { width: 320, height: 180, ..plan(&url) };
-    let (stage, _) =
-        Stage::start(&plan, &addresses(&url).await, &scene.context, None, 0, Patience::START).await.unwrap();
+    let (session, _) =
+        BrowserSession::start(&plan, &addresses(&url).await, &scene.context, None, 0, Patience::START)
+            .await
+            .unwrap();
     let size =
-        stage.tab().evaluate("[innerWidth, innerHeight, screen.width, devicePixelRatio]").await.unwrap();
+        session.tab().evaluate("[innerWidth, innerHeight, screen.width, devicePixelRatio]").await.unwrap();
     assert_eq!(size, serde_json::json!([320, 180, 320, 1]));
     let screen = scene.run_dir.path().join("0/Xvfb_screen0");
     let shown = async {
@@ -70,7 +72,7 @@ async fn a_page_smaller_than_any_window_is_laid_out_and_seen_whole() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), shown).await.expect("all four corners are seen");
-    stage.close().await;
+    session.close().await;
     scene.is_empty().await;
 }
 
@@ -80,8 +82,8 @@ async fn nobody_but_us_can_speak_to_the_browser() {
     let site = Site::start().await;
     let url = site.page("/page", Answer::html("page"));
     let scene = Scene::new();
-    let (stage, _) =
-        Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
+    let (session, _) =
+        BrowserSession::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
             .await
             .unwrap();
     let sockets: Vec<String> = processes_of(scene.run_dir.path())
@@ -102,7 +104,7 @@ async fn nobody_but_us_can_speak_to_the_browser() {
         assert_eq!(listening, None);
     }
     assert!(!scene.run_dir.path().join("0/browser/DevToolsActivePort").exists());
-    stage.close().await;
+    session.close().await;
     scene.is_empty().await;
 }
 
@@ -118,18 +120,20 @@ async fn a_page_of_the_services_own_is_not_shown_and_others_of_this_machine_are(
     let scene = Scene::new();
     let browser = BrowserSettings { own_ports: [port].into(), ..BrowserSettings::default() };
     let plan = WebPlan { browser, ..plan(&good) };
-    let (mut stage, _) =
-        Stage::start(&plan, &addresses(&good).await, &scene.context, None, 0, Patience::START).await.unwrap();
+    let (mut session, _) =
+        BrowserSession::start(&plan, &addresses(&good).await, &scene.context, None, 0, Patience::START)
+            .await
+            .unwrap();
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
         let url = format!("http://{host}:{port}/").parse().unwrap();
-        let refused = stage.reload(&address(&url)).await;
+        let refused = session.reload(&address(&url)).await;
         assert!(matches!(refused, Err(PageError::OwnPort { .. })), "{host}: {refused:?}");
     }
     // The result depends on what is faster, the load or the script.
-    drop(stage.reload(&address(&led)).await);
-    assert_eq!(stage.reload(&address(&good)).await, Ok(Vec::new()));
+    drop(session.reload(&address(&led)).await);
+    assert_eq!(session.reload(&address(&good)).await, Ok(Vec::new()));
     assert_eq!(own.hits("/"), 0, "nobody came");
-    stage.close().await;
+    session.close().await;
     scene.is_empty().await;
 }
 
@@ -140,8 +144,8 @@ async fn a_page_plays_to_our_sound_server_without_a_click() {
                 </script>";
     let url = site.page("/tone", Answer::html(tone));
     let scene = Scene::new();
-    let (stage, _) =
-        Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
+    let (session, _) =
+        BrowserSession::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
             .await
             .unwrap();
     let log = scene.report_dir.path().join("sound.log");
@@ -156,9 +160,9 @@ async fn a_page_plays_to_our_sound_server_without_a_click() {
     };
     let line = tokio::time::timeout(Duration::from_secs(60), heard).await.expect("the page plays");
     assert!(line.contains("2ch 48000Hz"), "{line}");
-    let running = stage.tab().evaluate("c.state").await.unwrap();
+    let running = session.tab().evaluate("c.state").await.unwrap();
     assert_eq!(running, "running");
-    stage.close().await;
+    session.close().await;
     scene.is_empty().await;
 }
 
@@ -167,34 +171,43 @@ async fn each_way_of_not_loading_is_its_own_error() {
     let site = Site::start().await;
     let scene = Scene::new();
     let good = site.page("/good", Answer::html("good"));
-    let (mut stage, _) =
-        Stage::start(&plan(&good), &addresses(&good).await, &scene.context, None, 0, Patience::START)
-            .await
-            .unwrap();
+    let (mut session, _) = BrowserSession::start(
+        &plan(&good),
+        &addresses(&good).await,
+        &scene.context,
+        None,
+        0,
+        Patience::START,
+    )
+    .await
+    .unwrap();
 
     let missing = site.page("/missing", Answer { status: 404, ..Answer::html("not here") });
     let shown = missing.to_string();
-    assert_eq!(stage.reload(&address(&missing)).await, Err(PageError::Status { url: shown, status: 404 }));
+    assert_eq!(session.reload(&address(&missing)).await, Err(PageError::Status { url: shown, status: 404 }));
     let empty = site.page("/empty", Answer { status: 503, ..Answer::html("") });
-    assert!(matches!(stage.reload(&address(&empty)).await, Err(PageError::Status { status: 503, .. })));
+    assert!(matches!(session.reload(&address(&empty)).await, Err(PageError::Status { status: 503, .. })));
     let login = site.page("/login", Answer { status: 401, ..Answer::html("who?") });
-    assert!(matches!(stage.reload(&address(&login)).await, Err(PageError::Status { status: 401, .. })));
+    assert!(matches!(session.reload(&address(&login)).await, Err(PageError::Status { status: 401, .. })));
     let refused = Site::refused();
-    assert!(matches!(stage.reload(&address(&refused)).await, Err(PageError::Refused { .. })));
+    assert!(matches!(session.reload(&address(&refused)).await, Err(PageError::Refused { .. })));
     let nowhere: Url = "http://no-such-host.invalid/?token=s3cret".parse().unwrap();
     assert_eq!(
-        stage.reload(&address(&nowhere)).await,
+        session.reload(&address(&nowhere)).await,
         Err(PageError::NotFound { url: "http://no-such-host.invalid/".to_owned() })
     );
     let template = site.page("/template", Answer::html("<div class=error>no such room</div>"));
-    assert_eq!(stage.reload(&address(&template)).await, Err(PageError::Template("no such room".to_owned())));
+    assert_eq!(
+        session.reload(&address(&template)).await,
+        Err(PageError::Template("no such room".to_owned()))
+    );
     // After all of this, a good page loads.
-    assert_eq!(stage.reload(&address(&good)).await, Ok(Vec::new()));
+    assert_eq!(session.reload(&address(&good)).await, Ok(Vec::new()));
     // Last: a navigation that ends nowhere blocks the tab, which is not used again then.
     let download = site.page("/download", Answer { mime: "application/zip", ..Answer::html("PK") });
-    let loaded = stage.reload(&address(&download)).await;
+    let loaded = session.reload(&address(&download)).await;
     assert!(matches!(loaded, Err(PageError::NotAPage { .. })), "{loaded:?}");
-    stage.close().await;
+    session.close().await;
     scene.is_empty().await;
 }
 
@@ -347,21 +360,22 @@ async fn a_source_that_is_dropped_leaves_nothing() {
     scene.is_empty().await;
 }
 
-/// What a page needs is stopped for a while: nothing dies, and nothing of it comes.
+/// Each process that a page needs is stopped for a while: nothing dies, and it gives no sign of
+/// life.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stands_still_is_noticed_and_so_is_that_it_goes_on() {
     let site = Site::start().await;
     // It shows nothing new, and is watched all the same.
     let url = site.page("/page", Answer::html("page"));
     let scene = Scene::new();
-    let (mut stage, _) =
-        Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
+    let (mut session, _) =
+        BrowserSession::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
             .await
             .unwrap();
     // What was never heard is not missed. The watch has asked for a frame before this does.
-    stage.tab().evaluate("new Promise(done => requestAnimationFrame(() => done(0)))").await.unwrap();
+    session.tab().evaluate("new Promise(done => requestAnimationFrame(() => done(0)))").await.unwrap();
     let sound = async {
-        while stage.sound_beat().unwrap().last().is_none() {
+        while session.audio_heartbeat().unwrap().last().is_none() {
             tokio::task::yield_now().await;
         }
     };
@@ -374,17 +388,17 @@ async fn what_stands_still_is_noticed_and_so_is_that_it_goes_on() {
     ] {
         scene.signal(marks, Kill::SIGSTOP);
         let stopped = Instant::now();
-        let News::Stalled { since, .. } = news_of(&mut stage, part).await else { panic!("{marks:?}") };
+        let News::Stalled { since, .. } = news_of(&mut session, part).await else { panic!("{marks:?}") };
         // Within two seconds, and on a busy machine some more.
         assert!(stopped.elapsed() < Duration::from_secs(10), "{marks:?}: {:?}", stopped.elapsed());
         scene.signal(marks, Kill::SIGCONT);
-        let News::Resumed { since: from, until, .. } = news_of(&mut stage, part).await else {
+        let News::Resumed { since: from, until, .. } = news_of(&mut session, part).await else {
             panic!("{marks:?}")
         };
         assert_eq!(from, since, "{marks:?}");
         assert!(until - since >= STALL, "{marks:?}");
     }
-    stage.close().await;
+    session.close().await;
     scene.is_empty().await;
 }
 
@@ -395,15 +409,21 @@ async fn what_stands_still_holds_up_no_end() {
     let url = site.page("/page", Answer::html("page"));
     for is_dropped in [false, true] {
         let scene = Scene::new();
-        let (stage, _) =
-            Stage::start(&plan(&url), &addresses(&url).await, &scene.context, None, 0, Patience::START)
-                .await
-                .unwrap();
+        let (session, _) = BrowserSession::start(
+            &plan(&url),
+            &addresses(&url).await,
+            &scene.context,
+            None,
+            0,
+            Patience::START,
+        )
+        .await
+        .unwrap();
         scene.signal(&["pulseaudio"], Kill::SIGSTOP);
         let ending = TaskTracker::new().spawn(async move {
             match is_dropped {
-                true => drop(stage),
-                false => stage.close().await,
+                true => drop(session),
+                false => session.close().await,
             }
         });
         let ended = tokio::time::timeout(Duration::from_secs(60), ending).await;
@@ -416,20 +436,22 @@ async fn what_stands_still_holds_up_no_end() {
     }
 }
 
-/// What is noticed next of this part. A busy machine may hold up another one.
-async fn news_of(stage: &mut Stage, part: Part) -> News {
+/// The next observation of this part. A busy machine may stall another one.
+async fn news_of(session: &mut BrowserSession, part: Part) -> News {
     let noticed = async {
         loop {
-            match stage.next().await {
-                StageEvent::News(
+            match session.next().await {
+                SessionEvent::News(
                     news @ (News::Stalled { part: of, .. } | News::Resumed { part: of, .. }),
                 ) if of == part => {
                     return news;
                 }
-                StageEvent::News(_) => {}
+                SessionEvent::News(_) => {}
                 other => panic!("{other:?}"),
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), noticed).await.expect("it is noticed")
+    tokio::time::timeout(Duration::from_secs(120), noticed)
+        .await
+        .unwrap_or_else(|_| panic!("no news of {part:?}"))
 }

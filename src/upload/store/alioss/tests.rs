@@ -77,7 +77,8 @@ fn open(server: &Server, persistence: Persistence) -> AliOssStore {
     };
     let target = StorageTarget { backend: Backend::AliOss(config.clone()), ..StorageTarget::local() };
     let endpoint = Endpoint::parse(&config.endpoint).unwrap().unwrap();
-    let http = Http::new(None, Scrub::new(&target), "bucket rec at oss.test".to_owned()).unwrap();
+    let http =
+        Http::new(None, CredentialRedactor::new(&target), "bucket rec at oss.test".to_owned()).unwrap();
     AliOssStore::with(&config, endpoint, http.resolving("rec.oss.test", server.address), persistence).unwrap()
 }
 
@@ -175,9 +176,9 @@ async fn locations() {
         access_key: Secret::new(KEY.to_owned()),
         secret: Secret::new(SECRET.to_owned()),
     };
-    let store = AliOssStore::open(&config, quick(), Scrub::default()).unwrap();
+    let store = AliOssStore::open(&config, quick(), CredentialRedactor::default()).unwrap();
     assert_eq!(store.location("a b.mp4"), "https://rec.oss-cn-hangzhou.aliyuncs.com/a%20b.mp4");
     let without = AliOssConfig { endpoint: String::new(), ..config };
-    let unusable = AliOssStore::open(&without, quick(), Scrub::default()).unwrap_err();
+    let unusable = AliOssStore::open(&without, quick(), CredentialRedactor::default()).unwrap_err();
     assert_eq!(unusable.kind(), StoreErrorKind::Unusable);
 }

@@ -17,7 +17,7 @@ fn open(endpoint: &str, persistence: Persistence) -> AzureStore {
         endpoint: endpoint.to_owned(),
     };
     let target = StorageTarget { backend: Backend::Azure(config.clone()), ..StorageTarget::local() };
-    AzureStore::open(&config, persistence, Scrub::new(&target)).unwrap()
+    AzureStore::open(&config, persistence, CredentialRedactor::new(&target)).unwrap()
 }
 
 async fn put(store: &AzureStore, size: usize) -> Result<u64, StoreError> {

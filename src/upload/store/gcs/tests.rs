@@ -17,7 +17,7 @@ use crate::upload::store::testing::{Reply, Request, Server, file_of, impatient, 
 
 fn open_with(config: &GcsConfig, persistence: Persistence) -> GcsStore {
     let target = StorageTarget { backend: Backend::Gcs(config.clone()), ..StorageTarget::local() };
-    GcsStore::open(config, persistence, Scrub::new(&target)).unwrap()
+    GcsStore::open(config, persistence, CredentialRedactor::new(&target)).unwrap()
 }
 
 fn config(endpoint: &str) -> GcsConfig {
@@ -218,7 +218,7 @@ async fn refusals_are_told_without_secrets() {
     }
 
     let none = GcsConfig { credentials_json: Secret::new("{\"private_key\": oops".to_owned()), ..config("") };
-    let unusable = GcsStore::open(&none, quick(), Scrub::default()).unwrap_err();
+    let unusable = GcsStore::open(&none, quick(), CredentialRedactor::default()).unwrap_err();
     assert_eq!(unusable.kind(), StoreErrorKind::Unusable);
     assert!(!unusable.to_string().contains("oops"), "{unusable}");
 }
@@ -231,7 +231,7 @@ fn credentials_that_name_a_file_or_a_program_are_never_opened() {
             "token_url": "http://127.0.0.1:1/${HOME}", "credential_source": source,
         });
         let named = GcsConfig { credentials_json: Secret::new(json.to_string()), ..config("") };
-        let unusable = GcsStore::open(&named, quick(), Scrub::default()).unwrap_err();
+        let unusable = GcsStore::open(&named, quick(), CredentialRedactor::default()).unwrap_err();
         assert_eq!(unusable.kind(), StoreErrorKind::Unusable, "{unusable}");
     }
 }

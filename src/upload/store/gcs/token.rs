@@ -12,7 +12,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use crate::config::storage::GcsConfig;
 use crate::upload::store::http::Http;
-use crate::upload::store::place::Endpoint;
+use crate::upload::store::object_url::Endpoint;
 use crate::upload::store::{StoreError, StoreErrorKind};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";

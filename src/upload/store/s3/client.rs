@@ -22,8 +22,8 @@ use tokio::sync::OnceCell;
 use super::failure::Failure;
 use crate::config::storage::{ProxyConfig, S3Config};
 use crate::outbound::Guard;
-use crate::upload::store::place::{self, Endpoint};
-use crate::upload::store::scrub::Scrub;
+use crate::upload::store::object_url::{self, Endpoint};
+use crate::upload::store::redact::CredentialRedactor;
 use crate::upload::store::{StoreError, StoreErrorKind};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub(super) struct Connection {
     endpoint: Option<Endpoint>,
     http: SharedHttpClient,
     clock: Clock,
-    scrub: Scrub,
+    scrub: CredentialRedactor,
     peers: Peers,
     client: OnceCell<Client>,
 }
@@ -59,7 +59,7 @@ impl Connection {
     pub(super) fn new(
         config: &S3Config,
         endpoint: Option<&Endpoint>,
-        scrub: Scrub,
+        scrub: CredentialRedactor,
         peers: Peers,
     ) -> Result<Self, StoreError> {
         let http = http_client(config.proxy_config.as_ref(), peers.guard)?;
@@ -203,7 +203,7 @@ fn http_client(proxy: Option<&ProxyConfig>, guard: Guard) -> Result<SharedHttpCl
     let proxy = match proxy {
         None => proxy::ProxyConfig::from_env(),
         Some(given) => {
-            place::check_proxy(given, guard)?;
+            object_url::check_proxy(given, guard)?;
             // The library's own error would repeat the address, and a password in it.
             let all = proxy::ProxyConfig::all(given.url.expose().as_str()).map_err(|_| {
                 StoreError::new(

@@ -28,7 +28,7 @@ fn config(endpoint: &str) -> S3Config {
 
 fn open_with(config: &S3Config, persistence: Persistence, peers: Peers) -> S3Store {
     let target = StorageTarget { backend: Backend::S3(config.clone()), ..StorageTarget::local() };
-    S3Store::open(config, persistence, Scrub::new(&target), peers).unwrap()
+    S3Store::open(config, persistence, CredentialRedactor::new(&target), peers).unwrap()
 }
 
 fn open(config: &S3Config) -> S3Store {
@@ -434,7 +434,7 @@ async fn an_endpoint_or_proxy_that_leads_to_the_link_is_refused_and_not_waited_f
     assert!(refused.to_string().contains("allow_link_local"), "{refused}");
     let persistence = quick();
     let literal = through("http://169.254.169.254:3128".to_owned());
-    let refused = S3Store::open(&literal, persistence, Scrub::default(), guarded()).unwrap_err();
+    let refused = S3Store::open(&literal, persistence, CredentialRedactor::default(), guarded()).unwrap_err();
     assert!(refused.to_string().contains("allow_link_local"), "{refused}");
     assert!(server.requests().is_empty());
 }

@@ -1,5 +1,5 @@
-//! A display and a sound server for the tests of captures, something that draws on the one, and a taker that keeps what
-//! comes. (The real ones are started by the page's source; these must not depend on it.)
+//! A display, an audio server and a drawing client for the tests of captures, and a consumer that
+//! stores the result. (Independent of the page source, which starts the real ones.)
 #![allow(clippy::disallowed_methods, reason = "a test's own children, which end with the test")]
 
 use std::io::{BufRead, BufReader};
@@ -18,9 +18,9 @@ use x11rb::protocol::xproto::{
 };
 use x11rb::rust_connection::RustConnection;
 
-use crate::media::{Feed, Taker, Timeline};
+use crate::media::{Feed, FeedConsumer, Timeline};
 use crate::plan::encoding::Cadence;
-use crate::source::web::capture::Screen;
+use crate::source::web::capture::ScreenArea;
 use crate::source::{CaptureCounters, Pacing, SourceContext};
 
 /// Longer than anything here takes, also on a busy machine.
@@ -53,7 +53,7 @@ impl Drop for Server {
 }
 
 /// An Xvfb two pixels larger than the recorded area each way.
-pub(super) fn xvfb(width: u32, height: u32, fps: u32) -> (Server, Screen) {
+pub(super) fn xvfb(width: u32, height: u32, fps: u32) -> (Server, ScreenArea) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut child = Command::new("Xvfb")
         // Without `-noreset` it starts anew when its last client goes, and refuses who comes meanwhile.
@@ -69,7 +69,7 @@ pub(super) fn xvfb(width: u32, height: u32, fps: u32) -> (Server, Screen) {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut number).unwrap();
     let display = format!(":{}", number.trim());
     let framebuffer = dir.path().join("Xvfb_screen0");
-    (Server { child, dir }, Screen { display, framebuffer, width, height, fps })
+    (Server { child, dir }, ScreenArea { display, framebuffer, width, height, fps })
 }
 
 /// A PulseAudio with one null sink: its socket, and the sink's monitor.
@@ -109,7 +109,7 @@ pub(super) struct Painter {
 }
 
 impl Painter {
-    pub(super) fn new(screen: &Screen) -> Self {
+    pub(super) fn new(screen: &ScreenArea) -> Self {
         let (connection, n) = RustConnection::connect(Some(&screen.display)).unwrap();
         let root = connection.setup().roots[n].root;
         let (window, gc) = (connection.generate_id().unwrap(), connection.generate_id().unwrap());
@@ -175,7 +175,7 @@ struct Inside {
     ended: bool,
 }
 
-impl Taker for Kept {
+impl FeedConsumer for Kept {
     fn take(&mut self, sample: &gst::Sample) {
         self.0.0.lock().unwrap().samples.push(sample.clone());
         self.0.1.notify_all();
@@ -228,7 +228,7 @@ pub(super) fn pts(sample: &gst::Sample) -> gst::ClockTime {
     sample.buffer().and_then(gst::BufferRef::pts).unwrap()
 }
 
-/// Y, U and V at a pixel of a picture.
+/// Y, U and V of a frame's pixel.
 pub(super) fn yuv_at(sample: &gst::Sample, x: u32, y: u32) -> [u8; 3] {
     let info = gstreamer_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
     let map = sample.buffer().unwrap().map_readable().unwrap();
@@ -240,7 +240,7 @@ pub(super) fn yuv_at(sample: &gst::Sample, x: u32, y: u32) -> [u8; 3] {
     [at(0, y, x), at(1, y / 2, chroma), at(1, y / 2, chroma + 1)]
 }
 
-/// What 0xRRGGBB is in bt709, limited range.
+/// The colour 0xRRGGBB in bt709, limited range.
 pub(super) fn bt709(colour: u32) -> [u8; 3] {
     let [_, r, g, b] = colour.to_be_bytes().map(|n| f64::from(n) / 255.0);
     let y = 0.2126 * r + 0.7152 * g + 0.0722 * b;

@@ -87,8 +87,8 @@ fn no_picture_is_torn() {
     // Whole screens at 60 Hz, in strips that are sent one by one.
     for n in 0..180u64 {
         wait_until(begun + n * gst::ClockTime::from_useconds(16_667));
-        // Nobody else is served meanwhile, so that a test held up in the middle leaves no half screen for long. (A browser
-        // puts its picture on the screen with one request.)
+        // The server is grabbed meanwhile, so that a test held up in the middle does not show half
+        // a screen for long. (A browser draws its frame with one request.)
         painter.hold();
         for strip in 0..STRIPS {
             painter.fill([RED, GREEN, BLUE, WHITE][n as usize % 4], [0, strip * 720 / STRIPS, 1280, 60]);
@@ -159,7 +159,7 @@ fn what_stood_there_before_the_capture_came_is_taken_and_black_where_nothing_was
     painter.fill(GREEN, [0, 0, 320, 240]);
     painter.sync();
     let kind = CaptureKind::Framebuffer;
-    let capture = PictureCapture::start(kind, &screen, pacer.slot(), &context.timeline).unwrap();
+    let capture = VideoCapture::start(kind, &screen, pacer.slot(), &context.timeline).unwrap();
     let pictures = kept.until(|samples| yuv_at(samples.last().unwrap(), 10, 10) != [16, 128, 128]);
     assert_near(yuv_at(pictures.last().unwrap(), 319, 239), GREEN);
     drop(capture);
@@ -177,7 +177,7 @@ async fn a_display_that_dies_is_noticed_and_the_recording_goes_on_with_the_next_
     let painter = Painter::new(&rig.screen);
     painter.fill(RED, [0, 0, 320, 240]);
     painter.sync();
-    tokio::time::timeout(DEADLINE, rig.pacer.first_picture()).await.unwrap();
+    tokio::time::timeout(DEADLINE, rig.pacer.first_frame()).await.unwrap();
     rig.context.timeline.begin();
     let mut failure = rig.capture.failure();
     let killed = Instant::now();
@@ -192,7 +192,7 @@ async fn a_display_that_dies_is_noticed_and_the_recording_goes_on_with_the_next_
     let (_server, screen) = xvfb(320, 240, 30);
     let painter = Painter::new(&screen);
     let (kind, timeline) = (CaptureKind::Framebuffer, &rig.context.timeline);
-    let _capture = PictureCapture::start(kind, &screen, rig.pacer.slot(), timeline).unwrap();
+    let _capture = VideoCapture::start(kind, &screen, rig.pacer.slot(), timeline).unwrap();
     painter.fill(BLUE, [0, 0, 320, 240]);
     painter.sync();
     let kept = rig.kept.clone();
@@ -212,7 +212,7 @@ async fn a_display_that_is_stopped_is_noticed_though_nothing_is_drawn() {
     let painter = Painter::new(&rig.screen);
     painter.fill(RED, [0, 0, 320, 240]);
     painter.sync();
-    tokio::time::timeout(DEADLINE, rig.pacer.first_picture()).await.unwrap();
+    tokio::time::timeout(DEADLINE, rig.pacer.first_frame()).await.unwrap();
     let mut failure = rig.capture.failure();
     assert_eq!(*failure.borrow_and_update(), None);
     rig.server.stop();
@@ -254,9 +254,9 @@ async fn a_recording_that_never_began_has_nothing_in_it() {
 fn what_can_not_be_captured_says_what_to_do() {
     let (_server, screen) = xvfb(320, 240, 30);
     let context = context(Some(Feed::new("raw video")), as_drawn(), 30);
-    let start = |screen: &Screen, width, height| {
+    let start = |screen: &ScreenArea, width, height| {
         let pacer = Pacer::start(&context, width, height)?;
-        PictureCapture::start(CaptureKind::Framebuffer, screen, pacer.slot(), &context.timeline)
+        VideoCapture::start(CaptureKind::Framebuffer, screen, pacer.slot(), &context.timeline)
     };
     let mut nowhere = screen.clone();
     nowhere.display = ":4242".to_owned();
@@ -283,7 +283,7 @@ async fn sound_is_whole_and_as_long_as_the_recording_and_its_loss_is_noticed() {
     let (feed, kept) = (Feed::new("raw audio"), Kept::default());
     let _attached = feed.attach(Box::new(kept.clone()));
     let capture =
-        SoundCapture::start(&socket, device, Duration::from_millis(15), feed, &context.timeline).unwrap();
+        AudioCapture::start(&socket, device, Duration::from_millis(15), feed, &context.timeline).unwrap();
 
     // A tone, played by a program of its own.
     let tone = crate::media::MediaPipeline::new("tone");
@@ -326,7 +326,7 @@ async fn sound_is_whole_and_as_long_as_the_recording_and_its_loss_is_noticed() {
 
     let timeline = &context.timeline;
     let capture =
-        SoundCapture::start(&socket, device, Duration::from_millis(15), Feed::new("raw audio"), timeline)
+        AudioCapture::start(&socket, device, Duration::from_millis(15), Feed::new("raw audio"), timeline)
             .unwrap();
     let mut failure = capture.failure();
     tokio::task::spawn_blocking(move || drop(tone)).await.unwrap();
@@ -335,7 +335,7 @@ async fn sound_is_whole_and_as_long_as_the_recording_and_its_loss_is_noticed() {
     let why = tokio::time::timeout(DEADLINE, failure.wait_for(Option::is_some)).await.unwrap().is_ok();
     assert!(why && killed.elapsed() < AT_ONCE, "{:?}", killed.elapsed());
     assert!(
-        SoundCapture::start(&socket, device, Duration::from_millis(15), Feed::new("raw audio"), timeline)
+        AudioCapture::start(&socket, device, Duration::from_millis(15), Feed::new("raw audio"), timeline)
             .is_err()
     );
     let stopping = Instant::now();
