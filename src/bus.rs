@@ -16,7 +16,7 @@ pub enum RedisConfigError {
     #[error("redis: no server is named; set redis.address to host:port")]
     NoAddress,
     /// Its text is not repeated: a password may be in it.
-    #[error("redis.address is no redis:// address")]
+    #[error("redis.address: not a redis:// address")]
     Address,
     #[error("redis.sentinel_master_name is missing")]
     NoMasterName,
@@ -27,10 +27,11 @@ pub enum RedisConfigError {
 /// Redirections of one command in a cluster, where nothing else is said.
 const MAX_REDIRECTS: u32 = 2;
 
-/// What a `redis` section comes to.
+/// Converts a `redis` section.
 ///
 /// # Errors
-/// [`RedisConfigError`], naming the key at fault.
+///
+/// [`RedisConfigError`], naming the invalid key.
 pub fn redis_options(config: &RedisConfig) -> Result<RedisOptions, RedisConfigError> {
     let mut options = RedisOptions::new(Topology::Single { address: String::new() });
     options.username.clone_from(&config.username);

@@ -1,7 +1,7 @@
-//! Files that outlive a power cut, and names that are given to one file only.
+//! Durable files, and names given to one file only.
 //!
-//! A rename is atomic for those who look, but after a power cut it holds only if the file was synced before it and the directory
-//! after it. What blocks here blocks for as long as the disk takes: call it where that is allowed.
+//! A rename is atomic for readers, but survives a power cut only if the file was synced before it
+//! and the directory after it. Functions here block for as long as the disk takes.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-/// What becomes of a file that already has the name.
+/// Treatment of an existing file with the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
     /// It is replaced, in one step.
@@ -48,7 +48,7 @@ fn rename_new(file: &Path, target: &Path) -> io::Result<()> {
 fn link_new(file: &Path, target: &Path) -> io::Result<()> {
     match fs::hard_link(file, target) {
         Ok(()) => {
-            // It has the name. Its first one is no reason to call that a failure.
+            // The file has its name. The leftover first name is not a failure.
             if let Err(error) = fs::remove_file(file) {
                 tracing::debug!(file = %file.display(), %error, "could not be removed");
             }
@@ -67,11 +67,12 @@ fn link_new(file: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a directory with all above it, durably. Gives those that were not there before and that this call made, the innermost
-/// first: others may make some at the same time.
+/// Creates a directory with its parents, durably. Returns the directories that this call created,
+/// the innermost first: others may create some at the same time.
 ///
 /// # Errors
-/// When one can't be made. What was made before is removed again.
+///
+/// When one can't be created. Directories created before are removed again.
 pub fn make_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let missing: Vec<&Path> =
         dir.ancestors().filter(|dir| !dir.as_os_str().is_empty()).take_while(|dir| !dir.is_dir()).collect();

@@ -219,11 +219,13 @@ pub fn of_this_user(shared: &Path) -> PathBuf {
     shared.join(format!("weir-{}", geteuid()))
 }
 
-/// Makes a directory, where it is missing, in a place that may belong to others. What a stranger may have made in its place is refused: a
-/// symbolic link, and in a directory like `/tmp` another user's directory. Gives whether it was missing.
+/// Creates a directory, if it is missing, in a place that may belong to others. Refuses a symbolic
+/// link in its place, and in a directory like `/tmp` another user's directory. Returns whether it
+/// was missing.
 ///
 /// # Errors
-/// When it can't be made, or is not to be trusted.
+///
+/// When it can't be created, or is not trusted.
 pub fn trusted_dir(dir: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => return Ok(true),

@@ -49,7 +49,7 @@ const PART: u64 = 16;
 /// The pauses after a connection that could not be taken, as there are no descriptors: from the first to the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
-/// What a listener bears: connections at the same time, and how long a head may take.
+/// Limits of a listener: number of connections, and time for a request head.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     pub connections: usize,
@@ -130,8 +130,8 @@ pub async fn serve(
     while tasks.join_next().await.is_some() {}
 }
 
-/// Waits until there is room for one more. Where all are being answered, which takes them a bounded time, it waits, and others with the
-/// kernel.
+/// Waits until there is room for one more connection. If all are being answered, which takes a
+/// bounded time, further ones wait in the kernel.
 async fn make_room(
     open: &mut VecDeque<Connection>,
     tasks: &mut JoinSet<()>,
@@ -150,8 +150,9 @@ async fn make_room(
     }
 }
 
-/// Closes a connection that is not being answered: the oldest whose request is not whole; else the one that was answered before all
-/// others, for who asks again and again is a caller. `false`: there is none.
+/// Closes a connection that is not being answered: the oldest with an incomplete request; otherwise
+/// the one answered least recently, as a connection with repeated requests is an active caller.
+/// `false` if there is none to close.
 fn close_oldest_idle(open: &mut VecDeque<Connection>) -> bool {
     let idle = open.iter().enumerate().filter(|(_, connection)| connection.is_idle());
     // `None` is less than any time, and of several the first is taken.

@@ -1,6 +1,8 @@
-//! What must outlive a killed process: one line of JSON for each entry, appended, and the kernel's when a call returns.
+//! Crash-safe line files: one JSON line per entry, appended, and owned by the kernel when a call
+//! returns.
 //!
-//! A line that could not be written in full never takes another one with it: it is cut off again, or ended before the next one.
+//! A partly written line never damages another one: it is cut off again, or terminated before the
+//! next one.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -27,7 +29,7 @@ pub struct Journal<T> {
     entries: PhantomData<fn(&T)>,
 }
 
-/// What a journal holds.
+/// The content of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entries<T> {
     /// Those that can be read, in order.
@@ -74,17 +76,19 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         Ok(file)
     }
 
-    /// What syncs the entries that were added so far to the disk, which takes a while: they outlive a power cut then. `None`:
-    /// nothing was added, or the file can't be had.
+    /// Returns a function that syncs the added entries to the disk, which takes a while; afterwards
+    /// they survive a power cut. `None` without new entries, or without a file.
     pub fn syncer(&self) -> Option<impl FnOnce() -> io::Result<()> + Send + use<T>> {
         let file = self.file.as_ref()?.try_clone().ok()?;
         Some(move || file.sync_data())
     }
 
-    /// Every entry; none when there is no file. Lines that can't be read are counted, and a warning is logged.
+    /// Reads every entry; empty without a file. Unreadable lines are counted, and a warning is
+    /// logged.
     ///
     /// # Errors
-    /// When the file is there and can't be read, or is no regular file.
+    ///
+    /// When the file exists and can't be read, or is not a regular file.
     pub fn read(&self) -> io::Result<Entries<T>> {
         let text = match files::read(&self.path, LARGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

@@ -1,8 +1,9 @@
-//! Connections to servers that a request or a configuration names: looked up, looked at, made.
+//! Connections to servers named by a request or a configuration: resolve, check, connect.
 //!
-//! A service keeps them from link-local addresses and clouds' metadata services ([`reach`](crate::plan::link_local)), as it does its
-//! pages: [`refuse_link_local`] says so once for the process. What was looked at is what is connected to, so that a name that
-//! changes its mind (DNS rebinding) gains nothing. HTTP clients do not look numbers up: [`Guard::check`] is for those.
+//! A service refuses link-local addresses and clouds' metadata services
+//! ([`link_local`](crate::plan::link_local)), here and for its pages: [`refuse_link_local`] enables
+//! this once per process. The checked address is the one that is connected to, so DNS rebinding
+//! gains nothing. HTTP clients do not resolve numeric addresses: [`Guard::check`] is for those.
 
 use std::error::Error;
 use std::io;
@@ -41,7 +42,7 @@ pub fn refuse_link_local() {
     REFUSES_LINK_LOCAL.store(true, Ordering::Relaxed);
 }
 
-/// Which addresses are not connected to.
+/// The refused addresses.
 #[derive(Debug, Clone, Copy)]
 pub struct Guard {
     is_refused: fn(IpAddr) -> bool,
@@ -55,7 +56,7 @@ impl Default for Guard {
 }
 
 impl Guard {
-    /// What [`refuse_link_local`] has said for this process.
+    /// The setting of [`refuse_link_local`] for this process.
     #[must_use]
     pub fn of_process() -> Self {
         if REFUSES_LINK_LOCAL.load(Ordering::Relaxed) { Self::refusing(is_link_local) } else { Self::open() }

@@ -44,7 +44,7 @@ use output::{LastWords, Output, WAITING_LINES};
 pub use program::{CHROMIUM, FC_LIST, PRLIMIT, PROGRAMS, PULSEAUDIO, Program, SETPRIV, UNSHARE, XVFB};
 pub use self_exec::{SelfExec, SelfExecSpec, Stdin};
 
-/// What is to be started.
+/// A program to start.
 #[derive(Debug, Clone)]
 pub struct Spec {
     pub program: Program,
@@ -246,7 +246,7 @@ impl Child {
         self.leash.group.as_raw()
     }
 
-    /// What it wrote last, for an error's text.
+    /// Its last output, for an error's text.
     #[must_use]
     pub fn last_words(&self) -> String {
         self.last_words.get()

@@ -15,7 +15,7 @@ use tokio::task::{JoinError, spawn_blocking};
 /// Samples in a second of CPU time. No divisor of a second: what is done each second is not seen each time or never.
 const FREQUENCY_HZ: i32 = 99;
 
-/// Where unwinding could wait for a lock that the interrupted thread holds.
+/// Libraries in which unwinding could wait for a lock of the interrupted thread.
 const NOT_UNWOUND: [&str; 4] = ["libc", "libgcc", "pthread", "vdso"];
 
 /// How long a profile is taken: 1 s to 120 s.

@@ -1,5 +1,6 @@
-//! Messages of LiveKit's `rpc` package, which the crate `livekit-protocol` has no types for (docs/reference/egress.md; the tags are
-//! those of its `rpc/egress.proto`, `rpc/io.proto` and `rpc/keepalive.proto`). What they are made of are its types.
+//! Messages of LiveKit's `rpc` package that the crate `livekit-protocol` lacks
+//! (docs/reference/egress.md; tags as in `rpc/egress.proto`, `rpc/io.proto` and
+//! `rpc/keepalive.proto`). Nested messages are the crate's types.
 
 use std::fmt;
 
@@ -22,7 +23,7 @@ pub struct StartEgressRequest {
     /// For the room. Empty: the recorder makes its own.
     #[prost(string, tag = "8")]
     pub token: String,
-    /// Of the room's server. Empty: the configured one.
+    /// Address of the room's server. Empty: the configured one.
     #[prost(string, tag = "9")]
     pub ws_url: String,
     /// Cloud only.

@@ -1,17 +1,17 @@
-//! psrpc, LiveKit's way of calling one another over publish and subscribe (docs/reference/psrpc.md).
+//! psrpc, LiveKit's RPC over publish and subscribe (docs/reference/psrpc.md).
 //!
 //! ```text
 //! Client ──► Envelope ──► MessageBus ──► Envelope ──► Server ──► Handler
-//!    ▲     (who answers: Selection, Offers: pure)        │
+//!    ▲      (server selection: Selection, Offers: pure)  │
 //!    └─────────────────── Response ◄─────────────────────┘
 //! ```
 //!
-//! A service has methods, a method may have topics. Who answers a call is settled by a **claim** (servers offer themselves, the
-//! client chooses), by a **queue** (whoever sets a lock first) or not at all (every server answers). Nothing is delivered
-//! twice on purpose and nothing for certain: a call that was lost ends when its time is over.
+//! A service has methods; a method may have topics. The server of a call is selected by a **claim**
+//! (servers claim, the client chooses), by a **queue** (the first server to set a lock), or all servers
+//! answer. Delivery is neither duplicated on purpose nor guaranteed: a lost call ends with its timeout.
 //!
-//! This module knows nothing of recordings, and must import nothing of ours but `secret`. Bytes from the bus are never
-//! trusted: whatever they are, they are counted and dropped, and the server goes on.
+//! This module is independent of recordings and may import only `secret`. Bytes from the bus are
+//! untrusted: invalid ones are counted and dropped.
 
 pub mod channel;
 pub mod claim;

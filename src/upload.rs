@@ -1,16 +1,17 @@
-//! Final files to where they belong. Nothing is deleted here until it is stored.
+//! Uploads finished files to their storage. Nothing is deleted before it is uploaded.
 //!
 //! ```text
-//!            ┌─ lane of output 0: backlog ─► primary store, or backup ─┐
-//! Upload ────┼─ lane of output 1: …                                    ├──► UploadEvent
-//! Growing    └─ …                                                      ┘
+//!            ┌─ queue of output 0: backlog ─► primary storage, or backup ─┐
+//! Upload ────┼─ queue of output 1: …                                      ├──► UploadEvent
+//! Growing    └─ …                                                         ┘
 //! ```
 //!
-//! Each output has a lane: its uploads are carried out one after the other, in the order in which they were asked for, so
-//! that a playlist comes after the segments it names, and a slow store holds up no other output. A store that is away
-//! costs nothing but disk: what is finished waits there and is tried again, for as long as the recording lasts and for
-//! [`LaneSetup::patience`] after it. A file that a store refuses is set aside (`schedule`), so that it holds up none behind it. What
-//! could not be stored at the end had an attempt each, is reported, and is left for `weir recover`.
+//! Each output has a queue, whose uploads run one after another in the order of their requests: a
+//! playlist follows its segments, and a slow storage holds up no other output. While a storage is
+//! unavailable, finished files wait on the disk and are retried, until the end of the recording and
+//! for [`LaneSetup::patience`] after it. A refused file is set aside (`schedule`), so that it holds up
+//! no file behind it. At the end, each remaining file has one more attempt, is reported, and stays for
+//! `weir recover`.
 
 mod attempt;
 mod backlog;
@@ -63,7 +64,7 @@ pub struct Upload<T> {
     pub size: u64,
     pub versions: Versions,
     pub if_taken: IfTaken,
-    /// What whoever asked wants to have back with the result.
+    /// Data of the caller, returned with the result.
     pub subject: T,
 }
 
@@ -75,7 +76,7 @@ pub enum Versions {
     NewestCounts,
 }
 
-/// What happens where a file on the local disk has the name already. At other storages it is replaced.
+/// Treatment of an existing local file with the name. Other storages replace it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IfTaken {
@@ -88,13 +89,13 @@ pub enum IfTaken {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Growing {
     pub output: OutputId,
-    /// Where it is now.
+    /// Its current location.
     pub local: PathBuf,
     pub name: String,
     pub head: Head,
 }
 
-/// What became of an upload.
+/// Result of an upload.
 #[derive(Debug)]
 pub enum UploadEvent<T> {
     /// It is at `location`, by the name that it got, and no longer where it was.
@@ -103,14 +104,14 @@ pub enum UploadEvent<T> {
     Delayed { output: OutputId, error: Arc<UploadError> },
     /// The store takes files again.
     Resumed { output: OutputId },
-    /// It is still at `upload.local`, and is not tried again. Of what has versions the newest is: older ones that were kept are gone
-    /// then, and when a newer one is stored.
+    /// The file is still at `upload.local`, and is not retried. Of a versioned file only the newest
+    /// is kept: older ones are removed then, and when a newer one is uploaded.
     Kept { upload: Upload<T>, error: Arc<UploadError> },
     /// Files of an output are not stored, nobody knows any more which, and none of them is tried again. They are where they were.
     LeftBehind { output: OutputId, error: String },
 }
 
-/// What a lane is made of.
+/// Configuration of a queue.
 #[derive(Debug, Clone)]
 pub struct LaneSetup {
     pub output: OutputId,
@@ -121,7 +122,7 @@ pub struct LaneSetup {
     pub patience: Duration,
 }
 
-/// What an upload may carry along: it may wait on the disk.
+/// Data that an upload carries; it must be serializable, as it may be spilled to the disk.
 pub trait Subject: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Subject for T {}
@@ -200,7 +201,7 @@ impl<T: Subject> Uploader<T> {
         }
     }
 
-    /// What says how far each output is, also after the uploader is gone.
+    /// The progress of each output, also after the uploader is gone.
     #[must_use]
     pub fn views(&self) -> BTreeMap<OutputId, Arc<QueueView>> {
         self.lanes.iter().map(|(output, (_, view))| (*output, Arc::clone(view))).collect()

@@ -1,4 +1,4 @@
-//! Which connections are being answered: those whose request is there with all of its body, and whose answer is not.
+//! Tracks connections being answered: their request is complete, and their answer is not.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use http::Request;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::Notify;
 
-/// How many requests of a connection are being answered, and who is told when none is any more.
+/// Number of requests of a connection being answered, and a notification when it becomes zero.
 #[derive(Debug, Clone)]
 pub(super) struct Answering {
     count: Arc<AtomicUsize>,
@@ -17,7 +17,7 @@ pub(super) struct Answering {
 }
 
 impl Answering {
-    /// `idle` is told whenever the connection is being answered no more.
+    /// `idle` is notified whenever the connection is no longer being answered.
     pub(super) fn new(idle: &Arc<Notify>) -> Self {
         Self { count: Arc::default(), idle: Arc::clone(idle) }
     }
@@ -78,7 +78,7 @@ impl Drop for InFlight {
     }
 }
 
-/// A request's body. Who sends it slowly, or not at all, is not being answered.
+/// A request's body. A connection with an incomplete body is not being answered.
 #[derive(Debug)]
 pub(super) struct Arriving {
     body: Incoming,

@@ -10,7 +10,8 @@ const SLOW_REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
 /// Longer than any test lasts.
 const NEVER: Duration = Duration::from_secs(600);
 
-/// A listener on a free port; `/` answers at once, `/slow` when it is told to, `/echo` when it has heard all.
+/// A listener on a free port; `/` answers at once, `/slow` on command, `/echo` after the whole
+/// body.
 struct Served {
     address: SocketAddr,
     go: Arc<Notify>,
@@ -53,7 +54,7 @@ impl Served {
     }
 }
 
-/// What there is to be read, once there is something; empty at the end.
+/// Reads the next data; empty at the end.
 async fn answer(stream: &mut TcpStream) -> String {
     let mut buffer = vec![0; 4096];
     // A connection that was closed with something unread is reset.

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::{ProcessError, Program};
 
-/// Longest answer in bytes. What is behind it is not read.
+/// Maximum size of the output in bytes. The rest is not read.
 const LIMIT: u64 = 16 << 20;
 
-/// What a program prints, in the environment of a recording's children. Blocks the thread.
+/// The output of a program, run in the environment of a recording's children. Blocks the thread.
 ///
 /// # Errors
+///
 /// When it is missing, can't be executed or read from, or takes longer than `within`.
 #[expect(clippy::disallowed_methods, reason = "this module starts processes")]
 pub fn ask(program: &Program, args: &[&str], within: Duration) -> Result<String, ProcessError> {

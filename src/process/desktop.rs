@@ -28,7 +28,7 @@ pub fn stand_in(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What this program prints when it was started under such a name; `None`: it was started under its own.
+/// The output of this program when it is started under such a name; `None` under its own name.
 #[must_use]
 pub fn answer(started_as: Option<&OsStr>) -> Option<&'static str> {
     let name = Path::new(started_as?).file_name()?;

@@ -1,4 +1,5 @@
-//! What children write: into their log, to who waits for a line, and remembered for errors.
+//! Output of child processes: written to their log, scanned for an awaited line, and kept for
+//! errors.
 
 use std::collections::VecDeque;
 use std::fs::File;

@@ -42,7 +42,7 @@ pub const FC_LIST: Program = Program { name: "fc-list", package: "fontconfig", c
 /// Every program a recording starts.
 pub const PROGRAMS: &[Program] = &[CHROMIUM, XVFB, PULSEAUDIO, SETPRIV, PRLIMIT];
 
-/// Where programs are when `PATH` does not say: as in a login of Debian's.
+/// Default search path without `PATH`: that of a Debian login.
 const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
 impl Program {
@@ -51,10 +51,11 @@ impl Program {
         Self { name, package: "no-such-package", candidates }
     }
 
-    /// Where it is.
+    /// Finds the program.
     ///
     /// # Errors
-    /// [`ProcessError::Missing`], naming the package that brings it.
+    ///
+    /// [`ProcessError::Missing`], naming the package that contains it.
     pub fn find(&self) -> Result<PathBuf, ProcessError> {
         let path = std::env::var_os("PATH").unwrap_or_else(|| USUAL_PATH.into());
         let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();

@@ -19,8 +19,9 @@ use super::{Exit, Leash, ProcessError, watch};
 
 const NAME: &str = "weir";
 
-/// What of the environment a recorder needs: where programs, libraries and caches are, how text and time are shown, what
-/// the providers of stores look at by themselves, and how much is logged. Anything else stays here.
+/// Environment variables that a recorder gets: locations of programs, libraries and caches, locale
+/// and time zone, variables read by the storage providers' clients, and log settings. Others are
+/// not passed on.
 const ENVIRONMENT: &[&str] = &[
     "PATH",
     "HOME",
@@ -48,7 +49,7 @@ pub struct SelfExecSpec {
     pub stdin: Stdin,
 }
 
-/// What a child reads.
+/// Input of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stdin {
     Nothing,

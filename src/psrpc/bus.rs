@@ -1,4 +1,4 @@
-//! What carries frames: named channels on which every subscriber gets every frame, and locks.
+//! The message bus: named channels on which every subscriber gets every frame, and locks.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -27,11 +27,12 @@ pub trait MessageBus: Debug + Send + Sync + 'static {
     /// [`BusError`], when the carrier does not answer within its own deadline.
     async fn acquire(&self, key: &str, ttl: Duration) -> Result<bool, BusError>;
 
-    /// Notes for `ttl` who has a key, unless somebody else has it: whether `holder` has it now. Who has it already goes on to have it
-    /// for no longer.
+    /// Acquires a key for `ttl` unless another holder has it; returns whether `holder` has it now.
+    /// Repeating the call does not extend the time.
     ///
     /// # Errors
-    /// [`BusError`], when the carrier does not answer within its own deadline.
+    ///
+    /// [`BusError`] if the bus does not answer within its own deadline.
     async fn hold(&self, key: &str, holder: &str, ttl: Duration) -> Result<bool, BusError>;
 
     /// Forgets who has a key, if that is `holder`.
@@ -133,7 +134,7 @@ impl Standing {
     }
 }
 
-/// Which subscribers want which channel; the part that every carrier has.
+/// Subscribers by channel; shared by all buses.
 #[derive(Debug)]
 pub(super) struct Routes {
     table: Mutex<Table>,

@@ -1,29 +1,29 @@
 //! Names of channels (docs/reference/psrpc.md).
 //!
-//! Parts are joined by `|`; a part that is empty vanishes with its bar. What is not a letter of ASCII, a digit or `_` is
-//! written as its code point, so that no part can hold a bar.
+//! Parts are joined by `|`; an empty part is left out with its bar. Characters except ASCII
+//! letters, digits and `_` are escaped as code points, so that no part contains a bar.
 
 use std::fmt::Write;
 
-/// Where clients send requests of a method.
+/// Requests of a method, from clients.
 #[must_use]
 pub fn request(service: &str, method: &str, topic: &str) -> String {
     join(&[service, method, topic], "REQ")
 }
 
-/// Where clients say which server they chose.
+/// Claim decisions, from clients.
 #[must_use]
 pub fn decision(service: &str, method: &str, topic: &str) -> String {
     join(&[service, method, topic], "RCLAIM")
 }
 
-/// Where servers answer a client.
+/// Responses to a client, from servers.
 #[must_use]
 pub fn response(service: &str, client_id: &str) -> String {
     join(&[service, client_id], "RES")
 }
 
-/// Where servers offer themselves to a client.
+/// Claims for a client, from servers.
 #[must_use]
 pub fn claim(service: &str, client_id: &str) -> String {
     join(&[service, client_id], "CLAIM")

@@ -1,11 +1,12 @@
-//! Which server gets a call: the rules of the claim handshake (docs/reference/psrpc.md). Time comes in as an argument.
+//! Rules of the claim handshake, which selects the server of a call (docs/reference/psrpc.md). Time is
+//! an argument.
 //!
 //! ```text
 //! client                         servers
-//!   │── Request ──────────────────►│  Offer: how well it would suit, or silence
-//!   │◄───────────── ClaimRequest ──│  (each that wants it)
+//!   │── Request ──────────────────►│  Offer: an affinity, or silence
+//!   │◄───────────── ClaimRequest ──│  (from each interested server)
 //!   │  Selection decides           │
-//!   │── ClaimResponse ────────────►│  Offers: the one that is named begins, the others forget
+//!   │── ClaimResponse ────────────►│  Offers: the chosen server begins, the others forget
 //!   │◄───────────────── Response ──│
 //! ```
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::error::{Code, Error, NO_RESPONSE};
 
-/// What a server says to a request.
+/// A server's reaction to a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Offer {
     /// It takes the request; of several servers, the one with the highest affinity gets it. One of 0 is counted, and never chosen.
@@ -45,7 +46,7 @@ impl SelectionRules {
         maximum: None,
     };
 
-    /// As livekit-server chooses among recorders.
+    /// livekit-server's rules for recorders.
     pub const BY_AFFINITY: Self = Self {
         accept_first: false,
         timeout: Some(Duration::from_secs(1)),
@@ -142,7 +143,7 @@ pub enum NoOffer {
     Full,
 }
 
-/// What a client's decision means.
+/// Meaning of a client's decision for a server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision<T> {
     /// The call is ours.

@@ -58,7 +58,7 @@ impl Retry {
     }
 }
 
-/// What one of several servers said.
+/// The answer of one of several servers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// `SRV_…`
@@ -128,7 +128,9 @@ impl Client {
     /// Calls a method that one server answers.
     ///
     /// # Errors
-    /// The server's; `unavailable`, when there is none; `deadline_exceeded`, when one took the call and did not answer in time.
+    ///
+    /// The server's; `unavailable` without a server; `deadline_exceeded` if a server accepted the
+    /// call and did not answer in time.
     pub async fn call(&self, method: &Method, request: Bytes, options: CallOptions) -> Result<Bytes, Error> {
         let (begin, sent) = (Instant::now(), request.len());
         let outcome = self.attempt(method, request, options).await;
@@ -361,7 +363,7 @@ impl Shared {
             Ok(Envelope::ClaimRequest(claim)) => (claim.request_id.clone(), Reply::Claim(claim)),
             Ok(Envelope::Response(response)) => (response.request_id.clone(), Reply::Response(response)),
             Ok(Envelope::Request(_) | Envelope::ClaimResponse(_)) => {
-                return tracing::debug!(service = self.service, "a frame that is no reply");
+                return tracing::debug!(service = self.service, "invalid reply frame");
             }
             Err(error) => return tracing::debug!(service = self.service, %error, "a malformed frame"),
         };

@@ -1,11 +1,11 @@
-//! What is on a channel: a frame that names its message, and the message (docs/reference/psrpc.md).
+//! Frames on a channel: a type name and a message (docs/reference/psrpc.md).
 //!
 //! ```text
 //! Frame { type_url, value } ── value is one of ──► Request, Response, ClaimRequest, ClaimResponse
 //!                                                     └── raw_request, raw_response: the application's message
 //! ```
 //!
-//! Whatever bytes come in, [`Envelope::decode`] answers with a message or with [`MalformedFrame`].
+//! [`Envelope::decode`] accepts any bytes, and returns a message or [`MalformedFrame`].
 
 use std::collections::BTreeMap;
 
@@ -117,9 +117,10 @@ impl Response {
         response
     }
 
-    /// What the server said.
+    /// The result of the call.
     ///
     /// # Errors
+    ///
     /// The server's.
     pub fn into_outcome(self) -> Result<Bytes, Error> {
         if self.error.is_empty() {
@@ -139,7 +140,7 @@ pub enum Envelope {
     ClaimResponse(ClaimResponse),
 }
 
-/// Why bytes are no message of the protocol.
+/// Reasons why bytes are not a message of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedFrame {
     #[error("a frame of {0} bytes is longer than {MAX_FRAME}")]

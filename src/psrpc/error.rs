@@ -1,4 +1,4 @@
-//! What a call can end with: a code, a text, and details (docs/reference/psrpc.md).
+//! Errors of calls: a code, a text, and details (docs/reference/psrpc.md).
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ macro_rules! codes {
             /// Every code.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// As it is on the wire.
+            /// The code on the wire.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
@@ -39,7 +39,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => $twirp,)* }
             }
 
-            /// What the wire says; a code that is empty or that nobody knows is [`Code::Unknown`].
+            /// Parses a code; an empty or unknown one is [`Code::Unknown`].
             #[must_use]
             pub fn from_wire(text: &str) -> Self {
                 match text { $($text => Self::$variant,)* _ => Self::Unknown }
@@ -94,7 +94,7 @@ pub struct Error {
     is_answer: bool,
 }
 
-/// Who said it makes no difference.
+/// Ignores the origin.
 impl PartialEq for Error {
     fn eq(&self, other: &Self) -> bool {
         (self.code, &self.text, &self.details) == (other.code, &other.text, &other.details)
@@ -146,7 +146,7 @@ impl Error {
         self.is_answer
     }
 
-    /// Whether the same request may succeed when it is made again. What happened to this one is not known then.
+    /// Whether the same request may succeed when repeated. The result of the first one is unknown.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
         matches!(self.code, Code::DeadlineExceeded | Code::Unavailable)

@@ -1,4 +1,4 @@
-//! What a method is to both of its ends.
+//! Properties of a method, shared by client and server.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ pub enum Claiming {
     None,
 }
 
-/// Which of the servers that listen take a request up.
+/// Selects the servers that handle a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Delivery {
     /// Every one.
@@ -53,7 +53,7 @@ impl Method {
         Self { name: Cow::Borrowed(name), topic: String::new(), claiming, delivery }
     }
 
-    /// The same on a topic; an empty one is none.
+    /// The same on a topic; an empty topic means no topic.
     #[must_use]
     pub fn on(mut self, topic: impl Into<String>) -> Self {
         self.topic = topic.into();

@@ -33,7 +33,7 @@ pub use stats::ServerStats;
 
 use stats::Counters;
 
-/// What a server allows itself.
+/// Limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerOptions {
     /// Requests in the works at a time, over all methods. To further ones it stays silent.
@@ -128,7 +128,7 @@ impl Server {
         &self.shared.id
     }
 
-    /// What it has been sent.
+    /// Counters of received frames.
     #[must_use]
     pub fn stats(&self) -> ServerStats {
         self.shared.counters.read()

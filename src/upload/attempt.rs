@@ -1,4 +1,4 @@
-//! What is counted of uploads (docs/reference/egress.md).
+//! Upload attempts, for metrics (docs/reference/egress.md).
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::store::StoreErrorKind;
 use super::targets::Place;
 
-/// As many wait to be counted; they are fetched twice a second.
+/// Maximum number of uncounted attempts; they are fetched twice a second.
 const MOST: usize = 1024;
 
 /// One file that was offered to one store, with every request that this took.
@@ -26,7 +26,7 @@ pub struct UploadAttempt {
     pub place: Place,
 }
 
-/// What a store said, in LiveKit's words.
+/// A storage's answer in LiveKit's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -65,7 +65,7 @@ impl From<StoreErrorKind> for Status {
     }
 }
 
-/// What was tried and is not counted yet: the newest, when nobody fetches them.
+/// Uncounted attempts: the newest, if nobody fetches them.
 #[derive(Debug, Default)]
 pub(super) struct UploadAttempts(Mutex<VecDeque<UploadAttempt>>);
 

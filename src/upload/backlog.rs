@@ -1,4 +1,5 @@
-//! What waits to be stored. Its memory is bounded, whatever happens at the store: beyond a number, entries wait in a file.
+//! Uploads that wait. Memory is bounded whatever the storage does: beyond a number, entries wait in
+//! a file.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,10 +11,11 @@ use super::{Subject, Upload, Versions};
 /// Entries in memory, some hundreds of bytes each.
 const IN_MEMORY: usize = 1024;
 
-/// Uploads in the order in which they were asked for.
+/// Uploads in the order of their requests.
 ///
-/// Of a thing that has versions at most two wait: the oldest, whose turn comes soonest, and the newest. One in between is
-/// given back by [`Backlog::push`], superseded: an outage of hours must not be followed by thousands of playlists.
+/// Of a versioned file at most two wait: the oldest, whose turn is next, and the newest. One in
+/// between is superseded and returned by [`Backlog::push`]: an outage of hours must not be followed
+/// by thousands of playlists.
 #[derive(Debug)]
 pub(super) struct Backlog<T> {
     next: u64,
@@ -138,7 +140,7 @@ struct Spill<T> {
     path: PathBuf,
     len: u64,
     read: u64,
-    /// Half a line that could not be cut off: it is no entry.
+    /// Bytes of a partial line that could not be cut off.
     torn: u64,
     /// Some entry could not be read: the file is left for somebody to look at.
     is_damaged: bool,

@@ -1,4 +1,4 @@
-//! What a stored file is, by its name (docs/reference/media.md).
+//! Media type of a file by its name (docs/reference/media.md).
 
 /// All of them; what has none of its own is the last.
 const ALL: [&str; 9] = [

@@ -19,7 +19,7 @@ use super::{Growing, UploadError};
 /// Smaller ones are stored when they are finished: it takes one request.
 const BEGIN_AT: u64 = 16 << 20;
 
-/// What the second name of a growing file begins with.
+/// Prefix of the second name of a growing file.
 pub(super) const LINK_PREFIX: &str = ".growing-";
 
 /// A growing file and its object.
@@ -47,7 +47,7 @@ impl Drop for Link {
 }
 
 impl Session {
-    /// Takes hold of a growing file; `None` when it is gone already, or its store can't be had.
+    /// Opens a growing file; `None` if it is gone already, or its storage is unusable.
     pub(super) fn new(growing: Growing, side: &Target) -> Option<Self> {
         let file = growing.local.file_name()?.to_str()?;
         let link = Link(growing.local.with_file_name(format!("{LINK_PREFIX}{file}")));
@@ -118,7 +118,8 @@ impl Session {
         Ok(true)
     }
 
-    /// Sends the rest of the finished file; its link. What came of it goes into the view.
+    /// Uploads the rest of the finished file; returns its link. The attempt is recorded in the
+    /// view.
     pub(super) async fn finish(self, view: &QueueView) -> Result<Uploaded, UploadError> {
         let (side, name, since) = (self.side.clone(), self.growing.name.clone(), Instant::now());
         let store = Arc::clone(&self.store);

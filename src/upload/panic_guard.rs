@@ -1,4 +1,4 @@
-//! What keeps one file's trouble from being its lane's.
+//! Keeps the failure of one file from stopping its queue.
 
 use std::path::Path;
 

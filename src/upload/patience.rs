@@ -7,8 +7,9 @@ use tokio::time::Instant;
 /// Patience without an end is as good as this.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Where a storage is away and files have one attempt more: an upload without progress for so long is given up. Each that is halves
-/// it, so that thousands of files have an attempt each in a time that can be waited for.
+/// Stall limit when a storage is unavailable and each file has one more attempt: an upload without
+/// progress for this long is given up. Each one given up halves the limit, so that thousands of
+/// files have an attempt in bounded time.
 pub(super) const FIRST_STALL: Duration = Duration::from_secs(10);
 const SHORTEST_STALL: Duration = Duration::from_millis(50);
 

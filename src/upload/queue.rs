@@ -50,7 +50,7 @@ pub(super) struct UploadQueue<T> {
     look: bool,
     /// Something failed: when it is tried again.
     pause: Option<Pause>,
-    /// The storage takes nothing, and that was told.
+    /// Whether the storage accepts nothing, which was reported.
     is_away: bool,
     /// The recording is over, and nothing more comes.
     ending: Option<Patience>,
@@ -72,7 +72,7 @@ struct Pause {
     until: Option<Instant>,
 }
 
-/// What is under way.
+/// The work in progress.
 enum Work<T> {
     Put(Put<T>),
     Advance(BoxFuture<'static, (Session, Result<bool, StoreError>)>),
@@ -81,7 +81,7 @@ enum Work<T> {
 struct Put<T> {
     at: u64,
     upload: Upload<T>,
-    /// What was begun at the store and is settled by this.
+    /// The multipart upload that this completes.
     begun: Option<String>,
     since: Instant,
     put: BoxFuture<'static, Result<Uploaded, UploadError>>,
@@ -195,7 +195,7 @@ impl<T: Subject> UploadQueue<T> {
         }
     }
 
-    /// The recording is over. What waits has a round at once.
+    /// The recording has ended. Waiting files have a round at once.
     fn end(&mut self) {
         let now = Instant::now();
         self.ending = Some(Patience::new(self.patience));
@@ -249,7 +249,8 @@ impl<T: Subject> UploadQueue<T> {
         })))
     }
 
-    /// A round is over. What failed in it waits for the next one; or this gives the first of the last round, or all has ended.
+    /// A round is over. Failed files wait for the next one; returns the first of the last round,
+    /// unless everything is done.
     fn next_round(&mut self) -> Option<(u64, Upload<T>)> {
         let now = Instant::now();
         let until = self.pause.as_ref().and_then(|pause| pause.until);

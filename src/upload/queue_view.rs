@@ -1,4 +1,4 @@
-//! What others may see of a lane at any time.
+//! Shared state of a queue, readable at any time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,9 +20,9 @@ pub struct UploadProgress {
     pub waiting_bytes: u64,
     /// Those of them that have versions: playlists.
     pub waiting_versions: u64,
-    /// Of the file under way: bytes that are at the store.
+    /// Uploaded bytes of the current file.
     pub sent: u64,
-    /// Of the file under way; 0: there is none.
+    /// Size of the current file; 0 without one.
     pub total: u64,
     /// The last round failed; there will be others.
     pub is_away: bool,
@@ -37,7 +37,7 @@ pub struct PatienceLeft {
     pub left: Duration,
 }
 
-/// What others may see of a lane at any time.
+/// Shared state of a queue, readable at any time.
 #[derive(Debug, Default)]
 pub struct QueueView {
     waiting: AtomicU64,
@@ -48,7 +48,7 @@ pub struct QueueView {
     is_away: AtomicBool,
     /// Why the end waits, and until when.
     patience: Mutex<Option<(Trouble, Instant)>>,
-    /// What the end did not use of its patience.
+    /// The unused patience at the end.
     unused: Mutex<Option<Duration>>,
     tries: UploadAttempts,
     silence: Silence,
@@ -72,13 +72,13 @@ impl QueueView {
         }
     }
 
-    /// What the output's end did not use of its patience; `None`: it has not ended.
+    /// The unused patience at the output's end; `None` before the end.
     #[must_use]
     pub fn unused_patience(&self) -> Option<Duration> {
         *self.unused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was tried since this was called last.
+    /// The attempts since the last call.
     #[must_use]
     pub fn take_attempts(&self) -> Vec<UploadAttempt> {
         self.tries.take()
@@ -114,7 +114,7 @@ impl QueueView {
     }
 
     fn patience(&self) -> MutexGuard<'_, Option<(Trouble, Instant)>> {
-        // A pair that is replaced is whole.
+        // The pair is replaced as a whole.
         self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -57,13 +57,15 @@ impl RecoveryUploader {
         }
     }
 
-    /// Stores a file, notes it in `dir`'s ledger, and removes it; where it is now. A storage that was away for the file before
-    /// has less time for this one.
+    /// Uploads a file, records it in the journal of `dir`, and removes it; returns its location. If
+    /// the storage was unavailable for the file before, this one has less time.
     ///
-    /// `if_taken`: meanwhile another recording may have got the name.
+    /// `if_taken`: another recording may have got the name meanwhile.
     ///
     /// # Errors
-    /// When it is no regular file of `dir`, or neither storage nor backup takes it; it is still there.
+    ///
+    /// When it is not a regular file of `dir`, or neither storage nor backup accepts it; the file
+    /// stays.
     pub async fn store(
         &mut self,
         dir: &Path,

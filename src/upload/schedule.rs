@@ -1,8 +1,10 @@
-//! Whose turn it is: the files of one output in order, and those that failed set aside so that the ones behind them get on.
+//! Order of uploads: the files of one output in order, with failed ones set aside so that later
+//! ones continue.
 //!
-//! A round goes through what waits until too much of it failed: the storage is away then, and the next round comes after a pause.
-//! A file that was refused is tried once more when another one was taken since. When it is refused again, the storage works and
-//! the file is at fault: it is kept, and not tried any more. Pure, but for the backlog's file.
+//! A round covers the waiting files until too many failed: then the storage counts as unavailable,
+//! and the next round comes after a pause. A refused file is retried once another one was accepted.
+//! Refused again, the storage works and the file is at fault: it is kept, and not retried any more.
+//! Pure, except for the backlog's file.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -33,7 +35,7 @@ struct Held<T> {
     tried_at_end: bool,
 }
 
-/// What is known of a file that failed before.
+/// History of a file that failed before.
 #[derive(Debug)]
 struct Former {
     error: Arc<UploadError>,
@@ -48,14 +50,14 @@ pub(super) struct Schedule<T> {
     /// By the time of their last attempt.
     held: VecDeque<Held<T>>,
     held_bytes: u64,
-    /// Of files that failed and have another attempt.
+    /// Failed files with another attempt.
     former: BTreeMap<u64, Former>,
     /// Of things that have versions: by name, the newest version that is kept.
     kept: BTreeMap<String, PathBuf>,
     weight: u32,
     /// The same of repetitions, which say nothing about the storage.
     weight_of_repetitions: u32,
-    /// As many of `held` have their turn in this round.
+    /// Number of `held` files that have their turn in this round.
     owed: usize,
     /// One of them had it, and it is a new file's turn.
     has_probed: bool,
@@ -120,7 +122,7 @@ impl<T: Subject> Schedule<T> {
         self.held.iter().min_by_key(|held| (held.verdict, held.at)).map(|held| Arc::clone(&held.error))
     }
 
-    /// Whether the storage took the last file that was no repetition.
+    /// Whether the storage accepted the last file that was not a retry.
     pub(super) const fn works(&self) -> bool {
         self.works
     }
@@ -139,7 +141,7 @@ impl<T: Subject> Schedule<T> {
         self.backlog.push(upload)
     }
 
-    /// What failed may be tried again.
+    /// Failed files may be retried.
     pub(super) fn begin_round(&mut self) {
         (self.weight, self.weight_of_repetitions) = (0, 0);
         self.owed = self.held.len();

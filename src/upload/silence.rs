@@ -32,7 +32,8 @@ pub(super) struct Silence(Mutex<State>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
-    /// Of the recording's end; `None`: it has not come, and the store's own deadlines are enough.
+    /// The patience of the recording's end; `None` before the end, when the storage's own deadlines
+    /// are enough.
     patience: Option<Patience>,
     since: Option<Instant>,
     least: Duration,
@@ -66,7 +67,7 @@ impl Silence {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What is replaced is whole.
+        // The state is replaced as a whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -35,7 +35,7 @@ use crate::plan::storage::{Backend, StorageTarget};
 /// How long a signed link is valid (docs/reference/media.md).
 pub const SIGNED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What is to be stored, without its content.
+/// An object to upload, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     /// Prefix and name, without a `/` at its beginning (but for the local disk, where it may have one).
@@ -106,7 +106,8 @@ pub trait Store: Debug + Send + Sync {
     /// A link to an object that needs no credentials, valid for `valid`.
     ///
     /// # Errors
-    /// When credentials can't be had, or can't sign.
+    ///
+    /// When credentials are missing, or can't sign.
     async fn signed_url(&self, key: &str, valid: Duration) -> Result<String, StoreError>;
 
     /// A count that grows while bodies of requests go out to a server and answers come, of all of this store's requests; `None`: it
@@ -148,7 +149,7 @@ pub trait Store: Debug + Send + Sync {
     }
 }
 
-/// What a store is called in an error: `S3`, `GCP`, `Azure`, `AliOSS`, `Local` (docs/reference/media.md).
+/// Name of a storage in errors: `S3`, `GCP`, `Azure`, `AliOSS`, `Local` (docs/reference/media.md).
 #[must_use]
 pub const fn name_of(backend: &Backend) -> &'static str {
     match backend {
@@ -172,8 +173,8 @@ pub enum Head {
 /// leaves it unfinished, for the store to forget.
 #[async_trait]
 pub trait Parts: Debug + Send {
-    /// What [`Store::discard`] needs to let go of it, if the store has such a thing. At Google it is a credential for this
-    /// one object: it goes into files that only their owner can read, and into no log.
+    /// The handle for [`Store::discard`], if the storage has one. At Google it is a credential for
+    /// this one object: it is written only to files readable by their owner, and to no log.
     fn handle(&self) -> Option<String>;
 
     /// How long the next part must be, unless it is the last.

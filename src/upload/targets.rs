@@ -17,7 +17,7 @@ use crate::plan::storage::{Links, Storage, StorageTarget};
 /// How long a request of [`Targets::hurried`] may take, the time for its body not counted.
 const HURRIED: Duration = Duration::from_secs(1);
 
-/// Which of an output's two places.
+/// One of an output's two storages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
@@ -48,7 +48,7 @@ pub enum UploadError {
 }
 
 impl UploadError {
-    /// What the store that was asked last said.
+    /// The last storage's answer.
     fn status(&self) -> Status {
         match self {
             Self::Failed { error, .. } => error.kind().into(),
@@ -57,7 +57,8 @@ impl UploadError {
         }
     }
 
-    /// What it means for this file and for those behind it. With two places the file waits for the one that may still take it.
+    /// Consequence for this file and for those behind it. With two storages the file waits for the
+    /// one that may still accept it.
     pub(super) fn verdict(&self) -> Verdict {
         match self {
             Self::Failed { error, .. } => match (error.kind().is_passing(), error.scope()) {
@@ -75,7 +76,7 @@ impl UploadError {
         self.verdict() == Verdict::Passing
     }
 
-    /// What is wrong with the storage, in short.
+    /// Short description of the storage's problem.
     pub(super) fn trouble(&self) -> Trouble {
         match self {
             Self::Failed { error, .. } => match (error.status(), error.kind()) {
@@ -101,7 +102,7 @@ impl UploadError {
         }
     }
 
-    /// What to do about a file that was kept for it.
+    /// Advice for a kept file.
     #[must_use]
     pub fn kept_at(&self, kept: &Path) -> String {
         let because = crate::upload::targets::with_sources(self);
@@ -131,7 +132,7 @@ pub(super) struct Target {
     store: Result<Arc<dyn Store>, Arc<StoreError>>,
 }
 
-/// What opens stores. `base` is what relative local names are relative to.
+/// Opens storages. Relative local names are relative to `base`.
 #[derive(Debug, Clone)]
 pub(super) struct Stores {
     base: PathBuf,
@@ -177,7 +178,7 @@ impl Target {
         })
     }
 
-    /// What came of offering it a file, to be counted.
+    /// Records the outcome of an attempt.
     pub(super) fn record_attempt<T>(
         &self,
         name: &str,
@@ -275,8 +276,8 @@ impl Target {
         }
     }
 
-    /// Where an object is, as the target wants it told. A link that can't be signed is no reason to call a stored file
-    /// lost: it is told without.
+    /// Location of an object, in the form that the target requests. If a link can't be signed, the
+    /// plain location is used: the file is uploaded all the same.
     pub(super) async fn link(&self, key: &str) -> String {
         let Ok(store) = &self.store else { return key.to_owned() };
         if self.target.links == Links::Signed {

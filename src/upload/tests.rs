@@ -154,7 +154,7 @@ async fn the_backup_takes_over_and_keeps_the_place() {
     lane.ends().await;
 }
 
-/// What was a free name at the start may be taken when the file is finished. Neither of the two files is lost.
+/// A name that was free at the start may be taken when the file is finished. Neither file is lost.
 #[tokio::test]
 async fn a_name_that_was_taken_meanwhile_keeps_its_file_and_the_new_one_gets_another() {
     let mut lane = Fixture::new(false);
@@ -229,7 +229,7 @@ async fn abandoned_means_at_once() {
 }
 
 impl Fixture {
-    /// What was tried until now: name's type, status, place.
+    /// The attempts so far: file type, status, target.
     fn record_attempt(&self) -> Vec<(String, Status, Place)> {
         let views = self.uploader.as_ref().unwrap().views();
         let tried = views.values().flat_map(|view| view.take_attempts());
@@ -282,7 +282,7 @@ async fn without_lanes_the_end_comes_with_the_uploader() {
     assert!(events.recv().await.is_none());
 }
 
-/// What a defect is: it can't be written down, which it is when many others wait.
+/// A defective subject: it can't be serialized, which is needed when many others wait.
 #[derive(Debug)]
 struct Defect;
 

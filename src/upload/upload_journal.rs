@@ -1,5 +1,6 @@
-//! What an output's uploads leave on the disk for `weir recover`: what is stored, and what was begun at a store and never
-//! finished. Lines of JSON in the output's directory, the kernel's when a call returns.
+//! Journal of an output's uploads for `weir recover`: uploaded files, and multipart uploads that
+//! are not completed. JSON lines in the output's directory, owned by the kernel when a call
+//! returns.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -34,16 +35,16 @@ enum Entry {
 #[derive(Debug)]
 pub(super) struct UploadJournal {
     journal: Journal<Entry>,
-    /// What could not be written yet, in order.
+    /// Entries that could not be written yet, in order.
     waiting: VecDeque<Entry>,
 }
 
-/// What an output's uploads had come to when its recorder died.
+/// State of an output's uploads when its recorder died.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JournalState {
     /// Names that are stored.
     pub stored: BTreeSet<String>,
-    /// What was begun and not finished.
+    /// Multipart uploads that are not completed.
     pub unfinished: Vec<Unfinished>,
     /// Lines that can't be read: more may be stored than is said here.
     pub unreadable: usize,
@@ -101,11 +102,12 @@ impl UploadJournal {
     }
 }
 
-/// Reads an output's ledger; empty when there is none. A line that was cut off is none, and others that can't be read are
-/// counted.
+/// Reads an output's journal; empty without a file. A cut line is ignored, and other unreadable
+/// ones are counted.
 ///
 /// # Errors
-/// When it is there and can't be read.
+///
+/// When it exists and can't be read.
 pub fn read(dir: &Path) -> io::Result<JournalState> {
     let mut accounts = JournalState::default();
     let read = Journal::new(path(dir)).read()?;

@@ -1,8 +1,8 @@
-//! What a failed upload means: for the file itself, and for those that wait behind it.
+//! Consequences of a failed upload, for the file itself and for those behind it.
 
 use std::fmt;
 
-/// What a failure means for the next attempt, the most hopeful first.
+/// Consequence for the next attempt, the most hopeful first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
     /// The storage is away; the same request may succeed later.
@@ -13,7 +13,7 @@ pub(super) enum Verdict {
     Permanent,
 }
 
-/// What is wrong with a storage that an output waits for, in a few words.
+/// Short description of the problem of a storage that an output waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     /// With this status of HTTP.

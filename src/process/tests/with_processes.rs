@@ -102,7 +102,7 @@ async fn a_start_nobody_waits_for_leaves_no_process() {
 
 #[tokio::test]
 async fn the_kernel_kills_it_when_its_parent_is_killed() {
-    // The recorder's own death is not to be tried from inside; what the kernel was told is.
+    // A test can't kill its own recorder; it checks the kernel's setting.
     let dir = tempfile::tempdir().unwrap();
     let spec = Spec::new(SETPRIV, dir.path(), dir.path().join("log")).args(["--dump"]);
     let mut child = Child::start(spec).await.unwrap();

@@ -137,7 +137,8 @@ impl Commands {
     }
 }
 
-/// Whether the next command needs another connection: to another server, where this one is no master any more.
+/// Whether the next command needs another connection, for example because this server is not the
+/// master any more.
 fn is_broken(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_io_error()
@@ -160,7 +161,7 @@ fn may_pass(error: &BusError) -> bool {
     }
 }
 
-/// Whether TLS said no, on either side. What it says once it says again.
+/// Whether TLS failed, on either side. It would fail again.
 fn is_mistrust(error: &(dyn Error + 'static)) -> bool {
     let mut at = Some(error);
     while let Some(error) = at {

@@ -32,7 +32,7 @@ pub(super) struct Connector {
     options: RedisOptions,
     tls: Option<Arc<ClientConfig>>,
     cluster: Option<ClusterClient>,
-    /// Which of several addresses to begin with: one that failed is asked last.
+    /// The next of several addresses; a failed one is tried last.
     next: AtomicUsize,
 }
 
@@ -153,7 +153,7 @@ impl Connector {
         Err(last)
     }
 
-    /// Where a sentinel says that the master is.
+    /// The master's address according to a sentinel.
     async fn ask_sentinel(
         &self,
         address: &str,
@@ -229,7 +229,7 @@ fn login(username: &str, password: &Secret<String>, db: i64) -> RedisConnectionI
 
 /// `host:port`, `[v6]:port`, or a host alone.
 fn split(address: &str, default_port: u16) -> Result<(String, u16), BusError> {
-    let wrong = || BusError::Unusable(format!("{address:?} is no address: write host:port"));
+    let wrong = || BusError::Unusable(format!("{address:?}: invalid address; write host:port"));
     let (host, port) = match address.rsplit_once(':') {
         // An IPv6 address without a port has colons, too.
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
@@ -270,7 +270,8 @@ fn cluster(
         .response_timeout(options.response_timeout);
     if let Some(tls) = &options.tls {
         if tls.server_name.is_some() {
-            let text = "redis.tls.server_name can't be had with cluster_addresses: each node is known by its own name";
+            let text =
+                "redis.tls.server_name: not possible with cluster_addresses, as each node has its own name";
             return Err(BusError::Unusable(text.into()));
         }
         let mode = if tls.insecure { TlsMode::Insecure } else { TlsMode::Secure };

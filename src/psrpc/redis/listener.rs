@@ -117,7 +117,7 @@ impl Listener {
     }
 }
 
-/// What came of one request on the subscriptions' connection. One is under way at a time.
+/// The result of one request on the subscriptions' connection. One is pending at a time.
 enum Errand {
     /// These channels, and no others.
     Subscribed(HashSet<String>),

@@ -1,11 +1,11 @@
-//! Where a Redis is, and how one gets in.
+//! Address and credentials of a Redis.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::secret::Secret;
 
-/// Where a Redis is, and how one gets in.
+/// Address and credentials of a Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisOptions {
     pub topology: Topology,

@@ -14,10 +14,11 @@ use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, 
 use super::options::TlsOptions;
 use crate::psrpc::bus::BusError;
 
-/// What the options come to.
+/// The TLS configuration for the options.
 ///
 /// # Errors
-/// [`BusError::Unusable`], for files that can't be read or hold something else.
+///
+/// [`BusError::Unusable`] for files that are unreadable or have the wrong content.
 pub(super) fn configuration(options: &TlsOptions) -> Result<ClientConfig, BusError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

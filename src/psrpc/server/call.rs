@@ -73,7 +73,7 @@ impl Registered {
                 false
             }
             Err(error) => {
-                tracing::warn!(method = %self.method.name, %error, "a request's lock can't be had, it is left to others");
+                tracing::warn!(method = %self.method.name, %error, "request lock failed, left to other servers");
                 false
             }
         }

@@ -1,4 +1,4 @@
-//! What stands behind a method.
+//! Implementation of a method.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,17 +14,19 @@ use crate::psrpc::error::Error;
 /// Answers the calls of one method.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Whether it wants the call, and how much. Must not wait, and must not take anything into possession: most offers
-    /// are not accepted.
+    /// Whether to claim the call, and with which affinity. Must not wait or reserve anything: most
+    /// claims are not chosen.
     ///
     /// # Errors
-    /// For a request that can't be read; the caller is told.
+    ///
+    /// For an unreadable request; the caller gets the error.
     fn offer(&self, request: &Bytes) -> Result<Offer, Error>;
 
-    /// Carries the call out and says what came of it: the answer's bytes.
+    /// Executes the call and returns the answer's bytes.
     ///
     /// # Errors
-    /// What the caller is told.
+    ///
+    /// Sent to the caller.
     async fn answer(&self, call: Call) -> Result<Bytes, Error>;
 }
 

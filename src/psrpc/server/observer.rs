@@ -1,11 +1,11 @@
-//! Who counts what servers and clients do, call by call.
+//! Observes calls of servers and clients, for metrics.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::psrpc::error::Code;
 
-/// What a call is of.
+/// Identifies a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rpc<'a> {
     /// The service's bare name.
@@ -13,7 +13,7 @@ pub struct Rpc<'a> {
     pub method: &'a str,
 }
 
-/// What became of an offer.
+/// Outcome of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimOutcome {
     Granted,

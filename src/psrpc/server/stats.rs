@@ -1,4 +1,4 @@
-//! What a server counts.
+//! Counters of a server.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,12 +25,12 @@ pub(super) struct Counters {
     pub(super) answered: Count,
 }
 
-/// What a server has been sent since it was made.
+/// Frames received by a server since its creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServerStats {
     /// Frames on its methods' request channels.
     pub received: u64,
-    /// Frames that were no request and no decision.
+    /// Frames that were neither requests nor decisions.
     pub malformed: u64,
     /// Requests whose time was over when they came.
     pub expired: u64,

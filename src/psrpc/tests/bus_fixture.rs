@@ -19,7 +19,7 @@ pub(super) const SOON: Duration = Duration::from_secs(20);
 pub(super) const AFFINITY: CallOptions =
     CallOptions { timeout: Duration::from_secs(3), selection: SelectionRules::BY_AFFINITY };
 
-/// Offers itself as it was told, and answers with its name.
+/// Claims with the given affinity, and answers with its name.
 pub(super) struct Named(pub(super) &'static str, pub(super) Offer);
 
 #[async_trait]

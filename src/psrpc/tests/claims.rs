@@ -1,4 +1,4 @@
-//! Who gets a call. Time is made up.
+//! Selection of servers, in virtual time.
 
 use std::time::{Duration, Instant};
 

@@ -14,7 +14,7 @@ use super::bus_fixture::{AFFINITY, House, Named, SOON, START, bytes, request, se
 use crate::psrpc::envelope::{ClaimResponse, Envelope, Request};
 use crate::psrpc::*;
 
-/// Offers itself, and answers when it is told to.
+/// Claims, and answers on command.
 struct Gate {
     begun: AtomicU32,
     open: Notify,

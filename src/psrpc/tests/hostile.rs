@@ -1,4 +1,4 @@
-//! What a server finds on its channels that is no call for it.
+//! Frames on a server's channels that are not calls for it.
 
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ async fn malformed_and_expired_frames_are_counted_and_never_stop_a_server() {
     for (_, frame) in malformed {
         house.bus.publish("EgressInternal|StartEgress|REQ", frame.clone()).await.unwrap();
         sent += 1;
-        // A decision for somebody else is none of ours, and well-formed.
+        // A well-formed decision for another server.
         let is_decision = matches!(Envelope::decode(&frame), Ok(Envelope::ClaimResponse(_)));
         house.bus.publish("EgressInternal|StartEgress|RCLAIM", frame).await.unwrap();
         sent += u64::from(!is_decision);

@@ -1,4 +1,4 @@
-//! What a server tells who counts.
+//! Observations of a server.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -80,7 +80,7 @@ fn an_outcome_survives_its_response() {
     assert_eq!(silent.into_outcome().unwrap_err().code(), Code::Unknown);
 }
 
-/// What `redis-cli monitor` prints between quotes, with C's escapes.
+/// Decodes a string of `redis-cli monitor`, which has C escapes.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

@@ -32,7 +32,8 @@ pub(super) struct AliOssStore {
 
 impl AliOssStore {
     /// # Errors
-    /// When the address is none.
+    ///
+    /// An invalid address.
     pub(super) fn open(
         config: &AliOssConfig,
         persistence: Persistence,

@@ -39,7 +39,8 @@ pub(super) struct AzureStore {
 
 impl AzureStore {
     /// # Errors
-    /// When the address or the key is none.
+    ///
+    /// An invalid address or key.
     pub(super) fn open(
         config: &AzureConfig,
         persistence: Persistence,

@@ -14,7 +14,7 @@ pub struct StoreError {
     source: Option<io::Error>,
 }
 
-/// What an error means for the next attempt.
+/// Consequence of an error for the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
     /// The store says no, and will say it again: wrong credentials, no such bucket, a key that is too long.
@@ -29,11 +29,11 @@ pub enum StoreErrorKind {
     File,
     /// A file on the local disk has the name already, and is to stay.
     Exists,
-    /// The configuration makes no store: an address that is none, a key that is none.
+    /// The configuration is unusable: an invalid address or key.
     Unusable,
 }
 
-/// Whom an error that does not pass concerns.
+/// Scope of a permanent error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// This object alone: its key is too long, its file can't be read. Trying again is pointless, and others are not affected.
@@ -57,7 +57,8 @@ const OBJECT_CODES: [&str; 10] = [
 ];
 
 impl Scope {
-    /// What an answer's error code and status say of it. Status: content or address too large (RFC 9110 §15.5.14, §15.5.15).
+    /// Scope by an answer's error code and status. Status: content or address too large (RFC 9110
+    /// §15.5.14, §15.5.15).
     fn of_answer(code: &str, status: Option<u16>) -> Self {
         if OBJECT_CODES.contains(&code) || matches!(status, Some(413 | 414)) {
             Self::Object
@@ -66,7 +67,8 @@ impl Scope {
         }
     }
 
-    /// What an error of reading a local file says. A machine without free descriptors or memory fails for every file.
+    /// Scope of an error of reading a local file. A machine without free descriptors or memory
+    /// fails for every file.
     fn of_read(error: &io::Error) -> Self {
         use nix::errno::Errno;
         match error.raw_os_error().map(Errno::from_raw) {
@@ -75,7 +77,7 @@ impl Scope {
         }
     }
 
-    /// What an error of writing to a local disk says: of the name, or of the disk.
+    /// Scope of an error of writing to a local disk: the name, or the disk.
     fn of_write(error: &io::Error) -> Self {
         use io::ErrorKind;
         match error.kind() {
@@ -98,8 +100,7 @@ impl StoreErrorKind {
         }
     }
 
-    /// What a status of HTTP (RFC 9110 §15) means. Of the server errors, the two that speak of the request pass no better
-    /// the second time.
+    /// Kind by HTTP status (RFC 9110 §15). The two server errors about the request are permanent.
     #[must_use]
     pub const fn of_status(status: u16) -> Self {
         match status {

@@ -50,7 +50,8 @@ enum Progress {
 
 impl GcsStore {
     /// # Errors
-    /// When an address is none, or the credentials are.
+    ///
+    /// Invalid addresses or credentials.
     pub(super) fn open(
         config: &GcsConfig,
         persistence: Persistence,
@@ -251,7 +252,7 @@ impl GcsStore {
             .await
     }
 
-    /// Lets go of an upload that failed. What stays is forgotten by the server within a week.
+    /// Cancels a failed upload. The server forgets the rest within a week.
     async fn abort(&self, session: &str) {
         if let Err(error) = self.cancel(session).await {
             tracing::debug!(%error, "an unfinished upload stays at the store for up to a week");

@@ -16,7 +16,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// No answer that is looked at is longer.
 const LONGEST_ANSWER: usize = 1024 * 1024;
 
-/// A client, and how its errors are told.
+/// A client with the description of its errors.
 #[derive(Debug, Clone)]
 pub(super) struct Http {
     pub(super) client: Client,
@@ -76,7 +76,7 @@ impl Http {
             let url = given.url.expose();
             let made = if is_machines { reqwest::Proxy::https(url) } else { reqwest::Proxy::all(url) };
             let mut proxy =
-                made.map_err(|_| unusable("the proxy's url is no address; write it as http://host:port"))?;
+                made.map_err(|_| unusable("proxy url: invalid address; write it as http://host:port"))?;
             if !given.username.is_empty() {
                 proxy = proxy.basic_auth(&given.username, given.password.expose());
             }

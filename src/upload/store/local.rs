@@ -66,12 +66,13 @@ impl LocalStore {
     }
 }
 
-/// Puts a finished file to its final place: a rename where it can be one, else a copy that gets its name only when it is
-/// whole and on the disk. Both outlive a power cut from then on.
+/// Moves a finished file to its final place: by a rename if possible, otherwise by a copy that gets
+/// its name only when it is complete and synced. Both survive a power cut from then on.
 ///
 /// # Errors
-/// When a directory can't be made, the file can't be moved, or the name is taken and [`Existing::Keep`]; `local` is there then
-/// as before.
+///
+/// When a directory can't be created, the file can't be moved, or the name is taken with
+/// [`Existing::Keep`]; `local` is unchanged then.
 fn store(local: &Path, target: &Path, existing: Existing) -> io::Result<()> {
     const ATTEMPTS: usize = 16;
     let mut attempts = 0;
@@ -104,8 +105,8 @@ fn copy_over(local: &Path, target: &Path, existing: Existing) -> io::Result<()> 
     Ok(())
 }
 
-/// Copies a file with its mode. What has the name of the copy is removed: half a copy of before, or a link that somebody put there,
-/// which is not followed.
+/// Copies a file with its mode. An existing file with the copy's name is removed: an earlier
+/// partial copy, or another user's link, which is not followed.
 fn copy(local: &Path, part: &Path) -> io::Result<()> {
     match fs::remove_file(part) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -118,8 +119,9 @@ fn copy(local: &Path, part: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The name of a copy until it is whole. It is this file's alone, as two recordings may want one name; and the same when a killed
-/// one is recovered, so that half a copy does not stay.
+/// The temporary name of a copy. It belongs to this file alone, as two recordings may want one
+/// name; and it is the same when a killed recording is recovered, so that a partial copy does not
+/// stay.
 fn part_name(local: &Path) -> String {
     let digest = Sha256::digest(local.as_os_str().as_encoded_bytes());
     let digits: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

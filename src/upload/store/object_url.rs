@@ -40,7 +40,7 @@ pub(super) fn check_proxy(proxy: &ProxyConfig, guard: Guard) -> Result<(), Store
         .map_err(|error| StoreError::new(StoreErrorKind::Unusable, format!("the proxy's url {error}")))
 }
 
-/// Where a server is.
+/// Address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     /// `https://minio.example.com:9000`, without a `/` at its end.
@@ -52,10 +52,11 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// An address as it is configured: without a scheme it is https. `None` for an empty one.
+    /// Parses a configured address: https without a scheme. `None` for an empty one.
     ///
     /// # Errors
-    /// When it is none, or carries a user, a password or a query.
+    ///
+    /// When it is invalid, or contains a user, a password or a query.
     pub(super) fn parse(configured: &str) -> Result<Option<Self>, StoreError> {
         Self::guarded(configured, Guard::of_process())
     }
@@ -76,8 +77,7 @@ impl Endpoint {
         });
         let host = parsed.as_ref().and_then(Url::host_str);
         let Some((host, (_, authority))) = host.zip(url.split_once("://")) else {
-            let text =
-                "the endpoint is no address of a server; write it as https://host or https://host:port";
+            let text = "endpoint: invalid address; write it as https://host or https://host:port";
             return Err(StoreError::new(StoreErrorKind::Unusable, text));
         };
         if let Some(Err(error)) = parsed.as_ref().map(|url| guard.check(url)) {

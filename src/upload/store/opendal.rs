@@ -15,7 +15,7 @@ use super::retry::Persistence;
 use super::{Object, Sent, StoreError, StoreErrorKind, file_size};
 
 const MIB: u64 = 1024 * 1024;
-/// What is sent at one time: with the one being read, five blocks are in memory.
+/// Blocks sent in parallel: with the one being read, five are in memory.
 const AT_ONCE: usize = 4;
 
 /// Sends OpenDAL's requests.

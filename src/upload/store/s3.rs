@@ -57,7 +57,8 @@ struct Bucket {
 
 impl S3Store {
     /// # Errors
-    /// When an address is none, or a proxy's.
+    ///
+    /// An invalid address, also of a proxy.
     pub(super) fn open(
         config: &S3Config,
         persistence: Persistence,
@@ -385,7 +386,7 @@ impl Bucket {
     }
 }
 
-/// What one request came to: an answer that is none, or the file could not be read.
+/// The failure of one request: of the request itself, or of reading the file.
 #[derive(Debug)]
 enum Failed {
     File(StoreError),

@@ -39,7 +39,7 @@ impl Request {
     }
 }
 
-/// What becomes of a request.
+/// Scripted outcome of a request.
 #[derive(Debug, Clone)]
 pub(super) enum Reply {
     Answer {

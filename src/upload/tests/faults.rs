@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::upload::store::{Object, Sent, Store, StoreError, StoreErrorKind};
 
-/// What becomes of an attempt.
+/// Scripted outcome of an attempt.
 #[derive(Debug, Clone, Copy)]
 enum Answer {
     Taken,
@@ -25,7 +25,7 @@ enum Answer {
     Silent,
 }
 
-/// What to answer for a key, so long after the storage was made.
+/// The answer for a key at a time after the storage's creation.
 type Answers = dyn Fn(&str, Duration) -> Answer + Send + Sync;
 
 /// A storage whose answers go by key and time since it was made.
@@ -251,7 +251,7 @@ async fn of_a_playlist_that_is_refused_the_newest_version_is_kept() {
     assert_eq!(left.collect::<Vec<_>>(), [103]);
 }
 
-/// One file fails for good, and nobody waits for it: that is no reason to hurry those that are taken.
+/// One file fails permanently, and nothing waits for it: accepted files are not hurried.
 #[tokio::test(start_paused = true)]
 async fn a_storage_that_takes_other_files_has_its_time_for_those_that_are_left_at_the_end() {
     let answer = |key: &str, _: Duration| match key {

@@ -100,7 +100,7 @@ impl RedisServer {
         self.tool.lock().unwrap().as_ref().unwrap().signal(Signal::SIGCONT);
     }
 
-    /// What redis-cli says, without the last line's end.
+    /// The output of redis-cli, without the last newline.
     pub(super) fn cli(&self, args: &[&str]) -> String {
         let port = self.port.to_string();
         let mut all = vec!["-p", &port];

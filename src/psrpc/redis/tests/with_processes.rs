@@ -98,7 +98,7 @@ async fn a_server_that_is_stopped_and_started_again_is_survived() {
     pair.works().await;
     redis.kill();
     pair.is_cut().await;
-    // What is asked for meanwhile fails, in time, and can be asked for again.
+    // A command in the meantime fails in time, and can be repeated.
     let options = CallOptions { timeout: Duration::from_millis(300), ..OPTIONS };
     let began = Instant::now();
     let error = pair.client.call(&stop(), Bytes::new(), options).await.unwrap_err();

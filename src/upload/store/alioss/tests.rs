@@ -20,7 +20,8 @@ fn signature(string_to_sign: &str) -> String {
     STANDARD.encode(hmac::sign(&key, string_to_sign.as_bytes()))
 }
 
-/// What is signed of a request, by the rules of version 1. `date` is the `Date`, or when a link expires.
+/// The signed text of a request, by the rules of version 1. `date` is the `Date`, or when a link
+/// expires.
 fn string_to_sign(request: &Request, bucket: &str, date: &str) -> String {
     let header = |name| request.header(name).unwrap_or_default();
     let mut own: Vec<_> = request

@@ -1,4 +1,4 @@
-//! Who we are to Google: tokens for requests, signatures for links.
+//! Credentials for Google: tokens for requests, signatures for links.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::upload::store::object_url::Endpoint;
 use crate::upload::store::{StoreError, StoreErrorKind};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
-/// Where the signer asks for tokens; a key file may name another place.
+/// The default token endpoint; a key file may name another one.
 const GOOGLE_TOKENS: &str = "https://oauth2.googleapis.com/token";
 /// Tokens are valid for an hour.
 const KEEP: Duration = Duration::from_secs(30 * 60);
@@ -112,20 +112,20 @@ impl Identity {
     }
 }
 
-/// Where the tokens of a key file come from. What is no key, but says where one is, is refused.
+/// The token endpoint of a key file. Files that only point to a key are refused.
 fn token_uri(json: &str) -> Result<Option<String>, StoreError> {
     // Its text is a secret as a whole, so that no error may show where in it something is wrong.
     let file: serde_json::Value = serde_json::from_str(json).map_err(|_| {
         StoreError::new(
             StoreErrorKind::Unusable,
-            "credentials_json is no JSON; give the content of a key file",
+            "credentials_json: not JSON; give the content of a key file",
         )
     })?;
     let kind = file.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
     if !GcsConfig::is_key(kind) {
         return Err(StoreError::new(
             StoreErrorKind::Unusable,
-            "credentials_json is no key of a service account; give the content of its key file",
+            "credentials_json: not a service account key; give the content of its key file",
         ));
     }
     Ok(file.get("token_uri").and_then(serde_json::Value::as_str).map(str::to_owned))
@@ -133,8 +133,7 @@ fn token_uri(json: &str) -> Result<Option<String>, StoreError> {
 
 fn parts_of(url: &str) -> Result<http::request::Parts, StoreError> {
     let request = http::Request::get(url).body(());
-    let request =
-        request.map_err(|_| StoreError::new(StoreErrorKind::Unusable, "the object's address is none"))?;
+    let request = request.map_err(|_| StoreError::new(StoreErrorKind::Unusable, "invalid object address"))?;
     Ok(request.into_parts().0)
 }
 

@@ -42,8 +42,8 @@ pub(in crate::upload::store) struct Peers {
     pub(in crate::upload::store) guard: Guard,
 }
 
-/// What a client is made of, and the client once it was needed: the region of a bucket and the usual chain of credentials
-/// are found by requests.
+/// Settings of a client, and the client once it was needed: the region of a bucket and the default
+/// credentials are found by requests.
 #[derive(Debug)]
 pub(super) struct Connection {
     config: S3Config,
@@ -104,7 +104,7 @@ impl Connection {
         Client::from_conf(config.build())
     }
 
-    /// What is common to S3 and the token service. Retries and deadlines are ours.
+    /// Settings common to S3 and the token service. Retries and deadlines are ours.
     fn shared(&self, region: String) -> SdkConfig {
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -208,7 +208,7 @@ fn http_client(proxy: Option<&ProxyConfig>, guard: Guard) -> Result<SharedHttpCl
             let all = proxy::ProxyConfig::all(given.url.expose().as_str()).map_err(|_| {
                 StoreError::new(
                     StoreErrorKind::Unusable,
-                    "the proxy's url is no address; write it as http://host:port",
+                    "proxy url: invalid address; write it as http://host:port",
                 )
             })?;
             if given.username.is_empty() {

@@ -1,4 +1,4 @@
-//! What the SDK says of a request that failed, in the words of ours.
+//! Converts the SDK's errors to ours.
 
 use std::error::Error;
 use std::time::SystemTime;
@@ -64,7 +64,7 @@ fn kind<E: Error + 'static>(error: &SdkError<E>, status: Option<u16>, code: &str
         SdkError::TimeoutError(_) => StoreErrorKind::TooSlow,
         SdkError::DispatchFailure(failure) if failure.is_user() => StoreErrorKind::Unusable,
         SdkError::DispatchFailure(_) => StoreErrorKind::Unreachable,
-        // An answer that is none: a proxy's page, a connection that broke in the middle.
+        // An invalid answer: a proxy's page, or a broken connection.
         SdkError::ResponseError(_) => match status {
             Some(status) if status >= 400 => StoreErrorKind::of_status(status),
             _ => StoreErrorKind::Unreachable,
@@ -79,7 +79,7 @@ fn kind<E: Error + 'static>(error: &SdkError<E>, status: Option<u16>, code: &str
     }
 }
 
-/// What it means that there are no credentials; `None` where it is not for want of them.
+/// Explains missing credentials; `None` for other errors.
 fn for_want_of_credentials<E: Error + 'static>(error: &SdkError<E>) -> Option<StoreErrorKind> {
     let causes: Vec<_> = std::iter::successors(error.source(), |cause| Error::source(*cause)).collect();
     let credentials = causes.iter().find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
