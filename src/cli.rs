@@ -1,6 +1,6 @@
-//! The command line: its words, and what they ask for.
+//! The command line: subcommands, options and their parsers.
 //!
-//! What was typed is here; what it means as a request is in [`request`].
+//! The types here hold what was typed; [`request`] turns it into a request.
 
 pub mod errors;
 pub mod recovered;
@@ -23,7 +23,7 @@ use crate::plan::EgressId;
 use crate::plan::encoding::{PRESETS, Preset};
 use crate::secret::Secret;
 
-/// Records and streams what a browser shows.
+/// Record and stream web pages and LiveKit rooms
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -33,89 +33,92 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Record, until --duration, Ctrl-C, or the end that the page signals
+    /// Record until --duration, Ctrl-C or the page's end signal
     ///
     /// Exit code: 0 complete, 1 failed, 2 bad request, 130 second Ctrl-C.
     Record {
         #[command(subcommand)]
         job: Job,
     },
-    /// Print what `record` would do, and run nothing
+    /// Print what `record` would do, without recording
     Plan {
         #[command(subcommand)]
         job: Job,
     },
-    /// Is everything here that a recording needs? Each missing thing with the command that installs it
+    /// Check dependencies and print how to install what is missing
     Doctor,
-    /// Finish what a killed recording left
+    /// Finish the files of a killed recording
     ///
-    /// Media that can't be turned into a finished file is kept in the work directory, and named. Exit code: 0 everything is
-    /// finished and stored, 1 something is kept.
+    /// Media that can't be repaired stays in the work directory and is listed. Exit code: 0 all
+    /// files are finished and uploaded, 1 some files were kept.
     Recover {
-        /// The recording's work directory, or a directory with such directories in it
+        /// The recording's work directory, or a directory that contains work directories
         dir: PathBuf,
-        /// Print a JSON line for each work directory, finished file, kept file and problem
+        /// Print one JSON line for each work directory, finished file, kept file and problem
         #[arg(long)]
         json: bool,
-        /// Store by this instead of what the recording was given: YAML as for `record`
+        /// Upload to this storage instead of the recording's own: YAML as for `record`
         #[arg(long, value_name = "FILE")]
         storage: Option<PathBuf>,
-        /// Connect to no link-local address, as a service does not
+        /// Refuse link-local addresses, as a service does
         #[arg(long, hide = true)]
         refuse_link_local: bool,
     },
-    /// Take requests, as LiveKit Egress does: from livekit-server through Redis, or over HTTP
+    /// Run the recording service: take requests from livekit-server through Redis, or over HTTP
     ///
-    /// SIGTERM, SIGQUIT, SIGHUP: drain; running recordings continue to their end. SIGINT: end every recording now and finish its
-    /// files; a second one leaves that to the recorders. Exit code: 0 ended, 1 failed, 2 bad configuration.
+    /// SIGTERM, SIGQUIT and SIGHUP drain: no new recordings; running ones continue to their end.
+    /// SIGINT ends every recording now and finishes its files; a second SIGINT exits and leaves
+    /// that to the recorders. Exit code: 0 ended, 1 failed, 2 bad configuration.
     Serve(ServeArgs),
-    /// Print the address of the running service's console, with a key that opens it once
+    /// Print the address of the running service's console, with a one-time key
     ///
     /// Run it on the service's machine, as the service's user. The key is valid for ten minutes.
     Console(ConsoleArgs),
-    /// One recording for `weir serve`
+    /// Record one egress for `weir serve`
     #[command(hide = true)]
     Recorder,
-    /// Print a completion script
+    /// Print a shell completion script
     Completions { shell: Shell },
 }
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// LiveKit Egress's YAML, and ours [env: EGRESS_CONFIG_FILE, or the text itself in EGRESS_CONFIG_BODY]
+    /// Configuration file: LiveKit Egress's YAML, with Weir's additions [env: EGRESS_CONFIG_FILE,
+    /// or the YAML itself in EGRESS_CONFIG_BODY]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Only read the configuration, and name what is wrong with it, unknown keys included
+    /// Only check the configuration and list its problems, including unknown keys
     #[arg(long)]
     pub check: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct ConsoleArgs {
-    /// The configuration that the service was started with [env: EGRESS_CONFIG_FILE, or the text itself in EGRESS_CONFIG_BODY]
+    /// Configuration file of the running service [env: EGRESS_CONFIG_FILE, or the YAML itself in
+    /// EGRESS_CONFIG_BODY]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
-/// What to record.
+/// The source to record.
 #[derive(Debug, Subcommand)]
 pub enum Job {
-    /// A web page
+    /// Record a web page
     Web(Box<WebArgs>),
-    /// A LiveKit room: everybody in it, in a layout; sound alone without one takes no browser
+    /// Record a LiveKit room in a layout; audio only without a layout needs no browser
     Room(Box<RoomArgs>),
-    /// One participant of a LiveKit room, as they come, show and say: no browser
+    /// Record one participant (camera or screen, and microphone), without a browser
     Participant(Box<ParticipantArgs>),
-    /// One track of sound and one of pictures of a LiveKit room, or one of them: no browser
+    /// Record one audio and one video track, or either, without a browser
     TrackComposite(Box<TrackCompositeArgs>),
-    /// One track of a LiveKit room, as it is published: nothing is decoded
+    /// Record one track as published, without decoding it
     Track(Box<TrackArgs>),
-    /// What a LiveKit request asks for, as JSON: any v1 request, or a v2 StartEgressRequest
+    /// Record what a LiveKit request in JSON describes: any v1 request, or a v2 StartEgressRequest
     Request(RequestArgs),
 }
 
 impl Job {
-    /// The options that every kind of recording has.
+    /// Returns the options that all kinds of recordings share.
     #[must_use]
     pub const fn general_args(&self) -> &GeneralArgs {
         match self {
@@ -128,7 +131,7 @@ impl Job {
         }
     }
 
-    /// How rooms are reached, for what records one.
+    /// Returns the options for reaching a LiveKit server, if the job records a room.
     #[must_use]
     pub const fn server_args(&self) -> Option<&ServerArgs> {
         match self {
@@ -141,7 +144,7 @@ impl Job {
         }
     }
 
-    /// The options that are about the run and not about the recording.
+    /// Returns the options about this run, not about the recording.
     #[must_use]
     pub const fn run_args(&self) -> &RunArgs {
         match self {
@@ -155,18 +158,18 @@ impl Job {
     }
 }
 
-/// Which media of a page are recorded.
+/// Which media of a page to record.
 #[derive(Debug, Args, Default)]
 pub struct MediaArgs {
-    /// Record no picture
+    /// Record audio only
     #[arg(long)]
     pub audio_only: bool,
-    /// Record no sound
+    /// Record video only
     #[arg(long)]
     pub video_only: bool,
 }
 
-/// What comes out of a recording that is encoded, how, and all that is said of any recording.
+/// Options of a recording that is encoded: outputs, encoding, and the general ones.
 #[derive(Debug, Args)]
 pub struct RecordingArgs {
     #[command(flatten)]
@@ -181,9 +184,9 @@ pub struct RecordingArgs {
 
 #[derive(Debug, Args)]
 pub struct WebArgs {
-    /// The page: http://, https://, file://, data:, chrome:// or about:
+    /// Address of the page: http://, https://, file://, data:, chrome:// or about:
     pub url: String,
-    /// Wait for the page to log START_RECORDING
+    /// Start when the page logs START_RECORDING
     #[arg(long)]
     pub await_start_signal: bool,
     #[command(flatten)]
@@ -194,7 +197,7 @@ pub struct WebArgs {
 
 #[derive(Debug, Args)]
 pub struct RequestArgs {
-    /// The file with the request, or - for standard input
+    /// File with the request, or - for standard input
     pub file: PathBuf,
     #[command(flatten)]
     pub server: ServerArgs,
@@ -204,48 +207,51 @@ pub struct RequestArgs {
     pub run: RunArgs,
 }
 
-/// Any number of each kind. An option that belongs to a kind is given once, for all of that kind, or once for each.
+/// Any number of outputs of each kind. An option of a kind is given once for all outputs of that
+/// kind, or once for each.
 #[derive(Debug, Args, Default)]
 #[command(next_help_heading = "Outputs (any number of each)")]
 pub struct OutputArgs {
-    /// A file: .mp4, or for sound alone .ogg or .mp3; {time} and {utc} are filled in
+    /// Write an MP4, OGG or MP3 file, by its extension; {time} and {utc} are replaced
     #[arg(long = "file", value_name = "PATH")]
     pub files: Vec<String>,
-    /// HLS segments whose names begin with this, and their playlist
+    /// Write HLS segments with this name prefix, and their playlist
     #[arg(long = "segments", value_name = "PREFIX")]
     pub segments: Vec<String>,
-    /// Name of the playlist [default: the prefix]
+    /// Playlist name [default: the prefix]
     #[arg(long = "playlist", value_name = "NAME", requires = "segments")]
     pub playlists: Vec<String>,
-    /// Also keep a playlist of the last five segments
+    /// Also write a live playlist of the last five segments
     #[arg(long = "live-playlist", value_name = "NAME", requires = "segments")]
     pub live_playlists: Vec<String>,
-    /// Length of a segment, in whole seconds [default: 4s]
+    /// Segment duration in whole seconds [default: 4s]
     #[arg(long = "segment-duration", value_name = "TIME", value_parser = duration, requires = "segments")]
     pub segment_durations: Vec<Duration>,
-    /// What tells segments apart [default: index]
+    /// Suffix of segment names [default: index]
     #[arg(long = "segment-suffix", value_name = "SUFFIX", requires = "segments")]
     pub segment_suffixes: Vec<SegmentSuffixArg>,
-    /// An address to stream to: rtmp://, rtmps://, srt://, mux://KEY or twitch://KEY
+    /// Stream to this address: rtmp://, rtmps://, srt://, mux://KEY or twitch://KEY
     #[arg(long = "stream", value_name = "URL", env = "WEIR_STREAM", hide_env_values = true)]
     pub streams: Vec<String>,
-    /// The same, one address a line: keys in a file, or in WEIR_STREAM, are not among the arguments that everybody on the machine can read
+    /// Stream to the addresses in this file, one per line; unlike arguments, a file or WEIR_STREAM
+    /// hides keys from other users
     #[arg(long = "stream-file", value_name = "FILE")]
     pub stream_files: Vec<PathBuf>,
-    /// A websocket to send sound to as it is, S16LE at 48 kHz, stereo: ws:// or wss://; nothing has a picture then. A user and a
-    /// password in it are sent as such, one called bearer with a token as that
+    /// Send raw audio (S16LE, 48 kHz, stereo) to this WebSocket: ws:// or wss://; implies
+    /// --audio-only. user:password@ is sent as basic authentication, bearer:TOKEN@ as a bearer
+    /// token
     #[arg(long = "websocket", value_name = "URL")]
     pub websockets: Vec<String>,
-    /// JPEG images whose names begin with this
+    /// Write JPEG images with this name prefix
     #[arg(long = "images", value_name = "PREFIX")]
     pub images: Vec<String>,
-    /// Time from one image to the next [default: 10s]
+    /// Interval between images [default: 10s]
     #[arg(long = "every", value_name = "TIME", value_parser = duration, requires = "images")]
     pub image_intervals: Vec<Duration>,
-    /// Size of the images [default: that of the video]
+    /// Image size [default: the video's]
     #[arg(long = "image-size", value_name = "WxH", value_parser = size, requires = "images")]
     pub image_sizes: Vec<Size>,
-    /// What tells images apart [default: index]
+    /// Suffix of image names [default: index]
     #[arg(long = "image-suffix", value_name = "SUFFIX", requires = "images")]
     pub image_suffixes: Vec<ImageSuffixArg>,
 }
@@ -253,28 +259,29 @@ pub struct OutputArgs {
 #[derive(Debug, Args, Default)]
 #[command(next_help_heading = "Encoding")]
 pub struct EncodingArgs {
-    /// Size, frame rate and bit rate by name [default: h264-720p-30]
+    /// Named size, frame rate and bitrate [default: h264-720p-30]
     #[arg(long, value_name = "NAME", value_parser = preset())]
     pub preset: Option<Preset>,
-    /// Size of the page and of the video
+    /// Size of the page and the video
     #[arg(long, value_name = "WxH", value_parser = size)]
     pub size: Option<Size>,
-    /// Pictures a second
+    /// Frame rate in frames per second
     #[arg(long, value_name = "N")]
     pub fps: Option<u32>,
-    /// Bit rate of the video
+    /// Video bitrate
     #[arg(long, value_name = "KBPS")]
     pub video_bitrate: Option<u32>,
     /// H.264 profile [default: main]
     #[arg(long)]
     pub profile: Option<ProfileArg>,
-    /// Longest time between two key frames [default: 4s with streams, the segment's length with segments, else 10s]
+    /// Longest interval between key frames [default: 4s with streams, the segment duration with
+    /// segments, else 10s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub keyframe_interval: Option<Duration>,
-    /// Sound of the files [default: aac in .mp4, opus in .ogg, mp3 in .mp3]
+    /// Audio codec of files [default: aac in .mp4, opus in .ogg, mp3 in .mp3]
     #[arg(long)]
     pub audio_codec: Option<AudioCodecArg>,
-    /// Bit rate of the sound [default: 128]
+    /// Audio bitrate [default: 128]
     #[arg(long, value_name = "KBPS")]
     pub audio_bitrate: Option<u32>,
 }
@@ -282,19 +289,20 @@ pub struct EncodingArgs {
 #[derive(Debug, Args, Default)]
 #[command(next_help_heading = "General")]
 pub struct GeneralArgs {
-    /// End after this time: 30s, 1m30s, 500ms, or a number of seconds
+    /// Stop after this time: 30s, 1m30s, 500ms, or a number of seconds
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// How pictures are taken from the display
+    /// How to capture frames from the display
     #[arg(long, default_value = "framebuffer")]
     pub capture: CaptureArg,
-    /// Where outputs are stored: YAML with `storage:` and `backup:` as in LiveKit Egress's configuration
+    /// Upload outputs to this storage: YAML with `storage:` and `backup:`, as in LiveKit Egress's
+    /// configuration
     #[arg(long, value_name = "FILE")]
     pub storage: Option<PathBuf>,
-    /// Also store a list of what was recorded, EGRESS_ID.json, beside each output
+    /// Also upload a manifest, EGRESS_ID.json, beside each output
     #[arg(long)]
     pub manifest: bool,
-    /// Frame times: those of the source, or a constant frame rate (grid)
+    /// Timestamps of frames: the source's (variable frame rate), or a constant frame rate (grid)
     #[arg(long, default_value = "source")]
     pub frame_times: FrameTimesArg,
 }
@@ -302,19 +310,20 @@ pub struct GeneralArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Run")]
 pub struct RunArgs {
-    /// Print the final EgressInfo as JSON, and nothing else, on standard output
+    /// Print only the final EgressInfo, as JSON, on standard output
     #[arg(long)]
     pub json: bool,
     /// Print no progress
     #[arg(long)]
     pub quiet: bool,
-    /// Keep what a crash must not lose in here [default: .weir beside the first local output]
+    /// Directory for files that must survive a crash [default: .weir beside the first local output]
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
-    /// End before the disk has less free space than this: 512MB, 2GB, or a number of bytes
+    /// Stop when the disk has less free space: 512MB, 2GB, or a number of bytes
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512MB")]
     pub keep_free: u64,
-    /// After the end, wait this long for a storage that does not answer: 60s, 5m, or a number of seconds
+    /// How long to wait at the end for a storage that does not answer: 60s, 5m, or a number of
+    /// seconds
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
     pub upload_patience: Duration,
 }
@@ -336,7 +345,7 @@ pub enum SegmentSuffixArg {
 pub enum ImageSuffixArg {
     Index,
     Timestamp,
-    /// No suffix: each image replaces the one before
+    /// No suffix: each image replaces the previous one
     None,
 }
 
@@ -356,32 +365,32 @@ pub enum AudioCodecArg {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
 pub enum CaptureArg {
-    /// Out of the display's own memory, when something was drawn
+    /// Read the display's framebuffer on damage
     #[default]
     Framebuffer,
-    /// GStreamer's ximagesrc, on its own clock
+    /// Capture with GStreamer's ximagesrc, at its own rate
     #[value(name = "ximagesrc")]
     XImageSrc,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
 pub enum FrameTimesArg {
-    /// When frames were drawn or taken by a camera; fewer while nothing changes
+    /// When frames were drawn, or captured by a camera; fewer while nothing changes
     #[default]
     #[value(alias = "true")]
     Source,
-    /// A constant frame rate, also while nothing changes
+    /// A constant frame rate, even while nothing changes
     Grid,
 }
 
-/// A new name for a recording: `EG_` and twelve letters and digits.
+/// Returns a new egress id: `EG_` and twelve random letters and digits.
 #[must_use]
 pub fn new_egress_id() -> EgressId {
     let random: String = rand::rng().sample_iter(Alphanumeric).take(12).map(char::from).collect();
     EgressId::new(format!("EG_{random}"))
 }
 
-/// `30s`, `1m30s`, `500ms`; a number alone is seconds.
+/// Parses `30s`, `1m30s`, `500ms`; a bare number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     const FORMS: &str = "write it as 30s, 1m30s, 500ms, or a number of seconds";
     if let Ok(seconds) = text.parse::<f64>() {
@@ -391,14 +400,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).map_err(|_| FORMS.to_owned())
 }
 
-/// Any text; clap keeps it as something that does not print.
+/// Parses any text into a type that never prints; clap keeps the value.
 #[expect(clippy::unnecessary_wraps, reason = "the form of a parser")]
 fn secret(text: &str) -> Result<Secret<String>, std::convert::Infallible> {
     Ok(Secret::new(text.to_owned()))
 }
 
 fn bytes(text: &str) -> Result<u64, String> {
-    config::bytes::parse(text).ok_or_else(|| "write it as 512MB, 2GB, or bytes".to_owned())
+    config::bytes::parse(text).ok_or_else(|| "write it as 512MB, 2GB, or a number of bytes".to_owned())
 }
 
 fn size(text: &str) -> Result<Size, String> {
@@ -409,7 +418,7 @@ fn size(text: &str) -> Result<Size, String> {
 
 fn preset() -> impl TypedValueParser<Value = Preset> {
     PossibleValuesParser::new(PRESETS.iter().map(|row| row.name))
-        .try_map(|name| Preset::by_name(&name).ok_or_else(|| format!("no preset {name}")))
+        .try_map(|name| Preset::by_name(&name).ok_or_else(|| format!("unknown preset `{name}`")))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What an operator decides once for every recording: the service's configuration (docs/reference/egress.md).
+//! The service's configuration (docs/reference/egress.md).
 //!
-//! The keys are LiveKit Egress's, so that its file can be taken as it is; what is ours alone says so. An empty value means
-//! "not said", as there. [`ServiceConfig::load`] reads a text and the environment and fills in what they leave open: nothing behind it
-//! needs defaults of its own.
+//! The keys are LiveKit Egress's, so that its file works unchanged; keys that only Weir has say so.
+//! An empty value means "not set". [`ServiceConfig::load`] reads a text and the environment and
+//! fills in the defaults, so that no other code needs defaults.
 
 pub mod bytes;
 mod check;
@@ -41,124 +41,132 @@ use redis::RedisConfig;
 use storage::ServerStorage;
 pub use yaml::{ConfigError, Finding, Place};
 
-/// The API's port where nothing is said: next to the templates', and none of livekit-server's (7880 to 7882).
+/// The API's default port: next to the templates' port, and not one of livekit-server's (7880 to
+/// 7882).
 pub const DEFAULT_PORT: u16 = 7981;
 
-/// Whether this build answers tokio-console.
+/// Whether this build serves tokio-console.
 pub const HAS_CONSOLE: bool = cfg!(all(feature = "console", tokio_unstable));
 
-/// Where LiveKit Egress serves the layouts' pages.
+/// The port at which LiveKit Egress serves its layouts.
 pub const DEFAULT_TEMPLATE_PORT: u16 = 7980;
 
-/// All of a service's configuration.
+/// A service's complete configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ServiceConfig {
-    /// Names the key with which room tokens are signed and API calls are checked. Else `LIVEKIT_API_KEY`.
+    /// Name of the API key that signs room tokens and checks API calls. Default: `LIVEKIT_API_KEY`.
     pub api_key: String,
-    /// Else `LIVEKIT_API_SECRET`.
+    /// Default: `LIVEKIT_API_SECRET`.
     pub api_secret: Secret<String>,
-    /// livekit-server, for requests that bring no address: `wss://…`. Else `LIVEKIT_WS_URL`.
+    /// Address of livekit-server (`wss://…`) for requests without one. Default: `LIVEKIT_WS_URL`.
     pub ws_url: String,
-    /// With it, work comes from livekit-server; without, the service stands alone: it has its own API, store and webhooks.
+    /// With Redis, requests come from livekit-server. Without it the service is standalone: it has
+    /// its own API, registry and webhooks.
     pub redis: RedisConfig,
 
-    /// LiveKit's health JSON, and `/healthz`; on all interfaces. 0: off.
+    /// Port of LiveKit's health JSON and `/healthz`, on all interfaces. 0: off.
     pub health_port: u16,
-    /// Accepted, and without meaning: each recorder serves its layout itself.
+    /// Accepted without effect: each recorder serves its layout itself.
     pub template_port: u16,
-    /// Prometheus, on all interfaces. 0: off.
+    /// Port of Prometheus metrics, on all interfaces. 0: off.
     pub prometheus_port: u16,
-    /// Dumps for debugging, on all interfaces. 0: off.
+    /// Port of debugging dumps, on all interfaces. 0: off.
     pub debug_handler_port: u16,
-    /// Ours: tokio's tasks, for tokio-console, on the loopback interface; beside [`ServiceConfig::debug_handler_port`], and in builds
-    /// with the feature `console`. 0: off. [`ServiceConfig::console_port`] answers.
+    /// Weir only: port of tokio-console on the loopback interface; needs
+    /// [`ServiceConfig::debug_handler_port`] and a build with the feature `console`. 0: off. See
+    /// [`ServiceConfig::tokio_console_port`].
     pub tokio_console_port: u16,
-    /// Ours: the API (Twirp over HTTP). `None`: [`DEFAULT_PORT`] without Redis, else off, as livekit-server has the API
-    /// there. 0: off. [`ServiceConfig::api_port`] answers.
+    /// Weir only: port of the API (Twirp over HTTP). `None`: [`DEFAULT_PORT`] without Redis, else
+    /// off, because livekit-server has the API then. 0: off. See [`ServiceConfig::api_port`].
     pub port: Option<u16>,
-    /// Ours: the interface of the API and of the console.
+    /// Weir only: the interface of the API and the console.
     pub bind: IpAddr,
-    /// Ours: whether there is an operator's console, at the API's port or at `console_port`.
+    /// Weir only: whether the operator's console is served, at the API's port or at `console_port`.
     pub console: bool,
-    /// Ours: a port for the console alone. 0: it is at the API's, where there is one.
+    /// Weir only: a port for the console alone. 0: at the API's port, if there is one.
     pub console_port: u16,
 
     pub logging: LoggingConfig,
-    /// Base address of the layouts' pages, for requests that bring none. Empty: our own.
+    /// Base address of the layouts, for requests without one. Empty: Weir's own layouts.
     pub template_base: String,
-    /// The topic on which requests are awaited, and a label of the metrics. livekit-server as it is published asks on the
-    /// empty one.
+    /// The topic on which requests are received, and a label of the metrics. A livekit-server as
+    /// published uses the empty one.
     pub cluster_id: String,
-    /// Accepted, and without meaning: the sandbox is on wherever the kernel allows it.
+    /// Accepted without effect: the sandbox is on wherever the kernel allows it.
     pub enable_chrome_sandbox: bool,
-    /// Pages may read what other origins have, and load what is not encrypted.
+    /// Lets pages read other origins' data and load unencrypted content.
     pub insecure: bool,
-    /// Ours: pages, storages, streams and webhooks may reach link-local addresses, and clouds' metadata services, which hand out a
-    /// machine's keys.
+    /// Weir only: lets pages, storages, streams and webhooks reach link-local addresses and cloud
+    /// metadata services, which hand out a machine's credentials.
     pub allow_link_local: bool,
-    /// Flags for Chromium, by name, after and over our own. For everybody on the machine to read, as all arguments are.
+    /// Chromium flags by name; they come after Weir's own and override them. Every user of the
+    /// machine can read them, like all arguments.
     pub chrome_flags: BTreeMap<String, ChromeFlag>,
-    /// Accepted, and without meaning: what waits for a store waits on the disk. Minutes.
+    /// Accepted without effect: pending uploads wait on the disk. In minutes.
     pub max_upload_queue: u32,
 
-    /// How long an answer to `CreateEgress` is awaited.
+    /// How long to wait for the answer to `CreateEgress`.
     #[serde(deserialize_with = "duration::deserialize")]
     pub io_create_timeout: Duration,
-    /// How long an answer to `UpdateEgress` is awaited, before it is asked again.
+    /// How long to wait for the answer to `UpdateEgress` before a retry.
     #[serde(deserialize_with = "duration::deserialize")]
     pub io_update_timeout: Duration,
-    /// How long a claim is awaited; 0: as long as the answer.
+    /// How long to wait for a claim; 0: as long as for the answer.
     #[serde(deserialize_with = "duration::deserialize")]
     pub io_selection_timeout: Duration,
-    /// Queues of status updates.
+    /// Number of queues for status updates.
     pub io_workers: i32,
 
-    /// The keys about storage, which stand at the top level too.
+    /// The storage keys, which stand at the top level of the file.
     #[serde(skip)]
     pub storage: ServerStorage,
     pub session_limits: SessionLimits,
     pub cpu_cost: CpuCost,
-    /// Cores that recordings may count on, in place of the machine's: `LIVEKIT_CPU_REQUEST`, which is no key.
+    /// Cores that recordings may use instead of all of the machine's: the variable
+    /// `LIVEKIT_CPU_REQUEST`; not a key of the file.
     #[serde(skip)]
     pub cpu_request: Option<f64>,
 
-    /// Ours: the frame times of recordings. The service's default is a constant frame rate, as LiveKit Egress has.
+    /// Weir only: the frame times of recordings. The default is a constant frame rate, as in
+    /// LiveKit Egress.
     #[serde(deserialize_with = "frame_times::deserialize")]
     pub frame_times: FrameTimes,
     pub latency: Latency,
     pub latency_overrides: LatencyOverrides,
     /// Threads of one H.264 encoder; 0: by the machine's share.
     pub video_encoder_threads: u32,
-    /// Accepted, and without meaning: our synchroniser is one.
+    /// Accepted without effect: sender reports are always synchronized.
     pub enable_one_shot_sender_report_sync: bool,
-    /// Accepted, and without meaning: our synchroniser is one.
+    /// Accepted without effect: sender reports are always synchronized.
     pub enable_sync_engine: bool,
-    /// Accepted, and without meaning.
+    /// Accepted without effect.
     pub audio_tempo_controller: AudioTempoController,
-    /// Accepted, and without meaning: each recording's sound server ends with it. Seconds.
+    /// Accepted without effect: each recording's audio server ends with it. In seconds.
     pub pulse_sink_reap_grace_sec: i32,
     pub debug: DebugConfig,
     /// Accepted, for LiveKit's own tests.
     pub test_overrides: TestOverrides,
 
-    /// Ours: where recordings are while they are made, and what is left of killed ones. `None` only in what was not
-    /// loaded: `$STATE_DIRECTORY`, else `/var/lib/weir` for root, else `$XDG_STATE_HOME/weir` or `~/.local/state/weir`.
+    /// Weir only: directory of running recordings and of what killed ones left. `None` only before
+    /// loading. Default: `$STATE_DIRECTORY`, else `/var/lib/weir` for root, else
+    /// `$XDG_STATE_HOME/weir` or `~/.local/state/weir`.
     pub work_dir: Option<PathBuf>,
-    /// Ours: recordings end before a local disk has less free space than this. Bytes.
+    /// Weir only: recordings stop when a local disk has less free space, in bytes.
     #[serde(deserialize_with = "bytes::deserialize")]
     pub keep_free: u64,
-    /// Ours: how long the end of a recording waits for a storage that does not answer. 0: it does not wait.
+    /// Weir only: how long the end of a recording waits for a storage that does not answer. 0: not
+    /// at all.
     #[serde(deserialize_with = "duration::deserialize")]
     pub upload_patience: Duration,
-    /// Ours: how long a recording goes on when its service is gone and no other comes. Then it ends, finishes its files, and has failed;
-    /// 0: at once.
+    /// Weir only: how long a recording continues after its service is gone and no other takes over.
+    /// Then it ends, finishes its files, and has failed. 0: it ends at once.
     #[serde(deserialize_with = "duration::deserialize")]
     pub orphan_timeout: Duration,
-    /// Ours: the embedded store of a service that stands alone. `None` only in what was not loaded: `weir.redb` in the work
-    /// directory.
+    /// Weir only: the database of a standalone service. `None` only before loading. Default:
+    /// `weir.redb` in the work directory.
     pub store: Option<PathBuf>,
-    /// Ours, in livekit-server's words: the notifications of a service that stands alone.
+    /// Weir only, with livekit-server's keys: the notifications of a standalone service.
     pub webhook: WebhookConfig,
 }
 
@@ -215,27 +223,27 @@ impl Default for ServiceConfig {
 }
 
 impl ServiceConfig {
-    /// Whether the service does without livekit-server and Redis.
+    /// Returns whether the service runs without livekit-server and Redis.
     #[must_use]
     pub fn is_standalone(&self) -> bool {
         !self.redis.is_configured()
     }
 
-    /// Where the API listens; `None`: nowhere.
+    /// Returns the API's port, or `None` if the API is off.
     #[must_use]
     pub fn api_port(&self) -> Option<u16> {
         let unsaid = if self.is_standalone() { DEFAULT_PORT } else { 0 };
         Some(self.port.unwrap_or(unsaid)).filter(|port| *port != 0)
     }
 
-    /// Where the console listens; `None`: there is none.
+    /// Returns the console's port, or `None` if the console is off.
     #[must_use]
     pub fn console_port(&self) -> Option<u16> {
         let own = Some(self.console_port).filter(|port| *port != 0);
         own.or_else(|| self.api_port()).filter(|_| self.console)
     }
 
-    /// Every port that the service listens on.
+    /// Returns all ports that the service listens on.
     #[must_use]
     pub fn own_ports(&self) -> BTreeSet<u16> {
         let pages = [self.health_port, self.prometheus_port, self.debug_handler_port];
@@ -243,7 +251,7 @@ impl ServiceConfig {
         pages.into_iter().filter(|port| *port != 0).chain(rest.into_iter().flatten()).collect()
     }
 
-    /// Where tokio-console is answered; `None`: nowhere.
+    /// Returns tokio-console's port, or `None` if it is off.
     #[must_use]
     pub fn tokio_console_port(&self) -> Option<u16> {
         let is_wanted = HAS_CONSOLE && self.debug_handler_port != 0;
@@ -251,23 +259,24 @@ impl ServiceConfig {
     }
 }
 
-/// The `webhook` section of livekit-server.
+/// The `webhook` section, as in livekit-server.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct WebhookConfig {
-    /// Each gets every notification. They may hold passwords.
+    /// Receivers of every notification. The addresses may contain passwords.
     pub urls: Vec<Secret<String>>,
-    /// The key that signs them. Empty: [`ServiceConfig::api_key`], and there is no other.
+    /// The API key that signs notifications. Empty: [`ServiceConfig::api_key`], the only possible
+    /// value.
     pub api_key: String,
-    /// Which notifications they get.
+    /// Which notifications are sent.
     pub filter_params: WebhookFilter,
 }
 
-/// `webhook.filter_params`: names such as `egress_ended`.
+/// `webhook.filter_params`: event names such as `egress_ended`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct WebhookFilter {
-    /// Those alone. Empty: all but the excluded ones.
+    /// Only these events. Empty: all except the excluded ones.
     pub include_events: Vec<String>,
     pub exclude_events: Vec<String>,
 }

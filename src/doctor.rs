@@ -1,4 +1,4 @@
-//! Is everything here that a recording needs? Each missing thing with the command that installs it.
+//! Checks the dependencies of a recording, and prints how to install what is missing.
 
 mod scripts;
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::media;
 use crate::process::{self, FC_LIST, PROGRAMS, ProcessError, Program};
 
-/// The first list after fonts were installed takes seconds.
-const LISTED_WITHIN: Duration = Duration::from_secs(30);
+/// The first listing after fonts were installed takes seconds.
+const FONT_LIST_WITHIN: Duration = Duration::from_secs(30);
 
-/// One thing that a recording needs.
+/// One dependency and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     pub name: String,
@@ -21,18 +21,18 @@ pub struct Finding {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Where or what it is.
-    Here(String),
-    /// A recording works without it, but less well.
+    /// Its path or version.
+    Found(String),
+    /// Recordings work, with a limitation.
     Degraded(String),
-    /// The package that brings it.
+    /// The package to install.
     Missing { package: &'static str },
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
-            State::Here(what) => write!(f, "ok       {}  {what}", self.name),
+            State::Found(what) => write!(f, "ok       {}  {what}", self.name),
             State::Degraded(why) => write!(f, "warning  {}  {why}", self.name),
             State::Missing { package } => {
                 write!(f, "missing  {}  install it with: apt-get install {package}", self.name)
@@ -41,26 +41,30 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Looks at everything.
+/// Checks all dependencies.
 #[must_use]
-pub fn examine() -> Vec<Finding> {
+pub fn check() -> Vec<Finding> {
     let mut findings: Vec<Finding> = PROGRAMS.iter().map(program).collect();
     findings.extend(gstreamer());
     findings.push(fonts(Path::new("/usr/share/fonts")));
-    findings.extend(missing_scripts(process::ask(&FC_LIST, &["--format", "%{charset}\n"], LISTED_WITHIN)));
+    findings.extend(uncovered_scripts(process::ask(
+        &FC_LIST,
+        &["--format", "%{charset}\n"],
+        FONT_LIST_WITHIN,
+    )));
     findings.push(memory(Path::new("/dev/shm")));
     findings
 }
 
-/// Whether a recording can be made at all.
+/// Returns whether recordings can run.
 #[must_use]
-pub fn is_sound(findings: &[Finding]) -> bool {
+pub fn can_record(findings: &[Finding]) -> bool {
     !findings.iter().any(|finding| matches!(finding.state, State::Missing { .. }))
 }
 
 fn program(program: &Program) -> Finding {
     let state = match program.find() {
-        Ok(file) => State::Here(file.display().to_string()),
+        Ok(file) => State::Found(file.display().to_string()),
         Err(_) => State::Missing { package: program.package },
     };
     Finding { name: program.name.to_owned(), state }
@@ -68,10 +72,10 @@ fn program(program: &Program) -> Finding {
 
 fn gstreamer() -> Vec<Finding> {
     if let Err(error) = media::init() {
-        let state = State::Degraded(format!("does not start: {error}"));
+        let state = State::Degraded(format!("can't start: {error}"));
         return vec![Finding { name: "GStreamer".to_owned(), state }];
     }
-    let mut findings = vec![Finding { name: "GStreamer".to_owned(), state: State::Here(media::version()) }];
+    let mut findings = vec![Finding { name: "GStreamer".to_owned(), state: State::Found(media::version()) }];
     findings.extend(
         media::element::ELEMENTS.iter().filter(|(element, _)| media::make(element).is_err()).map(
             |(element, package)| Finding {
@@ -86,15 +90,16 @@ fn gstreamer() -> Vec<Finding> {
 fn fonts(dir: &Path) -> Finding {
     let has_some = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     let state = if has_some {
-        State::Here(dir.display().to_string())
+        State::Found(dir.display().to_string())
     } else {
         State::Missing { package: "fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji" }
     };
     Finding { name: "fonts".to_owned(), state }
 }
 
-/// Text without a font is recorded as boxes. `charsets`: the characters of all fonts.
-fn missing_scripts(charsets: Result<String, ProcessError>) -> Vec<Finding> {
+/// Text in a script without a font is recorded as boxes. `charsets` lists the characters of all
+/// fonts.
+fn uncovered_scripts(charsets: Result<String, ProcessError>) -> Vec<Finding> {
     let finding = |name: &str, why: String| Finding { name: name.to_owned(), state: State::Degraded(why) };
     match charsets {
         Ok(charsets) => scripts::missing(&charsets)
@@ -105,7 +110,7 @@ fn missing_scripts(charsets: Result<String, ProcessError>) -> Vec<Finding> {
                 finding(&format!("font for {}", script.name), why)
             })
             .collect(),
-        Err(error) => vec![finding("scripts of the fonts", format!("not known: {error}"))],
+        Err(error) => vec![finding("scripts of the fonts", format!("unknown: {error}"))],
     }
 }
 
@@ -113,10 +118,10 @@ fn memory(dir: &Path) -> Finding {
     let is_tmpfs = nix::sys::statfs::statfs(dir)
         .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC);
     let state = if is_tmpfs {
-        State::Here(format!("{} is tmpfs", dir.display()))
+        State::Found(format!("{} is tmpfs", dir.display()))
     } else {
         State::Degraded(format!(
-            "{} is no tmpfs: the display's framebuffer will be written to a disk",
+            "{} is not a tmpfs: the display's framebuffer is written to the disk",
             dir.display()
         ))
     };
@@ -128,37 +133,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_comes_with_its_package() {
+    fn a_missing_dependency_names_its_package() {
         let finding = Finding { name: "Xvfb".to_owned(), state: State::Missing { package: "xvfb" } };
         assert_eq!(finding.to_string(), "missing  Xvfb  install it with: apt-get install xvfb");
-        assert!(!is_sound(&[finding]));
+        assert!(!can_record(&[finding]));
     }
 
     #[test]
-    fn a_script_without_a_font_comes_with_its_package() {
+    fn a_script_without_a_font_names_its_package() {
         let all = "20-2fff 1f600".to_owned();
-        let shown: Vec<String> = missing_scripts(Ok(all)).iter().map(Finding::to_string).collect();
+        let shown: Vec<String> = uncovered_scripts(Ok(all)).iter().map(Finding::to_string).collect();
         let boxes = "text is recorded as boxes; install it with: apt-get install fonts-noto-cjk";
         let expected =
             ["Chinese", "Japanese", "Korean"].map(|script| format!("warning  font for {script}  {boxes}"));
         assert_eq!(shown, expected);
-        assert!(missing_scripts(Ok("20-10ffff".to_owned())).is_empty());
+        assert!(uncovered_scripts(Ok("20-10ffff".to_owned())).is_empty());
         let unknown =
-            missing_scripts(Err(ProcessError::Missing { program: "fc-list", package: "fontconfig" }));
+            uncovered_scripts(Err(ProcessError::Missing { program: "fc-list", package: "fontconfig" }));
         assert!(unknown[0].to_string().contains("apt-get install fontconfig"), "{unknown:?}");
-        assert!(is_sound(&unknown), "recordings go without");
+        assert!(can_record(&unknown), "recordings work without");
     }
 
-    /// Whoever installs the packages of `record` is told of nothing that is missing.
+    /// The packages of `record` in scripts/packages.sh are complete.
     #[test]
-    fn every_package_that_is_named_is_in_the_list_of_packages() {
+    fn every_named_package_is_in_the_list_of_packages() {
         let list = include_str!("../scripts/packages.sh");
         let (_, list) = list.split_once("\nrecord=(\n").unwrap();
         let (list, _) = list.split_once("\n)").unwrap();
         let listed: Vec<&str> = list.split_whitespace().collect();
         let scripts = scripts::missing("");
         let State::Missing { package: fonts } = fonts(Path::new("/nowhere/fonts")).state else {
-            panic!("there are fonts nowhere")
+            panic!("a missing directory has no fonts")
         };
         let named = scripts.iter().map(|script| script.package);
         let named = named.chain(PROGRAMS.iter().map(|program| program.package)).chain([FC_LIST.package]);
@@ -174,8 +179,8 @@ mod tests {
 
         #[test]
         fn this_machine_can_record() {
-            let findings = examine();
-            assert!(is_sound(&findings), "{findings:#?}");
+            let findings = check();
+            assert!(can_record(&findings), "{findings:#?}");
         }
     }
 }

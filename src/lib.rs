@@ -1,7 +1,7 @@
-//! Weir records and streams what a browser shows and what a LiveKit room carries.
+//! Weir records and streams web pages and LiveKit rooms.
 //!
-//! The modules stand in the order in which a recording passes through them. `ARCHITECTURE.md` at the root of the
-//! repository says who may import whom; a test holds the code to it.
+//! The modules stand in the order in which a recording passes through them. `ARCHITECTURE.md` holds
+//! the table of allowed imports, which `tests/architecture.rs` checks.
 
 pub mod disk;
 pub mod files;

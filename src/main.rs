@@ -1,4 +1,4 @@
-//! The `weir` command: arguments to a mode, outcomes to an exit code.
+//! The `weir` command: maps arguments to a mode and outcomes to an exit code.
 
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::Path;
@@ -18,28 +18,28 @@ use weir::recorder::{self, Display, Options};
 use weir::telemetry::{self, Verbosity};
 use weir::{doctor, outbound, process, recover, serve};
 
-/// A request that can't be recorded; nothing was started.
+/// Exit code of an invalid request; nothing was started.
 const BAD_REQUEST: u8 = 2;
 
 fn main() -> ExitCode {
-    // A recording's browser starts it in place of programs of a desktop.
+    // The recording's browser starts this program in place of desktop programs.
     if let Some(answer) = process::desktop::answer(std::env::args_os().next().as_deref()) {
         return if print(answer.as_bytes()).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return misunderstood(&error),
+        Err(error) => return print_usage_error(&error),
     };
     process::raise_open_files();
     let done = match cli.command {
         Command::Record { job } => record(&job),
         Command::Plan { job } => plan(&job),
-        Command::Doctor => examine(),
+        Command::Doctor => run_doctor(),
         Command::Recover { dir, json, storage, refuse_link_local } => {
             if refuse_link_local {
                 outbound::refuse_link_local();
             }
-            finish(&dir, json, storage.as_deref())
+            recover_files(&dir, json, storage.as_deref())
         }
         Command::Serve(args) => serve(&args),
         Command::Console(args) => console(&args),
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Command::Completions { shell } => completions(shell),
     };
     ExitCode::from(done.unwrap_or_else(|error| {
-        say(&mut std::io::stderr(), &format!("weir: {error:#}"));
+        print_line(&mut std::io::stderr(), &format!("weir: {error:#}"));
         match error.is::<BadRequest>() {
             true => BAD_REQUEST,
             false => 1,
@@ -55,13 +55,14 @@ fn main() -> ExitCode {
     }))
 }
 
-/// Marks an error as the request's.
+/// Marks an error as the request's fault.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct BadRequest(String);
 
 fn record(job: &Job) -> anyhow::Result<u8> {
-    // It may wait for a pipe (`--stream-file`, a request on standard input), which Ctrl-C ends as long as nothing is begun.
+    // This may wait for a pipe (`--stream-file`, a request on standard input). Ctrl-C ends that
+    // wait, because signals are held only afterwards.
     let (request, plan) = decide(job)?;
     recorder::hold_signals();
     let run = job.run_args();
@@ -75,20 +76,20 @@ fn record(job: &Job) -> anyhow::Result<u8> {
     };
     let request = info::redacted_request(&request);
     let runtime = runtime()?;
-    let verdict = runtime
+    let outcome = runtime
         .block_on(recorder::record(plan, Some(request), &options))
         .map_err(|refused| BadRequest(refused.to_string()))?;
-    // Whatever blocks still (a server that does not answer a goodbye) must not hold the result back.
+    // Blocked tasks (a server that does not answer at the end) must not delay the result.
     runtime.shutdown_background();
-    let ended = verdict.ended();
-    if !ended.info.error.is_empty() && verdict.exit_code() != 0 {
+    let ended = outcome.ended();
+    if !ended.info.error.is_empty() && outcome.exit_code() != 0 {
         let explanation = ended.explanation.clone().unwrap_or_default();
-        say(&mut std::io::stderr(), &format!("weir: {}{explanation}", ended.info.error));
+        print_line(&mut std::io::stderr(), &format!("weir: {}{explanation}", ended.info.error));
     }
     let mut result = Vec::new();
-    recorder::print_result(ended, run.json, &mut result).context("the result can't be written")?;
+    recorder::print_result(ended, run.json, &mut result).context("can't write the result")?;
     print(&result)?;
-    Ok(verdict.exit_code())
+    Ok(outcome.exit_code())
 }
 
 fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
@@ -100,7 +101,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     }
     let runtime = runtime()?;
     let done = runtime.block_on(serve::serve(&loaded))?;
-    // Whatever blocks still must not hold the end back.
+    // Blocked tasks must not delay the exit.
     runtime.shutdown_background();
     Ok(match done {
         serve::Done::Ended => 0,
@@ -128,13 +129,13 @@ fn record_for_service() -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        // All that this process does is of this egress. Each thread stays in its span until it ends.
+        // This process serves one egress. Each thread stays in its span until it ends.
         .on_thread_start({
             let span = span.clone();
             move || std::mem::forget(span.clone().entered())
         })
         .build()
-        .context("the runtime does not start")?;
+        .context("can't start the runtime")?;
     let accepted = span.in_scope(|| runtime.block_on(supervised::run(&job, pipes)))?;
     runtime.shutdown_background();
     Ok(if accepted { 0 } else { BAD_REQUEST })
@@ -142,7 +143,7 @@ fn record_for_service() -> anyhow::Result<u8> {
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(2).enable_all().build().context("the runtime does not start")
+    builder.worker_threads(2).enable_all().build().context("can't start the runtime")
 }
 
 fn plan(job: &Job) -> anyhow::Result<u8> {
@@ -152,15 +153,15 @@ fn plan(job: &Job) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn examine() -> anyhow::Result<u8> {
-    let findings = doctor::examine();
+fn run_doctor() -> anyhow::Result<u8> {
+    let findings = doctor::check();
     print(lines(&findings).as_bytes())?;
-    Ok(u8::from(!doctor::is_sound(&findings)))
+    Ok(u8::from(!doctor::can_record(&findings)))
 }
 
-fn finish(dir: &Path, json: bool, storage: Option<&Path>) -> anyhow::Result<u8> {
+fn recover_files(dir: &Path, json: bool, storage: Option<&Path>) -> anyhow::Result<u8> {
     telemetry::init(Verbosity::Beside, Display::Logs.bar());
-    weir::media::init().context("GStreamer does not start (try `weir doctor`)")?;
+    weir::media::init().context("can't start GStreamer; run `weir doctor`")?;
     let server = storage.map(|file| server_storage(Some(file))).transpose()?;
     let recovered = runtime()?.block_on(recover::recover(dir, server.as_ref()))?;
     let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -168,14 +169,14 @@ fn finish(dir: &Path, json: bool, storage: Option<&Path>) -> anyhow::Result<u8> 
         true => cli::recovered::print_json(&recovered, &mut out)?,
         false => cli::recovered::print(dir, &recovered, &mut out, &mut err)?,
     }
-    // Where nobody reads problems any more there is nobody to tell.
+    // A closed standard error is ignored.
     std::io::stderr().write_all(&err).ok();
     print(&out)?;
     Ok(u8::from(!recovered.iter().all(recover::Recovered::is_whole)))
 }
 
 fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
-    let directory = std::env::current_dir().context("the current directory can't be read")?;
+    let directory = std::env::current_dir().context("can't read the current directory")?;
     let request = match job {
         Job::Web(args) => cli::request::web(args, &directory).map_err(|error| bad(error.field(), &error))?,
         Job::Room(args) => {
@@ -211,7 +212,7 @@ fn decide(job: &Job) -> anyhow::Result<(EgressRequest, RecordingPlan)> {
     Ok((request, plan))
 }
 
-/// What a `--storage` file says; without one, the local disk.
+/// Reads a `--storage` file; without one, the storage is the local disk.
 fn server_storage(file: Option<&Path>) -> Result<ServerStorage, BadRequest> {
     let Some(file) = file else { return Ok(ServerStorage::default()) };
     let shown = file.display();
@@ -220,7 +221,7 @@ fn server_storage(file: Option<&Path>) -> Result<ServerStorage, BadRequest> {
     storage::parse(&text).map_err(|error| BadRequest(format!("{shown}: {error}")))
 }
 
-/// The error with the option that the field comes from.
+/// Adds the option that sets the field to the error.
 fn bad(field: &str, error: &impl std::fmt::Display) -> BadRequest {
     BadRequest(match cli::request::option_of(field) {
         Some(option) => format!("{error} [{option}]"),
@@ -247,8 +248,8 @@ fn display(run: &RunArgs) -> (Display, Verbosity) {
     }
 }
 
-/// Says what is wrong with the command line, or what was asked about it (`--help`). No key or token is quoted.
-fn misunderstood(error: &clap::Error) -> ExitCode {
+/// Prints a usage error, or the help, without keys and tokens.
+fn print_usage_error(error: &clap::Error) -> ExitCode {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     let printed = match cli::errors::without_secrets(error, &arguments) {
@@ -256,9 +257,9 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
         Some(_) | None => error.print(),
     };
     match printed {
-        // What is on standard error is said for people, who know when nobody listens.
-        Err(unprinted) if !error.use_stderr() && !is_nobody_there(&unprinted) => {
-            say(&mut std::io::stderr(), &format!("weir: the result can't be printed: {unprinted}"));
+        // A failed write to standard error is ignored; the help's is not.
+        Err(unprinted) if !error.use_stderr() && !is_reader_gone(&unprinted) => {
+            print_line(&mut std::io::stderr(), &format!("weir: can't print the result: {unprinted}"));
             ExitCode::FAILURE
         }
         _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(BAD_REQUEST)),
@@ -266,33 +267,35 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<u8> {
-    // It panics where it can't write.
+    // clap_complete panics when it can't write, so the script is generated in memory.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "weir", &mut script);
     print(&script)?;
     Ok(0)
 }
 
-/// Each as a line.
+/// Joins items as lines.
 fn lines<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| format!("{item}\n")).collect()
 }
 
-/// Writes a result to standard output. A reader that is gone (`weir plan … | head`, a closed terminal) is not an error.
+/// Writes a result to standard output. A reader that is gone (`weir plan …
+/// head`, a closed terminal) is not an error.
 fn print(result: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     match out.write_all(result).and_then(|()| out.flush()) {
-        Err(error) if is_nobody_there(&error) => Ok(()),
-        printed => printed.context("the result can't be printed"),
+        Err(error) if is_reader_gone(&error) => Ok(()),
+        printed => printed.context("can't print the result"),
     }
 }
 
-/// Whether the other end of standard output is gone: a pipe without a reader, a terminal that was closed.
-fn is_nobody_there(error: &std::io::Error) -> bool {
+/// Returns whether the reader of standard output is gone: a pipe without a reader, or a closed
+/// terminal.
+fn is_reader_gone(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::BrokenPipe || error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
 }
 
-/// Writes a line for a person. Where nobody reads any more there is nobody to tell.
-fn say(to: &mut dyn Write, line: &str) {
+/// Writes a line for people. A failed write is ignored.
+fn print_line(to: &mut dyn Write, line: &str) {
     writeln!(to, "{line}").ok();
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 
-/// A value that prints as `***` however it is formatted. [`Secret::expose`] is the one way to its content, so that a
-/// search for that word finds every place that handles one.
+/// A value that prints as `***` in every format. [`Secret::expose`] is the only access to its
+/// content, so a search for that word finds every place that handles a secret.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Secret<T>(T);
 
@@ -14,7 +14,7 @@ impl<T> Secret<T> {
         Self(value)
     }
 
-    /// The value itself, for the place that has to send it somewhere.
+    /// Returns the value, for the code that has to send it.
     pub const fn expose(&self) -> &T {
         &self.0
     }
@@ -32,18 +32,18 @@ impl<T> fmt::Display for Secret<T> {
     }
 }
 
-/// Reading one in gives nothing away.
+/// Reading a secret reveals nothing.
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         T::deserialize(from).map(Self)
     }
 }
 
-/// A text of somebody who was shown a token, such as a server's refusal, without the token and without parts of it: servers quote
-/// what they refuse, and cut it.
+/// Removes a token, and parts of it, from a text by someone who saw it, such as a server's refusal:
+/// servers quote what they refuse, and truncate it.
 #[must_use]
 pub fn without_token(text: &str, token: &Secret<String>) -> String {
-    /// So much of a token is no accident.
+    /// The shortest part of a token, in bytes, that is replaced.
     const PART: usize = 8;
     let token = token.expose().as_str();
     let text = if token.is_empty() { text.to_owned() } else { text.replace(token, "***") };
@@ -51,7 +51,7 @@ pub fn without_token(text: &str, token: &Secret<String>) -> String {
     let is_part = |word: &str| {
         let word = word.trim_matches('.');
         let mut parts = word.as_bytes().windows(PART);
-        // Other tokens look alike: the base64 of a JSON object.
+        // Other tokens begin alike: with the base64 of a JSON object.
         (word.len() >= PART && word.starts_with("eyJ"))
             || parts.any(|part| token.as_bytes().windows(PART).any(|of_token| of_token == part))
     };
@@ -67,21 +67,22 @@ pub fn without_token(text: &str, token: &Secret<String>) -> String {
     shown + rest
 }
 
-/// `#[serde(with = "exposed")]`: a secret written down as it is, for a file or a pipe that only its owner can read. There
-/// is no `Serialize` otherwise, so that none gets into a log or a report by being part of something else.
+/// For `#[serde(with = "exposed")]`: serializes the secret in plain text, for a file or a pipe that
+/// only its owner can read. `Secret` has no other `Serialize`, so that none reaches a log or a
+/// report as a part of something else.
 pub mod exposed {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::Secret;
 
     /// # Errors
-    /// The serialiser's.
+    /// The serializer's.
     pub fn serialize<T: Serialize, S: Serializer>(secret: &Secret<T>, to: S) -> Result<S::Ok, S::Error> {
         secret.expose().serialize(to)
     }
 
     /// # Errors
-    /// The deserialiser's.
+    /// The deserializer's.
     pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Secret<T>, D::Error> {
@@ -94,14 +95,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_nothing_of_its_value() {
+    fn a_secret_prints_no_part_of_its_value() {
         let key = Secret::new("hunter2".to_owned());
         assert_eq!(format!("{key} {key:?} {:?}", Some(&key)), "*** *** Some(***)");
         assert_eq!(key.expose(), "hunter2");
     }
 
     #[test]
-    fn a_refusal_shows_no_part_of_the_token() {
+    fn a_refusal_contains_no_part_of_the_token() {
         let token = Secret::new("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJFR18xIn0.c2lnbmF0dXJl-_9".to_owned());
         for (text, shown) in [
             (format!("invalid token: {}, error: bad", token.expose()), "invalid token: ***, error: bad"),

@@ -1,4 +1,4 @@
-//! Logs.
+//! Logging.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -15,9 +15,9 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// Libraries that log what they send below `info`: credentials, signed requests, handshakes with tokens, a page's address. Nothing that
-/// somebody asks for in `WEIR_LOG` shows it.
-const INDISCREET: [&str; 11] = [
+/// Libraries that log secrets below `info`: credentials, signed requests, handshakes with tokens,
+/// page addresses. Their events are dropped whatever `WEIR_LOG` says.
+const LOG_SECRETS: [&str; 11] = [
     "aws_",
     "fast_socks5",
     "h2::",
@@ -31,18 +31,18 @@ const INDISCREET: [&str; 11] = [
     "tungstenite",
 ];
 
-/// How much is logged; `WEIR_LOG` (in `RUST_LOG`'s syntax) overrides it.
+/// The log level; `WEIR_LOG` (in `RUST_LOG`'s syntax) overrides it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Errors alone.
+    /// Errors only.
     Quiet,
-    /// Warnings: beside a live line, which tells the rest.
+    /// Warnings, beside a live line that shows the rest.
     Beside,
-    /// What happens to a recording.
+    /// The lifecycle of a recording.
     Normal,
 }
 
-/// Sends logs to stderr, around a live line that may be there.
+/// Sends logs to stderr, above a live line if one is shown.
 pub fn init(verbosity: Verbosity, line: ProgressBar) {
     let default = match verbosity {
         Verbosity::Quiet => "error",
@@ -51,28 +51,28 @@ pub fn init(verbosity: Verbosity, line: ProgressBar) {
     };
     let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let layer = tracing_subscriber::fmt::layer()
-        // It would be said where nothing can be written, which ends the program.
+        // Such an error would be written to the stream that failed, and end the program.
         .log_internal_errors(false)
         .with_writer(Around(line))
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
-    // Fails only when one is set already, as in tests; that one stands.
-    tracing_subscriber::registry().with(layer.with_filter(discreet(filter))).try_init().ok();
+    // Fails only if a subscriber is set already, as in tests; that one stays.
+    tracing_subscriber::registry().with(layer.with_filter(without_secrets(filter))).try_init().ok();
 }
 
-/// What is logged of a service and its recorders, unless `WEIR_LOG` is set: `level`, and only warnings of the SOCKS5
-/// library.
+/// Returns the log filter of a service and its recorders: `WEIR_LOG`, else `level`, with only
+/// warnings of the SOCKS5 library.
 #[must_use]
 pub fn service_filter(level: &str) -> String {
     std::env::var("WEIR_LOG").unwrap_or_else(|_| format!("{level},fast_socks5=warn"))
 }
 
-/// Sends a service's logs, or those of its recorders, to stderr: as text, or as one JSON object a line. `console`: a port of the
-/// loopback interface for tokio-console, in builds that have it.
+/// Sends a service's or its recorders' logs to stderr, as text or as one JSON object per line.
+/// `console` is a port on the loopback interface for tokio-console, in builds that have it.
 pub fn init_service(filter: &str, json: bool, console: Option<u16>) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let layer = tracing_subscriber::fmt::layer()
-        // It may be a pipe whose reader is gone; a recorder goes on all the same.
+        // stderr may be a pipe without a reader; the recorder goes on without logs.
         .log_internal_errors(false)
         .with_writer(io::stderr);
     let layer = if json {
@@ -80,23 +80,24 @@ pub fn init_service(filter: &str, json: bool, console: Option<u16>) {
     } else {
         layer.with_target(false).with_ansi(io::stderr().is_terminal()).boxed()
     };
-    let subscriber =
-        tracing_subscriber::registry().with(layer.with_filter(discreet(filter))).with(watched(console));
+    let subscriber = tracing_subscriber::registry()
+        .with(layer.with_filter(without_secrets(filter)))
+        .with(watched(console));
     // As above.
     subscriber.try_init().ok();
 }
 
-/// What is asked for, but for what libraries would tell of secrets.
-fn discreet<S: Subscriber>(asked: EnvFilter) -> impl Filter<S> {
-    asked.and(filter_fn(is_discreet).with_max_level_hint(LevelFilter::TRACE))
+/// Applies the filter, minus the events of libraries that log secrets.
+fn without_secrets<S: Subscriber>(filter: EnvFilter) -> impl Filter<S> {
+    filter.and(filter_fn(may_be_logged).with_max_level_hint(LevelFilter::TRACE))
 }
 
-fn is_discreet(metadata: &Metadata<'_>) -> bool {
+fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO
-        || !INDISCREET.iter().any(|library| metadata.target().starts_with(library))
+        || !LOG_SECRETS.iter().any(|library| metadata.target().starts_with(library))
 }
 
-/// What tells tokio-console of the runtime's tasks. Its server has a thread of its own.
+/// Serves the runtime's tasks to tokio-console, from a thread of its own.
 #[cfg(feature = "console")]
 fn watched<S>(port: Option<u16>) -> Option<impl Layer<S>>
 where
@@ -111,7 +112,7 @@ const fn watched(_: Option<u16>) -> Option<Identity> {
     None
 }
 
-/// Writes above a live line: takes it away, writes, and puts it back.
+/// Writes above a live line: hides it, writes, and shows it again.
 #[derive(Debug, Clone)]
 struct Around(ProgressBar);
 
@@ -154,13 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn libraries_log_no_credentials_whatever_is_asked_for() {
+    fn libraries_log_no_credentials_at_any_level() {
         for filter in ["debug", "trace", "aws_runtime=trace,tungstenite::handshake=debug,weir=debug"] {
             let written = Written::default();
             let writer = written.clone();
             let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_ansi(false);
-            let subscriber =
-                tracing_subscriber::registry().with(layer.with_filter(discreet(EnvFilter::new(filter))));
+            let subscriber = tracing_subscriber::registry()
+                .with(layer.with_filter(without_secrets(EnvFilter::new(filter))));
             tracing::subscriber::with_default(subscriber, || {
                 tracing::debug!(target: "aws_runtime::auth::sigv4", "AKIAPLANTED");
                 tracing::trace!(target: "aws_runtime::auth::sigv4", "AKIAPLANTED");

@@ -1,6 +1,7 @@
-//! LiveKit's access tokens, as they are made here (docs/reference/egress.md).
+//! LiveKit access tokens (docs/reference/signaling.md).
 //!
-//! They are JSON Web Tokens, signed with HMAC-SHA256 by the secret of an API key, whose name is their issuer.
+//! They are JSON Web Tokens, signed with HMAC-SHA256 by the secret of an API key; the key's name is
+//! the issuer.
 
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use crate::secret::{Secret, exposed};
 
 /// How long a recorder may stay in a room with its token.
 const ROOM: Duration = Duration::from_hours(24);
-/// How long a signed call of ours is good for.
+/// How long the token of an API call is valid.
 const CALL: Duration = Duration::from_mins(5);
 
-/// An API key by its name, with its secret. Written down, the secret is in it: for a pipe that only its owner can read.
+/// An API key's name and secret. Serializing it exposes the secret: only for a pipe that its owner
+/// alone can read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signer {
@@ -24,15 +26,15 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// `None`: one of both is empty.
+    /// Returns `None` if key or secret is empty.
     #[must_use]
     pub fn new(key: &str, secret: &Secret<String>) -> Option<Self> {
         let is_one = !key.is_empty() && !secret.expose().is_empty();
         is_one.then(|| Self { key: key.to_owned(), secret: secret.clone() })
     }
 
-    /// The token with which a recorder joins a room: it is not counted, not seen, and only listens. Its identity is the egress's
-    /// id, which is how a layout reaches it.
+    /// Returns the token with which a recorder joins a room: hidden, not counted, and subscribing
+    /// only. Its identity is the egress id, by which layouts are changed.
     ///
     /// # Errors
     /// When key, secret, room or id are empty.
@@ -52,7 +54,7 @@ impl Signer {
         })
     }
 
-    /// The token for a call about one room to LiveKit's `RoomService`.
+    /// Returns the token for a call of LiveKit's `RoomService` about one room.
     ///
     /// # Errors
     /// When key or secret are empty.
@@ -61,7 +63,8 @@ impl Signer {
         self.sign(|token| token.with_grants(grants).with_ttl(CALL))
     }
 
-    /// The token that vouches for a webhook's body; `sha256` is the base64 of the body's digest.
+    /// Returns the token that authenticates a webhook's body; `sha256` is the base64 of the body's
+    /// digest.
     ///
     /// # Errors
     /// When key or secret are empty.

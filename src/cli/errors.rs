@@ -1,11 +1,12 @@
-//! What is said about a command line that can't be understood, without the keys and tokens in it.
+//! Command-line errors, without the keys and tokens in them.
 
 use crate::plan::redact;
 
-/// So much of an argument is looked for without quotation marks around it, too.
-const LONG: usize = 6;
+/// Arguments of at least this many bytes are replaced wherever they occur; shorter ones only
+/// between quotation marks.
+const MIN_UNQUOTED_BYTES: usize = 6;
 
-/// The text of an error in which no argument is quoted that may be a secret; `None`: there is none among the arguments.
+/// Returns the error's text with secrets replaced, or `None` if no argument may be a secret.
 #[must_use]
 pub fn without_secrets(error: &clap::Error, arguments: &[String]) -> Option<String> {
     let mut secrets = Vec::new();
@@ -17,19 +18,20 @@ pub fn without_secrets(error: &clap::Error, arguments: &[String]) -> Option<Stri
     if secrets.is_empty() {
         return None;
     }
-    // One may be part of another.
+    // Longest first: a secret may contain another.
     secrets.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
     let mut text = error.render().to_string();
     for (secret, shown) in secrets {
         text = text.replace(&format!("'{secret}'"), &format!("'{shown}'"));
-        if secret.len() >= LONG {
+        if secret.len() >= MIN_UNQUOTED_BYTES {
             text = text.replace(&secret, &shown);
         }
     }
     Some(text)
 }
 
-/// What of an argument may be a secret, and how it is shown. `before`: the argument before it.
+/// Returns the part of an argument that may be a secret, and its replacement. `before` is the
+/// previous argument.
 fn secret_of(before: &str, argument: &str) -> Option<(String, String)> {
     let option = |argument: &str| argument.starts_with('-') && redact::is_secret_name(argument);
     match argument.split_once('=') {
@@ -37,16 +39,16 @@ fn secret_of(before: &str, argument: &str) -> Option<(String, String)> {
             if value.is_empty() {
                 return None;
             }
-            if option(name) { Some((value.to_owned(), "***".to_owned())) } else { shown_otherwise(value) }
+            if option(name) { Some((value.to_owned(), "***".to_owned())) } else { redacted_if_secret(value) }
         }
         _ if option(before) && !before.contains('=') && !argument.is_empty() => {
             Some((argument.to_owned(), "***".to_owned()))
         }
-        _ => shown_otherwise(argument),
+        _ => redacted_if_secret(argument),
     }
 }
 
-fn shown_otherwise(word: &str) -> Option<(String, String)> {
+fn redacted_if_secret(word: &str) -> Option<(String, String)> {
     let shown = match word.contains("://") {
         true => redact::stream_url(word),
         false => redact::page_secrets(word),
@@ -61,8 +63,8 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    /// What is said about a line that is wrong; it is, of course.
-    fn said(line: &str) -> Option<String> {
+    /// Returns the error of an invalid line.
+    fn error_for(line: &str) -> Option<String> {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let error =
             Cli::try_parse_from(std::iter::once("weir".to_owned()).chain(arguments.clone())).unwrap_err();
@@ -86,17 +88,17 @@ mod tests {
             "record track a TR_a --secret HUNTER2KEY",
             "rtmp://b.example/app/HUNTER2KEY",
         ] {
-            let said = said(line).unwrap();
-            assert!(said.contains("error") && !said.contains("HUNTER2KEY"), "{line}: {said}");
+            let shown = error_for(line).unwrap();
+            assert!(shown.contains("error") && !shown.contains("HUNTER2KEY"), "{line}: {shown}");
         }
     }
 
     #[test]
-    fn other_errors_are_as_they_are() {
+    fn errors_without_secrets_are_unchanged() {
         for line in ["record web", "record web https://a.example --size big", "recrod", "record room a b"] {
-            assert_eq!(said(line), None, "{line}");
+            assert_eq!(error_for(line), None, "{line}");
         }
-        let said = said("record room a --token a").unwrap();
-        assert!(said.contains("--token"), "short words leave the text alone: {said}");
+        let shown = error_for("record room a --token a").unwrap();
+        assert!(shown.contains("--token"), "short words are not replaced: {shown}");
     }
 }

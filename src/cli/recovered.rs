@@ -1,4 +1,4 @@
-//! What `weir recover` prints: for a person what was found, finished and kept, for programs a line of JSON each.
+//! The output of `weir recover`: text for people, JSON lines for programs.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,10 +7,11 @@ use crate::ipc::recovery::RecoveryLine;
 use crate::recording::workdir::Remain;
 use crate::recover::Recovered;
 
-/// Prints what became of the work directories in `dir`: results to `out`, problems and what to do about them to `err`.
+/// Prints what was recovered in `dir`: results to `out`; problems, and what to do about them, to
+/// `err`.
 ///
 /// # Errors
-/// When it can't be printed.
+/// When the output can't be written.
 pub fn print(
     dir: &Path,
     recovered: &[Recovered],
@@ -22,14 +23,14 @@ pub fn print(
     }
     for recording in recovered {
         let root = recording.root.display();
-        writeln!(out, "{root}: found {}", described(&recording.found))?;
+        writeln!(out, "{root}: found {}", describe(&recording.found))?;
         for file in &recording.files {
             writeln!(out, "finished: {file}")?;
         }
         for name in &recording.without_video {
             writeln!(
                 out,
-                "note: {name} has no video: not one complete frame was recorded, as when a recording is cut off in its first second"
+                "note: {name} has no video: no complete frame was recorded; the recording was killed in its first second"
             )?;
         }
         for Remain { path, bytes } in &recording.kept {
@@ -46,8 +47,8 @@ pub fn print(
             };
             writeln!(
                 err,
-                "weir: {root}: {}{others} could not be turned into finished files and are kept; look at them with `ffprobe` \
-                 or `ffplay`, put the cause right and run `weir recover` again, or remove the directory",
+                "weir: {root}: {}{others} could not be finished and are kept; inspect them with `ffprobe` or `ffplay`, \
+                 fix the cause and run `weir recover` again, or remove the directory",
                 first.path.display()
             )?;
         }
@@ -55,10 +56,10 @@ pub fn print(
     Ok(())
 }
 
-/// The same for programs ([`RecoveryLine`]).
+/// Prints the same as JSON lines ([`RecoveryLine`]).
 ///
 /// # Errors
-/// When it can't be printed.
+/// When the output can't be written.
 pub fn print_json(recovered: &[Recovered], out: &mut dyn Write) -> io::Result<()> {
     for recording in recovered {
         let dir = || recording.root.display().to_string();
@@ -83,7 +84,7 @@ pub fn print_json(recovered: &[Recovered], out: &mut dyn Write) -> io::Result<()
     Ok(())
 }
 
-fn described(files: &[Remain]) -> String {
+fn describe(files: &[Remain]) -> String {
     match files.len() {
         0 => "no recorded media".to_owned(),
         1 => format!("1 file with {} bytes", bytes(files)),
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_reads_what_was_found_finished_and_kept_and_what_to_do() {
+    fn text_lists_found_finished_and_kept_files_and_the_next_step() {
         let (out, err) = printed(&[damaged()]);
         assert_eq!(
             out,
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_frame_is_noted_and_no_problem() {
+    fn a_file_without_a_frame_is_a_note_and_not_a_problem() {
         let recovered = Recovered {
             without_video: vec!["talk.mp4".to_owned()],
             kept: Vec::new(),
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_reads_a_line_for_each() {
+    fn json_has_one_line_for_each_item() {
         let mut out = Vec::new();
         print_json(&[damaged()], &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();

@@ -1,4 +1,4 @@
-//! Typed words → [`EgressRequest`].
+//! Converts arguments into an [`EgressRequest`].
 
 use std::path::Path;
 
@@ -23,8 +23,9 @@ use crate::plan::stream_url::{StreamProtocol, StreamUrl};
 use crate::plan::track::Shows;
 use crate::secret::Secret;
 
-/// What `record web` and `plan web` ask for. `directory` is where the command was started: a name that leads out of it
-/// (`../talk.mp4`) becomes an absolute one, since names in a request never lead upwards. (In a bucket there is nothing above.)
+/// Returns the request of `record web` and `plan web`. `directory` is the current directory: a name
+/// that leads out of it (`../talk.mp4`) becomes absolute, because names in a request never lead
+/// upwards. In a bucket there is nothing above.
 ///
 /// # Errors
 /// [`PlanError`], naming the field.
@@ -35,7 +36,7 @@ pub fn web(args: &WebArgs, directory: &Path) -> Result<EgressRequest, PlanError>
     request(source, &args.recording, directory)
 }
 
-/// What `record room` and `plan room` ask for; as [`web`] in all that is not about the room.
+/// Returns the request of `record room` and `plan room`; names are handled as in [`web`].
 ///
 /// # Errors
 /// [`PlanError`], naming the field.
@@ -50,7 +51,8 @@ pub fn room(args: &RoomArgs, directory: &Path) -> Result<EgressRequest, PlanErro
     request(source, &args.recording, directory)
 }
 
-/// What `record participant` and `plan participant` ask for; as [`web`] in all that is not about the room.
+/// Returns the request of `record participant` and `plan participant`; names are handled as in
+/// [`web`].
 ///
 /// # Errors
 /// [`PlanError`], naming the field.
@@ -63,7 +65,8 @@ pub fn participant(args: &ParticipantArgs, directory: &Path) -> Result<EgressReq
     Ok(request)
 }
 
-/// What `record track-composite` and `plan track-composite` ask for; as [`web`] in all that is not about the room.
+/// Returns the request of `record track-composite` and `plan track-composite`; names are handled as
+/// in [`web`].
 ///
 /// # Errors
 /// [`PlanError`], naming the field.
@@ -75,7 +78,7 @@ pub fn track_composite(args: &TrackCompositeArgs, directory: &Path) -> Result<Eg
     Ok(request)
 }
 
-/// What `record track` and `plan track` ask for.
+/// Returns the request of `record track` and `plan track`.
 ///
 /// # Errors
 /// [`PlanError`], naming the field.
@@ -84,7 +87,7 @@ pub fn track(args: &TrackArgs, directory: &Path) -> Result<EgressRequest, PlanEr
     let (field, kind) = match &args.websocket {
         Some(url) => ("websocket_url", OutputKind::Stream(websocket(url))),
         None => {
-            let path = reachable(&args.file, directory);
+            let path = out_of_directory(&args.file, directory);
             ("file", OutputKind::File(FileRequest { path, container: None }))
         }
     };
@@ -131,7 +134,7 @@ fn request(
     Ok(self::general(request, general))
 }
 
-/// The same request under the general options, which a wire request has no words for.
+/// Applies the general options, which wire requests can't express.
 #[must_use]
 pub fn general(request: EgressRequest, args: &GeneralArgs) -> EgressRequest {
     let capture = match args.capture {
@@ -146,10 +149,11 @@ pub fn general(request: EgressRequest, args: &GeneralArgs) -> EgressRequest {
     EgressRequest { capture, frame_times: Some(frame_times), limits, ..request }
 }
 
-/// The option that sets a field of a command line's request, to be shown beside an error that names the field.
+/// Returns the option that sets a field of the request, to be shown beside an error about that
+/// field.
 #[must_use]
 pub fn option_of(field: &str) -> Option<&'static str> {
-    // The path of an output, without its place.
+    // The output's path without its index.
     let (list, part) = match field.split_once('[') {
         Some((list, rest)) => (list, rest.rsplit_once("].").map_or("", |(_, part)| part)),
         None => (field, ""),
@@ -202,7 +206,7 @@ fn encoding(args: &EncodingArgs) -> EncodingRequest {
         width: args.size.map(|size| size.width),
         height: args.size.map(|size| size.height),
         fps: args.fps,
-        video_bitrate_kbps: args.video_bitrate.or_else(|| usual_bitrate(args)),
+        video_bitrate_kbps: args.video_bitrate.or_else(|| default_bitrate(args)),
         profile,
         key_interval: args.keyframe_interval,
         audio_codec,
@@ -211,9 +215,9 @@ fn encoding(args: &EncodingArgs) -> EncodingRequest {
     }
 }
 
-/// The bit rate of the smallest preset that a size and frame rate fit into, where no preset was named: nobody who asks for
-/// 1080p60 wants the bit rate of 720p30.
-fn usual_bitrate(args: &EncodingArgs) -> Option<u32> {
+/// Returns the bitrate of the smallest preset that holds this size and frame rate, when no preset
+/// was named: 1080p60 needs more than the default preset's bitrate.
+fn default_bitrate(args: &EncodingArgs) -> Option<u32> {
     if args.preset.is_some() || (args.size.is_none() && args.fps.is_none()) {
         return None;
     }
@@ -244,12 +248,12 @@ fn outputs(
     for (at, prefix) in args.segments.iter().enumerate() {
         let count = args.segments.len();
         let kind = OutputKind::Segments(SegmentsRequest {
-            prefix: reachable(prefix, directory),
+            prefix: out_of_directory(prefix, directory),
             playlist: nth(&args.playlists, at, count, "segment_outputs", "playlist_name")?
-                .map(|name| reachable(name, directory))
+                .map(|name| out_of_directory(name, directory))
                 .unwrap_or_default(),
             live_playlist: nth(&args.live_playlists, at, count, "segment_outputs", "live_playlist_name")?
-                .map(|name| reachable(name, directory))
+                .map(|name| out_of_directory(name, directory))
                 .unwrap_or_default(),
             duration: nth(&args.segment_durations, at, count, "segment_outputs", "segment_duration")?
                 .copied(),
@@ -268,7 +272,7 @@ fn outputs(
         let count = args.images.len();
         let size = nth(&args.image_sizes, at, count, "image_outputs", "width")?;
         let kind = OutputKind::Images(ImagesRequest {
-            prefix: reachable(prefix, directory),
+            prefix: out_of_directory(prefix, directory),
             interval: nth(&args.image_intervals, at, count, "image_outputs", "capture_interval")?.copied(),
             width: size.map(|size| size.width),
             height: size.map(|size| size.height),
@@ -283,32 +287,32 @@ fn outputs(
     Ok(outputs)
 }
 
-/// The container is the one that the name asks for.
+/// The container follows the name's extension.
 fn file(field: &str, path: &str, directory: &Path) -> Result<FileRequest, PlanError> {
-    /// Endings that somebody who types them means.
-    const OTHERS: [&str; 14] = [
+    /// Extensions that people type on purpose, of formats that Weir does not write.
+    const UNSUPPORTED: [&str; 14] = [
         ".webm", ".mkv", ".mov", ".avi", ".ts", ".flv", ".m4a", ".aac", ".opus", ".wav", ".flac", ".gif",
         ".jpeg", ".m3u8",
     ];
-    let possible = || CONTAINERS.iter().map(|row| row.extension).collect::<Vec<_>>().join(", ");
-    if let Some(other) = OTHERS.iter().find(|other| path.to_ascii_lowercase().ends_with(**other)) {
+    let supported = || CONTAINERS.iter().map(|row| row.extension).collect::<Vec<_>>().join(", ");
+    if let Some(other) = UNSUPPORTED.iter().find(|other| path.to_ascii_lowercase().ends_with(**other)) {
         return Err(PlanError::not_yet(
             format!("{field}.filepath"),
             format!("a {other} file"),
-            format!("let the name end in one of {}", possible()),
+            format!("use one of {}", supported()),
         ));
     }
     let container = CONTAINERS.iter().find(|row| path.ends_with(row.extension)).map(|row| row.container);
-    Ok(FileRequest { path: reachable(path, directory), container })
+    Ok(FileRequest { path: out_of_directory(path, directory), container })
 }
 
 fn websocket(url: &str) -> StreamRequest {
     StreamRequest { protocol: Some(StreamProtocol::WebSocket), urls: vec![Secret::new(url.to_owned())] }
 }
 
-/// Those that were typed, or stand in the environment, and then those in files.
+/// Returns the addresses from options or the environment, then those from files.
 fn stream_urls(args: &OutputArgs) -> Result<Vec<Secret<String>>, PlanError> {
-    // A variable that is set to nothing says nothing.
+    // A variable that is set but empty counts as unset.
     let typed = args.streams.iter().filter(|url| !url.is_empty());
     let mut urls: Vec<_> = typed.map(|url| Secret::new(url.clone())).collect();
     for path in &args.stream_files {
@@ -317,7 +321,7 @@ fn stream_urls(args: &OutputArgs) -> Result<Vec<Secret<String>>, PlanError> {
     Ok(urls)
 }
 
-/// One output for each protocol: all its servers get the same encode.
+/// Groups addresses by protocol: all servers of one protocol receive the same encode.
 fn streams(urls: &[Secret<String>]) -> Result<Vec<StreamRequest>, PlanError> {
     let mut streams: Vec<StreamRequest> = Vec::new();
     for (at, text) in urls.iter().enumerate() {
@@ -336,7 +340,7 @@ fn streams(urls: &[Secret<String>]) -> Result<Vec<StreamRequest>, PlanError> {
     Ok(streams)
 }
 
-/// The value of the `at`th of `count` outputs.
+/// Returns the option's value for output `at` of `count`.
 fn nth<'a, T>(
     values: &'a [T],
     at: usize,
@@ -350,13 +354,13 @@ fn nth<'a, T>(
         given if given == count => Ok(values.get(at)),
         given => Err(PlanError::invalid(
             format!("{list}[{at}].{part}"),
-            format!("it is given {given} times for {count} outputs; give it once for all, or once for each"),
+            format!("given {given} times for {count} outputs; give it once for all, or once for each"),
         )),
     }
 }
 
-/// A name that leads upwards from `directory`, as an absolute one; any other as it is.
-fn reachable(name: &str, directory: &Path) -> String {
+/// Makes a name absolute if it leads upwards out of `directory`.
+fn out_of_directory(name: &str, directory: &Path) -> String {
     let leads_up = |(depth, up): (i64, bool), part: &str| match part {
         ".." => (depth - 1, up || depth == 0),
         "" | "." => (depth, up),

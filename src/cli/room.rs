@@ -1,4 +1,4 @@
-//! What is typed to record a LiveKit room, or something of one.
+//! Options for recording a LiveKit room, a participant or tracks.
 
 use clap::Args;
 
@@ -9,13 +9,14 @@ use crate::token::Signer;
 
 #[derive(Debug, Args)]
 pub struct RoomArgs {
-    /// The room's name
+    /// Room name
     pub room: String,
-    /// grid, speaker, single-speaker, picture-in-picture or branded, each also as -light; options stand behind the name:
-    /// 'branded?title=All hands'. Another template has names of its own [default: the template's]
+    /// Layout: grid, speaker, single-speaker, picture-in-picture or branded, each also with -light;
+    /// options follow the name: 'branded?title=All hands'. Other templates have their own names
+    /// [default: the template's]
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub layout: String,
-    /// Base address of a template in place of our own: http:// or https://
+    /// Base address of a custom template: http:// or https://
     #[arg(long, value_name = "URL", default_value = "", hide_default_value = true)]
     pub template_url: String,
     #[command(flatten)]
@@ -28,14 +29,14 @@ pub struct RoomArgs {
 
 #[derive(Debug, Args)]
 pub struct ParticipantArgs {
-    /// The room's name
+    /// Room name
     pub room: String,
-    /// The participant's identity
+    /// Participant identity
     pub identity: String,
-    /// Record what they share of their screen, and its sound, in place of camera and microphone
+    /// Record the shared screen and its audio instead of camera and microphone
     #[arg(long)]
     pub screen_share: bool,
-    /// Copy their pictures as they are published where they are H.264: for one MP4 file by itself
+    /// Copy H.264 video as published, without encoding it; needs a single MP4 file output
     #[arg(long, conflicts_with_all = ["preset", "size", "fps", "video_bitrate", "profile", "keyframe_interval"])]
     pub as_published: bool,
     #[command(flatten)]
@@ -46,15 +47,15 @@ pub struct ParticipantArgs {
 
 #[derive(Debug, Args)]
 pub struct TrackCompositeArgs {
-    /// The room's name
+    /// Room name
     pub room: String,
-    /// The track of sound: TR_…
+    /// Audio track id: TR_…
     #[arg(long = "audio-track", value_name = "ID", default_value = "", hide_default_value = true)]
     pub audio_track: String,
-    /// The track of pictures: TR_…
+    /// Video track id: TR_…
     #[arg(long = "video-track", value_name = "ID", default_value = "", hide_default_value = true)]
     pub video_track: String,
-    /// Copy the pictures as they are published where they are H.264: for one MP4 file by itself
+    /// Copy H.264 video as published, without encoding it; needs a single MP4 file output
     #[arg(long, conflicts_with_all = ["preset", "size", "fps", "video_bitrate", "profile", "keyframe_interval"])]
     pub as_published: bool,
     #[command(flatten)]
@@ -65,15 +66,16 @@ pub struct TrackCompositeArgs {
 
 #[derive(Debug, Args)]
 pub struct TrackArgs {
-    /// The room's name
+    /// Room name
     pub room: String,
-    /// The track's id: TR_…
+    /// Track id: TR_…
     pub track_id: String,
-    /// The file; its ending is that of what holds the track's codec: .ogg, .mp4 or .webm. {track_id}, {track_type},
-    /// {track_source}, {publisher_identity}, {room_name} and {time} are filled in [default: the track's id and the time]
+    /// Output file; its extension follows the track's codec: .ogg, .mp4 or .webm. {track_id},
+    /// {track_type}, {track_source}, {publisher_identity}, {room_name} and {time} are replaced
+    /// [default: track id and time]
     #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
     pub file: String,
-    /// A websocket to send a track of sound to in place of a file: ws:// or wss://
+    /// Send an audio track to this WebSocket instead of a file: ws:// or wss://
     #[arg(long, value_name = "URL", conflicts_with = "file")]
     pub websocket: Option<String>,
     #[command(flatten)]
@@ -84,11 +86,11 @@ pub struct TrackArgs {
     pub run: RunArgs,
 }
 
-/// How a room is reached.
+/// How to reach the LiveKit server.
 #[derive(Debug, Args, Default)]
-#[command(next_help_heading = "LiveKit's server")]
+#[command(next_help_heading = "LiveKit server")]
 pub struct ServerArgs {
-    /// Its address: ws:// or wss://
+    /// Server address: ws:// or wss://
     #[arg(
         id = "server_url",
         long = "url",
@@ -99,7 +101,7 @@ pub struct ServerArgs {
         hide_default_value = true
     )]
     pub url: String,
-    /// Name of an API key of it
+    /// API key
     #[arg(
         long,
         value_name = "KEY",
@@ -109,7 +111,7 @@ pub struct ServerArgs {
         hide_default_value = true
     )]
     pub api_key: String,
-    /// The key's secret; better in the environment, as arguments are for everybody on the machine to read
+    /// API secret; prefer the environment variable: other users can read arguments
     #[arg(
         long,
         value_name = "SECRET",
@@ -123,7 +125,7 @@ pub struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// What they say of rooms.
+    /// Returns the defaults for rooms that these options give.
     #[must_use]
     pub fn rooms(&self) -> Rooms {
         let Self { url, api_key, api_secret } = self;

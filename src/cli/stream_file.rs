@@ -1,4 +1,5 @@
-//! Addresses of servers out of a file, so that their keys do not stand among the arguments, which everybody on the machine can read.
+//! Reads stream addresses from a file, so that their keys are not among the arguments, which every
+//! user of the machine can read.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,22 +8,22 @@ use std::path::Path;
 use crate::plan::error::PlanError;
 use crate::secret::Secret;
 
-/// Bytes. An address has some hundred.
+/// In bytes; an address has a few hundred.
 const LARGEST: u64 = 64 << 10;
 
-/// The addresses in a file, one a line; empty lines and lines that begin with `#` are passed over. It may be a pipe
-/// (`--stream-file <(pass show twitch)`).
+/// Reads the addresses in a file, one per line; empty lines and lines that begin with `#` are
+/// skipped. The file may be a pipe (`--stream-file <(pass show twitch)`).
 ///
 /// # Errors
-/// When it can't be read, is too large, or has no address in it. None quotes what it holds.
+/// When the file can't be read, is too large, or contains no address. No error quotes its content.
 pub(super) fn read(path: &Path) -> Result<Vec<Secret<String>>, PlanError> {
     let shown = path.display();
     let wrong = |why: &str| PlanError::invalid("stream_file", format!("{shown}: {why}"));
-    let text = text(path).map_err(|error| wrong(&format!("it can't be read: {error}")))?;
+    let text = text(path).map_err(|error| wrong(&format!("can't be read: {error}")))?;
     let addresses = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let addresses: Vec<_> = addresses.map(|line| Secret::new(line.to_owned())).collect();
     if addresses.is_empty() {
-        return Err(wrong("there is no address in it; write one on each line"));
+        return Err(wrong("no address found; write one per line"));
     }
     Ok(addresses)
 }
@@ -31,12 +32,9 @@ fn text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it is larger than {LARGEST} bytes"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {LARGEST} bytes")));
     }
-    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
 }
 
 #[cfg(test)]
@@ -44,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_address_a_line() {
+    fn one_address_per_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("streams");
         std::fs::write(&path, "# Twitch\n\n  twitch://live_hunter2 \r\nrtmp://a/b/c live=1\n").unwrap();
@@ -55,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_what_is_in_it() {
+    fn errors_do_not_quote_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("streams");
         for (content, why) in [

@@ -15,7 +15,7 @@ fn parse(line: &str) -> EgressRequest {
     request_of(&job(line)).unwrap()
 }
 
-/// `line`: what follows `weir plan`.
+/// `line` is what follows `weir plan`.
 fn job(line: &str) -> Job {
     let words = ["weir", "plan"].into_iter().chain(line.split_whitespace());
     match Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).command {
@@ -45,30 +45,30 @@ fn plan(line: &str) -> Result<RecordingPlan, PlanError> {
 }
 
 #[test]
-fn the_words_fit_together() {
+fn the_command_line_is_consistent() {
     Cli::command().debug_assert();
 }
 
 #[test]
-fn every_word_of_the_help() {
+fn help_texts() {
     let mut cli = Cli::command();
     cli.build();
     let record = cli.find_subcommand_mut("record").unwrap();
     let web = record.find_subcommand_mut("web").unwrap().render_help();
-    insta::assert_snapshot!(web);
+    insta::assert_snapshot!("help_of_web", web);
     let room = record.find_subcommand_mut("room").unwrap().render_help();
-    insta::assert_snapshot!("every_word_of_the_help_of_rooms", room);
+    insta::assert_snapshot!("help_of_room", room);
     let participant = record.find_subcommand_mut("participant").unwrap().render_help();
-    insta::assert_snapshot!("every_word_of_the_help_of_participants", participant);
+    insta::assert_snapshot!("help_of_participant", participant);
 }
 
 #[test]
-fn frames_have_the_times_of_the_source_where_nothing_is_said() {
+fn frame_times_default_to_the_sources() {
     use crate::config::frame_times::FrameTimes::{Grid, Source};
     for (option, times) in [
         ("", Source),
         ("--frame-times source", Source),
-        // What it was called.
+        // The option's former name.
         ("--frame-times true", Source),
         ("--frame-times grid", Grid),
     ] {
@@ -78,7 +78,7 @@ fn frames_have_the_times_of_the_source_where_nothing_is_said() {
 }
 
 #[test]
-fn times_and_sizes_as_people_write_them() {
+fn durations_and_sizes() {
     for (text, millis) in [
         ("30s", 30_000),
         ("1m30s", 90_000),
@@ -166,7 +166,7 @@ fn plans_of_command_lines() {
     }
 }
 
-/// `EgressInfo.request` is not a message of its own.
+/// `EgressInfo.request` is not a message of its own, so it is serialized inside an `EgressInfo`.
 struct RequestShown(livekit_protocol::egress_info::Request);
 
 impl serde::Serialize for RequestShown {
@@ -179,7 +179,7 @@ impl serde::Serialize for RequestShown {
     }
 }
 
-/// Issue: what bad input gets. Each names its field, and the option that sets it.
+/// Each error names its field and the option that sets it.
 #[test]
 fn bad_input() {
     const PAGE: &str = "https://example.com/";
@@ -217,7 +217,7 @@ fn bad_input() {
         ("--file a.mp4 --audio-codec mp3", "audio_codec", "--audio-codec", "use AAC or Opus"),
         ("--file talk --audio-codec mp3", "file_outputs[0].file_type", "--file", "AAC or Opus"),
         ("--file a.webm", "file_outputs[0].filepath", "--file", ".mp4, .ogg, .mp3"),
-        // What a service adjusts.
+        // Values that a service adjusts instead.
         ("--file a.mp3 --audio-only --audio-codec aac", "audio_codec", "--audio-codec", "use MP3"),
         ("--file a.mp4 --keyframe-interval 1000s", "key_frame_interval", "--keyframe-interval", "0.1 to 600"),
         (
@@ -305,7 +305,7 @@ fn bad_input() {
     }
 }
 
-/// What is wrong with how a room is reached.
+/// Invalid server and template addresses.
 #[test]
 fn bad_input_for_rooms() {
     const SERVER: &str = "--url ws://localhost:7880 --api-key k --api-secret s";
@@ -327,7 +327,7 @@ fn bad_input_for_rooms() {
     assert_eq!(request::option_of("token or api key/secret"), Some("--api-key, --api-secret"));
 }
 
-/// What lies on this machine may be recorded by who sits at it.
+/// The command line may record pages of its own machine.
 #[test]
 fn local_pages() {
     for url in ["file:///srv/page.html", "data:text/html,<h1>hi</h1>", "chrome://version", "about:blank"] {
@@ -336,7 +336,7 @@ fn local_pages() {
 }
 
 #[test]
-fn a_preset_that_is_none_is_refused_with_those_that_are() {
+fn an_unknown_preset_is_refused_with_the_list_of_presets() {
     let error =
         Cli::try_parse_from(["weir", "record", "web", "https://x/", "--preset", "h264-4k"]).unwrap_err();
     assert_eq!(error.exit_code(), 2);
@@ -344,7 +344,7 @@ fn a_preset_that_is_none_is_refused_with_those_that_are() {
 }
 
 #[test]
-fn the_bit_rate_follows_the_size_where_nothing_is_said() {
+fn the_default_bitrate_follows_the_size() {
     for (line, kbps) in [
         ("", 3000),
         ("--size 1280x720", 3000),
@@ -376,7 +376,7 @@ fn names_that_lead_upwards_become_absolute() {
 }
 
 #[test]
-fn egress_ids_are_as_livekit_writes_them() {
+fn egress_ids_have_livekits_form() {
     let (one, other) = (new_egress_id(), new_egress_id());
     assert_ne!(one, other);
     let random = one.as_str().strip_prefix("EG_").unwrap();

@@ -1,11 +1,11 @@
-//! Sizes: `512MB`, `2 GB`, `100MiB`, or a number of bytes.
+//! Parses sizes: `512MB`, `2 GB`, `100MiB`, or a number of bytes.
 
 use std::fmt;
 
 use serde::de::{self, Deserializer, Visitor};
 
 /// # Errors
-/// The deserialiser's, and for what is no size.
+/// The deserializer's, and for an invalid size.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     from.deserialize_any(Bytes)
 }
@@ -32,7 +32,7 @@ impl Visitor<'_> for Bytes {
     }
 }
 
-/// `None`: it is no size, or more than 2^64 bytes.
+/// Returns `None` for an invalid size, or one of more than 2^64 bytes.
 #[must_use]
 pub fn parse(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 9] = [

@@ -1,11 +1,11 @@
-//! `chrome_flags`: what an operator gives Chromium beside our own flags, and which of it recordings can't live with.
+//! `chrome_flags`: the operator's flags for Chromium, and which of them break recordings.
 
 use std::fmt;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A flag of Chromium: `true` sets it, `false` leaves it out, anything else is its value.
+/// A Chromium flag: `true` sets it, `false` removes it, anything else is its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChromeFlag {
     Switch(bool),
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for ChromeFlag {
 }
 
 impl Serialize for ChromeFlag {
-    /// As it is read.
+    /// In the form in which it is read.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Switch(is_set) => to.serialize_bool(*is_set),
@@ -62,13 +62,13 @@ impl Serialize for ChromeFlag {
     }
 }
 
-/// A flag's name as Chromium has it: dashes before it are the command line's.
+/// Returns the flag's name without leading dashes.
 #[must_use]
 pub fn name(key: &str) -> &str {
     key.trim_start_matches('-')
 }
 
-/// Whether a flag says how the browser gets out.
+/// Returns whether a flag selects a proxy.
 #[must_use]
 pub fn is_proxy(key: &str) -> bool {
     const PROXY: [&str; 5] =
@@ -76,14 +76,14 @@ pub fn is_proxy(key: &str) -> bool {
     PROXY.contains(&name(key))
 }
 
-/// What goes wrong with a flag that takes away what a recording stands on; `None`: nothing that is known.
+/// Returns what breaks if a flag overrides one that recordings depend on.
 #[must_use]
 pub fn breaks(key: &str, flag: &ChromeFlag) -> Option<&'static str> {
     let (is_off, value) = match flag {
         ChromeFlag::Switch(is_set) => (!is_set, ""),
         ChromeFlag::Value(value) => (false, value.as_str()),
     };
-    // Its own value takes nothing away.
+    // The value that Weir sets itself breaks nothing.
     let ours = match name(key) {
         "kiosk" => !is_off,
         "remote-debugging-pipe" => !is_off && value.is_empty(),
@@ -91,7 +91,7 @@ pub fn breaks(key: &str, flag: &ChromeFlag) -> Option<&'static str> {
         "ozone-platform" => value == "x11",
         "force-device-scale-factor" => value == "1",
         "user-data-dir" | "window-size" => false,
-        // Those that we don't have.
+        // Flags that Weir does not set.
         "headless"
         | "no-startup-window"
         | "silent-launch"
@@ -102,16 +102,14 @@ pub fn breaks(key: &str, flag: &ChromeFlag) -> Option<&'static str> {
         _ => return None,
     };
     (!ours).then_some(match name(key) {
-        "remote-debugging-pipe" => "recordings speak to the browser this way",
+        "remote-debugging-pipe" => "recordings control the browser through it",
         "remote-debugging-port" | "remote-debugging-address" => {
-            "whoever reaches the port, a page included, sees and does all that the browser can"
+            "anyone who reaches the port, including a page, controls the browser"
         }
         "user-data-dir" => "two recordings can't share a profile",
-        "mute-audio" | "disable-audio-output" => "recordings have no sound so",
-        "headless" | "no-startup-window" | "silent-launch" | "ozone-platform" => {
-            "recordings have no picture so"
-        }
-        _ => "the page does not fill the picture so",
+        "mute-audio" | "disable-audio-output" => "recordings have no audio",
+        "headless" | "no-startup-window" | "silent-launch" | "ozone-platform" => "recordings have no video",
+        _ => "the page does not fill the frame",
     })
 }
 
@@ -120,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flag_reads_back() {
+    fn flags_survive_serialization() {
         for flag in [ChromeFlag::Switch(true), ChromeFlag::Switch(false), ChromeFlag::Value("1,2".to_owned())]
         {
             let text = serde_json::to_string(&flag).unwrap();
@@ -129,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_takes_something_away_breaks() {
+    fn only_overridden_dependencies_break_recordings() {
         let value = |text: &str| ChromeFlag::Value(text.to_owned());
         for (key, flag, is_broken) in [
             ("kiosk", ChromeFlag::Switch(false), true),

@@ -1,37 +1,37 @@
-//! What a recording costs, and how much of the machine recordings may have (docs/reference/egress.md).
+//! The cost of recordings, and how much of the machine they may use (docs/reference/egress.md).
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-/// The `cpu_cost` section. CPU is counted in cores, memory in GB of 2^30 bytes.
+/// The `cpu_cost` section. CPU is in cores, memory in GB of 2^30 bytes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct CpuCost {
-    /// The part of the machine's cores that recordings may have, above 0 and at most 1.
+    /// The share of the machine's cores that recordings may use, above 0 and at most 1.
     pub max_cpu_utilization: f64,
-    /// GB; 0: memory is not looked at.
+    /// In GB; 0: memory is not limited.
     pub max_memory: f64,
-    /// GB of one recording.
+    /// In GB, for one recording.
     pub memory_cost: f64,
     pub room_composite_cpu_cost: f64,
     pub audio_room_composite_cpu_cost: f64,
-    /// Sound of a room, mixed without a browser. 0 only in what was not loaded: as with one.
+    /// Room audio, mixed without a browser. 0 only before loading; then the cost with a browser.
     pub sdk_audio_room_composite_cpu_cost: f64,
-    /// GB. 0 only in what was not loaded: [`CpuCost::memory_cost`].
+    /// In GB. 0 only before loading; then [`CpuCost::memory_cost`].
     pub sdk_audio_room_composite_memory_cost: f64,
     pub web_cpu_cost: f64,
     pub audio_web_cpu_cost: f64,
     pub participant_cpu_cost: f64,
     pub track_composite_cpu_cost: f64,
     pub track_cpu_cost: f64,
-    /// Accepted, and without meaning: each recording has its own sound server.
+    /// Accepted without effect: each recording has its own audio server.
     pub max_pulse_clients: u32,
     /// What counts as used memory.
     pub memory_source: MemorySource,
-    /// Seconds for which memory may stay above [`CpuCost::max_memory`].
+    /// How long, in seconds, memory may exceed [`CpuCost::max_memory`].
     pub memory_kill_grace_sec: i64,
-    /// Seconds from one measure against a CPU that is full to the next.
+    /// Seconds between two measures against an overloaded CPU.
     pub cpu_kill_grace_sec: i64,
 }
 
@@ -59,7 +59,7 @@ impl Default for CpuCost {
 }
 
 impl CpuCost {
-    /// Puts the defaults in place of costs that are none.
+    /// Replaces invalid costs by the defaults.
     pub(super) fn complete(&mut self) {
         let defaults = Self::default();
         let filled = |value: &mut f64, default: f64| {
@@ -107,12 +107,12 @@ pub enum MemorySource {
     /// The resident memory of all processes.
     #[default]
     ProcRss,
-    /// What the control group holds, without what can be taken back from it.
+    /// The control group's memory, without what can be reclaimed.
     Cgroup,
 }
 
 impl<'de> Deserialize<'de> for MemorySource {
-    /// What is neither is the first, as LiveKit has it; the check warns.
+    /// An unknown value becomes the default, as in LiveKit Egress; the check warns.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Ok(if String::deserialize(from)? == "cgroup" { Self::Cgroup } else { Self::ProcRss })
     }

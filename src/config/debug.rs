@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::duration;
 use super::storage::{AliOssConfig, AzureConfig, GcsConfig, S3Config, StorageConfig};
 
-/// The `debug` section. The keys of its storage stand beside its own.
+/// The `debug` section. Its storage's keys stand beside its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct DebugConfig {
@@ -26,7 +26,7 @@ pub struct DebugConfig {
 }
 
 impl DebugConfig {
-    /// Where it is stored.
+    /// Returns the storage of debugging files.
     #[must_use]
     pub fn storage(&self) -> StorageConfig {
         StorageConfig {

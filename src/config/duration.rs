@@ -1,15 +1,16 @@
-//! Durations as Go's configurations have them: `500ms`, `1m30s`, `1h30m`, or a number of nanoseconds.
+//! Parses durations as in Go's configurations: `500ms`, `1m30s`, `1h30m`, or a number of
+//! nanoseconds.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::de::{self, Deserializer, Visitor};
 
-/// What is said to somebody who wrote it in another way.
+/// The valid forms, for errors.
 const FORMS: &str = "a duration like 500ms, 90s or 1h30m, or a number of nanoseconds";
 
 /// # Errors
-/// The deserialiser's, and for what is no duration.
+/// The deserializer's, and for an invalid duration.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     from.deserialize_any(Nanoseconds)
 }
@@ -39,7 +40,7 @@ impl Visitor<'_> for Nanoseconds {
     }
 }
 
-/// The same for what may be left out; zero leaves it out too.
+/// The same for an optional duration; zero means `None`.
 pub(super) mod optional {
     use std::time::Duration;
 

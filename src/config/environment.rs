@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use crate::secret::Secret;
 
-/// Variables, and whose process this is. They may hold an API secret, so they don't print.
+/// Environment variables and the user id of a process. They may contain an API secret, so the type
+/// does not print them.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     variables: Secret<BTreeMap<String, String>>,
@@ -13,7 +14,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// This process's. What is not UTF-8 is none of ours.
+    /// Returns this process's environment, without values that are not UTF-8.
     #[must_use]
     pub fn of_process() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
@@ -30,21 +31,22 @@ impl Environment {
         Self { variables: Secret::new(variables), is_root }
     }
 
-    /// `None`: it is not set, or empty.
+    /// Returns `None` if the variable is unset or empty.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.expose().get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Where recordings are while they are made, if nothing is said: `$STATE_DIRECTORY` (systemd's), else `/var/lib/weir`
-    /// for root, else `$XDG_STATE_HOME/weir`, else `$HOME/.local/state/weir`. `None`: none of them is an absolute path.
+    /// Returns the default work directory: `$STATE_DIRECTORY` (systemd's), else `/var/lib/weir` for
+    /// root, else `$XDG_STATE_HOME/weir`, else `$HOME/.local/state/weir`. `None` if none of them is
+    /// an absolute path.
     #[must_use]
     pub fn work_dir(&self) -> Option<PathBuf> {
         let absolute = |name: &str, text: &str| {
             let path = PathBuf::from(text).join(name);
             path.is_absolute().then_some(path)
         };
-        // systemd names all of a unit's directories there.
+        // systemd lists all directories of a unit there.
         let systemd = self.get("STATE_DIRECTORY").and_then(|list| list.split(':').next());
         if let Some(dir) = systemd.map(PathBuf::from).filter(|dir| dir.is_absolute()) {
             return Some(dir);

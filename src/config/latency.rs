@@ -1,4 +1,4 @@
-//! How long what comes from a room may wait (docs/reference/egress.md).
+//! How long media of a room may wait (docs/reference/egress.md).
 
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use serde::Deserialize;
 
 use super::duration;
 
-/// The `latency` section. Zero only in what was not loaded; three keys are written as LiveKit's parser reads them.
+/// The `latency` section. Zero only before loading. Three keys have the spelling that LiveKit's
+/// parser reads.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct Latency {
     #[serde(deserialize_with = "duration::deserialize")]
     pub jitter_buffer_latency: Duration,
-    /// Above that of the jitter buffer.
+    /// Must be longer than the jitter buffer's.
     #[serde(deserialize_with = "duration::deserialize")]
     pub audio_mixer_latency: Duration,
     #[serde(deserialize_with = "duration::deserialize")]
@@ -28,7 +29,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Puts the defaults in place of what is zero.
+    /// Replaces zeros by the defaults.
     pub(super) fn complete(&mut self) {
         let filled = |value: &mut Duration, default: u64| {
             if value.is_zero() {
@@ -45,7 +46,8 @@ impl Latency {
     }
 }
 
-/// The `latency_overrides` section: by kind of recording, in place of all of `latency`.
+/// The `latency_overrides` section: by kind of recording, each replaces the whole `latency`
+/// section.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct LatencyOverrides {
@@ -59,7 +61,7 @@ pub struct LatencyOverrides {
 }
 
 impl LatencyOverrides {
-    /// Each that is said, with its key.
+    /// Returns the sections that are set, with their keys.
     pub(super) fn each(&mut self) -> impl Iterator<Item = (&'static str, &mut Latency)> {
         let Self { room_composite, web, participant, track_composite, track, template, media } = self;
         [

@@ -1,4 +1,4 @@
-//! When a recording has to end (docs/reference/egress.md).
+//! Limits after which a recording ends (docs/reference/egress.md).
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use super::duration;
 
-/// The `session_limits` section; 0: without a limit. Of a recording with several outputs the smallest limit counts.
+/// The `session_limits` section; 0: no limit. The smallest limit of a recording's outputs applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct SessionLimits {
     #[serde(deserialize_with = "duration::deserialize")]
     pub file_output_max_duration: Duration,
-    /// Bytes of all that a recording writes.
+    /// In bytes, for everything that a recording writes.
     pub file_output_max_size: u64,
     #[serde(deserialize_with = "duration::deserialize")]
     pub stream_output_max_duration: Duration,

@@ -1,4 +1,4 @@
-//! Text and environment → [`ServiceConfig`].
+//! Loads a [`ServiceConfig`] from a text and the environment.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,23 +6,23 @@ use std::path::{Path, PathBuf};
 use super::yaml::{ConfigError, Finding, Tree};
 use super::{DEFAULT_TEMPLATE_PORT, Environment, ServiceConfig, check};
 
-/// A configuration, and what is odd about it.
+/// A configuration and its warnings.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: ServiceConfig,
-    /// To be logged at the start; `weir serve --check` fails for them. Unknown keys are here: LiveKit passes over them, and a
-    /// file that starts it must start this.
+    /// To be logged at the start; `weir serve --check` fails for them. Unknown keys are among them:
+    /// LiveKit ignores them, and Weir must start with any file that LiveKit starts with.
     pub warnings: Vec<Finding>,
 }
 
-/// Why there is no configuration.
+/// Why a configuration can't be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("the configuration {} can't be read: {source}", path.display())]
+    #[error("can't read the configuration {}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error("{origin}: {}", findings(.error))]
     Config {
-        /// The file, or the variable.
+        /// The file or the variable.
         origin: String,
         error: ConfigError,
     },
@@ -36,9 +36,9 @@ fn findings(error: &ConfigError) -> String {
 }
 
 impl ServiceConfig {
-    /// Reads the configuration that is meant: `EGRESS_CONFIG_BODY`, which is a text, wins over the file, and `file` over
-    /// the one that `EGRESS_CONFIG_FILE` names, as in LiveKit Egress. Without any, all of it comes from the environment
-    /// and the defaults.
+    /// Reads the configuration as LiveKit Egress does: the text in `EGRESS_CONFIG_BODY` wins over
+    /// `file`, and `file` over the file that `EGRESS_CONFIG_FILE` names. Without any of them, the
+    /// environment and the defaults apply.
     ///
     /// # Errors
     /// When the file can't be read, and those of [`ServiceConfig::load`].
@@ -53,20 +53,22 @@ impl ServiceConfig {
                 let text = text.map_err(|source| LoadError::File { path: path.clone(), source })?;
                 (path.display().to_string(), text)
             }
-            (None, None) => ("no configuration is given".to_owned(), String::new()),
+            (None, None) => ("no configuration".to_owned(), String::new()),
         };
         Self::load(&text, environment).map_err(|error| LoadError::Config { origin, error })
     }
 
-    /// Reads a configuration out of a text. What the text leaves open comes from the environment, then from the defaults.
+    /// Loads a configuration from a text. Values that it leaves out come from the environment, then
+    /// from the defaults.
     ///
     /// # Errors
-    /// At the first value that is of the wrong kind, with its line and without quoting a secret; or, where all can be read,
-    /// for all that can't go together.
+    /// The first value of a wrong type, with its line and without quoting a secret; if all values
+    /// can be read, all conflicts between them.
     pub fn load(text: &str, environment: &Environment) -> Result<Loaded, ConfigError> {
         let tree = Tree::parse(text)?;
         let (mut config, mut unknown): (Self, Vec<Finding>) = tree.read()?;
-        // The storage's keys stand at the top level beside the others: what neither knows is unknown.
+        // The storage keys stand at the top level beside the others: a key is unknown if neither
+        // reader knows it.
         let (storage, unknown_storage) = tree.read()?;
         config.storage = storage;
         unknown.retain(|finding| !tree.is_top(finding) || unknown_storage.contains(finding));
@@ -86,7 +88,7 @@ impl ServiceConfig {
         }
     }
 
-    /// Fills in what is open.
+    /// Fills in values that the text left out.
     fn complete(&mut self, environment: &Environment) {
         let variable = |name: &str| environment.get(name).unwrap_or_default().to_owned();
         if self.api_key.is_empty() {
@@ -123,7 +125,7 @@ impl ServiceConfig {
     }
 }
 
-/// A number of CPU cores.
+/// Parses a number of CPU cores.
 pub(super) fn cores(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|cores: &f64| cores.is_finite() && *cores > 0.0)
 }

@@ -1,4 +1,4 @@
-//! How much is logged, and how (docs/reference/egress.md).
+//! Log level and format (docs/reference/egress.md).
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use serde::{Deserialize, Deserializer, de};
 #[serde(default)]
 pub struct LoggingConfig {
     pub level: LogLevel,
-    /// Lines of JSON in place of text.
+    /// Log JSON lines instead of text.
     pub json: bool,
-    /// Levels of parts. Their names are LiveKit's and mean nothing here.
+    /// Levels of LiveKit's components; accepted without effect.
     pub component_levels: BTreeMap<String, LogLevel>,
-    /// Accepted, and without meaning, like all that follows: nothing is left out.
+    /// Accepted without effect, like the fields below: no event is sampled.
     pub sample: bool,
     pub sample_initial: i64,
     pub sample_interval: i64,
@@ -38,7 +38,7 @@ impl<'de> Deserialize<'de> for LogLevel {
             "debug" => Ok(Self::Debug),
             "" | "info" => Ok(Self::Info),
             "warn" | "warning" => Ok(Self::Warn),
-            // The last three are levels of LiveKit's logger, above all that we say.
+            // The last three are levels of LiveKit's logger, above every level of Weir's.
             "error" | "dpanic" | "panic" | "fatal" => Ok(Self::Error),
             _ => {
                 Err(de::Error::invalid_value(de::Unexpected::Str(&text), &"one of debug, info, warn, error"))
@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for LogLevel {
 }
 
 impl LogLevel {
-    /// As `tracing` has it.
+    /// Returns the name that `tracing` uses.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
-//! The Redis through which livekit-server gives us work (docs/reference/egress.md).
+//! The Redis through which livekit-server sends requests (docs/reference/psrpc.md).
 //!
-//! The keys are LiveKit's, and so is what an empty value means: "not said".
+//! The keys are LiveKit's; an empty value means "not set".
 
 use std::path::PathBuf;
 
@@ -8,16 +8,18 @@ use serde::Deserialize;
 
 use crate::secret::Secret;
 
-/// The `redis` section. Of several ways to name servers the first counts: sentinels, a cluster, one address.
+/// The `redis` section. If servers are named in several ways, the first of these applies:
+/// sentinels, a cluster, one address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct RedisConfig {
-    /// `host:port`, or `redis://user:password@host:port/db` (`rediss://` for TLS), which may hold a password.
+    /// `host:port`, or `redis://user:password@host:port/db` (`rediss://` for TLS); may contain a
+    /// password.
     pub address: Secret<String>,
     pub username: String,
     pub password: Secret<String>,
     pub db: i64,
-    /// Deprecated: TLS with the system's authorities. [`RedisConfig::tls`] wins.
+    /// Deprecated: TLS with the system's certificate authorities. [`RedisConfig::tls`] wins.
     pub use_tls: bool,
     pub tls: Option<RedisTlsConfig>,
     pub sentinel_master_name: String,
@@ -25,17 +27,17 @@ pub struct RedisConfig {
     pub sentinel_password: Secret<String>,
     pub sentinel_addresses: Vec<String>,
     pub cluster_addresses: Vec<String>,
-    /// Milliseconds; with sentinels only, there 2000 by default.
+    /// In milliseconds; used with sentinels only, where the default is 2000.
     pub dial_timeout: u32,
-    /// Milliseconds; with sentinels only, there 200 by default.
+    /// In milliseconds; used with sentinels only, where the default is 200.
     pub read_timeout: u32,
-    /// Milliseconds; with sentinels only, there 200 by default.
+    /// In milliseconds; used with sentinels only, where the default is 200.
     pub write_timeout: u32,
     /// Redirections of one command in a cluster; 2 by default.
     pub max_redirects: Option<u32>,
-    /// For clients with a pool of connections. There is none here; accepted, and without meaning.
+    /// Accepted without effect: Weir has no connection pool.
     pub pool_timeout: u64,
-    /// As [`RedisConfig::pool_timeout`].
+    /// Accepted without effect, like [`RedisConfig::pool_timeout`].
     pub pool_size: u64,
 }
 
@@ -44,19 +46,19 @@ pub struct RedisConfig {
 #[serde(default)]
 pub struct RedisTlsConfig {
     pub enabled: bool,
-    /// The server's certificate is not looked at.
+    /// Skip the verification of the server's certificate.
     pub insecure: bool,
-    /// Name in the server's certificate, where it is not the address's host.
+    /// Name in the server's certificate, if it differs from the address's host.
     pub server_name: String,
-    /// PEM; in place of the system's authorities.
+    /// PEM file that replaces the system's authorities.
     pub ca_cert_file: PathBuf,
-    /// PEM; both or none.
+    /// PEM files; both or neither.
     pub client_cert_file: PathBuf,
     pub client_key_file: PathBuf,
 }
 
 impl RedisConfig {
-    /// Whether any server is named.
+    /// Returns whether a server is configured.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         !(self.address.expose().is_empty()

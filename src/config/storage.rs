@@ -1,6 +1,6 @@
-//! Where outputs go that say nothing themselves, and what takes over when that fails (docs/reference/egress.md).
+//! The default storage of outputs, and its backup (docs/reference/egress.md).
 //!
-//! The keys are LiveKit's, and so is what an empty value means: "not said". What is ours alone: `endpoint` for Azure and
+//! The keys are LiveKit's; an empty value means "not set". Weir only: `endpoint` for Azure and
 //! Google Cloud Storage, for servers that speak their protocols, and `request_timeout`.
 
 use std::collections::BTreeMap;
@@ -14,38 +14,39 @@ use crate::secret::{Secret, exposed};
 
 pub use super::yaml::ConfigError;
 
-/// The keys of a configuration that are about storage.
+/// The storage keys of a configuration.
 ///
-/// Written down, its secrets are in it: for a pipe or a file that only its owner can read.
+/// Serializing them exposes the secrets: only for a pipe or a file that its owner alone can read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerStorage {
-    /// For outputs whose request names no storage. Without it they are kept on the local disk.
+    /// Storage of outputs whose request names none. Without it, they stay on the local disk.
     pub storage: Option<StorageConfig>,
-    /// Takes over, for the rest of an output, when an upload has failed.
+    /// Takes over for the rest of an output when an upload has failed.
     pub backup: Option<StorageConfig>,
-    /// Outputs that would be kept on the local disk are refused.
+    /// Refuses outputs that would stay on the local disk.
     pub disallow_local_storage: bool,
-    /// Keys with which roles are assumed for requests that name a role and bring no keys.
+    /// Credentials for assuming roles, for requests that name a role without credentials.
     #[serde(with = "exposed")]
     pub s3_assume_role_key: Secret<String>,
     #[serde(with = "exposed")]
     pub s3_assume_role_secret: Secret<String>,
-    /// For requests that bring no role of their own.
+    /// Role for requests without one.
     pub s3_assume_role_arn: String,
     #[serde(with = "exposed")]
     pub s3_assume_role_external_id: Secret<String>,
 }
 
-/// One storage. Of several providers the first in the order of the fields counts.
+/// One storage. If several providers are set, the first in the order of the fields applies.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StorageConfig {
-    /// Joined in front of every name.
+    /// Prepended to every name.
     pub prefix: String,
-    /// Results say where they are by links that are signed and valid for seven days.
+    /// Makes the locations in results signed links, valid for seven days.
     pub generate_presigned_url: bool,
-    /// How long one request may take, the time for its body (at 32 KiB a second) not counted; 30 s if not said. Ours.
+    /// Weir only: timeout of one request, without the time for its body (at 32 KiB/s). Default: 30
+    /// s.
     #[serde(with = "duration::optional")]
     pub request_timeout: Option<Duration>,
     pub s3: Option<S3Config>,
@@ -58,7 +59,7 @@ pub struct StorageConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct S3Config {
-    /// Without keys: the usual chain of environment, profile and instance role.
+    /// Without keys, the usual chain applies: environment, profile, instance role.
     #[serde(with = "exposed")]
     pub access_key: Secret<String>,
     #[serde(with = "exposed")]
@@ -68,7 +69,7 @@ pub struct S3Config {
     pub assume_role_arn: String,
     #[serde(with = "exposed")]
     pub assume_role_external_id: Secret<String>,
-    /// Empty: `us-east-1`, or, at Amazon, wherever the bucket is.
+    /// Empty: `us-east-1`, or at Amazon the bucket's region.
     pub region: String,
     /// Empty: Amazon. Without a scheme: https.
     pub endpoint: String,
@@ -76,7 +77,7 @@ pub struct S3Config {
     pub force_path_style: bool,
     #[serde(alias = "proxy")]
     pub proxy_config: Option<ProxyConfig>,
-    /// Attempts at one request, the first included.
+    /// Attempts at one request, including the first.
     pub max_retries: Option<u32>,
     #[serde(with = "duration::optional")]
     pub max_retry_delay: Option<Duration>,
@@ -93,7 +94,8 @@ pub struct S3Config {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GcsConfig {
-    /// A service account's key file, or an authorized user's. Empty: application-default credentials.
+    /// Key file of a service account, or of an authorized user. Empty: application-default
+    /// credentials.
     #[serde(with = "exposed")]
     pub credentials_json: Secret<String>,
     pub bucket: String,
@@ -104,15 +106,16 @@ pub struct GcsConfig {
 }
 
 impl GcsConfig {
-    /// Whether credentials of this `type` are all that they need. Those of other types name a file, a variable, a program or a
-    /// server that has the secret: of the machine that reads them, whoever sent them.
+    /// Returns whether credentials of this `type` contain the secret themselves. Other types refer
+    /// to a file, a variable, a program or a server on the machine that reads them, whoever sent
+    /// them.
     #[must_use]
     pub fn is_key(kind: &str) -> bool {
         matches!(kind, "service_account" | "authorized_user")
     }
 }
 
-/// Azure Blob Storage, by an account's shared key.
+/// Azure Blob Storage, with an account's shared key.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AzureConfig {
@@ -138,7 +141,7 @@ pub struct AliOssConfig {
     pub bucket: String,
 }
 
-/// An HTTP proxy. User and password go to it alone.
+/// An HTTP proxy. User name and password are sent to it alone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProxyConfig {
@@ -150,11 +153,11 @@ pub struct ProxyConfig {
     pub password: Secret<String>,
 }
 
-/// Reads the keys that are about storage out of a YAML text that has no others.
+/// Reads storage keys from a YAML text that has no other keys.
 ///
 /// # Errors
-/// At the first value that is of the wrong kind, or for all keys that are unknown, with their lines. Nothing of the text is
-/// quoted that could be a secret.
+/// The first value of a wrong type, or all unknown keys, with their lines. No possible secret is
+/// quoted.
 pub fn parse(text: &str) -> Result<ServerStorage, ConfigError> {
     let (server, unknown) = Tree::parse(text)?.read()?;
     if unknown.is_empty() { Ok(server) } else { Err(ConfigError { findings: unknown }) }

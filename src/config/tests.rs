@@ -2,7 +2,7 @@ use super::*;
 
 const LIVEKIT: &str = include_str!("../../tests/data/config/livekit.yaml");
 const EVERY_KEY: &str = include_str!("../../tests/data/config/every_key.yaml");
-/// All that a service needs that stands alone.
+/// The required keys of a standalone service.
 const ALONE: &str = "api_key: k\napi_secret: SECRET\nwork_dir: /w\n";
 
 fn nowhere() -> Environment {
@@ -22,7 +22,7 @@ fn errors(text: &str) -> String {
 }
 
 #[test]
-fn livekits_file_starts_as_it_is() {
+fn livekits_file_loads_unchanged() {
     let Loaded { config, warnings } = load(LIVEKIT);
     assert_eq!((config.health_port, config.prometheus_port, config.template_port), (8080, 9090, 7980));
     assert_eq!(config.redis.password.expose(), "12345");
@@ -35,13 +35,13 @@ fn livekits_file_starts_as_it_is() {
     assert_eq!((cost.web_cpu_cost, cost.audio_web_cpu_cost, cost.participant_cpu_cost), (3.0, 1.0, 2.0));
     assert_eq!(cost.sdk_audio_room_composite_cpu_cost, 1.0);
 
-    let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        texts,
         [
-            "line 3, column 1: log_level: unknown key; it is `level` in the section `logging`",
+            "line 3, column 1: log_level: unknown key; use `level` in the section `logging`",
             "line 35, column 1: backup_storage: unknown key; the section is called `backup`",
-            "line 39, column 3: latency.rtp_max_allowed_ts_diff: unknown key; it is read as `rtpmaxallowedtsdiff`",
+            "line 39, column 3: latency.rtp_max_allowed_ts_diff: unknown key; use `rtpmaxallowedtsdiff`",
         ]
     );
 }
@@ -84,7 +84,7 @@ fn every_key_is_read() {
     assert!(!format!("{all:#?}").contains("SECRET"), "{all:#?}");
 }
 
-/// The file's secrets, where they do not belong: no message repeats one.
+/// The file contains secrets where they do not belong; no message repeats one.
 #[test]
 fn no_message_repeats_a_secret() {
     let mut refused = 0;
@@ -98,7 +98,7 @@ fn no_message_repeats_a_secret() {
                 .enumerate()
                 .map(|(i, line)| if i == at { format!("{key}: {wrong}") } else { line.to_owned() })
                 .collect();
-            // Some are right: a list where a list belongs.
+            // A list where a list belongs is not an error.
             if let Err(error) = ServiceConfig::load(&text.join("\n"), &nowhere()) {
                 assert!(!error.to_string().contains("SECRET"), "{error}");
                 refused += 1;
@@ -126,8 +126,8 @@ fn no_message_repeats_a_secret() {
 }
 
 #[test]
-fn bad_values_are_told_with_line_and_remedy() {
-    for (text, said) in [
+fn invalid_values_are_reported_with_line_and_remedy() {
+    for (text, expected) in [
         (
             "health_port: 70000",
             "line 1, column 14: health_port: `70000` is not a whole number from 0 to 65535",
@@ -159,57 +159,63 @@ fn bad_values_are_told_with_line_and_remedy() {
         ("latency_overrides: {web: {pipeline_latency: x}}", "latency_overrides.web.pipeline_latency: `x`"),
     ] {
         let error = errors(text);
-        assert!(error.contains(said), "{text}: {error}");
+        assert!(error.contains(expected), "{text}: {error}");
     }
 }
 
 #[test]
-fn what_does_not_go_together_is_told_at_once() {
+fn all_conflicts_are_reported_at_once() {
     let error = errors("health_port: 7981\nprometheus_port: 7981\nwork_dir: here\n");
-    for said in [
-        "line 2, column 1: prometheus_port: `7981` is the port of `health_port` too",
-        "port: `7981` is the port of `prometheus_port` too",
-        "line 3, column 1: work_dir: it has to be an absolute path",
-        "api_key: it is needed where there is no `redis` section",
-        "api_secret: it is needed",
+    for expected in [
+        "line 2, column 1: prometheus_port: `7981` is also the port of `health_port`",
+        "port: `7981` is also the port of `prometheus_port`",
+        "line 3, column 1: work_dir: not an absolute path",
+        "api_key: missing; required without a `redis` section",
+        "api_secret: missing",
     ] {
-        assert!(error.contains(said), "{said}: {error}");
+        assert!(error.contains(expected), "{expected}: {error}");
     }
-    for (more, said) in [
-        ("webhook: {api_key: other}", "webhook.api_key: notifications are signed with `api_key`"),
-        ("webhook: {urls: [nowhere]}", "webhook.urls[0]: it is no http:// or https:// address"),
-        ("store: here", "store: it has to be an absolute path"),
+    for (more, expected) in [
+        (
+            "webhook: {api_key: other}",
+            "webhook.api_key: unknown key; notifications are signed with `api_key`",
+        ),
+        ("webhook: {urls: [nowhere]}", "webhook.urls[0]: not an http:// or https:// address"),
+        ("store: here", "store: not an absolute path"),
     ] {
         let error = errors(&format!("{ALONE}{more}\n"));
-        assert!(error.contains(said), "{more}: {error}");
+        assert!(error.contains(expected), "{more}: {error}");
     }
     assert_eq!(warnings(ALONE), Vec::<String>::new());
     let nothing = ServiceConfig::load(ALONE.trim_end_matches("work_dir: /w\n"), &Environment::default());
-    assert!(nothing.unwrap_err().to_string().contains("work_dir: it is needed where neither HOME"));
+    assert!(nothing.unwrap_err().to_string().contains("work_dir: missing; required when neither HOME"));
 }
 
 #[test]
-fn what_has_no_effect_is_warned_of() {
-    for (more, said) in [
-        ("ws_url: livekit.example.com", "ws_url: it is no address that begins with one of ws, wss"),
-        ("template_base: localhost", "template_base: it is no address"),
-        ("chrome_flags: {headless: new}", "chrome_flags.headless: it replaces what we depend on: recordings"),
+fn keys_without_effect_are_warned_about() {
+    for (more, expected) in [
+        ("ws_url: livekit.example.com", "ws_url: not an address; begin it with one of ws, wss"),
+        ("template_base: localhost", "template_base: not an address"),
+        ("chrome_flags: {headless: new}", "chrome_flags.headless: breaks recordings: recordings"),
         (
             "chrome_flags: {proxy-server: 'socks5://a:1'}",
-            "chrome_flags.proxy-server: pages get out by it, and link-local addresses are not refused",
+            "chrome_flags.proxy-server: pages use this proxy, so link-local addresses are not refused",
         ),
-        ("tokio_console_port: 6669", "tokio_console_port: it has no effect"),
+        ("tokio_console_port: 6669", "tokio_console_port: no effect"),
         (
             "cpu_cost: {memory_source: guess}",
             "cpu_cost.memory_source: `guess` is not one of proc_rss, cgroup",
         ),
-        ("cpu_cost: {max_memory: 1.5, memory_cost: 0.5}", "cpu_cost.max_memory: no recording can be taken"),
-        ("cpu_cost: {max_cpu_utilization: 1.5}", "cpu_cost.max_cpu_utilization: it is out of range"),
-        ("cpu_cost: {web_cpu_cost: -1}", "cpu_cost.web_cpu_cost: it is out of range"),
-        ("latency: {audio_mixer_latency: 1s}", "latency.audio_mixer_latency: it has to be longer"),
-        ("storage: {s3: {region: x}}", "storage.s3.bucket: it is empty"),
-        ("backup: {gcp: {bucket: a}, s3: {bucket: b}}", "backup: several providers are named; `s3` counts"),
-        ("s3_assume_role_key: SECRET", "s3_assume_role_key: it and `s3_assume_role_secret` go together"),
+        ("cpu_cost: {max_memory: 1.5, memory_cost: 0.5}", "cpu_cost.max_memory: too low for any recording"),
+        ("cpu_cost: {max_cpu_utilization: 1.5}", "cpu_cost.max_cpu_utilization: out of range"),
+        ("cpu_cost: {web_cpu_cost: -1}", "cpu_cost.web_cpu_cost: out of range"),
+        ("latency: {audio_mixer_latency: 1s}", "latency.audio_mixer_latency: must be longer"),
+        ("storage: {s3: {region: x}}", "storage.s3.bucket: empty"),
+        ("backup: {gcp: {bucket: a}, s3: {bucket: b}}", "backup: several providers are set; using `s3`"),
+        (
+            "s3_assume_role_key: SECRET",
+            "s3_assume_role_key: set without `s3_assume_role_secret`, or the reverse",
+        ),
         (
             "backup_storage: {}",
             "line 4, column 1: backup_storage: unknown key; the section is called `backup`",
@@ -217,22 +223,19 @@ fn what_has_no_effect_is_warned_of() {
         ("debug: {enable_profiling: true, s4: {}}", "debug.s4: unknown key"),
     ] {
         let warnings = warnings(&format!("{ALONE}{more}\n"));
-        assert!(matches!(&warnings[..], [one] if one.contains(said)), "{more}: {warnings:?}");
+        assert!(matches!(&warnings[..], [one] if one.contains(expected)), "{more}: {warnings:?}");
         assert!(!warnings[0].contains("SECRET"), "{warnings:?}");
     }
     let redis = "redis: {address: 'h:1'}\nwork_dir: /w\nstore: /s\nwebhook: {urls: ['https://u:SECRET@h/']}\napi_key: k\n";
     let warnings = warnings(redis);
-    assert!(
-        warnings.iter().any(|warning| warning.contains("store: it has no effect beside `redis`")),
-        "{warnings:?}"
-    );
-    assert!(warnings.iter().any(|warning| warning.contains("webhook: it has no effect")), "{warnings:?}");
-    assert!(warnings.iter().any(|warning| warning.contains("api_secret: one of")), "{warnings:?}");
+    assert!(warnings.iter().any(|warning| warning.contains("store: no effect with `redis`")), "{warnings:?}");
+    assert!(warnings.iter().any(|warning| warning.contains("webhook: no effect")), "{warnings:?}");
+    assert!(warnings.iter().any(|warning| warning.contains("api_secret: missing")), "{warnings:?}");
     assert_eq!(warnings.len(), 3);
 }
 
 #[test]
-fn costs_that_are_none_are_the_defaults() {
+fn invalid_costs_become_the_defaults() {
     let cost = load(&format!(
         "{ALONE}cpu_cost: {{web_cpu_cost: 0, max_cpu_utilization: 0, audio_room_composite_cpu_cost: 1.5, memory_cost: 0.5, \
          track_cpu_cost: .nan, cpu_kill_grace_sec: 0, memory_kill_grace_sec: -3}}"
@@ -283,7 +286,7 @@ fn the_environment_fills_in_and_the_text_wins() {
 }
 
 #[test]
-fn the_work_directory_is_where_the_system_says() {
+fn the_work_directory_follows_the_system() {
     let dir = |variables: &[(&str, &str)], is_root| {
         let dir = Environment::new(variables.iter().copied(), is_root).work_dir();
         dir.map(|dir| dir.display().to_string())
@@ -315,11 +318,11 @@ fn the_text_of_the_environment_wins_over_files() {
     assert_eq!(read(Some(&flag), &[file, ("EGRESS_CONFIG_BODY", &body)]).unwrap().config.cluster_id, "body");
     let absent = dir.path().join("none.yaml");
     let missing = read(Some(&absent), &[]).unwrap_err().to_string();
-    assert!(missing.contains("none.yaml can't be read"), "{missing}");
+    assert!(missing.contains("can't read the configuration"), "{missing}");
     let broken = read(None, &[("EGRESS_CONFIG_BODY", "health_port: x")]).unwrap_err().to_string();
     assert!(broken.starts_with("EGRESS_CONFIG_BODY: line 1, column 14: health_port: `x`"), "{broken}");
     let nothing = read(None, &[("HOME", "/h")]).unwrap_err().to_string();
-    assert!(nothing.starts_with("no configuration is given: \napi_key: it is needed"), "{nothing}");
+    assert!(nothing.starts_with("no configuration: \napi_key: missing"), "{nothing}");
 }
 
 #[test]
@@ -340,7 +343,7 @@ fn the_console_is_at_the_apis_port_or_at_its_own() {
 }
 
 #[test]
-fn a_service_knows_each_port_that_it_listens_on() {
+fn own_ports_lists_every_listening_port() {
     let ports =
         |text: &str| load(&format!("{ALONE}{text}")).config.own_ports().into_iter().collect::<Vec<_>>();
     assert_eq!(ports(""), [DEFAULT_PORT]);

@@ -1,9 +1,10 @@
-//! YAML as Go's configurations are written: places for every key, and what is empty is not said.
+//! Reads YAML with the rules of Go's configurations: every value knows its place, and empty means
+//! "not set".
 //!
-//! A text becomes a tree whose nodes know where they stand ([`Tree`]); a value is read out of the tree (`read`). Where the
-//! usual way, a deserialiser on the text itself, would not do: a section whose keys are all commented out is no error, a key
-//! that nobody knows is no error either but is to be told with its line, all of them and not the first, and no message may
-//! quote a text that could be a secret.
+//! A text becomes a [`Tree`] whose nodes know their line; a value is read from the tree (`read`). A
+//! deserializer on the text itself would not do: a section whose keys are all commented out is
+//! valid, all unknown keys are reported with their lines, and no message may quote a possible
+//! secret.
 
 mod build;
 mod read;
@@ -14,19 +15,19 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-/// Where something stands in a text; both count from 1.
+/// A position in a text; line and column count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub line: usize,
     pub column: usize,
 }
 
-/// What is to be said about a configuration. It quotes no value that could be a secret.
+/// A problem in a configuration. It quotes no possible secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// `None`: it is about what is not in the text.
+    /// `None` if it is about something missing from the text.
     pub place: Option<Place>,
-    /// The key and those above it: `storage.s3.bucket`; empty: it is about the whole text.
+    /// The full path of the key, such as `storage.s3.bucket`; empty for the whole text.
     pub key: String,
     pub problem: String,
 }
@@ -49,14 +50,14 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Why a text is no configuration. At least one finding.
+/// Why a text is not a configuration. At least one finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     pub findings: Vec<Finding>,
 }
 
 impl fmt::Display for ConfigError {
-    /// One line for each.
+    /// One line per finding.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, finding) in self.findings.iter().enumerate() {
             write!(f, "{}{finding}", if at == 0 { "" } else { "\n" })?;
@@ -73,7 +74,7 @@ impl From<Finding> for ConfigError {
     }
 }
 
-/// A text, taken apart.
+/// A parsed text.
 #[derive(Debug)]
 pub(super) struct Tree {
     root: Node,
@@ -107,15 +108,15 @@ struct Entry {
 
 impl Tree {
     /// # Errors
-    /// For what is no YAML, has a key twice, or is more than one document.
+    /// For invalid YAML, a repeated key, or more than one document.
     pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
         Ok(Self { root: build::root(text)? })
     }
 
-    /// Reads a value, and tells the keys it does not know.
+    /// Reads a value, and returns the keys that it does not know.
     ///
     /// # Errors
-    /// At the first value that can't be one.
+    /// The first invalid value.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<(T, Vec<Finding>), ConfigError> {
         let unknown = RefCell::default();
         let value =
@@ -123,17 +124,17 @@ impl Tree {
         Ok((value, unknown.into_inner()))
     }
 
-    /// Whether a finding is about a key with none above it.
+    /// Returns whether a finding is about a top-level key.
     pub(super) fn is_top(&self, finding: &Finding) -> bool {
         matches!(&self.root.kind, Kind::Map(entries) if entries.iter().any(|entry| entry.key == finding.key))
     }
 
-    /// Where a key stands: `webhook.urls`.
+    /// Returns the position of a key such as `webhook.urls`.
     pub(super) fn place(&self, key: &str) -> Option<Place> {
         self.entry(key).map(|entry| entry.place)
     }
 
-    /// The text of a key's value, if it is one.
+    /// Returns the text of a key's value, if it is a text.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         match &self.entry(key)?.value.kind {
             Kind::Scalar { text, .. } => Some(text),

@@ -1,10 +1,10 @@
-//! Which scripts the fonts of this machine have. Pure.
+//! Checks which scripts the installed fonts cover. Pure.
 
-/// A script, and the Debian package whose fonts have it.
+/// A script, and the Debian package with fonts for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Script {
     pub(super) name: &'static str,
-    /// A character that each font of the script has.
+    /// A character that every font of the script has.
     sample: char,
     pub(super) package: &'static str,
 }
@@ -36,7 +36,8 @@ const SCRIPTS: &[Script] = &[
     Script { name: "emoji", sample: '😀', package: "fonts-noto-color-emoji" },
 ];
 
-/// The scripts that no font has. `charsets`: what `fc-list` prints as `%{charset}`, ranges of characters in hexadecimal.
+/// Returns the scripts that no font covers. `charsets` is the output of `fc-list` with the format
+/// `%{charset}`: ranges of characters in hexadecimal.
 pub(super) fn missing(charsets: &str) -> Vec<Script> {
     let mut missing = SCRIPTS.to_vec();
     for (first, last) in charsets.split_whitespace().filter_map(range) {
@@ -45,7 +46,7 @@ pub(super) fn missing(charsets: &str) -> Vec<Script> {
     missing
 }
 
-/// `20-7e`, or `a0` alone.
+/// Parses `20-7e`, or `a0` alone.
 fn range(text: &str) -> Option<(u32, u32)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     Some((u32::from_str_radix(first, 16).ok()?, u32::from_str_radix(last, 16).ok()?))
@@ -60,7 +61,7 @@ mod tests {
         let names =
             |charsets: &str| missing(charsets).into_iter().map(|script| script.name).collect::<Vec<_>>();
         assert_eq!(names("").len(), SCRIPTS.len());
-        // All that is assigned but for the scripts of East Asia.
+        // All assigned characters except East Asian ones.
         assert_eq!(names("20-2fff\n20 f900-faff 1f300-1f6ff"), ["Chinese", "Japanese", "Korean"]);
         assert_eq!(names("20-2fff 4e00-9fff 1f600"), ["Japanese", "Korean"]);
         assert_eq!(names("20-10ffff"), [""; 0]);

@@ -1,7 +1,5 @@
 //! How picture and sound are encoded: the presets and the advanced options, resolved.
 
-pub(super) mod resolve;
-
 use std::fmt;
 use std::time::Duration;
 

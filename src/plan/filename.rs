@@ -11,11 +11,11 @@ use jiff::tz::TimeZone;
 
 pub(super) use self::length::NUMBER_AND_EXTENSION;
 pub use self::length::with_id;
-use self::length::{fitted, shortened};
+use self::length::{fitted, shortened, split};
 use super::codec::{CONTAINERS, ContainerRow};
 use super::error::PlanError;
 use super::output::NameOrigin;
-use super::storage::StoragePath;
+use super::storage::{StoragePath, clean};
 
 /// Whose recording it is, as far as names can tell of it (docs/reference/media.md). Which placeholders a name may have depends on it;
 /// others stay as they are.
@@ -159,24 +159,6 @@ fn value(text: &str) -> String {
     let parts: Vec<String> =
         text.split('/').filter(|part| !matches!(*part, "" | "." | "..")).map(part).collect();
     if parts.is_empty() { "_".to_owned() } else { parts.join("/") }
-}
-
-/// The shortest form of a path, without `.`, `..` and doubled slashes. `..` at its beginning is dropped, so that it never
-/// leads out of where it stands; a `/` at its beginning or end stays.
-pub(super) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    let root = if path.starts_with('/') { "/" } else { "" };
-    let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
-    format!("{root}{}{end}", parts.join("/"))
 }
 
 /// The name of a file of a container.
@@ -342,11 +324,6 @@ fn without_extension(path: &str) -> &str {
         }
         Some(_) | None => path,
     }
-}
-
-/// Directory with its `/`, and name.
-fn split(path: &str) -> (&str, &str) {
-    path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use super::RecordingPlan;
 use super::codec::AudioCodec;
 use super::encoding::{AudioEncoding, Cadence, H264Profile, VideoEncoding};
 use super::output::{OutputId, OutputPlan};
+use super::recording_plan::RecordingPlan;
 use super::stream_url::Transport;
 
 /// What a recording may use.

@@ -6,9 +6,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-use super::RecordingPlan;
 use super::error::PlanError;
 use super::output::OutputPlan;
+use super::recording_plan::RecordingPlan;
 use super::request::EgressRequest;
 use super::storage::{Backend, StorageTarget};
 use super::stream_url::StreamUrl;

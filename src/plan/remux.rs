@@ -2,10 +2,10 @@
 //! and loses nothing. Only where the request says so: a copy has the size, the profile and the frame rate that the publisher
 //! sends at the moment, and a request without a preset means 1280x720 in Main profile. The codecs are known when the tracks are there.
 
-use super::RecordingPlan;
 use super::codec::{AudioCodec, Container};
 use super::error::PlanError;
 use super::output::{FilePlan, OutputPlan, PassThrough};
+use super::recording_plan::RecordingPlan;
 use super::request::{EgressRequest, EncodingRequest, MediaOf, SourceRequest};
 use super::source::SourcePlan;
 use super::track::{AudioHandling, Discovered, TrackCodec, TrackKind, TracksPlan, VideoHandling};

@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::RecordingPlan;
 use super::encoding::{AudioEncoding, Cadence, VideoEncoding};
 use super::graph::{GraphPlan, X264Plan};
 use super::output::{
     FilePlan, ImageSuffix, ImagesPlan, OutputPlan, PassThrough, SegmentSuffix, SegmentsPlan, StreamPlan,
 };
 use super::page::{Page, RoomPage, Template};
+use super::recording_plan::RecordingPlan;
 use super::redact;
 use super::request::CaptureKind;
 use super::room::{RoomAccess, RoomEntry};

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use livekit_protocol as proto;
 
-use super::Limits;
 use super::codec::{AudioCodec, Container};
 use super::encoding::{H264Profile, Preset};
 use super::error::PlanError;
+use super::limits::Limits;
 use super::output::ManifestPolicy;
 use super::output::{ImageSuffix, SegmentSuffix};
 use super::redact;

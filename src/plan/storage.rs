@@ -1,9 +1,5 @@
 //! Where an output is kept.
 
-pub(super) mod resolve;
-
-pub use self::resolve::of_server;
-
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -70,7 +66,7 @@ impl Default for RetryPolicy {
 }
 
 /// If nothing else is said.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Storage {
     /// The local disk, and nothing behind it.
@@ -104,7 +100,7 @@ impl StorageTarget {
     pub fn key(&self, name: &str) -> String {
         let joined = match self.prefix.as_str() {
             "" => name.to_owned(),
-            prefix => super::filename::clean(&format!("{prefix}/{name}")),
+            prefix => clean(&format!("{prefix}/{name}")),
         };
         match self.backend {
             Backend::Local => joined,
@@ -196,6 +192,24 @@ fn server(endpoint: &str) -> String {
     }
 }
 
+/// The shortest form of a path, without `.`, `..` and doubled slashes. `..` at its beginning is dropped, so that it never
+/// leads out of where it stands; a `/` at its beginning or end stays.
+pub(super) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let root = if path.starts_with('/') { "/" } else { "" };
+    let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
+    format!("{root}{}{end}", parts.join("/"))
+}
+
 /// A name in a [`StorageTarget`]: cleaned, without `..`, never empty; `/` separates directories. For
 /// the local disk it may begin with `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -209,7 +223,7 @@ impl StoragePath {
     /// A name from outside, cleaned; `None` where nothing of it is left, or it names a directory.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        let clean = super::filename::clean(name);
+        let clean = clean(name);
         let is_name = !clean.is_empty() && !clean.ends_with('/') && !clean.contains('\0');
         is_name.then_some(Self(clean))
     }

@@ -2,9 +2,9 @@
 //!
 //! Manifests are not among them: their names have the egress id.
 
-use super::RecordingPlan;
 use super::filename;
 use super::output::{ImageSuffix, NameOrigin, OutputId, OutputPlan, SegmentSuffix};
+use super::recording_plan::RecordingPlan;
 use super::storage::{StoragePath, StorageTarget};
 
 /// A name that an output writes to in one of its storages.

@@ -7,7 +7,7 @@ mod faults;
 
 use super::*;
 use crate::config::storage::{self, ServerStorage};
-use crate::plan::storage::of_server;
+use crate::plan::planner::storage::of_server;
 
 const SOON: Duration = Duration::from_secs(20);
 

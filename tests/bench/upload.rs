@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use weir::config::storage;
-use weir::plan::storage::of_server;
+use weir::plan::planner::storage::of_server;
 use weir::upload::store::{self, Object, Sent, StoreError};
 
 use crate::support::stores::seaweedfs::SeaweedFs;

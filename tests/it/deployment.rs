@@ -151,7 +151,7 @@ fn the_entry_point_names_missing_parts() {
 
     let shm = entry.somebody.path().to_str().unwrap().to_owned();
     let (_, done) = entry.run(&["serve"], &[("WEIR_SHM", &shm)]);
-    assert!(done.stderr.contains(&format!("{shm} is no tmpfs")), "{}", done.stderr);
+    assert!(done.stderr.contains(&format!("{shm} is not a tmpfs")), "{}", done.stderr);
     assert_eq!(said(&done.succeeded())[0], "words serve");
 }
 

@@ -382,7 +382,8 @@ fn a_head_that_is_written_last_arrives_as_it_is_in_the_end() {
     let (dir, store) = (tempfile::tempdir().unwrap(), SeaweedFs::shared());
     let bucket = store.bucket("recordings");
     let server = config_yaml(&store.storage(&bucket), None);
-    let storage = weir::plan::storage::of_server(&weir::config::storage::parse(&server).unwrap()).unwrap();
+    let storage =
+        weir::plan::planner::storage::of_server(&weir::config::storage::parse(&server).unwrap()).unwrap();
     let output = OutputId(0);
     let (local, whole) = (dir.path().join("file.recording.mp3"), dir.path().join("file.mp3"));
     let content: Vec<u8> = (0..40u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Every key of docs/reference/egress.md, as an operator of LiveKit Egress has it.
+/// Every storage key of LiveKit Egress.
 const FULL: &str = r#"
 storage:
   prefix: recordings
@@ -56,7 +56,7 @@ fn livekits_keys_are_read_and_secrets_do_not_print() {
 
 #[test]
 fn errors_have_the_line_and_no_secret() {
-    for (text, line, said) in [
+    for (text, line, expected) in [
         ("storage:\n  s3:\n    secret: SECRET\n    buckets: b\n", 4, "buckets"),
         ("storage:\n  s4: {}\n", 2, "s4"),
         ("storage:\n  s3:\n    secret: [SECRET]\n", 3, "storage.s3.secret: a list is not a text"),
@@ -66,7 +66,10 @@ fn errors_have_the_line_and_no_secret() {
     ] {
         let error = parse(text).unwrap_err();
         let [finding] = &error.findings[..] else { panic!("{text}: {error}") };
-        assert!(error.to_string().contains(said) && !error.to_string().contains("SECRET"), "{text}: {error}");
+        assert!(
+            error.to_string().contains(expected) && !error.to_string().contains("SECRET"),
+            "{text}: {error}"
+        );
         assert_eq!(finding.place.unwrap().line, line, "{text}: {error}");
     }
     let error = parse("a: 1\nstorage:\n  b: 2\n").unwrap_err().to_string();
@@ -74,7 +77,7 @@ fn errors_have_the_line_and_no_secret() {
 }
 
 #[test]
-fn what_is_written_down_is_read_again() {
+fn serialized_storage_is_read_back() {
     let server = parse(FULL).unwrap();
     let written = serde_json::to_string(&server).unwrap();
     assert_eq!(serde_json::from_str::<ServerStorage>(&written).unwrap(), server);

@@ -1,4 +1,4 @@
-//! Events of the parser → tree.
+//! Builds the tree from the parser's events.
 
 use std::collections::HashMap;
 
@@ -6,13 +6,13 @@ use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
 use super::{ConfigError, Entry, Finding, Kind, Node, Place};
 
-/// Sections within sections.
+/// Nesting limit of sections.
 const MAX_DEPTH: usize = 32;
-/// Nodes of a tree: a few lines of aliases can stand for billions.
+/// Limit of nodes in a tree: a few lines of aliases can stand for billions.
 const MAX_NODES: usize = 100_000;
 
 /// # Errors
-/// For what is no YAML, has a key twice, or is more than one document.
+/// For invalid YAML, a repeated key, or more than one document.
 pub(super) fn root(text: &str) -> Result<Node, ConfigError> {
     let mut builder = Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
     let mut root = None;
@@ -22,7 +22,7 @@ pub(super) fn root(text: &str) -> Result<Node, ConfigError> {
             Event::StreamEnd => break,
             Event::DocumentStart(..) | Event::DocumentEnd => {}
             event if root.is_none() => root = Some(builder.node(event, span, 0)?),
-            _ => return Err(at(span.start, "a second document begins here; one is all there may be").into()),
+            _ => return Err(at(span.start, "a second document begins here; only one is allowed").into()),
         }
     }
     Ok(root.unwrap_or(Node { place: Place { line: 1, column: 1 }, kind: Kind::Null }))
@@ -45,12 +45,12 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The node that begins with an event.
+    /// Builds the node that begins with this event.
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, ConfigError> {
         let place = place(span.start);
         self.count(1, span.start)?;
         if depth > MAX_DEPTH {
-            return Err(at(span.start, "too many sections within sections").into());
+            return Err(at(span.start, "sections are nested too deeply").into());
         }
         let anchor = event.anchor_id();
         let kind = match event {
@@ -73,12 +73,12 @@ impl<'a> Builder<'a> {
             Event::MappingStart(..) => self.map(depth)?,
             Event::Alias(id) => {
                 let Some(node) = self.anchors.get(&id).cloned() else {
-                    return Err(at(span.start, "an alias within what it stands for").into());
+                    return Err(at(span.start, "an alias inside its own anchor").into());
                 };
                 self.count(size(&node), span.start)?;
                 return Ok(node);
             }
-            _ => return Err(at(span.start, "it can't be read").into()),
+            _ => return Err(at(span.start, "invalid YAML").into()),
         };
         let node = Node { place, kind };
         if let Some(id) = anchor {
@@ -97,7 +97,7 @@ impl<'a> Builder<'a> {
                 next => next,
             };
             let Kind::Scalar { text: key, is_plain } = self.node(event, span, depth + 1)?.kind else {
-                return Err(at(span.start, "a key that is no text").into());
+                return Err(at(span.start, "a key that is not a text").into());
             };
             let (event, value_span) = self.next()?;
             let value = self.node(event, value_span, depth + 1)?;
@@ -106,7 +106,7 @@ impl<'a> Builder<'a> {
                 continue;
             }
             if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-                let problem = format!("the key stands here a second time, after line {}", first.place.line);
+                let problem = format!("repeated key, first set in line {}", first.place.line);
                 return Err(Finding::new(Some(place(span.start)), key, problem).into());
             }
             entries.push(Entry { key, place: place(span.start), value });
@@ -120,13 +120,13 @@ impl<'a> Builder<'a> {
     fn count(&mut self, nodes: usize, marker: Marker) -> Result<(), ConfigError> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MAX_NODES {
-            return Err(at(marker, "more than a configuration can have").into());
+            return Err(at(marker, "too many values").into());
         }
         Ok(())
     }
 }
 
-/// `<<: *defaults`: what is not said here is said there.
+/// `<<: *defaults`: adds the entries that are not set yet.
 fn merge(entries: &mut Vec<Entry>, value: Node) -> Result<(), ConfigError> {
     match value.kind {
         Kind::Map(others) => {
@@ -143,7 +143,7 @@ fn merge(entries: &mut Vec<Entry>, value: Node) -> Result<(), ConfigError> {
     }
 }
 
-/// Not a comment, not the begin of the stream.
+/// Returns whether the event is part of the tree: not a comment, not the stream's start.
 fn is_structure(event: &Event<'_>) -> bool {
     let is_mark = matches!(
         event,
@@ -172,7 +172,7 @@ fn at(marker: Marker, problem: &str) -> Finding {
     Finding::new(Some(place(marker)), "", problem)
 }
 
-/// The parser's texts are its own; none quotes what is read.
+/// The parser's messages are fixed texts; none quotes the input.
 fn unreadable(error: &ScanError) -> Finding {
     at(*error.marker(), &error.info())
 }

@@ -1,4 +1,4 @@
-//! Tree → value.
+//! Reads values from the tree, as a serde deserializer.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -26,7 +26,7 @@ impl<'a> Reader<'a> {
         Self { node, key, unknown: self.unknown }
     }
 
-    /// An error without a place gets this one.
+    /// Adds this node's place to an error that has none.
     fn placed<T>(&self, result: Result<T, Problem>) -> Result<T, Problem> {
         result.map_err(|problem| match problem.place {
             Some(_) => problem,
@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A text of a kind that holds no secrets, which may be quoted.
+    /// Error for a value of a type that holds no secrets, so it may be quoted.
     fn mismatch<T>(&self, expected: &str) -> Result<T, Problem> {
         let found = match &self.node.kind {
             Kind::Null => "nothing".to_owned(),
@@ -46,7 +46,8 @@ impl<'a> Reader<'a> {
         self.placed(Err(Problem::new(format!("{found} is not {expected}"))))
     }
 
-    /// A text in place of a list or a section: whoever wrote it may have put an address with a password there.
+    /// Error for a text in place of a list or a section. It is not quoted: the text may be an
+    /// address with a password.
     fn not_a<T>(&self, expected: &str) -> Result<T, Problem> {
         self.placed(Err(Problem::new(format!("expected {expected}"))))
     }
@@ -132,7 +133,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match &self.node.kind {
             Kind::Null => self.placed(visitor.visit_str("")),
-            // A number's digits are a text too: `password: 12345`.
+            // A number is a valid text: `password: 12345`.
             Kind::Scalar { text, .. } => self.placed(visitor.visit_str(text)),
             Kind::List(_) | Kind::Map(_) => self.mismatch("a text"),
         }
@@ -175,7 +176,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         self.placed(visitor.visit_map(Entries { of: &self, entries: entries.into_iter(), value: None }))
     }
 
-    /// Keys that it has no field for are told and passed over, keys without a value are not said.
+    /// Unknown keys are collected and skipped; keys without a value are skipped.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -259,7 +260,7 @@ impl<'de, 'a, I: Iterator<Item = &'a Entry>> MapAccess<'de> for Entries<'a, '_, 
     }
 }
 
-/// One word of several.
+/// One word of an enum.
 struct Word<'a>(&'a str);
 
 impl<'de> EnumAccess<'de> for Word<'_> {
@@ -271,7 +272,7 @@ impl<'de> EnumAccess<'de> for Word<'_> {
     }
 }
 
-/// None of them carries anything.
+/// Enum variants without content.
 struct Unit;
 
 impl<'de> de::VariantAccess<'de> for Unit {
@@ -298,7 +299,7 @@ impl<'de> de::VariantAccess<'de> for Unit {
     }
 }
 
-/// What is wrong with a value, once it is known also where.
+/// What is wrong with a value, and its place once that is known.
 #[derive(Debug)]
 pub(super) struct Problem {
     place: Option<Place>,
@@ -348,7 +349,7 @@ impl de::Error for Problem {
     }
 }
 
-/// Serde calls the widths of numbers by Rust's names.
+/// Serde names numbers by their Rust types.
 fn expected_text(expected: &dyn de::Expected) -> String {
     match expected.to_string().as_str() {
         "u16" => "a whole number from 0 to 65535".to_owned(),

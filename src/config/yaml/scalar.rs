@@ -1,6 +1,6 @@
-//! What a text without quotes can be, by YAML 1.2 and by Go's YAML 1.1 alike.
+//! Parses plain scalars by YAML 1.2 and by Go's YAML 1.1 alike.
 
-/// `true`, and what Go's reader also takes for it.
+/// Parses `true`, and the other spellings that Go's reader accepts.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "y" | "Y" | "on" | "On" | "ON" => Some(true),
@@ -9,7 +9,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// `12`, `-3`, `1_000`, `0x1F`, `0o17`, `0b101`, and `5.0`.
+/// Parses `12`, `-3`, `1_000`, `0x1F`, `0o17`, `0b101`, and `5.0`.
 pub(super) fn integer(text: &str) -> Option<i128> {
     let text = text.replace('_', "");
     let (is_negative, digits) = match text.strip_prefix('-') {
@@ -19,7 +19,7 @@ pub(super) fn integer(text: &str) -> Option<i128> {
     let radix = |prefix, radix| digits.strip_prefix(prefix).map(|digits| (digits, radix));
     let (digits, radix) =
         radix("0x", 16).or_else(|| radix("0o", 8)).or_else(|| radix("0b", 2)).unwrap_or((digits, 10));
-    // A second sign is none of YAML's.
+    // YAML has no second sign.
     if digits.starts_with(['-', '+']) {
         return None;
     }
@@ -31,7 +31,7 @@ pub(super) fn integer(text: &str) -> Option<i128> {
     Some(value as i128)
 }
 
-/// `1.5`, `1e3`, `.inf`, `.nan`.
+/// Parses `1.5`, `1e3`, `.inf`, `.nan`.
 pub(super) fn float(text: &str) -> Option<f64> {
     let unsigned = text.trim_start_matches(['+', '-']);
     match unsigned.to_ascii_lowercase().as_str() {
@@ -40,7 +40,7 @@ pub(super) fn float(text: &str) -> Option<f64> {
         ".nan" => return Some(f64::NAN),
         _ => {}
     }
-    // Rust's own reader also takes words.
+    // Rust's parser also accepts words.
     let is_number = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.');
     text.replace('_', "").parse().ok().filter(|_| is_number)
 }

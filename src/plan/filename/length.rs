@@ -4,7 +4,6 @@
 use sha2::{Digest, Sha256};
 
 use super::super::error::PlanError;
-use super::split;
 
 /// Bytes of one name, on every file system that recordings lie on: ext4, XFS, Btrfs, tmpfs.
 const LONGEST_NAME: usize = 255;
@@ -73,6 +72,11 @@ pub fn with_id(name: &str, id: &str, extension: &str, ending: usize) -> String {
     let stem = name.strip_suffix(extension).unwrap_or(name);
     let room = LONGEST_NAME.saturating_sub(1 + id.len() + extension.len() + ending);
     format!("{dir}{}-{id}{extension}", &stem[..stem.floor_char_boundary(room)])
+}
+
+/// Directory with its `/`, and name.
+pub(super) fn split(path: &str) -> (&str, &str) {
+    path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
 }
 
 #[cfg(test)]

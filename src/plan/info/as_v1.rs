@@ -8,7 +8,7 @@ use proto::{output, participant_egress_request, start_egress_request, track_egre
 use super::super::output::ManifestPolicy;
 use super::super::request::{EgressRequest, MediaOf, MediaRequest, OutputKind, TrackRequest};
 use super::super::track::{AudioFrom, Shows, VideoChoice};
-use super::{encoding_as_v2, output_as_v2};
+use super::as_v2;
 
 pub(super) fn track(request: &EgressRequest, track: &TrackRequest) -> proto::TrackEgressRequest {
     let output = request.outputs.first().and_then(|output| match &output.kind {
@@ -35,7 +35,7 @@ pub(super) fn track(request: &EgressRequest, track: &TrackRequest) -> proto::Tra
 pub(super) fn media(request: &EgressRequest, media: &MediaRequest) -> Request {
     let room_name = media.room.name.clone();
     let Lists { files, streams, segments, images } = Lists::of(request);
-    let encoding = encoding_as_v2(&request.encoding);
+    let encoding = as_v2::encoding(&request.encoding);
     if let MediaOf::Participant(identity) = &media.of {
         use participant_egress_request::Options;
         let shows_screen = matches!(media.video, Some(VideoChoice::Participant { shows: Shows::Screen, .. }));
@@ -92,7 +92,7 @@ impl Lists {
     fn of(request: &EgressRequest) -> Self {
         let mut lists = Self::default();
         for output in &request.outputs {
-            match output_as_v2(output).config {
+            match as_v2::output(output).config {
                 Some(output::Config::File(file)) => {
                     let proto::FileOutput { file_type, filepath, disable_manifest } = file;
                     let file =

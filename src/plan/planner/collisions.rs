@@ -9,10 +9,7 @@ use super::super::output::{OutputPlan, SegmentsPlan};
 ///
 /// # Errors
 /// [`PlanError`], naming both.
-pub(in crate::plan) fn nothing_is_written_twice(
-    fields: &[&str],
-    outputs: &[OutputPlan],
-) -> Result<(), PlanError> {
+pub(super) fn check(fields: &[&str], outputs: &[OutputPlan]) -> Result<(), PlanError> {
     let mut writers: HashMap<(String, String), (&str, &OutputPlan)> = HashMap::new();
     for (field, output) in fields.iter().copied().zip(outputs) {
         // Its secrets print as stars; everything that tells two places apart does not.

@@ -4,16 +4,18 @@ use jiff::Zoned;
 
 use super::super::defaults::Defaults;
 use super::super::deferred_names::{DeferredNames, Owner};
+use super::super::egress_id::EgressId;
 use super::super::encoding::VideoEncoding;
 use super::super::error::PlanError;
 use super::super::filename::{Room, Subject};
 use super::super::output::OutputPlan;
-use super::super::page::{self, Page};
+use super::super::page::Page;
+use super::super::remux;
 use super::super::request::{EgressRequest, Media, MediaOf, MediaRequest, SourceRequest};
 use super::super::room::RoomTicket;
 use super::super::source::{BrowserSettings, SourcePlan, StartRule, WebPlan};
 use super::super::track::TracksPlan;
-use super::super::{EgressId, media, remux};
+use super::{page, tracks};
 
 /// What is recorded, before it is known which of its media are.
 pub(super) enum Origin {
@@ -28,16 +30,16 @@ impl Origin {
         defaults: &Defaults,
         egress_id: &EgressId,
     ) -> Result<Self, PlanError> {
-        let tracks = match &request.source {
+        let plan = match &request.source {
             SourceRequest::Web(web) => return Ok(Self::Page(page::web(web, &request.origin)?)),
             SourceRequest::Room(room) if room.is_audio_only() => {
-                media::sound_of_room(room, defaults, egress_id)?
+                tracks::room_audio(room, defaults, egress_id)?
             }
             SourceRequest::Room(room) => return Ok(Self::Page(page::room(room, defaults, egress_id)?)),
-            SourceRequest::Media(media) => media::tracks(media, defaults, egress_id)?,
-            SourceRequest::Track(track) => media::sound_of_track(track, defaults, egress_id)?,
+            SourceRequest::Media(media) => tracks::decoded(media, defaults, egress_id)?,
+            SourceRequest::Track(track) => tracks::track_audio(track, defaults, egress_id)?,
         };
-        Ok(Self::Tracks(Box::new(tracks)))
+        Ok(Self::Tracks(Box::new(plan)))
     }
 
     /// Where sound and pictures come from, for these outputs.
@@ -50,9 +52,9 @@ impl Origin {
     ) -> SourcePlan {
         let page = match self {
             Self::Page(page) => page,
-            Self::Tracks(tracks) => {
+            Self::Tracks(plan) => {
                 let size = video.map(|video| (video.width, video.height));
-                let fitted = media::fitted(*tracks, size, media.has_audio());
+                let fitted = tracks::fitted(*plan, size, media.has_audio());
                 return SourcePlan::Tracks(remux::leave_open(request, outputs, fitted));
             }
         };

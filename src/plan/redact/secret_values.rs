@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::url::user_info;
+
 const HIDDEN: &str = "{...}";
 /// How often a name or a value may be percent-encoded; an address in an address is, once more each time.
 const ENCODED: usize = 4;
@@ -78,7 +80,7 @@ pub fn page_secrets(text: &str) -> String {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => url.to_string().into(),
         Ok(_) | Err(_) => text,
     };
-    let text = super::user_info(&text);
+    let text = user_info(&text);
     let (rest, fragment) = split(&text, '#');
     let (rest, query) = split(rest, '?');
     // What has no host is all path.

@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 
 use super::secret_values::names_secret;
-use super::{key, user_info};
+use super::url::{key, user_info};
 
 const HIDDEN: &str = "{...}";
 

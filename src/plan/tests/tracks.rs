@@ -2,12 +2,14 @@
 
 use super::{REQUESTS, plan};
 use crate::plan::codec::{AudioCodec, Container};
+use crate::plan::json;
+use crate::plan::output::OutputPlan;
 use crate::plan::output::PassThrough;
+use crate::plan::source::SourcePlan;
 use crate::plan::track::{
     AudioHandling, Channel, Discovered, ParticipantKind, PublishedTrack, Rest, TrackCodec, TrackOrigin,
     VideoHandling,
 };
-use crate::plan::{OutputPlan, SourcePlan, json};
 
 /// A track of the camera's.
 fn discovered(sid: &str, codec: TrackCodec, publisher: &str) -> Discovered {

@@ -1,12 +1,12 @@
 //! Tracks of a room that are decoded and put together, without a browser: a participant, a track composite, a media source,
 //! a room's sound alone (docs/reference/media.md). Which tracks are wanted, and how long the recording lasts.
 
-use super::EgressId;
-use super::defaults::Defaults;
-use super::error::PlanError;
-use super::request::{AudioMixing, MediaOf, MediaRequest, RoomRequest, TrackRequest};
-use super::room::RoomTicket;
-use super::track::{
+use super::super::defaults::Defaults;
+use super::super::egress_id::EgressId;
+use super::super::error::PlanError;
+use super::super::request::{AudioMixing, MediaOf, MediaRequest, RoomRequest, TrackRequest};
+use super::super::room::RoomTicket;
+use super::super::track::{
     AudioChoice, AudioFrom, AudioHandling, AudioRoute, Channel, Lasts, ParticipantKind, Rest, TracksPlan,
     VideoChoice, VideoHandling, Wanted,
 };
@@ -15,7 +15,7 @@ use super::track::{
 ///
 /// # Errors
 /// [`PlanError`], where nobody and nothing is named.
-pub(super) fn tracks(
+pub(super) fn decoded(
     request: &MediaRequest,
     defaults: &Defaults,
     egress_id: &EgressId,
@@ -46,7 +46,7 @@ pub(super) fn tracks(
 ///
 /// # Errors
 /// [`PlanError`], where it is not said how to get into the room.
-pub(super) fn sound_of_room(
+pub(super) fn room_audio(
     request: &RoomRequest,
     defaults: &Defaults,
     egress_id: &EgressId,
@@ -68,7 +68,7 @@ pub(super) fn sound_of_room(
 ///
 /// # Errors
 /// [`PlanError`], where no track is named.
-pub(super) fn sound_of_track(
+pub(super) fn track_audio(
     request: &TrackRequest,
     defaults: &Defaults,
     egress_id: &EgressId,

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::{AudioEncoding, Cadence, H264Profile, PRESETS, VideoEncoding};
+use super::super::codec::{AudioCodec, VideoCodec};
+use super::super::encoding::{AudioEncoding, Cadence, H264Profile, PRESETS, Preset, VideoEncoding};
+use super::super::error::PlanError;
+use super::super::request::EncodingRequest;
+use super::adjustments::Adjustments;
 use crate::config::frame_times::FrameTimes;
-use crate::plan::adjust::Adjustments;
-use crate::plan::codec::{AudioCodec, VideoCodec};
-use crate::plan::error::PlanError;
-use crate::plan::request::EncodingRequest;
 
 /// What the outputs ask of the encode.
 #[derive(Debug, Clone, Default)]
-pub(in crate::plan) struct Needs {
+pub(super) struct Needs {
     /// Of each segment output; none is zero.
     pub segment_durations: Vec<Duration>,
     /// Somebody may be watching.
@@ -34,13 +34,13 @@ const FILE_KEY_INTERVAL: Duration = Duration::from_secs(10);
 /// holds back short (see the look-ahead in `graph`).
 const STILL_FPS: u32 = 5;
 
-pub(in crate::plan) fn video(
+pub(super) fn video(
     request: &EncodingRequest,
     frame_times: FrameTimes,
     needs: &Needs,
     adjustments: &mut Adjustments,
 ) -> Result<VideoEncoding, PlanError> {
-    let base = request.preset.map_or(&PRESETS[0], super::Preset::row);
+    let base = request.preset.map_or(&PRESETS[0], Preset::row);
     let width = request.width.unwrap_or(base.width);
     let height = request.height.unwrap_or(base.height);
     size(width, height)?;
@@ -65,7 +65,7 @@ pub(in crate::plan) fn video(
     })
 }
 
-pub(in crate::plan) fn audio(
+pub(super) fn audio(
     request: &EncodingRequest,
     codec: AudioCodec,
     adjustments: &mut Adjustments,

@@ -3,16 +3,16 @@
 use crate::config::storage::{
     AliOssConfig, AzureConfig, GcsConfig, ProxyConfig, S3Config, ServerStorage, StorageConfig,
 };
-use crate::plan::error::PlanError;
 use crate::secret::Secret;
 
-use super::{Backend, Links, RetryPolicy, Storage, StorageTarget};
+use super::super::error::PlanError;
+use super::super::storage::{Backend, Links, REQUEST_TIMEOUT, RetryPolicy, Storage, StorageTarget};
 
 /// Decides. `field` is the output's; `request` is the storage that the request names for it, the nearest one.
 ///
 /// # Errors
 /// [`PlanError`], naming what is missing of a storage; local storage where the server does not allow it.
-pub(in crate::plan) fn resolve(
+pub(super) fn resolve(
     field: &str,
     request: Option<&Backend>,
     server: &ServerStorage,
@@ -71,7 +71,7 @@ fn target(field: &str, backend: Backend, server: Option<&StorageConfig>) -> Resu
         Backend::Local | Backend::Gcs(_) | Backend::Azure(_) | Backend::AliOss(_) => RetryPolicy::default(),
     };
     check(field, &backend)?;
-    let request_timeout = server.and_then(|server| server.request_timeout).unwrap_or(super::REQUEST_TIMEOUT);
+    let request_timeout = server.and_then(|server| server.request_timeout).unwrap_or(REQUEST_TIMEOUT);
     Ok(StorageTarget { backend, prefix: prefix(server), links: links(server), retry, request_timeout })
 }
 

@@ -3,8 +3,8 @@
 //! LiveKit Egress takes such requests, and so does a service here: it records what comes closest, and `details` say so. Somebody
 //! at a terminal can correct a command at once, and gets an error.
 
-use super::error::PlanError;
-use super::request::RequestOrigin;
+use super::super::error::PlanError;
+use super::super::request::RequestOrigin;
 
 /// Whether values may be adjusted, and which ones were.
 #[derive(Debug)]
