@@ -152,7 +152,7 @@ async fn make_room(
 
 /// Closes a connection that is not being answered: the oldest with an incomplete request; otherwise
 /// the one answered least recently, as a connection with repeated requests is an active caller.
-/// `false` if there is none to close.
+/// Returns `false` without such a connection.
 fn close_oldest_idle(open: &mut VecDeque<Connection>) -> bool {
     let idle = open.iter().enumerate().filter(|(_, connection)| connection.is_idle());
     // `None` is less than any time, and of several the first is taken.

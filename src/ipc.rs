@@ -263,7 +263,7 @@ impl Picture {
 /// Logs must not show the screen.
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Picture({} bytes)", self.0.len() / 4 * 3)
+        write!(f, "Preview({} bytes)", self.0.len() / 4 * 3)
     }
 }
 

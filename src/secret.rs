@@ -109,7 +109,7 @@ mod tests {
             ("invalid token: eyJhbGciOiJIUzI1NiJ9.eyJzdWIi...".to_owned(), "invalid token: ***"),
             ("token=c2lnbmF0dXJl rejected".to_owned(), "token=*** rejected"),
             ("\"...EG_1. In0.c2lnbmF0d\"".to_owned(), "\"...EG_1. ***\""),
-            ("eyJvdGhlciI6MX0.x.y is no better".to_owned(), "*** is no better"),
+            ("eyJvdGhlciI6MX0.x.y is not better".to_owned(), "*** is not better"),
             ("no permissions to access the room".to_owned(), "no permissions to access the room"),
             (String::new(), ""),
         ] {

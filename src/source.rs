@@ -54,8 +54,8 @@ pub struct Published {
 impl Default for Published {
     fn default() -> Self {
         Self {
-            video: Feed::new("published pictures"),
-            audio: Feed::new("published sound"),
+            video: Feed::new("published video"),
+            audio: Feed::new("published audio"),
             needs_key_frame: Arc::default(),
         }
     }

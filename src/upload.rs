@@ -107,7 +107,8 @@ pub enum UploadEvent<T> {
     /// The file is still at `upload.local`, and is not retried. Of a versioned file only the newest
     /// is kept: older ones are removed then, and when a newer one is uploaded.
     Kept { upload: Upload<T>, error: Arc<UploadError> },
-    /// Files of an output are not stored, nobody knows any more which, and none of them is tried again. They are where they were.
+    /// Files of an output were not uploaded, and their list is lost. They stay where they are, and are
+    /// not retried.
     LeftBehind { output: OutputId, error: String },
 }
 

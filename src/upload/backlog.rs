@@ -13,7 +13,7 @@ const IN_MEMORY: usize = 1024;
 
 /// Uploads in the order of their requests.
 ///
-/// Of a versioned file at most two wait: the oldest, whose turn is next, and the newest. One in
+/// At most two versions of a file wait: the oldest, whose turn is next, and the newest. One in
 /// between is superseded and returned by [`Backlog::push`]: an outage of hours must not be followed
 /// by thousands of playlists.
 #[derive(Debug)]

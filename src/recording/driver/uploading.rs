@@ -28,7 +28,7 @@ pub(in crate::recording) enum UploadTag {
 /// The manifests of a recording: stored last, when everything they name is.
 #[derive(Debug, Default)]
 pub(super) struct Manifests {
-    /// Whether their upload was requested, or there are none.
+    /// Whether their upload was requested, or is unnecessary.
     are_done: bool,
     backup_used: bool,
 }

@@ -73,7 +73,7 @@ impl Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     End,
-    /// As if the recorder were killed here.
+    /// Nothing happens, like after a kill of the recorder.
     Nothing,
 }
 
