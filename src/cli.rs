@@ -158,7 +158,7 @@ impl Job {
     }
 }
 
-/// Which media of a page to record.
+/// Selects the media of a page.
 #[derive(Debug, Args, Default)]
 pub struct MediaArgs {
     /// Record audio only

@@ -268,7 +268,7 @@ pub struct WebhookConfig {
     /// The API key that signs notifications. Empty: [`ServiceConfig::api_key`], the only possible
     /// value.
     pub api_key: String,
-    /// Which notifications are sent.
+    /// Filter of the events to send.
     pub filter_params: WebhookFilter,
 }
 

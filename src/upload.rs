@@ -104,7 +104,7 @@ pub enum UploadEvent<T> {
     Delayed { output: OutputId, error: Arc<UploadError> },
     /// The store takes files again.
     Resumed { output: OutputId },
-    /// The file is still at `upload.local`, and is not retried. Of a versioned file only the newest
+    /// The file is still at `upload.local`, and is not retried. Only the newest version of a file
     /// is kept: older ones are removed then, and when a newer one is uploaded.
     Kept { upload: Upload<T>, error: Arc<UploadError> },
     /// Files of an output were not uploaded, and their list is lost. They stay where they are, and are

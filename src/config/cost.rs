@@ -27,7 +27,7 @@ pub struct CpuCost {
     pub track_cpu_cost: f64,
     /// Accepted without effect: each recording has its own audio server.
     pub max_pulse_clients: u32,
-    /// What counts as used memory.
+    /// How used memory is measured.
     pub memory_source: MemorySource,
     /// How long, in seconds, memory may exceed [`CpuCost::max_memory`].
     pub memory_kill_grace_sec: i64,
@@ -101,7 +101,7 @@ impl CpuCost {
     }
 }
 
-/// What counts as used memory.
+/// How used memory is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MemorySource {
     /// The resident memory of all processes.

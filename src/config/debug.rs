@@ -1,4 +1,4 @@
-//! What is kept of a recording for debugging, and where (docs/reference/egress.md).
+//! Debugging files of a recording, and their storage (docs/reference/egress.md).
 
 use std::time::Duration;
 

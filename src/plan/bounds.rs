@@ -21,7 +21,7 @@ const ENTRIES: [(&str, usize); 9] = [
     ("include_events", 32),
     ("exclude_events", 32),
 ];
-/// Of all others, and of maps: the headers of an object in a store.
+/// All other lists and maps, for example the headers of an object in a storage.
 const OTHER_ENTRIES: usize = 64;
 /// Addresses that one request streams to, and that one update adds or removes.
 const ADDRESSES: usize = 32;
@@ -36,9 +36,9 @@ const BYTES: [(&str, usize); 5] = [
     ("custom_base_url", 16 << 10),
     ("layout", 16 << 10),
 ];
-/// Of all others: names of files are as long as a file system takes them.
+/// All other strings: file names are limited by the file system.
 const OTHER_BYTES: usize = 4096;
-/// Of a room's token, which is a header.
+/// A room's token, which is a header.
 const TOKEN_BYTES: usize = 16 << 10;
 
 /// Whether a request keeps within the bounds.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What sound is encoded as.
+/// Codec of encoded audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AudioCodec {
     Aac,
@@ -10,13 +10,13 @@ pub enum AudioCodec {
     Mp3,
 }
 
-/// What pictures are encoded as.
+/// Codec of encoded video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum VideoCodec {
     H264,
 }
 
-/// What a file output's data is wrapped in.
+/// Container of a file output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Container {
     Mp4,
@@ -31,7 +31,7 @@ pub enum Container {
 pub struct ContainerRow {
     pub container: Container,
     pub name: &'static str,
-    /// As LiveKit's error texts name it.
+    /// Its name in LiveKit's error texts.
     pub mime: &'static str,
     /// With its dot.
     pub extension: &'static str,
@@ -76,7 +76,7 @@ pub const CONTAINERS: &[ContainerRow] = &[
 ];
 
 impl Container {
-    /// What it is called and what fits into it.
+    /// Its name and the codecs that fit into it.
     #[must_use]
     pub fn row(self) -> &'static ContainerRow {
         CONTAINERS.iter().find(|row| row.container == self).unwrap_or(&CONTAINERS[0])
@@ -84,7 +84,7 @@ impl Container {
 }
 
 impl AudioCodec {
-    /// As LiveKit's error texts name it.
+    /// Its name in LiveKit's error texts.
     #[must_use]
     pub const fn mime(self) -> &'static str {
         match self {
@@ -96,7 +96,7 @@ impl AudioCodec {
 }
 
 impl VideoCodec {
-    /// As LiveKit's error texts name it.
+    /// Its name in LiveKit's error texts.
     #[must_use]
     pub const fn mime(self) -> &'static str {
         match self {

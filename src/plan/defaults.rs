@@ -1,4 +1,4 @@
-//! What a server provides to every recording, for requests that do not say it themselves.
+//! A server's defaults for requests.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,12 +6,12 @@ use super::room::Rooms;
 use crate::config::frame_times::FrameTimes;
 use crate::config::storage::ServerStorage;
 
-/// What an operator, or a command line, provides. Written down, its secrets are in it: for a pipe that only its owner can
-/// read.
+/// Values provided by an operator, or a command line. Serialized, it contains secrets: write it
+/// only to a pipe that its owner alone can read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Defaults {
-    /// Where outputs go that say nothing themselves.
+    /// Storage of outputs without their own.
     pub storage: ServerStorage,
     /// How rooms are reached.
     pub rooms: Rooms,

@@ -12,10 +12,10 @@ const PUBLISHER: &str = "{publisher_identity}";
 /// The placeholder that a request for a room leaves open whose id nobody has looked up.
 const ROOM_ID: &str = "{room_id}";
 
-/// Whose recording it is, for its names.
+/// The owner of a recording, for its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// Whoever publishes the tracks: the source tells.
+    /// The publisher of the tracks, discovered by the source.
     Publisher,
     /// The participant of this identity.
     Participant(String),
@@ -23,7 +23,7 @@ pub(super) enum Owner {
     Room,
 }
 
-/// What outputs are called in their request, to be filled in when the source has told the rest.
+/// The outputs' names in their request, to be completed when the source has discovered the rest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeferredNames {
     /// One for each output, in order: its path in the request, and its names.
@@ -92,12 +92,12 @@ impl DeferredNames {
         })
     }
 
-    /// Whose recording it is.
+    /// The owner of the recording.
     pub(super) const fn owner(&self) -> &Owner {
         &self.owner
     }
 
-    /// What a file is to be called, of the output in this place; empty where that is not said.
+    /// The requested path of the file of an output; empty if unset.
     pub(super) fn file_path(&self, output: usize) -> &str {
         match self.asked.get(output) {
             Some((_, Names::File { path })) => path,

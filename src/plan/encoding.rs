@@ -1,4 +1,4 @@
-//! How picture and sound are encoded: the presets and the advanced options, resolved.
+//! Encoding of video and audio: presets and advanced options, resolved.
 
 use std::fmt;
 use std::time::Duration;
@@ -30,13 +30,13 @@ pub enum H264Profile {
     High,
 }
 
-/// When a picture gets into the recording, and with which time.
+/// Timing of recorded frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cadence {
-    /// Each picture when it was drawn, with the time it was drawn (variable frame rate); where nothing is drawn, the last
-    /// one again, at `at_least` pictures a second.
+    /// Each frame at its capture time (variable frame rate); without new frames, the last one is
+    /// repeated at `at_least` fps.
     AsDrawn { at_least: u32 },
-    /// One picture at each point of the grid of the frame rate, new or not (constant frame rate).
+    /// One frame at each point of the frame rate's grid, new or repeated (constant frame rate).
     Grid,
 }
 
@@ -73,7 +73,7 @@ pub enum Preset {
     PortraitH2641080p60,
 }
 
-/// What a preset says. Sound, profile and key frames are none of its business.
+/// The values of a preset. A preset sets neither audio nor profile nor key frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PresetRow {
     pub preset: Preset,
@@ -124,7 +124,7 @@ const fn row(
 }
 
 impl Preset {
-    /// What it says.
+    /// Its values.
     #[must_use]
     pub fn row(self) -> &'static PresetRow {
         PRESETS.iter().find(|row| row.preset == self).unwrap_or(&PRESETS[0])

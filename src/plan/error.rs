@@ -10,7 +10,7 @@ use super::stream_url::StreamUrlError;
 pub enum PlanError {
     #[error("request has missing or invalid field: {field}: {help}")]
     Field { field: String, help: String },
-    /// As [`Self::Field`], where LiveKit has other words for what is wrong than the field's name.
+    /// Like [`Self::Field`], if LiveKit's text differs from the field's name.
     #[error("request has missing or invalid field: {words}: {field}: {help}")]
     Worded { words: &'static str, field: String, help: String },
     #[error("{what} is not yet supported (field {field}): {help}")]

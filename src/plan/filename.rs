@@ -1,8 +1,9 @@
-//! What outputs are called: placeholders, clean paths, extensions, default names (docs/reference/media.md).
+//! Names of outputs: placeholders, cleaned paths, extensions, default names
+//! (docs/reference/media.md).
 //!
-//! Names in a request may come from far away, so that they never leave the directory they are meant for: placeholders are
-//! filled in first, then the path is cleaned; what is filled in never leads upwards. Names that are too long for a file system are
-//! shortened where values stand in them (`length`).
+//! Names in a request may come from anywhere, so they never leave their directory: placeholders are
+//! filled in first, then the path is cleaned; values never lead upwards. Names that are too long
+//! for a file system are shortened in their values (`length`).
 
 mod length;
 
@@ -17,8 +18,8 @@ use super::error::PlanError;
 use super::output::NameOrigin;
 use super::storage::{StoragePath, clean};
 
-/// Whose recording it is, as far as names can tell of it (docs/reference/media.md). Which placeholders a name may have depends on it;
-/// others stay as they are.
+/// The kind of recording, which determines its placeholders (docs/reference/media.md). Other
+/// placeholders stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject<'a> {
     /// A page: `{time}`, `{utc}` and `{retry}` alone, which all others have too.
@@ -46,7 +47,7 @@ pub struct Track<'a> {
     pub source: &'a str,
 }
 
-/// What placeholders stand for.
+/// Values of placeholders.
 #[derive(Debug, Clone)]
 pub struct Naming {
     placeholders: Vec<(&'static str, String)>,
@@ -95,8 +96,8 @@ impl Naming {
         Self { placeholders, default: (identifier, added) }
     }
 
-    /// Fills in what is known, in one pass: what a value brings along is no placeholder. Each component of a value has at most
-    /// `longest` bytes.
+    /// Fills in the known values in one pass: a value's own braces are not placeholders. Each
+    /// component of a value has at most `longest` bytes.
     fn fill(&self, name: &str, longest: usize) -> String {
         let mut filled = String::with_capacity(name.len());
         let mut rest = name;
@@ -118,7 +119,7 @@ impl Naming {
         filled + rest
     }
 
-    /// As [`Naming::fill`].
+    /// The default name; see [`Naming::fill`].
     fn default_name(&self, longest: usize) -> String {
         let (identifier, added) = &self.default;
         format!("{}{added}", shortened(identifier, longest))
@@ -150,9 +151,10 @@ fn no_nul(field: &str, name: &str) -> Result<(), PlanError> {
     }
 }
 
-/// The value of a placeholder as part of a path. Whoever names a room or a participant need not be who chose where files
-/// go: a value may add directories below (a room called `sales/2024`, as LiveKit has it) and never leads out of the one it
-/// stands in, nor back to it. It is never empty: `.{room_name}.` must not become `..`.
+/// The value of a placeholder as part of a path. The person who names a room or a participant may
+/// differ from the one who chose the path: a value may add directories below (a room called
+/// `sales/2024`, as in LiveKit) and never leads out of its directory, or back to it. It is never
+/// empty: `.{room_name}.` must not become `..`.
 fn value(text: &str) -> String {
     let part =
         |part: &str| -> String { part.chars().map(|c| if c.is_control() { '_' } else { c }).collect() };
@@ -201,7 +203,7 @@ fn added(name: &str, extension: &str) -> usize {
     }
 }
 
-/// Who chooses the name of a file, or the prefix of images.
+/// Origin of a file's name, or of the prefix of images.
 pub(super) fn origin(path: &str) -> NameOrigin {
     let path = clean(path);
     match path.is_empty() || path.ends_with('/') || has_time(&path) {
@@ -210,7 +212,8 @@ pub(super) fn origin(path: &str) -> NameOrigin {
     }
 }
 
-/// Who chooses the names of segments and playlists. One that is given makes all of them so: the others belong to it.
+/// Origin of the names of segments and playlists. One given name makes all of them given: the
+/// others derive from it.
 pub(super) fn segments_origin((prefix, playlist, live_playlist): (&str, &str, &str)) -> NameOrigin {
     let [prefix, playlist, live_playlist] = [prefix, playlist, live_playlist].map(clean);
     let [(prefix_dir, prefix), (playlist_dir, playlist), (_, live)] =
@@ -303,7 +306,7 @@ pub(super) fn container_of(name: &str) -> Option<&'static ContainerRow> {
 }
 
 const PLAYLIST: &str = ".m3u8";
-/// Of a file whose container is not known yet.
+/// Longest extension of a file whose container is not known yet.
 const LONGEST_EXTENSION: &str = ".webm";
 
 /// Extensions that are replaced rather than kept; all others belong to the name (`v1.2`).

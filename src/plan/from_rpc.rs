@@ -8,12 +8,13 @@ use crate::protocol::StartEgressRequest;
 use crate::protocol::start_egress_request::Request;
 use crate::secret::Secret;
 
-/// What livekit-server, or the API in its place, asks for.
+/// Converts a request of livekit-server, or of the API in its place.
 ///
 /// # Errors
+///
 /// [`PlanError`], naming the field.
 pub fn start_egress(request: StartEgressRequest) -> Result<EgressRequest, PlanError> {
-    // The id is the recording's, the price the service's affair; copies in the cloud are none of ours.
+    // The service handles id and price; cloud backups are not supported.
     let StartEgressRequest {
         egress_id: _,
         room_id,

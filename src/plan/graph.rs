@@ -1,4 +1,4 @@
-//! What the plan means for this machine: the encoders in detail, and which output takes what.
+//! The plan's consequences for this machine: encoder settings, and the inputs of each output.
 //!
 //! Plain values; `encode` and `sink` turn them into elements.
 
@@ -10,7 +10,7 @@ use super::output::{OutputId, OutputPlan};
 use super::recording_plan::RecordingPlan;
 use super::stream_url::Transport;
 
-/// What a recording may use.
+/// Resources of a recording.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Machine {
     /// This recording's share of the machine, in cores: a control group's quota where there is one, not the host's number.
@@ -34,8 +34,8 @@ pub struct X264Plan {
     pub profile: H264Profile,
     /// kbit/s.
     pub bitrate_kbps: u32,
-    /// `superfast` without B-frames, with a short look-ahead and macroblock trees: a better picture than `veryfast` for half its
-    /// cost.
+    /// `superfast` without B-frames, with a short look-ahead and macroblock trees: better quality
+    /// than `veryfast` at half its cost.
     pub speed_preset: &'static str,
     pub b_frames: u32,
     pub rc_lookahead: u32,
@@ -43,13 +43,13 @@ pub struct X264Plan {
     pub threads: u32,
     /// Frames. Key frames are forced by time; this is what remains should one not come.
     pub key_int_max: u32,
-    /// Milliseconds of the bit rate that one picture may take ahead.
+    /// Milliseconds of the bit rate that one frame may use in advance.
     pub vbv_buf_capacity_ms: u32,
     /// Options that have no property, as x264 writes them.
     pub option_string: String,
 }
 
-/// What one output takes.
+/// The inputs of one output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Branch {
     pub output: OutputId,
@@ -57,19 +57,19 @@ pub struct Branch {
     pub audio: Option<AudioFeed>,
 }
 
-/// Which pictures a branch takes.
+/// The video input of a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VideoFeed {
-    /// As captured.
+    /// Unencoded, from the capture.
     Raw,
     /// Behind the encoder.
     H264,
 }
 
-/// Which sound a branch takes.
+/// The audio input of a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AudioFeed {
-    /// As captured.
+    /// Unencoded, from the capture.
     Raw,
     /// Behind an encoder.
     Encoded(AudioCodec),
@@ -172,12 +172,13 @@ fn threads(video: &VideoEncoding, machine: Machine) -> u32 {
     wanted.min(share)
 }
 
-/// Pictures that the rate control looks ahead. What the encoder holds back is lost when the recorder is killed, sound
-/// included (a muxer waits for both media): while nothing moves on the page that must be a second, not six.
+/// Look-ahead of the rate control in frames. Frames in the encoder are lost when the recorder is
+/// killed, and audio with them (a muxer waits for both media): on a static page this must be a
+/// second, not six.
 fn lookahead(video: &VideoEncoding) -> u32 {
     const AHEAD: u32 = 10;
     match video.cadence {
-        // With the one picture that waits in a thread, a second.
+        // With the one frame that waits in a thread, a second.
         Cadence::AsDrawn { at_least } => at_least.saturating_sub(1).clamp(1, AHEAD),
         Cadence::Grid => AHEAD,
     }

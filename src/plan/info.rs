@@ -10,8 +10,8 @@ use proto::egress_info::Request;
 use super::redact;
 use super::request::{EgressRequest, RequestOrigin, SourceRequest};
 
-/// What `EgressInfo.request` holds: the wire request with its secrets blotted out; for a request of the command line, the
-/// request that says the same: in v2 where that has words for it.
+/// The content of `EgressInfo.request`: the redacted wire request; for a request of the command
+/// line, the equivalent one, in v2 if that can express it.
 #[must_use]
 pub fn redacted_request(request: &EgressRequest) -> Request {
     redaction::redacted(match (&request.origin, &request.source) {
@@ -29,8 +29,9 @@ pub fn redacted_request(request: &EgressRequest) -> Request {
     })
 }
 
-/// What people and receivers see of an egress: without the values of what is named as a secret in its webhooks' addresses. Whoever
-/// sends those needs them whole, also when the egress ends under another service than it began; so they are kept.
+/// An egress as shown to people and receivers: without secret values in the addresses of its
+/// webhooks. The sender of webhooks needs these, also under the next service; so the original is
+/// kept.
 #[must_use]
 pub fn shown(mut info: proto::EgressInfo) -> proto::EgressInfo {
     let webhooks = info.request.iter_mut().flat_map(redaction::webhooks_of);

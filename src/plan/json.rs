@@ -14,7 +14,7 @@ use super::{from_rpc, from_v1, from_v2};
 use crate::protocol::start_egress_request::Request;
 use crate::secret::Secret;
 
-/// Why a text is no request.
+/// Reasons why a text is not a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     #[error("the request is not JSON: {0}")]
@@ -139,8 +139,8 @@ struct Envelope {
     token: Secret<String>,
     #[serde(alias = "wsUrl")]
     ws_url: String,
-    // What only a service needs: known, so that it is no misspelling, and not looked at. (`IgnoredAny` would be taken for
-    // a field that is not there.)
+    // Fields for services only: known, so not misspellings, and ignored. (`IgnoredAny` would count
+    // as an absent field.)
     #[serde(alias = "egressId")]
     egress_id: serde_json::Value,
     #[serde(alias = "cloudBackupEnabled")]

@@ -17,7 +17,8 @@ pub struct Limits {
     pub size: Option<u64>,
 }
 
-/// What a service allows its recordings, by kind of output (docs/reference/egress.md). `None`: anything.
+/// Limits of a service for recordings, by kind of output (docs/reference/egress.md). `None`:
+/// unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SessionLimits {
@@ -30,7 +31,8 @@ pub struct SessionLimits {
 }
 
 impl SessionLimits {
-    /// What holds for a recording with these outputs: the tightest of theirs, for all of it. `asked` keeps its duration.
+    /// Limits for a recording with these outputs: the tightest of theirs, for all of it. `asked`
+    /// keeps its duration.
     #[must_use]
     pub fn apply(&self, outputs: &[OutputPlan], asked: Limits) -> Limits {
         let limit = |output: &OutputPlan| match output {

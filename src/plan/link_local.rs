@@ -1,5 +1,5 @@
-//! Which addresses a service's recordings do not reach, unless an operator lets them: the link's own, where clouds tell a machine its
-//! keys.
+//! Addresses that a service's recordings must not reach unless an operator allows them: link-local
+//! ones, where clouds provide a machine's keys.
 
 // `core`: there is nothing in it to connect with.
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -46,7 +46,7 @@ fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Whether an address of a page names such an address itself. What a name comes to is known when it is looked up.
+/// Whether a page's address itself is such an address. Names are checked when they are resolved.
 #[must_use]
 pub fn names_link_local(url: &Url) -> bool {
     match url.host() {

@@ -1,4 +1,4 @@
-//! What comes out of a recording.
+//! The outputs of a recording.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::track::TrackCodec;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OutputId(pub usize);
 
-/// Who chose the names of an output.
+/// Origin of an output's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameOrigin {
     /// The request.
@@ -51,7 +51,7 @@ impl OutputPlan {
         }
     }
 
-    /// Where it is kept; `None`: it keeps nothing.
+    /// Its storage; `None` if it stores nothing.
     #[must_use]
     pub const fn storage(&self) -> Option<&Storage> {
         match self {
@@ -92,7 +92,7 @@ pub struct FilePlan {
     pub container: Container,
     pub has_video: bool,
     pub audio: Option<AudioCodec>,
-    /// Of a track that is recorded as it is; `None`: what goes in is encoded here.
+    /// Set for a copied track; `None` if the input is encoded here.
     pub pass_through: Option<PassThrough>,
     pub name: StoragePath,
     pub named: NameOrigin,
@@ -123,7 +123,7 @@ pub struct SegmentsPlan {
     pub prefix: String,
     pub suffix: SegmentSuffix,
     pub duration: Duration,
-    /// Of all its names.
+    /// Origin of all its names.
     pub named: NameOrigin,
     pub storage: Storage,
     pub manifest: ManifestPolicy,

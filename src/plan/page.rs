@@ -1,4 +1,4 @@
-//! Which page a recording shows: an address as it is, or a room's layout.
+//! The page of a recording: an address, or a room's layout.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::redact;
 use super::room::RoomAccess;
 use crate::secret::Secret;
 
-/// What a browser is to show.
+/// The page to show.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Page {
     /// http or https; the command line also takes `file:`, `data:`, `chrome:` and `about:`.
@@ -21,14 +21,14 @@ pub enum Page {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomPage {
     pub room: RoomAccess,
-    /// Whom the page joins as: the egress's id, by which another layout reaches it.
+    /// Identity in the room: the egress's id, through which layout changes reach the page.
     pub identity: String,
-    /// As it was asked for: what it means is the page's affair. May be empty.
+    /// The requested layout; the page interprets it. May be empty.
     pub layout: String,
     pub template: Template,
 }
 
-/// Whose page shows the room.
+/// The page that shows the room.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Template {
     /// Ours, which the recorder serves itself.
@@ -38,8 +38,8 @@ pub enum Template {
 }
 
 impl Page {
-    /// What was given as its address; for a room's layout that of somebody else's page, if it is one. A layout's own query is
-    /// still to come.
+    /// The given address; for a room's layout that of a foreign template, if there is one. A
+    /// layout's query is added later.
     #[must_use]
     pub fn given(&self) -> Option<&Url> {
         match self {

@@ -53,7 +53,7 @@ impl RecordingPlan {
         if request.outputs.is_empty() {
             return Err(PlanError::invalid(
                 "output",
-                "there is none; give at least one file, segment, stream or image output",
+                "missing; give at least one file, segment, stream or image output",
             ));
         }
         let media = recorded_media(request.source.media(), &request.outputs);
@@ -102,7 +102,8 @@ impl RecordingPlan {
     }
 }
 
-/// Images have no sound: alone they need none. A websocket has no picture, and as in LiveKit's recorder nothing beside it has.
+/// Images need no audio. A WebSocket has no video, and as in LiveKit's recorder outputs beside it
+/// have none either.
 fn recorded_media(asked: Media, outputs: &[OutputRequest]) -> Media {
     let only_images = outputs.iter().all(|output| matches!(output.kind, OutputKind::Images(_)));
     match asked {

@@ -12,18 +12,19 @@ use super::source::SourcePlan;
 pub struct RecordingPlan {
     pub egress_id: EgressId,
     pub source: SourcePlan,
-    /// `None`: there is no picture.
+    /// `None` without video.
     pub video: Option<VideoEncoding>,
     /// One entry for each codec that an output needs; empty: there is no sound.
     pub audio: Vec<AudioEncoding>,
     /// At least one. An output's place in this list is its [`super::output::OutputId`].
     pub outputs: Vec<OutputPlan>,
-    /// What outputs are called is known when the source has told who publishes; until then their names are provisional.
+    /// The outputs' final names are known when the source has discovered the publisher; until then
+    /// they are provisional.
     pub deferred_names: Option<DeferredNames>,
     pub limits: Limits,
     /// How often it was tried before; 0 the first time.
     pub retry_count: u32,
-    /// What is recorded differently from the request, whose values are out of range: a sentence each, for `details`.
+    /// Values of the request that were out of range and adjusted: one sentence each, for `details`.
     pub adjustments: Vec<String>,
 }
 

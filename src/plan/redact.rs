@@ -1,7 +1,7 @@
-//! Blots keys, passwords and query values out of addresses. These functions take any text.
+//! Redacts keys, passwords and query values of addresses. These functions accept any text.
 //!
-//! Errors and logs show a page's address without any value of its query ([`page_url`]); reports show it with those that are no
-//! secrets by their names ([`page_secrets`]).
+//! Errors and logs show a page's address without query values ([`page_url`]); reports show it with
+//! values whose names are not secret ([`page_secrets`]).
 
 mod secret_values;
 mod srt;
@@ -12,8 +12,9 @@ pub use srt::is_harmless_srt_option;
 use url::{key, query_values};
 pub use url::{page_url, user_info};
 
-/// A stream's address without its secrets: an RTMP key keeps its ends (`{str...key}`), the short forms and an SRT stream id likewise;
-/// options of SRT that are no secrets stay. All other schemes lose their query values. Text without a scheme is taken for a key.
+/// A stream's address without its secrets: an RTMP key keeps its ends (`{str...key}`), and so do
+/// short forms and an SRT stream id; SRT options that are not secret stay. All other schemes lose
+/// their query values. Text without a scheme counts as a key.
 #[must_use]
 pub fn stream_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -27,7 +28,7 @@ pub fn stream_url(text: &str) -> String {
     }
 }
 
-/// What stands after `rtmp://`. The key is what follows the last slash; one that has a query with slashes in it begins
+/// The part after `rtmp://`. The key follows the last slash; with slashes in its query it begins
 /// earlier.
 fn rtmp(rest: &str) -> String {
     let rest = rest.strip_suffix(" live=1").unwrap_or(rest);

@@ -1,6 +1,7 @@
-//! Whether tracks that are put together keep their pictures and sound as they were published: a copy costs a hundredth of an encode,
-//! and loses nothing. Only where the request says so: a copy has the size, the profile and the frame rate that the publisher
-//! sends at the moment, and a request without a preset means 1280x720 in Main profile. The codecs are known when the tracks are there.
+//! Decides whether tracks in a composite are copied as published: a copy costs a hundredth of an
+//! encode, and loses nothing. Only on request: a copy has the publisher's current size, profile and
+//! frame rate, while a request without a preset means 1280x720 in Main profile. The codecs are
+//! known when the tracks are discovered.
 
 use super::codec::{AudioCodec, Container};
 use super::error::PlanError;
@@ -11,7 +12,7 @@ use super::source::SourcePlan;
 use super::track::{AudioHandling, Discovered, TrackCodec, TrackKind, TracksPlan, VideoHandling};
 use crate::config::frame_times::FrameTimes;
 
-/// What `details` begin with of a recording that was remuxed …
+/// Prefix of the `details` of a remuxed recording …
 pub const REMUXED: &str = "remuxed: ";
 /// … and of one that could have been, had its tracks or its request been others.
 pub const ENCODED: &str = "decoded and encoded: ";
@@ -27,20 +28,21 @@ pub(super) fn check(request: &EgressRequest, outputs: &[OutputPlan]) -> Result<(
     if one_mp4(outputs).is_none() {
         return Err(PlanError::invalid(
             "preset",
-            "only one MP4 file by itself holds pictures as they are published; give that output alone, or another preset",
+            "video as published needs a single MP4 file as its only output; give that output alone, or another preset",
         ));
     }
     if request.frame_times == Some(FrameTimes::Grid) {
         return Err(PlanError::invalid(
             "frame times",
-            "pictures that are recorded as they are published have their own times; leave the grid out",
+            "video as published keeps its own frame times; leave the grid out",
         ));
     }
     Ok(())
 }
 
-/// Leaves open what codecs decide, where a request says that pictures are copied: into one MP4 file. Beside the pictures of named tracks
-/// Opus is copied, too, where it is the codec of the file; a participant's is not, as their next track may be of another codec.
+/// Leaves the decision to the codecs, if a request copies video: into one MP4 file. Beside the
+/// video of named tracks, Opus is copied, too, if it is the file's codec; a participant's is not,
+/// as their next track may have another codec.
 pub(super) fn leave_open(request: &EgressRequest, outputs: &[OutputPlan], tracks: TracksPlan) -> TracksPlan {
     if !request.encoding.as_published {
         return tracks;
@@ -62,7 +64,7 @@ pub(super) fn leave_open(request: &EgressRequest, outputs: &[OutputPlan], tracks
     TracksPlan { video: VideoHandling::ByCodec { width, height }, audio, ..tracks }
 }
 
-/// The one file with pictures that there is, where it is an MP4.
+/// The only file with video, if it is an MP4.
 fn one_mp4(outputs: &[OutputPlan]) -> Option<&FilePlan> {
     match outputs {
         [OutputPlan::File(file)] if file.container == Container::Mp4 && file.has_video => Some(file),
@@ -70,7 +72,7 @@ fn one_mp4(outputs: &[OutputPlan]) -> Option<&FilePlan> {
     }
 }
 
-/// Whether anything is asked for about pictures.
+/// Whether the request has any video option.
 const fn says_how(encoding: &EncodingRequest) -> bool {
     let EncodingRequest {
         as_published: _,

@@ -20,7 +20,7 @@ use super::track::{
     VideoHandling,
 };
 
-/// What a recording would do, one fact a line; ends with a line feed.
+/// Prints the plan, one fact per line; ends with a line feed.
 #[must_use]
 pub fn render(plan: &RecordingPlan, graph: &GraphPlan) -> String {
     let mut text = Lines::default();
@@ -29,14 +29,14 @@ pub fn render(plan: &RecordingPlan, graph: &GraphPlan) -> String {
         SourcePlan::Tracks(tracks) => self::tracks(&mut text, tracks),
     }
     if let Some(video) = &plan.video {
-        pictures(&mut text, video);
+        frames(&mut text, video);
         // Images alone need no encoder.
         if let Some(encoder) = &graph.video {
             h264(&mut text, video, encoder);
         }
     }
     for audio in &plan.audio {
-        sound(&mut text, audio);
+        self::audio(&mut text, audio);
     }
     for output in &plan.outputs {
         match output {
@@ -93,14 +93,14 @@ fn source(text: &mut Lines, web: &WebPlan) {
     };
     text.line("starts", start);
     let capture = match web.capture {
-        CaptureKind::Framebuffer => "the display's framebuffer, when something is drawn",
+        CaptureKind::Framebuffer => "the framebuffer, on damage",
         CaptureKind::XImageSrc => "ximagesrc",
     };
     let display = format!("{}x{}", web.width, web.height);
     match (web.has_video, web.has_audio) {
-        (true, true) => text.line("takes", &format!("picture ({display}, by {capture}) and sound")),
-        (true, false) => text.line("takes", &format!("picture alone ({display}, by {capture})")),
-        (false, _) => text.line("takes", "sound alone"),
+        (true, true) => text.line("captures", &format!("video ({display}, by {capture}) and audio")),
+        (true, false) => text.line("captures", &format!("video only ({display}, by {capture})")),
+        (false, _) => text.line("captures", "audio only"),
     }
 }
 
@@ -181,17 +181,17 @@ fn room_at(text: &mut Lines, room: &RoomAccess, identity: &str) {
     text.line("room", &format!("{} at {}, {entry}", room.name, redact::page_url(room.server.as_str())));
 }
 
-fn pictures(text: &mut Lines, video: &VideoEncoding) {
+fn frames(text: &mut Lines, video: &VideoEncoding) {
     let times = match video.cadence {
         Cadence::AsDrawn { at_least } if at_least == video.fps => {
-            format!("{} a second, each at the time it was drawn", video.fps)
+            format!("{} fps, at capture times", video.fps)
         }
         Cadence::AsDrawn { at_least } => {
-            format!("up to {} a second as drawn, {at_least} a second where nothing moves", video.fps)
+            format!("up to {} fps at capture times, {at_least} fps while static", video.fps)
         }
-        Cadence::Grid => format!("{} a second, evenly", video.fps),
+        Cadence::Grid => format!("{} fps, constant", video.fps),
     };
-    text.line("pictures", &times);
+    text.line("frames", &times);
 }
 
 fn h264(text: &mut Lines, video: &VideoEncoding, encoder: &X264Plan) {
@@ -214,7 +214,7 @@ fn h264(text: &mut Lines, video: &VideoEncoding, encoder: &X264Plan) {
     );
 }
 
-fn sound(text: &mut Lines, audio: &AudioEncoding) {
+fn audio(text: &mut Lines, audio: &AudioEncoding) {
     let AudioEncoding { codec, bitrate_kbps, rate_hz } = audio;
     text.line("audio", &format!("{codec}, {bitrate_kbps} kbit/s, {rate_hz} Hz, stereo"));
 }

@@ -1,7 +1,7 @@
-//! The one internal form of every request, whatever words it came in.
+//! The internal form of every request, independent of its origin.
 //!
-//! Nothing here is defaulted or checked against anything else: `None` and empty names mean "not said". What a request
-//! means is decided in [`RecordingPlan::new`](super::RecordingPlan::new).
+//! Nothing here has defaults or is checked against other fields: `None` and empty names mean
+//! "unset". [`RecordingPlan::new`](super::RecordingPlan::new) decides what a request means.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use super::track::{AudioChoice, AudioFrom, AudioRoute, Channel, Shows, VideoChoi
 use crate::config::frame_times::FrameTimes;
 use crate::secret::Secret;
 
-/// What someone asked for.
+/// A request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EgressRequest {
     pub origin: RequestOrigin,
     pub source: SourceRequest,
     pub encoding: EncodingRequest,
     pub outputs: Vec<OutputRequest>,
-    /// Who wants to be told. Only a service tells anybody.
+    /// Webhook receivers. Only a service notifies them.
     pub webhooks: Vec<WebhookRequest>,
     pub capture: CaptureKind,
     /// The times of encoded frames. `None`: what the server provides; a request on the wire can't say it.
@@ -71,7 +71,7 @@ pub enum RequestOrigin {
     Wire(Secret<Box<proto::egress_info::Request>>),
 }
 
-/// What is to be recorded.
+/// The source to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceRequest {
     Web(WebRequest),
@@ -111,7 +111,7 @@ impl SourceRequest {
     }
 }
 
-/// How pictures are taken from the display.
+/// The video capture of a display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaptureKind {
     /// Out of the display's own framebuffer, when something was drawn.
@@ -138,7 +138,7 @@ pub struct MediaRequest {
 }
 
 impl MediaRequest {
-    /// What one participant shows and says.
+    /// Video and audio of one participant.
     #[must_use]
     pub fn participant(room: RoomTicket, identity: String, shows: Shows) -> Self {
         let from = AudioFrom::Participant { identity: identity.clone(), shows: Some(shows) };
@@ -165,21 +165,21 @@ impl MediaRequest {
     }
 }
 
-/// Whose media they are: decides how long the recording lasts, and what its outputs are called.
+/// The owner of the media: determines the duration of the recording, and the names of its outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaOf {
     /// One audio and one video track, or one of them.
     Tracks,
     /// One participant.
     Participant(String),
-    /// Whoever fits.
+    /// Everybody.
     Room,
 }
 
 /// A web page.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebRequest {
-    /// Whose recording it is, where a v2 request says so: for names and reports alone.
+    /// The room of the recording, if a v2 request names it: only for names and reports.
     pub room: Option<RoomTicket>,
     pub url: String,
     pub media: Media,
@@ -233,7 +233,7 @@ impl fmt::Debug for RoomRequest {
     }
 }
 
-/// Where participants are heard in a room's sound that is recorded alone.
+/// The channels of participants in a room's mixed audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AudioMixing {
     /// All of them on both channels.
@@ -258,7 +258,7 @@ pub struct WebhookRequest {
     pub exclude_events: Vec<String>,
 }
 
-/// Which media are recorded.
+/// The recorded media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Media {
     AudioAndVideo,
@@ -276,7 +276,7 @@ impl Media {
             (false, true) => Ok(Self::VideoOnly),
             (true, true) => Err(PlanError::invalid(
                 "audio_only and video_only",
-                "each excludes the other; leave both out to record sound and picture",
+                "each excludes the other; leave both out to record audio and video",
             )),
         }
     }
@@ -295,8 +295,8 @@ impl Media {
 /// A preset, and what differs from it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EncodingRequest {
-    /// Pictures of a participant or a track composite are copied where they are H.264: the preset PASSTHROUGH. The rest holds where they
-    /// are not.
+    /// Copy the video of a participant or a track composite if it is H.264: the preset PASSTHROUGH.
+    /// Otherwise the other values apply.
     pub as_published: bool,
     pub preset: Option<Preset>,
     pub width: Option<u32>,

@@ -11,7 +11,7 @@ use super::redact;
 use crate::secret::Secret;
 use crate::token::Signer;
 
-/// What a server knows of rooms, for requests that do not say it themselves.
+/// A server's access to rooms, for requests without their own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rooms {
@@ -27,11 +27,11 @@ pub struct Rooms {
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct RoomTicket {
     pub name: String,
-    /// As livekit-server looked it up; empty: not known.
+    /// Looked up by livekit-server; empty if unknown.
     pub id: String,
     /// Empty: the server's own key makes one.
     pub token: Secret<String>,
-    /// Of the room's server; empty: the configured one.
+    /// Address of the room's server; empty: the configured one.
     pub ws_url: String,
 }
 
@@ -52,12 +52,12 @@ impl fmt::Debug for RoomTicket {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomLabel {
     pub name: String,
-    /// As livekit-server looked it up; empty: unknown.
+    /// Looked up by livekit-server; empty if unknown.
     pub id: String,
 }
 
 impl RoomTicket {
-    /// What is said of the room itself; `None`: it has no name.
+    /// Room name and id; `None` without a name.
     #[must_use]
     pub(super) fn label(&self) -> Option<RoomLabel> {
         let Self { name, id, .. } = self;
@@ -117,7 +117,7 @@ fn server_address(text: &str) -> Result<Url, PlanError> {
         "wss" | "https" => "wss",
         other => return Err(wrong(&format!("{other}: is not how LiveKit's server is reached"))),
     };
-    url.set_scheme(scheme).map_err(|()| wrong("it is no address"))?;
+    url.set_scheme(scheme).map_err(|()| wrong("invalid address"))?;
     Ok(url)
 }
 
@@ -125,7 +125,7 @@ fn server_address(text: &str) -> Result<Url, PlanError> {
 #[derive(Clone, PartialEq, Eq)]
 pub struct RoomAccess {
     pub name: String,
-    /// As the server gave it; empty: not known.
+    /// Given by the server; empty if unknown.
     pub id: String,
     /// `ws://` or `wss://`; what is behind its path is the server's affair.
     pub server: Url,

@@ -1,4 +1,4 @@
-//! Where pictures and sound come from.
+//! Sources of video and audio.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +11,7 @@ use super::room::{RoomAccess, RoomLabel};
 use super::track::TracksPlan;
 use crate::config::chrome::{self, ChromeFlag};
 
-/// Where pictures and sound come from.
+/// The source of video and audio.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourcePlan {
     /// A page in Chromium on a virtual display.
@@ -60,27 +60,28 @@ impl SourcePlan {
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebPlan {
     pub page: Page,
-    /// Whose recording it is, where the page is one that joins no room.
+    /// The recording's room, for a page that joins none.
     pub room: Option<RoomLabel>,
     pub start: StartRule,
     pub capture: CaptureKind,
-    /// Of the display, in pixels: that of the video, or 16x16 where there is none.
+    /// Size of the display in pixels: that of the video, or 16x16 without video.
     pub width: u32,
     pub height: u32,
-    /// Pictures a second that are recorded; the page paints no more often where that can be had.
+    /// Recorded frames per second; the page paints at this rate if possible.
     pub fps: u32,
     pub has_video: bool,
     pub has_audio: bool,
     pub browser: BrowserSettings,
 }
 
-/// What an operator decided about every browser.
+/// An operator's settings for every browser.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrowserSettings {
     /// Pages may read what other origins have, and load what is not encrypted.
     pub insecure: bool,
-    /// Pages, and all that a recording connects to beside them, are no link-local addresses and metadata services.
+    /// Whether pages, and all other connections of a recording, are kept from link-local addresses
+    /// and metadata services.
     pub refuse_link_local: bool,
     /// Ports of this service on its own machine. Pages are refused there, so that nobody records the console or the metrics.
     pub own_ports: BTreeSet<u16>,
@@ -101,7 +102,7 @@ impl BrowserSettings {
         self.flags.keys().any(|key| chrome::is_proxy(key))
     }
 
-    /// The flags that come behind our own, as arguments. Of two of one name Chromium heeds the last.
+    /// Flags after our own, as arguments. Chromium uses the last one of a name.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let argument = |(key, flag): (&String, &ChromeFlag)| match (chrome::name(key), flag) {

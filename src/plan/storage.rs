@@ -1,4 +1,4 @@
-//! Where an output is kept.
+//! Storage of an output.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::storage::{AliOssConfig, AzureConfig, GcsConfig, S3Config};
 use crate::secret::Secret;
 
-/// Where an output is kept, and what takes over when that fails.
+/// Storage of an output, with its backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storage {
     pub primary: StorageTarget,
@@ -26,7 +26,7 @@ pub struct StorageTarget {
     pub request_timeout: Duration,
 }
 
-/// Whose place it is. Everything in it was checked: a bucket has a name, keys come in pairs.
+/// The storage provider. Everything in it is validated: a bucket has a name, keys come in pairs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "there are two for each output")]
@@ -108,8 +108,8 @@ impl StorageTarget {
         }
     }
 
-    /// What tells this storage from others, whoever asks it and with whichever keys: its server and its bucket. Not for people:
-    /// the name of an Azure account may be in it.
+    /// Identifies this storage, whatever the keys: its server and its bucket. Not for people: it
+    /// may contain the name of an Azure account.
     #[must_use]
     pub(super) fn identity(&self) -> String {
         match &self.backend {

@@ -1,13 +1,15 @@
-//! Where a stream goes: `rtmp(s)://`, `srt://`, the short forms `mux://` and `twitch://`, and `ws(s)://` for sound alone.
+//! Address of a stream: `rtmp(s)://`, `srt://`, the short forms `mux://` and `twitch://`, and
+//! `ws(s)://` for audio only.
 //!
-//! Rules and redaction: docs/reference/media.md. Redaction here knows no invalid address: what can't be parsed may be a bare key.
+//! Rules and redaction: docs/reference/media.md. Redaction here accepts any text: text that can't
+//! be parsed may be a bare key.
 
 use url::{Host, Url};
 
 use super::redact;
 use crate::secret::Secret;
 
-/// What an address is for.
+/// Protocol of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamProtocol {
     Rtmp,
@@ -58,7 +60,7 @@ pub struct StreamUrl {
     redacted: String,
 }
 
-/// Why an address is none. It prints redacted.
+/// Reason for an invalid address. It prints redacted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid url {url}: {reason}")]
 pub struct StreamUrlError {
@@ -234,8 +236,9 @@ fn authority(rest: &str) -> Result<(), &'static str> {
 
 const RTMP_FORMAT: &str = "rtmp urls must be of format rtmp(s)://{host}(/{path})/{app}/{stream_key}( live=1)";
 
-/// What stands after `rtmp://`: host with port, `/…/app/`, and key. The rule is
-/// `^(rtmps?://)(.*/)(.*/)(\S*)( live=1)?$`; the suffix is for librtmp and dropped, since we always send live.
+/// The parts after `rtmp://`: host with port, `/…/app/`, and key. The rule is
+/// `^(rtmps?://)(.*/)(.*/)(\S*)( live=1)?$`; the suffix is for librtmp and dropped, as streams are
+/// always live.
 fn rtmp_parts(rest: &str) -> Result<(&str, &str, &str), &'static str> {
     let rest = rest.strip_suffix(" live=1").unwrap_or(rest);
     let (before, key) = rest.rsplit_once('/').ok_or(RTMP_FORMAT)?;

@@ -5,7 +5,7 @@ use std::fmt;
 use super::codec::Container;
 use super::room::RoomAccess;
 
-/// What a published track is encoded as.
+/// Codec of a published track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TrackCodec {
     Opus,
@@ -65,7 +65,7 @@ pub enum TrackKind {
 }
 
 impl TrackKind {
-    /// As it stands for `{track_type}` in a name.
+    /// Its value of `{track_type}` in a name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -86,7 +86,7 @@ impl TrackKind {
     }
 }
 
-/// What a publisher says that a track shows.
+/// The source of a track, as declared by its publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TrackOrigin {
     Unknown,
@@ -97,7 +97,7 @@ pub enum TrackOrigin {
 }
 
 impl TrackOrigin {
-    /// As it stands for `{track_source}` in a name.
+    /// Its value of `{track_source}` in a name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -110,7 +110,7 @@ impl TrackOrigin {
     }
 }
 
-/// What kind of participant someone is, as a server knows it from their token.
+/// Kind of a participant, known to the server from their token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ParticipantKind {
     /// A person, or a program of the room's own.
@@ -171,7 +171,7 @@ pub struct TracksPlan {
     pub audio: AudioHandling,
 }
 
-/// What is done to the pictures of a track.
+/// Treatment of video tracks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VideoHandling {
     /// They are handed on as they were published.
@@ -182,7 +182,7 @@ pub enum VideoHandling {
     ByCodec { width: u32, height: u32 },
 }
 
-/// What is done to the sound of tracks.
+/// Treatment of audio tracks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AudioHandling {
     /// It is handed on as it was published.
@@ -193,17 +193,17 @@ pub enum AudioHandling {
     ByCodec,
 }
 
-/// Which tracks of a room are wanted.
+/// The tracks of a room to subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Of all tracks that fit one of these, one is shown. Empty: no picture.
+    /// One of all matching tracks is shown. Empty: no video.
     pub video: Vec<VideoChoice>,
     /// `None`: no sound.
     pub audio: Option<AudioChoice>,
     pub lasts: Lasts,
 }
 
-/// Whose picture is wanted.
+/// The owner of the video.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VideoChoice {
     /// This track, `TR_…`.
@@ -214,7 +214,7 @@ pub enum VideoChoice {
     },
 }
 
-/// Which of a participant's tracks are wanted (docs/reference/signaling.md).
+/// Selects a participant's tracks (docs/reference/signaling.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shows {
     /// Camera and microphone.
@@ -223,11 +223,11 @@ pub enum Shows {
     Screen,
 }
 
-/// Whose sound is wanted, and where in the mix it is heard. The first route that fits a track counts.
+/// The audio to record, with channels in the mix. The first matching route counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AudioChoice {
     pub routes: Vec<AudioRoute>,
-    /// Of tracks that no route fits; `None`: they are not wanted.
+    /// Treatment of tracks without a matching route; `None`: not subscribed.
     pub rest: Option<Rest>,
 }
 
@@ -249,7 +249,7 @@ pub enum AudioFrom {
     Kind(ParticipantKind),
 }
 
-/// Where in a stereo mix something is heard.
+/// Channel in a stereo mix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Channel {
     Both,
@@ -257,7 +257,7 @@ pub enum Channel {
     Right,
 }
 
-/// Where tracks are heard that no route fits.
+/// Channels of tracks without a matching route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rest {
     On(Channel),
@@ -265,7 +265,7 @@ pub enum Rest {
     ByTurns,
 }
 
-/// What a recording waits for, and how long it goes on (docs/reference/signaling.md).
+/// Start and stop conditions of a recording (docs/reference/signaling.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lasts {
     /// For all tracks that are named; until all of them are gone.
@@ -374,7 +374,8 @@ impl VideoChoice {
 }
 
 impl AudioChoice {
-    /// Where a track is heard, as the `turn`th one (from 0) that no route fits; `None`: it is not wanted.
+    /// Channel of a track that is the `turn`th one (from 0) without a matching route; `None`: not
+    /// subscribed.
     #[must_use]
     pub fn channel(&self, track: &PublishedTrack, turn: usize) -> Option<Channel> {
         let route = self.routes.iter().find(|route| route.from.fits(track)).map(|route| route.channel);

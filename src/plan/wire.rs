@@ -1,4 +1,4 @@
-//! What the v1 and v2 requests have in common, taken apart field by field.
+//! Converts the common parts of v1 and v2 requests, field by field.
 
 pub(super) mod storage;
 

@@ -16,7 +16,7 @@ pub struct WrittenName {
     pub key: String,
     /// On the local disk: `key` is a path there.
     pub is_local: bool,
-    /// What tells its storage from others.
+    /// Identifies its storage.
     pub storage: String,
     /// Written to only when the primary storage fails.
     pub is_backup: bool,
@@ -103,7 +103,7 @@ impl RecordingPlan {
         places.into_iter().flat_map(at).collect()
     }
 
-    /// Who chose an output's names.
+    /// Origin of an output's names.
     #[must_use]
     pub fn named(&self, OutputId(output): OutputId) -> NameOrigin {
         match self.outputs.get(output) {
@@ -319,7 +319,7 @@ mod tests {
         plan.written(OutputId(0)).into_iter().map(|written| (written.storage, written.key)).collect()
     }
 
-    /// Whose keys open a bucket, and how its server's address is written, makes no other bucket of it.
+    /// A bucket is the same with other keys, and with another spelling of its server's address.
     #[test]
     fn one_bucket_is_one_place_however_it_is_written() {
         for (one, other) in [

@@ -299,7 +299,7 @@ impl<'de> de::VariantAccess<'de> for Unit {
     }
 }
 
-/// What is wrong with a value, and its place once that is known.
+/// An invalid value, with its place once that is known.
 #[derive(Debug)]
 pub(super) struct Problem {
     place: Option<Place>,

@@ -27,7 +27,7 @@ pub(super) fn integer(text: &str) -> Option<i128> {
         return Some(if is_negative { -value } else { value });
     }
     let value = float(&text).filter(|value| value.fract() == 0.0 && value.abs() < 1e15)?;
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
+    #[expect(clippy::cast_possible_truncation, reason = "an integer in range")]
     Some(value as i128)
 }
 

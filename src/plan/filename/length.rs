@@ -11,7 +11,7 @@ const LONGEST_NAME: usize = 255;
 pub(in crate::plan) const NUMBER_AND_EXTENSION: usize = 1 + 17 + 5;
 /// Values are shortened to no less than this, which a time has.
 const SHORTEST_VALUE: usize = 18;
-/// Of a name in an error.
+/// Maximum length of a name in an error.
 const SHOWN: usize = 40;
 
 /// The name that `build` makes with values as long as they can be. `ending`: bytes that are still added to its last component.
@@ -53,7 +53,8 @@ fn too_long(field: &str, path: &str, ending: usize) -> PlanError {
     PlanError::invalid(field, help)
 }
 
-/// A value of at most this many bytes. What was cut is told apart by a digest: two rooms whose names begin alike have two files.
+/// Shortens a value to this many bytes. A digest keeps cut values distinct: two rooms with the same
+/// long beginning have two files.
 pub(super) fn shortened(value: &str, longest: usize) -> String {
     if value.len() <= longest {
         return value.to_owned();
@@ -111,7 +112,7 @@ mod tests {
             let name = file("f", path, mp4, &naming).unwrap().as_str().to_owned();
             assert!(parts_fit(&name) && name.starts_with(begins) && name.ends_with(ends), "{path}: {name}");
         }
-        // What fits is whole.
+        // A value that fits is unchanged.
         let whole = file("f", "{room_name}", mp4, &naming).unwrap();
         assert_eq!(whole.as_str(), format!("{room}.mp4"));
     }

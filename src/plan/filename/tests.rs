@@ -98,7 +98,7 @@ fn a_name_stays_in_its_directory_whatever_a_room_or_identity_is_called() {
         ("a\nb\0c", "x", "{room_name}", "a_b_c.mp4"),
         ("{publisher_identity}", "x", "{room_name}", "{publisher_identity}.mp4"),
         ("../..", "x", "", "_-2022-10-04T011306.mp4"),
-        // What fits is whole.
+        // A value that fits is unchanged.
         (&long, "x", "{room_name}", &format!("{long}.mp4")),
     ] {
         assert_eq!(name_of(of_room(room, identity), path, Container::Mp4), expected, "{room:?} {identity:?}");

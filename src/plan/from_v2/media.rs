@@ -11,7 +11,7 @@ use super::super::track::{
 };
 use super::super::wire;
 
-/// What a media source asks for.
+/// Converts a media source.
 pub(super) fn request(source: proto::MediaSource, room: RoomTicket) -> Result<MediaRequest, PlanError> {
     let proto::MediaSource { audio, video } = source;
     let video = video.map(|video| match video {
@@ -75,10 +75,11 @@ pub(super) fn is_passed_through(encoding: Option<&proto::start_egress_request::E
     matches!(encoding, Some(proto::start_egress_request::Encoding::Preset(said)) if *said == preset)
 }
 
-/// The one track that a media source names to be passed through (docs/reference/media.md).
+/// The one track that a media source passes through (docs/reference/media.md).
 ///
 /// # Errors
-/// Where it names anything but exactly one track, or outputs that a track as it is can't be had as.
+///
+/// If it names anything but exactly one track, or outputs that can't hold a copied track.
 pub(super) fn passed_through(
     media: MediaRequest,
     outputs: &[proto::Output],
@@ -114,7 +115,7 @@ pub(super) fn passed_through(
     let track_id = match (video, audio) {
         (Some(sid), None) | (None, Some(sid)) => sid,
         (Some(_), Some(_)) | (None, None) => {
-            return refused("track_id", "exactly one track is passed through, of sound or of pictures");
+            return refused("track_id", "exactly one track is passed through, of audio or video");
         }
     };
     let [output] = outputs else {

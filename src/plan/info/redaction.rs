@@ -216,7 +216,7 @@ fn redact_proxy(proxy: Option<&mut proto::ProxyConfig>) {
     }
 }
 
-/// What was empty stays empty.
+/// An empty value stays empty.
 fn blot(secret: &mut String, by: &str) {
     if !secret.is_empty() {
         by.clone_into(secret);

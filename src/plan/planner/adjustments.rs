@@ -39,7 +39,7 @@ impl Adjustments {
         self.are_allowed
     }
 
-    /// What was adjusted, a sentence each.
+    /// The adjustments, one sentence each.
     pub(super) fn into_notes(self) -> Vec<String> {
         self.made
     }

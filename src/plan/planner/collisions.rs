@@ -30,7 +30,8 @@ pub(super) fn check(fields: &[&str], outputs: &[OutputPlan]) -> Result<(), PlanE
     Ok(())
 }
 
-/// What LiveKit says of two outputs of these kinds, of which it takes one at most; `None`: it takes several.
+/// LiveKit's name for two outputs of these kinds if it accepts at most one; `None` if it accepts
+/// several.
 const fn repeated(one: &OutputPlan, other: &OutputPlan) -> Option<&'static str> {
     match (one, other) {
         (OutputPlan::File(_), OutputPlan::File(_)) => Some("multiple file outputs"),
@@ -43,7 +44,7 @@ const fn repeated(one: &OutputPlan, other: &OutputPlan) -> Option<&'static str> 
     }
 }
 
-/// What an output writes to, each with the part of the request that names it.
+/// The names that an output writes to, each with its request field.
 fn names(output: &OutputPlan) -> Vec<(&'static str, String)> {
     match output {
         OutputPlan::File(file) => vec![("filepath", file.name.as_str().to_owned())],
@@ -59,7 +60,7 @@ fn names(output: &OutputPlan) -> Vec<(&'static str, String)> {
         OutputPlan::Stream(stream) => stream
             .urls
             .iter()
-            // The address is told apart by its key, which must not get into the error.
+            // The key identifies the address, and must not get into the error.
             .map(|url| ("urls", url.expose().to_owned()))
             .collect(),
         OutputPlan::WebSocket(socket) => vec![("urls", socket.url.expose().to_owned())],

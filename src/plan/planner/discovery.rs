@@ -32,7 +32,7 @@ impl RecordingPlan {
     pub fn discovered(&self, found: &[Discovered]) -> Result<Self, PlanError> {
         let mut plan = self.clone();
         plan.decide(found);
-        // Where there are two, whose picture it is gives the name.
+        // Of two publishers, that of the video gives the name.
         let pictures = found.iter().find(|found| found.codec.kind() == TrackKind::Video);
         let (Some(room), Some(deferred_names)) = (self.source.room(), plan.deferred_names.take()) else {
             return Ok(plan);

@@ -9,10 +9,10 @@ use super::super::request::EncodingRequest;
 use super::adjustments::Adjustments;
 use crate::config::frame_times::FrameTimes;
 
-/// What the outputs ask of the encode.
+/// The outputs' requirements for the encode.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Needs {
-    /// Of each segment output; none is zero.
+    /// Segment durations of the outputs; none is zero.
     pub segment_durations: Vec<Duration>,
     /// Somebody may be watching.
     pub has_stream: bool,
@@ -27,11 +27,11 @@ const FPS: std::ops::RangeInclusive<u32> = 1..=120;
 const VIDEO_KBPS: std::ops::RangeInclusive<u32> = 10..=100_000;
 const KEY_INTERVAL: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(600);
-/// Of files, where nothing is said.
+/// Default key-frame interval of files.
 const FILE_KEY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where nothing moves, this many pictures a second keep seeking, segments and key frames regular, and what the encoder
-/// holds back short (see the look-ahead in `graph`).
+/// Frame rate of a static page. It keeps seeking, segments and key frames regular, and the
+/// encoder's delay short (see the look-ahead in `graph`).
 const STILL_FPS: u32 = 5;
 
 pub(super) fn video(
@@ -49,7 +49,7 @@ pub(super) fn video(
     within(&VIDEO_KBPS, bitrate_kbps, "video_bitrate", "kbit/s")?;
     let cadence = match frame_times {
         FrameTimes::Grid if needs.is_encoded => Cadence::Grid,
-        // A server drops a stream that does not move, and a viewer who joins waits for the next picture.
+        // A server drops a stream without frames, and a new viewer waits for the next one.
         FrameTimes::Source if needs.has_stream => Cadence::AsDrawn { at_least: fps },
         FrameTimes::Source | FrameTimes::Grid => Cadence::AsDrawn { at_least: STILL_FPS.min(fps) },
     };
@@ -244,7 +244,8 @@ fn possible_key_interval(asked: Duration, adjustments: &mut Adjustments) -> Resu
     adjustments.replace(nearest, note, refused)
 }
 
-/// The largest divisor of `finalize` that is no larger than `bound`, which is a key-frame interval and so small enough to try all.
+/// The largest divisor of `whole` that is at most `bound`, which is a key-frame interval and small
+/// enough to try all.
 fn largest_divisor(whole: u128, bound: u128) -> u128 {
     (1..=bound.min(whole)).rev().find(|divisor| whole.is_multiple_of(*divisor)).unwrap_or(1)
 }

@@ -1,4 +1,4 @@
-//! What is recorded: a page, or tracks; whose recording it is.
+//! The recorded thing: a page, or tracks; and its owner.
 
 use jiff::Zoned;
 
@@ -17,14 +17,14 @@ use super::super::source::{BrowserSettings, SourcePlan, StartRule, WebPlan};
 use super::super::track::TracksPlan;
 use super::{page, tracks};
 
-/// What is recorded, before it is known which of its media are.
+/// The recorded thing, before its media are known.
 pub(super) enum Origin {
     Page(Page),
     Tracks(Box<TracksPlan>),
 }
 
 impl Origin {
-    /// What a request means; a track, its sound.
+    /// The recorded thing of a request; for a track, with its audio.
     pub(super) fn new(
         request: &EgressRequest,
         defaults: &Defaults,
@@ -42,7 +42,7 @@ impl Origin {
         Ok(Self::Tracks(Box::new(plan)))
     }
 
-    /// Where sound and pictures come from, for these outputs.
+    /// The source of video and audio, for these outputs.
     pub(super) fn source(
         self,
         request: &EgressRequest,
@@ -67,7 +67,7 @@ impl Origin {
             SourceRequest::Web(web) => web.room.as_ref().and_then(RoomTicket::label),
             SourceRequest::Room(_) | SourceRequest::Track(_) | SourceRequest::Media(_) => None,
         };
-        // Without a picture the display is as small as a display can be.
+        // Without video the display has the minimum size.
         let (width, height, fps) = video.map_or((16, 16, 1), |video| (video.width, video.height, video.fps));
         SourcePlan::Web(WebPlan {
             page,
@@ -84,7 +84,7 @@ impl Origin {
     }
 }
 
-/// Whose recording it is, for names.
+/// The owner of the recording, for names.
 pub(super) fn subject(source: &SourceRequest) -> Subject<'_> {
     let Some(ticket) = source.room() else { return Subject::Web };
     let room = Room { name: &ticket.name, id: &ticket.id };
@@ -99,7 +99,7 @@ pub(super) fn subject(source: &SourceRequest) -> Subject<'_> {
     }
 }
 
-/// Who publishes a track, and the id of a room that nobody has looked up, the room tells when it is joined.
+/// The room provides a track's publisher, and the id of an unknown room, when it is joined.
 pub(super) fn deferred_names(request: &EgressRequest, now: &Zoned) -> Option<DeferredNames> {
     let owner = match &request.source {
         SourceRequest::Media(MediaRequest { of: MediaOf::Tracks, .. }) => Owner::Publisher,

@@ -18,7 +18,7 @@ use super::adjustments::Adjustments;
 use super::storage;
 use crate::config::storage::ServerStorage;
 
-/// What every output of a request is fitted to.
+/// Context for the outputs of a request.
 pub(super) struct OutputPlanner<'a> {
     pub(super) media: Media,
     pub(super) video: Option<&'a VideoEncoding>,
@@ -30,7 +30,7 @@ pub(super) struct OutputPlanner<'a> {
     pub(super) server: &'a ServerStorage,
 }
 
-/// Where an output is destination, and what beside it.
+/// Storage and siblings of an output.
 struct Destination {
     storage: Storage,
     manifest: ManifestPolicy,
@@ -93,7 +93,7 @@ impl OutputPlanner<'_> {
         if has_video && !row.video.contains(&VideoCodec::H264) {
             let field = format!("{field}.file_type");
             let help = format!(
-                "{} can't hold a picture; record sound alone (audio_only), or the file as MP4",
+                "{} can't hold video; record audio only (audio_only), or the file as MP4",
                 shown(&file.path)
             );
             return Err(match self.requested {
@@ -130,7 +130,7 @@ impl OutputPlanner<'_> {
         let with_video = CONTAINERS.iter().filter(|row| !row.video.is_empty());
         audio_only.chain(with_video).find(fits).ok_or_else(|| PlanError::NoFileType {
             field: format!("{field}.file_type"),
-            help: "with pictures the sound must be AAC or Opus; choose one of them, or leave audio_codec out"
+            help: "with video the audio must be AAC or Opus; choose one of them, or leave audio_codec out"
                 .to_owned(),
         })
     }
@@ -259,7 +259,7 @@ impl OutputPlanner<'_> {
                 field.to_owned(),
                 "audio/x-raw",
                 VideoCodec::H264.mime(),
-                "a websocket takes sound alone; leave video_only out",
+                "a websocket takes audio only; leave video_only out",
             ));
         }
         Ok(WebSocketPlan { url })
@@ -274,7 +274,7 @@ impl OutputPlanner<'_> {
         let Some(video) = self.video else {
             return Err(PlanError::invalid(
                 "audio_only images",
-                format!("{field} needs pictures; leave audio_only out, or leave the images out"),
+                format!("{field} needs video; leave audio_only out, or leave the images out"),
             ));
         };
         let interval = images.interval.unwrap_or(Duration::from_secs(10));
@@ -314,7 +314,7 @@ pub(super) fn segment_duration(field: &str, segments: &SegmentsRequest) -> Resul
     Ok(duration)
 }
 
-/// As asked; one side alone takes the other from the video's proportions.
+/// The requested size; a missing side follows from the video's aspect ratio.
 fn image_size(images: &ImagesRequest, video: &VideoEncoding) -> (u32, u32) {
     let scaled = |side: u32, by: u32, of: u32| {
         let scaled = (u64::from(side) * u64::from(by)).div_ceil(u64::from(of));

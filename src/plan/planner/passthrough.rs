@@ -28,8 +28,7 @@ pub(super) fn plan(
     }
     let room = defaults.rooms.access(&track.room)?;
     let [output] = request.outputs.as_slice() else {
-        let help =
-            if request.outputs.is_empty() { "there is none; give a file" } else { "a track has one file" };
+        let help = if request.outputs.is_empty() { "missing; give a file" } else { "a track has one file" };
         return Err(PlanError::invalid("output", help));
     };
     let OutputKind::File(file) = &output.kind else {
@@ -82,7 +81,8 @@ pub(super) fn plan(
     })
 }
 
-/// What can be said of a name before the track is there; placeholders that only it can fill stay, and there is no extension.
+/// A name before the track is known: placeholders that only the track can fill stay, and there is
+/// no extension.
 fn provisional(
     track: &TrackRequest,
     path: &str,

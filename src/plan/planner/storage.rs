@@ -1,4 +1,5 @@
-//! Which storage an output gets: its own, else the request's, else the server's (docs/reference/media.md, docs/reference/egress.md).
+//! Selects the storage of an output: its own, else the request's, else the server's
+//! (docs/reference/media.md, docs/reference/egress.md).
 
 use crate::config::storage::{
     AliOssConfig, AzureConfig, GcsConfig, ProxyConfig, S3Config, ServerStorage, StorageConfig,
@@ -86,8 +87,8 @@ fn links(server: Option<&StorageConfig>) -> Links {
     }
 }
 
-/// What was not said is taken from the server's own S3, then from LiveKit's defaults. (A server's S3 without `max_retries`
-/// retries for ever at LiveKit; here it has the default, too.)
+/// Missing values come from the server's own S3, then from LiveKit's defaults. (In LiveKit a
+/// server's S3 without `max_retries` retries for ever; here it has the default, too.)
 fn retry(own: &S3Config, server: Option<&S3Config>) -> RetryPolicy {
     let default = RetryPolicy::default();
     let attempts = own.max_retries.or(server.and_then(|server| server.max_retries));
@@ -177,7 +178,7 @@ fn check_google(field: &str, json: &str) -> Result<(), PlanError> {
     let invalid = |help: &str| PlanError::invalid(format!("{field}.credentials"), help);
     // The parser's own words may quote the key.
     let file: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)
-        .map_err(|_| invalid("this is no JSON; give the content of the service account's key file"))?;
+        .map_err(|_| invalid("not JSON; give the content of the service account's key file"))?;
     let kind = file.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
     match GcsConfig::is_key(kind) {
         true => Ok(()),
@@ -201,7 +202,7 @@ fn address(field: &str, part: &str, text: &str) -> Result<(), PlanError> {
         true => Ok(()),
         false => Err(PlanError::invalid(
             format!("{field}.{part}"),
-            "this is no address of a server; write it as https://host or https://host:port",
+            "invalid server address; write it as https://host or https://host:port",
         )),
     }
 }
@@ -215,7 +216,7 @@ fn check_proxy(field: &str, proxy: Option<&ProxyConfig>) -> Result<(), PlanError
         true => Ok(()),
         false => Err(PlanError::invalid(
             format!("{field}.proxy.url"),
-            "this is no address of a proxy; write it as http://host:port",
+            "invalid proxy address; write it as http://host:port",
         )),
     }
 }

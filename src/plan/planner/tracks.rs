@@ -1,5 +1,5 @@
-//! Tracks of a room that are decoded and put together, without a browser: a participant, a track composite, a media source,
-//! a room's sound alone (docs/reference/media.md). Which tracks are wanted, and how long the recording lasts.
+//! Decoded tracks of a room, without a browser: a participant, a track composite, a media source,
+//! or room audio (docs/reference/media.md). Selects the tracks and the duration of the recording.
 
 use super::super::defaults::Defaults;
 use super::super::egress_id::EgressId;
@@ -11,10 +11,11 @@ use super::super::track::{
     VideoChoice, VideoHandling, Wanted,
 };
 
-/// The tracks that a request means. What is done to them is said when its outputs are known; see [`fitted`].
+/// The tracks of a request. Their treatment depends on the outputs; see [`fitted`].
 ///
 /// # Errors
-/// [`PlanError`], where nobody and nothing is named.
+///
+/// [`PlanError`] if no track or participant is named.
 pub(super) fn decoded(
     request: &MediaRequest,
     defaults: &Defaults,
@@ -42,10 +43,11 @@ pub(super) fn decoded(
     plan(room, wanted, defaults, egress_id)
 }
 
-/// A room's sound, and nothing that a page would have to show.
+/// Room audio, without anything that needs a page.
 ///
 /// # Errors
-/// [`PlanError`], where it is not said how to get into the room.
+///
+/// [`PlanError`] without access to the room.
 pub(super) fn room_audio(
     request: &RoomRequest,
     defaults: &Defaults,
@@ -79,7 +81,8 @@ pub(super) fn track_audio(
     plan(&request.room, Wanted::tracks(None, Some(&request.track_id)), defaults, egress_id)
 }
 
-/// The plan for what its outputs take: pictures of `size`, if any, and sound. Media that nothing takes are not wanted.
+/// The plan for the outputs' needs: video of `size`, if any, and audio. Unused media are not
+/// subscribed.
 pub(super) fn fitted(tracks: TracksPlan, size: Option<(u32, u32)>, has_audio: bool) -> TracksPlan {
     let TracksPlan { room, identity, mut wanted, .. } = tracks;
     let video = match size {

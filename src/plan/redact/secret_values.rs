@@ -1,5 +1,5 @@
-//! Blots out of an address what its name says is a secret: `?token=…` and the like. All else stays, so that it can be told which page it
-//! is.
+//! Redacts values of an address whose names are secret: `?token=…` and the like. The rest stays, so
+//! that the page remains recognizable.
 
 use std::borrow::Cow;
 
@@ -103,7 +103,7 @@ fn split(text: &str, mark: char) -> (&str, Option<&str>) {
     text.split_once(mark).map_or((text, None), |(before, after)| (before, Some(after)))
 }
 
-/// What stands between marks, each without its secret.
+/// The parts between marks, each redacted.
 fn pieces(text: &str, marks: &[char]) -> String {
     text.split_inclusive(marks)
         .map(|piece| {

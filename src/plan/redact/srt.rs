@@ -1,4 +1,5 @@
-//! SRT addresses without their secrets. What tells two streams to one server apart stays readable, as an RTMP key does.
+//! SRT addresses without their secrets. The part that distinguishes two streams to one server stays
+//! readable, like the ends of an RTMP key.
 
 use percent_encoding::percent_decode_str;
 
@@ -58,7 +59,7 @@ pub fn is_harmless_srt_option(name: &str, value: &str) -> bool {
     HARMLESS.contains(&name) && value.len() <= 64 && value.chars().all(is_plain)
 }
 
-/// What stands after `srt://`. A `#` in the query is part of it, as in `streamid=#!::r=live/room`.
+/// The part after `srt://`. A `#` in the query belongs to it, as in `streamid=#!::r=live/room`.
 pub(super) fn address(rest: &str) -> String {
     let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
     // Nothing reads what follows a `#` here; it may be a value that was meant for the query.

@@ -1,4 +1,5 @@
-//! What LiveKit refuses, too: the text begins with LiveKit's, and goes on with the field and what would be right.
+//! Requests that LiveKit refuses, too: the error begins with LiveKit's text, and adds the field and
+//! the fix.
 
 use super::defaults;
 use crate::plan::{EgressId, RecordingPlan, from_rpc};

@@ -74,7 +74,8 @@ fn bad_track_requests() {
     }
 }
 
-/// Whoever publishes names the outputs of a track composite, and that is known when the tracks are there.
+/// The publisher names the outputs of a track composite, and is known when the tracks are
+/// discovered.
 #[test]
 fn names_of_a_track_composite_wait_for_its_publisher() {
     let found = |publisher: &str| discovered("TR_video", TrackCodec::Vp8, publisher);
@@ -156,7 +157,7 @@ fn a_participant_is_recorded_as_published_where_it_is_asked_for_and_can_be_had()
     }
 }
 
-/// Where there is a layout, or a picture, everybody is heard on both channels.
+/// With a layout, or with video, everybody is on both channels.
 #[test]
 fn a_rooms_sound_is_mixed_by_channel_where_no_page_plays_it() {
     for (mixing, layout, rest) in [
@@ -176,7 +177,7 @@ fn a_rooms_sound_is_mixed_by_channel_where_no_page_plays_it() {
     }
 }
 
-/// What a recording is called whose room nobody has looked up: before the room is joined, and after.
+/// Names of a recording of an unknown room: before the room is joined, and after.
 #[test]
 fn the_id_of_a_room_comes_into_names_when_it_is_joined() {
     let path = r#""file_outputs":[{"filepath":"{room_id}/{room_name}-{publisher_identity}"}]"#;

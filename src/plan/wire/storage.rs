@@ -84,7 +84,7 @@ pub(in crate::plan) fn ali_oss(oss: proto::AliOssUpload) -> Backend {
     })
 }
 
-/// An empty message is none.
+/// An empty message counts as absent.
 fn proxy(proxy: proto::ProxyConfig) -> Option<ProxyConfig> {
     let proto::ProxyConfig { url, username, password } = proxy;
     (!url.is_empty()).then(|| ProxyConfig {
