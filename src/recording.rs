@@ -30,9 +30,9 @@ use livekit_protocol as proto;
 
 use crate::plan::RecordingPlan;
 use crate::plan::graph::GraphPlan;
+pub use crate::report::Outcome;
 use crate::source::web::StartReport;
 use crate::upload::UploadAttempt;
-pub use lifecycle::Outcome;
 use names::Names;
 pub use progress::Progress;
 pub use run::run;

@@ -26,12 +26,15 @@ use failure::Failures;
 use manifest::Contents;
 use streams::Streams;
 
-/// How a recording ended, as far as the report cares.
+/// Result of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub enum Outcome {
     Complete,
     LimitReached,
-    Aborted { error: String },
+    /// Stopped before anything was recorded, without a failure.
+    Aborted {
+        error: &'static str,
+    },
     Failed(Failure),
 }
 
@@ -326,21 +329,21 @@ impl Report {
     }
 
     /// The recording is over. Nothing changes after this.
-    pub fn end(&mut self, ending: &Ending, reason: EndReason, now: Timestamp) {
+    pub fn end(&mut self, outcome: &Outcome, reason: EndReason, now: Timestamp) {
         self.reason = Some(reason);
-        let status = match ending {
-            Ending::Complete => proto::EgressStatus::EgressComplete,
-            Ending::LimitReached => {
+        let status = match outcome {
+            Outcome::Complete => proto::EgressStatus::EgressComplete,
+            Outcome::LimitReached => {
                 "Session limit reached".clone_into(&mut self.info.error);
                 self.info.error_code = 413;
                 proto::EgressStatus::EgressLimitReached
             }
-            Ending::Aborted { error } => {
-                error.clone_into(&mut self.info.error);
+            Outcome::Aborted { error } => {
+                (*error).clone_into(&mut self.info.error);
                 self.info.error_code = 412;
                 proto::EgressStatus::EgressAborted
             }
-            Ending::Failed(failure) => {
+            Outcome::Failed(failure) => {
                 failure.text.clone_into(&mut self.info.error);
                 self.info.error_code = failure.fault.code();
                 self.failures.set_error(failure);
@@ -351,7 +354,7 @@ impl Report {
         self.info.ended_at = nanoseconds(now);
         let open = self.info.stream_results.iter().map(|stream| stream.ended_at == 0).collect::<Vec<_>>();
         self.end_streams(now);
-        if matches!(ending, Ending::Failed(_)) {
+        if matches!(outcome, Outcome::Failed(_)) {
             let streams = self.info.stream_results.iter_mut().zip(open).filter(|(_, is_open)| *is_open);
             streams.for_each(|(stream, _)| stream.status = proto::stream_info::Status::Failed.into());
         }
@@ -432,7 +435,7 @@ pub fn failed(
         manifest_of: None,
         dirs: LocalDirs::default(),
     };
-    report.end(&Ending::Failed(Failure::new(error, fault)), EndReason::Failure, now);
+    report.end(&Outcome::Failed(Failure::new(error, fault)), EndReason::Failure, now);
     report.info
 }
 

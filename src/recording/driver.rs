@@ -3,6 +3,7 @@
 mod ending;
 mod events;
 mod opening;
+mod phase;
 mod uploading;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use self::ending::Flushed;
 pub(super) use self::opening::{Opened, Opening};
+use self::phase::{Active, Phase, Preparing};
 use self::uploading::Manifests;
 pub(super) use self::uploading::UploadTag;
 use super::disk_usage::DiskMeter;
@@ -44,12 +46,12 @@ const FEWEST_PICTURES: u32 = 5;
 /// A static page has five frames per second.
 const PICTURE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Whether these end the recording. Both report how it stands.
+/// Whether the actions end the recording; they report its state themselves.
 fn is_end(actions: &[Action]) -> bool {
     actions.iter().any(|action| matches!(action, Action::Drain | Action::Finish))
 }
 
-/// Something that happened, wherever.
+/// An input of the recording's task.
 pub(super) enum Input {
     Command(Option<Command>),
     SourceStarted(Result<Source, StartFailure>),
@@ -65,34 +67,26 @@ pub(super) enum Input {
     Tick,
 }
 
-/// A recording's parts, and what is done to them. Its methods run on the recording's one task, and wait for no file system: a service
-/// takes a recorder that says nothing for 120 s for one that hangs.
+/// The parts of a recording, and the actions on them. Its methods run on the recording's one task, and
+/// wait for no file system: a service kills a recorder after 120 s of silence.
 pub(super) struct Driver<'a> {
     setup: Setup,
     reporter: &'a mut dyn Reporter,
     lifecycle: Lifecycle,
+    phase: Phase,
     report: Report,
     board: ProgressBoard,
     timeline: Timeline,
     counters: Arc<CaptureCounters>,
     raw_video: Option<Feed>,
     raw_audio: Option<Feed>,
-    /// Tracks as they were published, for a source that hands them on.
+    /// Tracks as published, for a source that passes them on.
     published: Published,
-    /// When the first frame came, where that is when the recording began.
-    first_frame: Option<gst::ClockTime>,
     encoders: Option<Encoders>,
     /// Events of encoders that nobody has taken yet.
     encoder_events: Option<EncoderEvents>,
     outputs: Outputs,
-    /// Outputs that are being opened and that nobody waits for yet.
-    opening: Option<Opening>,
-    is_opening: bool,
-    /// The recording may begin, as soon as its outputs are open.
-    is_ready: bool,
-    /// Events of the source while a ready recording waited for its outputs.
-    meanwhile: Vec<Event>,
-    /// All sound is muted.
+    /// Whether all audio is muted.
     is_muted: bool,
     /// One for each output, in order.
     contexts: Vec<SinkContext>,
@@ -104,16 +98,11 @@ pub(super) struct Driver<'a> {
     views: BTreeMap<OutputId, Arc<QueueView>>,
     manifests: Manifests,
     pub(super) awaits_uploads: bool,
-    /// When `Limits::duration` is over; known when the recording began.
-    deadline: Option<Instant>,
-    /// When `Limits::session` is over; known when the page is loaded.
-    session_deadline: Option<Instant>,
     disk: DiskMeter,
-    told_of_disk: bool,
     /// The reduced frame rate.
     thinned_to: Option<u32>,
     incidents: Incidents,
-    /// Something is left in the work directory that belongs elsewhere.
+    /// Whether the work directory has files that belong elsewhere.
     left_behind: bool,
     kept: Vec<Kept>,
 }
@@ -137,21 +126,17 @@ impl<'a> Driver<'a> {
             raw_video: setup.plan.video.as_ref().map(|_| Feed::new("raw video")),
             raw_audio: setup.plan.has_audio().then(|| Feed::new("raw audio")),
             published: Published::default(),
-            first_frame: None,
             board: ProgressBoard::new(&setup.plan),
             setup,
             reporter,
             lifecycle: Lifecycle::new(),
+            phase: Phase::Preparing(Preparing::default()),
             report,
             timeline: Timeline::new(),
             counters: Arc::default(),
             encoders: None,
             encoder_events: None,
             outputs: Outputs::default(),
-            opening: None,
-            is_opening: false,
-            is_ready: false,
-            meanwhile: Vec::new(),
             is_muted: false,
             contexts: Vec::new(),
             source: None,
@@ -162,10 +147,7 @@ impl<'a> Driver<'a> {
             uploader: Some(uploader),
             manifests: Manifests::default(),
             awaits_uploads: true,
-            deadline: None,
-            session_deadline: None,
             disk,
-            told_of_disk: false,
             thinned_to: None,
             incidents: Incidents::default(),
             left_behind: false,
@@ -178,7 +160,7 @@ impl<'a> Driver<'a> {
         let before = self.lifecycle.state();
         let actions = self.lifecycle.handle(event);
         let after = self.lifecycle.state();
-        // Where it ends the recording, the end is reported: nobody hears of a recording that goes on and failed.
+        // An ending recording is reported at its end; one that continues after a failure, here.
         if has_failed && !is_end(&actions) {
             self.reporter.changed(self.report.info());
         }
@@ -219,7 +201,7 @@ impl<'a> Driver<'a> {
             }
             Input::DurationReached => self.handle(Event::DurationReached),
             Input::SessionOver => {
-                self.session_deadline = None;
+                self.phase.set_session_deadline(None);
                 self.handle(Event::LimitReached(Limit::Duration))
             }
             Input::Tick => self.on_tick(),
@@ -233,7 +215,7 @@ impl<'a> Driver<'a> {
             Command::Kill { error } => {
                 return self.handle(Event::Kill(Failure::new(error, Fault::Killed)));
             }
-            // Dealt with by the loop, which must return at once.
+            // The loop handles it, as it must return at once.
             Command::Abandon => {}
             Command::Degrade { why } => self.degrade(&why),
             Command::Picture { width, reply } => self.show(width, reply),
@@ -245,7 +227,7 @@ impl<'a> Driver<'a> {
                     self.board.add_stream(*output, &url);
                     self.reporter.changed(self.report.info());
                 }
-                // Who asked may have gone; the answer is in the report too.
+                // The caller may have gone; the answer is in the report, too.
                 reply.send(answer.map(drop)).ok();
             }
             Command::RemoveStream { url, reply } => {
@@ -253,7 +235,7 @@ impl<'a> Driver<'a> {
                     if active { self.outputs.remove_stream(&url) } else { Err(CommandError::Ending) };
                 let removed = answer.is_ok();
                 if let Ok(url) = &answer {
-                    // What its task has still to say changes nothing of it.
+                    // Later events of its task do not change it.
                     self.report.stream_removed(url, Timestamp::now());
                     self.reporter.changed(self.report.info());
                 }
@@ -282,10 +264,10 @@ impl<'a> Driver<'a> {
             SourceEvent::Ready => self.on_ready(),
             SourceEvent::Discovered(found, first_frame) => self.on_discovered(&found, first_frame),
             SourceEvent::Ended => self.end_of_source(Event::SourceEnded),
-            // Dealt with by the loop, which must return at once.
+            // The loop handles it, as it must return at once.
             SourceEvent::Evicted => Vec::new(),
             SourceEvent::Muted(is_muted) => {
-                tracing::info!(is_muted, "all sound");
+                tracing::info!(is_muted, "all audio");
                 self.is_muted = is_muted;
                 self.outputs.set_muted(is_muted);
                 Vec::new()
@@ -319,10 +301,10 @@ impl<'a> Driver<'a> {
     }
 
     fn on_source_failed(&mut self, failed: StartFailure) -> Vec<Action> {
-        let takes_sound = |output: &OutputPlan| matches!(output, OutputPlan::WebSocket(_));
+        let takes_audio = |output: &OutputPlan| matches!(output, OutputPlan::WebSocket(_));
         let mut failure = failed.failure;
-        if failed.is_picture && self.setup.plan.outputs.iter().all(takes_sound) {
-            // In the words of whoever asked for one track (docs/reference/media.md).
+        if failed.is_picture && self.setup.plan.outputs.iter().all(takes_audio) {
+            // LiveKit's text for a request of one track (docs/reference/media.md).
             failure.text = format!("format websocket incompatible with codec video: {}", failure.text);
         }
         self.end_of_source(Event::SourceFailed(failure))
@@ -354,7 +336,7 @@ impl<'a> Driver<'a> {
         self.watch_disk()
     }
 
-    /// Says in good time that the disk gets full, and ends the recording while it still can be ended well.
+    /// Warns before the disk is full, and ends the recording while it can still be finalized.
     fn watch_disk(&mut self) -> Vec<Action> {
         let writes = self.setup.plan.outputs.iter().any(|output| output.storage().is_some());
         let root = self.setup.work.root();
@@ -371,8 +353,10 @@ impl<'a> Driver<'a> {
             let failure = Failure::new(error, Fault::Destination);
             return self.handle(Event::OutputFailed { failure, others_left: false });
         }
-        if free < floor.saturating_mul(2) && !self.told_of_disk {
-            self.told_of_disk = true;
+        if free < floor.saturating_mul(2)
+            && let Some(active) = self.phase.active()
+            && !std::mem::replace(&mut active.has_warned_of_disk, true)
+        {
             tracing::warn!(free_mb = free / 1_000_000, floor_mb = floor / 1_000_000, "the disk gets full");
             self.note(format!(
                 "the disk had {} MB left at {:.0} s",
@@ -384,8 +368,9 @@ impl<'a> Driver<'a> {
     }
 
     fn start_session(&mut self) {
-        if self.session_deadline.is_none() {
-            self.session_deadline = self.setup.plan.limits.session.map(|limit| Instant::now() + limit);
+        if self.phase.session_deadline().is_none() {
+            let deadline = self.setup.plan.limits.session.map(|limit| Instant::now() + limit);
+            self.phase.set_session_deadline(deadline);
         }
     }
 
@@ -393,7 +378,7 @@ impl<'a> Driver<'a> {
     /// frame, too.
     pub(super) fn begin(&mut self) -> Vec<Action> {
         let opened = self.outputs.open_streams(&self.setup.plan, &self.contexts);
-        match self.first_frame {
+        match self.phase.preparing().and_then(|preparing| preparing.first_frame) {
             Some(at) => self.timeline.begin_at(at),
             None => self.timeline.begin(),
         }
@@ -402,8 +387,10 @@ impl<'a> Driver<'a> {
         }
         // It may have begun a while ago, with the first frame.
         let passed = self.elapsed();
-        self.deadline =
+        let deadline =
             self.setup.plan.limits.duration.map(|limit| Instant::now() + limit.saturating_sub(passed));
+        let session_deadline = self.phase.session_deadline();
+        self.phase = Phase::Active(Active { deadline, session_deadline, has_warned_of_disk: false });
         self.start_session();
         self.board.begin();
         let now = Timestamp::now();
@@ -436,7 +423,7 @@ impl<'a> Driver<'a> {
             let jpeg = snapshot::jpeg(&feed, width, PICTURE_WITHIN);
             let Some(shown) = abandon.run_until_cancelled(jpeg).await else { return };
             let shown = shown.inspect_err(|error| tracing::warn!(%error, "preview failed"));
-            // Who looked may have gone.
+            // The viewer may have gone.
             reply.send(shown.ok().flatten()).ok();
         });
     }

@@ -9,7 +9,7 @@
 //! ending; that changes no reason. Further failures are for the report, and change nothing here.
 
 use crate::control::{EndReason, Limit, StopCause};
-use crate::report::Failure;
+use crate::report::{Failure, Outcome};
 
 /// State of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,18 +90,6 @@ pub enum Action {
     Store,
     /// Everything is over: close what is left and give the outcome.
     Finish,
-}
-
-/// How a recording ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    Complete,
-    LimitReached,
-    /// Nothing was recorded, and nothing went wrong.
-    Aborted {
-        error: &'static str,
-    },
-    Failed(Failure),
 }
 
 /// Stopped while the page had still to say `START_RECORDING` (docs/reference/egress.md).

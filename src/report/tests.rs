@@ -54,7 +54,7 @@ fn what_was_adjusted_of_a_request_stands_in_the_details() {
     assert_eq!(report.info().details, adjusted);
     report.note("a gap".to_owned());
     report.ending(EndReason::StopRequested, Duration::from_secs(1), at(1));
-    report.end(&Ending::Complete, EndReason::StopRequested, at(2));
+    report.end(&Outcome::Complete, EndReason::StopRequested, at(2));
     let details = &report.info().details;
     assert!(details.contains(adjusted) && details.ends_with("; a gap"), "{details}");
 }
@@ -80,7 +80,7 @@ fn a_whole_life() {
     report.stream_ended(stream, &url, None, at(12));
     report.file_stored(file, "a.mp4", "/x/a.mp4", 5000);
     report.note("2 frames dropped".to_owned());
-    report.end(&Ending::Complete, EndReason::StopRequested, at(13));
+    report.end(&Outcome::Complete, EndReason::StopRequested, at(13));
 
     let info = report.info();
     assert_eq!(info.status(), proto::EgressStatus::EgressComplete);
@@ -206,7 +206,7 @@ fn one_kind_of_output_fills_the_result_that_old_clients_read_from_the_start_on()
         }
         report.ending(EndReason::StopRequested, Duration::from_secs(8), at(9));
         assert_one_result(&report);
-        report.end(&Ending::Failed(Failure::new("no", Fault::User)), EndReason::Failure, at(10));
+        report.end(&Outcome::Failed(Failure::new("no", Fault::User)), EndReason::Failure, at(10));
         assert_one_result(&report);
         assert_eq!((report.info().error.as_str(), report.info().error_code), ("no", 400));
     }
@@ -236,7 +236,7 @@ fn streams_but_rtmp_have_started_at_once_and_again_with_the_recording() {
         report.stream_added(OutputId(0), &StreamUrl::parse(&format!("{address}2"), None).unwrap(), at(5));
         assert_eq!(started(&report), then(at(5)), "{address}");
         // That it counts as started sends nothing.
-        report.end(&Ending::Complete, EndReason::StopRequested, at(9));
+        report.end(&Outcome::Complete, EndReason::StopRequested, at(9));
         let states: Vec<_> = report.info().stream_results.iter().map(proto::StreamInfo::status).collect();
         assert_eq!(states, [Finished, Failed], "{address}");
     }
@@ -248,7 +248,7 @@ fn a_recording_that_failed_says_so_before_it_is_over() {
     report.active(at(1), at(1));
     report.ending(EndReason::Failure, Duration::from_secs(3), at(4));
     assert_eq!((report.info().status(), report.info().ended_at), (proto::EgressStatus::EgressFailed, 0));
-    report.end(&Ending::Failed(Failure::new("no", Fault::Destination)), EndReason::Failure, at(5));
+    report.end(&Outcome::Failed(Failure::new("no", Fault::Destination)), EndReason::Failure, at(5));
     assert_eq!(report.info().ended_at, nanoseconds(at(5)));
 }
 
@@ -388,7 +388,7 @@ fn a_stream_that_never_started_has_failed_however_it_ended() {
     let (mut untold, _) = report(REQUEST);
     untold.stream_ended(id, &url, None, at(5));
     let (mut open, _) = report(REQUEST);
-    open.end(&Ending::Complete, EndReason::StopRequested, at(5));
+    open.end(&Outcome::Complete, EndReason::StopRequested, at(5));
     let (mut removed, _) = report(REQUEST);
     removed.stream_removed(&url, at(5));
     for (report, why) in [
@@ -433,7 +433,7 @@ fn the_first_failure_is_the_error_and_the_others_stand_in_the_details() {
     report.fail(&store);
     // As long as it runs, a recorder that is killed has told of both.
     assert!(report.info().details.contains("failed: the browser is gone; failed: S3 upload failed"));
-    report.end(&Ending::Failed(browser), EndReason::Failure, at(9));
+    report.end(&Outcome::Failed(browser), EndReason::Failure, at(9));
     let info = report.info();
     assert_eq!((info.error.as_str(), info.error_code), ("the browser is gone", 500));
     assert_eq!(info.details, "End reason: Failure; failed: S3 upload failed: no such bucket");

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Driver;
+use super::phase::Phase;
 use super::uploading::not_stored;
 use crate::control::EndReason;
 use crate::encode::EncoderEvents;
@@ -16,8 +17,7 @@ use crate::media::Feed;
 use crate::plan::source::{SourcePlan, StartRule};
 use crate::recording::Ended;
 use crate::recording::failure::{of_service, of_sink};
-use crate::recording::lifecycle::Outcome;
-use crate::report::{Ending, Failure, Fault};
+use crate::report::{Failure, Fault, Outcome};
 use crate::source::web::StartReport;
 
 /// Deadline of the encoders' flush. They hold less than a second; this is for an overloaded
@@ -46,8 +46,7 @@ pub(in crate::recording) struct Flushed {
 impl Driver<'_> {
     /// Ends the recording's media, and gives the work of emptying everything: source, encoders, sinks, in this order.
     pub(in crate::recording) fn drain(&mut self, events: EncoderEvents) -> BoxFuture<'static, Flushed> {
-        self.deadline = None;
-        self.session_deadline = None;
+        self.phase = Phase::Ending;
         let reason = self.lifecycle.reason().unwrap_or(EndReason::Failure);
         let asked = self.setup.plan.limits.duration.filter(|_| reason == EndReason::DurationReached);
         let asked = asked.and_then(|length| gst::ClockTime::try_from(length).ok());
@@ -95,12 +94,12 @@ impl Driver<'_> {
 
     /// Waits for the end of `Limits::duration`; for ever without one.
     pub(in crate::recording) fn duration_reached(&self) -> impl Future<Output = ()> + 'static {
-        until(self.deadline)
+        until(self.phase.deadline())
     }
 
     /// Waits for the end of `Limits::session`; for ever without one.
     pub(in crate::recording) fn session_over(&self) -> impl Future<Output = ()> + 'static {
-        until(self.session_deadline)
+        until(self.phase.session_deadline())
     }
 
     /// Closes what is left, and tells how it went.
@@ -123,12 +122,6 @@ impl Driver<'_> {
             .unwrap_or_else(|| Outcome::Failed(Failure::new("the recording was given up", Fault::Service)));
         let outcome = self.unless_nothing_was_sent(outcome);
         let reason = self.lifecycle.reason().unwrap_or(EndReason::Failure);
-        let ending = match &outcome {
-            Outcome::Complete => Ending::Complete,
-            Outcome::LimitReached => Ending::LimitReached,
-            Outcome::Aborted { error } => Ending::Aborted { error: (*error).to_owned() },
-            Outcome::Failed(failure) => Ending::Failed(failure.clone()),
-        };
         if !self.kept.is_empty() {
             self.report.note(not_stored(&self.kept));
         }
@@ -162,7 +155,7 @@ impl Driver<'_> {
         self.incidents.rest().into_iter().for_each(|note| self.report.note(note));
         // Who reads that it has ended may record by its names at once.
         self.setup.names.release();
-        self.report.end(&ending, reason, Timestamp::now());
+        self.report.end(&outcome, reason, Timestamp::now());
         self.reporter.changed(self.report.info());
         Ended { outcome, info: self.report.info().clone(), kept, explanation, is_evicted: false }
     }
@@ -212,7 +205,7 @@ impl Driver<'_> {
             self.report.note(kept_for_recovery(kept));
         }
         self.setup.names.release();
-        self.report.end(&Ending::Failed(failure.clone()), EndReason::Killed, Timestamp::now());
+        self.report.end(&Outcome::Failed(failure.clone()), EndReason::Killed, Timestamp::now());
         self.reporter.changed(self.report.info());
         let info = self.report.info().clone();
         Ended { outcome: Outcome::Failed(failure), info, kept, explanation: None, is_evicted: false }
@@ -242,7 +235,7 @@ impl Driver<'_> {
             self.report.note(kept_for_recovery(kept));
         }
         self.setup.names.release();
-        self.report.end(&Ending::Failed(failure.clone()), EndReason::Failure, Timestamp::now());
+        self.report.end(&Outcome::Failed(failure.clone()), EndReason::Failure, Timestamp::now());
         let info = self.report.info().clone();
         Ended { outcome: Outcome::Failed(failure), info, kept, explanation: None, is_evicted: true }
     }

@@ -178,24 +178,30 @@ impl Driver<'_> {
         let job = OpeningJob { plan: self.setup.plan.clone(), names, changed, contexts };
         let stop = self.abandon.child_token();
         let stopped = stop.clone();
-        self.opening = Some(Opening {
+        let Some(preparing) = self.phase.preparing() else { return };
+        preparing.is_opening = true;
+        preparing.opening = Some(Opening {
             job: self.tasks.spawn_blocking(move || job.run(&stopped)),
             deadline: Instant::now() + OPEN_WITHIN,
             root: self.setup.work.root().to_owned(),
             stop: stop.drop_guard(),
         });
-        self.is_opening = true;
     }
 
     /// Outputs that are being opened since the last call. The result arrives as `Input::Opened`.
     pub(in crate::recording) const fn take_opening(&mut self) -> Option<Opening> {
-        self.opening.take()
+        match self.phase.preparing() {
+            Some(preparing) => preparing.opening.take(),
+            None => None,
+        }
     }
 
     /// The outputs are open, or can't be. A recording that waited for them begins.
     pub(super) fn on_opened(&mut self, opened: Result<Box<Opened>, Failure>) -> Vec<Action> {
-        self.is_opening = false;
-        let mut meanwhile = std::mem::take(&mut self.meanwhile);
+        let Some(preparing) = self.phase.preparing() else { return Vec::new() };
+        preparing.is_opening = false;
+        let is_ready = preparing.is_ready;
+        let mut held = std::mem::take(&mut preparing.held_events);
         let mut actions = Vec::new();
         match opened {
             Ok(opened) => {
@@ -212,17 +218,17 @@ impl Driver<'_> {
                 }
                 self.report.discovered(&self.setup.plan);
                 self.board = ProgressBoard::new(&self.setup.plan);
-                if self.is_ready {
+                if is_ready {
                     actions.extend(self.handle(Event::SourceReady));
                 }
             }
             Err(failure) => {
                 // Where the source failed before, that comes first. One that ended has not been recorded.
-                meanwhile.retain(|event| event.failure().is_some());
-                meanwhile.push(Event::OutputFailed { failure, others_left: false });
+                held.retain(|event| event.failure().is_some());
+                held.push(Event::OutputFailed { failure, others_left: false });
             }
         }
-        for event in meanwhile {
+        for event in held {
             actions.extend(self.handle(event));
         }
         actions
@@ -230,15 +236,23 @@ impl Driver<'_> {
 
     /// The source may be recorded from now on: as soon as the outputs are open.
     fn begin_when_open(&mut self) -> Vec<Action> {
-        self.is_ready = true;
-        if self.is_opening { Vec::new() } else { self.handle(Event::SourceReady) }
+        if let Some(preparing) = self.phase.preparing() {
+            preparing.is_ready = true;
+            if preparing.is_opening {
+                return Vec::new();
+            }
+        }
+        self.handle(Event::SourceReady)
     }
 
     /// The source ended, or failed. Where the recording is only waiting for its outputs, it begins first: what came of the source
     /// is recorded.
     pub(super) fn end_of_source(&mut self, event: Event) -> Vec<Action> {
-        if self.is_opening && self.is_ready {
-            self.meanwhile.push(event);
+        if let Some(preparing) = self.phase.preparing()
+            && preparing.is_opening
+            && preparing.is_ready
+        {
+            preparing.held_events.push(event);
             return Vec::new();
         }
         self.handle(event)
@@ -247,7 +261,7 @@ impl Driver<'_> {
     /// A page's recording may begin. Its names may have waited for the id of the room; one that no page told is left out.
     pub(super) fn on_ready(&mut self) -> Vec<Action> {
         if matches!(self.lifecycle.state(), State::Preparing { .. })
-            && !self.is_ready
+            && self.phase.preparing().is_some_and(|preparing| !preparing.is_ready)
             && self.setup.plan.awaits_tracks()
             && let Err(failure) = self.complete(&[])
         {
@@ -264,7 +278,9 @@ impl Driver<'_> {
         for Discovered { track, codec } in found {
             tracing::info!(track = track.sid, %codec, "discovered");
         }
-        self.first_frame = Some(first_frame);
+        if let Some(preparing) = self.phase.preparing() {
+            preparing.first_frame = Some(first_frame);
+        }
         self.report.note_tracks(found);
         if let Some(handling) = self.setup.plan.handling(found) {
             tracing::info!(handling, "tracks");
