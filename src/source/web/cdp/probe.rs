@@ -12,6 +12,9 @@ use super::session::{Session, within};
 /// How long a frame is waited for before it is asked for again.
 const FRAME_WITHIN: Duration = Duration::from_secs(60);
 
+/// Deadline of the list of processes; it is requested again afterwards.
+const LIST_WITHIN: Duration = Duration::from_secs(10);
+
 /// The page's next frame. Browser, renderer and GPU process all have a part in it, and a page that shows nothing new has
 /// frames, too.
 const NEXT_FRAME: &str = "new Promise(done => requestAnimationFrame(() => done(0)))";
@@ -73,7 +76,8 @@ impl Probe {
 
     /// Lists the browser's helpers: its processes except for itself and the renderers.
     pub(in crate::source::web) async fn helpers(self) -> HelperList {
-        let list = match self.page.connection.call(None, "SystemInfo.getProcessInfo", json!({})).await {
+        let answer = self.page.connection.call(None, "SystemInfo.getProcessInfo", json!({}));
+        let list = match within("processes", LIST_WITHIN, answer).await {
             Ok(Processes { list }) => list,
             Err(DevToolsError::Ended(_)) => return HelperList::Gone,
             Err(error) => {
