@@ -146,7 +146,7 @@ fn bad_requests_of_the_wire() {
             "stream_outputs[1].urls",
             "stream_outputs[0]",
         ),
-        (r#"{"url":"https://x/","audio_only":true,"image_outputs":[{}]}"#, "audio_only images", "pictures"),
+        (r#"{"url":"https://x/","audio_only":true,"image_outputs":[{}]}"#, "audio_only images", "needs video"),
         (
             r#"{"url":"https://x/","video_only":true,"stream_outputs":[{"urls":["wss://h/"]}]}"#,
             "stream_outputs[0]",
@@ -155,7 +155,7 @@ fn bad_requests_of_the_wire() {
         (
             r#"{"url":"https://x/","stream_outputs":[{"urls":["wss://h/"]}],"image_outputs":[{}]}"#,
             "audio_only images",
-            "pictures",
+            "needs video",
         ),
         (
             r#"{"url":"https://x/","stream_outputs":[{"urls":["wss://h/a","wss://h/b"]}]}"#,
@@ -211,7 +211,7 @@ fn bad_requests_of_the_wire() {
         (
             r#"{"room_name":"r","audio_track_id":"TR_a","image_outputs":[{}]}"#,
             "audio_only images",
-            "pictures",
+            "needs video",
         ),
         (
             r#"{"room_name":"r","video_track_id":"TR_a","file_outputs":[{"file_type":"OGG"}]}"#,
@@ -258,7 +258,7 @@ fn bad_requests_of_the_wire() {
     }
 }
 
-/// Design: a live stream gets its full rate, everything else only what was drawn.
+/// A live stream gets its full frame rate, other outputs only the captured frames.
 #[test]
 fn pictures_come_as_drawn_and_at_the_full_rate_where_somebody_watches() {
     use encoding::Cadence;
