@@ -146,7 +146,11 @@ fn bad_requests_of_the_wire() {
             "stream_outputs[1].urls",
             "stream_outputs[0]",
         ),
-        (r#"{"url":"https://x/","audio_only":true,"image_outputs":[{}]}"#, "audio_only images", "needs video"),
+        (
+            r#"{"url":"https://x/","audio_only":true,"image_outputs":[{}]}"#,
+            "audio_only images",
+            "needs video",
+        ),
         (
             r#"{"url":"https://x/","video_only":true,"stream_outputs":[{"urls":["wss://h/"]}]}"#,
             "stream_outputs[0]",
