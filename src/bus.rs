@@ -1,4 +1,5 @@
-//! The message bus that a configuration names. Stands between `config` and `psrpc`, which do not know each other.
+//! The message bus that a configuration names. Stands between `config` and `psrpc`, which do not
+//! know each other.
 
 use std::path::Path;
 use std::time::Duration;

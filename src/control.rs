@@ -11,7 +11,8 @@ use crate::plan::stream_url::{StreamProtocol, StreamUrl};
 pub enum Command {
     /// End gracefully: every file is finished and stored. Asking again changes nothing.
     Stop(StopCause),
-    /// End as for [`Command::Stop`], and fail with this text: whoever runs the recorder does not want it to go on.
+    /// End as for [`Command::Stop`], and fail with this text: whoever runs the recorder does not
+    /// want it to go on.
     Kill { error: String },
     /// Stop now: what is on the disk stays there for `weir recover`.
     Abandon,

@@ -22,8 +22,8 @@ pub enum Existing {
 /// Gives a finished file its name, durably: syncs the file, renames it, syncs the directory.
 ///
 /// # Errors
-/// When the file can't be synced or renamed; it is there then as before. A directory that can't be synced is only logged: the
-/// file has its name.
+/// When the file can't be synced or renamed; it is there then as before. A directory that can't be
+/// synced is only logged: the file has its name.
 pub fn place(file: &Path, target: &Path, existing: Existing) -> io::Result<()> {
     File::open(file)?.sync_all()?;
     match existing {
@@ -43,8 +43,8 @@ fn rename_new(file: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
-/// The same without the flag: a second link fails where the name is taken. A file system without links gets an empty file first,
-/// which is taken by nobody else, and is replaced.
+/// The same without the flag: a second link fails where the name is taken. A file system without
+/// links gets an empty file first, which is taken by nobody else, and is replaced.
 fn link_new(file: &Path, target: &Path) -> io::Result<()> {
     match fs::hard_link(file, target) {
         Ok(()) => {
@@ -113,7 +113,8 @@ pub fn remove_empty(made: &[PathBuf]) {
     }
 }
 
-/// Syncs the directory that a path is in: the name holds then. Some network file systems can't; that is logged and no error.
+/// Syncs the directory that a path is in: the name holds then. Some network file systems can't;
+/// that is logged and no error.
 pub fn sync_parent(path: &Path) {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,

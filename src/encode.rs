@@ -6,8 +6,8 @@
 //!                └─► Intake ─► audiorate ─► convert, resample ─► Opus ─► Feed(opus)    …
 //! ```
 //!
-//! Each encoder is a pipeline of its own. Raw queues hold frames, not seconds: three seconds of 1080p frames would be a
-//! quarter of a gigabyte, and an encoder that far behind does not catch up.
+//! Each encoder is a pipeline of its own. Raw queues hold frames, not seconds: three seconds of
+//! 1080p frames would be a quarter of a gigabyte, and an encoder that far behind does not catch up.
 
 mod aac;
 mod audio;
@@ -44,7 +44,8 @@ struct Encoder {
     output: Feed,
     dropped: Arc<AtomicU64>,
     mark: Watermark,
-    /// Before the pipeline in no way that matters: samples that come while it goes down are refused and dropped.
+    /// Before the pipeline in no way that matters: samples that come while it goes down are refused
+    /// and dropped.
     _attachment: Attachment,
 }
 
@@ -146,11 +147,12 @@ impl Encoders {
         Some(seconds(sound) - seconds(picture))
     }
 
-    /// Waits until everything is encoded; call it when the raw feeds have ended. The encoded feeds have ended then.
+    /// Waits until everything is encoded; call it when the raw feeds have ended. The encoded feeds
+    /// have ended then.
     ///
     /// # Errors
-    /// When an encoder failed, or did not finish `within` that time. The encoded feeds are ended all the same, so that
-    /// whoever takes from them can close what it has.
+    /// When an encoder failed, or did not finish `within` that time. The encoded feeds are ended
+    /// all the same, so that whoever takes from them can close what it has.
     pub async fn finish(self, events: EncoderEvents, within: Duration) -> Result<(), PipelineError> {
         let waiting = self.video.iter().chain(self.audio.values()).count();
         let result = tokio::time::timeout(within, ends(events, waiting))

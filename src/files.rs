@@ -1,5 +1,6 @@
-//! Files in directories where somebody else may have put something: opened without following a symbolic link, without waiting for the
-//! other end of a pipe, and never emptied before it is known what they are.
+//! Files in directories where somebody else may have put something: opened without following a
+//! symbolic link, without waiting for the other end of a pipe, and never emptied before it is known
+//! what they are.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,7 +13,8 @@ use nix::unistd::geteuid;
 
 use crate::disk::{self, Existing};
 
-/// A directory in which anybody may make entries, and nobody may remove another's: `/tmp`, `/dev/shm`.
+/// A directory in which anybody may make entries, and nobody may remove another's: `/tmp`,
+/// `/dev/shm`.
 const STICKY: u32 = 0o1000;
 const OTHERS_MAY_WRITE: u32 = 0o022;
 const OTHERS_MAY_DO_ANYTHING: u32 = 0o077;
@@ -66,7 +68,8 @@ pub fn is_regular(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Looks whether a directory is one, and holds nothing but regular files and directories. One that is missing does.
+/// Looks whether a directory is one, and holds nothing but regular files and directories. One that
+/// is missing does.
 ///
 /// # Errors
 /// The path of the first thing that is something else, or can't be looked at, and why.
@@ -89,8 +92,8 @@ pub fn check_entries(dir: &Path) -> Result<(), (PathBuf, io::Error)> {
     Ok(())
 }
 
-/// Writes a file in one step: whatever has its name is replaced, and not written into. Also after a power cut it has its old
-/// content or its new one. `<name>.new` until then.
+/// Writes a file in one step: whatever has its name is replaced, and not written into. Also after a
+/// power cut it has its old content or its new one. `<name>.new` until then.
 ///
 /// # Errors
 /// When it can't be written; what was there before is still there.
@@ -142,8 +145,8 @@ pub fn in_dir(dir: &Path, name: &str) -> io::Result<PathBuf> {
     }
 }
 
-/// Takes a lock file, which is made if it is missing; `None`: another process holds it. The kernel releases it however the
-/// process ends.
+/// Takes a lock file, which is made if it is missing; `None`: another process holds it. The kernel
+/// releases it however the process ends.
 ///
 /// # Errors
 /// When it can't be made, or is anything but a regular file.
@@ -167,8 +170,8 @@ fn flock(file: File) -> io::Result<Option<Flock<File>>> {
     }
 }
 
-/// Makes a directory for its owner alone whose lock file is held before anybody sees the directory under its name. Until then it is called
-/// [`hidden`](is_hidden).
+/// Makes a directory for its owner alone whose lock file is held before anybody sees the directory
+/// under its name. Until then it is called [`hidden`](is_hidden).
 ///
 /// # Errors
 /// When it can't be made; nothing is left behind then.
@@ -196,7 +199,8 @@ pub fn is_hidden(name: &str) -> bool {
 /// Makes a directory that is this user's alone, where it is missing; one that exists has to be one.
 ///
 /// # Errors
-/// When it can't be made, is anything but a directory, belongs to somebody else, or is open to others.
+/// When it can't be made, is anything but a directory, belongs to somebody else, or is open to
+/// others.
 pub fn private_dir(dir: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -236,7 +240,8 @@ pub fn trusted_dir(dir: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// As [`trusted_dir`], for a place that was chosen: it may be a symbolic link to a directory, unless a stranger may have made that.
+/// As [`trusted_dir`], for a place that was chosen: it may be a symbolic link to a directory,
+/// unless a stranger may have made that.
 ///
 /// # Errors
 /// As there.

@@ -1,5 +1,5 @@
-//! HTTP/1.1 on one address, whoever connects and however many: a flood of connections takes neither the descriptors that recordings need
-//! nor the place of a caller who says something.
+//! HTTP/1.1 on one address, whoever connects and however many: a flood of connections takes neither
+//! the descriptors that recordings need nor the place of a caller who says something.
 //!
 //! ```text
 //! accept ─► connection ─► head within 5 s ─► router ─► answer ─► kept for two minutes ─► next head within 5 s of its first byte
@@ -35,18 +35,21 @@ use tokio_util::sync::CancellationToken;
 use heads::Heads;
 use in_flight::Answering;
 
-/// A request's head has to be there within this: after its connection is made, or after its first byte.
+/// A request's head has to be there within this: after its connection is made, or after its first
+/// byte.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// How long a connection is kept between two requests. Longer than clients keep theirs (Go's and reqwest's 90 s): a request that is sent
-/// while its connection is being closed is lost.
+/// How long a connection is kept between two requests. Longer than clients keep theirs (Go's and
+/// reqwest's 90 s): a request that is sent while its connection is being closed is lost.
 const KEPT_FOR: Duration = Duration::from_secs(120);
 /// Bytes of a request's head.
 const LARGEST_HEAD: usize = 64 << 10;
 /// Connections of one listener.
 const MOST: usize = 256;
-/// One listener takes at most this part of all descriptors: five of them leave two thirds for recorders, uploads and Redis.
+/// One listener takes at most this part of all descriptors: five of them leave two thirds for
+/// recorders, uploads and Redis.
 const PART: u64 = 16;
-/// The pauses after a connection that could not be taken, as there are no descriptors: from the first to the longest.
+/// The pauses after a connection that could not be taken, as there are no descriptors: from the
+/// first to the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
 /// Limits of a listener: number of connections, and time for a request head.
@@ -170,7 +173,8 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Connections that can't be taken, one after the other. Nothing tells when there are descriptors again.
+/// Connections that can't be taken, one after the other. Nothing tells when there are descriptors
+/// again.
 #[derive(Debug, Default)]
 struct Shortage {
     pause: Option<Duration>,

@@ -7,15 +7,15 @@
 //! next service ◄─ socket ─► recorder     commands in; out: the newest report, then as before
 //! ```
 //!
-//! A recorder without its service continues. The next service finds its directory ([`egress_dir`]) and
-//! takes it over through the socket in it ([`socket`]).
+//! A recorder without its service continues. The next service finds its directory ([`egress_dir`])
+//! and takes it over through the socket in it ([`socket`]).
 //!
 //! A service and the recorder that it started are the same binary. A recorder taken over may have
-//! another version: the forms of `Info`, `Progress`, `Ended`, `Stop` and `Kill` are stable, and unknown
-//! messages are ignored.
+//! another version: the forms of `Info`, `Progress`, `Ended`, `Stop` and `Kill` are stable, and
+//! unknown messages are ignored.
 //!
-//! The pipes are private: a job contains keys. Input from pipe or socket is untrusted: a line that is
-//! too long, or not a message, is an error and not the end.
+//! The pipes are private: a job contains keys. Input from pipe or socket is untrusted: a line that
+//! is too long, or not a message, is an error and not the end.
 
 pub mod egress_dir;
 mod lines;
@@ -59,7 +59,8 @@ pub enum IpcError {
     NoMessage,
 }
 
-/// Everything a recorder needs to know. It plans again from it: planning is pure, so that both ends have the same plan.
+/// Everything a recorder needs to know. It plans again from it: planning is pure, so that both ends
+/// have the same plan.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
@@ -101,7 +102,8 @@ pub struct JobTerms {
     pub browser: BrowserSettings,
     /// 0: by the machine's share.
     pub video_encoder_threads: u32,
-    /// How long the recording goes on without a service. Then it ends, finishes its files, and has failed.
+    /// How long the recording goes on without a service. Then it ends, finishes its files, and has
+    /// failed.
     pub orphan_timeout: Duration,
 }
 
@@ -169,7 +171,8 @@ pub enum ToRecorder {
     DumpGraph {
         id: u64,
     },
-    /// Show what you record, at most this many pixels wide. Answered by [`FromRecorder::Picture`] with the same number.
+    /// Show what you record, at most this many pixels wide. Answered by [`FromRecorder::Picture`]
+    /// with the same number.
     Picture {
         id: u64,
         width: u32,
@@ -202,7 +205,8 @@ impl From<Cause> for StopCause {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromRecorder {
-    /// Everything can be written where it belongs; the source is being started. The report has the names that the outputs got.
+    /// Everything can be written where it belongs; the source is being started. The report has the
+    /// names that the outputs got.
     Ready(Info),
     /// It can't be recorded. The last word.
     Refused(Refusal),
@@ -232,7 +236,8 @@ pub enum FromRecorder {
     Ended {
         kept: Option<PathBuf>,
     },
-    /// The last word of a recording whose egress another recorder has: there is nothing to report. `kept`: what was recorded.
+    /// The last word of a recording whose egress another recorder has: there is nothing to report.
+    /// `kept`: what was recorded.
     Evicted {
         kept: Option<PathBuf>,
     },
@@ -349,7 +354,8 @@ pub struct RecorderProgress {
     pub pictures: u64,
     /// Frames dropped because the machine was too slow.
     pub dropped: u64,
-    /// How far encoded audio is ahead of encoded video, in seconds of media time; `None` without one of them.
+    /// How far encoded audio is ahead of encoded video, in seconds of media time; `None` without
+    /// one of them.
     pub audio_lead: Option<f64>,
     /// Bytes written so far.
     pub bytes: u64,

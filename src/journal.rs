@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 
 use crate::files;
 
-/// The largest journal that is read, in bytes: a week of segments of a second each has a tenth of it.
+/// The largest journal that is read, in bytes: a week of segments of a second each has a tenth of
+/// it.
 const LARGEST: u64 = 1 << 30;
 
 /// A file of entries.
@@ -34,8 +35,8 @@ pub struct Journal<T> {
 pub struct Entries<T> {
     /// Those that can be read, in order.
     pub entries: Vec<T>,
-    /// Lines that can't be read: what they said is not known. A last line without its end is not counted, its entry was
-    /// never added.
+    /// Lines that can't be read: what they said is not known. A last line without its end is not
+    /// counted, its entry was never added.
     pub unreadable: usize,
 }
 
@@ -127,8 +128,8 @@ fn end_of_lines(file: &File) -> io::Result<u64> {
     Ok(0)
 }
 
-/// Appends a line. One that could not be written in full is cut off again; where that fails, too, `is_torn` says that the
-/// next line has to begin with the end of this one.
+/// Appends a line. One that could not be written in full is cut off again; where that fails, too,
+/// `is_torn` says that the next line has to begin with the end of this one.
 fn append(file: &mut File, line: &[u8], is_torn: &mut bool) -> io::Result<()> {
     let before = file.metadata()?.len();
     let written = match *is_torn {

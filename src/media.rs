@@ -8,8 +8,8 @@
 //! sound ────► Feed(raw audio) ──► encoder ──► Feed(aac) ───┴─► stream    recording runs touches no other.
 //! ```
 //!
-//! All times are running times of one [`Timeline`]; no pipeline here is live in GStreamer's sense, so nothing waits for a
-//! latency deadline, and a muxer always has its two streams in step.
+//! All times are running times of one [`Timeline`]; no pipeline here is live in GStreamer's sense,
+//! so nothing waits for a latency deadline, and a muxer always has its two streams in step.
 //!
 //! This module knows nothing of recordings: it must import nothing of ours.
 

@@ -88,7 +88,8 @@ impl Guard {
         let address: Option<IpAddr> = match url.host() {
             Some(Host::Ipv4(v4)) => Some(v4.into()),
             Some(Host::Ipv6(v6)) => Some(v6.into()),
-            // The host of a scheme that the URL standard does not know is text, whatever it looks like.
+            // The host of a scheme that the URL standard does not know is text, whatever it looks
+            // like.
             Some(Host::Domain(host)) => host.parse().ok(),
             None => None,
         };
@@ -105,7 +106,8 @@ impl Guard {
         }
     }
 
-    /// The addresses of a host (a name or a number, of IPv6 without brackets) that may be connected to; at least one.
+    /// The addresses of a host (a name or a number, of IPv6 without brackets) that may be connected
+    /// to; at least one.
     ///
     /// # Errors
     /// The system's, where it has none; [`LinkLocalError`], where all are refused.

@@ -1,7 +1,8 @@
 //! The pages that are in the binary: the one that shows a room, and the operator's console.
 //!
-//! They are written in `web/` and `templates/` and built by `make web`; here they are files to be handed out by whoever has a
-//! server. All their addresses are relative, so each can be served under any path.
+//! They are written in `web/` and `templates/` and built by `make web`; here they are files to be
+//! handed out by whoever has a server. All their addresses are relative, so each can be served
+//! under any path.
 //!
 //! A debug build without `web/dist` embeds a stub in place of each page (see `build.rs`).
 
@@ -22,7 +23,8 @@ struct Console;
 /// Whether this build has the pages. Otherwise each is a stub that says how to build them.
 pub const ARE_BUILT: bool = cfg!(weir_pages);
 
-/// The page that shows a room. It takes the query that LiveKit's templates take: `layout`, `url`, `token`.
+/// The page that shows a room. It takes the query that LiveKit's templates take: `layout`, `url`,
+/// `token`.
 pub const fn layout() -> Site {
     Site { get: Layout::get }
 }
@@ -39,8 +41,9 @@ pub struct Site {
 }
 
 impl Site {
-    /// The file at a path below the page's own: `assets/index-1a2b3c4d.js`. An empty path is the page, and a slash in front changes
-    /// nothing. There are no folders, and nothing but what was embedded can be had.
+    /// The file at a path below the page's own: `assets/index-1a2b3c4d.js`. An empty path is the
+    /// page, and a slash in front changes nothing. There are no folders, and nothing but what was
+    /// embedded can be had.
     pub fn lookup(self, path: &str) -> Option<File> {
         let path = match path.trim_start_matches('/') {
             "" => "index.html",

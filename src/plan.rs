@@ -5,12 +5,12 @@
 //!  wire, from_*       request          planner         graph
 //! ```
 //!
-//! The folder is pure: values in, values out, the time is an argument. It imports no runtime, no GStreamer, no file system
-//! and no clock.
+//! The folder is pure: values in, values out, the time is an argument. It imports no runtime, no
+//! GStreamer, no file system and no clock.
 //!
-//! Vocabulary comes first and imports no decisions: [`codec`], [`stream_url`], [`encoding`], [`storage`], [`room`],
-//! [`track`], [`page`], [`output`], [`error`]. [`request`] is built from it, [`source`] and [`RecordingPlan`] are what
-//! the [`planner`] makes of a request.
+//! Vocabulary comes first and imports no decisions: [`codec`], [`stream_url`], [`encoding`],
+//! [`storage`], [`room`], [`track`], [`page`], [`output`], [`error`]. [`request`] is built from it,
+//! [`source`] and [`RecordingPlan`] are what the [`planner`] makes of a request.
 
 pub mod bounds;
 pub mod codec;

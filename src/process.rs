@@ -1,17 +1,18 @@
 //! Child processes: the only spawner.
 //!
-//! A [`Child`] is a value. Its process starts with exactly the environment it is given, in a group of its own, and is gone
-//! when the value is: dropping it kills the whole group. It is gone too when this process is killed, by the kernel's
-//! parent-death signal.
+//! A [`Child`] is a value. Its process starts with exactly the environment it is given, in a group
+//! of its own, and is gone when the value is: dropping it kills the whole group. It is gone too
+//! when this process is killed, by the kernel's parent-death signal.
 //!
 //! ```text
 //! one thread for each child:   fork ──► hand the Child over ──► wait for its exit ──► kill what is left of the group,
 //!                                                                                     reap it, publish the exit
 //! ```
 //!
-//! The thread is there for two reasons. The parent-death signal is bound to the *thread* that forked, not to the process:
-//! a child started from a worker of a runtime would be killed when that worker ends. And it reaps: no zombie waits for
-//! somebody to ask, in whatever state the runtime is.
+//! The thread is there for two reasons. The parent-death signal is bound to the *thread* that
+//! forked, not to the process: a child started from a worker of a runtime would be killed when that
+//! worker ends. And it reaps: no zombie waits for somebody to ask, in whatever state the runtime
+//! is.
 
 mod ask;
 pub mod desktop;
@@ -56,7 +57,8 @@ pub struct Spec {
     pub log: PathBuf,
     /// Lines that contain one of these are known and not worth a place in the log.
     pub noise: &'static [&'static str],
-    /// Whether the child gets two pipes: it reads descriptor 3 and writes descriptor 4. See [`Child::take_pipes`].
+    /// Whether the child gets two pipes: it reads descriptor 3 and writes descriptor 4. See
+    /// [`Child::take_pipes`].
     pub has_pipes: bool,
 }
 
@@ -204,7 +206,8 @@ impl Child {
         }
     }
 
-    /// Waits until `ready` succeeds. Use it in place of [`Child::says`]. `ready` has to fail when the process ends.
+    /// Waits until `ready` succeeds. Use it in place of [`Child::says`]. `ready` has to fail when
+    /// the process ends.
     ///
     /// # Errors
     /// When the process ends first, or is not ready in time.
@@ -230,7 +233,8 @@ impl Child {
         }
     }
 
-    /// Takes the pipes of a child that was started with [`Spec::with_pipes`]. `None`: it has none, or they were taken.
+    /// Takes the pipes of a child that was started with [`Spec::with_pipes`]. `None`: it has none,
+    /// or they were taken.
     pub const fn take_pipes(&mut self) -> Option<Pipes> {
         self.pipes.take()
     }
@@ -252,7 +256,8 @@ impl Child {
         self.last_words.get()
     }
 
-    /// Asks it to end, waits for `grace` at most, kills what is left of its group, and waits until it is reaped.
+    /// Asks it to end, waits for `grace` at most, kills what is left of its group, and waits until
+    /// it is reaped.
     pub async fn close(self, grace: Duration) {
         if !grace.is_zero() {
             self.leash.terminate();
@@ -293,7 +298,8 @@ impl Exit {
     }
 }
 
-/// The right to signal a process group, which ends when its leader is reaped: from then on the number may be another's.
+/// The right to signal a process group, which ends when its leader is reaped: from then on the
+/// number may be another's.
 #[derive(Debug)]
 struct Leash {
     group: Pid,
@@ -312,7 +318,8 @@ impl Leash {
     fn signal(&self, signal: Signal) {
         let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
         if !*reaped && let Err(error) = killpg(self.group, signal) {
-            // ESRCH can't be: an unreaped leader keeps the group. EPERM would be a set-user-id program.
+            // ESRCH can't be: an unreaped leader keeps the group. EPERM would be a set-user-id
+            // program.
             tracing::debug!(%error, group = self.group.as_raw(), "could not be signalled");
         }
     }
@@ -337,8 +344,9 @@ impl Drop for Started {
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
 fn command(spec: &Spec) -> Result<std::process::Command, ProcessError> {
-    // `setpriv` sets the parent-death signal and becomes the program: std offers no safe way to do it between fork and
-    // exec. If we are killed within the millisecond before it has done so, the child stays; nothing else is that small.
+    // `setpriv` sets the parent-death signal and becomes the program: std offers no safe way to do
+    // it between fork and exec. If we are killed within the millisecond before it has done so, the
+    // child stays; nothing else is that small.
     let mut command = std::process::Command::new(SETPRIV.find()?);
     command.args(["--pdeathsig", "KILL", "--"]);
     // Our own limit of open files is as high as can be, which is not for everybody.
@@ -351,8 +359,8 @@ fn command(spec: &Spec) -> Result<std::process::Command, ProcessError> {
     Ok(command)
 }
 
-/// Gives a child the ends of two pipes as descriptors 3 and 4, and returns ours. The child's ends are closed here when the command
-/// is dropped.
+/// Gives a child the ends of two pipes as descriptors 3 and 4, and returns ours. The child's ends
+/// are closed here when the command is dropped.
 fn add_pipes(command: &mut std::process::Command) -> io::Result<Pipes> {
     let (reads, to) = io::pipe()?;
     let (from, writes) = io::pipe()?;
@@ -385,7 +393,8 @@ fn watch(mut command: std::process::Command, handover: oneshot::Sender<io::Resul
     // Comes back, and kills in its drop, when the future that waited is gone.
     drop(handover.send(Ok(started)));
 
-    // The leader stays a zombie until the rest of its group is killed, so that the group's number can't be another's.
+    // The leader stays a zombie until the rest of its group is killed, so that the group's number
+    // can't be another's.
     while let Err(Errno::EINTR) = waitid(Id::Pid(group), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
     leash.kill();
     let status = {

@@ -1,7 +1,8 @@
-//! Where this process spends its CPU time, in pprof's form: for `go tool pprof` and whatever else reads it.
+//! Where this process spends its CPU time, in pprof's form: for `go tool pprof` and whatever else
+//! reads it.
 //!
-//! Samples are taken by a timer of CPU time (SIGPROF), so that a process that does nothing has hardly any. Threads alone are seen,
-//! children are not.
+//! Samples are taken by a timer of CPU time (SIGPROF), so that a process that does nothing has
+//! hardly any. Threads alone are seen, children are not.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -12,7 +13,8 @@ use pprof::protos::Message;
 use pprof::{ProfilerGuard, ProfilerGuardBuilder};
 use tokio::task::{JoinError, spawn_blocking};
 
-/// Samples in a second of CPU time. No divisor of a second: what is done each second is not seen each time or never.
+/// Samples in a second of CPU time. No divisor of a second: what is done each second is not seen
+/// each time or never.
 const FREQUENCY_HZ: i32 = 99;
 
 /// Libraries in which unwinding could wait for a lock of the interrupted thread.
@@ -53,7 +55,8 @@ pub enum ProfileError {
     Join(#[from] JoinError),
 }
 
-/// Takes a profile: `perftools.profiles.Profile`, protobuf in gzip. One at a time in a process. Dropped, it ends at once.
+/// Takes a profile: `perftools.profiles.Profile`, protobuf in gzip. One at a time in a process.
+/// Dropped, it ends at once.
 ///
 /// # Errors
 /// [`ProfileError`]

@@ -7,7 +7,8 @@ use std::fmt;
 use livekit_protocol as livekit;
 use prost::Message;
 
-/// `EgressInternal.StartEgress`: what livekit-server sends to the recorders. Prints without its token.
+/// `EgressInternal.StartEgress`: what livekit-server sends to the recorders. Prints without its
+/// token.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 pub struct StartEgressRequest {
@@ -63,7 +64,8 @@ pub mod start_egress_request {
     }
 }
 
-/// Requests hold stream keys and storage credentials, so that none of one is printed but what it is called.
+/// Requests hold stream keys and storage credentials, so that none of one is printed but what it is
+/// called.
 impl fmt::Debug for StartEgressRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartEgressRequest")

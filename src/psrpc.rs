@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A service has methods; a method may have topics. The server of a call is selected by a **claim**
-//! (servers claim, the client chooses), by a **queue** (the first server to set a lock), or all servers
-//! answer. Delivery is neither duplicated on purpose nor guaranteed: a lost call ends with its timeout.
+//! (servers claim, the client chooses), by a **queue** (the first server to set a lock), or all
+//! servers answer. Delivery is neither duplicated on purpose nor guaranteed: a lost call ends with
+//! its timeout.
 //!
 //! This module is independent of recordings and may import only `secret`. Bytes from the bus are
 //! untrusted: invalid ones are counted and dropped.

@@ -1,4 +1,5 @@
-//! One recording at a terminal: signals become commands, progress becomes a line, the result is printed.
+//! One recording at a terminal: signals become commands, progress becomes a line, the result is
+//! printed.
 
 mod signals;
 pub mod supervised;
@@ -79,11 +80,12 @@ impl Verdict {
     }
 }
 
-/// Records what the plan says until it is over. The first SIGINT, SIGTERM or SIGQUIT ends it gracefully, the second at once; SIGHUP
-/// ends it gracefully.
+/// Records what the plan says until it is over. The first SIGINT, SIGTERM or SIGQUIT ends it
+/// gracefully, the second at once; SIGHUP ends it gracefully.
 ///
 /// # Errors
-/// When it can't be begun: an output can't be written or is there already, or GStreamer does not start.
+/// When it can't be begun: an output can't be written or is there already, or GStreamer does not
+/// start.
 pub async fn record(
     mut plan: RecordingPlan,
     request: Option<livekit_protocol::egress_info::Request>,
@@ -136,11 +138,12 @@ pub async fn record(
     Ok(if asked.twice { Verdict::Abandoned(ended) } else { Verdict::Ended(ended) })
 }
 
-/// The cores that this process may use: what the scheduler allows, and no more than the control group's quota. A part
-/// of a core counts as such.
+/// The cores that this process may use: what the scheduler allows, and no more than the control
+/// group's quota. A part of a core counts as such.
 #[must_use]
 pub fn available_cores() -> f32 {
-    // `available_parallelism` knows the affinity mask and both versions of control groups; it rounds a quota down.
+    // `available_parallelism` knows the affinity mask and both versions of control groups; it
+    // rounds a quota down.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     #[expect(clippy::cast_precision_loss, reason = "no machine has 2^24 cores")]
     let cores = cores as f32;

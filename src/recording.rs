@@ -77,6 +77,7 @@ pub struct Ended {
     pub kept: Option<PathBuf>,
     /// Evidence of a page that never logged `START_RECORDING`: lines after the error, for a person.
     pub explanation: Option<StartReport>,
-    /// Another recorder of this egress came into the room: nothing of the end was reported, and nobody is to hear of it.
+    /// Another recorder of this egress came into the room: nothing of the end was reported, and
+    /// nobody is to hear of it.
     pub is_evicted: bool,
 }

@@ -34,7 +34,8 @@ pub struct Recovered {
     pub found: Vec<Remain>,
     /// Location of each finished file.
     pub files: Vec<String>,
-    /// Names of finished files that have audio alone although video was recorded, too: not one complete frame of it is there.
+    /// Names of finished files that have audio alone although video was recorded, too: not one
+    /// complete frame of it is there.
     pub without_video: Vec<String>,
     /// Files that were not turned into finished ones: they stay, and the work directory with them.
     pub kept: Vec<Remain>,

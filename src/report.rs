@@ -200,7 +200,8 @@ impl Report {
         &self.info
     }
 
-    /// The recording began. `began`: its first moment, which lies back where it was held until more was known.
+    /// The recording began. `began`: its first moment, which lies back where it was held until more
+    /// was known.
     pub fn active(&mut self, began: Timestamp, now: Timestamp) {
         self.set_status(proto::EgressStatus::EgressActive, now);
         let at = nanoseconds(began);
@@ -217,8 +218,8 @@ impl Report {
         self.fill_deprecated_result();
     }
 
-    /// The recording takes in no more; `length` of what it recorded. One that failed, or that reached a limit, has its last status
-    /// from here on; it is over when `ended_at` is set.
+    /// The recording takes in no more; `length` of what it recorded. One that failed, or that
+    /// reached a limit, has its last status from here on; it is over when `ended_at` is set.
     pub fn ending(&mut self, reason: EndReason, length: Duration, now: Timestamp) {
         self.reason = Some(reason);
         self.set_status(
@@ -302,13 +303,15 @@ impl Report {
         self.info.backup_storage_used = true;
     }
 
-    /// The recording's manifest (docs/reference/media.md), as it would be if it ended now; `None` where no output wants one.
+    /// The recording's manifest (docs/reference/media.md), as it would be if it ended now; `None`
+    /// where no output wants one.
     #[must_use]
     pub fn manifest(&self, now: Timestamp) -> Option<String> {
         self.contents.as_ref().map(|contents| contents.manifest(&self.info, &self.places, now))
     }
 
-    /// A manifest is stored beside an output. That of the first output counts, whichever is stored first.
+    /// A manifest is stored beside an output. That of the first output counts, whichever is stored
+    /// first.
     pub fn manifest_stored(&mut self, output: OutputId, location: &str) {
         if self.manifest_of.is_none_or(|of| output < of) {
             self.manifest_of = Some(output);
@@ -322,7 +325,8 @@ impl Report {
         self.write_details();
     }
 
-    /// Something failed. The first failure becomes the error at the end; the others stay in `details`.
+    /// Something failed. The first failure becomes the error at the end; the others stay in
+    /// `details`.
     pub fn fail(&mut self, failure: &Failure) {
         self.failures.add(failure);
         self.write_details();
@@ -382,8 +386,8 @@ impl Report {
         }
     }
 
-    /// Old clients read the one result of a recording with one kind of output here, from its start on (docs/reference/media.md): each change of a
-    /// result ends with this.
+    /// Old clients read the one result of a recording with one kind of output here, from its start
+    /// on (docs/reference/media.md): each change of a result ends with this.
     #[allow(deprecated)]
     fn fill_deprecated_result(&mut self) {
         use proto::egress_info::Result;
@@ -406,7 +410,8 @@ impl Report {
     }
 }
 
-/// The report of a recording whose recorder is gone without a last word: it failed. `notes` say what became of its files.
+/// The report of a recording whose recorder is gone without a last word: it failed. `notes` say
+/// what became of its files.
 #[must_use]
 pub fn died(info: proto::EgressInfo, error: &str, notes: &[String], now: Timestamp) -> proto::EgressInfo {
     failed(info, error, Fault::Service, notes, now)
@@ -439,7 +444,8 @@ pub fn failed(
     report.info
 }
 
-/// An address that is not sent to yet. Only of RTMP it counts as started when media goes out (docs/reference/egress.md).
+/// An address that is not sent to yet. Only of RTMP it counts as started when media goes out
+/// (docs/reference/egress.md).
 fn new_stream(url: &StreamUrl, now: Timestamp) -> proto::StreamInfo {
     let started_at = match url.protocol() {
         StreamProtocol::Rtmp => 0,

@@ -1,4 +1,5 @@
-//! `weir serve`: a configuration becomes a service with its front doors, and signals become its end.
+//! `weir serve`: a configuration becomes a service with its front doors, and signals become its
+//! end.
 //!
 //! ```text
 //! with `redis:`      livekit-server ◄── psrpc ──► BusListener ──► Service ──► IoRegistry ──► livekit-server
@@ -98,7 +99,8 @@ pub enum ServeError {
 pub enum Done {
     /// Everything that it had begun is over and told.
     Ended,
-    /// It was interrupted again: recorders finish their files by themselves, and the next run tells of them.
+    /// It was interrupted again: recorders finish their files by themselves, and the next run tells
+    /// of them.
     Left,
 }
 

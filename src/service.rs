@@ -6,8 +6,9 @@
 //!                 └── Topics: StopEgress and UpdateStream of each egress
 //! ```
 //!
-//! No media code is in here: whatever a recording does, the service goes on. Everything that it has started is known by its cell
-//! on the disk (`ipc::egress_dir`), so that its next run can take over what still records, and tell how the rest ended.
+//! No media code is in here: whatever a recording does, the service goes on. Everything that it has
+//! started is known by its cell on the disk (`ipc::egress_dir`), so that its next run can take over
+//! what still records, and tell how the rest ended.
 
 pub mod admission;
 pub mod api;
@@ -175,7 +176,8 @@ impl Service {
         names
     }
 
-    /// The last reports of recordings of former runs whose recorders can't be reached: they finish their files, or stand still.
+    /// The last reports of recordings of former runs whose recorders can't be reached: they finish
+    /// their files, or stand still.
     #[must_use]
     pub fn orphans(&self) -> Vec<proto::EgressInfo> {
         self.orphans.list()
@@ -225,8 +227,8 @@ impl Service {
         self.closed.cancel();
     }
 
-    /// Comes back when nothing is recorded any more, but by recorders that can't be reached. Nothing new is begun meanwhile only after
-    /// [`Service::close`].
+    /// Comes back when nothing is recorded any more, but by recorders that can't be reached.
+    /// Nothing new is begun meanwhile only after [`Service::close`].
     pub async fn idle(&self) {
         self.active.empty().await;
         for info in self.orphans.list().into_iter().filter(|info| !registry::is_over(info)) {
@@ -256,7 +258,8 @@ impl Service {
     /// The pipelines of a recording that is up, in Graphviz's language.
     ///
     /// # Errors
-    /// `not_found` when it is not here, `unavailable` when it can't be reached, `deadline_exceeded` when it does not answer.
+    /// `not_found` when it is not here, `unavailable` when it can't be reached, `deadline_exceeded`
+    /// when it does not answer.
     pub async fn graph(&self, egress_id: &str) -> Result<String, ServiceError> {
         let handle = self.present(egress_id)?;
         handle.graph().await

@@ -1,7 +1,7 @@
 //! Where media goes: files, segments, streams, images; sound as it is to websockets.
 //!
-//! A sink takes samples from [`Feed`]s into pipelines of its own, so that one that fails disturbs no other. It says what
-//! happened by [`SinkEvent`]s, and finishes when its feeds end.
+//! A sink takes samples from [`Feed`]s into pipelines of its own, so that one that fails disturbs
+//! no other. It says what happened by [`SinkEvent`]s, and finishes when its feeds end.
 
 mod drops;
 pub mod file;
@@ -61,8 +61,8 @@ pub enum SinkEvent {
     Growing(GrowingFile),
     /// A stream changed its state.
     Stream(OutputId, StreamEvent),
-    /// Frames (of sound: pieces) of a feed are missing from what was written: the disk was too slow for minutes. Reported at
-    /// the end.
+    /// Frames (of sound: pieces) of a feed are missing from what was written: the disk was too slow
+    /// for minutes. Reported at the end.
     Dropped { output: OutputId, feed: &'static str, samples: u64 },
     /// The sink can't continue. Its files stay where they are.
     Failed { output: OutputId, error: SinkError },
@@ -110,7 +110,8 @@ pub enum ArtifactKind {
         start: Duration,
         duration: Duration,
     },
-    /// Replaces the playlist of the same name that was stored before. To be stored after the segments it names.
+    /// Replaces the playlist of the same name that was stored before. To be stored after the
+    /// segments it names.
     Playlist,
     /// `at` in media time.
     Image {
@@ -140,7 +141,8 @@ pub enum StreamEvent {
         url: crate::plan::stream_url::StreamUrl,
         error: String,
     },
-    /// Removed, or the recording ended, after media had gone out. `missing`: why the last of it did not.
+    /// Removed, or the recording ended, after media had gone out. `missing`: why the last of it did
+    /// not.
     Finished {
         url: crate::plan::stream_url::StreamUrl,
         missing: Option<String>,

@@ -100,14 +100,15 @@ pub struct CaptureCounters {
 /// An event of a source.
 #[derive(Debug)]
 pub enum SourceEvent {
-    /// The page is loaded, or the track is found; with [`StartRule::OnSignal`](crate::plan::source::StartRule) the signal is still to come.
+    /// The page is loaded, or the track is found; with
+    /// [`StartRule::OnSignal`](crate::plan::source::StartRule) the signal is still to come.
     Loaded,
     /// A room was joined, with this id.
     InRoom { room_id: String },
     /// The recording may begin.
     Ready,
-    /// The recording may begin, and did when its first frame came, at this running time: the tracks that are known by then, so that
-    /// what the plan left open can be decided.
+    /// The recording may begin, and did when its first frame came, at this running time: the tracks
+    /// that are known by then, so that what the plan left open can be decided.
     Discovered(Vec<Discovered>, gst::ClockTime),
     /// The page said that it is over, or what was recorded is no longer published.
     Ended,
@@ -121,8 +122,8 @@ pub enum SourceEvent {
     Interrupted { why: String },
     /// It is back; how long it was away.
     Resumed { gap: Duration },
-    /// Something gave nothing for a while although it lives: all that is recorded of it is the last frame, or silence. `what`:
-    /// `the page did not respond`. Media time. Told when it is over.
+    /// Something gave nothing for a while although it lives: all that is recorded of it is the last
+    /// frame, or silence. `what`: `the page did not respond`. Media time. Told when it is over.
     Stalled { what: &'static str, from: Duration, to: Duration },
     /// A part died and was replaced by itself.
     Died { what: &'static str },

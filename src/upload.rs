@@ -9,9 +9,9 @@
 //! Each output has a queue, whose uploads run one after another in the order of their requests: a
 //! playlist follows its segments, and a slow storage holds up no other output. While a storage is
 //! unavailable, finished files wait on the disk and are retried, until the end of the recording and
-//! for [`LaneSetup::patience`] after it. A refused file is set aside (`schedule`), so that it holds up
-//! no file behind it. At the end, each remaining file has one more attempt, is reported, and stays for
-//! `weir recover`.
+//! for [`LaneSetup::patience`] after it. A refused file is set aside (`schedule`), so that it holds
+//! up no file behind it. At the end, each remaining file has one more attempt, is reported, and
+//! stays for `weir recover`.
 
 mod attempt;
 mod backlog;
@@ -85,7 +85,8 @@ pub enum IfTaken {
     Rename(String),
 }
 
-/// A file that has begun and only grows; the finished one will be asked to be stored by [`Uploader::store`].
+/// A file that has begun and only grows; the finished one will be asked to be stored by
+/// [`Uploader::store`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Growing {
     pub output: OutputId,
@@ -107,8 +108,8 @@ pub enum UploadEvent<T> {
     /// The file is still at `upload.local`, and is not retried. Only the newest version of a file
     /// is kept: older ones are removed then, and when a newer one is uploaded.
     Kept { upload: Upload<T>, error: Arc<UploadError> },
-    /// Files of an output were not uploaded, and their list is lost. They stay where they are, and are
-    /// not retried.
+    /// Files of an output were not uploaded, and their list is lost. They stay where they are, and
+    /// are not retried.
     LeftBehind { output: OutputId, error: String },
 }
 
@@ -137,9 +138,9 @@ pub struct Uploader<T> {
 }
 
 impl<T: Subject> Uploader<T> {
-    /// Starts a lane for each output that keeps something. Results come through the receiver, which closes when the
-    /// uploader is dropped and every lane has come to an end. `base` is what relative local names are relative to;
-    /// `abandon` ends everything at once.
+    /// Starts a lane for each output that keeps something. Results come through the receiver, which
+    /// closes when the uploader is dropped and every lane has come to an end. `base` is what
+    /// relative local names are relative to; `abandon` ends everything at once.
     #[must_use]
     pub fn start(
         lanes: Vec<LaneSetup>,
@@ -189,7 +190,8 @@ impl<T: Subject> Uploader<T> {
         self.send(upload.output, Message::Store(upload));
     }
 
-    /// Says that a file has begun to grow. Where the store can take it in parts, it does so from now on.
+    /// Says that a file has begun to grow. Where the store can take it in parts, it does so from
+    /// now on.
     pub fn grow(&self, growing: Growing) {
         self.send(growing.output, Message::Grow(growing));
     }
@@ -219,7 +221,8 @@ impl<T: Subject> Uploader<T> {
     }
 }
 
-/// Removes a file that is stored. The local disk has moved it; elsewhere it is a copy that has done its work.
+/// Removes a file that is stored. The local disk has moved it; elsewhere it is a copy that has done
+/// its work.
 fn forget(local: &std::path::Path) {
     match std::fs::remove_file(local) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

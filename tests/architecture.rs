@@ -1,4 +1,5 @@
-//! Holds the sources to the table "Who may import whom" of `ARCHITECTURE.md`, and to the absences that it names.
+//! Holds the sources to the table "Who may import whom" of `ARCHITECTURE.md`, and to the absences
+//! that it names.
 //!
 //! A module of the unit tests (see `src/lib.rs`): it only reads files, so `make check` runs it.
 
@@ -76,7 +77,8 @@ fn files() -> Vec<(String, String)> {
     found
 }
 
-/// Whether a module of this name is on the way to a file: `tests` is on the way to `process/tests/with_processes.rs`.
+/// Whether a module of this name is on the way to a file: `tests` is on the way to
+/// `process/tests/with_processes.rs`.
 fn has_part(file: &str, module: &str) -> bool {
     file.trim_end_matches(".rs").split('/').any(|part| part == module)
 }
@@ -289,8 +291,8 @@ fn process_alone_spawns() {
     assert!(found.is_empty(), "only `process` starts children:\n{}", found.join("\n"));
 }
 
-/// The unit tests of a file that start processes outside of a module `with_processes`, which `make check` leaves out. A file
-/// without tests of its own supports others.
+/// The unit tests of a file that start processes outside of a module `with_processes`, which `make
+/// check` leaves out. A file without tests of its own supports others.
 fn starts_in_tests(file: &str, text: &str) -> Vec<String> {
     let code = bare(text);
     let tests = if has_part(file, "tests") { &code } else { &code[start_of_tests(&code)..] };
@@ -307,7 +309,8 @@ fn unit_tests_start_processes_only_in_with_processes() {
     assert!(found.is_empty(), "move these tests to a module `with_processes`:\n{}", found.join("\n"));
 }
 
-/// Whether code makes a value of the type, rather than naming it in a signature, an `impl` or a pattern.
+/// Whether code makes a value of the type, rather than naming it in a signature, an `impl` or a
+/// pattern.
 fn makes(code: &str, name: &str) -> bool {
     code.match_indices(name).any(|(at, _)| {
         let (before, after) = (code[..at].trim_end(), code[at + name.len()..].trim_start());

@@ -1,10 +1,13 @@
 //! Audio to AAC: the choice of the encoder and of its settings.
 //!
-//! Two requirements: equal channels stay equal bit by bit, and different channels stay separate. No setting of one encoder meets both:
+//! Two requirements: equal channels stay equal bit by bit, and different channels stay separate. No
+//! setting of one encoder meets both:
 //!
-//! - `avenc_aac aac-ms=false` codes each channel by itself. The thresholds of the second channel depend on the bits that the first one
-//!   took, and `aac-pns` fills bands with noise that a decoder makes anew for each channel. Equal channels differ for some frames.
-//! - `avenc_aac aac-ms=true` codes sum and difference. Equal channels stay equal, and most of a difference is lost.
+//! - `avenc_aac aac-ms=false` codes each channel by itself. The thresholds of the second channel
+//!   depend on the bits that the first one took, and `aac-pns` fills bands with noise that a
+//!   decoder makes anew for each channel. Equal channels differ for some frames.
+//! - `avenc_aac aac-ms=true` codes sum and difference. Equal channels stay equal, and most of a
+//!   difference is lost.
 //! - `voaacenc` keeps different channels separate. Equal channels differ by its coding noise.
 //!
 //! So Weir runs `avenc_aac` twice and picks a frame of one of the two (see [`sides`]):
@@ -15,8 +18,8 @@
 //!       └──────────────────► avenc_aac, stereo ─► replaced where both channels are equal ─► …
 //! ```
 //!
-//! The mono encoder has the whole bit rate, which is twice what each of two channels has. `cargo bench --bench recordings -- aac` compares
-//! the candidates.
+//! The mono encoder has the whole bit rate, which is twice what each of two channels has. `cargo
+//! bench --bench recordings -- aac` compares the candidates.
 
 mod bits;
 mod mono_as_stereo;
@@ -43,11 +46,13 @@ pub(super) enum AacEncoder {
     VisualOn,
 }
 
-/// The order of preference. `fdkaacenc` is missing: it is not in Debian's main archive, and its delay was not measured.
+/// The order of preference. `fdkaacenc` is missing: it is not in Debian's main archive, and its
+/// delay was not measured.
 const ENCODERS: [AacEncoder; 2] = [AacEncoder::Libav, AacEncoder::VisualOn];
 
 impl AacEncoder {
-    /// The first encoder that is installed. If none is, the first of all: adding it then fails and names its package.
+    /// The first encoder that is installed. If none is, the first of all: adding it then fails and
+    /// names its package.
     pub(super) fn installed() -> Self {
         let is_installed = |encoder: &Self| gst::ElementFactory::find(encoder.element()).is_some();
         ENCODERS.into_iter().find(is_installed).unwrap_or(ENCODERS[0])
@@ -68,7 +73,8 @@ impl AacEncoder {
         }
     }
 
-    /// Adds the encoder to a pipeline. The source pad of `raw` carries the raw stereo audio; the caller links it to the stage's entry.
+    /// Adds the encoder to a pipeline. The source pad of `raw` carries the raw stereo audio; the
+    /// caller links it to the stage's entry.
     ///
     /// # Errors
     /// When the encoder is not installed.
@@ -89,7 +95,8 @@ fn libav(pipeline: &MediaPipeline, plan: &AudioEncoding, raw: &gst::Element) -> 
     let bits = plan.bitrate_kbps.saturating_mul(1000);
     let sides = Sides::new(plan.rate_hz);
 
-    // Mono first: a tee pushes to its branches in the order in which they were linked, on one thread.
+    // Mono first: a tee pushes to its branches in the order in which they were linked, on one
+    // thread.
     let tee = pipeline.add("tee")?;
     let left = pipeline.add("audioconvert")?;
     left.set_property_from_str("mix-matrix", "<<(float)1.0,(float)0.0>>");
@@ -98,9 +105,11 @@ fn libav(pipeline: &MediaPipeline, plan: &AudioEncoding, raw: &gst::Element) -> 
     let mono = pipeline.add("avenc_aac")?;
     let most = plan.rate_hz.saturating_mul(BITS_PER_SAMPLE);
     mono.set_property("bitrate", i32::try_from(bits.min(most)).unwrap_or(128_000));
-    // SNR is 2 dB lower than with `twoloop` and still 5 dB higher than that of two channels at the same total bit rate.
+    // SNR is 2 dB lower than with `twoloop` and still 5 dB higher than that of two channels at the
+    // same total bit rate.
     set(&mono, "aac-coder", "fast");
-    // A decoder would make other noise for each channel, and apply noise shaping to one channel only.
+    // A decoder would make other noise for each channel, and apply noise shaping to one channel
+    // only.
     set(&mono, "aac-pns", "false");
     set(&mono, "aac-tns", "false");
     let frames = pipeline.add_sink(mono_frames(&sides))?;

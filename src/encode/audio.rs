@@ -9,7 +9,8 @@ use crate::media::{Feed, Intake, MediaPipeline, Overflow, PipelineError};
 use crate::plan::codec::AudioCodec;
 use crate::plan::encoding::AudioEncoding;
 
-/// Buffers of 10 ms that may wait for an encoder: ten seconds, 2 MB. A mix of tracks is handed on in pieces of up to three.
+/// Buffers of 10 ms that may wait for an encoder: ten seconds, 2 MB. A mix of tracks is handed on
+/// in pieces of up to three.
 const MAX_WAITING_BUFFERS: u64 = 1000;
 
 /// Jitter of an audio server's timestamps that is smoothed over. A larger difference is a gap (the
@@ -78,8 +79,8 @@ pub(super) struct Stage {
     pub(super) entry: gst::Element,
     /// Exit for encoded audio.
     pub(super) exit: gst::Element,
-    /// Samples, at the encoder's own rate, that are decoded before the first one that was encoded. Measured with each of the elements
-    /// that we encode with; the test of it decodes a tone.
+    /// Samples, at the encoder's own rate, that are decoded before the first one that was encoded.
+    /// Measured with each of the elements that we encode with; the test of it decodes a tone.
     pub(super) delay: u64,
 }
 
@@ -93,7 +94,8 @@ fn opus(pipeline: &MediaPipeline, plan: &AudioEncoding) -> Result<Stage, Pipelin
     let encoder = pipeline.add("opusenc")?;
     let bits = plan.bitrate_kbps.saturating_mul(1000);
     encoder.set_property("bitrate", i32::try_from(bits).unwrap_or(128_000));
-    // Its stream says how much to skip (RFC 7845 §4.2), its encoder's times know it, and every player goes by it.
+    // Its stream says how much to skip (RFC 7845 §4.2), its encoder's times know it, and every
+    // player goes by it.
     Ok(Stage::of(encoder, 0))
 }
 
@@ -102,6 +104,7 @@ fn lame(pipeline: &MediaPipeline, plan: &AudioEncoding) -> Result<Stage, Pipelin
     encoder.set_property_from_str("target", "bitrate");
     encoder.set_property("cbr", true);
     encoder.set_property("bitrate", i32::try_from(plan.bitrate_kbps).unwrap_or(128));
-    // LAME's 576, and 529 of every decoder (the header of LAME that tells of them is not what `xingmux` writes).
+    // LAME's 576, and 529 of every decoder (the header of LAME that tells of them is not what
+    // `xingmux` writes).
     Ok(Stage::of(encoder, 576 + 529))
 }

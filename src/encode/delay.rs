@@ -1,8 +1,10 @@
 //! Takes away again what an encoder adds in front of the sound.
 //!
-//! The streams of AAC and MP3 say nothing of it, and of their containers MP4 alone could, by an edit list that not everybody reads: a
-//! decoder plays silence first and everything else late. So the first sound, as much of it as the encoder will add, is left out; the
-//! silence that it adds stands in its place, and what comes after is heard at its time, in every player and every container.
+//! The streams of AAC and MP3 say nothing of it, and of their containers MP4 alone could, by an
+//! edit list that not everybody reads: a decoder plays silence first and everything else late. So
+//! the first sound, as much of it as the encoder will add, is left out; the silence that it adds
+//! stands in its place, and what comes after is heard at its time, in every player and every
+//! container.
 //!
 //! ```text
 //! in       │aaaaa│bbbbbbbbbbbbbbbbbbbb            without: │     │aaaaa│bbbbbbbbbbbbbbbbbbbb
@@ -16,8 +18,9 @@ use gstreamer::prelude::*;
 
 use crate::media::pcm;
 
-/// Of an encoder of `rate_hz` that adds `samples` in front, puts the sound that comes out of `encoded` where it was at `raw`, which
-/// carries raw sound of ours (see [`sound`]) from media time zero on.
+/// Of an encoder of `rate_hz` that adds `samples` in front, puts the sound that comes out of
+/// `encoded` where it was at `raw`, which carries raw sound of ours (see [`sound`]) from media time
+/// zero on.
 pub(super) fn take_away(samples: u64, rate_hz: u32, raw: &gst::Pad, encoded: &gst::Pad) {
     let scaled = |per_second: u64| {
         let rate = u64::from(rate_hz.max(1));

@@ -266,7 +266,8 @@ async fn sound_is_heard_at_its_time() {
     }
 }
 
-/// A repeated frame, as the grid has them on a static page, is coded as a skipped frame of a few bytes.
+/// A repeated frame, as the grid has them on a static page, is coded as a skipped frame of a few
+/// bytes.
 #[tokio::test]
 async fn frames_that_repeat_are_skipped_frames() {
     crate::media::init().unwrap();

@@ -1,5 +1,6 @@
-//! How far the head of a connection's next request is. Before the first request, and from the first byte of each further one, it has to
-//! be there soon; between two requests a connection may be kept for as long as clients keep theirs.
+//! How far the head of a connection's next request is. Before the first request, and from the first
+//! byte of each further one, it has to be there soon; between two requests a connection may be kept
+//! for as long as clients keep theirs.
 
 use std::future::pending;
 use std::time::Duration;

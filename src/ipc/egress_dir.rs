@@ -1,5 +1,5 @@
-//! One recording's directory in a service's work directory. It outlives both of them: from it the next run of the service
-//! learns how a recording ended that nobody watched.
+//! One recording's directory in a service's work directory. It outlives both of them: from it the
+//! next run of the service learns how a recording ended that nobody watched.
 //!
 //! ```text
 //! <work dir>/recordings/<egress id>/
@@ -131,7 +131,8 @@ impl EgressDir {
     /// When it can't be written.
     pub fn write_info(&self, info: &proto::EgressInfo) -> io::Result<()> {
         let (path, bytes) = (self.dir.join(INFO), info.encode_to_vec());
-        // The last one must outlive a power cut: nobody can make it again. Those before it are not worth the wait.
+        // The last one must outlive a power cut: nobody can make it again. Those before it are not
+        // worth the wait.
         match info.ended_at {
             0 => files::replace_unsynced(&path, &bytes, 0o600),
             _ => files::replace(&path, &bytes, 0o600),
@@ -173,7 +174,8 @@ impl EgressDir {
         self.dir.join(EVICTED).exists()
     }
 
-    /// Whether somebody is at work in the recording's own work directory: its recorder, or a recovery that outlived who began it.
+    /// Whether somebody is at work in the recording's own work directory: its recorder, or a
+    /// recovery that outlived who began it.
     #[must_use]
     pub fn is_worked_on(&self) -> bool {
         // It is let go of at once.
@@ -192,7 +194,8 @@ impl EgressDir {
         self.dir.join(self.egress_id())
     }
 
-    /// Whether the work directory holds something recorded, and not only what tells of a failed start.
+    /// Whether the work directory holds something recorded, and not only what tells of a failed
+    /// start.
     #[must_use]
     pub fn has_media(&self) -> bool {
         let is_output = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());

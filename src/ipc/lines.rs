@@ -4,7 +4,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::IpcError;
 
-/// Longest line that is taken, in bytes. A job with a service account's key file in each of its outputs has room in it.
+/// Longest line that is taken, in bytes. A job with a service account's key file in each of its
+/// outputs has room in it.
 pub const LONGEST_LINE: usize = 4 << 20;
 
 /// Reads lines; memory stays in bounds whatever comes.
@@ -21,8 +22,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self { from: BufReader::new(from), line: Vec::new(), too_long: false }
     }
 
-    /// The next line, without its line feed; `None` at the end (an error of a pipe is its end). May be dropped and called
-    /// again.
+    /// The next line, without its line feed; `None` at the end (an error of a pipe is its end). May
+    /// be dropped and called again.
     pub async fn next(&mut self) -> Option<Result<Vec<u8>, IpcError>> {
         loop {
             let bytes = self.from.fill_buf().await.ok().filter(|bytes| !bytes.is_empty());

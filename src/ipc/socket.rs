@@ -1,8 +1,9 @@
-//! The socket in a recording's directory: how the next run of a service reaches a recorder whose own service is gone.
+//! The socket in a recording's directory: how the next run of a service reaches a recorder whose
+//! own service is gone.
 //!
-//! Its directory is its owner's alone (mode 0700), so is the socket (0600), and each end looks at the other's user id.
-//! An address of a socket has 108 bytes; a directory may have a longer name. So both ends name it by a descriptor of the
-//! directory, in `/proc`.
+//! Its directory is its owner's alone (mode 0700), so is the socket (0600), and each end looks at
+//! the other's user id. An address of a socket has 108 bytes; a directory may have a longer name.
+//! So both ends name it by a descriptor of the directory, in `/proc`.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -28,7 +29,8 @@ pub struct RecorderSocket {
 }
 
 impl RecorderSocket {
-    /// Listens in a recording's directory. To be called by the recorder that has entered it, within a runtime.
+    /// Listens in a recording's directory. To be called by the recorder that has entered it, within
+    /// a runtime.
     ///
     /// # Errors
     /// When the file system takes no sockets, or the directory is gone.
@@ -46,7 +48,8 @@ impl RecorderSocket {
         Ok(socket)
     }
 
-    /// The next service that runs as the same user. Others are turned away. May be dropped and called again.
+    /// The next service that runs as the same user. Others are turned away. May be dropped and
+    /// called again.
     ///
     /// # Errors
     /// When a connection can't be taken, as where no file descriptor is left.

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gstreamer as gst;
 
-/// Takes what a [`Feed`] hands on. It is called on the thread that produced the sample, under the feed's lock, so it must
-/// neither block nor attach or detach: a taker puts the sample into a bounded queue of its own (see
-/// [`Intake`](super::Intake)) and returns.
+/// Takes what a [`Feed`] hands on. It is called on the thread that produced the sample, under the
+/// feed's lock, so it must neither block nor attach or detach: a taker puts the sample into a
+/// bounded queue of its own (see [`Intake`](super::Intake)) and returns.
 pub trait FeedConsumer: Send {
     /// One buffer with its caps; its times are media time.
     fn take(&mut self, sample: &gst::Sample);
@@ -104,7 +104,8 @@ impl Drop for Attachment {
             let mut takers = self.feed.lock();
             takers.list.iter().position(|(id, _)| *id == self.id).map(|at| takers.list.swap_remove(at))
         };
-        // Outside of the lock: a taker may own a pipeline's element, and dropping that takes a while.
+        // Outside of the lock: a taker may own a pipeline's element, and dropping that takes a
+        // while.
         drop(taker);
     }
 }

@@ -6,8 +6,8 @@ use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::prelude::*;
 
-/// Those that [`MediaPipeline`](super::MediaPipeline) made and that may still be there. A recorder makes one recording: what its
-/// process has is the recording's.
+/// Those that [`MediaPipeline`](super::MediaPipeline) made and that may still be there. A recorder
+/// makes one recording: what its process has is the recording's.
 static PIPELINES: Mutex<Vec<glib::WeakRef<gst::Pipeline>>> = Mutex::new(Vec::new());
 
 /// Takes note of a pipeline, as long as it lives.
@@ -17,8 +17,9 @@ pub(super) fn note(pipeline: &gst::Pipeline) {
     pipelines.push(pipeline.downgrade());
 }
 
-/// Every pipeline that lives, in Graphviz's language, one `digraph` after the other (`dot` draws each): elements with their states, pads
-/// with their caps. Without the elements' properties: an address among them may hold a key.
+/// Every pipeline that lives, in Graphviz's language, one `digraph` after the other (`dot` draws
+/// each): elements with their states, pads with their caps. Without the elements' properties: an
+/// address among them may hold a key.
 ///
 /// It takes the locks of elements, and may wait for them: call it where waiting does no harm.
 #[must_use]

@@ -17,10 +17,11 @@ pub enum Overflow {
     /// Drop this sample (raw video: the next frame replaces it; audio: the gap is filled
     /// downstream).
     Skip { max_buffers: u64 },
-    /// Leave out everything up to the next key frame, so that what follows can be decoded (encoded video and its sound).
+    /// Leave out everything up to the next key frame, so that what follows can be decoded (encoded
+    /// video and its sound).
     SkipToKeyFrame { max_time: gst::ClockTime },
-    /// Take it all the same up to `max_bytes`: for files, where a slow disk must not lose a frame. Beyond that, leave out
-    /// everything up to the next key frame, as above.
+    /// Take it all the same up to `max_bytes`: for files, where a slow disk must not lose a frame.
+    /// Beyond that, leave out everything up to the next key frame, as above.
     Hold { max_bytes: u64 },
 }
 
@@ -34,7 +35,8 @@ impl Overflow {
     }
 }
 
-/// The taker that puts samples into an `appsrc`. The `appsrc` never blocks, is not live, and carries media time.
+/// The taker that puts samples into an `appsrc`. The `appsrc` never blocks, is not live, and
+/// carries media time.
 #[derive(Debug)]
 pub struct Intake {
     src: gst_app::AppSrc,
@@ -47,8 +49,8 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// An intake and the `appsrc` to put into a pipeline. With `from_key_frame` nothing passes before the first key
-    /// frame: for takers that attach while the feed runs.
+    /// An intake and the `appsrc` to put into a pipeline. With `from_key_frame` nothing passes
+    /// before the first key frame: for takers that attach while the feed runs.
     ///
     /// # Errors
     /// When GStreamer has no `appsrc`.
@@ -94,7 +96,8 @@ impl Intake {
         &self.src
     }
 
-    /// How many samples were left out so far; goes on counting after the intake was given to a feed.
+    /// How many samples were left out so far; goes on counting after the intake was given to a
+    /// feed.
     #[must_use]
     pub fn dropped(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.dropped)
@@ -109,7 +112,8 @@ impl Intake {
     }
 }
 
-/// A buffer that says that nothing comes for its duration, as an event: a muxer then does not wait for it.
+/// A buffer that says that nothing comes for its duration, as an event: a muxer then does not wait
+/// for it.
 fn gap(buffer: &gst::BufferRef) -> Option<gst::Event> {
     let is_gap = buffer.size() == 0 && buffer.flags().contains(gst::BufferFlags::GAP);
     let (at, duration) = buffer.pts().filter(|_| is_gap).zip(buffer.duration())?;
@@ -149,7 +153,8 @@ impl FeedConsumer for Intake {
             }
             return;
         }
-        // An error here means that the pipeline is flushing or has failed; its bus says so to the one who owns it.
+        // An error here means that the pipeline is flushing or has failed; its bus says so to the
+        // one who owns it.
         if self.src.push_sample(sample).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

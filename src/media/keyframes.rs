@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A handle by which a sink asks for a key frame as soon as possible (a stream that just connected). Asking is cheap and
-/// may be ignored; who asks waits for what comes.
+/// A handle by which a sink asks for a key frame as soon as possible (a stream that just
+/// connected). Asking is cheap and may be ignored; who asks waits for what comes.
 #[derive(Clone)]
 pub struct KeyFrames(Arc<dyn Fn() + Send + Sync>);
 

@@ -54,8 +54,8 @@ pub enum PipelineEvent {
 
 /// Owns a `gst::Pipeline`; dropping it sets the pipeline to NULL.
 ///
-/// Setting to NULL joins streaming threads: a network sink may take a moment. Use [`MediaPipeline::close`] where the
-/// caller must not be held up.
+/// Setting to NULL joins streaming threads: a network sink may take a moment. Use
+/// [`MediaPipeline::close`] where the caller must not be held up.
 #[derive(Debug)]
 pub struct MediaPipeline {
     pipeline: gst::Pipeline,
@@ -107,8 +107,8 @@ impl MediaPipeline {
         Ok(filter)
     }
 
-    /// Adds an `appsink` that hands every buffer to `feed`, and ends the feed at the end of the stream. `mend` sees each
-    /// sample before.
+    /// Adds an `appsink` that hands every buffer to `feed`, and ends the feed at the end of the
+    /// stream. `mend` sees each sample before.
     ///
     /// # Errors
     /// When GStreamer has no `appsink`.

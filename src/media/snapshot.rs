@@ -67,7 +67,8 @@ async fn encode(sample: &gst::Sample, width: u32) -> Result<Option<Vec<u8>>, Pip
     let mut intake = Intake::new("picture", Overflow::Hold { max_bytes: u64::MAX }, false)?;
     pipeline.adopt(intake.element())?;
     let scale = pipeline.add("videoscale")?;
-    // Every pixel counts: the usual way looks at four for each that it makes, and small text is gone.
+    // Every pixel counts: the usual way looks at four for each that it makes, and small text is
+    // gone.
     scale.set_property_from_str("method", "bilinear2");
     let convert = pipeline.add("videoconvert")?;
     let caps = pipeline.add_caps(&caps)?;

@@ -8,9 +8,10 @@ use gstreamer::prelude::*;
 
 /// Time of one recording, shared by everything in it.
 ///
-/// Running time counts from the creation of the timeline, on the system's monotonic clock. Media time counts from
-/// [`Timeline::begin`], the moment the recording begins, and stops at [`Timeline::end`]: [`Timeline::place`] turns the
-/// one into the other, and answers `None` outside of the recording. Buffers in a [`Feed`](super::Feed) carry media time.
+/// Running time counts from the creation of the timeline, on the system's monotonic clock. Media
+/// time counts from [`Timeline::begin`], the moment the recording begins, and stops at
+/// [`Timeline::end`]: [`Timeline::place`] turns the one into the other, and answers `None` outside
+/// of the recording. Buffers in a [`Feed`](super::Feed) carry media time.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     inner: Arc<Inner>,
@@ -71,7 +72,8 @@ impl Timeline {
         self.begin_at(gst::ClockTime::MAX);
     }
 
-    /// As [`Timeline::begin`], from a moment of running time that is past: media time was zero then.
+    /// As [`Timeline::begin`], from a moment of running time that is past: media time was zero
+    /// then.
     pub fn begin_at(&self, running: gst::ClockTime) {
         self.inner.zero.get_or_init(|| {
             let (now, wall) = (self.now(), jiff::Timestamp::now());
@@ -79,7 +81,8 @@ impl Timeline {
             let ago = std::time::Duration::from(now.saturating_sub(running));
             Zero { running, wall: wall.checked_sub(ago).unwrap_or(wall) }
         });
-        // Zero is set before the list is taken, and `on_begin` looks at zero under the list's lock: nobody is missed.
+        // Zero is set before the list is taken, and `on_begin` looks at zero under the list's lock:
+        // nobody is missed.
         let waiting =
             std::mem::take(&mut *self.inner.waiting.0.lock().unwrap_or_else(PoisonError::into_inner));
         for call in waiting {
@@ -93,8 +96,8 @@ impl Timeline {
         self.inner.zero.get().map(|zero| zero.running)
     }
 
-    /// Calls once when the recording begins (on the thread that begins it), or at once when it already has. The call only
-    /// wakes somebody up: it must not block.
+    /// Calls once when the recording begins (on the thread that begins it), or at once when it
+    /// already has. The call only wakes somebody up: it must not block.
     pub fn on_begin(&self, call: impl FnOnce() + Send + 'static) {
         let mut waiting = self.inner.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
         if self.inner.zero.get().is_none() {
@@ -111,14 +114,14 @@ impl Timeline {
         self.end_by(gst::ClockTime::MAX)
     }
 
-    /// As [`Timeline::end`], with no more than this length: a recording whose length was asked for ends there, however late
-    /// its end was noticed.
+    /// As [`Timeline::end`], with no more than this length: a recording whose length was asked for
+    /// ends there, however late its end was noticed.
     pub fn end_by(&self, length: gst::ClockTime) -> gst::ClockTime {
         *self.inner.end.get_or_init(|| self.elapsed_unbounded().unwrap_or(gst::ClockTime::ZERO).min(length))
     }
 
-    /// The recording will end by this length: nothing later has a place in it, also before its end is noticed. A second call
-    /// changes nothing.
+    /// The recording will end by this length: nothing later has a place in it, also before its end
+    /// is noticed. A second call changes nothing.
     pub fn limit(&self, length: gst::ClockTime) {
         self.inner.limit.get_or_init(|| length);
     }
@@ -163,7 +166,8 @@ impl Timeline {
         zero.wall.checked_add(std::time::Duration::from(media)).ok()
     }
 
-    /// Puts a live pipeline (a capture) on this clock, so that the buffers it makes carry our running time.
+    /// Puts a live pipeline (a capture) on this clock, so that the buffers it makes carry our
+    /// running time.
     pub fn drive(&self, pipeline: &gst::Pipeline) {
         pipeline.use_clock(Some(&self.inner.clock));
         pipeline.set_start_time(gst::ClockTime::NONE);

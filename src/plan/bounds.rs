@@ -1,5 +1,5 @@
-//! How much a request may ask for: entries of lists, addresses, lengths of texts. Far more than anybody needs, and so little that one
-//! request can't use up a machine.
+//! How much a request may ask for: entries of lists, addresses, lengths of texts. Far more than
+//! anybody needs, and so little that one request can't use up a machine.
 
 use livekit_protocol as proto;
 use proto::egress_info::Request;

@@ -1,4 +1,5 @@
-//! Codecs, containers, and which goes into which. Adding a container is one entry in [`CONTAINERS`].
+//! Codecs, containers, and which goes into which. Adding a container is one entry in
+//! [`CONTAINERS`].
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! Names that wait for what only the source can tell: who publishes what is recorded, and the id of its room.
+//! Names that wait for what only the source can tell: who publishes what is recorded, and the id of
+//! its room.
 
 use jiff::Zoned;
 

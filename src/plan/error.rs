@@ -2,10 +2,13 @@
 
 use super::stream_url::StreamUrlError;
 
-/// Why a request can't become a plan. Each error knows the field at fault, and its text says what would be right.
+/// Why a request can't become a plan. Each error knows the field at fault, and its text says what
+/// would be right.
 ///
-/// Where LiveKit Egress refuses the same request, the text begins with LiveKit's (docs/reference/media.md, docs/reference/egress.md); a field that it does
-/// not name is called by its path in a v1 request (`file_outputs[0].filepath`) or v2 request (`outputs[2].file.filepath`).
+/// Where LiveKit Egress refuses the same request, the text begins with LiveKit's
+/// (docs/reference/media.md, docs/reference/egress.md); a field that it does not name is called by
+/// its path in a v1 request (`file_outputs[0].filepath`) or v2 request
+/// (`outputs[2].file.filepath`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     #[error("request has missing or invalid field: {field}: {help}")]

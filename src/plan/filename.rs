@@ -56,7 +56,8 @@ pub struct Naming {
 }
 
 impl Naming {
-    /// `retry_count`: how often the recording was tried before; `{retry}` is known from the first time on.
+    /// `retry_count`: how often the recording was tried before; `{retry}` is known from the first
+    /// time on.
     #[must_use]
     pub fn new(subject: Subject<'_>, now: &Zoned, retry_count: u32) -> Self {
         let time = now.strftime("%Y-%m-%dT%H%M%S").to_string();
@@ -181,7 +182,8 @@ pub fn file(
     Ok(StoragePath::new(name))
 }
 
-/// A file's name without an extension, for one whose container is not known yet; `default` where none was given.
+/// A file's name without an extension, for one whose container is not known yet; `default` where
+/// none was given.
 pub(super) fn stem(
     field: &str,
     path: &str,
@@ -259,8 +261,8 @@ pub(super) fn segments(
     let (live_dir, live_name) = split(&live);
 
     let dir = if playlist_dir.is_empty() { prefix_dir } else { playlist_dir };
-    // Segments lie in the directory of their playlist or below it, which names them by their path from there. Another directory
-    // is made below it, as LiveKit does.
+    // Segments lie in the directory of their playlist or below it, which names them by their path
+    // from there. Another directory is made below it, as LiveKit does.
     let below = prefix_dir.strip_prefix(dir).unwrap_or(prefix_dir).trim_start_matches('/');
     let playlist_name = match (playlist_name, prefix_name) {
         ("", "") => fitted(&playlist_field, NUMBER_AND_EXTENSION, |longest| naming.default_name(longest))?,
@@ -317,7 +319,8 @@ fn without_known_extension(name: &str) -> &str {
     KNOWN_EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(name)
 }
 
-/// The path of a playlist without what stands behind the last dot of its name, whatever that is, as LiveKit has it.
+/// The path of a playlist without what stands behind the last dot of its name, whatever that is, as
+/// LiveKit has it.
 fn without_extension(path: &str) -> &str {
     let (dir, name) = split(path);
     match name.rfind('.').map(|dot| &name[..dot]) {

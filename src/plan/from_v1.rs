@@ -1,4 +1,5 @@
-//! v1 requests → [`EgressRequest`]. Unlike LiveKit's, they may have any number of outputs of each kind.
+//! v1 requests → [`EgressRequest`]. Unlike LiveKit's, they may have any number of outputs of each
+//! kind.
 
 use livekit_protocol as proto;
 use proto::egress_info::Request as Wire;

@@ -13,7 +13,8 @@ use super::stream_url::Transport;
 /// Resources of a recording.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Machine {
-    /// This recording's share of the machine, in cores: a control group's quota where there is one, not the host's number.
+    /// This recording's share of the machine, in cores: a control group's quota where there is one,
+    /// not the host's number.
     pub cores: f32,
     /// Threads of the H.264 encoder, where an operator decided; 0: by the share.
     pub encoder_threads: u32,
@@ -28,7 +29,8 @@ pub struct GraphPlan {
     pub branches: Vec<Branch>,
 }
 
-/// The settings of the one H.264 encoder. Every field is a property of `x264enc`, or of the caps behind it.
+/// The settings of the one H.264 encoder. Every field is a property of `x264enc`, or of the caps
+/// behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct X264Plan {
     pub profile: H264Profile,
@@ -136,7 +138,8 @@ fn x264(video: &VideoEncoding, plan: &RecordingPlan, machine: Machine) -> X264Pl
             | OutputPlan::Images(_) => None,
         })
         .min();
-    // A key frame comes when its time has come, so the encoder must not put one where a scene changes.
+    // A key frame comes when its time has come, so the encoder must not put one where a scene
+    // changes.
     let mut options = vec!["scenecut=0"];
     if has_rtmp {
         // Servers that meter a stream want it at one rate.
@@ -184,7 +187,8 @@ fn lookahead(video: &VideoEncoding) -> u32 {
     }
 }
 
-/// One second more than the forced interval takes, so that rounding never puts a second key frame beside a forced one.
+/// One second more than the forced interval takes, so that rounding never puts a second key frame
+/// beside a forced one.
 fn key_int_max(video: &VideoEncoding) -> u32 {
     let frames = u128::from(video.fps) * video.key_interval.as_millis().div_ceil(1000);
     u32::try_from(frames).unwrap_or(u32::MAX).saturating_add(video.fps)

@@ -1,4 +1,5 @@
-//! The request as an `EgressInfo` shows it: in LiveKit's form, without its secrets (docs/reference/egress.md).
+//! The request as an `EgressInfo` shows it: in LiveKit's form, without its secrets
+//! (docs/reference/egress.md).
 
 mod as_v1;
 mod as_v2;

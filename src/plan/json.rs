@@ -1,7 +1,7 @@
 //! Requests as protobuf JSON, in camel case or snake case.
 //!
-//! The generated types skip fields they don't know and say nothing; here each of them is an error with its path, as is a
-//! value of the wrong type: a mistyped option must not be lost silently.
+//! The generated types skip fields they don't know and say nothing; here each of them is an error
+//! with its path, as is a value of the wrong type: a mistyped option must not be lost silently.
 
 use livekit_protocol as proto;
 use serde::Deserialize;
@@ -45,8 +45,9 @@ impl RequestError {
     }
 }
 
-/// Reads a v1 request (web, room composite, participant, track composite, track), a v2 `StartEgressRequest`, or any of them in
-/// the envelope that livekit-server puts around it; which one it is, its fields tell.
+/// Reads a v1 request (web, room composite, participant, track composite, track), a v2
+/// `StartEgressRequest`, or any of them in the envelope that livekit-server puts around it; which
+/// one it is, its fields tell.
 ///
 /// # Errors
 /// [`RequestError`], with the path of the field at fault.
@@ -62,7 +63,8 @@ pub fn parse(text: &str) -> Result<EgressRequest, RequestError> {
         Kind::V2 => from_v2::start_egress(strict(text)?, RoomTicket::default())?,
         Kind::Envelope => from_envelope(strict(text)?)?,
     };
-    // A request in a file is one to the command line. It would keep still about them, if it took them.
+    // A request in a file is one to the command line. It would keep still about them, if it took
+    // them.
     if !request.webhooks.is_empty() {
         let help = "the command line sends none; leave `webhooks` out, or ask a service";
         return Err(PlanError::invalid("webhooks", help).into());
@@ -89,7 +91,8 @@ fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, 
         let help = "record what is going on: a room, a participant, tracks or a web page";
         return Err(PlanError::not_yet("request", "a replay", help).into());
     }
-    // A v2 request without outputs is one for nobody; in the envelope the outputs stand inside of `web`.
+    // A v2 request without outputs is one for nobody; in the envelope the outputs stand inside of
+    // `web`.
     let enveloped = ["web", "egress", "participant", "track"];
     if has(&enveloped) || has(&["room_composite", "roomComposite", "track_composite", "trackComposite"]) {
         return Ok(Kind::Envelope);
@@ -118,7 +121,8 @@ fn kind_of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Kind, 
     Err(RequestError::Unrecognised)
 }
 
-/// `rpc.StartEgressRequest`, as far as it is understood. The generated types have none of the rpc package.
+/// `rpc.StartEgressRequest`, as far as it is understood. The generated types have none of the rpc
+/// package.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Envelope {

@@ -20,7 +20,8 @@ const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
 const METADATA_V6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
 
-/// Whether an address is link-local (RFC 3927, RFC 4291 §2.5.6) or a cloud's metadata service, in whichever form.
+/// Whether an address is link-local (RFC 3927, RFC 4291 §2.5.6) or a cloud's metadata service, in
+/// whichever form.
 #[must_use]
 pub fn is_link_local(address: IpAddr) -> bool {
     match address {
@@ -33,8 +34,8 @@ pub fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address in one of IPv6: mapped, compatible (RFC 4291 §2.5.5), translated (RFC 7915), by a prefix of NAT64 (RFC 6052, and for
-/// one network RFC 8215), or of 6to4 (RFC 3056).
+/// The IPv4 address in one of IPv6: mapped, compatible (RFC 4291 §2.5.5), translated (RFC 7915), by
+/// a prefix of NAT64 (RFC 6052, and for one network RFC 8215), or of 6to4 (RFC 3056).
 fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let is_at_end = matches!(
         v6.segments(),
@@ -62,7 +63,8 @@ pub fn stream_names_link_local(url: &StreamUrl) -> bool {
     authority_names_link_local(url.expose())
 }
 
-/// The same of an address in any scheme, or without one. The URL standard reads numbers in the hosts of `http` alone.
+/// The same of an address in any scheme, or without one. The URL standard reads numbers in the
+/// hosts of `http` alone.
 fn authority_names_link_local(address: &str) -> bool {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();

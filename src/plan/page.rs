@@ -59,8 +59,9 @@ impl Page {
 }
 
 impl RoomPage {
-    /// The address that shows the room: the base with what a layout has to know (docs/reference/page.md). Parameters that the base
-    /// has of its own stay. There is a token in it, so that it must not get anywhere but into the browser.
+    /// The address that shows the room: the base with what a layout has to know
+    /// (docs/reference/page.md). Parameters that the base has of its own stay. There is a token in
+    /// it, so that it must not get anywhere but into the browser.
     #[must_use]
     pub fn address(&self, base: &Url, token: &Secret<String>) -> Secret<Url> {
         const OURS: [&str; 3] = ["layout", "token", "url"];

@@ -32,8 +32,8 @@ use super::remux;
 use super::request::{EgressRequest, Media, OutputKind, OutputRequest, SegmentsRequest, SourceRequest};
 
 impl RecordingPlan {
-    /// Decides everything about a recording. `defaults` count where the request says nothing itself; `now` gives the names
-    /// their times.
+    /// Decides everything about a recording. `defaults` count where the request says nothing
+    /// itself; `now` gives the names their times.
     ///
     /// # Errors
     /// [`PlanError`], naming the field of the request that is at fault, and what would be right.
@@ -140,7 +140,8 @@ fn always_aac(output: &OutputRequest) -> bool {
     }
 }
 
-/// A second try must not overwrite the first one's file; default names have the number of the try in them.
+/// A second try must not overwrite the first one's file; default names have the number of the try
+/// in them.
 fn supports_retry(output: &OutputRequest) -> Result<(), PlanError> {
     let field = &output.field;
     let named = match &output.kind {

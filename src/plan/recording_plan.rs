@@ -7,7 +7,8 @@ use super::limits::Limits;
 use super::output::OutputPlan;
 use super::source::SourcePlan;
 
-/// A recording in every detail that can be known before it starts. Nothing in it needs validating again.
+/// A recording in every detail that can be known before it starts. Nothing in it needs validating
+/// again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordingPlan {
     pub egress_id: EgressId,

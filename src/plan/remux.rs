@@ -97,7 +97,8 @@ const fn says_how(encoding: &EncodingRequest) -> bool {
 }
 
 impl TracksPlan {
-    /// The plan with what it left open to codecs decided. A track that is not among those found is decoded, whatever it will be.
+    /// The plan with what it left open to codecs decided. A track that is not among those found is
+    /// decoded, whatever it will be.
     #[must_use]
     pub fn decided(&self, found: &[Discovered]) -> Self {
         let all = |kind: TrackKind, codec: TrackCodec| {
@@ -141,8 +142,9 @@ impl RecordingPlan {
         *tracks = decided;
     }
 
-    /// How tracks that are to be recorded as published get into the file, and why so, for people. `self` is the plan from before they
-    /// were found. `None`: of other recordings there is nothing to tell.
+    /// How tracks that are to be recorded as published get into the file, and why so, for people.
+    /// `self` is the plan from before they were found. `None`: of other recordings there is nothing
+    /// to tell.
     #[must_use]
     pub fn handling(&self, found: &[Discovered]) -> Option<String> {
         let SourcePlan::Tracks(tracks) = &self.source else { return None };

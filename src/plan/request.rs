@@ -32,7 +32,8 @@ pub struct EgressRequest {
     /// Webhook receivers. Only a service notifies them.
     pub webhooks: Vec<WebhookRequest>,
     pub capture: CaptureKind,
-    /// The times of encoded frames. `None`: what the server provides; a request on the wire can't say it.
+    /// The times of encoded frames. `None`: what the server provides; a request on the wire can't
+    /// say it.
     pub frame_times: Option<FrameTimes>,
     pub limits: Limits,
     /// How often this recording was tried before; 0 the first time.

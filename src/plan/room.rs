@@ -64,7 +64,8 @@ impl RoomTicket {
         (!name.is_empty()).then(|| RoomLabel { name: name.clone(), id: id.clone() })
     }
 
-    /// The same ticket for the room that a request names; an envelope's name counts where the request has none.
+    /// The same ticket for the room that a request names; an envelope's name counts where the
+    /// request has none.
     #[must_use]
     pub(super) fn named(self, name: String) -> Self {
         if name.is_empty() { self } else { Self { name, ..self } }
@@ -146,8 +147,8 @@ impl fmt::Debug for RoomAccess {
 }
 
 impl RoomAccess {
-    /// A token to join with, as a recorder whose identity is its egress's id. One that came with the request is given again
-    /// each time.
+    /// A token to join with, as a recorder whose identity is its egress's id. One that came with
+    /// the request is given again each time.
     ///
     /// # Errors
     /// When it can't be signed.

@@ -32,7 +32,8 @@ impl SourcePlan {
         }
     }
 
-    /// Takes the id of the room that was joined, where the request did not have it. Gives whether it was missing.
+    /// Takes the id of the room that was joined, where the request did not have it. Gives whether
+    /// it was missing.
     pub fn set_room_id(&mut self, id: &str) -> bool {
         let room = match self {
             Self::Web(WebPlan { page: Page::Room(page), .. }) => &mut page.room,
@@ -83,7 +84,8 @@ pub struct BrowserSettings {
     /// Whether pages, and all other connections of a recording, are kept from link-local addresses
     /// and metadata services.
     pub refuse_link_local: bool,
-    /// Ports of this service on its own machine. Pages are refused there, so that nobody records the console or the metrics.
+    /// Ports of this service on its own machine. Pages are refused there, so that nobody records
+    /// the console or the metrics.
     pub own_ports: BTreeSet<u16>,
     /// By name; after and over our own.
     pub flags: BTreeMap<String, ChromeFlag>,
@@ -96,7 +98,8 @@ impl BrowserSettings {
         self.flags.iter().any(|(key, flag)| chrome::name(key) == name && *flag == ChromeFlag::Switch(false))
     }
 
-    /// Whether an operator's flags say how the browser gets out. Then whoever they send it to decides what pages reach.
+    /// Whether an operator's flags say how the browser gets out. Then whoever they send it to
+    /// decides what pages reach.
     #[must_use]
     pub fn sets_proxy(&self) -> bool {
         self.flags.keys().any(|key| chrome::is_proxy(key))

@@ -48,8 +48,8 @@ pub enum Links {
     Signed,
 }
 
-/// How often one request to a store is tried, and how long apart: the time doubles from `min_delay` to `max_delay`, and
-/// half of it is chance.
+/// How often one request to a store is tried, and how long apart: the time doubles from `min_delay`
+/// to `max_delay`, and half of it is chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
     /// The first one included; at least 1.
@@ -94,8 +94,8 @@ impl StorageTarget {
         matches!(self.backend, Backend::Local)
     }
 
-    /// The key of a name: the prefix joined in front. On the local disk a name may be absolute; elsewhere there is nothing
-    /// above a bucket, so that no key begins with `/`.
+    /// The key of a name: the prefix joined in front. On the local disk a name may be absolute;
+    /// elsewhere there is nothing above a bucket, so that no key begins with `/`.
     #[must_use]
     pub fn key(&self, name: &str) -> String {
         let joined = match self.prefix.as_str() {
@@ -176,8 +176,8 @@ impl StorageTarget {
     }
 }
 
-/// A server's address without what may be written in several ways. Empty for the provider's own servers: a bucket has one name at
-/// all of them.
+/// A server's address without what may be written in several ways. Empty for the provider's own
+/// servers: a bucket has one name at all of them.
 fn server(endpoint: &str) -> String {
     const PROVIDERS: [&str; 4] = ["amazonaws.com", "googleapis.com", "aliyuncs.com", "core.windows.net"];
     let endpoint = endpoint.to_ascii_lowercase();
@@ -192,8 +192,8 @@ fn server(endpoint: &str) -> String {
     }
 }
 
-/// The shortest form of a path, without `.`, `..` and doubled slashes. `..` at its beginning is dropped, so that it never
-/// leads out of where it stands; a `/` at its beginning or end stays.
+/// The shortest form of a path, without `.`, `..` and doubled slashes. `..` at its beginning is
+/// dropped, so that it never leads out of where it stands; a `/` at its beginning or end stays.
 pub(super) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -210,8 +210,8 @@ pub(super) fn clean(path: &str) -> String {
     format!("{root}{}{end}", parts.join("/"))
 }
 
-/// A name in a [`StorageTarget`]: cleaned, without `..`, never empty; `/` separates directories. For
-/// the local disk it may begin with `/`.
+/// A name in a [`StorageTarget`]: cleaned, without `..`, never empty; `/` separates directories.
+/// For the local disk it may begin with `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StoragePath(String);
 

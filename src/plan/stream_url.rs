@@ -50,8 +50,8 @@ impl std::fmt::Display for Transport {
     }
 }
 
-/// A stream's address, parsed. It prints redacted. Two are equal when they go to the same place with the same key, so
-/// `mux://KEY` equals its long form.
+/// A stream's address, parsed. It prints redacted. Two are equal when they go to the same place
+/// with the same key, so `mux://KEY` equals its long form.
 #[derive(Clone)]
 pub struct StreamUrl {
     protocol: StreamProtocol,
@@ -116,7 +116,8 @@ impl StreamUrl {
         self.protocol
     }
 
-    /// The address to connect to, with its key. For `twitch://KEY` Twitch has to be asked which of its servers that is.
+    /// The address to connect to, with its key. For `twitch://KEY` Twitch has to be asked which of
+    /// its servers that is.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.address.expose()
@@ -204,8 +205,8 @@ fn protocol_of(scheme: &str) -> Option<StreamProtocol> {
     }
 }
 
-/// Whether host and port in front of a path can be read, with Go's words where they can't, which LiveKit's texts have. Whether there
-/// is a host at all is checked elsewhere.
+/// Whether host and port in front of a path can be read, with Go's words where they can't, which
+/// LiveKit's texts have. Whether there is a host at all is checked elsewhere.
 fn authority(rest: &str) -> Result<(), &'static str> {
     let authority = &rest[..rest.find(['/', '?', '#', ' ']).unwrap_or(rest.len())];
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);

@@ -1,5 +1,5 @@
-//! Requests on the wire → plan, graph plan and the request as it is shown again, as snapshots. A new option starts here: put a
-//! request into `tests/data/requests` and its name into the list.
+//! Requests on the wire → plan, graph plan and the request as it is shown again, as snapshots. A
+//! new option starts here: put a request into `tests/data/requests` and its name into the list.
 
 mod adjustments;
 mod livekits_words;
@@ -279,7 +279,8 @@ fn pictures_come_as_drawn_and_at_the_full_rate_where_somebody_watches() {
     }
 }
 
-/// A service's default is a constant frame rate for everything that is encoded. Images and copied tracks have none.
+/// A service's default is a constant frame rate for everything that is encoded. Images and copied
+/// tracks have none.
 #[test]
 fn a_servers_grid_is_for_encoded_frames_only() {
     use crate::config::frame_times::FrameTimes;

@@ -30,8 +30,8 @@ impl TrackCodec {
         }
     }
 
-    /// The file that holds it as it is, and is to be called so; of G.711, what it becomes (docs/reference/media.md). AV1 has two: it is an MP4 that
-    /// is called one.
+    /// The file that holds it as it is, and is to be called so; of G.711, what it becomes
+    /// (docs/reference/media.md). AV1 has two: it is an MP4 that is called one.
     #[must_use]
     pub fn container(self, path: &str) -> Container {
         match self {
@@ -153,7 +153,8 @@ pub struct PublishedTrack {
     pub is_muted: bool,
 }
 
-/// A track whose codec a recording found when it began: for plans that leave something open until then.
+/// A track whose codec a recording found when it began: for plans that leave something open until
+/// then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discovered {
     pub track: PublishedTrack,

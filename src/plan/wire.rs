@@ -68,7 +68,8 @@ pub(super) fn advanced(options: proto::EncodingOptions) -> Result<EncodingReques
         audio_quality: _,
         video_quality: _,
     } = options;
-    // The display is always 24 bits deep; the other depths that are legal on the wire change nothing that is recorded.
+    // The display is always 24 bits deep; the other depths that are legal on the wire change
+    // nothing that is recorded.
     if !matches!(depth, 0 | 8 | 16 | 24) {
         return Err(PlanError::invalid("depth", format!("{depth} is not a depth; leave it out, or give 24")));
     }
@@ -161,8 +162,8 @@ pub(super) fn direct_file(field: String, output: proto::DirectFileOutput) -> Out
     OutputRequest { field, storage, manifest, kind: OutputKind::File(FileRequest { path, container: None }) }
 }
 
-/// `storage`: of the whole output in v2; in v1 it is inside of the message. (LiveKit does not look there in v2; what was
-/// said is not lost here.)
+/// `storage`: of the whole output in v2; in v1 it is inside of the message. (LiveKit does not look
+/// there in v2; what was said is not lost here.)
 pub(super) fn segments(
     field: String,
     output: proto::SegmentedFileOutput,

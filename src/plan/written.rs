@@ -1,4 +1,5 @@
-//! The names that a recording writes to, so that no other one writes to them at the same time; and how it gets others.
+//! The names that a recording writes to, so that no other one writes to them at the same time; and
+//! how it gets others.
 //!
 //! Manifests are not among them: their names have the egress id.
 
@@ -56,14 +57,16 @@ impl WrittenName {
         Self { name: name.to_owned(), key, is_local, storage, is_backup, files }
     }
 
-    /// The names of a storage under which a recording may write a file of this name: its own, and the one that stands for many.
+    /// The names of a storage under which a recording may write a file of this name: its own, and
+    /// the one that stands for many.
     #[must_use]
     pub fn of_file(target: &StorageTarget, name: &str) -> Vec<Self> {
         let many = many(name).map(|(name, files)| Self::at(target, &name, files, false));
         std::iter::once(Self::at(target, name, WrittenFiles::One, false)).chain(many).collect()
     }
 
-    /// The name that stands for many files, this one among them: its own, or for a single file the one whose number or time it has.
+    /// The name that stands for many files, this one among them: its own, or for a single file the
+    /// one whose number or time it has.
     #[must_use]
     pub fn of_many(&self) -> Option<Self> {
         match self.files {
@@ -145,7 +148,8 @@ impl RecordingPlan {
         }
     }
 
-    /// Puts an output's backup below a directory of the egress id: another recording's backup may need the same names.
+    /// Puts an output's backup below a directory of the egress id: another recording's backup may
+    /// need the same names.
     pub fn move_backup(&mut self, OutputId(output): OutputId) {
         let id = self.egress_id.clone();
         let storage = match self.outputs.get_mut(output) {

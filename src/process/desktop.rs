@@ -1,19 +1,23 @@
 //! The programs of a desktop that a browser would start, replaced by this program.
 //!
-//! A page that leads to an address of another program (`zoommtg:`, `msteams:`, `mailto:`) has the browser ask, in a dialog over the
-//! page, whether to open it. It does not where it is that program itself, and asks `xdg-settings` about that: the answer is yes, and
-//! `xdg-open` opens nothing. Links to this program, not scripts: the directory is on a tmpfs that may be mounted without `exec`.
+//! A page that leads to an address of another program (`zoommtg:`, `msteams:`, `mailto:`) has the
+//! browser ask, in a dialog over the page, whether to open it. It does not where it is that program
+//! itself, and asks `xdg-settings` about that: the answer is yes, and `xdg-open` opens nothing.
+//! Links to this program, not scripts: the directory is on a tmpfs that may be mounted without
+//! `exec`.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// The browser asks whether it opens addresses of a kind: `xdg-settings check default-url-scheme-handler zoommtg chromium.desktop`.
+/// The browser asks whether it opens addresses of a kind: `xdg-settings check
+/// default-url-scheme-handler zoommtg chromium.desktop`.
 const SETTINGS: &str = "xdg-settings";
 const OPEN: &str = "xdg-open";
 
-/// Makes a directory with these programs, to be the first one in the browser's `PATH`. One that is there already stays.
+/// Makes a directory with these programs, to be the first one in the browser's `PATH`. One that is
+/// there already stays.
 ///
 /// # Errors
 /// When it can't be written.

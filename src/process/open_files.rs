@@ -2,8 +2,9 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// The soft limit of programs that we start. They raise it themselves where they need more; one that goes through all possible
-/// descriptors, as old programs do before they execute another, is done soon.
+/// The soft limit of programs that we start. They raise it themselves where they need more; one
+/// that goes through all possible descriptors, as old programs do before they execute another, is
+/// done soon.
 const OF_CHILDREN: u64 = 4096;
 
 /// Raises this process's soft limit to the hard one, and gives what it is then.

@@ -106,7 +106,8 @@ impl Tap {
                 self.keep(&line);
                 self.last.add(&line);
             }
-            // The caller may be gone or slow. Reading goes on all the same: the child would block on a full pipe.
+            // The caller may be gone or slow. Reading goes on all the same: the child would block
+            // on a full pipe.
             drop(self.lines.try_send(line));
         }
     }
@@ -122,8 +123,8 @@ impl Tap {
     }
 }
 
-/// Reads one line to its end. `line` gets at most [`LINE_LIMIT`] bytes of it, whole characters only. Returns the number of characters
-/// that were cut; `None` at the end of the stream.
+/// Reads one line to its end. `line` gets at most [`LINE_LIMIT`] bytes of it, whole characters
+/// only. Returns the number of characters that were cut; `None` at the end of the stream.
 async fn read_line(
     reader: &mut (impl AsyncBufRead + Unpin),
     line: &mut Vec<u8>,

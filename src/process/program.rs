@@ -15,9 +15,10 @@ pub struct Program {
     candidates: &'static [&'static str],
 }
 
-/// The binary itself comes first. Debian's `/usr/bin/chromium` is a shell script which sources `/etc/chromium.d` (GPU
-/// rasterisation, remote extensions, Google's API keys) and looks for crash reports in the home directory, all of which a
-/// recording must not have; the one useful thing it does, sparing a small `/dev/shm`, the browser's flags do.
+/// The binary itself comes first. Debian's `/usr/bin/chromium` is a shell script which sources
+/// `/etc/chromium.d` (GPU rasterisation, remote extensions, Google's API keys) and looks for crash
+/// reports in the home directory, all of which a recording must not have; the one useful thing it
+/// does, sparing a small `/dev/shm`, the browser's flags do.
 pub const CHROMIUM: Program = Program {
     name: "chromium",
     package: "chromium",

@@ -1,7 +1,8 @@
 //! This program again: a recorder of its own for each recording of a service.
 //!
-//! Unlike every other child it outlives the one that started it: it goes on when its standard input ends. So it has no
-//! parent-death signal, and a log that does not end with its parent either: it inherits standard error.
+//! Unlike every other child it outlives the one that started it: it goes on when its standard input
+//! ends. So it has no parent-death signal, and a log that does not end with its parent either: it
+//! inherits standard error.
 
 use std::ffi::OsString;
 use std::io;
@@ -56,7 +57,8 @@ pub enum Stdin {
     Piped,
 }
 
-/// A running copy of this program, in a group of its own. Dropping it does not end it; its pipes close.
+/// A running copy of this program, in a group of its own. Dropping it does not end it; its pipes
+/// close.
 #[derive(Debug)]
 pub struct SelfExec {
     leash: Arc<Leash>,
@@ -129,8 +131,8 @@ fn command(spec: &SelfExecSpec) -> std::process::Command {
     command
 }
 
-/// This very program, also where its file was replaced meanwhile: another version may speak otherwise. By this process's number, as
-/// others follow the link, too.
+/// This very program, also where its file was replaced meanwhile: another version may speak
+/// otherwise. By this process's number, as others follow the link, too.
 pub(super) fn program() -> PathBuf {
     let link = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
     std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or(link)

@@ -1,13 +1,14 @@
-//! Sanitizes untrusted text (output of a child process, the console of a page) for logs, reports and terminals. Pure.
+//! Sanitizes untrusted text (output of a child process, the console of a page) for logs, reports
+//! and terminals. Pure.
 //!
-//! Escape sequences would control the terminal, and line breaks would forge lines of a log. So the result is one line without control
-//! characters, of limited length.
+//! Escape sequences would control the terminal, and line breaks would forge lines of a log. So the
+//! result is one line without control characters, of limited length.
 
-/// Returns `text` as one line of at most `limit` bytes, plus a note of how many characters were cut. `more`: characters that were cut
-/// before.
+/// Returns `text` as one line of at most `limit` bytes, plus a note of how many characters were
+/// cut. `more`: characters that were cut before.
 ///
-/// A line break becomes `\n`, a tab a space. Other control characters (C0, DEL, C1), bidirectional controls and invisible characters are
-/// escaped: `\u{1b}`.
+/// A line break becomes `\n`, a tab a space. Other control characters (C0, DEL, C1), bidirectional
+/// controls and invisible characters are escaped: `\u{1b}`.
 #[must_use]
 pub fn shown(text: &str, limit: usize, more: usize) -> String {
     let mut line = String::with_capacity(text.len().min(limit));
@@ -45,7 +46,8 @@ const fn is_invisible(c: char) -> bool {
     )
 }
 
-/// Returns the first `limit` bytes of a text, whole characters only, and the number of characters after them.
+/// Returns the first `limit` bytes of a text, whole characters only, and the number of characters
+/// after them.
 #[must_use]
 pub fn head(text: &str, limit: usize) -> (&str, usize) {
     let (head, rest) = text.split_at(text.floor_char_boundary(limit));

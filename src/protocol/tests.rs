@@ -1,5 +1,5 @@
-//! Tags against bytes. The captured conversation of tests/data/psrpc holds a whole `StartEgressRequest`, which the tests of
-//! `psrpc` read and write.
+//! Tags against bytes. The captured conversation of tests/data/psrpc holds a whole
+//! `StartEgressRequest`, which the tests of `psrpc` read and write.
 
 use super::*;
 

@@ -9,16 +9,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
-/// A carrier of frames. Fire and forget: nobody learns who received a frame, and one that is sent while nobody listens is lost.
+/// A carrier of frames. Fire and forget: nobody learns who received a frame, and one that is sent
+/// while nobody listens is lost.
 #[async_trait]
 pub trait MessageBus: Debug + Send + Sync + 'static {
-    /// Sends a frame to all subscribers of a channel. Frames of one caller arrive in the order in which it sent them.
+    /// Sends a frame to all subscribers of a channel. Frames of one caller arrive in the order in
+    /// which it sent them.
     ///
     /// # Errors
     /// [`BusError`], when the carrier does not take it within its own deadline.
     async fn publish(&self, channel: &str, frame: Bytes) -> Result<(), BusError>;
 
-    /// Begins to listen to a channel, and goes on after interruptions until the subscription is dropped.
+    /// Begins to listen to a channel, and goes on after interruptions until the subscription is
+    /// dropped.
     fn subscribe(&self, channel: &str) -> Subscription;
 
     /// Sets a key that nobody has set in the last `ttl`: `true` for exactly one of all that try.
@@ -78,7 +81,8 @@ impl From<redis::RedisError> for BusError {
     }
 }
 
-/// Frames that may wait for one subscriber. Further ones are dropped: who is that far behind would answer too late.
+/// Frames that may wait for one subscriber. Further ones are dropped: who is that far behind would
+/// answer too late.
 const BACKLOG: usize = 1000;
 
 /// Listens to one channel until it is dropped.
@@ -97,8 +101,8 @@ impl Subscription {
         self.frames.recv().await
     }
 
-    /// Waits until the carrier has confirmed the subscription: from then on nothing is missed while the link is up. Has no
-    /// deadline of its own.
+    /// Waits until the carrier has confirmed the subscription: from then on nothing is missed while
+    /// the link is up. Has no deadline of its own.
     ///
     /// # Errors
     /// [`BusError::Closed`].

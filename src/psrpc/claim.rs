@@ -1,5 +1,5 @@
-//! Rules of the claim handshake, which selects the server of a call (docs/reference/psrpc.md). Time is
-//! an argument.
+//! Rules of the claim handshake, which selects the server of a call (docs/reference/psrpc.md). Time
+//! is an argument.
 //!
 //! ```text
 //! client                         servers
@@ -18,7 +18,8 @@ use super::error::{Code, Error, NO_RESPONSE};
 /// A server's reaction to a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Offer {
-    /// It takes the request; of several servers, the one with the highest affinity gets it. One of 0 is counted, and never chosen.
+    /// It takes the request; of several servers, the one with the highest affinity gets it. One of
+    /// 0 is counted, and never chosen.
     Affinity(f32),
     /// It lets others take it.
     Silence,

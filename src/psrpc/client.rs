@@ -94,8 +94,8 @@ enum Reply {
 const BACKLOG: usize = 1000;
 
 impl Client {
-    /// A client of a service (its bare name), whose one task runs on `tasks`. It begins to listen at once; calls wait until it
-    /// does.
+    /// A client of a service (its bare name), whose one task runs on `tasks`. It begins to listen
+    /// at once; calls wait until it does.
     pub fn new(bus: Arc<dyn MessageBus>, service: impl Into<String>, tasks: &TaskTracker) -> Self {
         let shared = Arc::new(Shared {
             bus,
@@ -209,8 +209,8 @@ impl Client {
         }
     }
 
-    /// Calls a method that every server answers, and collects what they say for the whole `timeout`: nobody knows how many
-    /// there are.
+    /// Calls a method that every server answers, and collects what they say for the whole
+    /// `timeout`: nobody knows how many there are.
     ///
     /// # Errors
     /// When the request could not be sent.

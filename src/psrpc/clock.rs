@@ -15,8 +15,8 @@ pub(super) fn plus(sent_at: i64, after: Duration) -> i64 {
     sent_at.saturating_add(i64::try_from(after.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// When a request's expiry is, and at the latest `longest` from now; `None` when it is over. Both hosts' clocks are in this:
-/// what they differ by comes off a call's time.
+/// When a request's expiry is, and at the latest `longest` from now; `None` when it is over. Both
+/// hosts' clocks are in this: what they differ by comes off a call's time.
 pub(super) fn deadline(expiry: i64, longest: Duration) -> Option<Instant> {
     let left = u64::try_from(expiry.saturating_sub(unix_nanos())).ok().filter(|left| *left > 0)?;
     Some(Instant::now() + Duration::from_nanos(left).min(longest))

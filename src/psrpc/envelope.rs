@@ -22,7 +22,8 @@ pub const MAX_FRAME: usize = 4 << 20;
 
 const TYPE_PREFIX: &str = "type.googleapis.com/internal.";
 
-/// The outermost message, `google.protobuf.Any` on the wire. (Its third field, a channel, is for other buses than Redis.)
+/// The outermost message, `google.protobuf.Any` on the wire. (Its third field, a channel, is for
+/// other buses than Redis.)
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Any {
     #[prost(string, tag = "1")]
@@ -189,7 +190,8 @@ fn read<M: Message + Default>(value: Bytes, name: &'static str) -> Result<M, Mal
     M::decode(value).map_err(|error| MalformedFrame::Message(error, name))
 }
 
-/// The key by which servers that compete for a frame agree on the one that handles it: the frame's SHA-256, in base64.
+/// The key by which servers that compete for a frame agree on the one that handles it: the frame's
+/// SHA-256, in base64.
 #[must_use]
 pub fn lock_key(frame: &[u8]) -> String {
     STANDARD.encode(Sha256::digest(frame))

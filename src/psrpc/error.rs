@@ -102,7 +102,8 @@ impl PartialEq for Error {
 }
 
 impl Error {
-    /// `text` goes to the caller. An empty one would count as success there, so that the code takes its place.
+    /// `text` goes to the caller. An empty one would count as success there, so that the code takes
+    /// its place.
     pub fn new(code: Code, text: impl Into<String>) -> Self {
         let mut text = text.into();
         if text.is_empty() {

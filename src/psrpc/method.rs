@@ -37,7 +37,8 @@ impl Method {
         Self::new(name, Claiming::Required, Delivery::Everyone)
     }
 
-    /// One server of all takes the request up, and then waits to be chosen. This is what generated services have by default.
+    /// One server of all takes the request up, and then waits to be chosen. This is what generated
+    /// services have by default.
     #[must_use]
     pub const fn queued(name: &'static str) -> Self {
         Self::new(name, Claiming::Required, Delivery::Queue)

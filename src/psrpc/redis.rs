@@ -5,8 +5,8 @@
 //! subscribe ─► Routes ◄─ Listener ─► one connection for all subscriptions      ┴─ Connector: single, sentinel, cluster; TLS
 //! ```
 //!
-//! Redis keeps no frame for who is not there. After a lost connection the listener subscribes to everything again, and what was
-//! sent in between is gone; clients call again.
+//! Redis keeps no frame for who is not there. After a lost connection the listener subscribes to
+//! everything again, and what was sent in between is gone; clients call again.
 
 mod backoff;
 mod commands;
@@ -47,8 +47,8 @@ impl RedisBus {
     /// Connects, and asks for a sign of life. Its tasks run on `tasks`.
     ///
     /// # Errors
-    /// [`BusError`], when the server can't be reached, does not let us in, or the options can't work. Later on, a connection
-    /// that is lost is made again.
+    /// [`BusError`], when the server can't be reached, does not let us in, or the options can't
+    /// work. Later on, a connection that is lost is made again.
     pub async fn connect(options: RedisOptions, tasks: &TaskTracker) -> Result<Self, BusError> {
         let (connect, response) = (options.connect_timeout, options.response_timeout);
         let connector = Arc::new(Connector::new(options)?);
@@ -91,7 +91,8 @@ impl MessageBus for RedisBus {
         if set.value.is_some() || !set.again {
             return Ok(set.value.is_some());
         }
-        // A connection that broke before the reply makes a further attempt find what an earlier one set.
+        // A connection that broke before the reply makes a further attempt find what an earlier one
+        // set.
         let mut get = redis::cmd("GET");
         get.arg(key);
         let held = self.commands.run::<Option<String>>("GET", &get).await?.value;

@@ -38,7 +38,8 @@ use stats::Counters;
 pub struct ServerOptions {
     /// Requests in the works at a time, over all methods. To further ones it stays silent.
     pub concurrency: usize,
-    /// Longest that a request is waited for or worked on by its own account; one that says more is held to it.
+    /// Longest that a request is waited for or worked on by its own account; one that says more is
+    /// held to it.
     pub longest: Duration,
     /// How long [`Server::register`] waits for the bus.
     pub patience: Duration,
@@ -50,8 +51,8 @@ impl Default for ServerOptions {
     }
 }
 
-/// One service's server. Its methods are answered as long as their [`Registration`]s are held, and none after
-/// [`Server::shutdown`] or its drop.
+/// One service's server. Its methods are answered as long as their [`Registration`]s are held, and
+/// none after [`Server::shutdown`] or its drop.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -169,7 +170,8 @@ impl Server {
         Ok(Registration { _stop: stop.drop_guard() })
     }
 
-    /// Takes no more calls, and waits for those in the works; `false`: some still are after `within`.
+    /// Takes no more calls, and waits for those in the works; `false`: some still are after
+    /// `within`.
     pub async fn shutdown(self, within: Duration) -> bool {
         self.shared.stop.cancel();
         self.shared.calls.close();
@@ -273,7 +275,8 @@ impl Registered {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a client's decision on an offer that was noted; `false`: it went to another, or nobody decided.
+    /// Waits for a client's decision on an offer that was noted; `false`: it went to another, or
+    /// nobody decided.
     async fn is_chosen(&self, request_id: &str, decision: oneshot::Receiver<()>, deadline: Instant) -> bool {
         let since = Instant::now();
         let outcome = match timeout_at(deadline, decision).await {

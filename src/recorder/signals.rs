@@ -6,7 +6,8 @@
 //! | SIGTERM | the same | held back: the service knows what it means |
 //! | SIGHUP | ends it gracefully, however often: a terminal that goes away sends more than one | ends it gracefully |
 //!
-//! SIGHUP and SIGQUIT that were ignored when the program was started, as `nohup` has it, stay ignored.
+//! SIGHUP and SIGQUIT that were ignored when the program was started, as `nohup` has it, stay
+//! ignored.
 
 use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -14,9 +15,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::control::{Command, StopCause};
 
-/// The signals that end a recording wait from here on until the recorder listens to them. To be called on the main thread
-/// before any other is started (threads inherit what is held back; children do not): a Ctrl-C while the runtime comes up is
-/// neither lost nor the end of a process that has something to clean up.
+/// The signals that end a recording wait from here on until the recorder listens to them. To be
+/// called on the main thread before any other is started (threads inherit what is held back;
+/// children do not): a Ctrl-C while the runtime comes up is neither lost nor the end of a process
+/// that has something to clean up.
 pub fn hold_signals() {
     // It can't fail: the set is valid. If it did, signals would come as they always do.
     all().thread_block().ok();
@@ -26,7 +28,8 @@ fn all() -> SigSet {
     [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().collect()
 }
 
-/// Whether this process was started with a signal ignored, as by `nohup`. To be asked before it is listened to.
+/// Whether this process was started with a signal ignored, as by `nohup`. To be asked before it is
+/// listened to.
 #[must_use]
 pub fn is_ignored(signal: nix::sys::signal::Signal) -> bool {
     let status = procfs::process::Process::myself().and_then(|process| process.status());
@@ -102,7 +105,8 @@ pub(super) struct Asked {
 impl Asked {
     /// The command for a signal, given earlier ones.
     pub(super) fn on(&mut self, wish: Wish) -> Option<Command> {
-        // A session that is closed sends SIGHUP and SIGTERM, in any order: nobody has asked twice then.
+        // A session that is closed sends SIGHUP and SIGTERM, in any order: nobody has asked twice
+        // then.
         if wish == Wish::End && std::mem::replace(&mut self.by_somebody, true) {
             self.twice = true;
             return Some(Command::Abandon);
@@ -120,7 +124,8 @@ mod tests {
     fn the_second_interrupt_drops_everything_and_a_terminal_that_goes_away_never_does() {
         let mut asked = Asked::default();
         assert!(matches!(asked.on(Wish::HangUp), Some(Command::Stop(StopCause::Signal))));
-        // The shell hands it on, and so does the kernel when the shell ends; then the session's SIGTERM.
+        // The shell hands it on, and so does the kernel when the shell ends; then the session's
+        // SIGTERM.
         assert!(asked.on(Wish::HangUp).is_none() && asked.on(Wish::HangUp).is_none());
         assert!(asked.on(Wish::End).is_none() && !asked.twice);
         assert!(matches!(asked.on(Wish::End), Some(Command::Abandon)) && asked.twice);

@@ -1,12 +1,14 @@
-//! One recording for a service: the hidden `weir recorder`. The job comes in by standard input, and so do commands; reports go out by
-//! standard output (`ipc`).
+//! One recording for a service: the hidden `weir recorder`. The job comes in by standard input, and
+//! so do commands; reports go out by standard output (`ipc`).
 //!
-//! When its standard input ends, the service is gone. The recording goes on, and waits for the next service at the socket in its
-//! directory (`commands`). It comes to its own end, or to that of the time for which it may go on alone; its files are finished and stored,
-//! and its last report waits in its directory.
+//! When its standard input ends, the service is gone. The recording goes on, and waits for the next
+//! service at the socket in its directory (`commands`). It comes to its own end, or to that of the
+//! time for which it may go on alone; its files are finished and stored, and its last report waits
+//! in its directory.
 //!
-//! Signals to this process itself: SIGINT, SIGHUP and SIGQUIT end it gracefully. SIGTERM is held back: who stops a service sends it to
-//! every process of the service, and the service alone knows what it means.
+//! Signals to this process itself: SIGINT, SIGHUP and SIGQUIT end it gracefully. SIGTERM is held
+//! back: who stops a service sends it to every process of the service, and the service alone knows
+//! what it means.
 
 mod commands;
 mod directory;
@@ -59,7 +61,8 @@ pub enum NoJobError {
     NoJob(#[from] IpcError),
 }
 
-/// The two ends of the pipes to the service, which nothing else in this process can write to any more.
+/// The two ends of the pipes to the service, which nothing else in this process can write to any
+/// more.
 #[derive(Debug)]
 pub struct Pipes {
     stdin: OwnedFd,

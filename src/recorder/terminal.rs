@@ -182,7 +182,8 @@ fn clock(elapsed: Duration) -> String {
     }
 }
 
-/// Prints where each result is, and what went wrong. With `json` exactly the `EgressInfo`, as protobuf JSON.
+/// Prints where each result is, and what went wrong. With `json` exactly the `EgressInfo`, as
+/// protobuf JSON.
 ///
 /// # Errors
 /// When there is nobody to print to.

@@ -1,10 +1,12 @@
 //! Syncs what is recorded to the disk every few seconds: a power cut then costs no more than those.
 //!
-//! A killed recorder loses nothing that it wrote, as that is the kernel's; a machine without power loses what the kernel still has in
-//! memory, which on ext4 can be half a minute of a growing file. So a task goes through the outputs' directories and syncs the data of each
-//! file that changed: the file as it is recorded, segments, images and playlists that wait for their store, and the journals.
-//! It runs on a thread that may block, one round after the other, and never on a thread of GStreamer: a slow disk makes rounds
-//! rarer and no frame late. A round costs one listing and one `fdatasync` for each changed file.
+//! A killed recorder loses nothing that it wrote, as that is the kernel's; a machine without power
+//! loses what the kernel still has in memory, which on ext4 can be half a minute of a growing file.
+//! So a task goes through the outputs' directories and syncs the data of each file that changed:
+//! the file as it is recorded, segments, images and playlists that wait for their store, and the
+//! journals. It runs on a thread that may block, one round after the other, and never on a thread
+//! of GStreamer: a slow disk makes rounds rarer and no frame late. A round costs one listing and
+//! one `fdatasync` for each changed file.
 
 use std::fs;
 use std::io;
@@ -57,7 +59,8 @@ fn ticks() -> Interval {
     ticks
 }
 
-/// Syncs what has changed in some directories, and then their names. Goes on where one can't be synced.
+/// Syncs what has changed in some directories, and then their names. Goes on where one can't be
+/// synced.
 ///
 /// # Errors
 /// The first error.
@@ -82,7 +85,8 @@ fn round(dirs: &[PathBuf], since: SystemTime, sync: impl Fn(&Path) -> io::Result
     result
 }
 
-/// The files of a directory that were written to since a moment, and the directory itself where names in it have changed.
+/// The files of a directory that were written to since a moment, and the directory itself where
+/// names in it have changed.
 fn changed(dir: &Path, since: SystemTime) -> io::Result<Vec<PathBuf>> {
     let is_new = |path: &Path| {
         let modified = fs::symlink_metadata(path).and_then(|found| found.modified());

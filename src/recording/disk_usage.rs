@@ -1,5 +1,5 @@
-//! How full the work directory and its disk are, measured on a thread of its own, at its own pace: a file system that hangs, as one of
-//! a network whose server is away, holds up nothing else.
+//! How full the work directory and its disk are, measured on a thread of its own, at its own pace:
+//! a file system that hangs, as one of a network whose server is away, holds up nothing else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +34,8 @@ pub(super) struct DiskMeter {
 }
 
 impl DiskMeter {
-    /// `measure` gives bytes in the work directory, and free ones of its disk. It may take its time.
+    /// `measure` gives bytes in the work directory, and free ones of its disk. It may take its
+    /// time.
     pub(super) fn start(
         measure: impl Fn() -> (u64, Option<u64>) + Send + Sync + 'static,
         tasks: &TaskTracker,

@@ -67,8 +67,8 @@ pub(super) enum Input {
     Tick,
 }
 
-/// The parts of a recording, and the actions on them. Its methods run on the recording's one task, and
-/// wait for no file system: a service kills a recorder after 120 s of silence.
+/// The parts of a recording, and the actions on them. Its methods run on the recording's one task,
+/// and wait for no file system: a service kills a recorder after 120 s of silence.
 pub(super) struct Driver<'a> {
     setup: Setup,
     reporter: &'a mut dyn Reporter,

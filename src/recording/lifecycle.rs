@@ -1,12 +1,14 @@
-//! The life of a recording as a state machine: what happened goes in, what is to be done comes out. Pure.
+//! The life of a recording as a state machine: what happened goes in, what is to be done comes out.
+//! Pure.
 //!
 //! ```text
 //! Preparing ──Ready──► Active ──end──► Draining ──Drained──► Storing ──Stored──► Ended
 //!     └────────────────end, nothing recorded─────────────────────────────────────►┘
 //! ```
 //!
-//! A recording ends once, with one reason: the first. The first failure is its error, also one that happens while it is
-//! ending; that changes no reason. Further failures are for the report, and change nothing here.
+//! A recording ends once, with one reason: the first. The first failure is its error, also one that
+//! happens while it is ending; that changes no reason. Further failures are for the report, and
+//! change nothing here.
 
 use crate::control::{EndReason, Limit, StopCause};
 use crate::report::{Failure, Outcome};
@@ -99,7 +101,8 @@ pub const STOPPED_BEFORE_START: &str = "Stop called before pipeline could start"
 /// A limit was reached before the page was there (docs/reference/egress.md).
 pub const LIMIT_BEFORE_START: &str = "Session limit reached before start signal";
 
-/// The machine. Its owner calls [`Lifecycle::handle`] for each event and carries out what it answers, in order.
+/// The machine. Its owner calls [`Lifecycle::handle`] for each event and carries out what it
+/// answers, in order.
 #[derive(Debug)]
 pub struct Lifecycle {
     state: State,

@@ -1,10 +1,13 @@
-//! The names that running recordings write to: no two recordings of a user on one machine write to the same.
+//! The names that running recordings write to: no two recordings of a user on one machine write to
+//! the same.
 //!
-//! A name that was given in a request and that another recording writes to is refused. One that was generated gets the egress id.
-//! A name that stands for many files (`im_*.jpeg`) is that of each of them (`im_00006.jpeg`), too.
-//! Names on the local disk are compared as paths without symbolic links, those in a bucket with their server and bucket. Users
-//! do not see one another's recordings, and containers only those that share their `/dev/shm`: there the last
-//! resort is that a file never replaces one that was not there when its recording began, unless its name was given to a service.
+//! A name that was given in a request and that another recording writes to is refused. One that was
+//! generated gets the egress id. A name that stands for many files (`im_*.jpeg`) is that of each of
+//! them (`im_00006.jpeg`), too. Names on the local disk are compared as paths without symbolic
+//! links, those in a bucket with their server and bucket. Users do not see one another's
+//! recordings, and containers only those that share their `/dev/shm`: there the last resort is that
+//! a file never replaces one that was not there when its recording began, unless its name was given
+//! to a service.
 
 mod registry;
 
@@ -48,7 +51,8 @@ pub enum NameError {
     Registry { action: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// The names of one recording. Others can have them when this is dropped, or its process is gone, however it ended.
+/// The names of one recording. Others can have them when this is dropped, or its process is gone,
+/// however it ended.
 #[derive(Debug)]
 pub struct Names {
     registry: Registry,
@@ -68,8 +72,9 @@ impl Names {
         Self { registry, base: base.to_owned(), older, entry: None }
     }
 
-    /// Takes the names of a plan, once; those that were generated and are taken get the egress id. Nothing is done as long as they
-    /// are provisional: they are taken when the source has told what they say.
+    /// Takes the names of a plan, once; those that were generated and are taken get the egress id.
+    /// Nothing is done as long as they are provisional: they are taken when the source has told
+    /// what they say.
     ///
     /// # Errors
     /// [`NameError`]; nothing is taken then.
@@ -181,7 +186,8 @@ impl Names {
     }
 }
 
-/// Puts an output's backup below a directory of the egress id: one directory deeper for each that has the same names there.
+/// Puts an output's backup below a directory of the egress id: one directory deeper for each that
+/// has the same names there.
 fn move_backup(plan: &mut RecordingPlan, output: OutputId, moved: &mut Vec<WrittenName>) {
     for _ in 0..plan.outputs.len() {
         plan.move_backup(output);
@@ -195,8 +201,8 @@ fn move_backup(plan: &mut RecordingPlan, output: OutputId, moved: &mut Vec<Writt
     }
 }
 
-/// The running recording that writes to one of these files of a storage, if there is one. `base` is what relative local names are
-/// relative to.
+/// The running recording that writes to one of these files of a storage, if there is one. `base` is
+/// what relative local names are relative to.
 ///
 /// # Errors
 /// When the registry can't be used.

@@ -35,9 +35,9 @@ enum OpenSink {
 }
 
 impl Outputs {
-    /// Opens everything that writes to disk, and dials websockets: whether they can be had is to be known before anything is
-    /// recorded. Streams wait for [`Outputs::open_streams`]: a server does not like a connection on which nothing comes for a
-    /// long time.
+    /// Opens everything that writes to disk, and dials websockets: whether they can be had is to be
+    /// known before anything is recorded. Streams wait for [`Outputs::open_streams`]: a server does
+    /// not like a connection on which nothing comes for a long time.
     pub(super) fn open(plan: &RecordingPlan, contexts: &[SinkContext]) -> Result<Self, SinkError> {
         let mut sinks = BTreeMap::new();
         for (index, (output, context)) in plan.outputs.iter().zip(contexts).enumerate() {
@@ -111,8 +111,8 @@ impl Outputs {
         })
     }
 
-    /// Waits until every sink has written what it has and closed; call it when the encoded feeds have ended. Gives the
-    /// errors of those that could not.
+    /// Waits until every sink has written what it has and closed; call it when the encoded feeds
+    /// have ended. Gives the errors of those that could not.
     pub(super) async fn finish(self, within: Duration) -> Vec<(OutputId, SinkError)> {
         let closing = self.sinks.into_iter().map(|(id, sink)| async move {
             let done: BoxFuture<'_, Result<(), SinkError>> = match sink {

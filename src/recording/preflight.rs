@@ -1,4 +1,5 @@
-//! Can everything be written where it belongs? Asked before anything is started, leaving nothing behind.
+//! Can everything be written where it belongs? Asked before anything is started, leaving nothing
+//! behind.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,8 @@ use crate::plan::output::OutputPlan;
 use crate::plan::storage::{Storage, StorageTarget};
 use crate::upload::store::{self, StoreError};
 
-/// Bytes of a path, with its directories (`PATH_MAX` without the byte that ends it). A single name is the plan's affair.
+/// Bytes of a path, with its directories (`PATH_MAX` without the byte that ends it). A single name
+/// is the plan's affair.
 const LONGEST_PATH: usize = 4095;
 /// Bytes that are added to a path: numbers and an extension, or the work directory beside it.
 const ADDED: usize = 160;
@@ -38,8 +40,9 @@ pub enum PreflightError {
     Storage { name: String, storage: String, error: StoreError },
 }
 
-/// Looks at every output of a plan that keeps something. `base` is what relative names are relative to; `keep_free` bytes
-/// of each local disk are to stay free. Stores elsewhere are not asked: their settings alone are looked at.
+/// Looks at every output of a plan that keeps something. `base` is what relative names are relative
+/// to; `keep_free` bytes of each local disk are to stay free. Stores elsewhere are not asked: their
+/// settings alone are looked at.
 ///
 /// # Errors
 /// The first output that can't be written, and why.

@@ -120,7 +120,8 @@ impl ProgressBoard {
             StreamEvent::Failed { url, .. } => (url, OutputState::Failed),
             StreamEvent::Finished { url, .. } => (url, OutputState::Done),
         };
-        // An address that was removed and added again has two rows. The second waits for the end of the first.
+        // An address that was removed and added again has two rows. The second waits for the end of
+        // the first.
         let has_ended = |row: &Row| matches!(row.progress.state, OutputState::Failed | OutputState::Done);
         let row = self
             .rows

@@ -1,4 +1,5 @@
-//! Waits for whatever happens next, asks the lifecycle what to do about it, and has the driver do it.
+//! Waits for whatever happens next, asks the lifecycle what to do about it, and has the driver do
+//! it.
 
 use std::collections::VecDeque;
 use std::time::Duration;

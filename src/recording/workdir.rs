@@ -40,7 +40,8 @@ const MANIFEST: &str = "manifest.json";
 const STORAGE: &str = "storage.json";
 const LOCK: &str = "lock";
 const REPORT: &str = "report";
-/// The largest manifest, and the largest list of storages, that is read. Real ones have some kilobytes.
+/// The largest manifest, and the largest list of storages, that is read. Real ones have some
+/// kilobytes.
 const LARGEST: u64 = 16 << 20;
 
 /// Why a work directory can't be used.
@@ -119,12 +120,13 @@ pub struct WorkDir {
 }
 
 impl WorkDir {
-    /// Makes the directories and writes the manifest. `location` is where work directories go; without one it is beside
-    /// the first local output, or among the system's temporary files. `base` is what relative names are relative to.
+    /// Makes the directories and writes the manifest. `location` is where work directories go;
+    /// without one it is beside the first local output, or among the system's temporary files.
+    /// `base` is what relative names are relative to.
     ///
     /// # Errors
-    /// When a directory or file can't be made, or the recording's directory is there already; nothing is left behind then, and
-    /// what others made is as it was.
+    /// When a directory or file can't be made, or the recording's directory is there already;
+    /// nothing is left behind then, and what others made is as it was.
     pub fn create(plan: &RecordingPlan, location: Option<&Path>, base: &Path) -> Result<Self, WorkDirError> {
         let is_given = location.is_some();
         let location = match location {
@@ -168,8 +170,8 @@ impl WorkDir {
         output_dir(&self.root, id)
     }
 
-    /// Removes everything, if it looks as if all of it were stored: no file with something recorded may be left. It looks
-    /// for itself, whatever the recording thinks has become of its files.
+    /// Removes everything, if it looks as if all of it were stored: no file with something recorded
+    /// may be left. It looks for itself, whatever the recording thinks has become of its files.
     ///
     /// # Errors
     /// [`Remains`]: files that were not stored. Nothing is removed then but the directory on tmpfs.
@@ -185,7 +187,8 @@ impl WorkDir {
         self.root.clone()
     }
 
-    /// Removes what says where it all belongs: that is another recording's place now. `weir recover` asks for one (`--storage`).
+    /// Removes what says where it all belongs: that is another recording's place now. `weir
+    /// recover` asks for one (`--storage`).
     pub fn forget_storage(&self) {
         let path = self.root.join(STORAGE);
         if let Err(error) = fs::remove_file(&path) {
@@ -298,7 +301,8 @@ impl AbandonedWorkDir {
     }
 }
 
-/// The work directories in a directory, which may be one itself, hold them, or have them in its `.weir`.
+/// The work directories in a directory, which may be one itself, hold them, or have them in its
+/// `.weir`.
 ///
 /// # Errors
 /// When the directory can't be read.
@@ -359,7 +363,8 @@ fn fill(root: &Path, plan: &RecordingPlan, base: &Path, run: &Path) -> Result<()
     write_storage(root, plan)
 }
 
-/// Writes down in a recording's work directory what outputs are, now that the source told: `weir recover` goes by it.
+/// Writes down in a recording's work directory what outputs are, now that the source told: `weir
+/// recover` goes by it.
 ///
 /// # Errors
 /// When it can't be written.
@@ -383,7 +388,8 @@ fn write_manifest(root: &Path, manifest: &Manifest) -> Result<(), WorkDirError> 
     files::replace(&path, &text, 0o600).map_err(io_error("write", &path))
 }
 
-/// Where everything belongs, with the keys that open it. It is there as long as the work directory is.
+/// Where everything belongs, with the keys that open it. It is there as long as the work directory
+/// is.
 fn write_storage(root: &Path, plan: &RecordingPlan) -> Result<(), WorkDirError> {
     let path = root.join(STORAGE);
     let storage: Vec<Option<&Storage>> = plan.outputs.iter().map(OutputPlan::storage).collect();
@@ -449,8 +455,8 @@ fn remove(dir: &Path) {
     }
 }
 
-/// The same for a directory of a killed recorder's: a browser's helpers end a little later than the browser, and make what they
-/// write into anew, with all that it lies in.
+/// The same for a directory of a killed recorder's: a browser's helpers end a little later than the
+/// browser, and make what they write into anew, with all that it lies in.
 #[expect(
     clippy::disallowed_methods,
     reason = "they are nobody's children any more: nothing tells when the last one is gone"

@@ -1,7 +1,8 @@
-//! Names that another recording has used since a recorder died: what was left does not take them away from it.
+//! Names that another recording has used since a recorder died: what was left does not take them
+//! away from it.
 //!
-//! A file gets another name then (`IfTaken::Rename`). Segments and images belong to a playlist or to a prefix, and stay in the work
-//! directory. In a bucket only recordings that run are seen.
+//! A file gets another name then (`IfTaken::Rename`). Segments and images belong to a playlist or
+//! to a prefix, and stay in the work directory. In a bucket only recordings that run are seen.
 
 use std::fmt;
 use std::fs;
@@ -38,7 +39,8 @@ impl fmt::Display for Rival {
     }
 }
 
-/// The running recording that writes to the name of something that is left. `base` is what relative local names are relative to.
+/// The running recording that writes to the name of something that is left. `base` is what relative
+/// local names are relative to.
 pub(super) fn running(storage: &Storage, base: &Path, left: &[Leftover]) -> Option<Rival> {
     let left: Vec<&str> = left.iter().map(|left| left.name.as_str()).collect();
     if left.is_empty() {
@@ -51,14 +53,15 @@ pub(super) fn running(storage: &Storage, base: &Path, left: &[Leftover]) -> Opti
     writer.inspect_err(unknown).ok().flatten().map(Rival::Running)
 }
 
-/// The first file on the local disk that somebody else has written since the recording began, under a name of what is left.
+/// The first file on the local disk that somebody else has written since the recording began, under
+/// a name of what is left.
 pub(super) fn since(storage: &Storage, manifest: &Manifest, left: &[Leftover]) -> Option<Rival> {
     let begin = SystemTime::from(manifest.created_at);
     left.iter().find_map(|left| others(&storage.primary, &manifest.base, begin, left)).map(Rival::Since)
 }
 
-/// Removes playlists that list nothing and whose names somebody else has by now: their recorder was killed before there was anything
-/// to list.
+/// Removes playlists that list nothing and whose names somebody else has by now: their recorder was
+/// killed before there was anything to list.
 pub(super) fn forget_empty(
     storage: &Storage,
     manifest: &Manifest,
@@ -78,7 +81,8 @@ pub(super) fn forget_empty(
     });
 }
 
-/// The file that has the name of one that is left, unless it is older than the recording, or the recording's own.
+/// The file that has the name of one that is left, unless it is older than the recording, or the
+/// recording's own.
 fn others(target: &StorageTarget, base: &Path, begin: SystemTime, left: &Leftover) -> Option<PathBuf> {
     if !target.is_local() {
         return None;
@@ -113,7 +117,8 @@ fn is_one_of_many_versions(name: &str) -> bool {
     number.len() < 5 || !number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a playlist can be read and names no file: it is empty, of zeros, or has not more than a head.
+/// Whether a playlist can be read and names no file: it is empty, of zeros, or has not more than a
+/// head.
 fn lists_nothing(playlist: &Path) -> bool {
     let is_nothing = |line: &[u8]| {
         let mut bytes = line.iter().filter(|byte| **byte != 0 && !byte.is_ascii_whitespace());

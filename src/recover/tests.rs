@@ -82,7 +82,8 @@ impl Scene {
         recovered.remove(0)
     }
 
-    /// The names of what is kept, once it is known that it was said, that it is there, and that a second recovery changes nothing.
+    /// The names of what is kept, once it is known that it was said, that it is there, and that a
+    /// second recovery changes nothing.
     async fn kept(&self) -> Vec<String> {
         let recovered = self.recover().await;
         assert!(!recovered.is_whole() && !recovered.kept.is_empty(), "{recovered:?}");

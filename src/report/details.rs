@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::path::PathBuf;
 
-/// Directories of this machine that texts may name. A path that begins with one of them is recognized whatever characters it has; any
-/// other path ends at a blank, a comma or a bracket.
+/// Directories of this machine that texts may name. A path that begins with one of them is
+/// recognized whatever characters it has; any other path ends at a blank, a comma or a bracket.
 #[derive(Debug, Clone, Default)]
 pub struct LocalDirs(Vec<String>);
 
@@ -19,10 +19,11 @@ impl LocalDirs {
         Self(dirs)
     }
 
-    /// A text without paths of this machine: of each path its last component stays, of one in these directories the part below the
-    /// directory. Web addresses stay as they are.
+    /// A text without paths of this machine: of each path its last component stays, of one in these
+    /// directories the part below the directory. Web addresses stay as they are.
     ///
-    /// Callers of an API can't use such a path, and it shows how the machine is set up. Logs have the paths.
+    /// Callers of an API can't use such a path, and it shows how the machine is set up. Logs have
+    /// the paths.
     #[must_use]
     pub fn names_only(&self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len());
@@ -47,7 +48,8 @@ impl LocalDirs {
         shown
     }
 
-    /// For a text that begins with one of the directories: what is shown of the directory, and how long its path is.
+    /// For a text that begins with one of the directories: what is shown of the directory, and how
+    /// long its path is.
     fn known<'a>(&'a self, text: &str) -> Option<(&'a str, usize)> {
         self.0.iter().find_map(|dir| {
             let behind = text.strip_prefix(dir.as_str())?;
@@ -70,12 +72,14 @@ fn last_component(path: &str) -> &str {
     }
 }
 
-/// Whether a path may begin behind this character. Behind a letter or a colon a `/` is part of something else: `https://`, `and/or`.
+/// Whether a path may begin behind this character. Behind a letter or a colon a `/` is part of
+/// something else: `https://`, `and/or`.
 fn may_precede_path(c: char) -> bool {
     c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '(' | '[' | '{' | '<' | '=' | ',' | ';')
 }
 
-/// The length of the path that a text begins with. A colon ends it where a word ends there, as in `/a/b: permission denied`.
+/// The length of the path that a text begins with. A colon ends it where a word ends there, as in
+/// `/a/b: permission denied`.
 fn end_of_path(text: &str) -> usize {
     let ends = |&(at, c): &(usize, char)| match c {
         '"' | '\'' | '`' | ')' | ']' | '}' | '>' | ',' | ';' => true,

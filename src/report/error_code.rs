@@ -10,7 +10,8 @@ pub enum Fault {
     NotFound,
     /// Where the recording goes does not take it: a server, a full disk.
     Destination,
-    /// A storage does not take what was recorded. LiveKit calls that the request's fault, too (docs/reference/egress.md).
+    /// A storage does not take what was recorded. LiveKit calls that the request's fault, too
+    /// (docs/reference/egress.md).
     Storage,
     /// The operator ended it.
     Killed,

@@ -1,4 +1,5 @@
-//! The manifest of a recording: what was stored where, as LiveKit writes it (docs/reference/media.md).
+//! The manifest of a recording: what was stored where, as LiveKit writes it
+//! (docs/reference/media.md).
 
 use std::collections::BTreeMap;
 

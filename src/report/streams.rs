@@ -12,7 +12,8 @@ use super::{Report, nanoseconds};
 use crate::plan::output::OutputId;
 use crate::plan::stream_url::{StreamProtocol, StreamUrl};
 
-/// The error of a stream that was removed before media was sent, until its task reports what it waited for.
+/// The error of a stream that was removed before media was sent, until its task reports what it
+/// waited for.
 const REMOVED: &str = "it was removed before media could be sent";
 /// The error of a stream that was waiting for its server when the recording ended.
 const NEVER_STARTED: &str = "the recording ended before media could be sent";
@@ -80,8 +81,8 @@ impl Report {
         self.fill_deprecated_result();
     }
 
-    /// An address is over: `error` says why it was given up, `None` that it was removed or the recording ended. A stream
-    /// that never started has failed, whatever ended it.
+    /// An address is over: `error` says why it was given up, `None` that it was removed or the
+    /// recording ended. A stream that never started has failed, whatever ended it.
     pub fn stream_ended(&mut self, output: OutputId, url: &StreamUrl, error: Option<&str>, now: Timestamp) {
         let Some((stream, info)) = self.stream(output, url) else { return };
         stream.has_ended = true;
@@ -96,8 +97,8 @@ impl Report {
         self.fill_deprecated_result();
     }
 
-    /// An address was removed while the recording runs. One that has not started yet has failed, unless its task reports that
-    /// media was sent after all.
+    /// An address was removed while the recording runs. One that has not started yet has failed,
+    /// unless its task reports that media was sent after all.
     pub fn stream_removed(&mut self, url: &StreamUrl, now: Timestamp) {
         let all = self.streams.0.iter().zip(&mut self.info.stream_results);
         let newest = all.rev().find(|(stream, info)| stream.url == *url && info.ended_at == 0);

@@ -33,8 +33,8 @@ pub enum ConsoleError {
     CurrentDir(io::Error),
 }
 
-/// Returns the address of the running service's console with a fresh one-time key. `config` is the service's configuration. Blocks for
-/// as long as a connection takes.
+/// Returns the address of the running service's console with a fresh one-time key. `config` is the
+/// service's configuration. Blocks for as long as a connection takes.
 ///
 /// # Errors
 /// [`ConsoleError`]

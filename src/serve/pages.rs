@@ -1,4 +1,5 @@
-//! The small pages for those who run the service, each on a port of its own, on all interfaces as LiveKit has them.
+//! The small pages for those who run the service, each on a port of its own, on all interfaces as
+//! LiveKit has them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

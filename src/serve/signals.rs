@@ -9,8 +9,8 @@ use crate::recorder::is_ignored;
 /// A requested way to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShutdownRequest {
-    /// SIGTERM, SIGQUIT, and SIGHUP of a terminal that goes away: take no more work, and end when what is recorded has come to its own
-    /// end.
+    /// SIGTERM, SIGQUIT, and SIGHUP of a terminal that goes away: take no more work, and end when
+    /// what is recorded has come to its own end.
     Drain,
     /// SIGINT: end now, and finish every file.
     End,

@@ -137,7 +137,8 @@ impl Orphans {
         self.lock().get(egress_id).is_some_and(|orphan| !is_over(&orphan.info))
     }
 
-    /// Has one stop as soon as it is reached. Gives its last report; `None`: it is not here, or is over.
+    /// Has one stop as soon as it is reached. Gives its last report; `None`: it is not here, or is
+    /// over.
     ///
     /// # Errors
     /// `unavailable` when nothing of its recorder listens, so that no order would come through.
@@ -170,7 +171,8 @@ impl Orphan {
         self.orphans.lock().get(&self.egress_id).is_some_and(|orphan| orphan.is_to_stop)
     }
 
-    /// Ends its entry: it is reached. Gives whether it is to stop; nobody can ask for that here from now on.
+    /// Ends its entry: it is reached. Gives whether it is to stop; nobody can ask for that here
+    /// from now on.
     pub(super) fn leave(self) -> bool {
         self.orphans.lock().remove(&self.egress_id).is_some_and(|orphan| orphan.is_to_stop)
     }

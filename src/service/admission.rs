@@ -1,8 +1,9 @@
 //! Is there room for one more? Pure: time is an argument, measurements are put in.
 //!
-//! A recording is expected to cost what the operator's table says (`cost`). It takes seconds to show what it really costs, so
-//! that its expected cost is held for it meanwhile; then what is measured counts, where it is more. [`AdmissionController`] is the one
-//! that everybody asks, with the clock.
+//! A recording is expected to cost what the operator's table says (`cost`). It takes seconds to
+//! show what it really costs, so that its expected cost is held for it meanwhile; then what is
+//! measured counts, where it is more. [`AdmissionController`] is the one that everybody asks, with
+//! the clock.
 
 mod controller;
 pub mod cost;
@@ -118,7 +119,8 @@ impl Ledger {
         Self { costs, cores, memory_used: 0.0, last: 0, held: BTreeMap::new() }
     }
 
-    /// Cores that a new recording may count on: all of an idle machine, else the operator's part of it without what is taken.
+    /// Cores that a new recording may count on: all of an idle machine, else the operator's part of
+    /// it without what is taken.
     #[must_use]
     pub fn available(&self, now: Duration) -> f64 {
         if self.held.is_empty() {

@@ -42,7 +42,8 @@ use twirp::{Call, Format, Incoming, TwirpError};
 
 /// How long a call may take when the caller does not say.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The largest request, in bytes. Real ones are some thousands; credentials of Google are two thousand alone.
+/// The largest request, in bytes. Real ones are some thousands; credentials of Google are two
+/// thousand alone.
 const LARGEST: usize = 4 << 20;
 /// How long a browser may remember what it is allowed.
 const CORS_AGE: Duration = Duration::from_hours(24);

@@ -1,7 +1,7 @@
 //! The front door of a fleet: requests of livekit-server over psrpc (docs/reference/psrpc.md).
 //!
-//! `StartEgress` is claimed by every node with room, and livekit-server chooses; `StopEgress` and `UpdateStream` have a topic for
-//! each egress, which is open as long as it lives.
+//! `StartEgress` is claimed by every node with room, and livekit-server chooses; `StopEgress` and
+//! `UpdateStream` have a topic for each egress, which is open as long as it lives.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::psrpc::{
 const INTERNAL: &str = "EgressInternal";
 const HANDLER: &str = "EgressHandler";
 
-/// How long an egress is its node's. livekit-server asks again after 10 s and 20 s, and pauses for up to 6 s in between; whoever then has it
-/// answers for itself.
+/// How long an egress is its node's. livekit-server asks again after 10 s and 20 s, and pauses for
+/// up to 6 s in between; whoever then has it answers for itself.
 const RESERVED: Duration = Duration::from_secs(60);
 
 /// Identity of a service on the bus.

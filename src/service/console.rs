@@ -11,8 +11,8 @@
 //! POST /console/api/session                       {"key": …}: a session for a one-time key
 //! ```
 //!
-//! The page itself is public and holds no data. Every other request is authenticated (`access`, `login`). Answers are
-//! LiveKit's JSON as the API gives it, with errors as `{"code", "message"}`.
+//! The page itself is public and holds no data. Every other request is authenticated (`access`,
+//! `login`). Answers are LiveKit's JSON as the API gives it, with errors as `{"code", "message"}`.
 
 mod access;
 mod form;
@@ -96,8 +96,9 @@ struct ConsoleState {
     sessions: Sessions,
 }
 
-/// The routes. They have to be served with the peers' addresses ([`Router::into_make_service_with_connect_info`]): without, who
-/// is on this machine is not known, and everybody needs a token.
+/// The routes. They have to be served with the peers' addresses
+/// ([`Router::into_make_service_with_connect_info`]): without, who is on this machine is not known,
+/// and everybody needs a token.
 pub fn router(console: Console) -> Router {
     let previews = Previews::new(Arc::clone(&console.view));
     let desk = Arc::new(ConsoleState { console, previews, sessions: Sessions::default() });
@@ -260,7 +261,8 @@ async fn start(State(desk): State<Arc<ConsoleState>>, Sent(form): Sent<Form>) ->
 }
 
 impl ConsoleState {
-    /// Runs a call in a task of its own, so that a page that is closed does not stop it half-way, and waits for it.
+    /// Runs a call in a task of its own, so that a page that is closed does not stop it half-way,
+    /// and waits for it.
     async fn apart<F>(&self, call: impl FnOnce(Arc<dyn Egresses>) -> F) -> Response
     where
         F: Future<Output = Result<proto::EgressInfo, ServiceError>> + Send + 'static,

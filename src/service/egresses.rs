@@ -27,7 +27,8 @@ pub trait Egresses: Send + Sync {
     /// Adds addresses to, and removes addresses from, a recording that streams.
     ///
     /// # Errors
-    /// `not_found`; `invalid_argument`, when it does not stream, or an address can't be used. Those that can are used.
+    /// `not_found`; `invalid_argument`, when it does not stream, or an address can't be used. Those
+    /// that can are used.
     async fn update_stream(
         &self,
         request: proto::UpdateStreamRequest,

@@ -1,4 +1,5 @@
-//! Why a request to the service failed: one code for psrpc, HTTP and Twirp alike (docs/reference/psrpc.md).
+//! Why a request to the service failed: one code for psrpc, HTTP and Twirp alike
+//! (docs/reference/psrpc.md).
 
 use crate::plan::error::PlanError;
 use crate::psrpc;
@@ -43,7 +44,8 @@ impl ServiceError {
         Self::not_found("egress not found")
     }
 
-    /// The egress is recorded, and its recorder can't be reached now. Nothing was done, so that it may be asked again.
+    /// The egress is recorded, and its recorder can't be reached now. Nothing was done, so that it
+    /// may be asked again.
     #[must_use]
     pub fn unreached() -> Self {
         Self::unavailable("the recorder does not answer; try again")
@@ -91,8 +93,8 @@ impl From<ServiceError> for psrpc::Error {
     }
 }
 
-/// The HTTP status of a Twirp answer with this code (Twirp's specification, "Error Codes"). Those are not the ones of
-/// [`Code::http_status`], which an `EgressInfo` shows.
+/// The HTTP status of a Twirp answer with this code (Twirp's specification, "Error Codes"). Those
+/// are not the ones of [`Code::http_status`], which an `EgressInfo` shows.
 #[must_use]
 pub fn twirp_status(twirp_code: &str) -> u16 {
     match twirp_code {
@@ -125,8 +127,8 @@ mod tests {
         for code in Code::ALL {
             let status = twirp_status(code.twirp());
             assert!((400..=599).contains(&status), "{code}");
-            // Whose fault it is, both tables agree on, but for time that ran out, a malformed answer of ours, and codes
-            // that Twirp has none for.
+            // Whose fault it is, both tables agree on, but for time that ran out, a malformed
+            // answer of ours, and codes that Twirp has none for.
             let stray = ["canceled", "deadline_exceeded", "malformed", "unknown"].contains(&code.twirp());
             assert!(stray || status / 100 == code.http_status() / 100, "{code}: {status}");
         }

@@ -1,5 +1,6 @@
-//! Small pages for those who run the service: health, metrics, debugging (docs/reference/egress.md). Each has a port of its own, as
-//! LiveKit has it, and none shows a secret.
+//! Small pages for those who run the service: health, metrics, debugging
+//! (docs/reference/egress.md). Each has a port of its own, as LiveKit has it, and none shows a
+//! secret.
 
 mod profile;
 
@@ -32,8 +33,9 @@ pub fn metrics(view: View, metrics: Arc<Metrics>) -> Router {
     Router::new().fallback(scrape).with_state((view, metrics))
 }
 
-/// For `debug_handler_port`: `/recordings`, each with its process, what it takes and how it fares; `/gst_pipeline/{egress id}`, the
-/// pipelines of one in Graphviz's language; `/pprof/profile` and `/pprof/profile/{egress id}`, CPU profiles.
+/// For `debug_handler_port`: `/recordings`, each with its process, what it takes and how it fares;
+/// `/gst_pipeline/{egress id}`, the pipelines of one in Graphviz's language; `/pprof/profile` and
+/// `/pprof/profile/{egress id}`, CPU profiles.
 pub fn debug(view: View) -> Router {
     let inner = Router::new()
         .route("/gst_pipeline/{egress_id}", get(pipelines))

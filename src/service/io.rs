@@ -5,9 +5,10 @@
 //!                                                          └─ asks again until it is taken; at once when the bus is back
 //! ```
 //!
-//! Three answers end a report without its being taken: `not_found`, `invalid_argument` and `permission_denied`. Any other error
-//! passes (livekit-server hands its store's errors on as `unknown`), and the report is sent again, with growing pauses, for as
-//! long as the service runs. An egress's directory stays until its end is taken or refused, so the next run sends it again.
+//! Three answers end a report without its being taken: `not_found`, `invalid_argument` and
+//! `permission_denied`. Any other error passes (livekit-server hands its store's errors on as
+//! `unknown`), and the report is sent again, with growing pauses, for as long as the service runs.
+//! An egress's directory stays until its end is taken or refused, so the next run sends it again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -153,8 +154,8 @@ impl Io {
         }
     }
 
-    /// Sends a report until livekit-server has taken it, or has refused it for good; while it does neither, a newer report takes
-    /// its place.
+    /// Sends a report until livekit-server has taken it, or has refused it for good; while it does
+    /// neither, a newer report takes its place.
     async fn send(&self, egress_id: &str, mut info: proto::EgressInfo) {
         const UPDATE: Method = Method::queued("UpdateEgress");
         let mut failed = 0;
@@ -170,7 +171,8 @@ impl Io {
                         tracing::warn!(%error, "reports fail; refusing new work");
                     }
                 }
-                // It is there, and hands on an error of what it keeps egresses in, or of a proxy: that passes.
+                // It is there, and hands on an error of what it keeps egresses in, or of a proxy:
+                // that passes.
                 Failure::Passing => {
                     self.note_answer();
                     let code = error.code();

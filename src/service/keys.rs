@@ -1,4 +1,5 @@
-//! The API keys that callers sign with, and that webhooks are signed with; what callers' tokens say (docs/reference/egress.md).
+//! The API keys that callers sign with, and that webhooks are signed with; what callers' tokens say
+//! (docs/reference/egress.md).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

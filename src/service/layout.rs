@@ -1,7 +1,7 @@
 //! Has the page of a recording show another layout.
 //!
-//! The page is a participant of its room, and looks at its own metadata. So the word goes through LiveKit's server, which is
-//! asked to change that (docs/reference/egress.md).
+//! The page is a participant of its room, and looks at its own metadata. So the word goes through
+//! LiveKit's server, which is asked to change that (docs/reference/egress.md).
 
 use std::time::Duration;
 
@@ -71,8 +71,8 @@ impl Layouts {
         Ok(Self { endpoint: address, signer, http })
     }
 
-    /// Has the page of `info`'s recording show `layout`. An egress that is in no room has no page that would: the answer is
-    /// what LiveKit's is.
+    /// Has the page of `info`'s recording show `layout`. An egress that is in no room has no page
+    /// that would: the answer is what LiveKit's is.
     ///
     /// # Errors
     /// `not_found` when it is not in its room, else what LiveKit or the network says.

@@ -1,5 +1,5 @@
-//! How much of the machine is in use, and by whom: measured each second, put into the [`AdmissionController`], shown to metrics, and acted
-//! upon where it is too much.
+//! How much of the machine is in use, and by whom: measured each second, put into the
+//! [`AdmissionController`], shown to metrics, and acted upon where it is too much.
 
 mod cgroup;
 pub mod pressure;
@@ -29,7 +29,8 @@ const GB: f64 = (1_u64 << 30) as f64;
 /// One second's measurements.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Reading {
-    /// Cores in use: by our control group where we have a share of the machine, else by the whole machine.
+    /// Cores in use: by our control group where we have a share of the machine, else by the whole
+    /// machine.
     pub cores: f64,
     /// The part of our cores that is in use: 1 is all.
     pub load: f64,
@@ -51,7 +52,8 @@ pub trait Relief: Send + Sync {
     fn kill(&self, egress_id: &str, error: &str);
 }
 
-/// The cores that recordings may count on: what was requested for us, else our control group's quota, else the machine's.
+/// The cores that recordings may count on: what was requested for us, else our control group's
+/// quota, else the machine's.
 #[must_use]
 pub fn available_cores(requested: Option<f64>) -> f64 {
     let allowed = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -60,7 +62,8 @@ pub fn available_cores(requested: Option<f64>) -> f64 {
     requested.or(quota).unwrap_or(allowed)
 }
 
-/// A quota, where not even so many cores are allowed. Where the quota is what allows no more, `allowed` is it, rounded.
+/// A quota, where not even so many cores are allowed. Where the quota is what allows no more,
+/// `allowed` is it, rounded.
 fn within(quota: f64, allowed: f64) -> f64 {
     let is_rounded_quota = quota.floor().max(1.0) <= allowed;
     if is_rounded_quota { quota } else { allowed }

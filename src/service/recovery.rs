@@ -69,8 +69,8 @@ pub(super) async fn settle(
     if is_over(&info) {
         registry.update(info);
         told();
-        // What it could not store is kept, and tried again when the service starts. Only a crash at the very end leaves
-        // something behind of which its report does not speak.
+        // What it could not store is kept, and tried again when the service starts. Only a crash at
+        // the very end leaves something behind of which its report does not speak.
         if matches!(death, Death::Sudden(_)) && egress_dir.has_media() {
             let said = recovery.await;
             tracing::info!(recovery = ?said, "recovered");
@@ -110,7 +110,8 @@ fn is_newer(written: &proto::EgressInfo, heard: &proto::EgressInfo) -> bool {
     !is_over(heard) && (is_over(written) || written.updated_at > heard.updated_at)
 }
 
-/// Removes what is left of a recording that was announced and did not begin, when its registry has its end.
+/// Removes what is left of a recording that was announced and did not begin, when its registry has
+/// its end.
 pub(super) async fn clear_when_told(registry: &dyn Registry, egress_dir: &EgressDir) {
     registry.delivered(egress_dir.egress_id()).await;
     clear(egress_dir).await;
@@ -338,8 +339,8 @@ fn without_dir(location: &str) -> &str {
     local_path(location).and_then(|path| path.rsplit('/').next()).unwrap_or(location)
 }
 
-/// Finishes and stores what a recorder left, in a process of its own: that is media code. It goes on to its end whatever
-/// happens here.
+/// Finishes and stores what a recorder left, in a process of its own: that is media code. It goes
+/// on to its end whatever happens here.
 async fn recover(egress_dir: &EgressDir) -> Recovered {
     if !egress_dir.has_work() {
         return Recovered { is_whole: true, ..Recovered::default() };

@@ -26,7 +26,8 @@ pub trait Registry: Send + Sync {
     /// A recording's report has changed. Does not wait.
     fn update(&self, info: proto::EgressInfo);
 
-    /// A recording ended of which nothing more is reported: another service has its egress. Only who counts wants to know.
+    /// A recording ended of which nothing more is reported: another service has its egress. Only
+    /// who counts wants to know.
     fn evicted(&self, info: &proto::EgressInfo) {
         let _ = info;
     }
@@ -36,7 +37,8 @@ pub trait Registry: Send + Sync {
         let _ = tried;
     }
 
-    /// Comes back when the last update of an egress is safe: what else is known of it may be forgotten.
+    /// Comes back when the last update of an egress is safe: what else is known of it may be
+    /// forgotten.
     async fn delivered(&self, egress_id: &str);
 
     /// Comes back when every update is safe.
@@ -52,8 +54,8 @@ pub trait Registry: Send + Sync {
         request: proto::ListEgressRequest,
     ) -> Result<proto::ListEgressResponse, ServiceError>;
 
-    /// Recordings that have not ended as far as is known here. A registry that others use, too, knows none: whose they are it
-    /// can't tell.
+    /// Recordings that have not ended as far as is known here. A registry that others use, too,
+    /// knows none: whose they are it can't tell.
     ///
     /// # Errors
     /// When they can't be looked up.
@@ -64,15 +66,16 @@ pub trait Registry: Send + Sync {
         true
     }
 
-    /// Whether there is a connection to where reports go, and where requests may come from. One that is lost is made again; what is
-    /// recorded goes on meanwhile.
+    /// Whether there is a connection to where reports go, and where requests may come from. One
+    /// that is lost is made again; what is recorded goes on meanwhile.
     fn is_connected(&self) -> bool {
         true
     }
 }
 
-/// Whether a recording is over: the one answer for all of the service. A limit that was reached is in the status before the
-/// files are finished, and a status from a version to come counts as one that goes on.
+/// Whether a recording is over: the one answer for all of the service. A limit that was reached is
+/// in the status before the files are finished, and a status from a version to come counts as one
+/// that goes on.
 #[must_use]
 pub fn is_over(info: &proto::EgressInfo) -> bool {
     match info.status() {
@@ -84,8 +87,8 @@ pub fn is_over(info: &proto::EgressInfo) -> bool {
     }
 }
 
-/// Whether a report says that its recording goes on. One with a last status that is not over is finishing its files: its end is
-/// reported when they are finished.
+/// Whether a report says that its recording goes on. One with a last status that is not over is
+/// finishing its files: its end is reported when they are finished.
 #[must_use]
 pub fn goes_on(info: &proto::EgressInfo) -> bool {
     matches!(

@@ -25,7 +25,8 @@ use crate::report::{self, Fault, Report};
 
 /// livekit-server asks again after ten seconds.
 const CREATED_WITHIN: Duration = Duration::from_secs(9);
-/// From the end of an egress that did not start to what is left of it. A registry that is away takes longer, and nobody waits for it.
+/// From the end of an egress that did not start to what is left of it. A registry that is away
+/// takes longer, and nobody waits for it.
 const CLEARED_WITHIN: Duration = Duration::from_secs(1);
 /// From topics that could not be opened to the next attempt.
 const OPENED_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -179,7 +180,8 @@ async fn create(service: &Service, info: &proto::EgressInfo) -> Result<(), Servi
     created.unwrap_or_else(|_| Err(ServiceError::new(Code::DeadlineExceeded, "request timed out")))
 }
 
-/// Attends a recorder that a former run of the service has started: as if it had been started now, whether there is room or not.
+/// Attends a recorder that a former run of the service has started: as if it had been started now,
+/// whether there is room or not.
 pub(super) async fn resume(
     service: Arc<Service>,
     launched: Launched,

@@ -99,7 +99,8 @@ pub enum Put {
 }
 
 impl Store {
-    /// Opens the file, or makes it, and reads what it holds. Its directory has to exist. A task of `tasks` writes until `stop`.
+    /// Opens the file, or makes it, and reads what it holds. Its directory has to exist. A task of
+    /// `tasks` writes until `stop`.
     ///
     /// # Errors
     /// When the file can't be opened, is in use, or is damaged.
@@ -201,7 +202,8 @@ impl Store {
     /// The egresses that a request asks for, the newest first, a page at a time.
     ///
     /// # Errors
-    /// `not_found` for an id that nobody knows, `invalid_argument` for a token that was not given by this.
+    /// `not_found` for an id that nobody knows, `invalid_argument` for a token that was not given
+    /// by this.
     pub fn list(
         &self,
         request: &proto::ListEgressRequest,

@@ -136,8 +136,9 @@ impl Silent {
     }
 }
 
-/// Takes over a recorder that a former run of the service has started, and that lives without one now. The `orders` are in its socket
-/// before anything is heard of it: one that stands still carries them out when it goes on, whatever has become of the service by then.
+/// Takes over a recorder that a former run of the service has started, and that lives without one
+/// now. The `orders` are in its socket before anything is heard of it: one that stands still
+/// carries them out when it goes on, whatever has become of the service by then.
 ///
 /// # Errors
 /// When it can't be reached, or does not say in time how its recording stands.
@@ -195,8 +196,8 @@ impl Launched {
         Self { recorder, stdin, is_torn: false, lines, orders, info, progress, handle: Arc::new(handle) }
     }
 
-    /// Watches it to its end. Each report goes to `tell` in its order, the last one excepted: what it means is decided by
-    /// who knows how the recorder ended. Each upload goes to `count`.
+    /// Watches it to its end. Each report goes to `tell` in its order, the last one excepted: what
+    /// it means is decided by who knows how the recorder ended. Each upload goes to `count`.
     pub(super) async fn attend(
         mut self,
         tell: impl Fn(&proto::EgressInfo),
@@ -210,7 +211,8 @@ impl Launched {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let hung = loop {
             tokio::select! {
-                // What it has said counts before that it has said nothing; and orders, each of which may take a while, come last.
+                // What it has said counts before that it has said nothing; and orders, each of
+                // which may take a while, come last.
                 biased;
                 line = self.lines.next() => {
                     silence.end(Instant::now());
@@ -304,7 +306,8 @@ impl Launched {
             tracing::warn!("report of another egress ignored");
             return;
         }
-        // A limit that was reached, and a failure, are reported when the recording is over, not while its files are finished.
+        // A limit that was reached, and a failure, are reported when the recording is over, not
+        // while its files are finished.
         if goes_on(&info) {
             tell(&info);
         }
@@ -336,7 +339,8 @@ struct Questions<T> {
 }
 
 impl<T> Questions<T> {
-    /// Numbers begin somewhere: a recorder that is taken over may still answer what its former service has asked.
+    /// Numbers begin somewhere: a recorder that is taken over may still answer what its former
+    /// service has asked.
     fn new() -> Self {
         Self { last: rand::random::<u32>().into(), open: Vec::new() }
     }

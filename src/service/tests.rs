@@ -163,7 +163,8 @@ async fn a_recorder_that_ended_well_is_believed_though_nobody_heard_its_last_wor
     use proto::EgressStatus::{EgressActive, EgressComplete, EgressFailed};
     let dir = tempfile::tempdir().unwrap();
     for (id, last, death, status) in [
-        // It ended with exit code 0 while its service stood still: its last report is in its directory.
+        // It ended with exit code 0 while its service stood still: its last report is in its
+        // directory.
         ("EG_whole", Some(EgressComplete), Death::Unheard, EgressComplete),
         ("EG_killed", Some(EgressComplete), Death::Sudden("the recorder died".to_owned()), EgressComplete),
         ("EG_silent", None, Death::Unheard, EgressFailed),
@@ -201,7 +202,8 @@ async fn a_recorder_that_died_is_told_by_the_newest_of_what_it_has_said_and_writ
     assert!(told.details.contains("storage away at 3.0 s"), "{told:?}");
 }
 
-/// Another recorder has the egress: nobody reports of it, neither this service nor its next run, and what is kept stays.
+/// Another recorder has the egress: nobody reports of it, neither this service nor its next run,
+/// and what is kept stays.
 #[tokio::test]
 async fn of_an_evicted_recording_nothing_is_reported_and_nothing_stored() {
     use proto::EgressStatus::EgressActive;

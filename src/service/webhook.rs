@@ -207,8 +207,9 @@ impl Notifier {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Tells everybody who wants to know that this happened. Returns at once. `settled` is called when each of them took it or it
-    /// was given up for good; it is not when the service ends before.
+    /// Tells everybody who wants to know that this happened. Returns at once. `settled` is called
+    /// when each of them took it or it was given up for good; it is not when the service ends
+    /// before.
     pub fn notify(
         &self,
         event: Event,
@@ -235,7 +236,8 @@ impl Notifier {
         }
     }
 
-    /// Returns when nothing waits any more, or when `limits.flush` is over; what waits then is given up.
+    /// Returns when nothing waits any more, or when `limits.flush` is over; what waits then is
+    /// given up.
     pub async fn drained(&self) {
         let all = async {
             loop {
@@ -271,7 +273,8 @@ impl Notifier {
                 "" => shared.signer.clone(),
                 name => shared.keys.signer(name),
             };
-            // Both were looked at when the request came; a key may be gone since the service was started again.
+            // Both were looked at when the request came; a key may be gone since the service was
+            // started again.
             let (Ok(url), Some(signer)) = (Url::parse(&webhook.url), signer) else {
                 tracing::error!(
                     egress_id = info.egress_id,
@@ -297,7 +300,8 @@ impl Notifier {
             return;
         }
         if let Some(lane) = lanes.get_mut(&key) {
-            // Of many that say how things are, the first to go is the oldest; what began and what ended stays.
+            // Of many that say how things are, the first to go is the oldest; what began and what
+            // ended stays.
             if lane.len() >= self.shared.options.limits.depth {
                 let oldest = lane.iter().position(|waiting| waiting.event == Event::Updated).unwrap_or(0);
                 if let Some(dropped) = lane.remove(oldest) {

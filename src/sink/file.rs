@@ -42,7 +42,8 @@ struct Muxing {
     container: Container,
     muxer: &'static str,
     set_up: fn(&gst::Element),
-    /// Templates of the muxer's pads. An `appsrc` fits any of them before its first sample, so that they must be named.
+    /// Templates of the muxer's pads. An `appsrc` fits any of them before its first sample, so that
+    /// they must be named.
     audio_pad: &'static str,
     video: Option<VideoMuxing>,
     /// Set if written data does not change before the file is finalized, so that it can be uploaded
@@ -89,8 +90,8 @@ const MUXINGS: &[Muxing] = &[
     },
 ];
 
-/// Fragments of a second, each complete in itself. (`fragment-mode=first-moov-then-finalise` of GStreamer 1.22 leaves an
-/// unreadable file when killed.)
+/// Fragments of a second, each complete in itself. (`fragment-mode=first-moov-then-finalise` of
+/// GStreamer 1.22 leaves an unreadable file when killed.)
 fn fragmented(mux: &gst::Element) {
     mux.set_property("fragment-duration", 1000u32);
 }

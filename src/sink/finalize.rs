@@ -37,7 +37,8 @@ pub struct Finalized {
     /// Length of the media; `None` where finding out would mean reading it all (OGG, MP3).
     pub duration: Option<Duration>,
     pub layout: Layout,
-    /// The recording had been cut off in the middle, and what was incomplete at its end was left out.
+    /// The recording had been cut off in the middle, and what was incomplete at its end was left
+    /// out.
     pub was_cut: bool,
     /// Video was recorded, and not one complete frame of it is there: the file has audio alone.
     pub lacks_video: bool,

@@ -80,7 +80,8 @@ impl ImagesSink {
     /// [`Artifact`](super::Artifact)s by then.
     ///
     /// # Errors
-    /// When it takes longer than `within`. A failure that was reported while the sink ran is not told again.
+    /// When it takes longer than `within`. A failure that was reported while the sink ran is not
+    /// told again.
     pub async fn finish(mut self, within: Duration) -> Result<(), SinkError> {
         if self.run.ended(within).await? == Ended::Abandoned {
             return Ok(());

@@ -43,7 +43,8 @@ impl Playlist {
     /// Adds a segment: its address relative to the playlist, its exact duration, and the date of
     /// its first sample.
     pub(super) fn push(&mut self, uri: &str, duration: Duration, date: jiff::Timestamp) {
-        // A segment that came out longer than meant (a source that stood still) must not break the promise of the header.
+        // A segment that came out longer than meant (a source that stood still) must not break the
+        // promise of the header.
         let rounded = (duration.as_millis() + 500) / 1000;
         self.target = self.target.max(u64::try_from(rounded).unwrap_or(u64::MAX));
         let date = self::date(date);
@@ -77,7 +78,8 @@ pub(super) fn date(date: jiff::Timestamp) -> String {
     date.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// A file's name as part of an address (RFC 3986 §3.3): everything that is not a plain character of a path is escaped.
+/// A file's name as part of an address (RFC 3986 §3.3): everything that is not a plain character of
+/// a path is escaped.
 fn escape(name: &str) -> String {
     let mut uri = String::with_capacity(name.len());
     for byte in name.bytes() {

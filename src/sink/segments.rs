@@ -6,9 +6,9 @@
 //! Feed(aac) ──► appsrc ─► aacparse ──┘    one stream      cuts it             └─► playlist-0-000000.m3u8 ─► Artifact
 //! ```
 //!
-//! One muxer serves the whole recording, and its stream is cut at key frames: concatenated, the segments
-//! are that stream. A segment gets its name when it is complete; a playlist is reported after its segments,
-//! and each version of it is a separate file.
+//! One muxer serves the whole recording, and its stream is cut at key frames: concatenated, the
+//! segments are that stream. A segment gets its name when it is complete; a playlist is reported
+//! after its segments, and each version of it is a separate file.
 
 mod pes;
 mod recovery;
@@ -98,12 +98,13 @@ impl SegmentsSink {
         Ok(Self { run, writer, drops })
     }
 
-    /// Closes the last segment after the feeds have ended, and ends the playlists. All that is finished has been reported as
-    /// [`Artifact`](super::Artifact)s by then.
+    /// Closes the last segment after the feeds have ended, and ends the playlists. All that is
+    /// finished has been reported as [`Artifact`](super::Artifact)s by then.
     ///
     /// # Errors
-    /// When it takes longer than `within`, or the playlists of a sink that had failed could not be ended: that is left for
-    /// `weir recover`. The failure itself was reported while the sink ran, and is not told again.
+    /// When it takes longer than `within`, or the playlists of a sink that had failed could not be
+    /// ended: that is left for `weir recover`. The failure itself was reported while the sink ran,
+    /// and is not told again.
     pub async fn finish(mut self, within: Duration) -> Result<(), SinkError> {
         let ended = self.run.ended(within).await?;
         if ended == Ended::Abandoned {

@@ -1,4 +1,5 @@
-//! A sink's pipeline while it runs: watched by a task of its own, brought down at its end, at an error, or when dropped.
+//! A sink's pipeline while it runs: watched by a task of its own, brought down at its end, at an
+//! error, or when dropped.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,7 +86,8 @@ impl SinkPipeline {
         &self.name
     }
 
-    /// Waits for the end of a pipeline whose feeds have ended. At the deadline it is brought down all the same.
+    /// Waits for the end of a pipeline whose feeds have ended. At the deadline it is brought down
+    /// all the same.
     ///
     /// # Errors
     /// [`PipelineError::Frozen`] at the deadline, when nothing else was reported before.
@@ -118,12 +120,13 @@ impl SinkPipeline {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Sample(gst::Sample),
-    /// Nothing more comes, and everything came. A pipeline that was brought down just closes the channel.
+    /// Nothing more comes, and everything came. A pipeline that was brought down just closes the
+    /// channel.
     End,
 }
 
-/// Callbacks of an `appsink` that hand everything to a writer on a thread of its own, which may wait for the disk; the
-/// pipeline waits for it in turn.
+/// Callbacks of an `appsink` that hand everything to a writer on a thread of its own, which may
+/// wait for the disk; the pipeline waits for it in turn.
 pub(super) fn to_writer() -> (gst_app::AppSinkCallbacks, mpsc::Receiver<Outcome>) {
     let (sender, receiver) = mpsc::channel(64);
     let ends = sender.clone();
@@ -143,7 +146,8 @@ pub(super) fn to_writer() -> (gst_app::AppSinkCallbacks, mpsc::Receiver<Outcome>
     (callbacks, receiver)
 }
 
-/// Waits for a writer after its pipeline has ended, and gives what it gives. One that panicked has not written everything.
+/// Waits for a writer after its pipeline has ended, and gives what it gives. One that panicked has
+/// not written everything.
 pub(super) async fn written<T>(writer: JoinHandle<T>, name: &str, within: Duration) -> Result<T, SinkError> {
     match tokio::time::timeout(within, writer).await {
         Ok(done) => done.map_err(|panic| SinkError::Io {

@@ -6,10 +6,11 @@
 //!    └─────────► Connection ─► StreamPipeline         one of each for every address
 //! ```
 //!
-//! Addresses share only the feeds, so that a failing, hanging, new or removed one disturbs no other.
-//! Each reports [`StreamEvent`](super::StreamEvent)s: `Connecting` once, `Started` whenever media
-//! begins to flow, `Retrying` for each further attempt, and at the end exactly one of `Failed` and
-//! `Finished`. A stream that ends before any media was sent has failed, whoever ended it.
+//! Addresses share only the feeds, so that a failing, hanging, new or removed one disturbs no
+//! other. Each reports [`StreamEvent`](super::StreamEvent)s: `Connecting` once, `Started` whenever
+//! media begins to flow, `Retrying` for each further attempt, and at the end exactly one of
+//! `Failed` and `Finished`. A stream that ends before any media was sent has failed, whoever ended
+//! it.
 //!
 //! No event or log line contains keys or passphrases.
 
@@ -251,8 +252,9 @@ impl StreamSink {
         stats.collect()
     }
 
-    /// Sends what is queued, says goodbye to every server, and returns when all connections are down, at the latest after
-    /// `within` and the moment that bringing down a hanging one may take. Call it after the feeds have ended.
+    /// Sends what is queued, says goodbye to every server, and returns when all connections are
+    /// down, at the latest after `within` and the moment that bringing down a hanging one may take.
+    /// Call it after the feeds have ended.
     pub async fn finish(mut self, within: Duration) {
         let by = Instant::now() + within;
         let mut tasks: Vec<_> = self.leaving.drain().map(|(_, task)| task).collect();

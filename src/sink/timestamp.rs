@@ -1,6 +1,7 @@
 //! Parts of names that several sinks give.
 
-/// `YYYYMMDDhhmmssmmm` in local time, as the reference names segments and images (docs/reference/media.md).
+/// `YYYYMMDDhhmmssmmm` in local time, as the reference names segments and images
+/// (docs/reference/media.md).
 pub(super) fn timestamp(at: jiff::Timestamp) -> String {
     let local = at.to_zoned(jiff::tz::TimeZone::system());
     let milliseconds = local.subsec_nanosecond() / 1_000_000;

@@ -1,4 +1,5 @@
-//! Tells when the recorder itself stands still: a machine that swaps, a container that was paused, SIGSTOP. It records nothing meanwhile.
+//! Tells when the recorder itself stands still: a machine that swaps, a container that was paused,
+//! SIGSTOP. It records nothing meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use crate::media::Timeline;
 
 /// Name of the event in reports.
 pub(super) const RECORDER_STALLED: &str = "the recorder stood still";
-/// From here on nothing that happens is called a stall. With the time from one look to the next, it is noticed within two seconds.
+/// From here on nothing that happens is called a stall. With the time from one look to the next, it
+/// is noticed within two seconds.
 pub(super) const STALL: Duration = Duration::from_millis(1600);
 /// From one look to the next.
 pub(super) const PERIOD: Duration = Duration::from_millis(250);
@@ -61,7 +63,8 @@ impl Wakes {
     }
 }
 
-/// Tells of each standstill when it is over, as [`SourceEvent::Stalled`], until it is dropped. For sources that watch nothing else.
+/// Tells of each standstill when it is over, as [`SourceEvent::Stalled`], until it is dropped. For
+/// sources that watch nothing else.
 #[derive(Debug)]
 pub(super) struct Watch {
     teller: Arc<Teller>,
@@ -75,8 +78,8 @@ impl Watch {
         Self { teller, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Ends the watch, and tells of a standstill that it has not woken from: an order to end that came meanwhile may be carried out
-    /// before.
+    /// Ends the watch, and tells of a standstill that it has not woken from: an order to end that
+    /// came meanwhile may be carried out before.
     pub(super) fn end(self) {
         self.teller.wake(Instant::now());
     }

@@ -7,8 +7,8 @@
 //!     └── Pacer ◄─────────────────────────── newest frame
 //! ```
 //!
-//! A session dies as a whole or loses its page. Both are restarted behind the pacer, which holds the
-//! last frame meanwhile, so that encoders and outputs only see an event.
+//! A session dies as a whole or loses its page. Both are restarted behind the pacer, which holds
+//! the last frame meanwhile, so that encoders and outputs only see an event.
 
 mod address;
 mod audio_server;
@@ -129,7 +129,8 @@ impl WebSource {
         if let Some(pacer) = &pacer
             && tokio::time::timeout(FIRST_PICTURE_WITHIN, pacer.first_frame()).await.is_err()
         {
-            // A page that is as black as the screen was is never seen to draw; it is recorded as what it is.
+            // A page that is as black as the screen was is never seen to draw; it is recorded as
+            // what it is.
             tracing::debug!("nothing was drawn yet");
         }
 

@@ -23,7 +23,8 @@ pub(super) struct Backlog<T> {
     spill: Spill<T>,
     versions: Vec<(u64, Upload<T>)>,
     bytes: u64,
-    /// Those that waited in the file and can't be read from it any more, since it was last asked for.
+    /// Those that waited in the file and can't be read from it any more, since it was last asked
+    /// for.
     lost: u64,
 }
 
@@ -40,7 +41,8 @@ impl<T: Subject> Backlog<T> {
         }
     }
 
-    /// Uploads that were forgotten since this was last called: their files are where they were, and nobody will store them.
+    /// Uploads that were forgotten since this was last called: their files are where they were, and
+    /// nobody will store them.
     pub(super) const fn take_lost(&mut self) -> u64 {
         std::mem::replace(&mut self.lost, 0)
     }
@@ -163,7 +165,8 @@ impl<T: Subject> Spill<T> {
             self.torn += 1;
         }
         if let Err(error) = file.write_all(&line) {
-            // Half a line would be read as the beginning of the next; where it stays, the next one ends it.
+            // Half a line would be read as the beginning of the next; where it stays, the next one
+            // ends it.
             if let Err(error) = file.set_len(before) {
                 tracing::warn!(%error, path = %self.path.display(), "half a line stays");
             }
@@ -173,8 +176,8 @@ impl<T: Subject> Spill<T> {
         Ok(())
     }
 
-    /// Takes the first `most` of them, and says how many can't be read: their files are on the disk all the same, and are `weir
-    /// recover`'s.
+    /// Takes the first `most` of them, and says how many can't be read: their files are on the disk
+    /// all the same, and are `weir recover`'s.
     fn take(&mut self, most: usize) -> (VecDeque<(u64, Upload<T>)>, u64) {
         let (mut taken, mut lost) = (VecDeque::new(), 0);
         if self.len == 0 {

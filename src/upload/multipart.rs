@@ -1,8 +1,8 @@
-//! Files that are stored while they are still written. Their formats only append (OGG, MPEG-TS), or append but for a head
-//! that is written last (MP3).
+//! Files that are stored while they are still written. Their formats only append (OGG, MPEG-TS), or
+//! append but for a head that is written last (MP3).
 //!
-//! A hidden hard link keeps hold of what grows, whatever it is called when it is finished: the same content then needs
-//! only its last part, another one is stored whole.
+//! A hidden hard link keeps hold of what grows, whatever it is called when it is finished: the same
+//! content then needs only its last part, another one is stored whole.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,14 +1,16 @@
 //! A future that may wait for a file system, and keeps nothing else waiting.
 //!
-//! A recorder's runtime has two workers, and they drive its timers. Two lanes that hang with a disk would stop everything else, the
-//! reports to its service included, which takes a recorder that says nothing for a dead one.
+//! A recorder's runtime has two workers, and they drive its timers. Two lanes that hang with a disk
+//! would stop everything else, the reports to its service included, which takes a recorder that
+//! says nothing for a dead one.
 
 use std::pin::pin;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
-/// Runs a future; while it blocks, another thread does its worker's work. Costs some microseconds each time it is polled.
+/// Runs a future; while it blocks, another thread does its worker's work. Costs some microseconds
+/// each time it is polled.
 pub(super) async fn off_worker<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     std::future::poll_fn(|context| may_block(|| future.as_mut().poll(context))).await

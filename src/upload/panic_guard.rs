@@ -25,7 +25,8 @@ pub(super) fn is_readable(local: &Path) -> bool {
     }
 }
 
-/// A panic of an upload is an error of that file, which is not stored then, and nothing of the lane.
+/// A panic of an upload is an error of that file, which is not stored then, and nothing of the
+/// lane.
 pub(super) fn unless_panicked<S: Send + 'static>(
     put: BoxFuture<'static, Result<S, UploadError>>,
 ) -> BoxFuture<'static, Result<S, UploadError>> {

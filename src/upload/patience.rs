@@ -18,8 +18,8 @@ pub(super) fn shorter_stall(stall: Duration, took: Duration) -> Duration {
     (stall.min(took) / 2).max(SHORTEST_STALL)
 }
 
-/// One output's patience since its recording ended: time in which its storage fails uses it up, time in which files are taken
-/// does not.
+/// One output's patience since its recording ended: time in which its storage fails uses it up,
+/// time in which files are taken does not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     left: Duration,

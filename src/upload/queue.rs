@@ -329,7 +329,8 @@ impl<T: Subject> UploadQueue<T> {
         let is_urgent = !self.schedule.works() || self.schedule.has_failed(at);
         let hurried = self.hurried.as_ref().filter(|_| is_urgent);
         let stalled_after = self.stalled_after.filter(|_| hurried.is_some());
-        // In a hurry there is no time for many requests. What was begun stays in the ledger, for `weir recover`.
+        // In a hurry there is no time for many requests. What was begun stays in the ledger, for
+        // `weir recover`.
         let session = session.filter(|_| stalled_after.is_none());
         let begun = session.as_ref().and_then(Session::handle);
         let has_time = self.schedule.is_last_round() && !is_urgent;
@@ -371,8 +372,8 @@ impl<T: Subject> UploadQueue<T> {
             self.ledger.mark_settled(&handle);
         }
         if upload.local.exists() {
-            // After a power cut nothing else says that the copy is not needed any more, and that a playlist has it. Where the local
-            // disk moved the file, the file itself says so.
+            // After a power cut nothing else says that the copy is not needed any more, and that a
+            // playlist has it. Where the local disk moved the file, the file itself says so.
             self.ledger.sync().await;
         }
         super::forget(&upload.local);

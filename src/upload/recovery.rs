@@ -26,7 +26,8 @@ pub enum RecoveryUploadError {
 #[derive(Debug)]
 pub struct RecoveryUploader {
     sides: Targets,
-    /// The storage was away for the file before: the next has one quick attempt, given up when it makes no progress for so long.
+    /// The storage was away for the file before: the next has one quick attempt, given up when it
+    /// makes no progress for so long.
     hurry: Option<Duration>,
 }
 
@@ -37,7 +38,8 @@ impl RecoveryUploader {
         Self { sides: Targets::open(storage, &Stores::new(base)), hurry: None }
     }
 
-    /// Removes the second names of files that were stored while they grew (`multipart`), as far as these have their first ones still.
+    /// Removes the second names of files that were stored while they grew (`multipart`), as far as
+    /// these have their first ones still.
     pub fn remove_links(dir: &Path) {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let is_link = entry.file_name().as_encoded_bytes().starts_with(LINK_PREFIX.as_bytes());

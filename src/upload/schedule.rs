@@ -19,7 +19,8 @@ const MOST_WEIGHT: u32 = 8;
 /// A refusal costs one request; a storage that is away may cost minutes.
 const REFUSED: u32 = 1;
 const PASSING: u32 = 4;
-/// Files that are set aside, some hundreds of bytes each. With more, a round tries those and no new ones.
+/// Files that are set aside, some hundreds of bytes each. With more, a round tries those and no new
+/// ones.
 const MOST_HELD: usize = 1024;
 
 /// A file that failed and waits for another turn.
@@ -64,7 +65,8 @@ pub(super) struct Schedule<T> {
     /// The last attempt that says something about the storage succeeded.
     works: bool,
     is_ending: bool,
-    /// The last round: everything that was not tried since the end has its turn, whatever failed before it.
+    /// The last round: everything that was not tried since the end has its turn, whatever failed
+    /// before it.
     is_last: bool,
 }
 
@@ -158,7 +160,8 @@ impl<T: Subject> Schedule<T> {
         self.begin_round();
     }
 
-    /// Begins the last round, in which each file that was not tried since the end has its turn; `all`: each file that is left.
+    /// Begins the last round, in which each file that was not tried since the end has its turn;
+    /// `all`: each file that is left.
     pub(super) fn begin_last_round(&mut self, all: bool) {
         self.begin_round();
         for held in self.held.iter_mut().filter(|_| all) {
@@ -190,7 +193,8 @@ impl<T: Subject> Schedule<T> {
         if takes_new { self.backlog.pop() } else { None }
     }
 
-    /// One was stored: the storage works, and what failed before gets another turn. Gives what it supersedes of what failed.
+    /// One was stored: the storage works, and what failed before gets another turn. Gives what it
+    /// supersedes of what failed.
     pub(super) fn mark_uploaded(&mut self, at: u64, upload: &Upload<T>) -> Vec<Upload<T>> {
         self.former.remove(&at);
         self.works = true;
@@ -222,8 +226,8 @@ impl<T: Subject> Schedule<T> {
         superseded
     }
 
-    /// One failed. It is set aside for another turn, or given back to be kept. The last round is in a hurry: what an attempt before
-    /// it said of a storage that is away says more.
+    /// One failed. It is set aside for another turn, or given back to be kept. The last round is in
+    /// a hurry: what an attempt before it said of a storage that is away says more.
     pub(super) fn on_failed(
         &mut self,
         at: u64,

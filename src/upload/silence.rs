@@ -1,4 +1,5 @@
-//! Gives up what a storage does not answer when the recording has ended: it takes the connection and says nothing.
+//! Gives up what a storage does not answer when the recording has ended: it takes the connection
+//! and says nothing.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,8 @@ use super::verdict::Trouble;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// After this, people see that the storage is waited for.
 const SHOWN_AFTER: Duration = Duration::from_secs(3);
-/// An attempt has so long without a sign of the storage, and the time of what is on its way unseen, also where no patience is left.
+/// An attempt has so long without a sign of the storage, and the time of what is on its way unseen,
+/// also where no patience is left.
 const SHORT: Duration = Duration::from_secs(5);
 const UNSEEN_BYTES: u64 = 1024 * 1024;
 const UNSEEN_BYTES_PER_SECOND: u64 = 64 * 1024;
@@ -26,7 +28,8 @@ pub(super) fn short_for(size: u64) -> Duration {
     SHORT + Duration::from_millis(size.min(UNSEEN_BYTES) * 1000 / UNSEEN_BYTES_PER_SECOND)
 }
 
-/// How long a lane's upload under way has been without a sign of the storage, and how long it may be.
+/// How long a lane's upload under way has been without a sign of the storage, and how long it may
+/// be.
 #[derive(Debug, Default)]
 pub(super) struct Silence(Mutex<State>);
 
@@ -72,8 +75,9 @@ impl Silence {
     }
 }
 
-/// Does a part of an upload. When the recording has ended it is given up where `moved` stands still for longer than the
-/// patience that is left; `None`: the storage does not say what moves, and has its time.
+/// Does a part of an upload. When the recording has ended it is given up where `moved` stands still
+/// for longer than the patience that is left; `None`: the storage does not say what moves, and has
+/// its time.
 pub(super) async fn unless_silent<T>(
     view: &QueueView,
     moved: impl Fn() -> Option<u64>,

@@ -1,8 +1,9 @@
 //! Stores: where finished files go, behind one small trait.
 //!
-//! A store takes a file whole ([`Store::put`]), or in parts while it still grows ([`Store::begin`]). Each request to a
-//! server is tried again by the target's [`RetryPolicy`](crate::plan::storage::RetryPolicy), within a deadline that goes by
-//! its size; an error is one that trying again did not cure.
+//! A store takes a file whole ([`Store::put`]), or in parts while it still grows
+//! ([`Store::begin`]). Each request to a server is tried again by the target's
+//! [`RetryPolicy`](crate::plan::storage::RetryPolicy), within a deadline that goes by its size; an
+//! error is one that trying again did not cure.
 
 mod alioss;
 mod azure;
@@ -38,7 +39,8 @@ pub const SIGNED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// An object to upload, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
-    /// Prefix and name, without a `/` at its beginning (but for the local disk, where it may have one).
+    /// Prefix and name, without a `/` at its beginning (but for the local disk, where it may have
+    /// one).
     pub key: String,
     /// `video/mp4`, …
     pub mime: &'static str,
@@ -72,8 +74,8 @@ impl Sent {
     }
 }
 
-/// The store of a target. Nothing is asked of a server yet. `base` is the directory that relative local names are relative
-/// to.
+/// The store of a target. Nothing is asked of a server yet. `base` is the directory that relative
+/// local names are relative to.
 ///
 /// # Errors
 /// [`StoreErrorKind::Unusable`], where the target makes no store.
@@ -100,7 +102,8 @@ async fn file_size(file: &Path) -> Result<u64, StoreError> {
 /// A place for files.
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
-    /// Where an object is, for people and players (docs/reference/media.md). No credentials are in it.
+    /// Where an object is, for people and players (docs/reference/media.md). No credentials are in
+    /// it.
     fn location(&self, key: &str) -> String;
 
     /// A link to an object that needs no credentials, valid for `valid`.
@@ -110,20 +113,22 @@ pub trait Store: Debug + Send + Sync {
     /// When credentials are missing, or can't sign.
     async fn signed_url(&self, key: &str, valid: Duration) -> Result<String, StoreError>;
 
-    /// A count that grows while bodies of requests go out to a server and answers come, of all of this store's requests; `None`: it
-    /// is not known, as on a local disk.
+    /// A count that grows while bodies of requests go out to a server and answers come, of all of
+    /// this store's requests; `None`: it is not known, as on a local disk.
     fn moved(&self) -> Option<u64> {
         None
     }
 
-    /// Stores a finished file under the object's key, replacing what was there, in one step as far as readers see. The
-    /// file is still there afterwards, unless the store is the local disk and could rename it. `sent` grows as it goes.
+    /// Stores a finished file under the object's key, replacing what was there, in one step as far
+    /// as readers see. The file is still there afterwards, unless the store is the local disk and
+    /// could rename it. `sent` grows as it goes.
     ///
     /// # Errors
     /// [`StoreError`]; nothing of it is to be seen at the store then.
     async fn put(&self, object: &Object, file: &Path, sent: &Sent) -> Result<(), StoreError>;
 
-    /// As [`Store::put`], but what has the name already stays. A server's store can't promise that, and replaces it.
+    /// As [`Store::put`], but what has the name already stays. A server's store can't promise that,
+    /// and replaces it.
     ///
     /// # Errors
     /// As there; [`StoreErrorKind::Exists`] where the name is taken.
@@ -131,8 +136,8 @@ pub trait Store: Debug + Send + Sync {
         self.put(object, file, sent).await
     }
 
-    /// Begins an object whose content is still growing; `None` where the store can't take it in parts, or not with a head
-    /// that is rewritten at the end.
+    /// Begins an object whose content is still growing; `None` where the store can't take it in
+    /// parts, or not with a head that is rewritten at the end.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -140,7 +145,8 @@ pub trait Store: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Lets go of an object that another process had begun and did not finish; `handle` as [`Parts::handle`] gave it.
+    /// Lets go of an object that another process had begun and did not finish; `handle` as
+    /// [`Parts::handle`] gave it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -169,8 +175,8 @@ pub enum Head {
     Rewritten,
 }
 
-/// An object that is stored in parts, in order. Nothing of it is to be seen at the store before it is finished. Dropping it
-/// leaves it unfinished, for the store to forget.
+/// An object that is stored in parts, in order. Nothing of it is to be seen at the store before it
+/// is finished. Dropping it leaves it unfinished, for the store to forget.
 #[async_trait]
 pub trait Parts: Debug + Send {
     /// The handle for [`Store::discard`], if the storage has one. At Google it is a credential for
@@ -180,8 +186,8 @@ pub trait Parts: Debug + Send {
     /// How long the next part must be, unless it is the last.
     fn next_len(&self) -> u64;
 
-    /// Takes the next part; comes back when there is room for another. A [`Head::Rewritten`]'s first part is read again
-    /// when the object is finished.
+    /// Takes the next part; comes back when there is room for another. A [`Head::Rewritten`]'s
+    /// first part is read again when the object is finished.
     ///
     /// # Errors
     /// [`StoreError`], of this part or of one before.

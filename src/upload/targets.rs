@@ -1,4 +1,5 @@
-//! One file to one of two stores: the primary, and when that fails the backup, which keeps the place from then on.
+//! One file to one of two stores: the primary, and when that fails the backup, which keeps the
+//! place from then on.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -342,7 +343,8 @@ impl Targets {
         self.on_backup = true;
     }
 
-    /// The same places, asked once and not again, with little patience: for the last attempt of files whose storage is away.
+    /// The same places, asked once and not again, with little patience: for the last attempt of
+    /// files whose storage is away.
     pub(super) fn hurried(&self) -> Self {
         let hurried = |side: &Target| {
             let mut target = side.target.clone();
@@ -355,8 +357,8 @@ impl Targets {
         Self { stores, primary: hurried(&self.primary), backup, on_backup: self.on_backup }
     }
 
-    /// Stores a file at the first place that takes it. With `stalled_after` an upload that makes no progress for so long is
-    /// given up.
+    /// Stores a file at the first place that takes it. With `stalled_after` an upload that makes no
+    /// progress for so long is given up.
     pub(super) async fn put(
         self,
         name: String,

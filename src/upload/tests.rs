@@ -1,4 +1,5 @@
-//! Lanes on the local disk, which can be made to fail and to heal; what servers do is measured where they are.
+//! Lanes on the local disk, which can be made to fail and to heal; what servers do is measured
+//! where they are.
 
 use std::path::Path;
 use std::time::Duration;

@@ -30,8 +30,8 @@ enum Entry {
     },
 }
 
-/// An output's ledger while it is recorded. Writing never fails a recording: what a full disk does not take is written when it has
-/// room again.
+/// An output's ledger while it is recorded. Writing never fails a recording: what a full disk does
+/// not take is written when it has room again.
 #[derive(Debug)]
 pub(super) struct UploadJournal {
     journal: Journal<Entry>,
@@ -126,7 +126,8 @@ pub fn read(dir: &Path) -> io::Result<JournalState> {
     Ok(accounts)
 }
 
-/// Whether there is one. An output that has stored nothing has none, nor has one whose ledger is lost.
+/// Whether there is one. An output that has stored nothing has none, nor has one whose ledger is
+/// lost.
 #[must_use]
 pub fn exists(dir: &Path) -> bool {
     path(dir).exists()

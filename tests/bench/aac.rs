@@ -1,4 +1,5 @@
-//! Encoders of AAC against one another at 128 kbit/s: what they keep of the sound, and what both sides have of one another.
+//! Encoders of AAC against one another at 128 kbit/s: what they keep of the sound, and what both
+//! sides have of one another.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

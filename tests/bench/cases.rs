@@ -31,7 +31,8 @@ pub(crate) struct Case {
     capture: &'static str,
     /// Whether it also goes to a server.
     live: bool,
-    /// Whether its frames are on the grid, as those of a service are, and not at the times when they were drawn.
+    /// Whether its frames are on the grid, as those of a service are, and not at the times when
+    /// they were drawn.
     grid: bool,
 }
 
@@ -48,11 +49,11 @@ enum Page {
 /// Media of a room's participants: video of 640x360 at 30 fps, and audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sends {
-    /// A colour, a number and something small that moves: from a Chromium, which encodes on the same machine, and whose program is in
-    /// memory once for both.
+    /// A colour, a number and something small that moves: from a Chromium, which encodes on the
+    /// same machine, and whose program is in memory once for both.
     Canvas,
-    /// A ball on black, encoded before, so that the recording has the machine almost to itself, as it has where participants are
-    /// somewhere else.
+    /// A ball on black, encoded before, so that the recording has the machine almost to itself, as
+    /// it has where participants are somewhere else.
     Ball,
     /// The bench's video, in which every pixel changes; encoded before, too.
     Video,
@@ -119,7 +120,8 @@ pub(crate) fn all() -> Vec<Case> {
 #[derive(Debug)]
 pub(crate) struct Stage {
     pages: PageServer,
-    /// Frames of the video, of a ball that moves, and packets of the video's sound, as participants of a room send them.
+    /// Frames of the video, of a ball that moves, and packets of the video's sound, as participants
+    /// of a room send them.
     frames: Vec<Vec<u8>>,
     ball: Vec<Vec<u8>>,
     audio: Vec<Vec<u8>>,

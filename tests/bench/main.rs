@@ -1,10 +1,12 @@
-//! Records the reference pages with the build that is shipped (profile `dist`) and measures what it costs and what comes out.
+//! Records the reference pages with the build that is shipped (profile `dist`) and measures what it
+//! costs and what comes out.
 //!
 //! `make bench` runs everything and rewrites the figures of `docs/benchmarks.md` and its plot;
-//! `cargo bench --profile dist --bench recordings -- clock 1080p30` (or `-- track x50`) runs what has all these words in its name and prints the table, and
-//! with the word `write` among them it also writes the documents; `-- encoders` compares the encoder's settings alone, `-- aac`
-//! encoders of AAC, `-- upload` the uploader with `aws s3 cp`.
-//! All figures are kept as JSON in `bench/out/`.
+//! `cargo bench --profile dist --bench recordings -- clock 1080p30` (or `-- track x50`) runs what
+//! has all these words in its name and prints the table, and with the word `write` among them it
+//! also writes the documents; `-- encoders` compares the encoder's settings alone, `-- aac`
+//! encoders of AAC, `-- upload` the uploader with `aws s3 cp`. All figures are kept as JSON in
+//! `bench/out/`.
 #![allow(clippy::unwrap_used, reason = "a bench that can't go on has failed")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for a terminal")]
 
@@ -51,7 +53,8 @@ fn main() {
     }
 }
 
-/// Measures each case that has all the words in its name, with what all of them use, which is made where there are any.
+/// Measures each case that has all the words in its name, with what all of them use, which is made
+/// where there are any.
 fn measured<C, S, M>(
     cases: Vec<C>,
     words: &[String],

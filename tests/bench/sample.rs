@@ -1,4 +1,5 @@
-//! Samples the cost of a running recording: CPU and memory of every process that it started, by group.
+//! Samples the cost of a running recording: CPU and memory of every process that it started, by
+//! group.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Tracks of a room, each with a recorder of its own, or all of them in one: what a track costs when there are 1, 10, 50 and 200.
+//! Tracks of a room, each with a recorder of its own, or all of them in one: what a track costs
+//! when there are 1, 10, 50 and 200.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,7 +24,8 @@ const PICTURES: [usize; 3] = [1, 10, 50];
 const REMUXED: [usize; 3] = [1, 10, 25];
 /// Transcoding video takes a whole processor, so more at a time would not measure one.
 const DECODED: [usize; 2] = [1, 2];
-/// A participant has so many tracks, which is what one thread of the bench sends with ease; and so many recordings begin together.
+/// A participant has so many tracks, which is what one thread of the bench sends with ease; and so
+/// many recordings begin together.
 const EACH: usize = 10;
 
 const SETTLE: Duration = Duration::from_secs(3);
@@ -282,7 +284,8 @@ impl Case {
         requests
     }
 
-    /// Share of expected frames, from the second one on: a composite's first frame lasts from the start of its audio.
+    /// Share of expected frames, from the second one on: a composite's first frame lasts from the
+    /// start of its audio.
     fn share_of_frames(&self, file: &Path) -> f64 {
         let stream = if self.kind.frame().is_none() { "a:0" } else { "v:0" };
         let entries = ["-show_entries", "packet=pts_time:format=duration"];
@@ -305,7 +308,8 @@ fn start(server: &LiveKitServer, home: &Path, request: &[String]) -> Running {
     Running { tool: Tool::start(weir, None), started }
 }
 
-/// Time from a recorder's start to the server's confirmation of its subscription, in seconds, from its log.
+/// Time from a recorder's start to the server's confirmation of its subscription, in seconds, from
+/// its log.
 fn subscribed_after(started: SystemTime, log: &str) -> f64 {
     let line = log
         .lines()

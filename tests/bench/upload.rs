@@ -1,4 +1,5 @@
-//! A file of 2 GB to an S3 server on the same machine: Weir's uploader against `aws s3 cp`, in turns.
+//! A file of 2 GB to an S3 server on the same machine: Weir's uploader against `aws s3 cp`, in
+//! turns.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -55,7 +56,8 @@ impl Upload {
     }
 }
 
-/// Measures `aws s3 cp`, which sends ten parts of 8 MB at a time by default, and Weir's uploader in turns.
+/// Measures `aws s3 cp`, which sends ten parts of 8 MB at a time by default, and Weir's uploader in
+/// turns.
 pub(crate) fn compare() -> Upload {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     turns(|storage, file, key| runtime.block_on(send(storage, file, key)))
@@ -80,8 +82,8 @@ fn turns<E: std::fmt::Display>(
     for turn in 0..TURNS {
         // Who comes second finds a warmer machine: each does so in turn.
         for second in [false, true] {
-            // A new server each time: neither of the two shall replace what the other has stored, nor fill the disk. And
-            // what was written before shall not be written back meanwhile.
+            // A new server each time: neither of the two shall replace what the other has stored,
+            // nor fill the disk. And what was written before shall not be written back meanwhile.
             let store = SeaweedFs::start(&[BUCKET]);
             nix::unistd::sync();
             if second == (turn % 2 == 1) {

@@ -35,9 +35,10 @@ pub(crate) struct Measured<T> {
     pub(crate) is_calm: bool,
 }
 
-/// Measures something that depends on the machine. A measurement during which the machine was disturbed is discarded and taken
-/// again, three times at most, and only if the machine is calm by then; each is printed, and noted in the run's report. It is not a
-/// second chance for an assertion: those come after it, and an undisturbed measurement is taken once.
+/// Measures something that depends on the machine. A measurement during which the machine was
+/// disturbed is discarded and taken again, three times at most, and only if the machine is calm by
+/// then; each is printed, and noted in the run's report. It is not a second chance for an
+/// assertion: those come after it, and an undisturbed measurement is taken once.
 ///
 /// Needs a slot of the whole machine ([`slots::machine`]): other tests are a disturbance, too.
 pub(crate) fn undisturbed<T>(what: &str, mut measure: impl FnMut() -> T) -> Measured<T> {

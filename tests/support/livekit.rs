@@ -1,8 +1,9 @@
 //! A real livekit-server with a real Redis, and LiveKit's own clients for Python, Node.js and Rust.
 //!
-//! Most tests share one livekit-server ([`LiveKitServer::shared`]) and have rooms of their own in it. A server that a test starts
-//! itself is gone when it is dropped, or when the thread that started it ends. Each listens on loopback alone and keeps its files in a
-//! directory of its own. The clients know nothing of Weir: an application can do no more with it than they can.
+//! Most tests share one livekit-server ([`LiveKitServer::shared`]) and have rooms of their own in
+//! it. A server that a test starts itself is gone when it is dropped, or when the thread that
+//! started it ends. Each listens on loopback alone and keeps its files in a directory of its own.
+//! The clients know nothing of Weir: an application can do no more with it than they can.
 
 mod rust;
 

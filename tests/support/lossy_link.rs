@@ -1,13 +1,13 @@
-//! A bad network between a participant and a LiveKit server: datagrams that are lost, late or out of order, and a cable that is
-//! pulled.
+//! A bad network between a participant and a LiveKit server: datagrams that are lost, late or out
+//! of order, and a cable that is pulled.
 //!
 //! ```text
 //! participant ── websocket ──► link ──► server      candidates that either tells of become the link's own
 //! participant ◄── datagrams ──► link ◄──► server      what happens to each, chance says
 //! ```
 //!
-//! No other path remains: the server's TCP addresses are forwarded only on request, and the participant's own addresses, which the
-//! server would connect to, never.
+//! No other path remains: the server's TCP addresses are forwarded only on request, and the
+//! participant's own addresses, which the server would connect to, never.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -236,7 +236,8 @@ impl Relays {
         Some(said.encode_to_vec())
     }
 
-    /// `candidate:<foundation> <component> <protocol> <priority> <address> <port> …` (RFC 8839 §5.1).
+    /// `candidate:<foundation> <component> <protocol> <priority> <address> <port> …` (RFC 8839
+    /// §5.1).
     fn candidate(&mut self, line: &str) -> Option<String> {
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let address: SocketAddr = format!("{}:{}", words.get(4)?, words.get(5)?).parse().ok()?;

@@ -1,8 +1,9 @@
 //! Ports that stay free until somebody listens on them, and sockets that stop listening at once.
 //!
-//! Other tests start programs at the same time. Between `fork` and `exec` each of those children has a copy of every
-//! socket of this process, so a listening socket that is only dropped here goes on listening there for some
-//! milliseconds: connections are not refused, and nobody else can listen on the port.
+//! Other tests start programs at the same time. Between `fork` and `exec` each of those children
+//! has a copy of every socket of this process, so a listening socket that is only dropped here goes
+//! on listening there for some milliseconds: connections are not refused, and nobody else can
+//! listen on the port.
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};

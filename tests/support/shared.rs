@@ -1,8 +1,9 @@
 //! Servers that all tests of a run share.
 //!
-//! Each is started when a test first asks for it, and is gone with its files when the run ends, also when the run is killed. Tests
-//! keep out of each other's way by names: a room, a bucket, an application of their own ([`unique`]). A test that kills or freezes a
-//! server, or that puts a service of Weir's on a Redis (every service there takes every request), starts its own.
+//! Each is started when a test first asks for it, and is gone with its files when the run ends,
+//! also when the run is killed. Tests keep out of each other's way by names: a room, a bucket, an
+//! application of their own ([`unique`]). A test that kills or freezes a server, or that puts a
+//! service of Weir's on a Redis (every service there takes every request), starts its own.
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -16,10 +17,12 @@ use super::tool::command;
 /// Deadline of a server's start, on a machine that starts all of them at once.
 const START: Duration = Duration::from_secs(90);
 
-/// Starts a server that lives as long as this process. `places` tells which files and directories go with it.
+/// Starts a server that lives as long as this process. `places` tells which files and directories
+/// go with it.
 ///
-/// The server dies with the thread that starts it (see [`super::stores::start_server`]); that thread ends with the process. A
-/// shell removes the files when its standard input is closed, which the kernel does however this process ends.
+/// The server dies with the thread that starts it (see [`super::stores::start_server`]); that
+/// thread ends with the process. A shell removes the files when its standard input is closed, which
+/// the kernel does however this process ends.
 pub(super) fn for_the_run<T: Send + Sync + 'static>(
     start: impl FnOnce() -> T + Send + 'static,
     places: impl FnOnce(&T) -> Vec<PathBuf> + Send + 'static,

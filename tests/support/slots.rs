@@ -1,14 +1,15 @@
 //! Slots: how much of the machine each test takes.
 //!
-//! All tests of a run wait side by side. Each takes one slot before it starts anything, so that what runs at the same time fits
-//! into the machine, and no test needs to know of another. A slot counts in quarters of a core, as many as a recording of its
-//! kind computes on average, not at its peak.
+//! All tests of a run wait side by side. Each takes one slot before it starts anything, so that
+//! what runs at the same time fits into the machine, and no test needs to know of another. A slot
+//! counts in quarters of a core, as many as a recording of its kind computes on average, not at its
+//! peak.
 //!
-//! Two runs at the same time, of two checkouts, share the machine, too: each quarter is a name in the kernel that one process has
-//! at a time.
+//! Two runs at the same time, of two checkouts, share the machine, too: each quarter is a name in
+//! the kernel that one process has at a time.
 //!
-//! Each slot adds a line to the run's report (`target/tmp/test-report.tsv`), from which `scripts/report.sh` prints how long the
-//! tests took.
+//! Each slot adds a line to the run's report (`target/tmp/test-report.tsv`), from which
+//! `scripts/report.sh` prints how long the tests took.
 
 use std::cell::Cell;
 use std::io::Write;

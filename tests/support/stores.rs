@@ -1,8 +1,10 @@
-//! Real servers that store: SeaweedFS for S3, fake-gcs-server for Google Cloud Storage, Azurite for Azure's blobs.
+//! Real servers that store: SeaweedFS for S3, fake-gcs-server for Google Cloud Storage, Azurite for
+//! Azure's blobs.
 //!
-//! SeaweedFS and Azurite are started once for all tests (`shared`), which have buckets of their own in them. A server that a test starts
-//! itself is gone when it is dropped, or when the thread that started it ends. Each listens on loopback alone and keeps its objects in
-//! a directory (or a memory) of its own.
+//! SeaweedFS and Azurite are started once for all tests (`shared`), which have buckets of their own
+//! in them. A server that a test starts itself is gone when it is dropped, or when the thread that
+//! started it ends. Each listens on loopback alone and keeps its objects in a directory (or a
+//! memory) of its own.
 //!
 //! Objects are read back by other clients than Weir's.
 

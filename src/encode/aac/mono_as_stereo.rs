@@ -1,7 +1,9 @@
-//! Rewrites an AAC frame of one channel as a frame of two equal channels (ISO/IEC 14496-3 §4.4.2). Pure.
+//! Rewrites an AAC frame of one channel as a frame of two equal channels (ISO/IEC 14496-3 §4.4.2).
+//! Pure.
 //!
-//! The channel becomes the mid channel of a pair in M/S stereo, and the side channel is silent. Every decoder adds and subtracts zero, so that
-//! both channels are equal bit by bit. The spectrum is copied.
+//! The channel becomes the mid channel of a pair in M/S stereo, and the side channel is silent.
+//! Every decoder adds and subtracts zero, so that both channels are equal bit by bit. The spectrum
+//! is copied.
 //!
 //! ```text
 //! SCE │ tag │ gain │ ics_info ──────────────────────────────► │ spectrum … │ END
@@ -54,8 +56,8 @@ impl Windows {
         }
     }
 
-    /// Writes a silent channel with these windows, behind its gain: in each group one section without a spectrum over all bands, and no
-    /// pulses, no TNS, no gain control.
+    /// Writes a silent channel with these windows, behind its gain: in each group one section
+    /// without a spectrum over all bands, and no pulses, no TNS, no gain control.
     fn write_silence(self, bits: &mut Writer) {
         // A set bit puts a window into the group of the window before it.
         let (groups, length) =
@@ -91,8 +93,9 @@ fn first_element(frame: &[u8]) -> Option<(u32, u32, Reader<'_>)> {
     }
 }
 
-/// `window_sequence` and `window_shape` of a frame whose channels share them. Two frames with the same values can replace one another: they
-/// overlap with their neighbours in the same way. `None` for anything else.
+/// `window_sequence` and `window_shape` of a frame whose channels share them. Two frames with the
+/// same values can replace one another: they overlap with their neighbours in the same way. `None`
+/// for anything else.
 pub(super) fn windows_of(frame: &[u8]) -> Option<(u32, u32)> {
     let (kind, _, mut bits) = first_element(frame)?;
     match kind {
@@ -104,7 +107,8 @@ pub(super) fn windows_of(frame: &[u8]) -> Option<(u32, u32)> {
     Some((bits.read(2)?, bits.read(1)?))
 }
 
-/// Rewrites a frame of one channel without TNS, which ends with its channel, as a frame of two equal channels. `None` for any other frame.
+/// Rewrites a frame of one channel without TNS, which ends with its channel, as a frame of two
+/// equal channels. `None` for any other frame.
 pub(super) fn mono_as_stereo(frame: &[u8]) -> Option<Vec<u8>> {
     let (kind, tag, mut bits) = first_element(frame)?;
     if kind != SCE {

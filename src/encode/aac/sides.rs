@@ -31,7 +31,8 @@ struct Joint {
 }
 
 impl Joint {
-    /// Takes the mono frame of this time, in nanoseconds, and drops older ones. Both encoders have the same frame times.
+    /// Takes the mono frame of this time, in nanoseconds, and drops older ones. Both encoders have
+    /// the same frame times.
     fn take_mono(&mut self, at: u64, tolerance: u64) -> Option<gst::Buffer> {
         loop {
             let time = self.mono.front()?.pts()?.nseconds();
@@ -172,9 +173,10 @@ struct Choice {
 }
 
 impl Choice {
-    /// Decides for the mono frame, if there `is_same` audio in both channels. Frames overlap, so that a stream changes to mono only where both
-    /// encoders have the same windows (`fits`). It changes back at once, as a difference must not be lost; both encoders have had the same input
-    /// until then.
+    /// Decides for the mono frame, if there `is_same` audio in both channels. Frames overlap, so
+    /// that a stream changes to mono only where both encoders have the same windows (`fits`). It
+    /// changes back at once, as a difference must not be lost; both encoders have had the same
+    /// input until then.
     fn choose_mono(&mut self, is_same: bool, fits: bool) -> bool {
         let chosen = is_same && (fits || self.was_mono != Some(false));
         self.was_mono = Some(chosen);

@@ -119,7 +119,8 @@ async fn two_tones_stay_in_their_channels() {
     }
 }
 
-/// Equal, different, equal: channels differ only around the different part, and the change between the encoders leaves no glitch.
+/// Equal, different, equal: channels differ only around the different part, and the change between
+/// the encoders leaves no glitch.
 #[tokio::test]
 async fn channels_that_differ_for_a_while_are_equal_before_and_after() {
     crate::media::init().unwrap();

@@ -1,5 +1,5 @@
-//! Names that are no longer than a file system takes: values in them are shortened, and what a request spells out that is too long is
-//! refused.
+//! Names that are no longer than a file system takes: values in them are shortened, and what a
+//! request spells out that is too long is refused.
 
 use sha2::{Digest, Sha256};
 
@@ -14,7 +14,8 @@ const SHORTEST_VALUE: usize = 18;
 /// Maximum length of a name in an error.
 const SHOWN: usize = 40;
 
-/// The name that `build` makes with values as long as they can be. `ending`: bytes that are still added to its last component.
+/// The name that `build` makes with values as long as they can be. `ending`: bytes that are still
+/// added to its last component.
 ///
 /// # Errors
 /// When it is too long by what the request spells out.
@@ -65,8 +66,8 @@ pub(super) fn shortened(value: &str, longest: usize) -> String {
     format!("{}-{digits}", &value[..value.floor_char_boundary(room)])
 }
 
-/// A name with an egress id in front of its extension, which may be empty; the rest is shortened where that is too long. `ending`: bytes
-/// that are still added to it.
+/// A name with an egress id in front of its extension, which may be empty; the rest is shortened
+/// where that is too long. `ending`: bytes that are still added to it.
 #[must_use]
 pub fn with_id(name: &str, id: &str, extension: &str, ending: usize) -> String {
     let (dir, name) = split(name);

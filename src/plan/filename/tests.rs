@@ -151,7 +151,8 @@ fn playlists_and_segments() {
         ("e/filename", "d/playlist", "", "d/", "playlist.m3u8", None, "e/filename"),
         // Below the playlist's directory: not once more below it.
         ("d/e/filename", "d/playlist", "", "d/", "playlist.m3u8", None, "e/filename"),
-        // Whatever stands behind the last dot of a playlist's name is its extension; a prefix has none.
+        // Whatever stands behind the last dot of a playlist's name is its extension; a prefix has
+        // none.
         ("", "a.b.c", "live.b", "", "a.b.m3u8", Some("live.m3u8"), "a.b"),
         ("seg.v2", "v1.0-live", "", "", "v1.m3u8", None, "seg.v2"),
         ("seg.v2", "", "", "", "seg.v2.m3u8", None, "seg.v2"),
@@ -199,7 +200,8 @@ fn bad_playlists() {
     }
 }
 
-/// A dot in what is filled in begins no extension: the rooms `team.a` and `team.b` have a playlist each.
+/// A dot in what is filled in begins no extension: the rooms `team.a` and `team.b` have a playlist
+/// each.
 #[test]
 fn a_playlist_of_a_room_keeps_the_rooms_whole_name() {
     let subject = Subject::Room { room: Room { name: "team.a", id: "RM_x" } };

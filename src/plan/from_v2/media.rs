@@ -25,8 +25,8 @@ pub(super) fn request(source: proto::MediaSource, room: RoomTicket) -> Result<Me
     Ok(MediaRequest { room, of: MediaOf::Room, video, audio })
 }
 
-/// `None`: nobody's sound. Other than in LiveKit's recorder, routes count beside `capture_all`, which is for the rest, as its
-/// definition says.
+/// `None`: nobody's sound. Other than in LiveKit's recorder, routes count beside `capture_all`,
+/// which is for the rest, as its definition says.
 fn choice(audio: proto::AudioConfig) -> Result<Option<AudioChoice>, PlanError> {
     let proto::AudioConfig { capture_all, routes } = audio;
     let routes: Vec<AudioRoute> = routes.into_iter().map(route).collect::<Result<_, _>>()?;

@@ -25,8 +25,9 @@ pub(super) fn webhooks_of(request: &mut Request) -> &mut [proto::WebhookConfig] 
 
 /// Returns the request without its secrets.
 pub(super) fn redacted(mut request: Request) -> Request {
-    // User and password of an address are never sent. All else stays: the receivers of an egress are those of its
-    // request, also when it ends under another service. [`shown`](super::shown) hides the rest.
+    // User and password of an address are never sent. All else stays: the receivers of an egress
+    // are those of its request, also when it ends under another service. [`shown`](super::shown)
+    // hides the rest.
     for webhook in webhooks_of(&mut request) {
         webhook.url = redact::user_info(&webhook.url);
     }

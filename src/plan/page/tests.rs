@@ -11,7 +11,8 @@ fn page(layout: &str) -> RoomPage {
     RoomPage { room, identity: "EG_1".to_owned(), layout: layout.to_owned(), template: Template::Own }
 }
 
-/// docs/reference/page.md: what a layout has to know is set, what the base has stays, and names come in the order of the alphabet.
+/// docs/reference/page.md: what a layout has to know is set, what the base has stays, and names
+/// come in the order of the alphabet.
 #[test]
 fn an_address_has_what_a_layout_has_to_know() {
     let token = Secret::new("a+b/c=".to_owned());

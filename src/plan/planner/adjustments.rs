@@ -1,7 +1,7 @@
 //! Values of a request that are out of range, and what is recorded in their place.
 //!
-//! LiveKit Egress takes such requests, and so does a service here: it records what comes closest, and `details` say so. Somebody
-//! at a terminal can correct a command at once, and gets an error.
+//! LiveKit Egress takes such requests, and so does a service here: it records what comes closest,
+//! and `details` say so. Somebody at a terminal can correct a command at once, and gets an error.
 
 use super::super::error::PlanError;
 use super::super::request::RequestOrigin;

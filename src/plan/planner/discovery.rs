@@ -24,8 +24,8 @@ impl RecordingPlan {
         matches!(&self.source, SourcePlan::Tracks(tracks) if tracks.is_by_codec())
     }
 
-    /// The plan with what the source told: what is encoded, and names of outputs; of a track that is recorded as it is, its file's container and
-    /// media, too.
+    /// The plan with what the source told: what is encoded, and names of outputs; of a track that
+    /// is recorded as it is, its file's container and media, too.
     ///
     /// # Errors
     /// When a name can't be made, or two outputs come to have one name.

@@ -85,7 +85,8 @@ const AAC: &str = "kbit/s of AAC";
 /// Nothing that is recorded has more than 48 kHz.
 const AAC_HZ: &[u32] = &[8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000];
 const MP3_HZ: &[u32] = &[32_000, 44_100, 48_000];
-/// Sample rates and bit rates that somebody may mean; others are a mistake, for example bits in place of kilobits.
+/// Sample rates and bit rates that somebody may mean; others are a mistake, for example bits in
+/// place of kilobits.
 const AUDIO_HZ: std::ops::RangeInclusive<u32> = 4000..=384_000;
 const AUDIO_KBPS: std::ops::RangeInclusive<u32> = 8..=512;
 /// MPEG-1 layer III has these and no others.
@@ -205,7 +206,8 @@ fn size(width: u32, height: u32) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Key frames stand where every segment ends; between those no further apart than asked, or than a stream wants.
+/// Key frames stand where every segment ends; between those no further apart than asked, or than a
+/// stream wants.
 fn key_interval(
     asked: Option<Duration>,
     needs: &Needs,

@@ -116,7 +116,8 @@ impl OutputPlanner<'_> {
         })
     }
 
-    /// The first container that holds what is recorded; for sound alone, one that is made for it comes first.
+    /// The first container that holds what is recorded; for sound alone, one that is made for it
+    /// comes first.
     fn default_container(&self, field: &str) -> Result<&'static ContainerRow, PlanError> {
         let codec = self
             .requested

@@ -9,7 +9,8 @@ use super::super::page::{Page, RoomPage, Template};
 use super::super::redact;
 use super::super::request::{RequestOrigin, RoomRequest, WebRequest};
 
-/// The page that a request for one means. From afar only what is on the web; at a terminal also what is on this machine.
+/// The page that a request for one means. From afar only what is on the web; at a terminal also
+/// what is on this machine.
 pub(super) fn web(web: &WebRequest, origin: &RequestOrigin) -> Result<Page, PlanError> {
     const FIELD: &str = "web url";
     let (schemes, named): (&[&str], _) = match origin {

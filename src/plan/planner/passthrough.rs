@@ -1,4 +1,5 @@
-//! One track, recorded as it is: what can be planned before it is there, and the rest when it is (docs/reference/media.md).
+//! One track, recorded as it is: what can be planned before it is there, and the rest when it is
+//! (docs/reference/media.md).
 
 use jiff::Zoned;
 

@@ -9,10 +9,12 @@ use crate::secret::Secret;
 use super::super::error::PlanError;
 use super::super::storage::{Backend, Links, REQUEST_TIMEOUT, RetryPolicy, Storage, StorageTarget};
 
-/// Decides. `field` is the output's; `request` is the storage that the request names for it, the nearest one.
+/// Decides. `field` is the output's; `request` is the storage that the request names for it, the
+/// nearest one.
 ///
 /// # Errors
-/// [`PlanError`], naming what is missing of a storage; local storage where the server does not allow it.
+/// [`PlanError`], naming what is missing of a storage; local storage where the server does not
+/// allow it.
 pub(super) fn resolve(
     field: &str,
     request: Option<&Backend>,
@@ -102,8 +104,8 @@ fn retry(own: &S3Config, server: Option<&S3Config>) -> RetryPolicy {
     }
 }
 
-/// A request's role is assumed with the request's keys, else with those the server has for it; a request without a role
-/// and without keys gets the server's role.
+/// A request's role is assumed with the request's keys, else with those the server has for it; a
+/// request without a role and without keys gets the server's role.
 fn with_server_role(field: &str, backend: Backend, server: &ServerStorage) -> Result<Backend, PlanError> {
     let Backend::S3(mut s3) = backend else { return Ok(backend) };
     let is_set = |secret: &Secret<String>| !secret.expose().is_empty();
@@ -170,7 +172,8 @@ fn check(field: &str, backend: &Backend) -> Result<(), PlanError> {
     }
 }
 
-/// A key, and nothing that says where on this machine there is one. Empty: the machine's own credentials.
+/// A key, and nothing that says where on this machine there is one. Empty: the machine's own
+/// credentials.
 fn check_google(field: &str, json: &str) -> Result<(), PlanError> {
     if json.is_empty() {
         return Ok(());

@@ -9,7 +9,8 @@ use url::Url;
 use super::url::user_info;
 
 const HIDDEN: &str = "{...}";
-/// How often a name or a value may be percent-encoded; an address in an address is, once more each time.
+/// How often a name or a value may be percent-encoded; an address in an address is, once more each
+/// time.
 const ENCODED: usize = 4;
 
 /// Words that alone make a name that of a secret: `key`, `api-key`, `apiKey`, `auth[key]`.
@@ -66,8 +67,8 @@ const BEGINNINGS: [&str; 2] = ["xamz", "xgoog"];
 /// Names of the same whose words say nothing.
 const NAMES: [&str; 5] = ["awsaccesskeyid", "googleaccessid", "ossaccesskeyid", "keypairid", "jsessionid"];
 
-/// A page's address without its user and password, and without the values of what is named as a secret, in path, query and fragment.
-/// Takes any text.
+/// A page's address without its user and password, and without the values of what is named as a
+/// secret, in path, query and fragment. Takes any text.
 #[must_use]
 pub fn page_secrets(text: &str) -> String {
     // A browser passes over these, wherever they stand.

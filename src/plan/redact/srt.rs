@@ -8,7 +8,8 @@ use super::url::{key, user_info};
 
 const HIDDEN: &str = "{...}";
 
-/// Options that say how a connection is made: those of libsrt, GStreamer and FFmpeg. All others are hidden.
+/// Options that say how a connection is made: those of libsrt, GStreamer and FFmpeg. All others are
+/// hidden.
 const HARMLESS: [&str; 39] = [
     "adapter",
     "congestion",
@@ -90,8 +91,8 @@ fn option(option: &str) -> String {
     }
 }
 
-/// A stream id: one key; or the list of SRT's access control, `#!::r=live/room,m=publish,u=me`, of which the resource is the key; or
-/// MediaMTX's `publish:room:user:password`.
+/// A stream id: one key; or the list of SRT's access control, `#!::r=live/room,m=publish,u=me`, of
+/// which the resource is the key; or MediaMTX's `publish:room:user:password`.
 fn stream_id(id: &str) -> String {
     let decoded = percent_decode_str(id).decode_utf8_lossy();
     if let Some(list) = decoded.strip_prefix("#!::") {
@@ -108,7 +109,8 @@ fn stream_id(id: &str) -> String {
     }
 }
 
-/// A field of the list: type and mode are words of the protocol, and user and session may be secrets.
+/// A field of the list: type and mode are words of the protocol, and user and session may be
+/// secrets.
 fn field(field: &str) -> String {
     match field.split_once('=') {
         Some(("r", resource)) => format!("r={}", key(resource)),

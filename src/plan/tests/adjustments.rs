@@ -1,4 +1,5 @@
-//! Requests that LiveKit takes though their values are out of range: what is recorded in their place, and how it is reported.
+//! Requests that LiveKit takes though their values are out of range: what is recorded in their
+//! place, and how it is reported.
 
 use super::plan;
 use crate::plan::RecordingPlan;

@@ -1,4 +1,5 @@
-//! Requests for what a room's tracks are: what is known before the tracks are there, and what they tell.
+//! Requests for what a room's tracks are: what is known before the tracks are there, and what they
+//! tell.
 
 use super::{REQUESTS, plan};
 use crate::plan::codec::{AudioCodec, Container};

@@ -83,8 +83,8 @@ async fn a_start_nobody_waits_for_leaves_no_process() {
     // One poll starts the thread; then the future is dropped.
     drop(futures::FutureExt::now_or_never(Child::start(spec)));
     let dir = dir.path().canonicalize().unwrap();
-    // The working directory tells our child from all others. The thread may not have forked yet: it is over when no
-    // thread that watches and no child is left.
+    // The working directory tells our child from all others. The thread may not have forked yet: it
+    // is over when no thread that watches and no child is left.
     let gone = async {
         loop {
             let threads = procfs::process::Process::myself().unwrap().tasks().unwrap();
@@ -194,7 +194,8 @@ async fn what_a_child_writes_reaches_no_terminal_as_it_is() {
     assert!(!child.last_words().contains('\u{1b}'));
 }
 
-/// Programs that go through all descriptors that there may be take minutes where those are a thousand million.
+/// Programs that go through all descriptors that there may be take minutes where those are a
+/// thousand million.
 #[tokio::test]
 async fn a_child_has_a_modest_limit_of_open_files_and_may_raise_it() {
     use nix::sys::resource::{Resource, getrlimit};

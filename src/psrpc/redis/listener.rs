@@ -16,7 +16,8 @@ use super::backoff::Backoff;
 use super::connect::Connector;
 use crate::psrpc::bus::{BusError, LinkState, Routes};
 
-/// A connection that says nothing is asked for a sign of life so often; one that is dead without a word is found by this.
+/// A connection that says nothing is asked for a sign of life so often; one that is dead without a
+/// word is found by this.
 const PING: Duration = Duration::from_secs(3);
 /// After subscriptions that the server refused.
 const REFUSED: Duration = Duration::from_secs(1);
@@ -87,7 +88,8 @@ impl Listener {
                         Errand::Alive => {}
                         Errand::Refused(error) => {
                             tracing::warn!(%error, "Redis refuses a subscription");
-                            // What was accepted before the refusal is subscribed again, which does no harm.
+                            // What was accepted before the refusal is subscribed again, which does
+                            // no harm.
                             let (sink, wanted) = (sink.clone(), self.routes.wanted());
                             let before = subscribed.clone();
                             errand = Some(Box::pin(async move {

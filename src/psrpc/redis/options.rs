@@ -21,8 +21,8 @@ pub struct RedisOptions {
     pub response_timeout: Duration,
 }
 
-/// How many servers there are, and who knows which of them counts. Addresses are `host:port`; without a port 6379, for
-/// sentinels 26379.
+/// How many servers there are, and who knows which of them counts. Addresses are `host:port`;
+/// without a port 6379, for sentinels 26379.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topology {
     Single { address: String },
@@ -49,7 +49,8 @@ impl RedisOptions {
         Self::new(Topology::Single { address: address.into() })
     }
 
-    /// Without credentials, and with the usual timeouts of Redis clients: 5 s to connect, 3 s for an answer.
+    /// Without credentials, and with the usual timeouts of Redis clients: 5 s to connect, 3 s for
+    /// an answer.
     #[must_use]
     pub const fn new(topology: Topology) -> Self {
         Self {

@@ -1,4 +1,5 @@
-//! Real Redis servers: one, with passwords, with TLS, with sentinels, as a cluster; killed, stopped, and brought back.
+//! Real Redis servers: one, with passwords, with TLS, with sentinels, as a cluster; killed,
+//! stopped, and brought back.
 
 mod real_time;
 mod servers;

@@ -74,7 +74,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, BusError> {
     fs::read(path).map_err(|error| BusError::Unusable(format!("{}: {error}", path.display())))
 }
 
-/// Takes every certificate, as `insecure` asks for. The connection is still encrypted, and signed by whoever answers.
+/// Takes every certificate, as `insecure` asks for. The connection is still encrypted, and signed
+/// by whoever answers.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

@@ -35,12 +35,13 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Call {
     /// The application's message.
     pub request: Bytes,
-    /// When the caller stops waiting. A handler that takes longer is not interrupted: what it does may be wanted all the
-    /// same, only its answer is not.
+    /// When the caller stops waiting. A handler that takes longer is not interrupted: what it does
+    /// may be wanted all the same, only its answer is not.
     pub deadline: Instant,
 }
 
-/// A handler out of two functions over messages. Requests that can't be read are answered by themselves.
+/// A handler out of two functions over messages. Requests that can't be read are answered by
+/// themselves.
 pub fn typed<Q, R, O, A, F>(offer: O, answer: A) -> impl Handler
 where
     Q: Message + Default + 'static,

@@ -10,7 +10,8 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Plays claims of (milliseconds, server, affinity) until one wins or the time is over; who won, and when.
+/// Plays claims of (milliseconds, server, affinity) until one wins or the time is over; who won,
+/// and when.
 fn play(rules: SelectionRules, claims: &[(u64, &str, f32)]) -> Result<(String, u64), Error> {
     let begin = Instant::now();
     let mut selection = Selection::new(rules, begin, begin + ms(10_000));

@@ -166,8 +166,8 @@ fn a_captured_conversation_is_understood_and_written_the_same() {
         }
     }
     assert_eq!(counts, BTreeMap::from([("CLAIM", 8), ("RCLAIM", 8), ("REQ", 8), ("RES", 8)]));
-    // Each request but StartEgress is locked. Paths were replaced in the capture, so that the locks of frames with one are
-    // those of other bytes; the two for the handler have none.
+    // Each request but StartEgress is locked. Paths were replaced in the capture, so that the locks
+    // of frames with one are those of other bytes; the two for the handler have none.
     let handled = requests.iter().filter(|(channel, _)| channel.starts_with("EgressHandler|"));
     let handled: Vec<String> = handled.map(|(_, frame)| lock_key(frame)).collect();
     assert_eq!(handled.len(), 2);

@@ -24,7 +24,8 @@ use crate::profile::{self, Length, ProfileError};
 
 /// Deadline of a preview.
 const PICTURE_WITHIN: Duration = Duration::from_secs(5);
-/// From a connection that could not be taken, as where no file descriptor is left, to the next attempt.
+/// From a connection that could not be taken, as where no file descriptor is left, to the next
+/// attempt.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Takes commands, and has them carried out.

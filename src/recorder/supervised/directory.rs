@@ -1,4 +1,5 @@
-//! Keeps a recording's directory up to date: from it the next run of a service learns what nobody has told the former one.
+//! Keeps a recording's directory up to date: from it the next run of a service learns what nobody
+//! has told the former one.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::ipc::egress_dir::EgressDir;
 /// From a report that could not be written, as on a full disk, to the next attempt.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Writes each report that is the newest when its turn comes, the last one in any case. Comes back when that is written and there
-/// will be no more.
+/// Writes each report that is the newest when its turn comes, the last one in any case. Comes back
+/// when that is written and there will be no more.
 pub(super) async fn keep(egress_dir: EgressDir, mut infos: watch::Receiver<Option<proto::EgressInfo>>) {
     let mut is_behind = false;
     while infos.changed().await.is_ok() {

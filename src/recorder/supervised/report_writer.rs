@@ -7,7 +7,8 @@
 //!                 └─► Writer ──► pipe or socket    messages in order; reports and progress: the newest
 //! ```
 //!
-//! A service that does not read, or a disk that hangs, holds up neither the recording nor the other.
+//! A service that does not read, or a disk that hangs, holds up neither the recording nor the
+//! other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +38,8 @@ const WRITTEN_UNHEARD_WITHIN: Duration = Duration::from_secs(300);
 /// counted.
 const UPLOADS: usize = 1024;
 
-/// Says things in order, and never keeps the recording waiting: of reports that nobody has read yet the newest counts.
+/// Says things in order, and never keeps the recording waiting: of reports that nobody has read yet
+/// the newest counts.
 pub(super) struct ReportWriter {
     words: Words,
     info: watch::Sender<Option<proto::EgressInfo>>,

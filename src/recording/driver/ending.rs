@@ -23,14 +23,16 @@ use crate::source::web::StartReport;
 /// Deadline of the encoders' flush. They hold less than a second; this is for an overloaded
 /// machine.
 const ENCODERS_WITHIN: Duration = Duration::from_secs(10);
-/// From empty encoders to closed files, the rewrite of an MP4 not counted (docs/reference/media.md).
+/// From empty encoders to closed files, the rewrite of an MP4 not counted
+/// (docs/reference/media.md).
 const SINKS_WITHIN: Duration = Duration::from_secs(30);
 /// Deadline of the small files written at the end. A service kills a recorder after 120 s of
 /// silence.
 const DISK_WITHIN: Duration = Duration::from_secs(30);
 /// The same where somebody does not want to wait.
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
-/// Stray tasks (a stream that says goodbye, a log that is read to its end) get this long at the end.
+/// Stray tasks (a stream that says goodbye, a log that is read to its end) get this long at the
+/// end.
 const TASKS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a recording ended whose egress another recorder has.
@@ -44,7 +46,8 @@ pub(in crate::recording) struct Flushed {
 }
 
 impl Driver<'_> {
-    /// Ends the recording's media, and gives the work of emptying everything: source, encoders, sinks, in this order.
+    /// Ends the recording's media, and gives the work of emptying everything: source, encoders,
+    /// sinks, in this order.
     pub(in crate::recording) fn drain(&mut self, events: EncoderEvents) -> BoxFuture<'static, Flushed> {
         self.phase = Phase::Ending;
         let reason = self.lifecycle.reason().unwrap_or(EndReason::Failure);
@@ -160,8 +163,8 @@ impl Driver<'_> {
         Ended { outcome, info: self.report.info().clone(), kept, explanation, is_evicted: false }
     }
 
-    /// A recording that went to streams alone, and to none of them, has failed. Mostly a stream's own last event says so
-    /// before; this is for those that had no time left for one.
+    /// A recording that went to streams alone, and to none of them, has failed. Mostly a stream's
+    /// own last event says so before; this is for those that had no time left for one.
     fn unless_nothing_was_sent(&mut self, outcome: Outcome) -> Outcome {
         if !matches!(outcome, Outcome::Complete | Outcome::LimitReached) || self.writes_files() {
             return outcome;

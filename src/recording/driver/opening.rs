@@ -35,8 +35,9 @@ const OPEN_WITHIN: Duration = Duration::from_secs(120);
 /// A recording that ends meanwhile waits this long for the thread that opens its outputs.
 const STOPPED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Outputs that are being opened, on a thread of their own: it may wait for a file system, which the recording's task must not. When
-/// this is dropped, the thread stops at its next step and closes what it has opened.
+/// Outputs that are being opened, on a thread of their own: it may wait for a file system, which
+/// the recording's task must not. When this is dropped, the thread stops at its next step and
+/// closes what it has opened.
 #[derive(Debug)]
 pub(in crate::recording) struct Opening {
     job: JoinHandle<Result<Box<Opened>, Failure>>,
@@ -223,7 +224,8 @@ impl Driver<'_> {
                 }
             }
             Err(failure) => {
-                // Where the source failed before, that comes first. One that ended has not been recorded.
+                // Where the source failed before, that comes first. One that ended has not been
+                // recorded.
                 held.retain(|event| event.failure().is_some());
                 held.push(Event::OutputFailed { failure, others_left: false });
             }
@@ -245,8 +247,8 @@ impl Driver<'_> {
         self.handle(Event::SourceReady)
     }
 
-    /// The source ended, or failed. Where the recording is only waiting for its outputs, it begins first: what came of the source
-    /// is recorded.
+    /// The source ended, or failed. Where the recording is only waiting for its outputs, it begins
+    /// first: what came of the source is recorded.
     pub(super) fn end_of_source(&mut self, event: Event) -> Vec<Action> {
         if let Some(preparing) = self.phase.preparing()
             && preparing.is_opening
@@ -258,7 +260,8 @@ impl Driver<'_> {
         self.handle(event)
     }
 
-    /// A page's recording may begin. Its names may have waited for the id of the room; one that no page told is left out.
+    /// A page's recording may begin. Its names may have waited for the id of the room; one that no
+    /// page told is left out.
     pub(super) fn on_ready(&mut self) -> Vec<Action> {
         if matches!(self.lifecycle.state(), State::Preparing { .. })
             && self.phase.preparing().is_some_and(|preparing| !preparing.is_ready)
@@ -270,7 +273,8 @@ impl Driver<'_> {
         self.begin_when_open()
     }
 
-    /// The first frames are here: what the plan left open is decided, and the recording begins with the first of them.
+    /// The first frames are here: what the plan left open is decided, and the recording begins with
+    /// the first of them.
     pub(super) fn on_discovered(&mut self, found: &[Discovered], first_frame: gst::ClockTime) -> Vec<Action> {
         if !matches!(self.lifecycle.state(), State::Preparing { .. }) {
             return Vec::new();

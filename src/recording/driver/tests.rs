@@ -38,7 +38,8 @@ impl Reporter for Reports {
     fn progress(&mut self, _: &Progress) {}
 }
 
-/// Lets a recording with these outputs begin, has `happen` tell what happens until it ends, and ends it.
+/// Lets a recording with these outputs begin, has `happen` tell what happens until it ends, and
+/// ends it.
 async fn ended(outputs: &str, happen: impl FnOnce(&mut Driver<'_>)) -> Ended {
     let mut reports = Reports::default();
     let dir = tempfile::tempdir().unwrap();

@@ -141,7 +141,8 @@ impl Driver<'_> {
                             older.file = upload.local;
                             return Vec::new();
                         }
-                        // A storage that is away would fill the log; the report names the others in the end, too.
+                        // A storage that is away would fill the log; the report names the others in
+                        // the end, too.
                         let before = self.kept.iter().filter(|kept| kept.output == upload.output.0).count();
                         if before < MOST_NAMED {
                             tracing::error!(name = upload.name, error, "not stored");
@@ -159,8 +160,8 @@ impl Driver<'_> {
         }
     }
 
-    /// Something of an output will not be stored. The output itself goes on as long as it is recorded: its storage may take other
-    /// files, and what it does not take is kept.
+    /// Something of an output will not be stored. The output itself goes on as long as it is
+    /// recorded: its storage may take other files, and what it does not take is kept.
     fn on_upload_failed(&mut self, output: OutputId, failure: Failure) -> Vec<Action> {
         if self.lifecycle.state() == State::Active {
             return self.handle(Event::OutputFailed { failure, others_left: true });

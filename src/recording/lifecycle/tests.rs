@@ -106,7 +106,8 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// No order of events makes it begin, drain, store or finish twice, leave its end, or end without a reason.
+    /// No order of events makes it begin, drain, store or finish twice, leave its end, or end
+    /// without a reason.
     #[test]
     fn it_ends_once_with_a_reason(events in proptest::collection::vec(any_event(), 0..40)) {
         let mut life = Lifecycle::new();

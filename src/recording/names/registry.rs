@@ -6,9 +6,9 @@
 //!     <random>                          one recording's names as digests; locked as long as it runs
 //! ```
 //!
-//! The kernel releases the locks however a process ends: entries of a killed recording do not count,
-//! and the next reader removes them. The directory is on tmpfs, as entries are meaningless after a
-//! reboot, and not beside the files, as a bucket has no such place.
+//! The kernel releases the locks however a process ends: entries of a killed recording do not
+//! count, and the next reader removes them. The directory is on tmpfs, as entries are meaningless
+//! after a reboot, and not beside the files, as a bucket has no such place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -57,7 +57,8 @@ struct Noted {
 }
 
 impl Registry {
-    /// That of the user whose process this is. (A recorder's environment is cleared: nothing in it says where.)
+    /// That of the user whose process this is. (A recorder's environment is cleared: nothing in it
+    /// says where.)
     pub(super) fn of_user() -> Self {
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };

@@ -10,20 +10,23 @@ use nix::fcntl::Flock;
 use super::{LOCK, WORK_ROOT, WorkDirError, io_error};
 use crate::{disk, files};
 
-/// Work directories of recordings that keep nothing, and so have no place of their own: among the system's temporary files.
+/// Work directories of recordings that keep nothing, and so have no place of their own: among the
+/// system's temporary files.
 pub(super) fn temporary() -> Result<PathBuf, WorkDirError> {
     let dir = files::of_this_user(&std::env::temp_dir());
     files::private_dir(&dir).map_err(io_error("use", &dir))?;
     Ok(dir.join(WORK_ROOT))
 }
 
-/// Makes a work directory, which must be a new one, for its owner alone, and locks it; those above it as far as they are missing.
-/// Gives those, the innermost first. As long as it has no manifest and no reports nobody takes it for a work directory, so that its
-/// lock is held before anybody looks at it.
+/// Makes a work directory, which must be a new one, for its owner alone, and locks it; those above
+/// it as far as they are missing. Gives those, the innermost first. As long as it has no manifest
+/// and no reports nobody takes it for a work directory, so that its lock is held before anybody
+/// looks at it.
 ///
 /// `is_given`: its location was chosen, so that it may be a symbolic link.
 pub(super) fn make(root: &Path, is_given: bool) -> Result<(Vec<PathBuf>, Flock<File>), WorkDirError> {
-    /// Another recording that ends removes the directory of work directories with its last one, maybe just now.
+    /// Another recording that ends removes the directory of work directories with its last one,
+    /// maybe just now.
     const ATTEMPTS: usize = 16;
     let mut made = Vec::new();
     let mut attempts = 0;

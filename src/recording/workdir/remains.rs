@@ -65,14 +65,15 @@ impl Manifest {
     }
 }
 
-/// Whether a directory was made as a work directory. Its manifest may be lost; a recording's directory in a service has a lock,
-/// too, but no reports.
+/// Whether a directory was made as a work directory. Its manifest may be lost; a recording's
+/// directory in a service has a lock, too, but no reports.
 pub(super) fn is_work_dir(path: &Path) -> bool {
     let is_file = |name: &str| files::is_regular(&path.join(name)).unwrap_or_default();
     is_file(MANIFEST) || is_file(STORAGE) || is_file(LOCK) && path.join(REPORT).is_dir()
 }
 
-/// Refuses where something recorded is left, and warns of it. A directory that can't be read may hold something.
+/// Refuses where something recorded is left, and warns of it. A directory that can't be read may
+/// hold something.
 pub(super) fn look_before_removing(root: &Path) -> Result<(), Remains> {
     let files = remains(root).unwrap_or_else(|error| {
         if error.kind() == io::ErrorKind::NotFound && !root.exists() {
@@ -132,8 +133,8 @@ fn collect(dir: &Path, passes_over: &dyn Fn(&str) -> bool, found: &mut Vec<Remai
     Ok(())
 }
 
-/// Whether a file in an output's directory tells of recorded files and holds nothing of them: a sink's notes, an output's ledger and
-/// backlog, room that is kept free.
+/// Whether a file in an output's directory tells of recorded files and holds nothing of them: a
+/// sink's notes, an output's ledger and backlog, room that is kept free.
 fn is_bookkeeping(name: &str) -> bool {
     let is_numbered = |prefix: &str, suffix: &str| {
         let number = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
@@ -203,7 +204,8 @@ mod tests {
         for name in expected {
             file(dir.path(), name, "bytes");
         }
-        // Bookkeeping has its place; what has its name elsewhere is in an output's directory all the same.
+        // Bookkeeping has its place; what has its name elsewhere is in an output's directory all
+        // the same.
         file(dir.path(), "else/lock", "bytes");
         let mut all: Vec<&str> = expected.to_vec();
         all.push("else/lock");

@@ -1,7 +1,7 @@
 //! The directory on tmpfs.
 //!
-//! It is in a directory of this user's alone, so that nobody else can put anything in its place. It gets its name with its lock
-//! held: one whose lock is free belongs to a recorder that was killed.
+//! It is in a directory of this user's alone, so that nobody else can put anything in its place. It
+//! gets its name with its lock held: one whose lock is free belongs to a recorder that was killed.
 
 use std::fs::{self, File};
 use std::io;
@@ -26,7 +26,8 @@ pub(super) struct RunDir {
 }
 
 impl RunDir {
-    /// In `/dev/shm`, which is tmpfs; else among the system's temporary files. Only its owner may look into it.
+    /// In `/dev/shm`, which is tmpfs; else among the system's temporary files. Only its owner may
+    /// look into it.
     pub(super) fn create() -> Result<Self, WorkDirError> {
         let parent = parent();
         files::private_dir(&parent).map_err(io_error("use", &parent))?;
@@ -67,8 +68,9 @@ fn parent() -> PathBuf {
     files::of_this_user(&if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() })
 }
 
-/// Removes what killed recorders left: directories whose lock nobody holds. One without a lock is, after a while, one that a killed
-/// recorder's browser made anew when it was removed, or one whose recorder was killed in the moment of making it.
+/// Removes what killed recorders left: directories whose lock nobody holds. One without a lock is,
+/// after a while, one that a killed recorder's browser made anew when it was removed, or one whose
+/// recorder was killed in the moment of making it.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
@@ -110,8 +112,8 @@ pub(super) fn discard(path: &Path) {
     }
 }
 
-/// Whether there is no lock, or something else in its place. Any other error, such as too many open files, says nothing: a recorder may
-/// hold it.
+/// Whether there is no lock, or something else in its place. Any other error, such as too many open
+/// files, says nothing: a recorder may hold it.
 fn is_no_lock(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }

@@ -108,7 +108,8 @@ fn a_place_that_can_not_be_written_leaves_nothing_behind() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
-/// Two recordings of one egress id: the second must not take the first one's recorded files with it.
+/// Two recordings of one egress id: the second must not take the first one's recorded files with
+/// it.
 #[test]
 fn a_directory_of_another_recording_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! The ledger that everybody asks, with the clock: what is admitted holds a [`Permit`], and its room is free when that is dropped.
+//! The ledger that everybody asks, with the clock: what is admitted holds a [`Permit`], and its
+//! room is free when that is dropped.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

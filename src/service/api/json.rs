@@ -49,7 +49,8 @@ impl Answer for ListEgressResponse {
     }
 }
 
-/// A message of LiveKit's always becomes JSON but when an enum has a number nobody knows; there is then nothing to show.
+/// A message of LiveKit's always becomes JSON but when an enum has a number nobody knows; there is
+/// then nothing to show.
 fn written(message: &impl Serialize) -> Value {
     serde_json::to_value(message).map_or(Value::Object(Map::new()), snake_case)
 }

@@ -90,14 +90,15 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// The message. Of JSON, names in camel case and in snake case are read, and what nobody knows is skipped, as Twirp's servers do.
+    /// The message. Of JSON, names in camel case and in snake case are read, and what nobody knows
+    /// is skipped, as Twirp's servers do.
     ///
     /// # Errors
     /// `malformed`
     pub(super) fn read<M: Message + Default + DeserializeOwned>(&self) -> Result<M, TwirpError> {
         match self.format {
-            // The errors of both libraries tell of places and types. What was sent, a value that is of no use included, may be a
-            // secret.
+            // The errors of both libraries tell of places and types. What was sent, a value that is
+            // of no use included, may be a secret.
             Format::Json => serde_json::from_slice(&self.bytes).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
                 let text = format!("the json request could not be decoded (line {line}, column {column})");

@@ -50,7 +50,8 @@ pub(super) struct Asker<'a> {
 
 const HOW_HERE: &str = "on the service's own machine, `weir console` prints the address to open";
 
-/// Authenticates a request. `has_session`: whether this token belongs to a session that has not expired.
+/// Authenticates a request. `has_session`: whether this token belongs to a session that has not
+/// expired.
 ///
 /// # Errors
 /// `unauthenticated`, with what to do; `permission_denied` for what another site's page asks for.
@@ -95,8 +96,8 @@ pub(super) fn may_begin(asker: Asker<'_>) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Whether a browser of this machine was led to the page by another one. A recorded page could so have itself replaced by the
-/// console, and what is seen there would be recorded.
+/// Whether a browser of this machine was led to the page by another one. A recorded page could so
+/// have itself replaced by the console, and what is seen there would be recorded.
 pub(super) fn is_led_here(asker: Asker<'_>) -> bool {
     asker.is_here() && asker.is_foreign()
 }

@@ -1,12 +1,13 @@
-//! Login to the console on the service's own machine: a one-time key is exchanged for a session of limited length.
+//! Login to the console on the service's own machine: a one-time key is exchanged for a session of
+//! limited length.
 //!
 //! ```text
 //! weir serve, weir console ──► a key: a file in the work directory, printed with the console's address
 //! page ── key ──► the file is removed ──► a session: in memory, its token in that page's tab only
 //! ```
 //!
-//! Making a key takes write access to the work directory, which only the service's user has. Other users of the machine and recorded
-//! pages can't make one.
+//! Making a key takes write access to the work directory, which only the service's user has. Other
+//! users of the machine and recorded pages can't make one.
 
 use std::collections::HashMap;
 use std::fs;
@@ -52,7 +53,8 @@ impl OneTimeKeys {
     /// Creates a key that is valid once, for [`KEY_LASTS`].
     ///
     /// # Errors
-    /// When the work directory is not writable, or the directory of the keys is not this user's alone.
+    /// When the work directory is not writable, or the directory of the keys is not this user's
+    /// alone.
     pub fn create(&self) -> io::Result<Secret<String>> {
         let in_dir = |error: io::Error| io::Error::new(error.kind(), format!("{DIRECTORY}: {error}"));
         files::private_dir(&self.dir).map_err(in_dir)?;

@@ -27,7 +27,8 @@ pub(super) async fn of_service(Path(name): Path<String>, RawQuery(query): RawQue
     }
 }
 
-/// `/pprof/profile/{egress id}?seconds=N`, of a recorder; LiveKit Egress has the two words the other way around.
+/// `/pprof/profile/{egress id}?seconds=N`, of a recorder; LiveKit Egress has the two words the
+/// other way around.
 pub(super) async fn of_recorder(
     With(view): With<View>,
     Path((one, other)): Path<(String, String)>,
@@ -55,7 +56,8 @@ fn unknown() -> Response {
     (StatusCode::NOT_FOUND, "no such profile; there is /pprof/profile\n").into_response()
 }
 
-/// How long: `seconds`, as Go's tools say it, or `timeout`, as LiveKit does, where 0 is what nothing is.
+/// How long: `seconds`, as Go's tools say it, or `timeout`, as LiveKit does, where 0 is what
+/// nothing is.
 fn length(query: &str) -> Result<Length, String> {
     let mut length = Length::DEFAULT;
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {

@@ -12,7 +12,8 @@ use crate::plan::remux;
 /// end.
 const REMEMBERED: usize = 4096;
 
-/// How a recording ended, in LiveKit's words; `failed` is ours: to LiveKit the handler was all right then.
+/// How a recording ended, in LiveKit's words; `failed` is ours: to LiveKit the handler was all
+/// right then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Result {
     Completed,

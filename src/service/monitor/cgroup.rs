@@ -99,8 +99,8 @@ impl Cgroup {
     }
 }
 
-/// The group's directory and those above it, below a mount. Inside a container the path is often the host's, and the mount's
-/// root is the group.
+/// The group's directory and those above it, below a mount. Inside a container the path is often
+/// the host's, and the mount's root is the group.
 fn chain(mount: &Path, path: &str, file: &str) -> Option<Vec<PathBuf>> {
     let own = mount.join(path.trim_start_matches('/'));
     let own = if own.join(file).is_file() { own } else { mount.to_owned() };

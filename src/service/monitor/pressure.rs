@@ -1,8 +1,9 @@
-//! When the machine is full: whom to make cheaper, and, where memory runs out, whom to end (docs/reference/egress.md). Pure.
+//! When the machine is full: whom to make cheaper, and, where memory runs out, whom to end
+//! (docs/reference/egress.md). Pure.
 //!
-//! LiveKit ends the recording that takes the most. We make it cheaper: half the frames per second, then a quarter. A
-//! recording that runs is never ended for its CPU. Memory is another matter: what is beyond the limit takes the whole service
-//! with it.
+//! LiveKit ends the recording that takes the most. We make it cheaper: half the frames per second,
+//! then a quarter. A recording that runs is never ended for its CPU. Memory is another matter: what
+//! is beyond the limit takes the whole service with it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::service::admission::Id;
 const TICKS_TO_ACT: u32 = 10;
 /// Ticks below it, one after the other, before those above are forgotten.
 const TICKS_TO_FORGET: u32 = 5;
-/// A recording that is ended for its memory finishes its files; until it is gone, or this has passed, it is the only one.
+/// A recording that is ended for its memory finishes its files; until it is gone, or this has
+/// passed, it is the only one.
 const KILLED_WITHIN: Duration = Duration::from_secs(60);
 
 /// One tick's measurements.
@@ -135,8 +137,8 @@ impl Pressure {
         if self.above < TICKS_TO_ACT || tick.load <= self.threshold || rests {
             return None;
         }
-        // Where others fill the machine, recordings that take less would only be worse ones; unless those alone take more than
-        // what we have of it.
+        // Where others fill the machine, recordings that take less would only be worse ones; unless
+        // those alone take more than what we have of it.
         let own: f64 = tick.recordings.iter().map(|recording| recording.cpu).sum();
         let available = tick.cores / tick.load;
         if own * 2.0 <= tick.cores && own <= self.threshold * available {

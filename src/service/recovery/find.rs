@@ -14,7 +14,8 @@ use crate::service::Service;
 use crate::service::active::{ActiveEntry, Orphan};
 use crate::service::supervisor::{self, Launched, Silence, Unreached};
 
-/// How often it is looked whether a recorder still lives that another run of the service started. Nothing tells.
+/// How often it is looked whether a recorder still lives that another run of the service started.
+/// Nothing tells.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// State of an egress that an earlier run of the service left.
@@ -29,9 +30,10 @@ pub(super) enum Found {
 
 /// Finds the recorder of a cell, or waits until neither a recorder nor a recovery is at work in it.
 ///
-/// A recorder that is ending, or has no socket, can't be reached. It comes to its end by itself, and until then it is among the orphans.
-/// So is one that stands still, and what is wanted of it is kept until it is reached. One that says nothing for as long as an attended
-/// one may is given up as that is.
+/// A recorder that is ending, or has no socket, can't be reached. It comes to its end by itself,
+/// and until then it is among the orphans. So is one that stands still, and what is wanted of it is
+/// kept until it is reached. One that says nothing for as long as an attended one may is given up
+/// as that is.
 pub(super) async fn find(
     service: &Service,
     egress_dir: &EgressDir,

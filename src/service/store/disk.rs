@@ -1,4 +1,5 @@
-//! The store's file: a table from an egress's id to its `EgressInfo` as protobuf, and one of those whose end is untold.
+//! The store's file: a table from an egress's id to its `EgressInfo` as protobuf, and one of those
+//! whose end is untold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -47,7 +48,8 @@ impl Disk {
         let file = files::open(path, &options).map_err(io)?;
         // It may have been made by somebody else.
         file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(io)?;
-        // What was damaged from outside is an error then, and no panic. The file itself: its name may lead elsewhere by now.
+        // What was damaged from outside is an error then, and no panic. The file itself: its name
+        // may lead elsewhere by now.
         let opened = FileBackend::new(file).and_then(|backend| {
             Database::builder().set_check_integrity_on_open(true).create_with_backend(backend)
         });

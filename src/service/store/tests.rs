@@ -23,7 +23,8 @@ fn in_room(room: &str, info: proto::EgressInfo) -> proto::EgressInfo {
     proto::EgressInfo { room_name: room.to_owned(), ..info }
 }
 
-/// Nothing is forgotten: what ends in these tests ended in 1970, and the first look for what is too old may come at any moment.
+/// Nothing is forgotten: what ends in these tests ended in 1970, and the first look for what is too
+/// old may come at any moment.
 fn kept() -> StoreOptions {
     StoreOptions { retention: Duration::MAX, ..StoreOptions::default() }
 }

@@ -18,7 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) enum Recorder {
     /// A child of ours.
     Started(SelfExec),
-    /// A child of a former run of the service. It leads a process group, and holds its directory's lock as long as it lives.
+    /// A child of a former run of the service. It leads a process group, and holds its directory's
+    /// lock as long as it lives.
     TakenOver { egress_dir: EgressDir, pid: i32 },
 }
 

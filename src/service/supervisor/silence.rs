@@ -1,7 +1,8 @@
 //! How long a recorder has said nothing. Pure: time is an argument.
 //!
-//! Only time counts in which it could have been heard. A service that itself stood still (a machine that swaps, a container that was
-//! paused, SIGSTOP) has heard nobody, and its recorders may have stood still with it.
+//! Only time counts in which it could have been heard. A service that itself stood still (a machine
+//! that swaps, a container that was paused, SIGSTOP) has heard nobody, and its recorders may have
+//! stood still with it.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use tokio::time::Instant;
 pub(super) const LONGEST: Duration = Duration::from_secs(120);
 /// From one look at the silence to the next.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A look that comes this long after the one before says that we were not there. An order that is not read takes 5 s.
+/// A look that comes this long after the one before says that we were not there. An order that is
+/// not read takes 5 s.
 const LATE: Duration = Duration::from_secs(15);
 
 /// A recorder's silence.

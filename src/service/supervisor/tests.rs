@@ -28,8 +28,8 @@ fn egress_dir() -> (EgressDir, tempfile::TempDir) {
     (egress_dir, dir)
 }
 
-/// A recorder that is this test: what it says goes into the first end, and orders come out of the second. It has gone already, so
-/// that nothing is killed.
+/// A recorder that is this test: what it says goes into the first end, and orders come out of the
+/// second. It has gone already, so that nothing is killed.
 fn launched(egress_dir: &EgressDir) -> (Launched, DuplexStream, DuplexStream) {
     launched_with_room(egress_dir, 1 << 20)
 }
@@ -61,13 +61,15 @@ async fn after_a_stall_of_the_service_what_the_recorder_said_meanwhile_counts() 
     let told = Mutex::new(Vec::new());
     let attending = launched.attend(|info| told.lock().unwrap().push(info.status()), |_| {});
     let recorder = async {
-        // The service stands still for ten minutes, while its recorder goes on and then comes to its end.
+        // The service stands still for ten minutes, while its recorder goes on and then comes to
+        // its end.
         for _ in 0..3 {
             says.write_all(&ipc::line(&FromRecorder::Progress(RecorderProgress::default()))).await.unwrap();
             says.write_all(&report(Active)).await.unwrap();
             advance(Duration::from_secs(600)).await;
         }
-        // Both stand still: there is nothing to be read afterwards, and the recorder gets its time again.
+        // Both stand still: there is nothing to be read afterwards, and the recorder gets its time
+        // again.
         advance(Duration::from_secs(600)).await;
         tokio::time::sleep(silence::LONGEST - silence::LOOK_EVERY * 2).await;
         says.write_all(&report(Ending)).await.unwrap();

@@ -95,7 +95,8 @@ async fn a_recorder_that_hangs_is_given_up_though_its_service_is_gone() {
     service.close();
     tasks.close();
     let gone = async {
-        // It is this test: it must not be there any more when it is killed, and has to be when it is last tried.
+        // It is this test: it must not be there any more when it is killed, and has to be when it
+        // is last tried.
         sleep(Duration::from_secs(119)).await;
         drop(alive);
     };

@@ -112,7 +112,8 @@ async fn attempt(shared: &Shared, target: &Target, delivery: &Delivery) -> Resul
     }
 }
 
-/// The address without a user and a password: they would be sent where the signature is. (LiveKit does not send them either.)
+/// The address without a user and a password: they would be sent where the signature is. (LiveKit
+/// does not send them either.)
 fn without_user(mut url: Url) -> Url {
     // It fails for an address without a host, which has none of them.
     if url.set_username("").is_ok() {

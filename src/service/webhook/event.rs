@@ -83,7 +83,8 @@ pub fn requested(request: &start_egress_request::Request) -> &[proto::WebhookCon
     }
 }
 
-/// The same, of the request that an egress remembers. So they are known again when the service was started anew.
+/// The same, of the request that an egress remembers. So they are known again when the service was
+/// started anew.
 pub(super) fn webhooks_of(info: &proto::EgressInfo) -> &[proto::WebhookConfig] {
     use egress_info::Request;
     match &info.request {

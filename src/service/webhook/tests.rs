@@ -124,7 +124,8 @@ async fn a_receiver_can_check_what_it_gets() {
     assert!(body.get("room").is_none(), "{body}");
 }
 
-/// As in livekit-server: a user in the address does not take the signature's place, nor stands beside it.
+/// As in livekit-server: a user in the address does not take the signature's place, nor stands
+/// beside it.
 #[tokio::test]
 async fn a_user_in_the_address_is_not_sent() {
     let receiver = Receiver::start().await;

@@ -57,7 +57,8 @@ fn boxes(path: &Path) -> Vec<String> {
     kinds
 }
 
-/// Every packet's stream, times, size and hash of its content, sorted by stream: two files may interleave differently.
+/// Every packet's stream, times, size and hash of its content, sorted by stream: two files may
+/// interleave differently.
 fn packets(path: &Path) -> Vec<String> {
     let arguments =
         ["-v", "error", "-i", path.to_str().unwrap(), "-map", "0", "-c", "copy", "-f", "framehash", "-"];

@@ -1,7 +1,9 @@
-//! A recorded file beside the finished one that was made of it: whoever made it was killed between the two.
+//! A recorded file beside the finished one that was made of it: whoever made it was killed between
+//! the two.
 //!
-//! The finished one got its name only when it was complete and on the disk, and a power cut may have damaged the other since.
-//! So what is there is not made once more, and nothing is removed that is not in the file that stays.
+//! The finished one got its name only when it was complete and on the disk, and a power cut may
+//! have damaged the other since. So what is there is not made once more, and nothing is removed
+//! that is not in the file that stays.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,8 @@ impl Content {
     }
 }
 
-/// The one of the two files that is not the result, where not all of it is known to be in the other one.
+/// The one of the two files that is not the result, where not all of it is known to be in the other
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beside {
     /// Description of the difference.
@@ -35,8 +38,9 @@ pub struct Beside {
     pub kept: PathBuf,
 }
 
-/// Decides between a recorded file and the finished one, both of which are there. The one that holds more stays under its name: the
-/// other is removed when it has nothing of its own, and set aside else. Where `finalize` is gone then, it is to be made of `recorded`.
+/// Decides between a recorded file and the finished one, both of which are there. The one that
+/// holds more stays under its name: the other is removed when it has nothing of its own, and set
+/// aside else. Where `finalize` is gone then, it is to be made of `recorded`.
 ///
 /// # Errors
 /// When one of them can't be read or renamed. Both are still there.

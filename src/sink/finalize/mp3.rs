@@ -42,7 +42,8 @@ pub(super) fn content(path: &Path) -> Result<Content, FinalizeError> {
     Ok(Content { amount, damage: damage.described(), is_cut: cut > 0 })
 }
 
-/// Whether a Xing (or Info) header is there and filled in: its first flag says that it has the number of frames.
+/// Whether a Xing (or Info) header is there and filled in: its first flag says that it has the
+/// number of frames.
 fn counts_its_frames(head: &[u8]) -> bool {
     let tag = head.windows(12).find(|at| at.starts_with(b"Xing") || at.starts_with(b"Info"));
     tag.is_some_and(|tag| tag[7] & 1 == 1 && tag[8..12] != [0; 4])
@@ -71,7 +72,8 @@ impl Frames {
                 break;
             }
             let taken = match frame_len(&bytes) {
-                // After damage, four bytes may look like a header by chance; two headers in their places don't.
+                // After damage, four bytes may look like a header by chance; two headers in their
+                // places don't.
                 Some(len) if bytes.len() >= len && (lost.is_none() || is_followed(&bytes, len)) => {
                     if let Some(lost) = lost.take() {
                         frames.damage.add(lost, at);
@@ -135,7 +137,8 @@ mod tests {
 
     use super::*;
 
-    /// Frames of MPEG-1 at 128 kbit/s and 48 kHz, of MPEG-2 at 64 kbit/s and 24 kHz, of MPEG-2.5 at 8 kbit/s and 8 kHz.
+    /// Frames of MPEG-1 at 128 kbit/s and 48 kHz, of MPEG-2 at 64 kbit/s and 24 kHz, of MPEG-2.5 at
+    /// 8 kbit/s and 8 kHz.
     const KINDS: [([u8; 4], usize); 3] =
         [([0xff, 0xfb, 0x94, 0xc4], 384), ([0xff, 0xf3, 0x84, 0xc4], 192), ([0xff, 0xe3, 0x18, 0xc4], 72)];
 

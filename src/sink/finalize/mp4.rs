@@ -6,7 +6,9 @@
 //! whole      ftyp moov │ mdat ────────────────────────
 //! ```
 //!
-//! No sample is looked at, but the first one of AV1 (`av1`) and key frames of published H.264 and H.265 (`parameter_sets`). Decode times, composition offsets and key frames are carried over number for number.
+//! No sample is looked at, but the first one of AV1 (`av1`) and key frames of published H.264 and
+//! H.265 (`parameter_sets`). Decode times, composition offsets and key frames are carried over
+//! number for number.
 
 mod av1;
 mod boxes;
@@ -75,7 +77,8 @@ pub(super) fn finalize(
                 tracing::debug!(%error, part = %part.display(), "nothing to remove");
             }
             let is_full = matches!(error, FinalizeError::NoSpaceLeft { .. });
-            // A damaged one stays as it is: what can't be read of it now may be readable for somebody else.
+            // A damaged one stays as it is: what can't be read of it now may be readable for
+            // somebody else.
             if !is_full || complete == 0 || !damage.is_none() {
                 return Err(error);
             }
@@ -134,8 +137,9 @@ impl Movie {
         let media: u64 = pieces.iter().map(|piece| piece.len).sum();
         let mdat = mdat_header(media);
         let mut tables: Vec<_> = tracks.into_iter().map(Some).collect();
-        // Whether offsets take 32 or 64 bits decides the length of the index, which decides the offsets: start from an
-        // index of 32-bit offsets, and take 64 where one of them would not do.
+        // Whether offsets take 32 or 64 bits decides the length of the index, which decides the
+        // offsets: start from an index of 32-bit offsets, and take 64 where one of them would not
+        // do.
         let mut offsets = vec![Vec::new(); tables.len()];
         let mut at = 0;
         for piece in &pieces {
@@ -187,7 +191,8 @@ impl Movie {
     }
 }
 
-/// Puts the chunks' offsets into the index and encodes it. `offsets` count from the first byte of media.
+/// Puts the chunks' offsets into the index and encodes it. `offsets` count from the first byte of
+/// media.
 fn place(moov: &mut Moov, offsets: &[Vec<u64>], before: u64, mdat: u64) -> mp4_atom::Result<Vec<u8>> {
     let mut index = encode(moov)?;
     // Twice at most: the second time every offset has 64 bits, so that the index can't grow again.
@@ -218,7 +223,8 @@ fn mdat_header(media: u64) -> Vec<u8> {
     }
 }
 
-/// A track that begins `gap` after the movie does (ISO/IEC 14496-12 §8.6.6); both in the movie's timescale.
+/// A track that begins `gap` after the movie does (ISO/IEC 14496-12 §8.6.6); both in the movie's
+/// timescale.
 fn edit(gap: u64, media: u64) -> Edts {
     let empty = ElstEntry { segment_duration: gap, media_time: None, media_rate: 1.into() };
     let all = ElstEntry { segment_duration: media, media_time: Some(0), media_rate: 1.into() };

@@ -178,8 +178,8 @@ impl Page {
     }
 }
 
-/// A page's checksum, which is over the page with zeros in its own place (RFC 3533 §6): CRC-32 of polynomial 0x04c11db7, without
-/// reflection.
+/// A page's checksum, which is over the page with zeros in its own place (RFC 3533 §6): CRC-32 of
+/// polynomial 0x04c11db7, without reflection.
 fn checksum(page: &[u8]) -> u32 {
     let byte = |(at, byte): (usize, &u8)| if CHECKSUM.contains(&at) { 0 } else { *byte };
     page.iter()

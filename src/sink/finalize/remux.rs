@@ -33,7 +33,8 @@ pub(super) struct Remux<'a> {
     pub(super) damage: Damage,
 }
 
-/// Makes a file whole: as it is, or by remuxing it. A damaged one that was remuxed stays; one that can't be remuxed is not whole.
+/// Makes a file whole: as it is, or by remuxing it. A damaged one that was remuxed stays; one that
+/// can't be remuxed is not whole.
 pub(super) fn finalize(
     how: Remux<'_>,
     recorded: &Path,
@@ -66,7 +67,8 @@ pub(super) fn finalize(
     Ok(Finalized { size, duration: None, layout, was_cut, lacks_video: false, damage, kept: None })
 }
 
-/// `filesrc → elements… → filesink`, each linked to the next one, also where its pad comes only with the file's first bytes.
+/// `filesrc → elements… → filesink`, each linked to the next one, also where its pad comes only
+/// with the file's first bytes.
 fn remux(
     elements: &[&str],
     recorded: &Path,

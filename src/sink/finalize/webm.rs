@@ -1,4 +1,5 @@
-//! WebM: a recording that was killed has no length and no index, and may end in half a cluster. Muxed again it has both.
+//! WebM: a recording that was killed has no length and no index, and may end in half a cluster.
+//! Muxed again it has both.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -11,7 +12,8 @@ use super::damage::Damage;
 use super::remux::{self, Remux, head_of};
 use super::{FinalizeError, Finalized, io as failed, nothing_readable};
 
-/// A segment's id, and a size that is not known yet (RFC 8794 §6.2): the muxer writes the real one at the end.
+/// A segment's id, and a size that is not known yet (RFC 8794 §6.2): the muxer writes the real one
+/// at the end.
 const UNFINISHED: &[u8] = &[0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 
 /// Ids of elements (RFC 9559 §5.1).
@@ -21,8 +23,8 @@ const CLUSTER: u32 = 0x1f43_b675;
 const TIMESTAMP: u8 = 0xe7;
 const SIMPLE_BLOCK: u32 = 0xa3;
 const BLOCK_GROUP: u32 = 0xa0;
-/// The header of the file; seek head, information, tracks, cues, tags, chapters, attachments of a segment; timestamp, position and
-/// previous size of a cluster; empty room and checksums anywhere.
+/// The header of the file; seek head, information, tracks, cues, tags, chapters, attachments of a
+/// segment; timestamp, position and previous size of a cluster; empty room and checksums anywhere.
 const OTHERS: [u32; 13] = [
     0x1a45_dfa3,
     0x114d_9b74,
@@ -116,7 +118,8 @@ impl Elements {
                         elements.has_tracks |= element.id == TRACKS;
                         at = end;
                     }
-                    // The file was cut off in its last element, if no cluster begins in what is left.
+                    // The file was cut off in its last element, if no cluster begins in what is
+                    // left.
                     Some(end) if end > len && next_cluster(source, at + 1, len)?.is_none() => {
                         elements.is_cut_in_block |= element.is_block();
                         break;
@@ -181,8 +184,8 @@ impl Element {
     }
 }
 
-/// How large an element may be that is passed over. Ids of one byte are one flipped bit away from a block's: what is larger
-/// than a number, or than room that is kept, is media.
+/// How large an element may be that is passed over. Ids of one byte are one flipped bit away from a
+/// block's: what is larger than a number, or than room that is kept, is media.
 fn largest(id: u32) -> u64 {
     match id {
         0xa7 | 0xab | 0xbf => 8,

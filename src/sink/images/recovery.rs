@@ -11,14 +11,16 @@ use crate::sink::{Leftover, RecoveredOutput, RecoveryError};
 
 /// End marker of a JPEG (ITU-T T.81 §B.1.1.3).
 const END: &[u8] = &[0xff, 0xd9];
-/// The largest image that is read, in bytes: one of 8192×8192 pixels has some tens of megabytes at most.
+/// The largest image that is read, in bytes: one of 8192×8192 pixels has some tens of megabytes at
+/// most.
 const LARGEST: u64 = 1 << 28;
 
-/// The finished images in a sink's directory and where they belong, in the order in which to store them. An image that no note
-/// tells of stays: nobody knows what it is called.
+/// The finished images in a sink's directory and where they belong, in the order in which to store
+/// them. An image that no note tells of stays: nobody knows what it is called.
 ///
 /// # Errors
-/// When the sink's notes or an image can't be read, or the notes name anything but a file in its directory.
+/// When the sink's notes or an image can't be read, or the notes name anything but a file in its
+/// directory.
 pub fn recover(dir: &Path, output: OutputId) -> Result<RecoveredOutput, RecoveryError> {
     let notes = segment_journal::of(dir, output);
     let noted = notes.read().map_err(RecoveryError::io("reading", notes.path()))?;

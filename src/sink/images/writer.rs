@@ -45,7 +45,8 @@ impl Writer {
         notes: &mut SegmentJournal,
     ) -> bool {
         let Some(Ok(jpeg)) = sample.buffer().map(gst::BufferRef::map_readable) else { return true };
-        // A file of its own for each, also where the next one replaces it in the end: it may have to wait to be stored.
+        // A file of its own for each, also where the next one replaces it in the end: it may have
+        // to wait to be stored.
         let file = format!("image-{}-{index:06}.jpeg", self.output.0);
         let (local, part) = (self.dir.join(&file), self.dir.join(format!("{file}.part")));
         let name = self.name(index, at);

@@ -1,4 +1,5 @@
-//! Finishes what killed segments left: the segment that was being written becomes the last one, and the playlists end.
+//! Finishes what killed segments left: the segment that was being written becomes the last one, and
+//! the playlists end.
 
 mod damage;
 
@@ -180,7 +181,8 @@ fn survey(
     Ok((playlists, is_noted))
 }
 
-/// Whether a playlist is of the recording that began with a segment of this date, and has more segments than so many.
+/// Whether a playlist is of the recording that began with a segment of this date, and has more
+/// segments than so many.
 fn names_more(stored: &Path, first: Timestamp, listed: usize) -> bool {
     let text = files::read(stored, LARGEST).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

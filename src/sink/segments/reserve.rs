@@ -7,8 +7,8 @@ use crate::plan::output::OutputId;
 /// Two playlists of some hundred segments and the notes.
 const BYTES: usize = 96 * 1024;
 
-/// A file that is removed when the disk is full, so that the playlists can be ended; gone when dropped. Without it a
-/// recording goes on: it is `weir recover` then that ends them.
+/// A file that is removed when the disk is full, so that the playlists can be ended; gone when
+/// dropped. Without it a recording goes on: it is `weir recover` then that ends them.
 #[derive(Debug)]
 pub(super) struct Reserve(Option<PathBuf>);
 

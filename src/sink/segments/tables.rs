@@ -6,8 +6,9 @@ pub(super) const PACKET: usize = 188;
 
 /// The program tables as they were sent last.
 ///
-/// Sent again at the head of a segment they are, number and all, what ISO/IEC 13818-1 §2.4.3.3 calls a duplicate packet:
-/// the segments put together are one flawless stream, and each plays by itself.
+/// Sent again at the head of a segment they are, number and all, what ISO/IEC 13818-1 §2.4.3.3
+/// calls a duplicate packet: the segments put together are one flawless stream, and each plays by
+/// itself.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     packets: Vec<[u8; PACKET]>,

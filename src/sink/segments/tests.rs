@@ -64,7 +64,8 @@ async fn record(stage: &Stage, plan: &SegmentsPlan, seconds: u64, rate: Rate) {
     sink.finish(SOON).await.unwrap();
 }
 
-/// Puts artifacts where they belong, in the order of their events, and checks at each playlist that what it names is there.
+/// Puts artifacts where they belong, in the order of their events, and checks at each playlist that
+/// what it names is there.
 fn store(artifacts: &[Artifact], root: &std::path::Path) -> Vec<MediaPlaylist> {
     let mut versions = Vec::new();
     for artifact in artifacts {

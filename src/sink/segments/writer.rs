@@ -254,8 +254,8 @@ impl<'a> Work<'a> {
         self.publish(State::Ended)
     }
 
-    /// Makes the last segment of what there is of it, and ends the playlist. On a full disk the room for
-    /// that was kept.
+    /// Makes the last segment of what there is of it, and ends the playlist. On a full disk the
+    /// room for that was kept.
     fn give_up(&mut self) -> Result<(), WriteError> {
         self.reserve.release();
         if let Some(segment) = &mut self.segment {

@@ -151,7 +151,8 @@ impl Connection {
         broken
     }
 
-    /// Finds out where to send, and starts a pipeline that does; `None` when it is to finish before that is done.
+    /// Finds out where to send, and starts a pipeline that does; `None` when it is to finish before
+    /// that is done.
     async fn open(&mut self) -> Result<Option<StreamPipeline>, Fault> {
         let address = match twitch::key(self.url.expose()) {
             None => self.url.expose().to_owned(),
@@ -177,7 +178,8 @@ impl Connection {
                 Ok(pipeline) => pipeline.map(Some).map_err(|error| fault::of_outlet(&error, protocol)),
                 Err(error) => Err(Fault { text: error.to_string(), loss: Loss::Interrupted }),
             },
-            // Starting may block (see `StreamPipeline::open`). What it opens after all goes down with its thread.
+            // Starting may block (see `StreamPipeline::open`). What it opens after all goes down
+            // with its thread.
             () = tokio::time::sleep(self.timing.connect) => Err(fault::not_connected(self.timing.connect)),
             _ = finish_order(&mut self.orders) => Ok(None),
         }
@@ -256,8 +258,8 @@ impl Connection {
         finish_by: Option<Instant>,
     ) -> End {
         let by = finish_by.unwrap_or_else(|| Instant::now() + self.timing.drain);
-        // Counted before the wait, which depends on what is agreed with the other end, and after it: nothing may have been
-        // sent before.
+        // Counted before the wait, which depends on what is agreed with the other end, and after
+        // it: nothing may have been sent before.
         let left = by.saturating_duration_since(Instant::now()).max(self.timing.look);
         let mut sent = self.count(pipeline, before, left).await;
         let lingered = tokio::time::timeout_at(by, pipeline.linger()).await.is_ok();
@@ -322,8 +324,8 @@ impl Connection {
         }
     }
 
-    /// How an address ends that is ended while it is not connected, or whose last media can't be sent. A stream that never
-    /// started has failed.
+    /// How an address ends that is ended while it is not connected, or whose last media can't be
+    /// sent. A stream that never started has failed.
     fn cut_short(&self, why: &str) -> End {
         let why = self.redactor.clean(why);
         if self.life.has_worked() {
@@ -351,7 +353,8 @@ impl Connection {
     }
 }
 
-/// Waits for the order to finish, and gives its deadline. For ever where the stream is gone: it is abandoned then.
+/// Waits for the order to finish, and gives its deadline. For ever where the stream is gone: it is
+/// abandoned then.
 async fn finish_order(orders: &mut watch::Receiver<Order>) -> Instant {
     let order = orders.wait_for(|order| matches!(order, Order::Finish { .. })).await.map(|order| *order);
     match order {

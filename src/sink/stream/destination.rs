@@ -1,7 +1,7 @@
 //! Where a stream's address leads, looked at before GStreamer connects to it by itself.
 //!
-//! SRT goes to the address that was looked at. RTMP keeps the host's name, which certificates and servers with several hosts go
-//! by; it is looked up again by GLib a moment later.
+//! SRT goes to the address that was looked at. RTMP keeps the host's name, which certificates and
+//! servers with several hosts go by; it is looked up again by GLib a moment later.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use super::pipeline::{SrtMode, srt_mode};
 use crate::outbound::{self, Guard};
 use crate::plan::stream_url::Transport;
 
-/// Gives the address that may be connected to. Where the guard refuses nothing, that is the one it was given.
+/// Gives the address that may be connected to. Where the guard refuses nothing, that is the one it
+/// was given.
 pub(super) async fn checked(
     guard: Guard,
     address: &str,

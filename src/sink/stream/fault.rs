@@ -19,8 +19,9 @@ pub(super) struct Fault {
     pub(super) loss: Loss,
 }
 
-/// Errors that say nothing of the address: the way there is disturbed. `rtmp2sink` puts its cause's domain and code into
-/// the details. GIO: 24 timed out, 37 host and 38 network unreachable; resolver: 1 temporary failure.
+/// Errors that say nothing of the address: the way there is disturbed. `rtmp2sink` puts its cause's
+/// domain and code into the details. GIO: 24 timed out, 37 host and 38 network unreachable;
+/// resolver: 1 temporary failure.
 const INTERRUPTIONS: &[&str] = &[
     "domain g-io-error-quark, code 24",
     "domain g-io-error-quark, code 37",

@@ -1,5 +1,5 @@
-//! The life of one address, decided: when to connect, when it works, when to try again, when to give up. Pure; time is a
-//! number, counted from any zero.
+//! The life of one address, decided: when to connect, when it works, when to try again, when to
+//! give up. Pure; time is a number, counted from any zero.
 //!
 //! ```text
 //!            Attempt            Sent (progress)
@@ -30,7 +30,8 @@ pub(super) enum Event {
 /// How a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// The other side, or the address itself, says no: trying again won't help unless it worked before.
+    /// The other side, or the address itself, says no: trying again won't help unless it worked
+    /// before.
     Refused,
     /// Something on the way; the same attempt may work later.
     Interrupted,
@@ -161,8 +162,8 @@ impl Lifecycle {
                 self.lost(now, Loss::Interrupted, jitter, Cause::NotConnected)
             }
             Phase::Sending { progress, .. } if now.saturating_sub(progress) >= self.timing.liveness => {
-                // Nothing was tried meanwhile: an outage before it goes on where the connection stalled, so that a server that
-                // came back and stalls is still dialled again.
+                // Nothing was tried meanwhile: an outage before it goes on where the connection
+                // stalled, so that a server that came back and stalls is still dialled again.
                 let stalled = now.saturating_sub(progress);
                 self.outage_since = self.outage_since.map(|since| since + stalled);
                 self.lost(now, Loss::Interrupted, jitter, Cause::Stalled)
@@ -182,7 +183,8 @@ impl Lifecycle {
             self.phase = Phase::Over;
             return Some(Action::GiveUp { cause });
         }
-        // Between half of the wait and all of it: many recorders that lost one server come back one after the other.
+        // Between half of the wait and all of it: many recorders that lost one server come back one
+        // after the other.
         let wait = self.wait.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
         let at = (now + wait).min(outage_since + self.timing.outage);
         self.wait = (self.wait * 2).min(self.timing.longest_wait);

@@ -8,8 +8,8 @@
 //!       Feed(aac) ► AudioGate ► appsrc ─► aacparse ─┴─► mpegtsmux ──► srtsink
 //! ```
 //!
-//! The sinks neither wait for the clock nor reconnect by themselves: the media comes in real time, and reconnecting is the
-//! [`Connection`](super::link)'s.
+//! The sinks neither wait for the clock nor reconnect by themselves: the media comes in real time,
+//! and reconnecting is the [`Connection`](super::link)'s.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -59,7 +59,8 @@ pub(super) enum ConnectError {
     Address(String),
 }
 
-/// A connection: a running pipeline that takes from the feeds. Dropping it brings the pipeline down on another thread.
+/// A connection: a running pipeline that takes from the feeds. Dropping it brings the pipeline down
+/// on another thread.
 pub(super) struct StreamPipeline {
     pipeline: Option<MediaPipeline>,
     events: Pin<Box<dyn Stream<Item = PipelineEvent> + Send>>,
@@ -181,7 +182,8 @@ impl StreamPipeline {
         &mut self.events
     }
 
-    /// Whether there is media that should be going out. A server that waits for its callers is never late.
+    /// Whether there is media that should be going out. A server that waits for its callers is
+    /// never late.
     pub(super) fn is_due(&self) -> bool {
         self.gate.is_open() && !self.listens
     }
@@ -196,9 +198,9 @@ impl StreamPipeline {
         self.gate.is_open()
     }
 
-    /// Waits until the last bytes have been read at the other end. An SRT receiver hands on what it got only after the
-    /// connection's latency, and throws away what it still holds when the connection is closed; nothing tells when it is
-    /// through.
+    /// Waits until the last bytes have been read at the other end. An SRT receiver hands on what it
+    /// got only after the connection's latency, and throws away what it still holds when the
+    /// connection is closed; nothing tells when it is through.
     pub(super) async fn linger(&mut self) {
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency + LATENCY_MARGIN).await;
@@ -236,7 +238,8 @@ impl StreamPipeline {
         }
     }
 
-    /// Brings the pipeline down. After `within` the thread that does it is left to itself; it holds nothing but the pipeline.
+    /// Brings the pipeline down. After `within` the thread that does it is left to itself; it holds
+    /// nothing but the pipeline.
     pub(super) async fn close(mut self, within: Duration) {
         self.attachments.clear();
         let Some(pipeline) = self.pipeline.take() else { return };
@@ -259,7 +262,8 @@ impl Drop for StreamPipeline {
     }
 }
 
-/// A muxer for RTMP. Its `onMetaData` is sent once, and when the size, the codecs or their parameters have changed.
+/// A muxer for RTMP. Its `onMetaData` is sent once, and when the size, the codecs or their
+/// parameters have changed.
 fn flv(pipeline: &MediaPipeline) -> Result<gst::Element, PipelineError> {
     let muxer = pipeline.add("flvmux")?;
     muxer.set_property("streamable", true);
@@ -300,7 +304,8 @@ fn srt(pipeline: &MediaPipeline, address: &str) -> Result<(gst::Element, gst::El
     // Seven packets per datagram; otherwise receivers get garbage.
     muxer.set_property("alignment", 7i32);
     let sink = pipeline.add("srtsink")?;
-    // A listener sends to who is there. A caller must wait: what it writes before it is connected is lost.
+    // A listener sends to who is there. A caller must wait: what it writes before it is connected
+    // is lost.
     sink.set_property("wait-for-connection", srt_mode(address) != SrtMode::Listener);
     sink.set_property("auto-reconnect", false);
     sink.set_property("async", false);
@@ -341,8 +346,8 @@ fn uri(protocol: Transport, address: &str) -> String {
     }
 }
 
-/// Gives the sink its address. Not by the property `location`, which keeps `rtmp://localhost/live/myStream` when it can't
-/// read what it is given.
+/// Gives the sink its address. Not by the property `location`, which keeps
+/// `rtmp://localhost/live/myStream` when it can't read what it is given.
 fn set_address(sink: &gst::Element, address: &str) -> Result<(), ConnectError> {
     let Some(handler) = sink.dynamic_cast_ref::<gst::URIHandler>() else {
         return Err(ConnectError::Address(format!("{} takes none", sink.name())));
@@ -359,7 +364,8 @@ struct Reading {
 
 fn read(sink: &gst::Element, counter: &str) -> Reading {
     let Some(stats) = sink.property::<Option<gst::Structure>>("stats") else { return Reading::default() };
-    // What was agreed with the other end; a listener has one for each of its callers, and our own wish beside them.
+    // What was agreed with the other end; a listener has one for each of its callers, and our own
+    // wish beside them.
     let agreed = stats.get::<i32>("negotiated-latency-ms").ok();
     let wished = || sink.has_property("latency").then(|| sink.property::<i32>("latency"));
     let latency = agreed.or_else(wished).and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);

@@ -1,14 +1,14 @@
 //! Takes an address's secrets out of what others say about it.
 //!
-//! GStreamer's elements put the location they were given into their error texts, servers repeat keys in theirs. Every text
-//! that leaves a stream goes through here.
+//! GStreamer's elements put the location they were given into their error texts, servers repeat
+//! keys in theirs. Every text that leaves a stream goes through here.
 
 use super::srt_uri::srt_uri;
 use crate::plan::redact::is_harmless_srt_option;
 use crate::plan::stream_url::StreamUrl;
 
-/// Below this many characters a secret is only replaced where it stands as a word of its own: a key `a` would else
-/// make every text unreadable.
+/// Below this many characters a secret is only replaced where it stands as a word of its own: a key
+/// `a` would else make every text unreadable.
 const SHORT: usize = 4;
 
 /// Knows what must not be read in texts about one address.
@@ -39,8 +39,8 @@ impl Redactor {
         Self { secrets }
     }
 
-    /// The text without the address's secrets. One pass from left to right, so that nothing is looked for in what was
-    /// put in its place.
+    /// The text without the address's secrets. One pass from left to right, so that nothing is
+    /// looked for in what was put in its place.
     pub(super) fn clean(&self, text: &str) -> String {
         let mut cleaned = String::with_capacity(text.len());
         let mut rest = text;
@@ -72,7 +72,8 @@ fn stands_here(before: &str, rest: &str, secret: &str) -> bool {
     secret.chars().count() >= SHORT || !(is_word(before.chars().next_back()) || is_word(after.chars().next()))
 }
 
-/// The stream key (all that follows the last `/` of the path), the query's values, and the password of the authority.
+/// The stream key (all that follows the last `/` of the path), the query's values, and the password
+/// of the authority.
 fn secret_parts(address: &str) -> Vec<&str> {
     let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
     let (before_query, query) =

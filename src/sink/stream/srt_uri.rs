@@ -1,9 +1,11 @@
 //! An SRT address as GStreamer reads it.
 //!
-//! In an address here a `#` is part of the options, as SRT's access control has it (`streamid=#!::r=live/room,m=publish`). In
-//! GStreamer's URIs it ends the query, and a `%` that begins no escape empties the whole option.
+//! In an address here a `#` is part of the options, as SRT's access control has it
+//! (`streamid=#!::r=live/room,m=publish`). In GStreamer's URIs it ends the query, and a `%` that
+//! begins no escape empties the whole option.
 
-/// The address with those characters escaped, so that `srtsink` gets every option byte for byte. Escapes stay as they are.
+/// The address with those characters escaped, so that `srtsink` gets every option byte for byte.
+/// Escapes stay as they are.
 pub(super) fn srt_uri(address: &str) -> String {
     let Some((place, query)) = address.split_once('?') else { return address.to_owned() };
     let mut uri = String::with_capacity(address.len() + 8);

@@ -1,4 +1,5 @@
-//! Where Twitch wants a stream to be sent: the nearest ingest, asked for each time a connection is made (docs/reference/media.md).
+//! Where Twitch wants a stream to be sent: the nearest ingest, asked for each time a connection is
+//! made (docs/reference/media.md).
 
 use std::time::Duration;
 

@@ -118,7 +118,8 @@ pub(super) async fn play_video(context: &SinkContext, seconds: u64, rate: Rate, 
         let pts = buffer.pts().unwrap();
         let frame = ((pts - ENCODER_ZERO).nseconds() * FPS + second.nseconds() / 2) / second.nseconds();
         if frame.is_multiple_of(FPS) {
-            // With its time: a request for "now" is forgotten while an earlier one is still in the encoder's lookahead.
+            // With its time: a request for "now" is forgotten while an earlier one is still in the
+            // encoder's lookahead.
             let event = gst_video::DownstreamForceKeyUnitEvent::builder().running_time(pts).all_headers(true);
             let event = event.build();
             assert!(pad.push_event(event));
@@ -274,7 +275,8 @@ impl Probe {
     }
 }
 
-/// Decodes everything and fails where a decoder complains, of the file as a whole or of what is in it.
+/// Decodes everything and fails where a decoder complains, of the file as a whole or of what is in
+/// it.
 pub(super) fn plays(path: &Path) {
     let path = path.to_str().unwrap();
     output_of("ffmpeg", &["-v", "warning", "-i", path, "-f", "null", "-"]);

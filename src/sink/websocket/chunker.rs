@@ -14,7 +14,8 @@ const TOLERANCE: u64 = 96;
 /// A longer hole is not filled: nobody wants to hear it late.
 const LONGEST_HOLE: u64 = 5 * RATE;
 
-/// Puts sound in its place in time, from zero on: what is missing becomes silence, what is there already is left out.
+/// Puts sound in its place in time, from zero on: what is missing becomes silence, what is there
+/// already is left out.
 #[derive(Debug, Default)]
 pub(super) struct Chunker {
     /// Frames that are placed.

@@ -18,7 +18,8 @@ use crate::plan::output::OutputId;
 use crate::plan::stream_url::StreamUrl;
 use crate::sink::{SinkEvent, StreamEvent};
 
-/// How long a websocket waits for what. Tests give shorter ones; everything else takes [`Timing::DEFAULT`].
+/// How long a websocket waits for what. Tests give shorter ones; everything else takes
+/// [`Timing::DEFAULT`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timing {
     /// From the first packet to an open websocket.

@@ -37,8 +37,8 @@ impl Queue {
         Self { waiting: Mutex::default(), changed: Notify::new(), longest, dropped: AtomicU64::new(0) }
     }
 
-    /// The oldest message, when there is one; `None` when there will be none any more. A caller that goes before it has an
-    /// answer takes nothing along.
+    /// The oldest message, when there is one; `None` when there will be none any more. A caller
+    /// that goes before it has an answer takes nothing along.
     pub(super) async fn next(&self) -> Option<Bytes> {
         loop {
             {

@@ -129,7 +129,8 @@ async fn a_connection_that_is_cut_is_made_again() {
     let all = server.until("it says goodbye", SOON, |all| all.last().unwrap().is_closed);
     let [first, second] = all.as_slice() else { panic!("{} connections", all.len()) };
     assert_eq!(numbers(&first.audio), (0..50).collect::<Vec<_>>());
-    // What was on its way when it was cut is lost; what came afterwards is not, nor is what the server has to know.
+    // What was on its way when it was cut is lost; what came afterwards is not, nor is what the
+    // server has to know.
     assert_eq!(numbers(&second.audio), (50..200).collect::<Vec<_>>());
     assert_eq!(second.texts, [r#"{"muted":true}"#]);
     stage.is_clean().await;

@@ -1,7 +1,9 @@
-//! Decides when a frame is recorded, and with which time. Pure: times are nanoseconds of media time.
+//! Decides when a frame is recorded, and with which time. Pure: times are nanoseconds of media
+//! time.
 //!
 //! A frame arrives some time after its capture. So the schedule has no clock: its caller says up to
-//! which moment all captured frames have arrived, and it decides about a moment only when that has passed.
+//! which moment all captured frames have arrived, and it decides about a moment only when that has
+//! passed.
 //!
 //! ```text
 //!            known: everything captured up to here has arrived

@@ -71,7 +71,8 @@ impl Format {
         Ok(gst::Buffer::from_mut_slice(bytes))
     }
 
-    /// A pool of buffers with this layout. It grows with what is held downstream, which the queues there bound.
+    /// A pool of buffers with this layout. It grows with what is held downstream, which the queues
+    /// there bound.
     pub(in crate::source) fn pool(&self) -> Result<gst::BufferPool, FormatError> {
         let refused = |_| FormatError::Memory { bytes: self.info.size() };
         let pool = gst::BufferPool::new();

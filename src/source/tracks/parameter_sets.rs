@@ -1,8 +1,8 @@
 //! Joins H.265 parameter sets that arrive as a frame of their own with the frame that they belong
 //! to. Pure.
 //!
-//! A publisher may set RTP's marker after the parameter sets (VPS, SPS, PPS), which have the time of
-//! the next frame. By themselves they can't be shown, and the next frames can't be shown without
+//! A publisher may set RTP's marker after the parameter sets (VPS, SPS, PPS), which have the time
+//! of the next frame. By themselves they can't be shown, and the next frames can't be shown without
 //! them.
 
 use std::sync::Arc;

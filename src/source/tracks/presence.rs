@@ -1,5 +1,5 @@
-//! Start and stop conditions: the participants and tracks that are waited for, those that are there,
-//! and the end of the recording. Pure: times are running time.
+//! Start and stop conditions: the participants and tracks that are waited for, those that are
+//! there, and the end of the recording. Pure: times are running time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

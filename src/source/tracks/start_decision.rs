@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::plan::track::{AudioHandling, Lasts, TrackKind, TracksPlan, VideoHandling};
 
-/// A recording does not wait longer than this, from its first frame, for the codecs of other tracks.
+/// A recording does not wait longer than this, from its first frame, for the codecs of other
+/// tracks.
 const CODECS_WITHIN: Duration = Duration::from_secs(3);
 /// From the first published track to a recording that begins with silence.
 const AUDIO_WITHIN: Duration = Duration::from_secs(3);

@@ -11,8 +11,8 @@ const MARKER: u8 = 0b1100_0000;
 /// Greatest number of frames in an index.
 const MOST: usize = 8;
 
-/// Appends an index to the frames of one instant. `ends` are their ends in `frames`, the last one at
-/// its end. A single frame needs no index; invalid input is returned unchanged.
+/// Appends an index to the frames of one instant. `ends` are their ends in `frames`, the last one
+/// at its end. A single frame needs no index; invalid input is returned unchanged.
 pub(super) fn indexed(frames: Arc<[u8]>, ends: &[usize]) -> Arc<[u8]> {
     match index(frames.len(), ends) {
         Some(index) => [&*frames, &index].concat().into(),

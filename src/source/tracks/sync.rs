@@ -3,8 +3,8 @@
 //!
 //! The first few frames of a track set its start: the one with the least delay shows how late the
 //! others are. After that, two things improve the estimate: a frame that arrives earlier than its
-//! place shows that those before were late, and a sender report relates two tracks of a publisher by
-//! the publisher's own clock. The estimate moves slowly, and no frame is placed before its
+//! place shows that those before were late, and a sender report relates two tracks of a publisher
+//! by the publisher's own clock. The estimate moves slowly, and no frame is placed before its
 //! predecessor.
 
 use std::collections::VecDeque;
@@ -96,8 +96,8 @@ impl<T> TrackClock<T> {
     }
 
     /// Takes a frame that arrived at the running time `received`, in decoding order. Returns the
-    /// frames whose running time is known now: mostly this one; at the beginning of a track and after
-    /// a pause none, and soon several.
+    /// frames whose running time is known now: mostly this one; at the beginning of a track and
+    /// after a pause none, and soon several.
     pub(super) fn take(
         &mut self,
         frame: T,

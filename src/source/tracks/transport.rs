@@ -2,8 +2,8 @@
 //! RFC 4571).
 //!
 //! There is one UDP socket for each local address with a route to a server. UDP packets wait in the
-//! kernel until they are read. TCP packets are read by tasks, which end with this value, and wait in
-//! one bounded queue.
+//! kernel until they are read. TCP packets are read by tasks, which end with this value, and wait
+//! in one bounded queue.
 
 mod datagram;
 mod udp;
@@ -69,8 +69,8 @@ impl Transport {
         Ok(Some(local))
     }
 
-    /// From now on UDP packets no longer wake the process and are read at intervals. Waking up costs
-    /// more than reading a packet.
+    /// From now on UDP packets no longer wake the process and are read at intervals. Waking up
+    /// costs more than reading a packet.
     pub(super) fn start_polling(&mut self) {
         self.udp.iter_mut().for_each(Udp::start_polling);
     }

@@ -89,8 +89,8 @@ impl Address {
 
 const HIDDEN: &str = "***";
 
-/// A text without the JSON Web Tokens in it, which look alike: three parts in base64 for addresses with dots between, the first
-/// of which begins an object.
+/// A text without the JSON Web Tokens in it, which look alike: three parts in base64 for addresses
+/// with dots between, the first of which begins an object.
 fn without_tokens(text: &str) -> String {
     let is_of_one = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let mut shown = String::with_capacity(text.len());

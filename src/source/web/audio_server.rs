@@ -82,7 +82,8 @@ impl AudioServer {
     }
 }
 
-/// The rate is that of video and of Opus, so that nothing is resampled on the way; Chromium opens what the default says.
+/// The rate is that of video and of Opus, so that nothing is resampled on the way; Chromium opens
+/// what the default says.
 const SETTINGS: &str = "\
 daemonize = no
 use-pid-file = no
@@ -99,8 +100,9 @@ default-sample-channels = 2
 default-channel-map = front-left,front-right
 ";
 
-/// `norewinds`: a rewinding null sink hands its monitor sound that is taken back later, some 15 ms of jitter. Clients of
-/// our own user are known by their credentials, so that no cookie file is needed.
+/// `norewinds`: a rewinding null sink hands its monitor sound that is taken back later, some 15 ms
+/// of jitter. Clients of our own user are known by their credentials, so that no cookie file is
+/// needed.
 fn modules(socket: &Path) -> String {
     format!(
         "load-module module-null-sink sink_name={SINK} format=s16le rate=48000 channels=2 norewinds=1\n\

@@ -1,8 +1,9 @@
 //! Chromium on the recording's display: its flags, its profile, its life.
 //!
-//! It runs with a window, never headless: only then does it paint to a display at its own pace, as for a person. DevTools runs
-//! over two pipes: every user of the machine, and every page, could find a port. All that it keeps lies in the stage's
-//! directory. Nobody needs its farewell, so it is killed, not closed.
+//! It runs with a window, never headless: only then does it paint to a display at its own pace, as
+//! for a person. DevTools runs over two pipes: every user of the machine, and every page, could
+//! find a port. All that it keeps lies in the stage's directory. Nobody needs its farewell, so it
+//! is killed, not closed.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,7 +20,8 @@ use crate::process::{CHROMIUM, Child, Exit, ProcessError, Spec, UNSHARE, desktop
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
-/// The smallest window in pixels. Chromium's own minimum width is 500; its minimum height depends on bars that a kiosk hides.
+/// The smallest window in pixels. Chromium's own minimum width is 500; its minimum height depends
+/// on bars that a kiosk hides.
 const SMALLEST: (u32, u32) = (500, 300);
 
 /// Shared memory for the browser, with a margin; containers often have 64 MB.
@@ -60,7 +62,8 @@ pub(super) struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser with an empty page that fills the display, and waits until it takes commands.
+    /// Starts a browser with an empty page that fills the display, and waits until it takes
+    /// commands.
     pub(super) async fn start(around: Surroundings<'_>, plan: &WebPlan) -> Result<Self, BrowserError> {
         let dir = around.dir;
         let profile = dir.join("browser");
@@ -85,7 +88,8 @@ impl Browser {
                 around.sound.is_some(),
                 &around.way_out,
             ))
-            // The page comes by DevTools: its address may carry a secret, and arguments are for everybody to read.
+            // The page comes by DevTools: its address may carry a secret, and arguments are for
+            // everybody to read.
             .args(["about:blank"])
             .noise(NOISE)
             .with_pipes()
@@ -216,13 +220,15 @@ const INSECURE: &[&str] = &["--disable-web-security", "--allow-running-insecure-
 /// Permanent complaints of a browser without session bus and GPU.
 const NOISE: &[&str] = &["dbus/", "ERROR:gpu/", "vaInitialize", "GetVSyncParametersIfAvailable"];
 
-/// Nothing of the browser's own over the page: no bubbles about passwords, translation or addresses, no print preview, no screen
-/// picker. Notifications, payment apps and accounts of other sites (`webid_api`: FedCM) are denied (2) without a question; their
-/// interfaces are defined, as pages use them unguarded.
+/// Nothing of the browser's own over the page: no bubbles about passwords, translation or
+/// addresses, no print preview, no screen picker. Notifications, payment apps and accounts of other
+/// sites (`webid_api`: FedCM) are denied (2) without a question; their interfaces are defined, as
+/// pages use them unguarded.
 const PREFERENCES: &str = r#"{"credentials_enable_service":false,"profile":{"password_manager_enabled":false,"default_content_setting_values":{"notifications":2,"payment_handler":2,"webid_api":2}},"translate":{"enabled":false},"autofill":{"profile_enabled":false,"credit_card_enabled":false},"printing":{"enabled":false},"hardware":{"screen_capture_enabled":false}}"#;
 
-/// The authentication schemes of HTTP that the browser knows. Others (Basic, Digest, NTLM) would ask for a password, in a dialog
-/// that holds up the page; a part that wants one is answered 401, and that is all. This one asks for nothing.
+/// The authentication schemes of HTTP that the browser knows. Others (Basic, Digest, NTLM) would
+/// ask for a password, in a dialog that holds up the page; a part that wants one is answered 401,
+/// and that is all. This one asks for nothing.
 const AUTH_SCHEMES: &str = "negotiate";
 
 /// All flags, an operator's last.
@@ -251,8 +257,8 @@ fn arguments(
     arguments
 }
 
-/// The size to emulate, where the recording is smaller than the smallest window. Without it the page would be laid out for the window and
-/// cut off.
+/// The size to emulate, where the recording is smaller than the smallest window. Without it the
+/// page would be laid out for the window and cut off.
 pub(super) fn emulated_size(plan: &WebPlan) -> Option<(u32, u32)> {
     let is_small = plan.width < SMALLEST.0 || plan.height < SMALLEST.1;
     (plan.has_video && is_small).then_some((plan.width, plan.height))

@@ -6,8 +6,8 @@
 //! audio server ─┘
 //! ```
 //!
-//! A session is a value: dropping it ends everything that it started, in the order of its fields, and
-//! removes its directory.
+//! A session is a value: dropping it ends everything that it started, in the order of its fields,
+//! and removes its directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,8 @@ pub(super) struct BrowserSession {
     proxy: Option<SsrfProxy>,
     sound: Option<AudioServer>,
     display: Display,
-    /// Its page has still to say that it starts: what it does meanwhile may explain why it does not.
+    /// Its page has still to say that it starts: what it does meanwhile may explain why it does
+    /// not.
     awaits_start: bool,
     /// Last: what runs in it is killed before it is removed.
     _dir: SessionDir,
@@ -76,7 +77,8 @@ pub(super) enum SessionEvent {
 }
 
 impl BrowserSession {
-    /// Sets up stage number `number` of a recording and loads the page. Dropping the future leaves nothing behind.
+    /// Sets up stage number `number` of a recording and loads the page. Dropping the future leaves
+    /// nothing behind.
     pub(super) async fn start(
         plan: &WebPlan,
         addresses: &Addresses,
@@ -169,7 +171,8 @@ impl BrowserSession {
         self.tab.document()
     }
 
-    /// The requests that were still pending when the page was taken for loaded; `None`: it was loaded.
+    /// The requests that were still pending when the page was taken for loaded; `None`: it was
+    /// loaded.
     pub(super) const fn take_pending(&mut self) -> Option<String> {
         self.tab.take_pending()
     }
@@ -208,7 +211,8 @@ impl BrowserSession {
         let sound = self.sound.as_ref().map(AudioServer::exit);
         let picture = self.picture.as_ref().map(VideoCapture::failure);
         let listening = self.sound_capture.as_ref().map(AudioCapture::failure);
-        // In the order of cause and effect: a display that dies takes the browser and the capture along.
+        // In the order of cause and effect: a display that dies takes the browser and the capture
+        // along.
         tokio::select! {
             biased;
             status = self.display.exit().wait() => lost(&format!("display ({status})")),
@@ -281,7 +285,8 @@ impl BrowserSession {
     }
 }
 
-/// A browser with the page in it. Each attempt has a new one: what kept the first from loading may be its own.
+/// A browser with the page in it. Each attempt has a new one: what kept the first from loading may
+/// be its own.
 async fn open<'a>(
     plan: &WebPlan,
     addresses: &Addresses,
@@ -381,7 +386,8 @@ impl Drop for SessionDir {
     fn drop(&mut self) {
         match std::fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                // Somebody who is being killed has written once more; the run directory goes as a whole later.
+                // Somebody who is being killed has written once more; the run directory goes as a
+                // whole later.
                 tracing::debug!(%error, path = %self.0.display(), "not removed yet");
             }
             Err(_) | Ok(()) => {}

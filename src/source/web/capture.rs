@@ -133,8 +133,8 @@ impl VideoCapture {
         Ok(Self { kind })
     }
 
-    /// When a frame was grabbed last, where that goes on without a pause. `None`: frames come when something is drawn, and
-    /// a display that is silent is asked whether it still works.
+    /// When a frame was grabbed last, where that goes on without a pause. `None`: frames come when
+    /// something is drawn, and a display that is silent is asked whether it still works.
     #[must_use]
     pub fn beat(&self) -> Option<Heartbeat> {
         match &self.kind {

@@ -4,9 +4,9 @@
 //! browser ◄══ two pipes ══► Connection ──► Watch: filters events ──► Inbox (bounded) ──► Tab::next
 //! ```
 //!
-//! The pipes are the browser's descriptors 3 and 4, so that no other user or page can connect. A tab
-//! without a renderer does not answer, so every call has a deadline. A separate task answers the
-//! browser's questions (dialogs, paused requests and targets).
+//! The pipes are the browser's descriptors 3 and 4, so that no other user or page can connect. A
+//! tab without a renderer does not answer, so every call has a deadline. A separate task answers
+//! the browser's questions (dialogs, paused requests and targets).
 
 mod connection;
 mod events;
@@ -46,9 +46,11 @@ const ATTACH_AGAIN: Duration = Duration::from_millis(500);
 /// Pages of a browser that has just been started; it has one, and perhaps a few of its own.
 const PAGES: usize = 16;
 const SCREENSHOT_WITHIN: Duration = Duration::from_secs(2);
-/// To end what only a start needs. A page that crashes meanwhile is noticed after this at the latest.
+/// To end what only a start needs. A page that crashes meanwhile is noticed after this at the
+/// latest.
 const QUIET_WITHIN: Duration = Duration::from_secs(1);
-/// Two frames at the slowest painting, and a busy machine. A page that paints nothing is recorded all the same.
+/// Two frames at the slowest painting, and a busy machine. A page that paints nothing is recorded
+/// all the same.
 const PAINTED_WITHIN: Duration = Duration::from_millis(500);
 
 /// A DevTools connection without a tab yet. Dropping it ends the connection and so the browser.
@@ -169,7 +171,8 @@ impl Tab {
             page.call::<IgnoredAny>(method, params).await?;
         }
         for (method, params) in [
-            // The page is shown as to a person who has clicked on it: some pages stop without focus.
+            // The page is shown as to a person who has clicked on it: some pages stop without
+            // focus.
             ("Emulation.setFocusEmulationEnabled", json!({"enabled": true})),
             // A browser without an authenticator, and without a dialog about it.
             ("WebAuthn.enable", json!({"enableUI": false})),
@@ -215,12 +218,14 @@ impl Tab {
         self.asked.as_deref()
     }
 
-    /// Keeps what is shown when a navigation of the page fails, or has Chromium show its error page.
+    /// Keeps what is shown when a navigation of the page fails, or has Chromium show its error
+    /// page.
     pub(super) fn set_keeps_page(&self, keeps_page: bool) {
         self.inbox.set_keeps_page(keeps_page);
     }
 
-    /// The requests that were still pending when the page was taken for loaded; `None`: it was loaded.
+    /// The requests that were still pending when the page was taken for loaded; `None`: it was
+    /// loaded.
     pub(super) const fn take_pending(&mut self) -> Option<String> {
         self.pending.take()
     }
@@ -234,7 +239,8 @@ impl Tab {
         tracing::debug!(painted = painted.is_ok(), "first frame of the page");
     }
 
-    /// Ends what only a start needs: each request of the page would cost two messages all through the recording.
+    /// Ends what only a start needs: each request of the page would cost two messages all through
+    /// the recording.
     pub(super) async fn quieten(&self) {
         let quiet = self.page.call::<IgnoredAny>("Network.disable", json!({}));
         let quiet = tokio::time::timeout(QUIET_WITHIN, quiet).await;

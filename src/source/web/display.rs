@@ -23,8 +23,8 @@ use crate::process::{Child, Exit, ProcessError, Spec, XVFB};
 /// A server on a busy machine takes some hundred milliseconds.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// How much larger than the recorded area the screen is, each way. A Chromium window as large as its screen comes out one
-/// pixel short.
+/// How much larger than the recorded area the screen is, each way. A Chromium window as large as
+/// its screen comes out one pixel short.
 const MARGIN: u32 = 2;
 
 const COOKIE_NAME: &str = "MIT-MAGIC-COOKIE-1";
@@ -66,8 +66,8 @@ impl Display {
             // The number comes on stdout.
             .args(["-displayfd", "1", "-screen", "0", &screen])
             .args(["-nolisten", "tcp", "-nolisten", "unix"])
-            // Without it the server starts over when its last client goes: a crashed browser would empty the framebuffer
-            // under the capture.
+            // Without it the server starts over when its last client goes: a crashed browser would
+            // empty the framebuffer under the capture.
             .args(["-noreset"])
             // The framebuffer is recorded: no pointer in the middle of it.
             .args(["-nocursor"])
@@ -118,8 +118,8 @@ impl Display {
     }
 }
 
-/// An Xauthority file of one entry. Its fields have a 16-bit length in front; family 0xffff is "any address", and an empty
-/// number is any display, for the number is not known yet.
+/// An Xauthority file of one entry. Its fields have a 16-bit length in front; family 0xffff is "any
+/// address", and an empty number is any display, for the number is not known yet.
 fn write_cookie(path: &Path, cookie: &[u8]) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
@@ -149,8 +149,8 @@ fn admit_our_user(number: u32, cookie: &[u8]) -> Result<(), Box<dyn std::error::
     Ok(())
 }
 
-/// Connects to a display by its name, `:17`. x11rb itself knows no abstract sockets, on which ours listen alone; for the
-/// display of somebody else it is asked as usual.
+/// Connects to a display by its name, `:17`. x11rb itself knows no abstract sockets, on which ours
+/// listen alone; for the display of somebody else it is asked as usual.
 pub(super) fn connect(display: &str) -> Result<(RustConnection, usize), x11rb::errors::ConnectError> {
     let number = display.strip_prefix(':').and_then(|number| number.parse().ok());
     match number.map(abstract_socket) {

@@ -241,7 +241,8 @@ async fn roles_of(pids: Vec<i32>) -> Vec<(i32, Role)> {
     roles
 }
 
-/// A network process that is stopped costs the page no frame: it is seen by its state alone. One that is gone is missed elsewhere.
+/// A network process that is stopped costs the page no frame: it is seen by its state alone. One
+/// that is gone is missed elsewhere.
 async fn is_any_stopped(pids: Vec<i32>) -> bool {
     for pid in pids {
         if helpers::is_stopped(pid).await {

@@ -1,4 +1,5 @@
-//! The browser's helper processes on which a page that is recorded depends. Pure, but for [`role`] and [`is_stopped`].
+//! The browser's helper processes on which a page that is recorded depends. Pure, but for [`role`]
+//! and [`is_stopped`].
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! A page whose server is away: what is shown stays, and where it wanted to go is tried again. Pure: the time is an argument.
+//! A page whose server is away: what is shown stays, and where it wanted to go is tried again.
+//! Pure: the time is an argument.
 
 use std::time::Duration;
 

@@ -46,7 +46,8 @@ pub(super) fn signals(arguments: &[String]) -> impl Iterator<Item = Signal> + '_
     })
 }
 
-/// Why a page can't be recorded, as far as it is the page's or its server's doing. Addresses in it have no query.
+/// Why a page can't be recorded, as far as it is the page's or its server's doing. Addresses in it
+/// have no query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
     #[error("page load error: {url} answered {status} {}", reason(*.status))]
@@ -84,7 +85,8 @@ pub enum PageError {
 }
 
 impl PageError {
-    /// The error of a page with a `div.error`. `more`: characters that were cut from its text before.
+    /// The error of a page with a `div.error`. `more`: characters that were cut from its text
+    /// before.
     pub(super) fn of_template(text: &str, more: usize) -> Self {
         Self::Template(shown(text.trim(), TEMPLATE_ERROR, more))
     }
@@ -133,7 +135,8 @@ impl PageError {
     }
 }
 
-/// An address without what may be secret in it: name and password, query, fragment; of `data:` the scheme alone.
+/// An address without what may be secret in it: name and password, query, fragment; of `data:` the
+/// scheme alone.
 pub(super) fn redacted(url: &Url) -> String {
     if url.scheme() == "data" {
         return "data:…".to_owned();
@@ -163,7 +166,8 @@ pub(super) fn redacted_text(url: &str) -> String {
     shown(&url, ADDRESS, 0)
 }
 
-/// Length of a cut text without a split secret at its end: half a query or half a token would not be recognized and hidden.
+/// Length of a cut text without a split secret at its end: half a query or half a token would not
+/// be recognized and hidden.
 pub(super) fn whole_words(text: &str) -> usize {
     let begins = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`');
     // Some of them are longer than a byte.

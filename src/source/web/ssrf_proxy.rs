@@ -1,12 +1,14 @@
-//! SOCKS5 proxy of the browser. Refuses link-local addresses, metadata services, and the ports of the service that records the page. All
-//! of the browser's connections go through it, those to loopback included.
+//! SOCKS5 proxy of the browser. Refuses link-local addresses, metadata services, and the ports of
+//! the service that records the page. All of the browser's connections go through it, those to
+//! loopback included.
 //!
 //! ```text
 //! browser ── SOCKS5 on loopback (RFC 1928) ──► SsrfProxy: looks the name up, drops what is refused ──► what is left
 //! ```
 //!
-//! The addresses that were looked at are those that are connected to, so that a name which changes its mind (DNS rebinding) gains
-//! nothing. Redirects, frames, images and websockets are connections like any other. WebRTC's packets do not come through here.
+//! The addresses that were looked at are those that are connected to, so that a name which changes
+//! its mind (DNS rebinding) gains nothing. Redirects, frames, images and websockets are connections
+//! like any other. WebRTC's packets do not come through here.
 
 mod failures;
 
@@ -41,7 +43,8 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(30);
 const HEAD_START: Duration = Duration::from_millis(250);
 /// After a connection that could not be taken.
 const BREATH: Duration = Duration::from_millis(100);
-/// At the same time. Chromium opens at most 256, and 255 of websockets; every process of the machine can connect.
+/// At the same time. Chromium opens at most 256, and 255 of websockets; every process of the
+/// machine can connect.
 const CONNECTIONS: usize = 600;
 /// Bytes in each direction.
 const BUFFER: usize = 64 << 10;
@@ -93,8 +96,8 @@ impl Refusals {
     }
 }
 
-/// Whether an address is one of this machine's, in any form. Binding a socket succeeds on these only, also on addresses that were added
-/// later.
+/// Whether an address is one of this machine's, in any form. Binding a socket succeeds on these
+/// only, also on addresses that were added later.
 fn is_this_machine(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     ip.is_loopback() || ip.is_unspecified() || {
@@ -136,7 +139,8 @@ impl SsrfProxy {
         Ok(Self { port, failures, _serving: serving })
     }
 
-    /// Chromium's flags for this proxy. `<-loopback>`: by default Chromium connects to loopback and link-local addresses directly.
+    /// Chromium's flags for this proxy. `<-loopback>`: by default Chromium connects to loopback and
+    /// link-local addresses directly.
     pub(super) fn flags(&self) -> [String; 2] {
         [
             format!("--proxy-server=socks5://127.0.0.1:{}", self.port),
@@ -144,7 +148,8 @@ impl SsrfProxy {
         ]
     }
 
-    /// Chromium knows only that its proxy did not connect; the page's error says why. `asked`: where the page's own last request went.
+    /// Chromium knows only that its proxy did not connect; the page's error says why. `asked`:
+    /// where the page's own last request went.
     pub(super) fn explain(&self, error: PageError, asked: Option<&str>) -> PageError {
         match error {
             PageError::Network { url, code } if code.contains("SOCKS") => {
@@ -258,7 +263,8 @@ fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// The first of a host's addresses that answers. Each is tried when the one before it has failed, or has not answered for a while.
+/// The first of a host's addresses that answers. Each is tried when the one before it has failed,
+/// or has not answered for a while.
 async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();

@@ -326,7 +326,8 @@ impl Supervisor {
         }
     }
 
-    /// A page that is lost is loaded again where it was; where that fails, everything is set up anew.
+    /// A page that is lost is loaded again where it was; where that fails, everything is set up
+    /// anew.
     async fn attempt(
         &mut self,
         standing: Option<BrowserSession>,

@@ -33,7 +33,8 @@ impl Templates {
     pub(super) async fn serve() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        // A page from here is as trustworthy to the browser as one over TLS, by this name or its number.
+        // A page from here is as trustworthy to the browser as one over TLS, by this name or its
+        // number.
         let url = format!("http://localhost:{port}/");
         let url = Url::parse(&url).map_err(io::Error::other)?;
         // Every process of the machine can connect.

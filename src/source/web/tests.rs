@@ -108,7 +108,8 @@ impl Scene {
     }
 }
 
-/// Every process of ours has the run directory in its environment or its arguments; every socket in its name.
+/// Every process of ours has the run directory in its environment or its arguments; every socket in
+/// its name.
 fn leftovers(run_dir: &Path) -> Vec<String> {
     let mut left: Vec<String> =
         processes_of(run_dir).map(|(pid, line)| format!("process {pid}: {line}")).collect();
@@ -179,7 +180,8 @@ async fn what_stands_still_at_the_end_is_told() {
     assert!(events.try_recv().is_err(), "told once");
 }
 
-/// Only a page that shows a room is evicted from it, whose end nobody hears of. Any other logs what it likes.
+/// Only a page that shows a room is evicted from it, whose end nobody hears of. Any other logs what
+/// it likes.
 #[tokio::test]
 async fn only_a_page_that_shows_a_room_can_be_evicted() {
     let url = Url::parse("http://127.0.0.1/").unwrap();

@@ -27,7 +27,8 @@ impl Fixture {
         assert!(self.turns.push(upload).is_none());
     }
 
-    /// Goes through a round: `verdict` says how each attempt fails, `None` that it succeeds. Gives who was tried, and who is kept.
+    /// Goes through a round: `verdict` says how each attempt fails, `None` that it succeeds. Gives
+    /// who was tried, and who is kept.
     fn round(&mut self, verdict: impl Fn(u32) -> Option<Verdict>) -> (Vec<u32>, Vec<u32>) {
         let (mut tried, mut kept) = (Vec::new(), Vec::new());
         while let Some((at, upload)) = self.turns.next() {

@@ -80,8 +80,8 @@ impl Store for AzureStore {
             let text = format!("the link can't be signed: {error}");
             self.http.error(StoreErrorKind::Unusable, &text, "; check account_key")
         };
-        // What is signed is account, container and name, wherever the server is; the signer reads them out of an address
-        // in Azure's own form.
+        // What is signed is account, container and name, wherever the server is; the signer reads
+        // them out of an address in Azure's own form.
         let named = format!("{}/{}", self.canonical, object_url::path(key));
         let request = http::Request::get(named).body(()).map_err(|error| failed(&error))?;
         let mut parts = request.into_parts().0;

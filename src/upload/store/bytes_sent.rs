@@ -1,4 +1,5 @@
-//! How much of requests' bodies has gone out: tells a slow upload from a storage that takes nothing.
+//! How much of requests' bodies has gone out: tells a slow upload from a storage that takes
+//! nothing.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,7 +11,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 const PIECE: usize = 64 * 1024;
-/// Buffers on the way take so much of a body also where the server reads nothing, and they do so again at each attempt.
+/// Buffers on the way take so much of a body also where the server reads nothing, and they do so
+/// again at each attempt.
 const BUFFERED: u64 = 1024 * 1024;
 
 /// Counts what a store's requests move; it only grows.

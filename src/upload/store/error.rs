@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// Why a store did not take a file. Its text names the store's answer, and has no credentials in it.
+/// Why a store did not take a file. Its text names the store's answer, and has no credentials in
+/// it.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct StoreError {
@@ -17,7 +18,8 @@ pub struct StoreError {
 /// Consequence of an error for the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// The store says no, and will say it again: wrong credentials, no such bucket, a key that is too long.
+    /// The store says no, and will say it again: wrong credentials, no such bucket, a key that is
+    /// too long.
     Refused,
     /// It can't just now: 5xx, 429, 409, 408.
     Busy,
@@ -36,9 +38,11 @@ pub enum StoreErrorKind {
 /// Scope of a permanent error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// This object alone: its key is too long, its file can't be read. Trying again is pointless, and others are not affected.
+    /// This object alone: its key is too long, its file can't be read. Trying again is pointless,
+    /// and others are not affected.
     Object,
-    /// The answer does not say: a 403 may be about one key or about the whole bucket. Whether the store takes other objects tells.
+    /// The answer does not say: a 403 may be about one key or about the whole bucket. Whether the
+    /// store takes other objects tells.
     Unclear,
 }
 

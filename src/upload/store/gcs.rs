@@ -1,7 +1,8 @@
 //! Google Cloud Storage, by its JSON API.
 //!
-//! A small file is one request. A larger one is a resumable upload: chunks one after the other, and after a chunk that
-//! failed the server is asked how far it came. (<https://cloud.google.com/storage/docs/performing-resumable-uploads>)
+//! A small file is one request. A larger one is a resumable upload: chunks one after the other, and
+//! after a chunk that failed the server is asked how far it came.
+//! (<https://cloud.google.com/storage/docs/performing-resumable-uploads>)
 
 mod parts;
 #[cfg(test)]
@@ -74,7 +75,8 @@ impl GcsStore {
         format!("{}/upload/storage/v1/b/{bucket}/o?uploadType={kind}&name={name}", self.base())
     }
 
-    /// One request with a token, as often as the policy says. A token that is refused is asked for again once.
+    /// One request with a token, as often as the policy says. A token that is refused is asked for
+    /// again once.
     async fn authorized(
         &self,
         bytes: u64,

@@ -1,4 +1,5 @@
-//! HTTP for the stores whose requests are ours to send: one client, one way from an answer to an error.
+//! HTTP for the stores whose requests are ours to send: one client, one way from an answer to an
+//! error.
 
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ impl Http {
         Self::guarded(Guard::of_process(), proxy, scrub, place)
     }
 
-    /// The same for what this machine itself asks for: a cloud's metadata service has its credentials. That is asked directly: a
-    /// request's proxy sees nothing of it.
+    /// The same for what this machine itself asks for: a cloud's metadata service has its
+    /// credentials. That is asked directly: a request's proxy sees nothing of it.
     pub(super) fn unguarded(&self) -> Result<Self, StoreError> {
         Self::made(Guard::open(), true, self.proxy.as_ref(), self.scrub.clone(), self.place.clone())
     }

@@ -189,7 +189,8 @@ mod tests {
         assert_eq!(fs::read_to_string(&local).unwrap(), "kept");
     }
 
-    /// Two recordings with one name and their work directories on another file system once shared one `.part`.
+    /// Two recordings with one name and their work directories on another file system once shared
+    /// one `.part`.
     #[test]
     fn copies_of_one_name_do_not_mix() {
         let (disk, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());

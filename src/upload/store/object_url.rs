@@ -7,7 +7,8 @@ use super::error::{StoreError, StoreErrorKind};
 use crate::config::storage::ProxyConfig;
 use crate::outbound::Guard;
 
-/// All that may not stand in a path as it is (RFC 3986 §3.3), and what some stores read otherwise (`+`, `:`, `@`).
+/// All that may not stand in a path as it is (RFC 3986 §3.3), and what some stores read otherwise
+/// (`+`, `:`, `@`).
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// The same for a name that is one segment of a path.
 const SEGMENT: &AsciiSet = &PATH.add(b'/');

@@ -1,7 +1,8 @@
 //! The stores that OpenDAL speaks to: its protocol, our requests.
 //!
-//! OpenDAL signs and divides; each of its requests goes through [`Transport`], so that deadlines, retries and errors are
-//! those of every store. An answer that is an error never reaches OpenDAL, whose errors may show addresses and bodies.
+//! OpenDAL signs and divides; each of its requests goes through [`Transport`], so that deadlines,
+//! retries and errors are those of every store. An answer that is an error never reaches OpenDAL,
+//! whose errors may show addresses and bodies.
 
 use std::path::Path;
 
@@ -153,7 +154,8 @@ async fn read_exactly(file: &mut tokio::fs::File, len: u64) -> std::io::Result<B
     if bytes.len() as u64 == len { Ok(bytes.into()) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// An operator of a service's settings, and the error when they make none. Its text may show them, so that it is scrubbed.
+/// An operator of a service's settings, and the error when they make none. Its text may show them,
+/// so that it is scrubbed.
 pub(super) fn operator(built: opendal::Result<Operator>, http: &Http) -> Result<Operator, StoreError> {
     built.map_err(|error| http.error(StoreErrorKind::Unusable, error.message(), ""))
 }

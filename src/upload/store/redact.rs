@@ -1,7 +1,8 @@
 //! Texts of servers and libraries, without the credentials that may be in them.
 //!
-//! A server may repeat in an error what it was sent, a library the address it asked for, and a signed address is a
-//! credential. So every text from outside goes through here before it becomes part of an error.
+//! A server may repeat in an error what it was sent, a library the address it asked for, and a
+//! signed address is a credential. So every text from outside goes through here before it becomes
+//! part of an error.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -78,7 +79,8 @@ fn values_of(json: &str) -> Vec<String> {
         secret.iter().filter_map(|name| fields.get(*name)?.as_str()).filter(|value| !value.is_empty())
     {
         values.push(value.to_owned());
-        // A key is of many lines, and may come back as one of them, or escaped as it stood in the file.
+        // A key is of many lines, and may come back as one of them, or escaped as it stood in the
+        // file.
         values.extend(
             value.lines().filter(|line| line.len() > 16 && !line.starts_with('-')).map(str::to_owned),
         );
@@ -87,7 +89,8 @@ fn values_of(json: &str) -> Vec<String> {
     values
 }
 
-/// Signatures and tokens stand in queries; what an address is without its query is what a person needs.
+/// Signatures and tokens stand in queries; what an address is without its query is what a person
+/// needs.
 fn without_queries(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;

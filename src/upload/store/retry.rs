@@ -1,4 +1,5 @@
-//! One policy for every request to every store: how long it may take, whether it is made again, and when.
+//! One policy for every request to every store: how long it may take, whether it is made again, and
+//! when.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use rand::Rng;
 use super::error::{StoreError, StoreErrorKind};
 use crate::plan::storage::RetryPolicy;
 
-/// How long a request may take. A server that stalls, or takes a kilobyte a second, would otherwise hold a recording's end
-/// up for ever.
+/// How long a request may take. A server that stalls, or takes a kilobyte a second, would otherwise
+/// hold a recording's end up for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Patience {
     /// For a request without a body.
@@ -34,7 +35,8 @@ impl Patience {
     }
 }
 
-/// How long to wait before attempt `attempt + 1` when attempt `targets` (from 1) failed; `chance` is in 0..1.
+/// How long to wait before attempt `attempt + 1` when attempt `targets` (from 1) failed; `chance`
+/// is in 0..1.
 pub(super) fn back_off(policy: &RetryPolicy, attempt: u32, chance: f64) -> Duration {
     let doubled = policy.min_delay.saturating_mul(1 << attempt.saturating_sub(1).min(20));
     let whole = doubled.min(policy.max_delay.max(policy.min_delay));
@@ -49,8 +51,8 @@ pub(super) struct Persistence {
 }
 
 impl Persistence {
-    /// Makes one request of a body of `bytes` until it succeeds, is refused, or was tried often enough. `request` gets
-    /// the number of the attempt, from 1.
+    /// Makes one request of a body of `bytes` until it succeeds, is refused, or was tried often
+    /// enough. `request` gets the number of the attempt, from 1.
     pub(super) async fn request<T, F, R>(&self, bytes: u64, mut request: R) -> Result<T, StoreError>
     where
         R: FnMut(u32) -> F + Send,

@@ -1,8 +1,8 @@
 //! Amazon S3, and the servers that speak its protocol.
 //!
-//! A small file is one request. A larger one is a multipart upload: its parts are ranges of the file, streamed from the
-//! disk, a few at once, so that memory does not grow with the file. A multipart upload that fails is aborted, because an
-//! unfinished one is invisible and is paid for.
+//! A small file is one request. A larger one is a multipart upload: its parts are ranges of the
+//! file, streamed from the disk, a few at once, so that memory does not grow with the file. A
+//! multipart upload that fails is aborted, because an unfinished one is invisible and is paid for.
 
 mod client;
 mod failure;
@@ -307,7 +307,8 @@ impl Bucket {
             .build())
     }
 
-    /// Joins the parts. When an answer was lost on the way the second request finds no upload any more, but the object.
+    /// Joins the parts. When an answer was lost on the way the second request finds no upload any
+    /// more, but the object.
     async fn complete(
         &self,
         key: &str,
@@ -355,7 +356,8 @@ impl Bucket {
             })
             .await;
         match aborted {
-            // Somebody was faster: a rule of the bucket, or the attempt before, whose answer was lost.
+            // Somebody was faster: a rule of the bucket, or the attempt before, whose answer was
+            // lost.
             Err(error) if error.to_string().starts_with("NoSuchUpload") => Ok(()),
             aborted => aborted,
         }

@@ -1,4 +1,5 @@
-//! A small HTTP server for the tests of stores: it records what it is asked, and answers, stalls or hangs up as told.
+//! A small HTTP server for the tests of stores: it records what it is asked, and answers, stalls or
+//! hangs up as told.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,8 @@ use crate::plan::storage::RetryPolicy;
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) method: String,
-    /// As in the request line: a path, an address where a proxy is asked, a host and port for `CONNECT`.
+    /// As in the request line: a path, an address where a proxy is asked, a host and port for
+    /// `CONNECT`.
     pub(super) target: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,

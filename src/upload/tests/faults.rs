@@ -269,7 +269,8 @@ async fn a_storage_that_takes_other_files_has_its_time_for_those_that_are_left_a
 #[tokio::test(start_paused = true)]
 async fn a_silent_storage_is_asked_for_thousands_of_files_in_minutes() {
     let silent = Duration::from_secs(30);
-    // The attempts before the last round end by their requests' own deadlines, which a fake has none of: it is unreachable then.
+    // The attempts before the last round end by their requests' own deadlines, which a fake has
+    // none of: it is unreachable then.
     let answer =
         move |_: &str, now: Duration| if now < silent { Answer::Unreachable } else { Answer::Silent };
     let mut lane = Faulty::new(Duration::from_secs(30), answer);

@@ -178,7 +178,8 @@ pub(super) fn cluster(nodes: Vec<RedisServer>) -> Vec<RedisServer> {
     nodes
 }
 
-/// A certificate authority, and what it signed: `server` for the name redis.test, `node` for 127.0.0.1, and `client`.
+/// A certificate authority, and what it signed: `server` for the name redis.test, `node` for
+/// 127.0.0.1, and `client`.
 #[derive(Debug)]
 pub(super) struct Authority(TempDir);
 

@@ -1,4 +1,5 @@
-//! Names that stand for many files, and single files that have the number or the time of one of them.
+//! Names that stand for many files, and single files that have the number or the time of one of
+//! them.
 
 use super::*;
 
@@ -44,7 +45,8 @@ fn an_image_that_is_one_of_many_of_its_own_recording_is_refused() {
 #[test]
 fn images_with_numbers_in_their_names_share_a_directory() {
     let machine = Machine::new();
-    // Single images of which none is of the other's many, and many whose names no single one can be.
+    // Single images of which none is of the other's many, and many whose names no single one can
+    // be.
     let all = [single("im_00006"), single("im_00007"), timed("im"), numbered("im_00006"), single("im_1")];
     let running: Vec<Recording> = all
         .iter()
@@ -66,7 +68,8 @@ fn a_generated_name_that_is_one_of_anothers_many_gets_the_egress_id() {
     assert_eq!(other.keys(), ["im_20060102150405000-EG_b.jpeg"]);
 }
 
-/// No output can be asked for that writes a single `.ts` file; what holds for images holds for segments' names, too.
+/// No output can be asked for that writes a single `.ts` file; what holds for images holds for
+/// segments' names, too.
 #[test]
 fn a_segment_and_the_name_of_all_of_them_are_rivals() {
     let machine = Machine::new();

@@ -4,7 +4,8 @@ use super::super::json::Answer;
 use super::*;
 use proto::egress_info;
 
-/// Names in both forms, numbers of 64 bits as text or not, enums by name or number, and what nobody knows.
+/// Names in both forms, numbers of 64 bits as text or not, enums by name or number, and what nobody
+/// knows.
 #[tokio::test]
 async fn json_is_read_in_every_form_that_protobuf_allows() {
     let bench = Bench::start().await;

@@ -151,7 +151,8 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     StatusCode::from_u16(answer).unwrap()
 }
 
-/// Panics unless a key that exists vouches for just this body, now. A panic here is an answer that never comes.
+/// Panics unless a key that exists vouches for just this body, now. A panic here is an answer that
+/// never comes.
 fn check(token: &str, body: &[u8]) -> String {
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let (header, claims) = signed.split_once('.').unwrap();

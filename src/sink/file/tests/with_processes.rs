@@ -114,7 +114,8 @@ async fn pictures_alone_last_until_the_recording_ends() {
     let plan = plan(Container::Mp4, true, None);
     let sink = FileSink::open(OutputId(0), &plan, &stage.context).unwrap();
     feed(&stage.context, &plan, 1, Rate::Constant, After::End).await;
-    // On the recording's clock, which runs on real time here, more than this second may have passed.
+    // On the recording's clock, which runs on real time here, more than this second may have
+    // passed.
     let least = 1.0f64.max(stage.context.timeline.end().mseconds() as f64 / 1000.0);
     sink.finish(SOON).await.unwrap();
     let probe = Probe::of(&stage.artifacts()[0].local);
@@ -172,7 +173,8 @@ async fn a_full_disk_ends_the_file_with_what_it_holds() {
         let length = Probe::of(&artifact.local).duration.unwrap();
         assert!(length > 5.0, "{:?}: {length} s on 300 kB", plan.container);
         if plan.container == Container::Mp3 {
-            // Whether the count of its frames was still written is chance: without it a player guesses the length, and says so.
+            // Whether the count of its frames was still written is chance: without it a player
+            // guesses the length, and says so.
             decodes(&artifact.local);
         } else {
             plays(&artifact.local);

@@ -58,8 +58,8 @@ impl Header {
         Ok(Some(bytes))
     }
 
-    /// Whether it may be passed over: it says nothing of where media lies, and has none in it, as far as the file goes. `len`: of
-    /// the file.
+    /// Whether it may be passed over: it says nothing of where media lies, and has none in it, as
+    /// far as the file goes. `len`: of the file.
     pub(super) fn is_harmless(&self, source: &mut (impl Read + Seek), len: u64) -> io::Result<bool> {
         let end = self.end.min(len);
         match &self.kind {
@@ -75,7 +75,8 @@ impl Header {
     }
 }
 
-/// Whether between two places there are the boxes of an index of fragments (ISO/IEC 14496-12 §8.8.9), the last one maybe cut.
+/// Whether between two places there are the boxes of an index of fragments (ISO/IEC 14496-12
+/// §8.8.9), the last one maybe cut.
 fn is_index(source: &mut (impl Read + Seek), from: u64, end: u64) -> io::Result<bool> {
     let mut at = from;
     while at < end {
@@ -122,13 +123,14 @@ fn is_mvhd(bytes: &[u8]) -> bool {
     bytes == b"\0\0\0\x6cmvhd" || bytes == b"\0\0\0\x78mvhd"
 }
 
-/// The next fragment, or movie header, at or behind `from`: a `moof` that begins with its `mfhd`, a box that begins with an `mvhd`.
-/// So many bytes are not in media by chance.
+/// The next fragment, or movie header, at or behind `from`: a `moof` that begins with its `mfhd`, a
+/// box that begins with an `mvhd`. So many bytes are not in media by chance.
 pub(super) fn find_next(source: &mut (impl Read + Seek), from: u64, len: u64) -> io::Result<Option<u64>> {
     find(source, from, len, 16, |at| &at[4..16] == b"moof\0\0\0\x10mfhd" || is_mvhd(&at[8..16]))
 }
 
-/// Whether a fragment's boxes are named at or behind `from`: a box that is cut off by the end of its file has none in it.
+/// Whether a fragment's boxes are named at or behind `from`: a box that is cut off by the end of
+/// its file has none in it.
 pub(super) fn names_a_fragment(source: &mut (impl Read + Seek), from: u64, len: u64) -> io::Result<bool> {
     find(source, from, len, 4, |at| at == b"moof" || at == b"mdat").map(|found| found.is_some())
 }

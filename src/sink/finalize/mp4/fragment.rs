@@ -22,8 +22,9 @@ pub(super) struct Run {
     pub(super) samples: Vec<Sample>,
 }
 
-/// The runs of a fragment, if they fill the content of its `mdat` to the last byte, without a gap and without an overlap. Anything
-/// else is damage: nothing says then which of the numbers is right. `len`: of the file, which may end before the `mdat` does.
+/// The runs of a fragment, if they fill the content of its `mdat` to the last byte, without a gap
+/// and without an overlap. Anything else is damage: nothing says then which of the numbers is
+/// right. `len`: of the file, which may end before the `mdat` does.
 pub(super) fn runs_of(
     moov: &Moov,
     moof: &Moof,
@@ -34,7 +35,8 @@ pub(super) fn runs_of(
     let mut runs = Vec::new();
     let mut spans = Vec::new();
     let mut samples = 0;
-    // Data without an offset of its own follows that of the fragment before (ISO/IEC 14496-12 §8.8.7.1).
+    // Data without an offset of its own follows that of the fragment before (ISO/IEC 14496-12
+    // §8.8.7.1).
     let mut follows = moof_start;
     for traf in &moof.traf {
         let track = moov.trak.iter().position(|trak| trak.tkhd.track_id == traf.tfhd.track_id)?;

@@ -1,9 +1,10 @@
 //! Parameter sets of H.264 and H.265 in the index (ISO/IEC 14496-15 §5.4 and §8.4).
 //!
-//! A published track may change its size at any time, so that it is recorded as `avc3` or `hev1`, with the parameter sets in the media. Safari
-//! and QuickTime refuse these. When the file is finalized, all parameter sets of its key frames are compared. If there is one set, which is the
-//! usual case, it goes into the index and the track becomes `avc1` or `hvc1`. If there are several the track stays as it is: an index has one
-//! description for the whole track.
+//! A published track may change its size at any time, so that it is recorded as `avc3` or `hev1`,
+//! with the parameter sets in the media. Safari and QuickTime refuse these. When the file is
+//! finalized, all parameter sets of its key frames are compared. If there is one set, which is the
+//! usual case, it goes into the index and the track becomes `avc1` or `hvc1`. If there are several
+//! the track stays as it is: an index has one description for the whole track.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -54,8 +55,8 @@ const H265: NalTypes = NalTypes {
     is_slice: |kind| kind < 32,
 };
 
-/// Puts the parameter sets of each `avc3` and `hev1` track with one set into the index. `tracks` are in the order of the `moov`'s tracks,
-/// `pieces` in the order of `source`.
+/// Puts the parameter sets of each `avc3` and `hev1` track with one set into the index. `tracks`
+/// are in the order of the `moov`'s tracks, `pieces` in the order of `source`.
 pub(super) fn configure(
     moov: &mut Moov,
     tracks: &[Tables],
@@ -206,7 +207,8 @@ impl Sets {
         Some(self)
     }
 
-    /// Adds the parameter sets of a frame, whose NAL units have length fields of `length` bytes. `None` as above, and if one is cut off.
+    /// Adds the parameter sets of a frame, whose NAL units have length fields of `length` bytes.
+    /// `None` as above, and if one is cut off.
     fn with_those_of(mut self, frame: &[u8], length: usize) -> Option<Self> {
         let mut rest = frame;
         while !rest.is_empty() {

@@ -145,8 +145,9 @@ impl Walk {
         })
     }
 
-    /// The movie's own header: without it nothing can be understood, only it says what its samples are. It ends where it says, or in
-    /// front of the first fragment, whatever its first eight bytes say.
+    /// The movie's own header: without it nothing can be understood, only it says what its samples
+    /// are. It ends where it says, or in front of the first fragment, whatever its first eight
+    /// bytes say.
     fn begin(&mut self, source: &mut (impl Read + Seek), at: u64) -> io::Result<Step> {
         let header = Header::read(source, at, self.len)?;
         let said = header.map(|header| header.end).filter(|end| *end <= self.len);
@@ -200,7 +201,8 @@ impl Walk {
         Ok(Step::To(mdat.end))
     }
 
-    /// Whether a box ends where the file does or another one begins: one whose size is damaged does not.
+    /// Whether a box ends where the file does or another one begins: one whose size is damaged does
+    /// not.
     fn is_followed(&self, source: &mut (impl Read + Seek), header: &Header) -> io::Result<bool> {
         match self.len - header.end {
             0 => Ok(true),
@@ -218,7 +220,8 @@ impl Walk {
         Ok(find_next(source, mdat.content, within)?.is_some_and(|next| next < mdat.end))
     }
 
-    /// A box that would end behind the file is the last one, if no fragment is in it: else its size is damaged.
+    /// A box that would end behind the file is the last one, if no fragment is in it: else its size
+    /// is damaged.
     fn cut_in(&self, source: &mut (impl Read + Seek), header: &Header) -> io::Result<Step> {
         let is_damaged = names_a_fragment(source, header.start + 8, self.len)?;
         Ok(if is_damaged { Step::Damaged } else { Step::Cut })

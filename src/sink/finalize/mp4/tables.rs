@@ -135,7 +135,8 @@ impl Tables {
         set_offsets(stbl, offsets.iter().copied());
     }
 
-    /// The frames that can be decoded on their own: the chunk of each, where in it it begins, and its size in bytes.
+    /// The frames that can be decoded on their own: the chunk of each, where in it it begins, and
+    /// its size in bytes.
     pub(super) fn key_frames(&self) -> Vec<(usize, u64, u64)> {
         let (mut found, mut sizes) = (Vec::new(), self.sizes.iter().zip(1u32..));
         let mut keys = self.keys.iter().peekable();

@@ -85,7 +85,8 @@ fn scan_of(bytes: &[u8]) -> Result<Scan, ScanError> {
     scan::scan(&mut Cursor::new(bytes), bytes.len() as u64)
 }
 
-/// Every piece of media of the fragments that are complete in the first `cut` bytes must be found, whole.
+/// Every piece of media of the fragments that are complete in the first `cut` bytes must be found,
+/// whole.
 fn check_cut(cut: usize) {
     let all = scan_of(&RECORDED).unwrap();
     let ends = boxes(&RECORDED).into_iter().filter(|(kind, _, end)| kind != b"moof" && *end <= cut);

@@ -1,4 +1,5 @@
-//! A track, run by run. A run's times are believed only when those around them agree: a wrong one would move all that follows.
+//! A track, run by run. A run's times are believed only when those around them agree: a wrong one
+//! would move all that follows.
 
 use std::collections::VecDeque;
 
@@ -16,7 +17,8 @@ const LONGEST_GAP: u64 = 24 * 3600;
 pub(super) struct Track {
     at: usize,
     tables: Tables,
-    /// The last runs, with where their fragments lie in the file: what comes next says whether their times are right.
+    /// The last runs, with where their fragments lie in the file: what comes next says whether
+    /// their times are right.
     waiting: VecDeque<(Run, Fragment)>,
     pieces: Vec<Piece>,
     damage: Vec<Fragment>,
@@ -63,8 +65,8 @@ impl Track {
     fn settle_first(&mut self) {
         let Some((run, fragment)) = self.waiting.pop_front() else { return };
         let scale = u64::from(self.tables.timescale);
-        // Times that differ by less than half of a sample agree: the last one is made to fit. Sums of rounded durations differ by some
-        // units, however short that sample is.
+        // Times that differ by less than half of a sample agree: the last one is made to fit. Sums
+        // of rounded durations differ by some units, however short that sample is.
         let half = run.samples.last().map_or(0, |last| u64::from(last.duration) / 2);
         let tolerance = half.min(scale / 10).max(scale / 500);
         let agree = |early: u64, late: u64| early <= late.saturating_add(tolerance);
@@ -84,7 +86,8 @@ impl Track {
                 let third = self.waiting.get(1).and_then(|(third, _)| third.time);
                 let end = time.saturating_add(length);
                 if !agree(time, before) && agree(before.saturating_add(length), next) {
-                    // In front of it there is a gap and behind it there is no room: it ends where the next one begins.
+                    // In front of it there is a gap and behind it there is no room: it ends where
+                    // the next one begins.
                     begin = Some(next.saturating_sub(length).max(before));
                 } else if third.is_some_and(|third| !agree(end.saturating_add(next_length), third)) {
                     // Those behind it agree with one another: its own lengths are wrong.
@@ -124,7 +127,8 @@ mod tests {
     use super::super::tables::Sample;
     use super::*;
 
-    /// A track of 1000 units a second whose runs have ten samples of 100 bytes; `None`: a run that says no time.
+    /// A track of 1000 units a second whose runs have ten samples of 100 bytes; `None`: a run that
+    /// says no time.
     fn tracked(runs: &[(Option<u64>, u32)]) -> (Tables, Vec<u64>, u64) {
         let mut track = Track::new(0, 1000);
         for (at, (time, duration)) in runs.iter().enumerate() {

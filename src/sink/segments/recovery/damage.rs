@@ -1,4 +1,5 @@
-//! Segments that a power cut or a bad disk has damaged: found by packets that do not begin as a packet does, and kept.
+//! Segments that a power cut or a bad disk has damaged: found by packets that do not begin as a
+//! packet does, and kept.
 
 use std::fs;
 use std::io::{self, BufReader, ErrorKind, Read};
@@ -39,8 +40,8 @@ pub(super) fn kept_as(segment: &Path) -> PathBuf {
     segment.with_extension("damaged.ts")
 }
 
-/// Keeps a damaged segment under a second name, which stays when the first one is stored. One that an earlier recovery kept
-/// stays as it is.
+/// Keeps a damaged segment under a second name, which stays when the first one is stored. One that
+/// an earlier recovery kept stays as it is.
 pub(super) fn keep(segment: &Path) -> io::Result<PathBuf> {
     let kept = kept_as(segment);
     match fs::hard_link(segment, &kept) {

@@ -184,7 +184,8 @@ fn ended_playlists_that_are_stored_are_not_stored_again() {
     scene.write("segment-1-000001.ts.part", &stream(3));
     let rescued = scene.recover(false);
     assert_eq!(names(&rescued), ["a_00000.ts", "a_00001.ts", "a.m3u8"]);
-    // Killed before the playlist was stored, though one that had not ended is there: it comes again.
+    // Killed before the playlist was stored, though one that had not ended is there: it comes
+    // again.
     let (playlist, segments) = rescued.left.split_last().unwrap();
     scene.store(&RecoveredOutput { left: segments.to_vec(), obsolete: Vec::new() });
     scene.write("stored/a.m3u8", b"#EXTM3U");

@@ -134,7 +134,8 @@ async fn dropped_segments_leave_what_was_finished() {
     let dir = stage.dir.path();
     assert!(dir.join("segment-1-000000.ts").exists());
 
-    // What was being written becomes the last segment; interrupted and called again, it comes to the same.
+    // What was being written becomes the last segment; interrupted and called again, it comes to
+    // the same.
     let part = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let part = part.into_iter().find(|path| path.extension().is_some_and(|e| e == "part")).unwrap();
     let bytes = std::fs::metadata(&part).unwrap().len();

@@ -176,7 +176,8 @@ proptest! {
         }
     }
 
-    /// A server that never works again is given up after the outage's time and one last attempt, whatever the attempts take.
+    /// A server that never works again is given up after the outage's time and one last attempt,
+    /// whatever the attempts take.
     #[test]
     fn a_lost_server_is_given_up(takes in prop::collection::vec(0..12_000u64, 300), jitter in 0.0..1.0f64) {
         let mut life = working();

@@ -58,8 +58,8 @@ impl FeedConsumer for Probe {
     fn end(&mut self) {}
 }
 
-/// Puts an encoder's output on media time: `x264enc` counts its buffers' times from a thousand hours, and says so in the
-/// segment.
+/// Puts an encoder's output on media time: `x264enc` counts its buffers' times from a thousand
+/// hours, and says so in the segment.
 struct OnMediaTime(Feed);
 
 impl FeedConsumer for OnMediaTime {

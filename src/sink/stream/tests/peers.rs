@@ -1,7 +1,8 @@
-//! Real servers to stream to: nginx with its RTMP module, `srt-live-transmit`, and a server that reads nothing.
+//! Real servers to stream to: nginx with its RTMP module, `srt-live-transmit`, and a server that
+//! reads nothing.
 //!
-//! Depends on nothing of ours, so that the integration tests can take this file as it is. Each peer is a child process or
-//! socket of its own on a free port, and gone when its value is dropped.
+//! Depends on nothing of ours, so that the integration tests can take this file as it is. Each peer
+//! is a child process or socket of its own on a free port, and gone when its value is dropped.
 
 #![allow(
     clippy::disallowed_methods,
@@ -47,8 +48,8 @@ pub(crate) fn wait_until(within: Duration, mut is_so: impl FnMut() -> bool) -> b
     }
 }
 
-/// nginx with three applications: `live` records every publisher to a file, `denied` refuses every publisher by its hook,
-/// `unlisted` drops every publisher after it was let in.
+/// nginx with three applications: `live` records every publisher to a file, `denied` refuses every
+/// publisher by its hook, `unlisted` drops every publisher after it was let in.
 pub(crate) struct RtmpServer {
     dir: PathBuf,
     port: u16,
@@ -60,7 +61,8 @@ impl RtmpServer {
     pub(crate) fn start(dir: &Path) -> Self {
         let recordings = dir.join("recordings");
         fs::create_dir(&recordings).unwrap();
-        // nginx changes its user in the worker; in the foreground without a master it does not, but be safe.
+        // nginx changes its user in the worker; in the foreground without a master it does not, but
+        // be safe.
         let [port, hook] = ports::free();
         let conf = format!(
             "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
@@ -154,7 +156,8 @@ pub(crate) struct SrtServer {
 }
 
 impl SrtServer {
-    /// Listens on a free port. `query` is added to the listener's address (`&passphrase=…`), and may be empty.
+    /// Listens on a free port. `query` is added to the listener's address (`&passphrase=…`), and
+    /// may be empty.
     pub(crate) fn start(file: &Path, query: &str) -> Self {
         let [port] = ports::free();
         let mut server = Self { file: file.to_owned(), port, query: query.to_owned(), process: None };
@@ -174,7 +177,8 @@ impl SrtServer {
     pub(crate) fn restart(&mut self) {
         // The receiver keeps late packets: on a busy machine it is late itself.
         self.run(&format!("srt://127.0.0.1:{}?mode=listener&tlpktdrop=no{}", self.port, self.query));
-        // An SRT listener has a bound UDP socket; the kernel lists it by its port in hexadecimal digits.
+        // An SRT listener has a bound UDP socket; the kernel lists it by its port in hexadecimal
+        // digits.
         let socket = format!("0100007F:{:04X} ", self.port);
         let listens = || fs::read_to_string("/proc/net/udp").unwrap().contains(&socket);
         assert!(wait_until(Duration::from_secs(60), listens), "srt-live-transmit does not listen");

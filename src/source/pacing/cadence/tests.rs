@@ -196,7 +196,8 @@ proptest! {
             prop_assert_eq!(picture.pts, n * 1_000_000_000 / fps);
             if let Some(shown) = picture.shows {
                 prop_assert!(drawn[shown] <= picture.pts + 250_000_000 / fps);
-                // Nothing newer was there before the point, unless an older one still had to be shown.
+                // Nothing newer was there before the point, unless an older one still had to be
+                // shown.
                 let newer = drawn.iter().rposition(|at| *at <= picture.pts);
                 prop_assert!(newer.is_none_or(|newer| shown >= newer));
             }

@@ -1,4 +1,5 @@
-//! Upsamples telephone audio from 8 kHz to 48 kHz: six samples from one, by a low-pass filter. Pure.
+//! Upsamples telephone audio from 8 kHz to 48 kHz: six samples from one, by a low-pass filter.
+//! Pure.
 
 use std::f64::consts::PI;
 use std::sync::LazyLock;

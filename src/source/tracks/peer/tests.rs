@@ -1,4 +1,5 @@
-//! The peer against a publisher of `str0m`, in virtual time, over a network that loses and reorders.
+//! The peer against a publisher of `str0m`, in virtual time, over a network that loses and
+//! reorders.
 
 use std::collections::{HashMap, VecDeque};
 

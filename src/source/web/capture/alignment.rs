@@ -1,11 +1,11 @@
 //! The only place that aligns audio and video.
 //!
-//! A page's video and audio of one moment do not reach the display and the audio server's monitor at
-//! the same time: a frame is rastered, composited and drawn, audio passes the buffers of browser and
-//! server. Both are late by some 40 ms, and only the difference matters. The table shows how late
-//! audio comes after its video, in milliseconds, uncorrected, at the captures, with PulseAudio's null
-//! sink (`norewinds=1`) and Chromium 156, on two cores (mean of runs with 8 events each; a playing
-//! video varies with its phase to the painting).
+//! A page's video and audio of one moment do not reach the display and the audio server's monitor
+//! at the same time: a frame is rastered, composited and drawn, audio passes the buffers of browser
+//! and server. Both are late by some 40 ms, and only the difference matters. The table shows how
+//! late audio comes after its video, in milliseconds, uncorrected, at the captures, with
+//! PulseAudio's null sink (`norewinds=1`) and Chromium 156, on two cores (mean of runs with 8
+//! events each; a playing video varies with its phase to the painting).
 //!
 //! | capture | painting | flash and beep by script | playing video |
 //! |---|---|---|---|
@@ -14,18 +14,19 @@
 //! | `ximagesrc` | 60 Hz | +1 | −2 |
 //!
 //! In files the result differs, and varies: script drawings pass the browser's main thread, and are
-//! shown one frame after a playing video, sometimes in the same frame, and in every fourth recording
-//! at 1080p two frames after. The number is fixed when a page begins. With audio unchanged and frames
-//! stamped 30 ms earlier (`earlier`), pages that paint at 30 Hz, debug build, two cores:
+//! shown one frame after a playing video, sometimes in the same frame, and in every fourth
+//! recording at 1080p two frames after. The number is fixed when a page begins. With audio
+//! unchanged and frames stamped 30 ms earlier (`earlier`), pages that paint at 30 Hz, debug build,
+//! two cores:
 //!
 //! | audio after video, ms | 720p | 1080p |
 //! |---|---|---|
 //! | flash and beep by script | −5…−17, one of ten +15 | −18, +12 in one of twenty, −52 in one of four |
 //! | playing video | +47, +48 | +30, +46 |
 //!
-//! No constant fits both. This one makes audio late rather than early, as people notice 45 ms of early
-//! and 125 ms of late audio (ITU-R BT.1359-1). More raster threads, or not starting a frame before the
-//! last one is active, change nothing.
+//! No constant fits both. This one makes audio late rather than early, as people notice 45 ms of
+//! early and 125 ms of late audio (ITU-R BT.1359-1). More raster threads, or not starting a frame
+//! before the last one is active, change nothing.
 //!
 //! Media from WebRTC, on a room's page, is later: the jitter buffer of audio is longer than that of
 //! video, and the browser aligns them only if they are more than 30 ms apart. From a publisher that

@@ -10,9 +10,9 @@
 const SECOND: u64 = 1_000_000_000;
 /// The offset is looked at once in this time.
 const WINDOW: u64 = SECOND;
-/// An offset that is further off than this for a whole window: sound was lost on its way, or the server stood still. Less
-/// than this is how the server's delay changes when a program begins or ends to play (7 ms were seen); following that would
-/// only tear holes.
+/// An offset that is further off than this for a whole window: sound was lost on its way, or the
+/// server stood still. Less than this is how the server's delay changes when a program begins or
+/// ends to play (7 ms were seen); following that would only tear holes.
 const LOST: i64 = 15_000_000;
 
 /// Gives frames their time.
@@ -42,7 +42,8 @@ impl ArrivalClock {
         let first = self.frames;
         self.frames += frames;
         let seen = signed(now) - signed(self.length(self.frames));
-        // Sound that comes long before it is made by our reckoning shows at once that the reckoning is wrong.
+        // Sound that comes long before it is made by our reckoning shows at once that the reckoning
+        // is wrong.
         let offset = self.offset.filter(|offset| offset - seen <= LOST).unwrap_or(seen);
         let (began, least) = self.window.map_or((now, seen), |(began, least)| (began, least.min(seen)));
         let over = now.saturating_sub(began) >= WINDOW;
@@ -71,7 +72,8 @@ mod tests {
     const MS: u64 = 1_000_000;
     const PIECE: u64 = 960;
 
-    /// Pieces of 20 ms, made from 5 s on, that arrive this much late: how wrong each stamp is, in nanoseconds.
+    /// Pieces of 20 ms, made from 5 s on, that arrive this much late: how wrong each stamp is, in
+    /// nanoseconds.
     fn errors(late: impl IntoIterator<Item = u64>) -> Vec<i64> {
         let mut clock = ArrivalClock::new(48_000);
         let mut now = 0;

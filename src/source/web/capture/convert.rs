@@ -9,8 +9,8 @@ use super::mapping::Mapping;
 use super::xwd::Layout;
 use crate::source::pacing::{Format, FormatError};
 
-/// Rows that are copied out of the mapping at a time and converted while they are in the processor's cache. Even, so that
-/// a band holds whole rows of chroma.
+/// Rows that are copied out of the mapping at a time and converted while they are in the
+/// processor's cache. Even, so that a band holds whole rows of chroma.
 const BAND: u32 = 8;
 
 /// Converts frames to one format.

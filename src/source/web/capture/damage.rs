@@ -1,5 +1,5 @@
-//! Decides when a frame on the screen is complete, and due for capture. Pure: times are nanoseconds of
-//! running time.
+//! Decides when a frame on the screen is complete, and due for capture. Pure: times are nanoseconds
+//! of running time.
 //!
 //! ```text
 //! events      | |||        |           |     |  |
@@ -39,7 +39,8 @@ impl Damage {
 
     /// Something was drawn.
     pub(super) fn drawn(&mut self, now: u64) {
-        // What was whole and still waits to be due is replaced; its beginning says nothing about what is drawn now.
+        // What was whole and still waits to be due is replaced; its beginning says nothing about
+        // what is drawn now.
         let burst = self.drawn.filter(|drawn| now < drawn.last + SETTLED);
         let first = burst.map_or(now, |drawn| drawn.first);
         self.drawn = Some(Drawn { first, last: now });

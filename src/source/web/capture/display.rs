@@ -1,4 +1,5 @@
-//! A connection to a display that says when something was drawn. Nothing here blocks without a deadline.
+//! A connection to a display that says when something was drawn. Nothing here blocks without a
+//! deadline.
 
 use std::io::PipeReader;
 use std::os::fd::AsFd;
@@ -22,7 +23,8 @@ use crate::source::web::display::connect;
 pub(super) struct Display {
     name: String,
     connection: RustConnection,
-    /// A window of our own, never shown: an event sent to it comes back to us, after all that happened before.
+    /// A window of our own, never shown: an event sent to it comes back to us, after all that
+    /// happened before.
     mailbox: Window,
     asked: u32,
     /// Of the screen that is watched, from the upper left.
@@ -121,7 +123,8 @@ impl Display {
         }
     }
 
-    /// Waits until the display may have said something, at most `within`, or until the other end of `stop` is closed.
+    /// Waits until the display may have said something, at most `within`, or until the other end of
+    /// `stop` is closed.
     pub(super) fn wait(&self, stop: &PipeReader, within: Option<Duration>) -> Result<Woken, CaptureError> {
         let mut fds = [
             PollFd::new(stop.as_fd(), PollFlags::POLLIN),

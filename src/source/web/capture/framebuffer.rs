@@ -21,8 +21,8 @@ use crate::plan::request::CaptureKind;
 
 /// A display of this machine answers in less than a millisecond. One that takes so long is frozen.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A display that says nothing for this long is asked whether it still works: a page that does not change and a display that
-/// is stopped look alike.
+/// A display that says nothing for this long is asked whether it still works: a page that does not
+/// change and a display that is stopped look alike.
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long it has for that answer. Nothing waits for it, so that it may take longer.
 const SILENCE_PATIENCE: Duration = Duration::from_secs(3);
@@ -49,7 +49,8 @@ impl FramebufferCapture {
         let (ready, set_up) = mpsc::channel();
         let (screen, timeline) = (screen.clone(), timeline.clone());
         let display = screen.display.clone();
-        // Connecting may hang with the display. So the thread does that, too, and whoever waits for it has a deadline.
+        // Connecting may hang with the display. So the thread does that, too, and whoever waits for
+        // it has a deadline.
         let thread = std::thread::Builder::new()
             .name("framebuffer".to_owned())
             .spawn(move || match Taking::new(&screen, slot, timeline, stopped) {
@@ -219,7 +220,8 @@ impl Taking {
         Ok(None)
     }
 
-    /// Waits for the display to say all it did until now, at most `within`; when it last drew meanwhile.
+    /// Waits for the display to say all it did until now, at most `within`; when it last drew
+    /// meanwhile.
     fn await_answer(&mut self, within: Duration) -> Result<Result<Option<u64>, Stopped>, CaptureError> {
         let asked = self.display.ask()?;
         let deadline =

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The time of the newest piece of a capture that never pauses. Shared by whoever takes pieces and whoever watches that they come.
+/// The time of the newest piece of a capture that never pauses. Shared by whoever takes pieces and
+/// whoever watches that they come.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
     made: Instant,

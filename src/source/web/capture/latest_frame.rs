@@ -90,7 +90,8 @@ impl LatestFrame {
 
     /// Offers a frame. A frame equal to the last one is ignored.
     pub(super) fn offer(&self, picture: CapturedFrame) -> Offered {
-        // Compared outside of the lock: there is one capture at a time, and the pacer must not wait for it.
+        // Compared outside of the lock: there is one capture at a time, and the pacer must not wait
+        // for it.
         let seen = self.lock().seen.clone();
         if seen.is_some_and(|seen| is_same(&seen, &picture.buffer)) {
             return Offered::Same;
@@ -112,7 +113,8 @@ impl LatestFrame {
         self.shared.changed.notify_one();
     }
 
-    /// Tells the pacer to come to an end. The first word counts, except that abandoning overrules finishing.
+    /// Tells the pacer to come to an end. The first word counts, except that abandoning overrules
+    /// finishing.
     pub(super) fn close(&self, closing: Closing) {
         let mut mail = self.lock();
         if mail.closing.is_none() || closing == Closing::Abandon {

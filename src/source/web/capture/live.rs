@@ -1,4 +1,5 @@
-//! A small live pipeline whose end is a sink of ours: what `ximagesrc` and `pulsesrc` have in common.
+//! A small live pipeline whose end is a sink of ours: what `ximagesrc` and `pulsesrc` have in
+//! common.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -56,8 +57,8 @@ impl LivePipeline {
 }
 
 impl Drop for LivePipeline {
-    /// On another thread: to say goodbye, `pulsesrc` waits for an answer of its server, and one that is stopped gives none. That
-    /// thread ends when the server is killed, which comes next.
+    /// On another thread: to say goodbye, `pulsesrc` waits for an answer of its server, and one
+    /// that is stopped gives none. That thread ends when the server is killed, which comes next.
     fn drop(&mut self) {
         let Some(pipeline) = self.pipeline.take() else { return };
         let name = pipeline.name();

@@ -25,7 +25,8 @@ impl Mapping {
         self.raw.len()
     }
 
-    /// Copies `into.len()` bytes from `offset`; `false`, and nothing copied, when they don't all lie in the file.
+    /// Copies `into.len()` bytes from `offset`; `false`, and nothing copied, when they don't all
+    /// lie in the file.
     #[must_use]
     pub(super) fn copy(&self, offset: usize, into: &mut [u8]) -> bool {
         if offset.checked_add(into.len()).is_none_or(|end| end > self.raw.len()) {
@@ -33,13 +34,14 @@ impl Mapping {
         }
         // SAFETY:
         // 1. The range lies inside of the mapping: checked above, and `MmapRaw::len` never changes.
-        // 2. The mapping lives as long as `self`. The display server removes the file when it ends, which leaves the mapping
-        //    whole; it never truncates it (that would make reading a bus error), and nobody else may: the file lies in the
-        //    recording's private directory.
+        // 2. The mapping lives as long as `self`. The display server removes the file when it ends,
+        //    which leaves the mapping whole; it never truncates it (that would make reading a bus
+        //    error), and nobody else may: the file lies in the recording's private directory.
         // 3. `into` is borrowed exclusively and is memory of our own, so the two don't overlap.
-        // 4. The server may write while we copy. Any bytes are valid `u8`s, the copy is made by an opaque library call, and
-        //    no reference to the mapping exists from which the compiler could conclude that they stand still. What a write
-        //    in the middle gives is a torn frame, which `framebuffer` notices and throws away.
+        // 4. The server may write while we copy. Any bytes are valid `u8`s, the copy is made by an
+        //    opaque library call, and no reference to the mapping exists from which the compiler
+        //    could conclude that they stand still. What a write in the middle gives is a torn
+        //    frame, which `framebuffer` notices and throws away.
         unsafe {
             std::ptr::copy_nonoverlapping(self.raw.as_ptr().add(offset), into.as_mut_ptr(), into.len());
         }

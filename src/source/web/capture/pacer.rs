@@ -95,8 +95,9 @@ struct Pace {
     slot: LatestFrame,
     timeline: Timeline,
     presenter: Presenter,
-    /// On the grid: the time between two frames while the pacer is behind, half a frame's length. If its thread did not run for a moment many
-    /// frames are due, and the encoder's queue has room for a few.
+    /// On the grid: the time between two frames while the pacer is behind, half a frame's length.
+    /// If its thread did not run for a moment many frames are due, and the encoder's queue has room
+    /// for a few.
     catch_up: Option<Duration>,
 }
 
@@ -140,7 +141,8 @@ impl Pace {
     /// Does all due work; returns the time of the next if no frame arrives before.
     fn advance(&mut self) -> Option<Instant> {
         let begun = self.timeline.begun()?;
-        // What fell due before the end is done by `finish` at the latest, and nothing does after it.
+        // What fell due before the end is done by `finish` at the latest, and nothing does after
+        // it.
         if self.timeline.ended().is_some() {
             return None;
         }

@@ -4,8 +4,8 @@
 //! pulsesrc ─► capsfilter (S16LE, 48 kHz, stereo) ─► appsink ─► stamp, clip to the recording ─► Feed
 //! ```
 //!
-//! The server mixes in exactly this format, so nothing is converted. Gaps (a restarted server) stay:
-//! the encoders fill them.
+//! The server mixes in exactly this format, so nothing is converted. Gaps (a restarted server)
+//! stay: the encoders fill them.
 
 use std::ops::Range;
 use std::path::Path;
@@ -65,8 +65,8 @@ impl AudioCapture {
         src.set_property("server", format!("unix:{}", server.display()));
         src.set_property("device", device);
         src.set_property("client-name", "weir");
-        // Sound is stamped by `ArrivalClock`: the element must neither be a clock nor follow one, in which it drops and
-        // doubles pieces.
+        // Sound is stamped by `ArrivalClock`: the element must neither be a clock nor follow one,
+        // in which it drops and doubles pieces.
         src.set_property("provide-clock", false);
         src.set_property_from_str("slave-method", "none");
         src.set_property("latency-time", i64::try_from(PIECE.as_micros()).unwrap_or(i64::MAX));
@@ -111,8 +111,8 @@ impl AudioCapture {
         self.beat.clone()
     }
 
-    /// Waits for the sound up to the end of the recording (call after [`Timeline::end`]) and ends the feed. Takes less than
-    /// 0.3 s, and no time when the capture has failed.
+    /// Waits for the sound up to the end of the recording (call after [`Timeline::end`]) and ends
+    /// the feed. Takes less than 0.3 s, and no time when the capture has failed.
     pub async fn finish(mut self) {
         if let (Some(begun), length) = (self.timeline.begun(), self.timeline.end()) {
             let mut failure = self.live.failure();

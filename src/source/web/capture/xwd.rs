@@ -1,4 +1,5 @@
-//! The header of the file in which Xvfb keeps its screen (`-fbdir`): X Window Dump, version 7. Pure.
+//! The header of the file in which Xvfb keeps its screen (`-fbdir`): X Window Dump, version 7.
+//! Pure.
 
 /// Position of a screen's pixels in its file: BGRx, four bytes each, rows from the top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,8 @@ pub(super) const HEADER: usize = 25 * 4;
 /// # Errors
 /// What is unlike the screens we can read.
 pub(super) fn layout(header: &[u8; HEADER]) -> Result<Layout, String> {
-    // All numbers are 32 bits, the most significant byte first; the order is that of `XWDFileHeader`.
+    // All numbers are 32 bits, the most significant byte first; the order is that of
+    // `XWDFileHeader`.
     let word = |at: usize| -> u32 {
         let bytes = header.get(at * 4..at * 4 + 4).and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(0, u32::from_be_bytes)

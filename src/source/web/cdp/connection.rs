@@ -178,10 +178,12 @@ impl Connection {
         (Self { shared, queue }, Running { _tasks: [reader, writer] })
     }
 
-    /// Calls a method of a session (`None`: of the browser) and waits for the answer. Has no deadline of its own.
+    /// Calls a method of a session (`None`: of the browser) and waits for the answer. Has no
+    /// deadline of its own.
     ///
     /// # Errors
-    /// When the browser refuses, the answer is unreadable or longer than [`LIMIT`], or the connection ends.
+    /// When the browser refuses, the answer is unreadable or longer than [`LIMIT`], or the
+    /// connection ends.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
         session: Option<&str>,

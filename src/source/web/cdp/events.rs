@@ -16,11 +16,13 @@ use super::reply::Reply;
 use crate::process::text::head;
 use crate::source::web::page::{self, Signal};
 
-/// Bytes that are kept of a console line: twice what is shown ([`page::LINE`]), as hiding secrets shortens it.
+/// Bytes that are kept of a console line: twice what is shown ([`page::LINE`]), as hiding secrets
+/// shortens it.
 const LINE: usize = 2 * page::LINE;
 /// Requests without an answer that are remembered.
 const REQUESTS: usize = 4096;
-/// How the event of an open dialog begins. A page decides how long it is, by its address and by what `prompt` suggests.
+/// How the event of an open dialog begins. A page decides how long it is, by its address and by
+/// what `prompt` suggests.
 const DIALOG: &[u8] = b"{\"method\":\"Page.javascriptDialogOpening\"";
 
 /// An event of a page or its browser.
@@ -36,11 +38,13 @@ pub(super) enum PageEvent {
     Response {
         status: u16,
     },
-    /// The page's own request was sent: the first, or where a script or a redirection leads. Scheme, host and port of its address.
+    /// The page's own request was sent: the first, or where a script or a redirection leads.
+    /// Scheme, host and port of its address.
     Requested {
         origin: String,
     },
-    /// Any request of the page failed, or was answered with an error status. Its address has no query.
+    /// Any request of the page failed, or was answered with an error status. Its address has no
+    /// query.
     RequestFailed {
         url: String,
         reason: String,
@@ -63,7 +67,8 @@ pub(super) enum PageEvent {
     PartCrashed,
     /// The browser has another page; its target's id.
     Appeared(String),
-    /// Attached to the empty page that the browser starts with. From now on its events are reported.
+    /// Attached to the empty page that the browser starts with. From now on its events are
+    /// reported.
     Attached {
         session: String,
     },
@@ -282,7 +287,8 @@ impl Watch {
         self.meet(id, Half::Url(url, whose));
     }
 
-    /// A request that is paused goes on, unless it is a navigation of the page that would show the browser's error page.
+    /// A request that is paused goes on, unless it is a navigation of the page that would show the
+    /// browser's error page.
     fn on_paused(&self, paused: Paused, page: &str) {
         let is_kept = self.inbox.keeps_page() && paused.frame == page;
         match FailedNavigation::of(&paused).filter(|_| is_kept) {

@@ -38,7 +38,8 @@ impl FailedNavigation {
     }
 }
 
-/// Chromium's code for a reason as DevTools has it: `net::ERR_CONNECTION_REFUSED` for `ConnectionRefused`.
+/// Chromium's code for a reason as DevTools has it: `net::ERR_CONNECTION_REFUSED` for
+/// `ConnectionRefused`.
 fn code(reason: &str) -> String {
     let mut code = "net::ERR".to_owned();
     for c in head(reason, REASON).0.chars() {

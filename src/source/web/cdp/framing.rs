@@ -1,6 +1,7 @@
 //! Splits a byte stream into messages: JSON texts, each ended by a NUL. Pure.
 
-/// Longest message in bytes, unless a call allows a longer answer. Pages decide how long most messages are.
+/// Longest message in bytes, unless a call allows a longer answer. Pages decide how long most
+/// messages are.
 pub(super) const LIMIT: usize = 1 << 20;
 /// First bytes of a message, from which an answer or a paused request is recognized.
 const HEAD: usize = 160;
@@ -88,7 +89,8 @@ pub(super) fn answered(head: &[u8]) -> Option<u64> {
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
-/// The id of a request that waits for us, from the first bytes of its event. `event`: `requestPaused`.
+/// The id of a request that waits for us, from the first bytes of its event. `event`:
+/// `requestPaused`.
 pub(super) fn paused_request(head: &[u8], event: &str) -> Option<String> {
     let begin = format!("{{\"method\":\"Fetch.{event}\",\"params\":{{\"requestId\":\"");
     let id = head.strip_prefix(begin.as_bytes())?;
@@ -96,8 +98,8 @@ pub(super) fn paused_request(head: &[u8], event: &str) -> Option<String> {
     std::str::from_utf8(&id[..end]).ok().map(str::to_owned)
 }
 
-/// JSON in which halves of characters (lone surrogates) are replaced by U+FFFD: pages may log them, and no `String` holds them. `None`:
-/// it has none.
+/// JSON in which halves of characters (lone surrogates) are replaced by U+FFFD: pages may log them,
+/// and no `String` holds them. `None`: it has none.
 pub(super) fn well_formed(json: &[u8]) -> Option<Vec<u8>> {
     let mut whole = json.to_vec();
     let (mut at, mut is_changed) = (0, false);

@@ -16,8 +16,8 @@ const EVENTS: usize = 512;
 /// Replies that wait to be sent. The browser holds a request, a target or a dialog for each.
 const REPLIES: usize = 4096;
 
-/// Events on their way from the reading task to the tab. When it is full, the oldest console line or failed request is dropped first;
-/// a signal or a crash never.
+/// Events on their way from the reading task to the tab. When it is full, the oldest console line
+/// or failed request is dropped first; a signal or a crash never.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inbox(Arc<Inner>);
 
@@ -53,8 +53,8 @@ impl Inbox {
         self.0.came.notify_one();
     }
 
-    /// Waits for the next event. After the end it returns [`PageEvent::Gone`] every time. Nothing is lost when the future is dropped.
-    /// For one waiting task.
+    /// Waits for the next event. After the end it returns [`PageEvent::Gone`] every time. Nothing
+    /// is lost when the future is dropped. For one waiting task.
     pub(super) async fn next(&self) -> PageEvent {
         loop {
             if let Some(event) = self.try_next() {

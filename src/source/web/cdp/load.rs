@@ -17,7 +17,8 @@ use super::session::{ANSWER_WITHIN, Navigated, within};
 use crate::source::web::address::Address;
 use crate::source::web::page::{PageError, Signal, StartReport};
 
-/// How long the page of a refusal may take to be shown, once its status is known; for the screenshot's sake.
+/// How long the page of a refusal may take to be shown, once its status is known; for the
+/// screenshot's sake.
 const REFUSAL_SHOWN_WITHIN: Duration = Duration::from_secs(2);
 /// How long no request may get further before a page that is painted counts as loaded.
 const QUIET: Duration = Duration::from_secs(5);
@@ -58,8 +59,9 @@ impl Tab {
         self.asked = None;
         self.inbox.progress().reset();
         let before = self.document.loader.clone();
-        // A page that is loaded again finds its network events off. A crashed renderer takes note of that only when the
-        // navigation has brought a new one, so commands are sent first and their answers are not awaited.
+        // A page that is loaded again finds its network events off. A crashed renderer takes note
+        // of that only when the navigation has brought a new one, so commands are sent first and
+        // their answers are not awaited.
         let page = self.page.clone();
         let prepared = async {
             page.post("Network.enable", json!({})).await?;

@@ -15,8 +15,8 @@ const FRAME_WITHIN: Duration = Duration::from_secs(60);
 /// Deadline of the list of processes; it is requested again afterwards.
 const LIST_WITHIN: Duration = Duration::from_secs(10);
 
-/// The page's next frame. Browser, renderer and GPU process all have a part in it, and a page that shows nothing new has
-/// frames, too.
+/// The page's next frame. Browser, renderer and GPU process all have a part in it, and a page that
+/// shows nothing new has frames, too.
 const NEXT_FRAME: &str = "new Promise(done => requestAnimationFrame(() => done(0)))";
 
 /// A tab, to be asked by somebody who does not own it.

@@ -10,7 +10,8 @@ const REQUESTS: usize = 1024;
 /// Requests that are named.
 const NAMED: usize = 8;
 
-/// Requests that don't hold up the event `load`: scripts make them, or they go on for as long as the page does.
+/// Requests that don't hold up the event `load`: scripts make them, or they go on for as long as
+/// the page does.
 const BESIDE: &[&str] = &[
     "CSPViolationReport",
     "EventSource",

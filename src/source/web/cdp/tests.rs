@@ -31,7 +31,8 @@ impl Browser {
         self.to.write_all(&bytes).await.ok();
     }
 
-    /// Answers calls. `special` returns the events before an answer and its result; `None`: the default ones.
+    /// Answers calls. `special` returns the events before an answer and its result; `None`: the
+    /// default ones.
     async fn run(&mut self, mut special: impl FnMut(&str, &Value) -> Option<(Vec<Value>, Value)>) {
         let mut message = Vec::new();
         while let Ok(byte) = self.calls.read_u8().await {

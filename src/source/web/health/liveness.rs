@@ -20,7 +20,8 @@ impl Signs {
         Self { silences: BTreeMap::new(), pulse }
     }
 
-    /// The watch woke. Comes before everything that is heard or looked at: what nobody listened to was not silent.
+    /// The watch woke. Comes before everything that is heard or looked at: what nobody listened to
+    /// was not silent.
     pub(super) fn wake(&mut self, now: Instant) {
         let woken = self.pulse.wake(now);
         for silence in self.silences.values_mut() {

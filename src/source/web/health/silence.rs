@@ -1,4 +1,5 @@
-//! How long nothing has come of something that should never be silent. Pure: the time is an argument.
+//! How long nothing has come of something that should never be silent. Pure: the time is an
+//! argument.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,8 @@
 //! Whether the watch itself was there to listen. Pure: the time is an argument.
 //!
-//! It wakes four times a second and more. Where it does not, the whole recorder stood still (a machine that swaps, a container that
-//! was paused, SIGSTOP): it has heard nobody meanwhile, and recorded nothing.
+//! It wakes four times a second and more. Where it does not, the whole recorder stood still (a
+//! machine that swaps, a container that was paused, SIGSTOP): it has heard nobody meanwhile, and
+//! recorded nothing.
 
 use std::time::Instant;
 

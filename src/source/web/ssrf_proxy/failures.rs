@@ -1,4 +1,5 @@
-//! Why the last connections of a browser were not made. Chromium knows only that its proxy did not connect.
+//! Why the last connections of a browser were not made. Chromium knows only that its proxy did not
+//! connect.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -71,8 +72,8 @@ impl Failures {
         }
     }
 
-    /// Why an address was not reached. Chromium connects to hosts of its own meanwhile, so that the newest failure counts only where none
-    /// of this host is known.
+    /// Why an address was not reached. Chromium connects to hosts of its own meanwhile, so that the
+    /// newest failure counts only where none of this host is known.
     pub(super) fn of(&self, url: &str) -> Option<Failure> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let target = Target::of(url);

@@ -1,5 +1,6 @@
-//! There is no server of Alibaba's to be had here, so that its published rules stand in: each request is signed again by
-//! them. (<https://www.alibabacloud.com/help/oss/developer-reference/include-signatures-in-the-authorization-header>)
+//! There is no server of Alibaba's to be had here, so that its published rules stand in: each
+//! request is signed again by them.
+//! (<https://www.alibabacloud.com/help/oss/developer-reference/include-signatures-in-the-authorization-header>)
 
 mod real_time;
 

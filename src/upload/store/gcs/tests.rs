@@ -101,7 +101,8 @@ async fn a_small_file_is_one_request() {
 async fn a_large_file_goes_on_where_the_server_is() {
     let (resumable, dir) = (Resumable::default(), tempfile::tempdir().unwrap());
     let google = resumable.clone();
-    // The second chunk meets a server that is busy after it took a part; the third is taken only in part.
+    // The second chunk meets a server that is busy after it took a part; the third is taken only in
+    // part.
     let server = Server::start(move |request, before| match before {
         2 => {
             google.answer(request, 1024 * 1024);

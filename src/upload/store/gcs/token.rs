@@ -47,7 +47,8 @@ impl Identity {
                 Some(Signer::new(context, default, sign))
             }
             (json, _) => {
-                // They may be a request's: no files, variables and programs of this machine are for them.
+                // They may be a request's: no files, variables and programs of this machine are for
+                // them.
                 let sender = Sender { http: http.clone(), token_uri: token_uri(json)? };
                 let context = Context::new().with_http_send(sender);
                 let given = StaticCredentialProvider::new(json).with_scope(SCOPE);

@@ -29,7 +29,8 @@ use crate::upload::store::{StoreError, StoreErrorKind};
 const CONNECT: Duration = Duration::from_secs(10);
 const DEFAULT_REGION: &str = "us-east-1";
 const NANOS: i64 = 1_000_000_000;
-/// How far a clock may be off before a server's refusal is laid to it, in nanoseconds. Amazon allows 15 minutes.
+/// How far a clock may be off before a server's refusal is laid to it, in nanoseconds. Amazon
+/// allows 15 minutes.
 const SKEW: i64 = 4 * 60 * NANOS;
 
 /// Where Amazon's own services are, when not at Amazon, and what is not connected to.
@@ -93,7 +94,8 @@ impl Connection {
             .disable_clock_skew_correction(true)
             .disable_s3_express_session_auth(true);
         if let Some(endpoint) = &self.endpoint {
-            // Many servers know neither the checksums that Amazon asks for nor the trailers they come in.
+            // Many servers know neither the checksums that Amazon asks for nor the trailers they
+            // come in.
             config = config
                 .endpoint_url(&endpoint.url)
                 .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -154,7 +156,8 @@ impl Connection {
         Ok(SharedCredentialsProvider::new(role.build_from_provider(own).await))
     }
 
-    /// Asks Amazon where the bucket is. The answer names it whether or not these credentials may see the bucket.
+    /// Asks Amazon where the bucket is. The answer names it whether or not these credentials may
+    /// see the bucket.
     async fn find_region(&self, credentials: &SharedCredentialsProvider) -> Result<String, StoreError> {
         let client = self.client_in(DEFAULT_REGION.to_owned(), credentials.clone());
         match client.head_bucket().bucket(&self.config.bucket).send().await {
@@ -214,7 +217,8 @@ fn http_client(proxy: Option<&ProxyConfig>, guard: Guard) -> Result<SharedHttpCl
             if given.username.is_empty() {
                 all
             } else {
-                // The library puts them into an address as they are, and uses no proxy, silently, where that makes none.
+                // The library puts them into an address as they are, and uses no proxy, silently,
+                // where that makes none.
                 let word = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
                 all.with_basic_auth(word(&given.username), word(given.password.expose()))
             }
@@ -230,7 +234,8 @@ fn http_client(proxy: Option<&ProxyConfig>, guard: Guard) -> Result<SharedHttpCl
     }))
 }
 
-/// This machine's clock, set by a server's. Signatures carry the time, and servers refuse those that are off.
+/// This machine's clock, set by a server's. Signatures carry the time, and servers refuse those
+/// that are off.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clock {
     /// Nanoseconds to add: in whole seconds the clock would run up to one behind the server's.

@@ -70,7 +70,8 @@ fn kind<E: Error + 'static>(error: &SdkError<E>, status: Option<u16>, code: &str
             _ => StoreErrorKind::Unreachable,
         },
         _ => match code {
-            // The server waited for the body in vain; the body was damaged on the way; or an error inside of a 200.
+            // The server waited for the body in vain; the body was damaged on the way; or an error
+            // inside of a 200.
             "RequestTimeout" | "BadDigest" | "InternalError" | "SlowDown" | "ServiceUnavailable" => {
                 StoreErrorKind::Busy
             }

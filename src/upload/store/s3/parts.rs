@@ -11,7 +11,8 @@ use crate::upload::store::{FileRange, Head, Object, Parts, StoreError, StoreErro
 
 /// Parts on their way while the recording runs: what it makes in an hour has an hour to get there.
 const AT_ONCE: usize = 2;
-/// So many parts have the least length: some servers want all parts but the last to be of one length, and this is 40 GB.
+/// So many parts have the least length: some servers want all parts but the last to be of one
+/// length, and this is 40 GB.
 const EVEN_PARTS: u64 = MOST_PARTS / 2;
 /// After so many more, parts are twice as long.
 const DOUBLING: u64 = 500;

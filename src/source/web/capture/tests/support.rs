@@ -56,7 +56,8 @@ impl Drop for Server {
 pub(super) fn xvfb(width: u32, height: u32, fps: u32) -> (Server, ScreenArea) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut child = Command::new("Xvfb")
-        // Without `-noreset` it starts anew when its last client goes, and refuses who comes meanwhile.
+        // Without `-noreset` it starts anew when its last client goes, and refuses who comes
+        // meanwhile.
         .args(["-displayfd", "1", "-noreset", "-nolisten", "tcp", "-screen", "0"])
         .arg(format!("{}x{}x24", width + 2, height + 2))
         .arg("-fbdir")
@@ -122,7 +123,8 @@ impl Painter {
         Self { connection, window, gc }
     }
 
-    /// Fills a rectangle with 0xRRGGBB. Nothing is sent before [`Painter::flush`] or [`Painter::sync`].
+    /// Fills a rectangle with 0xRRGGBB. Nothing is sent before [`Painter::flush`] or
+    /// [`Painter::sync`].
     pub(super) fn fill(&self, colour: u32, [x, y, width, height]: [u32; 4]) {
         let [x, y] = [x, y].map(|n| i16::try_from(n).unwrap());
         let [width, height] = [width, height].map(|n| u16::try_from(n).unwrap());

@@ -71,8 +71,9 @@ fn a_picture_has_the_time_it_was_drawn() {
         late.push(stamped(picture).saturating_sub(after));
     }
     late.sort();
-    // Drawn one after the other with more than a frame's length between: each is there and has its time, but for those that a busy
-    // machine is too late for. A wrong time is wrong for all of them.
+    // Drawn one after the other with more than a frame's length between: each is there and has its
+    // time, but for those that a busy machine is too late for. A wrong time is wrong for all of
+    // them.
     assert!(late.len() >= 4, "{} of 20", late.len());
     assert!(late[late.len() / 4] <= 40 * gst::ClockTime::MSECOND, "{late:?}");
 }
@@ -102,7 +103,8 @@ fn no_picture_is_torn() {
         (0..720).step_by(30).any(|y| yuv_at(picture, 640, y) != first)
     };
     let torn: Vec<_> = pictures.iter().skip(1).filter(is_torn).map(pts).collect();
-    // A test that is held up between two strips has drawn half a screen. If frames were taken at any moment, most would be torn.
+    // A test that is held up between two strips has drawn half a screen. If frames were taken at
+    // any moment, most would be torn.
     assert!(torn.len() * 6 <= pictures.len(), "{} of {} are torn, at {torn:?}", torn.len(), pictures.len());
     // Not more than asked for.
     let counted = rig.context.counters.pictures.load(Ordering::Relaxed);

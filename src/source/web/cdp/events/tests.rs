@@ -307,7 +307,8 @@ async fn answered(keeps_page: bool, said: &[Value]) -> (Vec<PageEvent>, Vec<Repl
     (events, replies)
 }
 
-/// Service workers, shared and nested ones, frames of other sites, pages to come (prerendered ones).
+/// Service workers, shared and nested ones, frames of other sites, pages to come (prerendered
+/// ones).
 #[tokio::test]
 async fn whatever_is_attached_and_paused_is_resumed() {
     let paused = |kind: &str, session: &str, is_paused: bool| {
