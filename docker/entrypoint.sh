@@ -44,7 +44,7 @@ if [[ "$1" == serve ]]; then
   # Display, browser profile and the browser's shared memory are there.
   shm="${WEIR_SHM:-/dev/shm}"
   if [[ "$(stat --file-system --format=%T "$shm" 2>/dev/null || true)" != tmpfs ]]; then
-    warn "$shm is no tmpfs: what belongs into memory will be written to a disk (mount a tmpfs there)"
+    warn "$shm is not a tmpfs: temporary data will be written to a disk; mount a tmpfs there"
   else
     size="$(df --output=size --block-size=1M "$shm" | tail -n 1 | tr -d ' ')"
     if ((size < 1024)); then

@@ -84,9 +84,33 @@ impl Tool {
         Arc::clone(&self.stderr)
     }
 
+    /// Sends a signal. SIGSTOP returns once every thread is stopped: until then, a busy machine may
+    /// still run one of them.
     pub(crate) fn signal(&self, signal: Signal) {
         if self.status.is_none() {
             kill(self.pid, signal).unwrap_or_else(|error| panic!("{signal} to {}: {error}", self.name));
+            if signal == Signal::SIGSTOP {
+                self.until_stopped();
+            }
+        }
+    }
+
+    fn until_stopped(&self) {
+        let end = Instant::now() + Duration::from_secs(20);
+        let tasks = format!("/proc/{}/task", self.pid);
+        // The name before the state may hold anything.
+        let is_stopped = |stat: &str| {
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
+        };
+        let is_running = || {
+            let tasks = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
+            tasks
+                .filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok())
+                .any(|stat| !is_stopped(&stat))
+        };
+        while is_running() {
+            assert!(Instant::now() < end, "{} does not stop", self.name);
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -278,7 +278,7 @@ fn a_request_that_is_repeated_is_recorded_by_one_node_alone() {
     let again = again.unwrap_err();
     assert_eq!((again.code(), again.text()), (Code::AlreadyExists, "egress already exists"));
     elsewhere.unwrap();
-    second.until_logged("it leaves it to the other", |line| line.contains("another node has it"));
+    second.until_logged("it leaves it to the other", |line| line.contains("another node has the egress"));
 
     for id in ["EG_one", "EG_two"] {
         fleet.until_reported(id, EgressStatus::EgressActive, PATIENCE);
