@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 /// A program in a process group of its own, killed when dropped.
@@ -90,27 +92,12 @@ impl Tool {
         if self.status.is_none() {
             kill(self.pid, signal).unwrap_or_else(|error| panic!("{signal} to {}: {error}", self.name));
             if signal == Signal::SIGSTOP {
-                self.until_stopped();
+                let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT;
+                match waitid(Id::Pid(self.pid), stopped) {
+                    Ok(_) | Err(Errno::ECHILD) => {}
+                    Err(error) => panic!("waiting for {} to stop: {error}", self.name),
+                }
             }
-        }
-    }
-
-    fn until_stopped(&self) {
-        let end = Instant::now() + Duration::from_secs(20);
-        let tasks = format!("/proc/{}/task", self.pid);
-        // The name before the state may hold anything.
-        let is_stopped = |stat: &str| {
-            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
-        };
-        let is_running = || {
-            let tasks = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
-            tasks
-                .filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok())
-                .any(|stat| !is_stopped(&stat))
-        };
-        while is_running() {
-            assert!(Instant::now() < end, "{} does not stop", self.name);
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
