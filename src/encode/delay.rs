@@ -18,9 +18,9 @@ use gstreamer::prelude::*;
 
 use crate::media::pcm;
 
-/// Of an encoder of `rate_hz` that adds `samples` in front, puts the sound that comes out of
-/// `encoded` where it was at `raw`, which carries raw sound of ours (see [`sound`]) from media time
-/// zero on.
+/// Removes the delay of an audio encoder that adds `samples` at `rate_hz` in front: audio leaves
+/// `encoded` at the media time that it had at `raw`. `raw` carries our own raw audio (see [`pcm`])
+/// from media time zero on.
 pub(super) fn take_away(samples: u64, rate_hz: u32, raw: &gst::Pad, encoded: &gst::Pad) {
     let scaled = |per_second: u64| {
         let rate = u64::from(rate_hz.max(1));

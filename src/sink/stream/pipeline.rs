@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The sinks neither wait for the clock nor reconnect by themselves: the media comes in real time,
-//! and reconnecting is the [`Connection`](super::link)'s.
+//! and reconnecting is the [`Connection`](super::connection)'s.
 
 use std::pin::Pin;
 use std::sync::Arc;
